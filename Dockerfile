@@ -1,0 +1,44 @@
+# nix-postgres over an image of PostgreSQL that is laid out like the official Debian one. It needs no other tool than docker:
+#
+#   docker build --build-arg BASE_IMAGE=postgres:17-trixie --tag nix-postgres .
+#
+# `make image` does the same over a base of its own making (image/base.sh) where the official image cannot be pulled.
+ARG BASE_IMAGE=postgres:17-trixie
+FROM ${BASE_IMAGE}
+
+LABEL org.opencontainers.image.title="nix-postgres" \
+      org.opencontainers.image.description="PostgreSQL with a PID 1 that archives, backs up, restores and stops in order" \
+      org.opencontainers.image.licenses="MIT"
+
+# Everything from the suite, so that apt-get upgrade keeps it safe; first, since it changes least.
+RUN set -eu; \
+    export DEBIAN_FRONTEND=noninteractive; \
+    apt-get update; \
+    apt-get install --yes --no-install-recommends \
+        pgbackrest \
+        python3 \
+        python3-click \
+        python3-jinja2 \
+        python3-psutil; \
+    rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log
+
+# Our gosu takes the place of the official image's. Whoever wants wal-g puts wal-g and walg-daemon-client beside it.
+COPY image/bin/ /usr/local/bin/
+
+COPY entrypoint/ /usr/local/lib/nix-postgres/entrypoint/
+COPY conf_templates/ /usr/local/lib/nix-postgres/conf_templates/
+
+# Modes are set here since a clone's depend on its umask. Compiled now, because nothing may write here later, and a start would
+# compile everything each time. docker-entrypoint.sh and its kin are copies, since they look at the name they are called by.
+RUN set -eu; \
+    cd /usr/local/lib/nix-postgres; \
+    chmod -R u=rwX,go=rX .; \
+    chmod 755 entrypoint/shims/* /usr/local/bin/entrypoint /usr/local/bin/gosu; \
+    python3 -m compileall -q .; \
+    cp entrypoint/shims/docker-entrypoint.sh entrypoint/shims/docker-ensure-initdb.sh /usr/local/bin/; \
+    ln -sfT docker-ensure-initdb.sh /usr/local/bin/docker-enforce-initdb.sh
+
+STOPSIGNAL SIGINT
+ENTRYPOINT ["entrypoint"]
+# a new entrypoint clears the base's command
+CMD ["postgres"]

@@ -1,0 +1,68 @@
+"""The door: the arguments decide between the server, a command of ours, and any other program."""
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = ("doctor", "backup", "internal")
+"""Our own commands; any other word is a program of the image, as in the official one."""
+
+
+def main() -> int:
+    """Run what the arguments ask for and return the exit code."""
+    handoff = os.environ.pop("ENTRYPOINT_HANDOFF", None)
+    if handoff is not None:
+        from entrypoint.effects import supervisor
+
+        return supervisor.main(handoff)
+    return _guard(sys.argv[1:])
+
+
+def _guard(arguments: "Sequence[str]") -> int:
+    from entrypoint import exits, log
+    from entrypoint.errors import Ended, Failure, Problem, Stopped
+
+    try:
+        return _dispatch(arguments)
+    except Failure as failure:
+        for problem in failure.problems:
+            log.problem(problem)
+        return failure.code
+    except Ended as ended:
+        return ended.code
+    except Stopped as stopped:
+        return exits.SIGNAL_BASE + stopped.signal_number
+    except KeyboardInterrupt:
+        return exits.SIGNAL_BASE + 2
+    except OSError as error:
+        # No place for a traceback: what the kernel refused and where is what one needs to know.
+        where = f" {error.filename}" if error.filename else ""
+        log.problem(
+            Problem(
+                f"the system refused an operation on{where or ' a file'}: {error.strerror or error}",
+                "check owner, mode and free space there",
+            )
+        )
+        return exits.FAILURE
+
+
+def _dispatch(arguments: "Sequence[str]") -> int:
+    if not arguments or arguments[0] in COMMANDS:
+        from entrypoint.commands import cli
+
+        return cli(arguments)
+    from entrypoint.argv import HELP
+    from entrypoint.effects import startup
+
+    if arguments[0].startswith("-"):
+        arguments = ["postgres", *arguments]
+    if arguments[0] == "postgres" and not any(word in HELP for word in arguments):
+        startup.start(arguments[1:])
+    startup.execute(arguments, os.environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The two archivers behind one interface; an adapter only builds command lines and reads answers.
+
+Nothing here runs a program. `effects/archive.py` runs what an adapter returns.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from entrypoint.errors import Problem
+
+__all__ = ["Archiver", "Backup", "Command", "Server", "Storage", "get", "lsn_text"]
+
+NAMES = ("wal-g", "pgbackrest")
+
+
+class Storage(NamedTuple):
+    """Where the archive is."""
+
+    url: str
+    """For people; never with a secret."""
+    folder: str | None
+    """The folder of a `file://` storage, else None."""
+    from_url: bool
+    """Given by ARCHIVE_URL; otherwise by the tool's own variables."""
+
+
+class Server(NamedTuple):
+    """The server that an archiver works for."""
+
+    data_folder: str
+    socket_folder: str
+    port: str
+    user: str
+    """Superuser of the database."""
+    runtime_folder: str
+    """Folder under /run that only the server's user can read; holds the rendered settings."""
+    segment_bytes: int
+    """Size of a WAL segment."""
+
+
+class Command(NamedTuple):
+    """A command line and the complete environment it runs with."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+
+
+class Backup(NamedTuple):
+    """One base backup, with the same fields for both tools."""
+
+    name: str
+    kind: str
+    """`full` or `incremental`."""
+    started: str
+    """ISO 8601 with offset."""
+    finished: str
+    size_bytes: int
+    """Of the cluster, uncompressed."""
+    start_lsn: str
+    stop_lsn: str
+    permanent: bool
+    system_identifier: str | None
+
+
+class Archiver(Protocol):
+    """What the rest of the program knows of an archiver."""
+
+    name: str
+    program: str
+    """The executable to look for on PATH."""
+    config_name: str
+    """File name of the rendered settings, below the runtime folder; also the template's name."""
+    missing_code: int
+    """Exit code of the fetch of a segment that is not in the archive."""
+
+    def is_own_variable(self, name: str) -> bool:
+        """Tell whether the tool reads this environment variable."""
+
+    def storage(self, values: Mapping[str, str]) -> Storage | None:
+        """Return the storage that the tool's own variables name, if any."""
+
+    def check(self, values: Mapping[str, str]) -> list[Problem]:
+        """Return what is wrong with the settings for this tool."""
+
+    def options(
+        self, values: Mapping[str, str], storage: Storage, server: Server
+    ) -> dict[str, object]:
+        """Return the variables of the template of the tool's settings file."""
+
+    def archive_segment(self, server: Server) -> Command:
+        """Return the command that stores the segment `%p`."""
+
+    def fetch_segment(self, server: Server) -> Command:
+        """Return the command that fetches segment `%f` to `%p`."""
+
+    def prepare(self, server: Server) -> Command | None:
+        """Return the command that makes the archive ready for this cluster and proves its identity."""
+
+    def list_backups(self, server: Server) -> Command:
+        """Return the command that lists the backups."""
+
+    def parse_backups(self, output: str) -> list[Backup]:
+        """Return the backups, oldest first; raises ValueError with the tool's words."""
+
+    def push(self, server: Server) -> Command:
+        """Return the command that takes a full base backup."""
+
+    def fetch(self, server: Server, backup: str, folder: str) -> Command:
+        """Return the command that puts a backup into an empty folder."""
+
+
+def get(name: str, values: Mapping[str, str]) -> Archiver:
+    """Return the adapter of this name, for these settings."""
+    if name == "wal-g":
+        from entrypoint.archivers.walg import WalG
+
+        return WalG()
+    from entrypoint.archivers.pgbackrest import PgBackRest
+
+    return PgBackRest(values)
+
+
+def lsn_text(number: int) -> str:
+    """Return an LSN as PostgreSQL writes it.
+
+    >>> lsn_text(4060086568)
+    '0/F2000128'
+    """
+    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"

@@ -1,0 +1,81 @@
+"""Reading and building the command lines of postgres, initdb and psql; pure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_SHORT_WITH_VALUE = "BCDNSWcdfhkprtv"
+"""Short options of postgres that take a value (postgres/postgres:src/backend/postmaster/postmaster.c)."""
+_SHORT_FOR = {
+    "B": "shared_buffers",
+    "h": "listen_addresses",
+    "k": "unix_socket_directories",
+    "N": "max_connections",
+    "p": "port",
+    "S": "work_mem",
+}
+NOT_A_SERVER = ("--single", "--boot", "--check", "--describe-config")
+"""First arguments that make postgres something else than a server."""
+HELP = ("-?", "--help", "--describe-config", "-V", "--version")
+"""Arguments anywhere that make the official image skip every preparation."""
+
+
+class ServerArguments(NamedTuple):
+    """What the arguments of `postgres` say."""
+
+    given: tuple[str, ...]
+    """All arguments, as they were given."""
+    settings: dict[str, str]
+    """Settings by name; the last one wins, as in postgres."""
+    without_config_file: tuple[str, ...]
+    """The arguments without those that name the configuration file."""
+    prints_a_setting: bool
+    """-C: postgres prints one setting and ends."""
+    data_folder: str | None
+    """-D, if given."""
+
+
+def parse_server(arguments: Sequence[str]) -> ServerArguments:
+    """Read the arguments of postgres, tolerantly: what is not understood is left to postgres.
+
+    >>> parse_server(["-c", "Shared-Buffers=1GB", "-p5433"]).settings
+    {'shared_buffers': '1GB', 'port': '5433'}
+    """
+    settings: dict[str, str] = {}
+    kept: list[str] = []
+    prints = False
+    data_folder = None
+    rest = list(arguments)
+    while rest:
+        words = [rest.pop(0)]
+        word = words[0]
+        name = value = ""
+        if word.startswith("--") and "=" in word:
+            name, _, value = word[2:].partition("=")
+        elif len(word) >= 2 and word[0] == "-" and word[1] in _SHORT_WITH_VALUE:
+            option, value = word[1], word[2:]
+            if not value and rest:
+                words.append(rest.pop(0))
+                value = words[1]
+            prints = prints or option == "C"
+            if option == "D":
+                data_folder = value
+            if option == "c":
+                name, _, value = value.partition("=")
+            else:
+                name = _SHORT_FOR.get(option, "")
+        name = name.replace("-", "_").lower()
+        if name:
+            settings[name] = value
+        if name != "config_file":
+            kept += words
+    return ServerArguments(tuple(arguments), settings, tuple(kept), prints, data_folder)
+
+
+def psql(user: str, database: str, *arguments: str) -> list[str]:
+    """Return the command line that the official image uses for psql."""
+    return [
+        "psql",
+        *("-v", "ON_ERROR_STOP=1", "--username", user, "--no-password", "--no-psqlrc"),
+        *("--dbname", database),
+        *arguments,
+    ]

@@ -1,0 +1,158 @@
+"""What `doctor` finds: evidence in, findings out; pure."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from entrypoint.archivers import Backup
+from entrypoint.errors import Problem
+from entrypoint.facts import Facts
+
+OK = "ok"
+WARNING = "warning"
+ERROR = "error"
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    check: str
+    level: str
+    """`ok`, `warning` or `error`."""
+    found: str
+    mend: str = ""
+
+
+class Evidence(NamedTuple):
+    """What the checks judge."""
+
+    problems: Sequence[Problem]
+    """Mistakes in the environment and the settings."""
+    doubts: Sequence[Problem]
+    facts: Facts | None
+    """None when the settings are too wrong to know where to look."""
+    server_uid: int
+    shell: Problem | None
+    data_major: str | None
+    binary_major: str | None
+    server_status: str | None
+    """Status in postmaster.pid, or None without a server."""
+    shared_memory_bytes: int
+    archive_tool: str | None
+    """None: archiving is off."""
+    archive_url: str
+    archive_problem: Problem | None
+    backlog: int
+    """Segments that wait to be archived."""
+    oldest_ready_seconds: float
+    backups: Sequence[Backup] | Problem
+    newest_backup_seconds: float
+
+
+def examine(evidence: Evidence) -> list[Finding]:
+    """Return all findings, in the order of a start."""
+    findings = [*_settings(evidence), *_shell(evidence)]
+    if evidence.facts is not None:
+        findings += [*_data_folder(evidence, evidence.facts), *_versions(evidence)]
+        findings += [*_server(evidence), *_shared_memory(evidence), *_archive(evidence)]
+    return findings
+
+
+def _settings(evidence: Evidence) -> list[Finding]:
+    found = [Finding("settings", ERROR, each.what, each.mend) for each in evidence.problems]
+    found += [Finding("settings", WARNING, each.what, each.mend) for each in evidence.doubts]
+    return found or [Finding("settings", OK, "all variables are known and have good values")]
+
+
+def _shell(evidence: Evidence) -> list[Finding]:
+    if evidence.shell is None:
+        return [Finding("shell", OK, f"/bin/sh works for uid {evidence.server_uid}")]
+    return [Finding("shell", ERROR, evidence.shell.what, evidence.shell.mend)]
+
+
+def _data_folder(evidence: Evidence, facts: Facts) -> list[Finding]:
+    folder = facts.data_folder
+    where = f"{folder.path} is on {folder.filesystem}, {folder.place} ({folder.mount_point})"
+    found = []
+    if folder.place == "container layer":
+        mend = "mount a volume: see the README, “Where the data lies”"
+        found.append(Finding("data folder", ERROR, f"{where}: it dies with the container", mend))
+    elif folder.place == "anonymous volume":
+        mend = f"mount a volume with a name: -v NAME:{folder.mount_point}"
+        found.append(Finding("data folder", WARNING, where, mend))
+    else:
+        found.append(Finding("data folder", OK, where))
+    if folder.unfinished is not None:
+        what = f"a first start or a restore is not finished (stage {folder.unfinished.stage})"
+        mend = "look at the log of the last start: it names the reason and the way out"
+        found.append(Finding("data folder", ERROR, what, mend))
+    if folder.owner is not None and folder.owner != evidence.server_uid:
+        what = f"{folder.path} belongs to uid {folder.owner}, the server's is {evidence.server_uid}"
+        mend = f"start as root once, or with --user {folder.owner}:{folder.owner}"
+        found.append(Finding("data folder", WARNING, what, mend))
+    for place in facts.old_databases:
+        what = f"PostgreSQL data of another version or layout lies in {place}"
+        found.append(Finding("data folder", WARNING, what, "move it with pg_upgrade"))
+    for mount in facts.stray_mounts:
+        what = f"a volume is mounted at {mount}, but the data folder is not on it"
+        mend = f"mount it at {folder.mount_point} instead"
+        found.append(Finding("data folder", WARNING, what, mend))
+    return found
+
+
+def _versions(evidence: Evidence) -> list[Finding]:
+    data, binary = evidence.data_major, evidence.binary_major
+    if data is None:
+        return [Finding("version", OK, f"PostgreSQL {binary}; no database yet")]
+    if data == binary:
+        return [Finding("version", OK, f"PostgreSQL {binary}, and so is the data")]
+    mend = f"use the image of major {data}, or move the data with pg_upgrade"
+    what = f"the data is of PostgreSQL {data}, the image has {binary}: the server will not start"
+    return [Finding("version", ERROR, what, mend)]
+
+
+def _server(evidence: Evidence) -> list[Finding]:
+    if evidence.server_status == "ready":
+        return [Finding("server", OK, "accepts connections")]
+    if evidence.server_status is None:
+        return [Finding("server", WARNING, "no server runs here", "start the container")]
+    return [
+        Finding("server", WARNING, f"the server is {evidence.server_status}", "wait, and ask again")
+    ]
+
+
+def _shared_memory(evidence: Evidence) -> list[Finding]:
+    megabytes = evidence.shared_memory_bytes // 1024**2
+    if megabytes > 64:
+        return [Finding("/dev/shm", OK, f"{megabytes} MiB")]
+    what = f"{megabytes} MiB, Docker's default: parallel queries can end with “could not resize”"
+    return [Finding("/dev/shm", WARNING, what, "--shm-size=256m, or shm_size: 256m in compose")]
+
+
+def _archive(evidence: Evidence) -> list[Finding]:
+    if evidence.archive_tool is None:
+        what = "off: what is written after the last dump is lost with the volume"
+        return [Finding("archive", WARNING, what, "set ARCHIVE_URL, for example file:///archive")]
+    where = f"{evidence.archive_tool} to {evidence.archive_url}"
+    if evidence.archive_problem is not None:
+        problem = evidence.archive_problem
+        return [Finding("archive", ERROR, problem.what, problem.mend)]
+    found = [Finding("archive", OK, where)]
+    if evidence.backlog > 2 and evidence.oldest_ready_seconds > 120:
+        what = (
+            f"{evidence.backlog} segments wait, the oldest for {evidence.oldest_ready_seconds:.0f} s"
+        )
+        mend = "look for archiver errors in the log; the segments fill the data volume meanwhile"
+        found.append(Finding("archive backlog", ERROR, what, mend))
+    else:
+        found.append(Finding("archive backlog", OK, f"{evidence.backlog} segments wait"))
+    backups = evidence.backups
+    if isinstance(backups, Problem):
+        found.append(Finding("backups", ERROR, backups.what, backups.mend))
+    elif not backups:
+        mend = "docker exec CONTAINER entrypoint backup push"
+        found.append(Finding("backups", WARNING, "none: nothing could be restored", mend))
+    else:
+        hours = evidence.newest_backup_seconds / 3600
+        what = f"{len(backups)}, the newest {backups[-1].name} is {hours:.1f} hours old"
+        found.append(Finding("backups", OK, what))
+    return found

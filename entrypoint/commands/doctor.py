@@ -1,0 +1,156 @@
+"""`entrypoint doctor`: what is wrong here, and what to do about it."""
+
+import os
+import time
+
+import click
+
+from entrypoint import archivers, checks, environment, exits, plan, settings
+from entrypoint.archivers import Backup
+from entrypoint.checks import Evidence, Finding
+from entrypoint.effects import archive as archives
+from entrypoint.effects import files, folders, identity, probe, server, startup
+from entrypoint.effects.children import Children
+from entrypoint.effects.server import Context
+from entrypoint.effects.signals import Signals
+from entrypoint.errors import Failure, Problem
+
+_MARKS = {checks.OK: "ok", checks.WARNING: "WARN", checks.ERROR: "ERROR"}
+_COLOURS = {checks.OK: "green", checks.WARNING: "yellow", checks.ERROR: "red"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print an array of findings.")
+def doctor(as_json: bool) -> int:
+    """Look at everything that can hurt, change nothing, and say what to do.
+
+    Works in a running container (docker exec), or alone (docker run … doctor). Exit codes: 0 all is
+    well, 1 warnings, 2 errors.
+    """
+    findings = checks.examine(gather())
+    if as_json:
+        import json
+
+        click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        _print(findings)
+    levels = {finding.level for finding in findings}
+    if checks.ERROR in levels:
+        return exits.DOCTOR_ERRORS
+    return exits.DOCTOR_WARNINGS if checks.WARNING in levels else 0
+
+
+def _print(findings: list[Finding]) -> None:
+    width = max(len(finding.check) for finding in findings)
+    for finding in findings:
+        mark = click.style(_MARKS[finding.level].ljust(5), fg=_COLOURS[finding.level])
+        lines = finding.found.splitlines() or [""]
+        click.echo(f"{mark}  {finding.check.ljust(width)}  {lines[0]}")
+        for line in lines[1:]:
+            click.echo(f"{' ' * (width + 9)}{line}")
+        if finding.mend:
+            click.echo(f"{' ' * (width + 9)}mend: {finding.mend}")
+
+
+def gather() -> Evidence:
+    """Look at the container, as the server's user where we may become it."""
+    read = environment.read(os.environ, files.read_text)
+    programs = {
+        name: startup.has_program(archivers.get(name, {}).program, os.environ)
+        for name in archivers.NAMES
+    }
+    wanted, problems = settings.load(read.values, (), programs)
+    who = startup.server_identity()
+    known = bool(read.values.get("PGDATA"))
+    facts = probe.look(wanted) if known else None
+    doubts = list(read.warnings)
+    if facts is not None and not facts.data_folder.has_cluster:
+        decided = plan.decide(wanted, facts)
+        doubts += [refusal for refusal in decided.refusals]
+    folder = folders.find_runtime_folder(who.uid) or folders.make_runtime_folder(who)
+    context = Context(
+        settings=wanted,
+        children=Children(Signals()),
+        who=who,
+        runtime_folder=folder,
+        environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),
+    )
+    identity.become(who)
+    found = server.read_postmaster(wanted.data_folder)
+    running = found is not None and os.path.exists(f"/proc/{found.pid}")
+    storage_problem, backups = _archive(context, usable=not problems and not read.problems)
+    newest = backups[-1].finished if not isinstance(backups, Problem) and backups else None
+    backlog, oldest = _backlog(wanted.data_folder)
+    return Evidence(
+        problems=(*read.problems, *problems),
+        doubts=doubts,
+        facts=facts,
+        server_uid=who.uid,
+        shell=server.check_shell(context),
+        data_major=_first_line(f"{wanted.data_folder}/PG_VERSION"),
+        binary_major=_binary_major(context),
+        server_status=(found.status or "starting") if found and running else None,
+        shared_memory_bytes=_size("/dev/shm"),  # noqa: S108 - looked at, not written to
+        archive_tool=wanted.archive.tool.name if wanted.archive else None,
+        archive_url=wanted.archive.storage.url if wanted.archive else "",
+        archive_problem=storage_problem,
+        backlog=backlog,
+        oldest_ready_seconds=oldest,
+        backups=backups,
+        newest_backup_seconds=_age(newest) if newest else 0,
+    )
+
+
+def _archive(context: Context, *, usable: bool) -> tuple[Problem | None, list[Backup] | Problem]:
+    archive = context.settings.archive
+    if archive is None or not usable:
+        return None, []
+    problem = archives.storage_problem(archive)
+    if problem is not None:
+        return problem, []
+    try:
+        archives.render(context, archive)
+        return None, archives.list_backups(context, archive)
+    except Failure as failure:
+        return None, failure.problems[0]
+
+
+def _age(time_text: str) -> float:
+    from datetime import datetime
+
+    return time.time() - datetime.fromisoformat(time_text).timestamp()
+
+
+def _backlog(data_folder: str) -> tuple[int, float]:
+    """Return how many segments wait to be archived, and the age of the oldest in seconds."""
+    folder = f"{data_folder}/pg_wal/archive_status"
+    try:
+        ready = [
+            os.stat(f"{folder}/{name}").st_mtime
+            for name in os.listdir(folder)
+            if name.endswith(".ready")
+        ]
+    except OSError:
+        return 0, 0
+    return len(ready), time.time() - min(ready) if ready else 0
+
+
+def _binary_major(context: Context) -> str | None:
+    code, text = context.children.output(["postgres", "--version"], context.environment)
+    words = text.split()
+    return words[2].split(".")[0] if code == 0 and len(words) > 2 else None
+
+
+def _first_line(path: str) -> str | None:
+    try:
+        return files.read_text(path).split("\n")[0] or None
+    except OSError:
+        return None
+
+
+def _size(path: str) -> int:
+    try:
+        usage = os.statvfs(path)
+    except OSError:
+        return 0
+    return usage.f_blocks * usage.f_frsize

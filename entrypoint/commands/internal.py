@@ -1,0 +1,101 @@
+"""What the functions of docker-entrypoint.sh call; not for people."""
+
+import os
+
+import click
+
+from entrypoint import exits, log, plan
+from entrypoint.effects import (
+    files,
+    first_start,
+    folders,
+    identity,
+    probe,
+
+    startup,
+)
+from entrypoint.effects.children import Children
+from entrypoint.effects.server import Context
+from entrypoint.effects.signals import Signals
+from entrypoint.effects.unfinished import Unfinished
+
+_PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+@click.group(hidden=True)
+def group() -> None:
+    """What the functions of docker-entrypoint.sh call; not for people."""
+
+
+group.name = "internal"
+
+
+def _context(arguments: tuple[str, ...]) -> Context:
+    given = arguments[1:] if arguments[:1] == ("postgres",) else arguments
+    wanted = startup.load_settings(os.environ, given)
+    return startup.make_context(wanted, Children(Signals()))
+
+
+@group.command("create-directories")
+def create_directories() -> None:
+    """Make and own the folders of the server."""
+    context = _context(())
+    folders.prepare(context.settings, context.who, context.children)
+
+
+@group.command("old-databases")
+def old_databases() -> None:
+    """Print the places with data of other versions, one a line."""
+    facts = probe.look(_context(()).settings)
+    for place in facts.old_databases:
+        click.echo(place)
+
+
+@group.command("init-database-dir", context_settings=_PASS_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def init_database_dir(arguments: tuple[str, ...]) -> None:
+    """Run initdb: a whole cluster or none. The caller's script answers for what comes after it."""
+    context = _context(())
+    words = first_start.initdb_arguments(context, *arguments)
+    lock = files.lock_folder(context.settings.data_folder)
+    found = probe.look(context.settings).data_folder
+    unfinished = Unfinished(context.settings.data_folder)
+    if found.unfinished and found.unfinished.stage == "building":
+        unfinished.discard()
+    unfinished.begin()
+    first_start.make_cluster(context, unfinished, words)
+    unfinished.move_into_place()
+    unfinished.finish()
+    os.close(lock)
+
+
+@group.command("ensure-initdb", context_settings=_PASS_ON)
+@click.argument("name")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def ensure_initdb(name: str, arguments: tuple[str, ...]) -> int:
+    """Make the database if there is none, then end."""
+    if name not in ("docker-ensure-initdb.sh", "docker-enforce-initdb.sh"):
+        click.echo(f"{name}: error: unknown file name: {name}", err=True)
+        return 99
+    context = _context(arguments)
+    facts = probe.look(context.settings)
+    path = context.settings.data_folder
+    if facts.data_folder.has_cluster and facts.data_folder.unfinished is None:
+        if name == "docker-ensure-initdb.sh":
+            click.echo(f"{name}: note: database already initialized in '{path}'!", err=True)
+            return 0
+        click.echo(f"{name}: error: (unexpected) database found in '{path}'!", err=True)
+        return exits.FAILURE
+    decided = startup.check(context, facts)
+    folders.prepare(context.settings, context.who, context.children)
+    identity.become(context.who)
+    lock = files.lock_folder(path)
+    decided = startup.check(context, probe.look(context.settings), quiet=True)
+    if decided.kind == plan.START:
+        log.info("another process made the database meanwhile")
+        return 0
+    startup.act(context, decided, facts)
+    os.close(lock)
+    return 0
+
+

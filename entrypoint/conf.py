@@ -1,0 +1,97 @@
+"""Rendering of `conf_templates/`: settings in, text out.
+
+This is the only module that knows jinja2, which takes longer to load than the rest of a start.
+"""
+
+import shlex
+from pathlib import Path
+
+from entrypoint.archivers import Command, Server
+from entrypoint.settings import Archive, Settings
+
+_HERE = Path(__file__).resolve().parent
+
+
+def conf_value(text: str) -> str:
+    """Return a value quoted for postgresql.conf.
+
+    >>> conf_value("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def render(template: str, **context: object) -> str:
+    """Return a rendered template; an unknown name in it is an error."""
+    import jinja2
+
+    folders = (_HERE / "conf_templates", _HERE.parent / "conf_templates")
+    environment = jinja2.Environment(  # configuration files, not HTML
+        loader=jinja2.FileSystemLoader(folders),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["conf_value"] = conf_value
+    return environment.get_template(template + ".j2").render(context)
+
+
+def postgresql_conf(
+    settings: Settings,
+    archive: Archive | None,
+    server: Server,
+    tool_path: str,
+    conf_folder: str | None,
+) -> str:
+    """Return the server's configuration file, which includes the cluster's own or the user's."""
+    return render(
+        "postgresql.conf",
+        base_file=settings.server.settings.get("config_file")
+        or f"{server.data_folder}/postgresql.conf",
+        archive_command=archive and archive_command(archive, server, tool_path),
+        archive_url=archive and archive.storage.url,
+        archive_timeout=archive and archive.timeout,
+        settings=settings.conf,
+        conf_folder=conf_folder,
+    )
+
+
+def archiver_conf(settings: Settings, archive: Archive, server: Server) -> str:
+    """Return the settings file of the archiver."""
+    options = archive.tool.options(settings.values, archive.storage, server)
+    return render(archive.tool.config_name, **options)
+
+
+def archive_command(archive: Archive, server: Server, tool_path: str) -> str:
+    """Return the value of archive_command.
+
+    It ends with the tool's name because pgbackrest refuses to work for a command without it.
+    """
+    words = _shim("archive-segment", str(archive.command_timeout))
+    command = archive.tool.archive_segment(server)
+    return f"exec {words} {_environment(command, tool_path)} # {archive.tool.name}"
+
+
+def restore_command(archive: Archive, server: Server, tool_path: str) -> str:
+    """Return the value of restore_command."""
+    words = _shim(
+        "fetch-segment", str(archive.tool.missing_code), str(archive.command_timeout)
+    )
+    return f"exec {words} {_environment(archive.tool.fetch_segment(server), tool_path)}"
+
+
+def _shim(name: str, *arguments: str) -> str:
+    # Named to sh so that it works where the execute bit was lost.
+    return shlex.join(["/bin/sh", str(_HERE / "shims" / name), *arguments])
+
+
+def _environment(command: Command, tool_path: str) -> str:
+    """Return the command with an environment made from zero, since it would inherit the server's."""
+    variables = {"PATH": tool_path, **command.environment}
+    words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command.argv]
+    # %p and %f are put in by PostgreSQL, and a data folder may have a space in its name.
+    return " ".join(
+        f'"{word}"' if word in ("%p", "%f") else shlex.quote(word).replace("%", "%%")
+        for word in words
+    )

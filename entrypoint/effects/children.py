@@ -1,0 +1,254 @@
+"""Starting and reaping children; nothing else in the program waits for a process."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+
+from entrypoint import exits, log
+from entrypoint.effects import identity
+from entrypoint.effects.identity import Identity
+from entrypoint.effects.signals import HANDLED, STOPS, Signals
+from entrypoint.errors import Failure, Problem, Stopped
+
+# CPython ignores these for itself; a child must not inherit that.
+_PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class Children:
+    """The children of this process: our own, by pid, and orphans that became ours."""
+
+    def __init__(self, signals: Signals) -> None:
+        self.signals = signals
+        self._ended: dict[int, int] = {}
+        self._own: set[int] = set()
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        descriptors: Mapping[int, int] | None = None,
+        own_group: bool = True,
+        become: Identity | None = None,
+    ) -> int:
+        """Start a program found on the environment's PATH and return its pid.
+
+        `descriptors` maps a descriptor of the child to one of ours; without an entry the child has our standard streams and nothing else. `become` is for the
+        checks that root makes with the rights of the server's user.
+        """
+        program = find_program(argv[0], environment)
+        if become is not None and become.uid != os.getuid():
+            pid = self._fork(program, argv, environment, descriptors or {}, become)
+            self._own.add(pid)
+            return pid
+        actions = [
+            (os.POSIX_SPAWN_DUP2, ours, theirs)
+            for theirs, ours in (descriptors or {}).items()
+            if ours != theirs
+        ]
+        options = {"setpgroup": 0} if own_group else {}
+        try:
+            pid = os.posix_spawn(
+                program,
+                list(argv),
+                dict(environment),
+                file_actions=actions,
+                setsigmask=self.signals.original_mask,
+                setsigdef=(*HANDLED, *_PYTHON_IGNORES),
+                **options,  # type: ignore[arg-type]
+            )
+        except OSError as error:
+            raise Failure(cannot_execute(program, error)) from error
+        self._own.add(pid)
+        return pid
+
+    def _fork(
+        self,
+        program: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        descriptors: Mapping[int, int],
+        become: Identity,
+    ) -> int:
+        """Start a program as another user, which posix_spawn cannot."""
+        pid = os.fork()
+        if pid:
+            return pid
+        try:
+            os.setpgid(0, 0)
+            for theirs, ours in descriptors.items():
+                if ours != theirs:
+                    os.dup2(ours, theirs)
+            for number in _PYTHON_IGNORES:
+                signal.signal(number, signal.SIG_DFL)
+            identity.become(become)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.signals.original_mask)
+            os.execve(program, list(argv), dict(environment))
+        except Failure as failure:
+            log.problem(failure.problems[0])
+        except OSError as error:
+            log.problem(cannot_execute(program, error))
+        finally:
+            os._exit(exits.NOT_EXECUTABLE)
+
+    def reap(self) -> dict[int, int]:
+        """Take every dead child; return the exit codes of all own ones that ended and nobody took."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            if pid in self._own:
+                self._own.discard(pid)
+                self._ended[pid] = exits.from_wait_status(status)
+        return self._ended
+
+    def poll(self, pid: int) -> int | None:
+        """Return the exit code of an own child that has ended, else None."""
+        return self.reap().pop(pid, None)
+
+    def wait(self, pid: int, *, seconds: float | None = None, stoppable: bool = True) -> int:
+        """Wait for an own child and return its exit code.
+
+        Raises Stopped on a stop signal (if stoppable) and TimeoutError after so many seconds; the
+        child then still runs.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while (code := self.poll(pid)) is None:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError
+            self.pause(left, stoppable=stoppable)
+        return code
+
+    def pause(self, seconds: float | None, *, stoppable: bool = True) -> None:
+        """Wait for the next signal, at most so many seconds; raises Stopped for a stop signal."""
+        arrived = self.signals.wait(seconds)
+        if stoppable:
+            self.raise_if_stopped(arrived)
+
+    def raise_if_stopped(self, arrived: Sequence[int] | None = None) -> None:
+        """Raise Stopped if one of these signals, or of those that wait, asks for the end."""
+        for number in self.signals.take() if arrived is None else arrived:
+            if number in STOPS:
+                raise Stopped(number)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        descriptors: Mapping[int, int] | None = None,
+        seconds: float | None = None,
+        become: Identity | None = None,
+    ) -> int:
+        """Run a program to its end in a process group of its own and return its exit code.
+
+        On a stop signal or after the deadline the group gets SIGTERM, then SIGKILL, before the
+        exception (Stopped or TimeoutError) goes on.
+        """
+        pid = self.spawn(argv, environment, descriptors=descriptors, become=become)
+        try:
+            return self.wait(pid, seconds=seconds)
+        except (Stopped, TimeoutError):
+            self.end_group(pid)
+            raise
+
+    def output(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        seconds: float | None = None,
+        errors: bool = False,
+        stderr: int = 2,
+        become: Identity | None = None,
+    ) -> tuple[int, str]:
+        """Run a program and return its exit code and what it wrote to stdout (and stderr)."""
+        out = memory_file("")
+        try:
+            code = self.run(
+                argv,
+                environment,
+                descriptors={1: out, 2: out if errors else stderr},
+                seconds=seconds,
+                become=become,
+            )
+            return code, read_back(out)
+        finally:
+            os.close(out)
+
+    def end_group(self, pid: int, seconds: float = 5) -> None:
+        """End the process group of a child: SIGTERM, and SIGKILL after so many seconds."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(pid, number)
+            except ProcessLookupError:
+                pass
+            try:
+                self.wait(pid, seconds=seconds, stoppable=False)
+            except TimeoutError:
+                continue
+            break
+        try:
+            os.killpg(pid, signal.SIGKILL)  # what the leader left behind
+        except ProcessLookupError:
+            pass
+
+
+def memory_file(text: str) -> int:
+    """Return a descriptor of a file in memory that holds this text, at its start."""
+    descriptor = os.memfd_create("entrypoint")
+    data = text.encode("utf-8", "surrogateescape")
+    while data:
+        data = data[os.write(descriptor, data) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def read_back(descriptor: int) -> str:
+    """Return everything that was written to a file in memory."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(os.dup(descriptor), "rb") as stream:
+        return stream.read().decode("utf-8", "surrogateescape")
+
+
+def find_program(name: str, environment: Mapping[str, str]) -> str:
+    """Return the path of a program as execvp would find it; raises Failure (126 or 127)."""
+    if "/" in name:
+        return name
+    found = None
+    for folder in (environment.get("PATH") or os.defpath).split(":"):
+        path = os.path.join(folder or ".", name)
+        if os.path.isfile(path):
+            found = found or path
+            if os.access(path, os.X_OK):
+                return path
+    if found:
+        raise Failure(
+            Problem(
+                f"{found}: cannot be executed: no permission",
+                f"make it executable: chmod +x {found}",
+                exits.NOT_EXECUTABLE,
+            )
+        )
+    raise Failure(
+        Problem(
+            f"{name}: command not found",
+            f"check the spelling; PATH is {environment.get('PATH', '')}",
+            exits.NOT_FOUND,
+        )
+    )
+
+
+def cannot_execute(program: str, error: OSError) -> Problem:
+    """Return the problem for a failed exec, with the shell's exit code for it."""
+    missing = isinstance(error, FileNotFoundError)
+    return Problem(
+        f"{program}: cannot be executed: {error.strerror}",
+        "check the name" if missing else "check its mode, its first line and the mount's options",
+        exits.NOT_FOUND if missing else exits.NOT_EXECUTABLE,
+    )

@@ -1,0 +1,274 @@
+"""A first start: initdb, pg_hba.conf, the user's database and init files; all or nothing."""
+
+import os
+import re
+
+from entrypoint import exits, log
+from entrypoint.argv import psql
+from entrypoint.effects import files, probe, server
+from entrypoint.effects.children import memory_file, read_back
+from entrypoint.effects.server import Context
+from entrypoint.effects.unfinished import Unfinished
+from entrypoint.errors import Ended, Failure, Problem, Stopped
+
+LIBRARY = "/usr/local/bin/docker-entrypoint.sh"
+"""The functions that sourced init files may call; also what the log lines of init files begin with."""
+
+CREATE_DATABASE = """\
+SELECT format('CREATE DATABASE %I', :'db')
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'db') \\gexec
+"""
+
+_INIT_FILES = """\
+source "$0"
+_entrypoint_state=$1 _entrypoint_done=$2
+set --
+docker_process_init_files /docker-entrypoint-initdb.d/*
+command env -0 >&"$_entrypoint_done"
+"""
+"""The one shell of all init files; it ends by handing its exported variables over."""
+
+
+def check_init_folder(context: Context) -> None:
+    """Make sure that the server's user can list the init files; otherwise they would silently not run."""
+    folder = probe.INIT_FOLDER
+    code, text = context.children.output(
+        ["ls", f"{folder}/"], context.environment, errors=True, become=context.who
+    )
+    if code:
+        raise Failure(
+            Problem(
+                f"uid {context.who.uid} cannot list the init files: {text.strip()}",
+                f"make the mounted folder readable: chmod a+rx FOLDER (mounted at {folder})",
+                exits.UNREADABLE_INIT_FOLDER,
+            )
+        )
+
+
+def initdb_arguments(context: Context, *extra: str) -> list[str]:
+    """Return POSTGRES_INITDB_ARGS as words, evaluated by a shell as the official image does.
+
+    Raises Failure with the shell's exit code where it cannot be evaluated.
+    """
+    text = context.settings.init.initdb_args
+    if re.fullmatch(r"[\w\s=./:,+@-]*", text, re.ASCII):
+        return [*text.split(), *extra]
+    script = 'eval "set -- $POSTGRES_INITDB_ARGS" && printf "%s\\0" "$@"'
+    code, out = context.children.output(
+        ["bash", "-c", script, "POSTGRES_INITDB_ARGS"], context.environment, become=context.who
+    )
+    if code:
+        raise Failure(
+            Problem(
+                f"POSTGRES_INITDB_ARGS={text} cannot be evaluated by the shell",
+                "correct the quotes in POSTGRES_INITDB_ARGS",
+                code,
+            )
+        )
+    return [*out.split("\0")[:-1], *extra]
+
+
+def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str]) -> None:
+    """Run initdb in the work folder and move the result into place."""
+    settings = context.settings
+    if settings.init.wal_folder:
+        arguments = ["--waldir", settings.init.wal_folder, *arguments]
+    password = memory_file(settings.init.password + "\n")
+    argv = [
+        "initdb",
+        f"--username={settings.init.user}",
+        f"--pwfile=/dev/fd/{_PASSWORD_DESCRIPTOR}",
+        "--no-instructions",
+        *arguments,
+    ]
+    environment = {**context.environment, "PGDATA": unfinished.cluster}
+    environment |= _unknown_user(context, unfinished)
+    try:
+        code = context.children.run(
+            argv, environment, descriptors={_PASSWORD_DESCRIPTOR: password}
+        )
+    finally:
+        os.close(password)
+    if code:
+        log.problem(
+            Problem("initdb failed, see its own words above", "correct POSTGRES_INITDB_ARGS")
+        )
+        raise Ended(code)
+    if not os.path.exists(f"{unfinished.cluster}/PG_VERSION"):
+        raise Failure(
+            Problem(
+                "initdb made its cluster somewhere else", "remove -D from POSTGRES_INITDB_ARGS"
+            )
+        )
+
+
+_PASSWORD_DESCRIPTOR = 9
+
+
+def _unknown_user(context: Context, unfinished: Unfinished) -> dict[str, str]:
+    """Return what makes initdb accept a uid that has no name, as the official image does."""
+    if context.who.name:
+        return {}
+    import glob
+
+    for wrapper in sorted(
+        path
+        for pattern in ("/lib/", "/lib/*/", "/usr/lib/", "/usr/lib/*/")
+        for path in glob.glob(pattern + "libnss_wrapper.so")
+    ):
+        if os.path.getsize(wrapper):
+            break
+    else:
+        return {}
+    uid, gid = context.who.uid, context.who.gid
+    home = context.settings.data_folder
+    lines = {
+        "passwd": f"postgres:x:{uid}:{gid}:PostgreSQL:{home}:/bin/false\n",
+        "group": f"postgres:x:{gid}:\n",
+    }
+    for name, line in lines.items():
+        files.write_atomically(f"{unfinished.folder}/{name}", line)
+    return {
+        "LD_PRELOAD": wrapper,
+        "NSS_WRAPPER_PASSWD": f"{unfinished.folder}/passwd",
+        "NSS_WRAPPER_GROUP": f"{unfinished.folder}/group",
+    }
+
+
+def append_hba(context: Context, data_folder: str, given: list[str]) -> None:
+    """Append the line for TCP connections to pg_hba.conf, with the server's own method by default."""
+    method = context.settings.init.auth_method
+    if not method:
+        code, text = server.ask(context, "password_encryption", given, data_folder)
+        if code:
+            raise Failure(
+                Problem(
+                    f"the server does not tell its password_encryption:\n{text}",
+                    "correct the arguments after the image's name",
+                )
+            )
+        method = text.splitlines()[-1]
+    lines = ["", f"host all all all {method}", ""]
+    if method.split()[0] == "trust":
+        lines[1:1] = [
+            "# warning trust is enabled for all connections",
+            "# see https://www.postgresql.org/docs/current/auth-trust.html",
+        ]
+    with open(f"{data_folder}/pg_hba.conf", "a", encoding="utf-8") as file:
+        file.write("\n".join(lines))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def create_database(context: Context) -> None:
+    """Create POSTGRES_DB unless it exists."""
+    init = context.settings.init
+    if init.database == "postgres":
+        return
+    environment = context.environment | {"PGHOST": "", "PGHOSTADDR": ""}
+    text = memory_file(CREATE_DATABASE)
+    try:
+        code = context.children.run(
+            psql(init.user, "postgres", "--set", f"db={init.database}"),
+            environment,
+            descriptors={0: text},
+        )
+    finally:
+        os.close(text)
+    if code:
+        raise Ended(code)
+
+
+def run_init_files(context: Context, unfinished: Unfinished) -> dict[str, str]:
+    """Run the init files in one shell and return the environment it ended with."""
+    done = memory_file("")
+    descriptor = 8
+    argv = ["bash", "-c", _INIT_FILES, LIBRARY, unfinished.state, str(descriptor)]
+    try:
+        code = context.children.run(argv, context.environment, descriptors={descriptor: done})
+        handed_over = read_back(done)
+    finally:
+        os.close(done)
+    if code == 0 and handed_over:
+        pairs = (entry.partition("=") for entry in handed_over.split("\0") if entry)
+        return {name: value for name, _, value in pairs if name not in ("_", "SHLVL", "PWD", "OLDPWD")}
+    raise _init_file_failed(context, code)
+
+
+def _init_file_failed(context: Context, code: int) -> Failure:
+    found = probe.data_folder(context.settings.data_folder, []).unfinished
+    file = found.detail if found else ""
+    if code == 0:
+        what = f"the init file {file} ended the shell of all init files with `exit 0`"
+        mend = "use `return` instead of `exit`, or make the file executable (chmod +x)"
+    else:
+        what = f"the init file {file} failed with exit code {code}"
+        mend = _why(file, code) or "correct the file"
+    what += "; the database is only partly set up and will not be served"
+    return Failure(
+        Problem(
+            what,
+            f"{mend}, then empty the volume or start once with -e POSTGRES_INIT_UNFINISHED=restart",
+            code or exits.FAILURE,
+        )
+    )
+
+
+def _why(file: str, code: int) -> str:
+    """Return which of the usual reasons keeps a script from being executed."""
+    if code not in (exits.NOT_EXECUTABLE, exits.NOT_FOUND) or not file.endswith(".sh"):
+        return ""
+    if os.path.isdir(file):
+        return f"{file} is a folder: init files lie directly in {probe.INIT_FOLDER}"
+    try:
+        with open(file, "rb") as script:
+            first = script.readline(200)
+    except OSError:
+        return ""
+    interpreter = first[2:].split()[0].decode("utf-8", "replace") if first[2:].split() else ""
+    if first.startswith(b"#!") and first.endswith(b"\r\n"):
+        return f"its lines end with CRLF, so no interpreter is found: sed -i 's/\\r$//' {file}"
+    if first.startswith(b"#!") and not os.path.exists(interpreter):
+        return f"its interpreter {interpreter} is not in the image: change its first line"
+    if code == exits.NOT_EXECUTABLE:
+        return "it may not be executed here (a mount with noexec?): remove its x bit to have it sourced"
+    return ""
+
+
+def initialize(context: Context, given: list[str], *, discard: bool, move_aside: bool) -> Context:
+    """Make the database and return the context with the environment that the init files left.
+
+    On any failure the record stays, so that the next start knows.
+    """
+    unfinished = Unfinished(context.settings.data_folder)
+    arguments = initdb_arguments(context)
+    if discard:
+        unfinished.discard()
+    if move_aside:
+        unfinished.move_aside()
+    unfinished.begin()
+    make_cluster(context, unfinished, arguments)
+    append_hba(context, unfinished.cluster, given)
+    unfinished.move_into_place()
+    helper = context._replace(environment=_with_password(context))
+    in_reach = [*given, "-c", "listen_addresses=", "-p", context.settings.port]
+    if context.settings.archive is not None and not context.settings.archive.by_user:
+        in_reach += ["-c", "archive_mode=off"]  # the archive is not prepared yet
+    try:
+        with server.temporary_server(context, in_reach):
+            create_database(helper)
+            if probe.init_files():
+                unfinished.enter("files")
+            environment = run_init_files(helper, unfinished)
+    except Stopped:
+        log.warning("stopped before the first start was finished; the next start says how to go on")
+        raise
+    unfinished.finish()
+    print("\nPostgreSQL init process complete; ready for start up.\n", flush=True)
+    return context._replace(environment=environment)
+
+
+def _with_password(context: Context) -> dict[str, str]:
+    """Return the environment with PGPASSWORD, which psql needs where local connections ask for one."""
+    password = context.environment.get("PGPASSWORD") or context.settings.init.password
+    return context.environment | {"PGPASSWORD": password}

@@ -1,0 +1,119 @@
+"""Who we are and who we become: user lookup and the drop of root's rights."""
+
+import grp
+import os
+import pwd
+import re
+from typing import NamedTuple
+
+from entrypoint.errors import Failure, Problem
+
+
+class Identity(NamedTuple):
+    """A user as the kernel sees it, and its home."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+    name: str
+
+
+def resolve(spec: str) -> Identity:
+    """Return the identity for `user[:group]`, names or numbers, as `docker run --user` takes it.
+
+    Without a group it is the user's own with all its supplementary groups; an unknown number keeps
+    the caller's group. With a group there is only that one. Raises ValueError.
+    """
+    user, _, group = spec.partition(":")
+    uid, gid, name, home = os.getuid(), os.getgid(), "", "/"
+    if user:
+        entry = _passwd(user)
+        if entry is not None:
+            uid, gid, name, home = entry.pw_uid, entry.pw_gid, entry.pw_name, entry.pw_dir
+        elif user.isascii() and user.isdigit():
+            uid = int(user)
+        else:
+            raise ValueError(f"unable to find user {user}")
+    else:
+        known = _passwd(str(uid))
+        if known is not None:
+            name, home = known.pw_name, known.pw_dir
+    groups: tuple[int, ...]
+    if group:
+        gid = _group(group)
+        groups = (gid,)
+    elif not user:
+        groups = tuple(os.getgroups())
+    else:
+        groups = tuple(os.getgrouplist(name, gid)) if name else (gid,)
+    return Identity(uid, gid, groups, home or "/", name)
+
+
+def current() -> Identity:
+    """Return the identity of this process."""
+    return resolve("")
+
+
+def _passwd(user: str) -> pwd.struct_passwd | None:
+    try:
+        if re.fullmatch("[0-9]+", user):
+            return pwd.getpwuid(int(user))
+        return pwd.getpwnam(user)
+    except (KeyError, OverflowError):
+        return None
+
+
+def _group(group: str) -> int:
+    try:
+        if re.fullmatch("[0-9]+", group):
+            return int(group)
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ValueError(f"unable to find group {group}") from None
+
+
+def become(identity: Identity) -> None:
+    """Give up all other rights for good: groups, then gid, then uid, then verify.
+
+    In this order, because after setuid there is no right left for the others.
+    """
+    try:
+        if os.getuid() == 0 or set(os.getgroups()) != set(identity.groups):
+            os.setgroups(list(identity.groups))
+        os.setresgid(identity.gid, identity.gid, identity.gid)
+        os.setresuid(identity.uid, identity.uid, identity.uid)
+    except OSError as error:
+        raise Failure(
+            Problem(
+                f"cannot become uid {identity.uid}, gid {identity.gid}: {error.strerror}",
+                "grant the capabilities SETUID and SETGID "
+                f"(--cap-add SETUID --cap-add SETGID), or start with "
+                f"--user {identity.uid}:{identity.gid}",
+            )
+        ) from error
+    _verify(identity)
+
+
+def _verify(identity: Identity) -> None:
+    same = (
+        os.getresuid() == (identity.uid,) * 3
+        and os.getresgid() == (identity.gid,) * 3
+        and set(os.getgroups()) == set(identity.groups)
+    )
+    regained = False
+    if identity.uid != 0:
+        try:
+            os.setuid(0)
+            regained = True
+        except PermissionError:
+            pass
+    if not same or regained:
+        raise Failure(
+            Problem(
+                f"root's rights could not be given up: uids {os.getresuid()}, "
+                f"gids {os.getresgid()}, groups {os.getgroups()}",
+                "report this with the name of your container runtime; "
+                f"--user {identity.uid}:{identity.gid} avoids it",
+            )
+        )

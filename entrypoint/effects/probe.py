@@ -1,0 +1,140 @@
+"""Looking at the world: fills the facts, changes nothing."""
+
+import os
+import re
+
+from entrypoint.cluster import CLUSTER_ENTRY
+from entrypoint.effects import files
+from entrypoint.facts import ASIDE_PREFIX, DONE_FOLDER, WORK_FOLDER, DataFolder, Facts, Unfinished
+from entrypoint.settings import Settings
+
+INIT_FOLDER = "/docker-entrypoint-initdb.d"
+HOME = "/var/lib/postgresql"
+
+
+def look(settings: Settings) -> Facts:
+    """Return the facts that a start depends on."""
+    table = files.mounts()
+    folder = data_folder(settings.data_folder, table)
+    major = settings.values.get("PG_MAJOR", "")
+    return Facts(
+        uid=os.getuid(),
+        data_folder=folder,
+        old_databases=() if folder.has_cluster else _old_databases(folder.path, major, table),
+        stray_mounts=_stray_mounts(folder, table),
+        init_files=init_files(),
+    )
+
+
+def data_folder(path: str, table: list[files.Mount]) -> DataFolder:
+    """Return what a data folder holds and where it lies."""
+    entries: list[str] = []
+    exists = readable = False
+    owner = None
+    try:
+        owner = os.stat(path).st_uid
+        exists = True
+        entries = os.listdir(path)
+        readable = True
+    except OSError:
+        pass
+    has_cluster = _has_content(f"{path}/PG_VERSION")
+    unfinished = _unfinished(f"{path}/{WORK_FOLDER}", has_cluster) if WORK_FOLDER in entries else None
+    foreign = [
+        name
+        for name in sorted(entries)
+        if name not in (WORK_FOLDER, DONE_FOLDER)
+        and not name.startswith(ASIDE_PREFIX)
+        # What an interrupted start has moved into place is ours.
+        and not (unfinished and CLUSTER_ENTRY.fullmatch(name))
+    ]
+    mount = files.mount_of(path, table)
+    return DataFolder(
+        path=path,
+        exists=exists,
+        readable=readable,
+        has_cluster=has_cluster,
+        unfinished=unfinished,
+        foreign=() if has_cluster and not unfinished else tuple(foreign),
+        owner=owner,
+        place=_place(mount),
+        mount_point=mount.point if mount else "",
+        filesystem=mount.filesystem if mount else "unknown",
+    )
+
+
+def _has_content(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0
+    except OSError:
+        return False
+
+
+def _unfinished(folder: str, has_cluster: bool) -> Unfinished:
+    try:
+        lines = files.read_text(f"{folder}/state").splitlines()
+    except OSError:
+        lines = []
+    # Killed before the first line was written: nothing else was done yet, or somebody else's hand.
+    stage, detail = ("unknown", "") if has_cluster else ("building", "")
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        if word in ("building", "files", "recovery"):
+            stage, detail = word, rest
+        elif word == "file":
+            detail = rest
+    return Unfinished(stage, detail)
+
+
+def _place(mount: files.Mount | None) -> str:
+    if mount is None:
+        return "unknown"
+    if mount.point == "/" or mount.filesystem == "overlay":
+        return "container layer"
+    # Docker and podman name an anonymous volume with 64 hexadecimal digits.
+    if re.search(r"/volumes/[0-9a-f]{64}/_data", mount.root):
+        return "anonymous volume"
+    return "volume"
+
+
+def _old_databases(path: str, major: str, table: list[files.Mount]) -> tuple[str, ...]:
+    """Return old data as the official image looks for it (docker-library/postgres#1259, #1409).
+
+    Also one level deeper than it does: `data/<major>/docker` (docker-library/postgres#1400).
+    """
+    if path != f"{HOME}/{major}/docker":
+        return ()
+    places = [HOME, f"{HOME}/data"]
+    for parent in (HOME, f"{HOME}/data"):
+        try:
+            places += [f"{parent}/{name}/docker" for name in sorted(os.listdir(parent))]
+        except OSError:
+            continue
+    found = [place for place in places if _has_content(f"{place}/PG_VERSION")]
+    unused = f"{HOME}/data"
+    if not found and major.isdigit() and int(major) >= 18:
+        found = [
+            f"{unused} (unused mount/volume)" for mount in table if mount.point == unused
+        ][:1]
+    return tuple(dict.fromkeys(found))
+
+
+def _stray_mounts(folder: DataFolder, table: list[files.Mount]) -> tuple[str, ...]:
+    """Return volumes mounted near the data folder that do not hold it."""
+    if folder.place not in ("anonymous volume", "container layer"):
+        return ()
+    return tuple(
+        mount.point
+        for mount in table
+        if mount.point != folder.mount_point
+        and (mount.point == HOME or mount.point.startswith(HOME + "/"))
+        and _place(mount) == "volume"
+    )
+
+
+def init_files() -> tuple[str, ...]:
+    """Return what lies in the folder of init files, as far as it can be seen."""
+    try:
+        return tuple(sorted(name for name in os.listdir(INIT_FOLDER) if not name.startswith(".")))
+    except OSError:
+        return ()

@@ -1,0 +1,316 @@
+"""The server as a child: its environment, its configuration, a temporary one for first starts."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from entrypoint import log
+from entrypoint.archivers import Server
+from entrypoint.cluster import Postmaster, parse_control, parse_postmaster
+from entrypoint.effects import files, folders
+from entrypoint.effects.children import Children
+from entrypoint.effects.identity import Identity
+from entrypoint.errors import Failure, Problem
+from entrypoint.settings import Archive, Settings
+
+CONF_FOLDER = "/docker-entrypoint-conf.d"
+"""The user's own `*.conf` files: stronger than variables, weaker than ALTER SYSTEM."""
+OWN_PREFIX = "ENTRYPOINT_"
+"""Variables that this program passes to itself."""
+
+
+class Context(NamedTuple):
+    """What every effect of a start needs."""
+
+    settings: Settings
+    children: Children
+    who: Identity
+    """The server's user."""
+    runtime_folder: str
+    environment: dict[str, str]
+    """For helpers of a first start and for init files: as the official image's script has it."""
+
+
+def helper_environment(settings: Settings, who: Identity, *, stepped_down: bool) -> dict[str, str]:
+    """Return the environment of init files and of our own psql and initdb."""
+    environment = {
+        name: value for name, value in settings.values.items() if not name.startswith(OWN_PREFIX)
+    }
+    environment |= {
+        "POSTGRES_USER": settings.init.user,
+        "POSTGRES_PASSWORD": settings.init.password,
+        "POSTGRES_DB": settings.init.database,
+        "POSTGRES_INITDB_ARGS": settings.init.initdb_args,
+        "POSTGRES_HOST_AUTH_METHOD": settings.init.auth_method,
+        "PGDATA": settings.data_folder,
+    }
+    if stepped_down:
+        environment["HOME"] = who.home
+    return environment
+
+
+def server_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the server: no bootstrap secrets, no secrets of the archiver.
+
+    The official image does the first since docker-library/postgres#1412. The archiver's variables stay
+    where the archiving is the user's own.
+    """
+    archive = settings.archive
+    hidden = archive.tool.is_own_variable if archive and not archive.by_user else _nothing
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(("POSTGRES_", "ARCHIVE_", OWN_PREFIX))
+        and name != "PGPASSWORD"
+        and not hidden(name)
+    }
+
+
+def _nothing(name: str) -> bool:
+    del name
+    return False
+
+
+def describe(context: Context) -> Server:
+    """Return the server as an archiver needs to know it."""
+    return Server(
+        data_folder=context.settings.data_folder,
+        socket_folder=folders.SOCKET_FOLDER,
+        port=context.settings.port,
+        user=context.settings.init.user,
+        runtime_folder=context.runtime_folder,
+        segment_bytes=segment_bytes(context),
+    )
+
+
+def segment_bytes(context: Context) -> int:
+    """Return the size of a WAL segment of the cluster; PostgreSQL's default before there is one."""
+    control = read_control(context)
+    return int(control.get("Bytes per WAL segment", 16 * 1024**2))
+
+
+def read_control(context: Context) -> dict[str, str]:
+    """Return what pg_controldata prints, or nothing without a cluster."""
+    if not os.path.exists(f"{context.settings.data_folder}/global/pg_control"):
+        return {}
+    environment = {**context.environment, "LC_ALL": "C"}
+    argv = ["pg_controldata", "-D", context.settings.data_folder]
+    code, text = context.children.output(argv, environment)
+    return parse_control(text) if code == 0 else {}
+
+
+def arguments(context: Context) -> list[str]:
+    """Return the server's arguments; renders its configuration where something is to be rendered.
+
+    Without an archive, POSTGRES_CONF_* and files of the user's conf folder the arguments are exactly
+    those that were given.
+    """
+    settings = context.settings
+    archive = settings.archive if settings.archive and not settings.archive.by_user else None
+    if archive is None and not settings.conf and not _has_conf_folder():
+        return list(settings.server.given)
+    path = _render(context, archive, describe(context))
+    return [*settings.server.without_config_file, "-c", f"config_file={path}"]
+
+
+def _has_conf_folder() -> bool:
+    try:
+        return any(name.endswith(".conf") for name in os.listdir(CONF_FOLDER))
+    except OSError:
+        return False
+
+
+def _render(context: Context, archive: Archive | None, server: Server) -> str:
+    from entrypoint import conf
+
+    path = f"{server.runtime_folder}/postgresql.conf"
+    text = conf.postgresql_conf(
+        context.settings,
+        archive,
+        server,
+        tool_path(context),
+        CONF_FOLDER if _has_conf_folder() else None,
+    )
+    files.write_atomically(path, text)
+    os.chown(path, context.who.uid, -1)
+    return path
+
+
+def tool_path(context: Context) -> str:
+    """Return the PATH for the archiver."""
+    return context.environment.get("PATH", os.defpath)
+
+
+def check_shell(context: Context) -> Problem | None:
+    """Run /bin/sh as PostgreSQL does for archive_command: by this path, as the server's user."""
+    mend = "use an image that has /bin/sh: archive_command, restore_command and COPY PROGRAM need it"
+    if not os.path.exists("/bin/sh"):
+        return Problem("/bin/sh is missing; commands of the server would end with code 127", mend)
+    argv = ["/bin/sh", "-c", "exit 0"]
+    try:
+        code = context.children.run(argv, context.environment, become=context.who)
+    except Failure as failure:
+        return Problem(f"/bin/sh does not work: {failure.problems[0].what}", mend)
+    if code:
+        return Problem(
+            f"/bin/sh ends with code {code} when uid {context.who.uid} runs it", mend
+        )
+    return None
+
+
+def check_configuration(context: Context) -> None:
+    """Let the server's own binary judge the arguments and our configuration, before anything is made.
+
+    It gets a scratch folder with an empty configuration, since there is no cluster yet. Raises Failure
+    with its words.
+    """
+    scratch = f"{context.runtime_folder}/check"
+    files.ensure_folder(scratch, context.who.uid, 0o700)
+    settings = context.settings
+    try:
+        files.write_atomically(f"{scratch}/postgresql.conf", "", 0o644)
+        given = list(settings.server.given)
+        if settings.conf or _has_conf_folder():
+            files.ensure_folder(f"{scratch}/rendered", context.who.uid, 0o700)
+            server = describe(context)._replace(
+                data_folder=scratch, runtime_folder=f"{scratch}/rendered"
+            )
+            path = _render(context, None, server)
+            given = [*settings.server.without_config_file, "-c", f"config_file={path}"]
+        code, text = ask(context, "password_encryption", given, scratch)
+    finally:
+        files.remove_tree(scratch)
+    if code:
+        raise Failure(
+            Problem(
+                "postgres does not accept its arguments and settings, so nothing was made:\n" + text,
+                "correct the arguments after the image's name, the POSTGRES_CONF_* variables, or the "
+                f"files in {CONF_FOLDER}",
+            )
+        )
+
+
+def ask(context: Context, setting: str, given: Sequence[str], data: str) -> tuple[int, str]:
+    """Return the exit code and the output of `postgres -C setting` for a data folder."""
+    argv = ["postgres", "-D", data, *given, "-C", setting]
+    environment = server_environment(context.settings, context.environment) | {"PGDATA": data}
+    code, text = context.children.output(argv, environment, errors=True, become=context.who)
+    return code, text.strip()
+
+
+def read_postmaster(data_folder: str) -> Postmaster | None:
+    """Return what postmaster.pid says, or None without a readable one."""
+    try:
+        return parse_postmaster(files.read_text(f"{data_folder}/postmaster.pid"))
+    except OSError:
+        return None
+
+
+def stale_pid_environment(data_folder: str) -> dict[str, str]:
+    """Judge a leftover postmaster.pid; returns what postgres must know to start over it.
+
+    postgres takes the file for stale if its pid is dead, its own or its parent's. After a kill the pid
+    may belong to another process or thread of this container, so that one is named to it by the
+    variable that is meant for this (patroni/patroni#681 found that removing the file is a race). Raises
+    Failure if it really is a server on this folder.
+    """
+    found = read_postmaster(data_folder)
+    if found is None or found.pid in (os.getpid(), os.getppid()):
+        return {}
+    if not os.path.exists(f"/proc/{found.pid}"):
+        return {}
+    if _is_postmaster_of(found.pid, data_folder):
+        raise Failure(
+            Problem(
+                f"a server (pid {found.pid}) already runs on {data_folder}",
+                f"stop it first: pg_ctl -D {data_folder} stop",
+            )
+        )
+    log.info(f"postmaster.pid is left from an unclean stop: its pid {found.pid} is another process now")
+    return {"PG_GRANDPARENT_PID": str(found.pid)}
+
+
+def _is_postmaster_of(pid: int, data_folder: str) -> bool:
+    try:
+        program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+        folder = os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return False  # another user's process, or gone
+    return program in ("postgres", "postmaster") and os.path.samefile(folder, data_folder)
+
+
+@contextmanager
+def temporary_server(
+    context: Context, given: Sequence[str], *, seconds: float | None = -1
+) -> Iterator[None]:
+    """Run a server for the duration of a block; on the way out it is stopped in fast mode.
+
+    Its log goes to stdout, where pg_ctl puts it in the official image. An init file may restart it
+    with pg_ctl: whatever server runs on the folder at the end is stopped.
+    """
+    data = context.settings.data_folder
+    environment = server_environment(context.settings, context.environment)
+    environment |= {"NOTIFY_SOCKET": "", "PGDATA": data, **stale_pid_environment(data)}
+    argv = ["postgres", "-D", data, *given]
+    pid = context.children.spawn(argv, environment, descriptors={2: 1})
+    try:
+        wait_until_ready(context, pid, seconds=seconds)
+        yield
+    finally:
+        stop(context, pid)
+
+
+def wait_until_ready(context: Context, pid: int, *, seconds: float | None = -1) -> None:
+    """Wait until a server accepts connections; -1 means PGCTLTIMEOUT, None for ever.
+
+    Raises Failure if it ends or takes too long.
+    """
+    if seconds == -1:
+        seconds = context.settings.server_timeout
+    deadline = None if seconds is None else time.monotonic() + seconds
+    while True:
+        code = context.children.poll(pid)
+        if code is not None:
+            raise Failure(
+                Problem(
+                    f"the temporary server ended with code {code} while it was starting",
+                    "see its own words above",
+                )
+            )
+        found = read_postmaster(context.settings.data_folder)
+        if found is not None and found.pid == pid and found.status == "ready":
+            return
+        if deadline is not None and time.monotonic() > deadline:
+            raise Failure(
+                Problem(
+                    f"the temporary server was not up after {seconds} seconds",
+                    "give it more time: -e PGCTLTIMEOUT=600",
+                )
+            )
+        context.children.pause(0.01)
+
+
+def stop(context: Context, pid: int) -> None:
+    """Stop the temporary server in fast mode; after PGCTLTIMEOUT in immediate mode, then by SIGKILL."""
+    running: int | None = pid
+    if context.children.poll(pid) is not None:
+        found = read_postmaster(context.settings.data_folder)
+        running = found.pid if found else None  # an init file restarted it
+    if running is None or not os.path.exists(f"/proc/{running}"):
+        return
+    seconds = context.settings.server_timeout
+    for number, wait in ((signal.SIGINT, seconds), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
+        try:
+            os.kill(running, number)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + wait
+        while time.monotonic() < deadline:
+            context.children.reap()
+            if not os.path.exists(f"/proc/{running}"):
+                return
+            context.children.pause(0.02, stoppable=False)
+        log.warning(f"the temporary server did not stop within {wait} seconds; going on more firmly")

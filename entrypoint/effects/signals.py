@@ -1,0 +1,44 @@
+"""Signals as events: handlers only record, one pipe wakes the one loop.
+
+A handler for every signal that matters must exist from the first instruction on: the kernel drops
+signals with the default action that are sent to PID 1 from inside its namespace.
+"""
+
+import os
+import select
+import signal
+from collections.abc import Iterable
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+HANDLED = (*STOPS, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Signals:
+    """The signals that arrived, in order, and a way to wait for the next one."""
+
+    def __init__(self, original_mask: Iterable[int] | None = None) -> None:
+        self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        for number in HANDLED:
+            signal.signal(number, _ignore)
+        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        self.original_mask = set(mask if original_mask is None else original_mask)
+        """The mask that children get: what was blocked when we were started."""
+
+    def take(self) -> list[int]:
+        """Return the signals that arrived since the last call; SIGCHLD only says "look"."""
+        try:
+            return list(os.read(self._read, 4096))
+        except BlockingIOError:
+            return []
+
+    def wait(self, seconds: float | None) -> list[int]:
+        """Wait for a signal, at most so many seconds, and return what arrived."""
+        poll = select.poll()
+        poll.register(self._read, select.POLLIN)
+        poll.poll(None if seconds is None else max(0, int(seconds * 1000) + 1))
+        return self.take()
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Do nothing: the wake-up pipe has recorded the signal."""

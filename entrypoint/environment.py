@@ -1,0 +1,99 @@
+"""From the raw environment to checked values: `X_FILE` is read, unknown names are found."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from entrypoint import variables
+from entrypoint.archivers import pgbackrest, walg
+from entrypoint.errors import Problem
+
+FILE_SUFFIX = "_FILE"
+
+
+class Environment(NamedTuple):
+    """The environment with every `X_FILE` resolved."""
+
+    values: dict[str, str]
+    """All variables, ours and others', each under its plain name."""
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
+
+
+def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment:
+    """Return the checked environment; `read_file` gives a file's text or raises OSError.
+
+    "Set" means not empty, and all newlines at the end of a file are dropped, both as in the official
+    image's `file_env`.
+    """
+    values = dict(raw)
+    problems: list[Problem] = []
+    for file_name in raw:
+        name = file_name.removesuffix(FILE_SUFFIX)
+        if name == file_name or not _may_come_from_file(name, file_name):
+            continue
+        path = values.pop(file_name)
+        if not path:
+            continue
+        if raw.get(name):
+            problems.append(
+                Problem(
+                    f"both {name} and {file_name} are set (but are exclusive)",
+                    f"set only one of {name} and {file_name}",
+                )
+            )
+            continue
+        try:
+            values[name] = read_file(path).rstrip("\n")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            problems.append(
+                Problem(
+                    f"{file_name}={path}: cannot be read: {reason}",
+                    f"mount the file so that the container's user can read it, or set {name}",
+                )
+            )
+    unknown, doubtful = _unknown_names(values)
+    return Environment(values, tuple(problems + unknown), tuple(doubtful))
+
+
+def _may_come_from_file(name: str, file_name: str) -> bool:
+    declared = variables.ALL.get(name)
+    if declared is not None:
+        return declared.from_file
+    if file_name in walg.VARIABLES or pgbackrest.is_option(file_name):
+        return False  # a variable of its own, such as WALG_S3_CA_CERT_FILE
+    return name in walg.VARIABLES or pgbackrest.is_option(name)
+
+
+def _unknown_names(values: Mapping[str, str]) -> tuple[list[Problem], list[Problem]]:
+    unknown: list[Problem] = []
+    doubtful: list[Problem] = []
+    for name in values:
+        if not name.startswith(variables.STRICT_GROUPS + variables.OUR_GROUPS):
+            continue
+        if (
+            name in variables.ALL
+            or name in walg.VARIABLES
+            or pgbackrest.is_option(name)
+            or variables.INJECTED.search(name)
+        ):
+            continue
+        near = nearest(name)
+        problem = Problem(
+            f"unknown variable {name}",
+            f"did you mean {near}?" if near else f"remove {name}; the README lists every variable",
+        )
+        if near or name.startswith(variables.STRICT_GROUPS):
+            unknown.append(problem)
+        else:
+            doubtful.append(problem)
+    return unknown, doubtful
+
+
+def nearest(name: str) -> str | None:
+    """Return the known variable that a misspelt name probably means."""
+    import difflib  # only for a mistake: it costs as much as half a start
+
+    known = [*variables.ALL, *walg.VARIABLES, *pgbackrest.names_like(name)]
+    found = difflib.get_close_matches(name.removesuffix(FILE_SUFFIX), known, n=1, cutoff=0.8)
+    return found[0] if found else None

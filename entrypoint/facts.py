@@ -1,0 +1,50 @@
+"""What is, looked at once and passed on as values."""
+
+from typing import NamedTuple
+
+WORK_FOLDER = ".entrypoint"
+"""Our folder inside PGDATA while a first start or a restore is not finished; see effects/unfinished.py."""
+DONE_FOLDER = ".entrypoint.done"
+"""The same after everything is finished; a start that finds it removes it."""
+ASIDE_PREFIX = ".unfinished-"
+"""Folders inside PGDATA with what was moved aside on request."""
+
+
+class Unfinished(NamedTuple):
+    """What an earlier start left behind in the work folder."""
+
+    stage: str
+    """`building` (only our own work so far), `files` (init files have begun), `recovery`, or `unknown`."""
+    detail: str
+    """For `files` the last init file that began; for `recovery` the backup's name."""
+
+
+class DataFolder(NamedTuple):
+    """The data folder, before anything is done to it."""
+
+    path: str
+    exists: bool
+    readable: bool
+    has_cluster: bool
+    """PG_VERSION is there and not empty."""
+    unfinished: Unfinished | None
+    foreign: tuple[str, ...]
+    """Names of what is in it, if it holds no cluster and is not empty."""
+    owner: int | None
+    """uid."""
+    place: str
+    """What it lies on: `volume`, `anonymous volume`, `container layer`, or `unknown`."""
+    mount_point: str
+    filesystem: str
+
+
+class Facts(NamedTuple):
+    """What a start needs to know."""
+
+    uid: int
+    data_folder: DataFolder
+    old_databases: tuple[str, ...]
+    """Data of other majors or in other places; only looked for where the official image does."""
+    stray_mounts: tuple[str, ...]
+    """Volumes mounted at /var/lib/postgresql whose data folder lies elsewhere."""
+    init_files: tuple[str, ...]

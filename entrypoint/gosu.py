@@ -1,0 +1,43 @@
+"""A stand-in for tianon/gosu, which scripts of others call: `gosu user[:group] command [arguments]`."""
+
+import os
+import sys
+
+from entrypoint import __version__
+from entrypoint.effects import identity
+from entrypoint.effects.children import cannot_execute, find_program
+from entrypoint.errors import Failure
+
+USAGE = """\
+Usage: gosu user[:group] command [arguments]
+   eg: gosu postgres bash
+       gosu nobody:root bash -c 'whoami && id'
+       gosu 1000:1 id
+"""
+
+
+def main() -> int:
+    """Become the user and replace this process by the command; 1 on any error, as gosu does."""
+    arguments = sys.argv[1:]
+    if arguments in (["--help"], ["-h"], ["-?"]):
+        print(USAGE, end="")
+        return 0
+    if arguments in (["--version"], ["-v"]):
+        print(f"{__version__} (entrypoint's stand-in for gosu)")
+        return 0
+    if len(arguments) < 2:
+        print(USAGE, end="", file=sys.stderr)
+        return 1
+    try:
+        who = identity.resolve(arguments[0])
+        identity.become(who)
+        environment = {**os.environ, "HOME": who.home}
+        program = find_program(arguments[1], environment)
+        os.execve(program, arguments[1:], environment)
+    except ValueError as error:
+        print(f"error: failed switching to {arguments[0]!r}: {error}", file=sys.stderr)
+    except Failure as failure:
+        print(f"error: {failure.problems[0].what}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {cannot_execute(arguments[1], error).what}", file=sys.stderr)
+    return 1

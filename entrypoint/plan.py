@@ -1,0 +1,233 @@
+"""What follows from the settings and the facts; a refusal is a value with an exit code."""
+
+import shlex
+from typing import NamedTuple
+
+from entrypoint import exits
+from entrypoint.argv import NOT_A_SERVER
+from entrypoint.errors import Problem
+from entrypoint.facts import WORK_FOLDER, Facts
+from entrypoint.settings import Settings
+
+START = "start"
+INITIALIZE = "initialize"
+RESTORE = "restore"
+RECOVER = "recover"
+
+
+class Plan(NamedTuple):
+    """What a start will do."""
+
+    kind: str
+    """`start`, `initialize`, `restore`, or `recover` (go on with a restore that was interrupted)."""
+    discard: bool
+    """Throw away first what an interrupted first start of ours has built; no user code has run in it."""
+    move_aside: bool
+    """Move an unfinished cluster aside first, as the user asked."""
+    refusals: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+def decide(settings: Settings, facts: Facts) -> Plan:
+    """Return what to do; nothing has been touched yet."""
+    folder = facts.data_folder
+    unfinished = folder.unfinished
+    refusals: list[Problem] = []
+    move_aside = False
+    if unfinished is None and folder.has_cluster:
+        kind = START
+    elif unfinished is not None and unfinished.stage == "recovery":
+        kind = RECOVER
+        if settings.archive is None:
+            refusals.append(_recovery_without_archive(settings, unfinished.detail))
+    else:
+        kind = RESTORE if settings.restore_from else INITIALIZE
+        if unfinished is not None and unfinished.stage in ("files", "unknown"):
+            move_aside = settings.init.restart_unfinished
+            if move_aside and settings.init.wal_folder:
+                refusals.append(_cannot_move_wal(settings))
+            elif not move_aside:
+                refusals.append(_init_files_unfinished(settings, unfinished.detail))
+        if kind == INITIALIZE and not refusals:
+            refusals += _needs_password(settings)
+        refusals += _old_databases(facts)
+        refusals += _foreign(facts)
+        if folder.exists and not folder.readable:
+            refusals = [no_permission(folder.path, "read", facts.uid, folder.owner, folder.filesystem)]
+        refusals += _not_empty_handed(settings)
+    return Plan(
+        kind=kind,
+        discard=unfinished is not None and unfinished.stage == "building",
+        move_aside=move_aside,
+        refusals=tuple(refusals),
+        warnings=tuple(_warnings(settings, facts, kind)),
+    )
+
+
+def no_permission(
+    path: str, doing: str, uid: int, owner: int | None, filesystem: str, capabilities: str = ""
+) -> Problem:
+    """Return the one message for all trouble with owners and modes."""
+    belongs = "does not exist" if owner is None else f"belongs to uid {owner}"
+    having = f" with capabilities {capabilities}" if capabilities else ""
+    mend = (
+        "the filesystem or the container's missing capabilities forbid it even to root: start with "
+        f"--user {owner}:{owner}, or let the host change the owner: chown -R 999:999 FOLDER"
+        if uid == 0
+        else f"start as its owner (--user {owner}:{owner}), as root (no --user), or let the host "
+        f"change the owner: chown -R {uid} FOLDER"
+    )
+    return Problem(
+        f"uid {uid}{having} cannot {doing} {path}, which {belongs}, on {filesystem}",
+        mend,
+    )
+
+
+def _needs_password(settings: Settings) -> list[Problem]:
+    if settings.init.password or settings.init.auth_method.split()[:1] == ["trust"]:
+        return []
+    return [
+        Problem(
+            f"{settings.data_folder} holds no database yet, and no superuser password is specified "
+            "to make one",
+            "set POSTGRES_PASSWORD (-e POSTGRES_PASSWORD=…) or POSTGRES_PASSWORD_FILE; "
+            "POSTGRES_HOST_AUTH_METHOD=trust lets everybody in without one",
+        )
+    ]
+
+
+def _old_databases(facts: Facts) -> list[Problem]:
+    if not facts.old_databases:
+        return []
+    return [
+        Problem(
+            f"{facts.data_folder.path} holds no database, but there appears to be PostgreSQL data "
+            f"of another version or layout in: {' '.join(facts.old_databases)}",
+            "from 18 on the data lies in /var/lib/postgresql/<major>/docker: use a single mount at "
+            "/var/lib/postgresql and move the data with pg_upgrade, or go back to the image of the "
+            "data's major version (docker-library/postgres#1259, #37)",
+        )
+    ]
+
+
+def _foreign(facts: Facts) -> list[Problem]:
+    folder = facts.data_folder
+    if not folder.foreign:
+        return []
+    names = ", ".join(folder.foreign[:5]) + (", …" if len(folder.foreign) > 5 else "")
+    if folder.foreign == ("lost+found",):
+        what = f"{folder.path} is the top of a filesystem (it holds lost+found)"
+    else:
+        what = f"{folder.path} is not empty and holds no database, but: {names}"
+    return [
+        Problem(
+            what,
+            f"use a folder below it: -e PGDATA={folder.path}/pgdata, or empty it if nothing in it "
+            "is needed",
+        )
+    ]
+
+
+def _not_empty_handed(settings: Settings) -> list[Problem]:
+    arguments = settings.server.given
+    if settings.server.prints_a_setting or (arguments and arguments[0] in NOT_A_SERVER):
+        return [
+            Problem(
+                f"postgres {shlex.join(arguments)} needs a database, and {settings.data_folder} "
+                "holds none",
+                "start the container without these arguments first",
+            )
+        ]
+    if settings.server.data_folder not in (None, settings.data_folder):
+        return [
+            Problem(
+                f"-D {settings.server.data_folder} is not PGDATA ({settings.data_folder}), where the "
+                "first start would make the database",
+                f"set PGDATA={settings.server.data_folder} and leave -D out",
+            )
+        ]
+    return []
+
+
+def _init_files_unfinished(settings: Settings, file: str) -> Problem:
+    where = f"{settings.data_folder}/{WORK_FOLDER}"
+    return Problem(
+        f"an earlier first start did not finish: the init file {file or '(unknown)'} failed or was "
+        "interrupted, so the database is only partly set up",
+        "correct the file, then either empty the volume (docker volume rm, docker compose down "
+        "--volumes) or start once with -e POSTGRES_INIT_UNFINISHED=restart, which moves what is "
+        f"there aside and begins anew. If you have checked the database yourself and want it as it "
+        f"is: rm -r {where}",
+        exits.UNFINISHED_FIRST_START,
+    )
+
+
+def _cannot_move_wal(settings: Settings) -> Problem:
+    return Problem(
+        "POSTGRES_INIT_UNFINISHED=restart cannot move a write-ahead log that lies elsewhere "
+        f"({settings.init.wal_folder})",
+        f"empty {settings.data_folder} and {settings.init.wal_folder} yourself",
+        exits.UNFINISHED_FIRST_START,
+    )
+
+
+def _recovery_without_archive(settings: Settings, backup: str) -> Problem:
+    return Problem(
+        f"the restore of backup {backup} into {settings.data_folder} is not finished, and no archive "
+        "is set to go on with",
+        "set the same ARCHIVE_* variables as when it began, or empty the volume",
+        exits.UNFINISHED_RESTORE,
+    )
+
+
+def _warnings(settings: Settings, facts: Facts, kind: str) -> list[Problem]:
+    folder = facts.data_folder
+    found = []
+    if folder.place == "container layer":
+        found.append(
+            Problem(
+                f"the data folder {folder.path} lies in the container's own layer and is deleted "
+                "together with the container",
+                f"mount a volume: -v NAME:{_volume_for(settings)}",
+            )
+        )
+    elif folder.place == "anonymous volume" and facts.stray_mounts:
+        found.append(
+            Problem(
+                f"the data folder {folder.path} lies on an anonymous volume, although a volume is "
+                f"mounted at {', '.join(facts.stray_mounts)}: the data is lost from sight when the "
+                "container is made anew",
+                f"mount the volume at {folder.mount_point} instead",
+            )
+        )
+    elif folder.place == "anonymous volume" and kind != START:
+        found.append(
+            Problem(
+                f"the data folder {folder.path} lies on an anonymous volume, which a new container "
+                "does not find again",
+                f"mount a volume with a name: -v NAME:{folder.mount_point}",
+            )
+        )
+    if settings.init.auth_method.split()[:1] == ["trust"] and kind == INITIALIZE:
+        found.append(
+            Problem(
+                "POSTGRES_HOST_AUTH_METHOD=trust: everybody who reaches the port, also any other "
+                "container, gets in without a password, even if POSTGRES_PASSWORD is set",
+                "set POSTGRES_PASSWORD and remove POSTGRES_HOST_AUTH_METHOD",
+            )
+        )
+    if settings.archive is not None and settings.archive.by_user:
+        found.append(
+            Problem(
+                "archive_command is given on the command line, so WAL archiving is yours: "
+                f"{settings.archive.tool.name} is not used for it",
+                "remove -c archive_command=… to let the entrypoint archive",
+            )
+        )
+    return found
+
+
+def _volume_for(settings: Settings) -> str:
+    home = "/var/lib/postgresql"
+    path = settings.data_folder
+    return home if path.startswith(f"{home}/") and path != f"{home}/data" else path

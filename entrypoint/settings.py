@@ -1,0 +1,304 @@
+"""What the user wants, typed and checked; all mistakes are reported together."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from entrypoint import archivers, variables
+from entrypoint.archivers import Archiver, Storage
+from entrypoint.argv import ServerArguments, parse_server
+from entrypoint.errors import Problem
+
+AUTH_METHODS = frozenset(
+    "trust reject scram-sha-256 md5 password gss sspi ident peer pam ldap radius cert bsd oauth".split()
+)
+HOST_AUTH_METHODS = AUTH_METHODS - {"peer"}
+"""`peer` works on Unix sockets only; the server would not start with it in a `host` line."""
+
+
+class Init(NamedTuple):
+    """What a first start makes."""
+
+    user: str
+    password: str
+    database: str
+    initdb_args: str
+    wal_folder: str | None
+    auth_method: str
+    """Empty: ask the server for its password_encryption."""
+    restart_unfinished: bool
+
+
+class Archive(NamedTuple):
+    """Where and how WAL and base backups are kept."""
+
+    tool: Archiver
+    storage: Storage
+    timeout: str
+    """archive_timeout, with PostgreSQL's units."""
+    command_timeout: int
+    """Seconds for one archiver call for one segment."""
+    by_user: bool
+    """The user's own archive_command on the command line is in charge."""
+
+
+class Stop(NamedTuple):
+    """Seconds that each step of the shutdown may take."""
+
+    smart: int
+    fast: int
+    immediate: int
+
+
+class Settings(NamedTuple):
+    """Everything that the user can decide."""
+
+    values: dict[str, str]
+    """All variables after `X_FILE` was resolved."""
+    server: ServerArguments
+    data_folder: str
+    port: str
+    server_timeout: int
+    """Seconds that the temporary server may take to come up or go down (PGCTLTIMEOUT)."""
+    init: Init
+    archive: Archive | None
+    restore_from: str | None
+    conf: dict[str, str]
+    """POSTGRES_CONF_*: server settings by name."""
+    stop: Stop
+
+
+def load(
+    values: Mapping[str, str], arguments: Sequence[str], has_program: Mapping[str, bool]
+) -> tuple[Settings, list[Problem]]:
+    """Return the settings and everything that is wrong with them.
+
+    `has_program` tells for each archiver whether the image has it.
+    """
+    problems: list[Problem] = []
+    archive = _archive(values, arguments, has_program, problems)
+    if values.get("RESTORE_FROM") and archive is None and not problems:
+        problems.append(
+            Problem(
+                f"RESTORE_FROM={values['RESTORE_FROM']}, but no archive is set to restore from",
+                "set ARCHIVE_URL to the archive, for example ARCHIVE_URL=file:///archive",
+            )
+        )
+    if not values.get("PGDATA"):
+        problems.append(Problem("PGDATA is empty", "set PGDATA to the data folder"))
+    elif not values["PGDATA"].startswith("/"):
+        problems.append(
+            Problem(f"PGDATA={values['PGDATA']} is not an absolute path", "give PGDATA in full")
+        )
+    user = values.get("POSTGRES_USER") or "postgres"
+    wal_folder = values.get("POSTGRES_INITDB_WALDIR") or None
+    if wal_folder and not wal_folder.startswith("/"):
+        problems.append(
+            Problem(
+                f"POSTGRES_INITDB_WALDIR={wal_folder} is not an absolute path",
+                "give POSTGRES_INITDB_WALDIR in full",
+            )
+        )
+    if "\0" in "".join(values.values()):
+        problems.append(
+            Problem("a file given by a _FILE variable holds a zero byte", "correct the file")
+        )
+    settings = Settings(
+        values=dict(values),
+        server=parse_server(arguments),
+        data_folder=_normal(values.get("PGDATA") or "/"),
+        port=values.get("PGPORT") or "5432",
+        server_timeout=_seconds(values, "PGCTLTIMEOUT", problems),
+        init=Init(
+            user=user,
+            password=values.get("POSTGRES_PASSWORD", ""),
+            database=values.get("POSTGRES_DB") or user,
+            initdb_args=values.get("POSTGRES_INITDB_ARGS", ""),
+            wal_folder=wal_folder,
+            auth_method=_auth_method(values, problems),
+            restart_unfinished=_choice(
+                values, "POSTGRES_INIT_UNFINISHED", ("refuse", "restart"), problems
+            )
+            == "restart",
+        ),
+        archive=archive,
+        restore_from=values.get("RESTORE_FROM") or None,
+        conf=_conf(values, problems),
+        stop=Stop(
+            smart=_seconds(values, "STOP_SMART_TIMEOUT", problems),
+            fast=_seconds(values, "STOP_FAST_TIMEOUT", problems),
+            immediate=_seconds(values, "STOP_IMMEDIATE_TIMEOUT", problems),
+        ),
+    )
+    return settings, problems
+
+
+def _normal(path: str) -> str:
+    return path.rstrip("/") or "/"
+
+
+def _value(values: Mapping[str, str], name: str) -> str:
+    return values.get(name) or variables.ALL[name].default
+
+
+def _seconds(values: Mapping[str, str], name: str, problems: list[Problem]) -> int:
+    text = _value(values, name)
+    if re.fullmatch(r"[0-9]{1,7}", text):
+        return int(text)
+    problems.append(
+        Problem(
+            f"{name}={text} is not a whole number of seconds",
+            f"give {name} as seconds, for example {name}={variables.ALL[name].default}",
+        )
+    )
+    return int(variables.ALL[name].default)
+
+
+def _choice(
+    values: Mapping[str, str], name: str, choices: Sequence[str], problems: list[Problem]
+) -> str:
+    text = _value(values, name)
+    if text not in choices:
+        problems.append(
+            Problem(f"{name}={text} is not known", f"set {name} to {' or '.join(choices)}")
+        )
+    return text
+
+
+def _auth_method(values: Mapping[str, str], problems: list[Problem]) -> str:
+    text = values.get("POSTGRES_HOST_AUTH_METHOD", "")
+    if text and ("\n" in text or text.split()[:1] == [] or text.split()[0] not in HOST_AUTH_METHODS):
+        problems.append(
+            Problem(
+                f"POSTGRES_HOST_AUTH_METHOD={text} is no authentication method for TCP connections",
+                f"use one of {', '.join(sorted(HOST_AUTH_METHODS))}",
+            )
+        )
+    return text
+
+
+def _conf(values: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
+    found = {}
+    for name, value in values.items():
+        setting = name.removeprefix(variables.CONF_PREFIX)
+        if setting == name:
+            continue
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?", setting):
+            problems.append(Problem(f"{name} names no server setting", f"correct or remove {name}"))
+        elif setting.lower() in ("config_file", "data_directory"):
+            problems.append(
+                Problem(f"{name} cannot be set by a variable", f"pass -c {setting.lower()}=… instead")
+            )
+        elif "\n" in value or "\r" in value:
+            problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
+        else:
+            found[setting.lower()] = value
+    return found
+
+
+def _archive(
+    values: Mapping[str, str],
+    arguments: Sequence[str],
+    has_program: Mapping[str, bool],
+    problems: list[Problem],
+) -> Archive | None:
+    tools = {name: archivers.get(name, values) for name in archivers.NAMES}
+    from_tools = {
+        name: storage
+        for name, tool in tools.items()
+        if (storage := tool.storage(values)) is not None
+    }
+    url = values.get("ARCHIVE_URL", "")
+    chosen = values.get("ARCHIVE_TOOL", "")
+    if chosen and chosen not in tools:
+        problems.append(
+            Problem(f"ARCHIVE_TOOL={chosen} is not known", "set ARCHIVE_TOOL to wal-g or pgbackrest")
+        )
+        return None
+    if len(from_tools) > 1:
+        problems.append(
+            Problem(
+                "storages for both archivers are set: "
+                + ", ".join(f"{storage.url} for {name}" for name, storage in from_tools.items()),
+                "keep the variables of one archiver: WALG_* or PGBACKREST_*",
+            )
+        )
+        return None
+    if url and from_tools:
+        name = next(iter(from_tools))
+        problems.append(
+            Problem(
+                f"two storages are set: ARCHIVE_URL and the one of {name}'s own variables",
+                f"keep ARCHIVE_URL, or the storage variables of {name}",
+            )
+        )
+        return None
+    storage = _url_storage(url, problems) if url else None
+    if from_tools:
+        name, storage = next(iter(from_tools.items()))
+        if chosen and chosen != name:
+            problems.append(
+                Problem(
+                    f"ARCHIVE_TOOL={chosen}, but the storage is set by {name}'s variables",
+                    f"set ARCHIVE_TOOL={name}, or give the storage by ARCHIVE_URL",
+                )
+            )
+            return None
+        chosen = name
+    if storage is None:
+        if chosen and not url:
+            problems.append(
+                Problem(
+                    f"ARCHIVE_TOOL={chosen}, but no storage is set",
+                    "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive",
+                )
+            )
+        return None
+    if not chosen:
+        own = [
+            name
+            for name, prefix in (("wal-g", "WALG_"), ("pgbackrest", "PGBACKREST_"))
+            if any(variable.startswith(prefix) for variable in values)
+        ]
+        chosen = own[0] if len(own) == 1 else next(
+            (name for name in archivers.NAMES if has_program[name]), "pgbackrest"
+        )
+    if not has_program[chosen]:
+        other = next((name for name in archivers.NAMES if has_program[name]), None)
+        problems.append(
+            Problem(
+                f"the archiver {chosen} is not in this image",
+                f"set ARCHIVE_TOOL={other}" if other else f"use an image that has {chosen}",
+            )
+        )
+    tool = tools[chosen]
+    problems += tool.check(values)
+    timeout = _value(values, "ARCHIVE_TIMEOUT")
+    if not re.fullmatch(r"[0-9]{1,9}\s*(us|ms|s|min|h|d)?", timeout):
+        problems.append(
+            Problem(
+                f"ARCHIVE_TIMEOUT={timeout} is no time",
+                "give seconds, or a number with us, ms, s, min, h or d",
+            )
+        )
+    return Archive(
+        tool=tool,
+        storage=storage,
+        timeout=timeout,
+        command_timeout=_seconds(values, "ARCHIVE_COMMAND_TIMEOUT", problems),
+        by_user="archive_command" in parse_server(arguments).settings,
+    )
+
+
+def _url_storage(url: str, problems: list[Problem]) -> Storage | None:
+    if re.fullmatch(r"file:///[^\s'\"%]*", url) and _normal(url.removeprefix("file://")) != "/":
+        return Storage(url, _normal(url.removeprefix("file://")), from_url=True)
+    if re.fullmatch(r"s3://[A-Za-z0-9][A-Za-z0-9._-]+(/[^\s'\"%]*)?", url):
+        return Storage(url.rstrip("/"), None, from_url=True)
+    problems.append(
+        Problem(
+            f"ARCHIVE_URL={url} is not understood",
+            "use file:///folder or s3://bucket/prefix, without spaces or quotes",
+        )
+    )
+    return None

@@ -1,0 +1,170 @@
+#!/usr/bin/env bash
+# The functions of the official image's script, for init files and for scripts that source this file.
+# Executed, it is the entrypoint program. What these functions do is described in the README; all but
+# what must happen in the caller's own shell is done by the program.
+set -Eeo pipefail
+
+# file_env VARIABLE [DEFAULT]: VARIABLE from itself, else from the file VARIABLE_FILE, else DEFAULT.
+file_env() {
+	local name=$1 file=${1}_FILE value=${2:-}
+	if [[ -n ${!name:-} && -n ${!file:-} ]]; then
+		printf 'error: both %s and %s are set (but are exclusive)\n' "$name" "$file" >&2
+		exit 1
+	fi
+	if [[ -n ${!name:-} ]]; then
+		value=${!name}
+	elif [[ -n ${!file:-} ]]; then
+		value=$(<"${!file}")
+	fi
+	export "$name=$value"
+	unset "$file"
+}
+
+_is_sourced() {
+	[[ ${FUNCNAME[1]:-} == source ]]
+}
+
+docker_setup_env() {
+	file_env POSTGRES_PASSWORD
+	file_env POSTGRES_USER postgres
+	file_env POSTGRES_DB "$POSTGRES_USER"
+	file_env POSTGRES_INITDB_ARGS
+	export POSTGRES_HOST_AUTH_METHOD=${POSTGRES_HOST_AUTH_METHOD:-}
+
+	declare -g DATABASE_ALREADY_EXISTS=${DATABASE_ALREADY_EXISTS:-}
+	declare -ag OLD_DATABASES=()
+	if [[ -s $PGDATA/PG_VERSION ]]; then
+		DATABASE_ALREADY_EXISTS=true
+	else
+		mapfile -t OLD_DATABASES < <(entrypoint internal old-databases)
+	fi
+}
+
+docker_create_db_directories() {
+	entrypoint internal create-directories
+}
+
+docker_verify_minimum_env() {
+	if [[ ${POSTGRES_HOST_AUTH_METHOD:-} == trust ]]; then
+		echo 'entrypoint: warning: POSTGRES_HOST_AUTH_METHOD=trust lets everybody in without a password' >&2
+	elif [[ -z ${POSTGRES_PASSWORD:-} ]]; then
+		echo 'entrypoint: error: no database yet, and no superuser password is specified to make one' >&2
+		echo '  mend: set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE' >&2
+		exit 1
+	fi
+}
+
+docker_error_old_databases() {
+	[[ -n ${OLD_DATABASES[0]:-} ]] || return 0
+	echo "entrypoint: error: there appears to be PostgreSQL data of another version or layout in: ${OLD_DATABASES[*]}" >&2
+	echo '  mend: use a single mount at /var/lib/postgresql and move the data with pg_upgrade (docker-library/postgres#1259, #37)' >&2
+	exit 1
+}
+
+# docker_init_database_dir [ARGUMENTS OF INITDB...]
+docker_init_database_dir() {
+	entrypoint internal init-database-dir "$@"
+}
+
+# pg_setup_hba_conf [postgres] [ARGUMENTS OF POSTGRES...]
+pg_setup_hba_conf() {
+	[[ ${1:-} != postgres ]] || shift
+	local auth
+	auth=$(postgres -C password_encryption "$@")
+	: "${POSTGRES_HOST_AUTH_METHOD:=$auth}"
+	{
+		echo
+		[[ $POSTGRES_HOST_AUTH_METHOD != trust ]] || echo '# warning trust is enabled for all connections'
+		echo "host all all all $POSTGRES_HOST_AUTH_METHOD"
+	} >>"$PGDATA/pg_hba.conf"
+}
+
+# docker_temp_server_start [postgres] [ARGUMENTS OF POSTGRES...]: a server on the Unix socket only.
+docker_temp_server_start() {
+	[[ ${1:-} != postgres ]] || shift
+	set -- "$@" -c listen_addresses='' -p "${PGPORT:-5432}"
+	NOTIFY_SOCKET='' PGUSER=${PGUSER:-$POSTGRES_USER} \
+		pg_ctl -D "$PGDATA" -o "$(printf '%q ' "$@")" -w start
+}
+
+docker_temp_server_stop() {
+	PGUSER=${PGUSER:-postgres} pg_ctl -D "$PGDATA" -m fast -w stop
+}
+
+# docker_process_sql [ARGUMENTS OF PSQL...]: SQL from stdin or -f, as the superuser.
+docker_process_sql() {
+	local command=(psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --no-password --no-psqlrc)
+	if [[ -n ${POSTGRES_DB:-} ]]; then
+		command+=(--dbname "$POSTGRES_DB")
+	fi
+	PGHOST='' PGHOSTADDR='' "${command[@]}" "$@"
+}
+
+docker_setup_db() {
+	POSTGRES_DB='' docker_process_sql --dbname postgres --set db="$POSTGRES_DB" <<'SQL'
+SELECT format('CREATE DATABASE %I', :'db')
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'db') \gexec
+SQL
+}
+
+# docker_process_init_files FILE...
+docker_process_init_files() {
+	# shellcheck disable=SC2034 # for sourced files, which use "${psql[@]}"
+	psql=(docker_process_sql)
+	echo
+	local f
+	for f; do
+		# What the next start will name if this one does not finish.
+		if [[ -n ${_entrypoint_state:-} && -e $f ]]; then
+			echo "file $f" >>"$_entrypoint_state" || :
+		fi
+		case $f in
+		*.sh)
+			if [[ -x $f ]]; then
+				echo "$0: running $f"
+				"$f"
+			else
+				echo "$0: sourcing $f"
+				# shellcheck source=/dev/null
+				. "$f"
+			fi
+			;;
+		*.sql)
+			echo "$0: running $f"
+			docker_process_sql -f "$f"
+			echo
+			;;
+		*.sql.gz) _entrypoint_unpacked gunzip -c "$f" ;;
+		*.sql.xz) _entrypoint_unpacked xzcat "$f" ;;
+		*.sql.zst) _entrypoint_unpacked zstd -dc "$f" ;;
+		*) echo "$0: ignoring $f" ;;
+		esac
+		echo
+	done
+}
+
+_entrypoint_unpacked() {
+	echo "$0: running ${!#}"
+	"$@" | docker_process_sql
+	echo
+}
+
+# True if an argument makes postgres print something and end.
+_pg_want_help() {
+	local argument
+	for argument; do
+		case $argument in
+		'-?' | --help | --describe-config | -V | --version) return 0 ;;
+		esac
+	done
+	return 1
+}
+
+_main() {
+	(($#)) || return 0
+	exec entrypoint "$@"
+}
+
+if ! _is_sourced; then
+	_main "$@"
+fi

@@ -1,0 +1,135 @@
+"""Every variable that can be set, declared once.
+
+The parser, the README's table, `doctor` and the check for misspelt names derive from this table.
+"""
+
+import re
+from typing import NamedTuple
+
+
+class Variable(NamedTuple):
+    """One environment variable."""
+
+    name: str
+    default: str
+    """As shown to people; empty means unset."""
+    doc: str
+    """What it does, in one or two sentences of Markdown."""
+    secret: bool = False
+    from_file: bool = False
+    """`NAME_FILE` may name a file that holds the value."""
+
+
+OFFICIAL = (
+    Variable(
+        "POSTGRES_PASSWORD",
+        "",
+        "Password of the superuser; needed on an empty volume unless the method is `trust`.",
+        secret=True,
+        from_file=True,
+    ),
+    Variable(
+        "POSTGRES_USER", "postgres", "Name of the superuser that initdb makes.", from_file=True
+    ),
+    Variable(
+        "POSTGRES_DB",
+        "value of `POSTGRES_USER`",
+        "Database to create on an empty volume.",
+        from_file=True,
+    ),
+    Variable(
+        "POSTGRES_INITDB_ARGS",
+        "",
+        "Arguments for initdb, evaluated as a shell would.",
+        from_file=True,
+    ),
+    Variable("POSTGRES_INITDB_WALDIR", "", "Folder for the write-ahead log, outside `PGDATA`."),
+    Variable(
+        "POSTGRES_HOST_AUTH_METHOD",
+        "the server's `password_encryption`",
+        "Method of the `host all all all` line in pg_hba.conf; `trust` needs no password.",
+    ),
+    Variable("PGDATA", "set by the image", "The data folder."),
+    Variable("PGPORT", "5432", "Port of the server, also during the first start."),
+    Variable(
+        "PGUSER",
+        "",
+        "libpq's variable, handed on to init files and to the server's environment.",
+    ),
+    Variable(
+        "PGPASSWORD",
+        "value of `POSTGRES_PASSWORD`",
+        "Password that psql uses during the first start; never in the running server's environment.",
+        secret=True,
+    ),
+    Variable(
+        "PGCTLTIMEOUT",
+        "60",
+        "Seconds to wait for the temporary server of a first start to come up and to go down.",
+    ),
+)
+
+OURS = (
+    Variable(
+        "POSTGRES_INIT_UNFINISHED",
+        "refuse",
+        "What to do when an init file of an earlier first start failed or was killed: `refuse`, or "
+        "`restart` (move what is there to `$PGDATA/.unfinished-<time>/` and begin anew).",
+    ),
+    Variable(
+        "ARCHIVE_URL",
+        "",
+        "Turns WAL archiving on: `file:///folder` or `s3://bucket/prefix`.",
+        from_file=True,
+    ),
+    Variable(
+        "ARCHIVE_TOOL",
+        "the tool whose own settings are there, else wal-g where the image has it, else pgbackrest",
+        "`wal-g` or `pgbackrest`.",
+    ),
+    Variable(
+        "ARCHIVE_TIMEOUT",
+        "60",
+        "A segment is archived at the latest after this time: seconds, or with PostgreSQL's units.",
+    ),
+    Variable(
+        "ARCHIVE_COMMAND_TIMEOUT",
+        "300",
+        "Seconds after which one archiver call for one segment is ended and tried again.",
+    ),
+    Variable(
+        "RESTORE_FROM",
+        "",
+        "On an empty volume: restore this backup, a name or `LATEST`, and replay the archive to "
+        "its end. A volume that holds a database is simply started.",
+    ),
+    Variable(
+        "STOP_SMART_TIMEOUT",
+        "5",
+        "Seconds that a smart shutdown (SIGTERM) may take before it becomes a fast one.",
+    ),
+    Variable(
+        "STOP_FAST_TIMEOUT",
+        "60",
+        "Seconds that a fast shutdown (SIGINT) may take before it becomes an immediate one.",
+    ),
+    Variable(
+        "STOP_IMMEDIATE_TIMEOUT",
+        "10",
+        "Seconds that an immediate shutdown (SIGQUIT) may take before the server is killed.",
+    ),
+)
+
+ALL = {variable.name: variable for variable in OFFICIAL + OURS}
+
+CONF_PREFIX = "POSTGRES_CONF_"
+"""`POSTGRES_CONF_<setting>` sets a server setting."""
+
+STRICT_GROUPS = ("ARCHIVE_", "WALG_", "PGBACKREST_")
+"""Any unknown name of these groups is an error."""
+OUR_GROUPS = ("BACKUP_", "RESTORE_", "STANDBY_", "STOP_", "COLLATION_", "STATUS_", "DRILL_")
+"""A name of these groups that is nearly one of ours is an error; others belong to somebody else's script."""
+
+INJECTED = re.compile(r"_(SERVICE_(HOST|PORT).*|PORT|PORT_\d+_(TCP|UDP|SCTP).*|NAME|ENV_.*)$")
+"""What Kubernetes (service links) and Docker (`--link`) put into the environment for a service that
+happens to be called `archive` or `backup`."""

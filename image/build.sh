@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Builds the image over a base of our own making, or over the one that is given:
+#
+#   image/build.sh [MAJOR [SUITE]]                     15 bookworm (default), 17 trixie, 18 sid
+#   BASE_IMAGE=postgres:17-trixie image/build.sh
+#
+# WALG=folder   where wal-g and walg-daemon-client lie, to have them in the image
+# FRESH=1       takes today's packages instead of cached layers
+#
+# The result is nix-postgres:dev-<major>-<suite>, for the default also nix-postgres:dev.
+set -euo pipefail
+
+refuse() {
+	printf 'image/build.sh: %s\n' "$@" >&2
+	exit 1
+}
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# What the Dockerfile may see. Its modes do not depend on the umask of whoever cloned, so neither do the cached layers.
+context=(--create --dereference --exclude=__pycache__ --mode='u=rwX,go=rX' -C "$here/.."
+	Dockerfile entrypoint conf_templates image/bin)
+
+if [ -n "${WALG:-}" ]; then
+	for program in wal-g walg-daemon-client; do
+		[ -x "$WALG/$program" ] || refuse "WALG=$WALG holds no executable $program." \
+			"Give the folder with both wal-g and walg-daemon-client (wal-g's source builds both), or leave WALG away."
+	done
+	context+=(--transform='s,^wal,image/bin/wal,' -C "$(cd "$WALG" && pwd)" wal-g walg-daemon-client)
+	archivers='wal-g and pgBackRest'
+else
+	archivers='pgBackRest only (WALG=folder adds wal-g)'
+fi
+
+if [ -z "${BASE_IMAGE:-}" ]; then
+	BASE_IMAGE=$("$here/base.sh" "$@")
+elif [ $# -gt 0 ]; then
+	refuse "BASE_IMAGE=$BASE_IMAGE says already which PostgreSQL it is. Leave \"$*\" away."
+fi
+tag=nix-postgres:dev-${BASE_IMAGE##*[:/@]}
+tags=("$tag")
+[ "$BASE_IMAGE" != nix-postgres-base:15-bookworm ] || tags+=(nix-postgres:dev)
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+printf '%s: building over %s (the first time takes half a minute)\n' "$tag" "$BASE_IMAGE" >&2
+if ! tar "${context[@]}" |
+	docker build ${FRESH:+--no-cache} --build-arg "BASE_IMAGE=$BASE_IMAGE" "${tags[@]/#/--tag=}" - >"$log" 2>&1; then
+	tail -n 40 "$log" >&2
+	refuse "docker build failed, above is the end of what it said, so $tag was not built."
+fi
+printf '%s: archives with %s, built in %d s\n' "${tags[*]}" "$archivers" "$SECONDS"
