@@ -53,6 +53,10 @@ _OURS = frozenset(
 """Options that the entrypoint decides, or that would make the tool lose segments or write elsewhere."""
 
 
+_QUIET = "--log-level-stderr=warn"
+"""PostgreSQL says itself which segment it archives and restores; three lines more for each help nobody."""
+
+
 def _option(variable: str) -> tuple[str, str] | None:
     """Return an option's plain and its indexed name.
 
@@ -184,12 +188,12 @@ class PgBackRest:
 
     def archive_segment(self, server: Server) -> Command:
         """Return the command that stores the segment `%p`."""
-        command = self._command(server, "archive-push")
+        command = self._command(server, "archive-push", _QUIET)
         return command._replace(argv=(*command.argv, "%p"))
 
     def fetch_segment(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p`."""
-        command = self._command(server, "archive-get", "--repo=1")
+        command = self._command(server, "archive-get", "--repo=1", _QUIET)
         return command._replace(argv=(*command.argv, "%f", "%p"))
 
     def prepare(self, server: Server) -> Command | None:

@@ -135,8 +135,9 @@ def _unknown_user(context: Context, unfinished: Unfinished) -> dict[str, str]:
     }
 
 
-def append_hba(context: Context, data_folder: str, given: list[str]) -> None:
+def append_hba(context: Context, given: list[str]) -> None:
     """Append the line for TCP connections to pg_hba.conf, with the server's own method by default."""
+    data_folder = context.settings.data_folder
     method = context.settings.init.auth_method
     if not method:
         code, text = server.ask(context, "password_encryption", given, data_folder)
@@ -248,8 +249,8 @@ def initialize(context: Context, given: list[str], *, discard: bool, move_aside:
         unfinished.move_aside()
     unfinished.begin()
     make_cluster(context, unfinished, arguments)
-    append_hba(context, unfinished.cluster, given)
     unfinished.move_into_place()
+    append_hba(context, given)
     helper = context._replace(environment=_with_password(context))
     in_reach = [*given, "-c", "listen_addresses=", "-p", context.settings.port]
     if context.settings.archive is not None and not context.settings.archive.by_user:
