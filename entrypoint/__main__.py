@@ -61,7 +61,7 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         arguments = ["postgres", *arguments]
     if arguments[0] == "postgres" and not any(word in HELP for word in arguments):
         startup.start(arguments[1:])
-    startup.execute(arguments, os.environ)
+    return startup.execute(arguments, os.environ)
 
 
 if __name__ == "__main__":

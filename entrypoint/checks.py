@@ -115,17 +115,15 @@ def _server(evidence: Evidence) -> list[Finding]:
         return [Finding("server", OK, "accepts connections")]
     if evidence.server_status is None:
         return [Finding("server", WARNING, "no server runs here", "start the container")]
-    return [
-        Finding("server", WARNING, f"the server is {evidence.server_status}", "wait, and ask again")
-    ]
+    return [Finding("server", WARNING, f"the server is {evidence.server_status}", "wait, and ask again")]
 
 
 def _shared_memory(evidence: Evidence) -> list[Finding]:
     megabytes = evidence.shared_memory_bytes // 1024**2
     if megabytes > 64:
-        return [Finding("/dev/shm", OK, f"{megabytes} MiB")]
-    what = f"{megabytes} MiB, Docker's default: parallel queries can end with “could not resize”"
-    return [Finding("/dev/shm", WARNING, what, "--shm-size=256m, or shm_size: 256m in compose")]
+        return [Finding("shared memory", OK, f"{megabytes} MiB in /dev/shm")]
+    what = f"{megabytes} MiB in /dev/shm, Docker's default: parallel queries can end with “could not resize”"
+    return [Finding("shared memory", WARNING, what, "--shm-size=256m, or shm_size: 256m in compose")]
 
 
 def _archive(evidence: Evidence) -> list[Finding]:
@@ -138,9 +136,7 @@ def _archive(evidence: Evidence) -> list[Finding]:
         return [Finding("archive", ERROR, problem.what, problem.mend)]
     found = [Finding("archive", OK, where)]
     if evidence.backlog > 2 and evidence.oldest_ready_seconds > 120:
-        what = (
-            f"{evidence.backlog} segments wait, the oldest for {evidence.oldest_ready_seconds:.0f} s"
-        )
+        what = f"{evidence.backlog} segments wait, the oldest for {evidence.oldest_ready_seconds:.0f} s"
         mend = "look for archiver errors in the log; the segments fill the data volume meanwhile"
         found.append(Finding("archive backlog", ERROR, what, mend))
     else:

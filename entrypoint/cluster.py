@@ -10,8 +10,10 @@ CLUSTER_ENTRY = re.compile(
 )
 """Names that initdb, the server and a restore make in a data folder; everything else is somebody else's."""
 
-WAL_ENTRY = re.compile(r"[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history"
-                       r"|xlogtemp\.\d+|archive_status|summaries|RECOVERYXLOG|RECOVERYHISTORY")
+WAL_ENTRY = re.compile(
+    r"[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history"
+    r"|xlogtemp\.\d+|archive_status|summaries|RECOVERYXLOG|RECOVERYHISTORY"
+)
 """Names that initdb and the server make in pg_wal."""
 
 
@@ -27,9 +29,9 @@ class Postmaster(NamedTuple):
 
 
 def parse_postmaster(text: str) -> Postmaster | None:
-    """Read postmaster.pid; None while it is being written.
+    r"""Read postmaster.pid; None while it is being written.
 
-    >>> parse_postmaster("42\\n/data\\n1795364442\\n5432\\n/run\\n*\\n 1 2\\nready   \\n")
+    >>> parse_postmaster("42\n/data\n1795364442\n5432\n/run\n*\n 1 2\nready   \n")
     Postmaster(pid=42, data_folder='/data', started=1795364442, status='ready')
     """
     lines = text.split("\n")

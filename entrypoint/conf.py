@@ -26,7 +26,7 @@ def render(template: str, **context: object) -> str:
     import jinja2
 
     folders = (_HERE / "conf_templates", _HERE.parent / "conf_templates")
-    environment = jinja2.Environment(  # configuration files, not HTML
+    environment = jinja2.Environment(  # noqa: S701 - configuration files, not HTML
         loader=jinja2.FileSystemLoader(folders),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -47,8 +47,7 @@ def postgresql_conf(
     """Return the server's configuration file, which includes the cluster's own or the user's."""
     return render(
         "postgresql.conf",
-        base_file=settings.server.settings.get("config_file")
-        or f"{server.data_folder}/postgresql.conf",
+        base_file=settings.server.settings.get("config_file") or f"{server.data_folder}/postgresql.conf",
         archive_command=archive and archive_command(archive, server, tool_path),
         archive_url=archive and archive.storage.url,
         archive_timeout=archive and archive.timeout,
@@ -75,9 +74,7 @@ def archive_command(archive: Archive, server: Server, tool_path: str) -> str:
 
 def restore_command(archive: Archive, server: Server, tool_path: str) -> str:
     """Return the value of restore_command."""
-    words = _shim(
-        "fetch-segment", str(archive.tool.missing_code), str(archive.command_timeout)
-    )
+    words = _shim("fetch-segment", str(archive.tool.missing_code), str(archive.command_timeout))
     return f"exec {words} {_environment(archive.tool.fetch_segment(server), tool_path)}"
 
 
@@ -92,6 +89,5 @@ def _environment(command: Command, tool_path: str) -> str:
     words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command.argv]
     # %p and %f are put in by PostgreSQL, and a data folder may have a space in its name.
     return " ".join(
-        f'"{word}"' if word in ("%p", "%f") else shlex.quote(word).replace("%", "%%")
-        for word in words
+        f'"{word}"' if word in ("%p", "%f") else shlex.quote(word).replace("%", "%%") for word in words
     )

@@ -65,7 +65,7 @@ def decide(settings: Settings, facts: Facts) -> Plan:
 
 
 def no_permission(
-    path: str, doing: str, uid: int, owner: int | None, filesystem: str, capabilities: str = ""
+    path: str, doing: str, uid: int, owner: int | None, filesystem: str, *, capabilities: str = ""
 ) -> Problem:
     """Return the one message for all trouble with owners and modes."""
     belongs = "does not exist" if owner is None else f"belongs to uid {owner}"
@@ -122,8 +122,7 @@ def _foreign(facts: Facts) -> list[Problem]:
     return [
         Problem(
             what,
-            f"use a folder below it: -e PGDATA={folder.path}/pgdata, or empty it if nothing in it "
-            "is needed",
+            f"use a folder below it: -e PGDATA={folder.path}/pgdata, or empty it if nothing in it is needed",
         )
     ]
 
@@ -133,8 +132,7 @@ def _not_empty_handed(settings: Settings) -> list[Problem]:
     if settings.server.prints_a_setting or (arguments and arguments[0] in NOT_A_SERVER):
         return [
             Problem(
-                f"postgres {shlex.join(arguments)} needs a database, and {settings.data_folder} "
-                "holds none",
+                f"postgres {shlex.join(arguments)} needs a database, and {settings.data_folder} holds none",
                 "start the container without these arguments first",
             )
         ]

@@ -87,9 +87,7 @@ def load(
     if not values.get("PGDATA"):
         problems.append(Problem("PGDATA is empty", "set PGDATA to the data folder"))
     elif not values["PGDATA"].startswith("/"):
-        problems.append(
-            Problem(f"PGDATA={values['PGDATA']} is not an absolute path", "give PGDATA in full")
-        )
+        problems.append(Problem(f"PGDATA={values['PGDATA']} is not an absolute path", "give PGDATA in full"))
     user = values.get("POSTGRES_USER") or "postgres"
     wal_folder = values.get("POSTGRES_INITDB_WALDIR") or None
     if wal_folder and not wal_folder.startswith("/"):
@@ -100,9 +98,7 @@ def load(
             )
         )
     if "\0" in "".join(values.values()):
-        problems.append(
-            Problem("a file given by a _FILE variable holds a zero byte", "correct the file")
-        )
+        problems.append(Problem("a file given by a _FILE variable holds a zero byte", "correct the file"))
     settings = Settings(
         values=dict(values),
         server=parse_server(arguments),
@@ -116,9 +112,7 @@ def load(
             initdb_args=values.get("POSTGRES_INITDB_ARGS", ""),
             wal_folder=wal_folder,
             auth_method=_auth_method(values, problems),
-            restart_unfinished=_choice(
-                values, "POSTGRES_INIT_UNFINISHED", ("refuse", "restart"), problems
-            )
+            restart_unfinished=_choice(values, "POSTGRES_INIT_UNFINISHED", ("refuse", "restart"), problems)
             == "restart",
         ),
         archive=archive,
@@ -154,14 +148,10 @@ def _seconds(values: Mapping[str, str], name: str, problems: list[Problem]) -> i
     return int(variables.ALL[name].default)
 
 
-def _choice(
-    values: Mapping[str, str], name: str, choices: Sequence[str], problems: list[Problem]
-) -> str:
+def _choice(values: Mapping[str, str], name: str, choices: Sequence[str], problems: list[Problem]) -> str:
     text = _value(values, name)
     if text not in choices:
-        problems.append(
-            Problem(f"{name}={text} is not known", f"set {name} to {' or '.join(choices)}")
-        )
+        problems.append(Problem(f"{name}={text} is not known", f"set {name} to {' or '.join(choices)}"))
     return text
 
 
@@ -203,66 +193,10 @@ def _archive(
     problems: list[Problem],
 ) -> Archive | None:
     tools = {name: archivers.get(name, values) for name in archivers.NAMES}
-    from_tools = {
-        name: storage
-        for name, tool in tools.items()
-        if (storage := tool.storage(values)) is not None
-    }
-    url = values.get("ARCHIVE_URL", "")
-    chosen = values.get("ARCHIVE_TOOL", "")
-    if chosen and chosen not in tools:
-        problems.append(
-            Problem(f"ARCHIVE_TOOL={chosen} is not known", "set ARCHIVE_TOOL to wal-g or pgbackrest")
-        )
-        return None
-    if len(from_tools) > 1:
-        problems.append(
-            Problem(
-                "storages for both archivers are set: "
-                + ", ".join(f"{storage.url} for {name}" for name, storage in from_tools.items()),
-                "keep the variables of one archiver: WALG_* or PGBACKREST_*",
-            )
-        )
-        return None
-    if url and from_tools:
-        name = next(iter(from_tools))
-        problems.append(
-            Problem(
-                f"two storages are set: ARCHIVE_URL and the one of {name}'s own variables",
-                f"keep ARCHIVE_URL, or the storage variables of {name}",
-            )
-        )
-        return None
-    storage = _url_storage(url, problems) if url else None
-    if from_tools:
-        name, storage = next(iter(from_tools.items()))
-        if chosen and chosen != name:
-            problems.append(
-                Problem(
-                    f"ARCHIVE_TOOL={chosen}, but the storage is set by {name}'s variables",
-                    f"set ARCHIVE_TOOL={name}, or give the storage by ARCHIVE_URL",
-                )
-            )
-            return None
-        chosen = name
+    storage, chosen = _storage(values, tools, problems)
     if storage is None:
-        if chosen and not url:
-            problems.append(
-                Problem(
-                    f"ARCHIVE_TOOL={chosen}, but no storage is set",
-                    "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive",
-                )
-            )
         return None
-    if not chosen:
-        own = [
-            name
-            for name, prefix in (("wal-g", "WALG_"), ("pgbackrest", "PGBACKREST_"))
-            if any(variable.startswith(prefix) for variable in values)
-        ]
-        chosen = own[0] if len(own) == 1 else next(
-            (name for name in archivers.NAMES if has_program[name]), "pgbackrest"
-        )
+    chosen = chosen or _default_tool(values, has_program)
     if not has_program[chosen]:
         other = next((name for name in archivers.NAMES if has_program[name]), None)
         problems.append(
@@ -288,6 +222,55 @@ def _archive(
         command_timeout=_seconds(values, "ARCHIVE_COMMAND_TIMEOUT", problems),
         by_user="archive_command" in parse_server(arguments).settings,
     )
+
+
+def _storage(
+    values: Mapping[str, str], tools: Mapping[str, Archiver], problems: list[Problem]
+) -> tuple[Storage | None, str]:
+    """Return the one storage that is set, and the tool that goes with it or was chosen."""
+    url = values.get("ARCHIVE_URL", "")
+    chosen = values.get("ARCHIVE_TOOL", "")
+    own = {name: storage for name, tool in tools.items() if (storage := tool.storage(values)) is not None}
+    owner = next(iter(own), "")
+    problem = None
+    if chosen and chosen not in tools:
+        problem = Problem(f"ARCHIVE_TOOL={chosen} is not known", f"set ARCHIVE_TOOL to {' or '.join(tools)}")
+    elif len(own) > 1:
+        where = ", ".join(f"{storage.url} for {name}" for name, storage in own.items())
+        problem = Problem(
+            f"storages for both archivers are set: {where}",
+            "keep the variables of one archiver: WALG_* or PGBACKREST_*",
+        )
+    elif url and own:
+        problem = Problem(
+            f"two storages are set: ARCHIVE_URL, and {own[owner].url} by {owner}'s own variables",
+            f"keep ARCHIVE_URL, or the storage variables of {owner}",
+        )
+    elif own and chosen and chosen != owner:
+        problem = Problem(
+            f"ARCHIVE_TOOL={chosen}, but the storage is set by {owner}'s variables",
+            f"set ARCHIVE_TOOL={owner}, or give the storage by ARCHIVE_URL",
+        )
+    elif chosen and not own and not url:
+        problem = Problem(
+            f"ARCHIVE_TOOL={chosen}, but no storage is set",
+            "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive",
+        )
+    if problem is not None:
+        problems.append(problem)
+        return None, ""
+    if own:
+        return own[owner], owner
+    return (_url_storage(url, problems) if url else None), chosen
+
+
+def _default_tool(values: Mapping[str, str], has_program: Mapping[str, bool]) -> str:
+    """Return the tool whose own settings are there, else wal-g where the image has it."""
+    prefixes = {"wal-g": "WALG_", "pgbackrest": "PGBACKREST_"}
+    own = [name for name, prefix in prefixes.items() if any(each.startswith(prefix) for each in values)]
+    if len(own) == 1:
+        return own[0]
+    return next((name for name in archivers.NAMES if has_program[name]), "pgbackrest")
 
 
 def _url_storage(url: str, problems: list[Problem]) -> Storage | None:

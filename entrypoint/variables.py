@@ -28,9 +28,7 @@ OFFICIAL = (
         secret=True,
         from_file=True,
     ),
-    Variable(
-        "POSTGRES_USER", "postgres", "Name of the superuser that initdb makes.", from_file=True
-    ),
+    Variable("POSTGRES_USER", "postgres", "Name of the superuser that initdb makes.", from_file=True),
     Variable(
         "POSTGRES_DB",
         "value of `POSTGRES_USER`",

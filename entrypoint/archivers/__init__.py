@@ -82,9 +82,7 @@ class Archiver(Protocol):
     def check(self, values: Mapping[str, str]) -> list[Problem]:
         """Return what is wrong with the settings for this tool."""
 
-    def options(
-        self, values: Mapping[str, str], storage: Storage, server: Server
-    ) -> dict[str, object]:
+    def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
         """Return the variables of the template of the tool's settings file."""
 
     def archive_segment(self, server: Server) -> Command:

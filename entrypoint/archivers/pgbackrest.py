@@ -86,9 +86,7 @@ def names_like(variable: str) -> list[str]:
         return []
     found = re.search(r"_(?:REPO|PG)([1-9]\d*)", variable)
     index = found[1] if found else "1"
-    names = [
-        re.sub(r"^(repo|pg)-", rf"\g<1>{index}-", option) for option in _OPTIONS if option != "repo"
-    ]
+    names = [re.sub(r"^(repo|pg)-", rf"\g<1>{index}-", option) for option in _OPTIONS if option != "repo"]
     return [PREFIX + name.upper().replace("-", "_") for name in names]
 
 
@@ -125,9 +123,7 @@ class PgBackRest:
         for name in sorted(values):
             option = _option(name)
             if option and option[0] in _OURS and values[name]:
-                problems.append(
-                    Problem(f"{name} is set by the entrypoint itself", f"remove {name}")
-                )
+                problems.append(Problem(f"{name} is set by the entrypoint itself", f"remove {name}"))
             elif option and ("\n" in values[name] or "\r" in values[name]):
                 problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
         compression = values.get(PREFIX + "COMPRESS_TYPE", "lz4")
@@ -147,9 +143,7 @@ class PgBackRest:
             ]
         return problems
 
-    def options(
-        self, values: Mapping[str, str], storage: Storage, server: Server
-    ) -> dict[str, object]:
+    def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
         """Return the global options and those of the stanza."""
         options = {
             "repo1-bundle": "y",
@@ -214,9 +208,7 @@ class PgBackRest:
             code, message = stanza["status"]["code"], stanza["status"]["message"]
             if code not in (0, 1, 2):  # 1: no stanza yet, 2: no backup yet
                 raise ValueError(f"pgbackrest info: {message} (code {code})")
-        identifiers = {
-            row["id"]: str(row["system-id"]) for stanza in stanzas for row in stanza["db"]
-        }
+        identifiers = {row["id"]: str(row["system-id"]) for stanza in stanzas for row in stanza["db"]}
         backups = [
             Backup(
                 name=row["label"],
@@ -244,9 +236,7 @@ class PgBackRest:
         `--type=none` leaves no recovery settings of the tool in the cluster; they would outrank ours.
         """
         chosen = () if backup == "LATEST" else (f"--set={backup}",)
-        return self._command(
-            server, "restore", "--repo=1", "--type=none", f"--pg1-path={folder}", *chosen
-        )
+        return self._command(server, "restore", "--repo=1", "--type=none", f"--pg1-path={folder}", *chosen)
 
 
 def _repository(values: Mapping[str, str], storage: Storage) -> dict[str, str]:

@@ -120,9 +120,7 @@ class WalG:
             )
         return problems
 
-    def options(
-        self, values: Mapping[str, str], storage: Storage, server: Server
-    ) -> dict[str, object]:
+    def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
         """Return all settings of wal-g as its JSON file wants them."""
         settings = {name: values[name] for name in sorted(VARIABLES) if values.get(name)}
         if storage.from_url:

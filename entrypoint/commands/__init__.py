@@ -12,8 +12,7 @@ __all__ = ["cli"]
 
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Any other command is run as it is; without one, or with options of postgres, the server "
-    "starts.",
+    epilog="Any other command is run as it is; without one, or with options of postgres, the server starts.",
 )
 def group() -> None:
     """PID 1 of a PostgreSQL container, and its tools."""
@@ -27,9 +26,7 @@ group.add_command(internal.group)
 def cli(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code."""
     try:
-        result = group.main(
-            list(arguments) or ["--help"], prog_name="entrypoint", standalone_mode=False
-        )
+        result = group.main(list(arguments) or ["--help"], prog_name="entrypoint", standalone_mode=False)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:

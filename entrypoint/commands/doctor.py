@@ -56,8 +56,7 @@ def gather() -> Evidence:
     """Look at the container, as the server's user where we may become it."""
     read = environment.read(os.environ, files.read_text)
     programs = {
-        name: startup.has_program(archivers.get(name, {}).program, os.environ)
-        for name in archivers.NAMES
+        name: startup.has_program(archivers.get(name, {}).program, os.environ) for name in archivers.NAMES
     }
     wanted, problems = settings.load(read.values, (), programs)
     who = startup.server_identity()
@@ -66,7 +65,7 @@ def gather() -> Evidence:
     doubts = list(read.warnings)
     if facts is not None and not facts.data_folder.has_cluster:
         decided = plan.decide(wanted, facts)
-        doubts += [refusal for refusal in decided.refusals]
+        doubts += decided.refusals
     folder = folders.find_runtime_folder(who.uid) or folders.make_runtime_folder(who)
     context = Context(
         settings=wanted,
@@ -126,9 +125,7 @@ def _backlog(data_folder: str) -> tuple[int, float]:
     folder = f"{data_folder}/pg_wal/archive_status"
     try:
         ready = [
-            os.stat(f"{folder}/{name}").st_mtime
-            for name in os.listdir(folder)
-            if name.endswith(".ready")
+            os.stat(f"{folder}/{name}").st_mtime for name in os.listdir(folder) if name.endswith(".ready")
         ]
     except OSError:
         return 0, 0

@@ -11,7 +11,6 @@ from entrypoint.effects import (
     folders,
     identity,
     probe,
-
     startup,
 )
 from entrypoint.effects.children import Children
@@ -97,5 +96,3 @@ def ensure_initdb(name: str, arguments: tuple[str, ...]) -> int:
     startup.act(context, decided, facts)
     os.close(lock)
     return 0
-
-

@@ -57,6 +57,30 @@ _OTHER_CLUSTER = 28
 """pgBackRest: the archive belongs to another system identifier."""
 
 
+def check_unused(context: Context, archive: Archive) -> None:
+    """Make sure that a new cluster does not begin in an archive that holds another one's backups.
+
+    This is the moment when a volume got lost and its container was made anew: what the user wants then
+    is a restore. Raises Failure, before anything is made.
+    """
+    problem = storage_problem(archive)
+    if problem is not None:
+        raise Failure(problem)
+    backups = list_backups(context, archive)
+    if backups:
+        newest = backups[-1]
+        raise Failure(
+            Problem(
+                f"the volume is empty, but the archive {archive.storage.url} holds {len(backups)} backups "
+                f"of a cluster (system identifier {newest.system_identifier}, newest {newest.name} of "
+                f"{newest.finished})",
+                "to have that database back, set RESTORE_FROM=LATEST; to make a new one, give it its own "
+                "ARCHIVE_URL",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+
+
 def storage_problem(archive: Archive) -> Problem | None:
     """Return what is wrong with an archive on a folder, as far as that can be seen."""
     folder = archive.storage.folder
@@ -91,9 +115,7 @@ def environment(context: Context, command: Command) -> dict[str, str]:
 
 def run(context: Context, command: Command) -> int:
     """Run an archiver call with its own words going to our stderr."""
-    return context.children.run(
-        command.argv, environment(context, command), descriptors={1: 2}
-    )
+    return context.children.run(command.argv, environment(context, command), descriptors={1: 2})
 
 
 def run_quietly(context: Context, command: Command) -> tuple[int, str]:

@@ -34,8 +34,9 @@ class Children:
     ) -> int:
         """Start a program found on the environment's PATH and return its pid.
 
-        `descriptors` maps a descriptor of the child to one of ours; without an entry the child has our standard streams and nothing else. `become` is for the
-        checks that root makes with the rights of the server's user.
+        `descriptors` maps a descriptor of the child to one of ours; without an entry the child has our
+        standard streams and nothing else. `become` is for the checks that root makes with the rights of
+        the server's user.
         """
         program = find_program(argv[0], environment)
         if become is not None and become.uid != os.getuid():

@@ -84,21 +84,15 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
     environment = {**context.environment, "PGDATA": unfinished.cluster}
     environment |= _unknown_user(context, unfinished)
     try:
-        code = context.children.run(
-            argv, environment, descriptors={_PASSWORD_DESCRIPTOR: password}
-        )
+        code = context.children.run(argv, environment, descriptors={_PASSWORD_DESCRIPTOR: password})
     finally:
         os.close(password)
     if code:
-        log.problem(
-            Problem("initdb failed, see its own words above", "correct POSTGRES_INITDB_ARGS")
-        )
+        log.problem(Problem("initdb failed, see its own words above", "correct POSTGRES_INITDB_ARGS"))
         raise Ended(code)
     if not os.path.exists(f"{unfinished.cluster}/PG_VERSION"):
         raise Failure(
-            Problem(
-                "initdb made its cluster somewhere else", "remove -D from POSTGRES_INITDB_ARGS"
-            )
+            Problem("initdb made its cluster somewhere else", "remove -D from POSTGRES_INITDB_ARGS")
         )
 
 

@@ -145,7 +145,7 @@ def explain(path: str, doing: str, error: OSError) -> Problem:
         os.getuid(),
         os.stat(place).st_uid,
         mount.filesystem if mount else "an unknown filesystem",
-        _capabilities(),
+        capabilities=_capabilities(),
     )
     return problem._replace(what=f"{problem.what} ({error.strerror or error})")
 

@@ -113,9 +113,7 @@ def _old_databases(path: str, major: str, table: list[files.Mount]) -> tuple[str
     found = [place for place in places if _has_content(f"{place}/PG_VERSION")]
     unused = f"{HOME}/data"
     if not found and major.isdigit() and int(major) >= 18:
-        found = [
-            f"{unused} (unused mount/volume)" for mount in table if mount.point == unused
-        ][:1]
+        found = [f"{unused} (unused mount/volume)" for mount in table if mount.point == unused][:1]
     return tuple(dict.fromkeys(found))
 
 

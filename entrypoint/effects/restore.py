@@ -107,9 +107,7 @@ def recover(context: Context, archive: Archive, given: list[str]) -> None:
     }
     options = [word for name, value in closed.items() for word in ("-c", f"{name}={value}")]
     log.info("replaying the archive")
-    with server.temporary_server(
-        context, [*given, *options, "-p", context.settings.port], seconds=None
-    ):
+    with server.temporary_server(context, [*given, *options, "-p", context.settings.port], seconds=None):
         pass
     if os.path.exists(f"{context.settings.data_folder}/recovery.signal"):
         raise Failure(

@@ -36,9 +36,7 @@ class Context(NamedTuple):
 
 def helper_environment(settings: Settings, who: Identity, *, stepped_down: bool) -> dict[str, str]:
     """Return the environment of init files and of our own psql and initdb."""
-    environment = {
-        name: value for name, value in settings.values.items() if not name.startswith(OWN_PREFIX)
-    }
+    environment = {name: value for name, value in settings.values.items() if not name.startswith(OWN_PREFIX)}
     environment |= {
         "POSTGRES_USER": settings.init.user,
         "POSTGRES_PASSWORD": settings.init.password,
@@ -155,9 +153,7 @@ def check_shell(context: Context) -> Problem | None:
     except Failure as failure:
         return Problem(f"/bin/sh does not work: {failure.problems[0].what}", mend)
     if code:
-        return Problem(
-            f"/bin/sh ends with code {code} when uid {context.who.uid} runs it", mend
-        )
+        return Problem(f"/bin/sh ends with code {code} when uid {context.who.uid} runs it", mend)
     return None
 
 
@@ -175,9 +171,7 @@ def check_configuration(context: Context) -> None:
         given = list(settings.server.given)
         if settings.conf or _has_conf_folder():
             files.ensure_folder(f"{scratch}/rendered", context.who.uid, 0o700)
-            server = describe(context)._replace(
-                data_folder=scratch, runtime_folder=f"{scratch}/rendered"
-            )
+            server = describe(context)._replace(data_folder=scratch, runtime_folder=f"{scratch}/rendered")
             path = _render(context, None, server)
             given = [*settings.server.without_config_file, "-c", f"config_file={path}"]
         code, text = ask(context, "password_encryption", given, scratch)
@@ -243,9 +237,7 @@ def _is_postmaster_of(pid: int, data_folder: str) -> bool:
 
 
 @contextmanager
-def temporary_server(
-    context: Context, given: Sequence[str], *, seconds: float | None = -1
-) -> Iterator[None]:
+def temporary_server(context: Context, given: Sequence[str], *, seconds: float | None = -1) -> Iterator[None]:
     """Run a server for the duration of a block; on the way out it is stopped in fast mode.
 
     Its log goes to stdout, where pg_ctl puts it in the official image. An init file may restart it

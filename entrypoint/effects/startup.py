@@ -49,9 +49,7 @@ def start(arguments: Sequence[str]) -> NoReturn:
 def load_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> Settings:
     """Return the settings, or raise Failure with everything that is wrong with them."""
     read = environment.read(raw, files.read_text)
-    programs = {
-        name: has_program(archivers.get(name, {}).program, raw) for name in archivers.NAMES
-    }
+    programs = {name: has_program(archivers.get(name, {}).program, raw) for name in archivers.NAMES}
     wanted, problems = settings.load(read.values, arguments, programs)
     if read.problems or problems:
         raise Failure(*read.problems, *problems)
@@ -91,7 +89,7 @@ def server_identity() -> Identity:
         raise Failure(
             Problem(
                 f"the image has no user {SERVER_USER}",
-                f"add it to /etc/passwd, or start with --user UID:GID",
+                "add it to /etc/passwd, or start with --user UID:GID",
             )
         ) from None
 
@@ -121,36 +119,41 @@ def check(context: Context, facts: Facts, *, quiet: bool = False) -> plan.Plan:
 def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, list[str]]:
     """Do what was decided; return the context and the arguments for the server."""
     wanted = context.settings
-    ours = wanted.archive if wanted.archive and not wanted.archive.by_user else None
+    if wanted.archive is not None:
+        archive.render(context, wanted.archive)
+    given = server.arguments(context)
     if decided.kind == plan.START:
         done = f"{wanted.data_folder}/{DONE_FOLDER}"
         if os.path.exists(done):
             files.remove_tree(done)
         _say_skipped(facts)
-    if wanted.archive is not None:
-        archive.render(context, wanted.archive)
-    given = server.arguments(context)
+    else:
+        context = _make(context, decided, given)
+        if wanted.archive is not None:
+            # Now there is a cluster, with its own segment size.
+            archive.render(context, wanted.archive)
+            given = server.arguments(context)
+    if wanted.archive is not None and not wanted.archive.by_user:
+        archive.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
+    return context, given
+
+
+def _make(context: Context, decided: plan.Plan, given: list[str]) -> Context:
+    """Make the cluster: anew, from a backup, or by going on with a restore."""
+    wanted = context.settings
     if decided.kind == plan.INITIALIZE:
-        if ours is not None:
-            refused = archive.storage_problem(ours)
-            if refused is not None:
-                raise Failure(refused)
-        context = first_start.initialize(
-            context, given, discard=decided.discard, move_aside=decided.move_aside
-        )
-    elif wanted.archive is not None and decided.kind == plan.RESTORE:
+        if wanted.archive is not None and not wanted.archive.by_user:
+            archive.check_unused(context, wanted.archive)
+        return first_start.initialize(context, given, discard=decided.discard, move_aside=decided.move_aside)
+    if wanted.archive is None:
+        raise AssertionError("the plan refuses a restore without an archive")
+    if decided.kind == plan.RESTORE:
         backup = wanted.restore_from or "LATEST"
         restore.restore(context, wanted.archive, backup, given, discard=decided.discard)
-    elif wanted.archive is not None and decided.kind == plan.RECOVER:
+    else:
         info("going on with a restore that was interrupted")
         restore.recover(context, wanted.archive, given)
-    if decided.kind != plan.START and wanted.archive is not None:
-        # Now there is a cluster, with its own segment size.
-        archive.render(context, wanted.archive)
-        given = server.arguments(context)
-    if ours is not None:
-        archive.prepare(context, ours, must_work=decided.kind == plan.INITIALIZE)
-    return context, given
+    return context
 
 
 def _say_skipped(facts: Facts) -> None:
@@ -177,12 +180,10 @@ def run_server(context: Context, given: list[str], lock: int) -> NoReturn:
     environ = server.server_environment(wanted, context.environment)
     arguments = wanted.server
     if arguments.prints_a_setting or (arguments.given and arguments.given[0] in NOT_A_SERVER):
-        os.set_inheritable(lock, True)
+        os.set_inheritable(lock, True)  # noqa: FBT003 - the name says what is true
         execute(["postgres", *arguments.given], environ)
     environ |= server.stale_pid_environment(wanted.data_folder)
-    supervisor.hand_over(
-        context.children.signals, ["postgres", *given], environ, wanted.stop, lock
-    )
+    supervisor.hand_over(context.children.signals, ["postgres", *given], environ, wanted.stop, lock)
 
 
 def execute(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:

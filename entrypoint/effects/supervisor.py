@@ -57,18 +57,16 @@ def hand_over(
     while data:
         data = data[os.write(descriptor, data) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
-    os.set_inheritable(lock, True)
+    os.set_inheritable(lock, True)  # noqa: FBT003 - the name says what is true
     sys.stdout.flush()
-    os.execve(
-        sys.executable, sys.orig_argv, {**environment, HANDOFF: str(descriptor)}
-    )
+    os.execve(sys.executable, sys.orig_argv, {**environment, HANDOFF: str(descriptor)})
 
 
 def main(descriptor_text: str) -> int:
     """Run the server that the handed over values describe, and return the exit code."""
     try:
         with os.fdopen(int(descriptor_text), "rb") as stream:
-            given = marshal.loads(stream.read())
+            given = marshal.loads(stream.read())  # noqa: S302 - written by our own first half
         signals = Signals(given["mask"])
         fcntl.fcntl(given["lock"], fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     except (OSError, ValueError, EOFError, TypeError, KeyError):
