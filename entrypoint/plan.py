@@ -52,8 +52,8 @@ def decide(settings: Settings, facts: Facts) -> Plan:
             refusals += _needs_password(settings)
         refusals += _old_databases(facts)
         refusals += _foreign(facts)
-        if folder.exists and not folder.readable:
-            refusals = [no_permission(folder.path, "read", facts.uid, folder.owner, folder.filesystem)]
+        if _not_ours(facts):
+            refusals = [no_permission(folder.path, "use", facts.uid, folder.owner, folder.filesystem)]
         refusals += _not_empty_handed(settings)
     return Plan(
         kind=kind,
@@ -62,6 +62,12 @@ def decide(settings: Settings, facts: Facts) -> Plan:
         refusals=tuple(refusals),
         warnings=tuple(_warnings(settings, facts, kind)),
     )
+
+
+def _not_ours(facts: Facts) -> bool:
+    """Tell whether the server would refuse the folder: it must own it, and only root can mend that."""
+    folder = facts.data_folder
+    return folder.exists and (not folder.readable or facts.uid not in (0, folder.owner))
 
 
 def no_permission(

@@ -52,8 +52,8 @@ fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	[ ${#wanted[@]} -eq 0 ] || say "missing here, by the names of Debian's packages: ${wanted[*]}."
 	if ! command -v apt-get >/dev/null; then
-		refuse "Mend: install them (docker.io is Docker's engine), start the engine, and come again." \
-			"Without mmdebstrap set BASE_IMAGE, as in BASE_IMAGE=postgres:17-trixie, where that image can be pulled."
+		refuse "Mend: install what is missing (docker.io is Docker's engine), start the engine, and come again." \
+			"mmdebstrap is not asked for with BASE_IMAGE set, as in BASE_IMAGE=postgres:17-trixie, where that image can be pulled."
 	elif [ ${#wanted[@]} -gt 0 ]; then
 		refuse "Mend: sudo image/setup.sh"
 	elif [ -S /var/run/docker.sock ] && [ ! -w /var/run/docker.sock ]; then
@@ -75,7 +75,8 @@ if [ ${#wanted[@]} -gt 0 ]; then
 	# a fresh machine may be busy with its own updates, so the lock is waited for
 	if ! apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "${wanted[@]}" >>"$log" 2>&1; then
 		tail -n 20 "$log" >&2
-		refuse "apt-get could not install ${wanted[*]}; above is the end of what it said, all of it is in $log."
+		refuse "apt-get could not install ${wanted[*]}; above is the end of what it said, all of it is in $log." \
+			"Needed are the network and the machine's Debian or Ubuntu sources in /etc/apt."
 	fi
 	rm -f "$log"
 fi

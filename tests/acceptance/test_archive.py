@@ -1,0 +1,298 @@
+"""A database survives its volume: archive, base backup, restore; for each archiver that the image has."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
+
+import containers
+import pytest
+from containers import FRESH
+
+TOOLS = [pytest.param("pgbackrest"), pytest.param("wal-g", marks=pytest.mark.walg)]
+DATA = "/var/lib/postgresql/data"
+
+
+class Source(NamedTuple):
+    """A cluster that was backed up and stopped, and whose volume is gone."""
+
+    tool: str
+    archive: str
+    """Volume of the archive."""
+    backup: str
+    system_identifier: str
+
+    def env(self, **more: str) -> dict[str, str]:
+        """The environment of a container that uses this archive."""
+        return {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": self.tool, **more}
+
+
+@contextmanager
+def _source(tool: str, **more: str) -> Iterator[Source]:
+    with containers.volume() as archive:
+        env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": tool, **more}
+        with containers.serve(env=env, volumes={"/archive": archive}) as server:
+            server.sql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS i")
+            pushed = server.exec("entrypoint", "backup", "push", "--json", timeout=60)
+            backup = json.loads(pushed.stdout)[0]["name"]
+            server.sql("INSERT INTO kept SELECT generate_series(1001, 2000)")
+            identifier = server.sql("SELECT system_identifier FROM pg_control_system()")
+            assert 0 == server.stop()
+        yield Source(tool, archive, backup, identifier)
+
+
+@pytest.fixture(scope="module", params=TOOLS)
+def source(request: pytest.FixtureRequest) -> Iterator[Source]:
+    """One backed-up cluster for all tests of a tool; copy its archive before changing it."""
+    with _source(request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def archive(source: Source) -> Iterator[str]:
+    """A copy of the archive, to be written to."""
+    with containers.copied_volume(source.archive) as copy:
+        yield copy
+
+
+def _listing(archive: str) -> str:
+    return containers.in_volume(archive, "find . -type f -exec md5sum {} + | sort")
+
+
+def test_every_row_is_back_after_the_volume_is_gone(source: Source, archive: str) -> None:
+    """Rows from before and after the base backup are back, on a new timeline, and archiving goes on."""
+    with containers.serve(env=source.env(RESTORE_FROM="LATEST"), volumes={"/archive": archive}) as restored:
+        assert "2000|2001000" == restored.sql("SELECT count(*), sum(i) FROM kept")
+        assert source.system_identifier == restored.sql("SELECT system_identifier FROM pg_control_system()")
+        assert "2" == restored.sql("SELECT timeline_id FROM pg_control_checkpoint()")
+        assert "f" == restored.sql("SELECT pg_is_in_recovery()")
+        # Nothing of the recovery is left, in the folder or in the settings.
+        left = restored.shell(f"cd {DATA}; ls -A | grep -E '^[.]entrypoint|signal' || true")
+        assert "" == left
+        assert "" == restored.sql("SHOW restore_command")
+        restored.sql("INSERT INTO kept VALUES (3000)")
+        restored.exec("entrypoint", "backup", "push", timeout=60)
+        restored.sql("INSERT INTO kept VALUES (4000)")
+        assert 0 == restored.stop()
+    with containers.serve(env=source.env(RESTORE_FROM="LATEST"), volumes={"/archive": archive}) as second:
+        assert "2002|2008000" == second.sql("SELECT count(*), sum(i) FROM kept")
+        assert "3" == second.sql("SELECT timeline_id FROM pg_control_checkpoint()")
+
+
+def test_an_older_backup_by_name_replays_over_the_fork(source: Source, archive: str) -> None:
+    """A named backup from before a restore is replayed along the newest timeline to its end."""
+    with containers.serve(env=source.env(RESTORE_FROM="LATEST"), volumes={"/archive": archive}) as first:
+        first.sql("INSERT INTO kept VALUES (3000)")
+        assert 0 == first.stop()
+    env = source.env(RESTORE_FROM=source.backup)
+    with containers.serve(env=env, volumes={"/archive": archive}) as second:
+        assert "2001|2004000" == second.sql("SELECT count(*), sum(i) FROM kept")
+
+
+def test_restore_from_may_stay_set(source: Source, archive: str) -> None:
+    """A volume that has been restored is simply started, rows written since included."""
+    with containers.serve(env=source.env(RESTORE_FROM="LATEST"), volumes={"/archive": archive}) as restored:
+        restored.sql("INSERT INTO kept VALUES (3000)")
+        assert 0 == restored.stop()
+        restored.again()
+        assert "2001" == restored.sql("SELECT count(*) FROM kept")
+        assert "2" == restored.sql("SELECT timeline_id FROM pg_control_checkpoint()")
+
+
+def test_an_unknown_backup_is_refused_before_a_byte_is_written(source: Source) -> None:
+    """The message names the backups that there are."""
+    with containers.volume() as data:
+        ended = containers.run(
+            env=source.env(RESTORE_FROM="nosuch"), volumes={"/archive": source.archive, DATA: data}
+        )
+        assert 12 == ended.code, ended.output
+        assert source.backup in ended.stderr
+        assert "" == containers.in_volume(data, "ls -A")
+
+
+def test_a_new_cluster_is_refused_in_a_used_archive(source: Source) -> None:
+    """An empty volume with a used archive is a lost volume: say how to get it back, write nothing."""
+    before = _listing(source.archive)
+    with containers.volume() as data:
+        ended = containers.run(
+            env=source.env(POSTGRES_PASSWORD="x"), volumes={"/archive": source.archive, DATA: data}
+        )
+        assert 12 == ended.code, ended.output
+        assert source.system_identifier in ended.stderr
+        assert "RESTORE_FROM=LATEST" in ended.stderr
+        assert "" == containers.in_volume(data, "ls -A")
+    assert before == _listing(source.archive)
+
+
+def test_the_other_tools_archive_is_refused(source: Source) -> None:
+    """An archive of one tool is not written to by the other, which says so."""
+    other = {"pgbackrest": "wal-g", "wal-g": "pgbackrest"}[source.tool]
+    before = _listing(source.archive)
+    ended = containers.run(
+        env={**source.env(POSTGRES_PASSWORD="x"), "ARCHIVE_TOOL": other},
+        volumes={"/archive": source.archive},
+    )
+    assert ended.code in (1, 12), ended.output  # 1 where the image lacks the other tool
+    assert ("another tool's archive" in ended.stderr) or ("not in this image" in ended.stderr)
+    assert before == _listing(source.archive)
+
+
+def test_a_failing_fetch_never_promotes(source: Source, archive: str) -> None:
+    """A segment that is there but cannot be read stops the server; mended, the next start goes on."""
+    segment = "$(find . -name '000000010000000000000003*')"
+    containers.in_volume(archive, f"chown 0:0 {segment}; chmod 000 {segment}")
+    with ExitStack() as stack:
+        data = stack.enter_context(containers.volume())
+        container = stack.enter_context(
+            containers.create(
+                env=source.env(RESTORE_FROM="LATEST"), volumes={"/archive": archive, DATA: data}
+            )
+        )
+        ended = container.finish(60)
+        assert 0 != ended.code
+        assert "recovery stops here" in ended.output
+        assert "selected new timeline" not in ended.output
+        containers.in_volume(archive, f"chown 999:999 {segment}; chmod 600 {segment}")
+        container.again()
+        assert "2000" == container.sql("SELECT count(*) FROM kept")
+
+
+def test_a_killed_restore_goes_on_or_begins_again(source: Source, archive: str) -> None:
+    """SIGKILL during fetch, replay and promotion: the next start ends with every row."""
+    for sign in (
+        "fetching backup",
+        "replaying the archive",
+        "redo starts",
+        "selected new timeline",
+        "the restore is",
+    ):
+        with containers.create(
+            env=source.env(RESTORE_FROM="LATEST"), volumes={"/archive": archive}
+        ) as container:
+            container.begin()
+            container.says(sign)
+            container.kill()
+            container.wait()
+            container.again()
+            assert "2000" == container.sql("SELECT count(*) FROM kept"), sign
+
+
+def test_wal_lies_elsewhere_after_a_restore(source: Source, archive: str) -> None:
+    """POSTGRES_INITDB_WALDIR holds for a restored cluster as well."""
+    with containers.volume() as wal:
+        env = source.env(RESTORE_FROM="LATEST", POSTGRES_INITDB_WALDIR="/wal")
+        with containers.serve(env=env, volumes={"/archive": archive, "/wal": wal}) as restored:
+            assert "/wal" == restored.shell(f"readlink {DATA}/pg_wal")
+            assert "2000" == restored.sql("SELECT count(*) FROM kept")
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_an_arbitrary_user_archives_and_restores(tool: str) -> None:
+    """`--user` with a uid that nobody knows: archive, backup and restore work all the same."""
+    own = ("--user", "4321:4321")
+    env = {"ARCHIVE_URL": "file:///volume/archive", "ARCHIVE_TOOL": tool, "PGDATA": "/volume/data"}
+    with containers.volume() as volume:
+        volumes = {"/volume": volume}
+        containers.in_volume(volume, "mkdir archive; chown -R 4321:4321 .")
+        with containers.serve(env={**FRESH, **env}, volumes=volumes, options=own) as server:
+            server.sql("CREATE TABLE kept AS SELECT 42 AS i")
+            server.exec("entrypoint", "backup", "push", timeout=60)
+            assert 0 == server.stop()
+        containers.in_volume(volume, "rm -r data")
+        again = {**env, "RESTORE_FROM": "LATEST"}
+        with containers.serve(env=again, volumes=volumes, options=own) as restored:
+            assert "42" == restored.sql("SELECT i FROM kept")
+
+
+def test_backups_are_listed_as_json(source: Source) -> None:
+    """The fields of `backup list --json` are the same for both tools."""
+    listed = containers.run(
+        "backup", "list", "--json", env=source.env(), volumes={"/archive": source.archive}
+    )
+    assert 0 == listed.code, listed.output
+    (backup,) = json.loads(listed.stdout)
+    assert source.backup == backup["name"]
+    assert "full" == backup["kind"]
+    assert backup["started"] <= backup["finished"]
+    assert backup["finished"].endswith("+00:00")
+    assert 10_000_000 < backup["size_bytes"]
+    assert "0/2000028" == backup["start_lsn"]
+    assert source.system_identifier == backup["system_identifier"]
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_no_secret_of_the_archiver_is_in_the_server(tool: str) -> None:
+    """Keys and passphrases are in one file of the server's user, not in any environment or argument."""
+    secrets = {
+        "pgbackrest": {
+            "PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc",
+            "PGBACKREST_REPO1_CIPHER_PASS": "geheim",
+        },
+        "wal-g": {"AWS_SECRET_ACCESS_KEY": "geheim"},
+    }[tool]
+    with containers.volume() as archive:
+        env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": tool, **secrets}
+        with containers.serve(
+            env=env, volumes={"/archive": archive}, options=containers.LOOK_INSIDE
+        ) as server:
+            server.sql("SELECT pg_switch_wal()")
+            for pid in (1, server.postmaster()):
+                assert "geheim" not in json.dumps(server.environ(pid))
+            assert "geheim" not in server.sql("SHOW archive_command")
+            assert "geheim" not in server.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '", user="0")
+            assert "geheim" not in server.logs().output
+            assert "700 postgres" == server.shell("stat -c '%a %U' /run/entrypoint", user="0")
+            holders = server.shell("grep -rl geheim /run /tmp /etc || true", user="0")
+            modes = server.shell(f"stat -c '%a %U' {holders}", user="0")
+            assert "600 postgres" == modes
+
+
+def test_the_archive_folder_must_exist() -> None:
+    """Without a mount the archive would lie in the container's layer: refused, nothing made."""
+    with containers.volume() as data:
+        ended = containers.run(env={**FRESH, "ARCHIVE_URL": "file:///archive"}, volumes={DATA: data})
+        assert ended.code in (1, 12)
+        assert "/archive does not exist" in ended.stderr
+        assert "" == containers.in_volume(data, "ls -A")
+
+
+def test_without_bin_sh_the_start_says_so() -> None:
+    """The story of exit code 127: archiving without /bin/sh is refused, with the reason."""
+    without = 'FROM IMAGE\nRUN ["/bin/bash", "-c", "rm /bin/sh"]\n'
+    with containers.build(without) as image, containers.volume() as archive:
+        ended = containers.run(
+            env={**FRESH, "ARCHIVE_URL": "file:///archive"}, volumes={"/archive": archive}, image=image
+        )
+    assert 1 == ended.code
+    assert "/bin/sh is missing" in ended.stderr
+    assert "127" in ended.stderr
+    assert "mend: use an image that has /bin/sh" in ended.stderr
+
+
+def test_doctor_tells_what_is_wrong_and_what_is_well() -> None:
+    """The table and the JSON hold the same findings, and the exit code follows the worst."""
+    with containers.volume() as archive, containers.volume() as data:
+        env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
+        options = ("--shm-size", "128m")
+        volumes = {"/archive": archive, DATA: data}
+        with containers.serve(env=env, volumes=volumes, options=options) as server:
+            first = server.exec("entrypoint", "doctor", "--json", check=False)
+            levels = {each["check"]: each["level"] for each in json.loads(first.stdout)}
+            assert "warning" == levels.pop("backups")
+            assert {"ok"} == set(levels.values())
+            assert 1 == first.code
+            server.exec("entrypoint", "backup", "push", timeout=60)
+            assert 0 == server.exec("entrypoint", "doctor", check=False).code
+            server.shell("mv /archive/archive /archive/backup /tmp", user="0")
+            server.shell("mkdir /archive/wal_005", user="0")
+            last = server.exec("entrypoint", "doctor", check=False)
+            assert 2 == last.code
+            assert "another tool's archive" in last.stdout
+
+
+def test_doctor_speaks_before_there_is_a_database() -> None:
+    """Alone, without a volume or a password, it finds just that."""
+    ended = containers.run("doctor")
+    assert 0 != ended.code
+    assert "POSTGRES_PASSWORD" in ended.stdout
+    assert "Traceback" not in ended.output

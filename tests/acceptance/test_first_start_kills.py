@@ -1,0 +1,56 @@
+"""A first start that is killed at any point: afterwards the database is complete, or the start refuses."""
+
+import threading
+import time
+
+import containers
+from containers import FRESH, Container
+
+FILES = {
+    "/docker-entrypoint-initdb.d/1.sql": "CREATE TABLE one AS SELECT generate_series(1, 100) AS i;",
+    "/docker-entrypoint-initdb.d/2.sh": 'docker_process_sql <<<"CREATE TABLE two AS SELECT 2 i"\nsleep 0.5\n',
+    "/docker-entrypoint-initdb.d/3.sql": "SELECT pg_sleep(0.5); CREATE TABLE three AS SELECT 3 AS i;",
+}
+COMPLETE = "SELECT (SELECT count(*) FROM one) || ',' || (SELECT i FROM two) || ',' || (SELECT i FROM three)"
+POINTS = 20
+
+
+def _outcome(container: Container) -> str:
+    """Start once more and return what came of it: `complete`, `refused`, or what is wrong."""
+    container.begin()
+    ended: list[int] = []
+    waiter = threading.Thread(target=lambda: ended.append(container.wait(60)))
+    waiter.start()
+    answer = ""
+    while waiter.is_alive() and not answer:
+        asked = container.exec(
+            *("psql", "-qAtX", "-h", "127.0.0.1", "-U", "postgres", "-c", COMPLETE), check=False
+        )
+        answer = asked.stdout.strip()
+        if "relation" in asked.stderr:
+            answer = f"half: {asked.stderr}"
+    if answer:
+        container.kill("INT")
+    waiter.join()
+    if answer == "100,2,3":
+        return "complete"
+    return "refused" if not answer and ended == [10] else f"{answer or ended}\n{container.logs().output}"
+
+
+def test_killed_at_twenty_points_it_is_never_half() -> None:
+    """SIGKILL at 20 points spread over a first start: complete, or refused with exit code 10."""
+    began = time.monotonic()
+    with containers.serve(env=FRESH, files=FILES) as whole:
+        length = time.monotonic() - began
+        assert "100,2,3" == whole.sql(COMPLETE)
+    seen = []
+    for point in range(POINTS):
+        with containers.create(env=FRESH, files=FILES) as container:
+            container.begin()
+            time.sleep(length * point / (POINTS - 1))  # the point itself, no waiting for a condition
+            container.kill()
+            seen.append(_outcome(container))
+    assert {"complete", "refused"} >= set(seen), seen
+    # The sweep must have met both the part that is begun anew and the part that is refused.
+    assert "complete" in seen
+    assert "refused" in seen
