@@ -9,10 +9,8 @@ from entrypoint.effects.children import cannot_execute, find_program
 from entrypoint.errors import Failure
 
 USAGE = """\
-Usage: gosu user[:group] command [arguments]
-   eg: gosu postgres bash
-       gosu nobody:root bash -c 'whoami && id'
-       gosu 1000:1 id
+usage: gosu user-spec command [args]
+       where user-spec is user[:group], each a name or a number: gosu postgres id
 """
 
 

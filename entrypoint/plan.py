@@ -71,10 +71,20 @@ def _not_ours(facts: Facts) -> bool:
 
 
 def no_permission(
-    path: str, doing: str, uid: int, owner: int | None, filesystem: str, *, capabilities: str = ""
+    path: str,
+    doing: str,
+    uid: int,
+    owner: int | None,
+    filesystem: str,
+    *,
+    place: str | None = None,
+    capabilities: str = "",
 ) -> Problem:
-    """Return the one message for all trouble with owners and modes."""
-    belongs = "does not exist" if owner is None else f"belongs to uid {owner}"
+    """Return the one message for all trouble with owners and modes.
+
+    `place` is the nearest folder above the path that exists; `owner` and `filesystem` are its.
+    """
+    belongs = f"{place or path} belongs to uid {owner}, on {filesystem}"
     having = f" with capabilities {capabilities}" if capabilities else ""
     mend = (
         "the filesystem or the container's missing capabilities forbid it even to root: start with "
@@ -84,7 +94,7 @@ def no_permission(
         f"change the owner: chown -R {uid} FOLDER"
     )
     return Problem(
-        f"uid {uid}{having} cannot {doing} {path}, which {belongs}, on {filesystem}",
+        f"uid {uid}{having} cannot {doing} {path}: {belongs}",
         mend,
     )
 
@@ -111,7 +121,8 @@ def _old_databases(facts: Facts) -> list[Problem]:
             f"of another version or layout in: {' '.join(facts.old_databases)}",
             "from 18 on the data lies in /var/lib/postgresql/<major>/docker: use a single mount at "
             "/var/lib/postgresql and move the data with pg_upgrade, or go back to the image of the "
-            "data's major version (docker-library/postgres#1259, #37)",
+            "data's major version; see https://github.com/docker-library/postgres/pull/1259 and "
+            "https://github.com/docker-library/postgres/issues/37",
         )
     ]
 
@@ -215,8 +226,8 @@ def _warnings(settings: Settings, facts: Facts, kind: str) -> list[Problem]:
     if settings.init.auth_method.split()[:1] == ["trust"] and kind == INITIALIZE:
         found.append(
             Problem(
-                "POSTGRES_HOST_AUTH_METHOD=trust: everybody who reaches the port, also any other "
-                "container, gets in without a password, even if POSTGRES_PASSWORD is set",
+                'POSTGRES_HOST_AUTH_METHOD has been set to "trust": everybody who reaches the port, also '
+                "any other container, gets in without a password, even if POSTGRES_PASSWORD is set",
                 "set POSTGRES_PASSWORD and remove POSTGRES_HOST_AUTH_METHOD",
             )
         )

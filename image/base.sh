@@ -104,7 +104,7 @@ after() {
 	[ -e "/usr/lib/postgresql/$MAJOR/lib/llvmjit.so" ]
 }
 
-packages=("postgresql-$MAJOR" locales tzdata ca-certificates less xz-utils zstd gzip libnss-wrapper)
+packages=("postgresql-$MAJOR" locales tzdata ca-certificates gnupg less xz-utils zstd gzip libnss-wrapper)
 [ "$MAJOR" -lt 18 ] || packages+=("postgresql-$MAJOR-jit")
 # there the server's packages want one of systemd's tools, and without these two they take all of systemd
 [ "$SUITE" != sid ] || packages+=(systemd-standalone-sysusers systemd-standalone-tmpfiles)

@@ -69,10 +69,11 @@ def open_archive() -> tuple[Context, Archive]:
             )
         )
     who = startup.server_identity()
-    folder = folders.find_runtime_folder(who.uid) or folders.make_runtime_folder(who)
+    children = Children(Signals())
+    folder = folders.find_runtime_folder(who.uid) or folders.make_runtime_folder(who, children)
     context = Context(
         settings=wanted,
-        children=Children(Signals()),
+        children=children,
         who=who,
         runtime_folder=folder,
         environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),

@@ -66,10 +66,11 @@ def gather() -> Evidence:
     if facts is not None and not facts.data_folder.has_cluster:
         decided = plan.decide(wanted, facts)
         doubts += decided.refusals
-    folder = folders.find_runtime_folder(who.uid) or folders.make_runtime_folder(who)
+    children = Children(Signals())
+    folder = folders.find_runtime_folder(who.uid) or folders.make_runtime_folder(who, children)
     context = Context(
         settings=wanted,
-        children=Children(Signals()),
+        children=children,
         who=who,
         runtime_folder=folder,
         environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),

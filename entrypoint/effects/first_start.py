@@ -46,13 +46,16 @@ def check_init_folder(context: Context) -> None:
 
 
 def initdb_arguments(context: Context, *extra: str) -> list[str]:
-    """Return POSTGRES_INITDB_ARGS as words, evaluated by a shell as the official image does.
+    """Return POSTGRES_INITDB_ARGS, evaluated by a shell as the official image does, and what follows it.
 
     Raises Failure with the shell's exit code where it cannot be evaluated.
     """
     text = context.settings.init.initdb_args
+    wal_folder = context.settings.init.wal_folder
+    # Later, so that it wins over a --waldir in the arguments.
+    last = [*(("--waldir", wal_folder) if wal_folder else ()), *extra]
     if re.fullmatch(r"[\w\s=./:,+@-]*", text, re.ASCII):
-        return [*text.split(), *extra]
+        return [*text.split(), *last]
     script = 'eval "set -- $POSTGRES_INITDB_ARGS" && printf "%s\\0" "$@"'
     code, out = context.children.output(
         ["bash", "-c", script, "POSTGRES_INITDB_ARGS"], context.environment, become=context.who
@@ -65,14 +68,12 @@ def initdb_arguments(context: Context, *extra: str) -> list[str]:
                 code,
             )
         )
-    return [*out.split("\0")[:-1], *extra]
+    return [*out.split("\0")[:-1], *last]
 
 
 def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str]) -> None:
     """Run initdb in the work folder and move the result into place."""
     settings = context.settings
-    if settings.init.wal_folder:
-        arguments = ["--waldir", settings.init.wal_folder, *arguments]
     password = memory_file(settings.init.password + "\n")
     argv = [
         "initdb",

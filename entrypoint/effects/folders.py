@@ -15,7 +15,7 @@ SOCKET_FOLDER = "/var/run/postgresql"
 _RUNTIME_FOLDERS = ("/run/entrypoint", f"{SOCKET_FOLDER}/.entrypoint", "/tmp/entrypoint")  # noqa: S108 - only taken when it is ours and closed
 
 
-def make_runtime_folder(who: Identity) -> str:
+def make_runtime_folder(who: Identity, children: Children) -> str:
     """Return a folder for what we render, closed to all but the server's user.
 
     /run/entrypoint, or beside the sockets or in /tmp where /run cannot be written.
@@ -24,8 +24,10 @@ def make_runtime_folder(who: Identity) -> str:
         try:
             files.ensure_folder(folder, who.uid, 0o700)
         except OSError:
-            continue
-        if os.stat(folder).st_uid == who.uid:
+            # Root without the capability to change owners: the user makes its own.
+            make = ["mkdir", "-p", "-m", "700", folder]
+            children.output(make, {"PATH": os.defpath}, errors=True, become=who)
+        if os.path.isdir(folder) and os.stat(folder).st_uid == who.uid:
             return folder
     raise Failure(
         Problem(
@@ -140,11 +142,12 @@ def explain(path: str, doing: str, error: OSError) -> Problem:
         place = os.path.dirname(place)
     mount = files.mount_of(place, files.mounts())
     problem = no_permission(
-        place,
+        path,
         doing,
         os.getuid(),
         os.stat(place).st_uid,
         mount.filesystem if mount else "an unknown filesystem",
+        place=place,
         capabilities=_capabilities(),
     )
     return problem._replace(what=f"{problem.what} ({error.strerror or error})")

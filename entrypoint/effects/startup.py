@@ -74,7 +74,7 @@ def make_context(wanted: Settings, children: Children) -> Context:
         settings=wanted,
         children=children,
         who=who,
-        runtime_folder=folders.make_runtime_folder(who),
+        runtime_folder=folders.make_runtime_folder(who, children),
         environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),
     )
 

@@ -46,7 +46,7 @@ docker_create_db_directories() {
 
 docker_verify_minimum_env() {
 	if [[ ${POSTGRES_HOST_AUTH_METHOD:-} == trust ]]; then
-		echo 'entrypoint: warning: POSTGRES_HOST_AUTH_METHOD=trust lets everybody in without a password' >&2
+		echo 'entrypoint: warning: POSTGRES_HOST_AUTH_METHOD has been set to "trust": everybody gets in without a password' >&2
 	elif [[ -z ${POSTGRES_PASSWORD:-} ]]; then
 		echo 'entrypoint: error: no database yet, and no superuser password is specified to make one' >&2
 		echo '  mend: set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE' >&2
@@ -57,7 +57,7 @@ docker_verify_minimum_env() {
 docker_error_old_databases() {
 	[[ -n ${OLD_DATABASES[0]:-} ]] || return 0
 	echo "entrypoint: error: there appears to be PostgreSQL data of another version or layout in: ${OLD_DATABASES[*]}" >&2
-	echo '  mend: use a single mount at /var/lib/postgresql and move the data with pg_upgrade (docker-library/postgres#1259, #37)' >&2
+	echo '  mend: use a single mount at /var/lib/postgresql and move the data with pg_upgrade (https://github.com/docker-library/postgres/pull/1259)' >&2
 	exit 1
 }
 
