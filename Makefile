@@ -1,0 +1,57 @@
+# make image | demo | test | test-long | lint | clean; each sets up what it needs.
+#
+#   WALG=folder     where wal-g and walg-daemon-client lie, to have wal-g in the image and in the tests
+#   MAJOR, SUITE    for `make image`: 15 bookworm (default), 17 trixie, 18 sid
+#   ARCHIVER        for `make demo`: pgbackrest (default) or wal-g
+#   TESTS           for `make test`: what pytest is to run, for example TESTS=tests/unit
+SHELL = /bin/bash
+.SHELLFLAGS = -euo pipefail -c
+.DEFAULT_GOAL = help
+
+WALG ?=
+MAJOR ?= 15
+SUITE ?=
+ARCHIVER ?= pgbackrest
+TESTS ?=
+UV = 0.13.9
+export WALG ARCHIVER
+
+help:
+	@sed -n 's/^# \?//p;/^SHELL/q' Makefile
+
+setup:
+	@image/setup.sh
+
+# The tools of development, pinned by uv.lock.
+.venv/synced: uv.lock pyproject.toml
+	@python3 -m venv .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check uv==$(UV)
+	@.venv/bin/uv sync --quiet --locked --inexact --no-install-project
+	@touch $@
+
+image: setup
+	@image/build.sh $(MAJOR) $(SUITE)
+
+images: setup
+	@image/build.sh 15 bookworm
+	@image/build.sh 17 trixie
+	@image/build.sh 18 sid
+
+demo: image
+	@demo/run.sh
+
+test: images .venv/synced
+	@.venv/bin/python -m pytest -n 2 -m "not long" $(TESTS)
+
+test-long: images .venv/synced
+	@.venv/bin/python -m pytest -n 2 -m long $(TESTS)
+
+lint: setup .venv/synced
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help setup image images demo test test-long lint clean
