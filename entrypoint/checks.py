@@ -1,6 +1,6 @@
 """What `doctor` finds: evidence in, findings out; pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from entrypoint.archivers import Backup
@@ -37,6 +37,8 @@ class Evidence(NamedTuple):
     server_status: str | None
     """Status in postmaster.pid, or None without a server."""
     shared_memory_bytes: int
+    full: Mapping[str, float]
+    """How full the filesystems of the data, WAL and archive folders are, in percent."""
     archive_tool: str | None
     """None: archiving is off."""
     archive_url: str
@@ -53,7 +55,8 @@ def examine(evidence: Evidence) -> list[Finding]:
     findings = [*_settings(evidence), *_shell(evidence)]
     if evidence.facts is not None:
         findings += [*_data_folder(evidence, evidence.facts), *_versions(evidence)]
-        findings += [*_server(evidence), *_shared_memory(evidence), *_archive(evidence)]
+        findings += [*_server(evidence), *_shared_memory(evidence), *_space(evidence)]
+        findings += _archive(evidence)
     return findings
 
 
@@ -124,6 +127,20 @@ def _shared_memory(evidence: Evidence) -> list[Finding]:
         return [Finding("shared memory", OK, f"{megabytes} MiB in /dev/shm")]
     what = f"{megabytes} MiB in /dev/shm, Docker's default: parallel queries can end with “could not resize”"
     return [Finding("shared memory", WARNING, what, "--shm-size=256m, or shm_size: 256m in compose")]
+
+
+_TIGHT = 85
+_FULL = 95
+
+
+def _space(evidence: Evidence) -> list[Finding]:
+    found = []
+    for folder, percent in evidence.full.items():
+        what = f"the filesystem of {folder} is {percent:.0f} % full"
+        level = ERROR if percent >= _FULL else WARNING if percent >= _TIGHT else OK
+        mend = "" if level == OK else "make room: a full disk stops the server or the archiving"
+        found.append(Finding("free space", level, what, mend))
+    return found
 
 
 def _archive(evidence: Evidence) -> list[Finding]:

@@ -4,6 +4,7 @@ import os
 import time
 
 import click
+import psutil
 
 from entrypoint import archivers, checks, environment, exits, plan, settings
 from entrypoint.archivers import Backup
@@ -14,6 +15,7 @@ from entrypoint.effects.children import Children
 from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
 from entrypoint.errors import Failure, Problem
+from entrypoint.settings import Settings
 
 _MARKS = {checks.OK: "ok", checks.WARNING: "WARN", checks.ERROR: "ERROR"}
 _COLOURS = {checks.OK: "green", checks.WARNING: "yellow", checks.ERROR: "red"}
@@ -90,7 +92,8 @@ def gather() -> Evidence:
         data_major=_first_line(f"{wanted.data_folder}/PG_VERSION"),
         binary_major=_binary_major(context),
         server_status=(found.status or "starting") if found and running else None,
-        shared_memory_bytes=_size("/dev/shm"),  # noqa: S108 - looked at, not written to
+        shared_memory_bytes=psutil.disk_usage("/dev/shm").total,  # noqa: S108 - only looked at
+        full=_full(wanted),
         archive_tool=wanted.archive.tool.name if wanted.archive else None,
         archive_url=wanted.archive.storage.url if wanted.archive else "",
         archive_problem=storage_problem,
@@ -146,9 +149,18 @@ def _first_line(path: str) -> str | None:
         return None
 
 
-def _size(path: str) -> int:
-    try:
-        usage = os.statvfs(path)
-    except OSError:
-        return 0
-    return usage.f_blocks * usage.f_frsize
+def _full(wanted: Settings) -> dict[str, float]:
+    folders_used = [wanted.data_folder, f"{wanted.data_folder}/pg_wal"]
+    if wanted.archive is not None and wanted.archive.storage.folder:
+        folders_used.append(wanted.archive.storage.folder)
+    found = {}
+    devices = set()
+    for folder in folders_used:
+        try:
+            device = os.stat(folder).st_dev
+            if device not in devices:
+                devices.add(device)
+                found[folder] = float(psutil.disk_usage(folder).percent)
+        except OSError:
+            continue
+    return found

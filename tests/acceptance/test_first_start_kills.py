@@ -26,7 +26,8 @@ def _outcome(container: Container) -> str:
         asked = container.exec(
             *("psql", "-qAtX", "-h", "127.0.0.1", "-U", "postgres", "-c", COMPLETE), check=False
         )
-        answer = asked.stdout.strip()
+        # docker puts its own errors on stdout
+        answer = asked.stdout.strip() if asked.code == 0 else ""
         if "relation" in asked.stderr:
             answer = f"half: {asked.stderr}"
     if answer:

@@ -1,0 +1,47 @@
+"""The other majors and suites: 17 on trixie and 18 on sid live and come back as 15 on bookworm does."""
+
+import containers
+import pytest
+from containers import FRESH
+
+VOLUMES = {"17-trixie": "/var/lib/postgresql/data", "18-sid": "/var/lib/postgresql"}
+
+
+@pytest.mark.parametrize("version", VOLUMES)
+def test_a_database_survives_its_volume(version: str) -> None:
+    """First start, backup, restore, and doctor with the versions of this suite."""
+    image = f"nix-postgres:dev-{version}"
+    env = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
+    with containers.volume() as archive, containers.volume() as data:
+        volumes = {"/archive": archive, VOLUMES[version]: data}
+        with containers.serve(env={**FRESH, **env}, volumes=volumes, image=image) as server:
+            assert version.split("-", maxsplit=1)[0] == server.sql("SHOW server_version").split(".")[0]
+            assert "t" == server.sql("SELECT pg_jit_available()")
+            server.sql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS i")
+            server.exec("entrypoint", "backup", "push", timeout=60)
+            server.sql("INSERT INTO kept SELECT generate_series(1001, 2000)")
+            findings = server.exec("entrypoint", "doctor", check=False)
+            assert "Traceback" not in findings.output
+            assert "ERROR" not in findings.stdout
+            assert 0 == server.stop()
+        again = {**env, "RESTORE_FROM": "LATEST"}
+        with containers.serve(env=again, volumes={"/archive": archive}, image=image) as restored:
+            assert "2000|2001000" == restored.sql("SELECT count(*), sum(i) FROM kept")
+            assert 0 == restored.stop()
+            restored.again()
+            assert "2000" == restored.sql("SELECT count(*) FROM kept")
+
+
+def test_data_of_17_is_found_by_18() -> None:
+    """The volume of the older layout, mounted where it was: refused, and the way out is said."""
+    with containers.volume() as data:
+        with containers.serve(
+            volumes={VOLUMES["17-trixie"]: data}, image="nix-postgres:dev-17-trixie"
+        ) as server:
+            assert 0 == server.stop()
+        ended = containers.run(
+            env=FRESH, volumes={"/var/lib/postgresql/data": data}, image="nix-postgres:dev-18-sid"
+        )
+    assert 1 == ended.code
+    assert "/var/lib/postgresql/data" in ended.stderr
+    assert "pg_upgrade" in ended.stderr
