@@ -35,7 +35,7 @@ RUN set -eu; \
     chmod -R u=rwX,go=rX .; \
     chmod 755 entrypoint/shims/* /usr/local/bin/entrypoint /usr/local/bin/gosu; \
     python3 -m compileall -q .; \
-    install -d -o postgres -g postgres -m 700 /run/entrypoint; \
+    install -d -o postgres -g postgres -m 711 /run/entrypoint; \
     cp entrypoint/shims/docker-entrypoint.sh entrypoint/shims/docker-ensure-initdb.sh /usr/local/bin/; \
     ln -sfT docker-ensure-initdb.sh /usr/local/bin/docker-enforce-initdb.sh
 

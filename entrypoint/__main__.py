@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("doctor", "backup", "internal")
+COMMANDS = ("doctor", "backup", "status", "internal")
 """Our own commands; any other word is a program of the image, as in the official one."""
 
 
@@ -50,6 +50,10 @@ def _guard(arguments: "Sequence[str]") -> int:
 
 
 def _dispatch(arguments: "Sequence[str]") -> int:
+    if arguments[:1] == ["ready"]:
+        from entrypoint.effects import ready
+
+        return ready.main()
     if not arguments or arguments[0] in COMMANDS:
         from entrypoint.commands import cli
 

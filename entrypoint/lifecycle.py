@@ -1,7 +1,12 @@
 """What PID 1 decides while the server runs: (state, event) -> (state, actions); pure.
 
-A stop climbs a ladder: smart -> fast -> immediate -> kill. Each step has its own time, a second stop
-request climbs at once, and no step goes back. The names of the steps are PostgreSQL's shutdown modes.
+A stop climbs a ladder: smart -> fast -> immediate -> kill, PostgreSQL's shutdown modes and SIGKILL. Each
+step has its own time, a second stop request climbs at once, and no step goes back.
+
+Helpers (an archiver's daemon, a backup) never decide about the server: one that ends is started again after
+a growing pause. Those that need the server end before it, those that the server needs end after it.
+
+This module is loaded by PID 1 for good, so it does without typing and dataclasses.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from entrypoint import exits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 LADDER = ("smart", "fast", "immediate", "kill")
 SIGNAL_OF = {
@@ -23,59 +28,234 @@ SIGNAL_OF = {
 }
 STEP_OF = {signal.SIGTERM: "smart", signal.SIGINT: "fast", signal.SIGQUIT: "immediate"}
 
+SERVING = "serving"
+STOPPING = "stopping"
+SWEEPING = "sweeping"
+"""The server has ended; the rest of the container is asked to go."""
+ENDED = "ended"
+
+CHECKPOINT = "checkpoint"
+"""The helper that asks for a checkpoint when a smart shutdown begins, so that the shutdown's own is short."""
+CHECKPOINT_LEAD = 1.0
+"""Seconds that it gets to connect and to end, before the server takes no new sessions."""
+HELPER_GRACE = 5.0
+"""Seconds that a helper gets between SIGTERM and SIGKILL."""
+SWEEP_GRACE = 2.0
+"""Seconds that whatever else is left gets between SIGTERM and the end of the container."""
+PROGRESS_EVERY = 5.0
+"""Seconds between two lines about what a shutdown waits for."""
+BACKOFF_MAX = 60.0
+STEADY = 60.0
+"""A helper that ran so many seconds counts as healthy: its next pause is the shortest again."""
+
+
+class Helper:
+    """What is known of one auxiliary process."""
+
+    __slots__ = ("after_server", "due", "failures", "keep", "last_code", "role", "running", "started")
+
+    def __init__(self, role: str, *, after_server: bool = False, keep: bool = True) -> None:
+        self.role = role
+        self.after_server = after_server
+        """It is stopped after the server, because the server needs it to the last."""
+        self.keep = keep
+        """It is started again when it ends."""
+        self.running = False
+        self.started = 0.0
+        self.failures = 0
+        """How often in a row it ended by itself."""
+        self.last_code: int | None = None
+        self.due: float | None = 0.0 if role != CHECKPOINT else None
+        """When it is to be started; None: not by the clock."""
+
+    def but(self, **changes: object) -> Helper:
+        """Return a copy with these changes."""
+        return _copy(self, changes)
+
 
 class State:
     """Where we are; never changed, only replaced."""
 
-    __slots__ = ("deadline", "step", "timeouts")
+    __slots__ = ("asked", "code", "deadline", "helpers", "phase", "progress", "server", "step", "timeouts")
 
-    def __init__(
-        self, timeouts: Sequence[float], step: str | None = None, deadline: float | None = None
-    ) -> None:
+    def __init__(self, timeouts: Sequence[float], helpers: Sequence[Helper] = ()) -> None:
         self.timeouts = tuple(timeouts)
         """Seconds for smart, fast and immediate."""
-        self.step = step
-        """The step of the shutdown, or None while the server is to run."""
-        self.deadline = deadline
-        """When the next step is due, in the seconds of the clock that `now` is read from."""
+        self.helpers: Mapping[str, Helper] = {helper.role: helper for helper in helpers}
+        self.phase = SERVING
+        self.step: str | None = None
+        """The step of the ladder that was reached, or None while the server is to run."""
+        self.asked = False
+        """The server has been sent the signal of this step; before that, helpers are waited for."""
+        self.server = True
+        """The server runs."""
+        self.code = 0
+        """The exit code of the container, once the server has ended."""
+        self.deadline: float | None = None
+        """When the present step is over, in seconds of the clock of `now`."""
+        self.progress: float | None = None
+        """When the next line about the shutdown's progress is due."""
+
+    def but(self, **changes: object) -> State:
+        """Return a copy with these changes."""
+        return _copy(self, changes)
+
+    def with_helper(self, helper: Helper) -> State:
+        """Return a copy with this helper in place of the one of its role."""
+        return self.but(helpers={**self.helpers, helper.role: helper})
 
 
-def on_signal(state: State, number: int, now: float) -> tuple[State, int, str]:
-    """Decide what a signal to PID 1 means: the new state, a signal for postgres or 0, and why."""
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Value = TypeVar("Value", State, Helper)
+    Action = tuple[str, object]
+    """`send` a signal to the server, `start`, `end` or `kill` a helper, `say` something,
+    `report` progress, `sweep` with a signal, `exit` with a code."""
+    Decision = tuple[State, list[Action]]
+
+
+def _copy(value: Value, changes: Mapping[str, object]) -> Value:
+    new = object.__new__(type(value))
+    for name in value.__slots__:
+        setattr(new, name, changes.get(name, getattr(value, name)))
+    return new
+
+
+def wake_at(state: State) -> float | None:
+    """Return when `on_time` has something to do next; None: never."""
+    times = [time for time in (state.deadline, state.progress) if time is not None]
+    if state.phase == SERVING:
+        times += [
+            helper.due for helper in state.helpers.values() if not helper.running and helper.due is not None
+        ]
+    return min(times, default=None)
+
+
+def on_signal(state: State, number: int, now: float) -> Decision:
+    """Decide what a signal to PID 1 means."""
+    if number == signal.SIGUSR1:
+        return state, [("report", None)]
     if number == signal.SIGHUP:
-        return state, signal.SIGHUP, ""
-    asked = STEP_OF.get(signal.Signals(number))
-    if asked is None:
-        return state, 0, ""
+        return state, [("send", signal.SIGHUP)] if state.phase == SERVING else []
+    asked = STEP_OF.get(number)  # type: ignore[call-overload]
+    if asked is None or state.phase not in (SERVING, STOPPING):
+        return state, []
     name = signal.Signals(number).name
     if state.step is None:
         return _enter(state, asked, now, f"{name}: {asked} shutdown")
     # Whoever asks again has no patience left: at least one step further.
     further = LADDER[min(LADDER.index(state.step) + 1, len(LADDER) - 1)]
     step = max(asked, further, key=LADDER.index)
-    if step == state.step:
-        return state, 0, ""
     return _enter(state, step, now, f"{name} again: {step} shutdown")
 
 
-def on_time(state: State, now: float) -> tuple[State, int, str]:
-    """Decide what is due: the new state, a signal for postgres or 0, and why."""
-    if state.step is None or state.deadline is None or now < state.deadline:
-        return state, 0, ""
-    step = LADDER[LADDER.index(state.step) + 1]
-    reason = f"the {state.step} shutdown did not end within its time: {step} shutdown"
-    return _enter(state, step, now, reason)
+def on_time(state: State, now: float) -> Decision:
+    """Decide what is due."""
+    actions: list[Action] = []
+    if state.phase == SERVING:
+        for helper in state.helpers.values():
+            if not helper.running and helper.due is not None and now >= helper.due:
+                state = state.with_helper(helper.but(running=True, started=now, due=None))
+                actions.append(("start", helper.role))
+        return state, actions
+    if state.deadline is None or now < state.deadline:
+        if state.progress is not None and now >= state.progress:
+            return state.but(progress=now + PROGRESS_EVERY), [("report", None)]
+        return state, []
+    if state.phase == STOPPING and not state.asked:
+        late = [helper.role for helper in _waited_for(state) if helper.role != CHECKPOINT]
+        state, more = _ask(state, now, [("kill", role) for role in late])
+    elif state.phase == STOPPING and state.step is not None:
+        step = LADDER[LADDER.index(state.step) + 1]
+        reason = f"the {state.step} shutdown did not end within its time: {step} shutdown"
+        state, more = _enter(state, step, now, reason)
+    elif state.phase == SWEEPING and _any_running(state):
+        more = [("kill", helper.role) for helper in state.helpers.values() if helper.running]
+        gone = {role: helper.but(running=False) for role, helper in state.helpers.items()}
+        state, more = _sweep(state.but(helpers=gone), now, more)
+    else:
+        state, more = _end(state, [("sweep", signal.SIGKILL)])
+    return state, actions + more
 
 
-def on_server_end(state: State, code: int) -> tuple[int, str]:
-    """Decide what the end of the server means for the container: the exit code, and why."""
+def on_server_end(state: State, code: int, now: float) -> Decision:
+    """Decide what the end of the server means: the container ends, helpers first."""
+    actions: list[Action] = []
     if state.step is None and code == 0:
         # A container that nobody asked to stop must not look like a success to its restart policy.
-        return exits.FAILURE, "the server ended although nobody asked this container to stop"
-    return code, ""
+        code = exits.FAILURE
+        actions.append(("say", "the server ended although nobody asked this container to stop"))
+    state = state.but(server=False, code=code, phase=SWEEPING, deadline=now + HELPER_GRACE, progress=None)
+    running = [helper for helper in state.helpers.values() if helper.running]
+    actions += [("end", helper.role) for helper in running]
+    if running:
+        return state, actions
+    return _sweep(state, now, actions)
 
 
-def _enter(state: State, step: str, now: float, why: str) -> tuple[State, int, str]:
+def on_helper_end(state: State, role: str, code: int, now: float) -> Decision:
+    """Decide what the end of a helper means: a restart after a pause, or one less to wait for."""
+    helper = state.helpers[role]
+    if state.phase == SERVING and helper.keep:
+        failures = 1 if now - helper.started >= STEADY else helper.failures + 1
+        pause = min(BACKOFF_MAX, 2.0 ** (failures - 1))
+        helper = helper.but(running=False, failures=failures, last_code=code, due=now + pause)
+        text = f"{role} ended with code {code}; it is started again in {pause:.0f} s"
+        return state.with_helper(helper), [("say", text)]
+    state = state.with_helper(helper.but(running=False, last_code=code, due=None))
+    if state.phase == STOPPING and not state.asked and not _waited_for(state):
+        return _ask(state, now, [])
+    if state.phase == SWEEPING and helper.running and not _any_running(state):
+        return _sweep(state, now, [])
+    return state, []
+
+
+def on_alone(state: State) -> Decision:
+    """Decide what it means that no other process is left."""
+    return _end(state, []) if state.phase == SWEEPING and not state.server else (state, [])
+
+
+def _any_running(state: State) -> bool:
+    return any(helper.running for helper in state.helpers.values())
+
+
+def _waited_for(state: State) -> list[Helper]:
+    """Return the helpers that must end before the server is asked to."""
+    return [helper for helper in state.helpers.values() if helper.running and not helper.after_server]
+
+
+def _enter(state: State, step: str, now: float, why: str) -> Decision:
+    """Climb to a step: first the helpers that need the server, then the server itself."""
+    actions: list[Action] = [("say", why)]
+    first = state.phase == SERVING
+    state = state.but(phase=STOPPING, step=step)
+    if first:
+        state = state.but(progress=now + PROGRESS_EVERY)
+        actions += [("end", helper.role) for helper in _waited_for(state)]
+        grace = HELPER_GRACE if _waited_for(state) else CHECKPOINT_LEAD
+        state = state.but(deadline=now + grace)
+        if step == "smart" and CHECKPOINT in state.helpers:
+            helper = state.helpers[CHECKPOINT].but(running=True, started=now)
+            state = state.with_helper(helper)
+            actions.append(("start", CHECKPOINT))
+    if not state.asked and _waited_for(state) and step in ("smart", "fast"):
+        return state, actions
+    return _ask(state, now, actions)
+
+
+def _ask(state: State, now: float, actions: list[Action]) -> Decision:
+    """Send the server the signal of the present step."""
+    step = state.step or "fast"
+    actions.append(("send", SIGNAL_OF[step]))
     index = LADDER.index(step)
     deadline = now + state.timeouts[index] if index < len(state.timeouts) else None
-    return State(state.timeouts, step, deadline), SIGNAL_OF[step], why
+    return state.but(asked=True, deadline=deadline), actions
+
+
+def _sweep(state: State, now: float, actions: list[Action]) -> Decision:
+    return state.but(deadline=now + SWEEP_GRACE), [*actions, ("sweep", signal.SIGTERM)]
+
+
+def _end(state: State, actions: list[Action]) -> Decision:
+    return state.but(phase=ENDED, deadline=None), [*actions, ("exit", state.code)]

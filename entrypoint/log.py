@@ -10,12 +10,20 @@ _STDERR = 2
 def _write(level: str, message: str) -> None:
     lines = message.rstrip("\n").split("\n")
     text = f"entrypoint: {level}: {lines[0]}\n" + "".join(f"  {line}\n" for line in lines[1:])
-    data = text.encode("utf-8", "surrogateescape")
+    _put(text.encode("utf-8", "surrogateescape"))
+
+
+def _put(data: bytes) -> None:
     try:
         while data:
             data = data[os.write(_STDERR, data) :]
     except OSError:
         pass  # nobody reads the log any more; that must never stop the database
+
+
+def relay(role: str, line: bytes) -> None:
+    """Pass a line of a helper on, with its role."""
+    _put(role.encode() + b": " + line + b"\n")
 
 
 def info(message: str) -> None:

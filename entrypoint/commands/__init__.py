@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from entrypoint import __version__
-from entrypoint.commands import backup, doctor, internal
+from entrypoint.commands import backup, doctor, internal, status
 
 __all__ = ["cli"]
 
@@ -20,6 +20,7 @@ def group() -> None:
 
 group.add_command(backup.group)
 group.add_command(doctor.doctor)
+group.add_command(status.show)
 group.add_command(internal.group)
 
 

@@ -12,26 +12,28 @@ from entrypoint.plan import no_permission
 from entrypoint.settings import Settings
 
 SOCKET_FOLDER = "/var/run/postgresql"
-_RUNTIME_FOLDERS = ("/run/entrypoint", f"{SOCKET_FOLDER}/.entrypoint", "/tmp/entrypoint")  # noqa: S108 - only taken when it is ours and closed
+RUNTIME_FOLDERS = ("/run/entrypoint", f"{SOCKET_FOLDER}/.entrypoint", "/tmp/entrypoint")  # noqa: S108 - only taken when it is ours and closed
 
 
 def make_runtime_folder(who: Identity, children: Children) -> str:
-    """Return a folder for what we render, closed to all but the server's user.
+    """Return a folder for what we render, which only the server's user can list.
+
+    Its files are for that user alone, but for the status, which health checks of any user read.
 
     /run/entrypoint, or beside the sockets or in /tmp where /run cannot be written.
     """
-    for folder in _RUNTIME_FOLDERS:
+    for folder in RUNTIME_FOLDERS:
         try:
-            files.ensure_folder(folder, who.uid, 0o700)
+            files.ensure_folder(folder, who.uid, 0o711)
         except OSError:
             # Root without the capability to change owners: the user makes its own.
-            make = ["mkdir", "-p", "-m", "700", folder]
+            make = ["mkdir", "-p", "-m", "711", folder]
             children.output(make, {"PATH": os.defpath}, errors=True, become=who)
         if os.path.isdir(folder) and os.stat(folder).st_uid == who.uid:
             return folder
     raise Failure(
         Problem(
-            f"uid {who.uid} can write to none of {', '.join(_RUNTIME_FOLDERS)}",
+            f"uid {who.uid} can write to none of {', '.join(RUNTIME_FOLDERS)}",
             "mount a small tmpfs: --tmpfs /run --tmpfs /tmp",
         )
     )
@@ -39,7 +41,7 @@ def make_runtime_folder(who: Identity, children: Children) -> str:
 
 def find_runtime_folder(uid: int) -> str | None:
     """Return the runtime folder of a running server of this user."""
-    for folder in _RUNTIME_FOLDERS:
+    for folder in RUNTIME_FOLDERS:
         try:
             if os.stat(folder).st_uid == uid:
                 return folder

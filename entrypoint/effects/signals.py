@@ -32,10 +32,11 @@ class Signals:
         except BlockingIOError:
             return []
 
-    def wait(self, seconds: float | None) -> list[int]:
-        """Wait for a signal, at most so many seconds, and return what arrived."""
+    def wait(self, seconds: float | None, readable: Iterable[int] = ()) -> list[int]:
+        """Wait for a signal or a readable descriptor, at most so many seconds; return the signals."""
         poll = select.poll()
-        poll.register(self._read, select.POLLIN)
+        for descriptor in (self._read, *readable):
+            poll.register(descriptor, select.POLLIN)
         poll.poll(None if seconds is None else max(0, int(seconds * 1000) + 1))
         return self.take()
 

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from entrypoint import archivers, environment, plan, settings
-from entrypoint.argv import NOT_A_SERVER
+from entrypoint import archivers, environment, lifecycle, plan, settings
+from entrypoint.argv import NOT_A_SERVER, psql
 from entrypoint.effects import (
     archive,
     files,
@@ -16,6 +16,7 @@ from entrypoint.effects import (
     probe,
     restore,
     server,
+    status,
     supervisor,
 )
 from entrypoint.effects.children import Children, find_program
@@ -35,6 +36,7 @@ def start(arguments: Sequence[str]) -> NoReturn:
     children = Children(Signals())
     wanted = load_settings(os.environ, arguments)
     context = make_context(wanted, children)
+    status.enter(context.runtime_folder, status.BOOT)
     facts = probe.look(wanted)
     decided = check(context, facts)
     folders.prepare(wanted, context.who, children)
@@ -141,6 +143,8 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
 def _make(context: Context, decided: plan.Plan, given: list[str]) -> Context:
     """Make the cluster: anew, from a backup, or by going on with a restore."""
     wanted = context.settings
+    phases = {plan.INITIALIZE: status.INIT, plan.RESTORE: status.RESTORE, plan.RECOVER: status.RECOVERY}
+    status.enter(context.runtime_folder, phases[decided.kind])
     if decided.kind == plan.INITIALIZE:
         if wanted.archive is not None and not wanted.archive.by_user:
             archive.check_unused(context, wanted.archive)
@@ -183,7 +187,30 @@ def run_server(context: Context, given: list[str], lock: int) -> NoReturn:
         os.set_inheritable(lock, True)  # noqa: FBT003 - the name says what is true
         execute(["postgres", *arguments.given], environ)
     environ |= server.stale_pid_environment(wanted.data_folder)
-    supervisor.hand_over(context.children.signals, ["postgres", *given], environ, wanted.stop, lock)
+    supervisor.hand_over(
+        context.children.signals,
+        {
+            "argv": ["postgres", *given],
+            "environment": environ,
+            "timeouts": list(wanted.stop),
+            "helpers": helpers(context, environ),
+            "runtime_folder": context.runtime_folder,
+        },
+        lock,
+    )
+
+
+def helpers(context: Context, environ: dict[str, str]) -> list[dict[str, object]]:
+    """Return the auxiliary processes that PID 1 keeps beside the server."""
+    user = context.settings.init.user
+    checkpoint = {
+        "role": lifecycle.CHECKPOINT,
+        "argv": psql(user, "postgres", "--quiet", "--command", "CHECKPOINT"),
+        "environment": {**environ, "PGHOST": "", "PGHOSTADDR": "", "PGPORT": context.settings.port},
+        "after_server": False,
+        "keep": False,
+    }
+    return [checkpoint]
 
 
 def execute(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:

@@ -1,6 +1,7 @@
 """PID 1 while the server runs. It holds nothing of the start: the program has replaced itself.
 
-That also is what removes the secrets from /proc/1/environ; changing os.environ does not.
+That also is what removes the secrets from /proc/1/environ for good; changing os.environ does not.
+The decisions are those of `lifecycle`; here is one loop that feeds it events and does what it says.
 """
 
 from __future__ import annotations
@@ -13,53 +14,42 @@ import sys
 import time
 
 from entrypoint import exits, lifecycle, log
+from entrypoint.effects import status
 from entrypoint.effects.children import Children
 from entrypoint.effects.signals import HANDLED, STOPS, Signals
+from entrypoint.errors import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import NoReturn
+    from collections.abc import Callable, Mapping
+    from typing import Any, NoReturn
 
 HANDOFF = "ENTRYPOINT_HANDOFF"
 """Names the descriptor from which the second half of the program reads what the first one found out."""
 
-_GRACE = 2.0
-"""Seconds that whatever is left in the container gets between SIGTERM and the end."""
 
-
-def hand_over(
-    signals: Signals,
-    argv: Sequence[str],
-    environment: Mapping[str, str],
-    timeouts: Sequence[int],
-    lock: int,
-) -> NoReturn:
+def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoReturn:
     """Replace this process by one that starts the server and does nothing else.
 
+    `server` has `argv`, `environment`, `timeouts`, `runtime_folder` and `helpers`, each with `role`, `argv`,
+    `environment`, `after_server` and `keep`.
     Signals stay blocked on the way, so that none is lost between the two programs; they are pending
     until the new one has its handlers.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-    stops = [number for number in signals.take() if number in STOPS]
-    for number in stops:
-        os.kill(os.getpid(), number)
+    for number in signals.take():
+        if number in STOPS:
+            os.kill(os.getpid(), number)
     descriptor = os.memfd_create("entrypoint-handoff", 0)
-    data = marshal.dumps(
-        {
-            "argv": list(argv),
-            "environment": dict(environment),
-            "timeouts": list(timeouts),
-            "lock": lock,
-            "mask": [int(number) for number in signals.original_mask],
-        }
-    )
+    mask = [int(number) for number in signals.original_mask]
+    data = marshal.dumps({**server, "lock": lock, "mask": mask})
     while data:
         data = data[os.write(descriptor, data) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
     os.set_inheritable(lock, True)  # noqa: FBT003 - the name says what is true
     sys.stdout.flush()
-    os.execve(sys.executable, sys.orig_argv, {**environment, HANDOFF: str(descriptor)})
+    environment = {**server["environment"], HANDOFF: str(descriptor)}
+    os.execve(sys.executable, sys.orig_argv, environment)
 
 
 def main(descriptor_text: str) -> int:
@@ -72,71 +62,163 @@ def main(descriptor_text: str) -> int:
     except (OSError, ValueError, EOFError, TypeError, KeyError):
         sys.stderr.write(f"entrypoint: error: {HANDOFF} is not for you to set\n  mend: unset it\n")
         return exits.FAILURE
-    environment = given["environment"]
-    children = Children(signals)
-    pid = children.spawn(given["argv"], environment)
+    supervisor = Supervisor(Children(signals), given)
     try:
-        return _serve(children, pid, lifecycle.State(given["timeouts"]))
+        return supervisor.run()
     except BaseException:
         # Whatever is wrong with us, the server must end in an orderly way.
         log.warning("the supervisor failed; stopping the server")
-        _last_stop(children, pid)
+        supervisor.stop_at_all_events()
         raise
 
 
-def _serve(children: Children, pid: int, state: lifecycle.State) -> int:
-    while True:
-        code = children.poll(pid)
-        if code is not None:
-            code, why = lifecycle.on_server_end(state, code)
-            if why:
-                log.warning(why)
-            _sweep(children)
-            return code
-        left = None if state.deadline is None else state.deadline - time.monotonic()
-        for number in children.signals.wait(left):
-            if number != signal.SIGCHLD:
-                state, send, why = lifecycle.on_signal(state, number, time.monotonic())
-                _tell(pid, send, why)
-        state, send, why = lifecycle.on_time(state, time.monotonic())
-        _tell(pid, send, why)
+class Supervisor:
+    """The one loop."""
 
+    def __init__(self, children: Children, given: Mapping[str, Any]) -> None:
+        self.children = children
+        self.given = given
+        self.specs = {spec["role"]: spec for spec in given["helpers"]}
+        helpers = [
+            lifecycle.Helper(role, after_server=spec["after_server"], keep=spec["keep"])
+            for role, spec in self.specs.items()
+        ]
+        self.state = lifecycle.State(given["timeouts"], helpers)
+        self.server = 0
+        self.pids: dict[int, str] = {}
+        """Roles of running helpers."""
+        self.pipes: dict[int, tuple[str, bytes]] = {}
+        """Role and unfinished line by the descriptor of a helper's output."""
+        self.exit_code: int | None = None
+        self.do: dict[str, Callable[[Any], None]] = {
+            "say": self._say,
+            "report": self._report,
+            "send": self._send,
+            "start": self._start,
+            "end": self._end,
+            "kill": self._kill,
+            "sweep": self._sweep,
+            "exit": self._exit,
+        }
 
-def _tell(pid: int, number: int, why: str) -> None:
-    """Signal the postmaster alone: it knows which of its processes must outlive the sessions."""
-    if why:
-        log.info(why)
-    if number:
-        os.kill(pid, number)
+    def run(self) -> int:
+        """Start the server and return the container's exit code when all has ended."""
+        self.server = self.children.spawn(self.given["argv"], self.given["environment"])
+        os.chdir("/")  # the server is in the folder we were started in; we keep none busy
+        self._follow(lifecycle.on_time(self.state, time.monotonic()))
+        self._publish()
+        while self.exit_code is None:
+            due = lifecycle.wake_at(self.state)
+            left = None if due is None else due - time.monotonic()
+            if self.state.phase == lifecycle.SWEEPING:
+                left = min(left or 0.05, 0.05)  # the death of strangers is not announced to us
+            for number in self.children.signals.wait(left, self.pipes):
+                if number != signal.SIGCHLD:
+                    self._follow(lifecycle.on_signal(self.state, number, time.monotonic()))
+            self._pass_on_output()
+            self._see_ends()
+            self._follow(lifecycle.on_time(self.state, time.monotonic()))
+        return self.exit_code
 
+    def _see_ends(self) -> None:
+        ended = self.children.reap()
+        for pid in list(ended):
+            code = ended.pop(pid)
+            now = time.monotonic()
+            if pid == self.server:
+                status.say_if_out_of_memory(code)
+                self._follow(lifecycle.on_server_end(self.state, code, now))
+            elif pid in self.pids:
+                self._follow(lifecycle.on_helper_end(self.state, self.pids.pop(pid), code, now))
+        if self.state.phase == lifecycle.SWEEPING and not status.others():
+            self._follow(lifecycle.on_alone(self.state))
 
-def _sweep(children: Children) -> None:
-    """End what is left: sessions of `docker exec`, orphans, helpers."""
-    if os.getpid() != 1:
-        return
-    for number, seconds in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, 1.0)):
+    def _follow(self, decision: lifecycle.Decision) -> None:
+        before = self.state
+        self.state, actions = decision
+        for action, value in actions:
+            self.do[action](value)
+        if self.state is not before:
+            self._publish()
+
+    def _publish(self) -> None:
+        status.publish(self.given["runtime_folder"], self.state, self.server, self.pids)
+
+    def _say(self, text: str) -> None:
+        log.info(text)
+
+    def _report(self, _: None) -> None:
+        log.info(status.describe(self.state, self.server))
+
+    def _send(self, number: int) -> None:
+        # The postmaster alone: it knows which of its processes must outlive the sessions.
+        if self.state.server:
+            os.kill(self.server, number)
+
+    def _start(self, role: str) -> None:
+        spec = self.specs[role]
+        read, write = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(read, False)
         try:
-            os.kill(-1, number)
-        except ProcessLookupError:
+            pid = self.children.spawn(spec["argv"], spec["environment"], descriptors={1: write, 2: write})
+        except Failure as failure:
+            os.close(read)
+            log.problem(failure.problems[0])
+            code = failure.code
+            self._follow(lifecycle.on_helper_end(self.state, role, code, time.monotonic()))
             return
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            children.reap()
-            if not _others():
-                return
-            children.signals.wait(min(left, 0.05))
+        finally:
+            os.close(write)
+        self.pids[pid] = role
+        self.pipes[read] = (role, b"")
 
+    def _pass_on_output(self) -> None:
+        for descriptor, (role, rest) in list(self.pipes.items()):
+            try:
+                data = os.read(descriptor, 65536)
+            except BlockingIOError:
+                continue
+            *lines, unfinished = (rest + data).split(b"\n")
+            for line in lines if data else [*lines, unfinished]:
+                if line:
+                    log.relay(role, line)
+            if data:
+                # A line without an end must not fill the memory.
+                self.pipes[descriptor] = (role, unfinished[-65536:])
+            else:
+                os.close(descriptor)
+                del self.pipes[descriptor]
 
-def _others() -> bool:
-    """Tell whether any process besides PID 1 is left in this container."""
-    return any(name.isdigit() and name != "1" for name in os.listdir("/proc"))
+    def _end(self, role: str) -> None:
+        self._signal_helper(role, signal.SIGTERM)
 
+    def _kill(self, role: str) -> None:
+        self._signal_helper(role, signal.SIGKILL)
 
-def _last_stop(children: Children, pid: int) -> None:
-    for number, seconds in ((signal.SIGINT, 60), (signal.SIGQUIT, 10), (signal.SIGKILL, 5)):
-        try:
-            os.kill(pid, number)
-            children.wait(pid, seconds=seconds, stoppable=False)
-        except (ProcessLookupError, TimeoutError):
-            continue
-        return
+    def _signal_helper(self, role: str, number: int) -> None:
+        for pid, name in self.pids.items():
+            if name == role:
+                try:
+                    os.killpg(pid, number)
+                except ProcessLookupError:
+                    pass
+
+    def _sweep(self, number: int) -> None:
+        for pid in status.others():
+            try:
+                os.kill(pid, number)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+    def _exit(self, code: int) -> None:
+        self.exit_code = code
+
+    def stop_at_all_events(self) -> None:
+        """Stop the server without any further thought."""
+        for number, seconds in ((signal.SIGINT, 60), (signal.SIGQUIT, 10), (signal.SIGKILL, 5)):
+            try:
+                os.kill(self.server, number)
+                self.children.wait(self.server, seconds=seconds, stoppable=False)
+            except (ProcessLookupError, TimeoutError):
+                continue
+            return

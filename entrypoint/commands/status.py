@@ -1,0 +1,72 @@
+"""`entrypoint status`: what PID 1 is doing."""
+
+import json
+import os
+import time
+
+import click
+
+from entrypoint import exits
+from entrypoint.effects import folders, ready, status
+from entrypoint.errors import Failure, Problem
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+def show(as_json: bool) -> None:
+    """Show the phase, the server and its helpers.
+
+    Phases: boot, init, restore, recovery, serving, stopping.
+    """
+    facts = gather()
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    for name, value in facts.items():
+        if name != "helpers":
+            click.echo(f"{name.ljust(16)}{'-' if value is None else value}")
+    for helper in helpers(status.read(folders.RUNTIME_FOLDERS)):
+        failures = f", failed {helper['failures']} times" if helper["failures"] else ""
+        click.echo(f"{'helper'.ljust(16)}{helper['role']}: {helper['state']}{failures}")
+
+
+def gather() -> dict[str, object]:
+    """Return what is known; raises Failure where no PID 1 of ours runs."""
+    known = status.read(folders.RUNTIME_FOLDERS)
+    if not known:
+        raise Failure(
+            Problem(
+                "the entrypoint does not run here",
+                "run this in the server's container: docker exec CONTAINER entrypoint status",
+                exits.FAILURE,
+            )
+        )
+    name, since, detail = known["phase"]
+    server = int(known["server"][0]) if "server" in known else None
+    code, text = ready.look(os.environ.get("PGDATA", ""))
+    phase = text.removeprefix("not ready: ") if text.startswith("not ready: ") else name
+    return {
+        "phase": phase,
+        "since": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(int(since))),
+        "shutdown": None if detail == "-" else detail,
+        "ready": code == ready.READY,
+        "role": text.removeprefix("ready: ") if code == ready.READY else None,
+        "server_pid": server,
+        "sessions": status.sessions(server) if server else 0,
+        "helpers": helpers(known),
+    }
+
+
+def helpers(known: dict[str, list[str]]) -> list[dict[str, object]]:
+    """Return the helpers that PID 1 keeps."""
+    return [
+        {
+            "role": row[0],
+            "state": row[1],
+            "pid": int(row[2]) or None,
+            "failures": int(row[3]),
+            "last_code": None if row[4] == "-" else int(row[4]),
+        }
+        for name, row in known.items()
+        if name.startswith("helper ")
+    ]

@@ -1,0 +1,71 @@
+"""`entrypoint ready`: does the server accept connections now? For health checks and probes.
+
+Standard library only, and little of it, since it is started every few seconds.
+"""
+
+import os
+import socket
+import sys
+
+from entrypoint import lifecycle
+from entrypoint.cluster import parse_postmaster
+from entrypoint.effects import folders, status
+
+READY = 0
+NOT_READY = 1
+"""Not yet, or not any more: boot, init, restore, recovery, stopping."""
+NO_SERVER = 2
+"""There is nothing to wait for: no PID 1 of ours, or its server does not answer."""
+
+_SECONDS = 3.0
+_SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
+"""What a client may send first; every server answers with one letter, before any authentication."""
+
+
+def main() -> int:
+    """Print one line and return the exit code."""
+    code, text = look(os.environ.get("PGDATA", ""))
+    print(text, file=sys.stdout if code == READY else sys.stderr)
+    return code
+
+
+def look(data_folder: str) -> tuple[int, str]:
+    """Return the exit code and one line about the server of a data folder."""
+    known = status.read(folders.RUNTIME_FOLDERS)
+    if not known:
+        return NO_SERVER, "no server: the entrypoint does not run here"
+    phase = known.get("phase", ["unknown"])[0]
+    if phase != lifecycle.SERVING:
+        return NOT_READY, f"not ready: {phase}"
+    server = known.get("server", ["0"])[0]
+    try:
+        with open(f"{data_folder}/postmaster.pid", encoding="utf-8") as file:
+            text = file.read()
+    except PermissionError:
+        # Root without its capabilities cannot look into the data folder; the server still answers.
+        return _ask(f"{folders.SOCKET_FOLDER}/.s.PGSQL.{os.environ.get('PGPORT') or '5432'}", "serving")
+    except OSError:
+        return NOT_READY, f"not ready: {status.RECOVERY}"
+    found = parse_postmaster(text)
+    if found is None or str(found.pid) != server or found.status not in ("ready", "standby"):
+        word = lifecycle.STOPPING if found and found.status == "stopping" else status.RECOVERY
+        return NOT_READY, f"not ready: {word}"
+    lines = text.split("\n")
+    port, folder = lines[3], lines[4]
+    role = "primary" if found.status == "ready" else "standby"
+    if folder:
+        return _ask(f"{folder}/.s.PGSQL.{port}", role)
+    return _ask((lines[5].replace("*", "127.0.0.1"), int(port)), role)
+
+
+def _ask(address: str | tuple[str, int], role: str) -> tuple[int, str]:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_SECONDS)
+            connection.connect(address)
+            connection.sendall(_SSL_REQUEST)
+            answer = connection.recv(1)
+    except OSError as error:
+        return NO_SERVER, f"no answer: {error.strerror or error}"
+    return (READY, f"ready: {role}") if answer in (b"S", b"N") else (NO_SERVER, "no answer")

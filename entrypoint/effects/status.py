@@ -1,0 +1,159 @@
+"""What PID 1 tells about itself: one small file of lines, and how to read it.
+
+`<runtime folder>/status` has a line `phase NAME SINCE DETAIL`, and while the server runs a line `server PID`
+and for each helper `helper ROLE STATE PID FAILURES LAST_CODE`. Standard library only, and little of it:
+`entrypoint ready` is called every few seconds by health checks.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from entrypoint import lifecycle, log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+BOOT = "boot"
+INIT = "init"
+RESTORE = "restore"
+RECOVERY = "recovery"
+PHASES = (BOOT, INIT, RESTORE, RECOVERY, lifecycle.SERVING, lifecycle.STOPPING)
+
+
+def enter(runtime_folder: str, phase: str, detail: str = "-") -> None:
+    """Say that a phase of the start has begun."""
+    _write(runtime_folder, f"phase {phase} {int(time.time())} {detail}\n")
+
+
+def publish(runtime_folder: str, state: lifecycle.State, server: int, pids: Mapping[int, str]) -> None:
+    """Say where the supervisor is."""
+    phase = lifecycle.SERVING if state.phase == lifecycle.SERVING else lifecycle.STOPPING
+    lines = [f"phase {phase} {int(time.time())} {state.step or '-'}"]
+    if state.server:
+        lines.append(f"server {server}")
+    running = {role: pid for pid, role in pids.items()}
+    for helper in state.helpers.values():
+        word = "running" if helper.running else "waiting" if helper.due is not None else "ended"
+        code = "-" if helper.last_code is None else helper.last_code
+        pid = running.get(helper.role, 0)
+        lines.append(f"helper {helper.role} {word} {pid} {helper.failures} {code}")
+    _write(runtime_folder, "\n".join(lines) + "\n")
+
+
+def _write(runtime_folder: str, text: str) -> None:
+    """Replace the file; no fsync, since it is worth nothing after a crash."""
+    path = f"{runtime_folder}/status"
+    try:
+        descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)
+        os.replace(path + ".new", path)
+    except OSError:
+        pass  # a full or read-only /run must not stop a database
+
+
+def describe(state: lifecycle.State, server: int) -> str:
+    """Return one line about what goes on, for the log."""
+    if state.phase == lifecycle.SERVING:
+        return f"serving; {_count(sessions(server))}"
+    if state.phase == lifecycle.STOPPING and not state.asked:
+        names = ", ".join(helper.role for helper in state.helpers.values() if helper.running)
+        return f"stopping; waiting for {names} before the server is asked to"
+    titles = _titles(server)
+    if any("checkpoint" in title and "performing" in title for title in titles):
+        return f"{state.step} shutdown; waiting for the shutdown's checkpoint"
+    if any(title.startswith("postgres: archiver") for title in titles) and not sessions(server):
+        return f"{state.step} shutdown; waiting for the last segments to be archived"
+    return f"{state.step} shutdown; waiting for {_count(sessions(server))}"
+
+
+def _count(number: int) -> str:
+    return f"{number} session{'' if number == 1 else 's'}"
+
+
+def sessions(server: int) -> int:
+    """Return how many client sessions a server has, by the titles of its processes."""
+    # postgres: USER DATABASE HOST ACTIVITY; every other process has the name of its duty there.
+    duties = (
+        "archiver", "autovacuum", "background", "bgworker", "checkpointer", "checksum", "io worker",
+        "logger", "logical replication", "parallel", "slotsync", "startup", "stats", "walreceiver",
+        "walsender", "walsummarizer", "walwriter",
+    )  # fmt: skip
+    return sum(
+        1
+        for title in _titles(server)
+        if title.startswith("postgres: ") and not title.removeprefix("postgres: ").startswith(duties)
+    )
+
+
+def _titles(parent: int) -> list[str]:
+    titles = []
+    for pid in _children_of(parent):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                titles.append(file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip())
+        except OSError:
+            continue
+    return titles
+
+
+def _children_of(parent: int) -> list[int]:
+    return [pid for pid in _pids() if _parent_of(pid) == parent]
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _parent_of(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return -1
+
+
+def others() -> list[int]:
+    """Return what else runs in this container, or, if we are not its PID 1, below us."""
+    me = os.getpid()
+    if me == 1:
+        return [pid for pid in _pids() if pid != 1]
+    return _children_of(me)
+
+
+def say_if_out_of_memory(code: int) -> None:
+    """Explain a server killed by SIGKILL, if the container's own memory limit did it."""
+    if code != 128 + 9:
+        return
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            with open(path, encoding="ascii") as file:
+                counts = dict(line.split()[:2] for line in file if " " in line)
+        except (OSError, ValueError):
+            continue
+        kills = int(counts.get("oom_kill", 0))
+        log.warning(
+            f"the server was killed by SIGKILL; the kernel counts {kills} out-of-memory kills in this "
+            "container",
+            "give it more memory (docker run --memory), or lower shared_buffers and work_mem"
+            if kills
+            else "nothing in this container did it: look at the host's log (dmesg)",
+        )
+        return
+
+
+def read(runtime_folders: Sequence[str]) -> dict[str, list[str]]:
+    """Return the lines of the first status file there is, by their first word (`helper ROLE` for helpers)."""
+    for folder in runtime_folders:
+        try:
+            with open(f"{folder}/status", encoding="utf-8") as file:
+                rows = [line.split() for line in file]
+        except OSError:
+            continue
+        return {f"helper {row[1]}" if row[0] == "helper" else row[0]: row[1:] for row in rows if row}
+    return {}
