@@ -7,6 +7,10 @@ from entrypoint.errors import Problem
 _STDERR = 2
 
 
+debugging = False
+"""Whether `debug` says anything."""
+
+
 def _write(level: str, message: str) -> None:
     lines = message.rstrip("\n").split("\n")
     text = f"entrypoint: {level}: {lines[0]}\n" + "".join(f"  {line}\n" for line in lines[1:])
@@ -24,6 +28,12 @@ def _put(data: bytes) -> None:
 def relay(role: str, line: bytes) -> None:
     """Pass a line of a helper on, with its role."""
     _put(role.encode() + b": " + line + b"\n")
+
+
+def debug(message: str) -> None:
+    """Say what only somebody who looks for a mistake wants to know."""
+    if debugging:
+        _write("debug", message)
 
 
 def info(message: str) -> None:

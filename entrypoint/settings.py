@@ -66,6 +66,8 @@ class Settings(NamedTuple):
     conf: dict[str, str]
     """POSTGRES_CONF_*: server settings by name."""
     stop: Stop
+    no_new_privileges: bool
+    debug: bool
 
 
 def load(
@@ -123,6 +125,8 @@ def load(
             fast=_seconds(values, "STOP_FAST_TIMEOUT", problems),
             immediate=_seconds(values, "STOP_IMMEDIATE_TIMEOUT", problems),
         ),
+        no_new_privileges=_choice(values, "POSTGRES_NO_NEW_PRIVILEGES", ("off", "on"), problems) == "on",
+        debug=_choice(values, "STATUS_LOG_LEVEL", ("info", "debug"), problems) == "debug",
     )
     return settings, problems
 

@@ -75,6 +75,17 @@ OURS = (
         "`restart` (move what is there to `$PGDATA/.unfinished-<time>/` and begin anew).",
     ),
     Variable(
+        "POSTGRES_NO_NEW_PRIVILEGES",
+        "off",
+        "`on`: setuid programs and file capabilities have no power below the entrypoint (no_new_privs). "
+        "An init file that calls sudo needs `off`.",
+    ),
+    Variable(
+        "STATUS_LOG_LEVEL",
+        "info",
+        "`debug` also logs every signal and every reaped orphan.",
+    ),
+    Variable(
         "ARCHIVE_URL",
         "",
         "Turns WAL archiving on: `file:///folder` or `s3://bucket/prefix`.",

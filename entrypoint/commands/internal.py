@@ -4,7 +4,7 @@ import os
 
 import click
 
-from entrypoint import exits, log, plan
+from entrypoint import exits
 from entrypoint.effects import (
     files,
     first_start,
@@ -56,6 +56,7 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
     """Run initdb: a whole cluster or none. The caller's script answers for what comes after it."""
     context = _context(())
     words = first_start.initdb_arguments(context, *arguments)
+    os.makedirs(context.settings.data_folder, mode=0o700, exist_ok=True)
     lock = files.lock_folder(context.settings.data_folder)
     found = probe.look(context.settings).data_folder
     unfinished = Unfinished(context.settings.data_folder)
@@ -89,10 +90,7 @@ def ensure_initdb(name: str, arguments: tuple[str, ...]) -> int:
     folders.prepare(context.settings, context.who, context.children)
     identity.become(context.who)
     lock = files.lock_folder(path)
-    decided = startup.check(context, probe.look(context.settings), quiet=True)
-    if decided.kind == plan.START:
-        log.info("another process made the database meanwhile")
-        return 0
+    decided = startup.refuse_if_changed(context, decided)
     startup.act(context, decided, facts)
     os.close(lock)
     return 0

@@ -102,9 +102,12 @@ class Children:
                 break
             if pid == 0:
                 break
+            code = exits.from_wait_status(status)
             if pid in self._own:
                 self._own.discard(pid)
-                self._ended[pid] = exits.from_wait_status(status)
+                self._ended[pid] = code
+            else:
+                log.debug(f"reaped the orphan {pid}, which ended with {code}")
         return self._ended
 
     def poll(self, pid: int) -> int | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from entrypoint import exits, log
+from entrypoint.effects import kernel
 from entrypoint.errors import Failure, Problem
 
 
@@ -148,40 +149,38 @@ def lock_folder(folder: str) -> int:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        _lock(descriptor, folder)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        descriptor = _lock_version_file(folder)
+    kernel.sign_folder(folder)
+    return descriptor
+
+
+def _lock(descriptor: int, folder: str) -> None:
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise Failure(
             Problem(
-                f"another container or process runs a server on {folder}; this one will not touch it",
-                "stop the other one first; `docker ps --filter volume=NAME` shows which uses the volume",
+                f"{folder} is in use by {kernel.holder_of(folder)}; this start will not touch it",
+                "stop the other one first; `docker ps --filter volume=NAME` shows who uses a volume",
                 exits.VOLUME_IN_USE,
             )
         ) from None
-    except OSError as error:
-        if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
-            raise
-        return _lock_version_file(folder, descriptor)
-    return descriptor
 
 
-def _lock_version_file(folder: str, descriptor: int) -> int:
+def _lock_version_file(folder: str) -> int:
     try:
         version = os.open(f"{folder}/PG_VERSION", os.O_RDWR | os.O_CLOEXEC)
-        fcntl.flock(version, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Failure(
-            Problem(
-                f"another container or process runs a server on {folder}; this one will not touch it",
-                "stop the other one first",
-                exits.VOLUME_IN_USE,
-            )
-        ) from None
+        _lock(version, folder)
     except OSError as error:
         log.warning(
             f"the filesystem of {folder} cannot lock ({error.strerror}): nothing keeps a second "
             "container from starting on it",
             "make sure that only one container ever uses this volume",
         )
-        return descriptor
-    os.close(descriptor)
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     return version

@@ -82,7 +82,8 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
         "--no-instructions",
         *arguments,
     ]
-    environment = {**context.environment, "PGDATA": unfinished.cluster}
+    environment = server.server_environment(settings, context.environment)
+    environment["PGDATA"] = unfinished.cluster
     environment |= _unknown_user(context, unfinished)
     try:
         code = context.children.run(argv, environment, descriptors={_PASSWORD_DESCRIPTOR: password})
@@ -223,11 +224,13 @@ def _why(file: str, code: int) -> str:
         return ""
     interpreter = first[2:].split()[0].decode("utf-8", "replace") if first[2:].split() else ""
     if first.startswith(b"#!") and first.endswith(b"\r\n"):
-        return f"its lines end with CRLF, so no interpreter is found: sed -i 's/\\r$//' {file}"
+        return f"its lines end with CRLF, so {interpreter} is not found: sed -i 's/\\r$//' {file}"
     if first.startswith(b"#!") and not os.path.exists(interpreter):
         return f"its interpreter {interpreter} is not in the image: change its first line"
-    if code == exits.NOT_EXECUTABLE:
-        return "it may not be executed here (a mount with noexec?): remove its x bit to have it sourced"
+    if first.startswith(b"#!") and not os.access(interpreter, os.X_OK):
+        return f"there is no permission to execute its interpreter {interpreter}: chmod +x it"
+    if os.statvfs(file).f_flag & os.ST_NOEXEC:
+        return "it lies on a mount with noexec: mount it without, or remove its x bit to have it sourced"
     return ""
 
 

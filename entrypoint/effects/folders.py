@@ -29,7 +29,11 @@ def make_runtime_folder(who: Identity, children: Children) -> str:
             # Root without the capability to change owners: the user makes its own.
             make = ["mkdir", "-p", "-m", "711", folder]
             children.output(make, {"PATH": os.defpath}, errors=True, become=who)
-        if os.path.isdir(folder) and os.stat(folder).st_uid == who.uid:
+        if (
+            os.path.isdir(folder)
+            and os.stat(folder).st_uid == who.uid
+            and not os.statvfs(folder).f_flag & os.ST_RDONLY
+        ):
             return folder
     raise Failure(
         Problem(

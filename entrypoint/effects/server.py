@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from entrypoint import log
 from entrypoint.archivers import Server
+from entrypoint.argv import NOT_A_SERVER
 from entrypoint.cluster import Postmaster, parse_control, parse_postmaster
 from entrypoint.effects import files, folders
 from entrypoint.effects.children import Children
@@ -121,6 +122,14 @@ def _has_conf_folder() -> bool:
         return False
 
 
+def has_own_configuration(context: Context) -> bool:
+    """Tell whether anything but the cluster's own files configures the server."""
+    settings = context.settings
+    first = settings.server.given[0] if settings.server.given else ""
+    is_server = not settings.server.prints_a_setting and first not in NOT_A_SERVER
+    return is_server and bool(settings.server.given or settings.conf or _has_conf_folder())
+
+
 def _render(context: Context, archive: Archive | None, server: Server) -> str:
     from entrypoint import conf
 
@@ -180,7 +189,7 @@ def check_configuration(context: Context) -> None:
     if code:
         raise Failure(
             Problem(
-                "postgres does not accept its arguments and settings, so nothing was made:\n" + text,
+                "postgres does not accept its arguments and settings:\n" + text,
                 "correct the arguments after the image's name, the POSTGRES_CONF_* variables, or the "
                 f"files in {CONF_FOLDER}",
             )

@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from entrypoint import archivers, environment, lifecycle, plan, settings
+from entrypoint import archivers, environment, exits, lifecycle, log, plan, settings, variables
 from entrypoint.argv import NOT_A_SERVER, psql
 from entrypoint.effects import (
     archive,
@@ -13,6 +13,7 @@ from entrypoint.effects import (
     first_start,
     folders,
     identity,
+    kernel,
     probe,
     restore,
     server,
@@ -25,7 +26,6 @@ from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import DONE_FOLDER, Facts
-from entrypoint.log import info, problem, warning
 from entrypoint.settings import Settings
 
 SERVER_USER = "postgres"
@@ -34,29 +34,64 @@ SERVER_USER = "postgres"
 def start(arguments: Sequence[str]) -> NoReturn:
     """Become the server's PID 1: `arguments` are those of postgres."""
     children = Children(Signals())
-    wanted = load_settings(os.environ, arguments)
-    context = make_context(wanted, children)
+    kernel.adopt_orphans()
+    context, problems = open_context(os.environ, arguments, children)
+    wanted = context.settings
+    log.debugging = wanted.debug
+    kernel.hide_environment(secret_names(wanted.values))
     status.enter(context.runtime_folder, status.BOOT)
+    # As early as it can be taken: what is in the folder of a running start is not ours to judge.
+    lock = files.lock_folder(wanted.data_folder) if os.access(wanted.data_folder, os.R_OK) else None
     facts = probe.look(wanted)
-    decided = check(context, facts)
+    decided = check(context, facts, problems)
     folders.prepare(wanted, context.who, children)
     identity.become(context.who)
-    lock = files.lock_folder(wanted.data_folder)
-    if decided.kind != plan.START:
-        decided = check(context, probe.look(wanted), quiet=True)
+    if wanted.no_new_privileges:
+        kernel.forbid_new_privileges()
+    if lock is None:
+        lock = files.lock_folder(wanted.data_folder)
+        decided = refuse_if_changed(context, decided)
     context, given = act(context, decided, facts)
     run_server(context, given, lock)
 
 
-def load_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> Settings:
-    """Return the settings, or raise Failure with everything that is wrong with them."""
+def secret_names(values: Mapping[str, str]) -> set[str]:
+    """Return the variables that hold secrets: ours by their declaration, the archivers' all."""
+    declared = {name for name, variable in variables.ALL.items() if variable.secret}
+    tools = [archivers.get(name, {}) for name in archivers.NAMES]
+    return declared | {name for name in values if any(tool.is_own_variable(name) for tool in tools)}
+
+
+def open_context(
+    raw: Mapping[str, str], arguments: Sequence[str], children: Children
+) -> tuple[Context, list[Problem]]:
+    """Return the context of a start or a command, and what is wrong with the settings so far.
+
+    Only a folder under /run is made. Raises Failure where the data folder itself is not known.
+    """
+    wanted, problems, doubts = read_settings(raw, arguments)
+    if not wanted.values.get("PGDATA", "").startswith("/"):
+        raise Failure(*problems)
+    for doubt in doubts:
+        log.warning(doubt.what, doubt.mend)
+    return make_context(wanted, children), problems
+
+
+def read_settings(
+    raw: Mapping[str, str], arguments: Sequence[str]
+) -> tuple[Settings, list[Problem], tuple[Problem, ...]]:
+    """Return the settings, everything that is wrong with them, and what is doubtful."""
     read = environment.read(raw, files.read_text)
     programs = {name: has_program(archivers.get(name, {}).program, raw) for name in archivers.NAMES}
     wanted, problems = settings.load(read.values, arguments, programs)
-    if read.problems or problems:
-        raise Failure(*read.problems, *problems)
-    for doubt in read.warnings:
-        warning(doubt.what, doubt.mend)
+    return wanted, [*read.problems, *problems], read.warnings
+
+
+def load_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> Settings:
+    """Return the settings, or raise Failure with everything that is wrong with them."""
+    wanted, problems, _ = read_settings(raw, arguments)
+    if problems:
+        raise Failure(*problems)
     return wanted
 
 
@@ -96,26 +131,47 @@ def server_identity() -> Identity:
         ) from None
 
 
-def check(context: Context, facts: Facts, *, quiet: bool = False) -> plan.Plan:
+def check(context: Context, facts: Facts, problems: Sequence[Problem] = ()) -> plan.Plan:
     """Return what to do; raises Failure, before anything is touched, with all that speaks against it."""
     decided = plan.decide(context.settings, facts)
-    if decided.refusals:
-        raise Failure(*decided.refusals)
-    if quiet:
-        return decided
-    for doubt in decided.warnings:
-        warning(doubt.what, doubt.mend)
+    refusals = [*problems, *decided.refusals]
     shell = server.check_shell(context)
-    if shell is not None:
-        if context.settings.archive is not None or decided.kind != plan.START:
-            raise Failure(shell)
-        problem(shell)
+    if shell is not None and (context.settings.archive is not None or decided.kind != plan.START):
+        refusals.append(shell)
+    elif shell is not None:
+        log.problem(shell)
     if decided.kind == plan.INITIALIZE:
-        first_start.check_init_folder(context)
-        first_start.initdb_arguments(context)
-    if decided.kind != plan.START:
-        server.check_configuration(context)
+        refusals += _first(first_start.check_init_folder, context)
+        refusals += _first(first_start.initdb_arguments, context)
+    if decided.kind != plan.START or server.has_own_configuration(context):
+        refusals += _first(server.check_configuration, context)
+    if refusals:
+        raise Failure(*refusals)
+    for doubt in decided.warnings:
+        log.warning(doubt.what, doubt.mend)
     return decided
+
+
+def _first(look: Callable[[Context], object], context: Context) -> tuple[Problem, ...]:
+    try:
+        look(context)
+    except Failure as failure:
+        return failure.problems
+    return ()
+
+
+def refuse_if_changed(context: Context, decided: plan.Plan) -> plan.Plan:
+    """Look again after the lock was taken: nobody else may have begun a start meanwhile."""
+    again = plan.decide(context.settings, probe.look(context.settings))
+    if again.kind == decided.kind and not again.refusals:
+        return again
+    raise Failure(
+        Problem(
+            f"{context.settings.data_folder} was changed by somebody else while this start looked at it",
+            "start again",
+            exits.VOLUME_IN_USE,
+        )
+    )
 
 
 def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, list[str]]:
@@ -155,7 +211,7 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> Context:
         backup = wanted.restore_from or "LATEST"
         restore.restore(context, wanted.archive, backup, given, discard=decided.discard)
     else:
-        info("going on with a restore that was interrupted")
+        log.info("going on with a restore that was interrupted")
         restore.recover(context, wanted.archive, given)
     return context
 
@@ -168,7 +224,7 @@ def _say_skipped(facts: Facts) -> None:
     if facts.init_files:
         since = _made(facts.data_folder.path)
         names = ", ".join(facts.init_files[:5]) + (", …" if len(facts.init_files) > 5 else "")
-        info(f"init files do not run, since the database exists since {since}: {names}")
+        log.info(f"init files do not run, since the database exists since {since}: {names}")
 
 
 def _made(folder: str) -> str:
@@ -195,6 +251,7 @@ def run_server(context: Context, given: list[str], lock: int) -> NoReturn:
             "timeouts": list(wanted.stop),
             "helpers": helpers(context, environ),
             "runtime_folder": context.runtime_folder,
+            "debug": wanted.debug,
         },
         lock,
     )

@@ -28,14 +28,18 @@ def enter(runtime_folder: str, phase: str, detail: str = "-") -> None:
     _write(runtime_folder, f"phase {phase} {int(time.time())} {detail}\n")
 
 
-def publish(runtime_folder: str, state: lifecycle.State, server: int, pids: Mapping[int, str]) -> None:
-    """Say where the supervisor is."""
+def publish(
+    runtime_folder: str, state: lifecycle.State, server: int, pids: Mapping[int, str], since: int
+) -> None:
+    """Say where the supervisor is; `since` is when the phase began, in seconds since 1970."""
     phase = lifecycle.SERVING if state.phase == lifecycle.SERVING else lifecycle.STOPPING
-    lines = [f"phase {phase} {int(time.time())} {state.step or '-'}"]
+    lines = [f"phase {phase} {since} {state.step or '-'}"]
     if state.server:
         lines.append(f"server {server}")
     running = {role: pid for pid, role in pids.items()}
     for helper in state.helpers.values():
+        if helper.role == lifecycle.CHECKPOINT:
+            continue
         word = "running" if helper.running else "waiting" if helper.due is not None else "ended"
         code = "-" if helper.last_code is None else helper.last_code
         pid = running.get(helper.role, 0)

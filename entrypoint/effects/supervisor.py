@@ -57,6 +57,7 @@ def main(descriptor_text: str) -> int:
     try:
         with os.fdopen(int(descriptor_text), "rb") as stream:
             given = marshal.loads(stream.read())  # noqa: S302 - written by our own first half
+        log.debugging = given["debug"]
         signals = Signals(given["mask"])
         fcntl.fcntl(given["lock"], fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     except (OSError, ValueError, EOFError, TypeError, KeyError):
@@ -85,6 +86,7 @@ class Supervisor:
         ]
         self.state = lifecycle.State(given["timeouts"], helpers)
         self.server = 0
+        self.since = int(time.time())
         self.pids: dict[int, str] = {}
         """Roles of running helpers."""
         self.pipes: dict[int, tuple[str, bytes]] = {}
@@ -104,6 +106,7 @@ class Supervisor:
     def run(self) -> int:
         """Start the server and return the container's exit code when all has ended."""
         self.server = self.children.spawn(self.given["argv"], self.given["environment"])
+        log.debug(f"started the server (pid {self.server})")
         os.chdir("/")  # the server is in the folder we were started in; we keep none busy
         self._follow(lifecycle.on_time(self.state, time.monotonic()))
         self._publish()
@@ -113,6 +116,7 @@ class Supervisor:
             if self.state.phase == lifecycle.SWEEPING:
                 left = min(left or 0.05, 0.05)  # the death of strangers is not announced to us
             for number in self.children.signals.wait(left, self.pipes):
+                log.debug(f"received {signal.Signals(number).name}")
                 if number != signal.SIGCHLD:
                     self._follow(lifecycle.on_signal(self.state, number, time.monotonic()))
             self._pass_on_output()
@@ -136,13 +140,15 @@ class Supervisor:
     def _follow(self, decision: lifecycle.Decision) -> None:
         before = self.state
         self.state, actions = decision
+        if self.state.phase != before.phase:
+            self.since = int(time.time())
         for action, value in actions:
             self.do[action](value)
         if self.state is not before:
             self._publish()
 
     def _publish(self) -> None:
-        status.publish(self.given["runtime_folder"], self.state, self.server, self.pids)
+        status.publish(self.given["runtime_folder"], self.state, self.server, self.pids, self.since)
 
     def _say(self, text: str) -> None:
         log.info(text)
@@ -153,6 +159,7 @@ class Supervisor:
     def _send(self, number: int) -> None:
         # The postmaster alone: it knows which of its processes must outlive the sessions.
         if self.state.server:
+            log.debug(f"sending {signal.Signals(number).name} to the server (pid {self.server})")
             os.kill(self.server, number)
 
     def _start(self, role: str) -> None:

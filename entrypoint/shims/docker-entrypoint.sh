@@ -57,7 +57,7 @@ docker_verify_minimum_env() {
 docker_error_old_databases() {
 	[[ -n ${OLD_DATABASES[0]:-} ]] || return 0
 	echo "entrypoint: error: there appears to be PostgreSQL data of another version or layout in: ${OLD_DATABASES[*]}" >&2
-	echo '  mend: use a single mount at /var/lib/postgresql and move the data with pg_upgrade (https://github.com/docker-library/postgres/pull/1259)' >&2
+	echo '  mend: use a single mount at /var/lib/postgresql and move the data with pg_upgrade (https://github.com/docker-library/postgres/pull/1259, https://github.com/docker-library/postgres/issues/37)' >&2
 	exit 1
 }
 
@@ -160,11 +160,42 @@ _pg_want_help() {
 	return 1
 }
 
+# What a wrapper may have put functions of its own in the place of, as text.
+_entrypoint_functions() {
+	declare -f pg_ctl initdb psql postgres docker_setup_env docker_create_db_directories \
+		docker_verify_minimum_env docker_error_old_databases docker_init_database_dir pg_setup_hba_conf \
+		docker_temp_server_start docker_temp_server_stop docker_setup_db docker_process_init_files \
+		docker_process_sql || :
+}
+
 _main() {
 	(($#)) || return 0
+	local own
+	own=$(bash -c 'source "$1"; _entrypoint_functions' bash "${BASH_SOURCE[0]}")
+	if ((EUID == 0)) || [[ $1 != postgres && $1 != -* ]] || _pg_want_help "$@" || [[ $own == "$(_entrypoint_functions)" ]]; then
+		exec entrypoint "$@"
+	fi
+	# The wrapper's own functions are called in the official order; the server is the program's all the same.
+	docker_setup_env
+	docker_create_db_directories
+	if [[ -z $DATABASE_ALREADY_EXISTS ]]; then
+		docker_verify_minimum_env
+		docker_error_old_databases
+		ls /docker-entrypoint-initdb.d/ >/dev/null
+		docker_init_database_dir
+		pg_setup_hba_conf "$@"
+		export PGPASSWORD=${PGPASSWORD:-$POSTGRES_PASSWORD}
+		docker_temp_server_start "$@"
+		docker_setup_db
+		docker_process_init_files /docker-entrypoint-initdb.d/*
+		docker_temp_server_stop
+		unset PGPASSWORD
+		printf '\nPostgreSQL init process complete; ready for start up.\n\n'
+	fi
 	exec entrypoint "$@"
 }
 
 if ! _is_sourced; then
-	_main "$@"
+	(($#)) || exit 0
+	exec entrypoint "$@"
 fi
