@@ -94,7 +94,7 @@ def storage_problem(archive: Archive) -> Problem | None:
         )
     problem = folders.check_archive_folder(folder)
     if problem is not None:
-        return problem._replace(code=exits.ARCHIVE_REFUSED)
+        return problem.but(code=exits.ARCHIVE_REFUSED)
     marks = {"wal-g": ("backup", "archive"), "pgbackrest": ("basebackups_005", "wal_005")}
     others = [name for name in marks[archive.tool.name] if os.path.isdir(f"{folder}/{name}")]
     if others:

@@ -1,15 +1,20 @@
 """Starting and reaping children; nothing else in the program waits for a process."""
 
+from __future__ import annotations
+
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
 
 from entrypoint import exits, log
-from entrypoint.effects import identity
-from entrypoint.effects.identity import Identity
 from entrypoint.effects.signals import HANDLED, STOPS, Signals
 from entrypoint.errors import Failure, Problem, Stopped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from entrypoint.effects.identity import Identity
 
 # CPython ignores these for itself; a child must not inherit that.
 _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -76,6 +81,8 @@ class Children:
         pid = os.fork()
         if pid:
             return pid
+        from entrypoint.effects import identity  # PID 1 does not need it later
+
         try:
             os.setpgid(0, 0)
             for theirs, ours in descriptors.items():

@@ -156,7 +156,7 @@ def explain(path: str, doing: str, error: OSError) -> Problem:
         place=place,
         capabilities=_capabilities(),
     )
-    return problem._replace(what=f"{problem.what} ({error.strerror or error})")
+    return problem.but(what=f"{problem.what} ({error.strerror or error})")
 
 
 _CAPABILITIES = {0: "CHOWN", 1: "DAC_OVERRIDE", 3: "FOWNER", 6: "SETGID", 7: "SETUID"}

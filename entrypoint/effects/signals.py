@@ -4,10 +4,15 @@ A handler for every signal that matters must exist from the first instruction on
 signals with the default action that are sent to PID 1 from inside its namespace.
 """
 
+from __future__ import annotations
+
 import os
 import select
 import signal
-from collections.abc import Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 HANDLED = (*STOPS, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
