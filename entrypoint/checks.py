@@ -36,6 +36,8 @@ class Evidence(NamedTuple):
     binary_major: str | None
     server_status: str | None
     """Status in postmaster.pid, or None without a server."""
+    failing_helpers: Mapping[str, int]
+    """How often in a row each helper of PID 1 has ended by itself, if it did."""
     shared_memory_bytes: int
     full: Mapping[str, float]
     """How full the filesystems of the data, WAL and archive folders are, in percent."""
@@ -55,7 +57,7 @@ def examine(evidence: Evidence) -> list[Finding]:
     findings = [*_settings(evidence), *_shell(evidence)]
     if evidence.facts is not None:
         findings += [*_data_folder(evidence, evidence.facts), *_versions(evidence)]
-        findings += [*_server(evidence), *_shared_memory(evidence), *_space(evidence)]
+        findings += [*_server(evidence), *_helpers(evidence), *_shared_memory(evidence), *_space(evidence)]
         findings += _archive(evidence)
     return findings
 
@@ -119,6 +121,18 @@ def _server(evidence: Evidence) -> list[Finding]:
     if evidence.server_status is None:
         return [Finding("server", WARNING, "no server runs here", "start the container")]
     return [Finding("server", WARNING, f"the server is {evidence.server_status}", "wait, and ask again")]
+
+
+def _helpers(evidence: Evidence) -> list[Finding]:
+    return [
+        Finding(
+            "helpers",
+            WARNING,
+            f"{role} keeps ending by itself, {failures} times in a row",
+            f"look for lines that begin with “{role}:” in the log",
+        )
+        for role, failures in evidence.failing_helpers.items()
+    ]
 
 
 def _shared_memory(evidence: Evidence) -> list[Finding]:

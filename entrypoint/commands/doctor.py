@@ -10,7 +10,7 @@ from entrypoint import archivers, checks, environment, exits, plan, settings
 from entrypoint.archivers import Backup
 from entrypoint.checks import Evidence, Finding
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, folders, identity, probe, server, startup
+from entrypoint.effects import files, folders, identity, probe, server, startup, status
 from entrypoint.effects.children import Children
 from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
@@ -92,6 +92,7 @@ def gather() -> Evidence:
         data_major=_first_line(f"{wanted.data_folder}/PG_VERSION"),
         binary_major=_binary_major(context),
         server_status=(found.status or "starting") if found and running else None,
+        failing_helpers=status.failing(folders.RUNTIME_FOLDERS),
         shared_memory_bytes=psutil.disk_usage("/dev/shm").total,  # noqa: S108 - only looked at
         full=_full(wanted),
         archive_tool=wanted.archive.tool.name if wanted.archive else None,

@@ -151,6 +151,12 @@ def say_if_out_of_memory(code: int) -> None:
         return
 
 
+def failing(runtime_folders: Sequence[str]) -> dict[str, int]:
+    """Return the helpers that end by themselves again and again, and how often in a row they did."""
+    rows = [row for name, row in read(runtime_folders).items() if name.startswith("helper ")]
+    return {row[0]: int(row[3]) for row in rows if int(row[3]) > 1}
+
+
 def read(runtime_folders: Sequence[str]) -> dict[str, list[str]]:
     """Return the lines of the first status file there is, by their first word (`helper ROLE` for helpers)."""
     for folder in runtime_folders:

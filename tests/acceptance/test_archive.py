@@ -241,7 +241,7 @@ def test_no_secret_of_the_archiver_is_in_the_server(tool: str) -> None:
             assert "geheim" not in server.sql("SHOW archive_command")
             assert "geheim" not in server.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '", user="0")
             assert "geheim" not in server.logs().output
-            assert "700 postgres" == server.shell("stat -c '%a %U' /run/entrypoint", user="0")
+            assert "711 postgres" == server.shell("stat -c '%a %U' /run/entrypoint", user="0")
             holders = server.shell("grep -rl geheim /run /tmp /etc || true", user="0")
             modes = server.shell(f"stat -c '%a %U' {holders}", user="0")
             assert "600 postgres" == modes
