@@ -3,12 +3,16 @@
 import re
 from typing import NamedTuple
 
-CLUSTER_ENTRY = re.compile(
-    r"PG_VERSION|base|global|pg_.*|postgresql(\.auto)?\.conf(\.tmp)?|postmaster\.(pid|opts)"
-    r"|current_logfiles|backup_label(\.old)?|backup_manifest|tablespace_map(\.old)?"
-    r"|recovery\.signal|standby\.signal|backup\.manifest(\.copy)?"
+SERVER_ENTRIES = frozenset(
+    """
+    PG_VERSION base global pg_commit_ts pg_dynshmem pg_hba.conf pg_ident.conf pg_logical pg_multixact
+    pg_notify pg_replslot pg_serial pg_snapshots pg_stat pg_stat_tmp pg_subtrans pg_tblspc pg_twophase
+    pg_wal pg_xact postgresql.conf postgresql.auto.conf postgresql.auto.conf.tmp postmaster.pid
+    postmaster.opts current_logfiles current_logfiles.tmp log backup_label backup_label.old
+    tablespace_map tablespace_map.old recovery.signal standby.signal
+    """.split()
 )
-"""Names that initdb, the server and a restore make in a data folder; everything else is somebody else's."""
+"""Names that initdb and the server make in a data folder."""
 
 WAL_ENTRY = re.compile(
     r"[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history"
@@ -35,7 +39,9 @@ def parse_postmaster(text: str) -> Postmaster | None:
     Postmaster(pid=42, data_folder='/data', started=1795364442, status='ready')
     """
     lines = text.split("\n")
-    if len(lines) < 4 or not re.fullmatch(r"-?\d{1,9}", lines[0]) or not lines[2].isdigit():
+    if len(lines) < 4 or not re.fullmatch(
+        r"-?[0-9]{1,9} [0-9]{1,18} [0-9]{1,9}", f"{lines[0]} {lines[2]} {lines[3]}"
+    ):
         return None
     status = lines[7].strip() if len(lines) > 8 else ""
     return Postmaster(abs(int(lines[0])), lines[1], int(lines[2]), status)

@@ -26,10 +26,14 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
     image's `file_env`.
     """
     values = dict(raw)
+    # Names such as AWS_SECRET_ACCESS_KEY_FILE may be meant for an init file where nothing is archived.
+    archives = any(
+        value and name.startswith(("ARCHIVE_URL", "WALG_", "PGBACKREST_")) for name, value in raw.items()
+    )
     problems: list[Problem] = []
     for file_name in raw:
         name = file_name.removesuffix(FILE_SUFFIX)
-        if name == file_name or not _may_come_from_file(name, file_name):
+        if name == file_name or not _may_come_from_file(name, file_name, archives=archives):
             continue
         path = values.pop(file_name)
         if not path:
@@ -56,13 +60,13 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
     return Environment(values, tuple(problems + unknown), tuple(doubtful))
 
 
-def _may_come_from_file(name: str, file_name: str) -> bool:
+def _may_come_from_file(name: str, file_name: str, *, archives: bool) -> bool:
     declared = variables.ALL.get(name)
     if declared is not None:
         return declared.from_file
     if file_name in walg.VARIABLES or pgbackrest.is_option(file_name):
         return False  # a variable of its own, such as WALG_S3_CA_CERT_FILE
-    return name in walg.VARIABLES or pgbackrest.is_option(name)
+    return archives and (name in walg.VARIABLES or pgbackrest.is_option(name))
 
 
 def _unknown_names(values: Mapping[str, str]) -> tuple[list[Problem], list[Problem]]:
@@ -75,7 +79,7 @@ def _unknown_names(values: Mapping[str, str]) -> tuple[list[Problem], list[Probl
             name in variables.ALL
             or name in walg.VARIABLES
             or pgbackrest.is_option(name)
-            or variables.INJECTED.search(name)
+            or variables.INJECTED.fullmatch(name)
         ):
             continue
         near = nearest(name)

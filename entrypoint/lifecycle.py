@@ -199,7 +199,7 @@ def on_helper_end(state: State, role: str, code: int, now: float) -> Decision:
     helper = state.helpers[role]
     if state.phase == SERVING and helper.keep:
         failures = 1 if now - helper.started >= STEADY else helper.failures + 1
-        pause = min(BACKOFF_MAX, 2.0 ** (failures - 1))
+        pause = min(BACKOFF_MAX, 2.0 ** min(failures - 1, 6))
         helper = helper.but(running=False, failures=failures, last_code=code, due=now + pause)
         text = f"{role} ended with code {code}; it is started again in {pause:.0f} s"
         return state.with_helper(helper), [("say", text)]

@@ -40,6 +40,7 @@ def decide(settings: Settings, facts: Facts) -> Plan:
         kind = RECOVER
         if settings.archive is None:
             refusals.append(_recovery_without_archive(settings, unfinished.detail))
+        refusals += _not_empty_handed(settings)
     else:
         kind = RESTORE if settings.restore_from else INITIALIZE
         if unfinished is not None and unfinished.stage in ("files", "unknown"):
@@ -51,7 +52,8 @@ def decide(settings: Settings, facts: Facts) -> Plan:
         if kind == INITIALIZE and not refusals:
             refusals += _needs_password(settings)
         refusals += _old_databases(facts)
-        refusals += _foreign(facts)
+        if unfinished is None or unfinished.stage == "building":
+            refusals += _foreign(facts)
         if _not_ours(facts):
             refusals = [no_permission(folder.path, "use", facts.uid, folder.owner, folder.filesystem)]
         refusals += _not_empty_handed(settings)
@@ -85,6 +87,11 @@ def no_permission(
     `place` is the nearest folder above the path that exists; `owner` and `filesystem` are its.
     """
     belongs = f"{place or path} belongs to uid {owner}, on {filesystem}"
+    if uid == owner:
+        return Problem(
+            f"uid {uid} cannot {doing} {path}: {belongs}, so it is the mode that forbids it",
+            f"let its owner open it: chmod u+rwx {place or path}",
+        )
     having = f" with capabilities {capabilities}" if capabilities else ""
     mend = (
         "the filesystem or the container's missing capabilities forbid it even to root: start with "
@@ -153,7 +160,8 @@ def _not_empty_handed(settings: Settings) -> list[Problem]:
                 "start the container without these arguments first",
             )
         ]
-    if settings.server.data_folder not in (None, settings.data_folder):
+    given = settings.server.data_folder
+    if given is not None and (given.rstrip("/") or "/") != settings.data_folder:
         return [
             Problem(
                 f"-D {settings.server.data_folder} is not PGDATA ({settings.data_folder}), where the "

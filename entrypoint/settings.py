@@ -9,11 +9,8 @@ from entrypoint.archivers import Archiver, Storage
 from entrypoint.argv import ServerArguments, parse_server
 from entrypoint.errors import Problem
 
-AUTH_METHODS = frozenset(
-    "trust reject scram-sha-256 md5 password gss sspi ident peer pam ldap radius cert bsd oauth".split()
-)
-HOST_AUTH_METHODS = AUTH_METHODS - {"peer"}
-"""`peer` works on Unix sockets only; the server would not start with it in a `host` line."""
+AUTH_METHODS = frozenset("trust reject scram-sha-256 md5 password gss ident pam ldap radius oauth".split())
+"""Those that work in a `host` line on Linux; with any other one the server would not start."""
 
 
 class Init(NamedTuple):
@@ -161,11 +158,11 @@ def _choice(values: Mapping[str, str], name: str, choices: Sequence[str], proble
 
 def _auth_method(values: Mapping[str, str], problems: list[Problem]) -> str:
     text = values.get("POSTGRES_HOST_AUTH_METHOD", "")
-    if text and ("\n" in text or text.split()[:1] == [] or text.split()[0] not in HOST_AUTH_METHODS):
+    if text and ("\n" in text or text.split()[:1] == [] or text.split()[0] not in AUTH_METHODS):
         problems.append(
             Problem(
                 f"POSTGRES_HOST_AUTH_METHOD={text} is no authentication method for TCP connections",
-                f"use one of {', '.join(sorted(HOST_AUTH_METHODS))}",
+                f"use one of {', '.join(sorted(AUTH_METHODS))}",
             )
         )
     return text
@@ -177,7 +174,7 @@ def _conf(values: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
         setting = name.removeprefix(variables.CONF_PREFIX)
         if setting == name:
             continue
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?", setting):
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?", setting):
             problems.append(Problem(f"{name} names no server setting", f"correct or remove {name}"))
         elif setting.lower() in ("config_file", "data_directory"):
             problems.append(
@@ -185,6 +182,8 @@ def _conf(values: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
             )
         elif "\n" in value or "\r" in value:
             problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
+        elif setting.lower() in found:
+            problems.append(Problem(f"{name} sets {setting.lower()} a second time", f"remove {name}"))
         else:
             found[setting.lower()] = value
     return found
@@ -212,7 +211,7 @@ def _archive(
     tool = tools[chosen]
     problems += tool.check(values)
     timeout = _value(values, "ARCHIVE_TIMEOUT")
-    if not re.fullmatch(r"[0-9]{1,9}\s*(us|ms|s|min|h|d)?", timeout):
+    if not re.fullmatch(r"[0-9]{1,9} *(us|ms|s|min|h|d)?", timeout):
         problems.append(
             Problem(
                 f"ARCHIVE_TIMEOUT={timeout} is no time",
@@ -271,7 +270,11 @@ def _storage(
 def _default_tool(values: Mapping[str, str], has_program: Mapping[str, bool]) -> str:
     """Return the tool whose own settings are there, else wal-g where the image has it."""
     prefixes = {"wal-g": "WALG_", "pgbackrest": "PGBACKREST_"}
-    own = [name for name, prefix in prefixes.items() if any(each.startswith(prefix) for each in values)]
+    own = [
+        name
+        for name, prefix in prefixes.items()
+        if any(value and each.startswith(prefix) for each, value in values.items())
+    ]
     if len(own) == 1:
         return own[0]
     return next((name for name in archivers.NAMES if has_program[name]), "pgbackrest")

@@ -139,6 +139,8 @@ STRICT_GROUPS = ("ARCHIVE_", "WALG_", "PGBACKREST_")
 OUR_GROUPS = ("BACKUP_", "RESTORE_", "STANDBY_", "STOP_", "COLLATION_", "STATUS_", "DRILL_")
 """A name of these groups that is nearly one of ours is an error; others belong to somebody else's script."""
 
-INJECTED = re.compile(r"_(SERVICE_(HOST|PORT).*|PORT|PORT_\d+_(TCP|UDP|SCTP).*|NAME|ENV_.*)$")
+INJECTED = re.compile(
+    r"[A-Z]+_NAME|.*_(SERVICE_(HOST|PORT).*|PORT|PORT_\d+_(TCP|UDP|SCTP).*|ENV_.*)", re.DOTALL
+)
 """What Kubernetes (service links) and Docker (`--link`) put into the environment for a service that
 happens to be called `archive` or `backup`."""

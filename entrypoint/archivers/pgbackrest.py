@@ -45,13 +45,18 @@ _OPTIONS = frozenset(
 _OURS = frozenset(
     """
     archive-check archive-mode archive-push-queue-max cmd config config-include-path config-path
-    delta force online output pg-database pg-path pg-port pg-socket-path pg-user recovery-option
+    delta force online output pg-database pg-host pg-path pg-port pg-socket-path pg-user recovery-option
     repo set spool-path lock-path log-path log-level-console log-level-stderr log-level-file target
     target-action target-exclusive target-timeline type
     """.split()
 )
 """Options that the entrypoint decides, or that would make the tool lose segments or write elsewhere."""
 
+
+_LISTS = frozenset(
+    "annotation db-exclude db-include exclude link-map repo-storage-tag tablespace-map".split()
+)
+"""Options with several values: parted by colons in a variable, a line each in a file."""
 
 _QUIET = "--log-level-stderr=warn"
 """PostgreSQL says itself which segment it archives and restores; three lines more for each help nobody."""
@@ -100,10 +105,11 @@ class PgBackRest:
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.stanza = values.get(PREFIX + "STANZA") or "main"
+        self.uses_aws_names = values.get("ARCHIVE_URL", "").startswith("s3://")
 
     def is_own_variable(self, name: str) -> bool:
         """Tell whether pgBackRest reads this environment variable."""
-        return name.startswith(PREFIX)
+        return name.startswith(PREFIX) or (self.uses_aws_names and name.startswith("AWS_"))
 
     def storage(self, values: Mapping[str, str]) -> Storage | None:
         """Return the storage of the first repository."""
@@ -112,7 +118,8 @@ class PgBackRest:
         if not kind and not path:
             return None
         if kind in ("", "posix", "cifs"):
-            return Storage(f"file://{path}", path or None, from_url=False)
+            path = path or "/var/lib/pgbackrest"
+            return Storage(f"file://{path}", path, from_url=False)
         container = {"s3": "S3_BUCKET", "gcs": "GCS_BUCKET", "azure": "AZURE_CONTAINER"}
         name = values.get(f"{PREFIX}REPO1_{container.get(kind, 'SFTP_HOST')}", "")
         return Storage(f"{kind}://{name}{path}", None, from_url=False)
@@ -126,6 +133,12 @@ class PgBackRest:
                 problems.append(Problem(f"{name} is set by the entrypoint itself", f"remove {name}"))
             elif option and ("\n" in values[name] or "\r" in values[name]):
                 problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
+        storage = self.storage(values)
+        if storage and storage.folder and not storage.folder.startswith("/"):
+            name = PREFIX + "REPO1_PATH"
+            problems.append(
+                Problem(f"{name}={values.get(name)} is not an absolute path", f"give {name} in full")
+            )
         compression = values.get(PREFIX + "COMPRESS_TYPE", "lz4")
         if compression in ("none", "zst"):
             problems.append(
@@ -145,7 +158,7 @@ class PgBackRest:
 
     def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
         """Return the global options and those of the stanza."""
-        options = {
+        options: dict[str, object] = {
             "repo1-bundle": "y",
             "compress-type": "lz4",
             "start-fast": "y",
@@ -156,7 +169,7 @@ class PgBackRest:
         for name, value in sorted(values.items()):
             option = _option(name)
             if option and value:
-                options[option[1]] = value
+                options[option[1]] = value.split(":") if option[0] in _LISTS else value
         if storage.from_url:
             options |= _repository(values, storage)
         options |= {
@@ -203,11 +216,13 @@ class PgBackRest:
         import json
 
         # 2.59 writes warnings to stdout before the JSON.
-        stanzas = json.loads(output[output.index("[") :]) if "[" in output else []
+        answer = re.search(r"^\[(?=[{\]\s]|\Z)", output, re.MULTILINE)
+        stanzas = json.loads(output[answer.start() :]) if answer else []
         for stanza in stanzas:
             code, message = stanza["status"]["code"], stanza["status"]["message"]
             if code not in (0, 1, 2):  # 1: no stanza yet, 2: no backup yet
-                raise ValueError(f"pgbackrest info: {message} (code {code})")
+                words = [repo["status"]["message"] for repo in stanza.get("repo", ())]
+                raise ValueError(f"pgbackrest info: {message} (code {code})\n" + "\n".join(words))
         identifiers = {row["id"]: str(row["system-id"]) for stanza in stanzas for row in stanza["db"]}
         backups = [
             Backup(

@@ -107,6 +107,16 @@ class WalG:
                 )
             )
         problems += [
+            Problem(f"{name} holds a line break", f"correct {name}")
+            for name in prefixes
+            if "\n" in values[name]
+        ]
+        folder = values.get("WALG_FILE_PREFIX", "/")
+        if folder and not folder.startswith("/"):
+            problems.append(
+                Problem(f"WALG_FILE_PREFIX={folder} is not an absolute path", "give WALG_FILE_PREFIX in full")
+            )
+        problems += [
             Problem(f"{name} is set by the entrypoint itself", f"remove {name}")
             for name in sorted(OURS)
             if values.get(name)

@@ -27,6 +27,7 @@ class Children:
         self.signals = signals
         self._ended: dict[int, int] = {}
         self._own: set[int] = set()
+        self._stops: list[int] = []
 
     def spawn(
         self,
@@ -49,9 +50,8 @@ class Children:
             self._own.add(pid)
             return pid
         actions = [
-            (os.POSIX_SPAWN_DUP2, ours, theirs)
+            (os.POSIX_SPAWN_DUP2, ours, theirs)  # of the same number: glibc then keeps it open
             for theirs, ours in (descriptors or {}).items()
-            if ours != theirs
         ]
         options = {"setpgroup": 0} if own_group else {}
         try:
@@ -86,8 +86,8 @@ class Children:
         try:
             os.setpgid(0, 0)
             for theirs, ours in descriptors.items():
-                if ours != theirs:
-                    os.dup2(ours, theirs)
+                os.dup2(ours, theirs)
+                os.set_inheritable(theirs, True)  # noqa: FBT003 - dup2 to the same number does nothing
             for number in _PYTHON_IGNORES:
                 signal.signal(number, signal.SIG_DFL)
             identity.become(become)
@@ -137,15 +137,20 @@ class Children:
 
     def pause(self, seconds: float | None, *, stoppable: bool = True) -> None:
         """Wait for the next signal, at most so many seconds; raises Stopped for a stop signal."""
-        arrived = self.signals.wait(seconds)
+        if stoppable and self._stops:
+            seconds = 0
+        self._remember(self.signals.wait(seconds))
         if stoppable:
-            self.raise_if_stopped(arrived)
+            self.raise_if_stopped()
 
-    def raise_if_stopped(self, arrived: Sequence[int] | None = None) -> None:
-        """Raise Stopped if one of these signals, or of those that wait, asks for the end."""
-        for number in self.signals.take() if arrived is None else arrived:
-            if number in STOPS:
-                raise Stopped(number)
+    def raise_if_stopped(self) -> None:
+        """Raise Stopped if a signal that arrived, maybe while nobody could stop, asks for the end."""
+        self._remember(self.signals.take())
+        if self._stops:
+            raise Stopped(self._stops[0])
+
+    def _remember(self, arrived: Sequence[int]) -> None:
+        self._stops += [number for number in arrived if number in STOPS]
 
     def run(
         self,

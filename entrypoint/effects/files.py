@@ -118,9 +118,7 @@ def own_tree(folder: str, uid: int, look_up: Callable[[], None]) -> int:
     ):
         return 0
     changed = 0
-    if os.stat(folder).st_uid != uid:
-        os.chown(folder, uid, -1)
-        changed = 1
+    # Whatever is below a folder comes before it, so that an interrupted walk is seen and begun again.
     for count, entry in enumerate(_entries(folder, depth=None)):
         if entry.stat(follow_symlinks=False).st_uid != uid:
             os.chown(entry.path, uid, -1, follow_symlinks=False)
@@ -129,15 +127,18 @@ def own_tree(folder: str, uid: int, look_up: Callable[[], None]) -> int:
             look_up()
         if count % 100_000 == 99_999:
             log.info(f"checking the owner of {folder}: {count + 1} files so far")
+    if os.stat(folder).st_uid != uid:
+        os.chown(folder, uid, -1)
+        changed += 1
     return changed
 
 
 def _entries(folder: str, depth: int | None) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            yield entry
             if depth != 1 and entry.is_dir(follow_symlinks=False):
                 yield from _entries(entry.path, None if depth is None else depth - 1)
+            yield entry
 
 
 def lock_folder(folder: str) -> int:

@@ -234,17 +234,13 @@ def _why(file: str, code: int) -> str:
     return ""
 
 
-def initialize(context: Context, given: list[str], *, discard: bool, move_aside: bool) -> Context:
+def initialize(context: Context, given: list[str]) -> Context:
     """Make the database and return the context with the environment that the init files left.
 
     On any failure the record stays, so that the next start knows.
     """
     unfinished = Unfinished(context.settings.data_folder)
     arguments = initdb_arguments(context)
-    if discard:
-        unfinished.discard()
-    if move_aside:
-        unfinished.move_aside()
     unfinished.begin()
     make_cluster(context, unfinished, arguments)
     unfinished.move_into_place()

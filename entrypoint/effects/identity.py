@@ -32,7 +32,7 @@ def resolve(spec: str) -> Identity:
         if entry is not None:
             uid, gid, name, home = entry.pw_uid, entry.pw_gid, entry.pw_name, entry.pw_dir
         elif user.isascii() and user.isdigit():
-            uid = int(user)
+            uid = _number(user)
         else:
             raise ValueError(f"unable to find user {user}")
     else:
@@ -64,10 +64,17 @@ def _passwd(user: str) -> pwd.struct_passwd | None:
         return None
 
 
+def _number(text: str) -> int:
+    """Return an id; above 2^31 - 1 the kernel's -1 is near, which means "leave it as it is"."""
+    if len(text) > 10 or int(text) >= 2**31:
+        raise ValueError(f"{text} is out of range: ids go from 0 to {2**31 - 1}")
+    return int(text)
+
+
 def _group(group: str) -> int:
     try:
         if re.fullmatch("[0-9]+", group):
-            return int(group)
+            return _number(group)
         return grp.getgrnam(group).gr_gid
     except KeyError:
         raise ValueError(f"unable to find group {group}") from None

@@ -3,8 +3,7 @@
 import os
 import re
 
-from entrypoint.cluster import CLUSTER_ENTRY
-from entrypoint.effects import files
+from entrypoint.effects import files, unfinished
 from entrypoint.facts import ASIDE_PREFIX, DONE_FOLDER, WORK_FOLDER, DataFolder, Facts, Unfinished
 from entrypoint.settings import Settings
 
@@ -39,23 +38,24 @@ def data_folder(path: str, table: list[files.Mount]) -> DataFolder:
     except OSError:
         pass
     has_cluster = _has_content(f"{path}/PG_VERSION")
-    unfinished = _unfinished(f"{path}/{WORK_FOLDER}", has_cluster) if WORK_FOLDER in entries else None
+    left = _unfinished(f"{path}/{WORK_FOLDER}", has_cluster) if WORK_FOLDER in entries else None
+    made = unfinished.Unfinished(path).made()
     foreign = [
         name
         for name in sorted(entries)
         if name not in (WORK_FOLDER, DONE_FOLDER)
         and not name.startswith(ASIDE_PREFIX)
         # What an interrupted start has moved into place is ours.
-        and not (unfinished and CLUSTER_ENTRY.fullmatch(name))
+        and not (left and name in made)
     ]
-    mount = files.mount_of(path, table)
+    mount = files.mount_of(os.path.realpath(path), table)
     return DataFolder(
         path=path,
         exists=exists,
         readable=readable,
         has_cluster=has_cluster,
-        unfinished=unfinished,
-        foreign=() if has_cluster and not unfinished else tuple(foreign),
+        unfinished=left,
+        foreign=() if has_cluster and not left else tuple(foreign),
         owner=owner,
         place=_place(mount),
         mount_point=mount.point if mount else "",

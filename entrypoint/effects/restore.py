@@ -1,7 +1,6 @@
 """A restore on an empty volume: fetch a base backup, replay the archive to its end, promote."""
 
 import os
-import shutil
 
 from entrypoint import exits, log
 from entrypoint.effects import archive as archives
@@ -12,15 +11,9 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
 
 
-def restore(context: Context, archive: Archive, backup: str, given: list[str], *, discard: bool) -> None:
+def restore(context: Context, archive: Archive, chosen: str, given: list[str]) -> None:
     """Fetch a backup into the work folder, move it into place, and recover."""
-    problem = archives.storage_problem(archive)
-    if problem is not None:
-        raise Failure(problem)
-    chosen = _choose(context, archive, backup)
     unfinished = Unfinished(context.settings.data_folder)
-    if discard:
-        unfinished.discard()
     unfinished.begin()
     log.info(f"fetching backup {chosen} from {archive.storage.url}")
     command = archive.tool.fetch(server.describe(context), chosen, unfinished.cluster)
@@ -44,7 +37,11 @@ def restore(context: Context, archive: Archive, backup: str, given: list[str], *
     recover(context, archive, given)
 
 
-def _choose(context: Context, archive: Archive, backup: str) -> str:
+def choose(context: Context, archive: Archive, backup: str) -> str:
+    """Return the name of the wished backup; raises Failure, before a byte is written, if there is none."""
+    problem = archives.storage_problem(archive)
+    if problem is not None:
+        raise Failure(problem)
     backups = archives.list_backups(context, archive)
     names = [each.name for each in backups]
     if not names:
@@ -80,6 +77,8 @@ def _move_wal(context: Context, unfinished: Unfinished) -> None:
                 exits.UNFINISHED_RESTORE,
             )
         )
+    import shutil
+
     for name in os.listdir(wal):
         shutil.move(f"{wal}/{name}", f"{target}/{name}")
     os.rmdir(wal)

@@ -78,11 +78,16 @@ def describe(context: Context) -> Server:
     return Server(
         data_folder=context.settings.data_folder,
         socket_folder=folders.SOCKET_FOLDER,
-        port=context.settings.port,
+        port=port(context.settings),
         user=context.settings.init.user,
         runtime_folder=context.runtime_folder,
         segment_bytes=segment_bytes(context),
     )
+
+
+def port(settings: Settings) -> str:
+    """Return the port of the real server, as far as it is known before it runs."""
+    return settings.server.settings.get("port") or settings.conf.get("port") or settings.port
 
 
 def segment_bytes(context: Context) -> int:

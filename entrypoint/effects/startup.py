@@ -24,8 +24,9 @@ from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
+from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Failure, Problem
-from entrypoint.facts import DONE_FOLDER, Facts
+from entrypoint.facts import Facts
 from entrypoint.settings import Settings
 
 SERVER_USER = "postgres"
@@ -181,9 +182,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         archive.render(context, wanted.archive)
     given = server.arguments(context)
     if decided.kind == plan.START:
-        done = f"{wanted.data_folder}/{DONE_FOLDER}"
-        if os.path.exists(done):
-            files.remove_tree(done)
+        Unfinished(wanted.data_folder).remove_finished()
         _say_skipped(facts)
     else:
         context = _make(context, decided, given)
@@ -204,16 +203,28 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> Context:
     if decided.kind == plan.INITIALIZE:
         if wanted.archive is not None and not wanted.archive.by_user:
             archive.check_unused(context, wanted.archive)
-        return first_start.initialize(context, given, discard=decided.discard, move_aside=decided.move_aside)
+        clear(context, decided)
+        return first_start.initialize(context, given)
     if wanted.archive is None:
         raise AssertionError("the plan refuses a restore without an archive")
     if decided.kind == plan.RESTORE:
         backup = wanted.restore_from or "LATEST"
-        restore.restore(context, wanted.archive, backup, given, discard=decided.discard)
+        chosen = restore.choose(context, wanted.archive, backup)
+        clear(context, decided)
+        restore.restore(context, wanted.archive, chosen, given)
     else:
         log.info("going on with a restore that was interrupted")
         restore.recover(context, wanted.archive, given)
     return context
+
+
+def clear(context: Context, decided: plan.Plan) -> None:
+    """Make room for a new cluster, where an interrupted start left something."""
+    unfinished = Unfinished(context.settings.data_folder)
+    if decided.discard:
+        unfinished.discard()
+    if decided.move_aside:
+        unfinished.move_aside()
 
 
 def _say_skipped(facts: Facts) -> None:
@@ -243,6 +254,7 @@ def run_server(context: Context, given: list[str], lock: int) -> NoReturn:
         os.set_inheritable(lock, True)  # noqa: FBT003 - the name says what is true
         execute(["postgres", *arguments.given], environ)
     environ |= server.stale_pid_environment(wanted.data_folder)
+    context.children.raise_if_stopped()
     supervisor.hand_over(
         context.children.signals,
         {
@@ -263,7 +275,7 @@ def helpers(context: Context, environ: dict[str, str]) -> list[dict[str, object]
     checkpoint = {
         "role": lifecycle.CHECKPOINT,
         "argv": psql(user, "postgres", "--quiet", "--command", "CHECKPOINT"),
-        "environment": {**environ, "PGHOST": "", "PGHOSTADDR": "", "PGPORT": context.settings.port},
+        "environment": {**environ, "PGHOST": "", "PGHOSTADDR": "", "PGPORT": server.port(context.settings)},
         "after_server": False,
         "keep": False,
     }

@@ -14,7 +14,7 @@ import os
 import time
 
 from entrypoint import log
-from entrypoint.cluster import CLUSTER_ENTRY
+from entrypoint.cluster import SERVER_ENTRIES
 from entrypoint.effects import files, folders
 from entrypoint.facts import ASIDE_PREFIX, DONE_FOLDER, WORK_FOLDER
 
@@ -28,6 +28,8 @@ class Unfinished:
         self.cluster = f"{self.folder}/cluster"
         """Where a cluster is made before it is moved into place."""
         self.state = f"{self.folder}/state"
+        self.names = f"{self.folder}/names"
+        self.done = f"{data_folder}/{DONE_FOLDER}"
 
     def begin(self) -> None:
         """Make the work folder; from here on an interrupted start is recognised."""
@@ -42,38 +44,54 @@ class Unfinished:
     def move_into_place(self) -> None:
         """Rename the finished cluster into the data folder; PG_VERSION, which makes it one, comes last."""
         names = sorted(os.listdir(self.cluster), key=lambda name: (name == "PG_VERSION", name))
+        # First the list: a backup may hold files that only its owner knows, and a kill may come in between.
+        files.write_atomically(self.names, "\0".join(names))
         for name in names:
             os.rename(f"{self.cluster}/{name}", f"{self.data_folder}/{name}")
         os.rmdir(self.cluster)
         files.sync_folder(self.data_folder)
 
+    def made(self) -> frozenset[str]:
+        """Return the names that are our doing or the server's; the data folder was empty when we began."""
+        try:
+            return SERVER_ENTRIES.union(files.read_text(self.names).split("\0"))
+        except OSError:
+            return SERVER_ENTRIES
+
     def finish(self) -> None:
         """Remove the record: the data folder is an ordinary one from now on."""
-        done = f"{self.data_folder}/{DONE_FOLDER}"
-        os.rename(self.folder, done)
+        self.remove_finished()
+        os.rename(self.folder, self.done)
         files.sync_folder(self.data_folder)
-        files.remove_tree(done)
+        self.remove_finished()
+
+    def remove_finished(self) -> None:
+        """Remove the record of what was finished, which a kill may have left."""
+        if os.path.exists(self.done):
+            files.remove_tree(self.done)
 
     def discard(self) -> None:
-        """Throw away what an interrupted start of ours has built, by the names that initdb uses."""
-        for parent in (self.cluster, self.data_folder):
-            if not os.path.isdir(parent):
-                continue
-            wal = f"{parent}/pg_wal"
-            if os.path.islink(wal) and os.path.isdir(wal):
-                folders.empty_wal_folder(os.path.realpath(wal))
-            # PG_VERSION first: without it nothing takes the rest for a database.
-            names = sorted(os.listdir(parent), key=lambda name: (name != "PG_VERSION", name))
-            for name in names:
-                if CLUSTER_ENTRY.fullmatch(name):
-                    files.remove_tree(f"{parent}/{name}")
+        """Throw away what an interrupted start of ours has built, and nothing else."""
+        made = self.made()
+        self._remove(self.cluster, os.listdir(self.cluster) if os.path.isdir(self.cluster) else [])
+        self._remove(self.data_folder, [name for name in os.listdir(self.data_folder) if name in made])
         files.remove_tree(self.folder)
         files.sync_folder(self.data_folder)
-        log.info("removed what an interrupted first start had built; beginning anew")
+        log.info("removed what an interrupted start had built; beginning anew")
+
+    def _remove(self, parent: str, names: list[str]) -> None:
+        wal = f"{parent}/pg_wal"
+        if "pg_wal" in names and os.path.islink(wal) and os.path.isdir(wal):
+            folders.empty_wal_folder(os.path.realpath(wal))
+        # PG_VERSION first: without it nothing takes the rest for a database.
+        for name in sorted(names, key=lambda name: (name != "PG_VERSION", name)):
+            files.remove_tree(f"{parent}/{name}")
 
     def move_aside(self) -> None:
         """Move an unfinished cluster aside, inside the data folder, whole."""
         aside = f"{self.data_folder}/{ASIDE_PREFIX}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+        while os.path.exists(aside):
+            aside += "+"
         os.mkdir(aside, 0o700)
         names = [
             name

@@ -62,6 +62,7 @@ docker_error_old_databases() {
 }
 
 # docker_init_database_dir [ARGUMENTS OF INITDB...]
+# shellcheck disable=SC2120 # scripts of others pass them
 docker_init_database_dir() {
 	entrypoint internal init-database-dir "$@"
 }
@@ -101,7 +102,8 @@ docker_process_sql() {
 }
 
 docker_setup_db() {
-	POSTGRES_DB='' docker_process_sql --dbname postgres --set db="$POSTGRES_DB" <<'SQL'
+	local name=$POSTGRES_DB
+	POSTGRES_DB='' docker_process_sql --dbname postgres --set db="$name" <<'SQL'
 SELECT format('CREATE DATABASE %I', :'db')
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'db') \gexec
 SQL
@@ -182,6 +184,7 @@ _main() {
 		docker_verify_minimum_env
 		docker_error_old_databases
 		ls /docker-entrypoint-initdb.d/ >/dev/null
+		# shellcheck disable=SC2119
 		docker_init_database_dir
 		pg_setup_hba_conf "$@"
 		export PGPASSWORD=${PGPASSWORD:-$POSTGRES_PASSWORD}

@@ -1,0 +1,85 @@
+"""PID 1 pays for every import, in time at each start and in memory for good."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from contracts.tables import REPOSITORY
+
+SLOW = "asyncio click ctypes dataclasses inspect jinja2 json logging pathlib psutil shutil subprocess".split()
+"""Modules that a start without an archive can do without: 3 ms (shutil) to 59 ms (jinja2) each."""
+
+HEAVY = [*SLOW, *"contextlib datetime difflib re socket threading typing urllib".split()]
+"""Modules that need not be in the memory of PID 1 as long as the server runs."""
+
+IMPORT_STARTUP = "import entrypoint.__main__, entrypoint.effects.startup, entrypoint.effects.supervisor"
+IMPORT_SUPERVISOR = "import entrypoint.effects.supervisor"
+
+WARM_START = """
+import sys
+from entrypoint import plan
+from entrypoint.effects import files, probe, server, startup
+from entrypoint.effects.identity import current
+
+values = {"PGDATA": sys.argv[2], "PATH": "/usr/bin:/bin", "PG_MAJOR": "17"}
+settings, problems, doubts = startup.read_settings(values, ["-c", "work_mem=4MB"])
+assert not problems and not doubts, problems
+startup.secret_names(settings.values)
+decided = plan.decide(settings, probe.look(settings))
+assert decided.kind == plan.START and not decided.refusals, decided
+environment = server.helper_environment(settings, current(), stepped_down=True)
+context = server.Context(settings, None, current(), "/nowhere", environment)
+assert server.arguments(context) == ["-c", "work_mem=4MB"]
+server.server_environment(settings, environment)
+server.stale_pid_environment(settings.data_folder)
+files.lock_folder(settings.data_folder)
+"""
+
+
+def _loaded(code: str, *arguments: str) -> set[str]:
+    """Return what a fresh interpreter, started as PID 1 is, has loaded after this code."""
+    script = f"import sys\nsys.path.insert(0, sys.argv[1])\n{code}\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-IS", "-c", script, str(REPOSITORY), *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return {name.split(".")[0] if not name.startswith("entrypoint") else name for name in done.stdout.split()}
+
+
+@pytest.mark.parametrize(
+    ("code", "unwanted"),
+    [(IMPORT_STARTUP, SLOW), (IMPORT_SUPERVISOR, HEAVY)],
+    ids=["start", "supervisor"],
+)
+def test_what_is_not_loaded(code: str, unwanted: Sequence[str]) -> None:
+    """Loading the start, or the supervisor alone, loads none of the expensive modules."""
+    assert set() == _loaded(code) & set(unwanted)
+
+
+def test_a_warm_start_loads_nothing_more(tmp_path: Path) -> None:
+    """From the settings to the server's arguments, on a cluster and without an archive."""
+    (tmp_path / "PG_VERSION").write_text("17\n")
+    assert set() == _loaded(WARM_START, str(tmp_path)) & set(SLOW)
+
+
+def test_the_supervisor_knows_little() -> None:
+    """Of our own modules PID 1 keeps only those that it needs while the server runs."""
+    ours = {name for name in _loaded(IMPORT_SUPERVISOR) if name.startswith("entrypoint")}
+    expected = {
+        "entrypoint",
+        *(f"entrypoint.{name}" for name in ("effects", "errors", "exits", "lifecycle", "log")),
+        *(f"entrypoint.effects.{name}" for name in ("children", "signals", "status", "supervisor")),
+    }
+    assert expected == ours
+
+
+def test_loading_is_noticed() -> None:
+    """What is loaded is seen, or the tests above would say nothing."""
+    assert {"json", "entrypoint.log"} <= _loaded("import json, entrypoint.log")

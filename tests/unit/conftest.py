@@ -1,0 +1,30 @@
+"""What the unit tests share."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+from entrypoint.effects.children import Children
+from entrypoint.effects.signals import HANDLED, Signals
+
+# No time limit for one example, since other tests keep the machine busy, and nothing kept between runs.
+hypothesis.settings.register_profile("unit", deadline=None, database=None)
+hypothesis.settings.load_profile("unit")
+
+
+@pytest.fixture
+def children() -> Iterator[Children]:
+    """Children of this process, with its signals as events; afterwards signals are as before."""
+    handlers = {number: signal.getsignal(number) for number in HANDLED}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    descriptor = signal.set_wakeup_fd(-1)
+    made = Children(Signals())
+    yield made
+    signal.set_wakeup_fd(descriptor)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)

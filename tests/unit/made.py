@@ -1,0 +1,125 @@
+"""Values that several unit tests begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from entrypoint import settings as settings_module
+from entrypoint.archivers import Server
+from entrypoint.errors import Problem
+from entrypoint.facts import DataFolder, Facts, Unfinished
+from entrypoint.settings import Settings
+
+__all__ = [
+    "BOTH",
+    "INITDB_MAKES",
+    "PLAIN",
+    "SERVER",
+    "data_folder",
+    "facts",
+    "load",
+    "sample",
+    "settings",
+    "unfinished",
+]
+
+PLAIN: Mapping[str, str] = {"PGDATA": "/data", "POSTGRES_PASSWORD": "secret"}
+"""What every start has: where the data lies, and a password."""
+
+BOTH: Mapping[str, bool] = {"wal-g": True, "pgbackrest": True}
+"""An image with both archivers."""
+
+SERVER = Server(
+    data_folder="/var/lib/postgresql/data",
+    socket_folder="/var/run/postgresql",
+    port="5432",
+    user="postgres",
+    runtime_folder="/run/entrypoint",
+    segment_bytes=16 * 1024**2,
+)
+
+INITDB_MAKES = tuple(
+    """
+    PG_VERSION base global pg_commit_ts pg_dynshmem pg_hba.conf pg_ident.conf pg_logical pg_multixact
+    pg_notify pg_replslot pg_serial pg_snapshots pg_stat pg_stat_tmp pg_subtrans pg_tblspc pg_twophase
+    pg_wal pg_xact postgresql.auto.conf postgresql.conf
+    """.split()
+)
+"""What initdb of PostgreSQL 15 puts into a data folder."""
+
+_SAMPLES = Path(__file__).parent / "samples"
+
+
+def sample(name: str) -> str:
+    """Return what a real program wrote; only the paths and the host's name are ours."""
+    return (_SAMPLES / name).read_text(encoding="utf-8")
+
+
+def load(
+    values: Mapping[str, str], arguments: Sequence[str] = (), programs: Mapping[str, bool] = BOTH
+) -> tuple[Settings, list[Problem]]:
+    """Return the settings of a plain start with these values on top, and what is wrong with them."""
+    return settings_module.load({**PLAIN, **values}, arguments, programs)
+
+
+def settings(
+    values: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
+    programs: Mapping[str, bool] = BOTH,
+) -> Settings:
+    """Return good settings with these values on top."""
+    found, problems = load(values or {}, arguments, programs)
+    assert [] == problems
+    return found
+
+
+def data_folder(
+    *,
+    path: str = "/data",
+    exists: bool = True,
+    readable: bool = True,
+    has_cluster: bool = False,
+    unfinished: Unfinished | None = None,
+    foreign: Sequence[str] = (),
+    owner: int | None = 999,
+    place: str = "volume",
+    mount_point: str = "/data",
+    filesystem: str = "ext4",
+) -> DataFolder:
+    """Return an empty data folder on a volume, but for what is said."""
+    return DataFolder(
+        path=path,
+        exists=exists,
+        readable=readable,
+        has_cluster=has_cluster,
+        unfinished=unfinished,
+        foreign=tuple(foreign),
+        owner=owner,
+        place=place,
+        mount_point=mount_point,
+        filesystem=filesystem,
+    )
+
+
+def facts(
+    folder: DataFolder | None = None,
+    *,
+    uid: int = 999,
+    old_databases: Sequence[str] = (),
+    stray_mounts: Sequence[str] = (),
+    init_files: Sequence[str] = (),
+) -> Facts:
+    """Return the facts of a first start on an empty volume, but for what is said."""
+    return Facts(
+        uid=uid,
+        data_folder=folder or data_folder(),
+        old_databases=tuple(old_databases),
+        stray_mounts=tuple(stray_mounts),
+        init_files=tuple(init_files),
+    )
+
+
+def unfinished(stage: str, detail: str = "", *, has_cluster: bool = True) -> Facts:
+    """Return the facts of a start that finds the work of an interrupted one."""
+    return facts(data_folder(has_cluster=has_cluster, unfinished=Unfinished(stage, detail)))

@@ -1,0 +1,72 @@
+"""The archivers' one interface."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entrypoint import archivers
+from entrypoint.archivers import Archiver, Command, lsn_text
+from entrypoint.archivers.pgbackrest import PgBackRest
+from entrypoint.archivers.walg import WalG
+from unit.made import SERVER
+
+ADAPTERS: tuple[Archiver, ...] = (WalG(), PgBackRest({}))
+
+
+def test_each_name_has_its_adapter() -> None:
+    """The names are those of the tools, and each gives the adapter of that tool."""
+    assert ["wal-g", "pgbackrest"] == [archivers.get(name, {}).name for name in archivers.NAMES]
+    assert [WalG, PgBackRest] == [type(archivers.get(name, {})) for name in archivers.NAMES]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(0, "0/0"), (4060086568, "0/F2000128"), (0xFFFFFFFF, "0/FFFFFFFF"), (1 << 32, "1/0"), (0x16B374D848, "16/B374D848")],
+)
+def test_lsn(number: int, expected: str) -> None:
+    """An LSN is written as PostgreSQL writes it."""
+    assert expected == lsn_text(number)
+
+
+@given(st.integers(0, 2**64 - 1))
+def test_lsn_is_one_to_one(number: int) -> None:
+    """Whatever the number, its text says the same number."""
+    high, low = lsn_text(number).split("/")
+    assert number == (int(high, 16) << 32) + int(low, 16)
+
+
+def _commands(tool: Archiver) -> list[Command]:
+    commands = [
+        tool.archive_segment(SERVER),
+        tool.fetch_segment(SERVER),
+        tool.list_backups(SERVER),
+        tool.push(SERVER),
+        tool.fetch(SERVER, "LATEST", "/folder"),
+        tool.fetch(SERVER, "name", "/folder"),
+    ]
+    prepare = tool.prepare(SERVER)
+    return commands if prepare is None else [*commands, prepare]
+
+
+@pytest.mark.parametrize("tool", ADAPTERS, ids=archivers.NAMES)
+def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
+    """Every call names the tool and reads the rendered file; no secret is on a command line."""
+    for command in _commands(tool):
+        assert tool.program == command.argv[0]
+        assert f"/run/entrypoint/{tool.config_name}" in command.environment.values()
+        assert {"WALG_CONFIG_PATH", "HOME", "PGBACKREST_CONFIG"} >= set(command.environment)
+
+
+@pytest.mark.parametrize("tool", ADAPTERS, ids=archivers.NAMES)
+def test_segments_are_named_by_postgresql(tool: Archiver) -> None:
+    """The commands for segments hold PostgreSQL's placeholders as words of their own."""
+    assert ["%p"] == [word for word in tool.archive_segment(SERVER).argv if "%" in word]
+    assert ["%f", "%p"] == [word for word in tool.fetch_segment(SERVER).argv if "%" in word]
+
+
+@pytest.mark.parametrize(("tool", "code"), [(ADAPTERS[0], 74), (ADAPTERS[1], 1)], ids=archivers.NAMES)
+def test_a_missing_segment_has_its_own_code(tool: Archiver, code: int) -> None:
+    """The one code that means "not in the archive" is the tool's own."""
+    assert code == tool.missing_code

@@ -1,0 +1,210 @@
+"""From the raw environment to checked values."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from entrypoint import environment, variables
+from entrypoint.archivers import pgbackrest, walg
+from entrypoint.environment import Environment
+
+FILES = {"/secret": "from file\n\n", "/empty": "", "/lines": "a\nb\r\n", "/bytes": os.fsdecode(b"\xff\n")}
+
+
+def _read_file(path: str) -> str:
+    if path not in FILES:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return FILES[path]
+
+
+def _read(**raw: str) -> Environment:
+    return environment.read(raw, _read_file)
+
+
+def _whats(found: Environment) -> list[str]:
+    return [problem.what for problem in found.problems]
+
+
+FROM_FILE = [
+    *(name for name, variable in variables.ALL.items() if variable.from_file),
+    "WALG_PGP_KEY_PASSPHRASE",
+    "WALG_S3_PREFIX",
+    "PGBACKREST_REPO1_CIPHER_PASS",
+    "PGBACKREST_REPO2_S3_KEY_SECRET",
+]
+
+
+@pytest.mark.parametrize("name", FROM_FILE)
+def test_a_value_can_come_from_a_file(name: str) -> None:
+    """`X_FILE` becomes `X`, without newlines at the end, and is gone."""
+    found = _read(**{f"{name}_FILE": "/secret", name: ""})
+    assert Environment({name: "from file"}, ()) == found
+
+
+@pytest.mark.parametrize("name", FROM_FILE)
+def test_both_are_a_mistake(name: str) -> None:
+    """A value and a file for it are refused with the official image's words, and both are named."""
+    found = _read(**{f"{name}_FILE": "/secret", name: "x"})
+    assert [f"both {name} and {name}_FILE are set (but are exclusive)"] == _whats(found)
+    assert f"set only one of {name} and {name}_FILE" == found.problems[0].mend
+
+
+@pytest.mark.parametrize("name", FROM_FILE)
+def test_an_empty_file_variable_is_not_set(name: str) -> None:
+    """Set means not empty, as in the official image."""
+    assert Environment({name: "x"}, ()) == _read(**{f"{name}_FILE": "", name: "x"})
+
+
+def test_a_file_that_cannot_be_read() -> None:
+    """The variable, the file and the system's reason are named."""
+    found = _read(POSTGRES_PASSWORD_FILE="/none")
+    assert ["POSTGRES_PASSWORD_FILE=/none: cannot be read: No such file or directory"] == _whats(found)
+    assert "POSTGRES_PASSWORD" not in found.values
+
+
+def test_a_file_that_is_no_path() -> None:
+    """A reader's ValueError (a zero byte in a path) is a mistake like the others."""
+
+    def read_file(path: str) -> str:
+        raise ValueError("embedded null byte")
+
+    found = environment.read({"POSTGRES_USER_FILE": "x"}, read_file)
+    assert ["POSTGRES_USER_FILE=x: cannot be read: embedded null byte"] == _whats(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("/empty", ""), ("/lines", "a\nb\r"), ("/bytes", os.fsdecode(b"\xff")), ("/secret", "from file")],
+)
+def test_the_text_of_a_file_is_kept(path: str, expected: str) -> None:
+    """Only newlines at the very end are dropped; bytes that are no UTF-8 stay."""
+    assert expected == _read(POSTGRES_PASSWORD_FILE=path).values["POSTGRES_PASSWORD"]
+
+
+def test_all_mistakes_are_found_at_once() -> None:
+    """Nobody has to start three times to learn of three mistakes."""
+    found = _read(
+        POSTGRES_USER_FILE="/none", POSTGRES_DB="a", POSTGRES_DB_FILE="/secret", ARCHIVE_URI="file:///archive"
+    )
+    assert 3 == len(found.problems)
+
+
+OF_THEIR_OWN = [
+    *("WALG_S3_CA_CERT_FILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"),
+    *("YC_SERVICE_ACCOUNT_KEY_FILE", "PGBACKREST_REPO1_STORAGE_CA_FILE", "PGBACKREST_REPO1_SFTP_PRIVATE_KEY_FILE"),
+    *("POSTGRES_CONF_ssl_cert_file", "POSTGRES_CONF_hba_file", "POSTGRES_PASSFILE", "SSL_CERT_FILE", "MY_FILE"),
+    *("POSTGRES_INITDB_WALDIR_FILE", "PGDATA_FILE"),
+]
+
+
+@pytest.mark.parametrize("name", OF_THEIR_OWN)
+def test_a_name_that_ends_like_a_file_may_be_one_of_its_own(name: str) -> None:
+    """A variable whose own name ends in `_FILE`, or that is nobody's of ours, stays as it is."""
+    assert Environment({name: "/none"}, ()) == _read(**{name: "/none"})
+
+
+def test_secrets_of_others_stay_files_without_an_archive() -> None:
+    """Where nothing is archived, the cloud's secrets belong to the user's scripts, as in the official image.
+
+    Reading them would take `X_FILE` from init files and put the secret into the server's environment.
+    """
+    raw = {"AWS_SECRET_ACCESS_KEY_FILE": "/secret", "SSH_PASSWORD_FILE": "/none"}
+    assert Environment(raw, ()) == _read(**raw)
+
+
+def test_secrets_of_an_archive_come_from_files() -> None:
+    """Where something is archived, the cloud's secrets are read from files."""
+    found = _read(ARCHIVE_URL="s3://bucket", AWS_SECRET_ACCESS_KEY_FILE="/secret")
+    assert {"ARCHIVE_URL": "s3://bucket", "AWS_SECRET_ACCESS_KEY": "from file"} == found.values
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ARCHIVE_URI", "ARCHIVE_URL"),
+        ("ARCHIVE_ULR_FILE", "ARCHIVE_URL"),
+        ("ARCHIVE_TOOLS", "ARCHIVE_TOOL"),
+        ("ARCHIVE_TOOL_FILE", "ARCHIVE_TOOL"),
+        ("RESTORE_FORM", "RESTORE_FROM"),
+        ("STOP_FAST_TIMOUT", "STOP_FAST_TIMEOUT"),
+        ("WALG_S3_PERFIX", "WALG_S3_PREFIX"),
+        ("PGBACKREST_REPO2_S3_BUKCET", "PGBACKREST_REPO2_S3_BUCKET"),
+        ("PGBACKREST_PG_PATH", "PGBACKREST_PG1_PATH"),
+        # ends like what `docker run --link` injects, and yet is only misspelt
+        ("WALG_DELTA_FORM_NAME", "WALG_DELTA_FROM_NAME"),
+    ],
+)
+def test_a_misspelt_name_is_told(name: str, meant: str) -> None:
+    """The mistake names what was written, its mend what was probably meant."""
+    found = _read(**{name: "x"})
+    assert [f"unknown variable {name}"] == _whats(found)
+    assert f"did you mean {meant}?" == found.problems[0].mend
+
+
+OUR_NAMES = sorted(
+    name
+    for name in variables.ALL
+    if name.startswith((*variables.STRICT_GROUPS, *variables.OUR_GROUPS))
+)
+
+
+@given(name=st.sampled_from(OUR_NAMES), place=st.integers(0, 30), letter=st.sampled_from("AEX_0"))
+def test_any_slip_of_one_letter_is_told(name: str, place: int, letter: str) -> None:
+    """A letter too few, too many or exchanged in any of our names is found, and mended rightly."""
+    group = name.index("_") + 1
+    at = group + place % (len(name) - group)
+    for slip in (name[:at] + name[at + 1 :], name[:at] + letter + name[at:], name[:at] + letter + name[at + 1 :]):
+        if slip in variables.ALL or variables.INJECTED.search(slip):
+            continue
+        found = _read(**{slip: "x"})
+        assert [f"unknown variable {slip}"] == _whats(found)
+        assert f"did you mean {name}?" == found.problems[0].mend
+
+
+@pytest.mark.parametrize("name", ["ARCHIVE_FLOPPY", "WALG_FLOPPY_DISK_SIZE", "PGBACKREST_XYZZY"])
+def test_a_strange_name_of_a_strict_group_is_told(name: str) -> None:
+    """In these groups nobody else has anything to say."""
+    found = _read(**{name: "x"})
+    assert [f"unknown variable {name}"] == _whats(found)
+    assert (f"remove {name}; the README lists every variable", ()) == (found.problems[0].mend, found.warnings)
+
+
+@pytest.mark.parametrize("name", ["BACKUP_BUCKET", "STATUS_PAGE_TITLE", "RESTORE_POINT_HOOK"])
+def test_a_strange_name_of_a_common_group_is_doubted(name: str) -> None:
+    """A script of the user may have such a name: it is mentioned, and the start goes on."""
+    found = _read(**{name: "x"})
+    assert [f"unknown variable {name}"] == [doubt.what for doubt in found.warnings]
+    assert () == found.problems
+
+
+@pytest.mark.parametrize(
+    "name", ["ARCHIVE_SERVICE_HOST", "WALG_PORT_80_TCP_ADDR", "BACKUP_NAME", "ARCHIVER", "MYARCHIVE_URL", "WALG"]
+)
+def test_names_of_others_are_left_alone(name: str) -> None:
+    """What an engine injects and what only resembles a group is nobody's mistake."""
+    assert Environment({name: "x"}, ()) == _read(**{name: "x"})
+
+
+@pytest.mark.parametrize(
+    "names",
+    [tuple(variables.ALL), tuple(walg.VARIABLES), tuple(pgbackrest.names_like("PGBACKREST_REPO1_PATH"))],
+    ids=["ours", "wal-g", "pgbackrest"],
+)
+def test_every_known_name_is_taken(names: tuple[str, ...]) -> None:
+    """All declared variables and all of both archivers pass without a word."""
+    raw = dict.fromkeys(names, "x")
+    assert Environment(raw, ()) == _read(**raw)
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text()))
+def test_other_variables_pass_unchanged(raw: Mapping[str, str]) -> None:
+    """Whatever is not ours is handed on as it is."""
+    ours = (*variables.STRICT_GROUPS, *variables.OUR_GROUPS, "POSTGRES_", "PG")
+    assume(not any(name.startswith(ours) or name.endswith("_FILE") for name in raw))
+    assert Environment(dict(raw), ()) == environment.read(raw, _read_file)

@@ -1,0 +1,26 @@
+"""What can be wrong, as values."""
+
+from __future__ import annotations
+
+from entrypoint import exits
+from entrypoint.errors import Ended, Failure, Problem, Stopped
+
+
+def test_a_problem_ends_with_1_unless_it_says_otherwise() -> None:
+    """The plain code of a problem is 1."""
+    assert exits.FAILURE == Problem("what", "mend").code
+
+
+def test_a_failure_has_the_code_of_its_first_problem() -> None:
+    """Several problems are kept in order; the first one decides about the exit code."""
+    failure = Failure(Problem("a", "x", 11), Problem("b", "y"))
+    assert 11 == failure.code
+    assert "a; b" == str(failure)
+
+
+def test_an_end_carries_its_code() -> None:
+    """A helper's exit code and a stop signal's number survive the way up."""
+    assert 3 == Ended(3).code
+    assert 15 == Stopped(15).signal_number
+    assert "3" in str(Ended(3))
+    assert "15" in str(Stopped(15))

@@ -1,0 +1,327 @@
+"""Files and folders."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from entrypoint import exits
+from entrypoint.effects import files
+from entrypoint.effects.files import Mount
+from entrypoint.errors import Failure
+
+ROOT = Path(files.__file__).parents[2]
+NOBODY = 4_000_000
+"""A uid that nothing here belongs to."""
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside: nothing handles it."""
+
+
+def test_any_bytes_survive(tmp_path: Path) -> None:
+    """What is read and written again is the same, also if it is no UTF-8, also its line ends."""
+    path = tmp_path / "file"
+    path.write_bytes(b"a\r\nb\rc\n\xff\xfe\0")
+    files.write_atomically(str(tmp_path / "copy"), files.read_text(str(path)))
+    assert path.read_bytes() == (tmp_path / "copy").read_bytes()
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_written_file_has_its_mode(tmp_path: Path, mode: int) -> None:
+    """The mode is right whatever the umask and the old file's mode."""
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(0o777)
+    before = os.umask(0o077)
+    try:
+        files.write_atomically(str(path), "new", mode)
+    finally:
+        os.umask(before)
+    assert ("new", mode) == (path.read_text(), path.stat().st_mode & 0o7777)
+    assert ["file"] == os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("step", ["open", "fchmod", "fsync", "replace"])
+def test_a_kill_leaves_the_old_file_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Before the rename the old file is whole, with the rename the new one; a second try always works."""
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def kill(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, kill)
+        with pytest.raises(Killed):
+            files.write_atomically(str(path), "new")
+    assert "old" == path.read_text()
+    files.write_atomically(str(path), "new")
+    assert "new" == path.read_text()
+
+
+def test_a_file_is_durable_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut a name never stands for an empty file: sync, rename, sync the folder."""
+    steps: list[str] = []
+    for name in ("fsync", "replace"):
+        real: Callable[..., None] = getattr(os, name)
+
+        def call(*arguments: object, name: str = name, real: Callable[..., None] = real) -> None:
+            steps.append(name)
+            real(*arguments)
+
+        monkeypatch.setattr(os, name, call)
+    files.write_atomically(str(tmp_path / "file"), "x")
+    assert ["fsync", "replace", "fsync"] == steps
+
+
+def test_a_tree_is_removed_but_no_link_is_followed(tmp_path: Path) -> None:
+    """A link, or a folder with links, goes; what they lead to stays."""
+    kept = tmp_path / "kept"
+    (kept / "deep").mkdir(parents=True)
+    (kept / "file").write_text("x")
+    tree = tmp_path / "tree"
+    (tree / "deep").mkdir(parents=True)
+    (tree / "deep" / "link").symlink_to(kept)
+    link = tmp_path / "link"
+    link.symlink_to(kept)
+    for path in (tree, link):
+        files.remove_tree(str(path))
+    assert ["kept"] == os.listdir(tmp_path)
+    assert ["deep", "file"] == sorted(os.listdir(kept))
+
+
+MOUNTS = """\
+1 0 0:60 / / rw,relatime - overlay overlay rw,lowerdir=/x
+2 1 0:64 / /proc rw,nosuid shared:5 - proc proc rw
+3 1 8:1 /var/lib/docker/volumes/name/_data /var/lib/postgresql/data rw,relatime master:1 - ext4 /dev/sda1 rw
+4 1 8:1 /a\\040b\\011c\\012d\\134e\\134040 /with\\040space ro,noexec - xfs /dev/sda2 rw
+5 1 0:70 / /var/lib/postgresql/data rw - tmpfs tmpfs rw
+not a mount
+6 1 8:1 / /short -
+"""
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> list[Mount]:
+    """The mounts of a container, as the kernel writes them."""
+    monkeypatch.setattr(files, "read_text", {"/proc/self/mountinfo": MOUNTS}.__getitem__)
+    return files.mounts()
+
+
+def test_mounts_are_read(table: list[Mount]) -> None:
+    """Point, root, filesystem and options, with the kernel's escapes undone, each once."""
+    expected = [
+        Mount("/", "/", "overlay", "rw,relatime"),
+        Mount("/proc", "/", "proc", "rw,nosuid"),
+        Mount("/var/lib/postgresql/data", "/var/lib/docker/volumes/name/_data", "ext4", "rw,relatime"),
+        Mount("/with space", "/a b\tc\nd\\e\\040", "xfs", "ro,noexec"),
+        Mount("/var/lib/postgresql/data", "/", "tmpfs", "rw"),
+    ]
+    assert expected == table
+
+
+def test_this_machine_has_mounts() -> None:
+    """The kernel's real table is understood."""
+    assert "/proc" in {mount.point for mount in files.mounts()}
+
+
+def test_a_kernel_without_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where /proc cannot be read nothing is known, which is no error."""
+
+    def refuse(path: str) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(files, "read_text", refuse)
+    assert [] == files.mounts()
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", 0),
+        ("/var/lib/postgresql", 0),
+        ("/var/lib/postgresql/data", 4),
+        ("/var/lib/postgresql/data/base", 4),
+        ("/var/lib/postgresql/database", 0),
+        ("/with space/x", 3),
+    ],
+)
+def test_the_mount_of_a_path(table: list[Mount], path: str, expected: int) -> None:
+    """The nearest mount above counts, and of two at one place the later, which lies on top."""
+    assert table[expected] == files.mount_of(path, table)
+
+
+def test_no_mount() -> None:
+    """Without a table the mount is not known."""
+    assert files.mount_of("/", []) is None
+
+
+@pytest.mark.parametrize("before", [None, 0o700, 0o3777])
+def test_a_folder_is_made_with_its_mode(tmp_path: Path, before: int | None) -> None:
+    """A folder exists afterwards with all twelve bits of its mode, whatever it was before."""
+    path = tmp_path / "a" / "b"
+    if before is not None:
+        path.mkdir(parents=True)
+        path.chmod(before)
+    files.ensure_folder(str(path), os.getuid(), 0o3775)
+    assert 0o3775 == path.stat().st_mode & 0o7777
+
+
+def _tree(top: Path) -> list[str]:
+    """Make a folder like a cluster's, with a link out of it, and return the paths of all that is in it."""
+    for name in ("base/1/1259", "base/5/1259", "base/5/pg_internal.init", "global/pg_control", "PG_VERSION"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).touch()
+    (top / "pg_wal").symlink_to(top.parent)
+    return [str(top), *(str(path) for path in top.rglob("*") if not path.is_relative_to(top / "pg_wal" / top.name))]
+
+
+def _chowned(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *, uid: int = NOBODY, look_up: Callable[[], None] = int
+) -> list[str]:
+    """Return the paths that would be given to another user, in this order."""
+    paths: list[str] = []
+
+    def chown(path: str, uid: int, gid: int, *, follow_symlinks: bool = True) -> None:
+        assert not follow_symlinks or not os.path.islink(path)
+        assert gid == -1
+        paths.append(path)
+
+    monkeypatch.setattr(os, "chown", chown)
+    assert files.own_tree(str(folder), uid, look_up) == len(paths)
+    return paths
+
+
+def test_everything_gets_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file and folder once, links themselves and not what they lead to; groups stay."""
+    top = tmp_path / "data"
+    assert sorted(_tree(top)) == sorted(_chowned(monkeypatch, top))
+
+
+def test_nothing_is_done_where_all_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data folder of the right owner is left alone, and only its top is looked at."""
+    top = tmp_path / "data"
+    _tree(top)
+    shutil.copytree(top / "base", top / "base" / "7" / "deep")
+    seen: list[str] = []
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        seen.append(os.path.relpath(path, top))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert [] == _chowned(monkeypatch, top, uid=os.getuid())
+    assert {".", "base", "global"} == set(seen)
+
+
+def test_an_interrupted_walk_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the walk is stopped, the next start sees it.
+
+    It looks at the folder and two levels below: these must not all be right before everything is.
+    """
+    top = tmp_path / "data"
+    everything = set(_tree(top))
+    looked_at = {path for path in everything if len(Path(path).relative_to(top).parts) <= 2}
+    order = _chowned(monkeypatch, top)
+    assert everything == set(order)
+    unseen = [order[:end] for end in range(len(order)) if looked_at <= set(order[:end])]
+    assert [] == unseen
+
+
+def test_a_long_walk_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a thousand files somebody looks whether a stop was asked for."""
+    top = tmp_path / "data"
+    top.mkdir()
+    for number in range(1000):
+        (top / str(number)).touch()
+
+    def stop() -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        _chowned(monkeypatch, top, look_up=stop)
+
+
+HOLD = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from entrypoint.effects import files
+files.lock_folder(sys.argv[2])
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_one_folder_one_server(tmp_path: Path) -> None:
+    """While another process holds the lock, it is refused at once; when that one is killed, it is free."""
+    argv = [sys.executable, "-c", HOLD, str(ROOT), str(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert "locked\n" == other.stdout.readline()
+        with pytest.raises(Failure) as refused:
+            files.lock_folder(str(tmp_path))
+        other.kill()
+        other.wait()
+        assert exits.VOLUME_IN_USE == refused.value.code
+        assert str(tmp_path) in refused.value.problems[0].what
+        os.close(files.lock_folder(str(tmp_path)))
+
+
+def test_the_lock_writes_nothing(tmp_path: Path) -> None:
+    """A lock on a folder leaves nothing in it, and does not go to children."""
+    descriptor = files.lock_folder(str(tmp_path))
+    inheritable = os.get_inheritable(descriptor)
+    os.close(descriptor)
+    assert ([], False) == (os.listdir(tmp_path), inheritable)
+
+
+def _refuse_folders(monkeypatch: pytest.MonkeyPatch, number: int, *, also_files: bool = False) -> None:
+    """Make locks on folders fail, as on a network filesystem."""
+    real = fcntl.flock
+
+    def flock(descriptor: int, operation: int) -> None:
+        if also_files or os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            raise OSError(number, os.strerror(number))
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def test_a_filesystem_that_locks_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the lock is on PG_VERSION, and a second server is refused all the same."""
+    (tmp_path / "PG_VERSION").write_text("15\n")
+    _refuse_folders(monkeypatch, errno.EBADF)
+    descriptor = files.lock_folder(str(tmp_path))
+    with pytest.raises(Failure) as refused:
+        files.lock_folder(str(tmp_path))
+    os.close(descriptor)
+    assert exits.VOLUME_IN_USE == refused.value.code
+
+
+def test_a_filesystem_that_locks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Then there is a warning, and the start goes on."""
+    (tmp_path / "PG_VERSION").write_text("15\n")
+    _refuse_folders(monkeypatch, errno.ENOLCK, also_files=True)
+    os.close(files.lock_folder(str(tmp_path)))
+    assert "entrypoint: warning: the filesystem of" in capfd.readouterr().err
+
+
+def test_other_trouble_with_a_lock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that says nothing about locks is not taken for a filesystem without them."""
+    _refuse_folders(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        files.lock_folder(str(tmp_path))

@@ -1,0 +1,353 @@
+"""pgBackRest: its options, command lines and answers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from entrypoint.archivers import Backup, Storage, pgbackrest
+from entrypoint.archivers.pgbackrest import PgBackRest, is_option, names_like
+from unit import made
+from unit.made import SERVER
+
+TOOL = PgBackRest({})
+FOLDER = Storage("file:///archive", "/archive", from_url=True)
+BUCKET = Storage("s3://bucket/a/b", None, from_url=True)
+KEYS = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_REGION": "eu-1"}
+
+
+def _options(values: dict[str, str], storage: Storage = FOLDER) -> dict[str, object]:
+    found = TOOL.options(values, storage, SERVER)["options"]
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("PGBACKREST_REPO1_PATH", True),
+        ("PGBACKREST_REPO12_S3_KEY_SECRET", True),
+        ("PGBACKREST_PROCESS_MAX", True),
+        ("PGBACKREST_PG1_PATH", True),
+        ("PGBACKREST_STANZA", True),
+        # needs its index, and these need none
+        ("PGBACKREST_REPO_PATH", False),
+        ("PGBACKREST_PG_PATH", False),
+        ("PGBACKREST_REPO0_PATH", False),
+        ("PGBACKREST_REPO01_PATH", False),
+        ("PGBACKREST_REPO1", False),
+        ("PGBACKREST_NOSUCH", False),
+        ("PGBACKREST_", False),
+        ("REPO1_PATH", False),
+        ("pgbackrest_repo1_path", False),
+    ],
+)
+def test_options_are_known(name: str, *, expected: bool) -> None:
+    """An environment variable is an option if pgBackRest knows it, with the index that it must have."""
+    assert expected == is_option(name)
+
+
+def test_every_proposed_name_is_an_option() -> None:
+    """What is proposed for a misspelt name is a name, with the same index."""
+    names = names_like("PGBACKREST_REPO3_PAHT")
+    assert [] == [name for name in names if not is_option(name)]
+    assert {"PGBACKREST_REPO3_PATH", "PGBACKREST_PROCESS_MAX", "PGBACKREST_PG3_PATH"} <= set(names)
+    assert [] == names_like("WALG_S3_PREFIX")
+
+
+def test_its_variables() -> None:
+    """All that begins like its options is its own, and never in the server's environment."""
+    assert TOOL.is_own_variable("PGBACKREST_REPO1_CIPHER_PASS")
+    assert not TOOL.is_own_variable("PGDATA")
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+def test_the_keys_of_a_bucket_are_its_variables(name: str) -> None:
+    """ARCHIVE_URL=s3:// takes the keys from AWS_*: these must not be in the server's environment either."""
+    assert PgBackRest({"ARCHIVE_URL": "s3://bucket"}).is_own_variable(name)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, None),
+        ({"PGBACKREST_REPO1_PATH": "", "PGBACKREST_PROCESS_MAX": "2"}, None),
+        ({"PGBACKREST_REPO1_PATH": "/a"}, Storage("file:///a", "/a", from_url=False)),
+        (
+            {"PGBACKREST_REPO1_PATH": "/a", "PGBACKREST_REPO1_TYPE": "cifs"},
+            Storage("file:///a", "/a", from_url=False),
+        ),
+        # its own default, which must be looked at like any other folder
+        (
+            {"PGBACKREST_REPO1_TYPE": "posix"},
+            Storage("file:///var/lib/pgbackrest", "/var/lib/pgbackrest", from_url=False),
+        ),
+        (
+            {
+                "PGBACKREST_REPO1_TYPE": "s3",
+                "PGBACKREST_REPO1_S3_BUCKET": "b",
+                "PGBACKREST_REPO1_PATH": "/p",
+                "PGBACKREST_REPO1_S3_KEY_SECRET": "secret",
+            },
+            Storage("s3://b/p", None, from_url=False),
+        ),
+        (
+            {"PGBACKREST_REPO1_TYPE": "azure", "PGBACKREST_REPO1_AZURE_CONTAINER": "c"},
+            Storage("azure://c", None, from_url=False),
+        ),
+        (
+            {"PGBACKREST_REPO1_TYPE": "sftp", "PGBACKREST_REPO1_SFTP_HOST": "h", "PGBACKREST_REPO1_PATH": "/p"},
+            Storage("sftp://h/p", None, from_url=False),
+        ),
+    ],
+)
+def test_storage(values: dict[str, str], expected: Storage | None) -> None:
+    """The first repository is the storage; what is shown of it holds no secret."""
+    assert expected == TOOL.storage(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, []),
+        ({"PGBACKREST_COMPRESS_TYPE": "lz4", "PGBACKREST_PROCESS_MAX": "2", "PGBACKREST_DELTA": ""}, []),
+        ({"PGBACKREST_DELTA": "y"}, ["PGBACKREST_DELTA is set by the entrypoint itself"]),
+        ({"PGBACKREST_PG1_PATH": "/x"}, ["PGBACKREST_PG1_PATH is set by the entrypoint itself"]),
+        (
+            {"PGBACKREST_ARCHIVE_PUSH_QUEUE_MAX": "1GB"},
+            ["PGBACKREST_ARCHIVE_PUSH_QUEUE_MAX is set by the entrypoint itself"],
+        ),
+        ({"PGBACKREST_REPO1_PATH": "/a\nb"}, ["PGBACKREST_REPO1_PATH holds a line break"]),
+        ({"PGBACKREST_STANZA": "a\r"}, ["PGBACKREST_STANZA holds a line break"]),
+        ({"ARCHIVE_URL": "s3://b", **KEYS}, []),
+        (
+            {"ARCHIVE_URL": "s3://b", **KEYS, "AWS_REGION": ""},
+            ["AWS_REGION is needed for ARCHIVE_URL with pgbackrest"],
+        ),
+    ],
+)
+def test_mistakes(values: dict[str, str], expected: list[str]) -> None:
+    """What the entrypoint decides, what cannot stand in a file, and what is missing is told."""
+    assert expected == [problem.what for problem in TOOL.check(values)]
+
+
+@pytest.mark.parametrize("name", ["none", "zst"])
+def test_compressions_that_hide_damage(name: str) -> None:
+    """With these a damaged segment would be replayed unnoticed."""
+    (problem,) = TOOL.check({"PGBACKREST_COMPRESS_TYPE": name})
+    assert f"PGBACKREST_COMPRESS_TYPE={name}" in problem.what
+
+
+def test_an_empty_compression_is_the_default() -> None:
+    """Set means not empty."""
+    assert [] == TOOL.check({"PGBACKREST_COMPRESS_TYPE": ""})
+    assert "lz4" == _options({"PGBACKREST_COMPRESS_TYPE": ""})["compress-type"]
+
+
+def test_options() -> None:
+    """Nothing expires by itself, all that it writes lies below the runtime folder, and it says little."""
+    expected = {
+        "repo1-type": "posix",
+        "repo1-path": "/archive",
+        "repo1-bundle": "y",
+        "repo1-retention-full": "9999999",
+        "compress-type": "lz4",
+        "start-fast": "y",
+        "archive-timeout": "60",
+        "io-timeout": "10",
+        "expire-auto": "n",
+        "spool-path": "/run/entrypoint/pgbackrest/spool",
+        "lock-path": "/run/entrypoint/pgbackrest/lock",
+        "log-path": "/run/entrypoint/pgbackrest/log",
+        "log-level-console": "off",
+        "log-level-stderr": "info",
+        "log-level-file": "off",
+        "log-timestamp": "n",
+    }
+    assert expected == _options({"POSTGRES_PASSWORD": "x", "WALG_S3_PREFIX": "x"})
+
+
+def test_the_users_options_win() -> None:
+    """What the user sets is stronger than the recommended values, but an empty value is not set."""
+    values = {
+        "PGBACKREST_PROCESS_MAX": "4",
+        "PGBACKREST_REPO1_BUNDLE": "n",
+        "PGBACKREST_REPO1_RETENTION_FULL": "7",
+        "PGBACKREST_REPO2_PATH": "/second",
+        "PGBACKREST_START_FAST": "",
+        "PGBACKREST_STANZA": "mine",
+    }
+    found = _options(values)
+    expected: dict[str, object] = {
+        "process-max": "4",
+        "repo1-bundle": "n",
+        "repo1-retention-full": "7",
+        "repo2-path": "/second",
+        "start-fast": "y",
+    }
+    assert expected == {name: found[name] for name in expected}
+    assert "stanza" not in found
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (KEYS, {"repo1-s3-endpoint": "s3.eu-1.amazonaws.com"}),
+        ({**KEYS, "AWS_ENDPOINT": "https://host:9000"}, {"repo1-s3-endpoint": "https://host:9000"}),
+        ({**KEYS, "AWS_SESSION_TOKEN": "t"}, {"repo1-s3-token": "t"}),
+        ({**KEYS, "AWS_S3_FORCE_PATH_STYLE": "True"}, {"repo1-s3-uri-style": "path"}),
+        ({**KEYS, "AWS_CA_BUNDLE": "/ca"}, {"repo1-storage-ca-file": "/ca"}),
+    ],
+)
+def test_a_bucket(values: dict[str, str], expected: dict[str, str]) -> None:
+    """ARCHIVE_URL=s3://… takes its keys from the same variables as wal-g."""
+    whole = {
+        "repo1-type": "s3",
+        "repo1-path": "/a/b",
+        "repo1-s3-bucket": "bucket",
+        "repo1-s3-region": "eu-1",
+        "repo1-s3-key": "id",
+        "repo1-s3-key-secret": "key",
+        **expected,
+    }
+    found = _options(values, BUCKET)
+    assert whole == {name: found.get(name) for name in whole}
+    optional = {"repo1-s3-token", "repo1-s3-uri-style", "repo1-storage-ca-file"}
+    assert optional & set(expected) == optional & set(found)
+
+
+def test_command_lines() -> None:
+    """The calls are those of pgBackRest's documentation; one repository only is asked for segments."""
+    expected = [
+        "pgbackrest --stanza=main --log-level-stderr=warn archive-push %p",
+        "pgbackrest --stanza=main --repo=1 --log-level-stderr=warn archive-get %f %p",
+        "pgbackrest --stanza=main --no-online stanza-create",
+        "pgbackrest --stanza=main --output=json info",
+        "pgbackrest --stanza=main --type=full backup",
+        "pgbackrest --stanza=main --repo=1 --type=none --pg1-path=/folder restore",
+        "pgbackrest --stanza=main --repo=1 --type=none --pg1-path=/folder --set=x restore",
+    ]
+    commands = [
+        TOOL.archive_segment(SERVER),
+        TOOL.fetch_segment(SERVER),
+        TOOL.prepare(SERVER),
+        TOOL.list_backups(SERVER),
+        TOOL.push(SERVER),
+        TOOL.fetch(SERVER, "LATEST", "/folder"),
+        TOOL.fetch(SERVER, "x", "/folder"),
+    ]
+    assert expected == [_in_order(command.argv) for command in commands if command]
+
+
+def _in_order(argv: tuple[str, ...]) -> str:
+    """Return a command line with its command after the options: pgBackRest takes both orders."""
+    program, *words = argv
+    options = [word for word in words if word.startswith("--")]
+    return " ".join([program, *options, *(word for word in words if not word.startswith("--"))])
+
+
+@pytest.mark.parametrize(("value", "expected"), [("", "main"), ("mine", "mine")])
+def test_the_stanza(value: str, expected: str) -> None:
+    """The stanza is main unless the user has another one."""
+    tool = PgBackRest({"PGBACKREST_STANZA": value})
+    assert expected == tool.options({}, FOLDER, SERVER)["stanza"]
+    assert f"--stanza={expected}" in tool.push(SERVER).argv
+
+
+def test_backups() -> None:
+    """A real answer (a full backup, an annotated increment, a difference) is read with all its fields."""
+    identifier = "7711066109405266527"
+    expected = [
+        Backup(
+            name="20261122-183502F",
+            kind="full",
+            started="2026-11-22T18:35:02+00:00",
+            finished="2026-11-22T18:35:03+00:00",
+            size_bytes=22992664,
+            start_lsn="0/2000028",
+            stop_lsn="0/2000100",
+            permanent=False,
+            system_identifier=identifier,
+        ),
+        Backup(
+            name="20261122-183502F_20261122-183504I",
+            kind="incremental",
+            started="2026-11-22T18:35:04+00:00",
+            finished="2026-11-22T18:35:05+00:00",
+            size_bytes=23361304,
+            start_lsn="0/4000028",
+            stop_lsn="0/4000100",
+            permanent=True,
+            system_identifier=identifier,
+        ),
+        Backup(
+            name="20261122-183502F_20261122-183505D",
+            kind="incremental",
+            started="2026-11-22T18:35:05+00:00",
+            finished="2026-11-22T18:35:07+00:00",
+            size_bytes=23361304,
+            start_lsn="0/5000028",
+            stop_lsn="0/6000050",
+            permanent=False,
+            system_identifier=identifier,
+        ),
+    ]
+    assert expected == TOOL.parse_backups(made.sample("pgbackrest-info.json"))
+
+
+@pytest.mark.parametrize(
+    "output",
+    [made.sample("pgbackrest-info-no-stanza.json"), made.sample("pgbackrest-info-no-backup.json"), "[]", ""],
+)
+def test_no_backups(output: str) -> None:
+    """A repository without a stanza, and a stanza without a backup, have no backups, which is no error."""
+    assert [] == TOOL.parse_backups(output)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("wrong-passphrase", "cipher header invalid"), ("no-permission", "Permission denied")],
+)
+def test_a_repository_that_cannot_be_read(name: str, words: str) -> None:
+    """The tool ends with 0 all the same; its own words, which it says of the repository, are the reason."""
+    with pytest.raises(ValueError, match=words):
+        TOOL.parse_backups(made.sample(f"pgbackrest-info-{name}.json"))
+
+
+@pytest.mark.parametrize(
+    "warning",
+    [
+        "WARN: environment contains invalid option 'nosuch'\n",
+        "WARN: unable to check pg1: [FileMissingError] missing file\n",
+    ],
+)
+def test_warnings_before_the_answer(warning: str) -> None:
+    """Newer versions write warnings to stdout, before the JSON."""
+    expected = TOOL.parse_backups(made.sample("pgbackrest-info.json"))
+    assert expected == TOOL.parse_backups(warning + made.sample("pgbackrest-info.json"))
+
+
+@pytest.mark.parametrize("output", ["[", "[{}]", '[{"status":{"code":0,"message":"ok"}}]'])
+def test_an_answer_that_is_none(output: str) -> None:
+    """What is no answer is an error that the caller handles."""
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        TOOL.parse_backups(output)
+
+
+def test_backups_are_sorted_by_age() -> None:
+    """LATEST is the last one to finish, in whatever order they are told."""
+    (stanza,) = json.loads(made.sample("pgbackrest-info.json"))
+    stanza["backup"].reverse()
+    assert TOOL.parse_backups(made.sample("pgbackrest-info.json")) == TOOL.parse_backups(json.dumps([stanza]))
+
+
+def test_what_the_entrypoint_decides_are_options() -> None:
+    """The options that are refused are options at all; without a name they could not be refused."""
+    assert [] == sorted(pgbackrest._OURS - pgbackrest._OPTIONS)
+
+
+@pytest.mark.parametrize("option", ["PG1_HOST", "PG2_HOST"])
+def test_no_other_server(option: str) -> None:
+    """The server is in this container; the tool takes another host only in a section that is ours."""
+    assert 1 == len(TOOL.check({f"PGBACKREST_{option}": "elsewhere"}))

@@ -1,0 +1,189 @@
+"""The server's environment, and what an archiver must know of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from entrypoint import exits
+from entrypoint.archivers import Command
+from entrypoint.effects import restore, server
+from entrypoint.effects.children import Children
+from entrypoint.effects.identity import Identity
+from entrypoint.effects.server import Context
+from entrypoint.effects.unfinished import Unfinished
+from entrypoint.errors import Failure
+from unit import made
+
+POSTGRES = Identity(999, 999, (999,), "/var/lib/postgresql", "postgres")
+NO_CHILDREN = cast("Children", None)
+"""For what starts nothing: it would fail at once."""
+
+
+def _context(
+    values: Mapping[str, str] | None = None, arguments: Sequence[str] = (), *, stepped_down: bool = True
+) -> Context:
+    wanted = made.settings(values, arguments)
+    return Context(
+        settings=wanted,
+        children=NO_CHILDREN,
+        who=POSTGRES,
+        runtime_folder="/run/entrypoint",
+        environment=server.helper_environment(wanted, POSTGRES, stepped_down=stepped_down),
+    )
+
+
+def test_helpers_see_what_the_official_image_shows_them() -> None:
+    """Init files find the official variables, also those that have only a default, and their user's home."""
+    environment = _context({"MINE": "1", "ENTRYPOINT_HANDOFF": "3", "HOME": "/root", "PGDATA": "/data/"}).environment
+    expected = {
+        "PGDATA": "/data",
+        "POSTGRES_USER": "postgres",
+        "POSTGRES_PASSWORD": "secret",
+        "POSTGRES_DB": "postgres",
+        "POSTGRES_INITDB_ARGS": "",
+        "POSTGRES_HOST_AUTH_METHOD": "",
+        "MINE": "1",
+        "HOME": "/var/lib/postgresql",
+    }
+    assert expected == environment
+
+
+def test_who_was_never_root_keeps_its_home() -> None:
+    """With --user the environment is the user's own."""
+    assert "/mine" == _context({"HOME": "/mine"}, stepped_down=False).environment["HOME"]
+
+
+def _server_environment(values: Mapping[str, str], arguments: Sequence[str] = ()) -> set[str]:
+    context = _context(values, arguments)
+    return set(server.server_environment(context.settings, context.environment)) - {"HOME", "PGDATA"}
+
+
+SECRETS = {"PGPASSWORD": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "x", "AWS_ACCESS_KEY_ID": "x"}
+
+
+@pytest.mark.parametrize(
+    ("values", "arguments", "expected"),
+    [
+        ({"MINE": "1", "PGUSER": "u", "PGPASSWORD": "x"}, [], {"MINE", "PGUSER"}),
+        # without an archive these are somebody else's
+        ({"AWS_REGION": "x", "OS_USERNAME": "x"}, [], {"AWS_REGION", "OS_USERNAME"}),
+        ({"ARCHIVE_URL": "s3://bucket", "ARCHIVE_TOOL": "wal-g", "WALG_PGP_KEY": "x", **SECRETS}, [], set()),
+        ({"ARCHIVE_URL": "s3://bucket", "ARCHIVE_TOOL": "pgbackrest", "PGBACKREST_STANZA": "x", **SECRETS}, [], set()),
+        # the user's own archive_command needs them
+        (
+            {"WALG_FILE_PREFIX": "/x", "AWS_REGION": "x"},
+            ["-c", "archive_command=x"],
+            {"WALG_FILE_PREFIX", "AWS_REGION"},
+        ),
+    ],
+)
+def test_no_secret_is_in_the_servers_environment(
+    values: dict[str, str], arguments: list[str], expected: set[str]
+) -> None:
+    """Neither the bootstrap's secrets nor the archiver's; everything else is passed on."""
+    assert expected == _server_environment(values, arguments)
+
+
+@pytest.mark.parametrize(
+    ("values", "arguments", "expected"),
+    [
+        ({}, [], "5432"),
+        ({"PGPORT": "6000"}, [], "6000"),
+        ({"PGPORT": "6000"}, ["-p", "5433"], "5433"),
+        ({}, ["-c", "port=5433"], "5433"),
+        ({"PGPORT": "6000", "POSTGRES_CONF_port": "5433"}, [], "5433"),
+        ({"POSTGRES_CONF_port": "5433"}, ["--port=5434"], "5434"),
+    ],
+)
+def test_an_archiver_finds_the_servers_port(values: dict[str, str], arguments: list[str], expected: str) -> None:
+    """A base backup needs a connection: the port is the one that the server will really have."""
+    assert expected == server.describe(_context(values, arguments)).port
+
+
+def test_an_archiver_finds_the_server() -> None:
+    """Everything else that an archiver must know; before there is a cluster a segment has the usual size."""
+    found = server.describe(_context({"POSTGRES_USER": "admin"}))
+    assert ("/data", "admin", "/run/entrypoint", 16 * 1024**2) == (
+        found.data_folder,
+        found.user,
+        found.runtime_folder,
+        found.segment_bytes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", None), ("1\n", None), (made.sample("postmaster.pid"), 30736)],
+)
+def test_postmaster_is_read(tmp_path: Path, text: str, expected: int | None) -> None:
+    """What is being written, or is not there, is no server."""
+    assert server.read_postmaster(str(tmp_path)) is None
+    (tmp_path / "postmaster.pid").write_text(text)
+    found = server.read_postmaster(str(tmp_path))
+    assert expected == (found.pid if found else None)
+
+
+def _stale(tmp_path: Path, pid: int) -> dict[str, str]:
+    (tmp_path / "postmaster.pid").write_text(f"{pid}\n{tmp_path}\n1795372501\n5432\n")
+    return server.stale_pid_environment(str(tmp_path))
+
+
+def test_a_stale_postmaster_is_judged(tmp_path: Path) -> None:
+    """A pid that is dead, or ours, or our parent's is what PostgreSQL itself takes for stale."""
+    assert {} == server.stale_pid_environment(str(tmp_path))
+    assert [{}, {}, {}] == [_stale(tmp_path, pid) for pid in (os.getpid(), os.getppid(), 2**22)]
+
+
+def test_a_pid_that_is_another_process_now(tmp_path: Path) -> None:
+    """It is named to PostgreSQL, which would else take it for a running server; the file stays."""
+    assert {"PG_GRANDPARENT_PID": "1"} == _stale(tmp_path, 1)
+    assert (tmp_path / "postmaster.pid").exists()
+
+
+def test_a_running_server_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is a server on this very folder is not started over."""
+    real = os.readlink
+    answers = {"/proc/1/exe": "/usr/lib/postgresql/15/bin/postgres", "/proc/1/cwd": str(tmp_path)}
+    monkeypatch.setattr(os, "readlink", lambda path: answers[path] if path in answers else real(path))
+    with pytest.raises(Failure) as refused:
+        _stale(tmp_path, 1)
+    assert "a server (pid 1) already runs" in refused.value.problems[0].what
+    answers["/proc/1/cwd"] = "/"
+    assert {"PG_GRANDPARENT_PID": "1"} == _stale(tmp_path, 1)
+
+
+def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """POSTGRES_INIT_UNFINISHED=restart together with RESTORE_FROM: moved aside, then fetched."""
+    from entrypoint.effects import startup
+    from entrypoint.plan import RESTORE, Plan
+
+    folder = str(tmp_path)
+    unfinished = Unfinished(folder)
+    unfinished.begin()
+    unfinished.enter("files")
+    (tmp_path / "PG_VERSION").write_text("15\n")
+    context = _context({"PGDATA": folder, "ARCHIVE_URL": "file:///archive", "RESTORE_FROM": "LATEST"})
+    fetched: list[str] = []
+
+    def run(_: Context, command: Command) -> int:
+        fetched.extend(command.argv)
+        return 1
+
+    monkeypatch.setattr(restore.archives, "storage_problem", lambda *_: None)
+    monkeypatch.setattr(restore.archives, "run", run)
+    monkeypatch.setattr(restore, "choose", lambda *_: "base_1")
+    context = context._replace(runtime_folder=str(tmp_path / "none"))
+    decided = Plan(kind=RESTORE, discard=False, move_aside=True, refusals=(), warnings=())
+    with pytest.raises(Failure) as failed:
+        startup._make(context, decided, [])
+    assert exits.ARCHIVE_REFUSED == failed.value.code
+    assert "base_1" in fetched
+    (aside,) = (name for name in os.listdir(folder) if name.startswith(".unfinished-"))
+    assert "PG_VERSION" in os.listdir(tmp_path / aside)

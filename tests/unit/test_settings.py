@@ -1,0 +1,346 @@
+"""What the user wants, typed and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entrypoint import settings as settings_module
+from entrypoint import variables
+from entrypoint.archivers import Storage
+from entrypoint.archivers.pgbackrest import PgBackRest
+from entrypoint.archivers.walg import WalG
+from entrypoint.settings import Init, Stop
+from unit import made
+
+URL = "file:///archive"
+ONLY_PGBACKREST = {"wal-g": False, "pgbackrest": True}
+ONLY_WALG = {"wal-g": True, "pgbackrest": False}
+NEITHER = {"wal-g": False, "pgbackrest": False}
+
+
+def _problems(
+    values: Mapping[str, str], arguments: Sequence[str] = (), programs: Mapping[str, bool] = made.BOTH
+) -> list[str]:
+    found = made.load(values, arguments, programs)[1]
+    assert [] == [problem for problem in found if not problem.mend or problem.code != 1]
+    return [problem.what for problem in found]
+
+
+def test_defaults() -> None:
+    """With a password and a data folder everything else is as in the official image."""
+    found = made.settings()
+    expected = Init("postgres", "secret", "postgres", "", None, "", restart_unfinished=False)
+    assert expected == found.init
+    assert ("/data", "5432", 60, None, None, {}) == (
+        found.data_folder,
+        found.port,
+        found.server_timeout,
+        found.archive,
+        found.restore_from,
+        found.conf,
+    )
+
+
+def test_the_stop_has_time() -> None:
+    """Each step of the shutdown has its own time."""
+    assert Stop(5, 60, 10) == made.settings().stop
+    values = {"STOP_SMART_TIMEOUT": "0", "STOP_FAST_TIMEOUT": "1", "STOP_IMMEDIATE_TIMEOUT": "0002"}
+    assert Stop(0, 1, 2) == made.settings(values).stop
+
+
+def test_the_database_is_called_like_its_user() -> None:
+    """POSTGRES_DB is POSTGRES_USER unless it is set; empty is not set."""
+    assert "app" == made.settings({"POSTGRES_USER": "app", "POSTGRES_DB": ""}).init.database
+    assert "db" == made.settings({"POSTGRES_USER": "app", "POSTGRES_DB": "db"}).init.database
+    assert "postgres" == made.settings({"POSTGRES_USER": ""}).init.user
+
+
+def test_first_start_settings() -> None:
+    """What initdb and pg_hba.conf need is taken over as it is."""
+    values = {
+        "POSTGRES_INITDB_ARGS": "--data-checksums -A 'x y'",
+        "POSTGRES_INITDB_WALDIR": "/wal",
+        "POSTGRES_HOST_AUTH_METHOD": "ident map=x",
+        "POSTGRES_INIT_UNFINISHED": "restart",
+        "PGPORT": "6000",
+        "PGCTLTIMEOUT": "600",
+    }
+    found = made.settings(values)
+    expected = Init(
+        "postgres", "secret", "postgres", "--data-checksums -A 'x y'", "/wal", "ident map=x", restart_unfinished=True
+    )
+    assert (expected, "6000", 600) == (found.init, found.port, found.server_timeout)
+
+
+@pytest.mark.parametrize("path", ["/data/", "/data//"])
+def test_a_slash_at_the_end_of_a_path_means_nothing(path: str) -> None:
+    """The data folder has one name, so that comparisons hold."""
+    assert "/data" == made.settings({"PGDATA": path}).data_folder
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"PGDATA": ""}, "PGDATA is empty"),
+        ({"PGDATA": "data"}, "PGDATA=data is not an absolute path"),
+        ({"POSTGRES_INITDB_WALDIR": "wal"}, "POSTGRES_INITDB_WALDIR=wal is not an absolute path"),
+        ({"POSTGRES_INIT_UNFINISHED": "ignore"}, "POSTGRES_INIT_UNFINISHED=ignore is not known"),
+        ({"POSTGRES_PASSWORD": "a\0b"}, "a file given by a _FILE variable holds a zero byte"),
+        ({"STOP_FAST_TIMEOUT": "1m"}, "STOP_FAST_TIMEOUT=1m is not a whole number of seconds"),
+        ({"STOP_SMART_TIMEOUT": "-1"}, "STOP_SMART_TIMEOUT=-1 is not a whole number of seconds"),
+        ({"STOP_IMMEDIATE_TIMEOUT": "٣"}, "STOP_IMMEDIATE_TIMEOUT=٣ is not a whole number of seconds"),
+        ({"PGCTLTIMEOUT": " 60"}, "PGCTLTIMEOUT= 60 is not a whole number of seconds"),
+        (
+            {"ARCHIVE_URL": URL, "ARCHIVE_COMMAND_TIMEOUT": "x"},
+            "ARCHIVE_COMMAND_TIMEOUT=x is not a whole number of seconds",
+        ),
+        ({"ARCHIVE_URL": URL, "ARCHIVE_TIMEOUT": "soon"}, "ARCHIVE_TIMEOUT=soon is no time"),
+        ({"ARCHIVE_URL": URL, "ARCHIVE_TIMEOUT": "60\n"}, "ARCHIVE_TIMEOUT=60\n is no time"),
+        ({"RESTORE_FROM": "LATEST"}, "RESTORE_FROM=LATEST, but no archive is set to restore from"),
+    ],
+)
+def test_a_bad_value_is_told(values: dict[str, str], expected: str) -> None:
+    """The variable and its value are named, and there is a mend."""
+    assert [expected] == _problems(values)
+
+
+@pytest.mark.parametrize("text", ["60", "0", "500ms", "2min", "1 h", "1d", "5s", "7us"])
+def test_archive_timeout_takes_postgresqls_units(text: str) -> None:
+    """ARCHIVE_TIMEOUT is a setting of PostgreSQL and may be written like one."""
+    archive = made.settings({"ARCHIVE_URL": URL, "ARCHIVE_TIMEOUT": text}).archive
+    assert archive is not None
+    assert text == archive.timeout
+
+
+def test_all_mistakes_are_found_at_once() -> None:
+    """Nobody has to start several times to learn of several mistakes."""
+    values = {
+        "PGDATA": "",
+        "POSTGRES_INITDB_WALDIR": "x",
+        "POSTGRES_INIT_UNFINISHED": "x",
+        "POSTGRES_HOST_AUTH_METHOD": "x",
+        "POSTGRES_CONF_": "x",
+        "STOP_FAST_TIMEOUT": "x",
+        "PGCTLTIMEOUT": "x",
+        "ARCHIVE_URL": "x",
+    }
+    assert len(values) == len(_problems(values))
+
+
+@pytest.mark.parametrize(
+    "method", ["trust", "reject", "scram-sha-256", "md5", "password", "gss", "ident", "pam", "ident map=x", "md5 # x"]
+)
+def test_methods_for_tcp(method: str) -> None:
+    """What PostgreSQL accepts in a `host` line may be asked for, with its options."""
+    assert method == made.settings({"POSTGRES_HOST_AUTH_METHOD": method}).init.auth_method
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("scram", "TRUST", " ", "md5,trust", "none", "md5\nhost all all all trust"),
+        # PostgreSQL 15: "only supported on local sockets", "only supported on hostssl connections"
+        *("peer", "cert"),
+        # "not supported by this build": these are for Windows and for BSD
+        *("sspi", "bsd"),
+    ],
+)
+def test_no_method_for_tcp(method: str) -> None:
+    """A method with which the server would not start is refused before anything is made."""
+    expected = f"POSTGRES_HOST_AUTH_METHOD={method} is no authentication method for TCP connections"
+    assert [expected] == _problems({"POSTGRES_HOST_AUTH_METHOD": method})
+
+
+def test_server_settings_by_variable() -> None:
+    """POSTGRES_CONF_<setting> sets a server setting, whatever the case of its name; also an empty value."""
+    values = {
+        "POSTGRES_CONF_WORK_MEM": "4MB",
+        "POSTGRES_CONF_pg_stat_statements.max": "1",
+        "POSTGRES_CONF_log_line_prefix": "",
+    }
+    expected = {"work_mem": "4MB", "pg_stat_statements.max": "1", "log_line_prefix": ""}
+    assert expected == made.settings(values).conf
+
+
+@pytest.mark.parametrize(
+    "setting",
+    # `$` and a second dot are syntax errors in a configuration file (PostgreSQL 15)
+    ["", "1x", "a-b", "a b", "a.b.c", "a.", ".a", "a=b", "wörk_mem", "x\n", "a$b", "a.b$"],
+)
+def test_no_name_of_a_server_setting(setting: str) -> None:
+    """A name that a configuration file cannot hold is refused."""
+    assert [f"POSTGRES_CONF_{setting} names no server setting"] == _problems({f"POSTGRES_CONF_{setting}": "x"})
+
+
+@pytest.mark.parametrize("setting", ["config_file", "DATA_DIRECTORY"])
+def test_settings_that_no_file_can_hold(setting: str) -> None:
+    """Where the files lie cannot be said in one of them."""
+    values = {f"POSTGRES_CONF_{setting}": "/x"}
+    assert [f"POSTGRES_CONF_{setting} cannot be set by a variable"] == _problems(values)
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "\n"])
+def test_a_setting_is_one_line(value: str) -> None:
+    """A line break would make a second setting of the rest."""
+    assert ["POSTGRES_CONF_x holds a line break"] == _problems({"POSTGRES_CONF_x": value})
+
+
+def test_one_setting_is_given_once() -> None:
+    """Two spellings of one setting with two values are a mistake, since one would silently win."""
+    assert 1 == len(_problems({"POSTGRES_CONF_work_mem": "4MB", "POSTGRES_CONF_WORK_MEM": "8MB"}))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("file:///archive", Storage("file:///archive", "/archive", from_url=True)),
+        ("file:///a/b/", Storage("file:///a/b/", "/a/b", from_url=True)),
+        ("s3://bucket", Storage("s3://bucket", None, from_url=True)),
+        ("s3://my.bucket-1/a/b", Storage("s3://my.bucket-1/a/b", None, from_url=True)),
+        ("s3://bucket/", Storage("s3://bucket", None, from_url=True)),
+    ],
+)
+def test_archive_url(url: str, expected: Storage) -> None:
+    """A folder or a bucket turns archiving on."""
+    archive = made.settings({"ARCHIVE_URL": url}, programs=ONLY_WALG).archive
+    assert archive is not None
+    assert expected == archive.storage
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("archive", "/archive", "file://archive", "file:/archive", "file:///", "file:////", "s3:///x", "s3://"),
+        *("gs://bucket", "http://host/x", "file:///a b", "file:///a'b", 'file:///a"b', "file:///a%70", "s3://b/a b"),
+        *("file:///a\nb", "s3://bucket\n"),
+    ],
+)
+def test_no_archive_url(url: str) -> None:
+    """Anything else is refused, also what could not be quoted everywhere it must stand."""
+    assert [f"ARCHIVE_URL={url} is not understood"] == _problems({"ARCHIVE_URL": url})
+
+
+@pytest.mark.parametrize(
+    ("values", "programs", "expected"),
+    [
+        ({"ARCHIVE_URL": URL}, made.BOTH, "wal-g"),
+        ({"ARCHIVE_URL": URL}, ONLY_WALG, "wal-g"),
+        ({"ARCHIVE_URL": URL}, ONLY_PGBACKREST, "pgbackrest"),
+        ({"ARCHIVE_URL": URL, "ARCHIVE_TOOL": "pgbackrest"}, made.BOTH, "pgbackrest"),
+        ({"ARCHIVE_URL": URL, "PGBACKREST_PROCESS_MAX": "2"}, made.BOTH, "pgbackrest"),
+        ({"ARCHIVE_URL": URL, "WALG_UPLOAD_CONCURRENCY": "2"}, made.BOTH, "wal-g"),
+        ({"WALG_FILE_PREFIX": "/archive"}, made.BOTH, "wal-g"),
+        ({"PGBACKREST_REPO1_PATH": "/archive"}, made.BOTH, "pgbackrest"),
+        # set means not empty
+        ({"ARCHIVE_URL": URL, "PGBACKREST_PROCESS_MAX": ""}, made.BOTH, "wal-g"),
+        ({"ARCHIVE_URL": URL, "WALG_UPLOAD_CONCURRENCY": ""}, ONLY_PGBACKREST, "pgbackrest"),
+        ({"ARCHIVE_URL": URL, "ARCHIVE_TOOL": ""}, ONLY_PGBACKREST, "pgbackrest"),
+    ],
+)
+def test_the_tool(values: dict[str, str], programs: Mapping[str, bool], expected: str) -> None:
+    """The chosen tool, else the one whose own settings are there, else what the image has, wal-g first."""
+    archive = made.settings(values, programs=programs).archive
+    assert archive is not None
+    assert expected == archive.tool.name
+
+
+def test_archive_settings() -> None:
+    """The times of the archive are taken over; a user's own archive_command is respected."""
+    archive = made.settings({"ARCHIVE_URL": URL}).archive
+    assert archive is not None
+    assert ("60", 300, False) == (archive.timeout, archive.command_timeout, archive.by_user)
+    archive = made.settings({"ARCHIVE_URL": URL}, ["-c", "archive_command=x"]).archive
+    assert archive is not None
+    assert archive.by_user
+
+
+@pytest.mark.parametrize(
+    ("values", "programs", "expected"),
+    [
+        (
+            {"ARCHIVE_URL": URL, "ARCHIVE_TOOL": "barman"},
+            made.BOTH,
+            "ARCHIVE_TOOL=barman is not known",
+        ),
+        ({"ARCHIVE_TOOL": "wal-g"}, made.BOTH, "ARCHIVE_TOOL=wal-g, but no storage is set"),
+        (
+            {"ARCHIVE_URL": URL, "ARCHIVE_TOOL": "wal-g"},
+            ONLY_PGBACKREST,
+            "the archiver wal-g is not in this image",
+        ),
+        ({"ARCHIVE_URL": URL}, NEITHER, "the archiver pgbackrest is not in this image"),
+        ({"WALG_S3_PREFIX": "s3://b"}, ONLY_PGBACKREST, "the archiver wal-g is not in this image"),
+        (
+            {"WALG_S3_PREFIX": "s3://b/p", "PGBACKREST_REPO1_PATH": "/archive"},
+            made.BOTH,
+            "storages for both archivers are set: s3://b/p for wal-g, file:///archive for pgbackrest",
+        ),
+        (
+            {"WALG_FILE_PREFIX": "/x", "ARCHIVE_URL": URL},
+            made.BOTH,
+            "two storages are set: ARCHIVE_URL, and file:///x by wal-g's own variables",
+        ),
+        (
+            {"WALG_FILE_PREFIX": "/x", "ARCHIVE_TOOL": "pgbackrest"},
+            made.BOTH,
+            "ARCHIVE_TOOL=pgbackrest, but the storage is set by wal-g's variables",
+        ),
+        (
+            {"WALG_S3_PREFIX": "s3://b", "WALG_GS_PREFIX": "gs://b"},
+            made.BOTH,
+            "several storages are set: WALG_S3_PREFIX, WALG_GS_PREFIX; wal-g would silently use one",
+        ),
+    ],
+)
+def test_one_archive_only(values: dict[str, str], programs: Mapping[str, bool], expected: str) -> None:
+    """Settings for two archives, or for a tool that is not there, are refused with one message."""
+    assert [expected] == _problems(values, programs=programs)
+
+
+def test_a_restore_with_a_bad_archive_is_one_mistake() -> None:
+    """When the archive is wrong, nobody is told that there is none."""
+    assert ["ARCHIVE_URL=x is not understood"] == _problems({"ARCHIVE_URL": "x", "RESTORE_FROM": "LATEST"})
+
+
+def test_a_restore() -> None:
+    """RESTORE_FROM with an archive is taken over."""
+    assert "LATEST" == made.settings({"ARCHIVE_URL": URL, "RESTORE_FROM": "LATEST"}).restore_from
+
+
+@pytest.mark.parametrize(
+    ("values", "tool"),
+    [({"WALG_FILE_PREFIX": "archive"}, WalG), ({"PGBACKREST_REPO1_PATH": "archive"}, PgBackRest)],
+)
+def test_a_folder_is_given_in_full(values: dict[str, str], tool: type) -> None:
+    """A relative folder would lie in the data folder for the server and elsewhere for everybody else."""
+    assert 1 == len(_problems(values)), tool
+
+
+NAMES = st.sampled_from(
+    [
+        *variables.ALL,
+        *("POSTGRES_CONF_work_mem", "POSTGRES_CONF_a.b", "WALG_FILE_PREFIX", "WALG_S3_PREFIX", "WALG_ZSTD_LEVEL"),
+        *("PGBACKREST_REPO1_PATH", "PGBACKREST_REPO1_TYPE", "PGBACKREST_COMPRESS_TYPE", "PGBACKREST_STANZA"),
+    ]
+)
+TEXTS = st.text() | st.sampled_from(
+    ["", "file:///a", "s3://bucket/x", "wal-g", "pgbackrest", "trust", "restart", "/x", "5", "s3", "LATEST", "zst"]
+)
+PROGRAMS = st.fixed_dictionaries({"wal-g": st.booleans(), "pgbackrest": st.booleans()})
+
+
+@given(values=st.dictionaries(NAMES, TEXTS), arguments=st.lists(st.text()), programs=PROGRAMS)
+def test_no_environment_is_a_surprise(
+    values: dict[str, str], arguments: list[str], programs: dict[str, bool]
+) -> None:
+    """Any environment gives settings, and mistakes that all have a mend; never an exception."""
+    found, problems = settings_module.load(values, arguments, programs)
+    assert values == found.values
+    assert [] == [problem for problem in problems if not problem.what or not problem.mend]
+    if not problems and found.archive is not None:
+        assert programs[found.archive.tool.name]
+        assert found.data_folder.startswith("/")

@@ -1,0 +1,74 @@
+"""The table of variables."""
+
+from __future__ import annotations
+
+import pytest
+
+from entrypoint import variables
+from entrypoint.variables import OFFICIAL, OURS, Variable
+
+EVERY = [*OFFICIAL, *OURS]
+
+
+def test_each_is_declared_once() -> None:
+    """No name stands twice in the table."""
+    assert sorted(variables.ALL) == sorted(variable.name for variable in EVERY)
+
+
+@pytest.mark.parametrize("variable", EVERY, ids=lambda variable: str(variable.name))
+def test_each_is_documented(variable: Variable) -> None:
+    """Each says in whole sentences what it does, and fits into a table of Markdown."""
+    assert variable.doc.endswith(".")
+    assert [] == [text for text in (variable.doc, variable.default) if set(text) & set("|\n")]
+
+
+def test_secrets_have_no_default() -> None:
+    """A secret's default is empty, or says in words where it comes from."""
+    expected = {"POSTGRES_PASSWORD": "", "PGPASSWORD": "value of `POSTGRES_PASSWORD`"}
+    assert expected == {each.name: each.default for each in EVERY if each.secret}
+
+
+def test_the_official_image_reads_these_from_files() -> None:
+    """The four variables for which the official image knows `_FILE` can be given so."""
+    expected = {"POSTGRES_PASSWORD", "POSTGRES_USER", "POSTGRES_DB", "POSTGRES_INITDB_ARGS"}
+    assert expected == {variable.name for variable in OFFICIAL if variable.from_file}
+
+
+def test_times_have_numbers() -> None:
+    """The default of every time is a number of seconds, since the settings take it as such."""
+    times = [variable for variable in EVERY if variable.name.endswith("TIMEOUT")]
+    assert 6 == len(times)
+    assert [] == [variable for variable in times if not variable.default.isdigit()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Kubernetes, for a service "archive"
+        "ARCHIVE_SERVICE_HOST",
+        "ARCHIVE_SERVICE_PORT",
+        "ARCHIVE_SERVICE_PORT_HTTPS",
+        "ARCHIVE_PORT",
+        "ARCHIVE_PORT_9000_TCP",
+        "ARCHIVE_PORT_9000_TCP_ADDR",
+        "ARCHIVE_PORT_9000_TCP_PROTO",
+        # docker run --link db:backup
+        "BACKUP_NAME",
+        "BACKUP_ENV_PGDATA",
+        "BACKUP_PORT_5432_TCP_PORT",
+    ],
+)
+def test_what_engines_inject_is_known(name: str) -> None:
+    """Names that Docker and Kubernetes put into the environment for a service are nobody's mistake."""
+    assert variables.INJECTED.search(name)
+
+
+def test_none_of_ours_looks_injected() -> None:
+    """A name of ours that looked injected would never be checked."""
+    assert [] == [name for name in variables.ALL if variables.INJECTED.search(name)]
+
+
+def test_our_names_lie_in_our_groups() -> None:
+    """Every name of ours begins as one of our groups, so that a misspelt one is seen."""
+    groups = (*variables.STRICT_GROUPS, *variables.OUR_GROUPS, "POSTGRES_")
+    assert [] == [variable.name for variable in OURS if not variable.name.startswith(groups)]

@@ -1,0 +1,210 @@
+"""wal-g: its variables, command lines and answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from entrypoint.archivers import Backup, Storage, walg
+from entrypoint.archivers.walg import PREFIXES, VARIABLES, WalG
+from unit import made
+from unit.made import SERVER
+
+TOOL = WalG()
+FOLDER = Storage("file:///archive", "/archive", from_url=True)
+
+
+def test_its_variables_are_known() -> None:
+    """Its own settings and the storages' are its variables; libpq's and the server's are not."""
+    known = ("WALG_COMPRESSION_METHOD", "AWS_SECRET_ACCESS_KEY", "TOTAL_BG_UPLOADED_LIMIT", "SSH_PASSWORD", *PREFIXES)
+    assert [] == [name for name in known if not TOOL.is_own_variable(name)]
+    others = ("PGDATA", "PGHOST", "POSTGRES_USER", "HOME", "PATH", "WALG_", "PGBACKREST_STANZA")
+    assert [] == [name for name in others if TOOL.is_own_variable(name)]
+
+
+@pytest.mark.parametrize("name", PREFIXES)
+def test_a_prefix_is_a_storage(name: str) -> None:
+    """Each prefix turns archiving on; only a folder can be looked at."""
+    folder = "/archive" if name == "WALG_FILE_PREFIX" else None
+    value = folder or "s3://bucket/prefix"
+    expected = Storage(f"file://{folder}" if folder else value, folder, from_url=False)
+    assert expected == TOOL.storage({name: value})
+
+
+def test_no_storage() -> None:
+    """Without a prefix, or with an empty one, there is none."""
+    assert TOOL.storage({"WALG_S3_PREFIX": "", "AWS_REGION": "x", "WALG_UPLOAD_CONCURRENCY": "2"}) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, []),
+        ({"WALG_S3_PREFIX": "s3://b", "WALG_ZSTD_LEVEL": "best", "WALG_COMPRESSION_METHOD": "zstd"}, []),
+        ({"WALG_CONFIG_PATH": "/x"}, ["WALG_CONFIG_PATH is set by the entrypoint itself"]),
+        ({"WALG_PG_WAL_SIZE": "64"}, ["WALG_PG_WAL_SIZE is set by the entrypoint itself"]),
+        ({"WALG_PREVENT_WAL_OVERWRITE": ""}, []),
+        ({"WALG_ZSTD_LEVEL": "best"}, ["WALG_ZSTD_LEVEL is set, but WALG_COMPRESSION_METHOD is not zstd"]),
+        (
+            {"WALG_S3_PREFIX": "s3://b", "WALG_FILE_PREFIX": "/a", "WALG_GS_PREFIX": ""},
+            ["several storages are set: WALG_S3_PREFIX, WALG_FILE_PREFIX; wal-g would silently use one"],
+        ),
+    ],
+)
+def test_mistakes(values: dict[str, str], expected: list[str]) -> None:
+    """What wal-g would silently take otherwise, and what the entrypoint decides, is told."""
+    assert expected == [problem.what for problem in TOOL.check(values)]
+
+
+@pytest.mark.parametrize("name", ["WALG_S3_PREFIX", "WALG_FILE_PREFIX"])
+def test_a_prefix_is_one_line(name: str) -> None:
+    """A prefix stands in a comment of postgresql.conf: a second line of it would be a setting."""
+    assert 1 == len(TOOL.check({name: "/archive\narchive_mode = off"}))
+
+
+def test_options() -> None:
+    """Its file holds all its settings and what it must know of the server, and nobody else's variables."""
+    values = {
+        "WALG_COMPRESSION_METHOD": "zstd",
+        "WALG_ZSTD_LEVEL": "",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "POSTGRES_PASSWORD": "other",
+        "PGHOST": "elsewhere",
+    }
+    expected = {
+        "WALG_COMPRESSION_METHOD": "zstd",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "WALG_FILE_PREFIX": "/archive",
+        "WALG_PREVENT_WAL_OVERWRITE": "true",
+        "WALG_PG_WAL_SIZE": "16",
+        "PGDATA": "/var/lib/postgresql/data",
+        "PGHOST": "/var/run/postgresql",
+        "PGPORT": "5432",
+        "PGUSER": "postgres",
+        "PGDATABASE": "postgres",
+    }
+    assert {"settings": expected} == TOOL.options(values, FOLDER, SERVER)
+
+
+def test_options_of_a_bucket() -> None:
+    """A bucket of ARCHIVE_URL becomes wal-g's prefix; a prefix of its own stays; segments may be bigger."""
+    server = SERVER._replace(segment_bytes=64 * 1024**2)
+    found = TOOL.options({}, Storage("s3://b/p", None, from_url=True), server)["settings"]
+    assert isinstance(found, dict)
+    assert ("s3://b/p", "64", False) == (
+        found["WALG_S3_PREFIX"],
+        found["WALG_PG_WAL_SIZE"],
+        "WALG_FILE_PREFIX" in found,
+    )
+    values = {"WALG_GS_PREFIX": "gs://b"}
+    found = TOOL.options(values, Storage("gs://b", None, from_url=False), server)["settings"]
+    assert isinstance(found, dict)
+    assert {"WALG_GS_PREFIX"} == set(found) & set(PREFIXES)
+
+
+def test_command_lines() -> None:
+    """The calls are those of wal-g's documentation; a push names the data folder, so that it can be parallel."""
+    expected = [
+        "wal-g wal-push %p",
+        "wal-g wal-fetch %f %p",
+        "wal-g backup-list --json --detail",
+        "wal-g backup-push --full /var/lib/postgresql/data",
+        "wal-g backup-fetch /folder LATEST",
+    ]
+    commands = [
+        TOOL.archive_segment(SERVER),
+        TOOL.fetch_segment(SERVER),
+        TOOL.list_backups(SERVER),
+        TOOL.push(SERVER),
+        TOOL.fetch(SERVER, "LATEST", "/folder"),
+    ]
+    assert expected == [" ".join(command.argv) for command in commands]
+    assert TOOL.prepare(SERVER) is None
+
+
+def test_backups() -> None:
+    """A real list (a full backup, an increment on it, a permanent one) is read with all its fields."""
+    identifier = "7711066109405266527"
+    expected = [
+        Backup(
+            name="base_000000010000000000000007",
+            kind="full",
+            started="2026-11-22T18:35:07+00:00",
+            finished="2026-11-22T18:35:08+00:00",
+            size_bytes=23551441,
+            start_lsn="0/7000028",
+            stop_lsn="0/7000100",
+            permanent=False,
+            system_identifier=identifier,
+        ),
+        Backup(
+            name="base_000000010000000000000009_D_000000010000000000000007",
+            kind="incremental",
+            started="2026-11-22T18:35:09+00:00",
+            finished="2026-11-22T18:35:10+00:00",
+            size_bytes=723155,
+            start_lsn="0/9000028",
+            stop_lsn="0/9000100",
+            permanent=False,
+            system_identifier=identifier,
+        ),
+        Backup(
+            name="base_00000001000000000000000A",
+            kind="full",
+            started="2026-11-22T18:35:10+00:00",
+            finished="2026-11-22T18:35:11+00:00",
+            size_bytes=24082741,
+            start_lsn="0/A000028",
+            stop_lsn="0/A000100",
+            permanent=True,
+            system_identifier=identifier,
+        ),
+    ]
+    assert expected == TOOL.parse_backups(made.sample("walg-backup-list.json"))
+
+
+@pytest.mark.parametrize("output", [made.sample("walg-backup-list-empty.json"), "", "null"])
+def test_no_backups(output: str) -> None:
+    """An empty archive has no backups, which is no error."""
+    assert [] == TOOL.parse_backups(output)
+
+
+def test_backups_are_sorted_by_age() -> None:
+    """After a new timeline or an upgrade the names say nothing about the age: LATEST is the last to finish."""
+    newer = '{"backup_name":"base_000000010000000000000002","start_time":"2026-11-22T18:00:00Z",'
+    older = '{"backup_name":"base_0000000200000000000000FF","start_time":"2026-11-21T18:00:00Z",'
+    rest = (
+        '"finish_time":"2026-11-2%dT18:00:01Z","uncompressed_size":1,"start_lsn":1,"finish_lsn":2,'
+        '"is_permanent":false,"system_identifier":null}'
+    )
+    found = TOOL.parse_backups(f"[{newer}{rest % 2},{older}{rest % 1}]")
+    assert ["base_0000000200000000000000FF", "base_000000010000000000000002"] == [each.name for each in found]
+    assert [None, None] == [each.system_identifier for each in found]
+
+
+@pytest.mark.parametrize("output", ["no backups found", "[{}]", "{", '[{"backup_name": "x"}]'])
+def test_an_answer_that_is_none(output: str) -> None:
+    """What is no list of backups is an error that the caller handles."""
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        TOOL.parse_backups(output)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-11-22T18:01:02.123456Z", "2026-11-22T18:01:02+00:00"),
+        ("2026-11-22T18:01:02Z", "2026-11-22T18:01:02+00:00"),
+        ("2026-11-22T18:01:02", "2026-11-22T18:01:02+00:00"),
+        ("2026-11-22T19:01:02.5+01:00", "2026-11-22T19:01:02+01:00"),
+        ("2026-11-22T13:01:02-05:00", "2026-11-22T13:01:02-05:00"),
+    ],
+)
+def test_times(text: str, expected: str) -> None:
+    """Go drops zeros at the end of a fraction; the offset is kept."""
+    assert expected == walg._time(text)
+
+
+def test_every_setting_of_the_list_is_a_name() -> None:
+    """The list has no misprints that no environment could hold."""
+    assert [] == [name for name in VARIABLES if not name.replace("_", "").isalnum() or name != name.upper()]
+    assert set(PREFIXES) <= VARIABLES
+    assert walg.OURS <= VARIABLES
