@@ -155,8 +155,7 @@ def lock_folder(folder: str) -> int:
         os.close(descriptor)
         if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
             raise
-        descriptor = _lock_version_file(folder)
-    kernel.sign_folder(folder)
+        return _lock_version_file(folder)
     return descriptor
 
 

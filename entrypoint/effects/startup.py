@@ -52,6 +52,7 @@ def start(arguments: Sequence[str]) -> NoReturn:
     if lock is None:
         lock = files.lock_folder(wanted.data_folder)
         decided = refuse_if_changed(context, decided)
+    kernel.sign_folder(wanted.data_folder)
     context, given = act(context, decided, facts)
     run_server(context, given, lock)
 
