@@ -1,0 +1,29 @@
+"""Row 3.18: why an executable init file does not run."""
+
+from __future__ import annotations
+
+import pytest
+
+from containers import FRESH, Files, complaints, run, script
+
+pytestmark = pytest.mark.better
+
+NAME = "/docker-entrypoint-initdb.d/1.sh"
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "words"),
+    [
+        ({NAME: script("#!/bin/bash\r\ntrue\r\n")}, 127, ("CRLF", "/bin/bash")),
+        ({NAME: script("#!/no/such/shell\ntrue\n")}, 127, ("/no/such/shell",)),
+        ({NAME: script("#!/closed\ntrue\n"), "/closed": "x"}, 126, ("/closed", "permission")),
+    ],
+)
+def test_the_reason_is_told(files: Files, code: int, words: tuple[str, ...]) -> None:
+    """Line ends of Windows, a missing interpreter and a missing permission are told apart."""
+    outcome = run(env=FRESH, files=files)
+    [message] = complaints(outcome)
+    assert (code, True) == (outcome.code, NAME in message)
+    for word in words:
+        assert word.lower() in message.lower()
+    assert ("CRLF" in words) == ("CRLF" in message)

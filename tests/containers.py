@@ -1,0 +1,538 @@
+"""
+Containers of the image under test: start them, look into them, clear them away.
+
+A thin layer over the docker command line.
+Everything made here carries a label with the number of this test run, so that `clean_up` finds
+what a failing test left behind.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import tarfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+__all__ = [
+    "FRESH",
+    "IMAGE",
+    "LOOK_INSIDE",
+    "READY",
+    "Container",
+    "File",
+    "Files",
+    "Outcome",
+    "build",
+    "clean_up",
+    "complaints",
+    "copied_volume",
+    "create",
+    "docker",
+    "folder",
+    "image_exists",
+    "in_volume",
+    "inspect",
+    "link",
+    "run",
+    "script",
+    "serve",
+    "start",
+    "until",
+    "volume",
+]
+
+IMAGE = os.environ.get("NIX_POSTGRES_IMAGE", "nix-postgres:dev")
+
+LABEL = "nix-postgres-test"
+RUN = uuid.uuid4().hex[:12]
+
+#: The least that a first start needs; initdb need not wait for the disk.
+FRESH: Mapping[str, str] = {"POSTGRES_PASSWORD": "secret", "POSTGRES_INITDB_ARGS": "--no-sync"}
+
+#: Lets root inside the container read the environment of any process in it.
+LOOK_INSIDE = ("--cap-add", "SYS_PTRACE")
+
+READY = "database system is ready to accept connections"
+
+_made: list[str] = []
+
+
+class Outcome(NamedTuple):
+    """How a command ended and what it said."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def output(self) -> str:
+        """Both streams, for those who match on either."""
+        return self.stdout + self.stderr
+
+
+def complaints(outcome: Outcome) -> list[str]:
+    """The mistakes that the entrypoint reports, each with the line that tells how to mend it."""
+    assert "Traceback" not in outcome.output, outcome.output
+    blocks = re.split(r"^entrypoint: error: ", outcome.stderr, flags=re.MULTILINE)[1:]
+    assert blocks, outcome.output
+    for block in blocks:
+        assert re.search(r"^\s+mend: \S", block, re.MULTILINE), outcome.output
+    return blocks
+
+
+class File(NamedTuple):
+    """A file, link or folder that is put into a container before it starts."""
+
+    content: str | bytes = ""
+    mode: int = 0o644
+    owner: int = 0
+    kind: bytes = tarfile.REGTYPE
+
+
+#: Path to file; plain text is a file that all may read.
+Files = Mapping[str, File | str]
+
+
+def script(content: str, mode: int = 0o755) -> File:
+    """A file that may be executed."""
+    return File(content, mode)
+
+
+def link(target: str) -> File:
+    """A symbolic link."""
+    return File(target, kind=tarfile.SYMTYPE)
+
+
+def folder(mode: int = 0o755, owner: int = 0) -> File:
+    """A folder of its own mode and owner."""
+    return File(mode=mode, owner=owner, kind=tarfile.DIRTYPE)
+
+
+def docker(
+    *arguments: str, stdin: str | bytes | None = None, check: bool = True, timeout: float = 60
+) -> Outcome:
+    """What docker answers; a failure is an AssertionError that repeats docker's words."""
+    given = stdin.encode() if isinstance(stdin, str) else stdin
+    done = subprocess.run(
+        ("docker", *arguments), input=given or b"", capture_output=True, timeout=timeout, check=False
+    )
+    outcome = Outcome(
+        done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    )
+    if check and outcome.code != 0:
+        message = f"docker {' '.join(arguments)} ended with {outcome.code}\n{outcome.output}"
+        raise AssertionError(message)
+    return outcome
+
+
+def until(condition: Callable[[], bool], what: str, timeout: float = 20) -> None:
+    """Return as soon as the condition holds; complain when it does not within the time."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            message = f"{what}: not within {timeout} s"
+            raise AssertionError(message)
+        time.sleep(0.05)
+
+
+def _new_name() -> str:
+    name = f"{LABEL}-{RUN}-{len(_made)}"
+    _made.append(name)
+    return name
+
+
+def _archive(files: Files) -> bytes:
+    """A tar file, which docker unpacks with owners and modes as they are."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, value in files.items():
+            file = value if isinstance(value, File) else File(value)
+            content = file.content.encode() if isinstance(file.content, str) else file.content
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.type, entry.mode, entry.uid, entry.gid = file.kind, file.mode, file.owner, file.owner
+            if file.kind == tarfile.SYMTYPE:
+                entry.linkname = content.decode()
+            if file.kind == tarfile.REGTYPE:
+                entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+class Container:
+    """One container, known by its name."""
+
+    def __init__(self, name: str) -> None:
+        """Refer to the container of this name."""
+        self.name = name
+
+    # its life
+
+    def begin(self) -> None:
+        """Start it in the background."""
+        docker("start", self.name)
+
+    def finish(self, timeout: float = 20, stdin: str | None = None) -> Outcome:
+        """Start it in the foreground and see how it ends."""
+        attach = ("--attach",) if stdin is None else ("--attach", "--interactive")
+        try:
+            return docker("start", *attach, self.name, stdin=stdin, check=False, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            message = f"the container was to end within {timeout} s, but runs\n{self.logs().output}"
+            raise AssertionError(message) from None
+
+    def kill(self, signal: str = "KILL") -> None:
+        """Send PID 1 a signal."""
+        docker("kill", "--signal", signal, self.name)
+
+    def stop(self, signal: str | None = None, timeout: float = 20) -> int:
+        """Ask it to stop, in the manner of its image or with the given signal; its exit code."""
+        if signal is None:
+            docker("stop", "--time", str(int(timeout)), self.name, timeout=timeout + 5)
+        else:
+            self.kill(signal)
+        return self.wait(timeout)
+
+    def wait(self, timeout: float = 20) -> int:
+        """The exit code, once it has ended."""
+        try:
+            return int(docker("wait", self.name, timeout=timeout).stdout)
+        except subprocess.TimeoutExpired:
+            message = f"the container was to end within {timeout} s, but runs\n{self.logs().output}"
+            raise AssertionError(message) from None
+
+    def again(self) -> None:
+        """Start the stopped container once more and wait until it serves."""
+        self.begin()
+        self.ready()
+
+    def remove(self) -> None:
+        """Remove it with its anonymous volumes."""
+        docker("rm", "--force", "--volumes", self.name)
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs."""
+        return bool(self.state["Running"])
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What docker knows about its state."""
+        found: dict[str, Any] = inspect(self.name)["State"]
+        return found
+
+    @property
+    def address(self) -> str:
+        """Its address on docker's bridge."""
+        return str(inspect(self.name)["NetworkSettings"]["IPAddress"])
+
+    def changes(self) -> list[str]:
+        """What has changed in the container's own layer, volumes left out: a letter and a path each."""
+        return docker("diff", self.name).stdout.splitlines()
+
+    def tree(self, path: str) -> dict[str, tuple[int, int, int]]:
+        """What lies under a path, volumes included: name to mode, owner and time of change."""
+        raw = subprocess.run(
+            ("docker", "cp", f"{self.name}:{path}", "-"), capture_output=True, check=True
+        ).stdout
+        with tarfile.open(fileobj=io.BytesIO(raw)) as archive:
+            return {entry.name: (entry.mode, entry.uid, int(entry.mtime)) for entry in archive}
+
+    # its log
+
+    def logs(self) -> Outcome:
+        """What it has written so far, over all its starts."""
+        return docker("logs", self.name)
+
+    def follow(self, done: Callable[[str], bool], what: str, timeout: float = 30) -> None:
+        """Read the lines of this start until one satisfies; both streams count."""
+        command = ("docker", "logs", "--follow", "--since", str(self.state["StartedAt"]), self.name)
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        ) as reader:
+            alarm = threading.Timer(timeout, reader.kill)
+            alarm.start()
+            try:
+                assert reader.stdout is not None
+                if any(done(line) for line in reader.stdout):
+                    return
+            finally:
+                alarm.cancel()
+                reader.kill()
+        limit = f"{timeout} s were over" if self.running else "the end of the log"
+        message = f"{what}: not seen before {limit}\n{self.logs().output}"
+        raise AssertionError(message)
+
+    def says(self, text: str, timeout: float = 30) -> None:
+        """Wait until a line of this start holds the text."""
+        self.follow(lambda line: text in line, text, timeout)
+
+    def ready(self, timeout: float = 30) -> None:
+        """Wait for the real server, which unlike the temporary one listens on TCP."""
+        listening = False
+
+        def serving(line: str) -> bool:
+            nonlocal listening
+            listening = listening or "listening on IPv" in line
+            return listening and READY in line
+
+        self.follow(serving, READY, timeout)
+
+    # its inside
+
+    def exec(
+        self,
+        *command: str,
+        user: str = "",
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+        check: bool = True,
+        timeout: float = 30,
+    ) -> Outcome:
+        """What a command inside the running container answers."""
+        options = [*_pairs("--env", env), *(("--user", user) if user else ())]
+        options += ["--interactive"] if stdin is not None else []
+        return docker("exec", *options, self.name, *command, stdin=stdin, check=check, timeout=timeout)
+
+    def shell(self, text: str, user: str = "") -> str:
+        """What a piece of bash prints inside the running container."""
+        return self.exec("bash", "-c", text, user=user).stdout.rstrip("\n")
+
+    def sql(
+        self,
+        query: str,
+        *,
+        user: str = "postgres",
+        database: str | None = None,
+        host: str = "",
+        password: str = "",
+    ) -> str:
+        """The answer to a query, columns parted by `|`, asked through the socket unless a host is named."""
+        own = {"PGHOST": host, "PGHOSTADDR": "", "PGPASSWORD": password}
+        asked = self.exec(
+            *(
+                "psql",
+                "--no-psqlrc",
+                "--quiet",
+                "--tuples-only",
+                "--no-align",
+                "--no-password",
+                "--set",
+                "ON_ERROR_STOP=1",
+            ),
+            *("--username", user, "--dbname", database or user, "--command", query),
+            env=own,
+        )
+        return asked.stdout.removesuffix("\n")
+
+    @contextmanager
+    def session(self, query: str, user: str = "postgres") -> Iterator[subprocess.Popen[bytes]]:
+        """A client that is at work on the query, as the server sees it; it is ended in the end."""
+        mark = f"session {uuid.uuid4().hex}"
+        asked = ("psql", "-X", "-w", "-U", user, "-d", "postgres", "-c", query)
+        command = ("docker", "exec", "--env", f"PGAPPNAME={mark}", self.name, *asked)
+        client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seen = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{mark}' AND state = 'active'"
+        try:
+            until(lambda: self.sql(seen, user=user, database="postgres") == "1", "a session at work")
+            yield client
+        finally:
+            client.kill()
+            client.wait()
+
+    def postmaster(self) -> int:
+        """The process id of the server."""
+        return int(self.shell('head -n 1 "$PGDATA/postmaster.pid"'))
+
+    def environ(self, pid: int) -> dict[str, str]:
+        """The environment that the kernel keeps for a process; the container needs `LOOK_INSIDE`."""
+        raw = self.exec("cat", f"/proc/{pid}/environ", user="0").stdout
+        return dict(entry.split("=", 1) for entry in raw.split("\0") if "=" in entry)
+
+    def process(self, pid: int) -> dict[str, str]:
+        """The kernel's status lines of a process."""
+        raw = self.exec("cat", f"/proc/{pid}/status").stdout
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in raw.splitlines())}
+
+    def has_process(self, name: str) -> bool:
+        """Whether a process of that name runs in it now."""
+        seen = docker("top", self.name, "-eo", "pid,comm", check=False).stdout.splitlines()[1:]
+        return name in {line.split(None, 1)[1] for line in seen if " " in line.strip()}
+
+
+def _pairs(option: str, values: Mapping[str, str] | None) -> Iterator[str]:
+    for name, value in (values or {}).items():
+        yield option
+        yield f"{name}={value}"
+
+
+@contextmanager
+def create(
+    *command: str,
+    env: Mapping[str, str] | None = None,
+    files: Files | None = None,
+    volumes: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+    image: str = IMAGE,
+) -> Iterator[Container]:
+    """
+    A container that has not started yet; it is removed in the end.
+
+    Args:
+        command: What follows the image's name.
+        env: Its environment.
+        files: Path to content, unpacked into it, volumes included.
+        volumes: Path to the name of a volume, `:ro` allowed.
+        options: Further options of `docker create`.
+        image: Its image.
+
+    """
+    name = _new_name()
+    mounts = [word for path, source in (volumes or {}).items() for word in ("--volume", _mount(source, path))]
+    labels = ("--label", f"{LABEL}={RUN}", "--name", name)
+    docker("create", "--pull", "never", *labels, *_pairs("--env", env), *mounts, *options, image, *command)
+    container = Container(name)
+    try:
+        if files:
+            docker("cp", "-", f"{name}:/", stdin=_archive(files))
+        yield container
+    finally:
+        container.remove()
+
+
+def _mount(source: str, path: str) -> str:
+    name, read_only = source.removesuffix(":ro"), source.endswith(":ro")
+    return f"{name}:{path}:ro" if read_only else f"{name}:{path}"
+
+
+def run(
+    *command: str,
+    env: Mapping[str, str] | None = None,
+    files: Files | None = None,
+    volumes: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+    image: str = IMAGE,
+    stdin: str | None = None,
+    timeout: float = 20,
+) -> Outcome:
+    """How a container ended that is to end by itself."""
+    attach = () if stdin is None else ("--interactive",)
+    with create(
+        *command, env=env, files=files, volumes=volumes, options=(*attach, *options), image=image
+    ) as container:
+        return container.finish(timeout, stdin)
+
+
+@contextmanager
+def start(
+    *command: str,
+    env: Mapping[str, str] | None = None,
+    files: Files | None = None,
+    volumes: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+    image: str = IMAGE,
+) -> Iterator[Container]:
+    """A container in the background, just started."""
+    with create(*command, env=env, files=files, volumes=volumes, options=options, image=image) as container:
+        container.begin()
+        yield container
+
+
+@contextmanager
+def serve(
+    *command: str,
+    env: Mapping[str, str] | None = None,
+    files: Files | None = None,
+    volumes: Mapping[str, str] | None = None,
+    options: Sequence[str] = (),
+    image: str = IMAGE,
+) -> Iterator[Container]:
+    """A container whose server accepts connections; a first start is assumed when no environment is given."""
+    given = FRESH if env is None else env
+    with start(*command, env=given, files=files, volumes=volumes, options=options, image=image) as container:
+        container.ready()
+        yield container
+
+
+@contextmanager
+def volume() -> Iterator[str]:
+    """The name of an empty volume, removed in the end."""
+    name = _new_name()
+    docker("volume", "create", "--label", f"{LABEL}={RUN}", name)
+    try:
+        yield name
+    finally:
+        docker("volume", "rm", "--force", name, check=False)
+
+
+@contextmanager
+def copied_volume(source: str) -> Iterator[str]:
+    """A volume with the content of another one."""
+    with volume() as name:
+        script_text = "cp --archive /from/. /to/"
+        outcome = run(
+            "-c",
+            script_text,
+            volumes={"/from": f"{source}:ro", "/to": name},
+            options=("--entrypoint", "bash", "--user", "0"),
+        )
+        assert outcome.code == 0, outcome.output
+        yield name
+
+
+def in_volume(name: str, text: str, image: str = IMAGE) -> str:
+    """What a piece of bash prints as root in the volume; the image's entrypoint has no part in it."""
+    outcome = run(
+        "-c",
+        f"cd /volume && {text}",
+        volumes={"/volume": name},
+        options=("--entrypoint", "bash", "--user", "0"),
+        image=image,
+    )
+    assert outcome.code == 0, outcome.output
+    return outcome.stdout.rstrip("\n")
+
+
+@contextmanager
+def build(dockerfile: str, files: Files | None = None) -> Iterator[str]:
+    """An image made by `docker build` from the image under test, which the Dockerfile names `IMAGE`."""
+    name = f"{_new_name()}:test"
+    context = _archive({"Dockerfile": dockerfile.replace("IMAGE", IMAGE), **(files or {})})
+    docker("build", "--quiet", "--label", f"{LABEL}={RUN}", "--tag", name, "-", stdin=context, timeout=120)
+    try:
+        yield name
+    finally:
+        docker("rmi", "--force", name)
+
+
+def inspect(name: str) -> dict[str, Any]:
+    """What docker knows about an image or a container."""
+    found: dict[str, Any] = json.loads(docker("inspect", name).stdout)[0]
+    return found
+
+
+def image_exists(name: str) -> bool:
+    """Whether docker has the image here."""
+    return docker("image", "inspect", name, check=False).code == 0
+
+
+def clean_up() -> None:
+    """Remove whatever this run has made and not removed."""
+    if not _made:
+        return
+    mine = ("--filter", f"label={LABEL}={RUN}", "--quiet")
+    for found, remove in (
+        (("ps", "--all"), ("rm", "--force", "--volumes")),
+        (("volume", "ls"), ("volume", "rm", "--force")),
+        (("image", "ls"), ("rmi", "--force")),
+    ):
+        names = docker(*found, *mine).stdout.split()
+        if names:
+            docker(*remove, *names, check=False)
