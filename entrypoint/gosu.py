@@ -5,7 +5,7 @@ import sys
 
 from entrypoint import __version__
 from entrypoint.effects import identity
-from entrypoint.effects.children import cannot_execute, find_program
+from entrypoint.effects.children import find_program, replace_process
 from entrypoint.errors import Failure
 
 USAGE = """\
@@ -30,12 +30,9 @@ def main() -> int:
         who = identity.resolve(arguments[0])
         identity.become(who)
         environment = {**os.environ, "HOME": who.home}
-        program = find_program(arguments[1], environment)
-        os.execve(program, arguments[1:], environment)
+        replace_process(find_program(arguments[1], environment), arguments[1:], environment)
     except ValueError as error:
         print(f"error: failed switching to {arguments[0]!r}: {error}", file=sys.stderr)
     except Failure as failure:
         print(f"error: {failure.problems[0].what}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {cannot_execute(arguments[1], error).what}", file=sys.stderr)
     return 1

@@ -397,7 +397,19 @@ def create(
     name = _new_name()
     mounts = [word for path, source in (volumes or {}).items() for word in ("--volume", _mount(source, path))]
     labels = ("--label", f"{LABEL}={RUN}", "--name", name)
-    docker("create", "--pull", "never", *labels, *_pairs("--env", env), *mounts, *options, image, *command)
+    docker(
+        "create",
+        "--pull",
+        "never",
+        "--pids-limit",
+        "1000",
+        *labels,
+        *_pairs("--env", env),
+        *mounts,
+        *options,
+        image,
+        *command,
+    )
     container = Container(name)
     try:
         if files:

@@ -13,6 +13,7 @@ from entrypoint.errors import Failure, Problem, Stopped
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import NoReturn
 
     from entrypoint.effects.identity import Identity
 
@@ -88,15 +89,11 @@ class Children:
             for theirs, ours in descriptors.items():
                 os.dup2(ours, theirs)
                 os.set_inheritable(theirs, True)  # noqa: FBT003 - dup2 to the same number does nothing
-            for number in _PYTHON_IGNORES:
-                signal.signal(number, signal.SIG_DFL)
             identity.become(become)
             signal.pthread_sigmask(signal.SIG_SETMASK, self.signals.original_mask)
-            os.execve(program, list(argv), dict(environment))
+            replace_process(program, argv, environment)
         except Failure as failure:
             log.problem(failure.problems[0])
-        except OSError as error:
-            log.problem(cannot_execute(program, error))
         finally:
             os._exit(exits.NOT_EXECUTABLE)
 
@@ -213,6 +210,16 @@ class Children:
             os.killpg(pid, signal.SIGKILL)  # what the leader left behind
         except ProcessLookupError:
             pass
+
+
+def replace_process(program: str, argv: Sequence[str], environment: Mapping[str, str]) -> NoReturn:
+    """Become another program, with the signal state that we were started with; raises Failure."""
+    for number in _PYTHON_IGNORES:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execve(program, list(argv), dict(environment))
+    except OSError as error:
+        raise Failure(cannot_execute(program, error)) from error
 
 
 def memory_file(text: str) -> int:

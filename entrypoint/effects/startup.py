@@ -20,7 +20,7 @@ from entrypoint.effects import (
     status,
     supervisor,
 )
-from entrypoint.effects.children import Children, find_program
+from entrypoint.effects.children import Children, find_program, replace_process
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
@@ -285,11 +285,5 @@ def helpers(context: Context, environ: dict[str, str]) -> list[dict[str, object]
 
 def execute(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Replace this process by a command, with the exit codes of a shell where that fails."""
-    program = find_program(argv[0], environ)
     sys.stdout.flush()
-    try:
-        os.execve(program, list(argv), dict(environ))
-    except OSError as error:
-        from entrypoint.effects.children import cannot_execute
-
-        raise Failure(cannot_execute(program, error)) from error
+    replace_process(find_program(argv[0], environ), argv, environ)

@@ -55,8 +55,7 @@ def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoRetur
 def main(descriptor_text: str) -> int:
     """Run the server that the handed over values describe, and return the exit code."""
     try:
-        with os.fdopen(int(descriptor_text), "rb") as stream:
-            given = marshal.loads(stream.read())  # noqa: S302 - written by our own first half
+        given = _receive(descriptor_text)
         log.debugging = given["debug"]
         signals = Signals(given["mask"])
         fcntl.fcntl(given["lock"], fcntl.F_SETFD, fcntl.FD_CLOEXEC)
@@ -66,11 +65,25 @@ def main(descriptor_text: str) -> int:
     supervisor = Supervisor(Children(signals), given)
     try:
         return supervisor.run()
+    except Failure as failure:
+        log.problem(failure.problems[0])
+        supervisor.stop_at_all_events()
+        return failure.code
     except BaseException:
         # Whatever is wrong with us, the server must end in an orderly way.
         log.warning("the supervisor failed; stopping the server")
         supervisor.stop_at_all_events()
         raise
+
+
+def _receive(descriptor_text: str) -> Mapping[str, Any]:
+    """Return what our first half wrote; raises ValueError for what cannot be its descriptor."""
+    descriptor = int(descriptor_text)
+    if not 2 < descriptor < 2**31:  # the standard streams are needed for the message about it
+        raise ValueError(descriptor_text)
+    with os.fdopen(descriptor, "rb") as stream:
+        given: Mapping[str, Any] = marshal.loads(stream.read())  # noqa: S302 - written by ourselves
+    return given
 
 
 class Supervisor:
@@ -221,7 +234,9 @@ class Supervisor:
         self.exit_code = code
 
     def stop_at_all_events(self) -> None:
-        """Stop the server without any further thought."""
+        """Stop the server, if it was started, without any further thought."""
+        if not self.server:
+            return
         for number, seconds in ((signal.SIGINT, 60), (signal.SIGQUIT, 10), (signal.SIGKILL, 5)):
             try:
                 os.kill(self.server, number)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
-import containers
 import pytest
+
+import containers
 from containers import FRESH
 
 TOOLS = [pytest.param("pgbackrest"), pytest.param("wal-g", marks=pytest.mark.walg)]

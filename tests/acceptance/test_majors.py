@@ -1,7 +1,8 @@
 """The other majors and suites: 17 on trixie and 18 on sid live and come back as 15 on bookworm does."""
 
-import containers
 import pytest
+
+import containers
 from containers import FRESH
 
 VOLUMES = {"17-trixie": "/var/lib/postgresql/data", "18-sid": "/var/lib/postgresql"}

@@ -81,7 +81,7 @@ def _own(name: str) -> str | None:
 
 
 def _room(module: str) -> str:
-    return module.split(".")[0]
+    return module.partition(".")[0]
 
 
 def _row(module: str) -> int:
@@ -155,9 +155,7 @@ def test_pure_modules_open_nothing(module: str) -> None:
 
 def test_exceptions_of_purity_are_used() -> None:
     """An exception that nobody needs any more is gone."""
-    unused = [
-        (module, name) for module, name in IMPURE if name not in _imports(ast.walk(MODULES[module]))
-    ]
+    unused = [(module, name) for module, name in IMPURE if name not in _imports(ast.walk(MODULES[module]))]
     assert [] == unused
 
 

@@ -18,7 +18,9 @@ GIT = ["git", "-C", str(REPOSITORY), "-c", f"safe.directory={REPOSITORY}"]
 def _files() -> Iterator[str]:
     """Return all files that are in the repository or will be with the next commit."""
     listed = subprocess.run(
-        [*GIT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], check=False, capture_output=True
+        [*GIT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        check=False,
+        capture_output=True,
     )
     if listed.returncode:
         pytest.skip("no git repository")  # a source distribution
@@ -46,8 +48,8 @@ SHIMS = [script for script in SCRIPTS if script[0].startswith("entrypoint/shims/
 
 def test_no_path_of_the_machine_that_built_it() -> None:
     """Nothing names a folder that exists only where it was made."""
-    # Put together, since this file is in the repository too.
-    places = {"/".join(("", "work", "")), f"{REPOSITORY}/"}
+    work = "work"  # apart from its slashes, since this file is in the repository too
+    places = {f"/{work}/", f"{REPOSITORY}/"}
     if not sys.base_prefix.startswith("/usr"):
         places.add(sys.base_prefix)
     found = [
@@ -75,11 +77,11 @@ def test_scripts_can_be_read(script: str, shell: str) -> None:
 
 @pytest.mark.parametrize(("script", "shell"), SCRIPTS)
 def test_scripts_are_clean(script: str, shell: str) -> None:
-    """shellcheck has nothing to say, where it is there."""
+    """Where shellcheck is there, it has nothing to say."""
     program = shutil.which("shellcheck")
     if program is None:
         pytest.skip("no shellcheck here")
-    argv = [program, f"--shell={shell}", "--exclude=SC1091", REPOSITORY / script]
+    argv = [program, f"--shell={shell}", "--exclude=SC1091", str(REPOSITORY / script)]
     done = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert (0, "") == (done.returncode, done.stdout)
 

@@ -23,7 +23,13 @@ def test_each_name_has_its_adapter() -> None:
 
 @pytest.mark.parametrize(
     ("number", "expected"),
-    [(0, "0/0"), (4060086568, "0/F2000128"), (0xFFFFFFFF, "0/FFFFFFFF"), (1 << 32, "1/0"), (0x16B374D848, "16/B374D848")],
+    [
+        (0, "0/0"),
+        (4060086568, "0/F2000128"),
+        (0xFFFFFFFF, "0/FFFFFFFF"),
+        (1 << 32, "1/0"),
+        (0x16B374D848, "16/B374D848"),
+    ],
 )
 def test_lsn(number: int, expected: str) -> None:
     """An LSN is written as PostgreSQL writes it."""

@@ -30,7 +30,10 @@ WORDS = st.sampled_from(
         (["-p", "5433"], {"port": "5433"}),
         (["-p5433"], {"port": "5433"}),
         (["-h", "::", "-k", "/tmp"], {"listen_addresses": "::", "unix_socket_directories": "/tmp"}),
-        (["-B", "16MB", "-N", "7", "-S", "8"], {"shared_buffers": "16MB", "max_connections": "7", "work_mem": "8"}),
+        (
+            ["-B", "16MB", "-N", "7", "-S", "8"],
+            {"shared_buffers": "16MB", "max_connections": "7", "work_mem": "8"},
+        ),
         (["-c", "port=1", "-p", "2", "--port=3"], {"port": "3"}),
         (["-d", "-p"], {}),
         (["-F", "-i", "-l"], {}),
@@ -86,7 +89,13 @@ def test_printing_a_setting_is_recognised(arguments: list[str], *, expected: boo
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
-    [(["-D", "/a"], "/a"), (["-D/a"], "/a"), (["-D", "/a", "-D", "/b"], "/b"), (["-d", "-D"], None), ([], None)],
+    [
+        (["-D", "/a"], "/a"),
+        (["-D/a"], "/a"),
+        (["-D", "/a", "-D", "/b"], "/b"),
+        (["-d", "-D"], None),
+        ([], None),
+    ],
 )
 def test_the_data_folder_is_read(arguments: list[str], expected: str | None) -> None:
     """`-D` is found in both spellings; the last one wins."""

@@ -63,7 +63,9 @@ def test_a_healthy_container() -> None:
     found = checks.examine(HEALTHY)
     assert {OK} == {each.level for each in found}
     assert [] == [each for each in found if not each.found]
-    expected = "settings, shell, data folder, version, server, shared memory, free space, archive, archive backlog"
+    expected = (
+        "settings, shell, data folder, version, server, shared memory, free space, archive, archive backlog"
+    )
     assert [*expected.split(", "), "backups"] == [each.check for each in found]
     assert "1, the newest base_1 is 1.5 hours old" == found[-1].found
 
@@ -119,9 +121,7 @@ def test_what_is_not_well(changes: dict[str, Any], expected: list[tuple[str, str
         ({}, {"stray_mounts": ["/var/lib/postgresql"]}, [("data folder", WARNING)]),
     ],
 )
-def test_data_folders(
-    folder: dict[str, Any], more: dict[str, Any], expected: list[tuple[str, str]]
-) -> None:
+def test_data_folders(folder: dict[str, Any], more: dict[str, Any], expected: list[tuple[str, str]]) -> None:
     """What is wrong with the data folder, its owner and its neighbours is found."""
     facts = made.facts(made.data_folder(**{"has_cluster": True, **folder}), **more)
     assert expected == _levels(_worse(facts=facts))

@@ -49,7 +49,9 @@ def test_every_exit_code(children: Children) -> None:
     assert list(range(256)) == [_run(children, f"exit {code}") for code in range(256)]
 
 
-@pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "ABRT", "KILL", "USR1", "SEGV", "PIPE", "TERM", "XFSZ"])
+@pytest.mark.parametrize(
+    "name", ["HUP", "INT", "QUIT", "ABRT", "KILL", "USR1", "SEGV", "PIPE", "TERM", "XFSZ"]
+)
 def test_every_signal(children: Children, name: str) -> None:
     """A program that a signal ends gives 128 and its number; none is ignored just because we do."""
     expected = 128 + signal.Signals[f"SIG{name}"]
@@ -88,7 +90,9 @@ def test_a_descriptor_may_keep_its_number(children: Children, number: int) -> No
 
     A runtime may give the first process more descriptors (podman's --preserve-fds), so any number comes up.
     """
-    saved = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0) if os.path.exists(f"/proc/self/fd/{number}") else None
+    saved = (
+        fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0) if os.path.exists(f"/proc/self/fd/{number}") else None
+    )
     given = memory_file("given")
     os.dup2(given, number, inheritable=False)
     out = memory_file("")

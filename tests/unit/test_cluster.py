@@ -24,7 +24,15 @@ def test_what_postgresql_makes_is_known(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("lost+found", "server.key", "postgresql.conf.bak", "my.conf", ".entrypoint", "base.tar", "PG_VERSION~"),
+        *(
+            "lost+found",
+            "server.key",
+            "postgresql.conf.bak",
+            "my.conf",
+            ".entrypoint",
+            "base.tar",
+            "PG_VERSION~",
+        ),
         # These begin like a folder of PostgreSQL, but people call their dumps so.
         *("pg_dump.sql", "pg_dumpall.sql.gz", "pg_backup", "pg_hba.conf.orig"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from entrypoint import conf
@@ -53,7 +53,7 @@ def test_a_quoted_value_is_read_back(text: str) -> None:
 def test_an_unknown_name_in_a_template_is_an_error() -> None:
     """A misprint in a template must not become an empty setting."""
     with pytest.raises(jinja2.UndefinedError):
-        conf.render("postgresql.conf")
+        conf.render("pgbackrest.conf", options={}, server=SERVER)
 
 
 def _lines(text: str) -> list[str]:
@@ -62,7 +62,9 @@ def _lines(text: str) -> list[str]:
 
 def test_postgresql_conf_of_variables_only() -> None:
     """The cluster's own file is included first, so that the variables are stronger."""
-    wanted = made.settings({"POSTGRES_CONF_work_mem": "4MB", "POSTGRES_CONF_a.b": "it's", "POSTGRES_CONF_Z": ""})
+    wanted = made.settings(
+        {"POSTGRES_CONF_work_mem": "4MB", "POSTGRES_CONF_a.b": "it's", "POSTGRES_CONF_Z": ""}
+    )
     expected = [
         "include '/var/lib/postgresql/data/postgresql.conf'",
         "a.b = 'it''s'",
@@ -80,7 +82,14 @@ def test_postgresql_conf_of_everything() -> None:
     )
     text = conf.postgresql_conf(wanted, wanted.archive, SERVER, PATH, "/docker-entrypoint-conf.d")
     names = [line.split(" ")[0] for line in _lines(text)]
-    expected = ["include", "wal_level", "archive_mode", "archive_command", "archive_timeout", "archive_timeout"]
+    expected = [
+        "include",
+        "wal_level",
+        "archive_mode",
+        "archive_command",
+        "archive_timeout",
+        "archive_timeout",
+    ]
     assert [*expected, "include_dir"] == names
     assert "include '/etc/my.conf'" == _lines(text)[0]
     assert "archive_timeout = '5min'" == _lines(text)[4]
@@ -97,7 +106,11 @@ def test_no_secret_is_rendered_for_the_server() -> None:
 
 def test_walg_json() -> None:
     """wal-g's file is JSON with its settings, whatever is in them."""
-    values = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "wal-g", "WALG_SENTINEL_USER_DATA": '{"a": "ü\'<&>"}'}
+    values = {
+        "ARCHIVE_URL": "file:///archive",
+        "ARCHIVE_TOOL": "wal-g",
+        "WALG_SENTINEL_USER_DATA": '{"a": "ü\'<&>"}',
+    }
     wanted = made.settings(values)
     assert wanted.archive is not None
     found = json.loads(conf.archiver_conf(wanted, wanted.archive, SERVER))
@@ -111,7 +124,7 @@ def _pgbackrest_conf(**values: str) -> list[str]:
 
 
 def test_pgbackrest_conf() -> None:
-    """pgBackRest's file has the options of all stanzas, and the server in the section of ours."""
+    """The file of pgBackRest has the options of all stanzas, and the server in the section of ours."""
     found = _pgbackrest_conf(PGBACKREST_STANZA="mine", PGBACKREST_REPO1_CIPHER_PASS="a b=c#d")
     assert "[global]" == found[0]
     assert "repo1-cipher-pass=a b=c#d" in found
@@ -211,6 +224,9 @@ def test_restore_command_runs_the_tool(recorders: Path) -> None:
 
 @settings(max_examples=30)
 @given(name=NASTY)
+@example(name="%p")
+@example(name="%%f 100%")
+@example(name="it's \\ $HOME")
 def test_any_folder_is_quoted(recorders: Path, name: str) -> None:
     """Whatever is in the name of a folder of ours, the tool gets it as it is."""
     server = SERVER._replace(runtime_folder=f"/run/{name}")
@@ -225,7 +241,8 @@ def _shim(name: str, *words: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"), [(0, 0), (1, 1), (2, 2), (74, 74), (125, 125), (126, 1), (127, 1), (137, 1), (255, 1)]
+    ("code", "expected"),
+    [(0, 0), (1, 1), (2, 2), (74, 74), (125, 125), (126, 1), (127, 1), (137, 1), (255, 1)],
 )
 def test_archive_segment_never_ends_the_archiver(code: int, expected: int) -> None:
     """Above 125 PostgreSQL's archiver would end with FATAL: such a code becomes 1, and it tries again."""
@@ -240,13 +257,17 @@ def test_fetch_segment_never_lies(missing: str, code: int) -> None:
     assert expected == _shim("fetch-segment", missing, "5", "sh", "-c", f"exit {code}")
 
 
-@pytest.mark.parametrize(("name", "before", "expected"), [("archive-segment", [], 124), ("fetch-segment", ["74"], 126)])
+@pytest.mark.parametrize(
+    ("name", "before", "expected"), [("archive-segment", [], 124), ("fetch-segment", ["74"], 126)]
+)
 def test_a_call_has_a_deadline(name: str, before: list[str], expected: int) -> None:
     """An archiver that hangs is ended, together with what it has started."""
     assert expected == _shim(name, *before, "0.1", "sh", "-c", "sleep 60 & wait")
 
 
-@pytest.mark.parametrize(("name", "before", "expected"), [("archive-segment", [], 1), ("fetch-segment", ["74"], 126)])
+@pytest.mark.parametrize(
+    ("name", "before", "expected"), [("archive-segment", [], 1), ("fetch-segment", ["74"], 126)]
+)
 def test_a_tool_killed_by_a_signal(name: str, before: list[str], expected: int) -> None:
     """A tool that a signal ended has not done its work."""
     assert expected == _shim(name, *before, "5", "sh", "-c", "kill -KILL $$")

@@ -96,9 +96,24 @@ def test_all_mistakes_are_found_at_once() -> None:
 
 
 OF_THEIR_OWN = [
-    *("WALG_S3_CA_CERT_FILE", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE"),
-    *("YC_SERVICE_ACCOUNT_KEY_FILE", "PGBACKREST_REPO1_STORAGE_CA_FILE", "PGBACKREST_REPO1_SFTP_PRIVATE_KEY_FILE"),
-    *("POSTGRES_CONF_ssl_cert_file", "POSTGRES_CONF_hba_file", "POSTGRES_PASSFILE", "SSL_CERT_FILE", "MY_FILE"),
+    *(
+        "WALG_S3_CA_CERT_FILE",
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+    ),
+    *(
+        "YC_SERVICE_ACCOUNT_KEY_FILE",
+        "PGBACKREST_REPO1_STORAGE_CA_FILE",
+        "PGBACKREST_REPO1_SFTP_PRIVATE_KEY_FILE",
+    ),
+    *(
+        "POSTGRES_CONF_ssl_cert_file",
+        "POSTGRES_CONF_hba_file",
+        "POSTGRES_PASSFILE",
+        "SSL_CERT_FILE",
+        "MY_FILE",
+    ),
     *("POSTGRES_INITDB_WALDIR_FILE", "PGDATA_FILE"),
 ]
 
@@ -148,9 +163,7 @@ def test_a_misspelt_name_is_told(name: str, meant: str) -> None:
 
 
 OUR_NAMES = sorted(
-    name
-    for name in variables.ALL
-    if name.startswith((*variables.STRICT_GROUPS, *variables.OUR_GROUPS))
+    name for name in variables.ALL if name.startswith((*variables.STRICT_GROUPS, *variables.OUR_GROUPS))
 )
 
 
@@ -159,8 +172,12 @@ def test_any_slip_of_one_letter_is_told(name: str, place: int, letter: str) -> N
     """A letter too few, too many or exchanged in any of our names is found, and mended rightly."""
     group = name.index("_") + 1
     at = group + place % (len(name) - group)
-    for slip in (name[:at] + name[at + 1 :], name[:at] + letter + name[at:], name[:at] + letter + name[at + 1 :]):
-        if slip in variables.ALL or variables.INJECTED.search(slip):
+    for slip in (
+        name[:at] + name[at + 1 :],
+        name[:at] + letter + name[at:],
+        name[:at] + letter + name[at + 1 :],
+    ):
+        if slip in variables.ALL or variables.INJECTED.fullmatch(slip):
             continue
         found = _read(**{slip: "x"})
         assert [f"unknown variable {slip}"] == _whats(found)
@@ -184,7 +201,8 @@ def test_a_strange_name_of_a_common_group_is_doubted(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ARCHIVE_SERVICE_HOST", "WALG_PORT_80_TCP_ADDR", "BACKUP_NAME", "ARCHIVER", "MYARCHIVE_URL", "WALG"]
+    "name",
+    ["ARCHIVE_SERVICE_HOST", "WALG_PORT_80_TCP_ADDR", "BACKUP_NAME", "ARCHIVER", "MYARCHIVE_URL", "WALG"],
 )
 def test_names_of_others_are_left_alone(name: str) -> None:
     """What an engine injects and what only resembles a group is nobody's mistake."""

@@ -184,11 +184,18 @@ def _tree(top: Path) -> list[str]:
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).touch()
     (top / "pg_wal").symlink_to(top.parent)
-    return [str(top), *(str(path) for path in top.rglob("*") if not path.is_relative_to(top / "pg_wal" / top.name))]
+    return [
+        str(top),
+        *(str(path) for path in top.rglob("*") if not path.is_relative_to(top / "pg_wal" / top.name)),
+    ]
 
 
 def _chowned(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, *, uid: int = NOBODY, look_up: Callable[[], None] = int
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    *,
+    uid: int = NOBODY,
+    look_up: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Return the paths that would be given to another user, in this order."""
     paths: list[str] = []

@@ -134,7 +134,7 @@ class Kernel:
     def setuid(self, uid: int) -> None:
         """Try to become root again."""
         if not self.keeps_root:
-            raise PermissionError
+            raise PermissionError(uid)
 
 
 @pytest.fixture

@@ -280,7 +280,7 @@ def test_a_helper_that_does_not_listen_is_killed() -> None:
     ],
 )
 def test_an_immediate_shutdown_waits_for_nobody(first: str, second: int, sent: list[int]) -> None:
-    """smart and fast wait for helpers a little, immediate does not."""
+    """Smart and fast wait for helpers a little, immediate does not."""
     assert sent == _of(on_signal(_at(first, (BACKUP,)), second, NOW + 1)[1], "send")
 
 
@@ -401,7 +401,7 @@ def test_every_stop_ends(times: tuple[float, float, float], events: list[float |
         run.happen("next")
         assert wake_at(run.state) is not None or run.state.step == "kill"
         assert run.now - began <= sum(times) + HELPER_GRACE + 1e-6
-        assert run.now > before or before <= began + sum(times) + HELPER_GRACE
+        assert run.now > before or before <= began + sum(times) + HELPER_GRACE + 1e-6
     assert "kill" == run.sent[-1]
 
 
@@ -439,4 +439,9 @@ def test_states_are_never_changed() -> None:
     """A decision gives a new state; the old one stays what it was."""
     state = State(TIMES, [DAEMON])
     on_signal(on_time(state, NOW)[0], signal.SIGINT, NOW)
-    assert (SERVING, None, None, False) == (state.phase, state.step, state.deadline, state.helpers["daemon"].running)
+    assert (SERVING, None, None, False) == (
+        state.phase,
+        state.step,
+        state.deadline,
+        state.helpers["daemon"].running,
+    )

@@ -97,7 +97,11 @@ def test_the_keys_of_a_bucket_are_its_variables(name: str) -> None:
             Storage("azure://c", None, from_url=False),
         ),
         (
-            {"PGBACKREST_REPO1_TYPE": "sftp", "PGBACKREST_REPO1_SFTP_HOST": "h", "PGBACKREST_REPO1_PATH": "/p"},
+            {
+                "PGBACKREST_REPO1_TYPE": "sftp",
+                "PGBACKREST_REPO1_SFTP_HOST": "h",
+                "PGBACKREST_REPO1_PATH": "/p",
+            },
             Storage("sftp://h/p", None, from_url=False),
         ),
     ],

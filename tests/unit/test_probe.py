@@ -114,8 +114,12 @@ VOLUMES = "/var/lib/docker/volumes"
         (Mount("/", "/", "ext4", ""), "container layer"),
         (Mount("/data", "/x", "overlay", ""), "container layer"),
         (Mount("/data", f"{VOLUMES}/{ANONYMOUS}/_data", "ext4", ""), "anonymous volume"),
-        (Mount("/data", f"/home/u/.local/share/containers/storage/volumes/{ANONYMOUS}/_data", "xfs", ""), "anonymous volume"),
+        (
+            Mount("/data", f"/home/u/.local/share/containers/storage/volumes/{ANONYMOUS}/_data", "xfs", ""),
+            "anonymous volume",
+        ),
         (Mount("/data", f"{VOLUMES}/name/_data", "ext4", ""), "volume"),
+        (Mount("/data", f"{VOLUMES}/cafe/_data", "ext4", ""), "volume"),
         (Mount("/data", "/", "nfs4", ""), "volume"),
         (Mount("/other", "/", "nfs4", ""), "unknown"),
     ],

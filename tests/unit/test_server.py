@@ -11,7 +11,7 @@ import pytest
 
 from entrypoint import exits
 from entrypoint.archivers import Command
-from entrypoint.effects import restore, server
+from entrypoint.effects import archive, restore, server
 from entrypoint.effects.children import Children
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.server import Context
@@ -39,7 +39,9 @@ def _context(
 
 def test_helpers_see_what_the_official_image_shows_them() -> None:
     """Init files find the official variables, also those that have only a default, and their user's home."""
-    environment = _context({"MINE": "1", "ENTRYPOINT_HANDOFF": "3", "HOME": "/root", "PGDATA": "/data/"}).environment
+    environment = _context(
+        {"MINE": "1", "ENTRYPOINT_HANDOFF": "3", "HOME": "/root", "PGDATA": "/data/"}
+    ).environment
     expected = {
         "PGDATA": "/data",
         "POSTGRES_USER": "postgres",
@@ -73,7 +75,11 @@ SECRETS = {"PGPASSWORD": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "x", "
         # without an archive these are somebody else's
         ({"AWS_REGION": "x", "OS_USERNAME": "x"}, [], {"AWS_REGION", "OS_USERNAME"}),
         ({"ARCHIVE_URL": "s3://bucket", "ARCHIVE_TOOL": "wal-g", "WALG_PGP_KEY": "x", **SECRETS}, [], set()),
-        ({"ARCHIVE_URL": "s3://bucket", "ARCHIVE_TOOL": "pgbackrest", "PGBACKREST_STANZA": "x", **SECRETS}, [], set()),
+        (
+            {"ARCHIVE_URL": "s3://bucket", "ARCHIVE_TOOL": "pgbackrest", "PGBACKREST_STANZA": "x", **SECRETS},
+            [],
+            set(),
+        ),
         # the user's own archive_command needs them
         (
             {"WALG_FILE_PREFIX": "/x", "AWS_REGION": "x"},
@@ -100,7 +106,9 @@ def test_no_secret_is_in_the_servers_environment(
         ({"POSTGRES_CONF_port": "5433"}, ["--port=5434"], "5434"),
     ],
 )
-def test_an_archiver_finds_the_servers_port(values: dict[str, str], arguments: list[str], expected: str) -> None:
+def test_an_archiver_finds_the_servers_port(
+    values: dict[str, str], arguments: list[str], expected: str
+) -> None:
     """A base backup needs a connection: the port is the one that the server will really have."""
     assert expected == server.describe(_context(values, arguments)).port
 
@@ -176,8 +184,8 @@ def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
         fetched.extend(command.argv)
         return 1
 
-    monkeypatch.setattr(restore.archives, "storage_problem", lambda *_: None)
-    monkeypatch.setattr(restore.archives, "run", run)
+    monkeypatch.setattr(archive, "storage_problem", lambda *_: None)
+    monkeypatch.setattr(archive, "run", run)
     monkeypatch.setattr(restore, "choose", lambda *_: "base_1")
     context = context._replace(runtime_folder=str(tmp_path / "none"))
     decided = Plan(kind=RESTORE, discard=False, move_aside=True, refusals=(), warnings=())

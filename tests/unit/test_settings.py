@@ -71,7 +71,13 @@ def test_first_start_settings() -> None:
     }
     found = made.settings(values)
     expected = Init(
-        "postgres", "secret", "postgres", "--data-checksums -A 'x y'", "/wal", "ident map=x", restart_unfinished=True
+        "postgres",
+        "secret",
+        "postgres",
+        "--data-checksums -A 'x y'",
+        "/wal",
+        "ident map=x",
+        restart_unfinished=True,
     )
     assert (expected, "6000", 600) == (found.init, found.port, found.server_timeout)
 
@@ -132,7 +138,8 @@ def test_all_mistakes_are_found_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["trust", "reject", "scram-sha-256", "md5", "password", "gss", "ident", "pam", "ident map=x", "md5 # x"]
+    "method",
+    ["trust", "reject", "scram-sha-256", "md5", "password", "gss", "ident", "pam", "ident map=x", "md5 # x"],
 )
 def test_methods_for_tcp(method: str) -> None:
     """What PostgreSQL accepts in a `host` line may be asked for, with its options."""
@@ -173,7 +180,9 @@ def test_server_settings_by_variable() -> None:
 )
 def test_no_name_of_a_server_setting(setting: str) -> None:
     """A name that a configuration file cannot hold is refused."""
-    assert [f"POSTGRES_CONF_{setting} names no server setting"] == _problems({f"POSTGRES_CONF_{setting}": "x"})
+    assert [f"POSTGRES_CONF_{setting} names no server setting"] == _problems(
+        {f"POSTGRES_CONF_{setting}": "x"}
+    )
 
 
 @pytest.mark.parametrize("setting", ["config_file", "DATA_DIRECTORY"])
@@ -214,8 +223,25 @@ def test_archive_url(url: str, expected: Storage) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        *("archive", "/archive", "file://archive", "file:/archive", "file:///", "file:////", "s3:///x", "s3://"),
-        *("gs://bucket", "http://host/x", "file:///a b", "file:///a'b", 'file:///a"b', "file:///a%70", "s3://b/a b"),
+        *(
+            "archive",
+            "/archive",
+            "file://archive",
+            "file:/archive",
+            "file:///",
+            "file:////",
+            "s3:///x",
+            "s3://",
+        ),
+        *(
+            "gs://bucket",
+            "http://host/x",
+            "file:///a b",
+            "file:///a'b",
+            'file:///a"b',
+            "file:///a%70",
+            "s3://b/a b",
+        ),
         *("file:///a\nb", "s3://bucket\n"),
     ],
 )
@@ -323,12 +349,31 @@ def test_a_folder_is_given_in_full(values: dict[str, str], tool: type) -> None:
 NAMES = st.sampled_from(
     [
         *variables.ALL,
-        *("POSTGRES_CONF_work_mem", "POSTGRES_CONF_a.b", "WALG_FILE_PREFIX", "WALG_S3_PREFIX", "WALG_ZSTD_LEVEL"),
+        *(
+            "POSTGRES_CONF_work_mem",
+            "POSTGRES_CONF_a.b",
+            "WALG_FILE_PREFIX",
+            "WALG_S3_PREFIX",
+            "WALG_ZSTD_LEVEL",
+        ),
         *("PGBACKREST_REPO1_PATH", "PGBACKREST_REPO1_TYPE", "PGBACKREST_COMPRESS_TYPE", "PGBACKREST_STANZA"),
     ]
 )
 TEXTS = st.text() | st.sampled_from(
-    ["", "file:///a", "s3://bucket/x", "wal-g", "pgbackrest", "trust", "restart", "/x", "5", "s3", "LATEST", "zst"]
+    [
+        "",
+        "file:///a",
+        "s3://bucket/x",
+        "wal-g",
+        "pgbackrest",
+        "trust",
+        "restart",
+        "/x",
+        "5",
+        "s3",
+        "LATEST",
+        "zst",
+    ]
 )
 PROGRAMS = st.fixed_dictionaries({"wal-g": st.booleans(), "pgbackrest": st.booleans()})
 

@@ -17,8 +17,21 @@ from entrypoint.effects.unfinished import Unfinished
 from entrypoint.facts import DONE_FOLDER, WORK_FOLDER, DataFolder
 from unit.made import INITDB_MAKES
 
-FOLDERS = {"base", "global", "log", *(name for name in INITDB_MAKES if name.startswith("pg_") and "." not in name)}
-RESTORED = [*INITDB_MAKES, "backup_label", "tablespace_map", "recovery.signal", "log", "server.crt", "my.conf"]
+FOLDERS = {
+    "base",
+    "global",
+    "log",
+    *(name for name in INITDB_MAKES if name.startswith("pg_") and "." not in name),
+}
+RESTORED = [
+    *INITDB_MAKES,
+    "backup_label",
+    "tablespace_map",
+    "recovery.signal",
+    "log",
+    "server.crt",
+    "my.conf",
+]
 """A base backup holds all that was in the data folder, also what people have put there."""
 TEMPORARY = ["postmaster.pid", "postmaster.opts", "log", "current_logfiles"]
 """What the temporary server of a first start makes, with logging_collector=on."""
@@ -232,6 +245,13 @@ def test_the_discard_killed_anywhere(new: Maker, make: Callable[[Maker], Unfinis
         assert [] == [name for name in _names(unfinished) if name not in FOREIGN]
 
 
+def test_the_discard_removes_the_version_first(new: Maker) -> None:
+    """Also for the official image, which knows nothing of our record, a half removed cluster is none."""
+    for unfinished in _every_kill(lambda: _moved(new), Unfinished.discard):
+        if _look(unfinished).has_cluster:
+            assert sorted([*INITDB_MAKES, WORK_FOLDER]) == _names(unfinished)
+
+
 def test_the_discard_deletes_nothing_foreign(new: Maker) -> None:
     """Whatever somebody has put into the data folder is still there, killed or not."""
     for unfinished in _every_kill(lambda: _half_way(new), Unfinished.discard):
@@ -275,7 +295,9 @@ def test_moving_aside_killed_anywhere(new: Maker, monkeypatch: pytest.MonkeyPatc
             unfinished.move_aside()
         found = _look(unfinished)
         assert (None, False, ()) == (found.unfinished, found.has_cluster, found.foreign)
-        moved = [name for aside in _names(unfinished) for name in os.listdir(f"{unfinished.data_folder}/{aside}")]
+        moved = [
+            name for aside in _names(unfinished) for name in os.listdir(f"{unfinished.data_folder}/{aside}")
+        ]
         assert sorted([*INITDB_MAKES, "server.crt", "log", WORK_FOLDER]) == sorted(moved)
 
 

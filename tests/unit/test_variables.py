@@ -60,12 +60,12 @@ def test_times_have_numbers() -> None:
 )
 def test_what_engines_inject_is_known(name: str) -> None:
     """Names that Docker and Kubernetes put into the environment for a service are nobody's mistake."""
-    assert variables.INJECTED.search(name)
+    assert variables.INJECTED.fullmatch(name)
 
 
 def test_none_of_ours_looks_injected() -> None:
     """A name of ours that looked injected would never be checked."""
-    assert [] == [name for name in variables.ALL if variables.INJECTED.search(name)]
+    assert [] == [name for name in variables.ALL if variables.INJECTED.fullmatch(name)]
 
 
 def test_our_names_lie_in_our_groups() -> None:

@@ -15,7 +15,13 @@ FOLDER = Storage("file:///archive", "/archive", from_url=True)
 
 def test_its_variables_are_known() -> None:
     """Its own settings and the storages' are its variables; libpq's and the server's are not."""
-    known = ("WALG_COMPRESSION_METHOD", "AWS_SECRET_ACCESS_KEY", "TOTAL_BG_UPLOADED_LIMIT", "SSH_PASSWORD", *PREFIXES)
+    known = (
+        "WALG_COMPRESSION_METHOD",
+        "AWS_SECRET_ACCESS_KEY",
+        "TOTAL_BG_UPLOADED_LIMIT",
+        "SSH_PASSWORD",
+        *PREFIXES,
+    )
     assert [] == [name for name in known if not TOOL.is_own_variable(name)]
     others = ("PGDATA", "PGHOST", "POSTGRES_USER", "HOME", "PATH", "WALG_", "PGBACKREST_STANZA")
     assert [] == [name for name in others if TOOL.is_own_variable(name)]

@@ -1,0 +1,207 @@
+"""
+A laboratory for PID 1: one long-lived container in which the supervisor is run many times.
+
+Each run has a process namespace of its own, so the supervisor really is PID 1 of it, and it is handed its
+child by the program's own `hand_over`.
+The child is whatever a test needs: an init's duties do not depend on what its child is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import containers
+from containers import Container, Outcome, script
+
+_MAY_UNSHARE = ("--init", "--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined")
+
+_NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+
+_PROGRAM = """#!/usr/bin/python3 -IS
+import os, sys
+sys.path.insert(0, "/usr/local/lib/nix-postgres")
+sys.path.append("/usr/lib/python3/dist-packages")
+from entrypoint import __main__
+from entrypoint.effects import kernel, supervisor
+from entrypoint.effects.signals import Signals
+
+def hand_over(argv):
+    signals = Signals()
+    kernel.adopt_orphans()
+    server = {
+        "argv": argv,
+        "environment": dict(os.environ),
+        "timeouts": [float(word) for word in os.environ.get("LAB_TIMEOUTS", "9 9 9").split()],
+        "helpers": [],
+        "runtime_folder": "/tmp",
+        "debug": "LAB_DEBUG" in os.environ,
+    }
+    sys.orig_argv = ["/usr/bin/python3", "-IS", "/usr/local/bin/entrypoint"]
+    supervisor.hand_over(signals, server, os.open("/tmp", os.O_RDONLY | os.O_CLOEXEC))
+"""
+
+# LAB_DEBUG turns the debug log on; LAB_TIMEOUTS are the seconds for smart, fast and immediate.
+_SUPERVISE = f"""{_PROGRAM}
+hand_over(sys.argv[1:])
+"""
+
+# Prints how a child is reported for each exit code: exit-codes server, or exit-codes command.
+# The program is loaded once and its processes are forks, since 256 starts of an interpreter take their time.
+_EXIT_CODES = f"""{_PROGRAM}
+def server(argv):
+    def no_exec(path, argv, environment):
+        os.environ.clear()
+        os.environ.update(environment)
+        os._exit(__main__.main())
+    os.execve = no_exec
+    hand_over(argv)
+
+def command(argv):
+    sys.argv = ["entrypoint", *argv]
+    sys.exit(__main__.main())
+
+os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
+for code in range(256):
+    pid = os.fork()
+    if not pid:
+        globals()[sys.argv[1]](["sh", "-c", f"exit {{code}}"])
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+# Executes a command with exactly these signals ignored and these blocked: with-signals 1,2 3,4 COMMAND...
+_WITH_SIGNALS = """#!/usr/bin/python3 -IS
+import os, signal, sys
+ignored, blocked = ({int(word) for word in words.split(",") if word} for words in sys.argv[1:3])
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+    try:
+        signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+    except OSError:
+        pass  # the C library's own
+signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+
+# What children in Python have at hand.
+_PRELUDE = """
+import os, signal, sys, time
+
+INIT = os.getppid()
+
+def until(condition):
+    deadline = time.monotonic() + 15
+    while not condition():
+        if time.monotonic() > deadline:
+            print("too late", flush=True)
+            os._exit(99)
+        time.sleep(0.01)
+
+def stat(pid):
+    # state and parent of a process
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            state, parent = file.read().rpartition(")")[2].split()[:2]
+        return state, int(parent)
+    except (OSError, ValueError):
+        return "gone", 0
+
+def pids():
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}
+
+def adopted():
+    # what the supervisor has for children beside us, by state
+    found = {pid: stat(pid) for pid in pids() - {os.getpid()}}
+    return {pid: state for pid, (state, parent) in found.items() if parent == INIT}
+
+def orphan(live):
+    # start a process whose parent has ended before it does anything
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    parent = os.getpid()
+    if os.fork():
+        os._exit(0)
+    until(lambda: os.getppid() != parent)
+    try:
+        live()
+    finally:
+        os._exit(0)
+"""
+
+
+def bash(text: str) -> tuple[str, ...]:
+    """The command for a piece of bash."""
+    return ("bash", "-c", text)
+
+
+def python(text: str) -> tuple[str, ...]:
+    """The command for a piece of Python, which has the helpers of `_PRELUDE`."""
+    return ("/usr/bin/python3", "-IS", "-c", _PRELUDE + text)
+
+
+def numbers(mask: str) -> set[int]:
+    """The signals of a mask as `/proc/<pid>/status` shows it."""
+    bits = int(mask, 16)
+    return {number for number in range(1, 65) if bits >> (number - 1) & 1}
+
+
+def signal_state(status: str, wanted: Sequence[str] = ("SigIgn", "SigBlk")) -> dict[str, set[int]]:
+    """Which signals are ignored and which blocked, by the text of `/proc/<pid>/status`."""
+    lines = (line.split(":") for line in status.splitlines() if line.startswith("Sig"))
+    return {name: numbers(mask) for name, mask in lines if name in wanted}
+
+
+class Lab:
+    """The container, and what can be run in it."""
+
+    def __init__(self, container: Container) -> None:
+        """Refer to a container that was opened by `open_lab`."""
+        self.container = container
+
+    def run(self, *command: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> Outcome:
+        """How a command of the container ends."""
+        return self.container.exec(*command, stdin=stdin, env=env, check=False, timeout=60)
+
+    def alone(self, *command: str, env: Mapping[str, str] | None = None) -> Outcome:
+        """How a command ends that is PID 1 of its own namespace."""
+        return self.run(*_NAMESPACE, *command, env=env)
+
+    def supervise(
+        self,
+        child: Sequence[str],
+        *,
+        pid1: bool = True,
+        before: Sequence[str] = (),
+        debug: bool = False,
+        timeouts: str = "9 9 9",
+        env: Mapping[str, str] | None = None,
+    ) -> Outcome:
+        """
+        How the supervisor of a child ends.
+
+        Args:
+            child: The command that stands in for the server.
+            pid1: Whether the supervisor is PID 1, or the subreaper below another one.
+            before: A command which executes what is put after it: the state in which the supervisor begins.
+            debug: Whether the debug log is on.
+            timeouts: Seconds for a smart, a fast and an immediate shutdown.
+            env: More of the child's environment.
+
+        """
+        below = () if pid1 else ("bash", "-c", '"$@"; exit $?', "-")
+        variables = {"LAB_TIMEOUTS": timeouts, **({"LAB_DEBUG": "1"} if debug else {}), **(env or {})}
+        return self.alone(*below, *before, "/lab/supervise", *child, env=variables)
+
+
+@contextmanager
+def open_lab() -> Iterator[Lab]:
+    """A laboratory, which is closed in the end."""
+    tools = {
+        "/lab/supervise": script(_SUPERVISE),
+        "/lab/with-signals": script(_WITH_SIGNALS),
+        "/lab/exit-codes": script(_EXIT_CODES),
+    }
+    options = ("--entrypoint", "sleep", *_MAY_UNSHARE)
+    with containers.start("infinity", files=tools, options=options) as container:
+        yield Lab(container)

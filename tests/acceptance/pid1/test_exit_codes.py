@@ -1,0 +1,191 @@
+"""Every row of the README's table of exit codes, on real containers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+import containers
+from containers import FRESH, Files, complaints, create, docker, in_volume, run, script, serve, start, until
+
+USED = {"PGDATA": "/volume/data"}
+INIT = "/docker-entrypoint-initdb.d"
+DATA = "/var/lib/postgresql/data"
+README = Path(__file__).parents[3] / "README.md"
+#: Row to the tests of it in this module.
+TESTED = {"`0`", "`1`", "`2`", "`3`", "`10`", "`11`", "`12`", "`13`", "`126`", "`127`", "`128` + signal"}
+
+
+def test_every_row_of_the_table_is_here() -> None:
+    """A new row of the README's table needs a test below."""
+    table = (
+        README.read_text(encoding="utf-8").split("<!-- exit codes -->")[1].split("<!-- /exit codes -->")[0]
+    )
+    rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    assert sorted(TESTED) == sorted(rows)
+
+
+@pytest.mark.parametrize("signal", ["INT", "TERM"])
+def test_0_asked_to_stop(used_volume: str, signal: str) -> None:
+    """The server was asked to stop and did."""
+    with serve(env=USED, volumes={"/volume": used_volume}) as container:
+        assert 0 == container.stop(signal)
+
+
+def test_0_asked_to_stop_at_once(used_volume: str) -> None:
+    """SIGQUIT is a request too: postgres ends with 0, though the next start has to recover."""
+    with serve(env=USED, volumes={"/volume": used_volume}) as container:
+        assert 0 == container.stop("QUIT")
+        container.again()
+        assert "was not properly shut down" in container.logs().output
+
+
+ONE: dict[str, tuple[Mapping[str, str], tuple[str, ...], Files]] = {
+    "setting": ({}, (), {}),
+    "argument": (FRESH, ("-c", "nosuchsetting=1"), {}),
+    "initdb": ({**FRESH, "POSTGRES_INITDB_ARGS": "--nosuch"}, (), {}),
+    "init-file": (FRESH, (), {f"{INIT}/1.sh": script("#!/bin/sh\nexit 1\n")}),
+    "sourced-exit-0": (FRESH, (), {f"{INIT}/1.sh": "exit 0\n"}),
+}
+
+
+@pytest.mark.parametrize("case", ONE)
+def test_1_something_is_wrong(case: str) -> None:
+    """A setting, the environment, or a helper program of the start."""
+    env, arguments, files = ONE[case]
+    outcome = run(*arguments, env=env, files=files)
+    assert 1 == outcome.code, outcome.output
+    assert "Traceback" not in outcome.output
+
+
+def test_1_data_folder(used_volume: str) -> None:
+    """A data folder of another major version."""
+    in_volume(used_volume, "echo 9 > data/PG_VERSION")
+    outcome = run(env=USED, volumes={"/volume": used_volume})
+    assert 1 == outcome.code, outcome.output
+    assert "incompatible" in outcome.output
+
+
+def test_1_server_that_stops_unasked(used_volume: str) -> None:
+    """A clean end that nobody asked this container for."""
+    with serve(env=USED, volumes={"/volume": used_volume}) as container:
+        container.shell("pg_ctl stop --mode fast --no-wait", user="postgres")
+        assert 1 == container.wait()
+        assert "nobody asked this container to stop" in container.logs().stderr
+
+
+def test_2_init_folder_cannot_be_read() -> None:
+    """A folder that the server's user cannot list."""
+    outcome = run(env=FRESH, files={INIT: containers.folder(0o700), f"{INIT}/1.sql": "SELECT 1"})
+    assert 2 == outcome.code, outcome.output
+    assert INIT in complaints(outcome)[0]
+
+
+def test_2_psql_cannot_connect() -> None:
+    """Connections of the first start are not let in."""
+    deny = {f"{INIT}/1.sql": "SELECT 1"}
+    args = "--no-sync --auth-local=reject"
+    outcome = run(env={**FRESH, "POSTGRES_INITDB_ARGS": args}, files=deny)
+    assert 2 == outcome.code, outcome.output
+
+
+def test_3_sql_error() -> None:
+    """An init file with a mistake."""
+    outcome = run(env=FRESH, files={f"{INIT}/1.sql": "SELECT 1 FROM nosuch;"})
+    assert 3 == outcome.code, outcome.output
+    assert f"{INIT}/1.sql" in complaints(outcome)[0]
+
+
+@pytest.mark.parametrize("code", [7, 42, 255])
+def test_other_codes_of_init_files_are_passed_on(code: int) -> None:
+    """Otherwise the container ends with the code of what failed."""
+    outcome = run(env=FRESH, files={f"{INIT}/1.sh": script(f"#!/bin/sh\nexit {code}\n")})
+    assert code == outcome.code, outcome.output
+
+
+def test_10_init_files_had_begun() -> None:
+    """An init file that was killed is not simply repeated."""
+    files: Files = {f"{INIT}/1.sh": "sleep 60\n"}
+    with create(env=FRESH, files=files) as container:
+        container.begin()
+        until(lambda: container.has_process("sleep"), "the init file")
+        container.kill()
+        container.wait()
+        assert 10 == container.finish().code
+
+
+def test_11_volume_is_in_use(used_volume: str) -> None:
+    """A second server on one volume."""
+    with serve(env=USED, volumes={"/volume": used_volume}):
+        assert 11 == run(env=USED, volumes={"/volume": used_volume}).code
+
+
+RESTORE = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest", "RESTORE_FROM": "LATEST"}
+
+
+def test_12_archive_without_a_backup(volume: str) -> None:
+    """There is nothing to restore."""
+    outcome = run(env=RESTORE, volumes={"/archive": volume})
+    assert 12 == outcome.code, outcome.output
+
+
+def test_13_restore_that_cannot_go_on(volume: str) -> None:
+    """A restore had begun; a start that names no archive does not know how to go on."""
+    with containers.volume() as data:
+        env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
+        with serve(env=env, volumes={"/archive": volume}) as container:
+            container.exec("entrypoint", "backup", "push", timeout=60)
+            assert 0 == container.stop()
+        waits = '#!/bin/bash\n[[ " $* " != *" archive-get "* ]] || sleep 60\nexec /usr/bin/pgbackrest "$@"\n'
+        files = {"/usr/local/bin/pgbackrest": script(waits)}
+        with start(env=RESTORE, files=files, volumes={"/archive": volume, DATA: data}) as container:
+            until(lambda: container.has_process("sleep"), "the replay")
+            container.kill()
+            container.wait()
+        outcome = run(volumes={DATA: data})
+        assert 13 == outcome.code, outcome.output
+
+
+def test_126_command_that_cannot_be_executed() -> None:
+    """A folder, and a file without the right."""
+    assert [126, 126] == [run(command).code for command in ("/etc", "/etc/passwd")]
+
+
+def test_127_command_that_is_not_there() -> None:
+    """By name and by path."""
+    assert [127, 127] == [run(command).code for command in ("nosuch", "/no/such")]
+
+
+def test_127_server_that_is_not_there(used_volume: str) -> None:
+    """A PATH without postgres is said at once, with how to mend it."""
+    env = {**USED, "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    outcome = run(env=env, volumes={"/volume": used_volume}, timeout=10)
+    assert 127 == outcome.code, outcome.output
+    assert "postgres: command not found" in complaints(outcome)[0]
+
+
+def test_128_and_signal_of_the_server(used_volume: str) -> None:
+    """A signal ended the server."""
+    with serve(env=USED, volumes={"/volume": used_volume}) as container:
+        for name, number in (("KILL", 9), ("SEGV", 11)):
+            container.shell(f"kill -{name} {container.postmaster()}", user="0")
+            assert 128 + number == container.wait()
+            container.again()
+
+
+@pytest.mark.parametrize(("signal", "code"), [("INT", 130), ("QUIT", 131), ("TERM", 143)])
+def test_128_and_signal_before_the_server_is_up(signal: str, code: int) -> None:
+    """A stop arrived during the first start."""
+    with start(env=FRESH, files={f"{INIT}/1.sh": "sleep 60\n"}) as container:
+        until(lambda: container.has_process("sleep"), "the init file")
+        assert code == container.stop(signal)
+        assert docker("inspect", container.name, "--format", "{{.State.OOMKilled}}").stdout.strip() == "false"
+
+
+@pytest.mark.parametrize("code", [0, 1, 5, 255])
+def test_commands_that_are_passed_through(code: int) -> None:
+    """Any other command ends with its own code."""
+    assert code == run("sh", "-c", f"exit {code}").code

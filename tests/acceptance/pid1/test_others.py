@@ -1,0 +1,144 @@
+"""
+Table 4.3: what other inits teach.
+
+- openSUSE/catatonit has no tests; its list of changes is taken for one: deaths that coalesce, descriptors
+  from 3 on closed, LISTEN_PID right, the folder of the start not kept busy. Its pause mode is not ours: there
+  is always a child. Its refusal to run when it is not PID 1 is not ours either: we are subreaper then (T3, T11).
+- tianon/gosu: one process only.
+
+Rows without a test: phusion/baseimage-docker (its services, which we have not) and just-containers/s6-overlay
+(it has no tests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from acceptance.pid1.lab import Lab, bash, open_lab, python, signal_state
+from containers import Container, docker, serve, start, until
+
+USED = {"PGDATA": "/volume/data"}
+START = "/srv"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Where supervisors are run."""
+    with open_lab() as made:
+        yield made
+
+
+@pytest.fixture
+def started_elsewhere(used_volume: str) -> Iterator[Container]:
+    """A server whose container starts in a folder of its own, with two more descriptors than usual."""
+    leaking = ("-c", 'exec 5< /etc/passwd 77< /etc/group; exec entrypoint "$@"', "-", "postgres")
+    options = ("--workdir", START, "--entrypoint", "bash", "--cap-add", "SYS_PTRACE")
+    with serve(*leaking, env=USED, volumes={"/volume": used_volume}, options=options) as container:
+        yield container
+
+
+# catatonit: deaths that coalesce
+
+
+def test_catatonit_coalesced_deaths(lab: Lab) -> None:
+    """While the supervisor is stopped, 200 orphans and the child itself die; one look takes them all."""
+    child = """
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+told, tell = os.pipe()
+def live():
+    os.close(tell)
+    os.read(told, 1)
+    os._exit(3)
+for _ in range(200):
+    orphan(live)
+until(lambda: len(adopted()) == 200)
+if not os.fork():
+    # It looks on while the others die untaken, lets the supervisor go on, and waits for the sweep.
+    os.close(tell)
+    until(lambda: sum(state == "Z" for state in adopted().values()) == 201)
+    print("201 dead", flush=True)
+    os.kill(INIT, signal.SIGCONT)
+    signal.sigwait({signal.SIGTERM})
+    print(adopted(), flush=True)
+    os._exit(0)
+os.kill(INIT, signal.SIGSTOP)
+os._exit(7)  # and with it the other end of their pipe
+"""
+    assert (7, "201 dead\n{}\n", "") == lab.supervise(python(child), pid1=False)
+
+
+# catatonit, what is left open
+
+
+def test_catatonit_descriptors_are_closed(lab: Lab) -> None:
+    """A child has the three standard streams and nothing else, whatever the container's start left open."""
+    before = ("bash", "-c", 'exec 5< /etc/passwd 77< /etc/group; exec "$@"', "-")
+    child = python("""
+print(sorted(int(name) for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")))
+sys.exit(5)
+""")
+    ended = lab.supervise(child, before=before)
+    assert (5, "[0, 1, 2]\n") == (ended.code, ended.stdout)
+
+
+def test_catatonit_descriptors_and_folder_of_the_real_server(started_elsewhere: Container) -> None:
+    """The real server has none of the start's descriptors and works in its data folder, we are in `/`."""
+    server = started_elsewhere.postmaster()
+    user = started_elsewhere.process(server)["Uid"].split()[0]
+    seen = started_elsewhere.exec("bash", "-c", f"ls -l /proc/{server}/fd", user="0").stdout
+    assert "/etc/passwd" not in seen
+    assert "/etc/group" not in seen
+    places = {
+        pid: started_elsewhere.exec("readlink", f"/proc/{pid}/cwd", user=user).stdout.strip()
+        for pid in (1, server)
+    }
+    assert {1: "/", server: "/volume/data"} == places
+
+
+def test_catatonit_start_folder_is_not_kept_busy(lab: Lab) -> None:
+    """When the child has left the folder of the start, its filesystem can be unmounted."""
+    mounted = 'mkdir -p /tmp/busy && mount -t tmpfs none /tmp/busy && cd /tmp/busy && exec "$@"'
+    child = bash("cd / && until [[ $(readlink /proc/1/cwd) == / ]]; do :; done; umount /tmp/busy && exit 5")
+    ended = lab.supervise(child, before=("timeout", "--foreground", "10", "bash", "-c", mounted, "-"))
+    assert (5, "", "") == ended
+
+
+def test_catatonit_listen_pid_names_the_command(lab: Lab) -> None:
+    """LISTEN_PID stays right for a command, since the command is the process that was started."""
+    text = """LISTEN_PID=$$ exec entrypoint bash -c 'echo $(( LISTEN_PID == $$ ))'"""
+    assert (0, "1\n", "") == lab.run(*bash(text))
+
+
+# gosu: one process only
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "before"),
+    [
+        ("entrypoint", ()),
+        ("docker-entrypoint.sh", ()),
+        ("gosu", ("postgres",)),
+        ("entrypoint", ("gosu", "nobody")),
+    ],
+    ids=["entrypoint", "docker-entrypoint.sh", "gosu", "entrypoint-gosu"],
+)
+def test_gosu_exactly_one_process(entrypoint: str, before: tuple[str, ...]) -> None:
+    """A command is the container's only process, under its own name."""
+    command = (*before, "sleep", "1000")
+    with start(*command, options=("--entrypoint", entrypoint, "--init=false")) as container:
+
+        def processes() -> list[str]:
+            lines = docker("top", container.name, "-eo", "pid,args").stdout.splitlines()[1:]
+            return [line.split(None, 1)[1] for line in lines]
+
+        # At first it is the entrypoint, which then replaces itself.
+        until(lambda: processes() == ["sleep 1000"], "the command is the only process")
+
+
+def test_gosu_inherits_the_signal_state(lab: Lab) -> None:
+    """The stand-in for gosu leaves ignored and blocked signals as they are, as T9 asks of any init."""
+    state = ("/lab/with-signals", "2,11,22", "4,15,21")
+    ended = lab.run(*state, "gosu", "nobody", "cat", "/proc/self/status")
+    assert {"SigBlk": {4, 15, 21}, "SigIgn": {2, 11, 22}} == signal_state(ended.stdout)

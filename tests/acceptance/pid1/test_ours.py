@@ -1,0 +1,633 @@
+"""
+PID 1, table 4.5: what no other init tests, on real containers with the real PostgreSQL.
+
+Does not apply: the second half of P5, since no setting asks for templates to be rendered again at SIGHUP.
+P11, stale `postmaster.pid`, is `test_stale_pid.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from functools import cache
+from typing import NamedTuple
+
+import pytest
+
+import containers
+from containers import FRESH, READY, Container, Files, create, docker, run, script, serve, until
+
+CODE = "/usr/local/lib/nix-postgres/entrypoint"
+INIT = "/docker-entrypoint-initdb.d"
+USED = {"PGDATA": "/volume/data"}
+DATA = "/var/lib/postgresql/data"
+CODES = {"INT": 130, "TERM": 143}
+PROMPT = 5.0
+"""Seconds within which a stop during the start is obeyed."""
+CRASHED = ("terminating any other active server processes", "reinitializing", "was not properly shut down")
+
+
+@cache
+def _source(path: str) -> str:
+    return run(path, options=("--entrypoint", "cat")).stdout
+
+
+def _faulty(module: str, old: str, new: str) -> Files:
+    """A module of the program with one place changed."""
+    path = f"{CODE}/{module}"
+    assert 1 == _source(path).count(old), f"{module} has changed: {old}"
+    return {path: _source(path).replace(old, new)}
+
+
+def _has(container: Container, path: str) -> bool:
+    """Whether a path is in a container that may have ended, volumes included."""
+    return docker("cp", f"{container.name}:{path}", "-", check=False).code == 0
+
+
+def _control(volume: str) -> str:
+    """The state of the cluster, as pg_controldata words it."""
+    outcome = run(
+        "-D", "/volume/data", volumes={"/volume": volume}, options=("--entrypoint", "pg_controldata")
+    )
+    found = re.search(r"Database cluster state: +(.*)", outcome.stdout)
+    assert found, outcome.output
+    return found[1]
+
+
+def _zombies(container: Container) -> list[str]:
+    text = "grep -l '^State:.Z' /proc/[0-9]*/status 2> /dev/null || true"
+    return container.shell(text, user="0").split()
+
+
+def _untouched(container: Container) -> None:
+    """No crash recovery has happened."""
+    assert [] == [word for word in CRASHED if word in container.logs().output]
+
+
+@pytest.fixture
+def running(used_volume: str) -> Iterator[Container]:
+    """A server of its own, whose smart shutdown lasts a second at most."""
+    with serve(env={**USED, "STOP_SMART_TIMEOUT": "1"}, volumes={"/volume": used_volume}) as container:
+        yield container
+
+
+@pytest.fixture(scope="module")
+def archive() -> Iterator[str]:
+    """A volume with a pgBackRest archive that holds one base backup."""
+    with containers.volume() as name:
+        env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
+        with serve(env=env, volumes={"/archive": name}) as container:
+            container.exec("entrypoint", "backup", "push", timeout=60)
+            assert 0 == container.stop()
+        yield name
+
+
+# P1
+
+
+def _waits(program: str, when: str = "true") -> Files:
+    """A program of the image that waits, for as long as there is no file /go, where `when` holds."""
+    text = f"""#!/bin/bash
+if {when} && [ ! -e /go ]; then sleep 60; fi
+for folder in /usr/lib/postgresql/*/bin /usr/bin /bin; do
+    [ ! -x $folder/{program} ] || exec $folder/{program} "$@"
+done
+"""
+    return {f"/usr/local/bin/{program}": script(text)}
+
+
+RESTORE = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest", "RESTORE_FROM": "LATEST"}
+
+
+class Phase(NamedTuple):
+    """A phase of a start, and what holds the start up there."""
+
+    files: Files
+    env: Mapping[str, str] = FRESH
+    next_start: int | None = None
+    """With which code the next start refuses; None if it completes."""
+    seen: str = "sleep"
+    """The process by which one sees that the phase is reached."""
+
+
+PHASES = {
+    "boot": Phase(_waits("ls")),
+    "initdb": Phase(_waits("initdb")),
+    "in-initdb": Phase({}, seen="initdb"),
+    "temporary-server": Phase(_waits("psql"), {**FRESH, "POSTGRES_DB": "other"}),
+    "sourced-file": Phase({f"{INIT}/1.sh": "[ -e /go ] || sleep 60\n"}, next_start=10),
+    "executed-file": Phase({f"{INIT}/1.sh": script("#!/bin/sh\n[ -e /go ] || sleep 60\n")}, next_start=10),
+    "backup-fetch": Phase(_waits("pgbackrest", '[[ " $* " == *" restore "* ]]'), RESTORE),
+    "recovery": Phase(_waits("pgbackrest", '[[ " $* " == *" archive-get "* ]]'), RESTORE),
+}
+
+
+@pytest.mark.parametrize("signal", CODES)
+@pytest.mark.parametrize("phase", PHASES)
+def test_p1_stop_in_each_phase(request: pytest.FixtureRequest, phase: str, signal: str) -> None:
+    """A stop is obeyed within 5 s with 128 + signal, no server is left, and the next start knows."""
+    held = PHASES[phase]
+    mounts: dict[str, str] = {}
+    if held.env is RESTORE:
+        mounts["/archive"] = request.getfixturevalue("copied_archive")
+    with create(env=held.env, files=held.files, volumes=mounts) as container:
+        container.begin()
+        until(lambda: container.has_process(held.seen), phase)
+        began = time.monotonic()
+        assert CODES[signal] == container.stop(signal, timeout=10)
+        assert time.monotonic() - began < PROMPT
+        assert not _has(container, f"{DATA}/postmaster.pid")
+        docker("cp", "-", f"{container.name}:/", stdin=containers._archive({"/go": ""}))
+        if held.next_start is not None:
+            assert held.next_start == container.finish().code
+            return
+        container.again()
+        assert "1" == container.sql("SELECT 1")
+
+
+@pytest.fixture
+def copied_archive(archive: str) -> Iterator[str]:
+    """An archive of its own."""
+    with containers.copied_volume(archive) as copy:
+        yield copy
+
+
+# P2 to P6: stopping
+
+
+def test_p2_terminate_with_an_idle_session(running: Container, used_volume: str) -> None:
+    """SIGTERM does not wait for a session that does nothing: fast shutdown, exit 0, a clean cluster."""
+    idle = subprocess.Popen(
+        ("docker", "exec", "-i", running.name, "psql", "-U", "postgres"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        until(lambda: running.sql(count) == "2", "an idle session")
+        assert 0 == running.stop("TERM", timeout=8)
+    finally:
+        idle.kill()
+        idle.communicate()
+    assert "received fast shutdown request" in running.logs().output
+    assert "shut down" == _control(used_volume)
+
+
+def _deaf(container: Container) -> None:
+    """Stop a session's process so that it hears no request; only SIGKILL gets through."""
+    pid = container.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
+    container.shell(f"kill -STOP {pid}", user="postgres")
+
+
+def _ladder(container: Container) -> list[str]:
+    """The steps of the shutdown, as the server and we report them."""
+    text = container.logs().output
+    steps = [
+        mode
+        for mode in ("smart", "fast", "immediate")
+        if re.search(rf"LOG:  received {mode} shutdown request", text)
+    ]
+    return [*steps, *(["kill"] if "kill shutdown" in text else [])]
+
+
+def test_p3_deaf_session_and_deadlines(used_volume: str) -> None:
+    """A session that nothing ends: QUIT after the fast shutdown's time, then KILL, and 137 tells so."""
+    env = {
+        **USED,
+        "STOP_SMART_TIMEOUT": "1",
+        "STOP_FAST_TIMEOUT": "1",
+        "STOP_IMMEDIATE_TIMEOUT": "1",
+    }
+    with (
+        serve(env=env, volumes={"/volume": used_volume}) as container,
+        container.session("SELECT pg_sleep(60)"),
+    ):
+        _deaf(container)
+        began = time.monotonic()
+        assert 137 == container.stop("TERM", timeout=15)
+        assert 2.9 < time.monotonic() - began < 8
+        assert ["smart", "fast", "immediate", "kill"] == _ladder(container)
+        container.again()  # crash recovery, and nothing of the old server is in the way
+        assert "42" == container.sql("SELECT answer FROM kept")
+
+
+def test_p4_second_terminate_escalates_at_once(used_volume: str) -> None:
+    """Each further stop request climbs one step without waiting for the time of the last one."""
+    env = {**USED, "STOP_SMART_TIMEOUT": "60", "STOP_FAST_TIMEOUT": "60", "STOP_IMMEDIATE_TIMEOUT": "60"}
+    with (
+        serve(env=env, volumes={"/volume": used_volume}) as container,
+        container.session("SELECT pg_sleep(60)"),
+    ):
+        _deaf(container)
+        for mode in ("smart", "fast", "immediate"):
+            container.kill("TERM")
+            container.says(f"received {mode} shutdown request", timeout=3)
+        assert 137 == container.stop("TERM", timeout=4)
+        assert ["smart", "fast", "immediate", "kill"] == _ladder(container)
+
+
+def test_p4_interrupt_after_terminate_is_fast(used_volume: str) -> None:
+    """SIGTERM, then SIGINT, with a session at work: clean, at once, exit 0."""
+    with (
+        serve(env={**USED, "STOP_SMART_TIMEOUT": "60"}, volumes={"/volume": used_volume}) as container,
+        container.session("SELECT pg_sleep(60)"),
+    ):
+        container.kill("TERM")
+        container.says("received smart shutdown request")
+        assert 0 == container.stop("INT", timeout=4)
+        assert ["smart", "fast"] == _ladder(container)
+    assert "shut down" == _control(used_volume)
+
+
+def test_p5_hangup_reloads(running: Container) -> None:
+    """SIGHUP makes the server read its files again."""
+    assert "4MB" == running.sql("SHOW work_mem")
+    running.shell("echo work_mem = 7MB >> $PGDATA/postgresql.conf", user="postgres")
+    running.kill("HUP")
+    until(lambda: running.sql("SHOW work_mem") == "7MB", "the new setting")
+    seen = "SELECT setting, source FROM pg_settings WHERE name = 'work_mem'"
+    assert "7168|configuration file" == running.sql(seen)
+
+
+def test_p6_killed_from_outside(running: Container) -> None:
+    """A server that somebody kills: exit code 137, and where to look for who did it."""
+    running.shell(f"kill -KILL {running.postmaster()}", user="0")
+    assert 137 == running.wait(10)
+    log = running.logs().stderr
+    assert "killed by SIGKILL; the kernel counts 0 out-of-memory kills in this container" in log
+    assert "dmesg" in log
+
+
+def test_p6_killed_for_want_of_memory(used_volume: str) -> None:
+    """A server that the kernel kills at the container's limit: 137, the counter, and what to change."""
+    with serve(
+        env=USED, volumes={"/volume": used_volume}, options=("--memory", "200m", "--memory-swap", "200m")
+    ) as container:
+        # The kernel would take one of the server's children, which the server survives.
+        container.shell(f"echo 1000 > /proc/{container.postmaster()}/oom_score_adj", user="0")
+        hog = "import time; rest = b'x' * (300 << 20); time.sleep(60)"
+        docker("exec", "--detach", container.name, "python3", "-c", hog)
+        assert 137 == container.wait(20)
+        log = container.logs().stderr
+    assert re.search(r"the kernel counts [1-9]\d* out-of-memory kills in this container", log), log
+    assert "docker run --memory" in log
+
+
+# P7, P8: orphans
+
+ENDS = ("exit 0", "exit 1", "exit 2", "exit 127", "kill -KILL $$")
+
+
+def _orphans_of_the_server() -> str:
+    """Statements that make the server start programs which outlive their parents, and end in all ways."""
+    program = "cat > /dev/null; (sleep 0.1; exec sh -c '{end}') > /dev/null 2>&1 &"
+    return "; ".join(f"COPY (SELECT 1) TO PROGRAM $_${program.format(end=end)}$_$" for end in ENDS)
+
+
+def test_p7_orphans_do_not_disturb_a_query(used_volume: str) -> None:
+    """Orphans of sessions in the container and of the server itself end badly; the clients go on."""
+    env = {**USED, "STATUS_LOG_LEVEL": "debug"}
+    with serve(env=env, volumes={"/volume": used_volume}) as container:
+        container.exec("pgbench", "--initialize", "--quiet", "-U", "postgres", "postgres")
+        load = subprocess.Popen(
+            (
+                "docker",
+                "exec",
+                container.name,
+                "pgbench",
+                "-U",
+                "postgres",
+                "--client=2",
+                "--time=3",
+                "postgres",
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        with container.session("SELECT pg_sleep(2)") as client:
+            for end in ENDS:
+                container.shell(f"(sh -c 'sleep 0.1; {end}' < /dev/null > /dev/null 2>&1 &)")
+            container.sql(_orphans_of_the_server())
+            # A shell that is killed leaves its `sleep` for us as well, so more may follow.
+            reaped = [("0", 2), ("1", 2), ("2", 2), ("127", 2), ("137", 2)]
+
+            def seen() -> bool:
+                log = container.logs().stderr
+                found = re.findall(r"reaped the orphan \d+, which ended with (\d+)", log)
+                return all(found.count(code) >= count for code, count in reaped)
+
+            until(seen, "ten orphans are reaped")
+            assert 0 == client.wait(10)
+        words, _ = load.communicate(timeout=20)
+        assert 0 == load.returncode, words
+        assert "number of failed transactions: 0 " in words
+        assert [] == _zombies(container)
+        _untouched(container)
+
+
+#: Orphans at a rate, by dash since it forks cheapest: each subshell leaves forty. Prints the rate it reached.
+FLOOD = """
+import os, sys, time
+rate, seconds = int(sys.argv[1]), float(sys.argv[2])
+group = "(" + "exit 0 & exit 1 & exit 2 & exit 127 & " * 10 + ")"
+script = "i=0; while [ $i -lt $0 ]; do " + group + "; i=$((i + 1)); done"
+began = time.monotonic()
+made = 0
+while (passed := time.monotonic() - began) < seconds:
+    due = int(rate * passed - made) // 40
+    if due < 2:
+        time.sleep(0.005)
+        continue
+    os.waitpid(os.posix_spawn("/bin/dash", ["dash", "-c", script, str(min(due, 50))], {}), 0)
+    made += min(due, 50) * 40
+print(made / (time.monotonic() - began))
+"""
+
+
+def _flood(container: Container, rate: int, seconds: float) -> subprocess.Popen[str]:
+    command = ("python3", "-ISc", FLOOD, str(rate), str(seconds))
+    return subprocess.Popen(
+        ("docker", "exec", container.name, *command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _said_at(container: Container, text: str) -> float:
+    """When a line was logged, in seconds since 1970."""
+    lines = docker("logs", "--timestamps", container.name)
+    line = next(line for line in lines.output.splitlines() if text in line)
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z.*", r"\1+00:00", line)).timestamp()
+
+
+def _survives_a_flood(container: Container, rate: int) -> None:
+    flood = _flood(container, rate, 5)
+    words, _ = flood.communicate(timeout=60)
+    assert 0 == flood.returncode, words
+    assert float(words) > rate * 0.9, f"only {words} orphans a second were made"
+    until(lambda: _zombies(container) == [], "no zombie is left", timeout=1)
+    _untouched(container)
+    # And under the same load the death of the server is noticed.
+    again = _flood(container, rate, 30)
+    try:
+        until(lambda: container.has_process("python3"), "the flood")
+        pid = container.postmaster()
+        killed = float(container.shell(f"kill -KILL {pid}; date +%s.%N", user="0"))
+        assert 137 == container.wait(10)
+    finally:
+        again.kill()
+        again.communicate()
+    assert _said_at(container, "the server was killed by SIGKILL") - killed < 1
+
+
+def test_p8_orphans_at_500_a_second(running: Container) -> None:
+    """500 orphans a second for 5 s leave no zombie, and the server's death is noticed within 1 s."""
+    _survives_a_flood(running, 500)
+
+
+@pytest.mark.long
+def test_p8_orphans_at_5000_a_second(running: Container) -> None:
+    """The same at 5,000 orphans a second."""
+    _survives_a_flood(running, 5000)
+
+
+# P9, P10: stops at the worst moment, and our own mistakes
+
+
+def _obeys(container: Container) -> None:
+    """It ends, soon, in an orderly way: 0 if the server got the request, 143 if it was not up yet."""
+    code = container.wait(5)
+    assert code in (0, 143), container.logs().output
+    assert not _has(container, "/volume/data/postmaster.pid")
+
+
+def _terminate_at(used_volume: str, points: int) -> None:
+    with create(env=USED, volumes={"/volume": used_volume}) as container:
+        codes = []
+        for point in range(points):
+            container.begin()
+            container.says("Skipping initialization")
+            time.sleep(0.2 * point / points)  # the point itself, no waiting for a condition
+            container.kill("TERM")
+            _obeys(container)
+            codes.append(container.state["ExitCode"])
+        assert 0 in codes, "no point came after the server's start"
+        container.again()
+        assert "42" == container.sql("SELECT answer FROM kept")
+
+
+def test_p9_terminate_during_the_start_of_the_server(used_volume: str) -> None:
+    """SIGTERM at 20 points around the start of the server is never lost."""
+    _terminate_at(used_volume, 20)
+
+
+@pytest.mark.long
+def test_p9_terminate_at_200_points(used_volume: str) -> None:
+    """The same at 200 points."""
+    _terminate_at(used_volume, 200)
+
+
+SPAWN = "self.server = self.children.spawn("
+ITSELF = "os.kill(os.getpid(), signal.SIGTERM)"
+MOMENTS = {
+    "before-the-handover": ("effects/supervisor.py", "signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)"),
+    "in-the-handover": ("effects/supervisor.py", "descriptor = os.memfd_create("),
+    "before-the-handlers": ("effects/supervisor.py", 'signals = Signals(given["mask"])'),
+    "before-the-fork": ("effects/supervisor.py", SPAWN),
+    "after-the-fork": ("effects/supervisor.py", 'log.debug(f"started the server'),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_p9_terminate_at_an_exact_moment(used_volume: str, moment: str) -> None:
+    """SIGTERM at each seam between the two halves of the program and around the fork is not lost."""
+    module, place = MOMENTS[moment]
+    files = _faulty(module, place, f"{ITSELF}; {place}")
+    with create(env=USED, files=files, volumes={"/volume": used_volume}) as container:
+        container.begin()
+        _obeys(container)
+
+
+FAULTS = {
+    "at-a-signal": (
+        "lifecycle.py",
+        "    if number == signal.SIGUSR1:\n",
+        "        raise RuntimeError('injected')\n",
+    ),
+    "at-a-report": ("effects/supervisor.py", "    def _report(self, _: None) -> None:\n", "        1 / 0\n"),
+    "interrupted": (
+        "effects/supervisor.py",
+        "    def _report(self, _: None) -> None:\n",
+        "        raise KeyboardInterrupt\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_p10_our_own_mistake_stops_the_server(used_volume: str, fault: str) -> None:
+    """Whatever is wrong with the supervisor, the server is stopped cleanly, and the exit code is not 0."""
+    module, place, extra = FAULTS[fault]
+    files = _faulty(module, place, place + extra)
+    with serve(env=USED, files=files, volumes={"/volume": used_volume}) as container:
+        container.kill("USR1")
+        assert container.wait(10) not in (0, 137)
+        assert "the supervisor failed" in container.logs().stderr
+        assert "database system is shut down" in container.logs().output
+    assert "shut down" == _control(used_volume)
+
+
+def test_p10_mistake_before_the_server_runs(used_volume: str) -> None:
+    """A supervisor that fails before it has a server ends at once, without a signal to anybody else."""
+    files = _faulty("effects/supervisor.py", SPAWN, f"raise RuntimeError('injected'); {SPAWN}")
+    outcome = run(env=USED, files=files, volumes={"/volume": used_volume}, timeout=8)
+    assert outcome.code not in (0, 137), outcome.output
+    assert "injected" in outcome.stderr
+
+
+# P12 to P16
+
+
+def test_p12_uid_without_a_name() -> None:
+    """A uid that no passwd entry knows makes a database and serves it."""
+    options = ("--user", "1234:1234", "--tmpfs", "/data:uid=1234,gid=1234,mode=700")
+    with serve(env={**FRESH, "PGDATA": "/data/db"}, options=options) as container:
+        assert "1" == container.sql("SELECT 1")
+        assert ["1234"] * 4 == container.process(container.postmaster())["Uid"].split()
+        assert 0 == container.stop()
+
+
+def test_p13_descriptors_of_the_server(running: Container) -> None:
+    """The server has 0, 1 and 2 from us, and beyond those only what it opened itself."""
+    mine, its = (
+        dict(
+            line.rsplit(" -> ", 1)
+            for line in running.shell(
+                f"cd /proc/{pid}/fd; for n in *; do [ ! -L $n ] || echo $n -\\> $(readlink $n); done",
+                user="postgres",
+            ).splitlines()
+        )
+        for pid in (1, running.postmaster())
+    )
+    assert {"0", "1", "2"} <= its.keys()
+    assert {n: mine[n] for n in "012"} == {n: its[n] for n in "012"}
+    beyond = {n: its[n] for n in its if int(n) > 2}
+    assert {} == {n: target for n, target in beyond.items() if target in mine.values()}
+    # A server that is started from a clean shell has its own pipe, sockets and what they need.
+    assert {} == {
+        n: target for n, target in beyond.items() if not re.match(r"(pipe|socket|anon_inode):", target)
+    }
+    # And we hold nothing but our wake-up pipe and the lock.
+    assert ["/volume/data"] == [target for n, target in mine.items() if target.startswith("/volume")]
+    assert 6 == len(mine)
+
+
+def test_p14_orphans_come_to_us_under_another_init(used_volume: str) -> None:
+    """With `docker run --init` we are no PID 1, yet the server's orphans are ours, and all are reaped."""
+    env = {**USED, "STATUS_LOG_LEVEL": "debug"}
+    with serve(env=env, volumes={"/volume": used_volume}, options=("--init",)) as container:
+        assert "entrypoint" not in container.shell("cat /proc/1/cmdline | tr '\\0' ' ' | cut -d' ' -f1")
+        hundred = "cat > /dev/null; for i in $(seq 100); do (sleep 1; exit 3) & done > /dev/null 2>&1"
+        container.sql(f"COPY (SELECT 1) TO PROGRAM $_${hundred}$_$")
+        count = "ended with 3"
+        until(lambda: container.logs().stderr.count(count) == 100, "a hundred orphans are reaped")
+        assert [] == _zombies(container)
+        assert "won't work" not in container.logs().output
+        _untouched(container)
+        assert 0 == container.stop()
+
+
+def test_p15_helper_ends_before_the_server_is_asked(used_volume: str) -> None:
+    """A backup at work gets SIGTERM, finishes with the server still there; then the server is asked."""
+    backup = """#!/bin/bash
+finish() {
+    echo "stop requested"
+    psql -X -U postgres -Atc "SELECT 'backup mode ended'" && exit 0
+}
+trap finish TERM
+echo begun
+while :; do sleep 0.1; done
+"""
+    launcher = LAUNCHER.replace("HELPERS", repr([("backup", ["/backup"], False)]))
+    files = {"/launch": script(launcher), "/backup": script(backup)}
+    with serve(
+        env=USED,
+        files=files,
+        volumes={"/volume": used_volume},
+        options=("--entrypoint", "/launch", "--user", "postgres"),
+    ) as container:
+        container.says("backup: begun")
+        assert 0 == container.stop("INT", timeout=10)
+        lines = docker("logs", "--timestamps", container.name).output.splitlines()
+    order = [
+        text
+        for line in sorted(lines)
+        for text in (
+            "SIGINT: fast shutdown",
+            "backup: stop requested",
+            "backup: backup mode ended",
+            "received fast shutdown request",
+            "database system is shut down",
+        )
+        if text in line
+    ]
+    # What the server said when it was stopped before the test is not of this container.
+    assert [
+        "SIGINT: fast shutdown",
+        "backup: stop requested",
+        "backup: backup mode ended",
+        "received fast shutdown request",
+        "database system is shut down",
+    ] == order
+
+
+#: The second half of the program with helpers of our own: what `hand_over` gets from a start, made by hand.
+LAUNCHER = """#!/usr/bin/python3 -IS
+import os, sys
+sys.path.insert(0, "/usr/local/lib/nix-postgres")
+if "ENTRYPOINT_HANDOFF" in os.environ:
+    from entrypoint.__main__ import main
+    sys.exit(main())
+from entrypoint.effects import files, supervisor
+from entrypoint.effects.signals import Signals
+environment, data = dict(os.environ), os.environ["PGDATA"]
+keys = ("role", "argv", "after_server")
+helpers = [{**dict(zip(keys, helper)), "environment": environment, "keep": True} for helper in HELPERS]
+server = {
+    "argv": ["postgres"], "environment": environment, "timeouts": [5, 60, 10], "helpers": helpers,
+    "runtime_folder": "/run/entrypoint", "debug": True,
+}
+supervisor.hand_over(Signals(), server, files.lock_folder(data))
+"""
+
+
+@pytest.mark.parametrize(("stop", "code"), [("fast", 1), ("kill", 137)])
+def test_p16_server_that_ends_by_itself(used_volume: str, stop: str, code: int) -> None:
+    """The container ends as the server did, with 1 in place of an unasked 0; helpers end first."""
+    helper = "#!/bin/bash\ntrap 'echo ended; exit 0' TERM\necho begun\nwhile :; do sleep 0.1; done\n"
+    launcher = LAUNCHER.replace("HELPERS", repr([("mate", ["/mate"], False)]))
+    files = {"/launch": script(launcher), "/mate": script(helper)}
+    with serve(
+        env=USED,
+        files=files,
+        volumes={"/volume": used_volume},
+        options=("--entrypoint", "/launch", "--user", "postgres"),
+    ) as container:
+        container.says("mate: begun")
+        how = {"fast": "pg_ctl stop -m fast --no-wait", "kill": f"kill -KILL {container.postmaster()}"}[stop]
+        container.shell(how, user="postgres")
+        assert code == container.wait(8)
+        assert "mate: ended" in container.logs().output
+        said = "the server ended although nobody asked this container to stop"
+        assert (stop == "fast") == (said in container.logs().output)
+
+
+def test_p16_server_that_cannot_start() -> None:
+    """A server that gives up ends the container with its own code."""
+    outcome = run("-c", "shared_buffers=1000000GB", env=FRESH)
+    assert (1, False) == (outcome.code, READY in outcome.output)

@@ -1,0 +1,101 @@
+"""The doors: what the program becomes, and how it says that it cannot."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from entrypoint import __main__ as main
+from entrypoint import exits
+
+ROOT = Path(main.__file__).parents[1]
+START = "import sys\nsys.path.insert(0, sys.argv.pop(1))\nfrom entrypoint.{0} import main\nsys.exit(main())"
+ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+
+
+def _run(door: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Start the program, or its stand-in for gosu, as the image does."""
+    return subprocess.run(
+        [sys.executable, "-IS", "-c", START.format(door), str(ROOT), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+    )
+
+
+DOORS = [
+    pytest.param("__main__", [], id="entrypoint"),
+    pytest.param(
+        "gosu",
+        [f"{os.getuid()}:{os.getgid()}"],
+        id="gosu",
+        marks=pytest.mark.skipif(os.getuid() != 0, reason="only root may change its groups"),
+    ),
+]
+
+
+def _signals(status: str) -> dict[str, str]:
+    rows = dict(line.split(":\t") for line in status.splitlines())
+    return {name: rows[name] for name in ("SigIgn", "SigBlk", "SigCgt")}
+
+
+@pytest.mark.parametrize(("door", "before"), DOORS)
+def test_other_programs_begin_clean(door: str, before: list[str]) -> None:
+    """A program that we become finds the signals as whoever starts it directly, as in the official image.
+
+    CPython ignores SIGPIPE for itself; inherited, it would make `… | head` end with an error.
+    """
+    argv = ["cat", "/proc/self/status"]
+    direct = subprocess.run(argv, check=True, capture_output=True, text=True)
+    assert _signals(direct.stdout) == _signals(_run(door, *before, *argv).stdout)
+
+
+@pytest.mark.parametrize(("door", "before"), DOORS)
+@pytest.mark.parametrize("code", [0, 1, 3, 130, 255])
+def test_other_programs_end_as_they_end(door: str, before: list[str], code: int) -> None:
+    """The exit code is the program's own, since it is the same process."""
+    assert code == _run(door, *before, "sh", "-c", f"exit {code}").returncode
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("no-such-program", exits.NOT_FOUND),
+        ("/no/such/program", exits.NOT_FOUND),
+        ("/etc", exits.NOT_EXECUTABLE),
+    ],
+)
+def test_programs_that_are_not_there(argument: str, expected: int) -> None:
+    """A command that is not there or cannot be executed has a shell's exit code, and a message with a mend."""
+    done = _run("__main__", argument)
+    assert expected == done.returncode
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"entrypoint: error: {argument}: ")
+    assert second.startswith("  mend: ")
+
+
+@pytest.mark.parametrize(
+    "user",
+    ["no-such-user", "-1", "99999999999999999999", "0:99999999999999999999", "0:no-such-group", "4294967295"],
+)
+def test_users_that_are_not_there(user: str) -> None:
+    """The stand-in for gosu ends with 1 and one line, as gosu does."""
+    done = _run("gosu", user, "true")
+    assert (1, "") == (done.returncode, done.stdout)
+    assert [f"error: failed switching to {user!r}:"] == [
+        line[: len(f"error: failed switching to {user!r}:")] for line in done.stderr.splitlines()
+    ]
+
+
+def test_help_prepares_nothing() -> None:
+    """Arguments that only make postgres print something skip every preparation: here is no PGDATA."""
+    done = _run("__main__", "postgres", "--version")
+    assert "PGDATA" not in done.stderr
+    assert done.returncode in (0, exits.NOT_FOUND)
+    assert 1 == _run("__main__", "postgres").returncode
