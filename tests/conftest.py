@@ -32,6 +32,13 @@ def server() -> Iterator[Container]:
         yield container
 
 
+@pytest.fixture(scope="session")
+def missing_interpreter() -> int:
+    """The exit code of the image's bash for a script whose interpreter is missing: 127, since 5.3 126."""
+    files: containers.Files = {"/script": containers.script("#!/no/such/interpreter\n")}
+    return containers.run("bash", "-c", "/script; exit $?", files=files).code
+
+
 @pytest.fixture
 def volume() -> Iterator[str]:
     """An empty volume."""

@@ -55,6 +55,8 @@ class Children:
             for theirs, ours in (descriptors or {}).items()
         ]
         options = {"setpgroup": 0} if own_group else {}
+        ignored = self.signals.original_ignored
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
         try:
             pid = os.posix_spawn(
                 program,
@@ -62,11 +64,14 @@ class Children:
                 dict(environment),
                 file_actions=actions,
                 setsigmask=self.signals.original_mask,
-                setsigdef=(*HANDLED, *_PYTHON_IGNORES),
+                setsigdef={*HANDLED, *_PYTHON_IGNORES} - ignored,
                 **options,  # type: ignore[arg-type]
             )
         except OSError as error:
             raise Failure(cannot_execute(program, error)) from error
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         self._own.add(pid)
         return pid
 

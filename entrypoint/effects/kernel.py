@@ -26,6 +26,16 @@ def adopt_orphans() -> None:
         )
 
 
+def keep_descriptors_to_ourselves() -> None:
+    """Let no descriptor but the standard streams reach our children, whoever left it open for us."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            try:
+                os.set_inheritable(int(name), False)  # noqa: FBT003 - the name says what is true
+            except OSError:
+                continue  # the one that listed the folder
+
+
 def forbid_new_privileges() -> None:
     """Make setuid programs and file capabilities powerless for us and all that we start."""
     if not _prctl(_PR_SET_NO_NEW_PRIVS, 1):

@@ -47,12 +47,13 @@ def look(data_folder: str) -> tuple[int, str]:
     except OSError:
         return NOT_READY, f"not ready: {status.RECOVERY}"
     found = parse_postmaster(text)
-    if found is None or str(found.pid) != server or found.status not in ("ready", "standby"):
+    # "standby" in this file is a server that recovers and lets nobody in (hot_standby=off).
+    if found is None or str(found.pid) != server or found.status != "ready":
         word = lifecycle.STOPPING if found and found.status == "stopping" else status.RECOVERY
         return NOT_READY, f"not ready: {word}"
     lines = text.split("\n")
     port, folder = lines[3], lines[4]
-    role = "primary" if found.status == "ready" else "standby"
+    role = "standby" if os.path.exists(f"{data_folder}/standby.signal") else "primary"
     if folder:
         return _ask(f"{folder}/.s.PGSQL.{port}", role)
     return _ask((lines[5].replace("*", "127.0.0.1"), int(port)), role)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from entrypoint import log
+from entrypoint import archivers, exits, log
 from entrypoint.archivers import Server
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.cluster import Postmaster, parse_control, parse_postmaster
@@ -57,20 +57,16 @@ def server_environment(settings: Settings, environment: Mapping[str, str]) -> di
     The official image does the first since docker-library/postgres#1412. The archiver's variables stay
     where the archiving is the user's own.
     """
-    archive = settings.archive
-    hidden = archive.tool.is_own_variable if archive and not archive.by_user else _nothing
+    tools = []
+    if settings.archive and not settings.archive.by_user:
+        tools = [archivers.get(name, settings.values) for name in archivers.NAMES]
     return {
         name: value
         for name, value in environment.items()
         if not name.startswith(("POSTGRES_", "ARCHIVE_", OWN_PREFIX))
         and name != "PGPASSWORD"
-        and not hidden(name)
+        and not any(tool.is_own_variable(name) for tool in tools)
     }
-
-
-def _nothing(name: str) -> bool:
-    del name
-    return False
 
 
 def describe(context: Context) -> Server:
@@ -235,6 +231,7 @@ def stale_pid_environment(data_folder: str) -> dict[str, str]:
             Problem(
                 f"a server (pid {found.pid}) already runs on {data_folder}",
                 f"stop it first: pg_ctl -D {data_folder} stop",
+                exits.VOLUME_IN_USE,
             )
         )
     log.info(f"postmaster.pid is left from an unclean stop: its pid {found.pid} is another process now")

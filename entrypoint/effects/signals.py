@@ -15,17 +15,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-HANDLED = (*STOPS, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2)
+_LEFT_ALONE = {
+    *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT),
+    # our own mistakes, which must end us
+    *(
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGTRAP,
+        signal.SIGABRT,
+        signal.SIGSYS,
+    ),
+    # CPython ignores these itself
+    *(signal.SIGPIPE, signal.SIGXFSZ),
+}
+HANDLED = tuple(sorted(signal.valid_signals() - _LEFT_ALONE))
+"""All others: where we are not PID 1 (`docker run --init`), most of them would end or stop us."""
 
 
 class Signals:
     """The signals that arrived, in order, and a way to wait for the next one."""
 
-    def __init__(self, original_mask: Iterable[int] | None = None) -> None:
+    def __init__(
+        self, original_mask: Iterable[int] | None = None, original_ignored: Iterable[int] | None = None
+    ) -> None:
         self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        for number in HANDLED:
-            signal.signal(number, _ignore)
+        before = {number: signal.signal(number, _ignore) for number in HANDLED}
+        ignored = [number for number, handler in before.items() if handler == signal.SIG_IGN]
+        self.original_ignored = set(ignored if original_ignored is None else original_ignored)
+        """What children get ignored: what was ignored when we were started."""
         mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         self.original_mask = set(mask if original_mask is None else original_mask)
         """The mask that children get: what was blocked when we were started."""
@@ -44,6 +64,14 @@ class Signals:
             poll.register(descriptor, select.POLLIN)
         poll.poll(None if seconds is None else max(0, int(seconds * 1000) + 1))
         return self.take()
+
+
+def name_of(number: int) -> str:
+    """Return a signal's name; most real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _ignore(number: int, frame: object) -> None:

@@ -35,6 +35,7 @@ SERVER_USER = "postgres"
 def start(arguments: Sequence[str]) -> NoReturn:
     """Become the server's PID 1: `arguments` are those of postgres."""
     children = Children(Signals())
+    kernel.keep_descriptors_to_ourselves()
     kernel.adopt_orphans()
     context, problems = open_context(os.environ, arguments, children)
     wanted = context.settings

@@ -14,9 +14,9 @@ import sys
 import time
 
 from entrypoint import exits, lifecycle, log
-from entrypoint.effects import status
+from entrypoint.effects import kernel, status
 from entrypoint.effects.children import Children
-from entrypoint.effects.signals import HANDLED, STOPS, Signals
+from entrypoint.effects.signals import HANDLED, STOPS, Signals, name_of
 from entrypoint.errors import Failure
 
 TYPE_CHECKING = False
@@ -42,7 +42,8 @@ def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoRetur
             os.kill(os.getpid(), number)
     descriptor = os.memfd_create("entrypoint-handoff", 0)
     mask = [int(number) for number in signals.original_mask]
-    data = marshal.dumps({**server, "lock": lock, "mask": mask})
+    ignored = [int(number) for number in signals.original_ignored]
+    data = marshal.dumps({**server, "lock": lock, "mask": mask, "ignored": ignored})
     while data:
         data = data[os.write(descriptor, data) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
@@ -57,7 +58,8 @@ def main(descriptor_text: str) -> int:
     try:
         given = _receive(descriptor_text)
         log.debugging = given["debug"]
-        signals = Signals(given["mask"])
+        kernel.keep_descriptors_to_ourselves()
+        signals = Signals(given["mask"], given["ignored"])
         fcntl.fcntl(given["lock"], fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     except (OSError, ValueError, EOFError, TypeError, KeyError):
         sys.stderr.write(f"entrypoint: error: {HANDOFF} is not for you to set\n  mend: unset it\n")
@@ -129,7 +131,7 @@ class Supervisor:
             if self.state.phase == lifecycle.SWEEPING:
                 left = min(left or 0.05, 0.05)  # the death of strangers is not announced to us
             for number in self.children.signals.wait(left, self.pipes):
-                log.debug(f"received {signal.Signals(number).name}")
+                log.debug(f"received {name_of(number)}")
                 if number != signal.SIGCHLD:
                     self._follow(lifecycle.on_signal(self.state, number, time.monotonic()))
             self._pass_on_output()

@@ -83,3 +83,28 @@ def test_the_supervisor_knows_little() -> None:
 def test_loading_is_noticed() -> None:
     """What is loaded is seen, or the tests above would say nothing."""
     assert {"json", "entrypoint.log"} <= _loaded("import json, entrypoint.log")
+
+
+@pytest.mark.parametrize("door", ["entrypoint", "gosu"])
+def test_the_environment_does_not_reach_the_interpreter(door: str) -> None:
+    """Neither PYTHONPATH and site-packages nor the locale change what the program does.
+
+    In a locale that is not UTF-8 (LC_ALL=de_DE.ISO-8859-1) a password of more than ASCII would reach initdb in
+    another encoding than the one that it was given in.
+    """
+    first = (REPOSITORY / "image" / "bin" / door).read_text(encoding="utf-8").partition("\n")[0]
+    interpreter, flags = first.split(" ")
+    assert "#!/usr/bin/python3" == interpreter
+    done = subprocess.run(
+        [
+            sys.executable,
+            flags,
+            "-c",
+            "import sys; print(sys.flags.isolated, sys.flags.no_site, sys.flags.utf8_mode)",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"LC_ALL": "C.UTF-8", "PYTHONPATH": "/nowhere"},
+    )
+    assert "1 1 1\n" == done.stdout

@@ -18,6 +18,8 @@ from entrypoint.errors import Failure, Stopped
 
 ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 PR_SET_CHILD_SUBREAPER = 36
+STAY = "i=0; while [ $i -lt 2000 ]; do i=$((i + 1)); sleep 0.01; done"
+"""A shell that listens to signals all the time, and ends by itself if a test has forgotten it."""
 
 
 def _run(children: Children, script: str) -> int:
@@ -211,7 +213,7 @@ def _say_ready(children: Children, script: str) -> int:
 
 def test_who_does_not_listen_is_killed(children: Children) -> None:
     """A program that ignores SIGTERM gets SIGKILL, and so does what it has started."""
-    pid = _say_ready(children, "trap '' TERM; echo ready; while :; do sleep 0.01; done")
+    pid = _say_ready(children, f"trap '' TERM; echo ready; {STAY}")
     children.end_group(pid, seconds=0.05)
     assert not _exists(pid)
 
@@ -220,7 +222,7 @@ def test_who_does_not_listen_is_killed(children: Children) -> None:
 def test_what_the_leader_leaves_behind_is_killed(children: Children) -> None:
     """A worker that outlives its leader is ended with the group."""
     read, write = os.pipe()
-    script = "(trap '' TERM; echo ready $(sh -c 'echo $PPID'); while :; do sleep 0.01; done) & wait"
+    script = f"(trap '' TERM; echo ready $(sh -c 'echo $PPID'); {STAY}) & wait"
     pid = children.spawn(["sh", "-c", script], ENVIRONMENT, descriptors={1: write})
     os.close(write)
     worker = int(os.read(read, 100).split()[1])

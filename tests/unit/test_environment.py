@@ -14,7 +14,13 @@ from entrypoint import environment, variables
 from entrypoint.archivers import pgbackrest, walg
 from entrypoint.environment import Environment
 
-FILES = {"/secret": "from file\n\n", "/empty": "", "/lines": "a\nb\r\n", "/bytes": os.fsdecode(b"\xff\n")}
+FILES = {
+    "/secret": "from file\n\n",
+    "/empty": "",
+    "/lines": "a\nb\r\n",
+    "/bytes": os.fsdecode(b"\xff\n"),
+    "/zero": "a\0b",
+}
 
 
 def _read_file(path: str) -> str:
@@ -76,6 +82,15 @@ def test_a_file_that_is_no_path() -> None:
 
     found = environment.read({"POSTGRES_USER_FILE": "x"}, read_file)
     assert ["POSTGRES_USER_FILE=x: cannot be read: embedded null byte"] == _whats(found)
+
+
+def test_a_file_with_a_zero_byte() -> None:
+    """No environment can hold one: it is a mistake, and the value does not go any further."""
+    found = _read(POSTGRES_PASSWORD_FILE="/zero")
+    assert 1 == len(found.problems)
+    assert "POSTGRES_PASSWORD_FILE=/zero" in found.problems[0].what
+    assert "zero byte" in found.problems[0].what
+    assert {} == found.values
 
 
 @pytest.mark.parametrize(

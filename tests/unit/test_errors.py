@@ -11,6 +11,16 @@ def test_a_problem_ends_with_1_unless_it_says_otherwise() -> None:
     assert exits.FAILURE == Problem("what", "mend").code
 
 
+def test_problems_are_values() -> None:
+    """Two that say the same are one; a copy with other words or another code is another one."""
+    problem = Problem("what", "mend", 12)
+    assert {problem} == {problem, Problem("what", "mend", 12)}
+    assert [problem, "what"] != [Problem("what", "mend", 13), "what"]
+    assert Problem("other", "mend", 12) == problem.but(what="other")
+    assert Problem("what", "mend", 0) == problem.but(code=0)
+    assert problem != "Problem('what', 'mend', 12)"
+
+
 def test_a_failure_has_the_code_of_its_first_problem() -> None:
     """Several problems are kept in order; the first one decides about the exit code."""
     failure = Failure(Problem("a", "x", 11), Problem("b", "y"))

@@ -29,6 +29,22 @@ def test_a_mend_stands_below(capfd: pytest.CaptureFixture[str]) -> None:
     assert expected == capfd.readouterr().err
 
 
+def test_details_are_for_those_who_ask(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only STATUS_LOG_LEVEL=debug shows them."""
+    log.debug("unseen")
+    monkeypatch.setattr(log, "debugging", True)
+    log.debug("seen")
+    assert "entrypoint: debug: seen\n" == capfd.readouterr().err
+
+
+def test_a_helpers_line_has_its_role(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """What a helper says is passed on byte by byte, with its role before it."""
+    log.relay("daemon", b"\xff said")
+    assert b"daemon: \xff said\n" == capfdbinary.readouterr().err
+
+
 def test_further_lines_are_indented(capfd: pytest.CaptureFixture[str]) -> None:
     """A message of several lines cannot pass for several messages."""
     log.info("one\nentrypoint: error: forged\n\n")

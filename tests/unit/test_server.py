@@ -161,7 +161,9 @@ def test_a_running_server_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(Failure) as refused:
         _stale(tmp_path, 1)
     assert "a server (pid 1) already runs" in refused.value.problems[0].what
-    answers["/proc/1/cwd"] = "/"
+    answers["/proc/1/exe"] = "/usr/bin/bash"
+    assert {"PG_GRANDPARENT_PID": "1"} == _stale(tmp_path, 1)
+    answers |= {"/proc/1/exe": "/usr/lib/postgresql/15/bin/postgres", "/proc/1/cwd": "/"}
     assert {"PG_GRANDPARENT_PID": "1"} == _stale(tmp_path, 1)
 
 

@@ -36,6 +36,7 @@ given = {
     "debug": False,
     "lock": os.open(folder, os.O_RDONLY),
     "mask": [],
+    "ignored": [],
 }
 descriptor = os.memfd_create("handoff")
 os.write(descriptor, marshal.dumps(given))
@@ -72,7 +73,9 @@ def _end(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def _server(script: str) -> list[str]:
-    return ["sh", "-c", f"{script}\necho up\nwhile :; do sleep 0.01; done"]
+    # It ends by itself if a test has forgotten it.
+    stay = "i=0; while [ $i -lt 2000 ]; do i=$((i + 1)); sleep 0.01; done"
+    return ["sh", "-c", f"{script}\necho up\n{stay}"]
 
 
 def _until_up(process: subprocess.Popen[str]) -> None:

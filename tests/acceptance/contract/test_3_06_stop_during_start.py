@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from containers import FRESH, READY, Container, Files, complaints, in_volume, run, script, serve, start, until
+from containers import FRESH, READY, Container, Files, complaints, in_volume, run, script, serve, start
 
 pytestmark = pytest.mark.better
 
@@ -35,7 +35,7 @@ def stop(container: Container, signal: str) -> None:
 def test_stop_in_initdb(volume: str, signal: str) -> None:
     """Initdb is ended, and the next start begins anew."""
     with start(env=ENV, volumes={"/volume": volume}) as container:
-        until(lambda: container.has_process("initdb"), "initdb at work")
+        container.says("creating configuration files ... ok")
         stop(container, signal)
         assert READY not in container.logs().output
     with serve(env=ENV, volumes={"/volume": volume}) as container:

@@ -14,16 +14,18 @@ NAME = "/docker-entrypoint-initdb.d/1.sh"
 @pytest.mark.parametrize(
     ("files", "code", "words"),
     [
-        ({NAME: script("#!/bin/bash\r\ntrue\r\n")}, 127, ("CRLF", "/bin/bash")),
-        ({NAME: script("#!/no/such/shell\ntrue\n")}, 127, ("/no/such/shell",)),
+        ({NAME: script("#!/bin/bash\r\ntrue\r\n")}, None, ("CRLF", "/bin/bash")),
+        ({NAME: script("#!/no/such/shell\ntrue\n")}, None, ("/no/such/shell",)),
         ({NAME: script("#!/closed\ntrue\n"), "/closed": "x"}, 126, ("/closed", "permission")),
     ],
 )
-def test_the_reason_is_told(files: Files, code: int, words: tuple[str, ...]) -> None:
+def test_the_reason_is_told(
+    missing_interpreter: int, files: Files, code: int | None, words: tuple[str, ...]
+) -> None:
     """Line ends of Windows, a missing interpreter and a missing permission are told apart."""
     outcome = run(env=FRESH, files=files)
     [message] = complaints(outcome)
-    assert (code, True) == (outcome.code, NAME in message)
+    assert (code or missing_interpreter, True) == (outcome.code, NAME in message)
     for word in words:
         assert word.lower() in message.lower()
     assert ("CRLF" in words) == ("CRLF" in message)

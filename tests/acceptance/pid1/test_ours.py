@@ -438,7 +438,7 @@ ITSELF = "os.kill(os.getpid(), signal.SIGTERM)"
 MOMENTS = {
     "before-the-handover": ("effects/supervisor.py", "signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)"),
     "in-the-handover": ("effects/supervisor.py", "descriptor = os.memfd_create("),
-    "before-the-handlers": ("effects/supervisor.py", 'signals = Signals(given["mask"])'),
+    "before-the-handlers": ("effects/supervisor.py", 'signals = Signals(given["mask"], given["ignored"])'),
     "before-the-fork": ("effects/supervisor.py", SPAWN),
     "after-the-fork": ("effects/supervisor.py", 'log.debug(f"started the server'),
 }

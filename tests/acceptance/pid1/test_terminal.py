@@ -67,7 +67,7 @@ def _ask(terminal: Terminal, line: str) -> str:
 
 def _job(first: str) -> str:
     """The line for a job in the foreground, which says when it runs."""
-    return f'bash -c "{first}; echo \\$\\$ runs; while :; do sleep 0.05; done"'
+    return f'bash -c "{first}; echo \\$\\$ runs; while :; do :; done"'
 
 
 def _code(terminal: Terminal, container: Container) -> int:
