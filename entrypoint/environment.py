@@ -47,7 +47,7 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
             )
             continue
         try:
-            values[name] = read_file(path).rstrip("\n")
+            values[name] = _text(read_file(path))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             problems.append(
@@ -58,6 +58,12 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
             )
     unknown, doubtful = _unknown_names(values)
     return Environment(values, tuple(problems + unknown), tuple(doubtful))
+
+
+def _text(content: str) -> str:
+    if "\0" in content:
+        raise ValueError("it holds a zero byte, which no environment variable can")
+    return content.rstrip("\n")
 
 
 def _may_come_from_file(name: str, file_name: str, *, archives: bool) -> bool:

@@ -96,8 +96,6 @@ def load(
                 "give POSTGRES_INITDB_WALDIR in full",
             )
         )
-    if "\0" in "".join(values.values()):
-        problems.append(Problem("a file given by a _FILE variable holds a zero byte", "correct the file"))
     settings = Settings(
         values=dict(values),
         server=parse_server(arguments),

@@ -75,7 +75,7 @@ def test_the_supervisor_knows_little() -> None:
     expected = {
         "entrypoint",
         *(f"entrypoint.{name}" for name in ("effects", "errors", "exits", "lifecycle", "log")),
-        *(f"entrypoint.effects.{name}" for name in ("children", "signals", "status", "supervisor")),
+        *(f"entrypoint.effects.{name}" for name in ("children", "kernel", "signals", "status", "supervisor")),
     }
     assert expected == ours
 
