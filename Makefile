@@ -41,10 +41,10 @@ demo: image
 	@demo/run.sh
 
 test: images .venv/synced
-	@.venv/bin/python -m pytest -n 2 -m "not long" $(TESTS)
+	@.venv/bin/python -m pytest -n 2 --dist loadfile -m "not long" $(TESTS)
 
 test-long: images .venv/synced
-	@.venv/bin/python -m pytest -n 2 -m long $(TESTS)
+	@.venv/bin/python -m pytest -n 2 --dist loadfile -m long $(TESTS)
 
 lint: setup .venv/synced
 	@.venv/bin/ruff check

@@ -79,10 +79,13 @@ def _move_wal(context: Context, unfinished: Unfinished) -> None:
         )
     import shutil
 
-    for name in os.listdir(wal):
-        shutil.move(f"{wal}/{name}", f"{target}/{name}")
-    os.rmdir(wal)
+    # The link comes first, so that the next start finds and empties what an interrupted move has left.
+    moving = f"{wal}.moving"
+    os.rename(wal, moving)
     os.symlink(target, wal)
+    for name in os.listdir(moving):
+        shutil.move(f"{moving}/{name}", f"{target}/{name}")
+    os.rmdir(moving)
 
 
 def recover(context: Context, archive: Archive, given: list[str]) -> None:

@@ -41,9 +41,9 @@ def start(arguments: Sequence[str]) -> NoReturn:
     wanted = context.settings
     log.debugging = wanted.debug
     kernel.hide_environment(secret_names(wanted.values))
-    status.enter(context.runtime_folder, status.BOOT)
     # As early as it can be taken: what is in the folder of a running start is not ours to judge.
     lock = files.lock_folder(wanted.data_folder) if os.access(wanted.data_folder, os.R_OK) else None
+    status.enter(context.runtime_folder, status.BOOT)
     facts = probe.look(wanted)
     decided = check(context, facts, problems)
     folders.prepare(wanted, context.who, children)
