@@ -68,7 +68,7 @@ def pending(pid):
     with open(f"/proc/{pid}/status") as file:
         masks = [line.split()[1] for line in file if line.startswith(("SigPnd", "ShdPnd"))]
     return sum(int(mask, 16) for mask in masks)
-alive = [pid for pid in witnesses if stat(pid)[0] == "S" and os.getpgid(pid) == os.getpgid(0)]
+alive = [pid for pid in witnesses if stat(pid)[0] in "RSD" and os.getpgid(pid) == os.getpgid(0)]
 print(len(alive), [pending(pid) for pid in witnesses])
 sys.exit(5)
 """

@@ -123,7 +123,8 @@ for number in $(seq 1 200); do
     cat > $PGDATA/postmaster.pid <<END
 $number{REST}END
     chown 999:999 $PGDATA/postmaster.pid
-    rm --force /tmp/crowd
+    rm --force /tmp/crowd /tmp/log
+    touch /tmp/log  # or the last one is read
     unshare --pid --fork --mount-proc --kill-child bash -c '
         setpriv --reuid 999 --regid 999 --clear-groups python3 -ISc "$0" &
         until [ -e /tmp/crowd ]; do sleep 0.01; done
