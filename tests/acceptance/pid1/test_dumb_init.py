@@ -126,9 +126,10 @@ def test_d3_leftovers_of_the_real_server(used_volume: str) -> None:
     """When the server has ended, a process that a session left behind gets TERM."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
         tells = "trap 'echo got TERM > /volume/data/witness; exit' TERM"
-        waits = f"trap '' HUP INT; {tells}; while :; do sleep 0.01; done"
+        waits = f"trap '' HUP INT; {tells}; echo > /volume/data/armed; while :; do sleep 0.01; done"
         left = f'(bash -c "{waits}" > /dev/null 2>&1 & echo $!)'.replace("'", "''")
         container.sql(f"CREATE TEMP TABLE t (pid int); COPY t FROM PROGRAM '{left}'")
+        until(lambda: "" != container.shell("ls /volume/data/armed 2> /dev/null || true"), "the trap is set")
         assert 0 == container.stop()
         assert "got TERM" == in_volume(used_volume, "cat data/witness")
 
