@@ -147,9 +147,13 @@ def numbers(mask: str) -> set[int]:
 
 
 def signal_state(status: str, wanted: Sequence[str] = ("SigIgn", "SigBlk")) -> dict[str, set[int]]:
-    """Which signals are ignored and which blocked, by the text of `/proc/<pid>/status`."""
+    """Which signals are ignored and which blocked, by the text of `/proc/<pid>/status`.
+
+    Without 32 and 33: the C library ignores them in what it spawns, which a whole engine can inherit, and
+    nobody can send them.
+    """
     lines = (line.split(":") for line in status.splitlines() if line.startswith("Sig"))
-    return {name: numbers(mask) for name, mask in lines if name in wanted}
+    return {name: numbers(mask) - {32, 33} for name, mask in lines if name in wanted}
 
 
 class Lab:
