@@ -138,6 +138,8 @@ def on_signal(state: State, number: int, now: float) -> Decision:
         return state, [("report", None)]
     if number == signal.SIGHUP:
         return state, [("send", signal.SIGHUP)] if state.phase == SERVING else []
+    if number == signal.SIGCONT:
+        return state, [("send", signal.SIGCONT)]
     asked = STEP_OF.get(number)  # type: ignore[call-overload]
     if asked is None or state.phase not in (SERVING, STOPPING):
         return state, []

@@ -172,11 +172,14 @@ class Container:
     def __init__(self, name: str) -> None:
         """Refer to the container of this name."""
         self.name = name
+        self.begun = 0.0
+        """When it was last started; docker's own StartedAt can be later than the first lines of the log."""
 
     # its life
 
     def begin(self) -> None:
         """Start it in the background."""
+        self.begun = time.time()
         docker("start", self.name)
 
     def finish(self, timeout: float = 20, stdin: str | None = None) -> Outcome:
@@ -253,7 +256,7 @@ class Container:
 
     def follow(self, done: Callable[[str], bool], what: str, timeout: float = 30) -> None:
         """Read the lines of this start until one satisfies; both streams count."""
-        command = ("docker", "logs", "--follow", "--since", str(self.state["StartedAt"]), self.name)
+        command = ("docker", "logs", "--follow", "--since", f"{self.begun:.6f}", self.name)
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         ) as reader:

@@ -95,7 +95,7 @@ class Children:
                 os.dup2(ours, theirs)
                 os.set_inheritable(theirs, True)  # noqa: FBT003 - dup2 to the same number does nothing
             identity.become(become)
-            signal.pthread_sigmask(signal.SIG_SETMASK, self.signals.original_mask)
+            self.signals.give_back()
             replace_process(program, argv, environment)
         except Failure as failure:
             log.problem(failure.problems[0])

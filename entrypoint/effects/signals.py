@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _LEFT_ALONE = {
-    *(signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT),
+    *(signal.SIGKILL, signal.SIGSTOP),
     # our own mistakes, which must end us
     *(
         signal.SIGSEGV,
@@ -49,6 +49,12 @@ class Signals:
         mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         self.original_mask = set(mask if original_mask is None else original_mask)
         """The mask that children get: what was blocked when we were started."""
+
+    def give_back(self) -> None:
+        """Set everything that survives an exec to what it was when we were started."""
+        for number in self.original_ignored:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.original_mask)
 
     def take(self) -> list[int]:
         """Return the signals that arrived since the last call; SIGCHLD only says "look"."""

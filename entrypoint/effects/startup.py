@@ -254,6 +254,8 @@ def run_server(context: Context, given: list[str], lock: int) -> NoReturn:
     arguments = wanted.server
     if arguments.prints_a_setting or (arguments.given and arguments.given[0] in NOT_A_SERVER):
         os.set_inheritable(lock, True)  # noqa: FBT003 - the name says what is true
+        context.children.raise_if_stopped()
+        context.children.signals.give_back()
         execute(["postgres", *arguments.given], environ)
     environ |= server.stale_pid_environment(wanted.data_folder)
     context.children.raise_if_stopped()

@@ -145,6 +145,7 @@ class Supervisor:
             code = ended.pop(pid)
             now = time.monotonic()
             if pid == self.server:
+                log.debug(f"the server (pid {pid}) ended with code {code}")
                 status.say_if_out_of_memory(code)
                 self._follow(lifecycle.on_server_end(self.state, code, now))
             elif pid in self.pids:

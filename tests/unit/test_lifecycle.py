@@ -153,6 +153,12 @@ def test_a_reload_is_passed_on_while_the_server_serves() -> None:
 
 
 @pytest.mark.parametrize("step", [None, "fast"])
+def test_cont_is_passed_on(step: str | None) -> None:
+    """SIGCONT goes to the server in every phase: a server that was suspended cannot even stop."""
+    assert [("send", signal.SIGCONT)] == on_signal(_at(step), signal.SIGCONT, NOW)[1]
+
+
+@pytest.mark.parametrize("step", [None, "fast"])
 def test_usr1_asks_for_a_report(step: str | None) -> None:
     """SIGUSR1 asks what goes on and changes nothing."""
     state = _at(step)
@@ -349,7 +355,7 @@ class Run:
                 assert value != "daemon" or not self.server
                 if name == "kill":
                     waited_for.discard(value)
-            elif name == "send" and value != signal.SIGHUP:
+            elif name == "send" and value not in (signal.SIGHUP, signal.SIGCONT):
                 assert self.server
                 self.sent.append(next(step for step, number in SIGNAL_OF.items() if number == value))
                 if self.sent[-1] in ("smart", "fast") and len(self.sent) == 1:

@@ -70,7 +70,7 @@ for code in range(256):
 """
 
 # Executes a command with exactly these signals ignored and these blocked: with-signals 1,2 3,4 COMMAND...
-_WITH_SIGNALS = """#!/usr/bin/python3 -IS
+WITH_SIGNALS = """#!/usr/bin/python3 -IS
 import os, signal, sys
 ignored, blocked = ({int(word) for word in words.split(",") if word} for words in sys.argv[1:3])
 for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
@@ -203,7 +203,7 @@ def open_lab() -> Iterator[Lab]:
     """A laboratory, which is closed in the end."""
     tools = {
         "/lab/supervise": script(_SUPERVISE),
-        "/lab/with-signals": script(_WITH_SIGNALS),
+        "/lab/with-signals": script(WITH_SIGNALS),
         "/lab/exit-codes": script(_EXIT_CODES),
     }
     options = ("--entrypoint", "sleep", *_MAY_UNSHARE)

@@ -253,6 +253,16 @@ def test_p5_hangup_reloads(running: Container) -> None:
     assert "7168|configuration file" == running.sql(seen)
 
 
+def test_p5_continue_reaches_the_server(running: Container) -> None:
+    """A suspended server goes on when the container gets SIGCONT, and can be stopped."""
+    server = running.postmaster()
+    running.shell(f"kill -STOP {server}", user="0")
+    until(lambda: running.shell(f"cut -d' ' -f3 /proc/{server}/stat") == "T", "the server is suspended")
+    running.kill("CONT")
+    until(lambda: running.shell(f"cut -d' ' -f3 /proc/{server}/stat") != "T", "the server goes on")
+    assert "1" == running.sql("SELECT 1")
+
+
 def test_p6_killed_from_outside(running: Container) -> None:
     """A server that somebody kills: exit code 137, and where to look for who did it."""
     running.shell(f"kill -KILL {running.postmaster()}", user="0")

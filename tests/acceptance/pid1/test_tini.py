@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.pid1.lab import Lab, bash, open_lab, python, signal_state
+from acceptance.pid1.lab import WITH_SIGNALS, Lab, bash, open_lab, python, signal_state
 from containers import FRESH, IMAGE, Container, image_exists, run, script, serve, start, until
 
 USED = {"PGDATA": "/volume/data"}
@@ -206,6 +206,19 @@ def test_t9_command_inherits_the_signal_state(lab: Lab) -> None:
 def test_t9_child_inherits_the_signal_state(lab: Lab, pid1: bool) -> None:
     """The supervisor's child ignores and blocks exactly what the entrypoint was started with."""
     ended = lab.supervise(("cat", "/proc/self/status"), pid1=pid1, before=_STATE)
+    assert {"SigBlk": _BLOCKED, "SigIgn": _IGNORED} == signal_state(ended.stdout)
+
+
+def test_t9_single_user_server_inherits_the_signal_state(image_env: dict[str, str], used_volume: str) -> None:
+    """`postgres --single` replaces the program, which gives back the state that it was started with."""
+    reader = "#!/bin/sh\nexec cat /proc/self/status\n"
+    ended = run(
+        *(*_STATE[1:], "entrypoint", "postgres", "--single"),
+        options=("--entrypoint", _STATE[0]),
+        env={**USED, "PATH": f"/first:{image_env['PATH']}"},
+        files={"/first/postgres": script(reader), _STATE[0]: script(WITH_SIGNALS)},
+        volumes={"/volume": used_volume},
+    )
     assert {"SigBlk": _BLOCKED, "SigIgn": _IGNORED} == signal_state(ended.stdout)
 
 
