@@ -11,9 +11,8 @@ This module is loaded by PID 1 for good, so it does without typing and dataclass
 
 from __future__ import annotations
 
-import signal
-
 from entrypoint import exits
+from entrypoint.lean import signal, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ SIGNAL_OF = {
     "immediate": signal.SIGQUIT,
     "kill": signal.SIGKILL,
 }
-STEP_OF = {signal.SIGTERM: "smart", signal.SIGINT: "fast", signal.SIGQUIT: "immediate"}
+STEP_OF: Mapping[int, str] = {signal.SIGTERM: "smart", signal.SIGINT: "fast", signal.SIGQUIT: "immediate"}
 
 SERVING = "serving"
 STOPPING = "stopping"
@@ -140,10 +139,10 @@ def on_signal(state: State, number: int, now: float) -> Decision:
         return state, [("send", signal.SIGHUP)] if state.phase == SERVING else []
     if number == signal.SIGCONT:
         return state, [("send", signal.SIGCONT)]
-    asked = STEP_OF.get(number)  # type: ignore[call-overload]
+    asked = STEP_OF.get(number)
     if asked is None or state.phase not in (SERVING, STOPPING):
         return state, []
-    name = signal.Signals(number).name
+    name = signal_name(number)
     if state.step is None:
         return _enter(state, asked, now, f"{name}: {asked} shutdown")
     # Whoever asks again has no patience left: at least one step further.

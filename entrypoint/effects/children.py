@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from entrypoint import exits, log
 from entrypoint.effects.signals import HANDLED, STOPS, Signals
 from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.lean import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

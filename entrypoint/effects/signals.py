@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import select
-import signal
+
+from entrypoint.lean import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,14 +71,6 @@ class Signals:
             poll.register(descriptor, select.POLLIN)
         poll.poll(None if seconds is None else max(0, int(seconds * 1000) + 1))
         return self.take()
-
-
-def name_of(number: int) -> str:
-    """Return a signal's name; most real-time signals have none."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _ignore(number: int, frame: object) -> None:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import fcntl
 import marshal
 import os
-import signal
 import sys
 import time
 
 from entrypoint import exits, lifecycle, log
 from entrypoint.effects import kernel, status
 from entrypoint.effects.children import Children
-from entrypoint.effects.signals import HANDLED, STOPS, Signals, name_of
+from entrypoint.effects.signals import HANDLED, STOPS, Signals
 from entrypoint.errors import Failure
+from entrypoint.lean import signal, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Supervisor:
             if self.state.phase == lifecycle.SWEEPING:
                 left = min(left or 0.05, 0.05)  # the death of strangers is not announced to us
             for number in self.children.signals.wait(left, self.pipes):
-                log.debug(f"received {name_of(number)}")
+                log.debug(f"received {signal_name(number)}")
                 if number != signal.SIGCHLD:
                     self._follow(lifecycle.on_signal(self.state, number, time.monotonic()))
             self._pass_on_output()
@@ -175,7 +175,7 @@ class Supervisor:
     def _send(self, number: int) -> None:
         # The postmaster alone: it knows which of its processes must outlive the sessions.
         if self.state.server:
-            log.debug(f"sending {signal.Signals(number).name} to the server (pid {self.server})")
+            log.debug(f"sending {signal_name(number)} to the server (pid {self.server})")
             os.kill(self.server, number)
 
     def _start(self, role: str) -> None:

@@ -13,7 +13,7 @@ from contracts.tables import REPOSITORY
 PACKAGE = "entrypoint"
 
 ROWS = (
-    ("errors", "exits", "log"),
+    ("errors", "exits", "lean", "log"),
     ("variables",),
     ("facts", "cluster", "argv"),
     ("archivers",),
@@ -38,7 +38,8 @@ HARMLESS = {"__future__", "collections.abc", "datetime", "difflib", "json", "re"
 
 IMPURE = {
     ("log", "os"): "writes to descriptor 2",
-    ("lifecycle", "signal"): "the numbers and names of signals",
+    ("lean", "signal"): "the numbers and names of signals, for type checkers",
+    ("lean", "_signal"): "the same without enumerations",
     ("conf", "jinja2"): "renders; its loader reads the program's own templates",
     ("conf", "pathlib"): "knows where the program's own templates and shims are",
 }

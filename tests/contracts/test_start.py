@@ -14,7 +14,7 @@ from contracts.tables import REPOSITORY
 SLOW = "asyncio click ctypes dataclasses inspect jinja2 json logging pathlib psutil shutil subprocess".split()
 """Modules that a start without an archive can do without: 3 ms (shutil) to 59 ms (jinja2) each."""
 
-HEAVY = [*SLOW, *"contextlib datetime difflib re socket threading typing urllib".split()]
+HEAVY = [*SLOW, *"contextlib datetime difflib enum functools re signal socket threading typing urllib".split()]
 """Modules that need not be in the memory of PID 1 as long as the server runs."""
 
 IMPORT_STARTUP = "import entrypoint.__main__, entrypoint.effects.startup, entrypoint.effects.supervisor"
@@ -74,7 +74,7 @@ def test_the_supervisor_knows_little() -> None:
     ours = {name for name in _loaded(IMPORT_SUPERVISOR) if name.startswith("entrypoint")}
     expected = {
         "entrypoint",
-        *(f"entrypoint.{name}" for name in ("effects", "errors", "exits", "lifecycle", "log")),
+        *(f"entrypoint.{name}" for name in ("effects", "errors", "exits", "lean", "lifecycle", "log")),
         *(f"entrypoint.effects.{name}" for name in ("children", "kernel", "signals", "status", "supervisor")),
     }
     assert expected == ours
