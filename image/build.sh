@@ -5,9 +5,10 @@
 #   BASE_IMAGE=postgres:17-trixie image/build.sh
 #
 # WALG=folder   where wal-g and walg-daemon-client lie, to have them in the image
+# NAME=name     another name for the image than nix-postgres
 # FRESH=1       takes today's packages instead of cached layers
 #
-# The result is nix-postgres:dev-<major>-<suite>, for the default also nix-postgres:dev.
+# The result is $NAME:dev-<major>-<suite>, for the default also $NAME:dev.
 set -euo pipefail
 
 refuse() {
@@ -36,9 +37,10 @@ if [ -z "${BASE_IMAGE:-}" ]; then
 elif [ $# -gt 0 ]; then
 	refuse "BASE_IMAGE=$BASE_IMAGE says already which PostgreSQL it is. Leave \"$*\" away."
 fi
-tag=nix-postgres:dev-${BASE_IMAGE##*[:/@]}
+name=${NAME:-nix-postgres}
+tag=$name:dev-${BASE_IMAGE##*[:/@]}
 tags=("$tag")
-[ "$BASE_IMAGE" != nix-postgres-base:15-bookworm ] || tags+=(nix-postgres:dev)
+[ "$BASE_IMAGE" != nix-postgres-base:15-bookworm ] || tags+=("$name:dev")
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

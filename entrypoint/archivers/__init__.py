@@ -3,12 +3,13 @@
 Nothing here runs a program. `effects/archive.py` runs what an adapter returns.
 """
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from entrypoint.errors import Problem
 
-__all__ = ["Archiver", "Backup", "Command", "Server", "Storage", "get", "lsn_text"]
+__all__ = ["Archiver", "Backup", "Command", "Server", "Storage", "brief", "get", "lsn_text"]
 
 NAMES = ("wal-g", "pgbackrest")
 
@@ -94,6 +95,9 @@ class Archiver(Protocol):
     def prepare(self, server: Server) -> Command | None:
         """Return the command that makes the archive ready for this cluster and proves its identity."""
 
+    def look(self, server: Server) -> Command:
+        """Return the command that prints the names at the top of the archive."""
+
     def list_backups(self, server: Server) -> Command:
         """Return the command that lists the backups."""
 
@@ -112,7 +116,7 @@ def get(name: str, values: Mapping[str, str]) -> Archiver:
     if name == "wal-g":
         from entrypoint.archivers.walg import WalG
 
-        return WalG()
+        return WalG(values)
     from entrypoint.archivers.pgbackrest import PgBackRest
 
     return PgBackRest(values)
@@ -125,3 +129,18 @@ def lsn_text(number: int) -> str:
     '0/F2000128'
     """
     return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
+
+
+_REQUEST = re.compile(
+    r":\n\s*\*\*\* Path/Query \*\*\*:.*?(?:<Code>(.*?)</Code>\s*<Message>(.*?)</Message>.*?</Error>|\Z)",
+    re.DOTALL,
+)
+
+
+def brief(text: str) -> str:
+    r"""Return what a tool said without the headers of a failed request.
+
+    >>> brief("403 (Forbidden):\n*** Path/Query ***:\nGET /\n<Code>No</Code><Message>m</Message></Error>")
+    '403 (Forbidden): No: m'
+    """
+    return _REQUEST.sub(lambda found: f": {found[1]}: {found[2]}" if found[1] else "", text)

@@ -74,6 +74,10 @@ VARIABLES = frozenset(
 )
 
 
+_QUICK = {"WALG_S3_MAX_RETRIES": "2", "S3_ENABLE_VERSIONING": "disabled"}
+"""For calls that somebody waits for: an answer within seconds, and one request instead of two."""
+
+
 class WalG:
     """The adapter for wal-g."""
 
@@ -81,6 +85,10 @@ class WalG:
     program = "wal-g"
     config_name = "walg.json"
     missing_code = 74  # EX_IOERR, the tool's own choice: wal-g/wal-g#1195
+
+    def __init__(self, values: Mapping[str, str] | None = None) -> None:
+        self.retries = (values or {}).get("WALG_S3_MAX_RETRIES") or "5"
+        """Of one push. PostgreSQL tries again itself; the tool's own 15 take minutes with a dead storage."""
 
     def is_own_variable(self, name: str) -> bool:
         """Tell whether wal-g reads this environment variable."""
@@ -163,7 +171,8 @@ class WalG:
 
     def archive_segment(self, server: Server) -> Command:
         """Return the command that stores the segment `%p`."""
-        return self._command(server, "wal-push", "%p")
+        command = self._command(server, "wal-push", "%p")
+        return command._replace(environment={**command.environment, "WALG_S3_MAX_RETRIES": self.retries})
 
     def fetch_segment(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p`."""
@@ -174,9 +183,15 @@ class WalG:
         del server
         return None
 
+    def look(self, server: Server) -> Command:
+        """Return the command that prints the names at the top of the archive."""
+        command = self._command(server, "st", "ls")
+        return command._replace(environment={**command.environment, **_QUICK})
+
     def list_backups(self, server: Server) -> Command:
         """Return the command that lists the backups."""
-        return self._command(server, "backup-list", "--json", "--detail")
+        command = self._command(server, "backup-list", "--json", "--detail")
+        return command._replace(environment={**command.environment, **_QUICK})
 
     def parse_backups(self, output: str) -> list[Backup]:
         """Return the backups, oldest first."""

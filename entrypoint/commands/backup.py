@@ -34,6 +34,8 @@ def push(as_json: bool) -> None:
                 "run this in the server's container: docker exec CONTAINER entrypoint backup push",
             )
         )
+    if os.path.exists(f"{context.runtime_folder}/{archives.PREPARE}"):
+        archives.prepare(context, archive, must_work=True)
     code = archives.run(context, archive.tool.push(server.describe(context)))
     if code:
         raise Failure(

@@ -3,7 +3,7 @@
 import os
 
 from entrypoint import exits, log
-from entrypoint.archivers import Backup, Command
+from entrypoint.archivers import Backup, Command, brief
 from entrypoint.effects import files, folders, server
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
@@ -28,33 +28,58 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> None:
     """Make the archive ready for this cluster, and refuse another cluster's.
 
     With `must_work` (nothing is in the volume yet that could be lost) any trouble ends the start. A
-    server with data is started all the same: its WAL waits in pg_wal until the storage is back.
+    server with data is started all the same: its WAL waits in pg_wal until the storage is back, and
+    archive-segment then does first what could not be done here.
     """
+    command = archive.tool.prepare(server.describe(context))
+    later = f"{context.runtime_folder}/{PREPARE}"
     problem = storage_problem(archive)
+    if problem is None and command is not None:
+        code, text = run_quietly(context, command, seconds=_QUICK if must_work else _WARM)
+        if code:
+            problem = _unusable(archive, code, brief(text.strip()))
+            must_work = must_work or code == _OTHER_CLUSTER
     if problem is None:
-        command = archive.tool.prepare(server.describe(context))
-        if command is None:
-            return
-        code, text = run_quietly(context, command)
-        if code == 0:
-            return
-        problem = Problem(
-            f"{archive.tool.name} cannot use the archive {archive.storage.url} for this cluster "
-            f"(exit code {code}):\n{text.strip()}",
-            "correct the ARCHIVE_* variables; an archive belongs to one cluster only, so give another "
-            "cluster its own ARCHIVE_URL",
-            exits.ARCHIVE_REFUSED,
-        )
-        if code == _OTHER_CLUSTER:
-            must_work = True
+        if os.path.exists(later):
+            os.unlink(later)
+        return
     if must_work:
         raise Failure(problem)
+    if command is not None and archive.storage.folder is None:
+        # Not for a folder: where its mount is missing, the tool would make it in the container's layer.
+        files.write_atomically(later, _script(context, command))
     log.problem(problem)
     log.warning("starting without a working archive; WAL stays in pg_wal until it works")
 
 
+PREPARE = "prepare-archive"
+"""Script below the runtime folder, while the archive could not be prepared; see shims/archive-segment."""
+_WARM = 15
+"""Seconds that a start with a database gives the storage before the server comes up without it."""
 _OTHER_CLUSTER = 28
 """pgBackRest: the archive belongs to another system identifier."""
+
+
+def _unusable(archive: Archive, code: int, words: str) -> Problem:
+    mend = (
+        "an archive belongs to one cluster only: give this one its own ARCHIVE_URL"
+        if code == _OTHER_CLUSTER
+        else "check that the storage can be reached and that the variables of the archive are right"
+    )
+    return Problem(
+        f"{archive.tool.name} cannot use the archive {archive.storage.url} for this cluster "
+        f"(exit code {code}):\n{words}",
+        mend,
+        exits.ARCHIVE_REFUSED,
+    )
+
+
+def _script(context: Context, command: Command) -> str:
+    import shlex
+
+    made = {"PATH": server.tool_path(context), "LC_ALL": "C", **command.environment}
+    words = ["env", "-i", *(f"{name}={value}" for name, value in made.items()), *command.argv]
+    return f"exec {shlex.join(words)}\n"
 
 
 def check_unused(context: Context, archive: Archive) -> None:
@@ -79,6 +104,24 @@ def check_unused(context: Context, archive: Archive) -> None:
                 exits.ARCHIVE_REFUSED,
             )
         )
+    if archive.storage.folder is None:
+        code, text = run_quietly(context, archive.tool.look(server.describe(context)))
+        names = {line.split()[-1].rstrip("/") for line in text.splitlines() if line.split()}
+        others = [name for name in _OTHERS[archive.tool.name] if name in names]
+        if code == 0 and others:
+            raise Failure(_other_tools(archive, archive.storage.url, others))
+
+
+_OTHERS = {"wal-g": ("backup", "archive"), "pgbackrest": ("basebackups_005", "wal_005")}
+"""Folders at the top of the other tool's archive."""
+
+
+def _other_tools(archive: Archive, where: str, found: list[str]) -> Problem:
+    return Problem(
+        f"{where} holds another tool's archive ({', '.join(found)}), not one of {archive.tool.name}",
+        "set ARCHIVE_TOOL to the other tool, or give this cluster another ARCHIVE_URL",
+        exits.ARCHIVE_REFUSED,
+    )
 
 
 def storage_problem(archive: Archive) -> Problem | None:
@@ -95,15 +138,8 @@ def storage_problem(archive: Archive) -> Problem | None:
     problem = folders.check_archive_folder(folder)
     if problem is not None:
         return problem.but(code=exits.ARCHIVE_REFUSED)
-    marks = {"wal-g": ("backup", "archive"), "pgbackrest": ("basebackups_005", "wal_005")}
-    others = [name for name in marks[archive.tool.name] if os.path.isdir(f"{folder}/{name}")]
-    if others:
-        return Problem(
-            f"{folder} holds another tool's archive ({', '.join(others)}), not one of {archive.tool.name}",
-            "set ARCHIVE_TOOL to the other tool, or give this cluster another ARCHIVE_URL",
-            exits.ARCHIVE_REFUSED,
-        )
-    return None
+    others = [name for name in _OTHERS[archive.tool.name] if os.path.isdir(f"{folder}/{name}")]
+    return _other_tools(archive, folder, others) if others else None
 
 
 def environment(context: Context, command: Command) -> dict[str, str]:
@@ -118,14 +154,17 @@ def run(context: Context, command: Command) -> int:
     return context.children.run(command.argv, environment(context, command), descriptors={1: 2})
 
 
-def run_quietly(context: Context, command: Command) -> tuple[int, str]:
+def run_quietly(context: Context, command: Command, *, seconds: int = _QUICK) -> tuple[int, str]:
     """Run an archiver call and return its exit code and everything it said."""
+    words = memory_file("")
     try:
-        return context.children.output(
-            command.argv, environment(context, command), seconds=_QUICK, errors=True
-        )
+        made = environment(context, command)
+        code = context.children.run(command.argv, made, descriptors={1: words, 2: words}, seconds=seconds)
+        return code, read_back(words)
     except TimeoutError:
-        return 124, f"no answer within {_QUICK} seconds"
+        return 124, f"{read_back(words)}\nno answer within {seconds} seconds"
+    finally:
+        os.close(words)
 
 
 def list_backups(context: Context, archive: Archive) -> list[Backup]:
@@ -138,7 +177,8 @@ def list_backups(context: Context, archive: Archive) -> list[Backup]:
         )
         words = read_back(errors).strip()
     except TimeoutError:
-        code, text, words = 124, "", f"no answer within {_QUICK} seconds"
+        code, text = 124, ""
+        words = f"{read_back(errors).strip()}\nno answer within {_QUICK} seconds".lstrip()
     finally:
         os.close(errors)
     if code == 0:
@@ -149,7 +189,7 @@ def list_backups(context: Context, archive: Archive) -> list[Backup]:
     raise Failure(
         Problem(
             f"the backups in {archive.storage.url} cannot be listed (exit code {code}):\n"
-            f"{words or text.strip()}",
+            f"{brief(words.strip() or text.strip())}",
             "check that the storage can be reached and that the ARCHIVE_* variables are right",
             exits.ARCHIVE_REFUSED,
         )

@@ -14,7 +14,10 @@ from contracts.tables import REPOSITORY
 SLOW = "asyncio click ctypes dataclasses inspect jinja2 json logging pathlib psutil shutil subprocess".split()
 """Modules that a start without an archive can do without: 3 ms (shutil) to 59 ms (jinja2) each."""
 
-HEAVY = [*SLOW, *"contextlib datetime difflib enum functools re signal socket threading typing urllib".split()]
+HEAVY = [
+    *SLOW,
+    *"contextlib datetime difflib enum functools re signal socket threading typing urllib".split(),
+]
 """Modules that need not be in the memory of PID 1 as long as the server runs."""
 
 IMPORT_STARTUP = "import entrypoint.__main__, entrypoint.effects.startup, entrypoint.effects.supervisor"

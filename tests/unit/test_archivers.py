@@ -47,6 +47,7 @@ def _commands(tool: Archiver) -> list[Command]:
     commands = [
         tool.archive_segment(SERVER),
         tool.fetch_segment(SERVER),
+        tool.look(SERVER),
         tool.list_backups(SERVER),
         tool.push(SERVER),
         tool.fetch(SERVER, "LATEST", "/folder"),
@@ -62,7 +63,14 @@ def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
     for command in _commands(tool):
         assert tool.program == command.argv[0]
         assert f"/run/entrypoint/{tool.config_name}" in command.environment.values()
-        assert {"WALG_CONFIG_PATH", "HOME", "PGBACKREST_CONFIG"} >= set(command.environment)
+        known = {
+            "WALG_CONFIG_PATH",
+            "HOME",
+            "PGBACKREST_CONFIG",
+            "WALG_S3_MAX_RETRIES",
+            "S3_ENABLE_VERSIONING",
+        }
+        assert known >= set(command.environment)
 
 
 @pytest.mark.parametrize("tool", ADAPTERS, ids=archivers.NAMES)

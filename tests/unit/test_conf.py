@@ -194,7 +194,7 @@ def _recorded(output: bytes) -> tuple[list[str], set[str]]:
 @pytest.mark.parametrize(
     ("tool", "expected", "names"),
     [
-        ("wal-g", ["wal-push", "pg_wal/0001"], {"PATH", "WALG_CONFIG_PATH", "HOME"}),
+        ("wal-g", ["wal-push", "pg_wal/0001"], {"PATH", "WALG_CONFIG_PATH", "HOME", "WALG_S3_MAX_RETRIES"}),
         (
             "pgbackrest",
             ["--stanza=main", "--log-level-stderr=warn", "archive-push", "pg_wal/0001"],
@@ -244,9 +244,24 @@ def _shim(name: str, *words: str) -> int:
     ("code", "expected"),
     [(0, 0), (1, 1), (2, 2), (74, 74), (125, 125), (126, 1), (127, 1), (137, 1), (255, 1)],
 )
-def test_archive_segment_never_ends_the_archiver(code: int, expected: int) -> None:
+def test_archive_segment_never_ends_the_archiver(tmp_path: Path, code: int, expected: int) -> None:
     """Above 125 PostgreSQL's archiver would end with FATAL: such a code becomes 1, and it tries again."""
-    assert expected == _shim("archive-segment", "5", "sh", "-c", f"exit {code}")
+    assert expected == _shim("archive-segment", "5", str(tmp_path), "sh", "-c", f"exit {code}")
+    assert bool(code) == (tmp_path / "archive-failing").exists()
+    assert _shim("archive-segment", "5", str(tmp_path), "true") == 0
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_archive_segment_first_prepares_the_archive(tmp_path: Path) -> None:
+    """What a start could not do is done before the first segment, and no segment goes without it."""
+    script = tmp_path / "prepare-archive"
+    script.write_text(f"test -e {tmp_path}/storage\n")
+    store = f"touch {tmp_path}/stored"
+    assert _shim("archive-segment", "5", str(tmp_path), "sh", "-c", store) == 1
+    assert ["archive-failing", "prepare-archive"] == sorted(path.name for path in tmp_path.iterdir())
+    (tmp_path / "storage").touch()
+    assert _shim("archive-segment", "5", str(tmp_path), "sh", "-c", store) == 0
+    assert ["storage", "stored"] == sorted(path.name for path in tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("missing", ["1", "74"])
@@ -258,16 +273,18 @@ def test_fetch_segment_never_lies(missing: str, code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "before", "expected"), [("archive-segment", [], 124), ("fetch-segment", ["74"], 126)]
+    ("name", "before", "expected"),
+    [("archive-segment", ["0.1", "/nowhere"], 124), ("fetch-segment", ["74", "0.1"], 126)],
 )
 def test_a_call_has_a_deadline(name: str, before: list[str], expected: int) -> None:
     """An archiver that hangs is ended, together with what it has started."""
-    assert expected == _shim(name, *before, "0.1", "sh", "-c", "sleep 60 & wait")
+    assert expected == _shim(name, *before, "sh", "-c", "sleep 60 & wait")
 
 
 @pytest.mark.parametrize(
-    ("name", "before", "expected"), [("archive-segment", [], 1), ("fetch-segment", ["74"], 126)]
+    ("name", "before", "expected"),
+    [("archive-segment", ["5", "/nowhere"], 1), ("fetch-segment", ["74", "5"], 126)],
 )
 def test_a_tool_killed_by_a_signal(name: str, before: list[str], expected: int) -> None:
     """A tool that a signal ended has not done its work."""
-    assert expected == _shim(name, *before, "5", "sh", "-c", "kill -KILL $$")
+    assert expected == _shim(name, *before, "sh", "-c", "kill -KILL $$")

@@ -226,8 +226,8 @@ def test_command_lines() -> None:
     expected = [
         "pgbackrest --stanza=main --log-level-stderr=warn archive-push %p",
         "pgbackrest --stanza=main --repo=1 --log-level-stderr=warn archive-get %f %p",
-        "pgbackrest --stanza=main --no-online stanza-create",
-        "pgbackrest --stanza=main --output=json info",
+        "pgbackrest --stanza=main --no-online --io-timeout=3 stanza-create",
+        "pgbackrest --stanza=main --output=json --io-timeout=3 info",
         "pgbackrest --stanza=main --type=full backup",
         "pgbackrest --stanza=main --repo=1 --type=none --pg1-path=/folder restore",
         "pgbackrest --stanza=main --repo=1 --type=none --pg1-path=/folder --set=x restore",
