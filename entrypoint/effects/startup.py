@@ -65,6 +65,17 @@ def secret_names(values: Mapping[str, str]) -> set[str]:
     return declared | {name for name in values if any(tool.is_own_variable(name) for tool in tools)}
 
 
+def environ() -> Mapping[str, str]:
+    """Return the variables: the environment's, or for what PID 1 starts those that it has written down."""
+    path = os.environ.get("ENTRYPOINT_SETTINGS")
+    if not path:
+        return os.environ
+    import json
+
+    values: dict[str, str] = json.loads(files.read_text(path))
+    return {**os.environ, **values}
+
+
 def open_context(
     raw: Mapping[str, str], arguments: Sequence[str], children: Children
 ) -> tuple[Context, list[Problem]]:
