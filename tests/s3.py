@@ -168,10 +168,12 @@ class Relay:
 class S3:
     """The running server, as tests see it."""
 
-    def __init__(self, folder: Path, certificate: str, relay: Relay) -> None:
+    def __init__(self, top: Path, certificate: str, relay: Relay) -> None:
         """Refer to a server that runs."""
-        self.folder = folder
+        self.folder = top / "data" / BUCKET
         """The bucket; one file for each object."""
+        self.folders = (self.folder, top / "meta" / BUCKET)
+        """All that there is of the objects, what the server notes of them included."""
         self.relay = relay
         self.certificate = certificate
 
@@ -255,7 +257,7 @@ def serve() -> Iterator[S3]:
             with _running(top, listening):
                 relay.mend()
                 certificate = (top / "cert.pem").read_text(encoding="ascii")
-                yield S3(top / "data" / BUCKET, certificate, relay)
+                yield S3(top, certificate, relay)
         finally:
             relay.close()
 
