@@ -168,14 +168,52 @@ class Relay:
 class S3:
     """The running server, as tests see it."""
 
-    def __init__(self, top: Path, certificate: str, relay: Relay) -> None:
-        """Refer to a server that runs."""
+    def __init__(self, top: Path, relay: Relay) -> None:
+        """Refer to a server that has not started yet."""
+        self._top = top
+        self._process: subprocess.Popen[bytes] | None = None
+        self._secret = ""
         self.folder = top / "data" / BUCKET
         """The bucket; one file for each object."""
         self.folders = (self.folder, top / "meta" / BUCKET)
         """All that there is of the objects, what the server notes of them included."""
         self.relay = relay
-        self.certificate = certificate
+
+    def rekey(self, secret: str) -> None:
+        """Start the server, again if it runs with another secret key; the road stays as it is."""
+        if secret == self._secret:
+            return
+        self.stop()
+        top, self._secret = self._top, secret
+        command = (
+            *(_program(), "--port", str(top / "listening")),
+            *("--cert", str(top / "cert.pem"), "--key", str(top / "key.pem")),
+            *("--region", "us-east-1", "--keep-alive", "--quiet"),
+            *("posix", "--sidecar", str(top / "meta"), str(top / "data")),
+        )
+        keys = {"ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": secret}
+        with (top / "log").open("ab") as log:
+            process = self._process = subprocess.Popen(
+                command,
+                env={"PATH": os.environ["PATH"], **keys},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+        def answers() -> bool:
+            assert process.poll() is None, (top / "log").read_text(errors="replace")
+            return _connects(top / "listening")
+
+        containers.until(answers, "versitygw")
+
+    def stop(self) -> None:
+        """Stop the server if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            (self._top / "listening").unlink(missing_ok=True)
 
     @property
     def endpoint(self) -> str:
@@ -185,7 +223,7 @@ class S3:
     @property
     def files(self) -> containers.Files:
         """What a container needs in its file system."""
-        return {CA_FILE: self.certificate}
+        return {CA_FILE: (self._top / "cert.pem").read_text(encoding="ascii")}
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -251,53 +289,14 @@ def serve() -> Iterator[S3]:
         for each in ("data", f"data/{BUCKET}", "meta"):
             (top / each).mkdir()
         _make_certificate(top)
-        listening = top / "listening"
-        relay = Relay(_bridge(), listening)
+        server = S3(top, Relay(_bridge(), top / "listening"))
         try:
-            with _running(top, listening):
-                relay.mend()
-                certificate = (top / "cert.pem").read_text(encoding="ascii")
-                yield S3(top, certificate, relay)
+            server.rekey(SECRET)
+            server.relay.mend()
+            yield server
         finally:
-            relay.close()
-
-
-@contextmanager
-def _running(top: Path, listening: Path) -> Iterator[None]:
-    command = (
-        *(
-            _program(),
-            "--port",
-            str(listening),
-            "--cert",
-            str(top / "cert.pem"),
-            "--key",
-            str(top / "key.pem"),
-        ),
-        *("--region", "us-east-1", "--keep-alive", "--quiet"),
-        *("posix", "--sidecar", str(top / "meta"), str(top / "data")),
-    )
-    keys = {"ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": SECRET}
-    with (
-        (top / "log").open("wb") as log,
-        subprocess.Popen(
-            command,
-            env={"PATH": os.environ["PATH"], **keys},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        ) as server,
-    ):
-        try:
-
-            def answers() -> bool:
-                assert server.poll() is None, (top / "log").read_text(errors="replace")
-                return _connects(listening)
-
-            containers.until(answers, "versitygw")
-            yield
-        finally:
-            server.kill()
+            server.relay.close()
+            server.stop()
 
 
 def _connects(path: Path) -> bool:

@@ -12,13 +12,15 @@ from s3 import S3
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3]:
-    """The S3 server of all tests; each uses a prefix of its own, and leaves the road open."""
+    """The S3 server of all tests; each archive has a prefix of its own."""
     with s3.serve() as server:
         yield server
 
 
-@pytest.fixture(scope="module")
-def own_s3() -> Iterator[S3]:
-    """An S3 server whose road a module's tests may cut; it is open at the start of each by `s3_road`."""
-    with s3.serve() as server:
-        yield server
+@pytest.fixture
+def road(s3_server: S3) -> Iterator[S3]:
+    """The S3 server for a test that cuts the road to it, or changes its keys; all is well afterwards."""
+    yield s3_server
+    s3_server.relay.slow(0)
+    s3_server.relay.mend()
+    s3_server.rekey(s3.SECRET)
