@@ -7,7 +7,7 @@ import click
 from entrypoint import exits
 from entrypoint.archivers import Backup
 from entrypoint.effects import archive as archives
-from entrypoint.effects import folders, identity, server, startup
+from entrypoint.effects import claim, folders, identity, server, startup
 from entrypoint.effects.children import Children
 from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
@@ -34,8 +34,8 @@ def push(as_json: bool) -> None:
                 "run this in the server's container: docker exec CONTAINER entrypoint backup push",
             )
         )
-    if os.path.exists(f"{context.runtime_folder}/{archives.PREPARE}"):
-        archives.prepare(context, archive, must_work=True)
+    if os.path.exists(f"{context.runtime_folder}/{claim.PREPARE}"):
+        claim.prepare(context, archive, must_work=True)
     code = archives.run(context, archive.tool.push(server.describe(context)))
     if code:
         raise Failure(
@@ -62,7 +62,7 @@ def open_archive() -> tuple[Context, Archive]:
 
     As root the rights are given up first: what the archiver writes belongs to the server's user.
     """
-    wanted = startup.load_settings(os.environ, ())
+    wanted = startup.load_settings(startup.environ(), ())
     if wanted.archive is None:
         raise Failure(
             Problem(

@@ -5,7 +5,9 @@ import os
 import click
 
 from entrypoint import exits
+from entrypoint.commands.backup import open_archive
 from entrypoint.effects import (
+    claim,
     files,
     first_start,
     folders,
@@ -67,6 +69,13 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
     unfinished.move_into_place()
     unfinished.finish()
     os.close(lock)
+
+
+@group.command("prepare-archive")
+def prepare_archive() -> None:
+    """Do what a start could not, because the storage was away; called before a segment is archived."""
+    context, archive = open_archive()
+    claim.prepare(context, archive, must_work=True)
 
 
 @group.command("ensure-initdb", context_settings=_PASS_ON)

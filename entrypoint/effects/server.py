@@ -11,14 +11,17 @@ from entrypoint import archivers, exits, log
 from entrypoint.archivers import Server
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.cluster import Postmaster, parse_control, parse_postmaster
-from entrypoint.effects import files, folders
-from entrypoint.effects.children import Children
+from entrypoint.effects import files, folders, kernel
+from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive, Settings
 
 CONF_FOLDER = "/docker-entrypoint-conf.d"
 """The user's own `*.conf` files: stronger than variables, weaker than ALTER SYSTEM."""
+SETTINGS = "ENTRYPOINT_SETTINGS"
+"""Names the file of variables for what PID 1 starts, whose environment holds no secret."""
+SETTINGS_FILE = "settings.json"
 OWN_PREFIX = "ENTRYPOINT_"
 """Variables that this program passes to itself."""
 
@@ -78,6 +81,8 @@ def describe(context: Context) -> Server:
         user=context.settings.init.user,
         runtime_folder=context.runtime_folder,
         segment_bytes=segment_bytes(context),
+        processes=min(kernel.processors(), 4),
+        client=_client(context),
     )
 
 
@@ -145,6 +150,16 @@ def _render(context: Context, archive: Archive | None, server: Server) -> str:
     files.write_atomically(path, text)
     os.chown(path, context.who.uid, -1)
     return path
+
+
+def _client(context: Context) -> str:
+    archive = context.settings.archive
+    if archive is None or not archive.tool.client:
+        return ""
+    try:
+        return find_program(archive.tool.client, context.environment)
+    except Failure:
+        return ""
 
 
 def tool_path(context: Context) -> str:
