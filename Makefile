@@ -1,4 +1,4 @@
-# make image | demo | test | test-long | lint | clean; each sets up what it needs.
+# make image | demo | test | test-long | lint | s3-server | clean; each sets up what it needs.
 #
 #   WALG=folder     where wal-g and walg-daemon-client lie, to have wal-g in the image and in the tests
 #   MAJOR, SUITE    for `make image`: 15 bookworm (default), 17 trixie, 18 sid
@@ -40,10 +40,14 @@ images: setup
 demo: image
 	@demo/run.sh
 
-test: images .venv/synced
+# The S3 server of the tests, built once for this user and kept outside the repository.
+s3-server: setup .venv/synced
+	@tests/versitygw.sh >/dev/null
+
+test: images .venv/synced s3-server
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -m "not long" $(TESTS)
 
-test-long: images .venv/synced
+test-long: images .venv/synced s3-server
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -m long $(TESTS)
 
 lint: setup .venv/synced
@@ -54,4 +58,4 @@ lint: setup .venv/synced
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup image images demo test test-long lint clean
+.PHONY: help setup image images demo s3-server test test-long lint clean

@@ -68,6 +68,7 @@ def archive_command(archive: Archive, server: Server, tool_path: str) -> str:
     It ends with the tool's name because pgbackrest refuses to work for a command without it.
     """
     words = _shim("archive-segment", str(archive.command_timeout), server.runtime_folder)
+    words += ' "%f" ' + _words(server.client or "-", archive.tool.socket(server) or "-")
     command = archive.tool.archive_segment(server)
     return f"exec {words} {_environment(command, tool_path)} # {archive.tool.name}"
 
@@ -80,7 +81,12 @@ def restore_command(archive: Archive, server: Server, tool_path: str) -> str:
 
 def _shim(name: str, *arguments: str) -> str:
     # Named to sh so that it works where the execute bit was lost.
-    return shlex.join(["/bin/sh", str(_HERE / "shims" / name), *arguments]).replace("%", "%%")
+    return _words("/bin/sh", str(_HERE / "shims" / name), *arguments)
+
+
+def _words(*words: str) -> str:
+    # PostgreSQL puts in %p and %f, and takes %% for a percent sign.
+    return shlex.join(words).replace("%", "%%")
 
 
 def _environment(command: Command, tool_path: str) -> str:

@@ -75,7 +75,9 @@ class Helper:
 class State:
     """Where we are; never changed, only replaced."""
 
-    __slots__ = ("asked", "code", "deadline", "helpers", "phase", "progress", "server", "step", "timeouts")
+    __slots__ = (
+        "asked", "code", "deadline", "helpers", "hurry", "phase", "progress", "server", "step", "timeouts"
+    )  # fmt: skip
 
     def __init__(self, timeouts: Sequence[float], helpers: Sequence[Helper] = ()) -> None:
         self.timeouts = tuple(timeouts)
@@ -94,6 +96,8 @@ class State:
         """When the present step is over, in seconds of the clock of `now`."""
         self.progress: float | None = None
         """When the next line about the shutdown's progress is due."""
+        self.hurry: float | None = None
+        """From when on a fast shutdown waits no longer for the archiver alone."""
 
     def but(self, **changes: object) -> State:
         """Return a copy with these changes."""
@@ -110,7 +114,7 @@ if TYPE_CHECKING:
     Value = TypeVar("Value", State, Helper)
     Action = tuple[str, object]
     """`send` a signal to the server, `start`, `end` or `kill` a helper, `say` something,
-    `report` progress, `sweep` with a signal, `exit` with a code."""
+    `report` progress, `hurry` the archiver, `sweep` with a signal, `exit` with a code."""
     Decision = tuple[State, list[Action]]
 
 
@@ -162,7 +166,9 @@ def on_time(state: State, now: float) -> Decision:
         return state, actions
     if state.deadline is None or now < state.deadline:
         if state.progress is not None and now >= state.progress:
-            return state.but(progress=now + PROGRESS_EVERY), [("report", None)]
+            impatient = state.hurry is not None and now >= state.hurry
+            actions += [("report", None), *([("hurry", None)] if impatient else [])]
+            return state.but(progress=now + PROGRESS_EVERY), actions
         return state, []
     if state.phase == STOPPING and not state.asked:
         late = [helper.role for helper in _waited_for(state) if helper.role != CHECKPOINT]
@@ -195,9 +201,15 @@ def on_server_end(state: State, code: int, now: float) -> Decision:
     return _sweep(state, now, actions)
 
 
-def on_helper_end(state: State, role: str, code: int, now: float) -> Decision:
-    """Decide what the end of a helper means: a restart after a pause, or one less to wait for."""
+def on_helper_end(state: State, role: str, code: int, now: float, pause: float | None = None) -> Decision:
+    """Decide what the end of a helper means: a restart after a pause, or one less to wait for.
+
+    `pause` is what a helper that ended well has asked for: it has done its work for now.
+    """
     helper = state.helpers[role]
+    if state.phase == SERVING and code == 0 and pause is not None:
+        helper = helper.but(running=False, failures=0, last_code=code, due=now + pause)
+        return state.with_helper(helper), []
     if state.phase == SERVING and helper.keep:
         failures = 1 if now - helper.started >= STEADY else helper.failures + 1
         pause = min(BACKOFF_MAX, 2.0 ** min(failures - 1, 6))
@@ -251,7 +263,8 @@ def _ask(state: State, now: float, actions: list[Action]) -> Decision:
     actions.append(("send", SIGNAL_OF[step]))
     index = LADDER.index(step)
     deadline = now + state.timeouts[index] if index < len(state.timeouts) else None
-    return state.but(asked=True, deadline=deadline), actions
+    hurry = now + state.timeouts[index] / 2 if step == "fast" else None
+    return state.but(asked=True, deadline=deadline, hurry=hurry), actions
 
 
 def _sweep(state: State, now: float, actions: list[Action]) -> Decision:

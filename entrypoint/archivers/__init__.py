@@ -27,6 +27,9 @@ __all__ = [
 
 NAMES = ("wal-g", "pgbackrest")
 
+IDENTITY = "cluster.json"
+"""File in the runtime folder, and object in an archive, that says whose archive it is."""
+
 
 class Storage(NamedTuple):
     """Where the archive is."""
@@ -51,6 +54,10 @@ class Server(NamedTuple):
     """Folder under /run that only the server's user can read; holds the rendered settings."""
     segment_bytes: int
     """Size of a WAL segment."""
+    client: str
+    """Path of the archiver's own client, or empty."""
+    processes: int
+    """How many processes an archiver may use at once."""
 
 
 class Command(NamedTuple):
@@ -149,8 +156,15 @@ class Archiver(Protocol):
     """The executable to look for on PATH."""
     config_name: str
     """File name of the rendered settings, below the runtime folder; also the template's name."""
+
+    @property
+    def other_cluster_code(self) -> int | None:
+        """Return the exit code of `prepare` for another cluster's archive."""
+
     missing_code: int
     """Exit code of the fetch of a segment that is not in the archive."""
+    client: str
+    """A small program that hands a segment to the helper: `CLIENT SOCKET wal-push NAME`; empty: none."""
 
     def is_own_variable(self, name: str) -> bool:
         """Tell whether the tool reads this environment variable."""
@@ -164,14 +178,36 @@ class Archiver(Protocol):
     def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
         """Return the variables of the template of the tool's settings file."""
 
+    def helper(self, server: Server) -> Command | None:
+        """Return the process that PID 1 keeps beside the server, listening on `socket(server)`."""
+
+    def can_help(self, version: str) -> bool:
+        """Tell by what `--version` prints whether the helper is to be trusted."""
+
+    def socket(self, server: Server) -> str:
+        """Return where the helper listens."""
+
     def archive_segment(self, server: Server) -> Command:
         """Return the command that stores the segment `%p`."""
 
     def fetch_segment(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p`."""
 
-    def prepare(self, server: Server) -> Command | None:
-        """Return the command that makes the archive ready for this cluster and proves its identity."""
+    def read_back(self, server: Server) -> Command:
+        """Return the command that fetches segment `%f` to `%p` without touching the data folder."""
+
+    def prepare(self, server: Server) -> Command:
+        """Return the command that makes an archive this cluster's.
+
+        It may store the file IDENTITY of the runtime folder. Where `other_cluster_code` is None it would take
+        any archive, so its owner must be asked for first.
+        """
+
+    def identify(self, server: Server) -> Command:
+        """Return the command that asks the archive for its cluster."""
+
+    def parse_identity(self, code: int, output: str) -> str | None:
+        """Return the archive's system identifier, if it has one; raises ValueError with the tool's words."""
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from entrypoint import segments
 from entrypoint.archivers import (
@@ -116,6 +117,8 @@ class PgBackRest:
     program = "pgbackrest"
     config_name = "pgbackrest.conf"
     missing_code = 1
+    other_cluster_code = 28
+    client = ""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.stanza = values.get(PREFIX + "STANZA") or "main"
@@ -179,6 +182,9 @@ class PgBackRest:
             "compress-type": "lz4",
             "start-fast": "y",
             "archive-timeout": "60",
+            # The first of many waiting segments starts a process that archives all of them.
+            "archive-async": "y",
+            "process-max": str(server.processes),
             # A call may take eight times as long before it gives up: keep that below our deadline.
             "io-timeout": "10",
         }
@@ -209,19 +215,53 @@ class PgBackRest:
             {"PGBACKREST_CONFIG": f"{server.runtime_folder}/{self.config_name}"},
         )
 
+    def helper(self, server: Server) -> Command | None:
+        """Return nothing: a call starts what it needs."""
+        del server
+        return None
+
+    def can_help(self, version: str) -> bool:
+        """Tell that there is no helper."""
+        del version
+        return False
+
+    def socket(self, server: Server) -> str:
+        """Return no place."""
+        del server
+        return ""
+
     def archive_segment(self, server: Server) -> Command:
         """Return the command that stores the segment `%p`."""
         command = self._command(server, "archive-push", _QUIET)
         return command._replace(argv=(*command.argv, "%p"))
 
     def fetch_segment(self, server: Server) -> Command:
-        """Return the command that fetches segment `%f` to `%p`."""
-        command = self._command(server, "archive-get", "--repo=1", _QUIET)
+        """Return the command that fetches segment `%f` to `%p`.
+
+        Not asynchronously: before 2.59 that can end a recovery at a timeline switch
+        (pgbackrest/pgbackrest#2423).
+        """
+        command = self._command(server, "archive-get", "--repo=1", "--no-archive-async", _QUIET)
         return command._replace(argv=(*command.argv, "%f", "%p"))
 
-    def prepare(self, server: Server) -> Command | None:
+    def read_back(self, server: Server) -> Command:
+        """Return the same, which reads nothing ahead."""
+        return self.fetch_segment(server)
+
+    def prepare(self, server: Server) -> Command:
         """Return stanza-create, which needs only pg_control and refuses another cluster's archive."""
         return self._command(server, "stanza-create", "--no-online", _IMPATIENT)
+
+    def identify(self, server: Server) -> Command:
+        """Return the command that tells about the stanza."""
+        return self.list_backups(server)
+
+    def parse_identity(self, code: int, output: str) -> str | None:
+        """Return the newest system identifier of the stanza; raises ValueError with the tool's words."""
+        if code:
+            raise ValueError(output)
+        rows = [row for stanza in self._stanzas(output) for row in stanza["db"]]
+        return str(max(rows, key=lambda row: int(row["id"]))["system-id"]) if rows else None
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""
@@ -231,18 +271,23 @@ class PgBackRest:
         """Return the command that lists the backups."""
         return self._command(server, "info", "--output=json", _IMPATIENT)
 
-    def parse_backups(self, output: str) -> list[Backup]:
-        """Return the backups, oldest first; raises ValueError with the tool's words."""
+    def _stanzas(self, output: str) -> list[dict[str, Any]]:
+        """Return what `info` tells; raises ValueError with the tool's words where it tells of an error."""
         import json
 
         # 2.59 writes warnings to stdout before the JSON.
         answer = re.search(r"^\[(?=[{\]\s]|\Z)", output, re.MULTILINE)
-        stanzas = json.loads(output[answer.start() :]) if answer else []
+        stanzas: list[dict[str, Any]] = json.loads(output[answer.start() :]) if answer else []
         for stanza in stanzas:
             code, message = stanza["status"]["code"], stanza["status"]["message"]
             if code not in (0, 1, 2):  # 1: no stanza yet, 2: no backup yet
                 words = [repo["status"]["message"] for repo in stanza.get("repo", ())]
                 raise ValueError(f"pgbackrest info: {message} (code {code})\n" + "\n".join(words))
+        return stanzas
+
+    def parse_backups(self, output: str) -> list[Backup]:
+        """Return the backups, oldest first; raises ValueError with the tool's words."""
+        stanzas = self._stanzas(output)
         identifiers = {row["id"]: str(row["system-id"]) for stanza in stanzas for row in stanza["db"]}
         backups = [
             Backup(

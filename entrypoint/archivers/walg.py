@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from entrypoint import segments
 from entrypoint.archivers import (
+    IDENTITY,
     Answer,
     Backup,
     Check,
@@ -98,12 +99,18 @@ class WalG:
     program = "wal-g"
     config_name = "walg.json"
     missing_code = 74  # EX_IOERR, the tool's own choice: wal-g/wal-g#1195
+    other_cluster_code = None
+    client = "walg-daemon-client"
 
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
-        self.own = frozenset(name for name, value in (values or {}).items() if value)
+        given = values or {}
+        self.own = frozenset(name for name, value in given.items() if value)
         """What the user has set: it outranks what we would fill in."""
-        self.retries = (values or {}).get("WALG_S3_MAX_RETRIES") or "5"
-        """Of one push. PostgreSQL tries again itself; the tool's own 15 take minutes with a dead storage."""
+        # A push is tried again anyway: the tool's own 15 tries take minutes with a dead storage.
+        self.patience = {"WALG_S3_MAX_RETRIES": given.get("WALG_S3_MAX_RETRIES") or "5"}
+        """What is different for pushing segments."""
+        if not given.get("WALG_LOG_LEVEL"):
+            self.patience["WALG_LOG_LEVEL"] = "ERROR"  # else lines for each segment
 
     def is_own_variable(self, name: str) -> bool:
         """Tell whether wal-g reads this environment variable."""
@@ -184,29 +191,66 @@ class WalG:
             },
         )
 
+    def _quick(self, server: Server, *arguments: str) -> Command:
+        command = self._command(server, *arguments)
+        return command._replace(environment={**command.environment, **_QUICK})
+
+    def helper(self, server: Server) -> Command | None:
+        """Return the daemon, which saves a start and a connection for each segment."""
+        command = self._command(server, "daemon", self.socket(server))
+        return command._replace(environment={**command.environment, **self.patience})
+
+    def can_help(self, version: str) -> bool:
+        """Tell whether this wal-g is 3.0.9 or newer; before, its daemon was broken (wal-g/wal-g#2404)."""
+        found = re.search(r"v(\d+)\.(\d+)\.(\d+)", version)
+        return found is not None and tuple(int(number) for number in found.groups()) >= (3, 0, 9)
+
+    def socket(self, server: Server) -> str:
+        """Return where the daemon listens."""
+        return f"{server.runtime_folder}/wal-g.socket"
+
     def archive_segment(self, server: Server) -> Command:
         """Return the command that stores the segment `%p`."""
         command = self._command(server, "wal-push", "%p")
-        return command._replace(environment={**command.environment, "WALG_S3_MAX_RETRIES": self.retries})
+        return command._replace(environment={**command.environment, **self.patience})
 
     def fetch_segment(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p`."""
         return self._command(server, "wal-fetch", "%f", "%p")
 
-    def prepare(self, server: Server) -> Command | None:
-        """Return nothing: wal-g needs no preparation."""
-        del server
-        return None
+    def read_back(self, server: Server) -> Command:
+        """Return the same without reading ahead, for a server that lives."""
+        command = self.fetch_segment(server)
+        return command._replace(environment={**command.environment, "WALG_DOWNLOAD_CONCURRENCY": "1"})
+
+    def prepare(self, server: Server) -> Command:
+        """Return the command that stores whose archive this is, readable without a key."""
+        path = f"{server.runtime_folder}/{IDENTITY}"
+        return self._quick(server, "st", "put", path, IDENTITY, "--no-compress", "--no-encrypt")
+
+    def identify(self, server: Server) -> Command:
+        """Return the command that prints what `prepare` has stored."""
+        return self._quick(server, "st", "cat", IDENTITY)
+
+    def parse_identity(self, code: int, output: str) -> str | None:
+        """Return the archive's system identifier, if it has one; raises ValueError with the tool's words."""
+        import json
+
+        if code and "not found in storage" in output:
+            return None
+        if code:
+            raise ValueError(output)
+        # An older wal-g writes its own lines before the object.
+        found = json.loads(output[output.index("{") :])
+        return str(found["system_identifier"])
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""
-        command = self._command(server, "st", "ls")
-        return command._replace(environment={**command.environment, **_QUICK})
+        return self._quick(server, "st", "ls")
 
     def list_backups(self, server: Server) -> Command:
         """Return the command that lists the backups."""
-        command = self._command(server, "backup-list", "--json", "--detail")
-        return command._replace(environment={**command.environment, **_QUICK})
+        return self._quick(server, "backup-list", "--json", "--detail")
 
     def parse_backups(self, output: str) -> list[Backup]:
         """Return the backups, oldest first."""

@@ -8,6 +8,7 @@ from entrypoint import exits
 from entrypoint.commands.backup import open_archive
 from entrypoint.effects import backups as engine
 from entrypoint.effects import (
+    claim,
     files,
     first_start,
     folders,
@@ -77,6 +78,13 @@ def backups() -> None:
     context, archive = open_archive()
     seconds = engine.scheduled(context, archive)
     files.write_atomically(f"{context.runtime_folder}/next-backups", str(seconds), 0o644)
+
+
+@group.command("prepare-archive")
+def prepare_archive() -> None:
+    """Do what a start could not, because the storage was away; called before a segment is archived."""
+    context, archive = open_archive()
+    claim.prepare(context, archive, must_work=True)
 
 
 @group.command("ensure-initdb", context_settings=_PASS_ON)

@@ -1,8 +1,8 @@
-"""Running the archiver: its settings file, its preparation, its backups."""
+"""Running the archiver: its settings file, its calls, its backups."""
 
 import os
 
-from entrypoint import exits, log
+from entrypoint import exits
 from entrypoint.archivers import Backup, Command, brief
 from entrypoint.effects import files, folders, server
 from entrypoint.effects.children import memory_file, read_back
@@ -10,7 +10,7 @@ from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
 
-_QUICK = 120
+QUICK = 120
 """Seconds for calls that only ask the storage something."""
 
 
@@ -24,104 +24,30 @@ def render(context: Context, archive: Archive) -> None:
     os.chown(path, context.who.uid, -1)
 
 
-def prepare(context: Context, archive: Archive, *, must_work: bool) -> None:
-    """Make the archive ready for this cluster, and refuse another cluster's.
-
-    With `must_work` (nothing is in the volume yet that could be lost) any trouble ends the start. A
-    server with data is started all the same: its WAL waits in pg_wal until the storage is back, and
-    archive-segment then does first what could not be done here.
-    """
-    command = archive.tool.prepare(server.describe(context))
-    later = f"{context.runtime_folder}/{PREPARE}"
-    problem = storage_problem(archive)
-    if problem is None and command is not None:
-        code, text = run_quietly(context, command, seconds=_QUICK if must_work else _WARM)
-        if code:
-            problem = _unusable(archive, code, brief(text.strip()))
-            must_work = must_work or code == _OTHER_CLUSTER
-    if problem is None:
-        if os.path.exists(later):
-            os.unlink(later)
-        return
-    if must_work:
-        raise Failure(problem)
-    if command is not None and archive.storage.folder is None:
-        # Not for a folder: where its mount is missing, the tool would make it in the container's layer.
-        files.write_atomically(later, _script(context, command))
-    log.problem(problem)
-    log.warning("starting without a working archive; WAL stays in pg_wal until it works")
-
-
-PREPARE = "prepare-archive"
-"""Script below the runtime folder, while the archive could not be prepared; see shims/archive-segment."""
-_WARM = 15
-"""Seconds that a start with a database gives the storage before the server comes up without it."""
-_OTHER_CLUSTER = 28
-"""pgBackRest: the archive belongs to another system identifier."""
-
-
-def _unusable(archive: Archive, code: int, words: str) -> Problem:
-    mend = (
-        "an archive belongs to one cluster only: give this one its own ARCHIVE_URL"
-        if code == _OTHER_CLUSTER
-        else "check that the storage can be reached and that the variables of the archive are right"
-    )
-    return Problem(
-        f"{archive.tool.name} cannot use the archive {archive.storage.url} for this cluster "
-        f"(exit code {code}):\n{words}",
-        mend,
-        exits.ARCHIVE_REFUSED,
-    )
-
-
-def _script(context: Context, command: Command) -> str:
-    import shlex
-
-    made = {"PATH": server.tool_path(context), "LC_ALL": "C", **command.environment}
-    words = ["env", "-i", *(f"{name}={value}" for name, value in made.items()), *command.argv]
-    return f"exec {shlex.join(words)}\n"
-
-
-def check_unused(context: Context, archive: Archive) -> None:
-    """Make sure that a new cluster does not begin in an archive that holds another one's backups.
-
-    This is the moment when a volume got lost and its container was made anew: what the user wants then
-    is a restore. Raises Failure, before anything is made.
-    """
-    problem = storage_problem(archive)
-    if problem is not None:
-        raise Failure(problem)
-    backups = list_backups(context, archive)
-    if backups:
-        newest = backups[-1]
-        raise Failure(
-            Problem(
-                f"the volume is empty, but the archive {archive.storage.url} holds {len(backups)} backups "
-                f"of a cluster (system identifier {newest.system_identifier}, newest {newest.name} of "
-                f"{newest.finished})",
-                "to have that database back, set RESTORE_FROM=LATEST; to make a new one, give it its own "
-                "ARCHIVE_URL",
-                exits.ARCHIVE_REFUSED,
-            )
-        )
-    if archive.storage.folder is None:
-        code, text = run_quietly(context, archive.tool.look(server.describe(context)))
-        names = {line.split()[-1].rstrip("/") for line in text.splitlines() if line.split()}
-        others = [name for name in _OTHERS[archive.tool.name] if name in names]
-        if code == 0 and others:
-            raise Failure(_other_tools(archive, archive.storage.url, others))
-
-
-_OTHERS = {"wal-g": ("backup", "archive"), "pgbackrest": ("basebackups_005", "wal_005")}
+OTHERS = {"wal-g": ("backup", "archive"), "pgbackrest": ("basebackups_005", "wal_005")}
 """Folders at the top of the other tool's archive."""
 
 
-def _other_tools(archive: Archive, where: str, found: list[str]) -> Problem:
+def other_tools(archive: Archive, where: str, found: list[str]) -> Problem:
+    """Return the problem of an archive in which these folders of the other tool were found."""
     return Problem(
         f"{where} holds another tool's archive ({', '.join(found)}), not one of {archive.tool.name}",
         "set ARCHIVE_TOOL to the other tool, or give this cluster another ARCHIVE_URL",
         exits.ARCHIVE_REFUSED,
     )
+
+
+def forget(runtime_folder: str) -> None:
+    """Remove what an earlier start of this container left about its archiving.
+
+    A stale acknowledgement in pgBackRest's spool would tell PostgreSQL that a segment was archived which
+    never was.
+    """
+    for name in ("archive-failing", "archive-words", "archived", "prepare-archive"):
+        if os.path.lexists(f"{runtime_folder}/{name}"):
+            os.unlink(f"{runtime_folder}/{name}")
+    if os.path.isdir(f"{runtime_folder}/pgbackrest"):
+        files.remove_tree(f"{runtime_folder}/pgbackrest")
 
 
 def storage_problem(archive: Archive) -> Problem | None:
@@ -138,8 +64,8 @@ def storage_problem(archive: Archive) -> Problem | None:
     problem = folders.check_archive_folder(folder)
     if problem is not None:
         return problem.but(code=exits.ARCHIVE_REFUSED)
-    others = [name for name in _OTHERS[archive.tool.name] if os.path.isdir(f"{folder}/{name}")]
-    return _other_tools(archive, folder, others) if others else None
+    others = [name for name in OTHERS[archive.tool.name] if os.path.isdir(f"{folder}/{name}")]
+    return other_tools(archive, folder, others) if others else None
 
 
 def environment(context: Context, command: Command) -> dict[str, str]:
@@ -154,7 +80,7 @@ def run(context: Context, command: Command) -> int:
     return context.children.run(command.argv, environment(context, command), descriptors={1: 2})
 
 
-def run_quietly(context: Context, command: Command, *, seconds: int = _QUICK) -> tuple[int, str]:
+def run_quietly(context: Context, command: Command, *, seconds: int = QUICK) -> tuple[int, str]:
     """Run an archiver call and return its exit code and everything it said."""
     words = memory_file("")
     try:
@@ -173,12 +99,12 @@ def list_backups(context: Context, archive: Archive) -> list[Backup]:
     errors = memory_file("")
     try:
         code, text = context.children.output(
-            command.argv, environment(context, command), seconds=_QUICK, stderr=errors
+            command.argv, environment(context, command), seconds=QUICK, stderr=errors
         )
         words = read_back(errors).strip()
     except TimeoutError:
         code, text = 124, ""
-        words = f"{read_back(errors).strip()}\nno answer within {_QUICK} seconds".lstrip()
+        words = f"{read_back(errors).strip()}\nno answer within {QUICK} seconds".lstrip()
     finally:
         os.close(errors)
     if code == 0:

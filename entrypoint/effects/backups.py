@@ -14,7 +14,7 @@ from typing import NamedTuple
 from entrypoint import exits, limits, log, retention, runs, segments
 from entrypoint.archivers import Answer, Backup, Check, Command, Resources, Verification, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, history, progress, server
+from entrypoint.effects import claim, files, history, kernel, progress, server
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem, Stopped
@@ -113,8 +113,8 @@ def push(context: Context, archive: Archive, *, incremental: bool, why: str, loc
     problem = obstacle(context, archive)
     if problem is not None:
         raise Failure(problem)
-    if os.path.exists(f"{context.runtime_folder}/{archives.PREPARE}"):
-        archives.prepare(context, archive, must_work=True)
+    if os.path.exists(f"{context.runtime_folder}/{claim.PREPARE}"):
+        claim.prepare(context, archive, must_work=True)
     run = _push(context, archive, incremental=incremental, why=why, lock=lock)
     if run.verified and _hole_is_open(context, archive, run):
         log.warning("no full backup is newer than what is missing in the archive: taking a new one")
@@ -266,12 +266,8 @@ def _be_modest() -> None:
 
 def available(rate_limit: int | None) -> Resources:
     """Return what a backup may use of this container."""
-    cpu = _first("/sys/fs/cgroup/cpu.max")
-    if not cpu:
-        quota = _first("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-        cpu = f"{quota} {_first('/sys/fs/cgroup/cpu/cpu.cfs_period_us')}"
     memory = _first("/sys/fs/cgroup/memory.max") or _first("/sys/fs/cgroup/memory/memory.limit_in_bytes")
-    return limits.resources(cpu, memory, len(os.sched_getaffinity(0)), rate_limit)
+    return limits.resources(kernel.processors(), memory, rate_limit)
 
 
 def _first(path: str) -> str:
@@ -536,14 +532,14 @@ def _due(context: Context, archive: Archive, schedule: Schedule) -> float:
     found = history.settled(history.read(context.settings.data_folder))
     good = [each for each in found if each.succeeded and each.url == archive.storage.url]
     if good:
-        begun: list[str] = [good[-1].started]
+        ended = [_seconds(good[-1].started) + good[-1].seconds]
     else:
-        begun = [each.started for each in own_backups(context, archive)[-1:]]
+        ended = [_seconds(each.finished) for each in own_backups(context, archive)[-1:]]
     failed = runs.last(found).failure
     return due(
         schedule,
         time.time(),
-        _seconds(begun[0]) if begun else None,
+        ended[0] if ended else None,
         _seconds(failed.started) + failed.seconds if failed else None,
         runs.failures_in_a_row(found),
     )

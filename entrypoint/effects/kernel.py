@@ -88,3 +88,14 @@ def holder_of(folder: str) -> str:
         return os.getxattr(folder, _HOLDER).decode("utf-8", "replace")
     except OSError:
         return "another container or process"
+
+
+def processors() -> int:
+    """Return how many processors this container may use, at least 1."""
+    count = len(os.sched_getaffinity(0))
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else max(1, min(count, round(int(quota) / int(period))))

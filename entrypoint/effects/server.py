@@ -9,16 +9,19 @@ from typing import NamedTuple
 
 from entrypoint import archivers, exits, log
 from entrypoint.archivers import Server
-from entrypoint.argv import NOT_A_SERVER
+from entrypoint.argv import NOT_A_SERVER, psql
 from entrypoint.cluster import Postmaster, parse_control, parse_postmaster
-from entrypoint.effects import files, folders
-from entrypoint.effects.children import Children
+from entrypoint.effects import files, folders, kernel
+from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive, Settings
 
 CONF_FOLDER = "/docker-entrypoint-conf.d"
 """The user's own `*.conf` files: stronger than variables, weaker than ALTER SYSTEM."""
+SETTINGS = "ENTRYPOINT_SETTINGS"
+"""Names the file of variables for what PID 1 starts, whose environment holds no secret."""
+SETTINGS_FILE = "settings.json"
 OWN_PREFIX = "ENTRYPOINT_"
 """Variables that this program passes to itself."""
 
@@ -78,6 +81,8 @@ def describe(context: Context) -> Server:
         user=context.settings.init.user,
         runtime_folder=context.runtime_folder,
         segment_bytes=segment_bytes(context),
+        processes=min(kernel.processors(), 4),
+        client=_client(context),
     )
 
 
@@ -147,6 +152,16 @@ def _render(context: Context, archive: Archive | None, server: Server) -> str:
     return path
 
 
+def _client(context: Context) -> str:
+    archive = context.settings.archive
+    if archive is None or not archive.tool.client:
+        return ""
+    try:
+        return find_program(archive.tool.client, context.environment)
+    except Failure:
+        return ""
+
+
 def tool_path(context: Context) -> str:
     """Return the PATH for the archiver."""
     return context.environment.get("PATH", os.defpath)
@@ -203,6 +218,20 @@ def ask(context: Context, setting: str, given: Sequence[str], data: str) -> tupl
     environment = server_environment(context.settings, context.environment) | {"PGDATA": data}
     code, text = context.children.output(argv, environment, errors=True, become=context.who)
     return code, text.strip()
+
+
+def query(context: Context, text: str, seconds: float = 30) -> str:
+    """Return what the server answers to one statement; raises Failure with psql's words."""
+    argv = psql(context.settings.init.user, "postgres", "--no-align", "--tuples-only", "--command", text)
+    environment = {**context.environment, "PGHOST": "", "PGHOSTADDR": "", "PGPORT": port(context.settings)}
+    try:
+        code, answer = context.children.output(argv, environment, seconds=seconds, errors=True)
+    except TimeoutError:
+        code, answer = 1, f"no answer within {seconds:.0f} seconds"
+    if code:
+        mend = "look at the server's log; entrypoint status says what it does"
+        raise Failure(Problem(f"the server cannot be asked:\n{answer.strip()}", mend))
+    return answer.strip()
 
 
 def read_postmaster(data_folder: str) -> Postmaster | None:

@@ -9,6 +9,7 @@ from entrypoint import archivers, environment, exits, lifecycle, log, plan, sett
 from entrypoint.argv import NOT_A_SERVER, psql
 from entrypoint.effects import (
     archive,
+    claim,
     files,
     first_start,
     folders,
@@ -67,13 +68,24 @@ def secret_names(values: Mapping[str, str]) -> set[str]:
 
 def environ() -> Mapping[str, str]:
     """Return the variables: the environment's, or for what PID 1 starts those that it has written down."""
-    path = os.environ.get("ENTRYPOINT_SETTINGS")
+    path = os.environ.get(server.SETTINGS)
     if not path:
         return os.environ
     import json
 
     values: dict[str, str] = json.loads(files.read_text(path))
     return {**os.environ, **values}
+
+
+def _write_down(context: Context) -> None:
+    """Keep the variables for what PID 1 starts later, without those that only a first start needs."""
+    import json
+
+    bootstrap = {name for name, variable in variables.ALL.items() if variable.secret}
+    values = {name: value for name, value in context.settings.values.items() if name not in bootstrap}
+    path = f"{context.runtime_folder}/{server.SETTINGS_FILE}"
+    files.write_atomically(path, json.dumps(values))
+    os.chown(path, context.who.uid, -1)
 
 
 def open_context(
@@ -192,7 +204,9 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
     """Do what was decided; return the context and the arguments for the server."""
     wanted = context.settings
     if wanted.archive is not None:
+        archive.forget(context.runtime_folder)
         archive.render(context, wanted.archive)
+        _write_down(context)
     given = server.arguments(context)
     if decided.kind == plan.START:
         Unfinished(wanted.data_folder).remove_finished()
@@ -204,7 +218,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
             archive.render(context, wanted.archive)
             given = server.arguments(context)
     if wanted.archive is not None and not wanted.archive.by_user:
-        archive.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
+        claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
     return context, given
 
 
@@ -215,7 +229,7 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> Context:
     status.enter(context.runtime_folder, phases[decided.kind])
     if decided.kind == plan.INITIALIZE:
         if wanted.archive is not None and not wanted.archive.by_user:
-            archive.check_unused(context, wanted.archive)
+            claim.check_unused(context, wanted.archive)
         clear(context, decided)
         return first_start.initialize(context, given)
     if wanted.archive is None:
@@ -278,6 +292,7 @@ def run_server(context: Context, given: list[str], lock: int) -> NoReturn:
             "timeouts": list(wanted.stop),
             "helpers": helpers(context, environ),
             "runtime_folder": context.runtime_folder,
+            "archive_status": f"{wanted.data_folder}/pg_wal/archive_status" if wanted.archive else "",
             "debug": wanted.debug,
         },
         lock,
@@ -294,7 +309,52 @@ def helpers(context: Context, environ: dict[str, str]) -> list[dict[str, object]
         "after_server": False,
         "keep": False,
     }
-    return [checkpoint]
+    return [checkpoint, *_archive_helpers(context), *_backup_helper(context)]
+
+
+def _archive_helpers(context: Context) -> list[dict[str, object]]:
+    archive_ = context.settings.archive
+    if archive_ is None or archive_.by_user:
+        return []
+    command = archive_.tool.helper(server.describe(context))
+    if command is None or not has_program(archive_.tool.client, context.environment):
+        return []
+    argv = [archive_.tool.program, "--version"]
+    if not archive_.tool.can_help(context.children.output(argv, {"PATH": server.tool_path(context)})[1]):
+        return []
+    made = archive.environment(context, command)
+    made.pop("PGPASSWORD", None)
+    return [
+        {
+            "role": f"{archive_.tool.name}-daemon",
+            "argv": list(command.argv),
+            "environment": made,
+            "after_server": True,
+            "keep": True,
+        }
+    ]
+
+
+def _backup_helper(context: Context) -> list[dict[str, object]]:
+    """Return the short-lived process that takes scheduled backups, and says when it is to be called again."""
+    wanted = context.settings
+    if wanted.archive is None or wanted.archive.by_user or wanted.backup.schedule is None:
+        return []
+    environ = {
+        "PATH": server.tool_path(context),
+        "LC_ALL": "C",
+        "HOME": context.runtime_folder,
+        server.SETTINGS: f"{context.runtime_folder}/{server.SETTINGS_FILE}",
+    }
+    return [
+        {
+            "role": "backups",
+            "argv": ["entrypoint", "internal", "backups"],
+            "environment": environ,
+            "after_server": False,
+            "keep": True,
+        }
+    ]
 
 
 def execute(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:

@@ -68,12 +68,59 @@ def describe(state: lifecycle.State, server: int) -> str:
     if state.phase == lifecycle.STOPPING and not state.asked:
         names = ", ".join(helper.role for helper in state.helpers.values() if helper.running)
         return f"stopping; waiting for {names} before the server is asked to"
-    titles = _titles(server)
-    if any("checkpoint" in title and "performing" in title for title in titles):
+    if _checkpoint_runs(server):
         return f"{state.step} shutdown; waiting for the shutdown's checkpoint"
-    if any(title.startswith("postgres: archiver") for title in titles) and not sessions(server):
+    if _archiver(server) and not sessions(server):
         return f"{state.step} shutdown; waiting for the last segments to be archived"
     return f"{state.step} shutdown; waiting for {_count(sessions(server))}"
+
+
+def _checkpoint_runs(server: int) -> bool:
+    return any("checkpoint" in title and "performing" in title for title in _titles(server).values())
+
+
+def _archiver(server: int) -> int | None:
+    """Return the pid of the server's archiver."""
+    found = (pid for pid, title in _titles(server).items() if title.startswith("postgres: archiver"))
+    return next(found, None)
+
+
+def archiver_calls(server: int) -> list[int]:
+    """Return the processes of the archive_command, if a shutdown waits for nothing else."""
+    archiver = _archiver(server)
+    if archiver is None or _checkpoint_runs(server) or sessions(server):
+        return []
+    found = [archiver]
+    for pid in found:
+        found += _children_of(pid)
+    return found[1:]
+
+
+def say_backlog(folder: str) -> None:
+    """Say what a server that has ended leaves unarchived; `folder` is pg_wal/archive_status."""
+    try:
+        waiting = sorted(
+            name.removesuffix(".ready") for name in os.listdir(folder) if name.endswith(".ready")
+        )
+    except OSError:
+        return
+    if waiting:
+        log.warning(
+            f"not archived yet: {len(waiting)} of the WAL files, from {waiting[0]} on; they wait in pg_wal",
+            "keep the volume; they are archived after the next start, or by: entrypoint archive push-pending",
+        )
+
+
+def asked_pause(runtime_folder: str, role: str) -> float | None:
+    """Return after how many seconds a helper that has ended wants to be started again, if it said so."""
+    try:
+        with open(f"{runtime_folder}/next-{role}", encoding="ascii") as file:
+            seconds = int(file.read())
+        os.unlink(f"{runtime_folder}/next-{role}")
+    except (OSError, ValueError):
+        return None
+    # The clock here stands still while the machine is suspended, so nobody sleeps longer than an hour.
+    return float(min(max(seconds, 1), 3600))
 
 
 def _count(number: int) -> str:
@@ -90,17 +137,18 @@ def sessions(server: int) -> int:
     )  # fmt: skip
     return sum(
         1
-        for title in _titles(server)
+        for title in _titles(server).values()
         if title.startswith("postgres: ") and not title.removeprefix("postgres: ").startswith(duties)
     )
 
 
-def _titles(parent: int) -> list[str]:
-    titles = []
+def _titles(parent: int) -> dict[int, str]:
+    """Return how the children of a process call themselves, by pid."""
+    titles = {}
     for pid in _children_of(parent):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
-                titles.append(file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip())
+                titles[pid] = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
         except OSError:
             continue
     return titles

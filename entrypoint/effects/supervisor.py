@@ -31,8 +31,9 @@ HANDOFF = "ENTRYPOINT_HANDOFF"
 def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoReturn:
     """Replace this process by one that starts the server and does nothing else.
 
-    `server` has `argv`, `environment`, `timeouts`, `runtime_folder` and `helpers`, each with `role`, `argv`,
-    `environment`, `after_server` and `keep`.
+    `server` has `argv`, `environment`, `timeouts`, `runtime_folder`, `archive_status` (the folder of what
+    waits to be archived, or empty) and `helpers`, each with `role`, `argv`, `environment`, `after_server`
+    and `keep`.
     Signals stay blocked on the way, so that none is lost between the two programs; they are pending
     until the new one has its handlers.
     """
@@ -114,6 +115,7 @@ class Supervisor:
             "start": self._start,
             "end": self._end,
             "kill": self._kill,
+            "hurry": self._hurry,
             "sweep": self._sweep,
             "exit": self._exit,
         }
@@ -147,9 +149,12 @@ class Supervisor:
             if pid == self.server:
                 log.debug(f"the server (pid {pid}) ended with code {code}")
                 status.say_if_out_of_memory(code)
+                status.say_backlog(self.given["archive_status"])
                 self._follow(lifecycle.on_server_end(self.state, code, now))
             elif pid in self.pids:
-                self._follow(lifecycle.on_helper_end(self.state, self.pids.pop(pid), code, now))
+                role = self.pids.pop(pid)
+                pause = status.asked_pause(self.given["runtime_folder"], role)
+                self._follow(lifecycle.on_helper_end(self.state, role, code, now, pause))
         if self.state.phase == lifecycle.SWEEPING and not status.others():
             self._follow(lifecycle.on_alone(self.state))
 
@@ -225,6 +230,14 @@ class Supervisor:
                     os.killpg(pid, number)
                 except ProcessLookupError:
                     pass
+
+    def _hurry(self, _: None) -> None:
+        # What the archiver cannot do now it does after the next start; an immediate shutdown would cost more.
+        for pid in status.archiver_calls(self.server):
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                continue
 
     def _sweep(self, number: int) -> None:
         for pid in status.others():

@@ -31,7 +31,7 @@ def _files() -> Iterator[str]:
 
 def _shell_scripts() -> list[tuple[str, str]]:
     """Return the shell scripts of the program and the image, each with its shell."""
-    folders = ("entrypoint/shims", "image", "image/bin", "demo", ".ci")
+    folders = ("entrypoint/shims", "image", "image/bin", "demo", "tests", ".ci")
     paths = (path for folder in folders for path in sorted((REPOSITORY / folder).glob("*")) if path.is_file())
     found = []
     for path in paths:

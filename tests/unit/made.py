@@ -36,6 +36,8 @@ SERVER = Server(
     port="5432",
     user="postgres",
     runtime_folder="/run/entrypoint",
+    processes=2,
+    client="",
     segment_bytes=16 * 1024**2,
 )
 

@@ -194,7 +194,11 @@ def _recorded(output: bytes) -> tuple[list[str], set[str]]:
 @pytest.mark.parametrize(
     ("tool", "expected", "names"),
     [
-        ("wal-g", ["wal-push", "pg_wal/0001"], {"PATH", "WALG_CONFIG_PATH", "HOME", "WALG_S3_MAX_RETRIES"}),
+        (
+            "wal-g",
+            ["wal-push", "pg_wal/0001"],
+            {"PATH", "WALG_CONFIG_PATH", "HOME", "WALG_S3_MAX_RETRIES", "WALG_LOG_LEVEL"},
+        ),
         (
             "pgbackrest",
             ["--stanza=main", "--log-level-stderr=warn", "archive-push", "pg_wal/0001"],
@@ -203,10 +207,11 @@ def _recorded(output: bytes) -> tuple[list[str], set[str]]:
     ],
 )
 def test_archive_command_runs_the_tool(
-    recorders: Path, tool: str, expected: Sequence[str], names: set[str]
+    recorders: Path, tmp_path: Path, tool: str, expected: Sequence[str], names: set[str]
 ) -> None:
     """Through PostgreSQL's placeholders, the shell and the shim the tool gets its words and nothing else."""
-    command = conf.archive_command(_archive(ARCHIVE_TOOL=tool), SERVER, f"{recorders}:{PATH}")
+    server = SERVER._replace(runtime_folder=str(tmp_path))
+    command = conf.archive_command(_archive(ARCHIVE_TOOL=tool), server, f"{recorders}:{PATH}")
     done = _as_postgresql_does(command, p="pg_wal/0001")
     assert (0, b"") == (done.returncode, done.stderr)
     words, found = _recorded(done.stdout)
@@ -230,61 +235,9 @@ def test_restore_command_runs_the_tool(recorders: Path) -> None:
 def test_any_folder_is_quoted(recorders: Path, name: str) -> None:
     """Whatever is in the name of a folder of ours, the tool gets it as it is."""
     server = SERVER._replace(runtime_folder=f"/run/{name}")
+    command = conf.restore_command(_archive(ARCHIVE_TOOL="wal-g"), server, f"{recorders}:{PATH}")
+    done = _as_postgresql_does(command, p="pg_wal/0001")
+    assert f"WALG_CONFIG_PATH=/run/{name}/walg.json\0".encode() in done.stdout
     command = conf.archive_command(_archive(ARCHIVE_TOOL="wal-g"), server, f"{recorders}:{PATH}")
     done = _as_postgresql_does(command, p="pg_wal/0001")
     assert f"WALG_CONFIG_PATH=/run/{name}/walg.json\0".encode() in done.stdout
-
-
-def _shim(name: str, *words: str) -> int:
-    shim = Path(conf.__file__).parent / "shims" / name
-    return subprocess.run(["/bin/sh", shim, *words], check=False, capture_output=True).returncode
-
-
-@pytest.mark.parametrize(
-    ("code", "expected"),
-    [(0, 0), (1, 1), (2, 2), (74, 74), (125, 125), (126, 1), (127, 1), (137, 1), (255, 1)],
-)
-def test_archive_segment_never_ends_the_archiver(tmp_path: Path, code: int, expected: int) -> None:
-    """Above 125 PostgreSQL's archiver would end with FATAL: such a code becomes 1, and it tries again."""
-    assert expected == _shim("archive-segment", "5", str(tmp_path), "sh", "-c", f"exit {code}")
-    assert bool(code) == (tmp_path / "archive-failing").exists()
-    assert _shim("archive-segment", "5", str(tmp_path), "true") == 0
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_archive_segment_first_prepares_the_archive(tmp_path: Path) -> None:
-    """What a start could not do is done before the first segment, and no segment goes without it."""
-    script = tmp_path / "prepare-archive"
-    script.write_text(f"test -e {tmp_path}/storage\n")
-    store = f"touch {tmp_path}/stored"
-    assert _shim("archive-segment", "5", str(tmp_path), "sh", "-c", store) == 1
-    assert ["archive-failing", "prepare-archive"] == sorted(path.name for path in tmp_path.iterdir())
-    (tmp_path / "storage").touch()
-    assert _shim("archive-segment", "5", str(tmp_path), "sh", "-c", store) == 0
-    assert ["storage", "stored"] == sorted(path.name for path in tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("missing", ["1", "74"])
-@pytest.mark.parametrize("code", [0, 1, 2, 25, 74, 103, 124, 125, 126, 127, 137, 255])
-def test_fetch_segment_never_lies(missing: str, code: int) -> None:
-    """0 found, 1 not in the archive, 126 anything else: PostgreSQL takes 1 to 125 for the archive's end."""
-    expected = 0 if code == 0 else 1 if str(code) == missing else 126
-    assert expected == _shim("fetch-segment", missing, "5", "sh", "-c", f"exit {code}")
-
-
-@pytest.mark.parametrize(
-    ("name", "before", "expected"),
-    [("archive-segment", ["0.1", "/nowhere"], 124), ("fetch-segment", ["74", "0.1"], 126)],
-)
-def test_a_call_has_a_deadline(name: str, before: list[str], expected: int) -> None:
-    """An archiver that hangs is ended, together with what it has started."""
-    assert expected == _shim(name, *before, "sh", "-c", "sleep 60 & wait")
-
-
-@pytest.mark.parametrize(
-    ("name", "before", "expected"),
-    [("archive-segment", ["5", "/nowhere"], 1), ("fetch-segment", ["74", "5"], 126)],
-)
-def test_a_tool_killed_by_a_signal(name: str, before: list[str], expected: int) -> None:
-    """A tool that a signal ended has not done its work."""
-    assert expected == _shim(name, *before, "sh", "-c", "kill -KILL $$")

@@ -159,6 +159,8 @@ def test_options() -> None:
         "compress-type": "lz4",
         "start-fast": "y",
         "archive-timeout": "60",
+        "archive-async": "y",
+        "process-max": "2",
         "io-timeout": "10",
         "expire-auto": "n",
         "spool-path": "/run/entrypoint/pgbackrest/spool",
@@ -225,7 +227,7 @@ def test_command_lines() -> None:
     """The calls are those of pgBackRest's documentation; one repository only is asked for segments."""
     expected = [
         "pgbackrest --stanza=main --log-level-stderr=warn archive-push %p",
-        "pgbackrest --stanza=main --repo=1 --log-level-stderr=warn archive-get %f %p",
+        "pgbackrest --stanza=main --repo=1 --no-archive-async --log-level-stderr=warn archive-get %f %p",
         "pgbackrest --stanza=main --no-online --io-timeout=3 stanza-create",
         "pgbackrest --stanza=main --output=json --io-timeout=3 info",
         "pgbackrest --stanza=main --type=full backup",

@@ -124,7 +124,25 @@ def test_command_lines() -> None:
         TOOL.fetch(SERVER, "LATEST", "/folder"),
     ]
     assert expected == [" ".join(command.argv) for command in commands]
-    assert TOOL.prepare(SERVER) is None
+    put = "wal-g st put /run/entrypoint/cluster.json cluster.json --no-compress --no-encrypt"
+    assert put == " ".join(TOOL.prepare(SERVER).argv)
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"), [("v3.0.9", True), ("v3.1.0", True), ("v3.0.8", False), ("devel", False)]
+)
+def test_the_daemon_is_for_new_versions(version: str, expected: bool) -> None:
+    """Before 3.0.9 daemon mode lost answers."""
+    assert expected == TOOL.can_help(f"wal-g version {version}\t3e49\t2026\tPostgreSQL")
+
+
+def test_identity() -> None:
+    """The object of ours names the cluster; none is nobody's; anything else is no answer."""
+    assert "77" == TOOL.parse_identity(0, 'INFO: a line\n{"system_identifier": "77"}\n')
+    assert TOOL.parse_identity(1, "ERROR: object 'cluster.json' not found in storage\n") is None
+    for code, text in ((1, "ERROR: connection refused"), (0, "not JSON"), (0, "{}")):
+        with pytest.raises((ValueError, KeyError)):
+            TOOL.parse_identity(code, text)
 
 
 def test_backups() -> None:

@@ -34,7 +34,7 @@ def hand_over(argv):
         "environment": dict(os.environ),
         "timeouts": [float(word) for word in os.environ.get("LAB_TIMEOUTS", "9 9 9").split()],
         "helpers": [],
-        "runtime_folder": "/tmp",
+        "runtime_folder": "/tmp", "archive_status": "",
         "debug": "LAB_DEBUG" in os.environ,
     }
     sys.orig_argv = ["/usr/bin/python3", "-IS", "/usr/local/bin/entrypoint"]

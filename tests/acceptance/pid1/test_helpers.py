@@ -43,7 +43,7 @@ helpers = [
 ]
 server = {
     "argv": ["postgres"], "environment": environment, "timeouts": [5, 60, 10], "helpers": helpers,
-    "runtime_folder": "/run/entrypoint", "debug": False,
+    "runtime_folder": "/run/entrypoint", "archive_status": "", "debug": False,
 }
 supervisor.hand_over(Signals(), server, files.lock_folder(os.environ["PGDATA"]))
 """

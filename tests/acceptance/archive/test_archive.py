@@ -1,68 +1,55 @@
-"""A database survives its volume: archive, base backup, restore; for each archiver that the image has."""
+"""A database survives its volume: archive, base backup, restore; for each archiver that the image has, on a folder and on S3."""
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import pytest
 
+import archives
 import containers
+from archives import FOLDERS, LATEST, PLACES, TOOLS, Archive
 from containers import FRESH
 
-TOOLS = [pytest.param("pgbackrest"), pytest.param("wal-g", marks=pytest.mark.walg)]
 DATA = "/var/lib/postgresql/data"
+
+on_a_folder = pytest.mark.parametrize("source", FOLDERS, indirect=True)
+"""For what does not depend on the storage."""
 
 
 class Source(NamedTuple):
     """A cluster that was backed up and stopped, and whose volume is gone."""
 
-    tool: str
-    archive: str
-    """Volume of the archive."""
+    archive: Archive
     backup: str
     system_identifier: str
 
-    def env(self, **more: str) -> dict[str, str]:
-        """The environment of a container that uses this archive."""
-        return {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": self.tool, **more}
 
-
-@contextmanager
-def _source(tool: str, **more: str) -> Iterator[Source]:
-    with containers.volume() as archive:
-        env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": tool, **more}
-        with containers.serve(env=env, volumes={"/archive": archive}) as server:
+@pytest.fixture(scope="module", params=PLACES)
+def source(request: pytest.FixtureRequest) -> Iterator[Source]:
+    """One backed-up cluster for all tests of a tool and a storage; copy its archive before changing it."""
+    tool, place = request.param
+    with archives.made(tool, request.getfixturevalue("s3_server") if place == "s3" else None) as archive:
+        with archive.serve(FRESH) as server:
             server.sql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS i")
             pushed = server.exec("entrypoint", "backup", "push", "--json", timeout=60)
             backup = json.loads(pushed.stdout)[0]["name"]
             server.sql("INSERT INTO kept SELECT generate_series(1001, 2000)")
             identifier = server.sql("SELECT system_identifier FROM pg_control_system()")
             assert 0 == server.stop()
-        yield Source(tool, archive, backup, identifier)
-
-
-@pytest.fixture(scope="module", params=TOOLS)
-def source(request: pytest.FixtureRequest) -> Iterator[Source]:
-    """One backed-up cluster for all tests of a tool; copy its archive before changing it."""
-    with _source(request.param) as made:
-        yield made
+        yield Source(archive, backup, identifier)
 
 
 @pytest.fixture
-def archive(source: Source) -> Iterator[str]:
+def archive(source: Source) -> Iterator[Archive]:
     """A copy of the archive, to be written to."""
-    with containers.copied_volume(source.archive) as copy:
+    with source.archive.copy() as copy:
         yield copy
 
 
-def _listing(archive: str) -> str:
-    return containers.in_volume(archive, "find . -type f -exec md5sum {} + | sort")
-
-
-def test_every_row_is_back_after_the_volume_is_gone(source: Source, archive: str) -> None:
+def test_every_row_is_back_after_the_volume_is_gone(source: Source, archive: Archive) -> None:
     """Rows from before and after the base backup are back, on a new timeline, and archiving goes on."""
-    with containers.serve(env=source.env(RESTORE_FROM="LATEST"), volumes={"/archive": archive}) as restored:
+    with archive.serve(LATEST) as restored:
         assert "2000|2001000" == restored.sql("SELECT count(*), sum(i) FROM kept")
         assert source.system_identifier == restored.sql("SELECT system_identifier FROM pg_control_system()")
         assert "2" == restored.sql("SELECT timeline_id FROM pg_control_checkpoint()")
@@ -75,24 +62,25 @@ def test_every_row_is_back_after_the_volume_is_gone(source: Source, archive: str
         restored.exec("entrypoint", "backup", "push", timeout=60)
         restored.sql("INSERT INTO kept VALUES (4000)")
         assert 0 == restored.stop()
-    with containers.serve(env=source.env(RESTORE_FROM="LATEST"), volumes={"/archive": archive}) as second:
+    with archive.serve(LATEST) as second:
         assert "2002|2008000" == second.sql("SELECT count(*), sum(i) FROM kept")
         assert "3" == second.sql("SELECT timeline_id FROM pg_control_checkpoint()")
 
 
-def test_an_older_backup_by_name_replays_over_the_fork(source: Source, archive: str) -> None:
+@on_a_folder
+def test_an_older_backup_by_name_replays_over_the_fork(source: Source, archive: Archive) -> None:
     """A named backup from before a restore is replayed along the newest timeline to its end."""
-    with containers.serve(env=source.env(RESTORE_FROM="LATEST"), volumes={"/archive": archive}) as first:
+    with archive.serve(LATEST) as first:
         first.sql("INSERT INTO kept VALUES (3000)")
         assert 0 == first.stop()
-    env = source.env(RESTORE_FROM=source.backup)
-    with containers.serve(env=env, volumes={"/archive": archive}) as second:
+    with archive.serve({"RESTORE_FROM": source.backup}) as second:
         assert "2001|2004000" == second.sql("SELECT count(*), sum(i) FROM kept")
 
 
-def test_restore_from_may_stay_set(source: Source, archive: str) -> None:
+@on_a_folder
+def test_restore_from_may_stay_set(source: Source, archive: Archive) -> None:
     """A volume that has been restored is simply started, rows written since included."""
-    with containers.serve(env=source.env(RESTORE_FROM="LATEST"), volumes={"/archive": archive}) as restored:
+    with archive.serve(LATEST) as restored:
         restored.sql("INSERT INTO kept VALUES (3000)")
         assert 0 == restored.stop()
         restored.again()
@@ -103,9 +91,7 @@ def test_restore_from_may_stay_set(source: Source, archive: str) -> None:
 def test_an_unknown_backup_is_refused_before_a_byte_is_written(source: Source) -> None:
     """The message names the backups that there are."""
     with containers.volume() as data:
-        ended = containers.run(
-            env=source.env(RESTORE_FROM="nosuch"), volumes={"/archive": source.archive, DATA: data}
-        )
+        ended = source.archive.run({"RESTORE_FROM": "nosuch"}, volumes={DATA: data})
         assert 12 == ended.code, ended.output
         assert source.backup in ended.stderr
         assert "" == containers.in_volume(data, "ls -A")
@@ -113,52 +99,40 @@ def test_an_unknown_backup_is_refused_before_a_byte_is_written(source: Source) -
 
 def test_a_new_cluster_is_refused_in_a_used_archive(source: Source) -> None:
     """An empty volume with a used archive is a lost volume: say how to get it back, write nothing."""
-    before = _listing(source.archive)
+    before = source.archive.digest()
     with containers.volume() as data:
-        ended = containers.run(
-            env=source.env(POSTGRES_PASSWORD="x"), volumes={"/archive": source.archive, DATA: data}
-        )
+        ended = source.archive.run(FRESH, volumes={DATA: data})
         assert 12 == ended.code, ended.output
         assert source.system_identifier in ended.stderr
         assert "RESTORE_FROM=LATEST" in ended.stderr
         assert "" == containers.in_volume(data, "ls -A")
-    assert before == _listing(source.archive)
+    assert before == source.archive.digest()
 
 
 def test_the_other_tools_archive_is_refused(source: Source) -> None:
     """An archive of one tool is not written to by the other, which says so."""
-    other = {"pgbackrest": "wal-g", "wal-g": "pgbackrest"}[source.tool]
-    before = _listing(source.archive)
-    ended = containers.run(
-        env={**source.env(POSTGRES_PASSWORD="x"), "ARCHIVE_TOOL": other},
-        volumes={"/archive": source.archive},
-    )
+    other = {"pgbackrest": "wal-g", "wal-g": "pgbackrest"}[source.archive.tool]
+    before = source.archive.digest()
+    ended = source.archive.run({**FRESH, "ARCHIVE_TOOL": other})
     assert ended.code in (1, 12), ended.output  # 1 where the image lacks the other tool
     assert ("another tool's archive" in ended.stderr) or ("not in this image" in ended.stderr)
-    assert before == _listing(source.archive)
+    assert before == source.archive.digest()
 
 
-def test_a_failing_fetch_never_promotes(source: Source, archive: str) -> None:
+def test_a_failing_fetch_never_promotes(source: Source, archive: Archive) -> None:
     """A segment that is there but cannot be read stops the server; mended, the next start goes on."""
-    segment = "$(find . -name '000000010000000000000003*')"
-    containers.in_volume(archive, f"chown 0:0 {segment}; chmod 000 {segment}")
-    with ExitStack() as stack:
-        data = stack.enter_context(containers.volume())
-        container = stack.enter_context(
-            containers.create(
-                env=source.env(RESTORE_FROM="LATEST"), volumes={"/archive": archive, DATA: data}
-            )
-        )
-        ended = container.finish(60)
+    with archive.create(LATEST) as container:
+        with archive.unreadable("000000010000000000000003"):
+            ended = container.finish(60)
         assert 0 != ended.code
         assert "recovery stops here" in ended.output
         assert "selected new timeline" not in ended.output
-        containers.in_volume(archive, f"chown 999:999 {segment}; chmod 600 {segment}")
         container.again()
         assert "2000" == container.sql("SELECT count(*) FROM kept")
 
 
-def test_a_killed_restore_goes_on_or_begins_again(source: Source, archive: str) -> None:
+@on_a_folder
+def test_a_killed_restore_goes_on_or_begins_again(source: Source, archive: Archive) -> None:
     """SIGKILL during fetch, replay and promotion: the next start ends with every row."""
     for sign in (
         "fetching backup",
@@ -167,9 +141,7 @@ def test_a_killed_restore_goes_on_or_begins_again(source: Source, archive: str) 
         "selected new timeline",
         "the restore is",
     ):
-        with containers.create(
-            env=source.env(RESTORE_FROM="LATEST"), volumes={"/archive": archive}
-        ) as container:
+        with archive.create(LATEST) as container:
             container.begin()
             container.says(sign)
             container.kill()
@@ -178,11 +150,12 @@ def test_a_killed_restore_goes_on_or_begins_again(source: Source, archive: str) 
             assert "2000" == container.sql("SELECT count(*) FROM kept"), sign
 
 
-def test_wal_lies_elsewhere_after_a_restore(source: Source, archive: str) -> None:
+@on_a_folder
+def test_wal_lies_elsewhere_after_a_restore(source: Source, archive: Archive) -> None:
     """POSTGRES_INITDB_WALDIR holds for a restored cluster as well."""
     with containers.volume() as wal:
-        env = source.env(RESTORE_FROM="LATEST", POSTGRES_INITDB_WALDIR="/wal")
-        with containers.serve(env=env, volumes={"/archive": archive, "/wal": wal}) as restored:
+        env = {**LATEST, "POSTGRES_INITDB_WALDIR": "/wal"}
+        with archive.serve(env, volumes={"/wal": wal}) as restored:
             assert "/wal" == restored.shell(f"readlink {DATA}/pg_wal")
             assert "2000" == restored.sql("SELECT count(*) FROM kept")
 
@@ -207,9 +180,7 @@ def test_an_arbitrary_user_archives_and_restores(tool: str) -> None:
 
 def test_backups_are_listed_as_json(source: Source) -> None:
     """The fields of `backup list --json` are the same for both tools."""
-    listed = containers.run(
-        "backup", "list", "--json", env=source.env(), volumes={"/archive": source.archive}
-    )
+    listed = source.archive.run({}, "backup", "list", "--json")
     assert 0 == listed.code, listed.output
     (backup,) = json.loads(listed.stdout)
     assert source.backup == backup["name"]
@@ -244,8 +215,9 @@ def test_no_secret_of_the_archiver_is_in_the_server(tool: str) -> None:
             assert "geheim" not in server.logs().output
             assert "711 postgres" == server.shell("stat -c '%a %U' /run/entrypoint", user="0")
             holders = server.shell("grep -rl geheim /run /tmp /etc || true", user="0")
-            modes = server.shell(f"stat -c '%a %U' {holders}", user="0")
-            assert "600 postgres" == modes
+            for holder in holders.split():
+                assert "600 postgres" == server.shell(f"stat -c '%a %U' {holder}", user="0")
+            assert 2 == len(holders.split()), "the archiver's settings, and the variables for later calls"
 
 
 def test_the_archive_folder_must_exist() -> None:

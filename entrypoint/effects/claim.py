@@ -1,0 +1,152 @@
+"""Whose archive it is: one archive belongs to one cluster, and to one tool.
+
+pgBackRest knows the cluster of a stanza. For wal-g an object of ours says it, since wal-g would let a second
+cluster write beside the first one's files: wal-g/wal-g#104, wal-g/wal-g#354.
+"""
+
+import os
+
+from entrypoint import exits, log
+from entrypoint.archivers import IDENTITY, brief
+from entrypoint.effects import archive as archives
+from entrypoint.effects import files, server
+from entrypoint.effects.server import Context
+from entrypoint.errors import Failure, Problem
+from entrypoint.settings import Archive
+
+PREPARE = "prepare-archive"
+"""Script below the runtime folder, while the archive could not be prepared; see shims/archive-segment."""
+_WARM = 15
+"""Seconds that a start with a database gives the storage before the server comes up without it."""
+
+
+def prepare(context: Context, archive: Archive, *, must_work: bool) -> None:
+    """Make the archive this cluster's; raises Failure, before anything is written, if it is another's.
+
+    With `must_work` (nothing is in the volume yet that could be lost) any trouble ends the start. A
+    server with data is started all the same: its WAL waits in pg_wal until the storage is back, and
+    archive-segment then does first what could not be done here.
+    """
+    later = f"{context.runtime_folder}/{PREPARE}"
+    problem = _settle(context, archive, archives.QUICK if must_work else _WARM)
+    if problem is None:
+        if os.path.exists(later):
+            os.unlink(later)
+        return
+    if must_work:
+        raise Failure(problem)
+    files.write_atomically(later, _script(context))
+    log.problem(problem)
+    log.warning("starting without a working archive; WAL stays in pg_wal until it works")
+
+
+def _settle(context: Context, archive: Archive, seconds: int) -> Problem | None:
+    """Make the archive ours, or return why that cannot be done now; raises Failure if it is another's."""
+    problem = archives.storage_problem(archive)
+    if problem is not None:
+        return problem
+    ours = server.read_control(context).get("Database system identifier", "")
+    what = server.describe(context)
+    try:
+        if archive.tool.other_cluster_code is None:
+            owner = _owner(context, archive, seconds)
+            if owner == ours:
+                return None
+            if owner is not None:
+                raise Failure(_others(archive, owner, ours))
+            text = f'{{"system_identifier": "{ours}"}}\n'
+            files.write_atomically(f"{what.runtime_folder}/{IDENTITY}", text)
+        code, words = archives.run_quietly(context, archive.tool.prepare(what), seconds=seconds)
+        if code and code == archive.tool.other_cluster_code:
+            raise Failure(_others(archive, _owner(context, archive, seconds) or "unknown", ours))
+    except ValueError as error:
+        code, words = 1, str(error)
+    if code == 0:
+        return None
+    return Problem(
+        f"{archive.tool.name} cannot use the archive {archive.storage.url} (exit code {code}):\n"
+        f"{brief(words.strip())}",
+        "check that the storage can be reached and that the variables of the archive are right",
+        exits.ARCHIVE_REFUSED,
+    )
+
+
+def _owner(context: Context, archive: Archive, seconds: int) -> str | None:
+    """Return the system identifier that an archive belongs to; raises ValueError with the tool's words."""
+    tool = archive.tool
+    code, text = archives.run_quietly(context, tool.identify(server.describe(context)), seconds=seconds)
+    owner = tool.parse_identity(code, text)
+    if owner is not None or tool.other_cluster_code is not None:
+        return owner
+    try:
+        backups = archives.list_backups(context, archive)  # of a time before it was marked
+    except Failure as failure:
+        raise ValueError(failure.problems[0].what) from failure
+    return backups[-1].system_identifier if backups else None
+
+
+def _others(archive: Archive, owner: str, ours: str) -> Problem:
+    return Problem(
+        f"the archive {archive.storage.url} belongs to another cluster: its system identifier is {owner}, "
+        f"this cluster's is {ours}",
+        "an archive belongs to one cluster only: give this one its own ARCHIVE_URL",
+        exits.ARCHIVE_REFUSED,
+    )
+
+
+def _script(context: Context) -> str:
+    import shlex
+
+    made = {
+        "PATH": server.tool_path(context),
+        "LC_ALL": "C",
+        server.SETTINGS: f"{context.runtime_folder}/{server.SETTINGS_FILE}",
+    }
+    words = ["env", "-i", *(f"{name}={value}" for name, value in made.items())]
+    return f"exec {shlex.join([*words, 'entrypoint', 'internal', 'prepare-archive'])}\n"
+
+
+def check_unused(context: Context, archive: Archive) -> None:
+    """Make sure that a new cluster does not begin in an archive that belongs to another one.
+
+    This is the moment when a volume got lost and its container was made anew: what the user wants then
+    is a restore. Raises Failure, before anything is made.
+    """
+    problem = archives.storage_problem(archive)
+    if problem is not None:
+        raise Failure(problem)
+    where = archive.storage.url
+    backups = archives.list_backups(context, archive)
+    if backups:
+        newest = backups[-1]
+        raise Failure(
+            Problem(
+                f"the volume is empty, but the archive {where} holds {len(backups)} backups "
+                f"of a cluster (system identifier {newest.system_identifier}, newest {newest.name} of "
+                f"{newest.finished})",
+                "to have that database back, set RESTORE_FROM=LATEST; to make a new one, give it its own "
+                "ARCHIVE_URL",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    try:
+        owner = _owner(context, archive, archives.QUICK)
+    except ValueError as error:
+        what = f"{where} cannot be read:\n{error}"
+        problem = Problem(what, "see these words of the archiver", exits.ARCHIVE_REFUSED)
+        raise Failure(problem) from error
+    if owner is not None:
+        raise Failure(
+            Problem(
+                f"the volume is empty, but the archive {where} belongs to a cluster already (system "
+                f"identifier {owner}), which has no backup there",
+                "give the new database its own ARCHIVE_URL, or empty this archive if nobody needs it",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    if archive.storage.folder is None:
+        code, text = archives.run_quietly(context, archive.tool.look(server.describe(context)))
+        names = {line.split()[-1].rstrip("/") for line in text.splitlines() if line.split()}
+        others = [name for name in archives.OTHERS[archive.tool.name] if name in names]
+        if code == 0 and others:
+            raise Failure(archives.other_tools(archive, where, others))

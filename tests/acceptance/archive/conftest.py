@@ -1,0 +1,26 @@
+"""What the tests of archives share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import s3
+from s3 import S3
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3]:
+    """The S3 server of all tests; each archive has a prefix of its own."""
+    with s3.serve() as server:
+        yield server
+
+
+@pytest.fixture
+def road(s3_server: S3) -> Iterator[S3]:
+    """The S3 server for a test that cuts the road to it, or changes its keys; all is well afterwards."""
+    yield s3_server
+    s3_server.relay.slow(0)
+    s3_server.relay.mend()
+    s3_server.rekey(s3.SECRET)

@@ -1,0 +1,217 @@
+"""An archive on S3 that is away, silent, locked, or somebody else's: what is lost (nothing) and what is said."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import archives
+import containers
+import s3
+from archives import PLACES, TOOLS, Archive
+from containers import FRESH, Container
+from s3 import S3
+
+DATA = "/var/lib/postgresql/data"
+WAITING = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
+SEGMENT = re.compile(r"[0-9A-F]{24}(?=[^0-9A-F]|$)")
+
+
+@pytest.fixture(params=TOOLS)
+def archive(request: pytest.FixtureRequest, road: S3) -> Iterator[Archive]:
+    """An empty archive on S3."""
+    with archives.made(request.param, road) as made:
+        yield made
+
+
+def _write(server: Container, segments: int) -> None:
+    """Fill so many segments, one transaction each."""
+    for _ in range(segments):
+        server.sql("CREATE TABLE IF NOT EXISTS kept (i int); INSERT INTO kept VALUES (1)")
+        server.sql("SELECT pg_switch_wal()")
+
+
+def _all_archived(server: Container, timeout: float = 60) -> None:
+    containers.until(lambda: server.sql(WAITING) == "0", "everything archived", timeout)
+
+
+def _segments(archive: Archive) -> list[str]:
+    """Return the WAL segments in the archive, in order."""
+    names = (path.rpartition("/")[2] for path in archive.digest() if "wal_005/" in path or "/15-1/" in path)
+    return sorted({found[0] for found in map(SEGMENT.match, names) if found})
+
+
+def _last(server: Container) -> str:
+    return server.sql("SELECT last_archived_wal FROM pg_stat_archiver")
+
+
+def _without_gap(archive: Archive, last: str) -> None:
+    """Every segment from the first to this one is in the archive."""
+    wanted = [f"00000001{number >> 8:08X}{number & 255:08X}" for number in range(1, int(last[8:], 16) + 1)]
+    assert wanted == [name for name in _segments(archive) if name <= last]
+
+
+@pytest.mark.parametrize(("state", "seconds"), [("cut", 30), ("hang", 45)])
+def test_a_first_start_without_its_archive_is_refused_soon(
+    archive: Archive, road: S3, state: str, seconds: int
+) -> None:
+    """Nothing is in the volume yet, so the tool's own words are told, and nothing is made."""
+    getattr(road.relay, state)()
+    with containers.volume() as data:
+        ended = archive.run(FRESH, volumes={DATA: data}, timeout=seconds)
+        assert 12 == ended.code, ended.output
+        assert re.search("connection refused|timeout|no answer", ended.stderr, re.IGNORECASE)
+        assert re.search("mend: check that the storage can be reached", ended.stderr)
+        assert "" == containers.in_volume(data, "ls -A")
+
+
+@pytest.mark.parametrize("state", ["cut", "hang"])
+def test_a_warm_start_without_its_archive_serves_and_archives_later(
+    archive: Archive, road: S3, state: str
+) -> None:
+    """The server is up soon and says once what is wrong; the backlog goes when the storage is back."""
+    with archive.serve(FRESH) as server:
+        _write(server, 1)
+        assert 0 == server.stop()
+        getattr(road.relay, state)()
+        began = time.monotonic()
+        server.begin()
+        server.ready(25)
+        assert time.monotonic() - began < 20
+        _write(server, 3)
+        road.relay.mend()
+        _write(server, 1)
+        _all_archived(server)
+        _without_gap(archive, _last(server))
+        assert s3.SECRET not in server.logs().output
+
+
+def test_archiving_begins_late_where_it_could_not_be_prepared(archive: Archive, road: S3) -> None:
+    """Archiving turned on for an old cluster while the storage is away begins when that is back."""
+    with containers.volume() as data:
+        volumes = {DATA: data}
+        with containers.serve(env=FRESH, volumes=volumes) as before:
+            assert 0 == before.stop()
+        road.relay.cut()
+        with archive.serve(volumes=volumes) as server:
+            _write(server, 2)
+            road.relay.mend()
+            _write(server, 1)
+            _all_archived(server)
+            assert _last(server) in _segments(archive)
+            server.exec("entrypoint", "backup", "push", timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_SECRET_ACCESS_KEY", "wrong"), ("AWS_ACCESS_KEY_ID", "AKIANOBODY")]
+)
+def test_wrong_credentials_at_a_first_start_are_refused(archive: Archive, name: str, value: str) -> None:
+    """With the storage's own words, without the secret, and nothing is made."""
+    with containers.volume() as data:
+        ended = archive.run({**FRESH, name: value}, volumes={DATA: data}, timeout=30)
+        assert 12 == ended.code, ended.output
+        assert re.search("SignatureDoesNotMatch|InvalidAccessKeyId", ended.stderr)
+        assert s3.SECRET not in ended.output
+        assert "" == containers.in_volume(data, "ls -A")
+
+
+def test_credentials_that_stop_working_lose_nothing(archive: Archive, road: S3) -> None:
+    """The WAL waits, the log has the storage's own words, and when they are right again all is archived."""
+    with archive.serve(FRESH) as server:
+        road.rekey("another secret")
+        _write(server, 3)
+        server.says("SignatureDoesNotMatch", 60)
+        assert "0" != server.sql(WAITING)
+        road.rekey(s3.SECRET)
+        _write(server, 1)
+        _all_archived(server)
+        _without_gap(archive, _last(server))
+        assert s3.SECRET not in server.logs().output
+
+
+@pytest.mark.parametrize("state", ["cut", "hang"])
+def test_a_stop_without_the_storage_is_orderly(archive: Archive, road: S3, state: str) -> None:
+    """`docker stop` ends with a shutdown checkpoint, in time; what waits is archived after the next start."""
+    with archive.serve(FRESH) as server:
+        _write(server, 1)
+        _all_archived(server)
+        getattr(road.relay, state)()
+        _write(server, 2)
+        began = time.monotonic()
+        assert 0 == server.stop(timeout=60)
+        assert time.monotonic() - began < 30
+        assert "immediate shutdown" not in server.logs().output
+        assert "database system is shut down" in server.logs().output
+        road.relay.mend()
+        server.again()
+        assert "was not properly shut down" not in server.logs().output
+        _write(server, 1)
+        _all_archived(server)
+        _without_gap(archive, _last(server))
+
+
+def test_a_road_cut_during_the_replay_does_not_promote(archive: Archive, road: S3) -> None:
+    """A restore that loses its storage stops; the next start goes on, to the last row."""
+    with archive.serve(FRESH) as server:
+        server.exec("entrypoint", "backup", "push", timeout=60)
+        _write(server, 25)
+        assert 0 == server.stop()
+    with archive.create(archives.LATEST) as restored:
+        restored.begin()
+        restored.says("redo starts", 60)
+        road.relay.cut()
+        assert 0 != restored.wait(90)
+        assert "selected new timeline" not in restored.logs().output
+        assert "recovery stops here" in restored.logs().output
+        road.relay.mend()
+        restored.again()
+        assert "25" == restored.sql("SELECT count(*) FROM kept")
+
+
+def test_no_secret_shows_while_it_is_used(archive: Archive) -> None:
+    """Neither in the log, nor in arguments, nor in the environment of anything but the archiver's own."""
+    with archive.serve(FRESH, options=containers.LOOK_INSIDE) as server:
+        server.exec("entrypoint", "backup", "push", timeout=60)
+        _write(server, 2)
+        for pid in (1, server.postmaster()):
+            assert s3.SECRET not in json.dumps(server.environ(pid))
+        assert s3.SECRET not in server.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '", user="0")
+        assert s3.SECRET not in server.sql("SHOW archive_command")
+        assert 0 == server.stop()
+        assert s3.SECRET not in server.logs().output
+
+
+@pytest.fixture(params=PLACES)
+def used(request: pytest.FixtureRequest, s3_server: S3) -> Iterator[tuple[Archive, str]]:
+    """An archive with segments but no backup, whose cluster has stopped, and its system identifier."""
+    tool, place = request.param
+    with archives.made(tool, s3_server if place == "s3" else None) as made:
+        with made.serve(FRESH) as server:
+            _write(server, 1)
+            identifier = server.sql("SELECT system_identifier FROM pg_control_system()")
+            assert 0 == server.stop()
+        yield made, identifier
+
+
+def test_another_clusters_archive_is_refused(used: tuple[Archive, str]) -> None:
+    """Both a new and an old cluster are refused by an archive that has only WAL, which stays as it was."""
+    archive, owner = used
+    before = archive.digest()
+    with containers.volume() as data:
+        fresh = archive.run(FRESH, volumes={DATA: data}, timeout=30)
+        assert 12 == fresh.code, fresh.output
+        assert owner in fresh.stderr
+        assert before == archive.digest()
+        assert "" == containers.in_volume(data, "ls -A")
+        with containers.serve(env=FRESH, volumes={DATA: data}) as other:
+            identifier = other.sql("SELECT system_identifier FROM pg_control_system()")
+            assert 0 == other.stop()
+        warm = archive.run(volumes={DATA: data}, timeout=30)
+        assert 12 == warm.code, warm.output
+        assert owner in warm.stderr
+        assert identifier in warm.stderr
+    assert before == archive.digest()

@@ -1,0 +1,135 @@
+"""Archives of either tool on either storage, for tests that hold for all of them."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple
+
+import pytest
+
+import containers
+import s3
+from containers import Container, Outcome
+
+__all__ = ["FOLDERS", "LATEST", "PLACES", "TOOLS", "Archive", "made"]
+
+TOOLS = (pytest.param("pgbackrest"), pytest.param("wal-g", marks=pytest.mark.walg))
+FOLDERS = tuple(
+    pytest.param((tool.values[0], "folder"), marks=tool.marks, id=f"{tool.values[0]}-folder")
+    for tool in TOOLS
+)
+PLACES = (
+    *FOLDERS,
+    *(pytest.param((tool.values[0], "s3"), marks=tool.marks, id=f"{tool.values[0]}-s3") for tool in TOOLS),
+)
+"""A tool and a storage."""
+
+LATEST: Mapping[str, str] = {"RESTORE_FROM": "LATEST"}
+
+_numbers = itertools.count(1)
+
+
+class Archive(NamedTuple):
+    """An archive of one cluster, and what a container needs to use it."""
+
+    tool: str
+    volume: str
+    """Of an archive on a folder, else empty."""
+    server: s3.S3 | None
+    prefix: str
+    """Of an archive on S3, else empty."""
+
+    def env(self) -> dict[str, str]:
+        """Return what points a container to this archive."""
+        place = {"ARCHIVE_URL": "file:///archive"} if self.server is None else self.server.env(self.prefix)
+        return {**place, "ARCHIVE_TOOL": self.tool}
+
+    def create(
+        self,
+        env: Mapping[str, str] | None = None,
+        *command: str,
+        volumes: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+    ) -> AbstractContextManager[Container]:
+        """Return a container on this archive that has not started yet."""
+        return containers.create(
+            *command,
+            env={**self.env(), **(env or {})},
+            files={} if self.server is None else self.server.files,
+            volumes={**({"/archive": self.volume} if self.volume else {}), **(volumes or {})},
+            options=(*(() if self.server is None else self.server.options), *options),
+        )
+
+    @contextmanager
+    def serve(
+        self,
+        env: Mapping[str, str] | None = None,
+        *command: str,
+        volumes: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
+    ) -> Iterator[Container]:
+        """Yield a container on this archive whose server accepts connections."""
+        with self.create(env, *command, volumes=volumes, options=options) as container:
+            container.again()
+            yield container
+
+    def run(
+        self,
+        env: Mapping[str, str] | None = None,
+        *command: str,
+        volumes: Mapping[str, str] | None = None,
+        timeout: float = 20,
+    ) -> Outcome:
+        """Return how a container on this archive ended that is to end by itself."""
+        with self.create(env, *command, volumes=volumes) as container:
+            return container.finish(timeout)
+
+    def digest(self) -> dict[str, str]:
+        """Return what is in the archive, each file with the digest of its bytes."""
+        if self.server is not None:
+            return self.server.digest(self.prefix)
+        listed = containers.in_volume(self.volume, "find . -type f -exec sha256sum {} +")
+        return {name.removeprefix("./"): digest for digest, name in map(str.split, listed.splitlines())}
+
+    @contextmanager
+    def copy(self) -> Iterator[Archive]:
+        """Yield a copy, to be written to."""
+        if self.server is None:
+            with containers.copied_volume(self.volume) as volume:
+                yield self._replace(volume=volume)
+            return
+        prefix = f"copy{next(_numbers)}"
+        for folder in self.server.folders:
+            if (folder / self.prefix).exists():
+                shutil.copytree(folder / self.prefix, folder / prefix)
+        yield self._replace(prefix=prefix)
+        for folder in self.server.folders:
+            shutil.rmtree(folder / prefix, ignore_errors=True)
+
+    @contextmanager
+    def unreadable(self, segment: str) -> Iterator[None]:
+        """Make a segment one that is there but cannot be read: not permitted, or cut short."""
+        if self.server is None:
+            name = f'"$(find . -name "{segment}*")"'
+            containers.in_volume(self.volume, f"chown 0:0 {name}; chmod 000 {name}")
+            yield
+            containers.in_volume(self.volume, f"chown 999:999 {name}; chmod 600 {name}")
+            return
+        (path,) = (self.server.folder / self.prefix).rglob(f"{segment}*")
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+        yield
+        path.write_bytes(whole)
+
+
+@contextmanager
+def made(tool: str, server: s3.S3 | None) -> Iterator[Archive]:
+    """Yield a new and empty archive of this tool, on S3 where there is a server, else on a folder."""
+    if server is None:
+        with containers.volume() as volume:
+            yield Archive(tool, volume, None, "")
+    else:
+        yield Archive(tool, "", server, f"archive{next(_numbers)}")

@@ -1,0 +1,306 @@
+"""
+A real S3 server over TLS, and a road to it that can be made slow, silent or impassable.
+
+The server is versitygw (tests/versitygw.sh) with its objects in a folder, so that a test can look at
+every byte that is stored. It listens on a socket file; containers come to it through a relay in this
+process, on docker's bridge, by the name `s3.test`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import os
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import containers
+
+__all__ = ["BUCKET", "NAME", "S3", "SECRET", "Relay", "serve"]
+
+NAME = "s3.test"
+"""A name, because pgBackRest of bookworm ignores the addresses in a certificate."""
+BUCKET = "bucket"
+KEY = "AKIATESTKEY"
+SECRET = "s3cr3t/Key+with=odd"
+"""With signs that are easily lost in a file, a command line or a signature."""
+CA_FILE = "/etc/s3-test.pem"
+"""Where containers have the certificate."""
+
+_CHUNK = 256 * 1024
+
+
+class Relay:
+    """
+    Passes TCP connections on to a socket file, as well as the road is at the moment.
+
+    Everything but `__init__` may be called from any thread; it has happened when the call returns.
+    """
+
+    def __init__(self, address: str, target: Path) -> None:
+        """Take a port on the address; nothing passes before `mend`."""
+        self._target = str(target)
+        self._delay = 0.0
+        self._silent = False
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.Task[None]] = set()
+        # Bound but not listening it keeps the port: meanwhile the kernel refuses whoever comes.
+        self._claim = socket.socket()
+        self._claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._claim.bind((address, 0))
+        self.address, self.port = self._claim.getsockname()
+        self.passed = 0
+        """Bytes that went from the containers to the server."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
+        self._thread.start()
+
+    def mend(self) -> None:
+        """Let everything pass."""
+        self._do(self._listen(silent=False))
+
+    def cut(self) -> None:
+        """Refuse new connections and break those that are there."""
+        self._do(self._close())
+
+    def hang(self) -> None:
+        """Accept connections and say nothing, on those that are there neither."""
+        self._do(self._listen(silent=True))
+
+    def slow(self, seconds: float) -> None:
+        """Add this time to each round trip, that of connecting included."""
+        self._delay = seconds
+
+    def close(self) -> None:
+        """Cut, and give the port back."""
+        self.cut()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._claim.close()
+
+    def _do(self, what: Any) -> None:
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+
+    async def _listen(self, *, silent: bool) -> None:
+        # Connections that hang may not come to life again: real ones do not either.
+        if self._silent and not silent:
+            await self._close()
+        self._silent = silent
+        if self._server is None:
+            self._server = await asyncio.start_server(
+                self._accept, self.address, self.port, reuse_port=True, limit=_CHUNK
+            )
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for task in self._open:
+            task.cancel()
+        if self._open:
+            await asyncio.wait(self._open)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            await self._relay(reader, writer)
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._open.discard(task)
+            # At once and with a reset: what was under way is lost.
+            writer.transport.abort()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(self._delay)
+        if self._silent:
+            await asyncio.Event().wait()  # until it is cut
+        there, back = await asyncio.open_unix_connection(self._target, limit=_CHUNK)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._pass(reader, back, counted=True))
+                tasks.create_task(self._pass(there, writer, counted=False))
+        except* (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            back.transport.abort()
+
+    async def _pass(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, counted: bool
+    ) -> None:
+        """Pass one direction on, each piece half a round trip after it came."""
+        clock = asyncio.get_running_loop().time
+        # As much as a window of TCP may hold, so that a delay costs time but hardly throughput.
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(64)
+
+        async def deliver() -> None:
+            while True:
+                due, piece = await under_way.get()
+                if due > clock():
+                    await asyncio.sleep(due - clock())
+                if self._silent:
+                    await asyncio.Event().wait()
+                if not piece:
+                    target.write_eof() if target.can_write_eof() else target.close()
+                    return
+                target.write(piece)
+                await target.drain()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(deliver())
+            piece = b"."
+            while piece:
+                piece = await source.read(_CHUNK)
+                self.passed += len(piece) if counted else 0
+                await under_way.put((clock() + self._delay / 2, piece))
+
+
+class S3:
+    """The running server, as tests see it."""
+
+    def __init__(self, top: Path, relay: Relay) -> None:
+        """Refer to a server that has not started yet."""
+        self._top = top
+        self._process: subprocess.Popen[bytes] | None = None
+        self._secret = ""
+        self.folder = top / "data" / BUCKET
+        """The bucket; one file for each object."""
+        self.folders = (self.folder, top / "meta" / BUCKET)
+        """All that there is of the objects, what the server notes of them included."""
+        self.relay = relay
+
+    def rekey(self, secret: str) -> None:
+        """Start the server, again if it runs with another secret key; the road stays as it is."""
+        if secret == self._secret:
+            return
+        self.stop()
+        top, self._secret = self._top, secret
+        command = (
+            *(_program(), "--port", str(top / "listening")),
+            *("--cert", str(top / "cert.pem"), "--key", str(top / "key.pem")),
+            *("--region", "us-east-1", "--keep-alive", "--quiet"),
+            *("posix", "--sidecar", str(top / "meta"), str(top / "data")),
+        )
+        keys = {"ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": secret}
+        with (top / "log").open("ab") as log:
+            process = self._process = subprocess.Popen(
+                command,
+                env={"PATH": os.environ["PATH"], **keys},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+        def answers() -> bool:
+            assert process.poll() is None, (top / "log").read_text(errors="replace")
+            return _connects(top / "listening")
+
+        containers.until(answers, "versitygw")
+
+    def stop(self) -> None:
+        """Stop the server if it runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            (self._top / "listening").unlink(missing_ok=True)
+
+    @property
+    def endpoint(self) -> str:
+        """Where containers find it."""
+        return f"https://{NAME}:{self.relay.port}"
+
+    @property
+    def files(self) -> containers.Files:
+        """What a container needs in its file system."""
+        return {CA_FILE: (self._top / "cert.pem").read_text(encoding="ascii")}
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What `docker create` needs to know."""
+        return ("--add-host", f"{NAME}:{self.relay.address}")
+
+    def env(self, prefix: str, **more: str) -> dict[str, str]:
+        """Return the environment of a container whose archive is below this prefix."""
+        return {
+            "ARCHIVE_URL": f"s3://{BUCKET}/{prefix}",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT": self.endpoint,
+            "AWS_S3_FORCE_PATH_STYLE": "true",
+            "AWS_CA_BUNDLE": CA_FILE,
+            **more,
+        }
+
+    def digest(self, prefix: str) -> dict[str, str]:
+        """Return every object below a prefix with the digest of its bytes."""
+        top = self.folder / prefix
+        return {
+            str(path.relative_to(top)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(top.rglob("*"))
+            if path.is_file()
+        }
+
+
+def _make_certificate(folder: Path) -> None:
+    """Make a key and a certificate that is its own authority."""
+    subprocess.run(
+        (
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+            *("-noenc", "-days", "7", "-subj", "/CN=nix-postgres-docker test"),
+            *("-addext", f"subjectAltName=DNS:{NAME},DNS:*.{NAME}"),
+            *("-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")),
+        ),
+        check=True,
+        capture_output=True,
+    )
+
+
+@functools.cache
+def _program() -> str:
+    """Return the path of versitygw, which is built first where this machine does not have it."""
+    script = Path(__file__).with_name("versitygw.sh")
+    return subprocess.run((script,), check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+@functools.cache
+def _bridge() -> str:
+    """Return this machine's address on docker's bridge, which containers can reach."""
+    known = containers.inspect("bridge")["IPAM"]["Config"]
+    return str(next(each["Gateway"] for each in known if ":" not in each["Gateway"]))
+
+
+@contextmanager
+def serve() -> Iterator[S3]:
+    """An S3 server with one empty bucket, the road to it open; everything is gone in the end."""
+    with tempfile.TemporaryDirectory(prefix="nix-postgres-s3-") as name:
+        top = Path(name)
+        for each in ("data", f"data/{BUCKET}", "meta"):
+            (top / each).mkdir()
+        _make_certificate(top)
+        server = S3(top, Relay(_bridge(), top / "listening"))
+        try:
+            server.rekey(SECRET)
+            server.relay.mend()
+            yield server
+        finally:
+            server.relay.close()
+            server.stop()
+
+
+def _connects(path: Path) -> bool:
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        return True
+    return False
