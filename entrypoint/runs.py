@@ -11,6 +11,8 @@ OK = "ok"
 FAILED = "failed"
 INTERRUPTED = "interrupted"
 """It was killed, or the container with it, before it could say how it ended."""
+STOPPED = "stopped"
+"""A stop of the container came first."""
 DAMAGED = "damaged"
 """It is complete, but so are the damaged pages of the database in it."""
 

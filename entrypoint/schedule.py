@@ -105,8 +105,8 @@ def due(
     """Return when the next backup is due; not after `now` means at once.
 
     `last_success` is when the last good backup ended, by any hand, so that a moment that passed while one
-    was taken is not caught up; None: there is none, so the first one is due at once. After `failures` failed ones in a row, the last of which ended at `last_failure`, it
-    waits 1, 2, 4 … up to 60 minutes.
+    was taken is not caught up; None: there is none, so the first one is due at once. After `failures`
+    failed ones in a row, the last of which ended at `last_failure`, it waits 1, 2, 4 … up to 60 minutes.
     """
     missed = schedule.previous(now)
     if last_success is None or (missed is not None and last_success < missed):

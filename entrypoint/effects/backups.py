@@ -35,6 +35,8 @@ FAILING = "archive-failing"
 
 _VERIFY = 6 * 3600
 """Seconds for a verification, which may read the whole archive."""
+_GRACE = 3.0
+"""Seconds that the archiver gets at a stop; PID 1 gives us five, and the run is to be noted."""
 _SOON = 60
 """Seconds until the schedule looks again when a backup could not be taken now."""
 
@@ -152,7 +154,7 @@ def _push(context: Context, archive: Archive, *, incremental: bool, why: str, lo
         )
         run = _verified(context, archive, run)
     except Stopped:
-        run = run._replace(outcome=runs.INTERRUPTED, words="a stop was asked for")
+        run = run._replace(outcome=runs.STOPPED, words="a stop was asked for")
         raise
     except Failure as failure:
         run = run._replace(outcome=runs.FAILED, words=failure.problems[0].what)
@@ -244,7 +246,7 @@ def _run(context: Context, command: Command, seconds: int, lock: int) -> tuple[i
             shown.look()
         words = [line for line in brief(read_back(said)).splitlines() if line.strip()]
     except Stopped:
-        context.children.end_group(pid)
+        context.children.end_group(pid, _GRACE)
         raise
     finally:
         shown.close()
