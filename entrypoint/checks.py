@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from entrypoint.archivers import Backup
 from entrypoint.errors import Problem
-from entrypoint.facts import Facts
+from entrypoint.facts import ArchiveState, Facts
 
 OK = "ok"
 WARNING = "warning"
@@ -45,9 +45,8 @@ class Evidence(NamedTuple):
     """None: archiving is off."""
     archive_url: str
     archive_problem: Problem | None
-    backlog: int
-    """Segments that wait to be archived."""
-    oldest_ready_seconds: float
+    archiving: ArchiveState | None
+    """How archiving goes; None where it is off."""
     backups: Sequence[Backup] | Problem
     newest_backup_seconds: float
 
@@ -157,6 +156,23 @@ def _space(evidence: Evidence) -> list[Finding]:
     return found
 
 
+def _backlog(archiving: ArchiveState) -> Finding:
+    waiting, age = archiving.backlog_segments, archiving.oldest_ready_seconds or 0
+    what = f"{waiting} WAL files wait, {archiving.backlog_bytes / 1024**2:.0f} MiB"
+    if archiving.failing_since is not None:
+        what += f"; archiving fails since {archiving.failing_since}: {archiving.last_error}"
+        if archiving.seconds_until_full is not None:
+            what += (
+                f"\nthe volume is full in {archiving.seconds_until_full / 3600:.1f} hours at the present rate"
+            )
+        mend = "mend the storage; what waits is archived by itself then, without a restart"
+        return Finding("archive backlog", ERROR, what, mend)
+    if waiting > 2 and age > 120:
+        mend = "entrypoint archive status says whether it shrinks; the WAL fills the data volume meanwhile"
+        return Finding("archive backlog", WARNING, f"{what}, the oldest for {age} s", mend)
+    return Finding("archive backlog", OK, what)
+
+
 def _archive(evidence: Evidence) -> list[Finding]:
     if evidence.archive_tool is None:
         what = "off: what is written after the last dump is lost with the volume"
@@ -166,12 +182,8 @@ def _archive(evidence: Evidence) -> list[Finding]:
         problem = evidence.archive_problem
         return [Finding("archive", ERROR, problem.what, problem.mend)]
     found = [Finding("archive", OK, where)]
-    if evidence.backlog > 2 and evidence.oldest_ready_seconds > 120:
-        what = f"{evidence.backlog} segments wait, the oldest for {evidence.oldest_ready_seconds:.0f} s"
-        mend = "look for archiver errors in the log; the segments fill the data volume meanwhile"
-        found.append(Finding("archive backlog", ERROR, what, mend))
-    else:
-        found.append(Finding("archive backlog", OK, f"{evidence.backlog} segments wait"))
+    if evidence.archiving is not None:
+        found.append(_backlog(evidence.archiving))
     backups = evidence.backups
     if isinstance(backups, Problem):
         found.append(Finding("backups", ERROR, backups.what, backups.mend))

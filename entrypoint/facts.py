@@ -48,3 +48,31 @@ class Facts(NamedTuple):
     stray_mounts: tuple[str, ...]
     """Volumes mounted at /var/lib/postgresql whose data folder lies elsewhere."""
     init_files: tuple[str, ...]
+
+
+class ArchiveState(NamedTuple):
+    """How archiving goes, in the order of `entrypoint archive status`."""
+
+    tool: str
+    url: str
+    backlog_segments: int
+    """WAL files that wait to be archived, .history and .backup files included."""
+    backlog_bytes: int
+    oldest_ready: str | None
+    oldest_ready_seconds: int | None
+    """For how long the oldest one has been waiting."""
+    archived_per_minute: float
+    """Over the last ten minutes."""
+    last_archived: str | None
+    last_archived_at: str | None
+    """ISO 8601 with offset."""
+    failing_since: str | None
+    """When the present outage began; None: there is none."""
+    last_error: str | None
+    """What the archiver last said of the present outage."""
+    prepared: bool
+    """The archive is known to be this cluster's."""
+    free_bytes: int | None
+    """Of the filesystem of pg_wal."""
+    seconds_until_full: int | None
+    """At the rate at which the backlog has grown; None while there is no outage."""

@@ -115,6 +115,9 @@ class Archiver(Protocol):
     def fetch_segment(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p`."""
 
+    def read_back(self, server: Server) -> Command:
+        """Return the command that fetches segment `%f` to `%p` without touching the data folder."""
+
     def prepare(self, server: Server) -> Command:
         """Return the command that makes an archive this cluster's.
 

@@ -231,6 +231,10 @@ class PgBackRest:
         command = self._command(server, "archive-get", "--repo=1", "--no-archive-async", _QUIET)
         return command._replace(argv=(*command.argv, "%f", "%p"))
 
+    def read_back(self, server: Server) -> Command:
+        """Return the same, which reads nothing ahead."""
+        return self.fetch_segment(server)
+
     def prepare(self, server: Server) -> Command:
         """Return stanza-create, which needs only pg_control and refuses another cluster's archive."""
         return self._command(server, "stanza-create", "--no-online", _IMPATIENT)

@@ -90,9 +90,12 @@ class WalG:
     client = "walg-daemon-client"
 
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
-        self.retries = (values or {}).get("WALG_S3_MAX_RETRIES") or "5"
-        """Of one push. It is tried again anyway; the tool's own 15 take minutes with a dead storage."""
-        self.has_log_level = bool((values or {}).get("WALG_LOG_LEVEL"))
+        given = values or {}
+        # A push is tried again anyway: the tool's own 15 tries take minutes with a dead storage.
+        self.patience = {"WALG_S3_MAX_RETRIES": given.get("WALG_S3_MAX_RETRIES") or "5"}
+        """What is different for pushing segments."""
+        if not given.get("WALG_LOG_LEVEL"):
+            self.patience["WALG_LOG_LEVEL"] = "ERROR"  # else lines for each segment
 
     def is_own_variable(self, name: str) -> bool:
         """Tell whether wal-g reads this environment variable."""
@@ -180,9 +183,7 @@ class WalG:
     def helper(self, server: Server) -> Command | None:
         """Return the daemon, which saves a start and a connection for each segment."""
         command = self._command(server, "daemon", self.socket(server))
-        level = {} if self.has_log_level else {"WALG_LOG_LEVEL": "ERROR"}  # else lines for each segment
-        retries = {"WALG_S3_MAX_RETRIES": self.retries}
-        return command._replace(environment={**command.environment, **level, **retries})
+        return command._replace(environment={**command.environment, **self.patience})
 
     def can_help(self, version: str) -> bool:
         """Tell whether this wal-g is 3.0.9 or newer; before, its daemon was broken (wal-g/wal-g#2404)."""
@@ -196,11 +197,16 @@ class WalG:
     def archive_segment(self, server: Server) -> Command:
         """Return the command that stores the segment `%p`."""
         command = self._command(server, "wal-push", "%p")
-        return command._replace(environment={**command.environment, "WALG_S3_MAX_RETRIES": self.retries})
+        return command._replace(environment={**command.environment, **self.patience})
 
     def fetch_segment(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p`."""
         return self._command(server, "wal-fetch", "%f", "%p")
+
+    def read_back(self, server: Server) -> Command:
+        """Return the same without reading ahead, for a server that lives."""
+        command = self.fetch_segment(server)
+        return command._replace(environment={**command.environment, "WALG_DOWNLOAD_CONCURRENCY": "1"})
 
     def prepare(self, server: Server) -> Command:
         """Return the command that stores whose archive this is, readable without a key."""

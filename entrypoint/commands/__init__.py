@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from entrypoint import __version__
-from entrypoint.commands import backup, doctor, internal, status
+from entrypoint.commands import archive, backup, doctor, internal, status
 
 __all__ = ["cli"]
 
@@ -18,6 +18,7 @@ def group() -> None:
     """PID 1 of a PostgreSQL container, and its tools."""
 
 
+group.add_command(archive.group)
 group.add_command(backup.group)
 group.add_command(doctor.doctor)
 group.add_command(status.show)

@@ -10,7 +10,7 @@ from entrypoint import archivers, checks, environment, exits, plan, settings
 from entrypoint.archivers import Backup
 from entrypoint.checks import Evidence, Finding
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, folders, identity, probe, server, startup, status
+from entrypoint.effects import backlog, files, folders, identity, probe, server, startup, status
 from entrypoint.effects.children import Children
 from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
@@ -82,7 +82,9 @@ def gather() -> Evidence:
     running = found is not None and os.path.exists(f"/proc/{found.pid}")
     storage_problem, backups = _archive(context, usable=not problems and not read.problems)
     newest = backups[-1].finished if not isinstance(backups, Problem) and backups else None
-    backlog, oldest = _backlog(wanted.data_folder)
+    archiving = None
+    if wanted.archive is not None and not wanted.archive.by_user:
+        archiving = backlog.look(wanted.archive, wanted.data_folder, folder)
     return Evidence(
         problems=(*read.problems, *problems),
         doubts=doubts,
@@ -98,8 +100,7 @@ def gather() -> Evidence:
         archive_tool=wanted.archive.tool.name if wanted.archive else None,
         archive_url=wanted.archive.storage.url if wanted.archive else "",
         archive_problem=storage_problem,
-        backlog=backlog,
-        oldest_ready_seconds=oldest,
+        archiving=archiving,
         backups=backups,
         newest_backup_seconds=_age(newest) if newest else 0,
     )
@@ -123,18 +124,6 @@ def _age(time_text: str) -> float:
     from datetime import datetime
 
     return time.time() - datetime.fromisoformat(time_text).timestamp()
-
-
-def _backlog(data_folder: str) -> tuple[int, float]:
-    """Return how many segments wait to be archived, and the age of the oldest in seconds."""
-    folder = f"{data_folder}/pg_wal/archive_status"
-    try:
-        ready = [
-            os.stat(f"{folder}/{name}").st_mtime for name in os.listdir(folder) if name.endswith(".ready")
-        ]
-    except OSError:
-        return 0, 0
-    return len(ready), time.time() - min(ready) if ready else 0
 
 
 def _binary_major(context: Context) -> str | None:

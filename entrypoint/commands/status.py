@@ -7,14 +7,16 @@ import time
 import click
 
 from entrypoint import exits
-from entrypoint.effects import folders, ready, status
+from entrypoint.commands import archive
+from entrypoint.effects import backlog, folders, ready, startup, status
 from entrypoint.errors import Failure, Problem
+from entrypoint.facts import ArchiveState
 
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print an object.")
 def show(as_json: bool) -> None:
-    """Show the phase, the server and its helpers.
+    """Show the phase, the server, its helpers and how archiving goes.
 
     Phases: boot, init, restore, recovery, serving, stopping.
     """
@@ -23,8 +25,12 @@ def show(as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
         return
     for name, value in facts.items():
-        if name != "helpers":
+        if name not in ("helpers", "archive"):
             click.echo(f"{name.ljust(16)}{'-' if value is None else value}")
+    state = archive_state()
+    if state is not None:
+        for line in archive.describe(state):
+            click.echo(line)
     for helper in helpers(status.read(folders.RUNTIME_FOLDERS)):
         failures = f", failed {helper['failures']} times" if helper["failures"] else ""
         click.echo(f"{'helper'.ljust(16)}{helper['role']}: {helper['state']}{failures}")
@@ -54,7 +60,17 @@ def gather() -> dict[str, object]:
         "server_pid": server,
         "sessions": status.sessions(server) if server else 0,
         "helpers": helpers(known),
+        "archive": None if (state := archive_state()) is None else state._asdict(),
     }
+
+
+def archive_state() -> ArchiveState | None:
+    """Return how archiving goes, or None where it is off or the user's own."""
+    wanted, problems, _ = startup.read_settings(startup.environ(), ())
+    if wanted.archive is None or wanted.archive.by_user or problems:
+        return None
+    folder = folders.find_runtime_folder(os.stat(wanted.data_folder).st_uid) or ""
+    return backlog.look(wanted.archive, wanted.data_folder, folder)
 
 
 def helpers(known: dict[str, list[str]]) -> list[dict[str, object]]:

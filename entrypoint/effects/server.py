@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from entrypoint import archivers, exits, log
 from entrypoint.archivers import Server
-from entrypoint.argv import NOT_A_SERVER
+from entrypoint.argv import NOT_A_SERVER, psql
 from entrypoint.cluster import Postmaster, parse_control, parse_postmaster
 from entrypoint.effects import files, folders, kernel
 from entrypoint.effects.children import Children, find_program
@@ -218,6 +218,20 @@ def ask(context: Context, setting: str, given: Sequence[str], data: str) -> tupl
     environment = server_environment(context.settings, context.environment) | {"PGDATA": data}
     code, text = context.children.output(argv, environment, errors=True, become=context.who)
     return code, text.strip()
+
+
+def query(context: Context, text: str, seconds: float = 30) -> str:
+    """Return what the server answers to one statement; raises Failure with psql's words."""
+    argv = psql(context.settings.init.user, "postgres", "--no-align", "--tuples-only", "--command", text)
+    environment = {**context.environment, "PGHOST": "", "PGHOSTADDR": "", "PGPORT": port(context.settings)}
+    try:
+        code, answer = context.children.output(argv, environment, seconds=seconds, errors=True)
+    except TimeoutError:
+        code, answer = 1, f"no answer within {seconds:.0f} seconds"
+    if code:
+        mend = "look at the server's log; entrypoint status says what it does"
+        raise Failure(Problem(f"the server cannot be asked:\n{answer.strip()}", mend))
+    return answer.strip()
 
 
 def read_postmaster(data_folder: str) -> Postmaster | None:

@@ -106,7 +106,7 @@ def say_backlog(folder: str) -> None:
         return
     if waiting:
         log.warning(
-            f"{len(waiting)} WAL files are not archived yet, from {waiting[0]} on: they wait in pg_wal",
+            f"not archived yet: {len(waiting)} of the WAL files, from {waiting[0]} on; they wait in pg_wal",
             "keep the volume; they are archived after the next start, or by: entrypoint archive push-pending",
         )
 

@@ -68,6 +68,7 @@ def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
             "HOME",
             "PGBACKREST_CONFIG",
             "WALG_S3_MAX_RETRIES",
+            "WALG_LOG_LEVEL",
             "S3_ENABLE_VERSIONING",
         }
         assert known >= set(command.environment)

@@ -10,7 +10,7 @@ from entrypoint import checks
 from entrypoint.archivers import Backup
 from entrypoint.checks import ERROR, OK, WARNING, Evidence, Finding
 from entrypoint.errors import Problem
-from entrypoint.facts import Unfinished
+from entrypoint.facts import ArchiveState, Unfinished
 from unit import made
 
 PROBLEM = Problem("it is wrong", "do this")
@@ -24,6 +24,25 @@ BACKUP = Backup(
     stop_lsn="0/2",
     permanent=False,
     system_identifier="1",
+)
+ARCHIVING = ArchiveState(
+    tool="wal-g",
+    url="file:///archive",
+    backlog_segments=0,
+    backlog_bytes=0,
+    oldest_ready=None,
+    oldest_ready_seconds=None,
+    archived_per_minute=1.0,
+    last_archived="000000010000000000000001",
+    last_archived_at="2026-11-22T18:35:08+00:00",
+    failing_since=None,
+    last_error=None,
+    prepared=True,
+    free_bytes=10**9,
+    seconds_until_full=None,
+)
+OUTAGE = ARCHIVING._replace(
+    failing_since="2026-11-22T18:35:08+00:00", last_error="connection refused", seconds_until_full=7200
 )
 HEALTHY = Evidence(
     problems=(),
@@ -40,8 +59,7 @@ HEALTHY = Evidence(
     archive_tool="wal-g",
     archive_url="file:///archive",
     archive_problem=None,
-    backlog=0,
-    oldest_ready_seconds=0,
+    archiving=ARCHIVING,
     backups=(BACKUP,),
     newest_backup_seconds=5400,
 )
@@ -52,6 +70,11 @@ def _worse(**changes: Any) -> list[Finding]:
     found = checks.examine(HEALTHY._replace(**changes))
     assert [] == [each for each in found if each.level != OK and not each.mend]
     return [each for each in found if each.level != OK]
+
+
+def _waiting(segments: int, seconds: int) -> ArchiveState:
+    """Return what it is like when so many segments wait, the oldest for so long."""
+    return ARCHIVING._replace(backlog_segments=segments, oldest_ready_seconds=seconds)
 
 
 def _levels(found: list[Finding]) -> list[tuple[str, str]]:
@@ -96,9 +119,10 @@ def test_settings_too_wrong_to_look_further() -> None:
         ({"full": {"/data": 85.0, "/wal": 95.0}}, [("free space", WARNING), ("free space", ERROR)]),
         ({"archive_tool": None}, [("archive", WARNING)]),
         ({"archive_problem": PROBLEM}, [("archive", ERROR)]),
-        ({"backlog": 3, "oldest_ready_seconds": 121}, [("archive backlog", ERROR)]),
-        ({"backlog": 2, "oldest_ready_seconds": 1000}, []),
-        ({"backlog": 1000, "oldest_ready_seconds": 5}, []),
+        ({"archiving": _waiting(3, 121)}, [("archive backlog", WARNING)]),
+        ({"archiving": _waiting(2, 1000)}, []),
+        ({"archiving": _waiting(1000, 5)}, []),
+        ({"archiving": OUTAGE}, [("archive backlog", ERROR)]),
         ({"backups": PROBLEM}, [("backups", ERROR)]),
         ({"backups": ()}, [("backups", WARNING)]),
         ({"data_major": None}, []),

@@ -194,7 +194,11 @@ def _recorded(output: bytes) -> tuple[list[str], set[str]]:
 @pytest.mark.parametrize(
     ("tool", "expected", "names"),
     [
-        ("wal-g", ["wal-push", "pg_wal/0001"], {"PATH", "WALG_CONFIG_PATH", "HOME", "WALG_S3_MAX_RETRIES"}),
+        (
+            "wal-g",
+            ["wal-push", "pg_wal/0001"],
+            {"PATH", "WALG_CONFIG_PATH", "HOME", "WALG_S3_MAX_RETRIES", "WALG_LOG_LEVEL"},
+        ),
         (
             "pgbackrest",
             ["--stanza=main", "--log-level-stderr=warn", "archive-push", "pg_wal/0001"],

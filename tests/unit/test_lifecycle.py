@@ -152,6 +152,27 @@ def test_a_reload_is_passed_on_while_the_server_serves() -> None:
     assert [] == on_signal(_at("fast"), signal.SIGHUP, NOW)[1]
 
 
+def test_a_helper_that_has_done_its_work_says_when_it_is_due_again() -> None:
+    """Ended well and with a pause asked for: no line, no failure, and the clock decides."""
+    state, _ = on_time(State(TIMES, [Helper("backups").but(failures=3)]), NOW)
+    done, actions = on_helper_end(state, "backups", 0, NOW + 5, 600.0)
+    assert ([], 0, NOW + 605) == (actions, done.helpers["backups"].failures, wake_at(done))
+    failed, actions = on_helper_end(state, "backups", 1, NOW + 5, 600.0)
+    assert (4, ["say"]) == (failed.helpers["backups"].failures, [name for name, _ in actions])
+    assert NOW + 605 > (wake_at(failed) or 0)
+
+
+def test_a_fast_shutdown_does_not_wait_for_the_archiver_for_ever() -> None:
+    """From the middle of its time on, every look asks the archiver's present call to end."""
+    state, _ = on_signal(State(TIMES), signal.SIGINT, NOW)
+    half = TIMES[1] / 2
+    seen = []
+    while (now := state.progress) is not None and now < NOW + TIMES[1]:
+        state, actions = on_time(state, now)
+        seen.append((now - NOW >= half, "hurry" in [name for name, _ in actions]))
+    assert {(False, False), (True, True)} == set(seen)
+
+
 @pytest.mark.parametrize("step", [None, "fast"])
 def test_cont_is_passed_on(step: str | None) -> None:
     """SIGCONT goes to the server in every phase: a server that was suspended cannot even stop."""

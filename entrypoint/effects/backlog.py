@@ -1,0 +1,110 @@
+"""What waits to be archived and how that goes: read from pg_wal and from the notes of archive-segment."""
+
+import os
+import re
+import time
+
+from entrypoint.facts import ArchiveState
+from entrypoint.settings import Archive
+
+_SEGMENT = re.compile(r"[0-9A-F]{24}")
+_RECENT = 600.0
+"""Seconds over which the rate of archiving is counted."""
+
+
+def waiting(data_folder: str) -> list[str]:
+    """Return what waits to be archived, in PostgreSQL's order: .history files first, then the oldest."""
+    names = _times(f"{data_folder}/pg_wal", ".ready")
+    return sorted(names, key=lambda name: (not name.endswith(".history"), name))
+
+
+def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveState:
+    """Return the state; what cannot be read counts as not there."""
+    wal = f"{data_folder}/pg_wal"
+    ready = _times(wal, ".ready")
+    done = _times(wal, ".done")
+    now = time.time()
+    oldest = min(ready, key=lambda name: ready[name], default=None)
+    age = None if oldest is None else max(0, int(now - ready[oldest]))
+    size = sum(_size(f"{wal}/{name}") for name in ready)
+    last, last_at = _last_archived(runtime_folder, done)
+    failing = _lines(f"{runtime_folder}/archive-failing")
+    words = _lines(f"{runtime_folder}/archive-words") if failing else []
+    free = _free(wal)
+    grows = size / age if failing and age else 0
+    return ArchiveState(
+        tool=archive.tool.name,
+        url=archive.storage.url,
+        backlog_segments=len(ready),
+        backlog_bytes=size,
+        oldest_ready=oldest,
+        oldest_ready_seconds=age,
+        archived_per_minute=round(sum(now - when < _RECENT for when in done.values()) / (_RECENT / 60), 1),
+        last_archived=last,
+        last_archived_at=None if last_at is None else _iso(last_at),
+        failing_since=_iso(float(failing[1])) if len(failing) > 1 and failing[1].isdigit() else None,
+        last_error=_reason(words) or failing[0].strip() if failing else None,
+        prepared=not os.path.exists(f"{runtime_folder}/prepare-archive"),
+        free_bytes=free,
+        seconds_until_full=int(free / grows) if free is not None and grows else None,
+    )
+
+
+def _times(wal: str, ending: str) -> dict[str, float]:
+    """Return the files of a state and since when they are in it: PostgreSQL renames .ready to .done."""
+    folder = f"{wal}/archive_status"
+    found = {}
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return {}
+    for name in names:
+        if name.endswith(ending):
+            try:
+                found[name.removesuffix(ending)] = os.stat(f"{folder}/{name}").st_ctime
+            except OSError:
+                continue  # archived meanwhile
+    return found
+
+
+def _last_archived(runtime_folder: str, done: dict[str, float]) -> tuple[str | None, float | None]:
+    path = f"{runtime_folder}/archived"
+    lines = _lines(path)
+    if lines:
+        return lines[0], os.stat(path).st_mtime
+    segments = [name for name in done if _SEGMENT.fullmatch(name)]
+    newest = max(segments, key=lambda name: done[name], default=None)
+    return newest, None if newest is None else done[newest]
+
+
+def _reason(words: list[str]) -> str | None:
+    """Return the line that says why: pgBackRest ends with hints, wal-g begins with news."""
+    lines = [line.strip() for line in words if line.strip()]
+    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else None)
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _free(folder: str) -> int | None:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(seconds))

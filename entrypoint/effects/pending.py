@@ -1,0 +1,146 @@
+"""Archiving on request: push what waits, and prove that a segment goes out and comes back."""
+
+import filecmp
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from entrypoint import exits
+from entrypoint.archivers import Command
+from entrypoint.effects import archive as archives
+from entrypoint.effects import backlog, claim, files, server
+from entrypoint.effects.server import Context
+from entrypoint.errors import Failure, Problem
+from entrypoint.settings import Archive
+
+_LOOK_EVERY = 0.1
+"""Seconds between two looks at what waits."""
+
+
+class Proof(NamedTuple):
+    """What a check has found."""
+
+    segment: str
+    archived_seconds: float
+    """From the switch of the segment until it was archived."""
+    fetched_seconds: float
+    compared: bool
+    """The server still had the segment, and it is the same byte for byte."""
+
+
+def check(context: Context, archive: Archive, seconds: float, say: Callable[[str], None]) -> Proof:
+    """Archive the present segment and read it back; raises Failure for whatever does not work.
+
+    Nothing is added to the archive but what the server would have archived anyway.
+    """
+    _refuse_without_primary(context, "a check writes WAL")
+    server.query(context, "SELECT pg_create_restore_point('entrypoint archive check')")
+    name = server.query(context, "SELECT pg_walfile_name(pg_current_wal_lsn())")
+    began = time.monotonic()
+    server.query(context, "SELECT pg_switch_wal()")
+    say(f"waiting for {name} to be archived")
+    _wait(context, archive, {name}, seconds, say)
+    archived = time.monotonic() - began
+    say(f"reading {name} back")
+    began = time.monotonic()
+    copy = f"{context.runtime_folder}/check-{name}"
+    try:
+        command = _fill(archive.tool.read_back(server.describe(context)), name, copy)
+        code, words = archives.run_quietly(context, command)
+        if code:
+            raise Failure(
+                _failed(archive, f"{name} cannot be read back (exit code {code}):\n{words.strip()}")
+            )
+        fetched = time.monotonic() - began
+        original = f"{context.settings.data_folder}/pg_wal/{name}"
+        compared = os.path.exists(original)
+        if compared and not filecmp.cmp(original, copy, shallow=False):
+            # Recycled meanwhile? Then it is gone by its name.
+            if os.path.exists(original):
+                raise Failure(_failed(archive, f"{name} came back with other content"))
+            compared = False
+        return Proof(name, round(archived, 2), round(fetched, 2), compared)
+    finally:
+        if os.path.exists(copy):
+            os.unlink(copy)
+
+
+def push(context: Context, archive: Archive, seconds: float, say: Callable[[str], None]) -> list[str]:
+    """Archive everything that waits now, and return the names; raises Failure if some of it still waits.
+
+    With a running server its own archiver does it, and is waited for. Without one it is done here, in
+    PostgreSQL's order, under the lock of the data folder.
+    """
+    folder = context.settings.data_folder
+    waiting = backlog.waiting(folder)
+    found = server.read_postmaster(folder)
+    if found is not None and os.path.exists(f"/proc/{found.pid}"):
+        if waiting:
+            _wait(context, archive, set(waiting), seconds, say)
+        return waiting
+    lock = files.lock_folder(folder)
+    try:
+        if waiting:
+            claim.prepare(context, archive, must_work=True)
+        os.chdir(folder)
+        for number, name in enumerate(waiting, 1):
+            say(f"{name} ({number} of {len(waiting)})")
+            _push_one(context, archive, name)
+    finally:
+        os.close(lock)
+    return waiting
+
+
+def _push_one(context: Context, archive: Archive, name: str) -> None:
+    command = _fill(archive.tool.archive_segment(server.describe(context)), name, f"pg_wal/{name}")
+    code, words = archives.run_quietly(context, command, seconds=archive.command_timeout)
+    if code:
+        raise Failure(_failed(archive, f"{name} cannot be archived (exit code {code}):\n{words.strip()}"))
+    status = "pg_wal/archive_status"
+    os.replace(f"{status}/{name}.ready", f"{status}/{name}.done")
+    files.sync_folder(status)
+
+
+def _wait(
+    context: Context, archive: Archive, names: set[str], seconds: float, say: Callable[[str], None]
+) -> None:
+    """Wait until none of these waits to be archived any more."""
+    folder = context.settings.data_folder
+    deadline = time.monotonic() + seconds
+    said = time.monotonic()
+    while left := names & set(backlog.waiting(folder)):
+        if time.monotonic() > deadline:
+            state = backlog.look(archive, folder, context.runtime_folder)
+            words = f"; the archiver says: {state.last_error}" if state.last_error else ""
+            what = f"after {seconds:.0f} seconds {min(left)} and {len(left) - 1} others still wait{words}"
+            raise Failure(_failed(archive, what))
+        if time.monotonic() - said > 5:
+            say(f"{len(left)} still wait")
+            said = time.monotonic()
+        context.children.pause(_LOOK_EVERY)
+
+
+def _fill(command: Command, name: str, path: str) -> Command:
+    placed: Mapping[str, str] = {"%f": name, "%p": path}
+    return command._replace(argv=tuple(placed.get(word, word) for word in command.argv))
+
+
+def _failed(archive: Archive, what: str) -> Problem:
+    mend = (
+        f"check that {archive.storage.url} can be reached and written; nothing is lost while pg_wal has room"
+    )
+    return Problem(what, mend, exits.ARCHIVE_REFUSED)
+
+
+def _refuse_without_primary(context: Context, why: str) -> None:
+    found = server.read_postmaster(context.settings.data_folder)
+    if found is None or found.status != "ready":
+        raise Failure(
+            Problem(
+                f"no server accepts connections on {context.settings.data_folder}, and {why}",
+                "run this in the server's container: docker exec CONTAINER entrypoint archive check",
+            )
+        )
+    if server.query(context, "SELECT pg_is_in_recovery()") == "t":
+        raise Failure(Problem(f"the server is in recovery, and {why}", "run this on the primary"))
