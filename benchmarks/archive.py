@@ -212,7 +212,7 @@ def measure(volume: str, archive: Archive, bare: Bare | None, image: str) -> Fig
 
 
 def _clock_of(server: Container) -> Callable[[], float]:
-    """Return what tells the seconds of processor time of a container, for either version of control groups."""
+    """Return what tells the processor time of a container in seconds; control groups have two versions."""
     text = Path(f"/proc/{server.state['Pid']}/cgroup").read_text(encoding="ascii")
     groups = {
         name: path

@@ -145,9 +145,18 @@ class Archive(NamedTuple):
 
 def write(server: Container, segments: int) -> None:
     """Fill so many segments, with one row of the table `kept` each."""
-    for _ in range(segments):
-        server.sql("CREATE TABLE IF NOT EXISTS kept (i int); INSERT INTO kept VALUES (1)")
-        server.sql("SELECT pg_switch_wal()")
+    each = "-c", "INSERT INTO kept VALUES (1)", "-c", "SELECT pg_switch_wal()"
+    server.exec(
+        *(
+            "psql",
+            "--username=postgres",
+            "--no-psqlrc",
+            "--quiet",
+            "--set=ON_ERROR_STOP=1",
+            "--output=/dev/null",
+        ),
+        *("-c", "CREATE TABLE IF NOT EXISTS kept (i int)", *each * segments),
+    )
 
 
 def waiting(server: Container) -> int:

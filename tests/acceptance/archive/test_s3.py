@@ -26,7 +26,9 @@ def archive(request: pytest.FixtureRequest, road: S3) -> Iterator[Archive]:
         yield made
 
 
-@pytest.mark.parametrize(("state", "seconds"), [("cut", 30), ("hang", 45)])
+@pytest.mark.parametrize(
+    ("state", "seconds"), [("cut", 30), pytest.param("hang", 45, marks=pytest.mark.long)]
+)
 def test_a_first_start_without_its_archive_is_refused_soon(
     archive: Archive, road: S3, state: str, seconds: int
 ) -> None:
@@ -102,7 +104,7 @@ def test_credentials_that_stop_working_lose_nothing(archive: Archive, road: S3) 
         assert s3.SECRET not in server.logs().output
 
 
-@pytest.mark.parametrize("state", ["cut", "hang"])
+@pytest.mark.parametrize("state", ["cut", pytest.param("hang", marks=pytest.mark.long)])
 def test_a_stop_without_the_storage_is_orderly(archive: Archive, road: S3, state: str) -> None:
     """`docker stop` ends with a shutdown checkpoint, in time; what waits is archived after the next start."""
     with archive.serve(FRESH) as server:
