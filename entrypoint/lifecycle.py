@@ -287,7 +287,7 @@ def _ask(state: State, now: float, actions: list[Action]) -> Decision:
     actions.append(("send", SIGNAL_OF[step]))
     index = LADDER.index(step)
     deadline = now + state.timeouts[index] if index < len(state.timeouts) else None
-    hurry = now + state.timeouts[index] / 2 if step == "fast" else None
+    hurry = now + state.timeouts[index] / 3 if step == "fast" else None
     return state.but(asked=True, deadline=deadline, hurry=hurry), actions
 
 

@@ -177,13 +177,13 @@ def test_a_helper_that_has_done_its_work_says_when_it_is_due_again() -> None:
 
 
 def test_a_fast_shutdown_does_not_wait_for_the_archiver_for_ever() -> None:
-    """From the middle of its time on, every look asks the archiver's present call to end."""
+    """From a third of its time on, every look asks the archiver's present call to end."""
     state, _ = on_signal(State(TIMES), signal.SIGINT, NOW)
-    half = TIMES[1] / 2
+    third = TIMES[1] / 3
     seen = []
     while (now := state.progress) is not None and now < NOW + TIMES[1]:
         state, actions = on_time(state, now)
-        seen.append((now - NOW >= half, "hurry" in [name for name, _ in actions]))
+        seen.append((now - NOW >= third, "hurry" in [name for name, _ in actions]))
     assert {(False, False), (True, True)} == set(seen)
 
 
