@@ -65,6 +65,11 @@ _OURS = frozenset(
 """Options that the entrypoint decides, or that would make the tool lose segments or write elsewhere."""
 
 
+_NEVER = {
+    "archive-push-queue-max": "is never set: when the backlog reaches it, all WAL that waits is dropped "
+    "and PostgreSQL is told that it is archived (pgbackrest/pgbackrest#2714)",
+}
+
 _LISTS = frozenset(
     "annotation db-exclude db-include exclude link-map repo-storage-tag tablespace-map".split()
 )
@@ -149,7 +154,8 @@ class PgBackRest:
         for name in sorted(values):
             option = _option(name)
             if option and option[0] in _OURS and values[name]:
-                problems.append(Problem(f"{name} is set by the entrypoint itself", f"remove {name}"))
+                why = _NEVER.get(option[0], "is set by the entrypoint itself")
+                problems.append(Problem(f"{name} {why}", f"remove {name}"))
             elif option and ("\n" in values[name] or "\r" in values[name]):
                 problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
         storage = self.storage(values)

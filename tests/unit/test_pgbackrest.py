@@ -111,6 +111,12 @@ def test_storage(values: dict[str, str], expected: Storage | None) -> None:
     assert expected == TOOL.storage(values)
 
 
+QUEUE_MAX = (
+    "PGBACKREST_ARCHIVE_PUSH_QUEUE_MAX is never set: when the backlog reaches it, all WAL that waits is dropped "
+    "and PostgreSQL is told that it is archived (pgbackrest/pgbackrest#2714)"
+)
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -120,7 +126,7 @@ def test_storage(values: dict[str, str], expected: Storage | None) -> None:
         ({"PGBACKREST_PG1_PATH": "/x"}, ["PGBACKREST_PG1_PATH is set by the entrypoint itself"]),
         (
             {"PGBACKREST_ARCHIVE_PUSH_QUEUE_MAX": "1GB"},
-            ["PGBACKREST_ARCHIVE_PUSH_QUEUE_MAX is set by the entrypoint itself"],
+            [QUEUE_MAX],
         ),
         ({"PGBACKREST_REPO1_PATH": "/a\nb"}, ["PGBACKREST_REPO1_PATH holds a line break"]),
         ({"PGBACKREST_STANZA": "a\r"}, ["PGBACKREST_STANZA holds a line break"]),
