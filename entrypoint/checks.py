@@ -6,6 +6,7 @@ from typing import NamedTuple
 from entrypoint.archivers import Backup
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState, Facts
+from entrypoint.runs import LastRuns
 
 OK = "ok"
 WARNING = "warning"
@@ -47,6 +48,8 @@ class Evidence(NamedTuple):
     archive_problem: Problem | None
     archiving: ArchiveState | None
     """How archiving goes; None where it is off."""
+    runs: LastRuns
+    """How the last backups went."""
     backups: Sequence[Backup] | Problem
     newest_backup_seconds: float
 
@@ -194,4 +197,19 @@ def _archive(evidence: Evidence) -> list[Finding]:
         hours = evidence.newest_backup_seconds / 3600
         what = f"{len(backups)}, the newest {backups[-1].name} is {hours:.1f} hours old"
         found.append(Finding("backups", OK, what))
+    return [*found, *_runs(evidence.runs)]
+
+
+def _runs(last: LastRuns) -> list[Finding]:
+    found = []
+    if last.failure is not None:
+        what = f"the backup of {last.failure.started} {last.failure.outcome}: {last.failure.words}"
+        mend = "mend what it names, then: entrypoint backup push"
+        found.append(Finding("backup runs", ERROR, what, mend))
+    verified = last.verified
+    if verified is not None and (verified.holes or verified.broken):
+        holes = [f"WAL from {first} to {final} is missing" for first, final in verified.holes]
+        broken = [f"{name} does not restore: {why}" for name, why in verified.broken.items()]
+        mend = "a moment in there cannot be restored; it is reported until retention has removed it"
+        found.append(Finding("backup runs", WARNING, "\n".join([*holes, *broken]), mend))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,7 +15,17 @@ import containers
 import s3
 from containers import Container, Outcome
 
-__all__ = ["FOLDERS", "LATEST", "PLACES", "TOOLS", "Archive", "made"]
+__all__ = [
+    "FOLDERS",
+    "LATEST",
+    "PLACES",
+    "TOOLS",
+    "Archive",
+    "made",
+    "wait_until_whole",
+    "waiting",
+    "write",
+]
 
 TOOLS = (pytest.param("pgbackrest"), pytest.param("wal-g", marks=pytest.mark.walg))
 FOLDERS = tuple(
@@ -28,6 +39,8 @@ PLACES = (
 """A tool and a storage."""
 
 LATEST: Mapping[str, str] = {"RESTORE_FROM": "LATEST"}
+
+_SEGMENT = re.compile("[0-9A-F]{24}(?=[-.]|$)")
 
 _numbers = itertools.count(1)
 
@@ -87,6 +100,11 @@ class Archive(NamedTuple):
         with self.create(env, *command, volumes=volumes) as container:
             return container.finish(timeout)
 
+    def segments(self) -> list[str]:
+        """Return the names of the WAL segments in the archive, in order."""
+        names = (path.rpartition("/")[2] for path in self.digest() if path.startswith(("wal_", "archive/")))
+        return sorted({found[0] for found in map(_SEGMENT.match, names) if found})
+
     def digest(self) -> dict[str, str]:
         """Return what is in the archive, each file with the digest of its bytes."""
         if self.server is not None:
@@ -123,6 +141,36 @@ class Archive(NamedTuple):
         path.write_bytes(whole[: len(whole) // 2])
         yield
         path.write_bytes(whole)
+
+
+def write(server: Container, segments: int) -> None:
+    """Fill so many segments, with one row of the table `kept` each."""
+    each = "-c", "INSERT INTO kept VALUES (1)", "-c", "SELECT pg_switch_wal()"
+    server.exec(
+        *(
+            "psql",
+            "--username=postgres",
+            "--no-psqlrc",
+            "--quiet",
+            "--set=ON_ERROR_STOP=1",
+            "--output=/dev/null",
+        ),
+        *("-c", "CREATE TABLE IF NOT EXISTS kept (i int)", *each * segments),
+    )
+
+
+def waiting(server: Container) -> int:
+    """Return how many segments wait to be archived."""
+    return int(server.sql("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"))
+
+
+def wait_until_whole(archive: Archive, server: Container, timeout: float = 60) -> None:
+    """Wait until nothing waits any more; then every segment from the first to the last is in the archive."""
+    containers.until(lambda: waiting(server) == 0, "everything archived", timeout)
+    last = server.sql("SELECT last_archived_wal FROM pg_stat_archiver")[:24]
+    made = range(1, int(last[8:16], 16) * 256 + int(last[16:], 16) + 1)
+    wanted = [f"{last[:8]}{number >> 8:08X}{number & 255:08X}" for number in made]
+    assert wanted == [name for name in archive.segments() if name <= last]
 
 
 @contextmanager

@@ -477,10 +477,11 @@ def serve(
 
 
 @contextmanager
-def volume() -> Iterator[str]:
-    """The name of an empty volume, removed in the end."""
+def volume(*options: str) -> Iterator[str]:
+    """The name of an empty volume, removed in the end; options are those of docker's local driver."""
     name = _new_name()
-    docker("volume", "create", "--label", f"{LABEL}={RUN}", name)
+    given = (word for option in options for word in ("--opt", option))
+    docker("volume", "create", "--label", f"{LABEL}={RUN}", *given, name)
     try:
         yield name
     finally:

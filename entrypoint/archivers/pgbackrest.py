@@ -65,6 +65,11 @@ _OURS = frozenset(
 """Options that the entrypoint decides, or that would make the tool lose segments or write elsewhere."""
 
 
+_NEVER = {
+    "archive-push-queue-max": "is never set: when the backlog reaches it, all WAL that waits is dropped "
+    "and PostgreSQL is told that it is archived (pgbackrest/pgbackrest#2714)",
+}
+
 _LISTS = frozenset(
     "annotation db-exclude db-include exclude link-map repo-storage-tag tablespace-map".split()
 )
@@ -149,7 +154,8 @@ class PgBackRest:
         for name in sorted(values):
             option = _option(name)
             if option and option[0] in _OURS and values[name]:
-                problems.append(Problem(f"{name} is set by the entrypoint itself", f"remove {name}"))
+                why = _NEVER.get(option[0], "is set by the entrypoint itself")
+                problems.append(Problem(f"{name} {why}", f"remove {name}"))
             elif option and ("\n" in values[name] or "\r" in values[name]):
                 problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
         storage = self.storage(values)
@@ -158,6 +164,15 @@ class PgBackRest:
             problems.append(
                 Problem(f"{name}={values.get(name)} is not an absolute path", f"give {name} in full")
             )
+        problems += [
+            Problem(
+                f"{name} has no effect, since what is removed is decided by the entrypoint",
+                "set BACKUP_RETAIN_FULL or BACKUP_RETAIN_DAYS instead",
+            )
+            for name in sorted(values)
+            if values[name]
+            and re.fullmatch(r"PGBACKREST_(REPO\d+_RETENTION_(?!HISTORY).*|EXPIRE_AUTO)", name)
+        ]
         compression = values.get(PREFIX + "COMPRESS_TYPE", "lz4")
         if compression in ("none", "zst"):
             problems.append(
@@ -196,7 +211,7 @@ class PgBackRest:
             options |= _repository(values, storage)
         options |= {
             # Nothing expires by itself: retention is ours to decide.
-            "repo1-retention-full": options.get("repo1-retention-full", "9999999"),
+            "repo1-retention-full": "9999999",
             "expire-auto": "n",
             "spool-path": f"{server.runtime_folder}/pgbackrest/spool",
             "lock-path": f"{server.runtime_folder}/pgbackrest/lock",
@@ -407,6 +422,7 @@ class PgBackRest:
         return self._command(server, "restore", "--repo=1", "--type=none", f"--pg1-path={folder}", *chosen)
 
 
+_RETENTION = re.compile(r"PGBACKREST_(REPO\d+_RETENTION_(?!HISTORY).*|EXPIRE_AUTO)")
 _SEGMENT = re.compile(r"/[0-9A-F]{24}-[0-9a-f]{40}[^/]*$")
 
 

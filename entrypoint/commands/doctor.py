@@ -10,7 +10,7 @@ from entrypoint import archivers, checks, environment, exits, plan, settings
 from entrypoint.archivers import Backup
 from entrypoint.checks import Evidence, Finding
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, files, folders, identity, probe, server, startup, status
+from entrypoint.effects import backlog, files, folders, history, identity, probe, server, startup, status
 from entrypoint.effects.children import Children
 from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
@@ -101,6 +101,7 @@ def gather() -> Evidence:
         archive_url=wanted.archive.storage.url if wanted.archive else "",
         archive_problem=storage_problem,
         archiving=archiving,
+        runs=history.last_runs(wanted.data_folder),
         backups=backups,
         newest_backup_seconds=_age(newest) if newest else 0,
     )

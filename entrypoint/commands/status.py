@@ -8,15 +8,16 @@ import click
 
 from entrypoint import exits
 from entrypoint.commands import archive
-from entrypoint.effects import backlog, folders, ready, startup, status
+from entrypoint.effects import backlog, folders, history, ready, startup, status
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState
+from entrypoint.runs import LastRuns
 
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print an object.")
 def show(as_json: bool) -> None:
-    """Show the phase, the server, its helpers and how archiving goes.
+    """Show the phase, the server, its helpers, and how archiving and backups go.
 
     Phases: boot, init, restore, recovery, serving, stopping.
     """
@@ -25,11 +26,11 @@ def show(as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
         return
     for name, value in facts.items():
-        if name not in ("helpers", "archive"):
+        if name not in ("helpers", "archive", "backups"):
             click.echo(f"{name.ljust(16)}{'-' if value is None else value}")
     state = archive_state()
     if state is not None:
-        for line in archive.describe(state):
+        for line in [*archive.describe(state), *_describe_runs(backup_runs())]:
             click.echo(line)
     for helper in helpers(status.read(folders.RUNTIME_FOLDERS)):
         failures = f", failed {helper['failures']} times" if helper["failures"] else ""
@@ -61,7 +62,31 @@ def gather() -> dict[str, object]:
         "sessions": status.sessions(server) if server else 0,
         "helpers": helpers(known),
         "archive": None if (state := archive_state()) is None else state._asdict(),
+        "backups": None
+        if state is None
+        else {name: None if run is None else run._asdict() for name, run in backup_runs()._asdict().items()},
     }
+
+
+def backup_runs() -> LastRuns:
+    """Return how the last backups went."""
+    return history.last_runs(os.environ.get("PGDATA", ""))
+
+
+def _describe_runs(last: LastRuns) -> list[str]:
+    rows = []
+    if last.running is not None:
+        rows.append(("backup", f"a {last.running.kind} one has been running since {last.running.started}"))
+    if last.success is not None:
+        run = last.success
+        size = f"{run.bytes / 1024**2:.0f} MiB in {run.seconds:.0f} s"
+        rows.append(("last backup", f"{run.name} ({run.kind}), begun {run.started}, {size}: {run.outcome}"))
+    if last.failure is not None:
+        rows.append(("backup failed", f"{last.failure.started}: {last.failure.words.splitlines()[0]}"))
+    if last.verified is not None and (last.verified.holes or last.verified.broken):
+        ranges = ", ".join(f"{first} to {final}" for first, final in last.verified.holes)
+        rows.append(("missing WAL", ranges or ", ".join(last.verified.broken)))
+    return [f"{name.ljust(16)}{text}" for name, text in rows]
 
 
 def archive_state() -> ArchiveState | None:

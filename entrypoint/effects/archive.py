@@ -71,6 +71,8 @@ def storage_problem(archive: Archive) -> Problem | None:
 def environment(context: Context, command: Command) -> dict[str, str]:
     """Return the environment of an archiver call: made from zero."""
     made = {"PATH": server.tool_path(context), "LC_ALL": "C", **command.environment}
+    if context.environment.get("PGPASSFILE"):
+        made["PGPASSFILE"] = context.environment["PGPASSFILE"]
     password = context.environment.get("PGPASSWORD") or context.settings.init.password
     return made | {"PGPASSWORD": password} if password else made
 

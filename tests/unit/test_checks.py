@@ -11,6 +11,7 @@ from entrypoint.archivers import Backup
 from entrypoint.checks import ERROR, OK, WARNING, Evidence, Finding
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState, Unfinished
+from entrypoint.runs import LastRuns, Run
 from unit import made
 
 PROBLEM = Problem("it is wrong", "do this")
@@ -41,6 +42,7 @@ ARCHIVING = ArchiveState(
     free_bytes=10**9,
     seconds_until_full=None,
 )
+RUN = Run(kind="full", started="2026-11-22T18:35:08+00:00", why="schedule", words="why")
 OUTAGE = ARCHIVING._replace(
     failing_since="2026-11-22T18:35:08+00:00", last_error="connection refused", seconds_until_full=7200
 )
@@ -60,6 +62,7 @@ HEALTHY = Evidence(
     archive_url="file:///archive",
     archive_problem=None,
     archiving=ARCHIVING,
+    runs=LastRuns(success=None, failure=None, running=None, verified=None),
     backups=(BACKUP,),
     newest_backup_seconds=5400,
 )
@@ -123,6 +126,16 @@ def test_settings_too_wrong_to_look_further() -> None:
         ({"archiving": _waiting(2, 1000)}, []),
         ({"archiving": _waiting(1000, 5)}, []),
         ({"archiving": OUTAGE}, [("archive backlog", ERROR)]),
+        ({"runs": HEALTHY.runs._replace(failure=RUN)}, [("backup runs", ERROR)]),
+        ({"runs": HEALTHY.runs._replace(verified=RUN)}, []),
+        (
+            {"runs": HEALTHY.runs._replace(verified=RUN._replace(holes=(("01", "02"),)))},
+            [("backup runs", WARNING)],
+        ),
+        (
+            {"runs": HEALTHY.runs._replace(verified=RUN._replace(broken={"base_1": "no manifest"}))},
+            [("backup runs", WARNING)],
+        ),
         ({"backups": PROBLEM}, [("backups", ERROR)]),
         ({"backups": ()}, [("backups", WARNING)]),
         ({"data_major": None}, []),

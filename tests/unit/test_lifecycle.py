@@ -29,6 +29,7 @@ from entrypoint.lifecycle import (
     State,
     on_alone,
     on_helper_end,
+    on_nudged,
     on_server_end,
     on_signal,
     on_time,
@@ -152,6 +153,19 @@ def test_a_reload_is_passed_on_while_the_server_serves() -> None:
     assert [] == on_signal(_at("fast"), signal.SIGHUP, NOW)[1]
 
 
+def test_the_checkpointer_is_woken_until_it_knows() -> None:
+    """With an archive: at once, then after growing pauses, and never again after the first success."""
+    assert wake_at(State(TIMES)) is None
+    state, now, times = State(TIMES, archives=True), NOW, []
+    while state.nudge is not None:
+        state, actions = on_time(state, now)
+        assert [("nudge", None)] == actions
+        times.append(now - NOW)
+        now = wake_at(state) or now
+    assert [0, 1, 3, 7, 15, 31, 63, 127, 255, 511] == times
+    assert wake_at(on_nudged(State(TIMES, archives=True))) is None
+
+
 def test_a_helper_that_has_done_its_work_says_when_it_is_due_again() -> None:
     """Ended well and with a pause asked for: no line, no failure, and the clock decides."""
     state, _ = on_time(State(TIMES, [Helper("backups").but(failures=3)]), NOW)
@@ -163,13 +177,13 @@ def test_a_helper_that_has_done_its_work_says_when_it_is_due_again() -> None:
 
 
 def test_a_fast_shutdown_does_not_wait_for_the_archiver_for_ever() -> None:
-    """From the middle of its time on, every look asks the archiver's present call to end."""
+    """From a third of its time on, every look asks the archiver's present call to end."""
     state, _ = on_signal(State(TIMES), signal.SIGINT, NOW)
-    half = TIMES[1] / 2
+    third = TIMES[1] / 3
     seen = []
     while (now := state.progress) is not None and now < NOW + TIMES[1]:
         state, actions = on_time(state, now)
-        seen.append((now - NOW >= half, "hurry" in [name for name, _ in actions]))
+        seen.append((now - NOW >= third, "hurry" in [name for name, _ in actions]))
     assert {(False, False), (True, True)} == set(seen)
 
 

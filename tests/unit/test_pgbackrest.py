@@ -111,6 +111,12 @@ def test_storage(values: dict[str, str], expected: Storage | None) -> None:
     assert expected == TOOL.storage(values)
 
 
+QUEUE_MAX = (
+    "PGBACKREST_ARCHIVE_PUSH_QUEUE_MAX is never set: when the backlog reaches it, all WAL that waits is dropped "
+    "and PostgreSQL is told that it is archived (pgbackrest/pgbackrest#2714)"
+)
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -120,7 +126,15 @@ def test_storage(values: dict[str, str], expected: Storage | None) -> None:
         ({"PGBACKREST_PG1_PATH": "/x"}, ["PGBACKREST_PG1_PATH is set by the entrypoint itself"]),
         (
             {"PGBACKREST_ARCHIVE_PUSH_QUEUE_MAX": "1GB"},
-            ["PGBACKREST_ARCHIVE_PUSH_QUEUE_MAX is set by the entrypoint itself"],
+            [QUEUE_MAX],
+        ),
+        ({"PGBACKREST_REPO1_RETENTION_HISTORY": "30", "PGBACKREST_REPO1_RETENTION_FULL": ""}, []),
+        (
+            {"PGBACKREST_REPO1_RETENTION_FULL": "7", "PGBACKREST_EXPIRE_AUTO": "y"},
+            [
+                f"{name} has no effect, since what is removed is decided by the entrypoint"
+                for name in ("PGBACKREST_EXPIRE_AUTO", "PGBACKREST_REPO1_RETENTION_FULL")
+            ],
         ),
         ({"PGBACKREST_REPO1_PATH": "/a\nb"}, ["PGBACKREST_REPO1_PATH holds a line break"]),
         ({"PGBACKREST_STANZA": "a\r"}, ["PGBACKREST_STANZA holds a line break"]),
@@ -179,7 +193,6 @@ def test_the_users_options_win() -> None:
     values = {
         "PGBACKREST_PROCESS_MAX": "4",
         "PGBACKREST_REPO1_BUNDLE": "n",
-        "PGBACKREST_REPO1_RETENTION_FULL": "7",
         "PGBACKREST_REPO2_PATH": "/second",
         "PGBACKREST_START_FAST": "",
         "PGBACKREST_STANZA": "mine",
@@ -188,7 +201,6 @@ def test_the_users_options_win() -> None:
     expected: dict[str, object] = {
         "process-max": "4",
         "repo1-bundle": "n",
-        "repo1-retention-full": "7",
         "repo2-path": "/second",
         "start-fast": "y",
     }

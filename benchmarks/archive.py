@@ -1,0 +1,337 @@
+"""
+What archiving a backlog costs: ours, and each archiver driven bare, side by side. Figures, no test.
+
+    .venv/bin/python benchmarks/archive.py [--image NAME] [--segments N] [--rounds N] [--delays MS ...]
+
+makes one cluster with so many segments of pgbench waiting, lets every subject archive them in turns, to a
+folder and to S3 with time added to each round trip, prints Markdown and writes `benchmarks/archive.json`
+(`--json FILE`). It reads volumes where docker keeps them, so it wants root. wal-g has to be in the image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+import containers
+import s3
+from archives import Archive
+from containers import Container
+
+DATA = "/var/lib/postgresql/data"
+SOCKET = "/var/lib/postgresql/bare.socket"
+
+
+class Figures(NamedTuple):
+    """What one subject needed for one segment, as a mean over a run."""
+
+    ms: float
+    cpu_ms: float
+    """Of everything in the container; the server itself has nothing to do."""
+
+
+# The backlog, and what is waiting of it.
+
+
+def make_backlog(volume: str, image: str, segments: int) -> None:
+    """Make a cluster on the volume with so many segments waiting, which it keeps when they are archived."""
+    env = {**containers.FRESH, "POSTGRES_CONF_wal_keep_size": "1TB", "POSTGRES_CONF_max_wal_size": "64GB"}
+    off = ("-c", "archive_mode=on", "-c", "archive_command=/bin/false")
+    with containers.serve(*off, env=env, volumes={DATA: volume}, image=image) as server:
+        server.exec("pgbench", "-U", "postgres", "-i", "-s", "20", "postgres", timeout=120)
+        while len(_waiting(volume)) < segments:
+            server.exec("pgbench", "-U", "postgres", "-n", "-c", "4", "-T", "5", "postgres", timeout=60)
+            # Full pages make the WAL that a checkpoint is followed by.
+            server.sql("CHECKPOINT")
+        assert server.stop(timeout=60) == 0
+
+
+def _folder(volume: str) -> Path:
+    return Path(containers.inspect(volume)["Mountpoint"])
+
+
+def _waiting(volume: str) -> list[str]:
+    """Return the names of the segments that wait."""
+    return [
+        entry.name.removesuffix(".ready")
+        for entry in os.scandir(_folder(volume) / "pg_wal/archive_status")
+        if entry.name.endswith(".ready")
+    ]
+
+
+def put_back(volume: str, backlog: list[str]) -> None:
+    """Let the same segments wait again, and nothing else."""
+    status = _folder(volume) / "pg_wal/archive_status"
+    for path in list(status.iterdir()):
+        path.rename(status / f"{path.stem}.done")
+    for name in backlog:
+        (status / f"{name}.done").rename(status / f"{name}.ready")
+    (_folder(volume) / "postgresql.auto.conf").write_text("")
+
+
+# The subjects. Each gets a container whose server waits for an archive_command.
+
+
+def by_hand(server: Container, archive: Archive) -> str:
+    """`lz4` and `sync`: what any archiver to a folder has to do at least."""
+    del server, archive
+    return "lz4 -1 -q %p /archive/%f.lz4 && sync /archive/%f.lz4"
+
+
+def _bare_walg(server: Container, archive: Archive) -> str:
+    if archive.server is None:
+        settings = {"WALG_FILE_PREFIX": "/archive"}
+    else:
+        given = archive.env()
+        settings = {name: value for name, value in given.items() if name.startswith("AWS_")}
+        settings["WALG_S3_PREFIX"] = given["ARCHIVE_URL"]
+    settings |= {"PGDATA": DATA, "PGHOST": "/var/run/postgresql", "PGUSER": "postgres"}
+    _put(server, "/var/lib/postgresql/walg.json", json.dumps(settings))
+    return "env WALG_CONFIG_PATH=/var/lib/postgresql/walg.json"
+
+
+def plain_wal_push(server: Container, archive: Archive) -> str:
+    """Wal-g as its documentation has it."""
+    return f"{_bare_walg(server, archive)} wal-g wal-push %p"
+
+
+def daemon_client(server: Container, archive: Archive) -> str:
+    """Wal-g's daemon and client, nothing around them."""
+    prefix = _bare_walg(server, archive)
+    server.exec(
+        "sh", "-c", f"{prefix} wal-g daemon {SOCKET} > /var/lib/postgresql/daemon.log 2>&1 &", user="postgres"
+    )
+    answers = ("walg-daemon-client", SOCKET, "check")
+    containers.until(lambda: server.exec("test", "-S", SOCKET, check=False).code == 0, " ".join(answers))
+    return f"walg-daemon-client {SOCKET} wal-push %f"
+
+
+def _bare_pgbackrest(server: Container, archive: Archive, *more: str) -> str:
+    if archive.server is None:
+        place = ["repo1-path=/archive"]
+    else:
+        given = archive.env()
+        place = [
+            "repo1-type=s3",
+            f"repo1-path=/{archive.prefix}",
+            f"repo1-s3-bucket={s3.BUCKET}",
+            f"repo1-s3-endpoint={given['AWS_ENDPOINT']}",
+            f"repo1-s3-region={given['AWS_REGION']}",
+            f"repo1-s3-key={given['AWS_ACCESS_KEY_ID']}",
+            f"repo1-s3-key-secret={given['AWS_SECRET_ACCESS_KEY']}",
+            "repo1-s3-uri-style=path",
+            f"repo1-storage-ca-file={given['AWS_CA_BUNDLE']}",
+        ]
+    own = [
+        "compress-type=lz4",
+        "log-level-file=off",
+        "spool-path=/var/lib/postgresql/spool",
+        "lock-path=/var/lib/postgresql/lock",
+        *more,
+    ]
+    lines = ["[global]", *place, *own, "[main]", f"pg1-path={DATA}"]
+    _put(server, "/var/lib/postgresql/pgbackrest.conf", "\n".join(lines) + "\n")
+    command = "pgbackrest --config=/var/lib/postgresql/pgbackrest.conf --stanza=main"
+    server.exec("sh", "-c", f"mkdir -p /var/lib/postgresql/spool; {command} stanza-create", user="postgres")
+    return f"{command} archive-push %p"
+
+
+def pgbackrest_sync(server: Container, archive: Archive) -> str:
+    """PgBackRest, one call for one segment."""
+    return _bare_pgbackrest(server, archive)
+
+
+def pgbackrest_async(server: Container, archive: Archive) -> str:
+    """PgBackRest, asynchronous, with as many processes as there are processors."""
+    return _bare_pgbackrest(server, archive, "archive-async=y", f"process-max={os.cpu_count() or 1}")
+
+
+def _put(server: Container, path: str, text: str) -> None:
+    server.exec("sh", "-c", f"cat > {shlex.quote(path)}", user="postgres", stdin=text)
+
+
+Bare = Callable[[Container, Archive], str]
+
+#: Title, tool, and how to drive it; None is our own start, which renders archive_command itself.
+SUBJECTS: tuple[tuple[str, str, Bare | None], ...] = (
+    ("wal-g wal-push", "wal-g", plain_wal_push),
+    ("wal-g daemon and client", "wal-g", daemon_client),
+    ("ours, wal-g", "wal-g", None),
+    ("pgBackRest synchronous", "pgbackrest", pgbackrest_sync),
+    ("pgBackRest asynchronous", "pgbackrest", pgbackrest_async),
+    ("ours, pgBackRest", "pgbackrest", None),
+    ("lz4 and sync by hand", "", by_hand),
+)
+
+
+def measure(volume: str, archive: Archive, bare: Bare | None, image: str) -> Figures:
+    """Let one subject archive the backlog."""
+    backlog = len(_waiting(volume))
+    os.sync()
+    options = ("--shm-size", "256m", *(() if archive.server is None else archive.server.options))
+    volumes = {DATA: volume, **({"/archive": archive.volume} if archive.volume else {})}
+    with containers.create(
+        *(() if bare is None else ("-c", "archive_mode=on")),
+        env=archive.env() if bare is None else {},
+        files={} if archive.server is None else archive.server.files,
+        volumes=volumes,
+        options=options,
+        image=image,
+    ) as server:
+        server.begin()
+        if bare is not None:
+            server.ready()
+            command = bare(server, archive)
+            server.sql(f"ALTER SYSTEM SET archive_command = '{command}'")
+            server.sql("SELECT pg_reload_conf()")
+        status = _folder(volume) / "pg_wal/archive_status"
+
+        def left() -> int:
+            return sum(name.endswith(".ready") for name in os.listdir(status))
+
+        containers.until(lambda: left() < backlog, "the first segment", 60)
+        clock = _clock_of(server)
+        began, cpu, first = time.monotonic(), clock(), left()
+        while (now := left()) > 0:
+            assert time.monotonic() - began < 600, f"{now} segments wait\n{server.logs().output[-3000:]}"
+            time.sleep(0.01)
+        seconds, cpu = time.monotonic() - began, clock() - cpu
+        server.stop(timeout=60)
+    return Figures(seconds * 1000 / first, cpu * 1000 / first)
+
+
+def _clock_of(server: Container) -> Callable[[], float]:
+    """Return what tells the processor time of a container in seconds; control groups have two versions."""
+    text = Path(f"/proc/{server.state['Pid']}/cgroup").read_text(encoding="ascii")
+    groups = {
+        name: path
+        for _, names, path in (line.split(":", 2) for line in text.splitlines())
+        for name in names.split(",")
+    }
+    if "cpuacct" in groups:
+        usage = Path(f"/sys/fs/cgroup/cpuacct{groups['cpuacct']}/cpuacct.usage")
+        return lambda: int(usage.read_text(encoding="ascii")) / 1e9
+    stat = Path(f"/sys/fs/cgroup{groups['']}/cpu.stat")
+    return lambda: int(stat.read_text(encoding="ascii").split()[1]) / 1e6
+
+
+# Rounds.
+
+
+@contextmanager
+def place(tool: str, server: s3.S3 | None, number: int) -> Iterator[Archive]:
+    """Yield an empty archive."""
+    if server is None:
+        with containers.volume() as volume:
+            containers.in_volume(volume, "chown 999:999 .")
+            yield Archive(tool, volume, None, "")
+    else:
+        yield Archive(tool, "", server, f"run{number}")
+
+
+Found = dict[str, dict[str, list[Figures]]]
+
+
+def rounds(asked: argparse.Namespace, image: str, server: s3.S3) -> Found:
+    """Measure every subject in every place, in turns, so that a noisy minute hits all of them."""
+    found: Found = {}
+    number = 0
+    with containers.volume() as volume:
+        make_backlog(volume, image, asked.segments)
+        backlog = _waiting(volume)
+        for _ in range(asked.rounds):
+            for title, delay in (("folder", None), *((f"S3 +{ms} ms", ms) for ms in asked.delays)):
+                server.relay.slow((delay or 0) / 1000)
+                for name, tool, bare in SUBJECTS:
+                    if not tool and delay is not None:
+                        continue
+                    number += 1
+                    put_back(volume, backlog)
+                    with place(tool, None if delay is None else server, number) as archive:
+                        figures = measure(volume, archive, bare, image)
+                        stored = archive.segments() if tool else backlog
+                        assert set(backlog) <= {*stored, *(each for each in backlog if "." in each)}, name
+                    print(f"{title}: {name}: {figures.ms:.1f} ms", file=sys.stderr, flush=True)
+                    found.setdefault(title, {}).setdefault(name, []).append(figures)
+    return found
+
+
+def median(found: Found) -> dict[str, dict[str, Figures]]:
+    """Return the medians over the rounds."""
+    return {
+        title: {
+            name: Figures(
+                statistics.median(each.ms for each in runs), statistics.median(each.cpu_ms for each in runs)
+            )
+            for name, runs in subjects.items()
+        }
+        for title, subjects in found.items()
+    }
+
+
+def ratios(subjects: Mapping[str, Figures]) -> dict[str, float]:
+    """Return ours as parts of what it is to be held against."""
+    walg, backrest = subjects["ours, wal-g"].ms, subjects["ours, pgBackRest"].ms
+    best = min(subjects["pgBackRest synchronous"].ms, subjects["pgBackRest asynchronous"].ms)
+    return {
+        "ours, wal-g / wal-g wal-push": walg / subjects["wal-g wal-push"].ms,
+        "ours, wal-g / wal-g daemon and client": walg / subjects["wal-g daemon and client"].ms,
+        "ours, pgBackRest / pgBackRest in its best mode": backrest / best,
+    }
+
+
+def _table(corner: str, rows: Mapping[str, list[str]], titles: list[str]) -> None:
+    print(f"\n| {corner} | {' | '.join(titles)} |\n| --- |{' ---: |' * len(titles)}")
+    for name, cells in rows.items():
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description="What archiving a backlog costs.")
+    parser.add_argument("--image", default=containers.IMAGE)
+    parser.add_argument("--segments", type=int, default=120, help="how many wait")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--delays", type=int, nargs="*", default=[0, 20, 100], help="added ms for S3")
+    parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
+    asked = parser.parse_args()
+    with_lz4 = "FROM IMAGE\nRUN apt-get update && apt-get install --yes --no-install-recommends lz4\n"
+    try:
+        containers.IMAGE = asked.image
+        with containers.build(with_lz4) as image, s3.serve() as server:
+            figures = median(rounds(asked, image, server))
+    finally:
+        containers.clean_up()
+    titles = list(figures)
+    names = [name for name, _, _ in SUBJECTS]
+    for corner, field in (("ms a segment", 0), ("CPU ms a segment", 1)):
+        rows = {
+            name: [f"{figures[t][name][field]:.1f}" if name in figures[t] else "" for t in titles]
+            for name in names
+        }
+        _table(corner, rows, titles)
+    found = {title: ratios(subjects) for title, subjects in figures.items()}
+    _table("ratio", {name: [f"{found[t][name]:.2f}" for t in titles] for name in found[titles[0]]}, titles)
+    written = {
+        "segments": asked.segments,
+        "rounds": asked.rounds,
+        "processors": os.cpu_count(),
+        "figures": {t: {n: f._asdict() for n, f in subjects.items()} for t, subjects in figures.items()},
+        "ratios": found,
+    }
+    asked.json.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
