@@ -109,9 +109,9 @@ def _root(backup: Backup, backups: Sequence[Backup]) -> Backup:
 
 
 def _keep_since(cut: Backup | None, backups: Sequence[Backup], reason: str, reasons: dict[str, str]) -> None:
-    """Keep every set whose full backup is not older than `cut`; all of them without one."""
+    """Keep every backup that is not older than `cut`; all of them without one."""
     for each in backups:
-        if cut is None or _age(_root(each, backups)) >= _age(cut):
+        if cut is None or _age(each) >= _age(cut):
             reasons.setdefault(each.name, reason)
 
 

@@ -63,7 +63,7 @@ def parse(text: str) -> list[Run]:
     import json
 
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         try:
             row: dict[str, Any] = json.loads(line)
             row["holes"] = tuple((first, last) for first, last in row.get("holes", ()))

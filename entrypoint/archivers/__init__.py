@@ -243,6 +243,9 @@ class Archiver(Protocol):
     ) -> Command:
         """Return the command that removes the WAL before `root`, but for what permanent backups need."""
 
+    def expire_remains(self, server: Server, *, dry_run: bool) -> Command | None:
+        """Return the command that removes what killed backups left; None where the tool does so itself."""
+
     def parse_removal(self, text: str) -> Removal:
         """Return what the output of `expire` or `expire_wal` names."""
 

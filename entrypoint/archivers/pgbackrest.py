@@ -391,6 +391,11 @@ class PgBackRest:
         fixed = ("--repo1-retention-full=9999999", "--log-level-stderr=info")
         return self._command(server, "expire", "--repo=1", *fixed, what, *(("--dry-run",) * dry_run))
 
+    def expire_remains(self, server: Server, *, dry_run: bool) -> Command | None:
+        """Return nothing: the next backup resumes or removes what a killed one left."""
+        del server, dry_run
+        return None
+
     def parse_removal(self, text: str) -> Removal:
         """Return what lines such as `repo1: remove expired backup LABEL` name."""
         names = re.findall(r"remove expired backup (\S+)", text)

@@ -348,12 +348,17 @@ class WalG:
     def expire_wal(
         self, server: Server, root: Backup, backups: Sequence[Backup], *, dry_run: bool
     ) -> Command:
-        """Return the command that removes what is older than `root`: WAL, and remains of killed backups.
+        """Return the command that removes the WAL before `root`.
 
-        Not `delete garbage`: it gives up where the oldest backup is an increment on a permanent one.
+        Not `delete garbage ARCHIVES`: it gives up where the oldest backup is an increment on a permanent
+        one.
         """
         del backups
         return self._delete(server, ("before", root.name), dry_run=dry_run)
+
+    def expire_remains(self, server: Server, *, dry_run: bool) -> Command | None:
+        """Return the command that removes what killed backups left before the oldest one."""
+        return self._delete(server, ("garbage", "BACKUPS"), dry_run=dry_run)
 
     def _delete(self, server: Server, what: Sequence[str], *, dry_run: bool) -> Command:
         confirm = () if dry_run else ("--confirm",)

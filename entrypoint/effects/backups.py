@@ -441,7 +441,28 @@ def expire(context: Context, archive: Archive, *, dry_run: bool) -> Expired:
         _told(context, archive, tool.expire_wal(what, decision.root, left, dry_run=False))
         if named.segments:
             log.info(f"removed WAL that no backup needs: {named.segments[0]} to {named.segments[-1]}")
+    if not dry_run:
+        _remove_remains(context, archive, {each.name for each in left})
     return Expired(decision, named.segments)
+
+
+def _remove_remains(context: Context, archive: Archive, listed: Collection[str]) -> None:
+    """Remove what killed backups have left; none of it is in the list of backups."""
+    what = server.describe(context)
+    command = archive.tool.expire_remains(what, dry_run=True)
+    if command is None:
+        return
+    answer = _ask(context, command)
+    named = archive.tool.parse_removal(f"{answer.stdout}\n{answer.stderr}")
+    if answer.code or not named.backups:
+        # wal-g gives up where the oldest backup is an increment on a permanent one; remains only take space.
+        return
+    if named.segments or not named.backups.isdisjoint(listed):
+        raise _other(archive, "remains of killed backups", named.backups & set(listed), named.segments)
+    confirmed = archive.tool.expire_remains(what, dry_run=False)
+    if confirmed is not None:
+        _told(context, archive, confirmed)
+        log.info(f"removed what is left of killed backups: {', '.join(sorted(named.backups))}")
 
 
 def _is_needed(segment: str, decision: Decision, size: int) -> bool:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from entrypoint.archivers import Backup, Storage, pgbackrest
+from entrypoint.archivers import Answer, Backup, Check, Removal, Resources, Storage, pgbackrest
 from entrypoint.archivers.pgbackrest import PgBackRest, is_option, names_like
 from unit import made
 from unit.made import SERVER
@@ -368,3 +368,113 @@ def test_what_the_entrypoint_decides_are_options() -> None:
 def test_no_other_server(option: str) -> None:
     """The server is in this container; the tool takes another host only in a section that is ours."""
     assert 1 == len(TOOL.check({f"PGBACKREST_{option}": "elsewhere"}))
+
+
+LISTED = TOOL.parse_backups(made.sample("pgbackrest-info.json"))
+CHECK = Check(LISTED, LISTED[0], 1, (), 16 * 1024**2, live=True, contents=True)
+
+
+def _listing(*segments: str) -> Answer:
+    paths = {f"15-1/{name[:16]}/{name}-{'0' * 40}.lz4": {"type": "file"} for name in segments}
+    return Answer(0, json.dumps({".": {"type": "path"}, **paths}), "")
+
+
+def _segments(first: int, last: int) -> list[str]:
+    return [f"0000000100000000{number:08X}" for number in range(first, last + 1)]
+
+
+SILENT = Answer(0, "", "INFO: verify command end: completed successfully")
+
+
+def test_a_whole_archive_is_sound() -> None:
+    """Every segment from the first backup on is there, and `verify` has nothing to say."""
+    assert TOOL.parse_verification(CHECK, [_listing(*_segments(2, 9)), SILENT]).sound
+    names = CHECK._replace(contents=False)
+    assert TOOL.parse_verification(names, [_listing(*_segments(1, 6))]).sound
+
+
+def test_gaps_that_verify_does_not_see() -> None:
+    """A segment in the middle is a hole; one that a backup needs makes that one broken, too."""
+    found = TOOL.parse_verification(CHECK, [_listing(*_segments(2, 2), *_segments(4, 9)), SILENT])
+    assert (((_segments(3, 3)[0],) * 2,), {}) == (found.holes, found.broken)
+    found = TOOL.parse_verification(
+        CHECK, [_listing(*_segments(2, 3), *_segments(5, 5), *_segments(7, 9)), SILENT]
+    )
+    assert [("000000010000000000000004",) * 2, ("000000010000000000000006",) * 2] == list(found.holes)
+    assert [LISTED[1].name, LISTED[2].name] == list(found.broken)
+    # The stop segment of the newest backup is missed also where nothing is after it.
+    found = TOOL.parse_verification(CHECK, [_listing(), SILENT])
+    assert [("000000010000000000000002", "000000010000000000000006")] == list(found.holes)
+
+
+def test_damage_is_read_from_the_words_of_verify() -> None:
+    """Its exit code is 0: a damaged segment is a hole, a damaged file breaks the backups that need it."""
+    answer = Answer(0, made.sample("pgbackrest-verify.txt"), made.sample("pgbackrest-verify-stderr.txt"))
+    found = TOOL.parse_verification(CHECK, [_listing(*_segments(2, 0x15)), answer])
+    assert (("000000010000000000000013",) * 2,) == found.holes
+    expected = {
+        "20261122-213103F": "invalid checksum '20261122-213103F/pg_data/base/1/1255.lz4'",
+        "20261122-213103F_20261122-213316I": "verification says: invalid",
+    }
+    assert expected == found.broken
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [Answer(103, "", "unable to find a valid repository"), SILENT],
+        [_listing(), Answer(0, "stanza: main\nstatus: error", "ERROR: No usable backup.info file")],
+        [_listing(), Answer(0, "stanza: main\nstatus: error\n  something new", "")],
+    ],
+)
+def test_no_verification_is_not_a_good_one(answers: list[Answer]) -> None:
+    """Where the tool could not look, or says what we do not understand, nothing is called sound."""
+    with pytest.raises(ValueError, match=r"."):
+        TOOL.parse_verification(CHECK, answers)
+
+
+def test_what_a_removal_names() -> None:
+    """Backups one by one, WAL by its ranges."""
+    expected = Removal(
+        frozenset({"20261122-213103F", "20261122-213103F_20261122-213316I"}),
+        ("000000010000000000000001", "000000010000000000000010"),
+    )
+    assert expected == TOOL.parse_removal(made.sample("pgbackrest-expire.txt"))
+
+
+def test_command_lines_of_backups() -> None:
+    """Only what we chose expires, whatever PGBACKREST_REPO1_RETENTION_FULL says."""
+    commands = [
+        TOOL.push(SERVER, None, Resources(3)),
+        TOOL.push(SERVER, LISTED[0]),
+        PgBackRest({"PGBACKREST_PROCESS_MAX": "9"}).push(SERVER, None, Resources(3)),
+        TOOL.mark(SERVER, "x", permanent=True),
+        TOOL.mark(SERVER, "x", permanent=False),
+        TOOL.expire(SERVER, "x", dry_run=True),
+        TOOL.expire(SERVER, "x", dry_run=False),
+        TOOL.expire_wal(SERVER, LISTED[0], LISTED, dry_run=False),
+        *TOOL.verify(SERVER, CHECK),
+    ]
+    ours = "--repo=1 --repo1-retention-full=9999999 --log-level-stderr=info"
+    expected = [
+        "--type=full --process-max=3 backup",
+        "--type=incr backup",
+        "--type=full backup",
+        "--set=x --annotation=keep=yes annotate",
+        "--set=x --annotation=keep= annotate",
+        f"{ours} --set=x --dry-run expire",
+        f"{ours} --set=x expire",
+        f"{ours} --repo1-retention-archive=1 expire",
+        "--repo=1 --recurse --output=json --log-level-stderr=warn repo-ls archive/main",
+        "--repo=1 --output=text --log-level-stderr=info verify",
+    ]
+    assert expected == [
+        " ".join(command.argv).removeprefix("pgbackrest --stanza=main ") for command in commands
+    ]
+
+
+def test_the_parent_is_the_newest() -> None:
+    """The tool chooses it itself, so where the newest is broken there is none."""
+    assert LISTED[2] == TOOL.parent(LISTED, ())
+    assert TOOL.parent(LISTED, {LISTED[2].name}) is None
+    assert TOOL.parent([], ()) is None

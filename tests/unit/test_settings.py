@@ -388,3 +388,61 @@ def test_no_environment_is_a_surprise(
     if not problems and found.archive is not None:
         assert programs[found.archive.tool.name]
         assert found.data_folder.startswith("/")
+
+
+ARCHIVED = {"ARCHIVE_URL": URL}
+
+
+def test_backups_by_default() -> None:
+    """Nothing is taken by itself, nothing is removed, and what is taken is verified by reading."""
+    expected = settings_module.Backups(None, "UTC", 0, 0, None, None, 86400, None, contents=True)
+    assert expected == made.settings().backup
+    assert not expected.retains
+
+
+def test_backups() -> None:
+    """All settings of backups."""
+    values = {
+        **ARCHIVED,
+        "BACKUP_SCHEDULE": " 0 3 * * * ",
+        "BACKUP_TIMEZONE": "Europe/Berlin",
+        "BACKUP_JITTER": "600",
+        "BACKUP_INCREMENTALS": "6",
+        "BACKUP_RETAIN_FULL": "4",
+        "BACKUP_RETAIN_DAYS": "30",
+        "BACKUP_TIMEOUT": "3600",
+        "BACKUP_RATE_LIMIT": "50MB",
+        "BACKUP_VERIFY": "names",
+    }
+    found = made.settings(values).backup
+    assert found.retains
+    assert ("0 3 * * *", "Europe/Berlin", 600, 6, 4, 30, 3600, 50 * 1024**2, False) == found
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"BACKUP_SCHEDULE": "often"}, "BACKUP_SCHEDULE=often is no schedule: Wrong number of fields"),
+        (
+            {"BACKUP_SCHEDULE": "0 3 * * *", "BACKUP_TIMEZONE": "Nowhere"},
+            "BACKUP_TIMEZONE=Nowhere is no time zone",
+        ),
+        ({"BACKUP_JITTER": "1h"}, "BACKUP_JITTER=1h is not a whole number of seconds"),
+        ({"BACKUP_INCREMENTALS": "-1"}, "BACKUP_INCREMENTALS=-1 is not a whole number from 0 on"),
+        ({"BACKUP_RETAIN_FULL": "0"}, "BACKUP_RETAIN_FULL=0 is not a whole number from 1 on"),
+        ({"BACKUP_RETAIN_DAYS": "2w"}, "BACKUP_RETAIN_DAYS=2w is not a whole number from 1 on"),
+        ({"BACKUP_RATE_LIMIT": "fast"}, "BACKUP_RATE_LIMIT=fast is no number of bytes per second"),
+        ({"BACKUP_RATE_LIMIT": "0"}, "BACKUP_RATE_LIMIT=0 is no number of bytes per second"),
+        ({"BACKUP_VERIFY": "no"}, "BACKUP_VERIFY=no is not known"),
+    ],
+)
+def test_mistakes_in_backups(values: dict[str, str], expected: str) -> None:
+    """Each is told with what is right."""
+    assert [expected] == _problems({**ARCHIVED, **values})
+
+
+def test_backups_need_an_archive() -> None:
+    """Without one nobody would notice that nothing is backed up; a script's own BACKUP_* is none of ours."""
+    expected = ["BACKUP_RETAIN_FULL, BACKUP_SCHEDULE, but no archive is set to keep backups in"]
+    assert expected == _problems({"BACKUP_SCHEDULE": "0 3 * * *", "BACKUP_RETAIN_FULL": "4"})
+    assert [] == _problems({"BACKUP_SCHEDULE": "", "BACKUP_BUCKET": "x"})

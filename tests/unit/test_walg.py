@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint.archivers import Backup, Storage, walg
+from entrypoint.archivers import Answer, Backup, Check, Command, Removal, Resources, Storage, walg
 from entrypoint.archivers.walg import PREFIXES, VARIABLES, WalG
 from unit import made
 from unit.made import SERVER
@@ -236,3 +236,97 @@ def test_every_setting_of_the_list_is_a_name() -> None:
     assert [] == [name for name in VARIABLES if not name.replace("_", "").isalnum() or name != name.upper()]
     assert set(PREFIXES) <= VARIABLES
     assert walg.OURS <= VARIABLES
+
+
+def _check(backups: list[Backup], *, live: bool = True) -> Check:
+    return Check(backups, backups[0], 1, (), 16 * 1024**2, live, contents=True)
+
+
+LISTED = TOOL.parse_backups(made.sample("walg-backup-list.json"))
+
+
+def test_a_missing_segment_before_the_newest_backup_is_a_hole() -> None:
+    """Also where wal-g excuses it as being uploaded; after the newest backup it may well be."""
+    text = made.sample("walg-verify.json")
+    lost = "000000010000000000000012"
+    newest = LISTED[2]._replace(stop_lsn="0/14000100")
+    found = TOOL.parse_verification(_check([*LISTED[:2], newest]), [Answer(0, text, "")])
+    assert (((lost, lost),), {}) == found
+    assert TOOL.parse_verification(_check(LISTED), [Answer(0, text, "")]).sound
+    gone = text.replace("MISSING_UPLOADING", "MISSING_LOST")
+    assert ((lost, lost),) == TOOL.parse_verification(_check(LISTED), [Answer(0, gone, "")]).holes
+
+
+@pytest.mark.parametrize("answer", [Answer(1, "", "no such bucket"), Answer(0, "", ""), Answer(0, "{", "x")])
+def test_no_verification_is_not_a_good_one(answer: Answer) -> None:
+    """Whatever is no answer is an error, and not an archive without holes."""
+    with pytest.raises(ValueError, match=r"."):
+        TOOL.parse_verification(_check(LISTED), [answer])
+
+
+def test_what_a_removal_names() -> None:
+    """Backups by their objects, segments by theirs; what is only mentioned is not named."""
+    expected = Removal(
+        frozenset(
+            {"base_00000001000000000000000B_D_000000010000000000000006", "base_000000010000000000000011"}
+        ),
+        ("000000010000000000000001", "00000001000000000000000B"),
+    )
+    assert expected == TOOL.parse_removal(made.sample("walg-delete.txt"))
+
+
+def test_the_users_own_limits_win() -> None:
+    """What WALG_* sets is not filled in; the number of increments is ours."""
+    resources = Resources(2, 512 * 1024**2, 1000)
+    environment = TOOL.push(SERVER, LISTED[0], resources).environment
+    expected = {
+        "GOMAXPROCS": "2",
+        "GOMEMLIMIT": "536870912",
+        "WALG_UPLOAD_CONCURRENCY": "8",
+        "WALG_UPLOAD_DISK_CONCURRENCY": "2",
+        "WALG_DISK_RATE_LIMIT": "1000",
+        "WALG_DELTA_MAX_STEPS": "1000000",
+    }
+    assert expected == {name: environment[name] for name in expected}
+    own = WalG({"WALG_UPLOAD_CONCURRENCY": "3", "WALG_DISK_RATE_LIMIT": "7", "WALG_DELTA_MAX_STEPS": "1"})
+    environment = own.push(SERVER, LISTED[0], resources).environment
+    assert ["WALG_UPLOAD_CONCURRENCY", "WALG_DISK_RATE_LIMIT"] == [
+        name for name in expected if name not in environment
+    ]
+
+
+def test_the_parent_is_the_newest_good_one_that_is_not_permanent() -> None:
+    """On a permanent one wal-g would take a full backup."""
+    assert LISTED[1] == TOOL.parent(LISTED, ())
+    assert LISTED[0] == TOOL.parent(LISTED, {LISTED[1].name})
+    assert TOOL.parent(LISTED[2:], ()) is None
+
+
+def test_command_lines_of_backups() -> None:
+    """Removal goes by time, and is a dry run unless it is confirmed; verification names where to begin."""
+    check = _check(LISTED)
+    commands = [
+        TOOL.push(SERVER, LISTED[0]),
+        TOOL.mark(SERVER, "x", permanent=True),
+        TOOL.mark(SERVER, "x", permanent=False),
+        TOOL.expire(SERVER, "x", dry_run=True),
+        TOOL.expire(SERVER, "x", dry_run=False),
+        TOOL.expire_wal(SERVER, LISTED[0], LISTED, dry_run=True),
+        TOOL.expire_remains(SERVER, dry_run=True) or Command((), {}),
+        *TOOL.verify(SERVER, check),
+        *TOOL.verify(SERVER, check._replace(live=False)),
+    ]
+    name = LISTED[0].name
+    verify = f"wal-g wal-verify integrity timeline --json --backup-name {name}"
+    expected = [
+        f"wal-g backup-push --delta-from-name {name} /var/lib/postgresql/data",
+        "wal-g backup-mark x",
+        "wal-g backup-mark --impermanent x",
+        "wal-g delete target x --use-sentinel-time",
+        "wal-g delete target x --use-sentinel-time --confirm",
+        f"wal-g delete before {name} --use-sentinel-time",
+        "wal-g delete garbage BACKUPS --use-sentinel-time",
+        verify,
+        f"{verify} --timeline 1 --lsn 0/A000100",
+    ]
+    assert expected == [" ".join(command.argv) for command in commands]
