@@ -25,6 +25,10 @@ RUN set -eu; \
 # Our gosu takes the place of the official image's. Whoever wants wal-g puts wal-g and walg-daemon-client beside it.
 COPY image/bin/ /usr/local/bin/
 
+# bookworm has no cronsim; image/build.sh puts the wheel here, else it is fetched.
+COPY uv.lock image/wheels/ /tmp/wheels/
+RUN python3 /tmp/wheels/fetch.py /usr/local/lib/nix-postgres && rm -r /tmp/wheels
+
 COPY entrypoint/ /usr/local/lib/nix-postgres/entrypoint/
 COPY conf_templates/ /usr/local/lib/nix-postgres/conf_templates/
 

@@ -43,6 +43,8 @@ SWEEP_GRACE = 2.0
 """Seconds that whatever else is left gets between SIGTERM and the end of the container."""
 PROGRESS_EVERY = 5.0
 """Seconds between two lines about what a shutdown waits for."""
+NUDGE_MAX = 256.0
+"""Seconds; then the checkpointer has woken up by itself."""
 BACKOFF_MAX = 60.0
 STEADY = 60.0
 """A helper that ran so many seconds counts as healthy: its next pause is the shortest again."""
@@ -76,10 +78,13 @@ class State:
     """Where we are; never changed, only replaced."""
 
     __slots__ = (
-        "asked", "code", "deadline", "helpers", "hurry", "phase", "progress", "server", "step", "timeouts"
+        "asked", "code", "deadline", "helpers", "hurry", "nudge", "nudge_pause", "phase", "progress",
+        "server", "step", "timeouts",
     )  # fmt: skip
 
-    def __init__(self, timeouts: Sequence[float], helpers: Sequence[Helper] = ()) -> None:
+    def __init__(
+        self, timeouts: Sequence[float], helpers: Sequence[Helper] = (), *, archives: bool = False
+    ) -> None:
         self.timeouts = tuple(timeouts)
         """Seconds for smart, fast and immediate."""
         self.helpers: Mapping[str, Helper] = {helper.role: helper for helper in helpers}
@@ -98,6 +103,13 @@ class State:
         """When the next line about the shutdown's progress is due."""
         self.hurry: float | None = None
         """From when on a fast shutdown waits no longer for the archiver alone."""
+        self.nudge: float | None = 0.0 if archives else None
+        """When the checkpointer is to be woken next, until it knows that the server takes writes.
+
+        It goes to sleep for a whole checkpoint_timeout while the server is still starting, and looks at
+        archive_timeout only when it is awake.
+        """
+        self.nudge_pause = 1.0
 
     def but(self, **changes: object) -> State:
         """Return a copy with these changes."""
@@ -114,7 +126,8 @@ if TYPE_CHECKING:
     Value = TypeVar("Value", State, Helper)
     Action = tuple[str, object]
     """`send` a signal to the server, `start`, `end` or `kill` a helper, `say` something,
-    `report` progress, `hurry` the archiver, `sweep` with a signal, `exit` with a code."""
+    `nudge` the checkpointer, `report` progress, `hurry` the archiver, `sweep` with a signal, `exit` with a
+    code."""
     Decision = tuple[State, list[Action]]
 
 
@@ -129,6 +142,7 @@ def wake_at(state: State) -> float | None:
     """Return when `on_time` has something to do next; None: never."""
     times = [time for time in (state.deadline, state.progress) if time is not None]
     if state.phase == SERVING:
+        times += [] if state.nudge is None else [state.nudge]
         times += [
             helper.due for helper in state.helpers.values() if not helper.running and helper.due is not None
         ]
@@ -159,6 +173,11 @@ def on_time(state: State, now: float) -> Decision:
     """Decide what is due."""
     actions: list[Action] = []
     if state.phase == SERVING:
+        if state.nudge is not None and now >= state.nudge:
+            pause = state.nudge_pause
+            later = now + pause if pause <= NUDGE_MAX else None
+            state = state.but(nudge=later, nudge_pause=pause * 2)
+            actions.append(("nudge", None))
         for helper in state.helpers.values():
             if not helper.running and helper.due is not None and now >= helper.due:
                 state = state.with_helper(helper.but(running=True, started=now, due=None))
@@ -184,6 +203,11 @@ def on_time(state: State, now: float) -> Decision:
     else:
         state, more = _end(state, [("sweep", signal.SIGKILL)])
     return state, actions + more
+
+
+def on_nudged(state: State) -> State:
+    """Return the state after the checkpointer of a server that takes writes was woken."""
+    return state.but(nudge=None)
 
 
 def on_server_end(state: State, code: int, now: float) -> Decision:

@@ -39,6 +39,31 @@ class Archive(NamedTuple):
     """The user's own archive_command on the command line is in charge."""
 
 
+class Backups(NamedTuple):
+    """When base backups are taken, how, and which are kept."""
+
+    schedule: str | None
+    """In cron's syntax."""
+    timezone: str
+    jitter: int
+    """Seconds."""
+    incrementals: int
+    """How many follow each full one of the schedule."""
+    retain_full: int | None
+    retain_days: int | None
+    timeout: int
+    """Seconds for one backup."""
+    rate_limit: int | None
+    """Bytes per second."""
+    contents: bool
+    """Verification reads what is in the archive, where the tool can."""
+
+    @property
+    def retains(self) -> bool:
+        """Whether anything is ever removed."""
+        return self.retain_full is not None or self.retain_days is not None
+
+
 class Stop(NamedTuple):
     """Seconds that each step of the shutdown may take."""
 
@@ -59,6 +84,7 @@ class Settings(NamedTuple):
     """Seconds that the temporary server may take to come up or go down (PGCTLTIMEOUT)."""
     init: Init
     archive: Archive | None
+    backup: Backups
     restore_from: str | None
     conf: dict[str, str]
     """POSTGRES_CONF_*: server settings by name."""
@@ -113,6 +139,7 @@ def load(
             == "restart",
         ),
         archive=archive,
+        backup=_backups(values, archive, problems),
         restore_from=values.get("RESTORE_FROM") or None,
         conf=_conf(values, problems),
         stop=Stop(
@@ -223,6 +250,71 @@ def _archive(
         command_timeout=_seconds(values, "ARCHIVE_COMMAND_TIMEOUT", problems),
         by_user="archive_command" in parse_server(arguments).settings,
     )
+
+
+def _backups(values: Mapping[str, str], archive: Archive | None, problems: list[Problem]) -> Backups:
+    schedule = values.get("BACKUP_SCHEDULE", "").strip()
+    timezone = _value(values, "BACKUP_TIMEZONE")
+    wanted = [
+        name for name in values if name.startswith("BACKUP_") and name in variables.ALL and values[name]
+    ]
+    if wanted and archive is None and not problems:
+        problems.append(
+            Problem(
+                f"{', '.join(sorted(wanted))}, but no archive is set to keep backups in",
+                "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive",
+            )
+        )
+    if schedule:
+        # cronsim and the time zones are loaded only where there is a schedule.
+        from entrypoint import schedule as schedules
+
+        problems += schedules.check(schedule, timezone)
+    return Backups(
+        schedule=schedule or None,
+        timezone=timezone,
+        jitter=_seconds(values, "BACKUP_JITTER", problems),
+        incrementals=_count(values, "BACKUP_INCREMENTALS", problems, least=0) or 0,
+        retain_full=_count(values, "BACKUP_RETAIN_FULL", problems, least=1),
+        retain_days=_count(values, "BACKUP_RETAIN_DAYS", problems, least=1),
+        timeout=_seconds(values, "BACKUP_TIMEOUT", problems),
+        rate_limit=_rate(values, problems),
+        contents=_choice(values, "BACKUP_VERIFY", ("content", "names"), problems) == "content",
+    )
+
+
+def _count(values: Mapping[str, str], name: str, problems: list[Problem], *, least: int) -> int | None:
+    text = values.get(name, "")
+    if not text:
+        return None
+    if re.fullmatch(r"[0-9]{1,5}", text) and int(text) >= least:
+        return int(text)
+    problems.append(
+        Problem(
+            f"{name}={text} is not a whole number from {least} on", f"give {name} as a number, or remove it"
+        )
+    )
+    return None
+
+
+_UNITS = {"": 1, "B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3}
+"""PostgreSQL's units of memory."""
+
+
+def _rate(values: Mapping[str, str], problems: list[Problem]) -> int | None:
+    text = values.get("BACKUP_RATE_LIMIT", "")
+    if not text:
+        return None
+    found = re.fullmatch(r"([0-9]{1,12}) *(B|kB|MB|GB)?", text)
+    if found and int(found[1]):
+        return int(found[1]) * _UNITS[found[2] or ""]
+    problems.append(
+        Problem(
+            f"BACKUP_RATE_LIMIT={text} is no number of bytes per second",
+            "give bytes, or a number with kB, MB or GB, for example BACKUP_RATE_LIMIT=50MB",
+        )
+    )
+    return None
 
 
 def _storage(

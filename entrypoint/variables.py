@@ -107,6 +107,45 @@ OURS = (
         "Seconds after which one archiver call for one segment is ended and tried again.",
     ),
     Variable(
+        "BACKUP_SCHEDULE",
+        "",
+        "When base backups are taken, in cron's syntax, for example `0 3 * * *`. The first one is taken "
+        "right after the first start; what was missed meanwhile is caught up once.",
+    ),
+    Variable("BACKUP_TIMEZONE", "UTC", "Time zone of `BACKUP_SCHEDULE`, for example `Europe/Berlin`."),
+    Variable(
+        "BACKUP_JITTER",
+        "0",
+        "Seconds by which a scheduled backup is late at most; always the same for one cluster and one time.",
+    ),
+    Variable(
+        "BACKUP_INCREMENTALS",
+        "0",
+        "How many incremental backups follow each full one of the schedule.",
+    ),
+    Variable(
+        "BACKUP_RETAIN_FULL",
+        "",
+        "Keep so many full backups that restore, with their incremental ones and all WAL since.",
+    ),
+    Variable(
+        "BACKUP_RETAIN_DAYS",
+        "",
+        "Keep what restores any moment of so many days. With neither this nor `BACKUP_RETAIN_FULL` nothing "
+        "is ever removed; with both, what either keeps is kept.",
+    ),
+    Variable("BACKUP_TIMEOUT", "86400", "Seconds after which a backup is ended and counts as failed."),
+    Variable(
+        "BACKUP_RATE_LIMIT",
+        "",
+        "Bytes per second that a backup reads at most: a number, or with kB, MB or GB. wal-g only.",
+    ),
+    Variable(
+        "BACKUP_VERIFY",
+        "content",
+        "What is verified after each backup: `content`, or `names` (no segment is missing; nothing is read).",
+    ),
+    Variable(
         "RESTORE_FROM",
         "",
         "On an empty volume: restore this backup, a name or `LATEST`, and replay the archive to "

@@ -19,7 +19,10 @@ refuse() {
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # What the Dockerfile may see. Its modes do not depend on the umask of whoever cloned, so neither do the cached layers.
 context=(--create --dereference --exclude=__pycache__ --mode='u=rwX,go=rX' -C "$here/.."
-	Dockerfile entrypoint conf_templates image/bin)
+	Dockerfile uv.lock entrypoint conf_templates image/bin image/wheels)
+
+# Here and not in a container, which may know neither this machine's proxy nor its certificates.
+python3 "$here/wheels/fetch.py" || refuse "a wheel of uv.lock cannot be fetched, above is why. Needed is files.pythonhosted.org."
 
 if [ -n "${WALG:-}" ]; then
 	for program in wal-g walg-daemon-client; do

@@ -4,12 +4,26 @@ Nothing here runs a program. `effects/archive.py` runs what an adapter returns.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from entrypoint.errors import Problem
 
-__all__ = ["Archiver", "Backup", "Command", "Server", "Storage", "brief", "get", "lsn_text"]
+__all__ = [
+    "Answer",
+    "Archiver",
+    "Backup",
+    "Check",
+    "Command",
+    "Removal",
+    "Resources",
+    "Server",
+    "Storage",
+    "Verification",
+    "brief",
+    "get",
+    "lsn_text",
+]
 
 NAMES = ("wal-g", "pgbackrest")
 
@@ -53,6 +67,14 @@ class Command(NamedTuple):
     environment: dict[str, str]
 
 
+class Answer(NamedTuple):
+    """How a command ended and what it wrote."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
 class Backup(NamedTuple):
     """One base backup, with the same fields for both tools."""
 
@@ -68,6 +90,62 @@ class Backup(NamedTuple):
     stop_lsn: str
     permanent: bool
     system_identifier: str | None
+    parent: str | None = None
+    """Name of the backup that an incremental one builds on; it may be gone."""
+    timeline: int = 1
+    stored_bytes: int = 0
+    """What this backup alone takes in the archive."""
+    damaged: bool = False
+    """The tool saw damaged pages of the database while it took it."""
+
+
+class Resources(NamedTuple):
+    """What a backup may use, so that the server keeps the rest."""
+
+    processes: int = 1
+    memory_bytes: int | None = None
+    """None: there is no limit."""
+    rate_limit: int | None = None
+    """Bytes per second."""
+
+
+class Check(NamedTuple):
+    """What a verification looks at."""
+
+    backups: Sequence[Backup]
+    """All of this cluster, oldest first; at least one."""
+    root: Backup
+    """From its start on every segment must be there."""
+    timeline: int
+    """The cluster's present one."""
+    forks: Sequence[tuple[int, int]]
+    """Earlier timelines and the LSNs where each ended, oldest first."""
+    segment_bytes: int
+    live: bool
+    """The server runs and can be asked where it is."""
+    contents: bool
+
+
+class Verification(NamedTuple):
+    """What is wrong with the archive."""
+
+    holes: tuple[tuple[str, str], ...] = ()
+    """First and last name of runs of segments that are missing or damaged."""
+    broken: Mapping[str, str] = {}
+    """Backups that do not restore, and why."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.holes and not self.broken
+
+
+class Removal(NamedTuple):
+    """What a tool said that it removes, or would remove."""
+
+    backups: frozenset[str]
+    segments: tuple[str, ...]
+    """Names of segments, of ranges the first and the last."""
 
 
 class Archiver(Protocol):
@@ -140,8 +218,33 @@ class Archiver(Protocol):
     def parse_backups(self, output: str) -> list[Backup]:
         """Return the backups, oldest first; raises ValueError with the tool's words."""
 
-    def push(self, server: Server) -> Command:
-        """Return the command that takes a full base backup."""
+    def push(
+        self, server: Server, parent: Backup | None = None, resources: Resources | None = None
+    ) -> Command:
+        """Return the command that takes a full base backup, or an incremental one on `parent`."""
+
+    def parent(self, backups: Sequence[Backup], broken: Collection[str]) -> Backup | None:
+        """Return the backup that the next incremental one builds on; None: it must be a full one."""
+
+    def verify(self, server: Server, check: Check) -> tuple[Command, ...]:
+        """Return the commands that verify the archive."""
+
+    def parse_verification(self, check: Check, answers: Sequence[Answer]) -> Verification:
+        """Return what is wrong, by the answers to the commands of `verify`; raises ValueError."""
+
+    def mark(self, server: Server, backup: str, *, permanent: bool) -> Command:
+        """Return the command that keeps a backup from being removed, or allows it again."""
+
+    def expire(self, server: Server, backup: str, *, dry_run: bool) -> Command:
+        """Return the command that removes a backup and all that build on it, and no WAL."""
+
+    def expire_wal(
+        self, server: Server, root: Backup, backups: Sequence[Backup], *, dry_run: bool
+    ) -> Command:
+        """Return the command that removes the WAL before `root`, but for what permanent backups need."""
+
+    def parse_removal(self, text: str) -> Removal:
+        """Return what the output of `expire` or `expire_wal` names."""
 
     def fetch(self, server: Server, backup: str, folder: str) -> Command:
         """Return the command that puts a backup into an empty folder."""

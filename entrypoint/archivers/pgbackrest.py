@@ -1,10 +1,21 @@
 """pgBackRest: its options, command lines and answers (tested with 2.45 of bookworm)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from entrypoint.archivers import Backup, Command, Server, Storage
+from entrypoint import segments
+from entrypoint.archivers import (
+    Answer,
+    Backup,
+    Check,
+    Command,
+    Removal,
+    Resources,
+    Server,
+    Storage,
+    Verification,
+)
 from entrypoint.errors import Problem
 
 PREFIX = "PGBACKREST_"
@@ -111,6 +122,8 @@ class PgBackRest:
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.stanza = values.get(PREFIX + "STANZA") or "main"
+        self.own = frozenset(name for name, value in values.items() if value)
+        """What the user has set: it outranks what we would fill in."""
         self.uses_aws_names = values.get("ARCHIVE_URL", "").startswith("s3://")
 
     def is_own_variable(self, name: str) -> bool:
@@ -287,15 +300,98 @@ class PgBackRest:
                 stop_lsn=row["lsn"]["stop"],
                 permanent=row.get("annotation", {}).get("keep") == "yes",
                 system_identifier=identifiers.get(row["database"]["id"]),
+                parent=row.get("prior"),
+                timeline=int(row["archive"]["start"][:8], 16),
+                stored_bytes=int(row["info"].get("repository", {}).get("delta") or 0),
+                damaged=bool(row.get("error")),
             )
             for stanza in stanzas
             for row in stanza["backup"]
         ]
         return sorted(backups, key=lambda backup: backup.finished)
 
-    def push(self, server: Server) -> Command:
-        """Return the command that takes a full base backup."""
-        return self._command(server, "backup", "--type=full")
+    def push(
+        self, server: Server, parent: Backup | None = None, resources: Resources | None = None
+    ) -> Command:
+        """Return the command that takes a full base backup, or an incremental one on the newest."""
+        kind = "--type=full" if parent is None else "--type=incr"
+        processes = (
+            ()
+            if resources is None or PREFIX + "PROCESS_MAX" in self.own
+            else (f"--process-max={resources.processes}",)
+        )
+        return self._command(server, "backup", kind, *processes)
+
+    def parent(self, backups: Sequence[Backup], broken: Collection[str]) -> Backup | None:
+        """Return the newest backup, which the tool builds on; where that is broken there is no choice."""
+        return backups[-1] if backups and backups[-1].name not in broken else None
+
+    def verify(self, server: Server, check: Check) -> tuple[Command, ...]:
+        """Return a listing of the archive, since `verify` misses gaps, and `verify` itself for contents."""
+        listing = self._command(
+            server, "repo-ls", "--repo=1", "--recurse", "--output=json", "--log-level-stderr=warn"
+        )
+        listing = listing._replace(argv=(*listing.argv, f"archive/{self.stanza}"))
+        contents = self._command(server, "verify", "--repo=1", "--output=text", "--log-level-stderr=info")
+        return (listing, contents) if check.contents else (listing,)
+
+    def parse_verification(self, check: Check, answers: Sequence[Answer]) -> Verification:
+        """Return what is missing or damaged; the exit codes are 0 whatever the tool finds."""
+        import json
+
+        for answer in answers:
+            if answer.code:
+                raise ValueError(answer.stderr.strip() or f"no answer (exit code {answer.code})")
+        found = re.search(r"^\{.*", answers[0].stdout, re.MULTILINE | re.DOTALL)
+        paths = json.loads(found[0]) if found else {}
+        damaged, broken = _parse_verify(answers[1]) if len(answers) > 1 else (set(), {})
+        present = {path.rpartition("/")[2][:24] for path in paths if _SEGMENT.search(path)} - damaged
+        size = check.segment_bytes
+        for backup in check.backups:
+            first = segments.of_lsn(backup.timeline, backup.start_lsn, size)
+            last = segments.of_lsn(backup.timeline, backup.stop_lsn, size, end=True)
+            lost = segments.gaps(present, first, last, (), size)
+            if lost:
+                broken.setdefault(backup.name, f"its segment {lost[0][0]} is missing or damaged")
+        first = segments.of_lsn(check.root.timeline, check.root.start_lsn, size)
+        newest = max(
+            (each for each in present if int(each[:8], 16) == check.timeline),
+            default=segments.of_lsn(check.backups[-1].timeline, check.backups[-1].stop_lsn, size, end=True),
+        )
+        holes = segments.gaps(present, first, newest, check.forks, size)
+        return Verification(tuple(holes), broken)
+
+    def mark(self, server: Server, backup: str, *, permanent: bool) -> Command:
+        """Return the command that notes whether a backup is kept; the tool itself knows no such thing."""
+        note = "yes" if permanent else ""
+        return self._command(server, "annotate", f"--set={backup}", f"--annotation=keep={note}")
+
+    def expire(self, server: Server, backup: str, *, dry_run: bool) -> Command:
+        """Return the command that removes a backup and all that build on it."""
+        return self._expire(server, f"--set={backup}", dry_run=dry_run)
+
+    def expire_wal(
+        self, server: Server, root: Backup, backups: Sequence[Backup], *, dry_run: bool
+    ) -> Command:
+        """Return the command that removes the WAL before `root`.
+
+        The tool counts the full backups from the newest on, of which all WAL is kept; of older ones
+        it keeps what makes them consistent.
+        """
+        fulls = [each for each in backups if each.kind == "full" and each.finished >= root.finished]
+        return self._expire(server, f"--repo1-retention-archive={len(fulls)}", dry_run=dry_run)
+
+    def _expire(self, server: Server, what: str, *, dry_run: bool) -> Command:
+        fixed = ("--repo1-retention-full=9999999", "--log-level-stderr=info")
+        return self._command(server, "expire", "--repo=1", *fixed, what, *(("--dry-run",) * dry_run))
+
+    def parse_removal(self, text: str) -> Removal:
+        """Return what lines such as `repo1: remove expired backup LABEL` name."""
+        names = re.findall(r"remove expired backup (\S+)", text)
+        ranges = re.findall(r"remove archive, start = ([0-9A-F]{24}), stop = ([0-9A-F]{24})", text)
+        # Whole folders of a timeline's upper half are named by their first 16 digits.
+        folders = re.findall(r"remove archive, start = ([0-9A-F]{16}), stop = ([0-9A-F]{16})\b", text)
+        return Removal(frozenset(names), tuple(each for pair in (*ranges, *folders) for each in pair))
 
     def fetch(self, server: Server, backup: str, folder: str) -> Command:
         """Return the command that puts a backup into an empty folder.
@@ -304,6 +400,34 @@ class PgBackRest:
         """
         chosen = () if backup == "LATEST" else (f"--set={backup}",)
         return self._command(server, "restore", "--repo=1", "--type=none", f"--pg1-path={folder}", *chosen)
+
+
+_SEGMENT = re.compile(r"/[0-9A-F]{24}-[0-9a-f]{40}[^/]*$")
+
+
+def _parse_verify(answer: Answer) -> tuple[set[str], dict[str, str]]:
+    """Return the damaged segments and the broken backups that `verify` tells of, in words only."""
+    text = f"{answer.stdout}\n{answer.stderr}"
+    if "No usable" in text:  # backup.info or archive.info: wrong passphrase, no stanza, no repository
+        raise ValueError(answer.stderr.strip())
+    damaged = set()
+    words: dict[str, str] = {}
+    for line in text.splitlines():
+        found = re.search(r"invalid \w+ '?([^\s':]+)", line)
+        if found is None:
+            continue
+        segment = re.search(r"/([0-9A-F]{24})-[0-9a-f]{40}", found[1])
+        if segment:
+            damaged.add(segment[1])
+        else:
+            words.setdefault(found[1].partition("/")[0], line.partition("INFO: ")[2] or line.strip())
+    broken = {
+        label: words.get(label, f"verification says: {status}")
+        for label, status in re.findall(r"backup: (\S+), status: (?!valid)([^,\n]+)", text)
+    }
+    if "status: error" in text and not damaged and not broken:
+        raise ValueError(answer.stdout.strip())
+    return damaged, broken
 
 
 def _repository(values: Mapping[str, str], storage: Storage) -> dict[str, str]:

@@ -1,9 +1,22 @@
 """wal-g: its variables, command lines and answers (wal-g/wal-g, tested with 3.0.9)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
-from entrypoint.archivers import IDENTITY, Backup, Command, Server, Storage, lsn_text
+from entrypoint import segments
+from entrypoint.archivers import (
+    IDENTITY,
+    Answer,
+    Backup,
+    Check,
+    Command,
+    Removal,
+    Resources,
+    Server,
+    Storage,
+    Verification,
+    lsn_text,
+)
 from entrypoint.errors import Problem
 
 PREFIXES = (
@@ -91,6 +104,8 @@ class WalG:
 
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
         given = values or {}
+        self.own = frozenset(name for name, value in given.items() if value)
+        """What the user has set: it outranks what we would fill in."""
         # A push is tried again anyway: the tool's own 15 tries take minutes with a dead storage.
         self.patience = {"WALG_S3_MAX_RETRIES": given.get("WALG_S3_MAX_RETRIES") or "5"}
         """What is different for pushing segments."""
@@ -253,18 +268,136 @@ class WalG:
                 stop_lsn=lsn_text(int(row["finish_lsn"])),
                 permanent=bool(row["is_permanent"]),
                 system_identifier=str(row["system_identifier"] or "") or None,
+                timeline=int(row["backup_name"][5:13], 16),
+                stored_bytes=int(row.get("compressed_size") or 0),
             )
             for row in rows or []
         ]
+        # A name tells of its parent only the first segment.
+        names = {backup.name[:29]: backup.name for backup in backups}
+        backups = [
+            backup._replace(parent=names.get(f"base_{backup.name[32:]}", f"base_{backup.name[32:]}"))
+            if backup.kind == "incremental"
+            else backup
+            for backup in backups
+        ]
         return sorted(backups, key=lambda backup: backup.finished)
 
-    def push(self, server: Server) -> Command:
-        """Return the command that takes a full base backup."""
-        return self._command(server, "backup-push", "--full", server.data_folder)
+    def push(
+        self, server: Server, parent: Backup | None = None, resources: Resources | None = None
+    ) -> Command:
+        """Return the command that takes a full base backup, or an incremental one on `parent`."""
+        base = ("--full",) if parent is None else ("--delta-from-name", parent.name)
+        command = self._command(server, "backup-push", *base, server.data_folder)
+        # Without a limit it would wait for ever for an archive that fails meanwhile: wal-g/wal-g#1048.
+        made = {"WALG_STOP_BACKUP_TIMEOUT": "10m", **_limits(resources or Resources())}
+        if parent is not None:
+            made["WALG_DELTA_MAX_STEPS"] = "1000000"  # how many there are is decided by us
+        ours = {name: value for name, value in made.items() if name not in self.own or "DELTA" in name}
+        return command._replace(environment={**command.environment, **ours})
+
+    def parent(self, backups: Sequence[Backup], broken: Collection[str]) -> Backup | None:
+        """Return the newest good backup that is not permanent: on a permanent one wal-g takes a full one."""
+        return next(
+            (each for each in reversed(backups) if each.name not in broken and not each.permanent), None
+        )
+
+    def verify(self, server: Server, check: Check) -> tuple[Command, ...]:
+        """Return the one command; without a server it is told how far the archive should reach."""
+        newest = check.backups[-1]
+        where = () if check.live else ("--timeline", str(newest.timeline), "--lsn", newest.stop_lsn)
+        arguments = ("wal-verify", "integrity", "timeline", "--json", "--backup-name", check.root.name)
+        command = self._command(server, *arguments, *where)
+        return (command._replace(environment={**command.environment, **_TALKATIVE}),)
+
+    def parse_verification(self, check: Check, answers: Sequence[Answer]) -> Verification:
+        """Return what is missing; wal-g's exit code is 0 whatever it finds, and it reads no contents.
+
+        The last segments are excused as being uploaded; those up to the end of the newest backup are
+        not, since that waited for them.
+        """
+        import json
+
+        (answer,) = answers
+        found = re.search(r"^\{.*", answer.stdout, re.MULTILINE)
+        if answer.code or not found:
+            raise ValueError(answer.stderr.strip() or f"no answer (exit code {answer.code})")
+        report = json.loads(found[0])["integrity"]
+        size = check.segment_bytes
+        newest = check.backups[-1]
+        sure = segments.number(segments.of_lsn(newest.timeline, newest.stop_lsn, size, end=True), size)
+        missing = [
+            segments.name(row["timeline_id"], count, size)
+            for row in report["details"] or []
+            if row["status"] != "FOUND"
+            for count in range(
+                segments.number(row["start_segment"], size), segments.number(row["end_segment"], size) + 1
+            )
+            if row["status"] == "MISSING_LOST" or count <= sure
+        ]
+        return Verification(holes=tuple(segments.runs(missing, size)))
+
+    def mark(self, server: Server, backup: str, *, permanent: bool) -> Command:
+        """Return the command that marks a backup; wal-g marks those that it builds on as well."""
+        return self._command(server, "backup-mark", *(() if permanent else ("--impermanent",)), backup)
+
+    def expire(self, server: Server, backup: str, *, dry_run: bool) -> Command:
+        """Return the command that removes a backup and all that build on it."""
+        return self._delete(server, ("target", backup), dry_run=dry_run)
+
+    def expire_wal(
+        self, server: Server, root: Backup, backups: Sequence[Backup], *, dry_run: bool
+    ) -> Command:
+        """Return the command that removes what is older than `root`: WAL, and remains of killed backups.
+
+        Not `delete garbage`: it gives up where the oldest backup is an increment on a permanent one.
+        """
+        del backups
+        return self._delete(server, ("before", root.name), dry_run=dry_run)
+
+    def _delete(self, server: Server, what: Sequence[str], *, dry_run: bool) -> Command:
+        confirm = () if dry_run else ("--confirm",)
+        # By time, not by name: after a new timeline the names say nothing about the age (wal-g/wal-g#636).
+        command = self._command(server, "delete", *what, "--use-sentinel-time", *confirm)
+        return command._replace(environment={**command.environment, **_TALKATIVE})
+
+    def parse_removal(self, text: str) -> Removal:
+        """Return what lines such as `Object marked for deletion: wal_005/….lz4 storage=default` name."""
+        objects = re.findall(r"marked for deletion: (\S+)", text)
+        names = {found[0] for each in objects if (found := _BACKUP_NAME.search(each))}
+        wal = [
+            found[1] for each in objects if (found := re.match(r"wal_005/([0-9A-F]{24})(?![0-9A-F])", each))
+        ]
+        return Removal(frozenset(names), tuple(wal))
 
     def fetch(self, server: Server, backup: str, folder: str) -> Command:
         """Return the command that puts a backup into an empty folder."""
         return self._command(server, "backup-fetch", folder, backup)
+
+
+_TALKATIVE = {"WALG_LOG_LEVEL": "NORMAL", "WALG_LOG_DESTINATION": "stderr"}
+"""For calls whose words we read."""
+
+_BACKUP_NAME = re.compile(r"base_[0-9A-F]{24}(?:_D_[0-9A-F]{24})?")
+
+_STREAM_BYTES = 64 * 1024**2
+"""What one upload stream may hold: parts of 20 MiB, one being sent while others are filled."""
+
+
+def _limits(resources: Resources) -> dict[str, str]:
+    """Return wal-g's own names for what a backup may use."""
+    memory = resources.memory_bytes
+    streams = 16 if memory is None else max(1, min(16, memory // _STREAM_BYTES))
+    made = {
+        "GOMAXPROCS": str(resources.processes),
+        "WALG_UPLOAD_DISK_CONCURRENCY": str(resources.processes),
+        "WALG_UPLOAD_CONCURRENCY": str(streams),
+    }
+    if memory is not None:
+        made["GOMEMLIMIT"] = str(memory)
+    if resources.rate_limit is not None:
+        made["WALG_DISK_RATE_LIMIT"] = str(resources.rate_limit)
+    return made
 
 
 def _time(text: str) -> str:

@@ -1,60 +1,157 @@
-"""`entrypoint backup`: take and list base backups."""
+"""`entrypoint backup`: take, list, verify, keep and remove base backups."""
 
+import json
 import os
+from collections.abc import Mapping, Sequence
 
 import click
 
 from entrypoint import exits
 from entrypoint.archivers import Backup
 from entrypoint.effects import archive as archives
-from entrypoint.effects import claim, folders, identity, server, startup
+from entrypoint.effects import backups as engine
+from entrypoint.effects import folders, history, identity, progress, server, startup
 from entrypoint.effects.children import Children
 from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
 from entrypoint.errors import Failure, Problem
+from entrypoint.runs import RUNNING, Run
 from entrypoint.settings import Archive
+
+_SHOWN = 10
+"""How many runs `list` shows."""
 
 
 @click.group("backup")
 def group() -> None:
-    """Take and list base backups; works in a running container by `docker exec`."""
+    """Take, list, verify, keep and remove base backups; works in a running container by `docker exec`."""
 
 
 @group.command()
+@click.option("--incremental", is_flag=True, help="Only what has changed since the last backup.")
 @click.option("--json", "as_json", is_flag=True, help="Print the new backup as JSON.")
-def push(as_json: bool) -> None:
-    """Take a full base backup of the running server now."""
+def push(incremental: bool, as_json: bool) -> None:
+    """Take a full base backup of the running server now; waits for one that is running."""
     context, archive = open_archive()
-    found = server.read_postmaster(context.settings.data_folder)
-    if found is None or found.status != "ready":
-        raise Failure(
-            Problem(
-                f"no server accepts connections on {context.settings.data_folder}, so nothing can be "
-                "backed up",
-                "run this in the server's container: docker exec CONTAINER entrypoint backup push",
-            )
-        )
-    if os.path.exists(f"{context.runtime_folder}/{claim.PREPARE}"):
-        claim.prepare(context, archive, must_work=True)
-    code = archives.run(context, archive.tool.push(server.describe(context)))
-    if code:
-        raise Failure(
-            Problem(
-                f"{archive.tool.name} could not take the backup (exit code {code})",
-                "see its own words above; entrypoint doctor looks for the reason",
-                exits.ARCHIVE_REFUSED,
-            )
-        )
-    newest = archives.list_backups(context, archive)[-1:]
-    _show(newest, as_json=as_json)
+    problem = engine.obstacle(context, archive)
+    if problem is not None:
+        raise Failure(problem)
+    what = f"a backup by hand ({'incremental' if incremental else 'full'})"
+    with engine.alone(context, what, wait=True) as lock:
+        run = engine.push(context, archive, incremental=incremental, why=engine.COMMAND, lock=lock)
+    made = [each for each in archives.list_backups(context, archive) if each.name == run.name]
+    _show(made, engine.known_broken(context), as_json=as_json)
 
 
 @group.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print an array, oldest first.")
 def list_(as_json: bool) -> None:
-    """List the base backups, oldest first."""
+    """List the base backups, oldest first, and how the last runs ended."""
     context, archive = open_archive()
-    _show(archives.list_backups(context, archive), as_json=as_json)
+    _show(archives.list_backups(context, archive), engine.known_broken(context), as_json=as_json)
+    found = history.read(context.settings.data_folder)
+    if found and not as_json:
+        click.echo()
+        _show_runs(found[-_SHOWN:])
+
+
+@group.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+def show(name: str, as_json: bool) -> None:
+    """Show one backup: what it needs, why it is kept, and the run that took it."""
+    context, archive = open_archive()
+    backups = archives.list_backups(context, archive)
+    backup = _find(name, backups, archive)
+    broken = engine.known_broken(context)
+    decision = engine.decide(context, engine.own_backups(context, archive), broken)
+    taken = [run for run in history.read(context.settings.data_folder) if run.name == name]
+    shown: dict[str, object] = {
+        **_fields(backup, broken),
+        "kept": {each.name: why for each, why in decision.keep}.get(name),
+        "built_on_it": [each.name for each in backups if each.parent == name],
+        "run": taken[-1]._asdict() if taken else None,
+    }
+    if as_json:
+        click.echo(json.dumps(shown, indent=2))
+        return
+    shown["run"] = _words(taken[-1]) if taken else None
+    shown["built_on_it"] = ", ".join(each.name for each in backups if each.parent == name)
+    for field, value in shown.items():
+        click.echo(f"{field.ljust(20)}{'-' if value in (None, '') else value}")
+
+
+@group.command()
+@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+def verify(as_json: bool) -> int:
+    """Look for missing and damaged segments and backups; exit code 1 where something is wrong."""
+    context, archive = open_archive()
+    backups = engine.own_backups(context, archive)
+    found = engine.verify(context, archive, backups)
+    lines = engine.wrong(found)
+    if as_json:
+        shown = {"sound": found.sound, "holes": found.holes, "broken": found.broken, "backups": len(backups)}
+        click.echo(json.dumps(shown, indent=2))
+    else:
+        click.echo("\n".join(lines) if lines else f"{len(backups)} backups and their WAL: nothing is wrong")
+        if found.holes:
+            click.echo("mend: entrypoint backup push")
+    return 0 if found.sound else exits.FAILURE
+
+
+@group.command()
+@click.argument("name")
+@click.option("--undo", is_flag=True, help="Let retention remove it again.")
+@click.option("--json", "as_json", is_flag=True, help="Print the backup as JSON.")
+def mark(name: str, undo: bool, as_json: bool) -> None:
+    """Keep a backup for good: retention never removes it, nor what it builds on."""
+    context, archive = open_archive()
+    _find(name, archives.list_backups(context, archive), archive)
+    with engine.alone(context, f"the marking of {name}", wait=True):
+        command = archive.tool.mark(server.describe(context), name, permanent=not undo)
+        code, words = archives.run_quietly(context, command)
+    made = _find(name, archives.list_backups(context, archive), archive)
+    if code or made.permanent == undo:
+        raise Failure(
+            Problem(
+                f"{archive.tool.name} could not mark {name} (exit code {code}):\n{words.strip()}",
+                "check that the storage can be reached; with wal-g, what a permanent backup builds on stays "
+                "permanent",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    _show([made], engine.known_broken(context), as_json=as_json)
+
+
+@group.command()
+@click.option("--dry-run", is_flag=True, help="Only tell what would go and what would stay.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+def expire(dry_run: bool, as_json: bool) -> None:
+    """Remove the backups that BACKUP_RETAIN_FULL and BACKUP_RETAIN_DAYS let go, and the WAL they needed."""
+    context, archive = open_archive()
+    if not context.settings.backup.retains:
+        raise Failure(
+            Problem(
+                "nothing is ever removed, since neither BACKUP_RETAIN_FULL nor BACKUP_RETAIN_DAYS is set",
+                "set one of them and start anew, or only here: docker exec -e BACKUP_RETAIN_FULL=7 CONTAINER "
+                "entrypoint backup expire --dry-run",
+            )
+        )
+    with engine.alone(context, "retention by hand", wait=True):
+        found = engine.expire(context, archive, dry_run=dry_run)
+    kept = {each.name: why for each, why in found.decision.keep}
+    removed = [each.name for each in found.decision.remove]
+    if as_json:
+        shown = {"dry_run": dry_run, "removed": removed, "kept": kept, "removed_wal": list(found.segments)}
+        click.echo(json.dumps(shown, indent=2))
+        return
+    word = "would go" if dry_run else "went"
+    for name in removed:
+        click.echo(f"{word.ljust(9)} {name}")
+    if found.segments:
+        click.echo(f"{word.ljust(9)} WAL from {found.segments[0]} to {found.segments[-1]}")
+    for name, why in kept.items():
+        click.echo(f"{'stays'.ljust(9)} {name}: {why}")
 
 
 def open_archive() -> tuple[Context, Archive]:
@@ -85,25 +182,61 @@ def open_archive() -> tuple[Context, Archive]:
     return context, wanted.archive
 
 
-def _show(backups: list[Backup], *, as_json: bool) -> None:
-    if as_json:
-        import json
+def _find(name: str, backups: Sequence[Backup], archive: Archive) -> Backup:
+    for backup in backups:
+        if backup.name == name:
+            return backup
+    raise Failure(
+        Problem(
+            f"{name} is no backup in {archive.storage.url}",
+            f"use one of {', '.join(each.name for each in backups[-10:])}" if backups else "there is none",
+            exits.ARCHIVE_REFUSED,
+        )
+    )
 
-        click.echo(json.dumps([backup._asdict() for backup in backups], indent=2))
+
+def _fields(backup: Backup, broken: Mapping[str, str]) -> dict[str, object]:
+    return {**backup._asdict(), "problem": broken.get(backup.name)}
+
+
+def _show(backups: Sequence[Backup], broken: Mapping[str, str], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([_fields(backup, broken) for backup in backups], indent=2))
         return
     if not backups:
         click.echo("no backups")
         return
-    rows = [("NAME", "KIND", "FINISHED", "SIZE", "LSN")] + [
+    rows = [("NAME", "KIND", "FINISHED", "SIZE", "STORED", "LSN", "NOTE")] + [
         (
             backup.name,
             backup.kind,
             backup.finished,
-            f"{backup.size_bytes / 1024**2:.1f} MiB",
+            progress.mebibytes(backup.size_bytes),
+            progress.mebibytes(backup.stored_bytes),
             f"{backup.start_lsn} - {backup.stop_lsn}",
+            broken.get(backup.name)
+            or ("damaged pages" if backup.damaged else "permanent" if backup.permanent else ""),
         )
         for backup in backups
     ]
+    _table(rows)
+
+
+def _show_runs(found: Sequence[Run]) -> None:
+    rows = [("RUN", "WHY", "KIND", "SECONDS", "STORED", "OUTCOME", "LAST WORDS")]
+    for run in found:
+        seconds = "" if run.outcome == RUNNING else f"{run.seconds:.0f}"
+        words = run.words.replace("\n", " ")[:100]
+        stored = progress.mebibytes(run.bytes) if run.bytes else ""
+        rows.append((run.started[:19], run.why, run.kind, seconds, stored, run.outcome, words))
+    _table(rows)
+
+
+def _words(run: Run) -> str:
+    return f"{run.outcome} in {run.seconds:.0f} s, by {run.why}: {run.words}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

@@ -6,6 +6,7 @@ import click
 
 from entrypoint import exits
 from entrypoint.commands.backup import open_archive
+from entrypoint.effects import backups as engine
 from entrypoint.effects import (
     claim,
     files,
@@ -69,6 +70,14 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
     unfinished.move_into_place()
     unfinished.finish()
     os.close(lock)
+
+
+@group.command("backups")
+def backups() -> None:
+    """Take the backup that the schedule asks for, and tell PID 1 when to call again."""
+    context, archive = open_archive()
+    seconds = engine.scheduled(context, archive)
+    files.write_atomically(f"{context.runtime_folder}/next-backups", str(seconds), 0o644)
 
 
 @group.command("prepare-archive")

@@ -8,6 +8,7 @@ from entrypoint.facts import ArchiveState
 from entrypoint.settings import Archive
 
 _SEGMENT = re.compile(r"[0-9A-F]{24}")
+_REASON_LINES = 3
 _RECENT = 600.0
 """Seconds over which the rate of archiving is counted."""
 
@@ -78,9 +79,11 @@ def _last_archived(runtime_folder: str, done: dict[str, float]) -> tuple[str | N
 
 
 def _reason(words: list[str]) -> str | None:
-    """Return the line that says why: pgBackRest ends with hints, wal-g begins with news."""
+    """Return why, of what an archiver said: wal-g begins with news, pgBackRest ends with hints."""
     lines = [line.strip() for line in words if line.strip()]
-    return next((line for line in lines if "error" in line.lower()), lines[-1] if lines else None)
+    start = next((number for number, line in enumerate(lines) if "error" in line.lower()), -1)
+    told = lines[start:][:_REASON_LINES] if lines else []
+    return " ".join(line for line in told if not line.startswith("HINT")) or None
 
 
 def _lines(path: str) -> list[str]:

@@ -93,9 +93,14 @@ def holder_of(folder: str) -> str:
 def processors() -> int:
     """Return how many processors this container may use, at least 1."""
     count = len(os.sched_getaffinity(0))
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        return count
-    return count if quota == "max" else max(1, min(count, round(int(quota) / int(period))))
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # version 2, version 1
+        words = []
+        for name in names:
+            try:
+                with open(f"/sys/fs/cgroup/{name}", encoding="ascii") as file:
+                    words += file.read().split()
+            except OSError:
+                break
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit():  # else "max", or -1
+            return max(1, min(count, round(int(words[0]) / int(words[1]))))
+    return count

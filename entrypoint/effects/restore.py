@@ -67,6 +67,8 @@ def _move_wal(context: Context, unfinished: Unfinished) -> None:
     """Put pg_wal where POSTGRES_INITDB_WALDIR wants it."""
     target = context.settings.init.wal_folder
     wal = f"{unfinished.cluster}/pg_wal"
+    if not os.path.lexists(wal):
+        os.mkdir(wal, 0o700)  # wal-g leaves it out where it was a link
     if target is None or os.path.islink(wal):
         return
     if os.listdir(target):

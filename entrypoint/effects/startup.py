@@ -309,7 +309,7 @@ def helpers(context: Context, environ: dict[str, str]) -> list[dict[str, object]
         "after_server": False,
         "keep": False,
     }
-    return [checkpoint, *_archive_helpers(context)]
+    return [checkpoint, *_archive_helpers(context), *_backup_helper(context)]
 
 
 def _archive_helpers(context: Context) -> list[dict[str, object]]:
@@ -330,6 +330,28 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
             "argv": list(command.argv),
             "environment": made,
             "after_server": True,
+            "keep": True,
+        }
+    ]
+
+
+def _backup_helper(context: Context) -> list[dict[str, object]]:
+    """Return the short-lived process that takes scheduled backups, and says when it is to be called again."""
+    wanted = context.settings
+    if wanted.archive is None or wanted.archive.by_user or wanted.backup.schedule is None:
+        return []
+    environ = {
+        "PATH": server.tool_path(context),
+        "LC_ALL": "C",
+        "HOME": context.runtime_folder,
+        server.SETTINGS: f"{context.runtime_folder}/{server.SETTINGS_FILE}",
+    }
+    return [
+        {
+            "role": "backups",
+            "argv": ["entrypoint", "internal", "backups"],
+            "environment": environ,
+            "after_server": False,
             "keep": True,
         }
     ]

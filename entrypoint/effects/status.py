@@ -70,7 +70,7 @@ def describe(state: lifecycle.State, server: int) -> str:
         return f"stopping; waiting for {names} before the server is asked to"
     if _checkpoint_runs(server):
         return f"{state.step} shutdown; waiting for the shutdown's checkpoint"
-    if _archiver(server) and not sessions(server):
+    if child_of(server, "archiver") and not sessions(server):
         return f"{state.step} shutdown; waiting for the last segments to be archived"
     return f"{state.step} shutdown; waiting for {_count(sessions(server))}"
 
@@ -79,15 +79,15 @@ def _checkpoint_runs(server: int) -> bool:
     return any("checkpoint" in title and "performing" in title for title in _titles(server).values())
 
 
-def _archiver(server: int) -> int | None:
-    """Return the pid of the server's archiver."""
-    found = (pid for pid, title in _titles(server).items() if title.startswith("postgres: archiver"))
+def child_of(server: int, duty: str) -> int | None:
+    """Return the pid of the server's process with this duty, as its title names it."""
+    found = (pid for pid, title in _titles(server).items() if title.startswith(f"postgres: {duty}"))
     return next(found, None)
 
 
 def archiver_calls(server: int) -> list[int]:
     """Return the processes of the archive_command, if a shutdown waits for nothing else."""
-    archiver = _archiver(server)
+    archiver = child_of(server, "archiver")
     if archiver is None or _checkpoint_runs(server) or sessions(server):
         return []
     found = [archiver]
@@ -151,6 +151,11 @@ def _titles(parent: int) -> dict[int, str]:
                 titles[pid] = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
         except OSError:
             continue
+    # A cluster_name stands before every duty; the checkpointer is the one that is always there.
+    for title in titles.values():
+        name, found, _ = title.removeprefix("postgres: ").partition(": checkpointer")
+        if found:
+            return {pid: each.replace(f"postgres: {name}: ", "postgres: ", 1) for pid, each in titles.items()}
     return titles
 
 

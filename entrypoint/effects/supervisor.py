@@ -100,7 +100,7 @@ class Supervisor:
             lifecycle.Helper(role, after_server=spec["after_server"], keep=spec["keep"])
             for role, spec in self.specs.items()
         ]
-        self.state = lifecycle.State(given["timeouts"], helpers)
+        self.state = lifecycle.State(given["timeouts"], helpers, archives=bool(given["archive_status"]))
         self.server = 0
         self.since = int(time.time())
         self.pids: dict[int, str] = {}
@@ -115,6 +115,7 @@ class Supervisor:
             "start": self._start,
             "end": self._end,
             "kill": self._kill,
+            "nudge": self._nudge,
             "hurry": self._hurry,
             "sweep": self._sweep,
             "exit": self._exit,
@@ -230,6 +231,13 @@ class Supervisor:
                     os.killpg(pid, number)
                 except ProcessLookupError:
                     pass
+
+    def _nudge(self, _: None) -> None:
+        # The archiver runs once the server takes writes. SIGUSR1 without a request only wakes a process.
+        pid = status.child_of(self.server, "checkpointer")
+        if pid is not None and status.child_of(self.server, "archiver") is not None:
+            os.kill(pid, signal.SIGUSR1)
+            self.state = lifecycle.on_nudged(self.state)
 
     def _hurry(self, _: None) -> None:
         # What the archiver cannot do now it does after the next start; an immediate shutdown would cost more.

@@ -14,11 +14,11 @@ PACKAGE = "entrypoint"
 
 ROWS = (
     ("errors", "exits", "lean", "log"),
-    ("variables",),
-    ("facts", "cluster", "argv"),
+    ("variables", "runs", "segments"),
+    ("facts", "cluster", "argv", "schedule"),
     ("archivers",),
     ("environment", "settings"),
-    ("plan", "conf", "checks", "lifecycle"),
+    ("plan", "conf", "checks", "lifecycle", "limits", "retention"),
     ("effects",),
     ("commands",),
     ("__main__", "gosu"),
@@ -33,7 +33,7 @@ WITHIN_A_ROW = {
 
 PURE = tuple(name for row in ROWS[: ROWS.index(("effects",))] for name in row)
 
-HARMLESS = {"__future__", "collections.abc", "datetime", "difflib", "json", "re", "shlex", "typing"}
+HARMLESS = {"__future__", "collections.abc", "datetime", "difflib", "json", "re", "shlex", "typing", "zlib"}
 """Modules that only compute."""
 
 IMPURE = {
@@ -41,6 +41,8 @@ IMPURE = {
     ("lean", "signal"): "the numbers and names of signals, for type checkers",
     ("lean", "_signal"): "the same without enumerations",
     ("conf", "jinja2"): "renders; its loader reads the program's own templates",
+    ("schedule", "cronsim"): "computes with times that it is given",
+    ("schedule", "zoneinfo"): "reads the system's time zones",
     ("conf", "pathlib"): "knows where the program's own templates and shims are",
 }
 """What else a pure module may import, and what for."""

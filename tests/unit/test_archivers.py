@@ -70,6 +70,10 @@ def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
             "WALG_S3_MAX_RETRIES",
             "WALG_LOG_LEVEL",
             "S3_ENABLE_VERSIONING",
+            "WALG_STOP_BACKUP_TIMEOUT",
+            "WALG_UPLOAD_CONCURRENCY",
+            "WALG_UPLOAD_DISK_CONCURRENCY",
+            "GOMAXPROCS",
         }
         assert known >= set(command.environment)
 

@@ -29,6 +29,7 @@ from entrypoint.lifecycle import (
     State,
     on_alone,
     on_helper_end,
+    on_nudged,
     on_server_end,
     on_signal,
     on_time,
@@ -150,6 +151,19 @@ def test_a_reload_is_passed_on_while_the_server_serves() -> None:
     state = State(TIMES)
     assert (state, [("send", signal.SIGHUP)]) == on_signal(state, signal.SIGHUP, NOW)
     assert [] == on_signal(_at("fast"), signal.SIGHUP, NOW)[1]
+
+
+def test_the_checkpointer_is_woken_until_it_knows() -> None:
+    """With an archive: at once, then after growing pauses, and never again after the first success."""
+    assert wake_at(State(TIMES)) is None
+    state, now, times = State(TIMES, archives=True), NOW, []
+    while state.nudge is not None:
+        state, actions = on_time(state, now)
+        assert [("nudge", None)] == actions
+        times.append(now - NOW)
+        now = wake_at(state) or now
+    assert [0, 1, 3, 7, 15, 31, 63, 127, 255, 511] == times
+    assert wake_at(on_nudged(State(TIMES, archives=True))) is None
 
 
 def test_a_helper_that_has_done_its_work_says_when_it_is_due_again() -> None:

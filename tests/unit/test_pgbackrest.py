@@ -275,6 +275,7 @@ def test_backups() -> None:
             stop_lsn="0/2000100",
             permanent=False,
             system_identifier=identifier,
+            stored_bytes=4519927,
         ),
         Backup(
             name="20261122-183502F_20261122-183504I",
@@ -286,6 +287,8 @@ def test_backups() -> None:
             stop_lsn="0/4000100",
             permanent=True,
             system_identifier=identifier,
+            parent="20261122-183502F",
+            stored_bytes=357834,
         ),
         Backup(
             name="20261122-183502F_20261122-183505D",
@@ -297,6 +300,8 @@ def test_backups() -> None:
             stop_lsn="0/6000050",
             permanent=False,
             system_identifier=identifier,
+            parent="20261122-183502F",
+            stored_bytes=357834,
         ),
     ]
     assert expected == TOOL.parse_backups(made.sample("pgbackrest-info.json"))

@@ -159,6 +159,7 @@ def test_backups() -> None:
             stop_lsn="0/7000100",
             permanent=False,
             system_identifier=identifier,
+            stored_bytes=4411025,
         ),
         Backup(
             name="base_000000010000000000000009_D_000000010000000000000007",
@@ -170,6 +171,8 @@ def test_backups() -> None:
             stop_lsn="0/9000100",
             permanent=False,
             system_identifier=identifier,
+            parent="base_000000010000000000000007",
+            stored_bytes=156497,
         ),
         Backup(
             name="base_00000001000000000000000A",
@@ -181,6 +184,7 @@ def test_backups() -> None:
             stop_lsn="0/A000100",
             permanent=True,
             system_identifier=identifier,
+            stored_bytes=4524398,
         ),
     ]
     assert expected == TOOL.parse_backups(made.sample("walg-backup-list.json"))

@@ -55,7 +55,7 @@ def test_every_row_is_back_after_the_volume_is_gone(source: Source, archive: Arc
         assert "2" == restored.sql("SELECT timeline_id FROM pg_control_checkpoint()")
         assert "f" == restored.sql("SELECT pg_is_in_recovery()")
         # Nothing of the recovery is left, in the folder or in the settings.
-        left = restored.shell(f"cd {DATA}; ls -A | grep -E '^[.]entrypoint|signal' || true")
+        left = restored.shell(f"cd {DATA}; ls -A | grep -E '^[.]entrypoint$|signal' || true")
         assert "" == left
         assert "" == restored.sql("SHOW restore_command")
         restored.sql("INSERT INTO kept VALUES (3000)")

@@ -164,6 +164,16 @@ def test_status_for_people(running: Container) -> None:
     )
 
 
+def test_a_name_of_the_cluster_does_not_count_as_sessions(used_volume: str) -> None:
+    """With cluster_name the title of every process of the server begins otherwise."""
+    command = ("-c", "cluster_name=eins: zwei")
+    with start(*command, env=USED, volumes={"/volume": used_volume}) as container:
+        container.ready()
+        assert 0 == _status(container)["sessions"]
+        with container.session("SELECT pg_sleep(60)"):
+            assert 1 == _status(container)["sessions"]
+
+
 def test_standby(used_volume: str) -> None:
     """A standby that takes read-only sessions is ready and says what it is, and so does what it becomes."""
     containers.in_volume(used_volume, "touch data/standby.signal; chown 999:999 data/standby.signal")

@@ -1,0 +1,562 @@
+"""Base backups: taken one at a time, verified, and removed when they are too old.
+
+Used by the commands of people and by the schedule. `push` is the table of contents.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from entrypoint import exits, limits, log, retention, runs, segments
+from entrypoint.archivers import Answer, Backup, Check, Command, Resources, Verification, brief
+from entrypoint.effects import archive as archives
+from entrypoint.effects import claim, files, history, kernel, progress, server
+from entrypoint.effects.children import memory_file, read_back
+from entrypoint.effects.server import Context
+from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.retention import Decision
+from entrypoint.runs import Run
+from entrypoint.schedule import ASK_AGAIN, Schedule, due
+from entrypoint.settings import Archive
+
+SCHEDULE = "schedule"
+COMMAND = "command"
+HOLE = "hole"
+"""Why a backup is taken."""
+
+LOCK = "backup.lock"
+"""Below the runtime folder. The archiver inherits it, so that it lasts as long as anything still works."""
+FAILING = "archive-failing"
+"""Below the runtime folder while archiving fails; its first line is the tool's."""
+
+_VERIFY = 6 * 3600
+"""Seconds for a verification, which may read the whole archive."""
+_GRACE = 3.0
+"""Seconds that the archiver gets at a stop; PID 1 gives us five, and the run is to be noted."""
+_SOON = 60
+"""Seconds until the schedule looks again when a backup could not be taken now."""
+
+
+class Busy(Exception):
+    """Somebody else holds the lock."""
+
+
+@contextmanager
+def alone(context: Context, what: str, *, wait: bool) -> Iterator[int]:
+    """Hold the lock on backups during a block, which gets its descriptor.
+
+    Raises Busy without `wait`; who waits is told once for whom.
+    """
+    path = f"{context.runtime_folder}/{LOCK}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        told = False
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                who = files.read_text(path).strip() or "another backup"
+            if not wait:
+                raise Busy(who)
+            if not told:
+                log.info(f"waiting for its end: {who}")
+                told = True
+            context.children.pause(0.2)
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{what} since {_now().isoformat()} (pid {os.getpid()})\n".encode(), 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def obstacle(context: Context, archive: Archive) -> Problem | None:
+    """Return why no backup can be taken now."""
+    data = context.settings.data_folder
+    found = server.read_postmaster(data)
+    if found is None or not found.status or not os.path.exists(f"/proc/{found.pid}"):
+        return Problem(
+            f"no server accepts connections on {data}, so nothing can be backed up",
+            "run this in the server's container: docker exec CONTAINER entrypoint backup push",
+        )
+    if in_recovery(data) or found.status == "standby":
+        return Problem(
+            "the server is in recovery: a backup of it would need WAL that another server archives",
+            "take backups of the primary, or come again after the promotion",
+        )
+    if found.status != "ready":
+        return Problem(f"the server is {found.status}", "come again when it is ready")
+    try:
+        words = files.read_text(f"{context.runtime_folder}/{FAILING}").split("\n")[0]
+    except OSError:
+        return None
+    return Problem(
+        f"archiving to {archive.storage.url} fails, so a backup would wait for its WAL for ever: "
+        f"{words or 'see the log'}",
+        "mend the archive first (entrypoint doctor); the backlog is then archived by itself",
+        exits.ARCHIVE_REFUSED,
+    )
+
+
+def in_recovery(data_folder: str) -> bool:
+    """Tell whether a server is a standby or replays an archive; both files go when it is promoted."""
+    return any(os.path.exists(f"{data_folder}/{name}") for name in ("standby.signal", "recovery.signal"))
+
+
+def push(context: Context, archive: Archive, *, incremental: bool, why: str, lock: int) -> Run:
+    """Take a backup, verify the archive, mend a hole by a new full backup, and remove what is too old.
+
+    Raises Failure where it cannot be taken or fails, after that was noted.
+    """
+    problem = obstacle(context, archive)
+    if problem is not None:
+        raise Failure(problem)
+    if os.path.exists(f"{context.runtime_folder}/{claim.PREPARE}"):
+        claim.prepare(context, archive, must_work=True)
+    run = _push(context, archive, incremental=incremental, why=why, lock=lock)
+    if run.verified and _hole_is_open(context, archive, run):
+        log.warning("no full backup is newer than what is missing in the archive: taking a new one")
+        run = _push(context, archive, incremental=False, why=HOLE, lock=lock)
+    if context.settings.backup.retains:
+        try:
+            expire(context, archive, dry_run=False)
+        except Failure as failure:
+            # The backup itself is good, and what is too much is only a matter of space.
+            for each in failure.problems:
+                log.problem(each)
+    return run
+
+
+def _push(context: Context, archive: Archive, *, incremental: bool, why: str, lock: int) -> Run:
+    data = context.settings.data_folder
+    before = own_backups(context, archive)
+    parent = choose_parent(context, archive, before) if incremental else None
+    if incremental and parent is None:
+        log.info("no backup is there that an incremental one could build on: taking a full one")
+    run = Run(
+        kind="full" if parent is None else "incremental",
+        started=_now().isoformat(),
+        why=why,
+        url=archive.storage.url,
+    )
+    history.begin(data, run)
+    began = time.monotonic()
+    try:
+        log.info(f"taking {'a full' if parent is None else 'an incremental'} backup to {archive.storage.url}")
+        run = _take(context, archive, run, parent=parent, before=before, lock=lock)
+        run = run._replace(seconds=round(time.monotonic() - began, 1))
+        log.info(
+            f"backup {run.name} ({run.kind}): {progress.mebibytes(run.bytes)} stored in {run.seconds:.0f} s"
+        )
+        run = _verified(context, archive, run)
+    except Stopped:
+        run = run._replace(outcome=runs.STOPPED, words="a stop was asked for")
+        raise
+    except Failure as failure:
+        run = run._replace(outcome=runs.FAILED, words=failure.problems[0].what)
+        raise
+    finally:
+        if run.outcome == runs.RUNNING:
+            run = run._replace(outcome=runs.FAILED, words="the entrypoint itself failed")
+        history.end(data, run._replace(seconds=run.seconds or round(time.monotonic() - began, 1)))
+    return run
+
+
+def _take(
+    context: Context,
+    archive: Archive,
+    run: Run,
+    *,
+    parent: Backup | None,
+    before: Sequence[Backup],
+    lock: int,
+) -> Run:
+    """Run the archiver and find the new backup in the archive."""
+    wanted = context.settings.backup
+    tool = archive.tool
+    if wanted.rate_limit and tool.name == "pgbackrest":
+        log.warning(
+            "BACKUP_RATE_LIMIT has no effect: pgBackRest cannot limit its rate",
+            "remove it; PGBACKREST_PROCESS_MAX=1 is the gentlest",
+        )
+    _be_modest()
+    command = tool.push(server.describe(context), parent, available(wanted.rate_limit))
+    code, words = _run(context, command, wanted.timeout, lock)
+    if code:
+        raise Failure(
+            Problem(
+                f"{tool.name} could not take the backup (exit code {code}):\n{words}",
+                "see its own words; entrypoint doctor looks for the reason",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    known = {each.name for each in before}
+    new = [each for each in own_backups(context, archive) if each.name not in known]
+    if not new:
+        raise Failure(
+            Problem(
+                f"{tool.name} ended well, but the archive lists no new backup:\n{words}",
+                "look at the archive: entrypoint backup list, entrypoint doctor",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    made = new[-1]
+    if made.kind != run.kind:
+        log.warning(f"{tool.name} took a {made.kind} backup instead of the {run.kind} one that was asked for")
+    outcome = runs.OK
+    if made.damaged:
+        outcome = runs.DAMAGED
+        words = "the database has damaged pages, which are in this backup as well"
+        log.warning(
+            f"{words}: {made.name}",
+            "older backups stay; find the pages (pg_amcheck, or the log), and restore from before the damage",
+        )
+    return run._replace(
+        kind=made.kind, name=made.name, bytes=made.stored_bytes, outcome=outcome, words=words.split("\n")[-1]
+    )
+
+
+def _run(context: Context, command: Command, seconds: int, lock: int) -> tuple[int, str]:
+    """Run the archiver under its deadline, with progress; return its exit code and its last words."""
+    said = memory_file("")
+    total = progress.size_of(context.settings.data_folder)
+    deadline = time.monotonic() + seconds
+    pid = context.children.spawn(
+        command.argv,
+        archives.environment(context, command),
+        descriptors={1: said, 2: said, lock: lock},
+    )
+    shown = progress.Progress(pid, total)
+    try:
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                code = context.children.wait(pid, seconds=max(0, min(left, shown.step)))
+                break
+            except TimeoutError:
+                if left <= 0:
+                    context.children.end_group(pid)
+                    code = exits.SIGNAL_BASE
+                    os.write(said, f"\nit was ended after {seconds} seconds (BACKUP_TIMEOUT)".encode())
+                    break
+            shown.look()
+        words = [line for line in brief(read_back(said)).splitlines() if line.strip()]
+    except Stopped:
+        context.children.end_group(pid, _GRACE)
+        raise
+    finally:
+        shown.close()
+        os.close(said)
+    return code, "\n".join(words[-8:] if code else words[-1:])
+
+
+def _be_modest() -> None:
+    """Leave the processor and the disk to the server; children inherit it."""
+    import psutil
+
+    me = psutil.Process()
+    try:
+        me.nice(max(me.nice(), 10))
+        me.ionice(psutil.IOPRIO_CLASS_BE, 7)
+    except (psutil.Error, OSError) as error:
+        log.debug(f"the priority stays as it is: {error}")
+
+
+def available(rate_limit: int | None) -> Resources:
+    """Return what a backup may use of this container."""
+    memory = _first("/sys/fs/cgroup/memory.max") or _first("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+    return limits.resources(kernel.processors(), memory, rate_limit)
+
+
+def _first(path: str) -> str:
+    try:
+        return files.read_text(path).strip()
+    except OSError:
+        return ""
+
+
+def own_backups(context: Context, archive: Archive) -> list[Backup]:
+    """Return this cluster's backups, oldest first; all of them where there is no cluster here."""
+    found = archives.list_backups(context, archive)
+    identifier = server.read_control(context).get("Database system identifier")
+    if identifier is None:
+        return found
+    return [each for each in found if each.system_identifier in (None, identifier)]
+
+
+def known_broken(context: Context) -> dict[str, str]:
+    """Return the backups that the last verification found broken, and why."""
+    found = history.last_runs(context.settings.data_folder).verified
+    return dict(found.broken) if found else {}
+
+
+def choose_parent(context: Context, archive: Archive, backups: Sequence[Backup]) -> Backup | None:
+    """Return what the next incremental backup builds on."""
+    broken = known_broken(context)
+    bad = {each.name for each in backups if not retention.restores(each, backups, broken)}
+    return archive.tool.parent(backups, bad)
+
+
+def decide(context: Context, backups: Sequence[Backup], broken: dict[str, str]) -> Decision:
+    """Return what retention would do now."""
+    wanted = context.settings.backup
+    return retention.decide(
+        backups, full=wanted.retain_full, days=wanted.retain_days, now=_now(), broken=broken
+    )
+
+
+def verify(context: Context, archive: Archive, backups: Sequence[Backup]) -> Verification:
+    """Return what is wrong with the archive of this cluster, by the tool's words and not by its exit code.
+
+    Raises Failure where the tool cannot tell.
+    """
+    if not backups:
+        return Verification()
+    what = server.describe(context)
+    found = server.read_postmaster(what.data_folder)
+    live = found is not None and found.status == "ready" and os.path.exists(f"/proc/{found.pid}")
+    control = server.read_control(context)
+    timeline = int(control.get("Latest checkpoint's TimeLineID") or backups[-1].timeline)
+    if not live:
+        timeline = max(each.timeline for each in backups)
+    root = decide(context, backups, known_broken(context)).root or backups[0]
+    check = Check(
+        backups=backups,
+        root=root,
+        timeline=timeline,
+        forks=segments.parse_history(_first(f"{what.data_folder}/pg_wal/{timeline:08X}.history")),
+        segment_bytes=what.segment_bytes,
+        live=live,
+        contents=context.settings.backup.contents,
+    )
+    answers = [_ask(context, command) for command in archive.tool.verify(what, check)]
+    try:
+        return archive.tool.parse_verification(check, answers)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failure(
+            Problem(
+                f"{archive.tool.name} cannot verify {archive.storage.url}:\n{brief(str(error))}",
+                "check that the storage can be reached",
+                exits.ARCHIVE_REFUSED,
+            )
+        ) from error
+
+
+def _ask(context: Context, command: Command) -> Answer:
+    """Run a command that may take long, and return all that it said."""
+    out, errors = memory_file(""), memory_file("")
+    try:
+        code = context.children.run(
+            command.argv,
+            archives.environment(context, command),
+            descriptors={1: out, 2: errors},
+            seconds=_VERIFY,
+        )
+        return Answer(code, read_back(out), read_back(errors))
+    except TimeoutError:
+        return Answer(124, read_back(out), f"no answer within {_VERIFY} seconds")
+    finally:
+        os.close(out)
+        os.close(errors)
+
+
+def _verified(context: Context, archive: Archive, run: Run) -> Run:
+    """Verify after a backup; return the run with what was found, which is also said."""
+    try:
+        found = verify(context, archive, own_backups(context, archive))
+    except Failure as failure:
+        log.problem(failure.problems[0])
+        return run._replace(words="not verified: " + failure.problems[0].what)
+    report(found)
+    words = run.words if found.sound else "; ".join(wrong(found))
+    return run._replace(verified=True, holes=found.holes, broken=dict(found.broken), words=words)
+
+
+def wrong(found: Verification) -> list[str]:
+    """Return what a verification found, a line each."""
+    lines = [
+        f"missing in the archive: {first}" + (f" to {last}" if last != first else "")
+        for first, last in found.holes
+    ]
+    return lines + [f"backup {name} does not restore: {reason}" for name, reason in found.broken.items()]
+
+
+def report(found: Verification) -> None:
+    """Say what is wrong."""
+    for line in wrong(found):
+        log.warning(line, "no restore gets past a missing segment; a newer backup does not need it")
+
+
+def _hole_is_open(context: Context, archive: Archive, run: Run) -> bool:
+    """Tell whether no full backup that restores was begun after the last hole."""
+    if not run.holes and run.name not in run.broken:
+        return False
+    backups = own_backups(context, archive)
+    good = [each for each in backups if each.kind == "full" and retention.restores(each, backups, run.broken)]
+    if not good:
+        return True
+    size = server.describe(context).segment_bytes
+    first = segments.number(segments.of_lsn(good[-1].timeline, good[-1].start_lsn, size), size)
+    return any(segments.number(last, size) >= first for _, last in run.holes)
+
+
+class Expired(NamedTuple):
+    """What retention has removed, or would remove, and what stays."""
+
+    decision: Decision
+    segments: tuple[str, ...]
+    """Names of WAL segments; of ranges the first and the last."""
+
+
+def expire(context: Context, archive: Archive, *, dry_run: bool) -> Expired:
+    """Remove what retention lets go, each step only after a dry run has named nothing else.
+
+    Raises Failure where the tool would remove something that was not chosen.
+    """
+    tool = archive.tool
+    what = server.describe(context)
+    backups = own_backups(context, archive)
+    decision = decide(context, backups, known_broken(context))
+    chosen = {each.name for each in decision.remove}
+    for each in retention.roots(decision.remove):
+        named = tool.parse_removal(_told(context, archive, tool.expire(what, each.name, dry_run=True)))
+        if each.name not in named.backups or not named.backups <= chosen or named.segments:
+            raise _other(archive, each.name, named.backups - chosen, ())
+        if not dry_run:
+            _told(context, archive, tool.expire(what, each.name, dry_run=False))
+            log.info(f"removed {', '.join(sorted(named.backups))}")
+    if decision.root is None or decision.root.kind != "full":
+        return Expired(decision, ())
+    left = [each for each in backups if each.name not in chosen]
+    command = tool.expire_wal(what, decision.root, backups if dry_run else left, dry_run=True)
+    named = tool.parse_removal(_told(context, archive, command))
+    needed = [name for name in named.segments if _is_needed(name, decision, what.segment_bytes)]
+    if not named.backups <= chosen or needed:
+        raise _other(archive, f"WAL before {decision.root.name}", named.backups - chosen, needed)
+    if not dry_run:
+        _told(context, archive, tool.expire_wal(what, decision.root, left, dry_run=False))
+        if named.segments:
+            log.info(f"removed WAL that no backup needs: {named.segments[0]} to {named.segments[-1]}")
+    return Expired(decision, named.segments)
+
+
+def _is_needed(segment: str, decision: Decision, size: int) -> bool:
+    """Tell whether a kept backup needs a segment: since the oldest of the window all, of others their own."""
+    if len(segment) != 24 or decision.root is None:
+        return False
+    count, timeline = segments.number(segment, size), int(segment[:8], 16)
+    for each, _ in decision.keep:
+        first = segments.number(segments.of_lsn(each.timeline, each.start_lsn, size), size)
+        last = segments.number(segments.of_lsn(each.timeline, each.stop_lsn, size, end=True), size)
+        if each.timeline == timeline and first <= count <= last:
+            return True
+        if each == decision.root and timeline >= each.timeline and count >= first:
+            return True
+    return False
+
+
+def _other(archive: Archive, what: str, names: Collection[str], needed: Sequence[str]) -> Failure:
+    others = ", ".join([*sorted(names), *needed][:10]) or "nothing"
+    return Failure(
+        Problem(
+            f"{archive.tool.name} was asked what it would remove for {what}, and named {others} beside it or "
+            "instead; nothing more is removed",
+            "please report this, with the output of entrypoint backup list --json",
+            exits.ARCHIVE_REFUSED,
+        )
+    )
+
+
+def _told(context: Context, archive: Archive, command: Command) -> str:
+    """Run a command of removal and return its words."""
+    answer = _ask(context, command)
+    text = f"{answer.stdout}\n{answer.stderr}"
+    if answer.code:
+        raise Failure(
+            Problem(
+                f"{archive.tool.name} could not remove old backups (exit code {answer.code}):\n"
+                + brief("\n".join(text.strip().splitlines()[-8:])),
+                "check that the storage can be reached; the next run tries again",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    return text
+
+
+def scheduled(context: Context, archive: Archive) -> int:
+    """Take the backup that the schedule asks for, if one is due; return the seconds until the next look."""
+    wanted = context.settings.backup
+    data = context.settings.data_folder
+    while not _is_up(data):
+        context.children.pause(0.5)
+    if wanted.schedule is None or in_recovery(data):
+        return _SOON if wanted.schedule else ASK_AGAIN
+    schedule = Schedule(
+        wanted.schedule,
+        wanted.timezone,
+        wanted.jitter,
+        server.read_control(context).get("Database system identifier", ""),
+    )
+    try:
+        when = _due(context, archive, schedule)
+    except Failure:
+        return _SOON  # the storage is away, which is told elsewhere
+    least = 1
+    if when <= time.time():
+        if obstacle(context, archive) is not None:
+            return _SOON  # archiving fails, which is told elsewhere
+        try:
+            with alone(context, "the scheduled backup", wait=False) as lock:
+                kind = next_is_incremental(context, archive, own_backups(context, archive))
+                push(context, archive, incremental=kind, why=SCHEDULE, lock=lock)
+        except Busy as busy:
+            log.info(f"the scheduled backup waits for its turn: {busy}")
+            return _SOON
+        except Failure as failure:
+            for problem in failure.problems:
+                log.problem(problem)
+            least = _SOON
+        when = _due(context, archive, schedule)
+    return max(least, min(ASK_AGAIN, int(when - time.time()) + 1))
+
+
+def _is_up(data_folder: str) -> bool:
+    found = server.read_postmaster(data_folder)
+    return found is not None and found.status in ("ready", "standby")
+
+
+def _due(context: Context, archive: Archive, schedule: Schedule) -> float:
+    """Return when the next backup is due, in seconds since 1970."""
+    found = history.settled(history.read(context.settings.data_folder))
+    good = [each for each in found if each.succeeded and each.url == archive.storage.url]
+    if good:
+        ended = [_seconds(good[-1].started) + good[-1].seconds]
+    else:
+        ended = [_seconds(each.finished) for each in own_backups(context, archive)[-1:]]
+    failed = runs.last(found).failure
+    return due(
+        schedule,
+        time.time(),
+        ended[0] if ended else None,
+        _seconds(failed.started) + failed.seconds if failed else None,
+        runs.failures_in_a_row(found),
+    )
+
+
+def next_is_incremental(context: Context, archive: Archive, backups: Sequence[Backup]) -> bool:
+    """Tell whether the schedule's next backup is incremental: so many of them follow each full one."""
+    parent = choose_parent(context, archive, backups)
+    needed = retention.chain(parent, backups) if parent else None
+    return needed is not None and len(needed) <= context.settings.backup.incrementals
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,117 @@
+"""What is remembered of backup runs: one line of JSON each, oldest first; pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+KEPT = 100
+"""How many runs are remembered."""
+
+RUNNING = "running"
+OK = "ok"
+FAILED = "failed"
+INTERRUPTED = "interrupted"
+"""It was killed, or the container with it, before it could say how it ended."""
+STOPPED = "stopped"
+"""A stop of the container came first."""
+DAMAGED = "damaged"
+"""It is complete, but so are the damaged pages of the database in it."""
+
+
+class Run(NamedTuple):
+    """One run of a backup."""
+
+    kind: str
+    """`full` or `incremental`."""
+    started: str
+    """ISO 8601 with offset."""
+    why: str
+    """`schedule`, `command`, or `hole`: a segment was missing before."""
+    outcome: str = RUNNING
+    seconds: float = 0
+    bytes: int = 0
+    """Stored in the archive."""
+    name: str = ""
+    """Of the backup, where one was made."""
+    words: str = ""
+    """The tool's own last words, or what was found wrong."""
+    url: str = ""
+    """Of the archive."""
+    holes: tuple[tuple[str, str], ...] = ()
+    """What the verification after it found; see `archivers.Verification`."""
+    broken: Mapping[str, str] = {}
+    verified: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether there is a backup of it."""
+        return self.outcome in (OK, DAMAGED)
+
+
+class LastRuns(NamedTuple):
+    """What status and doctor tell."""
+
+    success: Run | None
+    failure: Run | None
+    """The last run that failed or was interrupted, if nothing succeeded since."""
+    running: Run | None
+    verified: Run | None
+    """The last run with a verification."""
+
+
+def parse(text: str) -> list[Run]:
+    """Read the file; lines that are none are left out, since history must never stop a backup."""
+    import json
+
+    found = []
+    for line in text.splitlines():
+        try:
+            row: dict[str, Any] = json.loads(line)
+            row["holes"] = tuple((first, last) for first, last in row.get("holes", ()))
+            known = {name: row[name] for name in Run._fields if name in row}
+            found.append(Run(**known))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+    return found
+
+
+def write(runs: Sequence[Run]) -> str:
+    """Return the text of the file: the last runs, and of older ones the last success and verification."""
+    import json
+
+    cut = len(runs) - KEPT
+    keep = {index for index in range(len(runs)) if index >= cut}
+    keep |= set([index for index, run in enumerate(runs) if run.succeeded][-1:])
+    keep |= set([index for index, run in enumerate(runs) if run.verified][-1:])
+    return "".join(
+        json.dumps(run._asdict(), ensure_ascii=False) + "\n"
+        for index, run in enumerate(runs)
+        if index in keep
+    )
+
+
+def last(runs: Sequence[Run]) -> LastRuns:
+    """Return the runs that matter now."""
+    success = _last(runs, OK, DAMAGED)
+    failure = _last(runs, FAILED, INTERRUPTED)
+    if failure is not None and success is not None and _place(runs, success) > _place(runs, failure):
+        failure = None
+    verified = [run for run in runs if run.verified]
+    return LastRuns(success, failure, _last(runs, RUNNING), verified[-1] if verified else None)
+
+
+def _last(runs: Sequence[Run], *outcomes: str) -> Run | None:
+    return next((run for run in reversed(runs) if run.outcome in outcomes), None)
+
+
+def _place(runs: Sequence[Run], run: Run) -> int:
+    return max(index for index, each in enumerate(runs) if each is run)
+
+
+def failures_in_a_row(runs: Sequence[Run]) -> int:
+    """Return how many runs failed since the last one that succeeded."""
+    count = 0
+    for run in reversed(runs):
+        if run.succeeded:
+            break
+        count += run.outcome in (FAILED, INTERRUPTED)
+    return count

@@ -1,0 +1,117 @@
+"""When a backup is due; pure but for the system's time zone data.
+
+The only module that knows cronsim. Times are seconds since 1970.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, tzinfo
+
+from entrypoint.errors import Problem
+
+RETRY_FIRST = 60
+RETRY_LAST = 3600
+"""Seconds after which a failed run is tried again: 1, 2, 4 … up to 60 minutes."""
+ASK_AGAIN = 3600
+"""Seconds after which we look again at the latest: machines are suspended, and clocks are set."""
+
+
+def check(text: str, timezone: str) -> list[Problem]:
+    """Return what is wrong with a schedule."""
+    from cronsim import CronSim, CronSimError
+
+    problems = []
+    if zone(timezone) is None:
+        problems.append(
+            Problem(
+                f"BACKUP_TIMEZONE={timezone} is no time zone",
+                "use a name such as Europe/Berlin or UTC",
+            )
+        )
+    try:
+        next(CronSim(text, datetime(2026, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        problems.append(
+            Problem(
+                f"BACKUP_SCHEDULE={text} is no schedule: {error}",
+                "give minute, hour, day of month, month and day of week, for example "
+                "BACKUP_SCHEDULE='0 3 * * *'",
+            )
+        )
+    except StopIteration:
+        problems.append(
+            Problem(f"BACKUP_SCHEDULE={text} is a day that never comes", "correct BACKUP_SCHEDULE")
+        )
+    return problems
+
+
+def zone(name: str) -> tzinfo | None:
+    """Return a time zone, None for one that the system does not know."""
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError, KeyError):  # a folder, a bad key, and not found
+        return None
+
+
+class Schedule:
+    """The moments of a schedule, each late by a jitter that is always the same."""
+
+    def __init__(self, text: str, timezone: str, jitter: int, cluster: str) -> None:
+        self.text = text
+        self.zone = zone(timezone) or UTC
+        self.jitter = jitter
+        """Seconds."""
+        self.cluster = cluster
+        """What tells this cluster from others: its system identifier."""
+
+    def _moments(self, now: float, *, back: bool) -> Iterator[float]:
+        from cronsim import CronSim
+
+        begin = datetime.fromtimestamp(now, self.zone)
+        for moment in CronSim(self.text, begin, reverse=back):
+            slot: float = moment.timestamp()
+            yield slot + self._late(slot)
+
+    def _late(self, slot: float) -> int:
+        import zlib
+
+        return zlib.crc32(f"{self.cluster} {slot:.0f}".encode()) % (self.jitter + 1)
+
+    def previous(self, now: float) -> float | None:
+        """Return the last moment that is not after `now`."""
+        # One second later, since cronsim's iteration leaves the moment itself out.
+        for moment in self._moments(now + 1, back=True):
+            if moment <= now:
+                return moment
+        return None
+
+    def next(self, now: float) -> float | None:
+        """Return the first moment after `now`."""
+        # A slot that has passed may be late enough to be still to come.
+        moments = self._moments(now - self.jitter - 1, back=False)
+        return next((moment for moment in moments if moment > now), None)
+
+
+def due(
+    schedule: Schedule,
+    now: float,
+    last_success: float | None,
+    last_failure: float | None,
+    failures: int,
+) -> float:
+    """Return when the next backup is due; not after `now` means at once.
+
+    `last_success` is when the last good backup ended, by any hand, so that a moment that passed while one
+    was taken is not caught up; None: there is none, so the first one is due at once. After `failures`
+    failed ones in a row, the last of which ended at `last_failure`, it waits 1, 2, 4 … up to 60 minutes.
+    """
+    missed = schedule.previous(now)
+    if last_success is None or (missed is not None and last_success < missed):
+        if failures and last_failure is not None:
+            return last_failure + min(RETRY_LAST, RETRY_FIRST << min(failures - 1, 6))
+        return now
+    upcoming = schedule.next(now)
+    return now + ASK_AGAIN if upcoming is None else upcoming

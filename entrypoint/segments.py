@@ -1,0 +1,90 @@
+"""Names and numbers of WAL segments, and which are missing; pure.
+
+A name is eight hexadecimal digits each of the timeline, of the LSN's upper half, and of the segment in it.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+__all__ = ["gaps", "name", "number", "of_lsn", "parse_history", "parse_lsn", "runs"]
+
+NAME = re.compile(r"[0-9A-F]{24}")
+
+
+def number(segment: str, segment_bytes: int) -> int:
+    """Return the number of a segment, the same on every timeline.
+
+    >>> number("000000010000000200000003", 16 * 1024**2)
+    515
+    """
+    return int(segment[8:16], 16) * (2**32 // segment_bytes) + int(segment[16:24], 16)
+
+
+def name(timeline: int, count: int, segment_bytes: int) -> str:
+    """Return the name of a segment.
+
+    >>> name(1, 515, 16 * 1024**2)
+    '000000010000000200000003'
+    """
+    high, low = divmod(count, 2**32 // segment_bytes)
+    return f"{timeline:08X}{high:08X}{low:08X}"
+
+
+def parse_lsn(text: str) -> int:
+    """Return the number of an LSN as PostgreSQL writes it.
+
+    >>> parse_lsn("0/F2000128")
+    4060086568
+    """
+    high, _, low = text.partition("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def of_lsn(timeline: int, lsn: str, segment_bytes: int, *, end: bool = False) -> str:
+    """Return the segment that an LSN is in; with `end` the one whose last byte is before it."""
+    return name(timeline, (parse_lsn(lsn) - end) // segment_bytes, segment_bytes)
+
+
+def parse_history(text: str) -> list[tuple[int, int]]:
+    r"""Return the timelines of a `.history` file and the LSNs where they ended, oldest first.
+
+    >>> parse_history("1\t0/5000000\tno recovery target specified\n")
+    [(1, 83886080)]
+    """
+    found = re.findall(r"^\s*(\d+)\s+([0-9A-F]+/[0-9A-F]+)", text, re.MULTILINE)
+    return [(int(timeline), parse_lsn(lsn)) for timeline, lsn in found]
+
+
+def gaps(
+    present: Collection[str],
+    first: str,
+    last: str,
+    forks: Sequence[tuple[int, int]],
+    segment_bytes: int,
+) -> list[tuple[str, str]]:
+    """Return the runs of segments that are missing between two, along the history of the last one.
+
+    The segment in which a timeline ended is looked for on the next one, which begins with a copy of it. Where
+    that history is not known, any timeline will do.
+    """
+    timeline = int(last[:8], 16)
+    if not forks and first[:8] != last[:8]:
+        present = {f"{last[:8]}{each[8:]}" for each in present if first[:8] <= each[:8] <= last[:8]}
+    missing = []
+    for count in range(number(first, segment_bytes), number(last, segment_bytes) + 1):
+        here = next((old for old, lsn in forks if count < lsn // segment_bytes), timeline)
+        segment = name(here, count, segment_bytes)
+        if segment not in present:
+            missing.append(segment)
+    return runs(missing, segment_bytes)
+
+
+def runs(missing: Iterable[str], segment_bytes: int) -> list[tuple[str, str]]:
+    """Join neighbours: the first and the last name of each run, of names in order."""
+    found: list[tuple[str, str]] = []
+    for segment in missing:
+        if found and number(found[-1][1], segment_bytes) + 1 == number(segment, segment_bytes):
+            found[-1] = (found[-1][0], segment)
+        else:
+            found.append((segment, segment))
+    return found
