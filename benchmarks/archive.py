@@ -323,6 +323,8 @@ def main() -> None:
         "segments": asked.segments,
         "rounds": asked.rounds,
         "processors": os.cpu_count(),
+        # More than one busy process beside the container makes the figures worthless.
+        "load": os.getloadavg()[2],
         "figures": {t: {n: f._asdict() for n, f in subjects.items()} for t, subjects in figures.items()},
         "ratios": found,
     }
