@@ -144,7 +144,8 @@ def test_a_road_cut_during_the_replay_does_not_promote(archive: Archive, road: S
         assert "selected new timeline" not in restored.logs().output
         assert "recovery stops here" in restored.logs().output
         road.relay.mend()
-        restored.again()
+        restored.begin()
+        restored.ready(90)
         assert "25" == restored.sql("SELECT count(*) FROM kept")
 
 
