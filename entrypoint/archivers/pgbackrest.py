@@ -165,6 +165,15 @@ class PgBackRest:
             problems.append(
                 Problem(f"{name}={values.get(name)} is not an absolute path", f"give {name} in full")
             )
+        problems += [
+            Problem(
+                f"{name} has no effect, since what is removed is decided by the entrypoint",
+                "set BACKUP_RETAIN_FULL or BACKUP_RETAIN_DAYS instead",
+            )
+            for name in sorted(values)
+            if values[name]
+            and re.fullmatch(r"PGBACKREST_(REPO\d+_RETENTION_(?!HISTORY).*|EXPIRE_AUTO)", name)
+        ]
         compression = values.get(PREFIX + "COMPRESS_TYPE", "lz4")
         if compression in ("none", "zst"):
             problems.append(
@@ -203,7 +212,7 @@ class PgBackRest:
             options |= _repository(values, storage)
         options |= {
             # Nothing expires by itself: retention is ours to decide.
-            "repo1-retention-full": options.get("repo1-retention-full", "9999999"),
+            "repo1-retention-full": "9999999",
             "expire-auto": "n",
             "spool-path": f"{server.runtime_folder}/pgbackrest/spool",
             "lock-path": f"{server.runtime_folder}/pgbackrest/lock",
@@ -436,6 +445,7 @@ class PgBackRest:
         return self._command(server, "restore", "--repo=1", "--type=none", f"--pg1-path={folder}", *chosen)
 
 
+_RETENTION = re.compile(r"PGBACKREST_(REPO\d+_RETENTION_(?!HISTORY).*|EXPIRE_AUTO)")
 _SEGMENT = re.compile(r"/[0-9A-F]{24}-[0-9a-f]{40}[^/]*$")
 
 

@@ -128,6 +128,14 @@ QUEUE_MAX = (
             {"PGBACKREST_ARCHIVE_PUSH_QUEUE_MAX": "1GB"},
             [QUEUE_MAX],
         ),
+        ({"PGBACKREST_REPO1_RETENTION_HISTORY": "30", "PGBACKREST_REPO1_RETENTION_FULL": ""}, []),
+        (
+            {"PGBACKREST_REPO1_RETENTION_FULL": "7", "PGBACKREST_EXPIRE_AUTO": "y"},
+            [
+                f"{name} has no effect, since what is removed is decided by the entrypoint"
+                for name in ("PGBACKREST_EXPIRE_AUTO", "PGBACKREST_REPO1_RETENTION_FULL")
+            ],
+        ),
         ({"PGBACKREST_REPO1_PATH": "/a\nb"}, ["PGBACKREST_REPO1_PATH holds a line break"]),
         ({"PGBACKREST_STANZA": "a\r"}, ["PGBACKREST_STANZA holds a line break"]),
         ({"ARCHIVE_URL": "s3://b", **KEYS}, []),
@@ -185,7 +193,6 @@ def test_the_users_options_win() -> None:
     values = {
         "PGBACKREST_PROCESS_MAX": "4",
         "PGBACKREST_REPO1_BUNDLE": "n",
-        "PGBACKREST_REPO1_RETENTION_FULL": "7",
         "PGBACKREST_REPO2_PATH": "/second",
         "PGBACKREST_START_FAST": "",
         "PGBACKREST_STANZA": "mine",
@@ -194,7 +201,6 @@ def test_the_users_options_win() -> None:
     expected: dict[str, object] = {
         "process-max": "4",
         "repo1-bundle": "n",
-        "repo1-retention-full": "7",
         "repo2-path": "/second",
         "start-fast": "y",
     }

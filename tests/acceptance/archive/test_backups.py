@@ -139,24 +139,24 @@ def test_every_command_has_the_same_fields_for_both_tools(
         assert {**first, "permanent": True} == marked
         (marked,) = json.loads(_backup(server, "mark", "--json", "--undo", first["name"]).stdout)
         assert first == marked
-        _push(server)
-        third = _push(server)
         expired = json.loads(_backup(server, "expire", "--json", "--dry-run").stdout)
-        assert ([], 2) == (expired["removed"], len(expired["kept"]))
-        assert third["name"] in expired["kept"]
-        assert {first["name"], second["name"]}.isdisjoint(_names(server))
+        assert (True, [], [first["name"], second["name"]]) == (
+            expired["dry_run"],
+            expired["removed"],
+            list(expired["kept"]),
+        )
 
 
 def test_a_backup_of_each_kind_restores(archive: Archive) -> None:
     """What retention keeps restores with every row, from the newest backup, an incremental one."""
     with _serve(archive, BACKUP_RETAIN_FULL="1") as server:
-        for words in ((), ("--incremental",), (), ("--incremental",)):
+        for words in ((), (), ("--incremental",)):
             _push(server, *words)
         assert ["full", "incremental"] == [backup["kind"] for backup in _listed(server)]
         server.sql("INSERT INTO kept VALUES (1)")
         assert 0 == server.stop()
     with archive.serve(LATEST) as restored:
-        assert "5" == restored.sql("SELECT count(*) FROM kept")
+        assert "4" == restored.sql("SELECT count(*) FROM kept")
 
 
 def test_the_first_backup_is_taken_right_after_the_first_start(archive: Archive) -> None:
@@ -193,13 +193,12 @@ def test_backups_follow_the_schedule_and_retention_follows_them(archive: Archive
     with _serve(
         archive, BACKUP_SCHEDULE=every_second, BACKUP_INCREMENTALS="1", BACKUP_RETAIN_FULL="1"
     ) as server:
-        containers.until(lambda: len(_ended(server)) >= 5, "five runs", 90)
+        containers.until(lambda: len(_ended(server)) >= 3, "three runs", 90)
         assert {"ok"} == set(_ended(server))
         kinds = [run["kind"] for run in _runs(server)]
-        assert ["full", "incremental", "full", "incremental", "full"] == kinds[:5]
+        assert ["full", "incremental", "full"] == kinds[:3]
+        containers.until(lambda: min(_wal(archive)) > _name(2), "WAL of the first set is gone")
         assert 0 == server.stop()
-    first = min(_wal(archive))
-    assert first > _name(2), first
 
 
 def test_a_missed_run_is_caught_up_once_after_downtime(archive: Archive) -> None:
@@ -425,7 +424,7 @@ def test_a_permanent_backup_stays_with_what_it_needs(archive: Archive) -> None:
     with _serve(archive, BACKUP_RETAIN_FULL="1") as server:
         kept = _push(server)
         _backup(server, "mark", kept["name"])
-        _push(server)
+        server.sql("SELECT pg_switch_wal()")
         last = _push(server)
         assert [kept["name"], last["name"]] == _names(server)
         wal = {_name(number) for number in range(_segment(kept), _segment(kept, end=True) + 1)}
@@ -508,8 +507,8 @@ def test_a_killed_backup_leaves_nothing_behind(archive: Archive, points: list[in
         assert {"ok", "interrupted"} >= set(_ended(server))
         assert [last["name"]] == _names(server)
         place = {"wal-g": "basebackups_005", "pgbackrest": "backup/main"}[archive.tool]
-        folders = containers.in_volume(archive.volume, f"ls -d {place}/*[0-9F]/").split()
-        assert [f"{place}/{last['name']}/"] == folders
+        files = containers.in_volume(archive.volume, f"find {place}/*[0-9F]/ -type f").split()
+        assert {last["name"]} == {path.removeprefix(f"{place}/").split("/")[0] for path in files}, files
         server.sql("INSERT INTO kept VALUES (1)")
         assert 0 == server.stop()
     with archive.serve(LATEST) as restored:
