@@ -30,6 +30,8 @@ from archives import Archive
 from containers import Container
 
 DATA = "/var/lib/postgresql/data"
+KEEP = {"POSTGRES_CONF_wal_keep_size": "1TB", "POSTGRES_CONF_max_wal_size": "64GB"}
+"""Archived segments stay, so that the same ones can be archived again."""
 SOCKET = "/var/lib/postgresql/bare.socket"
 
 
@@ -46,7 +48,7 @@ class Figures(NamedTuple):
 
 def make_backlog(volume: str, image: str, segments: int) -> None:
     """Make a cluster on the volume with so many segments waiting, which it keeps when they are archived."""
-    env = {**containers.FRESH, "POSTGRES_CONF_wal_keep_size": "1TB", "POSTGRES_CONF_max_wal_size": "64GB"}
+    env = {**containers.FRESH, **KEEP}
     off = ("-c", "archive_mode=on", "-c", "archive_command=/bin/false")
     with containers.serve(*off, env=env, volumes={DATA: volume}, image=image) as server:
         server.exec("pgbench", "-U", "postgres", "-i", "-s", "20", "postgres", timeout=120)
@@ -71,13 +73,14 @@ def _waiting(volume: str) -> list[str]:
 
 
 def put_back(volume: str, backlog: list[str]) -> None:
-    """Let the same segments wait again, and nothing else."""
+    """Let the same segments wait again, and nothing else, for a command that comes later."""
     status = _folder(volume) / "pg_wal/archive_status"
     for path in list(status.iterdir()):
         path.rename(status / f"{path.stem}.done")
     for name in backlog:
         (status / f"{name}.done").rename(status / f"{name}.ready")
-    (_folder(volume) / "postgresql.auto.conf").write_text("")
+    # Until the subject is ready nothing is archived.
+    (_folder(volume) / "postgresql.auto.conf").write_text("archive_command = ''\n", encoding="ascii")
 
 
 # The subjects. Each gets a container whose server waits for an archive_command.
@@ -183,32 +186,25 @@ def measure(volume: str, archive: Archive, bare: Bare | None, image: str) -> Fig
     volumes = {DATA: volume, **({"/archive": archive.volume} if archive.volume else {})}
     with containers.create(
         *(() if bare is None else ("-c", "archive_mode=on")),
-        env=archive.env() if bare is None else {},
+        env={**KEEP, **(archive.env() if bare is None else {})},
         files={} if archive.server is None else archive.server.files,
         volumes=volumes,
         options=options,
         image=image,
     ) as server:
-        server.begin()
-        if bare is not None:
-            server.ready()
-            command = bare(server, archive)
-            server.sql(f"ALTER SYSTEM SET archive_command = '{command}'")
-            server.sql("SELECT pg_reload_conf()")
-        status = _folder(volume) / "pg_wal/archive_status"
-
-        def left() -> int:
-            return sum(name.endswith(".ready") for name in os.listdir(status))
-
-        containers.until(lambda: left() < backlog, "the first segment", 60)
-        clock = _clock_of(server)
-        began, cpu, first = time.monotonic(), clock(), left()
-        while (now := left()) > 0:
-            assert time.monotonic() - began < 600, f"{now} segments wait\n{server.logs().output[-3000:]}"
+        server.again()
+        command = "" if bare is None else bare(server, archive)
+        clock, status = _clock_of(server), _folder(volume) / "pg_wal/archive_status"
+        began, cpu = time.monotonic(), clock()
+        # Ours was rendered at the start, and hidden by the empty one of put_back.
+        change = f"SET archive_command = '{command}'" if command else "RESET archive_command"
+        server.exec("psql", "-U", "postgres", "-c", f"ALTER SYSTEM {change}", "-c", "SELECT pg_reload_conf()")
+        while left := sum(name.endswith(".ready") for name in os.listdir(status)):
+            assert time.monotonic() - began < 600, f"{left} segments wait\n{server.logs().output[-3000:]}"
             time.sleep(0.01)
         seconds, cpu = time.monotonic() - began, clock() - cpu
         server.stop(timeout=60)
-    return Figures(seconds * 1000 / first, cpu * 1000 / first)
+    return Figures(seconds * 1000 / backlog, cpu * 1000 / backlog)
 
 
 def _clock_of(server: Container) -> Callable[[], float]:
@@ -327,6 +323,8 @@ def main() -> None:
         "segments": asked.segments,
         "rounds": asked.rounds,
         "processors": os.cpu_count(),
+        # More than one busy process beside the container makes the figures worthless.
+        "load": os.getloadavg()[2],
         "figures": {t: {n: f._asdict() for n, f in subjects.items()} for t, subjects in figures.items()},
         "ratios": found,
     }

@@ -37,6 +37,8 @@ class Archive(NamedTuple):
     """Seconds for one archiver call for one segment."""
     by_user: bool
     """The user's own archive_command on the command line is in charge."""
+    upgraded_from: str
+    """System identifier of the cluster that pg_upgrade made this one of, or empty."""
 
 
 class Backups(NamedTuple):
@@ -249,7 +251,20 @@ def _archive(
         timeout=timeout,
         command_timeout=_seconds(values, "ARCHIVE_COMMAND_TIMEOUT", problems),
         by_user="archive_command" in parse_server(arguments).settings,
+        upgraded_from=_identifier(values, problems),
     )
+
+
+def _identifier(values: Mapping[str, str], problems: list[Problem]) -> str:
+    text = values.get("ARCHIVE_UPGRADED_FROM", "")
+    if text and not re.fullmatch(r"[1-9][0-9]{0,19}", text):
+        problems.append(
+            Problem(
+                f"ARCHIVE_UPGRADED_FROM={text} is no system identifier",
+                "give the number that pg_controldata prints for the old cluster as its system identifier",
+            )
+        )
+    return text
 
 
 def _backups(values: Mapping[str, str], archive: Archive | None, problems: list[Problem]) -> Backups:

@@ -107,6 +107,12 @@ OURS = (
         "Seconds after which one archiver call for one segment is ended and tried again.",
     ),
     Variable(
+        "ARCHIVE_UPGRADED_FROM",
+        "",
+        "After pg_upgrade: the old cluster's system identifier, so that its archive is gone on with. "
+        "pgBackRest only; may stay set.",
+    ),
+    Variable(
         "BACKUP_SCHEDULE",
         "",
         "When base backups are taken, in cron's syntax, for example `0 3 * * *`. The first one is taken "

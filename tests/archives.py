@@ -83,10 +83,12 @@ class Archive(NamedTuple):
         *command: str,
         volumes: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
+        timeout: float = 30,
     ) -> Iterator[Container]:
         """Yield a container on this archive whose server accepts connections."""
         with self.create(env, *command, volumes=volumes, options=options) as container:
-            container.again()
+            container.begin()
+            container.ready(timeout)
             yield container
 
     def run(

@@ -15,6 +15,7 @@ __all__ = [
     "Backup",
     "Check",
     "Command",
+    "Owner",
     "Removal",
     "Resources",
     "Server",
@@ -97,6 +98,17 @@ class Backup(NamedTuple):
     """What this backup alone takes in the archive."""
     damaged: bool = False
     """The tool saw damaged pages of the database while it took it."""
+
+
+class Owner(NamedTuple):
+    """The cluster that an archive belongs to."""
+
+    identifier: str
+    """Its system identifier."""
+    major: int
+    """Of PostgreSQL, as the archive knows it."""
+    last_segment: str | None
+    """The greatest name of its segments in the archive; None: there is none."""
 
 
 class Resources(NamedTuple):
@@ -210,6 +222,19 @@ class Archiver(Protocol):
 
     def parse_identity(self, code: int, output: str) -> str | None:
         """Return the archive's system identifier, if it has one; raises ValueError with the tool's words."""
+
+    def parse_owners(self, code: int, output: str) -> list[Owner]:
+        """Return the newest owner for each place that an archive is kept in, by the answer to `identify`.
+
+        Raises ValueError with the tool's words.
+        """
+
+    def upgrade(self, server: Server) -> Command:
+        """Return the command that gives an archive to the cluster that pg_upgrade made of its owner.
+
+        The tool gives it to any cluster: that it is the same one must be proven first. May be run again
+        after it was killed. Only where `other_cluster_code` is not None.
+        """
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""

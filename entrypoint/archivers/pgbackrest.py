@@ -10,6 +10,7 @@ from entrypoint.archivers import (
     Backup,
     Check,
     Command,
+    Owner,
     Removal,
     Resources,
     Server,
@@ -278,6 +279,28 @@ class PgBackRest:
             raise ValueError(output)
         rows = [row for stanza in self._stanzas(output) for row in stanza["db"]]
         return str(max(rows, key=lambda row: int(row["id"]))["system-id"]) if rows else None
+
+    def parse_owners(self, code: int, output: str) -> list[Owner]:
+        """Return the newest identity of the stanza in each repository; raises ValueError."""
+        if code:
+            raise ValueError(output)
+        newest: dict[int, Owner] = {}
+        for stanza in self._stanzas(output):
+            last = {
+                (row["database"]["repo-key"], row["database"]["id"]): row["max"] for row in stanza["archive"]
+            }
+            for row in sorted(stanza["db"], key=lambda row: int(row["id"])):
+                major = int(str(row["version"]).partition(".")[0])
+                segment = last.get((row["repo-key"], row["id"]))
+                newest[row["repo-key"]] = Owner(str(row["system-id"]), major, segment)
+        return list(newest.values())
+
+    def upgrade(self, server: Server) -> Command:
+        """Return stanza-upgrade, which takes any cluster.
+
+        It writes two files, looks at each on its own, and so mends what a killed one left.
+        """
+        return self._command(server, "stanza-upgrade", "--no-online", _IMPATIENT)
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""

@@ -10,6 +10,7 @@ from entrypoint.archivers import (
     Backup,
     Check,
     Command,
+    Owner,
     Removal,
     Resources,
     Server,
@@ -152,6 +153,15 @@ class WalG:
             for name in sorted(OURS)
             if values.get(name)
         ]
+        if values.get("ARCHIVE_UPGRADED_FROM"):
+            problems.append(
+                Problem(
+                    "ARCHIVE_UPGRADED_FROM is set, but wal-g cannot keep two majors apart in one archive: "
+                    "the names of their segments and backups would mix",
+                    "give the new major its own ARCHIVE_URL, keep the old one for the old backups, and "
+                    "remove ARCHIVE_UPGRADED_FROM",
+                )
+            )
         if values.get("WALG_ZSTD_LEVEL") and values.get("WALG_COMPRESSION_METHOD") != "zstd":
             problems.append(
                 Problem(
@@ -244,6 +254,16 @@ class WalG:
         # An older wal-g writes its own lines before the object.
         found = json.loads(output[output.index("{") :])
         return str(found["system_identifier"])
+
+    def parse_owners(self, code: int, output: str) -> list[Owner]:
+        """Return nothing: no archive of wal-g is given to an upgraded cluster."""
+        del code, output
+        return []
+
+    def upgrade(self, server: Server) -> Command:
+        """Return nothing: `check` refuses what would ask for it."""
+        del server
+        raise AssertionError("wal-g has no such command")
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""

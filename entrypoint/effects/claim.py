@@ -6,13 +6,14 @@ cluster write beside the first one's files: wal-g/wal-g#104, wal-g/wal-g#354.
 
 import os
 
-from entrypoint import exits, log
+from entrypoint import exits, log, upgrade
 from entrypoint.archivers import IDENTITY, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, server
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
+from entrypoint.upgrade import Cluster
 
 PREPARE = "prepare-archive"
 """Script below the runtime folder, while the archive could not be prepared; see shims/archive-segment."""
@@ -53,13 +54,13 @@ def _settle(context: Context, archive: Archive, seconds: int) -> Problem | None:
             if owner == ours:
                 return None
             if owner is not None:
-                raise Failure(_others(archive, owner, ours))
+                raise Failure(_others(archive, owner, ours, _MEND))
             text = f'{{"system_identifier": "{ours}"}}\n'
             files.write_atomically(f"{what.runtime_folder}/{IDENTITY}", text)
         code, words = archives.run_quietly(context, archive.tool.prepare(what), seconds=seconds)
         if code and code == archive.tool.other_cluster_code:
-            raise Failure(_others(archive, _owner(context, archive, seconds) or "unknown", ours))
-    except ValueError as error:
+            code, words = _succeed(context, archive, seconds)
+    except (ValueError, KeyError, TypeError) as error:
         code, words = 1, str(error)
     if code == 0:
         return None
@@ -85,11 +86,58 @@ def _owner(context: Context, archive: Archive, seconds: int) -> str | None:
     return backups[-1].system_identifier if backups else None
 
 
-def _others(archive: Archive, owner: str, ours: str) -> Problem:
+def _succeed(context: Context, archive: Archive, seconds: int) -> tuple[int, str]:
+    """Take over another cluster's archive, if ours was made of that one by pg_upgrade; raises Failure if not.
+
+    Returns how that ended and the tool's words; raises ValueError with its words where it cannot be asked.
+    """
+    tool = archive.tool
+    what = server.describe(context)
+    owners = tool.parse_owners(*archives.run_quietly(context, tool.identify(what), seconds=seconds))
+    control = server.read_control(context)
+    cluster = Cluster(
+        identifier=control.get("Database system identifier", ""),
+        major=int(files.read_text(f"{what.data_folder}/PG_VERSION").partition(".")[0]),
+        redo_segment=control.get("Latest checkpoint's REDO WAL file", ""),
+        segment_bytes=what.segment_bytes,
+    )
+    owner = next((each.identifier for each in owners if each.identifier != cluster.identifier), "unknown")
+    told = archive.upgraded_from
+    objection = upgrade.objection(owners, cluster, told)
+    if objection is not None:
+        mend = _MEND
+        if upgrade.objection(owners, cluster, owner) is None:
+            mend += f"; if pg_upgrade made it of that very cluster, set ARCHIVE_UPGRADED_FROM={owner}"
+        problem = _others(archive, owner, cluster.identifier, mend)
+        raise Failure(
+            problem.but(
+                what=f"{problem.what}; ARCHIVE_UPGRADED_FROM={told} does not make it this one's: {objection}"
+            )
+            if told
+            else problem
+        )
+    code, words = archives.run_quietly(context, tool.upgrade(what), seconds=seconds)
+    if code == 0:
+        log.info(
+            f"the archive {archive.storage.url} was upgraded with the cluster: from PostgreSQL "
+            f"{', '.join(sorted({str(each.major) for each in owners}))} and system identifier {owner} to "
+            f"PostgreSQL {cluster.major} and {cluster.identifier}"
+        )
+        log.warning(
+            "backups from before the upgrade restore only with an image of the old major",
+            "take a full backup now: entrypoint backup push",
+        )
+    return code, words
+
+
+_MEND = "an archive belongs to one cluster only: give this one its own ARCHIVE_URL"
+
+
+def _others(archive: Archive, owner: str, ours: str, mend: str) -> Problem:
     return Problem(
         f"the archive {archive.storage.url} belongs to another cluster: its system identifier is {owner}, "
         f"this cluster's is {ours}",
-        "an archive belongs to one cluster only: give this one its own ARCHIVE_URL",
+        mend,
         exits.ARCHIVE_REFUSED,
     )
 

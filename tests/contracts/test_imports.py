@@ -18,7 +18,7 @@ ROWS = (
     ("facts", "cluster", "argv", "schedule"),
     ("archivers",),
     ("environment", "settings"),
-    ("plan", "conf", "checks", "lifecycle", "limits", "retention"),
+    ("plan", "conf", "checks", "lifecycle", "limits", "retention", "upgrade"),
     ("effects",),
     ("commands",),
     ("__main__", "gosu"),

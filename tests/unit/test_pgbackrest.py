@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from entrypoint.archivers import Answer, Backup, Check, Removal, Resources, Storage, pgbackrest
+from entrypoint.archivers import Answer, Backup, Check, Owner, Removal, Resources, Storage, pgbackrest
 from entrypoint.archivers.pgbackrest import PgBackRest, is_option, names_like
 from unit import made
 from unit.made import SERVER
@@ -241,6 +241,7 @@ def test_command_lines() -> None:
         "pgbackrest --stanza=main --log-level-stderr=warn archive-push %p",
         "pgbackrest --stanza=main --repo=1 --no-archive-async --log-level-stderr=warn archive-get %f %p",
         "pgbackrest --stanza=main --no-online --io-timeout=3 stanza-create",
+        "pgbackrest --stanza=main --no-online --io-timeout=3 stanza-upgrade",
         "pgbackrest --stanza=main --output=json --io-timeout=3 info",
         "pgbackrest --stanza=main --type=full backup",
         "pgbackrest --stanza=main --repo=1 --type=none --pg1-path=/folder restore",
@@ -250,6 +251,7 @@ def test_command_lines() -> None:
         TOOL.archive_segment(SERVER),
         TOOL.fetch_segment(SERVER),
         TOOL.prepare(SERVER),
+        TOOL.upgrade(SERVER),
         TOOL.list_backups(SERVER),
         TOOL.push(SERVER),
         TOOL.fetch(SERVER, "LATEST", "/folder"),
@@ -349,6 +351,38 @@ def test_warnings_before_the_answer(warning: str) -> None:
     """Newer versions write warnings to stdout, before the JSON."""
     expected = TOOL.parse_backups(made.sample("pgbackrest-info.json"))
     assert expected == TOOL.parse_backups(warning + made.sample("pgbackrest-info.json"))
+
+
+OLD = "7711066109405266527"
+NEW = "7711127586748387343"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("", [Owner(OLD, 15, "000000010000000000000006")]),
+        ("-upgraded", [Owner(NEW, 17, None)]),
+        ("-no-stanza", []),
+    ],
+)
+def test_the_owner_is_the_newest(name: str, expected: list[Owner]) -> None:
+    """With its major and the end of its WAL, which a stanza has not yet after its upgrade."""
+    assert expected == TOOL.parse_owners(0, made.sample(f"pgbackrest-info{name}.json"))
+
+
+def test_each_repository_has_its_owner() -> None:
+    """An upgrade that was killed may have reached one and not the other."""
+    (stanza,) = json.loads(made.sample("pgbackrest-info-upgraded.json"))
+    stanza["db"] += [{"id": 1, "repo-key": 2, "system-id": 5, "version": "9.6"}]
+    stanza["archive"] += [{"database": {"id": 1, "repo-key": 2}, "id": "9.6-1", "max": "F", "min": "F"}]
+    assert [Owner(NEW, 17, None), Owner("5", 9, "F")] == TOOL.parse_owners(0, json.dumps([stanza]))
+
+
+def test_an_owner_that_cannot_be_asked_for() -> None:
+    """The tool's words are the reason."""
+    for code, text in ((103, "unable to find"), (0, made.sample("pgbackrest-info-no-permission.json"))):
+        with pytest.raises(ValueError, match=r"unable|Permission denied"):
+            TOOL.parse_owners(code, text)
 
 
 @pytest.mark.parametrize("output", ["[", "[{}]", '[{"status":{"code":0,"message":"ok"}}]'])

@@ -103,6 +103,10 @@ def test_a_slash_at_the_end_of_a_path_means_nothing(path: str) -> None:
             {"ARCHIVE_URL": URL, "ARCHIVE_COMMAND_TIMEOUT": "x"},
             "ARCHIVE_COMMAND_TIMEOUT=x is not a whole number of seconds",
         ),
+        (
+            {"ARCHIVE_URL": URL, "ARCHIVE_TOOL": "pgbackrest", "ARCHIVE_UPGRADED_FROM": "1x"},
+            "ARCHIVE_UPGRADED_FROM=1x is no system identifier",
+        ),
         ({"ARCHIVE_URL": URL, "ARCHIVE_TIMEOUT": "soon"}, "ARCHIVE_TIMEOUT=soon is no time"),
         ({"ARCHIVE_URL": URL, "ARCHIVE_TIMEOUT": "60\n"}, "ARCHIVE_TIMEOUT=60\n is no time"),
         ({"RESTORE_FROM": "LATEST"}, "RESTORE_FROM=LATEST, but no archive is set to restore from"),

@@ -51,6 +51,15 @@ def test_no_storage() -> None:
         ({"WALG_PREVENT_WAL_OVERWRITE": ""}, []),
         ({"WALG_ZSTD_LEVEL": "best"}, ["WALG_ZSTD_LEVEL is set, but WALG_COMPRESSION_METHOD is not zstd"]),
         (
+            {"ARCHIVE_UPGRADED_FROM": "71"},
+            [
+                (
+                    "ARCHIVE_UPGRADED_FROM is set, but wal-g cannot keep two majors apart in one archive: "
+                    "the names of their segments and backups would mix"
+                )
+            ],
+        ),
+        (
             {"WALG_S3_PREFIX": "s3://b", "WALG_FILE_PREFIX": "/a", "WALG_GS_PREFIX": ""},
             ["several storages are set: WALG_S3_PREFIX, WALG_FILE_PREFIX; wal-g would silently use one"],
         ),

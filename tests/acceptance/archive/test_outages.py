@@ -76,7 +76,7 @@ def test_a_storage_cut_under_load_loses_nothing(tool: str, seconds: int, road: S
             server.wait()
         rows = acknowledged[0] + more[0]
         for name in (backup, later):
-            with archive.copy() as copy, copy.serve({"RESTORE_FROM": name}) as restored:
+            with archive.copy() as copy, copy.serve({"RESTORE_FROM": name}, timeout=60 + seconds) as restored:
                 assert str(rows) == restored.sql("SELECT count(*) FROM pgbench_history"), name
 
 
