@@ -94,7 +94,7 @@ def verify(as_json: bool) -> int:
         click.echo(json.dumps(shown, indent=2))
     else:
         click.echo("\n".join(lines) if lines else f"{len(backups)} backups and their WAL: nothing is wrong")
-        if found.holes:
+        if not found.sound:
             click.echo("mend: entrypoint backup push")
     return 0 if found.sound else exits.FAILURE
 

@@ -389,17 +389,23 @@ def wrong(found: Verification) -> list[str]:
 
 def report(found: Verification) -> None:
     """Say what is wrong."""
-    for line in wrong(found):
+    for line in wrong(found._replace(broken={})):
         log.warning(line, "no restore gets past a missing segment; a newer backup does not need it")
+    for line in wrong(found._replace(holes=())):
+        log.warning(line, "a newer full backup does not need it; what builds on it does not restore either")
 
 
 def _hole_is_open(context: Context, archive: Archive, run: Run) -> bool:
     """Tell whether no full backup that restores was begun after the last hole."""
-    if not run.holes and run.name not in run.broken:
+    if not run.holes and not run.broken:
         return False
     backups = own_backups(context, archive)
+    new = [each for each in backups if each.name == run.name]
+    # pgBackRest from 2.55 on calls an incremental backup valid although what it builds on is broken.
+    if not run.holes and all(retention.restores(each, backups, run.broken) for each in new):
+        return False
     good = [each for each in backups if each.kind == "full" and retention.restores(each, backups, run.broken)]
-    if not good:
+    if not good or not all(retention.restores(each, backups, run.broken) for each in new):
         return True
     size = server.describe(context).segment_bytes
     first = segments.number(segments.of_lsn(good[-1].timeline, good[-1].start_lsn, size), size)
