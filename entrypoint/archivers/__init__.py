@@ -173,6 +173,8 @@ class Archiver(Protocol):
     def other_cluster_code(self) -> int | None:
         """Return the exit code of `prepare` for another cluster's archive."""
 
+    torn: re.Pattern[str] | None
+    """Names of files that a killed call leaves in an archive on a folder, and that nothing else removes."""
     missing_code: int
     """Exit code of the fetch of a segment that is not in the archive."""
     client: str

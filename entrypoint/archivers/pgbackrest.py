@@ -123,6 +123,7 @@ class PgBackRest:
     program = "pgbackrest"
     config_name = "pgbackrest.conf"
     missing_code = 1
+    torn: re.Pattern[str] | None = None
     other_cluster_code = 28
     client = ""
 

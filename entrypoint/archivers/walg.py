@@ -99,6 +99,7 @@ class WalG:
     name = "wal-g"
     program = "wal-g"
     config_name = "walg.json"
+    torn: re.Pattern[str] | None = re.compile(r".*\.tmp\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
     missing_code = 74  # EX_IOERR, the tool's own choice: wal-g/wal-g#1195
     other_cluster_code = None
     client = "walg-daemon-client"

@@ -35,6 +35,8 @@ FAILING = "archive-failing"
 
 _VERIFY = 6 * 3600
 """Seconds for a verification, which may read the whole archive."""
+_TORN = 86400
+"""Seconds after which a half written file is one that nobody writes any more."""
 _GRACE = 3.0
 """Seconds that the archiver gets at a stop; PID 1 gives us five, and the run is to be noted."""
 _SOON = 60
@@ -435,13 +437,16 @@ def expire(context: Context, archive: Archive, *, dry_run: bool) -> Expired:
     command = tool.expire_wal(what, decision.root, backups if dry_run else left, dry_run=True)
     named = tool.parse_removal(_told(context, archive, command))
     needed = [name for name in named.segments if _is_needed(name, decision, what.segment_bytes)]
-    if not named.backups <= chosen or needed:
-        raise _other(archive, f"WAL before {decision.root.name}", named.backups - chosen, needed)
+    # Backups that are not in the list are remains of killed ones, and may go.
+    kept = named.backups & {each.name for each in left}
+    if kept or needed:
+        raise _other(archive, f"WAL before {decision.root.name}", kept, needed)
     if not dry_run:
         _told(context, archive, tool.expire_wal(what, decision.root, left, dry_run=False))
         if named.segments:
             log.info(f"removed WAL that no backup needs: {named.segments[0]} to {named.segments[-1]}")
     if not dry_run:
+        _remove_torn(archive)
         _remove_remains(context, archive, {each.name for each in left})
     return Expired(decision, named.segments)
 
@@ -463,6 +468,24 @@ def _remove_remains(context: Context, archive: Archive, listed: Collection[str])
     if confirmed is not None:
         _told(context, archive, confirmed)
         log.info(f"removed what is left of killed backups: {', '.join(sorted(named.backups))}")
+
+
+def _remove_torn(archive: Archive) -> None:
+    """Remove files that a killed call left half written, once nobody has written to them for a day."""
+    torn, folder = archive.tool.torn, archive.storage.folder
+    if torn is None or folder is None:
+        return
+    count = 0
+    for place, _, names in os.walk(folder):
+        for path in (f"{place}/{name}" for name in names if torn.fullmatch(name)):
+            try:
+                if time.time() - os.lstat(path).st_mtime > _TORN:
+                    os.unlink(path)
+                    count += 1
+            except OSError:
+                continue
+    if count:
+        log.info(f"removed {count} files that were never written to their end")
 
 
 def _is_needed(segment: str, decision: Decision, size: int) -> bool:
