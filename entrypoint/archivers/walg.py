@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from entrypoint import segments
+from entrypoint import segments, variables
 from entrypoint.archivers import (
     IDENTITY,
     Answer,
@@ -111,6 +111,9 @@ class WalG:
         # A push is tried again anyway: the tool's own 15 tries take minutes with a dead storage.
         self.patience = {"WALG_S3_MAX_RETRIES": given.get("WALG_S3_MAX_RETRIES") or "5"}
         """What is different for pushing segments."""
+        # The daemon's own 60 seconds are too few for a slow line and the segments that it sends beside one.
+        seconds = given.get("ARCHIVE_COMMAND_TIMEOUT") or variables.ALL["ARCHIVE_COMMAND_TIMEOUT"].default
+        self.deadline = {"WALG_DAEMON_WAL_UPLOAD_TIMEOUT": f"{seconds}s"}
         if not given.get("WALG_LOG_LEVEL"):
             self.patience["WALG_LOG_LEVEL"] = "ERROR"  # else lines for each segment
 
@@ -209,7 +212,7 @@ class WalG:
     def helper(self, server: Server) -> Command | None:
         """Return the daemon, which saves a start and a connection for each segment."""
         command = self._command(server, "daemon", self.socket(server))
-        return command._replace(environment={**command.environment, **self.patience})
+        return command._replace(environment={**command.environment, **self.deadline, **self.patience})
 
     def can_help(self, version: str) -> bool:
         """Tell whether this wal-g is 3.0.9 or newer; before, its daemon was broken (wal-g/wal-g#2404)."""
