@@ -178,7 +178,8 @@ def open_archive() -> tuple[Context, Archive]:
         environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),
     )
     identity.become(who)
-    archives.render(context, wanted.archive)
+    if server.SETTINGS not in os.environ:  # else PID 1 has rendered it, with the secrets
+        archives.render(context, wanted.archive)
     return context, wanted.archive
 
 

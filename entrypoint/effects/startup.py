@@ -78,14 +78,36 @@ def environ() -> Mapping[str, str]:
 
 
 def _write_down(context: Context) -> None:
-    """Keep the variables for what PID 1 starts later, without those that only a first start needs."""
+    """Keep the variables for what PID 1 starts later: what it may need, and no secret.
+
+    The archiver's secrets are in its own settings file, which is there already.
+    """
     import json
 
-    bootstrap = {name for name, variable in variables.ALL.items() if variable.secret}
-    values = {name: value for name, value in context.settings.values.items() if name not in bootstrap}
+    values = kept_values(context.settings.values)
     path = f"{context.runtime_folder}/{server.SETTINGS_FILE}"
     files.write_atomically(path, json.dumps(values))
     os.chown(path, context.who.uid, -1)
+
+
+_HIDDEN = "in the archiver's own settings file"
+_SECRET_WORDS = ("KEY", "SECRET", "PASS", "TOKEN", "CREDENTIALS", "SSE_C")
+
+
+def kept_values(values: Mapping[str, str]) -> dict[str, str]:
+    """Return what is kept of the variables: ours, libpq's and the archivers', with their secrets hidden."""
+    tools = [archivers.get(name, values) for name in archivers.NAMES]
+    found = {}
+    for name, value in values.items():
+        declared = variables.ALL.get(name)
+        if any(tool.is_own_variable(name) for tool in tools):
+            secret = any(word in name for word in _SECRET_WORDS) and not name.endswith("_PATH")
+            found[name] = _HIDDEN if secret and value else value
+        elif declared is not None and declared.secret:
+            continue
+        elif declared is not None or name.startswith(("PG", variables.CONF_PREFIX)):
+            found[name] = value
+    return found
 
 
 def open_context(

@@ -610,7 +610,7 @@ keys = ("role", "argv", "after_server")
 helpers = [{**dict(zip(keys, helper)), "environment": environment, "keep": True} for helper in HELPERS]
 server = {
     "argv": ["postgres"], "environment": environment, "timeouts": [5, 60, 10], "helpers": helpers,
-    "runtime_folder": "/run/entrypoint", "debug": True,
+    "runtime_folder": "/run/entrypoint", "archive_status": "", "debug": True,
 }
 supervisor.hand_over(Signals(), server, files.lock_folder(data))
 """

@@ -152,6 +152,8 @@ def test_serving(running: Container) -> None:
         "server_pid": running.postmaster(),
         "sessions": 1,
         "helpers": [],
+        "archive": None,
+        "backups": None,
     } == found
 
 

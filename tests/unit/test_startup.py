@@ -1,0 +1,30 @@
+"""What a start keeps for what PID 1 starts later."""
+
+from __future__ import annotations
+
+from entrypoint.effects import startup
+
+
+def test_no_secret_is_written_down() -> None:
+    """Ours, libpq's and the archivers' variables are kept; their secrets and everybody else's are not."""
+    secrets = (
+        "POSTGRES_PASSWORD PGPASSWORD AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN WALG_LIBSODIUM_KEY SSH_PASSWORD "
+        "PGBACKREST_REPO1_CIPHER_PASS PGBACKREST_REPO1_S3_KEY_SECRET WALG_S3_SSE_C WALG_PGP_KEY_PASSPHRASE "
+        "MY_OWN"
+    ).split()
+    plain = {
+        "PGDATA": "/data",
+        "PGPORT": "6543",
+        "PG_MAJOR": "15",
+        "BACKUP_SCHEDULE": "0 3 * * *",
+        "ARCHIVE_URL": "s3://bucket/prefix",
+        "POSTGRES_CONF_work_mem": "4MB",
+        "POSTGRES_USER": "boss",
+        "WALG_PGP_KEY_PATH": "/key",
+        "AWS_ENDPOINT": "https://s3.test",
+        "PGBACKREST_STANZA": "main",
+    }
+    kept = startup.kept_values({**plain, **dict.fromkeys(secrets, "geheim")})
+    assert plain == {name: value for name, value in kept.items() if name in plain}
+    assert "geheim" not in kept.values()
+    assert "MY_OWN" not in kept
