@@ -10,10 +10,8 @@ from entrypoint import exits
 from entrypoint.archivers import Backup
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups as engine
-from entrypoint.effects import folders, history, identity, progress, server, startup
-from entrypoint.effects.children import Children
+from entrypoint.effects import history, progress, server, startup
 from entrypoint.effects.server import Context
-from entrypoint.effects.signals import Signals
 from entrypoint.errors import Failure, Problem
 from entrypoint.runs import RUNNING, Run
 from entrypoint.settings import Archive
@@ -155,10 +153,7 @@ def expire(dry_run: bool, as_json: bool) -> None:
 
 
 def open_archive() -> tuple[Context, Archive]:
-    """Return the archive of this container, with the archiver's settings file in place.
-
-    As root the rights are given up first: what the archiver writes belongs to the server's user.
-    """
+    """Return the archive of this container, with the archiver's settings file in place."""
     wanted = startup.load_settings(startup.environ(), ())
     if wanted.archive is None:
         raise Failure(
@@ -167,17 +162,7 @@ def open_archive() -> tuple[Context, Archive]:
                 "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive, and start anew",
             )
         )
-    who = startup.server_identity()
-    children = Children(Signals())
-    folder = folders.find_runtime_folder(who.uid) or folders.make_runtime_folder(who, children)
-    context = Context(
-        settings=wanted,
-        children=children,
-        who=who,
-        runtime_folder=folder,
-        environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),
-    )
-    identity.become(who)
+    context = startup.command_context(wanted)
     if server.SETTINGS not in os.environ:  # else PID 1 has rendered it, with the secrets
         archives.render(context, wanted.archive)
     return context, wanted.archive

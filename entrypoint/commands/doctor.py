@@ -6,14 +6,12 @@ import time
 import click
 import psutil
 
-from entrypoint import archivers, checks, environment, exits, plan, settings
+from entrypoint import checks, exits, plan
 from entrypoint.archivers import Backup
 from entrypoint.checks import Evidence, Finding
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, files, folders, history, identity, probe, server, startup, status
-from entrypoint.effects.children import Children
+from entrypoint.effects import backlog, files, folders, history, probe, server, startup, status
 from entrypoint.effects.server import Context
-from entrypoint.effects.signals import Signals
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Settings
 
@@ -56,44 +54,28 @@ def _print(findings: list[Finding]) -> None:
 
 def gather() -> Evidence:
     """Look at the container, as the server's user where we may become it."""
-    read = environment.read(os.environ, files.read_text)
-    programs = {
-        name: startup.has_program(archivers.get(name, {}).program, os.environ) for name in archivers.NAMES
-    }
-    wanted, problems = settings.load(read.values, (), programs)
-    who = startup.server_identity()
-    known = bool(read.values.get("PGDATA"))
-    facts = probe.look(wanted) if known else None
-    doubts = list(read.warnings)
+    wanted, problems, warnings = startup.read_settings(os.environ, ())
+    facts = probe.look(wanted) if wanted.values.get("PGDATA") else None
+    doubts = list(warnings)
     if facts is not None and not facts.data_folder.has_cluster:
         decided = plan.decide(wanted, facts)
         doubts += decided.refusals
-    children = Children(Signals())
-    folder = folders.find_runtime_folder(who.uid) or folders.make_runtime_folder(who, children)
-    context = Context(
-        settings=wanted,
-        children=children,
-        who=who,
-        runtime_folder=folder,
-        environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),
-    )
-    identity.become(who)
-    found = server.read_postmaster(wanted.data_folder)
-    running = found is not None and os.path.exists(f"/proc/{found.pid}")
-    storage_problem, backups = _archive(context, usable=not problems and not read.problems)
+    context = startup.command_context(wanted)
+    found = server.live_postmaster(wanted.data_folder)
+    storage_problem, backups = _archive(context, usable=not problems)
     newest = backups[-1].finished if not isinstance(backups, Problem) and backups else None
     archiving = None
     if wanted.archive is not None and not wanted.archive.by_user:
-        archiving = backlog.look(wanted.archive, wanted.data_folder, folder)
+        archiving = backlog.look(wanted.archive, wanted.data_folder, context.runtime_folder)
     return Evidence(
-        problems=(*read.problems, *problems),
+        problems=problems,
         doubts=doubts,
         facts=facts,
-        server_uid=who.uid,
+        server_uid=context.who.uid,
         shell=server.check_shell(context),
         data_major=_first_line(f"{wanted.data_folder}/PG_VERSION"),
         binary_major=_binary_major(context),
-        server_status=(found.status or "starting") if found and running else None,
+        server_status=(found.status or "starting") if found else None,
         failing_helpers=status.failing(folders.RUNTIME_FOLDERS),
         shared_memory_bytes=psutil.disk_usage("/dev/shm").total,  # noqa: S108 - only looked at
         full=_full(wanted),

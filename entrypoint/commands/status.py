@@ -21,24 +21,27 @@ def show(as_json: bool) -> None:
 
     Phases: boot, init, restore, recovery, serving, stopping.
     """
-    facts = gather()
+    known = _known()
+    facts, found = _server(known), helpers(known)
+    state = archive_state()
+    last = None if state is None else history.last_runs(os.environ.get("PGDATA", ""))
     if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        shown: dict[str, object] = {**facts, "helpers": found, "archive": state and state._asdict()}
+        shown["backups"] = last and {name: run and run._asdict() for name, run in last._asdict().items()}
+        click.echo(json.dumps(shown, indent=2))
         return
     for name, value in facts.items():
-        if name not in ("helpers", "archive", "backups"):
-            click.echo(f"{name.ljust(16)}{'-' if value is None else value}")
-    state = archive_state()
-    if state is not None:
-        for line in [*archive.describe(state), *_describe_runs(backup_runs())]:
+        click.echo(f"{name.ljust(16)}{'-' if value is None else value}")
+    if state is not None and last is not None:
+        for line in [*archive.describe(state), *_describe_runs(last)]:
             click.echo(line)
-    for helper in helpers(status.read(folders.RUNTIME_FOLDERS)):
+    for helper in found:
         failures = f", failed {helper['failures']} times" if helper["failures"] else ""
         click.echo(f"{'helper'.ljust(16)}{helper['role']}: {helper['state']}{failures}")
 
 
-def gather() -> dict[str, object]:
-    """Return what is known; raises Failure where no PID 1 of ours runs."""
+def _known() -> dict[str, list[str]]:
+    """Return what PID 1 tells; raises Failure where none of ours runs."""
     known = status.read(folders.RUNTIME_FOLDERS)
     if not known:
         raise Failure(
@@ -48,6 +51,10 @@ def gather() -> dict[str, object]:
                 exits.FAILURE,
             )
         )
+    return known
+
+
+def _server(known: dict[str, list[str]]) -> dict[str, object]:
     name, since, detail = known["phase"]
     server = int(known["server"][0]) if "server" in known else None
     code, text = ready.look(os.environ.get("PGDATA", ""))
@@ -60,17 +67,7 @@ def gather() -> dict[str, object]:
         "role": text.removeprefix("ready: ") if code == ready.READY else None,
         "server_pid": server,
         "sessions": status.sessions(server) if server else 0,
-        "helpers": helpers(known),
-        "archive": None if (state := archive_state()) is None else state._asdict(),
-        "backups": None
-        if state is None
-        else {name: None if run is None else run._asdict() for name, run in backup_runs()._asdict().items()},
     }
-
-
-def backup_runs() -> LastRuns:
-    """Return how the last backups went."""
-    return history.last_runs(os.environ.get("PGDATA", ""))
 
 
 def _describe_runs(last: LastRuns) -> list[str]:
@@ -82,7 +79,8 @@ def _describe_runs(last: LastRuns) -> list[str]:
         size = f"{run.bytes / 1024**2:.0f} MiB in {run.seconds:.0f} s"
         rows.append(("last backup", f"{run.name} ({run.kind}), begun {run.started}, {size}: {run.outcome}"))
     if last.failure is not None:
-        rows.append(("backup failed", f"{last.failure.started}: {last.failure.words.splitlines()[0]}"))
+        why = last.failure.words.partition("\n")[0]
+        rows.append(("backup failed", f"{last.failure.started}: {why}"))
     if last.verified is not None and (last.verified.holes or last.verified.broken):
         ranges = ", ".join(f"{first} to {final}" for first, final in last.verified.holes)
         rows.append(("missing WAL", ranges or ", ".join(last.verified.broken)))

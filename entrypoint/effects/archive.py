@@ -3,7 +3,7 @@
 import os
 
 from entrypoint import exits
-from entrypoint.archivers import Backup, Command, brief
+from entrypoint.archivers import Answer, Backup, Command, brief
 from entrypoint.effects import files, folders, server
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
@@ -12,6 +12,13 @@ from entrypoint.settings import Archive
 
 QUICK = 120
 """Seconds for calls that only ask the storage something."""
+
+
+FAILING = "archive-failing"
+WORDS = "archive-words"
+ARCHIVED = "archived"
+PREPARE = "prepare-archive"
+"""Notes of shims/archive-segment below the runtime folder, which says what is in them."""
 
 
 def render(context: Context, archive: Archive) -> None:
@@ -43,7 +50,7 @@ def forget(runtime_folder: str) -> None:
     A stale acknowledgement in pgBackRest's spool would tell PostgreSQL that a segment was archived which
     never was.
     """
-    for name in ("archive-failing", "archive-words", "archived", "prepare-archive"):
+    for name in (FAILING, WORDS, ARCHIVED, PREPARE):
         if os.path.lexists(f"{runtime_folder}/{name}"):
             os.unlink(f"{runtime_folder}/{name}")
     if os.path.isdir(f"{runtime_folder}/pgbackrest"):
@@ -82,33 +89,30 @@ def run(context: Context, command: Command) -> int:
     return context.children.run(command.argv, environment(context, command), descriptors={1: 2})
 
 
-def run_quietly(context: Context, command: Command, *, seconds: int = QUICK) -> tuple[int, str]:
-    """Run an archiver call and return its exit code and everything it said."""
-    words = memory_file("")
+def ask(context: Context, command: Command, *, seconds: int = QUICK) -> Answer:
+    """Run an archiver call and return all that it said; 124 where it has not ended within its time."""
+    out, errors = memory_file(""), memory_file("")
     try:
         made = environment(context, command)
-        code = context.children.run(command.argv, made, descriptors={1: words, 2: words}, seconds=seconds)
-        return code, read_back(words)
+        code = context.children.run(command.argv, made, descriptors={1: out, 2: errors}, seconds=seconds)
+        return Answer(code, read_back(out), read_back(errors))
     except TimeoutError:
-        return 124, f"{read_back(words)}\nno answer within {seconds} seconds"
+        words = f"{read_back(errors).strip()}\nno answer within {seconds} seconds".lstrip()
+        return Answer(124, read_back(out), words)
     finally:
-        os.close(words)
+        os.close(out)
+        os.close(errors)
+
+
+def run_quietly(context: Context, command: Command, *, seconds: int = QUICK) -> tuple[int, str]:
+    """Run an archiver call and return its exit code and everything it said."""
+    answer = ask(context, command, seconds=seconds)
+    return answer.code, answer.stderr + answer.stdout  # what is to be parsed comes last
 
 
 def list_backups(context: Context, archive: Archive) -> list[Backup]:
     """Return the backups, oldest first; raises Failure with the tool's words."""
-    command = archive.tool.list_backups(server.describe(context))
-    errors = memory_file("")
-    try:
-        code, text = context.children.output(
-            command.argv, environment(context, command), seconds=QUICK, stderr=errors
-        )
-        words = read_back(errors).strip()
-    except TimeoutError:
-        code, text = 124, ""
-        words = f"{read_back(errors).strip()}\nno answer within {QUICK} seconds".lstrip()
-    finally:
-        os.close(errors)
+    code, text, words = ask(context, archive.tool.list_backups(server.describe(context)))
     if code == 0:
         try:
             return archive.tool.parse_backups(text)

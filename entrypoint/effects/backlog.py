@@ -1,13 +1,13 @@
 """What waits to be archived and how that goes: read from pg_wal and from the notes of archive-segment."""
 
 import os
-import re
 import time
 
+from entrypoint import segments
+from entrypoint.effects import archive as archives
 from entrypoint.facts import ArchiveState
 from entrypoint.settings import Archive
 
-_SEGMENT = re.compile(r"[0-9A-F]{24}")
 _REASON_LINES = 3
 _RECENT = 600.0
 """Seconds over which the rate of archiving is counted."""
@@ -29,8 +29,8 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
     age = None if oldest is None else max(0, int(now - ready[oldest]))
     size = sum(_size(f"{wal}/{name}") for name in ready)
     last, last_at = _last_archived(runtime_folder, done)
-    failing = _lines(f"{runtime_folder}/archive-failing")
-    words = _lines(f"{runtime_folder}/archive-words") if failing else []
+    failing = _lines(f"{runtime_folder}/{archives.FAILING}")
+    words = _lines(f"{runtime_folder}/{archives.WORDS}") if failing else []
     free = _free(wal)
     grows = size / age if failing and age else 0
     return ArchiveState(
@@ -45,7 +45,7 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
         last_archived_at=None if last_at is None else _iso(last_at),
         failing_since=_iso(float(failing[1])) if len(failing) > 1 and failing[1].isdigit() else None,
         last_error=_reason(words) or failing[0].strip() if failing else None,
-        prepared=not os.path.exists(f"{runtime_folder}/prepare-archive"),
+        prepared=not os.path.exists(f"{runtime_folder}/{archives.PREPARE}"),
         free_bytes=free,
         seconds_until_full=int(free / grows) if free is not None and grows else None,
     )
@@ -69,12 +69,12 @@ def _times(wal: str, ending: str) -> dict[str, float]:
 
 
 def _last_archived(runtime_folder: str, done: dict[str, float]) -> tuple[str | None, float | None]:
-    path = f"{runtime_folder}/archived"
+    path = f"{runtime_folder}/{archives.ARCHIVED}"
     lines = _lines(path)
     if lines:
         return lines[0], os.stat(path).st_mtime
-    segments = [name for name in done if _SEGMENT.fullmatch(name)]
-    newest = max(segments, key=lambda name: done[name], default=None)
+    whole = [name for name in done if segments.NAME.fullmatch(name)]
+    newest = max(whole, key=lambda name: done[name], default=None)
     return newest, None if newest is None else done[newest]
 
 

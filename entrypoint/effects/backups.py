@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from entrypoint import exits, limits, log, retention, runs, segments
-from entrypoint.archivers import Answer, Backup, Check, Command, Resources, Verification, brief
+from entrypoint.archivers import Backup, Check, Command, Resources, Verification, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import claim, files, history, kernel, progress, server
+from entrypoint.effects import claim, files, history, kernel, progress, server, status
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem, Stopped
@@ -30,8 +30,6 @@ HOLE = "hole"
 
 LOCK = "backup.lock"
 """Below the runtime folder. The archiver inherits it, so that it lasts as long as anything still works."""
-FAILING = "archive-failing"
-"""Below the runtime folder while archiving fails; its first line is the tool's."""
 
 _VERIFY = 6 * 3600
 """Seconds for a verification, which may read the whole archive."""
@@ -79,13 +77,13 @@ def alone(context: Context, what: str, *, wait: bool) -> Iterator[int]:
 def obstacle(context: Context, archive: Archive) -> Problem | None:
     """Return why no backup can be taken now."""
     data = context.settings.data_folder
-    found = server.read_postmaster(data)
-    if found is None or not found.status or not os.path.exists(f"/proc/{found.pid}"):
+    found = server.live_postmaster(data)
+    if found is None or not found.status:
         return Problem(
             f"no server accepts connections on {data}, so nothing can be backed up",
             "run this in the server's container: docker exec CONTAINER entrypoint backup push",
         )
-    if in_recovery(data) or found.status == "standby":
+    if status.in_recovery(data) or found.status == "standby":
         return Problem(
             "the server is in recovery: a backup of it would need WAL that another server archives",
             "take backups of the primary, or come again after the promotion",
@@ -93,7 +91,7 @@ def obstacle(context: Context, archive: Archive) -> Problem | None:
     if found.status != "ready":
         return Problem(f"the server is {found.status}", "come again when it is ready")
     try:
-        words = files.read_text(f"{context.runtime_folder}/{FAILING}").split("\n")[0]
+        words = files.read_text(f"{context.runtime_folder}/{archives.FAILING}").split("\n")[0]
     except OSError:
         return None
     return Problem(
@@ -104,11 +102,6 @@ def obstacle(context: Context, archive: Archive) -> Problem | None:
     )
 
 
-def in_recovery(data_folder: str) -> bool:
-    """Tell whether a server is a standby or replays an archive; both files go when it is promoted."""
-    return any(os.path.exists(f"{data_folder}/{name}") for name in ("standby.signal", "recovery.signal"))
-
-
 def push(context: Context, archive: Archive, *, incremental: bool, why: str, lock: int) -> Run:
     """Take a backup, verify the archive, mend a hole by a new full backup, and remove what is too old.
 
@@ -117,7 +110,7 @@ def push(context: Context, archive: Archive, *, incremental: bool, why: str, loc
     problem = obstacle(context, archive)
     if problem is not None:
         raise Failure(problem)
-    if os.path.exists(f"{context.runtime_folder}/{claim.PREPARE}"):
+    if os.path.exists(f"{context.runtime_folder}/{archives.PREPARE}"):
         claim.prepare(context, archive, must_work=True)
     run = _push(context, archive, incremental=incremental, why=why, lock=lock)
     if run.verified and _hole_is_open(context, archive, run):
@@ -319,8 +312,8 @@ def verify(context: Context, archive: Archive, backups: Sequence[Backup]) -> Ver
     if not backups:
         return Verification()
     what = server.describe(context)
-    found = server.read_postmaster(what.data_folder)
-    live = found is not None and found.status == "ready" and os.path.exists(f"/proc/{found.pid}")
+    found = server.live_postmaster(what.data_folder)
+    live = found is not None and found.status == "ready"
     control = server.read_control(context)
     timeline = int(control.get("Latest checkpoint's TimeLineID") or backups[-1].timeline)
     if not live:
@@ -335,7 +328,9 @@ def verify(context: Context, archive: Archive, backups: Sequence[Backup]) -> Ver
         live=live,
         contents=context.settings.backup.contents,
     )
-    answers = [_ask(context, command) for command in archive.tool.verify(what, check)]
+    answers = [
+        archives.ask(context, command, seconds=_VERIFY) for command in archive.tool.verify(what, check)
+    ]
     try:
         return archive.tool.parse_verification(check, answers)
     except (ValueError, KeyError, TypeError) as error:
@@ -346,24 +341,6 @@ def verify(context: Context, archive: Archive, backups: Sequence[Backup]) -> Ver
                 exits.ARCHIVE_REFUSED,
             )
         ) from error
-
-
-def _ask(context: Context, command: Command) -> Answer:
-    """Run a command that may take long, and return all that it said."""
-    out, errors = memory_file(""), memory_file("")
-    try:
-        code = context.children.run(
-            command.argv,
-            archives.environment(context, command),
-            descriptors={1: out, 2: errors},
-            seconds=_VERIFY,
-        )
-        return Answer(code, read_back(out), read_back(errors))
-    except TimeoutError:
-        return Answer(124, read_back(out), f"no answer within {_VERIFY} seconds")
-    finally:
-        os.close(out)
-        os.close(errors)
 
 
 def _verified(context: Context, archive: Archive, run: Run) -> Run:
@@ -463,7 +440,7 @@ def _remove_remains(context: Context, archive: Archive, listed: Collection[str])
     command = archive.tool.expire_remains(what, dry_run=True)
     if command is None:
         return
-    answer = _ask(context, command)
+    answer = archives.ask(context, command, seconds=_VERIFY)
     named = archive.tool.parse_removal(f"{answer.stdout}\n{answer.stderr}")
     if answer.code or not named.backups:
         # wal-g gives up where the oldest backup is an increment on a permanent one; remains only take space.
@@ -523,7 +500,7 @@ def _other(archive: Archive, what: str, names: Collection[str], needed: Sequence
 
 def _told(context: Context, archive: Archive, command: Command) -> str:
     """Run a command of removal and return its words."""
-    answer = _ask(context, command)
+    answer = archives.ask(context, command, seconds=_VERIFY)
     text = f"{answer.stdout}\n{answer.stderr}"
     if answer.code:
         raise Failure(
@@ -543,7 +520,7 @@ def scheduled(context: Context, archive: Archive) -> int:
     data = context.settings.data_folder
     while not _is_up(data):
         context.children.pause(0.5)
-    if wanted.schedule is None or in_recovery(data):
+    if wanted.schedule is None or status.in_recovery(data):
         return _SOON if wanted.schedule else ASK_AGAIN
     schedule = Schedule(
         wanted.schedule,

@@ -15,8 +15,6 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
 from entrypoint.upgrade import Cluster
 
-PREPARE = "prepare-archive"
-"""Script below the runtime folder, while the archive could not be prepared; see shims/archive-segment."""
 _WARM = 15
 """Seconds that a start with a database gives the storage before the server comes up without it."""
 
@@ -28,7 +26,7 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> None:
     server with data is started all the same: its WAL waits in pg_wal until the storage is back, and
     archive-segment then does first what could not be done here.
     """
-    later = f"{context.runtime_folder}/{PREPARE}"
+    later = f"{context.runtime_folder}/{archives.PREPARE}"
     problem = _settle(context, archive, archives.QUICK if must_work else _WARM)
     if problem is None:
         if os.path.exists(later):
@@ -145,11 +143,7 @@ def _others(archive: Archive, owner: str, ours: str, mend: str) -> Problem:
 def _script(context: Context) -> str:
     import shlex
 
-    made = {
-        "PATH": server.tool_path(context),
-        "LC_ALL": "C",
-        server.SETTINGS: f"{context.runtime_folder}/{server.SETTINGS_FILE}",
-    }
+    made = server.later_environment(context)
     words = ["env", "-i", *(f"{name}={value}" for name, value in made.items())]
     return f"exec {shlex.join([*words, 'entrypoint', 'internal', 'prepare-archive'])}\n"
 

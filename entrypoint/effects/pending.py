@@ -74,8 +74,7 @@ def push(context: Context, archive: Archive, seconds: float, say: Callable[[str]
     """
     folder = context.settings.data_folder
     waiting = backlog.waiting(folder)
-    found = server.read_postmaster(folder)
-    if found is not None and os.path.exists(f"/proc/{found.pid}"):
+    if server.live_postmaster(folder) is not None:
         if waiting:
             _wait(context, archive, set(waiting), seconds, say)
         return waiting

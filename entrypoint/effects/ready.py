@@ -53,9 +53,7 @@ def look(data_folder: str) -> tuple[int, str]:
         return NOT_READY, f"not ready: {word}"
     lines = text.split("\n")
     port, folder = lines[3], lines[4]
-    # Either file stays until the server is promoted; with recovery.signal it may be paused at its target.
-    signals = ("standby.signal", "recovery.signal")
-    role = "standby" if any(os.path.exists(f"{data_folder}/{name}") for name in signals) else "primary"
+    role = "standby" if status.in_recovery(data_folder) else "primary"
     if folder:
         return _ask(f"{folder}/.s.PGSQL.{port}", role)
     return _ask((lines[5].replace("*", "127.0.0.1"), int(port)), role)

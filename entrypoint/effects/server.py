@@ -15,6 +15,7 @@ from entrypoint.effects import files, folders, kernel
 from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
+from entrypoint.limits import MOST_PROCESSES
 from entrypoint.settings import Archive, Settings
 
 CONF_FOLDER = "/docker-entrypoint-conf.d"
@@ -54,6 +55,16 @@ def helper_environment(settings: Settings, who: Identity, *, stepped_down: bool)
     return environment
 
 
+def later_environment(context: Context) -> dict[str, str]:
+    """Return the environment of our own program where PID 1 or archive-segment starts it: without secrets."""
+    return {
+        "PATH": tool_path(context),
+        "LC_ALL": "C",
+        "HOME": context.runtime_folder,
+        SETTINGS: f"{context.runtime_folder}/{SETTINGS_FILE}",
+    }
+
+
 def server_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the server: no bootstrap secrets, no secrets of the archiver.
 
@@ -81,7 +92,7 @@ def describe(context: Context) -> Server:
         user=context.settings.init.user,
         runtime_folder=context.runtime_folder,
         segment_bytes=segment_bytes(context),
-        processes=min(kernel.processors(), 4),
+        processes=min(kernel.processors(), MOST_PROCESSES),
         client=_client(context),
     )
 
@@ -97,14 +108,25 @@ def segment_bytes(context: Context) -> int:
     return int(control.get("Bytes per WAL segment", 16 * 1024**2))
 
 
+_controls: dict[tuple[str, int, int], dict[str, str]] = {}
+"""What was read, by path, inode and time of change: a start with an archive asks several times."""
+
+
 def read_control(context: Context) -> dict[str, str]:
     """Return what pg_controldata prints, or nothing without a cluster."""
-    if not os.path.exists(f"{context.settings.data_folder}/global/pg_control"):
+    path = f"{context.settings.data_folder}/global/pg_control"
+    try:
+        found = os.stat(path)
+    except OSError:
         return {}
+    if (known := _controls.get((path, found.st_ino, found.st_mtime_ns))) is not None:
+        return known
     environment = {**context.environment, "LC_ALL": "C"}
     argv = ["pg_controldata", "-D", context.settings.data_folder]
     code, text = context.children.output(argv, environment)
-    return parse_control(text) if code == 0 else {}
+    if code:
+        return {}
+    return _controls.setdefault((path, found.st_ino, found.st_mtime_ns), parse_control(text))
 
 
 def arguments(context: Context) -> list[str]:
@@ -242,6 +264,12 @@ def read_postmaster(data_folder: str) -> Postmaster | None:
         return None
 
 
+def live_postmaster(data_folder: str) -> Postmaster | None:
+    """Return what postmaster.pid says, if its process is there."""
+    found = read_postmaster(data_folder)
+    return found if found is not None and os.path.exists(f"/proc/{found.pid}") else None
+
+
 def stale_pid_environment(data_folder: str) -> dict[str, str]:
     """Judge a leftover postmaster.pid; returns what postgres must know to start over it.
 
@@ -250,10 +278,8 @@ def stale_pid_environment(data_folder: str) -> dict[str, str]:
     variable that is meant for this (patroni/patroni#681 found that removing the file is a race). Raises
     Failure if it really is a server on this folder.
     """
-    found = read_postmaster(data_folder)
+    found = live_postmaster(data_folder)
     if found is None or found.pid in (os.getpid(), os.getppid()):
-        return {}
-    if not os.path.exists(f"/proc/{found.pid}"):
         return {}
     if _is_postmaster_of(found.pid, data_folder):
         raise Failure(

@@ -164,6 +164,24 @@ def make_context(wanted: Settings, children: Children) -> Context:
     )
 
 
+def command_context(wanted: Settings) -> Context:
+    """Return the context of a command, beside a running server or alone.
+
+    As root the rights are given up: what an archiver writes belongs to that user.
+    """
+    who = server_identity()
+    children = Children(Signals())
+    context = Context(
+        settings=wanted,
+        children=children,
+        who=who,
+        runtime_folder=folders.find_runtime_folder(who.uid) or folders.make_runtime_folder(who, children),
+        environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),
+    )
+    identity.become(who)
+    return context
+
+
 def server_identity() -> Identity:
     """Return the user that the server runs as: `postgres` if we are root, else ourselves."""
     if os.getuid() != 0:
@@ -362,17 +380,11 @@ def _backup_helper(context: Context) -> list[dict[str, object]]:
     wanted = context.settings
     if wanted.archive is None or wanted.archive.by_user or wanted.backup.schedule is None:
         return []
-    environ = {
-        "PATH": server.tool_path(context),
-        "LC_ALL": "C",
-        "HOME": context.runtime_folder,
-        server.SETTINGS: f"{context.runtime_folder}/{server.SETTINGS_FILE}",
-    }
     return [
         {
             "role": "backups",
             "argv": ["entrypoint", "internal", "backups"],
-            "environment": environ,
+            "environment": server.later_environment(context),
             "after_server": False,
             "keep": True,
         }

@@ -210,6 +210,14 @@ def failing(runtime_folders: Sequence[str]) -> dict[str, int]:
     return {row[0]: int(row[3]) for row in rows if int(row[3]) > 1}
 
 
+def in_recovery(data_folder: str) -> bool:
+    """Tell whether a server is a standby, replays an archive, or waits at its target.
+
+    Either file stays until it is promoted.
+    """
+    return any(os.path.exists(f"{data_folder}/{name}") for name in ("standby.signal", "recovery.signal"))
+
+
 def read(runtime_folders: Sequence[str]) -> dict[str, list[str]]:
     """Return the lines of the first status file there is, by their first word (`helper ROLE` for helpers)."""
     for folder in runtime_folders:
