@@ -20,25 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import containers
+from acceptance.pid1.lab import FLOOD
 from containers import FRESH, LOOK_INSIDE, Container, docker, serve, until
-
-#: Orphans at a rate, by dash since it forks cheapest. Prints the rate it reached.
-FLOOD = """
-import os, sys, time
-rate, seconds = int(sys.argv[1]), float(sys.argv[2])
-group = "(" + "exit 0 & exit 1 & exit 2 & exit 127 & " * 10 + ")"
-script = "i=0; while [ $i -lt $0 ]; do " + group + "; i=$((i + 1)); done"
-began = time.monotonic()
-made = 0
-while (passed := time.monotonic() - began) < seconds:
-    due = int(rate * passed - made) // 40
-    if due < 2:
-        time.sleep(0.005)
-        continue
-    os.waitpid(os.posix_spawn("/bin/dash", ["dash", "-c", script, str(min(due, 50))], {}), 0)
-    made += min(due, 50) * 40
-print(made / (time.monotonic() - began))
-"""
 
 Figures = dict[str, float]
 

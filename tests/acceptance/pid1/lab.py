@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import containers
-from containers import Container, Outcome, script
+from containers import Container, File, Outcome, script, serve
 
 _MAY_UNSHARE = ("--init", "--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined")
 
@@ -154,6 +155,67 @@ def signal_state(status: str, wanted: Sequence[str] = ("SigIgn", "SigBlk")) -> d
     """
     lines = (line.split(":") for line in status.splitlines() if line.startswith("Sig"))
     return {name: numbers(mask) - {32, 33} for name, mask in lines if name in wanted}
+
+
+#: Orphans at a rate, by dash since it forks cheapest: each subshell leaves forty. Prints the rate it reached.
+FLOOD = """
+import os, sys, time
+rate, seconds = int(sys.argv[1]), float(sys.argv[2])
+group = "(" + "exit 0 & exit 1 & exit 2 & exit 127 & " * 10 + ")"
+script = "i=0; while [ $i -lt $0 ]; do " + group + "; i=$((i + 1)); done"
+began = time.monotonic()
+made = 0
+while (passed := time.monotonic() - began) < seconds:
+    due = int(rate * passed - made) // 40
+    if due < 2:
+        time.sleep(0.005)
+        continue
+    os.waitpid(os.posix_spawn("/bin/dash", ["dash", "-c", script, str(min(due, 50))], {}), 0)
+    made += min(due, 50) * 40
+print(made / (time.monotonic() - began))
+"""
+
+
+class Helper(NamedTuple):
+    """A helper as `hand_over` gets it: a small script."""
+
+    text: str
+    after_server: bool = False
+    keep: bool = True
+
+
+_LAUNCHER = """#!/usr/bin/python3 -IS
+import os, sys
+sys.path.insert(0, "/usr/local/lib/nix-postgres")
+if "ENTRYPOINT_HANDOFF" in os.environ:
+    from entrypoint.__main__ import main
+    sys.exit(main())
+from entrypoint.effects import files, supervisor
+from entrypoint.effects.signals import Signals
+environment = dict(os.environ)
+helpers = [
+    {"role": role, "argv": ["/helpers/" + role], "environment": environment, "after_server": after, "keep": keep}
+    for role, after, keep in HELPERS
+]
+server = {
+    "argv": ["postgres"], "environment": environment, "timeouts": [5, 60, 10], "helpers": helpers,
+    "runtime_folder": "/run/entrypoint", "archive_status": "", "debug": False,
+}
+supervisor.hand_over(Signals(), server, files.lock_folder(os.environ["PGDATA"]))
+"""
+
+
+@contextmanager
+def serve_with(volume: str, helpers: Mapping[str, Helper]) -> Iterator[Container]:
+    """A server with these helpers."""
+    rows = [(role, helper.after_server, helper.keep) for role, helper in helpers.items()]
+    files: dict[str, File | str] = {"/launch": script(_LAUNCHER.replace("HELPERS", repr(rows)))}
+    files |= {f"/helpers/{role}": script(helper.text) for role, helper in helpers.items()}
+    options = ("--entrypoint", "/launch", "--user", "postgres")
+    with serve(
+        env={"PGDATA": "/volume/data"}, files=files, volumes={"/volume": volume}, options=options
+    ) as container:
+        yield container
 
 
 class Lab:

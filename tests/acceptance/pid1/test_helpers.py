@@ -10,54 +10,12 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from itertools import pairwise
-from typing import NamedTuple
 
-from containers import Container, File, docker, script, serve, until
+from acceptance.pid1.lab import Helper, serve_with
+from containers import Container, docker, until
 
 USED = {"PGDATA": "/volume/data"}
-
-
-class Helper(NamedTuple):
-    """A helper as `hand_over` gets it."""
-
-    text: str
-    after_server: bool = False
-    keep: bool = True
-
-
-LAUNCHER = """#!/usr/bin/python3 -IS
-import os, sys
-sys.path.insert(0, "/usr/local/lib/nix-postgres")
-if "ENTRYPOINT_HANDOFF" in os.environ:
-    from entrypoint.__main__ import main
-    sys.exit(main())
-from entrypoint.effects import files, supervisor
-from entrypoint.effects.signals import Signals
-environment = dict(os.environ)
-helpers = [
-    {"role": role, "argv": ["/helpers/" + role], "environment": environment, "after_server": after, "keep": keep}
-    for role, after, keep in HELPERS
-]
-server = {
-    "argv": ["postgres"], "environment": environment, "timeouts": [5, 60, 10], "helpers": helpers,
-    "runtime_folder": "/run/entrypoint", "archive_status": "", "debug": False,
-}
-supervisor.hand_over(Signals(), server, files.lock_folder(os.environ["PGDATA"]))
-"""
-
-
-@contextmanager
-def _with(volume: str, helpers: Mapping[str, Helper]) -> Iterator[Container]:
-    """A server with these helpers."""
-    rows = [(role, helper.after_server, helper.keep) for role, helper in helpers.items()]
-    files: dict[str, File | str] = {"/launch": script(LAUNCHER.replace("HELPERS", repr(rows)))}
-    files |= {f"/helpers/{role}": script(helper.text) for role, helper in helpers.items()}
-    options = ("--entrypoint", "/launch", "--user", "postgres")
-    with serve(env=USED, files=files, volumes={"/volume": volume}, options=options) as container:
-        yield container
 
 
 def _helpers(container: Container) -> dict[str, dict[str, object]]:
@@ -98,7 +56,7 @@ printf '\n\n'
 printf 'x%.0s' {1..200000}; echo
 printf 'no end'
 """
-    with _with(used_volume, {"talker": Helper(text, keep=False)}) as container:
+    with serve_with(used_volume, {"talker": Helper(text, keep=False)}) as container:
         container.says("talker: no end")
         until(lambda: _helpers(container)["talker"]["state"] == "ended", "its end")
         lines = [line for line in container.logs().stderr.splitlines() if line.startswith("talker: ")]
@@ -113,7 +71,7 @@ printf 'no end'
 
 def test_flood_of_output_does_not_starve_the_server(used_volume: str) -> None:
     """A helper that never stops talking: the server answers, and a stop is obeyed."""
-    with _with(used_volume, {"talker": Helper("#!/bin/sh\nexec yes\n")}) as container:
+    with serve_with(used_volume, {"talker": Helper("#!/bin/sh\nexec yes\n")}) as container:
         assert "42" == container.sql("SELECT answer FROM kept")
         began = time.monotonic()
         docker("kill", "--signal", "INT", container.name)
@@ -123,7 +81,7 @@ def test_flood_of_output_does_not_starve_the_server(used_volume: str) -> None:
 
 def test_restarts_after_growing_pauses(used_volume: str) -> None:
     """A helper that keeps failing is started again after 1, 2, 4 s; the server does not notice."""
-    with _with(used_volume, {"failing": Helper("#!/bin/sh\necho try\nexit 7\n")}) as container:
+    with serve_with(used_volume, {"failing": Helper("#!/bin/sh\necho try\nexit 7\n")}) as container:
         before = container.postmaster()
         container.says("failing ended with code 7; it is started again in 4 s")
         found = _helpers(container)["failing"]
@@ -139,7 +97,7 @@ def test_restarts_after_growing_pauses(used_volume: str) -> None:
 
 def test_helper_that_cannot_be_executed(used_volume: str) -> None:
     """A helper that is not there fails like one that ends: it is said, shown and tried again."""
-    with _with(used_volume, {"missing": Helper("#!/no/such/interpreter\n")}) as container:
+    with serve_with(used_volume, {"missing": Helper("#!/no/such/interpreter\n")}) as container:
         container.says("missing ended with code 127; it is started again in 2 s")
         assert (2, 127) == tuple(_helpers(container)["missing"][name] for name in ("failures", "last_code"))
         assert "42" == container.sql("SELECT answer FROM kept")
@@ -148,7 +106,7 @@ def test_helper_that_cannot_be_executed(used_volume: str) -> None:
 
 def test_killed_helper_is_started_again(used_volume: str) -> None:
     """A helper that somebody kills comes back, with another process id."""
-    with _with(used_volume, {"mate": Helper(_waiting("exit 0"))}) as container:
+    with serve_with(used_volume, {"mate": Helper(_waiting("exit 0"))}) as container:
         container.says("mate: begun")
         until(lambda: _helpers(container)["mate"]["state"] == "running", "running")
         first = _helpers(container)["mate"]["pid"]
@@ -166,7 +124,7 @@ def test_order_of_stopping(used_volume: str) -> None:
         "user": Helper(_waiting(f"{alive}; exit 0")),
         "carrier": Helper(_waiting(f"{alive}; exit 0"), after_server=True),
     }
-    with _with(used_volume, helpers) as container:
+    with serve_with(used_volume, helpers) as container:
         container.says("user: begun")
         container.says("carrier: begun")
         assert 0 == container.stop("INT")
@@ -183,7 +141,7 @@ def test_order_of_stopping(used_volume: str) -> None:
 
 def test_deaf_helper_is_killed_after_5_seconds(used_volume: str) -> None:
     """A helper that ignores SIGTERM holds the server up for 5 s, no longer, and the stop is still clean."""
-    with _with(used_volume, {"deaf": Helper(_waiting(""))}) as container:
+    with serve_with(used_volume, {"deaf": Helper(_waiting(""))}) as container:
         container.says("deaf: begun")
         began = time.monotonic()
         assert 0 == container.stop("INT", timeout=15)
@@ -199,7 +157,7 @@ def test_deaf_helper_is_killed_after_5_seconds(used_volume: str) -> None:
 
 def test_second_stop_request_does_not_wait_for_a_helper(used_volume: str) -> None:
     """Who asks twice gets an immediate shutdown, deaf helper or not."""
-    with _with(used_volume, {"deaf": Helper(_waiting(""))}) as container:
+    with serve_with(used_volume, {"deaf": Helper(_waiting(""))}) as container:
         container.says("deaf: begun")
         container.kill("INT")
         container.says("SIGINT: fast shutdown")
@@ -213,7 +171,7 @@ def test_whole_group_of_a_helper_ends(used_volume: str) -> None:
     text = (
         "#!/bin/bash\n(trap 'echo child ended; exit' TERM; echo begun; while :; do sleep 0.1; done) &\nwait\n"
     )
-    with _with(used_volume, {"parent": Helper(text)}) as container:
+    with serve_with(used_volume, {"parent": Helper(text)}) as container:
         container.says("parent: begun")
         assert 0 == container.stop("INT")
         assert "parent: child ended" in container.logs().stderr
@@ -222,7 +180,7 @@ def test_whole_group_of_a_helper_ends(used_volume: str) -> None:
 def test_stranger_is_asked_to_go_at_the_end(used_volume: str) -> None:
     """What else runs in the container gets SIGTERM when the server is gone, and 2 s."""
     polite = _waiting("echo polite ended > /proc/1/fd/2; exit 0").encode()
-    with _with(used_volume, {}) as container:
+    with serve_with(used_volume, {}) as container:
         container.exec("bash", "-c", "cat > /tmp/polite; chmod 755 /tmp/polite", stdin=polite.decode())
         docker("exec", "--detach", "--user", "postgres", container.name, "/tmp/polite")
         until(lambda: container.has_process("polite"), "the stranger")
@@ -241,7 +199,7 @@ def test_helpers_have_clean_signals_and_descriptors(used_volume: str) -> None:
         "print(*[line for line in lines if line.startswith(('SigBlk', 'SigIgn'))], os.getpgid(0) == os.getpid(),"
         " sorted(int(n) for n in os.listdir('/proc/self/fd'))[:-1], flush=True)\ntime.sleep(60)\n"
     )
-    with _with(used_volume, {"mate": Helper(text)}) as container:
+    with serve_with(used_volume, {"mate": Helper(text)}) as container:
         container.says("mate: ")
         line = next(line for line in container.logs().stderr.splitlines() if line.startswith("mate: "))
     found = re.fullmatch(r"mate: SigBlk:\t(\w+) SigIgn:\t(\w+) True \[0, 1, 2\]", line)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 
 import containers
+from acceptance.pid1.lab import FLOOD, Helper, serve_with
 from containers import FRESH, READY, Container, Files, create, docker, run, script, serve, until
 
 CODE = "/usr/local/lib/nix-postgres/entrypoint"
@@ -72,17 +73,6 @@ def running(used_volume: str) -> Iterator[Container]:
     """A server of its own, whose smart shutdown lasts a second at most."""
     with serve(env={**USED, "STOP_SMART_TIMEOUT": "1"}, volumes={"/volume": used_volume}) as container:
         yield container
-
-
-@pytest.fixture(scope="module")
-def archive() -> Iterator[str]:
-    """A volume with a pgBackRest archive that holds one base backup."""
-    with containers.volume() as name:
-        env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
-        with serve(env=env, volumes={"/archive": name}) as container:
-            container.exec("entrypoint", "backup", "push", timeout=60)
-            assert 0 == container.stop()
-        yield name
 
 
 # P1
@@ -340,25 +330,6 @@ def test_p7_orphans_do_not_disturb_a_query(used_volume: str) -> None:
         _untouched(container)
 
 
-#: Orphans at a rate, by dash since it forks cheapest: each subshell leaves forty. Prints the rate it reached.
-FLOOD = """
-import os, sys, time
-rate, seconds = int(sys.argv[1]), float(sys.argv[2])
-group = "(" + "exit 0 & exit 1 & exit 2 & exit 127 & " * 10 + ")"
-script = "i=0; while [ $i -lt $0 ]; do " + group + "; i=$((i + 1)); done"
-began = time.monotonic()
-made = 0
-while (passed := time.monotonic() - began) < seconds:
-    due = int(rate * passed - made) // 40
-    if due < 2:
-        time.sleep(0.005)
-        continue
-    os.waitpid(os.posix_spawn("/bin/dash", ["dash", "-c", script, str(min(due, 50))], {}), 0)
-    made += min(due, 50) * 40
-print(made / (time.monotonic() - began))
-"""
-
-
 def _flood(container: Container, rate: int, seconds: float) -> subprocess.Popen[str]:
     command = ("python3", "-ISc", FLOOD, str(rate), str(seconds))
     return subprocess.Popen(
@@ -563,14 +534,7 @@ trap finish TERM
 echo begun
 while :; do sleep 0.1; done
 """
-    launcher = LAUNCHER.replace("HELPERS", repr([("backup", ["/backup"], False)]))
-    files = {"/launch": script(launcher), "/backup": script(backup)}
-    with serve(
-        env=USED,
-        files=files,
-        volumes={"/volume": used_volume},
-        options=("--entrypoint", "/launch", "--user", "postgres"),
-    ) as container:
+    with serve_with(used_volume, {"backup": Helper(backup)}) as container:
         container.says("backup: begun")
         assert 0 == container.stop("INT", timeout=10)
         lines = docker("logs", "--timestamps", container.name).output.splitlines()
@@ -596,38 +560,11 @@ while :; do sleep 0.1; done
     ] == order
 
 
-#: The second half of the program with helpers of our own: what `hand_over` gets from a start, made by hand.
-LAUNCHER = """#!/usr/bin/python3 -IS
-import os, sys
-sys.path.insert(0, "/usr/local/lib/nix-postgres")
-if "ENTRYPOINT_HANDOFF" in os.environ:
-    from entrypoint.__main__ import main
-    sys.exit(main())
-from entrypoint.effects import files, supervisor
-from entrypoint.effects.signals import Signals
-environment, data = dict(os.environ), os.environ["PGDATA"]
-keys = ("role", "argv", "after_server")
-helpers = [{**dict(zip(keys, helper)), "environment": environment, "keep": True} for helper in HELPERS]
-server = {
-    "argv": ["postgres"], "environment": environment, "timeouts": [5, 60, 10], "helpers": helpers,
-    "runtime_folder": "/run/entrypoint", "archive_status": "", "debug": True,
-}
-supervisor.hand_over(Signals(), server, files.lock_folder(data))
-"""
-
-
 @pytest.mark.parametrize(("stop", "code"), [("fast", 1), ("kill", 137)])
 def test_p16_server_that_ends_by_itself(used_volume: str, stop: str, code: int) -> None:
     """The container ends as the server did, with 1 in place of an unasked 0; helpers end first."""
     helper = "#!/bin/bash\ntrap 'echo ended; exit 0' TERM\necho begun\nwhile :; do sleep 0.1; done\n"
-    launcher = LAUNCHER.replace("HELPERS", repr([("mate", ["/mate"], False)]))
-    files = {"/launch": script(launcher), "/mate": script(helper)}
-    with serve(
-        env=USED,
-        files=files,
-        volumes={"/volume": used_volume},
-        options=("--entrypoint", "/launch", "--user", "postgres"),
-    ) as container:
+    with serve_with(used_volume, {"mate": Helper(helper)}) as container:
         container.says("mate: begun")
         how = {"fast": "pg_ctl stop -m fast --no-wait", "kill": f"kill -KILL {container.postmaster()}"}[stop]
         container.shell(how, user="postgres")

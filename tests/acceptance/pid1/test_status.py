@@ -45,17 +45,6 @@ def running(used_volume: str) -> Iterator[Container]:
         yield container
 
 
-@pytest.fixture(scope="module")
-def archive() -> Iterator[str]:
-    """A volume with a pgBackRest archive that holds one base backup."""
-    with containers.volume() as name:
-        env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
-        with serve(env=env, volumes={"/archive": name}) as container:
-            container.exec("entrypoint", "backup", "push", timeout=60)
-            assert 0 == container.stop()
-        yield name
-
-
 def _waits(program: str, when: str = "true") -> Files:
     """A program of the image that waits where `when` holds, until there is a file /tmp/go."""
     text = f"""#!/bin/bash
