@@ -68,15 +68,15 @@ def archive_command(archive: Archive, server: Server, tool_path: str) -> str:
     It ends with the tool's name because pgbackrest refuses to work for a command without it.
     """
     words = _shim("archive-segment", str(archive.command_timeout), server.runtime_folder)
-    words += ' "%f" ' + _words(server.client or "-", archive.tool.socket(server) or "-")
+    words += ' "%f" ' + _words(server.client or "-", archive.tool.socket(server) or "-", archive.tool.alone)
     command = archive.tool.archive_segment(server)
-    return f"exec {words} {_environment(command, tool_path)} # {archive.tool.name}"
+    return f"exec {words} {_from_zero(command, tool_path)} # {archive.tool.name}"
 
 
 def restore_command(archive: Archive, server: Server, tool_path: str) -> str:
     """Return the value of restore_command."""
     words = _shim("fetch-segment", str(archive.tool.missing_code), str(archive.command_timeout))
-    return f"exec {words} {_environment(archive.tool.fetch_segment(server), tool_path)}"
+    return f"exec {words} {_from_zero(archive.tool.fetch_segment(server), tool_path)}"
 
 
 def _shim(name: str, *arguments: str) -> str:
@@ -89,10 +89,10 @@ def _words(*words: str) -> str:
     return shlex.join(words).replace("%", "%%")
 
 
-def _environment(command: Command, tool_path: str) -> str:
-    """Return the command with an environment made from zero, since it would inherit the server's."""
+def _from_zero(command: Command, tool_path: str) -> str:
+    """Return the command with all of its environment, for `env -i`: it would inherit the server's."""
     variables = {"PATH": tool_path, **command.environment}
-    words = ["env", "-i", *(f"{name}={value}" for name, value in variables.items()), *command.argv]
+    words = [*(f"{name}={value}" for name, value in variables.items()), *command.argv]
     # %p and %f are put in by PostgreSQL, and a data folder may have a space in its name.
     return " ".join(
         f'"{word}"' if word in ("%p", "%f") else shlex.quote(word).replace("%", "%%") for word in words

@@ -104,7 +104,7 @@ OURS = (
     Variable(
         "ARCHIVE_COMMAND_TIMEOUT",
         "300",
-        "Seconds after which one archiver call for one segment is ended and tried again.",
+        "Seconds after which one archiver call for one segment is ended and tried again; segments then go out one by one for ten minutes.",
     ),
     Variable(
         "ARCHIVE_UPGRADED_FROM",

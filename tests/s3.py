@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import math
 import os
 import socket
 import subprocess
@@ -48,6 +49,8 @@ class Relay:
         """Take a port on the address; nothing passes before `mend`."""
         self._target = str(target)
         self._delay = 0.0
+        self._rate = math.inf
+        self._free = 0.0
         self._silent = False
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
@@ -77,6 +80,10 @@ class Relay:
     def slow(self, seconds: float) -> None:
         """Add this time to each round trip, that of connecting included."""
         self._delay = seconds
+
+    def narrow(self, rate: float) -> None:
+        """Let so many bytes a second pass to the server, of all connections together."""
+        self._rate = rate
 
     def close(self) -> None:
         """Cut, and give the port back."""
@@ -161,7 +168,10 @@ class Relay:
             piece = b"."
             while piece:
                 piece = await source.read(_CHUNK)
-                self.passed += len(piece) if counted else 0
+                if counted:
+                    self.passed += len(piece)
+                    self._free = max(clock(), self._free) + len(piece) / self._rate
+                    await asyncio.sleep(self._free - clock())
                 await under_way.put((clock() + self._delay / 2, piece))
 
 

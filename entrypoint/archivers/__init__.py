@@ -112,7 +112,7 @@ class Owner(NamedTuple):
 
 
 class Resources(NamedTuple):
-    """What a backup may use, so that the server keeps the rest."""
+    """What a call may use, so that the server keeps the rest."""
 
     processes: int = 1
     memory_bytes: int | None = None
@@ -179,6 +179,8 @@ class Archiver(Protocol):
     """Exit code of the fetch of a segment that is not in the archive."""
     client: str
     """A small program that hands a segment to the helper: `CLIENT SOCKET wal-push NAME`; empty: none."""
+    alone: str
+    """A setting for `archive_segment` that makes it send nothing beside its segment; empty: none needed."""
 
     def is_own_variable(self, name: str) -> bool:
         """Tell whether the tool reads this environment variable."""
@@ -192,7 +194,7 @@ class Archiver(Protocol):
     def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
         """Return the variables of the template of the tool's settings file."""
 
-    def helper(self, server: Server) -> Command | None:
+    def helper(self, server: Server, resources: Resources) -> Command | None:
         """Return the process that PID 1 keeps beside the server, listening on `socket(server)`."""
 
     def can_help(self, version: str) -> bool:

@@ -126,6 +126,7 @@ class PgBackRest:
     torn: re.Pattern[str] | None = None
     other_cluster_code = 28
     client = ""
+    alone = ""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.stanza = values.get(PREFIX + "STANZA") or "main"
@@ -232,9 +233,9 @@ class PgBackRest:
             {"PGBACKREST_CONFIG": f"{server.runtime_folder}/{self.config_name}"},
         )
 
-    def helper(self, server: Server) -> Command | None:
+    def helper(self, server: Server, resources: Resources) -> Command | None:
         """Return nothing: a call starts what it needs."""
-        del server
+        del server, resources
         return None
 
     def can_help(self, version: str) -> bool:

@@ -18,6 +18,7 @@ FAILING = "archive-failing"
 WORDS = "archive-words"
 ARCHIVED = "archived"
 PREPARE = "prepare-archive"
+ONE_BY_ONE = "one-by-one"
 """Notes of shims/archive-segment below the runtime folder, which says what is in them."""
 
 
@@ -50,7 +51,7 @@ def forget(runtime_folder: str) -> None:
     A stale acknowledgement in pgBackRest's spool would tell PostgreSQL that a segment was archived which
     never was.
     """
-    for name in (FAILING, WORDS, ARCHIVED, PREPARE):
+    for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE):
         if os.path.lexists(f"{runtime_folder}/{name}"):
             os.unlink(f"{runtime_folder}/{name}")
     if os.path.isdir(f"{runtime_folder}/pgbackrest"):

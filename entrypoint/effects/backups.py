@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from entrypoint import exits, limits, log, retention, runs, segments
-from entrypoint.archivers import Backup, Check, Command, Resources, Verification, brief
+from entrypoint.archivers import Backup, Check, Command, Verification, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import claim, files, history, kernel, progress, server, status
 from entrypoint.effects.children import memory_file, read_back
@@ -179,7 +179,8 @@ def _take(
             "remove it; PGBACKREST_PROCESS_MAX=1 is the gentlest",
         )
     _be_modest()
-    command = tool.push(server.describe(context), parent, available(wanted.rate_limit))
+    resources = limits.backup(kernel.processors(), kernel.memory_limit(), wanted.rate_limit)
+    command = tool.push(server.describe(context), parent, resources)
     code, words = _run(context, command, wanted.timeout, lock)
     if code:
         raise Failure(
@@ -259,12 +260,6 @@ def _be_modest() -> None:
         me.ionice(psutil.IOPRIO_CLASS_BE, 7)
     except (psutil.Error, OSError) as error:
         log.debug(f"the priority stays as it is: {error}")
-
-
-def available(rate_limit: int | None) -> Resources:
-    """Return what a backup may use of this container."""
-    memory = _first("/sys/fs/cgroup/memory.max") or _first("/sys/fs/cgroup/memory/memory.limit_in_bytes")
-    return limits.resources(kernel.processors(), memory, rate_limit)
 
 
 def _first(path: str) -> str:

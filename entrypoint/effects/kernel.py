@@ -104,3 +104,21 @@ def processors() -> int:
         if len(words) == 2 and words[0].isdigit() and words[1].isdigit():  # else "max", or -1
             return max(1, min(count, round(int(words[0]) / int(words[1]))))
     return count
+
+
+def memory_limit() -> int | None:
+    """Return the bytes of memory that this container may use, where it has a limit."""
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path, encoding="ascii") as file:
+                text = file.read().strip()
+        except OSError:
+            continue
+        # Version 1 writes a number near 2^63 for no limit, version 2 "max".
+        return int(text) if text.isdigit() and int(text) < 2**60 else None
+    return None
+
+
+def memory() -> int:
+    """Return the bytes of memory that there are for this container: its limit, or the machine's."""
+    return memory_limit() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

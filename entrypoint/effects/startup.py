@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from entrypoint import archivers, environment, exits, lifecycle, log, plan, settings, variables
+from entrypoint import archivers, environment, exits, lifecycle, limits, log, plan, settings, variables
 from entrypoint.argv import NOT_A_SERVER, psql
 from entrypoint.effects import (
     archive,
@@ -356,7 +356,7 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
     archive_ = context.settings.archive
     if archive_ is None or archive_.by_user:
         return []
-    command = archive_.tool.helper(server.describe(context))
+    command = archive_.tool.helper(server.describe(context), limits.push(kernel.memory()))
     if command is None or not has_program(archive_.tool.client, context.environment):
         return []
     argv = [archive_.tool.program, "--version"]

@@ -74,6 +74,7 @@ def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
             "WALG_UPLOAD_CONCURRENCY",
             "WALG_UPLOAD_DISK_CONCURRENCY",
             "GOMAXPROCS",
+            "GOMEMLIMIT",
         }
         assert known >= set(command.environment)
 

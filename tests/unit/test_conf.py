@@ -197,7 +197,7 @@ def _recorded(output: bytes) -> tuple[list[str], set[str]]:
         (
             "wal-g",
             ["wal-push", "pg_wal/0001"],
-            {"PATH", "WALG_CONFIG_PATH", "HOME", "WALG_S3_MAX_RETRIES", "WALG_LOG_LEVEL"},
+            {"PATH", "WALG_CONFIG_PATH", "HOME", "WALG_S3_MAX_RETRIES", "WALG_LOG_LEVEL", "GOMEMLIMIT"},
         ),
         (
             "pgbackrest",

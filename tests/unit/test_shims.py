@@ -15,6 +15,7 @@ from entrypoint import conf
 
 SHIMS = Path(conf.__file__).parent / "shims"
 NAME = "000000010000000000000007"
+PATH = f"PATH={os.environ['PATH']}"
 
 
 class Segment:
@@ -35,7 +36,8 @@ class Segment:
 
     def start(self, text: str, seconds: str = "5") -> subprocess.Popen[str]:
         """Begin to archive with this piece of shell as the archiver."""
-        words = [seconds, str(self.runtime), NAME, self.client, self.socket, "sh", "-c", text]
+        words = [seconds, str(self.runtime), NAME, self.client, self.socket, "ALONE=yes"]
+        words += [PATH, "sh", "-c", text]
         return subprocess.Popen(
             ["/bin/sh", SHIMS / "archive-segment", *words],
             cwd=self.data,
@@ -170,6 +172,36 @@ def test_the_helper_is_asked_first(segment: Segment, answer: str, asked: bool) -
         assert asked == (segment.data / "stored").exists()
 
 
+def test_segments_go_alone_after_a_missed_deadline(segment: Segment) -> None:
+    """A helper that sends many at once over a slow line would never get one through."""
+    client = segment.data / "client"
+    client.write_text(f"#!/bin/sh\necho >>{segment.data}/asked\nsleep 1.1\nexit 1\n")
+    client.chmod(0o755)
+    segment.client, segment.socket = str(client), str(segment.runtime / "s")
+    store = f"echo $ALONE$LEAKED >{segment.data}/stored"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(segment.socket)
+        for _ in range(2):
+            assert (0, "") == segment.archive(store, "1")
+            assert "yes\n" == (segment.data / "stored").read_text()
+        assert "\n" == (segment.data / "asked").read_text(), "the helper was asked once"
+        long_ago = time.time() - 700
+        os.utime(segment.runtime / "one-by-one", (long_ago, long_ago))
+        assert (0, "") == segment.archive(store, "1")
+        assert not segment.has("one-by-one")
+        assert (0, "") == segment.archive(store)
+    assert "\n\n" == (segment.data / "asked").read_text()
+    assert "\n" == (segment.data / "stored").read_text()
+
+
+def test_an_archiver_that_missed_its_deadline_goes_on_alone(segment: Segment) -> None:
+    """Where there is no helper the archiver itself may have sent too many at once."""
+    store = f'[ "$ALONE" ] || sleep 30; echo >{segment.data}/stored'
+    assert 124 == segment.archive(store, "1")[0]
+    assert 0 == segment.archive(store, "1")[0]
+    assert (segment.data / "stored").exists()
+
+
 def _fetch(*words: str) -> int:
     argv = ["/bin/sh", str(SHIMS / "fetch-segment"), *words]
     return subprocess.run(argv, check=False, capture_output=True).returncode
@@ -180,10 +212,10 @@ def _fetch(*words: str) -> int:
 def test_fetch_segment_never_lies(missing: str, code: int) -> None:
     """0 found, 1 not in the archive, 126 anything else: PostgreSQL takes 1 to 125 for the archive's end."""
     expected = 0 if code == 0 else 1 if str(code) == missing else 126
-    assert expected == _fetch(missing, "5", "sh", "-c", f"exit {code}")
+    assert expected == _fetch(missing, "5", PATH, "sh", "-c", f"exit {code}")
 
 
 @pytest.mark.parametrize("text", ["sleep 60 & wait", "kill -KILL $$"], ids=["hangs", "killed"])
 def test_fetch_segment_stops_the_recovery(text: str) -> None:
     """An archiver that hangs or was killed has not said that the segment is missing."""
-    assert 126 == _fetch("74", "1", "sh", "-c", text)
+    assert 126 == _fetch("74", "1", PATH, "sh", "-c", text)

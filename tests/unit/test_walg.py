@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from entrypoint import limits
 from entrypoint.archivers import Answer, Backup, Check, Command, Removal, Resources, Storage, walg
 from entrypoint.archivers.walg import PREFIXES, VARIABLES, WalG
 from unit import made
@@ -282,6 +283,18 @@ def test_what_a_removal_names() -> None:
         ("000000010000000000000001", "00000001000000000000000B"),
     )
     assert expected == TOOL.parse_removal(made.sample("walg-delete.txt"))
+
+
+@pytest.mark.parametrize(
+    ("memory", "streams", "limit"), [(2**35, "64", 2**29), (2**31, "32", 2**28), (2**27, "8", 2**26)]
+)
+def test_the_daemon_is_held_to_a_part_of_the_memory(memory: int, streams: str, limit: int) -> None:
+    """By itself it takes gigabytes for a backlog; what the user has set stays, in its settings file."""
+    environment = (TOOL.helper(SERVER, limits.push(memory)) or TOOL.look(SERVER)).environment
+    assert (streams, str(limit)) == (environment["WALG_UPLOAD_CONCURRENCY"], environment["GOMEMLIMIT"])
+    own = WalG({"WALG_UPLOAD_CONCURRENCY": "3"}).helper(SERVER, limits.push(memory))
+    assert own is not None
+    assert "WALG_UPLOAD_CONCURRENCY" not in own.environment
 
 
 def test_the_users_own_limits_win() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -22,5 +23,6 @@ def road(s3_server: S3) -> Iterator[S3]:
     """The S3 server for a test that cuts the road to it, or changes its keys; all is well afterwards."""
     yield s3_server
     s3_server.relay.slow(0)
+    s3_server.relay.narrow(math.inf)
     s3_server.relay.mend()
     s3_server.rekey(s3.SECRET)

@@ -109,6 +109,24 @@ def test_credentials_that_stop_working_lose_nothing(archive: Archive, road: S3) 
         assert s3.SECRET not in server.logs().output
 
 
+@pytest.mark.long
+def test_a_line_too_slow_for_many_segments_at_once(archive: Archive, road: S3) -> None:
+    """A backlog that would take several deadlines as a whole goes out all the same, piece by piece."""
+    small = {**FRESH, "POSTGRES_INITDB_ARGS": "--wal-segsize=16", "ARCHIVE_COMMAND_TIMEOUT": "5"}
+    with archive.serve(small) as server:
+        road.relay.cut()
+        incompressible = (
+            "SELECT string_agg(sha512(random()::text::bytea)::text, '') FROM generate_series(1, 110000)"
+        )
+        for _ in range(20):
+            server.sql(f"SELECT pg_logical_emit_message(true, 'test', ({incompressible}))")
+        road.relay.narrow(8e6)
+        road.relay.mend()
+        assert 15 < waiting(server)
+        containers.until(lambda: waiting(server) == 0, "the backlog archived", 120)
+        assert 15 < len(archive.segments())
+
+
 @pytest.mark.parametrize("state", ["cut", pytest.param("hang", marks=pytest.mark.long)])
 def test_a_stop_without_the_storage_is_orderly(archive: Archive, road: S3, state: str) -> None:
     """`docker stop` ends with a shutdown checkpoint, in time; what waits is archived after the next start."""
