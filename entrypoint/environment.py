@@ -28,7 +28,8 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
     values = dict(raw)
     # Names such as AWS_SECRET_ACCESS_KEY_FILE may be meant for an init file where nothing is archived.
     archives = any(
-        value and name.startswith(("ARCHIVE_URL", "WALG_", "PGBACKREST_")) for name, value in raw.items()
+        value and name.removeprefix("RESTORE_").startswith(("ARCHIVE_URL", "WALG_", "PGBACKREST_"))
+        for name, value in raw.items()
     )
     problems: list[Problem] = []
     for file_name in raw:
@@ -70,6 +71,9 @@ def _may_come_from_file(name: str, file_name: str, *, archives: bool) -> bool:
     declared = variables.ALL.get(name)
     if declared is not None:
         return declared.from_file
+    rest, file_rest = name.removeprefix("RESTORE_"), file_name.removeprefix("RESTORE_")
+    if rest != name:
+        return _may_come_from_file(rest, file_rest, archives=archives)
     if file_name in walg.VARIABLES or pgbackrest.is_option(file_name):
         return False  # a variable of its own, such as WALG_S3_CA_CERT_FILE
     return archives and (name in walg.VARIABLES or pgbackrest.is_option(name))
@@ -81,10 +85,13 @@ def _unknown_names(values: Mapping[str, str]) -> tuple[list[Problem], list[Probl
     for name in values:
         if not name.startswith(variables.STRICT_GROUPS + variables.OUR_GROUPS):
             continue
+        # What holds for the archive to restore from.
+        rest = name.removeprefix("RESTORE_")
         if (
             name in variables.ALL
-            or name in walg.VARIABLES
-            or pgbackrest.is_option(name)
+            or rest in ("ARCHIVE_URL", "ARCHIVE_TOOL")
+            or rest in walg.VARIABLES
+            or pgbackrest.is_option(rest)
             or variables.INJECTED.fullmatch(name)
         ):
             continue

@@ -19,9 +19,9 @@ class Problem:
         self.code = code
         """The exit code if this ends the program."""
 
-    def but(self, *, what: str | None = None, code: int | None = None) -> "Problem":
+    def but(self, *, what: str | None = None, mend: str | None = None, code: int | None = None) -> "Problem":
         """Return a copy with other words or another exit code."""
-        return Problem(what or self.what, self.mend, self.code if code is None else code)
+        return Problem(what or self.what, mend or self.mend, self.code if code is None else code)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Problem) and repr(self) == repr(other)

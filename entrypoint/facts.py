@@ -14,9 +14,10 @@ class Unfinished(NamedTuple):
     """What an earlier start left behind in the work folder."""
 
     stage: str
-    """`building` (only our own work so far), `files` (init files have begun), `recovery`, or `unknown`."""
+    """`building` (only our own work so far), `files` (init files have begun), `recovery`, `promoted` (the
+    server itself has ended the recovery), or `unknown`."""
     detail: str
-    """For `files` the last init file that began; for `recovery` the backup's name."""
+    """For `files` the last init file that began; for `recovery` what `recovery.record` has written."""
 
 
 class DataFolder(NamedTuple):

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from entrypoint import exits
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.errors import Problem
-from entrypoint.facts import WORK_FOLDER, Facts
+from entrypoint.facts import WORK_FOLDER, Facts, Unfinished
+from entrypoint.recovery import recorded
 from entrypoint.settings import Settings
 
 START = "start"
@@ -32,38 +33,53 @@ def decide(settings: Settings, facts: Facts) -> Plan:
     """Return what to do; nothing has been touched yet."""
     folder = facts.data_folder
     unfinished = folder.unfinished
+    stage = unfinished.stage if unfinished else ""
+    anew = unfinished is not None and stage == "recovery" and _is_for_something_else(settings, unfinished)
     refusals: list[Problem] = []
-    move_aside = False
-    if unfinished is None and folder.has_cluster:
+    if stage == "promoted" or (unfinished is None and folder.has_cluster):
         kind = START
-    elif unfinished is not None and unfinished.stage == "recovery":
+    elif unfinished is not None and stage == "recovery" and not anew:
         kind = RECOVER
-        if settings.archive is None:
-            refusals.append(_recovery_without_archive(settings, unfinished.detail))
+        if settings.source is None:
+            refusals.append(_recovery_without_archive(settings, recorded(unfinished.detail).backup))
         refusals += _not_empty_handed(settings)
     else:
-        kind = RESTORE if settings.restore_from else INITIALIZE
-        if unfinished is not None and unfinished.stage in ("files", "unknown"):
-            move_aside = settings.init.restart_unfinished
-            if move_aside and settings.init.wal_folder:
-                refusals.append(_cannot_move_wal(settings))
-            elif not move_aside:
-                refusals.append(_init_files_unfinished(settings, unfinished.detail))
-        if kind == INITIALIZE and not refusals:
-            refusals += _needs_password(settings)
-        refusals += _old_databases(facts)
-        if unfinished is None or unfinished.stage == "building":
-            refusals += _foreign(facts)
-        if _not_ours(facts):
-            refusals = [no_permission(folder.path, "use", facts.uid, folder.owner, folder.filesystem)]
-        refusals += _not_empty_handed(settings)
+        kind = RESTORE if settings.restore else INITIALIZE
+        refusals += _against_a_new_cluster(settings, facts, kind, anew=anew)
     return Plan(
         kind=kind,
-        discard=unfinished is not None and unfinished.stage == "building",
-        move_aside=move_aside,
+        discard=anew or stage == "building",
+        move_aside=kind != START and stage in ("files", "unknown") and settings.init.restart_unfinished,
         refusals=tuple(refusals),
         warnings=tuple(_warnings(settings, facts, kind)),
     )
+
+
+def _is_for_something_else(settings: Settings, unfinished: Unfinished) -> bool:
+    """Tell whether a restore that is not finished was begun for something else than is asked for now.
+
+    What it has built is a copy of the archive that was never promoted.
+    """
+    return settings.restore is not None and not recorded(unfinished.detail).is_for(settings.restore)
+
+
+def _against_a_new_cluster(settings: Settings, facts: Facts, kind: str, *, anew: bool) -> list[Problem]:
+    folder = facts.data_folder
+    unfinished = folder.unfinished
+    refusals: list[Problem] = []
+    if unfinished is not None and unfinished.stage in ("files", "unknown"):
+        if not settings.init.restart_unfinished:
+            refusals.append(_init_files_unfinished(settings, unfinished.detail))
+        elif settings.init.wal_folder:
+            refusals.append(_cannot_move_wal(settings))
+    if kind == INITIALIZE and not refusals:
+        refusals += _needs_password(settings)
+    refusals += _old_databases(facts)
+    if not anew and (unfinished is None or unfinished.stage == "building"):
+        refusals += _foreign(facts)
+    if _not_ours(facts):
+        refusals = [no_permission(folder.path, "use", facts.uid, folder.owner, folder.filesystem)]
+    return refusals + _not_empty_handed(settings)
 
 
 def _not_ours(facts: Facts) -> bool:

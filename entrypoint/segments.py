@@ -6,7 +6,7 @@ A name is eight hexadecimal digits each of the timeline, of the LSN's upper half
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-__all__ = ["gaps", "name", "number", "of_lsn", "parse_history", "parse_lsn", "runs"]
+__all__ = ["gaps", "name", "number", "of_lsn", "parse_history", "parse_lsn", "runs", "size_by"]
 
 NAME = re.compile(r"[0-9A-F]{24}")
 
@@ -43,6 +43,19 @@ def parse_lsn(text: str) -> int:
 def of_lsn(timeline: int, lsn: str, segment_bytes: int, *, end: bool = False) -> str:
     """Return the segment that an LSN is in; with `end` the one whose last byte is before it."""
     return name(timeline, (parse_lsn(lsn) - end) // segment_bytes, segment_bytes)
+
+
+def size_by(segment: str, lsn: str) -> int:
+    """Return the size of a cluster's segments, by one of them and an LSN in it, in bytes.
+
+    >>> size_by("000000010000000000000002", "0/2000028") // 1024**2
+    16
+    """
+    sizes = (1024**2 * 2**power for power in range(11))
+    default = 16 * 1024**2
+    return next(
+        (size for size in (default, *sizes) if of_lsn(int(segment[:8], 16), lsn, size) == segment), default
+    )
 
 
 def parse_history(text: str) -> list[tuple[int, int]]:

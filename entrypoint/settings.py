@@ -4,10 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from entrypoint import archivers, variables
+from entrypoint import archivers, recovery, variables
 from entrypoint.archivers import Archiver, Storage
 from entrypoint.argv import ServerArguments, parse_server
 from entrypoint.errors import Problem
+from entrypoint.recovery import Request
 
 AUTH_METHODS = frozenset("trust reject scram-sha-256 md5 password gss ident pam ldap radius oauth".split())
 """Those that work in a `host` line on Linux; with any other one the server would not start."""
@@ -87,7 +88,11 @@ class Settings(NamedTuple):
     init: Init
     archive: Archive | None
     backup: Backups
-    restore_from: str | None
+    restore: Request | None
+    source: Archive | None
+    """The archive to restore from; mostly the same one."""
+    source_values: dict[str, str]
+    """The variables as that one is to see them."""
     conf: dict[str, str]
     """POSTGRES_CONF_*: server settings by name."""
     stop: Stop
@@ -104,7 +109,16 @@ def load(
     """
     problems: list[Problem] = []
     archive = _archive(values, arguments, has_program, problems)
-    if values.get("RESTORE_FROM") and archive is None and not problems:
+    source_values = _source_values(values)
+    source = archive
+    if source_values != dict(values):
+        found: list[Problem] = []
+        source = _archive(source_values, arguments, has_program, found)
+        problems += [
+            problem.but(what=f"for the archive to restore from (RESTORE_*): {problem.what}")
+            for problem in found
+        ]
+    if values.get("RESTORE_FROM") and source is None and not problems:
         problems.append(
             Problem(
                 f"RESTORE_FROM={values['RESTORE_FROM']}, but no archive is set to restore from",
@@ -142,7 +156,9 @@ def load(
         ),
         archive=archive,
         backup=_backups(values, archive, problems),
-        restore_from=values.get("RESTORE_FROM") or None,
+        restore=recovery.parse(values, problems),
+        source=source,
+        source_values=source_values,
         conf=_conf(values, problems),
         stop=Stop(
             smart=_seconds(values, "STOP_SMART_TIMEOUT", problems),
@@ -253,6 +269,35 @@ def _archive(
         by_user="archive_command" in parse_server(arguments).settings,
         upgraded_from=_identifier(values, problems),
     )
+
+
+SOURCE_PREFIX = "RESTORE_"
+"""Before a variable of the archive: it holds for the one that is restored from."""
+
+
+def is_of_source(name: str) -> bool:
+    """Tell whether a variable is one of the archive's, for the archive to restore from."""
+    rest = name.removeprefix(SOURCE_PREFIX)
+    tools = [archivers.get(tool, {}) for tool in archivers.NAMES]
+    return rest != name and (
+        rest in ("ARCHIVE_URL", "ARCHIVE_TOOL") or any(tool.is_own_variable(rest) for tool in tools)
+    )
+
+
+def _source_values(values: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables for the archive to restore from; where it is another one the place is not kept."""
+    own = {
+        name.removeprefix(SOURCE_PREFIX): value
+        for name, value in values.items()
+        if value and name.startswith(SOURCE_PREFIX) and is_of_source(name)
+    }
+    if not own:
+        return dict(values)
+    tools = [archivers.get(name, values) for name in archivers.NAMES]
+    moved = "ARCHIVE_URL" in own or any(tool.storage(own) for tool in tools)
+    places = re.compile(r"ARCHIVE_.*|WALG_[A-Z0-9]+_PREFIX|PGBACKREST_REPO\d*_(?!CIPHER).*")
+    kept = {name: value for name, value in values.items() if not (moved and places.fullmatch(name))}
+    return {**kept, **own}
 
 
 def _identifier(values: Mapping[str, str], problems: list[Problem]) -> str:

@@ -104,7 +104,8 @@ OURS = (
     Variable(
         "ARCHIVE_COMMAND_TIMEOUT",
         "300",
-        "Seconds after which one archiver call for one segment is ended and tried again; segments then go out one by one for ten minutes.",
+        "Seconds after which one archiver call for one segment is ended and tried again; segments then go "
+        "out one by one for ten minutes.",
     ),
     Variable(
         "ARCHIVE_UPGRADED_FROM",
@@ -154,9 +155,42 @@ OURS = (
     Variable(
         "RESTORE_FROM",
         "",
-        "On an empty volume: restore this backup, a name or `LATEST`, and replay the archive to "
-        "its end. A volume that holds a database is simply started.",
+        "On an empty volume: restore this backup, a name or `LATEST` (the newest that fits), and replay the "
+        "archive to the target. A volume that holds a database is simply started.",
     ),
+    Variable(
+        "RESTORE_TARGET_TIME",
+        "",
+        "Restore up to this time: ISO 8601, UTC where it has no offset, or `10 minutes ago` (seconds, "
+        "minutes, hours, days). At most one target; with none up to the end of the archive.",
+    ),
+    Variable(
+        "RESTORE_TARGET_NAME", "", "Restore up to this restore point, made by `pg_create_restore_point()`."
+    ),
+    Variable("RESTORE_TARGET_LSN", "", "Restore up to this LSN, for example `0/3000060`."),
+    Variable("RESTORE_TARGET_XID", "", "Restore up to this transaction."),
+    Variable("RESTORE_TARGET", "", "`immediate`: restore up to the end of the base backup."),
+    Variable(
+        "RESTORE_TARGET_INCLUSIVE",
+        "on",
+        "`off`: stop right before the target (time, LSN or transaction), not right after it.",
+    ),
+    Variable(
+        "RESTORE_TARGET_TIMELINE", "latest", "`latest`, `current` (the backup's), or a timeline's number."
+    ),
+    Variable(
+        "RESTORE_TARGET_ACTION",
+        "promote",
+        "What to do at the target: `promote`, `pause` (serve read-only until it is promoted), or `shutdown`.",
+    ),
+    Variable(
+        "RESTORE_ARCHIVE_URL",
+        "",
+        "Restore from another archive than `ARCHIVE_URL`. Any variable of the archive can be given for it "
+        "with `RESTORE_` before its name, for example `RESTORE_AWS_ACCESS_KEY_ID`.",
+        from_file=True,
+    ),
+    Variable("RESTORE_ARCHIVE_TOOL", "as `ARCHIVE_TOOL`", "The tool of that archive."),
     Variable(
         "STOP_SMART_TIMEOUT",
         "5",

@@ -20,6 +20,7 @@ __all__ = [
     "Resources",
     "Server",
     "Storage",
+    "Stored",
     "Verification",
     "brief",
     "get",
@@ -98,6 +99,21 @@ class Backup(NamedTuple):
     """What this backup alone takes in the archive."""
     damaged: bool = False
     """The tool saw damaged pages of the database while it took it."""
+    first_segment: str = ""
+    """The segment in which it starts."""
+    major: int = 0
+    """Of PostgreSQL; 0: not known."""
+
+
+class Stored(NamedTuple):
+    """A WAL segment or a timeline's history in an archive."""
+
+    name: str
+    """As PostgreSQL calls it."""
+    path: str
+    """As `read_object` wants it."""
+    modified: str
+    """ISO 8601 with offset."""
 
 
 class Owner(NamedTuple):
@@ -246,6 +262,15 @@ class Archiver(Protocol):
 
     def parse_backups(self, output: str) -> list[Backup]:
         """Return the backups, oldest first; raises ValueError with the tool's words."""
+
+    def list_wal(self, server: Server) -> Command:
+        """Return the command that lists the archived WAL."""
+
+    def parse_wal(self, output: str) -> list[Stored]:
+        """Return the segments and histories of the archive's present cluster, by the answer to `list_wal`."""
+
+    def read_object(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object; a history comes as PostgreSQL wrote it."""
 
     def push(
         self, server: Server, parent: Backup | None = None, resources: Resources | None = None

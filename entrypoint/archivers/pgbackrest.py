@@ -15,6 +15,7 @@ from entrypoint.archivers import (
     Resources,
     Server,
     Storage,
+    Stored,
     Verification,
 )
 from entrypoint.errors import Problem
@@ -291,7 +292,7 @@ class PgBackRest:
                 (row["database"]["repo-key"], row["database"]["id"]): row["max"] for row in stanza["archive"]
             }
             for row in sorted(stanza["db"], key=lambda row: int(row["id"])):
-                major = int(str(row["version"]).partition(".")[0])
+                major = _major(row)
                 segment = last.get((row["repo-key"], row["id"]))
                 newest[row["repo-key"]] = Owner(str(row["system-id"]), major, segment)
         return list(newest.values())
@@ -329,6 +330,7 @@ class PgBackRest:
         """Return the backups, oldest first; raises ValueError with the tool's words."""
         stanzas = self._stanzas(output)
         identifiers = {row["id"]: str(row["system-id"]) for stanza in stanzas for row in stanza["db"]}
+        majors = {row["id"]: _major(row) for stanza in stanzas for row in stanza["db"]}
         backups = [
             Backup(
                 name=row["label"],
@@ -344,11 +346,41 @@ class PgBackRest:
                 timeline=int(row["archive"]["start"][:8], 16),
                 stored_bytes=int(row["info"].get("repository", {}).get("delta") or 0),
                 damaged=bool(row.get("error")),
+                first_segment=row["archive"]["start"],
+                major=majors.get(row["database"]["id"], 0),
             )
             for stanza in stanzas
             for row in stanza["backup"]
         ]
         return sorted(backups, key=lambda backup: backup.finished)
+
+    def list_wal(self, server: Server) -> Command:
+        """Return the command that lists the archived WAL."""
+        listing = self._command(
+            server, "repo-ls", "--repo=1", "--recurse", "--output=json", "--log-level-stderr=warn"
+        )
+        return listing._replace(argv=(*listing.argv, f"archive/{self.stanza}"))
+
+    def parse_wal(self, output: str) -> list[Stored]:
+        """Return what paths such as `15-1/0000000100000000/NAME-CHECKSUM.lz4` name, of the newest cluster."""
+        import json
+
+        found = re.search(r"^\{.*", output, re.MULTILINE | re.DOTALL)
+        paths: dict[str, dict[str, int]] = json.loads(found[0]) if found else {}
+        newest = max((int(path.split("/")[0].partition("-")[2]) for path in paths if "-" in path), default=0)
+        stored = []
+        for path, entry in paths.items():
+            name = re.search(r"/(?:([0-9A-F]{24})-[0-9a-f]{40}[^/]*|([0-9A-F]{8}\.history))$", path)
+            if name and path.split("/")[0].endswith(f"-{newest}"):
+                stored.append(
+                    Stored(name[1] or name[2], f"archive/{self.stanza}/{path}", _time(entry.get("time", 0)))
+                )
+        return stored
+
+    def read_object(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object, decrypted."""
+        command = self._command(server, "repo-get", "--repo=1", _IMPATIENT)
+        return command._replace(argv=(*command.argv, path))
 
     def push(
         self, server: Server, parent: Backup | None = None, resources: Resources | None = None
@@ -368,10 +400,7 @@ class PgBackRest:
 
     def verify(self, server: Server, check: Check) -> tuple[Command, ...]:
         """Return a listing of the archive, since `verify` misses gaps, and `verify` itself for contents."""
-        listing = self._command(
-            server, "repo-ls", "--repo=1", "--recurse", "--output=json", "--log-level-stderr=warn"
-        )
-        listing = listing._replace(argv=(*listing.argv, f"archive/{self.stanza}"))
+        listing = self.list_wal(server)
         contents = self._command(server, "verify", "--repo=1", "--output=text", "--log-level-stderr=info")
         return (listing, contents) if check.contents else (listing,)
 
@@ -449,6 +478,10 @@ class PgBackRest:
 
 _RETENTION = re.compile(r"PGBACKREST_(REPO\d+_RETENTION_(?!HISTORY).*|EXPIRE_AUTO)")
 _SEGMENT = re.compile(r"/[0-9A-F]{24}-[0-9a-f]{40}[^/]*$")
+
+
+def _major(row: Mapping[str, Any]) -> int:
+    return int(str(row["version"]).partition(".")[0])
 
 
 def _parse_verify(answer: Answer) -> tuple[set[str], dict[str, str]]:

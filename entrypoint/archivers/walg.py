@@ -15,6 +15,7 @@ from entrypoint.archivers import (
     Resources,
     Server,
     Storage,
+    Stored,
     Verification,
     lsn_text,
 )
@@ -302,6 +303,8 @@ class WalG:
                 system_identifier=str(row["system_identifier"] or "") or None,
                 timeline=int(row["backup_name"][5:13], 16),
                 stored_bytes=int(row.get("compressed_size") or 0),
+                first_segment=row["backup_name"][5:29],
+                major=int(row.get("pg_version") or 0) // 10000,
             )
             for row in rows or []
         ]
@@ -314,6 +317,19 @@ class WalG:
             for backup in backups
         ]
         return sorted(backups, key=lambda backup: backup.finished)
+
+    def list_wal(self, server: Server) -> Command:
+        """Return the command that lists the archived WAL."""
+        return self._quick(server, "st", "ls", "-r", _WAL)
+
+    def parse_wal(self, output: str) -> list[Stored]:
+        """Return what lines such as `obj 258 DATE TIME +0000 UTC NAME.lz4` name."""
+        found = _OBJECT.findall(output)
+        return [Stored(name, f"{_WAL}/{path}", f"{day}T{clock}+00:00") for day, clock, path, name in found]
+
+    def read_object(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object, decrypted and decompressed."""
+        return self._quick(server, "st", "cat", path, "--decrypt", "--decompress")
 
     def push(
         self, server: Server, parent: Backup | None = None, resources: Resources | None = None
@@ -411,6 +427,13 @@ class WalG:
         """Return the command that puts a backup into an empty folder."""
         return self._command(server, "backup-fetch", folder, backup)
 
+
+_WAL = "wal_005"
+_OBJECT = re.compile(
+    r"^obj +\d+ +(\S+) (\d\d:\d\d:\d\d)\S* \+0000 UTC +"
+    r"(([0-9A-F]{24}|[0-9A-F]{8}\.history)(?:\.[a-z0-9]+)?) *$",
+    re.MULTILINE,
+)
 
 _TALKATIVE = {"WALG_LOG_LEVEL": "NORMAL", "WALG_LOG_DESTINATION": "stderr"}
 """For calls whose words we read."""

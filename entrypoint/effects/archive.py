@@ -19,6 +19,7 @@ WORDS = "archive-words"
 ARCHIVED = "archived"
 PREPARE = "prepare-archive"
 ONE_BY_ONE = "one-by-one"
+FETCH_FAILING = "fetch-failing"
 """Notes of shims/archive-segment below the runtime folder, which says what is in them."""
 
 
@@ -51,7 +52,7 @@ def forget(runtime_folder: str) -> None:
     A stale acknowledgement in pgBackRest's spool would tell PostgreSQL that a segment was archived which
     never was.
     """
-    for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE):
+    for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE, FETCH_FAILING):
         if os.path.lexists(f"{runtime_folder}/{name}"):
             os.unlink(f"{runtime_folder}/{name}")
     if os.path.isdir(f"{runtime_folder}/pgbackrest"):

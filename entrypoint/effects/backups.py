@@ -226,7 +226,7 @@ def _run(context: Context, command: Command, seconds: int, lock: int) -> tuple[i
         archives.environment(context, command),
         descriptors={1: said, 2: said, lock: lock},
     )
-    shown = progress.Progress(pid, total)
+    shown = progress.Progress("backup", total, progress.read_by(pid))
     try:
         while True:
             left = deadline - time.monotonic()

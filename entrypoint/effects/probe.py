@@ -83,6 +83,13 @@ def _unfinished(folder: str, has_cluster: bool) -> Unfinished:
             stage, detail = word, rest
         elif word == "file":
             detail = rest
+    # The server removes it when it is promoted, for example after it has waited at its target.
+    if (
+        stage == "recovery"
+        and has_cluster
+        and not os.path.exists(f"{os.path.dirname(folder)}/recovery.signal")
+    ):
+        stage = "promoted"
     return Unfinished(stage, detail)
 
 

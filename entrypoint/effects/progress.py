@@ -1,10 +1,9 @@
-"""How far a backup is: what its processes have read, against what there is to read."""
+"""How far a backup or a restore is."""
 
 import os
 import sys
 import time
-
-import psutil
+from collections.abc import Callable
 
 from entrypoint import log
 
@@ -37,52 +36,72 @@ def size_of(data_folder: str) -> int:
 class Progress:
     """A bar on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, pid: int, total: int) -> None:
-        self.pid = pid
+    def __init__(self, what: str, total: int, count: Callable[[], int], *, unit: str = "bytes") -> None:
+        self.what = what
         self.total = total
-        """Bytes."""
+        self.count = count
+        """Tells how much is done, of the total; in bytes or whatever the unit is."""
+        self.unit = unit
         self.terminal = sys.stderr.isatty()
-        self.began = self.said = time.monotonic()
-        self._read: dict[int, int] = {}
+        self.began = self.said = self.looked = time.monotonic()
 
     @property
     def step(self) -> float:
         """Seconds until the next look."""
         return 0.5 if self.terminal else 5.0
 
+    def tick(self) -> None:
+        """Look, where it is time to."""
+        if time.monotonic() - self.looked >= self.step:
+            self.look()
+
     def look(self) -> None:
         """Count, and show where it is time to."""
-        try:
-            leader = psutil.Process(self.pid)
-            for process in (leader, *leader.children(recursive=True)):
-                self._read[process.pid] = process.io_counters().read_chars
-        except (psutil.Error, OSError):
-            pass  # it has just ended
-        now = time.monotonic()
+        done = self.count()
+        self.looked = now = time.monotonic()
         if self.terminal:
-            sys.stderr.write(f"\r{self.bar(now)}\033[K")
+            sys.stderr.write(f"\r{self.bar(done, now)}\033[K")
             sys.stderr.flush()
         elif now - self.said >= EVERY:
             self.said = now
-            log.info(f"backup: {self.words(now)}")
+            log.info(f"{self.what}: {self.words(done, now)}")
 
-    def words(self, now: float) -> str:
-        """Return how much was read, of how much, and how fast."""
-        done = sum(self._read.values())
+    def words(self, done: int, now: float) -> str:
+        """Return how much is done, of how much, and how fast."""
         rate = done / max(now - self.began, 0.001)
-        percent = min(99, 100 * done // max(self.total, 1))  # what is left then is the end of the WAL
-        return f"{percent} %, {mebibytes(done)} of {mebibytes(self.total)} read, {mebibytes(rate)}/s"
+        percent = min(99, 100 * done // max(self.total, 1))  # the end is told by whoever reaches it
+        if self.unit == "bytes":
+            return f"{percent} %, {mebibytes(done)} of {mebibytes(self.total)}, {mebibytes(rate)}/s"
+        return f"{percent} %, {done} of {self.total} {self.unit}, {rate:.1f}/s"
 
-    def bar(self, now: float) -> str:
+    def bar(self, done: int, now: float) -> str:
         """Return the same with a bar."""
-        filled = min(_WIDTH, _WIDTH * sum(self._read.values()) // max(self.total, 1))
-        return f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {self.words(now)}"
+        filled = min(_WIDTH, _WIDTH * done // max(self.total, 1))
+        return f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {self.words(done, now)}"
 
     def close(self) -> None:
         """Leave the line of the bar."""
         if self.terminal:
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()
+
+
+def read_by(pid: int) -> Callable[[], int]:
+    """Return what counts the bytes that a process and its children have read."""
+    import psutil
+
+    read: dict[int, int] = {}
+
+    def count() -> int:
+        try:
+            leader = psutil.Process(pid)
+            for process in (leader, *leader.children(recursive=True)):
+                read[process.pid] = process.io_counters().read_chars
+        except (psutil.Error, OSError):
+            pass  # it has just ended
+        return sum(read.values())
+
+    return count
 
 
 def mebibytes(count: float) -> str:

@@ -1,27 +1,250 @@
-"""A restore on an empty volume: fetch a base backup, replay the archive to its end, promote."""
+"""A restore on an empty volume: plan it, fetch a base backup, replay the archive to the target, promote."""
 
 import os
+import shutil
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
-from entrypoint import exits, log
+from entrypoint import exits, log, recovery, segments
+from entrypoint.archivers import Backup, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, server, status
+from entrypoint.effects import files, progress, server, status
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
-from entrypoint.errors import Failure, Problem
+from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.recovery import Choice, Recorded, Request, Wal
 from entrypoint.settings import Archive
 
+_FETCHED_A_SECOND = 100 * 1024**2
+_REPLAYED_A_SECOND = 10
+"""Bytes and segments, of a middling machine: for an estimate only."""
+_HOLE_SECONDS = 5
+"""What several processes send arrives in any order; a gap that stays is one."""
 
-def restore(context: Context, archive: Archive, chosen: str, given: list[str]) -> None:
-    """Fetch a backup into the work folder, move it into place, and recover."""
+
+class Plan(NamedTuple):
+    """What a restore will do."""
+
+    source: Context
+    """As the archive to restore from wants it."""
+    archive: Archive
+    request: Request
+    choice: Choice
+    bytes: int
+    free_bytes: int
+
+    @property
+    def seconds(self) -> int:
+        """About how long it takes."""
+        return round(self.bytes / _FETCHED_A_SECOND + self.choice.segments / _REPLAYED_A_SECOND) + 1
+
+
+def source_of(context: Context) -> tuple[Context, Archive]:
+    """Return the archive to restore from, and the context in which it is used; renders its settings."""
+    wanted = context.settings
+    if wanted.source is None:
+        raise AssertionError("the plan refuses a restore without an archive")
+    if wanted.source_values != wanted.values:
+        folder = f"{context.runtime_folder}/source"
+        files.ensure_folder(folder, context.who.uid, 0o700)
+        context = context._replace(
+            settings=wanted._replace(values=wanted.source_values, archive=wanted.source),
+            runtime_folder=folder,
+        )
+    archives.render(context, wanted.source)
+    return context, wanted.source
+
+
+def look(context: Context, request: Request) -> Plan:
+    """Plan a restore; raises Failure, before a byte is written, if it cannot reach its target."""
+    source, archive = source_of(context)
+    problem = archives.storage_problem(archive)
+    if problem is not None:
+        raise Failure(problem)
+    backups = _candidates(source, archive, request)
+    if recovery.has_no_offset(request):
+        log.info(f"RESTORE_TARGET_TIME={request.value} has no offset: taken as UTC")
+    began = time.monotonic()
+    while True:
+        wal = _read_wal(source, archive, request, backups)
+        choice = recovery.choose(request, backups, wal, datetime.now(UTC))
+        hole = choice.hole if isinstance(choice, Choice) else "misses the WAL" in choice.what
+        if not hole or time.monotonic() - began > _HOLE_SECONDS:
+            break
+        context.children.pause(1)
+    if isinstance(choice, Problem):
+        raise Failure(choice)
+    if choice.hole:
+        log.warning(
+            f"the archive misses the WAL segments {choice.hole[0]} to {choice.hole[1]}: the replay stops "
+            "there unless the target comes before",
+        )
+    need = max(each.size_bytes for each in _chain(choice.backup, backups))
+    plan = Plan(source, archive, request, choice, need, _free(context.settings.data_folder))
+    if plan.free_bytes < need:
+        raise Failure(
+            Problem(
+                f"backup {choice.backup.name} needs {progress.mebibytes(need)}, and only "
+                f"{progress.mebibytes(plan.free_bytes)} are free on {context.settings.data_folder}",
+                "give it a larger volume",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    return plan
+
+
+def _candidates(source: Context, archive: Archive, request: Request) -> list[Backup]:
+    """Return the backups that this server can run, oldest first."""
+    found = archives.list_backups(source, archive)
+    if not found:
+        raise Failure(
+            Problem(
+                f"RESTORE_FROM={request.backup}, but the archive {archive.storage.url} holds no backup",
+                "check ARCHIVE_URL and ARCHIVE_TOOL; without RESTORE_FROM a new database is made",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    named = next((each for each in found if each.name == request.backup), None)
+    if named is None and request.backup != recovery.LATEST:
+        raise Failure(
+            Problem(
+                f"RESTORE_FROM={request.backup} is no backup in {archive.storage.url}",
+                f"use LATEST or one of {', '.join(each.name for each in found[-10:])}",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    major = server.binary_major(source)
+    if major and (named or found[-1]).major not in (0, major):
+        usable = [each for each in found if each.major in (0, major)]
+        if named is not None or not usable:
+            wrong = named or found[-1]
+            raise Failure(
+                Problem(
+                    f"backup {wrong.name} is of PostgreSQL {wrong.major}, this image has {major}",
+                    f"restore it with an image of PostgreSQL {wrong.major}",
+                    exits.ARCHIVE_REFUSED,
+                )
+            )
+        found = usable
+    owner = (named or found[-1]).system_identifier
+    return [
+        each for each in found if each.system_identifier == owner and each.major == (named or found[-1]).major
+    ]
+
+
+def _read_wal(source: Context, archive: Archive, request: Request, backups: list[Backup]) -> Wal:
+    """Look what WAL the archive has, and read one object of it, which takes the right key."""
+    tool, what = archive.tool, server.describe(source)
+    answer = archives.ask(source, tool.list_wal(what))
+    if answer.code:
+        raise Failure(_unreadable(archive, f"its WAL cannot be listed:\n{brief(answer.stderr.strip())}"))
+    stored = {each.name: each for each in tool.parse_wal(answer.stdout)}
+    timeline = recovery.history_of(stored, request, backups)
+    history = f"{timeline:08X}.history"
+    forks: list[tuple[int, int]] = []
+    if history in stored:
+        forks = segments.parse_history(_read(source, archive, stored[history].path))
+    elif timeline > 1:
+        raise Failure(
+            _unreadable(archive, f"it has no timeline {timeline} ({history} is missing)").but(
+                mend="set RESTORE_TARGET_TIMELINE to latest or to a timeline that is there"
+            )
+        )
+    size = segments.size_by(backups[-1].first_segment, backups[-1].start_lsn)
+    names = frozenset(name for name in stored if segments.NAME.fullmatch(name))
+    wal = Wal(timeline, tuple(forks), names, size, None)
+    if wal.last is None:
+        return wal
+    if history not in stored:
+        _read(source, archive, stored[wal.last].path)
+    # Told in whole seconds.
+    return wal._replace(archived_at=datetime.fromisoformat(stored[wal.last].modified) + timedelta(seconds=1))
+
+
+def _read(source: Context, archive: Archive, path: str) -> str:
+    answer = archives.ask(source, archive.tool.read_object(server.describe(source), path))
+    if answer.code:
+        words = brief(answer.stderr.strip())
+        raise Failure(_unreadable(archive, f"{path} cannot be read (a wrong key?):\n{words}"))
+    return answer.stdout
+
+
+def _unreadable(archive: Archive, what: str) -> Problem:
+    return Problem(
+        f"the archive {archive.storage.url} cannot be restored from: {what}",
+        "check that the storage can be reached, and the key of the archive",
+        exits.ARCHIVE_REFUSED,
+    )
+
+
+def _chain(backup: Backup, backups: list[Backup]) -> list[Backup]:
+    """Return a backup and all that it builds on."""
+    by_name = {each.name: each for each in backups}
+    chain = [backup]
+    while (parent := by_name.get(chain[-1].parent or "")) is not None:
+        chain.append(parent)
+    return chain
+
+
+def _free(folder: str) -> int:
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    return shutil.disk_usage(folder).free
+
+
+def describe(plan: Plan) -> list[str]:
+    """Return the plan for people."""
+    choice = plan.choice
+    backup = choice.backup
+    end = f" ({choice.value})" if choice.kind == "time" else ""
+    free = progress.mebibytes(plan.free_bytes)
+    lines = [
+        f"restoring from {plan.archive.storage.url}; it restores from {choice.earliest} to {choice.latest}",
+        f"base backup {backup.name} ({backup.kind}, of {backup.finished}): {choice.why}",
+        f"target: {plan.request.words}{end}, on timeline {choice.timeline}; then {plan.request.action}",
+        f"{progress.mebibytes(plan.bytes)} and up to {choice.segments} WAL segments, about {plan.seconds} s",
+        f"{free} are free on the volume",
+    ]
+    if choice.kind in ("name", "xid") and plan.request.backup == recovery.LATEST:
+        lines.append(f"if the {choice.kind} is older than this backup, name an older one: RESTORE_FROM=NAME")
+    return lines
+
+
+def as_json(plan: Plan) -> dict[str, object]:
+    """Return the plan for machines."""
+    choice = plan.choice
+    return {
+        "url": plan.archive.storage.url,
+        "tool": plan.archive.tool.name,
+        "backup": choice.backup.name,
+        "why": choice.why,
+        "target": choice.kind or "end",
+        "value": choice.value,
+        "inclusive": choice.inclusive,
+        "timeline": choice.timeline,
+        "action": plan.request.action,
+        "earliest": choice.earliest,
+        "latest": choice.latest,
+        "bytes": plan.bytes,
+        "segments": choice.segments,
+        "seconds": plan.seconds,
+        "free_bytes": plan.free_bytes,
+    }
+
+
+def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
+    """Fetch a backup into the work folder, move it into place, and recover; see `recover`."""
     unfinished = Unfinished(context.settings.data_folder)
     unfinished.begin()
-    log.info(f"fetching backup {chosen} from {archive.storage.url}")
-    command = archive.tool.fetch(server.describe(context), chosen, unfinished.cluster)
-    code = archives.run(context, command)
+    chosen = plan.choice.backup.name
+    log.info(f"fetching backup {chosen} from {plan.archive.storage.url}")
+    code = _fetch(plan, unfinished.cluster)
     if code or not os.path.exists(f"{unfinished.cluster}/PG_VERSION"):
         raise Failure(
             Problem(
-                f"{archive.tool.name} could not fetch backup {chosen} (exit code {code})",
+                f"{plan.archive.tool.name} could not fetch backup {chosen} (exit code {code})",
                 "see its own words above; the next start tries again from the beginning",
                 exits.ARCHIVE_REFUSED,
             )
@@ -33,34 +256,27 @@ def restore(context: Context, archive: Archive, chosen: str, given: list[str]) -
         if os.path.exists(f"{unfinished.cluster}/{name}"):
             os.unlink(f"{unfinished.cluster}/{name}")
     unfinished.move_into_place()
-    unfinished.enter("recovery", chosen)
-    recover(context, archive, given)
+    unfinished.enter("recovery", recovery.record(plan.choice, plan.request))
+    return recover(context, given)
 
 
-def choose(context: Context, archive: Archive, backup: str) -> str:
-    """Return the name of the wished backup; raises Failure, before a byte is written, if there is none."""
-    problem = archives.storage_problem(archive)
-    if problem is not None:
-        raise Failure(problem)
-    backups = archives.list_backups(context, archive)
-    names = [each.name for each in backups]
-    if not names:
-        raise Failure(
-            Problem(
-                f"RESTORE_FROM={backup}, but the archive {archive.storage.url} holds no backup",
-                "check ARCHIVE_URL and ARCHIVE_TOOL; without RESTORE_FROM a new database is made",
-                exits.ARCHIVE_REFUSED,
-            )
-        )
-    if backup != "LATEST" and backup not in names:
-        raise Failure(
-            Problem(
-                f"RESTORE_FROM={backup} is no backup in {archive.storage.url}",
-                f"use LATEST or one of {', '.join(names[-10:])}",
-                exits.ARCHIVE_REFUSED,
-            )
-        )
-    return names[-1] if backup == "LATEST" else backup
+def _fetch(plan: Plan, folder: str) -> int:
+    """Run the archiver, with progress; return its exit code."""
+    source = plan.source
+    command = plan.archive.tool.fetch(server.describe(source), plan.choice.backup.name, folder)
+    pid = source.children.spawn(command.argv, archives.environment(source, command), descriptors={1: 2})
+    shown = progress.Progress("restore", plan.bytes, lambda: progress.size_of(folder))
+    try:
+        while True:
+            try:
+                return source.children.wait(pid, seconds=shown.step)
+            except TimeoutError:
+                shown.look()
+    except Stopped:
+        source.children.end_group(pid)
+        raise
+    finally:
+        shown.close()
 
 
 def _move_wal(context: Context, unfinished: Unfinished) -> None:
@@ -79,8 +295,6 @@ def _move_wal(context: Context, unfinished: Unfinished) -> None:
                 exits.UNFINISHED_RESTORE,
             )
         )
-    import shutil
-
     # The link comes first, so that the next start finds and empties what an interrupted move has left.
     moving = f"{wal}.moving"
     os.rename(wal, moving)
@@ -90,30 +304,46 @@ def _move_wal(context: Context, unfinished: Unfinished) -> None:
     os.rmdir(moving)
 
 
-def recover(context: Context, archive: Archive, given: list[str]) -> None:
-    """Replay the archive to its end and promote, closed to all clients.
+def recover(context: Context, given: list[str]) -> list[str]:
+    """Replay the archive to the target and promote, closed to all clients.
 
     archive_command is empty meanwhile, so that the promoted cluster's first segments and its timeline
     history wait for the real start. hot_standby is off: nobody is to see an old state, and settings
     smaller than the original's do not stop the replay. "Ready" then means: promoted.
+
+    With the action `pause` nothing is replayed here: the settings with which the real server recovers and
+    waits at the target are returned.
     """
     from entrypoint import conf
 
-    unfinished = Unfinished(context.settings.data_folder)
-    command = conf.restore_command(archive, server.describe(context), server.tool_path(context))
+    source, archive = source_of(context)
+    wanted = _recorded(context)
+    action = context.settings.restore.action if context.settings.restore and wanted.kind else "promote"
+    command = conf.restore_command(archive, server.describe(source), server.tool_path(context))
+    recovering = {"restore_command": command, **wanted.options, "recovery_target_action": action}
+    if action == "pause":
+        log.info(f"the server replays up to {_target(wanted)} and waits there: promote it, or stop it")
+        return _words(recovering)
     closed = {
         "listen_addresses": "",
         "hot_standby": "off",
         "archive_mode": "on",
         "archive_command": "",
-        "restore_command": command,
-        "recovery_target_timeline": "latest",
+        **recovering,
     }
-    options = [word for name, value in closed.items() for word in ("-c", f"{name}={value}")]
-    log.info("replaying the archive")
+    log.info(f"replaying the archive up to {_target(wanted)}")
     status.enter(context.runtime_folder, status.RECOVERY)
-    with server.temporary_server(context, [*given, *options, "-p", context.settings.port], seconds=None):
-        pass
+    shown = progress.Progress("replay", wanted.segments, _replayed(context), unit="segments")
+    try:
+        with server.temporary_server(
+            context, [*given, *_words(closed), "-p", context.settings.port], seconds=None, look=shown.tick
+        ):
+            pass
+    except Failure as failure:
+        shown.close()
+        raise Failure(_ended(context, wanted, action, failure.problems[0])) from failure
+    finally:
+        shown.close()
     if os.path.exists(f"{context.settings.data_folder}/recovery.signal"):
         raise Failure(
             Problem(
@@ -122,5 +352,79 @@ def recover(context: Context, archive: Archive, given: list[str]) -> None:
                 exits.UNFINISHED_RESTORE,
             )
         )
-    unfinished.finish()
+    complete(context)
+    return []
+
+
+def complete(context: Context) -> None:
+    """Make the promoted cluster an ordinary one."""
+    Unfinished(context.settings.data_folder).finish()
     log.info("the restore is complete")
+
+
+def _words(options: dict[str, str]) -> list[str]:
+    return [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+
+
+def _recorded(context: Context) -> Recorded:
+    from entrypoint.effects import probe
+
+    left = probe.look(context.settings).data_folder.unfinished
+    return recovery.recorded(left.detail if left else "")
+
+
+def _target(wanted: Recorded) -> str:
+    return Request(wanted.backup, wanted.kind, wanted.value).words
+
+
+def _replayed(context: Context) -> Callable[[], int]:
+    """Return what counts the segments that the startup process has taken up."""
+    import re
+
+    data = context.settings.data_folder
+    seen: list[str] = []
+
+    def count() -> int:
+        found = server.read_postmaster(data)
+        if found is None:
+            return 0
+        try:
+            children = files.read_text(f"/proc/{found.pid}/task/{found.pid}/children").split()
+            titles = [files.read_text(f"/proc/{pid}/cmdline") for pid in children]
+        except OSError:
+            return len(seen)
+        found_name = re.search("recovering ([0-9A-F]{24})", " ".join(titles))
+        name = found_name[1] if found_name else ""
+        if name and name not in seen:
+            seen.append(name)
+        if len(seen) < 2:
+            return len(seen)
+        size = server.segment_bytes(context)
+        return segments.number(seen[-1], size) - segments.number(seen[0], size) + 1
+
+    return count
+
+
+def _ended(context: Context, wanted: Recorded, action: str, problem: Problem) -> Problem:
+    """Return what it means that the server ended before it was promoted."""
+    if os.path.exists(f"{context.runtime_folder}/{archives.FETCH_FAILING}"):
+        return problem.but(
+            what=f"{problem.what}, since WAL cannot be fetched from the archive",
+            mend="see the archiver's words above; the next start goes on with the replay",
+            code=exits.UNFINISHED_RESTORE,
+        )
+    if action == "shutdown" and "code 0" in problem.what:
+        return Problem(
+            f"the server has shut down at its target ({_target(wanted)}), as RESTORE_TARGET_ACTION says",
+            "start again with RESTORE_TARGET_ACTION=promote, or with pause to look at it",
+            exits.UNFINISHED_RESTORE,
+        )
+    if wanted.kind in ("", "immediate"):
+        return problem.but(code=exits.UNFINISHED_RESTORE)
+    return Problem(
+        f"the recovery has not reached its target ({_target(wanted)}): the archive does not hold it behind "
+        f"backup {wanted.backup}, or the server's own words above say why; nothing was promoted",
+        "correct the target, or name an older backup that was taken before it (RESTORE_FROM=NAME); the next "
+        "start then begins anew",
+        exits.UNFINISHED_RESTORE,
+    )

@@ -1,9 +1,10 @@
 """The server as a child: its environment, its configuration, a temporary one for first starts."""
 
 import os
+import re
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -77,7 +78,7 @@ def server_environment(settings: Settings, environment: Mapping[str, str]) -> di
     return {
         name: value
         for name, value in environment.items()
-        if not name.startswith(("POSTGRES_", "ARCHIVE_", OWN_PREFIX))
+        if not name.startswith(("POSTGRES_", "ARCHIVE_", "RESTORE_", OWN_PREFIX))
         and name != "PGPASSWORD"
         and not any(tool.is_own_variable(name) for tool in tools)
     }
@@ -100,6 +101,13 @@ def describe(context: Context) -> Server:
 def port(settings: Settings) -> str:
     """Return the port of the real server, as far as it is known before it runs."""
     return settings.server.settings.get("port") or settings.conf.get("port") or settings.port
+
+
+def binary_major(context: Context) -> int:
+    """Return the major of the image's server; 0 where it does not say."""
+    _, text = context.children.output(["postgres", "--version"], context.environment)
+    found = re.search(r"(\d+)", text)
+    return int(found[1]) if found else 0
 
 
 def segment_bytes(context: Context) -> int:
@@ -303,8 +311,16 @@ def _is_postmaster_of(pid: int, data_folder: str) -> bool:
 
 
 @contextmanager
-def temporary_server(context: Context, given: Sequence[str], *, seconds: float | None = -1) -> Iterator[None]:
+def temporary_server(
+    context: Context,
+    given: Sequence[str],
+    *,
+    seconds: float | None = -1,
+    look: Callable[[], None] | None = None,
+) -> Iterator[None]:
     """Run a server for the duration of a block; on the way out it is stopped in fast mode.
+
+    `look` is called all the time until it is ready.
 
     Its log goes to stdout, where pg_ctl puts it in the official image. An init file may restart it
     with pg_ctl: whatever server runs on the folder at the end is stopped.
@@ -315,13 +331,15 @@ def temporary_server(context: Context, given: Sequence[str], *, seconds: float |
     argv = ["postgres", "-D", data, *given]
     pid = context.children.spawn(argv, environment, descriptors={2: 1})
     try:
-        wait_until_ready(context, pid, seconds=seconds)
+        wait_until_ready(context, pid, seconds=seconds, look=look)
         yield
     finally:
         stop(context, pid)
 
 
-def wait_until_ready(context: Context, pid: int, *, seconds: float | None = -1) -> None:
+def wait_until_ready(
+    context: Context, pid: int, *, seconds: float | None = -1, look: Callable[[], None] | None = None
+) -> None:
     """Wait until a server accepts connections; -1 means PGCTLTIMEOUT, None for ever.
 
     Raises Failure if it ends or takes too long.
@@ -348,6 +366,8 @@ def wait_until_ready(context: Context, pid: int, *, seconds: float | None = -1) 
                     "give it more time: -e PGCTLTIMEOUT=600",
                 )
             )
+        if look is not None:
+            look()
         context.children.pause(0.01)
 
 

@@ -16,7 +16,6 @@ from entrypoint.effects import (
     identity,
     kernel,
     probe,
-    restore,
     server,
     status,
     supervisor,
@@ -26,15 +25,22 @@ from entrypoint.effects.identity import Identity
 from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
 from entrypoint.effects.unfinished import Unfinished
-from entrypoint.errors import Failure, Problem
+from entrypoint.errors import Ended, Failure, Problem
 from entrypoint.facts import Facts
 from entrypoint.settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.effects import restore
 
 SERVER_USER = "postgres"
 
 
-def start(arguments: Sequence[str]) -> NoReturn:
-    """Become the server's PID 1: `arguments` are those of postgres."""
+def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
+    """Become the server's PID 1: `arguments` are those of postgres.
+
+    With `restore_only` end before the server starts; a volume with a database is refused then.
+    """
     children = Children(Signals())
     kernel.keep_descriptors_to_ourselves()
     kernel.adopt_orphans()
@@ -47,6 +53,8 @@ def start(arguments: Sequence[str]) -> NoReturn:
     status.enter(context.runtime_folder, status.BOOT)
     facts = probe.look(wanted)
     decided = check(context, facts, problems)
+    if restore_only and decided.kind not in (plan.RESTORE, plan.RECOVER):
+        raise Failure(_nothing_to_restore(wanted))
     folders.prepare(wanted, context.who, children)
     identity.become(context.who)
     if wanted.no_new_privileges:
@@ -56,6 +64,9 @@ def start(arguments: Sequence[str]) -> NoReturn:
         decided = refuse_if_changed(context, decided)
     kernel.sign_folder(wanted.data_folder)
     context, given = act(context, decided, facts)
+    if restore_only:
+        status.enter(context.runtime_folder, status.BOOT)
+        raise Ended(0)
     run_server(context, given, lock)
 
 
@@ -63,7 +74,11 @@ def secret_names(values: Mapping[str, str]) -> set[str]:
     """Return the variables that hold secrets: ours by their declaration, the archivers' all."""
     declared = {name for name, variable in variables.ALL.items() if variable.secret}
     tools = [archivers.get(name, {}) for name in archivers.NAMES]
-    return declared | {name for name in values if any(tool.is_own_variable(name) for tool in tools)}
+    return declared | {
+        name
+        for name in values
+        if any(tool.is_own_variable(name.removeprefix(settings.SOURCE_PREFIX)) for tool in tools)
+    }
 
 
 def environ() -> Mapping[str, str]:
@@ -100,7 +115,7 @@ def kept_values(values: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for name, value in values.items():
         declared = variables.ALL.get(name)
-        if any(tool.is_own_variable(name) for tool in tools):
+        if any(tool.is_own_variable(name.removeprefix(settings.SOURCE_PREFIX)) for tool in tools):
             secret = any(word in name for word in _SECRET_WORDS) and not name.endswith("_PATH")
             found[name] = _HIDDEN if secret and value else value
         elif declared is not None and declared.secret:
@@ -249,21 +264,38 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         _write_down(context)
     given = server.arguments(context)
     if decided.kind == plan.START:
+        if facts.data_folder.unfinished is not None:
+            from entrypoint.effects import restore
+
+            restore.complete(context)
         Unfinished(wanted.data_folder).remove_finished()
         _say_skipped(facts)
     else:
-        context = _make(context, decided, given)
+        context, recovering = _make(context, decided, given)
         if wanted.archive is not None:
             # Now there is a cluster, with its own segment size.
             archive.render(context, wanted.archive)
             given = server.arguments(context)
+        given = [*given, *recovering]
     if wanted.archive is not None and not wanted.archive.by_user:
         claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
     return context, given
 
 
-def _make(context: Context, decided: plan.Plan, given: list[str]) -> Context:
-    """Make the cluster: anew, from a backup, or by going on with a restore."""
+def _nothing_to_restore(wanted: Settings) -> Problem:
+    if wanted.restore is None:
+        return Problem("nothing says what is to be restored", "give --from LATEST or a backup's name")
+    return Problem(
+        f"{wanted.data_folder} holds a database already",
+        "restore onto an empty volume; this one stays as it is",
+    )
+
+
+def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Context, list[str]]:
+    """Make the cluster: anew, from a backup, or by going on with a restore.
+
+    Returns also the settings with which the server itself goes on with a recovery.
+    """
     wanted = context.settings
     phases = {plan.INITIALIZE: status.INIT, plan.RESTORE: status.RESTORE, plan.RECOVER: status.RECOVERY}
     status.enter(context.runtime_folder, phases[decided.kind])
@@ -271,18 +303,31 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> Context:
         if wanted.archive is not None and not wanted.archive.by_user:
             claim.check_unused(context, wanted.archive)
         clear(context, decided)
-        return first_start.initialize(context, given)
-    if wanted.archive is None:
-        raise AssertionError("the plan refuses a restore without an archive")
-    if decided.kind == plan.RESTORE:
-        backup = wanted.restore_from or "LATEST"
-        chosen = restore.choose(context, wanted.archive, backup)
-        clear(context, decided)
-        restore.restore(context, wanted.archive, chosen, given)
-    else:
+        return first_start.initialize(context, given), []
+    from entrypoint.effects import restore  # what it takes is loaded only where it is needed
+
+    if decided.kind == plan.RECOVER or wanted.restore is None:
         log.info("going on with a restore that was interrupted")
-        restore.recover(context, wanted.archive, given)
-    return context
+        return context, restore.recover(context, given)
+    planned = restore.look(context, wanted.restore)
+    for line in restore.describe(planned):
+        log.info(line)
+    clear(context, decided)
+    return context, restore.restore(context, planned, given)
+
+
+def plan_restore(raw: Mapping[str, str]) -> "restore.Plan":
+    """Return what a restore would do; writes only below /run, beside whatever runs there."""
+    import tempfile
+
+    from entrypoint.effects import restore
+
+    wanted = load_settings(raw, ())
+    if wanted.restore is None or wanted.source is None:
+        raise Failure(_nothing_to_restore(wanted))
+    context = command_context(wanted)
+    with tempfile.TemporaryDirectory(dir=context.runtime_folder, prefix="plan-") as folder:
+        return restore.look(context._replace(runtime_folder=folder), wanted.restore)
 
 
 def clear(context: Context, decided: plan.Plan) -> None:

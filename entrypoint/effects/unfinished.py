@@ -72,6 +72,7 @@ class Unfinished:
 
     def discard(self) -> None:
         """Throw away what an interrupted start of ours has built, and nothing else."""
+        self.enter("building")  # nobody goes on with what is thrown away in part
         made = self.made()
         self._remove(self.cluster, os.listdir(self.cluster) if os.path.isdir(self.cluster) else [])
         self._remove(self.data_folder, [name for name in os.listdir(self.data_folder) if name in made])

@@ -290,6 +290,8 @@ def test_backups() -> None:
             permanent=False,
             system_identifier=identifier,
             stored_bytes=4519927,
+            first_segment="000000010000000000000002",
+            major=15,
         ),
         Backup(
             name="20261122-183502F_20261122-183504I",
@@ -303,6 +305,8 @@ def test_backups() -> None:
             system_identifier=identifier,
             parent="20261122-183502F",
             stored_bytes=357834,
+            first_segment="000000010000000000000004",
+            major=15,
         ),
         Backup(
             name="20261122-183502F_20261122-183505D",
@@ -316,6 +320,8 @@ def test_backups() -> None:
             system_identifier=identifier,
             parent="20261122-183502F",
             stored_bytes=357834,
+            first_segment="000000010000000000000005",
+            major=15,
         ),
     ]
     assert expected == TOOL.parse_backups(made.sample("pgbackrest-info.json"))

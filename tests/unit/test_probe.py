@@ -78,7 +78,8 @@ def test_foreign_files_are_named_in_order(tmp_path: Path) -> None:
         ("files \n", True, Unfinished("files", "")),
         ("files \nfile /a.sh\nfile /b c.sql\n", True, Unfinished("files", "/b c.sql")),
         ("files \nfile /a.sh\nfile /b.s", True, Unfinished("files", "/b.s")),
-        ("recovery 20261122-183502F\n", True, Unfinished("recovery", "20261122-183502F")),
+        ("recovery 20261122-183502F\n", False, Unfinished("recovery", "20261122-183502F")),
+        ("recovery 20261122-183502F\n", True, Unfinished("promoted", "20261122-183502F")),
         ("something else\n", True, Unfinished("unknown", "")),
     ],
 )

@@ -10,13 +10,14 @@ from typing import cast
 import pytest
 
 from entrypoint import exits
-from entrypoint.archivers import Command
-from entrypoint.effects import archive, restore, server
+from entrypoint.archivers import Backup
+from entrypoint.effects import restore, server
 from entrypoint.effects.children import Children
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Failure
+from entrypoint.recovery import Choice
 from unit import made
 
 POSTGRES = Identity(999, 999, (999,), "/var/lib/postgresql", "postgres")
@@ -182,18 +183,23 @@ def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
     context = _context({"PGDATA": folder, "ARCHIVE_URL": "file:///archive", "RESTORE_FROM": "LATEST"})
     fetched: list[str] = []
 
-    def run(_: Context, command: Command) -> int:
-        fetched.extend(command.argv)
+    def fetch(_: object, folder: str) -> int:
+        fetched.append(folder)
         return 1
 
-    monkeypatch.setattr(archive, "storage_problem", lambda *_: None)
-    monkeypatch.setattr(archive, "run", run)
-    monkeypatch.setattr(restore, "choose", lambda *_: "base_1")
+    backup = Backup("base_1", "full", "", "", 1, "0/1", "0/2", permanent=False, system_identifier="1")
+    choice = Choice(backup, "", 1, "", "", inclusive=True, segments=1, earliest="", latest="", hole=None)
+    request, source = context.settings.restore, context.settings.source
+    assert request is not None
+    assert source is not None
+    plan = restore.Plan(context, source, request, choice, 1, 1)
+    monkeypatch.setattr(restore, "look", lambda *_: plan)
+    monkeypatch.setattr(restore, "_fetch", fetch)
     context = context._replace(runtime_folder=str(tmp_path / "none"))
     decided = Plan(kind=RESTORE, discard=False, move_aside=True, refusals=(), warnings=())
     with pytest.raises(Failure) as failed:
         startup._make(context, decided, [])
     assert exits.ARCHIVE_REFUSED == failed.value.code
-    assert "base_1" in fetched
+    assert [f"{folder}/.entrypoint/cluster"] == fetched
     (aside,) = (name for name in os.listdir(folder) if name.startswith(".unfinished-"))
     assert "PG_VERSION" in os.listdir(tmp_path / aside)

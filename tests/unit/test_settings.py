@@ -13,6 +13,7 @@ from entrypoint import variables
 from entrypoint.archivers import Storage
 from entrypoint.archivers.pgbackrest import PgBackRest
 from entrypoint.archivers.walg import WalG
+from entrypoint.recovery import Request
 from entrypoint.settings import Init, Stop
 from unit import made
 
@@ -40,7 +41,7 @@ def test_defaults() -> None:
         found.port,
         found.server_timeout,
         found.archive,
-        found.restore_from,
+        found.restore,
         found.conf,
     )
 
@@ -337,7 +338,8 @@ def test_a_restore_with_a_bad_archive_is_one_mistake() -> None:
 
 def test_a_restore() -> None:
     """RESTORE_FROM with an archive is taken over."""
-    assert "LATEST" == made.settings({"ARCHIVE_URL": URL, "RESTORE_FROM": "LATEST"}).restore_from
+    found = made.settings({"ARCHIVE_URL": URL, "RESTORE_FROM": "LATEST"})
+    assert (Request("LATEST"), found.archive) == (found.restore, found.source)
 
 
 @pytest.mark.parametrize(

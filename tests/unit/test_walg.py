@@ -170,6 +170,8 @@ def test_backups() -> None:
             permanent=False,
             system_identifier=identifier,
             stored_bytes=4411025,
+            first_segment="000000010000000000000007",
+            major=15,
         ),
         Backup(
             name="base_000000010000000000000009_D_000000010000000000000007",
@@ -183,6 +185,8 @@ def test_backups() -> None:
             system_identifier=identifier,
             parent="base_000000010000000000000007",
             stored_bytes=156497,
+            first_segment="000000010000000000000009",
+            major=15,
         ),
         Backup(
             name="base_00000001000000000000000A",
@@ -195,6 +199,8 @@ def test_backups() -> None:
             permanent=True,
             system_identifier=identifier,
             stored_bytes=4524398,
+            first_segment="00000001000000000000000A",
+            major=15,
         ),
     ]
     assert expected == TOOL.parse_backups(made.sample("walg-backup-list.json"))
