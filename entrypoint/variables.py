@@ -104,13 +104,20 @@ OURS = (
     Variable(
         "ARCHIVE_COMMAND_TIMEOUT",
         "300",
-        "Seconds after which one archiver call for one segment is ended and tried again; segments then go out one by one for ten minutes.",
+        "Seconds after which one archiver call for one segment is ended and tried again; segments then go "
+        "out one by one for ten minutes.",
     ),
     Variable(
         "ARCHIVE_UPGRADED_FROM",
         "",
         "After pg_upgrade: the old cluster's system identifier, so that its archive is gone on with. "
         "pgBackRest only; may stay set.",
+    ),
+    Variable(
+        "ARCHIVE_FORK",
+        "refuse",
+        "Whether a restored cluster writes into an archive in which another one has gone on since: `refuse`, "
+        "or `confirm` (the other one is gone for good, and this one takes its place).",
     ),
     Variable(
         "BACKUP_SCHEDULE",

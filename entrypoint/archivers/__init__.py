@@ -241,6 +241,12 @@ class Archiver(Protocol):
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""
 
+    def list_segments(self, server: Server) -> Command:
+        """Return the command that lists all that is archived of the WAL."""
+
+    def parse_segments(self, output: str) -> set[str]:
+        """Return the names of the present cluster's segments and `.history` files."""
+
     def list_backups(self, server: Server) -> Command:
         """Return the command that lists the backups."""
 

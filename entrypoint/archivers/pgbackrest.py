@@ -307,6 +307,21 @@ class PgBackRest:
         """Return the command that prints the names at the top of the archive."""
         return self._command(server, "repo-ls", "--repo=1", _IMPATIENT)
 
+    def list_segments(self, server: Server) -> Command:
+        """Return the command that lists the files of the stanza, one a line."""
+        command = self._command(server, "repo-ls", "--repo=1", "--recurse", _QUIET, _IMPATIENT)
+        return command._replace(argv=(*command.argv, f"archive/{self.stanza}"))
+
+    def parse_segments(self, output: str) -> set[str]:
+        """Return the names in the folder with the highest number, such as `17-2`.
+
+        Those of lower ones are of clusters from before a pg_upgrade, whose timelines are others.
+        """
+        ids = re.findall(r"^\d+-(\d+)/", output, re.MULTILINE)
+        newest = max(ids, key=int, default="")
+        paths = re.findall(rf"^\d+-{newest}/(.+)$", output, re.MULTILINE)
+        return {name for path in paths if (name := segments.archived(path)) is not None}
+
     def list_backups(self, server: Server) -> Command:
         """Return the command that lists the backups."""
         return self._command(server, "info", "--output=json", _IMPATIENT)

@@ -280,6 +280,15 @@ class WalG:
         """Return the command that prints the names at the top of the archive."""
         return self._quick(server, "st", "ls")
 
+    def list_segments(self, server: Server) -> Command:
+        """Return the command that lists the folder of the segments, with a name at the end of each line."""
+        return self._quick(server, "st", "ls", "wal_005/")
+
+    def parse_segments(self, output: str) -> set[str]:
+        """Return the names of the segments and `.history` files."""
+        lines = (line.split() for line in output.splitlines())
+        return {name for line in lines if line and (name := segments.archived(line[-1])) is not None}
+
     def list_backups(self, server: Server) -> Command:
         """Return the command that lists the backups."""
         return self._quick(server, "backup-list", "--json", "--detail")

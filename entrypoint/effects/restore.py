@@ -4,7 +4,7 @@ import os
 
 from entrypoint import exits, log
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, server, status
+from entrypoint.effects import files, fork, server, status
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Failure, Problem
@@ -122,5 +122,6 @@ def recover(context: Context, archive: Archive, given: list[str]) -> None:
                 exits.UNFINISHED_RESTORE,
             )
         )
+    fork.begin(context, archive)
     unfinished.finish()
     log.info("the restore is complete")

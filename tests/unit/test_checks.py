@@ -39,6 +39,8 @@ ARCHIVING = ArchiveState(
     failing_since=None,
     last_error=None,
     prepared=True,
+    fork_refused=None,
+    fork_mend=None,
     free_bytes=10**9,
     seconds_until_full=None,
 )
