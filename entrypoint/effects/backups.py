@@ -117,7 +117,9 @@ def push(context: Context, archive: Archive, *, incremental: bool, why: str, loc
     if os.path.exists(f"{context.runtime_folder}/{archives.PREPARE}"):
         claim.prepare(context, archive, must_work=True)
     if fork.awaits_backup(context.settings.data_folder):
-        # The newest backup may be of a history that is not this cluster's.
+        if incremental:
+            log.info("taking a full backup: none is on this timeline since the restore")
+        # The newest one in the archive may be of a history that is not this cluster's.
         incremental = False
     run = _push(context, archive, incremental=incremental, why=why, lock=lock)
     if run.verified and _hole_is_open(context, archive, run):
@@ -543,7 +545,9 @@ def scheduled(context: Context, archive: Archive) -> int | None:
         try:
             why = RESTORE if fork.awaits_backup(data) else SCHEDULE
             with alone(context, f"the backup of a {why}", wait=False) as lock:
-                kind = next_is_incremental(context, archive, own_backups(context, archive))
+                kind = why == SCHEDULE and next_is_incremental(
+                    context, archive, own_backups(context, archive)
+                )
                 push(context, archive, incremental=kind, why=why, lock=lock)
         except Busy as busy:
             log.info(f"the backup of a {why} waits for its turn: {busy}")
@@ -573,6 +577,7 @@ def _due(context: Context, archive: Archive) -> float | None:
     failed = runs.last(found).failure
     failed_at = _seconds(failed.started) + failed.seconds if failed else None
     if awaited is not None:
+        own_backups(context, archive)  # raises Failure where the storage is away
         return at_once(time.time(), failed_at, runs.failures_in_a_row(found))
     if wanted.schedule is None:
         return None

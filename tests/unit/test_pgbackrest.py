@@ -518,3 +518,22 @@ def test_the_parent_is_the_newest() -> None:
     assert LISTED[2] == TOOL.parent(LISTED, ())
     assert TOOL.parent(LISTED, {LISTED[2].name}) is None
     assert TOOL.parent([], ()) is None
+
+
+def test_segments_are_those_of_the_present_cluster() -> None:
+    """After a pg_upgrade the old major's timelines are another cluster's, also where they are higher."""
+    digest = "-a7a566ee25e4b92e2700f47e02fab01a3e2e5f14.lz4"
+    listing = f"""15-9
+15-9/0000000300000000
+15-9/0000000300000000/000000030000000000000001{digest}
+15-9/00000003.history
+17-10
+17-10/0000000100000000/000000010000000000000005{digest}
+17-10/0000000100000000/000000010000000000000005.00000028.backup
+archive.info
+"""
+    tool = PgBackRest({})
+    assert {"000000010000000000000005"} == tool.parse_segments(listing)
+    old, _, _ = listing.partition("17-10")
+    assert {"000000030000000000000001", "00000003.history"} == tool.parse_segments(old)
+    assert set() == tool.parse_segments("archive.info\n")

@@ -11,7 +11,7 @@ import pytest
 
 import archives
 import containers
-from archives import FOLDERS, LATEST, Archive
+from archives import FOLDERS, LATEST, PLACES, Archive
 from containers import FRESH, Container
 
 DATA = "/var/lib/postgresql/data"
@@ -23,8 +23,9 @@ ROWS = 4
 
 @pytest.fixture(params=FOLDERS)
 def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An empty archive on a folder."""
-    with archives.made(request.param[0], None) as found:
+    """An empty archive."""
+    tool, place = request.param
+    with archives.made(tool, request.getfixturevalue("s3_server") if place == "s3" else None) as found:
         yield found
 
 
@@ -40,8 +41,8 @@ def _original(archive: Archive) -> Iterator[Container]:
 
 
 def _restore(archive: Archive, volume: str) -> None:
-    """Restore a copy into a volume; it is killed before it has written anything."""
-    with archive.create(LATEST, volumes={DATA: volume}) as copy:
+    """Restore a copy into a volume; it is killed before it could look into the archive, or write there."""
+    with archive.create(LATEST, "-c", "archive_command=false", volumes={DATA: volume}) as copy:
         copy.begin()
         copy.says("the restore is complete")
         copy.kill()
@@ -71,6 +72,7 @@ def _runs(server: Container) -> list[dict[str, Any]]:
     return [json.loads(line) for line in server.shell(f"cat {DATA}/.entrypoint.backups").splitlines()]
 
 
+@pytest.mark.parametrize("archive", PLACES, indirect=True)
 def test_a_copy_beside_a_living_original_archives_nothing(archive: Archive, volume: str) -> None:
     """It serves and says why; what is in the archive is the original's alone, until the fork is confirmed."""
     with _original(archive) as original:
@@ -200,7 +202,8 @@ def test_nothing_is_archived_before_it_is_known(archive: Archive, volume: str) -
         archives.wait_until_whole(archive, original)
     before = archive.digest()
     containers.in_volume(archive.volume, "chown 0:0 . && chmod 0 .")
-    with archive.serve(LATEST, volumes={DATA: volume}, options=("--user", "999:999")) as copy:
+    env = {**LATEST, "BACKUP_RETAIN_FULL": "1"}
+    with archive.serve(env, volumes={DATA: volume}, options=("--user", "999:999")) as copy:
         copy.says("starting without a working archive")
         ended = copy.exec("entrypoint", "backup", "expire", check=False)
         assert (12, True) == (ended.code, "is not known yet" in ended.stderr), ended.output
