@@ -174,7 +174,12 @@ def test_a_helper_that_keeps_failing_is_a_warning() -> None:
 
 def test_a_refused_fork_is_an_error_with_its_mend() -> None:
     """And the backlog, which nobody will archive, is not spoken of."""
-    state = ARCHIVING._replace(fork_refused="another cluster has gone on", fork_mend="give it its own")
+    state = ARCHIVING._replace(
+        fork_refused="another cluster has gone on",
+        fork_mend="give it its own",
+        backlog_segments=9,
+        oldest_ready_seconds=999,
+    )
     (found,) = _worse(archiving=state)
     assert ("archive fork", checks.ERROR, "give it its own") == (found.check, found.level, found.mend)
     assert "another cluster has gone on" in found.found
