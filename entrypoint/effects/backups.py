@@ -114,7 +114,8 @@ def push(context: Context, archive: Archive, *, incremental: bool, why: str, loc
     problem = obstacle(context, archive)
     if problem is not None:
         raise Failure(problem)
-    if os.path.exists(f"{context.runtime_folder}/{archives.PREPARE}"):
+    unknown = fork.objection(context.settings.data_folder) is not None
+    if unknown or os.path.exists(f"{context.runtime_folder}/{archives.PREPARE}"):
         claim.prepare(context, archive, must_work=True)
     if fork.awaits_backup(context.settings.data_folder):
         if incremental:

@@ -129,6 +129,19 @@ def test_a_copy_beside_a_living_original_archives_nothing(archive: Archive, volu
         assert f"{ROWS + 4}" == again.sql("SELECT count(*) FROM kept")
 
 
+def test_a_backup_by_hand_looks_too(archive: Archive, volume: str) -> None:
+    """Where archiving is the user's own no start looks, so a backup does, before it writes anything."""
+    with _original(archive) as original:
+        _restore(archive, volume)
+        archives.write(original, 1)
+        archives.wait_until_whole(archive, original)
+        before = archive.digest()
+        with archive.serve(LATEST, "-c", "archive_command=true", volumes={DATA: volume}) as copy:
+            ended = copy.exec("entrypoint", "backup", "push", check=False, timeout=60)
+            assert (12, True) == (ended.code, archive.segments()[-1] in ended.stderr), ended.output
+        assert before == archive.digest()
+
+
 def test_a_copy_archives_into_an_archive_of_its_own(archive: Archive, volume: str) -> None:
     """Another archive needs no confirmation, and gets a full backup at once."""
     with _original(archive) as original, archives.made(archive.tool, None) as own:
