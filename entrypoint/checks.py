@@ -185,8 +185,12 @@ def _archive(evidence: Evidence) -> list[Finding]:
         problem = evidence.archive_problem
         return [Finding("archive", ERROR, problem.what, problem.mend)]
     found = [Finding("archive", OK, where)]
-    if evidence.archiving is not None:
-        found.append(_backlog(evidence.archiving))
+    archiving = evidence.archiving
+    if archiving is not None and archiving.fork_refused is not None:
+        what = f"nothing is archived: {archiving.fork_refused}"
+        found.append(Finding("archive fork", ERROR, what, archiving.fork_mend or ""))
+    elif archiving is not None:
+        found.append(_backlog(archiving))
     backups = evidence.backups
     if isinstance(backups, Problem):
         found.append(Finding("backups", ERROR, backups.what, backups.mend))

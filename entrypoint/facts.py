@@ -73,6 +73,9 @@ class ArchiveState(NamedTuple):
     """What the archiver last said of the present outage."""
     prepared: bool
     """The archive is known to be this cluster's."""
+    fork_refused: str | None
+    """Why a restored cluster archives nothing: somebody else has gone on in the archive. None: it does."""
+    fork_mend: str | None
     free_bytes: int | None
     """Of the filesystem of pg_wal."""
     seconds_until_full: int | None

@@ -95,6 +95,13 @@ class Schedule:
         return next((moment for moment in moments if moment > now), None)
 
 
+def at_once(now: float, last_failure: float | None, failures: int) -> float:
+    """Return when a backup that is due is taken: now, or some time after the last of the failed ones."""
+    if failures and last_failure is not None:
+        return last_failure + min(RETRY_LAST, RETRY_FIRST << min(failures - 1, 6))
+    return now
+
+
 def due(
     schedule: Schedule,
     now: float,
@@ -110,8 +117,6 @@ def due(
     """
     missed = schedule.previous(now)
     if last_success is None or (missed is not None and last_success < missed):
-        if failures and last_failure is not None:
-            return last_failure + min(RETRY_LAST, RETRY_FIRST << min(failures - 1, 6))
-        return now
+        return at_once(now, last_failure, failures)
     upcoming = schedule.next(now)
     return now + ASK_AGAIN if upcoming is None else upcoming

@@ -5,10 +5,32 @@ A name is eight hexadecimal digits each of the timeline, of the LSN's upper half
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
-__all__ = ["gaps", "name", "number", "of_lsn", "parse_history", "parse_lsn", "runs", "size_by"]
+__all__ = [
+    "Others",
+    "gaps",
+    "name",
+    "number",
+    "of_lsn",
+    "others",
+    "parse_history",
+    "parse_lsn",
+    "runs",
+    "size_by",
+]
 
 NAME = re.compile(r"[0-9A-F]{24}")
+_ARCHIVED = re.compile(r"([0-9A-F]{24}|[0-9A-F]{8}\.history)(-[0-9a-f]{40})?(\.(?!partial$)[a-z0-9]+)?")
+
+
+class Others(NamedTuple):
+    """What somebody else has written into an archive since a restored cluster left its old timeline."""
+
+    segment: str | None
+    """The newest segment of the old timeline that starts at or after the fork."""
+    timelines: tuple[int, ...]
+    """Timelines that are as high as this cluster's or higher, and not this cluster's."""
 
 
 def number(segment: str, segment_bytes: int) -> int:
@@ -66,6 +88,48 @@ def parse_history(text: str) -> list[tuple[int, int]]:
     """
     found = re.findall(r"^\s*(\d+)\s+([0-9A-F]+/[0-9A-F]+)", text, re.MULTILINE)
     return [(int(timeline), parse_lsn(lsn)) for timeline, lsn in found]
+
+
+def archived(path: str) -> str | None:
+    """Return the segment or `.history` file that a file of an archive holds; None: neither, or not whole.
+
+    >>> archived("000000010000000000000002-a7a566ee25e4b92e2700f47e02fab01a3e2e5f14.lz4")
+    '000000010000000000000002'
+    >>> archived("00000002.history.lz4"), archived("000000010000000000000005.00000028.backup.lz4")
+    ('00000002.history', None)
+    """
+    found = _ARCHIVED.fullmatch(path.rpartition("/")[2])
+    return found[1] if found else None
+
+
+def others(
+    present: Iterable[str],
+    timeline: int,
+    forks: Sequence[tuple[int, int]],
+    segment_bytes: int,
+    *,
+    ours: bool,
+) -> Others:
+    """Return what in an archive is neither this cluster's nor from before its timeline began.
+
+    A segment that holds the fork itself proves nothing: the cluster was restored from it. `ours` tells that
+    what is there of the cluster's own timeline was archived by itself; before its first write it is
+    another copy's, whose segments would have the same names.
+    """
+    names = list(present)
+    parent, lsn = forks[-1] if forks else (0, 0)
+    newest = max(
+        (
+            each
+            for each in names
+            if NAME.fullmatch(each)
+            and int(each[:8], 16) == parent
+            and number(each, segment_bytes) * segment_bytes >= lsn
+        ),
+        default=None,
+    )
+    found = {int(each[:8], 16) for each in names}
+    return Others(newest, tuple(sorted(each for each in found if each >= timeline + ours)))
 
 
 def gaps(

@@ -40,6 +40,8 @@ class Archive(NamedTuple):
     """The user's own archive_command on the command line is in charge."""
     upgraded_from: str
     """System identifier of the cluster that pg_upgrade made this one of, or empty."""
+    fork_confirmed: bool
+    """A restored cluster goes on here, whatever the original has archived since."""
 
 
 class Backups(NamedTuple):
@@ -268,6 +270,7 @@ def _archive(
         command_timeout=_seconds(values, "ARCHIVE_COMMAND_TIMEOUT", problems),
         by_user="archive_command" in parse_server(arguments).settings,
         upgraded_from=_identifier(values, problems),
+        fork_confirmed=_choice(values, "ARCHIVE_FORK", ("refuse", "confirm"), problems) == "confirm",
     )
 
 

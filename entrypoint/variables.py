@@ -114,6 +114,12 @@ OURS = (
         "pgBackRest only; may stay set.",
     ),
     Variable(
+        "ARCHIVE_FORK",
+        "refuse",
+        "Whether a restored cluster writes into an archive in which another one has gone on since: `refuse`, "
+        "or `confirm` (the other one is gone for good, and this one takes its place).",
+    ),
+    Variable(
         "BACKUP_SCHEDULE",
         "",
         "When base backups are taken, in cron's syntax, for example `0 3 * * *`. The first one is taken "

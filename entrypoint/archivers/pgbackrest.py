@@ -370,11 +370,9 @@ class PgBackRest:
         newest = max((int(path.split("/")[0].partition("-")[2]) for path in paths if "-" in path), default=0)
         stored = []
         for path, entry in paths.items():
-            name = re.search(r"/(?:([0-9A-F]{24})-[0-9a-f]{40}[^/]*|([0-9A-F]{8}\.history))$", path)
+            name = segments.archived(path)
             if name and path.split("/")[0].endswith(f"-{newest}"):
-                stored.append(
-                    Stored(name[1] or name[2], f"archive/{self.stanza}/{path}", _time(entry.get("time", 0)))
-                )
+                stored.append(Stored(name, f"archive/{self.stanza}/{path}", _time(entry.get("time", 0))))
         return stored
 
     def read_object(self, server: Server, path: str) -> Command:

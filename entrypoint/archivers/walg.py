@@ -324,8 +324,13 @@ class WalG:
 
     def parse_wal(self, output: str) -> list[Stored]:
         """Return what lines such as `obj 258 DATE TIME +0000 UTC NAME.lz4` name."""
-        found = _OBJECT.findall(output)
-        return [Stored(name, f"{_WAL}/{path}", f"{day}T{clock}+00:00") for day, clock, path, name in found]
+        found = []
+        for line in output.splitlines():
+            words = line.split()
+            name = segments.archived(words[-1]) if words[:1] == ["obj"] else None
+            if name:
+                found.append(Stored(name, f"{_WAL}/{words[-1]}", f"{words[2]}T{words[3][:8]}+00:00"))
+        return found
 
     def read_object(self, server: Server, path: str) -> Command:
         """Return the command that prints an object, decrypted and decompressed."""
@@ -429,11 +434,6 @@ class WalG:
 
 
 _WAL = "wal_005"
-_OBJECT = re.compile(
-    r"^obj +\d+ +(\S+) (\d\d:\d\d:\d\d)\S* \+0000 UTC +"
-    r"(([0-9A-F]{24}|[0-9A-F]{8}\.history)(?:\.[a-z0-9]+)?) *$",
-    re.MULTILINE,
-)
 
 _TALKATIVE = {"WALG_LOG_LEVEL": "NORMAL", "WALG_LOG_DESTINATION": "stderr"}
 """For calls whose words we read."""

@@ -30,6 +30,9 @@ def show(as_json: bool) -> None:
 def describe(state: ArchiveState) -> list[str]:
     """Return the state as lines for people."""
     rows = [("archive", f"{state.tool} to {state.url}")]
+    if state.fork_refused is not None:
+        rows.append(("refused", f"{state.fork_refused}; nothing is archived, backed up or removed"))
+        rows.append(("mend", f"{state.fork_mend}"))
     if state.failing_since is not None:
         rows.append(("fails since", f"{state.failing_since}: {state.last_error}"))
     if not state.prepared:

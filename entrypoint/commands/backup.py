@@ -10,7 +10,7 @@ from entrypoint import exits
 from entrypoint.archivers import Backup
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups as engine
-from entrypoint.effects import history, progress, server, startup
+from entrypoint.effects import fork, history, progress, server, startup
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.runs import RUNNING, Run
@@ -104,6 +104,9 @@ def verify(as_json: bool) -> int:
 def mark(name: str, undo: bool, as_json: bool) -> None:
     """Keep a backup for good: retention never removes it, nor what it builds on."""
     context, archive = open_archive()
+    objection = fork.objection(context.settings.data_folder)
+    if objection is not None:
+        raise Failure(objection)
     _find(name, archives.list_backups(context, archive), archive)
     with engine.alone(context, f"the marking of {name}", wait=True):
         command = archive.tool.mark(server.describe(context), name, permanent=not undo)

@@ -74,9 +74,11 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
 
 @group.command("backups")
 def backups() -> None:
-    """Take the backup that the schedule asks for, and tell PID 1 when to call again."""
+    """Take the backup that the schedule or a restore asks for, and tell PID 1 when to call again, if ever."""
     context, archive = open_archive()
     seconds = engine.scheduled(context, archive)
+    if seconds is None:
+        return
     files.write_atomically(f"{context.runtime_folder}/next-backups", str(seconds), 0o644)
 
 

@@ -5,6 +5,7 @@ import time
 
 from entrypoint import segments
 from entrypoint.effects import archive as archives
+from entrypoint.effects import fork
 from entrypoint.facts import ArchiveState
 from entrypoint.settings import Archive
 
@@ -33,6 +34,7 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
     words = _lines(f"{runtime_folder}/{archives.WORDS}") if failing else []
     free = _free(wal)
     grows = size / age if failing and age else 0
+    refused = fork.refusal(data_folder)
     return ArchiveState(
         tool=archive.tool.name,
         url=archive.storage.url,
@@ -46,6 +48,8 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
         failing_since=_iso(float(failing[1])) if len(failing) > 1 and failing[1].isdigit() else None,
         last_error=_reason(words) or failing[0].strip() if failing else None,
         prepared=not os.path.exists(f"{runtime_folder}/{archives.PREPARE}"),
+        fork_refused=None if refused is None else refused.what,
+        fork_mend=None if refused is None else refused.mend,
         free_bytes=free,
         seconds_until_full=int(free / grows) if free is not None and grows else None,
     )

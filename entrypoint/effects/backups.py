@@ -14,18 +14,19 @@ from typing import NamedTuple
 from entrypoint import exits, limits, log, retention, runs, segments
 from entrypoint.archivers import Backup, Check, Command, Verification, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import claim, files, history, kernel, progress, server, status
+from entrypoint.effects import claim, files, fork, history, kernel, progress, server, status
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem, Stopped
 from entrypoint.retention import Decision
 from entrypoint.runs import Run
-from entrypoint.schedule import ASK_AGAIN, Schedule, due
+from entrypoint.schedule import ASK_AGAIN, Schedule, at_once, due
 from entrypoint.settings import Archive
 
 SCHEDULE = "schedule"
 COMMAND = "command"
 HOLE = "hole"
+RESTORE = "restore"
 """Why a backup is taken."""
 
 LOCK = "backup.lock"
@@ -90,6 +91,9 @@ def obstacle(context: Context, archive: Archive) -> Problem | None:
         )
     if found.status != "ready":
         return Problem(f"the server is {found.status}", "come again when it is ready")
+    refused = fork.refusal(data)
+    if refused is not None:
+        return refused
     try:
         words = files.read_text(f"{context.runtime_folder}/{archives.FAILING}").split("\n")[0]
     except OSError:
@@ -110,8 +114,14 @@ def push(context: Context, archive: Archive, *, incremental: bool, why: str, loc
     problem = obstacle(context, archive)
     if problem is not None:
         raise Failure(problem)
-    if os.path.exists(f"{context.runtime_folder}/{archives.PREPARE}"):
+    unknown = fork.objection(context.settings.data_folder) is not None
+    if unknown or os.path.exists(f"{context.runtime_folder}/{archives.PREPARE}"):
         claim.prepare(context, archive, must_work=True)
+    if fork.awaits_backup(context.settings.data_folder):
+        if incremental:
+            log.info("taking a full backup: none is on this timeline since the restore")
+        # The newest one in the archive may be of a history that is not this cluster's.
+        incremental = False
     run = _push(context, archive, incremental=incremental, why=why, lock=lock)
     if run.verified and _hole_is_open(context, archive, run):
         log.warning("no full backup is newer than what is missing in the archive: taking a new one")
@@ -201,6 +211,7 @@ def _take(
             )
         )
     made = new[-1]
+    fork.end(context, made.kind, made.timeline)
     if made.kind != run.kind:
         log.warning(f"{tool.name} took a {made.kind} backup instead of the {run.kind} one that was asked for")
     outcome = runs.OK
@@ -398,6 +409,9 @@ def expire(context: Context, archive: Archive, *, dry_run: bool) -> Expired:
     Raises Failure where the tool would remove something that was not chosen.
     """
     tool = archive.tool
+    problem = fork.objection(context.settings.data_folder)
+    if problem is not None and not dry_run:
+        raise Failure(problem)
     what = server.describe(context)
     backups = own_backups(context, archive)
     decision = decide(context, backups, known_broken(context))
@@ -509,41 +523,42 @@ def _told(context: Context, archive: Archive, command: Command) -> str:
     return text
 
 
-def scheduled(context: Context, archive: Archive) -> int:
-    """Take the backup that the schedule asks for, if one is due; return the seconds until the next look."""
-    wanted = context.settings.backup
+def scheduled(context: Context, archive: Archive) -> int | None:
+    """Take the backup that the schedule or a restore asks for, if one is due.
+
+    Return the seconds until the next look, None for never.
+    """
     data = context.settings.data_folder
     while not _is_up(data):
         context.children.pause(0.5)
-    if wanted.schedule is None or status.in_recovery(data):
-        return _SOON if wanted.schedule else ASK_AGAIN
-    schedule = Schedule(
-        wanted.schedule,
-        wanted.timezone,
-        wanted.jitter,
-        server.read_control(context).get("Database system identifier", ""),
-    )
+    if status.in_recovery(data):
+        return _SOON
     try:
-        when = _due(context, archive, schedule)
+        when = _due(context, archive)
     except Failure:
         return _SOON  # the storage is away, which is told elsewhere
+    if when is None:
+        return None
     least = 1
     if when <= time.time():
         if obstacle(context, archive) is not None:
             return _SOON  # archiving fails, which is told elsewhere
         try:
-            with alone(context, "the scheduled backup", wait=False) as lock:
-                kind = next_is_incremental(context, archive, own_backups(context, archive))
-                push(context, archive, incremental=kind, why=SCHEDULE, lock=lock)
+            why = RESTORE if fork.awaits_backup(data) else SCHEDULE
+            with alone(context, f"the backup of a {why}", wait=False) as lock:
+                kind = why == SCHEDULE and next_is_incremental(
+                    context, archive, own_backups(context, archive)
+                )
+                push(context, archive, incremental=kind, why=why, lock=lock)
         except Busy as busy:
-            log.info(f"the scheduled backup waits for its turn: {busy}")
+            log.info(f"the backup of a {why} waits for its turn: {busy}")
             return _SOON
         except Failure as failure:
             for problem in failure.problems:
                 log.problem(problem)
             least = _SOON
-        when = _due(context, archive, schedule)
-    return max(least, min(ASK_AGAIN, int(when - time.time()) + 1))
+        when = _due(context, archive)
+    return None if when is None else max(least, min(ASK_AGAIN, int(when - time.time()) + 1))
 
 
 def _is_up(data_folder: str) -> bool:
@@ -551,20 +566,40 @@ def _is_up(data_folder: str) -> bool:
     return found is not None and found.status in ("ready", "standby")
 
 
-def _due(context: Context, archive: Archive, schedule: Schedule) -> float:
-    """Return when the next backup is due, in seconds since 1970."""
-    found = history.settled(history.read(context.settings.data_folder))
+def _due(context: Context, archive: Archive) -> float | None:
+    """Return when the next backup is due, in seconds since 1970; None: never."""
+    wanted = context.settings.backup
+    data = context.settings.data_folder
+    found = history.settled(history.read(data))
+    awaited = fork.awaits_backup_since(data)
+    if awaited is not None:
+        # What is noted from before is of the original, the run of the very backup that was restored too.
+        found = [each for each in found if _seconds(each.started) >= awaited]
+    failed = runs.last(found).failure
+    failed_at = _seconds(failed.started) + failed.seconds if failed else None
+    if awaited is not None:
+        own_backups(context, archive)  # raises Failure where the storage is away
+        return at_once(time.time(), failed_at, runs.failures_in_a_row(found))
+    if wanted.schedule is None:
+        return None
+    if fork.refusal(data) is not None:
+        return time.time() + ASK_AGAIN
+    schedule = Schedule(
+        wanted.schedule,
+        wanted.timezone,
+        wanted.jitter,
+        server.read_control(context).get("Database system identifier", ""),
+    )
     good = [each for each in found if each.succeeded and each.url == archive.storage.url]
     if good:
         ended = [_seconds(good[-1].started) + good[-1].seconds]
     else:
         ended = [_seconds(each.finished) for each in own_backups(context, archive)[-1:]]
-    failed = runs.last(found).failure
     return due(
         schedule,
         time.time(),
         ended[0] if ended else None,
-        _seconds(failed.started) + failed.seconds if failed else None,
+        failed_at,
         runs.failures_in_a_row(found),
     )
 

@@ -9,7 +9,7 @@ import os
 from entrypoint import exits, log, upgrade
 from entrypoint.archivers import IDENTITY, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, server
+from entrypoint.effects import files, fork, server
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
@@ -17,6 +17,8 @@ from entrypoint.upgrade import Cluster
 
 _WARM = 15
 """Seconds that a start with a database gives the storage before the server comes up without it."""
+_LISTING = 60
+"""Seconds that the first start after a restore gives it to list the archive."""
 
 
 def prepare(context: Context, archive: Archive, *, must_work: bool) -> None:
@@ -25,15 +27,31 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> None:
     With `must_work` (nothing is in the volume yet that could be lost) any trouble ends the start. A
     server with data is started all the same: its WAL waits in pg_wal until the storage is back, and
     archive-segment then does first what could not be done here.
+
+    A restored cluster in whose archive somebody else has gone on is started too, and archives nothing: see
+    effects/fork.py.
     """
     later = f"{context.runtime_folder}/{archives.PREPARE}"
+    data = context.settings.data_folder
+    if not must_work:
+        fork.reopen(context, archive)
+    elif (refused := fork.refusal(data)) is not None:
+        raise Failure(refused)
     problem = _settle(context, archive, archives.QUICK if must_work else _WARM)
+    if problem is None:
+        problem = fork.look(context, archive, archive.command_timeout if must_work else _LISTING)
+    refused = fork.refusal(data)
+    problem = refused or problem
     if problem is None:
         if os.path.exists(later):
             os.unlink(later)
         return
     if must_work:
         raise Failure(problem)
+    if refused is not None:
+        log.problem(refused)
+        log.warning("serving without archiving: nothing is archived, backed up or removed from the archive")
+        return
     files.write_atomically(later, _script(context))
     log.problem(problem)
     log.warning("starting without a working archive; WAL stays in pg_wal until it works")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from entrypoint import exits
 from entrypoint.archivers import Command
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, claim, files, server
+from entrypoint.effects import backlog, claim, files, fork, server
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
@@ -34,6 +34,7 @@ def check(context: Context, archive: Archive, seconds: float, say: Callable[[str
 
     Nothing is added to the archive but what the server would have archived anyway.
     """
+    _refuse_where_forked(context)
     _refuse_without_primary(context, "a check writes WAL")
     server.query(context, "SELECT pg_create_restore_point('entrypoint archive check')")
     name = server.query(context, "SELECT pg_walfile_name(pg_current_wal_lsn())")
@@ -73,6 +74,7 @@ def push(context: Context, archive: Archive, seconds: float, say: Callable[[str]
     PostgreSQL's order, under the lock of the data folder.
     """
     folder = context.settings.data_folder
+    _refuse_where_forked(context)
     waiting = backlog.waiting(folder)
     if server.live_postmaster(folder) is not None:
         if waiting:
@@ -130,6 +132,12 @@ def _failed(archive: Archive, what: str) -> Problem:
         f"check that {archive.storage.url} can be reached and written; nothing is lost while pg_wal has room"
     )
     return Problem(what, mend, exits.ARCHIVE_REFUSED)
+
+
+def _refuse_where_forked(context: Context) -> None:
+    refused = fork.refusal(context.settings.data_folder)
+    if refused is not None:
+        raise Failure(refused)
 
 
 def _refuse_without_primary(context: Context, why: str) -> None:

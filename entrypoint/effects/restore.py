@@ -10,7 +10,7 @@ from typing import NamedTuple
 from entrypoint import exits, log, recovery, segments
 from entrypoint.archivers import Backup, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, progress, server, status
+from entrypoint.effects import files, fork, progress, server, status
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Failure, Problem, Stopped
@@ -318,6 +318,7 @@ def recover(context: Context, given: list[str]) -> list[str]:
 
     source, archive = source_of(context)
     wanted = _recorded(context)
+    fork.begin(context)  # before anything is promoted
     action = context.settings.restore.action if context.settings.restore and wanted.kind else "promote"
     command = conf.restore_command(archive, server.describe(source), server.tool_path(context))
     recovering = {"restore_command": command, **wanted.options, "recovery_target_action": action}

@@ -13,6 +13,7 @@ from entrypoint.effects import (
     files,
     first_start,
     folders,
+    fork,
     identity,
     kernel,
     probe,
@@ -279,6 +280,9 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         given = [*given, *recovering]
     if wanted.archive is not None and not wanted.archive.by_user:
         claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
+        if fork.refusal(wanted.data_folder) is not None:
+            # Off, and not a command that fails: WAL that nobody may archive would fill the volume.
+            given = [*given, "-c", "archive_mode=off"]
     return context, given
 
 
@@ -377,7 +381,7 @@ def run_server(context: Context, given: list[str], lock: int) -> NoReturn:
             "timeouts": list(wanted.stop),
             "helpers": helpers(context, environ),
             "runtime_folder": context.runtime_folder,
-            "archive_status": f"{wanted.data_folder}/pg_wal/archive_status" if wanted.archive else "",
+            "archive_status": f"{wanted.data_folder}/pg_wal/archive_status" if _archives(context) else "",
             "debug": wanted.debug,
         },
         lock,
@@ -397,9 +401,14 @@ def helpers(context: Context, environ: dict[str, str]) -> list[dict[str, object]
     return [checkpoint, *_archive_helpers(context), *_backup_helper(context)]
 
 
+def _archives(context: Context) -> bool:
+    """Tell whether the server is to archive at all."""
+    return context.settings.archive is not None and fork.refusal(context.settings.data_folder) is None
+
+
 def _archive_helpers(context: Context) -> list[dict[str, object]]:
     archive_ = context.settings.archive
-    if archive_ is None or archive_.by_user:
+    if archive_ is None or archive_.by_user or not _archives(context):
         return []
     command = archive_.tool.helper(server.describe(context), limits.push(kernel.memory()))
     if command is None or not has_program(archive_.tool.client, context.environment):
@@ -421,9 +430,15 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
 
 
 def _backup_helper(context: Context) -> list[dict[str, object]]:
-    """Return the short-lived process that takes scheduled backups, and says when it is to be called again."""
+    """Return the short-lived process that takes scheduled backups, and says when it is to be called again.
+
+    Without a schedule it takes the one that a restored cluster needs, and is not called again.
+    """
     wanted = context.settings
-    if wanted.archive is None or wanted.archive.by_user or wanted.backup.schedule is None:
+    if wanted.archive is None or wanted.archive.by_user or not _archives(context):
+        return []
+    scheduled = wanted.backup.schedule is not None
+    if not scheduled and not fork.awaits_backup(wanted.data_folder):
         return []
     return [
         {
@@ -431,7 +446,7 @@ def _backup_helper(context: Context) -> list[dict[str, object]]:
             "argv": ["entrypoint", "internal", "backups"],
             "environment": server.later_environment(context),
             "after_server": False,
-            "keep": True,
+            "keep": scheduled,
         }
     ]
 

@@ -49,6 +49,7 @@ def _commands(tool: Archiver) -> list[Command]:
         tool.fetch_segment(SERVER),
         tool.look(SERVER),
         tool.list_backups(SERVER),
+        tool.list_wal(SERVER),
         tool.push(SERVER),
         tool.fetch(SERVER, "LATEST", "/folder"),
         tool.fetch(SERVER, "name", "/folder"),

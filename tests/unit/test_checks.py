@@ -39,6 +39,8 @@ ARCHIVING = ArchiveState(
     failing_since=None,
     last_error=None,
     prepared=True,
+    fork_refused=None,
+    fork_mend=None,
     free_bytes=10**9,
     seconds_until_full=None,
 )
@@ -168,3 +170,16 @@ def test_a_helper_that_keeps_failing_is_a_warning() -> None:
     """It never takes the server down, so somebody must be told."""
     (found,) = _worse(failing_helpers={"daemon": 3})
     assert ("helpers", WARNING, True) == (found.check, found.level, "3 times" in found.found)
+
+
+def test_a_refused_fork_is_an_error_with_its_mend() -> None:
+    """And the backlog, which nobody will archive, is not spoken of."""
+    state = ARCHIVING._replace(
+        fork_refused="another cluster has gone on",
+        fork_mend="give it its own",
+        backlog_segments=9,
+        oldest_ready_seconds=999,
+    )
+    (found,) = _worse(archiving=state)
+    assert ("archive fork", checks.ERROR, "give it its own") == (found.check, found.level, found.mend)
+    assert "another cluster has gone on" in found.found

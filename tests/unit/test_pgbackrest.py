@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 
-from entrypoint.archivers import Answer, Backup, Check, Owner, Removal, Resources, Storage, pgbackrest
+from entrypoint.archivers import Answer, Backup, Check, Owner, Removal, Resources, Storage, Stored, pgbackrest
 from entrypoint.archivers.pgbackrest import PgBackRest, is_option, names_like
 from unit import made
 from unit.made import SERVER
@@ -524,3 +525,26 @@ def test_the_parent_is_the_newest() -> None:
     assert LISTED[2] == TOOL.parent(LISTED, ())
     assert TOOL.parent(LISTED, {LISTED[2].name}) is None
     assert TOOL.parent([], ()) is None
+
+
+def test_segments_are_those_of_the_present_cluster() -> None:
+    """After a pg_upgrade the old major's timelines are another cluster's, also where they are higher."""
+    segment = "000000010000000000000005-a7a566ee25e4b92e2700f47e02fab01a3e2e5f14.lz4"
+    paths = [
+        "15-9/0000000300000000",
+        f"15-9/0000000300000000/00000003{segment[8:]}",
+        "15-9/00000003.history",
+        "17-10",
+        f"17-10/0000000100000000/{segment}",
+        "17-10/0000000100000000/000000010000000000000005.00000028.backup",
+        "archive.info",
+    ]
+    tool = PgBackRest({})
+
+    def listed(paths: Sequence[str]) -> list[Stored]:
+        return tool.parse_wal(json.dumps({path: {"type": "file", "time": 1795364442} for path in paths}))
+
+    path = f"archive/main/17-10/0000000100000000/{segment}"
+    assert [(segment[:24], path, "2026-11-22T16:20:42+00:00")] == listed(paths)
+    assert ["000000030000000000000005", "00000003.history"] == [each.name for each in listed(paths[:3])]
+    assert [] == listed(["archive.info"])

@@ -66,3 +66,46 @@ def test_without_a_history_any_timeline_will_do() -> None:
     whole = {*_between(2, 4), *_between(5, 7, 2)}
     first, last = segments.name(1, 2, SIZE), segments.name(2, 7, SIZE)
     assert [] == segments.gaps(whole, first, last, (), SIZE)
+
+
+@given(st.integers(1, 5), st.integers(1, 60), st.integers(0, SIZE - 1), st.integers(0, 60), SIZES)
+def test_an_old_timeline_that_grew(parent: int, count: int, offset: int, last: int, size: int) -> None:
+    """It has grown if a segment of it starts at or after the fork, and not by the one that holds the fork."""
+    lsn = count * size + offset % size
+    present = {segments.name(parent, each, size) for each in range(last + 1)}
+    found = segments.others(present, parent + 1, [(parent, lsn)], size, ours=False)
+    grown = last * size >= lsn
+    assert (segments.name(parent, last, size) if grown else None, ()) == found
+
+
+@given(st.sets(st.integers(1, 9)), st.integers(2, 8), st.booleans())
+def test_timelines_that_somebody_else_has_taken(taken: set[int], timeline: int, ours: bool) -> None:
+    """Ours counts before our first write only; a lower one never does, since we came after it."""
+    forks = [(timeline - 1, 5 * SIZE)]
+    present = {f"{each:08X}.history" for each in taken if each % 2}
+    present |= {segments.name(each, 4, SIZE) for each in taken if not each % 2}
+    expected = {each for each in taken if each > timeline or (each == timeline and not ours)}
+    found = segments.others(present, timeline, forks, SIZE, ours=ours)
+    assert (None, tuple(sorted(expected))) == found
+
+
+def test_only_the_timeline_that_was_left_last_counts() -> None:
+    """What lies beyond an older fork was known when the cluster was restored."""
+    present = {segments.name(1, 9, SIZE), segments.name(2, 7, SIZE), "00000002.history"}
+    forks = [(1, 5 * SIZE), (2, 8 * SIZE)]
+    assert (None, ()) == segments.others(present, 3, forks, SIZE, ours=False)
+
+
+def test_what_a_file_of_an_archive_holds() -> None:
+    """Whole segments and histories under any compression; no label of a backup, no part, nothing torn."""
+    name = "000000010000000000000005"
+    for path in (name, f"{name}.zst", f"15-1/0000000100000000/{name}-{'0f' * 20}.gz", f"{name}-{'0f' * 20}"):
+        assert name == segments.archived(path), path
+    for ending in (
+        ".partial",
+        ".partial.lz4",
+        ".00000028.backup",
+        ".lz4.tmp.20261122T000000Z-0f0f",
+        "_delta.lz4",
+    ):
+        assert None is segments.archived(f"{name}{ending}"), ending

@@ -452,3 +452,14 @@ def test_backups_need_an_archive() -> None:
     expected = ["BACKUP_RETAIN_FULL, BACKUP_SCHEDULE, but no archive is set to keep backups in"]
     assert expected == _problems({"BACKUP_SCHEDULE": "0 3 * * *", "BACKUP_RETAIN_FULL": "4"})
     assert [] == _problems({"BACKUP_SCHEDULE": "", "BACKUP_BUCKET": "x"})
+
+
+def test_a_fork_is_confirmed_by_that_word_only() -> None:
+    """Anything else is refused, or an error."""
+    given = {"ARCHIVE_URL": "file:///archive"}
+    for word, expected in (("", False), ("refuse", False), ("confirm", True)):
+        archive = made.settings({**given, "ARCHIVE_FORK": word}).archive
+        assert archive is not None
+        assert expected == archive.fork_confirmed, word
+    _, problems = made.load({**given, "ARCHIVE_FORK": "yes"})
+    assert ["ARCHIVE_FORK=yes is not known"] == [problem.what for problem in problems]

@@ -358,3 +358,18 @@ def test_command_lines_of_backups() -> None:
         f"{verify} --timeline 1 --lsn 0/A000100",
     ]
     assert expected == [" ".join(command.argv) for command in commands]
+
+
+def test_segments_are_the_last_words_of_a_listing() -> None:
+    """What `st ls` prints: a head, then size, time and name."""
+    listing = """type size    last modified                           name
+obj  1977245 2026-11-23 01:06:37.756380918 +0000 UTC 000000010000000000000001.lz4                  
+obj  259     2026-11-23 01:06:42.57638109 +0000 UTC  000000010000000000000005.00000028.backup.lz4  
+obj  41      2026-11-23 01:06:42.57638109 +0000 UTC  00000002.history.lz4
+"""  # noqa: W291 - the tool's own
+    expected = [
+        ("000000010000000000000001", "wal_005/000000010000000000000001.lz4", "2026-11-23T01:06:37+00:00"),
+        ("00000002.history", "wal_005/00000002.history.lz4", "2026-11-23T01:06:42+00:00"),
+    ]
+    assert expected == WalG().parse_wal(listing)
+    assert [] == WalG().parse_wal("type size last modified name\n")

@@ -166,14 +166,14 @@ def test_pause_serves_read_only_until_it_is_told_to_go_on(source: Source, data: 
     pause = _from(source, RESTORE_TARGET_NAME="three", RESTORE_FROM=first, RESTORE_TARGET_ACTION="pause")
     with source.archive.serve(pause, volumes=volumes, timeout=60) as server:
         containers.until(
-            lambda: server.sql("SELECT pg_is_wal_replay_paused()", check=False) == "t", "the pause"
+            lambda: server.sql("SELECT pg_get_wal_replay_pause_state()") == "paused", "the pause"
         )
         assert _rows(server) == "3"
         assert "t" == server.sql("SELECT pg_is_in_recovery()")
         assert server.stop() == 0
         server.again()
         containers.until(
-            lambda: server.sql("SELECT pg_is_wal_replay_paused()", check=False) == "t", "the pause"
+            lambda: server.sql("SELECT pg_get_wal_replay_pause_state()") == "paused", "the pause"
         )
         server.sql("SELECT pg_wal_replay_resume()")
         containers.until(lambda: server.sql("SELECT pg_is_in_recovery()") == "f", "the promotion")

@@ -1,0 +1,231 @@
+"""A copy restored beside a living original does not write into the original's archive; for each archiver."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+import archives
+import containers
+from archives import FOLDERS, LATEST, PLACES, Archive
+from containers import FRESH, Container
+
+DATA = "/var/lib/postgresql/data"
+CONFIRM = {"ARCHIVE_FORK": "confirm"}
+YEARLY = "0 0 1 1 *"
+ROWS = 4
+"""Of the original, when it is backed up and restored."""
+
+
+@pytest.fixture(params=FOLDERS)
+def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
+    """An empty archive."""
+    tool, place = request.param
+    with archives.made(tool, request.getfixturevalue("s3_server") if place == "s3" else None) as found:
+        yield found
+
+
+@contextmanager
+def _original(archive: Archive) -> Iterator[Container]:
+    """A cluster with a backup and all its rows in the archive, which has nothing more to archive for now."""
+    with archive.serve({**FRESH, "ARCHIVE_TIMEOUT": "1h"}) as server:
+        archives.write(server, ROWS - 1)
+        server.exec("entrypoint", "backup", "push", timeout=60)
+        archives.write(server, 1)
+        archives.wait_until_whole(archive, server)
+        yield server
+
+
+def _restore(archive: Archive, volume: str) -> None:
+    """Restore a copy into a volume; it is killed before it could look into the archive, or write there."""
+    with archive.create(LATEST, "-c", "archive_command=false", volumes={DATA: volume}) as copy:
+        copy.begin()
+        copy.says("the restore is complete")
+        copy.kill()
+        copy.wait()
+
+
+def _state(server: Container) -> dict[str, Any]:
+    return dict(json.loads(server.exec("entrypoint", "archive", "status", "--json").stdout))
+
+
+def _backups(server: Container) -> list[dict[str, Any]]:
+    return list(json.loads(server.exec("entrypoint", "backup", "list", "--json", timeout=60).stdout))
+
+
+def _marked(server: Container) -> bool:
+    return bool(server.shell(f"ls -A {DATA} | grep -Fx .entrypoint.fork || true"))
+
+
+def _wait_for_backup(server: Container, timeline: int) -> None:
+    """Wait for the full backup that follows a restore; nothing is left to do after it."""
+    containers.until(lambda: not _marked(server), "a backup after the restore", 60)
+    newest = _backups(server)[-1]
+    assert ("full", timeline) == (newest["kind"], newest["timeline"])
+
+
+def _runs(server: Container) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in server.shell(f"cat {DATA}/.entrypoint.backups").splitlines()]
+
+
+@pytest.mark.parametrize("archive", PLACES, indirect=True)
+def test_a_copy_beside_a_living_original_archives_nothing(archive: Archive, volume: str) -> None:
+    """It serves and says why; what is in the archive is the original's alone, until the fork is confirmed."""
+    with _original(archive) as original:
+        _restore(archive, volume)
+        archives.write(original, 1)
+        archives.wait_until_whole(archive, original)
+        grown = archive.segments()[-1]
+        before = archive.digest()
+        with archive.serve({**LATEST, "BACKUP_RETAIN_FULL": "1"}, volumes={DATA: volume}) as copy:
+            assert f"{ROWS}" == copy.sql("SELECT count(*) FROM kept")
+            archives.write(copy, 3)
+            copy.sql("CHECKPOINT")
+            for told in (
+                copy.logs().output,
+                copy.exec("entrypoint", "status").stdout,
+                copy.exec("entrypoint", "archive", "status").stdout,
+                copy.exec("entrypoint", "doctor", check=False).stdout,
+            ):
+                assert grown in told, told
+                assert "ARCHIVE_FORK=confirm" in told, told
+                assert "its own ARCHIVE_URL" in told, told
+            assert (
+                grown
+                in json.loads(copy.exec("entrypoint", "status", "--json").stdout)["archive"]["fork_refused"]
+            )
+            assert "off" == copy.sql("SHOW archive_mode")
+            newest = _backups(copy)[-1]["name"]
+            for words in (
+                ("backup", "push"),
+                ("backup", "expire"),
+                ("backup", "mark", newest),
+                ("archive", "check"),
+                ("archive", "push-pending"),
+            ):
+                ended = copy.exec("entrypoint", *words, check=False, timeout=60)
+                assert (12, True) == (ended.code, grown in ended.stderr), (words, ended.output)
+            # Nothing piles up that nobody will ever archive.
+            assert "0" == copy.sql("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name !~ 'history'")
+            assert before == archive.digest()
+            archives.write(original, 1)
+            archives.wait_until_whole(archive, original)
+            assert before.items() < archive.digest().items()
+            assert 0 == copy.stop()
+    with archive.serve({**LATEST, **CONFIRM}, volumes={DATA: volume}) as copy:
+        _wait_for_backup(copy, 2)
+        assert None is _state(copy)["fork_refused"]
+        archives.write(copy, 1)
+        containers.until(lambda: archives.waiting(copy) == 0, "everything archived")
+        assert 0 == copy.stop()
+    with archive.serve(LATEST, volumes={DATA: volume}) as copy:  # confirmed once is enough
+        assert ("on", None) == (copy.sql("SHOW archive_mode"), _state(copy)["fork_refused"])
+        assert 0 == copy.stop()
+    with archive.serve(LATEST) as again:
+        assert f"{ROWS + 4}" == again.sql("SELECT count(*) FROM kept")
+
+
+def test_a_backup_by_hand_looks_too(archive: Archive, volume: str) -> None:
+    """Where archiving is the user's own no start looks, so a backup does, before it writes anything."""
+    with _original(archive) as original:
+        _restore(archive, volume)
+        archives.write(original, 1)
+        archives.wait_until_whole(archive, original)
+        before = archive.digest()
+        with archive.serve(LATEST, "-c", "archive_command=true", volumes={DATA: volume}) as copy:
+            ended = copy.exec("entrypoint", "backup", "push", check=False, timeout=60)
+            assert (12, True) == (ended.code, archive.segments()[-1] in ended.stderr), ended.output
+        assert before == archive.digest()
+
+
+def test_a_copy_archives_into_an_archive_of_its_own(archive: Archive, volume: str) -> None:
+    """Another archive needs no confirmation, and gets a full backup at once."""
+    with _original(archive) as original, archives.made(archive.tool, None) as own:
+        _restore(archive, volume)
+        archives.write(original, 1)
+        archives.wait_until_whole(archive, original)
+        before = archive.digest()
+        with archive.serve(LATEST, volumes={DATA: volume}) as copy:
+            assert _state(copy)["fork_refused"]
+            assert 0 == copy.stop()
+        with own.serve(volumes={DATA: volume}) as copy:
+            _wait_for_backup(copy, 2)
+            archives.write(copy, 1)
+            containers.until(lambda: archives.waiting(copy) == 0, "everything archived")
+            assert 0 == copy.stop()
+        assert before == archive.digest()
+        with own.serve(LATEST) as again:
+            assert f"{ROWS + 1}" == again.sql("SELECT count(*) FROM kept")
+
+
+@pytest.mark.parametrize("schedule", ["", YEARLY], ids=["no-schedule", "schedule"])
+def test_a_restore_after_a_loss_goes_on_by_itself(archive: Archive, schedule: str) -> None:
+    """The original is dead: archiving goes on in a new timeline, with one full backup at once."""
+    with _original(archive) as original:
+        original.kill()
+        original.wait()
+    with archive.serve({**LATEST, "BACKUP_SCHEDULE": schedule}) as restored:
+        _wait_for_backup(restored, 2)
+        assert "restore" == _runs(restored)[-1]["why"]
+        helper = f"helper backups {'waiting' if schedule else 'ended'}"
+        containers.until(lambda: helper in restored.shell("cat /run/entrypoint*/status"), helper)
+        assert 2 == len(_backups(restored))
+        archives.write(restored, 1)
+        containers.until(lambda: archives.waiting(restored) == 0, "everything archived")
+        assert "00000002" == archive.segments()[-1][:8]
+        restored.stop()
+        restored.again()
+        assert 2 == len(_backups(restored))
+        assert ("backups" in restored.shell("cat /run/entrypoint*/status")) == bool(schedule)
+
+
+def test_two_copies_of_one_dead_original_do_not_collide(archive: Archive, volume: str) -> None:
+    """Both have chosen the same timeline: who comes second writes nothing, and nothing confirms that."""
+    with _original(archive) as original:
+        _restore(archive, volume)
+        with containers.volume() as first_volume:
+            _restore(archive, first_volume)
+            original.kill()
+            original.wait()
+            with archive.serve(LATEST, volumes={DATA: first_volume}) as first:
+                _wait_for_backup(first, 2)
+                archives.write(first, 1)
+                containers.until(lambda: archives.waiting(first) == 0, "everything archived")
+                assert 0 == first.stop()
+    before = archive.digest()
+    with archive.serve({**LATEST, **CONFIRM}, volumes={DATA: volume}) as second:
+        archives.write(second, 2)
+        assert "has taken timeline 2" in _state(second)["fork_refused"]
+        assert 0 == second.stop()
+    assert before == archive.digest()
+    with archive.serve(LATEST) as anew:
+        _wait_for_backup(anew, 3)
+        assert f"{ROWS + 1}" == anew.sql("SELECT count(*) FROM kept")
+
+
+def test_nothing_is_archived_before_it_is_known(archive: Archive, volume: str) -> None:
+    """With the storage away at the start, the first segment waits for the answer, which is no."""
+    with _original(archive) as original:
+        _restore(archive, volume)
+        archives.write(original, 1)
+        archives.wait_until_whole(archive, original)
+    before = archive.digest()
+    containers.in_volume(archive.volume, "chown 0:0 . && chmod 0 .")
+    env = {**LATEST, "BACKUP_RETAIN_FULL": "1"}
+    with archive.serve(env, volumes={DATA: volume}, options=("--user", "999:999")) as copy:
+        copy.says("starting without a working archive")
+        ended = copy.exec("entrypoint", "backup", "expire", check=False)
+        assert (12, True) == (ended.code, "is not known yet" in ended.stderr), ended.output
+        containers.in_volume(archive.volume, "chown 999:999 . && chmod 700 .")
+        archives.write(copy, 2)
+        containers.until(lambda: _state(copy)["fork_refused"] is not None, "the answer", 60)
+        assert archives.waiting(copy) > 0
+        copy.stop()
+        assert before == archive.digest()
+        copy.again()
+        assert "off" == copy.sql("SHOW archive_mode")
+        assert before == archive.digest()
