@@ -6,7 +6,7 @@ A name is eight hexadecimal digits each of the timeline, of the LSN's upper half
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-__all__ = ["gaps", "name", "number", "of_lsn", "parse_history", "parse_lsn", "runs"]
+__all__ = ["begin", "gaps", "later", "name", "number", "of_lsn", "parse_history", "parse_lsn", "runs"]
 
 NAME = re.compile(r"[0-9A-F]{24}")
 
@@ -53,6 +53,27 @@ def parse_history(text: str) -> list[tuple[int, int]]:
     """
     found = re.findall(r"^\s*(\d+)\s+([0-9A-F]+/[0-9A-F]+)", text, re.MULTILINE)
     return [(int(timeline), parse_lsn(lsn)) for timeline, lsn in found]
+
+
+def begin(history: str) -> int:
+    r"""Return the LSN where a timeline began, by its `.history` file; the first timeline has none.
+
+    >>> begin("1\t0/5000000\treason\n2\t0/7000128\treason\n"), begin("")
+    (117440808, 0)
+    """
+    forks = parse_history(history)
+    return forks[-1][1] if forks else 0
+
+
+def later(missing: str, present: Iterable[str], begin_lsn: int, segment_bytes: int) -> str | None:
+    """Return the first segment after a missing one, if there is one on its timeline: then it is a hole.
+
+    Timelines are looked at apart. A newer one may have ended earlier than an older one went on to, and on a
+    newer one PostgreSQL also looks for what came before it began (`begin_lsn`), which is on an older one.
+    """
+    if number(missing, segment_bytes) < begin_lsn // segment_bytes:
+        return None
+    return min((each for each in present if each[:8] == missing[:8] and each > missing), default=None)
 
 
 def gaps(

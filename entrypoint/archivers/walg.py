@@ -102,6 +102,9 @@ class WalG:
     torn: re.Pattern[str] | None = re.compile(r".*\.tmp\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
     missing_code = 74  # EX_IOERR, the tool's own choice: wal-g/wal-g#1195
     other_cluster_code = None
+    damage = "lz4: |CRC check|checksum|corrupt|magic number|invalid input|size exceeded|block size"
+    leaves_sums = False
+    sure = ""
     client = "walg-daemon-client"
     alone = "WALG_UPLOAD_CONCURRENCY=1"
 
@@ -166,6 +169,15 @@ class WalG:
                     "remove ARCHIVE_UPGRADED_FROM",
                 )
             )
+        compression = values.get("WALG_COMPRESSION_METHOD") or "lz4"
+        if compression not in ("lz4", "zstd"):
+            problems.append(
+                Problem(
+                    f"WALG_COMPRESSION_METHOD={compression}: a damaged segment would be replayed unnoticed, "
+                    "since there is no checksum in what wal-g stores then",
+                    "set WALG_COMPRESSION_METHOD to lz4 or zstd, or remove it",
+                )
+            )
         if values.get("WALG_ZSTD_LEVEL") and values.get("WALG_COMPRESSION_METHOD") != "zstd":
             problems.append(
                 Problem(
@@ -218,6 +230,13 @@ class WalG:
             environment={**command.environment, **self._unless_own(made), **self.patience}
         )
 
+    def fetch_helper(self, server: Server) -> Command | None:
+        """Return the daemon, which fetches the segments that follow into `.wal-g` of pg_wal."""
+        command = self._command(server, "daemon", self.socket(server))
+        # Its log names what it failed to fetch ahead, and is to hold nothing else.
+        spoken = {"WALG_LOG_LEVEL": "ERROR", "WALG_LOG_DESTINATION": "stderr"}
+        return command._replace(environment={**command.environment, **self.patience, **spoken})
+
     def _unless_own(self, made: Mapping[str, str]) -> dict[str, str]:
         return {name: value for name, value in made.items() if name not in self.own}
 
@@ -237,13 +256,18 @@ class WalG:
         return command._replace(environment={**command.environment, **made, **self.patience})
 
     def fetch_segment(self, server: Server) -> Command:
-        """Return the command that fetches segment `%f` to `%p`."""
-        return self._command(server, "wal-fetch", "%f", "%p")
+        """Return the command that fetches segment `%f` to `%p`.
+
+        Without reading ahead: a later call would give out what was damaged, and there is no word of it. The
+        helper's log has one.
+        """
+        command = self._command(server, "wal-fetch", "%f", "%p")
+        alone = {"WALG_DOWNLOAD_CONCURRENCY": "1"}
+        return command._replace(environment={**command.environment, **alone, **self.patience})
 
     def read_back(self, server: Server) -> Command:
-        """Return the same without reading ahead, for a server that lives."""
-        command = self.fetch_segment(server)
-        return command._replace(environment={**command.environment, "WALG_DOWNLOAD_CONCURRENCY": "1"})
+        """Return the same, which reads nothing ahead."""
+        return self.fetch_segment(server)
 
     def prepare(self, server: Server) -> Command:
         """Return the command that stores whose archive this is, readable without a key."""
@@ -275,6 +299,15 @@ class WalG:
         """Return nothing: `check` refuses what would ask for it."""
         del server
         raise AssertionError("wal-g has no such command")
+
+    def wal_folder(self, identifier: str, code: int, output: str) -> str:
+        """Return the one folder."""
+        del identifier, code, output
+        return "wal_005"
+
+    def list_folder(self, server: Server, folder: str) -> Command:
+        """Return the command that prints the names in a folder, last in each line."""
+        return self._quick(server, "st", "ls", f"{folder}/")
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""

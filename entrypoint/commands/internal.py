@@ -9,6 +9,7 @@ from entrypoint.commands.backup import open_archive
 from entrypoint.effects import backups as engine
 from entrypoint.effects import (
     claim,
+    fetching,
     files,
     first_start,
     folders,
@@ -85,6 +86,25 @@ def prepare_archive() -> None:
     """Do what a start could not, because the storage was away; called before a segment is archived."""
     context, archive = open_archive()
     claim.prepare(context, archive, must_work=True)
+
+
+@group.command("later-segment")
+@click.argument("missing")
+def later_segment(missing: str) -> None:
+    """Print the first later segment of its timeline, if there is one; called where a segment is missing."""
+    context, archive = open_archive()
+    later = fetching.later_segment(context, archive, missing)
+    if later:
+        click.echo(later)
+
+
+@group.command("stored-files")
+@click.argument("segment")
+def stored_files(segment: str) -> None:
+    """Print the names of the files in the archive's folder of a segment; called to compare checksums."""
+    context, archive = open_archive()
+    for name in fetching.stored_files(context, archive, segment):
+        click.echo(name)
 
 
 @group.command("ensure-initdb", context_settings=_PASS_ON)

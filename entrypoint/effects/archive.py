@@ -21,6 +21,10 @@ PREPARE = "prepare-archive"
 ONE_BY_ONE = "one-by-one"
 """Notes of shims/archive-segment below the runtime folder, which says what is in them."""
 
+ASK = "ask-archive"
+_FETCHING = (ASK, "fetch-words", "fetch-failing", "stored", "stored.new", "later")
+"""The same of shims/fetch-segment."""
+
 
 def render(context: Context, archive: Archive) -> None:
     """Write the archiver's settings file, for the server's user only."""
@@ -51,7 +55,7 @@ def forget(runtime_folder: str) -> None:
     A stale acknowledgement in pgBackRest's spool would tell PostgreSQL that a segment was archived which
     never was.
     """
-    for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE):
+    for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE, *_FETCHING):
         if os.path.lexists(f"{runtime_folder}/{name}"):
             os.unlink(f"{runtime_folder}/{name}")
     if os.path.isdir(f"{runtime_folder}/pgbackrest"):
@@ -83,6 +87,14 @@ def environment(context: Context, command: Command) -> dict[str, str]:
         made["PGPASSFILE"] = context.environment["PGPASSFILE"]
     password = context.environment.get("PGPASSWORD") or context.settings.init.password
     return made | {"PGPASSWORD": password} if password else made
+
+
+def can_help(context: Context, archive: Archive) -> bool:
+    """Tell whether the image has an archiver whose helper is to be trusted."""
+    if not server.describe(context).client:
+        return False
+    argv = [archive.tool.program, "--version"]
+    return archive.tool.can_help(context.children.output(argv, {"PATH": server.tool_path(context)})[1])
 
 
 def run(context: Context, command: Command) -> int:

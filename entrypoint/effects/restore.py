@@ -4,7 +4,7 @@ import os
 
 from entrypoint import exits, log
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, server, status
+from entrypoint.effects import fetching, files, server, status
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Failure, Problem
@@ -112,7 +112,10 @@ def recover(context: Context, archive: Archive, given: list[str]) -> None:
     options = [word for name, value in closed.items() for word in ("-c", f"{name}={value}")]
     log.info("replaying the archive")
     status.enter(context.runtime_folder, status.RECOVERY)
-    with server.temporary_server(context, [*given, *options, "-p", context.settings.port], seconds=None):
+    with (
+        fetching.fetching(context, archive),
+        server.temporary_server(context, [*given, *options, "-p", context.settings.port], seconds=None),
+    ):
         pass
     if os.path.exists(f"{context.settings.data_folder}/recovery.signal"):
         raise Failure(

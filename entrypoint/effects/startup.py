@@ -357,10 +357,7 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
     if archive_ is None or archive_.by_user:
         return []
     command = archive_.tool.helper(server.describe(context), limits.push(kernel.memory()))
-    if command is None or not has_program(archive_.tool.client, context.environment):
-        return []
-    argv = [archive_.tool.program, "--version"]
-    if not archive_.tool.can_help(context.children.output(argv, {"PATH": server.tool_path(context)})[1]):
+    if command is None or not archive.can_help(context, archive_):
         return []
     made = archive.environment(context, command)
     made.pop("PGPASSWORD", None)
