@@ -230,7 +230,7 @@ class WalG:
             environment={**command.environment, **self._unless_own(made), **self.patience}
         )
 
-    def fetch_helper(self, server: Server) -> Command | None:
+    def fetch_helper(self, server: Server) -> Command:
         """Return the daemon, which fetches the segments that follow into `.wal-g` of pg_wal."""
         command = self._command(server, "daemon", self.socket(server))
         # Its log names what it failed to fetch ahead, and is to hold nothing else.

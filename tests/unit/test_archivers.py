@@ -75,6 +75,7 @@ def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
             "WALG_UPLOAD_DISK_CONCURRENCY",
             "GOMAXPROCS",
             "GOMEMLIMIT",
+            "WALG_DOWNLOAD_CONCURRENCY",
         }
         assert known >= set(command.environment)
 
