@@ -125,7 +125,7 @@ class PgBackRest:
     missing_code = 1
     torn: re.Pattern[str] | None = None
     other_cluster_code = 28
-    damage = r"(lz4|gz|bz2|zst|zlib) error|checksum|unexpected (eof|end)|decompress|\[029\]"
+    damage = "FormatError|ChecksumError"
     leaves_sums = True
     sure = PREFIX + "ARCHIVE_ASYNC=n"
     client = ""

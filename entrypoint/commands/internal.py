@@ -101,10 +101,12 @@ def later_segment(missing: str) -> None:
 @group.command("stored-files")
 @click.argument("segment")
 def stored_files(segment: str) -> None:
-    """Print the names of the files in the archive's folder of a segment; called to compare checksums."""
+    """Print a piece of sh that sets `file` to what `name` is stored as, for all beside a segment."""
     context, archive = open_archive()
-    for name in fetching.stored_files(context, archive, segment):
-        click.echo(name)
+    click.echo("case $name in")  # for sh this is less work than to start a program that searches a list
+    for name, file in fetching.stored_files(context, archive, segment).items():
+        click.echo(f"{name}) file={file} ;;")
+    click.echo("esac")
 
 
 @group.command("ensure-initdb", context_settings=_PASS_ON)

@@ -94,9 +94,13 @@ def later_segment(context: Context, archive: Archive, missing: str) -> str | Non
     return segments.later(missing, found, begin, size)
 
 
-def stored_files(context: Context, archive: Archive, segment: str) -> list[str]:
-    """Return the names of the files in the archive's folder of this segment; raises Failure."""
-    return _list(context, archive, f"{_wal_folder(context, archive)}/{segment[:16]}")
+def stored_files(context: Context, archive: Archive, segment: str) -> dict[str, str]:
+    """Return the names of the files in the archive's folder of this segment, by those of their segments.
+
+    Raises Failure. There is nothing in them that a shell would take for anything but a letter.
+    """
+    names = _list(context, archive, f"{_wal_folder(context, archive)}/{segment[:16]}")
+    return {found[1]: found[0] for name in names if (found := _SEGMENT.fullmatch(name))}
 
 
 def _segments(names: list[str]) -> list[str]:

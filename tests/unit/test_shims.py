@@ -361,21 +361,23 @@ def test_a_damaged_segment_is_fetched_once_more_only(fetching: Fetching) -> None
     assert f"{NAME} is damaged in the archive; recovery stops here:\n  it is torn\n" in words
 
 
-def _stored(fetching: Fetching, content: str, ending: str) -> str:
-    return f"{NAME}-{hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest()}{ending}"
+def _stored(content: str, ending: str) -> str:
+    digest = hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest()
+    return f"case $name in {NAME}) file={NAME}-{digest}{ending} ;; esac"
 
 
 @pytest.mark.parametrize("ending", ["", ".zst"])
 def test_checksums_are_compared_where_nobody_else_does(fetching: Fetching, ending: str) -> None:
     """The names are listed once, and again for a segment that is not among them."""
     fetching.sums = "sums"
-    fetching.ask(f'echo "$@" >>asked; echo {_stored(fetching, "right", ending)}')
+    (fetching.data / "there").write_text(_stored("right", ending))
+    fetching.ask('echo "$@" >>asked; cat there')
     assert (0, "") == fetching.fetch("printf right >place")
     code, words = fetching.fetch("printf wrong >place")
     assert (126, True) == (code, f"{NAME} is damaged in the archive" in words)
     assert not (fetching.data / "place").exists()
     assert f"stored-files {NAME}\n" == (fetching.data / "asked").read_text()
-    (fetching.runtime / "stored").write_text(f"{LATER}-0\n")
+    (fetching.runtime / "stored").write_text(f"case $name in {LATER}) file={LATER}-0 ;; esac\n")
     assert 0 == fetching.fetch("printf right >place")[0]
     fetching.ask("exit 1")
     (fetching.runtime / "stored").unlink()
@@ -386,7 +388,8 @@ def test_checksums_are_compared_where_nobody_else_does(fetching: Fetching, endin
 def test_formats_with_a_checksum_of_their_own(fetching: Fetching, ending: str) -> None:
     """What was unpacked without a complaint is whole."""
     fetching.sums = "sums"
-    fetching.ask(f"echo {_stored(fetching, 'right', ending)}")
+    (fetching.data / "there").write_text(_stored("right", ending))
+    fetching.ask("cat there")
     assert (0, "") == fetching.fetch("printf unpacked >place")
 
 
