@@ -104,8 +104,8 @@ OURS = (
     Variable(
         "ARCHIVE_COMMAND_TIMEOUT",
         "300",
-        "Seconds after which one archiver call for one segment is ended and tried again; segments then go out "
-        "one by one for ten minutes. A recovery waits so long for a storage that is away.",
+        "Seconds after which one archiver call for one segment is ended and tried again; segments then go "
+        "out one by one for ten minutes. A recovery waits so long for a storage that is away.",
     ),
     Variable(
         "ARCHIVE_UPGRADED_FROM",

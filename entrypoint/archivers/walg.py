@@ -112,6 +112,8 @@ class WalG:
         given = values or {}
         self.own = frozenset(name for name, value in given.items() if value)
         """What the user has set: it outranks what we would fill in."""
+        if given.get("WALG_FILE_PREFIX") or given.get("ARCHIVE_URL", "").startswith("file:"):
+            self.damage += "|unexpected EOF"  # of a far storage it may be the line that was cut
         # A push is tried again anyway: the tool's own 15 tries take minutes with a dead storage.
         self.patience = {"WALG_S3_MAX_RETRIES": given.get("WALG_S3_MAX_RETRIES") or "5"}
         """What is different for pushing segments."""
@@ -258,11 +260,11 @@ class WalG:
     def fetch_segment(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p`.
 
-        Without reading ahead: a later call would give out what was damaged, and there is no word of it. The
-        helper's log has one.
+        It neither reads ahead nor takes what was read ahead: that may be damaged, of which only the helper's log
+        has a word.
         """
         command = self._command(server, "wal-fetch", "%f", "%p")
-        alone = {"WALG_DOWNLOAD_CONCURRENCY": "1"}
+        alone = {"WALG_DOWNLOAD_CONCURRENCY": "1", "WALG_PREFETCH_DIR": f"{server.runtime_folder}/none"}
         return command._replace(environment={**command.environment, **alone, **self.patience})
 
     def read_back(self, server: Server) -> Command:

@@ -21,6 +21,7 @@ _SEGMENT = re.compile(r"([0-9A-F]{24})(-[0-9a-f]{40})?(\.[a-z0-9]{2,4})?")
 @contextmanager
 def fetching(context: Context, archive: Archive) -> Iterator[None]:
     """Keep what restore_command needs for the duration of a block; nothing of it is left afterwards."""
+    _clear(context, archive)  # what a killed recovery left: nobody knows any more whether it is whole
     prepare(context)
     helper = _start_helper(context, archive)
     try:

@@ -76,6 +76,7 @@ def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
             "GOMAXPROCS",
             "GOMEMLIMIT",
             "WALG_DOWNLOAD_CONCURRENCY",
+            "WALG_PREFETCH_DIR",
         }
         assert known >= set(command.environment)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from entrypoint import limits
@@ -158,6 +160,7 @@ def test_fetching() -> None:
     assert {"ERROR", "stderr"} <= set(helper.environment.values())
     assert "WALG_DOWNLOAD_CONCURRENCY" not in helper.environment
     assert "1" == tool.fetch_segment(SERVER).environment["WALG_DOWNLOAD_CONCURRENCY"]
+    assert "/run/entrypoint/none" == tool.fetch_segment(SERVER).environment["WALG_PREFETCH_DIR"]
     assert tool.fetch_segment(SERVER) == tool.read_back(SERVER)
     folder = tool.wal_folder("1", 0, "")
     assert "wal-g st ls wal_005/" == " ".join(tool.list_folder(SERVER, folder).argv)
@@ -377,3 +380,20 @@ def test_command_lines_of_backups() -> None:
         f"{verify} --timeline 1 --lsn 0/A000100",
     ]
     assert expected == [" ".join(command.argv) for command in commands]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"ARCHIVE_URL": "file:///a"}, True),
+        ({"WALG_FILE_PREFIX": "/a"}, True),
+        ({"ARCHIVE_URL": "s3://b"}, False),
+    ],
+)
+def test_what_is_taken_for_damage(values: dict[str, str], expected: bool) -> None:
+    """In a folder a file that ends too early was cut; from a far storage it may be the line."""
+    damage = WalG(values).damage
+    assert expected == bool(re.search(damage, "ERROR: unexpected EOF"))
+    assert re.search(damage, "ERROR: lz4: invalid frame checksum: got ec09bee1; expected d10f281c")
+    assert re.search(damage, "ERROR: CRC check failed")
+    assert not re.search(damage, "ERROR: dial tcp 10.0.0.1:443: connect: connection refused")

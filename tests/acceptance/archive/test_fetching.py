@@ -58,6 +58,14 @@ def _change(archive: Archive, segment: str, text: str) -> None:
     containers.in_volume(archive.volume, f'f=$(find . -name "{segment}[-.]*" ! -name "*.backup*"); {text}')
 
 
+def _put_back(archive: Archive, lost: str, beside: str) -> None:
+    containers.in_volume(
+        archive.volume,
+        f'f=$(find . -name "kept-{lost}*"); d=$(dirname "$(find . -name "{beside}[-.]*")"); '
+        'mv "$f" "$d/${f#./kept-}"',
+    )
+
+
 _FLIP = "size=$(stat -c %s $f); printf XXXX | dd of=$f bs=1 seek=$((size * 2 / 5)) conv=notrunc status=none"
 _CUT = "truncate -s $(($(stat -c %s $f) / 2)) $f"
 
@@ -83,11 +91,7 @@ def test_a_hole_is_not_the_end_of_the_archive(archive: Archive) -> None:
         later = names[names.index(lost) + 1]
         assert f"{lost} is missing in the archive, which holds the later {later}" in said
         assert "mend: restore to a target before it" in said
-        containers.in_volume(
-            archive.volume,
-            f'f=$(find . -name "kept-{lost}*"); d=$(dirname "$(find . -name "{later}[-.]*")"); '
-            f'mv "$f" "$d/${{f#./kept-}}"',
-        )
+        _put_back(archive, lost, later)
         restored.begin()
         restored.ready(60)
         assert str(SEGMENTS) == restored.sql("SELECT count(*) FROM kept")
@@ -101,11 +105,7 @@ def test_a_hole_that_is_filled_meanwhile_is_none(archive: Archive) -> None:
     with archive.create({**LATEST, "ARCHIVE_COMMAND_TIMEOUT": "60"}) as restored:
         restored.begin()
         restored.says(f"{lost} cannot be fetched from the archive (hole)", 60)
-        containers.in_volume(
-            archive.volume,
-            f'f=$(find . -name "kept-{lost}*"); d=$(dirname "$(find . -name "{later}[-.]*")"); '
-            f'mv "$f" "$d/${{f#./kept-}}"',
-        )
+        _put_back(archive, lost, later)
         restored.ready(60)
         assert str(SEGMENTS) == restored.sql("SELECT count(*) FROM kept")
         assert 1 == restored.logs().output.count("works again")
