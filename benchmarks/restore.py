@@ -65,7 +65,7 @@ def _files(name: str, archive: Archive) -> Files:
 
 
 def measure(subject: tuple[str, str, str, str], data: str, archive: Archive, plain: str, image: str) -> float:
-    """Return the milliseconds from the first to the last record that one subject replays, by the server's log."""
+    """Return the milliseconds from the first to the last record that is replayed, by the server's log."""
     name, _, first, command = subject
     os.sync()
     options = ("--shm-size", "256m", *(() if archive.server is None else archive.server.options))

@@ -259,7 +259,11 @@ class PgBackRest:
         2.59 it can fail at a timeline switch (pgbackrest/pgbackrest#2423).
         """
         command = self._command(server, "archive-get", "--repo=1", _QUIET)
-        return command._replace(argv=(*command.argv, "%f", "%p"))
+        # It is tried again anyway, and told sooner: a dead storage is one after four times the io-timeout.
+        patience = {PREFIX + "IO_TIMEOUT": "5", PREFIX + "ARCHIVE_TIMEOUT": "20"}
+        made = {name: value for name, value in patience.items() if name not in self.own}
+        environment = {**command.environment, **made}
+        return command._replace(argv=(*command.argv, "%f", "%p"), environment=environment)
 
     def read_back(self, server: Server) -> Command:
         """Return the same, which reads nothing ahead."""

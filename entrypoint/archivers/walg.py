@@ -260,8 +260,8 @@ class WalG:
     def fetch_segment(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p`.
 
-        It neither reads ahead nor takes what was read ahead: that may be damaged, of which only the helper's log
-        has a word.
+        It neither reads ahead nor takes what was read ahead: that may be damaged, of which only the helper's
+        log has a word.
         """
         command = self._command(server, "wal-fetch", "%f", "%p")
         alone = {"WALG_DOWNLOAD_CONCURRENCY": "1", "WALG_PREFETCH_DIR": f"{server.runtime_folder}/none"}

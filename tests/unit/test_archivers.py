@@ -77,6 +77,8 @@ def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
             "GOMEMLIMIT",
             "WALG_DOWNLOAD_CONCURRENCY",
             "WALG_PREFETCH_DIR",
+            "PGBACKREST_IO_TIMEOUT",
+            "PGBACKREST_ARCHIVE_TIMEOUT",
         }
         assert known >= set(command.environment)
 

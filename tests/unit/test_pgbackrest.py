@@ -539,3 +539,10 @@ def test_a_read_back_is_the_tools_own_answer() -> None:
     """What reads ahead for a recovery has no part in it."""
     assert "n" == TOOL.read_back(SERVER).environment["PGBACKREST_ARCHIVE_ASYNC"]
     assert TOOL.fetch_helper(SERVER) is None
+
+
+def test_patience_is_the_users() -> None:
+    """A fetch gives up sooner, since it is tried again; what the user has set is not touched."""
+    assert "5" == TOOL.fetch_segment(SERVER).environment["PGBACKREST_IO_TIMEOUT"]
+    own = PgBackRest({"PGBACKREST_IO_TIMEOUT": "60"})
+    assert "PGBACKREST_IO_TIMEOUT" not in own.fetch_segment(SERVER).environment

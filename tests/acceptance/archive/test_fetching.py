@@ -152,7 +152,7 @@ def test_a_road_that_is_mended_in_time_is_waited_for(tool: str, road: S3) -> Non
             restored.begin()
             restored.says("redo starts", 60)
             road.relay.cut()
-            restored.says("cannot be fetched from the archive", 60)
+            restored.says("cannot be fetched from the archive", 90)
             time.sleep(5)
             road.relay.mend()
             restored.ready(90)
@@ -173,7 +173,7 @@ def test_a_stop_during_an_outage_is_not_delayed(tool: str, road: S3) -> None:
             restored.begin()
             restored.says("redo starts", 60)
             road.relay.cut()
-            restored.says("cannot be fetched from the archive", 60)
+            restored.says("cannot be fetched from the archive", 90)
             began = time.monotonic()
             restored.stop(timeout=60)
             assert time.monotonic() - began < 10
