@@ -52,35 +52,36 @@ def make_backlog(volume: str, image: str, segments: int) -> None:
     off = ("-c", "archive_mode=on", "-c", "archive_command=/bin/false")
     with containers.serve(*off, env=env, volumes={DATA: volume}, image=image) as server:
         server.exec("pgbench", "-U", "postgres", "-i", "-s", "20", "postgres", timeout=120)
-        while len(_waiting(volume)) < segments:
+        while len(waiting(volume)) < segments:
             server.exec("pgbench", "-U", "postgres", "-n", "-c", "4", "-T", "5", "postgres", timeout=60)
             # Full pages make the WAL that a checkpoint is followed by.
             server.sql("CHECKPOINT")
         assert server.stop(timeout=60) == 0
 
 
-def _folder(volume: str) -> Path:
+def folder(volume: str) -> Path:
+    """Return where docker keeps a volume."""
     return Path(containers.inspect(volume)["Mountpoint"])
 
 
-def _waiting(volume: str) -> list[str]:
+def waiting(volume: str) -> list[str]:
     """Return the names of the segments that wait."""
     return [
         entry.name.removesuffix(".ready")
-        for entry in os.scandir(_folder(volume) / "pg_wal/archive_status")
+        for entry in os.scandir(folder(volume) / "pg_wal/archive_status")
         if entry.name.endswith(".ready")
     ]
 
 
 def put_back(volume: str, backlog: list[str]) -> None:
     """Let the same segments wait again, and nothing else, for a command that comes later."""
-    status = _folder(volume) / "pg_wal/archive_status"
+    status = folder(volume) / "pg_wal/archive_status"
     for path in list(status.iterdir()):
         path.rename(status / f"{path.stem}.done")
     for name in backlog:
         (status / f"{name}.done").rename(status / f"{name}.ready")
     # Until the subject is ready nothing is archived.
-    (_folder(volume) / "postgresql.auto.conf").write_text("archive_command = ''\n", encoding="ascii")
+    (folder(volume) / "postgresql.auto.conf").write_text("archive_command = ''\n", encoding="ascii")
 
 
 # The subjects. Each gets a container whose server waits for an archive_command.
@@ -92,7 +93,8 @@ def by_hand(server: Container, archive: Archive) -> str:
     return "lz4 -1 -q %p /archive/%f.lz4 && sync /archive/%f.lz4"
 
 
-def _bare_walg(server: Container, archive: Archive) -> str:
+def walg_settings(archive: Archive) -> str:
+    """Return the text of a settings file that has only what is needed."""
     if archive.server is None:
         settings = {"WALG_FILE_PREFIX": "/archive"}
     else:
@@ -100,7 +102,11 @@ def _bare_walg(server: Container, archive: Archive) -> str:
         settings = {name: value for name, value in given.items() if name.startswith("AWS_")}
         settings["WALG_S3_PREFIX"] = given["ARCHIVE_URL"]
     settings |= {"PGDATA": DATA, "PGHOST": "/var/run/postgresql", "PGUSER": "postgres"}
-    _put(server, "/var/lib/postgresql/walg.json", json.dumps(settings))
+    return json.dumps(settings)
+
+
+def _bare_walg(server: Container, archive: Archive) -> str:
+    _put(server, "/var/lib/postgresql/walg.json", walg_settings(archive))
     return "env WALG_CONFIG_PATH=/var/lib/postgresql/walg.json"
 
 
@@ -120,7 +126,8 @@ def daemon_client(server: Container, archive: Archive) -> str:
     return f"walg-daemon-client {SOCKET} wal-push %f"
 
 
-def _bare_pgbackrest(server: Container, archive: Archive, *more: str) -> str:
+def pgbackrest_settings(archive: Archive, *more: str) -> str:
+    """Return the same for pgBackRest, with more options."""
     if archive.server is None:
         place = ["repo1-path=/archive"]
     else:
@@ -143,8 +150,11 @@ def _bare_pgbackrest(server: Container, archive: Archive, *more: str) -> str:
         "lock-path=/var/lib/postgresql/lock",
         *more,
     ]
-    lines = ["[global]", *place, *own, "[main]", f"pg1-path={DATA}"]
-    _put(server, "/var/lib/postgresql/pgbackrest.conf", "\n".join(lines) + "\n")
+    return "\n".join(["[global]", *place, *own, "[main]", f"pg1-path={DATA}"]) + "\n"
+
+
+def _bare_pgbackrest(server: Container, archive: Archive, *more: str) -> str:
+    _put(server, "/var/lib/postgresql/pgbackrest.conf", pgbackrest_settings(archive, *more))
     command = "pgbackrest --config=/var/lib/postgresql/pgbackrest.conf --stanza=main"
     server.exec("sh", "-c", f"mkdir -p /var/lib/postgresql/spool; {command} stanza-create", user="postgres")
     return f"{command} archive-push %p"
@@ -180,7 +190,7 @@ SUBJECTS: tuple[tuple[str, str, Bare | None], ...] = (
 
 def measure(volume: str, archive: Archive, bare: Bare | None, image: str) -> Figures:
     """Let one subject archive the backlog."""
-    backlog = len(_waiting(volume))
+    backlog = len(waiting(volume))
     os.sync()
     options = ("--shm-size", "256m", *(() if archive.server is None else archive.server.options))
     volumes = {DATA: volume, **({"/archive": archive.volume} if archive.volume else {})}
@@ -194,7 +204,7 @@ def measure(volume: str, archive: Archive, bare: Bare | None, image: str) -> Fig
     ) as server:
         server.again()
         command = "" if bare is None else bare(server, archive)
-        clock, status = _clock_of(server), _folder(volume) / "pg_wal/archive_status"
+        clock, status = _clock_of(server), folder(volume) / "pg_wal/archive_status"
         began, cpu = time.monotonic(), clock()
         # Ours was rendered at the start, and hidden by the empty one of put_back.
         change = f"SET archive_command = '{command}'" if command else "RESET archive_command"
@@ -245,7 +255,7 @@ def rounds(asked: argparse.Namespace, image: str, server: s3.S3) -> Found:
     number = 0
     with containers.volume() as volume:
         make_backlog(volume, image, asked.segments)
-        backlog = _waiting(volume)
+        backlog = waiting(volume)
         for _ in range(asked.rounds):
             for title, delay in (("folder", None), *((f"S3 +{ms} ms", ms) for ms in asked.delays)):
                 server.relay.slow((delay or 0) / 1000)
@@ -287,7 +297,8 @@ def ratios(subjects: Mapping[str, Figures]) -> dict[str, float]:
     }
 
 
-def _table(corner: str, rows: Mapping[str, list[str]], titles: list[str]) -> None:
+def table(corner: str, rows: Mapping[str, list[str]], titles: list[str]) -> None:
+    """Print rows of Markdown under titles."""
     print(f"\n| {corner} | {' | '.join(titles)} |\n| --- |{' ---: |' * len(titles)}")
     for name, cells in rows.items():
         print(f"| {name} | {' | '.join(cells)} |")
@@ -316,9 +327,9 @@ def main() -> None:
             name: [f"{figures[t][name][field]:.1f}" if name in figures[t] else "" for t in titles]
             for name in names
         }
-        _table(corner, rows, titles)
+        table(corner, rows, titles)
     found = {title: ratios(subjects) for title, subjects in figures.items()}
-    _table("ratio", {name: [f"{found[t][name]:.2f}" for t in titles] for name in found[titles[0]]}, titles)
+    table("ratio", {name: [f"{found[t][name]:.2f}" for t in titles] for name in found[titles[0]]}, titles)
     written = {
         "segments": asked.segments,
         "rounds": asked.rounds,

@@ -75,8 +75,12 @@ def archive_command(archive: Archive, server: Server, tool_path: str) -> str:
 
 def restore_command(archive: Archive, server: Server, tool_path: str) -> str:
     """Return the value of restore_command."""
-    words = _shim("fetch-segment", str(archive.tool.missing_code), str(archive.command_timeout))
-    return f"exec {words} {_from_zero(archive.tool.fetch_segment(server), tool_path)}"
+    tool = archive.tool
+    sums = "sums" if tool.leaves_sums else "-"
+    given = (str(tool.missing_code), tool.damage, sums, str(archive.command_timeout), server.runtime_folder)
+    words = _shim("fetch-segment", *given)
+    words += ' "%f" "%p" ' + _words(server.client or "-", tool.socket(server) or "-", tool.sure)
+    return f"exec {words} {_from_zero(tool.fetch_segment(server), tool_path)}"
 
 
 def _shim(name: str, *arguments: str) -> str:

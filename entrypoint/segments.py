@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 __all__ = [
     "Others",
+    "begin",
     "gaps",
+    "later",
     "name",
     "number",
     "of_lsn",
@@ -130,6 +132,27 @@ def others(
     )
     found = {int(each[:8], 16) for each in names}
     return Others(newest, tuple(sorted(each for each in found if each >= timeline + ours)))
+
+
+def begin(history: str) -> int:
+    r"""Return the LSN where a timeline began, by its `.history` file; the first timeline has none.
+
+    >>> begin("1\t0/5000000\treason\n2\t0/7000128\treason\n"), begin("")
+    (117440808, 0)
+    """
+    forks = parse_history(history)
+    return forks[-1][1] if forks else 0
+
+
+def later(missing: str, present: Iterable[str], begin_lsn: int, segment_bytes: int) -> str | None:
+    """Return the first segment after a missing one, if there is one on its timeline: then it is a hole.
+
+    Timelines are looked at apart. A newer one may have ended earlier than an older one went on to, and on a
+    newer one PostgreSQL also looks for what came before it began (`begin_lsn`), which is on an older one.
+    """
+    if number(missing, segment_bytes) < begin_lsn // segment_bytes:
+        return None
+    return min((each for each in present if each[:8] == missing[:8] and each > missing), default=None)
 
 
 def gaps(

@@ -105,7 +105,7 @@ OURS = (
         "ARCHIVE_COMMAND_TIMEOUT",
         "300",
         "Seconds after which one archiver call for one segment is ended and tried again; segments then go "
-        "out one by one for ten minutes.",
+        "out one by one for ten minutes. A recovery waits so long for a storage that is away.",
     ),
     Variable(
         "ARCHIVE_UPGRADED_FROM",

@@ -193,8 +193,17 @@ class Archiver(Protocol):
     """Names of files that a killed call leaves in an archive on a folder, and that nothing else removes."""
     missing_code: int
     """Exit code of the fetch of a segment that is not in the archive."""
+    damage: str
+    """Extended regular expression: what the fetch of a segment says where the stored file is damaged."""
+    leaves_sums: bool
+    """Whether a fetch may give out a damaged file, whose checksum is a part of its name in the archive."""
+    sure: str
+    """A setting with which `fetch_segment` itself answers, and no process that reads ahead; or empty."""
     client: str
-    """A small program that hands a segment to the helper: `CLIENT SOCKET wal-push NAME`; empty: none."""
+    """A small program that talks to the helper, or empty.
+
+    `CLIENT SOCKET wal-push NAME`, `CLIENT SOCKET wal-fetch NAME PLACE`.
+    """
     alone: str
     """A setting for `archive_segment` that makes it send nothing beside its segment; empty: none needed."""
 
@@ -212,6 +221,12 @@ class Archiver(Protocol):
 
     def helper(self, server: Server, resources: Resources) -> Command | None:
         """Return the process that PID 1 keeps beside the server, listening on `socket(server)`."""
+
+    def fetch_helper(self, server: Server) -> Command | None:
+        """Return the process that reads ahead during a recovery, listening on `socket(server)`.
+
+        Whatever it says is written to that name with `.log`: each segment that is not to be trusted.
+        """
 
     def can_help(self, version: str) -> bool:
         """Tell by what `--version` prints whether the helper is to be trusted."""
@@ -253,6 +268,15 @@ class Archiver(Protocol):
         The tool gives it to any cluster: that it is the same one must be proven first. May be run again
         after it was killed. Only where `other_cluster_code` is not None.
         """
+
+    def wal_folder(self, identifier: str, code: int, output: str) -> str:
+        """Return the archive's folder of a cluster's segments, by the answer to `identify`.
+
+        Raises ValueError with the tool's words.
+        """
+
+    def list_folder(self, server: Server, folder: str) -> Command:
+        """Return the command that prints the names in a folder of the archive, last in each line."""
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""

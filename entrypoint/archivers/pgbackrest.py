@@ -126,6 +126,9 @@ class PgBackRest:
     missing_code = 1
     torn: re.Pattern[str] | None = None
     other_cluster_code = 28
+    damage = "FormatError|ChecksumError"
+    leaves_sums = True
+    sure = PREFIX + "ARCHIVE_ASYNC=n"
     client = ""
     alone = ""
 
@@ -177,15 +180,6 @@ class PgBackRest:
             if values[name]
             and re.fullmatch(r"PGBACKREST_(REPO\d+_RETENTION_(?!HISTORY).*|EXPIRE_AUTO)", name)
         ]
-        compression = values.get(PREFIX + "COMPRESS_TYPE", "lz4")
-        if compression in ("none", "zst"):
-            problems.append(
-                Problem(
-                    f"PGBACKREST_COMPRESS_TYPE={compression}: a damaged segment would be replayed "
-                    "unnoticed, since the tool does not compare checksums when it fetches one",
-                    "set PGBACKREST_COMPRESS_TYPE to lz4, gz or bz2, or remove it",
-                )
-            )
         if values.get("ARCHIVE_URL", "").startswith("s3://"):
             problems += [
                 Problem(f"{name} is needed for ARCHIVE_URL with pgbackrest", f"set {name}")
@@ -239,6 +233,11 @@ class PgBackRest:
         del server, resources
         return None
 
+    def fetch_helper(self, server: Server) -> Command | None:
+        """Return nothing: a call starts what reads ahead."""
+        del server
+        return None
+
     def can_help(self, version: str) -> bool:
         """Tell that there is no helper."""
         del version
@@ -257,15 +256,21 @@ class PgBackRest:
     def fetch_segment(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p`.
 
-        Not asynchronously: before 2.59 that can end a recovery at a timeline switch
-        (pgbackrest/pgbackrest#2423).
+        It starts a process that reads ahead, whose answers are only trusted where they are good ones: before
+        2.59 it can fail at a timeline switch (pgbackrest/pgbackrest#2423).
         """
-        command = self._command(server, "archive-get", "--repo=1", "--no-archive-async", _QUIET)
-        return command._replace(argv=(*command.argv, "%f", "%p"))
+        command = self._command(server, "archive-get", "--repo=1", _QUIET)
+        # It is tried again anyway, and told sooner: a dead storage is one after four times the io-timeout.
+        patience = {PREFIX + "IO_TIMEOUT": "5", PREFIX + "ARCHIVE_TIMEOUT": "20"}
+        made = {name: value for name, value in patience.items() if name not in self.own}
+        environment = {**command.environment, **made}
+        return command._replace(argv=(*command.argv, "%f", "%p"), environment=environment)
 
     def read_back(self, server: Server) -> Command:
         """Return the same, which reads nothing ahead."""
-        return self.fetch_segment(server)
+        command = self.fetch_segment(server)
+        name, _, value = self.sure.partition("=")
+        return command._replace(environment={**command.environment, name: value})
 
     def prepare(self, server: Server) -> Command:
         """Return stanza-create, which needs only pg_control and refuses another cluster's archive."""
@@ -303,6 +308,25 @@ class PgBackRest:
         It writes two files, looks at each on its own, and so mends what a killed one left.
         """
         return self._command(server, "stanza-upgrade", "--no-online", _IMPATIENT)
+
+    def wal_folder(self, identifier: str, code: int, output: str) -> str:
+        """Return the folder of the cluster's own segments in the first repository.
+
+        Raises ValueError with the tool's words.
+        """
+        if code:
+            raise ValueError(output)
+        for stanza in self._stanzas(output):
+            ours = {row["id"] for row in stanza["db"] if str(row["system-id"]) == identifier}
+            for row in stanza["archive"]:
+                if row["database"]["id"] in ours and row["database"]["repo-key"] == 1:
+                    return f"archive/{self.stanza}/{row['id']}"
+        raise ValueError(f"the archive holds no segment of the cluster {identifier}")
+
+    def list_folder(self, server: Server, folder: str) -> Command:
+        """Return the command that prints the names in a folder."""
+        command = self._command(server, "repo-ls", "--repo=1", _IMPATIENT, _QUIET)
+        return command._replace(argv=(*command.argv, folder))
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""

@@ -103,6 +103,9 @@ class WalG:
     torn: re.Pattern[str] | None = re.compile(r".*\.tmp\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
     missing_code = 74  # EX_IOERR, the tool's own choice: wal-g/wal-g#1195
     other_cluster_code = None
+    damage = "lz4: |CRC check|checksum|corrupt|magic number|invalid input|size exceeded|block size"
+    leaves_sums = False
+    sure = ""
     client = "walg-daemon-client"
     alone = "WALG_UPLOAD_CONCURRENCY=1"
 
@@ -110,6 +113,8 @@ class WalG:
         given = values or {}
         self.own = frozenset(name for name, value in given.items() if value)
         """What the user has set: it outranks what we would fill in."""
+        if given.get("WALG_FILE_PREFIX") or given.get("ARCHIVE_URL", "").startswith("file:"):
+            self.damage += "|unexpected EOF"  # of a far storage it may be the line that was cut
         # A push is tried again anyway: the tool's own 15 tries take minutes with a dead storage.
         self.patience = {"WALG_S3_MAX_RETRIES": given.get("WALG_S3_MAX_RETRIES") or "5"}
         """What is different for pushing segments."""
@@ -167,6 +172,15 @@ class WalG:
                     "remove ARCHIVE_UPGRADED_FROM",
                 )
             )
+        compression = values.get("WALG_COMPRESSION_METHOD") or "lz4"
+        if compression not in ("lz4", "zstd"):
+            problems.append(
+                Problem(
+                    f"WALG_COMPRESSION_METHOD={compression}: a damaged segment would be replayed unnoticed, "
+                    "since there is no checksum in what wal-g stores then",
+                    "set WALG_COMPRESSION_METHOD to lz4 or zstd, or remove it",
+                )
+            )
         if values.get("WALG_ZSTD_LEVEL") and values.get("WALG_COMPRESSION_METHOD") != "zstd":
             problems.append(
                 Problem(
@@ -219,6 +233,13 @@ class WalG:
             environment={**command.environment, **self._unless_own(made), **self.patience}
         )
 
+    def fetch_helper(self, server: Server) -> Command:
+        """Return the daemon, which fetches the segments that follow into `.wal-g` of pg_wal."""
+        command = self._command(server, "daemon", self.socket(server))
+        # Its log names what it failed to fetch ahead, and is to hold nothing else.
+        spoken = {"WALG_LOG_LEVEL": "ERROR", "WALG_LOG_DESTINATION": "stderr"}
+        return command._replace(environment={**command.environment, **self.patience, **spoken})
+
     def _unless_own(self, made: Mapping[str, str]) -> dict[str, str]:
         return {name: value for name, value in made.items() if name not in self.own}
 
@@ -238,13 +259,18 @@ class WalG:
         return command._replace(environment={**command.environment, **made, **self.patience})
 
     def fetch_segment(self, server: Server) -> Command:
-        """Return the command that fetches segment `%f` to `%p`."""
-        return self._command(server, "wal-fetch", "%f", "%p")
+        """Return the command that fetches segment `%f` to `%p`.
+
+        It neither reads ahead nor takes what was read ahead: that may be damaged, of which only the helper's
+        log has a word.
+        """
+        command = self._command(server, "wal-fetch", "%f", "%p")
+        alone = {"WALG_DOWNLOAD_CONCURRENCY": "1", "WALG_PREFETCH_DIR": f"{server.runtime_folder}/none"}
+        return command._replace(environment={**command.environment, **alone, **self.patience})
 
     def read_back(self, server: Server) -> Command:
-        """Return the same without reading ahead, for a server that lives."""
-        command = self.fetch_segment(server)
-        return command._replace(environment={**command.environment, "WALG_DOWNLOAD_CONCURRENCY": "1"})
+        """Return the same, which reads nothing ahead."""
+        return self.fetch_segment(server)
 
     def prepare(self, server: Server) -> Command:
         """Return the command that stores whose archive this is, readable without a key."""
@@ -276,6 +302,15 @@ class WalG:
         """Return nothing: `check` refuses what would ask for it."""
         del server
         raise AssertionError("wal-g has no such command")
+
+    def wal_folder(self, identifier: str, code: int, output: str) -> str:
+        """Return the one folder."""
+        del identifier, code, output
+        return "wal_005"
+
+    def list_folder(self, server: Server, folder: str) -> Command:
+        """Return the command that prints the names in a folder, last in each line."""
+        return self._quick(server, "st", "ls", f"{folder}/")
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""

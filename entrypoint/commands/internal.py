@@ -9,6 +9,7 @@ from entrypoint.commands.backup import open_archive
 from entrypoint.effects import backups as engine
 from entrypoint.effects import (
     claim,
+    fetching,
     files,
     first_start,
     folders,
@@ -87,6 +88,27 @@ def prepare_archive() -> None:
     """Do what a start could not, because the storage was away; called before a segment is archived."""
     context, archive = open_archive()
     claim.prepare(context, archive, must_work=True)
+
+
+@group.command("later-segment")
+@click.argument("missing")
+def later_segment(missing: str) -> None:
+    """Print the first later segment of its timeline, if there is one; called where a segment is missing."""
+    context, archive = open_archive()
+    later = fetching.later_segment(context, archive, missing)
+    if later:
+        click.echo(later)
+
+
+@group.command("stored-files")
+@click.argument("segment")
+def stored_files(segment: str) -> None:
+    """Print a piece of sh that sets `file` to what `name` is stored as, for all beside a segment."""
+    context, archive = open_archive()
+    click.echo("case $name in")  # for sh this is less work than to start a program that searches a list
+    for name, file in fetching.stored_files(context, archive, segment).items():
+        click.echo(f"{name}) file={file} ;;")
+    click.echo("esac")
 
 
 @group.command("ensure-initdb", context_settings=_PASS_ON)

@@ -19,8 +19,12 @@ WORDS = "archive-words"
 ARCHIVED = "archived"
 PREPARE = "prepare-archive"
 ONE_BY_ONE = "one-by-one"
-FETCH_FAILING = "fetch-failing"
 """Notes of shims/archive-segment below the runtime folder, which says what is in them."""
+
+ASK = "ask-archive"
+FETCH_FAILED = "fetch-failed"
+_FETCHING = (ASK, "fetch-words", "fetch-failing", FETCH_FAILED, "stored", "stored.new", "later")
+"""The same of shims/fetch-segment."""
 
 
 def render(context: Context, archive: Archive) -> None:
@@ -52,7 +56,7 @@ def forget(runtime_folder: str) -> None:
     A stale acknowledgement in pgBackRest's spool would tell PostgreSQL that a segment was archived which
     never was.
     """
-    for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE, FETCH_FAILING):
+    for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE, *_FETCHING):
         if os.path.lexists(f"{runtime_folder}/{name}"):
             os.unlink(f"{runtime_folder}/{name}")
     if os.path.isdir(f"{runtime_folder}/pgbackrest"):
@@ -84,6 +88,14 @@ def environment(context: Context, command: Command) -> dict[str, str]:
         made["PGPASSFILE"] = context.environment["PGPASSFILE"]
     password = context.environment.get("PGPASSWORD") or context.settings.init.password
     return made | {"PGPASSWORD": password} if password else made
+
+
+def can_help(context: Context, archive: Archive) -> bool:
+    """Tell whether the image has an archiver whose helper is to be trusted."""
+    if not server.describe(context).client:
+        return False
+    argv = [archive.tool.program, "--version"]
+    return archive.tool.can_help(context.children.output(argv, {"PATH": server.tool_path(context)})[1])
 
 
 def run(context: Context, command: Command) -> int:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from entrypoint import exits, log, recovery, segments
 from entrypoint.archivers import Backup, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, progress, server, status
+from entrypoint.effects import fetching, files, fork, progress, server, status
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Failure, Problem, Stopped
@@ -46,7 +46,7 @@ def source_of(context: Context) -> tuple[Context, Archive]:
     wanted = context.settings
     if wanted.source is None:
         raise AssertionError("the plan refuses a restore without an archive")
-    if wanted.source_values != wanted.values:
+    if wanted.source_values != wanted.values or wanted.archive is None:
         folder = f"{context.runtime_folder}/source"
         files.ensure_folder(folder, context.who.uid, 0o700)
         context = context._replace(
@@ -54,6 +54,7 @@ def source_of(context: Context) -> tuple[Context, Archive]:
             runtime_folder=folder,
         )
     archives.render(context, wanted.source)
+    server.write_down(context)
     return context, wanted.source
 
 
@@ -323,6 +324,7 @@ def recover(context: Context, given: list[str]) -> list[str]:
     command = conf.restore_command(archive, server.describe(source), server.tool_path(context))
     recovering = {"restore_command": command, **wanted.options, "recovery_target_action": action}
     if action == "pause":
+        fetching.prepare(source)
         log.info(f"the server replays up to {_target(wanted)} and waits there: promote it, or stop it")
         return _words(recovering)
     closed = {
@@ -336,13 +338,16 @@ def recover(context: Context, given: list[str]) -> list[str]:
     status.enter(context.runtime_folder, status.RECOVERY)
     shown = progress.Progress("replay", wanted.segments, _replayed(context), unit="segments")
     try:
-        with server.temporary_server(
-            context, [*given, *_words(closed), "-p", context.settings.port], seconds=None, look=shown.tick
+        with (
+            fetching.fetching(source, archive),
+            server.temporary_server(
+                context, [*given, *_words(closed), "-p", context.settings.port], seconds=None, look=shown.tick
+            ),
         ):
             pass
     except Failure as failure:
         shown.close()
-        raise Failure(_ended(context, wanted, action, failure.problems[0])) from failure
+        raise Failure(_ended(source.runtime_folder, wanted, action, failure.problems[0])) from failure
     finally:
         shown.close()
     if os.path.exists(f"{context.settings.data_folder}/recovery.signal"):
@@ -406,9 +411,9 @@ def _replayed(context: Context) -> Callable[[], int]:
     return count
 
 
-def _ended(context: Context, wanted: Recorded, action: str, problem: Problem) -> Problem:
+def _ended(source_folder: str, wanted: Recorded, action: str, problem: Problem) -> Problem:
     """Return what it means that the server ended before it was promoted."""
-    if os.path.exists(f"{context.runtime_folder}/{archives.FETCH_FAILING}"):
+    if os.path.exists(f"{source_folder}/{archives.FETCH_FAILED}"):
         return problem.but(
             what=f"{problem.what}, since WAL cannot be fetched from the archive",
             mend="see the archiver's words above; the next start goes on with the replay",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from entrypoint import archivers, exits, log
+from entrypoint import archivers, exits, log, variables
 from entrypoint.archivers import Server
 from entrypoint.argv import NOT_A_SERVER, psql
 from entrypoint.cluster import Postmaster, parse_control, parse_postmaster
@@ -17,7 +17,7 @@ from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
 from entrypoint.limits import MOST_PROCESSES
-from entrypoint.settings import Archive, Settings
+from entrypoint.settings import SOURCE_PREFIX, Archive, Settings
 
 CONF_FOLDER = "/docker-entrypoint-conf.d"
 """The user's own `*.conf` files: stronger than variables, weaker than ALTER SYSTEM."""
@@ -64,6 +64,45 @@ def later_environment(context: Context) -> dict[str, str]:
         "HOME": context.runtime_folder,
         SETTINGS: f"{context.runtime_folder}/{SETTINGS_FILE}",
     }
+
+
+def write_down(context: Context) -> None:
+    """Keep the variables for what PID 1 starts later: what it may need, and no secret.
+
+    The archiver's secrets are in its own settings file, which is there already.
+    """
+    import json
+
+    values = kept_values(context.settings.values)
+    path = f"{context.runtime_folder}/{SETTINGS_FILE}"
+    files.write_atomically(path, json.dumps(values))
+    os.chown(path, context.who.uid, -1)
+
+
+_HIDDEN = "in the archiver's own settings file"
+_SECRET_WORDS = ("KEY", "SECRET", "PASS", "TOKEN", "CREDENTIALS", "SSE_C")
+
+
+def kept_values(values: Mapping[str, str]) -> dict[str, str]:
+    """Return what is kept of the variables: ours, libpq's and the archivers', with their secrets hidden."""
+    tools = [archivers.get(name, values) for name in archivers.NAMES]
+    found = {}
+    for name, value in values.items():
+        declared = variables.ALL.get(name)
+        if any(tool.is_own_variable(name.removeprefix(SOURCE_PREFIX)) for tool in tools):
+            secret = any(word in name for word in _SECRET_WORDS) and not name.endswith("_PATH")
+            found[name] = _HIDDEN if secret and value else value
+        elif declared is not None and declared.secret:
+            continue
+        elif declared is not None or name.startswith(("PG", variables.CONF_PREFIX)):
+            found[name] = value
+    return found
+
+
+def handed_on_folder() -> str | None:
+    """Return the runtime folder of whoever has started us with `later_environment`."""
+    path = os.environ.get(SETTINGS)
+    return os.path.dirname(path) if path else None
 
 
 def server_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:

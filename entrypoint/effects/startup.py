@@ -93,39 +93,6 @@ def environ() -> Mapping[str, str]:
     return {**os.environ, **values}
 
 
-def _write_down(context: Context) -> None:
-    """Keep the variables for what PID 1 starts later: what it may need, and no secret.
-
-    The archiver's secrets are in its own settings file, which is there already.
-    """
-    import json
-
-    values = kept_values(context.settings.values)
-    path = f"{context.runtime_folder}/{server.SETTINGS_FILE}"
-    files.write_atomically(path, json.dumps(values))
-    os.chown(path, context.who.uid, -1)
-
-
-_HIDDEN = "in the archiver's own settings file"
-_SECRET_WORDS = ("KEY", "SECRET", "PASS", "TOKEN", "CREDENTIALS", "SSE_C")
-
-
-def kept_values(values: Mapping[str, str]) -> dict[str, str]:
-    """Return what is kept of the variables: ours, libpq's and the archivers', with their secrets hidden."""
-    tools = [archivers.get(name, values) for name in archivers.NAMES]
-    found = {}
-    for name, value in values.items():
-        declared = variables.ALL.get(name)
-        if any(tool.is_own_variable(name.removeprefix(settings.SOURCE_PREFIX)) for tool in tools):
-            secret = any(word in name for word in _SECRET_WORDS) and not name.endswith("_PATH")
-            found[name] = _HIDDEN if secret and value else value
-        elif declared is not None and declared.secret:
-            continue
-        elif declared is not None or name.startswith(("PG", variables.CONF_PREFIX)):
-            found[name] = value
-    return found
-
-
 def open_context(
     raw: Mapping[str, str], arguments: Sequence[str], children: Children
 ) -> tuple[Context, list[Problem]]:
@@ -191,7 +158,9 @@ def command_context(wanted: Settings) -> Context:
         settings=wanted,
         children=children,
         who=who,
-        runtime_folder=folders.find_runtime_folder(who.uid) or folders.make_runtime_folder(who, children),
+        runtime_folder=server.handed_on_folder()
+        or folders.find_runtime_folder(who.uid)
+        or folders.make_runtime_folder(who, children),
         environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),
     )
     identity.become(who)
@@ -262,7 +231,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
     if wanted.archive is not None:
         archive.forget(context.runtime_folder)
         archive.render(context, wanted.archive)
-        _write_down(context)
+        server.write_down(context)
     given = server.arguments(context)
     if decided.kind == plan.START:
         if facts.data_folder.unfinished is not None:
@@ -411,10 +380,7 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
     if archive_ is None or archive_.by_user or not _archives(context):
         return []
     command = archive_.tool.helper(server.describe(context), limits.push(kernel.memory()))
-    if command is None or not has_program(archive_.tool.client, context.environment):
-        return []
-    argv = [archive_.tool.program, "--version"]
-    if not archive_.tool.can_help(context.children.output(argv, {"PATH": server.tool_path(context)})[1]):
+    if command is None or not archive.can_help(context, archive_):
         return []
     made = archive.environment(context, command)
     made.pop("PGPASSWORD", None)

@@ -76,6 +76,10 @@ def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
             "WALG_UPLOAD_DISK_CONCURRENCY",
             "GOMAXPROCS",
             "GOMEMLIMIT",
+            "WALG_DOWNLOAD_CONCURRENCY",
+            "WALG_PREFETCH_DIR",
+            "PGBACKREST_IO_TIMEOUT",
+            "PGBACKREST_ARCHIVE_TIMEOUT",
         }
         assert known >= set(command.environment)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,3 +110,67 @@ def test_what_a_file_of_an_archive_holds() -> None:
         "_delta.lz4",
     ):
         assert None is segments.archived(f"{name}{ending}"), ending
+
+
+HISTORY = "1\t0/5000028\tno recovery target specified\n\n2\t0/8000000\tbefore 2026-01-01\n"
+"""Of timeline 3: the first ended within segment 5, the second with segment 7."""
+
+
+def _named(timeline: int, *counts: int) -> list[str]:
+    return [segments.name(timeline, count, SIZE) for count in counts]
+
+
+PRESENT = [*_named(1, 3, 4, 5, 7), *_named(2, 5, 6, 7, 9), *_named(3, 8, 10)]
+"""The first timeline was gone on with by another server, the second one too."""
+
+
+@pytest.mark.parametrize(
+    ("timeline", "count", "expected"),
+    [
+        (1, 2, (1, 3)),  # before all: a backup from then is asked for, whose segments are gone
+        (1, 6, (1, 7)),
+        (1, 8, None),
+        (2, 4, None),  # the second begins with 5, this one is on the first
+        (2, 8, (2, 9)),
+        (2, 10, None),
+        (3, 5, None),
+        (3, 7, None),
+        (3, 9, (3, 10)),
+        (3, 11, None),
+    ],
+)
+def test_a_hole_has_something_after_it_on_its_timeline(
+    timeline: int, count: int, expected: tuple[int, int] | None
+) -> None:
+    """Newer timelines are asked first: what came before they began is no hole of theirs."""
+    begin = {1: 0, 2: segments.parse_lsn("0/5000028"), 3: segments.begin(HISTORY)}[timeline]
+    (missing,) = _named(timeline, count)
+    wanted = _named(*expected)[0] if expected else None
+    assert wanted == segments.later(missing, PRESENT, begin, SIZE)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 16 * 1024**2 - 1), st.integers(0, 5)), max_size=4),
+    st.data(),
+)
+def test_every_hole_and_no_other_is_found(forks: list[tuple[int, int, int]], data: st.DataObject) -> None:
+    """Whatever the timelines are: a whole archive has none, and every lost segment but the last is one."""
+    present: list[str] = []
+    begins = {1: 0}
+    previous = 0
+    for timeline, (length, offset, more) in enumerate([*forks, (3, 0, 0)], 1):
+        first = begins[timeline] // SIZE
+        fork = max(begins[timeline], previous) + length * SIZE + offset
+        begins[timeline + 1] = previous = fork
+        # An old primary may have gone on archiving after the fork.
+        present += _named(timeline, *range(first, fork // SIZE + more))
+    for timeline, begin in begins.items():
+        count = data.draw(st.integers(0, previous // SIZE + 7))
+        (asked,) = _named(timeline, count)
+        if asked not in present:
+            assert segments.later(asked, present, begin, SIZE) is None
+    if present:
+        lost = data.draw(st.sampled_from(present))
+        rest = [each for each in present if each != lost]
+        after = next((each for each in sorted(rest) if each > lost and each[:8] == lost[:8]), None)
+        assert after == segments.later(lost, rest, begins[int(lost[:8], 16)], SIZE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import subprocess
@@ -202,20 +203,228 @@ def test_an_archiver_that_missed_its_deadline_goes_on_alone(segment: Segment) ->
     assert (segment.data / "stored").exists()
 
 
-def _fetch(*words: str) -> int:
-    argv = ["/bin/sh", str(SHIMS / "fetch-segment"), *words]
-    return subprocess.run(argv, check=False, capture_output=True).returncode
+LATER = "000000010000000000000009"
+
+
+class Fetching:
+    """One data folder of a recovering server, and what its restore_command is given."""
+
+    def __init__(self, root: Path) -> None:
+        """Make both folders; the archive says that nothing comes after a missing segment."""
+        self.data, self.runtime = root / "data", root / "run"
+        self.data.mkdir()
+        self.runtime.mkdir()
+        self.client, self.socket, self.sure, self.sums = "-", "-", "", "-"
+        self.ask("exit 0")
+
+    def ask(self, text: str) -> None:
+        """Let this be how the archive answers."""
+        (self.runtime / "ask-archive").write_text(text + "\n")
+
+    def start(self, text: str, seconds: str, name: str = NAME, missing: str = "74") -> subprocess.Popen[str]:
+        """Begin to fetch with this piece of shell as the archiver."""
+        words = [missing, "damaged|torn", self.sums, seconds, str(self.runtime), name, "place"]
+        words += [self.client, self.socket, self.sure, PATH, "sh", "-c", text]
+        return subprocess.Popen(
+            ["/bin/sh", SHIMS / "fetch-segment", *words],
+            cwd=self.data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def fetch(self, text: str, seconds: str = "1", name: str = NAME, missing: str = "74") -> tuple[int, str]:
+        """How that ends, and what it says."""
+        process = self.start(text, seconds, name, missing)
+        _, words = process.communicate(timeout=30)
+        return process.returncode, words
+
+    def calls(self) -> int:
+        """How often the archiver wrote a line to `calls`."""
+        return len((self.data / "calls").read_text().splitlines())
+
+
+@pytest.fixture
+def fetching(tmp_path: Path) -> Fetching:
+    """A segment to be fetched."""
+    return Fetching(tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["1", "74"])
 @pytest.mark.parametrize("code", [0, 1, 2, 25, 74, 103, 124, 125, 126, 127, 137, 255])
-def test_fetch_segment_never_lies(missing: str, code: int) -> None:
+def test_fetch_segment_never_lies(fetching: Fetching, missing: str, code: int) -> None:
     """0 found, 1 not in the archive, 126 anything else: PostgreSQL takes 1 to 125 for the archive's end."""
     expected = 0 if code == 0 else 1 if str(code) == missing else 126
-    assert expected == _fetch(missing, "5", PATH, "sh", "-c", f"exit {code}")
+    assert expected == fetching.fetch(f"exit {code}", missing=missing)[0]
+
+
+def test_whatever_ends_fetch_segment_is_no_answer(tmp_path: Path) -> None:
+    """A call that was garbled must not end a recovery; sh itself would end with 2."""
+    argv = ["/bin/sh", str(SHIMS / "fetch-segment")]
+    for words in ([], ["1", "2", "3", "not a number", str(tmp_path), NAME, "p", "-", "-", "", "true"]):
+        assert 126 == subprocess.run([*argv, *words], check=False, capture_output=True).returncode
 
 
 @pytest.mark.parametrize("text", ["sleep 60 & wait", "kill -KILL $$"], ids=["hangs", "killed"])
-def test_fetch_segment_stops_the_recovery(text: str) -> None:
+def test_fetch_segment_stops_the_recovery(fetching: Fetching, text: str) -> None:
     """An archiver that hangs or was killed has not said that the segment is missing."""
-    assert 126 == _fetch("74", "1", PATH, "sh", "-c", text)
+    began = time.monotonic()
+    code, words = fetching.fetch(text, "3")
+    assert (126, True) == (code, f"fetching {NAME} failed for 3 seconds" in words)
+    assert time.monotonic() - began < 8
+
+
+def test_an_outage_of_a_recovery_is_waited_for(fetching: Fetching) -> None:
+    """It is told once when it begins, with the archiver's words, and once when it ends."""
+    waiting = fetching.start("echo >>calls; [ -e storage ] || { echo dead >&2; exit 9; }", "30")
+    _until(lambda: (fetching.data / "calls").exists() and fetching.calls() > 2)
+    (fetching.data / "storage").touch()
+    _, words = waiting.communicate(timeout=20)
+    expected = [
+        f"entrypoint: warning: {NAME} cannot be fetched from the archive (failed); it is tried again:",
+        "  dead",
+        f"entrypoint: fetching from the archive works again, from {NAME} on",
+    ]
+    assert (0, expected) == (waiting.returncode, words.splitlines())
+
+
+def test_a_long_outage_ends_the_recovery(fetching: Fetching) -> None:
+    """After so many seconds, with the archiver's last words and what to do."""
+    began = time.monotonic()
+    code, words = fetching.fetch("echo $(wc -l <calls) >&2; echo >>calls; exit 9", "4")
+    assert (126, True) == (code, 1 < time.monotonic() - began < 6)
+    assert "recovery stops here:\n  2\n  mend: see these words" in words
+    assert not (fetching.runtime / "fetch-failing").exists()
+
+
+@pytest.mark.parametrize("text", ["sleep 60", "exit 9"], ids=["hangs", "fails"])
+def test_a_stop_does_not_wait_for_a_fetch(fetching: Fetching, text: str) -> None:
+    """The archiver is ended with it; 143 is what PostgreSQL takes for its own stop."""
+    waiting = fetching.start(f"echo $$ >pid; {text}", "60")
+    _until(lambda: (fetching.data / "pid").exists() and bool((fetching.data / "pid").read_text()))
+    time.sleep(0.3)
+    began = time.monotonic()
+    waiting.terminate()
+    waiting.communicate(timeout=20)
+    assert (143, True) == (waiting.returncode, time.monotonic() - began < 1)
+    pid = int((fetching.data / "pid").read_text())
+    _until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def test_a_hole_is_not_the_end_of_the_archive(fetching: Fetching) -> None:
+    """Where later segments are there it is waited for the missing one, which may be on its way."""
+    fetching.ask(f'[ "$1 $2" = "later-segment {NAME}" ] && echo {LATER}')
+    code, words = fetching.fetch("exit 74")
+    assert (126, True) == (code, f"{NAME} is missing in the archive, which holds the later {LATER}" in words)
+    assert "RESTORE_TARGET_LSN" in words
+    waiting = fetching.start("[ -e storage ] || exit 74", "30")
+    time.sleep(0.5)
+    (fetching.data / "storage").touch()
+    _, words = waiting.communicate(timeout=20)
+    assert (0, 1) == (waiting.returncode, words.count("works again"))
+
+
+def test_an_archive_that_does_not_tell_is_not_at_its_end(fetching: Fetching) -> None:
+    """Whether there are later segments is not known, if nobody could look."""
+    fetching.ask("echo silence >&2; exit 12")
+    code, words = fetching.fetch("exit 74")
+    assert (126, True) == (code, "  silence\n" in words)
+    (fetching.runtime / "ask-archive").unlink()
+    assert 126 == fetching.fetch("exit 74")[0]
+
+
+@pytest.mark.parametrize("name", ["00000002.history", f"{NAME}.00000028.backup", f"{NAME}.partial"])
+def test_other_files_may_be_missing(fetching: Fetching, name: str) -> None:
+    """PostgreSQL asks for files that were never there, and the archive is not asked about those."""
+    fetching.ask("echo later")
+    assert (1, "") == fetching.fetch("echo no such file >&2; exit 74", name=name)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("exit 74", 0), ("exit 9", 1)], ids=["hole", "outage"])
+def test_a_standby_asks_again_by_itself(fetching: Fetching, text: str, expected: int) -> None:
+    """It gets 1 after one try, is not promoted by that, and an outage is told once over all calls."""
+    (fetching.data / "standby.signal").touch()
+    fetching.ask(f"echo {LATER}")
+    for _ in range(3):
+        code, words = fetching.fetch(f"echo >>calls; {text}", "30")
+        assert (1, expected) == (code, words.count("cannot be fetched"))
+        expected = 0
+    assert 3 == fetching.calls()
+    code, words = fetching.fetch("exit 0")
+    assert (0, text == "exit 9") == (code, "works again" in words)
+
+
+def test_a_damaged_segment_is_fetched_once_more_only(fetching: Fetching) -> None:
+    """The archiver's word is enough; another answer the second time is another case."""
+    code, words = fetching.fetch("echo >>calls; echo it is torn >&2; exit 9", "60")
+    assert (126, 2) == (code, fetching.calls())
+    assert f"{NAME} is damaged in the archive; recovery stops here:\n  it is torn\n" in words
+
+
+def _stored(content: str, ending: str) -> str:
+    digest = hashlib.sha1(content.encode(), usedforsecurity=False).hexdigest()
+    return f"case $name in {NAME}) file={NAME}-{digest}{ending} ;; esac"
+
+
+@pytest.mark.parametrize("ending", ["", ".zst"])
+def test_checksums_are_compared_where_nobody_else_does(fetching: Fetching, ending: str) -> None:
+    """The names are listed once, and again for a segment that is not among them."""
+    fetching.sums = "sums"
+    (fetching.data / "there").write_text(_stored("right", ending))
+    fetching.ask('echo "$@" >>asked; cat there')
+    assert (0, "") == fetching.fetch("printf right >place")
+    code, words = fetching.fetch("printf wrong >place")
+    assert (126, True) == (code, f"{NAME} is damaged in the archive" in words)
+    assert not (fetching.data / "place").exists()
+    assert f"stored-files {NAME}\n" == (fetching.data / "asked").read_text()
+    (fetching.runtime / "stored").write_text(f"case $name in {LATER}) file={LATER}-0 ;; esac\n")
+    assert 0 == fetching.fetch("printf right >place")[0]
+    fetching.ask("exit 1")
+    (fetching.runtime / "stored").unlink()
+    assert 126 == fetching.fetch("printf right >place")[0], "without a list nothing is known"
+
+
+@pytest.mark.parametrize("ending", [".lz4", ".gz", ".bz2"])
+def test_formats_with_a_checksum_of_their_own(fetching: Fetching, ending: str) -> None:
+    """What was unpacked without a complaint is whole."""
+    fetching.sums = "sums"
+    (fetching.data / "there").write_text(_stored("right", ending))
+    fetching.ask("cat there")
+    assert (0, "") == fetching.fetch("printf unpacked >place")
+
+
+def test_only_good_answers_of_what_reads_ahead_are_trusted(fetching: Fetching) -> None:
+    """Anything else is asked again, of the archiver itself."""
+    fetching.sure = "SURE=yes"
+    text = 'echo "$SURE" >>calls; [ "$SURE" ] || exit 74; exit 0'
+    assert (0, "") == fetching.fetch(text)
+    assert "\nyes\n" == (fetching.data / "calls").read_text()
+    assert (0, "") == fetching.fetch("echo >>calls; exit 0")
+    assert 3 == fetching.calls()
+
+
+def test_the_helpers_log_is_read(fetching: Fetching) -> None:
+    """Of a segment that it failed to fetch ahead wal-g gives out what it has, without a word."""
+    client = fetching.data / "client"
+    client.write_text('#!/bin/sh\nshift\necho "$@" >>asked\nprintf ahead >place\n')
+    client.chmod(0o755)
+    fetching.client, fetching.socket = str(client), str(fetching.runtime / "s")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(fetching.socket)
+        assert 0 == fetching.fetch("printf itself >place")[0]
+        assert "itself" == (fetching.data / "place").read_text(), "without a log it is not asked"
+        log = fetching.runtime / "s.log"
+        log.write_text(f"WAL-prefetch {LATER}: failed\n")
+        assert 0 == fetching.fetch("exit 9")[0]
+        assert f"wal-fetch {NAME} place -timeout 1s\n" == (fetching.data / "asked").read_text()
+        log.write_text(f"WAL-prefetch {NAME}: failed\n")
+        assert 0 == fetching.fetch("printf itself >place")[0]
+        assert "itself" == (fetching.data / "place").read_text()
+
+
+def test_a_full_run_folder_does_not_end_a_recovery(fetching: Fetching) -> None:
+    """Without a place for its notes a segment is fetched all the same; nothing else is believed."""
+    (fetching.runtime / "ask-archive").unlink()
+    fetching.runtime.rmdir()
+    assert (0, "") == fetching.fetch("exit 0")
+    assert 126 == fetching.fetch("exit 74")[0]

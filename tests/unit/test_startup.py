@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoint.effects import startup
+from entrypoint.effects import server
 
 
 def test_no_secret_is_written_down() -> None:
@@ -24,7 +24,7 @@ def test_no_secret_is_written_down() -> None:
         "AWS_ENDPOINT": "https://s3.test",
         "PGBACKREST_STANZA": "main",
     }
-    kept = startup.kept_values({**plain, **dict.fromkeys(secrets, "geheim")})
+    kept = server.kept_values({**plain, **dict.fromkeys(secrets, "geheim")})
     assert plain == {name: value for name, value in kept.items() if name in plain}
     assert "geheim" not in kept.values()
     assert "MY_OWN" not in kept

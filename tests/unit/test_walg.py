@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from entrypoint import limits
@@ -50,6 +52,18 @@ def test_no_storage() -> None:
         ({"WALG_CONFIG_PATH": "/x"}, ["WALG_CONFIG_PATH is set by the entrypoint itself"]),
         ({"WALG_PG_WAL_SIZE": "64"}, ["WALG_PG_WAL_SIZE is set by the entrypoint itself"]),
         ({"WALG_PREVENT_WAL_OVERWRITE": ""}, []),
+        *(
+            (
+                {"WALG_COMPRESSION_METHOD": name},
+                [
+                    (
+                        f"WALG_COMPRESSION_METHOD={name}: a damaged segment would be replayed unnoticed, since "
+                        "there is no checksum in what wal-g stores then"
+                    )
+                ],
+            )
+            for name in ("none", "lzma", "brotli")
+        ),
         ({"WALG_ZSTD_LEVEL": "best"}, ["WALG_ZSTD_LEVEL is set, but WALG_COMPRESSION_METHOD is not zstd"]),
         (
             {"ARCHIVE_UPGRADED_FROM": "71"},
@@ -136,6 +150,20 @@ def test_command_lines() -> None:
     assert expected == [" ".join(command.argv) for command in commands]
     put = "wal-g st put /run/entrypoint/cluster.json cluster.json --no-compress --no-encrypt"
     assert put == " ".join(TOOL.prepare(SERVER).argv)
+
+
+def test_fetching() -> None:
+    """Only the helper reads ahead, whose log says what went wrong with that; its level is not the user's."""
+    tool = WalG({"WALG_LOG_LEVEL": "DEVEL"})
+    helper = tool.fetch_helper(SERVER)
+    assert ("wal-g", "daemon", "/run/entrypoint/wal-g.socket") == helper.argv
+    assert {"ERROR", "stderr"} <= set(helper.environment.values())
+    assert "WALG_DOWNLOAD_CONCURRENCY" not in helper.environment
+    assert "1" == tool.fetch_segment(SERVER).environment["WALG_DOWNLOAD_CONCURRENCY"]
+    assert "/run/entrypoint/none" == tool.fetch_segment(SERVER).environment["WALG_PREFETCH_DIR"]
+    assert tool.fetch_segment(SERVER) == tool.read_back(SERVER)
+    folder = tool.wal_folder("1", 0, "")
+    assert "wal-g st ls wal_005/" == " ".join(tool.list_folder(SERVER, folder).argv)
 
 
 @pytest.mark.parametrize(
@@ -373,3 +401,20 @@ obj  41      2026-11-23 01:06:42.57638109 +0000 UTC  00000002.history.lz4
     ]
     assert expected == WalG().parse_wal(listing)
     assert [] == WalG().parse_wal("type size last modified name\n")
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"ARCHIVE_URL": "file:///a"}, True),
+        ({"WALG_FILE_PREFIX": "/a"}, True),
+        ({"ARCHIVE_URL": "s3://b"}, False),
+    ],
+)
+def test_what_is_taken_for_damage(values: dict[str, str], expected: bool) -> None:
+    """In a folder a file that ends too early was cut; from a far storage it may be the line."""
+    damage = WalG(values).damage
+    assert expected == bool(re.search(damage, "ERROR: unexpected EOF"))
+    assert re.search(damage, "ERROR: lz4: invalid frame checksum: got ec09bee1; expected d10f281c")
+    assert re.search(damage, "ERROR: CRC check failed")
+    assert not re.search(damage, "ERROR: dial tcp 10.0.0.1:443: connect: connection refused")

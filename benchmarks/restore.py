@@ -1,0 +1,205 @@
+"""
+What replaying an archive costs: ours, and each archiver driven bare, side by side. Figures, no test.
+
+    .venv/bin/python benchmarks/restore.py [--image NAME] [--segments N] [--rounds N] [--delays MS ...]
+
+makes one cluster and so many segments of pgbench after it, has both archivers store them in a folder and in
+S3, and lets every subject replay them in turns, with time added to each round trip to S3. It prints Markdown
+and writes `benchmarks/restore.json` (`--json FILE`). It reads volumes where docker keeps them, so it wants
+root. wal-g has to be in the image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import archive as archiving
+
+import containers
+import s3
+from archives import Archive
+from containers import Files
+
+DATA = archiving.DATA
+HOME = "/var/lib/postgresql"
+MEMORY = {"POSTGRES_CONF_shared_buffers": "256MB"}
+"""For all of them, so that it is the fetching that differs."""
+
+WALG = f"env WALG_CONFIG_PATH={HOME}/walg.json HOME={HOME}"
+BACKREST = f"pgbackrest --config={HOME}/pgbackrest.conf --stanza=main archive-get %f %p"
+DAEMON = (
+    f"{WALG} wal-g daemon {HOME}/socket 2>{HOME}/daemon.log & until [ -S {HOME}/socket ]; do sleep 0.1; done"
+)
+
+#: Title, tool, what is started first, and restore_command; without one it is our own start.
+SUBJECTS: tuple[tuple[str, str, str, str], ...] = (
+    ("wal-g wal-fetch", "wal-g", ":", f"{WALG} wal-g wal-fetch %f %p"),
+    ("wal-g daemon and client", "wal-g", DAEMON, f"walg-daemon-client {HOME}/socket wal-fetch %f %p"),
+    ("ours, wal-g", "wal-g", "", ""),
+    ("pgBackRest synchronous", "pgbackrest", ":", BACKREST),
+    ("pgBackRest asynchronous", "pgbackrest", ":", BACKREST),
+    ("ours, pgBackRest", "pgbackrest", "", ""),
+    ("cp of plain segments", "", ":", "cp /plain/%f %p"),
+)
+
+
+def _files(name: str, archive: Archive) -> Files:
+    own = ("archive-async=y", f"process-max={os.cpu_count() or 1}") if "asynchronous" in name else ()
+    return {
+        **({} if archive.server is None else archive.server.files),
+        f"{HOME}/walg.json": archiving.walg_settings(archive),
+        f"{HOME}/pgbackrest.conf": archiving.pgbackrest_settings(archive, *own),
+    }
+
+
+def measure(subject: tuple[str, str, str, str], data: str, archive: Archive, plain: str, image: str) -> float:
+    """Return the milliseconds from the first to the last record that is replayed, by the server's log."""
+    name, _, first, command = subject
+    os.sync()
+    options = ("--shm-size", "256m", *(() if archive.server is None else archive.server.options))
+    volumes = {DATA: data, "/plain": plain, **({"/archive": archive.volume} if archive.volume else {})}
+    given: tuple[str, ...] = ()
+    if command:
+        script = (
+            f"mkdir -p {HOME}/spool {HOME}/lock; {first}; exec postgres -D {DATA} -c shared_buffers=256MB "
+            f"-c hot_standby=off -c archive_mode=off -c restore_command='{command}'"
+        )
+        given = ("-c", script)
+        options = (*options, "--entrypoint", "bash", "--user", "postgres")
+    env = {} if command else {**archive.env(), **MEMORY, "RESTORE_FROM": "LATEST"}
+    with containers.create(
+        *given, env=env, files=_files(name, archive), volumes=volumes, options=options, image=image
+    ) as server:
+        server.begin()
+        server.says(containers.READY, 600)
+        said = server.logs().output
+        server.kill()
+    times = [
+        datetime.fromisoformat(found[1]).timestamp()
+        for text in ("redo starts at", "redo done at")
+        if (found := re.search(rf"^(\S+ \S+) UTC \[\d+\] LOG:  {text}", said, re.MULTILINE))
+    ]
+    return (times[1] - times[0]) * 1000
+
+
+class Sources:
+    """The cluster as it was before the segments, and the segments in each kind of archive."""
+
+    def __init__(self, stack: ExitStack, segments: int, image: str, server: s3.S3) -> None:
+        """Make all of them."""
+        made = stack.enter_context(containers.volume())
+        with containers.serve(env=containers.FRESH, volumes={DATA: made}, image=image) as first:
+            assert first.stop(timeout=60) == 0
+        self.before = stack.enter_context(containers.copied_volume(made))
+        # An interrupted restore, with which ours goes on.
+        containers.in_volume(
+            self.before,
+            "mkdir -m 700 .entrypoint; echo 'recovery bench' > .entrypoint/state; touch recovery.signal; "
+            "chown -R postgres:postgres .entrypoint recovery.signal",
+            image,
+        )
+        archiving.make_backlog(made, image, segments)
+        backlog = archiving.waiting(made)
+        self.segments = len(backlog)
+        self.plain = stack.enter_context(containers.volume())
+        for name in backlog:
+            target = archiving.folder(self.plain) / name
+            target.write_bytes((archiving.folder(made) / "pg_wal" / name).read_bytes())
+        containers.in_volume(self.plain, "chmod -R a+rX .", image)
+        self.archives: dict[tuple[str, bool], Archive] = {}
+        for number, (tool, far) in enumerate((t, f) for t in ("wal-g", "pgbackrest") for f in (False, True)):
+            place = stack.enter_context(archiving.place(tool, server if far else None, number))
+            # A server that archives also writes WAL, which the next archive would lack: a copy for each.
+            with containers.copied_volume(made) as copy:
+                archiving.put_back(copy, backlog)
+                archiving.measure(copy, place, None, image)
+            self.archives[tool, far] = place
+
+
+Found = dict[str, dict[str, list[float]]]
+
+
+def rounds(asked: argparse.Namespace, image: str, server: s3.S3) -> tuple[Found, int]:
+    """Measure every subject in every place, in turns, so that a noisy minute hits all of them."""
+    found: Found = {}
+    with ExitStack() as stack:
+        sources = Sources(stack, asked.segments, image, server)
+        for _ in range(asked.rounds):
+            for title, delay in (("folder", None), *((f"S3 +{ms} ms", ms) for ms in asked.delays)):
+                server.relay.slow((delay or 0) / 1000)
+                for subject in SUBJECTS:
+                    name, tool = subject[:2]
+                    if not tool and delay is not None:
+                        continue
+                    source = sources.archives[tool or "wal-g", delay is not None]
+                    # A promoted cluster archives its timeline, which the next one would follow.
+                    with source.copy() as copy, containers.copied_volume(sources.before) as data:
+                        ms = measure(subject, data, copy, sources.plain, image) / sources.segments
+                    print(f"{title}: {name}: {ms:.1f} ms", file=sys.stderr, flush=True)
+                    found.setdefault(title, {}).setdefault(name, []).append(ms)
+        return found, sources.segments
+
+
+def ratios(subjects: Mapping[str, float]) -> dict[str, float]:
+    """Return what ours is to be held against."""
+    walg, backrest = subjects["ours, wal-g"], subjects["ours, pgBackRest"]
+    best_walg = min(subjects["wal-g wal-fetch"], subjects["wal-g daemon and client"])
+    best_backrest = min(subjects["pgBackRest synchronous"], subjects["pgBackRest asynchronous"])
+    return {
+        "wal-g wal-fetch / ours, wal-g": subjects["wal-g wal-fetch"] / walg,
+        "ours, wal-g / wal-g in its best mode": walg / best_walg,
+        "ours, pgBackRest / pgBackRest in its best mode": backrest / best_backrest,
+    }
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description="What replaying an archive costs.")
+    parser.add_argument("--image", default=containers.IMAGE)
+    parser.add_argument("--segments", type=int, default=120, help="how many are replayed")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--delays", type=int, nargs="*", default=[0, 20], help="added ms for S3")
+    parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
+    asked = parser.parse_args()
+    try:
+        with s3.serve() as server:
+            found, segments = rounds(asked, asked.image, server)
+    finally:
+        containers.clean_up()
+    figures = {
+        title: {name: statistics.median(runs) for name, runs in subjects.items()}
+        for title, subjects in found.items()
+    }
+    titles = list(figures)
+    names = [subject[0] for subject in SUBJECTS]
+    rows = {name: [f"{figures[t][name]:.1f}" if name in figures[t] else "" for t in titles] for name in names}
+    archiving.table("ms a segment", rows, titles)
+    compared = {title: ratios(subjects) for title, subjects in figures.items()}
+    rows = {name: [f"{compared[t][name]:.2f}" for t in titles] for name in compared[titles[0]]}
+    archiving.table("ratio", rows, titles)
+    written = {
+        "segments": segments,
+        "rounds": asked.rounds,
+        "processors": os.cpu_count(),
+        # More than one busy process beside the container makes the figures worthless.
+        "load": os.getloadavg()[2],
+        "figures": figures,
+        "ratios": compared,
+    }
+    asked.json.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""What restore_command needs while a server recovers; and what shims/fetch-segment asks the archive for."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from entrypoint import exits, segments
+from entrypoint.archivers import brief
+from entrypoint.effects import archive as archives
+from entrypoint.effects import files, server
+from entrypoint.effects.server import Context
+from entrypoint.errors import Failure, Problem
+from entrypoint.settings import Archive
+
+_FOLDER = re.compile("[0-9A-F]{16}")
+_SEGMENT = re.compile(r"([0-9A-F]{24})(-[0-9a-f]{40})?(\.[a-z0-9]{2,4})?")
+"""A stored one; not a `.partial`, which is no whole segment."""
+
+
+@contextmanager
+def fetching(context: Context, archive: Archive) -> Iterator[None]:
+    """Keep what restore_command needs for the duration of a block; nothing of it is left afterwards."""
+    _clear(context, archive)  # what a killed recovery left: nobody knows any more whether it is whole
+    prepare(context)
+    helper = _start_helper(context, archive)
+    try:
+        yield
+    finally:
+        if helper is not None:
+            context.children.end_group(helper)
+        _clear(context, archive)
+
+
+def prepare(context: Context) -> None:
+    """Write down how shims/fetch-segment asks the archive for names."""
+    import shlex
+
+    made = server.later_environment(context)
+    words = ["env", "-i", *(f"{name}={value}" for name, value in made.items()), "entrypoint", "internal"]
+    files.write_atomically(f"{context.runtime_folder}/{archives.ASK}", f'exec {shlex.join(words)} "$@"\n')
+
+
+def _start_helper(context: Context, archive: Archive) -> int | None:
+    what = server.describe(context)
+    command = archive.tool.fetch_helper(what)
+    if command is None or not archives.can_help(context, archive):
+        return None
+    socket = archive.tool.socket(what)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+    log = os.open(f"{socket}.log", flags, 0o600)
+    try:
+        environment = archives.environment(context, command)
+        return context.children.spawn(command.argv, environment, descriptors={1: log, 2: log})
+    finally:
+        os.close(log)
+
+
+def _clear(context: Context, archive: Archive) -> None:
+    what = server.describe(context)
+    socket = archive.tool.socket(what)
+    for path in (socket, f"{socket}.log") if socket else ():
+        if os.path.lexists(path):
+            os.unlink(path)
+    # What was fetched ahead and not needed: by wal-g beside the segments, by pgBackRest in its spool.
+    for folder in (f"{what.data_folder}/pg_wal/.wal-g", f"{what.runtime_folder}/pgbackrest/spool"):
+        if os.path.isdir(folder):
+            files.remove_tree(folder)
+
+
+def later_segment(context: Context, archive: Archive, missing: str) -> str | None:
+    """Return the first later segment of the same timeline, if the archive holds one.
+
+    Raises Failure where the archive does not tell. PostgreSQL has put the timeline's history into pg_wal
+    before it asks for its segments; without one it takes the timeline for one that has no parent.
+    """
+    try:
+        history = files.read_text(f"{context.settings.data_folder}/pg_wal/{missing[:8]}.history")
+    except FileNotFoundError:
+        history = ""
+    size = server.segment_bytes(context)
+    root = _wal_folder(context, archive)
+    names = _list(context, archive, root)
+    folders = sorted(name for name in names if _FOLDER.fullmatch(name))
+    found = _segments(names)
+    # There are those of the backup at least: an archive without any is not the one that it was.
+    if not folders and not found:
+        raise _failure(archive, f"{root} holds no segment at all")
+    begin = segments.begin(history)
+    for folder in folders:
+        if folder[:8] == missing[:8] and folder >= missing[:16]:
+            found = _segments(_list(context, archive, f"{root}/{folder}"))
+            if later := segments.later(missing, found, begin, size):
+                return later
+    return segments.later(missing, found, begin, size)
+
+
+def stored_files(context: Context, archive: Archive, segment: str) -> dict[str, str]:
+    """Return the names of the files in the archive's folder of this segment, by those of their segments.
+
+    Raises Failure. There is nothing in them that a shell would take for anything but a letter.
+    """
+    names = _list(context, archive, f"{_wal_folder(context, archive)}/{segment[:16]}")
+    return {found[1]: found[0] for name in names if (found := _SEGMENT.fullmatch(name))}
+
+
+def _segments(names: list[str]) -> list[str]:
+    return [found[1] for name in names if (found := _SEGMENT.fullmatch(name))]
+
+
+def _wal_folder(context: Context, archive: Archive) -> str:
+    identifier = server.read_control(context).get("Database system identifier", "")
+    code, text = archives.run_quietly(context, archive.tool.identify(server.describe(context)))
+    try:
+        return archive.tool.wal_folder(identifier, code, text)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _failure(archive, str(error)) from error
+
+
+def _list(context: Context, archive: Archive, folder: str) -> list[str]:
+    answer = archives.ask(context, archive.tool.list_folder(server.describe(context), folder))
+    if answer.code:
+        raise _failure(archive, answer.stderr.strip() or f"no answer (exit code {answer.code})")
+    return [line.split()[-1].rstrip("/") for line in answer.stdout.splitlines() if line.split()]
+
+
+def _failure(archive: Archive, words: str) -> Failure:
+    return Failure(
+        Problem(
+            f"the segments in {archive.storage.url} cannot be listed:\n{brief(words)}",
+            "check that the storage can be reached",
+            exits.ARCHIVE_REFUSED,
+        )
+    )

@@ -1,0 +1,183 @@
+"""What a recovery is told of an archive with a hole, with damage, or out of reach: never that it ends there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import archives
+import containers
+from archives import LATEST, TOOLS, Archive, write
+from containers import FRESH, Container
+from s3 import S3
+
+SHORT = {**LATEST, "ARCHIVE_COMMAND_TIMEOUT": "8"}
+SEGMENTS = 6
+
+DAMAGES = (
+    *(pytest.param("pgbackrest", {"PGBACKREST_COMPRESS_TYPE": name}, id=f"pgbackrest-{name}")
+      for name in ("lz4", "gz", "bz2", "zst", "none")),
+    *(pytest.param("wal-g", {"WALG_COMPRESSION_METHOD": name}, marks=pytest.mark.walg, id=f"wal-g-{name}")
+      for name in ("lz4", "zstd")),
+)  # fmt: skip
+"""Both tools with everything that segments may be compressed by."""
+
+
+def _fill(archive: Archive, env: dict[str, str]) -> None:
+    """Store a backup and segments after it, full of what cannot be compressed, with a row for each."""
+    noise = "SELECT string_agg(sha512(random()::text::bytea)::text, '') FROM generate_series(1, 60000)"
+    with archive.serve({**FRESH, **env}) as server:
+        server.exec("entrypoint", "backup", "push", timeout=60)
+        server.sql("CREATE TABLE kept (i int)")
+        for _ in range(SEGMENTS):
+            server.sql(f"SELECT pg_logical_emit_message(true, 'noise', ({noise}))")
+            server.sql("INSERT INTO kept VALUES (1)")
+            server.sql("SELECT pg_switch_wal()")
+        assert 0 == server.stop(timeout=60)
+
+
+@pytest.fixture(scope="module", params=TOOLS)
+def source(request: pytest.FixtureRequest) -> Iterator[Archive]:
+    """An archive on a folder of a cluster that is gone."""
+    with archives.made(request.param, None) as made:
+        _fill(made, {})
+        yield made
+
+
+@pytest.fixture
+def archive(source: Archive) -> Iterator[Archive]:
+    """A copy of it, to be broken."""
+    with source.copy() as copy:
+        yield copy
+
+
+def _change(archive: Archive, segment: str, text: str) -> None:
+    """Let a piece of shell change the file of a segment, which it calls $f."""
+    containers.in_volume(archive.volume, f'f=$(find . -name "{segment}[-.]*" ! -name "*.backup*"); {text}')
+
+
+def _put_back(archive: Archive, lost: str, beside: str) -> None:
+    containers.in_volume(
+        archive.volume,
+        f'f=$(find . -name "kept-{lost}*"); d=$(dirname "$(find . -name "{beside}[-.]*")"); '
+        'mv "$f" "$d/${f#./kept-}"',
+    )
+
+
+_FLIP = "size=$(stat -c %s $f); printf XXXX | dd of=$f bs=1 seek=$((size * 2 / 5)) conv=notrunc status=none"
+_CUT = "truncate -s $(($(stat -c %s $f) / 2)) $f"
+
+
+def _refused(container: Container, segment: str, timeout: float = 90) -> str:
+    """Return the log of a restore that has to end without a promotion and to name the segment."""
+    container.begin()
+    assert 0 != container.wait(timeout)
+    said = container.logs().output
+    assert "selected new timeline" not in said
+    (line,) = [line for line in said.splitlines() if "recovery stops here" in line]
+    assert segment in line
+    return said
+
+
+def test_a_hole_is_not_the_end_of_the_archive(archive: Archive) -> None:
+    """The server does not promote; the message has both names; with the segment back every row is there."""
+    names = archive.segments()
+    lost = names[len(names) // 2]
+    _change(archive, lost, 'mv $f "./kept-$(basename $f)"')
+    with archive.create(SHORT) as restored:
+        said = _refused(restored, lost)
+        later = names[names.index(lost) + 1]
+        assert f"{lost} is missing in the archive, which holds the later {later}" in said
+        assert "mend: restore to a target before it" in said
+        _put_back(archive, lost, later)
+        restored.begin()
+        restored.ready(60)
+        assert str(SEGMENTS) == restored.sql("SELECT count(*) FROM kept")
+
+
+def test_a_hole_that_is_filled_meanwhile_is_none(archive: Archive) -> None:
+    """Archivers push several segments at once: what is missing may only be late."""
+    names = archive.segments()
+    lost, later = names[-3], names[-2]
+    _change(archive, lost, 'mv $f "./kept-$(basename $f)"')
+    with archive.create({**LATEST, "ARCHIVE_COMMAND_TIMEOUT": "60"}) as restored:
+        restored.begin()
+        restored.says(f"{lost} cannot be fetched from the archive (hole)", 60)
+        _put_back(archive, lost, later)
+        restored.ready(60)
+        assert str(SEGMENTS) == restored.sql("SELECT count(*) FROM kept")
+        assert 1 == restored.logs().output.count("works again")
+
+
+@pytest.mark.parametrize(("tool", "env"), DAMAGES)
+def test_damage_is_not_replayed(tool: str, env: dict[str, str]) -> None:
+    """A segment with other bytes, or cut short, stops the recovery, also where it was fetched ahead."""
+    with archives.made(tool, None) as source:
+        _fill(source, env)
+        names = source.segments()
+        for number, text in ((-4, _FLIP), (-3, _CUT)):
+            with source.copy() as broken:
+                _change(broken, names[number], text)
+                with broken.create({**LATEST, **env}) as restored:
+                    began = time.monotonic()
+                    said = _refused(restored, names[number]) if text == _FLIP else _stopped(restored)
+                    assert names[number] in said
+                    assert time.monotonic() - began < 60, "it is not waited for"
+        with source.copy() as whole, whole.serve({**LATEST, **env}, timeout=60) as restored:
+            assert str(SEGMENTS) == restored.sql("SELECT count(*) FROM kept")
+            assert "" == restored.shell(
+                "ls -d $PGDATA/pg_wal/.wal-g /run/*/*/spool/archive/*/in 2>/dev/null || true"
+            )
+
+
+def _stopped(container: Container) -> str:
+    container.begin()
+    assert 0 != container.wait(90)
+    said = container.logs().output
+    assert "selected new timeline" not in said
+    return said
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_road_that_is_mended_in_time_is_waited_for(tool: str, road: S3) -> None:
+    """A replay that loses its storage goes on by itself, to the last row, and says so once."""
+    with archives.made(tool, road) as archive:
+        with archive.serve(FRESH) as server:
+            server.exec("entrypoint", "backup", "push", timeout=60)
+            write(server, 25)
+            assert 0 == server.stop()
+        with archive.create(LATEST) as restored:
+            restored.begin()
+            restored.says("redo starts", 60)
+            road.relay.cut()
+            restored.says("cannot be fetched from the archive", 90)
+            time.sleep(5)
+            road.relay.mend()
+            restored.ready(90)
+            said = restored.logs().output
+            assert (1, 1) == (said.count("cannot be fetched"), said.count("works again"))
+            assert "25" == restored.sql("SELECT count(*) FROM kept")
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_stop_during_an_outage_is_not_delayed(tool: str, road: S3) -> None:
+    """`docker stop` of a restore that waits for its storage ends soon, and nothing is left running."""
+    with archives.made(tool, road) as archive:
+        with archive.serve(FRESH) as server:
+            server.exec("entrypoint", "backup", "push", timeout=60)
+            write(server, 25)
+            assert 0 == server.stop()
+        with archive.create(LATEST) as restored:
+            restored.begin()
+            restored.says("redo starts", 60)
+            road.relay.cut()
+            restored.says("cannot be fetched from the archive", 90)
+            began = time.monotonic()
+            restored.stop(timeout=60)
+            assert time.monotonic() - began < 10
+            road.relay.mend()
+            restored.begin()
+            restored.ready(90)
+            assert "25" == restored.sql("SELECT count(*) FROM kept")
