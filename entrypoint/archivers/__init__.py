@@ -327,8 +327,14 @@ class Archiver(Protocol):
     def parse_removal(self, text: str) -> Removal:
         """Return what the output of `expire` or `expire_wal` names."""
 
-    def fetch(self, server: Server, backup: str, folder: str) -> Command:
-        """Return the command that puts a backup into an empty folder."""
+    def describe_backup(self, server: Server, backup: str) -> Command | None:
+        """Return the plan for `fetch` by the answer to `describe_backup`, and where the tablespaces lie."""
+
+    def plan_tablespaces(self, output: str, folder: str) -> tuple[str, tuple[str, ...]]:
+        """Return the plan for `fetch` by the answer to `describe_backup`, and the tablespaces' locations."""
+
+    def fetch(self, server: Server, backup: str, folder: str, plan: str = "") -> Command:
+        """Return the command that puts a backup into an empty folder; `plan` is a file's path, or empty."""
 
 
 def get(name: str, values: Mapping[str, str]) -> Archiver:

@@ -489,11 +489,22 @@ class PgBackRest:
         folders = re.findall(r"remove archive, start = ([0-9A-F]{16}), stop = ([0-9A-F]{16})\b", text)
         return Removal(frozenset(names), tuple(each for pair in (*ranges, *folders) for each in pair))
 
-    def fetch(self, server: Server, backup: str, folder: str) -> Command:
+    def describe_backup(self, server: Server, backup: str) -> Command | None:
+        """Return nothing: the tool makes the links by itself, and refuses a location that is not empty."""
+        del server, backup
+        return None
+
+    def plan_tablespaces(self, output: str, folder: str) -> tuple[str, tuple[str, ...]]:
+        """Return nothing, see `describe_backup`."""
+        del output, folder
+        return "", ()
+
+    def fetch(self, server: Server, backup: str, folder: str, plan: str = "") -> Command:
         """Return the command that puts a backup into an empty folder.
 
         `--type=none` leaves no recovery settings of the tool in the cluster; they would outrank ours.
         """
+        del plan
         chosen = () if backup == "LATEST" else (f"--set={backup}",)
         return self._command(server, "restore", "--repo=1", "--type=none", f"--pg1-path={folder}", *chosen)
 

@@ -463,9 +463,24 @@ class WalG:
         ]
         return Removal(frozenset(names), tuple(wal))
 
-    def fetch(self, server: Server, backup: str, folder: str) -> Command:
+    def describe_backup(self, server: Server, backup: str) -> Command | None:
+        """Return the command that prints the object that makes a backup one."""
+        return self._quick(server, "st", "cat", f"basebackups_005/{backup}_backup_stop_sentinel.json")
+
+    def plan_tablespaces(self, output: str, folder: str) -> tuple[str, tuple[str, ...]]:
+        """Return wal-g's restore specification: without one the links go to where the original lay."""
+        import json
+
+        spec = json.loads(output[output.index("{") :]).get("Spec") or {}
+        names = spec.get("tablespaces") or []
+        text = json.dumps({**spec, "base_prefix": folder}) if names else ""
+        return text, tuple(spec[name]["loc"] for name in names)
+
+    def fetch(self, server: Server, backup: str, folder: str, plan: str = "") -> Command:
         """Return the command that puts a backup into an empty folder."""
-        return self._command(server, "backup-fetch", folder, backup)
+        return self._command(
+            server, "backup-fetch", folder, backup, *(("--restore-spec", plan) if plan else ())
+        )
 
 
 _WAL = "wal_005"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -65,7 +66,19 @@ def _clear(context: Context, archive: Archive) -> None:
     # What was fetched ahead and not needed: by wal-g beside the segments, by pgBackRest in its spool.
     for folder in (f"{what.data_folder}/pg_wal/.wal-g", f"{what.runtime_folder}/pgbackrest/spool"):
         if os.path.isdir(folder):
+            _remove(folder)
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder in which pgBackRest's own process may still put a last segment."""
+    for _ in range(50):
+        try:
             files.remove_tree(folder)
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    files.remove_tree(folder)
 
 
 def later_segment(context: Context, archive: Archive, missing: str) -> str | None:

@@ -264,7 +264,8 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
 def _fetch(plan: Plan, folder: str) -> int:
     """Run the archiver, with progress; return its exit code."""
     source = plan.source
-    command = plan.archive.tool.fetch(server.describe(source), plan.choice.backup.name, folder)
+    tool, what, name = plan.archive.tool, server.describe(source), plan.choice.backup.name
+    command = tool.fetch(what, name, folder, _plan_tablespaces(plan, folder))
     pid = source.children.spawn(command.argv, archives.environment(source, command), descriptors={1: 2})
     shown = progress.Progress("restore", plan.bytes, lambda: progress.size_of(folder))
     try:
@@ -278,6 +279,33 @@ def _fetch(plan: Plan, folder: str) -> int:
         raise
     finally:
         shown.close()
+
+
+def _plan_tablespaces(plan: Plan, folder: str) -> str:
+    """Write down where the tablespaces go, for a tool that wants to be told; return the path, or nothing."""
+    source, tool = plan.source, plan.archive.tool
+    command = tool.describe_backup(server.describe(source), plan.choice.backup.name)
+    if command is None:
+        return ""
+    answer = archives.ask(source, command)
+    if answer.code:
+        raise Failure(_unreadable(plan.archive, brief(answer.stderr.strip())))
+    text, locations = tool.plan_tablespaces(answer.stdout, folder)
+    for location in locations:
+        if os.path.isdir(location) and os.listdir(location):
+            raise Failure(
+                Problem(
+                    f"the tablespace's location {location} is not empty",
+                    "mount an empty folder there that uid "
+                    f"{source.who.uid} may write to; what is in it stays as it is",
+                    exits.ARCHIVE_REFUSED,
+                )
+            )
+    if not text:
+        return ""
+    path = f"{source.runtime_folder}/tablespaces.json"
+    files.write_atomically(path, text)
+    return path
 
 
 def _move_wal(context: Context, unfinished: Unfinished) -> None:

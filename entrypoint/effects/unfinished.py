@@ -84,9 +84,21 @@ class Unfinished:
         wal = f"{parent}/pg_wal"
         if "pg_wal" in names and os.path.islink(wal) and os.path.isdir(wal):
             folders.empty_wal_folder(os.path.realpath(wal))
+        if "pg_tblspc" in names:
+            self._empty_tablespaces(f"{parent}/pg_tblspc")
         # PG_VERSION first: without it nothing takes the rest for a database.
         for name in sorted(names, key=lambda name: (name != "PG_VERSION", name)):
             files.remove_tree(f"{parent}/{name}")
+
+    @staticmethod
+    def _empty_tablespaces(folder: str) -> None:
+        """Remove what was fetched into tablespaces: their locations had to be empty when we began."""
+        for name in os.listdir(folder):
+            location = os.path.realpath(f"{folder}/{name}")
+            if os.path.islink(f"{folder}/{name}") and os.path.isdir(location):
+                for version in os.listdir(location):
+                    if version.startswith("PG_"):
+                        files.remove_tree(f"{location}/{version}")
 
     def move_aside(self) -> None:
         """Move an unfinished cluster aside, inside the data folder, whole."""

@@ -164,14 +164,17 @@ def test_pause_serves_read_only_until_it_is_told_to_go_on(source: Source, data: 
     volumes = {DATA: data}
     first = source.backups[0]
     pause = _from(source, RESTORE_TARGET_NAME="three", RESTORE_FROM=first, RESTORE_TARGET_ACTION="pause")
-    with source.archive.serve(pause, volumes=volumes, timeout=60) as server:
+    with source.archive.create(pause, volumes=volumes) as server:
+        server.begin()
+        server.says("ready to accept read-only connections", 60)
         containers.until(
             lambda: server.sql("SELECT pg_get_wal_replay_pause_state()") == "paused", "the pause"
         )
         assert _rows(server) == "3"
         assert "t" == server.sql("SELECT pg_is_in_recovery()")
         assert server.stop() == 0
-        server.again()
+        server.begin()
+        server.says("ready to accept read-only connections", 60)
         containers.until(
             lambda: server.sql("SELECT pg_get_wal_replay_pause_state()") == "paused", "the pause"
         )
