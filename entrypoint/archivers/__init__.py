@@ -328,10 +328,10 @@ class Archiver(Protocol):
         """Return what the output of `expire` or `expire_wal` names."""
 
     def describe_backup(self, server: Server, backup: str) -> Command | None:
-        """Return the plan for `fetch` by the answer to `describe_backup`, and where the tablespaces lie."""
+        """Return the command that tells where a backup's tablespaces lie; None: `fetch` needs no plan."""
 
     def plan_tablespaces(self, output: str, folder: str) -> tuple[str, tuple[str, ...]]:
-        """Return the plan for `fetch` by the answer to `describe_backup`, and the tablespaces' locations."""
+        """Return the plan for `fetch` by the answer to `describe_backup`, and where the tablespaces lie."""
 
     def fetch(self, server: Server, backup: str, folder: str, plan: str = "") -> Command:
         """Return the command that puts a backup into an empty folder; `plan` is a file's path, or empty."""

@@ -17,6 +17,7 @@ ROWS = (
     ("variables", "runs", "segments"),
     ("facts", "cluster", "argv", "schedule"),
     ("archivers",),
+    ("recovery",),
     ("environment", "settings"),
     ("plan", "conf", "checks", "lifecycle", "limits", "retention", "upgrade"),
     ("effects",),
