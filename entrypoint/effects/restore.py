@@ -13,7 +13,7 @@ from entrypoint.effects import archive as archives
 from entrypoint.effects import fetching, files, fork, progress, server, status
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
-from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.errors import Ended, Failure, Problem, Stopped
 from entrypoint.recovery import Choice, Recorded, Request, Wal
 from entrypoint.settings import Archive
 
@@ -375,7 +375,14 @@ def recover(context: Context, given: list[str]) -> list[str]:
             pass
     except Failure as failure:
         shown.close()
-        raise Failure(_ended(source.runtime_folder, wanted, action, failure.problems[0])) from failure
+        problem = failure.problems[0]
+        if action == "shutdown" and "code 0" in problem.what:
+            log.info(
+                f"the server has shut down at its target ({_target(wanted)}), as RESTORE_TARGET_ACTION says; "
+                "start again with promote to go on, or with pause to look at it"
+            )
+            raise Ended(0) from failure
+        raise Failure(_ended(source.runtime_folder, wanted, problem)) from failure
     finally:
         shown.close()
     if os.path.exists(f"{context.settings.data_folder}/recovery.signal"):
@@ -439,19 +446,13 @@ def _replayed(context: Context) -> Callable[[], int]:
     return count
 
 
-def _ended(source_folder: str, wanted: Recorded, action: str, problem: Problem) -> Problem:
+def _ended(source_folder: str, wanted: Recorded, problem: Problem) -> Problem:
     """Return what it means that the server ended before it was promoted."""
     if os.path.exists(f"{source_folder}/{archives.FETCH_FAILED}"):
         return problem.but(
             what=f"{problem.what}, since WAL cannot be fetched from the archive",
             mend="see the archiver's words above; the next start goes on with the replay",
             code=exits.UNFINISHED_RESTORE,
-        )
-    if action == "shutdown" and "code 0" in problem.what:
-        return Problem(
-            f"the server has shut down at its target ({_target(wanted)}), as RESTORE_TARGET_ACTION says",
-            "start again with RESTORE_TARGET_ACTION=promote, or with pause to look at it",
-            exits.UNFINISHED_RESTORE,
         )
     if wanted.kind in ("", "immediate"):
         return problem.but(code=exits.UNFINISHED_RESTORE)

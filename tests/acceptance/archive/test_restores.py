@@ -196,6 +196,7 @@ def test_shutdown_ends_at_the_target_and_another_action_goes_on(source: Source, 
     ended = source.archive.run(
         _from(source, **target, RESTORE_TARGET_ACTION="shutdown"), volumes=volumes, timeout=60
     )
+    assert ended.code == 0, ended.output
     assert "has shut down at its target (name three)" in ended.stderr, ended.output
     assert "selected new timeline" not in ended.output
     with source.archive.serve(_from(source, **target), volumes=volumes, timeout=60) as server:

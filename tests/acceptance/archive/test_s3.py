@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import time
 from collections.abc import Iterator
@@ -165,6 +166,25 @@ def test_a_road_cut_during_the_replay_does_not_promote(archive: Archive, road: S
         restored.begin()
         restored.ready(90)
         assert "25" == restored.sql("SELECT count(*) FROM kept")
+
+
+@pytest.mark.long
+def test_twenty_cuts_at_any_moment_of_a_replay(archive: Archive, road: S3) -> None:
+    """However long the storage is away, the server waits and goes on, and never promotes early."""
+    with archive.serve(FRESH) as server:
+        server.exec("entrypoint", "backup", "push", timeout=60)
+        write(server, 25)
+        assert 0 == server.stop()
+    for _ in range(20):
+        with archive.copy() as copy, copy.create(archives.LATEST) as restored:
+            restored.begin()
+            restored.says("redo starts", 60)
+            time.sleep(random.uniform(0, 1.5))
+            road.relay.cut()
+            time.sleep(random.uniform(0.1, 4))
+            road.relay.mend()
+            restored.ready(90)
+            assert "25" == restored.sql("SELECT count(*) FROM kept")
 
 
 def test_no_secret_shows_while_it_is_used(archive: Archive) -> None:
