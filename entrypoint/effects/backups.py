@@ -397,6 +397,13 @@ def expire(context: Context, archive: Archive, *, dry_run: bool) -> Expired:
 
     Raises Failure where the tool would remove something that was not chosen.
     """
+    if not dry_run and status.in_recovery(context.settings.data_folder):
+        raise Failure(
+            Problem(
+                "this server is in recovery, and the archive belongs to its primary: nothing is removed",
+                "remove old backups from the primary, or here after the promotion",
+            )
+        )
     tool = archive.tool
     what = server.describe(context)
     backups = own_backups(context, archive)

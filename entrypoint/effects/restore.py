@@ -235,7 +235,12 @@ def as_json(plan: Plan) -> dict[str, object]:
 
 
 def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
-    """Fetch a backup into the work folder, move it into place, and recover; see `recover`."""
+    """Fetch a backup into the work folder, move it into place, and recover; see `recover`.
+
+    A standby is left to the real server, which recovers as long as standby.signal is there; the record of
+    what is not finished ends with it in place.
+    """
+    follows = plan.request.action == recovery.FOLLOW
     unfinished = Unfinished(context.settings.data_folder)
     unfinished.begin()
     chosen = plan.choice.backup.name
@@ -250,12 +255,17 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
             )
         )
     _move_wal(context, unfinished)
-    # Its presence makes the server recover from the archive; PostgreSQL removes it when it is done.
-    files.write_atomically(f"{unfinished.cluster}/recovery.signal", "")
+    # Its presence makes the server recover from the archive; PostgreSQL removes it when it is promoted.
+    signal = "standby.signal" if follows else "recovery.signal"
+    files.write_atomically(f"{unfinished.cluster}/{signal}", "")
     for name in ("postmaster.pid", "postmaster.opts"):
         if os.path.exists(f"{unfinished.cluster}/{name}"):
             os.unlink(f"{unfinished.cluster}/{name}")
     unfinished.move_into_place()
+    if follows:
+        unfinished.finish()
+        log.info(f"the standby is built from backup {chosen}; the server follows from there on")
+        return []
     unfinished.enter("recovery", recovery.record(plan.choice, plan.request))
     return recover(context, given)
 

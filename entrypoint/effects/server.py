@@ -78,7 +78,7 @@ def server_environment(settings: Settings, environment: Mapping[str, str]) -> di
     return {
         name: value
         for name, value in environment.items()
-        if not name.startswith(("POSTGRES_", "ARCHIVE_", "RESTORE_", OWN_PREFIX))
+        if not name.startswith(("POSTGRES_", "ARCHIVE_", "RESTORE_", "STANDBY_", OWN_PREFIX))
         and name != "PGPASSWORD"
         and not any(tool.is_own_variable(name) for tool in tools)
     }
@@ -137,17 +137,17 @@ def read_control(context: Context) -> dict[str, str]:
     return _controls.setdefault((path, found.st_ino, found.st_mtime_ns), parse_control(text))
 
 
-def arguments(context: Context) -> list[str]:
+def arguments(context: Context, following: Mapping[str, str] | None = None) -> list[str]:
     """Return the server's arguments; renders its configuration where something is to be rendered.
 
-    Without an archive, POSTGRES_CONF_* and files of the user's conf folder the arguments are exactly
-    those that were given.
+    `following` are the settings of a standby. Without them, an archive, POSTGRES_CONF_* and files of the
+    user's conf folder the arguments are exactly those that were given.
     """
     settings = context.settings
     archive = settings.archive if settings.archive and not settings.archive.by_user else None
-    if archive is None and not settings.conf and not _has_conf_folder():
+    if archive is None and not settings.conf and not following and not _has_conf_folder():
         return list(settings.server.given)
-    path = _render(context, archive, describe(context))
+    path = _render(context, archive, describe(context), following)
     return [*settings.server.without_config_file, "-c", f"config_file={path}"]
 
 
@@ -166,7 +166,9 @@ def has_own_configuration(context: Context) -> bool:
     return is_server and bool(settings.server.given or settings.conf or _has_conf_folder())
 
 
-def _render(context: Context, archive: Archive | None, server: Server) -> str:
+def _render(
+    context: Context, archive: Archive | None, server: Server, following: Mapping[str, str] | None = None
+) -> str:
     from entrypoint import conf
 
     path = f"{server.runtime_folder}/postgresql.conf"
@@ -176,6 +178,7 @@ def _render(context: Context, archive: Archive | None, server: Server) -> str:
         server,
         tool_path(context),
         CONF_FOLDER if _has_conf_folder() else None,
+        following=following,
     )
     files.write_atomically(path, text)
     os.chown(path, context.who.uid, -1)

@@ -277,6 +277,14 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
             archive.render(context, wanted.archive)
             given = server.arguments(context)
         given = [*given, *recovering]
+    if os.path.exists(f"{wanted.data_folder}/standby.signal"):
+        from entrypoint.effects import standby
+
+        given = server.arguments(context, standby.settings(context))
+    elif wanted.standby is not None:
+        log.info(
+            "STANDBY=on has no effect: this database is a primary, since it was promoted or never was one"
+        )
     if wanted.archive is not None and not wanted.archive.by_user:
         claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
     return context, given
