@@ -1,7 +1,5 @@
 """A standby: the settings with which it follows, how far it has come, and its promotion."""
 
-import os
-
 from entrypoint import conf, exits
 from entrypoint.effects import server, status
 from entrypoint.effects.restore import source_of
@@ -9,19 +7,11 @@ from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import Following
 
-SIGNAL = "standby.signal"
-"""Makes a server a standby; PostgreSQL removes it at the promotion."""
-
 _HOW_FAR = """
 SELECT pg_last_wal_replay_lsn(),
        extract(epoch FROM now() - pg_last_xact_replay_timestamp())::numeric(12, 1),
        EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')
 """
-
-
-def is_here(context: Context) -> bool:
-    """Tell whether the cluster is a standby."""
-    return os.path.exists(f"{context.settings.data_folder}/{SIGNAL}")
 
 
 def settings(context: Context) -> dict[str, str]:

@@ -118,8 +118,8 @@ def kept_values(values: Mapping[str, str]) -> dict[str, str]:
         if any(tool.is_own_variable(name.removeprefix(settings.SOURCE_PREFIX)) for tool in tools):
             secret = any(word in name for word in _SECRET_WORDS) and not name.endswith("_PATH")
             found[name] = _HIDDEN if secret and value else value
-        elif declared is not None and declared.secret:
-            continue
+        elif (declared is not None and declared.secret) or name.startswith("STANDBY"):
+            continue  # the server alone needs to know how it follows
         elif declared is not None or name.startswith(("PG", variables.CONF_PREFIX)):
             found[name] = value
     return found
@@ -282,9 +282,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
 
         given = server.arguments(context, standby.settings(context))
     elif wanted.standby is not None:
-        log.info(
-            "STANDBY=on has no effect: this database is a primary, since it was promoted or never was one"
-        )
+        log.info("STANDBY=on has no effect: this database is a primary; once promoted, it stays one")
     if wanted.archive is not None and not wanted.archive.by_user:
         claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
     return context, given

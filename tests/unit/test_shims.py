@@ -215,6 +215,15 @@ def test_fetch_segment_never_lies(missing: str, code: int) -> None:
     assert expected == _fetch(missing, "5", PATH, "sh", "-c", f"exit {code}")
 
 
+def test_fetch_segment_never_ends_a_standby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With standby.signal in the data folder whatever goes wrong is "not there", so that it is asked again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "standby.signal").touch()
+    assert [0, 1, 1, 1] == [
+        _fetch("74", "1", PATH, "sh", "-c", text) for text in ("exit 0", "exit 74", "exit 2", "sleep 5")
+    ]
+
+
 @pytest.mark.parametrize("text", ["sleep 60 & wait", "kill -KILL $$"], ids=["hangs", "killed"])
 def test_fetch_segment_stops_the_recovery(text: str) -> None:
     """An archiver that hangs or was killed has not said that the segment is missing."""
