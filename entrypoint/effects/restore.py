@@ -10,7 +10,7 @@ from typing import NamedTuple
 from entrypoint import exits, log, recovery, segments
 from entrypoint.archivers import Backup, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, progress, server, status
+from entrypoint.effects import files, history, progress, server, status
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Failure, Problem, Stopped
@@ -255,12 +255,13 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
             )
         )
     _move_wal(context, unfinished)
-    # Its presence makes the server recover from the archive; PostgreSQL removes it when it is promoted.
-    signal = "standby.signal" if follows else "recovery.signal"
-    files.write_atomically(f"{unfinished.cluster}/{signal}", "")
-    for name in ("postmaster.pid", "postmaster.opts"):
+    # pgBackRest leaves a recovery.signal, which beside a standby.signal would outlive the promotion.
+    for name in ("postmaster.pid", "postmaster.opts", "recovery.signal", "standby.signal"):
         if os.path.exists(f"{unfinished.cluster}/{name}"):
             os.unlink(f"{unfinished.cluster}/{name}")
+    history.forget_running(unfinished.cluster)
+    # Its presence makes the server recover from the archive; PostgreSQL removes it when it is promoted.
+    files.write_atomically(f"{unfinished.cluster}/{'standby' if follows else 'recovery'}.signal", "")
     unfinished.move_into_place()
     if follows:
         unfinished.finish()

@@ -149,7 +149,7 @@ def test_streams_with_a_slot(source: Pair) -> None:
             assert "geheim" not in json.dumps(standby.environ(pid))
         assert "geheim" not in standby.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '", user="0")
         assert "geheim" not in standby.logs().output
-        holders = standby.shell(f"grep -rl geheim /run /tmp /etc {DATA}/*.* || true", user="0")
+        holders = standby.shell(f"grep -rl geheim /run /tmp /etc {DATA} || true", user="0")
         assert "/run/entrypoint/postgresql.conf" == holders
         assert "600 postgres" == standby.shell(f"stat -c '%a %U' {holders}", user="0")
     primary.sql("SELECT pg_drop_replication_slot('second')")
@@ -173,6 +173,7 @@ def test_takes_over(tool: str) -> None:
             containers.until(lambda: _count(standby) == 1001, "all rows")
             assert [] == [name for name in archive.segments() if name > "00000002"]
             standby.exec("entrypoint", "promote", user="postgres" if tool == "wal-g" else "0")
+            assert "" == standby.shell(f"ls {DATA} | grep signal || true")
             standby.sql("INSERT INTO kept VALUES (0)")
             assert "primary" == _status(standby)["role"]
             archived = "SELECT last_archived_wal LIKE '00000002________________' FROM pg_stat_archiver"
