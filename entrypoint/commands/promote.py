@@ -18,3 +18,9 @@ def promote(timeout: int) -> None:
     wanted, _, _ = startup.read_settings(startup.environ(), ())
     standby.promote(startup.command_context(wanted), timeout)
     click.echo("promoted: this server is the primary now")
+    if wanted.archive is not None:
+        # A standby does not archive what it has received by streaming.
+        click.echo(
+            "WAL that the old primary had not archived is missing in the archive: take a backup now "
+            "(entrypoint backup push), or leave it to the schedule"
+        )

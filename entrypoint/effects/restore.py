@@ -98,6 +98,14 @@ def look(context: Context, request: Request) -> Plan:
 def _candidates(source: Context, archive: Archive, request: Request) -> list[Backup]:
     """Return the backups that this server can run, oldest first."""
     found = archives.list_backups(source, archive)
+    if not found and request.action == recovery.FOLLOW:
+        raise Failure(
+            Problem(
+                f"STANDBY=on, but the archive {archive.storage.url} holds no backup to build it from",
+                "take one of the primary (entrypoint backup push), or check ARCHIVE_URL and ARCHIVE_TOOL",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
     if not found:
         raise Failure(
             Problem(

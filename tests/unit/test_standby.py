@@ -151,3 +151,16 @@ def test_a_standby_removes_nothing_from_the_archive(tmp_path: Path) -> None:
     with pytest.raises(Failure) as refused:
         backups.expire(context, archive, dry_run=False)
     assert "nothing is removed" in refused.value.problems[0].what
+
+
+def test_there_must_be_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive without one is refused, and the mend is to take one: no new database is proposed."""
+    monkeypatch.setattr(archives, "list_backups", lambda *_: [])
+    context = _context(tmp_path, STANDBY)
+    request, source = context.settings.restore, context.settings.source
+    assert request is not None
+    assert source is not None
+    with pytest.raises(Failure) as refused:
+        restore._candidates(context, source, request)
+    assert "no backup to build it from" in refused.value.problems[0].what
+    assert "entrypoint backup push" in refused.value.problems[0].mend
