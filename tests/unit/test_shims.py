@@ -202,11 +202,20 @@ def test_an_archiver_that_missed_its_deadline_goes_on_alone(segment: Segment) ->
     assert (segment.data / "stored").exists()
 
 
+@pytest.fixture
+def restoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The data folder of a server that restores, as the working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recovery.signal").touch()
+    return tmp_path
+
+
 def _fetch(*words: str) -> int:
     argv = ["/bin/sh", str(SHIMS / "fetch-segment"), *words]
     return subprocess.run(argv, check=False, capture_output=True).returncode
 
 
+@pytest.mark.usefixtures("restoring")
 @pytest.mark.parametrize("missing", ["1", "74"])
 @pytest.mark.parametrize("code", [0, 1, 2, 25, 74, 103, 124, 125, 126, 127, 137, 255])
 def test_fetch_segment_never_lies(missing: str, code: int) -> None:
@@ -215,15 +224,18 @@ def test_fetch_segment_never_lies(missing: str, code: int) -> None:
     assert expected == _fetch(missing, "5", PATH, "sh", "-c", f"exit {code}")
 
 
-def test_fetch_segment_never_ends_a_standby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With standby.signal in the data folder whatever goes wrong is "not there", so that it is asked again."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "standby.signal").touch()
-    assert [0, 1, 1, 1] == [
-        _fetch("74", "1", PATH, "sh", "-c", text) for text in ("exit 0", "exit 74", "exit 2", "sleep 5")
-    ]
+def test_fetch_segment_never_ends_a_standby(restoring: Path) -> None:
+    """For a standby, and once a promotion has begun, whatever goes wrong is "not there"."""
+    texts = ("exit 0", "exit 74", "exit 2", "sleep 5")
+    (restoring / "standby.signal").touch()
+    assert [0, 1, 1, 1] == [_fetch("74", "1", PATH, "sh", "-c", text) for text in texts]
+    (restoring / "standby.signal").unlink()
+    assert 126 == _fetch("74", "1", PATH, "sh", "-c", "exit 2")
+    (restoring / "recovery.signal").unlink()
+    assert [0, 1, 1, 1] == [_fetch("74", "1", PATH, "sh", "-c", text) for text in texts]
 
 
+@pytest.mark.usefixtures("restoring")
 @pytest.mark.parametrize("text", ["sleep 60 & wait", "kill -KILL $$"], ids=["hangs", "killed"])
 def test_fetch_segment_stops_the_recovery(text: str) -> None:
     """An archiver that hangs or was killed has not said that the segment is missing."""
