@@ -137,6 +137,19 @@ def read_control(context: Context) -> dict[str, str]:
     return _controls.setdefault((path, found.st_ino, found.st_mtime_ns), parse_control(text))
 
 
+def is_half_promoted(context: Context) -> bool:
+    """Tell whether a standby has lost its signal file and was no primary yet.
+
+    PostgreSQL removes the file before the new timeline is complete. Killed in between, the next start would
+    be a primary in the old timeline, beside the old one.
+    """
+    data = context.settings.data_folder
+    if any(os.path.exists(f"{data}/{name}") for name in ("standby.signal", "recovery.signal")):
+        return False
+    state = read_control(context).get("Database cluster state", "")
+    return state in ("in archive recovery", "shut down in recovery")
+
+
 def arguments(context: Context, following: Mapping[str, str] | None = None) -> list[str]:
     """Return the server's arguments; renders its configuration where something is to be rendered.
 

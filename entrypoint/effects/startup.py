@@ -277,6 +277,9 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
             archive.render(context, wanted.archive)
             given = server.arguments(context)
         given = [*given, *recovering]
+    if wanted.standby is not None and server.is_half_promoted(context):
+        log.warning("a promotion was interrupted: this is a standby again", "promote it: entrypoint promote")
+        files.write_atomically(f"{wanted.data_folder}/standby.signal", "")
     if os.path.exists(f"{wanted.data_folder}/standby.signal"):
         from entrypoint.effects import standby
 

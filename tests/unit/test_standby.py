@@ -164,3 +164,24 @@ def test_there_must_be_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         restore._candidates(context, source, request)
     assert "no backup to build it from" in refused.value.problems[0].what
     assert "entrypoint backup push" in refused.value.problems[0].mend
+
+
+@pytest.mark.parametrize(
+    ("state", "signal", "expected"),
+    [
+        ("in archive recovery", "", True),
+        ("shut down in recovery", "", True),
+        ("shut down in recovery", "standby.signal", False),
+        ("in archive recovery", "recovery.signal", False),
+        ("in production", "", False),
+        ("shut down", "", False),
+    ],
+)
+def test_an_interrupted_promotion_is_seen(tmp_path: Path, state: str, signal: str, *, expected: bool) -> None:
+    """The signal file is gone, and the server was no primary yet; a primary is never taken for one."""
+    (tmp_path / "global").mkdir()
+    (tmp_path / "global" / "pg_control").touch()
+    if signal:
+        (tmp_path / signal).touch()
+    context = _context(tmp_path, STANDBY, (0, f"Database cluster state:               {state}\n"))
+    assert expected == server.is_half_promoted(context)

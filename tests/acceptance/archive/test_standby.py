@@ -115,6 +115,13 @@ def test_it_stays_a_standby_whatever_the_variables_say(source: Pair) -> None:
             _serve_standby(without)
             _follows(source, without)
             assert "although STANDBY is not on" in without.logs().stderr
+            assert 0 == without.stop()
+        # As a promotion leaves it that was killed early.
+        containers.in_volume(data, "rm standby.signal")
+        with source.archive.create(STANDBY, volumes=volumes) as again:
+            _serve_standby(again)
+            _follows(source, again)
+            assert "a promotion was interrupted" in again.logs().stderr
 
 
 def test_a_killed_build_goes_on_or_begins_again(source: Pair) -> None:
