@@ -4,6 +4,7 @@ This is the only module that knows jinja2, which takes longer to load than the r
 """
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from entrypoint.archivers import Command, Server
@@ -43,14 +44,20 @@ def postgresql_conf(
     server: Server,
     tool_path: str,
     conf_folder: str | None,
+    *,
+    following: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the server's configuration file, which includes the cluster's own or the user's."""
+    """Return the server's configuration file, which includes the cluster's own or the user's.
+
+    `following` is what makes a standby follow.
+    """
     return render(
         "postgresql.conf",
         base_file=settings.server.settings.get("config_file") or f"{server.data_folder}/postgresql.conf",
         archive_command=archive and archive_command(archive, server, tool_path),
         archive_url=archive and archive.storage.url,
         archive_timeout=archive and archive.timeout,
+        following=following or {},
         settings=settings.conf,
         conf_folder=conf_folder,
     )

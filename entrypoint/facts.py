@@ -37,6 +37,8 @@ class DataFolder(NamedTuple):
     """What it lies on: `volume`, `anonymous volume`, `container layer`, or `unknown`."""
     mount_point: str
     filesystem: str
+    standby: bool
+    """It holds a standby: PostgreSQL removes standby.signal at the promotion."""
 
 
 class Facts(NamedTuple):
@@ -49,6 +51,16 @@ class Facts(NamedTuple):
     stray_mounts: tuple[str, ...]
     """Volumes mounted at /var/lib/postgresql whose data folder lies elsewhere."""
     init_files: tuple[str, ...]
+
+
+class Following(NamedTuple):
+    """How far a standby has come."""
+
+    replayed_lsn: str | None
+    seconds_since_transaction: float | None
+    """Since the last replayed transaction was committed on the primary, which may have had none since."""
+    by: str
+    """`streaming`, or `archive`."""
 
 
 class ArchiveState(NamedTuple):

@@ -45,7 +45,10 @@ def decide(settings: Settings, facts: Facts) -> Plan:
         refusals += _not_empty_handed(settings)
     else:
         kind = RESTORE if settings.restore else INITIALIZE
-        refusals += _against_a_new_cluster(settings, facts, kind, anew=anew)
+        if settings.standby is not None and kind == INITIALIZE:
+            refusals.append(_nothing_to_build_from(settings))
+        else:
+            refusals += _against_a_new_cluster(settings, facts, kind, anew=anew)
     return Plan(
         kind=kind,
         discard=anew or stage == "building",
@@ -58,8 +61,11 @@ def decide(settings: Settings, facts: Facts) -> Plan:
 def _is_for_something_else(settings: Settings, unfinished: Unfinished) -> bool:
     """Tell whether a restore that is not finished was begun for something else than is asked for now.
 
-    What it has built is a copy of the archive that was never promoted.
+    What it has built is a copy of the archive that was never promoted. To go on with it would promote it,
+    so a standby is built anew.
     """
+    if settings.standby is not None:
+        return True
     return settings.restore is not None and not recorded(unfinished.detail).is_for(settings.restore)
 
 
@@ -210,6 +216,14 @@ def _cannot_move_wal(settings: Settings) -> Problem:
     )
 
 
+def _nothing_to_build_from(settings: Settings) -> Problem:
+    return Problem(
+        f"STANDBY=on, but {settings.data_folder} holds no database yet, and there is no archive to build it "
+        "from",
+        "set ARCHIVE_URL to the primary's archive, or put a copy of the primary there with pg_basebackup",
+    )
+
+
 def _recovery_without_archive(settings: Settings, backup: str) -> Problem:
     return Problem(
         f"the restore of backup {backup} into {settings.data_folder} is not finished, and no archive "
@@ -245,6 +259,14 @@ def _warnings(settings: Settings, facts: Facts, kind: str) -> list[Problem]:
                 f"the data folder {folder.path} lies on an anonymous volume, which a new container "
                 "does not find again",
                 f"mount a volume with a name: -v NAME:{folder.mount_point}",
+            )
+        )
+    if kind == START and folder.standby and settings.standby is None:
+        found.append(
+            Problem(
+                f"the database in {folder.path} is a standby (it has standby.signal), although STANDBY is "
+                "not on: it goes on following",
+                "set STANDBY=on; to make it a primary: entrypoint promote",
             )
         )
     if settings.init.auth_method.split()[:1] == ["trust"] and kind == INITIALIZE:

@@ -22,6 +22,8 @@ TARGETS = {
     "RESTORE_TARGET": "immediate",
 }
 ACTIONS = ("promote", "pause", "shutdown")
+FOLLOW = "follow"
+"""What a standby does at the end of the archive, in place of an action; it cannot be asked for as one."""
 _TRUE = ("on", "true", "yes", "1")
 _FALSE = ("off", "false", "no", "0")
 _NAME_BYTES = 63
@@ -158,6 +160,65 @@ def parse(values: Mapping[str, str], problems: list[Problem]) -> Request | None:
             )
         )
     return Request(backup, kind, value, inclusive in _TRUE, timeline, action)
+
+
+class Standby(NamedTuple):
+    """How a standby follows, beside the archive."""
+
+    conninfo: str
+    """Of the primary to stream from; empty: by the archive alone. May hold a password."""
+    slot: str
+
+
+def parse_standby(values: Mapping[str, str], *, archive: bool, problems: list[Problem]) -> Standby | None:
+    """Return what STANDBY_* ask for; None: this is to be no standby. `archive`: there is one to follow."""
+    switch = (values.get("STANDBY") or "off").lower()
+    conninfo, slot = values.get("STANDBY_PRIMARY_CONNINFO", ""), values.get("STANDBY_SLOT", "")
+    if switch not in _TRUE + _FALSE:
+        problems.append(Problem(f"STANDBY={switch} is not known", "set STANDBY to on or off"))
+    if switch not in _TRUE:
+        given = [name for name in ("STANDBY_PRIMARY_CONNINFO", "STANDBY_SLOT") if values.get(name)]
+        if given and switch in _FALSE:
+            names = ", ".join(given)
+            problems.append(
+                Problem(f"{names} is for a standby, but STANDBY is off", f"set STANDBY=on, or remove {names}")
+            )
+        return None
+    targets = [name for name in values if name.startswith("RESTORE_TARGET") and values[name]]
+    if targets:
+        names = ", ".join(sorted(targets))
+        problems.append(
+            Problem(
+                f"STANDBY=on contradicts {names}: a standby follows without end and stops at no target",
+                f"remove {names} for a standby, or STANDBY to restore up to there",
+            )
+        )
+    if not archive and not conninfo:
+        problems.append(
+            Problem(
+                "STANDBY=on, but nothing says what to follow",
+                "set ARCHIVE_URL to the primary's archive, or STANDBY_PRIMARY_CONNINFO to stream from it",
+            )
+        )
+    if "\n" in conninfo or "\r" in conninfo:
+        problems.append(
+            Problem("STANDBY_PRIMARY_CONNINFO holds a line break", "give it in one line: host=… user=…")
+        )
+    if slot and not conninfo:
+        problems.append(
+            Problem(
+                "STANDBY_SLOT is for streaming, but STANDBY_PRIMARY_CONNINFO is not set",
+                "set STANDBY_PRIMARY_CONNINFO, or remove STANDBY_SLOT",
+            )
+        )
+    if slot and not re.fullmatch(r"[a-z0-9_]{1,63}", slot):
+        problems.append(
+            Problem(
+                f"STANDBY_SLOT={slot} is no name of a slot",
+                "give lower case letters, digits and underscores, at most 63",
+            )
+        )
+    return Standby(conninfo, slot)
 
 
 def _malformed(name: str, kind: str, value: str) -> Problem | None:

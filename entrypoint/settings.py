@@ -8,7 +8,7 @@ from entrypoint import archivers, recovery, variables
 from entrypoint.archivers import Archiver, Storage
 from entrypoint.argv import ServerArguments, parse_server
 from entrypoint.errors import Problem
-from entrypoint.recovery import Request
+from entrypoint.recovery import Request, Standby
 
 AUTH_METHODS = frozenset("trust reject scram-sha-256 md5 password gss ident pam ldap radius oauth".split())
 """Those that work in a `host` line on Linux; with any other one the server would not start."""
@@ -91,8 +91,10 @@ class Settings(NamedTuple):
     archive: Archive | None
     backup: Backups
     restore: Request | None
+    """Also what a standby is built from."""
+    standby: Standby | None
     source: Archive | None
-    """The archive to restore from; mostly the same one."""
+    """The archive to restore from and to follow; mostly the same one."""
     source_values: dict[str, str]
     """The variables as that one is to see them."""
     conf: dict[str, str]
@@ -127,6 +129,8 @@ def load(
                 "set ARCHIVE_URL to the archive, for example ARCHIVE_URL=file:///archive",
             )
         )
+    wrong = bool(problems)
+    standby = recovery.parse_standby(values, archive=source is not None or wrong, problems=problems)
     if not values.get("PGDATA"):
         problems.append(Problem("PGDATA is empty", "set PGDATA to the data folder"))
     elif not values["PGDATA"].startswith("/"):
@@ -158,7 +162,8 @@ def load(
         ),
         archive=archive,
         backup=_backups(values, archive, problems),
-        restore=recovery.parse(values, problems),
+        restore=_restore(values, source, standby, problems),
+        standby=standby,
         source=source,
         source_values=source_values,
         conf=_conf(values, problems),
@@ -171,6 +176,17 @@ def load(
         debug=_choice(values, "STATUS_LOG_LEVEL", ("info", "debug"), problems) == "debug",
     )
     return settings, problems
+
+
+def _restore(
+    values: Mapping[str, str], source: Archive | None, standby: Standby | None, problems: list[Problem]
+) -> Request | None:
+    if standby is None:
+        return recovery.parse(values, problems)
+    if source is None:
+        return None
+    backup = values.get("RESTORE_FROM", "").strip() or recovery.LATEST
+    return Request(backup, action=recovery.FOLLOW)
 
 
 def _normal(path: str) -> str:

@@ -198,6 +198,21 @@ OURS = (
     ),
     Variable("RESTORE_ARCHIVE_TOOL", "as `ARCHIVE_TOOL`", "The tool of that archive."),
     Variable(
+        "STANDBY",
+        "off",
+        "`on`: be a standby. On an empty volume it is built from the newest base backup of the archive "
+        "(`RESTORE_FROM` may name another). May stay set: a cluster that was promoted stays a primary.",
+    ),
+    Variable(
+        "STANDBY_PRIMARY_CONNINFO",
+        "",
+        "The standby also follows by streaming from this primary, in libpq's form, for example "
+        "`host=db1 user=replicator password=…`; without it by the archive alone.",
+        secret=True,
+        from_file=True,
+    ),
+    Variable("STANDBY_SLOT", "", "Replication slot on the primary, which must exist there."),
+    Variable(
         "STOP_SMART_TIMEOUT",
         "5",
         "Seconds that a smart shutdown (SIGTERM) may take before it becomes a fast one.",

@@ -8,9 +8,9 @@ import click
 
 from entrypoint import exits
 from entrypoint.commands import archive
-from entrypoint.effects import backlog, folders, history, ready, startup, status
+from entrypoint.effects import backlog, folders, history, ready, standby, startup, status
 from entrypoint.errors import Failure, Problem
-from entrypoint.facts import ArchiveState
+from entrypoint.facts import ArchiveState, Following
 from entrypoint.runs import LastRuns
 
 
@@ -24,14 +24,18 @@ def show(as_json: bool) -> None:
     known = _known()
     facts, found = _server(known), helpers(known)
     state = archive_state()
+    following = _following() if facts["role"] == "standby" else None
     last = None if state is None else history.last_runs(os.environ.get("PGDATA", ""))
     if as_json:
         shown: dict[str, object] = {**facts, "helpers": found, "archive": state and state._asdict()}
+        shown["following"] = following and following._asdict()
         shown["backups"] = last and {name: run and run._asdict() for name, run in last._asdict().items()}
         click.echo(json.dumps(shown, indent=2))
         return
     for name, value in facts.items():
         click.echo(f"{name.ljust(16)}{'-' if value is None else value}")
+    for line in _describe_following(following) if following else ():
+        click.echo(line)
     if state is not None and last is not None:
         for line in [*archive.describe(state), *_describe_runs(last)]:
             click.echo(line)
@@ -68,6 +72,21 @@ def _server(known: dict[str, list[str]]) -> dict[str, object]:
         "server_pid": server,
         "sessions": status.sessions(server) if server else 0,
     }
+
+
+def _following() -> Following | None:
+    wanted, _, _ = startup.read_settings(startup.environ(), ())
+    return standby.look(startup.command_context(wanted))
+
+
+def _describe_following(following: Following) -> list[str]:
+    seconds = following.seconds_since_transaction
+    rows = [
+        ("follows by", following.by),
+        ("replayed", following.replayed_lsn or "nothing yet"),
+        ("last commit", "none yet" if seconds is None else f"{seconds} s ago on the primary"),
+    ]
+    return [f"{name.ljust(16)}{text}" for name, text in rows]
 
 
 def _describe_runs(last: LastRuns) -> list[str]:

@@ -403,15 +403,24 @@ class Expired(NamedTuple):
     """Names of WAL segments; of ranges the first and the last."""
 
 
+def _against_removal(data_folder: str) -> Problem | None:
+    if status.in_recovery(data_folder):
+        return Problem(
+            "this server is in recovery, and the archive belongs to its primary: nothing is removed",
+            "remove old backups from the primary, or here after the promotion",
+        )
+    return fork.objection(data_folder)
+
+
 def expire(context: Context, archive: Archive, *, dry_run: bool) -> Expired:
     """Remove what retention lets go, each step only after a dry run has named nothing else.
 
     Raises Failure where the tool would remove something that was not chosen.
     """
-    tool = archive.tool
-    problem = fork.objection(context.settings.data_folder)
+    problem = _against_removal(context.settings.data_folder)
     if problem is not None and not dry_run:
         raise Failure(problem)
+    tool = archive.tool
     what = server.describe(context)
     backups = own_backups(context, archive)
     decision = decide(context, backups, known_broken(context))

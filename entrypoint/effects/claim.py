@@ -9,7 +9,7 @@ import os
 from entrypoint import exits, log, upgrade
 from entrypoint.archivers import IDENTITY, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, server
+from entrypoint.effects import files, fork, server, status
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
@@ -38,6 +38,10 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> None:
     elif (refused := fork.refusal(data)) is not None:
         raise Failure(refused)
     problem = _settle(context, archive, archives.QUICK if must_work else _WARM)
+    if problem is None and not must_work and status.in_recovery(data) and fork.read(data) is not None:
+        # Who else goes on in the archive is to be seen once this server is promoted: its first segment looks.
+        files.write_atomically(later, _script(context))
+        return
     if problem is None:
         problem = fork.look(context, archive, archive.command_timeout if must_work else _LISTING)
     refused = fork.refusal(data)

@@ -42,6 +42,13 @@ def end(data_folder: str, run: Run) -> None:
     write(data_folder, [*(each for each in read(data_folder) if each.outcome != runs.RUNNING), run])
 
 
+def forget_running(data_folder: str) -> None:
+    """Drop from a copy of a data folder the backup that made it, which there has never ended."""
+    found = read(data_folder)
+    if any(each.outcome == runs.RUNNING for each in found):
+        write(data_folder, [each for each in found if each.outcome != runs.RUNNING])
+
+
 def settled(found: Sequence[Run]) -> list[Run]:
     """Return the runs with those that were killed told as such."""
     killed = {"outcome": runs.INTERRUPTED, "words": "it was killed before it could end"}

@@ -60,6 +60,7 @@ def data_folder(path: str, table: list[files.Mount]) -> DataFolder:
         place=_place(mount),
         mount_point=mount.point if mount else "",
         filesystem=mount.filesystem if mount else "unknown",
+        standby=has_cluster and "standby.signal" in entries,
     )
 
 

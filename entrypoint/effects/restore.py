@@ -10,7 +10,7 @@ from typing import NamedTuple
 from entrypoint import exits, log, recovery, segments
 from entrypoint.archivers import Backup, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import fetching, files, fork, progress, server, status
+from entrypoint.effects import fetching, files, fork, history, progress, server, status
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Ended, Failure, Problem, Stopped
@@ -99,6 +99,14 @@ def look(context: Context, request: Request) -> Plan:
 def _candidates(source: Context, archive: Archive, request: Request) -> list[Backup]:
     """Return the backups that this server can run, oldest first."""
     found = archives.list_backups(source, archive)
+    if not found and request.action == recovery.FOLLOW:
+        raise Failure(
+            Problem(
+                f"STANDBY=on, but the archive {archive.storage.url} holds no backup to build it from",
+                "take one of the primary (entrypoint backup push), or check ARCHIVE_URL and ARCHIVE_TOOL",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
     if not found:
         raise Failure(
             Problem(
@@ -236,7 +244,12 @@ def as_json(plan: Plan) -> dict[str, object]:
 
 
 def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
-    """Fetch a backup into the work folder, move it into place, and recover; see `recover`."""
+    """Fetch a backup into the work folder, move it into place, and recover; see `recover`.
+
+    A standby is left to the real server, which recovers as long as standby.signal is there; the record of
+    what is not finished ends with it in place.
+    """
+    follows = plan.request.action == recovery.FOLLOW
     unfinished = Unfinished(context.settings.data_folder)
     unfinished.begin()
     chosen = plan.choice.backup.name
@@ -251,12 +264,19 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
             )
         )
     _move_wal(context, unfinished)
-    # Its presence makes the server recover from the archive; PostgreSQL removes it when it is done.
-    files.write_atomically(f"{unfinished.cluster}/recovery.signal", "")
-    for name in ("postmaster.pid", "postmaster.opts"):
+    # pgBackRest leaves a recovery.signal, which beside a standby.signal would outlive the promotion.
+    for name in ("postmaster.pid", "postmaster.opts", "recovery.signal", "standby.signal"):
         if os.path.exists(f"{unfinished.cluster}/{name}"):
             os.unlink(f"{unfinished.cluster}/{name}")
+    history.forget_running(unfinished.cluster)
+    # Its presence makes the server recover from the archive; PostgreSQL removes it when it is promoted.
+    files.write_atomically(f"{unfinished.cluster}/{'standby' if follows else 'recovery'}.signal", "")
     unfinished.move_into_place()
+    if follows:
+        fork.begin(context)
+        unfinished.finish()
+        log.info(f"the standby is built from backup {chosen}; the server follows from there on")
+        return []
     unfinished.enter("recovery", recovery.record(plan.choice, plan.request))
     return recover(context, given)
 

@@ -92,8 +92,8 @@ def kept_values(values: Mapping[str, str]) -> dict[str, str]:
         if any(tool.is_own_variable(name.removeprefix(SOURCE_PREFIX)) for tool in tools):
             secret = any(word in name for word in _SECRET_WORDS) and not name.endswith("_PATH")
             found[name] = _HIDDEN if secret and value else value
-        elif declared is not None and declared.secret:
-            continue
+        elif (declared is not None and declared.secret) or name.startswith("STANDBY"):
+            continue  # the server alone needs to know how it follows
         elif declared is not None or name.startswith(("PG", variables.CONF_PREFIX)):
             found[name] = value
     return found
@@ -117,7 +117,7 @@ def server_environment(settings: Settings, environment: Mapping[str, str]) -> di
     return {
         name: value
         for name, value in environment.items()
-        if not name.startswith(("POSTGRES_", "ARCHIVE_", "RESTORE_", OWN_PREFIX))
+        if not name.startswith(("POSTGRES_", "ARCHIVE_", "RESTORE_", "STANDBY_", OWN_PREFIX))
         and name != "PGPASSWORD"
         and not any(tool.is_own_variable(name) for tool in tools)
     }
@@ -176,17 +176,30 @@ def read_control(context: Context) -> dict[str, str]:
     return _controls.setdefault((path, found.st_ino, found.st_mtime_ns), parse_control(text))
 
 
-def arguments(context: Context) -> list[str]:
+def is_half_promoted(context: Context) -> bool:
+    """Tell whether a standby has lost its signal file and was no primary yet.
+
+    PostgreSQL removes the file before the new timeline is complete. Killed in between, the next start would
+    be a primary in the old timeline, beside the old one.
+    """
+    data = context.settings.data_folder
+    if any(os.path.exists(f"{data}/{name}") for name in ("standby.signal", "recovery.signal")):
+        return False
+    state = read_control(context).get("Database cluster state", "")
+    return state in ("in archive recovery", "shut down in recovery")
+
+
+def arguments(context: Context, following: Mapping[str, str] | None = None) -> list[str]:
     """Return the server's arguments; renders its configuration where something is to be rendered.
 
-    Without an archive, POSTGRES_CONF_* and files of the user's conf folder the arguments are exactly
-    those that were given.
+    `following` are the settings of a standby. Without them, an archive, POSTGRES_CONF_* and files of the
+    user's conf folder the arguments are exactly those that were given.
     """
     settings = context.settings
     archive = settings.archive if settings.archive and not settings.archive.by_user else None
-    if archive is None and not settings.conf and not _has_conf_folder():
+    if archive is None and not settings.conf and not following and not _has_conf_folder():
         return list(settings.server.given)
-    path = _render(context, archive, describe(context))
+    path = _render(context, archive, describe(context), following)
     return [*settings.server.without_config_file, "-c", f"config_file={path}"]
 
 
@@ -205,7 +218,9 @@ def has_own_configuration(context: Context) -> bool:
     return is_server and bool(settings.server.given or settings.conf or _has_conf_folder())
 
 
-def _render(context: Context, archive: Archive | None, server: Server) -> str:
+def _render(
+    context: Context, archive: Archive | None, server: Server, following: Mapping[str, str] | None = None
+) -> str:
     from entrypoint import conf
 
     path = f"{server.runtime_folder}/postgresql.conf"
@@ -215,6 +230,7 @@ def _render(context: Context, archive: Archive | None, server: Server) -> str:
         server,
         tool_path(context),
         CONF_FOLDER if _has_conf_folder() else None,
+        following=following,
     )
     files.write_atomically(path, text)
     os.chown(path, context.who.uid, -1)

@@ -247,6 +247,15 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
             archive.render(context, wanted.archive)
             given = server.arguments(context)
         given = [*given, *recovering]
+    if wanted.standby is not None and server.is_half_promoted(context):
+        log.warning("a promotion was interrupted: this is a standby again", "promote it: entrypoint promote")
+        files.write_atomically(f"{wanted.data_folder}/standby.signal", "")
+    if os.path.exists(f"{wanted.data_folder}/standby.signal"):
+        from entrypoint.effects import standby
+
+        given = server.arguments(context, standby.settings(context))
+    elif wanted.standby is not None:
+        log.info("STANDBY=on has no effect: this database is a primary; once promoted, it stays one")
     if wanted.archive is not None and not wanted.archive.by_user:
         claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
         if fork.refusal(wanted.data_folder) is not None:

@@ -88,6 +88,7 @@ def data_folder(
     place: str = "volume",
     mount_point: str = "/data",
     filesystem: str = "ext4",
+    standby: bool = False,
 ) -> DataFolder:
     """Return an empty data folder on a volume, but for what is said."""
     return DataFolder(
@@ -101,6 +102,7 @@ def data_folder(
         place=place,
         mount_point=mount_point,
         filesystem=filesystem,
+        standby=standby,
     )
 
 

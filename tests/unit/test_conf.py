@@ -97,6 +97,19 @@ def test_postgresql_conf_of_everything() -> None:
     assert "# WAL archiving to file:///archive" in text.splitlines()
 
 
+def test_postgresql_conf_of_a_standby() -> None:
+    """How it follows is weaker than what the user says."""
+    wanted = made.settings({"POSTGRES_CONF_hot_standby": "off"})
+    following = {"hot_standby": "on", "primary_conninfo": "host=db password='a b'"}
+    expected = [
+        "include '/var/lib/postgresql/data/postgresql.conf'",
+        "hot_standby = 'on'",
+        "primary_conninfo = 'host=db password=''a b'''",
+        "hot_standby = 'off'",
+    ]
+    assert expected == _lines(conf.postgresql_conf(wanted, None, SERVER, PATH, None, following=following))
+
+
 def test_no_secret_is_rendered_for_the_server() -> None:
     """postgresql.conf can be read by every superuser of the database: the archiver's secrets are not in it."""
     values = {"ARCHIVE_URL": "s3://bucket", "ARCHIVE_TOOL": "wal-g", "AWS_SECRET_ACCESS_KEY": "hidden"}

@@ -317,3 +317,44 @@ def test_what_no_plan_may_do(wanted: Settings, found: Facts) -> None:
         assert decided.refusals
     if stage is None and folder.foreign and decided.kind != plan.START:
         assert decided.refusals
+
+
+STANDBY = {**ARCHIVE, "STANDBY": "on"}
+
+
+@pytest.mark.parametrize(
+    ("values", "found", "kind", "discard"),
+    [
+        (STANDBY, EMPTY, plan.RESTORE, False),
+        (STANDBY, CLUSTER, plan.START, False),
+        (STANDBY, made.facts(made.data_folder(has_cluster=True, standby=True)), plan.START, False),
+        (STANDBY, made.unfinished("building"), plan.RESTORE, True),
+        # Going on would promote it.
+        (STANDBY, made.unfinished("recovery", "base_1"), plan.RESTORE, True),
+        ({**STANDBY, "RESTORE_FROM": "base_1"}, made.unfinished("recovery", "base_1"), plan.RESTORE, True),
+    ],
+)
+def test_a_standby_is_built_or_started(
+    values: dict[str, str], found: Facts, kind: str, *, discard: bool
+) -> None:
+    """On an empty volume it is built; what a restore has begun is thrown away; a database is started."""
+    expected = Plan(kind, discard=discard, move_aside=False, refusals=(), warnings=())
+    assert expected == plan.decide(made.settings(values), found)
+
+
+def test_a_standby_of_nothing_is_refused() -> None:
+    """Streaming alone builds none, and a first start would make a primary."""
+    values = {"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": "host=db"}
+    (what,) = _whats(plan.decide(made.settings(values), EMPTY))
+    assert "no archive to build it from" in what
+    assert [] == _whats(plan.decide(made.settings(values), CLUSTER))
+
+
+def test_a_standby_goes_on_without_the_variable() -> None:
+    """The volume decides; whoever has forgotten STANDBY=on, or wants a primary, is told what to do."""
+    found = made.facts(made.data_folder(has_cluster=True, standby=True))
+    decided = plan.decide(made.settings(ARCHIVE), found)
+    assert plan.START == decided.kind
+    (warning,) = decided.warnings
+    assert "goes on following" in warning.what
+    assert "entrypoint promote" in warning.mend

@@ -206,3 +206,11 @@ def test_init_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ("a.sh", "b.sql") == probe.init_files()
     monkeypatch.setattr(probe, "INIT_FOLDER", str(tmp_path / "none"))
     assert () == probe.init_files()
+
+
+def test_a_standby(tmp_path: Path) -> None:
+    """The file that PostgreSQL itself goes by; half a build is none."""
+    (tmp_path / "standby.signal").touch()
+    assert not _look(tmp_path).standby
+    _cluster(tmp_path)
+    assert _look(tmp_path).standby

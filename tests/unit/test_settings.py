@@ -111,6 +111,37 @@ def test_a_slash_at_the_end_of_a_path_means_nothing(path: str) -> None:
         ({"ARCHIVE_URL": URL, "ARCHIVE_TIMEOUT": "soon"}, "ARCHIVE_TIMEOUT=soon is no time"),
         ({"ARCHIVE_URL": URL, "ARCHIVE_TIMEOUT": "60\n"}, "ARCHIVE_TIMEOUT=60\n is no time"),
         ({"RESTORE_FROM": "LATEST"}, "RESTORE_FROM=LATEST, but no archive is set to restore from"),
+        ({"STANDBY": "maybe"}, "STANDBY=maybe is not known"),
+        ({"STANDBY": "on"}, "STANDBY=on, but nothing says what to follow"),
+        (
+            {"STANDBY_PRIMARY_CONNINFO": "host=db", "STANDBY_SLOT": "a"},
+            "STANDBY_PRIMARY_CONNINFO, STANDBY_SLOT is for a standby, but STANDBY is off",
+        ),
+        (
+            {
+                "STANDBY": "on",
+                "ARCHIVE_URL": URL,
+                "RESTORE_TARGET_XID": "7",
+                "RESTORE_TARGET_ACTION": "pause",
+            },
+            (
+                "STANDBY=on contradicts RESTORE_TARGET_ACTION, RESTORE_TARGET_XID: a standby follows "
+                "without end and stops at no target"
+            ),
+        ),
+        (
+            {"STANDBY": "on", "ARCHIVE_URL": URL, "STANDBY_SLOT": "a"},
+            "STANDBY_SLOT is for streaming, but STANDBY_PRIMARY_CONNINFO is not set",
+        ),
+        (
+            {"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": "host=db", "STANDBY_SLOT": "My-Slot"},
+            "STANDBY_SLOT=My-Slot is no name of a slot",
+        ),
+        (
+            {"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": "host=db\npassword=geheim"},
+            "STANDBY_PRIMARY_CONNINFO holds a line break",
+        ),
+        ({"STANDBY": "on", "ARCHIVE_URL": "x"}, "ARCHIVE_URL=x is not understood"),
     ],
 )
 def test_a_bad_value_is_told(values: dict[str, str], expected: str) -> None:
@@ -463,3 +494,19 @@ def test_a_fork_is_confirmed_by_that_word_only() -> None:
         assert expected == archive.fork_confirmed, word
     _, problems = made.load({**given, "ARCHIVE_FORK": "yes"})
     assert ["ARCHIVE_FORK=yes is not known"] == [problem.what for problem in problems]
+
+
+def test_a_standby() -> None:
+    """It is built from the newest backup, or from the one that is named; without an archive from none."""
+    base = {"STANDBY": "On", "ARCHIVE_URL": URL}
+    found = made.settings(base)
+    assert ("", "") == found.standby
+    assert found.restore is not None
+    assert ("LATEST", "", "follow") == (found.restore.backup, found.restore.kind, found.restore.action)
+    named = made.settings({**base, "RESTORE_FROM": "base_1"}).restore
+    assert named is not None
+    assert "base_1" == named.backup
+    streaming = made.settings({"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": "host=db", "STANDBY_SLOT": "a_1"})
+    assert ("host=db", "a_1") == streaming.standby
+    assert streaming.restore is None
+    assert made.settings({"STANDBY": "off"}).standby is None

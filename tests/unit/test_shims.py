@@ -214,6 +214,7 @@ class Fetching:
         self.data, self.runtime = root / "data", root / "run"
         self.data.mkdir()
         self.runtime.mkdir()
+        (self.data / "recovery.signal").touch()
         self.client, self.socket, self.sure, self.sums = "-", "-", "", "-"
         self.ask("exit 0")
 
@@ -263,6 +264,17 @@ def test_whatever_ends_fetch_segment_is_no_answer(tmp_path: Path) -> None:
     argv = ["/bin/sh", str(SHIMS / "fetch-segment")]
     for words in ([], ["1", "2", "3", "not a number", str(tmp_path), NAME, "p", "-", "-", "", "true"]):
         assert 126 == subprocess.run([*argv, *words], check=False, capture_output=True).returncode
+
+
+def test_fetch_segment_never_ends_a_standby(fetching: Fetching) -> None:
+    """For a standby, and once a promotion has begun, whatever goes wrong is "not there"."""
+    texts = ("exit 0", "exit 74", "exit 2", "sleep 5")
+    (fetching.data / "standby.signal").touch()
+    assert [0, 1, 1, 1] == [fetching.fetch(text)[0] for text in texts]
+    (fetching.data / "standby.signal").unlink()
+    assert 126 == fetching.fetch("exit 2")[0]
+    (fetching.data / "recovery.signal").unlink()
+    assert [0, 1, 1, 1] == [fetching.fetch(text)[0] for text in texts]
 
 
 @pytest.mark.parametrize("text", ["sleep 60 & wait", "kill -KILL $$"], ids=["hangs", "killed"])

@@ -24,7 +24,11 @@ def test_each_is_documented(variable: Variable) -> None:
 
 def test_secrets_have_no_default() -> None:
     """A secret's default is empty, or says in words where it comes from."""
-    expected = {"POSTGRES_PASSWORD": "", "PGPASSWORD": "value of `POSTGRES_PASSWORD`"}
+    expected = {
+        "POSTGRES_PASSWORD": "",
+        "PGPASSWORD": "value of `POSTGRES_PASSWORD`",
+        "STANDBY_PRIMARY_CONNINFO": "",
+    }
     assert expected == {each.name: each.default for each in EVERY if each.secret}
 
 
@@ -69,6 +73,6 @@ def test_none_of_ours_looks_injected() -> None:
 
 
 def test_our_names_lie_in_our_groups() -> None:
-    """Every name of ours begins as one of our groups, so that a misspelt one is seen."""
+    """Every name of ours begins as one of our groups, or is its name, so that a misspelt one is seen."""
     groups = (*variables.STRICT_GROUPS, *variables.OUR_GROUPS, "POSTGRES_")
-    assert [] == [variable.name for variable in OURS if not variable.name.startswith(groups)]
+    assert [] == [variable.name for variable in OURS if not f"{variable.name}_".startswith(groups)]

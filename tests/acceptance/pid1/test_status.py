@@ -141,6 +141,7 @@ def test_serving(running: Container) -> None:
         "server_pid": running.postmaster(),
         "sessions": 1,
         "helpers": [],
+        "following": None,
         "archive": None,
         "backups": None,
     } == found

@@ -1,0 +1,26 @@
+"""`entrypoint promote`: a standby takes over."""
+
+import click
+
+from entrypoint.effects import standby, startup
+
+
+@click.command()
+@click.option(
+    "--timeout", default=60, show_default=True, type=click.IntRange(1), help="Seconds to wait for it."
+)
+def promote(timeout: int) -> None:
+    """Make the running standby a primary, and wait until it takes writes.
+
+    Make sure before that the old primary takes none any more.
+    """
+    # Whatever else may be wrong with the variables, it is no reason not to take over.
+    wanted, _, _ = startup.read_settings(startup.environ(), ())
+    standby.promote(startup.command_context(wanted), timeout)
+    click.echo("promoted: this server is the primary now")
+    if wanted.archive is not None:
+        # A standby does not archive what it has received by streaming.
+        click.echo(
+            "WAL that the old primary had not archived is missing in the archive: take a backup now "
+            "(entrypoint backup push), or leave it to the schedule"
+        )

@@ -1,0 +1,89 @@
+"""A standby: the settings with which it follows, how far it has come, and its promotion."""
+
+from entrypoint import conf, exits
+from entrypoint.effects import fetching, server, status
+from entrypoint.effects.restore import source_of
+from entrypoint.effects.server import Context
+from entrypoint.errors import Failure, Problem
+from entrypoint.facts import Following
+
+_HOW_FAR = """
+SELECT pg_last_wal_replay_lsn(),
+       extract(epoch FROM now() - pg_last_xact_replay_timestamp())::numeric(12, 1),
+       EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')
+"""
+
+
+def settings(context: Context) -> dict[str, str]:
+    """Return the server's settings for it; renders those of the archive that it follows.
+
+    Without STANDBY=on, or without an archive, what the cluster's own configuration says stays as it is.
+    """
+    wanted = context.settings
+    found: dict[str, str] = {}
+    if wanted.source is not None:
+        source, archive = source_of(context)
+        fetching.prepare(source)
+        command = conf.restore_command(archive, server.describe(source), server.tool_path(context))
+        found = {"restore_command": command, "recovery_target_timeline": "latest"}
+    if wanted.standby is not None:
+        found |= {"hot_standby": "on", "recovery_target_timeline": "latest"}
+        if wanted.standby.conninfo:
+            found["primary_conninfo"] = wanted.standby.conninfo
+        if wanted.standby.slot:
+            found["primary_slot_name"] = wanted.standby.slot
+    return found
+
+
+def look(context: Context) -> Following | None:
+    """Return how far a standby has come, or None where its server does not tell."""
+    try:
+        lsn, seconds, streams = server.query(context, _HOW_FAR, seconds=5).split("|")
+    except (Failure, ValueError):
+        return None
+    return Following(
+        replayed_lsn=lsn or None,
+        seconds_since_transaction=float(seconds) if seconds else None,
+        by="streaming" if streams == "t" else "archive",
+    )
+
+
+def promote(context: Context, seconds: int) -> None:
+    """Promote the running standby and wait until it takes writes; raises Failure where it does not."""
+    data = context.settings.data_folder
+    found = server.live_postmaster(data)
+    if found is None:
+        raise Failure(
+            Problem(
+                f"no server runs on {data}, so there is none to promote",
+                "run this in the standby's container: docker exec CONTAINER entrypoint promote",
+            )
+        )
+    if not status.in_recovery(data):
+        raise Failure(
+            Problem(
+                f"the server on {data} is a primary already",
+                "nothing is to be done; to promote another server, run this in its container",
+            )
+        )
+    if found.status != "ready":
+        # A promotion before it is consistent would end the server.
+        raise Failure(
+            Problem(
+                "the standby has not replayed enough to be consistent, so it cannot be promoted yet",
+                "come again when entrypoint ready says: ready: standby",
+            )
+        )
+    argv = ["pg_ctl", "promote", "--pgdata", data, "--timeout", str(seconds), "--silent"]
+    code, words = context.children.output(argv, context.environment, errors=True)
+    if code == 0:
+        return
+    if status.in_recovery(data) and server.live_postmaster(data) is not None and not words.strip():
+        words = "it is still in recovery"
+    raise Failure(
+        Problem(
+            f"the server was not promoted within {seconds} seconds: {words.strip()}",
+            "the request stands: see the server's log, and whether entrypoint status says primary",
+            exits.FAILURE,
+        )
+    )

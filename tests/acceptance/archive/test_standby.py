@@ -1,0 +1,218 @@
+"""A standby: built from the archive, follows it or the primary, and takes over; for each archiver that the image has."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+import archives
+import containers
+from archives import FOLDERS, Archive
+from containers import FRESH, Container
+
+DATA = "/var/lib/postgresql/data"
+STANDBY = {"STANDBY": "on"}
+
+_OUT_OF_REACH = (
+    "for each in archive backup basebackups_005 wal_005; do [ ! -e $each ] || chmod u-rwx $each; done"
+)
+_IN_REACH = _OUT_OF_REACH.replace("u-rwx", "u+rwx")
+"""For either tool."""
+
+
+class Pair(NamedTuple):
+    """A primary with one backup and a table `kept`, and its archive."""
+
+    archive: Archive
+    primary: Container
+
+
+@pytest.fixture(scope="module", params=FOLDERS)
+def source(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """One primary for the tests of a tool that leave it and its archive as they are, but for rows."""
+    tool, _ = request.param
+    with archives.made(tool, None) as archive, archive.serve(FRESH) as primary:
+        primary.sql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS i")
+        primary.exec("entrypoint", "backup", "push", timeout=60)
+        yield Pair(archive, primary)
+
+
+def _count(server: Container) -> int:
+    return int(server.sql("SELECT count(*) FROM kept"))
+
+
+def _follows(source: Pair, standby: Container, timeout: float = 30) -> None:
+    """Write a row to the primary, hand its segment to the archive, and wait for it at the standby."""
+    source.primary.sql("INSERT INTO kept VALUES (0)")
+    source.primary.sql("SELECT pg_switch_wal()")
+    wanted = _count(source.primary)
+    containers.until(lambda: _count(standby) == wanted, "the row arrives", timeout)
+
+
+def _status(server: Container) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(server.exec("entrypoint", "status", "--json").stdout)
+    return found
+
+
+def _serve_standby(container: Container) -> None:
+    """Start and wait for a standby, which says of itself that it takes read-only connections."""
+    container.begin()
+    container.says("database system is ready to accept read-only connections", 60)
+
+
+def test_follows_by_the_archive_alone(source: Pair) -> None:
+    """Built from the newest backup it follows row by row, tells how far it is, and leaves the archive alone."""
+    env = {**STANDBY, "BACKUP_RETAIN_FULL": "1"}
+    with source.archive.create(env) as standby:
+        _serve_standby(standby)
+        _follows(source, standby)
+        assert "ready: standby\n" == standby.exec("entrypoint", "ready").stdout
+        found = _status(standby)
+        assert ("standby", "archive") == (found["role"], found["following"]["by"])
+        assert 0 <= found["following"]["seconds_since_transaction"] < 60
+        lsn = found["following"]["replayed_lsn"]
+        assert "t" == standby.sql(f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'")
+        text = standby.exec("entrypoint", "status").stdout
+        assert f"replayed        {found['following']['replayed_lsn'][:3]}" in text
+        # Nothing of ours is left in the data folder.
+        assert "" == standby.shell(f"ls -A {DATA} | grep '^[.]entrypoint$' || true")
+        for command in (("push",), ("expire",)):
+            refused = standby.exec("entrypoint", "backup", *command, check=False)
+            assert 0 != refused.code
+            assert "in recovery" in refused.stderr
+    assert _status(source.primary)["following"] is None
+
+
+def test_an_archive_out_of_reach_does_not_end_it(source: Pair) -> None:
+    """An archive that cannot be read is waited for, without an end of the server and without a promotion."""
+    with source.archive.create(STANDBY) as standby:
+        _serve_standby(standby)
+        _follows(source, standby)
+        containers.in_volume(source.archive.volume, _OUT_OF_REACH)
+        try:
+            standby.follow(lambda line: "permission denied" in line.lower(), "the archiver is refused")
+            standby.shell("sleep 7")  # PostgreSQL asks every five seconds
+            assert standby.running
+            assert "t" == standby.sql("SELECT pg_is_in_recovery()")
+        finally:
+            containers.in_volume(source.archive.volume, _IN_REACH)
+        _follows(source, standby)
+
+
+def test_it_stays_a_standby_whatever_the_variables_say(source: Pair) -> None:
+    """Killed, and started without STANDBY, the volume is followed on, and a warning says why."""
+    with containers.volume() as data:
+        volumes = {DATA: data}
+        with source.archive.create(STANDBY, volumes=volumes) as standby:
+            _serve_standby(standby)
+            standby.kill()
+            standby.wait()
+            _serve_standby(standby)
+            assert "t" == standby.sql("SELECT pg_is_in_recovery()")
+            assert 0 == standby.stop()
+        with source.archive.create({}, volumes=volumes) as without:
+            _serve_standby(without)
+            _follows(source, without)
+            assert "although STANDBY is not on" in without.logs().stderr
+            assert 0 == without.stop()
+        # As a promotion leaves it that was killed early.
+        containers.in_volume(data, "rm standby.signal")
+        with source.archive.create(STANDBY, volumes=volumes) as again:
+            _serve_standby(again)
+            _follows(source, again)
+            assert "a promotion was interrupted" in again.logs().stderr
+
+
+def test_a_killed_build_goes_on_or_begins_again(source: Pair) -> None:
+    """SIGKILL at any point of the build: the next start is a standby with every row, never a primary."""
+    for sign in ("fetching backup", "the standby is built", "entering standby mode", "redo starts"):
+        with source.archive.create(STANDBY) as standby:
+            standby.begin()
+            standby.says(sign)
+            standby.kill()
+            standby.wait()
+            _serve_standby(standby)
+            assert "t" == standby.sql("SELECT pg_is_in_recovery()"), sign
+            _follows(source, standby)
+
+
+def test_streams_with_a_slot(source: Pair) -> None:
+    """A row is there within seconds although its segment is not archived; the password is nowhere to be seen."""
+    primary = source.primary
+    primary.sql("CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'geheim'")
+    primary.sql("COPY (SELECT 'host replication all all scram-sha-256') TO PROGRAM 'cat >> pg_hba.conf'")
+    primary.sql("SELECT pg_reload_conf(), pg_create_physical_replication_slot('second')")
+    env = {
+        **STANDBY,
+        "STANDBY_PRIMARY_CONNINFO": f"host={primary.address} user=replicator password=geheim",
+        "STANDBY_SLOT": "second",
+    }
+    with source.archive.create(env, options=containers.LOOK_INSIDE) as standby:
+        _serve_standby(standby)
+        streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+        containers.until(lambda: primary.sql(streaming) == "1", "streaming", 30)
+        primary.sql("INSERT INTO kept VALUES (0)")
+        wanted = _count(primary)
+        containers.until(lambda: _count(standby) == wanted, "the row arrives", 5)
+        assert "streaming" == _status(standby)["following"]["by"]
+        assert "t" == primary.sql("SELECT active FROM pg_replication_slots")
+        for pid in (1, standby.postmaster()):
+            assert "geheim" not in json.dumps(standby.environ(pid))
+        assert "geheim" not in standby.shell("cat /proc/[0-9]*/cmdline | tr '\\0' ' '", user="0")
+        assert "geheim" not in standby.logs().output
+        holders = standby.shell(f"grep -rl geheim /run /tmp /etc {DATA} || true", user="0")
+        assert "/run/entrypoint/postgresql.conf" == holders
+        assert "600 postgres" == standby.shell(f"stat -c '%a %U' {holders}", user="0")
+    primary.sql("SELECT pg_drop_replication_slot('second')")
+
+
+@pytest.mark.parametrize("tool", archives.TOOLS)
+def test_takes_over(tool: str) -> None:
+    """Promoted it takes writes, archives its own timeline, takes the scheduled backups, and stays a primary."""
+    env = {**STANDBY, "BACKUP_SCHEDULE": "* * * * *", "ARCHIVE_TIMEOUT": "5"}
+    with archives.made(tool, None) as archive:
+        with archive.serve(FRESH) as primary:
+            refused = primary.exec("entrypoint", "promote", check=False)
+            assert 1 == refused.code
+            assert "is a primary already" in refused.stderr
+            primary.sql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS i")
+            primary.exec("entrypoint", "backup", "push", timeout=60)
+            primary.sql("INSERT INTO kept VALUES (0)")
+            assert 0 == primary.stop()
+        with archive.create(env) as standby:
+            _serve_standby(standby)
+            containers.until(lambda: _count(standby) == 1001, "all rows")
+            assert [] == [name for name in archive.segments() if name > "00000002"]
+            # The site of the archive may be the one that is lost.
+            containers.in_volume(archive.volume, _OUT_OF_REACH)
+            standby.exec("entrypoint", "promote", timeout=70, user="postgres" if tool == "wal-g" else "0")
+            assert "" == standby.shell(f"ls {DATA} | grep signal || true")
+            standby.sql("INSERT INTO kept VALUES (0)")
+            containers.in_volume(archive.volume, _IN_REACH)
+            assert "primary" == _status(standby)["role"]
+            archived = "SELECT last_archived_wal LIKE '00000002________________' FROM pg_stat_archiver"
+            containers.until(lambda: standby.sql(archived) == "t", "a segment of timeline 2 is archived", 30)
+            listed = ("entrypoint", "backup", "list", "--json")
+            containers.until(
+                lambda: json.loads(standby.exec(*listed).stdout)[-1]["timeline"] == 2,
+                "a scheduled backup",
+                180,
+            )
+            assert 0 == standby.stop()
+            standby.again()
+            assert "1002" == standby.sql("SELECT count(*) FROM kept")
+            assert "STANDBY=on has no effect" in standby.logs().stderr
+        with archive.serve(archives.LATEST) as restored:
+            assert "1002" == restored.sql("SELECT count(*) FROM kept")
+
+
+def test_nothing_to_build_from_is_refused() -> None:
+    """Without an archive a standby is not made out of nothing, and above all no new primary."""
+    env = {**FRESH, **STANDBY, "STANDBY_PRIMARY_CONNINFO": "host=nowhere"}
+    with containers.volume() as data:
+        ended = containers.run(env=env, volumes={DATA: data})
+        assert 1 == ended.code
+        (complaint,) = containers.complaints(ended)
+        assert "no archive to build it from" in complaint
+        assert "" == containers.in_volume(data, "ls -A")

@@ -1,0 +1,190 @@
+"""How a standby is made, what it follows by, and when it cannot be promoted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from entrypoint.archivers import Backup
+from entrypoint.effects import archive as archives
+from entrypoint.effects import backups, history, restore, server, standby
+from entrypoint.effects.children import Children
+from entrypoint.effects.identity import current
+from entrypoint.effects.server import Context
+from entrypoint.errors import Failure
+from entrypoint.facts import Following
+from entrypoint.recovery import Choice
+from entrypoint.runs import Run
+from unit import made
+
+STANDBY = {"STANDBY": "on", "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "wal-g"}
+
+
+class _Children:
+    """What the server's programs answer, one after the other; the command lines are kept."""
+
+    def __init__(self, *answers: tuple[int, str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[list[str]] = []
+
+    def output(self, argv: list[str], *_: object, **__: object) -> tuple[int, str]:
+        """Answer."""
+        self.asked.append(argv)
+        return self.answers.pop(0)
+
+
+def _context(folder: Path, values: Mapping[str, str], *answers: tuple[int, str]) -> Context:
+    return Context(
+        settings=made.settings({"PGDATA": str(folder), **values}),
+        children=cast("Children", _Children(*answers)),
+        who=current(),
+        runtime_folder=str(folder / "run"),
+        environment={"PATH": "/usr/bin"},
+    )
+
+
+def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One signal file, whatever the archiver or the backup brings along, and no record of ours is left."""
+    data = tmp_path / "data"
+    data.mkdir()
+    context = _context(data, STANDBY)
+    backup = Backup("base_1", "full", "", "", 1, "0/1", "0/2", permanent=False, system_identifier="1")
+    choice = Choice(backup, "", 1, "", "", inclusive=True, segments=1, earliest="", latest="", hole=None)
+    running = Run(kind="full", started="2026-11-23T02:00:00+00:00", why="schedule", url="file:///archive")
+
+    def fetch(_: object, folder: str) -> int:
+        for name in ("PG_VERSION", "recovery.signal", "postmaster.pid"):
+            Path(folder, name).write_text("15\n")
+        history.write(folder, [running._replace(outcome="ok", name="base_0"), running])
+        return 0
+
+    monkeypatch.setattr(restore, "_fetch", fetch)
+    request, source = context.settings.restore, context.settings.source
+    assert request is not None
+    assert source is not None
+    plan = restore.Plan(context, source, request, choice, 1, 1)
+    assert [] == restore.restore(context, plan, [])
+    names = [".entrypoint.backups", ".entrypoint.fork", "PG_VERSION", "pg_wal", "standby.signal"]
+    assert names == sorted(os.listdir(data))
+    assert ["base_0"] == [run.name for run in history.read(str(data))]
+
+
+def test_what_it_follows_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive and the primary with STANDBY=on; without it the archive, if there is one, or nothing of ours."""
+    monkeypatch.setattr(archives, "render", lambda *_: None)
+    monkeypatch.setattr(server, "write_down", lambda *_: None)
+    monkeypatch.setattr(fetching, "prepare", lambda *_: None)
+    monkeypatch.setattr(server, "describe", lambda *_: made.SERVER)
+    streams = {"STANDBY_PRIMARY_CONNINFO": "host=db", "STANDBY_SLOT": "a"}
+    of_archive = ["recovery_target_timeline", "restore_command"]
+    of_primary = ["primary_conninfo", "primary_slot_name"]
+    archive = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "wal-g"}
+    cases: tuple[tuple[Mapping[str, str], list[str]], ...] = (
+        (STANDBY, ["hot_standby", *of_archive]),
+        ({**STANDBY, **streams}, ["hot_standby", *of_primary, *of_archive]),
+        ({"STANDBY": "on", **streams}, ["hot_standby", *of_primary, of_archive[0]]),
+        (archive, of_archive),
+        ({}, []),
+    )
+    for values, expected in cases:
+        assert expected == sorted(standby.settings(_context(tmp_path, values)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ((0, "0/3000060|12.5|t\n"), Following("0/3000060", 12.5, "streaming")),
+        ((0, "0/3000060||f\n"), Following("0/3000060", None, "archive")),
+        ((2, "psql: error: no server\n"), None),
+    ],
+)
+def test_how_far_it_is(tmp_path: Path, answer: tuple[int, str], expected: Following | None) -> None:
+    """As its server tells; before the first transaction there is no time, and without an answer nothing."""
+    assert expected == standby.look(_context(tmp_path, {}, answer))
+
+
+def _server(data: Path, word: str) -> None:
+    (data / "postmaster.pid").write_text(f"{os.getpid()}\n{data}\n1\n5432\n/run\n*\n0\n{word}\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "signal", "expected"),
+    [
+        ("", "standby.signal", "no server runs"),
+        ("ready", "", "is a primary already"),
+        ("starting", "standby.signal", "cannot be promoted yet"),
+    ],
+)
+def test_what_cannot_be_promoted(tmp_path: Path, word: str, signal: str, expected: str) -> None:
+    """No server, a primary, and a standby that is not consistent yet, which a promotion would end."""
+    if word:
+        _server(tmp_path, word)
+    if signal:
+        (tmp_path / signal).touch()
+    with pytest.raises(Failure) as refused:
+        standby.promote(_context(tmp_path, {}), 60)
+    assert expected in refused.value.problems[0].what
+    assert refused.value.problems[0].mend
+
+
+def test_a_promotion_is_waited_for(tmp_path: Path) -> None:
+    """As long as was asked for; what has not happened by then may still come."""
+    _server(tmp_path, "ready")
+    (tmp_path / "standby.signal").touch()
+    context = _context(tmp_path, {}, (0, ""), (1, "pg_ctl: server did not promote in time\n"))
+    standby.promote(context, 7)
+    with pytest.raises(Failure) as late:
+        standby.promote(context, 7)
+    assert "not promoted within 7 seconds: pg_ctl: server did not" in late.value.problems[0].what
+    argv = cast("_Children", context.children).asked[0]
+    assert ["pg_ctl", "promote"] == argv[:2]
+    assert "7" == argv[argv.index("--timeout") + 1]
+
+
+def test_a_standby_removes_nothing_from_the_archive(tmp_path: Path) -> None:
+    """The archive is the primary's, which may need what seems too old here."""
+    (tmp_path / "standby.signal").touch()
+    context = _context(tmp_path, {**STANDBY, "BACKUP_RETAIN_FULL": "1"})
+    archive = context.settings.archive
+    assert archive is not None
+    with pytest.raises(Failure) as refused:
+        backups.expire(context, archive, dry_run=False)
+    assert "nothing is removed" in refused.value.problems[0].what
+
+
+def test_there_must_be_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive without one is refused, and the mend is to take one: no new database is proposed."""
+    monkeypatch.setattr(archives, "list_backups", lambda *_: [])
+    context = _context(tmp_path, STANDBY)
+    request, source = context.settings.restore, context.settings.source
+    assert request is not None
+    assert source is not None
+    with pytest.raises(Failure) as refused:
+        restore._candidates(context, source, request)
+    assert "no backup to build it from" in refused.value.problems[0].what
+    assert "entrypoint backup push" in refused.value.problems[0].mend
+
+
+@pytest.mark.parametrize(
+    ("state", "signal", "expected"),
+    [
+        ("in archive recovery", "", True),
+        ("shut down in recovery", "", True),
+        ("shut down in recovery", "standby.signal", False),
+        ("in archive recovery", "recovery.signal", False),
+        ("in production", "", False),
+        ("shut down", "", False),
+    ],
+)
+def test_an_interrupted_promotion_is_seen(tmp_path: Path, state: str, signal: str, *, expected: bool) -> None:
+    """The signal file is gone, and the server was no primary yet; a primary is never taken for one."""
+    (tmp_path / "global").mkdir()
+    (tmp_path / "global" / "pg_control").touch()
+    if signal:
+        (tmp_path / signal).touch()
+    context = _context(tmp_path, STANDBY, (0, f"Database cluster state:               {state}\n"))
+    assert expected == server.is_half_promoted(context)
