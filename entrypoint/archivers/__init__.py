@@ -210,6 +210,9 @@ class Archiver(Protocol):
     def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
         """Return the variables of the template of the tool's settings file."""
 
+    def moved(self, text: str, old: Server, new: Server) -> str:
+        """Return the settings file of one server as that of another one in the same container."""
+
     def helper(self, server: Server, resources: Resources) -> Command | None:
         """Return the process that PID 1 keeps beside the server, listening on `socket(server)`."""
 

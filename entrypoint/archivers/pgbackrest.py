@@ -228,6 +228,13 @@ class PgBackRest:
         options.pop("stanza", None)
         return {"options": options, "stanza": self.stanza, "server": server}
 
+    def moved(self, text: str, old: Server, new: Server) -> str:
+        """Return the settings file with other folders: its secrets may be known only from it."""
+        text = text.replace(
+            f"-path={old.runtime_folder}/pgbackrest/", f"-path={new.runtime_folder}/pgbackrest/"
+        )
+        return re.sub("(?m)^pg1-path=.*$", lambda _: f"pg1-path={new.data_folder}", text)
+
     def _command(self, server: Server, command: str, *arguments: str) -> Command:
         return Command(
             (self.program, f"--stanza={self.stanza}", *arguments, command),

@@ -198,6 +198,13 @@ class WalG:
         }
         return {"settings": settings}
 
+    def moved(self, text: str, old: Server, new: Server) -> str:
+        """Return the settings file with another data folder: its secrets may be known only from it."""
+        import json
+
+        del old
+        return json.dumps({**json.loads(text), "PGDATA": new.data_folder}, indent=2) + "\n"
+
     def _command(self, server: Server, *arguments: str) -> Command:
         return Command(
             (self.program, *arguments),

@@ -60,6 +60,11 @@ def source_of(context: Context) -> tuple[Context, Archive]:
 def look(context: Context, request: Request) -> Plan:
     """Plan a restore; raises Failure, before a byte is written, if it cannot reach its target."""
     source, archive = source_of(context)
+    return look_at(source, archive, request)
+
+
+def look_at(source: Context, archive: Archive, request: Request) -> Plan:
+    """Plan a restore from this archive into the data folder of its context."""
     problem = archives.storage_problem(archive)
     if problem is not None:
         raise Failure(problem)
@@ -73,7 +78,7 @@ def look(context: Context, request: Request) -> Plan:
         hole = choice.hole if isinstance(choice, Choice) else "misses the WAL" in choice.what
         if not hole or time.monotonic() - began > _HOLE_SECONDS:
             break
-        context.children.pause(1)
+        source.children.pause(1)
     if isinstance(choice, Problem):
         raise Failure(choice)
     if choice.hole:
@@ -82,12 +87,13 @@ def look(context: Context, request: Request) -> Plan:
             "there unless the target comes before",
         )
     need = max(each.size_bytes for each in _chain(choice.backup, backups))
-    plan = Plan(source, archive, request, choice, need, _free(context.settings.data_folder))
+    folder = source.settings.data_folder
+    plan = Plan(source, archive, request, choice, need, _free(folder))
     if plan.free_bytes < need:
         raise Failure(
             Problem(
                 f"backup {choice.backup.name} needs {progress.mebibytes(need)}, and only "
-                f"{progress.mebibytes(plan.free_bytes)} are free on {context.settings.data_folder}",
+                f"{progress.mebibytes(plan.free_bytes)} are free on {folder}",
                 "give it a larger volume",
                 exits.ARCHIVE_REFUSED,
             )

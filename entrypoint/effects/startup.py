@@ -258,6 +258,10 @@ def refuse_if_changed(context: Context, decided: plan.Plan) -> plan.Plan:
 def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, list[str]]:
     """Do what was decided; return the context and the arguments for the server."""
     wanted = context.settings
+    if os.path.lexists(f"{wanted.drill.folder}/{folders.DRILL_SCRATCH}"):
+        from entrypoint.effects import drill
+
+        drill.clear(context)
     if wanted.archive is not None:
         archive.forget(context.runtime_folder)
         archive.render(context, wanted.archive)
@@ -394,7 +398,7 @@ def helpers(context: Context, environ: dict[str, str]) -> list[dict[str, object]
         "after_server": False,
         "keep": False,
     }
-    return [checkpoint, *_archive_helpers(context), *_backup_helper(context)]
+    return [checkpoint, *_archive_helpers(context), *_scheduled_helpers(context)]
 
 
 def _archive_helpers(context: Context) -> list[dict[str, object]]:
@@ -420,19 +424,22 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
     ]
 
 
-def _backup_helper(context: Context) -> list[dict[str, object]]:
-    """Return the short-lived process that takes scheduled backups, and says when it is to be called again."""
+def _scheduled_helpers(context: Context) -> list[dict[str, object]]:
+    """Return the short-lived processes for scheduled work; each says when it is to be called again."""
     wanted = context.settings
-    if wanted.archive is None or wanted.archive.by_user or wanted.backup.schedule is None:
+    if wanted.archive is None or wanted.archive.by_user:
         return []
+    schedules = {"backups": wanted.backup.schedule, "drills": wanted.drill.schedule}
     return [
         {
-            "role": "backups",
-            "argv": ["entrypoint", "internal", "backups"],
+            "role": role,
+            "argv": ["entrypoint", "internal", role],
             "environment": server.later_environment(context),
             "after_server": False,
             "keep": True,
         }
+        for role, schedule in schedules.items()
+        if schedule is not None
     ]
 
 

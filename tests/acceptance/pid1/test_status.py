@@ -143,6 +143,7 @@ def test_serving(running: Container) -> None:
         "helpers": [],
         "archive": None,
         "backups": None,
+        "drills": None,
     } == found
 
 
