@@ -50,8 +50,10 @@ def rehearse(context: Context, archive: Archive, *, why: str, lock: int) -> Dril
     backups.be_modest()
     began = time.monotonic()
     try:
+        plan = _plan(context, archive)
+        drill = drill._replace(backup=plan.choice.backup.name, segments=plan.choice.segments)
         with _scratch(context, archive) as scratch:
-            drill = _restored(context, scratch, archive, drill, lock)
+            drill = _restored(scratch, plan, drill, lock)
         drill = drill._replace(outcome=runs.OK)
     except Stopped:
         drill = drill._replace(outcome=runs.STOPPED, words="a stop was asked for")
@@ -69,16 +71,14 @@ def rehearse(context: Context, archive: Archive, *, why: str, lock: int) -> Dril
     return drill
 
 
-def _restored(context: Context, scratch: Context, archive: Archive, drill: Drill, lock: int) -> Drill:
+def _restored(scratch: Context, plan: restore.Plan, drill: Drill, lock: int) -> Drill:
     """Fetch, replay and check; return the drill with its figures."""
-    deadline = time.monotonic() + context.settings.backup.timeout
-    plan = _plan(context, scratch, archive)
-    choice = plan.choice
-    log.info(f"drill: restoring {choice.backup.name} and up to {choice.segments} WAL segments")
+    deadline = time.monotonic() + scratch.settings.backup.timeout
+    log.info(f"drill: restoring {drill.backup} and up to {drill.segments} WAL segments")
     began = time.monotonic()
     _fetch(scratch, plan, deadline, lock)
     fetched = time.monotonic()
-    drill = drill._replace(backup=choice.backup.name, segments=choice.segments, fetch_seconds=_since(began))
+    drill = drill._replace(fetch_seconds=_since(began))
     pid = _start(scratch, plan)
     try:
         _wait(scratch, pid, deadline)
@@ -177,18 +177,19 @@ def _remove(context: Context) -> None:
             )
 
 
-def _plan(context: Context, scratch: Context, archive: Archive) -> restore.Plan:
+def _plan(context: Context, archive: Archive) -> restore.Plan:
     """Choose what to restore; raises Failure, before a byte is written, if it cannot work here."""
-    plan = restore.look_at(scratch, archive, Request(recovery.LATEST))
+    plan = restore.look_at(context, archive, Request(recovery.LATEST))
     # After the plan: what it lets replay was archived before, so its tablespaces are known by now.
     _refuse_tablespaces(context.settings.data_folder)
     size = segments.size_by(plan.choice.backup.first_segment, plan.choice.backup.start_lsn)
     need = plan.bytes + plan.bytes // _MARGIN + min(plan.choice.segments * size, _MOST_WAL)
-    if plan.free_bytes < need:
+    free = restore.free(context.settings.drill.folder)
+    if free < need:
         raise Failure(
             Problem(
                 f"a drill needs {progress.mebibytes(need)} for backup {plan.choice.backup.name} and its WAL, "
-                f"and only {progress.mebibytes(plan.free_bytes)} are free on {context.settings.drill.folder}",
+                f"and only {progress.mebibytes(free)} are free on {context.settings.drill.folder}",
                 "set DRILL_FOLDER to a folder with more room, for example on a volume of its own",
                 exits.ARCHIVE_REFUSED,
             )

@@ -60,11 +60,21 @@ def source_of(context: Context) -> tuple[Context, Archive]:
 def look(context: Context, request: Request) -> Plan:
     """Plan a restore; raises Failure, before a byte is written, if it cannot reach its target."""
     source, archive = source_of(context)
-    return look_at(source, archive, request)
+    plan = look_at(source, archive, request)
+    if plan.free_bytes < plan.bytes:
+        raise Failure(
+            Problem(
+                f"backup {plan.choice.backup.name} needs {progress.mebibytes(plan.bytes)}, and only "
+                f"{progress.mebibytes(plan.free_bytes)} are free on {context.settings.data_folder}",
+                "give it a larger volume",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    return plan
 
 
 def look_at(source: Context, archive: Archive, request: Request) -> Plan:
-    """Plan a restore from this archive into the data folder of its context."""
+    """Plan a restore from this archive, whatever room there is."""
     problem = archives.storage_problem(archive)
     if problem is not None:
         raise Failure(problem)
@@ -87,18 +97,7 @@ def look_at(source: Context, archive: Archive, request: Request) -> Plan:
             "there unless the target comes before",
         )
     need = max(each.size_bytes for each in _chain(choice.backup, backups))
-    folder = source.settings.data_folder
-    plan = Plan(source, archive, request, choice, need, _free(folder))
-    if plan.free_bytes < need:
-        raise Failure(
-            Problem(
-                f"backup {choice.backup.name} needs {progress.mebibytes(need)}, and only "
-                f"{progress.mebibytes(plan.free_bytes)} are free on {folder}",
-                "give it a larger volume",
-                exits.ARCHIVE_REFUSED,
-            )
-        )
-    return plan
+    return Plan(source, archive, request, choice, need, free(source.settings.data_folder))
 
 
 def _candidates(source: Context, archive: Archive, request: Request) -> list[Backup]:
@@ -194,7 +193,8 @@ def _chain(backup: Backup, backups: list[Backup]) -> list[Backup]:
     return chain
 
 
-def _free(folder: str) -> int:
+def free(folder: str) -> int:
+    """Return the free bytes where a folder is or will be."""
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
     return shutil.disk_usage(folder).free

@@ -15,8 +15,9 @@ PACKAGE = "entrypoint"
 ROWS = (
     ("errors", "exits", "lean", "log"),
     ("variables", "runs", "segments"),
-    ("facts", "cluster", "argv", "schedule"),
+    ("facts", "cluster", "argv", "schedule", "drills"),
     ("archivers",),
+    ("recovery",),
     ("environment", "settings"),
     ("plan", "conf", "checks", "lifecycle", "limits", "retention", "upgrade"),
     ("effects",),

@@ -524,3 +524,19 @@ def test_the_parent_is_the_newest() -> None:
     assert LISTED[2] == TOOL.parent(LISTED, ())
     assert TOOL.parent(LISTED, {LISTED[2].name}) is None
     assert TOOL.parent([], ()) is None
+
+
+def test_a_settings_file_for_a_copy() -> None:
+    """Its data, spool and locks are other ones; the repository and what is secret stay."""
+    text = (
+        "repo1-path=/run/entrypoint/archive\nrepo1-cipher-pass=secret\n"
+        "spool-path=/run/entrypoint/pgbackrest/spool\nlock-path=/run/entrypoint/pgbackrest/lock\n"
+        "[main]\npg1-path=/var/lib/postgresql/data\npg1-port=5432\n"
+    )
+    expected = (
+        "repo1-path=/run/entrypoint/archive\nrepo1-cipher-pass=secret\n"
+        "spool-path=/run/copy/pgbackrest/spool\nlock-path=/run/copy/pgbackrest/lock\n"
+        "[main]\npg1-path=/copy\npg1-port=5432\n"
+    )
+    other = SERVER._replace(data_folder="/copy", runtime_folder="/run/copy")
+    assert expected == TOOL.moved(text, SERVER, other)

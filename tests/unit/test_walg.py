@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from entrypoint import limits
@@ -358,3 +360,10 @@ def test_command_lines_of_backups() -> None:
         f"{verify} --timeline 1 --lsn 0/A000100",
     ]
     assert expected == [" ".join(command.argv) for command in commands]
+
+
+def test_a_settings_file_for_a_copy() -> None:
+    """Only the data folder is another one; what is secret stays."""
+    text = json.dumps({"PGDATA": "/data", "WALG_LIBSODIUM_KEY": "secret"})
+    other = SERVER._replace(data_folder="/copy")
+    assert {"PGDATA": "/copy", "WALG_LIBSODIUM_KEY": "secret"} == json.loads(TOOL.moved(text, SERVER, other))
