@@ -306,7 +306,7 @@ class Archiver(Protocol):
     def parse_removal(self, text: str) -> Removal:
         """Return what the output of `expire` or `expire_wal` names."""
 
-    def fetch(self, server: Server, backup: str, folder: str) -> Command:
+    def fetch(self, server: Server, backup: str, folder: str, resources: Resources | None = None) -> Command:
         """Return the command that puts a backup into an empty folder."""
 
 

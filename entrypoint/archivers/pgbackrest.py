@@ -474,12 +474,14 @@ class PgBackRest:
         folders = re.findall(r"remove archive, start = ([0-9A-F]{16}), stop = ([0-9A-F]{16})\b", text)
         return Removal(frozenset(names), tuple(each for pair in (*ranges, *folders) for each in pair))
 
-    def fetch(self, server: Server, backup: str, folder: str) -> Command:
+    def fetch(self, server: Server, backup: str, folder: str, resources: Resources | None = None) -> Command:
         """Return the command that puts a backup into an empty folder.
 
         `--type=none` leaves no recovery settings of the tool in the cluster; they would outrank ours.
         """
-        chosen = () if backup == "LATEST" else (f"--set={backup}",)
+        chosen = [] if backup == "LATEST" else [f"--set={backup}"]
+        if resources is not None and f"{PREFIX}PROCESS_MAX" not in self.own:
+            chosen.append(f"--process-max={resources.processes}")
         return self._command(server, "restore", "--repo=1", "--type=none", f"--pg1-path={folder}", *chosen)
 
 

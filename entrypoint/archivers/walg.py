@@ -430,9 +430,13 @@ class WalG:
         ]
         return Removal(frozenset(names), tuple(wal))
 
-    def fetch(self, server: Server, backup: str, folder: str) -> Command:
+    def fetch(self, server: Server, backup: str, folder: str, resources: Resources | None = None) -> Command:
         """Return the command that puts a backup into an empty folder."""
-        return self._command(server, "backup-fetch", folder, backup)
+        command = self._command(server, "backup-fetch", folder, backup)
+        if resources is None:
+            return command
+        made = {name: str(resources.processes) for name in ("GOMAXPROCS", "WALG_DOWNLOAD_CONCURRENCY")}
+        return command._replace(environment={**command.environment, **self._unless_own(made)})
 
 
 _WAL = "wal_005"

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from entrypoint import conf, drills, exits, log, recovery, runs, segments
+from entrypoint import conf, drills, exits, limits, log, recovery, runs, segments
 from entrypoint.argv import psql
 from entrypoint.drills import Drill
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backups, files, folders, history, progress, restore, server, status
+from entrypoint.effects import backups, files, folders, history, kernel, progress, restore, server, status
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem, Stopped
 from entrypoint.recovery import Request
@@ -220,7 +220,8 @@ def _fetch(scratch: Context, plan: restore.Plan, deadline: float, lock: int) -> 
     def counter(_: int) -> Callable[[], int]:
         return lambda: progress.size_of(folder)
 
-    command = tool.fetch(server.describe(scratch), plan.choice.backup.name, folder)
+    resources = limits.backup(kernel.processors(), kernel.memory_limit(), None)
+    command = tool.fetch(server.describe(scratch), plan.choice.backup.name, folder, resources)
     code, words = backups.run_tool(
         scratch, command, lock, seconds=deadline - time.monotonic(), shown=shown, counter=counter
     )

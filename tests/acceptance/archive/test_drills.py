@@ -150,20 +150,23 @@ def test_a_check_that_fails_fails_the_drill(archive: Archive) -> None:
 
 def test_a_damaged_backup_fails_the_drill(archive: Archive) -> None:
     """With the tool's own words."""
-    with _serve(archive, {}) as server:
+    # wal-g tries again for minutes with fewer downloads at once, unless it begins with one and nothing succeeds.
+    with _serve(archive, {}, WALG_DOWNLOAD_CONCURRENCY="1") as server:
         where = (
             "backup/main/*F/bundle/1"
             if archive.tool == "pgbackrest"
-            else "basebackups_005/*/tar_partitions/part*1*"
+            else "basebackups_005/*/tar_partitions/*"
         )
-        containers.in_volume(archive.volume, f"f=$(ls {where}) && truncate -s $(($(stat -c %s $f) / 2)) $f")
+        containers.in_volume(
+            archive.volume, f"for f in {where}; do truncate -s $(($(stat -c %s $f) / 2)) $f; done"
+        )
         failed = _backup(server, "drill", check=False)
         assert 12 == failed.code, failed.output
         (told,) = containers.complaints(failed)
         assert f"{archive.tool} could not fetch backup" in told
         words = _drills(server)["failure"]["words"]
+        assert f"{archive.tool} could not fetch backup" in words
         assert "ERROR" in words
-        assert words in told.replace("\n           ", "\n")
         assert "" == server.shell(LEFT)
 
 
