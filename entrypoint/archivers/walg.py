@@ -436,6 +436,8 @@ class WalG:
         if resources is None:
             return command
         made = {name: str(resources.processes) for name in ("GOMAXPROCS", "WALG_DOWNLOAD_CONCURRENCY")}
+        # A damaged file is tried again after a minute; the tool's own 15 times take an hour.
+        made["WALG_DOWNLOAD_FILE_RETRIES"] = "1"
         return command._replace(environment={**command.environment, **self._unless_own(made)})
 
 

@@ -540,3 +540,10 @@ def test_a_settings_file_for_a_copy() -> None:
     )
     other = SERVER._replace(data_folder="/copy", runtime_folder="/run/copy")
     assert expected == TOOL.moved(text, SERVER, other)
+
+
+def test_a_modest_fetch() -> None:
+    """A drill fetches with its share of the processors; what the user has set wins."""
+    assert "--process-max=2" in TOOL.fetch(SERVER, "LATEST", "/copy", Resources(processes=2)).argv
+    own = PgBackRest({"PGBACKREST_PROCESS_MAX": "9"}).fetch(SERVER, "LATEST", "/copy", Resources(processes=2))
+    assert "--process-max=2" not in own.argv

@@ -367,3 +367,12 @@ def test_a_settings_file_for_a_copy() -> None:
     text = json.dumps({"PGDATA": "/data", "WALG_LIBSODIUM_KEY": "secret"})
     other = SERVER._replace(data_folder="/copy")
     assert {"PGDATA": "/copy", "WALG_LIBSODIUM_KEY": "secret"} == json.loads(TOOL.moved(text, SERVER, other))
+
+
+def test_a_modest_fetch() -> None:
+    """A drill fetches with its share of the processors; what the user has set wins."""
+    made_for = TOOL.fetch(SERVER, "base_1", "/copy", Resources(processes=2)).environment
+    assert ("2", "1") == (made_for["WALG_DOWNLOAD_CONCURRENCY"], made_for["WALG_DOWNLOAD_FILE_RETRIES"])
+    own = WalG({"WALG_DOWNLOAD_CONCURRENCY": "9"}).fetch(SERVER, "base_1", "/copy", Resources(processes=2))
+    assert "WALG_DOWNLOAD_CONCURRENCY" not in own.environment
+    assert "GOMAXPROCS" not in TOOL.fetch(SERVER, "base_1", "/copy").environment

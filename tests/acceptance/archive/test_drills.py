@@ -150,8 +150,7 @@ def test_a_check_that_fails_fails_the_drill(archive: Archive) -> None:
 
 def test_a_damaged_backup_fails_the_drill(archive: Archive) -> None:
     """With the tool's own words."""
-    # wal-g tries again for minutes with fewer downloads at once, unless it begins with one and nothing succeeds.
-    with _serve(archive, {}, WALG_DOWNLOAD_CONCURRENCY="1") as server:
+    with _serve(archive, {}) as server:
         where = (
             "backup/main/*F/bundle/1"
             if archive.tool == "pgbackrest"
