@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from entrypoint.archivers import Backup
+from entrypoint.drills import LastDrills
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState, Facts
 from entrypoint.runs import LastRuns
@@ -50,6 +51,9 @@ class Evidence(NamedTuple):
     """How archiving goes; None where it is off."""
     runs: LastRuns
     """How the last backups went."""
+    drills: LastDrills
+    drill_overdue: bool
+    """A schedule is set, and the last good drill is older than two of its periods."""
     backups: Sequence[Backup] | Problem
     newest_backup_seconds: float
 
@@ -201,7 +205,7 @@ def _archive(evidence: Evidence) -> list[Finding]:
         hours = evidence.newest_backup_seconds / 3600
         what = f"{len(backups)}, the newest {backups[-1].name} is {hours:.1f} hours old"
         found.append(Finding("backups", OK, what))
-    return [*found, *_runs(evidence.runs)]
+    return [*found, *_runs(evidence.runs), *_drills(evidence)]
 
 
 def _runs(last: LastRuns) -> list[Finding]:
@@ -217,3 +221,16 @@ def _runs(last: LastRuns) -> list[Finding]:
         mend = "a moment in there cannot be restored; it is reported until retention has removed it"
         found.append(Finding("backup runs", WARNING, "\n".join([*holes, *broken]), mend))
     return found
+
+
+def _drills(evidence: Evidence) -> list[Finding]:
+    last = evidence.drills
+    good = f"the last good one was {last.success.started}" if last.success else "there was no good one yet"
+    if last.failure is not None:
+        what = f"the drill of {last.failure.started} {last.failure.outcome}; {good}: {last.failure.words}"
+        mend = "mend what it names, then: entrypoint backup drill"
+        return [Finding("drills", WARNING, what, mend)]
+    if evidence.drill_overdue:
+        mend = "look for lines that begin with “drills:” in the log, or: entrypoint backup drill"
+        return [Finding("drills", WARNING, f"overdue by DRILL_SCHEDULE; {good}", mend)]
+    return [Finding("drills", OK, good)] if last.success is not None else []

@@ -101,6 +101,8 @@ class Choice(NamedTuple):
     latest: str
     hole: tuple[str, str] | None
     """WAL segments that are missing, maybe only behind the target."""
+    last_segment: str
+    """The newest one of the archive when this was chosen."""
 
 
 def parse(values: Mapping[str, str], problems: list[Problem]) -> Request | None:
@@ -357,6 +359,7 @@ def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: "datetime
         earliest=earliest,
         latest=latest,
         hole=hole,
+        last_segment=wal.last or "",
     )
 
 

@@ -15,8 +15,8 @@ ASK_AGAIN = 3600
 """Seconds after which we look again at the latest: machines are suspended, and clocks are set."""
 
 
-def check(text: str, timezone: str) -> list[Problem]:
-    """Return what is wrong with a schedule."""
+def check(text: str, timezone: str, name: str = "BACKUP_SCHEDULE") -> list[Problem]:
+    """Return what is wrong with the schedule that this variable sets."""
     from cronsim import CronSim, CronSimError
 
     problems = []
@@ -32,15 +32,12 @@ def check(text: str, timezone: str) -> list[Problem]:
     except CronSimError as error:
         problems.append(
             Problem(
-                f"BACKUP_SCHEDULE={text} is no schedule: {error}",
-                "give minute, hour, day of month, month and day of week, for example "
-                "BACKUP_SCHEDULE='0 3 * * *'",
+                f"{name}={text} is no schedule: {error}",
+                f"give minute, hour, day of month, month and day of week, for example {name}='0 3 * * *'",
             )
         )
     except StopIteration:
-        problems.append(
-            Problem(f"BACKUP_SCHEDULE={text} is a day that never comes", "correct BACKUP_SCHEDULE")
-        )
+        problems.append(Problem(f"{name}={text} is a day that never comes", f"correct {name}"))
     return problems
 
 
@@ -82,11 +79,18 @@ class Schedule:
 
     def previous(self, now: float) -> float | None:
         """Return the last moment that is not after `now`."""
+        return next(iter(self.passed(now, 1)), None)
+
+    def passed(self, now: float, count: int) -> list[float]:
+        """Return the last moments that are not after `now`, the newest first."""
+        found: list[float] = []
         # One second later, since cronsim's iteration leaves the moment itself out.
         for moment in self._moments(now + 1, back=True):
             if moment <= now:
-                return moment
-        return None
+                found.append(moment)
+            if len(found) == count:
+                break
+        return found
 
     def next(self, now: float) -> float | None:
         """Return the first moment after `now`."""

@@ -69,6 +69,14 @@ class Backups(NamedTuple):
         return self.retain_full is not None or self.retain_days is not None
 
 
+class Drills(NamedTuple):
+    """When restores are rehearsed, and where."""
+
+    schedule: str | None
+    """In cron's syntax."""
+    folder: str
+
+
 class Stop(NamedTuple):
     """Seconds that each step of the shutdown may take."""
 
@@ -90,6 +98,7 @@ class Settings(NamedTuple):
     init: Init
     archive: Archive | None
     backup: Backups
+    drill: Drills
     restore: Request | None
     """Also what a standby is built from."""
     standby: Standby | None
@@ -162,6 +171,7 @@ def load(
         ),
         archive=archive,
         backup=_backups(values, archive, problems),
+        drill=_drills(values, archive, problems),
         restore=_restore(values, source, standby, problems),
         standby=standby,
         source=source,
@@ -360,6 +370,40 @@ def _backups(values: Mapping[str, str], archive: Archive | None, problems: list[
         rate_limit=_rate(values, problems),
         contents=_choice(values, "BACKUP_VERIFY", ("content", "names"), problems) == "content",
     )
+
+
+def _drills(values: Mapping[str, str], archive: Archive | None, problems: list[Problem]) -> Drills:
+    schedule = values.get("DRILL_SCHEDULE", "").strip()
+    folder = _normal(_value(values, "DRILL_FOLDER"))
+    if schedule:
+        from entrypoint import schedule as schedules
+
+        if archive is None and not problems:
+            problems.append(
+                Problem(
+                    "DRILL_SCHEDULE, but no archive is set to restore from",
+                    "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive",
+                )
+            )
+        found = schedules.check(schedule, _value(values, "BACKUP_TIMEZONE"), "DRILL_SCHEDULE")
+        problems += [each for each in found if each not in problems]
+    if schedule or values.get("DRILL_FOLDER"):
+        problem = drill_folder_problem(folder, _normal(values.get("PGDATA") or "/"))
+        problems += [problem] if problem is not None else []
+    return Drills(schedule or None, folder)
+
+
+def drill_folder_problem(folder: str, data_folder: str) -> Problem | None:
+    """Return what is wrong with the folder of drills."""
+    if not folder.startswith("/") or folder == "/":
+        return Problem(f"DRILL_FOLDER={folder} is not an absolute path", "give DRILL_FOLDER in full")
+    if f"{folder}/".startswith(f"{data_folder}/"):
+        return Problem(
+            f"DRILL_FOLDER={folder} lies in the data folder {data_folder}: each base backup would hold a "
+            "second copy of the database",
+            "set DRILL_FOLDER to a folder outside of it, best on a volume of its own",
+        )
+    return None
 
 
 def _count(values: Mapping[str, str], name: str, problems: list[Problem], *, least: int) -> int | None:

@@ -159,6 +159,17 @@ OURS = (
         "What is verified after each backup: `content`, or `names` (no segment is missing; nothing is read).",
     ),
     Variable(
+        "DRILL_SCHEDULE",
+        "",
+        "When the newest backup is restored into `DRILL_FOLDER`, checked and thrown away, in cron's syntax "
+        "and in `BACKUP_TIMEZONE`, for example `0 5 * * 0`.",
+    ),
+    Variable(
+        "DRILL_FOLDER",
+        "/var/lib/postgresql/drill",
+        "Where drills restore to: outside `PGDATA`, with room for the whole database.",
+    ),
+    Variable(
         "RESTORE_FROM",
         "",
         "On an empty volume: restore this backup, a name or `LATEST` (the newest that fits), and replay the "

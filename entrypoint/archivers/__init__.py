@@ -219,6 +219,9 @@ class Archiver(Protocol):
     def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
         """Return the variables of the template of the tool's settings file."""
 
+    def moved(self, text: str, old: Server, new: Server) -> str:
+        """Return the settings file of one server as that of another one in the same container."""
+
     def helper(self, server: Server, resources: Resources) -> Command | None:
         """Return the process that PID 1 keeps beside the server, listening on `socket(server)`."""
 
@@ -333,7 +336,15 @@ class Archiver(Protocol):
     def plan_tablespaces(self, output: str, folder: str) -> tuple[str, tuple[str, ...]]:
         """Return the plan for `fetch` by the answer to `describe_backup`, and where the tablespaces lie."""
 
-    def fetch(self, server: Server, backup: str, folder: str, plan: str = "") -> Command:
+    def fetch(
+        self,
+        server: Server,
+        backup: str,
+        folder: str,
+        *,
+        plan: str = "",
+        resources: Resources | None = None,
+    ) -> Command:
         """Return the command that puts a backup into an empty folder; `plan` is a file's path, or empty."""
 
 

@@ -222,6 +222,13 @@ class PgBackRest:
         options.pop("stanza", None)
         return {"options": options, "stanza": self.stanza, "server": server}
 
+    def moved(self, text: str, old: Server, new: Server) -> str:
+        """Return the settings file with other folders: its secrets may be known only from it."""
+        text = text.replace(
+            f"-path={old.runtime_folder}/pgbackrest/", f"-path={new.runtime_folder}/pgbackrest/"
+        )
+        return re.sub("(?m)^pg1-path=.*$", lambda _: f"pg1-path={new.data_folder}", text)
+
     def _command(self, server: Server, command: str, *arguments: str) -> Command:
         return Command(
             (self.program, f"--stanza={self.stanza}", *arguments, command),
@@ -499,13 +506,23 @@ class PgBackRest:
         del output, folder
         return "", ()
 
-    def fetch(self, server: Server, backup: str, folder: str, plan: str = "") -> Command:
+    def fetch(
+        self,
+        server: Server,
+        backup: str,
+        folder: str,
+        *,
+        plan: str = "",
+        resources: Resources | None = None,
+    ) -> Command:
         """Return the command that puts a backup into an empty folder.
 
         `--type=none` leaves no recovery settings of the tool in the cluster; they would outrank ours.
         """
         del plan
-        chosen = () if backup == "LATEST" else (f"--set={backup}",)
+        chosen = [] if backup == "LATEST" else [f"--set={backup}"]
+        if resources is not None and f"{PREFIX}PROCESS_MAX" not in self.own:
+            chosen.append(f"--process-max={resources.processes}")
         return self._command(server, "restore", "--repo=1", "--type=none", f"--pg1-path={folder}", *chosen)
 
 

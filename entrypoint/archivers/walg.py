@@ -212,6 +212,13 @@ class WalG:
         }
         return {"settings": settings}
 
+    def moved(self, text: str, old: Server, new: Server) -> str:
+        """Return the settings file with another data folder: its secrets may be known only from it."""
+        import json
+
+        del old
+        return json.dumps({**json.loads(text), "PGDATA": new.data_folder}, indent=2) + "\n"
+
     def _command(self, server: Server, *arguments: str) -> Command:
         return Command(
             (self.program, *arguments),
@@ -476,11 +483,24 @@ class WalG:
         text = json.dumps({**spec, "base_prefix": folder}) if names else ""
         return text, tuple(spec[name]["loc"] for name in names)
 
-    def fetch(self, server: Server, backup: str, folder: str, plan: str = "") -> Command:
+    def fetch(
+        self,
+        server: Server,
+        backup: str,
+        folder: str,
+        *,
+        plan: str = "",
+        resources: Resources | None = None,
+    ) -> Command:
         """Return the command that puts a backup into an empty folder."""
-        return self._command(
-            server, "backup-fetch", folder, backup, *(("--restore-spec", plan) if plan else ())
-        )
+        spec = ("--restore-spec", plan) if plan else ()
+        command = self._command(server, "backup-fetch", folder, backup, *spec)
+        if resources is None:
+            return command
+        made = {name: str(resources.processes) for name in ("GOMAXPROCS", "WALG_DOWNLOAD_CONCURRENCY")}
+        # A damaged file is tried again after a minute; the tool's own 15 times take an hour.
+        made["WALG_DOWNLOAD_FILE_RETRIES"] = "1"
+        return command._replace(environment={**command.environment, **self._unless_own(made)})
 
 
 _WAL = "wal_005"

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from entrypoint import exits
+from entrypoint import drills, exits
 from entrypoint.archivers import Backup
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups as engine
-from entrypoint.effects import fork, history, progress, server, startup
+from entrypoint.effects import drill, folders, fork, history, progress, server, startup
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.runs import RUNNING, Run
@@ -51,6 +51,11 @@ def list_(as_json: bool) -> None:
     if found and not as_json:
         click.echo()
         _show_runs(found[-_SHOWN:])
+    rehearsed = history.read_drills(context.settings.data_folder)
+    if rehearsed and not as_json:
+        click.echo()
+        for each in rehearsed[-_SHOWN:]:
+            click.echo(f"drill {each.started[:19]}  {each.why}  {drills.describe(each)}")
 
 
 @group.command()
@@ -95,6 +100,31 @@ def verify(as_json: bool) -> int:
         if not found.sound:
             click.echo("mend: entrypoint backup push")
     return 0 if found.sound else exits.FAILURE
+
+
+@group.command("drill")
+@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+def drill_(as_json: bool) -> None:
+    """Restore the newest backup into DRILL_FOLDER, check it, and throw it away; waits for a running backup.
+
+    Checked are all databases by pg_amcheck, and your own /docker-entrypoint-drill.d/*.sql. The running server
+    goes on; also works alone (docker run … backup drill).
+    """
+    wanted = startup.load_settings(startup.environ(), ())
+    if wanted.archive is not None:
+        folders.make_drill_folder(wanted.drill.folder, startup.server_identity())  # root may
+    context, archive = open_archive()
+    if not archives.list_backups(context, archive):
+        raise Failure(
+            Problem(
+                f"{archive.storage.url} holds no backup to restore",
+                "take one: docker exec CONTAINER entrypoint backup push",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    with engine.alone(context, "a drill by hand", wait=True) as lock:
+        made = drill.rehearse(context, archive, why=engine.COMMAND, lock=lock)
+    click.echo(json.dumps(made._asdict(), indent=2) if as_json else drills.describe(made))
 
 
 @group.command()

@@ -10,7 +10,7 @@ from entrypoint import checks, exits, plan
 from entrypoint.archivers import Backup
 from entrypoint.checks import Evidence, Finding
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, files, folders, history, probe, server, startup, status
+from entrypoint.effects import backlog, drill, files, folders, history, probe, server, startup, status
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Settings
@@ -84,6 +84,8 @@ def gather() -> Evidence:
         archive_problem=storage_problem,
         archiving=archiving,
         runs=history.last_runs(wanted.data_folder),
+        drills=history.last_drills(wanted.data_folder),
+        drill_overdue=not problems and drill.overdue(context),
         backups=backups,
         newest_backup_seconds=_age(newest) if newest else 0,
     )

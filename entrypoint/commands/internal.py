@@ -9,6 +9,7 @@ from entrypoint.commands.backup import open_archive
 from entrypoint.effects import backups as engine
 from entrypoint.effects import (
     claim,
+    drill,
     fetching,
     files,
     first_start,
@@ -81,6 +82,14 @@ def backups() -> None:
     if seconds is None:
         return
     files.write_atomically(f"{context.runtime_folder}/next-backups", str(seconds), 0o644)
+
+
+@group.command("drills")
+def drills() -> None:
+    """Rehearse a restore if the schedule says so, and tell PID 1 when to call again."""
+    context, archive = open_archive()
+    seconds = drill.scheduled(context, archive)
+    files.write_atomically(f"{context.runtime_folder}/next-drills", str(seconds), 0o644)
 
 
 @group.command("prepare-archive")

@@ -6,8 +6,9 @@ import time
 
 import click
 
-from entrypoint import exits
+from entrypoint import drills, exits
 from entrypoint.commands import archive
+from entrypoint.drills import LastDrills
 from entrypoint.effects import backlog, folders, history, ready, standby, startup, status
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Following
@@ -26,18 +27,22 @@ def show(as_json: bool) -> None:
     state = archive_state()
     following = _following() if facts["role"] == "standby" else None
     last = None if state is None else history.last_runs(os.environ.get("PGDATA", ""))
+    rehearsed = None if state is None else history.last_drills(os.environ.get("PGDATA", ""))
     if as_json:
         shown: dict[str, object] = {**facts, "helpers": found, "archive": state and state._asdict()}
         shown["following"] = following and following._asdict()
         shown["backups"] = last and {name: run and run._asdict() for name, run in last._asdict().items()}
+        shown["drills"] = rehearsed and {
+            name: run and run._asdict() for name, run in rehearsed._asdict().items()
+        }
         click.echo(json.dumps(shown, indent=2))
         return
     for name, value in facts.items():
         click.echo(f"{name.ljust(16)}{'-' if value is None else value}")
     for line in _describe_following(following) if following else ():
         click.echo(line)
-    if state is not None and last is not None:
-        for line in [*archive.describe(state), *_describe_runs(last)]:
+    if state is not None and last is not None and rehearsed is not None:
+        for line in [*archive.describe(state), *_describe_runs(last), *_describe_drills(rehearsed)]:
             click.echo(line)
     for helper in found:
         failures = f", failed {helper['failures']} times" if helper["failures"] else ""
@@ -103,6 +108,18 @@ def _describe_runs(last: LastRuns) -> list[str]:
     if last.verified is not None and (last.verified.holes or last.verified.broken):
         ranges = ", ".join(f"{first} to {final}" for first, final in last.verified.holes)
         rows.append(("missing WAL", ranges or ", ".join(last.verified.broken)))
+    return [f"{name.ljust(16)}{text}" for name, text in rows]
+
+
+def _describe_drills(last: LastDrills) -> list[str]:
+    rows = []
+    if last.running is not None:
+        rows.append(("drill", f"one has been running since {last.running.started}"))
+    if last.success is not None:
+        rows.append(("last drill", f"{last.success.started}: {drills.describe(last.success)}"))
+    if last.failure is not None:
+        why = last.failure.words.partition("\n")[0]
+        rows.append(("drill failed", f"{last.failure.started}: {why}"))
     return [f"{name.ljust(16)}{text}" for name, text in rows]
 
 

@@ -6,7 +6,7 @@ Used by the commands of people and by the schedule. `push` is the table of conte
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -188,10 +188,13 @@ def _take(
             "BACKUP_RATE_LIMIT has no effect: pgBackRest cannot limit its rate",
             "remove it; PGBACKREST_PROCESS_MAX=1 is the gentlest",
         )
-    _be_modest()
+    be_modest()
     resources = limits.backup(kernel.processors(), kernel.memory_limit(), wanted.rate_limit)
     command = tool.push(server.describe(context), parent, resources)
-    code, words = _run(context, command, wanted.timeout, lock)
+    shown = progress.Progress("backup", progress.size_of(context.settings.data_folder), lambda: 0)
+    code, words = run_tool(
+        context, command, lock, seconds=wanted.timeout, shown=shown, counter=progress.read_by
+    )
     if code:
         raise Failure(
             Problem(
@@ -227,17 +230,27 @@ def _take(
     )
 
 
-def _run(context: Context, command: Command, seconds: int, lock: int) -> tuple[int, str]:
-    """Run the archiver under its deadline, with progress; return its exit code and its last words."""
+def run_tool(
+    context: Context,
+    command: Command,
+    lock: int,
+    *,
+    seconds: float,
+    shown: progress.Progress,
+    counter: Callable[[int], Callable[[], int]],
+) -> tuple[int, str]:
+    """Run the archiver under its deadline, with progress; return its exit code and its last words.
+
+    `counter` gives what counts the progress, by the archiver's pid.
+    """
     said = memory_file("")
-    total = progress.size_of(context.settings.data_folder)
     deadline = time.monotonic() + seconds
     pid = context.children.spawn(
         command.argv,
         archives.environment(context, command),
         descriptors={1: said, 2: said, lock: lock},
     )
-    shown = progress.Progress("backup", total, progress.read_by(pid))
+    shown.count = counter(pid)
     try:
         while True:
             left = deadline - time.monotonic()
@@ -248,7 +261,7 @@ def _run(context: Context, command: Command, seconds: int, lock: int) -> tuple[i
                 if left <= 0:
                     context.children.end_group(pid)
                     code = exits.SIGNAL_BASE
-                    os.write(said, f"\nit was ended after {seconds} seconds (BACKUP_TIMEOUT)".encode())
+                    os.write(said, f"\nit was ended after {seconds:.0f} seconds (BACKUP_TIMEOUT)".encode())
                     break
             shown.look()
         words = [line for line in brief(read_back(said)).splitlines() if line.strip()]
@@ -261,7 +274,7 @@ def _run(context: Context, command: Command, seconds: int, lock: int) -> tuple[i
     return code, "\n".join(words[-8:] if code else words[-1:])
 
 
-def _be_modest() -> None:
+def be_modest() -> None:
     """Leave the processor and the disk to the server; children inherit it."""
     import psutil
 
@@ -538,7 +551,7 @@ def scheduled(context: Context, archive: Archive) -> int | None:
     Return the seconds until the next look, None for never.
     """
     data = context.settings.data_folder
-    while not _is_up(data):
+    while not is_up(data):
         context.children.pause(0.5)
     if status.in_recovery(data):
         return _SOON
@@ -570,7 +583,8 @@ def scheduled(context: Context, archive: Archive) -> int | None:
     return None if when is None else max(least, min(ASK_AGAIN, int(when - time.time()) + 1))
 
 
-def _is_up(data_folder: str) -> bool:
+def is_up(data_folder: str) -> bool:
+    """Tell whether the server accepts connections."""
     found = server.read_postmaster(data_folder)
     return found is not None and found.status in ("ready", "standby")
 

@@ -29,6 +29,8 @@ class Children:
         self._ended: dict[int, int] = {}
         self._own: set[int] = set()
         self._stops: list[int] = []
+        self.tied = False
+        """What is started gets SIGINT when this process ends, be it by SIGKILL."""
 
     def spawn(
         self,
@@ -46,7 +48,8 @@ class Children:
         the server's user.
         """
         program = find_program(argv[0], environment)
-        if become is not None and become.uid != os.getuid():
+        become = None if become is None or become.uid == os.getuid() else become
+        if become is not None or self.tied:
             pid = self._fork(program, argv, environment, descriptors or {}, become)
             self._own.add(pid)
             return pid
@@ -81,20 +84,24 @@ class Children:
         argv: Sequence[str],
         environment: Mapping[str, str],
         descriptors: Mapping[int, int],
-        become: Identity,
+        become: Identity | None,
     ) -> int:
-        """Start a program as another user, which posix_spawn cannot."""
+        """Start a program as another user, or tied to us, which posix_spawn cannot."""
+        parent = os.getpid()
         pid = os.fork()
         if pid:
             return pid
-        from entrypoint.effects import identity  # PID 1 does not need it later
+        from entrypoint.effects import identity, kernel  # PID 1 does not need them later
 
         try:
             os.setpgid(0, 0)
             for theirs, ours in descriptors.items():
                 os.dup2(ours, theirs)
                 os.set_inheritable(theirs, True)  # noqa: FBT003 - dup2 to the same number does nothing
-            identity.become(become)
+            if become is not None:
+                identity.become(become)
+            if self.tied:
+                kernel.end_with(parent, signal.SIGINT)
             self.signals.give_back()
             replace_process(program, argv, environment)
         except Failure as failure:

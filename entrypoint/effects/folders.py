@@ -15,6 +15,10 @@ SOCKET_FOLDER = "/var/run/postgresql"
 RUNTIME_FOLDERS = ("/run/entrypoint", f"{SOCKET_FOLDER}/.entrypoint", "/tmp/entrypoint")  # noqa: S108 - only taken when it is ours and closed
 
 
+DRILL_SCRATCH = "entrypoint.drill"
+"""Below DRILL_FOLDER: what a drill makes there, and the next start or drill removes."""
+
+
 def make_runtime_folder(who: Identity, children: Children) -> str:
     """Return a folder for what we render, which only the server's user can list.
 
@@ -79,6 +83,19 @@ def prepare(settings: Settings, who: Identity, children: Children) -> None:
             log.info(f"gave {changed} files in {path} to uid {who.uid}")
     if settings.archive is not None and settings.archive.storage.folder:
         _archive_folder(settings.archive.storage.folder, who)
+    if settings.archive is not None and settings.drill.schedule is not None:
+        make_drill_folder(settings.drill.folder, who)
+
+
+def make_drill_folder(folder: str, who: Identity) -> None:
+    """Make the folder of drills where it is missing, and give an empty one to the server's user."""
+    with _Explained(folder, "prepare"):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        if os.getuid() == 0 and os.stat(folder).st_uid != who.uid and not os.listdir(folder):
+            os.chown(folder, who.uid, who.gid)
+            os.chmod(folder, 0o700)
+    if os.getuid() != 0 and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise Failure(explain(folder, "write to", PermissionError("Permission denied")))
 
 
 def _socket_folder(who: Identity) -> None:

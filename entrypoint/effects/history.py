@@ -1,14 +1,17 @@
-"""What happened to backups, in a file beside the data that outlives the container."""
+"""What happened to backups and drills, in files beside the data that outlive the container."""
 
 import os
 from collections.abc import Sequence
 
-from entrypoint import log, runs
+from entrypoint import drills, log, runs
+from entrypoint.drills import Drill, LastDrills
 from entrypoint.effects import files
 from entrypoint.runs import LastRuns, Run
 
 NAME = ".entrypoint.backups"
 """Below the data folder: one line of JSON for each run."""
+DRILLS = ".entrypoint.drills"
+"""The same for drills."""
 
 
 def read(data_folder: str) -> list[Run]:
@@ -53,3 +56,41 @@ def settled(found: Sequence[Run]) -> list[Run]:
     """Return the runs with those that were killed told as such."""
     killed = {"outcome": runs.INTERRUPTED, "words": "it was killed before it could end"}
     return [each._replace(**killed) if each.outcome == runs.RUNNING else each for each in found]  # type: ignore[arg-type]
+
+
+def read_drills(data_folder: str) -> list[Drill]:
+    """Return the drills, oldest first."""
+    try:
+        return drills.parse(files.read_text(f"{data_folder}/{DRILLS}"))
+    except OSError:
+        return []
+
+
+def last_drills(data_folder: str) -> LastDrills:
+    """Return what status and doctor tell of the drills."""
+    return drills.last(read_drills(data_folder))
+
+
+def note_drill(data_folder: str, drill: Drill) -> None:
+    """Note that a drill has begun, or how the one that was begun last has ended.
+
+    Beside an empty data folder nothing is noted: it must stay empty.
+    """
+    if not os.path.exists(f"{data_folder}/PG_VERSION"):
+        return
+    known = drills.settled(each for each in read_drills(data_folder) if each.started != drill.started)
+    _write_drills(data_folder, [*known, drill])
+
+
+def settle_drills(data_folder: str) -> None:
+    """Note that nothing is running any more."""
+    found = read_drills(data_folder)
+    if found and drills.settled(found) != found:
+        _write_drills(data_folder, drills.settled(found))
+
+
+def _write_drills(data_folder: str, found: Sequence[Drill]) -> None:
+    try:
+        files.write_atomically(f"{data_folder}/{DRILLS}", drills.write(found))
+    except OSError as error:
+        log.warning(f"the drill cannot be noted in {data_folder}: {os.strerror(error.errno or 0)}")

@@ -7,6 +7,7 @@ from entrypoint.errors import Failure, Problem
 
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_PDEATHSIG = 1
 _HOLDER = "user.entrypoint.holder"
 
 
@@ -24,6 +25,12 @@ def adopt_orphans() -> None:
             "not PID 1 and no child subreaper: zombie reaping won't work",
             "start the container without another init, or on a newer kernel",
         )
+
+
+def end_with(parent: int, number: int) -> None:
+    """Ask for a signal to us, and to what we become, as soon as the parent ends."""
+    if not _prctl(_PR_SET_PDEATHSIG, number) or os.getppid() != parent:
+        os._exit(1)  # it has ended already
 
 
 def keep_descriptors_to_ourselves() -> None:

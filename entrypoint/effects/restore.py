@@ -61,6 +61,21 @@ def source_of(context: Context) -> tuple[Context, Archive]:
 def look(context: Context, request: Request) -> Plan:
     """Plan a restore; raises Failure, before a byte is written, if it cannot reach its target."""
     source, archive = source_of(context)
+    plan = look_at(source, archive, request)
+    if plan.free_bytes < plan.bytes:
+        raise Failure(
+            Problem(
+                f"backup {plan.choice.backup.name} needs {progress.mebibytes(plan.bytes)}, and only "
+                f"{progress.mebibytes(plan.free_bytes)} are free on {context.settings.data_folder}",
+                "give it a larger volume",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    return plan
+
+
+def look_at(source: Context, archive: Archive, request: Request) -> Plan:
+    """Plan a restore from this archive, whatever room there is."""
     problem = archives.storage_problem(archive)
     if problem is not None:
         raise Failure(problem)
@@ -74,7 +89,7 @@ def look(context: Context, request: Request) -> Plan:
         hole = choice.hole if isinstance(choice, Choice) else "misses the WAL" in choice.what
         if not hole or time.monotonic() - began > _HOLE_SECONDS:
             break
-        context.children.pause(1)
+        source.children.pause(1)
     if isinstance(choice, Problem):
         raise Failure(choice)
     if choice.hole:
@@ -83,17 +98,7 @@ def look(context: Context, request: Request) -> Plan:
             "there unless the target comes before",
         )
     need = max(each.size_bytes for each in _chain(choice.backup, backups))
-    plan = Plan(source, archive, request, choice, need, _free(context.settings.data_folder))
-    if plan.free_bytes < need:
-        raise Failure(
-            Problem(
-                f"backup {choice.backup.name} needs {progress.mebibytes(need)}, and only "
-                f"{progress.mebibytes(plan.free_bytes)} are free on {context.settings.data_folder}",
-                "give it a larger volume",
-                exits.ARCHIVE_REFUSED,
-            )
-        )
-    return plan
+    return Plan(source, archive, request, choice, need, free(source.settings.data_folder))
 
 
 def _candidates(source: Context, archive: Archive, request: Request) -> list[Backup]:
@@ -197,7 +202,8 @@ def _chain(backup: Backup, backups: list[Backup]) -> list[Backup]:
     return chain
 
 
-def _free(folder: str) -> int:
+def free(folder: str) -> int:
+    """Return the free bytes where a folder is or will be."""
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)
     return shutil.disk_usage(folder).free
@@ -285,7 +291,7 @@ def _fetch(plan: Plan, folder: str) -> int:
     """Run the archiver, with progress; return its exit code."""
     source = plan.source
     tool, what, name = plan.archive.tool, server.describe(source), plan.choice.backup.name
-    command = tool.fetch(what, name, folder, _plan_tablespaces(plan, folder))
+    command = tool.fetch(what, name, folder, plan=_plan_tablespaces(plan, folder))
     pid = source.children.spawn(command.argv, archives.environment(source, command), descriptors={1: 2})
     shown = progress.Progress("restore", plan.bytes, lambda: progress.size_of(folder))
     try:

@@ -344,7 +344,7 @@ def stale_pid_environment(data_folder: str) -> dict[str, str]:
     found = live_postmaster(data_folder)
     if found is None or found.pid in (os.getpid(), os.getppid()):
         return {}
-    if _is_postmaster_of(found.pid, data_folder):
+    if is_postmaster_of(found.pid, data_folder):
         raise Failure(
             Problem(
                 f"a server (pid {found.pid}) already runs on {data_folder}",
@@ -356,7 +356,8 @@ def stale_pid_environment(data_folder: str) -> dict[str, str]:
     return {"PG_GRANDPARENT_PID": str(found.pid)}
 
 
-def _is_postmaster_of(pid: int, data_folder: str) -> bool:
+def is_postmaster_of(pid: int, data_folder: str) -> bool:
+    """Tell whether a process is the server of this data folder, and not another one with its old pid."""
     try:
         program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
         folder = os.readlink(f"/proc/{pid}/cwd")

@@ -228,6 +228,10 @@ def refuse_if_changed(context: Context, decided: plan.Plan) -> plan.Plan:
 def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, list[str]]:
     """Do what was decided; return the context and the arguments for the server."""
     wanted = context.settings
+    if os.path.lexists(f"{wanted.drill.folder}/{folders.DRILL_SCRATCH}"):
+        from entrypoint.effects import drill
+
+        drill.clear(context)
     if wanted.archive is not None:
         archive.forget(context.runtime_folder)
         archive.render(context, wanted.archive)
@@ -247,6 +251,18 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
             archive.render(context, wanted.archive)
             given = server.arguments(context)
         given = [*given, *recovering]
+    given = _follow(context, given)
+    if wanted.archive is not None and not wanted.archive.by_user:
+        claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
+        if fork.refusal(wanted.data_folder) is not None:
+            # Off, and not a command that fails: WAL that nobody may archive would fill the volume.
+            given = [*given, "-c", "archive_mode=off"]
+    return context, given
+
+
+def _follow(context: Context, given: list[str]) -> list[str]:
+    """Return the arguments of a standby where this is one."""
+    wanted = context.settings
     if wanted.standby is not None and server.is_half_promoted(context):
         log.warning("a promotion was interrupted: this is a standby again", "promote it: entrypoint promote")
         files.write_atomically(f"{wanted.data_folder}/standby.signal", "")
@@ -256,12 +272,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         given = server.arguments(context, standby.settings(context))
     elif wanted.standby is not None:
         log.info("STANDBY=on has no effect: this database is a primary; once promoted, it stays one")
-    if wanted.archive is not None and not wanted.archive.by_user:
-        claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
-        if fork.refusal(wanted.data_folder) is not None:
-            # Off, and not a command that fails: WAL that nobody may archive would fill the volume.
-            given = [*given, "-c", "archive_mode=off"]
-    return context, given
+    return given
 
 
 def _nothing_to_restore(wanted: Settings) -> Problem:
@@ -376,7 +387,7 @@ def helpers(context: Context, environ: dict[str, str]) -> list[dict[str, object]
         "after_server": False,
         "keep": False,
     }
-    return [checkpoint, *_archive_helpers(context), *_backup_helper(context)]
+    return [checkpoint, *_archive_helpers(context), *_scheduled_helpers(context)]
 
 
 def _archives(context: Context) -> bool:
@@ -404,25 +415,26 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
     ]
 
 
-def _backup_helper(context: Context) -> list[dict[str, object]]:
-    """Return the short-lived process that takes scheduled backups, and says when it is to be called again.
+def _scheduled_helpers(context: Context) -> list[dict[str, object]]:
+    """Return the short-lived processes for scheduled work; each says when it is to be called again.
 
-    Without a schedule it takes the one that a restored cluster needs, and is not called again.
+    Without a schedule the one for backups takes the backup that a restored cluster needs, once.
     """
     wanted = context.settings
     if wanted.archive is None or wanted.archive.by_user or not _archives(context):
         return []
-    scheduled = wanted.backup.schedule is not None
-    if not scheduled and not fork.awaits_backup(wanted.data_folder):
-        return []
+    schedules = {"backups": wanted.backup.schedule, "drills": wanted.drill.schedule}
+    wanted_once = {"backups"} if fork.awaits_backup(wanted.data_folder) else set()
     return [
         {
-            "role": "backups",
-            "argv": ["entrypoint", "internal", "backups"],
+            "role": role,
+            "argv": ["entrypoint", "internal", role],
             "environment": server.later_environment(context),
             "after_server": False,
-            "keep": scheduled,
+            "keep": schedule is not None,
         }
+        for role, schedule in schedules.items()
+        if schedule is not None or role in wanted_once
     ]
 
 

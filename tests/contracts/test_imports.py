@@ -15,7 +15,7 @@ PACKAGE = "entrypoint"
 ROWS = (
     ("errors", "exits", "lean", "log"),
     ("variables", "runs", "segments"),
-    ("facts", "cluster", "argv", "schedule"),
+    ("facts", "cluster", "argv", "schedule", "drills"),
     ("archivers",),
     ("recovery",),
     ("environment", "settings"),

@@ -9,6 +9,7 @@ import pytest
 from entrypoint import checks
 from entrypoint.archivers import Backup
 from entrypoint.checks import ERROR, OK, WARNING, Evidence, Finding
+from entrypoint.drills import Drill, LastDrills
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState, Unfinished
 from entrypoint.runs import LastRuns, Run
@@ -45,6 +46,7 @@ ARCHIVING = ArchiveState(
     seconds_until_full=None,
 )
 RUN = Run(kind="full", started="2026-11-22T18:35:08+00:00", why="schedule", words="why")
+DRILL = Drill("2026-11-22T18:35:08+00:00", "schedule", outcome="failed", words="why")
 OUTAGE = ARCHIVING._replace(
     failing_since="2026-11-22T18:35:08+00:00", last_error="connection refused", seconds_until_full=7200
 )
@@ -65,6 +67,8 @@ HEALTHY = Evidence(
     archive_problem=None,
     archiving=ARCHIVING,
     runs=LastRuns(success=None, failure=None, running=None, verified=None),
+    drills=LastDrills(None, None, None),
+    drill_overdue=False,
     backups=(BACKUP,),
     newest_backup_seconds=5400,
 )
@@ -141,6 +145,9 @@ def test_settings_too_wrong_to_look_further() -> None:
         ({"backups": PROBLEM}, [("backups", ERROR)]),
         ({"backups": ()}, [("backups", WARNING)]),
         ({"data_major": None}, []),
+        ({"drill_overdue": True}, [("drills", WARNING)]),
+        ({"drills": HEALTHY.drills._replace(failure=DRILL)}, [("drills", WARNING)]),
+        ({"drills": HEALTHY.drills._replace(success=DRILL)}, []),
     ],
 )
 def test_what_is_not_well(changes: dict[str, Any], expected: list[tuple[str, str]]) -> None:

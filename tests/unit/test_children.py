@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -230,6 +231,23 @@ def test_what_the_leader_leaves_behind_is_killed(children: Children) -> None:
     children.end_group(pid)
     assert not _exists(pid)
     _until_gone(children, worker)
+
+
+@pytest.mark.usefixtures("_subreaper")
+def test_what_is_tied_ends_with_its_parent(children: Children) -> None:
+    """Even if that one is killed; its children are no burden of anybody else."""
+    read, write = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        children.tied = True
+        children.spawn(["sh", "-c", f"echo $$; {STAY}"], ENVIRONMENT, descriptors={1: write})
+        time.sleep(60)
+    os.close(write)
+    tied = int(os.read(read, 100))
+    os.close(read)
+    assert _exists(tied)
+    os.kill(parent, signal.SIGKILL)
+    _until_gone(children, tied)
 
 
 def test_an_end_that_has_come_already(children: Children) -> None:

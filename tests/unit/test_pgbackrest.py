@@ -576,3 +576,28 @@ def test_patience_is_the_users() -> None:
     assert "5" == TOOL.fetch_segment(SERVER).environment["PGBACKREST_IO_TIMEOUT"]
     own = PgBackRest({"PGBACKREST_IO_TIMEOUT": "60"})
     assert "PGBACKREST_IO_TIMEOUT" not in own.fetch_segment(SERVER).environment
+
+
+def test_a_settings_file_for_a_copy() -> None:
+    """Its data, spool and locks are other ones; the repository and what is secret stay."""
+    text = (
+        "repo1-path=/run/entrypoint/archive\nrepo1-cipher-pass=secret\n"
+        "spool-path=/run/entrypoint/pgbackrest/spool\nlock-path=/run/entrypoint/pgbackrest/lock\n"
+        "[main]\npg1-path=/var/lib/postgresql/data\npg1-port=5432\n"
+    )
+    expected = (
+        "repo1-path=/run/entrypoint/archive\nrepo1-cipher-pass=secret\n"
+        "spool-path=/run/copy/pgbackrest/spool\nlock-path=/run/copy/pgbackrest/lock\n"
+        "[main]\npg1-path=/copy\npg1-port=5432\n"
+    )
+    other = SERVER._replace(data_folder="/copy", runtime_folder="/run/copy")
+    assert expected == TOOL.moved(text, SERVER, other)
+
+
+def test_a_modest_fetch() -> None:
+    """A drill fetches with its share of the processors; what the user has set wins."""
+    assert "--process-max=2" in TOOL.fetch(SERVER, "LATEST", "/copy", resources=Resources(processes=2)).argv
+    own = PgBackRest({"PGBACKREST_PROCESS_MAX": "9"}).fetch(
+        SERVER, "LATEST", "/copy", resources=Resources(processes=2)
+    )
+    assert "--process-max=2" not in own.argv

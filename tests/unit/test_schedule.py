@@ -116,3 +116,9 @@ def test_it_is_never_late(days: int | None, failed: int, failures: int) -> None:
 def test_utc_needs_no_time_zone_data() -> None:
     """The default works in an image without tzdata."""
     assert UTC is schedule.zone("UTC")
+
+
+def test_the_last_moments() -> None:
+    """The newest first; the present one counts."""
+    assert [THREE, THREE - DAY] == NIGHTLY.passed(THREE, 2)
+    assert [THREE - DAY] == NIGHTLY.passed(THREE - 1, 1)

@@ -188,7 +188,9 @@ def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
         return 1
 
     backup = Backup("base_1", "full", "", "", 1, "0/1", "0/2", permanent=False, system_identifier="1")
-    choice = Choice(backup, "", 1, "", "", inclusive=True, segments=1, earliest="", latest="", hole=None)
+    choice = Choice(
+        backup, "", 1, "", "", inclusive=True, segments=1, earliest="", latest="", hole=None, last_segment=""
+    )
     request, source = context.settings.restore, context.settings.source
     assert request is not None
     assert source is not None

@@ -510,3 +510,37 @@ def test_a_standby() -> None:
     assert ("host=db", "a_1") == streaming.standby
     assert streaming.restore is None
     assert made.settings({"STANDBY": "off"}).standby is None
+
+
+def test_drills() -> None:
+    """None by default; the folder is outside of the data folder."""
+    assert settings_module.Drills(None, "/var/lib/postgresql/drill") == made.settings().drill
+    given = {**ARCHIVED, "DRILL_SCHEDULE": "0 5 * * 0", "DRILL_FOLDER": "/drill/"}
+    assert settings_module.Drills("0 5 * * 0", "/drill") == made.settings(given).drill
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"DRILL_SCHEDULE": "0 5 * * 0"}, "DRILL_SCHEDULE, but no archive is set"),
+        ({**ARCHIVED, "DRILL_SCHEDULE": "daily"}, "DRILL_SCHEDULE=daily is no schedule"),
+        ({"DRILL_FOLDER": "/data"}, "DRILL_FOLDER=/data lies in the data folder"),
+        ({"DRILL_FOLDER": "/data/drill/"}, "DRILL_FOLDER=/data/drill lies in the data folder"),
+        ({"DRILL_FOLDER": "drill"}, "DRILL_FOLDER=drill is not an absolute path"),
+    ],
+)
+def test_drills_that_cannot_be(values: dict[str, str], expected: str) -> None:
+    """Each mistake is told once."""
+    _, (problem,) = made.load(values)
+    assert expected in problem.what
+
+
+def test_one_time_zone_is_told_once() -> None:
+    """Both schedules are in it."""
+    both = {"BACKUP_SCHEDULE": "0 3 * * *", "DRILL_SCHEDULE": "0 5 * * 0", "BACKUP_TIMEZONE": "Mars"}
+    assert 1 == len(made.load({**ARCHIVED, **both})[1])
+
+
+def test_another_folder_beside_the_data() -> None:
+    """A name that only begins like that of the data folder is no folder in it."""
+    assert "/data-drill" == made.settings({"DRILL_FOLDER": "/data-drill"}).drill.folder

@@ -11,7 +11,7 @@ import pytest
 
 from entrypoint.archivers import Backup
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backups, history, restore, server, standby
+from entrypoint.effects import backups, fetching, history, restore, server, standby
 from entrypoint.effects.children import Children
 from entrypoint.effects.identity import current
 from entrypoint.effects.server import Context
@@ -53,7 +53,9 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     data.mkdir()
     context = _context(data, STANDBY)
     backup = Backup("base_1", "full", "", "", 1, "0/1", "0/2", permanent=False, system_identifier="1")
-    choice = Choice(backup, "", 1, "", "", inclusive=True, segments=1, earliest="", latest="", hole=None)
+    choice = Choice(
+        backup, "", 1, "", "", inclusive=True, segments=1, earliest="", latest="", hole=None, last_segment=""
+    )
     running = Run(kind="full", started="2026-11-23T02:00:00+00:00", why="schedule", url="file:///archive")
 
     def fetch(_: object, folder: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -418,3 +419,21 @@ def test_what_is_taken_for_damage(values: dict[str, str], expected: bool) -> Non
     assert re.search(damage, "ERROR: lz4: invalid frame checksum: got ec09bee1; expected d10f281c")
     assert re.search(damage, "ERROR: CRC check failed")
     assert not re.search(damage, "ERROR: dial tcp 10.0.0.1:443: connect: connection refused")
+
+
+def test_a_settings_file_for_a_copy() -> None:
+    """Only the data folder is another one; what is secret stays."""
+    text = json.dumps({"PGDATA": "/data", "WALG_LIBSODIUM_KEY": "secret"})
+    other = SERVER._replace(data_folder="/copy")
+    assert {"PGDATA": "/copy", "WALG_LIBSODIUM_KEY": "secret"} == json.loads(TOOL.moved(text, SERVER, other))
+
+
+def test_a_modest_fetch() -> None:
+    """A drill fetches with its share of the processors; what the user has set wins."""
+    made_for = TOOL.fetch(SERVER, "base_1", "/copy", resources=Resources(processes=2)).environment
+    assert ("2", "1") == (made_for["WALG_DOWNLOAD_CONCURRENCY"], made_for["WALG_DOWNLOAD_FILE_RETRIES"])
+    own = WalG({"WALG_DOWNLOAD_CONCURRENCY": "9"}).fetch(
+        SERVER, "base_1", "/copy", resources=Resources(processes=2)
+    )
+    assert "WALG_DOWNLOAD_CONCURRENCY" not in own.environment
+    assert "GOMAXPROCS" not in TOOL.fetch(SERVER, "base_1", "/copy").environment

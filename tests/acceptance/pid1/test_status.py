@@ -144,6 +144,7 @@ def test_serving(running: Container) -> None:
         "following": None,
         "archive": None,
         "backups": None,
+        "drills": None,
     } == found
 
 

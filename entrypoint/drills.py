@@ -1,0 +1,204 @@
+"""What is remembered of drills, and the scratch server's configuration; pure."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from entrypoint.runs import FAILED, INTERRUPTED, OK, RUNNING, STOPPED
+
+KEPT = 100
+"""How many drills are remembered."""
+
+
+class Drill(NamedTuple):
+    """One restore of the newest backup that was only made to see whether it works."""
+
+    started: str
+    """ISO 8601 with offset."""
+    why: str
+    """`schedule` or `command`."""
+    outcome: str = RUNNING
+    """As of a backup run."""
+    backup: str = ""
+    """Name of the base backup."""
+    bytes: int = 0
+    """Of the restored cluster, once the archive was replayed."""
+    segments: int = 0
+    """WAL segments that were to be replayed, at most."""
+    last_transaction: str | None = None
+    """When the last replayed transaction was committed; None: there was none behind the backup."""
+    fetch_seconds: float = 0
+    replay_seconds: float = 0
+    check_seconds: float = 0
+    seconds: float = 0
+    """In all."""
+    checks: tuple[str, ...] = ()
+    """What was good: `pg_amcheck`, and the names of the user's SQL files."""
+    words: str = ""
+    """Why it failed."""
+    url: str = ""
+    """Of the archive."""
+
+
+class LastDrills(NamedTuple):
+    """What status and doctor tell."""
+
+    success: Drill | None
+    failure: Drill | None
+    """The last one that failed or was interrupted, if none was good since."""
+    running: Drill | None
+
+
+def parse(text: str) -> list[Drill]:
+    """Read the file; lines that are none are left out."""
+    import json
+
+    found = []
+    for line in text.split("\n"):
+        try:
+            row = json.loads(line)
+            row["checks"] = tuple(row.get("checks", ()))
+            found.append(Drill(**{name: row[name] for name in Drill._fields if name in row}))
+        except (ValueError, TypeError, AttributeError):
+            continue
+    return found
+
+
+def write(drills: Sequence[Drill]) -> str:
+    """Return the text of the file: the last drills, and of older ones the last good one."""
+    import json
+
+    good = [each for each in drills[:-KEPT] if each.outcome == OK][-1:]
+    lines = [json.dumps(each._asdict(), ensure_ascii=False) for each in [*good, *drills[-KEPT:]]]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def settled(drills: Iterable[Drill]) -> list[Drill]:
+    """Return the drills with those that were killed told as such."""
+    words = "it was killed before it could end"
+    return [
+        each._replace(outcome=INTERRUPTED, words=words) if each.outcome == RUNNING else each
+        for each in drills
+    ]
+
+
+def last(drills: Sequence[Drill]) -> LastDrills:
+    """Return the drills that matter now."""
+    success = failure = running = None
+    for each in drills:
+        if each.outcome == OK:
+            success, failure = each, None
+        elif each.outcome in (FAILED, INTERRUPTED):
+            failure = each
+        running = each if each.outcome == RUNNING else None
+    return LastDrills(success, failure, running)
+
+
+def interrupted_in_a_row(drills: Sequence[Drill]) -> int:
+    """Return how many of the last drills were killed or stopped: they have proven nothing."""
+    count = 0
+    for each in reversed(drills):
+        if each.outcome not in (INTERRUPTED, STOPPED):
+            break
+        count += 1
+    return count
+
+
+def describe(drill: Drill) -> str:
+    """Return the figures of a drill for people."""
+    size = f"{drill.bytes / 1024**2:.0f} MiB"
+    if drill.outcome != OK:
+        return f"{drill.outcome}: {drill.words}"
+    at = f", last transaction {drill.last_transaction}" if drill.last_transaction else ""
+    files = len(drill.checks) - 1
+    return (
+        f"{drill.backup}, {size}, restored in {drill.fetch_seconds + drill.replay_seconds:.1f} s (fetch "
+        f"{drill.fetch_seconds:.1f}, replay {drill.replay_seconds:.1f}){at}; pg_amcheck and {files} SQL "
+        f"file{'' if files == 1 else 's'} found nothing wrong in {drill.check_seconds:.1f} s"
+    )
+
+
+def last_transaction(log: str) -> str | None:
+    """Return the time of the last transaction that was replayed, by the server's log.
+
+    >>> last_transaction("LOG:  last completed transaction was at log time 2026-11-23 01:02:03.5+00")
+    '2026-11-23T01:02:03.500000+00:00'
+    """
+    found = re.findall(r"last completed transaction was at log time (\S+ \S+)", log)
+    if not found:
+        return None
+    from datetime import datetime
+
+    return datetime.fromisoformat(found[-1]).isoformat()
+
+
+_MODEST = {
+    "shared_buffers": "64MB",
+    "maintenance_work_mem": "64MB",
+    "max_wal_size": "512MB",
+    "max_parallel_workers": "0",
+    "huge_pages": "off",
+    "jit": "off",
+    "autovacuum": "off",
+    # What is thrown away anyway need not reach the disk.
+    "fsync": "off",
+    # /dev/shm is small and the server's own, and a killed server would leave its files there.
+    "dynamic_shared_memory_type": "mmap",
+}
+_CLOSED = {
+    "listen_addresses": "",
+    "port": "5432",
+    "archive_mode": "off",
+    "archive_command": "",
+    # A subscription would take its publisher's changes away from the real server.
+    "max_logical_replication_workers": "0",
+    "max_wal_senders": "0",
+    "hot_standby": "off",
+}
+_LOG = {
+    "logging_collector": "off",
+    "log_destination": "stderr",
+    "log_line_prefix": "",
+    "lc_messages": "C",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "datestyle": "ISO",
+}
+_LEAST_PREPARED = 64
+"""The setting may have grown after the backup; without room for a prepared transaction a replay fails."""
+
+
+def server_settings(
+    control: Mapping[str, str], folder: str, restore_command: str, timeline: int
+) -> dict[str, str]:
+    """Return all settings of the scratch server; it reads none of the original's.
+
+    Those may name commands, libraries with background workers, and files that belong to the real server.
+    `control` is what pg_controldata tells of the backup, `folder` the one for its socket.
+    """
+    prepared = int(control.get("max_prepared_xacts setting", 0))
+    return {
+        **_MODEST,
+        **_CLOSED,
+        **_LOG,
+        "max_prepared_transactions": str(max(prepared, _LEAST_PREPARED)),
+        "max_locks_per_transaction": control.get("max_locks_per_xact setting", "64"),
+        "unix_socket_directories": folder,
+        "hba_file": f"{folder}/pg_hba.conf",
+        "ident_file": f"{folder}/pg_ident.conf",
+        "restore_command": restore_command,
+        "recovery_target_timeline": str(timeline),
+        "recovery_target_action": "promote",
+    }
+
+
+def overdue(last_good: float, slots: Sequence[float]) -> bool:
+    """Tell whether the last good drill is older than two periods of the schedule.
+
+    `slots` are its last moments, the newest first; `last_good` is when the cluster was made where there
+    is no good one.
+
+    >>> overdue(150, [300, 200, 100]), overdue(250, [300, 200, 100]), overdue(0, [300])
+    (True, False, False)
+    """
+    return len(slots) > 1 and last_good < slots[1]

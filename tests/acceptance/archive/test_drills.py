@@ -1,0 +1,261 @@
+"""Drills: the newest backup restored beside the running server, checked, and thrown away; for each archiver."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+import archives
+import containers
+from archives import FOLDERS, Archive
+from containers import FRESH, Container, Outcome
+
+SQL = "/docker-entrypoint-drill.d"
+SCRATCH = "/var/lib/postgresql/drill/entrypoint.drill"
+SOCKETS = "/run/entrypoint/drill"
+YEARLY = "0 0 1 1 *"
+
+
+def _find(pattern: str) -> str:
+    """What prints the processes whose command line begins so."""
+    each = f"tr '\\0' ' ' 2>/dev/null <$folder/cmdline | grep -qE '^{pattern}' && echo ${{folder#/proc/}}"
+    return f"for folder in /proc/[0-9]*; do {each}; done; true"
+
+
+SERVER = _find(f"postgres -D {SCRATCH}")
+#: Prints what a drill has left.
+LEFT = f"ls -A {SCRATCH.rpartition('/')[0]}; ls -d {SOCKETS} 2>/dev/null; {SERVER}"
+
+#: Good while the table has one row.
+ONE_ROW = "SELECT 1 / (2 - count(*)) FROM kept"
+
+
+@pytest.fixture(params=FOLDERS)
+def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
+    """An empty archive on a folder."""
+    with archives.made(request.param[0], None) as found:
+        yield found
+
+
+@contextmanager
+def _serve(archive: Archive, sql: Mapping[str, str], *options: str, **env: str) -> Iterator[Container]:
+    """A server with a backup, a row that came after it, and these SQL files for drills."""
+    with archive.create({**FRESH, **env}, options=options) as server:
+        server.begin()
+        server.ready()
+        for name, text in sql.items():
+            _put(server, name, text)
+        server.sql("CREATE TABLE kept (i int)")
+        _backup(server, "push")
+        _add_row(server)
+        yield server
+
+
+def _put(server: Container, name: str, text: str) -> None:
+    server.exec("bash", "-c", f"mkdir -p {SQL} && cat >{SQL}/{name}", user="0", stdin=text)
+
+
+def _add_row(server: Container) -> None:
+    """Add a row, and have it archived."""
+    server.sql("INSERT INTO kept VALUES (1)")
+    server.sql("SELECT pg_switch_wal()")
+    containers.until(lambda: archives.waiting(server) == 0, "everything archived", 30)
+
+
+def _backup(server: Container, *words: str, check: bool = True) -> Outcome:
+    return server.exec("entrypoint", "backup", *words, check=check, timeout=120)
+
+
+def _drills(server: Container) -> dict[str, Any]:
+    """What status tells of the drills."""
+    found: dict[str, Any] = json.loads(server.exec("entrypoint", "status", "--json").stdout)["drills"]
+    return found
+
+
+def _doctor(server: Container) -> list[str]:
+    """What doctor tells of the drills."""
+    findings = json.loads(server.exec("entrypoint", "doctor", "--json", check=False).stdout)
+    return [f"{each['level']}: {each['found']}" for each in findings if each["check"] == "drills"]
+
+
+@contextmanager
+def _halted(server: Container) -> Iterator[subprocess.Popen[str]]:
+    """A drill by hand that stands still in its last check; the client is ended in the end."""
+    _put(server, "90_wait.sql", "SELECT pg_sleep(600)")
+    command = ("docker", "exec", server.name, "entrypoint", "backup", "drill")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
+        waits = "SELECT 1 FROM pg_stat_activity WHERE query ~ '^SELECT pg_sleep'"
+        asked = ("psql", "--host", SOCKETS, "-U", "postgres", "-Atc", waits)
+        containers.until(lambda: server.exec(*asked, check=False).stdout == "1\n", "a drill at work", 60)
+        try:
+            yield client
+        finally:
+            client.kill()
+
+
+def test_a_good_drill_tells_its_figures_and_leaves_no_trace(archive: Archive) -> None:
+    """Everything up to the end of the archive is there; the server, its data and its archive stay as they are."""
+    with _serve(archive, {"10_rows.sql": ONE_ROW, "20_more.sql": "CREATE TABLE more ()"}) as server:
+        server.sql("SELECT pg_switch_wal()")
+        began, before = server.sql("SELECT pg_postmaster_start_time()"), archive.digest()
+        drill = json.loads(_backup(server, "drill", "--json").stdout)
+        (backup,) = json.loads(_backup(server, "list", "--json").stdout)
+        assert ("ok", "command", backup["name"]) == (drill["outcome"], drill["why"], drill["backup"])
+        assert ["pg_amcheck", "10_rows.sql", "20_more.sql"] == drill["checks"]
+        assert backup["finished"] <= drill["last_transaction"] <= drill["started"]
+        assert drill["bytes"] > 20 * 1024**2
+        parts = [drill[f"{part}_seconds"] for part in ("fetch", "replay", "check")]
+        assert min(parts) > 0
+        assert sum(parts) <= drill["seconds"] + 0.2
+        assert "" == server.shell(LEFT)
+        assert before == archive.digest()
+        assert began == server.sql("SELECT pg_postmaster_start_time()")
+        assert "" == server.sql("SELECT relname FROM pg_class WHERE relname = 'more'")
+        _add_row(server)
+        assert drill == _drills(server)["success"]
+        assert f"  {backup['name']}, " in _backup(server, "list").stdout
+        assert [f"ok: the last good one was {drill['started']}"] == _doctor(server)
+        # Beside the server, where there is no cluster and nothing is remembered.
+        told = archive.run({}, "backup", "drill", timeout=60)
+        assert (0, True) == (told.code, told.stdout.startswith(backup["name"])), told.output
+
+
+def test_a_check_that_fails_fails_the_drill(archive: Archive) -> None:
+    """It is told with psql's words wherever one looks; the last good drill stays known; other files do not run."""
+    files = {"10_rows.sql": ONE_ROW, "20_not.txt": "SELECT 1 / 0"}
+    with _serve(archive, files) as server:
+        good = json.loads(_backup(server, "drill", "--json").stdout)
+        _add_row(server)
+        failed = _backup(server, "drill", check=False)
+        assert 1 == failed.code
+        (told,) = containers.complaints(failed)
+        assert "does not stand 10_rows.sql" in told
+        assert "division by zero" in told
+        last = _drills(server)
+        assert (good, "failed", None) == (last["success"], last["failure"]["outcome"], last["running"])
+        assert "division by zero" in last["failure"]["words"]
+        assert "division by zero" in _backup(server, "list").stdout
+        assert "drill failed" in server.exec("entrypoint", "status").stdout
+        (finding,) = _doctor(server)
+        assert finding.startswith("warning: ")
+        assert f"the last good one was {good['started']}" in finding
+        assert "" == server.shell(LEFT)
+
+
+def test_a_damaged_backup_fails_the_drill(archive: Archive) -> None:
+    """With the tool's own words."""
+    with _serve(archive, {}) as server:
+        where = (
+            "backup/main/*F/bundle/1"
+            if archive.tool == "pgbackrest"
+            else "basebackups_005/*/tar_partitions/*"
+        )
+        containers.in_volume(
+            archive.volume, f"for f in {where}; do truncate -s $(($(stat -c %s $f) / 2)) $f; done"
+        )
+        failed = _backup(server, "drill", check=False)
+        assert 12 == failed.code, failed.output
+        (told,) = containers.complaints(failed)
+        assert f"{archive.tool} could not fetch backup" in told
+        words = _drills(server)["failure"]["words"]
+        assert f"{archive.tool} could not fetch backup" in words
+        assert "ERROR" in words
+        assert "" == server.shell(LEFT)
+
+
+def test_what_cannot_work_is_refused_first(archive: Archive) -> None:
+    """Too little room, with the numbers; tablespaces; a folder below the data; no backup; no archive."""
+    small = ("--tmpfs", "/drill:size=10m,mode=1777")
+    with archive.create({**FRESH, "DRILL_FOLDER": "/drill"}, options=small) as server:
+        server.begin()
+        server.ready()
+        (told,) = containers.complaints(_backup(server, "drill", check=False))
+        assert "holds no backup" in told
+        _backup(server, "push")
+        (told,) = containers.complaints(_backup(server, "drill", check=False))
+        assert " MiB are free on /drill" in told
+        assert "set DRILL_FOLDER" in told
+        assert "" == server.shell("ls -A /drill")
+        server.shell("install -d -o postgres /space", user="0")
+        server.sql("CREATE TABLESPACE space LOCATION '/space'")
+        (told,) = containers.complaints(_backup(server, "drill", check=False))
+        assert "tablespaces" in told
+        inside = {"DRILL_FOLDER": "/var/lib/postgresql/data/drill"}
+        failed = server.exec("entrypoint", "backup", "drill", env=inside, check=False)
+        (told,) = containers.complaints(failed)
+        assert "lies in the data folder" in told
+    (told,) = containers.complaints(containers.run("backup", "drill"))
+    assert "no archive is set" in told
+
+
+def test_a_drill_at_work_disturbs_nobody(archive: Archive) -> None:
+    """Its server is gentle, closed and archives nothing, and no backup is taken meanwhile; a stop ends it."""
+    with _serve(archive, {}) as server:
+        with _halted(server):
+            shown = "archive_mode listen_addresses port hot_standby fsync".split()
+            query = " || '|' || ".join(f"current_setting('{name}')" for name in shown)
+            asked = ("psql", "--host", SOCKETS, "-U", "postgres", "-Atc", f"SELECT {query}")
+            assert "off||5432|off|off\n" == server.exec(*asked).stdout
+            assert 0 != server.exec(*asked, user="nobody", check=False).code
+            pid = server.shell(f"head -n 1 {SCRATCH}/cluster/postmaster.pid")
+            assert "10" == server.shell(f"cut -d ' ' -f 19 /proc/{pid}/stat")
+            waiting = server.exec("timeout", "3", "entrypoint", "backup", "push", check=False)
+            assert "waiting for its end: a drill by hand" in waiting.output
+            began = time.monotonic()
+            assert 0 == server.stop()
+            assert time.monotonic() - began < 8
+        server.again()
+        assert "" == server.shell(LEFT)
+        last = _drills(server)
+        assert (None, None, None) == (last["success"], last["failure"], last["running"])
+
+
+def test_a_killed_drill_leaves_nothing_for_long(archive: Archive) -> None:
+    """Its server ends with it; files go with the next drill, or where the container was killed at its next start."""
+    with _serve(archive, {"10_rows.sql": ONE_ROW}) as server:
+        with _halted(server):
+            before = server.postmaster()
+            assert "" != server.shell(SERVER)
+            server.shell(f"kill -KILL $({_find('[^ ]*python[^ ]* .*entrypoint backup drill')})", user="0")
+            containers.until(lambda: server.shell(SERVER) == "", "the end of its server", 10)
+        assert "entrypoint.drill" in server.shell(LEFT)
+        server.shell(f"rm {SQL}/90_wait.sql", user="0")
+        assert 0 == _backup(server, "drill").code
+        assert "" == server.shell(LEFT)
+        text = server.shell("cat /var/lib/postgresql/data/.entrypoint.drills")
+        assert ["interrupted", "ok"] == [json.loads(line)["outcome"] for line in text.splitlines()]
+        assert before == server.postmaster()
+        with _halted(server):
+            server.kill()
+            server.wait()
+        server.again()
+        assert "" == server.shell(LEFT)
+        assert "interrupted" == _drills(server)["failure"]["outcome"]
+
+
+_SECRETS: Mapping[str, Mapping[str, str]] = {
+    "pgbackrest": {
+        "PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc",
+        "PGBACKREST_REPO1_CIPHER_PASS": "quite secret",
+    },
+    "wal-g": {},  # not every build of it can encrypt
+}
+
+
+def test_drills_come_by_themselves(archive: Archive) -> None:
+    """By DRILL_SCHEDULE, after the first backup, with an archive whose key PID 1 keeps to itself."""
+    schedules = {"BACKUP_SCHEDULE": YEARLY, "DRILL_SCHEDULE": "* * * * *"}
+    with archive.serve({**FRESH, **schedules, **_SECRETS[archive.tool]}) as server:
+        status = json.loads(server.exec("entrypoint", "status", "--json").stdout)
+        assert {"backups", "drills"} <= {each["role"] for each in status["helpers"]}
+        containers.until(lambda: _drills(server)["success"] is not None, "a drill", 150)
+        last = _drills(server)
+        assert ("schedule", None) == (last["success"]["why"], last["failure"])
+        assert "" == server.shell(LEFT)
+        assert "ok: the last good one was" in _doctor(server)[0]
