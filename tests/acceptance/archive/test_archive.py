@@ -119,14 +119,14 @@ def test_the_other_tools_archive_is_refused(source: Source) -> None:
     assert before == source.archive.digest()
 
 
-def test_a_failing_fetch_never_promotes(source: Source, archive: Archive) -> None:
-    """A segment that is there but cannot be read stops the server; mended, the next start goes on."""
+def test_an_archive_that_cannot_be_read_is_refused_by_the_plan(source: Source, archive: Archive) -> None:
+    """Nothing is fetched while its newest segment is there but unreadable; mended, the next start restores."""
     with archive.create(LATEST) as container:
         with archive.unreadable("000000010000000000000003"):
             ended = container.finish(60)
-        assert 0 != ended.code
-        assert "recovery stops here" in ended.output
-        assert "selected new timeline" not in ended.output
+        assert 12 == ended.code
+        assert "cannot be read" in ended.stderr
+        assert "fetching backup" not in ended.output
         container.again()
         assert "2000" == container.sql("SELECT count(*) FROM kept")
 
