@@ -336,8 +336,8 @@ def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: "datetime
         return _refusal(
             f"the archive misses the WAL segments {hole[0]} to {hole[1]}, which backup {chosen.name} needs "
             f"to reach {request.words}",
-            f"restore up to where the gap begins (RESTORE_TARGET_LSN={lsn_text(before - 1)}), or from a "
-            "backup behind it",
+            f"restore up to where the gap begins (RESTORE_TARGET_LSN={lsn_text(before - 1)}), this backup "
+            "alone (RESTORE_TARGET=immediate), or from a backup behind it",
         )
     first = segments.parse_lsn(chosen.start_lsn) // size
     end = lsn if lsn is not None else wal.end_lsn - 1

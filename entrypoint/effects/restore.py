@@ -377,6 +377,9 @@ def recover(context: Context, given: list[str]) -> list[str]:
     action = context.settings.restore.action if context.settings.restore and wanted.kind else "promote"
     command = conf.restore_command(archive, server.describe(source), server.tool_path(context))
     recovering = {"restore_command": command, **wanted.options, "recovery_target_action": action}
+    if wanted.kind == "immediate" and server.binary_major(context) >= 15:
+        # It would want the segment behind the backup before it is consistent, which may be missing for good.
+        recovering["recovery_prefetch"] = "off"
     if action == "pause":
         fetching.prepare(source)
         log.info(f"the server replays up to {_target(wanted)} and waits there: promote it, or stop it")

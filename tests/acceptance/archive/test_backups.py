@@ -434,7 +434,8 @@ def test_a_permanent_backup_stays_with_what_it_needs(archive: Archive) -> None:
         assert wal == {segment for segment in _wal(archive) if segment < _name(_segment(last))}
         assert 0 == _backup(server, "verify").code
         assert 0 == server.stop()
-    with archive.serve({"RESTORE_FROM": kept["name"]}) as restored:
+    # WAL after it is gone, so there is nothing to replay behind its end.
+    with archive.serve({"RESTORE_FROM": kept["name"], "RESTORE_TARGET": "immediate"}) as restored:
         assert "1" == restored.sql("SELECT count(*) FROM kept")
 
 
