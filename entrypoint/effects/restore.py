@@ -222,6 +222,8 @@ def describe(plan: Plan) -> list[str]:
         f"{progress.mebibytes(plan.bytes)} and up to {choice.segments} WAL segments, about {plan.seconds} s",
         f"{free} are free on the volume",
     ]
+    if backup.damaged:
+        lines.append("the archiver saw damaged pages of the database when it took this backup")
     if choice.kind in ("name", "xid") and plan.request.backup == recovery.LATEST:
         lines.append(f"if the {choice.kind} is older than this backup, name an older one: RESTORE_FROM=NAME")
     return lines
