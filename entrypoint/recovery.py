@@ -454,7 +454,10 @@ def recorded(detail: str) -> Recorded:
     """Return what `record` has written; before there were targets it was the backup's name."""
     import json
 
-    return Recorded(**json.loads(detail)) if detail.startswith("{") else Recorded(detail)
+    try:
+        return Recorded(**json.loads(detail))
+    except (ValueError, TypeError):
+        return Recorded(detail)
 
 
 def _asked(request: Request) -> str:

@@ -365,7 +365,7 @@ def _a_half_made_database(case: Case, draw: Draw) -> None:
 
 @_way("volume", "archive")
 def _a_restore_without_its_archive(case: Case, draw: Draw) -> None:
-    case.fill("PG_VERSION", "base/", ".entrypoint/")
+    case.fill("PG_VERSION", "base/", ".entrypoint/", "recovery.signal")
     (case.data / ".entrypoint" / "state").write_text(f"recovery {draw(WORDS)}\n")
     case.set("is not finished")
 

@@ -251,3 +251,5 @@ def test_the_servers_settings(kind: str, value: str, expected: Mapping[str, str]
     assert expected == recovery.recorded(recovery.record(_chosen(request), request)).options
     assert {"recovery_target_timeline": "latest"} == recovery.recorded("20261122-183502F").options
     assert recovery.recorded("20261122-183502F").is_for(request)
+    for torn in ("", "{", "{}", '{"else": 1}', "[1]"):
+        assert torn == recovery.recorded(torn).backup
