@@ -293,7 +293,7 @@ class Archiver(Protocol):
     def list_wal(self, server: Server) -> Command:
         """Return the command that lists the archived WAL."""
 
-    def parse_wal(self, output: str) -> list[Stored]:
+    def parse_wal(self, output: str, major: int = 0) -> list[Stored]:
         """Return the segments and histories of the archive's present cluster, by the answer to `list_wal`."""
 
     def read_object(self, server: Server, path: str) -> Command:

@@ -392,13 +392,20 @@ class PgBackRest:
         )
         return listing._replace(argv=(*listing.argv, f"archive/{self.stanza}"))
 
-    def parse_wal(self, output: str) -> list[Stored]:
+    def parse_wal(self, output: str, major: int = 0) -> list[Stored]:
         """Return what paths such as `15-1/0000000100000000/NAME-CHECKSUM.lz4` name, of the newest cluster."""
         import json
 
         found = re.search(r"^\{.*", output, re.MULTILINE | re.DOTALL)
         paths: dict[str, dict[str, int]] = json.loads(found[0]) if found else {}
-        newest = max((int(path.split("/")[0].partition("-")[2]) for path in paths if "-" in path), default=0)
+        newest = max(
+            (
+                int(path.split("/")[0].partition("-")[2])
+                for path in paths
+                if re.match(r"\d+-\d+", path) and (not major or path.startswith(f"{major}-"))
+            ),
+            default=0,
+        )
         stored = []
         for path, entry in paths.items():
             name = segments.archived(path)

@@ -364,8 +364,9 @@ class WalG:
         """Return the command that lists the archived WAL."""
         return self._quick(server, "st", "ls", "-r", _WAL)
 
-    def parse_wal(self, output: str) -> list[Stored]:
+    def parse_wal(self, output: str, major: int = 0) -> list[Stored]:
         """Return what lines such as `obj 258 DATE TIME +0000 UTC NAME.lz4` name."""
+        del major
         found = []
         for line in output.splitlines():
             words = line.split()

@@ -154,7 +154,7 @@ def _read_wal(source: Context, archive: Archive, request: Request, backups: list
     answer = archives.ask(source, tool.list_wal(what))
     if answer.code:
         raise Failure(_unreadable(archive, f"its WAL cannot be listed:\n{brief(answer.stderr.strip())}"))
-    stored = {each.name: each for each in tool.parse_wal(answer.stdout)}
+    stored = {each.name: each for each in tool.parse_wal(answer.stdout, backups[-1].major)}
     timeline = recovery.history_of(stored, request, backups)
     history = f"{timeline:08X}.history"
     forks: list[tuple[int, int]] = []
