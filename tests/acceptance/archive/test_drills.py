@@ -122,7 +122,7 @@ def test_a_good_drill_tells_its_figures_and_leaves_no_trace(archive: Archive) ->
         assert f"  {backup['name']}, " in _backup(server, "list").stdout
         assert [f"ok: the last good one was {drill['started']}"] == _doctor(server)
         # Beside the server, where there is no cluster and nothing is remembered.
-        told = archive.run({}, "backup", "drill", timeout=60)
+        told = archive.run({}, "backup", "drill", timeout=120)
         assert (0, True) == (told.code, told.stdout.startswith(backup["name"])), told.output
 
 
