@@ -73,7 +73,8 @@ def write_down(context: Context) -> None:
     """
     import json
 
-    values = kept_values(context.settings.values)
+    # A scratch cluster has the variables of the server beside it, and a folder of its own.
+    values = {**kept_values(context.settings.values), "PGDATA": context.settings.data_folder}
     path = f"{context.runtime_folder}/{SETTINGS_FILE}"
     files.write_atomically(path, json.dumps(values))
     os.chown(path, context.who.uid, -1)
