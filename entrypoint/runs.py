@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from entrypoint.errors import Failure, Stopped
+
 KEPT = 100
 """How many runs are remembered."""
 
@@ -56,6 +58,13 @@ class LastRuns(NamedTuple):
     running: Run | None
     verified: Run | None
     """The last run with a verification."""
+
+
+def ended_by(error: BaseException) -> tuple[str, str]:
+    """Return the outcome and the words of a run that this error has ended."""
+    if isinstance(error, Stopped):
+        return STOPPED, "a stop was asked for"
+    return FAILED, error.problems[0].what if isinstance(error, Failure) else "the entrypoint itself failed"
 
 
 def parse(text: str) -> list[Run]:

@@ -166,9 +166,14 @@ def waiting(server: Container) -> int:
     return int(server.sql("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"))
 
 
+def wait_for_archiving(server: Container, timeout: float = 60) -> None:
+    """Wait until no segment waits any more."""
+    containers.until(lambda: waiting(server) == 0, "everything archived", timeout)
+
+
 def wait_until_whole(archive: Archive, server: Container, timeout: float = 60) -> None:
     """Wait until nothing waits any more; then every segment from the first to the last is in the archive."""
-    containers.until(lambda: waiting(server) == 0, "everything archived", timeout)
+    wait_for_archiving(server, timeout)
     last = server.sql("SELECT last_archived_wal FROM pg_stat_archiver")[:24]
     made = range(1, int(last[8:16], 16) * 256 + int(last[16:], 16) + 1)
     wanted = [f"{last[:8]}{number >> 8:08X}{number & 255:08X}" for number in made]

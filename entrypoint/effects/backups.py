@@ -158,15 +158,11 @@ def _push(context: Context, archive: Archive, *, incremental: bool, why: str, lo
             f"backup {run.name} ({run.kind}): {progress.mebibytes(run.bytes)} stored in {run.seconds:.0f} s"
         )
         run = _verified(context, archive, run)
-    except Stopped:
-        run = run._replace(outcome=runs.STOPPED, words="a stop was asked for")
-        raise
-    except Failure as failure:
-        run = run._replace(outcome=runs.FAILED, words=failure.problems[0].what)
+    except BaseException as error:
+        outcome, words = runs.ended_by(error)
+        run = run._replace(outcome=outcome, words=words)
         raise
     finally:
-        if run.outcome == runs.RUNNING:
-            run = run._replace(outcome=runs.FAILED, words="the entrypoint itself failed")
         history.end(data, run._replace(seconds=run.seconds or round(time.monotonic() - began, 1)))
     return run
 

@@ -29,7 +29,7 @@ from entrypoint.effects import (
     status,
 )
 from entrypoint.effects.server import Context
-from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.errors import Failure, Problem
 from entrypoint.recovery import Request
 from entrypoint.schedule import ASK_AGAIN, Schedule, due
 from entrypoint.settings import Archive, drill_folder_problem
@@ -66,15 +66,11 @@ def rehearse(context: Context, archive: Archive, *, why: str, lock: int) -> Dril
         with _scratch(context, archive) as scratch:
             drill = _restored(scratch, plan, drill, lock)
         drill = drill._replace(outcome=runs.OK)
-    except Stopped:
-        drill = drill._replace(outcome=runs.STOPPED, words="a stop was asked for")
-        raise
-    except Failure as failure:
-        drill = drill._replace(outcome=runs.FAILED, words=failure.problems[0].what)
+    except BaseException as error:
+        outcome, words = runs.ended_by(error)
+        drill = drill._replace(outcome=outcome, words=words)
         raise
     finally:
-        if drill.outcome == runs.RUNNING:
-            drill = drill._replace(outcome=runs.FAILED, words="the entrypoint itself failed")
         drill = drill._replace(seconds=_since(began))
         history.note_drill(wanted.data_folder, drill)
         context.children.tied = False
@@ -237,22 +233,15 @@ def _fetch(scratch: Context, plan: restore.Plan, deadline: float, lock: int) -> 
         scratch, command, lock, seconds=deadline - time.monotonic(), shown=shown, counter=counter
     )
     if code or not os.path.exists(f"{folder}/PG_VERSION"):
-        raise Failure(
-            Problem(
-                f"{tool.name} could not fetch backup {plan.choice.backup.name} (exit code {code}):\n{words}",
-                "see its own words; if the backup is damaged take a new one: entrypoint backup push",
-                exits.ARCHIVE_REFUSED,
-            )
-        )
+        mend = "see its own words; if the backup is damaged take a new one: entrypoint backup push"
+        raise restore.not_fetched(plan, f"(exit code {code}):\n{words}", mend)
 
 
 def _start(scratch: Context, plan: restore.Plan) -> int:
     """Start the server on the fetched cluster with settings of its own, and nothing of the original's."""
     data, runtime = scratch.settings.data_folder, scratch.runtime_folder
     _refuse_tablespaces(data)
-    for name in ("postmaster.pid", "postmaster.opts", "standby.signal"):
-        if os.path.lexists(f"{data}/{name}"):
-            os.unlink(f"{data}/{name}")
+    server.forget_original(data)
     if os.path.islink(f"{data}/pg_wal"):
         os.unlink(f"{data}/pg_wal")
     os.makedirs(f"{data}/pg_wal", mode=0o700, exist_ok=True)

@@ -264,18 +264,10 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
     log.info(f"fetching backup {chosen} from {plan.archive.storage.url}")
     code = _fetch(plan, unfinished.cluster)
     if code or not os.path.exists(f"{unfinished.cluster}/PG_VERSION"):
-        raise Failure(
-            Problem(
-                f"{plan.archive.tool.name} could not fetch backup {chosen} (exit code {code})",
-                "see its own words above; the next start tries again from the beginning",
-                exits.ARCHIVE_REFUSED,
-            )
-        )
+        mend = "see its own words above; the next start tries again from the beginning"
+        raise not_fetched(plan, f"(exit code {code})", mend)
     _move_wal(context, unfinished)
-    # pgBackRest leaves a recovery.signal, which beside a standby.signal would outlive the promotion.
-    for name in ("postmaster.pid", "postmaster.opts", "recovery.signal", "standby.signal"):
-        if os.path.exists(f"{unfinished.cluster}/{name}"):
-            os.unlink(f"{unfinished.cluster}/{name}")
+    server.forget_original(unfinished.cluster)
     history.forget_running(unfinished.cluster)
     # Its presence makes the server recover from the archive; PostgreSQL removes it when it is promoted.
     files.write_atomically(f"{unfinished.cluster}/{'standby' if follows else 'recovery'}.signal", "")
@@ -287,6 +279,12 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
         return []
     unfinished.enter("recovery", recovery.record(plan.choice, plan.request))
     return recover(context, given)
+
+
+def not_fetched(plan: Plan, why: str, mend: str) -> Failure:
+    """Return what is raised where the archiver has not fetched the backup."""
+    what = f"{plan.archive.tool.name} could not fetch backup {plan.choice.backup.name} {why}"
+    return Failure(Problem(what, mend, exits.ARCHIVE_REFUSED))
 
 
 def _fetch(plan: Plan, folder: str) -> int:

@@ -320,6 +320,16 @@ def query(context: Context, text: str, seconds: float = 30) -> str:
     return answer.strip()
 
 
+def forget_original(data_folder: str) -> None:
+    """Remove from a fetched cluster what tells of its original's server.
+
+    pgBackRest leaves a recovery.signal, which beside a standby.signal would outlive the promotion.
+    """
+    for name in ("postmaster.pid", "postmaster.opts", "recovery.signal", "standby.signal"):
+        if os.path.lexists(f"{data_folder}/{name}"):
+            os.unlink(f"{data_folder}/{name}")
+
+
 def read_postmaster(data_folder: str) -> Postmaster | None:
     """Return what postmaster.pid says, or None without a readable one."""
     try:

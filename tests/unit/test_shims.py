@@ -19,17 +19,25 @@ NAME = "000000010000000000000007"
 PATH = f"PATH={os.environ['PATH']}"
 
 
-class Segment:
-    """One data folder and one runtime folder, and the shim between them."""
+class Folders:
+    """One data folder and one runtime folder."""
 
     def __init__(self, root: Path) -> None:
         """Make both folders."""
         self.data, self.runtime = root / "data", root / "run"
         self.data.mkdir()
         self.runtime.mkdir()
+        self.client, self.socket = "-", "-"
+
+
+class Segment(Folders):
+    """One data folder and one runtime folder, and the shim between them."""
+
+    def __init__(self, root: Path) -> None:
+        """Let the server be ready."""
+        super().__init__(root)
         (self.data / "postgresql.auto.conf").touch()
         self.status("ready")
-        self.client, self.socket = "-", "-"
 
     def status(self, word: str) -> None:
         """Let the server be in this state."""
@@ -206,16 +214,14 @@ def test_an_archiver_that_missed_its_deadline_goes_on_alone(segment: Segment) ->
 LATER = "000000010000000000000009"
 
 
-class Fetching:
+class Fetching(Folders):
     """One data folder of a recovering server, and what its restore_command is given."""
 
     def __init__(self, root: Path) -> None:
-        """Make both folders; the archive says that nothing comes after a missing segment."""
-        self.data, self.runtime = root / "data", root / "run"
-        self.data.mkdir()
-        self.runtime.mkdir()
+        """The archive says that nothing comes after a missing segment."""
+        super().__init__(root)
         (self.data / "recovery.signal").touch()
-        self.client, self.socket, self.sure, self.sums = "-", "-", "", "-"
+        self.sure, self.sums = "", "-"
         self.ask("exit 0")
 
     def ask(self, text: str) -> None:

@@ -65,7 +65,7 @@ def _add_row(server: Container) -> None:
     """Add a row, and have it archived."""
     server.sql("INSERT INTO kept VALUES (1)")
     server.sql("SELECT pg_switch_wal()")
-    containers.until(lambda: archives.waiting(server) == 0, "everything archived", 30)
+    archives.wait_for_archiving(server, 30)
 
 
 def _backup(server: Container, *words: str, check: bool = True) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import pytest
 
@@ -150,9 +151,9 @@ def _stopped(container: Container) -> str:
     return said
 
 
-@pytest.mark.parametrize("tool", TOOLS)
-def test_a_road_that_is_mended_in_time_is_waited_for(tool: str, road: S3) -> None:
-    """A replay that loses its storage goes on by itself, to the last row, and says so once."""
+@contextmanager
+def _cut_off(tool: str, road: S3) -> Iterator[Container]:
+    """Yield a container in the midst of a replay of 25 rows that has noticed that its storage is away."""
     with archives.made(tool, road) as archive:
         with archive.serve(FRESH) as server:
             server.exec("entrypoint", "backup", "push", timeout=60)
@@ -163,31 +164,29 @@ def test_a_road_that_is_mended_in_time_is_waited_for(tool: str, road: S3) -> Non
             restored.says("redo starts", 60)
             road.relay.cut()
             restored.says("cannot be fetched from the archive", 90)
-            time.sleep(5)
-            road.relay.mend()
-            restored.ready(90)
-            said = restored.logs().output
-            assert (1, 1) == (said.count("cannot be fetched"), said.count("works again"))
-            assert "25" == restored.sql("SELECT count(*) FROM kept")
+            yield restored
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_road_that_is_mended_in_time_is_waited_for(tool: str, road: S3) -> None:
+    """A replay that loses its storage goes on by itself, to the last row, and says so once."""
+    with _cut_off(tool, road) as restored:
+        time.sleep(5)
+        road.relay.mend()
+        restored.ready(90)
+        said = restored.logs().output
+        assert (1, 1) == (said.count("cannot be fetched"), said.count("works again"))
+        assert "25" == restored.sql("SELECT count(*) FROM kept")
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_stop_during_an_outage_is_not_delayed(tool: str, road: S3) -> None:
     """`docker stop` of a restore that waits for its storage ends soon, and nothing is left running."""
-    with archives.made(tool, road) as archive:
-        with archive.serve(FRESH) as server:
-            server.exec("entrypoint", "backup", "push", timeout=60)
-            write(server, 25)
-            assert 0 == server.stop()
-        with archive.create(LATEST) as restored:
-            restored.begin()
-            restored.says("redo starts", 60)
-            road.relay.cut()
-            restored.says("cannot be fetched from the archive", 90)
-            began = time.monotonic()
-            restored.stop(timeout=60)
-            assert time.monotonic() - began < 10
-            road.relay.mend()
-            restored.begin()
-            restored.ready(90)
-            assert "25" == restored.sql("SELECT count(*) FROM kept")
+    with _cut_off(tool, road) as restored:
+        began = time.monotonic()
+        restored.stop(timeout=60)
+        assert time.monotonic() - began < 10
+        road.relay.mend()
+        restored.begin()
+        restored.ready(90)
+        assert "25" == restored.sql("SELECT count(*) FROM kept")

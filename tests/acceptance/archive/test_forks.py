@@ -120,7 +120,7 @@ def test_a_copy_beside_a_living_original_archives_nothing(archive: Archive, volu
         _wait_for_backup(copy, 2)
         assert None is _state(copy)["fork_refused"]
         archives.write(copy, 1)
-        containers.until(lambda: archives.waiting(copy) == 0, "everything archived")
+        archives.wait_for_archiving(copy)
         assert 0 == copy.stop()
     with archive.serve(LATEST, volumes={DATA: volume}) as copy:  # confirmed once is enough
         assert ("on", None) == (copy.sql("SHOW archive_mode"), _state(copy)["fork_refused"])
@@ -155,7 +155,7 @@ def test_a_copy_archives_into_an_archive_of_its_own(archive: Archive, volume: st
         with own.serve(volumes={DATA: volume}) as copy:
             _wait_for_backup(copy, 2)
             archives.write(copy, 1)
-            containers.until(lambda: archives.waiting(copy) == 0, "everything archived")
+            archives.wait_for_archiving(copy)
             assert 0 == copy.stop()
         assert before == archive.digest()
         with own.serve(LATEST) as again:
@@ -175,7 +175,7 @@ def test_a_restore_after_a_loss_goes_on_by_itself(archive: Archive, schedule: st
         containers.until(lambda: helper in restored.shell("cat /run/entrypoint*/status"), helper)
         assert 2 == len(_backups(restored))
         archives.write(restored, 1)
-        containers.until(lambda: archives.waiting(restored) == 0, "everything archived")
+        archives.wait_for_archiving(restored)
         assert "00000002" == archive.segments()[-1][:8]
         restored.stop()
         restored.again()
@@ -194,7 +194,7 @@ def test_two_copies_of_one_dead_original_do_not_collide(archive: Archive, volume
             with archive.serve(LATEST, volumes={DATA: first_volume}) as first:
                 _wait_for_backup(first, 2)
                 archives.write(first, 1)
-                containers.until(lambda: archives.waiting(first) == 0, "everything archived")
+                archives.wait_for_archiving(first)
                 assert 0 == first.stop()
     before = archive.digest()
     with archive.serve({**LATEST, **CONFIRM}, volumes={DATA: volume}) as second:

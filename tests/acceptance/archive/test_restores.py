@@ -221,7 +221,7 @@ def test_from_one_archive_into_another(source: Source, tool: str) -> None:
         with source.archive.serve(env, volumes={"/new": new, DATA: data}, timeout=60) as server:
             assert _rows(server) == "5"
             write(server, 1)
-            containers.until(lambda: archives.waiting(server) == 0, "everything archived", 60)
+            archives.wait_for_archiving(server)
             server.exec("entrypoint", "backup", "push", timeout=60)
             assert server.stop() == 0
         moved = archives.Archive(tool, new, None, "")
@@ -328,7 +328,7 @@ def test_the_readmes_chapter_of_a_dropped_table() -> None:
                 db.exec(*command.split(), timeout=30)
             containers.until(lambda: len(_listed(db)) == 2, "the full backup after the restore", 60)
             write(db, 1)
-            containers.until(lambda: archives.waiting(db) == 0, "everything archived", 60)
+            archives.wait_for_archiving(db)
             assert db.stop() == 0
 
 

@@ -79,7 +79,7 @@ def test_archiving_begins_late_where_it_could_not_be_prepared(archive: Archive, 
             write(server, 2)
             road.relay.mend()
             write(server, 1)
-            containers.until(lambda: waiting(server) == 0, "everything archived", 60)
+            archives.wait_for_archiving(server)
             assert server.sql("SELECT last_archived_wal FROM pg_stat_archiver") in archive.segments()
             server.exec("entrypoint", "backup", "push", timeout=60)
 
@@ -124,7 +124,7 @@ def test_a_line_too_slow_for_many_segments_at_once(archive: Archive, road: S3) -
         road.relay.narrow(8e6)
         road.relay.mend()
         assert 15 < waiting(server)
-        containers.until(lambda: waiting(server) == 0, "the backlog archived", 120)
+        archives.wait_for_archiving(server, 120)
         assert 15 < len(archive.segments())
 
 

@@ -232,6 +232,6 @@ def test_a_storage_that_is_away_at_the_start_is_upgraded_later(
         server.says("archiving fails from")
         server.shell("chown 999:999 /archive", user="0")
         server.says("was upgraded with the cluster")
-        containers.until(lambda: archives.waiting(server) == 0, "everything archived", 60)
+        archives.wait_for_archiving(server)
         assert [upgraded.old, upgraded.new] == _owners(archive)
         server.exec("entrypoint", "backup", "push", timeout=60)
