@@ -489,6 +489,16 @@ def volume(*options: str) -> Iterator[str]:
 
 
 @contextmanager
+def small_volume(size: str) -> Iterator[str]:
+    """A volume of the server's user that can be full, of a size such as `200m`."""
+    disk = ("type=tmpfs", "device=tmpfs", f"o=size={size},uid=999,gid=999,mode=700")
+    asleep = ("--entrypoint", "sleep")
+    # A file system in memory is gone when nobody has it mounted.
+    with volume(*disk) as name, start("infinity", volumes={"/disk": name}, options=asleep):
+        yield name
+
+
+@contextmanager
 def copied_volume(source: str) -> Iterator[str]:
     """A volume with the content of another one."""
     with volume() as name:

@@ -63,7 +63,7 @@ def forget(runtime_folder: str) -> None:
         files.remove_tree(f"{runtime_folder}/pgbackrest")
 
 
-def storage_problem(archive: Archive) -> Problem | None:
+def storage_problem(archive: Archive, *, to_write: bool = True) -> Problem | None:
     """Return what is wrong with an archive on a folder, as far as that can be seen."""
     folder = archive.storage.folder
     if folder is None:
@@ -74,7 +74,7 @@ def storage_problem(archive: Archive) -> Problem | None:
             f"mount a volume there: -v NAME:{folder}",
             exits.ARCHIVE_REFUSED,
         )
-    problem = folders.check_archive_folder(folder)
+    problem = folders.check_archive_folder(folder, to_write=to_write)
     if problem is not None:
         return problem.but(code=exits.ARCHIVE_REFUSED)
     others = [name for name in OTHERS[archive.tool.name] if os.path.isdir(f"{folder}/{name}")]

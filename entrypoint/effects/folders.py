@@ -128,11 +128,11 @@ def _archive_folder(folder: str, who: Identity) -> None:
         raise Failure(explain(folder, "prepare", error)) from error
 
 
-def check_archive_folder(folder: str) -> Problem | None:
-    """Return what keeps this process from writing to the archive folder."""
-    if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+def check_archive_folder(folder: str, *, to_write: bool) -> Problem | None:
+    """Return what keeps this process from reading the archive folder, and from writing to it."""
+    if os.access(folder, os.R_OK | os.X_OK | (os.W_OK if to_write else 0)):
         return None
-    return explain(folder, "write to", PermissionError("Permission denied"))
+    return explain(folder, "write to" if to_write else "read", PermissionError("Permission denied"))
 
 
 def empty_wal_folder(folder: str) -> None:

@@ -61,7 +61,7 @@ def source_of(context: Context) -> tuple[Context, Archive]:
 def look(context: Context, request: Request) -> Plan:
     """Plan a restore; raises Failure, before a byte is written, if it cannot reach its target."""
     source, archive = source_of(context)
-    plan = look_at(source, archive, request)
+    plan = look_at(source, archive, request, to_write=source is context)
     if plan.free_bytes < plan.bytes:
         raise Failure(
             Problem(
@@ -74,9 +74,9 @@ def look(context: Context, request: Request) -> Plan:
     return plan
 
 
-def look_at(source: Context, archive: Archive, request: Request) -> Plan:
-    """Plan a restore from this archive, whatever room there is."""
-    problem = archives.storage_problem(archive)
+def look_at(source: Context, archive: Archive, request: Request, *, to_write: bool = False) -> Plan:
+    """Plan a restore from this archive, whatever room there is; `to_write`: what follows is archived there."""
+    problem = archives.storage_problem(archive, to_write=to_write)
     if problem is not None:
         raise Failure(problem)
     backups = _candidates(source, archive, request)

@@ -10,7 +10,7 @@ VOLUMES = {"17-trixie": "/var/lib/postgresql/data", "18-sid": "/var/lib/postgres
 
 @pytest.mark.parametrize("version", VOLUMES)
 def test_a_database_survives_its_volume(version: str) -> None:
-    """First start, backup, restore, and doctor with the versions of this suite."""
+    """First start, backup, drill, standby, restore, and doctor with the versions of this suite."""
     image = f"nix-postgres:dev-{version}"
     env = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
     with containers.volume() as archive, containers.volume() as data:
@@ -21,9 +21,19 @@ def test_a_database_survives_its_volume(version: str) -> None:
             server.sql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS i")
             server.exec("entrypoint", "backup", "push", timeout=60)
             server.sql("INSERT INTO kept SELECT generate_series(1001, 2000)")
+            server.exec("entrypoint", "backup", "drill", timeout=120)
             findings = server.exec("entrypoint", "doctor", check=False)
             assert "Traceback" not in findings.output
             assert "ERROR" not in findings.stdout
+            with containers.create(
+                env={**env, "STANDBY": "on"}, volumes={"/archive": archive}, image=image
+            ) as standby:
+                standby.begin()
+                standby.says("ready to accept read-only connections", 60)
+                server.sql("SELECT pg_switch_wal()")
+                containers.until(
+                    lambda: standby.sql("SELECT count(*) FROM kept") == "2000", "the rows at the standby", 60
+                )
             assert 0 == server.stop()
         again = {**env, "RESTORE_FROM": "LATEST"}
         with containers.serve(env=again, volumes={"/archive": archive}, image=image) as restored:

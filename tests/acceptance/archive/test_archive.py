@@ -120,11 +120,15 @@ def test_the_other_tools_archive_is_refused(source: Source) -> None:
 
 
 def test_an_archive_that_cannot_be_read_is_refused_by_the_plan(source: Source, archive: Archive) -> None:
-    """Nothing is fetched while its newest segment is there but unreadable; mended, the next start restores."""
+    """Nothing is fetched while its newest segment is there but unreadable; mended, the next start restores.
+
+    pgBackRest does not notice a segment that was cut short on S3 before the replay asks for it.
+    """
+    code = 13 if archive.tool == "pgbackrest" and archive.server else 12
     with archive.create(LATEST) as container:
         with archive.unreadable("000000010000000000000003"):
             ended = container.finish(60)
-        assert ended.code in (12, 13), ended.output
+        assert code == ended.code, ended.output
         assert "selected new timeline" not in ended.output
         container.again()
         assert "2000" == container.sql("SELECT count(*) FROM kept")

@@ -13,7 +13,7 @@ import pytest
 
 import archives
 import containers
-from archives import FOLDERS, Archive
+from archives import FOLDERS, PLACES, Archive
 from containers import FRESH, Container, Outcome
 
 SQL = "/docker-entrypoint-drill.d"
@@ -38,8 +38,9 @@ ONE_ROW = "SELECT 1 / (2 - count(*)) FROM kept"
 
 @pytest.fixture(params=FOLDERS)
 def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An empty archive on a folder."""
-    with archives.made(request.param[0], None) as found:
+    """An empty archive."""
+    tool, place = request.param
+    with archives.made(tool, request.getfixturevalue("s3_server") if place == "s3" else None) as found:
         yield found
 
 
@@ -99,6 +100,7 @@ def _halted(server: Container) -> Iterator[subprocess.Popen[str]]:
             client.kill()
 
 
+@pytest.mark.parametrize("archive", PLACES, indirect=True)
 def test_a_good_drill_tells_its_figures_and_leaves_no_trace(archive: Archive) -> None:
     """Everything up to the end of the archive is there; the server, its data and its archive stay as they are."""
     with _serve(archive, {"10_rows.sql": ONE_ROW, "20_more.sql": "CREATE TABLE more ()"}) as server:

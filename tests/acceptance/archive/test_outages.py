@@ -83,13 +83,7 @@ def test_a_storage_cut_under_load_loses_nothing(tool: str, seconds: int, road: S
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_full_archive_loses_nothing(tool: str) -> None:
     """The WAL waits, the log says that no space is left, and with space again all of it is archived."""
-    disk = ("type=tmpfs", "device=tmpfs", "o=size=200m,uid=999,gid=999,mode=700")
-    asleep = ("--entrypoint", "sleep")
-    with (
-        containers.volume(*disk) as volume,
-        # A file system in memory is gone when nobody has it mounted.
-        containers.start("infinity", volumes={"/disk": volume}, options=asleep),
-    ):
+    with containers.small_volume("200m") as volume:
         archive = Archive(tool, volume, None, "")
         with archive.serve(FRESH) as server:
             _push(server)

@@ -206,7 +206,7 @@ def test_shutdown_ends_at_the_target_and_another_action_goes_on(source: Source, 
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_from_one_archive_into_another(source: Source, tool: str) -> None:
-    """The source may be another storage, of another tool; it stays as it was."""
+    """The source may be another storage, of another tool, and read-only; it stays as it was."""
     before = source.archive.digest()
     given = source.archive.env()
     with containers.volume() as new, containers.volume() as data:
@@ -218,7 +218,8 @@ def test_from_one_archive_into_another(source: Source, tool: str) -> None:
             "RESTORE_ARCHIVE_TOOL": given["ARCHIVE_TOOL"],
             **LATEST,
         }
-        with source.archive.serve(env, volumes={"/new": new, DATA: data}, timeout=60) as server:
+        volumes = {"/archive": f"{source.archive.volume}:ro", "/new": new, DATA: data}
+        with source.archive.serve(env, volumes=volumes, timeout=60) as server:
             assert _rows(server) == "5"
             write(server, 1)
             archives.wait_for_archiving(server)
@@ -268,12 +269,56 @@ def test_everything_comes_back(tool: str) -> None:
             assert wrong.code == 12, wrong.output
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_disk_that_is_full_in_the_midst_serves_nothing(tool: str) -> None:
+    """The replay ends with what is missing, at every start again; with space it goes on to the last row."""
+    with archives.made(tool, None) as archive, containers.small_volume("500m") as disk:
+        with archive.serve(FRESH) as server:
+            server.exec("entrypoint", "backup", "push", timeout=60)
+            server.sql(
+                "CREATE TABLE kept AS SELECT i, repeat('x', 1000) FROM generate_series(1, 150000) AS i"
+            )
+            server.sql("SELECT pg_switch_wal()")
+            assert server.stop() == 0
+        containers.in_volume(
+            disk, "fallocate --length 340M filler && mkdir --mode 700 data && chown 999 data"
+        )
+        env = {**LATEST, "PGDATA": "/disk/data"}
+        with archive.create(env, volumes={"/disk": disk}) as restored:
+            for _ in range(2):
+                restored.begin()
+                assert restored.wait(90) not in (0, 137)
+            said = restored.logs().output
+            assert "No space left on device" in said
+            assert "accept" not in said
+            containers.in_volume(disk, "rm filler")
+            restored.begin()
+            restored.ready(90)
+            assert restored.sql("SELECT count(*) FROM kept") == "150000"
+            assert restored.stop() == 0
+
+
+@pytest.mark.long
+def test_a_kill_at_any_point_of_a_promotion(source: Source) -> None:
+    """Twenty moments around the change of the timeline: the next start ends in the new one, with the same rows."""
+    env = _from(source, RESTORE_TARGET_NAME="three", RESTORE_FROM=source.backups[0])
+    for number in range(20):
+        with source.archive.create(env) as server:
+            server.begin()
+            server.says("recovery stopping at restore point", 60)
+            time.sleep(number * 0.02)
+            server.kill()
+            server.wait()
+            server.again()
+            assert (_rows(server), "f") == ("3", server.sql("SELECT pg_is_in_recovery()")), number
+            assert server.stop() == 0
+
+
 @pytest.mark.long
 def test_a_kill_at_any_point_of_a_restore(source: Source) -> None:
     """Twenty points from the plan to the promotion: the next start goes on or begins anew, to the same rows."""
     env = _from(source, RESTORE_TARGET_NAME="three", RESTORE_FROM=source.backups[0])
     with source.archive.serve(env, timeout=60) as whole:
-        began = time.monotonic()
         assert _rows(whole) == "3"
     with source.archive.create(env) as timed:
         began = time.monotonic()

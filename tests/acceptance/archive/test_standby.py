@@ -8,7 +8,7 @@ import pytest
 
 import archives
 import containers
-from archives import FOLDERS, Archive
+from archives import FOLDERS, PLACES, Archive
 from containers import FRESH, Container
 
 DATA = "/var/lib/postgresql/data"
@@ -31,8 +31,9 @@ class Pair(NamedTuple):
 @pytest.fixture(scope="module", params=FOLDERS)
 def source(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """One primary for the tests of a tool that leave it and its archive as they are, but for rows."""
-    tool, _ = request.param
-    with archives.made(tool, None) as archive, archive.serve(FRESH) as primary:
+    tool, place = request.param
+    storage = request.getfixturevalue("s3_server") if place == "s3" else None
+    with archives.made(tool, storage) as archive, archive.serve(FRESH) as primary:
         primary.sql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS i")
         primary.exec("entrypoint", "backup", "push", timeout=60)
         yield Pair(archive, primary)
@@ -61,6 +62,7 @@ def _serve_standby(container: Container) -> None:
     container.says("database system is ready to accept read-only connections", 60)
 
 
+@pytest.mark.parametrize("source", PLACES, indirect=True, scope="module")
 def test_follows_by_the_archive_alone(source: Pair) -> None:
     """Built from the newest backup it follows row by row, tells how far it is, and leaves the archive alone."""
     env = {**STANDBY, "BACKUP_RETAIN_FULL": "1"}
