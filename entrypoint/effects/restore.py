@@ -75,7 +75,7 @@ def look(context: Context, request: Request) -> Plan:
 
 
 def look_at(source: Context, archive: Archive, request: Request, *, to_write: bool = False) -> Plan:
-    """Plan a restore from this archive, whatever room there is; `to_write`: what follows is archived there."""
+    """Plan a restore from this archive, whatever room there is; `to_write`: it is archived to as well."""
     problem = archives.storage_problem(archive, to_write=to_write)
     if problem is not None:
         raise Failure(problem)
