@@ -47,6 +47,15 @@ def parse_postmaster(text: str) -> Postmaster | None:
     return Postmaster(abs(int(lines[0])), lines[1], int(lines[2]), status)
 
 
+def is_in_recovery(control: bytes) -> bool:
+    """Tell from the file pg_control whether the cluster was in archive recovery, and is no primary yet.
+
+    Its field `state` lies at the same place in all versions; 2 is a shutdown in recovery, 5 the recovery
+    itself (postgres/postgres:src/include/catalog/pg_control.h).
+    """
+    return len(control) >= 20 and int.from_bytes(control[16:20], "little") in (2, 5)
+
+
 def parse_control(text: str) -> dict[str, str]:
     """Read the output of pg_controldata, run with LC_ALL=C."""
     pairs = (line.partition(":") for line in text.splitlines())

@@ -3,6 +3,7 @@
 import os
 import re
 
+from entrypoint.cluster import is_in_recovery
 from entrypoint.effects import files, unfinished
 from entrypoint.facts import ASIDE_PREFIX, DONE_FOLDER, WORK_FOLDER, DataFolder, Facts, Unfinished
 from entrypoint.settings import Settings
@@ -84,14 +85,25 @@ def _unfinished(folder: str, has_cluster: bool) -> Unfinished:
             stage, detail = word, rest
         elif word == "file":
             detail = rest
-    # The server removes it when it is promoted, for example after it has waited at its target.
-    if (
-        stage == "recovery"
-        and has_cluster
-        and not os.path.exists(f"{os.path.dirname(folder)}/recovery.signal")
-    ):
+    # The server may have been promoted after it has waited at its target.
+    if stage == "recovery" and has_cluster and _is_promoted(os.path.dirname(folder)):
         stage = "promoted"
     return Unfinished(stage, detail)
+
+
+def _is_promoted(data_folder: str) -> bool:
+    """Tell whether a server has ended its recovery.
+
+    It removes the signal file shortly before that. Killed in between, the next start would be a primary in
+    the old timeline, and would replay what lies in pg_wal, whatever the target was.
+    """
+    if os.path.exists(f"{data_folder}/recovery.signal"):
+        return False
+    try:
+        with open(f"{data_folder}/global/pg_control", "rb") as file:
+            return not is_in_recovery(file.read(20))
+    except OSError:
+        return True
 
 
 def _place(mount: files.Mount | None) -> str:

@@ -373,6 +373,12 @@ def recover(context: Context, given: list[str]) -> list[str]:
 
     source, archive = source_of(context)
     wanted = _recorded(context)
+    if not os.path.exists(f"{context.settings.data_folder}/recovery.signal"):
+        if _is_in_new_timeline(context, wanted):
+            complete(context)
+            return []
+        log.warning("the promotion at the end of the restore was interrupted: it begins again")
+        files.write_atomically(f"{context.settings.data_folder}/recovery.signal", "")
     fork.begin(context)  # before anything is promoted
     action = context.settings.restore.action if context.settings.restore and wanted.kind else "promote"
     command = conf.restore_command(archive, server.describe(source), server.tool_path(context))
@@ -424,6 +430,13 @@ def recover(context: Context, given: list[str]) -> list[str]:
         )
     complete(context)
     return []
+
+
+def _is_in_new_timeline(context: Context, wanted: Recorded) -> bool:
+    """Tell whether an interrupted promotion has got so far that the server itself ends it."""
+    control = server.read_control(context)
+    old = wanted.timeline or int(control["Latest checkpoint's TimeLineID"])
+    return int(control["Min recovery ending loc's timeline"]) > old
 
 
 def complete(context: Context) -> None:

@@ -97,6 +97,30 @@ def test_the_record_of_an_unfinished_start(
     assert (expected, ()) == (found.unfinished, found.foreign)
 
 
+@pytest.mark.parametrize(
+    ("state", "signal", "stage"),
+    [
+        (5, True, "recovery"),
+        (5, False, "recovery"),
+        (2, False, "recovery"),
+        (6, False, "promoted"),
+        (1, False, "promoted"),
+    ],
+)
+def test_a_promotion_counts_once_the_server_has_noted_it(
+    tmp_path: Path, state: int, *, signal: bool, stage: str
+) -> None:
+    """Without the signal file a cluster whose state is still that of a recovery is no primary."""
+    _cluster(tmp_path)
+    for name in (".entrypoint", "global"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".entrypoint" / "state").write_text("recovery name\n")
+    (tmp_path / "global" / "pg_control").write_bytes(bytes(16) + state.to_bytes(4, "little") + bytes(8))
+    if signal:
+        (tmp_path / "recovery.signal").touch()
+    assert Unfinished(stage, "name") == _look(tmp_path).unfinished
+
+
 def test_foreign_files_beside_an_unfinished_start(tmp_path: Path) -> None:
     """What the user has put there meanwhile is named, so that it is not thrown away with our work."""
     (tmp_path / ".entrypoint").mkdir()

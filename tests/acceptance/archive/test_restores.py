@@ -283,7 +283,7 @@ def test_a_disk_that_is_full_in_the_midst_serves_nothing(tool: str) -> None:
         containers.in_volume(
             disk, "fallocate --length 340M filler && mkdir --mode 700 data && chown 999 data"
         )
-        env = {**LATEST, "PGDATA": "/disk/data"}
+        env = {**LATEST, "PGDATA": "/disk/data", "ARCHIVE_COMMAND_TIMEOUT": "8"}
         with archive.create(env, volumes={"/disk": disk}) as restored:
             for _ in range(2):
                 restored.begin()
@@ -296,6 +296,26 @@ def test_a_disk_that_is_full_in_the_midst_serves_nothing(tool: str) -> None:
             restored.ready(90)
             assert restored.sql("SELECT count(*) FROM kept") == "150000"
             assert restored.stop() == 0
+
+
+def test_a_promotion_that_was_killed_half_way_begins_again(source: Source, data: str) -> None:
+    """The server removes its signal file before the new timeline is there: what is left is no primary yet.
+
+    Started as one it would replay in the old timeline what lies in pg_wal, beyond the target.
+    """
+    volumes = {DATA: data}
+    target = {"RESTORE_TARGET_NAME": "three", "RESTORE_FROM": source.backups[0]}
+    ended = source.archive.run(
+        _from(source, **target, RESTORE_TARGET_ACTION="shutdown"), volumes=volumes, timeout=60
+    )
+    assert ended.code == 0, ended.output
+    containers.in_volume(data, "rm recovery.signal")
+    without = {"ARCHIVE_URL": "", "ARCHIVE_TOOL": ""}
+    refused = source.archive.run(without, volumes=volumes)
+    assert (refused.code, "accept" in refused.output) == (13, False), refused.output
+    with source.archive.serve(_from(source, **target), volumes=volumes, timeout=60) as server:
+        assert _rows(server) == "3"
+        assert server.sql("SELECT timeline_id FROM pg_control_checkpoint()") == "2"
 
 
 @pytest.mark.long
