@@ -32,16 +32,18 @@ def first_line(password: str) -> str:
     return password.partition("\n")[0].rstrip("\r")
 
 
-def is_stored(stored: str, password: str, role: str) -> bool:
-    """Tell whether a value of pg_authid.rolpassword was made of this password."""
-    found = re.fullmatch(rf"{SCRAM}\$(\d+):([A-Za-z0-9+/=]+)\$[^:]+:.+", stored)
+def is_stored(stored: str, password: str, role: str) -> bool | None:
+    """Tell whether a value of pg_authid.rolpassword was made of a password; None if it is of no known kind."""
+    found = re.fullmatch(rf"{SCRAM}\$([0-9]{{1,9}}):([^$]+)\$[^:]+:.+", stored)
     if found:
         try:
-            again = scram(password, base64.b64decode(found[2]), int(found[1]))
+            again = scram(password, base64.b64decode(found[2], validate=True), int(found[1]))
         except ValueError:
-            return False  # no password matches what cannot be read
-    else:
+            return None
+    elif re.fullmatch("md5[0-9a-f]{32}", stored):
         again = md5(password, role)
+    else:
+        return None
     return hmac.compare_digest(stored.encode(), again.encode())
 
 

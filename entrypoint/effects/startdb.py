@@ -50,7 +50,8 @@ def main() -> int:
     if asked.extensions or asked.update_extensions:
         from entrypoint.effects import extensions
 
-        extensions.create(context)
+        if asked.extensions:
+            extensions.create(context)
         if asked.update_extensions:
             extensions.update(context)
     if probe.has_start_files():
@@ -103,8 +104,8 @@ def check_password(context: Context) -> None:
         log.warning(f"POSTGRES_PASSWORD could not be compared with the stored one: {error}")
         return
     password = passwords.first_line(init.password)
-    stored = found["stored"] or ""
-    if passwords.is_stored(stored, password, init.user):
+    same = passwords.is_stored(found["stored"], password, init.user) if found["stored"] else False
+    if same or (same is None and not update):
         return
     if not update:
         log.warning(
