@@ -33,7 +33,7 @@ def first_line(password: str) -> str:
 
 
 def is_stored(stored: str, password: str, role: str) -> bool | None:
-    """Tell whether a value of pg_authid.rolpassword was made of a password; None if it is of no known kind."""
+    """Tell whether a value of pg_authid.rolpassword was made of a password; None if of no known kind."""
     found = re.fullmatch(rf"{SCRAM}\$([0-9]{{1,9}}):([^$]+)\$[^:]+:.+", stored)
     if found:
         try:
