@@ -423,7 +423,8 @@ def _start_helper(context: Context, *, first: bool) -> list[dict[str, object]]:
     return [
         {
             "role": lifecycle.STARTDB if holds else "password",
-            "argv": ["entrypoint", "internal", "startdb"],
+            # A comparison that nobody waits for gives way to the server, which starts at the same time.
+            "argv": [*(() if holds else ("nice", "-n", "19")), "entrypoint", "internal", "startdb"],
             "environment": server.later_environment(context),
             "after_server": False,
             "keep": False,

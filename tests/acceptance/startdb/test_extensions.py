@@ -84,7 +84,7 @@ def test_updates_are_made_only_when_asked_for(used_volume: str, asked: bool, unt
         container.sql("CREATE EXTENSION pg_stat_statements VERSION '1.4'", database="other")
         newest = {name: container.sql(NEWEST.format(name)) for name in ("hstore", "pg_stat_statements")}
         assert 0 == container.stop()
-    env = {**USED, "POSTGRES_EXTENSIONS_UPDATE": "on" if asked else "off"}
+    env = {**USED, "POSTGRES_EXTENSIONS": "hstore", "POSTGRES_EXTENSIONS_UPDATE": "on" if asked else "off"}
     with serve(env=env, volumes={"/volume": used_volume}) as container:
         until_ready(container)
         expected = newest if asked else dict.fromkeys(newest, "1.4")
