@@ -54,6 +54,10 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         from entrypoint.effects import ready
 
         return ready.main()
+    if arguments == ["internal", "startdb"]:
+        from entrypoint.effects import startdb
+
+        return startdb.main()
     if not arguments or arguments[0] in COMMANDS:
         from entrypoint.commands import cli
 

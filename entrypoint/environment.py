@@ -61,6 +61,21 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
     return Environment(values, tuple(problems + unknown), tuple(doubtful))
 
 
+def pack(values: Mapping[str, str]) -> str:
+    """Return the environment as one text, in the form of `env -0`."""
+    return "".join(f"{name}={value}\0" for name, value in values.items())
+
+
+def unpack(text: str) -> dict[str, str]:
+    """Read what `pack` or `env -0` wrote.
+
+    >>> unpack(pack({"a": "1=2", "b": ""}))
+    {'a': '1=2', 'b': ''}
+    """
+    pairs = (entry.partition("=") for entry in text.split("\0") if entry)
+    return {name: value for name, _, value in pairs}
+
+
 def _text(content: str) -> str:
     if "\0" in content:
         raise ValueError("it holds a zero byte, which no environment variable can")

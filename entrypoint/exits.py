@@ -7,7 +7,7 @@ ended with is what the container ends with, and 128 + signal where a signal ende
 FAILURE = 1
 """A setting, the environment or the data folder is wrong, or a helper program failed."""
 UNREADABLE_INIT_FOLDER = 2
-"""/docker-entrypoint-initdb.d is missing or cannot be read; also what psql and bash use."""
+"""The folder of init files is missing or cannot be read, or that of start files; also psql's and bash's."""
 UNFINISHED_FIRST_START = 10
 """An init file had begun in an earlier first start that did not finish."""
 VOLUME_IN_USE = 11

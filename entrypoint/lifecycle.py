@@ -4,7 +4,8 @@ A stop climbs a ladder: smart -> fast -> immediate -> kill, PostgreSQL's shutdow
 step has its own time, a second stop request climbs at once, and no step goes back.
 
 Helpers (an archiver's daemon, a backup) never decide about the server: one that ends is started again after
-a growing pause. Those that need the server end before it, those that the server needs end after it.
+a growing pause. The one exception is what must succeed before the server counts as ready. Those that need
+the server end before it, those that the server needs end after it.
 
 This module is loaded by PID 1 for good, so it does without typing and dataclasses.
 """
@@ -35,6 +36,8 @@ ENDED = "ended"
 
 CHECKPOINT = "checkpoint"
 """The helper that asks for a checkpoint when a smart shutdown begins, so that the shutdown's own is short."""
+STARTDB = "startdb"
+"""The helper that does what is asked for at every start; until it has, the server is not called ready."""
 CHECKPOINT_LEAD = 1.0
 """Seconds that it gets to connect and to end, before the server takes no new sessions."""
 HELPER_GRACE = 5.0
@@ -96,7 +99,7 @@ class State:
         self.server = True
         """The server runs."""
         self.code = 0
-        """The exit code of the container, once the server has ended."""
+        """The exit code of the container, once the server has ended; earlier, of what makes it end."""
         self.deadline: float | None = None
         """When the present step is over, in seconds of the clock of `now`."""
         self.progress: float | None = None
@@ -217,6 +220,7 @@ def on_server_end(state: State, code: int, now: float) -> Decision:
         # A container that nobody asked to stop must not look like a success to its restart policy.
         code = exits.FAILURE
         actions.append(("say", "the server ended although nobody asked this container to stop"))
+    code = state.code or code
     state = state.but(server=False, code=code, phase=SWEEPING, deadline=now + HELPER_GRACE, progress=None)
     running = [helper for helper in state.helpers.values() if helper.running]
     actions += [("end", helper.role) for helper in running]
@@ -231,6 +235,9 @@ def on_helper_end(state: State, role: str, code: int, now: float, pause: float |
     `pause` is what a helper that ended well has asked for: it has done its work for now.
     """
     helper = state.helpers[role]
+    if state.phase == SERVING and role == STARTDB and code:
+        state = state.with_helper(helper.but(running=False, last_code=code, due=None)).but(code=code)
+        return _enter(state, "fast", now, f"{role} failed with code {code}: fast shutdown")
     if state.phase == SERVING and code == 0 and pause is not None:
         helper = helper.but(running=False, failures=0, last_code=code, due=now + pause)
         return state.with_helper(helper), []

@@ -27,6 +27,14 @@ class Init(NamedTuple):
     restart_unfinished: bool
 
 
+class EveryStart(NamedTuple):
+    """What is done at every start, once the server is up."""
+
+    extensions: tuple[str, ...]
+    update_extensions: bool
+    update_password: bool
+
+
 class Archive(NamedTuple):
     """Where and how WAL and base backups are kept."""
 
@@ -96,6 +104,7 @@ class Settings(NamedTuple):
     server_timeout: int
     """Seconds that the temporary server may take to come up or go down (PGCTLTIMEOUT)."""
     init: Init
+    every_start: EveryStart
     archive: Archive | None
     backup: Backups
     drill: Drills
@@ -169,6 +178,7 @@ def load(
             restart_unfinished=_choice(values, "POSTGRES_INIT_UNFINISHED", ("refuse", "restart"), problems)
             == "restart",
         ),
+        every_start=_every_start(values, problems),
         archive=archive,
         backup=_backups(values, archive, problems),
         drill=_drills(values, archive, problems),
@@ -186,6 +196,23 @@ def load(
         debug=_choice(values, "STATUS_LOG_LEVEL", ("info", "debug"), problems) == "debug",
     )
     return settings, problems
+
+
+def _every_start(values: Mapping[str, str], problems: list[Problem]) -> EveryStart:
+    names = re.split(r"[,\s]+", values.get("POSTGRES_EXTENSIONS", ""))
+    update_password = _choice(values, "POSTGRES_PASSWORD_UPDATE", ("off", "on"), problems) == "on"
+    if update_password and not values.get("POSTGRES_PASSWORD"):
+        problems.append(
+            Problem(
+                "POSTGRES_PASSWORD_UPDATE=on, but POSTGRES_PASSWORD is empty",
+                "set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE to the new password",
+            )
+        )
+    return EveryStart(
+        extensions=tuple(dict.fromkeys(name for name in names if name)),
+        update_extensions=_choice(values, "POSTGRES_EXTENSIONS_UPDATE", ("off", "on"), problems) == "on",
+        update_password=update_password,
+    )
 
 
 def _restore(

@@ -75,6 +75,22 @@ OURS = (
         "`restart` (move what is there to `$PGDATA/.unfinished-<time>/` and begin anew).",
     ),
     Variable(
+        "POSTGRES_PASSWORD_UPDATE",
+        "off",
+        "`on`: make `POSTGRES_PASSWORD` the superuser's password at each start where it is not. `off`: warn.",
+    ),
+    Variable(
+        "POSTGRES_EXTENSIONS",
+        "",
+        "Extensions that `POSTGRES_DB` and template1 are to have, parted by commas or spaces. Created where "
+        "they are missing, before init files and at every start.",
+    ),
+    Variable(
+        "POSTGRES_EXTENSIONS_UPDATE",
+        "off",
+        "`on`: at every start update all extensions of all databases to the version that the image brings.",
+    ),
+    Variable(
         "POSTGRES_NO_NEW_PRIVILEGES",
         "off",
         "`on`: setuid programs and file capabilities have no power below the entrypoint (no_new_privs). "

@@ -20,7 +20,7 @@ from entrypoint.runs import LastRuns
 def show(as_json: bool) -> None:
     """Show the phase, the server, its helpers, and how archiving and backups go.
 
-    Phases: boot, init, restore, recovery, serving, stopping.
+    Phases: boot, init, restore, recovery, startdb, serving, stopping.
     """
     known = _known()
     facts, found = _server(known), helpers(known)

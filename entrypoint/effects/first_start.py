@@ -9,6 +9,7 @@ from entrypoint.effects import files, probe, server
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
+from entrypoint.environment import unpack
 from entrypoint.errors import Ended, Failure, Problem, Stopped
 
 LIBRARY = "/usr/local/bin/docker-entrypoint.sh"
@@ -19,26 +20,25 @@ SELECT format('CREATE DATABASE %I', :'db')
 WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'db') \\gexec
 """
 
-_INIT_FILES = """\
+_FILES = """\
 source "$0"
-_entrypoint_state=$1 _entrypoint_done=$2
+_entrypoint_folder=$1 _entrypoint_state=$2 _entrypoint_done=$3
 set --
-docker_process_init_files /docker-entrypoint-initdb.d/*
+docker_process_init_files "$_entrypoint_folder"/*
 command env -0 >&"$_entrypoint_done"
 """
-"""The one shell of all init files; it ends by handing its exported variables over."""
+"""The one shell of all init files, or start files; it ends by handing its exported variables over."""
 
 
-def check_init_folder(context: Context) -> None:
-    """Make sure that the server's user can list the init files; otherwise they would silently not run."""
-    folder = probe.INIT_FOLDER
+def check_init_folder(context: Context, folder: str = probe.INIT_FOLDER) -> None:
+    """Make sure that the server's user can list these files; otherwise they would silently not run."""
     code, text = context.children.output(
         ["ls", f"{folder}/"], context.environment, errors=True, become=context.who
     )
     if code:
         raise Failure(
             Problem(
-                f"uid {context.who.uid} cannot list the init files: {text.strip()}",
+                f"uid {context.who.uid} cannot list the files of {folder}: {text.strip()}",
                 f"make the mounted folder readable: chmod a+rx FOLDER (mounted at {folder})",
                 exits.UNREADABLE_INIT_FOLDER,
             )
@@ -176,39 +176,51 @@ def create_database(context: Context) -> None:
         raise Ended(code)
 
 
-def run_init_files(context: Context, unfinished: Unfinished) -> dict[str, str]:
-    """Run the init files in one shell and return the environment it ended with."""
+def run_files(context: Context, folder: str, state: str) -> dict[str, str]:
+    """Run the files of a folder in one shell and return the environment it ended with.
+
+    A line `file PATH` is added to the file `state` before each. Raises Failure with the exit code of the
+    file that failed.
+    """
     done = memory_file("")
     descriptor = 8
-    argv = ["bash", "-c", _INIT_FILES, LIBRARY, unfinished.state, str(descriptor)]
+    argv = ["bash", "-c", _FILES, LIBRARY, folder, state, str(descriptor)]
     try:
         code = context.children.run(argv, context.environment, descriptors={descriptor: done})
         handed_over = read_back(done)
     finally:
         os.close(done)
     if code == 0 and handed_over:
-        pairs = (entry.partition("=") for entry in handed_over.split("\0") if entry)
-        return {name: value for name, _, value in pairs if name not in ("_", "SHLVL", "PWD", "OLDPWD")}
-    raise _init_file_failed(context, code)
-
-
-def _init_file_failed(context: Context, code: int) -> Failure:
-    found = probe.data_folder(context.settings.data_folder, []).unfinished
-    file = found.detail if found else ""
+        return {
+            name: value
+            for name, value in unpack(handed_over).items()
+            if name not in ("_", "SHLVL", "PWD", "OLDPWD")
+        }
+    begun = [line for line in files.read_text(state).splitlines() if line.startswith("file ")]
+    file = begun[-1].removeprefix("file ") if begun else folder
     if code == 0:
-        what = f"the init file {file} ended the shell of all init files with `exit 0`"
+        what = f"{file} ended the shell of all these files with `exit 0`"
         mend = "use `return` instead of `exit`, or make the file executable (chmod +x)"
     else:
-        what = f"the init file {file} failed with exit code {code}"
+        what = f"{file} failed with exit code {code}"
         mend = _why(file, code) or "correct the file"
-    what += "; the database is only partly set up and will not be served"
-    return Failure(
-        Problem(
-            what,
-            f"{mend}, then empty the volume or start once with -e POSTGRES_INIT_UNFINISHED=restart",
-            code or exits.FAILURE,
-        )
-    )
+    raise Failure(Problem(what, mend, code or exits.FAILURE))
+
+
+def run_init_files(context: Context, unfinished: Unfinished) -> dict[str, str]:
+    """Run the init files and return the environment that their shell ended with."""
+    try:
+        return run_files(context, probe.INIT_FOLDER, unfinished.state)
+    except Failure as failure:
+        (problem,) = failure.problems
+        raise Failure(
+            problem.but(
+                what=f"the init file {problem.what}; the database is only partly set up and will not be "
+                "served",
+                mend=f"{problem.mend}, then empty the volume or start once with "
+                "-e POSTGRES_INIT_UNFINISHED=restart",
+            )
+        ) from None
 
 
 def _why(file: str, code: int) -> str:
@@ -216,7 +228,7 @@ def _why(file: str, code: int) -> str:
     if code not in (exits.NOT_EXECUTABLE, exits.NOT_FOUND) or not file.endswith(".sh"):
         return ""
     if os.path.isdir(file):
-        return f"{file} is a folder: init files lie directly in {probe.INIT_FOLDER}"
+        return f"{file} is a folder: such files lie directly in {os.path.dirname(file)}"
     try:
         with open(file, "rb") as script:
             first = script.readline(200)
@@ -245,13 +257,17 @@ def initialize(context: Context, given: list[str]) -> Context:
     make_cluster(context, unfinished, arguments)
     unfinished.move_into_place()
     append_hba(context, given)
-    helper = context._replace(environment=_with_password(context))
+    helper = context._replace(environment=with_password(context))
     in_reach = [*given, "-c", "listen_addresses=", "-p", context.settings.port]
     if context.settings.archive is not None and not context.settings.archive.by_user:
         in_reach += ["-c", "archive_mode=off"]  # the archive is not prepared yet
     try:
         with server.temporary_server(context, in_reach):
             create_database(helper)
+            if context.settings.every_start.extensions:
+                from entrypoint.effects import extensions
+
+                extensions.create(server.at_port(helper, context.settings.port))
             if probe.init_files():
                 unfinished.enter("files")
             environment = run_init_files(helper, unfinished)
@@ -263,7 +279,7 @@ def initialize(context: Context, given: list[str]) -> Context:
     return context._replace(environment=environment)
 
 
-def _with_password(context: Context) -> dict[str, str]:
+def with_password(context: Context) -> dict[str, str]:
     """Return the environment with PGPASSWORD, which psql needs where local connections ask for one."""
     password = context.environment.get("PGPASSWORD") or context.settings.init.password
     return context.environment | {"PGPASSWORD": password}

@@ -9,6 +9,7 @@ from entrypoint.facts import ASIDE_PREFIX, DONE_FOLDER, WORK_FOLDER, DataFolder,
 from entrypoint.settings import Settings
 
 INIT_FOLDER = "/docker-entrypoint-initdb.d"
+STARTDB_FOLDER = "/docker-entrypoint-startdb.d"
 HOME = "/var/lib/postgresql"
 
 
@@ -148,6 +149,16 @@ def _stray_mounts(folder: DataFolder, table: list[files.Mount]) -> tuple[str, ..
         and (mount.point == HOME or mount.point.startswith(HOME + "/"))
         and _place(mount) == "volume"
     )
+
+
+def has_start_files() -> bool:
+    """Tell whether there are files to be run at every start, or a folder of them that cannot be listed."""
+    try:
+        return any(not name.startswith(".") for name in os.listdir(STARTDB_FOLDER))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 def init_files() -> tuple[str, ...]:

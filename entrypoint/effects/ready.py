@@ -3,6 +3,8 @@
 Standard library only, and little of it, since it is started every few seconds.
 """
 
+from __future__ import annotations
+
 import os
 import socket
 import sys
@@ -11,9 +13,13 @@ from entrypoint import lifecycle
 from entrypoint.cluster import parse_postmaster
 from entrypoint.effects import folders, status
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
 READY = 0
 NOT_READY = 1
-"""Not yet, or not any more: boot, init, restore, recovery, stopping."""
+"""Not yet, or not any more: boot, init, restore, recovery, startdb, stopping."""
 NO_SERVER = 2
 """There is nothing to wait for: no PID 1 of ours, or its server does not answer."""
 
@@ -32,6 +38,15 @@ def main() -> int:
 def look(data_folder: str) -> tuple[int, str]:
     """Return the exit code and one line about the server of a data folder."""
     known = status.read(folders.RUNTIME_FOLDERS)
+    code, text = accepts(data_folder, known)
+    _, state, *_ = known.get(f"helper {lifecycle.STARTDB}", ["", "ended"])
+    if code == READY and state != "ended":
+        return NOT_READY, f"not ready: {lifecycle.STARTDB}"
+    return code, text
+
+
+def accepts(data_folder: str, known: Mapping[str, Sequence[str]]) -> tuple[int, str]:
+    """Return the same, whatever is still to be done at this start; `known` is PID 1's status."""
     if not known:
         return NO_SERVER, "no server: the entrypoint does not run here"
     phase = known.get("phase", ["unknown"])[0]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from entrypoint import archivers, exits, log, variables
 from entrypoint.archivers import Server
-from entrypoint.argv import NOT_A_SERVER, psql
+from entrypoint.argv import NOT_A_SERVER, parse_server, psql
 from entrypoint.cluster import Postmaster, parse_control, parse_postmaster
 from entrypoint.effects import files, folders, kernel
 from entrypoint.effects.children import Children, find_program
@@ -306,9 +306,17 @@ def ask(context: Context, setting: str, given: Sequence[str], data: str) -> tupl
     return code, text.strip()
 
 
-def query(context: Context, text: str, seconds: float = 30) -> str:
+def at_port(context: Context, number: str) -> Context:
+    """Return the context of a server that has this port, whatever the settings say."""
+    wanted = context.settings
+    conf = {name: value for name, value in wanted.conf.items() if name != "port"}
+    settings = wanted._replace(port=number, conf=conf, server=parse_server(()))
+    return context._replace(settings=settings, environment={**context.environment, "PGPORT": number})
+
+
+def query(context: Context, text: str, seconds: float | None = 30, *, database: str = "postgres") -> str:
     """Return what the server answers to one statement; raises Failure with psql's words."""
-    argv = psql(context.settings.init.user, "postgres", "--no-align", "--tuples-only", "--command", text)
+    argv = psql(context.settings.init.user, database, "--no-align", "--tuples-only", "--command", text)
     environment = {**context.environment, "PGHOST": "", "PGHOSTADDR": "", "PGPORT": port(context.settings)}
     try:
         code, answer = context.children.output(argv, environment, seconds=seconds, errors=True)

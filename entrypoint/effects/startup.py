@@ -21,7 +21,7 @@ from entrypoint.effects import (
     status,
     supervisor,
 )
-from entrypoint.effects.children import Children, find_program, replace_process
+from entrypoint.effects.children import Children, find_program, memory_file, replace_process
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
@@ -65,10 +65,11 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
         decided = refuse_if_changed(context, decided)
     kernel.sign_folder(wanted.data_folder)
     context, given = act(context, decided, facts)
+    first = decided.kind == plan.INITIALIZE
     if restore_only:
         status.enter(context.runtime_folder, status.BOOT)
         raise Ended(0)
-    run_server(context, given, lock)
+    run_server(context, given, lock, first=first)
 
 
 def secret_names(values: Mapping[str, str]) -> set[str]:
@@ -194,6 +195,10 @@ def check(context: Context, facts: Facts, problems: Sequence[Problem] = ()) -> p
     if decided.kind == plan.INITIALIZE:
         refusals += _first(first_start.check_init_folder, context)
         refusals += _first(first_start.initdb_arguments, context)
+    if _has_startdb(context.settings):
+        from entrypoint.effects import startdb
+
+        refusals += _first(startdb.check, context)
     if decided.kind != plan.START or server.has_own_configuration(context):
         refusals += _first(server.check_configuration, context)
     if refusals:
@@ -350,7 +355,7 @@ def _made(folder: str) -> str:
     return strftime("%Y-%m-%d %H:%M:%S UTC", gmtime(os.stat(f"{folder}/PG_VERSION").st_mtime))
 
 
-def run_server(context: Context, given: list[str], lock: int) -> NoReturn:
+def run_server(context: Context, given: list[str], lock: int, *, first: bool) -> NoReturn:
     """Hand over to the supervisor, or to postgres itself where it is no server."""
     wanted = context.settings
     environ = server.server_environment(wanted, context.environment)
@@ -368,7 +373,7 @@ def run_server(context: Context, given: list[str], lock: int) -> NoReturn:
             "argv": ["postgres", *given],
             "environment": environ,
             "timeouts": list(wanted.stop),
-            "helpers": helpers(context, environ),
+            "helpers": [*helpers(context, environ), *_start_helper(context, first=first)],
             "runtime_folder": context.runtime_folder,
             "archive_status": f"{wanted.data_folder}/pg_wal/archive_status" if _archives(context) else "",
             "debug": wanted.debug,
@@ -388,6 +393,44 @@ def helpers(context: Context, environ: dict[str, str]) -> list[dict[str, object]
         "keep": False,
     }
     return [checkpoint, *_archive_helpers(context), *_scheduled_helpers(context)]
+
+
+def _has_startdb(wanted: Settings) -> bool:
+    """Tell whether anything has to be done at this start before the server counts as ready."""
+    asked = wanted.every_start
+    return bool(
+        asked.extensions or asked.update_extensions or asked.update_password or probe.has_start_files()
+    )
+
+
+def _start_helper(context: Context, *, first: bool) -> list[dict[str, object]]:
+    """Return the process for what is done once at each start, if there is anything to be done.
+
+    It has the environment of init files, which PID 1 must not keep: it is handed on in a file in memory.
+    """
+    wanted = context.settings
+    holds = _has_startdb(wanted)
+    if not holds and (first or not wanted.init.password):
+        return []
+    if status.in_recovery(wanted.data_folder):
+        if holds:
+            log.info(
+                f"not on a standby: {probe.STARTDB_FOLDER}, POSTGRES_EXTENSIONS, POSTGRES_PASSWORD_UPDATE"
+            )
+        return []
+    secrets = memory_file(environment.pack(first_start.with_password(context)))
+    os.set_inheritable(secrets, True)  # noqa: FBT003 - the name says what is true
+    return [
+        {
+            "role": lifecycle.STARTDB if holds else "password",
+            # A comparison that nobody waits for gives way to the server, which starts at the same time.
+            "argv": [*(() if holds else ("nice", "-n", "19")), "entrypoint", "internal", "startdb"],
+            "environment": server.later_environment(context),
+            "after_server": False,
+            "keep": False,
+            "stdin": secrets,
+        }
+    ]
 
 
 def _archives(context: Context) -> bool:

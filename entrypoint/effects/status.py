@@ -20,7 +20,7 @@ BOOT = "boot"
 INIT = "init"
 RESTORE = "restore"
 RECOVERY = "recovery"
-PHASES = (BOOT, INIT, RESTORE, RECOVERY, lifecycle.SERVING, lifecycle.STOPPING)
+PHASES = (BOOT, INIT, RESTORE, RECOVERY, lifecycle.STARTDB, lifecycle.SERVING, lifecycle.STOPPING)
 
 
 def enter(runtime_folder: str, phase: str, detail: str = "-") -> None:

@@ -32,8 +32,8 @@ def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoRetur
     """Replace this process by one that starts the server and does nothing else.
 
     `server` has `argv`, `environment`, `timeouts`, `runtime_folder`, `archive_status` (the folder of what
-    waits to be archived, or empty) and `helpers`, each with `role`, `argv`, `environment`, `after_server`
-    and `keep`.
+    waits to be archived, or empty) and `helpers`, each with `role`, `argv`, `environment`, `after_server`,
+    `keep`, and for one that gets secrets and writes to our own streams `stdin`, an inheritable descriptor.
     Signals stay blocked on the way, so that none is lost between the two programs; they are pending
     until the new one has its handlers.
     """
@@ -188,8 +188,10 @@ class Supervisor:
         spec = self.specs[role]
         read, write = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read, False)
+        stdin = spec.pop("stdin", None)
+        streams = {1: write, 2: write} if stdin is None else {0: stdin}
         try:
-            pid = self.children.spawn(spec["argv"], spec["environment"], descriptors={1: write, 2: write})
+            pid = self.children.spawn(spec["argv"], spec["environment"], descriptors=streams)
         except Failure as failure:
             os.close(read)
             log.problem(failure.problems[0])
@@ -198,6 +200,8 @@ class Supervisor:
             return
         finally:
             os.close(write)
+            if stdin is not None:
+                os.close(stdin)  # what it holds is for that process alone
         self.pids[pid] = role
         self.pipes[read] = (role, b"")
 

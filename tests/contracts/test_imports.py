@@ -15,7 +15,7 @@ PACKAGE = "entrypoint"
 ROWS = (
     ("errors", "exits", "lean", "log"),
     ("variables", "runs", "segments"),
-    ("facts", "cluster", "argv", "schedule", "drills"),
+    ("facts", "cluster", "argv", "schedule", "drills", "extensions", "passwords"),
     ("archivers",),
     ("recovery",),
     ("environment", "settings"),
@@ -34,7 +34,12 @@ WITHIN_A_ROW = {
 
 PURE = tuple(name for row in ROWS[: ROWS.index(("effects",))] for name in row)
 
-HARMLESS = {"__future__", "collections.abc", "datetime", "difflib", "json", "re", "shlex", "typing", "zlib"}
+HARMLESS = set(
+    """
+    __future__ base64 collections.abc datetime difflib hashlib hmac json re shlex stringprep typing unicodedata
+    zlib
+    """.split()
+)
 """Modules that only compute."""
 
 IMPURE = {

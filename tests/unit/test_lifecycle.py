@@ -20,6 +20,7 @@ from entrypoint.lifecycle import (
     LADDER,
     SERVING,
     SIGNAL_OF,
+    STARTDB,
     STEADY,
     STEP_OF,
     STOPPING,
@@ -285,6 +286,35 @@ def test_a_helper_that_is_done_stays_away() -> None:
     state, _ = on_time(State(TIMES, [Helper("backup", keep=False)]), NOW)
     state, actions = on_helper_end(state, "backup", 0, NOW)
     assert ([], []) == (actions, on_time(state, NOW + 1000)[1])
+
+
+STARTER = Helper(STARTDB, keep=False)
+
+
+def test_a_start_that_fails_ends_the_container_with_its_code() -> None:
+    """The server is stopped in fast mode; what the start failed with is the exit code, not the server's 0."""
+    state, _ = on_time(State(TIMES, [STARTER]), NOW)
+    state, actions = on_helper_end(state, STARTDB, 3, NOW)
+    assert ["startdb failed with code 3: fast shutdown"] == _of(actions, "say")
+    assert [signal.SIGINT] == _of(actions, "send")
+    state, _ = on_server_end(state, 0, NOW)
+    assert 3 == state.code
+
+
+def test_a_start_that_works_changes_nothing() -> None:
+    """It has done its work once and for all, and the server goes on."""
+    state, _ = on_time(State(TIMES, [STARTER]), NOW)
+    state, actions = on_helper_end(state, STARTDB, 0, NOW)
+    assert ([], SERVING, None) == (actions, state.phase, wake_at(state))
+
+
+def test_a_start_that_is_stopped_is_no_failure() -> None:
+    """A stop request ends what is done at a start; the container ends with the server's code."""
+    state, actions = on_signal(_at(None, (STARTER,)), signal.SIGINT, NOW)
+    assert ([STARTDB], []) == (_of(actions, "end"), _of(actions, "send"))
+    state, actions = on_helper_end(state, STARTDB, 143, NOW)
+    assert [signal.SIGINT] == _of(actions, "send")
+    assert 0 == on_server_end(state, 0, NOW)[0].code
 
 
 def test_a_stop_tells_first_who_needs_the_server() -> None:

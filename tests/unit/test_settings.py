@@ -544,3 +544,16 @@ def test_one_time_zone_is_told_once() -> None:
 def test_another_folder_beside_the_data() -> None:
     """A name that only begins like that of the data folder is no folder in it."""
     assert "/data-drill" == made.settings({"DRILL_FOLDER": "/data-drill"}).drill.folder
+
+
+def test_what_is_done_at_every_start() -> None:
+    """Names may be parted by commas, spaces and lines; each counts once."""
+    asked = made.settings({"POSTGRES_EXTENSIONS": " hstore, uuid-ossp\npg_trgm,,hstore "}).every_start
+    assert (("hstore", "uuid-ossp", "pg_trgm"), False, False) == asked
+    assert ((), False, False) == made.settings().every_start
+
+
+def test_a_password_that_is_to_be_set_has_to_be_given() -> None:
+    """POSTGRES_PASSWORD_UPDATE alone is a mistake."""
+    problems = _problems({"POSTGRES_PASSWORD_UPDATE": "on", "POSTGRES_PASSWORD": ""})
+    assert ["POSTGRES_PASSWORD_UPDATE=on, but POSTGRES_PASSWORD is empty"] == problems

@@ -11,6 +11,7 @@ import containers
 from containers import FRESH, LOOK_INSIDE, Container, Files, create, docker, script, serve, until
 
 INIT = "/docker-entrypoint-initdb.d"
+STARTDB = "/docker-entrypoint-startdb.d"
 SECRETS = {
     "POSTGRES_PASSWORD": "first-secret-of-postgres",
     "PGPASSWORD": "first-secret-of-postgres",
@@ -194,6 +195,44 @@ def test_helpers_get_no_secret() -> None:
     assert "CHECKPOINT" in seen
     assert "PGDATA=" in seen
     assert [] == _spilled(seen)
+
+
+MEMORY = """
+import sys
+with open("/proc/1/maps") as maps, open("/proc/1/mem", "rb", buffering=0) as memory:
+    held = b""
+    for line in maps:
+        first, last = (int(word, 16) for word in line.split()[0].split("-"))
+        if "r" in line.split()[1] and "[v" not in line:
+            memory.seek(first)
+            held += memory.read(last - first)
+print(*[word for word in sys.argv[1:] if word[::-1].encode() in held])
+"""
+"""Which of the words, given backwards so that this command line does not hold them, PID 1 has in its memory."""
+
+
+def test_only_start_files_have_the_password() -> None:
+    """It is in their environment while they run, and neither in PID 1 nor in any descriptor or file."""
+    files: Files = {f"{STARTDB}/1.sh": "until [ -e /tmp/go ]; do sleep 0.1; done\n"}
+    options = (*LOOK_INSIDE, *ARCHIVE)
+    secret = SECRETS["POSTGRES_PASSWORD"]
+    with serve(env=ENV, files=files, options=options) as container:
+        until(lambda: container.has_process("sleep"), "the start file runs")
+        found = _processes(container)
+        holders = {process.name for process in found.values() if _spilled(str(process))}
+        assert {"bash"} == holders - {"sleep"}, "the file's shell, and what it waits by"
+        look = f"grep -ls --devices=skip -e {secret} /proc/[0-9]*/fd/* || true"
+        assert "" == container.shell(look, user="0")
+        words = ("checkpoint"[::-1], secret[::-1])
+        asked = container.exec("python3", "-c", MEMORY, *words, user="0").stdout.split()
+        assert ["checkpoint"[::-1]] == asked, "the memory of PID 1 was read, and the secret is not in it"
+        container.shell("touch /tmp/go")
+        until(lambda: container.exec("entrypoint", "ready", check=False).code == 0, "ready")
+        found = _processes(container)
+        assert {} == {process: _spilled(text) for process in found.values() if _spilled(text := str(process))}
+        look = f"grep --recursive -l --devices=skip -e {secret} /run /tmp /var/lib/postgresql || true"
+        assert "" == container.shell(look, user="0")
+        assert [] == _spilled(container.logs().output)
 
 
 def test_secrets_from_files_do_not_become_environment() -> None:

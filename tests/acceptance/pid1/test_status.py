@@ -69,6 +69,9 @@ PHASES = {
     "initdb": Phase(_waits("initdb"), FRESH, "init"),
     "temporary-server": Phase(_waits("psql"), {**FRESH, "POSTGRES_DB": "other"}, "init"),
     "init-file": Phase({f"{INIT}/1.sh": "until [ -e /tmp/go ]; do sleep 0.1; done\n"}, FRESH, "init"),
+    "start-file": Phase(
+        {"/docker-entrypoint-startdb.d/1.sh": "until [ -e /tmp/go ]; do sleep 0.1; done\n"}, FRESH, "startdb"
+    ),
     "fetch": Phase(_waits("pgbackrest", '[[ " $* " == *" restore "* ]]'), RESTORE, "restore"),
     "replay": Phase(_waits("pgbackrest", '[[ " $* " == *" archive-get "* ]]'), RESTORE, "recovery"),
 }

@@ -1,0 +1,162 @@
+"""What is done at every start once the server accepts connections: password, extensions, start files.
+
+A process of its own, started by PID 1 once. As long as it runs the server is not called ready; if it fails,
+PID 1 stops the server. Where there is nothing to do but to compare the password, nobody waits for it.
+Killed in the middle it begins anew at the next start, so start files have to be repeatable.
+"""
+
+import os
+import sys
+
+from entrypoint import environment, log
+from entrypoint.effects import files, first_start, probe, ready, server, startup, status
+from entrypoint.effects.children import memory_file
+from entrypoint.effects.server import Context
+from entrypoint.errors import Failure, Problem
+
+_QUIET = """\
+SET log_statement = 'none';
+SET log_min_duration_statement = -1;
+SET log_min_duration_sample = -1;
+SET log_transaction_sample_rate = 0;
+SET log_min_error_statement = 'panic';
+SET debug_print_parse = off;
+SET debug_print_rewritten = off;
+SET debug_print_plan = off;
+SET track_activities = off;
+SET pg_stat_statements.track = 'none';
+"""
+"""So that even what is stored of a password is kept nowhere but in pg_authid."""
+
+_STORED = """\
+SELECT json_build_object(
+    'stored', rolpassword,
+    'method', current_setting('password_encryption'),
+    'iterations', coalesce(current_setting('scram_iterations', true), '4096')::int)
+FROM pg_authid WHERE rolname = current_user
+"""
+
+
+def main() -> int:
+    """Do what is asked for and return the exit code; raises Failure, Stopped on a stop signal."""
+    context = _receive()
+    asked = context.settings.every_start
+    if not _wait(context):
+        return 0
+    port = files.read_text(f"{context.settings.data_folder}/postmaster.pid").split("\n")[3]
+    context = server.at_port(context, port)
+    if context.settings.init.password:
+        check_password(context)
+    if asked.extensions or asked.update_extensions:
+        from entrypoint.effects import extensions
+
+        if asked.extensions:
+            extensions.create(context)
+        if asked.update_extensions:
+            extensions.update(context)
+    if probe.has_start_files():
+        run_start_files(context)
+    return 0
+
+
+def check(context: Context) -> None:
+    """Look before anything is touched: can the files be listed, does the image have the extensions."""
+    from entrypoint.effects import extensions
+
+    if os.path.isdir(probe.STARTDB_FOLDER):
+        first_start.check_init_folder(context, probe.STARTDB_FOLDER)
+    extensions.check(context)
+
+
+def _receive() -> Context:
+    """Return the context with the environment that PID 1 has handed on, which is then out of reach."""
+    values = environment.unpack(sys.stdin.buffer.read().decode("utf-8", "surrogateescape"))
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    wanted, _, _ = startup.read_settings(values, ())  # what is wrong with them was said by the start
+    log.debugging = wanted.debug
+    return startup.command_context(wanted)
+
+
+def _wait(context: Context) -> bool:
+    """Wait until the server accepts connections; tell whether it takes writes."""
+    data = context.settings.data_folder
+    while True:
+        code, _ = ready.accepts(data, status.read([context.runtime_folder]))
+        if code == ready.READY:
+            return not status.in_recovery(data)
+        context.children.pause(0.02)
+
+
+def check_password(context: Context) -> None:
+    """Say if POSTGRES_PASSWORD is not the superuser's, or make it so where that is asked for."""
+    import json
+
+    from entrypoint import passwords
+
+    init, update = context.settings.init, context.settings.every_start.update_password
+    try:
+        found = json.loads(server.query(context, _STORED))
+    except (Failure, ValueError) as error:
+        if update:
+            raise
+        log.warning(f"POSTGRES_PASSWORD could not be compared with the stored one: {error}")
+        return
+    password = passwords.first_line(init.password)
+    same = passwords.is_stored(found["stored"], password, init.user) if found["stored"] else False
+    if same or (same is None and not update):
+        return
+    if not update:
+        log.warning(
+            f"POSTGRES_PASSWORD is not the password of {init.user}: it is used for a first start only, "
+            "and this database had its own already",
+            f"connect with that one, or start with -e POSTGRES_PASSWORD_UPDATE=on to make POSTGRES_PASSWORD "
+            f"the password of {init.user}",
+        )
+        return
+    if found["method"].startswith("scram"):
+        verifier = passwords.scram(password, os.urandom(16), found["iterations"])
+    else:
+        verifier = passwords.md5(password, init.user)
+    _run(context, f"{_QUIET}ALTER ROLE CURRENT_USER PASSWORD '{verifier}';\n")
+    log.info(f"POSTGRES_PASSWORD is now the password of {init.user}")
+
+
+def _run(context: Context, text: str) -> None:
+    """Run statements that nobody may read, and so are in no command line."""
+    from entrypoint.argv import psql
+
+    script = memory_file(text)
+    try:
+        code = context.children.run(
+            psql(context.settings.init.user, "postgres", "--quiet"),
+            {**context.environment, "PGHOST": "", "PGHOSTADDR": ""},
+            descriptors={0: script},
+        )
+    finally:
+        os.close(script)
+    if code:
+        raise Failure(
+            Problem(
+                f"the password of {context.settings.init.user} could not be changed, see psql's words above",
+                "start without POSTGRES_PASSWORD_UPDATE",
+            )
+        )
+
+
+def run_start_files(context: Context) -> None:
+    """Run the start files as init files are run; raises Failure with the exit code of one that failed."""
+    state = f"{context.runtime_folder}/startdb"
+    files.write_atomically(state, "")
+    try:
+        first_start.run_files(context, probe.STARTDB_FOLDER, state)
+    except Failure as failure:
+        (problem,) = failure.problems
+        raise Failure(
+            problem.but(
+                what=f"the start file {problem.what}; the server is stopped",
+                mend=f"{problem.mend}; to start without it, take it out of {probe.STARTDB_FOLDER}. "
+                "All start files run again at the next start",
+            )
+        ) from None

@@ -1,0 +1,91 @@
+"""What PostgreSQL stores of a password: made and compared without a login; pure.
+
+A stored password is `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>` (RFC 5802 and 7677) or
+`md5` and the MD5 of password and role. The same rules are in postgres/postgres:src/common/scram-common.c.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import stringprep
+import unicodedata
+
+SCRAM = "SCRAM-SHA-256"
+
+_PROHIBITED = (
+    stringprep.in_table_a1,
+    stringprep.in_table_c12,
+    stringprep.in_table_c21_c22,
+    stringprep.in_table_c3,
+    stringprep.in_table_c4,
+    stringprep.in_table_c5,
+    stringprep.in_table_c6,
+    stringprep.in_table_c7,
+    stringprep.in_table_c8,
+    stringprep.in_table_c9,
+)
+
+
+def first_line(password: str) -> str:
+    """Return what initdb takes of POSTGRES_PASSWORD: it reads one line."""
+    return password.partition("\n")[0].rstrip("\r")
+
+
+def is_stored(stored: str, password: str, role: str) -> bool | None:
+    """Tell whether a value of pg_authid.rolpassword was made of a password; None if of no known kind."""
+    found = re.fullmatch(rf"{SCRAM}\$([0-9]{{1,9}}):([^$]+)\$[^:]+:.+", stored)
+    if found:
+        try:
+            again = scram(password, base64.b64decode(found[2], validate=True), int(found[1]))
+        except ValueError:
+            return None
+    elif re.fullmatch("md5[0-9a-f]{32}", stored):
+        again = md5(password, role)
+    else:
+        return None
+    return hmac.compare_digest(stored.encode(), again.encode())
+
+
+def scram(password: str, salt: bytes, iterations: int) -> str:
+    """Return what is stored of a password with password_encryption=scram-sha-256."""
+    salted = hashlib.pbkdf2_hmac("sha256", _prepare(password), salt, iterations)
+    stored_key = hashlib.sha256(_hmac(salted, b"Client Key")).digest()
+    server_key = _hmac(salted, b"Server Key")
+    salt_text, stored_text, server_text = (
+        base64.b64encode(value).decode() for value in (salt, stored_key, server_key)
+    )
+    return f"{SCRAM}${iterations}:{salt_text}${stored_text}:{server_text}"
+
+
+def md5(password: str, role: str) -> str:
+    """Return what is stored of a password with password_encryption=md5; the role's name is its salt."""
+    text = f"{password}{role}".encode("utf-8", "surrogateescape")
+    return "md5" + hashlib.md5(text, usedforsecurity=False).hexdigest()
+
+
+def _hmac(key: bytes, text: bytes) -> bytes:
+    return hmac.new(key, text, hashlib.sha256).digest()
+
+
+def _prepare(password: str) -> bytes:
+    r"""Return the bytes that SCRAM works on: SASLprep (RFC 4013), or the password as it is where that fails.
+
+    As the server does it, what is prohibited is looked for before the normalization.
+
+    >>> _prepare("I\u00adX"), _prepare("\u2168"), _prepare("\u0007\u2168") == "\u0007\u2168".encode()
+    (b'IX', b'IX', True)
+    """
+    raw = password.encode("utf-8", "surrogateescape")
+    if password.isascii():
+        return raw
+    spaced = (" " if stringprep.in_table_c12(each) else each for each in password)
+    text = "".join(each for each in spaced if not stringprep.in_table_b1(each))
+    if not text or any(prohibited(each) for each in text for prohibited in _PROHIBITED):
+        return raw
+    # Text from right to left may neither be mixed with the other kind nor begin or end in something else.
+    right = [stringprep.in_table_d1(each) for each in text]
+    mixed = any(stringprep.in_table_d2(each) for each in text)
+    if any(right) and (mixed or not (right[0] and right[-1])):
+        return raw
+    return unicodedata.normalize("NFKC", text).encode()
