@@ -1,0 +1,5 @@
+"""Checks of databases."""
+
+from entrypoint.effects.checkup.sight import Check
+
+CHECKS: tuple[Check, ...] = ()
