@@ -88,7 +88,7 @@ def drills(last: LastDrills, *, overdue: bool) -> list[Finding]:
     return [ok(good)] if last.success is not None else []
 
 
-_CALM = 120
+_CALM = 60
 """Seconds over archive_timeout after which what was written must be in the archive."""
 
 

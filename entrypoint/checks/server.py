@@ -71,3 +71,34 @@ def helpers(failing: Mapping[str, int]) -> list[Finding]:
         )
         for role, failures in failing.items()
     ]
+
+
+_CLEAN = ("shut down", "shut down in recovery")
+
+
+def last_stop(state: str) -> list[Finding]:
+    """Judge the state in pg_control while no server runs here; empty: it cannot be read."""
+    if not state or state in _CLEAN:
+        return [ok(f"the server was stopped cleanly ({state})")] if state else []
+    what = f"the data folder is not shut down ({state}): its server was killed, or runs in another container"
+    mend = (
+        "if it was killed, the next start repairs it from the WAL; give it time to stop (--stop-timeout 90, "
+        "stop_grace_period: 90s in compose), and look for out-of-memory kills in the host's log"
+    )
+    return [warning(what, mend)]
+
+
+def init_files(recorded: Mapping[str, str], present: Mapping[str, str]) -> list[Finding]:
+    """Judge the init files against those of the first start; both are digests by name."""
+    changed = sorted(name for name in present if recorded.get(name) not in (None, present[name]))
+    new = sorted(set(present) - set(recorded))
+    gone = sorted(set(recorded) - set(present)) if present else []
+    words = [
+        f"{word}: {several(names)}"
+        for word, names in (("changed", changed), ("new", new), ("gone", gone))
+        if names
+    ]
+    if not words:
+        return [ok(f"{len(recorded)} files are as they were at the first start")]
+    what = f"not what the database was made with: {'; '.join(words)}"
+    return [warning(what, "init files run once: apply what they would do by hand (psql), or by migrations")]

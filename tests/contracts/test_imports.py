@@ -34,7 +34,10 @@ WITHIN_A_ROW = {
 
 PURE = tuple(name for row in ROWS[: ROWS.index(("effects",))] for name in row)
 
-HARMLESS = {"__future__", "collections.abc", "datetime", "difflib", "json", "re", "shlex", "typing", "zlib"}
+HARMLESS = {
+    *("__future__", "base64", "collections.abc", "datetime", "difflib", "errno", "hashlib", "hmac", "json"),
+    *("re", "shlex", "typing", "unicodedata", "zlib"),
+}
 """Modules that only compute."""
 
 IMPURE = {

@@ -1,8 +1,8 @@
 """The table of all checks, and how they are made.
 
 A check is added by one entry in the table CHECKS of its subject's module here; what it says to what it has
-seen is a pure function in the module of that name in checks/. `entrypoint doctor` makes all of them. What must
-hold for a start is judged by the same functions there: `plan.decide`, `server.check_shell`,
+seen is a pure function in the module of that name in checks/. `entrypoint doctor` makes all of them. What
+must hold for a start is judged by the same functions there: `plan.decide`, `server.check_shell`,
 `startup.objections`.
 """
 

@@ -34,14 +34,11 @@ _CLUSTER = {
         SELECT last_archived_wal AS name, extract(epoch FROM now() - last_archived_time)::float8 AS seconds
         FROM pg_stat_archiver""",
     "slots": """
-        SELECT slot_name AS name, slot_type AS kind, active, wal_status,
+        SELECT slot_name AS name, active, wal_status,
                pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery()
                    THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
                    ELSE pg_current_wal_lsn() END, restart_lsn)::bigint AS held
         FROM pg_replication_slots WHERE restart_lsn IS NOT NULL OR wal_status = 'lost'""",
-    "prepared": """
-        SELECT gid AS name, extract(epoch FROM now() - prepared)::float8 AS seconds
-        FROM pg_prepared_xacts""",
     "databases": """
         SELECT datname AS name, datallowconn AS connectable, age(datfrozenxid) AS transactions,
                mxid_age(datminmxid) AS multixacts, datcollate AS collate, datctype AS ctype,

@@ -3,8 +3,8 @@
 from entrypoint import plan
 from entrypoint.checks import Finding
 from entrypoint.checks import server as judge
-from entrypoint.effects import files, folders, server, startup, status
-from entrypoint.effects.checkup.sight import ALWAYS, Check, Sight
+from entrypoint.effects import files, folders, history, probe, server, startup, status
+from entrypoint.effects.checkup.sight import ALWAYS, CLUSTER, Check, Sight
 
 
 def _settings(sight: Sight) -> list[Finding]:
@@ -57,6 +57,17 @@ def _server(sight: Sight) -> list[Finding]:
     return judge.server(sight.status, sight.asked[1] if sight.status == "ready" else "")
 
 
+def _last_stop(sight: Sight) -> list[Finding]:
+    if sight.status is not None:
+        return []
+    return judge.last_stop(server.read_control(sight.context).get("Database cluster state", ""))
+
+
+def _init_files(sight: Sight) -> list[Finding]:
+    recorded = history.noted_init_files(sight.data_folder)
+    return [] if recorded is None else judge.init_files(recorded, history.digests(probe.INIT_FOLDER))
+
+
 def _helpers(_: Sight) -> list[Finding]:
     return judge.helpers(status.failing(folders.RUNTIME_FOLDERS))
 
@@ -87,6 +98,20 @@ CHECKS = (
         "a server starts only on data of its own major",
         "PG_VERSION against the image's postgres, and whether PostgreSQL's programs are all there",
         _version,
+    ),
+    Check(
+        "last stop",
+        "a server that was killed repairs itself at the next start, which takes time and trusts the disk",
+        "the state in pg_control, while no server runs",
+        _last_stop,
+        CLUSTER,
+    ),
+    Check(
+        "init files",
+        "they run once, on an empty volume: a change in them never reaches this database",
+        "/docker-entrypoint-initdb.d against its digests from the first start, where they were noted",
+        _init_files,
+        CLUSTER,
     ),
     Check("server", "without it nobody is served", "postmaster.pid, and one question", _server),
     Check(

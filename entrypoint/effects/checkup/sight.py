@@ -17,11 +17,15 @@ from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState, Facts
 from entrypoint.settings import Archive
 
+_PATIENCE = 30
+"""Seconds for the list of backups: somebody waits for it."""
+
 
 class Sight:
     """One look at a container, as the server's user where we may become it."""
 
     def __init__(self, raw: Mapping[str, str]) -> None:
+        self.raw = raw
         self.settings, self.problems, self.doubts = startup.read_settings(raw, ())
         self.data_folder = self.settings.data_folder
         # As who we were started: root sees what it would mend.
@@ -93,11 +97,14 @@ class Sight:
         if self.archive is None or self.archive_problem is not None:
             return []
         self.render()
-        return archives.list_backups(self.context, self.archive)
+        return archives.list_backups(self.context, self.archive, seconds=_PATIENCE)
 
     def render(self) -> None:
-        """Write the archiver's settings file, unless PID 1 has."""
-        if self.archive is not None and server.SETTINGS not in os.environ:
+        """Write the archiver's settings file, unless PID 1 has: that one is what the server archives by."""
+        if self.archive is None:
+            return
+        path = f"{self.context.runtime_folder}/{self.archive.tool.config_name}"
+        if self.status is None or not os.path.exists(path):
             archives.render(self.context, self.archive)
 
     @property
@@ -134,6 +141,9 @@ FOLDER = Need(lambda sight: sight.has_folder, "PGDATA is not known")
 CLUSTER = Need(lambda sight: sight.has_cluster, "there is no database yet")
 SERVER = Need(lambda sight: sight.runs, "no server runs here that could be asked")
 ARCHIVE = Need(lambda sight: sight.archive is not None, "archiving is off, or not the entrypoint's")
+ARCHIVING = Need(
+    lambda sight: sight.archive is not None and sight.runs, "archiving is off, or no server runs here"
+)
 STORAGE = Need(lambda sight: sight.has_storage, "there is no archive that could be asked")
 
 
