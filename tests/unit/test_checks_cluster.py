@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,12 @@ SETTINGS = {
 }
 """PostgreSQL's own defaults: 96 MiB of dynamic shared memory, 720 MiB in all."""
 SEGMENT = "000000010000000000000003"
-RUNNING = {"mode": "on", "command": "exec /bin/sh …/archive-segment 60", "library": "", "timeout": 60}
+RUNNING: dict[str, Any] = {
+    "mode": "on",
+    "command": "exec /bin/sh …/archive-segment 60",
+    "library": "",
+    "timeout": 60,
+}
 
 
 def _levels(found: Sequence[Finding]) -> list[str]:
@@ -132,12 +138,12 @@ def test_how_bad_it_is(found: list[Finding], expected: list[str]) -> None:
 VERIFIERS = {
     # What PostgreSQL 15 has stored for these passwords of role postgres.
     "secret": (
-        "SCRAM-SHA-256$@1",
-        "md5@1",
+        "SCRAM-SHA-256$4096:6Vqdp7WvjbDWpOxmdGBkyQ==$7rwcrmiDnDncvxFDDXnBBjYtlQcakwidFId6FylXSyI=:rWFUL9Iu/LlgCofJvKReRP/tIFIJ9Qr39GuBZ5Qab6E=",
+        "md553f48b7c4b76a86ce72276c5755f217d",
     ),
     "Grüße": (
-        "SCRAM-SHA-256$@2",
-        "md5@2",
+        "SCRAM-SHA-256$4096:y1isdrx6LqoJ8Tgb7bC+JQ==$pFtQFsUYjHmz7XefBltDN5jl+xXVUnbPlClHiGzVeCY=:OJN0GNcMGynlPk8FsnjoxPLmHqXNgnX1khF2R/XVnaM=",
+        "md563ed01bd56d3ba228d51f8877c94e91f",
     ),
 }
 

@@ -4,7 +4,6 @@ import glob
 import os
 import time
 from datetime import datetime
-from typing import Any
 
 from entrypoint import segments
 from entrypoint.checks import Finding, ok
@@ -50,14 +49,13 @@ def _timeout(sight: Sight) -> int:
 
 
 def _last_segment(sight: Sight) -> list[Finding]:
-    row: Any = sight.answers["archiver"][0]
-    segment: Any = sight.answers["recovery"][0]["segment"]
-    if not row["name"] or not segment or not segments.NAME.fullmatch(row["name"]):
+    if sight.last_segment is None:
         return []
-    size = server.segment_bytes(sight.context)
-    behind = segments.number(segment, size) - segments.number(row["name"], size)
+    name, when = sight.last_segment
+    size, present = server.segment_bytes(sight.context), str(sight.answers["recovery"][0]["segment"])
+    behind = segments.number(present, size) - segments.number(name, size)
     return judge.last_segment(
-        name=row["name"], seconds=row["seconds"], written=behind > 1, timeout=_timeout(sight)
+        name=name, seconds=max(0, time.time() - when), written=behind > 1, timeout=_timeout(sight)
     )
 
 
@@ -86,11 +84,12 @@ _PATIENCE = 30
 
 
 def _last_name(sight: Sight) -> str | None:
-    """Return the last archived segment, if it is one and there is no outage."""
-    state = sight.archiving
-    if state is None or state.last_archived is None or state.failing_since is not None:
+    """Return the last archived segment, unless there is an outage, which is told already."""
+    if sight.last_segment is None or (
+        sight.archiving is not None and sight.archiving.failing_since is not None
+    ):
         return None
-    return state.last_archived if segments.NAME.fullmatch(state.last_archived) else None
+    return sight.last_segment[0]
 
 
 def _stored(sight: Sight) -> str | None:
@@ -113,11 +112,10 @@ def _encryption(sight: Sight) -> list[Finding]:
 
 def _clock(sight: Sight) -> list[Finding]:
     path = _stored(sight)
-    note = f"{sight.context.runtime_folder}/{archives.ARCHIVED}"
-    if path is None or not os.path.exists(note):
+    if path is None or sight.last_segment is None:
         return []
     # The storage has dated the segment, we have dated the note that it was archived.
-    return judge.clock(os.stat(path).st_mtime - os.stat(note).st_mtime, "the archive's folder")
+    return judge.clock(os.stat(path).st_mtime - sight.last_segment[1], "the archive's folder")
 
 
 def _runs(sight: Sight) -> list[Finding]:
@@ -160,7 +158,7 @@ CHECKS = (
     Check(
         "last segment",
         "what was written after the last archived segment is lost with the volume",
-        "pg_stat_archiver against the segment that is being written and archive_timeout",
+        "the last archived segment against the one that is being written, and archive_timeout",
         _last_segment,
         ARCHIVING,
     ),

@@ -30,9 +30,6 @@ _CLUSTER = {
     "recovery": """
         SELECT pg_is_in_recovery() AS standby,
                CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_lsn()) END AS segment""",
-    "archiver": """
-        SELECT last_archived_wal AS name, extract(epoch FROM now() - last_archived_time)::float8 AS seconds
-        FROM pg_stat_archiver""",
     "slots": """
         SELECT slot_name AS name, active, wal_status,
                pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery()

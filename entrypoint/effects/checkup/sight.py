@@ -92,6 +92,17 @@ class Sight:
         return backlog.look(self.archive, self.data_folder, self.context.runtime_folder)
 
     @cached_property
+    def last_segment(self) -> tuple[str, float] | None:
+        """The last archived segment and when it was archived, while a primary runs that archives."""
+        state = self.archiving
+        if state is None or state.fork_refused is not None or not self.runs:
+            return None
+        present = self.answers["recovery"][0]["segment"]
+        if present is None:
+            return None
+        return backlog.last_segment(self.data_folder, self.context.runtime_folder, str(present)[:8])
+
+    @cached_property
     def backups(self) -> list[Backup]:
         """The base backups; raises Failure with the tool's words."""
         if self.archive is None or self.archive_problem is not None:

@@ -304,7 +304,7 @@ OTHERS = (
         "warning",
         "the environment of sleep",
         (
-            "$ POSTGRES_PASSWORD=secret setpriv --reuid postgres --clear-groups sleep 60 >/dev/null 2>&1 & disown",
+            "$ POSTGRES_PASSWORD=secret setpriv --reuid postgres --regid postgres --clear-groups sleep 60 >/dev/null 2>&1 & disown",
         ),
         _NOT_SLEEP,
     ),
