@@ -8,7 +8,6 @@ from datetime import datetime
 from entrypoint import segments
 from entrypoint.checks import Finding, ok
 from entrypoint.checks import archive as judge
-from entrypoint.effects import archive as archives
 from entrypoint.effects import backups, drill, history, pending, server
 from entrypoint.effects.checkup.sight import ARCHIVE, ARCHIVING, STORAGE, Check, Sight
 

@@ -12,7 +12,8 @@ def _settings(sight: Sight) -> list[Finding]:
 
 
 def _start(sight: Sight) -> list[Finding]:
-    if sight.facts is None or sight.status is not None:
+    # A start that is under way judges for itself, in the same scratch folder.
+    if sight.facts is None or sight.status is not None or sight.tended:
         return []
     decided = plan.decide(sight.settings, sight.facts)
     return judge.start([*decided.refusals, *startup.objections(sight.context, decided)])

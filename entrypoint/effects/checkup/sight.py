@@ -11,14 +11,25 @@ from typing import NamedTuple
 from entrypoint.archivers import Backup
 from entrypoint.checks import Finding
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, files, probe, server, startup
+from entrypoint.effects import backlog, files, folders, probe, server, startup, status
 from entrypoint.effects.checkup import questions
-from entrypoint.errors import Problem
+from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Facts
 from entrypoint.settings import Archive
 
 _PATIENCE = 30
 """Seconds for the list of backups: somebody waits for it."""
+
+
+class _Answers(dict[str, questions.Rows]):
+    """Answers by the name of the question; one that is missing is a Failure."""
+
+    def __missing__(self, name: str) -> questions.Rows:
+        raise Failure(
+            Problem(
+                f"the server gave no answer about its {name}", "see why in the server's log, and ask again"
+            )
+        )
 
 
 class Sight:
@@ -38,6 +49,11 @@ class Sight:
         return files.mounts()
 
     @cached_property
+    def tended(self) -> bool:
+        """Whether PID 1 of this container is at work, so that the runtime folder is its own."""
+        return bool(status.read(folders.RUNTIME_FOLDERS))
+
+    @cached_property
     def status(self) -> str | None:
         """Status in postmaster.pid, or None without a server."""
         found = server.live_postmaster(self.data_folder)
@@ -53,7 +69,7 @@ class Sight:
     @cached_property
     def answers(self) -> dict[str, questions.Rows]:
         """The server's answers about the cluster; raises Failure where one is missing."""
-        return self.asked[0]
+        return _Answers(self.asked[0])
 
     @cached_property
     def of_databases(self) -> dict[str, dict[str, questions.Rows]]:
@@ -115,7 +131,7 @@ class Sight:
         if self.archive is None:
             return
         path = f"{self.context.runtime_folder}/{self.archive.tool.config_name}"
-        if self.status is None or not os.path.exists(path):
+        if not self.tended or not os.path.exists(path):
             archives.render(self.context, self.archive)
 
     @property
