@@ -81,13 +81,38 @@ def test_a_healthy_server(server: Container) -> None:
 
 
 def test_it_takes_no_time(server: Container) -> None:
-    """All of it takes less than a second."""
-    took = []
-    for _ in range(3):
+    """All of it takes less than a second, on a machine that has one to spare."""
+
+    def takes() -> float:
         began = time.monotonic()
         server.exec("entrypoint", "doctor")
-        took.append(time.monotonic() - began)
-    assert min(took) < 1, took
+        return time.monotonic() - began
+
+    until(lambda: takes() < 1, "less than a second", 60)
+
+
+def test_tables_names_and_words(server: Container) -> None:
+    """A single check by its name, what it looks at, and what there is where the name is wrong."""
+    shown = server.exec("entrypoint", "doctor", "slots", "free space").stdout.splitlines()
+    assert ["free space", "slots"] == [line[7:24].strip() for line in shown]
+    explained = server.exec("entrypoint", "doctor", "--explain", "slots").stdout.splitlines()
+    assert ["slots", "  why: a slot ", "  looks at: pg"] == [line[:14] for line in explained]
+    wrong = server.exec("entrypoint", "doctor", "slot", check=False)
+    assert (2, True) == (wrong.code, "slot is none of: settings, shell, " in wrong.stderr)
+    bad = server.exec("entrypoint", "doctor", "settings", env={"ARCHIVE_URLS": "x"}, check=False)
+    assert 2 == bad.code
+    lines = [line.strip() for line in bad.stdout.splitlines()]
+    assert "ERROR  settings" == lines[0][:15]
+    assert "why: a misspelt variable does nothing, and a wrong one ends the start" in lines
+    assert "mend: did you mean ARCHIVE_URL?" in lines
+
+
+def test_a_stranger_may_ask(server: Container) -> None:
+    """A user who may not see much is told so, and nothing breaks."""
+    asked = server.exec("entrypoint", "doctor", "--json", user="12345", check=False)
+    assert "the check itself failed" not in asked.output
+    assert "Traceback" not in asked.output
+    assert {"error", "warning"} & {each["level"] for each in json.loads(asked.stdout)}
 
 
 def test_it_changes_nothing(server: Container, archive: Archive) -> None:
