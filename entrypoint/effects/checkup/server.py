@@ -19,7 +19,10 @@ def _start(sight: Sight) -> list[Finding]:
     return judge.start([*decided.refusals, *startup.objections(sight.context, decided)])
 
 
-_NEEDED = ("cat", "date", "env", "find", "grep", "rm", "sed", "seq", "sleep", "tail", "timeout", "touch")
+_NEEDED = (
+    *("cat", "date", "env", "find", "grep", "mv", "rm", "sed", "seq", "sha1sum", "sleep", "tail", "timeout"),
+    "touch",
+)
 """What shims/archive-segment and shims/fetch-segment call."""
 
 
