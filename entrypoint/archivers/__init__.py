@@ -204,6 +204,11 @@ class Archiver(Protocol):
 
     `CLIENT SOCKET wal-push NAME`, `CLIENT SOCKET wal-fetch NAME PLACE`.
     """
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what is stored can only be read with a key."""
+
     alone: str
     """A setting for `archive_segment` that makes it send nothing beside its segment; empty: none needed."""
 
@@ -245,6 +250,9 @@ class Archiver(Protocol):
 
     def read_back(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p` without touching the data folder."""
+
+    def stored(self, segment: str) -> str:
+        """Return the pattern, for glob, of a segment's file below an archive on a folder."""
 
     def prepare(self, server: Server) -> Command:
         """Return the command that makes an archive this cluster's.

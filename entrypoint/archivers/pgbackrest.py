@@ -279,6 +279,15 @@ class PgBackRest:
         name, _, value = self.sure.partition("=")
         return command._replace(environment={**command.environment, name: value})
 
+    def stored(self, segment: str) -> str:
+        """Return the pattern of the segment's file, whose name has its checksum."""
+        return f"archive/{self.stanza}/*/{segment[:16]}/{segment}-*"
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether a passphrase is set, which the tool takes together with a cipher only."""
+        return PREFIX + "REPO1_CIPHER_PASS" in self.own
+
     def prepare(self, server: Server) -> Command:
         """Return stanza-create, which needs only pg_control and refuses another cluster's archive."""
         return self._command(server, "stanza-create", "--no-online", _IMPATIENT)

@@ -89,6 +89,13 @@ VARIABLES = frozenset(
     """.split()
 )
 
+_KEYS = frozenset(
+    """
+    WALG_LIBSODIUM_KEY WALG_LIBSODIUM_KEY_PATH WALG_PGP_KEY WALG_PGP_KEY_PATH WALG_GPG_KEY_ID WALG_CSE_KMS_ID
+    WALG_ENVELOPE_PGP_KEY WALG_ENVELOPE_PGP_KEY_PATH YC_CSE_KMS_KEY_ID
+    """.split()
+)
+"""Each of them turns encryption on."""
 
 _QUICK = {"WALG_S3_MAX_RETRIES": "2", "S3_ENABLE_VERSIONING": "disabled"}
 """For calls that somebody waits for: an answer within seconds, and one request instead of two."""
@@ -278,6 +285,15 @@ class WalG:
     def read_back(self, server: Server) -> Command:
         """Return the same, which reads nothing ahead."""
         return self.fetch_segment(server)
+
+    def stored(self, segment: str) -> str:
+        """Return the pattern of the segment's file; its ending is that of the compression."""
+        return f"wal_005/{segment}.[lzb]*"
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether a key is set."""
+        return not self.own.isdisjoint(_KEYS)
 
     def prepare(self, server: Server) -> Command:
         """Return the command that stores whose archive this is, readable without a key."""

@@ -124,9 +124,9 @@ def run_quietly(context: Context, command: Command, *, seconds: int = QUICK) -> 
     return answer.code, answer.stderr + answer.stdout  # what is to be parsed comes last
 
 
-def list_backups(context: Context, archive: Archive) -> list[Backup]:
+def list_backups(context: Context, archive: Archive, *, seconds: int = QUICK) -> list[Backup]:
     """Return the backups, oldest first; raises Failure with the tool's words."""
-    code, text, words = ask(context, archive.tool.list_backups(server.describe(context)))
+    code, text, words = ask(context, archive.tool.list_backups(server.describe(context)), seconds=seconds)
     if code == 0:
         try:
             return archive.tool.parse_backups(text)

@@ -72,6 +72,20 @@ def _times(wal: str, ending: str) -> dict[str, float]:
     return found
 
 
+def last_segment(data_folder: str, runtime_folder: str, timeline: str) -> tuple[str, float] | None:
+    """Return the last archived segment of a timeline (eight digits), and when it was archived.
+
+    Of another timeline one may be noted as done that came from another archive.
+    """
+    name, when = _last_archived(runtime_folder, {})
+    if name is not None and when is not None and segments.NAME.fullmatch(name):
+        return name, when
+    done = _times(f"{data_folder}/pg_wal", ".done")
+    of_it = {name: when for name, when in done.items() if name.startswith(timeline)}
+    name, when = _last_archived("", of_it)
+    return None if name is None or when is None else (name, when)
+
+
 def _last_archived(runtime_folder: str, done: dict[str, float]) -> tuple[str | None, float | None]:
     path = f"{runtime_folder}/{archives.ARCHIVED}"
     lines = _lines(path)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from entrypoint import exits, limits, log, retention, runs, segments
+from entrypoint import drills, exits, limits, log, retention, runs, segments
 from entrypoint.archivers import Backup, Check, Command, Verification, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import claim, files, fork, history, kernel, progress, server, status
@@ -603,12 +603,7 @@ def _due(context: Context, archive: Archive) -> float | None:
         return None
     if fork.refusal(data) is not None:
         return time.time() + ASK_AGAIN
-    schedule = Schedule(
-        wanted.schedule,
-        wanted.timezone,
-        wanted.jitter,
-        server.read_control(context).get("Database system identifier", ""),
-    )
+    schedule = _schedule(context, wanted.schedule)
     good = [each for each in found if each.succeeded and each.url == archive.storage.url]
     if good:
         ended = [_seconds(good[-1].started) + good[-1].seconds]
@@ -620,6 +615,20 @@ def _due(context: Context, archive: Archive) -> float | None:
         ended[0] if ended else None,
         failed_at,
         runs.failures_in_a_row(found),
+    )
+
+
+def _schedule(context: Context, text: str) -> Schedule:
+    wanted = context.settings.backup
+    identifier = server.read_control(context).get("Database system identifier", "")
+    return Schedule(text, wanted.timezone, wanted.jitter, identifier)
+
+
+def overdue(context: Context, newest: Backup) -> bool:
+    """Tell whether a schedule is set and the newest backup is older than two of its periods."""
+    text = context.settings.backup.schedule
+    return text is not None and drills.overdue(
+        _seconds(newest.finished), _schedule(context, text).passed(time.time(), 2)
     )
 
 

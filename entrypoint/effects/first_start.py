@@ -274,6 +274,10 @@ def initialize(context: Context, given: list[str]) -> Context:
     except Stopped:
         log.warning("stopped before the first start was finished; the next start says how to go on")
         raise
+    if probe.init_files():
+        from entrypoint.effects import history
+
+        history.note_init_files(context.settings.data_folder, probe.INIT_FOLDER)
     unfinished.finish()
     print("\nPostgreSQL init process complete; ready for start up.\n", flush=True)
     return context._replace(environment=environment)

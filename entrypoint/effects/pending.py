@@ -44,11 +44,22 @@ def check(context: Context, archive: Archive, seconds: float, say: Callable[[str
     _wait(context, archive, {name}, seconds, say)
     archived = time.monotonic() - began
     say(f"reading {name} back")
+    fetched, compared = read_back(context, archive, name)
+    return Proof(name, round(archived, 2), round(fetched, 2), compared)
+
+
+def read_back(
+    context: Context, archive: Archive, name: str, *, patience: int = archives.QUICK
+) -> tuple[float, bool]:
+    """Read an archived segment back; returns the seconds, and whether it was compared with the server's copy.
+
+    Raises Failure where it does not come back within `patience` seconds, or differs.
+    """
     began = time.monotonic()
-    copy = f"{context.runtime_folder}/check-{name}"
+    copy = f"{context.runtime_folder}/check-{os.getpid()}-{name}"
     try:
         command = _fill(archive.tool.read_back(server.describe(context)), name, copy)
-        code, words = archives.run_quietly(context, command)
+        code, words = archives.run_quietly(context, command, seconds=patience)
         if code:
             raise Failure(
                 _failed(archive, f"{name} cannot be read back (exit code {code}):\n{words.strip()}")
@@ -61,7 +72,7 @@ def check(context: Context, archive: Archive, seconds: float, say: Callable[[str
             if os.path.exists(original):
                 raise Failure(_failed(archive, f"{name} came back with other content"))
             compared = False
-        return Proof(name, round(archived, 2), round(fetched, 2), compared)
+        return fetched, compared
     finally:
         if os.path.exists(copy):
             os.unlink(copy)

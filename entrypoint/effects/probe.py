@@ -59,7 +59,7 @@ def data_folder(path: str, table: list[files.Mount]) -> DataFolder:
         unfinished=left,
         foreign=() if has_cluster and not left else tuple(foreign),
         owner=owner,
-        place=_place(mount),
+        place=place(mount),
         mount_point=mount.point if mount else "",
         filesystem=mount.filesystem if mount else "unknown",
         standby=has_cluster and "standby.signal" in entries,
@@ -107,7 +107,8 @@ def _is_promoted(data_folder: str) -> bool:
         return True
 
 
-def _place(mount: files.Mount | None) -> str:
+def place(mount: files.Mount | None) -> str:
+    """Return what a mount is: `volume`, `anonymous volume`, `container layer`, or `unknown`."""
     if mount is None:
         return "unknown"
     if mount.point == "/" or mount.filesystem == "overlay":
@@ -147,7 +148,7 @@ def _stray_mounts(folder: DataFolder, table: list[files.Mount]) -> tuple[str, ..
         for mount in table
         if mount.point != folder.mount_point
         and (mount.point == HOME or mount.point.startswith(HOME + "/"))
-        and _place(mount) == "volume"
+        and place(mount) == "volume"
     )
 
 

@@ -192,20 +192,27 @@ def check(context: Context, facts: Facts, problems: Sequence[Problem] = ()) -> p
         refusals.append(shell)
     elif shell is not None:
         log.problem(shell)
-    if decided.kind == plan.INITIALIZE:
-        refusals += _first(first_start.check_init_folder, context)
-        refusals += _first(first_start.initdb_arguments, context)
-    if _has_startdb(context.settings):
-        from entrypoint.effects import startdb
-
-        refusals += _first(startdb.check, context)
-    if decided.kind != plan.START or server.has_own_configuration(context):
-        refusals += _first(server.check_configuration, context)
+    refusals += objections(context, decided)
     if refusals:
         raise Failure(*refusals)
     for doubt in decided.warnings:
         log.warning(doubt.what, doubt.mend)
     return decided
+
+
+def objections(context: Context, decided: plan.Plan) -> list[Problem]:
+    """Return what programs of the image have to say against a plan; `doctor` asks for it too."""
+    found: list[Problem] = []
+    if decided.kind == plan.INITIALIZE:
+        found += _first(first_start.check_init_folder, context)
+        found += _first(first_start.initdb_arguments, context)
+    if _has_startdb(context.settings):
+        from entrypoint.effects import startdb
+
+        found += _first(startdb.check, context)
+    if decided.kind != plan.START or server.has_own_configuration(context):
+        found += _first(server.check_configuration, context)
+    return found
 
 
 def _first(look: Callable[[Context], object], context: Context) -> tuple[Problem, ...]:

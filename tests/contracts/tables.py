@@ -1,4 +1,4 @@
-"""The README's tables as they follow from the program; `python tests/contracts/tables.py` prints them."""
+"""The README's tables as they follow from the program; `python tests/contracts/tables.py [checks]` prints them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [] if str(REPOSITORY) in sys.path else [str(REPOSITORY)]
 
 from entrypoint import exits, variables  # noqa: E402 - also works when started as a program
+from entrypoint.effects.checkup import CHECKS  # noqa: E402
 
-__all__ = ["REPOSITORY", "exit_codes", "rows_between", "variable_rows"]
+__all__ = ["REPOSITORY", "check_rows", "exit_codes", "rows_between", "variable_rows"]
 
 
 def variable_rows() -> list[str]:
@@ -26,6 +27,11 @@ def variable_rows() -> list[str]:
 def _default(text: str) -> str:
     """Return a value as code, and words as words."""
     return f"`{text}`" if re.fullmatch(r"\S+", text) else text
+
+
+def check_rows() -> list[str]:
+    """Return one row of Markdown for each check of `doctor`."""
+    return [f"| `{check.name}` | {check.looks_at} | {check.why} |" for check in CHECKS]
 
 
 def exit_codes() -> dict[str, int]:
@@ -50,4 +56,4 @@ def rows_between(marker: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(variable_rows()))
+    print("\n".join(check_rows() if sys.argv[1:] == ["checks"] else variable_rows()))

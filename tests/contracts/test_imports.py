@@ -36,7 +36,7 @@ PURE = tuple(name for row in ROWS[: ROWS.index(("effects",))] for name in row)
 
 HARMLESS = set(
     """
-    __future__ base64 collections.abc datetime difflib hashlib hmac json re shlex stringprep typing unicodedata
+    __future__ base64 collections.abc datetime difflib errno hashlib hmac json re shlex stringprep typing unicodedata
     zlib
     """.split()
 )

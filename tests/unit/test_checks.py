@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from entrypoint import checks
 from entrypoint.archivers import Backup
-from entrypoint.checks import ERROR, OK, WARNING, Evidence, Finding
+from entrypoint.checks import ERROR, OK, WARNING, Finding, archive, memory, places, server
 from entrypoint.drills import Drill, LastDrills
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState, Unfinished
@@ -50,35 +50,24 @@ DRILL = Drill("2026-11-22T18:35:08+00:00", "schedule", outcome="failed", words="
 OUTAGE = ARCHIVING._replace(
     failing_since="2026-11-22T18:35:08+00:00", last_error="connection refused", seconds_until_full=7200
 )
-HEALTHY = Evidence(
-    problems=(),
-    doubts=(),
-    facts=made.facts(made.data_folder(has_cluster=True)),
-    server_uid=999,
-    shell=None,
-    data_major="15",
-    binary_major="15",
-    server_status="ready",
-    failing_helpers={},
-    shared_memory_bytes=256 * 1024**2,
-    full={"/data": 50.0},
-    archive_tool="wal-g",
-    archive_url="file:///archive",
-    archive_problem=None,
-    archiving=ARCHIVING,
-    runs=LastRuns(success=None, failure=None, running=None, verified=None),
-    drills=LastDrills(None, None, None),
-    drill_overdue=False,
-    backups=(BACKUP,),
-    newest_backup_seconds=5400,
+NO_RUNS = LastRuns(success=None, failure=None, running=None, verified=None)
+NO_DRILLS = LastDrills(None, None, None)
+FOLDER = places.Folder(
+    "data folder",
+    "/data",
+    exists=True,
+    owner=999,
+    mode=0o700,
+    filesystem="ext4",
+    place="volume",
+    read_only=False,
 )
 
 
-def _worse(**changes: Any) -> list[Finding]:
-    """Return what is not well once this has changed."""
-    found = checks.examine(HEALTHY._replace(**changes))
-    assert [] == [each for each in found if each.level != OK and not each.mend]
-    return [each for each in found if each.level != OK]
+def _levels(found: Sequence[Finding]) -> list[str]:
+    """Return the levels; whatever is not well has a mend, and nothing is without words."""
+    assert [] == [each for each in found if not each.found or (each.level != OK) != bool(each.mend)]
+    return [each.level for each in found]
 
 
 def _waiting(segments: int, seconds: int) -> ArchiveState:
@@ -86,97 +75,122 @@ def _waiting(segments: int, seconds: int) -> ArchiveState:
     return ARCHIVING._replace(backlog_segments=segments, oldest_ready_seconds=seconds)
 
 
-def _levels(found: list[Finding]) -> list[tuple[str, str]]:
-    return [(each.check, each.level) for each in found]
-
-
-def test_a_healthy_container() -> None:
-    """Each check says that all is well, and what it has looked at."""
-    found = checks.examine(HEALTHY)
-    assert {OK} == {each.level for each in found}
-    assert [] == [each for each in found if not each.found]
-    expected = (
-        "settings, shell, data folder, version, server, shared memory, free space, archive, archive backlog"
-    )
-    assert [*expected.split(", "), "backups"] == [each.check for each in found]
-    assert "1, the newest base_1 is 1.5 hours old" == found[-1].found
-
-
 def test_every_mistake_in_the_settings() -> None:
     """All problems are errors and all doubts warnings, with their own mends."""
-    found = _worse(problems=(PROBLEM, PROBLEM), doubts=(PROBLEM,))
-    expected = [Finding("settings", level, "it is wrong", "do this") for level in (ERROR, ERROR, WARNING)]
-    assert expected == found
-
-
-def test_settings_too_wrong_to_look_further() -> None:
-    """Without a data folder only the settings and the shell are judged."""
-    found = checks.examine(HEALTHY._replace(problems=(PROBLEM,), facts=None))
-    assert ["settings", "shell"] == [each.check for each in found]
+    expected = [Finding(level, "it is wrong", "do this") for level in (ERROR, ERROR, WARNING)]
+    assert expected == server.settings((PROBLEM, PROBLEM), (PROBLEM,))
+    assert [OK] == _levels(server.settings((), ()))
 
 
 @pytest.mark.parametrize(
-    ("changes", "expected"),
+    ("found", "expected"),
     [
-        ({"shell": PROBLEM}, [("shell", ERROR)]),
-        ({"data_major": "14"}, [("version", ERROR)]),
-        ({"server_status": None}, [("server", WARNING)]),
-        ({"server_status": "starting"}, [("server", WARNING)]),
-        ({"shared_memory_bytes": 64 * 1024**2}, [("shared memory", WARNING)]),
-        ({"shared_memory_bytes": 65 * 1024**2}, []),
-        ({"full": {"/data": 84.9}}, []),
-        ({"full": {"/data": 85.0, "/wal": 95.0}}, [("free space", WARNING), ("free space", ERROR)]),
-        ({"archive_tool": None}, [("archive", WARNING)]),
-        ({"archive_problem": PROBLEM}, [("archive", ERROR)]),
-        ({"archiving": _waiting(3, 121)}, [("archive backlog", WARNING)]),
-        ({"archiving": _waiting(2, 1000)}, []),
-        ({"archiving": _waiting(1000, 5)}, []),
-        ({"archiving": OUTAGE}, [("archive backlog", ERROR)]),
-        ({"runs": HEALTHY.runs._replace(failure=RUN)}, [("backup runs", ERROR)]),
-        ({"runs": HEALTHY.runs._replace(verified=RUN)}, []),
-        (
-            {"runs": HEALTHY.runs._replace(verified=RUN._replace(holes=(("01", "02"),)))},
-            [("backup runs", WARNING)],
-        ),
-        (
-            {"runs": HEALTHY.runs._replace(verified=RUN._replace(broken={"base_1": "no manifest"}))},
-            [("backup runs", WARNING)],
-        ),
-        ({"backups": PROBLEM}, [("backups", ERROR)]),
-        ({"backups": ()}, [("backups", WARNING)]),
-        ({"data_major": None}, []),
-        ({"drill_overdue": True}, [("drills", WARNING)]),
-        ({"drills": HEALTHY.drills._replace(failure=DRILL)}, [("drills", WARNING)]),
-        ({"drills": HEALTHY.drills._replace(success=DRILL)}, []),
+        (server.start(()), [OK]),
+        (server.start((PROBLEM, PROBLEM)), [ERROR, ERROR]),
+        (server.shell(None, [], 999), [OK]),
+        (server.shell(PROBLEM, [], 999), [ERROR]),
+        (server.shell(None, ["timeout"], 999), [ERROR]),
+        (server.versions("15", "15", []), [OK]),
+        (server.versions("14", "15", []), [ERROR]),
+        (server.versions("16", "15", []), [ERROR]),
+        (server.versions("9.6", "15", []), [ERROR]),
+        (server.versions("15", None, ["postgres"]), [ERROR]),
+        (server.versions(None, "15", []), [OK]),
+        (server.server("ready"), [OK]),
+        (server.server("ready", "no answer"), [ERROR]),
+        (server.server(None), [WARNING]),
+        (server.server("starting"), [WARNING]),
+        (server.helpers({}), []),
+        (server.helpers({"daemon": 3, "backups": 2}), [WARNING, WARNING]),
+        (memory.shared_memory(64 * 1024**2, None), [WARNING]),
+        (memory.shared_memory(65 * 1024**2, None), [OK]),
+        (places.space({"/data": (84.9, 1)}), [OK]),
+        (places.space({"/data": (85.0, 1), "/wal": (95.0, 1)}), [WARNING, ERROR]),
+        (places.run_folder("/run", exists=True, writable=True, uid=999), [OK]),
+        (places.run_folder("/run", exists=True, writable=False, uid=999), [ERROR]),
+        (places.run_folder("/run", exists=False, writable=False, uid=999), [ERROR]),
+        (archive.archive("", None), [WARNING]),
+        (archive.archive("wal-g to /archive", None), [OK]),
+        (archive.archive("wal-g to /archive", PROBLEM), [ERROR]),
+        (archive.fork(ARCHIVING), []),
+        (archive.backlog(ARCHIVING), [OK]),
+        (archive.backlog(_waiting(3, 121)), [WARNING]),
+        (archive.backlog(_waiting(2, 1000)), [OK]),
+        (archive.backlog(_waiting(1000, 5)), [OK]),
+        (archive.backlog(OUTAGE), [ERROR]),
+        (archive.backups((BACKUP,), 5400), [OK]),
+        (archive.backups((), 0), [WARNING]),
+        (archive.backups((BACKUP,), 5400, overdue=True), [WARNING]),
+        (archive.runs(NO_RUNS), []),
+        (archive.runs(NO_RUNS._replace(failure=RUN)), [ERROR]),
+        (archive.runs(NO_RUNS._replace(verified=RUN)), []),
+        (archive.runs(NO_RUNS._replace(verified=RUN._replace(holes=(("01", "02"),)))), [WARNING]),
+        (archive.runs(NO_RUNS._replace(verified=RUN._replace(broken={"base_1": "torn"}))), [WARNING]),
+        (archive.drills(NO_DRILLS, overdue=False), []),
+        (archive.drills(NO_DRILLS, overdue=True), [WARNING]),
+        (archive.drills(NO_DRILLS._replace(failure=DRILL), overdue=False), [WARNING]),
+        (archive.drills(NO_DRILLS._replace(success=DRILL), overdue=False), [OK]),
     ],
 )
-def test_what_is_not_well(changes: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    """Each piece of evidence alone gives its own finding and no other."""
-    assert expected == _levels(_worse(**changes))
+def test_how_bad_it_is(found: list[Finding], expected: list[str]) -> None:
+    """Each piece of evidence gives its own findings and no others."""
+    assert expected == _levels(found)
+
+
+def test_words() -> None:
+    """A finding names what was seen."""
+    assert "1, the newest base_1 is 1.5 hours old" == archive.backups((BACKUP,), 5400)[0].found
+    assert "3 times" in server.helpers({"daemon": 3})[0].found
+    assert "127" in server.shell(None, ["timeout"], 999)[0].found
+    assert "full in 2.0 hours" in archive.backlog(OUTAGE)[0].found
 
 
 @pytest.mark.parametrize(
     ("folder", "more", "expected"),
     [
-        ({"place": "container layer"}, {}, [("data folder", ERROR)]),
-        ({"place": "anonymous volume"}, {}, [("data folder", WARNING)]),
-        ({"unfinished": Unfinished("files", "x")}, {}, [("data folder", ERROR)]),
-        ({"owner": 0}, {}, [("data folder", WARNING)]),
-        ({"owner": None}, {}, []),
-        ({}, {"old_databases": ["/a", "/b"]}, [("data folder", WARNING)] * 2),
-        ({}, {"stray_mounts": ["/var/lib/postgresql"]}, [("data folder", WARNING)]),
+        ({}, {}, [OK]),
+        ({"place": "container layer"}, {}, [ERROR]),
+        ({"place": "anonymous volume"}, {}, [WARNING]),
+        ({"unfinished": Unfinished("files", "x")}, {}, [OK, ERROR]),
+        ({}, {"old_databases": ["/a", "/b"]}, [OK, WARNING, WARNING]),
+        ({}, {"stray_mounts": ["/var/lib/postgresql"]}, [OK, WARNING]),
     ],
 )
-def test_data_folders(folder: dict[str, Any], more: dict[str, Any], expected: list[tuple[str, str]]) -> None:
-    """What is wrong with the data folder, its owner and its neighbours is found."""
+def test_data_folders(folder: dict[str, Any], more: dict[str, Any], expected: list[str]) -> None:
+    """What is wrong with the data folder and its neighbours is found."""
     facts = made.facts(made.data_folder(**{"has_cluster": True, **folder}), **more)
-    assert expected == _levels(_worse(facts=facts))
+    assert expected == _levels(places.data_folder(facts))
 
 
-def test_a_helper_that_keeps_failing_is_a_warning() -> None:
-    """It never takes the server down, so somebody must be told."""
-    (found,) = _worse(failing_helpers={"daemon": 3})
-    assert ("helpers", WARNING, True) == (found.check, found.level, "3 times" in found.found)
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [OK]),
+        ({"mode": 0o750}, [OK]),
+        ({"exists": False}, [ERROR]),
+        ({"owner": 0}, [WARNING]),
+        ({"mode": 0o600}, [ERROR]),
+        ({"mode": 0o755}, [WARNING]),
+        ({"mode": 0o770}, [WARNING]),
+        ({"read_only": True}, [ERROR]),
+        ({"filesystem": "tmpfs"}, [ERROR]),
+        ({"filesystem": "nfs4"}, [WARNING]),
+        ({"filesystem": "fuse.sshfs"}, [WARNING]),
+        ({"filesystem": "cifs"}, [ERROR]),
+        ({"place": "container layer"}, [OK]),
+        ({"place": "container layer", "name": "WAL folder"}, [ERROR]),
+        ({"owner": 0, "read_only": True, "filesystem": "9p"}, [WARNING, ERROR, ERROR]),
+    ],
+)
+def test_folders(changes: dict[str, Any], expected: list[str]) -> None:
+    """A folder must be the server's own, closed to others, writable, and on a disk that keeps what it got."""
+    assert expected == _levels(places.folders([FOLDER._replace(**changes)], 999))
+
+
+def test_the_steps_of_an_upgrade() -> None:
+    """To a newer major they are told, to an older one there is no way."""
+    assert "pg_upgrade" in server.versions("14", "15", [])[0].mend
+    assert "cannot go back" in server.versions("16", "15", [])[0].mend
 
 
 def test_a_refused_fork_is_an_error_with_its_mend() -> None:
@@ -187,6 +201,7 @@ def test_a_refused_fork_is_an_error_with_its_mend() -> None:
         backlog_segments=9,
         oldest_ready_seconds=999,
     )
-    (found,) = _worse(archiving=state)
-    assert ("archive fork", checks.ERROR, "give it its own") == (found.check, found.level, found.mend)
+    assert [] == archive.backlog(state)
+    (found,) = archive.fork(state)
+    assert (ERROR, "give it its own") == (found.level, found.mend)
     assert "another cluster has gone on" in found.found

@@ -1,0 +1,158 @@
+"""The archive: that it takes what is written, and that it gives back what it took; pure."""
+
+from collections.abc import Sequence
+
+from entrypoint.archivers import Backup
+from entrypoint.checks import Finding, error, ok, warning
+from entrypoint.drills import LastDrills
+from entrypoint.errors import Problem
+from entrypoint.facts import ArchiveState
+from entrypoint.runs import LastRuns
+
+_MANY = 2
+"""More WAL files than that do not wait while all is well: one that is full, and a history."""
+_LONG = 120
+"""Seconds: one call of the archiver, and a second one after it failed."""
+
+
+def archive(where: str, problem: Problem | None) -> list[Finding]:
+    """Judge whether there is an archive; `where` is empty where archiving is off."""
+    if not where:
+        what = "off: what is written after the last dump is lost with the volume"
+        return [warning(what, "set ARCHIVE_URL, for example file:///archive")]
+    return [ok(where)] if problem is None else [error(problem.what, problem.mend)]
+
+
+def fork(archiving: ArchiveState) -> list[Finding]:
+    """Judge whether a restored cluster may archive at all."""
+    if archiving.fork_refused is None:
+        return []
+    return [error(f"nothing is archived: {archiving.fork_refused}", archiving.fork_mend or "")]
+
+
+def backlog(archiving: ArchiveState) -> list[Finding]:
+    """Judge what waits; of a cluster that may not archive that is no matter."""
+    if archiving.fork_refused is not None:
+        return []
+    waiting, age = archiving.backlog_segments, archiving.oldest_ready_seconds or 0
+    what = f"{waiting} WAL files wait, {archiving.backlog_bytes / 1024**2:.0f} MiB"
+    if archiving.failing_since is not None:
+        what += f"; archiving fails since {archiving.failing_since}: {archiving.last_error}"
+        if archiving.seconds_until_full is not None:
+            what += (
+                f"\nthe volume is full in {archiving.seconds_until_full / 3600:.1f} hours at the present rate"
+            )
+        return [error(what, "mend the storage; what waits is archived by itself then, without a restart")]
+    if waiting > _MANY and age > _LONG:
+        mend = "entrypoint archive status says whether it shrinks; the WAL fills the data volume meanwhile"
+        return [warning(f"{what}, the oldest for {age} s", mend)]
+    return [ok(what)]
+
+
+def backups(found: Sequence[Backup], newest_seconds: float, *, overdue: bool = False) -> list[Finding]:
+    """Judge the base backups; `newest_seconds` is the age of the newest one."""
+    if not found:
+        mend = "docker exec CONTAINER entrypoint backup push"
+        return [warning("none: nothing could be restored", mend)]
+    what = f"{len(found)}, the newest {found[-1].name} is {newest_seconds / 3600:.1f} hours old"
+    if overdue:
+        mend = "look for lines that begin with “backups:” in the log, or: entrypoint backup push"
+        return [warning(f"{what}: overdue by BACKUP_SCHEDULE", mend)]
+    return [ok(what)]
+
+
+def runs(last: LastRuns) -> list[Finding]:
+    """Judge how the last backups went, and what their verification found."""
+    found = []
+    if last.failure is not None:
+        what = f"the backup of {last.failure.started} {last.failure.outcome}: {last.failure.words}"
+        found.append(error(what, "mend what it names, then: entrypoint backup push"))
+    verified = last.verified
+    if verified is not None and (verified.holes or verified.broken):
+        holes = [f"WAL from {first} to {final} is missing" for first, final in verified.holes]
+        broken = [f"{name} does not restore: {why}" for name, why in verified.broken.items()]
+        mend = "a moment in there cannot be restored; it is reported until retention has removed it"
+        found.append(warning("\n".join([*holes, *broken]), mend))
+    return found
+
+
+def drills(last: LastDrills, *, overdue: bool) -> list[Finding]:
+    """Judge the rehearsals; `overdue` is by their schedule."""
+    good = f"the last good one was {last.success.started}" if last.success else "there was no good one yet"
+    if last.failure is not None:
+        what = f"the drill of {last.failure.started} {last.failure.outcome}; {good}: {last.failure.words}"
+        return [warning(what, "mend what it names, then: entrypoint backup drill")]
+    if overdue:
+        mend = "look for lines that begin with “drills:” in the log, or: entrypoint backup drill"
+        return [warning(f"overdue by DRILL_SCHEDULE; {good}", mend)]
+    return [ok(good)] if last.success is not None else []
+
+
+_CALM = 60
+"""Seconds over archive_timeout after which what was written must be in the archive."""
+
+
+def running(*, mode: str, command: str, library: str, timeout: int) -> list[Finding]:
+    """Judge what the running server does with its WAL; `command` and `library` are its settings.
+
+    ALTER SYSTEM and the command line outrank what the start renders.
+    """
+    mend = "ALTER SYSTEM RESET {0}; where it is on the command line remove -c {0}=…; then restart"
+    if mode == "off":
+        what = "the server runs with archive_mode=off: nothing is archived"
+        return [error(what, mend.format("archive_mode"))]
+    if library or "archive-segment" not in command:
+        what = f"the server's archive_command is not the entrypoint's, but: {library or command or '(empty)'}"
+        return [error(what, mend.format("archive_library" if library else "archive_command"))]
+    if timeout == 0:
+        what = "archive_timeout is 0: what is written is archived only when a segment of WAL is full"
+        return [warning(what, mend.format("archive_timeout"))]
+    return []
+
+
+def last_segment(*, name: str, seconds: float, written: bool, timeout: int) -> list[Finding]:
+    """Judge the age of the last archived segment.
+
+    `written` tells whether a later segment than the one behind it is being written.
+    """
+    age = f"{name} was archived {seconds / 60:.0f} minutes ago"
+    if written and seconds > timeout + _CALM:
+        mend = "entrypoint archive status tells why; entrypoint archive check proves the way"
+        return [error(f"{age}, and the server has written more since", mend)]
+    return [ok(age)]
+
+
+_PLAIN = {
+    b"\x04\x22\x4d\x18": "lz4",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+}
+"""What compressed files begin with; encrypted ones begin with none of these."""
+
+
+def encryption(name: str, head: bytes, *, wanted: bool) -> list[Finding]:
+    """Judge the first bytes of a stored segment; uncompressed WAL is known by its magic number (0xD1..)."""
+    plain = next((kind for magic, kind in _PLAIN.items() if head.startswith(magic)), None)
+    if plain is None and head[1:2] == b"\xd1":
+        plain = "uncompressed"
+    if wanted and plain is not None:
+        mend = "find out which settings the server was started with; then: entrypoint backup push"
+        return [error(f"{name} is stored without encryption ({plain}), although a key is set", mend)]
+    return [ok(f"{name} is stored encrypted")] if wanted else []
+
+
+_SKEW = 60
+"""Seconds: less is what a slow storage takes between writing and answering."""
+_REFUSED = 900
+"""Seconds from which on S3 refuses requests (RequestTimeTooSkewed)."""
+
+
+def clock(seconds: float, where: str) -> list[Finding]:
+    """Judge by how much the storage's clock is ahead of ours."""
+    if abs(seconds) < _SKEW:
+        return [ok(f"within {max(1, abs(seconds)):.0f} s of the clock of {where}")]
+    what = f"the clock of {where} is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} ours"
+    mend = "set the clocks by NTP: restores to a time, retention and schedules go by them"
+    judge = error if abs(seconds) >= _REFUSED else warning
+    return [judge(what, mend)]

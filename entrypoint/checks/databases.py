@@ -1,0 +1,161 @@
+"""What is in the cluster: slots, ages, extensions, locales, collations, the password; pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from entrypoint import passwords
+from entrypoint.checks import Finding, error, mebibytes, ok, several, warning
+
+_IDLE_SLOT = 256 * 1024**2
+"""Bytes: sixteen segments, more than a restart of whoever reads the slot lets pile up."""
+_LATE_SLOT = 10 * 1024**3
+"""Bytes that a slot in use may be behind: ten times max_wal_size as it is by default."""
+
+_FORCED = 1.5
+"""Times autovacuum_freeze_max_age: autovacuum begins at once that, and has not got through by then."""
+_FAILSAFE = 1_600_000_000
+"""Of 2^31 transactions: from here on VACUUM itself leaves everything else out (vacuum_failsafe_age)."""
+
+
+class Slot(NamedTuple):
+    """A replication slot."""
+
+    name: str
+    active: bool
+    status: str
+    """`reserved`, `extended`, `unreserved` or `lost`."""
+    held: int
+    """Bytes of WAL that are kept for it."""
+
+
+def slots(found: Sequence[Slot], limit: int, free: int | None) -> list[Finding]:
+    """Judge what slots hold.
+
+    `limit` is max_slot_wal_keep_size in bytes (negative: none), `free` the room that is left.
+    """
+    told = [finding for slot in found for finding in _slot(slot, limit, free)]
+    return told or [ok(f"{len(found)} replication slots, none holds much WAL")]
+
+
+def _slot(slot: Slot, limit: int, free: int | None) -> list[Finding]:
+    drop = f"SELECT pg_drop_replication_slot('{slot.name}')"
+    if slot.status in ("lost", "unreserved"):
+        what = f"slot {slot.name} has lost WAL, or loses it with the next checkpoint ({slot.status})"
+        return [error(what, f"build its standby or subscription anew; where nobody needs it: {drop}")]
+    reader = "" if slot.active else ", which nobody reads"
+    what = f"{mebibytes(slot.held)} of WAL are kept for slot {slot.name}{reader}"
+    until = f"up to max_slot_wal_keep_size ({mebibytes(limit)})" if limit >= 0 else "without a limit"
+    mend = f"let its reader catch up; where nobody needs it: {drop}; limit it by max_slot_wal_keep_size"
+    if slot.held > (_LATE_SLOT if slot.active else _IDLE_SLOT):
+        soon = free is not None and slot.held > free and limit < 0
+        return [(error if soon else warning)(f"{what}, {until}", mend)]
+    return []
+
+
+def wraparound(ages: Mapping[str, tuple[int, int]], limits: tuple[int, int]) -> list[Finding]:
+    """Judge the ages of each database's oldest transaction and multixact.
+
+    `limits` are autovacuum_freeze_max_age and autovacuum_multixact_freeze_max_age.
+    """
+    told = []
+    for name, pair in ages.items():
+        for what, age, limit in zip(("transaction", "multixact"), pair, limits, strict=True):
+            words = f"the oldest {what} of database {name} is {age / 1e6:.1f} million back, of 2147 million"
+            mend = (
+                "end what holds it: old sessions (pg_stat_activity.backend_xmin), prepared transactions, "
+                f"slots; then: vacuumdb --freeze --dbname={name}"
+            )
+            if age >= _FAILSAFE:
+                told.append(error(f"{words}: the server stops taking writes before that", mend))
+            elif age > limit * _FORCED:
+                told.append(warning(f"{words}; autovacuum was to begin at {limit / 1e6:.1f}", mend))
+    oldest = max((pair[0] for pair in ages.values()), default=0)
+    return told or [ok(f"the oldest transaction is {oldest / 1e6:.1f} million back, of 2147 million")]
+
+
+def restart(pending: Sequence[str]) -> list[Finding]:
+    """Judge settings that were changed and not taken over yet."""
+    if not pending:
+        return [ok("no setting waits for a restart")]
+    what = f"changed, but only in effect after a restart: {several(list(pending))}"
+    return [warning(what, "restart the container when it suits; a mistake in them shows only then")]
+
+
+class Extension(NamedTuple):
+    """An extension of a database."""
+
+    name: str
+    installed: str
+    available: str | None
+    """The version that the image would create; None: it has none."""
+
+
+def extensions(database: str, found: Sequence[Extension], missing: Sequence[str]) -> list[Finding]:
+    """Judge the extensions of a database; `missing` are libraries that its functions need."""
+    told = []
+    if missing:
+        what = f"database {database} needs libraries that the image lacks: {several(list(missing))}"
+        told.append(error(what, "use an image that has them; until then what calls them fails"))
+    for each in found:
+        if each.available is None:
+            what = f"extension {each.name} {each.installed} of database {database} is not in the image"
+            told.append(error(what, f"use an image that has {each.name}"))
+        elif each.available != each.installed:
+            what = f"extension {each.name} of {database} is {each.installed}, the image has {each.available}"
+            mend = f'in {database}: ALTER EXTENSION "{each.name}" UPDATE; its notes tell what changes'
+            told.append(warning(what, mend))
+    return told
+
+
+def locales(missing: Mapping[str, Sequence[str]], unreachable: Sequence[str]) -> list[Finding]:
+    """Judge locales that the image lacks, by what needs them, and databases that cannot be connected to."""
+    told = [
+        error(
+            f"the image has no locale {name}, which is needed by {several(list(places))}",
+            "use an image with the locales of the one that made the database, or add it by localedef",
+        )
+        for name, places in missing.items()
+    ]
+    left = [name for name in unreachable if not any(f"database {name}" in each for each in missing.values())]
+    if left:
+        what = f"cannot be connected to, and so not looked into: {several(left)}"
+        told.append(warning(what, "psql tells why: psql --dbname=NAME"))
+    return told or [ok("all databases can be connected to, and their locales are in the image")]
+
+
+class Collation(NamedTuple):
+    """A collation whose library has changed since it was last used to build indexes."""
+
+    where: str
+    recorded: str | None
+    actual: str | None
+
+
+def collations(found: Sequence[Collation]) -> list[Finding]:
+    """Judge the recorded and the actual versions of databases and collations."""
+    changed = [each for each in found if each.recorded is not None and each.recorded != each.actual]
+    if not changed:
+        return [ok("all collations have the version that the indexes were built with")]
+    names = [f"{each.where} ({each.recorded} → {each.actual or 'unknown'})" for each in changed]
+    mend = (
+        "go back to the image that has the old version; or rebuild, one by one: REINDEX DATABASE name, "
+        "and only then ALTER DATABASE name REFRESH COLLATION VERSION (ALTER COLLATION for a single one)"
+    )
+    what = f"text may sort differently than when the indexes were built: {several(names)}"
+    return [warning(f"{what}; an index on text can miss rows and let duplicates in", mend)]
+
+
+def password(user: str, given: str, verifier: str | None) -> list[Finding]:
+    """Judge whether the password that is given is the one that is stored, without a login."""
+    if not given:
+        return []
+    mend = "set POSTGRES_PASSWORD_UPDATE=on to store it at the next start, or correct POSTGRES_PASSWORD"
+    why = "the variable is only used by a first start"
+    if verifier is None:
+        return [warning(f"POSTGRES_PASSWORD is set, but role {user} has no password: {why}", mend)]
+    right = passwords.is_stored(verifier, passwords.first_line(given), user)
+    if right is None:
+        return []
+    if right:
+        return [ok(f"POSTGRES_PASSWORD is the password of {user}")]
+    return [warning(f"POSTGRES_PASSWORD is not the password of {user}: {why}", mend)]

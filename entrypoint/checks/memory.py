@@ -1,0 +1,108 @@
+"""Memory, processors and kernel features against the settings; pure."""
+
+import errno
+from collections.abc import Mapping
+
+from entrypoint.checks import Finding, error, mebibytes, ok, size, warning
+
+_DOCKERS_SHARED_MEMORY = 64 * 1024**2
+_MOST_BUFFERS = 0.8
+"""Of the memory: the rest is for sessions, and for the file cache that counts as theirs."""
+_EACH_PROCESSOR = 4
+"""Workers that were asked for by hand, for one processor: more only wait for each other."""
+
+
+def can_ask_for(settings: Mapping[str, str]) -> int:
+    """Return the bytes of dynamic shared memory that parallel work can ask for at once.
+
+    All parallel workers and their leaders with one shared hash table each, or one parallel VACUUM. More is
+    possible (a plan may have several hash tables), but rare.
+    """
+    workers = int(settings["max_parallel_workers"])
+    each = int(settings["max_parallel_workers_per_gather"])
+    if not workers or not each:
+        return 0
+    leaders = -(-workers // each)
+    hash_memory = size(settings["work_mem"]) * float(settings["hash_mem_multiplier"])
+    return max(int(hash_memory * (workers + leaders)), size(settings["maintenance_work_mem"]))
+
+
+def shared_memory(total: int, settings: Mapping[str, str] | None) -> list[Finding]:
+    """Judge the bytes of /dev/shm; None: the settings are not known."""
+    room = f"{mebibytes(total)} in /dev/shm"
+    if settings is None:
+        if total > _DOCKERS_SHARED_MEMORY:
+            return [ok(room)]
+        what = f"{room}, Docker's default: parallel queries can end with “could not resize”"
+        return [warning(what, "--shm-size=256m, or shm_size: 256m in compose")]
+    if settings["dynamic_shared_memory_type"] != "posix":
+        return [ok(f"{room}; the server does not use it")]
+    asked = can_ask_for(settings)
+    if asked <= total:
+        return [ok(f"{room}; parallel queries can ask for {mebibytes(asked)}")]
+    enough = max(256, 1 << (asked // 1024**2).bit_length())
+    what = f"{room}, but parallel queries can ask for {mebibytes(asked)}: they end with “could not resize”"
+    mend = (
+        f"--shm-size={enough}m, or shm_size: {enough}m in compose; or lower work_mem or max_parallel_workers"
+    )
+    return [warning(what, mend)]
+
+
+def memory(limit: int, settings: Mapping[str, str]) -> list[Finding]:
+    """Judge the memory that the settings can ask for against the bytes that there are."""
+    buffers, work = size(settings["shared_buffers"]), size(settings["work_mem"])
+    sessions = int(settings["max_connections"])
+    vacuum = size(settings["autovacuum_work_mem"])
+    vacuum = size(settings["maintenance_work_mem"]) if vacuum < 0 else vacuum
+    asked = buffers + sessions * work + int(settings["autovacuum_max_workers"]) * vacuum
+    words = (
+        f"shared_buffers {mebibytes(buffers)}, {sessions} sessions with work_mem {mebibytes(work)} each and "
+        f"autovacuum come to {mebibytes(asked)}; this container has {mebibytes(limit)}"
+    )
+    mend = "give it more memory (docker run --memory), or lower shared_buffers, work_mem or max_connections"
+    if buffers > limit * _MOST_BUFFERS:
+        return [error(f"{words}: the kernel kills the server once the buffers are in use", mend)]
+    if asked > limit:
+        return [warning(f"{words}: many sessions at work at once get the server killed", mend)]
+    return [ok(words)]
+
+
+def processors(count: int, by_hand: Mapping[str, int]) -> list[Finding]:
+    """Judge numbers of workers that somebody has set, by the setting's name."""
+    many = {name: number for name, number in by_hand.items() if number > count * _EACH_PROCESSOR}
+    return [
+        warning(
+            f"{name} is {number}, and this container may use {count} processors",
+            f"lower {name} to {max(2, count)}, or give it more (docker run --cpus)",
+        )
+        for name, number in many.items()
+    ]
+
+
+def huge_pages(wanted: str, *, pages: int, limit: int | None) -> list[Finding]:
+    """Judge huge_pages; `pages` are the kernel's, `limit` the container's own in bytes, if it has one."""
+    if wanted == "off" or (wanted == "try" and not pages):
+        return []
+    if not pages:
+        mend = "reserve some on the host (sysctl vm.nr_hugepages=…), or set huge_pages=try"
+        return [error("huge_pages is on, but the kernel has none: the server does not start", mend)]
+    if limit == 0:
+        what = "the kernel has huge pages, but this container may use none: the server ends with “Bus error”"
+        return [error(what, "set huge_pages=off, or raise the limit of the container's hugetlb cgroup")]
+    return [ok(f"the kernel has {pages} huge pages")]
+
+
+def io_uring(method: str, failed: int) -> list[Finding]:
+    """Judge io_method; `failed` is errno of io_uring_setup as the server's user, 0: it works."""
+    if method != "io_uring":
+        return []
+    if not failed:
+        return [ok("io_uring works")]
+    why = {
+        errno.EPERM: "seccomp or sysctl kernel.io_uring_disabled forbids it: --security-opt seccomp=PROFILE",
+        errno.ENOSYS: "the kernel has none, or seccomp hides it: --security-opt seccomp=PROFILE",
+        errno.ENOMEM: "too little memory may be locked: docker run --ulimit memlock=-1",
+    }
+    mend = why.get(failed, "see the kernel's log")
+    what = f"io_method is io_uring, but io_uring_setup fails ({errno.errorcode.get(failed, failed)})"
+    return [error(f"{what}: the server does not start", f"{mend}; or set io_method=worker")]

@@ -1,0 +1,124 @@
+"""Where the data lies: folders, their owners, modes and filesystems, and the room that is left; pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from entrypoint.checks import Finding, error, mebibytes, ok, warning
+from entrypoint.facts import Facts
+
+_TIGHT = 85
+_FULL = 95
+"""Percent: of 20 GB the last gigabyte, which one checkpoint's WAL can take."""
+
+_NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "glusterfs", "ceph", "lustre", "afs")
+_NO_FSYNC = ("cifs", "smb3", "9p")
+"""Of those the ones on which PostgreSQL is known to lose or refuse data: no fsync of folders, no owners."""
+_GONE = ("tmpfs", "ramfs")
+
+
+class Folder(NamedTuple):
+    """A folder of the server."""
+
+    name: str
+    """What it is for: `data folder`, `WAL folder`, `tablespace NAME`."""
+    path: str
+    exists: bool
+    owner: int
+    """uid."""
+    mode: int
+    """Permission bits."""
+    filesystem: str
+    place: str
+    """As in `facts.DataFolder`."""
+    read_only: bool
+
+
+MISSING = Folder("", "", exists=False, owner=0, mode=0, filesystem="", place="", read_only=False)
+
+
+def data_folder(facts: Facts) -> list[Finding]:
+    """Judge where the data folder lies, and what lies beside it."""
+    folder = facts.data_folder
+    where = f"{folder.path} is on {folder.filesystem}, {folder.place} ({folder.mount_point})"
+    found = []
+    if folder.place == "container layer":
+        mend = "mount a volume: see the README, “Where the data lies”"
+        found.append(error(f"{where}: it dies with the container", mend))
+    elif folder.place == "anonymous volume":
+        found.append(warning(where, f"mount a volume with a name: -v NAME:{folder.mount_point}"))
+    else:
+        found.append(ok(where))
+    if folder.unfinished is not None:
+        what = f"a first start or a restore is not finished (stage {folder.unfinished.stage})"
+        found.append(error(what, "look at the log of the last start: it names the reason and the way out"))
+    for place in facts.old_databases:
+        what = f"PostgreSQL data of another version or layout lies in {place}"
+        found.append(warning(what, "move it with pg_upgrade"))
+    for mount in facts.stray_mounts:
+        what = f"a volume is mounted at {mount}, but the data folder is not on it"
+        found.append(warning(what, f"mount it at {folder.mount_point} instead"))
+    return found
+
+
+def folders(found: Sequence[Folder], uid: int) -> list[Finding]:
+    """Judge owners, modes, filesystems and mounts; `uid` is the server's."""
+    told = [finding for folder in found for finding in _folder(folder, uid)]
+    names = ", ".join(folder.name for folder in found)
+    return told or [ok(f"owner, mode and filesystem are right: {names}")]
+
+
+def _folder(folder: Folder, uid: int) -> list[Finding]:
+    what = f"the {folder.name} {folder.path}"
+    if not folder.exists:
+        return [error(f"{what} is missing", "mount the volume that holds it, at this very path")]
+    found = []
+    if folder.owner != uid:
+        mend = f"start as root once, or with --user {folder.owner}:{folder.owner}"
+        found.append(warning(f"{what} belongs to uid {folder.owner}, the server's is {uid}", mend))
+    elif folder.mode & 0o700 != 0o700:
+        found.append(error(f"{what} is closed to its owner (mode {folder.mode:04o})", _chmod(folder)))
+    if folder.mode & 0o027:
+        more = "; the server refuses to start so" if folder.name == "data folder" else ""
+        found.append(warning(f"{what} is open to others (mode {folder.mode:04o}){more}", _chmod(folder)))
+    if folder.read_only:
+        found.append(error(f"{what} is mounted read-only", "mount it without :ro"))
+    if folder.filesystem in _GONE:
+        mend = "mount a volume on a disk there"
+        found.append(error(f"{what} is in memory ({folder.filesystem}): it is gone with the container", mend))
+    elif folder.place == "container layer" and folder.name != "data folder":
+        mend = "mount a volume there, and move what is in it"
+        found.append(error(f"{what} is in the container's own layer: it dies with the container", mend))
+    elif folder.filesystem in _NETWORK or folder.filesystem.startswith("fuse."):
+        found.append(_network(folder, what))
+    return found
+
+
+def _chmod(folder: Folder) -> str:
+    return f"chmod 0700 {folder.path}; a start as root does it for the data folder"
+
+
+def _network(folder: Folder, what: str) -> Finding:
+    if folder.filesystem in _NO_FSYNC:
+        mend = "move it to a local disk, or to a volume of the container engine"
+        return error(f"{what} is on {folder.filesystem}, which does not keep what was synced", mend)
+    mend = "mount NFS with hard,sync and let one host alone use it; better, move it to a local disk"
+    return warning(f"{what} is on a network filesystem ({folder.filesystem})", mend)
+
+
+def run_folder(path: str, *, exists: bool, writable: bool, uid: int) -> list[Finding]:
+    """Judge the folder of the sockets, as the server's user."""
+    if exists and writable:
+        return [ok(f"{path} can be written")]
+    mend = f"mount a tmpfs there: --tmpfs {path}:mode=3777, or start as root"
+    return [error(f"{path} {'cannot be written by uid ' + str(uid) if exists else 'is missing'}", mend)]
+
+
+def space(full: Mapping[str, tuple[float, int]]) -> list[Finding]:
+    """Judge how full filesystems are: percent and free bytes by folder."""
+    found = []
+    for folder, (percent, free) in full.items():
+        what = f"the filesystem of {folder} is {percent:.0f} % full, {mebibytes(free)} are free"
+        judge = error if percent >= _FULL else warning if percent >= _TIGHT else None
+        mend = "make room: a full disk stops the server or the archiving; never delete in pg_wal by hand"
+        found.append(ok(what) if judge is None else judge(what, mend))
+    return found

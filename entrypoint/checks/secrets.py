@@ -1,0 +1,46 @@
+"""Secrets where others can see them; pure."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from entrypoint.checks import Finding, error, ok, several, warning
+
+
+class Seen(NamedTuple):
+    """A secret that is seen in a process."""
+
+    variable: str
+    process: str
+    """Its name and pid."""
+    where: str
+    """`environment` or `command line`."""
+
+
+def secrets(
+    seen: Iterable[Seen], open_files: Iterable[tuple[str, str, int]], plain: Sequence[str]
+) -> list[Finding]:
+    """Judge where secrets are: in processes, in files (variable, path, mode), in plain variables.
+
+    A plain variable is a hint and no warning: it is how the official image is started.
+    """
+    told = []
+    for each in seen:
+        what = f"the {each.where} of {each.process} shows {each.variable}"
+        if each.where == "command line":
+            told.append(
+                error(f"{what} to every user of the host", "pass it by a file or a variable, and change it")
+            )
+        else:
+            mend = "start it without this variable: the entrypoint keeps it from the server"
+            told.append(warning(what, mend))
+    for variable, path, mode in open_files:
+        what = f"{path}, which {variable} names, can be read by everybody (mode {mode:04o})"
+        told.append(
+            warning(what, f"on the host: chmod 0400 FILE, owned by root or by the server's user ({path})")
+        )
+    if told:
+        return told
+    if plain:
+        hint = f"{several(list(plain))}: docker inspect shows plain variables; {plain[0]}_FILE hides it"
+        return [ok(f"no process shows a secret. A hint: {hint}")]
+    return [ok("no process and no file shows a secret")]

@@ -1,0 +1,66 @@
+"""The table of all checks, and how they are made.
+
+A check is added by one entry in the table CHECKS of its subject's module here; what it says to what it has
+seen is a pure function in the module of that name in checks/. `entrypoint doctor` makes all of them. What
+must hold for a start is judged by the same functions there: `plan.decide`, `server.check_shell`,
+`startup.objections`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from entrypoint.checks import ERROR, WARNING, Finding, problem
+from entrypoint.effects.checkup import archive, databases, memory, places, secrets, server
+from entrypoint.effects.checkup.sight import Check, Sight
+from entrypoint.errors import Failure
+
+__all__ = ["CHECKS", "Check", "Sight", "Told", "make"]
+
+CHECKS: tuple[Check, ...] = (
+    *server.CHECKS,
+    *places.CHECKS,
+    *memory.CHECKS,
+    *archive.CHECKS,
+    *databases.CHECKS,
+    *secrets.CHECKS,
+)
+
+
+class Told(NamedTuple):
+    """A finding, and the check that it is of."""
+
+    check: Check
+    finding: Finding
+
+
+def make(
+    sight: Sight, names: Sequence[str] = (), say: Callable[[str], None] = lambda _: None
+) -> Iterator[Told]:
+    """Make all checks, or those of these names; `say` is told the name of each one before."""
+    for check in CHECKS:
+        if names and check.name not in names:
+            continue
+        say(check.name)
+        for finding in _findings(check, sight, asked_for=bool(names)):
+            yield Told(check, finding)
+
+
+def _findings(check: Check, sight: Sight, *, asked_for: bool) -> list[Finding]:
+    """Return what a check finds; one that fails must not hide the others."""
+    try:
+        if check.need.is_met(sight):
+            return check.look(sight)
+    except Failure as failure:
+        return [problem(each) for each in failure.problems]
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one check, the others are made
+        what = f"the check itself failed: {type(error).__name__}: {error}"
+        return [Finding(ERROR, what, "report it as a bug of the entrypoint, with this line")]
+    if not asked_for:
+        return []
+    return [
+        Finding(
+            WARNING,
+            f"not looked at: {check.need.otherwise}",
+            "see the findings of the others: entrypoint doctor",
+        )
+    ]

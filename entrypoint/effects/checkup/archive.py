@@ -1,0 +1,206 @@
+"""Checks of the archive, its backups and drills; they read, and write nothing."""
+
+import glob
+import os
+import time
+from datetime import datetime
+
+from entrypoint import segments
+from entrypoint.checks import Finding, ok
+from entrypoint.checks import archive as judge
+from entrypoint.effects import backups, drill, history, pending, server
+from entrypoint.effects.checkup.sight import ARCHIVE, ARCHIVING, STORAGE, Check, Sight
+
+
+def _archive(sight: Sight) -> list[Finding]:
+    archive = sight.settings.archive
+    if archive is not None and sight.problems:
+        return []  # what is wrong is said already
+    where = f"{archive.tool.name} to {archive.storage.url}" if archive is not None else ""
+    return judge.archive(where, sight.archive_problem)
+
+
+def _fork(sight: Sight) -> list[Finding]:
+    return judge.fork(sight.archiving) if sight.archiving is not None else []
+
+
+def _backlog(sight: Sight) -> list[Finding]:
+    return judge.backlog(sight.archiving) if sight.archiving is not None else []
+
+
+def _running(sight: Sight) -> list[Finding]:
+    if sight.archiving is not None and sight.archiving.fork_refused is not None:
+        return []  # a refused fork archives nothing on purpose
+    return judge.running(
+        mode=sight.wanted("archive_mode") or "",
+        command=sight.wanted("archive_command") or "",
+        library=sight.wanted("archive_library") or "",  # since PostgreSQL 15
+        timeout=_timeout(sight),
+    )
+
+
+def _timeout(sight: Sight) -> int:
+    """Return archive_timeout in seconds."""
+    text = str(sight.conf["archive_timeout"]["value"])
+    units = {"d": 86400, "h": 3600, "min": 60, "s": 1}
+    unit = text.lstrip("0123456789")
+    return int(text.removesuffix(unit)) * units.get(unit, 1)
+
+
+def _last_segment(sight: Sight) -> list[Finding]:
+    if sight.last_segment is None:
+        return []
+    name, when = sight.last_segment
+    size, present = server.segment_bytes(sight.context), str(sight.answers["recovery"][0]["segment"])
+    behind = segments.number(present, size) - segments.number(name, size)
+    return judge.last_segment(
+        name=name, seconds=max(0, time.time() - when), written=behind > 1, timeout=_timeout(sight)
+    )
+
+
+def _backups(sight: Sight) -> list[Finding]:
+    found = sight.backups
+    age = time.time() - datetime.fromisoformat(found[-1].finished).timestamp() if found else 0
+    return judge.backups(found, age, overdue=bool(found) and backups.overdue(sight.context, found[-1]))
+
+
+_MOST = 64 * 1024**2
+"""Bytes: a bigger segment takes longer to read back than somebody waits for a look."""
+
+
+def _way_back(sight: Sight) -> list[Finding]:
+    name = _last_name(sight)
+    if sight.archive is None or name is None or server.segment_bytes(sight.context) > _MOST:
+        return []
+    sight.render()
+    seconds, same = pending.read_back(sight.context, sight.archive, name, patience=_PATIENCE)
+    told = "identical" if same else "the server has no copy to compare any more"
+    return [ok(f"{name} came back in {seconds:.2f} s: {told}")]
+
+
+_PATIENCE = 30
+"""Seconds for one call of the archiver."""
+
+
+def _last_name(sight: Sight) -> str | None:
+    """Return the last archived segment, unless there is an outage, which is told already."""
+    if sight.last_segment is None or (
+        sight.archiving is not None and sight.archiving.failing_since is not None
+    ):
+        return None
+    return sight.last_segment[0]
+
+
+def _stored(sight: Sight) -> str | None:
+    """Return the file of the last archived segment in an archive on a folder."""
+    name = _last_name(sight)
+    if name is None or sight.archive is None or sight.archive.storage.folder is None:
+        return None
+    pattern = f"{glob.escape(sight.archive.storage.folder)}/{sight.archive.tool.stored(name)}"
+    return next(iter(glob.glob(pattern)), None)
+
+
+def _encryption(sight: Sight) -> list[Finding]:
+    path = _stored(sight)
+    if path is None or sight.archive is None:
+        return []
+    with open(path, "rb") as file:
+        head = file.read(16)
+    return judge.encryption(os.path.basename(path), head, wanted=sight.archive.tool.encrypts)
+
+
+def _clock(sight: Sight) -> list[Finding]:
+    path = _stored(sight)
+    if path is None or sight.last_segment is None:
+        return []
+    # The storage has dated the segment, we have dated the note that it was archived.
+    return judge.clock(os.stat(path).st_mtime - sight.last_segment[1], "the archive's folder")
+
+
+def _runs(sight: Sight) -> list[Finding]:
+    return judge.runs(history.last_runs(sight.data_folder))
+
+
+def _drills(sight: Sight) -> list[Finding]:
+    overdue = drill.overdue(sight.context)
+    return judge.drills(history.last_drills(sight.data_folder), overdue=overdue)
+
+
+CHECKS = (
+    Check(
+        "archive",
+        "without an archive everything since the last dump is lost with the volume",
+        "whether archiving is on, and its folder can be used",
+        _archive,
+    ),
+    Check(
+        "archive fork",
+        "two clusters that write into one archive make it worthless for both",
+        "whether somebody else has gone on in the archive that this cluster was restored from",
+        _fork,
+        ARCHIVE,
+    ),
+    Check(
+        "archive backlog",
+        "WAL that waits is lost with the volume, and fills it meanwhile",
+        "pg_wal/archive_status, the outage that archive_command notes, the room that is left",
+        _backlog,
+        ARCHIVE,
+    ),
+    Check(
+        "archiving",
+        "ALTER SYSTEM and the command line win over the start: a server can archive nothing, and be content",
+        "archive_mode, archive_command, archive_library and archive_timeout of the running server",
+        _running,
+        ARCHIVING,
+    ),
+    Check(
+        "last segment",
+        "what was written after the last archived segment is lost with the volume",
+        "the last archived segment against the one that is being written, and archive_timeout",
+        _last_segment,
+        ARCHIVING,
+    ),
+    Check(
+        "way back",
+        "a segment that cannot be read back is not archived",
+        "the last archived segment, read back as the server's user and compared; nothing is written",
+        _way_back,
+        STORAGE,
+    ),
+    Check(
+        "encryption",
+        "whoever reads the archive has the database",
+        "the stored bytes of the last archived segment, in an archive on a folder",
+        _encryption,
+        STORAGE,
+    ),
+    Check(
+        "clock",
+        "restores to a time, retention and schedules go by it, and S3 refuses one that is 15 minutes off",
+        "the date that the archive's folder gave the last segment, against ours",
+        _clock,
+        STORAGE,
+    ),
+    Check(
+        "backups",
+        "WAL without a base backup restores nothing",
+        "the archive's list of base backups, their age and the schedule",
+        _backups,
+        STORAGE,
+    ),
+    Check(
+        "backup runs",
+        "a backup that failed, or one with holes, is found out when it is needed",
+        "the record of the last runs and verifications beside the data",
+        _runs,
+        ARCHIVE,
+    ),
+    Check(
+        "drills",
+        "a backup that was never restored is a hope",
+        "the record of the last drills, and their schedule",
+        _drills,
+        ARCHIVE,
+    ),
+)

@@ -1,0 +1,175 @@
+"""Checks of what is in the cluster; all of them ask the running server."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from entrypoint.checks import Finding, ok, size
+from entrypoint.checks import databases as judge
+from entrypoint.effects import files
+from entrypoint.effects.checkup.sight import CLUSTER, SERVER, Check, Sight
+
+
+def _slots(sight: Sight) -> list[Finding]:
+    rows: list[Any] = sight.answers["slots"]
+    found = [
+        judge.Slot(row["name"], row["active"], row["wal_status"] or "", row["held"] or 0) for row in rows
+    ]
+    room = os.statvfs(f"{sight.data_folder}/pg_wal")
+    limit = size(str(sight.conf["max_slot_wal_keep_size"]["value"]))
+    return judge.slots(found, limit, room.f_bavail * room.f_frsize)
+
+
+def _wraparound(sight: Sight) -> list[Finding]:
+    rows: list[Any] = sight.answers["databases"]
+    limits = [
+        int(str(sight.conf[name]["value"]))
+        for name in ("autovacuum_freeze_max_age", "autovacuum_multixact_freeze_max_age")
+    ]
+    ages = {row["name"]: (row["transactions"], row["multixacts"]) for row in rows}
+    return judge.wraparound(ages, (limits[0], limits[1]))
+
+
+def _restart(sight: Sight) -> list[Finding]:
+    return judge.restart([name for name, row in sight.conf.items() if row["pending_restart"]])
+
+
+def _extensions(sight: Sight) -> list[Finding]:
+    library = str(sight.answers["library"][0]["folder"])
+    told = []
+    for database, answers in sight.of_databases.items():
+        rows: list[Any] = answers.get("extensions", [])
+        found = [judge.Extension(row["name"], row["installed"], row["available"]) for row in rows]
+        paths = [str(row["path"]) for row in answers.get("libraries", [])]
+        missing = [path for path in paths if not _is_there(path, library)]
+        told += judge.extensions(database, found, missing)
+    return told or [ok(f"the extensions of {len(sight.of_databases)} databases are whole and up to date")]
+
+
+def _is_there(path: str, library: str) -> bool:
+    """Tell whether the server would find a library; a plain name may be anywhere in dynamic_library_path."""
+    path = path.replace("$libdir", library)
+    return "/" not in path or any(os.path.exists(f"{path}{ending}") for ending in ("", ".so"))
+
+
+_SETTINGS = ("lc_messages", "lc_monetary", "lc_numeric", "lc_time")
+
+
+def _locales(sight: Sight) -> list[Finding]:
+    needed: dict[str, list[str]] = {}
+    unreachable: list[str] = []
+    if sight.runs:
+        rows: list[Any] = sight.answers["databases"]
+        for row in rows:
+            for name in dict.fromkeys((row["collate"], row["ctype"])):
+                needed.setdefault(name or "C", []).append(f"database {row['name']}")
+        unreachable = [name for name, answers in sight.of_databases.items() if not answers]
+    else:
+        for setting, name in _file_settings(f"{sight.data_folder}/postgresql.conf"):
+            needed.setdefault(name, []).append(f"{setting} in postgresql.conf: the server does not start")
+    return judge.locales({name: places for name, places in needed.items() if not _has(name)}, unreachable)
+
+
+def _file_settings(path: str) -> Iterator[tuple[str, str]]:
+    """Return the locales that initdb has written down."""
+    import re
+
+    try:
+        text = files.read_text(path)
+    except OSError:
+        return
+    for name in _SETTINGS:
+        found = re.findall(rf"(?m)^\s*{name}\s*=\s*'([^']*)'", text)
+        if found and found[-1]:
+            yield name, found[-1]
+
+
+def _has(name: str) -> bool:
+    """Tell whether the C library, which the server uses too, has a locale."""
+    import locale
+
+    before = locale.setlocale(locale.LC_CTYPE)
+    try:
+        locale.setlocale(locale.LC_CTYPE, name)
+    except locale.Error:
+        return False
+    else:
+        return True
+    finally:
+        locale.setlocale(locale.LC_CTYPE, before)
+
+
+def _collations(sight: Sight) -> list[Finding]:
+    versions: list[Any] = sight.answers.get("versions", [])
+    actual = {row["name"]: row["actual"] for row in versions}
+    rows: list[Any] = sight.answers["databases"]
+    found = [
+        judge.Collation(f"database {row['name']}", row["recorded"], actual[row["name"]])
+        for row in rows
+        if row["name"] in actual
+    ]
+    for database, answers in sight.of_databases.items():
+        own: list[Any] = answers.get("collations", [])
+        found += [
+            judge.Collation(f"{row['name']} in {database}", row["recorded"], row["actual"]) for row in own
+        ]
+    return judge.collations(found)
+
+
+def _password(sight: Sight) -> list[Finding]:
+    init = sight.settings.init
+    rows: list[Any] = sight.answers["password"]
+    return judge.password(init.user, init.password, rows[0]["verifier"]) if rows else []
+
+
+CHECKS = (
+    Check(
+        "slots",
+        "a slot that nobody reads keeps all WAL since, until the volume is full and the server stops",
+        "pg_replication_slots: bytes held, activity, wal_status, max_slot_wal_keep_size",
+        _slots,
+        SERVER,
+    ),
+    Check(
+        "wraparound",
+        "the server stops taking writes when its transaction numbers run out",
+        "ages of datfrozenxid and datminmxid against autovacuum's limits",
+        _wraparound,
+        SERVER,
+    ),
+    Check(
+        "collations",
+        "an index that was built with another C library's order misses rows and lets duplicates in",
+        "recorded and actual versions of the collations of all databases",
+        _collations,
+        SERVER,
+    ),
+    Check(
+        "locales",
+        "a database whose locale the image lacks cannot be connected to, and the server may not start",
+        "the locales of all databases, without a server those of postgresql.conf, against the C library's",
+        _locales,
+        CLUSTER,
+    ),
+    Check(
+        "extensions",
+        "a missing library fails at the first call; one newer than its SQL definitions can crash the server",
+        "pg_extension and the libraries of pg_proc in all databases, against the image's files",
+        _extensions,
+        SERVER,
+    ),
+    Check(
+        "pending restart",
+        "a setting that waits for a restart surprises the night in which the container restarts",
+        "pg_settings.pending_restart",
+        _restart,
+        SERVER,
+    ),
+    Check(
+        "password",
+        "POSTGRES_PASSWORD is used by a first start only; a changed one that is not stored locks people out",
+        "POSTGRES_PASSWORD against the verifier in pg_authid, without a login",
+        _password,
+        SERVER,
+    ),
+)

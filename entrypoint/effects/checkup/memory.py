@@ -1,0 +1,97 @@
+"""Checks of memory, processors and kernel features."""
+
+import os
+
+from entrypoint.checks import Finding
+from entrypoint.checks import memory as judge
+from entrypoint.effects import files, kernel
+from entrypoint.effects.checkup.sight import SERVER, Check, Sight
+
+
+def _shared_memory(sight: Sight) -> list[Finding]:
+    room = os.statvfs("/dev/shm")  # noqa: S108 - only looked at
+    settings = {name: str(row["value"]) for name, row in sight.conf.items()} if sight.runs else None
+    return judge.shared_memory(room.f_blocks * room.f_frsize, settings)
+
+
+def _memory(sight: Sight) -> list[Finding]:
+    return judge.memory(kernel.memory(), {name: str(row["value"]) for name, row in sight.conf.items()})
+
+
+_WORKERS = ("max_worker_processes", "max_parallel_workers", "max_parallel_workers_per_gather")
+
+
+def _processors(sight: Sight) -> list[Finding]:
+    rows = {name: sight.conf[name] for name in _WORKERS}
+    by_hand = {name: int(str(row["value"])) for name, row in rows.items() if row["source"] != "default"}
+    return judge.processors(kernel.processors(), by_hand)
+
+
+def _huge_pages(sight: Sight) -> list[Finding]:
+    pages = files.read_text("/proc/meminfo").partition("HugePages_Total:")[2].split()
+    try:
+        limit = files.read_text("/sys/fs/cgroup/hugetlb.2MB.max").strip()
+    except OSError:
+        limit = "max"
+    return judge.huge_pages(
+        sight.wanted("huge_pages") or "try",
+        pages=int(pages[0]) if pages else 0,
+        limit=int(limit) if limit.isdigit() else None,
+    )
+
+
+def _io_uring(sight: Sight) -> list[Finding]:
+    method = sight.wanted("io_method") or ""
+    return judge.io_uring(method, _try_io_uring() if method == "io_uring" else 0)
+
+
+_IO_URING_SETUP = 425
+"""The number of the system call; calls of its age have the same one on all machines."""
+
+
+def _try_io_uring() -> int:
+    """Ask for a small ring and give it back; returns 0, or why there is none (errno)."""
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    descriptor = int(library.syscall(_IO_URING_SETUP, 8, ctypes.create_string_buffer(120)))
+    if descriptor < 0:
+        return ctypes.get_errno()
+    os.close(descriptor)
+    return 0
+
+
+CHECKS = (
+    Check(
+        "shared memory",
+        "a parallel query that finds /dev/shm too small ends with “could not resize shared memory segment”",
+        "the size of /dev/shm against what the settings can ask for",
+        _shared_memory,
+    ),
+    Check(
+        "memory",
+        "the kernel ends a server that takes more than its container has, and all sessions with it",
+        "shared_buffers, work_mem, max_connections and autovacuum against the container's limit",
+        _memory,
+        SERVER,
+    ),
+    Check(
+        "processors",
+        "workers without processors wait for each other",
+        "numbers of workers that were set, against the container's share",
+        _processors,
+        SERVER,
+    ),
+    Check(
+        "huge pages",
+        "a server that may not use the kernel's huge pages does not start, or ends with “Bus error”",
+        "huge_pages, the kernel's pages, the container's limit",
+        _huge_pages,
+    ),
+    Check(
+        "io_uring",
+        "container engines forbid io_uring by default, and a server set to use it does not start",
+        "io_method, and io_uring_setup as the server's user (seccomp, memlock)",
+        _io_uring,
+    ),
+)

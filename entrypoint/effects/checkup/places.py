@@ -1,0 +1,101 @@
+"""Checks of folders, mounts and free space."""
+
+import os
+import stat
+
+from entrypoint.checks import Finding
+from entrypoint.checks import places as judge
+from entrypoint.effects import files, folders, probe
+from entrypoint.effects.checkup.sight import Check, Sight
+
+
+def _data_folder(sight: Sight) -> list[Finding]:
+    return judge.data_folder(sight.facts) if sight.facts is not None else []
+
+
+def _folders(sight: Sight) -> list[Finding]:
+    data = sight.data_folder
+    if not os.path.isdir(data):
+        return []  # the start makes it
+    found = [_folder("data folder", data, sight)]
+    if sight.has_cluster:
+        found.append(_folder("WAL folder", f"{data}/pg_wal", sight))
+        try:
+            links = sorted(os.listdir(f"{data}/pg_tblspc"))
+        except OSError:
+            links = []
+        found += [_folder(f"tablespace {name}", f"{data}/pg_tblspc/{name}", sight) for name in links]
+    return judge.folders(found, sight.context.who.uid)
+
+
+def _folder(name: str, path: str, sight: Sight) -> judge.Folder:
+    real = os.path.realpath(path)
+    mount = files.mount_of(real, sight.mounts)
+    try:
+        status = os.stat(real)
+    except OSError:
+        return judge.MISSING._replace(name=name, path=real)
+    return judge.Folder(
+        name,
+        real,
+        exists=True,
+        owner=status.st_uid,
+        mode=stat.S_IMODE(status.st_mode),
+        filesystem=mount.filesystem if mount else "unknown",
+        place=probe.place(mount),
+        read_only=bool(os.statvfs(real).f_flag & os.ST_RDONLY),
+    )
+
+
+def _run_folder(sight: Sight) -> list[Finding]:
+    path = folders.SOCKET_FOLDER
+    writable = os.access(path, os.W_OK | os.X_OK)
+    return judge.run_folder(path, exists=os.path.isdir(path), writable=writable, uid=sight.context.who.uid)
+
+
+def _space(sight: Sight) -> list[Finding]:
+    used = [sight.data_folder, f"{sight.data_folder}/pg_wal"]
+    if sight.archive is not None and sight.archive.storage.folder:
+        used.append(sight.archive.storage.folder)
+    full: dict[str, tuple[float, int]] = {}
+    devices = set()
+    for folder in used:
+        try:
+            device, room = os.stat(folder).st_dev, os.statvfs(folder)
+        except OSError:
+            continue
+        if device not in devices:
+            devices.add(device)
+            # As df counts: what is kept for root is not there for the server.
+            taken = room.f_blocks - room.f_bfree
+            percent = 100 * taken / max(1, taken + room.f_bavail)
+            full[folder] = (percent, room.f_bavail * room.f_frsize)
+    return judge.space(full)
+
+
+CHECKS = (
+    Check(
+        "data folder",
+        "data in the container's own layer or on an anonymous volume is lost with the container",
+        "the mount that PGDATA is on, an unfinished first start or restore, data in other places",
+        _data_folder,
+    ),
+    Check(
+        "folders",
+        "a server with the wrong owner, mode or filesystem below it does not start, or loses what was synced",
+        "owner, mode, filesystem and mount of PGDATA, the WAL folder and the tablespaces",
+        _folders,
+    ),
+    Check(
+        "run folder",
+        "without a place for its sockets the server does not start, and local clients do not get in",
+        f"{folders.SOCKET_FOLDER}, as the server's user",
+        _run_folder,
+    ),
+    Check(
+        "free space",
+        "a full disk stops the server or the archiving",
+        "the filesystems of the data, the WAL and the archive",
+        _space,
+    ),
+)

@@ -1,0 +1,90 @@
+"""The check of secrets."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+
+from entrypoint import variables
+from entrypoint.checks import Finding
+from entrypoint.checks import secrets as judge
+from entrypoint.effects import files, startup
+from entrypoint.effects.checkup.sight import ALWAYS, Check, Sight
+from entrypoint.environment import FILE_SUFFIX
+
+_SHORTEST = 6
+"""Characters: a shorter value is found in command lines by chance."""
+
+
+def _secrets(sight: Sight) -> list[Finding]:
+    names = [name for name in startup.secret_names(sight.settings.values) if _is_secret(name)]
+    values = {name: sight.settings.values[name] for name in names if sight.settings.values.get(name)}
+    plain = [name for name in sorted(values) if name in sight.raw and name in variables.ALL]
+    return judge.secrets(_seen(values), _open_files(sight.raw, names), plain)
+
+
+def _is_secret(name: str) -> bool:
+    """Tell whether the value itself must be hidden; of the archivers' variables most are plain settings."""
+    return name in variables.ALL or any(word in name for word in ("KEY", "SECRET", "PASS", "TOKEN"))
+
+
+def _seen(values: Mapping[str, str]) -> Iterator[judge.Seen]:
+    """Look into what the server's user can see: PID 1, the server and all that they have started."""
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        if pid == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                arguments = file.read()
+            program = os.path.basename(os.fsdecode(arguments.partition(b"\0")[0]))
+            name = f"{program or 'process'} (pid {pid})"
+            for variable, value in values.items():
+                if _is_word(os.fsencode(value), arguments):
+                    yield judge.Seen(variable, name, "command line")
+            # What docker exec starts has the container's variables; what PID 1 starts must not.
+            if pid == 1 or _is_below_1(pid):
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    entries = set(file.read().split(b"\0"))
+                for variable, value in values.items():
+                    if os.fsencode(f"{variable}={value}") in entries:
+                        yield judge.Seen(variable, name, "environment")
+        except OSError:
+            continue  # gone, or not ours to look into
+
+
+def _is_word(value: bytes, arguments: bytes) -> bool:
+    """Tell whether a value stands in a command line on its own, and not as a part of another word."""
+    return len(value) >= _SHORTEST and bool(re.search(rb"(?<!\w)%b(?!\w)" % re.escape(value), arguments))
+
+
+def _is_below_1(pid: int) -> bool:
+    """Tell whether a process is a child of PID 1, by whom docker exec's are not started."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[1]) == 1
+
+
+def _open_files(raw: Mapping[str, str], names: list[str]) -> Iterator[tuple[str, str, int]]:
+    """Return the files of secrets that everybody can read, but for those in memory: they are the engine's."""
+    table = files.mounts()
+    for name in names:
+        path = raw.get(name + FILE_SUFFIX)
+        if not path:
+            continue
+        try:
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+        except OSError:
+            continue  # told as a mistake of the settings
+        mount = files.mount_of(os.path.realpath(path), table)
+        if mode & 0o004 and (mount is None or mount.filesystem not in ("tmpfs", "ramfs")):
+            yield name + FILE_SUFFIX, path, mode
+
+
+CHECKS = (
+    Check(
+        "secrets",
+        "a password that ps, docker inspect or a file shows to others is no secret any more",
+        "command lines, environments of PID 1 and what it started, modes of the files of X_FILE",
+        _secrets,
+        ALWAYS,
+    ),
+)

@@ -1,0 +1,127 @@
+"""Checks of the start and of the server."""
+
+from entrypoint import plan
+from entrypoint.checks import Finding
+from entrypoint.checks import server as judge
+from entrypoint.effects import files, folders, history, probe, server, startup, status
+from entrypoint.effects.checkup.sight import ALWAYS, CLUSTER, Check, Sight
+
+
+def _settings(sight: Sight) -> list[Finding]:
+    return judge.settings(sight.problems, sight.doubts)
+
+
+def _start(sight: Sight) -> list[Finding]:
+    # A start that is under way judges for itself, in the same scratch folder.
+    if sight.facts is None or sight.status is not None or sight.tended:
+        return []
+    decided = plan.decide(sight.settings, sight.facts)
+    return judge.start([*decided.refusals, *startup.objections(sight.context, decided)])
+
+
+_NEEDED = (
+    *("cat", "date", "env", "find", "grep", "mv", "rm", "sed", "seq", "sha1sum", "sleep", "tail", "timeout"),
+    "touch",
+)
+"""What shims/archive-segment and shims/fetch-segment call."""
+
+
+def _shell(sight: Sight) -> list[Finding]:
+    context = sight.context
+    found = server.check_shell(context)
+    missing: list[str] = []
+    if found is None:
+        # As PostgreSQL would: /bin/sh with the server's PATH looks for each.
+        script = 'for name in "$@"; do command -v "$name" >/dev/null || printf "%s\\n" "$name"; done'
+        tool = [sight.archive.tool.program] if sight.archive is not None else []
+        argv = ["/bin/sh", "-c", script, "sh", *_NEEDED, "/usr/bin/env", *tool]
+        environment = server.server_environment(sight.settings, context.environment)
+        _, text = context.children.output(argv, environment)
+        missing = text.split()
+    return judge.shell(found, missing, context.who.uid)
+
+
+_PROGRAMS = ("postgres", "initdb", "pg_ctl", "pg_controldata", "pg_waldump", "psql")
+
+
+def _version(sight: Sight) -> list[Finding]:
+    missing = [name for name in _PROGRAMS if not startup.has_program(name, sight.context.environment)]
+    binary = None if "postgres" in missing else str(server.binary_major(sight.context))
+    return judge.versions(_first_line(f"{sight.data_folder}/PG_VERSION"), binary, missing)
+
+
+def _first_line(path: str) -> str | None:
+    try:
+        return files.read_text(path).split("\n")[0] or None
+    except OSError:
+        return None
+
+
+def _server(sight: Sight) -> list[Finding]:
+    return judge.server(sight.status, sight.asked[1] if sight.status == "ready" else "")
+
+
+def _last_stop(sight: Sight) -> list[Finding]:
+    if sight.status is not None:
+        return []
+    return judge.last_stop(server.read_control(sight.context).get("Database cluster state", ""))
+
+
+def _init_files(sight: Sight) -> list[Finding]:
+    recorded = history.noted_init_files(sight.data_folder)
+    return [] if recorded is None else judge.init_files(recorded, history.digests(probe.INIT_FOLDER))
+
+
+def _helpers(_: Sight) -> list[Finding]:
+    return judge.helpers(status.failing(folders.RUNTIME_FOLDERS))
+
+
+CHECKS = (
+    Check(
+        "settings",
+        "a misspelt variable does nothing, and a wrong one ends the start",
+        "names and values of all variables, and the files of X_FILE",
+        _settings,
+        ALWAYS,
+    ),
+    Check(
+        "shell",
+        "PostgreSQL runs archive_command by /bin/sh; without it WAL fills the volume, and the log says 127",
+        "/bin/sh, /usr/bin/env and the programs of archive_command, executed as the server's user",
+        _shell,
+        ALWAYS,
+    ),
+    Check(
+        "start",
+        "what would end the next start is better known before it",
+        "data folder, init files, arguments and settings, as a start judges them; not while a server runs",
+        _start,
+    ),
+    Check(
+        "version",
+        "a server starts only on data of its own major",
+        "PG_VERSION against the image's postgres, and whether PostgreSQL's programs are all there",
+        _version,
+    ),
+    Check(
+        "last stop",
+        "a server that was killed repairs itself at the next start, which takes time and trusts the disk",
+        "the state in pg_control, while no server runs",
+        _last_stop,
+        CLUSTER,
+    ),
+    Check(
+        "init files",
+        "they run once, on an empty volume: a change in them never reaches this database",
+        "/docker-entrypoint-initdb.d against its digests from the first start, where they were noted",
+        _init_files,
+        CLUSTER,
+    ),
+    Check("server", "without it nobody is served", "postmaster.pid, and one question", _server),
+    Check(
+        "helpers",
+        "a backup or an archiver that keeps ending never takes the server down, so nobody notices",
+        "what PID 1 tells of its helpers",
+        _helpers,
+    ),
+)

@@ -1,0 +1,187 @@
+"""What the checks look at: each thing is looked at once, when the first check asks for it.
+
+Nothing here changes anything but files of our own below the runtime folder.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import NamedTuple
+
+from entrypoint.archivers import Backup
+from entrypoint.checks import Finding
+from entrypoint.effects import archive as archives
+from entrypoint.effects import backlog, files, folders, probe, server, startup, status
+from entrypoint.effects.checkup import questions
+from entrypoint.errors import Failure, Problem
+from entrypoint.facts import ArchiveState, Facts
+from entrypoint.settings import Archive
+
+_PATIENCE = 30
+"""Seconds for the list of backups: somebody waits for it."""
+
+
+class _Answers(dict[str, questions.Rows]):
+    """Answers by the name of the question; one that is missing is a Failure."""
+
+    def __missing__(self, name: str) -> questions.Rows:
+        raise Failure(
+            Problem(
+                f"the server gave no answer about its {name}", "see why in the server's log, and ask again"
+            )
+        )
+
+
+class Sight:
+    """One look at a container, as the server's user where we may become it."""
+
+    def __init__(self, raw: Mapping[str, str]) -> None:
+        self.raw = raw
+        self.settings, self.problems, self.doubts = startup.read_settings(raw, ())
+        self.data_folder = self.settings.data_folder
+        # As who we were started: root sees what it would mend.
+        self.facts: Facts | None = probe.look(self.settings) if self.settings.values.get("PGDATA") else None
+        self.context = startup.command_context(self.settings)
+
+    @cached_property
+    def mounts(self) -> list[files.Mount]:
+        """The mounts of this container."""
+        return files.mounts()
+
+    @cached_property
+    def tended(self) -> bool:
+        """Whether PID 1 of this container is at work, so that the runtime folder is its own."""
+        return bool(status.read(folders.RUNTIME_FOLDERS))
+
+    @cached_property
+    def status(self) -> str | None:
+        """Status in postmaster.pid, or None without a server."""
+        found = server.live_postmaster(self.data_folder)
+        return (found.status or "starting") if found else None
+
+    @cached_property
+    def asked(self) -> tuple[dict[str, questions.Rows], str]:
+        """The server's answers about the cluster, and why there are none."""
+        if self.status != "ready":
+            return {}, "no server runs here that could be asked"
+        return questions.ask(self.context, questions.cluster(server.binary_major(self.context)))
+
+    @cached_property
+    def answers(self) -> dict[str, questions.Rows]:
+        """The server's answers about the cluster; raises Failure where one is missing."""
+        return _Answers(self.asked[0])
+
+    @cached_property
+    def of_databases(self) -> dict[str, dict[str, questions.Rows]]:
+        """The server's answers about each database; one that cannot be connected to has none."""
+        names = [str(row["name"]) for row in self.answers["databases"] if row["connectable"]]
+        return questions.ask_databases(self.context, names)
+
+    @cached_property
+    def conf(self) -> dict[str, questions.Row]:
+        """The running server's settings by name, as pg_settings has them."""
+        return {str(row["name"]): row for row in self.answers["settings"]}
+
+    def wanted(self, name: str) -> str | None:
+        """Return the value of a setting: the running server's, else what the variables say."""
+        if self.asked[0]:
+            row = self.conf.get(name)
+            return None if row is None else str(row["value"])
+        return self.settings.server.settings.get(name) or self.settings.conf.get(name)
+
+    @cached_property
+    def archive(self) -> Archive | None:
+        """The archive, where the archiving is ours and its settings are good."""
+        archive = self.settings.archive
+        return None if archive is None or archive.by_user or self.problems else archive
+
+    @cached_property
+    def archive_problem(self) -> Problem | None:
+        """What is wrong with the storage, as far as it can be seen without a call of the archiver."""
+        return None if self.archive is None else archives.storage_problem(self.archive)
+
+    @cached_property
+    def archiving(self) -> ArchiveState | None:
+        """How archiving goes."""
+        if self.archive is None:
+            return None
+        return backlog.look(self.archive, self.data_folder, self.context.runtime_folder)
+
+    @cached_property
+    def last_segment(self) -> tuple[str, float] | None:
+        """The last archived segment and when it was archived, while a primary runs that archives."""
+        state = self.archiving
+        if state is None or state.fork_refused is not None or not self.runs:
+            return None
+        present = self.answers["recovery"][0]["segment"]
+        if present is None:
+            return None
+        return backlog.last_segment(self.data_folder, self.context.runtime_folder, str(present)[:8])
+
+    @cached_property
+    def backups(self) -> list[Backup]:
+        """The base backups; raises Failure with the tool's words."""
+        if self.archive is None or self.archive_problem is not None:
+            return []
+        self.render()
+        return archives.list_backups(self.context, self.archive, seconds=_PATIENCE)
+
+    def render(self) -> None:
+        """Write the archiver's settings file, unless PID 1 has: that one is what the server archives by."""
+        if self.archive is None:
+            return
+        path = f"{self.context.runtime_folder}/{self.archive.tool.config_name}"
+        if not self.tended or not os.path.exists(path):
+            archives.render(self.context, self.archive)
+
+    @property
+    def runs(self) -> bool:
+        """Whether a server runs and answers."""
+        return bool(self.asked[0])
+
+    @property
+    def has_storage(self) -> bool:
+        """Whether there is an archive that can be asked."""
+        return self.archive is not None and self.archive_problem is None
+
+    @property
+    def has_cluster(self) -> bool:
+        """Whether there is a database."""
+        return self.facts is not None and self.facts.data_folder.has_cluster
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether it is known where to look at all."""
+        return self.facts is not None
+
+
+class Need(NamedTuple):
+    """What must be there before a check can look."""
+
+    is_met: Callable[[Sight], bool]
+    otherwise: str
+    """Why a check that was asked for by name was not made."""
+
+
+ALWAYS = Need(lambda _: True, "")
+FOLDER = Need(lambda sight: sight.has_folder, "PGDATA is not known")
+CLUSTER = Need(lambda sight: sight.has_cluster, "there is no database yet")
+SERVER = Need(lambda sight: sight.runs, "no server runs here that could be asked")
+ARCHIVE = Need(lambda sight: sight.archive is not None, "archiving is off, or not the entrypoint's")
+ARCHIVING = Need(
+    lambda sight: sight.archive is not None and sight.runs, "archiving is off, or no server runs here"
+)
+STORAGE = Need(lambda sight: sight.has_storage, "there is no archive that could be asked")
+
+
+class Check(NamedTuple):
+    """One check: it looks, changes nothing, and gives findings; none where there is nothing to say."""
+
+    name: str
+    why: str
+    """Why it matters: one sentence."""
+    looks_at: str
+    """What is looked at."""
+    look: Callable[[Sight], list[Finding]]
+    """May raise Failure, which is an error that was found."""
+    need: Need = FOLDER

@@ -1,0 +1,250 @@
+"""What doctor finds without a server, in containers made wrongly, and over time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import archives
+import containers
+from containers import FRESH, Container, until
+
+DATA = "/var/lib/postgresql/data"
+
+
+def alone(*names: str, **options: Any) -> str:
+    """Return what is not well in a container of its own, as lines."""
+    ended = containers.run("doctor", "--json", *names, **options)
+    assert "Traceback" not in ended.output
+    return _worst(ended.stdout)
+
+
+def beside(server: Container, *names: str, env: dict[str, str] | None = None) -> str:
+    """Return what is not well with a running server."""
+    return _worst(server.exec("entrypoint", "doctor", "--json", *names, check=False, env=env).stdout)
+
+
+def _worst(text: str) -> str:
+    bad = [each for each in json.loads(text) if each["level"] != "ok"]
+    assert [] == [each for each in bad if not each["why"] or not each["mend"]]
+    return "\n".join(f"{each['level']}: {each['check']}: {each['found']}" for each in bad)
+
+
+SMALL = ("--mount", "type=tmpfs,destination=/archive,tmpfs-size=1m")
+
+ALONE = {
+    "nothing set": ({}, (), "error: start: ", "no superuser password"),
+    "settings": ({"ARCHIVE_URLL": "x"}, (), "error: settings: ", "unknown variable ARCHIVE_URLL"),
+    "no server": (FRESH, (), "warning: server: ", "no server runs here"),
+    "anonymous volume": (FRESH, (), "warning: data folder: ", "anonymous volume"),
+    "container layer": ({**FRESH, "PGDATA": "/data"}, (), "error: data folder: ", "dies with the container"),
+    "setting": ({**FRESH, "POSTGRES_CONF_work_mem": "4QB"}, (), "error: start: ", "work_mem"),
+    "no archive": (FRESH, (), "warning: archive: ", "off: what is written"),
+    "no folder": (
+        {**FRESH, "ARCHIVE_URL": "file:///archive"},
+        (),
+        "error: archive: ",
+        "/archive does not exist",
+    ),
+    "small /dev/shm": (FRESH, (), "warning: shared memory: ", "64 MiB in /dev/shm, Docker's default"),
+    "huge pages": (
+        {**FRESH, "POSTGRES_CONF_huge_pages": "on"},
+        (),
+        "error: huge pages: ",
+        "the kernel has none",
+    ),
+    "in memory": (FRESH, ("--tmpfs", DATA), "error: folders: ", "is in memory (tmpfs)"),
+    "no sockets": (
+        FRESH,
+        ("--read-only", "--user", "999:999", "--tmpfs", "/tmp", "--tmpfs", "/run:mode=755"),
+        "error: run folder: ",
+        "/var/run/postgresql is missing",
+    ),
+    "full": (
+        {**FRESH, "ARCHIVE_URL": "file:///archive"},
+        (*SMALL, "--entrypoint", "bash"),
+        "error: free space: ",
+        "the filesystem of /archive is 100 % full",
+    ),
+}
+FULL = ("-c", "chmod 777 /archive; fallocate -l 1m /archive/x; exec entrypoint doctor --json")
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_without_a_server(name: str) -> None:
+    """Alone, before there is a database, it finds what a start would stumble over, and more."""
+    env, options, check, words = ALONE[name]
+    if "--entrypoint" in options:
+        found = _worst(containers.run(*FULL, env=env, options=options).stdout)
+    else:
+        found = alone(env=env, options=options)
+    assert check in found
+    assert words in found
+
+
+def test_io_uring_is_forbidden(tmp_path: Path) -> None:
+    """Where seccomp does not let the server have it, its start would fail."""
+    forbidden = {"names": ["io_uring_setup"], "action": "SCMP_ACT_ERRNO"}
+    profile = tmp_path / "seccomp.json"
+    profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [forbidden]}))
+    env = {**FRESH, "POSTGRES_CONF_io_method": "io_uring"}
+    found = alone("io_uring", env=env, options=("--security-opt", f"seccomp={profile}"))
+    assert "error: io_uring: io_method is io_uring, but io_uring_setup fails (EPERM)" in found
+    allowed = ("--security-opt", "seccomp=unconfined")
+    assert "" == alone("io_uring", env=env, options=allowed)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "check", "words"),
+    [
+        ("echo 14 >data/PG_VERSION", "error: version: ", "14, the image has 15: the server will not start"),
+        ("echo 99 >data/PG_VERSION", "error: version: ", "99, the image has 15"),
+        ("sed -i \"s/^lc_time.*/lc_time = 'xx_XX'/\" data/postgresql.conf", "error: locales: ", "no locale xx_XX"),
+        ("rmdir data/pg_tblspc; ln -s /away data/pg_wal.new; rm -r data/pg_wal; mv data/pg_wal.new data/pg_wal", "error: folders: ", "/away is missing"),
+        ("mkdir -p data/.entrypoint; echo 'files /1.sql' >data/.entrypoint/state", "error: data folder: ", "is not finished"),
+    ],
+    ids=["older", "newer", "locale", "wal", "unfinished"],
+)  # fmt: skip
+def test_a_stopped_cluster(used_volume: str, break_it: str, check: str, words: str) -> None:
+    """With the server down its data is judged, and nothing is said of a clean one but that it is down."""
+    place = {"env": {**FRESH, "PGDATA": "/volume/data"}, "volumes": {"/volume": used_volume}}
+    quiet = ("version", "locales", "folders", "last stop", "init files", "start")
+    assert "" == alone(*quiet, **place)
+    containers.in_volume(used_volume, break_it)
+    found = alone(**place)
+    assert check in found
+    assert words in found
+
+
+def test_a_server_that_was_killed(volume: str) -> None:
+    """The next look says so, also what to do about it, until a clean stop."""
+    place: dict[str, Any] = {"env": FRESH, "volumes": {DATA: volume}}
+    with containers.serve(**place) as server:
+        server.kill()
+        server.wait()
+    assert "warning: last stop: the data folder is not shut down (in production)" in alone(
+        "last stop", **place
+    )
+    with containers.serve(**place) as server:
+        assert 0 == server.stop()
+    assert "" == alone("last stop", **place)
+
+
+def test_what_cannot_be_looked_at() -> None:
+    """A check that was asked for by name and not made is a warning, and not silence."""
+    found = alone("slots", "way back", env=FRESH)
+    assert "warning: slots: not looked at: no server runs here that could be asked" in found
+    assert "warning: way back: not looked at" in found
+
+
+@pytest.mark.parametrize(("memory", "level"), [("600m", "warning"), ("150m", "error")])
+def test_too_little_memory(memory: str, level: str) -> None:
+    """What the settings can ask for is compared with the container's limit."""
+    with containers.serve(options=("--memory", memory)) as server:
+        found = beside(server, "memory")
+        assert f"{level}: memory: shared_buffers 128 MiB" in found
+        assert f"has {memory.removesuffix('m')} MiB" in found
+
+
+def test_a_small_shared_memory() -> None:
+    """Docker's 64 MB are less than PostgreSQL's own defaults can ask for."""
+    with containers.serve() as server:
+        assert (
+            "warning: shared memory: 64 MiB in /dev/shm, but parallel queries can ask for 96 MiB"
+            in beside(server, "shared memory")
+        )
+
+
+def test_transactions_that_are_not_frozen() -> None:
+    """A forgotten prepared transaction keeps autovacuum from its work, and is found by the age of the database."""
+    env = {
+        **FRESH,
+        "POSTGRES_CONF_max_prepared_transactions": "1",
+        "POSTGRES_CONF_autovacuum_freeze_max_age": "100000",
+        "POSTGRES_CONF_synchronous_commit": "off",
+    }
+    with containers.serve(env=env) as server:
+        assert "" == beside(server, "wraparound")
+        server.sql("CREATE TABLE t (); BEGIN; INSERT INTO t DEFAULT VALUES; PREPARE TRANSACTION 'forgotten'")
+        server.exec(
+            *("psql", "-XqU", "postgres", "-o", "/dev/null", "-c"),
+            "DO $$ BEGIN FOR i IN 1..151000 LOOP PERFORM txid_current(); COMMIT; END LOOP; END $$",
+            timeout=60,
+        )
+        found = beside(server, "wraparound")
+        assert "warning: wraparound: the oldest transaction of database postgres is 0.2 million back" in found
+
+
+PASSPHRASE = {"PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc", "PGBACKREST_REPO1_CIPHER_PASS": "x"}
+SODIUM = {"WALG_LIBSODIUM_KEY": "0123456789abcdef0123456789abcdef"}
+
+
+@pytest.mark.parametrize(
+    ("tool", "started_with", "key", "expected"),
+    [
+        pytest.param("pgbackrest", PASSPHRASE, PASSPHRASE, ""),
+        pytest.param("pgbackrest", {}, PASSPHRASE, "error: encryption: "),
+        # Not every wal-g can encrypt; what is not encrypted is seen with any.
+        pytest.param("wal-g", {}, SODIUM, "error: encryption: ", marks=pytest.mark.walg),
+    ],
+)
+def test_an_archive_without_encryption(
+    tool: str, started_with: dict[str, str], key: dict[str, str], expected: str
+) -> None:
+    """A key that the server was not started with encrypts nothing; one that it was started with does."""
+    with archives.made(tool, None) as archive, archive.serve({**FRESH, **started_with}) as server:
+        archives.write(server, 1)
+        until(lambda: archives.waiting(server) == 0, "everything archived")
+        found = beside(server, "encryption", env=key)
+        assert expected in found
+        assert bool(expected) == bool(found)
+        assert "" == beside(server, "way back")
+
+
+@pytest.mark.walg
+def test_a_helper_that_keeps_ending() -> None:
+    """It does not take the server down, so doctor tells it."""
+    with archives.made("wal-g", None) as archive, archive.serve(FRESH) as server:
+        assert "" == beside(server, "helpers")
+        for failures in range(1, 3):
+            until(lambda: _helper(server)["pid"] is not None, "the helper runs")
+            server.shell(f"kill -KILL {_helper(server)['pid']}", user="0")
+            until(lambda failures=failures: _helper(server)["failures"] >= failures, "its end is seen")  # type: ignore[misc]
+        assert "warning: helpers: wal-g-daemon keeps ending by itself, 2 times" in beside(server, "helpers")
+
+
+def _helper(server: Container) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(server.exec("entrypoint", "status", "--json").stdout)["helpers"][0]
+    return found
+
+
+@pytest.mark.long
+def test_an_archiver_that_hangs() -> None:
+    """What was written a minute after archive_timeout and is not archived is an error."""
+    with (
+        archives.made("pgbackrest", None) as archive,
+        archive.serve({**FRESH, "ARCHIVE_TIMEOUT": "1s"}) as server,
+    ):
+        archives.write(server, 1)
+        until(lambda: archives.waiting(server) == 0, "everything archived")
+        server.shell("kill -STOP $(grep -lx postgres /proc/[0-9]*/comm | cut -d/ -f3 | while read p; do"
+            " grep -q 'archiver' /proc/$p/cmdline && echo $p; done)", user="0")  # fmt: skip
+        archives.write(server, 2)
+        until(lambda: "error: last segment: " in beside(server, "last segment"), "it is seen", 90)
+
+
+@pytest.mark.long
+def test_backups_that_are_not_taken() -> None:
+    """Two moments of the schedule without a backup are told."""
+    with archives.made("pgbackrest", None) as archive, archive.serve(FRESH) as server:
+        server.exec("entrypoint", "backup", "push", timeout=60)
+        every_minute = {"BACKUP_SCHEDULE": "* * * * *"}
+        assert "" == beside(server, "backups", env=every_minute)
+        until(
+            lambda: "overdue by BACKUP_SCHEDULE" in beside(server, "backups", env=every_minute),
+            "it is told",
+            150,
+        )

@@ -1,0 +1,165 @@
+"""What doctor finds in a running cluster, its memory and its processes."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from entrypoint.checks import ERROR, OK, WARNING, Finding, archive, databases, memory, secrets, server
+from entrypoint.checks.databases import Collation, Extension, Slot
+
+MIB, GIB = 1024**2, 1024**3
+SLOT = Slot("standby", active=True, status="reserved", held=0)
+IDLE = SLOT._replace(active=False)
+EXTENSION = Extension("hstore", "1.8", "1.8")
+LIMITS = (200_000_000, 400_000_000)
+SETTINGS = {
+    "dynamic_shared_memory_type": "posix",
+    "max_parallel_workers": "8",
+    "max_parallel_workers_per_gather": "2",
+    "work_mem": "4MB",
+    "hash_mem_multiplier": "2",
+    "maintenance_work_mem": "64MB",
+    "shared_buffers": "128MB",
+    "max_connections": "100",
+    "autovacuum_work_mem": "-1",
+    "autovacuum_max_workers": "3",
+}
+"""PostgreSQL's own defaults: 96 MiB of dynamic shared memory, 720 MiB in all."""
+SEGMENT = "000000010000000000000003"
+RUNNING: dict[str, Any] = {
+    "mode": "on",
+    "command": "exec /bin/sh …/archive-segment 60",
+    "library": "",
+    "timeout": 60,
+}
+
+
+def _levels(found: Sequence[Finding]) -> list[str]:
+    """Return the levels; whatever is not well has a mend, and nothing is without words."""
+    assert [] == [each for each in found if not each.found or (each.level != OK) != bool(each.mend)]
+    return [each.level for each in found]
+
+
+def _written(*, seconds: float, written: bool) -> list[Finding]:
+    return archive.last_segment(name=SEGMENT, seconds=seconds, written=written, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (databases.slots([], -1, GIB), [OK]),
+        (databases.slots([SLOT, IDLE], -1, GIB), [OK]),
+        (databases.slots([SLOT._replace(held=9 * GIB)], -1, GIB), [OK]),
+        (databases.slots([SLOT._replace(held=11 * GIB)], -1, 99 * GIB), [WARNING]),
+        (databases.slots([IDLE._replace(held=257 * MIB)], -1, 99 * GIB), [WARNING]),
+        (databases.slots([IDLE._replace(held=2 * GIB)], -1, GIB), [ERROR]),
+        (databases.slots([IDLE._replace(held=2 * GIB)], 3 * GIB, GIB), [WARNING]),
+        (databases.slots([SLOT._replace(status="lost")], GIB, GIB), [ERROR]),
+        (databases.slots([SLOT._replace(status="unreserved")], GIB, GIB), [ERROR]),
+        (databases.wraparound({"a": (200_000_000, 0)}, LIMITS), [OK]),
+        (databases.wraparound({"a": (300_000_001, 0), "b": (1, 600_000_001)}, LIMITS), [WARNING, WARNING]),
+        (databases.wraparound({"a": (1_600_000_000, 0)}, LIMITS), [ERROR]),
+        (databases.restart([]), [OK]),
+        (databases.restart(["shared_buffers"]), [WARNING]),
+        (databases.extensions("a", [EXTENSION], []), []),
+        (databases.extensions("a", [EXTENSION._replace(installed="1.7")], []), [WARNING]),
+        (databases.extensions("a", [EXTENSION._replace(available=None)], ["$libdir/hstore"]), [ERROR, ERROR]),
+        (databases.locales({}, []), [OK]),
+        (databases.locales({"xx_XX": ["database a"]}, ["a"]), [ERROR]),
+        (databases.locales({}, ["a"]), [WARNING]),
+        (databases.collations([Collation("a", "2.36", "2.36"), Collation("b", None, "2.41")]), [OK]),
+        (databases.collations([Collation("a", "2.36", "2.41")]), [WARNING]),
+        (databases.collations([Collation("a", "2.36", None)]), [WARNING]),
+        (databases.password("postgres", "", None), []),
+        (databases.password("postgres", "secret", None), [WARNING]),
+        (databases.password("postgres", "secret", "of a kind to come"), []),
+        (memory.shared_memory(96 * MIB, SETTINGS), [OK]),
+        (memory.shared_memory(95 * MIB, SETTINGS), [WARNING]),
+        (memory.shared_memory(64 * MIB, {**SETTINGS, "max_parallel_workers": "0"}), [OK]),
+        (memory.shared_memory(1, {**SETTINGS, "dynamic_shared_memory_type": "mmap"}), [OK]),
+        (memory.memory(720 * MIB, SETTINGS), [OK]),
+        (memory.memory(719 * MIB, SETTINGS), [WARNING]),
+        (memory.memory(719 * MIB, {**SETTINGS, "autovacuum_work_mem": "32MB"}), [OK]),
+        (memory.memory(159 * MIB, SETTINGS), [ERROR]),
+        (memory.processors(2, {"max_parallel_workers": 8}), []),
+        (memory.processors(2, {"max_parallel_workers": 9}), [WARNING]),
+        (memory.huge_pages("off", pages=9, limit=0), []),
+        (memory.huge_pages("try", pages=0, limit=0), []),
+        (memory.huge_pages("try", pages=9, limit=0), [ERROR]),
+        (memory.huge_pages("on", pages=0, limit=None), [ERROR]),
+        (memory.huge_pages("on", pages=9, limit=None), [OK]),
+        (memory.io_uring("worker", errno.EPERM), []),
+        (memory.io_uring("io_uring", 0), [OK]),
+        (memory.io_uring("io_uring", errno.EPERM), [ERROR]),
+        (memory.io_uring("io_uring", errno.EIO), [ERROR]),
+        (secrets.secrets([], [], []), [OK]),
+        (secrets.secrets([], [], ["POSTGRES_PASSWORD"]), [OK]),
+        (secrets.secrets([secrets.Seen("PGPASSWORD", "psql (pid 9)", "command line")], [], []), [ERROR]),
+        (secrets.secrets([secrets.Seen("PGPASSWORD", "postgres (pid 9)", "environment")], [], []), [WARNING]),
+        (secrets.secrets([], [("POSTGRES_PASSWORD_FILE", "/run/x", 0o644)], []), [WARNING]),
+        (archive.running(**RUNNING), []),
+        (archive.running(**{**RUNNING, "mode": "always"}), []),
+        (archive.running(**{**RUNNING, "mode": "off"}), [ERROR]),
+        (archive.running(**{**RUNNING, "command": "/bin/true"}), [ERROR]),
+        (archive.running(**{**RUNNING, "command": ""}), [ERROR]),
+        (archive.running(**{**RUNNING, "library": "basic_archive"}), [ERROR]),
+        (archive.running(**{**RUNNING, "timeout": 0}), [WARNING]),
+        (_written(seconds=9999, written=False), [OK]),
+        (_written(seconds=120, written=True), [OK]),
+        (_written(seconds=121, written=True), [ERROR]),
+        (archive.encryption(SEGMENT, b"\x04\x22\x4d\x18", wanted=False), []),
+        (archive.encryption(SEGMENT, b"\x04\x22\x4d\x18", wanted=True), [ERROR]),
+        (archive.encryption(SEGMENT, b"\x10\xd1\x05\x00", wanted=True), [ERROR]),
+        (archive.encryption(SEGMENT, b"Salted__", wanted=True), [OK]),
+        (archive.clock(59.9, "x"), [OK]),
+        (archive.clock(-60, "x"), [WARNING]),
+        (archive.clock(900, "x"), [ERROR]),
+        (server.last_stop("shut down"), [OK]),
+        (server.last_stop("shut down in recovery"), [OK]),
+        (server.last_stop("in production"), [WARNING]),
+        (server.last_stop("shutting down"), [WARNING]),
+        (server.last_stop(""), []),
+        (server.init_files({"a": "1"}, {"a": "1"}), [OK]),
+        (server.init_files({"a": "1"}, {}), [OK]),
+        (server.init_files({"a": "1"}, {"a": "2"}), [WARNING]),
+        (server.init_files({"a": "1"}, {"a": "1", "b": "2"}), [WARNING]),
+        (server.init_files({"a": "1", "b": "2"}, {"a": "1"}), [WARNING]),
+    ],
+)
+def test_how_bad_it_is(found: list[Finding], expected: list[str]) -> None:
+    """Each piece of evidence gives its own findings and no others."""
+    assert expected == _levels(found)
+
+
+VERIFIERS = {
+    # What PostgreSQL 15 has stored for these passwords of role postgres.
+    "secret": (
+        "SCRAM-SHA-256$4096:6Vqdp7WvjbDWpOxmdGBkyQ==$7rwcrmiDnDncvxFDDXnBBjYtlQcakwidFId6FylXSyI=:rWFUL9Iu/LlgCofJvKReRP/tIFIJ9Qr39GuBZ5Qab6E=",
+        "md553f48b7c4b76a86ce72276c5755f217d",
+    ),
+    "Grüße": (
+        "SCRAM-SHA-256$4096:y1isdrx6LqoJ8Tgb7bC+JQ==$pFtQFsUYjHmz7XefBltDN5jl+xXVUnbPlClHiGzVeCY=:OJN0GNcMGynlPk8FsnjoxPLmHqXNgnX1khF2R/XVnaM=",
+        "md563ed01bd56d3ba228d51f8877c94e91f",
+    ),
+}
+
+
+@pytest.mark.parametrize("given", VERIFIERS)
+def test_passwords(given: str) -> None:
+    """The right one is known without a login, a wrong one too, in both kinds of PostgreSQL's verifiers."""
+    for verifier in VERIFIERS[given]:
+        assert [OK] == _levels(databases.password("postgres", given, verifier))
+        assert [WARNING] == _levels(databases.password("postgres", f"{given}2", verifier))
+
+
+def test_a_mend_names_what_it_mends() -> None:
+    """The size of /dev/shm is enough for what was found, and a slot can be dropped by its name."""
+    (found,) = memory.shared_memory(64 * MIB, {**SETTINGS, "work_mem": "64MB"})
+    assert "--shm-size=2048m" in found.mend
+    assert "1536 MiB" in found.found
+    (slot,) = databases.slots([IDLE._replace(held=GIB)], -1, None)
+    assert "pg_drop_replication_slot('standby')" in slot.mend

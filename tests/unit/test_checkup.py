@@ -1,0 +1,76 @@
+"""The table of checks, and how they are made."""
+
+from __future__ import annotations
+
+import pytest
+
+from contracts.tables import check_rows, rows_between
+from entrypoint.checks import ERROR, OK, WARNING, Finding, ok
+from entrypoint.effects import checkup
+from entrypoint.effects.checkup import CHECKS, Sight
+from entrypoint.effects.checkup.sight import ALWAYS, Check, Need
+from entrypoint.errors import Failure, Problem
+
+
+def _raise(error: Exception) -> list[Finding]:
+    raise error
+
+
+def _check(name: str, error: Exception | None = None, need: Need = ALWAYS) -> Check:
+    return Check(name, "why", "at", lambda _: [ok("well")] if error is None else _raise(error), need)
+
+
+@pytest.fixture
+def sight() -> Sight:
+    """What the checks below do not look at."""
+    return Sight.__new__(Sight)
+
+
+def _made(
+    monkeypatch: pytest.MonkeyPatch, sight: Sight, *checks: Check, names: tuple[str, ...] = ()
+) -> list[str]:
+    monkeypatch.setattr(checkup, "CHECKS", checks)
+    return [
+        f"{told.check.name} {told.finding.level}: {told.finding.found}" for told in checkup.make(sight, names)
+    ]
+
+
+def test_one_that_raises_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
+    """A refusal is told as such, a bug as an error of that check."""
+    refused = Failure(Problem("refused", "mend"), Problem("twice", "mend"))
+    found = _made(monkeypatch, sight, _check("a", refused), _check("b", KeyError("x")), _check("c"))
+    assert [
+        f"a {ERROR}: refused",
+        f"a {ERROR}: twice",
+        f"b {ERROR}: the check itself failed: KeyError: 'x'",
+        f"c {OK}: well",
+    ] == found
+
+
+def test_what_is_needed_is_missing(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
+    """Such a check says nothing, but where it was asked for by name."""
+    need = Need(lambda _: False, "no server runs")
+    assert [] == _made(monkeypatch, sight, _check("a", need=need))
+    expected = [f"a {WARNING}: not looked at: no server runs"]
+    assert expected == _made(monkeypatch, sight, _check("a", need=need), _check("b"), names=("a",))
+
+
+def test_a_need_that_raises(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
+    """Also what a check needs is looked at on its own account."""
+
+    def fails(_: Sight) -> bool:
+        raise OSError("gone")
+
+    found = _made(monkeypatch, sight, _check("a", need=Need(fails, "")), _check("b"))
+    assert [f"a {ERROR}: the check itself failed: OSError: gone", f"b {OK}: well"] == found
+
+
+def test_names_are_unique() -> None:
+    """A check can be called by its name."""
+    names = [check.name for check in CHECKS]
+    assert len(set(names)) == len(names)
+
+
+def test_the_readme_lists_all_checks() -> None:
+    """The README's table is what `python tests/contracts/tables.py checks` prints."""
+    assert [row.rstrip() for row in check_rows()] == rows_between("checks")
