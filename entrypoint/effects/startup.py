@@ -10,6 +10,7 @@ from entrypoint.argv import NOT_A_SERVER, psql
 from entrypoint.effects import (
     archive,
     claim,
+    configuration,
     files,
     first_start,
     folders,
@@ -235,6 +236,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
     if wanted.archive is not None:
         archive.forget(context.runtime_folder)
         archive.render(context, wanted.archive)
+    if server.renders(context):
         server.write_down(context)
     given = server.arguments(context)
     if decided.kind == plan.START:
@@ -249,8 +251,8 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         if wanted.archive is not None:
             # Now there is a cluster, with its own segment size.
             archive.render(context, wanted.archive)
-            given = server.arguments(context)
-        given = [*given, *recovering]
+        # Init files may have changed its configuration file.
+        given = [*server.arguments(context), *recovering]
     given = _follow(context, given)
     if wanted.archive is not None and not wanted.archive.by_user:
         claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
@@ -361,6 +363,7 @@ def run_server(context: Context, given: list[str], lock: int) -> NoReturn:
         context.children.signals.give_back()
         execute(["postgres", *arguments.given], environ)
     environ |= server.stale_pid_environment(wanted.data_folder)
+    configuration.say(context)
     context.children.raise_if_stopped()
     supervisor.hand_over(
         context.children.signals,
@@ -387,7 +390,22 @@ def helpers(context: Context, environ: dict[str, str]) -> list[dict[str, object]
         "after_server": False,
         "keep": False,
     }
-    return [checkpoint, *_archive_helpers(context), *_scheduled_helpers(context)]
+    return [checkpoint, *_reload_helpers(context), *_archive_helpers(context), *_scheduled_helpers(context)]
+
+
+def _reload_helpers(context: Context) -> list[dict[str, object]]:
+    """Return the short-lived process that SIGHUP starts where something is rendered; it reloads."""
+    if not server.renders(context):
+        return []
+    return [
+        {
+            "role": lifecycle.RELOAD,
+            "argv": ["entrypoint", "internal", "reload"],
+            "environment": server.later_environment(context),
+            "after_server": False,
+            "keep": False,
+        }
+    ]
 
 
 def _archives(context: Context) -> bool:
