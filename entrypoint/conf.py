@@ -46,11 +46,12 @@ def postgresql_conf(
     conf_folder: str | None,
     *,
     following: Mapping[str, str] | None = None,
-    tuned: str | None = None,
+    chosen: str | None = None,
 ) -> str:
     """Return the server's configuration file, which includes the cluster's own or the user's.
 
-    `following` is what makes a standby follow, `tuned` the path of what follows from the container's limits.
+    `following` is what makes a standby follow, `chosen` the path of what follows from the container's
+    limits.
     """
     return render(
         "postgresql.conf",
@@ -58,7 +59,7 @@ def postgresql_conf(
         archive_settings=archive and archive_settings(archive, server, tool_path),
         archive_url=archive and archive.storage.url,
         following=following or {},
-        tuned=tuned,
+        chosen=chosen,
         settings=settings.conf,
         conf_folder=conf_folder,
     )

@@ -18,6 +18,8 @@ FOLDER = "conf.d"
 ALTER = "ALTER SYSTEM"
 COMMAND = "command line"
 ADAPTED = "/dev/shm"  # noqa: S108 - the name of an origin
+OWN_COMMENT = "entrypoint: "
+"""Before the reason behind a line that the entrypoint has put into a new cluster's file."""
 
 _INITDB = {
     "dynamic_shared_memory_type": "posix",
@@ -60,10 +62,12 @@ def of_base(entries: Iterable[Entry], sample: Mapping[str, str]) -> list[Source]
     seen = set()
     for entry in entries:
         usual = {**sample, **_INITDB}.get(entry.name)
-        initdbs = entry.value == usual or _INITDB_CHOOSES.fullmatch(entry.name) is not None
+        ours = entry.comment.startswith(OWN_COMMENT)
+        initdbs = ours or entry.value == usual or _INITDB_CHOOSES.fullmatch(entry.name) is not None
         origin = IMAGE if initdbs and entry.name not in seen else FILE
         seen.add(entry.name)
-        found.append(Source(entry.name, entry.value, origin, entry.where))
+        reason = entry.comment.removeprefix(OWN_COMMENT) if ours else ""
+        found.append(Source(entry.name, entry.value, origin, entry.where, reason))
     return found
 
 

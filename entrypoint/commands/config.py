@@ -87,21 +87,16 @@ def render(arguments: tuple[str, ...]) -> None:
     context = context._replace(settings=settings._replace(conf=_without_secrets(settings.conf)))
     archive = context.settings.archive
     described: Server = server.describe(context)
-    tuned = f"{described.runtime_folder}/{server.TUNED_FILE}"
     text = server.rendered_text(
         context,
         None if archive is None or archive.by_user else archive,
         described,
         following,
-        tuned,
     )
     click.echo(f"# {described.runtime_folder}/postgresql.conf")
     click.echo(text, nl=False)
-    if context.settings.tune:
-        click.echo(f"\n# {tuned}")
-        click.echo(engine.tuned_text(context), nl=False)
-    for argument in engine.adaptation(context):
-        click.echo(f"\n# and as an argument of postgres: {argument}")
+    click.echo(f"\n# {described.runtime_folder}/{server.CHOSEN_FILE}")
+    click.echo(engine.chosen_text(context), nl=False)
 
 
 def _without_secrets(values: dict[str, str]) -> dict[str, str]:

@@ -15,8 +15,6 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.variables import CONF_PREFIX
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only looked at
-ADAPTED_ARGUMENT = "--dynamic_shared_memory_type=sysv"
-"""Spelt as nobody does by hand, so that it is known again on the command line of a running server."""
 _TYPE = "dynamic_shared_memory_type"
 
 
@@ -28,7 +26,7 @@ def beside(context: Context) -> Context:
     words = running_arguments(context)
     if words is None:
         return context
-    arguments = parse_server([word for word in words if word != ADAPTED_ARGUMENT])
+    arguments = parse_server(words)
     if arguments.settings.get("config_file") == _rendered(context):
         entries, _ = configfile.parse(files.read_text(_rendered(context)), _rendered(context))
         base = next(entry.value for entry in entries if entry.name == "include")
@@ -124,18 +122,25 @@ def tuned(context: Context) -> list[Source]:
     ]
 
 
-def write_tuned(context: Context, path: str) -> None:
-    """Write the file of what is tuned, which the rendered one includes."""
-    files.write_atomically(path, tuned_text(context))
+def chosen(context: Context) -> list[Source]:
+    """Return what the entrypoint chooses where something is rendered: weaker than what any person has set."""
+    memory = shared_memory(context)
+    adapted = [Source(_TYPE, memory.kind, configuration.ADAPTED, "the entrypoint", memory.words)]
+    return [*tuned(context), *(adapted if memory.adapted else [])]
+
+
+def write_chosen(context: Context, path: str) -> None:
+    """Write the file of what is chosen, which the rendered one includes."""
+    files.write_atomically(path, chosen_text(context))
     os.chown(path, context.who.uid, -1)
 
 
-def tuned_text(context: Context) -> str:
-    """Return the file of what is tuned, with the reasons."""
+def chosen_text(context: Context) -> str:
+    """Return the file of what is chosen, with the reasons."""
     from entrypoint import conf
 
-    lines = [f"{each.name} = {conf.conf_value(each.value)}  # {each.reason}\n" for each in tuned(context)]
-    return "# POSTGRES_TUNE=auto, at every start and SIGHUP\n" + "".join(lines)
+    lines = [f"{each.name} = {conf.conf_value(each.value)}  # {each.reason}\n" for each in chosen(context)]
+    return "# What the entrypoint chooses for this container, at every start and SIGHUP\n" + "".join(lines)
 
 
 class SharedMemory(NamedTuple):
@@ -148,7 +153,7 @@ class SharedMemory(NamedTuple):
     kind: str
     """dynamic_shared_memory_type, as the server is to get it."""
     adapted: bool
-    """It is `sysv` because /dev/shm is too small."""
+    """It is `sysv` because /dev/shm is too small, where it is rendered."""
 
     @property
     def words(self) -> str:
@@ -163,7 +168,7 @@ class SharedMemory(NamedTuple):
         """What is wrong, where nothing was adapted."""
         if self.adapted or self.kind != "posix" or self.have >= self.need:
             return None
-        mend = f"docker run --shm-size={-(-self.need // limits.MB)}m, or leave {_TYPE} to the entrypoint"
+        mend = f"docker run --shm-size={-(-self.need // limits.MB)}m, or -e {CONF_PREFIX}{_TYPE}=sysv"
         return Problem(
             f"{self.words}: queries would fail with “could not resize shared memory segment”", mend
         )
@@ -177,6 +182,10 @@ def shared_memory(context: Context) -> SharedMemory:
     same kind of memory and is as quick, counts against the same limit of the container, needs no parallel
     worker to be given up, and no size to be guessed; its only limit is the kernel's (kernel.shmmax), which
     is none by default. `mmap` would write it all to disk. Where a person has set the type it stays.
+
+    It is set in the cluster's own file when that is made, and in what is rendered where something is. A
+    plain start on an older cluster is only warned: as an argument each reload would call the file's own
+    line an error, and a config_file of ours would hide the file that people edit.
     """
     found = configuration.winners([*base(context), *tuned(context), *overriding(context)])
     need = limits.shared_memory({name: source.value for name, source in found.items()})
@@ -188,21 +197,28 @@ def shared_memory(context: Context) -> SharedMemory:
     except OSError:
         have = 0
     free = chosen is None or chosen.origin == configuration.IMAGE
-    adapted = free and kind == "posix" and have < need <= _system_v_limit()
+    rendered = server.renders(context) or bool(following(context))
+    adapted = rendered and free and kind == "posix" and have < need <= system_v_limit()
     return SharedMemory(have, need, "sysv" if adapted else kind, adapted)
 
 
-def _system_v_limit() -> int:
+def adapt(context: Context, cluster: str) -> None:
+    """Give a cluster that was just made System V shared memory where /dev/shm is too small."""
+    path = f"{cluster}/postgresql.conf"
+    found = shared_memory(context)
+    if _TYPE in context.settings.init.initdb_args or not found.have < found.need <= system_v_limit():
+        return
+    usual, reason = f"\n{_TYPE} = posix", f"{configuration.OWN_COMMENT}{found.words}"
+    text = files.read_text(path).replace(usual, f"\n{_TYPE} = sysv\t# {reason}\n#{usual[1:]}", 1)
+    files.write_atomically(path, text)
+
+
+def system_v_limit() -> int:
     """Return how many bytes one segment of System V shared memory may have; 0 where nobody tells."""
     try:
         return int(files.read_text("/proc/sys/kernel/shmmax"))
     except (OSError, ValueError):
         return 0
-
-
-def adaptation(context: Context) -> list[str]:
-    """Return the argument for the server where /dev/shm is too small."""
-    return [ADAPTED_ARGUMENT] if shared_memory(context).adapted else []
 
 
 def say(context: Context) -> None:
@@ -218,11 +234,12 @@ def say(context: Context) -> None:
 
 def sources(context: Context) -> list[Source]:
     """Return everything that sets a setting of the server, weakest first."""
-    found = [*base(context, _sample(context)), *tuned(context), *_entrypoints(context), *overriding(context)]
-    memory = shared_memory(context)
-    if memory.adapted:
-        found.append(Source(_TYPE, memory.kind, configuration.ADAPTED, "the entrypoint", memory.words))
-    return found
+    return [
+        *base(context, _sample(context)),
+        *chosen(context),
+        *_entrypoints(context),
+        *overriding(context),
+    ]
 
 
 def _entrypoints(context: Context) -> list[Source]:
@@ -352,8 +369,7 @@ def reload(context: Context) -> None:
     if words is None or found is None:
         raise Failure(Problem("no server runs that could reload", "start one"))
     context = beside(context)
-    if context.settings.tune:
-        write_tuned(context, f"{context.runtime_folder}/{server.TUNED_FILE}")
+    write_chosen(context, f"{context.runtime_folder}/{server.CHOSEN_FILE}")
     wanted = sources(context)
     code, text = server.ask(context, "port", words, context.settings.data_folder)
     if code:

@@ -21,8 +21,8 @@ from entrypoint.settings import SOURCE_PREFIX, Archive, Settings
 
 CONF_FOLDER = "/docker-entrypoint-conf.d"
 """The user's own `*.conf` files: stronger than variables, weaker than ALTER SYSTEM."""
-TUNED_FILE = "tuned.conf"
-"""In the runtime folder: what POSTGRES_TUNE sets."""
+CHOSEN_FILE = "chosen.conf"
+"""In the runtime folder: what the entrypoint chooses for this container, with the reasons."""
 SETTINGS = "ENTRYPOINT_SETTINGS"
 """Names the file of variables for what PID 1 starts, whose environment holds no secret."""
 SETTINGS_FILE = "settings.json"
@@ -195,8 +195,8 @@ def is_half_promoted(context: Context) -> bool:
 def arguments(context: Context, following: Mapping[str, str] | None = None) -> list[str]:
     """Return the server's arguments; renders its configuration where something is to be rendered.
 
-    `following` are the settings of a standby. Where nothing is to be rendered the arguments are those that
-    were given, but for what a small /dev/shm asks for.
+    `following` are the settings of a standby. Where nothing is to be rendered the arguments are exactly
+    those that were given.
     """
     settings = context.settings
     given = list(settings.server.given)
@@ -204,9 +204,7 @@ def arguments(context: Context, following: Mapping[str, str] | None = None) -> l
         archive = settings.archive if settings.archive and not settings.archive.by_user else None
         path = _render(context, archive, describe(context), following)
         given = [*settings.server.without_config_file, "-c", f"config_file={path}"]
-    from entrypoint.effects import configuration
-
-    return [*given, *configuration.adaptation(context)]
+    return given
 
 
 def renders(context: Context) -> bool:
@@ -235,12 +233,10 @@ def _render(
     context: Context, archive: Archive | None, server: Server, following: Mapping[str, str] | None = None
 ) -> str:
     path = f"{server.runtime_folder}/postgresql.conf"
-    tuned = f"{server.runtime_folder}/{TUNED_FILE}"
-    if context.settings.tune:
-        from entrypoint.effects import configuration
+    from entrypoint.effects import configuration
 
-        configuration.write_tuned(context, tuned)
-    text = rendered_text(context, archive, server, following, tuned)
+    configuration.write_chosen(context, f"{server.runtime_folder}/{CHOSEN_FILE}")
+    text = rendered_text(context, archive, server, following)
     files.write_atomically(path, text)
     os.chown(path, context.who.uid, -1)
     return path
@@ -251,9 +247,8 @@ def rendered_text(
     archive: Archive | None,
     server: Server,
     following: Mapping[str, str] | None = None,
-    tuned: str = "",
 ) -> str:
-    """Return the server's configuration file; `tuned` is the path of the file for POSTGRES_TUNE."""
+    """Return the server's configuration file."""
     from entrypoint import conf
 
     return conf.postgresql_conf(
@@ -263,7 +258,7 @@ def rendered_text(
         tool_path(context),
         CONF_FOLDER if os.access(CONF_FOLDER, os.R_OK | os.X_OK) else None,
         following=following,
-        tuned=tuned if context.settings.tune else None,
+        chosen=f"{server.runtime_folder}/{CHOSEN_FILE}",
     )
 
 

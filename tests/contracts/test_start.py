@@ -29,17 +29,15 @@ from entrypoint import plan
 from entrypoint.effects import files, probe, server, startup
 from entrypoint.effects.identity import current
 
-# With a type of its own, whatever the size of this machine's /dev/shm.
-GIVEN = ["-c", "work_mem=4MB", "-c", "dynamic_shared_memory_type=posix"]
 values = {"PGDATA": sys.argv[2], "PATH": "/usr/bin:/bin", "PG_MAJOR": "17"}
-settings, problems, doubts = startup.read_settings(values, GIVEN)
+settings, problems, doubts = startup.read_settings(values, ["-c", "work_mem=4MB"])
 assert not problems and not doubts, problems
 startup.secret_names(settings.values)
 decided = plan.decide(settings, probe.look(settings))
 assert decided.kind == plan.START and not decided.refusals, decided
 environment = server.helper_environment(settings, current(), stepped_down=True)
 context = server.Context(settings, None, current(), "/nowhere", environment)
-assert server.arguments(context) == GIVEN
+assert server.arguments(context) == ["-c", "work_mem=4MB"]
 server.server_environment(settings, environment)
 server.stale_pid_environment(settings.data_folder)
 files.lock_folder(settings.data_folder)

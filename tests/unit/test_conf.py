@@ -81,7 +81,7 @@ def test_postgresql_conf_of_everything() -> None:
         ["-c", "config_file=/etc/my.conf"],
     )
     text = conf.postgresql_conf(
-        wanted, wanted.archive, SERVER, PATH, "/docker-entrypoint-conf.d", tuned="/run/tuned.conf"
+        wanted, wanted.archive, SERVER, PATH, "/docker-entrypoint-conf.d", chosen="/run/chosen.conf"
     )
     names = [line.split(" ")[0] for line in _lines(text)]
     expected = [
@@ -94,7 +94,7 @@ def test_postgresql_conf_of_everything() -> None:
         "wal_level",
     ]
     assert [*expected, "include_dir"] == names
-    assert ["include '/etc/my.conf'", "include '/run/tuned.conf'"] == _lines(text)[:2]
+    assert ["include '/etc/my.conf'", "include '/run/chosen.conf'"] == _lines(text)[:2]
     assert "archive_timeout = '5min'" == _lines(text)[5]
     assert "include_dir '/docker-entrypoint-conf.d'" == _lines(text)[-1]
     assert "# WAL archiving to file:///archive" in text.splitlines()

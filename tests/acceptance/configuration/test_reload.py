@@ -29,7 +29,7 @@ def test_a_good_change(serving: Container) -> None:
     assert "5MB" == serving.sql("SHOW work_mem")
     write(serving, "work_mem = 6MB\n")
     serving.kill("HUP")
-    serving.says("reload: entrypoint: work_mem: 5MB → 6MB (conf.d: /docker-entrypoint-conf.d/a.conf:1)")
+    serving.says("reload: entrypoint: info: work_mem: 5MB → 6MB (conf.d: /docker-entrypoint-conf.d/a.conf:1)")
     serving.says("reloaded; 1 setting changes")
     until(lambda: serving.sql("SHOW work_mem") == "6MB", "the new setting")
 

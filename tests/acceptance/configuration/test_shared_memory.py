@@ -13,16 +13,16 @@ POSIX = {**BIG, "POSTGRES_CONF_dynamic_shared_memory_type": "posix"}
 JOIN = """
 SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0; SET enable_mergejoin = off; SET enable_nestloop = off;
-SELECT count(*) FROM some a JOIN some b USING (number);
+SELECT count(*) FROM numbers a JOIN numbers b USING (number);
 """
 
 
 def join(container: Container) -> tuple[int, str]:
     """How a parallel hash join of two million rows ends."""
     container.sql(
-        "CREATE TABLE some WITH (autovacuum_enabled = off) AS SELECT generate_series(1, 2000000) AS number"
+        "CREATE TABLE numbers WITH (autovacuum_enabled = off) AS SELECT generate_series(1, 2000000) AS number"
     )
-    container.sql("ANALYZE some")
+    container.sql("ANALYZE numbers")
     plan = container.sql(JOIN.replace("SELECT count", "EXPLAIN SELECT count"))
     assert "Parallel Hash Join" in plan
     asked = ("psql", "-XAtq", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-c", JOIN)

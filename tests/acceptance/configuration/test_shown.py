@@ -68,7 +68,7 @@ def test_the_server_agrees(full: Container) -> None:
 
 def test_the_file_and_line_are_the_servers_own(full: Container) -> None:
     """What pg_settings tells of its files is what is shown of them."""
-    query = "SELECT json_object_agg(name, sourcefile || ':' || sourceline) FROM pg_settings WHERE sourcefile IS NOT NULL"
+    query = "SELECT json_object_agg(lower(name), sourcefile || ':' || sourceline) FROM pg_settings WHERE sourcefile IS NOT NULL"
     servers = json.loads(full.sql(query))
     rows = shown(full.exec("entrypoint", "config", "show", "--json"))
     # The lines of variables are in what is rendered.
