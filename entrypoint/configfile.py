@@ -15,10 +15,11 @@ _LETTER = r"A-Za-z_\x80-\U0010ffff"  # a byte above 127 that is no UTF-8 is a su
 _NAME = rf"[{_LETTER}][{_LETTER}0-9]*"
 _LINE = re.compile(
     rf"""[ \t\r]*
-    (?P<name> {_NAME} (?:\.{_NAME})? ) (?![-.:/])        # with one of these it is an unquoted value
+    (?P<name> {_NAME} (?:\.{_NAME})? ) (?![-.:/{_LETTER}0-9])  # else it goes on, or is an unquoted value
     [ \t\r]* (?:=[ \t\r]*)?
     (?: ' (?P<quoted> (?: [^'\\] | \\. | '' )* ) '
-      | (?P<plain> [{_LETTER}] [{_LETTER}0-9._:/-]*
+      | (?! {_NAME}\.{_NAME} (?![{_LETTER}0-9._:/-]) )   # the form of a name, which is no value
+        (?P<plain> [{_LETTER}] [{_LETTER}0-9._:/-]*
                  | [-+]? [0-9]* \. [0-9]* (?: [Ee][-+]?[0-9]+ )?
                  | [-+]? 0x[0-9A-Fa-f]+ [A-Za-z]*
                  | [-+]? [0-9]+ [A-Za-z]* ) )

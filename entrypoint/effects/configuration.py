@@ -211,6 +211,7 @@ def adapt(context: Context, cluster: str) -> None:
     usual, reason = f"\n{_TYPE} = posix", f"{configuration.OWN_COMMENT}{found.words}"
     text = files.read_text(path).replace(usual, f"\n{_TYPE} = sysv\t# {reason}\n#{usual[1:]}", 1)
     files.write_atomically(path, text)
+    log.info(f"{found.words}, so the new cluster gets {_TYPE} = sysv, which has no such limit")
 
 
 def system_v_limit() -> int:

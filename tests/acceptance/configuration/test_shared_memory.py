@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from containers import FRESH, Container, serve
+from containers import FRESH, Container, in_volume, serve
 
 BIG = {**FRESH, "POSTGRES_CONF_work_mem": "256MB"}
 POSIX = {**BIG, "POSTGRES_CONF_dynamic_shared_memory_type": "posix"}
@@ -41,15 +41,56 @@ def test_a_join_that_fails_without_us() -> None:
 
 
 def test_the_same_join_works() -> None:
-    """The server gets a type without that limit; who chose it and why is shown, and the log says so once."""
+    """A new cluster gets a type without that limit; who chose it and why is shown, and the log says so once."""
     with serve(env=BIG, options=("--shm-size", "64m")) as container:
         assert (0, "2000000") == (join(container)[0], container.sql(JOIN))
-        assert "sysv" == container.sql("SHOW dynamic_shared_memory_type")
-        rows = json.loads(container.exec("entrypoint", "config", "show", "--json").stdout)
-        [row] = [each for each in rows if each["name"] == "dynamic_shared_memory_type"]
-        assert ("sysv", "/dev/shm", "image") == (row["value"], row["origin"], row["hides"][0]["origin"])
-        assert "64MB" in row["reason"]
+        assert ("sysv", "image") == shown(container)[:2]
+        assert "/dev/shm has 64MB" in shown(container)[2]
         assert 1 == container.logs().stderr.count("dynamic_shared_memory_type = sysv")
+        container.sql("SELECT pg_reload_conf()")
+        assert "0" == container.sql("SELECT count(*) FROM pg_settings WHERE pending_restart")
+        assert "contains errors" not in container.logs().stderr
+
+
+def shown(container: Container) -> tuple[str, str, str]:
+    """Value, origin and reason of the type."""
+    rows = json.loads(container.exec("entrypoint", "config", "show", "--json").stdout)
+    [row] = [each for each in rows if each["name"] == "dynamic_shared_memory_type"]
+    return row["value"], row["origin"], row["reason"]
+
+
+@pytest.fixture
+def older_volume(used_volume: str) -> str:
+    """A volume whose cluster has the line that initdb writes."""
+    in_volume(
+        used_volume,
+        "sed -i 's/^dynamic_shared_memory_type.*/dynamic_shared_memory_type = posix/' data/*.conf",
+    )
+    return used_volume
+
+
+def test_an_older_cluster(older_volume: str) -> None:
+    """Where something is rendered it is as with a new one; its own file stays as it is."""
+    env = {"PGDATA": "/volume/data", "POSTGRES_CONF_work_mem": "256MB"}
+    with serve(env=env, volumes={"/volume": older_volume}) as container:
+        assert (0, "2000000") == (join(container)[0], container.sql(JOIN))
+        assert ("sysv", "/dev/shm") == shown(container)[:2]
+        container.kill("HUP")
+        container.says("reloaded; no setting changes")
+        assert "contains errors" not in container.logs().stderr
+    assert "1" == in_volume(
+        older_volume, "grep -c '^dynamic_shared_memory_type = posix' data/postgresql.conf"
+    )
+
+
+def test_an_older_cluster_is_warned(older_volume: str) -> None:
+    """Where nothing is rendered nothing is changed; the warning says what to set."""
+    with serve(env={"PGDATA": "/volume/data"}, volumes={"/volume": older_volume}) as container:
+        assert ("posix", "/volume/data/postgresql.conf") == (
+            container.sql("SHOW dynamic_shared_memory_type"),
+            container.sql("SHOW config_file"),
+        )
+        assert "-e POSTGRES_CONF_dynamic_shared_memory_type=sysv" in container.logs().stderr
 
 
 @pytest.mark.parametrize(
