@@ -29,11 +29,9 @@ _INITDB = {
     "shared_buffers": "128MB",
 }
 """What initdb puts in, whatever the machine; a person who writes the same value cannot be told apart."""
-_INITDB_CHOOSES = re.compile("lc_.*|datestyle|timezone|log_timezone|default_text_search_config")
-_SECRET = re.compile(
-    r"(\bpassword\s*=\s*)(?:'(?:[^'\\]|\\.)*'|(?:[^\s\\]|\\.)+) | (://[^:/@\s]*:)[^@\s]*(?=@)",
-    re.IGNORECASE | re.VERBOSE,
-)
+_INITDB_CHOOSES = ("lc_", "datestyle", "timezone", "log_timezone", "default_text_search_config")
+# Compiled where they are used: a start does without them.
+_SECRET = r"(?i)(\bpassword\s*=\s*)(?:'(?:[^'\\]|\\.)*'|(?:[^\s\\]|\\.)+)|(://[^:/@\s]*:)[^@\s]*(?=@)"
 
 
 class Source(NamedTuple):
@@ -63,7 +61,7 @@ def of_base(entries: Iterable[Entry], sample: Mapping[str, str]) -> list[Source]
     for entry in entries:
         usual = {**sample, **_INITDB}.get(entry.name)
         ours = entry.comment.startswith(OWN_COMMENT)
-        initdbs = ours or entry.value == usual or _INITDB_CHOOSES.fullmatch(entry.name) is not None
+        initdbs = ours or entry.value == usual or entry.name.startswith(_INITDB_CHOOSES)
         origin = IMAGE if initdbs and entry.name not in seen else FILE
         seen.add(entry.name)
         reason = entry.comment.removeprefix(OWN_COMMENT) if ours else ""
@@ -90,7 +88,7 @@ def hide_secrets(text: str) -> str:
     >>> hide_secrets("host=a password=b user=c")
     'host=a password=*** user=c'
     """
-    return _SECRET.sub(lambda found: f"{found[1] or found[2]}***", text)
+    return re.sub(_SECRET, lambda found: f"{found[1] or found[2]}***", text)
 
 
 class Running(NamedTuple):
@@ -162,11 +160,9 @@ def changes(
     return sorted(found)
 
 
-_WORDS = re.compile(r"(?:LOG|FATAL|ERROR|WARNING|HINT|DETAIL): +(.*)")
-_NAMED = re.compile(r'parameter "([^"]+)"')
-_RANGE = re.compile(
-    r"(\S+)((?: \S+)?) is outside the valid range for parameter \"[^\"]+\" \((.+) \.\. (.+)\)"
-)
+_WORDS = r"(?:LOG|FATAL|ERROR|WARNING|HINT|DETAIL): +(.*)"
+_NAMED = r'parameter "([^"]+)"'
+_RANGE = r"(\S+)((?: \S+)?) is outside the valid range for parameter \"[^\"]+\" \((.+) \.\. (.+)\)"
 
 
 class Complaint(NamedTuple):
@@ -185,8 +181,8 @@ def complaints(text: str) -> list[Complaint]:
     """
     found: list[Complaint] = []
     for line in text.splitlines():
-        said = _WORDS.search(line)
-        named = said and _NAMED.search(said[1])
+        said = re.search(_WORDS, line)
+        named = said and re.search(_NAMED, said[1])
         if said and named:
             name = named[1].lower()
             found.append(Complaint(name, said[1].strip(), _mend(name, said[1])))
@@ -196,7 +192,7 @@ def complaints(text: str) -> list[Complaint]:
 
 
 def _mend(name: str, words: str) -> str:
-    if (outside := _RANGE.search(words)) is not None:
+    if (outside := re.search(_RANGE, words)) is not None:
         unit = outside[2].strip()
         counted = f", in units of {unit}" if unit and not outside[3].endswith(unit) else ""
         return f"give {name} from {outside[3]} to {outside[4]}{counted}"

@@ -152,6 +152,8 @@ class SharedMemory(NamedTuple):
     """Bytes of dynamic shared memory that the settings can ask for at once."""
     kind: str
     """dynamic_shared_memory_type, as the server is to get it."""
+    free: bool
+    """No person has set it."""
     adapted: bool
     """It is `sysv` because /dev/shm is too small, where it is rendered."""
 
@@ -199,18 +201,19 @@ def shared_memory(context: Context) -> SharedMemory:
     free = chosen is None or chosen.origin == configuration.IMAGE
     rendered = server.renders(context) or bool(following(context))
     adapted = rendered and free and kind == "posix" and have < need <= system_v_limit()
-    return SharedMemory(have, need, "sysv" if adapted else kind, adapted)
+    return SharedMemory(have, need, "sysv" if adapted else kind, free, adapted)
 
 
 def adapt(context: Context, cluster: str) -> None:
     """Give a cluster that was just made System V shared memory where /dev/shm is too small."""
     path = f"{cluster}/postgresql.conf"
     found = shared_memory(context)
-    if _TYPE in context.settings.init.initdb_args or not found.have < found.need <= system_v_limit():
+    free = found.free and _TYPE not in context.settings.init.initdb_args
+    text, usual = files.read_text(path), f"\n{_TYPE} = posix"
+    if not free or usual not in text or not found.have < found.need <= system_v_limit():
         return
-    usual, reason = f"\n{_TYPE} = posix", f"{configuration.OWN_COMMENT}{found.words}"
-    text = files.read_text(path).replace(usual, f"\n{_TYPE} = sysv\t# {reason}\n#{usual[1:]}", 1)
-    files.write_atomically(path, text)
+    reason = f"{configuration.OWN_COMMENT}{found.words}"
+    files.write_atomically(path, text.replace(usual, f"\n{_TYPE} = sysv\t# {reason}\n#{usual[1:]}", 1))
     log.info(f"{found.words}, so the new cluster gets {_TYPE} = sysv, which has no such limit")
 
 
