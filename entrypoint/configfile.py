@@ -11,7 +11,7 @@ from typing import NamedTuple
 DEEPEST = 10
 """How deep includes may be nested (CONF_FILE_MAX_DEPTH)."""
 
-# What is no ASCII is a letter. Said by what is left out, since a class with all of Unicode takes 40 ms to compile.
+# What is no ASCII is a letter. Said by what is left out: a class with all of Unicode takes 40 ms to compile.
 _LETTER = r"[^\x00-@\[-^`{-\x7f]"
 _LETTER_OR_DIGIT = r"[^\x00-/:-@\[-^`{-\x7f]"
 _UNQUOTED = r"[^\x00-,;-@\[-^`{-\x7f]"  # these and - . / :

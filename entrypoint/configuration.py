@@ -31,7 +31,7 @@ _INITDB = {
 """What initdb puts in, whatever the machine; a person who writes the same value cannot be told apart."""
 _INITDB_CHOOSES = ("lc_", "datestyle", "timezone", "log_timezone", "default_text_search_config")
 # Compiled where they are used: a start does without them.
-_SECRET = r"(?i)(\bpassword\s*=\s*)(?:'(?:[^'\\]|\\.)*'|(?:[^\s\\]|\\.)+)|(://[^:/@\s]*:)[^@\s]*(?=@)"
+_SECRETS = r"(?i)(\bpassword\s*=\s*)(?:'(?:[^'\\]|\\.)*'|(?:[^\s\\]|\\.)+)|(://[^:/@\s]*:)[^@\s]*(?=@)"
 
 
 class Source(NamedTuple):
@@ -88,7 +88,7 @@ def hide_secrets(text: str) -> str:
     >>> hide_secrets("host=a password=b user=c")
     'host=a password=*** user=c'
     """
-    return re.sub(_SECRET, lambda found: f"{found[1] or found[2]}***", text)
+    return re.sub(_SECRETS, lambda found: f"{found[1] or found[2]}***", text)
 
 
 class Running(NamedTuple):

@@ -1,8 +1,10 @@
 """How the memory and the processors of a container are shared among the server and the archiver; pure."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from entrypoint.archivers import Resources
+from entrypoint.errors import Problem
 from entrypoint.settings import UNITS
 
 MOST_PROCESSES = 4
@@ -149,9 +151,43 @@ def size_bytes(text: str, unit: str) -> int | None:
     number = text.strip().rstrip("BkMGT ")
     given = text.strip()[len(number) :].strip()
     try:
-        return int(float(number) * UNITS[given or unit])
+        return int(float(number) * (UNITS[given] if given else 8 * KB if unit == "8kB" else UNITS[unit]))
     except (ValueError, KeyError, OverflowError):
         return None
+
+
+def doubts(machine: Machine, wanted: Mapping[str, str]) -> list[Problem]:
+    """Return what these settings ask for beyond the container; without one its default counts."""
+    given = {"shared_buffers": "128MB", "work_mem": "4MB", "max_connections": "100", **wanted}
+    buffers = size_bytes(given["shared_buffers"], "8kB") or 0
+    work = size_bytes(given["work_mem"], "kB") or 0
+    connections = int(given["max_connections"]) if given["max_connections"].isdigit() else CONNECTIONS
+    whole = f"{size(machine.memory)} of the {'container' if machine.limited else 'machine'}"
+    found = []
+    if buffers * 2 > server(machine):
+        found.append(
+            Problem(
+                f"shared_buffers = {size(buffers)} is more than half of what the server has of the {whole}",
+                f"give it about {size(server(machine) // 4)}, or set POSTGRES_TUNE=auto",
+            )
+        )
+    elif buffers + work * (connections // 4) > machine.memory:
+        found.append(
+            Problem(
+                f"work_mem = {size(work)} in a quarter of {connections} connections, beside shared_buffers = "
+                f"{size(buffers)}, is more than the {whole}: the kernel would kill the server",
+                "lower work_mem or max_connections, or set POSTGRES_TUNE=auto",
+            )
+        )
+    workers = given.get("max_parallel_workers", "")
+    if workers.isdigit() and int(workers) > max(8, 2 * machine.processors):
+        found.append(
+            Problem(
+                f"max_parallel_workers = {workers}, but there are {machine.processors} processors",
+                f"set max_parallel_workers to {machine.processors}, or POSTGRES_TUNE=auto",
+            )
+        )
+    return found
 
 
 SHARED_MEMORY_DEFAULTS = {
@@ -163,7 +199,7 @@ SHARED_MEMORY_DEFAULTS = {
 }
 
 
-def shared_memory(wanted: dict[str, str]) -> int:
+def shared_memory(wanted: Mapping[str, str]) -> int:
     """Return the bytes of dynamic shared memory that these settings can ask for at the same time.
 
     Parallel hash joins keep one table for all their processes, of work_mem times hash_mem_multiplier for

@@ -217,6 +217,12 @@ def adapt(context: Context, cluster: str) -> None:
     log.info(f"{found.words}, so the new cluster gets {_TYPE} = sysv, which has no such limit")
 
 
+def doubts(context: Context) -> list[Problem]:
+    """Return what the settings ask for beyond the container's memory and processors."""
+    found = configuration.winners([*base(context), *chosen(context), *overriding(context)])
+    return limits.doubts(machine(context), {name: source.value for name, source in found.items()})
+
+
 def system_v_limit() -> int:
     """Return how many bytes one segment of System V shared memory may have; 0 where nobody tells."""
     try:
@@ -387,7 +393,9 @@ def reload(context: Context) -> None:
     try:
         differences = changes(context, wanted, running(context) or {})
     except Failure:
-        differences = []  # it starts, or is a standby that takes no sessions
+        os.kill(found.pid, signal.SIGHUP)
+        log.info("reloaded; the server takes no sessions now, so it cannot be told what changes")
+        return
     os.kill(found.pid, signal.SIGHUP)
     for each in differences:
         log.info(describe(each))

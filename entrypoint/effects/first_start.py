@@ -5,7 +5,7 @@ import re
 
 from entrypoint import exits, log
 from entrypoint.argv import psql
-from entrypoint.effects import configuration, files, probe, server
+from entrypoint.effects import files, probe, server
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
@@ -96,6 +96,8 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
         raise Failure(
             Problem("initdb made its cluster somewhere else", "remove -D from POSTGRES_INITDB_ARGS")
         )
+    from entrypoint.effects import configuration  # what it takes is loaded only where it is needed
+
     configuration.adapt(context, unfinished.cluster)
 
 

@@ -214,6 +214,15 @@ def renders(context: Context) -> bool:
     return bool(archives or settings.conf or settings.tune or _has_conf_folder())
 
 
+def has_usual_shared_memory(context: Context) -> bool:
+    """Tell whether the cluster's file has initdb's line for it, so that the size of /dev/shm matters."""
+    try:
+        text = files.read_text(f"{context.settings.data_folder}/postgresql.conf")
+    except OSError:
+        return True
+    return "\ndynamic_shared_memory_type = posix" in text
+
+
 def _has_conf_folder() -> bool:
     try:
         return any(name.endswith(".conf") for name in os.listdir(CONF_FOLDER))

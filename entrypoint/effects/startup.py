@@ -10,7 +10,6 @@ from entrypoint.argv import NOT_A_SERVER, psql
 from entrypoint.effects import (
     archive,
     claim,
-    configuration,
     files,
     first_start,
     folders,
@@ -363,7 +362,10 @@ def run_server(context: Context, given: list[str], lock: int) -> NoReturn:
         context.children.signals.give_back()
         execute(["postgres", *arguments.given], environ)
     environ |= server.stale_pid_environment(wanted.data_folder)
-    configuration.say(context)
+    if server.renders(context) or server.has_usual_shared_memory(context):
+        from entrypoint.effects import configuration
+
+        configuration.say(context)
     context.children.raise_if_stopped()
     supervisor.hand_over(
         context.children.signals,

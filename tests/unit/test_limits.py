@@ -101,6 +101,29 @@ def test_a_size_is_read_back(count: int) -> None:
     assert read <= count < read + (1024 if count < 10 * MB else MB)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({}, []),
+        ({"shared_buffers": "600MB"}, ["more than half of what the server has of the 1GB of the container"]),
+        ({"shared_buffers": "76800"}, ["shared_buffers = 600MB"]),
+        ({"work_mem": "64MB"}, ["work_mem = 64MB in a quarter of 100 connections"]),
+        ({"max_parallel_workers": "9"}, ["there are 2 processors"]),
+        ({"shared_buffers": "many", "max_connections": "x", "max_parallel_workers": "y"}, []),
+    ],
+)
+def test_settings_beyond_the_container(wanted: dict[str, str], words: list[str]) -> None:
+    """Each with the setting, the container, and a mend; what is no number is left to the server."""
+    found = limits.doubts(Machine(GB, limited=True, processors=2, wal_bytes=0, archives=False), wanted)
+    assert [True] * len(words) == [word in problem.what for word, problem in zip(words, found, strict=True)]
+
+
+@given(MACHINES)
+def test_what_is_tuned_is_never_doubted(machine: Machine) -> None:
+    """The two agree about what a container can hold."""
+    assert [] == limits.doubts(machine, {each.name: each.value for each in limits.tune(machine)})
+
+
 @pytest.mark.parametrize("text", ["", "many", "1 apple", "1e999MB", "MB"])
 def test_what_is_no_size(text: str) -> None:
     """It is left to the server."""
