@@ -96,7 +96,9 @@ def tune(machine: Machine, connections: int = CONNECTIONS) -> list[Tuned]:
     """Return the server's settings for a container, so that all of them together fit into its memory.
 
     A quarter of the server's share is shared memory, a quarter is for vacuum and index builds (one by hand
-    beside the autovacuum workers), and half is for the sorts and hashes of the sessions.
+    beside the autovacuum workers), and half is for the sorts and hashes of the sessions. max_connections and
+    max_worker_processes stay: a standby, or a restore in a smaller container, must have at least as many
+    as the primary, or it stops.
     """
     share = server(machine)
     whole = f"{size(machine.memory)} of the {'container' if machine.limited else 'machine, no limit is set'}"
@@ -117,7 +119,6 @@ def tune(machine: Machine, connections: int = CONNECTIONS) -> list[Tuned]:
             f"a quarter of {size(share)} for {AUTOVACUUM_WORKERS + 1} vacuums or index builds at once",
         ),
         Tuned("work_mem", size(max(64 * KB, work)), f"half of {size(share)} for {connections} connections"),
-        Tuned("max_worker_processes", str(max(8, count)), processors),
         Tuned("max_parallel_workers", str(count), processors),
         Tuned("max_parallel_workers_per_gather", str(gathered), f"half of {processors}"),
         Tuned("max_parallel_maintenance_workers", str(gathered), f"half of {processors}"),

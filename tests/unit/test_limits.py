@@ -85,7 +85,6 @@ def test_a_gigabyte() -> None:
         "effective_cache_size": "768MB",
         "maintenance_work_mem": "64MB",
         "work_mem": "5242kB",
-        "max_worker_processes": "8",
         "max_parallel_workers": "2",
         "max_parallel_workers_per_gather": "1",
         "max_parallel_maintenance_workers": "1",
