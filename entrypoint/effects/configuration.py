@@ -316,10 +316,14 @@ def pending(known: dict[str, Running]) -> list[str]:
 
 
 def changes(context: Context, found: Sequence[Source], known: dict[str, Running]) -> list[Change]:
-    """Return what a start now would change against the running server."""
+    """Return what a start now would change against the running server, without secrets."""
     wanted = configuration.winners(found)
     names = configuration.doubtful(wanted, known)
-    return configuration.changes(wanted, known, _plain(context, wanted, names))
+    hidden = configuration.hide_secrets
+    return [
+        each._replace(old=hidden(each.old), new=hidden(each.new))
+        for each in configuration.changes(wanted, known, _plain(context, wanted, names))
+    ]
 
 
 def _plain(context: Context, wanted: dict[str, Source], names: Sequence[str]) -> dict[str, str]:
@@ -403,11 +407,9 @@ def reload(context: Context) -> None:
 
 
 def describe(change: Change) -> str:
-    """Return a change in one line, without secrets."""
+    """Return a change in one line."""
     later = ", needs a restart" if change.restart else ""
-    return configuration.hide_secrets(
-        f"{change.name}: {change.old or '(empty)'} → {change.new or '(empty)'}{later} ({change.where})"
-    )
+    return f"{change.name}: {change.old or '(empty)'} → {change.new or '(empty)'}{later} ({change.where})"
 
 
 def count(found: Sequence[Change]) -> str:

@@ -69,6 +69,15 @@ def test_many_hangups_end_with_the_last_change(serving: Container) -> None:
     until(lambda: serving.sql("SHOW work_mem") == "19MB", "the last setting")
 
 
+def test_a_first_file_in_the_conf_folder() -> None:
+    """The folder counts from the start on where anything is rendered, also while it is empty."""
+    with serve(env={**FRESH, "POSTGRES_CONF_log_min_messages": "warning"}) as container:
+        write(container, "work_mem = 6MB\n")
+        container.kill("HUP")
+        container.says("reloaded; 1 setting changes")
+        until(lambda: container.sql("SHOW work_mem") == "6MB", "the new setting")
+
+
 def test_a_stop_does_not_wait_for_it(serving: Container) -> None:
     """SIGHUP and then a stop: the server ends in an orderly way."""
     serving.kill("HUP")
