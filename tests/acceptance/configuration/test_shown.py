@@ -12,7 +12,7 @@ from containers import FRESH, Container, Outcome, create, run, serve
 
 CONF = "/docker-entrypoint-conf.d"
 DATA = "/var/lib/postgresql/data"
-ENV = {**FRESH, "POSTGRES_CONF_work_mem": "8MB", "POSTGRES_CONF_log_statement": "ddl"}
+ENV = {**FRESH, "PGDATA": DATA, "POSTGRES_CONF_work_mem": "8MB", "POSTGRES_CONF_log_statement": "ddl"}
 FILES = {f"{CONF}/a.conf": "# mine\nwork_mem = 16MB\n"}
 
 
@@ -97,7 +97,7 @@ def test_nothing_was_made_yet() -> None:
 
 def test_what_a_start_would_change() -> None:
     """A setting that holds after a reload, one that needs a restart, and one that is gone."""
-    with serve() as container:
+    with serve(env={**FRESH, "PGDATA": DATA}) as container:
         lines = "work_mem = 4096kB\nlog_statement = all\nmax_connections = 50\nshared_buffers = 131072kB\n"
         container.shell(
             f"printf '{lines.replace(chr(10), chr(92) + 'n')}' >> {DATA}/postgresql.conf", user="postgres"
