@@ -46,18 +46,20 @@ def postgresql_conf(
     conf_folder: str | None,
     *,
     following: Mapping[str, str] | None = None,
+    chosen: str | None = None,
 ) -> str:
     """Return the server's configuration file, which includes the cluster's own or the user's.
 
-    `following` is what makes a standby follow.
+    `following` is what makes a standby follow, `chosen` the path of what follows from the container's
+    limits.
     """
     return render(
         "postgresql.conf",
         base_file=settings.server.settings.get("config_file") or f"{server.data_folder}/postgresql.conf",
-        archive_command=archive and archive_command(archive, server, tool_path),
+        archive_settings=archive and archive_settings(archive, server, tool_path),
         archive_url=archive and archive.storage.url,
-        archive_timeout=archive and archive.timeout,
         following=following or {},
+        chosen=chosen,
         settings=settings.conf,
         conf_folder=conf_folder,
     )
@@ -67,6 +69,16 @@ def archiver_conf(settings: Settings, archive: Archive, server: Server) -> str:
     """Return the settings file of the archiver."""
     options = archive.tool.options(settings.values, archive.storage, server)
     return render(archive.tool.config_name, **options)
+
+
+def archive_settings(archive: Archive, server: Server, tool_path: str) -> dict[str, str]:
+    """Return the server's settings for archiving."""
+    return {
+        "wal_level": "replica",
+        "archive_mode": "on",
+        "archive_command": archive_command(archive, server, tool_path),
+        "archive_timeout": archive.timeout,
+    }
 
 
 def archive_command(archive: Archive, server: Server, tool_path: str) -> str:

@@ -38,6 +38,10 @@ CHECKPOINT = "checkpoint"
 """The helper that asks for a checkpoint when a smart shutdown begins, so that the shutdown's own is short."""
 STARTDB = "startdb"
 """The helper that does what is asked for at every start; until it has, the server is not called ready."""
+RELOAD = "reload"
+"""The helper that SIGHUP starts: it checks what has changed, and then lets the server reload."""
+ON_DEMAND = (CHECKPOINT, RELOAD)
+"""Helpers that no clock starts."""
 CHECKPOINT_LEAD = 1.0
 """Seconds that it gets to connect and to end, before the server takes no new sessions."""
 HELPER_GRACE = 5.0
@@ -69,7 +73,7 @@ class Helper:
         self.failures = 0
         """How often in a row it ended by itself."""
         self.last_code: int | None = None
-        self.due: float | None = 0.0 if role != CHECKPOINT else None
+        self.due: float | None = None if role in ON_DEMAND else 0.0
         """When it is to be started; None: not by the clock."""
 
     def but(self, **changes: object) -> Helper:
@@ -157,6 +161,9 @@ def on_signal(state: State, number: int, now: float) -> Decision:
     if number == signal.SIGUSR1:
         return state, [("report", None)]
     if number == signal.SIGHUP:
+        if state.phase == SERVING and RELOAD in state.helpers:
+            # Where one is at work, the next one begins after it: files may have changed since it looked.
+            return state.with_helper(state.helpers[RELOAD].but(due=now)), []
         return state, [("send", signal.SIGHUP)] if state.phase == SERVING else []
     if number == signal.SIGCONT:
         return state, [("send", signal.SIGCONT)]
@@ -247,7 +254,7 @@ def on_helper_end(state: State, role: str, code: int, now: float, pause: float |
         helper = helper.but(running=False, failures=failures, last_code=code, due=now + pause)
         text = f"{role} ended with code {code}; it is started again in {pause:.0f} s"
         return state.with_helper(helper), [("say", text)]
-    state = state.with_helper(helper.but(running=False, last_code=code, due=None))
+    state = state.with_helper(helper.but(running=False, last_code=code))
     if state.phase == STOPPING and not state.asked and not _waited_for(state):
         return _ask(state, now, [])
     if state.phase == SWEEPING and helper.running and not _any_running(state):

@@ -117,6 +117,8 @@ class Settings(NamedTuple):
     """The variables as that one is to see them."""
     conf: dict[str, str]
     """POSTGRES_CONF_*: server settings by name."""
+    tune: bool
+    """Memory, workers and WAL settings follow the container's limits."""
     stop: Stop
     no_new_privileges: bool
     debug: bool
@@ -186,7 +188,8 @@ def load(
         standby=standby,
         source=source,
         source_values=source_values,
-        conf=_conf(values, problems),
+        conf=_conf(values, archive, source, problems),
+        tune=_choice(values, "POSTGRES_TUNE", ("off", "auto"), problems) == "auto",
         stop=Stop(
             smart=_seconds(values, "STOP_SMART_TIMEOUT", problems),
             fast=_seconds(values, "STOP_FAST_TIMEOUT", problems),
@@ -266,25 +269,55 @@ def _auth_method(values: Mapping[str, str], problems: list[Problem]) -> str:
     return text
 
 
-def _conf(values: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
-    found = {}
+def _conf(
+    values: Mapping[str, str], archive: Archive | None, source: Archive | None, problems: list[Problem]
+) -> dict[str, str]:
+    found: dict[str, str] = {}
     for name, value in values.items():
-        setting = name.removeprefix(variables.CONF_PREFIX)
-        if setting == name:
+        given = name.removeprefix(variables.CONF_PREFIX)
+        if given == name:
             continue
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?", setting):
+        # A shell exports no name with a dot in it, and no setting has two underscores.
+        setting = given.lower().replace("__", ".")
+        if not re.fullmatch(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?", setting):
             problems.append(Problem(f"{name} names no server setting", f"correct or remove {name}"))
-        elif setting.lower() in ("config_file", "data_directory"):
-            problems.append(
-                Problem(f"{name} cannot be set by a variable", f"pass -c {setting.lower()}=… instead")
-            )
+        elif (mend := _instead(setting, value, values, archive, source)) is not None:
+            problems.append(Problem(f"{name} cannot be set by a variable", mend))
         elif "\n" in value or "\r" in value:
             problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
-        elif setting.lower() in found:
-            problems.append(Problem(f"{name} sets {setting.lower()} a second time", f"remove {name}"))
+        elif setting in found:
+            problems.append(Problem(f"{name} sets {setting} a second time", f"remove {name}"))
         else:
-            found[setting.lower()] = value
+            found[setting] = value
     return found
+
+
+def _instead(
+    setting: str, value: str, values: Mapping[str, str], archive: Archive | None, source: Archive | None
+) -> str | None:
+    """Return what to do instead, where a setting is not to be set by POSTGRES_CONF_*."""
+    if setting == "config_file":
+        return "pass -c config_file=… instead"
+    if setting == "data_directory":
+        return "set PGDATA instead"
+    if setting in ("include", "include_dir", "include_if_exists"):
+        return "put the file into /docker-entrypoint-conf.d instead"
+    if archive is not None and not archive.by_user:
+        if setting == "archive_timeout":
+            return "set ARCHIVE_TIMEOUT instead"
+        if setting in ("archive_command", "archive_library") or (setting, value) in (
+            ("archive_mode", "off"),
+            ("wal_level", "minimal"),
+        ):
+            return "remove it, or ARCHIVE_URL: with that one the archiving is the entrypoint's"
+    if source is not None and setting == "restore_command":
+        return "remove it: the archive's own is set where something is restored"
+    if values.get("RESTORE_FROM") and setting.startswith("recovery_target"):
+        return f"set {setting.upper().replace('RECOVERY', 'RESTORE')} instead"
+    following = {"primary_conninfo": "STANDBY_PRIMARY_CONNINFO", "primary_slot_name": "STANDBY_SLOT"}
+    if values.get("STANDBY") == "on" and setting in following:
+        return f"set {following[setting]} instead"
+    return None
 
 
 def _archive(
@@ -447,8 +480,8 @@ def _count(values: Mapping[str, str], name: str, problems: list[Problem], *, lea
     return None
 
 
-_UNITS = {"": 1, "B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3}
-"""PostgreSQL's units of memory."""
+UNITS = {"": 1, "B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
+"""PostgreSQL's units of memory, in bytes."""
 
 
 def _rate(values: Mapping[str, str], problems: list[Problem]) -> int | None:
@@ -457,7 +490,7 @@ def _rate(values: Mapping[str, str], problems: list[Problem]) -> int | None:
         return None
     found = re.fullmatch(r"([0-9]{1,12}) *(B|kB|MB|GB)?", text)
     if found and int(found[1]):
-        return int(found[1]) * _UNITS[found[2] or ""]
+        return int(found[1]) * UNITS[found[2] or ""]
     problems.append(
         Problem(
             f"BACKUP_RATE_LIMIT={text} is no number of bytes per second",

@@ -97,6 +97,12 @@ OURS = (
         "An init file that calls sudo needs `off`.",
     ),
     Variable(
+        "POSTGRES_TUNE",
+        "off",
+        "`auto`: memory, workers and WAL settings follow the container's limits of memory and CPU, wherever "
+        "nobody has set them; `entrypoint config show` tells the numbers and why.",
+    ),
+    Variable(
         "STATUS_LOG_LEVEL",
         "info",
         "`debug` also logs every signal and every reaped orphan.",

@@ -9,6 +9,7 @@ from entrypoint.commands.backup import open_archive
 from entrypoint.effects import backups as engine
 from entrypoint.effects import (
     claim,
+    configuration,
     drill,
     fetching,
     files,
@@ -90,6 +91,13 @@ def drills() -> None:
     context, archive = open_archive()
     seconds = drill.scheduled(context, archive)
     files.write_atomically(f"{context.runtime_folder}/next-drills", str(seconds), 0o644)
+
+
+@group.command("reload")
+def reload() -> None:
+    """Look at what has changed, and let the server read its files again if all of it is right."""
+    context = startup.command_context(startup.load_settings(startup.environ(), ()))
+    configuration.reload(context)
 
 
 @group.command("prepare-archive")

@@ -96,6 +96,9 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
         raise Failure(
             Problem("initdb made its cluster somewhere else", "remove -D from POSTGRES_INITDB_ARGS")
         )
+    from entrypoint.effects import configuration  # what it takes is loaded only where it is needed
+
+    configuration.adapt(context, unfinished.cluster)
 
 
 _PASSWORD_DESCRIPTOR = 9

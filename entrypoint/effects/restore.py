@@ -43,19 +43,25 @@ class Plan(NamedTuple):
 
 def source_of(context: Context) -> tuple[Context, Archive]:
     """Return the archive to restore from, and the context in which it is used; renders its settings."""
+    own = context.runtime_folder
+    context, archive = find_source(context)
+    if context.runtime_folder != own:
+        files.ensure_folder(context.runtime_folder, context.who.uid, 0o700)
+    archives.render(context, archive)
+    server.write_down(context)
+    return context, archive
+
+
+def find_source(context: Context) -> tuple[Context, Archive]:
+    """Return the same, without writing anything."""
     wanted = context.settings
     if wanted.source is None:
         raise AssertionError("the plan refuses a restore without an archive")
-    if wanted.source_values != wanted.values or wanted.archive is None:
-        folder = f"{context.runtime_folder}/source"
-        files.ensure_folder(folder, context.who.uid, 0o700)
-        context = context._replace(
-            settings=wanted._replace(values=wanted.source_values, archive=wanted.source),
-            runtime_folder=folder,
-        )
-    archives.render(context, wanted.source)
-    server.write_down(context)
-    return context, wanted.source
+    if wanted.source_values == wanted.values and wanted.archive is not None:
+        return context, wanted.source
+    settings = wanted._replace(values=wanted.source_values, archive=wanted.source)
+    folder = f"{context.runtime_folder}/source"
+    return context._replace(settings=settings, runtime_folder=folder), wanted.source
 
 
 def look(context: Context, request: Request) -> Plan:

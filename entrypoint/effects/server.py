@@ -21,6 +21,8 @@ from entrypoint.settings import SOURCE_PREFIX, Archive, Settings
 
 CONF_FOLDER = "/docker-entrypoint-conf.d"
 """The user's own `*.conf` files: stronger than variables, weaker than ALTER SYSTEM."""
+CHOSEN_FILE = "chosen.conf"
+"""In the runtime folder: what the entrypoint chooses for this container, with the reasons."""
 SETTINGS = "ENTRYPOINT_SETTINGS"
 """Names the file of variables for what PID 1 starts, whose environment holds no secret."""
 SETTINGS_FILE = "settings.json"
@@ -193,15 +195,32 @@ def is_half_promoted(context: Context) -> bool:
 def arguments(context: Context, following: Mapping[str, str] | None = None) -> list[str]:
     """Return the server's arguments; renders its configuration where something is to be rendered.
 
-    `following` are the settings of a standby. Without them, an archive, POSTGRES_CONF_* and files of the
-    user's conf folder the arguments are exactly those that were given.
+    `following` are the settings of a standby. Where nothing is to be rendered the arguments are exactly
+    those that were given.
     """
     settings = context.settings
-    archive = settings.archive if settings.archive and not settings.archive.by_user else None
-    if archive is None and not settings.conf and not following and not _has_conf_folder():
-        return list(settings.server.given)
-    path = _render(context, archive, describe(context), following)
-    return [*settings.server.without_config_file, "-c", f"config_file={path}"]
+    given = list(settings.server.given)
+    if following or renders(context):
+        archive = settings.archive if settings.archive and not settings.archive.by_user else None
+        path = _render(context, archive, describe(context), following)
+        given = [*settings.server.without_config_file, "-c", f"config_file={path}"]
+    return given
+
+
+def renders(context: Context) -> bool:
+    """Tell whether variables or files of the user's conf folder configure the server."""
+    settings = context.settings
+    archives = settings.archive is not None and not settings.archive.by_user
+    return bool(archives or settings.conf or settings.tune or _has_conf_folder())
+
+
+def has_usual_shared_memory(context: Context) -> bool:
+    """Tell whether the cluster's file has initdb's line for it, so that the size of /dev/shm matters."""
+    try:
+        text = files.read_text(f"{context.settings.data_folder}/postgresql.conf")
+    except OSError:
+        return True
+    return "\ndynamic_shared_memory_type = posix" in text
 
 
 def _has_conf_folder() -> bool:
@@ -222,20 +241,34 @@ def has_own_configuration(context: Context) -> bool:
 def _render(
     context: Context, archive: Archive | None, server: Server, following: Mapping[str, str] | None = None
 ) -> str:
+    path = f"{server.runtime_folder}/postgresql.conf"
+    from entrypoint.effects import configuration
+
+    configuration.write_chosen(context, f"{server.runtime_folder}/{CHOSEN_FILE}")
+    text = rendered_text(context, archive, server, following)
+    files.write_atomically(path, text)
+    os.chown(path, context.who.uid, -1)
+    return path
+
+
+def rendered_text(
+    context: Context,
+    archive: Archive | None,
+    server: Server,
+    following: Mapping[str, str] | None = None,
+) -> str:
+    """Return the server's configuration file."""
     from entrypoint import conf
 
-    path = f"{server.runtime_folder}/postgresql.conf"
-    text = conf.postgresql_conf(
+    return conf.postgresql_conf(
         context.settings,
         archive,
         server,
         tool_path(context),
-        CONF_FOLDER if _has_conf_folder() else None,
+        CONF_FOLDER if os.access(CONF_FOLDER, os.R_OK | os.X_OK) else None,
         following=following,
+        chosen=f"{server.runtime_folder}/{CHOSEN_FILE}",
     )
-    files.write_atomically(path, text)
-    os.chown(path, context.who.uid, -1)
-    return path
 
 
 def _client(context: Context) -> str:
@@ -274,34 +307,47 @@ def check_configuration(context: Context) -> None:
     It gets a scratch folder with an empty configuration, since there is no cluster yet. Raises Failure
     with its words.
     """
-    scratch = f"{context.runtime_folder}/check"
-    files.ensure_folder(scratch, context.who.uid, 0o700)
     settings = context.settings
-    try:
+    with scratch_folder(context) as scratch:
         files.write_atomically(f"{scratch}/postgresql.conf", "", 0o644)
         given = list(settings.server.given)
-        if settings.conf or _has_conf_folder():
+        if settings.conf or settings.tune or _has_conf_folder():
             files.ensure_folder(f"{scratch}/rendered", context.who.uid, 0o700)
             server = describe(context)._replace(data_folder=scratch, runtime_folder=f"{scratch}/rendered")
             path = _render(context, None, server)
             given = [*settings.server.without_config_file, "-c", f"config_file={path}"]
         code, text = ask(context, "password_encryption", given, scratch)
+    if code == 0:
+        return
+    from entrypoint.effects import configuration
+
+    known = configuration.explain(context, configuration.overriding(context), configuration.fragments()[1])
+    if known:
+        raise Failure(*known)
+    raise Failure(
+        Problem(
+            "postgres does not accept its arguments and settings:\n" + text,
+            "correct the arguments after the image's name, the POSTGRES_CONF_* variables, or the "
+            f"files in {CONF_FOLDER}",
+        )
+    )
+
+
+@contextmanager
+def scratch_folder(context: Context) -> Iterator[str]:
+    """Make a data folder for questions to the server's binary, and remove it in the end."""
+    scratch = f"{context.runtime_folder}/check-{os.getpid()}"
+    files.ensure_folder(scratch, context.who.uid, 0o700)
+    try:
+        yield scratch
     finally:
         files.remove_tree(scratch)
-    if code:
-        raise Failure(
-            Problem(
-                "postgres does not accept its arguments and settings:\n" + text,
-                "correct the arguments after the image's name, the POSTGRES_CONF_* variables, or the "
-                f"files in {CONF_FOLDER}",
-            )
-        )
 
 
 def ask(context: Context, setting: str, given: Sequence[str], data: str) -> tuple[int, str]:
     """Return the exit code and the output of `postgres -C setting` for a data folder."""
     argv = ["postgres", "-D", data, *given, "-C", setting]
-    environment = server_environment(context.settings, context.environment) | {"PGDATA": data}
+    environment = server_environment(context.settings, context.environment) | {"PGDATA": data, "LC_ALL": "C"}
     code, text = context.children.output(argv, environment, errors=True, become=context.who)
     return code, text.strip()
 

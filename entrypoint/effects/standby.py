@@ -2,7 +2,7 @@
 
 from entrypoint import conf, exits
 from entrypoint.effects import fetching, server, status
-from entrypoint.effects.restore import source_of
+from entrypoint.effects.restore import find_source, source_of
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import Following
@@ -19,11 +19,18 @@ def settings(context: Context) -> dict[str, str]:
 
     Without STANDBY=on, or without an archive, what the cluster's own configuration says stays as it is.
     """
+    if context.settings.source is not None:
+        source, _ = source_of(context)
+        fetching.prepare(source)
+    return values(context)
+
+
+def values(context: Context) -> dict[str, str]:
+    """Return the same settings, without rendering anything."""
     wanted = context.settings
     found: dict[str, str] = {}
     if wanted.source is not None:
-        source, archive = source_of(context)
-        fetching.prepare(source)
+        source, archive = find_source(context)
         command = conf.restore_command(archive, server.describe(source), server.tool_path(context))
         found = {"restore_command": command, "recovery_target_timeline": "latest"}
     if wanted.standby is not None:

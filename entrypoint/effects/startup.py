@@ -247,6 +247,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
     if wanted.archive is not None:
         archive.forget(context.runtime_folder)
         archive.render(context, wanted.archive)
+    if server.renders(context):
         server.write_down(context)
     given = server.arguments(context)
     if decided.kind == plan.START:
@@ -261,8 +262,8 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         if wanted.archive is not None:
             # Now there is a cluster, with its own segment size.
             archive.render(context, wanted.archive)
-            given = server.arguments(context)
-        given = [*given, *recovering]
+        # Init files may have changed its configuration file.
+        given = [*server.arguments(context), *recovering]
     given = _follow(context, given)
     if wanted.archive is not None and not wanted.archive.by_user:
         claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
@@ -373,6 +374,10 @@ def run_server(context: Context, given: list[str], lock: int, *, first: bool) ->
         context.children.signals.give_back()
         execute(["postgres", *arguments.given], environ)
     environ |= server.stale_pid_environment(wanted.data_folder)
+    if server.renders(context) or server.has_usual_shared_memory(context):
+        from entrypoint.effects import configuration
+
+        configuration.say(context)
     context.children.raise_if_stopped()
     supervisor.hand_over(
         context.children.signals,
@@ -399,7 +404,22 @@ def helpers(context: Context, environ: dict[str, str]) -> list[dict[str, object]
         "after_server": False,
         "keep": False,
     }
-    return [checkpoint, *_archive_helpers(context), *_scheduled_helpers(context)]
+    return [checkpoint, *_reload_helpers(context), *_archive_helpers(context), *_scheduled_helpers(context)]
+
+
+def _reload_helpers(context: Context) -> list[dict[str, object]]:
+    """Return the short-lived process that SIGHUP starts where something is rendered; it reloads."""
+    if not server.renders(context):
+        return []
+    return [
+        {
+            "role": lifecycle.RELOAD,
+            "argv": ["entrypoint", "internal", "reload"],
+            "environment": server.later_environment(context),
+            "after_server": False,
+            "keep": False,
+        }
+    ]
 
 
 def _has_startdb(wanted: Settings) -> bool:

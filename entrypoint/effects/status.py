@@ -38,7 +38,7 @@ def publish(
         lines.append(f"server {server}")
     running = {role: pid for pid, role in pids.items()}
     for helper in state.helpers.values():
-        if helper.role == lifecycle.CHECKPOINT:
+        if helper.role in lifecycle.ON_DEMAND:
             continue
         word = "running" if helper.running else "waiting" if helper.due is not None else "ended"
         code = "-" if helper.last_code is None else helper.last_code

@@ -15,11 +15,11 @@ PACKAGE = "entrypoint"
 ROWS = (
     ("errors", "exits", "lean", "log"),
     ("variables", "runs", "segments"),
-    ("facts", "cluster", "argv", "schedule", "drills", "extensions", "passwords"),
+    ("facts", "cluster", "argv", "schedule", "drills", "extensions", "passwords", "configfile"),
     ("archivers",),
     ("recovery",),
     ("environment", "settings"),
-    ("plan", "conf", "checks", "lifecycle", "limits", "retention", "upgrade"),
+    ("plan", "conf", "configuration", "checks", "lifecycle", "limits", "retention", "upgrade"),
     ("effects",),
     ("commands",),
     ("__main__", "gosu"),

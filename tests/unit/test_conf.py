@@ -77,22 +77,25 @@ def test_postgresql_conf_of_variables_only() -> None:
 def test_postgresql_conf_of_everything() -> None:
     """Base file, archiving, variables, the user's folder: in this order, later lines are stronger."""
     wanted = made.settings(
-        {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TIMEOUT": "5min", "POSTGRES_CONF_archive_timeout": "7"},
+        {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TIMEOUT": "5min", "POSTGRES_CONF_wal_level": "logical"},
         ["-c", "config_file=/etc/my.conf"],
     )
-    text = conf.postgresql_conf(wanted, wanted.archive, SERVER, PATH, "/docker-entrypoint-conf.d")
+    text = conf.postgresql_conf(
+        wanted, wanted.archive, SERVER, PATH, "/docker-entrypoint-conf.d", chosen="/run/chosen.conf"
+    )
     names = [line.split(" ")[0] for line in _lines(text)]
     expected = [
+        "include",
         "include",
         "wal_level",
         "archive_mode",
         "archive_command",
         "archive_timeout",
-        "archive_timeout",
+        "wal_level",
     ]
     assert [*expected, "include_dir"] == names
-    assert "include '/etc/my.conf'" == _lines(text)[0]
-    assert "archive_timeout = '5min'" == _lines(text)[4]
+    assert ["include '/etc/my.conf'", "include '/run/chosen.conf'"] == _lines(text)[:2]
+    assert "archive_timeout = '5min'" == _lines(text)[5]
     assert "include_dir '/docker-entrypoint-conf.d'" == _lines(text)[-1]
     assert "# WAL archiving to file:///archive" in text.splitlines()
 

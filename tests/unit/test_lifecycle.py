@@ -18,6 +18,7 @@ from entrypoint.lifecycle import (
     ENDED,
     HELPER_GRACE,
     LADDER,
+    RELOAD,
     SERVING,
     SIGNAL_OF,
     STARTDB,
@@ -151,6 +152,25 @@ def test_a_reload_is_passed_on_while_the_server_serves() -> None:
     """SIGHUP goes to the server; when it is stopping there is nothing to reload any more."""
     state = State(TIMES)
     assert (state, [("send", signal.SIGHUP)]) == on_signal(state, signal.SIGHUP, NOW)
+    assert [] == on_signal(_at("fast"), signal.SIGHUP, NOW)[1]
+
+
+def test_a_reload_is_checked_first() -> None:
+    """Where something is rendered a helper checks it; a SIGHUP that comes meanwhile is looked at after it."""
+    state = State(TIMES, [Helper(RELOAD, keep=False)])
+    assert wake_at(state) is None
+    state, actions = on_signal(state, signal.SIGHUP, NOW)
+    assert [] == actions
+    state, actions = on_time(state, NOW)
+    assert [("start", RELOAD)] == actions
+    assert wake_at(state) is None
+    again, _ = on_signal(state, signal.SIGHUP, NOW + 1)
+    assert [] == on_time(again, NOW + 1)[1]
+    for code in (0, 1):
+        assert wake_at(on_helper_end(state, RELOAD, code, NOW + 2)[0]) is None
+        ended, actions = on_helper_end(again, RELOAD, code, NOW + 2)
+        assert [] == actions
+        assert [("start", RELOAD)] == on_time(ended, NOW + 2)[1]
     assert [] == on_signal(_at("fast"), signal.SIGHUP, NOW)[1]
 
 

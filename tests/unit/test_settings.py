@@ -220,6 +220,47 @@ def test_no_name_of_a_server_setting(setting: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("setting", "values", "mend"),
+    [
+        ("archive_timeout", {"ARCHIVE_URL": "file:///a"}, "ARCHIVE_TIMEOUT"),
+        ("Archive_Command", {"ARCHIVE_URL": "file:///a"}, "ARCHIVE_URL"),
+        ("restore_command", {"ARCHIVE_URL": "file:///a"}, "remove it"),
+        (
+            "recovery_target_time",
+            {"ARCHIVE_URL": "file:///a", "RESTORE_FROM": "LATEST"},
+            "RESTORE_TARGET_TIME",
+        ),
+        (
+            "primary_conninfo",
+            {"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": "host=a", "ARCHIVE_URL": "file:///a"},
+            "STANDBY_PRIMARY_CONNINFO",
+        ),
+        ("include_dir", {}, "/docker-entrypoint-conf.d"),
+        ("data_directory", {}, "PGDATA"),
+    ],
+)
+def test_a_setting_that_another_variable_owns(setting: str, values: dict[str, str], mend: str) -> None:
+    """The mend names the variable that is meant for it."""
+    _, problems = made.load({**values, f"POSTGRES_CONF_{setting}": "x"})
+    assert [True] == [mend in problem.mend for problem in problems]
+
+
+def test_settings_of_the_archive_are_free_without_one() -> None:
+    """Who archives in his own way sets what he likes; and a value that does no harm is nobody's business."""
+    own = {"POSTGRES_CONF_archive_command": "true", "POSTGRES_CONF_restore_command": "x"}
+    assert {"archive_command": "true", "restore_command": "x"} == made.settings(own).conf
+    other = {"ARCHIVE_URL": "file:///a", "POSTGRES_CONF_archive_mode": "always"}
+    assert {"archive_mode": "always"} == made.settings(other).conf
+
+
+def test_two_underscores_are_a_dot() -> None:
+    """No shell exports a name with a dot."""
+    assert {"auto_explain.log_timing": "on"} == made.settings(
+        {"POSTGRES_CONF_auto_explain__log_timing": "on"}
+    ).conf
+
+
 @pytest.mark.parametrize("setting", ["config_file", "DATA_DIRECTORY"])
 def test_settings_that_no_file_can_hold(setting: str) -> None:
     """Where the files lie cannot be said in one of them."""

@@ -1,8 +1,8 @@
 """
 PID 1, table 4.5: what no other init tests, on real containers with the real PostgreSQL.
 
-Does not apply: the second half of P5, since no setting asks for templates to be rendered again at SIGHUP.
-P11, stale `postmaster.pid`, is `test_stale_pid.py`.
+The second half of P5, what is rendered anew at SIGHUP, is `configuration/test_reload.py`; P11, stale
+`postmaster.pid`, is `test_stale_pid.py`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,143 @@
+"""How a container is shared among the server and the archiver."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entrypoint import limits
+from entrypoint.limits import GB, MB, Machine
+
+MACHINES = st.builds(
+    Machine,
+    memory=st.integers(64 * MB, 4096 * GB),
+    limited=st.booleans(),
+    processors=st.integers(1, 256),
+    wal_bytes=st.integers(0, 4096 * GB),
+    archives=st.booleans(),
+)
+CONNECTIONS = st.integers(1, 5000)
+SIZES = (
+    "shared_buffers",
+    "effective_cache_size",
+    "maintenance_work_mem",
+    "work_mem",
+    "max_wal_size",
+    "min_wal_size",
+)
+
+
+def _numbers(machine: Machine, connections: int = 100) -> dict[str, int]:
+    found = {}
+    for each in limits.tune(machine, connections):
+        size = limits.size_bytes(each.value, "kB") if each.name in SIZES else int(each.value)
+        assert size is not None
+        assert each.reason
+        found[each.name] = size
+    return found
+
+
+@given(machine=MACHINES, connections=CONNECTIONS)
+def test_never_more_memory_than_there_is(machine: Machine, connections: int) -> None:
+    """The server's memory at its worst, with the archiver's and a backup's, fits into the container.
+
+    But for the least that PostgreSQL accepts, which tiny containers with many connections cannot hold.
+    """
+    found = _numbers(machine, connections)
+    vacuums = max(MB, found["maintenance_work_mem"]) * (limits.AUTOVACUUM_WORKERS + 1)
+    sorts = found["work_mem"] * connections
+    if found["work_mem"] > 64 * 1024 and found["maintenance_work_mem"] > MB:
+        used = found["shared_buffers"] + vacuums + sorts
+        if machine.archives and machine.memory >= GB:
+            used += limits.push(machine.memory).memory_bytes or 0
+            used += limits.backup(machine.processors, machine.memory, None).memory_bytes or 0
+        assert used <= machine.memory
+
+
+@given(machine=MACHINES, memory=st.integers(0, 64 * GB), processors=st.integers(0, 64))
+def test_more_gives_never_less(machine: Machine, memory: int, processors: int) -> None:
+    """A larger container makes no setting smaller."""
+    larger = machine._replace(
+        memory=machine.memory + memory,
+        processors=machine.processors + processors,
+        wal_bytes=machine.wal_bytes + memory,
+    )
+    before, after = _numbers(machine), _numbers(larger)
+    assert [] == [name for name, value in before.items() if after[name] < value]
+
+
+@given(MACHINES)
+def test_archiving_leaves_less(machine: Machine) -> None:
+    """With an archive the server gets no more than without, and at least half."""
+    alone = limits.server(machine._replace(archives=False))
+    assert alone // 2 <= limits.server(machine._replace(archives=True)) <= alone
+
+
+def test_a_gigabyte() -> None:
+    """The numbers for a usual container, as they are told."""
+    found = {
+        each.name: each.value
+        for each in limits.tune(Machine(GB, limited=True, processors=2, wal_bytes=100 * GB, archives=False))
+    }
+    expected = {
+        "shared_buffers": "256MB",
+        "effective_cache_size": "768MB",
+        "maintenance_work_mem": "64MB",
+        "work_mem": "5242kB",
+        "max_parallel_workers": "2",
+        "max_parallel_workers_per_gather": "1",
+        "max_parallel_maintenance_workers": "1",
+    }
+    assert expected == found
+
+
+@given(st.integers(0, 2**50))
+def test_a_size_is_read_back(count: int) -> None:
+    """What is written is at most what was meant, and as exact as its unit."""
+    read = limits.size_bytes(limits.size(count), "B")
+    assert read is not None
+    assert read <= count < read + (1024 if count < 10 * MB else MB)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({}, []),
+        ({"shared_buffers": "600MB"}, ["more than half of what the server has of the 1GB of the container"]),
+        ({"shared_buffers": "76800"}, ["shared_buffers = 600MB"]),
+        ({"work_mem": "64MB"}, ["work_mem = 64MB in a quarter of 100 connections"]),
+        ({"max_parallel_workers": "9"}, ["there are 2 processors"]),
+        ({"shared_buffers": "many", "max_connections": "x", "max_parallel_workers": "y"}, []),
+    ],
+)
+def test_settings_beyond_the_container(wanted: dict[str, str], words: list[str]) -> None:
+    """Each with the setting, the container, and a mend; what is no number is left to the server."""
+    found = limits.doubts(Machine(GB, limited=True, processors=2, wal_bytes=0, archives=False), wanted)
+    assert [True] * len(words) == [word in problem.what for word, problem in zip(words, found, strict=True)]
+
+
+@given(MACHINES)
+def test_what_is_tuned_is_never_doubted(machine: Machine) -> None:
+    """The two agree about what a container can hold."""
+    assert [] == limits.doubts(machine, {each.name: each.value for each in limits.tune(machine)})
+
+
+@pytest.mark.parametrize("text", ["", "many", "1 apple", "1e999MB", "MB"])
+def test_what_is_no_size(text: str) -> None:
+    """It is left to the server."""
+    assert limits.size_bytes(text, "kB") is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"work_mem": "256MB"}, 64 * MB + 12 * 512 * MB),
+        ({"work_mem": "256MB", "max_parallel_workers_per_gather": "0"}, 64 * MB),
+        ({"max_parallel_workers": "1", "work_mem": "1GB", "hash_mem_multiplier": "1"}, 64 * MB + 2 * GB),
+        ({"max_parallel_workers": "many"}, 64 * MB),
+    ],
+)
+def test_shared_memory(wanted: dict[str, str], expected: int) -> None:
+    """What parallel hash joins and a parallel VACUUM can ask for at once."""
+    assert expected == limits.shared_memory(wanted)
