@@ -7,7 +7,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("doctor", "archive", "backup", "promote", "restore", "status", "internal")
+COMMANDS = ("doctor", "archive", "backup", "collation", "promote", "restore", "status", "internal")
 """Our own commands; any other word is a program of the image, as in the official one."""
 
 

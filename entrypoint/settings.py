@@ -108,6 +108,8 @@ class Settings(NamedTuple):
     """The variables as that one is to see them."""
     conf: dict[str, str]
     """POSTGRES_CONF_*: server settings by name."""
+    collation_policy: str
+    """`refuse`, `warn` or `reindex`."""
     stop: Stop
     no_new_privileges: bool
     debug: bool
@@ -177,6 +179,7 @@ def load(
         source=source,
         source_values=source_values,
         conf=_conf(values, problems),
+        collation_policy=_choice(values, "COLLATION_POLICY", ("refuse", "warn", "reindex"), problems),
         stop=Stop(
             smart=_seconds(values, "STOP_SMART_TIMEOUT", problems),
             fast=_seconds(values, "STOP_FAST_TIMEOUT", problems),

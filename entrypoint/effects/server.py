@@ -374,10 +374,11 @@ def temporary_server(
     *,
     seconds: float | None = -1,
     look: Callable[[], None] | None = None,
+    output: int = 1,
 ) -> Iterator[None]:
     """Run a server for the duration of a block; on the way out it is stopped in fast mode.
 
-    `look` is called all the time until it is ready.
+    `look` is called all the time until it is ready; `output` is the descriptor that its log goes to.
 
     Its log goes to stdout, where pg_ctl puts it in the official image. An init file may restart it
     with pg_ctl: whatever server runs on the folder at the end is stopped.
@@ -386,7 +387,7 @@ def temporary_server(
     environment = server_environment(context.settings, context.environment)
     environment |= {"NOTIFY_SOCKET": "", "PGDATA": data, **stale_pid_environment(data)}
     argv = ["postgres", "-D", data, *given]
-    pid = context.children.spawn(argv, environment, descriptors={2: 1})
+    pid = context.children.spawn(argv, environment, descriptors={1: output, 2: output})
     try:
         wait_until_ready(context, pid, seconds=seconds, look=look)
         yield

@@ -19,7 +19,7 @@ ROWS = (
     ("archivers",),
     ("recovery",),
     ("environment", "settings"),
-    ("plan", "conf", "checks", "lifecycle", "limits", "retention", "upgrade"),
+    ("plan", "conf", "checks", "lifecycle", "limits", "retention", "upgrade", "collation"),
     ("effects",),
     ("commands",),
     ("__main__", "gosu"),
