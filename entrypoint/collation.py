@@ -227,7 +227,7 @@ def describe(found: Report, most: int = _SHOWN) -> list[str]:
     if found.mixed:
         lines.append(f"it was served with {found.mixed} meanwhile, which wrote by another order")
     lines += [
-        f"database {each.database}: {each.words}, {size(each.bytes)}, by {', '.join(each.collations)}"
+        f"database {each.database}: {each.words}, {_mebibytes(each.bytes)}, by {', '.join(each.collations)}"
         for each in found.dependents
     ]
     lines += [each.words for each in unseen_findings(found)]
@@ -238,16 +238,17 @@ def describe(found: Report, most: int = _SHOWN) -> list[str]:
 
 def headline(found: Report) -> str:
     """Return in one sentence what is wrong."""
-    count, total = len(found.indexes), sum(each.bytes for each in found.indexes)
-    what = f"{count} index{'' if count == 1 else 'es'} ({size(total)})"
+    count = len(found.indexes)
+    what = (
+        f"{count} index{'' if count == 1 else 'es'} ({_mebibytes(sum(each.bytes for each in found.indexes))})"
+    )
     if found.others:
         what += f" and {len(found.others)} other object{'' if len(found.others) == 1 else 's'}"
-    return f"text may sort otherwise than when it was indexed: a library has changed, on which depend {what}"
+    return f"a library that sorts text has changed, and what depends on the old order is {what}"
 
 
-def size(count: int) -> str:
-    """Return bytes for people."""
-    return f"{count / 1024**2:.1f} MiB" if count < 10 * 1024**3 else f"{count / 1024**3:.1f} GiB"
+def _mebibytes(count: int) -> str:
+    return f"{count / 1024**2:.1f} MiB"
 
 
 def as_json(found: Report) -> dict[str, object]:

@@ -58,8 +58,8 @@ def check(everything: bool, amcheck: bool, as_json: bool) -> int:
     else:
         click.echo("\n".join([*_lines(report), *_told(findings)]))
         if not findings and not report.matches:
-            read = "" if amcheck else " (the indexes themselves are read with --amcheck)"
-            click.echo(f"nothing is broken yet{read}; mend: entrypoint collation fix")
+            read = "" if amcheck else "; the indexes themselves are read with --amcheck"
+            click.echo(f"nothing is found broken{read}")
     return exits.FAILURE if findings else 0
 
 

@@ -152,7 +152,6 @@ def _private_server(context: Context, given: list[str]) -> Iterator[Session]:
             "autovacuum": "off",
             "logging_collector": "off",
             "log_destination": "stderr",
-            "external_pid_file": "",
         }
         if session.major >= _LIBRARY:
             closed["archive_library"] = ""
@@ -408,7 +407,7 @@ def _rebuild(
     answer = ask(
         session,
         index.database,
-        f"SELECT '{name}'::regclass::oid, pg_relation_filenode('{name}'::regclass)",  # noqa: S608 - quoted
+        f"SELECT '{name}'::regclass::oid, pg_relation_filenode('{name}'::regclass)",
     )
     oid, filenode = answer.split("|")
     return index.database, int(oid), int(filenode)
