@@ -103,7 +103,7 @@ def fix(everything: bool, accept: bool, no_backup: bool, as_json: bool) -> int:
             json.dumps({"rebuilt": rebuilt, "refreshed": refreshed, "findings": _rows(findings)}, indent=2)
         )
     else:
-        words = f"rebuilt {len(rebuilt)} indexes; versions noted in: {', '.join(refreshed) or 'no database'}"
+        words = f"rebuilt: {len(rebuilt)}; versions noted in: {', '.join(refreshed) or 'no database'}"
         click.echo("\n".join([words if outcome else "nothing is to be mended", *_told(findings)]))
         for each in report.others:
             if each.kind == collation.VIEW:

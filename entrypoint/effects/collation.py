@@ -2,7 +2,8 @@
 
 `$PGDATA/.entrypoint.collation` says what was found last, and for which libraries, cluster and program. Where
 that holds, a start reads it and pg_control, and no more. A restored cluster has another timeline, an upgraded
-one another catalog, and another image other libraries: then effects/reindex.py looks.
+one another catalog, and another image other libraries: then effects/reindex.py looks. It looks also when
+another image's server has run meanwhile.
 
 While a cluster is served although something has changed, the file says so. Going back to the old libraries
 then does not make all well, though the versions match again: what was written meanwhile was sorted by others.
@@ -27,6 +28,8 @@ CHANGED = "changed"
 
 _HEAD = 52
 """Bytes of pg_control up to the end of the timeline, as it is laid out since PostgreSQL 11."""
+_START = 60
+"""Seconds that a server may take, with much shared memory, until it writes postmaster.opts."""
 
 
 class Memory(NamedTuple):
@@ -96,7 +99,10 @@ def write(data_folder: str, memory: Memory) -> None:
     """Remember."""
     lines = [f"{memory.state} {memory.fingerprint}"]
     lines += [f"rebuilt {oid} {filenode} {name}" for name, oid, filenode in sorted(memory.rebuilt)]
-    files.write_atomically(f"{data_folder}/{NAME}", "".join(f"{line}\n" for line in lines))
+    try:
+        files.write_atomically(f"{data_folder}/{NAME}", "".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        log.warning(f"{data_folder}/{NAME} cannot be written: {error.strerror}", "the next start looks again")
 
 
 def remember_match(context: Context) -> None:
@@ -114,7 +120,10 @@ def gate(context: Context, given: list[str]) -> None:
     data = context.settings.data_folder
     mark = fingerprint(context)
     memory = read(data)
-    if not mark or (memory.state, memory.fingerprint) == (MATCHED, mark):
+    if not mark:
+        return
+    if (memory.state, memory.fingerprint) == (MATCHED, mark) and not _ran_elsewhere(data):
+        os.utime(f"{data}/{NAME}")
         return
     if status.in_recovery(data):
         # A server would change it, and only the primary can rebuild its indexes.
@@ -126,6 +135,17 @@ def gate(context: Context, given: list[str]) -> None:
     from entrypoint.effects import reindex  # what it takes is loaded only where it is needed
 
     reindex.gate(context, given, memory, mark)
+
+
+def _ran_elsewhere(data: str) -> bool:
+    """Tell whether another image's server was the last one on the data, which may have other libraries.
+
+    Each server writes postmaster.opts when it starts, and each start of ours touches the memory right before.
+    """
+    try:
+        return os.stat(f"{data}/postmaster.opts").st_mtime - os.stat(f"{data}/{NAME}").st_mtime > _START
+    except OSError:
+        return False
 
 
 def found(context: Context) -> Problem | str | None:

@@ -26,8 +26,12 @@ from entrypoint.errors import Failure, Problem, Stopped
 _RUNTIME = "collation"
 """Below the runtime folder: the socket of the server that only looks, and its log."""
 _LOCK = "collation.lock"
-_OPTIONS = "-c statement_timeout=0 -c lock_timeout=0 -c client_min_messages=error -c jit=off"
-"""What roles and databases may have set otherwise; to compile the long query would take seconds."""
+_OPTIONS = (
+    "-c statement_timeout=0 -c lock_timeout=0 -c client_min_messages=error "
+    # What is remembered as done must be on the disk; to compile the long query would take seconds.
+    "-c synchronous_commit=local -c jit=off"
+)
+"""What the user may have set otherwise."""
 _QUALIFIED = f"{_OPTIONS} -c search_path=pg_catalog"
 """All names are then told with their schema."""
 _LIBRARY = 15
@@ -146,8 +150,6 @@ def _private_server(context: Context, given: list[str]) -> Iterator[Session]:
             "hba_file": f"{folder}/pg_hba.conf",
             "ident_file": f"{folder}/pg_ident.conf",
             "archive_command": "",
-            # No standby can be reached either.
-            "synchronous_standby_names": "",
             "max_logical_replication_workers": "0",
             "autovacuum": "off",
             "logging_collector": "off",

@@ -339,6 +339,96 @@ def test_a_first_look_is_remembered(serve: Serve, data: str, images: Images) -> 
             assert f"{word} {value[1]}" in memory
 
 
+def test_another_image_in_between(serve: Serve, data: str, images: Images) -> None:
+    """A server of another image may have changed the versions behind our back, so its traces make a start look."""
+    opts = '"$PGDATA/postmaster.opts"'
+    with serve(image=images.old) as server:
+        assert LOOKS not in server.logs().stderr
+        assert server.stop() == 0
+    foreign = ("--entrypoint", "postgres", "--user", "postgres")
+    with containers.start(volumes={DATA: data}, image=images.new, options=foreign) as other:
+        other.ready()
+        other.sql("REINDEX DATABASE postgres")
+        other.sql("ALTER DATABASE postgres REFRESH COLLATION VERSION")
+        other.shell(f"touch -d '+1 hour' {opts}")
+        assert other.stop() == 0
+    with serve(image=images.old) as server:
+        log = server.logs().stderr
+        assert (1, True) == (log.count(LOOKS), "2.41 is noted, 2.36 is here" in log)
+
+
+DEPENDING = """
+CREATE TABLE a (id int, name text, c text COLLATE "C", data jsonb, tags text[], v varchar(10), b bpchar(5), num int);
+CREATE INDEX yes_default ON a (name); CREATE INDEX no_c ON a (c); CREATE INDEX no_c_here ON a (name COLLATE "C");
+CREATE INDEX no_pattern ON a (name text_pattern_ops); CREATE INDEX no_varchar_pattern ON a (v varchar_pattern_ops);
+CREATE INDEX no_hash ON a USING hash (name); CREATE INDEX no_spgist ON a USING spgist (name);
+CREATE INDEX yes_jsonb ON a (data); CREATE INDEX no_jsonb_gin ON a USING gin (data);
+CREATE INDEX yes_array ON a (tags); CREATE INDEX yes_array_gin ON a USING gin (tags);
+CREATE INDEX yes_varchar ON a (v); CREATE INDEX yes_bpchar ON a (b); CREATE INDEX yes_brin ON a USING brin (name);
+CREATE INDEX yes_lower ON a (lower(name)); CREATE INDEX no_length ON a (length(name));
+CREATE INDEX no_equal ON a (num) WHERE name = 'x'; CREATE INDEX no_in ON a (num) WHERE name IN ('x', 'y');
+CREATE INDEX yes_less ON a (num) WHERE name < 'm'; CREATE INDEX yes_least ON a (num) WHERE least(name, v) = 'a';
+CREATE INDEX yes_row ON a (num) WHERE (num, name) < (1, 'm');
+CREATE INDEX no_json_number ON a (((data ->> 'k')::int)); CREATE INDEX no_include ON a (num) INCLUDE (name);
+CREATE FUNCTION early(text) RETURNS bool IMMUTABLE LANGUAGE sql AS $$SELECT $1 < 'm'$$;
+CREATE INDEX yes_function ON a (num) WHERE early(name); CREATE INDEX "yes ""odd"" näme" ON a (name);
+CREATE TYPE pair AS (l text, n int); CREATE TYPE span AS RANGE (subtype = text);
+CREATE DOMAIN word AS text CHECK (VALUE < 'zzz'); CREATE DOMAIN spans AS span;
+CREATE TABLE b (p pair, s span, w word, d spans, m span_multirange, ps pair[], i int4range,
+    CONSTRAINT yes_excluded EXCLUDE USING gist (s WITH &&),
+    CONSTRAINT yes_check CHECK ((p).l < 'm'), CONSTRAINT no_check CHECK ((p).l <> 'm'));
+CREATE INDEX yes_composite ON b (p); CREATE INDEX yes_domain ON b (w); CREATE INDEX yes_domain_range ON b USING gist (d);
+CREATE INDEX yes_multirange ON b (m); CREATE INDEX yes_composites ON b (ps); CREATE INDEX no_int_range ON b USING gist (i);
+CREATE TABLE p (k text) PARTITION BY RANGE (k); CREATE TABLE yes_part PARTITION OF p DEFAULT;
+CREATE TABLE yes_part_a PARTITION OF p FOR VALUES FROM ('a') TO ('m');
+CREATE TABLE l (k text) PARTITION BY LIST (k); CREATE TABLE no_part PARTITION OF l FOR VALUES IN ('a');
+CREATE TABLE h (k text) PARTITION BY HASH (k); CREATE TABLE no_part_h PARTITION OF h FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+CREATE TABLE e (k text) PARTITION BY RANGE (lower(k)); CREATE TABLE yes_part_e PARTITION OF e FOR VALUES FROM ('a') TO ('m');
+CREATE MATERIALIZED VIEW yes_view AS SELECT max(name) FROM a; CREATE MATERIALIZED VIEW no_view AS SELECT num FROM a WHERE name = 'm';
+CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TABLE loose (i text COLLATE ci); CREATE INDEX yes_loose_hash ON loose USING hash (i);
+CREATE INDEX yes_loose_equal ON loose ((1)) WHERE i = 'x';
+CREATE VIEW expected AS
+    SELECT format('%I', relname) AS name FROM pg_class WHERE relkind IN ('i', 'r', 'm') AND relname ~ '^yes'
+    UNION ALL SELECT conname FROM pg_constraint WHERE contype = 'c' AND (conname ~ '^yes' OR contypid <> 0)
+                  AND connamespace = 'public'::regnamespace
+    UNION ALL SELECT attname FROM pg_attribute WHERE attrelid = 'b'::regclass AND attname IN ('s', 'd', 'm');
+"""
+
+
+def test_what_depends_on_the_order(server: Container) -> None:
+    """Exactly what was named so: of indexes, constraints, partitions, ranges and materialized views of all kinds."""
+    server.sql("CREATE DATABASE kinds")
+    server.sql(DEPENDING, database="kinds")
+    report = _ask(server, "show", "--all")
+    found = {
+        each["name"].removeprefix("public.") for each in report["dependents"] if each["database"] == "kinds"
+    }
+    assert set(server.sql("SELECT name FROM expected", database="kinds").splitlines()) == found
+    assert len(found) > 30
+
+
+def test_what_doctor_is_told(serve: Serve, images: Images) -> None:
+    """The running server is asked; what is wrong has its mend."""
+    look = """
+import sys
+sys.path.insert(0, "/usr/local/lib/nix-postgres")
+from entrypoint.effects import collation, startup
+from entrypoint.effects.children import Children
+from entrypoint.effects.signals import Signals
+wanted, _, _ = startup.read_settings(startup.os.environ, ())
+print(collation.found(startup.make_context(wanted, Children(Signals()))))
+"""
+    ask = ("/usr/bin/python3", "-I", "-c", look)
+    with serve(image=images.old) as server:
+        assert server.exec(*ask, user="postgres").stdout.startswith("all match (glibc 2.36")
+        assert server.stop() == 0
+    with serve() as server:
+        told = server.exec(*ask, user="postgres").stdout
+        assert told.startswith("Problem('a library that sorts text has changed")
+        assert "entrypoint collation fix" in told
+
+
 def test_it_looks_also_where_nobody_lets_it_in(serve: Serve, data: str, images: Images) -> None:
     """The server that only looks has rules of its own for connections, and nobody else reaches it."""
     containers.in_volume(data, "echo 'local all all reject' >pg_hba.conf")
