@@ -34,6 +34,7 @@ image: setup
 
 images: setup
 	@image/build.sh 15 bookworm
+	@image/build.sh 15 trixie
 	@image/build.sh 17 trixie
 	@image/build.sh 18 sid
 

@@ -7,7 +7,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("doctor", "archive", "backup", "promote", "restore", "status", "config", "render", "internal")
+COMMANDS = (
+    "doctor",
+    "archive",
+    "backup",
+    "collation",
+    "config",
+    "promote",
+    "render",
+    "restore",
+    "status",
+    "internal",
+)
 """Our own commands; any other word is a program of the image, as in the official one."""
 
 

@@ -16,6 +16,8 @@ ARCHIVE_REFUSED = 12
 """The archive is not ours, not reachable at a first start, or the archiver is missing."""
 UNFINISHED_RESTORE = 13
 """A restore began on this volume and cannot go on with the settings of this start."""
+COLLATION_CHANGED = 14
+"""Text may sort otherwise than when it was indexed, and COLLATION_POLICY does not let the server start."""
 NOT_EXECUTABLE = 126
 """The command was found but cannot be executed."""
 NOT_FOUND = 127

@@ -119,6 +119,8 @@ class Settings(NamedTuple):
     """POSTGRES_CONF_*: server settings by name."""
     tune: bool
     """Memory, workers and WAL settings follow the container's limits."""
+    collation_policy: str
+    """`refuse`, `warn` or `reindex`."""
     stop: Stop
     no_new_privileges: bool
     debug: bool
@@ -190,6 +192,7 @@ def load(
         source_values=source_values,
         conf=_conf(values, archive, source, problems),
         tune=_choice(values, "POSTGRES_TUNE", ("off", "auto"), problems) == "auto",
+        collation_policy=_choice(values, "COLLATION_POLICY", ("refuse", "warn", "reindex"), problems),
         stop=Stop(
             smart=_seconds(values, "STOP_SMART_TIMEOUT", problems),
             fast=_seconds(values, "STOP_FAST_TIMEOUT", problems),

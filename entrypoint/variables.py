@@ -246,6 +246,12 @@ OURS = (
     ),
     Variable("STANDBY_SLOT", "", "Replication slot on the primary, which must exist there."),
     Variable(
+        "COLLATION_POLICY",
+        "warn",
+        "What a start does when text sorts otherwise than when the indexes were built: `warn` with a list, "
+        "`refuse`, or `reindex` before anybody can connect.",
+    ),
+    Variable(
         "STOP_SMART_TIMEOUT",
         "5",
         "Seconds that a smart shutdown (SIGTERM) may take before it becomes a fast one.",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import click
 
 from entrypoint import __version__
-from entrypoint.commands import archive, backup, config, doctor, internal, promote, restore, status
+from entrypoint.commands import archive, backup, collation, config, doctor, internal, promote, restore, status
 
 __all__ = ["cli"]
 
@@ -20,6 +20,7 @@ def group() -> None:
 
 group.add_command(archive.group)
 group.add_command(backup.group)
+group.add_command(collation.group)
 group.add_command(config.group)
 group.add_command(config.render)
 group.add_command(doctor.doctor)

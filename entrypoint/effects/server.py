@@ -438,10 +438,11 @@ def temporary_server(
     *,
     seconds: float | None = -1,
     look: Callable[[], None] | None = None,
+    output: int = 1,
 ) -> Iterator[None]:
     """Run a server for the duration of a block; on the way out it is stopped in fast mode.
 
-    `look` is called all the time until it is ready.
+    `look` is called all the time until it is ready; `output` is the descriptor that its log goes to.
 
     Its log goes to stdout, where pg_ctl puts it in the official image. An init file may restart it
     with pg_ctl: whatever server runs on the folder at the end is stopped.
@@ -450,24 +451,41 @@ def temporary_server(
     environment = server_environment(context.settings, context.environment)
     environment |= {"NOTIFY_SOCKET": "", "PGDATA": data, **stale_pid_environment(data)}
     argv = ["postgres", "-D", data, *given]
-    pid = context.children.spawn(argv, environment, descriptors={2: 1})
+    stale = _pid_file(data)
+    pid = context.children.spawn(argv, environment, descriptors={1: output, 2: output})
     try:
-        wait_until_ready(context, pid, seconds=seconds, look=look)
+        wait_until_ready(context, pid, seconds=seconds, look=look, stale=stale)
         yield
     finally:
         stop(context, pid)
 
 
+def _pid_file(data_folder: str) -> tuple[int, int] | None:
+    """Return what tells one writing of postmaster.pid from another."""
+    try:
+        found = os.stat(f"{data_folder}/postmaster.pid")
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def wait_until_ready(
-    context: Context, pid: int, *, seconds: float | None = -1, look: Callable[[], None] | None = None
+    context: Context,
+    pid: int,
+    *,
+    seconds: float | None = -1,
+    look: Callable[[], None] | None = None,
+    stale: tuple[int, int] | None = None,
 ) -> None:
     """Wait until a server accepts connections; -1 means PGCTLTIMEOUT, None for ever.
 
+    `stale` is the file of a server that was killed: in a container the new one often has the same pid.
     Raises Failure if it ends or takes too long.
     """
     if seconds == -1:
         seconds = context.settings.server_timeout
     deadline = None if seconds is None else time.monotonic() + seconds
+    data = context.settings.data_folder
     while True:
         code = context.children.poll(pid)
         if code is not None:
@@ -477,8 +495,8 @@ def wait_until_ready(
                     "see its own words above",
                 )
             )
-        found = read_postmaster(context.settings.data_folder)
-        if found is not None and found.pid == pid and found.status == "ready":
+        found = read_postmaster(data)
+        if found is not None and found.pid == pid and found.status == "ready" and _pid_file(data) != stale:
             return
         if deadline is not None and time.monotonic() > deadline:
             raise Failure(

@@ -10,6 +10,7 @@ from entrypoint.argv import NOT_A_SERVER, psql
 from entrypoint.effects import (
     archive,
     claim,
+    collation,
     files,
     first_start,
     folders,
@@ -69,6 +70,7 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     if restore_only:
         status.enter(context.runtime_folder, status.BOOT)
         raise Ended(0)
+    check_collations(context, decided, given)
     run_server(context, given, lock, first=first)
 
 
@@ -361,6 +363,17 @@ def _made(folder: str) -> str:
     from time import gmtime, strftime
 
     return strftime("%Y-%m-%d %H:%M:%S UTC", gmtime(os.stat(f"{folder}/PG_VERSION").st_mtime))
+
+
+def check_collations(context: Context, decided: plan.Plan, given: list[str]) -> None:
+    """Look, before clients come in, whether text sorts as it did; raises Failure by COLLATION_POLICY."""
+    arguments = context.settings.server
+    if arguments.prints_a_setting or (arguments.given and arguments.given[0] in NOT_A_SERVER):
+        return
+    if decided.kind == plan.INITIALIZE:
+        collation.remember_match(context)
+    else:
+        collation.gate(context, given)
 
 
 def run_server(context: Context, given: list[str], lock: int, *, first: bool) -> NoReturn:

@@ -19,7 +19,7 @@ ROWS = (
     ("archivers",),
     ("recovery",),
     ("environment", "settings"),
-    ("plan", "conf", "configuration", "checks", "lifecycle", "limits", "retention", "upgrade"),
+    ("plan", "conf", "configuration", "checks", "lifecycle", "limits", "retention", "upgrade", "collation"),
     ("effects",),
     ("commands",),
     ("__main__", "gosu"),

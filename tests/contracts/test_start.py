@@ -26,7 +26,7 @@ IMPORT_SUPERVISOR = "import entrypoint.effects.supervisor"
 WARM_START = """
 import sys
 from entrypoint import plan
-from entrypoint.effects import files, probe, server, startup
+from entrypoint.effects import collation, files, probe, server, startup
 from entrypoint.effects.identity import current
 
 values = {"PGDATA": sys.argv[2], "PATH": "/usr/bin:/bin", "PG_MAJOR": "17"}
@@ -41,6 +41,8 @@ assert server.arguments(context) == ["-c", "work_mem=4MB"]
 server.server_environment(settings, environment)
 server.stale_pid_environment(settings.data_folder)
 files.lock_folder(settings.data_folder)
+collation.remember_match(context)
+collation.gate(context, [])
 """
 
 

@@ -1,0 +1,177 @@
+"""Whether text still sorts as when it was indexed: remembered, so that a warm start asks nobody.
+
+`$PGDATA/.entrypoint.collation` says what was found last, and for which libraries, cluster and program. Where
+that holds, a start reads it and pg_control, and no more. A restored cluster has another timeline, an upgraded
+one another catalog, and another image other libraries: then effects/reindex.py looks. It looks also when
+another image's server has run meanwhile.
+
+While a cluster is served although something has changed, the file says so. Going back to the old libraries
+then does not make all well, though the versions match again: what was written meanwhile was sorted by others.
+"""
+
+import os
+import sys
+from typing import NamedTuple
+
+from entrypoint import log
+from entrypoint.effects import files, server, status
+from entrypoint.effects.children import find_program
+from entrypoint.effects.server import Context
+from entrypoint.errors import Failure, Problem
+
+NAME = ".entrypoint.collation"
+"""Below the data folder: a state and a fingerprint, then lines `rebuilt OID FILENODE DATABASE`."""
+
+MATCHED = "matched"
+CHANGED = "changed"
+"""It is served, or was mended in part, while versions did not match."""
+
+_HEAD = 52
+"""Bytes of pg_control up to the end of the timeline, as it is laid out since PostgreSQL 11."""
+_START = 60
+"""Seconds that a server may take, with much shared memory, until it writes postmaster.opts."""
+
+
+class Memory(NamedTuple):
+    """What the file says."""
+
+    state: str = ""
+    fingerprint: str = ""
+    rebuilt: frozenset[tuple[str, int, int]] = frozenset()
+    """Database, oid and file node of the indexes that were built anew with these libraries."""
+
+    @property
+    def libraries(self) -> str:
+        """The libraries that it is about."""
+        return self.fingerprint.partition("; ")[0]
+
+    def mixed(self, fingerprint: str) -> str:
+        """Return the other libraries by which some of the data may be sorted, or nothing."""
+        ours = fingerprint.partition("; ")[0]
+        return self.libraries if self.state == CHANGED and self.libraries != ours else ""
+
+
+def fingerprint(context: Context) -> str:
+    """Return the libraries, the cluster and the server's program, in this order; empty without a cluster."""
+    try:
+        with open(f"{context.settings.data_folder}/global/pg_control", "rb") as file:
+            head = file.read(_HEAD)
+        program = os.path.realpath(find_program("postgres", context.environment))
+        found = os.stat(program)
+    except (OSError, Failure):
+        return ""
+    identifier, catalog, timeline = (
+        int.from_bytes(head[first:last], sys.byteorder) for first, last in ((0, 8), (12, 16), (48, _HEAD))
+    )
+    return (
+        f"{libraries()}; cluster {identifier}, catalog {catalog}, timeline {timeline}; "
+        f"{program} {found.st_size} {found.st_mtime_ns}"
+    )
+
+
+def libraries() -> str:
+    """Return what sorts text here: the C library, and ICU where it is."""
+    try:
+        libc = os.confstr("CS_GNU_LIBC_VERSION") or "a C library"
+    except (OSError, ValueError):
+        libc = "a C library"
+    names: set[str] = set()
+    for folder in ("/usr/lib", f"/usr/lib/{getattr(sys.implementation, '_multiarch', '')}"):
+        try:
+            names.update(name for name in os.listdir(folder) if name.startswith("libicui18n.so."))
+        except OSError:
+            continue
+    return ", ".join([libc, *sorted(names)])
+
+
+def read(data_folder: str) -> Memory:
+    """Return what is remembered; nothing where it cannot be understood."""
+    try:
+        first, *rest = files.read_text(f"{data_folder}/{NAME}").splitlines()
+        state, _, mark = first.partition(" ")
+        rows = [line.split(" ", 3) for line in rest]
+        return Memory(state, mark, frozenset((row[3], int(row[1]), int(row[2])) for row in rows))
+    except (OSError, ValueError, IndexError):
+        return Memory()
+
+
+def write(data_folder: str, memory: Memory) -> None:
+    """Remember."""
+    lines = [f"{memory.state} {memory.fingerprint}"]
+    lines += [f"rebuilt {oid} {filenode} {name}" for name, oid, filenode in sorted(memory.rebuilt)]
+    try:
+        files.write_atomically(f"{data_folder}/{NAME}", "".join(f"{line}\n" for line in lines))
+    except OSError as error:
+        log.warning(f"{data_folder}/{NAME} cannot be written: {error.strerror}", "the next start looks again")
+
+
+def remember_match(context: Context) -> None:
+    """Remember that all versions match here and now."""
+    mark = fingerprint(context)
+    if mark:
+        write(context.settings.data_folder, Memory(MATCHED, mark))
+
+
+def gate(context: Context, given: list[str]) -> None:
+    """Look before clients come in, where it is not known yet that nothing has changed.
+
+    Raises Failure where COLLATION_POLICY does not let the server start.
+    """
+    data = context.settings.data_folder
+    mark = fingerprint(context)
+    memory = read(data)
+    if not mark:
+        return
+    if (memory.state, memory.fingerprint) == (MATCHED, mark) and not _ran_elsewhere(data):
+        os.utime(f"{data}/{NAME}")
+        return
+    if status.in_recovery(data):
+        # A server would change it, and only the primary can rebuild its indexes.
+        if memory.libraries and memory.libraries != mark.partition("; ")[0]:
+            log.warning(
+                _elsewhere(memory, mark), "run the primary's image here, or ask: entrypoint collation show"
+            )
+        return
+    from entrypoint.effects import reindex  # what it takes is loaded only where it is needed
+
+    reindex.gate(context, given, memory, mark)
+
+
+def _ran_elsewhere(data: str) -> bool:
+    """Tell whether another image's server was the last one on the data, which may have other libraries.
+
+    Each server writes postmaster.opts when it starts, and each start of ours touches the memory right before.
+    """
+    try:
+        return os.stat(f"{data}/postmaster.opts").st_mtime - os.stat(f"{data}/{NAME}").st_mtime > _START
+    except OSError:
+        return False
+
+
+def found(context: Context) -> Problem | str | None:
+    """Return what is wrong with the collations, or in words that all is well; None without a database.
+
+    The running server is asked; without one it is told what the last start has found. Changes nothing.
+    """
+    data = context.settings.data_folder
+    mark = fingerprint(context)
+    if not mark:
+        return None
+    memory = read(data)
+    running = server.live_postmaster(data)
+    if running is not None and running.status in ("ready", "standby"):
+        from entrypoint.effects import reindex
+
+        return reindex.found(context, memory, mark)
+    if (memory.state, memory.fingerprint) == (MATCHED, mark):
+        return f"all match, by the last start ({libraries()})"
+    if memory.libraries and memory.libraries != libraries():
+        return Problem(_elsewhere(memory, mark), "the next start looks, and does what COLLATION_POLICY says")
+    return "not looked at yet: the next start does"
+
+
+def _elsewhere(memory: Memory, mark: str) -> str:
+    here = mark.partition("; ")[0]
+    return (
+        f"this database was last served with {memory.libraries}, and here is {here}: text may sort otherwise"
+    )

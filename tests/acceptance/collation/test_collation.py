@@ -1,0 +1,457 @@
+"""A cluster whose collations have changed below it, for real: built on glibc 2.36, opened on 2.41."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+import containers
+from containers import READY, Container
+from latvian import AFFECTED, DATA, SCHEMA, Images, Serve
+
+LOOKS = "looking whether text still sorts"
+MEMORY = ".entrypoint.collation"
+
+NODES = "SELECT relname, pg_relation_filenode(oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'i'"
+VERSIONS = "SELECT DISTINCT datcollversion FROM pg_database WHERE datcollversion IS NOT NULL"
+
+
+def _ask(server: Container, *words: str, code: int = 0, timeout: float = 60) -> Any:
+    """Return what a command answers in JSON."""
+    done = server.exec("entrypoint", "collation", *words, "--json", check=False, timeout=timeout)
+    assert code == done.code, done.output
+    return json.loads(done.stdout)
+
+
+def _indexes(report: Any) -> set[str]:
+    return {each["name"] for each in report["dependents"] if each["kind"] == "index"}
+
+
+def _nodes(server: Container) -> dict[str, str]:
+    return dict(line.split("|") for line in server.sql(NODES).splitlines())
+
+
+def _broken(server: Container) -> set[str]:
+    """Return the B-tree indexes that amcheck, called by ourselves, does not agree with."""
+    server.sql("CREATE EXTENSION IF NOT EXISTS amcheck")
+    found = server.sql(
+        "SELECT oid::regclass FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'i' "
+        "AND relam = (SELECT oid FROM pg_am WHERE amname = 'btree')"
+    )
+    broken = set()
+    for name in found.splitlines():
+        query = f"SELECT bt_index_check('{name}', true)"
+        if server.exec("psql", "-U", "postgres", "-qc", query, check=False).code:
+            broken.add(name)
+    return broken
+
+
+def test_latvian_sorts_otherwise(images: Images) -> None:
+    """The same words have another order on 2.41: there letters with a macron have places of their own."""
+    words = "rīga\nrygis\nia\nya\nab\nāa\n"
+    sort = ("-c", "LC_ALL=lv_LV.UTF-8 sort")
+    orders = [
+        containers.run(*sort, image=image, stdin=words, options=("--entrypoint", "bash")).stdout.split()
+        for image in images
+    ]
+    assert ["āa ab ia ya rīga rygis".split(), "ab āa ia ya rygis rīga".split()] == orders
+
+
+def test_a_change_is_found_listed_and_mended(serve: Serve) -> None:
+    """By default it is served with a list; check finds the broken index, fix rebuilds it and leaves others alone."""
+    with serve() as server:
+        log = server.logs().stderr
+        assert "2.36 is noted, 2.41 is here" in log
+        assert set() == {name for name in AFFECTED if name not in log}
+        assert "words_pattern" not in log
+        report = _ask(server, "show")
+        assert AFFECTED == _indexes(report)
+        assert {"early"} == {
+            each["name"].partition(".")[2]
+            for each in report["dependents"]
+            if each["kind"] == "materialized view"
+        }
+        assert {"public.spans"} == {
+            each["table"] for each in report["dependents"] if each["kind"] == "range column"
+        }
+        checked = _ask(server, "check", "--amcheck", code=1)
+        found = {each["name"] for each in checked["findings"]}
+        assert "public.words_w" in found
+        assert {f"public.{name}" for name in _broken(server)} == found
+        before = _nodes(server)
+        done = _ask(server, "fix")
+        after = _nodes(server)
+        assert AFFECTED == {f"public.{name}" for name in before if before[name] != after[name]}
+        assert ["postgres", "template1"] == done["refreshed"]
+        assert set() == _broken(server)
+        assert "2.41" == server.sql(VERSIONS)
+        assert [] == _ask(server, "check", "--amcheck", "--all")["findings"]
+        assert [] == _ask(server, "fix")["rebuilt"]
+        assert server.stop() == 0
+        server.again()
+        assert 1 == server.logs().stderr.count(LOOKS)
+
+
+def test_amcheck_leaves_nothing(serve: Serve) -> None:
+    """The extension is there only as long as it is used."""
+    with serve() as server:
+        _ask(server, "check", "--amcheck", code=1)
+        assert "plpgsql" == server.sql("SELECT extname FROM pg_extension")
+        assert "0" == server.sql("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'entrypoint%'")
+
+
+def test_a_change_that_was_not_mended_is_told_again(serve: Serve) -> None:
+    """Nothing is forgotten with a restart."""
+    with serve() as server:
+        assert server.stop() == 0
+        server.again()
+        assert 2 == server.logs().stderr.count("2.36 is noted, 2.41 is here\n  database template1")
+
+
+def test_a_duplicate_is_found(serve: Serve) -> None:
+    """A row that the unique index no longer finds can be inserted twice; check names it, and fix does not hide it."""
+    with serve() as server:
+        word = _let_in(server)
+        (finding,) = [
+            each for each in _ask(server, "check", code=1)["findings"] if "duplicates" in each["found"]
+        ]
+        assert "public.words_w" == finding["name"]
+        assert word in finding["found"]
+        done = _ask(server, "fix", code=1)
+        assert {"public.words_w"} == {each["name"] for each in done["findings"]}
+        assert f"({word}) is duplicated" in done["findings"][0]["found"]
+        assert {"2.36", "2.41"} == set(server.sql(VERSIONS).split())
+        assert "0" == server.sql("SELECT count(*) FROM pg_class WHERE relname ~ '_cc(new|old)'")
+        server.sql("SET enable_indexscan = off; SET enable_bitmapscan = off; DELETE FROM words WHERE id < 0")
+        assert ["postgres"] == _ask(server, "fix")["refreshed"]
+        assert set() == _broken(server)
+
+
+def _let_in(server: Container) -> str:
+    """Insert words again until the unique index lets one in; return it."""
+    words = server.sql("SET enable_indexscan = off; SELECT w FROM words ORDER BY random()").splitlines()
+    for word in words:
+        query = f"INSERT INTO words VALUES (-1, '{word}', 'again') ON CONFLICT (w) DO NOTHING RETURNING id"
+        if server.sql(query).startswith("-1"):
+            return word
+    raise AssertionError("the unique index has kept out every word")
+
+
+def test_refuse(serve: Serve, data: str, images: Images) -> None:
+    """With `refuse` the start ends with 14, the list and the way out; the old image then starts as ever."""
+    before = containers.in_volume(data, f"cat {MEMORY}")
+    ended = containers.run(
+        env={"COLLATION_POLICY": "refuse"}, volumes={DATA: data}, image=images.new, timeout=60
+    )
+    assert 14 == ended.code, ended.output
+    (complaint,) = containers.complaints(ended)
+    assert set() == {name for name in AFFECTED if name not in complaint}
+    assert "COLLATION_POLICY=reindex" in complaint
+    assert before == containers.in_volume(data, f"cat {MEMORY}")
+    assert READY not in ended.output
+    with serve(image=images.old) as server:
+        assert "is noted" not in server.logs().stderr
+        assert set() == _broken(server)
+
+
+def test_reindex_comes_before_clients(serve: Serve) -> None:
+    """With `reindex` all is mended before the server can be reached, and exactly what depends on the order."""
+    with serve({"COLLATION_POLICY": "reindex"}) as server:
+        log = server.logs().stderr
+        assert log.rindex("rebuilding 4 of 4") < log.index("listening on IPv4")
+        assert "WARNING" not in log
+        assert set() == _broken(server)
+        assert "2.41" == server.sql(VERSIONS)
+        assert [] == _ask(server, "show")["dependents"]
+
+
+def test_reindex_goes_on_after_a_kill(serve: Serve, data: str, images: Images) -> None:
+    """A start that is killed while it rebuilds goes on with what is left."""
+    env = {"COLLATION_POLICY": "reindex"}
+    with containers.start(env=env, volumes={DATA: data}, image=images.new) as killed:
+        killed.says("rebuilding 3 of 4")
+        killed.kill()
+        killed.wait()
+    with serve(env) as server:
+        assert set(re.findall(r"rebuilding \d of (\d)", server.logs().stderr)) <= {"1", "2"}
+        assert set() == _broken(server)
+        assert "2.41" == server.sql(VERSIONS)
+
+
+def test_fix_goes_on_after_a_kill(serve: Serve) -> None:
+    """What an interrupted REINDEX CONCURRENTLY leaves is removed, and what is rebuilt already stays as it is."""
+    invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
+    with serve() as server:
+        with server.session("BEGIN; SELECT FROM words LIMIT 1; SELECT pg_sleep(600)"):
+            server.exec("bash", "-c", "entrypoint collation fix >/tmp/fix 2>&1 & echo $! >/tmp/pid")
+            containers.until(lambda: server.sql(invalid) == "1", "an index that is being made")
+            server.shell("kill -KILL $(cat /tmp/pid)", user="0")
+            containers.until(
+                lambda: server.sql("SELECT count(*) FROM pg_stat_progress_create_index") == "0", "its end"
+            )
+            server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+        assert "1" == server.sql(invalid)
+        assert "2.36" in server.sql(VERSIONS)
+        before = _nodes(server)
+        rebuilt = _ask(server, "fix")["rebuilt"]
+        assert 0 < len(rebuilt) <= len(AFFECTED)
+        changed = {name for name in before if _nodes(server).get(name) not in (None, before[name])}
+        assert len(rebuilt) == len(changed)
+        assert "0" == server.sql(invalid)
+        assert "0" == server.sql("SELECT count(*) FROM pg_class WHERE relname ~ '_cc(new|old)'")
+        assert set() == _broken(server)
+        assert "2.41" == server.sql(VERSIONS)
+
+
+def test_after_a_crash_and_with_a_tablespace(images: Images, data: str) -> None:
+    """A cluster that was killed is recovered before it is looked at, with all its tablespaces."""
+    with containers.volume() as place:
+        containers.in_volume(place, "mkdir there; chown 999:999 there")
+        volumes = {DATA: data, "/space": place}
+        with containers.serve(env={}, volumes=volumes, image=images.old) as server:
+            server.sql("CREATE TABLESPACE away LOCATION '/space/there'")
+            server.sql("CREATE TABLE far (w text PRIMARY KEY) TABLESPACE away")
+            server.sql("ALTER INDEX far_pkey SET TABLESPACE away")
+            server.sql("INSERT INTO far SELECT w FROM words")
+            server.kill()
+            server.wait()
+        env = {"COLLATION_POLICY": "reindex"}
+        with containers.serve(env=env, volumes=volumes, image=images.new) as server:
+            assert "rebuilding 5 of 5" in server.logs().stderr
+            assert set() == _broken(server)
+            assert "1960" == server.sql("SELECT count(*) FROM far")
+
+
+def test_going_back_is_a_change_too(serve: Serve, images: Images) -> None:
+    """What was written with the new library is in its order: the old one must not take the index for good."""
+    with serve() as server:
+        server.sql("INSERT INTO words SELECT -id, w || 'x', w || 'x' FROM words")
+        assert server.stop() == 0
+    with serve(image=images.old) as server:
+        assert "it was served with glibc 2.41" in server.logs().stderr
+        assert set() != _broken(server)
+        assert AFFECTED == _indexes(_ask(server, "show"))
+        _ask(server, "fix")
+        assert set() == _broken(server)
+        assert server.stop() == 0
+        server.again()
+        assert 1 == server.logs().stderr.count(LOOKS)
+
+
+UNMENDABLE = """
+CREATE TABLE pairs (low text, high text, CONSTRAINT pairs_order CHECK (low < high));
+INSERT INTO pairs VALUES ('rīga', 'rygis'), ('a', 'b');
+CREATE TABLE parts (w text) PARTITION BY RANGE (w);
+CREATE TABLE parts_early PARTITION OF parts FOR VALUES FROM (MINVALUE) TO ('rygis');
+CREATE TABLE parts_late PARTITION OF parts FOR VALUES FROM ('rygis') TO (MAXVALUE);
+INSERT INTO parts VALUES ('rīga'), ('a'), ('z');
+CREATE TABLE bent (s span);
+INSERT INTO bent VALUES ('[rīga,rygis]'), ('[a,b]');
+"""
+
+
+def test_what_no_reindex_mends(serve: Serve, images: Images) -> None:
+    """Rows against a CHECK, in a wrong partition and ranges upside down are named; versions stay until accepted."""
+    with serve(image=images.old) as server:
+        server.sql(UNMENDABLE)
+        assert server.stop() == 0
+    with serve() as server:
+        done = _ask(server, "fix", code=1)
+        assert {
+            ("check", "pairs_order"): "1 row against it",
+            ("partition", "public.parts_early"): "1 row of another partition",
+            ("range column", "s"): "1 row with a range that ends before it begins",
+        } == {(each["kind"], each["name"]): each["found"].rpartition(": ")[2] for each in done["findings"]}
+        assert 4 == len(done["rebuilt"])
+        assert {"2.36", "2.41"} == set(server.sql(VERSIONS).split())
+        again = _ask(server, "fix", "--accept")
+        assert [[], ["postgres"], []] == [again["rebuilt"], again["refreshed"], again["findings"]]
+        assert "2.41" == server.sql(VERSIONS)
+
+
+def test_a_standby_is_left_alone(data: str, images: Images) -> None:
+    """It is neither changed nor promoted, but warned of, and can be asked."""
+    containers.in_volume(data, "touch standby.signal; chown 999:999 standby.signal")
+    with containers.start(
+        env={"COLLATION_POLICY": "reindex"}, volumes={DATA: data}, image=images.new
+    ) as server:
+        server.says("ready to accept read-only connections")
+        log = server.logs().stderr
+        assert "last served with glibc 2.36" in log
+        assert LOOKS not in log
+        assert "t" == server.sql("SELECT pg_is_in_recovery()")
+        assert AFFECTED == _indexes(_ask(server, "show"))
+        refused = server.exec("entrypoint", "collation", "fix", check=False)
+        assert 1 == refused.code
+        assert "in recovery" in refused.stderr
+        assert server.stop() == 0
+    assert "standby.signal" == containers.in_volume(data, "ls standby.signal")
+
+
+def test_icu(serve: Serve, images: Images) -> None:
+    """A collation of ICU counts like one of the C library; its change is told by hand, since one ICU is in both images."""
+    with serve(image=images.old) as server:
+        server.sql(
+            'CREATE TABLE icu (w text COLLATE "lv-x-icu" PRIMARY KEY, other text COLLATE "de-x-icu" UNIQUE)'
+        )
+        server.sql("UPDATE pg_collation SET collversion = '1' WHERE collname = 'lv-x-icu'")
+        report = _ask(server, "show")
+        assert {"public.icu_pkey"} == _indexes(report)
+        assert ['"lv-x-icu"'] == [each["collation"] for each in report["changes"]]
+        _ask(server, "fix")
+        assert "0" == server.sql(
+            "SELECT count(*) FROM pg_collation WHERE collversion <> pg_collation_actual_version(oid)"
+        )
+
+
+@pytest.mark.parametrize("tag", ["dev-17-trixie", "dev-18-sid"])
+def test_newer_majors(tag: str) -> None:
+    """What depends on the order of text is known of every PostgreSQL, and can be rebuilt without a change too."""
+    with containers.serve(image=f"{containers.IMAGE.rpartition(':')[0]}:{tag}") as server:
+        server.sql(SCHEMA)
+        assert _ask(server, "show")["matches"]
+        assert AFFECTED == _indexes(_ask(server, "show", "--all"))
+        assert [] == _ask(server, "check", "--amcheck", "--all")["findings"]
+        before = _nodes(server)
+        _ask(server, "fix", "--all")
+        after = _nodes(server)
+        assert AFFECTED == {f"public.{name}" for name in before if before[name] != after[name]}
+
+
+def test_a_first_look_is_remembered(serve: Serve, data: str, images: Images) -> None:
+    """Data that is new to this image is looked at once; its clients and its log see one start."""
+    containers.in_volume(data, f"rm {MEMORY}")
+    with serve(image=images.old) as server:
+        log = server.logs().stderr
+        assert (1, 1) == (log.count(LOOKS), log.count(READY))
+        assert server.stop() == 0
+        server.again()
+        assert 1 == server.logs().stderr.count(LOOKS)
+        told = server.shell('pg_controldata "$PGDATA"')
+        memory = server.shell(f'cat "$PGDATA/{MEMORY}"')
+        for name, word in (
+            ("Database system identifier", "cluster"),
+            ("Latest checkpoint's TimeLineID", "timeline"),
+        ):
+            value = re.search(rf"{name}: +(\d+)", told)
+            assert value is not None
+            assert f"{word} {value[1]}" in memory
+
+
+def test_another_image_in_between(serve: Serve, data: str, images: Images) -> None:
+    """A server of another image may have changed the versions behind our back, so its traces make a start look."""
+    opts = '"$PGDATA/postmaster.opts"'
+    with serve(image=images.old) as server:
+        assert LOOKS not in server.logs().stderr
+        assert server.stop() == 0
+    foreign = ("--entrypoint", "postgres", "--user", "postgres")
+    with containers.start(volumes={DATA: data}, image=images.new, options=foreign) as other:
+        other.ready()
+        other.sql("REINDEX DATABASE postgres")
+        other.sql("ALTER DATABASE postgres REFRESH COLLATION VERSION")
+        other.shell(f"touch -d '+1 hour' {opts}")
+        assert other.stop() == 0
+    with serve(image=images.old) as server:
+        log = server.logs().stderr
+        assert (1, True) == (log.count(LOOKS), "2.41 is noted, 2.36 is here" in log)
+
+
+DEPENDING = """
+CREATE TABLE a (id int, name text, c text COLLATE "C", data jsonb, tags text[], v varchar(10), b bpchar(5), num int);
+CREATE INDEX yes_default ON a (name); CREATE INDEX no_c ON a (c); CREATE INDEX no_c_here ON a (name COLLATE "C");
+CREATE INDEX no_pattern ON a (name text_pattern_ops); CREATE INDEX no_varchar_pattern ON a (v varchar_pattern_ops);
+CREATE INDEX no_hash ON a USING hash (name); CREATE INDEX no_spgist ON a USING spgist (name);
+CREATE INDEX yes_jsonb ON a (data); CREATE INDEX no_jsonb_gin ON a USING gin (data);
+CREATE INDEX yes_array ON a (tags); CREATE INDEX yes_array_gin ON a USING gin (tags);
+CREATE INDEX yes_varchar ON a (v); CREATE INDEX yes_bpchar ON a (b); CREATE INDEX yes_brin ON a USING brin (name);
+CREATE INDEX yes_lower ON a (lower(name)); CREATE INDEX no_length ON a (length(name));
+CREATE INDEX no_equal ON a (num) WHERE name = 'x'; CREATE INDEX no_in ON a (num) WHERE name IN ('x', 'y');
+CREATE INDEX yes_less ON a (num) WHERE name < 'm'; CREATE INDEX yes_least ON a (num) WHERE least(name, v) = 'a';
+CREATE INDEX yes_row ON a (num) WHERE (num, name) < (1, 'm');
+CREATE INDEX no_json_number ON a (((data ->> 'k')::int)); CREATE INDEX no_include ON a (num) INCLUDE (name);
+CREATE FUNCTION early(text) RETURNS bool IMMUTABLE LANGUAGE sql AS $$SELECT $1 < 'm'$$;
+CREATE INDEX yes_function ON a (num) WHERE early(name); CREATE INDEX "yes ""odd"" näme" ON a (name);
+CREATE TYPE pair AS (l text, n int); CREATE TYPE span AS RANGE (subtype = text);
+CREATE DOMAIN word AS text CHECK (VALUE < 'zzz'); CREATE DOMAIN spans AS span;
+CREATE TABLE b (p pair, s span, w word, d spans, m span_multirange, ps pair[], i int4range,
+    CONSTRAINT yes_excluded EXCLUDE USING gist (s WITH &&),
+    CONSTRAINT yes_check CHECK ((p).l < 'm'), CONSTRAINT no_check CHECK ((p).l <> 'm'));
+CREATE INDEX yes_composite ON b (p); CREATE INDEX yes_domain ON b (w); CREATE INDEX yes_domain_range ON b USING gist (d);
+CREATE INDEX yes_multirange ON b (m); CREATE INDEX yes_composites ON b (ps); CREATE INDEX no_int_range ON b USING gist (i);
+CREATE TABLE p (k text) PARTITION BY RANGE (k); CREATE TABLE yes_part PARTITION OF p DEFAULT;
+CREATE TABLE yes_part_a PARTITION OF p FOR VALUES FROM ('a') TO ('m');
+CREATE TABLE l (k text) PARTITION BY LIST (k); CREATE TABLE no_part PARTITION OF l FOR VALUES IN ('a');
+CREATE TABLE h (k text) PARTITION BY HASH (k); CREATE TABLE no_part_h PARTITION OF h FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+CREATE TABLE e (k text) PARTITION BY RANGE (lower(k)); CREATE TABLE yes_part_e PARTITION OF e FOR VALUES FROM ('a') TO ('m');
+CREATE MATERIALIZED VIEW yes_view AS SELECT max(name) FROM a; CREATE MATERIALIZED VIEW no_view AS SELECT num FROM a WHERE name = 'm';
+CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TABLE loose (i text COLLATE ci); CREATE INDEX yes_loose_hash ON loose USING hash (i);
+CREATE INDEX yes_loose_equal ON loose ((1)) WHERE i = 'x';
+CREATE VIEW expected AS
+    SELECT format('%I', relname) AS name FROM pg_class WHERE relkind IN ('i', 'r', 'm') AND relname ~ '^yes'
+    UNION ALL SELECT conname FROM pg_constraint WHERE contype = 'c' AND (conname ~ '^yes' OR contypid <> 0)
+                  AND connamespace = 'public'::regnamespace
+    UNION ALL SELECT attname FROM pg_attribute WHERE attrelid = 'b'::regclass AND attname IN ('s', 'd', 'm');
+"""
+
+
+def test_what_depends_on_the_order() -> None:
+    """Exactly what was named so: of indexes, constraints, partitions, ranges and materialized views of all kinds."""
+    with containers.serve() as server:
+        server.sql(DEPENDING)
+        found = {each["name"].removeprefix("public.") for each in _ask(server, "show", "--all")["dependents"]}
+        assert set(server.sql("SELECT name FROM expected").splitlines()) == found
+        assert 30 == len(found)
+
+
+def test_what_doctor_is_told(serve: Serve, images: Images) -> None:
+    """The running server is asked; what is wrong has its mend."""
+    look = """
+import sys
+sys.path.insert(0, "/usr/local/lib/nix-postgres")
+from entrypoint.effects import collation, startup
+from entrypoint.effects.children import Children
+from entrypoint.effects.signals import Signals
+wanted, _, _ = startup.read_settings(startup.os.environ, ())
+print(collation.found(startup.make_context(wanted, Children(Signals()))))
+"""
+    ask = ("/usr/bin/python3", "-I", "-c", look)
+    with serve(image=images.old) as server:
+        assert server.exec(*ask, user="postgres").stdout.startswith("all match (glibc 2.36")
+        assert server.stop() == 0
+    with serve() as server:
+        told = server.exec(*ask, user="postgres").stdout
+        assert told.startswith("Problem('a library that sorts text has changed")
+        assert "entrypoint collation fix" in told
+
+
+def test_it_looks_also_where_nobody_lets_it_in(serve: Serve, data: str, images: Images) -> None:
+    """The server that only looks has rules of its own for connections, and nobody else reaches it."""
+    containers.in_volume(data, "echo 'local all all reject' >pg_hba.conf")
+    with serve() as server:
+        assert "2.36 is noted, 2.41 is here" in server.logs().stderr
+
+
+def test_time_of_a_warm_start(serve: Serve, images: Images) -> None:
+    """What a start with nothing new does takes less than a millisecond or two, and starts nothing."""
+    measure = """
+import sys, time
+sys.path.insert(0, "/usr/local/lib/nix-postgres")
+from entrypoint.effects import collation, startup
+from entrypoint.effects.children import Children
+from entrypoint.effects.signals import Signals
+wanted, _, _ = startup.read_settings(startup.os.environ, ())
+context = startup.make_context(wanted, Children(Signals()))
+collation.gate(context, [])
+began = time.perf_counter()
+for _ in range(100):
+    collation.gate(context, [])
+print((time.perf_counter() - began) * 10, "subprocess" in sys.modules, "json" in sys.modules)
+"""
+    with serve(image=images.old) as server:
+        answer = server.exec("/usr/bin/python3", "-I", "-c", measure, user="postgres").stdout.split()
+        assert float(answer[0]) < 5, answer
+        assert ["False", "False"] == answer[1:]
