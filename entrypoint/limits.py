@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from entrypoint.archivers import Resources
-from entrypoint.errors import Problem
 from entrypoint.settings import UNITS
 
 MOST_PROCESSES = 4
@@ -155,40 +154,6 @@ def size_bytes(text: str, unit: str) -> int | None:
         return int(float(number) * (UNITS[given] if given else 8 * KB if unit == "8kB" else UNITS[unit]))
     except (ValueError, KeyError, OverflowError):
         return None
-
-
-def doubts(machine: Machine, wanted: Mapping[str, str]) -> list[Problem]:
-    """Return what these settings ask for beyond the container; without one its default counts."""
-    given = {"shared_buffers": "128MB", "work_mem": "4MB", "max_connections": "100", **wanted}
-    buffers = size_bytes(given["shared_buffers"], "8kB") or 0
-    work = size_bytes(given["work_mem"], "kB") or 0
-    connections = int(given["max_connections"]) if given["max_connections"].isdigit() else CONNECTIONS
-    whole = f"{size(machine.memory)} of the {'container' if machine.limited else 'machine'}"
-    found = []
-    if buffers * 2 > server(machine):
-        found.append(
-            Problem(
-                f"shared_buffers = {size(buffers)} is more than half of what the server has of the {whole}",
-                f"give it about {size(server(machine) // 4)}, or set POSTGRES_TUNE=auto",
-            )
-        )
-    elif buffers + work * (connections // 4) > machine.memory:
-        found.append(
-            Problem(
-                f"work_mem = {size(work)} in a quarter of {connections} connections, beside shared_buffers = "
-                f"{size(buffers)}, is more than the {whole}: the kernel would kill the server",
-                "lower work_mem or max_connections, or set POSTGRES_TUNE=auto",
-            )
-        )
-    workers = given.get("max_parallel_workers", "")
-    if workers.isdigit() and int(workers) > max(8, 2 * machine.processors):
-        found.append(
-            Problem(
-                f"max_parallel_workers = {workers}, but there are {machine.processors} processors",
-                f"set max_parallel_workers to {machine.processors}, or POSTGRES_TUNE=auto",
-            )
-        )
-    return found
 
 
 SHARED_MEMORY_DEFAULTS = {

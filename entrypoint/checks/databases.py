@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from entrypoint import passwords
 from entrypoint.checks import Finding, error, mebibytes, ok, several, warning
+from entrypoint.errors import Problem
 
 _IDLE_SLOT = 256 * 1024**2
 """Bytes: sixteen segments, more than a restart of whoever reads the slot lets pile up."""
@@ -123,26 +124,11 @@ def locales(missing: Mapping[str, Sequence[str]], unreachable: Sequence[str]) ->
     return told or [ok("all databases can be connected to, and their locales are in the image")]
 
 
-class Collation(NamedTuple):
-    """A collation whose library has changed since it was last used to build indexes."""
-
-    where: str
-    recorded: str | None
-    actual: str | None
-
-
-def collations(found: Sequence[Collation]) -> list[Finding]:
-    """Judge the recorded and the actual versions of databases and collations."""
-    changed = [each for each in found if each.recorded is not None and each.recorded != each.actual]
-    if not changed:
-        return [ok("all collations have the version that the indexes were built with")]
-    names = [f"{each.where} ({each.recorded} → {each.actual or 'unknown'})" for each in changed]
-    mend = (
-        "go back to the image that has the old version; or rebuild, one by one: REINDEX DATABASE name, "
-        "and only then ALTER DATABASE name REFRESH COLLATION VERSION (ALTER COLLATION for a single one)"
-    )
-    what = f"text may sort differently than when the indexes were built: {several(names)}"
-    return [warning(f"{what}; an index on text can miss rows and let duplicates in", mend)]
+def collations(told: Problem | str | None, policy: str) -> list[Finding]:
+    """Judge what the look at the collations has told: a problem, or in words that all is well."""
+    if isinstance(told, Problem):
+        return [(error if policy == "refuse" else warning)(told.what, told.mend)]
+    return [ok(told)] if told else []
 
 
 def password(user: str, given: str, verifier: str | None) -> list[Finding]:

@@ -5,46 +5,22 @@ from collections.abc import Mapping
 
 from entrypoint.checks import Finding, error, mebibytes, ok, size, warning
 
-_DOCKERS_SHARED_MEMORY = 64 * 1024**2
 _MOST_BUFFERS = 0.8
 """Of the memory: the rest is for sessions, and for the file cache that counts as theirs."""
 _EACH_PROCESSOR = 4
 """Workers that were asked for by hand, for one processor: more only wait for each other."""
 
 
-def can_ask_for(settings: Mapping[str, str]) -> int:
-    """Return the bytes of dynamic shared memory that parallel work can ask for at once.
-
-    All parallel workers and their leaders with one shared hash table each, or one parallel VACUUM. More is
-    possible (a plan may have several hash tables), but rare.
-    """
-    workers = int(settings["max_parallel_workers"])
-    each = int(settings["max_parallel_workers_per_gather"])
-    if not workers or not each:
-        return 0
-    leaders = -(-workers // each)
-    hash_memory = size(settings["work_mem"]) * float(settings["hash_mem_multiplier"])
-    return max(int(hash_memory * (workers + leaders)), size(settings["maintenance_work_mem"]))
-
-
-def shared_memory(total: int, settings: Mapping[str, str] | None) -> list[Finding]:
-    """Judge the bytes of /dev/shm; None: the settings are not known."""
-    room = f"{mebibytes(total)} in /dev/shm"
-    if settings is None:
-        if total > _DOCKERS_SHARED_MEMORY:
-            return [ok(room)]
-        what = f"{room}, Docker's default: parallel queries can end with “could not resize”"
-        return [warning(what, "--shm-size=256m, or shm_size: 256m in compose")]
-    if settings["dynamic_shared_memory_type"] != "posix":
-        return [ok(f"{room}; the server does not use it")]
-    asked = can_ask_for(settings)
-    if asked <= total:
-        return [ok(f"{room}; parallel queries can ask for {mebibytes(asked)}")]
-    enough = max(256, 1 << (asked // 1024**2).bit_length())
-    what = f"{room}, but parallel queries can ask for {mebibytes(asked)}: they end with “could not resize”"
-    mend = (
-        f"--shm-size={enough}m, or shm_size: {enough}m in compose; or lower work_mem or max_parallel_workers"
-    )
+def shared_memory(have: int, need: int, kind: str) -> list[Finding]:
+    """Judge the bytes of /dev/shm against those that parallel work can ask for at once."""
+    room = f"{mebibytes(have)} in /dev/shm"
+    if kind != "posix":
+        return [ok(f"{room}; the server does not use it (dynamic_shared_memory_type = {kind})")]
+    if need <= have:
+        return [ok(f"{room}; parallel queries can ask for {mebibytes(need)}")]
+    size_wanted = f"--shm-size={-(-need // 1024**2)}m (shm_size in compose)"
+    mend = f"set POSTGRES_CONF_dynamic_shared_memory_type=sysv, or give it more: {size_wanted}"
+    what = f"{room}, but parallel queries can ask for {mebibytes(need)}: they end with “could not resize”"
     return [warning(what, mend)]
 
 

@@ -217,12 +217,6 @@ def adapt(context: Context, cluster: str) -> None:
     log.info(f"{found.words}, so the new cluster gets {_TYPE} = sysv, which has no such limit")
 
 
-def doubts(context: Context) -> list[Problem]:
-    """Return what the settings ask for beyond the container's memory and processors."""
-    found = configuration.winners([*base(context), *chosen(context), *overriding(context)])
-    return limits.doubts(machine(context), {name: source.value for name, source in found.items()})
-
-
 def system_v_limit() -> int:
     """Return how many bytes one segment of System V shared memory may have; 0 where nobody tells."""
     try:

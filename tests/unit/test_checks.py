@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from entrypoint.archivers import Backup
-from entrypoint.checks import ERROR, OK, WARNING, Finding, archive, memory, places, server
+from entrypoint.checks import ERROR, OK, WARNING, Finding, archive, places, server
 from entrypoint.drills import Drill, LastDrills
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState, Unfinished
@@ -102,8 +102,6 @@ def test_every_mistake_in_the_settings() -> None:
         (server.server("starting"), [WARNING]),
         (server.helpers({}), []),
         (server.helpers({"daemon": 3, "backups": 2}), [WARNING, WARNING]),
-        (memory.shared_memory(64 * 1024**2, None), [WARNING]),
-        (memory.shared_memory(65 * 1024**2, None), [OK]),
         (places.space({"/data": (84.9, 1)}), [OK]),
         (places.space({"/data": (85.0, 1), "/wal": (95.0, 1)}), [WARNING, ERROR]),
         (places.run_folder("/run", exists=True, writable=True, uid=999), [OK]),

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from entrypoint.checks import ERROR, OK, WARNING, Finding, archive, databases, memory, secrets, server
-from entrypoint.checks.databases import Collation, Extension, Slot
+from entrypoint.checks.databases import Extension, Slot
+from entrypoint.errors import Problem
 
 MIB, GIB = 1024**2, 1024**3
 SLOT = Slot("standby", active=True, status="reserved", held=0)
@@ -28,7 +29,7 @@ SETTINGS = {
     "autovacuum_work_mem": "-1",
     "autovacuum_max_workers": "3",
 }
-"""PostgreSQL's own defaults: 96 MiB of dynamic shared memory, 720 MiB in all."""
+"""PostgreSQL's own defaults: 720 MiB in all."""
 SEGMENT = "000000010000000000000003"
 RUNNING: dict[str, Any] = {
     "mode": "on",
@@ -71,16 +72,16 @@ def _written(*, seconds: float, written: bool) -> list[Finding]:
         (databases.locales({}, []), [OK]),
         (databases.locales({"xx_XX": ["database a"]}, ["a"]), [ERROR]),
         (databases.locales({}, ["a"]), [WARNING]),
-        (databases.collations([Collation("a", "2.36", "2.36"), Collation("b", None, "2.41")]), [OK]),
-        (databases.collations([Collation("a", "2.36", "2.41")]), [WARNING]),
-        (databases.collations([Collation("a", "2.36", None)]), [WARNING]),
+        (databases.collations(None, "warn"), []),
+        (databases.collations("all match", "refuse"), [OK]),
+        (databases.collations(Problem("changed", "fix"), "warn"), [WARNING]),
+        (databases.collations(Problem("changed", "fix"), "refuse"), [ERROR]),
         (databases.password("postgres", "", None), []),
         (databases.password("postgres", "secret", None), [WARNING]),
         (databases.password("postgres", "secret", "of a kind to come"), []),
-        (memory.shared_memory(96 * MIB, SETTINGS), [OK]),
-        (memory.shared_memory(95 * MIB, SETTINGS), [WARNING]),
-        (memory.shared_memory(64 * MIB, {**SETTINGS, "max_parallel_workers": "0"}), [OK]),
-        (memory.shared_memory(1, {**SETTINGS, "dynamic_shared_memory_type": "mmap"}), [OK]),
+        (memory.shared_memory(96 * MIB, 96 * MIB, "posix"), [OK]),
+        (memory.shared_memory(95 * MIB, 96 * MIB, "posix"), [WARNING]),
+        (memory.shared_memory(1, 96 * MIB, "sysv"), [OK]),
         (memory.memory(720 * MIB, SETTINGS), [OK]),
         (memory.memory(719 * MIB, SETTINGS), [WARNING]),
         (memory.memory(719 * MIB, {**SETTINGS, "autovacuum_work_mem": "32MB"}), [OK]),
@@ -158,8 +159,8 @@ def test_passwords(given: str) -> None:
 
 def test_a_mend_names_what_it_mends() -> None:
     """The size of /dev/shm is enough for what was found, and a slot can be dropped by its name."""
-    (found,) = memory.shared_memory(64 * MIB, {**SETTINGS, "work_mem": "64MB"})
-    assert "--shm-size=2048m" in found.mend
+    (found,) = memory.shared_memory(64 * MIB, 1536 * MIB, "posix")
+    assert "--shm-size=1536m" in found.mend
     assert "1536 MiB" in found.found
     (slot,) = databases.slots([IDLE._replace(held=GIB)], -1, None)
     assert "pg_drop_replication_slot('standby')" in slot.mend

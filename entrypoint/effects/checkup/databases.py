@@ -6,7 +6,7 @@ from typing import Any
 
 from entrypoint.checks import Finding, ok, size
 from entrypoint.checks import databases as judge
-from entrypoint.effects import files
+from entrypoint.effects import collation, files
 from entrypoint.effects.checkup.sight import CLUSTER, SERVER, Check, Sight
 
 
@@ -100,20 +100,7 @@ def _has(name: str) -> bool:
 
 
 def _collations(sight: Sight) -> list[Finding]:
-    versions: list[Any] = sight.answers.get("versions", [])
-    actual = {row["name"]: row["actual"] for row in versions}
-    rows: list[Any] = sight.answers["databases"]
-    found = [
-        judge.Collation(f"database {row['name']}", row["recorded"], actual[row["name"]])
-        for row in rows
-        if row["name"] in actual
-    ]
-    for database, answers in sight.of_databases.items():
-        own: list[Any] = answers.get("collations", [])
-        found += [
-            judge.Collation(f"{row['name']} in {database}", row["recorded"], row["actual"]) for row in own
-        ]
-    return judge.collations(found)
+    return judge.collations(collation.found(sight.context), sight.settings.collation_policy)
 
 
 def _password(sight: Sight) -> list[Finding]:
@@ -142,7 +129,7 @@ CHECKS = (
         "an index that was built with another C library's order misses rows and lets duplicates in",
         "recorded and actual versions of the collations of all databases",
         _collations,
-        SERVER,
+        CLUSTER,
     ),
     Check(
         "locales",

@@ -2,16 +2,20 @@
 
 import os
 
+from entrypoint import limits
 from entrypoint.checks import Finding
 from entrypoint.checks import memory as judge
-from entrypoint.effects import files, kernel
-from entrypoint.effects.checkup.sight import SERVER, Check, Sight
+from entrypoint.effects import configuration, files, kernel
+from entrypoint.effects.checkup.sight import CLUSTER, SERVER, Check, Sight
 
 
 def _shared_memory(sight: Sight) -> list[Finding]:
-    room = os.statvfs("/dev/shm")  # noqa: S108 - only looked at
-    settings = {name: str(row["value"]) for name, row in sight.conf.items()} if sight.runs else None
-    return judge.shared_memory(room.f_blocks * room.f_frsize, settings)
+    found = configuration.shared_memory(configuration.beside(sight.context))
+    need, kind = found.need, found.kind
+    if sight.runs:
+        settings = {name: str(row["value"]) for name, row in sight.conf.items()}
+        need, kind = limits.shared_memory(settings), settings["dynamic_shared_memory_type"]
+    return judge.shared_memory(found.have, need, kind)
 
 
 def _memory(sight: Sight) -> list[Finding]:
@@ -67,6 +71,7 @@ CHECKS = (
         "a parallel query that finds /dev/shm too small ends with “could not resize shared memory segment”",
         "the size of /dev/shm against what the settings can ask for",
         _shared_memory,
+        CLUSTER,
     ),
     Check(
         "memory",

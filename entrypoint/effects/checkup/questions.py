@@ -22,7 +22,7 @@ _SAFE = (
     "-c default_transaction_read_only=on -c statement_timeout=5s -c lock_timeout=1s -c search_path=pg_catalog"
 )
 
-_CLUSTER = {
+CLUSTER = {
     "settings": """
         SELECT name, current_setting(name) AS value, source, pending_restart, boot_val AS built_in,
                CASE WHEN source = 'configuration file' THEN sourcefile || ':' || sourceline END AS origin
@@ -38,17 +38,12 @@ _CLUSTER = {
         FROM pg_replication_slots WHERE restart_lsn IS NOT NULL OR wal_status = 'lost'""",
     "databases": """
         SELECT datname AS name, datallowconn AS connectable, age(datfrozenxid) AS transactions,
-               mxid_age(datminmxid) AS multixacts, datcollate AS collate, datctype AS ctype,
-               to_jsonb(d) ->> 'datcollversion' AS recorded
-        FROM pg_database d ORDER BY datname""",
+               mxid_age(datminmxid) AS multixacts, datcollate AS collate, datctype AS ctype
+        FROM pg_database ORDER BY datname""",
     "password": """
         SELECT rolpassword AS verifier FROM pg_authid WHERE rolname = :'user'""",
     "library": """
         SELECT setting AS folder FROM pg_config WHERE name = 'PKGLIBDIR'""",
-}
-_SINCE_15 = {
-    "versions": """
-        SELECT datname AS name, pg_database_collation_actual_version(oid) AS actual FROM pg_database""",
 }
 _DATABASE = {
     "extensions": """
@@ -56,17 +51,8 @@ _DATABASE = {
         FROM pg_extension LEFT JOIN pg_available_extensions ON name = extname""",
     "libraries": """
         SELECT DISTINCT probin AS path FROM pg_proc WHERE probin IS NOT NULL""",
-    "collations": """
-        SELECT collname AS name, collversion AS recorded, pg_collation_actual_version(oid) AS actual
-        FROM pg_collation
-        WHERE collversion IS NOT NULL AND collversion IS DISTINCT FROM pg_collation_actual_version(oid)""",
 }
 _MARK = "@ "
-
-
-def cluster(major: int) -> Mapping[str, str]:
-    """Return the questions about the cluster that a server of this major can answer."""
-    return _CLUSTER | (_SINCE_15 if major >= 15 else {})
 
 
 def ask(context: Context, asked: Mapping[str, str]) -> tuple[dict[str, Rows], str]:

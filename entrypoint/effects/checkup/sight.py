@@ -64,7 +64,7 @@ class Sight:
         """The server's answers about the cluster, and why there are none."""
         if self.status != "ready":
             return {}, "no server runs here that could be asked"
-        return questions.ask(self.context, questions.cluster(server.binary_major(self.context)))
+        return questions.ask(self.context, questions.CLUSTER)
 
     @cached_property
     def answers(self) -> dict[str, questions.Rows]:

@@ -276,16 +276,19 @@ OTHERS = (
     Break(
         "collations",
         "warning",
-        "database postgres (1.0 →",
+        "database postgres, collation default: 1.0 is noted",
         (_RECORDED.format("'1.0'"),),
         (_RECORDED.format("pg_database_collation_actual_version(oid)"),),
     ),
     Break(
         "collations",
         "warning",
-        "und-x-icu in postgres (1 →",
-        ("UPDATE pg_collation SET collversion = '1' WHERE collname = 'und-x-icu'",),
-        ('ALTER COLLATION "und-x-icu" REFRESH VERSION',),
+        'collation "und-x-icu": 1 is noted',
+        (
+            'CREATE TABLE sorted (word text COLLATE "und-x-icu" UNIQUE)',
+            "UPDATE pg_collation SET collversion = '1' WHERE collname = 'und-x-icu'",
+        ),
+        ('ALTER COLLATION "und-x-icu" REFRESH VERSION', "DROP TABLE sorted"),
     ),
     Break(
         "locales",
