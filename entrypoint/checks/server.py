@@ -1,6 +1,9 @@
 """The start and the server: what keeps it from coming up, and how it went; pure."""
 
+import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 from entrypoint.checks import Finding, error, ok, problem, several, warning
 from entrypoint.errors import Problem
@@ -74,6 +77,52 @@ def helpers(failing: Mapping[str, int]) -> list[Finding]:
 
 
 _CLEAN = ("shut down", "shut down in recovery")
+_PATIENCE = 8.0
+"""Seconds: Docker kills a container ten seconds after it has asked it to stop, if not told otherwise."""
+_LOOKED_AT = 5
+_STOP_TIME = "give it time: --stop-timeout 90, or stop_grace_period: 90s in compose"
+
+
+class Stop(NamedTuple):
+    """One stop of the server."""
+
+    when: str
+    """ISO 8601."""
+    seconds: float | None
+    """None: it was killed."""
+    step: str
+    """Of the ladder, in which it ended: `smart`, `fast`, `immediate` or `kill`; or `killed`."""
+
+
+def parse_stops(text: str) -> list[Stop]:
+    r"""Read the file of stops, oldest first; lines that are none are left out.
+
+    >>> parse_stops("1795364442 0.4 fast\nx\n1795364500 - killed\n")[1]
+    Stop(when='2026-11-22T16:21:40+00:00', seconds=None, step='killed')
+    """
+    found = re.findall(r"^(\d{1,10}) (-|\d{1,7}\.\d) (\w+)$", text, re.MULTILINE)
+    return [
+        Stop(datetime.fromtimestamp(int(when), UTC).isoformat(), None if took == "-" else float(took), step)
+        for when, took, step in found
+    ]
+
+
+def stops(found: Sequence[Stop]) -> list[Finding]:
+    """Judge the last one, and how long the last few have taken."""
+    if not found:
+        return []
+    last = found[-1]
+    if last.seconds is None:
+        what = f"the start of {last.when} found a server that was killed, with its container or without"
+        return [warning(what, f"{_STOP_TIME}; look for out-of-memory kills in the host's log")]
+    if last.step not in ("smart", "fast"):
+        what = f"the stop of {last.when} took {last.seconds:.0f} s and was not clean ({last.step})"
+        return [warning(what, "see STOP_FAST_TIMEOUT, and the log for what the shutdown waited for")]
+    longest = max(each.seconds or 0 for each in found[-_LOOKED_AT:])
+    what = f"the last stops took up to {longest:.1f} s"
+    if longest > _PATIENCE:
+        return [warning(f"{what}, and Docker kills a container after 10 s by default", _STOP_TIME)]
+    return [ok(what)]
 
 
 def last_stop(state: str) -> list[Finding]:
@@ -82,8 +131,8 @@ def last_stop(state: str) -> list[Finding]:
         return [ok(f"the server was stopped cleanly ({state})")] if state else []
     what = f"the data folder is not shut down ({state}): its server was killed, or runs in another container"
     mend = (
-        "if it was killed, the next start repairs it from the WAL; give it time to stop (--stop-timeout 90, "
-        "stop_grace_period: 90s in compose), and look for out-of-memory kills in the host's log"
+        f"if it was killed, the next start repairs it from the WAL; {_STOP_TIME}, and look for out-of-memory "
+        "kills in the host's log"
     )
     return [warning(what, mend)]
 

@@ -12,7 +12,7 @@ from entrypoint import archivers, exits, log, variables
 from entrypoint.archivers import Server
 from entrypoint.argv import NOT_A_SERVER, parse_server, psql
 from entrypoint.cluster import Postmaster, parse_control, parse_postmaster
-from entrypoint.effects import files, folders, kernel
+from entrypoint.effects import files, folders, kernel, stops
 from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
@@ -379,7 +379,7 @@ def forget_original(data_folder: str) -> None:
 
     pgBackRest leaves a recovery.signal, which beside a standby.signal would outlive the promotion.
     """
-    for name in ("postmaster.pid", "postmaster.opts", "recovery.signal", "standby.signal"):
+    for name in ("postmaster.pid", "postmaster.opts", "recovery.signal", "standby.signal", stops.NAME):
         if os.path.lexists(f"{data_folder}/{name}"):
             os.unlink(f"{data_folder}/{name}")
 

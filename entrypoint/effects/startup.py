@@ -20,6 +20,7 @@ from entrypoint.effects import (
     probe,
     server,
     status,
+    stops,
     supervisor,
 )
 from entrypoint.effects.children import Children, find_program, memory_file, replace_process
@@ -258,6 +259,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
 
             restore.complete(context)
         Unfinished(wanted.data_folder).remove_finished()
+        stops.look_back(wanted.data_folder)
         _say_skipped(facts)
     else:
         context, recovering = _make(context, decided, given)
@@ -400,6 +402,7 @@ def run_server(context: Context, given: list[str], lock: int, *, first: bool) ->
             "timeouts": list(wanted.stop),
             "helpers": [*helpers(context, environ), *_start_helper(context, first=first)],
             "runtime_folder": context.runtime_folder,
+            "data_folder": wanted.data_folder,
             "archive_status": f"{wanted.data_folder}/pg_wal/archive_status" if _archives(context) else "",
             "debug": wanted.debug,
         },

@@ -13,7 +13,7 @@ import sys
 import time
 
 from entrypoint import exits, lifecycle, log
-from entrypoint.effects import kernel, status
+from entrypoint.effects import kernel, status, stops
 from entrypoint.effects.children import Children
 from entrypoint.effects.signals import HANDLED, STOPS, Signals
 from entrypoint.errors import Failure
@@ -31,9 +31,10 @@ HANDOFF = "ENTRYPOINT_HANDOFF"
 def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoReturn:
     """Replace this process by one that starts the server and does nothing else.
 
-    `server` has `argv`, `environment`, `timeouts`, `runtime_folder`, `archive_status` (the folder of what
-    waits to be archived, or empty) and `helpers`, each with `role`, `argv`, `environment`, `after_server`,
-    `keep`, and for one that gets secrets and writes to our own streams `stdin`, an inheritable descriptor.
+    `server` has `argv`, `environment`, `timeouts`, `runtime_folder`, `data_folder`, `archive_status` (the
+    folder of what waits to be archived, or empty) and `helpers`, each with `role`, `argv`, `environment`,
+    `after_server`, `keep`, and for one that gets secrets and writes to our own streams `stdin`, an
+    inheritable descriptor.
     Signals stay blocked on the way, so that none is lost between the two programs; they are pending
     until the new one has its handlers.
     """
@@ -102,7 +103,7 @@ class Supervisor:
         ]
         self.state = lifecycle.State(given["timeouts"], helpers, archives=bool(given["archive_status"]))
         self.server = 0
-        self.since = int(time.time())
+        self.since = time.time()
         self.pids: dict[int, str] = {}
         """Roles of running helpers."""
         self.pipes: dict[int, tuple[str, bytes]] = {}
@@ -151,6 +152,8 @@ class Supervisor:
                 log.debug(f"the server (pid {pid}) ended with code {code}")
                 status.say_if_out_of_memory(code)
                 status.say_backlog(self.given["archive_status"])
+                if self.state.step:
+                    stops.note(self.given["data_folder"], time.time() - self.since, self.state.step)
                 self._follow(lifecycle.on_server_end(self.state, code, now))
             elif pid in self.pids:
                 role = self.pids.pop(pid)
@@ -163,14 +166,14 @@ class Supervisor:
         before = self.state
         self.state, actions = decision
         if self.state.phase != before.phase:
-            self.since = int(time.time())
+            self.since = time.time()
         for action, value in actions:
             self.do[action](value)
         if self.state is not before:
             self._publish()
 
     def _publish(self) -> None:
-        status.publish(self.given["runtime_folder"], self.state, self.server, self.pids, self.since)
+        status.publish(self.given["runtime_folder"], self.state, self.server, self.pids, int(self.since))
 
     def _say(self, text: str) -> None:
         log.info(text)

@@ -80,7 +80,10 @@ def test_the_supervisor_knows_little() -> None:
     expected = {
         "entrypoint",
         *(f"entrypoint.{name}" for name in ("effects", "errors", "exits", "lean", "lifecycle", "log")),
-        *(f"entrypoint.effects.{name}" for name in ("children", "kernel", "signals", "status", "supervisor")),
+        *(
+            f"entrypoint.effects.{name}"
+            for name in ("children", "kernel", "signals", "status", "stops", "supervisor")
+        ),
     }
     assert expected == ours
 

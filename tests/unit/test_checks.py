@@ -16,6 +16,8 @@ from entrypoint.runs import LastRuns, Run
 from unit import made
 
 PROBLEM = Problem("it is wrong", "do this")
+QUICK = server.Stop("2026-11-22T18:35:07+00:00", 0.4, "fast")
+KILLED = QUICK._replace(seconds=None, step="killed")
 BACKUP = Backup(
     name="base_1",
     kind="full",
@@ -101,6 +103,12 @@ def test_every_mistake_in_the_settings() -> None:
         (server.server(None), [WARNING]),
         (server.server("starting"), [WARNING]),
         (server.helpers({}), []),
+        (server.stops([]), []),
+        (server.stops([KILLED, QUICK]), [OK]),
+        (server.stops([QUICK, KILLED]), [WARNING]),
+        (server.stops([QUICK._replace(step="immediate")]), [WARNING]),
+        (server.stops([QUICK._replace(seconds=8.1), QUICK]), [WARNING]),
+        (server.stops([QUICK._replace(seconds=8.1), *[QUICK] * 5]), [OK]),
         (server.helpers({"daemon": 3, "backups": 2}), [WARNING, WARNING]),
         (places.space({"/data": (84.9, 1)}), [OK]),
         (places.space({"/data": (85.0, 1), "/wal": (95.0, 1)}), [WARNING, ERROR]),

@@ -1,9 +1,9 @@
 """Checks of the start and of the server."""
 
 from entrypoint import plan
-from entrypoint.checks import Finding
+from entrypoint.checks import OK, Finding
 from entrypoint.checks import server as judge
-from entrypoint.effects import files, folders, history, probe, server, startup, status
+from entrypoint.effects import files, folders, history, probe, server, startup, status, stops
 from entrypoint.effects.checkup.sight import ALWAYS, CLUSTER, Check, Sight
 
 
@@ -62,9 +62,11 @@ def _server(sight: Sight) -> list[Finding]:
 
 
 def _last_stop(sight: Sight) -> list[Finding]:
+    told = judge.stops(judge.parse_stops(stops.read(sight.data_folder)))
     if sight.status is not None:
-        return []
-    return judge.last_stop(server.read_control(sight.context).get("Database cluster state", ""))
+        return told
+    found = judge.last_stop(server.read_control(sight.context).get("Database cluster state", ""))
+    return found if {each.level for each in found} - {OK} else told or found
 
 
 def _init_files(sight: Sight) -> list[Finding]:
@@ -106,7 +108,7 @@ CHECKS = (
     Check(
         "last stop",
         "a server that was killed repairs itself at the next start, which takes time and trusts the disk",
-        "the state in pg_control, while no server runs",
+        "how the last stops ended and how long they took; the state in pg_control, while no server runs",
         _last_stop,
         CLUSTER,
     ),

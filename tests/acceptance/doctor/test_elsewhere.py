@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,21 @@ def test_a_server_that_was_killed(volume: str) -> None:
         "last stop", **place
     )
     with containers.serve(**place) as server:
+        assert "warning: last stop: the start of 20" in beside(server, "last stop")
         assert 0 == server.stop()
     assert "" == alone("last stop", **place)
+
+
+def test_a_stop_that_takes_long(volume: str) -> None:
+    """The time that shutdowns needed outlives the container, and is told before somebody's patience ends."""
+    place: dict[str, Any] = {"env": {**FRESH, "STOP_SMART_TIMEOUT": "9"}, "volumes": {DATA: volume}}
+    with containers.serve(**place) as server, server.session("SELECT pg_sleep(60)"):
+        assert 0 == server.stop("TERM", timeout=30)
+    with containers.serve(**place) as server:
+        found = beside(server, "last stop")
+        assert re.search(
+            r"warning: last stop: the last stops took up to (9|1[0-4])\.\d s, and Docker", found
+        ), found
 
 
 def test_what_cannot_be_looked_at() -> None:

@@ -35,7 +35,7 @@ def hand_over(argv):
         "environment": dict(os.environ),
         "timeouts": [float(word) for word in os.environ.get("LAB_TIMEOUTS", "9 9 9").split()],
         "helpers": [],
-        "runtime_folder": "/tmp", "archive_status": "",
+        "runtime_folder": "/tmp", "data_folder": "/tmp", "archive_status": "",
         "debug": "LAB_DEBUG" in os.environ,
     }
     sys.orig_argv = ["/usr/bin/python3", "-IS", "/usr/local/bin/entrypoint"]
@@ -199,7 +199,7 @@ helpers = [
 ]
 server = {
     "argv": ["postgres"], "environment": environment, "timeouts": [5, 60, 10], "helpers": helpers,
-    "runtime_folder": "/run/entrypoint", "archive_status": "", "debug": False,
+    "runtime_folder": "/run/entrypoint", "data_folder": "/var/lib/postgresql/data", "archive_status": "", "debug": False,
 }
 supervisor.hand_over(Signals(), server, files.lock_folder(os.environ["PGDATA"]))
 """

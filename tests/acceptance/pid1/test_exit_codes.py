@@ -16,7 +16,20 @@ INIT = "/docker-entrypoint-initdb.d"
 DATA = "/var/lib/postgresql/data"
 README = Path(__file__).parents[3] / "README.md"
 #: Row to the tests of it in this module.
-TESTED = {"`0`", "`1`", "`2`", "`3`", "`10`", "`11`", "`12`", "`13`", "`126`", "`127`", "`128` + signal"}
+TESTED = {
+    "`0`",
+    "`1`",
+    "`2`",
+    "`3`",
+    "`10`",
+    "`11`",
+    "`12`",
+    "`13`",
+    "`14`",
+    "`126`",
+    "`127`",
+    "`128` + signal",
+}
 
 
 def test_every_row_of_the_table_is_here() -> None:
@@ -26,6 +39,17 @@ def test_every_row_of_the_table_is_here() -> None:
     )
     rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
     assert sorted(TESTED) == sorted(rows)
+
+
+def test_14_text_may_sort_otherwise(used_volume: str) -> None:
+    """The version of the library that is noted is not the one that is here."""
+    place = {"/volume": used_volume}
+    with serve(env=USED, volumes=place) as container:
+        container.sql("UPDATE pg_database SET datcollversion = '1.0' WHERE datname = 'postgres'")
+        assert 0 == container.stop()
+    in_volume(used_volume, "rm data/.entrypoint.collation")
+    outcome = run(env={**USED, "COLLATION_POLICY": "refuse"}, volumes=place)
+    assert 14 == outcome.code, outcome.output
 
 
 @pytest.mark.parametrize("signal", ["INT", "TERM"])

@@ -1,0 +1,58 @@
+"""How the server's last stops went: a file of lines beside the data, for `doctor`.
+
+A line is `TIME SECONDS STEP`: seconds since 1970, how long the shutdown took, and the step of the ladder that
+it ended in. PID 1 writes it, so this module needs nothing. A server that was killed leaves no line of its
+own; the next start writes one, with `-` for the seconds and `killed` for the step.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+NAME = ".entrypoint.stops"
+"""Below the data folder."""
+KILLED = "killed"
+_MOST_BYTES = 4096
+"""Then only the last half is kept: about fifty stops."""
+_CLEAN = (1, 2)
+"""States in pg_control: shut down, and shut down in recovery."""
+
+
+def note(data_folder: str, seconds: float | None, step: str) -> None:
+    """Note a stop; a full disk must not stop a stop."""
+    took = "-" if seconds is None else f"{seconds:.1f}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        descriptor = os.open(f"{data_folder}/{NAME}", flags, 0o600)
+        try:
+            os.write(descriptor, f"{int(time.time())} {took} {step}\n".encode())
+        finally:
+            os.close(descriptor)
+    except OSError:
+        pass
+
+
+def look_back(data_folder: str) -> None:
+    """Note at a start that the server was killed, if it was, and keep the file small."""
+    try:
+        with open(f"{data_folder}/global/pg_control", "rb") as control:
+            state = int.from_bytes(control.read(20)[16:], "little")
+    except OSError:
+        return
+    if state not in _CLEAN:
+        note(data_folder, None, KILLED)
+    text = read(data_folder)
+    if len(text) > _MOST_BYTES:
+        from entrypoint.effects import files
+
+        files.write_atomically(f"{data_folder}/{NAME}", text[-_MOST_BYTES // 2 :].partition("\n")[2])
+
+
+def read(data_folder: str) -> str:
+    """Return the file, or nothing where there is none."""
+    try:
+        with open(f"{data_folder}/{NAME}", encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
