@@ -25,18 +25,17 @@
         system: major:
         let
           ours = oursOf system;
-          of = choices: ours.mkImage ({ postgresql = (pkgsOf system)."postgresql_${major}_jit"; } // choices);
-          official = {
-            inherit major;
+          own = { inherit major; };
+          official = own // {
             over = ours.official major;
             tag = "${major}-official";
           };
         in
         {
-          "image-${major}" = of { };
-          "image-${major}-stream" = of { stream = true; };
-          "image-${major}-official" = of official;
-          "image-${major}-official-stream" = of (official // { stream = true; });
+          "image-${major}" = ours.mkImage own;
+          "image-${major}-stream" = ours.mkImage (own // { stream = true; });
+          "image-${major}-official" = ours.mkImage official;
+          "image-${major}-official-stream" = ours.mkImage (official // { stream = true; });
         };
     in
     {
@@ -87,6 +86,13 @@
             shellcheck
             skopeo
             uv
+          ];
+        };
+        # what the workflow publishes with
+        release = (pkgsOf system).mkShellNoCC {
+          packages = with pkgsOf system; [
+            cosign
+            syft
           ];
         };
       });

@@ -16,7 +16,7 @@
   less,
   nss_wrapper,
   pgbackrest,
-  postgresql_17_jit,
+  pkgs,
   runCommand,
   tzdata,
   util-linuxMinimal,
@@ -27,7 +27,8 @@
   wal-g,
 
   # What a deployer chooses:
-  postgresql ? postgresql_17_jit,
+  major ? "17",
+  postgresql ? pkgs."postgresql_${major}_jit",
   # as for postgresql.withPackages: ps: [ ps.pg_cron ]
   extensions ? _: [ ],
   # a package with lib/locale/locale-archive
@@ -39,15 +40,15 @@
   programs ? [ ],
   # an image that is laid out like the official Debian one, whose PostgreSQL and locales stay as they are
   over ? null,
-  major ? postgresql.psqlSchema,
   name ? "nix-postgres",
-  tag ? major,
+  tag ? null,
   # a program that writes the image to its output, instead of a file in the store
   stream ? false,
 }:
 let
-  text = lib.replaceStrings [ "@major@" ] [ major ] (builtins.readFile ../image/layout.json);
-  data = lib.last (lib.filter (row: row.from <= lib.toInt major) (builtins.fromJSON text).data);
+  series = if over == null then postgresql.psqlSchema else major;
+  text = lib.replaceStrings [ "@major@" ] [ series ] (builtins.readFile ../image/layout.json);
+  data = lib.last (lib.filter (row: row.from <= lib.toInt series) (builtins.fromJSON text).data);
   layout = builtins.fromJSON (
     lib.replaceStrings [ "@data@" "@volume@" ] [ data.data data.volume ] text
   );
@@ -55,13 +56,13 @@ let
 
   # initdb finds its sample by the link through which it was called (nixpkgs' relative-to-symlinks.patch), so PostgreSQL
   # need not be built again for one line.
-  sample = runCommand "postgresql.conf.sample-${major}" { } ''
+  sample = runCommand "postgresql.conf.sample-${series}" { } ''
     place=share/postgresql/postgresql.conf.sample
     mkdir -p $out/share/postgresql
     sed -E "s/^#?listen_addresses = '[^']*'/listen_addresses = '*'/" ${postgresql}/$place >$out/$place
   '';
   server = buildEnv {
-    name = "postgresql-${major}-image";
+    name = "postgresql-${series}-image";
     paths = [
       (lib.hiPrio sample)
       (postgresql.withPackages extensions)
@@ -102,16 +103,16 @@ let
   folders = lib.filterAttrs (path: _: over == null || path == "/run/entrypoint") layout.folders;
 
   # All but owners and modes.
-  tree = runCommand "nix-postgres-tree-${major}" { } ''
+  tree = runCommand "nix-postgres-tree-${series}" { } ''
     mkdir -p $out/usr/local/bin
-    ln -s ${entrypoint}/bin/* ${entrypoint}/lib/nix-postgres/entrypoint/shims/docker-*.sh \
-      ${pgbackrest}/bin/pgbackrest ${wal-g}/bin/wal* $out/usr/local/bin/
+    ln -s ${entrypoint}/bin/{entrypoint,gosu} ${pgbackrest}/bin/pgbackrest ${wal-g}/bin/{wal-g,walg-daemon-client} \
+      ${entrypoint}/lib/nix-postgres/entrypoint/shims/docker-{entrypoint,ensure-initdb}.sh $out/usr/local/bin/
     ${lib.optionalString (over == null) ''
       mkdir -p $out/etc/ssl/certs $out/usr/{bin,sbin,lib/{locale,postgresql},share/postgresql} $out/var/lib
       ln -s ${tools}/bin/* $out/usr/bin/
-      ln -s ${server} $out/usr/lib/postgresql/${major}
-      ln -s ${server}/share/postgresql $out/usr/share/postgresql/${major}
-      ln -s ${major}/postgresql.conf.sample $out/usr/share/postgresql/
+      ln -s ${server} $out/usr/lib/postgresql/${series}
+      ln -s ${server}/share/postgresql $out/usr/share/postgresql/${series}
+      ln -s ${series}/postgresql.conf.sample $out/usr/share/postgresql/
       ln -s ${locales}/lib/locale/locale-archive $out/usr/lib/locale/
       ln -s ${nss_wrapper}/lib/libnss_wrapper.so $out/usr/lib/
       ln -s ${tzdata}/share/zoneinfo $out/usr/share/
@@ -129,7 +130,7 @@ let
   '';
 
   # What layout.json says of files and programs holds, and a new cluster listens.
-  check = runCommand "nix-postgres-check-${major}" { } ''
+  check = runCommand "nix-postgres-check-${series}" { } ''
     for path in ${toString layout.files}; do
       test -s ${tree}$path
     done
@@ -145,14 +146,15 @@ let
         grep -qE ${lib.escapeShellArg pattern} ${tree}${path}
       '') layout.contains
     )}
-    ${tree}/usr/lib/postgresql/${major}/bin/initdb --no-locale --no-sync --pgdata=data >/dev/null
+    ${tree}/usr/lib/postgresql/${series}/bin/initdb --no-locale --no-sync --pgdata=data >/dev/null
     grep -q "^listen_addresses = '\*'" data/postgresql.conf
     touch $out
   '';
 
   build = if stream then dockerTools.streamLayeredImage else dockerTools.buildLayeredImage;
   image = build {
-    inherit name tag;
+    inherit name;
+    tag = if tag == null then series else tag;
     fromImage = over;
     fakeRootCommands = ''
       cp -a --no-preserve=ownership ${tree}/. .
