@@ -73,7 +73,9 @@
           inherit (self.packages.${system}) entrypoint wal-g;
         }
         // lib.listToAttrs (
-          map (major: lib.nameValuePair "image-${major}" self.packages.${system}."image-${major}".check) majors
+          map (
+            major: lib.nameValuePair "image-${major}" self.packages.${system}."image-${major}".check
+          ) majors
         )
       );
 

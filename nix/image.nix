@@ -14,6 +14,7 @@
   gnused,
   gzip,
   less,
+  locale,
   nss_wrapper,
   pgbackrest,
   pkgs,
@@ -82,6 +83,7 @@ let
       gnused
       gzip
       less
+      locale
       util-linuxMinimal # mountpoint
       xz
       zstd
@@ -90,14 +92,12 @@ let
     pathsToLink = [ "/bin" ];
   };
 
-  accounts =
-    lib.concatMapStrings (user: ''
-      ${user.name}:x:${toString user.id}:${toString user.id}::${user.home}:${user.shell}
-    '') layout.users;
-  groups =
-    lib.concatMapStrings (user: ''
-      ${user.group}:x:${toString user.id}:
-    '') layout.users;
+  accounts = lib.concatMapStrings (user: ''
+    ${user.name}:x:${toString user.id}:${toString user.id}::${user.home}:${user.shell}
+  '') layout.users;
+  groups = lib.concatMapStrings (user: ''
+    ${user.group}:x:${toString user.id}:
+  '') layout.users;
 
   links = lib.filterAttrs (path: _: over == null || lib.hasPrefix "/usr/local/" path) layout.links;
   folders = lib.filterAttrs (path: _: over == null || path == "/run/entrypoint") layout.folders;

@@ -93,7 +93,9 @@ in
       image = "${cfg.image.imageName}:${cfg.image.imageTag}";
       imageStream = cfg.image;
       inherit (cfg) ports;
-      environment = cfg.environment // lib.mapAttrs' (name: _: lib.nameValuePair "${name}_FILE" "/run/secrets/${name}") cfg.secrets;
+      environment =
+        cfg.environment
+        // lib.mapAttrs' (name: _: lib.nameValuePair "${name}_FILE" "/run/secrets/${name}") cfg.secrets;
       volumes =
         map (folder: "${cfg.folder}:${folder}") cfg.image.layout.config.volumes
         ++ lib.mapAttrsToList (name: file: "${toString file}:/run/secrets/${name}:ro") cfg.secrets
@@ -117,7 +119,9 @@ in
         startAt = cfg.backupTimer;
         serviceConfig = {
           Type = "oneshot";
-          ExecStart = "${lib.getExe config.virtualisation.${backend}.package} exec nix-postgres entrypoint backup push";
+          ExecStart = "${
+            lib.getExe config.virtualisation.${backend}.package
+          } exec nix-postgres entrypoint backup push";
         };
       };
     };

@@ -6,14 +6,19 @@ let
     concatMapStrings = f: list: concatStrings (map f list);
     concatStrings = builtins.concatStringsSep "";
     escapeShellArg = text: "'${replaceStrings [ "'" ] [ "'\\''" ] text}'";
-    extendDerivation = _: more: drv: drv // more;
+    extendDerivation =
+      _: more: drv:
+      drv // more;
     fetchers.proxyImpureEnvVars = [ "https_proxy" ];
-    filterAttrs = keep: set: listToAttrs (filter ({ name, value }: keep name value) (mapAttrsToList nameValuePair set));
+    filterAttrs =
+      keep: set:
+      listToAttrs (filter ({ name, value }: keep name value) (mapAttrsToList nameValuePair set));
     genAttrs = names: f: listToAttrs (map (name: nameValuePair name (f name)) names);
     getExe = package: "${package}/bin/${package.name}";
     hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
     hiPrio = package: package;
-    imap0 = f: list: builtins.genList (number: f number (builtins.elemAt list number)) (builtins.length list);
+    imap0 =
+      f: list: builtins.genList (number: f number (builtins.elemAt list number)) (builtins.length list);
     importJSON = path: builtins.fromJSON (builtins.readFile path);
     last = list: builtins.elemAt list (builtins.length list - 1);
     licenses.mit = "mit";
@@ -34,18 +39,20 @@ let
     mkForce = value: value;
     mkIf = condition: value: if condition then value else { };
     mkOption = option: option;
-    types = builtins.listToAttrs (
-      map (name: nameValuePair name (name: name)) [
-        "attrsOf"
-        "listOf"
-        "nullOr"
-      ]
-    ) // {
-      ints.positive = "positive";
-      package = "package";
-      path = "path";
-      str = "str";
-    };
+    types =
+      builtins.listToAttrs (
+        map (name: nameValuePair name (name: name)) [
+          "attrsOf"
+          "listOf"
+          "nullOr"
+        ]
+      )
+      // {
+        ints.positive = "positive";
+        package = "package";
+        path = "path";
+        str = "str";
+      };
   };
 
   packagesOf =
@@ -72,7 +79,9 @@ let
         )
         // (more.passthru or { });
 
-      programs = builtins.concatStringsSep " " (builtins.attrValues (lib.importJSON ../../image/layout.json).programs);
+      programs = builtins.concatStringsSep " " (
+        builtins.attrValues (lib.importJSON ../../image/layout.json).programs
+      );
       # One for all: what is missing in the image's tree was not linked there.
       everything = make "everything" { } ''
         mkdir -p $out/{bin,etc/ssl/certs,lib/{locale,python/site,nix-postgres/entrypoint/shims},share/{postgresql,zoneinfo/Europe}}
@@ -96,18 +105,23 @@ let
         // {
           psqlSchema = major;
           version = "${major}.1";
-          withPackages = choose: pkgs.buildEnv {
-            name = "postgresql-and-plugins";
-            paths = choose pkgs ++ [ (package "postgresql-${major}") ];
-          };
+          withPackages =
+            choose:
+            pkgs.buildEnv {
+              name = "postgresql-and-plugins";
+              paths = choose pkgs ++ [ (package "postgresql-${major}") ];
+            };
         };
 
       # An image is what it was asked for: the arguments can be looked at.
-      image = kind: asked: make "${kind}.tar" { asked = builtins.toJSON asked; } "true" // {
-        inherit asked;
-        imageName = asked.name;
-        imageTag = asked.tag;
-      };
+      image =
+        kind: asked:
+        make "${kind}.tar" { asked = builtins.toJSON asked; } "true"
+        // {
+          inherit asked;
+          imageName = asked.name;
+          imageTag = asked.tag;
+        };
 
       pkgs =
         lib.genAttrs [
@@ -125,6 +139,7 @@ let
           "gzip"
           "jq"
           "less"
+          "locale"
           "nixfmt-tree"
           "nss_wrapper"
           "pg_cron"
@@ -146,35 +161,58 @@ let
         )
         // {
           inherit lib pkgs;
-          callPackage = path: more: let f = import path; in f (builtins.intersectAttrs (builtins.functionArgs f) pkgs // more);
-          buildEnv = { name, paths, ... }: make name { } ''
-            mkdir -p $out
-            for path in ${toString (builtins.tail paths)} ${builtins.head paths}; do
-              cp -r $path/. $out/
-              chmod -R u+w $out
-            done
-          '';
+          callPackage =
+            path: more:
+            let
+              f = import path;
+            in
+            f (builtins.intersectAttrs (builtins.functionArgs f) pkgs // more);
+          buildEnv =
+            { name, paths, ... }:
+            make name { } ''
+              mkdir -p $out
+              for path in ${toString (builtins.tail paths)} ${builtins.head paths}; do
+                cp -r $path/. $out/
+                chmod -R u+w $out
+              done
+            '';
           dockerTools = {
             buildLayeredImage = image "file";
             streamLayeredImage = image "stream";
           };
-          glibcLocales = package "glibc-locales" // { override = _: package "glibc-locales"; };
+          glibcLocales = package "glibc-locales" // {
+            override = _: package "glibc-locales";
+          };
           mkShellNoCC = { packages }: make "shell" { inherit packages; } "true";
           python3 = package "python3" // {
             interpreter = "/usr/bin/python3";
-            pkgs = lib.genAttrs [ "click" "cronsim" "jinja2" "psutil" ] package // { requiredPythonModules = list: list; };
+            pkgs = lib.genAttrs [ "click" "cronsim" "jinja2" "psutil" ] package // {
+              requiredPythonModules = list: list;
+            };
             sitePackages = "lib/python/site";
           };
           runCommand = make;
           stdenv.hostPlatform = { inherit system; };
           stdenvNoCC = {
             hostPlatform = { inherit system; };
-            mkDerivation = asked: package asked.pname // { inherit asked; inherit (asked) version; };
+            mkDerivation =
+              asked:
+              package asked.pname
+              // {
+                inherit asked;
+                inherit (asked) version;
+              };
           };
           wal-g = package "wal-g" // {
-            overrideAttrs = change: package "wal-g" // {
-              asked = change { subPackages = [ "main/pg" ]; postInstall = ""; };
-            };
+            overrideAttrs =
+              change:
+              package "wal-g"
+              // {
+                asked = change {
+                  subPackages = [ "main/pg" ];
+                  postInstall = "";
+                };
+              };
           };
           writeText = name: text: builtins.toFile name text;
         };

@@ -33,6 +33,7 @@ class Registry:
 
     @staticmethod
     def digest(text: str) -> str:
+        """Return the digest of something that the registry has."""
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
     def image(self, architecture: str) -> bytes:
