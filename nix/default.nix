@@ -12,5 +12,5 @@ rec {
   # The official Debian image of a major version, as a base for mkImage's `over`.
   official = major: pkgs.callPackage ./official.nix { inherit major; };
 
-  mkImage = choices: pkgs.callPackage ./image.nix ({ inherit entrypoint wal-g; } // choices);
+  mkImage = pkgs.callPackage ./image.nix { inherit entrypoint wal-g; };
 }

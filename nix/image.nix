@@ -26,8 +26,9 @@
   zstd,
   entrypoint,
   wal-g,
-
-  # What a deployer chooses:
+}:
+# What a deployer chooses, apart from the above so that callPackage fills in none of it:
+{
   major ? "17",
   postgresql ? pkgs."postgresql_${major}_jit",
   # as for postgresql.withPackages: ps: [ ps.pg_cron ]

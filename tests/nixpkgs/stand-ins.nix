@@ -203,6 +203,7 @@ let
                 inherit (asked) version;
               };
           };
+          postgresql = throw "nixpkgs' own choice of PostgreSQL has no JIT";
           wal-g = package "wal-g" // {
             overrideAttrs =
               change:
