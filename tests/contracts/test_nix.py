@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import platform
 import re
+import subprocess
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -137,6 +140,47 @@ def test_official_digests(major: str, system: str) -> None:
     assert len(digests) == len(set(digests)) >= 15
     bases = {pins[other][system]["layers"][0] for other in MAJORS}
     assert 1 == len(bases), "the majors stand on one Debian"
+
+
+def test_official_image_is_put_together(nix: Nix, tmp_path: Path) -> None:
+    """Config and unpacked layers become an archive as `docker save` makes it, by paths that dockerTools looks up."""
+    blobs = {
+        "c" * 64: b'{"rootfs": {}}',
+        "a" * 64: gzip.compress(b"layer 1"),
+        "b" * 64: gzip.compress(b"layer 2"),
+    }
+    for digest, content in blobs.items():
+        (tmp_path / digest).write_bytes(content)
+    pin = {"tag": "17-trixie", "x86_64-linux": {"config": "c" * 64, "layers": ["a" * 64, "b" * 64]}}
+    script = nix.value(
+        f"""let pkgs = nixpkgs.legacyPackages.x86_64-linux; in import {REPOSITORY}/nix/official.nix {{
+          lib = nixpkgs.lib // {{ importJSON = _: builtins.fromJSON ''{json.dumps({"17": pin})}''; }};
+          inherit (pkgs) cacert curl jq stdenvNoCC;
+          runCommand = name: more: script:
+            if more ? outputHash then "{tmp_path}/" + more.outputHash else script;
+          major = "17";
+        }}"""
+    )
+    (tmp_path / "work").mkdir()
+    archive = tmp_path / "image.tar"
+    subprocess.run(
+        ["bash", "-euc", script],
+        check=True,
+        cwd=tmp_path / "work",
+        env={"PATH": os.environ["PATH"], "out": str(archive)},
+        timeout=60,
+    )
+    with tarfile.open(archive) as tar:
+
+        def read(name: str) -> bytes:
+            file = tar.extractfile(name)
+            assert file is not None
+            return file.read()
+
+        (manifest,) = json.loads(read("manifest.json"))
+        assert ["postgres:17-trixie"] == manifest["RepoTags"]
+        assert blobs["c" * 64] == read(manifest["Config"])
+        assert [b"layer 1", b"layer 2"] == [read(name) for name in manifest["Layers"]]
 
 
 def test_wal_g_has_its_client(nix: Nix) -> None:
