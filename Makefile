@@ -54,6 +54,7 @@ test-long: images .venv/synced s3-server
 
 # One image that was built elsewhere.
 acceptance: images .venv/synced s3-server
+	@[ -n "$(TESTED)" ] || { echo "make acceptance: say which image, as in TESTED=nix-postgres:17" >&2; exit 1; }
 	@NIX_POSTGRES_IMAGE=$(TESTED) .venv/bin/python -m pytest -n 2 --dist loadfile -m "not long" tests/acceptance
 
 lint: setup .venv/synced
