@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from containers import Container, in_volume, run, serve
+from containers import READY, Container, in_volume, run, serve, start
 from contracts.tables import REPOSITORY
 
 GUIDE = (REPOSITORY / "docs/moving.md").read_text(encoding="utf-8")
@@ -66,8 +66,9 @@ def test_from_alpine_and_back(foreign: str) -> None:
     """Files of uid 70 are mended; the guide's commands make indexes anew and let the server warn from then on."""
     in_volume(foreign, "chown --recursive 70:70 data")
     environment = {"PGDATA": "/volume/data"}
-    with serve("-c", "listen_addresses=", env=environment, volumes={"/volume": foreign}) as container:
-        assert "" == container.shell("find /volume/data ! -user postgres -o ! -group postgres")
+    with start("-c", "listen_addresses=", env=environment, volumes={"/volume": foreign}) as container:
+        container.says(READY)
+        assert "" == container.shell("find /volume/data ! -user postgres")
         assert "" == container.sql("SHOW listen_addresses")
         before = container.sql("SELECT pg_relation_filenode('kept_pkey')")
         assert "reindexdb --all" in GUIDE
