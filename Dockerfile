@@ -3,6 +3,7 @@
 #   docker build --build-arg BASE_IMAGE=postgres:17-trixie --tag nix-postgres .
 #
 # `make image` does the same over a base of its own making (image/base.sh) where the official image cannot be pulled.
+# What the result must hold stands in image/layout.json, from which the Nix images are built; a test compares.
 ARG BASE_IMAGE=postgres:17-trixie
 FROM ${BASE_IMAGE}
 

@@ -1,8 +1,9 @@
-# make image | demo | test | test-long | lint | s3-server | clean; each sets up what it needs.
+# make image | demo | test | test-long | acceptance | lint | s3-server | clean; each sets up what it needs.
 #
 #   WALG=folder     where wal-g and walg-daemon-client lie, to have wal-g in the image and in the tests
 #   MAJOR, SUITE    for `make image`: 15 bookworm (default), 17 trixie, 18 sid
 #   ARCHIVER        for `make demo`: pgbackrest (default) or wal-g
+#   TESTED          for `make acceptance`: the image that is tested, for example TESTED=nix-postgres:17
 #   TESTS           for `make test`: what pytest is to run, for example TESTS=tests/unit
 SHELL = /bin/bash
 .SHELLFLAGS = -euo pipefail -c
@@ -12,6 +13,7 @@ WALG ?=
 MAJOR ?= 15
 SUITE ?=
 ARCHIVER ?= pgbackrest
+TESTED ?=
 TESTS ?=
 UV = 0.13.9
 export WALG ARCHIVER
@@ -51,6 +53,11 @@ test: images .venv/synced s3-server
 test-long: images .venv/synced s3-server
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -m long $(TESTS)
 
+# One image that was built elsewhere.
+acceptance: images .venv/synced s3-server
+	@[ -n "$(TESTED)" ] || { echo "make acceptance: say which image, as in TESTED=nix-postgres:17" >&2; exit 1; }
+	@NIX_POSTGRES_IMAGE=$(TESTED) .venv/bin/python -m pytest -n 2 --dist loadfile -m "not long" tests/acceptance
+
 lint: setup .venv/synced
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
@@ -59,4 +66,4 @@ lint: setup .venv/synced
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup image images demo s3-server test test-long lint clean
+.PHONY: help setup image images demo s3-server test test-long acceptance lint clean

@@ -1,0 +1,64 @@
+# The program: PID 1 of the image, with its modules' byte code, and gosu.
+{
+  lib,
+  stdenvNoCC,
+  buildEnv,
+  python3,
+}:
+let
+  version = lib.head (
+    builtins.match ".*__version__ = \"([^\"]+)\".*" (builtins.readFile ../entrypoint/__init__.py)
+  );
+
+  modules = buildEnv {
+    name = "nix-postgres-modules";
+    paths = python3.pkgs.requiredPythonModules (
+      with python3.pkgs;
+      [
+        click
+        cronsim
+        jinja2
+        psutil
+      ]
+    );
+    pathsToLink = [ "/${python3.sitePackages}" ];
+  };
+in
+stdenvNoCC.mkDerivation {
+  pname = "nix-postgres-entrypoint";
+  inherit version;
+
+  src = lib.sourceByRegex ../. [
+    "(conf_templates|entrypoint)(/.*)?"
+    "image(/bin(/(entrypoint|gosu))?)?"
+  ];
+
+  # The scripts in shims/ are for the image's /bin/sh and bash; a start pays for everything that is not compiled.
+  dontPatchShebangs = true;
+  installPhase = ''
+    mkdir -p $out/bin $out/lib/nix-postgres
+    cp -r conf_templates entrypoint $out/lib/nix-postgres/
+    chmod 755 $out/lib/nix-postgres/entrypoint/shims/*
+    for program in entrypoint gosu; do
+      install -m 755 image/bin/$program $out/bin/
+      substituteInPlace $out/bin/$program \
+        --replace-fail /usr/bin/python3 ${python3.interpreter} \
+        --replace-fail /usr/local/lib/nix-postgres $out/lib/nix-postgres \
+        --replace-fail /usr/lib/python3/dist-packages ${modules}/${python3.sitePackages}
+    done
+    ${python3.interpreter} -m compileall -q --invalidation-mode unchecked-hash $out/lib/nix-postgres
+  '';
+
+  doInstallCheck = true;
+  installCheckPhase = ''
+    $out/bin/entrypoint backup --help >/dev/null
+    $out/bin/gosu --version >/dev/null
+  '';
+
+  meta = {
+    description = "PID 1 of a PostgreSQL container image, with archiving, backups and restore";
+    license = lib.licenses.mit;
+    mainProgram = "entrypoint";
+    platforms = lib.platforms.linux;
+  };
+}

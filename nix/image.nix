@@ -1,0 +1,184 @@
+# The image. What must be in it and how it is configured stands in ../image/layout.json, which the tests read as well.
+{
+  lib,
+  bashInteractive,
+  buildEnv,
+  cacert,
+  coreutils,
+  dockerTools,
+  findutils,
+  gawk,
+  getent,
+  glibcLocales,
+  gnugrep,
+  gnused,
+  gzip,
+  less,
+  locale,
+  nss_wrapper,
+  pgbackrest,
+  pkgs,
+  runCommand,
+  tzdata,
+  util-linuxMinimal,
+  writeText,
+  xz,
+  zstd,
+  entrypoint,
+  wal-g,
+}:
+# What a deployer chooses, apart from the above so that callPackage fills in none of it:
+{
+  major ? "17",
+  postgresql ? pkgs."postgresql_${major}_jit",
+  # as for postgresql.withPackages: ps: [ ps.pg_cron ]
+  extensions ? _: [ ],
+  # a package with lib/locale/locale-archive
+  locales ? glibcLocales.override {
+    allLocales = false;
+    locales = [ "en_US.UTF-8/UTF-8" ];
+  },
+  # more programs for init files
+  programs ? [ ],
+  # an image that is laid out like the official Debian one, whose PostgreSQL and locales stay as they are
+  over ? null,
+  name ? "nix-postgres",
+  tag ? null,
+  # a program that writes the image to its output, instead of a file in the store
+  stream ? false,
+}:
+let
+  series = if over == null then postgresql.psqlSchema else major;
+  text = lib.replaceStrings [ "@major@" ] [ series ] (builtins.readFile ../image/layout.json);
+  data = lib.last (lib.filter (row: row.from <= lib.toInt series) (builtins.fromJSON text).data);
+  layout = builtins.fromJSON (
+    lib.replaceStrings [ "@data@" "@volume@" ] [ data.data data.volume ] text
+  );
+  idOf = lib.listToAttrs (map (user: lib.nameValuePair user.name (toString user.id)) layout.users);
+
+  # initdb finds its sample by the link through which it was called (nixpkgs' relative-to-symlinks.patch), so PostgreSQL
+  # need not be built again for one line.
+  sample = runCommand "postgresql.conf.sample-${series}" { } ''
+    place=share/postgresql/postgresql.conf.sample
+    mkdir -p $out/share/postgresql
+    sed -E "s/^#?listen_addresses = '[^']*'/listen_addresses = '*'/" ${postgresql}/$place >$out/$place
+  '';
+  server = buildEnv {
+    name = "postgresql-${series}-image";
+    paths = [
+      (lib.hiPrio sample)
+      (postgresql.withPackages extensions)
+    ];
+  };
+
+  # For init files, pg_ctl, archive_command, and whoever opens a shell.
+  tools = buildEnv {
+    name = "nix-postgres-programs";
+    paths = [
+      bashInteractive
+      coreutils
+      findutils
+      gawk
+      getent
+      gnugrep
+      gnused
+      gzip
+      less
+      locale
+      util-linuxMinimal # mountpoint
+      xz
+      zstd
+    ]
+    ++ programs;
+    pathsToLink = [ "/bin" ];
+  };
+
+  accounts = lib.concatMapStrings (user: ''
+    ${user.name}:x:${toString user.id}:${toString user.id}::${user.home}:${user.shell}
+  '') layout.users;
+  groups = lib.concatMapStrings (user: ''
+    ${user.group}:x:${toString user.id}:
+  '') layout.users;
+
+  links = lib.filterAttrs (path: _: over == null || lib.hasPrefix "/usr/local/" path) layout.links;
+  folders = lib.filterAttrs (path: _: over == null || path == "/run/entrypoint") layout.folders;
+
+  # All but owners and modes.
+  tree = runCommand "nix-postgres-tree-${series}" { } ''
+    mkdir -p $out/usr/local/bin
+    ln -s ${entrypoint}/bin/{entrypoint,gosu} ${pgbackrest}/bin/pgbackrest ${wal-g}/bin/{wal-g,walg-daemon-client} \
+      ${entrypoint}/lib/nix-postgres/entrypoint/shims/docker-{entrypoint,ensure-initdb}.sh $out/usr/local/bin/
+    ${lib.optionalString (over == null) ''
+      mkdir -p $out/etc/ssl/certs $out/usr/{bin,sbin,lib/{locale,postgresql},share/postgresql} $out/var/lib
+      ln -s ${tools}/bin/* $out/usr/bin/
+      ln -s ${server} $out/usr/lib/postgresql/${series}
+      ln -s ${server}/share/postgresql $out/usr/share/postgresql/${series}
+      ln -s ${series}/postgresql.conf.sample $out/usr/share/postgresql/
+      ln -s ${locales}/lib/locale/locale-archive $out/usr/lib/locale/
+      ln -s ${nss_wrapper}/lib/libnss_wrapper.so $out/usr/lib/
+      ln -s ${tzdata}/share/zoneinfo $out/usr/share/
+      ln -s ${cacert}/etc/ssl/certs/ca-bundle.crt $out/etc/ssl/certs/ca-certificates.crt
+      cp ${writeText "passwd" accounts} $out/etc/passwd
+      cp ${writeText "group" groups} $out/etc/group
+      printf '%s\n' 'passwd: files' 'group: files' 'hosts: files dns' >$out/etc/nsswitch.conf
+    ''}
+    ${lib.concatStrings (
+      lib.mapAttrsToList (path: target: ''
+        mkdir -p $out${dirOf path}
+        ln -s ${target} $out${path}
+      '') links
+    )}
+  '';
+
+  # What layout.json says of files and programs holds, and a new cluster listens.
+  check = runCommand "nix-postgres-check-${series}" { } ''
+    for path in ${toString layout.files}; do
+      test -s ${tree}$path
+    done
+    ${lib.concatStrings (
+      lib.mapAttrsToList (folder: names: ''
+        for program in ${names}; do
+          test -x ${tree}${folder}/$program
+        done
+      '') layout.programs
+    )}
+    ${lib.concatStrings (
+      lib.mapAttrsToList (path: pattern: ''
+        grep -qE ${lib.escapeShellArg pattern} ${tree}${path}
+      '') layout.contains
+    )}
+    ${tree}/usr/lib/postgresql/${series}/bin/initdb --no-locale --no-sync --pgdata=data >/dev/null
+    grep -q "^listen_addresses = '\*'" data/postgresql.conf
+    touch $out
+  '';
+
+  build = if stream then dockerTools.streamLayeredImage else dockerTools.buildLayeredImage;
+  image = build {
+    inherit name;
+    tag = if tag == null then series else tag;
+    fromImage = over;
+    fakeRootCommands = ''
+      cp -a --no-preserve=ownership ${tree}/. .
+      chmod -R u+w .
+      ${lib.concatStrings (
+        lib.mapAttrsToList (path: folder: ''
+          install -d -o ${idOf.${folder.owner}} -g ${idOf.${folder.owner}} -m ${folder.mode} .${path}
+        '') folders
+      )}
+    '';
+    config = {
+      Entrypoint = layout.config.entrypoint;
+      Cmd = layout.config.cmd;
+      StopSignal = layout.config.stop_signal;
+      ExposedPorts = lib.genAttrs layout.config.ports (_: { });
+      Volumes = lib.genAttrs layout.config.volumes (_: { });
+      Labels = layout.config.labels // {
+        "org.opencontainers.image.version" = entrypoint.version;
+      };
+      Env = lib.mapAttrsToList (variable: value: "${variable}=${value}") (
+        layout.config.environment // lib.optionalAttrs (over == null) { PG_VERSION = postgresql.version; }
+      );
+    };
+  };
+in
+lib.extendDerivation true { inherit check layout tree; } image

@@ -1,0 +1,20 @@
+"""The versions by which an image sorts can be measured."""
+
+from __future__ import annotations
+
+import re
+import runpy
+
+from containers import IMAGE, Container
+from contracts.tables import REPOSITORY
+
+
+def test_measured_versions(server: Container) -> None:
+    """What image/collations.py measures is what the image's server records of its databases and collations."""
+    measured = runpy.run_path(str(REPOSITORY / "image/collations.py"))["measure"](IMAGE)
+    assert {"glibc", "icu"} == set(measured)
+    assert (
+        server.sql("SELECT datcollversion FROM pg_database WHERE datname = 'postgres'") == measured["glibc"]
+    )
+    assert server.sql("SELECT collversion FROM pg_collation WHERE collname = 'und-x-icu'") == measured["icu"]
+    assert re.fullmatch(r"2\.\d+", measured["glibc"])

@@ -1,0 +1,201 @@
+"""The flake evaluates to what image/layout.json says; nixpkgs is represented by tests/nixpkgs/stand-ins.nix."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import platform
+import re
+import subprocess
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.tables import REPOSITORY
+from layout import layout_of
+from nix import Nix
+
+MAJORS = ["15", "16", "17", "18"]
+BUILT = ["17", "18"]
+"""From 18 on the data lies elsewhere."""
+SYSTEMS = ["x86_64-linux", "aarch64-linux"]
+
+
+@pytest.fixture(scope="module")
+def nix(tmp_path_factory: pytest.TempPathFactory) -> Nix:
+    return Nix(tmp_path_factory.mktemp("nix"))
+
+
+@pytest.fixture(scope="module")
+def asked(nix: Nix) -> Mapping[str, Any]:
+    """Return for each image of this architecture what dockerTools is asked for."""
+    images: Mapping[str, Any] = nix.value(
+        f"""builtins.mapAttrs (_: image: removeAttrs image.asked [ "fromImage" ]) (
+          removeAttrs self.packages.{SYSTEMS[0]} [ "default" "entrypoint" "wal-g" ]
+        )"""
+    )
+    return images
+
+
+def test_all_outputs_evaluate(nix: Nix) -> None:
+    """Every package, check, shell and formatter of both architectures is a derivation."""
+    outputs = nix.value(
+        """builtins.mapAttrs (_: builtins.mapAttrs (_: builtins.mapAttrs (_: built: built.drvPath))) {
+          inherit (self) packages checks devShells;
+          formatter = builtins.mapAttrs (_: built: { inherit built; }) self.formatter;
+        }"""
+    )
+    kinds = ["", "-stream", "-official", "-official-stream"]
+    images = {f"image-{major}{kind}" for major in MAJORS for kind in kinds}
+    for system in SYSTEMS:
+        assert images | {"default", "entrypoint", "wal-g"} == set(outputs["packages"][system])
+        assert {f"image-{major}" for major in MAJORS} < set(outputs["checks"][system])
+        assert {"default", "release"} == set(outputs["devShells"][system])
+        built = [path for name, path in outputs["packages"][system].items() if name in images]
+        assert len(images) == len(set(built)), "each image differs from the others"
+
+
+@pytest.mark.parametrize("kind", ["", "-official-stream"])
+@pytest.mark.parametrize("major", MAJORS)
+def test_image_configuration(asked: Mapping[str, Any], major: str, kind: str) -> None:
+    """An image is configured as layout.json says, and by nothing else."""
+    image = asked[f"image-{major}{kind}"]
+    expected = layout_of(int(major))["config"]
+    environment = dict(setting.split("=", 1) for setting in image["config"]["Env"])
+    assert (environment.pop("PG_VERSION", None) is None) == ("official" in kind)
+    assert expected["environment"] == environment
+    assert expected["entrypoint"] == image["config"]["Entrypoint"]
+    assert expected["cmd"] == image["config"]["Cmd"]
+    assert expected["stop_signal"] == image["config"]["StopSignal"]
+    assert expected["ports"] == list(image["config"]["ExposedPorts"])
+    assert expected["volumes"] == list(image["config"]["Volumes"])
+    assert expected["labels"].items() <= image["config"]["Labels"].items()
+    assert f"{major}{'-official' if kind else ''}" == image["tag"]
+    assert "created" not in image, "the date is fixed by dockerTools"
+
+
+@pytest.mark.parametrize("major", MAJORS)
+def test_owners_and_modes(asked: Mapping[str, Any], major: str) -> None:
+    """A Nix image makes every folder of layout.json; over the official image only what that one lacks is made."""
+    layout = layout_of(int(major))
+    ids = {user["name"]: user["id"] for user in layout["users"]}
+
+    def made(name: str) -> set[tuple[str, ...]]:
+        text = asked[name]["fakeRootCommands"]
+        return set(re.findall(r"install -d -o (\d+) -g (\d+) -m (\d+) \.(\S+)", text))
+
+    expected = {
+        (str(ids[folder["owner"]]), str(ids[folder["owner"]]), folder["mode"], path)
+        for path, folder in layout["folders"].items()
+    }
+    assert expected == made(f"image-{major}")
+    assert {("999", "999", "711", "/run/entrypoint")} == made(f"image-{major}-official")
+
+
+@pytest.mark.parametrize("major", BUILT)
+def test_file_tree(nix: Nix, major: str) -> None:
+    """The tree that is built holds the files, programs and links of layout.json, and a sample that listens."""
+    system = f"{platform.machine()}-linux"
+    image = f"self.packages.{system}.image-{major}"
+    nix.build(f"{image}.check")
+    tree = nix.build(f"{image}.tree")
+    layout = layout_of(int(major))
+    for path, target in layout["links"].items():
+        assert target == os.readlink(f"{tree}{path}")
+    users = [line.split(":") for line in (tree / "etc/passwd").read_text(encoding="utf-8").splitlines()]
+    expected = [
+        [user["name"], "x", str(user["id"]), str(user["id"]), "", user["home"], user["shell"]]
+        for user in layout["users"]
+    ]
+    assert expected == users
+    for program in ("pgbackrest", "wal-g", "walg-daemon-client"):
+        assert os.access(tree / "usr/local/bin" / program, os.X_OK), program
+
+
+@pytest.mark.parametrize("major", BUILT)
+def test_over_the_official_image(nix: Nix, major: str) -> None:
+    """Nothing of the official image is hidden by ours but its scripts and gosu."""
+    tree = nix.build(f"self.packages.{platform.machine()}-linux.image-{major}-official.tree")
+    paths = [Path(folder) / name for folder, _, names in os.walk(tree) for name in names]
+    assert {"/usr/local/bin"} == {f"/{path.parent.relative_to(tree)}" for path in paths}
+    ours = layout_of(int(major))["programs"]["/usr/local/bin"].split()
+    assert {*ours, "docker-enforce-initdb.sh", "pgbackrest", "wal-g", "walg-daemon-client"} == {
+        path.name for path in paths
+    }
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("major", MAJORS)
+def test_official_digests(major: str, system: str) -> None:
+    """The official image of each major is known for both architectures, and no digest stands for two things."""
+    pins = json.loads((REPOSITORY / "nix/official.json").read_text(encoding="utf-8"))
+    pin = pins[major]
+    assert f"{major}-trixie" == pin["tag"]
+    digests = [pin["index"], pin[system]["manifest"], pin[system]["config"], *pin[system]["layers"]]
+    assert [] == [digest for digest in digests if not re.fullmatch("[0-9a-f]{64}", digest)]
+    assert len(digests) == len(set(digests)) >= 15
+    bases = {pins[other][system]["layers"][0] for other in MAJORS}
+    assert 1 == len(bases), "the majors stand on one Debian"
+
+
+def test_official_image_is_put_together(nix: Nix, tmp_path: Path) -> None:
+    """Config and unpacked layers become an archive as `docker save` makes it, by paths that dockerTools looks up."""
+    blobs = {
+        "c" * 64: b'{"rootfs": {}}',
+        "a" * 64: gzip.compress(b"layer 1"),
+        "b" * 64: gzip.compress(b"layer 2"),
+    }
+    for digest, content in blobs.items():
+        (tmp_path / digest).write_bytes(content)
+    pin = {"tag": "17-trixie", "x86_64-linux": {"config": "c" * 64, "layers": ["a" * 64, "b" * 64]}}
+    script = nix.value(
+        f"""let pkgs = nixpkgs.legacyPackages.x86_64-linux; in import {REPOSITORY}/nix/official.nix {{
+          lib = nixpkgs.lib // {{ importJSON = _: builtins.fromJSON ''{json.dumps({"17": pin})}''; }};
+          inherit (pkgs) cacert curl jq stdenvNoCC;
+          runCommand = name: more: script:
+            if more ? outputHash then "{tmp_path}/" + more.outputHash else script;
+          major = "17";
+        }}"""
+    )
+    (tmp_path / "work").mkdir()
+    archive = tmp_path / "image.tar"
+    subprocess.run(
+        ["bash", "-euc", script],
+        check=True,
+        cwd=tmp_path / "work",
+        env={"PATH": os.environ["PATH"], "out": str(archive)},
+        timeout=60,
+    )
+    with tarfile.open(archive) as tar:
+
+        def read(name: str) -> bytes:
+            file = tar.extractfile(name)
+            assert file is not None
+            return file.read()
+
+        (manifest,) = json.loads(read("manifest.json"))
+        assert ["postgres:17-trixie"] == manifest["RepoTags"]
+        assert blobs["c" * 64] == read(manifest["Config"])
+        assert [b"layer 1", b"layer 2"] == [read(name) for name in manifest["Layers"]]
+
+
+def test_wal_g_has_its_client(nix: Nix) -> None:
+    """wal-g is built with the client of its daemon, under the name that the program looks for."""
+    asked = nix.value("{ inherit (self.packages.x86_64-linux.wal-g.asked) subPackages postInstall; }")
+    assert ["main/pg", "cmd/daemonclient"] == asked["subPackages"]
+    assert "$out/bin/walg-daemon-client" in asked["postInstall"]
+
+
+def test_lock_file() -> None:
+    """The input is locked by revision and hash, and is the one that the flake names."""
+    node = json.loads((REPOSITORY / "flake.lock").read_text(encoding="utf-8"))["nodes"]["nixpkgs"]
+    assert re.fullmatch("[0-9a-f]{40}", node["locked"]["rev"])
+    assert re.fullmatch("sha256-[A-Za-z0-9+/]{43}=", node["locked"]["narHash"])
+    asked = node["original"]
+    named = re.search(r'nixpkgs\.url = "github:(.*)"', (REPOSITORY / "flake.nix").read_text(encoding="utf-8"))
+    assert named is not None
+    assert f"{asked['owner']}/{asked['repo']}/{asked['ref']}" == named[1]

@@ -1,0 +1,135 @@
+"""The workflows are well formed, take nothing that can change under them, and name only what is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from contracts.tables import REPOSITORY
+
+FOLDER = REPOSITORY / ".github"
+WORKFLOWS = sorted((FOLDER / "workflows").glob("*.yml"))
+
+
+def _run(*argv: str | Path, stdin: str = "") -> tuple[int, str]:
+    """Return the exit code of a program and all that it says."""
+    done = subprocess.run(
+        argv,
+        input=stdin,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout
+
+
+def _jobs(path: Path) -> dict[str, Any]:
+    jobs: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    return jobs
+
+
+def _scripts() -> Iterator[str]:
+    for path in WORKFLOWS:
+        for job in _jobs(path).values():
+            yield from (step["run"] for step in job["steps"] if "run" in step)
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [("github-workflows", path) for path in WORKFLOWS] + [("dependabot", FOLDER / "dependabot.yml")],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_schema(schema: str, path: Path) -> None:
+    """Each file is what GitHub's schema says."""
+    code, words = _run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", path)
+    assert code == 0, words
+
+
+def test_nothing_that_can_be_misused() -> None:
+    """Zizmor finds nothing: no moving tags, no text of strangers in scripts, no more rights than needed."""
+    zizmor = Path(sys.executable).with_name("zizmor")
+    code, words = _run(zizmor, "--offline", "--no-progress", "--color=never", FOLDER)
+    assert code == 0, words
+    assert "No findings to report" in words
+
+
+def test_actions_are_pinned() -> None:
+    """Each action is pinned by the commit of a version that stands beside it, the same one everywhere."""
+    pins: dict[str, set[str]] = {}
+    for path in WORKFLOWS:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if "uses:" in line:
+                found = re.search(r"uses: (\S+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$", line)
+                assert found, line
+                pins.setdefault(found[1], set()).add(f"{found[2]} {found[3]}")
+    assert {"actions/checkout", "cachix/install-nix-action"} <= set(pins)
+    assert [] == [name for name, commits in pins.items() if len(commits) > 1]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_jobs_name_each_other_rightly(path: Path) -> None:
+    """What a job needs is there, and so is every output that is taken from it."""
+    jobs = _jobs(path)
+    for name, job in jobs.items():
+        needs = [job["needs"]] if isinstance(job.get("needs"), str) else job.get("needs", [])
+        assert set() == set(needs) - set(jobs), name
+        for other, output in re.findall(r"needs\.(\w+)\.outputs\.(\w+)", str(job)):
+            assert other in needs, name
+            assert output in jobs[other]["outputs"], name
+        ids = {step["id"] for step in job["steps"] if "id" in step}
+        assert set() == set(re.findall(r"steps\.(\w+)\.outputs", str(job))) - ids, name
+        assert "timeout-minutes" in job, name
+
+
+def test_scripts_can_be_read() -> None:
+    """Each step is good syntax for bash, and gets no expression of the workflow but through its environment."""
+    scripts = list(_scripts())
+    assert len(scripts) > 5
+    for script in scripts:
+        assert (0, "") == _run("bash", "-n", stdin=script), script
+        assert "${{" not in script
+
+
+def test_what_they_call_is_there() -> None:
+    """Programs of ours, targets of make and outputs of the flake exist."""
+    text = "\n".join(_scripts())
+    programs = set(re.findall(r"(?:^|\s)((?:\.ci|image|nix)/[\w.-]+)", text)) - {"nix/official.json"}
+    assert {".ci/release-notes", ".ci/run", "image/collations.py", "nix/official.py"} == programs
+    for name in programs:
+        assert (REPOSITORY / name).stat().st_mode & 0o111, name
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    targets = re.findall(r"\bmake (\w+)", text)
+    assert ["acceptance"] == targets
+    assert [] == [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
+    flake = (REPOSITORY / "flake.nix").read_text(encoding="utf-8")
+    assert {"image-$TAG-stream", "release"} == set(re.findall(r"\.#([\w$-]+)", text))
+    assert "        release = " in flake
+    majors = re.findall(r'^ +"(\d\d)"$', flake, re.MULTILINE)
+    (images,) = (path for path in WORKFLOWS if path.name == "images.yml")
+    for job in ("build", "manifest"):
+        assert majors == _jobs(images)[job]["strategy"]["matrix"]["major"]
+
+
+def test_release_notes(tmp_path: Path) -> None:
+    """The notes of a version are what stands under its heading; a version without an entry is refused."""
+    changelog = tmp_path / "CHANGELOG.md"
+    changelog.write_text(
+        "# Changelog\n\n## Unreleased\n\n- new\n\n## [1.10.0] - 2026-12-01\n\n### Added\n\n- ten\n\n## 1.1.0\n\n- one\n",
+        encoding="utf-8",
+    )
+    program = REPOSITORY / ".ci/release-notes"
+    assert (0, "\n### Added\n\n- ten\n") == _run(program, "1.10.0", changelog)
+    assert (0, "\n- one\n") == _run(program, "1.1.0", changelog)
+    code, words = _run(program, "1.1", changelog)
+    assert 1 == code
+    assert 'no entry "## 1.1"' in words
+    assert 1 == _run(program, "2.0.0")[0], "the real changelog"

@@ -1,0 +1,17 @@
+"""What an image must hold and how it is configured: image/layout.json."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from contracts.tables import REPOSITORY
+
+__all__ = ["layout_of"]
+
+
+def layout_of(major: int) -> Any:
+    """Return the description for one major version of PostgreSQL."""
+    text = (REPOSITORY / "image/layout.json").read_text(encoding="utf-8").replace("@major@", str(major))
+    data = [row for row in json.loads(text)["data"] if row["from"] <= major][-1]
+    return json.loads(text.replace("@data@", data["data"]).replace("@volume@", data["volume"]))

@@ -1,0 +1,50 @@
+"""Nix without nixpkgs: the flake is evaluated over tests/nixpkgs/stand-ins.nix."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from contracts.tables import REPOSITORY
+
+__all__ = ["Nix"]
+
+FLAKE = f"""
+  nixpkgs = import {REPOSITORY}/tests/nixpkgs/stand-ins.nix;
+  self = (import {REPOSITORY}/flake.nix).outputs {{ inherit self nixpkgs; }};
+"""
+
+
+class Nix:
+    """Nix with a store of its own, so that neither root nor a daemon is needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "NIX_STORE_DIR": f"{folder}/store",
+            "NIX_STATE_DIR": f"{folder}/state",
+            "NIX_LOG_DIR": f"{folder}/log",
+            "NIX_CONFIG": "sandbox = false\nbuild-users-group =\nsubstitute = false",
+        }
+
+    def run(self, *argv: str) -> str:
+        """Return what a program of Nix prints."""
+        done = subprocess.run(
+            argv, check=False, capture_output=True, text=True, env=self.environment, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def value(self, expression: str) -> Any:
+        """Return the value of an expression that may use `self`, the flake, and `nixpkgs`."""
+        text = f"let {FLAKE} in {expression}"
+        return json.loads(self.run("nix-instantiate", "--eval", "--strict", "--json", "--expr", text))
+
+    def build(self, expression: str) -> Path:
+        """Build a derivation and return its output."""
+        text = f"let {FLAKE} in {expression}"
+        return Path(self.run("nix-build", "--no-out-link", "--expr", text).strip())

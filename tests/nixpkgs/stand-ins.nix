@@ -1,0 +1,251 @@
+# What the flake takes from nixpkgs, in a few lines each: enough to evaluate all of its outputs, and to build the
+# image's file tree from packages that hold one empty file for each thing a package of that kind may hold.
+let
+  lib = builtins // rec {
+    inherit (builtins) filter listToAttrs replaceStrings;
+    concatMapStrings = f: list: concatStrings (map f list);
+    concatStrings = builtins.concatStringsSep "";
+    escapeShellArg = text: "'${replaceStrings [ "'" ] [ "'\\''" ] text}'";
+    extendDerivation =
+      _: more: drv:
+      drv // more;
+    fetchers.proxyImpureEnvVars = [ "https_proxy" ];
+    filterAttrs =
+      keep: set:
+      listToAttrs (filter ({ name, value }: keep name value) (mapAttrsToList nameValuePair set));
+    genAttrs = names: f: listToAttrs (map (name: nameValuePair name (f name)) names);
+    getExe = package: "${package}/bin/${package.name}";
+    hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
+    hiPrio = package: package;
+    imap0 =
+      f: list: builtins.genList (number: f number (builtins.elemAt list number)) (builtins.length list);
+    importJSON = path: builtins.fromJSON (builtins.readFile path);
+    last = list: builtins.elemAt list (builtins.length list - 1);
+    licenses.mit = "mit";
+    mapAttrs' = f: set: listToAttrs (mapAttrsToList f set);
+    mapAttrsToList = f: set: map (name: f name set.${name}) (builtins.attrNames set);
+    mergeAttrsList = builtins.foldl' (all: set: all // set) { };
+    nameValuePair = name: value: { inherit name value; };
+    optionalAttrs = yes: set: if yes then set else { };
+    optionalString = yes: text: if yes then text else "";
+    platforms.linux = [ ];
+    sourceByRegex = folder: _: folder + "/image/bin";
+    toInt = builtins.fromJSON;
+
+    # of the module system: what a module is given stays as it is
+    nixosSystem = system: system;
+    literalExpression = text: text;
+    mkEnableOption = _: { default = false; };
+    mkForce = value: value;
+    mkIf = condition: value: if condition then value else { };
+    mkOption = option: option;
+    types =
+      builtins.listToAttrs (
+        map (name: nameValuePair name (name: name)) [
+          "attrsOf"
+          "listOf"
+          "nullOr"
+        ]
+      )
+      // {
+        ints.positive = "positive";
+        package = "package";
+        path = "path";
+        str = "str";
+      };
+  };
+
+  packagesOf =
+    system:
+    let
+      make =
+        name: more: script:
+        derivation (
+          {
+            inherit name system;
+            builder = "/bin/bash";
+            PATH = "/usr/bin:/bin";
+            # Nix ends a builder whose output is closed, and some kernels close it before they know the exit code.
+            args = [
+              "-euc"
+              "sleep 0.3 &\n${script}"
+            ];
+          }
+          // removeAttrs more [
+            "meta"
+            "nativeBuildInputs"
+            "passthru"
+          ]
+        )
+        // (more.passthru or { });
+
+      programs = builtins.concatStringsSep " " (
+        builtins.attrValues (lib.importJSON ../../image/layout.json).programs
+      );
+      # One for all: what is missing in the image's tree was not linked there.
+      everything = make "everything" { } ''
+        mkdir -p $out/{bin,etc/ssl/certs,lib/{locale,python/site,nix-postgres/entrypoint/shims},share/{postgresql,zoneinfo/Europe}}
+        cd $out
+        for file in bin/{${replaced programs}} bin/{pgbackrest,wal-g,walg-daemon-client} etc/ssl/certs/ca-bundle.crt \
+          lib/{llvmjit.so,libnss_wrapper.so,locale/locale-archive} share/zoneinfo/Europe/Berlin \
+          lib/nix-postgres/entrypoint/shims/docker-{entrypoint,ensure-initdb}.sh; do
+          echo stand-in >$file
+        done
+        echo "#listen_addresses = 'localhost'" >share/postgresql/postgresql.conf.sample
+        printf '%s\n' '#!/bin/bash' 'mkdir data' \
+          'cp "$(dirname "$0")"/../share/postgresql/postgresql.conf.sample data/postgresql.conf' >bin/initdb
+        chmod -R 755 .
+      '';
+      package = name: everything // { inherit name; };
+      replaced = builtins.replaceStrings [ " " ] [ "," ];
+
+      postgresql =
+        major:
+        package "postgresql-${major}"
+        // {
+          psqlSchema = major;
+          version = "${major}.1";
+          withPackages =
+            choose:
+            pkgs.buildEnv {
+              name = "postgresql-and-plugins";
+              paths = choose pkgs ++ [ (package "postgresql-${major}") ];
+            };
+        };
+
+      # An image is what it was asked for: the arguments can be looked at.
+      image =
+        kind: asked:
+        make "${kind}.tar" { asked = builtins.toJSON asked; } "true"
+        // {
+          inherit asked;
+          imageName = asked.name;
+          imageTag = asked.tag;
+        };
+
+      pkgs =
+        lib.genAttrs [
+          "bashInteractive"
+          "cacert"
+          "coreutils"
+          "cosign"
+          "curl"
+          "docker-client"
+          "findutils"
+          "gawk"
+          "getent"
+          "gnugrep"
+          "gnused"
+          "gzip"
+          "jq"
+          "less"
+          "locale"
+          "nixfmt-tree"
+          "nss_wrapper"
+          "pg_cron"
+          "pg_uuidv7"
+          "pgbackrest"
+          "podman"
+          "shellcheck"
+          "skopeo"
+          "syft"
+          "tzdata"
+          "util-linuxMinimal"
+          "uv"
+          "xz"
+          "zstd"
+        ] package
+        // lib.genAttrs [ "15" "16" "17" "18" ] postgresql
+        // lib.mapAttrs' (major: value: lib.nameValuePair "postgresql_${major}_jit" value) (
+          lib.genAttrs [ "15" "16" "17" "18" ] postgresql
+        )
+        // {
+          inherit lib pkgs;
+          callPackage =
+            path: more:
+            let
+              f = import path;
+            in
+            f (builtins.intersectAttrs (builtins.functionArgs f) pkgs // more);
+          buildEnv =
+            { name, paths, ... }:
+            make name { } ''
+              mkdir -p $out
+              for path in ${toString (builtins.tail paths)} ${builtins.head paths}; do
+                cp -r $path/. $out/
+                chmod -R u+w $out
+              done
+            '';
+          dockerTools = {
+            buildLayeredImage = image "file";
+            streamLayeredImage = image "stream";
+          };
+          glibcLocales = package "glibc-locales" // {
+            override = _: package "glibc-locales";
+          };
+          mkShellNoCC = { packages }: make "shell" { inherit packages; } "true";
+          python3 = package "python3" // {
+            interpreter = "/usr/bin/python3";
+            pkgs = lib.genAttrs [ "click" "cronsim" "jinja2" "psutil" ] package // {
+              requiredPythonModules = list: list;
+            };
+            sitePackages = "lib/python/site";
+          };
+          runCommand = make;
+          stdenv.hostPlatform = { inherit system; };
+          stdenvNoCC = {
+            hostPlatform = { inherit system; };
+            mkDerivation =
+              asked:
+              package asked.pname
+              // {
+                inherit asked;
+                inherit (asked) version;
+              };
+          };
+          postgresql = throw "nixpkgs' own choice of PostgreSQL has no JIT";
+          wal-g = package "wal-g" // {
+            overrideAttrs =
+              change:
+              package "wal-g"
+              // {
+                asked = change {
+                  subPackages = [ "main/pg" ];
+                  postInstall = "";
+                };
+              };
+          };
+          writeText = name: text: builtins.toFile name text;
+        };
+    in
+    pkgs;
+
+  # What our module makes of the settings in an attribute set after it.
+  configurationOf =
+    { system, modules }:
+    let
+      module = builtins.head modules;
+      given = (lib.last modules).services.nix-postgres;
+      pkgs = packagesOf system;
+      arguments = {
+        inherit lib pkgs;
+        config = {
+          services.nix-postgres = builtins.mapAttrs (_: option: option.default) declared // given;
+          virtualisation = {
+            oci-containers.backend = "podman";
+            podman.package = pkgs.podman;
+          };
+        };
+      };
+      declared = (module arguments).options.services.nix-postgres;
+      unknown = builtins.attrNames (removeAttrs given (builtins.attrNames declared));
+    in
+    if unknown == [ ] then (module arguments).config else throw "no such options: ${toString unknown}";
+in
+{
+  inherit configurationOf lib;
+  legacyPackages = lib.genAttrs [
+    "x86_64-linux"
+    "aarch64-linux"
+  ] packagesOf;
+}
