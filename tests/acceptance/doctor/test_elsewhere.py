@@ -50,7 +50,6 @@ ALONE = {
         "error: archive: ",
         "/archive does not exist",
     ),
-    "small /dev/shm": (FRESH, (), "warning: shared memory: ", "64 MiB in /dev/shm, Docker's default"),
     "huge pages": (
         {**FRESH, "POSTGRES_CONF_huge_pages": "on"},
         (),
