@@ -251,6 +251,9 @@ class Archiver(Protocol):
     def read_back(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p` without touching the data folder."""
 
+    def s3_server(self, values: Mapping[str, str], storage: Storage) -> str:
+        """Return the URL of the S3 server that holds the archive; empty for another kind of storage."""
+
     def stored(self, segment: str) -> str:
         """Return the pattern, for glob, of a segment's file below an archive on a folder."""
 

@@ -279,6 +279,13 @@ class PgBackRest:
         name, _, value = self.sure.partition("=")
         return command._replace(environment={**command.environment, name: value})
 
+    def s3_server(self, values: Mapping[str, str], storage: Storage) -> str:
+        """Return the URL of the S3 server; this tool speaks TLS only."""
+        given = values.get(PREFIX + "REPO1_S3_ENDPOINT", "")
+        if storage.from_url and storage.folder is None:
+            given = _repository(values, storage)["repo1-s3-endpoint"]
+        return f"https://{given.removeprefix('https://')}" if given else ""
+
     def stored(self, segment: str) -> str:
         """Return the pattern of the segment's file, whose name has its checksum."""
         return f"archive/{self.stanza}/*/{segment[:16]}/{segment}-*"

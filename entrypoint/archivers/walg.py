@@ -286,6 +286,13 @@ class WalG:
         """Return the same, which reads nothing ahead."""
         return self.fetch_segment(server)
 
+    def s3_server(self, values: Mapping[str, str], storage: Storage) -> str:
+        """Return the URL of the S3 server."""
+        if not storage.url.startswith("s3://"):
+            return ""
+        given = values.get("AWS_ENDPOINT") or f"s3.{values.get('AWS_REGION', 'us-east-1')}.amazonaws.com"
+        return given if "://" in given else f"https://{given}"
+
     def stored(self, segment: str) -> str:
         """Return the pattern of the segment's file; its ending is that of the compression."""
         return f"wal_005/{segment}.[lzb]*"

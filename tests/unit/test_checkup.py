@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
+import time
+
 import pytest
 
 from contracts.tables import check_rows, rows_between
 from entrypoint.checks import ERROR, OK, WARNING, Finding, ok
 from entrypoint.effects import checkup
-from entrypoint.effects.checkup import CHECKS, Sight
+from entrypoint.effects.checkup import CHECKS, Sight, archive
 from entrypoint.effects.checkup.sight import ALWAYS, Check, Need
 from entrypoint.errors import Failure, Problem
 
@@ -74,3 +78,20 @@ def test_names_are_unique() -> None:
 def test_the_readme_lists_all_checks() -> None:
     """The README's table is what `python tests/contracts/tables.py checks` prints."""
     assert [row.rstrip() for row in check_rows()] == rows_between("checks")
+
+
+@pytest.mark.parametrize("ahead", [0, 100, -1000])
+def test_the_clock_of_a_web_server(ahead: int) -> None:
+    """Its date is that of any answer, also of one that refuses the request."""
+
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def date_time_string(self, timestamp: float | None = None) -> str:
+            return super().date_time_string((timestamp or time.time()) + ahead)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        told = archive.seconds_ahead(f"http://127.0.0.1:{server.server_port}")
+    assert abs(told - ahead) < 2

@@ -187,6 +187,13 @@ def test_twenty_cuts_at_any_moment_of_a_replay(archive: Archive, road: S3) -> No
             assert "25" == restored.sql("SELECT count(*) FROM kept")
 
 
+def test_doctor_compares_the_clocks(archive: Archive) -> None:
+    """The S3 server tells its time; here it is the same one."""
+    with archive.serve(FRESH) as server:
+        found = server.exec("entrypoint", "doctor", "--json", "clock").stdout
+        assert re.search(r'"found": "within [12] s of the clock of https://', found), found
+
+
 def test_no_secret_shows_while_it_is_used(archive: Archive) -> None:
     """Neither in the log, nor in arguments, nor in the environment of anything but the archiver's own."""
     with archive.serve(FRESH, options=containers.LOOK_INSIDE) as server:
