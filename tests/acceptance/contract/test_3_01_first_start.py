@@ -95,7 +95,7 @@ def test_setting_does_nothing_to_a_finished_cluster(used_volume: str) -> None:
     env = {"PGDATA": "/volume/data", "POSTGRES_INIT_UNFINISHED": "restart"}
     with serve(env=env, volumes={"/volume": used_volume}) as container:
         assert "42" == container.sql("SELECT answer FROM kept")
-        assert "" == container.shell("ls -d $PGDATA/.[a-z]* 2> /dev/null || true")
+        assert "" == container.shell("ls -d $PGDATA/.[a-z]*/ 2> /dev/null || true")
 
 
 @pytest.mark.better
