@@ -49,7 +49,7 @@ def accepts(data_folder: str, known: Mapping[str, Sequence[str]]) -> tuple[int, 
     """Return the same, whatever is still to be done at this start; `known` is PID 1's status."""
     if not known:
         return NO_SERVER, "no server: the entrypoint does not run here"
-    phase = known.get("phase", ["unknown"])[0]
+    phase, since, *_ = known.get("phase", ["unknown", "0"])
     if phase != lifecycle.SERVING:
         return NOT_READY, f"not ready: {phase}"
     server = known.get("server", ["0"])[0]
@@ -62,8 +62,9 @@ def accepts(data_folder: str, known: Mapping[str, Sequence[str]]) -> tuple[int, 
     except OSError:
         return NOT_READY, f"not ready: {status.RECOVERY}"
     found = parse_postmaster(text)
-    # "standby" in this file is a server that recovers and lets nobody in (hot_standby=off).
-    if found is None or str(found.pid) != server or found.status != "ready":
+    # "standby" in this file is a server that recovers and lets nobody in (hot_standby=off). One that was
+    # killed leaves it behind, and in a container the next one mostly has the same pid.
+    if found is None or str(found.pid) != server or found.started < int(since) or found.status != "ready":
         word = lifecycle.STOPPING if found and found.status == "stopping" else status.RECOVERY
         return NOT_READY, f"not ready: {word}"
     lines = text.split("\n")
