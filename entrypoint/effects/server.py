@@ -403,12 +403,16 @@ def stale_pid_environment(data_folder: str) -> dict[str, str]:
 
     postgres takes the file for stale if its pid is dead, its own or its parent's. After a kill the pid
     may belong to another process or thread of this container, so that one is named to it by the
-    variable that is meant for this (patroni/patroni#681 found that removing the file is a race). Raises
-    Failure if it really is a server on this folder.
+    variable that is meant for this (patroni/patroni#681 found that removing the file is a race). One that is
+    dead now is named too: a helper that starts beside the server may get it. Raises Failure if it really is
+    a server on this folder.
     """
-    found = live_postmaster(data_folder)
+    found = read_postmaster(data_folder)
     if found is None or found.pid in (os.getpid(), os.getppid()):
         return {}
+    stale = {"PG_GRANDPARENT_PID": str(found.pid)}
+    if not os.path.exists(f"/proc/{found.pid}"):
+        return stale
     if is_postmaster_of(found.pid, data_folder):
         raise Failure(
             Problem(
@@ -418,7 +422,7 @@ def stale_pid_environment(data_folder: str) -> dict[str, str]:
             )
         )
     log.info(f"postmaster.pid is left from an unclean stop: its pid {found.pid} is another process now")
-    return {"PG_GRANDPARENT_PID": str(found.pid)}
+    return stale
 
 
 def is_postmaster_of(pid: int, data_folder: str) -> bool:

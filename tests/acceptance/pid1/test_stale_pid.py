@@ -215,6 +215,19 @@ def test_p11_lock_outlives_a_failing_start(used_volume: str) -> None:
         first.again()
 
 
+def test_p11_a_number_that_a_helper_gets(used_volume: str) -> None:
+    """A helper that starts beside the server may have the number of the server that was killed."""
+    pidfile = "/volume/data/postmaster.pid"
+    beside = {"/docker-entrypoint-startdb.d/1.sh": "sleep 1\n"}
+    with serve(env=USED, files=beside, volumes={"/volume": used_volume}) as container:
+        for number in range(container.postmaster() - 2, container.postmaster() + 4):
+            container.kill()
+            container.wait()
+            in_volume(used_volume, f"sed -i 1s/.*/{number}/ {pidfile.removeprefix('/volume/')}")
+            container.again()
+            assert "42" == container.sql("SELECT answer FROM kept"), number
+
+
 def test_p11_leftover_of_a_killed_container(used_volume: str) -> None:
     """What `docker kill` leaves is judged stale, with the very same numbers in the next life."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
