@@ -170,7 +170,7 @@ def test_an_upgraded_cluster_goes_on_with_its_archive(
         assert 0 == server.stop()
         server.again()
         assert 1 == server.logs().stderr.count("was upgraded with the cluster")
-        assert "0" == str(archives.waiting(server))
+        archives.wait_for_archiving(server)
         assert 0 == server.stop()
     with _serve(archive, LATEST) as restored:
         assert "10" == restored.sql("SELECT count(*) FROM kept")
