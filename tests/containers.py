@@ -513,6 +513,12 @@ def copied_volume(source: str) -> Iterator[str]:
         yield name
 
 
+def compressed(data: bytes) -> bytes:
+    """What zstd of the image makes of a few bytes."""
+    text = 'perl -e \'print pack("H*", shift)\' "$1" | zstd -c | od -An -v -tx1'
+    return bytes.fromhex(run("-c", text, "-", data.hex(), options=("--entrypoint", "bash")).stdout)
+
+
 def in_volume(name: str, text: str, image: str = IMAGE) -> str:
     """What a piece of bash prints as root in the volume; the image's entrypoint has no part in it."""
     outcome = run(

@@ -8,6 +8,7 @@ import re
 from typing import NamedTuple
 
 from entrypoint.errors import Problem
+from entrypoint.settings import UNITS
 
 OK = "ok"
 WARNING = "warning"
@@ -54,9 +55,6 @@ def several(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + rest
 
 
-_UNITS = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
-
-
 def size(text: str) -> int:
     """Return the bytes of a setting as the server shows it.
 
@@ -66,7 +64,7 @@ def size(text: str) -> int:
     found = re.fullmatch(r"(-?\d+)(B|kB|MB|GB|TB)?", text)
     if found is None:
         raise ValueError(text)
-    return int(found[1]) * _UNITS[found[2] or "B"]
+    return int(found[1]) * UNITS[found[2] or ""]
 
 
 def mebibytes(count: int) -> str:

@@ -304,11 +304,6 @@ def running(context: Context) -> dict[str, Running] | None:
     return {name.lower(): Running(*row) for name, row in json.loads(server.query(context, _RUNNING)).items()}
 
 
-def pending(known: dict[str, Running]) -> list[str]:
-    """Return the settings whose new value waits for a restart of the server."""
-    return [name for name, each in known.items() if each.pending_restart]
-
-
 def changes(context: Context, found: Sequence[Source], known: dict[str, Running]) -> list[Change]:
     """Return what a start now would change against the running server, without secrets."""
     wanted = configuration.winners(found)

@@ -19,6 +19,12 @@ def serving() -> Iterator[Container]:
         yield container
 
 
+def change(container: Container, text: str) -> None:
+    """Change it, and send SIGHUP."""
+    write(container, text)
+    container.kill("HUP")
+
+
 def write(container: Container, text: str) -> None:
     """Change the user's conf file."""
     container.exec("sh", "-c", f"cat > {CONF}/a.conf", user="0", stdin=text)
@@ -27,8 +33,7 @@ def write(container: Container, text: str) -> None:
 def test_a_good_change(serving: Container) -> None:
     """The difference is told, and holds."""
     assert "5MB" == serving.sql("SHOW work_mem")
-    write(serving, "work_mem = 6MB\n")
-    serving.kill("HUP")
+    change(serving, "work_mem = 6MB\n")
     serving.says("reload: entrypoint: info: work_mem: 5MB → 6MB (conf.d: /docker-entrypoint-conf.d/a.conf:1)")
     serving.says("reloaded; 1 setting changes")
     until(lambda: serving.sql("SHOW work_mem") == "6MB", "the new setting")
@@ -36,22 +41,19 @@ def test_a_good_change(serving: Container) -> None:
 
 def test_a_bad_change_keeps_the_old_one(serving: Container) -> None:
     """All mistakes are told, nothing of the change holds, and a good one goes on from there."""
-    write(serving, "work_mem = 6MB\nwrok_mem = 7MB\nfsync = maybe\n")
-    serving.kill("HUP")
+    change(serving, "work_mem = 6MB\nwrok_mem = 7MB\nfsync = maybe\n")
     serving.says("a.conf:2: the server has no setting wrok_mem")
     serving.says("a.conf:3: ")
     serving.says("nothing was reloaded")
     assert "5MB" == serving.sql("SHOW work_mem")
     assert "received SIGHUP" not in serving.logs().output
-    write(serving, "work_mem = 7MB\n")
-    serving.kill("HUP")
+    change(serving, "work_mem = 7MB\n")
     until(lambda: serving.sql("SHOW work_mem") == "7MB", "the new setting")
 
 
 def test_a_change_that_needs_a_restart(serving: Container) -> None:
     """It is told to be one; all others hold at once."""
-    write(serving, "max_connections = 55\nwork_mem = 8MB\n")
-    serving.kill("HUP")
+    change(serving, "max_connections = 55\nwork_mem = 8MB\n")
     serving.says("max_connections: 100 → 55, needs a restart")
     serving.says("reloaded; 2 settings change, 1 of them at the next restart")
     until(lambda: serving.sql("SHOW work_mem") == "8MB", "the new setting")
@@ -64,16 +66,14 @@ def test_a_change_that_needs_a_restart(serving: Container) -> None:
 def test_many_hangups_end_with_the_last_change(serving: Container) -> None:
     """A change that comes while another is looked at is not lost."""
     for number in range(10, 20):
-        write(serving, f"work_mem = {number}MB\n")
-        serving.kill("HUP")
+        change(serving, f"work_mem = {number}MB\n")
     until(lambda: serving.sql("SHOW work_mem") == "19MB", "the last setting")
 
 
 def test_a_first_file_in_the_conf_folder() -> None:
     """The folder counts from the start on where anything is rendered, also while it is empty."""
     with serve(env={**FRESH, "POSTGRES_CONF_log_min_messages": "warning"}) as container:
-        write(container, "work_mem = 6MB\n")
-        container.kill("HUP")
+        change(container, "work_mem = 6MB\n")
         container.says("reloaded; 1 setting changes")
         until(lambda: container.sql("SHOW work_mem") == "6MB", "the new setting")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+import containers
 from containers import (
     FRESH,
     LOOK_INSIDE,
@@ -69,9 +70,7 @@ def insert(value: str) -> bytes:
 @pytest.fixture(scope="module")
 def compressed() -> bytes:
     """A small SQL file, compressed with zstd."""
-    text = 'perl -e \'print pack("H*", shift)\' "$1" | zstd -c | od -An -v -tx1'
-    raw = run("-c", text, "-", insert("zst").hex(), options=("--entrypoint", "bash"))
-    return bytes.fromhex(raw.stdout)
+    return containers.compressed(insert("zst"))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,6 @@ from containers import (
     create,
     folder,
     in_volume,
-    run,
     script,
     serve,
     until,
@@ -43,9 +42,7 @@ def _insert(value: str) -> bytes:
 @pytest.fixture(scope="module")
 def zstd() -> bytes:
     """A small SQL file, compressed with zstd."""
-    text = 'perl -e \'print pack("H*", shift)\' "$1" | zstd -c | od -An -v -tx1'
-    raw = run("-c", text, "-", _insert("zst").hex(), options=("--entrypoint", "bash"))
-    return bytes.fromhex(raw.stdout)
+    return containers.compressed(_insert("zst"))
 
 
 EXECUTED = """#!/bin/bash
