@@ -93,8 +93,8 @@ def by_hand(server: Container, archive: Archive) -> str:
     return "lz4 -1 -q %p /archive/%f.lz4 && sync /archive/%f.lz4"
 
 
-def walg_settings(archive: Archive) -> str:
-    """Return the text of a settings file that has only what is needed."""
+def walg_settings(archive: Archive, **more: str) -> str:
+    """Return the text of a settings file that has only what is needed, and more settings."""
     if archive.server is None:
         settings = {"WALG_FILE_PREFIX": "/archive"}
     else:
@@ -102,28 +102,42 @@ def walg_settings(archive: Archive) -> str:
         settings = {name: value for name, value in given.items() if name.startswith("AWS_")}
         settings["WALG_S3_PREFIX"] = given["ARCHIVE_URL"]
     settings |= {"PGDATA": DATA, "PGHOST": "/var/run/postgresql", "PGUSER": "postgres"}
-    return json.dumps(settings)
+    return json.dumps(settings | more)
 
 
-def _bare_walg(server: Container, archive: Archive) -> str:
-    _put(server, "/var/lib/postgresql/walg.json", walg_settings(archive))
+#: What ours is never without. wal-g asks for each segment, under every ending, before it sends it.
+PROTECTED = {"WALG_PREVENT_WAL_OVERWRITE": "true"}
+
+
+def _bare_walg(server: Container, archive: Archive, **more: str) -> str:
+    _put(server, "/var/lib/postgresql/walg.json", walg_settings(archive, **more))
     return "env WALG_CONFIG_PATH=/var/lib/postgresql/walg.json"
 
 
-def plain_wal_push(server: Container, archive: Archive) -> str:
+def plain_wal_push(server: Container, archive: Archive, **more: str) -> str:
     """Wal-g as its documentation has it."""
-    return f"{_bare_walg(server, archive)} wal-g wal-push %p"
+    return f"{_bare_walg(server, archive, **more)} wal-g wal-push %p"
 
 
-def daemon_client(server: Container, archive: Archive) -> str:
+def daemon_client(server: Container, archive: Archive, **more: str) -> str:
     """Wal-g's daemon and client, nothing around them."""
-    prefix = _bare_walg(server, archive)
+    prefix = _bare_walg(server, archive, **more)
     server.exec(
         "sh", "-c", f"{prefix} wal-g daemon {SOCKET} > /var/lib/postgresql/daemon.log 2>&1 &", user="postgres"
     )
     answers = ("walg-daemon-client", SOCKET, "check")
     containers.until(lambda: server.exec("test", "-S", SOCKET, check=False).code == 0, " ".join(answers))
     return f"walg-daemon-client {SOCKET} wal-push %f"
+
+
+def protected_wal_push(server: Container, archive: Archive) -> str:
+    """The same, which overwrites nothing."""
+    return plain_wal_push(server, archive, **PROTECTED)
+
+
+def protected_daemon_client(server: Container, archive: Archive) -> str:
+    """Wal-g's daemon and client, which overwrite nothing."""
+    return daemon_client(server, archive, **PROTECTED)
 
 
 def pgbackrest_settings(archive: Archive, *more: str) -> str:
@@ -180,6 +194,8 @@ Bare = Callable[[Container, Archive], str]
 SUBJECTS: tuple[tuple[str, str, Bare | None], ...] = (
     ("wal-g wal-push", "wal-g", plain_wal_push),
     ("wal-g daemon and client", "wal-g", daemon_client),
+    ("wal-g wal-push, overwriting off", "wal-g", protected_wal_push),
+    ("wal-g daemon and client, overwriting off", "wal-g", protected_daemon_client),
     ("ours, wal-g", "wal-g", None),
     ("pgBackRest synchronous", "pgbackrest", pgbackrest_sync),
     ("pgBackRest asynchronous", "pgbackrest", pgbackrest_async),
@@ -291,8 +307,9 @@ def ratios(subjects: Mapping[str, Figures]) -> dict[str, float]:
     walg, backrest = subjects["ours, wal-g"].ms, subjects["ours, pgBackRest"].ms
     best = min(subjects["pgBackRest synchronous"].ms, subjects["pgBackRest asynchronous"].ms)
     return {
-        "ours, wal-g / wal-g wal-push": walg / subjects["wal-g wal-push"].ms,
-        "ours, wal-g / wal-g daemon and client": walg / subjects["wal-g daemon and client"].ms,
+        **{
+            f"ours, wal-g / {name}": walg / subjects[name].ms for name in subjects if name.startswith("wal-g")
+        },
         "ours, pgBackRest / pgBackRest in its best mode": backrest / best,
     }
 

@@ -178,16 +178,28 @@ class Relay:
 class S3:
     """The running server, as tests see it."""
 
-    def __init__(self, top: Path, relay: Relay) -> None:
+    def __init__(self, top: Path, relay: Relay, size: str) -> None:
         """Refer to a server that has not started yet."""
         self._top = top
+        self._size = size
         self._process: subprocess.Popen[bytes] | None = None
         self._secret = ""
-        self.folder = top / "data" / BUCKET
-        """The bucket; one file for each object."""
-        self.folders = (self.folder, top / "meta" / BUCKET)
-        """All that there is of the objects, what the server notes of them included."""
         self.relay = relay
+
+    @property
+    def _data(self) -> Path:
+        data = self._top / "data"
+        return Path(f"/proc/{self._process.pid}/root{data}") if self._size and self._process else data
+
+    @property
+    def folder(self) -> Path:
+        """The bucket; one file for each object."""
+        return self._data / BUCKET
+
+    @property
+    def folders(self) -> tuple[Path, Path]:
+        """All that there is of the objects, what the server notes of them included."""
+        return self.folder, self._top / "meta" / BUCKET
 
     def rekey(self, secret: str) -> None:
         """Start the server, again if it runs with another secret key; the road stays as it is."""
@@ -195,12 +207,17 @@ class S3:
             return
         self.stop()
         top, self._secret = self._top, secret
-        command = (
+        command: tuple[str, ...] = (
             *(_program(), "--port", str(top / "listening")),
             *("--cert", str(top / "cert.pem"), "--key", str(top / "key.pem")),
             *("--region", "us-east-1", "--keep-alive", "--quiet"),
             *("posix", "--sidecar", str(top / "meta"), str(top / "data")),
         )
+        if self._size:
+            # In a mount namespace of its own, which anybody may make.
+            small = 'mount -t tmpfs -o "size=$0" small "$1" && mkdir "$1/$2" && shift 2 && exec "$@"'
+            space = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", small)
+            command = (*space, self._size, str(top / "data"), BUCKET, *command)
         keys = {"ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": secret}
         with (top / "log").open("ab") as log:
             process = self._process = subprocess.Popen(
@@ -216,6 +233,16 @@ class S3:
             return _connects(top / "listening")
 
         containers.until(answers, "versitygw")
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Leave no space to a server that has only so much."""
+        assert self._size
+        left, filler = os.statvfs(self._data), self._data / "full"
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, left.f_bavail * left.f_frsize)
+        yield
+        filler.unlink()
 
     def stop(self) -> None:
         """Stop the server if it runs."""
@@ -292,14 +319,14 @@ def _bridge() -> str:
 
 
 @contextmanager
-def serve() -> Iterator[S3]:
-    """An S3 server with one empty bucket, the road to it open; everything is gone in the end."""
+def serve(size: str = "") -> Iterator[S3]:
+    """An S3 server with one empty bucket of this size, the road to it open; everything is gone in the end."""
     with tempfile.TemporaryDirectory(prefix="nix-postgres-s3-") as name:
         top = Path(name)
         for each in ("data", f"data/{BUCKET}", "meta"):
             (top / each).mkdir()
         _make_certificate(top)
-        server = S3(top, Relay(_bridge(), top / "listening"))
+        server = S3(top, Relay(_bridge(), top / "listening"), size)
         try:
             server.rekey(SECRET)
             server.relay.mend()

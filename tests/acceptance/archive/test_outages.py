@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
 import archives
 import containers
+import s3
 from archives import TOOLS, Archive, wait_until_whole, waiting, write
 from containers import FRESH, Container
 from s3 import S3
@@ -80,26 +81,44 @@ def test_a_storage_cut_under_load_loses_nothing(tool: str, seconds: int, road: S
                 assert str(rows) == restored.sql("SELECT count(*) FROM pgbench_history"), name
 
 
+@contextmanager
+def _full(server: Container) -> Iterator[None]:
+    """Leave no space in the folder of the archive."""
+    left = "$(df --output=avail --block-size=1 /archive | tail -n 1)"
+    server.shell(f"fallocate --length {left} /archive/full", user="0")
+    yield
+    server.shell("rm /archive/full", user="0")
+    assert "" == server.shell("find /archive -name '*.tmp*' -size +0 | head")
+
+
+def _a_full_archive_loses_nothing(
+    archive: Archive, full: Callable[[Container], AbstractContextManager[None]], said: str
+) -> None:
+    with archive.serve(FRESH) as server:
+        _push(server)
+        with full(server):
+            write(server, 3)
+            server.says(said, 60)
+            assert waiting(server) > 0
+        write(server, 1)
+        wait_until_whole(archive, server)
+        _push(server)
+        write(server, 1)
+        assert 0 == server.stop()
+    with archive.serve(archives.LATEST) as restored:
+        assert "5" == restored.sql("SELECT count(*) FROM kept")
+
+
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_full_archive_loses_nothing(tool: str) -> None:
     """The WAL waits, the log says that no space is left, and with space again all of it is archived."""
     with containers.small_volume("200m") as volume:
-        archive = Archive(tool, volume, None, "")
-        with archive.serve(FRESH) as server:
-            _push(server)
-            server.shell(
-                "fallocate --length $(df --output=avail --block-size=1 /archive | tail -n 1) /archive/full",
-                user="0",
-            )
-            write(server, 3)
-            server.says("o space left", 60)
-            assert waiting(server) > 0
-            server.shell("rm /archive/full", user="0")
-            write(server, 1)
-            wait_until_whole(archive, server)
-            assert "" == server.shell("find /archive -name '*.tmp*' -size +0 | head")
-            _push(server)
-            write(server, 1)
-            assert 0 == server.stop()
-        with archive.serve(archives.LATEST) as restored:
-            assert "5" == restored.sql("SELECT count(*) FROM kept")
+        _a_full_archive_loses_nothing(Archive(tool, volume, None, ""), _full, "o space left")
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_full_bucket_loses_nothing(tool: str) -> None:
+    """The same, in the words of the storage as each tool has them."""
+    said = {"wal-g": "o space left", "pgbackrest": "Insufficient Storage"}[tool]
+    with s3.serve("200m") as server, archives.made(tool, server) as archive:
+        _a_full_archive_loses_nothing(archive, lambda _: server.full(), said)
