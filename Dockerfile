@@ -45,6 +45,9 @@ RUN set -eu; \
     cp entrypoint/shims/docker-entrypoint.sh entrypoint/shims/docker-ensure-initdb.sh /usr/local/bin/; \
     ln -sfT docker-ensure-initdb.sh /usr/local/bin/docker-enforce-initdb.sh
 
+# What a first start copies where initdb would make the same; after all that initdb reads.
+RUN entrypoint internal template
+
 # The grammar of which our stand-in follows; scripts look at it.
 ENV GOSU_VERSION=1.19
 

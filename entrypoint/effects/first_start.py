@@ -1,4 +1,4 @@
-"""A first start: initdb, pg_hba.conf, the user's database and init files; all or nothing."""
+"""A first start: the cluster, pg_hba.conf, the user's database and init files; all or nothing."""
 
 import os
 import re
@@ -72,7 +72,39 @@ def initdb_arguments(context: Context, *extra: str) -> list[str]:
 
 
 def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str]) -> None:
-    """Run initdb in the work folder and move the result into place."""
+    """Make a cluster in the work folder: a copy of the image's own, or what initdb makes; not synced."""
+    from entrypoint.effects import configuration, template  # what they take is loaded only where needed
+
+    source = template.find(context, arguments)
+    if source is not None:
+        template.copy(context, source, unfinished.cluster)
+    else:
+        _run_initdb(context, unfinished, arguments)
+    configuration.adapt(context, unfinished.cluster)
+
+
+def make_durable(context: Context, arguments: list[str]) -> None:
+    """Sync all of the new cluster, as initdb does, unless it was told not to."""
+    if not is_synced(arguments):
+        return
+    argv = ["initdb", "--sync-only", "-D", context.settings.data_folder]
+    code, text = context.children.output(argv, context.environment)
+    if code:
+        raise Failure(
+            Problem(
+                f"the new database could not be synced: initdb --sync-only ended with {code}\n{text}",
+                "look after the disk, then empty the volume",
+                code,
+            )
+        )
+
+
+def is_synced(arguments: list[str]) -> bool:
+    """Tell whether initdb with these arguments waits for the disk."""
+    return not {"-N", "--no-sync"} & {*arguments}
+
+
+def _run_initdb(context: Context, unfinished: Unfinished, arguments: list[str]) -> None:
     settings = context.settings
     password = memory_file(settings.init.password + "\n")
     argv = [
@@ -81,6 +113,7 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
         f"--pwfile=/dev/fd/{_PASSWORD_DESCRIPTOR}",
         "--no-instructions",
         *arguments,
+        "--no-sync",  # all is synced once, in the end
     ]
     environment = server.server_environment(settings, context.environment)
     environment["PGDATA"] = unfinished.cluster
@@ -96,9 +129,6 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
         raise Failure(
             Problem("initdb made its cluster somewhere else", "remove -D from POSTGRES_INITDB_ARGS")
         )
-    from entrypoint.effects import configuration  # what it takes is loaded only where it is needed
-
-    configuration.adapt(context, unfinished.cluster)
 
 
 _PASSWORD_DESCRIPTOR = 9
@@ -264,6 +294,8 @@ def initialize(context: Context, given: list[str]) -> Context:
     in_reach = [*given, "-c", "listen_addresses=", "-p", context.settings.port]
     if context.settings.archive is not None and not context.settings.archive.by_user:
         in_reach += ["-c", "archive_mode=off"]  # the archive is not prepared yet
+    if is_synced(arguments):
+        in_reach += ["-c", "fsync=off"]  # a power cut before the end of a first start loses it anyway
     try:
         with server.temporary_server(context, in_reach):
             create_database(helper)
@@ -281,6 +313,7 @@ def initialize(context: Context, given: list[str]) -> Context:
         from entrypoint.effects import history
 
         history.note_init_files(context.settings.data_folder, probe.INIT_FOLDER)
+    make_durable(context, arguments)
     unfinished.finish()
     print("\nPostgreSQL init process complete; ready for start up.\n", flush=True)
     return context._replace(environment=environment)

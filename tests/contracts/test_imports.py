@@ -15,7 +15,7 @@ PACKAGE = "entrypoint"
 ROWS = (
     ("errors", "exits", "lean", "log"),
     ("variables", "runs", "segments"),
-    ("facts", "cluster", "argv", "schedule", "drills", "extensions", "passwords", "configfile"),
+    ("facts", "cluster", "argv", "schedule", "drills", "extensions", "passwords", "configfile", "template"),
     ("archivers",),
     ("recovery",),
     ("environment", "settings"),
