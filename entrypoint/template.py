@@ -1,9 +1,8 @@
-"""Which first starts a copy of the image's own cluster can serve, and what a copy must have of its own; pure.
+"""Which first starts a copy of the image's own cluster can serve, and what a copy must have of its own.
 
-A cluster that initdb makes differs from any other that it makes with the same arguments, programs and locale in
-two numbers: the system identifier, in the control file and in the first page of a WAL segment, and the nonce
-with which the server answers logins of users that it does not have
-(postgres/postgres:src/backend/access/transam/xlog.c, BootStrapXLOG).
+Pure. Two clusters that initdb makes with the same arguments, programs and locale differ in two numbers: the
+system identifier, in the control file and in the first page of a WAL segment, and the nonce with which the
+server answers logins of users that it does not have (postgres/postgres:src/backend/access/transam/xlog.c, BootStrapXLOG).
 """
 
 import re
@@ -53,13 +52,16 @@ def can_rename(user: str) -> bool:
 def statements(user: str, password: str) -> str:
     r"""Return what a standalone server of a copy is to run, or nothing; the second one is initdb's own.
 
-    >>> statements("postgres", ""), statements("postgres", "it's")
-    ('', "ALTER USER \"postgres\" WITH PASSWORD E'it''s';\n\n")
+    >>> statements("postgres", "")
+    ''
+    >>> print(statements("app", "it's").replace("\n\n", "\n"), end="")
+    UPDATE pg_authid SET rolname = 'app' WHERE oid = 10;
+    ALTER USER "app" WITH PASSWORD E'it''s';
     """
     found = ""
     if user != "postgres":
         # The superuser's oid is 10 in each cluster. ALTER ROLE renames nobody who is logged in.
-        found += f"UPDATE pg_authid SET rolname = '{user}' WHERE oid = 10;\n\n"
+        found += f"UPDATE pg_authid SET rolname = '{user}' WHERE oid = 10;\n\n"  # noqa: S608 - letters only
     if password:
         escaped = password.replace("\\", "\\\\").replace("'", "''")
         found += f"ALTER USER \"{user}\" WITH PASSWORD E'{escaped}';\n\n"
@@ -86,7 +88,7 @@ def own_control(control: bytes, nonce_at: int, end: int, identifier: bytes, nonc
     changed = bytearray(control)
     changed[_IDENTIFIER] = identifier
     changed[nonce_at : nonce_at + NONCE_BYTES] = nonce
-    changed[end : end + 4] = crc32c(changed[:end]).to_bytes(4, "little")
+    changed[end : end + 4] = crc32c(bytes(changed[:end])).to_bytes(4, "little")
     return bytes(changed)
 
 

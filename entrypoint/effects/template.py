@@ -1,8 +1,8 @@
 """The cluster that was made with the image: a first start copies it where initdb would make the same one.
 
 `entrypoint internal template` makes it when the image is built, with the image's own initdb and its usual
-locale. `made-from` beside it describes everything that initdb's result depends on; a start for which that reads
-differently (another locale or time zone, a changed sample file, an upgraded package) runs initdb.
+locale. `made-from` beside it describes everything that initdb's result depends on; a start for which that
+reads differently (another locale or time zone, a changed sample file, an upgraded package) runs initdb.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from entrypoint import log, template
 from entrypoint.argv import first_line
+from entrypoint.cluster import parse_control
 from entrypoint.effects import collation, files, server
 from entrypoint.effects.children import Children, find_program, memory_file
 from entrypoint.effects.identity import Identity
@@ -27,7 +28,7 @@ LOCALES = "/usr/lib/locale/locale-archive"
 _STANDALONE = "--single -F -j -c search_path=pg_catalog -c exit_on_error=true -c log_checkpoints=false"
 """How initdb itself starts the server for its own statements, but for -O, which these do not need."""
 _USUAL = ("max_connections = 100", "shared_buffers = 128MB", "dynamic_shared_memory_type = posix")
-"""What initdb finds out about a machine and writes into postgresql.conf; a container that has less is rare."""
+"""What initdb finds out about a machine and writes into postgresql.conf; hardly any has less."""
 
 
 class Template(NamedTuple):
@@ -63,7 +64,7 @@ def find(context: Context, arguments: Sequence[str], folder: str = FOLDER) -> Te
 
 
 def describe(environment: Mapping[str, str], share: str, locales: str) -> str:
-    """Return what initdb's result depends on, as text: programs, files that it reads, libraries, locale, zone.
+    """Return what initdb's result depends on, as text: programs, files, libraries, locale, time zone.
 
     `share` is the folder of the server's own files, `locales` the archive of locales.
     """
@@ -131,10 +132,10 @@ def _make_unique(source: Template, cluster: str) -> None:
     """Give a copy its own system identifier and nonce, and its WAL segment its size."""
     random = os.urandom(template.NONCE_BYTES + 2)
     identifier = template.identifier(time.time(), int.from_bytes(random[:2], "little"))
-    with open(source.control, "rb") as file:
-        control = file.read()
     try:
-        own = template.own_control(control, source.nonce_at, source.crc_at, identifier, random[2:])
+        own = template.own_control(
+            _content(source.control), source.nonce_at, source.crc_at, identifier, random[2:]
+        )
     except ValueError as error:
         raise Failure(Problem(f"{source.control}: {error}", _MEND)) from error
     with open(f"{cluster}/global/pg_control", "r+b") as file:
@@ -154,7 +155,7 @@ def _segment(cluster: str) -> str:
 
 
 def _run_standalone(context: Context, cluster: str, text: str) -> None:
-    """Run statements in template1 as initdb does: no setting of the user's is at work, and nothing is logged."""
+    """Run statements in template1 as initdb does: without the user's settings, and nothing is logged."""
     environment = server.server_environment(context.settings, context.environment) | {"PGDATA": cluster}
     script, said = memory_file(text), memory_file("")
     argv = ["postgres", *_STANDALONE.split(), "-D", cluster, "template1"]
@@ -177,24 +178,23 @@ def make(
     who: Identity,
     locales: str = LOCALES,
 ) -> None:
-    """Make a template in a folder that does not exist yet; raises Failure where initdb does not do as usual."""
+    """Make a template in a folder that does not exist yet; raises Failure where initdb does not as usual."""
     import shutil
     import tempfile
 
     with tempfile.TemporaryDirectory() as scratch:
         os.chown(scratch, who.uid, who.gid)
         cluster = f"{scratch}/cluster"
-        with_locales = {**environment, "LOCALE_ARCHIVE": locales}
 
         def run(*argv: str) -> str:
+            with_locales = {**environment, "LOCALE_ARCHIVE": locales}
             code, text = children.output(argv, with_locales, errors=True, become=who)
             if code:
                 raise Failure(Problem(f"{argv[0]} failed:\n{text}", "mend what it says"))
             return text
 
-        shown = dict(
-            line.split("=", 1) for line in run("initdb", "--show", cluster).splitlines() if "=" in line
-        )
+        shown = [line.partition("=") for line in run("initdb", "--show", cluster).splitlines()]
+        (share,) = (value for name, _, value in shown if name == "share_path")
         run("initdb", "--username=postgres", "--no-sync", "--no-instructions", "--data-checksums", cluster)
         settings = files.read_text(f"{cluster}/postgresql.conf")
         unusual = [line for line in _USUAL if f"\n{line}" not in settings]
@@ -205,20 +205,15 @@ def make(
         shutil.copytree(cluster, f"{folder}/cluster", copy_function=shutil.copyfile)
         run("pg_checksums", "--disable", "--no-sync", cluster)
         shutil.copyfile(f"{cluster}/global/pg_control", f"{folder}/pg_control")
-        told = run("pg_controldata", cluster)
-    with open(f"{folder}/pg_control", "rb") as file:
-        control = file.read()
-    (nonce,) = (
-        line.split()[-1] for line in told.splitlines() if line.startswith("Mock authentication nonce")
-    )
-    places = f"{control.index(bytes.fromhex(nonce))}\t{template.crc_at(control)}"
+        nonce = parse_control(run("pg_controldata", cluster))["Mock authentication nonce"]
+    control = _content(f"{folder}/pg_control")
     _cut(_segment(f"{folder}/cluster"), control)
     _share_same(f"{folder}/cluster/base")
-    share = shown["share_path"]
+    head = (share, locales, control.index(bytes.fromhex(nonce)), template.crc_at(control))
     described = describe(environment, share, locales)
-    files.write_atomically(f"{folder}/made-from", f"{share}\t{locales}\t{places}\n{described}", 0o644)
+    files.write_atomically(f"{folder}/made-from", "\t".join(map(str, head)) + f"\n{described}")
     for path, _, names in os.walk(folder):
-        os.chmod(path, 0o755)
+        os.chmod(path, 0o755)  # noqa: S103 - as all of the image; nothing in it is secret
         for name in names:
             os.chmod(f"{path}/{name}", 0o644)
 
