@@ -2,7 +2,7 @@
 
 Pure. Two clusters that initdb makes with the same arguments, programs and locale differ in two numbers: the
 system identifier, in the control file and in the first page of a WAL segment, and the nonce with which the
-server answers logins of users that it does not have (postgres/postgres:src/backend/access/transam/xlog.c, BootStrapXLOG).
+server answers logins of users that it does not have (postgres/postgres:src/backend/access/transam/xlog.c).
 """
 
 import re
