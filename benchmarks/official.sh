@@ -53,9 +53,11 @@ sql() {
 
 make_database() {
 	local found
+	# shellcheck disable=SC2097,SC2098
 	found=$(POSTGRES_DB='' sql --dbname postgres --set db="$POSTGRES_DB" --tuples-only \
 		<<<"SELECT 1 FROM pg_database WHERE datname = :'db' ;")
 	if [ -z "$found" ]; then
+		# shellcheck disable=SC2097,SC2098
 		POSTGRES_DB='' sql --dbname postgres --set db="$POSTGRES_DB" <<<'CREATE DATABASE :"db" ;'
 	fi
 }
@@ -64,6 +66,7 @@ run_init_files() {
 	local f
 	for f in /docker-entrypoint-initdb.d/*; do
 		printf '%s: running %s\n' "$0" "$f"
+		# shellcheck disable=SC1090
 		case $f in
 		*.sh) if [ -x "$f" ]; then "$f"; else . "$f"; fi ;;
 		*.sql) sql -f "$f" ;;
@@ -80,7 +83,7 @@ main() {
 	if [ "$1" = postgres ]; then
 		prepare_environment
 		prepare_folders
-		if [ "$(id -u)" = 0 ]; then exec gosu postgres "$BASH_SOURCE" "$@"; fi
+		if [ "$(id -u)" = 0 ]; then exec gosu postgres "${BASH_SOURCE[0]}" "$@"; fi
 		if [ -z "$exists" ]; then
 			ls /docker-entrypoint-initdb.d/ >/dev/null
 			make_cluster
