@@ -178,7 +178,7 @@ def make(
     who: Identity,
     locales: str = LOCALES,
 ) -> None:
-    """Make a template in a folder that does not exist yet; raises Failure where initdb does not as usual."""
+    """Make a template in a folder of its own; raises Failure where initdb does not do as usual."""
     import shutil
     import tempfile
 
@@ -201,7 +201,7 @@ def make(
         if unusual:
             mend = "build where a server may have 128 MB and /dev/shm"
             raise Failure(Problem(f"initdb did not choose {', '.join(unusual)}", mend))
-        os.makedirs(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # one of the image that this one is built on
         shutil.copytree(cluster, f"{folder}/cluster", copy_function=shutil.copyfile)
         run("pg_checksums", "--disable", "--no-sync", cluster)
         shutil.copyfile(f"{cluster}/global/pg_control", f"{folder}/pg_control")
