@@ -462,7 +462,6 @@ def _start_helper(context: Context, *, first: bool) -> list[dict[str, object]]:
             )
         return []
     secrets = memory_file(environment.pack(first_start.with_password(context)))
-    os.set_inheritable(secrets, True)  # noqa: FBT003 - the name says what is true
     return [
         {
             "role": lifecycle.STARTDB if holds else "password",

@@ -201,7 +201,8 @@ def make(
         if unusual:
             mend = "build where a server may have 128 MB and /dev/shm"
             raise Failure(Problem(f"initdb did not choose {', '.join(unusual)}", mend))
-        shutil.rmtree(folder, ignore_errors=True)  # one of the image that this one is built on
+        if os.path.exists(f"{folder}/made-from"):
+            shutil.rmtree(folder)  # that of the image that this one is built on
         shutil.copytree(cluster, f"{folder}/cluster", copy_function=shutil.copyfile)
         run("pg_checksums", "--disable", "--no-sync", cluster)
         shutil.copyfile(f"{cluster}/global/pg_control", f"{folder}/pg_control")
