@@ -112,8 +112,8 @@ def _run_initdb(context: Context, unfinished: Unfinished, arguments: list[str]) 
         f"--username={settings.init.user}",
         f"--pwfile=/dev/fd/{_PASSWORD_DESCRIPTOR}",
         "--no-instructions",
-        *arguments,
         "--no-sync",  # all is synced once, in the end
+        *arguments,
     ]
     environment = server.server_environment(settings, context.environment)
     environment["PGDATA"] = unfinished.cluster
