@@ -186,9 +186,9 @@ def make(
         os.chown(scratch, who.uid, who.gid)
         cluster = f"{scratch}/cluster"
 
-        def run(*argv: str) -> str:
-            with_locales = {**environment, "LOCALE_ARCHIVE": locales}
-            code, text = children.output(argv, with_locales, errors=True, become=who)
+        def run(*argv: str, **more: str) -> str:
+            given = {**environment, "LOCALE_ARCHIVE": locales, **more}
+            code, text = children.output(argv, given, errors=True, become=who)
             if code:
                 raise Failure(Problem(f"{argv[0]} failed:\n{text}", "mend what it says"))
             return text
@@ -206,7 +206,7 @@ def make(
         shutil.copytree(cluster, f"{folder}/cluster", copy_function=shutil.copyfile)
         run("pg_checksums", "--disable", "--no-sync", cluster)
         shutil.copyfile(f"{cluster}/global/pg_control", f"{folder}/pg_control")
-        nonce = parse_control(run("pg_controldata", cluster))["Mock authentication nonce"]
+        nonce = parse_control(run("pg_controldata", cluster, LC_ALL="C"))["Mock authentication nonce"]
     control = _content(f"{folder}/pg_control")
     _cut(_segment(f"{folder}/cluster"), control)
     _share_same(f"{folder}/cluster/base")

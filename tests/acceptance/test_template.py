@@ -176,6 +176,17 @@ def test_a_changed_sample_file_counts() -> None:
         assert "5MB" == container.sql("SHOW work_mem")
 
 
+def test_an_image_of_ones_own_can_stay_quick() -> None:
+    """It makes its own template, and first starts are copies of that."""
+    text = f"FROM IMAGE\nRUN echo 'work_mem = 5MB' >> {SAMPLE}\n"
+    with (
+        containers.build(f"{text}RUN entrypoint internal template\n") as image,
+        serve(image=image) as container,
+    ):
+        assert _is_copy(container)
+        assert "5MB" == container.sql("SHOW work_mem")
+
+
 def test_all_is_synced_once() -> None:
     """Neither initdb nor the temporary server waits for the disk, one sync comes before the first start counts."""
     spy = (
