@@ -71,8 +71,11 @@ def initdb_arguments(context: Context, *extra: str) -> list[str]:
     return [*out.split("\0")[:-1], *last]
 
 
-def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str]) -> None:
-    """Make a cluster in the work folder: a copy of the image's own, or what initdb makes; not synced."""
+def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str]) -> str:
+    """Make a cluster in the work folder: a copy of the image's own, or what initdb makes; not synced.
+
+    Returns the password_encryption of a copy, or nothing.
+    """
     from entrypoint.effects import configuration, template  # what they take is loaded only where needed
 
     source = template.find(context, arguments)
@@ -81,6 +84,7 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
     else:
         _run_initdb(context, unfinished, arguments)
     configuration.adapt(context, unfinished.cluster)
+    return "" if source is None else source.encryption
 
 
 def make_durable(context: Context, arguments: list[str]) -> None:
@@ -164,10 +168,15 @@ def _unknown_user(context: Context, unfinished: Unfinished) -> dict[str, str]:
     }
 
 
-def append_hba(context: Context, given: list[str]) -> None:
-    """Append the line for TCP connections to pg_hba.conf, with the server's own method by default."""
+def append_hba(context: Context, given: list[str], encryption: str) -> None:
+    """Append the line for TCP connections to pg_hba.conf, with the server's own method by default.
+
+    `encryption` is what the cluster's own files say of it, or nothing.
+    """
     data_folder = context.settings.data_folder
     method = context.settings.init.auth_method
+    if not method and not server.is_configured(context):
+        method = encryption
     if not method:
         code, text = server.ask(context, "password_encryption", given, data_folder)
         if code:
@@ -242,6 +251,9 @@ def run_files(context: Context, folder: str, state: str) -> dict[str, str]:
 
 def run_init_files(context: Context, unfinished: Unfinished) -> dict[str, str]:
     """Run the init files and return the environment that their shell ended with."""
+    if not probe.init_files():
+        print(f"\n{LIBRARY}: ignoring {probe.INIT_FOLDER}/*\n", flush=True)  # as the shell would
+        return context.environment
     try:
         return run_files(context, probe.INIT_FOLDER, unfinished.state)
     except Failure as failure:
@@ -287,9 +299,9 @@ def initialize(context: Context, given: list[str]) -> Context:
     unfinished = Unfinished(context.settings.data_folder)
     arguments = initdb_arguments(context)
     unfinished.begin()
-    make_cluster(context, unfinished, arguments)
+    encryption = make_cluster(context, unfinished, arguments)
     unfinished.move_into_place()
-    append_hba(context, given)
+    append_hba(context, given, encryption)
     helper = context._replace(environment=with_password(context))
     in_reach = [*given, "-c", "listen_addresses=", "-p", context.settings.port]
     if context.settings.archive is not None and not context.settings.archive.by_user:

@@ -238,6 +238,13 @@ def has_own_configuration(context: Context) -> bool:
     return is_server and bool(settings.server.given or settings.conf or _has_conf_folder())
 
 
+def is_configured(context: Context) -> bool:
+    """Tell whether anybody but initdb has a say in the settings of a new cluster."""
+    settings = context.settings
+    environment = any(name in context.environment for name in ("PGDATESTYLE", "PGCLIENTENCODING", "PGPORT"))
+    return bool(environment or settings.server.given or settings.conf or settings.tune or _has_conf_folder())
+
+
 def _render(
     context: Context, archive: Archive | None, server: Server, following: Mapping[str, str] | None = None
 ) -> str:

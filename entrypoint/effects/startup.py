@@ -213,7 +213,11 @@ def objections(context: Context, decided: plan.Plan) -> list[Problem]:
         from entrypoint.effects import startdb
 
         found += _first(startdb.check, context)
-    if decided.kind != plan.START or server.has_own_configuration(context):
+    if decided.kind == plan.INITIALIZE:
+        configured = server.is_configured(context)
+    else:
+        configured = decided.kind != plan.START or server.has_own_configuration(context)
+    if configured:
         found += _first(server.check_configuration, context)
     return found
 

@@ -38,13 +38,15 @@ class Template(NamedTuple):
     """Path of the control file: with or without data checksums."""
     nonce_at: int
     crc_at: int
+    encryption: str
+    """What the server tells for password_encryption where nobody has set anything."""
 
 
 def find(context: Context, arguments: Sequence[str], folder: str = FOLDER) -> Template | None:
     """Return what a copy is to be made of, or None where only initdb makes what this start asks for."""
     try:
         head, _, described = files.read_text(f"{folder}/made-from").partition("\n")
-        share, locales, nonce_at, crc_at = head.split("\t")
+        share, locales, nonce_at, crc_at, encryption = head.split("\t")
         major = int(files.read_text(f"{folder}/cluster/PG_VERSION"))
     except (OSError, ValueError):
         return None
@@ -60,7 +62,7 @@ def find(context: Context, arguments: Sequence[str], folder: str = FOLDER) -> Te
     ):
         return None
     control = f"{folder}/cluster/global/pg_control" if checksums else f"{folder}/pg_control"
-    return Template(control, int(nonce_at), int(crc_at))
+    return Template(control, int(nonce_at), int(crc_at), encryption)
 
 
 def describe(environment: Mapping[str, str], share: str, locales: str) -> str:
@@ -201,6 +203,7 @@ def make(
         if unusual:
             mend = "build where a server may have 128 MB and /dev/shm"
             raise Failure(Problem(f"initdb did not choose {', '.join(unusual)}", mend))
+        encryption = run("postgres", "-D", cluster, "-C", "password_encryption").strip()
         if os.path.exists(f"{folder}/made-from"):
             shutil.rmtree(folder)  # that of the image that this one is built on
         shutil.copytree(cluster, f"{folder}/cluster", copy_function=shutil.copyfile)
@@ -210,7 +213,7 @@ def make(
     control = _content(f"{folder}/pg_control")
     _cut(_segment(f"{folder}/cluster"), control)
     _share_same(f"{folder}/cluster/base")
-    head = (share, locales, control.index(bytes.fromhex(nonce)), template.crc_at(control))
+    head = (share, locales, control.index(bytes.fromhex(nonce)), template.crc_at(control), encryption)
     described = describe(environment, share, locales)
     files.write_atomically(f"{folder}/made-from", "\t".join(map(str, head)) + f"\n{described}")
     for path, _, names in os.walk(folder):

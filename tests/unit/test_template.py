@@ -92,7 +92,7 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "template/cluster/PG_VERSION").write_text("17\n")
     share, locales = f"{tmp_path}/share", f"{tmp_path}/locales"
     described = effects.describe(_context(tmp_path).environment, share, locales)
-    (tmp_path / "template/made-from").write_text(f"{share}\t{locales}\t256\t288\n{described}")
+    (tmp_path / "template/made-from").write_text(f"{share}\t{locales}\t256\t288\tscram-sha-256\n{described}")
     monkeypatch.setattr(os, "access", lambda *_: True)
     return tmp_path
 
@@ -109,7 +109,7 @@ def _found(image: Path, arguments: Sequence[str] = (), **values: str) -> effects
 
 def test_a_usual_start_gets_a_copy(image: Path) -> None:
     """Nothing special is asked for: the copy is without data checksums; with them where they are asked for."""
-    plain = effects.Template(f"{image}/template/pg_control", 256, 288)
+    plain = effects.Template(f"{image}/template/pg_control", 256, 288, "scram-sha-256")
     assert plain == _found(image)
     assert plain == _found(image, ["--no-sync"], POSTGRES_USER="app", POSTGRES_DB="x", LC_ALL="")
     with_checksums = plain._replace(control=f"{image}/template/cluster/global/pg_control")
