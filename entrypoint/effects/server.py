@@ -11,12 +11,13 @@ from typing import NamedTuple
 from entrypoint import archivers, exits, log, variables
 from entrypoint.archivers import Server
 from entrypoint.argv import NOT_A_SERVER, parse_server, psql
-from entrypoint.cluster import Postmaster, parse_control, parse_postmaster
+from entrypoint.cluster import parse_control
 from entrypoint.effects import files, folders, kernel, stops
 from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
 from entrypoint.limits import MOST_PROCESSES
+from entrypoint.postmaster import Postmaster, parse_postmaster
 from entrypoint.settings import SOURCE_PREFIX, Archive, Settings
 
 CONF_FOLDER = "/docker-entrypoint-conf.d"
