@@ -16,7 +16,8 @@ SYNCED: Mapping[str, str] = {"POSTGRES_PASSWORD": "secret"}
 CATALOGUE = r"""
 for database in template1 postgres template0; do
     psql -qAtX -v ON_ERROR_STOP=1 -U "$1" -d "$database" <<'SQL'
-SELECT format('SELECT %L, t::text FROM %s t ORDER BY 2', oid::regclass, oid::regclass) FROM pg_class
+SELECT format('SELECT %L, to_jsonb(t) - ''{relfrozenxid,datfrozenxid}''::text[] FROM %s t ORDER BY 2',
+oid::regclass, oid::regclass) FROM pg_class
 WHERE relkind = 'r' AND relname !~ '^pg_(authid|statistic)$' ORDER BY relname \gexec
 SELECT rolname, rolsuper, rolcanlogin, rolreplication, rolbypassrls, left(rolpassword, 18), oid
 FROM pg_authid ORDER BY oid;
@@ -24,7 +25,8 @@ SELECT name, setting, source, sourcefile FROM pg_settings ORDER BY name;
 SQL
 done
 """
-"""Every row of every system catalogue; of statistics there may be newer ones, and each password has its salt."""
+"""Every row of every system catalogue, but: each password has its salt, and sets it in a transaction before or after rows
+are frozen; of statistics there may be newer ones."""
 
 FILES = r"""
 cd "$PGDATA"
@@ -44,7 +46,8 @@ def _look(container: Container, user: str) -> list[str]:
     container.sql("ALTER DATABASE template0 ALLOW_CONNECTIONS true", user=user, database="postgres")
     rows = container.exec("bash", "-euc", CATALOGUE, "-", user).stdout
     files = container.exec("bash", "-euc", FILES, user="postgres").stdout
-    return [*rows.splitlines(), *files.splitlines()]
+    # Where in the WAL an attribute was defined; data checksums, which the template has, make more WAL.
+    return [re.sub(r"pg_attver=\d+", "pg_attver", line) for line in [*rows.splitlines(), *files.splitlines()]]
 
 
 @pytest.mark.parametrize("arguments", ["", "--data-checksums"])
@@ -59,7 +62,7 @@ def test_a_copy_is_what_initdb_makes(user: str, arguments: str) -> None:
             found.append(_look(container, user))
     copied, by_initdb = found
     assert len(by_initdb) > 10_000
-    assert [] == sorted({*copied} ^ {*by_initdb})
+    assert ([], []) == (sorted({*copied} - {*by_initdb}), sorted({*by_initdb} - {*copied}))
     assert by_initdb == copied
 
 
