@@ -39,11 +39,14 @@ RUN set -eu; \
     cd /usr/local/lib/nix-postgres; \
     chmod -R u=rwX,go=rX .; \
     chmod 755 entrypoint/shims/* /usr/local/bin/entrypoint /usr/local/bin/gosu; \
-    python3 -m compileall -q .; \
+    python3 -m compileall -q --invalidation-mode unchecked-hash .; \
     install -d -o postgres -g postgres -m 711 /run/entrypoint; \
     install -d -m 755 /docker-entrypoint-conf.d; \
     cp entrypoint/shims/docker-entrypoint.sh entrypoint/shims/docker-ensure-initdb.sh /usr/local/bin/; \
     ln -sfT docker-ensure-initdb.sh /usr/local/bin/docker-enforce-initdb.sh
+
+# What a first start copies where initdb would make the same; after all that initdb reads.
+RUN entrypoint internal template
 
 # The grammar of which our stand-in follows; scripts look at it.
 ENV GOSU_VERSION=1.19

@@ -1,4 +1,4 @@
-# make image | demo | test | test-long | acceptance | lint | s3-server | clean; each sets up what it needs.
+# make image | demo | test | test-long | acceptance | bench | lint | s3-server | clean; each sets up what it needs.
 #
 #   WALG=folder     where wal-g and walg-daemon-client lie, to have wal-g in the image and in the tests
 #   MAJOR, SUITE    for `make image`: 15 bookworm (default), 17 trixie, 18 sid
@@ -58,6 +58,10 @@ acceptance: images .venv/synced s3-server
 	@[ -n "$(TESTED)" ] || { echo "make acceptance: say which image, as in TESTED=nix-postgres:17" >&2; exit 1; }
 	@NIX_POSTGRES_IMAGE=$(TESTED) .venv/bin/python -m pytest -n 2 --dist loadfile -m "not long" tests/acceptance
 
+# Starts and stops against the official script, on the default image; about ten minutes on a quiet machine.
+bench: image .venv/synced
+	@.venv/bin/python benchmarks/start.py
+
 lint: setup .venv/synced
 	@.venv/bin/ruff check
 	@.venv/bin/ruff format --check
@@ -66,4 +70,4 @@ lint: setup .venv/synced
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup image images demo s3-server test test-long acceptance lint clean
+.PHONY: help setup image images demo s3-server test test-long acceptance bench lint clean

@@ -23,6 +23,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import report
 
 import containers
 import s3
@@ -314,13 +317,6 @@ def ratios(subjects: Mapping[str, Figures]) -> dict[str, float]:
     }
 
 
-def table(corner: str, rows: Mapping[str, list[str]], titles: list[str]) -> None:
-    """Print rows of Markdown under titles."""
-    print(f"\n| {corner} | {' | '.join(titles)} |\n| --- |{' ---: |' * len(titles)}")
-    for name, cells in rows.items():
-        print(f"| {name} | {' | '.join(cells)} |")
-
-
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description="What archiving a backlog costs.")
@@ -344,19 +340,18 @@ def main() -> None:
             name: [f"{figures[t][name][field]:.1f}" if name in figures[t] else "" for t in titles]
             for name in names
         }
-        table(corner, rows, titles)
+        report.table(corner, rows, titles)
     found = {title: ratios(subjects) for title, subjects in figures.items()}
-    table("ratio", {name: [f"{found[t][name]:.2f}" for t in titles] for name in found[titles[0]]}, titles)
+    report.table(
+        "ratio", {name: [f"{found[t][name]:.2f}" for t in titles] for name in found[titles[0]]}, titles
+    )
     written = {
         "segments": asked.segments,
         "rounds": asked.rounds,
-        "processors": os.cpu_count(),
-        # More than one busy process beside the container makes the figures worthless.
-        "load": os.getloadavg()[2],
         "figures": {t: {n: f._asdict() for n, f in subjects.items()} for t, subjects in figures.items()},
         "ratios": found,
     }
-    asked.json.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    report.write(asked.json, written)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ prints a Markdown table and writes `benchmarks/pid1.json` (`--json FILE`).
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import subprocess
 import sys
@@ -18,6 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import report
 
 import containers
 from acceptance.pid1.lab import FLOOD
@@ -158,10 +160,8 @@ def main() -> None:
             figures |= stop(container)
     finally:
         containers.clean_up()
-    print("| figure | value |\n| --- | ---: |")
-    for name, title in TITLES.items():
-        print(f"| {title} | {figures[name]:.6g} |")
-    asked.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    report.table("figure", {title: [f"{figures[name]:.6g}"] for name, title in TITLES.items()}, ["value"])
+    report.write(asked.json, figures)
 
 
 if __name__ == "__main__":

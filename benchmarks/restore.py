@@ -12,7 +12,6 @@ root. wal-g has to be in the image.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import statistics
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import archive as archiving
+import report
 
 import containers
 import s3
@@ -210,22 +210,19 @@ def main() -> None:
     titles = list(figures)
     names = [subject[0] for subject in SUBJECTS]
     rows = {name: [f"{figures[t][name]:.1f}" if name in figures[t] else "" for t in titles] for name in names}
-    archiving.table("ms a segment", rows, titles)
+    report.table("ms a segment", rows, titles)
     compared = {title: ratios(subjects) for title, subjects in figures.items()}
     rows = {name: [f"{compared[t][name]:.2f}" for t in titles] for name in compared[titles[0]]}
-    archiving.table("ratio", rows, titles)
+    report.table("ratio", rows, titles)
     print(f"\nThe mapping of exit codes costs {mapped:.1f} ms a segment.")
     written = {
         "segments": segments,
         "rounds": asked.rounds,
-        "processors": os.cpu_count(),
-        # More than one busy process beside the container makes the figures worthless.
-        "load": os.getloadavg()[2],
         "figures": figures,
         "ratios": compared,
         "mapping_ms": mapped,
     }
-    asked.json.write_text(json.dumps(written, indent=2) + "\n", encoding="utf-8")
+    report.write(asked.json, written)
 
 
 if __name__ == "__main__":

@@ -79,3 +79,12 @@ def psql(user: str, database: str, *arguments: str) -> list[str]:
         *("--dbname", database),
         *arguments,
     ]
+
+
+def first_line(password: str) -> str:
+    r"""Return what initdb takes of POSTGRES_PASSWORD: it reads one line.
+
+    >>> [first_line(text) for text in ("a b", "a\nb", "a\r\nb", "\na")]
+    ['a b', 'a', 'a', '']
+    """
+    return password.partition("\n")[0].rstrip("\r")

@@ -1,7 +1,6 @@
 """Pure readers of the files of a data folder."""
 
 import re
-from typing import NamedTuple
 
 SERVER_ENTRIES = frozenset(
     """
@@ -19,32 +18,6 @@ WAL_ENTRY = re.compile(
     r"|xlogtemp\.\d+|archive_status|summaries|RECOVERYXLOG|RECOVERYHISTORY"
 )
 """Names that initdb and the server make in pg_wal."""
-
-
-class Postmaster(NamedTuple):
-    """What postmaster.pid says."""
-
-    pid: int
-    data_folder: str
-    started: int
-    """Seconds since 1970."""
-    status: str
-    """`starting`, `stopping`, `ready`, `standby`, or empty."""
-
-
-def parse_postmaster(text: str) -> Postmaster | None:
-    r"""Read postmaster.pid; None while it is being written.
-
-    >>> parse_postmaster("42\n/data\n1795364442\n5432\n/run\n*\n 1 2\nready   \n")
-    Postmaster(pid=42, data_folder='/data', started=1795364442, status='ready')
-    """
-    lines = text.split("\n")
-    if len(lines) < 4 or not re.fullmatch(
-        r"-?[0-9]{1,9} [0-9]{1,18} [0-9]{1,9}", f"{lines[0]} {lines[2]} {lines[3]}"
-    ):
-        return None
-    status = lines[7].strip() if len(lines) > 8 else ""
-    return Postmaster(abs(int(lines[0])), lines[1], int(lines[2]), status)
 
 
 def is_in_recovery(control: bytes) -> bool:

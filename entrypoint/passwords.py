@@ -27,11 +27,6 @@ _PROHIBITED = (
 )
 
 
-def first_line(password: str) -> str:
-    """Return what initdb takes of POSTGRES_PASSWORD: it reads one line."""
-    return password.partition("\n")[0].rstrip("\r")
-
-
 def is_stored(stored: str, password: str, role: str) -> bool | None:
     """Tell whether a value of pg_authid.rolpassword was made of a password; None if of no known kind."""
     found = re.fullmatch(rf"{SCRAM}\$([0-9]{{1,9}}):([^$]+)\$[^:]+:.+", stored)

@@ -71,6 +71,13 @@ let
     ];
   };
 
+  # What a first start copies where initdb would make the same. It is made in the image's environment: whatever of this
+  # build's own were in it would be held against a start.
+  template = runCommand "nix-postgres-template-${series}" { } ''
+    env -i PATH=$PATH:${server}/bin LANG=${layout.config.environment.LANG} \
+      ${entrypoint}/bin/entrypoint internal template --locales ${locales}/lib/locale/locale-archive $out
+  '';
+
   # For init files, pg_ctl, archive_command, and whoever opens a shell.
   tools = buildEnv {
     name = "nix-postgres-programs";
@@ -116,6 +123,8 @@ let
       ln -s ${series}/postgresql.conf.sample $out/usr/share/postgresql/
       ln -s ${locales}/lib/locale/locale-archive $out/usr/lib/locale/
       ln -s ${nss_wrapper}/lib/libnss_wrapper.so $out/usr/lib/
+      mkdir -p $out${dirOf layout.template}
+      ln -s ${template} $out${layout.template}
       ln -s ${tzdata}/share/zoneinfo $out/usr/share/
       ln -s ${cacert}/etc/ssl/certs/ca-bundle.crt $out/etc/ssl/certs/ca-certificates.crt
       cp ${writeText "passwd" accounts} $out/etc/passwd

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from entrypoint import passwords
+from entrypoint.argv import first_line
 from entrypoint.checks import Finding, error, mebibytes, ok, several, warning
 from entrypoint.errors import Problem
 
@@ -139,7 +140,7 @@ def password(user: str, given: str, verifier: str | None) -> list[Finding]:
     why = "the variable is only used by a first start"
     if verifier is None:
         return [warning(f"POSTGRES_PASSWORD is set, but role {user} has no password: {why}", mend)]
-    right = passwords.is_stored(verifier, passwords.first_line(given), user)
+    right = passwords.is_stored(verifier, first_line(given), user)
     if right is None:
         return []
     if right:

@@ -18,6 +18,7 @@ from entrypoint.effects import (
     identity,
     probe,
     startup,
+    template,
 )
 from entrypoint.effects.children import Children
 from entrypoint.effects.server import Context
@@ -71,8 +72,17 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
     unfinished.begin()
     first_start.make_cluster(context, unfinished, words)
     unfinished.move_into_place()
+    first_start.make_durable(context, words)
     unfinished.finish()
     os.close(lock)
+
+
+@group.command("template")
+@click.option("--locales", default=template.LOCALES, help="Archive of locales in another place.")
+@click.argument("folder", default=template.FOLDER)
+def make_template(locales: str, folder: str) -> None:
+    """Make the cluster that first starts copy; called when the image is built."""
+    template.make(folder, os.environ, Children(Signals()), startup.server_identity(), locales)
 
 
 @group.command("backups")

@@ -78,6 +78,10 @@ class Children:
         self._own.add(pid)
         return pid
 
+    def adopt(self, pid: int) -> None:
+        """Take for an own child what this process has started before it became this program."""
+        self._own.add(pid)
+
     def _fork(
         self,
         program: str,

@@ -1,4 +1,4 @@
-"""A first start: initdb, pg_hba.conf, the user's database and init files; all or nothing."""
+"""A first start: the cluster, pg_hba.conf, the user's database and init files; all or nothing."""
 
 import os
 import re
@@ -71,8 +71,44 @@ def initdb_arguments(context: Context, *extra: str) -> list[str]:
     return [*out.split("\0")[:-1], *last]
 
 
-def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str]) -> None:
-    """Run initdb in the work folder and move the result into place."""
+def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str]) -> str:
+    """Make a cluster in the work folder: a copy of the image's own, or what initdb makes; not synced.
+
+    Returns the password_encryption of a copy, or nothing.
+    """
+    from entrypoint.effects import configuration, template  # what they take is loaded only where needed
+
+    source = template.find(context, arguments)
+    if source is not None:
+        template.copy(context, source, unfinished.cluster)
+    else:
+        _run_initdb(context, unfinished, arguments)
+    configuration.adapt(context, unfinished.cluster)
+    return "" if source is None else source.encryption
+
+
+def make_durable(context: Context, arguments: list[str]) -> None:
+    """Sync all of the new cluster, as initdb does, unless it was told not to."""
+    if not is_synced(arguments):
+        return
+    argv = ["initdb", "--sync-only", "-D", context.settings.data_folder]
+    code, text = context.children.output(argv, context.environment)
+    if code:
+        raise Failure(
+            Problem(
+                f"the new database could not be synced: initdb --sync-only ended with {code}\n{text}",
+                "look after the disk, then empty the volume",
+                code,
+            )
+        )
+
+
+def is_synced(arguments: list[str]) -> bool:
+    """Tell whether initdb with these arguments waits for the disk."""
+    return not {"-N", "--no-sync"} & {*arguments}
+
+
+def _run_initdb(context: Context, unfinished: Unfinished, arguments: list[str]) -> None:
     settings = context.settings
     password = memory_file(settings.init.password + "\n")
     argv = [
@@ -80,6 +116,7 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
         f"--username={settings.init.user}",
         f"--pwfile=/dev/fd/{_PASSWORD_DESCRIPTOR}",
         "--no-instructions",
+        "--no-sync",  # all is synced once, in the end
         *arguments,
     ]
     environment = server.server_environment(settings, context.environment)
@@ -96,9 +133,6 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
         raise Failure(
             Problem("initdb made its cluster somewhere else", "remove -D from POSTGRES_INITDB_ARGS")
         )
-    from entrypoint.effects import configuration  # what it takes is loaded only where it is needed
-
-    configuration.adapt(context, unfinished.cluster)
 
 
 _PASSWORD_DESCRIPTOR = 9
@@ -134,10 +168,15 @@ def _unknown_user(context: Context, unfinished: Unfinished) -> dict[str, str]:
     }
 
 
-def append_hba(context: Context, given: list[str]) -> None:
-    """Append the line for TCP connections to pg_hba.conf, with the server's own method by default."""
+def append_hba(context: Context, given: list[str], encryption: str) -> None:
+    """Append the line for TCP connections to pg_hba.conf, with the server's own method by default.
+
+    `encryption` is what the cluster's own files say of it, or nothing.
+    """
     data_folder = context.settings.data_folder
     method = context.settings.init.auth_method
+    if not method and not server.is_configured(context):
+        method = encryption
     if not method:
         code, text = server.ask(context, "password_encryption", given, data_folder)
         if code:
@@ -212,6 +251,9 @@ def run_files(context: Context, folder: str, state: str) -> dict[str, str]:
 
 def run_init_files(context: Context, unfinished: Unfinished) -> dict[str, str]:
     """Run the init files and return the environment that their shell ended with."""
+    if not probe.init_files():
+        print(f"\n{LIBRARY}: ignoring {probe.INIT_FOLDER}/*\n", flush=True)  # as the shell would
+        return context.environment
     try:
         return run_files(context, probe.INIT_FOLDER, unfinished.state)
     except Failure as failure:
@@ -257,13 +299,15 @@ def initialize(context: Context, given: list[str]) -> Context:
     unfinished = Unfinished(context.settings.data_folder)
     arguments = initdb_arguments(context)
     unfinished.begin()
-    make_cluster(context, unfinished, arguments)
+    encryption = make_cluster(context, unfinished, arguments)
     unfinished.move_into_place()
-    append_hba(context, given)
+    append_hba(context, given, encryption)
     helper = context._replace(environment=with_password(context))
     in_reach = [*given, "-c", "listen_addresses=", "-p", context.settings.port]
     if context.settings.archive is not None and not context.settings.archive.by_user:
         in_reach += ["-c", "archive_mode=off"]  # the archive is not prepared yet
+    if is_synced(arguments):
+        in_reach += ["-c", "fsync=off"]  # a power cut before the end of a first start loses it anyway
     try:
         with server.temporary_server(context, in_reach):
             create_database(helper)
@@ -281,6 +325,7 @@ def initialize(context: Context, given: list[str]) -> Context:
         from entrypoint.effects import history
 
         history.note_init_files(context.settings.data_folder, probe.INIT_FOLDER)
+    make_durable(context, arguments)
     unfinished.finish()
     print("\nPostgreSQL init process complete; ready for start up.\n", flush=True)
     return context._replace(environment=environment)

@@ -4,15 +4,14 @@ import os
 
 from entrypoint import log
 from entrypoint.cluster import WAL_ENTRY
-from entrypoint.effects import files
+from entrypoint.effects import files, status
 from entrypoint.effects.children import Children
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
 from entrypoint.plan import no_permission
 from entrypoint.settings import Settings
 
-SOCKET_FOLDER = "/var/run/postgresql"
-RUNTIME_FOLDERS = ("/run/entrypoint", f"{SOCKET_FOLDER}/.entrypoint", "/tmp/entrypoint")  # noqa: S108 - only taken when it is ours and closed
+SOCKET_FOLDER, RUNTIME_FOLDERS = status.SOCKET_FOLDER, status.RUNTIME_FOLDERS
 
 
 DRILL_SCRATCH = "entrypoint.drill"

@@ -6,16 +6,18 @@ Standard library only, and little of it, since it is started every few seconds.
 from __future__ import annotations
 
 import os
-import socket
 import sys
 
 from entrypoint import lifecycle
-from entrypoint.cluster import parse_postmaster
-from entrypoint.effects import folders, status
+from entrypoint.effects import status
+from entrypoint.postmaster import parse_postmaster
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping, Sequence
+else:
+    import _socket as socket  # without the enumerations, as in `lean`
 
 READY = 0
 NOT_READY = 1
@@ -37,7 +39,7 @@ def main() -> int:
 
 def look(data_folder: str) -> tuple[int, str]:
     """Return the exit code and one line about the server of a data folder."""
-    known = status.read(folders.RUNTIME_FOLDERS)
+    known = status.read(status.RUNTIME_FOLDERS)
     code, text = accepts(data_folder, known)
     _, state, *_ = known.get(f"helper {lifecycle.STARTDB}", ["", "ended"])
     if code == READY and state != "ended":
@@ -58,7 +60,7 @@ def accepts(data_folder: str, known: Mapping[str, Sequence[str]]) -> tuple[int, 
             text = file.read()
     except PermissionError:
         # Root without its capabilities cannot look into the data folder; the server still answers.
-        return _ask(f"{folders.SOCKET_FOLDER}/.s.PGSQL.{os.environ.get('PGPORT') or '5432'}", "serving")
+        return _ask(f"{status.SOCKET_FOLDER}/.s.PGSQL.{os.environ.get('PGPORT') or '5432'}", "serving")
     except OSError:
         return NOT_READY, f"not ready: {status.RECOVERY}"
     found = parse_postmaster(text)
@@ -77,12 +79,14 @@ def accepts(data_folder: str, known: Mapping[str, Sequence[str]]) -> tuple[int, 
 
 def _ask(address: str | tuple[str, int], role: str) -> tuple[int, str]:
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM)
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as connection:
-            connection.settimeout(_SECONDS)
-            connection.connect(address)
-            connection.sendall(_SSL_REQUEST)
-            answer = connection.recv(1)
+        connection.settimeout(_SECONDS)
+        connection.connect(address)
+        connection.sendall(_SSL_REQUEST)
+        answer = connection.recv(1)
     except OSError as error:
         return NO_SERVER, f"no answer: {error.strerror or error}"
+    finally:
+        connection.close()
     return (READY, f"ready: {role}") if answer in (b"S", b"N") else (NO_SERVER, "no answer")

@@ -11,12 +11,13 @@ from typing import NamedTuple
 from entrypoint import archivers, exits, log, variables
 from entrypoint.archivers import Server
 from entrypoint.argv import NOT_A_SERVER, parse_server, psql
-from entrypoint.cluster import Postmaster, parse_control, parse_postmaster
+from entrypoint.cluster import parse_control
 from entrypoint.effects import files, folders, kernel, stops
 from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
 from entrypoint.limits import MOST_PROCESSES
+from entrypoint.postmaster import Postmaster, parse_postmaster
 from entrypoint.settings import SOURCE_PREFIX, Archive, Settings
 
 CONF_FOLDER = "/docker-entrypoint-conf.d"
@@ -236,6 +237,13 @@ def has_own_configuration(context: Context) -> bool:
     first = settings.server.given[0] if settings.server.given else ""
     is_server = not settings.server.prints_a_setting and first not in NOT_A_SERVER
     return is_server and bool(settings.server.given or settings.conf or _has_conf_folder())
+
+
+def is_configured(context: Context) -> bool:
+    """Tell whether anybody but initdb has a say in the settings of a new cluster."""
+    settings = context.settings
+    environment = any(name in context.environment for name in ("PGDATESTYLE", "PGCLIENTENCODING", "PGPORT"))
+    return bool(environment or settings.server.given or settings.conf or settings.tune or _has_conf_folder())
 
 
 def _render(

@@ -9,6 +9,7 @@ import os
 import sys
 
 from entrypoint import environment, log
+from entrypoint.argv import first_line
 from entrypoint.effects import files, first_start, probe, ready, server, startup, status
 from entrypoint.effects.children import memory_file
 from entrypoint.effects.server import Context
@@ -103,7 +104,7 @@ def check_password(context: Context) -> None:
             raise
         log.warning(f"POSTGRES_PASSWORD could not be compared with the stored one: {error}")
         return
-    password = passwords.first_line(init.password)
+    password = first_line(init.password)
     same = passwords.is_stored(found["stored"], password, init.user) if found["stored"] else False
     if same or (same is None and not update):
         return

@@ -213,7 +213,11 @@ def objections(context: Context, decided: plan.Plan) -> list[Problem]:
         from entrypoint.effects import startdb
 
         found += _first(startdb.check, context)
-    if decided.kind != plan.START or server.has_own_configuration(context):
+    if decided.kind == plan.INITIALIZE:
+        configured = server.is_configured(context)
+    else:
+        configured = decided.kind != plan.START or server.has_own_configuration(context)
+    if configured:
         found += _first(server.check_configuration, context)
     return found
 
@@ -462,7 +466,6 @@ def _start_helper(context: Context, *, first: bool) -> list[dict[str, object]]:
             )
         return []
     secrets = memory_file(environment.pack(first_start.with_password(context)))
-    os.set_inheritable(secrets, True)  # noqa: FBT003 - the name says what is true
     return [
         {
             "role": lifecycle.STARTDB if holds else "password",

@@ -16,6 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+SOCKET_FOLDER = "/var/run/postgresql"
+RUNTIME_FOLDERS = ("/run/entrypoint", f"{SOCKET_FOLDER}/.entrypoint", "/tmp/entrypoint")  # noqa: S108 - only taken when it is ours and closed
+
 BOOT = "boot"
 INIT = "init"
 RESTORE = "restore"

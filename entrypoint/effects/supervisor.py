@@ -29,12 +29,13 @@ HANDOFF = "ENTRYPOINT_HANDOFF"
 
 
 def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoReturn:
-    """Replace this process by one that starts the server and does nothing else.
+    """Start the server, and replace this process by one that does nothing but keep it up.
 
+    The server, a child of this process before and after, starts up while the new program is loaded.
     `server` has `argv`, `environment`, `timeouts`, `runtime_folder`, `data_folder`, `archive_status` (the
     folder of what waits to be archived, or empty) and `helpers`, each with `role`, `argv`, `environment`,
-    `after_server`, `keep`, and for one that gets secrets and writes to our own streams `stdin`, an
-    inheritable descriptor.
+    `after_server`, `keep`, and for one that gets secrets and writes to our own streams `stdin`, a
+    descriptor. Raises Failure where the server cannot be started.
     Signals stay blocked on the way, so that none is lost between the two programs; they are pending
     until the new one has its handlers.
     """
@@ -42,14 +43,17 @@ def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoRetur
     for number in signals.take():
         if number in STOPS:
             os.kill(os.getpid(), number)
+    pid = Children(signals).spawn(server["argv"], server["environment"])
     descriptor = os.memfd_create("entrypoint-handoff", 0)
     mask = [int(number) for number in signals.original_mask]
     ignored = [int(number) for number in signals.original_ignored]
-    data = marshal.dumps({**server, "lock": lock, "mask": mask, "ignored": ignored})
+    data = marshal.dumps({**server, "pid": pid, "lock": lock, "mask": mask, "ignored": ignored})
     while data:
         data = data[os.write(descriptor, data) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
-    os.set_inheritable(lock, True)  # noqa: FBT003 - the name says what is true
+    # Not before the server was started, which none of them is for.
+    for handed_on in (lock, *(spec["stdin"] for spec in server["helpers"] if "stdin" in spec)):
+        os.set_inheritable(handed_on, True)  # noqa: FBT003 - the name says what is true
     sys.stdout.flush()
     environment = {**server["environment"], HANDOFF: str(descriptor)}
     os.execve(sys.executable, sys.orig_argv, environment)
@@ -66,7 +70,9 @@ def main(descriptor_text: str) -> int:
     except (OSError, ValueError, EOFError, TypeError, KeyError):
         sys.stderr.write(f"entrypoint: error: {HANDOFF} is not for you to set\n  mend: unset it\n")
         return exits.FAILURE
-    supervisor = Supervisor(Children(signals), given)
+    children = Children(signals)
+    children.adopt(given["pid"])
+    supervisor = Supervisor(children, given)
     try:
         return supervisor.run()
     except Failure as failure:
@@ -102,7 +108,7 @@ class Supervisor:
             for role, spec in self.specs.items()
         ]
         self.state = lifecycle.State(given["timeouts"], helpers, archives=bool(given["archive_status"]))
-        self.server = 0
+        self.server: int = given["pid"]
         self.since = time.time()
         self.pids: dict[int, str] = {}
         """Roles of running helpers."""
@@ -123,9 +129,8 @@ class Supervisor:
         }
 
     def run(self) -> int:
-        """Start the server and return the container's exit code when all has ended."""
-        self.server = self.children.spawn(self.given["argv"], self.given["environment"])
-        log.debug(f"started the server (pid {self.server})")
+        """Keep the server up and return the container's exit code when all has ended."""
+        log.debug(f"the server has the pid {self.server}")
         os.chdir("/")  # the server is in the folder we were started in; we keep none busy
         self._follow(lifecycle.on_time(self.state, time.monotonic()))
         self._publish()
@@ -265,9 +270,7 @@ class Supervisor:
         self.exit_code = code
 
     def stop_at_all_events(self) -> None:
-        """Stop the server, if it was started, without any further thought."""
-        if not self.server:
-            return
+        """Stop the server without any further thought."""
         for number, seconds in ((signal.SIGINT, 60), (signal.SIGQUIT, 10), (signal.SIGKILL, 5)):
             try:
                 os.kill(self.server, number)

@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 import containers
 from containers import FRESH, Container
 
@@ -38,15 +40,17 @@ def _outcome(container: Container) -> str:
     return "refused" if not answer and ended == [10] else f"{answer or ended}\n{container.logs().output}"
 
 
-def test_killed_at_twenty_points_it_is_never_half() -> None:
+@pytest.mark.parametrize("arguments", ["", "--encoding=UTF8"], ids=["copy", "initdb"])
+def test_killed_at_twenty_points_it_is_never_half(arguments: str) -> None:
     """SIGKILL at 20 points spread over a first start: complete, or refused with exit code 10."""
+    env = {**FRESH, "POSTGRES_INITDB_ARGS": arguments}
     began = time.monotonic()
-    with containers.serve(env=FRESH, files=FILES) as whole:
+    with containers.serve(env=env, files=FILES) as whole:
         length = time.monotonic() - began
         assert "100,2,3" == whole.sql(COMPLETE)
     seen = []
     for point in range(POINTS):
-        with containers.create(env=FRESH, files=FILES) as container:
+        with containers.create(env=env, files=FILES) as container:
             container.begin()
             time.sleep(length * point / (POINTS - 1))  # the point itself, no waiting for a condition
             container.kill()

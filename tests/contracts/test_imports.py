@@ -15,7 +15,18 @@ PACKAGE = "entrypoint"
 ROWS = (
     ("errors", "exits", "lean", "log"),
     ("variables", "runs", "segments"),
-    ("facts", "cluster", "argv", "schedule", "drills", "extensions", "passwords", "configfile"),
+    (
+        "facts",
+        "cluster",
+        "postmaster",
+        "argv",
+        "schedule",
+        "drills",
+        "extensions",
+        "passwords",
+        "configfile",
+        "template",
+    ),
     ("archivers",),
     ("recovery",),
     ("environment", "settings"),
@@ -36,7 +47,7 @@ PURE = tuple(name for row in ROWS[: ROWS.index(("effects",))] for name in row)
 
 HARMLESS = set(
     """
-    __future__ base64 collections.abc datetime difflib errno hashlib hmac json re shlex stringprep typing unicodedata
+    __future__ base64 collections collections.abc datetime difflib errno hashlib hmac json re shlex stringprep typing unicodedata
     zlib
     """.split()
 )

@@ -112,6 +112,9 @@ def test_file_tree(nix: Nix, major: str) -> None:
         for user in layout["users"]
     ]
     assert expected == users
+    made_from = (tree / layout["template"].lstrip("/") / "made-from").read_text(encoding="utf-8").splitlines()
+    assert "stand-in" == made_from[0], "made with the image's locales"
+    assert os.path.samefile(made_from[1], tree / f"usr/lib/postgresql/{major}/bin/initdb")
     for program in ("pgbackrest", "wal-g", "walg-daemon-client"):
         assert os.access(tree / "usr/local/bin" / program, os.X_OK), program
 

@@ -22,6 +22,7 @@ HEAVY = [
 
 IMPORT_STARTUP = "import entrypoint.__main__, entrypoint.effects.startup, entrypoint.effects.supervisor"
 IMPORT_SUPERVISOR = "import entrypoint.effects.supervisor"
+IMPORT_READY = "import entrypoint.__main__, entrypoint.effects.ready"
 
 WARM_START = """
 import sys
@@ -60,11 +61,11 @@ def _loaded(code: str, *arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("code", "unwanted"),
-    [(IMPORT_STARTUP, SLOW), (IMPORT_SUPERVISOR, HEAVY)],
-    ids=["start", "supervisor"],
+    [(IMPORT_STARTUP, SLOW), (IMPORT_SUPERVISOR, HEAVY), (IMPORT_READY, HEAVY)],
+    ids=["start", "supervisor", "ready"],
 )
 def test_what_is_not_loaded(code: str, unwanted: Sequence[str]) -> None:
-    """Loading the start, or the supervisor alone, loads none of the expensive modules."""
+    """The start, the supervisor alone, and a health check load none of the expensive modules."""
     assert set() == _loaded(code) & set(unwanted)
 
 

@@ -94,6 +94,8 @@ let
         echo "#listen_addresses = 'localhost'" >share/postgresql/postgresql.conf.sample
         printf '%s\n' '#!/bin/bash' 'mkdir data' \
           'cp "$(dirname "$0")"/../share/postgresql/postgresql.conf.sample data/postgresql.conf' >bin/initdb
+        printf '%s\n' '#!/bin/bash' '[ "$*" = "internal template --locales $4 $5" ] && [ "$LANG" = en_US.utf8 ]' \
+          'mkdir $5; cat $4 >$5/made-from; command -v initdb >>$5/made-from' >bin/entrypoint
         chmod -R 755 .
       '';
       package = name: everything // { inherit name; };

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from entrypoint.cluster import SERVER_ENTRIES, WAL_ENTRY, Postmaster, parse_control, parse_postmaster
+from entrypoint.cluster import SERVER_ENTRIES, WAL_ENTRY, parse_control
+from entrypoint.postmaster import Postmaster, parse_postmaster
 from unit import made
 
 SERVER_MAKES = """

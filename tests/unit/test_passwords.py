@@ -8,7 +8,7 @@ import hmac
 
 import pytest
 
-from entrypoint.passwords import first_line, is_stored, md5, scram
+from entrypoint.passwords import is_stored, md5, scram
 
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
 #: What `PASSWORD 'password'` of the role postgres is with password_encryption=md5.
@@ -78,8 +78,3 @@ def test_what_cannot_be_read(stored: str) -> None:
 def test_passwords_of_more_than_ascii(one: str, other: str, same: bool) -> None:
     """Two ways to write a password are one, unless it holds what RFC 4013 does not allow."""
     assert same == is_stored(scram(one, SALT, 1000), other, "postgres")
-
-
-def test_initdb_reads_one_line() -> None:
-    """Of a password with line breaks only the first line counts."""
-    assert ["a b", "a", "a", ""] == [first_line(text) for text in ("a b", "a\nb", "a\r\nb", "\na")]

@@ -18,9 +18,12 @@ from entrypoint.effects import supervisor
 ROOT = Path(supervisor.__file__).parents[2]
 
 SERVE = """
-import marshal, os, sys
+import os, sys
 sys.path.insert(0, sys.argv[1])
+from entrypoint import log
 from entrypoint.effects import supervisor
+from entrypoint.effects.signals import Signals
+from entrypoint.errors import Failure
 
 folder, timeouts, helpers, argv = sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5:]
 environment = {"PATH": "/usr/bin:/bin"}
@@ -34,14 +37,17 @@ given = {
     ],
     "runtime_folder": folder, "data_folder": folder, "archive_status": "",
     "debug": False,
-    "lock": os.open(folder, os.O_RDONLY),
-    "mask": [],
-    "ignored": [],
 }
-descriptor = os.memfd_create("handoff")
-os.write(descriptor, marshal.dumps(given))
-os.lseek(descriptor, 0, os.SEEK_SET)
-sys.exit(supervisor.main(str(descriptor)))
+
+def second_half(path, argv, environment):
+    sys.exit(supervisor.main(environment[supervisor.HANDOFF]))
+
+os.execve = second_half
+try:
+    supervisor.hand_over(Signals(), given, os.open(folder, os.O_RDONLY))
+except Failure as failure:
+    log.problem(failure.problems[0])
+    sys.exit(failure.code)
 """
 
 

@@ -116,7 +116,9 @@ def test_failure_before_any_init_file_is_made_good(volume: str) -> None:
 @pytest.mark.better
 def test_kill_in_initdb_is_made_good(volume: str) -> None:
     """When initdb was killed, the next start begins anew."""
-    with start(env=ENV, files=MENDED, volumes={"/volume": volume}) as container:
+    with start(
+        env={**ENV, "POSTGRES_INITDB_ARGS": "--encoding=UTF8"}, files=MENDED, volumes={"/volume": volume}
+    ) as container:
         container.says("creating configuration files ... ok")
         container.kill()
         container.wait()

@@ -34,7 +34,9 @@ def stop(container: Container, signal: str) -> None:
 @pytest.mark.parametrize("signal", CODES)
 def test_stop_in_initdb(volume: str, signal: str) -> None:
     """Initdb is ended, and the next start begins anew."""
-    with start(env=ENV, volumes={"/volume": volume}) as container:
+    with start(
+        env={**ENV, "POSTGRES_INITDB_ARGS": "--encoding=UTF8"}, volumes={"/volume": volume}
+    ) as container:
         container.says("creating configuration files ... ok")
         stop(container, signal)
         assert READY not in container.logs().output

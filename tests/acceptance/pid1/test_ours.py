@@ -106,7 +106,8 @@ class Phase(NamedTuple):
 PHASES = {
     "boot": Phase(_waits("ls")),
     "initdb": Phase(_waits("initdb")),
-    "in-initdb": Phase({}, seen="initdb"),
+    "in-initdb": Phase({}, {**FRESH, "POSTGRES_INITDB_ARGS": "--encoding=UTF8"}, seen="initdb"),
+    "copy": Phase(_waits("cp")),
     "temporary-server": Phase(_waits("psql"), {**FRESH, "POSTGRES_DB": "other"}),
     "sourced-file": Phase({f"{INIT}/1.sh": "[ -e /go ] || sleep 60\n"}, next_start=10),
     "executed-file": Phase({f"{INIT}/1.sh": script("#!/bin/sh\n[ -e /go ] || sleep 60\n")}, next_start=10),

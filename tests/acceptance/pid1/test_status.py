@@ -67,6 +67,7 @@ class Phase(NamedTuple):
 PHASES = {
     "checks": Phase(_waits("ls"), FRESH, "boot"),
     "initdb": Phase(_waits("initdb"), FRESH, "init"),
+    "copy": Phase(_waits("cp"), FRESH, "init"),
     "temporary-server": Phase(_waits("psql"), {**FRESH, "POSTGRES_DB": "other"}, "init"),
     "init-file": Phase({f"{INIT}/1.sh": "until [ -e /tmp/go ]; do sleep 0.1; done\n"}, FRESH, "init"),
     "start-file": Phase(

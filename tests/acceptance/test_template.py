@@ -1,0 +1,224 @@
+"""A first start that copies the image's cluster: the same as what initdb makes, and nobody else's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import pytest
+
+import containers
+from containers import FRESH, Container, File, serve
+
+COPIED = "They are a copy of those that initdb made with the image."
+SYNCED: Mapping[str, str] = {"POSTGRES_PASSWORD": "secret"}
+
+CATALOGUE = r"""
+for database in template1 postgres template0; do
+    psql -qAtX -v ON_ERROR_STOP=1 -U "$1" -d "$database" <<'SQL'
+SELECT format('SELECT %L, to_jsonb(t) - ''{relfrozenxid,datfrozenxid}''::text[] FROM %s t ORDER BY 2',
+oid::regclass, oid::regclass) FROM pg_class
+WHERE relkind = 'r' AND relname !~ '^pg_(authid|statistic)$' ORDER BY relname \gexec
+SELECT rolname, rolsuper, rolcanlogin, rolreplication, rolbypassrls, left(rolpassword, 18), oid
+FROM pg_authid ORDER BY oid;
+SELECT name, setting, source, sourcefile FROM pg_settings ORDER BY name;
+SQL
+done
+"""
+"""Every row of every system catalogue, but: each password has its salt, and sets it in a transaction before or after rows
+are frozen; of statistics there may be newer ones."""
+
+FILES = r"""
+cd "$PGDATA"
+find . -name '.entrypoint*' -prune -o -path './pg_wal/*' -prune -o -path './pg_stat*/*' -prune -o \
+    -not -name '*_fsm' -not -name '*_vm' -not -name pg_internal.init -printf '%p %y %m %U %G\n' | sort
+tail -n +1 PG_VERSION postgresql.conf postgresql.auto.conf pg_hba.conf pg_ident.conf base/*/PG_VERSION
+pg_controldata | grep -vE '^(Database system identifier|pg_control last|Mock auth|.*checkpoint|Fake LSN|Min.*rec)'
+"""
+
+
+def _is_copy(container: Container) -> bool:
+    return COPIED in container.logs().stdout
+
+
+def _look(container: Container, user: str) -> list[str]:
+    """Return all that one cluster could have otherwise than another one."""
+    container.sql("ALTER DATABASE template0 ALLOW_CONNECTIONS true", user=user, database="postgres")
+    rows = container.exec("bash", "-euc", CATALOGUE, "-", user).stdout
+    files = container.exec("bash", "-euc", FILES, user="postgres").stdout
+    # Where in the WAL an attribute was defined; data checksums, which the template has, make more WAL.
+    return [re.sub(r"pg_attver=\d+", "pg_attver", line) for line in [*rows.splitlines(), *files.splitlines()]]
+
+
+@pytest.mark.parametrize("arguments", ["", "--data-checksums"])
+@pytest.mark.parametrize("user", ["postgres", "app"])
+def test_a_copy_is_what_initdb_makes(user: str, arguments: str) -> None:
+    """Catalogues, settings, files with their modes and owners, and the control file are the same."""
+    found = []
+    for more in ("", "--encoding=UTF8"):
+        words = f"--no-sync {arguments} {more}"
+        with serve(env={**FRESH, "POSTGRES_USER": user, "POSTGRES_INITDB_ARGS": words}) as container:
+            assert (not more) == _is_copy(container)
+            found.append(_look(container, user))
+    copied, by_initdb = found
+    assert len(by_initdb) > 10_000
+    assert ([], []) == (sorted({*copied} - {*by_initdb}), sorted({*by_initdb} - {*copied}))
+    assert by_initdb == copied
+
+
+def _secrets(text: str) -> set[str]:
+    """Return what pg_controldata tells that must be in no other cluster."""
+    return set(
+        re.findall(r"^(?:Database system identifier|Mock authentication nonce): +(\S+)$", text, re.MULTILINE)
+    )
+
+
+def test_each_copy_is_a_cluster_of_its_own() -> None:
+    """No two of them, nor the image, have the same system identifier or nonce."""
+    found: set[str] = set()
+    for _ in range(2):
+        with serve() as container:
+            assert _is_copy(container)
+            template = "/usr/local/lib/nix-postgres/template/cluster"
+            seen = [
+                _secrets(container.shell(f"LC_ALL=C pg_controldata {path}"))
+                for path in ('"$PGDATA"', template)
+            ]
+            assert [2, 2] == [len(each) for each in seen]
+            found |= seen[0] | seen[1]
+    assert 6 == len(found)
+
+
+@pytest.mark.parametrize("arguments", ["--no-sync", "--no-sync --data-checksums"])
+def test_a_copy_is_sound(arguments: str) -> None:
+    """All tables and indexes are consistent, and with data checksums all pages have theirs."""
+    with serve(env={**FRESH, "POSTGRES_INITDB_ARGS": arguments}) as container:
+        assert _is_copy(container)
+        wanted = (
+            "on" if "checksums" in arguments or container.sql("SHOW server_version_num") >= "18" else "off"
+        )
+        assert wanted == container.sql("SHOW data_checksums")
+        check = ("pg_amcheck", "-U", "postgres", "--all", "--install-missing", "--heapallindexed")
+        assert "" == container.exec(*check, timeout=120).output
+        data = container.shell('echo "$PGDATA"')
+        with containers.create(
+            *("pg_checksums", "--check", "-D", data),
+            options=("--volumes-from", container.name, "--user", "postgres"),
+        ) as look:
+            assert 0 == container.stop()
+            outcome = look.finish()
+            assert (0 if wanted == "on" else 1) == outcome.code, outcome.output
+            assert wanted == "off" or "Bad checksums:  0" in outcome.output
+
+
+PASSWORDS = ["secret", 'it\'s \\ "this"; --', "zwölf Ä ж", "first\nsecond"]
+
+
+@pytest.mark.parametrize("password", PASSWORDS)
+def test_the_password_is_that_of_the_superuser(password: str) -> None:
+    """It opens the door from outside, whatever it holds, another one does not, and the log does not tell it."""
+    env = {**FRESH, "POSTGRES_PASSWORD": password, "POSTGRES_USER": "app"}
+    arguments = ("-c", "log_statement=all", "-c", "log_min_duration_statement=0")
+    with serve(*arguments, env=env) as container:
+        assert _is_copy(container)
+        given = password.partition("\n")[0]
+        assert "app" == container.sql("SELECT user", user="app", host=container.address, password=given)
+        with pytest.raises(AssertionError, match="password authentication failed"):
+            container.sql("SELECT user", user="app", host=container.address, password=f"{given}x")
+        stored = container.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'app'", user="app")
+        assert stored.startswith("SCRAM-SHA-256$4096:")
+        assert stored[:30] not in container.logs().output
+        assert given == "secret" or given not in container.logs().output
+
+
+#: What keeps a connection from changing anything, or from answering; initdb does not know it.
+HOSTILE = (
+    *("-c", "default_transaction_read_only=on"),
+    *("-c", "synchronous_standby_names=*"),
+    *("-c", "password_encryption=md5"),
+    *("-c", "statement_timeout=1ms"),
+)
+
+
+def test_the_servers_arguments_do_not_matter() -> None:
+    """The password is set as initdb sets it: not through a server with the user's settings."""
+    with serve(*HOSTILE, env=FRESH) as container:
+        assert _is_copy(container)
+        stored = "SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'"
+        asked = {"PGOPTIONS": "-c statement_timeout=0"}
+        answer = container.exec("psql", "-qAtX", "-U", "postgres", "-c", stored, env=asked).stdout
+        assert answer.startswith("SCRAM-SHA-256$")
+
+
+SAMPLE = "/usr/share/postgresql/postgresql.conf.sample"
+OTHERS: Mapping[str, tuple[Mapping[str, str], str, str]] = {
+    "locale": ({"POSTGRES_INITDB_ARGS": "--no-sync --locale=C"}, "SHOW lc_messages", "C"),
+    "LC_ALL": ({"LC_ALL": "C"}, "SHOW lc_messages", "C"),
+    "TZ": ({"TZ": "Europe/Berlin"}, "SHOW log_timezone", "Europe/Berlin"),
+    "segments": ({"POSTGRES_INITDB_ARGS": "--no-sync --wal-segsize=1"}, "SHOW wal_segment_size", "1MB"),
+    "group": ({"POSTGRES_INITDB_ARGS": "--no-sync --allow-group-access"}, "SELECT 1", "1"),
+    "user": ({"POSTGRES_USER": "Mine"}, "SELECT user", "Mine"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_initdb_makes_what_a_copy_cannot_be(name: str) -> None:
+    """Other locales, zones, arguments and names are served as ever."""
+    more, query, expected = OTHERS[name]
+    env = {**FRESH, **more}
+    with serve(env=env) as container:
+        assert not _is_copy(container)
+        assert expected == container.sql(query, user=env.get("POSTGRES_USER", "postgres"))
+
+
+def test_a_changed_sample_file_counts() -> None:
+    """Who changes postgresql.conf.sample in an image of his own, or mounts another one, gets what it says."""
+    text = containers.run("cat", SAMPLE).stdout
+    with serve(files={SAMPLE: File(f"{text}\nwork_mem = 5MB\n")}) as container:
+        assert not _is_copy(container)
+        assert "5MB" == container.sql("SHOW work_mem")
+
+
+def test_an_image_of_ones_own_can_stay_quick() -> None:
+    """It makes its own template, and first starts are copies of that."""
+    text = f"FROM IMAGE\nRUN echo 'work_mem = 5MB' >> {SAMPLE}\n"
+    with (
+        containers.build(f"{text}RUN entrypoint internal template\n") as image,
+        serve(image=image) as container,
+    ):
+        assert _is_copy(container)
+        assert "5MB" == container.sql("SHOW work_mem")
+
+
+def test_all_is_synced_once() -> None:
+    """Neither initdb nor the temporary server waits for the disk, one sync comes before the first start counts."""
+    spy = (
+        '#!/bin/sh\n[ -e "$PGDATA/.entrypoint" ] && in=unfinished || in=finished\n'
+        'echo "$in $*" >> /tmp/seen\nexec /usr/lib/postgresql/*/bin/initdb "$@"\n'
+    )
+    files: containers.Files = {
+        "/usr/local/bin/initdb": File(spy, 0o755),
+        "/docker-entrypoint-initdb.d/1.sh": 'psql -U postgres -Atc "SHOW fsync" >> /tmp/seen\n',
+    }
+    for args, expected in (("", ["initdb", "off", "sync"]), ("--no-sync", ["initdb", "on"])):
+        with serve(env={**SYNCED, "POSTGRES_INITDB_ARGS": args}, files=files) as container:
+            seen = container.shell("cat /tmp/seen").splitlines()
+            assert "on" == container.sql("SHOW fsync")
+        kinds = ["sync" if "--sync-only" in line else "initdb" if " " in line else line for line in seen]
+        assert expected == kinds
+        assert all(line.startswith("unfinished ") for line in seen if "--sync-only" in line)
+        assert "--no-sync" in seen[0]
+
+
+def test_a_full_disk_is_said() -> None:
+    """Where a copy has no room the start says so, and the next one with more room begins anew."""
+    with containers.small_volume("12m") as small:
+        env = {**SYNCED, "PGDATA": "/disk/data"}
+        ended = containers.run(env=env, volumes={"/disk": small})
+        assert 1 == ended.code
+        (problem,) = containers.complaints(ended)
+        assert "could not be copied to /disk/data/.entrypoint/cluster" in problem
+        assert (
+            "removed what an interrupted start had built"
+            in containers.run(env=env, volumes={"/disk": small}).stderr
+        )
