@@ -290,6 +290,11 @@ class PgBackRest:
         """Return the pattern of the segment's file, whose name has its checksum."""
         return f"archive/{self.stanza}/*/{segment[:16]}/{segment}-*"
 
+    def stored_paths(self, segment: str) -> tuple[str, ...]:
+        """Return none: the file's checksum is a part of its name."""
+        del segment
+        return ()
+
     @property
     def encrypts(self) -> bool:
         """Whether a passphrase is set, which the tool takes together with a cipher only."""
@@ -348,8 +353,7 @@ class PgBackRest:
 
     def list_folder(self, server: Server, folder: str) -> Command:
         """Return the command that prints the names in a folder."""
-        command = self._command(server, "repo-ls", "--repo=1", _IMPATIENT, _QUIET)
-        return command._replace(argv=(*command.argv, folder))
+        return self._object(server, "repo-ls", folder, _QUIET)
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""
@@ -431,8 +435,23 @@ class PgBackRest:
 
     def read_object(self, server: Server, path: str) -> Command:
         """Return the command that prints an object, decrypted."""
-        command = self._command(server, "repo-get", "--repo=1", _IMPATIENT)
-        return command._replace(argv=(*command.argv, path))
+        return self._object(server, "repo-get", path)
+
+    def raw_object(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object as it is stored."""
+        return self._object(server, "repo-get", path, "--raw")
+
+    def store(self, server: Server, path: str) -> Command:
+        """Return the command that stores what it is given on stdin, as it is."""
+        return self._object(server, "repo-put", path, "--raw")
+
+    def remove(self, server: Server, path: str) -> Command:
+        """Return the command that removes an object."""
+        return self._object(server, "repo-rm", path)
+
+    def _object(self, server: Server, command: str, path: str, *options: str) -> Command:
+        made = self._command(server, command, "--repo=1", _IMPATIENT, *options)
+        return made._replace(argv=(*made.argv, path))
 
     def push(
         self, server: Server, parent: Backup | None = None, resources: Resources | None = None

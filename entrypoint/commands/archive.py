@@ -59,7 +59,10 @@ def _say(text: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print an object.")
 @click.option("--timeout", default=120.0, show_default=True, help="Seconds to wait for the segment.")
 def check(as_json: bool, timeout: float) -> None:
-    """Archive the present segment of the running server, read it back, and compare it."""
+    """Archive the present segment of the running server, read it back, and compare it.
+
+    Before that a small object is written, read back and removed, so that what does not work is told at once.
+    """
     context, archive = open_archive()
     proof = pending.check(context, archive, timeout, _say)
     if as_json:
@@ -68,7 +71,9 @@ def check(as_json: bool, timeout: float) -> None:
     same = "identical" if proof.compared else "of which the server has no copy to compare any more"
     click.echo(
         f"{proof.segment} was archived within {proof.archived_seconds} s and came back in "
-        f"{proof.fetched_seconds} s: {same}"
+        f"{proof.fetched_seconds} s: {same}; a small object was written, read back and "
+        + (f"not removed: {proof.object_stays}" if proof.object_stays else "removed")
+        + f" in {proof.object_seconds} s"
     )
 
 
