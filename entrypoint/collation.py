@@ -14,6 +14,8 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from entrypoint.units import spell
+
 INDEX = "index"
 CHECK = "check"
 PARTITION = "partition"
@@ -227,7 +229,7 @@ def describe(found: Report, most: int = _SHOWN) -> list[str]:
     if found.mixed:
         lines.append(f"it was served with {found.mixed} meanwhile, which wrote by another order")
     lines += [
-        f"database {each.database}: {each.words}, {_mebibytes(each.bytes)}, by {', '.join(each.collations)}"
+        f"database {each.database}: {each.words}, {spell(each.bytes)}, by {', '.join(each.collations)}"
         for each in found.dependents
     ]
     lines += [each.words for each in unseen_findings(found)]
@@ -239,16 +241,10 @@ def describe(found: Report, most: int = _SHOWN) -> list[str]:
 def headline(found: Report) -> str:
     """Return in one sentence what is wrong."""
     count = len(found.indexes)
-    what = (
-        f"{count} index{'' if count == 1 else 'es'} ({_mebibytes(sum(each.bytes for each in found.indexes))})"
-    )
+    what = f"{count} index{'' if count == 1 else 'es'} ({spell(sum(each.bytes for each in found.indexes))})"
     if found.others:
         what += f" and {len(found.others)} other object{'' if len(found.others) == 1 else 's'}"
     return f"a library that sorts text has changed, and what depends on the old order is {what}"
-
-
-def _mebibytes(count: int) -> str:
-    return f"{count / 1024**2:.1f} MiB"
 
 
 def as_json(found: Report) -> dict[str, object]:

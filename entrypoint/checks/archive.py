@@ -8,6 +8,7 @@ from entrypoint.drills import LastDrills
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState
 from entrypoint.runs import LastRuns
+from entrypoint.units import spell
 
 _MANY = 2
 """More WAL files than that do not wait while all is well: one that is full, and a history."""
@@ -35,7 +36,7 @@ def backlog(archiving: ArchiveState) -> list[Finding]:
     if archiving.fork_refused is not None:
         return []
     waiting, age = archiving.backlog_segments, archiving.oldest_ready_seconds or 0
-    what = f"{waiting} WAL files wait, {archiving.backlog_bytes / 1024**2:.0f} MiB"
+    what = f"{waiting} WAL files wait, {spell(archiving.backlog_bytes)}"
     if archiving.failing_since is not None:
         what += f"; archiving fails since {archiving.failing_since}: {archiving.last_error}"
         if archiving.seconds_until_full is not None:

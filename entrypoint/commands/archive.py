@@ -7,6 +7,7 @@ import click
 from entrypoint.commands.backup import open_archive
 from entrypoint.effects import backlog, pending
 from entrypoint.facts import ArchiveState
+from entrypoint.units import spell
 
 
 @click.group("archive")
@@ -37,7 +38,7 @@ def describe(state: ArchiveState) -> list[str]:
         rows.append(("fails since", f"{state.failing_since}: {state.last_error}"))
     if not state.prepared:
         rows.append(("not prepared", "the storage was away at the start; the next segment tries again"))
-    waiting = f"{state.backlog_segments} WAL files, {state.backlog_bytes / 1024**2:.0f} MiB"
+    waiting = f"{state.backlog_segments} WAL files, {spell(state.backlog_bytes)}"
     if state.oldest_ready_seconds is not None:
         waiting += f", the oldest ({state.oldest_ready}) for {state.oldest_ready_seconds} s"
     rows.append(("waiting", waiting))

@@ -10,6 +10,7 @@ import pytest
 
 from entrypoint.checks import ERROR, OK, WARNING, Finding, archive, databases, memory, secrets, server
 from entrypoint.checks.databases import Extension, Slot
+from entrypoint.effects.configuration import SharedMemory
 from entrypoint.errors import Problem
 
 MIB, GIB = 1024**2, 1024**3
@@ -49,6 +50,11 @@ def _written(*, seconds: float, written: bool) -> list[Finding]:
     return archive.last_segment(name=SEGMENT, seconds=seconds, written=written, timeout=60)
 
 
+def _shared_memory(have: int, need: int, kind: str) -> list[Finding]:
+    found = SharedMemory(have, need, kind, free=True, adapted=False)
+    return memory.shared_memory(found.words, found.kind, found.problem)
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
@@ -79,9 +85,9 @@ def _written(*, seconds: float, written: bool) -> list[Finding]:
         (databases.password("postgres", "", None), []),
         (databases.password("postgres", "secret", None), [WARNING]),
         (databases.password("postgres", "secret", "of a kind to come"), []),
-        (memory.shared_memory(96 * MIB, 96 * MIB, "posix"), [OK]),
-        (memory.shared_memory(95 * MIB, 96 * MIB, "posix"), [WARNING]),
-        (memory.shared_memory(1, 96 * MIB, "sysv"), [OK]),
+        (_shared_memory(96 * MIB, 96 * MIB, "posix"), [OK]),
+        (_shared_memory(95 * MIB, 96 * MIB, "posix"), [WARNING]),
+        (_shared_memory(1, 96 * MIB, "sysv"), [OK]),
         (memory.memory(720 * MIB, SETTINGS), [OK]),
         (memory.memory(719 * MIB, SETTINGS), [WARNING]),
         (memory.memory(719 * MIB, {**SETTINGS, "autovacuum_work_mem": "32MB"}), [OK]),
@@ -161,8 +167,8 @@ def test_passwords(given: str) -> None:
 
 def test_a_mend_names_what_it_mends() -> None:
     """The size of /dev/shm is enough for what was found, and a slot can be dropped by its name."""
-    (found,) = memory.shared_memory(64 * MIB, 1536 * MIB, "posix")
+    (found,) = _shared_memory(64 * MIB, 1536 * MIB, "posix")
     assert "--shm-size=1536m" in found.mend
-    assert "1536 MiB" in found.found
+    assert "1536MB" in found.found
     (slot,) = databases.slots([IDLE._replace(held=GIB)], -1, None)
     assert "pg_drop_replication_slot('standby')" in slot.mend

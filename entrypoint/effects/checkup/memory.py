@@ -11,11 +11,11 @@ from entrypoint.effects.checkup.sight import CLUSTER, SERVER, Check, Sight
 
 def _shared_memory(sight: Sight) -> list[Finding]:
     found = configuration.shared_memory(configuration.beside(sight.context))
-    need, kind = found.need, found.kind
     if sight.runs:
         settings = {name: str(row["value"]) for name, row in sight.conf.items()}
         need, kind = limits.shared_memory(settings), settings["dynamic_shared_memory_type"]
-    return judge.shared_memory(found.have, need, kind)
+        found = found._replace(need=need, kind=kind, adapted=False)
+    return judge.shared_memory(found.words, found.kind, found.problem)
 
 
 def _memory(sight: Sight) -> list[Finding]:
