@@ -1,7 +1,7 @@
 """What PID 1 tells about itself: one small file of lines, and how to read it.
 
 `<runtime folder>/status` has a line `phase NAME SINCE DETAIL`, and while the server runs a line `server PID`
-and for each helper that has not done all its work `helper ROLE STATE PID FAILURES LAST_CODE`. Standard library only,
+and for each helper with work left `helper ROLE STATE PID FAILURES LAST_CODE`. Standard library only,
 and little of it: `entrypoint ready` is called every few seconds by health checks.
 """
 
