@@ -5,7 +5,7 @@ import os
 from entrypoint import limits
 from entrypoint.checks import Finding
 from entrypoint.checks import memory as judge
-from entrypoint.effects import configuration, files, kernel
+from entrypoint.effects import configuration, kernel
 from entrypoint.effects.checkup.sight import CLUSTER, SERVER, Check, Sight
 
 
@@ -32,16 +32,8 @@ def _processors(sight: Sight) -> list[Finding]:
 
 
 def _huge_pages(sight: Sight) -> list[Finding]:
-    pages = files.read_text("/proc/meminfo").partition("HugePages_Total:")[2].split()
-    try:
-        limit = files.read_text("/sys/fs/cgroup/hugetlb.2MB.max").strip()
-    except OSError:
-        limit = "max"
-    return judge.huge_pages(
-        sight.wanted("huge_pages") or "try",
-        pages=int(pages[0]) if pages else 0,
-        limit=int(limit) if limit.isdigit() else None,
-    )
+    names = ("huge_pages", "shared_buffers")
+    return configuration.huge_pages({name: value for name in names if (value := sight.wanted(name))})
 
 
 def _io_uring(sight: Sight) -> list[Finding]:

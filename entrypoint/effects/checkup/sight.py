@@ -13,7 +13,7 @@ from entrypoint import lifecycle
 from entrypoint.archivers import Backup
 from entrypoint.checks import Finding
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, claim, files, folders, probe, server, startup, status
+from entrypoint.effects import backlog, claim, configuration, files, folders, probe, server, startup, status
 from entrypoint.effects.checkup import questions
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Facts
@@ -91,12 +91,16 @@ class Sight:
         """The running server's settings by name, as pg_settings has them."""
         return {str(row["name"]): row for row in self.answers["settings"]}
 
+    @cached_property
+    def _planned(self) -> dict[str, str]:
+        return configuration.planned(configuration.beside(self.context))
+
     def wanted(self, name: str) -> str | None:
-        """Return the value of a setting: the running server's, else what the variables say."""
+        """Return the value of a setting: the running server's, else what a start would set."""
         if self.asked[0]:
             row = self.conf.get(name)
             return None if row is None else str(row["value"])
-        return self.settings.server.settings.get(name) or self.settings.conf.get(name)
+        return self._planned.get(name)
 
     @cached_property
     def archive(self) -> Archive | None:
