@@ -230,6 +230,9 @@ class Archiver(Protocol):
     def moved(self, text: str, old: Server, new: Server) -> str:
         """Return the settings file of one server as that of another one in the same container."""
 
+    def changed(self, text: str, name: str, value: str) -> str:
+        """Return the settings file with another value of one of the tool's own variables."""
+
     def helper(self, server: Server, resources: Resources) -> Command | None:
         """Return the process that PID 1 keeps beside the server, listening on `socket(server)`."""
 

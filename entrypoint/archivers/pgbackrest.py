@@ -229,6 +229,14 @@ class PgBackRest:
         )
         return re.sub("(?m)^pg1-path=.*$", lambda _: f"pg1-path={new.data_folder}", text)
 
+    def changed(self, text: str, name: str, value: str) -> str:
+        """Return the settings file with another value of a variable; one of several values stays."""
+        option = _option(name)
+        key = _AWS.get(name) if option is None else option[1]
+        if not key or (option and option[0] in _LISTS) or "\n" in value:
+            return text
+        return re.sub(f"(?m)^{key}=.*$", lambda _: f"{key}={value}", text)
+
     def _command(self, server: Server, command: str, *arguments: str) -> Command:
         return Command(
             (self.program, f"--stanza={self.stanza}", *arguments, command),
@@ -601,6 +609,14 @@ def _parse_verify(answer: Answer) -> tuple[set[str], dict[str, str]]:
     return damaged, broken
 
 
+_AWS = {
+    "AWS_ACCESS_KEY_ID": "repo1-s3-key",
+    "AWS_SECRET_ACCESS_KEY": "repo1-s3-key-secret",
+    "AWS_SESSION_TOKEN": "repo1-s3-token",
+}
+"""What is secret of the repository that ARCHIVE_URL names."""
+
+
 def _repository(values: Mapping[str, str], storage: Storage) -> dict[str, str]:
     """Return the options of the repository that ARCHIVE_URL names."""
     if storage.folder:
@@ -614,11 +630,8 @@ def _repository(values: Mapping[str, str], storage: Storage) -> dict[str, str]:
         "repo1-s3-bucket": bucket,
         "repo1-s3-endpoint": endpoint,
         "repo1-s3-region": region,
-        "repo1-s3-key": values.get("AWS_ACCESS_KEY_ID", ""),
-        "repo1-s3-key-secret": values.get("AWS_SECRET_ACCESS_KEY", ""),
+        **{key: values[name] for name, key in _AWS.items() if values.get(name)},
     }
-    if values.get("AWS_SESSION_TOKEN"):
-        options["repo1-s3-token"] = values["AWS_SESSION_TOKEN"]
     if values.get("AWS_S3_FORCE_PATH_STYLE", "").lower() in ("true", "1", "yes"):
         options["repo1-s3-uri-style"] = "path"
     if values.get("AWS_CA_BUNDLE"):

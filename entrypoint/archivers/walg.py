@@ -226,6 +226,15 @@ class WalG:
         del old
         return json.dumps({**json.loads(text), "PGDATA": new.data_folder}, indent=2) + "\n"
 
+    def changed(self, text: str, name: str, value: str) -> str:
+        """Return the settings file with another value of a variable."""
+        import json
+
+        settings = json.loads(text)
+        if settings.get(name) == value:
+            return text
+        return json.dumps({**settings, name: value}, indent=2) + "\n"
+
     def _command(self, server: Server, *arguments: str) -> Command:
         return Command(
             (self.program, *arguments),

@@ -49,7 +49,8 @@ def _slot(slot: Slot, limit: int, free: int | None) -> list[Finding]:
     until = f"up to max_slot_wal_keep_size ({spell(limit)})" if limit >= 0 else "without a limit"
     mend = f"let its reader catch up; where nobody needs it: {drop}; limit it by max_slot_wal_keep_size"
     if slot.held > (_LATE_SLOT if slot.active else _IDLE_SLOT):
-        soon = free is not None and slot.held > free and limit < 0
+        # Does the volume end before the limit does?
+        soon = free is not None and slot.held > free and (limit < 0 or limit - slot.held > free)
         return [(error if soon else warning)(f"{what}, {until}", mend)]
     return []
 

@@ -119,7 +119,7 @@ def read_settings(
     read = environment.read(raw, files.read_text)
     programs = {name: has_program(archivers.get(name, {}).program, raw) for name in archivers.NAMES}
     wanted, problems = settings.load(read.values, arguments, programs)
-    return wanted, [*read.problems, *problems], read.warnings
+    return wanted._replace(files=read.files), [*read.problems, *problems], read.warnings
 
 
 def load_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> Settings:
@@ -258,6 +258,10 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         archive.render(context, wanted.archive)
     if server.renders(context):
         server.write_down(context)
+    if wanted.files and wanted.archive is not None:
+        from entrypoint.effects import rotation
+
+        rotation.write_down(context)
     given = server.arguments(context)
     if decided.kind == plan.START:
         if facts.data_folder.unfinished is not None:
@@ -498,7 +502,7 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
     made.pop("PGPASSWORD", None)
     return [
         {
-            "role": f"{archive_.tool.name}-daemon",
+            "role": server.helper_role(archive_.tool.name),
             "argv": list(command.argv),
             "environment": made,
             "after_server": True,

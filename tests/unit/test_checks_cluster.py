@@ -65,6 +65,7 @@ def _shared_memory(have: int, need: int, kind: str) -> list[Finding]:
         (databases.slots([IDLE._replace(held=257 * MIB)], -1, 99 * GIB), [WARNING]),
         (databases.slots([IDLE._replace(held=2 * GIB)], -1, GIB), [ERROR]),
         (databases.slots([IDLE._replace(held=2 * GIB)], 3 * GIB, GIB), [WARNING]),
+        (databases.slots([IDLE._replace(held=2 * GIB)], 4 * GIB, GIB), [ERROR]),
         (databases.slots([SLOT._replace(status="lost")], GIB, GIB), [ERROR]),
         (databases.slots([SLOT._replace(status="unreserved")], GIB, GIB), [ERROR]),
         (databases.wraparound({"a": (200_000_000, 0)}, LIMITS), [OK]),
