@@ -104,7 +104,7 @@ def objection(context: Context, archive: Archive, *, settled: bool, seconds: flo
     if status.in_recovery(data):
         return "this is a standby, or replays the archive"
     if fork.objection(data) is not None:
-        return "this cluster was restored, and whether it may archive is not settled or denied"
+        return "this cluster was restored, and may not write there (yet)"
     if settled:
         return ""
     if not os.path.exists(f"{data}/PG_VERSION"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ import pytest
 
 import containers
 from containers import FRESH, Container, File
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="no such PostgreSQL 14 is published")
 
 SCRIPT = Path(__file__).parents[2] / "postgres14.sh"
 DATA = "/var/lib/postgresql/data"
