@@ -69,13 +69,27 @@ def _takes(server: Container) -> float:
     return time.monotonic() - began
 
 
+_BESIDE = "entrypoint doctor 'round trip' >/tmp/told 2>&1 & echo $! >/tmp/pid"
+
+
+def _watch(server: Container) -> None:
+    """See each step at a terminal, on a slow line, while another look waits for its turn; both go well."""
+    server.exec("bash", "-c", _BESIDE)
+    shown = containers.docker("exec", "--tty", server.name, "entrypoint", "doctor", "round trip").output
+    for step in ("writing", "reading back", "removing"):
+        assert f"\rlooking at: round trip: {step}" in shown
+    until(lambda: not server.shell("ls -d /proc/$(cat /tmp/pid) || true"), "both have ended")
+    assert ["ok", "ok"] == [server.shell("cut -c -2 /tmp/told"), shown.rpartition("\x1b[K")[2][:2]]
+
+
 def _leave(archive: Archive, server: Container) -> None:
     """Leave what a killed look leaves: on a far storage by killing one."""
     if archive.server is None:
         server.shell(f"cd /archive && echo x | tee {PROBE} >{PROBE}.pgbackrest.tmp", user="postgres")
         return
-    archive.server.relay.slow(0.5)
-    server.exec("bash", "-c", "entrypoint doctor 'round trip' >/tmp/told 2>&1 & echo $! >/tmp/pid")
+    archive.server.relay.slow(0.3)
+    _watch(server)
+    server.exec("bash", "-c", _BESIDE)
     until(lambda: PROBE in archive.digest(), "the object is there")
     server.shell("kill -KILL $(cat /tmp/pid)", user="0")
     archive.server.relay.slow(0)
@@ -123,21 +137,7 @@ def test_it_leaves_nothing(archive: Archive) -> None:
         assert " cannot be written:" in told
 
 
-@pytest.mark.parametrize("archive", [each for each in PLACES if each not in FOLDERS], indirect=True)
-def test_it_says_what_it_waits_for(archive: Archive) -> None:
-    """On a slow line somebody at a terminal sees each step; another look waits for its turn, and both go well."""
-    assert archive.server is not None
-    with archive.serve(FRESH) as server:
-        archive.server.relay.slow(0.3)
-        server.exec("bash", "-c", "entrypoint doctor 'round trip' >/tmp/told 2>&1 & echo $! >/tmp/pid")
-        shown = containers.docker("exec", "--tty", server.name, "entrypoint", "doctor", "round trip").output
-        for step in ("writing", "reading back", "removing"):
-            assert f"\rlooking at: round trip: {step}" in shown
-        until(lambda: server.shell("test -e /proc/$(cat /tmp/pid) || echo gone") == "gone", "both have ended")
-        assert "ok" == server.shell("cut -c -2 /tmp/told")
-        assert PROBE not in archive.digest()
-
-
+@pytest.mark.parametrize("archive", FOLDERS, indirect=True)
 def test_it_only_reads_what_is_not_its_own(archive: Archive, used_volume: str) -> None:
     """An archive of another cluster is not touched: an error where there is a database, right before a restore."""
     with archive.serve(FRESH) as server:
