@@ -243,11 +243,9 @@ def huge_pages(wanted: Mapping[str, str]) -> "list[Finding]":
 
 def check_huge_pages(context: Context) -> None:
     """Raise Failure where the server is to have huge pages that it cannot get."""
-    wanted = planned(context)
-    if "huge_pages" in wanted:
-        bad = [each for each in huge_pages(wanted) if each.level == "error"]
-        if bad:
-            raise Failure(*(Problem(each.found, each.mend) for each in bad))
+    bad = [each for each in huge_pages(planned(context)) if each.level == "error"]
+    if bad:
+        raise Failure(*(Problem(each.found, each.mend) for each in bad))
 
 
 def system_v_limit() -> int:

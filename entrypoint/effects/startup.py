@@ -214,14 +214,12 @@ def objections(context: Context, decided: plan.Plan) -> list[Problem]:
 
         found += _first(startdb.check, context)
     if decided.kind != plan.START or server.has_own_configuration(context):
-        found += _first(server.check_configuration, context) or _first(_check_huge_pages, context)
+        found += _first(server.check_configuration, context)
+    if not found and "huge_pages" in {**context.settings.conf, **context.settings.server.settings}:
+        from entrypoint.effects import configuration
+
+        found += _first(configuration.check_huge_pages, context)
     return found
-
-
-def _check_huge_pages(context: Context) -> None:
-    from entrypoint.effects import configuration
-
-    configuration.check_huge_pages(context)
 
 
 def _first(look: Callable[[Context], object], context: Context) -> tuple[Problem, ...]:
