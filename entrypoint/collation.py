@@ -288,12 +288,18 @@ def dependents_query(major: int, *, mixed: bool) -> str:
     return _fill(_DEPENDENTS, major, mixed=mixed)
 
 
+def changed_query(major: int) -> str:
+    """Return what asks one database how many collations have changed, its own and databases'; it is quick."""
+    return _fill(_CHANGED, major, mixed=False)
+
+
 def _fill(text: str, major: int, *, mixed: bool) -> str:
     noted = major >= _NOTES_DATABASES
     recorded = "datcollversion" if noted else "NULL::text"
     actual = "pg_database_collation_actual_version(oid)" if noted else _UNKNOWN
     return (
-        text.replace("$recorded", recorded)
+        text.replace("$versions", _VERSIONS.strip())
+        .replace("$recorded", recorded)
         .replace("$actual", actual)
         .replace("$mixed", "true" if mixed else "false")
     )
@@ -314,7 +320,7 @@ SELECT json_build_object(
 FROM pg_database ORDER BY datname
 """
 
-_DEPENDENTS = r"""
+_VERSIONS = """
 WITH RECURSIVE own AS (
     SELECT $recorded AS recorded, $actual AS actual FROM pg_database WHERE datname = current_database()
 ),
@@ -329,7 +335,18 @@ versions AS (
 changed AS MATERIALIZED (
     SELECT * FROM versions
     WHERE (recorded IS NOT NULL AND recorded IS DISTINCT FROM actual) OR ($mixed AND actual IS NOT NULL)
-),
+)
+"""
+
+_CHANGED = """
+$versions
+SELECT (SELECT count(*) FROM changed)
+       + (SELECT count(*) FROM pg_database WHERE $recorded IS DISTINCT FROM $actual AND $recorded IS NOT NULL)
+       AS changed
+"""
+
+_DEPENDENTS = r"""
+$versions,
 -- Types whose values are compared by a coll, beside the one of the column: by what they are made of.
 edges (inside, outside) AS (
     SELECT typbasetype, oid FROM pg_type WHERE typtype = 'd'

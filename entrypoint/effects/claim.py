@@ -149,7 +149,7 @@ def _succeed(context: Context, archive: Archive, seconds: int) -> tuple[int, str
     control = server.read_control(context)
     cluster = Cluster(
         identifier=control.get("Database system identifier", ""),
-        major=int(files.read_text(f"{what.data_folder}/PG_VERSION").partition(".")[0]),
+        major=server.data_major(what.data_folder),
         redo_segment=control.get("Latest checkpoint's REDO WAL file", ""),
         segment_bytes=what.segment_bytes,
     )

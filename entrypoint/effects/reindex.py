@@ -52,7 +52,7 @@ class Session(NamedTuple):
     @property
     def major(self) -> int:
         """PostgreSQL's major."""
-        return int(files.read_text(f"{self.context.settings.data_folder}/PG_VERSION"))
+        return server.data_major(self.context.settings.data_folder)
 
 
 class Outcome(NamedTuple):

@@ -157,6 +157,11 @@ def binary_major(context: Context) -> int:
     return int(found[1]) if found else 0
 
 
+def data_major(data_folder: str) -> int:
+    """Return the major of a cluster."""
+    return int(files.read_text(f"{data_folder}/PG_VERSION").partition(".")[0])
+
+
 def segment_bytes(context: Context) -> int:
     """Return the size of a WAL segment of the cluster; PostgreSQL's default before there is one."""
     control = read_control(context)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from entrypoint import lifecycle
+from entrypoint import collation, lifecycle
 from entrypoint.archivers import Backup
 from entrypoint.checks import Finding
 from entrypoint.effects import archive as archives
@@ -84,7 +84,9 @@ class Sight:
     def of_databases(self) -> dict[str, dict[str, questions.Rows]]:
         """The server's answers about each database; one that cannot be connected to has none."""
         names = [str(row["name"]) for row in self.answers["databases"] if row["connectable"]]
-        return questions.ask_databases(self.context, names)
+        major = server.data_major(self.data_folder)
+        asked = {**questions.DATABASE, "collations": collation.changed_query(major)}
+        return questions.ask_databases(self.context, names, asked)
 
     @cached_property
     def conf(self) -> dict[str, questions.Row]:
