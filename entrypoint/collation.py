@@ -14,6 +14,8 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from entrypoint.units import spell
+
 INDEX = "index"
 CHECK = "check"
 PARTITION = "partition"
@@ -58,6 +60,12 @@ class Dependent(NamedTuple):
     """Of a unique index: what must differ between two rows, as SQL."""
     predicate: str = ""
     """Of a unique index: which rows count, as SQL."""
+    domain: str = ""
+    """Of a CHECK: the domain that it is of, as SQL wants it; it is then told once for each column."""
+    column: str = ""
+    """The column that holds the domain's values."""
+    values: str = ""
+    """What has these values as its column `value`, as SQL."""
 
     @property
     def rows(self) -> str:
@@ -65,10 +73,16 @@ class Dependent(NamedTuple):
         return self.name if self.kind == PARTITION else self.table
 
     @property
+    def source(self) -> str:
+        """What `test` is asked of, as SQL wants it."""
+        return self.values or f"ONLY {self.rows}"
+
+    @property
     def words(self) -> str:
         """What it is, for people."""
         notes = [f"constraint {self.constraint}"] if self.constraint else []
         notes += ["unique"] if self.unique else []
+        notes += [f"column {self.column}, domain {self.domain}"] if self.domain else []
         where = "" if self.kind == VIEW else f" on {self.table}"
         told = f" ({', '.join(notes)})" if notes else ""
         return f"{self.kind} {self.name}{where}{told}"
@@ -227,7 +241,7 @@ def describe(found: Report, most: int = _SHOWN) -> list[str]:
     if found.mixed:
         lines.append(f"it was served with {found.mixed} meanwhile, which wrote by another order")
     lines += [
-        f"database {each.database}: {each.words}, {_mebibytes(each.bytes)}, by {', '.join(each.collations)}"
+        f"database {each.database}: {each.words}, {spell(each.bytes)}, by {', '.join(each.collations)}"
         for each in found.dependents
     ]
     lines += [each.words for each in unseen_findings(found)]
@@ -239,21 +253,15 @@ def describe(found: Report, most: int = _SHOWN) -> list[str]:
 def headline(found: Report) -> str:
     """Return in one sentence what is wrong."""
     count = len(found.indexes)
-    what = (
-        f"{count} index{'' if count == 1 else 'es'} ({_mebibytes(sum(each.bytes for each in found.indexes))})"
-    )
+    what = f"{count} index{'' if count == 1 else 'es'} ({spell(sum(each.bytes for each in found.indexes))})"
     if found.others:
         what += f" and {len(found.others)} other object{'' if len(found.others) == 1 else 's'}"
     return f"a library that sorts text has changed, and what depends on the old order is {what}"
 
 
-def _mebibytes(count: int) -> str:
-    return f"{count / 1024**2:.1f} MiB"
-
-
 def as_json(found: Report) -> dict[str, object]:
     """Return the report for machines."""
-    hidden = ("test", "keys", "predicate")
+    hidden = ("test", "keys", "predicate", "values")
     return {
         "matches": found.matches,
         "mixed": found.mixed or None,
@@ -280,12 +288,18 @@ def dependents_query(major: int, *, mixed: bool) -> str:
     return _fill(_DEPENDENTS, major, mixed=mixed)
 
 
+def changed_query(major: int) -> str:
+    """Return what asks one database how many collations have changed, its own and databases'; it is quick."""
+    return _fill(_CHANGED, major, mixed=False)
+
+
 def _fill(text: str, major: int, *, mixed: bool) -> str:
     noted = major >= _NOTES_DATABASES
     recorded = "datcollversion" if noted else "NULL::text"
     actual = "pg_database_collation_actual_version(oid)" if noted else _UNKNOWN
     return (
-        text.replace("$recorded", recorded)
+        text.replace("$versions", _VERSIONS.strip())
+        .replace("$recorded", recorded)
         .replace("$actual", actual)
         .replace("$mixed", "true" if mixed else "false")
     )
@@ -306,7 +320,7 @@ SELECT json_build_object(
 FROM pg_database ORDER BY datname
 """
 
-_DEPENDENTS = r"""
+_VERSIONS = """
 WITH RECURSIVE own AS (
     SELECT $recorded AS recorded, $actual AS actual FROM pg_database WHERE datname = current_database()
 ),
@@ -321,7 +335,18 @@ versions AS (
 changed AS MATERIALIZED (
     SELECT * FROM versions
     WHERE (recorded IS NOT NULL AND recorded IS DISTINCT FROM actual) OR ($mixed AND actual IS NOT NULL)
-),
+)
+"""
+
+_CHANGED = """
+$versions
+SELECT (SELECT count(*) FROM changed)
+       + (SELECT count(*) FROM pg_database WHERE $recorded IS DISTINCT FROM $actual AND $recorded IS NOT NULL)
+       AS changed
+"""
+
+_DEPENDENTS = r"""
+$versions,
 -- Types whose values are compared by a coll, beside the one of the column: by what they are made of.
 edges (inside, outside) AS (
     SELECT typbasetype, oid FROM pg_type WHERE typtype = 'd'
@@ -442,6 +467,27 @@ by_partition (leaf, parent, coll) AS (
     WHERE t.isleaf AND (p.partstrat = 'r' OR NOT c.exact)
       AND pg_get_partition_constraintdef(t.relid) IS NOT NULL
 ),
+-- Whose values are those of a domain with a CHECK that counts: its own, and of domains over it.
+domains (domain, type) AS (
+    SELECT k.contypid, k.contypid FROM pg_constraint k
+    WHERE k.contypid <> 0 AND k.oid IN (SELECT object FROM uses WHERE kind = 'check')
+    UNION SELECT d.domain, t.oid FROM domains d JOIN pg_type t ON t.typbasetype = d.type AND t.typtype = 'd'
+),
+-- Types that hold such values: the same, arrays of them, and whatever is made of these.
+holders (domain, type) AS (
+    SELECT domain, type FROM domains
+    UNION SELECT h.domain, e.outside FROM holders h JOIN edges e ON e.inside = h.type
+),
+by_domain (domain, attrelid, attname, place) AS (
+    SELECT h.domain, a.attrelid, a.attname,
+           CASE WHEN (h.domain, h.type) IN (SELECT domain, type FROM domains) THEN quote_ident(a.attname)
+                WHEN (h.domain, t.typelem) IN (SELECT domain, type FROM domains) AND t.typcategory = 'A'
+                THEN format('unnest(%I)', a.attname) END
+    FROM holders h
+    JOIN pg_attribute a ON a.atttypid = h.type AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+    JOIN pg_type t ON t.oid = a.atttypid
+),
 names AS (SELECT oid, name FROM changed)
 SELECT json_build_object('kind', 'changed', 'collation', name, 'recorded', recorded, 'actual', actual)
 FROM changed
@@ -465,14 +511,29 @@ ORDER BY pg_relation_size(i.indexrelid), i.indexrelid)
 UNION ALL
 SELECT json_build_object(
     'kind', 'check', 'oid', k.oid::bigint, 'name', quote_ident(k.conname),
-    'table', coalesce(nullif(k.conrelid, 0)::regclass::text, k.contypid::regtype::text),
-    'bytes', coalesce(pg_relation_size(nullif(k.conrelid, 0)::regclass), 0),
-    -- Of a domain the rows are not looked for.
-    'test', CASE WHEN k.conrelid <> 0 THEN 'NOT (' || pg_get_expr(k.conbin, k.conrelid) || ')' ELSE '' END,
+    'table', k.conrelid::regclass::text, 'bytes', pg_relation_size(k.conrelid),
+    'test', 'NOT (' || pg_get_expr(k.conbin, k.conrelid) || ')',
     'collations', (SELECT json_agg(n.name ORDER BY n.name) FROM uses u JOIN names n ON n.oid = u.coll
                    WHERE u.kind = 'check' AND u.object = k.oid))
 FROM pg_constraint k
-WHERE k.oid IN (SELECT object FROM uses WHERE kind = 'check')
+WHERE k.conrelid <> 0 AND k.oid IN (SELECT object FROM uses WHERE kind = 'check')
+UNION ALL
+SELECT json_build_object(
+    'kind', 'check', 'oid', k.oid::bigint, 'name', quote_ident(k.conname),
+    'table', d.attrelid::regclass::text, 'bytes', pg_relation_size(d.attrelid),
+    'domain', k.contypid::regtype::text, 'column', quote_ident(d.attname),
+    -- VALUE in the expression is then a column, of the type and the collation that a CHECK gives it.
+    'values', CASE WHEN d.place IS NULL THEN '' ELSE format(
+        '(SELECT (%s)::%s%s AS value FROM ONLY %s) AS stored',
+        d.place, format_type(t.typbasetype, -1), ' COLLATE ' || nullif(b.typcollation, 0)::regcollation::text,
+        d.attrelid::regclass) END,
+    'test', CASE WHEN d.place IS NULL THEN '' ELSE 'NOT (' || pg_get_expr(k.conbin, 0) || ')' END,
+    'collations', (SELECT json_agg(n.name ORDER BY n.name) FROM uses u JOIN names n ON n.oid = u.coll
+                   WHERE u.kind = 'check' AND u.object = k.oid))
+FROM by_domain d
+JOIN pg_constraint k ON k.contypid = d.domain AND k.oid IN (SELECT object FROM uses WHERE kind = 'check')
+JOIN pg_type t ON t.oid = k.contypid
+JOIN pg_type b ON b.oid = t.typbasetype
 UNION ALL
 SELECT json_build_object(
     'kind', 'partition', 'oid', leaf::bigint, 'name', leaf::regclass::text, 'table', parent::regclass::text,
@@ -533,7 +594,7 @@ def refresh_database(name: str) -> str:
 
 def count_query(dependent: Dependent) -> str:
     """Return what counts the rows that do not belong where they are."""
-    return f"SELECT count(*) FROM ONLY {dependent.rows} WHERE {dependent.test}"  # noqa: S608 - by the server
+    return f"SELECT count(*) FROM {dependent.source} WHERE {dependent.test}"  # noqa: S608 - by the server
 
 
 def duplicates_query(index: Dependent) -> str:

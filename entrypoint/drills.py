@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from entrypoint.runs import FAILED, INTERRUPTED, OK, RUNNING, STOPPED
+from entrypoint.units import spell
 
 KEPT = 100
 """How many drills are remembered."""
@@ -106,7 +107,7 @@ def interrupted_in_a_row(drills: Sequence[Drill]) -> int:
 
 def describe(drill: Drill) -> str:
     """Return the figures of a drill for people."""
-    size = f"{drill.bytes / 1024**2:.0f} MiB"
+    size = spell(drill.bytes)
     if drill.outcome != OK:
         return f"{drill.outcome}: {drill.words}"
     at = f", last transaction {drill.last_transaction}" if drill.last_transaction else ""

@@ -17,6 +17,8 @@ class Environment(NamedTuple):
     """All variables, ours and others', each under its plain name."""
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...] = ()
+    files: Mapping[str, str] = {}
+    """The files that variables have come from, by the variable's plain name."""
 
 
 def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment:
@@ -32,6 +34,7 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
         for name, value in raw.items()
     )
     problems: list[Problem] = []
+    files: dict[str, str] = {}
     for file_name in raw:
         name = file_name.removesuffix(FILE_SUFFIX)
         if name == file_name or not _may_come_from_file(name, file_name, archives=archives):
@@ -48,7 +51,8 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
             )
             continue
         try:
-            values[name] = _text(read_file(path))
+            values[name] = text_of(read_file(path))
+            files[name] = path
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             problems.append(
@@ -58,7 +62,7 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
                 )
             )
     unknown, doubtful = _unknown_names(values)
-    return Environment(values, tuple(problems + unknown), tuple(doubtful))
+    return Environment(values, tuple(problems + unknown), tuple(doubtful), files)
 
 
 def pack(values: Mapping[str, str]) -> str:
@@ -76,7 +80,8 @@ def unpack(text: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _text(content: str) -> str:
+def text_of(content: str) -> str:
+    """Return the value that a file holds; raises ValueError for one that no variable can have."""
     if "\0" in content:
         raise ValueError("it holds a zero byte, which no environment variable can")
     return content.rstrip("\n")

@@ -124,6 +124,8 @@ class Settings(NamedTuple):
     stop: Stop
     no_new_privileges: bool
     debug: bool
+    files: Mapping[str, str] = {}
+    """The files that variables have come from, by the variable's plain name."""
 
 
 def load(

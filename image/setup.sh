@@ -27,6 +27,7 @@ need make make
 need python3 python3
 need openssl openssl # the certificate of the tests' S3 server
 need nix-build nix-bin # evaluates the flake in the tests
+need npm npm # brings the tests a PostgreSQL 14, which Debian's suites no longer have
 python3 -c 'import ensurepip' 2>/dev/null || wanted+=(python3-venv)
 [ -s /etc/ssl/certs/ca-certificates.crt ] || [ ! -e /etc/debian_version ] || wanted+=(ca-certificates)
 if [ -z "${BASE_IMAGE:-}" ]; then

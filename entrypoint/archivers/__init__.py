@@ -32,6 +32,9 @@ NAMES = ("wal-g", "pgbackrest")
 IDENTITY = "cluster.json"
 """File in the runtime folder, and object in an archive, that says whose archive it is."""
 
+PROBE = "entrypoint.probe"
+"""Object in an archive that is written, read back and removed to see whether that works."""
+
 
 class Storage(NamedTuple):
     """Where the archive is."""
@@ -227,6 +230,9 @@ class Archiver(Protocol):
     def moved(self, text: str, old: Server, new: Server) -> str:
         """Return the settings file of one server as that of another one in the same container."""
 
+    def changed(self, text: str, name: str, value: str) -> str:
+        """Return the settings file with another value of one of the tool's own variables."""
+
     def helper(self, server: Server, resources: Resources) -> Command | None:
         """Return the process that PID 1 keeps beside the server, listening on `socket(server)`."""
 
@@ -256,6 +262,9 @@ class Archiver(Protocol):
 
     def stored(self, segment: str) -> str:
         """Return the pattern, for glob, of a segment's file below an archive on a folder."""
+
+    def stored_paths(self, segment: str) -> tuple[str, ...]:
+        """Return the paths that a segment may have in the archive; empty: the archive must be asked."""
 
     def prepare(self, server: Server) -> Command:
         """Return the command that makes an archive this cluster's.
@@ -309,6 +318,15 @@ class Archiver(Protocol):
 
     def read_object(self, server: Server, path: str) -> Command:
         """Return the command that prints an object; a history comes as PostgreSQL wrote it."""
+
+    def raw_object(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object as it is stored."""
+
+    def store(self, server: Server, path: str) -> Command:
+        """Return the command that stores what it is given on stdin, as it is, in place of what is there."""
+
+    def remove(self, server: Server, path: str) -> Command:
+        """Return the command that removes an object, which must be there."""
 
     def push(
         self, server: Server, parent: Backup | None = None, resources: Resources | None = None

@@ -229,6 +229,14 @@ class PgBackRest:
         )
         return re.sub("(?m)^pg1-path=.*$", lambda _: f"pg1-path={new.data_folder}", text)
 
+    def changed(self, text: str, name: str, value: str) -> str:
+        """Return the settings file with another value of a variable; one of several values stays."""
+        option = _option(name)
+        key = _AWS.get(name) if option is None else option[1]
+        if not key or (option and option[0] in _LISTS) or "\n" in value:
+            return text
+        return re.sub(f"(?m)^{key}=.*$", lambda _: f"{key}={value}", text)
+
     def _command(self, server: Server, command: str, *arguments: str) -> Command:
         return Command(
             (self.program, f"--stanza={self.stanza}", *arguments, command),
@@ -290,6 +298,11 @@ class PgBackRest:
         """Return the pattern of the segment's file, whose name has its checksum."""
         return f"archive/{self.stanza}/*/{segment[:16]}/{segment}-*"
 
+    def stored_paths(self, segment: str) -> tuple[str, ...]:
+        """Return none: the file's checksum is a part of its name."""
+        del segment
+        return ()
+
     @property
     def encrypts(self) -> bool:
         """Whether a passphrase is set, which the tool takes together with a cipher only."""
@@ -348,8 +361,7 @@ class PgBackRest:
 
     def list_folder(self, server: Server, folder: str) -> Command:
         """Return the command that prints the names in a folder."""
-        command = self._command(server, "repo-ls", "--repo=1", _IMPATIENT, _QUIET)
-        return command._replace(argv=(*command.argv, folder))
+        return self._object(server, "repo-ls", folder, _QUIET)
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""
@@ -431,8 +443,23 @@ class PgBackRest:
 
     def read_object(self, server: Server, path: str) -> Command:
         """Return the command that prints an object, decrypted."""
-        command = self._command(server, "repo-get", "--repo=1", _IMPATIENT)
-        return command._replace(argv=(*command.argv, path))
+        return self._object(server, "repo-get", path)
+
+    def raw_object(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object as it is stored."""
+        return self._object(server, "repo-get", path, "--raw")
+
+    def store(self, server: Server, path: str) -> Command:
+        """Return the command that stores what it is given on stdin, as it is."""
+        return self._object(server, "repo-put", path, "--raw")
+
+    def remove(self, server: Server, path: str) -> Command:
+        """Return the command that removes an object."""
+        return self._object(server, "repo-rm", path)
+
+    def _object(self, server: Server, command: str, path: str, *options: str) -> Command:
+        made = self._command(server, command, "--repo=1", _IMPATIENT, *options)
+        return made._replace(argv=(*made.argv, path))
 
     def push(
         self, server: Server, parent: Backup | None = None, resources: Resources | None = None
@@ -582,6 +609,14 @@ def _parse_verify(answer: Answer) -> tuple[set[str], dict[str, str]]:
     return damaged, broken
 
 
+_AWS = {
+    "AWS_ACCESS_KEY_ID": "repo1-s3-key",
+    "AWS_SECRET_ACCESS_KEY": "repo1-s3-key-secret",
+    "AWS_SESSION_TOKEN": "repo1-s3-token",
+}
+"""What is secret of the repository that ARCHIVE_URL names."""
+
+
 def _repository(values: Mapping[str, str], storage: Storage) -> dict[str, str]:
     """Return the options of the repository that ARCHIVE_URL names."""
     if storage.folder:
@@ -595,11 +630,8 @@ def _repository(values: Mapping[str, str], storage: Storage) -> dict[str, str]:
         "repo1-s3-bucket": bucket,
         "repo1-s3-endpoint": endpoint,
         "repo1-s3-region": region,
-        "repo1-s3-key": values.get("AWS_ACCESS_KEY_ID", ""),
-        "repo1-s3-key-secret": values.get("AWS_SECRET_ACCESS_KEY", ""),
+        **{key: values[name] for name, key in _AWS.items() if values.get(name)},
     }
-    if values.get("AWS_SESSION_TOKEN"):
-        options["repo1-s3-token"] = values["AWS_SESSION_TOKEN"]
     if values.get("AWS_S3_FORCE_PATH_STYLE", "").lower() in ("true", "1", "yes"):
         options["repo1-s3-uri-style"] = "path"
     if values.get("AWS_CA_BUNDLE"):

@@ -226,6 +226,15 @@ class WalG:
         del old
         return json.dumps({**json.loads(text), "PGDATA": new.data_folder}, indent=2) + "\n"
 
+    def changed(self, text: str, name: str, value: str) -> str:
+        """Return the settings file with another value of a variable."""
+        import json
+
+        settings = json.loads(text)
+        if settings.get(name) == value:
+            return text
+        return json.dumps({**settings, name: value}, indent=2) + "\n"
+
     def _command(self, server: Server, *arguments: str) -> Command:
         return Command(
             (self.program, *arguments),
@@ -296,6 +305,10 @@ class WalG:
     def stored(self, segment: str) -> str:
         """Return the pattern of the segment's file; its ending is that of the compression."""
         return f"wal_005/{segment}.[lzb]*"
+
+    def stored_paths(self, segment: str) -> tuple[str, ...]:
+        """Return those with the endings of the compressions that `check` lets through."""
+        return tuple(f"{_WAL}/{segment}{ending}" for ending in (".lz4", ".zst"))
 
     @property
     def encrypts(self) -> bool:
@@ -401,6 +414,18 @@ class WalG:
     def read_object(self, server: Server, path: str) -> Command:
         """Return the command that prints an object, decrypted and decompressed."""
         return self._quick(server, "st", "cat", path, "--decrypt", "--decompress")
+
+    def raw_object(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object as it is stored."""
+        return self._quick(server, "st", "cat", path)
+
+    def store(self, server: Server, path: str) -> Command:
+        """Return the command that stores what it is given on stdin, as it is."""
+        return self._quick(server, "st", "put", "-s", path, "--force", "--no-compress", "--no-encrypt")
+
+    def remove(self, server: Server, path: str) -> Command:
+        """Return the command that removes an object; of one that is not there it makes an empty folder."""
+        return self._quick(server, "st", "rm", path)
 
     def push(
         self, server: Server, parent: Backup | None = None, resources: Resources | None = None

@@ -65,12 +65,3 @@ def size(text: str) -> int:
     if found is None:
         raise ValueError(text)
     return int(found[1]) * UNITS[found[2] or ""]
-
-
-def mebibytes(count: int) -> str:
-    """Return bytes for people.
-
-    >>> mebibytes(3 * 1024**2), mebibytes(20 * 1024**3)
-    ('3 MiB', '20.0 GiB')
-    """
-    return f"{count / 1024**2:.0f} MiB" if count < 10 * 1024**3 else f"{count / 1024**3:.1f} GiB"

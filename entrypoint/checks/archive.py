@@ -8,6 +8,7 @@ from entrypoint.drills import LastDrills
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState
 from entrypoint.runs import LastRuns
+from entrypoint.units import spell
 
 _MANY = 2
 """More WAL files than that do not wait while all is well: one that is full, and a history."""
@@ -35,7 +36,7 @@ def backlog(archiving: ArchiveState) -> list[Finding]:
     if archiving.fork_refused is not None:
         return []
     waiting, age = archiving.backlog_segments, archiving.oldest_ready_seconds or 0
-    what = f"{waiting} WAL files wait, {archiving.backlog_bytes / 1024**2:.0f} MiB"
+    what = f"{waiting} WAL files wait, {spell(archiving.backlog_bytes)}"
     if archiving.failing_since is not None:
         what += f"; archiving fails since {archiving.failing_since}: {archiving.last_error}"
         if archiving.seconds_until_full is not None:
@@ -122,6 +123,21 @@ def last_segment(*, name: str, seconds: float, written: bool, timeout: int) -> l
     return [ok(age)]
 
 
+def round_trip(seconds: float, stays: str) -> list[Finding]:
+    """Judge how a small object went to the archive and came back; `stays` is why it could not be removed."""
+    done = f"a small object was written and read back in {seconds:.2f} s"
+    if not stays:
+        return [ok(f"{done}, and removed")]
+    mend = "allow this user to delete there: retention cannot remove anything either. Where that is on "
+    mend += "purpose, remove old backups by other means"
+    return [warning(f"{done}, but cannot be removed: {stays}", mend)]
+
+
+def read_only(backups: int, why: str) -> list[Finding]:
+    """Judge an archive that could be read, and was not written to."""
+    return [ok(f"it can be read ({backups} backups); nothing is written: {why}")]
+
+
 _PLAIN = {
     b"\x04\x22\x4d\x18": "lz4",
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -131,15 +147,18 @@ _PLAIN = {
 """What compressed files begin with; encrypted ones begin with none of these."""
 
 
-def encryption(name: str, head: bytes, *, wanted: bool) -> list[Finding]:
-    """Judge the first bytes of a stored segment; uncompressed WAL is known by its magic number (0xD1..)."""
+def encryption(name: str, head: bytes) -> list[Finding]:
+    """Judge the first bytes of a segment that is to be stored encrypted.
+
+    Uncompressed WAL is known by its magic number (0xD1..).
+    """
     plain = next((kind for magic, kind in _PLAIN.items() if head.startswith(magic)), None)
     if plain is None and head[1:2] == b"\xd1":
         plain = "uncompressed"
-    if wanted and plain is not None:
+    if plain is not None:
         mend = "find out which settings the server was started with; then: entrypoint backup push"
         return [error(f"{name} is stored without encryption ({plain}), although a key is set", mend)]
-    return [ok(f"{name} is stored encrypted")] if wanted else []
+    return [ok(f"{name} is stored encrypted")]
 
 
 _SKEW = 60

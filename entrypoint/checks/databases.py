@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from entrypoint import passwords
 from entrypoint.argv import first_line
-from entrypoint.checks import Finding, error, mebibytes, ok, several, warning
+from entrypoint.checks import Finding, error, ok, several, warning
 from entrypoint.errors import Problem
+from entrypoint.units import spell
 
 _IDLE_SLOT = 256 * 1024**2
 """Bytes: sixteen segments, more than a restart of whoever reads the slot lets pile up."""
@@ -45,11 +46,12 @@ def _slot(slot: Slot, limit: int, free: int | None) -> list[Finding]:
         what = f"slot {slot.name} has lost WAL, or loses it with the next checkpoint ({slot.status})"
         return [error(what, f"build its standby or subscription anew; where nobody needs it: {drop}")]
     reader = "" if slot.active else ", which nobody reads"
-    what = f"{mebibytes(slot.held)} of WAL are kept for slot {slot.name}{reader}"
-    until = f"up to max_slot_wal_keep_size ({mebibytes(limit)})" if limit >= 0 else "without a limit"
+    what = f"{spell(slot.held)} of WAL are kept for slot {slot.name}{reader}"
+    until = f"up to max_slot_wal_keep_size ({spell(limit)})" if limit >= 0 else "without a limit"
     mend = f"let its reader catch up; where nobody needs it: {drop}; limit it by max_slot_wal_keep_size"
     if slot.held > (_LATE_SLOT if slot.active else _IDLE_SLOT):
-        soon = free is not None and slot.held > free and limit < 0
+        # Does the volume end before the limit does?
+        soon = free is not None and slot.held > free and (limit < 0 or limit - slot.held > free)
         return [(error if soon else warning)(f"{what}, {until}", mend)]
     return []
 

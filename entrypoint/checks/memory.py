@@ -3,7 +3,9 @@
 import errno
 from collections.abc import Mapping
 
-from entrypoint.checks import Finding, error, mebibytes, ok, size, warning
+from entrypoint.checks import Finding, error, ok, size, warning
+from entrypoint.errors import Problem
+from entrypoint.units import spell
 
 _MOST_BUFFERS = 0.8
 """Of the memory: the rest is for sessions, and for the file cache that counts as theirs."""
@@ -11,17 +13,12 @@ _EACH_PROCESSOR = 4
 """Workers that were asked for by hand, for one processor: more only wait for each other."""
 
 
-def shared_memory(have: int, need: int, kind: str) -> list[Finding]:
-    """Judge the bytes of /dev/shm against those that parallel work can ask for at once."""
-    room = f"{mebibytes(have)} in /dev/shm"
-    if kind != "posix":
-        return [ok(f"{room}; the server does not use it (dynamic_shared_memory_type = {kind})")]
-    if need <= have:
-        return [ok(f"{room}; parallel queries can ask for {mebibytes(need)}")]
-    size_wanted = f"--shm-size={-(-need // 1024**2)}m (shm_size in compose)"
-    mend = f"set POSTGRES_CONF_dynamic_shared_memory_type=sysv, or give it more: {size_wanted}"
-    what = f"{room}, but parallel queries can ask for {mebibytes(need)}: they end with “could not resize”"
-    return [warning(what, mend)]
+def shared_memory(words: str, kind: str, problem: Problem | None) -> list[Finding]:
+    """Judge /dev/shm against what parallel work can ask for; `words` say both, `kind` is the type in use."""
+    if problem is not None:
+        return [warning(problem.what, problem.mend)]
+    unused = f"; the server does not use it (dynamic_shared_memory_type = {kind})"
+    return [ok(words if kind == "posix" else words + unused)]
 
 
 def memory(limit: int, settings: Mapping[str, str]) -> list[Finding]:
@@ -32,8 +29,8 @@ def memory(limit: int, settings: Mapping[str, str]) -> list[Finding]:
     vacuum = size(settings["maintenance_work_mem"]) if vacuum < 0 else vacuum
     asked = buffers + sessions * work + int(settings["autovacuum_max_workers"]) * vacuum
     words = (
-        f"shared_buffers {mebibytes(buffers)}, {sessions} sessions with work_mem {mebibytes(work)} each and "
-        f"autovacuum come to {mebibytes(asked)}; this container has {mebibytes(limit)}"
+        f"shared_buffers {spell(buffers)}, {sessions} sessions with work_mem {spell(work)} each and "
+        f"autovacuum come to {spell(asked)}; this container has {spell(limit)}"
     )
     mend = "give it more memory (docker run --memory), or lower shared_buffers, work_mem or max_connections"
     if buffers > limit * _MOST_BUFFERS:
@@ -55,13 +52,18 @@ def processors(count: int, by_hand: Mapping[str, int]) -> list[Finding]:
     ]
 
 
-def huge_pages(wanted: str, *, pages: int, limit: int | None) -> list[Finding]:
-    """Judge huge_pages; `pages` are the kernel's, `limit` the container's own in bytes, if it has one."""
+def huge_pages(wanted: str, *, pages: int, limit: int | None, least: int = 1) -> list[Finding]:
+    """Judge huge_pages.
+
+    `pages` are the kernel's, `limit` the container's own in bytes, if it has one; a server takes at least
+    `least` pages.
+    """
     if wanted == "off" or (wanted == "try" and not pages):
         return []
-    if not pages:
-        mend = "reserve some on the host (sysctl vm.nr_hugepages=…), or set huge_pages=try"
-        return [error("huge_pages is on, but the kernel has none: the server does not start", mend)]
+    if wanted == "on" and pages < least:
+        mend = f"reserve more on the host (sysctl vm.nr_hugepages={least}, and some), or set huge_pages=try"
+        has = f"{pages} of the {least} or more that it needs" if pages else "none"
+        return [error(f"huge_pages is on, but the kernel has {has}: the server does not start", mend)]
     if limit == 0:
         what = "the kernel has huge pages, but this container may use none: the server ends with “Bus error”"
         return [error(what, "set huge_pages=off, or raise the limit of the container's hugetlb cgroup")]

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from entrypoint.checks import Finding, error, mebibytes, ok, warning
+from entrypoint.checks import Finding, error, ok, warning
 from entrypoint.facts import Facts
+from entrypoint.units import spell
 
 _TIGHT = 85
 _FULL = 95
@@ -117,7 +118,7 @@ def space(full: Mapping[str, tuple[float, int]]) -> list[Finding]:
     """Judge how full filesystems are: percent and free bytes by folder."""
     found = []
     for folder, (percent, free) in full.items():
-        what = f"the filesystem of {folder} is {percent:.0f} % full, {mebibytes(free)} are free"
+        what = f"the filesystem of {folder} is {percent:.0f} % full, {spell(free)} are free"
         judge = error if percent >= _FULL else warning if percent >= _TIGHT else None
         mend = "make room: a full disk stops the server or the archiving; never delete in pg_wal by hand"
         found.append(ok(what) if judge is None else judge(what, mend))

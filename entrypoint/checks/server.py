@@ -60,6 +60,8 @@ def server(status: str | None, unanswered: str = "") -> list[Finding]:
         return [warning("no server runs here", "start the container")]
     if status != "ready":
         return [warning(f"the server is {status}", "wait, and ask again")]
+    if re.search('role ".*" does not exist', unanswered):
+        return [error(unanswered, "set POSTGRES_USER to the superuser's name as this database has it")]
     if unanswered:
         return [error(unanswered, "look at the server's log; entrypoint status says what it does")]
     return [ok("accepts connections")]

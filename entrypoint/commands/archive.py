@@ -7,6 +7,7 @@ import click
 from entrypoint.commands.backup import open_archive
 from entrypoint.effects import backlog, pending
 from entrypoint.facts import ArchiveState
+from entrypoint.units import spell
 
 
 @click.group("archive")
@@ -37,7 +38,7 @@ def describe(state: ArchiveState) -> list[str]:
         rows.append(("fails since", f"{state.failing_since}: {state.last_error}"))
     if not state.prepared:
         rows.append(("not prepared", "the storage was away at the start; the next segment tries again"))
-    waiting = f"{state.backlog_segments} WAL files, {state.backlog_bytes / 1024**2:.0f} MiB"
+    waiting = f"{state.backlog_segments} WAL files, {spell(state.backlog_bytes)}"
     if state.oldest_ready_seconds is not None:
         waiting += f", the oldest ({state.oldest_ready}) for {state.oldest_ready_seconds} s"
     rows.append(("waiting", waiting))
@@ -59,7 +60,10 @@ def _say(text: str) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print an object.")
 @click.option("--timeout", default=120.0, show_default=True, help="Seconds to wait for the segment.")
 def check(as_json: bool, timeout: float) -> None:
-    """Archive the present segment of the running server, read it back, and compare it."""
+    """Archive the present segment of the running server, read it back, and compare it.
+
+    Before that a small object is written, read back and removed, so that what does not work is told at once.
+    """
     context, archive = open_archive()
     proof = pending.check(context, archive, timeout, _say)
     if as_json:
@@ -68,7 +72,9 @@ def check(as_json: bool, timeout: float) -> None:
     same = "identical" if proof.compared else "of which the server has no copy to compare any more"
     click.echo(
         f"{proof.segment} was archived within {proof.archived_seconds} s and came back in "
-        f"{proof.fetched_seconds} s: {same}"
+        f"{proof.fetched_seconds} s: {same}; a small object was written, read back and "
+        + (f"not removed: {proof.object_stays}" if proof.object_stays else "removed")
+        + f" in {proof.object_seconds} s"
     )
 
 

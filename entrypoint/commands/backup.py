@@ -10,11 +10,12 @@ from entrypoint import drills, exits
 from entrypoint.archivers import Backup
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups as engine
-from entrypoint.effects import drill, folders, fork, history, progress, server, startup
+from entrypoint.effects import drill, folders, fork, history, server, startup
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.runs import RUNNING, Run
 from entrypoint.settings import Archive
+from entrypoint.units import spell
 
 _SHOWN = 10
 """How many runs `list` shows."""
@@ -230,8 +231,8 @@ def _show(backups: Sequence[Backup], broken: Mapping[str, str], *, as_json: bool
             backup.name,
             backup.kind,
             backup.finished,
-            progress.mebibytes(backup.size_bytes),
-            progress.mebibytes(backup.stored_bytes),
+            spell(backup.size_bytes),
+            spell(backup.stored_bytes),
             f"{backup.start_lsn} - {backup.stop_lsn}",
             broken.get(backup.name)
             or ("damaged pages" if backup.damaged else "permanent" if backup.permanent else ""),
@@ -246,7 +247,7 @@ def _show_runs(found: Sequence[Run]) -> None:
     for run in found:
         seconds = "" if run.outcome == RUNNING else f"{run.seconds:.0f}"
         words = run.words.replace("\n", " ")[:100]
-        stored = progress.mebibytes(run.bytes) if run.bytes else ""
+        stored = spell(run.bytes) if run.bytes else ""
         rows.append((run.started[:19], run.why, run.kind, seconds, stored, run.outcome, words))
     _table(rows)
 

@@ -23,8 +23,9 @@ _WIDTH = max(len(check.name) for check in CHECKS)
 def doctor(names: Sequence[str], as_json: bool, explain: bool) -> int:
     """Look at everything that can hurt, change nothing, and say what to do.
 
-    Works in a running container (docker exec), or alone (docker run … doctor). CHECK is the name of one
-    check, for example "free space"; by default all are made. Exit codes: 0 all is well, 1 warnings, 2 errors.
+    One check writes a small object to the archive, reads it back and removes it. Works in a running container
+    (docker exec), or alone (docker run … doctor). CHECK is the name of one check, for example "free space";
+    by default all are made. Exit codes: 0 all is well, 1 warnings, 2 errors.
     """
     known = [check.name for check in CHECKS]
     for name in names:
@@ -33,7 +34,7 @@ def doctor(names: Sequence[str], as_json: bool, explain: bool) -> int:
     if explain:
         return _explain([check for check in CHECKS if check.name in (names or known)], as_json=as_json)
     found: list[Told] = []
-    for told in checkup.make(checkup.Sight(startup.environ()), names, _say):
+    for told in checkup.make(checkup.Sight(startup.environ(), _say), names):
         found.append(told)
         if not as_json:
             _print(told)
@@ -51,7 +52,7 @@ def _row(told: Told) -> dict[str, str]:
 
 
 def _say(name: str) -> None:
-    """Show which check is being made, where somebody waits for it."""
+    """Show what is being done, where somebody waits for it."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r{name and f'looking at: {name}'}\033[K")
         sys.stderr.flush()

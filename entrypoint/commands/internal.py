@@ -17,6 +17,7 @@ from entrypoint.effects import (
     folders,
     identity,
     probe,
+    rotation,
     startup,
     template,
 )
@@ -107,6 +108,7 @@ def drills() -> None:
 def reload() -> None:
     """Look at what has changed, and let the server read its files again if all of it is right."""
     context = startup.command_context(startup.load_settings(startup.environ(), ()))
+    rotation.take_over(context)
     configuration.reload(context)
 
 

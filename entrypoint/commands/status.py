@@ -13,6 +13,7 @@ from entrypoint.effects import backlog, folders, history, ready, standby, startu
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Following
 from entrypoint.runs import LastRuns
+from entrypoint.units import spell
 
 
 @click.command("status")
@@ -100,7 +101,7 @@ def _describe_runs(last: LastRuns) -> list[str]:
         rows.append(("backup", f"a {last.running.kind} one has been running since {last.running.started}"))
     if last.success is not None:
         run = last.success
-        size = f"{run.bytes / 1024**2:.0f} MiB in {run.seconds:.0f} s"
+        size = f"{spell(run.bytes)} in {run.seconds:.0f} s"
         rows.append(("last backup", f"{run.name} ({run.kind}), begun {run.started}, {size}: {run.outcome}"))
     if last.failure is not None:
         why = last.failure.words.partition("\n")[0]

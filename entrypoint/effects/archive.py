@@ -103,28 +103,31 @@ def run(context: Context, command: Command) -> int:
     return context.children.run(command.argv, environment(context, command), descriptors={1: 2})
 
 
-def ask(context: Context, command: Command, *, seconds: int = QUICK) -> Answer:
-    """Run an archiver call and return all that it said; 124 where it has not ended within its time."""
-    out, errors = memory_file(""), memory_file("")
+def ask(context: Context, command: Command, *, seconds: float = QUICK, given: str = "") -> Answer:
+    """Run an archiver call, `given` on its stdin, and return all that it said.
+
+    The code is 124 where it has not ended within its time.
+    """
+    streams = {0: memory_file(given), 1: memory_file(""), 2: memory_file("")}
     try:
         made = environment(context, command)
-        code = context.children.run(command.argv, made, descriptors={1: out, 2: errors}, seconds=seconds)
-        return Answer(code, read_back(out), read_back(errors))
+        code = context.children.run(command.argv, made, descriptors=streams, seconds=seconds)
+        return Answer(code, read_back(streams[1]), read_back(streams[2]))
     except TimeoutError:
-        words = f"{read_back(errors).strip()}\nno answer within {seconds} seconds".lstrip()
-        return Answer(124, read_back(out), words)
+        words = f"{read_back(streams[2]).strip()}\nno answer within {seconds:.0f} seconds".lstrip()
+        return Answer(124, read_back(streams[1]), words)
     finally:
-        os.close(out)
-        os.close(errors)
+        for descriptor in streams.values():
+            os.close(descriptor)
 
 
-def run_quietly(context: Context, command: Command, *, seconds: int = QUICK) -> tuple[int, str]:
+def run_quietly(context: Context, command: Command, *, seconds: float = QUICK) -> tuple[int, str]:
     """Run an archiver call and return its exit code and everything it said."""
     answer = ask(context, command, seconds=seconds)
     return answer.code, answer.stderr + answer.stdout  # what is to be parsed comes last
 
 
-def list_backups(context: Context, archive: Archive, *, seconds: int = QUICK) -> list[Backup]:
+def list_backups(context: Context, archive: Archive, *, seconds: float = QUICK) -> list[Backup]:
     """Return the backups, oldest first; raises Failure with the tool's words."""
     code, text, words = ask(context, archive.tool.list_backups(server.describe(context)), seconds=seconds)
     if code == 0:

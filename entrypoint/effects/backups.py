@@ -22,6 +22,7 @@ from entrypoint.retention import Decision
 from entrypoint.runs import Run
 from entrypoint.schedule import ASK_AGAIN, Schedule, at_once, due
 from entrypoint.settings import Archive
+from entrypoint.units import spell
 
 SCHEDULE = "schedule"
 COMMAND = "command"
@@ -154,9 +155,7 @@ def _push(context: Context, archive: Archive, *, incremental: bool, why: str, lo
         log.info(f"taking {'a full' if parent is None else 'an incremental'} backup to {archive.storage.url}")
         run = _take(context, archive, run, parent=parent, before=before, lock=lock)
         run = run._replace(seconds=round(time.monotonic() - began, 1))
-        log.info(
-            f"backup {run.name} ({run.kind}): {progress.mebibytes(run.bytes)} stored in {run.seconds:.0f} s"
-        )
+        log.info(f"backup {run.name} ({run.kind}): {spell(run.bytes)} stored in {run.seconds:.0f} s")
         run = _verified(context, archive, run)
     except BaseException as error:
         outcome, words = runs.ended_by(error)

@@ -70,11 +70,11 @@ def _settle(context: Context, archive: Archive, seconds: int) -> Problem | None:
     what = server.describe(context)
     try:
         if archive.tool.other_cluster_code is None:
-            owner = _owner(context, archive, seconds)
-            if owner == ours:
+            found = owner(context, archive, seconds)
+            if found == ours:
                 return None
-            if owner is not None:
-                raise Failure(_others(archive, owner, ours, _MEND))
+            if found is not None:
+                raise Failure(_others(archive, found, ours, _MEND))
             text = f'{{"system_identifier": "{ours}"}}\n'
             files.write_atomically(f"{what.runtime_folder}/{IDENTITY}", text)
         code, words = archives.run_quietly(context, archive.tool.prepare(what), seconds=seconds)
@@ -82,8 +82,10 @@ def _settle(context: Context, archive: Archive, seconds: int) -> Problem | None:
             code, words = _succeed(context, archive, seconds)
     except (ValueError, KeyError, TypeError) as error:
         code, words = 1, str(error)
-    if code == 0:
-        return None
+    return None if code == 0 else _unusable(archive, code, words)
+
+
+def _unusable(archive: Archive, code: int, words: str) -> Problem:
     return Problem(
         f"{archive.tool.name} cannot use the archive {archive.storage.url} (exit code {code}):\n"
         f"{brief(words.strip())}",
@@ -92,7 +94,37 @@ def _settle(context: Context, archive: Archive, seconds: int) -> Problem | None:
     )
 
 
-def _owner(context: Context, archive: Archive, seconds: int) -> str | None:
+def objection(context: Context, archive: Archive, *, settled: bool, seconds: float) -> str:
+    """Return why nothing may be written to an archive now; empty: it is this cluster's, or nobody's.
+
+    `settled` tells that this container's start has made it this cluster's. Nothing is changed. Raises Failure
+    where the next start would refuse the archive, and where it cannot be asked.
+    """
+    data = context.settings.data_folder
+    if status.in_recovery(data):
+        return "this is a standby, or replays the archive"
+    if fork.objection(data) is not None:
+        return "this cluster was restored, and may not write there (yet)"
+    if settled:
+        return ""
+    if not os.path.exists(f"{data}/PG_VERSION"):
+        if context.settings.restore is not None:
+            return "a database is to be restored from it"
+        check_unused(context, archive, seconds=seconds)
+        return ""
+    ours = server.read_control(context).get("Database system identifier", "")
+    try:
+        found = owner(context, archive, seconds)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failure(_unusable(archive, 1, str(error))) from error
+    if found in (None, ours):
+        return ""
+    if archive.upgraded_from:
+        return f"it belongs to the cluster {found}, until the next start takes it over"
+    raise Failure(_others(archive, f"{found}", ours, _MEND))
+
+
+def owner(context: Context, archive: Archive, seconds: float) -> str | None:
     """Return the system identifier that an archive belongs to; raises ValueError with the tool's words."""
     tool = archive.tool
     code, text = archives.run_quietly(context, tool.identify(server.describe(context)), seconds=seconds)
@@ -100,7 +132,7 @@ def _owner(context: Context, archive: Archive, seconds: int) -> str | None:
     if owner is not None or tool.other_cluster_code is not None:
         return owner
     try:
-        backups = archives.list_backups(context, archive)  # of a time before it was marked
+        backups = archives.list_backups(context, archive, seconds=seconds)  # of a time before it was marked
     except Failure as failure:
         raise ValueError(failure.problems[0].what) from failure
     return backups[-1].system_identifier if backups else None
@@ -117,7 +149,7 @@ def _succeed(context: Context, archive: Archive, seconds: int) -> tuple[int, str
     control = server.read_control(context)
     cluster = Cluster(
         identifier=control.get("Database system identifier", ""),
-        major=int(files.read_text(f"{what.data_folder}/PG_VERSION").partition(".")[0]),
+        major=server.data_major(what.data_folder),
         redo_segment=control.get("Latest checkpoint's REDO WAL file", ""),
         segment_bytes=what.segment_bytes,
     )
@@ -170,7 +202,7 @@ def _script(context: Context) -> str:
     return f"exec {shlex.join([*words, 'entrypoint', 'internal', 'prepare-archive'])}\n"
 
 
-def check_unused(context: Context, archive: Archive) -> None:
+def check_unused(context: Context, archive: Archive, *, seconds: float = archives.QUICK) -> None:
     """Make sure that a new cluster does not begin in an archive that belongs to another one.
 
     This is the moment when a volume got lost and its container was made anew: what the user wants then
@@ -180,7 +212,7 @@ def check_unused(context: Context, archive: Archive) -> None:
     if problem is not None:
         raise Failure(problem)
     where = archive.storage.url
-    backups = archives.list_backups(context, archive)
+    backups = archives.list_backups(context, archive, seconds=seconds)
     if backups:
         newest = backups[-1]
         raise Failure(
@@ -194,16 +226,16 @@ def check_unused(context: Context, archive: Archive) -> None:
             )
         )
     try:
-        owner = _owner(context, archive, archives.QUICK)
+        found = owner(context, archive, seconds)
     except ValueError as error:
         what = f"{where} cannot be read:\n{error}"
         problem = Problem(what, "see these words of the archiver", exits.ARCHIVE_REFUSED)
         raise Failure(problem) from error
-    if owner is not None:
+    if found is not None:
         raise Failure(
             Problem(
                 f"the volume is empty, but the archive {where} belongs to a cluster already (system "
-                f"identifier {owner}), which has no backup there",
+                f"identifier {found}), which has no backup there",
                 "give the new database its own ARCHIVE_URL, or empty this archive if nobody needs it",
                 exits.ARCHIVE_REFUSED,
             )

@@ -148,10 +148,11 @@ def _ran_elsewhere(data: str) -> bool:
         return False
 
 
-def found(context: Context) -> Problem | str | None:
+def found(context: Context, *, all_match: bool = False) -> Problem | str | None:
     """Return what is wrong with the collations, or in words that all is well; None without a database.
 
-    The running server is asked; without one it is told what the last start has found. Changes nothing.
+    The running server is asked, unless it is known that the versions of all collations of all databases
+    match; without one it is told what the last start has found. Changes nothing.
     """
     data = context.settings.data_folder
     mark = fingerprint(context)
@@ -159,6 +160,8 @@ def found(context: Context) -> Problem | str | None:
         return None
     memory = read(data)
     running = server.live_postmaster(data)
+    if all_match and not memory.mixed(mark):
+        return f"all match ({libraries()})"
     if running is not None and running.status in ("ready", "standby"):
         from entrypoint.effects import reindex
 

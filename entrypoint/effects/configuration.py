@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from entrypoint import configfile, configuration, limits, log
@@ -13,6 +13,10 @@ from entrypoint.effects.children import find_program
 from entrypoint.effects.server import CONF_FOLDER, Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.variables import CONF_PREFIX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.checks import Finding
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only looked at
 _TYPE = "dynamic_shared_memory_type"
@@ -215,6 +219,33 @@ def adapt(context: Context, cluster: str) -> None:
     reason = f"{configuration.OWN_COMMENT}{found.words}"
     files.write_atomically(path, text.replace(usual, f"\n{_TYPE} = sysv\t# {reason}\n#{usual[1:]}", 1))
     log.info(f"{found.words}, so the new cluster gets {_TYPE} = sysv, which has no such limit")
+
+
+def planned(context: Context) -> dict[str, str]:
+    """Return what each setting will have at a start, of those that anybody or POSTGRES_TUNE sets."""
+    found = configuration.winners([*base(context), *tuned(context), *overriding(context)])
+    return {name: source.value for name, source in found.items()}
+
+
+def huge_pages(wanted: Mapping[str, str]) -> "list[Finding]":
+    """Return what there is to say of huge pages for a server that is to start with these settings."""
+    from entrypoint.checks import memory
+
+    value = wanted.get("huge_pages", "try").lower()
+    buffers = limits.size_bytes(wanted.get("shared_buffers", "128MB"), "8kB") or 0
+    return memory.huge_pages(
+        {"true": "on", "yes": "on", "1": "on"}.get(value, value),
+        pages=kernel.huge_pages(),
+        limit=kernel.huge_pages_limit(),
+        least=-(-buffers // kernel.huge_page_bytes()),
+    )
+
+
+def check_huge_pages(context: Context) -> None:
+    """Raise Failure where the server is to have huge pages that it cannot get."""
+    bad = [each for each in huge_pages(planned(context)) if each.level == "error"]
+    if bad:
+        raise Failure(*(Problem(each.found, each.mend) for each in bad))
 
 
 def system_v_limit() -> int:

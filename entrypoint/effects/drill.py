@@ -33,6 +33,7 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.recovery import Request
 from entrypoint.schedule import ASK_AGAIN, Schedule, due
 from entrypoint.settings import Archive, drill_folder_problem
+from entrypoint.units import spell
 
 SQL_FOLDER = "/docker-entrypoint-drill.d"
 """The user's own checks, `*.sql`."""
@@ -195,8 +196,8 @@ def _plan(context: Context, archive: Archive) -> restore.Plan:
     if free < need:
         raise Failure(
             Problem(
-                f"a drill needs {progress.mebibytes(need)} for backup {plan.choice.backup.name} and its WAL, "
-                f"and only {progress.mebibytes(free)} are free on {context.settings.drill.folder}",
+                f"a drill needs {spell(need)} for backup {plan.choice.backup.name} and its WAL, "
+                f"and only {spell(free)} are free on {context.settings.drill.folder}",
                 "set DRILL_FOLDER to a folder with more room, for example on a volume of its own",
                 exits.ARCHIVE_REFUSED,
             )

@@ -113,7 +113,42 @@ def stored_files(context: Context, archive: Archive, segment: str) -> dict[str, 
 
     Raises Failure. There is nothing in them that a shell would take for anything but a letter.
     """
-    names = _list(context, archive, f"{_wal_folder(context, archive)}/{segment[:16]}")
+    return _stored_files(context, archive, _folder_of(context, archive, segment))
+
+
+def stored_bytes(context: Context, archive: Archive, segment: str, seconds: float) -> bytes:
+    """Return a segment as it is stored; a call of the archiver gets so many seconds. Raises Failure."""
+    tool = archive.tool
+    paths = tool.stored_paths(segment)
+    if not paths:
+        folder = _folder_of(context, archive, segment, seconds)
+        name = _stored_files(context, archive, folder, seconds).get(segment)
+        paths = (f"{folder}/{name}",) if name else ()
+    words = "it is not there"
+    for path in paths:
+        command = tool.raw_object(server.describe(context), path)
+        answer = archives.ask(context, command, seconds=seconds)
+        if answer.code == 0:
+            return answer.stdout.encode("utf-8", "surrogateescape")
+        words = answer.stderr.strip() or f"no answer (exit code {answer.code})"
+    raise Failure(
+        Problem(
+            f"{segment} cannot be read as it is stored in {archive.storage.url}:\n{brief(words)}",
+            "check that the storage can be reached",
+            exits.ARCHIVE_REFUSED,
+        )
+    )
+
+
+def _folder_of(context: Context, archive: Archive, segment: str, seconds: float = archives.QUICK) -> str:
+    """Return the folder of a segment in the archive of a tool that has one for each 256."""
+    return f"{_wal_folder(context, archive, seconds)}/{segment[:16]}"
+
+
+def _stored_files(
+    context: Context, archive: Archive, folder: str, seconds: float = archives.QUICK
+) -> dict[str, str]:
+    names = _list(context, archive, folder, seconds)
     return {found[1]: found[0] for name in names if (found := _SEGMENT.fullmatch(name))}
 
 
@@ -121,17 +156,19 @@ def _segments(names: list[str]) -> list[str]:
     return [found[1] for name in names if (found := _SEGMENT.fullmatch(name))]
 
 
-def _wal_folder(context: Context, archive: Archive) -> str:
+def _wal_folder(context: Context, archive: Archive, seconds: float = archives.QUICK) -> str:
     identifier = server.read_control(context).get("Database system identifier", "")
-    code, text = archives.run_quietly(context, archive.tool.identify(server.describe(context)))
+    command = archive.tool.identify(server.describe(context))
+    code, text = archives.run_quietly(context, command, seconds=seconds)
     try:
         return archive.tool.wal_folder(identifier, code, text)
     except (ValueError, KeyError, TypeError) as error:
         raise _failure(archive, str(error)) from error
 
 
-def _list(context: Context, archive: Archive, folder: str) -> list[str]:
-    answer = archives.ask(context, archive.tool.list_folder(server.describe(context), folder))
+def _list(context: Context, archive: Archive, folder: str, seconds: float = archives.QUICK) -> list[str]:
+    command = archive.tool.list_folder(server.describe(context), folder)
+    answer = archives.ask(context, command, seconds=seconds)
     if answer.code:
         raise _failure(archive, answer.stderr.strip() or f"no answer (exit code {answer.code})")
     return [line.split()[-1].rstrip("/") for line in answer.stdout.splitlines() if line.split()]

@@ -115,9 +115,35 @@ def processors() -> int:
 
 def memory_limit() -> int | None:
     """Return the bytes of memory that this container may use, where it has a limit."""
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+    return _limit("memory.max", "memory/memory.limit_in_bytes")
+
+
+def huge_pages() -> int:
+    """Return how many huge pages of the default size the kernel has."""
+    return _of_memory("HugePages_Total")
+
+
+def huge_page_bytes() -> int:
+    """Return the default size of a huge page."""
+    return _of_memory("Hugepagesize") * 1024 or 2 * 1024**2
+
+
+def _of_memory(name: str) -> int:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        words = file.read().partition(f"{name}:")[2].split()
+    return int(words[0]) if words else 0
+
+
+def huge_pages_limit() -> int | None:
+    """Return the bytes of huge pages that this container may use, where it has a limit."""
+    return _limit("hugetlb.2MB.max", "hugetlb/hugetlb.2MB.limit_in_bytes")
+
+
+def _limit(*names: str) -> int | None:
+    """Return the first limit that is there, of the cgroup's version 2 and of version 1."""
+    for name in names:
         try:
-            with open(path, encoding="ascii") as file:
+            with open(f"/sys/fs/cgroup/{name}", encoding="ascii") as file:
                 text = file.read().strip()
         except OSError:
             continue

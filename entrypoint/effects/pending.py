@@ -1,13 +1,16 @@
-"""Archiving on request: push what waits, and prove that a segment goes out and comes back."""
+"""Archiving on request: push what waits, and prove that what is written to the archive comes back."""
 
+import fcntl
 import filecmp
+import glob
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from entrypoint import exits
-from entrypoint.archivers import Command
+from entrypoint.archivers import PROBE, Command, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backlog, claim, files, fork, server
 from entrypoint.effects.server import Context
@@ -16,6 +19,80 @@ from entrypoint.settings import Archive
 
 _LOOK_EVERY = 0.1
 """Seconds between two looks at what waits."""
+
+
+class Trip(NamedTuple):
+    """How a small object went to the archive and came back."""
+
+    seconds: float
+    """For writing, reading back and removing it."""
+    stays: str
+    """Why it could not be removed; empty: it is gone."""
+
+
+def round_trip(
+    context: Context, archive: Archive, seconds: float, say: Callable[[str], None] = lambda _: None
+) -> Trip:
+    """Write a small object to the archive, read it back and remove it; `say` is told each step before.
+
+    Raises Failure where it cannot be written or does not come back, all within so many seconds. Its name is
+    always the same: what a killed trip leaves is overwritten and removed by the next one, and no tool takes
+    it for a part of a backup or for WAL.
+    """
+    began = time.monotonic()
+    what, tool, url = server.describe(context), archive.tool, archive.storage.url
+    content = f"written by the entrypoint to see whether it can be: {time.time()}\n"
+
+    def do(step: str, command: Command) -> tuple[str, str]:
+        """Return what the archiver printed, and why it failed."""
+        say(step)
+        left = max(1.0, began + seconds - time.monotonic())
+        answer = archives.ask(context, command, seconds=left, given=content)
+        words = brief(answer.stderr.strip()) or f"exit code {answer.code}"
+        return answer.stdout, words if answer.code else ""
+
+    with _alone(context, began + seconds):
+        failed = do("writing", tool.store(what, PROBE))[1]
+        if failed:
+            raise Failure(_failed(archive, f"{url} cannot be written:\n{failed}"))
+        try:
+            read, failed = do("reading back", tool.raw_object(what, PROBE))
+        finally:
+            stays = do("removing", tool.remove(what, PROBE))[1]
+            _remove_torn(archive)
+    if failed or read != content:
+        found = f"cannot be read back:\n{failed}" if failed else "came back with other content"
+        raise Failure(_failed(archive, f"what was written to {url} {found}"))
+    return Trip(time.monotonic() - began, stays)
+
+
+@contextmanager
+def _alone(context: Context, deadline: float) -> Iterator[None]:
+    """Wait until nobody else in this container makes a round trip, and keep others waiting for a block."""
+    descriptor = os.open(context.runtime_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    what = "somebody else has been trying the archive all the time"
+                    raise Failure(Problem(what, "try again when that has ended")) from None
+            context.children.pause(_LOOK_EVERY)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_torn(archive: Archive) -> None:
+    """Remove what killed trips have left half written on a folder."""
+    if archive.storage.folder is not None:
+        for path in glob.glob(f"{glob.escape(archive.storage.folder)}/{PROBE}.*"):
+            try:
+                os.unlink(path)
+            except OSError:
+                continue
 
 
 class Proof(NamedTuple):
@@ -27,15 +104,23 @@ class Proof(NamedTuple):
     fetched_seconds: float
     compared: bool
     """The server still had the segment, and it is the same byte for byte."""
+    object_seconds: float
+    """For a small object to be written, read back and removed, before that."""
+    object_stays: str
+    """Why that one could not be removed; empty: it is gone."""
 
 
 def check(context: Context, archive: Archive, seconds: float, say: Callable[[str], None]) -> Proof:
     """Archive the present segment and read it back; raises Failure for whatever does not work.
 
-    Nothing is added to the archive but what the server would have archived anyway.
+    Nothing stays in the archive but what the server would have archived anyway.
     """
     _refuse_where_forked(context)
     _refuse_without_primary(context, "a check writes WAL")
+    began = time.monotonic()
+    # What does not work at all is told at once, and not when the segment's time is over.
+    trip = round_trip(context, archive, seconds, lambda step: say(f"{step}: a small object"))
+    seconds -= time.monotonic() - began
     server.query(context, "SELECT pg_create_restore_point('entrypoint archive check')")
     name = server.query(context, "SELECT pg_walfile_name(pg_current_wal_lsn())")
     began = time.monotonic()
@@ -45,11 +130,11 @@ def check(context: Context, archive: Archive, seconds: float, say: Callable[[str
     archived = time.monotonic() - began
     say(f"reading {name} back")
     fetched, compared = read_back(context, archive, name)
-    return Proof(name, round(archived, 2), round(fetched, 2), compared)
+    return Proof(name, round(archived, 2), round(fetched, 2), compared, round(trip.seconds, 2), trip.stays)
 
 
 def read_back(
-    context: Context, archive: Archive, name: str, *, patience: int = archives.QUICK
+    context: Context, archive: Archive, name: str, *, patience: float = archives.QUICK
 ) -> tuple[float, bool]:
     """Read an archived segment back; returns the seconds, and whether it was compared with the server's copy.
 

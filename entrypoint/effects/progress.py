@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from entrypoint import log
+from entrypoint.units import spell
 
 EVERY = 30.0
 """Seconds between two lines where nobody looks."""
@@ -71,7 +72,7 @@ class Progress:
         rate = done / max(now - self.began, 0.001)
         percent = min(99, 100 * done // max(self.total, 1))  # the end is told by whoever reaches it
         if self.unit == "bytes":
-            return f"{percent} %, {mebibytes(done)} of {mebibytes(self.total)}, {mebibytes(rate)}/s"
+            return f"{percent} %, {spell(done)} of {spell(self.total)}, {spell(rate)}/s"
         return f"{percent} %, {done} of {self.total} {self.unit}, {rate:.1f}/s"
 
     def bar(self, done: int, now: float) -> str:
@@ -102,8 +103,3 @@ def read_by(pid: int) -> Callable[[], int]:
         return sum(read.values())
 
     return count
-
-
-def mebibytes(count: float) -> str:
-    """Return bytes for people."""
-    return f"{count / 1024**2:.1f} MiB" if count < 10 * 1024**3 else f"{count / 1024**3:.1f} GiB"

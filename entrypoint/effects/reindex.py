@@ -52,7 +52,7 @@ class Session(NamedTuple):
     @property
     def major(self) -> int:
         """PostgreSQL's major."""
-        return int(files.read_text(f"{self.context.settings.data_folder}/PG_VERSION"))
+        return server.data_major(self.context.settings.data_folder)
 
 
 class Outcome(NamedTuple):
@@ -332,10 +332,12 @@ def _misplaced(session: Session, report: Report) -> list[Finding]:
         if each.kind == collation.VIEW:
             continue
         if not each.test:
-            found.append(finding(each, "is not checked here", f"look at the columns of type {each.table}"))
+            words = "is not checked here: its values lie inside others"
+            mend = f"look at the values of {each.domain} in column {each.column} of {each.table}"
+            found.append(finding(each, words, mend))
         elif count := int(ask(session, each.database, collation.count_query(each))):
             words = f"is violated: {count} row{'' if count == 1 else 's'} {_VERBS[each.kind]}"
-            mend = f"correct them: SELECT * FROM ONLY {each.rows} WHERE {each.test}"  # noqa: S608 - shown
+            mend = f"correct them: SELECT * FROM {each.source} WHERE {each.test}"  # noqa: S608 - shown
             found.append(finding(each, words, mend))
     return found
 

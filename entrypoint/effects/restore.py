@@ -16,6 +16,7 @@ from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Ended, Failure, Problem, Stopped
 from entrypoint.recovery import Choice, Recorded, Request, Wal
 from entrypoint.settings import Archive
+from entrypoint.units import spell
 
 _FETCHED_A_SECOND = 100 * 1024**2
 _REPLAYED_A_SECOND = 10
@@ -71,8 +72,8 @@ def look(context: Context, request: Request) -> Plan:
     if plan.free_bytes < plan.bytes:
         raise Failure(
             Problem(
-                f"backup {plan.choice.backup.name} needs {progress.mebibytes(plan.bytes)}, and only "
-                f"{progress.mebibytes(plan.free_bytes)} are free on {context.settings.data_folder}",
+                f"backup {plan.choice.backup.name} needs {spell(plan.bytes)}, and only "
+                f"{spell(plan.free_bytes)} are free on {context.settings.data_folder}",
                 "give it a larger volume",
                 exits.ARCHIVE_REFUSED,
             )
@@ -220,12 +221,12 @@ def describe(plan: Plan) -> list[str]:
     choice = plan.choice
     backup = choice.backup
     end = f" ({choice.value})" if choice.kind == "time" else ""
-    free = progress.mebibytes(plan.free_bytes)
+    free = spell(plan.free_bytes)
     lines = [
         f"restoring from {plan.archive.storage.url}; it restores from {choice.earliest} to {choice.latest}",
         f"base backup {backup.name} ({backup.kind}, of {backup.finished}): {choice.why}",
         f"target: {plan.request.words}{end}, on timeline {choice.timeline}; then {plan.request.action}",
-        f"{progress.mebibytes(plan.bytes)} and up to {choice.segments} WAL segments, about {plan.seconds} s",
+        f"{spell(plan.bytes)} and up to {choice.segments} WAL segments, about {plan.seconds} s",
         f"{free} are free on the volume",
     ]
     if backup.damaged:

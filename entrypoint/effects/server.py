@@ -69,6 +69,11 @@ def later_environment(context: Context) -> dict[str, str]:
     }
 
 
+def helper_role(tool: str) -> str:
+    """Return what PID 1 calls the helper that it keeps for an archiver."""
+    return f"{tool}-daemon"
+
+
 def write_down(context: Context) -> None:
     """Keep the variables for what PID 1 starts later: what it may need, and no secret.
 
@@ -151,6 +156,11 @@ def binary_major(context: Context) -> int:
     _, text = context.children.output(["postgres", "--version"], context.environment)
     found = re.search(r"(\d+)", text)
     return int(found[1]) if found else 0
+
+
+def data_major(data_folder: str) -> int:
+    """Return the major of a cluster."""
+    return int(files.read_text(f"{data_folder}/PG_VERSION").partition(".")[0])
 
 
 def segment_bytes(context: Context) -> int:

@@ -119,7 +119,7 @@ def read_settings(
     read = environment.read(raw, files.read_text)
     programs = {name: has_program(archivers.get(name, {}).program, raw) for name in archivers.NAMES}
     wanted, problems = settings.load(read.values, arguments, programs)
-    return wanted, [*read.problems, *problems], read.warnings
+    return wanted._replace(files=read.files), [*read.problems, *problems], read.warnings
 
 
 def load_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> Settings:
@@ -219,6 +219,10 @@ def objections(context: Context, decided: plan.Plan) -> list[Problem]:
         configured = decided.kind != plan.START or server.has_own_configuration(context)
     if configured:
         found += _first(server.check_configuration, context)
+    if not found and "huge_pages" in {**context.settings.conf, **context.settings.server.settings}:
+        from entrypoint.effects import configuration
+
+        found += _first(configuration.check_huge_pages, context)
     return found
 
 
@@ -256,6 +260,10 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         archive.render(context, wanted.archive)
     if server.renders(context):
         server.write_down(context)
+    if wanted.files and wanted.archive is not None:
+        from entrypoint.effects import rotation
+
+        rotation.write_down(context)
     given = server.arguments(context)
     if decided.kind == plan.START:
         if facts.data_folder.unfinished is not None:
@@ -495,7 +503,7 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
     made.pop("PGPASSWORD", None)
     return [
         {
-            "role": f"{archive_.tool.name}-daemon",
+            "role": server.helper_role(archive_.tool.name),
             "argv": list(command.argv),
             "environment": made,
             "after_server": True,

@@ -1,8 +1,8 @@
 """What PID 1 tells about itself: one small file of lines, and how to read it.
 
 `<runtime folder>/status` has a line `phase NAME SINCE DETAIL`, and while the server runs a line `server PID`
-and for each helper `helper ROLE STATE PID FAILURES LAST_CODE`. Standard library only, and little of it:
-`entrypoint ready` is called every few seconds by health checks.
+and for each helper with work left `helper ROLE STATE PID FAILURES LAST_CODE`. Standard library only,
+and little of it: `entrypoint ready` is called every few seconds by health checks.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def publish(
         lines.append(f"server {server}")
     running = {role: pid for pid, role in pids.items()}
     for helper in state.helpers.values():
-        if helper.role in lifecycle.ON_DEMAND:
-            continue
         word = "running" if helper.running else "waiting" if helper.due is not None else "ended"
+        if helper.role in lifecycle.ON_DEMAND or (word, helper.last_code) == ("ended", 0):
+            continue  # nobody has to know of what has done its work
         code = "-" if helper.last_code is None else helper.last_code
         pid = running.get(helper.role, 0)
         lines.append(f"helper {helper.role} {word} {pid} {helper.failures} {code}")

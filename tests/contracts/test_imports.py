@@ -14,7 +14,7 @@ PACKAGE = "entrypoint"
 
 ROWS = (
     ("errors", "exits", "lean", "log"),
-    ("variables", "runs", "segments"),
+    ("variables", "runs", "segments", "units"),
     (
         "facts",
         "cluster",

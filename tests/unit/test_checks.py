@@ -100,6 +100,7 @@ def test_every_mistake_in_the_settings() -> None:
         (server.versions(None, "15", []), [OK]),
         (server.server("ready"), [OK]),
         (server.server("ready", "no answer"), [ERROR]),
+        (server.server("ready", 'FATAL:  role "a b" does not exist'), [ERROR]),
         (server.server(None), [WARNING]),
         (server.server("starting"), [WARNING]),
         (server.helpers({}), []),

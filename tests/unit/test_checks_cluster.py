@@ -10,6 +10,7 @@ import pytest
 
 from entrypoint.checks import ERROR, OK, WARNING, Finding, archive, databases, memory, secrets, server
 from entrypoint.checks.databases import Extension, Slot
+from entrypoint.effects.configuration import SharedMemory
 from entrypoint.errors import Problem
 
 MIB, GIB = 1024**2, 1024**3
@@ -49,6 +50,11 @@ def _written(*, seconds: float, written: bool) -> list[Finding]:
     return archive.last_segment(name=SEGMENT, seconds=seconds, written=written, timeout=60)
 
 
+def _shared_memory(have: int, need: int, kind: str) -> list[Finding]:
+    found = SharedMemory(have, need, kind, free=True, adapted=False)
+    return memory.shared_memory(found.words, found.kind, found.problem)
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
@@ -59,6 +65,7 @@ def _written(*, seconds: float, written: bool) -> list[Finding]:
         (databases.slots([IDLE._replace(held=257 * MIB)], -1, 99 * GIB), [WARNING]),
         (databases.slots([IDLE._replace(held=2 * GIB)], -1, GIB), [ERROR]),
         (databases.slots([IDLE._replace(held=2 * GIB)], 3 * GIB, GIB), [WARNING]),
+        (databases.slots([IDLE._replace(held=2 * GIB)], 4 * GIB, GIB), [ERROR]),
         (databases.slots([SLOT._replace(status="lost")], GIB, GIB), [ERROR]),
         (databases.slots([SLOT._replace(status="unreserved")], GIB, GIB), [ERROR]),
         (databases.wraparound({"a": (200_000_000, 0)}, LIMITS), [OK]),
@@ -79,9 +86,9 @@ def _written(*, seconds: float, written: bool) -> list[Finding]:
         (databases.password("postgres", "", None), []),
         (databases.password("postgres", "secret", None), [WARNING]),
         (databases.password("postgres", "secret", "of a kind to come"), []),
-        (memory.shared_memory(96 * MIB, 96 * MIB, "posix"), [OK]),
-        (memory.shared_memory(95 * MIB, 96 * MIB, "posix"), [WARNING]),
-        (memory.shared_memory(1, 96 * MIB, "sysv"), [OK]),
+        (_shared_memory(96 * MIB, 96 * MIB, "posix"), [OK]),
+        (_shared_memory(95 * MIB, 96 * MIB, "posix"), [WARNING]),
+        (_shared_memory(1, 96 * MIB, "sysv"), [OK]),
         (memory.memory(720 * MIB, SETTINGS), [OK]),
         (memory.memory(719 * MIB, SETTINGS), [WARNING]),
         (memory.memory(719 * MIB, {**SETTINGS, "autovacuum_work_mem": "32MB"}), [OK]),
@@ -112,10 +119,12 @@ def _written(*, seconds: float, written: bool) -> list[Finding]:
         (_written(seconds=9999, written=False), [OK]),
         (_written(seconds=120, written=True), [OK]),
         (_written(seconds=121, written=True), [ERROR]),
-        (archive.encryption(SEGMENT, b"\x04\x22\x4d\x18", wanted=False), []),
-        (archive.encryption(SEGMENT, b"\x04\x22\x4d\x18", wanted=True), [ERROR]),
-        (archive.encryption(SEGMENT, b"\x10\xd1\x05\x00", wanted=True), [ERROR]),
-        (archive.encryption(SEGMENT, b"Salted__", wanted=True), [OK]),
+        (archive.encryption(SEGMENT, b"\x04\x22\x4d\x18"), [ERROR]),
+        (archive.encryption(SEGMENT, b"\x10\xd1\x05\x00"), [ERROR]),
+        (archive.encryption(SEGMENT, b"Salted__"), [OK]),
+        (archive.round_trip(0.1, ""), [OK]),
+        (archive.round_trip(0.1, "Access Denied"), [WARNING]),
+        (archive.read_only(3, "this is a standby"), [OK]),
         (archive.clock(59.9, "x"), [OK]),
         (archive.clock(-60, "x"), [WARNING]),
         (archive.clock(900, "x"), [ERROR]),
@@ -159,8 +168,8 @@ def test_passwords(given: str) -> None:
 
 def test_a_mend_names_what_it_mends() -> None:
     """The size of /dev/shm is enough for what was found, and a slot can be dropped by its name."""
-    (found,) = memory.shared_memory(64 * MIB, 1536 * MIB, "posix")
+    (found,) = _shared_memory(64 * MIB, 1536 * MIB, "posix")
     assert "--shm-size=1536m" in found.mend
-    assert "1536 MiB" in found.found
+    assert "1536MB" in found.found
     (slot,) = databases.slots([IDLE._replace(held=GIB)], -1, None)
     assert "pg_drop_replication_slot('standby')" in slot.mend

@@ -100,7 +100,7 @@ def test_the_list_is_short() -> None:
     lines = collation.describe(found, most=5)
     assert 6 == len(lines)
     assert "and 46 more: entrypoint collation show" == lines[-1]
-    assert "50 indexes (150.0 MiB)" in collation.headline(found)
+    assert "50 indexes (150 MiB)" in collation.headline(found)
     assert (
         'database app: index public."näme" on public.people (constraint people_name, unique), 3.0 MiB, by default'
         == lines[1]

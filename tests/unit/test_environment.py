@@ -48,9 +48,9 @@ FROM_FILE = [
 
 @pytest.mark.parametrize("name", FROM_FILE)
 def test_a_value_can_come_from_a_file(name: str) -> None:
-    """`X_FILE` becomes `X`, without newlines at the end, and is gone."""
+    """`X_FILE` becomes `X`, without newlines at the end, and is gone; which file it was is remembered."""
     found = _read(**{f"{name}_FILE": "/secret", name: ""})
-    assert Environment({name: "from file"}, ()) == found
+    assert Environment({name: "from file"}, (), files={name: "/secret"}) == found
 
 
 @pytest.mark.parametrize("name", FROM_FILE)

@@ -601,3 +601,26 @@ def test_a_modest_fetch() -> None:
         SERVER, "LATEST", "/copy", resources=Resources(processes=2)
     )
     assert "--process-max=2" not in own.argv
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        (
+            "AWS_SECRET_ACCESS_KEY",
+            r"a\1b",
+            "repo1-s3-key=k\nrepo1-s3-key-secret=a\\1b\nrepo1-cipher-pass=p\n",
+        ),
+        (
+            "PGBACKREST_REPO1_CIPHER_PASS",
+            "new",
+            "repo1-s3-key=k\nrepo1-s3-key-secret=s\nrepo1-cipher-pass=new\n",
+        ),
+        ("PGBACKREST_REPO2_S3_KEY", "new", "repo1-s3-key=k\nrepo1-s3-key-secret=s\nrepo1-cipher-pass=p\n"),
+        ("AWS_ACCESS_KEY_ID", "a\nb", "repo1-s3-key=k\nrepo1-s3-key-secret=s\nrepo1-cipher-pass=p\n"),
+    ],
+)
+def test_another_value_in_the_settings_file(name: str, value: str, expected: str) -> None:
+    """It takes the place of the old one, and nothing else changes."""
+    text = "repo1-s3-key=k\nrepo1-s3-key-secret=s\nrepo1-cipher-pass=p\n"
+    assert expected == TOOL.changed(text, name, value)

@@ -437,3 +437,11 @@ def test_a_modest_fetch() -> None:
     )
     assert "WALG_DOWNLOAD_CONCURRENCY" not in own.environment
     assert "GOMAXPROCS" not in TOOL.fetch(SERVER, "base_1", "/copy").environment
+
+
+def test_another_value_in_the_settings_file() -> None:
+    """It takes the place of the old one, and nothing else changes."""
+    text = json.dumps({"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}, indent=2) + "\n"
+    changed = json.loads(TOOL.changed(text, "AWS_SECRET_ACCESS_KEY", 'a"b'))
+    assert {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": 'a"b'} == changed
+    assert text == TOOL.changed(text, "AWS_SECRET_ACCESS_KEY", "s")

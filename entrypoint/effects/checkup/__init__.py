@@ -6,7 +6,7 @@ must hold for a start is judged by the same functions there: `plan.decide`, `ser
 `startup.objections`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from entrypoint.checks import ERROR, WARNING, Finding, problem
@@ -33,14 +33,12 @@ class Told(NamedTuple):
     finding: Finding
 
 
-def make(
-    sight: Sight, names: Sequence[str] = (), say: Callable[[str], None] = lambda _: None
-) -> Iterator[Told]:
-    """Make all checks, or those of these names; `say` is told the name of each one before."""
+def make(sight: Sight, names: Sequence[str] = ()) -> Iterator[Told]:
+    """Make all checks, or those of these names."""
     for check in CHECKS:
         if names and check.name not in names:
             continue
-        say(check.name)
+        sight.say(check.name)
         for finding in _findings(check, sight, asked_for=bool(names)):
             yield Told(check, finding)
 

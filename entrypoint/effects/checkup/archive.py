@@ -1,4 +1,4 @@
-"""Checks of the archive, its backups and drills; they read, and write nothing."""
+"""Checks of the archive, its backups and drills; one of them writes a small object and removes it."""
 
 import glob
 import os
@@ -8,7 +8,7 @@ from datetime import datetime
 from entrypoint import segments
 from entrypoint.checks import Finding, ok
 from entrypoint.checks import archive as judge
-from entrypoint.effects import backups, drill, history, pending, server
+from entrypoint.effects import backups, drill, fetching, history, pending, server
 from entrypoint.effects.checkup.sight import ARCHIVE, ARCHIVING, STORAGE, Check, Sight
 
 
@@ -64,6 +64,18 @@ def _backups(sight: Sight) -> list[Finding]:
     return judge.backups(found, age, overdue=bool(found) and backups.overdue(sight.context, found[-1]))
 
 
+def _round_trip(sight: Sight) -> list[Finding]:
+    if sight.archive is None:
+        return []
+    if sight.untouchable:
+        return judge.read_only(len(sight.backups), sight.untouchable)
+    sight.render()
+    trip = pending.round_trip(
+        sight.context, sight.archive, sight.patience, lambda step: sight.say(f"round trip: {step}")
+    )
+    return judge.round_trip(trip.seconds, trip.stays)
+
+
 _MOST = 64 * 1024**2
 """Bytes: a bigger segment takes longer to read back than somebody waits for a look."""
 
@@ -73,13 +85,9 @@ def _way_back(sight: Sight) -> list[Finding]:
     if sight.archive is None or name is None or server.segment_bytes(sight.context) > _MOST:
         return []
     sight.render()
-    seconds, same = pending.read_back(sight.context, sight.archive, name, patience=_PATIENCE)
+    seconds, same = pending.read_back(sight.context, sight.archive, name, patience=sight.patience)
     told = "identical" if same else "the server has no copy to compare any more"
     return [ok(f"{name} came back in {seconds:.2f} s: {told}")]
-
-
-_PATIENCE = 30
-"""Seconds for one call of the archiver."""
 
 
 def _last_name(sight: Sight) -> str | None:
@@ -101,12 +109,15 @@ def _stored(sight: Sight) -> str | None:
 
 
 def _encryption(sight: Sight) -> list[Finding]:
-    path = _stored(sight)
-    if path is None or sight.archive is None:
+    name = _last_name(sight)
+    if sight.archive is None or not sight.archive.tool.encrypts or name is None:
         return []
-    with open(path, "rb") as file:
-        head = file.read(16)
-    return judge.encryption(os.path.basename(path), head, wanted=sight.archive.tool.encrypts)
+    path = _stored(sight)
+    if path is not None:
+        with open(path, "rb") as file:
+            return judge.encryption(name, file.read(16))
+    sight.render()
+    return judge.encryption(name, fetching.stored_bytes(sight.context, sight.archive, name, sight.patience))
 
 
 def _clock(sight: Sight) -> list[Finding]:
@@ -193,16 +204,24 @@ CHECKS = (
         ARCHIVING,
     ),
     Check(
+        "round trip",
+        "an archive that cannot be written takes no WAL, and one where nothing can be removed fills up",
+        "a small object, written, read back and removed as the server's user; only read where this cluster "
+        "may not write: on a standby, and in the archive of another one",
+        _round_trip,
+        STORAGE,
+    ),
+    Check(
         "way back",
         "a segment that cannot be read back is not archived",
-        "the last archived segment, read back as the server's user and compared; nothing is written",
+        "the last archived segment, read back as the server's user and compared",
         _way_back,
         STORAGE,
     ),
     Check(
         "encryption",
         "whoever reads the archive has the database",
-        "the stored bytes of the last archived segment, in an archive on a folder",
+        "the stored bytes of the last archived segment, where a key is set",
         _encryption,
         STORAGE,
     ),

@@ -100,7 +100,11 @@ def _has(name: str) -> bool:
 
 
 def _collations(sight: Sight) -> list[Finding]:
-    return judge.collations(collation.found(sight.context), sight.settings.collation_policy)
+    answers = sight.of_databases.values() if sight.runs else ()
+    # A database that cannot be connected to has no answer.
+    counts = [row["changed"] for each in answers for row in each.get("collations", [{"changed": None}])]
+    told = collation.found(sight.context, all_match=bool(counts) and set(counts) == {0})
+    return judge.collations(told, sight.settings.collation_policy)
 
 
 def _password(sight: Sight) -> list[Finding]:

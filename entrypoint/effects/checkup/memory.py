@@ -5,17 +5,17 @@ import os
 from entrypoint import limits
 from entrypoint.checks import Finding
 from entrypoint.checks import memory as judge
-from entrypoint.effects import configuration, files, kernel
+from entrypoint.effects import configuration, kernel
 from entrypoint.effects.checkup.sight import CLUSTER, SERVER, Check, Sight
 
 
 def _shared_memory(sight: Sight) -> list[Finding]:
     found = configuration.shared_memory(configuration.beside(sight.context))
-    need, kind = found.need, found.kind
     if sight.runs:
         settings = {name: str(row["value"]) for name, row in sight.conf.items()}
         need, kind = limits.shared_memory(settings), settings["dynamic_shared_memory_type"]
-    return judge.shared_memory(found.have, need, kind)
+        found = found._replace(need=need, kind=kind, adapted=False)
+    return judge.shared_memory(found.words, found.kind, found.problem)
 
 
 def _memory(sight: Sight) -> list[Finding]:
@@ -32,16 +32,8 @@ def _processors(sight: Sight) -> list[Finding]:
 
 
 def _huge_pages(sight: Sight) -> list[Finding]:
-    pages = files.read_text("/proc/meminfo").partition("HugePages_Total:")[2].split()
-    try:
-        limit = files.read_text("/sys/fs/cgroup/hugetlb.2MB.max").strip()
-    except OSError:
-        limit = "max"
-    return judge.huge_pages(
-        sight.wanted("huge_pages") or "try",
-        pages=int(pages[0]) if pages else 0,
-        limit=int(limit) if limit.isdigit() else None,
-    )
+    names = ("huge_pages", "shared_buffers")
+    return configuration.huge_pages({name: value for name in names if (value := sight.wanted(name))})
 
 
 def _io_uring(sight: Sight) -> list[Finding]:

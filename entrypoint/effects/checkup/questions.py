@@ -45,7 +45,7 @@ CLUSTER = {
     "library": """
         SELECT setting AS folder FROM pg_config WHERE name = 'PKGLIBDIR'""",
 }
-_DATABASE = {
+DATABASE = {
     "extensions": """
         SELECT extname AS name, extversion AS installed, default_version AS available
         FROM pg_extension LEFT JOIN pg_available_extensions ON name = extname""",
@@ -62,7 +62,9 @@ def ask(context: Context, asked: Mapping[str, str]) -> tuple[dict[str, Rows], st
     return answers, "" if answers else f"the server cannot be asked:\n{words.strip()}"
 
 
-def ask_databases(context: Context, names: Sequence[str]) -> dict[str, dict[str, Rows]]:
+def ask_databases(
+    context: Context, names: Sequence[str], asked: Mapping[str, str]
+) -> dict[str, dict[str, Rows]]:
     """Return the answers of each database by its name."""
     # A connection string in an identifier's quotes, as pg_dumpall writes it; no line break can be in it.
     places = [name for name in names if "\n" not in name and "\r" not in name]
@@ -70,7 +72,7 @@ def ask_databases(context: Context, names: Sequence[str]) -> dict[str, dict[str,
     for number, name in enumerate(places):
         value = name.replace("\\", "\\\\").replace("'", "\\'").replace('"', '""')
         script += f"\\connect -reuse-previous=on \"dbname='{value}'\"\n"
-        script += _script({f"{number} {question}": text for question, text in _DATABASE.items()})
+        script += _script({f"{number} {question}": text for question, text in asked.items()})
     found: dict[str, dict[str, Rows]] = {name: {} for name in names}
     for label, rows in _answers(_run(context, script)[0]) if script else ():
         place, _, question = label.partition(" ")

@@ -4,21 +4,23 @@ Nothing here changes anything but files of our own below the runtime folder.
 """
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
+from entrypoint import collation, lifecycle
 from entrypoint.archivers import Backup
 from entrypoint.checks import Finding
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, files, folders, probe, server, startup, status
+from entrypoint.effects import backlog, claim, configuration, files, folders, probe, server, startup, status
 from entrypoint.effects.checkup import questions
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Facts
 from entrypoint.settings import Archive
 
 _PATIENCE = 30
-"""Seconds for the list of backups: somebody waits for it."""
+"""Seconds for all calls of the archiver together: somebody waits for them."""
 
 
 class _Answers(dict[str, questions.Rows]):
@@ -35,8 +37,10 @@ class _Answers(dict[str, questions.Rows]):
 class Sight:
     """One look at a container, as the server's user where we may become it."""
 
-    def __init__(self, raw: Mapping[str, str]) -> None:
+    def __init__(self, raw: Mapping[str, str], say: Callable[[str], None] = lambda _: None) -> None:
         self.raw = raw
+        self.say = say
+        """Is told what is done next, for somebody who waits."""
         self.settings, self.problems, self.doubts = startup.read_settings(raw, ())
         self.data_folder = self.settings.data_folder
         # As who we were started: root sees what it would mend.
@@ -49,9 +53,14 @@ class Sight:
         return files.mounts()
 
     @cached_property
+    def phase(self) -> str:
+        """What PID 1 of this container is at; empty: none is at work."""
+        return status.read(folders.RUNTIME_FOLDERS).get("phase", [""])[0]
+
+    @property
     def tended(self) -> bool:
         """Whether PID 1 of this container is at work, so that the runtime folder is its own."""
-        return bool(status.read(folders.RUNTIME_FOLDERS))
+        return bool(self.phase)
 
     @cached_property
     def status(self) -> str | None:
@@ -75,19 +84,25 @@ class Sight:
     def of_databases(self) -> dict[str, dict[str, questions.Rows]]:
         """The server's answers about each database; one that cannot be connected to has none."""
         names = [str(row["name"]) for row in self.answers["databases"] if row["connectable"]]
-        return questions.ask_databases(self.context, names)
+        major = server.data_major(self.data_folder)
+        asked = {**questions.DATABASE, "collations": collation.changed_query(major)}
+        return questions.ask_databases(self.context, names, asked)
 
     @cached_property
     def conf(self) -> dict[str, questions.Row]:
         """The running server's settings by name, as pg_settings has them."""
         return {str(row["name"]): row for row in self.answers["settings"]}
 
+    @cached_property
+    def _planned(self) -> dict[str, str]:
+        return configuration.planned(configuration.beside(self.context))
+
     def wanted(self, name: str) -> str | None:
-        """Return the value of a setting: the running server's, else what the variables say."""
+        """Return the value of a setting: the running server's, else what a start would set."""
         if self.asked[0]:
             row = self.conf.get(name)
             return None if row is None else str(row["value"])
-        return self.settings.server.settings.get(name) or self.settings.conf.get(name)
+        return self._planned.get(name)
 
     @cached_property
     def archive(self) -> Archive | None:
@@ -124,7 +139,25 @@ class Sight:
         if self.archive is None or self.archive_problem is not None:
             return []
         self.render()
-        return archives.list_backups(self.context, self.archive, seconds=_PATIENCE)
+        return archives.list_backups(self.context, self.archive, seconds=self.patience)
+
+    @cached_property
+    def _deadline(self) -> float:
+        return time.monotonic() + _PATIENCE
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the next call of the archiver may take."""
+        return max(1.0, self._deadline - time.monotonic())
+
+    @cached_property
+    def untouchable(self) -> str:
+        """Why nothing may be written to the archive now; raises Failure where it is not for this cluster."""
+        if self.archive is None or (self.tended and self.phase != lifecycle.SERVING):
+            return f"PID 1 is at work (phase {self.phase})"
+        settled = self.tended and self.archiving is not None and self.archiving.prepared
+        self.render()
+        return claim.objection(self.context, self.archive, settled=settled, seconds=self.patience)
 
     def render(self) -> None:
         """Write the archiver's settings file, unless PID 1 has: that one is what the server archives by."""

@@ -321,7 +321,9 @@ def test_progress_is_a_bar_on_a_terminal(archive: Archive) -> None:
     """With `docker exec --tty` a bar with bytes and speed is drawn; elsewhere there is none."""
     with _serve(archive) as server:
         drawn = containers.docker("exec", "--tty", server.name, "entrypoint", "backup", "push").output
-        assert re.search(r"\r\[#*\.*\] \d+ %, [\d.]+ MiB of [\d.]+ MiB, [\d.]+ MiB/s", drawn), drawn
+        assert re.search(r"\r\[#*\.*\] \d+ %, [\d.]+ [KMG]iB of [\d.]+ [KMG]iB, [\d.]+ [KMG]iB/s", drawn), (
+            drawn
+        )
         assert "[#" not in _backup(server, "push").output
 
 

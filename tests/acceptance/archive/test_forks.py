@@ -94,6 +94,8 @@ def test_a_copy_beside_a_living_original_archives_nothing(archive: Archive, volu
                 assert grown in told, told
                 assert "ARCHIVE_FORK=confirm" in told, told
                 assert "its own ARCHIVE_URL" in told, told
+            looked = copy.exec("entrypoint", "doctor", "round trip").stdout
+            assert "nothing is written: this cluster was restored" in looked
             assert (
                 grown
                 in json.loads(copy.exec("entrypoint", "status", "--json").stdout)["archive"]["fork_refused"]

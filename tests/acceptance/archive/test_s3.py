@@ -97,17 +97,27 @@ def test_wrong_credentials_at_a_first_start_are_refused(archive: Archive, name: 
         assert "" == containers.in_volume(data, "ls -A")
 
 
-def test_credentials_that_stop_working_lose_nothing(archive: Archive, road: S3) -> None:
-    """The WAL waits, the log has the storage's own words, and when they are right again all is archived."""
-    with archive.serve(FRESH) as server:
-        road.rekey("another secret")
+def test_a_rotated_key_loses_nothing(archive: Archive, road: S3, volume: str) -> None:
+    """The WAL waits, the log has the storage's own words, and SIGHUP reads the new key from its file: all is archived."""
+    env = {**FRESH, "AWS_SECRET_ACCESS_KEY": "", "AWS_SECRET_ACCESS_KEY_FILE": "/keys/secret"}
+    containers.in_volume(volume, f"printf '%s\n' '{s3.SECRET}' >secret; chown 999 secret; chmod 400 secret")
+    with archive.serve(env, volumes={"/keys": volume}) as server:
+        road.rekey("another/Secret")
         write(server, 3)
         server.says("SignatureDoesNotMatch", 60)
         assert 0 < waiting(server)
-        road.rekey(s3.SECRET)
+        server.shell("chown 0 /keys/secret", user="0")
+        server.kill("HUP")
+        server.says("AWS_SECRET_ACCESS_KEY_FILE=/keys/secret cannot be read again: Permission denied")
+        server.shell("chown 999 /keys/secret; echo another/Secret >/keys/secret", user="0")
+        server.kill("HUP")
+        server.says("taken over from files: AWS_SECRET_ACCESS_KEY")
         write(server, 1)
         wait_until_whole(archive, server)
-        assert s3.SECRET not in server.logs().output
+        server.exec("entrypoint", "backup", "push", timeout=60)
+        log = server.logs().output
+        assert 1 == log.count("taken over from files")
+        assert not {s3.SECRET, "another/Secret"} & set(log.split())
 
 
 @pytest.mark.long

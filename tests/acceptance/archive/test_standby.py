@@ -77,6 +77,8 @@ def test_follows_by_the_archive_alone(source: Pair) -> None:
         assert "t" == standby.sql(f"SELECT pg_last_wal_replay_lsn() >= '{lsn}'")
         text = standby.exec("entrypoint", "status").stdout
         assert f"replayed        {found['following']['replayed_lsn'][:3]}" in text
+        looked = standby.exec("entrypoint", "doctor", "round trip").stdout
+        assert "it can be read (1 backups); nothing is written: this is a standby" in looked
         # Nothing of ours is left in the data folder.
         assert "" == standby.shell(f"ls -A {DATA} | grep '^[.]entrypoint$' || true")
         for command in (("push",), ("expire",)):

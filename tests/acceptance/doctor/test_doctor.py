@@ -202,6 +202,11 @@ OF_THE_ARCHIVE = (
     Break("clock", "warning", "behind ours", ("$ touch -d '-2 minutes' {stored}",), ("$ touch {stored}",)),
     Break("clock", "error", "behind ours", ("$ touch -d '-1 hour' {stored}",), ("$ touch {stored}",)),
 )
+KEYS = {
+    "pgbackrest": {"PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc", "PGBACKREST_REPO1_CIPHER_PASS": "x"},
+    "wal-g": {"WALG_LIBSODIUM_KEY": "0123456789abcdef0123456789abcdef"},
+}
+"""Keys that the server was not started with."""
 OTHERS = (
     Break("settings", "error", "unknown variable ARCHIVE_URLS", env={"ARCHIVE_URLS": "x"}),
     Break("shell", "error", "/bin/sh is missing", *_away("/bin/sh")),
@@ -346,7 +351,11 @@ OTHERS = (
 CASES = [
     pytest.param(*tool.values, case, marks=tool.marks, id=f"{case.check}: {case.words}: {tool.values[0]}")
     for tool in archives.TOOLS
-    for case in (*OF_THE_ARCHIVE, *(OTHERS if tool is archives.TOOLS[0] else ()))
+    for case in (
+        *OF_THE_ARCHIVE,
+        Break("encryption", "error", "is stored without encryption (lz4)", env=KEYS[str(tool.values[0])]),
+        *(OTHERS if tool is archives.TOOLS[0] else ()),
+    )
 ]
 
 

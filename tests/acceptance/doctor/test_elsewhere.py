@@ -11,6 +11,7 @@ import pytest
 
 import archives
 import containers
+import fuse
 from containers import FRESH, Container, until
 
 DATA = "/var/lib/postgresql/data"
@@ -85,6 +86,26 @@ def test_without_a_server(name: str) -> None:
     assert words in found
 
 
+def test_huge_pages_that_are_not_there(volume: str) -> None:
+    """A start that would fail for them is refused before anything is made; in the cluster's own files doctor sees it."""
+    env = {**FRESH, "POSTGRES_CONF_huge_pages": "on"}
+    ended = containers.run(env=env, volumes={DATA: volume})
+    (told,) = containers.complaints(ended)
+    assert (1, True) == (ended.code, "huge_pages is on, but the kernel has none" in told)
+    assert "set huge_pages=try" in told
+    assert "" == containers.in_volume(volume, "ls -A")
+
+
+def test_a_filesystem_of_another_machine(tmp_path: Path) -> None:
+    """Data on a filesystem that a program serves, such as sshfs, is warned of."""
+    with fuse.mounted(tmp_path, "fuse.sshfs", 999):
+        found = alone("folders", "data folder", env=FRESH, volumes={DATA: str(tmp_path)})
+    assert (
+        f"warning: folders: the data folder {DATA} is on a network filesystem (fuse.sshfs)"
+        in found.splitlines()
+    )
+
+
 def test_io_uring_is_forbidden(tmp_path: Path) -> None:
     """Where seccomp does not let the server have it, its start would fail."""
     forbidden = {"names": ["io_uring_setup"], "action": "SCMP_ACT_ERRNO"}
@@ -103,15 +124,16 @@ def test_io_uring_is_forbidden(tmp_path: Path) -> None:
         ("echo 14 >data/PG_VERSION", "error: version: ", "14, the image has 15: the server will not start"),
         ("echo 99 >data/PG_VERSION", "error: version: ", "99, the image has 15"),
         ("sed -i \"s/^lc_time.*/lc_time = 'xx_XX'/\" data/postgresql.conf", "error: locales: ", "no locale xx_XX"),
+        ("echo huge_pages = on >>data/postgresql.auto.conf", "error: huge pages: ", "the kernel has none"),
         ("rmdir data/pg_tblspc; ln -s /away data/pg_wal.new; rm -r data/pg_wal; mv data/pg_wal.new data/pg_wal", "error: folders: ", "/away is missing"),
         ("mkdir -p data/.entrypoint; echo 'files /1.sql' >data/.entrypoint/state", "error: data folder: ", "is not finished"),
     ],
-    ids=["older", "newer", "locale", "wal", "unfinished"],
+    ids=["older", "newer", "locale", "huge pages", "wal", "unfinished"],
 )  # fmt: skip
 def test_a_stopped_cluster(used_volume: str, break_it: str, check: str, words: str) -> None:
     """With the server down its data is judged, and nothing is said of a clean one but that it is down."""
     place = {"env": {**FRESH, "PGDATA": "/volume/data"}, "volumes": {"/volume": used_volume}}
-    quiet = ("version", "locales", "folders", "last stop", "init files", "start")
+    quiet = ("version", "locales", "folders", "last stop", "init files", "start", "huge pages")
     assert "" == alone(*quiet, **place)
     containers.in_volume(used_volume, break_it)
     found = alone(**place)
@@ -146,6 +168,63 @@ def test_a_stop_that_takes_long(volume: str) -> None:
         ), found
 
 
+def test_a_cluster_near_its_end() -> None:
+    """Slots that hold more than there is room for or have lost WAL, a superuser of another name, and old transactions."""
+    env = {**FRESH, "PGDATA": "/disk/data", "POSTGRES_CONF_autovacuum": "off"}
+    # As far as it goes: else autovacuum would freeze what this is about.
+    settings = ("-c", "autovacuum_freeze_max_age=2000000000")
+    with (
+        containers.small_volume("480m") as disk,
+        containers.create(*settings, env=env, volumes={"/disk": disk}) as server,
+    ):
+        server.begin()
+        server.ready()
+        names = ("slots", "wraparound", "password", "server")
+        assert "" == beside(server, *names)
+        server.sql("SELECT pg_create_physical_replication_slot('idle', true)")
+        archives.write(server, 17)
+        found = beside(server, *names)
+        assert re.search(
+            r"^error: slots: 2[67]\d MiB of WAL are kept for slot idle, which nobody reads, without", found
+        ), found
+        server.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '160MB'")
+        server.sql("SELECT pg_reload_conf()")
+        until(
+            lambda: "error: slots: slot idle has lost WAL, or loses it" in beside(server, "slots"),
+            "unreserved",
+        )
+        assert "(unreserved)" in beside(server, "slots")
+        server.sql("CHECKPOINT")
+        until(
+            lambda: (
+                "slot idle has lost WAL, or loses it with the next checkpoint (lost)"
+                in beside(server, "slots")
+            ),
+            "lost",
+        )
+        server.sql("SELECT pg_drop_replication_slot('idle')")
+        server.sql("CREATE ROLE other SUPERUSER LOGIN")
+        server.sql("ALTER ROLE postgres RENAME TO renamed", user="other", database="postgres")
+        found = beside(server, *names)
+        assert "error: server: the server cannot be asked" in found
+        assert 'role "postgres" does not exist' in found
+        assert "" == beside(server, *names, env={"POSTGRES_USER": "renamed"})
+        server.sql("ALTER ROLE renamed RENAME TO postgres", user="other", database="postgres")
+        assert 0 == server.stop()
+        containers.in_volume(disk, _AGED)
+        server.again()
+        found = beside(server, *names)
+        assert (
+            "error: wraparound: the oldest transaction of database postgres is 1700.0 million back" in found
+        )
+
+
+_AGED = """cd data && pg_resetwal=$(echo /usr/lib/postgresql/*/bin/pg_resetwal) &&
+gosu postgres $pg_resetwal -x 1700000000 . >/dev/null &&
+gosu postgres dd if=/dev/zero of=pg_xact/0655 bs=256k count=1 2>/dev/null"""
+"""Makes 1.7 thousand million transactions pass; the file holds the states of those around the next one."""
+
+
 def test_what_cannot_be_looked_at() -> None:
     """A check that was asked for by name and not made is a warning, and not silence."""
     found = alone("slots", "way back", env=FRESH)
@@ -166,7 +245,10 @@ def test_a_small_shared_memory() -> None:
     """Docker's 64 MB are less than PostgreSQL's own defaults can ask for, where somebody wants just that."""
     with containers.serve("-c", "dynamic_shared_memory_type=posix") as server:
         found = beside(server, "shared memory")
-        assert "warning: shared memory: 64 MiB in /dev/shm, but parallel queries can ask for 160 MiB" in found
+        assert (
+            "warning: shared memory: /dev/shm has 64MB, parallel queries and vacuum can ask for 160MB"
+            in found
+        )
     with containers.serve() as server:
         assert "" == beside(server, "shared memory")
 
@@ -189,32 +271,6 @@ def test_transactions_that_are_not_frozen() -> None:
         )
         found = beside(server, "wraparound")
         assert "warning: wraparound: the oldest transaction of database postgres is 0.2 million back" in found
-
-
-PASSPHRASE = {"PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc", "PGBACKREST_REPO1_CIPHER_PASS": "x"}
-SODIUM = {"WALG_LIBSODIUM_KEY": "0123456789abcdef0123456789abcdef"}
-
-
-@pytest.mark.parametrize(
-    ("tool", "started_with", "key", "expected"),
-    [
-        pytest.param("pgbackrest", PASSPHRASE, PASSPHRASE, ""),
-        pytest.param("pgbackrest", {}, PASSPHRASE, "error: encryption: "),
-        # Not every wal-g can encrypt; what is not encrypted is seen with any.
-        pytest.param("wal-g", {}, SODIUM, "error: encryption: ", marks=pytest.mark.walg),
-    ],
-)
-def test_an_archive_without_encryption(
-    tool: str, started_with: dict[str, str], key: dict[str, str], expected: str
-) -> None:
-    """A key that the server was not started with encrypts nothing; one that it was started with does."""
-    with archives.made(tool, None) as archive, archive.serve({**FRESH, **started_with}) as server:
-        archives.write(server, 1)
-        until(lambda: archives.waiting(server) == 0, "everything archived")
-        found = beside(server, "encryption", env=key)
-        assert expected in found
-        assert bool(expected) == bool(found)
-        assert "" == beside(server, "way back")
 
 
 @pytest.mark.walg
