@@ -18,6 +18,8 @@ from containers import FRESH, Container, File
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="no such PostgreSQL 14 is published")
 
 SCRIPT = Path(__file__).parents[2] / "postgres14.sh"
+SOCKETS = {"POSTGRES_CONF_unix_socket_directories": "/var/run/postgresql"}
+"""What Debian has compiled in, and others have not."""
 DATA = "/var/lib/postgresql/data"
 SORTED = """
 CREATE TABLE words (plain text CONSTRAINT words_plain UNIQUE, icu text COLLATE "und-x-icu" CONSTRAINT words_icu UNIQUE);
@@ -49,7 +51,7 @@ def _ask(server: Container, *words: str) -> Any:
 def test_a_version_for_each_collation(image: str, volume: str) -> None:
     """What depends on a collation whose version is another one is told, mended and noted, and nothing else."""
     place: dict[str, Any] = {"volumes": {DATA: volume}, "image": image}
-    with containers.serve(env=FRESH, **place) as server:
+    with containers.serve(env={**FRESH, **SOCKETS}, **place) as server:
         assert "14.23" == server.sql("SHOW server_version")
         assert [] == _ask(server, "show")["changes"]
         server.sql(SORTED)
@@ -62,9 +64,9 @@ def test_a_version_for_each_collation(image: str, volume: str) -> None:
         assert 0 == server.stop()
     # As another library would: where nothing is remembered a start looks.
     containers.in_volume(volume, "rm .entrypoint.collation")
-    refused = containers.run(env={"COLLATION_POLICY": "refuse"}, **place)
+    refused = containers.run(env={**SOCKETS, "COLLATION_POLICY": "refuse"}, **place)
     assert (14, True) == (refused.code, "public.words_icu" in refused.stderr)
-    with containers.serve(env={}, **place) as server:
+    with containers.serve(env=SOCKETS, **place) as server:
         assert "1 is noted, " in server.logs().stderr
         assert [] == _ask(server, "check", "--amcheck")["findings"]
         plain = server.sql("SELECT pg_relation_filenode('words_plain')")
