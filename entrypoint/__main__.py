@@ -28,7 +28,8 @@ def main() -> int:
     if handoff is not None:
         from entrypoint.effects import supervisor
 
-        return supervisor.main(handoff)
+        # There is nothing to be tidied up, for which a stop would wait.
+        os._exit(supervisor.main(handoff))
     return _guard(sys.argv[1:])
 
 

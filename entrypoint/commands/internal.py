@@ -71,9 +71,10 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
     if found.unfinished and found.unfinished.stage == "building":
         unfinished.discard()
     unfinished.begin()
-    first_start.make_cluster(context, unfinished, words)
+    source = first_start.make_cluster(context, unfinished, words)
     unfinished.move_into_place()
-    first_start.make_durable(context, words)
+    if first_start.syncs_late(source, words):
+        first_start.make_durable(context)
     unfinished.finish()
     os.close(lock)
 

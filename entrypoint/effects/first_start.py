@@ -12,6 +12,10 @@ from entrypoint.effects.unfinished import Unfinished
 from entrypoint.environment import unpack
 from entrypoint.errors import Ended, Failure, Problem, Stopped
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.effects.template import Template
+
 LIBRARY = "/usr/local/bin/docker-entrypoint.sh"
 """The functions that sourced init files may call; also what the log lines of init files begin with."""
 
@@ -71,10 +75,10 @@ def initdb_arguments(context: Context, *extra: str) -> list[str]:
     return [*out.split("\0")[:-1], *last]
 
 
-def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str]) -> str:
-    """Make a cluster in the work folder: a copy of the image's own, or what initdb makes; not synced.
+def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str]) -> "Template | None":
+    """Make a cluster in the work folder: a copy of the image's own, or what initdb makes.
 
-    Returns the password_encryption of a copy, or nothing.
+    Returns what was copied, if it was; that is not synced yet.
     """
     from entrypoint.effects import configuration, template  # what they take is loaded only where needed
 
@@ -84,13 +88,16 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
     else:
         _run_initdb(context, unfinished, arguments)
     configuration.adapt(context, unfinished.cluster)
-    return "" if source is None else source.encryption
+    return source
 
 
-def make_durable(context: Context, arguments: list[str]) -> None:
-    """Sync all of the new cluster, as initdb does, unless it was told not to."""
-    if not is_synced(arguments):
-        return
+def syncs_late(source: "Template | None", arguments: list[str]) -> bool:
+    """Tell whether the cluster is to be synced in the end: a copy, where initdb would sync."""
+    return source is not None and not {"-N", "--no-sync"} & {*arguments}
+
+
+def make_durable(context: Context) -> None:
+    """Sync all of a new cluster, as initdb does."""
     argv = ["initdb", "--sync-only", "-D", context.settings.data_folder]
     code, text = context.children.output(argv, context.environment)
     if code:
@@ -103,11 +110,6 @@ def make_durable(context: Context, arguments: list[str]) -> None:
         )
 
 
-def is_synced(arguments: list[str]) -> bool:
-    """Tell whether initdb with these arguments waits for the disk."""
-    return not {"-N", "--no-sync"} & {*arguments}
-
-
 def _run_initdb(context: Context, unfinished: Unfinished, arguments: list[str]) -> None:
     settings = context.settings
     password = memory_file(settings.init.password + "\n")
@@ -116,7 +118,6 @@ def _run_initdb(context: Context, unfinished: Unfinished, arguments: list[str]) 
         f"--username={settings.init.user}",
         f"--pwfile=/dev/fd/{_PASSWORD_DESCRIPTOR}",
         "--no-instructions",
-        "--no-sync",  # all is synced once, in the end
         *arguments,
     ]
     environment = server.server_environment(settings, context.environment)
@@ -168,15 +169,15 @@ def _unknown_user(context: Context, unfinished: Unfinished) -> dict[str, str]:
     }
 
 
-def append_hba(context: Context, given: list[str], encryption: str) -> None:
+def append_hba(context: Context, given: list[str], source: "Template | None") -> None:
     """Append the line for TCP connections to pg_hba.conf, with the server's own method by default.
 
-    `encryption` is what the cluster's own files say of it, or nothing.
+    Of a copy of `source` it is known, where nobody has configured anything.
     """
     data_folder = context.settings.data_folder
     method = context.settings.init.auth_method
-    if not method and not server.is_configured(context):
-        method = encryption
+    if not method and source is not None and not server.is_configured(context):
+        method = source.encryption
     if not method:
         code, text = server.ask(context, "password_encryption", given, data_folder)
         if code:
@@ -299,14 +300,14 @@ def initialize(context: Context, given: list[str]) -> Context:
     unfinished = Unfinished(context.settings.data_folder)
     arguments = initdb_arguments(context)
     unfinished.begin()
-    encryption = make_cluster(context, unfinished, arguments)
+    source = make_cluster(context, unfinished, arguments)
     unfinished.move_into_place()
-    append_hba(context, given, encryption)
+    append_hba(context, given, source)
     helper = context._replace(environment=with_password(context))
     in_reach = [*given, "-c", "listen_addresses=", "-p", context.settings.port]
     if context.settings.archive is not None and not context.settings.archive.by_user:
         in_reach += ["-c", "archive_mode=off"]  # the archive is not prepared yet
-    if is_synced(arguments):
+    if syncs_late(source, arguments):
         in_reach += ["-c", "fsync=off"]  # a power cut before the end of a first start loses it anyway
     try:
         with server.temporary_server(context, in_reach):
@@ -325,7 +326,8 @@ def initialize(context: Context, given: list[str]) -> Context:
         from entrypoint.effects import history
 
         history.note_init_files(context.settings.data_folder, probe.INIT_FOLDER)
-    make_durable(context, arguments)
+    if syncs_late(source, arguments):
+        make_durable(context)
     unfinished.finish()
     print("\nPostgreSQL init process complete; ready for start up.\n", flush=True)
     return context._replace(environment=environment)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from entrypoint import log, template
+from entrypoint import template
 from entrypoint.argv import first_line
 from entrypoint.cluster import parse_control
 from entrypoint.effects import collation, files, server
@@ -103,6 +103,14 @@ def copy(context: Context, source: Template, cluster: str, folder: str = FOLDER)
         "They are a copy of those that initdb made with the image.\n",
         flush=True,
     )
+    try:
+        _copy_files(context, source, cluster, folder)
+    except (Failure, OSError):
+        files.remove_tree(cluster)  # as initdb does: on a full disk the next start needs some room
+        raise
+
+
+def _copy_files(context: Context, source: Template, cluster: str, folder: str) -> None:
     argv = ["cp", "-R", "--no-preserve=mode", "--reflink=auto", f"{folder}/cluster/.", cluster]
     with _closed_files():
         code = context.children.run(argv, context.environment)
@@ -117,7 +125,6 @@ def copy(context: Context, source: Template, cluster: str, folder: str = FOLDER)
     text = template.statements(context.settings.init.user, first_line(context.settings.init.password))
     if text:
         _run_standalone(context, cluster, text)
-    log.debug("copied the cluster of the image")
 
 
 @contextmanager
