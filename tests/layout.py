@@ -7,7 +7,7 @@ from typing import Any
 
 from contracts.tables import REPOSITORY
 
-__all__ = ["layout_of"]
+__all__ = ["layout_of", "names"]
 
 
 def layout_of(major: int) -> Any:
@@ -15,3 +15,9 @@ def layout_of(major: int) -> Any:
     text = (REPOSITORY / "image/layout.json").read_text(encoding="utf-8").replace("@major@", str(major))
     data = [row for row in json.loads(text)["data"] if row["from"] <= major][-1]
     return json.loads(text.replace("@data@", data["data"]).replace("@volume@", data["volume"]))
+
+
+def names(layout: Any) -> set[str]:
+    """Return what a Nix image consists of outside of its store, apart from folders and the tools in /usr/bin."""
+    linked = {**layout["links"], **layout["store"]["ours"], **layout["store"]["system"]}
+    return {"/etc/passwd", "/etc/group", *layout["texts"], *linked} - {"/usr/bin/"}

@@ -16,6 +16,7 @@ let
     genAttrs = names: f: listToAttrs (map (name: nameValuePair name (f name)) names);
     getExe = package: "${package}/bin/${package.name}";
     hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
+    hasSuffix = suffix: text: builtins.match ".*${suffix}" text != null;
     hiPrio = package: package;
     imap0 =
       f: list: builtins.genList (number: f number (builtins.elemAt list number)) (builtins.length list);
@@ -88,7 +89,7 @@ let
         cd $out
         for file in bin/{${replaced programs}} bin/{pgbackrest,wal-g,walg-daemon-client} etc/ssl/certs/ca-bundle.crt \
           lib/{llvmjit.so,libnss_wrapper.so,locale/locale-archive} share/zoneinfo/Europe/Berlin \
-          lib/nix-postgres/entrypoint/shims/docker-{entrypoint,ensure-initdb}.sh; do
+          lib/nix-postgres/{python3,entrypoint/shims/docker-{entrypoint,ensure-initdb}.sh}; do
           echo stand-in >$file
         done
         echo "#listen_addresses = 'localhost'" >share/postgresql/postgresql.conf.sample
