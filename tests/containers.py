@@ -25,6 +25,7 @@ __all__ = [
     "FRESH",
     "IMAGE",
     "LOOK_INSIDE",
+    "PYTHON",
     "READY",
     "Container",
     "File",
@@ -50,6 +51,9 @@ __all__ = [
 ]
 
 IMAGE = os.environ.get("NIX_POSTGRES_IMAGE", "nix-postgres:dev")
+
+#: The image's own Python, which is not on the path everywhere.
+PYTHON = "/usr/local/lib/nix-postgres/python3"
 
 LABEL = "nix-postgres-test"
 RUN = uuid.uuid4().hex[:12]
@@ -515,8 +519,9 @@ def copied_volume(source: str) -> Iterator[str]:
 
 def compressed(data: bytes) -> bytes:
     """What zstd of the image makes of a few bytes."""
-    text = 'perl -e \'print pack("H*", shift)\' "$1" | zstd -c | od -An -v -tx1'
-    return bytes.fromhex(run("-c", text, "-", data.hex(), options=("--entrypoint", "bash")).stdout)
+    text = 'printf %b "$1" | zstd -c | od -An -v -tx1'
+    escaped = "".join(f"\\x{byte:02x}" for byte in data)
+    return bytes.fromhex(run("-c", text, "-", escaped, options=("--entrypoint", "bash")).stdout)
 
 
 def in_volume(name: str, text: str, image: str = IMAGE) -> str:

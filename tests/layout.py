@@ -7,12 +7,14 @@ from typing import Any
 
 from contracts.tables import REPOSITORY
 
-__all__ = ["layout_of", "names"]
+__all__ = ["LAYOUT", "layout_of", "names"]
+
+LAYOUT = REPOSITORY / "image/layout.json"
 
 
 def layout_of(major: int) -> Any:
     """Return the description for one major version of PostgreSQL."""
-    text = (REPOSITORY / "image/layout.json").read_text(encoding="utf-8").replace("@major@", str(major))
+    text = LAYOUT.read_text(encoding="utf-8").replace("@major@", str(major))
     data = [row for row in json.loads(text)["data"] if row["from"] <= major][-1]
     return json.loads(text.replace("@data@", data["data"]).replace("@volume@", data["volume"]))
 
