@@ -538,10 +538,10 @@ def in_volume(name: str, text: str, image: str = IMAGE) -> str:
 
 
 @contextmanager
-def build(dockerfile: str, files: Files | None = None) -> Iterator[str]:
+def build(dockerfile: str, files: Files | None = None, image: str = IMAGE) -> Iterator[str]:
     """An image made by `docker build` from the image under test, which the Dockerfile names `IMAGE`."""
     name = f"{_new_name()}:test"
-    context = _archive({"Dockerfile": dockerfile.replace("IMAGE", IMAGE), **(files or {})})
+    context = _archive({"Dockerfile": dockerfile.replace("IMAGE", image), **(files or {})})
     docker("build", "--quiet", "--label", f"{LABEL}={RUN}", "--tag", name, "-", stdin=context, timeout=120)
     try:
         yield name

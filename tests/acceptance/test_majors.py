@@ -1,11 +1,15 @@
-"""The other majors and suites: 17 on trixie and 18 on sid live and come back as 15 on bookworm does."""
+"""The other majors and suites, and the tree of the Nix image, live and come back as 15 on bookworm does."""
 
 import pytest
 
 import containers
 from containers import FRESH
 
-VOLUMES = {"17-trixie": "/var/lib/postgresql/data", "18-sid": "/var/lib/postgresql"}
+VOLUMES = {
+    "15-nix": "/var/lib/postgresql/data",
+    "17-trixie": "/var/lib/postgresql/data",
+    "18-sid": "/var/lib/postgresql",
+}
 
 
 @pytest.mark.parametrize("version", VOLUMES)

@@ -8,23 +8,36 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 
 import pytest
 
 import containers
-from containers import FRESH, READY, Container, in_volume, run, serve, start
+from containers import READY, complaints, in_volume, run, serve, start
 from layout import layout_of, names
 
 IMAGE = "nix-postgres:dev-15-nix"
 DOCKERS = {"/.dockerenv", "/etc/hostname", "/etc/hosts", "/etc/mtab", "/etc/resolv.conf"}
 """What every container gets."""
 
-WITHOUT_SHELL = f'FROM {IMAGE}\nRUN ["/bin/bash", "-c", "rm /usr/bin/sh"]\n'
-
 
 def _find(*arguments: str) -> set[str]:
     """Return what find lists outside of the store."""
-    skip = ("(", "-path", "/nix/store", "-o", "-path", "/proc", "-o", "-path", "/sys", "-o", "-path", "/dev", ")")
+    skip = (
+        "(",
+        "-path",
+        "/nix/store",
+        "-o",
+        "-path",
+        "/proc",
+        "-o",
+        "-path",
+        "/sys",
+        "-o",
+        "-path",
+        "/dev",
+        ")",
+    )
     outcome = run("find", "/", *skip, "-prune", "-o", *arguments, "-print", image=IMAGE)
     assert 0 == outcome.code, outcome.output
     return set(outcome.stdout.splitlines())
@@ -59,9 +72,55 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
 
 
 @pytest.fixture(scope="module")
-def without_shell() -> str:
-    ...
+def bare() -> Iterator[str]:
+    """The same tree without /bin/sh."""
+    with containers.build('FROM IMAGE\nRUN ["/bin/bash", "-c", "rm /bin/sh"]\n', image=IMAGE) as name:
+        yield name
 
 
-def test_what_postgresql_says_without_a_shell(cluster: str) -> None:
-    """PostgreSQL by itself starts as ever, and tells of exit code 127 only when the first segment is due."""
+@pytest.fixture(scope="module")
+def data() -> Iterator[str]:
+    """A volume with a cleanly stopped cluster, whose default encoding and locale are those of the tree."""
+    with containers.volume() as name:
+        with serve(image=IMAGE, volumes={"/var/lib/postgresql/data": name}) as server:
+            assert "UTF8|en_US.utf8" == server.sql(
+                "SELECT pg_encoding_to_char(encoding), datcollate FROM pg_database WHERE datname = 'template0'"
+            )
+            assert 0 == server.stop()
+        yield name
+
+
+def test_postgresql_alone_tells_of_127_too_late(bare: str, data: str) -> None:
+    """Without us the server starts as ever, and only its log tells, when the first segment is due."""
+    archiving = ("-c", "archive_mode=on", "-c", "archive_command=true")
+    options = ("--user", "postgres", "--entrypoint", "postgres")
+    with (
+        containers.copied_volume(data) as volume,
+        start(
+            *archiving, volumes={"/var/lib/postgresql/data": volume}, options=options, image=bare
+        ) as server,
+    ):
+        server.says(READY)
+        server.sql("SELECT pg_switch_wal()")
+        server.says("archive command failed with exit code 127")
+
+
+def test_we_tell_of_127_before_the_start(bare: str, data: str) -> None:
+    """With an archive the start is refused before anything is written; without, the log and doctor say it."""
+    mounted = {"/var/lib/postgresql/data": data}
+    before = in_volume(data, "find . -type f -exec sha256sum {} + | sort", image=IMAGE)
+    with containers.volume() as archive:
+        env = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
+        refused = run(env=env, volumes={**mounted, "/archive": archive}, image=bare)
+        beside = run("doctor", env=env, volumes={**mounted, "/archive": archive}, image=bare)
+    (complaint,) = complaints(refused)
+    assert "/bin/sh is missing; commands of the server would end with code 127" in complaint
+    assert (1, 2) == (refused.code, beside.code)
+    assert before == in_volume(data, "find . -type f -exec sha256sum {} + | sort", image=IMAGE)
+    with serve(env={}, volumes=mounted, image=bare) as server:
+        assert "/bin/sh is missing; commands of the server would end with code 127" in server.logs().stderr
+        inside = server.exec("entrypoint", "doctor", "shell", check=False)
+        assert 2 == inside.code
+    for told in (beside, inside):
+        assert "/bin/sh is missing" in told.stdout
+        assert "mend: use an image that has /bin/sh" in told.stdout
