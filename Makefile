@@ -49,9 +49,9 @@ arm64-image:
 demo: image
 	@demo/run.sh
 
-# The S3 server of the tests, built once for this user and kept outside the repository.
+# Built once for this user and kept outside the repository.
 s3-server: setup .venv/synced
-	@tests/versitygw.sh >/dev/null
+	@tests/go-tool.sh versitygw >/dev/null
 
 test: images .venv/synced s3-server
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -m "not long" $(TESTS)
