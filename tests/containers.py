@@ -41,6 +41,7 @@ __all__ = [
     "image_exists",
     "in_volume",
     "inspect",
+    "kin",
     "link",
     "run",
     "script",
@@ -553,6 +554,11 @@ def inspect(name: str) -> dict[str, Any]:
     """What docker knows about an image or a container."""
     found: dict[str, Any] = json.loads(docker("inspect", name).stdout)[0]
     return found
+
+
+def kin(tag: str) -> str:
+    """The name of one of the images that `make images` makes beside the one under test, for example `17-trixie`."""
+    return f"{IMAGE.rpartition(':')[0]}:dev-{tag}"
 
 
 def image_exists(name: str) -> bool:

@@ -7,7 +7,7 @@ import pytest
 import containers
 from containers import FRESH
 
-IMAGE = "nix-postgres:dev-15-bookworm-arm64"
+IMAGE = containers.kin("15-bookworm-arm64")
 PATIENCE = 300
 """Seconds; emulation is twenty times slower."""
 

@@ -153,7 +153,7 @@ def test_compose(compose: Compose) -> None:
 def test_quadlet() -> None:
     """Podman's own generator makes a unit of it, and says nothing of any key."""
     files: containers.Files = {"db.container": (EXAMPLES / "db.container").read_text(encoding="utf-8")}
-    with containers.build(QUADLET, files, image="nix-postgres:dev-17-trixie") as image:
+    with containers.build(QUADLET, files, image=containers.kin("17-trixie")) as image:
         generator = ("--entrypoint", "/podman/usr/libexec/podman/quadlet")
         made = containers.run("-dryrun", env={"QUADLET_UNIT_DIRS": "/units"}, options=generator, image=image)
     assert 0 == made.code, made.output

@@ -15,7 +15,7 @@ VOLUMES = {
 @pytest.mark.parametrize("version", VOLUMES)
 def test_a_database_survives_its_volume(version: str) -> None:
     """First start, backup, drill, standby, restore, and doctor with the versions of this suite."""
-    image = f"nix-postgres:dev-{version}"
+    image = containers.kin(version)
     env = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
     with containers.volume() as archive, containers.volume() as data:
         volumes = {"/archive": archive, VOLUMES[version]: data}
@@ -51,11 +51,11 @@ def test_data_of_17_is_found_by_18() -> None:
     """The volume of the older layout, mounted where it was: refused, and the way out is said."""
     with containers.volume() as data:
         with containers.serve(
-            volumes={VOLUMES["17-trixie"]: data}, image="nix-postgres:dev-17-trixie"
+            volumes={VOLUMES["17-trixie"]: data}, image=containers.kin("17-trixie")
         ) as server:
             assert 0 == server.stop()
         ended = containers.run(
-            env=FRESH, volumes={"/var/lib/postgresql/data": data}, image="nix-postgres:dev-18-sid"
+            env=FRESH, volumes={"/var/lib/postgresql/data": data}, image=containers.kin("18-sid")
         )
     assert 1 == ended.code
     assert "/var/lib/postgresql/data" in ended.stderr

@@ -16,7 +16,7 @@ import containers
 from containers import READY, complaints, in_volume, run, serve, start
 from layout import layout_of, names
 
-IMAGE = "nix-postgres:dev-15-nix"
+IMAGE = containers.kin("15-nix")
 DOCKERS = {"/.dockerenv", "/etc/hostname", "/etc/hosts", "/etc/mtab", "/etc/resolv.conf"}
 """What every container gets."""
 
