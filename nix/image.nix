@@ -5,6 +5,7 @@
   cacert,
   dockerTools,
   glibcLocales,
+  icu,
   nss_wrapper,
   pgbackrest,
   pkgs,
@@ -74,6 +75,7 @@ let
     inherit
       cacert
       entrypoint
+      icu
       locales
       nss_wrapper
       pgbackrest
@@ -104,7 +106,7 @@ let
     ${lib.concatStrings (
       lib.mapAttrsToList (
         path: target:
-        # a folder that holds a link to each file of another one
+        # a folder that holds a link to each file whose path begins so
         if lib.hasSuffix "/" path then
           ''
             mkdir -p $out${path}

@@ -7,7 +7,7 @@ from typing import Any
 
 from contracts.tables import REPOSITORY
 
-__all__ = ["LAYOUT", "layout_of", "names"]
+__all__ = ["LAYOUT", "known", "layout_of", "names"]
 
 LAYOUT = REPOSITORY / "image/layout.json"
 
@@ -20,6 +20,19 @@ def layout_of(major: int) -> Any:
 
 
 def names(layout: Any) -> set[str]:
-    """Return what a Nix image consists of outside of its store, apart from folders and the tools in /usr/bin."""
-    linked = {**layout["links"], **layout["store"]["ours"], **layout["store"]["system"]}
-    return {"/etc/passwd", "/etc/group", *layout["texts"], *linked} - {"/usr/bin/"}
+    """Return what a Nix image consists of outside of its store: a path that ends in a slash stands for several links."""
+    return {
+        *("/etc/passwd", "/etc/group"),
+        *layout["texts"],
+        *layout["links"],
+        *layout["store"]["ours"],
+        *layout["store"]["system"],
+    }
+
+
+def known(path: str, layout: Any) -> str:
+    """Return the name in the description that stands for a path which was found, the path itself where none does."""
+    folder, _, name = path.rpartition("/")
+    begin = layout["store"]["system"].get(f"{folder}/", "/").rpartition("/")[2]
+    several = f"{folder}/" in layout["store"]["system"] and name.startswith(begin)
+    return f"{folder}/" if several and path not in names(layout) else path

@@ -135,6 +135,7 @@ def fill(store: Store, layout: Any, major: str) -> dict[str, str]:
     packages = {
         "server": _server(store, major),
         "tools": _tools(store, layout["tools"]),
+        "icu": store.name("libraries"),
         "entrypoint": _program(store),
         **{
             name: store.name(name)
@@ -170,7 +171,30 @@ def _server(store: Store, major: str) -> str:
             if source.exists():
                 shutil.copy2(source, path)
     store.link(f"../../../../share/postgresql/{major}", f"{server}/share/postgresql")
+    _as_nixpkgs_has_it(store, server)
     return server
+
+
+def _as_nixpkgs_has_it(store: Store, server: str) -> None:
+    """Neither pg_config tells where anything is, and initdb is a script."""
+    shell = f"#!{store.name('nix-postgres-programs')}/bin/bash"
+    initdb = store.place(f"{server}/bin/initdb")
+    initdb.rename(initdb.with_name(".initdb-wrapped"))
+    words = 'exec -a "$0" "${BASH_SOURCE[0]%/*}/.initdb-wrapped" "$@"'
+    scripts = {
+        "initdb": words,
+        "pg_config": "echo The real pg_config can be found in the -dev output.; exit 1",
+    }
+    for name, text in scripts.items():
+        path = store.place(f"{server}/bin/{name}")
+        path.write_text(f"{shell}\n{text}\n", encoding="utf-8")
+        path.chmod(0o755)
+    views = store.place(f"{server}/share/postgresql") / "system_views.sql"
+    text = views.read_text(encoding="utf-8")
+    view = "SELECT * FROM pg_config()"
+    if view not in text:
+        raise SystemExit(f"nix_image.py: {views.name} does not make the view pg_config as it used to")
+    views.write_text(text.replace(view, f"{view} WHERE false"), encoding="utf-8")
 
 
 def _tools(store: Store, names: Iterable[str]) -> str:
@@ -291,9 +315,11 @@ def pack(store: Store, packages: dict[str, str], layout: Any, tar: tarfile.TarFi
 
 
 def _links(store: Store, path: str, target: str) -> Iterator[tuple[str, str]]:
-    """Yield links: one, or for a folder one for each file of the target; none to a wal-g that is not there."""
+    """Yield links: one, or for a folder one for each file that the target begins; none to a wal-g that is not there."""
     if path.endswith("/"):
-        yield from ((path + name, target + name) for name in sorted(os.listdir(store.place(target))))
+        folder, _, begin = target.rpartition("/")
+        names = sorted(os.listdir(store.place(f"{folder}/")))
+        yield from ((path + name, f"{folder}/{name}") for name in names if name.startswith(begin))
     elif not target.startswith("/") or store.place(target).exists():
         yield path, target
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from contracts.tables import REPOSITORY
-from layout import layout_of, names
+from layout import known, layout_of, names
 from nix import Nix
 
 MAJORS = ["15", "16", "17", "18"]
@@ -115,9 +115,7 @@ def test_file_tree(nix: Nix, major: str) -> None:
     layout = layout_of(int(major))
     for path, target in layout["links"].items():
         assert target == os.readlink(f"{tree}{path}")
-    tools = {name for name in _found(tree) if name.startswith("/usr/bin/")} - names(layout)
-    assert {f"/usr/bin/{name}" for name in layout["programs"]["/bin"].split()} <= tools
-    assert names(layout) == _found(tree) - tools
+    assert names(layout) == {known(path, layout) for path in _found(tree)}
     users = [line.split(":") for line in (tree / "etc/passwd").read_text(encoding="utf-8").splitlines()]
     expected = [
         [user["name"], "x", str(user["id"]), str(user["id"]), "", user["home"], user["shell"]]

@@ -88,7 +88,7 @@ let
         mkdir -p $out/{bin,etc/ssl/certs,lib/{locale,python/site,nix-postgres/entrypoint/shims},share/{postgresql,zoneinfo/Europe}}
         cd $out
         for file in bin/{${replaced programs}} bin/{pgbackrest,wal-g,walg-daemon-client} etc/ssl/certs/ca-bundle.crt \
-          lib/{llvmjit.so,libnss_wrapper.so,locale/locale-archive} share/zoneinfo/Europe/Berlin \
+          lib/{libicui18n.so.76,llvmjit.so,libnss_wrapper.so,locale/locale-archive} share/zoneinfo/Europe/Berlin \
           lib/nix-postgres/{python3,entrypoint/shims/docker-{entrypoint,ensure-initdb}.sh}; do
           echo stand-in >$file
         done
@@ -138,6 +138,7 @@ let
           "gnugrep"
           "gnused"
           "gzip"
+          "icu"
           "jq"
           "less"
           "locale"
