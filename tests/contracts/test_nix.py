@@ -188,6 +188,17 @@ def test_official_image_is_put_together(nix: Nix, tmp_path: Path) -> None:
         assert [b"layer 1", b"layer 2"] == [read(name) for name in manifest["Layers"]]
 
 
+@pytest.mark.parametrize("schedule", [{}, {"BACKUP_SCHEDULE": "0 3 * * *"}])
+def test_only_one_takes_backups(nix: Nix, schedule: Mapping[str, str]) -> None:
+    """The module refuses a timer where the container has a schedule of its own."""
+    given = " ".join(f'{name} = "{value}";' for name, value in schedule.items())
+    settings = f'{{ enable = true; backupTimer = "03:00"; environment = {{ {given} }}; }}'
+    modules = f"[ self.nixosModules.default {{ services.nix-postgres = {settings}; }} ]"
+    system = f'nixpkgs.configurationOf {{ system = "x86_64-linux"; modules = {modules}; }}'
+    (assertion,) = nix.value(f"({system}).assertions")
+    assert (not schedule) == assertion["assertion"]
+
+
 def test_wal_g_has_its_client(nix: Nix) -> None:
     """wal-g is built with the client of its daemon, under the name that the program looks for."""
     asked = nix.value("{ inherit (self.packages.x86_64-linux.wal-g.asked) subPackages postInstall; }")
