@@ -249,17 +249,19 @@ def bring_libraries(store: Store) -> None:
             shutil.copy2(debian.path(path), store.place(f"{glibc}/lib/{Path(path).name}"))
     (loader,) = store.place(f"{glibc}/lib/ld").parent.glob("ld-linux*")
 
-    unread = [path for path in store.binaries() if path.parent != loader.parent]
-    wanted = {"libgcc_s.so.1"}  # the C library loads it when a thread ends
-    for binary in unread:  # grows meanwhile
-        wanted |= set((patchelf("--print-needed", binary) or "").split())
-        for name in sorted(wanted):
-            place = store.place(f"{libraries}/lib/{name}")
-            if not place.exists() and not (loader.parent / name).exists():
-                shutil.copy2(debian.path(f"{debian.libraries}/{name}"), place)
-                unread.append(place)
-        wanted = set()
-    for binary in unread:
+    changed = [path for path in store.binaries() if path.parent != loader.parent]
+
+    def bring(name: str) -> None:
+        place = store.place(f"{libraries}/lib/{name}")
+        if not place.exists() and not (loader.parent / name).exists():
+            shutil.copy2(debian.path(f"{debian.libraries}/{name}"), place)
+            changed.append(place)
+
+    bring("libgcc_s.so.1")  # the C library loads it when a thread ends
+    for binary in changed:  # grows meanwhile
+        for name in (patchelf("--print-needed", binary) or "").split():
+            bring(name)
+    for binary in changed:
         arguments = ["--force-rpath", "--set-rpath", f"{libraries}/lib:{glibc}/lib"]
         if patchelf("--print-interpreter", binary) is not None:
             arguments += ["--set-interpreter", f"{glibc}/lib/{loader.name}"]
