@@ -21,11 +21,8 @@
   postgresql ? pkgs."postgresql_${major}_jit",
   # as for postgresql.withPackages: ps: [ ps.pg_cron ]
   extensions ? _: [ ],
-  # a package with lib/locale/locale-archive
-  locales ? glibcLocales.override {
-    allLocales = false;
-    locales = [ "en_US.UTF-8/UTF-8" ];
-  },
+  # a package with lib/locale/locale-archive, for others than those of layout.json
+  locales ? null,
   # more programs for init files
   programs ? [ ],
   # an image that is laid out like the official Debian one, whose PostgreSQL and locales stay as they are
@@ -72,11 +69,18 @@ let
   folders = lib.filterAttrs (_: folder: over == null || folder.ours or false) layout.folders;
 
   packages = {
+    locales =
+      if locales != null then
+        locales
+      else
+        glibcLocales.override {
+          allLocales = false;
+          inherit (layout) locales;
+        };
     inherit
       cacert
       entrypoint
       icu
-      locales
       nss_wrapper
       pgbackrest
       server

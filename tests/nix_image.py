@@ -372,8 +372,11 @@ def main() -> None:
         root, top = Path(folder, "debian"), Path(folder, "store")
         root.mkdir()
         top.mkdir()
-        container = docker("create", "--pull=never", image)
+        # There C.UTF-8 is a folder beside the archive.
+        archived = ("--entrypoint=localedef", image, "--inputfile=C", "--charmap=UTF-8", "C.UTF-8")
+        container = docker("create", "--pull=never", *archived)
         try:
+            docker("start", "--attach", container)
             with subprocess.Popen(("docker", "export", container), stdout=subprocess.PIPE) as export:
                 unpack = ("tar", "--extract", "--no-same-owner", "--exclude=dev/*", "--directory", root)
                 subprocess.run(unpack, check=True, stdin=export.stdout)
