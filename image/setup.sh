@@ -46,6 +46,7 @@ if [ -n "${ARCHITECTURE:-}" ] && [ "$ARCHITECTURE" != "$(dpkg --print-architectu
 	*) refuse "ARCHITECTURE=$ARCHITECTURE is not known here; it can be amd64 or arm64." ;;
 	esac
 	need "$emulator-static" qemu-user-static
+	need arch-test arch-test # by which mmdebstrap sees that it works
 	[ ! -e "/proc/sys/fs/binfmt_misc/$emulator" ] || emulator=known
 fi
 

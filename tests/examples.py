@@ -32,8 +32,10 @@ class Example(NamedTuple):
     """What else a container of docker needs to be like it."""
     secret_rights: str = "chown 0:0 *; chmod 400 *"
     """Owner and modes of the files, as a piece of shell in their folder."""
-    volume: str = ""
+    volume: str = "true"
     """What is done to a new volume in its root, by a piece of shell."""
+    empty: frozenset[str] = frozenset()
+    """Folders in memory, for the group 999."""
 
 
 def compose(_nix: Nix) -> Example:
@@ -91,25 +93,24 @@ def kubernetes(_nix: Nix) -> Example:
             container[probe]["exec"]["command"] == ["entrypoint", "ready"]
             for probe in ("startupProbe", "readinessProbe")
         ),
-        _restricted(pod, container, mounts),
+        _restricted(pod, container),
         f"chown 0:{pod['securityContext']['fsGroup']} *; chmod {pod['volumes'][-1]['secret']['defaultMode']:o} *",
         # what a kubelet makes of it by fsGroup, with what a new file system holds
         f"mkdir -m 700 lost+found; chown 0:{pod['securityContext']['fsGroup']} . && chmod 2775 .",
+        frozenset(mounts[volume["name"]] for volume in pod["volumes"] if "emptyDir" in volume) - {"/dev/shm"},
     )
 
 
-def _restricted(pod: Any, container: Any, mounts: Mapping[str, str]) -> tuple[str, ...]:
+def _restricted(pod: Any, container: Any) -> tuple[str, ...]:
     """Return the pod's security in docker's words."""
     who = pod["securityContext"]
     assert who["runAsNonRoot"]
     assert not container["securityContext"]["allowPrivilegeEscalation"]
     assert container["securityContext"]["readOnlyRootFilesystem"]
-    empty = (mounts[volume["name"]] for volume in pod["volumes"] if "emptyDir" in volume)
     return (
         *("--read-only", "--security-opt=no-new-privileges"),
         *(f"--cap-drop={name}" for name in container["securityContext"]["capabilities"]["drop"]),
         f"--user={who['runAsUser']}:{who['runAsGroup']}",
-        *(f"--tmpfs={path}:gid={who['fsGroup']},mode=2777" for path in empty if path != "/dev/shm"),
     )
 
 

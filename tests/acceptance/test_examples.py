@@ -7,6 +7,7 @@ import re
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,20 @@ def test_each_as_docker_runs_it(read: Callable[[Nix], Example], tmp_path: Path) 
     paths = {name: example.environment[f"{name}_FILE"] for name in secrets}
     (folder,) = {path.rpartition("/")[0] for path in paths.values()}
     (data,) = example.volumes
-    with s3.serve() as server, containers.volume() as files, containers.volume() as volume:
+    memory = ("type=tmpfs", "device=tmpfs", "o=gid=999,mode=2777")
+    with (
+        s3.serve() as server,
+        containers.volume() as files,
+        containers.volume() as volume,
+        ExitStack() as stack,
+    ):
+        empty = {path: stack.enter_context(containers.volume(*memory)) for path in example.empty}
         ((_, certificate),) = server.files.items()
         contents = {path.rpartition("/")[2]: secrets[name] for name, path in paths.items()}
         for name, content in {**contents, "ca.pem": certificate}.items():
             in_volume(files, f"printf %s '{content}' >{name}")
-        in_volume(files, example.secret_rights)
-        in_volume(volume, example.volume or "true")
+        in_volume(files, f"{example.secret_rights}; chmod 444 ca.pem")
+        in_volume(volume, example.volume)
         mine = {**server.env("db"), "AWS_CA_BUNDLE": f"{folder}/ca.pem"}
         extensions = {
             name for name in example.environment if name.startswith("POSTGRES_CONF_")
@@ -115,7 +123,10 @@ def test_each_as_docker_runs_it(read: Callable[[Nix], Example], tmp_path: Path) 
             **{name: value for name, value in example.environment.items() if name not in extensions},
             **{name: value for name, value in mine.items() if name not in secrets},
         }
-        options = (*example.options, f"--shm-size={example.shared_memory}", *server.options)
+        options = (
+            *(*example.options, f"--shm-size={example.shared_memory}", *server.options),
+            *(f"--volume={name}:{path}:nocopy" for path, name in empty.items()),
+        )
         with serve(env=env, volumes={data: volume, folder: files}, options=options) as container:
             ready = container.exec("entrypoint", "ready")
             assert "ready: primary\n" == ready.stdout
