@@ -370,9 +370,10 @@ class Container:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in raw.splitlines())}
 
     def has_process(self, name: str) -> bool:
-        """Whether a process of that name runs in it now."""
+        """Whether a process of that name runs in it now; what nixpkgs has wrapped, by the name that it then has."""
         seen = docker("top", self.name, "-eo", "pid,comm", check=False).stdout.splitlines()[1:]
-        return name in {line.split(None, 1)[1] for line in seen if " " in line.strip()}
+        names = {line.split(None, 1)[1] for line in seen if " " in line.strip()}
+        return not names.isdisjoint({name, f".{name}-wrapped"[:15]})
 
 
 def _pairs(option: str, values: Mapping[str, str] | None) -> Iterator[str]:
