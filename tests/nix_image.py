@@ -348,8 +348,10 @@ def dockerfile(root: str, layout: Any, more: dict[str, str], recipe: str) -> str
 
 
 def docker(*arguments: str, **more: Any) -> str:
-    """Return what docker prints."""
-    done = subprocess.run(("docker", *arguments), check=True, stdout=subprocess.PIPE, text=True, **more)
+    """Return what docker prints; exits with its words where it fails."""
+    done = subprocess.run(("docker", *arguments), check=False, capture_output=True, text=True, **more)
+    if done.returncode:
+        sys.exit(f"nix_image.py: docker {arguments[0]} failed: {done.stderr}")
     return str(done.stdout).strip()
 
 
