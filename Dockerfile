@@ -40,6 +40,7 @@ RUN set -eu; \
     chmod -R u=rwX,go=rX .; \
     chmod 755 entrypoint/shims/* /usr/local/bin/entrypoint /usr/local/bin/gosu; \
     python3 -m compileall -q --invalidation-mode unchecked-hash .; \
+    ln -sfT /usr/bin/python3 python3; \
     install -d -o postgres -g postgres -m 711 /run/entrypoint; \
     install -d -m 755 /docker-entrypoint-conf.d; \
     cp entrypoint/shims/docker-entrypoint.sh entrypoint/shims/docker-ensure-initdb.sh /usr/local/bin/; \

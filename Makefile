@@ -34,23 +34,29 @@ setup:
 image: setup
 	@image/build.sh $(MAJOR) $(SUITE)
 
-images: setup
+images: setup .venv/synced
 	@image/build.sh 15 bookworm
 	@image/build.sh 15 trixie
 	@image/build.sh 17 trixie
 	@image/build.sh 18 sid
+	@.venv/bin/python tests/nix_image.py nix-postgres:dev-15-bookworm nix-postgres:dev-15-nix
+
+# Under qemu where this machine is another one; there is no wal-g for it.
+arm64-image:
+	@ARCHITECTURE=arm64 image/setup.sh
+	@ARCHITECTURE=arm64 WALG= image/build.sh 15 bookworm
 
 demo: image
 	@demo/run.sh
 
-# The S3 server of the tests, built once for this user and kept outside the repository.
+# Built once for this user and kept outside the repository.
 s3-server: setup .venv/synced
-	@tests/versitygw.sh >/dev/null
+	@tests/go-tool.sh versitygw >/dev/null
 
 test: images .venv/synced s3-server
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -m "not long" $(TESTS)
 
-test-long: images .venv/synced s3-server
+test-long: images arm64-image .venv/synced s3-server
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -m long $(TESTS)
 
 # One image that was built elsewhere.
@@ -70,4 +76,4 @@ lint: setup .venv/synced
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup image images demo s3-server test test-long acceptance bench lint clean
+.PHONY: help setup image images arm64-image demo s3-server test test-long acceptance bench lint clean

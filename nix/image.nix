@@ -1,29 +1,17 @@
 # The image. What must be in it and how it is configured stands in ../image/layout.json, which the tests read as well.
 {
   lib,
-  bashInteractive,
   buildEnv,
   cacert,
-  coreutils,
   dockerTools,
-  findutils,
-  gawk,
-  getent,
   glibcLocales,
-  gnugrep,
-  gnused,
-  gzip,
-  less,
-  locale,
+  icu,
   nss_wrapper,
   pgbackrest,
   pkgs,
   runCommand,
   tzdata,
-  util-linuxMinimal,
   writeText,
-  xz,
-  zstd,
   entrypoint,
   wal-g,
 }:
@@ -33,11 +21,8 @@
   postgresql ? pkgs."postgresql_${major}_jit",
   # as for postgresql.withPackages: ps: [ ps.pg_cron ]
   extensions ? _: [ ],
-  # a package with lib/locale/locale-archive
-  locales ? glibcLocales.override {
-    allLocales = false;
-    locales = [ "en_US.UTF-8/UTF-8" ];
-  },
+  # a package with lib/locale/locale-archive, for others than those of layout.json
+  locales ? null,
   # more programs for init files
   programs ? [ ],
   # an image that is laid out like the official Debian one, whose PostgreSQL and locales stay as they are
@@ -75,67 +60,82 @@ let
   # build's own were in it would be held against a start.
   template = runCommand "nix-postgres-template-${series}" { } ''
     env -i PATH=$PATH:${server}/bin LANG=${layout.config.environment.LANG} \
-      ${entrypoint}/bin/entrypoint internal template --locales ${locales}/lib/locale/locale-archive $out
+      ${entrypoint}/bin/entrypoint internal template --locales ${packages.locales}/lib/locale/locale-archive $out
   '';
 
   # For init files, pg_ctl, archive_command, and whoever opens a shell.
   tools = buildEnv {
     name = "nix-postgres-programs";
-    paths = [
-      bashInteractive
-      coreutils
-      findutils
-      gawk
-      getent
-      gnugrep
-      gnused
-      gzip
-      less
-      locale
-      util-linuxMinimal # mountpoint
-      xz
-      zstd
-    ]
-    ++ programs;
+    paths = map (name: pkgs.${name}) layout.tools ++ programs;
     pathsToLink = [ "/bin" ];
   };
 
-  accounts = lib.concatMapStrings (user: ''
-    ${user.name}:x:${toString user.id}:${toString user.id}::${user.home}:${user.shell}
-  '') layout.users;
-  groups = lib.concatMapStrings (user: ''
-    ${user.group}:x:${toString user.id}:
-  '') layout.users;
+  # Over another image only what that one lacks.
+  alone = lib.optionalAttrs (over == null);
+  ours = lib.filterAttrs (path: _: over == null || lib.hasPrefix "/usr/local/" path) layout.links;
+  folders = lib.filterAttrs (_: folder: over == null || folder.ours or false) layout.folders;
 
-  links = lib.filterAttrs (path: _: over == null || lib.hasPrefix "/usr/local/" path) layout.links;
-  folders = lib.filterAttrs (path: _: over == null || path == "/run/entrypoint") layout.folders;
+  packages = {
+    locales =
+      if locales != null then
+        locales
+      else
+        glibcLocales.override {
+          allLocales = false;
+          inherit (layout) locales;
+        };
+    inherit
+      cacert
+      entrypoint
+      icu
+      nss_wrapper
+      pgbackrest
+      server
+      template
+      tools
+      tzdata
+      wal-g
+      ;
+  };
+  inStore = lib.replaceStrings (map (name: "@${name}@") (lib.attrNames packages)) (
+    map toString (lib.attrValues packages)
+  );
+  links = ours // lib.mapAttrs (_: inStore) (layout.store.ours // alone layout.store.system);
+
+  lines = lib.concatMapStrings (line: line + "\n");
+  texts = alone (
+    layout.texts
+    // {
+      "/etc/passwd" = map (
+        user: "${user.name}:x:${toString user.id}:${toString user.id}::${user.home}:${user.shell}"
+      ) layout.users;
+      "/etc/group" = map (user: "${user.group}:x:${toString user.id}:") layout.users;
+    }
+  );
 
   # All but owners and modes.
   tree = runCommand "nix-postgres-tree-${series}" { } ''
-    mkdir -p $out/usr/local/bin
-    ln -s ${entrypoint}/bin/{entrypoint,gosu} ${pgbackrest}/bin/pgbackrest ${wal-g}/bin/{wal-g,walg-daemon-client} \
-      ${entrypoint}/lib/nix-postgres/entrypoint/shims/docker-{entrypoint,ensure-initdb}.sh $out/usr/local/bin/
-    ${lib.optionalString (over == null) ''
-      mkdir -p $out/etc/ssl/certs $out/usr/{bin,sbin,lib/{locale,postgresql},share/postgresql} $out/var/lib
-      ln -s ${tools}/bin/* $out/usr/bin/
-      ln -s ${server} $out/usr/lib/postgresql/${series}
-      ln -s ${server}/share/postgresql $out/usr/share/postgresql/${series}
-      ln -s ${series}/postgresql.conf.sample $out/usr/share/postgresql/
-      ln -s ${locales}/lib/locale/locale-archive $out/usr/lib/locale/
-      ln -s ${nss_wrapper}/lib/libnss_wrapper.so $out/usr/lib/
-      mkdir -p $out${dirOf layout.template}
-      ln -s ${template} $out${layout.template}
-      ln -s ${tzdata}/share/zoneinfo $out/usr/share/
-      ln -s ${cacert}/etc/ssl/certs/ca-bundle.crt $out/etc/ssl/certs/ca-certificates.crt
-      cp ${writeText "passwd" accounts} $out/etc/passwd
-      cp ${writeText "group" groups} $out/etc/group
-      printf '%s\n' 'passwd: files' 'group: files' 'hosts: files dns' >$out/etc/nsswitch.conf
-    ''}
     ${lib.concatStrings (
-      lib.mapAttrsToList (path: target: ''
+      lib.mapAttrsToList (
+        path: target:
+        # a folder that holds a link to each file whose path begins so
+        if lib.hasSuffix "/" path then
+          ''
+            mkdir -p $out${path}
+            ln -s ${target}* $out${path}
+          ''
+        else
+          ''
+            mkdir -p $out${dirOf path}
+            ln -sfn ${target} $out${path}
+          ''
+      ) links
+    )}
+    ${lib.concatStrings (
+      lib.mapAttrsToList (path: text: ''
         mkdir -p $out${dirOf path}
-        ln -s ${target} $out${path}
-      '') links
+        cp ${writeText (baseNameOf path) (lines text)} $out${path}
+      '') texts
     )}
   '';
 

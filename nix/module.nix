@@ -105,6 +105,7 @@ in
         "--stop-timeout=${toString cfg.stopSeconds}"
         "--health-cmd=entrypoint ready"
         "--health-interval=10s"
+        "--health-start-period=1h"
       ];
     };
 

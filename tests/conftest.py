@@ -70,24 +70,33 @@ def pytest_sessionfinish() -> None:
     containers.clean_up()
 
 
+NEEDED = {
+    "walg": ("wal-g", "give the folder of wal-g and walg-daemon-client: make test WALG=folder"),
+    "debian": ("dpkg", "it is not made of Debian's packages"),
+}
+"""By marker: the program that the image under test must have, and what to say where it has not."""
+
+
 @functools.cache
-def _image_has_walg() -> bool:
-    look = ("run", "--rm", "--entrypoint", "sh", containers.IMAGE, "-c", "command -v wal-g")
+def _image_has(program: str) -> bool:
+    look = ("run", "--rm", "--entrypoint", "sh", containers.IMAGE, "-c", f"command -v {program}")
     return containers.docker(*look, check=False).code == 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of wal-g where the image under test does not have it."""
-    of_walg = [item for item in items if item.get_closest_marker("walg")]
-    if of_walg and not _image_has_walg():
-        items[:] = [item for item in items if item not in of_walg]
-        config.hook.pytest_deselected(items=of_walg)
+    """Leave out the tests of what the image under test does not have."""
+    for marker, (program, _) in NEEDED.items():
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if marked and not _image_has(program):
+            items[:] = [item for item in items if item not in marked]
+            config.hook.pytest_deselected(items=marked)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line what was left out, and what to give to have it."""
-    if containers.image_exists(containers.IMAGE) and not _image_has_walg():
-        terminalreporter.write_line(
-            "left out: the tests of wal-g (marker walg), since the image has no wal-g; "
-            "give the folder of wal-g and walg-daemon-client: make test WALG=folder"
-        )
+    """Say in one line each what was left out, and why."""
+    if containers.image_exists(containers.IMAGE):
+        for marker, (program, why) in NEEDED.items():
+            if not _image_has(program):
+                terminalreporter.write_line(
+                    f"left out: the tests with the marker {marker}, since the image has no {program}; {why}"
+                )

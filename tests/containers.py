@@ -25,6 +25,7 @@ __all__ = [
     "FRESH",
     "IMAGE",
     "LOOK_INSIDE",
+    "PYTHON",
     "READY",
     "Container",
     "File",
@@ -40,6 +41,7 @@ __all__ = [
     "image_exists",
     "in_volume",
     "inspect",
+    "kin",
     "link",
     "run",
     "script",
@@ -50,6 +52,9 @@ __all__ = [
 ]
 
 IMAGE = os.environ.get("NIX_POSTGRES_IMAGE", "nix-postgres:dev")
+
+#: The image's own Python, which is not on the path everywhere.
+PYTHON = "/usr/local/lib/nix-postgres/python3"
 
 LABEL = "nix-postgres-test"
 RUN = uuid.uuid4().hex[:12]
@@ -365,9 +370,10 @@ class Container:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in raw.splitlines())}
 
     def has_process(self, name: str) -> bool:
-        """Whether a process of that name runs in it now."""
+        """Whether a process of that name runs in it now; what nixpkgs has wrapped, by the name that it then has."""
         seen = docker("top", self.name, "-eo", "pid,comm", check=False).stdout.splitlines()[1:]
-        return name in {line.split(None, 1)[1] for line in seen if " " in line.strip()}
+        names = {line.split(None, 1)[1] for line in seen if " " in line.strip()}
+        return not names.isdisjoint({name, f".{name}-wrapped"[:15]})
 
 
 def _pairs(option: str, values: Mapping[str, str] | None) -> Iterator[str]:
@@ -515,8 +521,9 @@ def copied_volume(source: str) -> Iterator[str]:
 
 def compressed(data: bytes) -> bytes:
     """What zstd of the image makes of a few bytes."""
-    text = 'perl -e \'print pack("H*", shift)\' "$1" | zstd -c | od -An -v -tx1'
-    return bytes.fromhex(run("-c", text, "-", data.hex(), options=("--entrypoint", "bash")).stdout)
+    text = 'printf %b "$1" | zstd -c | od -An -v -tx1'
+    escaped = "".join(f"\\x{byte:02x}" for byte in data)
+    return bytes.fromhex(run("-c", text, "-", escaped, options=("--entrypoint", "bash")).stdout)
 
 
 def in_volume(name: str, text: str, image: str = IMAGE) -> str:
@@ -533,10 +540,10 @@ def in_volume(name: str, text: str, image: str = IMAGE) -> str:
 
 
 @contextmanager
-def build(dockerfile: str, files: Files | None = None) -> Iterator[str]:
+def build(dockerfile: str, files: Files | None = None, image: str = IMAGE) -> Iterator[str]:
     """An image made by `docker build` from the image under test, which the Dockerfile names `IMAGE`."""
     name = f"{_new_name()}:test"
-    context = _archive({"Dockerfile": dockerfile.replace("IMAGE", IMAGE), **(files or {})})
+    context = _archive({"Dockerfile": dockerfile.replace("IMAGE", image), **(files or {})})
     docker("build", "--quiet", "--label", f"{LABEL}={RUN}", "--tag", name, "-", stdin=context, timeout=120)
     try:
         yield name
@@ -548,6 +555,11 @@ def inspect(name: str) -> dict[str, Any]:
     """What docker knows about an image or a container."""
     found: dict[str, Any] = json.loads(docker("inspect", name).stdout)[0]
     return found
+
+
+def kin(tag: str) -> str:
+    """The name of one of the images that `make images` makes beside the one under test, for example `17-trixie`."""
+    return f"{IMAGE.rpartition(':')[0]}:dev-{tag}"
 
 
 def image_exists(name: str) -> bool:

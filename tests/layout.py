@@ -7,11 +7,32 @@ from typing import Any
 
 from contracts.tables import REPOSITORY
 
-__all__ = ["layout_of"]
+__all__ = ["LAYOUT", "known", "layout_of", "names"]
+
+LAYOUT = REPOSITORY / "image/layout.json"
 
 
 def layout_of(major: int) -> Any:
     """Return the description for one major version of PostgreSQL."""
-    text = (REPOSITORY / "image/layout.json").read_text(encoding="utf-8").replace("@major@", str(major))
+    text = LAYOUT.read_text(encoding="utf-8").replace("@major@", str(major))
     data = [row for row in json.loads(text)["data"] if row["from"] <= major][-1]
     return json.loads(text.replace("@data@", data["data"]).replace("@volume@", data["volume"]))
+
+
+def names(layout: Any) -> set[str]:
+    """Return what a Nix image consists of outside of its store: a path that ends in a slash stands for several links."""
+    return {
+        *("/etc/passwd", "/etc/group"),
+        *layout["texts"],
+        *layout["links"],
+        *layout["store"]["ours"],
+        *layout["store"]["system"],
+    }
+
+
+def known(path: str, layout: Any) -> str:
+    """Return the name in the description that stands for a path which was found, the path itself where none does."""
+    folder, _, name = path.rpartition("/")
+    begin = layout["store"]["system"].get(f"{folder}/", "/").rpartition("/")[2]
+    several = f"{folder}/" in layout["store"]["system"] and name.startswith(begin)
+    return f"{folder}/" if several and path not in names(layout) else path

@@ -1,7 +1,7 @@
 """
 A real S3 server over TLS, and a road to it that can be made slow, silent or impassable.
 
-The server is versitygw (tests/versitygw.sh) with its objects in a folder, so that a test can look at
+The server is versitygw (tests/go-tool.sh) with its objects in a folder, so that a test can look at
 every byte that is stored. It listens on a socket file; containers come to it through a relay in this
 process, on docker's bridge, by the name `s3.test`.
 """
@@ -24,7 +24,7 @@ from typing import Any
 
 import containers
 
-__all__ = ["BUCKET", "NAME", "S3", "SECRET", "Relay", "serve"]
+__all__ = ["BUCKET", "KEY", "NAME", "S3", "SECRET", "Relay", "serve"]
 
 NAME = "s3.test"
 """A name, because pgBackRest of bookworm ignores the addresses in a certificate."""
@@ -307,8 +307,8 @@ def _make_certificate(folder: Path) -> None:
 @functools.cache
 def _program() -> str:
     """Return the path of versitygw, which is built first where this machine does not have it."""
-    script = Path(__file__).with_name("versitygw.sh")
-    return subprocess.run((script,), check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    script = Path(__file__).with_name("go-tool.sh")
+    return subprocess.run((script, "versitygw"), check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
 @functools.cache

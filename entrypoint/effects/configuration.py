@@ -9,7 +9,6 @@ from entrypoint import configfile, configuration, limits, log
 from entrypoint.argv import parse_server
 from entrypoint.configuration import Change, Running, Source
 from entrypoint.effects import files, kernel, server
-from entrypoint.effects.children import find_program
 from entrypoint.effects.server import CONF_FOLDER, Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.variables import CONF_PREFIX
@@ -307,16 +306,8 @@ def following(context: Context) -> dict[str, str]:
 
 def _sample(context: Context) -> dict[str, str]:
     """Return what the image's sample file sets."""
-    try:
-        program = os.path.realpath(find_program("postgres", context.environment))
-    except Failure:
-        return {}
-    prefix = os.path.dirname(os.path.dirname(program))
-    of_debian = f"/usr/share/postgresql/{os.path.basename(prefix)}"
-    for folder in (of_debian, f"{prefix}/share/postgresql", "/usr/share/postgresql"):
-        if entries := _read(f"{folder}/postgresql.conf.sample"):
-            return {entry.name: entry.value for entry in entries}
-    return {}
+    folder = server.folder_with(server.SAMPLE, context)
+    return {entry.name: entry.value for entry in _read(f"{folder}/{server.SAMPLE}")}
 
 
 _RUNNING = """

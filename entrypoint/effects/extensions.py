@@ -25,10 +25,8 @@ FROM pg_extension JOIN pg_available_extensions ON name = extname WHERE extversio
 
 def available(context: Context) -> set[str]:
     """Return the extensions that the image's server can create, by their control files."""
-    code, text = context.children.output(["pg_config", "--sharedir"], context.environment)
-    system = text.strip() if code == 0 else ""
     found = set()
-    for folder in _folders(context, system):
+    for folder in _folders(context, server.folder_with(server.SAMPLE, context)):
         try:
             names = os.listdir(folder)
         except OSError:

@@ -27,6 +27,8 @@ CHOSEN_FILE = "chosen.conf"
 SETTINGS = "ENTRYPOINT_SETTINGS"
 """Names the file of variables for what PID 1 starts, whose environment holds no secret."""
 SETTINGS_FILE = "settings.json"
+SAMPLE = "postgresql.conf.sample"
+"""Of which initdb makes postgresql.conf; extensions lie beside it."""
 OWN_PREFIX = "ENTRYPOINT_"
 """Variables that this program passes to itself."""
 
@@ -297,6 +299,27 @@ def _client(context: Context) -> str:
         return find_program(archive.tool.client, context.environment)
     except Failure:
         return ""
+
+
+def folder_with(name: str, context: Context) -> str:
+    """
+    Return the folder of the image's server that holds a file, its sample or a library; empty where none does.
+
+    By where `postgres` is found: of nixpkgs' pg_config neither the program nor the view says anything.
+    """
+    try:
+        program = find_program("postgres", context.environment)
+    except Failure:
+        return ""
+    for path in (program, os.path.realpath(program)):
+        prefix = os.path.dirname(os.path.dirname(path))
+        for folder in (
+            f"/usr/share/postgresql/{os.path.basename(prefix)}",  # Debian's
+            *(f"{prefix}/{each}" for each in ("share/postgresql", "share", "lib/postgresql", "lib")),
+        ):
+            if os.path.exists(f"{folder}/{name}"):
+                return folder
+    return ""
 
 
 def tool_path(context: Context) -> str:

@@ -20,7 +20,7 @@ from entrypoint.effects.identity import Identity
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 
-FOLDER = "/usr/local/lib/nix-postgres/template"
+FOLDER = "/usr/local/share/nix-postgres/template"
 """As in image/layout.json."""
 
 _MEND = "POSTGRES_INITDB_ARGS=--encoding=UTF8 lets initdb make the cluster; report this"

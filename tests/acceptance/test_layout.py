@@ -67,6 +67,12 @@ def test_programs(layout: Any) -> None:
     assert [] == _ask('for path; do test -x "$path" || echo "$path"; done', *programs)
 
 
+def test_locales(layout: Any) -> None:
+    """Each locale can be had: a cluster whose locale is not there does not start."""
+    expected = {name.partition("/")[0].replace("UTF-8", "utf8") for name in layout["locales"]}
+    assert expected <= set(_ask("locale --all-locales"))
+
+
 def test_users(layout: Any) -> None:
     """Users and groups have their numbers, homes and shells, which volumes and scripts count on."""
     users = [

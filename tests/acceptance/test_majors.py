@@ -1,17 +1,21 @@
-"""The other majors and suites: 17 on trixie and 18 on sid live and come back as 15 on bookworm does."""
+"""The other majors and suites, and the tree of the Nix image, live and come back as 15 on bookworm does."""
 
 import pytest
 
 import containers
 from containers import FRESH
 
-VOLUMES = {"17-trixie": "/var/lib/postgresql/data", "18-sid": "/var/lib/postgresql"}
+VOLUMES = {
+    "15-nix": "/var/lib/postgresql/data",
+    "17-trixie": "/var/lib/postgresql/data",
+    "18-sid": "/var/lib/postgresql",
+}
 
 
 @pytest.mark.parametrize("version", VOLUMES)
 def test_a_database_survives_its_volume(version: str) -> None:
     """First start, backup, drill, standby, restore, and doctor with the versions of this suite."""
-    image = f"nix-postgres:dev-{version}"
+    image = containers.kin(version)
     env = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
     with containers.volume() as archive, containers.volume() as data:
         volumes = {"/archive": archive, VOLUMES[version]: data}
@@ -47,11 +51,11 @@ def test_data_of_17_is_found_by_18() -> None:
     """The volume of the older layout, mounted where it was: refused, and the way out is said."""
     with containers.volume() as data:
         with containers.serve(
-            volumes={VOLUMES["17-trixie"]: data}, image="nix-postgres:dev-17-trixie"
+            volumes={VOLUMES["17-trixie"]: data}, image=containers.kin("17-trixie")
         ) as server:
             assert 0 == server.stop()
         ended = containers.run(
-            env=FRESH, volumes={"/var/lib/postgresql/data": data}, image="nix-postgres:dev-18-sid"
+            env=FRESH, volumes={"/var/lib/postgresql/data": data}, image=containers.kin("18-sid")
         )
     assert 1 == ended.code
     assert "/var/lib/postgresql/data" in ended.stderr

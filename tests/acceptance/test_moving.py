@@ -12,9 +12,10 @@ from contracts.tables import REPOSITORY
 GUIDE = (REPOSITORY / "docs/moving.md").read_text(encoding="utf-8")
 PLAIN = """
 set -eu
-server() { gosu postgres pg_ctl --pgdata="$1" --wait --silent --options='-c listen_addresses= -k /tmp' start >/tmp/log; }
+who=postgres more=
+server() { gosu $who pg_ctl --pgdata="$1" --wait --silent --options="-c listen_addresses= -k /tmp $more" start >/tmp/log; }
 ask() { psql --username=postgres --host=/tmp --no-psqlrc --quiet --tuples-only --no-align --command="$1"; }
-stop() { gosu postgres pg_ctl --pgdata="$1" --wait --silent --mode=fast stop; }
+stop() { gosu $who pg_ctl --pgdata="$1" --wait --silent --mode=fast stop; }
 """
 """Starts a server as it would run without any program of ours."""
 
@@ -42,10 +43,16 @@ def _is_whole(container: Container) -> None:
     assert "42|word 42" == container.sql("SELECT max(answer), max(word) FILTER (WHERE answer = 42) FROM kept")
 
 
-def _reads_without_us(volume: str) -> None:
+def _reads_without_us(volume: str, before: str = "") -> None:
     """A server by itself starts on the volume, and says nothing of anything that it lacks."""
-    script = PLAIN + 'server "$PWD/data"; ask "SELECT max(answer) FROM kept"; stop "$PWD/data"; cat /tmp/log'
-    assert "42" == in_volume(volume, script).splitlines()[0]
+    script = (
+        PLAIN
+        + before
+        + 'server "$PWD/data"; ask "SELECT max(answer) FROM kept"; stop "$PWD/data"; cat /tmp/log'
+    )
+    said = in_volume(volume, script)
+    assert "42" == said.splitlines()[0]
+    assert not re.search("entrypoint|WARNING|ERROR|FATAL", said), said
 
 
 def test_from_debian_and_back(foreign: str) -> None:
@@ -83,7 +90,7 @@ def test_from_alpine_and_back(foreign: str) -> None:
         assert "t" == container.sql(f"{known} WHERE datname = 'postgres'")
         _is_whole(container)
         assert 0 == container.stop()
-    _reads_without_us(foreign)
+    _reads_without_us(foreign, "who=70; chown -R $who data\n")
 
 
 def test_from_bitnami_and_back(foreign: str) -> None:
@@ -103,4 +110,12 @@ def test_from_bitnami_and_back(foreign: str) -> None:
         _is_whole(container)
         assert "*" == container.sql("SHOW listen_addresses")
         assert 0 == container.stop()
-    _reads_without_us(foreign)
+    theirs = """
+    who=1001 more='-c config_file=/tmp/conf/postgresql.conf -c hba_file=/tmp/conf/pg_hba.conf'
+    mkdir /tmp/conf
+    cp /usr/share/postgresql/postgresql.conf.sample /tmp/conf/postgresql.conf
+    echo 'local all all trust' >/tmp/conf/pg_hba.conf
+    chown -R 1001:root .
+    """
+    assert "chown -R 1001:root" in GUIDE
+    _reads_without_us(foreign, theirs)

@@ -79,7 +79,7 @@ def test_each_copy_is_a_cluster_of_its_own() -> None:
     for _ in range(2):
         with serve() as container:
             assert _is_copy(container)
-            template = "/usr/local/lib/nix-postgres/template/cluster"
+            template = "/usr/local/share/nix-postgres/template/cluster"
             seen = [
                 _secrets(container.shell(f"LC_ALL=C pg_controldata {path}"))
                 for path in ('"$PGDATA"', template)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import configparser
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import hcl2
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
@@ -19,148 +15,12 @@ import yaml
 from contracts.tables import REPOSITORY
 from entrypoint import archivers, environment, settings, variables
 from entrypoint.archivers import pgbackrest, walg
+from examples import EXAMPLES, READERS, Example
 from layout import layout_of
 from nix import Nix
 
-EXAMPLES = REPOSITORY / "examples"
 
-
-class Example(NamedTuple):
-    """What one example says of the container."""
-
-    environment: Mapping[str, str]
-    secrets: frozenset[str]
-    """Files in the container."""
-    volumes: frozenset[str]
-    shared_memory: str
-    stop_seconds: int
-    asks_ready: bool
-    """Whether its health check is the program's."""
-
-
-def _compose(_nix: Nix) -> Example:
-    service = yaml.safe_load((EXAMPLES / "compose.yaml").read_text(encoding="utf-8"))["services"]["db"]
-    return Example(
-        service["environment"],
-        frozenset(f"/run/secrets/{name}" for name in service["secrets"]),
-        frozenset(volume.split(":")[1] for volume in service["volumes"]),
-        service["shm_size"],
-        int(service["stop_grace_period"].removesuffix("s")),
-        service["healthcheck"]["test"] == ["CMD", "entrypoint", "ready"],
-    )
-
-
-def _nomad(_nix: Nix) -> Example:
-    with (EXAMPLES / "nomad.hcl").open(encoding="utf-8") as file:
-        job = _plain(hcl2.load(file))
-    task = job["job"][0]["postgres"]["group"][0]["postgres"]["task"][0]["postgres"]
-    (config,) = task["config"]
-    (given,) = task["env"]
-    assert "SIGINT" == task["kill_signal"]
-    return Example(
-        given,
-        frozenset(f"/{template['destination']}" for template in task["template"]),
-        frozenset(mount["destination"] for mount in task["volume_mount"]),
-        f"{config['shm_size'] // 2**20}m",
-        int(task["kill_timeout"].removesuffix("s")),
-        # the temporary server of a first start has no TCP port
-        task["service"][0]["check"][0]["type"] == "tcp",
-    )
-
-
-def _plain(value: Any) -> Any:
-    """Return HCL without the quotes and marks that the parser leaves."""
-    if isinstance(value, dict):
-        return {key.strip('"'): _plain(item) for key, item in value.items() if key != "__is_block__"}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return value.strip('"') if isinstance(value, str) else value
-
-
-def _kubernetes(_nix: Nix) -> Example:
-    _, stateful = yaml.safe_load_all((EXAMPLES / "kubernetes.yaml").read_text(encoding="utf-8"))
-    pod = stateful["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    (memory,) = (volume for volume in pod["volumes"] if mounts[volume["name"]] == "/dev/shm")
-    return Example(
-        {variable["name"]: variable["value"] for variable in container["env"]},
-        frozenset(f"{mounts['secrets']}/{name}" for name in ("password", "s3_key", "s3_secret")),
-        frozenset({mounts["data"]}),
-        memory["emptyDir"]["sizeLimit"].replace("Mi", "m"),
-        pod["terminationGracePeriodSeconds"],
-        all(
-            container[probe]["exec"]["command"] == ["entrypoint", "ready"]
-            for probe in ("startupProbe", "readinessProbe")
-        ),
-    )
-
-
-QUADLET = """
-    ContainerName Environment HealthCmd HealthInterval HealthStartPeriod Image PublishPort Secret ShmSize StopTimeout
-    Volume
-""".split()
-"""Keys of [Container] that podman-systemd.unit(5) of podman 5 knows."""
-
-
-def _quadlet(_nix: Nix) -> Example:
-    class Several(dict[str, Any]):
-        """Keeps all values of a key that is there several times, one a line."""
-
-        def __setitem__(self, key: str, value: Any) -> None:
-            super().__setitem__(key, self[key] + value if isinstance(value, list) and key in self else value)
-
-    parser = configparser.RawConfigParser(strict=False, dict_type=Several, delimiters="=")
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read(EXAMPLES / "db.container", encoding="utf-8")
-    assert {"Unit", "Container", "Service", "Install"} == set(parser.sections())
-    container = parser["Container"]
-    assert set() == set(container) - set(QUADLET)
-    assert int(parser["Service"]["TimeoutStopSec"]) > int(container["StopTimeout"])
-    pairs = [line.strip('"').split("=", 1) for line in container["Environment"].splitlines()]
-    return Example(
-        dict(pairs),
-        frozenset(f"/run/secrets/{name}" for name in container["Secret"].splitlines()),
-        frozenset(volume.split(":")[1] for volume in container["Volume"].splitlines()),
-        container["ShmSize"],
-        int(container["StopTimeout"]),
-        container["HealthCmd"] == "entrypoint ready",
-    )
-
-
-def _nixos(nix: Nix) -> Example:
-    system = nix.value(
-        f"""nixpkgs.configurationOf (
-          (import {EXAMPLES}/nixos/flake.nix).outputs {{
-            self = {{ packages.x86_64-linux.image = self.packages.x86_64-linux.image-17-stream; }};
-            nix-postgres = self;
-            inherit nixpkgs;
-          }}
-        ).nixosConfigurations.db""",
-    )
-    assert all(assertion["assertion"] for assertion in system["assertions"])
-    backup = system["systemd"]["services"]["nix-postgres-backup"]
-    assert "03:00" == backup["startAt"]
-    assert backup["serviceConfig"]["ExecStart"].endswith(
-        "/bin/podman exec nix-postgres entrypoint backup push"
-    )
-    container = system["virtualisation"]["oci-containers"]["containers"]["nix-postgres"]
-    assert "nix-postgres:17" == container["image"]
-    options = dict(option.removeprefix("--").split("=", 1) for option in container["extraOptions"])
-    stop = int(options["stop-timeout"])
-    assert system["systemd"]["services"]["podman-nix-postgres"]["serviceConfig"]["TimeoutStopSec"] > stop
-    targets = [volume.split(":")[1] for volume in container["volumes"]]
-    return Example(
-        container["environment"],
-        frozenset(path for path in targets if path.startswith("/run/secrets/")),
-        frozenset(path for path in targets if not path.startswith("/run/secrets/")),
-        options["shm-size"],
-        stop,
-        options["health-cmd"] == "entrypoint ready",
-    )
-
-
-@pytest.fixture(scope="module", params=[_compose, _nomad, _kubernetes, _quadlet, _nixos])
+@pytest.fixture(scope="module", params=READERS)
 def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Example:
     found: Example = request.param(Nix(tmp_path_factory.mktemp("nix")))
     return found

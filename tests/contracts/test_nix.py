@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from contracts.tables import REPOSITORY
-from layout import layout_of
+from layout import known, layout_of, names
 from nix import Nix
 
 MAJORS = ["15", "16", "17", "18"]
@@ -39,6 +39,13 @@ def asked(nix: Nix) -> Mapping[str, Any]:
         )"""
     )
     return images
+
+
+def _found(tree: Path) -> set[str]:
+    """Return what is in a tree and no folder, as it is seen in the image."""
+    rows = ((folder, name) for folder, *both in os.walk(tree) for name in (*both[0], *both[1]))
+    paths = (Path(folder) / name for folder, name in rows)
+    return {f"/{path.relative_to(tree)}" for path in paths if path.is_symlink() or not path.is_dir()}
 
 
 def test_all_outputs_evaluate(nix: Nix) -> None:
@@ -93,7 +100,9 @@ def test_owners_and_modes(asked: Mapping[str, Any], major: str) -> None:
         for path, folder in layout["folders"].items()
     }
     assert expected == made(f"image-{major}")
-    assert {("999", "999", "711", "/run/entrypoint")} == made(f"image-{major}-official")
+    ours = {row for row in expected if layout["folders"][row[-1]].get("ours")}
+    assert {"/run/entrypoint", "/docker-entrypoint-conf.d"} == {row[-1] for row in ours}
+    assert ours == made(f"image-{major}-official")
 
 
 @pytest.mark.parametrize("major", BUILT)
@@ -106,29 +115,27 @@ def test_file_tree(nix: Nix, major: str) -> None:
     layout = layout_of(int(major))
     for path, target in layout["links"].items():
         assert target == os.readlink(f"{tree}{path}")
+    assert names(layout) == {known(path, layout) for path in _found(tree)}
     users = [line.split(":") for line in (tree / "etc/passwd").read_text(encoding="utf-8").splitlines()]
     expected = [
         [user["name"], "x", str(user["id"]), str(user["id"]), "", user["home"], user["shell"]]
         for user in layout["users"]
     ]
     assert expected == users
-    made_from = (tree / layout["template"].lstrip("/") / "made-from").read_text(encoding="utf-8").splitlines()
+    made_from = (
+        (tree / "usr/local/share/nix-postgres/template/made-from").read_text(encoding="utf-8").splitlines()
+    )
     assert "stand-in" == made_from[0], "made with the image's locales"
     assert os.path.samefile(made_from[1], tree / f"usr/lib/postgresql/{major}/bin/initdb")
-    for program in ("pgbackrest", "wal-g", "walg-daemon-client"):
-        assert os.access(tree / "usr/local/bin" / program, os.X_OK), program
+    assert [] == [name for name in layout["store"]["ours"] if not os.access(f"{tree}{name}", os.X_OK)]
 
 
 @pytest.mark.parametrize("major", BUILT)
 def test_over_the_official_image(nix: Nix, major: str) -> None:
     """Nothing of the official image is hidden by ours but its scripts and gosu."""
     tree = nix.build(f"self.packages.{platform.machine()}-linux.image-{major}-official.tree")
-    paths = [Path(folder) / name for folder, _, names in os.walk(tree) for name in names]
-    assert {"/usr/local/bin"} == {f"/{path.parent.relative_to(tree)}" for path in paths}
-    ours = layout_of(int(major))["programs"]["/usr/local/bin"].split()
-    assert {*ours, "docker-enforce-initdb.sh", "pgbackrest", "wal-g", "walg-daemon-client"} == {
-        path.name for path in paths
-    }
+    enforce = "/usr/local/bin/docker-enforce-initdb.sh"
+    assert {*layout_of(int(major))["store"]["ours"], enforce} == _found(tree)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -184,6 +191,17 @@ def test_official_image_is_put_together(nix: Nix, tmp_path: Path) -> None:
         assert ["postgres:17-trixie"] == manifest["RepoTags"]
         assert blobs["c" * 64] == read(manifest["Config"])
         assert [b"layer 1", b"layer 2"] == [read(name) for name in manifest["Layers"]]
+
+
+@pytest.mark.parametrize("schedule", [{}, {"BACKUP_SCHEDULE": "0 3 * * *"}])
+def test_only_one_takes_backups(nix: Nix, schedule: Mapping[str, str]) -> None:
+    """The module refuses a timer where the container has a schedule of its own."""
+    given = " ".join(f'{name} = "{value}";' for name, value in schedule.items())
+    settings = f'{{ enable = true; backupTimer = "03:00"; environment = {{ {given} }}; }}'
+    modules = f"[ self.nixosModules.default {{ services.nix-postgres = {settings}; }} ]"
+    system = f'nixpkgs.configurationOf {{ system = "x86_64-linux"; modules = {modules}; }}'
+    (assertion,) = nix.value(f"({system}).assertions")
+    assert (not schedule) == assertion["assertion"]
 
 
 def test_wal_g_has_its_client(nix: Nix) -> None:

@@ -27,7 +27,7 @@ def _run(*argv: str | Path, stdin: str = "") -> tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     return done.returncode, done.stdout
 
@@ -60,6 +60,13 @@ def test_nothing_that_can_be_misused() -> None:
     code, words = _run(zizmor, "--offline", "--no-progress", "--color=never", FOLDER)
     assert code == 0, words
     assert "No findings to report" in words
+
+
+def test_actionlint() -> None:
+    """Actionlint finds nothing, in the steps' scripts neither where shellcheck is there."""
+    code, actionlint = _run(REPOSITORY / "tests/go-tool.sh", "actionlint")
+    assert code == 0, actionlint
+    assert (0, "") == _run(actionlint.splitlines()[-1], "-no-color", *WORKFLOWS)
 
 
 def test_actions_are_pinned() -> None:

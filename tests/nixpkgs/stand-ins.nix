@@ -16,6 +16,7 @@ let
     genAttrs = names: f: listToAttrs (map (name: nameValuePair name (f name)) names);
     getExe = package: "${package}/bin/${package.name}";
     hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
+    hasSuffix = suffix: text: builtins.match ".*${suffix}" text != null;
     hiPrio = package: package;
     imap0 =
       f: list: builtins.genList (number: f number (builtins.elemAt list number)) (builtins.length list);
@@ -87,8 +88,8 @@ let
         mkdir -p $out/{bin,etc/ssl/certs,lib/{locale,python/site,nix-postgres/entrypoint/shims},share/{postgresql,zoneinfo/Europe}}
         cd $out
         for file in bin/{${replaced programs}} bin/{pgbackrest,wal-g,walg-daemon-client} etc/ssl/certs/ca-bundle.crt \
-          lib/{llvmjit.so,libnss_wrapper.so,locale/locale-archive} share/zoneinfo/Europe/Berlin \
-          lib/nix-postgres/entrypoint/shims/docker-{entrypoint,ensure-initdb}.sh; do
+          lib/{libicui18n.so.76,llvmjit.so,libnss_wrapper.so,locale/locale-archive} share/zoneinfo/Europe/Berlin \
+          lib/nix-postgres/{python3,entrypoint/shims/docker-{entrypoint,ensure-initdb}.sh}; do
           echo stand-in >$file
         done
         echo "#listen_addresses = 'localhost'" >share/postgresql/postgresql.conf.sample
@@ -139,6 +140,7 @@ let
           "gnugrep"
           "gnused"
           "gzip"
+          "icu"
           "jq"
           "less"
           "locale"
@@ -183,7 +185,7 @@ let
             streamLayeredImage = image "stream";
           };
           glibcLocales = package "glibc-locales" // {
-            override = _: package "glibc-locales";
+            override = asked: package "glibc-locales-${toString (builtins.length asked.locales)}";
           };
           mkShellNoCC = { packages }: make "shell" { inherit packages; } "true";
           python3 = package "python3" // {

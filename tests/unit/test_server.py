@@ -206,3 +206,26 @@ def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
     assert [f"{folder}/.entrypoint/cluster"] == fetched
     (aside,) = (name for name in os.listdir(folder) if name.startswith(".unfinished-"))
     assert "PG_VERSION" in os.listdir(tmp_path / aside)
+
+
+@pytest.mark.parametrize(
+    ("share", "library"),
+    [("share/postgresql", "lib"), ("share/postgresql", "lib/postgresql"), ("share", "lib")],
+    ids=["nixpkgs", "alpine", "from source"],
+)
+def test_folders_of_the_server(tmp_path: Path, share: str, library: str) -> None:
+    """They are found beside the program as it is called, which may be a link, before those beside its target."""
+    called, target = tmp_path / "environment", tmp_path / "package"
+    for prefix in (called, target):
+        for place in ("bin", share, library):
+            (prefix / place).mkdir(parents=True)
+        (prefix / share / "postgresql.conf.sample").write_text("listen_addresses = '*'\n")
+    (target / "bin/postgres").write_text("")
+    (target / "bin/postgres").chmod(0o755)
+    (target / library / "only_there.so").write_text("")
+    (called / "bin/postgres").symlink_to(target / "bin/postgres")
+    context = _context({"PATH": f"{called}/bin"})
+    assert f"{called}/{share}" == server.folder_with("postgresql.conf.sample", context)
+    assert f"{target}/{library}" == server.folder_with("only_there.so", context)
+    assert "" == server.folder_with("nowhere.so", context)
+    assert "" == server.folder_with("postgresql.conf.sample", _context({"PATH": "/nowhere"}))

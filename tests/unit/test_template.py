@@ -164,5 +164,5 @@ def test_an_image_without_a_template(image: Path) -> None:
 
 def test_the_place_is_that_of_the_description() -> None:
     """The program looks where image/layout.json says, and the Dockerfile makes it there."""
-    assert layout_of(17)["template"] == effects.FOLDER
+    assert "@template@" == layout_of(17)["store"]["system"][effects.FOLDER]
     assert "RUN entrypoint internal template\n" in (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")

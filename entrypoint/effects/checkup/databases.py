@@ -6,7 +6,7 @@ from typing import Any
 
 from entrypoint.checks import Finding, ok, size
 from entrypoint.checks import databases as judge
-from entrypoint.effects import collation, files
+from entrypoint.effects import collation, files, server
 from entrypoint.effects.checkup.sight import CLUSTER, SERVER, Check, Sight
 
 
@@ -35,7 +35,7 @@ def _restart(sight: Sight) -> list[Finding]:
 
 
 def _extensions(sight: Sight) -> list[Finding]:
-    library = str(sight.answers["library"][0]["folder"])
+    library = server.folder_with("plpgsql.so", sight.context)
     told = []
     for database, answers in sight.of_databases.items():
         rows: list[Any] = answers.get("extensions", [])

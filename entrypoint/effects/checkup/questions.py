@@ -42,8 +42,6 @@ CLUSTER = {
         FROM pg_database ORDER BY datname""",
     "password": """
         SELECT rolpassword AS verifier FROM pg_authid WHERE rolname = :'user'""",
-    "library": """
-        SELECT setting AS folder FROM pg_config WHERE name = 'PKGLIBDIR'""",
 }
 DATABASE = {
     "extensions": """

@@ -16,7 +16,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends openssh-serv
 RUN mkdir -p /run/sshd && useradd --create-home keeper && install --directory --owner keeper /home/keeper/wal-g /home/keeper/pgbackrest
 """
 KEY = "/etc/archive-key"
-TRIXIE = f"{containers.IMAGE.partition(':')[0]}:dev-17-trixie"
+TRIXIE = containers.kin("17-trixie")
 
 
 class Keeper(NamedTuple):
@@ -32,7 +32,7 @@ def keeper() -> Iterator[Keeper]:
     """One machine for both tools."""
     sshd = ("--entrypoint", "/usr/sbin/sshd")
     with (
-        containers.build(SSHD) as image,
+        containers.build(SSHD, image=TRIXIE) as image,
         containers.start("-D", "-e", options=sshd, image=image) as machine,
     ):
         machine.says("Server listening")

@@ -15,10 +15,11 @@ from archives import LATEST, Archive
 from containers import FRESH, Container, Outcome
 
 DATA = "/var/lib/postgresql/data"
-NEW = f"{containers.IMAGE.rpartition(':')[0]}:dev-17-trixie"
+OLD = containers.kin("15-bookworm")
+NEW = containers.kin("17-trixie")
 
 BOTH = f"""
-FROM IMAGE AS old
+FROM {OLD} AS old
 RUN mkdir /libraries; cd /usr/lib/postgresql/15/bin; \
     ldd postgres pg_dump | awk '$3 ~ "^/" {{ print $3 }}' | sort -u | xargs cp --dereference --target-directory /libraries
 FROM {NEW}
@@ -65,7 +66,7 @@ def upgraded() -> Iterator[Upgraded]:
         containers.volume() as before,
         containers.volume() as after,
     ):
-        with archive.serve(FRESH, volumes={DATA: before}) as server:
+        with _serve(archive, FRESH, before, OLD) as server:
             archives.write(server, 3)
             server.exec("entrypoint", "backup", "push", timeout=60)
             archives.write(server, 3)

@@ -11,16 +11,15 @@ import containers
 from containers import Container
 from latvian import DATA, SCHEMA, Images, Serve
 
-_LATVIAN = "FROM {image}\nRUN localedef -i lv_LV -c -f UTF-8 lv_LV.UTF-8\n"
+_LATVIAN = "FROM IMAGE\nRUN localedef -i lv_LV -c -f UTF-8 lv_LV.UTF-8\n"
 
 
 @pytest.fixture(scope="session")
 def images() -> Iterator[Images]:
     """Both images."""
-    newer = f"{containers.IMAGE.rpartition(':')[0]}:dev-15-trixie"
     with (
-        containers.build(_LATVIAN.format(image="IMAGE")) as old,
-        containers.build(_LATVIAN.format(image=newer)) as new,
+        containers.build(_LATVIAN, image=containers.kin("15-bookworm")) as old,
+        containers.build(_LATVIAN, image=containers.kin("15-trixie")) as new,
     ):
         yield Images(old, new)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from containers import Container, serve
+from containers import PYTHON, Container, serve
 
 ODD = (
     "work_mem = 64MB", "Work_Mem 64MB", "work_mem'64MB'", "work_mem='64MB'#x", "work_mem = 64MB x",
@@ -45,7 +45,7 @@ def test_the_server_reads_the_same() -> None:
     with serve() as container:
         container.shell("echo \"include 'odd.conf'\" >> $PGDATA/postgresql.conf", user="postgres")
         answer = container.exec(
-            "python3", "-c", SCRIPT, user="postgres", stdin=json.dumps(ODD), timeout=120
+            PYTHON, "-c", SCRIPT, user="postgres", stdin=json.dumps(ODD), timeout=120
         ).stdout
     rows = json.loads(answer)
     assert len(ODD) == len(rows)
@@ -80,6 +80,6 @@ print(json.dumps([[entry.where, entry.name, entry.value] for entries, _ in found
         container.sql("ALTER SYSTEM SET jit = off")
         container.shell(script, user="postgres")
         expected = [[place, name.lower(), value] for place, name, value in _sources(container)]
-        found = json.loads(container.exec("python3", "-c", ours, user="postgres").stdout)
+        found = json.loads(container.exec(PYTHON, "-c", ours, user="postgres").stdout)
     assert expected == found
     assert len(found) > 15

@@ -10,6 +10,15 @@ import pytest
 
 from containers import Container, create
 
+ACCOUNTS = """
+getent passwd games >/dev/null || echo games:x:5:60:games:/usr/games:/usr/sbin/nologin >>/etc/passwd
+for group in daemon:x:1 adm:x:4 disk:x:6 games:x:60 users:x:100; do
+    getent group ${group%%:*} >/dev/null || echo $group: >>/etc/group
+done
+sed -i -E 's/^(disk|adm):(.*)/\\1:\\2root/; s/^users:(.*)/users:\\1games/' /etc/group
+"""
+"""Debian's, where the image has them not already, and who is in further groups."""
+
 SHOW = 'echo "$(id -u) $(id -g) $(id -G) $HOME"'
 
 
@@ -27,9 +36,7 @@ def box() -> Iterator[Container]:
     """A container where root has the group 1234, root and games have further ones, and HOME is wrong."""
     with create("sleep", "300", env={"HOME": "/nowhere"}, options=("--user", "0:1234")) as container:
         container.begin()
-        container.shell(
-            "sed -i -E 's/^(disk|adm):(.*)/\\1:\\2root/; s/^users:(.*)/users:\\1games/' /etc/group"
-        )
+        container.shell(ACCOUNTS)
         yield container
 
 
@@ -172,6 +179,6 @@ def test_command_that_cannot_run(box: Container, command: str) -> None:
 
 def test_root_cannot_be_gained(box: Container) -> None:
     """A copy with the setuid bit does not make root of a user."""
-    box.shell("cp --dereference $(which gosu) /tmp/raised && chmod 6755 /tmp/raised")
+    box.shell("cp --dereference $(command -v gosu) /tmp/raised && chmod 6755 /tmp/raised")
     outcome = box.exec("/tmp/raised", "0:0", "id", "-u", user="1000", check=False)
     assert (True, "") == (outcome.code != 0, outcome.stdout)

@@ -80,7 +80,7 @@ def every_kind(compressed: bytes) -> Iterator[Container]:
         "00.sql": "CREATE TABLE seen (what text);",
         "01-executed.sh": script(EXECUTED),
         "02-no-shebang.sh": script('echo "${BASH_VERSION%%.*}" > /tmp/no-shebang\n'),
-        "03-perl.sh": script('#!/usr/bin/perl\nopen(my $f, ">", "/tmp/perl"); print $f "perl";\n'),
+        "03-awk.sh": script('#!/usr/bin/awk -f\nBEGIN { print "awk" > "/tmp/awk" }\n'),
         "04-sourced.sh": SOURCED,
         "05-later.sh": LATER,
         "10.sql": File(insert("sql")),
@@ -128,7 +128,7 @@ def test_sourced_script(every_kind: Container) -> None:
 
 def test_interpreters(every_kind: Container) -> None:
     """A script has its own interpreter; without a first line that says so it is bash."""
-    assert ("perl", "5") == (every_kind.shell("cat /tmp/perl"), every_kind.shell("cat /tmp/no-shebang"))
+    assert ("awk", "5") == (every_kind.shell("cat /tmp/awk"), every_kind.shell("cat /tmp/no-shebang"))
 
 
 def test_sourced_scripts_share_one_shell(every_kind: Container) -> None:

@@ -59,7 +59,7 @@ def test_server_is_without_the_wrapper(unknown: Container) -> None:
 
 
 @pytest.mark.parametrize(
-    ("user", "name"), [("postgres", "postgres"), ("999:999", "postgres"), ("www-data", "www-data")]
+    ("user", "name"), [("postgres", "postgres"), ("999:999", "postgres"), ("nobody", "nobody")]
 )
 def test_known_user_needs_no_wrapper(user: str, name: str) -> None:
     """A uid with a name keeps it; its own library to preload stays."""

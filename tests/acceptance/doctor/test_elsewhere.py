@@ -121,8 +121,8 @@ def test_io_uring_is_forbidden(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "check", "words"),
     [
-        ("echo 14 >data/PG_VERSION", "error: version: ", "14, the image has 15: the server will not start"),
-        ("echo 99 >data/PG_VERSION", "error: version: ", "99, the image has 15"),
+        ("echo 14 >data/PG_VERSION", "error: version: ", "14, the image has MAJOR: the server will not start"),
+        ("echo 99 >data/PG_VERSION", "error: version: ", "99, the image has MAJOR"),
         ("sed -i \"s/^lc_time.*/lc_time = 'xx_XX'/\" data/postgresql.conf", "error: locales: ", "no locale xx_XX"),
         ("echo huge_pages = on >>data/postgresql.auto.conf", "error: huge pages: ", "the kernel has none"),
         ("rmdir data/pg_tblspc; ln -s /away data/pg_wal.new; rm -r data/pg_wal; mv data/pg_wal.new data/pg_wal", "error: folders: ", "/away is missing"),
@@ -130,7 +130,9 @@ def test_io_uring_is_forbidden(tmp_path: Path) -> None:
     ],
     ids=["older", "newer", "locale", "huge pages", "wal", "unfinished"],
 )  # fmt: skip
-def test_a_stopped_cluster(used_volume: str, break_it: str, check: str, words: str) -> None:
+def test_a_stopped_cluster(
+    used_volume: str, image_env: dict[str, str], break_it: str, check: str, words: str
+) -> None:
     """With the server down its data is judged, and nothing is said of a clean one but that it is down."""
     place = {"env": {**FRESH, "PGDATA": "/volume/data"}, "volumes": {"/volume": used_volume}}
     quiet = ("version", "locales", "folders", "last stop", "init files", "start", "huge pages")
@@ -138,7 +140,7 @@ def test_a_stopped_cluster(used_volume: str, break_it: str, check: str, words: s
     containers.in_volume(used_volume, break_it)
     found = alone(**place)
     assert check in found
-    assert words in found
+    assert words.replace("MAJOR", image_env["PG_MAJOR"]) in found
 
 
 def test_a_server_that_was_killed(volume: str) -> None:

@@ -13,16 +13,15 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import containers
-from containers import Container, File, Outcome, script, serve
+from containers import PYTHON, Container, File, Outcome, script, serve
 
 _MAY_UNSHARE = ("--init", "--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined")
 
 _NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
-_PROGRAM = """#!/usr/bin/python3 -IS
+_PROGRAM = """#!/usr/local/lib/nix-postgres/python3 -IS
 import os, sys
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
-sys.path.append("/usr/lib/python3/dist-packages")
 from entrypoint import __main__
 from entrypoint.effects import kernel, supervisor
 from entrypoint.effects.signals import Signals
@@ -38,7 +37,7 @@ def hand_over(argv):
         "runtime_folder": "/tmp", "data_folder": "/tmp", "archive_status": "",
         "debug": "LAB_DEBUG" in os.environ,
     }
-    sys.orig_argv = ["/usr/bin/python3", "-IS", "/usr/local/bin/entrypoint"]
+    sys.orig_argv = ["/usr/local/lib/nix-postgres/python3", "-IS", "/usr/local/bin/entrypoint"]
     supervisor.hand_over(signals, server, os.open("/tmp", os.O_RDONLY | os.O_CLOEXEC))
 """
 
@@ -71,7 +70,7 @@ for code in range(256):
 """
 
 # Executes a command with exactly these signals ignored and these blocked: with-signals 1,2 3,4 COMMAND...
-WITH_SIGNALS = """#!/usr/bin/python3 -IS
+WITH_SIGNALS = """#!/usr/local/lib/nix-postgres/python3 -IS
 import os, signal, sys
 ignored, blocked = ({int(word) for word in words.split(",") if word} for words in sys.argv[1:3])
 for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
@@ -138,7 +137,7 @@ def bash(text: str) -> tuple[str, ...]:
 
 def python(text: str) -> tuple[str, ...]:
     """The command for a piece of Python, which has the helpers of `_PRELUDE`."""
-    return ("/usr/bin/python3", "-IS", "-c", _PRELUDE + text)
+    return (PYTHON, "-IS", "-c", _PRELUDE + text)
 
 
 def numbers(mask: str) -> set[int]:
@@ -157,7 +156,7 @@ def signal_state(status: str, wanted: Sequence[str] = ("SigIgn", "SigBlk")) -> d
     return {name: numbers(mask) - {32, 33} for name, mask in lines if name in wanted}
 
 
-#: Orphans at a rate, by dash since it forks cheapest: each subshell leaves forty. Prints the rate it reached.
+#: Orphans at a rate, by sh, which is dash on Debian and forks cheapest: each subshell leaves forty. Prints the rate it reached.
 FLOOD = """
 import os, sys, time
 rate, seconds = int(sys.argv[1]), float(sys.argv[2])
@@ -170,7 +169,7 @@ while (passed := time.monotonic() - began) < seconds:
     if due < 2:
         time.sleep(0.005)
         continue
-    os.waitpid(os.posix_spawn("/bin/dash", ["dash", "-c", script, str(min(due, 50))], {}), 0)
+    os.waitpid(os.posix_spawn("/bin/sh", ["sh", "-c", script, str(min(due, 50))], {}), 0)
     made += min(due, 50) * 40
 print(made / (time.monotonic() - began))
 """
@@ -184,7 +183,7 @@ class Helper(NamedTuple):
     keep: bool = True
 
 
-_LAUNCHER = """#!/usr/bin/python3 -IS
+_LAUNCHER = """#!/usr/local/lib/nix-postgres/python3 -IS
 import os, sys
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
 if "ENTRYPOINT_HANDOFF" in os.environ:

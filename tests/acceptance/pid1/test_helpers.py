@@ -194,7 +194,7 @@ def test_stranger_is_asked_to_go_at_the_end(used_volume: str) -> None:
 def test_helpers_have_clean_signals_and_descriptors(used_volume: str) -> None:
     """Nothing blocked or ignored, a process group of its own, and only 0, 1 and 2."""
     text = (
-        "#!/usr/bin/python3 -IS\nimport os, time\n"
+        "#!/usr/local/lib/nix-postgres/python3 -IS\nimport os, time\n"
         "lines = open('/proc/self/status').read().splitlines()\n"
         "print(*[line for line in lines if line.startswith(('SigBlk', 'SigIgn'))], os.getpgid(0) == os.getpid(),"
         " sorted(int(n) for n in os.listdir('/proc/self/fd'))[:-1], flush=True)\ntime.sleep(60)\n"

@@ -19,7 +19,7 @@ import pytest
 
 import containers
 from acceptance.pid1.lab import FLOOD, Helper, serve_with
-from containers import FRESH, READY, Container, Files, create, docker, run, script, serve, until
+from containers import FRESH, PYTHON, READY, Container, Files, create, docker, run, script, serve, until
 
 CODE = "/usr/local/lib/nix-postgres/entrypoint"
 INIT = "/docker-entrypoint-initdb.d"
@@ -271,7 +271,7 @@ def test_p6_killed_for_want_of_memory(used_volume: str) -> None:
         # The kernel would take one of the server's children, which the server survives.
         container.shell(f"echo 1000 > /proc/{container.postmaster()}/oom_score_adj", user="0")
         hog = "import time; rest = b'x' * (300 << 20); time.sleep(60)"
-        docker("exec", "--detach", container.name, "python3", "-c", hog)
+        docker("exec", "--detach", container.name, PYTHON, "-c", hog)
         assert 137 == container.wait(20)
         log = container.logs().stderr
     assert re.search(r"the kernel counts [1-9]\d* out-of-memory kills in this container", log), log
@@ -332,7 +332,7 @@ def test_p7_orphans_do_not_disturb_a_query(used_volume: str) -> None:
 
 
 def _flood(container: Container, rate: int, seconds: float) -> subprocess.Popen[str]:
-    command = ("python3", "-ISc", FLOOD, str(rate), str(seconds))
+    command = (PYTHON, "-ISc", FLOOD, str(rate), str(seconds))
     return subprocess.Popen(
         ("docker", "exec", container.name, *command),
         stdout=subprocess.PIPE,

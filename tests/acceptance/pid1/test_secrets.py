@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 import containers
-from containers import FRESH, LOOK_INSIDE, Container, Files, create, docker, script, serve, until
+from containers import FRESH, LOOK_INSIDE, PYTHON, Container, Files, create, docker, script, serve, until
 
 INIT = "/docker-entrypoint-initdb.d"
 STARTDB = "/docker-entrypoint-startdb.d"
@@ -90,7 +90,8 @@ def serving(archive: str) -> Iterator[Container]:
 def test_no_process_shows_a_secret_while_serving(serving: Container) -> None:
     """PID 1, the server and its children: nothing in /proc/<pid>/environ, nothing in `ps`."""
     found = _processes(serving)
-    assert {"python3", "postgres"} <= {process.name for process in found.values()} | {found[1].name}
+    assert found[1].name.startswith("python3")
+    assert "postgres" in {process.name for process in found.values()}
     assert "PGDATA=" in found[1].environ, "the environment could not be read"
     assert {} == {process: _spilled(text) for process in found.values() if _spilled(text := str(process))}
 
@@ -187,7 +188,7 @@ def test_initdb_gets_the_password_from_memory() -> None:
 
 def test_helpers_get_no_secret() -> None:
     """The helper that asks for a checkpoint has the server's environment, without secrets."""
-    spy = '#!/bin/sh\n{ echo "$*"; env; } >> /tmp/seen\nexec /usr/bin/psql "$@"\n'
+    spy = '#!/bin/sh\n{ echo "$*"; env; } >> /tmp/seen\nexec /usr/lib/postgresql/*/bin/psql "$@"\n'
     with serve(env=ENV, files={"/usr/local/bin/psql": script(spy)}, options=ARCHIVE) as container:
         container.shell("rm --force /tmp/seen", user="0")  # psql of the first start may have the password
         assert 0 == container.stop("TERM")
@@ -224,7 +225,7 @@ def test_only_start_files_have_the_password() -> None:
         look = f"grep -ls --devices=skip -e {secret} /proc/[0-9]*/fd/* || true"
         assert "" == container.shell(look, user="0")
         words = ("checkpoint"[::-1], secret[::-1])
-        asked = container.exec("python3", "-c", MEMORY, *words, user="0").stdout.split()
+        asked = container.exec(PYTHON, "-c", MEMORY, *words, user="0").stdout.split()
         assert ["checkpoint"[::-1]] == asked, "the memory of PID 1 was read, and the secret is not in it"
         container.shell("touch /tmp/go")
         until(lambda: container.exec("entrypoint", "ready", check=False).code == 0, "ready")

@@ -38,7 +38,7 @@ case $(</case) in
     root) sleep 300 & pid=$! ;;
     dead) true & pid=$!; wait ;;
     thread)
-        setpriv --reuid 999 --regid 999 --clear-groups python3 -c '
+        setpriv --reuid 999 --regid 999 --clear-groups /usr/local/lib/nix-postgres/python3 -c '
 import sys, threading, time
 thread = threading.Thread(target=time.sleep, args=(300,))
 thread.start()
@@ -126,7 +126,7 @@ $number{REST}END
     rm --force /tmp/crowd /tmp/log
     touch /tmp/log  # or the last one is read
     unshare --pid --fork --mount-proc --kill-child bash -c '
-        setpriv --reuid 999 --regid 999 --clear-groups python3 -ISc "$0" &
+        setpriv --reuid 999 --regid 999 --clear-groups /usr/local/lib/nix-postgres/python3 -ISc "$0" &
         until [ -e /tmp/crowd ]; do sleep 0.01; done
         exec entrypoint postgres
     ' "$crowd" > /tmp/log 2>&1 &

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import containers
-from containers import FRESH, Container, Files, complaints, run, script, serve, start, until
+from containers import FRESH, PYTHON, Container, Files, complaints, run, script, serve, start, until
 
 USED = {"PGDATA": "/volume/data"}
 INIT = "/docker-entrypoint-initdb.d"
@@ -297,11 +297,11 @@ def test_ready_loads_the_standard_library_only(server: Container) -> None:
         "from entrypoint.__main__ import main\nmain()\n"
         "print(*(name for name in sys.modules), file=sys.stderr)"
     )
-    loaded = server.exec("python3", "-IS", "-c", look).stderr.split()
+    loaded = server.exec(PYTHON, "-IS", "-c", look).stderr.split()
     assert "entrypoint.effects.ready" in loaded
     heavy = {"click", "jinja2", "psutil", "json", "logging", "subprocess", "asyncio", "dataclasses"}
     assert set() == heavy & set(loaded)
-    standard = server.exec("python3", "-c", "import sys; print(*sys.stdlib_module_names)").stdout.split()
+    standard = server.exec(PYTHON, "-c", "import sys; print(*sys.stdlib_module_names)").stdout.split()
     strangers = {name.split(".")[0] for name in loaded} - set(standard) - {"__main__", "entrypoint"}
     assert set() == strangers
 

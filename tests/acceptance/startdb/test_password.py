@@ -76,7 +76,7 @@ def test_it_is_changed_when_asked_for(cluster: str, method: str, until_ready: Wa
     env = _env(
         NEW, POSTGRES_PASSWORD_UPDATE="on", POSTGRES_CONF_shared_preload_libraries="pg_stat_statements"
     )
-    spy = '#!/bin/sh\necho "$*" >> /tmp/seen\nexec /usr/bin/psql "$@"\n'
+    spy = '#!/bin/sh\necho "$*" >> /tmp/seen\nexec /usr/lib/postgresql/*/bin/psql "$@"\n'
     noisy = (
         "log_statement=all log_min_duration_statement=0 log_min_error_statement=debug5 debug_print_parse=on"
     )
@@ -111,9 +111,7 @@ def test_it_is_changed_when_asked_for(cluster: str, method: str, until_ready: Wa
 
 def test_nobody_waits_for_a_comparison(cluster: str, until_ready: Wait) -> None:
     """The server is ready while the comparison has not been made yet."""
-    slow = (
-        '#!/bin/sh\ntouch /tmp/begun\nwhile [ ! -e /tmp/go ]; do sleep 0.1; done\nexec /usr/bin/psql "$@"\n'
-    )
+    slow = '#!/bin/sh\ntouch /tmp/begun\nwhile [ ! -e /tmp/go ]; do sleep 0.1; done\nexec /usr/lib/postgresql/*/bin/psql "$@"\n'
     files: containers.Files = {"/usr/local/bin/psql": script(slow)}
     with serve(env=_env("other"), files=files, volumes={"/volume": cluster}) as container:
         until_ready(container)
