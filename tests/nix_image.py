@@ -25,9 +25,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from layout import LAYOUT, layout_of
-
 from entrypoint.effects import template
+from layout import LAYOUT, layout_of
 
 TOOLS = {
     "bashInteractive": "bash",
