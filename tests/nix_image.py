@@ -25,7 +25,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from entrypoint.effects import template
 from layout import LAYOUT, layout_of
 
 TOOLS = {
@@ -340,7 +339,8 @@ def dockerfile(root: str, layout: Any, more: dict[str, str], recipe: str) -> str
     config = layout["config"]
     lines = [f"FROM {root}"]
     lines += [f'ENV {name}="{value}"' for name, value in {**config["environment"], **more}.items()]
-    lines += [f"RUN entrypoint internal template $(readlink {template.FOLDER})"]
+    (template,) = (path for path, target in layout["store"]["system"].items() if target == "@template@")
+    lines += [f"RUN entrypoint internal template $(readlink {template})"]
     lines += [
         f"LABEL {name}={json.dumps(value)}" for name, value in {**config["labels"], "recipe": recipe}.items()
     ]
