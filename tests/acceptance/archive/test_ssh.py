@@ -48,6 +48,9 @@ def _survives(env: dict[str, str], keeper: Keeper, image: str) -> None:
     with containers.serve(env={**FRESH, **env}, files=files, image=image) as server:
         write(server, 1)
         server.exec("entrypoint", "backup", "push", timeout=60)
+        looked = server.exec("entrypoint", "doctor", "round trip", check=False).output
+        assert looked.startswith("ok "), looked
+        assert "was written and read back" in looked
         write(server, 2)
         assert 0 == server.stop()
     with containers.serve(env={**env, **LATEST}, files=files, image=image) as restored:
