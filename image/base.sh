@@ -24,7 +24,6 @@ if [ -z "$HOME_SUITE" ] || [ "$MAJOR" -gt "${newest_of[$SUITE]:-0}" ]; then
 		"an older one can be had on a newer suite, as in: image/base.sh 15 trixie"
 fi
 TAG=nix-postgres-base:$MAJOR-$SUITE${ARCHITECTURE:+-$ARCHITECTURE}
-platform=(${ARCHITECTURE:+"--platform=linux/$ARCHITECTURE"})
 
 RECIPE=$(sha256sum "${BASH_SOURCE[0]}" | cut -d ' ' -f 1)
 made_by=$(docker image inspect --format '{{index .Config.Labels "recipe"}}' "$TAG" 2>/dev/null || true)
@@ -149,9 +148,9 @@ quietly mmdebstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")"
 PG_VERSION=$(tar -xOf "$work/root.tar" ./var/lib/dpkg/status |
 	awk -v name="postgresql-$MAJOR" '$1 == "Package:" { found = $2 == name } found && $1 == "Version:" { print $2 }')
 
-quietly docker import "${platform[@]}" "$work/root.tar" "$TAG-root"
+quietly docker import "$work/root.tar" "$TAG-root"
 # a build, since an import cannot set the stop signal
-quietly docker build "${platform[@]}" --tag "$TAG" - <<-DOCKERFILE
+quietly docker build --tag "$TAG" - <<-DOCKERFILE
 	FROM $TAG-root
 	ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/$MAJOR/bin
 	ENV LANG=en_US.utf8 PG_MAJOR=$MAJOR PG_VERSION=$PG_VERSION PGDATA=$PGDATA

@@ -50,7 +50,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 printf '%s: building over %s (half a minute the first time)\n' "$tag" "$BASE_IMAGE" >&2
 if ! tar "${context[@]}" |
-	docker build ${FRESH:+--no-cache} ${ARCHITECTURE:+"--platform=linux/$ARCHITECTURE"} --build-arg "BASE_IMAGE=$BASE_IMAGE" "${tags[@]/#/--tag=}" - >"$log" 2>&1; then
+	docker build ${FRESH:+--no-cache} --build-arg "BASE_IMAGE=$BASE_IMAGE" "${tags[@]/#/--tag=}" - >"$log" 2>&1; then
 	tail -n 40 "$log" >&2
 	refuse "docker build failed, above is the end of what it said, so $tag was not built." \
 		"Needed are $BASE_IMAGE, here or to be pulled, with PostgreSQL on Debian, and for the first time Debian's archives."
