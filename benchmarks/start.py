@@ -211,8 +211,10 @@ def big_volume(image: str) -> Iterator[str]:
         with created(OURS, image, PGDATA, volume=name) as server:
             server.start()
             server.stop()
-        make = f"cd data/base/5 && seq 1000000 {1_000_000 + MANY - 1} | xargs touch && chown -R postgres ."
-        containers.in_volume(name, make)
+        numbers = f"1000000 {1_000_000 + MANY - 1}"
+        make = f"cd {DATA}/data/base/5 && seq {numbers} | xargs touch && chown -R postgres ."
+        options = ("--entrypoint", "bash", "--user", "0")
+        containers.run("-c", make, volumes={DATA: name}, options=options, image=image, timeout=600)
         yield name
 
 

@@ -43,11 +43,14 @@ def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoRetur
     for number in signals.take():
         if number in STOPS:
             os.kill(os.getpid(), number)
+    since = time.time()  # before the server notes its own start, since an older note is taken for stale
     pid = Children(signals).spawn(server["argv"], server["environment"])
     descriptor = os.memfd_create("entrypoint-handoff", 0)
     mask = [int(number) for number in signals.original_mask]
     ignored = [int(number) for number in signals.original_ignored]
-    data = marshal.dumps({**server, "pid": pid, "lock": lock, "mask": mask, "ignored": ignored})
+    data = marshal.dumps(
+        {**server, "pid": pid, "since": since, "lock": lock, "mask": mask, "ignored": ignored}
+    )
     while data:
         data = data[os.write(descriptor, data) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
@@ -109,7 +112,7 @@ class Supervisor:
         ]
         self.state = lifecycle.State(given["timeouts"], helpers, archives=bool(given["archive_status"]))
         self.server: int = given["pid"]
-        self.since = time.time()
+        self.since: float = given["since"]
         self.pids: dict[int, str] = {}
         """Roles of running helpers."""
         self.pipes: dict[int, tuple[str, bytes]] = {}
@@ -130,7 +133,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Keep the server up and return the container's exit code when all has ended."""
-        log.debug(f"the server has the pid {self.server}")
+        log.debug(f"started the server (pid {self.server})")
         os.chdir("/")  # the server is in the folder we were started in; we keep none busy
         self._follow(lifecycle.on_time(self.state, time.monotonic()))
         self._publish()

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from entrypoint.effects import supervisor
 ROOT = Path(supervisor.__file__).parents[2]
 
 SERVE = """
-import os, sys
+import os, sys, time
 sys.path.insert(0, sys.argv[1])
 from entrypoint import log
 from entrypoint.effects import supervisor
@@ -40,6 +41,7 @@ given = {
 }
 
 def second_half(path, argv, environment):
+    time.sleep(float(os.environ.get("SLOW_SECOND_HALF", "0")))
     sys.exit(supervisor.main(environment[supervisor.HANDOFF]))
 
 os.execve = second_half
@@ -173,3 +175,17 @@ def test_a_handoff_that_is_none(text: str) -> None:
     )
     expected = "entrypoint: error: ENTRYPOINT_HANDOFF is not for you to set\n  mend: unset it\n"
     assert (exits.FAILURE, expected) == (done.returncode, done.stderr)
+
+
+def test_the_servers_own_note_is_not_older_than_the_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A health check takes postmaster.pid for stale where it is older than the phase, however slow we are."""
+    monkeypatch.setenv("SLOW_SECOND_HALF", "1.1")
+    with _serving(tmp_path, _server(f"date +%s > {tmp_path}/began; trap 'exit 0' INT")) as process:
+        _until_up(process)
+        deadline = time.monotonic() + 9
+        while not (tmp_path / "status").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        since = int((tmp_path / "status").read_text().split()[2])
+        assert since <= int((tmp_path / "began").read_text())
