@@ -39,7 +39,7 @@ RUN set -eu; \
     cd /usr/local/lib/nix-postgres; \
     chmod -R u=rwX,go=rX .; \
     chmod 755 entrypoint/shims/* /usr/local/bin/entrypoint /usr/local/bin/gosu; \
-    python3 -m compileall -q --invalidation-mode unchecked-hash .; \
+    python3 -m compileall -q .; \
     install -d -o postgres -g postgres -m 711 /run/entrypoint; \
     install -d -m 755 /docker-entrypoint-conf.d; \
     cp entrypoint/shims/docker-entrypoint.sh entrypoint/shims/docker-ensure-initdb.sh /usr/local/bin/; \
