@@ -39,7 +39,7 @@ RUN set -eu; \
     cd /usr/local/lib/nix-postgres; \
     chmod -R u=rwX,go=rX .; \
     chmod 755 entrypoint/shims/* /usr/local/bin/entrypoint /usr/local/bin/gosu; \
-    python3 -m compileall -q --invalidation-mode unchecked-hash .; \
+    python3 -m compileall -q .; \
     ln -sfT /usr/bin/python3 python3; \
     install -d -o postgres -g postgres -m 711 /run/entrypoint; \
     install -d -m 755 /docker-entrypoint-conf.d; \

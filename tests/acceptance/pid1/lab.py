@@ -22,9 +22,10 @@ _NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 _PROGRAM = """#!/usr/local/lib/nix-postgres/python3 -IS
 import os, sys
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
-from entrypoint import __main__
+from entrypoint import __main__, log
 from entrypoint.effects import kernel, supervisor
 from entrypoint.effects.signals import Signals
+from entrypoint.errors import Failure
 
 def hand_over(argv):
     signals = Signals()
@@ -38,7 +39,11 @@ def hand_over(argv):
         "debug": "LAB_DEBUG" in os.environ,
     }
     sys.orig_argv = ["/usr/local/lib/nix-postgres/python3", "-IS", "/usr/local/bin/entrypoint"]
-    supervisor.hand_over(signals, server, os.open("/tmp", os.O_RDONLY | os.O_CLOEXEC))
+    try:
+        supervisor.hand_over(signals, server, os.open("/tmp", os.O_RDONLY | os.O_CLOEXEC))
+    except Failure as failure:
+        log.problem(failure.problems[0])
+        sys.exit(failure.code)
 """
 
 # LAB_DEBUG turns the debug log on; LAB_TIMEOUTS are the seconds for smart, fast and immediate.

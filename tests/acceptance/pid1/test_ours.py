@@ -415,14 +415,15 @@ def test_p9_terminate_at_200_points(used_volume: str) -> None:
     _terminate_at(used_volume, 200)
 
 
-SPAWN = "self.server = self.children.spawn("
+SPAWN = "pid = Children(signals).spawn("
 ITSELF = "os.kill(os.getpid(), signal.SIGTERM)"
 MOMENTS = {
     "before-the-handover": ("effects/supervisor.py", "signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)"),
     "in-the-handover": ("effects/supervisor.py", "descriptor = os.memfd_create("),
     "before-the-handlers": ("effects/supervisor.py", 'signals = Signals(given["mask"], given["ignored"])'),
     "before-the-fork": ("effects/supervisor.py", SPAWN),
-    "after-the-fork": ("effects/supervisor.py", 'log.debug(f"started the server'),
+    "after-the-fork": ("effects/supervisor.py", "os.execve(sys.executable"),
+    "before-the-first-look": ("effects/supervisor.py", 'log.debug(f"started the server'),
 }
 
 
