@@ -154,6 +154,7 @@ let
           "tzdata"
           "util-linuxMinimal"
           "uv"
+          "which"
           "xz"
           "zstd"
         ] package
