@@ -39,11 +39,12 @@ TOOLS = {
     "less": "less",
     "locale": "libc-bin",
     "util-linuxMinimal": "util-linux",
+    "which": "debianutils",
     "xz": "xz-utils",
     "zstd": "zstd",
 }
 """Debian's packages of the layout's tools; of libc-bin only the program of that name is taken."""
-OTHER_NAMES = {"sh": "bash", "awk": "mawk"}
+OTHER_NAMES = {"sh": "bash", "awk": "mawk", "which": "which.debianutils"}
 """What Debian has from elsewhere, and nixpkgs from the same package."""
 
 

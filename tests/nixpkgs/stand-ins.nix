@@ -156,6 +156,7 @@ let
           "tzdata"
           "util-linuxMinimal"
           "uv"
+          "which"
           "xz"
           "zstd"
         ] package
