@@ -51,7 +51,7 @@ def _env(password: str, **more: str) -> dict[str, str]:
 
 def _compared(container: Container) -> None:
     """Wait until the comparison is over."""
-    until(lambda: "password: ended" in container.exec("entrypoint", "status").stdout, "compared")
+    until(lambda: "password:" not in container.exec("entrypoint", "status").stdout, "compared")
 
 
 def _accepts(container: Container, password: str) -> bool:
