@@ -43,9 +43,9 @@ def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoRetur
     for number in signals.take():
         if number in STOPS:
             os.kill(os.getpid(), number)
+    descriptor = os.memfd_create("entrypoint-handoff")  # what can fail comes before the server
     since = time.time()  # before the server notes its own start, since an older note is taken for stale
     pid = Children(signals).spawn(server["argv"], server["environment"])
-    descriptor = os.memfd_create("entrypoint-handoff", 0)
     mask = [int(number) for number in signals.original_mask]
     ignored = [int(number) for number in signals.original_ignored]
     data = marshal.dumps(
@@ -55,7 +55,7 @@ def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoRetur
         data = data[os.write(descriptor, data) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
     # Not before the server was started, which none of them is for.
-    for handed_on in (lock, *(spec["stdin"] for spec in server["helpers"] if "stdin" in spec)):
+    for handed_on in (descriptor, lock, *(spec["stdin"] for spec in server["helpers"] if "stdin" in spec)):
         os.set_inheritable(handed_on, True)  # noqa: FBT003 - the name says what is true
     sys.stdout.flush()
     environment = {**server["environment"], HANDOFF: str(descriptor)}

@@ -30,6 +30,7 @@ from entrypoint.errors import Failure
 def hand_over(argv):
     signals = Signals()
     kernel.adopt_orphans()
+    kernel.keep_descriptors_to_ourselves()
     server = {
         "argv": argv,
         "environment": dict(os.environ),

@@ -100,7 +100,9 @@ def test_catatonit_descriptors_and_folder_of_the_real_server(started_elsewhere: 
 def test_catatonit_start_folder_is_not_kept_busy(lab: Lab) -> None:
     """When the child has left the folder of the start, its filesystem can be unmounted."""
     mounted = 'mkdir -p /tmp/busy && mount -t tmpfs none /tmp/busy && cd /tmp/busy && exec "$@"'
-    child = bash("cd / && until [[ $(readlink /proc/1/cwd) == / ]]; do :; done; umount /tmp/busy && exit 5")
+    child = bash(
+        "cd / && until [[ $(readlink /proc/$PPID/cwd) == / ]]; do :; done; umount /tmp/busy && exit 5"
+    )
     ended = lab.supervise(child, before=("timeout", "--foreground", "10", "bash", "-c", mounted, "-"))
     assert (5, "", "") == ended
 
