@@ -192,6 +192,10 @@ class Archiver(Protocol):
     def other_cluster_code(self) -> int | None:
         """Return the exit code of `prepare` for another cluster's archive."""
 
+    @property
+    def unknown_command_code(self) -> int | None:
+        """Return the exit code of `store` where this version of the tool has no such command."""
+
     torn: re.Pattern[str] | None
     """Names of files that a killed call leaves in an archive on a folder, and that nothing else removes."""
     missing_code: int

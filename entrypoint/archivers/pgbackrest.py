@@ -126,6 +126,7 @@ class PgBackRest:
     missing_code = 1
     torn: re.Pattern[str] | None = None
     other_cluster_code = 28
+    unknown_command_code = 48  # of repo-put, which 2.55 has and 2.60 has not
     damage = "FormatError|ChecksumError"
     leaves_sums = True
     sure = PREFIX + "ARCHIVE_ASYNC=n"

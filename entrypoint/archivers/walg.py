@@ -110,6 +110,7 @@ class WalG:
     torn: re.Pattern[str] | None = re.compile(r".*\.tmp\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
     missing_code = 74  # EX_IOERR, the tool's own choice: wal-g/wal-g#1195
     other_cluster_code = None
+    unknown_command_code = None
     damage = "lz4: |CRC check|checksum|corrupt|magic number|invalid input|size exceeded|block size"
     leaves_sums = False
     sure = ""

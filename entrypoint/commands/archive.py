@@ -72,10 +72,11 @@ def check(as_json: bool, timeout: float) -> None:
     same = "identical" if proof.compared else "of which the server has no copy to compare any more"
     click.echo(
         f"{proof.segment} was archived within {proof.archived_seconds} s and came back in "
-        f"{proof.fetched_seconds} s: {same}; a small object was written, read back and "
-        + (f"not removed: {proof.object_stays}" if proof.object_stays else "removed")
-        + f" in {proof.object_seconds} s"
+        f"{proof.fetched_seconds} s: {same}"
     )
+    if proof.object_seconds is not None:
+        removed = f"not removed: {proof.object_stays}" if proof.object_stays else "removed"
+        click.echo(f"a small object was written, read back and {removed} in {proof.object_seconds} s")
 
 
 @group.command("push-pending")

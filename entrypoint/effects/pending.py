@@ -32,31 +32,33 @@ class Trip(NamedTuple):
 
 def round_trip(
     context: Context, archive: Archive, seconds: float, say: Callable[[str], None] = lambda _: None
-) -> Trip:
+) -> Trip | None:
     """Write a small object to the archive, read it back and remove it; `say` is told each step before.
 
-    Raises Failure where it cannot be written or does not come back, all within so many seconds. Its name is
-    always the same: what a killed trip leaves is overwritten and removed by the next one, and no tool takes
-    it for a part of a backup or for WAL.
+    Returns None where the archiver has no command for that. Raises Failure where it cannot be written or does
+    not come back, all within so many seconds. Its name is always the same: what a killed trip leaves is
+    overwritten and removed by the next one, and no tool takes it for a part of a backup or for WAL.
     """
     began = time.monotonic()
     what, tool, url = server.describe(context), archive.tool, archive.storage.url
     content = f"written by the entrypoint to see whether it can be: {time.time()}\n"
 
-    def do(step: str, command: Command) -> tuple[str, str]:
-        """Return what the archiver printed, and why it failed."""
+    def do(step: str, command: Command) -> tuple[str, str, int]:
+        """Return what the archiver printed, why it failed, and its exit code."""
         say(step)
         left = max(1.0, began + seconds - time.monotonic())
         answer = archives.ask(context, command, seconds=left, given=content)
         words = brief(answer.stderr.strip()) or f"exit code {answer.code}"
-        return answer.stdout, words if answer.code else ""
+        return answer.stdout, words if answer.code else "", answer.code
 
     with _alone(context, began + seconds):
-        failed = do("writing", tool.store(what, PROBE))[1]
+        _, failed, code = do("writing", tool.store(what, PROBE))
+        if failed and code == tool.unknown_command_code:
+            return None
         if failed:
             raise Failure(_failed(archive, f"{url} cannot be written:\n{failed}"))
         try:
-            read, failed = do("reading back", tool.raw_object(what, PROBE))
+            read, failed, _ = do("reading back", tool.raw_object(what, PROBE))
         finally:
             stays = do("removing", tool.remove(what, PROBE))[1]
             _remove_torn(archive)
@@ -104,8 +106,8 @@ class Proof(NamedTuple):
     fetched_seconds: float
     compared: bool
     """The server still had the segment, and it is the same byte for byte."""
-    object_seconds: float
-    """For a small object to be written, read back and removed, before that."""
+    object_seconds: float | None
+    """For a small object to be written, read back and removed, before that; None: the archiver cannot."""
     object_stays: str
     """Why that one could not be removed; empty: it is gone."""
 
@@ -130,7 +132,8 @@ def check(context: Context, archive: Archive, seconds: float, say: Callable[[str
     archived = time.monotonic() - began
     say(f"reading {name} back")
     fetched, compared = read_back(context, archive, name)
-    return Proof(name, round(archived, 2), round(fetched, 2), compared, round(trip.seconds, 2), trip.stays)
+    small = (None, "") if trip is None else (round(trip.seconds, 2), trip.stays)
+    return Proof(name, round(archived, 2), round(fetched, 2), compared, *small)
 
 
 def read_back(

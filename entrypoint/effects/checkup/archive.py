@@ -73,6 +73,10 @@ def _round_trip(sight: Sight) -> list[Finding]:
     trip = pending.round_trip(
         sight.context, sight.archive, sight.patience, lambda step: sight.say(f"round trip: {step}")
     )
+    if trip is None:
+        why = f"this {sight.archive.tool.name} has no command that stores one object; a whole segment goes "
+        why += "there and back by: entrypoint archive check"
+        return judge.read_only(len(sight.backups), why)
     return judge.round_trip(trip.seconds, trip.stays)
 
 
@@ -207,7 +211,7 @@ CHECKS = (
         "round trip",
         "an archive that cannot be written takes no WAL, and one where nothing can be removed fills up",
         "a small object, written, read back and removed as the server's user; only read where this cluster "
-        "may not write: on a standby, and in the archive of another one",
+        "may not write: on a standby, and in the archive of another one, and with pgBackRest 2.60",
         _round_trip,
         STORAGE,
     ),
