@@ -1,30 +1,26 @@
 """The reader of postmaster.pid; pure, and light, since `entrypoint ready` needs it every few seconds."""
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import NamedTuple
 
-    class Postmaster(NamedTuple):
-        """What postmaster.pid says."""
+class Postmaster:
+    """What postmaster.pid says; no tuple with names, whose import would take longer than a look."""
 
-        pid: int
-        data_folder: str
-        started: int
-        """Seconds since 1970."""
-        status: str
-        """`starting`, `stopping`, `ready`, `standby`, or empty."""
-else:
-    # The import of typing would take as long as all the rest of a health check.
-    from collections import namedtuple
+    def __init__(self, pid: int, data_folder: str, started: int, status: str) -> None:
+        """Hold the values.
 
-    Postmaster = namedtuple("Postmaster", "pid data_folder started status")  # noqa: PYI024
+        `started` is in seconds since 1970; `status` is `starting`, `stopping`, `ready`, `standby` or empty.
+        """
+        self.pid = pid
+        self.data_folder = data_folder
+        self.started = started
+        self.status = status
 
 
 def parse_postmaster(text: str) -> Postmaster | None:
     r"""Read postmaster.pid; None while it is being written.
 
-    >>> parse_postmaster("42\n/data\n1795364442\n5432\n/run\n*\n 1 2\nready   \n")
-    Postmaster(pid=42, data_folder='/data', started=1795364442, status='ready')
+    >>> found = parse_postmaster("42\n/data\n1795364442\n5432\n/run\n*\n 1 2\nready   \n")
+    >>> found.pid, found.data_folder, found.started, found.status
+    (42, '/data', 1795364442, 'ready')
     """
     lines = text.split("\n")
     if len(lines) < 4:
