@@ -108,6 +108,11 @@ class Relay:
 
     async def _close(self) -> None:
         if self._server is not None:
+            # asyncio loses a connection that is just being accepted when a server is closed: none is first.
+            for listening in self._server.sockets:
+                self._loop.remove_reader(listening.fileno())
+            for _ in range(5):
+                await asyncio.sleep(0)
             self._server.close()
             self._server = None
         for task in self._open:
