@@ -100,11 +100,12 @@ def test_no_process_shows_a_secret_while_archiving(serving: Container) -> None:
     """The archiver of a segment gets its secrets from a file."""
     before = int(serving.sql("SELECT archived_count FROM pg_stat_archiver"))
     serving.shell(
-        "mv /usr/bin/pgbackrest /usr/bin/pgbackrest.real; "
+        "cd /usr/bin; cp -p pgbackrest pgbackrest.real; "
         'printf \'#!/bin/sh\\n{ tr "\\\\0" " " < /proc/$$/environ; echo "$*"; } >> /tmp/seen\\n'
-        'exec /usr/bin/pgbackrest.real "$@"\\n\' > /usr/bin/pgbackrest; chmod 755 /usr/bin/pgbackrest',
+        'exec /usr/bin/pgbackrest.real "$@"\\n\' > pgbackrest.new; chmod 755 pgbackrest.new; mv pgbackrest.new pgbackrest',
         user="0",
     )
+    serving.sql("SELECT pg_create_restore_point('something to archive')")
     serving.sql("SELECT pg_switch_wal()")
     count = "SELECT archived_count FROM pg_stat_archiver"
     until(lambda: int(serving.sql(count)) > before, "a segment is archived")
