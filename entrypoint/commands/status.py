@@ -52,7 +52,7 @@ def show(as_json: bool) -> None:
 
 def _known() -> dict[str, list[str]]:
     """Return what PID 1 tells; raises Failure where none of ours runs."""
-    known = status.read(folders.RUNTIME_FOLDERS)
+    known = status.read(status.RUNTIME_FOLDERS)
     if not known:
         raise Failure(
             Problem(

@@ -4,15 +4,13 @@ import os
 
 from entrypoint import log
 from entrypoint.cluster import WAL_ENTRY
-from entrypoint.effects import files, status
+from entrypoint.effects import files
 from entrypoint.effects.children import Children
 from entrypoint.effects.identity import Identity
+from entrypoint.effects.status import RUNTIME_FOLDERS, SOCKET_FOLDER
 from entrypoint.errors import Failure, Problem
 from entrypoint.plan import no_permission
 from entrypoint.settings import Settings
-
-SOCKET_FOLDER, RUNTIME_FOLDERS = status.SOCKET_FOLDER, status.RUNTIME_FOLDERS
-
 
 DRILL_SCRATCH = "entrypoint.drill"
 """Below DRILL_FOLDER: what a drill makes there, and the next start or drill removes."""

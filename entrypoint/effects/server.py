@@ -12,7 +12,7 @@ from entrypoint import archivers, exits, log, variables
 from entrypoint.archivers import Server
 from entrypoint.argv import NOT_A_SERVER, parse_server, psql
 from entrypoint.cluster import parse_control
-from entrypoint.effects import files, folders, kernel, stops
+from entrypoint.effects import files, kernel, status, stops
 from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
@@ -138,7 +138,7 @@ def describe(context: Context) -> Server:
     """Return the server as an archiver needs to know it."""
     return Server(
         data_folder=context.settings.data_folder,
-        socket_folder=folders.SOCKET_FOLDER,
+        socket_folder=status.SOCKET_FOLDER,
         port=port(context.settings),
         user=context.settings.init.user,
         runtime_folder=context.runtime_folder,

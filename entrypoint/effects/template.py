@@ -47,7 +47,7 @@ def find(context: Context, arguments: Sequence[str], folder: str = FOLDER) -> Te
     try:
         head, _, described = files.read_text(f"{folder}/made-from").partition("\n")
         share, locales, nonce_at, crc_at, encryption = head.split("\t")
-        major = int(files.read_text(f"{folder}/cluster/PG_VERSION"))
+        major = server.data_major(f"{folder}/cluster")
     except (OSError, ValueError):
         return None
     checksums = template.checksums(arguments, major)

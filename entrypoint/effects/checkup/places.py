@@ -5,7 +5,7 @@ import stat
 
 from entrypoint.checks import Finding
 from entrypoint.checks import places as judge
-from entrypoint.effects import files, folders, probe
+from entrypoint.effects import files, probe, status
 from entrypoint.effects.checkup.sight import Check, Sight
 
 
@@ -48,7 +48,7 @@ def _folder(name: str, path: str, sight: Sight) -> judge.Folder:
 
 
 def _run_folder(sight: Sight) -> list[Finding]:
-    path = folders.SOCKET_FOLDER
+    path = status.SOCKET_FOLDER
     writable = os.access(path, os.W_OK | os.X_OK)
     return judge.run_folder(path, exists=os.path.isdir(path), writable=writable, uid=sight.context.who.uid)
 
@@ -89,7 +89,7 @@ CHECKS = (
     Check(
         "run folder",
         "without a place for its sockets the server does not start, and local clients do not get in",
-        f"{folders.SOCKET_FOLDER}, as the server's user",
+        f"{status.SOCKET_FOLDER}, as the server's user",
         _run_folder,
     ),
     Check(

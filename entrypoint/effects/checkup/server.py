@@ -3,7 +3,7 @@
 from entrypoint import plan
 from entrypoint.checks import OK, Finding
 from entrypoint.checks import server as judge
-from entrypoint.effects import files, folders, history, probe, server, startup, status, stops
+from entrypoint.effects import files, history, probe, server, startup, status, stops
 from entrypoint.effects.checkup.sight import ALWAYS, CLUSTER, Check, Sight
 
 
@@ -75,7 +75,7 @@ def _init_files(sight: Sight) -> list[Finding]:
 
 
 def _helpers(_: Sight) -> list[Finding]:
-    return judge.helpers(status.failing(folders.RUNTIME_FOLDERS))
+    return judge.helpers(status.failing(status.RUNTIME_FOLDERS))
 
 
 CHECKS = (

@@ -13,7 +13,7 @@ from entrypoint import collation, lifecycle
 from entrypoint.archivers import Backup
 from entrypoint.checks import Finding
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, claim, configuration, files, folders, probe, server, startup, status
+from entrypoint.effects import backlog, claim, configuration, files, probe, server, startup, status
 from entrypoint.effects.checkup import questions
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Facts
@@ -55,7 +55,7 @@ class Sight:
     @cached_property
     def phase(self) -> str:
         """What PID 1 of this container is at; empty: none is at work."""
-        return status.read(folders.RUNTIME_FOLDERS).get("phase", [""])[0]
+        return status.read(status.RUNTIME_FOLDERS).get("phase", [""])[0]
 
     @property
     def tended(self) -> bool:
