@@ -33,13 +33,16 @@ def backup(processors: int, memory: int | None, rate_limit: int | None) -> Resou
     return Resources(max(1, min(processes, share // PROCESS_BYTES)), share, rate_limit)
 
 
-def push(memory: int) -> Resources:
+def push(memory: int, *, near: bool = False) -> Resources:
     """Return what sending a backlog of segments may use of so much memory, the container's or the machine's.
+
+    `near` tells that the storage answers within milliseconds.
 
     >>> push(2 * 1024**3).memory_bytes == 256 * 1024**2
     True
     """
-    return Resources(memory_bytes=max(LEAST_MEMORY, min(MOST_PUSH_MEMORY, memory // PUSH_SHARE)))
+    share = max(LEAST_MEMORY, min(MOST_PUSH_MEMORY, memory // PUSH_SHARE))
+    return Resources(memory_bytes=share, near=near)
 
 
 KB = 1024

@@ -138,6 +138,8 @@ class Resources(NamedTuple):
     """None: there is no limit."""
     rate_limit: int | None = None
     """Bytes per second."""
+    near: bool = False
+    """The storage answers within milliseconds."""
 
 
 class Check(NamedTuple):

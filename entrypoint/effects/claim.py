@@ -5,6 +5,7 @@ cluster write beside the first one's files: wal-g/wal-g#104, wal-g/wal-g#354.
 """
 
 import os
+import time
 
 from entrypoint import exits, log, upgrade
 from entrypoint.archivers import IDENTITY, brief
@@ -19,9 +20,11 @@ _WARM = 15
 """Seconds that a start with a database gives the storage before the server comes up without it."""
 _LISTING = 60
 """Seconds that the first start after a restore gives it to list the archive."""
+_NEAR = 0.08
+"""Seconds in which a near storage tells whose archive it is: wal-g starts, and asks three times."""
 
 
-def prepare(context: Context, archive: Archive, *, must_work: bool) -> None:
+def prepare(context: Context, archive: Archive, *, must_work: bool) -> bool:
     """Make the archive this cluster's; raises Failure, before anything is written, if it is another's.
 
     With `must_work` (nothing is in the volume yet that could be lost) any trouble ends the start. A
@@ -29,7 +32,7 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> None:
     archive-segment then does first what could not be done here.
 
     A restored cluster in whose archive somebody else has gone on is started too, and archives nothing: see
-    effects/fork.py.
+    effects/fork.py. Returns whether the storage is near: it answered within milliseconds.
     """
     later = f"{context.runtime_folder}/{archives.PREPARE}"
     data = context.settings.data_folder
@@ -37,11 +40,11 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> None:
         fork.reopen(context, archive)
     elif (refused := fork.refusal(data)) is not None:
         raise Failure(refused)
-    problem = _settle(context, archive, archives.QUICK if must_work else _WARM)
+    problem, near = _settle(context, archive, archives.QUICK if must_work else _WARM)
     if problem is None and not must_work and status.in_recovery(data) and fork.read(data) is not None:
         # Who else goes on in the archive is to be seen once this server is promoted: its first segment looks.
         files.write_atomically(later, _script(context))
-        return
+        return near
     if problem is None:
         problem = fork.look(context, archive, archive.command_timeout if must_work else _LISTING)
     refused = fork.refusal(data)
@@ -49,30 +52,35 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> None:
     if problem is None:
         if os.path.exists(later):
             os.unlink(later)
-        return
+        return near
     if must_work:
         raise Failure(problem)
     if refused is not None:
         log.problem(refused)
         log.warning("serving without archiving: nothing is archived, backed up or removed from the archive")
-        return
+        return near
     files.write_atomically(later, _script(context))
     log.problem(problem)
     log.warning("starting without a working archive; WAL stays in pg_wal until it works")
+    return near
 
 
-def _settle(context: Context, archive: Archive, seconds: int) -> Problem | None:
-    """Make the archive ours, or return why that cannot be done now; raises Failure if it is another's."""
+def _settle(context: Context, archive: Archive, seconds: int) -> tuple[Problem | None, bool]:
+    """Make the archive ours, or return why that cannot be done now; raises Failure if it is another's.
+
+    Returns also whether the storage is near.
+    """
     problem = archives.storage_problem(archive)
+    near = False
     if problem is not None:
-        return problem
+        return problem, near
     ours = server.read_control(context).get("Database system identifier", "")
     what = server.describe(context)
     try:
         if archive.tool.other_cluster_code is None:
-            found = owner(context, archive, seconds)
+            found, near = _owner(context, archive, seconds)
             if found == ours:
-                return None
+                return None, near
             if found is not None:
                 raise Failure(_others(archive, found, ours, _MEND))
             text = f'{{"system_identifier": "{ours}"}}\n'
@@ -82,7 +90,7 @@ def _settle(context: Context, archive: Archive, seconds: int) -> Problem | None:
             code, words = _succeed(context, archive, seconds)
     except (ValueError, KeyError, TypeError) as error:
         code, words = 1, str(error)
-    return None if code == 0 else _unusable(archive, code, words)
+    return (None if code == 0 else _unusable(archive, code, words)), near
 
 
 def _unusable(archive: Archive, code: int, words: str) -> Problem:
@@ -126,16 +134,23 @@ def objection(context: Context, archive: Archive, *, settled: bool, seconds: flo
 
 def owner(context: Context, archive: Archive, seconds: float) -> str | None:
     """Return the system identifier that an archive belongs to; raises ValueError with the tool's words."""
+    return _owner(context, archive, seconds)[0]
+
+
+def _owner(context: Context, archive: Archive, seconds: float) -> tuple[str | None, bool]:
+    """Return the same, and whether the storage that told it is near."""
     tool = archive.tool
+    began = time.monotonic()
     code, text = archives.run_quietly(context, tool.identify(server.describe(context)), seconds=seconds)
+    near = time.monotonic() - began < _NEAR
     owner = tool.parse_identity(code, text)
     if owner is not None or tool.other_cluster_code is not None:
-        return owner
+        return owner, near
     try:
         backups = archives.list_backups(context, archive, seconds=seconds)  # of a time before it was marked
     except Failure as failure:
         raise ValueError(failure.problems[0].what) from failure
-    return backups[-1].system_identifier if backups else None
+    return (backups[-1].system_identifier if backups else None), near
 
 
 def _succeed(context: Context, archive: Archive, seconds: int) -> tuple[int, str]:

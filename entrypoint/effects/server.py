@@ -43,6 +43,8 @@ class Context(NamedTuple):
     runtime_folder: str
     environment: dict[str, str]
     """For helpers of a first start and for init files: as the official image's script has it."""
+    near: bool = False
+    """The storage of the archive answers within milliseconds."""
 
 
 def helper_environment(settings: Settings, who: Identity, *, stepped_down: bool) -> dict[str, str]:

@@ -282,7 +282,8 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         given = [*server.arguments(context), *recovering]
     given = _follow(context, given)
     if wanted.archive is not None and not wanted.archive.by_user:
-        claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
+        near = claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
+        context = context._replace(near=near)
         if fork.refusal(wanted.data_folder) is not None:
             # Off, and not a command that fails: WAL that nobody may archive would fill the volume.
             given = [*given, "-c", "archive_mode=off"]
@@ -496,7 +497,7 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
     archive_ = context.settings.archive
     if archive_ is None or archive_.by_user or not _archives(context):
         return []
-    command = archive_.tool.helper(server.describe(context), limits.push(kernel.memory()))
+    command = archive_.tool.helper(server.describe(context), limits.push(kernel.memory(), near=context.near))
     if command is None or not archive.can_help(context, archive_):
         return []
     made = archive.environment(context, command)

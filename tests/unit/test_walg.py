@@ -327,6 +327,9 @@ def test_the_daemon_is_held_to_a_part_of_the_memory(memory: int, streams: str, l
     """By itself it takes gigabytes for a backlog; what the user has set stays, in its settings file."""
     environment = (TOOL.helper(SERVER, limits.push(memory)) or TOOL.look(SERVER)).environment
     assert (streams, str(limit)) == (environment["WALG_UPLOAD_CONCURRENCY"], environment["GOMEMLIMIT"])
+    near = TOOL.helper(SERVER, limits.push(memory, near=True))
+    assert near is not None
+    assert near.environment["WALG_UPLOAD_CONCURRENCY"] == "8"
     own = WalG({"WALG_UPLOAD_CONCURRENCY": "3"}).helper(SERVER, limits.push(memory))
     assert own is not None
     assert "WALG_UPLOAD_CONCURRENCY" not in own.environment

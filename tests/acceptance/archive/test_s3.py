@@ -217,6 +217,31 @@ def test_no_secret_shows_while_it_is_used(archive: Archive) -> None:
         assert s3.SECRET not in server.logs().output
 
 
+@pytest.mark.walg
+def test_many_segments_at_once_go_to_a_far_storage_only(road: S3) -> None:
+    """A near one gets a backlog sooner by few; a busy machine may take it for a far one, never the reverse."""
+    with (
+        archives.made("wal-g", road) as archive,
+        archive.serve(FRESH, options=containers.LOOK_INSIDE) as server,
+    ):
+
+        def at_once() -> str:
+            pids = server.shell("grep -lz '^daemon' /proc/[0-9]*/cmdline | cut -d / -f 3").split()
+            (found,) = {server.environ(int(pid))["WALG_UPLOAD_CONCURRENCY"] for pid in pids}
+            return found
+
+        seen = [at_once()]
+        while "8" not in seen and len(seen) < 6:
+            assert 0 == server.stop()
+            server.again()
+            seen.append(at_once())
+        assert "8" == seen[-1]
+        road.relay.slow(0.05)
+        assert 0 == server.stop()
+        server.again()
+        assert int(at_once()) > 8
+
+
 @pytest.fixture(params=PLACES)
 def used(request: pytest.FixtureRequest, s3_server: S3) -> Iterator[tuple[Archive, str]]:
     """An archive with segments but no backup, whose cluster has stopped, and its system identifier."""
