@@ -1,7 +1,12 @@
 """Reading and building the command lines of postgres, initdb and psql; pure."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from __future__ import annotations
+
+from entrypoint.lean import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _SHORT_WITH_VALUE = "BCDNSWcdfhkprtv"
 """Short options of postgres that take a value (postgres/postgres:src/backend/postmaster/postmaster.c)."""

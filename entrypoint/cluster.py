@@ -1,6 +1,8 @@
 """Pure readers of the files of a data folder."""
 
-import re
+from __future__ import annotations
+
+from entrypoint.lean import re
 
 SERVER_ENTRIES = frozenset(
     """

@@ -1,11 +1,15 @@
 """From the raw environment to checked values: `X_FILE` is read, unknown names are found."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from __future__ import annotations
 
 from entrypoint import variables
 from entrypoint.archivers import pgbackrest, walg
 from entrypoint.errors import Problem
+from entrypoint.lean import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 FILE_SUFFIX = "_FILE"
 

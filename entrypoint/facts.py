@@ -1,6 +1,8 @@
 """What is, looked at once and passed on as values."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from entrypoint.lean import NamedTuple
 
 WORK_FOLDER = ".entrypoint"
 """Our folder inside PGDATA while a first start or a restore is not finished; see effects/unfinished.py."""

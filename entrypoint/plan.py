@@ -1,12 +1,12 @@
 """What follows from the settings and the facts; a refusal is a value with an exit code."""
 
-import shlex
-from typing import NamedTuple
+from __future__ import annotations
 
 from entrypoint import exits
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.errors import Problem
 from entrypoint.facts import WORK_FOLDER, Facts, Unfinished
+from entrypoint.lean import NamedTuple
 from entrypoint.recovery import recorded
 from entrypoint.settings import Settings
 
@@ -176,6 +176,8 @@ def _foreign(facts: Facts) -> list[Problem]:
 def _not_empty_handed(settings: Settings) -> list[Problem]:
     arguments = settings.server.given
     if settings.server.prints_a_setting or (arguments and arguments[0] in NOT_A_SERVER):
+        import shlex
+
         return [
             Problem(
                 f"postgres {shlex.join(arguments)} needs a database, and {settings.data_folder} holds none",

@@ -1,16 +1,16 @@
 """What a restore is asked for, which base backup fits, and why not; pure."""
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from __future__ import annotations
 
 from entrypoint import exits, segments
 from entrypoint.archivers import Backup, lsn_text
 from entrypoint.errors import Problem
+from entrypoint.lean import NamedTuple, re
 
 # datetime and json cost a start that restores nothing as much as all the rest of this file.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
 LATEST = "LATEST"
@@ -61,7 +61,7 @@ class Wal(NamedTuple):
     names: frozenset[str]
     """All segments in the archive, of every timeline."""
     segment_bytes: int
-    archived_at: "datetime | None"
+    archived_at: datetime | None
     """When the newest segment came: no commit that it holds is younger."""
 
     @property
@@ -245,7 +245,7 @@ def _malformed(name: str, kind: str, value: str) -> Problem | None:
 _AGO = re.compile(r"([0-9]{1,9}) *(second|minute|hour|day)s? +ago")
 
 
-def _moment(text: str, now: "datetime | None" = None) -> "datetime | None":
+def _moment(text: str, now: datetime | None = None) -> datetime | None:
     """Return the moment that a text names, if it is one.
 
     >>> from datetime import UTC, datetime
@@ -286,7 +286,7 @@ def history_of(names: Collection[str], request: Request, backups: Sequence[Backu
     return max((int(name[:8], 16) for name in names), default=backups[-1].timeline)
 
 
-def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: "datetime") -> Choice | Problem:
+def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: datetime) -> Choice | Problem:
     """Return the newest base backup from which the target can be reached, or why there is none.
 
     `backups` are the cluster's, oldest first, at least one.
@@ -374,7 +374,7 @@ def _leads_to(backup: Backup, wal: Wal) -> bool:
     return on_the_way and not segments.gaps(wal.names, first, last, (), wal.segment_bytes)
 
 
-def _is_before(backup: Backup, moment: "datetime | None", lsn: int | None) -> bool:
+def _is_before(backup: Backup, moment: datetime | None, lsn: int | None) -> bool:
     if moment is not None:
         from datetime import datetime, timedelta
 

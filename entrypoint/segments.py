@@ -3,9 +3,13 @@
 A name is eight hexadecimal digits each of the timeline, of the LSN's upper half, and of the segment in it.
 """
 
-import re
-from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from __future__ import annotations
+
+from entrypoint.lean import NamedTuple, re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
 
 __all__ = [
     "Others",

@@ -1,14 +1,17 @@
 """What the user wants, typed and checked; all mistakes are reported together."""
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from __future__ import annotations
 
 from entrypoint import archivers, recovery, variables
 from entrypoint.archivers import Archiver, Storage
 from entrypoint.argv import ServerArguments, parse_server
 from entrypoint.errors import Problem
+from entrypoint.lean import NamedTuple, re
 from entrypoint.recovery import Request, Standby
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 AUTH_METHODS = frozenset("trust reject scram-sha-256 md5 password gss ident pam ldap radius oauth".split())
 """Those that work in a `host` line on Linux; with any other one the server would not start."""
@@ -207,7 +210,7 @@ def load(
 
 
 def _every_start(values: Mapping[str, str], problems: list[Problem]) -> EveryStart:
-    names = re.split(r"[,\s]+", values.get("POSTGRES_EXTENSIONS", ""))
+    names = values.get("POSTGRES_EXTENSIONS", "").replace(",", " ").split()
     update_password = _choice(values, "POSTGRES_PASSWORD_UPDATE", ("off", "on"), problems) == "on"
     if update_password and not values.get("POSTGRES_PASSWORD"):
         problems.append(
@@ -217,7 +220,7 @@ def _every_start(values: Mapping[str, str], problems: list[Problem]) -> EverySta
             )
         )
     return EveryStart(
-        extensions=tuple(dict.fromkeys(name for name in names if name)),
+        extensions=tuple(dict.fromkeys(names)),
         update_extensions=_choice(values, "POSTGRES_EXTENSIONS_UPDATE", ("off", "on"), problems) == "on",
         update_password=update_password,
     )
@@ -242,9 +245,14 @@ def _value(values: Mapping[str, str], name: str) -> str:
     return values.get(name) or variables.ALL[name].default
 
 
+def _is_whole(text: str, digits: int) -> bool:
+    """Tell whether this is a number of at most so many digits, without `re`, which every start would load."""
+    return text.isascii() and text.isdigit() and len(text) <= digits
+
+
 def _seconds(values: Mapping[str, str], name: str, problems: list[Problem]) -> int:
     text = _value(values, name)
-    if re.fullmatch(r"[0-9]{1,7}", text):
+    if _is_whole(text, 7):
         return int(text)
     problems.append(
         Problem(
@@ -284,7 +292,8 @@ def _conf(
             continue
         # A shell exports no name with a dot in it, and no setting has two underscores.
         setting = given.lower().replace("__", ".")
-        if not re.fullmatch(r"[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_]*)?", setting):
+        parts = setting.split(".")
+        if len(parts) > 2 or not all(part.isascii() and part.isidentifier() for part in parts):
             problems.append(Problem(f"{name} names no server setting", f"correct or remove {name}"))
         elif (mend := _instead(setting, value, values, archive, source)) is not None:
             problems.append(Problem(f"{name} cannot be set by a variable", mend))
@@ -475,7 +484,7 @@ def _count(values: Mapping[str, str], name: str, problems: list[Problem], *, lea
     text = values.get(name, "")
     if not text:
         return None
-    if re.fullmatch(r"[0-9]{1,5}", text) and int(text) >= least:
+    if _is_whole(text, 5) and int(text) >= least:
         return int(text)
     problems.append(
         Problem(

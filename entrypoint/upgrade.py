@@ -5,11 +5,15 @@ over from that is the place in the WAL: it runs `pg_resetwal -l` with the segmen
 one. A new cluster of initdb begins at the first segment.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from __future__ import annotations
 
 from entrypoint import segments
 from entrypoint.archivers import Owner
+from entrypoint.lean import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Cluster", "objection"]
 

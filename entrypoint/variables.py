@@ -3,8 +3,9 @@
 The parser, the README's table, `doctor` and the check for misspelt names derive from this table.
 """
 
-import re
-from typing import NamedTuple
+from __future__ import annotations
+
+from entrypoint.lean import NamedTuple, re
 
 
 class Variable(NamedTuple):
@@ -278,8 +279,6 @@ STRICT_GROUPS = ("ARCHIVE_", "WALG_", "PGBACKREST_")
 OUR_GROUPS = ("BACKUP_", "RESTORE_", "STANDBY_", "STOP_", "COLLATION_", "STATUS_", "DRILL_")
 """A name of these groups that is nearly one of ours is an error; others belong to somebody else's script."""
 
-INJECTED = re.compile(
-    r"[A-Z]+_NAME|.*_(SERVICE_(HOST|PORT).*|PORT|PORT_\d+_(TCP|UDP|SCTP).*|ENV_.*)", re.DOTALL
-)
+INJECTED = re.compile(r"(?s)[A-Z]+_NAME|.*_(SERVICE_(HOST|PORT).*|PORT|PORT_\d+_(TCP|UDP|SCTP).*|ENV_.*)")
 """What Kubernetes (service links) and Docker (`--link`) put into the environment for a service that
 happens to be called `archive` or `backup`."""

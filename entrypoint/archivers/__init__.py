@@ -3,11 +3,14 @@
 Nothing here runs a program. `effects/archive.py` runs what an adapter returns.
 """
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from __future__ import annotations
 
 from entrypoint.errors import Problem
+from entrypoint.lean import NamedTuple, Protocol, re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
 
 __all__ = [
     "Answer",
@@ -404,8 +407,7 @@ def lsn_text(number: int) -> str:
 
 
 _REQUEST = re.compile(
-    r":\n\s*\*\*\* Path/Query \*\*\*:.*?(?:<Code>(.*?)</Code>\s*<Message>(.*?)</Message>.*?</Error>|\Z)",
-    re.DOTALL,
+    r"(?s):\n\s*\*\*\* Path/Query \*\*\*:.*?(?:<Code>(.*?)</Code>\s*<Message>(.*?)</Message>.*?</Error>|\Z)"
 )
 
 

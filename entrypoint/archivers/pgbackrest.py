@@ -1,8 +1,6 @@
 """pgBackRest: its options, command lines and answers (tested with 2.45 of bookworm)."""
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from __future__ import annotations
 
 from entrypoint import segments
 from entrypoint.archivers import (
@@ -19,6 +17,12 @@ from entrypoint.archivers import (
     Verification,
 )
 from entrypoint.errors import Problem
+from entrypoint.lean import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from typing import Any
 
 PREFIX = "PGBACKREST_"
 

@@ -1,7 +1,6 @@
 """wal-g: its variables, command lines and answers (wal-g/wal-g, tested with 3.0.9)."""
 
-import re
-from collections.abc import Collection, Mapping, Sequence
+from __future__ import annotations
 
 from entrypoint import segments, variables
 from entrypoint.archivers import (
@@ -20,6 +19,11 @@ from entrypoint.archivers import (
     lsn_text,
 )
 from entrypoint.errors import Problem
+from entrypoint.lean import re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
 
 PREFIXES = (
     "WALG_OSS_PREFIX",

@@ -1,5 +1,7 @@
 """Running the archiver: its settings file, its calls, its backups."""
 
+from __future__ import annotations
+
 import os
 
 from entrypoint import exits

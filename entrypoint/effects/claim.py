@@ -4,6 +4,8 @@ pgBackRest knows the cluster of a stanza. For wal-g an object of ours says it, s
 cluster write beside the first one's files: wal-g/wal-g#104, wal-g/wal-g#354.
 """
 
+from __future__ import annotations
+
 import os
 import time
 

@@ -9,15 +9,17 @@ While a cluster is served although something has changed, the file says so. Goin
 then does not make all well, though the versions match again: what was written meanwhile was sorted by others.
 """
 
+from __future__ import annotations
+
 import os
 import sys
-from typing import NamedTuple
 
 from entrypoint import log
 from entrypoint.effects import files, server, status
 from entrypoint.effects.children import find_program
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
+from entrypoint.lean import NamedTuple
 
 NAME = ".entrypoint.collation"
 """Below the data folder: a state and a fingerprint, then lines `rebuilt OID FILENODE DATABASE`."""

@@ -340,7 +340,7 @@ def changes(context: Context, found: Sequence[Source], known: dict[str, Running]
 def _plain(context: Context, wanted: dict[str, Source], names: Sequence[str]) -> dict[str, str]:
     """Return values as the server's binary writes them, so that 1GB and 1048576kB are the same."""
     plain = {}
-    with server.scratch_folder(context) as scratch:
+    with server.ScratchFolder(context) as scratch:
         files.write_atomically(f"{scratch}/postgresql.conf", "", 0o644)
         for name in names:
             given = ["-c", f"{name}={wanted[name].value}"]
@@ -359,7 +359,7 @@ def explain(context: Context, found: Sequence[Source], errors: Sequence[str]) ->
     problems = [Problem(error, "correct or remove this line") for error in errors]
     rest = [source for source in found if source.name not in ("config_file", "data_directory")]
     names: list[str] = []
-    with server.scratch_folder(context) as scratch:
+    with server.ScratchFolder(context) as scratch:
         while True:
             _write_settings(f"{scratch}/postgresql.conf", rest)
             code, text = server.ask(context, "port", [], scratch)

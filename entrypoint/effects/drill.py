@@ -27,6 +27,7 @@ from entrypoint.effects import (
     restore,
     server,
     status,
+    temporary,
 )
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
@@ -278,7 +279,7 @@ def _words(scratch: Context) -> str:
 def _wait(scratch: Context, pid: int, deadline: float) -> None:
     """Wait until the archive is replayed and the server promoted."""
     try:
-        server.wait_until_ready(scratch, pid, seconds=deadline - time.monotonic())
+        temporary.wait_until_ready(scratch, pid, seconds=deadline - time.monotonic())
     except Failure as failure:
         words = "\n".join(_words(scratch).splitlines()[-8:])
         raise Failure(

@@ -1,15 +1,20 @@
 """Files and folders: atomic writes, ownership, mounts, the lock on the data folder."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from entrypoint import exits, log
 from entrypoint.effects import kernel
 from entrypoint.errors import Failure, Problem
+from entrypoint.lean import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 
 def read_text(path: str) -> str:

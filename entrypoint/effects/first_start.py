@@ -1,16 +1,18 @@
 """A first start: the cluster, pg_hba.conf, the user's database and init files; all or nothing."""
 
+from __future__ import annotations
+
 import os
-import re
 
 from entrypoint import exits, log
 from entrypoint.argv import psql
-from entrypoint.effects import files, probe, server
+from entrypoint.effects import files, probe, server, temporary
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.environment import unpack
 from entrypoint.errors import Ended, Failure, Problem, Stopped
+from entrypoint.lean import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def initdb_arguments(context: Context, *extra: str) -> list[str]:
     return [*out.split("\0")[:-1], *last]
 
 
-def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str]) -> "Template | None":
+def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str]) -> Template | None:
     """Make a cluster in the work folder: a copy of the image's own, or what initdb makes.
 
     Returns what was copied, if it was; that is not synced yet.
@@ -91,7 +93,7 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
     return source
 
 
-def syncs_late(source: "Template | None", arguments: list[str]) -> bool:
+def syncs_late(source: Template | None, arguments: list[str]) -> bool:
     """Tell whether the cluster is to be synced in the end: a copy, where initdb would sync."""
     return source is not None and not {"-N", "--no-sync"} & {*arguments}
 
@@ -169,7 +171,7 @@ def _unknown_user(context: Context, unfinished: Unfinished) -> dict[str, str]:
     }
 
 
-def append_hba(context: Context, given: list[str], source: "Template | None") -> None:
+def append_hba(context: Context, given: list[str], source: Template | None) -> None:
     """Append the line for TCP connections to pg_hba.conf, with the server's own method by default.
 
     Of a copy of `source` it is known, where nobody has configured anything.
@@ -303,14 +305,14 @@ def initialize(context: Context, given: list[str]) -> Context:
     source = make_cluster(context, unfinished, arguments)
     unfinished.move_into_place()
     append_hba(context, given, source)
-    helper = context._replace(environment=with_password(context))
+    helper = context._replace(environment=server.with_password(context))
     in_reach = [*given, "-c", "listen_addresses=", "-p", context.settings.port]
     if context.settings.archive is not None and not context.settings.archive.by_user:
         in_reach += ["-c", "archive_mode=off"]  # the archive is not prepared yet
     if syncs_late(source, arguments):
         in_reach += ["-c", "fsync=off"]  # a power cut before the end of a first start loses it anyway
     try:
-        with server.temporary_server(context, in_reach):
+        with temporary.serve(context, in_reach):
             create_database(helper)
             if context.settings.every_start.extensions:
                 from entrypoint.effects import extensions
@@ -331,9 +333,3 @@ def initialize(context: Context, given: list[str]) -> Context:
     unfinished.finish()
     print("\nPostgreSQL init process complete; ready for start up.\n", flush=True)
     return context._replace(environment=environment)
-
-
-def with_password(context: Context) -> dict[str, str]:
-    """Return the environment with PGPASSWORD, which psql needs where local connections ask for one."""
-    password = context.environment.get("PGPASSWORD") or context.settings.init.password
-    return context.environment | {"PGPASSWORD": password}

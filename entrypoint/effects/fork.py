@@ -6,8 +6,9 @@ looks into the archive before anything is written to it; the first full backup o
 it. A backup holds the file of its time, and a restore of it writes it anew.
 """
 
+from __future__ import annotations
+
 import os
-from typing import NamedTuple
 
 from entrypoint import exits, segments
 from entrypoint.archivers import brief, lsn_text
@@ -15,6 +16,7 @@ from entrypoint.effects import archive as archives
 from entrypoint.effects import files, server
 from entrypoint.effects.server import Context
 from entrypoint.errors import Problem
+from entrypoint.lean import NamedTuple
 from entrypoint.settings import Archive
 
 NAME = ".entrypoint.fork"

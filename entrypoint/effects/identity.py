@@ -1,12 +1,13 @@
 """Who we are and who we become: user lookup and the drop of root's rights."""
 
+from __future__ import annotations
+
 import grp
 import os
 import pwd
-import re
-from typing import NamedTuple
 
 from entrypoint.errors import Failure, Problem
+from entrypoint.lean import NamedTuple
 
 
 class Identity(NamedTuple):
@@ -57,7 +58,7 @@ def current() -> Identity:
 
 def _passwd(user: str) -> pwd.struct_passwd | None:
     try:
-        if re.fullmatch("[0-9]+", user):
+        if user.isascii() and user.isdigit():
             return pwd.getpwuid(int(user))
         return pwd.getpwnam(user)
     except (KeyError, OverflowError):
@@ -73,7 +74,7 @@ def _number(text: str) -> int:
 
 def _group(group: str) -> int:
     try:
-        if re.fullmatch("[0-9]+", group):
+        if group.isascii() and group.isdigit():
             return _number(group)
         return grp.getgrnam(group).gr_gid
     except KeyError:

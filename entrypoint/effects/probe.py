@@ -1,7 +1,8 @@
 """Looking at the world: fills the facts, changes nothing."""
 
+from __future__ import annotations
+
 import os
-import re
 
 from entrypoint.cluster import is_in_recovery
 from entrypoint.effects import files, unfinished
@@ -114,7 +115,8 @@ def place(mount: files.Mount | None) -> str:
     if mount.point == "/" or mount.filesystem == "overlay":
         return "container layer"
     # Docker and podman name an anonymous volume with 64 hexadecimal digits.
-    if re.search(r"/volumes/[0-9a-f]{64}/_data", mount.root):
+    name, _, rest = mount.root.partition("/volumes/")[2].partition("/")
+    if len(name) == 64 and not name.strip("0123456789abcdef") and rest.startswith("_data"):
         return "anonymous volume"
     return "volume"
 

@@ -17,7 +17,7 @@ from entrypoint import collation, exits, log
 from entrypoint.argv import psql
 from entrypoint.collation import Dependent, Finding, Report, finding
 from entrypoint.effects import collation as memories
-from entrypoint.effects import files, history, progress, server
+from entrypoint.effects import files, history, progress, server, temporary
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.collation import CHANGED, MATCHED, Memory
 from entrypoint.effects.server import Context
@@ -161,7 +161,7 @@ def _private_server(context: Context, given: list[str]) -> Iterator[Session]:
         output = os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             # After a crash it replays as long as it takes.
-            with server.temporary_server(context, [*given, *arguments], seconds=None, output=output):
+            with temporary.serve(context, [*given, *arguments], seconds=None, output=output):
                 yield session
         except Failure as failure:
             words = "\n".join(files.read_text(f"{folder}/log").splitlines()[-8:])

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from entrypoint import exits, log, recovery, segments
 from entrypoint.archivers import Backup, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import fetching, files, fork, history, progress, server, status
+from entrypoint.effects import fetching, files, fork, history, progress, server, status, temporary
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Ended, Failure, Problem, Stopped
@@ -410,7 +410,7 @@ def recover(context: Context, given: list[str]) -> list[str]:
     try:
         with (
             fetching.fetching(source, archive),
-            server.temporary_server(
+            temporary.serve(
                 context, [*given, *_words(closed), "-p", context.settings.port], seconds=None, look=shown.tick
             ),
         ):

@@ -1,12 +1,8 @@
-"""The server as a child: its environment, its configuration, a temporary one for first starts."""
+"""The server: its environment, its configuration, and what tells whether it is at work."""
+
+from __future__ import annotations
 
 import os
-import re
-import signal
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import NamedTuple
 
 from entrypoint import archivers, exits, log, variables
 from entrypoint.archivers import Server
@@ -16,9 +12,14 @@ from entrypoint.effects import files, kernel, status, stops
 from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
+from entrypoint.lean import NamedTuple, re
 from entrypoint.limits import MOST_PROCESSES
 from entrypoint.postmaster import Postmaster, parse_postmaster
 from entrypoint.settings import SOURCE_PREFIX, Archive, Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 CONF_FOLDER = "/docker-entrypoint-conf.d"
 """The user's own `*.conf` files: stronger than variables, weaker than ALTER SYSTEM."""
@@ -61,6 +62,12 @@ def helper_environment(settings: Settings, who: Identity, *, stepped_down: bool)
     if stepped_down:
         environment["HOME"] = who.home
     return environment
+
+
+def with_password(context: Context) -> dict[str, str]:
+    """Return the environment with PGPASSWORD, which psql needs where local connections ask for one."""
+    password = context.environment.get("PGPASSWORD") or context.settings.init.password
+    return context.environment | {"PGPASSWORD": password}
 
 
 def later_environment(context: Context) -> dict[str, str]:
@@ -351,7 +358,7 @@ def check_configuration(context: Context) -> None:
     with its words.
     """
     settings = context.settings
-    with scratch_folder(context) as scratch:
+    with ScratchFolder(context) as scratch:
         files.write_atomically(f"{scratch}/postgresql.conf", "", 0o644)
         given = list(settings.server.given)
         if settings.conf or settings.tune or _has_conf_folder():
@@ -376,15 +383,19 @@ def check_configuration(context: Context) -> None:
     )
 
 
-@contextmanager
-def scratch_folder(context: Context) -> Iterator[str]:
-    """Make a data folder for questions to the server's binary, and remove it in the end."""
-    scratch = f"{context.runtime_folder}/check-{os.getpid()}"
-    files.ensure_folder(scratch, context.who.uid, 0o700)
-    try:
-        yield scratch
-    finally:
-        files.remove_tree(scratch)
+class ScratchFolder:
+    """A data folder for questions to the server's binary; it is removed in the end."""
+
+    def __init__(self, context: Context) -> None:
+        self._path = f"{context.runtime_folder}/check-{os.getpid()}"
+        self._owner = context.who.uid
+
+    def __enter__(self) -> str:
+        files.ensure_folder(self._path, self._owner, 0o700)
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        files.remove_tree(self._path)
 
 
 def ask(context: Context, setting: str, given: Sequence[str], data: str) -> tuple[int, str]:
@@ -476,105 +487,3 @@ def is_postmaster_of(pid: int, data_folder: str) -> bool:
     except OSError:
         return False  # another user's process, or gone
     return program in ("postgres", "postmaster") and os.path.samefile(folder, data_folder)
-
-
-@contextmanager
-def temporary_server(
-    context: Context,
-    given: Sequence[str],
-    *,
-    seconds: float | None = -1,
-    look: Callable[[], None] | None = None,
-    output: int = 1,
-) -> Iterator[None]:
-    """Run a server for the duration of a block; on the way out it is stopped in fast mode.
-
-    `look` is called all the time until it is ready; `output` is the descriptor that its log goes to.
-
-    Its log goes to stdout, where pg_ctl puts it in the official image. An init file may restart it
-    with pg_ctl: whatever server runs on the folder at the end is stopped.
-    """
-    data = context.settings.data_folder
-    environment = server_environment(context.settings, context.environment)
-    environment |= {"NOTIFY_SOCKET": "", "PGDATA": data, **stale_pid_environment(data)}
-    argv = ["postgres", "-D", data, *given]
-    stale = _pid_file(data)
-    pid = context.children.spawn(argv, environment, descriptors={1: output, 2: output})
-    try:
-        wait_until_ready(context, pid, seconds=seconds, look=look, stale=stale)
-        yield
-    finally:
-        stop(context, pid)
-
-
-def _pid_file(data_folder: str) -> tuple[int, int] | None:
-    """Return what tells one writing of postmaster.pid from another."""
-    try:
-        found = os.stat(f"{data_folder}/postmaster.pid")
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
-def wait_until_ready(
-    context: Context,
-    pid: int,
-    *,
-    seconds: float | None = -1,
-    look: Callable[[], None] | None = None,
-    stale: tuple[int, int] | None = None,
-) -> None:
-    """Wait until a server accepts connections; -1 means PGCTLTIMEOUT, None for ever.
-
-    `stale` is the file of a server that was killed: in a container the new one often has the same pid.
-    Raises Failure if it ends or takes too long.
-    """
-    if seconds == -1:
-        seconds = context.settings.server_timeout
-    deadline = None if seconds is None else time.monotonic() + seconds
-    data = context.settings.data_folder
-    while True:
-        code = context.children.poll(pid)
-        if code is not None:
-            raise Failure(
-                Problem(
-                    f"the temporary server ended with code {code} while it was starting",
-                    "see its own words above",
-                )
-            )
-        found = read_postmaster(data)
-        if found is not None and found.pid == pid and found.status == "ready" and _pid_file(data) != stale:
-            return
-        if deadline is not None and time.monotonic() > deadline:
-            raise Failure(
-                Problem(
-                    f"the temporary server was not up after {seconds} seconds",
-                    "give it more time: -e PGCTLTIMEOUT=600",
-                )
-            )
-        if look is not None:
-            look()
-        context.children.pause(0.01)
-
-
-def stop(context: Context, pid: int) -> None:
-    """Stop the temporary server in fast mode; after PGCTLTIMEOUT in immediate mode, then by SIGKILL."""
-    running: int | None = pid
-    if context.children.poll(pid) is not None:
-        found = read_postmaster(context.settings.data_folder)
-        running = found.pid if found else None  # an init file restarted it
-    if running is None or not os.path.exists(f"/proc/{running}"):
-        return
-    seconds = context.settings.server_timeout
-    for number, wait in ((signal.SIGINT, seconds), (signal.SIGQUIT, 5), (signal.SIGKILL, 5)):
-        try:
-            os.kill(running, number)
-        except ProcessLookupError:
-            return
-        deadline = time.monotonic() + wait
-        while time.monotonic() < deadline:
-            context.children.reap()
-            if not os.path.exists(f"/proc/{running}"):
-                return
-            context.children.pause(0.02, stoppable=False)
-        log.warning(f"the temporary server did not stop within {wait} seconds; going on more firmly")

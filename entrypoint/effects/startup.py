@@ -1,18 +1,16 @@
 """The first half of a start: from the environment to a server that is ready to be handed over."""
 
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
 
 from entrypoint import archivers, environment, exits, lifecycle, limits, log, plan, settings, variables
 from entrypoint.argv import NOT_A_SERVER, psql
 from entrypoint.effects import (
     archive,
-    claim,
     collation,
     files,
-    first_start,
     folders,
     fork,
     identity,
@@ -34,6 +32,9 @@ from entrypoint.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import NoReturn
+
     from entrypoint.effects import restore
 
 SERVER_USER = "postgres"
@@ -207,6 +208,8 @@ def objections(context: Context, decided: plan.Plan) -> list[Problem]:
     """Return what programs of the image have to say against a plan; `doctor` asks for it too."""
     found: list[Problem] = []
     if decided.kind == plan.INITIALIZE:
+        from entrypoint.effects import first_start
+
         found += _first(first_start.check_init_folder, context)
         found += _first(first_start.initdb_arguments, context)
     if _has_startdb(context.settings):
@@ -282,6 +285,8 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         given = [*server.arguments(context), *recovering]
     given = _follow(context, given)
     if wanted.archive is not None and not wanted.archive.by_user:
+        from entrypoint.effects import claim
+
         near = claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
         context = context._replace(near=near)
         if fork.refusal(wanted.data_folder) is not None:
@@ -324,8 +329,12 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
     status.enter(context.runtime_folder, phases[decided.kind])
     if decided.kind == plan.INITIALIZE:
         if wanted.archive is not None and not wanted.archive.by_user:
+            from entrypoint.effects import claim
+
             claim.check_unused(context, wanted.archive)
         clear(context, decided)
+        from entrypoint.effects import first_start
+
         return first_start.initialize(context, given), []
     from entrypoint.effects import restore  # what it takes is loaded only where it is needed
 
@@ -339,7 +348,7 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
     return context, restore.restore(context, planned, given)
 
 
-def plan_restore(raw: Mapping[str, str]) -> "restore.Plan":
+def plan_restore(raw: Mapping[str, str]) -> restore.Plan:
     """Return what a restore would do; writes only below /run, beside whatever runs there."""
     import tempfile
 
@@ -474,7 +483,7 @@ def _start_helper(context: Context, *, first: bool) -> list[dict[str, object]]:
                 f"not on a standby: {probe.STARTDB_FOLDER}, POSTGRES_EXTENSIONS, POSTGRES_PASSWORD_UPDATE"
             )
         return []
-    secrets = memory_file(environment.pack(first_start.with_password(context)))
+    secrets = memory_file(environment.pack(server.with_password(context)))
     return [
         {
             "role": lifecycle.STARTDB if holds else "password",

@@ -1,0 +1,78 @@
+"""The light NamedTuple and the lazy `re` are like those of the standard library."""
+
+from __future__ import annotations
+
+import re
+import typing
+
+import pytest
+
+from entrypoint import lean
+
+
+class Light(lean.NamedTuple):
+    """Three fields, two of them with defaults."""
+
+    name: str
+    size: int = 1
+    rest: tuple[str, ...] = ()
+
+    @property
+    def both(self) -> str:
+        """Return what a method sees."""
+        return f"{self.name}{self.size}"
+
+
+class Usual(typing.NamedTuple):
+    """The same."""
+
+    name: str
+    size: int = 1
+    rest: tuple[str, ...] = ()
+
+
+def test_a_light_tuple_is_like_the_usual_one() -> None:
+    """Made by place and by name, with defaults; compared, unpacked, shown and changed in the same way."""
+    light, usual = Light("a", rest=("b",)), Usual("a", rest=("b",))
+    assert tuple(usual) == tuple(light)
+    assert hash(usual) == hash(light)
+    assert repr(usual).replace("Usual", "Light") == repr(light)
+    assert (usual._asdict(), usual._fields, Usual._field_defaults) == (
+        light._asdict(),
+        light._fields,
+        Light._field_defaults,
+    )
+    assert ("a", 2, ()) == (*light._replace(size=2, rest=()),)
+    assert "a1" == light.both
+    match light:
+        case Light(name, size):
+            assert ("a", 1) == (name, size)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [((), {}), (("a", 1, (), 4), {}), (("a",), {"name": "b"}), (("a",), {"wrong": 1})],
+    ids=["too few", "too many", "twice", "unknown"],
+)
+def test_wrong_fields_are_refused(values: tuple[typing.Any, ...], named: dict[str, typing.Any]) -> None:
+    """As with the usual one."""
+    for kind in (Light, Usual):
+        with pytest.raises(TypeError):
+            kind(*values, **named)
+    with pytest.raises((TypeError, ValueError)):
+        Light("a")._replace(wrong=1)  # type: ignore[call-arg]
+
+
+def test_a_field_cannot_be_changed() -> None:
+    """Nor can there be another one."""
+    for name in ("name", "another"):
+        with pytest.raises(AttributeError):
+            setattr(Light("a"), name, "b")
+
+
+def test_expressions_are_those_of_the_library() -> None:
+    """Whether compiled before or used at once."""
+    found = lean.re.compile("(?s)a.(b)").fullmatch("a\nb")
+    assert found is not None
+    assert "b" == found[1]
+    assert lean.re.sub("a", "b", "aba") == re.sub("a", "b", "aba")
