@@ -325,3 +325,26 @@ def test_python_itself_can_be_a_child(children: Children) -> None:
     """A child that handles signals itself gets them."""
     script = "import os, signal\nsignal.signal(15, lambda *_: os._exit(33))\nos.kill(os.getpid(), 15)\nsignal.pause()"
     assert 33 == children.run([sys.executable, "-c", script], ENVIRONMENT)
+
+
+def test_the_servers_own_client_is_called_behind_debians_wrapper(
+    tmp_path: Path, children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrapper of the user's is none of that kind."""
+    for name, text in (("debian/pg_wrapper", "debian"), ("server/psql", "server"), ("user/psql", "user")):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.write_text(f"#!/bin/sh\necho {text}\n")
+        path.chmod(0o755)
+    (tmp_path / "server/postgres").symlink_to("/bin/true")
+    (tmp_path / "debian/psql").symlink_to("pg_wrapper")
+    (tmp_path / "debian/pg_dump").symlink_to("pg_wrapper")
+    monkeypatch.setattr("entrypoint.effects.children.WRAPPER", str(tmp_path / "debian/pg_wrapper"))
+
+    def called(name: str, *folders: str) -> str:
+        path = ":".join([*(str(tmp_path / folder) for folder in folders), "/bin"])
+        return children.output([name], {"PATH": path})[1].strip()
+
+    assert "server" == called("psql", "debian", "server")
+    assert "debian" == called("pg_dump", "debian", "server"), "the server has none"
+    assert "user" == called("psql", "user", "debian", "server")

@@ -336,3 +336,12 @@ def test_config_map() -> None:
     with serve(files={f"{INIT}/..2026": folder(), **files}) as container:
         assert "0" == container.sql("SELECT count(*) FROM mapped")
         assert 1 == container.logs().stdout.count(f"running {INIT}/1.sql")
+
+
+def test_a_psql_of_the_users_own_is_called() -> None:
+    """The first one on PATH; only Debian's wrapper is gone around."""
+    own = {"/usr/local/bin/psql": script('echo "own psql"; exec /usr/bin/psql "$@"')}
+    with serve(
+        env=FRESH, files={**own, f"{INIT}/a.sql": "SELECT 1", f"{INIT}/b.sql": "SELECT 2"}
+    ) as container:
+        assert 2 == container.logs().stdout.count("own psql")
