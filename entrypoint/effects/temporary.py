@@ -67,6 +67,7 @@ def wait_until_ready(
         seconds = context.settings.server_timeout
     deadline = None if seconds is None else time.monotonic() + seconds
     data = context.settings.data_folder
+    pause = 0.01
     while True:
         code = context.children.poll(pid)
         if code is not None:
@@ -88,7 +89,8 @@ def wait_until_ready(
             )
         if look is not None:
             look()
-        context.children.pause(0.01)
+        context.children.pause(pause)
+        pause = min(0.2, pause * 1.05)  # a replay takes minutes, and has use for the processor
 
 
 def stop(context: Context, pid: int) -> None:
