@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoint.lean import NamedTuple
+from entrypoint.light import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoint.lean import re
+from entrypoint.light import re
 
 SERVER_ENTRIES = frozenset(
     """

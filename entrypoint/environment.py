@@ -5,7 +5,7 @@ from __future__ import annotations
 from entrypoint import variables
 from entrypoint.archivers import pgbackrest, walg
 from entrypoint.errors import Problem
-from entrypoint.lean import NamedTuple
+from entrypoint.light import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoint.lean import NamedTuple
+from entrypoint.light import NamedTuple
 
 WORK_FOLDER = ".entrypoint"
 """Our folder inside PGDATA while a first start or a restore is not finished; see effects/unfinished.py."""

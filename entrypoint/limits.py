@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrypoint.archivers import Resources
-from entrypoint.lean import NamedTuple
+from entrypoint.light import NamedTuple
 from entrypoint.settings import UNITS
 
 TYPE_CHECKING = False

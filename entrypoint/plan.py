@@ -6,7 +6,7 @@ from entrypoint import exits
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.errors import Problem
 from entrypoint.facts import WORK_FOLDER, Facts, Unfinished
-from entrypoint.lean import NamedTuple
+from entrypoint.light import NamedTuple
 from entrypoint.recovery import recorded
 from entrypoint.settings import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from entrypoint import exits, segments
 from entrypoint.archivers import Backup, lsn_text
 from entrypoint.errors import Problem
-from entrypoint.lean import NamedTuple, re
+from entrypoint.light import NamedTuple, re
 
 # datetime and json cost a start that restores nothing as much as all the rest of this file.
 TYPE_CHECKING = False

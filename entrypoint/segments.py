@@ -5,7 +5,7 @@ A name is eight hexadecimal digits each of the timeline, of the LSN's upper half
 
 from __future__ import annotations
 
-from entrypoint.lean import NamedTuple, re
+from entrypoint.light import NamedTuple, re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

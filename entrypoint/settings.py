@@ -6,7 +6,7 @@ from entrypoint import archivers, recovery, variables
 from entrypoint.archivers import Archiver, Storage
 from entrypoint.argv import ServerArguments, parse_server
 from entrypoint.errors import Problem
-from entrypoint.lean import NamedTuple, re
+from entrypoint.light import NamedTuple, re
 from entrypoint.recovery import Request, Standby
 
 TYPE_CHECKING = False

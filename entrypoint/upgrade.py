@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from entrypoint import segments
 from entrypoint.archivers import Owner
-from entrypoint.lean import NamedTuple
+from entrypoint.light import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

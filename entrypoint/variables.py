@@ -5,7 +5,7 @@ The parser, the README's table, `doctor` and the check for misspelt names derive
 
 from __future__ import annotations
 
-from entrypoint.lean import NamedTuple, re
+from entrypoint.light import NamedTuple, re
 
 
 class Variable(NamedTuple):

@@ -6,7 +6,7 @@ Nothing here runs a program. `effects/archive.py` runs what an adapter returns.
 from __future__ import annotations
 
 from entrypoint.errors import Problem
-from entrypoint.lean import NamedTuple, Protocol, re
+from entrypoint.light import NamedTuple, Protocol, re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

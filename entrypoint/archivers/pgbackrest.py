@@ -17,7 +17,7 @@ from entrypoint.archivers import (
     Verification,
 )
 from entrypoint.errors import Problem
-from entrypoint.lean import re
+from entrypoint.light import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

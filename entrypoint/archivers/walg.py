@@ -19,7 +19,7 @@ from entrypoint.archivers import (
     lsn_text,
 )
 from entrypoint.errors import Problem
-from entrypoint.lean import re
+from entrypoint.light import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from entrypoint.effects import files, server, status
 from entrypoint.effects.children import find_program
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
-from entrypoint.lean import NamedTuple
+from entrypoint.light import NamedTuple
 
 NAME = ".entrypoint.collation"
 """Below the data folder: a state and a fingerprint, then lines `rebuilt OID FILENODE DATABASE`."""

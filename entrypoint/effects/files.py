@@ -10,7 +10,7 @@ import stat
 from entrypoint import exits, log
 from entrypoint.effects import kernel
 from entrypoint.errors import Failure, Problem
-from entrypoint.lean import NamedTuple
+from entrypoint.light import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

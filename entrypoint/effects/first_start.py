@@ -12,7 +12,7 @@ from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.environment import unpack
 from entrypoint.errors import Ended, Failure, Problem, Stopped
-from entrypoint.lean import re
+from entrypoint.light import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from entrypoint.effects import archive as archives
 from entrypoint.effects import files, server
 from entrypoint.effects.server import Context
 from entrypoint.errors import Problem
-from entrypoint.lean import NamedTuple
+from entrypoint.light import NamedTuple
 from entrypoint.settings import Archive
 
 NAME = ".entrypoint.fork"

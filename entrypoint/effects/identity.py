@@ -7,7 +7,7 @@ import os
 import pwd
 
 from entrypoint.errors import Failure, Problem
-from entrypoint.lean import NamedTuple
+from entrypoint.light import NamedTuple
 
 
 class Identity(NamedTuple):

@@ -12,7 +12,7 @@ from entrypoint.effects import files, kernel, status, stops
 from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
-from entrypoint.lean import NamedTuple, re
+from entrypoint.light import NamedTuple, re
 from entrypoint.limits import MOST_PROCESSES
 from entrypoint.postmaster import Postmaster, parse_postmaster
 from entrypoint.settings import SOURCE_PREFIX, Archive, Settings

@@ -13,7 +13,7 @@ from contracts.tables import REPOSITORY
 PACKAGE = "entrypoint"
 
 ROWS = (
-    ("errors", "exits", "lean", "log"),
+    ("errors", "exits", "lean", "light", "log"),
     ("variables", "runs", "segments", "units"),
     (
         "facts",
@@ -57,7 +57,7 @@ IMPURE = {
     ("log", "os"): "writes to descriptor 2",
     ("lean", "signal"): "the numbers and names of signals, for type checkers",
     ("lean", "_signal"): "the same without enumerations",
-    ("lean", "_operator"): "the getters of named tuples",
+    ("light", "_operator"): "the getters of named tuples",
     ("conf", "jinja2"): "renders; its loader reads the program's own templates",
     ("schedule", "cronsim"): "computes with times that it is given",
     ("schedule", "zoneinfo"): "reads the system's time zones",

@@ -7,10 +7,10 @@ import typing
 
 import pytest
 
-from entrypoint import lean
+from entrypoint import light
 
 
-class Light(lean.NamedTuple):
+class Light(light.NamedTuple):
     """Three fields, two of them with defaults."""
 
     name: str
@@ -72,7 +72,7 @@ def test_a_field_cannot_be_changed() -> None:
 
 def test_expressions_are_those_of_the_library() -> None:
     """Whether compiled before or used at once."""
-    found = lean.re.compile("(?s)a.(b)").fullmatch("a\nb")
+    found = light.re.compile("(?s)a.(b)").fullmatch("a\nb")
     assert found is not None
     assert "b" == found[1]
-    assert lean.re.sub("a", "b", "aba") == re.sub("a", "b", "aba")
+    assert light.re.sub("a", "b", "aba") == re.sub("a", "b", "aba")
