@@ -329,7 +329,7 @@ def main() -> None:
     with_lz4 = "FROM IMAGE\nRUN apt-get update && apt-get install --yes --no-install-recommends lz4\n"
     try:
         containers.IMAGE = asked.image
-        with containers.build(with_lz4) as image, s3.serve() as server:
+        with containers.build(with_lz4, image=asked.image) as image, s3.serve() as server:
             figures = median(rounds(asked, image, server))
     finally:
         containers.clean_up()
