@@ -292,7 +292,11 @@ def _behind_wrapper(program: str, environment: Mapping[str, str]) -> str:
     """
     if os.path.realpath(program) != WRAPPER:
         return program
-    own = os.path.join(os.path.dirname(find_program("postgres", environment)), os.path.basename(program))
+    try:
+        server = find_program("postgres", environment)
+    except Failure:
+        return program
+    own = os.path.join(os.path.dirname(server), os.path.basename(program))
     return own if os.access(own, os.X_OK) else program
 
 

@@ -115,9 +115,10 @@ def place(mount: files.Mount | None) -> str:
     if mount.point == "/" or mount.filesystem == "overlay":
         return "container layer"
     # Docker and podman name an anonymous volume with 64 hexadecimal digits.
-    name, _, rest = mount.root.partition("/volumes/")[2].partition("/")
-    if len(name) == 64 and not name.strip("0123456789abcdef") and rest.startswith("_data"):
-        return "anonymous volume"
+    for below in mount.root.split("/volumes/")[1:]:
+        name, _, rest = below.partition("/")
+        if len(name) == 64 and not name.strip("0123456789abcdef") and rest.startswith("_data"):
+            return "anonymous volume"
     return "volume"
 
 

@@ -348,3 +348,4 @@ def test_the_servers_own_client_is_called_behind_debians_wrapper(
     assert "server" == called("psql", "debian", "server")
     assert "debian" == called("pg_dump", "debian", "server"), "the server has none"
     assert "user" == called("psql", "user", "debian", "server")
+    assert "debian" == called("psql", "debian"), "no server is on PATH"

@@ -238,3 +238,18 @@ def test_a_standby(tmp_path: Path) -> None:
     assert not _look(tmp_path).standby
     _cluster(tmp_path)
     assert _look(tmp_path).standby
+
+
+@pytest.mark.parametrize(
+    ("root", "expected"),
+    [
+        (f"/var/lib/docker/volumes/{ANONYMOUS}/_data", "anonymous volume"),
+        (f"/volumes/docker/volumes/{ANONYMOUS}/_data/below", "anonymous volume"),
+        ("/var/lib/docker/volumes/mine/_data", "volume"),
+        (f"/var/lib/docker/volumes/{ANONYMOUS[1:]}g/_data", "volume"),
+        (f"/srv/{ANONYMOUS}/_data", "volume"),
+    ],
+)
+def test_anonymous_volumes_are_known_by_their_names(root: str, expected: str) -> None:
+    """Wherever the container engine keeps them."""
+    assert expected == probe.place(Mount("/data", root, "ext4", "rw"))
