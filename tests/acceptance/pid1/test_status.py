@@ -294,9 +294,10 @@ def test_ready_loads_the_standard_library_only(server: Container) -> None:
     """It is started every few seconds: nothing of others, and nothing that takes long to load."""
     look = (
         "import os, sys; sys.path.insert(0, '/usr/local/lib/nix-postgres'); sys.argv[1:] = ['ready']\n"
-        "os._exit = lambda code: None\n"
-        "from entrypoint.__main__ import main\nmain()\n"
-        "print(*(name for name in sys.modules), file=sys.stderr)"
+        "os._exit = sys.exit\n"
+        "from entrypoint.__main__ import main\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    print(*sys.modules, file=sys.stderr)"
     )
     loaded = server.exec(PYTHON, "-IS", "-c", look).stderr.split()
     assert "entrypoint.effects.ready" in loaded
