@@ -25,10 +25,10 @@ PROCESS_BYTES = 128 * 1024**2
 def backup(processors: int, memory: int | None, rate_limit: int | None) -> Resources:
     """Return a backup's share of a container with so many processors and bytes of memory, if limited.
 
-    >>> backup(8, 1024**3, None)[:3]
-    (2, 268435456, None)
-    >>> backup(8, None, None)[:3]
-    (4, None, None)
+    >>> backup(8, 1024**3, None)
+    Resources(processes=2, memory_bytes=268435456, rate_limit=None, near=False)
+    >>> backup(8, None, None)
+    Resources(processes=4, memory_bytes=None, rate_limit=None, near=False)
     """
     processes = max(1, min(MOST_PROCESSES, processors))
     if memory is None:
