@@ -205,3 +205,11 @@ def test_the_package_is_where_it_is_looked_for() -> None:
     """The modules were found, or nothing above would say anything."""
     assert {"settings", "effects.supervisor", "archivers.walg", "commands.doctor"} <= set(MODULES)
     assert (Path(REPOSITORY) / PACKAGE / "__main__.py").exists()
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_light_tuples_find_their_annotations(module: str) -> None:
+    """From Python 3.14 on only postponed ones lie in a class's body, where `light.NamedTuple` looks for them."""
+    names = {*_imports(ast.walk(MODULES[module]))}
+    if "entrypoint.light" in names:
+        assert "__future__" in names
