@@ -177,7 +177,7 @@ class Supervisor:
             self.since = time.time()
         for action, value in actions:
             self.do[action](value)
-        if self.state is not before:
+        if self.state is not before and self.exit_code is None:
             self._publish()
 
     def _publish(self) -> None:
@@ -263,11 +263,14 @@ class Supervisor:
                 continue
 
     def _sweep(self, number: int) -> None:
-        for pid in status.others():
+        others = status.others()
+        for pid in others:
             try:
                 os.kill(pid, number)
             except (ProcessLookupError, PermissionError):
                 continue
+        if not others:
+            self._follow(lifecycle.on_alone(self.state))
 
     def _exit(self, code: int) -> None:
         self.exit_code = code
