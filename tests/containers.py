@@ -8,6 +8,7 @@ what a failing test left behind.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -36,6 +37,7 @@ __all__ = [
     "complaints",
     "copied_volume",
     "create",
+    "data_folder",
     "docker",
     "folder",
     "image_exists",
@@ -555,6 +557,13 @@ def inspect(name: str) -> dict[str, Any]:
     """What docker knows about an image or a container."""
     found: dict[str, Any] = json.loads(docker("inspect", name).stdout)[0]
     return found
+
+
+@functools.cache
+def data_folder() -> str:
+    """Where the image under test has its data: from PostgreSQL 18 on in a folder of the major's own."""
+    variables = [str(line).partition("=") for line in inspect(IMAGE)["Config"]["Env"]]
+    return next(value for name, _, value in variables if name == "PGDATA")
 
 
 def kin(tag: str) -> str:

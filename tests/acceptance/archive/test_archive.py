@@ -11,7 +11,7 @@ import containers
 from archives import FOLDERS, LATEST, PLACES, TOOLS, Archive
 from containers import FRESH
 
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 
 on_a_folder = pytest.mark.parametrize("source", FOLDERS, indirect=True)
 """For what does not depend on the storage."""

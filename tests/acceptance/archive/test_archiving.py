@@ -14,7 +14,7 @@ import containers
 from archives import LATEST, TOOLS, Archive
 from containers import FRESH, Container, script, until
 
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 WAITING = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
 SWITCH = "SELECT pg_switch_wal()"
 

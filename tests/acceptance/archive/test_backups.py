@@ -17,7 +17,7 @@ import containers
 from archives import FOLDERS, LATEST, PLACES, Archive
 from containers import FRESH, Container, Outcome
 
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 YEARLY = "0 0 1 1 *"
 FIELDS = {
     "name", "kind", "started", "finished", "size_bytes", "start_lsn", "stop_lsn", "permanent", "system_identifier",

@@ -188,7 +188,7 @@ def test_what_cannot_work_is_refused_first(archive: Archive) -> None:
         server.sql("CREATE TABLESPACE space LOCATION '/space'")
         (told,) = containers.complaints(_backup(server, "drill", check=False))
         assert "tablespaces" in told
-        inside = {"DRILL_FOLDER": "/var/lib/postgresql/data/drill"}
+        inside = {"DRILL_FOLDER": f"{containers.data_folder()}/drill"}
         failed = server.exec("entrypoint", "backup", "drill", env=inside, check=False)
         (told,) = containers.complaints(failed)
         assert "lies in the data folder" in told
@@ -230,7 +230,7 @@ def test_a_killed_drill_leaves_nothing_for_long(archive: Archive) -> None:
         server.shell(f"rm {SQL}/90_wait.sql", user="0")
         assert 0 == _backup(server, "drill").code
         assert "" == server.shell(LEFT)
-        text = server.shell("cat /var/lib/postgresql/data/.entrypoint.drills")
+        text = server.shell('cat "$PGDATA/.entrypoint.drills"')
         assert ["interrupted", "ok"] == [json.loads(line)["outcome"] for line in text.splitlines()]
         assert before == server.postmaster()
         with _halted(server):

@@ -14,7 +14,7 @@ import containers
 from archives import FOLDERS, LATEST, PLACES, Archive
 from containers import FRESH, Container
 
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 CONFIRM = {"ARCHIVE_FORK": "confirm"}
 YEARLY = "0 0 1 1 *"
 ROWS = 4

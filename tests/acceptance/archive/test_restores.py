@@ -16,7 +16,7 @@ import containers
 from archives import FOLDERS, LATEST, TOOLS, Archive, write
 from containers import FRESH, Container
 
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 
 
 class Source(NamedTuple):

@@ -12,7 +12,7 @@ import containers
 from archives import FOLDERS, LATEST, PLACES, Archive
 from containers import FRESH, Container, Outcome, until
 
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 PROBE = "entrypoint.probe"
 _PGP_KEY = """
 -----BEGIN PGP PRIVATE KEY BLOCK-----

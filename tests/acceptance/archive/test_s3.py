@@ -17,7 +17,7 @@ from archives import PLACES, TOOLS, Archive, wait_until_whole, waiting, write
 from containers import FRESH
 from s3 import S3
 
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 
 
 @pytest.fixture(params=TOOLS)

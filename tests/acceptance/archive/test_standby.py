@@ -11,7 +11,7 @@ import containers
 from archives import FOLDERS, PLACES, Archive
 from containers import FRESH, Container
 
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 STANDBY = {"STANDBY": "on"}
 
 _OUT_OF_REACH = (

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from containers import FRESH, Container, Outcome, create, run, serve
+from containers import FRESH, Container, Outcome, create, data_folder, run, serve
 
 CONF = "/docker-entrypoint-conf.d"
-DATA = "/var/lib/postgresql/data"
+DATA = data_folder()
 ENV = {**FRESH, "PGDATA": DATA, "POSTGRES_CONF_work_mem": "8MB", "POSTGRES_CONF_log_statement": "ddl"}
 FILES = {f"{CONF}/a.conf": "# mine\nwork_mem = 16MB\n"}
 

@@ -15,7 +15,7 @@ import containers
 from archives import Archive
 from containers import FRESH, Container, until
 
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 INIT_FILE = "/docker-entrypoint-initdb.d/1.sql"
 ROOMY = ("--shm-size", "256m")
 

@@ -14,7 +14,7 @@ import containers
 import fuse
 from containers import FRESH, Container, until
 
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 
 
 def alone(*names: str, **options: Any) -> str:

@@ -204,7 +204,7 @@ helpers = [
 ]
 server = {
     "argv": ["postgres"], "environment": environment, "timeouts": [5, 60, 10], "helpers": helpers,
-    "runtime_folder": "/run/entrypoint", "data_folder": "/var/lib/postgresql/data", "archive_status": "", "debug": False,
+    "runtime_folder": "/run/entrypoint", "data_folder": os.environ["PGDATA"], "archive_status": "", "debug": False,
 }
 supervisor.hand_over(Signals(), server, files.lock_folder(os.environ["PGDATA"]))
 """
@@ -244,6 +244,7 @@ class Lab:
         *,
         pid1: bool = True,
         before: Sequence[str] = (),
+        limit: int = 60,
         debug: bool = False,
         timeouts: str = "9 9 9",
         env: Mapping[str, str] | None = None,
@@ -255,6 +256,7 @@ class Lab:
             child: The command that stands in for the server.
             pid1: Whether the supervisor is PID 1, or the subreaper below another one.
             before: A command which executes what is put after it: the state in which the supervisor begins.
+            limit: Seconds until all of it is killed.
             debug: Whether the debug log is on.
             timeouts: Seconds for a smart, a fast and an immediate shutdown.
             env: More of the child's environment.
@@ -262,7 +264,8 @@ class Lab:
         """
         below = () if pid1 else ("bash", "-c", '"$@"; exit $?', "-")
         variables = {"LAB_TIMEOUTS": timeouts, **({"LAB_DEBUG": "1"} if debug else {}), **(env or {})}
-        return self.alone(*below, *before, "/lab/supervise", *child, env=variables)
+        inside = (*below, *before, "/lab/supervise", *child)
+        return self.run("timeout", "--signal", "KILL", str(limit), *_NAMESPACE, *inside, env=variables)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from containers import FRESH, Files, complaints, create, docker, in_volume, run,
 
 USED = {"PGDATA": "/volume/data"}
 INIT = "/docker-entrypoint-initdb.d"
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 README = Path(__file__).parents[3] / "README.md"
 #: Row to the tests of it in this module.
 TESTED = {

@@ -103,7 +103,7 @@ def test_catatonit_start_folder_is_not_kept_busy(lab: Lab) -> None:
     child = bash(
         "cd / && until [[ $(readlink /proc/$PPID/cwd) == / ]]; do :; done; umount /tmp/busy && exit 5"
     )
-    ended = lab.supervise(child, before=("timeout", "--foreground", "10", "bash", "-c", mounted, "-"))
+    ended = lab.supervise(child, before=("bash", "-c", mounted, "-"), limit=10)
     assert (5, "", "") == ended
 
 

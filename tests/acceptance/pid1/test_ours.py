@@ -24,7 +24,7 @@ from containers import FRESH, PYTHON, READY, Container, Files, create, docker, r
 CODE = "/usr/local/lib/nix-postgres/entrypoint"
 INIT = "/docker-entrypoint-initdb.d"
 USED = {"PGDATA": "/volume/data"}
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 CODES = {"INT": 130, "TERM": 143}
 PROMPT = 5.0
 """Seconds within which a stop during the start is obeyed."""

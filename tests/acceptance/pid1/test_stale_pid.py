@@ -55,7 +55,7 @@ print(thread.native_id, file=open("/tmp/thread", "w"), flush=True)
         exec docker-entrypoint.sh postgres ;;
     *) pid=$(</case) ;;
 esac
-until [ $(</proc/$pid/comm) != setpriv ] 2> /dev/null || [ ! -e /proc/$pid ]; do sleep 0.01; done
+until [ "$(</proc/$pid/comm)" != setpriv ] 2> /dev/null || [ ! -e /proc/$pid ]; do sleep 0.01; done
 cat > /volume/data/postmaster.pid <<END
 $pid{REST}END
 chown postgres:postgres /volume/data/postmaster.pid

@@ -327,7 +327,7 @@ def test_t21_command_that_cannot_be_executed(lab: Lab, command: str, code: int) 
 def test_t21_server_that_cannot_be_executed(lab: Lab, command: str, code: int, pid1: bool) -> None:
     """The supervisor ends at once with the same codes and a plain message when it cannot start its child."""
     # The limit is far below the time that waiting for a server which never began would take.
-    ended = lab.supervise((command,), pid1=pid1, before=("timeout", "--foreground", "--signal", "KILL", "10"))
+    ended = lab.supervise((command,), pid1=pid1, limit=10)
     assert (code, True, False) == (
         ended.code,
         f"entrypoint: error: {command}:" in ended.stderr,
