@@ -64,6 +64,19 @@ def _look(server: Container, *names: str) -> str:
 _BESIDE = "entrypoint doctor 'round trip' >/tmp/told 2>&1 & echo $! >/tmp/pid"
 
 
+def _writes(archive: Archive) -> bool:
+    """Whether the tool has a command that stores an object: pgBackRest 2.60 has none any more."""
+    look = ("-c", "pgbackrest help repo-put")
+    return archive.tool == "wal-g" or not containers.run(*look, options=("--entrypoint", "bash")).code
+
+
+def _well(archive: Archive) -> str:
+    """What doctor says of an archive that is in order."""
+    if _writes(archive):
+        return "a small object was written and read back in "
+    return "it can be read (0 backups); nothing is written: this pgbackrest has no command that stores one object"
+
+
 def _watch(server: Container) -> None:
     """See each step at a terminal, on a slow line, while another look waits for its turn; both go well."""
     server.exec("bash", "-c", _BESIDE)
@@ -110,14 +123,15 @@ def test_it_leaves_nothing(archive: Archive) -> None:
         archives.wait_for_archiving(server)
         before = archive.digest()
         well = _look(server, "round trip", "encryption", "way back")
-        assert "ok: round trip: a small object was written and read back in " in well
+        assert f"ok: round trip: {_well(archive)}" in well
         assert "ok: encryption: " in well
         assert "ok: way back: " in well
         assert before == archive.digest()
-        _leave(archive, server)
-        assert {PROBE} <= set(archive.digest()) - set(before)
-        assert "ok: round trip: " in _look(server, "round trip")
-        assert before == archive.digest()
+        if _writes(archive):
+            _leave(archive, server)
+            assert {PROBE} <= set(archive.digest()) - set(before)
+            assert "ok: round trip: " in _look(server, "round trip")
+            assert before == archive.digest()
         _store_plainly(archive, server.shell("head -n 1 /run/entrypoint/archived"))
         assert "error: encryption: " in _look(server, "encryption")
         if archive.server is None:
@@ -125,8 +139,9 @@ def test_it_leaves_nothing(archive: Archive) -> None:
         else:
             archive.server.relay.cut()
         told = _look(server, "round trip")
-        assert "error: round trip: " in told
-        assert " cannot be written:" in told
+        if _writes(archive) or archive.server is not None:
+            assert "error: round trip: " in told
+            assert (" cannot be written:" in told) == _writes(archive)
 
 
 @pytest.mark.parametrize("archive", FOLDERS, indirect=True)
@@ -150,5 +165,5 @@ def test_it_only_reads_what_is_not_its_own(archive: Archive, used_volume: str) -
         if nobodys.server is None:
             containers.in_volume(nobodys.volume, "chown 999:999 .")
         ((level, _, words),) = _told(nobodys.run(env, *look, volumes=volumes))
-        assert ("ok", True) == (level, "was written and read back" in words)
+        assert ("ok", True) == (level, _well(nobodys) in words)
         assert {} == nobodys.digest()

@@ -180,7 +180,7 @@ def test_an_upgraded_cluster_goes_on_with_its_archive(
     own = ("-c", "archive_mode=off", "-c", "archive_command=false")
     volumes = {"/archive": archive.volume}
     env = {**archive.env(), "RESTORE_FROM": upgraded.backup}
-    with containers.serve(*own, env=env, volumes=volumes) as restored:
+    with containers.serve(*own, env=env, volumes=volumes, image=OLD) as restored:
         assert "6" == restored.sql("SELECT count(*) FROM kept")
         assert upgraded.old == restored.sql(IDENTIFIER)
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="no such 
 SCRIPT = Path(__file__).parents[2] / "postgres14.sh"
 SOCKETS = {"POSTGRES_CONF_unix_socket_directories": "/var/run/postgresql"}
 """What Debian has compiled in, and others have not."""
-DATA = "/var/lib/postgresql/data"
+DATA = containers.data_folder()
 SORTED = """
 CREATE TABLE words (plain text CONSTRAINT words_plain UNIQUE, icu text COLLATE "und-x-icu" CONSTRAINT words_icu UNIQUE);
 INSERT INTO words SELECT 'a' || i, 'a' || i FROM generate_series(1, 100) AS i;
