@@ -38,7 +38,7 @@ TOOLS = {
     "gzip": "gzip",
     "less": "less",
     "locale": "libc-bin",
-    "util-linuxMinimal": "util-linux",
+    "util-linuxMinimal": "util-linux mount",
     "which": "debianutils",
     "xz": "xz-utils",
     "zstd": "zstd",
@@ -202,7 +202,7 @@ def _as_nixpkgs_has_it(store: Store, server: str) -> None:
 def _tools(store: Store, names: Iterable[str]) -> str:
     package = store.name("nix-postgres-programs")
     for name in names:
-        for path in store.debian.files(TOOLS[name]):
+        for path in (path for each in TOOLS[name].split() for path in store.debian.files(each)):
             folder, _, program = path.rpartition("/")
             if folder in {"/bin", "/usr/bin"} and (TOOLS[name] != "libc-bin" or program == name):
                 store.copy(path, f"{package}/bin/{program}")

@@ -212,7 +212,7 @@ def make(
             raise Failure(Problem(f"initdb did not choose {', '.join(unusual)}", mend))
         encryption = run("postgres", "-D", cluster, "-C", "password_encryption").strip()
         if os.path.exists(f"{folder}/made-from"):
-            shutil.rmtree(folder)  # that of the image that this one is built on
+            files.remove_tree(folder)  # that of the image that this one is built on
         shutil.copytree(cluster, f"{folder}/cluster", copy_function=shutil.copyfile)
         run("pg_checksums", "--disable", "--no-sync", cluster)
         shutil.copyfile(f"{cluster}/global/pg_control", f"{folder}/pg_control")

@@ -172,11 +172,22 @@ def test_initdb_makes_what_a_copy_cannot_be(name: str) -> None:
 
 
 def test_a_changed_sample_file_counts() -> None:
-    """Who changes postgresql.conf.sample in an image of his own, or mounts another one, gets what it says."""
-    text = containers.run("cat", SAMPLE).stdout
-    with serve(files={SAMPLE: File(f"{text}\nwork_mem = 5MB\n")}) as container:
+    """Who changes postgresql.conf.sample in an image of his own gets what it says."""
+    with (
+        containers.build(f"FROM IMAGE\nRUN echo 'work_mem = 5MB' >> {SAMPLE}\n") as image,
+        serve(image=image) as container,
+    ):
         assert not _is_copy(container)
         assert "5MB" == container.sql("SHOW work_mem")
+        assert f"{SAMPLE} is not what" not in container.logs().stderr
+
+
+def test_a_replaced_sample_file_counts_or_is_told() -> None:
+    """In a Nix image the documented path is a link, and a file in its place is not what initdb reads."""
+    text = containers.run("cat", SAMPLE).stdout
+    with serve(files={SAMPLE: File(f"{text}\nwork_mem = 5MB\n")}) as container:
+        told = f"{SAMPLE} is not what initdb reads here" in container.logs().stderr
+        assert ("4MB" if told else "5MB") == container.sql("SHOW work_mem")
 
 
 def test_an_image_of_ones_own_can_stay_quick() -> None:

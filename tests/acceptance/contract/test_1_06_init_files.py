@@ -340,7 +340,7 @@ def test_config_map() -> None:
 
 def test_a_psql_of_the_users_own_is_called() -> None:
     """The first one on PATH; only Debian's wrapper is gone around."""
-    own = {"/usr/local/bin/psql": script('echo "own psql"; exec /usr/bin/psql "$@"')}
+    own = {"/usr/local/bin/psql": script('echo "own psql"; exec /usr/lib/postgresql/*/bin/psql "$@"')}
     with serve(
         env=FRESH, files={**own, f"{INIT}/a.sql": "SELECT 1", f"{INIT}/b.sql": "SELECT 2"}
     ) as container:
