@@ -15,7 +15,10 @@ import pytest
 import containers
 from containers import FRESH, Container, File
 
-pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="no such PostgreSQL 14 is published")
+pytestmark = [
+    pytest.mark.skipif(platform.machine() != "x86_64", reason="no such PostgreSQL 14 is published"),
+    pytest.mark.debian,  # where its programs find their loader
+]
 
 SCRIPT = Path(__file__).parents[2] / "postgres14.sh"
 SOCKETS = {"POSTGRES_CONF_unix_socket_directories": "/var/run/postgresql"}
