@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from entrypoint import archivers, exits, log, variables
 from entrypoint.archivers import Server
@@ -462,21 +463,50 @@ def stale_pid_environment(data_folder: str) -> dict[str, str]:
     a server on this folder.
     """
     found = read_postmaster(data_folder)
-    if found is None or found.pid in (os.getpid(), os.getppid()):
+    if found is None:
+        _remove_empty_lock(data_folder)
+        return {}
+    if found.pid in (os.getpid(), os.getppid()):
         return {}
     stale = {"PG_GRANDPARENT_PID": str(found.pid)}
     if not os.path.exists(f"/proc/{found.pid}"):
         return stale
     if is_postmaster_of(found.pid, data_folder):
-        raise Failure(
-            Problem(
-                f"a server (pid {found.pid}) already runs on {data_folder}",
-                f"stop it first: pg_ctl -D {data_folder} stop",
-                exits.VOLUME_IN_USE,
-            )
-        )
+        raise _already_runs(found.pid, data_folder)
     log.info(f"postmaster.pid is left from an unclean stop: its pid {found.pid} is another process now")
     return stale
+
+
+def _remove_empty_lock(data_folder: str) -> None:
+    """Remove a postmaster.pid that a server left empty, which was killed while it started.
+
+    postgres refuses such a file. A server that starts now fills it within a moment, so it must stay empty,
+    and no server may be at work on the folder; none begins there while the file is in its way.
+    """
+    path = f"{data_folder}/postmaster.pid"
+    for _ in range(20):
+        try:
+            if os.stat(path).st_size:
+                return
+        except OSError:
+            return
+        time.sleep(0.05)
+    at_work = [pid for pid in status.pids() if is_postmaster_of(pid, data_folder)]
+    for pid in at_work:
+        if status.parent_of(pid) not in at_work:
+            raise _already_runs(pid, data_folder)
+    os.unlink(path)
+    log.info("postmaster.pid was left empty by a server that was killed while it started: removed")
+
+
+def _already_runs(pid: int, data_folder: str) -> Failure:
+    return Failure(
+        Problem(
+            f"a server (pid {pid}) already runs on {data_folder}",
+            f"stop it first: kill -INT {pid}",
+            exits.VOLUME_IN_USE,
+        )
+    )
 
 
 def is_postmaster_of(pid: int, data_folder: str) -> bool:
@@ -484,6 +514,6 @@ def is_postmaster_of(pid: int, data_folder: str) -> bool:
     try:
         program = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
         folder = os.readlink(f"/proc/{pid}/cwd")
+        return program in ("postgres", "postmaster") and os.path.samefile(folder, data_folder)
     except OSError:
-        return False  # another user's process, or gone
-    return program in ("postgres", "postmaster") and os.path.samefile(folder, data_folder)
+        return False  # another user's process, or gone, as its folder may be

@@ -163,14 +163,16 @@ def _titles(parent: int) -> dict[int, str]:
 
 
 def _children_of(parent: int) -> list[int]:
-    return [pid for pid in _pids() if _parent_of(pid) == parent]
+    return [pid for pid in pids() if parent_of(pid) == parent]
 
 
-def _pids() -> list[int]:
+def pids() -> list[int]:
+    """Return the processes of this container."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _parent_of(pid: int) -> int:
+def parent_of(pid: int) -> int:
+    """Return the parent of a process, or -1 where it is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return int(file.read().rpartition(b")")[2].split()[1])
@@ -182,7 +184,7 @@ def others() -> list[int]:
     """Return what else runs in this container, or, if we are not its PID 1, below us."""
     me = os.getpid()
     if me == 1:
-        return [pid for pid in _pids() if pid != 1]
+        return [pid for pid in pids() if pid != 1]
     return _children_of(me)
 
 

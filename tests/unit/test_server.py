@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -153,6 +154,20 @@ def test_a_pid_that_is_another_process_now(tmp_path: Path) -> None:
     """It is named to PostgreSQL, which would else take it for a running server; the file stays."""
     assert {"PG_GRANDPARENT_PID": "1"} == _stale(tmp_path, 1)
     assert (tmp_path / "postmaster.pid").exists()
+
+
+def test_an_empty_lock_file_that_is_filled_late_stays(tmp_path: Path) -> None:
+    """A server that starts now has made it, and is about to write."""
+    path = tmp_path / "postmaster.pid"
+    path.touch()
+    late = threading.Timer(0.2, path.write_text, ("1\n",))
+    late.start()
+    assert {} == server.stale_pid_environment(str(tmp_path))
+    late.join()
+    assert "1\n" == path.read_text()
+    path.write_text("")
+    assert {} == server.stale_pid_environment(str(tmp_path))
+    assert not path.exists()
 
 
 def test_a_running_server_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

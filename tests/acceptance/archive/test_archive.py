@@ -151,6 +151,8 @@ def test_a_killed_restore_goes_on_or_begins_again(source: Source, archive: Archi
             container.wait()
             container.again()
             assert "2000" == container.sql("SELECT count(*) FROM kept"), sign
+            # What is archived by several processes at once may have a hole where its server is lost.
+            assert 0 == container.stop(), sign
 
 
 @on_a_folder

@@ -53,6 +53,10 @@ print(thread.native_id, file=open("/tmp/thread", "w"), flush=True)
     real-server)
         gosu postgres pg_ctl start --silent --wait -D /volume/data > /dev/null
         exec docker-entrypoint.sh postgres ;;
+    emptied)
+        gosu postgres pg_ctl start --silent --wait -D /volume/data > /dev/null
+        : > /volume/data/postmaster.pid
+        exec docker-entrypoint.sh postgres ;;
     *) pid=$(</case) ;;
 esac
 until [ "$(</proc/$pid/comm)" != setpriv ] 2> /dev/null || [ ! -e /proc/$pid ]; do sleep 0.01; done
@@ -94,11 +98,12 @@ def test_p11_stale_number(used_volume: str) -> None:
             assert 0 == container.stop(), case
 
 
-def test_p11_a_real_server_is_refused(used_volume: str) -> None:
+@pytest.mark.parametrize("case", ["real-server", "emptied"])
+def test_p11_a_real_server_is_refused(used_volume: str, case: str) -> None:
     """If it really is a server of this folder, the start refuses, and that server goes on."""
     with start(
         env=USED,
-        files={"/shadow.sh": script(SHADOW), "/case": "real-server"},
+        files={"/shadow.sh": script(SHADOW), "/case": case},
         volumes={"/volume": used_volume},
         options=("--entrypoint", "/shadow.sh"),
     ) as container:
@@ -237,6 +242,14 @@ def test_p11_leftover_of_a_killed_container(used_volume: str) -> None:
             assert "42" == container.sql("SELECT answer FROM kept")
         assert before < 100
         until(lambda: container.exec("entrypoint", "ready", check=False).code == 0, "ready")
+
+
+def test_p11_empty_leftover(used_volume: str) -> None:
+    """A server that is killed between making its lock file and filling it leaves nobody out."""
+    empty = {"/volume/data/postmaster.pid": File(b"", 0o600, 999)}
+    with serve(env=USED, volumes={"/volume": used_volume}, files=empty) as container:
+        assert "42" == container.sql("SELECT answer FROM kept")
+        assert "postmaster.pid was left empty" in container.logs().stderr
 
 
 def test_p11_unreadable_leftover(used_volume: str) -> None:
