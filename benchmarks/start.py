@@ -171,14 +171,14 @@ def init_files() -> Files:
 
 @contextmanager
 def created(
-    subject: str, image: str, env: Mapping[str, str] = ENV, files: Files | None = None, volume: str = ""
+    subject: str, image: str, volume: str, env: Mapping[str, str] = ENV, files: Files | None = None
 ) -> Iterator[Server]:
     """Yield a server that has not started yet."""
     with containers.create(
         *("-c", NOTE_THE_TIME, "-", PROGRAMS[subject], "postgres"),
         env=env,
         files=files,
-        volumes={DATA: volume} if volume else {},
+        volumes={DATA: volume},
         options=("--entrypoint", "bash"),
         image=image,
     ) as container:
@@ -187,7 +187,7 @@ def created(
 
 def starts_and_stops(runs: Runs, subject: str, image: str, volume: str) -> None:
     """Start on an empty volume, stop idle, start again, and stop under load."""
-    with created(subject, image, volume=volume) as server:
+    with created(subject, image, volume) as server:
         note(runs, "first start", subject, server.start())
         time.sleep(1)
         note(runs, "stop, idle", subject, server.stop())
@@ -198,7 +198,7 @@ def starts_and_stops(runs: Runs, subject: str, image: str, volume: str) -> None:
 
 def start_with_files(runs: Runs, subject: str, image: str, volume: str) -> None:
     """Start on an empty volume with 50 init files."""
-    with created(subject, image, files=init_files(), volume=volume) as server:
+    with created(subject, image, volume, files=init_files()) as server:
         note(runs, "first start, 50 init files", subject, server.start())
         count = "SELECT count(*) FROM pg_class WHERE relname ~ '^t[0-9]_'"
         assert server.container.sql(count) == "50", "an init file did not run"
@@ -208,7 +208,7 @@ def start_with_files(runs: Runs, subject: str, image: str, volume: str) -> None:
 def big_volume(image: str) -> Iterator[str]:
     """Yield a volume whose data folder holds a cluster with 100,000 more files, all where tables are."""
     with containers.volume() as name:
-        with created(OURS, image, PGDATA, volume=name) as server:
+        with created(OURS, image, name, PGDATA) as server:
             server.start()
             server.stop()
         numbers = f"1000000 {1_000_000 + MANY - 1}"
@@ -220,7 +220,7 @@ def big_volume(image: str) -> Iterator[str]:
 
 def start_on(runs: Runs, subject: str, image: str, volume: str) -> None:
     """Start on a volume with many files."""
-    with created(subject, image, PGDATA, volume=volume) as server:
+    with created(subject, image, volume, PGDATA) as server:
         note(runs, "warm start, 100,000 files", subject, server.start())
         server.stop()
 

@@ -20,9 +20,9 @@ def image_config() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def image_env(image_config: dict[str, Any]) -> dict[str, str]:
+def image_env() -> dict[str, str]:
     """The environment that the image sets."""
-    return dict(entry.split("=", 1) for entry in image_config["Env"])
+    return dict(containers.image_env())
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ __all__ = [
     "data_folder",
     "docker",
     "folder",
+    "image_env",
     "image_exists",
     "in_volume",
     "inspect",
@@ -560,10 +561,14 @@ def inspect(name: str) -> dict[str, Any]:
 
 
 @functools.cache
+def image_env() -> Mapping[str, str]:
+    """The environment that the image under test sets."""
+    return dict(line.split("=", 1) for line in inspect(IMAGE)["Config"]["Env"])
+
+
 def data_folder() -> str:
     """Where the image under test has its data: from PostgreSQL 18 on in a folder of the major's own."""
-    variables = [str(line).partition("=") for line in inspect(IMAGE)["Config"]["Env"]]
-    return next(value for name, _, value in variables if name == "PGDATA")
+    return image_env()["PGDATA"]
 
 
 def kin(tag: str) -> str:

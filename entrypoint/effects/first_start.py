@@ -84,7 +84,7 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
     """
     from entrypoint.effects import configuration, template  # what they take is loaded only where needed
 
-    _warn_of_other_sample(context.environment.get("PG_MAJOR", ""))
+    _warn_of_other_sample(context)
     source = template.find(context, arguments)
     if source is not None:
         template.copy(context, source, unfinished.cluster)
@@ -94,21 +94,19 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
     return source
 
 
-def _warn_of_other_sample(major: str) -> None:
+def _warn_of_other_sample(context: Context) -> None:
     """Say that the documented sample of postgresql.conf has no effect.
 
     In a Nix image it is a link to the one that initdb reads, and a COPY puts a file in the link's place.
     """
-    documented, read = _SAMPLE.format(""), _SAMPLE.format(f"{major}/")
+    documented = f"/usr/share/postgresql/{server.SAMPLE}"
+    read = f"{server.folder_with(server.SAMPLE, context)}/{server.SAMPLE}"
     try:
         if os.path.samefile(documented, read):
             return
     except OSError:
         return  # other distributions have other places
     log.warning(f"{documented} is not what initdb reads here, but {read}", f"put your settings into {read}")
-
-
-_SAMPLE = "/usr/share/postgresql/{}postgresql.conf.sample"
 
 
 def syncs_late(source: Template | None, arguments: list[str]) -> bool:

@@ -459,8 +459,8 @@ def stale_pid_environment(data_folder: str) -> dict[str, str]:
     postgres takes the file for stale if its pid is dead, its own or its parent's. After a kill the pid
     may belong to another process or thread of this container, so that one is named to it by the
     variable that is meant for this (patroni/patroni#681 found that removing the file is a race). One that is
-    dead now is named too: a helper that starts beside the server may get it. Raises Failure if it really is
-    a server on this folder.
+    dead now is named too: a helper that starts beside the server may get it. An empty file, which names
+    nobody, is removed. Raises Failure if it really is a server on this folder.
     """
     found = read_postmaster(data_folder)
     if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping
 
@@ -64,10 +65,14 @@ def _look(server: Container, *names: str) -> str:
 _BESIDE = "entrypoint doctor 'round trip' >/tmp/told 2>&1 & echo $! >/tmp/pid"
 
 
+@functools.cache
+def _pgbackrest_writes() -> bool:
+    return not containers.run("-c", "pgbackrest help repo-put", options=("--entrypoint", "bash")).code
+
+
 def _writes(archive: Archive) -> bool:
     """Whether the tool has a command that stores an object: pgBackRest 2.60 has none any more."""
-    look = ("-c", "pgbackrest help repo-put")
-    return archive.tool == "wal-g" or not containers.run(*look, options=("--entrypoint", "bash")).code
+    return archive.tool == "wal-g" or _pgbackrest_writes()
 
 
 def _well(archive: Archive) -> str:

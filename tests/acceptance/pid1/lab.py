@@ -234,9 +234,9 @@ class Lab:
         """How a command of the container ends."""
         return self.container.exec(*command, stdin=stdin, env=env, check=False, timeout=60)
 
-    def alone(self, *command: str, env: Mapping[str, str] | None = None) -> Outcome:
-        """How a command ends that is PID 1 of its own namespace."""
-        return self.run(*_NAMESPACE, *command, env=env)
+    def alone(self, *command: str, env: Mapping[str, str] | None = None, limit: int = 60) -> Outcome:
+        """How a command ends that is PID 1 of its own namespace, within so many seconds."""
+        return self.run("timeout", "--signal", "KILL", str(limit), *_NAMESPACE, *command, env=env)
 
     def supervise(
         self,
@@ -264,8 +264,7 @@ class Lab:
         """
         below = () if pid1 else ("bash", "-c", '"$@"; exit $?', "-")
         variables = {"LAB_TIMEOUTS": timeouts, **({"LAB_DEBUG": "1"} if debug else {}), **(env or {})}
-        inside = (*below, *before, "/lab/supervise", *child)
-        return self.run("timeout", "--signal", "KILL", str(limit), *_NAMESPACE, *inside, env=variables)
+        return self.alone(*below, *before, "/lab/supervise", *child, env=variables, limit=limit)
 
 
 @contextmanager
