@@ -86,25 +86,30 @@ def archive_command(archive: Archive, server: Server, tool_path: str) -> str:
 
     It ends with the tool's name because pgbackrest refuses to work for a command without it.
     """
-    words = _shim("archive-segment", str(archive.command_timeout), server.runtime_folder)
-    words += ' "%f" ' + _words(server.client or "-", archive.tool.socket(server) or "-", archive.tool.alone)
-    command = archive.tool.archive_segment(server)
-    return f"exec {words} {_from_zero(command, tool_path)} # {archive.tool.name}"
+    words = _words(str(archive.command_timeout), server.runtime_folder) + ' "%f" '
+    words += _words(server.client or "-", archive.tool.socket(server) or "-", archive.tool.alone)
+    command = _from_zero(archive.tool.archive_segment(server), tool_path)
+    return f"{_shim('archive-segment', f'{words} {command}')} # {archive.tool.name}"
 
 
 def restore_command(archive: Archive, server: Server, tool_path: str) -> str:
-    """Return the value of restore_command."""
+    """Return the value of restore_command.
+
+    Without the shim a shell ends with 2, which PostgreSQL takes for the end of the archive; for 126 it stops.
+    """
     tool = archive.tool
     sums = "sums" if tool.leaves_sums else "-"
-    given = (str(tool.missing_code), tool.damage, sums, str(archive.command_timeout), server.runtime_folder)
-    words = _shim("fetch-segment", *given)
+    words = _words(
+        str(tool.missing_code), tool.damage, sums, str(archive.command_timeout), server.runtime_folder
+    )
     words += ' "%f" "%p" ' + _words(server.client or "-", tool.socket(server) or "-", tool.sure)
-    return f"exec {words} {_from_zero(tool.fetch_segment(server), tool_path)}"
+    command = _from_zero(tool.fetch_segment(server), tool_path)
+    return f"trap 'exit 126' EXIT; {_shim('fetch-segment', f'{words} {command}')}"
 
 
-def _shim(name: str, *arguments: str) -> str:
-    # Named to sh so that it works where the execute bit was lost.
-    return _words("/bin/sh", str(_HERE / "shims" / name), *arguments)
+def _shim(name: str, words: str) -> str:
+    # The shell that PostgreSQL starts reads it: another shell would cost a millisecond a segment.
+    return f"set -- {words}; . {_words(str(_HERE / 'shims' / name))}"
 
 
 def _words(*words: str) -> str:

@@ -34,7 +34,7 @@ SETTINGS = {
 SEGMENT = "000000010000000000000003"
 RUNNING: dict[str, Any] = {
     "mode": "on",
-    "command": "exec /bin/sh …/archive-segment 60",
+    "command": "set -- 60 …; . …/archive-segment",
     "library": "",
     "timeout": 60,
 }

@@ -243,6 +243,19 @@ def test_restore_command_runs_the_tool(recorders: Path) -> None:
     assert ["wal-fetch", "0002", "pg_wal/RECOVERYXLOG"] == _recorded(done.stdout)[0]
 
 
+@pytest.mark.parametrize("text", [None, "case x in\nfoo(\n"], ids=["away", "torn"])
+def test_a_lost_shim_ends_no_recovery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    """126 stops the recovery; the 2 of a shell that finds no script would promote the server."""
+    if text is not None:
+        (tmp_path / "shims").mkdir()
+        (tmp_path / "shims/fetch-segment").write_text(text)
+    monkeypatch.setattr(conf, "_HERE", tmp_path)
+    command = conf.restore_command(_archive(ARCHIVE_TOOL="wal-g"), SERVER, PATH)
+    assert 126 == _as_postgresql_does(command, p="pg_wal/0001").returncode
+
+
 @settings(max_examples=30)
 @given(name=NASTY)
 @example(name="%p")

@@ -48,7 +48,7 @@ class Segment(Folders):
         words = [seconds, str(self.runtime), NAME, self.client, self.socket, "ALONE=yes"]
         words += [PATH, "sh", "-c", text]
         return subprocess.Popen(
-            ["/bin/sh", SHIMS / "archive-segment", *words],
+            ["/bin/sh", "-c", '. "$0"', SHIMS / "archive-segment", *words],
             cwd=self.data,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -233,7 +233,7 @@ class Fetching(Folders):
         words = [missing, "damaged|torn", self.sums, seconds, str(self.runtime), name, "place"]
         words += [self.client, self.socket, self.sure, PATH, "sh", "-c", text]
         return subprocess.Popen(
-            ["/bin/sh", SHIMS / "fetch-segment", *words],
+            ["/bin/sh", "-c", '. "$0"', SHIMS / "fetch-segment", *words],
             cwd=self.data,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -267,7 +267,7 @@ def test_fetch_segment_never_lies(fetching: Fetching, missing: str, code: int) -
 
 def test_whatever_ends_fetch_segment_is_no_answer(tmp_path: Path) -> None:
     """A call that was garbled must not end a recovery; sh itself would end with 2."""
-    argv = ["/bin/sh", str(SHIMS / "fetch-segment")]
+    argv = ["/bin/sh", "-c", '. "$0"', str(SHIMS / "fetch-segment")]
     for words in ([], ["1", "2", "3", "not a number", str(tmp_path), NAME, "p", "-", "-", "", "true"]):
         assert 126 == subprocess.run([*argv, *words], check=False, capture_output=True).returncode
 
