@@ -22,13 +22,30 @@ WAL_ENTRY = re.compile(
 """Names that initdb and the server make in pg_wal."""
 
 
+CONTROL_BYTES = 148
+"""How much of pg_control `is_in_recovery` reads."""
+
+
 def is_in_recovery(control: bytes) -> bool:
     """Tell from the file pg_control whether the cluster was in archive recovery, and is no primary yet.
 
     Its field `state` lies at the same place in all versions; 2 is a shutdown in recovery, 5 the recovery
-    itself (postgres/postgres:src/include/catalog/pg_control.h).
+    itself (postgres/postgres:src/include/catalog/pg_control.h). The checkpoint that ends a recovery says 3,
+    shutting down, as that of a stop does; until it is there the place that the recovery had to reach is on the
+    checkpoint's own timeline, and after it there is none, or one on the new timeline.
     """
-    return len(control) >= 20 and int.from_bytes(control[16:20], "little") in (2, 5)
+    if len(control) < CONTROL_BYTES:
+        return False
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(control[start : start + size], "little")
+
+    state = number(16, 4)
+    # The version of pg_control says where the fields behind the checkpoint are: from PostgreSQL 13 to 18.
+    if state != 3 or number(8, 4) not in (1300, 1700, 1800):
+        return state in (2, 5)
+    timeline, reached, reached_timeline = number(48, 4), number(136, 8), number(144, 4)
+    return reached != 0 and reached_timeline == timeline
 
 
 def parse_control(text: str) -> dict[str, str]:

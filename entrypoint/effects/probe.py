@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from entrypoint.cluster import is_in_recovery
+from entrypoint.cluster import CONTROL_BYTES, is_in_recovery
 from entrypoint.effects import files, unfinished
 from entrypoint.facts import ASIDE_PREFIX, DONE_FOLDER, WORK_FOLDER, DataFolder, Facts, Unfinished
 from entrypoint.settings import Settings
@@ -103,7 +103,7 @@ def _is_promoted(data_folder: str) -> bool:
         return False
     try:
         with open(f"{data_folder}/global/pg_control", "rb") as file:
-            return not is_in_recovery(file.read(20))
+            return not is_in_recovery(file.read(CONTROL_BYTES))
     except OSError:
         return True
 

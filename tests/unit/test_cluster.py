@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from entrypoint.cluster import SERVER_ENTRIES, WAL_ENTRY, parse_control
+from entrypoint.cluster import SERVER_ENTRIES, WAL_ENTRY, is_in_recovery, parse_control
 from entrypoint.postmaster import parse_postmaster
 from unit import made
 
@@ -135,3 +135,32 @@ def test_control_data() -> None:
         "pg_control last modified": "Sun Nov 22 18:35:01 2026",
     }
     assert expected == {name: found[name] for name in expected}
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "reached", "timeline", "expected"),
+    [
+        (1300, 5, 0x3000000, 1, True),
+        (1300, 2, 0x3000000, 1, True),
+        (1300, 3, 0x3000000, 1, True),
+        (1700, 3, 0x3000000, 1, True),
+        (1800, 3, 0x3000000, 1, True),
+        (1300, 3, 0x3000000, 2, False),
+        (1300, 3, 0, 0, False),
+        (1300, 1, 0, 0, False),
+        (1300, 6, 0x3000000, 2, False),
+        (9999, 3, 0x3000000, 1, False),
+    ],
+)
+def test_an_unfinished_promotion_is_seen(
+    version: int, state: int, reached: int, timeline: int, *, expected: bool
+) -> None:
+    """Killed in the checkpoint that ends a recovery it is no primary yet; killed in that of a stop it is one."""
+    control = bytearray(200)
+    for start, size, value in (
+        *((8, 4, version), (16, 4, state), (48, 4, 1)),
+        *((136, 8, reached), (144, 4, timeline)),
+    ):
+        control[start : start + size] = value.to_bytes(size, "little")
+    assert expected == is_in_recovery(bytes(control))
+    assert not is_in_recovery(bytes(control[:40]))

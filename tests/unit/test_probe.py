@@ -115,7 +115,7 @@ def test_a_promotion_counts_once_the_server_has_noted_it(
     for name in (".entrypoint", "global"):
         (tmp_path / name).mkdir()
     (tmp_path / ".entrypoint" / "state").write_text("recovery name\n")
-    (tmp_path / "global" / "pg_control").write_bytes(bytes(16) + state.to_bytes(4, "little") + bytes(8))
+    (tmp_path / "global" / "pg_control").write_bytes(bytes(16) + state.to_bytes(4, "little") + bytes(128))
     if signal:
         (tmp_path / "recovery.signal").touch()
     assert Unfinished(stage, "name") == _look(tmp_path).unfinished
