@@ -31,8 +31,8 @@ def is_in_recovery(control: bytes) -> bool:
 
     Its field `state` lies at the same place in all versions; 2 is a shutdown in recovery, 5 the recovery
     itself (postgres/postgres:src/include/catalog/pg_control.h). The checkpoint that ends a recovery says 3,
-    shutting down, as that of a stop does; until it is there the place that the recovery had to reach is on the
-    checkpoint's own timeline, and after it there is none, or one on the new timeline.
+    shutting down, as that of a stop does; until it is there the place that the recovery had to reach is on
+    the checkpoint's own timeline, and after it there is none, or one on the new timeline.
     """
     if len(control) < CONTROL_BYTES:
         return False
