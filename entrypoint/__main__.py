@@ -3,6 +3,8 @@
 import os
 import sys
 
+from entrypoint import given
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +26,7 @@ COMMANDS = (
 
 def main() -> int:
     """Run what the arguments ask for and return the exit code."""
+    given.undo_coercion()
     handoff = os.environ.pop("ENTRYPOINT_HANDOFF", None)
     if handoff is not None:
         from entrypoint.effects import supervisor

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from entrypoint import __version__
+from entrypoint import __version__, given
 from entrypoint.effects import identity
 from entrypoint.effects.children import find_program, replace_process
 from entrypoint.errors import Failure
@@ -16,6 +16,7 @@ usage: gosu user-spec command [args]
 
 def main() -> int:
     """Become the user and replace this process by the command; 1 on any error, as gosu does."""
+    given.undo_coercion()
     arguments = sys.argv[1:]
     if arguments in (["--help"], ["-h"], ["-?"]):
         print(USAGE, end="")
