@@ -3,7 +3,7 @@
 import os
 import sys
 
-from entrypoint import given
+from entrypoint.effects import given
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

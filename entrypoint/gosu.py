@@ -3,8 +3,8 @@
 import os
 import sys
 
-from entrypoint import __version__, given
-from entrypoint.effects import identity
+from entrypoint import __version__
+from entrypoint.effects import given, identity
 from entrypoint.effects.children import find_program, replace_process
 from entrypoint.errors import Failure
 
