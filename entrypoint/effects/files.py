@@ -8,7 +8,7 @@ import os
 import stat
 
 from entrypoint import exits, log
-from entrypoint.effects import kernel
+from entrypoint.effects import kernel, small
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 
@@ -26,9 +26,8 @@ def read_text(path: str) -> str:
 def write_atomically(path: str, text: str, mode: int = 0o600) -> None:
     """Write a file so that a reader, or a crash, sees the old or the new one, never a half."""
     temporary = f"{path}.new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    descriptor = small.make(temporary, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        os.fchmod(descriptor, mode)
         file.write(text)
         file.flush()
         os.fsync(descriptor)

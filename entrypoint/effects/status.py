@@ -11,6 +11,7 @@ import os
 import time
 
 from entrypoint import lifecycle, log
+from entrypoint.effects import small
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _write(runtime_folder: str, text: str) -> None:
     """Replace the file; no fsync, since it is worth nothing after a crash."""
     path = f"{runtime_folder}/status"
     try:
-        descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        descriptor = small.make(path + ".new", 0o644)
         try:
             os.write(descriptor, text.encode())
         finally:
@@ -117,8 +118,7 @@ def say_backlog(folder: str) -> None:
 def asked_pause(runtime_folder: str, role: str) -> float | None:
     """Return after how many seconds a helper that has ended wants to be started again, if it said so."""
     try:
-        with open(f"{runtime_folder}/next-{role}", encoding="ascii") as file:
-            seconds = int(file.read())
+        seconds = int(small.read(f"{runtime_folder}/next-{role}", most=32))
         os.unlink(f"{runtime_folder}/next-{role}")
     except (OSError, ValueError):
         return None
@@ -227,8 +227,7 @@ def read(runtime_folders: Sequence[str]) -> dict[str, list[str]]:
     """Return the lines of the first status file there is, by their first word (`helper ROLE` for helpers)."""
     for folder in runtime_folders:
         try:
-            with open(f"{folder}/status", encoding="utf-8") as file:
-                rows = [line.split() for line in file]
+            rows = [line.split() for line in small.read_text(f"{folder}/status").split("\n")]
         except OSError:
             continue
         return {f"helper {row[1]}" if row[0] == "helper" else row[0]: row[1:] for row in rows if row}

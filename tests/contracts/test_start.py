@@ -77,7 +77,7 @@ def test_the_supervisor_knows_little() -> None:
         *(f"entrypoint.{name}" for name in ("effects", "errors", "exits", "lean", "lifecycle", "log")),
         *(
             f"entrypoint.effects.{name}"
-            for name in ("children", "kernel", "signals", "status", "stops", "supervisor")
+            for name in ("children", "kernel", "signals", "small", "status", "stops", "supervisor")
         ),
     }
     assert expected == ours

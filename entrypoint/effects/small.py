@@ -1,0 +1,83 @@
+"""Small regular files, read and written so that nothing else can be put in their place.
+
+Whoever can write to a folder can put a link, a FIFO, a device or an endless file where we look for a file of
+ours. Opening a FIFO waits for its writer for ever, and a link leads wherever its maker wants.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+MOST = 1024 * 1024
+"""Bytes; nothing that we keep in a file is as large."""
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a link",
+}
+
+
+def read(path: str, *, most: int = MOST, dir_fd: int | None = None, follow: bool = False) -> bytes:
+    """Return what a small regular file holds, at most `most` bytes; waits for nobody.
+
+    `path` is relative to the folder that `dir_fd` has open, where that is given. A link in the file's place
+    is refused unless `follow` is set. Raises OSError, in whose words is what is wrong with the file.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags, dir_fd=dir_fd)
+    except OSError as error:
+        # ELOOP is a link; a socket, or a device without a driver, cannot be opened at all.
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise _not_plain(path, os.stat(path, dir_fd=dir_fd, follow_symlinks=False).st_mode) from error
+        raise
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise _not_plain(path, found.st_mode)
+        blocks = []
+        left = most + 1
+        while left and (block := os.read(descriptor, min(left, 65536))):
+            blocks.append(block)
+            left -= len(block)
+    finally:
+        os.close(descriptor)
+    if not left:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes", path)
+    return b"".join(blocks)
+
+
+def read_text(path: str, *, most: int = MOST, dir_fd: int | None = None, follow: bool = False) -> str:
+    """Return the same as text; bytes that are no UTF-8 survive a round trip."""
+    return read(path, most=most, dir_fd=dir_fd, follow=follow).decode("utf-8", "surrogateescape")
+
+
+def make(path: str, mode: int) -> int:
+    """Return a descriptor to write a new file through, whose mode is exactly this.
+
+    What lies there is removed: a link, a FIFO, or the rest of a killed writer. Raises OSError for a folder,
+    and where somebody puts something there at that moment.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    descriptor = os.open(path, flags, mode)
+    try:
+        os.fchmod(descriptor, mode)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _not_plain(path: str, mode: int) -> OSError:
+    kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+    return OSError(errno.EINVAL, f"it is {kind}, where a regular file is expected", path)
