@@ -4,18 +4,22 @@
 #
 # `make image` does the same over a base of its own making (image/base.sh) where the official image cannot be pulled.
 # What the result must hold stands in image/layout.json, from which the Nix images are built; a test compares.
-ARG BASE_IMAGE=postgres:17-trixie
+# Pinned as the Nix images' base is: nix/official.py moves both.
+ARG BASE_IMAGE=postgres:17-trixie@sha256:f4c66b820c6f974249089d3d16d86a3698eae11e8746eb6644b2271031e91232
 FROM ${BASE_IMAGE}
 
 LABEL org.opencontainers.image.title="nix-postgres" \
       org.opencontainers.image.description="PostgreSQL with a PID 1 that archives, backs up, restores and stops in order" \
       org.opencontainers.image.licenses="MIT"
 
+# For the time of the build alone: image/build.sh tells what the machine's own apt is told, for a mirror that stands still.
+ARG APT_OPTIONS
+
 # Everything from the suite, so that apt-get upgrade keeps it safe; first, since it changes least.
 RUN set -eu; \
     export DEBIAN_FRONTEND=noninteractive; \
-    apt-get update; \
-    apt-get install --yes --no-install-recommends \
+    apt-get ${APT_OPTIONS:-} update; \
+    apt-get ${APT_OPTIONS:-} install --yes --no-install-recommends \
         pgbackrest \
         python3 \
         python3-click \

@@ -94,6 +94,13 @@ after() {
 		Dir::Cache::srcpkgcache "";
 	APT
 	rm -f /var/cache/apt/*.bin /etc/resolv.conf /etc/hostname
+	# what only this build's apt was told (apt-options): an image that kept it would take old indexes for ever
+	rm -f /etc/apt/apt.conf.d/99mmdebstrap
+	# ssl-cert has given its certificate the name of the machine that builds
+	find /etc/ssl/certs -lname ssl-cert-snakeoil.pem -delete
+	install -D -m 755 /dev/stdin /tmp/bin/hostname <<<$'#!/bin/sh\necho localhost'
+	PATH=/tmp/bin:$PATH make-ssl-cert generate-default-snakeoil --force-overwrite
+	rm -r /tmp/bin
 	# messages of the system's own tools, but not the server's, of which a cluster can speak any (lc_messages)
 	find /usr/share/locale -name '*.mo' ! -name "*-$MAJOR.mo" -delete
 
@@ -115,8 +122,7 @@ trap 'rm -rf "$work"' EXIT
 
 archives "$SUITE" >"$work/debian.sources"
 [ "$SUITE" = "$HOME_SUITE" ] || archives "$HOME_SUITE" >>"$work/debian.sources"
-# A mirror that stands still is known from the machine's own settings (empty elsewhere), and the image meets the same one.
-apt-config dump Acquire::Check-Valid-Until Acquire::Check-Date >"$work/apt.conf"
+"$(dirname "${BASH_SOURCE[0]}")/apt-options" | sed 's/^-o \(.*\)=\(.*\)$/\1 "\2";/' >"$work/apt.conf"
 
 export MAJOR PGDATA
 BEFORE="set -euo pipefail; $(declare -f before); before"

@@ -46,11 +46,16 @@ tag=$name:dev-${BASE_IMAGE##*[:/@]}
 tags=("$tag")
 [ "$BASE_IMAGE" != nix-postgres-base:15-bookworm ] || tags+=("$name:dev")
 
+# Only where there are some, so that elsewhere the image's history does not know of them.
+mapfile -t apt < <("$here/apt-options")
+options=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
+[ ${#apt[@]} -eq 0 ] || options+=(--build-arg "APT_OPTIONS=${apt[*]}")
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 printf '%s: building over %s (half a minute the first time)\n' "$tag" "$BASE_IMAGE" >&2
 if ! tar "${context[@]}" |
-	docker build ${FRESH:+--no-cache} --build-arg "BASE_IMAGE=$BASE_IMAGE" "${tags[@]/#/--tag=}" - >"$log" 2>&1; then
+	docker build ${FRESH:+--no-cache} "${options[@]}" "${tags[@]/#/--tag=}" - >"$log" 2>&1; then
 	tail -n 40 "$log" >&2
 	refuse "docker build failed, above is the end of what it said, so $tag was not built." \
 		"Needed are $BASE_IMAGE, here or to be pulled, with PostgreSQL on Debian, and for the first time Debian's archives."

@@ -1,16 +1,22 @@
 #!/usr/bin/env python3
-"""Write official.json anew: the digests of the official Debian images as the registry has them now."""
+"""
+Write official.json anew: the digests of the official Debian images as the registry has them now.
+
+The Dockerfile's own base, which is one of them, moves along.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 PINS = Path(__file__).with_name("official.json")
+DOCKERFILE = Path(__file__).resolve().parents[1] / "Dockerfile"
 SUITE = "trixie"
 SYSTEMS = {"x86_64-linux": "amd64", "aarch64-linux": "arm64"}
 TOKEN = "https://auth.docker.io/token?service=registry.docker.io&scope=repository:library/postgres:pull"  # noqa: S105
@@ -62,10 +68,12 @@ def pin(major: str, token: str) -> dict[str, Any]:
 def main() -> None:
     """Write the file."""
     token = json.loads(fetch(TOKEN))["token"]
-    pins = json.loads(PINS.read_text(encoding="utf-8"))
-    PINS.write_text(
-        json.dumps({major: pin(major, token) for major in pins}, indent=2) + "\n", encoding="utf-8"
-    )
+    pins = {major: pin(major, token) for major in json.loads(PINS.read_text(encoding="utf-8"))}
+    PINS.write_text(json.dumps(pins, indent=2) + "\n", encoding="utf-8")
+    text = DOCKERFILE.read_text(encoding="utf-8")
+    for found in pins.values():
+        text = re.sub(rf"({found['tag']}@sha256:)[0-9a-f]*", rf"\g<1>{found['index']}", text)
+    DOCKERFILE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 __all__ = [
@@ -546,12 +547,21 @@ def in_volume(name: str, text: str, image: str = IMAGE) -> str:
 def build(dockerfile: str, files: Files | None = None, image: str = IMAGE) -> Iterator[str]:
     """An image made by `docker build` from the image under test, which the Dockerfile names `IMAGE`."""
     name = f"{_new_name()}:test"
-    context = _archive({"Dockerfile": dockerfile.replace("IMAGE", image), **(files or {})})
-    docker("build", "--quiet", "--label", f"{LABEL}={RUN}", "--tag", name, "-", stdin=context, timeout=120)
+    text = dockerfile.replace("IMAGE", image).replace("apt-get ", f"apt-get {_apt_options()}")
+    context = _archive({"Dockerfile": text, **(files or {})})
+    docker("build", "--quiet", "--label", f"{LABEL}={RUN}", "--tag", name, "-", stdin=context, timeout=300)
     try:
         yield name
     finally:
-        docker("rmi", "--force", name)
+        docker("rmi", "--force", name, timeout=300)
+
+
+@functools.cache
+def _apt_options() -> str:
+    """What apt in an image must be told on this machine, whose mirror may stand still; the image knows nothing of it."""
+    program = Path(__file__).resolve().parents[1] / "image/apt-options"
+    words = subprocess.run((program,), check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+    return "".join(f"{word} " for word in words)
 
 
 def inspect(name: str) -> dict[str, Any]:

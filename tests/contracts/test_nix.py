@@ -152,6 +152,16 @@ def test_official_digests(major: str, system: str) -> None:
     assert 1 == len(bases), "the majors stand on one Debian"
 
 
+def test_the_dockerfile_stands_on_one_of_them() -> None:
+    """Without BASE_IMAGE the Dockerfile takes an official image by the digest that is pinned for the Nix images."""
+    text = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
+    pins = json.loads((REPOSITORY / "nix/official.json").read_text(encoding="utf-8")).values()
+    references = {f"postgres:{pin['tag']}@sha256:{pin['index']}" for pin in pins}
+    (base,) = re.findall(r"^ARG BASE_IMAGE=(.*)$", text, re.MULTILINE)
+    assert base in references
+    assert ["${BASE_IMAGE}"] == re.findall(r"^FROM (.*)$", text, re.MULTILINE)
+
+
 def test_official_image_is_put_together(nix: Nix, tmp_path: Path) -> None:
     """Config and unpacked layers become an archive as `docker save` makes it, by paths that dockerTools looks up."""
     blobs = {

@@ -66,7 +66,9 @@ def pins(tmp_path: Path) -> Path:
 
 def _main(registry: Registry, pins: Path) -> None:
     script: dict[str, Any] = runpy.run_path(str(REPOSITORY / "nix/official.py"))
-    script["main"].__globals__.update(fetch=registry.fetch, PINS=pins)
+    dockerfile = pins.with_name("Dockerfile")
+    dockerfile.write_text("ARG BASE_IMAGE=postgres:17-trixie@sha256:0abc\n", encoding="utf-8")
+    script["main"].__globals__.update(fetch=registry.fetch, PINS=pins, DOCKERFILE=dockerfile)
     script["main"]()
 
 
@@ -90,6 +92,8 @@ def test_digests_are_written(pins: Path) -> None:
     assert {"17": {"tag": "17-trixie", "index": index, **expected}} == json.loads(
         pins.read_text(encoding="utf-8")
     )
+    base = f"ARG BASE_IMAGE=postgres:17-trixie@sha256:{index}\n"
+    assert base == pins.with_name("Dockerfile").read_text(encoding="utf-8"), "the Dockerfile moves along"
 
 
 def test_a_wrong_manifest_is_refused(pins: Path) -> None:
