@@ -80,8 +80,9 @@ def _dispatch(arguments: "Sequence[str]") -> int:
 
         return cli(arguments)
     from entrypoint.argv import HELP
-    from entrypoint.effects import startup
+    from entrypoint.effects import script, startup
 
+    script.run_if_changed(arguments)
     if arguments[0].startswith("-"):
         arguments = ["postgres", *arguments]
     if arguments[0] == "postgres" and not any(word in HELP for word in arguments):

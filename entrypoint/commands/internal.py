@@ -150,19 +150,34 @@ def ensure_initdb(name: str, arguments: tuple[str, ...]) -> int:
         click.echo(f"{name}: error: unknown file name: {name}", err=True)
         return 99
     context = _context(arguments)
-    facts = probe.look(context.settings)
     path = context.settings.data_folder
+    if _make_if_missing(context):
+        return 0
+    if name == "docker-ensure-initdb.sh":
+        click.echo(f"{name}: note: database already initialized in '{path}'!", err=True)
+        return 0
+    click.echo(f"{name}: error: (unexpected) database found in '{path}'!", err=True)
+    return exits.FAILURE
+
+
+@group.command("init", context_settings=_PASS_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def init(arguments: tuple[str, ...]) -> None:
+    """Make the database if there is none; the rest is up to the changed script that calls this."""
+    if _make_if_missing(_context(arguments)):
+        first_start.say_complete()
+
+
+def _make_if_missing(context: Context) -> bool:
+    """Make or restore the database, and tell whether that was to be done; as root this steps down."""
+    facts = probe.look(context.settings)
     if facts.data_folder.has_cluster and facts.data_folder.unfinished is None:
-        if name == "docker-ensure-initdb.sh":
-            click.echo(f"{name}: note: database already initialized in '{path}'!", err=True)
-            return 0
-        click.echo(f"{name}: error: (unexpected) database found in '{path}'!", err=True)
-        return exits.FAILURE
+        return False
     decided = startup.check(context, facts)
     folders.prepare(context.settings, context.who, context.children)
     identity.become(context.who)
-    lock = files.lock_folder(path)
+    lock = files.lock_folder(context.settings.data_folder)
     decided = startup.refuse_if_changed(context, decided)
     startup.act(context, decided, facts)
     os.close(lock)
-    return 0
+    return True

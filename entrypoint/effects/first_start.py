@@ -6,7 +6,7 @@ import os
 
 from entrypoint import exits, log
 from entrypoint.argv import psql
-from entrypoint.effects import files, probe, server, temporary
+from entrypoint.effects import files, probe, script, server, temporary
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
@@ -18,8 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.effects.template import Template
 
-LIBRARY = "/usr/local/bin/docker-entrypoint.sh"
-"""The functions that sourced init files may call; also what the log lines of init files begin with."""
 
 CREATE_DATABASE = """\
 SELECT format('CREATE DATABASE %I', :'db')
@@ -27,13 +25,21 @@ WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'db') \\gexec
 """
 
 _FILES = """\
-source "$0"
-_entrypoint_folder=$1 _entrypoint_state=$2 _entrypoint_done=$3
+source "$1"
+_entrypoint_folder=$2 _entrypoint_state=$3 _entrypoint_done=$4
 set --
 docker_process_init_files "$_entrypoint_folder"/*
 command env -0 >&"$_entrypoint_done"
 """
-"""The one shell of all init files, or start files; it ends by handing its exported variables over."""
+"""The one shell of all init files, or start files; it ends by handing its exported variables over.
+
+The functions are the image's own, whatever stands in the place of docker-entrypoint.sh.
+"""
+
+
+def say_complete() -> None:
+    """Say what scripts of others wait for; the official image's docker-ensure-initdb.sh does not say it."""
+    print("\nPostgreSQL init process complete; ready for start up.\n", flush=True)
 
 
 def check_init_folder(context: Context, folder: str = probe.INIT_FOLDER) -> None:
@@ -245,7 +251,7 @@ def run_files(context: Context, folder: str, state: str) -> dict[str, str]:
     """
     done = memory_file("")
     descriptor = 8
-    argv = ["bash", "-c", _FILES, LIBRARY, folder, state, str(descriptor)]
+    argv = ["bash", "-c", _FILES, script.SCRIPT, script.ORIGINAL, folder, state, str(descriptor)]
     try:
         code = context.children.run(argv, context.environment, descriptors={descriptor: done})
         handed_over = read_back(done)
@@ -271,7 +277,7 @@ def run_files(context: Context, folder: str, state: str) -> dict[str, str]:
 def run_init_files(context: Context, unfinished: Unfinished) -> dict[str, str]:
     """Run the init files and return the environment that their shell ended with."""
     if not probe.init_files():
-        print(f"\n{LIBRARY}: ignoring {probe.INIT_FOLDER}/*\n", flush=True)  # as the shell would
+        print(f"\n{script.SCRIPT}: ignoring {probe.INIT_FOLDER}/*\n", flush=True)  # as the shell would
         return context.environment
     try:
         return run_files(context, probe.INIT_FOLDER, unfinished.state)
@@ -347,5 +353,4 @@ def initialize(context: Context, given: list[str]) -> Context:
     if syncs_late(source, arguments):
         make_durable(context)
     unfinished.finish()
-    print("\nPostgreSQL init process complete; ready for start up.\n", flush=True)
     return context._replace(environment=environment)

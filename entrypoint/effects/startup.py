@@ -68,7 +68,10 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
         decided = refuse_if_changed(context, decided)
     kernel.sign_folder(wanted.data_folder)
     context, given = act(context, decided, facts)
-    first = decided.kind == plan.INITIALIZE
+    if first := decided.kind == plan.INITIALIZE:
+        from entrypoint.effects import first_start
+
+        first_start.say_complete()
     if restore_only:
         status.enter(context.runtime_folder, status.BOOT)
         raise Ended(0)

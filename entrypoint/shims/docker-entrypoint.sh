@@ -4,6 +4,9 @@
 # what must happen in the caller's own shell is done by the program.
 set -Eeo pipefail
 
+# This file as the image brought it. Images of others put their own in its place, or change a line of it.
+_entrypoint_original=/usr/local/lib/nix-postgres/entrypoint/shims/docker-entrypoint.sh
+
 # file_env VARIABLE [DEFAULT]: VARIABLE from itself, else from the file VARIABLE_FILE, else DEFAULT.
 file_env() {
 	local name=$1 file=${1}_FILE value=${2:-}
@@ -176,35 +179,57 @@ _entrypoint_functions() {
 		docker_process_sql || :
 }
 
+_entrypoint_is_changed() {
+	[[ $(<"${BASH_SOURCE[0]}") != "$(<"$_entrypoint_original")" ]]
+}
+
 _main() {
 	(($#)) || return 0
+	# Else `entrypoint` would run this file first, where that was changed.
+	export ENTRYPOINT_SCRIPT=ran
 	local own
-	own=$(bash -c 'source "$1"; _entrypoint_functions' bash "${BASH_SOURCE[0]}")
-	if ((EUID == 0)) || [[ $1 != postgres && $1 != -* ]] || _pg_want_help "$@" || [[ $own == "$(_entrypoint_functions)" ]]; then
-		exec entrypoint "$@"
+	own=$(bash -c 'source "$1"; _entrypoint_functions' bash "$_entrypoint_original")
+	if [[ $1 != postgres && $1 != -* ]] || _pg_want_help "$@"; then
+		: # nothing to prepare
+	elif [[ $own == "$(_entrypoint_functions)" ]]; then
+		# The program does it all, but a changed file may end with something else than the server.
+		if _entrypoint_is_changed; then
+			entrypoint internal init "$@"
+		fi
+	elif ((EUID == 0)); then
+		# As in the official script, functions of a wrapper are lost where it starts as root; those of this file are not.
+		if _entrypoint_is_changed; then
+			docker_setup_env
+			docker_create_db_directories
+			exec gosu postgres "${BASH_SOURCE[0]}" "$@"
+		fi
+	else
+		# These functions are called in the official order; the server is the program's all the same.
+		docker_setup_env
+		docker_create_db_directories
+		if [[ -z $DATABASE_ALREADY_EXISTS ]]; then
+			docker_verify_minimum_env
+			docker_error_old_databases
+			ls /docker-entrypoint-initdb.d/ >/dev/null
+			# shellcheck disable=SC2119
+			docker_init_database_dir
+			pg_setup_hba_conf "$@"
+			export PGPASSWORD=${PGPASSWORD:-$POSTGRES_PASSWORD}
+			docker_temp_server_start "$@"
+			docker_setup_db
+			docker_process_init_files /docker-entrypoint-initdb.d/*
+			docker_temp_server_stop
+			unset PGPASSWORD
+			printf '\nPostgreSQL init process complete; ready for start up.\n\n'
+		fi
 	fi
-	# The wrapper's own functions are called in the official order; the server is the program's all the same.
-	docker_setup_env
-	docker_create_db_directories
-	if [[ -z $DATABASE_ALREADY_EXISTS ]]; then
-		docker_verify_minimum_env
-		docker_error_old_databases
-		ls /docker-entrypoint-initdb.d/ >/dev/null
-		# shellcheck disable=SC2119
-		docker_init_database_dir
-		pg_setup_hba_conf "$@"
-		export PGPASSWORD=${PGPASSWORD:-$POSTGRES_PASSWORD}
-		docker_temp_server_start "$@"
-		docker_setup_db
-		docker_process_init_files /docker-entrypoint-initdb.d/*
-		docker_temp_server_stop
-		unset PGPASSWORD
-		printf '\nPostgreSQL init process complete; ready for start up.\n\n'
-	fi
-	exec entrypoint "$@"
+	set -- entrypoint "$@"
+	# Dockerfiles of others replace this very line to make a database while they build an image.
+	exec "$@"
 }
 
 if ! _is_sourced; then
 	(($#)) || exit 0
-	exec entrypoint "$@"
+	_entrypoint_is_changed || exec entrypoint "$@"
+	_main "$@"
 fi

@@ -178,6 +178,7 @@ def test_ensure_initdb(volume: str) -> None:
     """The first run initialises and ends; the second finds a database and ends well too."""
     first = only_initdb("docker-ensure-initdb.sh", volume, "-c", "work_mem=7MB")
     assert (0, True) == (first.code, f"running {INIT}/1.sql" in first.stdout)
+    assert "init process complete" not in first.output  # what scripts wait for before they use the server
     second = only_initdb("docker-ensure-initdb.sh", volume)
     assert (0, "", True) == (
         second.code,
