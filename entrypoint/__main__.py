@@ -62,6 +62,11 @@ def _guard(arguments: "Sequence[str]") -> int:
             )
         )
         return exits.FAILURE
+    except Exception:
+        log.let_go()
+        raise
+    finally:
+        log.drain()
 
 
 def _dispatch(arguments: "Sequence[str]") -> int:

@@ -99,6 +99,7 @@ class Children:
             return pid
         from entrypoint.effects import identity, kernel  # PID 1 does not need them later
 
+        log.simply_write()
         try:
             os.setpgid(0, 0)
             for theirs, ours in descriptors.items():

@@ -39,7 +39,7 @@ The functions are the image's own, whatever stands in the place of docker-entryp
 
 def say_complete() -> None:
     """Say what scripts of others wait for; the official image's docker-ensure-initdb.sh does not say it."""
-    print("\nPostgreSQL init process complete; ready for start up.\n", flush=True)
+    log.say("\nPostgreSQL init process complete; ready for start up.\n\n")
 
 
 def check_init_folder(context: Context, folder: str = probe.INIT_FOLDER) -> None:
@@ -277,7 +277,7 @@ def run_files(context: Context, folder: str, state: str) -> dict[str, str]:
 def run_init_files(context: Context, unfinished: Unfinished) -> dict[str, str]:
     """Run the init files and return the environment that their shell ended with."""
     if not probe.init_files():
-        print(f"\n{script.SCRIPT}: ignoring {probe.INIT_FOLDER}/*\n", flush=True)  # as the shell would
+        log.say(f"\n{script.SCRIPT}: ignoring {probe.INIT_FOLDER}/*\n\n")  # as the shell would
         return context.environment
     try:
         return run_files(context, probe.INIT_FOLDER, unfinished.state)

@@ -61,8 +61,7 @@ class Progress:
         done = self.count()
         self.looked = now = time.monotonic()
         if self.terminal:
-            sys.stderr.write(f"\r{self.bar(done, now)}\033[K")
-            sys.stderr.flush()
+            log.draw(f"\r{self.bar(done, now)}\033[K")
         elif now - self.said >= EVERY:
             self.said = now
             log.info(f"{self.what}: {self.words(done, now)}")
@@ -83,8 +82,7 @@ class Progress:
     def close(self) -> None:
         """Leave the line of the bar."""
         if self.terminal:
-            sys.stderr.write("\r\033[K")
-            sys.stderr.flush()
+            log.draw("\r\033[K")
 
 
 def read_by(pid: int) -> Callable[[], int]:

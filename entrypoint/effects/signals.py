@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 
+from entrypoint import log
 from entrypoint.lean import signal
 
 TYPE_CHECKING = False
@@ -65,11 +66,18 @@ class Signals:
             return []
 
     def wait(self, seconds: float | None, readable: Iterable[int] = ()) -> list[int]:
-        """Wait for a signal or a readable descriptor, at most so many seconds; return the signals."""
+        """Wait for a signal or a readable descriptor, at most so many seconds; return the signals.
+
+        Meanwhile what waits for a reader of the log goes to him; that may end the wait before its time.
+        """
+        log.flush()
         poll = select.poll()
+        for descriptor in log.waiting():
+            poll.register(descriptor, select.POLLOUT)
         for descriptor in (self._read, *readable):
             poll.register(descriptor, select.POLLIN)
         poll.poll(None if seconds is None else max(0, int(seconds * 1000) + 1))
+        log.flush()
         return self.take()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 from entrypoint import archivers, environment, exits, lifecycle, limits, log, plan, settings, variables
 from entrypoint.argv import NOT_A_SERVER, psql
@@ -45,6 +44,7 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
 
     With `restore_only` end before the server starts; a volume with a database is refused then.
     """
+    log.never_wait()  # while we are root, who may open a log of anybody
     children = Children(Signals())
     kernel.keep_descriptors_to_ourselves()
     kernel.adopt_orphans()
@@ -375,10 +375,7 @@ def clear(context: Context, decided: plan.Plan) -> None:
 
 
 def _say_skipped(facts: Facts) -> None:
-    print(
-        "\nPostgreSQL Database directory appears to contain a database; Skipping initialization\n",
-        flush=True,
-    )
+    log.say("\nPostgreSQL Database directory appears to contain a database; Skipping initialization\n\n")
     if facts.init_files:
         since = _made(facts.data_folder.path)
         names = ", ".join(facts.init_files[:5]) + (", …" if len(facts.init_files) > 5 else "")
@@ -550,5 +547,5 @@ def _scheduled_helpers(context: Context) -> list[dict[str, object]]:
 
 def execute(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     """Replace this process by a command, with the exit codes of a shell where that fails."""
-    sys.stdout.flush()
+    log.drain()
     replace_process(find_program(argv[0], environ), argv, environ)

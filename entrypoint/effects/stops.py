@@ -22,7 +22,7 @@ _CLEAN = (1, 2)
 def note(data_folder: str, seconds: float | None, step: str) -> None:
     """Note a stop; a full disk must not stop a stop."""
     took = "-" if seconds is None else f"{seconds:.1f}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
         descriptor = os.open(f"{data_folder}/{NAME}", flags, 0o600)
         try:

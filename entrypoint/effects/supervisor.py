@@ -44,20 +44,29 @@ def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoRetur
         if number in STOPS:
             os.kill(os.getpid(), number)
     descriptor = os.memfd_create("entrypoint-handoff")  # what can fail comes before the server
+    logging = log.hand_over()
     since = time.time()  # before the server notes its own start, since an older note is taken for stale
     pid = Children(signals).spawn(server["argv"], server["environment"])
     mask = [int(number) for number in signals.original_mask]
     ignored = [int(number) for number in signals.original_ignored]
     data = marshal.dumps(
-        {**server, "pid": pid, "since": since, "lock": lock, "mask": mask, "ignored": ignored}
+        {
+            **server,
+            "pid": pid,
+            "since": since,
+            "lock": lock,
+            "mask": mask,
+            "ignored": ignored,
+            "log": logging,
+        }
     )
     while data:
         data = data[os.write(descriptor, data) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
     # Not before the server was started, which none of them is for.
-    for handed_on in (descriptor, lock, *(spec["stdin"] for spec in server["helpers"] if "stdin" in spec)):
+    stdins = [spec["stdin"] for spec in server["helpers"] if "stdin" in spec]
+    for handed_on in (descriptor, lock, logging["own"], *stdins):
         os.set_inheritable(handed_on, True)  # noqa: FBT003 - the name says what is true
-    sys.stdout.flush()
     environment = {**server["environment"], HANDOFF: str(descriptor)}
     os.execve(sys.executable, sys.orig_argv, environment)
 
@@ -67,6 +76,7 @@ def main(descriptor_text: str) -> int:
     try:
         given = _receive(descriptor_text)
         log.debugging = given["debug"]
+        log.never_wait(given["log"])
         kernel.keep_descriptors_to_ourselves()
         signals = Signals(given["mask"], given["ignored"])
         fcntl.fcntl(given["lock"], fcntl.F_SETFD, fcntl.FD_CLOEXEC)
@@ -77,16 +87,19 @@ def main(descriptor_text: str) -> int:
     children.adopt(given["pid"])
     supervisor = Supervisor(children, given)
     try:
-        return supervisor.run()
+        code = supervisor.run()
     except Failure as failure:
         log.problem(failure.problems[0])
         supervisor.stop_at_all_events()
-        return failure.code
+        code = failure.code
     except BaseException:
         # Whatever is wrong with us, the server must end in an orderly way.
         log.warning("the supervisor failed; stopping the server")
         supervisor.stop_at_all_events()
+        log.let_go()
         raise
+    log.drain()
+    return code
 
 
 def _receive(descriptor_text: str) -> Mapping[str, Any]:
@@ -142,11 +155,15 @@ class Supervisor:
             left = None if due is None else due - time.monotonic()
             if self.state.phase == lifecycle.SWEEPING:
                 left = min(left or 0.05, 0.05)  # the death of strangers is not announced to us
-            for number in self.children.signals.wait(left, self.pipes):
+            behind = log.is_behind()
+            if behind:
+                left = min(left or 0.5, 0.5)  # until then somebody reads, or nobody is thought to
+            for number in self.children.signals.wait(left, () if behind else self.pipes):
                 log.debug(f"received {signal_name(number)}")
                 if number != signal.SIGCHLD:
                     self._follow(lifecycle.on_signal(self.state, number, time.monotonic()))
-            self._pass_on_output()
+            if not behind:
+                self._pass_on_output()
             self._see_ends()
             self._follow(lifecycle.on_time(self.state, time.monotonic()))
         return self.exit_code

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from entrypoint import template
+from entrypoint import log, template
 from entrypoint.argv import first_line
 from entrypoint.cluster import parse_control
 from entrypoint.effects import collation, files, server
@@ -98,10 +98,9 @@ def copy(context: Context, source: Template, cluster: str, folder: str = FOLDER)
 
     Raises Failure where it cannot be done.
     """
-    print(
+    log.say(
         f'The files belonging to this database system will be owned by user "{context.who.name}".\n'
-        "They are a copy of those that initdb made with the image.\n",
-        flush=True,
+        "They are a copy of those that initdb made with the image.\n\n"
     )
     try:
         _copy_files(context, source, cluster, folder)

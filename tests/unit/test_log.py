@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
+import tty
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from entrypoint import log
 from entrypoint.errors import Problem
@@ -40,21 +47,22 @@ def test_details_are_for_those_who_ask(
 
 
 def test_a_helpers_line_has_its_role(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """What a helper says is passed on byte by byte, with its role before it."""
-    log.relay("daemon", b"\xff said")
-    assert b"daemon: \xff said\n" == capfdbinary.readouterr().err
+    """What a helper says is passed on with its role before it, and nothing in it can fake a line or a colour."""
+    log.relay("daemon", b"\xff said\tc\xc3\xa4 \x1b[2J\xe2\x80\xa8entrypoint: info: all is well\r")
+    expected = b"daemon: \\xff said\tc\xc3\xa4 \\x1b[2J\\u2028entrypoint: info: all is well\n"
+    assert expected == capfdbinary.readouterr().err
 
 
 def test_further_lines_are_indented(capfd: pytest.CaptureFixture[str]) -> None:
-    """A message of several lines cannot pass for several messages."""
-    log.info("one\nentrypoint: error: forged\n\n")
-    assert "entrypoint: info: one\n  entrypoint: error: forged\n" == capfd.readouterr().err
+    """A message of several lines cannot pass for several messages, however a line is ended."""
+    log.info("one\nentrypoint: error: forged\x85\rtwo\n\n")
+    assert "entrypoint: info: one\n  entrypoint: error: forged\\x85\\rtwo\n" == capfd.readouterr().err
 
 
-def test_bytes_that_are_no_text_survive(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+def test_bytes_that_are_no_text_are_escaped(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """A file name of any bytes can be named."""
     log.info(os.fsdecode(b"\xff\xfe"))
-    assert b"entrypoint: info: \xff\xfe\n" == capfdbinary.readouterr().err
+    assert b"entrypoint: info: \\xff\\xfe\n" == capfdbinary.readouterr().err
 
 
 def test_short_writes_are_continued(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +89,93 @@ def test_a_log_that_nobody_reads_is_no_reason_to_end(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "write", write)
     log.info("nobody reads this")
     assert [2] == calls
+
+
+@contextmanager
+def _unread(monkeypatch: pytest.MonkeyPatch, kind: str) -> Iterator[tuple[log.Stream, int]]:
+    """A log that nobody reads yet, and the descriptor to read it by."""
+    if kind == "socket":
+        ours, theirs = (end.detach() for end in socket.socketpair())
+    else:
+        theirs, ours = os.openpty() if kind == "terminal" else os.pipe()
+    if kind == "terminal":
+        tty.setraw(ours)
+    stream = log.Stream(ours)
+    stream.never_wait()
+    monkeypatch.setattr(log, "ERR", stream)
+    try:
+        yield stream, theirs
+    finally:
+        for descriptor in {ours, theirs, ours if stream.own is None else stream.own}:
+            os.close(descriptor)
+
+
+def _read(descriptor: int, until: bytes, stream: log.Stream) -> bytes:
+    """What is read up to this, while the log is flushed as PID 1 does."""
+    found = b""
+    while until not in found:
+        found += os.read(descriptor, 65536)
+        stream.flush()
+    return found
+
+
+@pytest.mark.parametrize("kind", ["pipe", "terminal", "socket"])
+def test_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Lines wait in memory, in order and whole; once that is full they are counted, and the count is told."""
+    with _unread(monkeypatch, kind) as (stream, reader):
+        for number in range(30000):
+            log.info(f"line {number}")
+        assert os.get_blocking(stream.standard), "the server writes there too, and would lose lines"
+        assert stream.size <= 256 * 1024
+        stream.flush()
+        found = _read(reader, b"were lost", stream).decode()
+        whole = [line for line in found.splitlines() if ": line " in line]
+        assert [f"entrypoint: info: line {number}" for number in range(len(whole))] == whole
+        lost = f"entrypoint: warning: {30000 - len(whole)} lines of the log were lost while nobody read it\n"
+        assert found.endswith(lost)
+        log.info("again")
+        assert b"entrypoint: info: again\n" == _read(reader, b"again\n", stream)
+
+
+def test_what_waits_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second half of PID 1 goes on where the first one was."""
+    with _unread(monkeypatch, "pipe") as (stream, reader):
+        while not stream.size:
+            log.info("x" * 4000)
+        handed = log.hand_over()
+        second = log.Stream(stream.standard)
+        monkeypatch.setattr(log, "ERR", second)
+        log.never_wait(handed)
+        log.info("the second half")
+        assert b"entrypoint: info: the second half\n" in _read(reader, b"second half\n", second)
+
+
+def test_a_reader_who_is_slow_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helpers wait while much waits and somebody reads; where nobody does they go on, and nothing is lost sooner."""
+    with _unread(monkeypatch, "pipe") as (stream, _):
+        while stream.size <= 129 * 1024:
+            log.info("x" * 4000)
+        assert log.is_behind()
+        stream.since -= 10
+        assert not log.is_behind()
+
+
+def test_an_end_waits_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the process ends the reader gets what he takes; one that takes nothing is not waited for."""
+    with _unread(monkeypatch, "pipe") as (stream, _):
+        while not stream.size:
+            log.info("x" * 4000)
+        stream.since -= 10
+        stream.drain(5)
+        assert stream.size
+
+
+@given(st.text())
+def test_nothing_printable_is_changed(text: str) -> None:
+    """What is escaped is escaped once, no line is added, and what is left obeys nobody."""
+    shown = log.printable(text)
+    assert shown == log.printable(shown)
+    assert text.count("\n") == shown.count("\n")
+    assert "\n" not in log.inline(text)
+    bad = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    assert not {each for each in shown if unicodedata.category(each) in bad} - {"\n", "\t"}
