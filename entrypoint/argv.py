@@ -1,4 +1,4 @@
-"""Reading and building the command lines of postgres, initdb and psql; pure."""
+"""Reading the command lines of postgres and initdb; pure."""
 
 from __future__ import annotations
 
@@ -74,16 +74,6 @@ def parse_server(arguments: Sequence[str]) -> ServerArguments:
         if name != "config_file":
             kept += words
     return ServerArguments(tuple(arguments), settings, tuple(kept), prints, data_folder)
-
-
-def psql(user: str, database: str, *arguments: str) -> list[str]:
-    """Return the command line that the official image uses for psql."""
-    return [
-        "psql",
-        *("-v", "ON_ERROR_STOP=1", "--username", user, "--no-password", "--no-psqlrc"),
-        *("--dbname", database),
-        *arguments,
-    ]
 
 
 def first_line(password: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from entrypoint.errors import Problem
+from entrypoint.sql import identifier
 
 PRELOADED = frozenset(
     """
@@ -56,19 +57,17 @@ def places(wanted: Sequence[str], database: str, cron_database: str) -> Mapping[
     return found
 
 
-def create(name: str) -> str:
+def create(name: str, *, public: bool) -> str:
     """Return the statement that creates an extension and what it depends on.
 
-    >>> create("uuid-ossp")
-    'CREATE EXTENSION IF NOT EXISTS "uuid-ossp" CASCADE'
+    Both go to the schema that their authors gave them, else to `public`, where the database has one.
+
+    >>> create("uuid-ossp", public=True)
+    'CREATE EXTENSION IF NOT EXISTS "uuid-ossp" SCHEMA public CASCADE'
     """
-    return f"CREATE EXTENSION IF NOT EXISTS {_quoted(name)} CASCADE"
+    return f"CREATE EXTENSION IF NOT EXISTS {identifier(name)} {'SCHEMA public ' * public}CASCADE"
 
 
 def update(name: str) -> str:
     """Return the statement that brings an extension to the version of its library."""
-    return f"ALTER EXTENSION {_quoted(name)} UPDATE"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    return f"ALTER EXTENSION {identifier(name)} UPDATE"

@@ -4,23 +4,35 @@
 class Postmaster:
     """What postmaster.pid says; no tuple with names, whose import would take longer than a look."""
 
-    def __init__(self, pid: int, data_folder: str, started: int, status: str) -> None:
+    def __init__(
+        self,
+        pid: int,
+        data_folder: str,
+        started: int,
+        status: str,
+        *,
+        port: str = "",
+        socket_folder: str = "",
+    ) -> None:
         """Hold the values.
 
-        `started` is in seconds since 1970; `status` is `starting`, `stopping`, `ready`, `standby` or empty.
+        `started` is in seconds since 1970; `status` is `starting`, `stopping`, `ready`, `standby` or empty;
+        `socket_folder` is the first one, and empty without.
         """
         self.pid = pid
         self.data_folder = data_folder
         self.started = started
         self.status = status
+        self.port = port
+        self.socket_folder = socket_folder
 
 
 def parse_postmaster(text: str) -> Postmaster | None:
     r"""Read postmaster.pid; None while it is being written.
 
     >>> found = parse_postmaster("42\n/data\n1795364442\n5432\n/run\n*\n 1 2\nready   \n")
-    >>> found.pid, found.data_folder, found.started, found.status
-    (42, '/data', 1795364442, 'ready')
+    >>> found.pid, found.data_folder, found.started, found.status, found.port, found.socket_folder
+    (42, '/data', 1795364442, 'ready', '5432', '/run')
     """
     lines = text.split("\n")
     if len(lines) < 4:
@@ -30,4 +42,5 @@ def parse_postmaster(text: str) -> Postmaster | None:
         if not (word.isascii() and word.isdigit() and len(word) <= most):
             return None
     status = lines[7].strip() if len(lines) > 8 else ""
-    return Postmaster(int(pid), lines[1], int(lines[2]), status)
+    folder = lines[4] if len(lines) > 5 else ""
+    return Postmaster(int(pid), lines[1], int(lines[2]), status, port=lines[3], socket_folder=folder)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from entrypoint import configfile, configuration, limits, log
 from entrypoint.argv import parse_server
 from entrypoint.configuration import Change, Running, Source
-from entrypoint.effects import files, kernel, server
+from entrypoint.effects import files, kernel, server, sessions
 from entrypoint.effects.server import CONF_FOLDER, Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.variables import CONF_PREFIX
@@ -321,9 +321,8 @@ def running(context: Context) -> dict[str, Running] | None:
     """Return what the running server says about its settings, or None where none runs; raises Failure."""
     if server.live_postmaster(context.settings.data_folder) is None:
         return None
-    import json
-
-    return {name.lower(): Running(*row) for name, row in json.loads(server.query(context, _RUNNING)).items()}
+    found = sessions.query_json(context, _RUNNING)
+    return {name.lower(): Running(*row) for name, row in found.items()}
 
 
 def changes(context: Context, found: Sequence[Source], known: dict[str, Running]) -> list[Change]:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from entrypoint import conf, drills, exits, limits, log, recovery, runs, segments
-from entrypoint.argv import psql
 from entrypoint.drills import Drill
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
@@ -26,6 +25,7 @@ from entrypoint.effects import (
     progress,
     restore,
     server,
+    sessions,
     status,
     temporary,
 )
@@ -293,18 +293,15 @@ def _wait(scratch: Context, pid: int, deadline: float) -> None:
 
 def _check(scratch: Context, deadline: float) -> tuple[str, ...]:
     """Run pg_amcheck and the user's SQL; return what was run."""
-    init = scratch.settings.init
-    amcheck = [_AMCHECK, "--all", "--install-missing", "--no-password", f"--username={init.user}"]
-    commands = {_AMCHECK: amcheck}
-    for path in _sql_files():
-        commands[os.path.basename(path)] = psql(init.user, init.database, "--quiet", "--file", path)
-    environment = {**scratch.environment, "PGHOST": scratch.runtime_folder, "PGPORT": "5432"}
-    for name, argv in commands.items():
-        try:
-            left = max(1, deadline - time.monotonic())
-            code, said = scratch.children.output(argv, environment, seconds=left, errors=True)
-        except TimeoutError:
-            code, said = 124, "it did not end within BACKUP_TIMEOUT"
+    done = []
+    for name in (_AMCHECK, *_sql_files()):
+        left = max(1, deadline - time.monotonic())
+        if name == _AMCHECK:
+            code, said = sessions.amcheck(scratch, seconds=left)
+        else:
+            database = scratch.settings.init.database
+            code, said = sessions.file(scratch, f"{SQL_FOLDER}/{name}", database, seconds=left)
+        done.append(name)
         if code:
             words = "\n".join(said.strip().splitlines()[-8:])
             raise Failure(
@@ -313,15 +310,14 @@ def _check(scratch: Context, deadline: float) -> tuple[str, ...]:
                     "see its own words: damaged is the backup or the database itself, or the check is wrong",
                 )
             )
-    return tuple(commands)
+    return tuple(done)
 
 
 def _sql_files() -> list[str]:
     try:
-        names = sorted(name for name in os.listdir(SQL_FOLDER) if name.endswith(".sql"))
+        return sorted(name for name in os.listdir(SQL_FOLDER) if name.endswith(".sql"))
     except FileNotFoundError:
         return []
-    return [f"{SQL_FOLDER}/{name}" for name in names]
 
 
 def _end_server(scratch: Context, pid: int) -> None:

@@ -1,20 +1,30 @@
 """Extensions as the image has them and as databases have them."""
 
-import json
 import os
+from typing import Any
 
-from entrypoint import extensions, log
-from entrypoint.effects import server
+from entrypoint import extensions, log, sql
+from entrypoint.effects import server, sessions
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 
+_LOCKED = "60s"
+"""For which a lock that a client holds is waited for."""
 _SERVER = """\
 SELECT json_build_object(
-    'databases', (SELECT json_agg(datname ORDER BY datname) FROM pg_database WHERE datallowconn),
+    'databases', (SELECT json_agg(json_build_array(datname, datallowconn AND datconnlimit > -2)
+                                  ORDER BY datname) FROM pg_database WHERE datname <> 'template0'),
     'preloaded', current_setting('shared_preload_libraries'),
     'cron', coalesce(current_setting('cron.database_name', true), 'postgres'))
 """
-_THERE = "SELECT coalesce(json_agg(extname), '[]') FROM pg_extension"
+_DATABASE = """\
+SELECT json_build_object(
+    'there', coalesce((SELECT json_agg(extname) FROM pg_extension), '[]'),
+    'placed', coalesce((SELECT json_object_agg(name, schema) FROM pg_available_extension_versions v
+                        JOIN pg_available_extensions a USING (name)
+                        WHERE v.version = a.default_version AND v.schema IS NOT NULL), '{}'),
+    'public', to_regnamespace('public') IS NOT NULL)
+"""
 _OUTDATED = """\
 SELECT coalesce(json_agg(json_build_array(extname, extversion, default_version, (
     SELECT path FROM pg_extension_update_paths(extname) WHERE source = extversion AND target = default_version
@@ -52,29 +62,48 @@ def check(context: Context) -> None:
 
 
 def create(context: Context) -> None:
-    """Create what POSTGRES_EXTENSIONS asks for, where it is missing; raises Failure where that fails."""
+    """Create what POSTGRES_EXTENSIONS asks for, where it is missing; raises Failure where that fails.
+
+    A database that cannot be looked at is told of: whether anything is missing in it is not known.
+    """
     wanted = context.settings.every_start.extensions
-    found = json.loads(server.query(context, _SERVER))
+    found = _ask(context, _SERVER, None)
+    if found is None:
+        return
     unloaded = extensions.not_preloaded(wanted, found["preloaded"])
     if unloaded is not None:
         log.warning(unloaded.what, unloaded.mend)
     for database, names in extensions.places(wanted, context.settings.init.database, found["cron"]).items():
-        there = json.loads(server.query(context, _THERE, database=database))
-        for name in names:
-            if name not in there:
-                mend = (
-                    unloaded.mend
-                    if unloaded
-                    else f"see the words above, or remove {name} from POSTGRES_EXTENSIONS"
+        has = _ask(context, _DATABASE, database)
+        for name in names if has is not None else ():
+            if name in has["there"]:
+                continue
+            if not has["public"] and name not in has["placed"]:
+                log.problem(
+                    Problem(
+                        f"the extension {name} is not created in {database}: there is no schema public",
+                        f"create it where you want it: CREATE EXTENSION {sql.identifier(name)} SCHEMA …",
+                    )
                 )
-                _change(context, database, extensions.create(name), mend)
-                log.info(f"created the extension {name} in {database}")
+                continue
+            mend = f"see the words above, or remove {name} from POSTGRES_EXTENSIONS"
+            statement = extensions.create(name, public=has["public"])
+            _change(context, database, statement, unloaded.mend if unloaded else mend)
+            log.info(f"created the extension {name} in {database}")
 
 
 def update(context: Context) -> None:
     """Bring all extensions of all databases to the version that the image has."""
-    for database in json.loads(server.query(context, _SERVER))["databases"]:
-        for name, old, new, path in json.loads(server.query(context, _OUTDATED, database=database)):
+    found = _ask(context, _SERVER, None)
+    for database, connects in found["databases"] if found is not None else ():
+        if not connects:
+            log.warning(
+                f"the extensions in {database} stay as they are: nobody can connect to it",
+                f"drop it if a DROP DATABASE was interrupted, or: ALTER DATABASE {sql.identifier(database)} "
+                "ALLOW_CONNECTIONS true",
+            )
+            continue
+        for name, old, new, path in _ask(context, _OUTDATED, database) or ():
             if path is None:
                 log.warning(
                     f"the extension {name} in {database} is {old}, the image has {new}, and no script leads "
@@ -87,9 +116,36 @@ def update(context: Context) -> None:
             log.info(f"updated the extension {name} in {database} from {old} to {new}")
 
 
-def _change(context: Context, database: str, statement: str, mend: str) -> None:
+def _ask(context: Context, text: str, database: str | None) -> Any:
+    """Return what a database answers, or None where it does not, which is told and ends nothing."""
     try:
-        server.query(context, statement, None, database=database)
+        return sessions.query_json(context, text, database=database, patience=sessions.PATIENCE)
     except Failure as failure:
-        words = failure.problems[0].what.partition("\n")[2]
-        raise Failure(Problem(f"{statement}, in the database {database}:\n{words}", mend)) from None
+        where = "the server" if database is None else f"the database {database}"
+        log.problem(
+            Problem(
+                f"{where} could not be looked at for its extensions: {failure}",
+                "see its own words; the next start looks again",
+            )
+        )
+        return None
+
+
+def _change(context: Context, database: str, statement: str, mend: str) -> None:
+    """Change a database, as its only session that does not wait for others for ever.
+
+    The script of an extension runs with a search_path that PostgreSQL makes of the extension's own schema.
+    Without a path of ours nothing is made anywhere else.
+    """
+    try:
+        sessions.query(
+            context,
+            statement,
+            database=database,
+            writes=True,
+            settings={"search_path": "", "lock_timeout": _LOCKED},
+            seconds=None,
+            patience=sessions.PATIENCE,
+        )
+    except Failure as failure:
+        raise Failure(Problem(f"{statement}, in the database {database}:\n{failure}", mend)) from None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import exits, log
-from entrypoint.argv import psql
-from entrypoint.effects import files, probe, script, server, temporary
+from entrypoint import exits, log, sql
+from entrypoint.effects import files, probe, script, server, sessions, temporary
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
@@ -18,11 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.effects.template import Template
 
-
-CREATE_DATABASE = """\
-SELECT format('CREATE DATABASE %I', :'db')
-WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'db') \\gexec
-"""
 
 _FILES = """\
 source "$1"
@@ -225,22 +219,16 @@ def append_hba(context: Context, given: list[str], source: Template | None) -> N
 
 
 def create_database(context: Context) -> None:
-    """Create POSTGRES_DB unless it exists."""
-    init = context.settings.init
-    if init.database == "postgres":
+    """Create POSTGRES_DB unless initdb has; raises Failure with the exit code that psql ends with."""
+    name = context.settings.init.database
+    if name in ("postgres", "template0", "template1"):
         return
-    environment = context.environment | {"PGHOST": "", "PGHOSTADDR": ""}
-    text = memory_file(CREATE_DATABASE)
     try:
-        code = context.children.run(
-            psql(init.user, "postgres", "--set", f"db={init.database}"),
-            environment,
-            descriptors={0: text},
-        )
-    finally:
-        os.close(text)
-    if code:
-        raise Ended(code)
+        sessions.query(context, f"CREATE DATABASE {sql.identifier(name)}", writes=True, seconds=None)
+        print("CREATE DATABASE", flush=True)
+    except Failure as failure:
+        code = 2 if isinstance(failure, sessions.Unreachable) else 3
+        raise Failure(*(each.but(code=code) for each in failure.problems)) from None
 
 
 def run_files(context: Context, folder: str, state: str) -> dict[str, str]:

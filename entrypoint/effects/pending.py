@@ -12,7 +12,7 @@ from typing import NamedTuple
 from entrypoint import exits
 from entrypoint.archivers import PROBE, Command, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, claim, files, fork, server
+from entrypoint.effects import backlog, claim, files, fork, server, sessions
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
@@ -123,10 +123,10 @@ def check(context: Context, archive: Archive, seconds: float, say: Callable[[str
     # What does not work at all is told at once, and not when the segment's time is over.
     trip = round_trip(context, archive, seconds, lambda step: say(f"{step}: a small object"))
     seconds -= time.monotonic() - began
-    server.query(context, "SELECT pg_create_restore_point('entrypoint archive check')")
-    name = server.query(context, "SELECT pg_walfile_name(pg_current_wal_lsn())")
+    sessions.query(context, "SELECT pg_create_restore_point('entrypoint archive check')", writes=True)
+    name = sessions.query(context, "SELECT pg_walfile_name(pg_current_wal_lsn())")
     began = time.monotonic()
-    server.query(context, "SELECT pg_switch_wal()")
+    sessions.query(context, "SELECT pg_switch_wal()", writes=True)
     say(f"waiting for {name} to be archived")
     _wait(context, archive, {name}, seconds, say)
     archived = time.monotonic() - began
@@ -248,5 +248,5 @@ def _refuse_without_primary(context: Context, why: str) -> None:
                 "run this in the server's container: docker exec CONTAINER entrypoint archive check",
             )
         )
-    if server.query(context, "SELECT pg_is_in_recovery()") == "t":
+    if sessions.query(context, "SELECT pg_is_in_recovery()") == "t":
         raise Failure(Problem(f"the server is in recovery, and {why}", "run this on the primary"))

@@ -8,32 +8,22 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from entrypoint import collation, exits, log
-from entrypoint.argv import psql
 from entrypoint.collation import Dependent, Finding, Report, finding
 from entrypoint.effects import collation as memories
-from entrypoint.effects import files, history, progress, server, temporary
-from entrypoint.effects.children import memory_file, read_back
+from entrypoint.effects import files, history, progress, server, sessions, temporary
 from entrypoint.effects.collation import CHANGED, MATCHED, Memory
 from entrypoint.effects.server import Context
-from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.errors import Failure, Problem
 
 _RUNTIME = "collation"
 """Below the runtime folder: the socket of the server that only looks, and its log."""
 _LOCK = "collation.lock"
-_OPTIONS = (
-    "-c statement_timeout=0 -c lock_timeout=0 -c client_min_messages=error "
-    # What is remembered as done must be on the disk; to compile the long query would take seconds.
-    "-c synchronous_commit=local -c jit=off"
-)
-"""What the user may have set otherwise."""
-_QUALIFIED = f"{_OPTIONS} -c search_path=pg_catalog"
-"""All names are then told with their schema."""
 _LIBRARY = 15
 """The first major with archive_library."""
 RECENT = 2 * 86400
@@ -182,7 +172,7 @@ def look(session: Session, mixed: str = "", *, everything: bool = False) -> Repo
     count as changed.
     """
     assume = bool(mixed) or everything
-    answer = ask(session, "postgres", collation.databases_query(session.major, mixed=assume))
+    answer = ask(session, None, collation.databases_query(session.major, mixed=assume))
     databases = collation.parse_databases(answer)
     query = collation.dependents_query(session.major, mixed=assume)
     found = [
@@ -209,55 +199,26 @@ def found(context: Context, memory: Memory, mark: str) -> Problem | str:
 
 def ask(
     session: Session,
-    database: str,
+    database: str | None,
     text: str,
-    *options: str,
-    settings: str = _QUALIFIED,
+    *,
+    writes: bool = False,
+    settings: Mapping[str, str | None] | None = None,
+    verbose: bool = False,
     shown: progress.Progress | None = None,
 ) -> str:
-    """Return what a database answers to a statement; raises Failure with its words.
-
-    PostgreSQL warns at each connection where a version does not match, so only failures are told.
-    """
-    context = session.context
-    name = database.replace("\\", "\\\\").replace("'", "\\'")  # what holds a = would be taken for more
-    argv = psql(
-        context.settings.init.user,
-        f"dbname='{name}'",
-        *("--quiet", "--no-align", "--tuples-only", *options, "--command", text),
+    """Return what a database answers, however long that takes; raises Failure with its words."""
+    return sessions.query(
+        session.context,
+        text,
+        database=database,
+        host=session.host,
+        writes=writes,
+        settings=settings,
+        seconds=None,
+        verbose=verbose,
+        shown=shown,
     )
-    environment = {
-        **context.environment,
-        "PGHOST": session.host,
-        "PGHOSTADDR": "",
-        "PGPORT": server.port(context.settings),
-        "PGOPTIONS": settings,
-        "PGCLIENTENCODING": "UTF8",
-    }
-    said, words = memory_file(""), memory_file("")
-    try:
-        pid = context.children.spawn(argv, environment, descriptors={1: said, 2: words})
-        try:
-            code = _wait(context, pid, shown)
-        except Stopped:
-            context.children.end_group(pid)
-            raise
-        if code:
-            lines = [line for line in read_back(words).splitlines() if "collation version" not in line]
-            raise Failure(Problem("\n".join(lines).strip(), "look at the server's log"))
-        return read_back(said).strip("\n")
-    finally:
-        os.close(said)
-        os.close(words)
-
-
-def _wait(context: Context, pid: int, shown: progress.Progress | None) -> int:
-    while True:
-        try:
-            return context.children.wait(pid, seconds=shown.step if shown else None)
-        except TimeoutError:
-            if shown is not None:
-                shown.look()
 
 
 # Checking
@@ -297,7 +258,7 @@ def _amcheck(session: Session, index: Dependent, shown: progress.Progress) -> st
         "heapallindexed => true); ROLLBACK"
     )
     try:
-        ask(session, index.database, text, "--set=VERBOSITY=verbose", shown=shown)
+        ask(session, index.database, text, writes=True, verbose=True, shown=shown)
     except Failure as failure:
         words = failure.problems[0].what
         corrupted = re.search(r"ERROR:  XX00[12]: (.*)", words)  # data_corrupted and index_corrupted
@@ -401,7 +362,9 @@ def _rebuild(
             session,
             index.database,
             collation.statement(index, serving=session.serving),
-            settings=_OPTIONS,
+            writes=True,
+            # The owner's functions find what they always found; they run as the owner.
+            settings={"search_path": None},
             shown=shown,
         )
     except Failure:
@@ -421,20 +384,20 @@ def _remove_leftovers(session: Session, report: Report) -> None:
     concurrently = " CONCURRENTLY" if session.serving else ""
     for each in report.leftovers:
         log.info(f"removing {each.name} in {each.database}, which an interrupted REINDEX has left")
-        ask(session, each.database, f"DROP INDEX{concurrently} IF EXISTS {each.name}", settings=_OPTIONS)
+        ask(session, each.database, f"DROP INDEX{concurrently} IF EXISTS {each.name}", writes=True)
 
 
 def _refresh(session: Session, report: Report, spoiled: set[str]) -> tuple[str, ...]:
     """Note the present versions in all databases but the spoiled ones; return those that had changed."""
-    answer = ask(session, "postgres", collation.databases_query(session.major, mixed=False))
+    answer = ask(session, None, collation.databases_query(session.major, mixed=False))
     refreshed = []
     for each in collation.parse_databases(answer):
         if each.name in spoiled:
             continue
         if each.connects:
-            ask(session, each.name, collation.REFRESH)
+            ask(session, each.name, collation.REFRESH, writes=True)
         if each.changed:
-            ask(session, "postgres", collation.refresh_database(each.name))
+            ask(session, None, collation.refresh_database(each.name), writes=True)
         if any(change.database == each.name for change in report.changes):
             refreshed.append(each.name)
     return tuple(refreshed)

@@ -7,7 +7,7 @@ import time
 
 from entrypoint import archivers, exits, log, variables
 from entrypoint.archivers import Server
-from entrypoint.argv import NOT_A_SERVER, parse_server, psql
+from entrypoint.argv import NOT_A_SERVER, parse_server
 from entrypoint.cluster import parse_control
 from entrypoint.effects import files, kernel, status, stops
 from entrypoint.effects.children import Children, find_program
@@ -413,20 +413,6 @@ def at_port(context: Context, number: str) -> Context:
     conf = {name: value for name, value in wanted.conf.items() if name != "port"}
     settings = wanted._replace(port=number, conf=conf, server=parse_server(()))
     return context._replace(settings=settings, environment={**context.environment, "PGPORT": number})
-
-
-def query(context: Context, text: str, seconds: float | None = 30, *, database: str = "postgres") -> str:
-    """Return what the server answers to one statement; raises Failure with psql's words."""
-    argv = psql(context.settings.init.user, database, "--no-align", "--tuples-only", "--command", text)
-    environment = {**context.environment, "PGHOST": "", "PGHOSTADDR": "", "PGPORT": port(context.settings)}
-    try:
-        code, answer = context.children.output(argv, environment, seconds=seconds, errors=True)
-    except TimeoutError:
-        code, answer = 1, f"no answer within {seconds:.0f} seconds"
-    if code:
-        mend = "look at the server's log; entrypoint status says what it does"
-        raise Failure(Problem(f"the server cannot be asked:\n{answer.strip()}", mend))
-    return answer.strip()
 
 
 def forget_original(data_folder: str) -> None:

@@ -1,7 +1,7 @@
 """A standby: the settings with which it follows, how far it has come, and its promotion."""
 
 from entrypoint import conf, exits
-from entrypoint.effects import fetching, server, status
+from entrypoint.effects import fetching, server, sessions, status
 from entrypoint.effects.restore import find_source, source_of
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
@@ -45,7 +45,7 @@ def values(context: Context) -> dict[str, str]:
 def look(context: Context) -> Following | None:
     """Return how far a standby has come, or None where its server does not tell."""
     try:
-        lsn, seconds, streams = server.query(context, _HOW_FAR, seconds=5).split("|")
+        lsn, seconds, streams = sessions.query(context, _HOW_FAR, seconds=5).split("|")
     except (Failure, ValueError):
         return None
     return Following(

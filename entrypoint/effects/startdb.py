@@ -8,26 +8,11 @@ Killed in the middle it begins anew at the next start, so start files have to be
 import os
 import sys
 
-from entrypoint import environment, log
+from entrypoint import environment, log, sql
 from entrypoint.argv import first_line
-from entrypoint.effects import files, first_start, probe, ready, server, startup, status
-from entrypoint.effects.children import memory_file
+from entrypoint.effects import files, first_start, probe, ready, server, sessions, startup, status
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
-
-_QUIET = """\
-SET log_statement = 'none';
-SET log_min_duration_statement = -1;
-SET log_min_duration_sample = -1;
-SET log_transaction_sample_rate = 0;
-SET log_min_error_statement = 'panic';
-SET debug_print_parse = off;
-SET debug_print_rewritten = off;
-SET debug_print_plan = off;
-SET track_activities = off;
-SET pg_stat_statements.track = 'none';
-"""
-"""So that even what is stored of a password is kept nowhere but in pg_authid."""
 
 _STORED = """\
 SELECT json_build_object(
@@ -92,14 +77,12 @@ def _wait(context: Context) -> bool:
 
 def check_password(context: Context) -> None:
     """Say if POSTGRES_PASSWORD is not the superuser's, or make it so where that is asked for."""
-    import json
-
     from entrypoint import passwords
 
     init, update = context.settings.init, context.settings.every_start.update_password
     try:
-        found = json.loads(server.query(context, _STORED))
-    except (Failure, ValueError) as error:
+        found = sessions.query_json(context, _STORED, patience=sessions.PATIENCE)
+    except Failure as error:
         if update:
             raise
         log.warning(f"POSTGRES_PASSWORD could not be compared with the stored one: {error}")
@@ -120,30 +103,21 @@ def check_password(context: Context) -> None:
         verifier = passwords.scram(password, os.urandom(16), found["iterations"])
     else:
         verifier = passwords.md5(password, init.user)
-    _run(context, f"{_QUIET}ALTER ROLE CURRENT_USER PASSWORD '{verifier}';\n")
+    _store(context, verifier)
     log.info(f"POSTGRES_PASSWORD is now the password of {init.user}")
 
 
-def _run(context: Context, text: str) -> None:
-    """Run statements that nobody may read, and so are in no command line."""
-    from entrypoint.argv import psql
-
-    script = memory_file(text)
+def _store(context: Context, verifier: str) -> None:
+    change = f"ALTER ROLE CURRENT_USER PASSWORD {sql.literal(verifier)}"
     try:
-        code = context.children.run(
-            psql(context.settings.init.user, "postgres", "--quiet"),
-            {**context.environment, "PGHOST": "", "PGHOSTADDR": ""},
-            descriptors={0: script},
-        )
-    finally:
-        os.close(script)
-    if code:
+        sessions.query(context, change, writes=True, private=True, patience=sessions.PATIENCE)
+    except Failure as failure:
         raise Failure(
             Problem(
-                f"the password of {context.settings.init.user} could not be changed, see psql's words above",
+                f"the password of {context.settings.init.user} could not be changed: {failure}",
                 "start without POSTGRES_PASSWORD_UPDATE",
             )
-        )
+        ) from None
 
 
 def run_start_files(context: Context) -> None:

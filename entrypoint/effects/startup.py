@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import archivers, environment, exits, lifecycle, limits, log, plan, settings, variables
-from entrypoint.argv import NOT_A_SERVER, psql
+from entrypoint.argv import NOT_A_SERVER
 from entrypoint.effects import (
     archive,
     collation,
@@ -16,6 +16,7 @@ from entrypoint.effects import (
     kernel,
     probe,
     server,
+    sessions,
     status,
     stops,
     supervisor,
@@ -422,7 +423,7 @@ def run_server(context: Context, given: list[str], lock: int, *, first: bool) ->
             "argv": ["postgres", *given],
             "environment": environ,
             "timeouts": list(wanted.stop),
-            "helpers": [*helpers(context, environ), *_start_helper(context, first=first)],
+            "helpers": [*helpers(context), *_start_helper(context, first=first)],
             "runtime_folder": context.runtime_folder,
             "data_folder": wanted.data_folder,
             "archive_status": f"{wanted.data_folder}/pg_wal/archive_status" if _archives(context) else "",
@@ -432,13 +433,13 @@ def run_server(context: Context, given: list[str], lock: int, *, first: bool) ->
     )
 
 
-def helpers(context: Context, environ: dict[str, str]) -> list[dict[str, object]]:
+def helpers(context: Context) -> list[dict[str, object]]:
     """Return the auxiliary processes that PID 1 keeps beside the server."""
-    user = context.settings.init.user
+    argv, environment_ = sessions.checkpoint(context)
     checkpoint = {
         "role": lifecycle.CHECKPOINT,
-        "argv": psql(user, "postgres", "--quiet", "--command", "CHECKPOINT"),
-        "environment": {**environ, "PGHOST": "", "PGHOSTADDR": "", "PGPORT": server.port(context.settings)},
+        "argv": argv,
+        "environment": environment_,
         "after_server": False,
         "keep": False,
     }

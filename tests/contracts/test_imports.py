@@ -24,6 +24,7 @@ ROWS = (
         "drills",
         "extensions",
         "passwords",
+        "sql",
         "configfile",
         "template",
     ),

@@ -1,4 +1,4 @@
-"""Command lines of postgres and psql."""
+"""Command lines of postgres."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint.argv import parse_server, psql
+from entrypoint.argv import parse_server
 
 WORDS = st.sampled_from(
     [
@@ -100,9 +100,3 @@ def test_printing_a_setting_is_recognised(arguments: list[str], *, expected: boo
 def test_the_data_folder_is_read(arguments: list[str], expected: str | None) -> None:
     """`-D` is found in both spellings; the last one wins."""
     assert expected == parse_server(arguments).data_folder
-
-
-def test_psql_is_called_as_in_the_official_image() -> None:
-    """The first error ends it, it asks for nothing and reads nobody's psqlrc."""
-    expected = "psql -v ON_ERROR_STOP=1 --username u --no-password --no-psqlrc --dbname d -f x"
-    assert expected.split() == psql("u", "d", "-f", "x")

@@ -58,5 +58,6 @@ def test_where_extensions_go() -> None:
 
 def test_names_are_quoted() -> None:
     """Whatever a name holds, it stays a name."""
-    assert 'CREATE EXTENSION IF NOT EXISTS "a""b" CASCADE' == create('a"b')
+    assert 'CREATE EXTENSION IF NOT EXISTS "a""b" SCHEMA public CASCADE' == create('a"b', public=True)
+    assert 'CREATE EXTENSION IF NOT EXISTS "a""b" CASCADE' == create('a"b', public=False)
     assert 'ALTER EXTENSION "uuid-ossp" UPDATE' == update("uuid-ossp")

@@ -11,11 +11,11 @@ import pytest
 
 from entrypoint.archivers import Backup
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backups, fetching, history, restore, server, standby
+from entrypoint.effects import backups, fetching, history, restore, server, sessions, standby
 from entrypoint.effects.children import Children
 from entrypoint.effects.identity import current
 from entrypoint.effects.server import Context
-from entrypoint.errors import Failure
+from entrypoint.errors import Failure, Problem
 from entrypoint.facts import Following
 from entrypoint.recovery import Choice
 from entrypoint.runs import Run
@@ -99,14 +99,24 @@ def test_what_it_follows_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ((0, "0/3000060|12.5|t\n"), Following("0/3000060", 12.5, "streaming")),
-        ((0, "0/3000060||f\n"), Following("0/3000060", None, "archive")),
-        ((2, "psql: error: no server\n"), None),
+        ("0/3000060|12.5|t", Following("0/3000060", 12.5, "streaming")),
+        ("0/3000060||f", Following("0/3000060", None, "archive")),
+        ("something else", None),
+        (None, None),
     ],
 )
-def test_how_far_it_is(tmp_path: Path, answer: tuple[int, str], expected: Following | None) -> None:
+def test_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str | None, expected: Following | None
+) -> None:
     """As its server tells; before the first transaction there is no time, and without an answer nothing."""
-    assert expected == standby.look(_context(tmp_path, {}, answer))
+
+    def query(*_: object, **__: object) -> str:
+        if answer is None:
+            raise sessions.Unreachable(Problem("no server", "start it"))
+        return answer
+
+    monkeypatch.setattr(sessions, "query", query)
+    assert expected == standby.look(_context(tmp_path, {}))
 
 
 def _server(data: Path, word: str) -> None:

@@ -5,12 +5,10 @@ are read-only.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from entrypoint.argv import psql
-from entrypoint.effects import server
-from entrypoint.effects.children import memory_file, read_back
+from entrypoint import sql
+from entrypoint.effects import sessions
 from entrypoint.effects.server import Context
 
 Row = Mapping[str, object]
@@ -18,9 +16,7 @@ Rows = list[Row]
 
 _SECONDS = 10
 """For all of it; a single statement gets half."""
-_SAFE = (
-    "-c default_transaction_read_only=on -c statement_timeout=5s -c lock_timeout=1s -c search_path=pg_catalog"
-)
+_PATIENT = {"statement_timeout": "5s", "lock_timeout": "1s"}
 
 CLUSTER = {
     "settings": """
@@ -41,7 +37,7 @@ CLUSTER = {
                mxid_age(datminmxid) AS multixacts, datcollate AS collate, datctype AS ctype
         FROM pg_database ORDER BY datname""",
     "password": """
-        SELECT rolpassword AS verifier FROM pg_authid WHERE rolname = :'user'""",
+        SELECT rolpassword AS verifier FROM pg_authid WHERE rolname = current_user""",
 }
 DATABASE = {
     "extensions": """
@@ -68,8 +64,7 @@ def ask_databases(
     places = [name for name in names if "\n" not in name and "\r" not in name]
     script = ""
     for number, name in enumerate(places):
-        value = name.replace("\\", "\\\\").replace("'", "\\'").replace('"', '""')
-        script += f"\\connect -reuse-previous=on \"dbname='{value}'\"\n"
+        script += f"\\connect -reuse-previous=on {sql.identifier(sql.connection(dbname=name))}\n"
         script += _script({f"{number} {question}": text for question, text in asked.items()})
     found: dict[str, dict[str, Rows]] = {name: {} for name in names}
     for label, rows in _answers(_run(context, script)[0]) if script else ():
@@ -85,34 +80,7 @@ def _script(asked: Mapping[str, str]) -> str:
 
 def _run(context: Context, script: str) -> tuple[str, str]:
     """Return what psql prints and what it complains about."""
-    user = context.settings.init.user
-    argv = [
-        *psql(user, "postgres", "--no-align", "--tuples-only", "--quiet"),
-        *("--set", "ON_ERROR_STOP=0", "--set", f"user={user}"),
-    ]
-    password = context.environment.get("PGPASSWORD") or context.settings.init.password
-    environment = {
-        **context.environment,
-        **({"PGPASSWORD": password} if password else {}),
-        "PGHOST": "",
-        "PGHOSTADDR": "",
-        "PGPORT": server.port(context.settings),
-        "PGOPTIONS": _SAFE,
-        "PGCONNECT_TIMEOUT": "5",
-        "PGCLIENTENCODING": "UTF8",
-        "PGAPPNAME": "entrypoint doctor",
-        "LC_ALL": "C",
-    }
-    given, errors = memory_file(script), memory_file("")
-    out = memory_file("")
-    try:
-        context.children.run(argv, environment, descriptors={0: given, 1: out, 2: errors}, seconds=_SECONDS)
-        return read_back(out), read_back(errors)
-    except TimeoutError:
-        return read_back(out), f"no answer within {_SECONDS} seconds"
-    finally:
-        for descriptor in (given, errors, out):
-            os.close(descriptor)
+    return sessions.script(context, script, settings=_PATIENT, seconds=_SECONDS)
 
 
 def _answers(text: str) -> Iterator[tuple[str, Rows]]:
