@@ -14,7 +14,7 @@ PACKAGE = "entrypoint"
 
 ROWS = (
     ("errors", "exits", "lean", "light", "log"),
-    ("variables", "runs", "segments", "units"),
+    ("variables", "runs", "segments", "sql", "units"),
     (
         "facts",
         "cluster",
@@ -24,7 +24,6 @@ ROWS = (
         "drills",
         "extensions",
         "passwords",
-        "sql",
         "configfile",
         "template",
     ),
