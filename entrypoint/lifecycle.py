@@ -220,13 +220,19 @@ def on_nudged(state: State) -> State:
     return state.but(nudge=None)
 
 
-def on_server_end(state: State, code: int, now: float) -> Decision:
-    """Decide what the end of the server means: the container ends, helpers first."""
+def on_server_end(state: State, code: int, now: float, *, clean: bool) -> Decision:
+    """Decide what the end of the server means: the container ends, helpers first.
+
+    `clean`: pg_control says that the server was shut down.
+    """
     actions: list[Action] = []
-    if state.step is None and code == 0:
-        # A container that nobody asked to stop must not look like a success to its restart policy.
+    if state.step is None and code == 0 and clean:
+        # As in the official image: a job that ends itself, or a hook of the orchestrator, has done well.
+        actions.append(("say", "the server was shut down, not by us: pg_ctl stop, or its own settings"))
+    elif state.step is None and code == 0:
+        # Its lock file is gone, say: what nobody asked for must not look like a success to a restart policy.
         code = exits.FAILURE
-        actions.append(("say", "the server ended although nobody asked this container to stop"))
+        actions.append(("say", "the server ended without a shutdown that anybody asked for"))
     code = state.code or code
     state = state.but(server=False, code=code, phase=SWEEPING, deadline=now + HELPER_GRACE, progress=None)
     running = [helper for helper in state.helpers.values() if helper.running]

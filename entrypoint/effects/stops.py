@@ -8,6 +8,7 @@ own; the next start writes one, with `-` for the seconds and `killed` for the st
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 NAME = ".entrypoint.stops"
@@ -33,14 +34,21 @@ def note(data_folder: str, seconds: float | None, step: str) -> None:
         pass
 
 
-def look_back(data_folder: str) -> None:
-    """Note at a start that the server was killed, if it was, and keep the file small."""
+def is_clean(data_folder: str) -> bool | None:
+    """Tell whether the last server was shut down; None where pg_control cannot be read."""
     try:
         with open(f"{data_folder}/global/pg_control", "rb") as control:
-            state = int.from_bytes(control.read(20)[16:], "little")
+            return int.from_bytes(control.read(20)[16:], sys.byteorder) in _CLEAN
     except OSError:
+        return None
+
+
+def look_back(data_folder: str) -> None:
+    """Note at a start that the server was killed, if it was, and keep the file small."""
+    clean = is_clean(data_folder)
+    if clean is None:
         return
-    if state not in _CLEAN:
+    if not clean:
         note(data_folder, None, KILLED)
     text = read(data_folder)
     if len(text) > _MOST_BYTES:

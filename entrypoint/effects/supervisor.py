@@ -179,7 +179,8 @@ class Supervisor:
                 status.say_backlog(self.given["archive_status"])
                 if self.state.step:
                     stops.note(self.given["data_folder"], time.time() - self.since, self.state.step)
-                self._follow(lifecycle.on_server_end(self.state, code, now))
+                clean = stops.is_clean(self.given["data_folder"]) is True
+                self._follow(lifecycle.on_server_end(self.state, code, now, clean=clean))
             elif pid in self.pids:
                 role = self.pids.pop(pid)
                 pause = status.asked_pause(self.given["runtime_folder"], role)

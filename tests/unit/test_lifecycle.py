@@ -232,29 +232,29 @@ def test_other_signals_mean_nothing(number: int) -> None:
 @pytest.mark.parametrize("step", LADDER)
 def test_the_end_after_a_request(step: str, code: int) -> None:
     """When somebody asked for the end, the server's exit code is the container's."""
-    state, actions = on_server_end(_at(step), code, NOW)
+    state, actions = on_server_end(_at(step), code, NOW, clean=True)
     assert (SWEEPING, code) == (state.phase, state.code)
     assert [signal.SIGTERM] == _of(actions, "sweep")
     state, actions = on_alone(state)
     assert (ENDED, [code]) == (state.phase, _of(actions, "exit"))
 
 
-def test_an_end_that_nobody_asked_for() -> None:
-    """An end with 0 that nobody asked for is an error, so that a restart policy sees it."""
-    state, actions = on_server_end(State(TIMES), 0, NOW)
-    assert exits.FAILURE == state.code
-    assert 1 == len(_of(actions, "say"))
+@pytest.mark.parametrize(("clean", "code"), [(True, 0), (False, exits.FAILURE)])
+def test_an_end_that_this_container_was_not_asked_for(*, clean: bool, code: int) -> None:
+    """A shutdown is what somebody else asked for; any other end with 0 is an error for a restart policy."""
+    state, actions = on_server_end(State(TIMES), 0, NOW, clean=clean)
+    assert (code, 1) == (state.code, len(_of(actions, "say")))
 
 
 @pytest.mark.parametrize("code", [1, 2, 137])
 def test_a_crash(code: int) -> None:
     """The code of a crash is passed on."""
-    assert code == on_server_end(State(TIMES), code, NOW)[0].code
+    assert code == on_server_end(State(TIMES), code, NOW, clean=True)[0].code
 
 
 def test_what_does_not_go_is_killed() -> None:
     """Whatever is left after the server gets a little time, then the container ends."""
-    state, _ = on_server_end(_at("fast"), 0, NOW)
+    state, _ = on_server_end(_at("fast"), 0, NOW, clean=True)
     assert [] == on_time(state, NOW + SWEEP_GRACE - 0.1)[1]
     state, actions = on_time(state, NOW + SWEEP_GRACE)
     assert [("sweep", signal.SIGKILL), ("exit", 0)] == actions
@@ -317,7 +317,7 @@ def test_a_start_that_fails_ends_the_container_with_its_code() -> None:
     state, actions = on_helper_end(state, STARTDB, 3, NOW)
     assert ["startdb failed with code 3: fast shutdown"] == _of(actions, "say")
     assert [signal.SIGINT] == _of(actions, "send")
-    state, _ = on_server_end(state, 0, NOW)
+    state, _ = on_server_end(state, 0, NOW, clean=True)
     assert 3 == state.code
 
 
@@ -334,7 +334,7 @@ def test_a_start_that_is_stopped_is_no_failure() -> None:
     assert ([STARTDB], []) == (_of(actions, "end"), _of(actions, "send"))
     state, actions = on_helper_end(state, STARTDB, 143, NOW)
     assert [signal.SIGINT] == _of(actions, "send")
-    assert 0 == on_server_end(state, 0, NOW)[0].code
+    assert 0 == on_server_end(state, 0, NOW, clean=True)[0].code
 
 
 def test_a_stop_tells_first_who_needs_the_server() -> None:
@@ -345,7 +345,7 @@ def test_a_stop_tells_first_who_needs_the_server() -> None:
     state, actions = on_helper_end(state, "backup", 143, NOW + 1)
     assert [signal.SIGTERM] == _of(actions, "send")
     assert NOW + 1 + 5 == state.deadline
-    state, actions = on_server_end(state, 0, NOW + 2)
+    state, actions = on_server_end(state, 0, NOW + 2, clean=True)
     assert (["daemon"], []) == (_of(actions, "end"), _of(actions, "sweep"))
     state, actions = on_helper_end(state, "daemon", 0, NOW + 3)
     assert [signal.SIGTERM] == _of(actions, "sweep")
@@ -357,7 +357,7 @@ def test_a_helper_that_does_not_listen_is_killed() -> None:
     state, actions = on_time(state, NOW + HELPER_GRACE)
     assert (["backup"], [signal.SIGINT]) == (_of(actions, "kill"), _of(actions, "send"))
     state, _ = on_helper_end(state, "backup", 137, NOW + HELPER_GRACE)
-    state, _ = on_server_end(state, 0, NOW + 20)
+    state, _ = on_server_end(state, 0, NOW + 20, clean=True)
     state, actions = on_time(state, NOW + 20 + HELPER_GRACE)
     assert ["daemon"] == _of(actions, "kill")
 
@@ -413,7 +413,7 @@ class Run:
         elif event == "server ends":
             if self.server:
                 self.server = False
-                self._follow(on_server_end(state, 0, self.now))
+                self._follow(on_server_end(state, 0, self.now, clean=True))
         elif isinstance(event, str):
             role = event.removesuffix(" ends")
             if role in self.running:

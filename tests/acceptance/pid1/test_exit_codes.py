@@ -93,12 +93,31 @@ def test_1_data_folder(used_volume: str) -> None:
     assert "incompatible" in outcome.output
 
 
-def test_1_server_that_stops_unasked(used_volume: str) -> None:
-    """A clean end that nobody asked this container for."""
+@pytest.mark.parametrize("mode", ["smart", "fast"])
+def test_0_shutdown_by_somebody_else(used_volume: str, mode: str) -> None:
+    """A job that ends its own server, or an orchestrator's hook, has done well."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
-        container.shell("pg_ctl stop --mode fast --no-wait", user="postgres")
-        assert 1 == container.wait()
-        assert "nobody asked this container to stop" in container.logs().stderr
+        container.shell(f"pg_ctl stop --mode {mode} --no-wait", user="postgres")
+        assert 0 == container.wait()
+        assert "the server was shut down, not by us" in container.logs().stderr
+
+
+def test_0_init_file_that_ends_the_server(volume: str) -> None:
+    """What an init file leaves behind may end the real server, when its work is done."""
+    until = "psql -h 127.0.0.1 -U postgres -tc 'SELECT 1' >/dev/null 2>&1"
+    job = f"(until {until}; do sleep 0.1; done; pg_ctl stop -m smart) >/dev/null 2>&1 &\n"
+    files: containers.Files = {f"{INIT}/1.sh": job}
+    env = {**FRESH, "PGDATA": "/volume/data", "POSTGRES_HOST_AUTH_METHOD": "trust"}
+    assert 0 == run(env=env, files=files, volumes={"/volume": volume}).code
+
+
+@pytest.mark.parametrize("end", ["pg_ctl stop --mode immediate --no-wait", "rm /volume/data/postmaster.pid"])
+def test_1_server_that_ends_unasked(used_volume: str, end: str) -> None:
+    """An end with 0 that was no shutdown: the server looks for its lock file once a minute."""
+    with serve(env=USED, volumes={"/volume": used_volume}) as container:
+        container.shell(end, user="postgres")
+        assert 1 == container.wait(90)
+        assert "without a shutdown that anybody asked for" in container.logs().stderr
 
 
 def test_2_init_folder_cannot_be_read() -> None:
