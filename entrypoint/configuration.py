@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from entrypoint.configfile import Entry
 from entrypoint.errors import Problem
+from entrypoint.hiding import hide_secrets, hide_words
 
 IMAGE = "image"
 """What initdb wrote, from the image's sample."""
@@ -30,8 +31,6 @@ _INITDB = {
 }
 """What initdb puts in, whatever the machine; a person who writes the same value cannot be told apart."""
 _INITDB_CHOOSES = ("lc_", "datestyle", "timezone", "log_timezone", "default_text_search_config")
-# Compiled where they are used: a start does without them.
-_SECRETS = r"(?i)(\bpassword\s*=\s*)(?:'(?:[^'\\]|\\.)*'|(?:[^\s\\]|\\.)+)|(://[^:/@\s]*:)[^@\s]*(?=@)"
 
 
 class Source(NamedTuple):
@@ -82,15 +81,6 @@ def winners(sources: Iterable[Source]) -> dict[str, Source]:
     return {source.name: source for source in sources}
 
 
-def hide_secrets(text: str) -> str:
-    """Return a value without the passwords of connection strings.
-
-    >>> hide_secrets("host=a password=b user=c")
-    'host=a password=*** user=c'
-    """
-    return re.sub(_SECRETS, lambda found: f"{found[1] or found[2]}***", text)
-
-
 class Running(NamedTuple):
     """What the running server says about one setting."""
 
@@ -115,6 +105,10 @@ class Change(NamedTuple):
     restart: bool
     """A reload is not enough."""
     where: str
+
+    def hidden(self) -> "Change":
+        """Return it as people may see it: without secrets."""
+        return self._replace(old=hide_secrets(self.old, self.name), new=hide_secrets(self.new, self.name))
 
 
 _OF_A_FILE = ("configuration file", "command line", "default", "environment variable")
@@ -226,4 +220,5 @@ def problem(source: Source, complaint: Complaint, known: Sequence[str]) -> Probl
         near = nearest(source.name, known)
         mend = f"did you mean {near}?" if near else f"correct or remove {source.name}"
         return Problem(f"{source.where}: the server has no setting {source.name}", mend)
-    return Problem(f"{source.where}: {complaint.words}", complaint.mend)
+    words = hide_words(complaint.words, [(source.name, source.value)])
+    return Problem(f"{source.where}: {words}", hide_words(complaint.mend, [(source.name, source.value)]))

@@ -61,7 +61,10 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
             reason = getattr(error, "strerror", None) or str(error)
             problems.append(
                 Problem(
-                    f"{file_name}={path}: cannot be read: {reason}",
+                    # What is no path may be the secret itself, by mistake.
+                    f"{file_name}={path}: cannot be read: {reason}"
+                    if path.startswith("/")
+                    else f"{file_name} is not the path of a file that can be read: {reason}",
                     f"mount the file so that the container's user can read it, or set {name}",
                 )
             )

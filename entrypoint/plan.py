@@ -176,11 +176,12 @@ def _foreign(facts: Facts) -> list[Problem]:
 def _not_empty_handed(settings: Settings) -> list[Problem]:
     arguments = settings.server.given
     if settings.server.prints_a_setting or (arguments and arguments[0] in NOT_A_SERVER):
-        import shlex
+        from entrypoint.hiding import hide_arguments
 
         return [
             Problem(
-                f"postgres {shlex.join(arguments)} needs a database, and {settings.data_folder} holds none",
+                f"postgres {hide_arguments(arguments)} needs a database, and {settings.data_folder} holds "
+                "none",
                 "start the container without these arguments first",
             )
         ]

@@ -202,10 +202,8 @@ def parse_standby(values: Mapping[str, str], *, archive: bool, problems: list[Pr
                 "set ARCHIVE_URL to the primary's archive, or STANDBY_PRIMARY_CONNINFO to stream from it",
             )
         )
-    if "\n" in conninfo or "\r" in conninfo:
-        problems.append(
-            Problem("STANDBY_PRIMARY_CONNINFO holds a line break", "give it in one line: host=… user=…")
-        )
+    wrong = conninfo_problem("STANDBY_PRIMARY_CONNINFO", conninfo)
+    problems += [wrong] if wrong is not None else []
     if slot and not conninfo:
         problems.append(
             Problem(
@@ -221,6 +219,25 @@ def parse_standby(values: Mapping[str, str], *, archive: bool, problems: list[Pr
             )
         )
     return Standby(conninfo, slot)
+
+
+def conninfo_problem(name: str, text: str) -> Problem | None:
+    """Return what is wrong with a connection string, without a word of it.
+
+    The server looks at it when it connects, and then logs what it could not read, every few seconds.
+    """
+    if "\n" in text or "\r" in text:
+        return Problem(f"{name} holds a line break", "give it in one line: host=… user=…")
+    if not text:
+        return None
+    from entrypoint import conninfo
+
+    try:
+        conninfo.parse(text)
+    except ValueError as error:
+        mend = "give it as libpq takes it, for example host=db1 user=replicator password='…'"
+        return Problem(f"{name} is no connection string: {error}", mend)
+    return None
 
 
 def _malformed(name: str, kind: str, value: str) -> Problem | None:

@@ -129,6 +129,8 @@ class Settings(NamedTuple):
     debug: bool
     files: Mapping[str, str] = {}
     """The files that variables have come from, by the variable's plain name."""
+    handed_on: tuple[str, ...] = ()
+    """Names of variables for the server's environment; one that ends with `*` is the begin of names."""
 
 
 def load(
@@ -205,6 +207,7 @@ def load(
         ),
         no_new_privileges=_choice(values, "POSTGRES_NO_NEW_PRIVILEGES", ("off", "on"), problems) == "on",
         debug=_choice(values, "STATUS_LOG_LEVEL", ("info", "debug"), problems) == "debug",
+        handed_on=_handed_on(values, problems),
     )
     return settings, problems
 
@@ -224,6 +227,18 @@ def _every_start(values: Mapping[str, str], problems: list[Problem]) -> EverySta
         update_extensions=_choice(values, "POSTGRES_EXTENSIONS_UPDATE", ("off", "on"), problems) == "on",
         update_password=update_password,
     )
+
+
+def _handed_on(values: Mapping[str, str], problems: list[Problem]) -> tuple[str, ...]:
+    names = tuple(values.get("POSTGRES_ENVIRONMENT", "").replace(",", " ").split())
+    if not all(each == "*" or each.removesuffix("*").isidentifier() for each in names):
+        problems.append(
+            Problem(
+                "POSTGRES_ENVIRONMENT holds what is no name of a variable",
+                "give names without values, parted by spaces, for example POSTGRES_ENVIRONMENT='TZ APP_*'",
+            )
+        )
+    return names
 
 
 def _restore(
@@ -256,7 +271,7 @@ def _seconds(values: Mapping[str, str], name: str, problems: list[Problem]) -> i
         return int(text)
     problems.append(
         Problem(
-            f"{name}={text} is not a whole number of seconds",
+            f"{variables.said(name, text)} is not a whole number of seconds",
             f"give {name} as seconds, for example {name}={variables.ALL[name].default}",
         )
     )
@@ -266,7 +281,9 @@ def _seconds(values: Mapping[str, str], name: str, problems: list[Problem]) -> i
 def _choice(values: Mapping[str, str], name: str, choices: Sequence[str], problems: list[Problem]) -> str:
     text = _value(values, name)
     if text not in choices:
-        problems.append(Problem(f"{name}={text} is not known", f"set {name} to {' or '.join(choices)}"))
+        problems.append(
+            Problem(f"{variables.said(name, text)} is not known", f"set {name} to {' or '.join(choices)}")
+        )
     return text
 
 
@@ -275,7 +292,7 @@ def _auth_method(values: Mapping[str, str], problems: list[Problem]) -> str:
     if text and ("\n" in text or text.split()[:1] == [] or text.split()[0] not in AUTH_METHODS):
         problems.append(
             Problem(
-                f"POSTGRES_HOST_AUTH_METHOD={text} is no authentication method for TCP connections",
+                "POSTGRES_HOST_AUTH_METHOD is no authentication method for TCP connections",
                 f"use one of {', '.join(sorted(AUTH_METHODS))}",
             )
         )
@@ -299,6 +316,8 @@ def _conf(
             problems.append(Problem(f"{name} cannot be set by a variable", mend))
         elif "\n" in value or "\r" in value:
             problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
+        elif setting == "primary_conninfo" and (wrong := recovery.conninfo_problem(name, value)) is not None:
+            problems.append(wrong)
         elif setting in found:
             problems.append(Problem(f"{name} sets {setting} a second time", f"remove {name}"))
         else:
@@ -488,7 +507,8 @@ def _count(values: Mapping[str, str], name: str, problems: list[Problem], *, lea
         return int(text)
     problems.append(
         Problem(
-            f"{name}={text} is not a whole number from {least} on", f"give {name} as a number, or remove it"
+            f"{variables.said(name, text)} is not a whole number from {least} on",
+            f"give {name} as a number, or remove it",
         )
     )
     return None
@@ -572,10 +592,14 @@ def _url_storage(url: str, problems: list[Problem]) -> Storage | None:
         return Storage(url, _normal(url.removeprefix("file://")), from_url=True)
     if re.fullmatch(r"s3://[A-Za-z0-9][A-Za-z0-9._-]+(/[^\s'\"%]*)?", url):
         return Storage(url.rstrip("/"), None, from_url=True)
+    wrong = "begins with neither file:/// nor s3://"
+    if url.startswith(("file:///", "s3://")):
+        wrong = "has a space, a quote, a percent sign, a user, a password, or no folder or bucket"
     problems.append(
         Problem(
-            f"ARCHIVE_URL={url} is not understood",
-            "use file:///folder or s3://bucket/prefix, without spaces or quotes",
+            f"ARCHIVE_URL is not understood: it {wrong}",
+            "use file:///folder or s3://bucket/prefix, without spaces, quotes, user or password; keys have "
+            "variables of their own, such as AWS_ACCESS_KEY_ID",
         )
     )
     return None

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from entrypoint.light import NamedTuple, re
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 class Variable(NamedTuple):
     """One environment variable."""
@@ -19,6 +23,13 @@ class Variable(NamedTuple):
     secret: bool = False
     from_file: bool = False
     """`NAME_FILE` may name a file that holds the value."""
+    mixed: bool = False
+    """A part of the value may be a secret, at the latest where it is malformed."""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether no message repeats the value; a file may be the wrong one, so what it holds never is."""
+        return self.secret or self.mixed or self.from_file
 
 
 OFFICIAL = (
@@ -47,6 +58,7 @@ OFFICIAL = (
         "POSTGRES_HOST_AUTH_METHOD",
         "the server's `password_encryption`",
         "Method of the `host all all all` line in pg_hba.conf; `trust` needs no password.",
+        mixed=True,  # ldapbindpasswd
     ),
     Variable("PGDATA", "set by the image", "The data folder."),
     Variable("PGPORT", "5432", "Port of the server, also during the first start."),
@@ -98,6 +110,13 @@ OURS = (
         "An init file that calls sudo needs `off`.",
     ),
     Variable(
+        "POSTGRES_ENVIRONMENT",
+        "",
+        "Names of further variables for the server's environment, parted by spaces; `APP_*` is a family. "
+        "With an archive it gets only what PostgreSQL and its libraries read; PGPASSWORD only by its name.",
+        mixed=True,  # a value in the name's place
+    ),
+    Variable(
         "POSTGRES_TUNE",
         "off",
         "`auto`: memory, workers and WAL settings follow the container's limits of memory and CPU, wherever "
@@ -112,6 +131,7 @@ OURS = (
         "ARCHIVE_URL",
         "",
         "Turns WAL archiving on: `file:///folder` or `s3://bucket/prefix`.",
+        mixed=True,
         from_file=True,
     ),
     Variable(
@@ -228,6 +248,7 @@ OURS = (
         "",
         "Restore from another archive than `ARCHIVE_URL`. Any variable of the archive can be given for it "
         "with `RESTORE_` before its name, for example `RESTORE_AWS_ACCESS_KEY_ID`.",
+        mixed=True,
         from_file=True,
     ),
     Variable("RESTORE_ARCHIVE_TOOL", "as `ARCHIVE_TOOL`", "The tool of that archive."),
@@ -271,6 +292,17 @@ OURS = (
 
 ALL = {variable.name: variable for variable in OFFICIAL + OURS}
 
+
+def said(name: str, value: str) -> str:
+    """Return a variable with its value for a message, or its name alone where that may hold a secret.
+
+    >>> said("STANDBY", "maybe"), said("ARCHIVE_URL", "s3://key:secret@bucket")
+    ('STANDBY=maybe', 'ARCHIVE_URL')
+    """
+    declared = ALL.get(name)
+    return name if declared is None or declared.hidden else f"{name}={value}"
+
+
 CONF_PREFIX = "POSTGRES_CONF_"
 """`POSTGRES_CONF_<setting>` sets a server setting."""
 
@@ -282,3 +314,65 @@ OUR_GROUPS = ("BACKUP_", "RESTORE_", "STANDBY_", "STOP_", "COLLATION_", "STATUS_
 INJECTED = re.compile(r"(?s)[A-Z]+_NAME|.*_(SERVICE_(HOST|PORT).*|PORT|PORT_\d+_(TCP|UDP|SCTP).*|ENV_.*)")
 """What Kubernetes (service links) and Docker (`--link`) put into the environment for a service that
 happens to be called `archive` or `backup`."""
+
+_FOR_THE_SERVER = frozenset(
+    """
+    PATH HOME USER LOGNAME SHELL HOSTNAME TERM TMPDIR container NOTIFY_SOCKET
+    TZ TZDIR LANG LANGUAGE LOCPATH LOCALE_ARCHIVE LOCALE_ARCHIVE_2_27 ICU_DATA ICU_TIMEZONE_FILES_DIR
+    GLIBC_TUNABLES GCONV_PATH RES_OPTIONS LOCALDOMAIN HOSTALIASES
+    PGDATA PG_MAJOR PG_VERSION PG_GRANDPARENT_PID PG_OOM_ADJUST_FILE PG_OOM_ADJUST_VALUE PG_COLOR
+    GOSU_VERSION
+    PGAPPNAME PGCHANNELBINDING PGCLIENTENCODING PGCONNECT_TIMEOUT PGDATABASE PGDATESTYLE PGGEQO
+    PGGSSDELEGATION PGGSSENCMODE PGGSSLIB PGHOST PGHOSTADDR PGKRBSRVNAME PGLOADBALANCEHOSTS PGLOCALEDIR
+    PGMAXPROTOCOLVERSION PGMINPROTOCOLVERSION PGOPTIONS PGPASSFILE PGPORT PGREQUIREAUTH PGREQUIREPEER
+    PGREQUIRESSL PGSERVICE PGSERVICEFILE PGSSLCERT PGSSLCERTMODE PGSSLCOMPRESSION PGSSLCRL PGSSLCRLDIR
+    PGSSLKEY PGSSLMAXPROTOCOLVERSION PGSSLMINPROTOCOLVERSION PGSSLMODE PGSSLNEGOTIATION PGSSLROOTCERT
+    PGSSLSNI PGSYSCONFDIR PGTARGETSESSIONATTRS PGTZ PGUSER
+    SSL_CERT_FILE SSL_CERT_DIR NIX_SSL_CERT_FILE OPENSSL_CONF OPENSSL_MODULES OPENSSL_ENGINES CURL_CA_BUNDLE
+    LDAPCONF LDAPRC LDAPNOINIT
+    TCLLIBPATH TCL_LIBRARY CLASSPATH JAVA_HOME LUA_PATH LUA_CPATH NODE_PATH JULIA_PROJECT JULIA_DEPOT_PATH
+    GDAL_DATA GDAL_DRIVER_PATH GDAL_CACHEMAX GDAL_NUM_THREADS
+    ORACLE_HOME ORACLE_BASE ORACLE_SID TNS_ADMIN ODBCINI ODBCSYSINI ODBCINSTINI FREETDS FREETDSCONF TDSVER
+    """.split()
+)
+"""What PostgreSQL, libpq, the C library and the libraries of well-known extensions and languages read."""
+_FAMILIES_FOR_THE_SERVER = (
+    "LC_",
+    "LD_",
+    "MALLOC_",
+    "KRB5",
+    "LDAPTLS_",
+    "NSS_WRAPPER_",
+    "PERL",
+    "PYTHON",
+    "R_",
+    "PLJAVA_",
+    "POSTGIS_",
+    "PROJ_",
+    "NLS_",
+    "OMP_",
+    "CUDA_",
+    "NVIDIA_",
+)
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy")
+_NEVER_FOR_THE_SERVER = ("POSTGRES_", "ARCHIVE_", "RESTORE_", "STANDBY_", "ENTRYPOINT_")
+
+
+def is_for_server(name: str, value: str, asked: Sequence[str], *, all_else: bool) -> bool:
+    """Tell whether the server's environment is to have a variable.
+
+    `asked` are the names, and beginnings of names with a `*`, of POSTGRES_ENVIRONMENT. `all_else`: nothing
+    of ours needs secrets in the container's environment, so that all of it is the server's, as in the
+    official image, but for what the start alone is told.
+    """
+    if name.startswith(_NEVER_FOR_THE_SERVER):
+        return False
+    if name in asked:
+        return True
+    if name == "PGPASSWORD":
+        return False
+    if all_else or any(each[-1] == "*" and name.startswith(each[:-1]) for each in asked):
+        return True
+    if name.lower() in _PROXIES:
+        return "@" not in value
+    return name in _FOR_THE_SERVER or name.startswith(_FAMILIES_FOR_THE_SERVER)

@@ -17,6 +17,7 @@ from entrypoint.archivers import (
     Verification,
 )
 from entrypoint.errors import Problem
+from entrypoint.hiding import hide_address
 from entrypoint.light import re
 
 TYPE_CHECKING = False
@@ -155,10 +156,10 @@ class PgBackRest:
             return None
         if kind in ("", "posix", "cifs"):
             path = path or "/var/lib/pgbackrest"
-            return Storage(f"file://{path}", path, from_url=False)
+            return Storage(hide_address(f"file://{path}"), path, from_url=False)
         container = {"s3": "S3_BUCKET", "gcs": "GCS_BUCKET", "azure": "AZURE_CONTAINER"}
         name = values.get(f"{PREFIX}REPO1_{container.get(kind, 'SFTP_HOST')}", "")
-        return Storage(f"{kind}://{name}{path}", None, from_url=False)
+        return Storage(hide_address(f"{kind}://{name}{path}"), None, from_url=False)
 
     def check(self, values: Mapping[str, str]) -> list[Problem]:
         """Return what is wrong with the settings for pgBackRest."""
@@ -173,9 +174,7 @@ class PgBackRest:
         storage = self.storage(values)
         if storage and storage.folder and not storage.folder.startswith("/"):
             name = PREFIX + "REPO1_PATH"
-            problems.append(
-                Problem(f"{name}={values.get(name)} is not an absolute path", f"give {name} in full")
-            )
+            problems.append(Problem(f"{name} is not an absolute path", f"give {name} in full"))
         problems += [
             Problem(
                 f"{name} has no effect, since what is removed is decided by the entrypoint",

@@ -19,6 +19,7 @@ from entrypoint.archivers import (
     lsn_text,
 )
 from entrypoint.errors import Problem
+from entrypoint.hiding import hide_address
 from entrypoint.light import re
 
 TYPE_CHECKING = False
@@ -105,6 +106,9 @@ _QUICK = {"WALG_S3_MAX_RETRIES": "2", "S3_ENABLE_VERSIONING": "disabled"}
 """For calls that somebody waits for: an answer within seconds, and one request instead of two."""
 
 
+_WITHOUT_SUMS = ("brotli", "lzma", "none", "zlib")
+
+
 class WalG:
     """The adapter for wal-g."""
 
@@ -145,7 +149,7 @@ class WalG:
         for name in PREFIXES:
             if values.get(name):
                 folder = values[name] if name == "WALG_FILE_PREFIX" else None
-                url = f"file://{folder}" if folder else values[name]
+                url = hide_address(f"file://{folder}" if folder else values[name])
                 return Storage(url, folder, from_url=False)
         return None
 
@@ -165,10 +169,20 @@ class WalG:
             for name in prefixes
             if "\n" in values[name]
         ]
+        problems += [
+            Problem(
+                f"{name} holds a user, a password or another thing beside the place",
+                f"give {name} as SCHEME://PLACE/FOLDER; users and keys have variables of their own, such as "
+                "AWS_ACCESS_KEY_ID or SSH_USERNAME",
+            )
+            for name in prefixes
+            if name != "WALG_FILE_PREFIX" and "\n" not in values[name]
+            if hide_address(values[name]) != values[name]
+        ]
         folder = values.get("WALG_FILE_PREFIX", "/")
         if folder and not folder.startswith("/"):
             problems.append(
-                Problem(f"WALG_FILE_PREFIX={folder} is not an absolute path", "give WALG_FILE_PREFIX in full")
+                Problem("WALG_FILE_PREFIX is not an absolute path", "give WALG_FILE_PREFIX in full")
             )
         problems += [
             Problem(f"{name} is set by the entrypoint itself", f"remove {name}")
@@ -186,10 +200,11 @@ class WalG:
             )
         compression = values.get("WALG_COMPRESSION_METHOD") or "lz4"
         if compression not in ("lz4", "zstd"):
+            shown = f"={compression}" if compression in _WITHOUT_SUMS else " is neither lz4 nor zstd"
             problems.append(
                 Problem(
-                    f"WALG_COMPRESSION_METHOD={compression}: a damaged segment would be replayed unnoticed, "
-                    "since there is no checksum in what wal-g stores then",
+                    f"WALG_COMPRESSION_METHOD{shown}: a damaged segment would be replayed unnoticed, since "
+                    "there is no checksum in what wal-g stores then",
                     "set WALG_COMPRESSION_METHOD to lz4 or zstd, or remove it",
                 )
             )

@@ -7,6 +7,7 @@ from entrypoint.checks import Finding, error, ok, warning
 from entrypoint.drills import LastDrills
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState
+from entrypoint.hiding import hide_secrets
 from entrypoint.runs import LastRuns
 from entrypoint.units import spell
 
@@ -103,7 +104,8 @@ def running(*, mode: str, command: str, library: str, timeout: int) -> list[Find
         what = "the server runs with archive_mode=off: nothing is archived"
         return [error(what, mend.format("archive_mode"))]
     if library or "archive-segment" not in command:
-        what = f"the server's archive_command is not the entrypoint's, but: {library or command or '(empty)'}"
+        shown = library or hide_secrets(command, "archive_command") or "(empty)"
+        what = f"the server's archive_command is not the entrypoint's, but: {shown}"
         return [error(what, mend.format("archive_library" if library else "archive_command"))]
     if timeout == 0:
         what = "archive_timeout is 0: what is written is archived only when a segment of WAL is full"

@@ -11,6 +11,7 @@ from entrypoint.effects import configuration as engine
 from entrypoint.effects import server, startup
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
+from entrypoint.hiding import hide_secrets
 
 _ARGUMENTS = {"ignore_unknown_options": True}
 
@@ -100,7 +101,7 @@ def render(arguments: tuple[str, ...]) -> None:
 
 
 def _without_secrets(values: dict[str, str]) -> dict[str, str]:
-    return {name: configuration.hide_secrets(value) for name, value in values.items()}
+    return {name: hide_secrets(value, name) for name, value in values.items()}
 
 
 def _context(arguments: tuple[str, ...]) -> Context:
@@ -120,17 +121,17 @@ def _rows(context: Context, found: list[Source], known: dict[str, Running] | Non
         rows.append(
             {
                 "name": name,
-                "value": configuration.hide_secrets(first.value),
+                "value": hide_secrets(first.value, name),
                 "origin": first.origin,
                 "where": first.where,
                 "reason": first.reason,
-                "running": running and configuration.hide_secrets(running.shown),
+                "running": running and hide_secrets(running.shown, name),
                 "differs": name in different,
                 "needs_restart": running is not None
                 and (running.pending_restart or (name in different and different[name].restart)),
                 "hides": [
                     {
-                        "value": configuration.hide_secrets(each.value),
+                        "value": hide_secrets(each.value, name),
                         "origin": each.origin,
                         "where": each.where,
                     }

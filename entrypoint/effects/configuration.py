@@ -11,6 +11,7 @@ from entrypoint.configuration import Change, Running, Source
 from entrypoint.effects import files, kernel, server, sessions
 from entrypoint.effects.server import CONF_FOLDER, Context
 from entrypoint.errors import Failure, Problem
+from entrypoint.hiding import hide_words
 from entrypoint.variables import CONF_PREFIX
 
 TYPE_CHECKING = False
@@ -329,21 +330,19 @@ def changes(context: Context, found: Sequence[Source], known: dict[str, Running]
     """Return what a start now would change against the running server, without secrets."""
     wanted = configuration.winners(found)
     names = configuration.doubtful(wanted, known)
-    hidden = configuration.hide_secrets
-    return [
-        each._replace(old=hidden(each.old), new=hidden(each.new))
-        for each in configuration.changes(wanted, known, _plain(context, wanted, names))
-    ]
+    plain = _plain(context, wanted, names)
+    return [each.hidden() for each in configuration.changes(wanted, known, plain)]
 
 
 def _plain(context: Context, wanted: dict[str, Source], names: Sequence[str]) -> dict[str, str]:
     """Return values as the server's binary writes them, so that 1GB and 1048576kB are the same."""
     plain = {}
     with server.ScratchFolder(context) as scratch:
-        files.write_atomically(f"{scratch}/postgresql.conf", "", 0o644)
         for name in names:
-            given = ["-c", f"{name}={wanted[name].value}"]
-            code, text = server.ask(context, name, given, scratch)
+            _write_settings(
+                f"{scratch}/postgresql.conf", [wanted[name]]
+            )  # on no command line, which ps shows
+            code, text = server.ask(context, name, [], scratch)
             if code == 0 and text:
                 plain[name] = text.splitlines()[-1]
     return plain
@@ -397,8 +396,9 @@ def reload(context: Context) -> None:
     wanted = sources(context)
     code, text = server.ask(context, "port", words, context.settings.data_folder)
     if code:
+        shown = hide_words(text, ((source.name, source.value) for source in wanted))
         problems = explain(context, wanted, fragments()[1]) or [
-            Problem(f"the server does not accept its files:\n{text}", "correct the line that it names")
+            Problem(f"the server does not accept its files:\n{shown}", "correct the line that it names")
         ]
         raise Failure(
             *problems,

@@ -62,14 +62,15 @@ def initdb_arguments(context: Context, *extra: str) -> list[str]:
     last = [*(("--waldir", wal_folder) if wal_folder else ()), *extra]
     if re.fullmatch(r"[\w\s=./:,+@-]*", text, re.ASCII):
         return [*text.split(), *last]
-    script = 'eval "set -- $POSTGRES_INITDB_ARGS" && printf "%s\\0" "$@"'
+    # bash repeats a line that it cannot read, and a password may be in it.
+    script = '{ eval "set -- $POSTGRES_INITDB_ARGS"; } 2>/dev/null && printf "%s\\0" "$@"'
     code, out = context.children.output(
         ["bash", "-c", script, "POSTGRES_INITDB_ARGS"], context.environment, become=context.who
     )
     if code:
         raise Failure(
             Problem(
-                f"POSTGRES_INITDB_ARGS={text} cannot be evaluated by the shell",
+                "POSTGRES_INITDB_ARGS cannot be evaluated by the shell",
                 "correct the quotes in POSTGRES_INITDB_ARGS",
                 code,
             )

@@ -13,6 +13,7 @@ from entrypoint.effects import files, kernel, status, stops
 from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
+from entrypoint.hiding import hide_words
 from entrypoint.light import NamedTuple, re
 from entrypoint.limits import MOST_PROCESSES
 from entrypoint.postmaster import Postmaster, parse_postmaster
@@ -127,21 +128,41 @@ def handed_on_folder() -> str | None:
 
 
 def server_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the server: no bootstrap secrets, no secrets of the archiver.
+    """Return the environment of the server, which every superuser of the database can read.
 
-    The official image does the first since docker-library/postgres#1412. The archiver's variables stay
-    where the archiving is the user's own.
+    Where the entrypoint archives or restores, the container's environment holds keys, under names that each
+    tool adds to. So it is built from what the server and its libraries read, and from what
+    POSTGRES_ENVIRONMENT names. Else it is what the official image hands on: people's functions and
+    COPY PROGRAM count on it, and so does an archive_command of their own. Never in it is what is for the
+    start alone: no POSTGRES_* (docker-library/postgres#1412), no PGPASSWORD.
     """
-    tools = []
-    if settings.archive and not settings.archive.by_user:
-        tools = [archivers.get(name, settings.values) for name in archivers.NAMES]
+    asked, all_else = settings.handed_on, not is_guarded(settings)
     return {
         name: value
         for name, value in environment.items()
-        if not name.startswith(("POSTGRES_", "ARCHIVE_", "RESTORE_", "STANDBY_", OWN_PREFIX))
-        and name != "PGPASSWORD"
-        and not any(tool.is_own_variable(name) for tool in tools)
+        if variables.is_for_server(name, value, asked, all_else=all_else)
     }
+
+
+def is_guarded(settings: Settings) -> bool:
+    """Tell whether the container's environment may hold secrets of archives that are the entrypoint's."""
+    return any(each is not None and not each.by_user for each in (settings.archive, settings.source))
+
+
+def withheld(settings: Settings, environment: Mapping[str, str]) -> list[str]:
+    """Return the variables that the server would have without an archive, and that nobody here knows."""
+    handed_on = server_environment(settings, environment)
+    tools = [archivers.get(name, settings.values) for name in archivers.NAMES]
+    return [
+        name
+        for name, value in sorted(environment.items())
+        if name not in handed_on
+        and variables.is_for_server(name, value, (), all_else=True)
+        and name not in variables.ALL
+        and not name.startswith(variables.STRICT_GROUPS + variables.OUR_GROUPS)
+        and not variables.INJECTED.fullmatch(name)
+        and not any(tool.is_own_variable(name) for tool in tools)
+    ]
 
 
 def describe(context: Context) -> Server:
@@ -372,12 +393,14 @@ def check_configuration(context: Context) -> None:
         return
     from entrypoint.effects import configuration
 
-    known = configuration.explain(context, configuration.overriding(context), configuration.fragments()[1])
+    found = configuration.overriding(context)
+    known = configuration.explain(context, found, configuration.fragments()[1])
     if known:
         raise Failure(*known)
+    words = hide_words(text, ((source.name, source.value) for source in found))
     raise Failure(
         Problem(
-            "postgres does not accept its arguments and settings:\n" + text,
+            f"postgres does not accept its arguments and settings:\n{words}",
             "correct the arguments after the image's name, the POSTGRES_CONF_* variables, or the "
             f"files in {CONF_FOLDER}",
         )

@@ -52,7 +52,8 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     context, problems = open_context(os.environ, arguments, children)
     wanted = context.settings
     log.debugging = wanted.debug
-    kernel.hide_environment(secret_names(wanted.values))
+    settings_of_server = {name for name in wanted.values if name.startswith(variables.CONF_PREFIX)}
+    kernel.hide_environment(secret_names(wanted.values) | settings_of_server)
     # As early as it can be taken: what is in the folder of a running start is not ours to judge.
     lock = files.lock_folder(wanted.data_folder) if os.access(wanted.data_folder, os.R_OK) else None
     status.enter(context.runtime_folder, status.BOOT)
@@ -406,6 +407,8 @@ def run_server(context: Context, given: list[str], lock: int, *, first: bool) ->
     wanted = context.settings
     environ = server.server_environment(wanted, context.environment)
     arguments = wanted.server
+    if server.is_guarded(wanted) and (names := server.withheld(wanted, context.environment)):
+        log.info(f"not in the server's environment: {', '.join(names)}; POSTGRES_ENVIRONMENT can name them")
     if arguments.prints_a_setting or (arguments.given and arguments.given[0] in NOT_A_SERVER):
         os.set_inheritable(lock, True)  # noqa: FBT003 - the name says what is true
         context.children.raise_if_stopped()

@@ -14,7 +14,7 @@ PACKAGE = "entrypoint"
 
 ROWS = (
     ("errors", "exits", "lean", "light", "log"),
-    ("variables", "runs", "segments", "sql", "units"),
+    ("variables", "conninfo", "runs", "segments", "sql", "units"),
     (
         "facts",
         "cluster",
@@ -26,6 +26,7 @@ ROWS = (
         "passwords",
         "configfile",
         "template",
+        "hiding",
     ),
     ("archivers",),
     ("recovery",),
@@ -48,7 +49,7 @@ PURE = tuple(name for row in ROWS[: ROWS.index(("effects",))] for name in row)
 HARMLESS = set(
     """
     __future__ base64 collections collections.abc datetime difflib errno hashlib hmac json re shlex stringprep typing unicodedata
-    zlib
+    urllib.parse zlib
     """.split()
 )
 """Modules that only compute."""

@@ -108,18 +108,3 @@ def test_an_unknown_name_gets_the_nearest() -> None:
     problem = configuration.problem(source, said, ["port", "work_mem"])
     assert "POSTGRES_CONF_wrok_mem: the server has no setting wrok_mem" == problem.what
     assert "did you mean work_mem?" == problem.mend
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("host=a password=b", "host=a password=***"),
-        ("host=a password = 'b \\' c' user=d", "host=a password = *** user=d"),
-        ("host=a password=b'c", "host=a password=***"),
-        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
-        ("work_mem = 4MB", "work_mem = 4MB"),
-    ],
-)
-def test_passwords_are_not_shown(text: str, expected: str) -> None:
-    """Whoever looks over the shoulder learns no secret."""
-    assert expected == configuration.hide_secrets(text)

@@ -81,7 +81,8 @@ def test_a_file_that_is_no_path() -> None:
         raise ValueError("embedded null byte")
 
     found = environment.read({"POSTGRES_USER_FILE": "x"}, read_file)
-    assert ["POSTGRES_USER_FILE=x: cannot be read: embedded null byte"] == _whats(found)
+    expected = "POSTGRES_USER_FILE is not the path of a file that can be read: embedded null byte"
+    assert [expected] == _whats(found), "what was given in the path's place may be the secret itself"
 
 
 def test_a_file_with_a_zero_byte() -> None:

@@ -141,7 +141,24 @@ def test_a_slash_at_the_end_of_a_path_means_nothing(path: str) -> None:
             {"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": "host=db\npassword=geheim"},
             "STANDBY_PRIMARY_CONNINFO holds a line break",
         ),
-        ({"STANDBY": "on", "ARCHIVE_URL": "x"}, "ARCHIVE_URL=x is not understood"),
+        (
+            {"STANDBY": "on", "ARCHIVE_URL": "x"},
+            "ARCHIVE_URL is not understood: it begins with neither file:/// nor s3://",
+        ),
+        (
+            {"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": "host=db password='geheim"},
+            (
+                "STANDBY_PRIMARY_CONNINFO is no connection string: a part of it is not name=value, or lacks its "
+                "closing quote"
+            ),
+        ),
+        (
+            {"POSTGRES_CONF_primary_conninfo": "postgres://me:ge/heim@db"},
+            (
+                "POSTGRES_CONF_primary_conninfo is no connection string: it is no URI; write %40 for an @ and %2F "
+                "for a / in a user, a password or a name"
+            ),
+        ),
     ],
 )
 def test_a_bad_value_is_told(values: dict[str, str], expected: str) -> None:
@@ -189,11 +206,12 @@ def test_methods_for_tcp(method: str) -> None:
         *("peer", "cert"),
         # "not supported by this build": these are for Windows and for BSD
         *("sspi", "bsd"),
+        "ldaps\tldapbindpasswd=geheim",
     ],
 )
 def test_no_method_for_tcp(method: str) -> None:
     """A method with which the server would not start is refused before anything is made."""
-    expected = f"POSTGRES_HOST_AUTH_METHOD={method} is no authentication method for TCP connections"
+    expected = "POSTGRES_HOST_AUTH_METHOD is no authentication method for TCP connections"
     assert [expected] == _problems({"POSTGRES_HOST_AUTH_METHOD": method})
 
 
@@ -323,7 +341,8 @@ def test_archive_url(url: str, expected: Storage) -> None:
 )
 def test_no_archive_url(url: str) -> None:
     """Anything else is refused, also what could not be quoted everywhere it must stand."""
-    assert [f"ARCHIVE_URL={url} is not understood"] == _problems({"ARCHIVE_URL": url})
+    (told,) = _problems({"ARCHIVE_URL": url})
+    assert told.startswith("ARCHIVE_URL is not understood: it ")
 
 
 @pytest.mark.parametrize(
@@ -405,7 +424,8 @@ def test_one_archive_only(values: dict[str, str], programs: Mapping[str, bool], 
 
 def test_a_restore_with_a_bad_archive_is_one_mistake() -> None:
     """When the archive is wrong, nobody is told that there is none."""
-    assert ["ARCHIVE_URL=x is not understood"] == _problems({"ARCHIVE_URL": "x", "RESTORE_FROM": "LATEST"})
+    (told,) = _problems({"ARCHIVE_URL": "x", "RESTORE_FROM": "LATEST"})
+    assert told.startswith("ARCHIVE_URL is not understood")
 
 
 def test_a_restore() -> None:
