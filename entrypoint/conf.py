@@ -92,8 +92,8 @@ def archive_command(archive: Archive, server: Server, tool_path: str) -> str:
     return f"{_shim('archive-segment', f'{words} {command}')} # {archive.tool.name}"
 
 
-def restore_command(archive: Archive, server: Server, tool_path: str) -> str:
-    """Return the value of restore_command.
+def restore_command(archive: Archive, server: Server, tool_path: str, *, proof: str = "") -> str:
+    """Return the value of restore_command; `proof` is PROOF of shims/fetch-segment.
 
     Without the shim a shell ends with 2, which PostgreSQL takes for the end of the archive; for 126 it stops.
     """
@@ -102,7 +102,7 @@ def restore_command(archive: Archive, server: Server, tool_path: str) -> str:
     words = _words(
         str(tool.missing_code), tool.damage, sums, str(archive.command_timeout), server.runtime_folder
     )
-    words += ' "%f" "%p" ' + _words(server.client or "-", tool.socket(server) or "-", tool.sure)
+    words += ' "%f" "%p" ' + _words(server.client or "-", tool.socket(server) or "-", tool.sure, proof)
     command = _from_zero(tool.fetch_segment(server), tool_path)
     return f"trap 'exit 126' EXIT; {_shim('fetch-segment', f'{words} {command}')}"
 

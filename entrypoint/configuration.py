@@ -146,7 +146,9 @@ def changes(
         value = plain.get(name, source.value)
         if value != known.setting and not (name in _SIZED_BY_ITSELF and value in ("-1", "0")):
             where = f"{source.origin}: {source.where}"
-            found.append(Change(name, known.shown, source.value, known.context == "postmaster", where))
+            # A reload looks at files, and the command line stays stronger than all of them.
+            restart = known.context == "postmaster" or known.source == "command line"
+            found.append(Change(name, known.shown, source.value, restart, where))
     for name, known in running.items():
         if name not in wanted and known.source in _OF_A_FILE[:2] and known.setting != known.default:
             change = Change(name, known.shown, known.default, known.context == "postmaster", "default")

@@ -435,6 +435,7 @@ def record(choice: Choice, request: Request) -> str:
             "value": choice.value,
             "inclusive": choice.inclusive,
             "segments": choice.segments,
+            "last_segment": choice.last_segment,
             "asked": _asked(request),
         }
     )
@@ -450,6 +451,8 @@ class Recorded(NamedTuple):
     inclusive: bool = True
     segments: int = 0
     asked: str = ""
+    last_segment: str = ""
+    """The newest one of the archive when it was begun; empty: not known."""
 
     def is_for(self, request: Request) -> bool:
         """Tell whether it is what is asked for now; the action may have changed."""
@@ -465,6 +468,19 @@ class Recorded(NamedTuple):
             made[f"recovery_target_{self.kind}"] = self.value
             made["recovery_target_inclusive"] = "on" if self.inclusive else "off"
         return made
+
+    @property
+    def proof(self) -> str:
+        """What shims/fetch-segment calls PROOF: nothing is promoted before the archive's end was read.
+
+        PostgreSQL itself ends without a promotion where it does not come to a target.
+
+        >>> Recorded("base_1", 2, last_segment="000000020000000000000007").proof
+        '00000003.history/0000000000000007'
+        """
+        if self.kind or self.timeline is None or not self.last_segment:
+            return ""
+        return segments.proof(self.timeline, self.last_segment)
 
 
 def recorded(detail: str) -> Recorded:

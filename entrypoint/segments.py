@@ -22,6 +22,7 @@ __all__ = [
     "others",
     "parse_history",
     "parse_lsn",
+    "proof",
     "runs",
     "size_by",
 ]
@@ -84,6 +85,15 @@ def size_by(segment: str, lsn: str) -> int:
     return next(
         (size for size in (default, *sizes) if of_lsn(int(segment[:8], 16), lsn, size) == segment), default
     )
+
+
+def proof(timeline: int, last: str) -> str:
+    """Return what shims/fetch-segment calls PROOF: a recovery of this timeline, of which `last` is archived.
+
+    >>> proof(1, "000000010000000000000007")
+    '00000002.history/0000000000000007'
+    """
+    return f"{timeline + 1:08X}.history/{last[8:]}"
 
 
 def parse_history(text: str) -> list[tuple[int, int]]:

@@ -25,7 +25,13 @@ ONE_BY_ONE = "one-by-one"
 
 ASK = "ask-archive"
 FETCH_FAILED = "fetch-failed"
-_FETCHING = (ASK, "fetch-words", "fetch-failing", FETCH_FAILED, "stored", "stored.new", "later")
+FETCHED = "fetched"
+READ_TO_END = "read-to-end"
+ENDED_EARLY = "ended-early"
+_FETCHING = (
+    *(ASK, "fetch-words", "fetch-failing", FETCH_FAILED, FETCHED, READ_TO_END, ENDED_EARLY),
+    *("stored", "stored.new", "later"),
+)
 """The same of shims/fetch-segment."""
 
 

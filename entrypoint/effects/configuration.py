@@ -5,7 +5,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from entrypoint import configfile, configuration, limits, log
+from entrypoint import configfile, configuration, limits, log, ruled
 from entrypoint.argv import parse_server
 from entrypoint.configuration import Change, Running, Source
 from entrypoint.effects import files, kernel, server, sessions
@@ -35,8 +35,19 @@ def beside(context: Context) -> Context:
         entries, _ = configfile.parse(files.read_text(_rendered(context)), _rendered(context))
         base = next(entry.value for entry in entries if entry.name == "include")
         own = () if base == _own_file(context) else ("-c", f"config_file={base}")
-        arguments = parse_server([*arguments.without_config_file, *own])
+        asked = parse_server(_without_rule(context, words)).without_config_file
+        arguments = parse_server([*asked, *own])
     return context._replace(settings=context.settings._replace(server=arguments))
+
+
+def _without_rule(context: Context, words: list[str]) -> list[str]:
+    """Return the arguments without those that rule a standby: ours, behind the rendered file's name."""
+    if not server.is_our_standby(context):
+        return words
+    at = words.index(f"config_file={_rendered(context)}") + 1
+    pairs = zip(words[at::2], words[at + 1 :: 2], strict=False)
+    kept = [pair for pair in pairs if pair[1].partition("=")[0] not in ruled.NEUTRAL]
+    return [*words[:at], *(word for pair in kept for word in pair)]
 
 
 def running_arguments(context: Context) -> list[str] | None:
@@ -274,6 +285,22 @@ def sources(context: Context) -> list[Source]:
         *chosen(context),
         *_entrypoints(context),
         *overriding(context),
+        *_ruling(context),
+    ]
+
+
+def _ruling(context: Context) -> list[Source]:
+    """Return what a standby has on its command line beside what was given, as far as it hides something."""
+    from entrypoint.effects import standby
+
+    found, _ = standby.ruled_settings(context)
+    said = {*following(context), *(each.name for each in [*base(context), *overriding(context)])}
+    return [
+        Source(
+            name, value, configuration.STANDBY, "on the command line, as long as this is a standby of ours"
+        )
+        for name, value in found.items()
+        if name in said
     ]
 
 

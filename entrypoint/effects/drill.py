@@ -6,6 +6,7 @@ socket; what a drill starts ends with it, and what a killed one leaves the next 
 
 import fcntl
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from entrypoint.drills import Drill
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
     backups,
+    ending,
     fetching,
     files,
     folders,
@@ -90,7 +92,7 @@ def _restored(scratch: Context, plan: restore.Plan, drill: Drill, lock: int) -> 
     drill = drill._replace(fetch_seconds=_since(began))
     pid = _start(scratch, plan)
     try:
-        _wait(scratch, pid, deadline)
+        _wait(scratch, pid, deadline, plan.choice.last_segment)
         drill = drill._replace(
             replay_seconds=_since(fetched),
             last_transaction=drills.last_transaction(_words(scratch)),
@@ -249,10 +251,14 @@ def _start(scratch: Context, plan: restore.Plan) -> int:
     os.makedirs(f"{data}/pg_wal", mode=0o700, exist_ok=True)
     server.write_down(scratch)
     fetching.prepare(scratch)
-    fetch = conf.restore_command(plan.archive, server.describe(scratch), server.tool_path(scratch))
-    # What is archived meanwhile is not replayed: it has not been looked at.
     last = plan.choice.last_segment
-    limited = f'[ "%f" \\> {last} ] && exit 1; {fetch}' if last else fetch
+    fetch = conf.restore_command(
+        plan.archive,
+        server.describe(scratch),
+        server.tool_path(scratch),
+        proof=segments.proof(plan.choice.timeline, last) if last else "",
+    )
+    limited = f"{_limit(last, runtime)}; {fetch}" if last else fetch
     wanted = drills.server_settings(server.read_control(scratch), runtime, limited, plan.choice.timeline)
     lines = "".join(f"{name} = {conf.conf_value(value)}\n" for name, value in wanted.items())
     for path, text in (
@@ -272,19 +278,31 @@ def _start(scratch: Context, plan: restore.Plan) -> int:
         os.close(log_file)
 
 
+def _limit(last: str, runtime: str) -> str:
+    """Return a piece of sh that says of what is behind a segment that it is not archived.
+
+    What is archived meanwhile is not replayed: it has not been looked at. The names of timelines' histories
+    are not behind any segment.
+    """
+    note = shlex.quote(f"{runtime}/{archives.READ_TO_END}").replace("%", "%%")
+    return f'n="%f"; [ "${{n#????????}}" \\> {last[8:]} ] && {{ : >{note}; exit 1; }}'
+
+
 def _words(scratch: Context) -> str:
     return files.read_text(f"{scratch.runtime_folder}/{_LOG}")
 
 
-def _wait(scratch: Context, pid: int, deadline: float) -> None:
-    """Wait until the archive is replayed and the server promoted."""
+def _wait(scratch: Context, pid: int, deadline: float, last: str) -> None:
+    """Wait until the archive is replayed to its last segment and the server promoted."""
     try:
         temporary.wait_until_ready(scratch, pid, seconds=deadline - time.monotonic())
     except Failure as failure:
         words = "\n".join(_words(scratch).splitlines()[-8:])
+        early = ending.early(scratch, last)
+        why = failure.problems[0].what if early is None else early.what
         raise Failure(
             Problem(
-                f"the archive could not be replayed: {failure.problems[0].what}:\n{words}",
+                f"the archive could not be replayed: {why}:\n{words}",
                 "see the server's own words; entrypoint backup verify looks for damaged segments",
                 exits.ARCHIVE_REFUSED,
             )

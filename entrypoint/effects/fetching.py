@@ -34,9 +34,12 @@ def fetching(context: Context, archive: Archive) -> Iterator[None]:
 
 
 def prepare(context: Context) -> None:
-    """Write down how shims/fetch-segment asks the archive for names."""
+    """Write down how shims/fetch-segment asks the archive for names, and forget the last recovery."""
     import shlex
 
+    for name in (archives.FETCH_FAILED, archives.FETCHED, archives.READ_TO_END, archives.ENDED_EARLY):
+        if os.path.lexists(f"{context.runtime_folder}/{name}"):
+            os.unlink(f"{context.runtime_folder}/{name}")
     made = server.later_environment(context)
     words = ["env", "-i", *(f"{name}={value}" for name, value in made.items()), "entrypoint", "internal"]
     files.write_atomically(f"{context.runtime_folder}/{archives.ASK}", f'exec {shlex.join(words)} "$@"\n')

@@ -7,10 +7,21 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from entrypoint import exits, log, recovery, segments
+from entrypoint import exits, log, recovery, ruled, segments
 from entrypoint.archivers import Backup, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import fetching, files, fork, history, progress, server, status, temporary
+from entrypoint.effects import (
+    ending,
+    fetching,
+    files,
+    fork,
+    history,
+    progress,
+    ruling,
+    server,
+    status,
+    temporary,
+)
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Ended, Failure, Problem, Stopped
@@ -67,6 +78,7 @@ def find_source(context: Context) -> tuple[Context, Archive]:
 
 def look(context: Context, request: Request) -> Plan:
     """Plan a restore; raises Failure, before a byte is written, if it cannot reach its target."""
+    ruling.refuse_targets(context)
     source, archive = source_of(context)
     plan = look_at(source, archive, request, to_write=source is context)
     if plan.free_bytes < plan.bytes:
@@ -277,7 +289,10 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
     server.forget_original(unfinished.cluster)
     history.forget_running(unfinished.cluster)
     # Its presence makes the server recover from the archive; PostgreSQL removes it when it is promoted.
-    files.write_atomically(f"{unfinished.cluster}/{'standby' if follows else 'recovery'}.signal", "")
+    if follows:
+        files.write_atomically(f"{unfinished.cluster}/standby.signal", server.OURS)
+    else:
+        files.write_atomically(f"{unfinished.cluster}/recovery.signal", "")
     unfinished.move_into_place()
     if follows:
         fork.begin(context)
@@ -388,22 +403,28 @@ def recover(context: Context, given: list[str]) -> list[str]:
         files.write_atomically(f"{context.settings.data_folder}/recovery.signal", "")
     fork.begin(context)  # before anything is promoted
     action = context.settings.restore.action if context.settings.restore and wanted.kind else "promote"
-    command = conf.restore_command(archive, server.describe(source), server.tool_path(context))
-    recovering = {"restore_command": command, **wanted.options, "recovery_target_action": action}
+    command = conf.restore_command(
+        archive, server.describe(source), server.tool_path(context), proof=wanted.proof
+    )
+    recovering = ruling.for_restore(
+        context,
+        {
+            "restore_command": command,
+            **wanted.options,
+            "recovery_target_action": action,
+            "hot_standby": "on" if action == "pause" else "off",
+        },
+    )
     if wanted.kind == "immediate" and server.binary_major(context) >= 15:
         # It would want the segment behind the backup before it is consistent, which may be missing for good.
         recovering["recovery_prefetch"] = "off"
     if action == "pause":
         fetching.prepare(source)
         log.info(f"the server replays up to {_target(wanted)} and waits there: promote it, or stop it")
-        return _words(recovering)
-    closed = {
-        "listen_addresses": "",
-        "hot_standby": "off",
-        "archive_mode": "on",
-        "archive_command": "",
-        **recovering,
-    }
+        return ruled.words(recovering)
+    closed = {"listen_addresses": "", "archive_mode": "on", "archive_command": "", **recovering}
+    if server.data_major(context.settings.data_folder) >= 15:
+        closed["archive_library"] = ""
     log.info(f"replaying the archive up to {_target(wanted)}")
     status.enter(context.runtime_folder, status.RECOVERY)
     shown = progress.Progress("replay", wanted.segments, _replayed(context), unit="segments")
@@ -411,7 +432,10 @@ def recover(context: Context, given: list[str]) -> list[str]:
         with (
             fetching.fetching(source, archive),
             temporary.serve(
-                context, [*given, *_words(closed), "-p", context.settings.port], seconds=None, look=shown.tick
+                context,
+                [*given, *ruled.words(closed), "-p", context.settings.port],
+                seconds=None,
+                look=shown.tick,
             ),
         ):
             pass
@@ -424,7 +448,7 @@ def recover(context: Context, given: list[str]) -> list[str]:
                 "start again with promote to go on, or with pause to look at it"
             )
             raise Ended(0) from failure
-        raise Failure(_ended(source.runtime_folder, wanted, problem)) from failure
+        raise Failure(_ended(source, wanted, problem)) from failure
     finally:
         shown.close()
     if os.path.exists(f"{context.settings.data_folder}/recovery.signal"):
@@ -450,10 +474,6 @@ def complete(context: Context) -> None:
     """Make the promoted cluster an ordinary one."""
     Unfinished(context.settings.data_folder).finish()
     log.info("the restore is complete")
-
-
-def _words(options: dict[str, str]) -> list[str]:
-    return [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
 
 
 def _recorded(context: Context) -> Recorded:
@@ -495,9 +515,14 @@ def _replayed(context: Context) -> Callable[[], int]:
     return count
 
 
-def _ended(source_folder: str, wanted: Recorded, problem: Problem) -> Problem:
+def _ended(source: Context, wanted: Recorded, problem: Problem) -> Problem:
     """Return what it means that the server ended before it was promoted."""
-    if os.path.exists(f"{source_folder}/{archives.FETCH_FAILED}"):
+    early = ending.early(source, wanted.last_segment)
+    if early is not None:
+        return Problem(
+            f"the restore is not complete: {early.what}; nothing was promoted", early.mend, early.code
+        )
+    if os.path.exists(f"{source.runtime_folder}/{archives.FETCH_FAILED}"):
         return problem.but(
             what=f"{problem.what}, since WAL cannot be fetched from the archive",
             mend="see the archiver's words above; the next start goes on with the replay",

@@ -30,6 +30,10 @@ CHOSEN_FILE = "chosen.conf"
 SETTINGS = "ENTRYPOINT_SETTINGS"
 """Names the file of variables for what PID 1 starts, whose environment holds no secret."""
 SETTINGS_FILE = "settings.json"
+OURS = "entrypoint\n"
+"""In a standby.signal that is ours; PostgreSQL looks at the file's name alone."""
+OLD_RECOVERY = "recovery.conf"
+"""Of PostgreSQL 11 and older."""
 SAMPLE = "postgresql.conf.sample"
 """Of which initdb makes postgresql.conf; extensions lie beside it."""
 OWN_PREFIX = "ENTRYPOINT_"
@@ -221,6 +225,15 @@ def read_control(context: Context) -> dict[str, str]:
     if code:
         return {}
     return _controls.setdefault((path, found.st_ino, found.st_mtime_ns), parse_control(text))
+
+
+def is_our_standby(context: Context) -> bool:
+    """Tell whether this is a standby that STANDBY=on has made, or is to be one."""
+    try:
+        text = files.read_text(f"{context.settings.data_folder}/standby.signal")
+    except OSError:
+        return False
+    return context.settings.standby is not None or text == OURS
 
 
 def is_half_promoted(context: Context) -> bool:
@@ -446,6 +459,10 @@ def forget_original(data_folder: str) -> None:
     for name in ("postmaster.pid", "postmaster.opts", "recovery.signal", "standby.signal", stops.NAME):
         if os.path.lexists(f"{data_folder}/{name}"):
             os.unlink(f"{data_folder}/{name}")
+    if os.path.lexists(f"{data_folder}/{OLD_RECOVERY}"):
+        aside = f"{OLD_RECOVERY}.unused"
+        os.rename(f"{data_folder}/{OLD_RECOVERY}", f"{data_folder}/{aside}")
+        log.warning(f"the backup holds a {OLD_RECOVERY}, with which no server starts: renamed to {aside}")
 
 
 def read_postmaster(data_folder: str) -> Postmaster | None:

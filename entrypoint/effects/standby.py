@@ -1,7 +1,10 @@
 """A standby: the settings with which it follows, how far it has come, and its promotion."""
 
-from entrypoint import conf, exits
-from entrypoint.effects import fetching, server, sessions, status
+from collections.abc import Mapping
+
+from entrypoint import conf, exits, ruled
+from entrypoint.configuration import Source
+from entrypoint.effects import fetching, ruling, server, sessions, status
 from entrypoint.effects.restore import find_source, source_of
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
@@ -33,13 +36,39 @@ def values(context: Context) -> dict[str, str]:
         source, archive = find_source(context)
         command = conf.restore_command(archive, server.describe(source), server.tool_path(context))
         found = {"restore_command": command, "recovery_target_timeline": "latest"}
-    if wanted.standby is not None:
+    if server.is_our_standby(context) or wanted.standby is not None:
         found |= {"hot_standby": "on", "recovery_target_timeline": "latest"}
+    if wanted.standby is not None:
         if wanted.standby.conninfo:
             found["primary_conninfo"] = wanted.standby.conninfo
         if wanted.standby.slot:
             found["primary_slot_name"] = wanted.standby.slot
     return found
+
+
+def ruling_words(context: Context) -> list[str]:
+    """Return the arguments by which nothing that a backup brought along rules a standby of ours.
+
+    ALTER SYSTEM is stronger than every file, so what this says no file can say. Tells what has no effect.
+    Raises Failure where a target is asked for. A standby that somebody else has made stays as it is.
+    """
+    if not server.is_our_standby(context):
+        return []
+    ruling.refuse_targets(context)
+    found, idle = ruled_settings(context)
+    ruling.tell_standby(idle)
+    if context.settings.standby is not None:
+        ruling.forget_conninfo(context, context.settings.standby.conninfo)
+    return ruled.words(found)
+
+
+def ruled_settings(context: Context) -> tuple[Mapping[str, str], list[Source]]:
+    """Return the settings on the command line of a standby of ours, and what has no effect beside them."""
+    if not server.is_our_standby(context):
+        return {}, []
+    ours = values(context)
+    follows_ours = context.settings.standby is not None
+    return ruling.for_standby(context, ours, follows_ours=follows_ours)
 
 
 def look(context: Context) -> Following | None:

@@ -305,11 +305,11 @@ def _follow(context: Context, given: list[str]) -> list[str]:
     wanted = context.settings
     if wanted.standby is not None and server.is_half_promoted(context):
         log.warning("a promotion was interrupted: this is a standby again", "promote it: entrypoint promote")
-        files.write_atomically(f"{wanted.data_folder}/standby.signal", "")
+        files.write_atomically(f"{wanted.data_folder}/standby.signal", server.OURS)
     if os.path.exists(f"{wanted.data_folder}/standby.signal"):
         from entrypoint.effects import standby
 
-        given = server.arguments(context, standby.settings(context))
+        given = [*server.arguments(context, standby.settings(context)), *standby.ruling_words(context)]
     elif wanted.standby is not None:
         log.info("STANDBY=on has no effect: this database is a primary; once promoted, it stays one")
     return given

@@ -25,6 +25,7 @@ ROWS = (
         "extensions",
         "passwords",
         "configfile",
+        "ruled",
         "template",
         "hiding",
     ),

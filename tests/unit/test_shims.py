@@ -221,7 +221,7 @@ class Fetching(Folders):
         """The archive says that nothing comes after a missing segment."""
         super().__init__(root)
         (self.data / "recovery.signal").touch()
-        self.sure, self.sums = "", "-"
+        self.sure, self.sums, self.proof = "", "-", ""
         self.ask("exit 0")
 
     def ask(self, text: str) -> None:
@@ -231,7 +231,7 @@ class Fetching(Folders):
     def start(self, text: str, seconds: str, name: str = NAME, missing: str = "74") -> subprocess.Popen[str]:
         """Begin to fetch with this piece of shell as the archiver."""
         words = [missing, "damaged|torn", self.sums, seconds, str(self.runtime), name, "place"]
-        words += [self.client, self.socket, self.sure, PATH, "sh", "-c", text]
+        words += [self.client, self.socket, self.sure, self.proof, PATH, "sh", "-c", text]
         return subprocess.Popen(
             ["/bin/sh", "-c", '. "$0"', SHIMS / "fetch-segment", *words],
             cwd=self.data,
@@ -268,7 +268,7 @@ def test_fetch_segment_never_lies(fetching: Fetching, missing: str, code: int) -
 def test_whatever_ends_fetch_segment_is_no_answer(tmp_path: Path) -> None:
     """A call that was garbled must not end a recovery; sh itself would end with 2."""
     argv = ["/bin/sh", "-c", '. "$0"', str(SHIMS / "fetch-segment")]
-    for words in ([], ["1", "2", "3", "not a number", str(tmp_path), NAME, "p", "-", "-", "", "true"]):
+    for words in ([], ["1", "2", "3", "not a number", str(tmp_path), NAME, "p", "-", "-", "", "", "true"]):
         assert 126 == subprocess.run([*argv, *words], check=False, capture_output=True).returncode
 
 

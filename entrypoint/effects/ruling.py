@@ -1,0 +1,161 @@
+"""A recovery of ours is ruled by what was asked for now; what a backup's files say of it is only told.
+
+Asked for now is what stands in a variable, in the user's conf folder, among the arguments, or in a
+configuration file outside of the data folder. postgresql.conf in the data folder, what it includes, and
+postgresql.auto.conf came with the backup; they stay as they are.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+
+from entrypoint import configfile, configuration, log, ruled
+from entrypoint.configuration import Source
+from entrypoint.effects import configuration as engine
+from entrypoint.effects import files, server
+from entrypoint.effects.server import Context
+from entrypoint.errors import Failure, Problem
+
+AUTO_CONF = "postgresql.auto.conf"
+
+
+def for_restore(context: Context, ours: Mapping[str, str]) -> dict[str, str]:
+    """Return all settings of a recovery that ends; tells what has no effect in it.
+
+    Raises Failure where another target than that of RESTORE_TARGET_* is asked for.
+    """
+    refuse_targets(context)
+    neutral = ruled.neutral(server.data_major(context.settings.data_folder))
+    now, left = _said(context, neutral)
+    found = {**neutral, **{name: each.value for name, each in now.items()}, ruled.DELAY: "0", **ours}
+    _tell(
+        "this restore",
+        (each for each in [*left.values(), *now.values()] if each.name != "hot_standby"),
+        found,
+        neutral,
+    )
+    return found
+
+
+def for_standby(
+    context: Context, ours: Mapping[str, str], *, follows_ours: bool
+) -> tuple[dict[str, str], list[Source]]:
+    """Return what a standby gets on its command line, and what has no effect because of it.
+
+    `ours` is in its configuration file already, but ALTER SYSTEM is stronger. What was asked for now is
+    repeated only where something left over would win. A secret is not put where `ps` shows it, see
+    `forget_conninfo`. Without `follows_ours` it follows by what its own files say.
+    """
+    neutral = ruled.neutral(server.data_major(context.settings.data_folder))
+    if not follows_ours:
+        neutral = {name: value for name, value in neutral.items() if name not in ruled.CONNECTION}
+    now, left = _said(context, neutral)
+    now = {name: each for name, each in now.items() if name not in ours or each.origin != configuration.FILE}
+    altered = {each.name for each in left.values() if each.origin == configuration.ALTER}
+    found = {}
+    for name, value in {**neutral, **ours}.items():
+        wanted = now.get(name)
+        if wanted is not None and (wanted.origin == configuration.COMMAND or name not in altered):
+            continue
+        said = value if wanted is None else wanted.value
+        if not _is_secret(name, said):
+            found[name] = said
+    effective = {**neutral, **ours, **{name: each.value for name, each in now.items()}}
+    return found, _idle(left.values(), effective, neutral)
+
+
+def refuse_targets(context: Context) -> None:
+    """Raise Failure where a target is asked for by another name than RESTORE_TARGET_*."""
+    now, _ = _said(context, ruled.TARGETS)
+    problems = [
+        Problem(
+            f"{each.where} sets {ruled.shown(each.name, each.value)}, which nobody but RESTORE_TARGET_* may",
+            f"remove it; a restore up to there is asked for with {_VARIABLES[each.name]}, and a standby "
+            "stops at no target",
+        )
+        for each in now.values()
+        if each.value
+    ]
+    if problems:
+        raise Failure(*problems)
+
+
+_VARIABLES = {
+    "recovery_target": "RESTORE_TARGET=immediate",
+    **{
+        f"recovery_target_{kind}": f"RESTORE_TARGET_{kind.upper()}" for kind in ("lsn", "name", "time", "xid")
+    },
+}
+
+
+def tell_standby(found: Iterable[Source]) -> None:
+    """Say what has no effect on a standby."""
+    for each in found:
+        _say("this standby", each)
+
+
+def forget_conninfo(context: Context, conninfo: str) -> None:
+    """Remove primary_conninfo from postgresql.auto.conf where ours cannot win otherwise.
+
+    It holds a secret, so it is in a file, and ALTER SYSTEM is stronger than every file.
+    """
+    if not _is_secret("primary_conninfo", conninfo):
+        return
+    path = f"{context.settings.data_folder}/{AUTO_CONF}"
+    try:
+        text = files.read_text(path)
+    except OSError:
+        return
+    lines = text.split("\n")
+    found = [each for each in configfile.parse(text, path)[0] if each.name == "primary_conninfo"]
+    if not found or found[-1].value == conninfo:
+        return
+    gone = {each.line for each in found}
+    kept = [line for number, line in enumerate(lines, start=1) if number not in gone]
+    files.write_atomically(path, "\n".join(kept))
+    log.warning(
+        f"{found[-1].where} has set primary_conninfo, which would win over STANDBY_PRIMARY_CONNINFO: "
+        "removed, as ALTER SYSTEM RESET does"
+    )
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return name == "primary_conninfo" and configuration.hide_secrets(value) != value
+
+
+def _said(context: Context, names: Iterable[str]) -> tuple[dict[str, Source], dict[str, Source]]:
+    """Return what is said of these settings: now, and in the data folder; of each the strongest."""
+    wanted = frozenset(names)
+    file = context.settings.server.settings.get("config_file", "")
+    outside = bool(file) and os.path.commonpath([context.settings.data_folder, os.path.abspath(file)]) != (
+        context.settings.data_folder
+    )
+    base = [each._replace(origin=configuration.FILE) for each in engine.base(context)]
+    others = [each for each in engine.overriding(context) if each.name in wanted]
+    now = [each for each in others if each.origin != configuration.ALTER]
+    left = [each for each in others if each.origin == configuration.ALTER]
+    base = [each for each in base if each.name in wanted]
+    return (
+        configuration.winners([*(base if outside else []), *now]),
+        configuration.winners([*([] if outside else base), *left]),
+    )
+
+
+def _idle(found: Iterable[Source], effective: Mapping[str, str], neutral: Mapping[str, str]) -> list[Source]:
+    """Return what says another thing than what is in force."""
+    return [each for each in found if each.value not in ("", effective[each.name], neutral[each.name])]
+
+
+def _tell(
+    where: str, found: Iterable[Source], effective: Mapping[str, str], neutral: Mapping[str, str]
+) -> None:
+    for each in _idle(found, effective, neutral):
+        _say(where, each)
+
+
+def _say(where: str, source: Source) -> None:
+    log.warning(
+        f"{source.where} sets {ruled.shown(source.name, source.value)}, which has no effect in {where}; "
+        "it stays there, where a primary does not read it",
+        "remove it (ALTER SYSTEM RESET); what is wanted of a recovery is told by RESTORE_*, STANDBY_* and "
+        "POSTGRES_CONF_* variables",
+    )
