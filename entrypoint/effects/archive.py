@@ -28,11 +28,11 @@ FETCH_FAILED = "fetch-failed"
 FETCHED = "fetched"
 READ_TO_END = "read-to-end"
 ENDED_EARLY = "ended-early"
-_FETCHING = (
-    *(ASK, "fetch-words", "fetch-failing", FETCH_FAILED, FETCHED, READ_TO_END, ENDED_EARLY),
+OF_A_RECOVERY = (
+    *("fetch-words", "fetch-failing", FETCH_FAILED, FETCHED, READ_TO_END, ENDED_EARLY),
     *("stored", "stored.new", "later"),
 )
-"""The same of shims/fetch-segment."""
+"""The same of shims/fetch-segment; all but ASK are of one recovery, and another one must not believe them."""
 
 
 def render(context: Context, archive: Archive) -> None:
@@ -64,7 +64,7 @@ def forget(runtime_folder: str) -> None:
     A stale acknowledgement in pgBackRest's spool would tell PostgreSQL that a segment was archived which
     never was.
     """
-    for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE, *_FETCHING):
+    for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE, ASK, *OF_A_RECOVERY):
         if os.path.lexists(f"{runtime_folder}/{name}"):
             os.unlink(f"{runtime_folder}/{name}")
     if os.path.isdir(f"{runtime_folder}/pgbackrest"):

@@ -37,7 +37,7 @@ def prepare(context: Context) -> None:
     """Write down how shims/fetch-segment asks the archive for names, and forget the last recovery."""
     import shlex
 
-    for name in (archives.FETCH_FAILED, archives.FETCHED, archives.READ_TO_END, archives.ENDED_EARLY):
+    for name in archives.OF_A_RECOVERY:
         if os.path.lexists(f"{context.runtime_folder}/{name}"):
             os.unlink(f"{context.runtime_folder}/{name}")
     made = server.later_environment(context)

@@ -6,7 +6,7 @@ postgresql.auto.conf came with the backup; they stay as they are.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from entrypoint import configfile, configuration, log, ruled
 from entrypoint.configuration import Source
@@ -27,12 +27,8 @@ def for_restore(context: Context, ours: Mapping[str, str]) -> dict[str, str]:
     neutral = ruled.neutral(server.data_major(context.settings.data_folder))
     now, left = _said(context, neutral)
     found = {**neutral, **{name: each.value for name, each in now.items()}, ruled.DELAY: "0", **ours}
-    _tell(
-        "this restore",
-        (each for each in [*left.values(), *now.values()] if each.name != "hot_standby"),
-        found,
-        neutral,
-    )
+    others = (each for each in [*left.values(), *now.values()] if each.name != "hot_standby")
+    tell("this restore", _idle(others, found, neutral))
     return found
 
 
@@ -87,10 +83,16 @@ _VARIABLES = {
 }
 
 
-def tell_standby(found: Iterable[Source]) -> None:
-    """Say what has no effect on a standby."""
-    for each in found:
-        _say("this standby", each)
+def tell(where: str, idle: Sequence[Source]) -> None:
+    """Say what has no effect in a recovery, in one warning."""
+    if idle:
+        lines = "".join(f"\n{each.where}: {ruled.shown(each.name, each.value)}" for each in idle)
+        log.warning(
+            f"settings of recovery that were left over have no effect in {where}; they stay where a primary "
+            f"does not read them:{lines}",
+            "remove them (ALTER SYSTEM RESET); what is wanted now is told by RESTORE_*, STANDBY_* and "
+            "POSTGRES_CONF_* variables",
+        )
 
 
 def forget_conninfo(context: Context, conninfo: str) -> None:
@@ -143,19 +145,3 @@ def _said(context: Context, names: Iterable[str]) -> tuple[dict[str, Source], di
 def _idle(found: Iterable[Source], effective: Mapping[str, str], neutral: Mapping[str, str]) -> list[Source]:
     """Return what says another thing than what is in force."""
     return [each for each in found if each.value not in ("", effective[each.name], neutral[each.name])]
-
-
-def _tell(
-    where: str, found: Iterable[Source], effective: Mapping[str, str], neutral: Mapping[str, str]
-) -> None:
-    for each in _idle(found, effective, neutral):
-        _say(where, each)
-
-
-def _say(where: str, source: Source) -> None:
-    log.warning(
-        f"{source.where} sets {ruled.shown(source.name, source.value)}, which has no effect in {where}; "
-        "it stays there, where a primary does not read it",
-        "remove it (ALTER SYSTEM RESET); what is wanted of a recovery is told by RESTORE_*, STANDBY_* and "
-        "POSTGRES_CONF_* variables",
-    )

@@ -56,7 +56,7 @@ def ruling_words(context: Context) -> list[str]:
         return []
     ruling.refuse_targets(context)
     found, idle = ruled_settings(context)
-    ruling.tell_standby(idle)
+    ruling.tell("this standby", idle)
     if context.settings.standby is not None:
         ruling.forget_conninfo(context, context.settings.standby.conninfo)
     return ruled.words(found)
