@@ -283,6 +283,24 @@ def test_fetch_segment_never_ends_a_standby(fetching: Fetching) -> None:
     assert [0, 1, 1, 1] == [fetching.fetch(text)[0] for text in texts]
 
 
+def test_no_promotion_before_the_end_was_read(fetching: Fetching) -> None:
+    """The next timeline's history is asked for by a promotion alone: 126, unless a later segment is missing."""
+    fetching.proof = "00000002.history/0000000000000007"
+
+    def promotes() -> int:
+        return fetching.fetch("exit 74", name="00000002.history")[0]
+
+    assert (1, 126) == (fetching.fetch("exit 74", name="00000001.history")[0], promotes())
+    assert (fetching.runtime / "ended-early").exists()
+    assert (0, 1, 126) == (fetching.fetch("exit 0")[0], fetching.fetch("exit 74")[0], promotes())
+    assert NAME == (fetching.runtime / "fetched").read_text().strip()
+    later = "0000000300000000000000FF"  # of whatever timeline
+    assert (0, 126) == (fetching.fetch("exit 0", name=later)[0], promotes())
+    assert (126, 126) == (fetching.fetch("exit 2", name=later)[0], promotes())
+    assert (1, 1) == (fetching.fetch("exit 74", name=later)[0], promotes())
+    assert 0 == fetching.fetch("exit 0", name="00000002.history")[0]
+
+
 @pytest.mark.parametrize("text", ["sleep 60 & wait", "kill -KILL $$"], ids=["hangs", "killed"])
 def test_fetch_segment_stops_the_recovery(fetching: Fetching, text: str) -> None:
     """An archiver that hangs or was killed has not said that the segment is missing."""
