@@ -291,15 +291,16 @@ def sources(context: Context) -> list[Source]:
 
 def _ruling(context: Context) -> list[Source]:
     """Return what a standby has on its command line beside what was given, as far as it hides something."""
+    if not server.is_our_standby(context):
+        return []
     from entrypoint.effects import standby
 
-    found, _ = standby.ruled_settings(context)
     said = {*following(context), *(each.name for each in [*base(context), *overriding(context)])}
     return [
         Source(
             name, value, configuration.STANDBY, "on the command line, as long as this is a standby of ours"
         )
-        for name, value in found.items()
+        for name, value in standby.ruled_settings(context).options.items()
         if name in said
     ]
 

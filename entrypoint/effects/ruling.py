@@ -7,6 +7,7 @@ postgresql.auto.conf came with the backup; they stay as they are.
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from entrypoint import configfile, configuration, log, ruled
 from entrypoint.configuration import Source
@@ -32,10 +33,19 @@ def for_restore(context: Context, ours: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def for_standby(
-    context: Context, ours: Mapping[str, str], *, follows_ours: bool
-) -> tuple[dict[str, str], list[Source]]:
-    """Return what a standby gets on its command line, and what has no effect because of it.
+class Ruling(NamedTuple):
+    """What rules a standby beside its configuration file."""
+
+    options: dict[str, str]
+    """On its command line."""
+    idle: list[Source]
+    """What has no effect because of them."""
+    conninfo: str
+    """What primary_conninfo is to be; where it holds a secret it is only in the file."""
+
+
+def for_standby(context: Context, ours: Mapping[str, str], *, follows_ours: bool) -> Ruling:
+    """Return what rules a standby.
 
     `ours` is in its configuration file already, but ALTER SYSTEM is stronger. What was asked for now is
     repeated only where something left over would win. A secret is not put where `ps` shows it, see
@@ -44,7 +54,7 @@ def for_standby(
     neutral = ruled.neutral(server.data_major(context.settings.data_folder))
     if not follows_ours:
         neutral = {name: value for name, value in neutral.items() if name not in ruled.CONNECTION}
-    now, left = _said(context, neutral)
+    now, left = _said(context, {**neutral, **ours})
     now = {name: each for name, each in now.items() if name not in ours or each.origin != configuration.FILE}
     altered = {each.name for each in left.values() if each.origin == configuration.ALTER}
     found = {}
@@ -56,7 +66,8 @@ def for_standby(
         if not _is_secret(name, said):
             found[name] = said
     effective = {**neutral, **ours, **{name: each.value for name, each in now.items()}}
-    return found, _idle(left.values(), effective, neutral)
+    idle = _idle(left.values(), effective, neutral)
+    return Ruling(found, idle, effective.get("primary_conninfo", ""))
 
 
 def refuse_targets(context: Context) -> None:
@@ -115,7 +126,7 @@ def forget_conninfo(context: Context, conninfo: str) -> None:
     kept = [line for number, line in enumerate(lines, start=1) if number not in gone]
     files.write_atomically(path, "\n".join(kept))
     log.warning(
-        f"{found[-1].where} has set primary_conninfo, which would win over STANDBY_PRIMARY_CONNINFO: "
+        f"{found[-1].where} has set primary_conninfo, which would win over what is asked for now: "
         "removed, as ALTER SYSTEM RESET does"
     )
 
@@ -144,4 +155,4 @@ def _said(context: Context, names: Iterable[str]) -> tuple[dict[str, Source], di
 
 def _idle(found: Iterable[Source], effective: Mapping[str, str], neutral: Mapping[str, str]) -> list[Source]:
     """Return what says another thing than what is in force."""
-    return [each for each in found if each.value not in ("", effective[each.name], neutral[each.name])]
+    return [each for each in found if each.value not in ("", effective[each.name], neutral.get(each.name))]

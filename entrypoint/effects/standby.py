@@ -1,9 +1,6 @@
 """A standby: the settings with which it follows, how far it has come, and its promotion."""
 
-from collections.abc import Mapping
-
 from entrypoint import conf, exits, ruled
-from entrypoint.configuration import Source
 from entrypoint.effects import fetching, ruling, server, sessions, status
 from entrypoint.effects.restore import find_source, source_of
 from entrypoint.effects.server import Context
@@ -55,20 +52,16 @@ def ruling_words(context: Context) -> list[str]:
     if not server.is_our_standby(context):
         return []
     ruling.refuse_targets(context)
-    found, idle = ruled_settings(context)
-    ruling.tell("this standby", idle)
-    if context.settings.standby is not None:
-        ruling.forget_conninfo(context, context.settings.standby.conninfo)
-    return ruled.words(found)
+    found = ruled_settings(context)
+    ruling.tell("this standby", found.idle)
+    ruling.forget_conninfo(context, found.conninfo)
+    return ruled.words(found.options)
 
 
-def ruled_settings(context: Context) -> tuple[Mapping[str, str], list[Source]]:
-    """Return the settings on the command line of a standby of ours, and what has no effect beside them."""
-    if not server.is_our_standby(context):
-        return {}, []
-    ours = values(context)
+def ruled_settings(context: Context) -> ruling.Ruling:
+    """Return what rules a standby of ours."""
     follows_ours = context.settings.standby is not None
-    return ruling.for_standby(context, ours, follows_ours=follows_ours)
+    return ruling.for_standby(context, values(context), follows_ours=follows_ours)
 
 
 def look(context: Context) -> Following | None:

@@ -92,15 +92,16 @@ def test_a_standby_gets_nothing_of_the_backup(tmp_path: Path, monkeypatch: pytes
     ours = {"primary_conninfo": "host=a password=b", "restore_command": "ours", "hot_standby": "on"}
     asked: Mapping[str, str] = {"POSTGRES_CONF_recovery_min_apply_delay": "1h"}
     context = _context(tmp_path, monkeypatch, **asked)
-    found, idle = ruling.for_standby(context, ours, follows_ours=True)
+    found, idle, conninfo = ruling.for_standby(context, ours, follows_ours=True)
+    assert "host=a password=b" == conninfo
     neutral = ruled.neutral(15)
     assert set(neutral) - {"primary_conninfo", "recovery_min_apply_delay"} == set(found)
     assert ["recovery_target_time", "recovery_min_apply_delay"] == [each.name for each in idle]
     altered = _context(tmp_path, monkeypatch, alter=["recovery_min_apply_delay = 9h"], **asked)
-    found, _ = ruling.for_standby(altered, ours, follows_ours=True)
+    found, *_ = ruling.for_standby(altered, ours, follows_ours=True)
     assert "1h" == found["recovery_min_apply_delay"]
     given = _context(tmp_path, monkeypatch, "-c", "recovery_min_apply_delay=2h")
-    found, _ = ruling.for_standby(given, {}, follows_ours=False)
+    found, *_ = ruling.for_standby(given, {}, follows_ours=False)
     assert set(neutral) - {*ruled.CONNECTION, "recovery_min_apply_delay"} == set(found)
 
 
