@@ -15,6 +15,7 @@ from entrypoint.effects import configuration as engine
 from entrypoint.effects import files, server
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
+from entrypoint.hiding import hide_secrets
 
 AUTO_CONF = "postgresql.auto.conf"
 
@@ -132,7 +133,7 @@ def forget_conninfo(context: Context, conninfo: str) -> None:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    return name == "primary_conninfo" and configuration.hide_secrets(value) != value
+    return name == "primary_conninfo" and hide_secrets(value, name) != value
 
 
 def _said(context: Context, names: Iterable[str]) -> tuple[dict[str, Source], dict[str, Source]]:
