@@ -4,16 +4,15 @@ PostgreSQL notes for each collation, and from 15 on for each database, the versi
 ICU) that sorted it. With another library the order may be another one: an index that was built by the old
 order is then searched by the new one, rows are not found, and a unique index takes duplicates.
 
-What depends on a collation is told by `dependents_query`. Not counted is what does not need the order: hash
-and SP-GiST indexes, the `text_pattern_ops` family, and equality in expressions and predicates, as long as the
-collation is deterministic; C and POSIX, which have no version. Where it cannot be told (a function of the
-user's in an expression), the index counts: to rebuild it needlessly costs time only.
+What depends on a collation is asked by `dependents`. What of it is read by a superuser, and not only rebuilt,
+is what `harmless` allows; what may run code of users is named, with the SQL by which its owner can look.
 """
 
 import json
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from entrypoint import harmless, sql
 from entrypoint.units import spell
 
 INDEX = "index"
@@ -33,6 +32,8 @@ class Database(NamedTuple):
     actual: str | None
     changed: bool
     """Its own collation."""
+    trusted: bool = False
+    """As of a change."""
 
 
 class Dependent(NamedTuple):
@@ -66,6 +67,20 @@ class Dependent(NamedTuple):
     """The column that holds the domain's values."""
     values: str = ""
     """What has these values as its column `value`, as SQL."""
+    written: bool = False
+    """Of an index: it has expressions or a predicate."""
+    foreign: bool = False
+    """To evaluate it may run code of users."""
+    lent: bool = False
+    """Of an index: to rebuild it runs what belongs to somebody without rights, as its owner."""
+    owner: str = ""
+    """Of the table, as SQL wants it."""
+    privileged: bool = False
+    """The owner is a superuser."""
+    stored: int = 0
+    """Bytes of the table."""
+    shape: str = ""
+    """What `harmless.guard` wants to see again."""
 
     @property
     def rows(self) -> str:
@@ -76,6 +91,11 @@ class Dependent(NamedTuple):
     def source(self) -> str:
         """What `test` is asked of, as SQL wants it."""
         return self.values or f"ONLY {self.rows}"
+
+    @property
+    def unsafe(self) -> bool:
+        """Of an index: to rebuild it would run code of others as the superuser."""
+        return self.lent and self.privileged
 
     @property
     def words(self) -> str:
@@ -96,6 +116,15 @@ class Change(NamedTuple):
     """As SQL wants it; `default` is the database's own."""
     recorded: str | None
     actual: str | None
+    trusted: bool = False
+    """A superuser has noted the same version; other ones may be made up."""
+
+
+class Unlooked(NamedTuple):
+    """A database that could not be looked into."""
+
+    database: str
+    words: str
 
 
 class Leftover(NamedTuple):
@@ -114,6 +143,7 @@ class Report(NamedTuple):
     leftovers: tuple[Leftover, ...] = ()
     unseen: tuple[str, ...] = ()
     """Databases that nobody can connect to, so that what depends on their collation is not known."""
+    unlooked: tuple[Unlooked, ...] = ()
     mixed: str = ""
     """Other libraries with which it was served for a while, whatever the versions say."""
     everything: bool = False
@@ -132,7 +162,26 @@ class Report(NamedTuple):
     @property
     def matches(self) -> bool:
         """Whether nothing is to be done."""
-        return not (self.changes or self.dependents)
+        return not (self.changes or self.dependents or self.unlooked)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether it is more than what a role without rights can make up for its own objects.
+
+        Anybody may note any version for a collation of his own, and make tables that depend on it.
+        """
+        trusted = {(each.database, each.collation) for each in self.changes if each.trusted}
+        own = any(collation == "default" for _, collation in trusted)
+        return bool(
+            own
+            or self.mixed
+            or self.unlooked
+            or any(
+                each.stored and (each.database, name) in trusted
+                for each in self.dependents
+                for name in each.collations
+            )
+        )
 
 
 class Finding(NamedTuple):
@@ -143,23 +192,40 @@ class Finding(NamedTuple):
     name: str
     words: str
     mend: str
+    collations: tuple[str, ...] = ()
+    """Whose versions are not noted anew until it is mended; none: those of the whole database."""
+    broken: bool = True
+    """It was looked at."""
 
 
-def finding(dependent: Dependent, words: str, mend: str) -> Finding:
+def finding(dependent: Dependent, words: str, mend: str, *, broken: bool = True) -> Finding:
     """Return what a closer look at one object has found; `words` follow its name."""
     what = f"{dependent.words} in {dependent.database} {words}"
-    return Finding(dependent.database, dependent.kind, dependent.name, what, mend)
+    return Finding(
+        dependent.database, dependent.kind, dependent.name, what, mend, dependent.collations, broken
+    )
 
 
 def unseen_findings(found: "Report") -> list[Finding]:
     """Return the databases that could not be looked at."""
     return [
         Finding(
+            database,
+            "database",
+            database,
+            f"database {database} could not be looked into: {words}",
+            "see its own words; then: entrypoint collation fix",
+            broken=False,
+        )
+        for database, words in found.unlooked
+    ] + [
+        Finding(
             name,
             "database",
             name,
             f"nobody can connect to database {name}, so what depends on its collation is not known",
-            f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true, then: entrypoint collation fix',
+            f"ALTER DATABASE {sql.identifier(name)} ALLOW_CONNECTIONS true, then: entrypoint collation fix",
+            broken=False,
         )
         for name in found.unseen
     ]
@@ -167,13 +233,13 @@ def unseen_findings(found: "Report") -> list[Finding]:
 
 def parse_databases(text: str) -> list[Database]:
     """Read what DATABASES answers."""
-    return [Database(**json.loads(line)) for line in text.splitlines()]
+    return [Database(**json.loads(line)) for line in sql.lines(text)]
 
 
 def parse_database(name: str, text: str) -> tuple[list[Change], list[Dependent], list[Leftover]]:
     """Read what DEPENDENTS answers in one database."""
     changes, dependents, leftovers = [], [], []
-    for line in text.splitlines():
+    for line in sql.lines(text):
         row = json.loads(line)
         kind = row.pop("kind")
         if kind == "changed":
@@ -192,6 +258,7 @@ def report(
     mixed: str = "",
     *,
     everything: bool = False,
+    unlooked: Iterable[Unlooked] = (),
 ) -> Report:
     """Put together what was found.
 
@@ -199,19 +266,34 @@ def report(
     one inherits those of template0, which nobody can mend there. A database's own always counts, since
     PostgreSQL warns at each connection.
     """
-    changes = [Change(each.name, "default", each.recorded, each.actual) for each in databases if each.changed]
+    changes = {
+        (each.name, "default"): Change(each.name, "default", each.recorded, each.actual, each.trusted)
+        for each in databases
+        if each.changed
+    }
     dependents: list[Dependent] = []
     leftovers: list[Leftover] = []
     for collations, objects, remains in found:
         used = {name for each in objects for name in each.collations}
-        changes += [each for each in collations if each.collation in used and each not in changes]
+        for each in collations:
+            place = (each.database, each.collation)
+            if (each.trusted and place in changes) or (place not in changes and each.collation in used):
+                changes[place] = each
         dependents += objects
         leftovers += remains
     # template0 holds nothing of anybody's.
     unseen = [
         each.name for each in databases if not each.connects and each.changed and each.name != "template0"
     ]
-    return Report(tuple(changes), tuple(dependents), tuple(leftovers), tuple(unseen), mixed, everything)
+    return Report(
+        tuple(changes.values()),
+        tuple(dependents),
+        tuple(leftovers),
+        tuple(unseen),
+        tuple(unlooked),
+        mixed,
+        everything,
+    )
 
 
 def waiting(found: Report, rebuilt: Collection[tuple[str, int, int]]) -> list[Dependent]:
@@ -230,10 +312,10 @@ def version(change: Change) -> str:
     return f"{change.recorded or 'none'} is noted, {change.actual or 'none'} is here"
 
 
-_SHOWN = 15
+SHOWN = 15
 
 
-def describe(found: Report, most: int = _SHOWN) -> list[str]:
+def describe(found: Report, most: int = SHOWN) -> list[str]:
     """Return the list for people: each collation, what depends on it, and how large that is."""
     lines = [
         f"database {each.database}, collation {each.collation}: {version(each)}" for each in found.changes
@@ -261,7 +343,7 @@ def headline(found: Report) -> str:
 
 def as_json(found: Report) -> dict[str, object]:
     """Return the report for machines."""
-    hidden = ("test", "keys", "predicate", "values")
+    hidden = ("test", "keys", "predicate", "values", "written", "lent", "stored", "shape")
     return {
         "matches": found.matches,
         "mixed": found.mixed or None,
@@ -272,305 +354,14 @@ def as_json(found: Report) -> dict[str, object]:
         ],
         "leftovers": [each._asdict() for each in found.leftovers],
         "unseen": list(found.unseen),
+        "unlooked": [each._asdict() for each in found.unlooked],
     }
 
 
-def databases_query(major: int, *, mixed: bool) -> str:
-    """Return what asks for all databases; PostgreSQL 14 and older note no version for them."""
-    return _fill(_DATABASES, major, mixed=mixed)
-
-
-def dependents_query(major: int, *, mixed: bool) -> str:
-    """Return what asks one database for its changed collations and all that depends on them.
-
-    With `mixed` every collation with a version counts as changed.
-    """
-    return _fill(_DEPENDENTS, major, mixed=mixed)
-
-
-def changed_query(major: int) -> str:
-    """Return what asks one database how many collations have changed, its own and databases'; it is quick."""
-    return _fill(_CHANGED, major, mixed=False)
-
-
-def _fill(text: str, major: int, *, mixed: bool) -> str:
-    noted = major >= _NOTES_DATABASES
-    recorded = "datcollversion" if noted else "NULL::text"
-    actual = "pg_database_collation_actual_version(oid)" if noted else _UNKNOWN
-    return (
-        text.replace("$versions", _VERSIONS.strip())
-        .replace("$recorded", recorded)
-        .replace("$actual", actual)
-        .replace("$mixed", "true" if mixed else "false")
-    )
-
-
-_NOTES_DATABASES = 15
-"""The first major that notes a version for each database."""
-
-_UNKNOWN = "CASE WHEN datcollate ~* '^(C|POSIX)($|[.])' THEN NULL ELSE 'unknown' END"
-
-_DATABASES = """
-SELECT json_build_object(
-    'name', datname,
-    -- A DROP DATABASE that was interrupted leaves -2.
-    'connects', datallowconn AND datconnlimit > -2,
-    'recorded', $recorded, 'actual', $actual,
-    'changed', $recorded IS NOT NULL AND ($mixed OR $recorded IS DISTINCT FROM $actual))
-FROM pg_database ORDER BY datname
-"""
-
-_VERSIONS = """
-WITH RECURSIVE own AS (
-    SELECT $recorded AS recorded, $actual AS actual FROM pg_database WHERE datname = current_database()
-),
-versions AS (
-    SELECT c.oid, c.collisdeterministic AS exact,
-           CASE WHEN c.collprovider = 'd' THEN own.recorded ELSE c.collversion END AS recorded,
-           CASE WHEN c.collprovider = 'd' THEN own.actual
-                ELSE pg_collation_actual_version(c.oid) END AS actual,
-           CASE WHEN c.collprovider = 'd' THEN 'default' ELSE c.oid::regcollation::text END AS name
-    FROM pg_collation c, own
-),
-changed AS MATERIALIZED (
-    SELECT * FROM versions
-    WHERE (recorded IS NOT NULL AND recorded IS DISTINCT FROM actual) OR ($mixed AND actual IS NOT NULL)
-)
-"""
-
-_CHANGED = """
-$versions
-SELECT (SELECT count(*) FROM changed)
-       + (SELECT count(*) FROM pg_database WHERE $recorded IS DISTINCT FROM $actual AND $recorded IS NOT NULL)
-       AS changed
-"""
-
-_DEPENDENTS = r"""
-$versions,
--- Types whose values are compared by a coll, beside the one of the column: by what they are made of.
-edges (inside, outside) AS (
-    SELECT typbasetype, oid FROM pg_type WHERE typtype = 'd'
-    UNION ALL SELECT typelem, oid FROM pg_type WHERE typelem <> 0 AND typcategory = 'A'
-    UNION ALL SELECT a.atttypid, c.reltype FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-              WHERE c.reltype <> 0 AND a.attnum > 0 AND NOT a.attisdropped
-    UNION ALL SELECT rngsubtype, rngtypid FROM pg_range
-    UNION ALL SELECT rngtypid, (to_jsonb(r) ->> 'rngmultitypid')::oid FROM pg_range r
-),
-seeds (type, coll) AS (
-    SELECT rngtypid, rngcollation FROM pg_range
-    UNION SELECT c.reltype, a.attcollation FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-          WHERE c.reltype <> 0 AND a.attnum > 0 AND NOT a.attisdropped
-    -- A B-tree compares the strings in jsonb by the database's coll.
-    UNION SELECT 'jsonb'::regtype::oid, oid FROM pg_collation WHERE collprovider = 'd'
-),
-holds (type, coll) AS (
-    SELECT s.type, s.coll FROM seeds s JOIN changed c ON c.oid = s.coll
-    UNION SELECT e.outside, h.coll FROM holds h JOIN edges e ON e.inside = h.type
-),
-trees (kind, object, tree) AS (
-    SELECT 'index', indexrelid, concat_ws(' ', indexprs::text, indpred::text) FROM pg_index
-    WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
-    UNION ALL SELECT 'check', oid, conbin::text FROM pg_constraint WHERE contype = 'c'
-    UNION ALL SELECT 'partition', partrelid, partexprs::text FROM pg_partitioned_table
-              WHERE partexprs IS NOT NULL
-    UNION ALL SELECT 'materialized view', v.oid, r.ev_action::text
-              FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class WHERE v.relkind = 'm'
-),
--- The collations by which an expression compares or folds case, and not only tests for equality.
-uses (kind, object, coll) AS (
-    SELECT t.kind, t.object, c.oid
-    FROM trees t
-    CROSS JOIN LATERAL regexp_matches(
-        t.tree,
-        '\{(?:OPEXPR|DISTINCTEXPR|NULLIFEXPR|SCALARARRAYOPEXPR) :opno (\d+) [^{}(]*:inputcollid (\d+)',
-        'g') AS m
-    JOIN changed c ON c.oid = m[2]::oid
-    JOIN pg_operator o ON o.oid = m[1]::oid
-    WHERE NOT c.exact OR o.oprname IN ('<', '<=', '>', '>=', '~', '!~', '~*', '!~*', '~~*', '!~~*')
-    UNION
-    SELECT t.kind, t.object, c.oid
-    FROM trees t
-    CROSS JOIN LATERAL regexp_matches(
-        t.tree,
-        '\{(?:FUNCEXPR :funcid|AGGREF :aggfnoid|WINDOWFUNC :winfnoid) (\d+) [^{}(]*:inputcollid (\d+)',
-        'g') AS m
-    JOIN changed c ON c.oid = m[2]::oid
-    JOIN pg_proc p ON p.oid = m[1]::oid
-    WHERE NOT c.exact
-       OR p.pronamespace <> 'pg_catalog'::regnamespace
-       OR p.proname ~ '^(lower|upper|initcap|casefold|min|max|mode|regexp_.*|.*like.*)$'
-       OR p.proname ~ '^(text|bpchar)_?(lt|le|gt|ge|larger|smaller)$'
-    UNION
-    SELECT t.kind, t.object, c.oid
-    FROM trees t
-    CROSS JOIN LATERAL regexp_matches(t.tree, '\{MINMAXEXPR [^{}(]*:inputcollid (\d+)', 'g') AS m
-    JOIN changed c ON c.oid = m[1]::oid
-    UNION
-    SELECT t.kind, t.object, c.oid
-    FROM trees t
-    CROSS JOIN LATERAL regexp_matches(t.tree, ':inputcollids \(o ([\d ]+)\)', 'g') AS m
-    CROSS JOIN LATERAL regexp_split_to_table(m[1], ' ') AS one
-    JOIN changed c ON c.oid::text = one
-),
-indexes AS MATERIALIZED (
-    SELECT i.*, x.relname, x.relnamespace, m.amname
-    FROM pg_index i
-    JOIN pg_class x ON x.oid = i.indexrelid AND x.relkind = 'i' AND x.relpersistence <> 't'
-    JOIN pg_am m ON m.oid = x.relam
-),
-keys AS (
-    SELECT i.indexrelid, i.amname, o.opcname, i.indcollation[k] AS coll,
-           coalesce(a.atttypid, n.atttypid) AS type
-    FROM indexes i
-    CROSS JOIN LATERAL generate_series(0, i.indnkeyatts - 1) AS k
-    JOIN pg_opclass o ON o.oid = i.indclass[k]
-    JOIN pg_attribute n ON n.attrelid = i.indexrelid AND n.attnum = k + 1
-    LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k] AND i.indkey[k] <> 0
-),
-by_index (index, coll) AS (
-    SELECT k.indexrelid, c.oid FROM keys k JOIN changed c ON c.oid = k.coll
-    WHERE NOT (c.exact AND (k.amname IN ('hash', 'spgist')
-                            OR k.opcname ~ '^(text|varchar|bpchar)_pattern_ops$'))
-    UNION
-    SELECT k.indexrelid, c.oid FROM keys k JOIN holds h ON h.type = k.type JOIN changed c ON c.oid = h.coll
-    WHERE NOT (c.exact AND k.amname = 'hash') AND (k.type <> 'jsonb'::regtype OR k.amname = 'btree')
-    UNION
-    SELECT object, coll FROM uses WHERE kind = 'index'
-    UNION
-    -- An expression or a predicate over a column that is compared by what it is made of.
-    SELECT i.indexrelid, h.coll
-    FROM indexes i
-    JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
-         AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0
-    JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-    JOIN holds h ON h.type = a.atttypid AND h.type <> 'jsonb'::regtype
-    WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
-),
-by_column (attrelid, attname, atttypid, coll) AS (
-    SELECT a.attrelid, a.attname, a.atttypid, h.coll
-    FROM pg_attribute a
-    JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
-    JOIN pg_type t ON t.oid = a.atttypid
-    LEFT JOIN pg_type b ON b.oid = t.typbasetype
-    JOIN holds h ON h.type = a.atttypid
-    WHERE a.attnum > 0 AND NOT a.attisdropped AND coalesce(b.typtype, t.typtype) IN ('r', 'm')
-),
-by_partition (leaf, parent, coll) AS (
-    SELECT t.relid, p.partrelid, c.oid
-    FROM pg_partitioned_table p
-    CROSS JOIN LATERAL (
-        SELECT u.coll AS oid FROM unnest(p.partcollation) AS u (coll)
-        UNION SELECT u.coll FROM uses u WHERE u.kind = 'partition' AND u.object = p.partrelid
-    ) AS k
-    JOIN changed c ON c.oid = k.oid
-    CROSS JOIN LATERAL pg_partition_tree(p.partrelid) AS t
-    WHERE t.isleaf AND (p.partstrat = 'r' OR NOT c.exact)
-      AND pg_get_partition_constraintdef(t.relid) IS NOT NULL
-),
--- Whose values are those of a domain with a CHECK that counts: its own, and of domains over it.
-domains (domain, type) AS (
-    SELECT k.contypid, k.contypid FROM pg_constraint k
-    WHERE k.contypid <> 0 AND k.oid IN (SELECT object FROM uses WHERE kind = 'check')
-    UNION SELECT d.domain, t.oid FROM domains d JOIN pg_type t ON t.typbasetype = d.type AND t.typtype = 'd'
-),
--- Types that hold such values: the same, arrays of them, and whatever is made of these.
-holders (domain, type) AS (
-    SELECT domain, type FROM domains
-    UNION SELECT h.domain, e.outside FROM holders h JOIN edges e ON e.inside = h.type
-),
-by_domain (domain, attrelid, attname, place) AS (
-    SELECT h.domain, a.attrelid, a.attname,
-           CASE WHEN (h.domain, h.type) IN (SELECT domain, type FROM domains) THEN quote_ident(a.attname)
-                WHEN (h.domain, t.typelem) IN (SELECT domain, type FROM domains) AND t.typcategory = 'A'
-                THEN format('unnest(%I)', a.attname) END
-    FROM holders h
-    JOIN pg_attribute a ON a.atttypid = h.type AND a.attnum > 0 AND NOT a.attisdropped
-    JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
-    JOIN pg_type t ON t.oid = a.atttypid
-),
-names AS (SELECT oid, name FROM changed)
-SELECT json_build_object('kind', 'changed', 'collation', name, 'recorded', recorded, 'actual', actual)
-FROM changed
-UNION ALL
-(SELECT json_build_object(
-    'kind', 'index', 'oid', i.indexrelid::bigint, 'filenode', pg_relation_filenode(i.indexrelid)::bigint,
-    'name', i.indexrelid::regclass::text, 'table', i.indrelid::regclass::text, 'method', i.amname,
-    'unique', i.indisunique, 'exclusion', i.indisexclusion, 'bytes', pg_relation_size(i.indexrelid),
-    'constraint', coalesce((SELECT min(conname::text) FROM pg_constraint WHERE conindid = i.indexrelid
-                            AND contype IN ('p', 'u', 'x')), ''),
-    'keys', CASE WHEN i.indisunique THEN (
-        SELECT string_agg('(' || pg_get_indexdef(i.indexrelid, k + 1, false) || ')'
-            || coalesce(' COLLATE ' || nullif(i.indcollation[k], 0)::regcollation::text, ''), ', ' ORDER BY k)
-        FROM generate_series(0, i.indnkeyatts - 1) AS k) ELSE '' END,
-    'predicate', coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
-    'collations', (SELECT json_agg(n.name ORDER BY n.name) FROM by_index b JOIN names n ON n.oid = b.coll
-                   WHERE b.index = i.indexrelid))
-FROM indexes i
-WHERE i.indisvalid AND i.indexrelid IN (SELECT index FROM by_index)
-ORDER BY pg_relation_size(i.indexrelid), i.indexrelid)
-UNION ALL
-SELECT json_build_object(
-    'kind', 'check', 'oid', k.oid::bigint, 'name', quote_ident(k.conname),
-    'table', k.conrelid::regclass::text, 'bytes', pg_relation_size(k.conrelid),
-    'test', 'NOT (' || pg_get_expr(k.conbin, k.conrelid) || ')',
-    'collations', (SELECT json_agg(n.name ORDER BY n.name) FROM uses u JOIN names n ON n.oid = u.coll
-                   WHERE u.kind = 'check' AND u.object = k.oid))
-FROM pg_constraint k
-WHERE k.conrelid <> 0 AND k.oid IN (SELECT object FROM uses WHERE kind = 'check')
-UNION ALL
-SELECT json_build_object(
-    'kind', 'check', 'oid', k.oid::bigint, 'name', quote_ident(k.conname),
-    'table', d.attrelid::regclass::text, 'bytes', pg_relation_size(d.attrelid),
-    'domain', k.contypid::regtype::text, 'column', quote_ident(d.attname),
-    -- VALUE in the expression is then a column, of the type and the collation that a CHECK gives it.
-    'values', CASE WHEN d.place IS NULL THEN '' ELSE format(
-        '(SELECT (%s)::%s%s AS value FROM ONLY %s) AS stored',
-        d.place, format_type(t.typbasetype, -1), ' COLLATE ' || nullif(b.typcollation, 0)::regcollation::text,
-        d.attrelid::regclass) END,
-    'test', CASE WHEN d.place IS NULL THEN '' ELSE 'NOT (' || pg_get_expr(k.conbin, 0) || ')' END,
-    'collations', (SELECT json_agg(n.name ORDER BY n.name) FROM uses u JOIN names n ON n.oid = u.coll
-                   WHERE u.kind = 'check' AND u.object = k.oid))
-FROM by_domain d
-JOIN pg_constraint k ON k.contypid = d.domain AND k.oid IN (SELECT object FROM uses WHERE kind = 'check')
-JOIN pg_type t ON t.oid = k.contypid
-JOIN pg_type b ON b.oid = t.typbasetype
-UNION ALL
-SELECT json_build_object(
-    'kind', 'partition', 'oid', leaf::bigint, 'name', leaf::regclass::text, 'table', parent::regclass::text,
-    'bytes', pg_relation_size(leaf), 'test', 'NOT (' || pg_get_partition_constraintdef(leaf) || ')',
-    'collations', json_agg(DISTINCT n.name))
-FROM by_partition p JOIN names n ON n.oid = p.coll
-GROUP BY leaf, parent
-UNION ALL
-SELECT json_build_object(
-    'kind', 'range column', 'oid', attrelid::bigint, 'name', quote_ident(attname),
-    'table', attrelid::regclass::text, 'bytes', pg_relation_size(attrelid),
-    -- Stored is what was in order when it was made: reading it back tells whether it still is.
-    'test', format('lower(%1$I) > upper(%1$I)', attname),
-    'collations', json_agg(DISTINCT n.name))
-FROM by_column b JOIN names n ON n.oid = b.coll
-GROUP BY attrelid, attname
-UNION ALL
-SELECT json_build_object(
-    'kind', 'materialized view', 'oid', u.object::bigint, 'name', u.object::regclass::text,
-    'table', u.object::regclass::text, 'bytes', pg_relation_size(u.object),
-    'collations', json_agg(DISTINCT n.name))
-FROM uses u JOIN names n ON n.oid = u.coll
-WHERE u.kind = 'materialized view'
-GROUP BY u.object
-UNION ALL
-SELECT json_build_object('kind', 'leftover', 'name', i.indexrelid::regclass::text)
-FROM indexes i
-WHERE NOT i.indisvalid AND i.relname ~ '_cc(new|old)\d*$'
-  AND i.indrelid IN (SELECT o.indrelid FROM indexes o JOIN by_index b ON b.index = o.indexrelid
-                     WHERE o.indisvalid)
-  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p
-                  WHERE p.datid = (SELECT oid FROM pg_database WHERE datname = current_database())
-                    AND p.relid = i.indrelid)
-"""
-
-REFRESH = """
-DO $$
+def refresh(spoiled: Iterable[str]) -> str:
+    """Return what notes the present versions of all collations of a database but these."""
+    names = ", ".join(sql.literal(name) for name in sorted(spoiled))
+    body = f"""
 DECLARE one record;
 BEGIN
     FOR one IN
@@ -578,18 +369,30 @@ BEGIN
         WHERE collprovider <> 'd' AND collversion IS NOT NULL
           AND pg_collation_actual_version(oid) IS NOT NULL
           AND collversion <> pg_collation_actual_version(oid)
+          AND oid::regcollation::text <> ALL (ARRAY[{names}]::text[])
     LOOP
         EXECUTE format('ALTER COLLATION %s REFRESH VERSION', one.oid::regcollation);
     END LOOP;
-END $$
-"""
-"""Notes the present versions of all collations of one database."""
+END"""  # noqa: S608 - literals
+    return f"DO {sql.literal(body)}"
 
 
 def refresh_database(name: str) -> str:
     """Return what notes the present version of a database's own collation."""
-    quoted = name.replace('"', '""')
-    return f'ALTER DATABASE "{quoted}" REFRESH COLLATION VERSION'
+    return f"ALTER DATABASE {sql.identifier(name)} REFRESH COLLATION VERSION"
+
+
+AMCHECK = """
+SELECT pg_is_in_recovery(), (
+    SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname = 'amcheck')
+"""
+"""Asks whether nothing can be made here, and where amcheck is installed."""
+
+
+def guarded(dependent: Dependent, query: str) -> str:
+    """Return a query that is only run while the object's table is what it was when it was judged."""
+    return f"{harmless.guard(dependent.rows, dependent.shape)}; {query}"
 
 
 def count_query(dependent: Dependent) -> str:
@@ -597,17 +400,30 @@ def count_query(dependent: Dependent) -> str:
     return f"SELECT count(*) FROM {dependent.source} WHERE {dependent.test}"  # noqa: S608 - by the server
 
 
+def rows_query(dependent: Dependent) -> str:
+    """Return what shows the rows that do not belong where they are."""
+    return f"SELECT * FROM {dependent.source} WHERE {dependent.test}"  # noqa: S608 - by the server
+
+
+_FROM_THE_TABLE = "SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off; "
+
+
 def duplicates_query(index: Dependent) -> str:
     """Return what counts the keys that are more than once in a unique index's table, with one of them.
 
     The table itself is read, and not the index.
     """
-    where = f"num_nulls({index.keys}) = 0" + (f" AND ({index.predicate})" if index.predicate else "")
-    return f"""
-SET enable_indexscan = off;
-SET enable_indexonlyscan = off;
-SET enable_bitmapscan = off;
+    return f"""{_FROM_THE_TABLE}
 SELECT json_build_object('keys', count(*), 'example', min(key))
-FROM (SELECT ROW({index.keys})::text AS key FROM ONLY {index.table}
-      WHERE {where} GROUP BY {index.keys} HAVING count(*) > 1) AS twice
+FROM (SELECT ROW({index.keys})::text AS key FROM {_twice(index)}) AS twice
 """  # noqa: S608 - names and expressions as the server quotes them
+
+
+def twice_query(index: Dependent) -> str:
+    """Return what shows the keys that are more than once."""
+    return f"{_FROM_THE_TABLE}SELECT {index.keys}, count(*) FROM {_twice(index)}"  # noqa: S608 - as above
+
+
+def _twice(index: Dependent) -> str:
+    where = f"num_nulls({index.keys}) = 0" + (f" AND ({index.predicate})" if index.predicate else "")
+    return f"ONLY {index.table} WHERE {where} GROUP BY {index.keys} HAVING count(*) > 1"

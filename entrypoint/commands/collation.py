@@ -148,15 +148,20 @@ def _lines(report: Report) -> list[str]:
     if report.matches:
         return [f"all collations match ({memories.libraries()})"]
     return collation.describe(
-        report, most=len(report.changes) + len(report.dependents) + len(report.unseen) + 1
+        report,
+        most=len(report.changes) + len(report.dependents) + len(report.unseen) + len(report.unlooked) + 1,
     )
 
 
 def _told(findings: Sequence[Finding]) -> list[str]:
-    return [line for each in findings for line in (f"BROKEN {each.words}", f"       mend: {each.mend}")]
+    return [
+        line
+        for each in findings
+        for line in (f"{'BROKEN' if each.broken else 'UNKNOWN'} {each.words}", f"       mend: {each.mend}")
+    ]
 
 
-def _rows(findings: Sequence[Finding]) -> list[dict[str, str]]:
+def _rows(findings: Sequence[Finding]) -> list[dict[str, str | bool]]:
     return [
         {
             "database": each.database,
@@ -164,6 +169,7 @@ def _rows(findings: Sequence[Finding]) -> list[dict[str, str]]:
             "name": each.name,
             "found": each.words,
             "mend": each.mend,
+            "broken": each.broken,
         }
         for each in findings
     ]

@@ -150,6 +150,16 @@ def _ran_elsewhere(data: str) -> bool:
         return False
 
 
+def same_libraries(data_folder: str, memory: Memory, mark: str) -> bool:
+    """Tell whether only the server's program is another one than when all matched on this very cluster.
+
+    What does not match then has not changed with a library, but was made up.
+    """
+    head = mark.rpartition("; ")[0]
+    known = memory.state == MATCHED and memory.fingerprint.rpartition("; ")[0] == head
+    return known and not _ran_elsewhere(data_folder)
+
+
 def found(context: Context, *, all_match: bool = False) -> Problem | str | None:
     """Return what is wrong with the collations, or in words that all is well; None without a database.
 

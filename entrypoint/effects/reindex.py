@@ -7,14 +7,16 @@ import fcntl
 import json
 import os
 import re
+import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from entrypoint import collation, exits, log
-from entrypoint.collation import Dependent, Finding, Report, finding
+from entrypoint import collation, dependents, exits, log, sql
+from entrypoint.collation import Dependent, Finding, Report, Unlooked, finding
 from entrypoint.effects import collation as memories
 from entrypoint.effects import files, history, progress, server, sessions, temporary
 from entrypoint.effects.collation import CHANGED, MATCHED, Memory
@@ -28,6 +30,18 @@ _LIBRARY = 15
 """The first major with archive_library."""
 RECENT = 2 * 86400
 """Seconds: how old the last base backup may be when indexes are rebuilt. A nightly one may fail once."""
+
+
+_LEAST = 60
+"""Seconds that the expressions of one object may take in any case."""
+_LOCKED = 3600
+"""Seconds for which a rebuild waits for others."""
+_SLOWEST = 2**20
+"""Bytes of a table and its index for which there is a second more."""
+_STRIKES = 3
+"""How often an owner's objects may take longer."""
+_ROUNDS = 5
+"""How often what was made meanwhile is looked for."""
 
 
 class Session(NamedTuple):
@@ -59,31 +73,35 @@ class Outcome(NamedTuple):
 
 
 def gate(context: Context, given: list[str], memory: Memory, mark: str) -> None:
-    """Look by a server that nobody else can reach, and do what COLLATION_POLICY says."""
+    """Look by a server that nobody else can reach, and do what COLLATION_POLICY says.
+
+    What a role can bring about by objects of its own never keeps the server down: where an object cannot be
+    mended the server starts, and says so; `refuse` counts what is more than that (`Report.weighs`). Where
+    nothing can be known at all, only `warn` starts.
+    """
     data, policy = context.settings.data_folder, context.settings.collation_policy
     mixed = memory.mixed(mark)
+    same = memories.same_libraries(data, memory, mark)  # before a server leaves its traces
     log.info(f"looking whether text still sorts as it did when it was indexed ({memories.libraries()})")
     try:
         with _private_server(context, given) as session:
             found = look(session, mixed)
             outcome = None
             if not found.matches and policy == "reindex":
-                _demand_backup(session)
-                outcome = mend(session, found, memory, mark)
+                if found.weighs:
+                    _demand_backup(session)
+                outcome = _mend_what_can_be(session, found, memory, mark)
     except Failure as failure:
+        _not_looked(failure)
         if policy == "warn":
-            log.warning(
-                f"the collations could not be looked at: {failure.problems[0].what}",
-                "see its own words; once it serves: entrypoint collation show",
-            )
             return
         raise Failure(*(each.but(code=exits.COLLATION_CHANGED) for each in failure.problems)) from failure
     if found.matches:
         memories.write(data, Memory(MATCHED, mark))
     elif outcome is not None:
         if outcome.findings:
-            raise Failure(_unfinished(outcome))
-    elif policy == "refuse":
+            _tell_unfinished(outcome)
+    elif policy == "refuse" and found.weighs and not same:
         raise Failure(
             Problem(
                 "\n".join([collation.headline(found), *collation.describe(found)]),
@@ -110,13 +128,30 @@ def _note_serving(data: str, memory: Memory, mark: str) -> None:
         memories.write(data, Memory(CHANGED, mark))
 
 
-def _unfinished(outcome: Outcome) -> Problem:
-    lines = [f"{each.words}: {each.mend}" for each in outcome.findings]
-    return Problem(
+def _not_looked(failure: Failure) -> None:
+    log.warning(
+        f"the collations could not be looked at: {failure.problems[0].what}",
+        "see its own words; once it serves: entrypoint collation show",
+    )
+
+
+def _mend_what_can_be(session: Session, found: Report, memory: Memory, mark: str) -> Outcome:
+    """Mend; what ends it half way becomes a finding, and what is rebuilt by then stays rebuilt."""
+    try:
+        return mend(session, found, memory, mark)
+    except Failure as failure:
+        words = f"not all could be looked through: {failure.problems[0].what}"
+        return Outcome((), (), (Finding("", "server", "", words, "entrypoint collation fix"),))
+
+
+def _tell_unfinished(outcome: Outcome) -> None:
+    lines = [f"{each.words}: {each.mend}" for each in outcome.findings[: collation.SHOWN]]
+    if len(outcome.findings) > len(lines):
+        lines.append(f"and {len(outcome.findings) - len(lines)} more: entrypoint collation check")
+    log.warning(
         "\n".join(["not everything that depends on the changed collations could be mended:", *lines]),
-        "serve it with COLLATION_POLICY=warn, mend what is named, then: docker exec CONTAINER entrypoint "
-        "collation fix; what is rebuilt already is not rebuilt again",
-        exits.COLLATION_CHANGED,
+        "it is served as it is; mend what is named, then: docker exec CONTAINER entrypoint collation fix; "
+        "what is rebuilt already is not rebuilt again",
     )
 
 
@@ -142,11 +177,17 @@ def _private_server(context: Context, given: list[str]) -> Iterator[Session]:
             "archive_command": "",
             "max_logical_replication_workers": "0",
             "autovacuum": "off",
+            # Nobody follows this server, and a file beside the data is the real server's.
+            "synchronous_standby_names": "",
+            "external_pid_file": "",
             "logging_collector": "off",
             "log_destination": "stderr",
         }
         if session.major >= _LIBRARY:
             closed["archive_library"] = ""
+        if _preloads(context, given):
+            # Libraries are kept, for tables and WAL may need them, but nothing that works in the background.
+            closed["max_worker_processes"] = "0"
         arguments = [word for name, value in closed.items() for word in ("-c", f"{name}={value}")]
         output = os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
@@ -154,12 +195,17 @@ def _private_server(context: Context, given: list[str]) -> Iterator[Session]:
             with temporary.serve(context, [*given, *arguments], seconds=None, output=output):
                 yield session
         except Failure as failure:
-            words = "\n".join(files.read_text(f"{folder}/log").splitlines()[-8:])
+            words = "\n".join(files.read_text(f"{folder}/log").split("\n")[-9:])
             raise Failure(*(each.but(what=f"{each.what}\n{words}") for each in failure.problems)) from failure
         finally:
             os.close(output)
     finally:
         files.remove_tree(folder)
+
+
+def _preloads(context: Context, given: Sequence[str]) -> bool:
+    code, text = server.ask(context, "shared_preload_libraries", given, context.settings.data_folder)
+    return code != 0 or bool(text)
 
 
 # Looking
@@ -172,15 +218,21 @@ def look(session: Session, mixed: str = "", *, everything: bool = False) -> Repo
     count as changed.
     """
     assume = bool(mixed) or everything
-    answer = ask(session, None, collation.databases_query(session.major, mixed=assume))
+    answer = ask(session, None, dependents.databases_query(session.major, mixed=assume))
     databases = collation.parse_databases(answer)
-    query = collation.dependents_query(session.major, mixed=assume)
-    found = [
-        collation.parse_database(each.name, ask(session, each.name, query))
-        for each in databases
-        if each.connects
-    ]
-    return collation.report(databases, found, mixed, everything=assume)
+    query = dependents.dependents_query(session.major, mixed=assume)
+    found, unlooked = [], []
+    for each in databases:
+        if not each.connects:
+            continue
+        try:
+            found.append(collation.parse_database(each.name, ask(session, each.name, query)))
+        except Failure as failure:
+            unlooked.append(Unlooked(each.name, failure.problems[0].what))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            # Whatever somebody has written into his database, the others are still looked at.
+            unlooked.append(Unlooked(each.name, f"its answer is not understood: {error}"))
+    return collation.report(databases, found, mixed, everything=assume, unlooked=unlooked)
 
 
 def found(context: Context, memory: Memory, mark: str) -> Problem | str:
@@ -204,6 +256,7 @@ def ask(
     *,
     writes: bool = False,
     settings: Mapping[str, str | None] | None = None,
+    seconds: float | None = None,
     verbose: bool = False,
     shown: progress.Progress | None = None,
 ) -> str:
@@ -214,8 +267,11 @@ def ask(
         database=database,
         host=session.host,
         writes=writes,
-        settings=settings,
-        seconds=None,
+        # What somebody holds for ever hinders one object, and not all.
+        settings={"lock_timeout": f"{_LEAST}s", **(settings or {})},
+        seconds=seconds,
+        # After a crash it replays first, and nobody else can ask meanwhile.
+        patience=0 if session.serving else sessions.PATIENCE,
         verbose=verbose,
         shown=shown,
     )
@@ -224,53 +280,116 @@ def ask(
 # Checking
 
 
+class _Turns:
+    """How long expressions of users may take; an owner who was too slow too often is waited for no more."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._slow: Counter[str] = Counter()
+
+    def ask(
+        self, each: Dependent, text: str, *, limited: bool = True, least: float = _LEAST, **how: Any
+    ) -> str:
+        """Ask about one object; raises Failure, also where it took too long."""
+        if limited and self._slow[each.owner] >= _STRIKES:
+            words = f"{_STRIKES} other objects of {each.owner} took too long, so this one was not tried"
+            raise Failure(Problem(words, "see the others"))
+        seconds = least + (each.bytes + each.stored) / _SLOWEST
+        began = time.monotonic()
+        try:
+            return ask(self._session, each.database, text, seconds=seconds if limited else None, **how)
+        except Failure:
+            if limited and time.monotonic() - began > _LEAST / 2:
+                self._slow[each.owner] += 1
+            raise
+
+
 def check(session: Session, report: Report, *, amcheck: bool) -> list[Finding]:
-    """Return what is really broken: rows where they do not belong, keys twice, and with `amcheck` B-trees."""
-    found = _misplaced(session, report)
+    """Return what is really broken: rows where they do not belong, keys twice, and with `amcheck` B-trees.
+
+    What cannot be looked at is named as well, and hinders nothing else.
+    """
+    turns = _Turns(session)
+    found = [*collation.unseen_findings(report), *_misplaced(turns, report)]
     done = 0
     shown = progress.Progress("check", sum(each.bytes for each in report.indexes), lambda: done)
     try:
         for index in report.indexes:
-            words = _amcheck(session, index, shown) if amcheck and index.method == "btree" else ""
-            if words:
-                found.append(finding(index, f"is broken: {words}", "entrypoint collation fix"))
+            if amcheck and index.method == "btree":
+                found += _checked(index, lambda each: _amcheck(turns, session, each, shown))
             if index.unique:
-                found += _duplicates(session, index, shown)
+                found += _checked(index, lambda each: _duplicates(turns, each, shown))
             done += index.bytes
     finally:
         shown.close()
     return found
 
 
-def _amcheck(session: Session, index: Dependent, shown: progress.Progress) -> str:
-    """Return what amcheck says against an index, or nothing."""
-    installed = ask(
-        session,
-        index.database,
-        "SELECT quote_ident(nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace "
-        "WHERE extname = 'amcheck'",
-    )
-    schema = installed or "entrypoint_amcheck"
-    # Nothing of it stays: the transaction is rolled back.
-    install = "" if installed else f"CREATE SCHEMA {schema}; CREATE EXTENSION amcheck SCHEMA {schema}; "
-    text = (
-        f"BEGIN; {install}SELECT {schema}.bt_index_check(index => {index.oid}::oid::regclass, "
-        "heapallindexed => true); ROLLBACK"
-    )
+def _checked(index: Dependent, look: Callable[[Dependent], list[Finding]]) -> list[Finding]:
     try:
-        ask(session, index.database, text, writes=True, verbose=True, shown=shown)
+        return look(index)
+    except Failure as failure:
+        words = f"cannot be checked: {failure.problems[0].what}"
+        return [
+            finding(index, words, "see its own words; or rebuild it: entrypoint collation fix", broken=False)
+        ]
+
+
+def _amcheck(turns: _Turns, session: Session, index: Dependent, shown: progress.Progress) -> list[Finding]:
+    """Return what amcheck says against an index; to evaluate something it becomes the table's owner."""
+    if index.unsafe:
+        return [finding(index, *_UNSAFE, broken=False)]
+    answer = ask(session, index.database, collation.AMCHECK)
+    recovers, _, installed = answer.partition("|")
+    # Below a name that nobody can know before, and gone with the transaction: in a schema of others there may
+    # be a function that is called in place of the right one.
+    schema = f"entrypoint_{secrets.token_hex(16)}"
+    how = (
+        f"ALTER EXTENSION amcheck SET SCHEMA {schema}"
+        if installed
+        else f"CREATE EXTENSION amcheck SCHEMA {schema}"
+    )
+    own = f"CREATE SCHEMA {schema}; {how}; "
+    if recovers == "t":
+        schema, own = installed, ""
+    call = f"{schema}.bt_index_check(index => {index.oid}::oid::regclass, heapallindexed => true)"
+    try:
+        turns.ask(
+            index,
+            f"BEGIN; {own}SELECT {call}; ROLLBACK",
+            limited=index.written,
+            writes=bool(own),
+            verbose=True,
+            shown=shown,
+        )
     except Failure as failure:
         words = failure.problems[0].what
         corrupted = re.search(r"ERROR:  XX00[12]: (.*)", words)  # data_corrupted and index_corrupted
         if corrupted is None:
             raise
-        return corrupted[1]
-    return ""
+        return [finding(index, f"is broken: {corrupted[1]}", "entrypoint collation fix")]
+    return []
 
 
-def _duplicates(session: Session, index: Dependent, shown: progress.Progress) -> list[Finding]:
+_FOREIGN = "is not checked: to evaluate it may run code of users, and would do so as the superuser"
+_LENT = (
+    "is left as it is: its table belongs to a superuser, and its expressions run what does not belong to one"
+)
+_UNSAFE = (
+    _LENT,
+    "give its functions to the superuser, or its table to another role; then: entrypoint collation fix",
+)
+
+
+def _duplicates(turns: _Turns, index: Dependent, shown: progress.Progress) -> list[Finding]:
     """Return the keys that are more than once in the table of a unique index."""
-    answer = json.loads(ask(session, index.database, collation.duplicates_query(index), shown=shown))
+    if index.foreign:
+        words = f"{_FOREIGN}; a rebuild finds duplicates"
+        return [
+            finding(index, words, f"let {index.owner} look: {collation.twice_query(index)}", broken=False)
+        ]
+    query = collation.guarded(index, collation.duplicates_query(index))
+    answer = json.loads(turns.ask(index, query, limited=index.written, shown=shown))
     if not answer["keys"]:
         return []
     count = f"{answer['keys']} key{'' if answer['keys'] == 1 else 's'}"
@@ -286,21 +405,32 @@ _VERBS = {
 }
 
 
-def _misplaced(session: Session, report: Report) -> list[Finding]:
+def _misplaced(turns: _Turns, report: Report) -> list[Finding]:
     """Return what no reindex mends: rows against a CHECK, in a wrong partition, ranges upside down."""
-    found = []
-    for each in report.others:
-        if each.kind == collation.VIEW:
-            continue
-        if not each.test:
-            words = "is not checked here: its values lie inside others"
-            mend = f"look at the values of {each.domain} in column {each.column} of {each.table}"
-            found.append(finding(each, words, mend))
-        elif count := int(ask(session, each.database, collation.count_query(each))):
-            words = f"is violated: {count} row{'' if count == 1 else 's'} {_VERBS[each.kind]}"
-            mend = f"correct them: SELECT * FROM {each.source} WHERE {each.test}"  # noqa: S608 - shown
-            found.append(finding(each, words, mend))
-    return found
+    return [
+        told for each in report.others if each.kind != collation.VIEW for told in _misplaced_of(turns, each)
+    ]
+
+
+def _misplaced_of(turns: _Turns, each: Dependent) -> list[Finding]:
+    if not each.test:
+        words = "is not checked here: its values lie inside others"
+        mend = f"look at the values of {each.domain} in column {each.column} of {each.table}"
+        return [finding(each, words, mend, broken=False)]
+    look = collation.rows_query(each)
+    if each.foreign:
+        return [finding(each, _FOREIGN, f"let {each.owner} look: {look}", broken=False)]
+    try:
+        count = int(turns.ask(each, collation.guarded(each, collation.count_query(each))))
+    except Failure as failure:
+        words = f"cannot be checked: {failure.problems[0].what}"
+        return [
+            finding(each, words, f"mend what it complains of, or let {each.owner} look: {look}", broken=False)
+        ]
+    if not count:
+        return []
+    words = f"is violated: {count} row{'' if count == 1 else 's'} {_VERBS[each.kind]}"
+    return [finding(each, words, f"correct them: {look}")]
 
 
 # Mending
@@ -309,28 +439,40 @@ def _misplaced(session: Session, report: Report) -> list[Finding]:
 def mend(session: Session, report: Report, memory: Memory, mark: str, *, accept: bool = False) -> Outcome:
     """Rebuild the indexes that depend on a changed collation, then note the present versions.
 
-    Each rebuilt one is remembered, so that a killed run goes on where it was. In a database where an index
-    could not be rebuilt, or a row is where it does not belong (unless `accept`), no version is noted anew.
+    Each rebuilt one is remembered, so that a killed run goes on where it was. No version is noted anew of a
+    collation by which an index could not be rebuilt, or rows are, or may be, where they do not belong (unless
+    `accept`).
     """
     data = session.context.settings.data_folder
     rebuilt = memory.rebuilt if (memory.state, memory.fingerprint) == (CHANGED, mark) else frozenset()
     # Also before anybody is served: a mended index is a broken one for the old libraries.
     memories.write(data, Memory(CHANGED, mark, rebuilt))
     _remove_leftovers(session, report)
+    turns = _Turns(session)
     done: list[Dependent] = []
-    failed: dict[tuple[str, int], Finding] = {}
+    failed = {
+        (each.database, each.oid): finding(each, *_UNSAFE, broken=False)
+        for each in report.indexes
+        if each.unsafe
+    }
     session.context.children.tied = True
     try:
-        # Until none is left: somebody may have made one meanwhile.
-        while todo := [
-            each for each in collation.waiting(report, rebuilt) if (each.database, each.oid) not in failed
-        ]:
+        # Until none is left, for somebody may have made one meanwhile; but not for ever.
+        for _ in range(_ROUNDS):
+            todo = [
+                each
+                for each in collation.waiting(report, rebuilt)
+                if (each.database, each.oid) not in failed and not each.unsafe
+            ]
+            if not todo:
+                break
             built = 0
             shown = progress.Progress("rebuilding", sum(each.bytes for each in todo), lambda: built)  # noqa: B023
-            for number, index in enumerate(todo, 1):
+            # What cannot take for ever comes first.
+            for number, index in enumerate(sorted(todo, key=lambda each: each.foreign), 1):
                 log.info(f"rebuilding {number} of {len(todo)}: {index.words} in {index.database}")
                 try:
-                    rebuilt |= {_rebuild(session, index, report, shown)}
+                    rebuilt |= {_rebuild(session, turns, index, report, shown)}
                     memories.write(data, Memory(CHANGED, mark, rebuilt))
                     done.append(index)
                 except Failure as failure:
@@ -344,37 +486,43 @@ def mend(session: Session, report: Report, memory: Memory, mark: str, *, accept:
         session.context.children.tied = False
     findings = [*failed.values(), *collation.unseen_findings(report)]
     if not accept:
-        findings += _misplaced(session, report)
-    refreshed = _refresh(session, report, {each.database for each in findings})
+        findings += _misplaced(turns, report)
+    refreshed, refused = _refresh(session, report, findings)
+    findings += refused
     if not findings:
         memories.write(data, Memory(MATCHED, mark))
     return Outcome(tuple(done), refreshed, tuple(findings))
 
 
 def _rebuild(
-    session: Session, index: Dependent, report: Report, shown: progress.Progress
+    session: Session, turns: _Turns, index: Dependent, report: Report, shown: progress.Progress
 ) -> tuple[str, int, int]:
     """Rebuild one index; return what tells later that it was."""
     if session.serving and index.exclusion:
         log.info(f"{index.name} serves an exclusion constraint: {index.table} takes no writes meanwhile")
+    settings: dict[str, str | None] = {"lock_timeout": f"{_LOCKED}s"} if session.serving else {}
+    if not index.privileged:
+        # The owner's functions find what they always found; they run as the owner.
+        settings["search_path"] = None
     try:
-        ask(
-            session,
-            index.database,
+        turns.ask(
+            index,
             collation.statement(index, serving=session.serving),
+            limited=index.foreign or (index.written and not session.serving),
+            # While clients work it waits for the end of their transactions.
+            least=_LOCKED if session.serving else _LEAST,
             writes=True,
-            # The owner's functions find what they always found; they run as the owner.
-            settings={"search_path": None},
+            settings=settings,
             shown=shown,
         )
     except Failure:
         _remove_leftovers(session, look(session, report.mixed, everything=report.everything))
         raise
-    name = index.name.replace("'", "''")
+    name = sql.literal(index.name)
     answer = ask(
         session,
         index.database,
-        f"SELECT '{name}'::regclass::oid, pg_relation_filenode('{name}'::regclass)",
+        f"SELECT {name}::regclass::oid, pg_relation_filenode({name}::regclass)",
     )
     oid, filenode = answer.split("|")
     return index.database, int(oid), int(filenode)
@@ -384,23 +532,38 @@ def _remove_leftovers(session: Session, report: Report) -> None:
     concurrently = " CONCURRENTLY" if session.serving else ""
     for each in report.leftovers:
         log.info(f"removing {each.name} in {each.database}, which an interrupted REINDEX has left")
-        ask(session, each.database, f"DROP INDEX{concurrently} IF EXISTS {each.name}", writes=True)
+        try:
+            ask(session, each.database, f"DROP INDEX{concurrently} IF EXISTS {each.name}", writes=True)
+        except Failure as failure:
+            log.warning(f"{each.name} in {each.database} is still there: {failure.problems[0].what}")
 
 
-def _refresh(session: Session, report: Report, spoiled: set[str]) -> tuple[str, ...]:
-    """Note the present versions in all databases but the spoiled ones; return those that had changed."""
-    answer = ask(session, None, collation.databases_query(session.major, mixed=False))
-    refreshed = []
+def _refresh(
+    session: Session, report: Report, findings: Sequence[Finding]
+) -> tuple[tuple[str, ...], list[Finding]]:
+    """Note the present versions of all collations that no finding is about.
+
+    Returns the databases in which some had changed, and what could not be noted.
+    """
+    refreshed, refused = [], []
+    answer = ask(session, None, dependents.databases_query(session.major, mixed=False))
     for each in collation.parse_databases(answer):
-        if each.name in spoiled:
+        ours = [found for found in findings if found.database == each.name]
+        if any(not found.collations for found in ours):
             continue
-        if each.connects:
-            ask(session, each.name, collation.REFRESH, writes=True)
-        if each.changed:
-            ask(session, None, collation.refresh_database(each.name), writes=True)
-        if any(change.database == each.name for change in report.changes):
+        spoiled = {name for found in ours for name in found.collations}
+        try:
+            if each.connects:
+                ask(session, each.name, collation.refresh(spoiled), writes=True)
+            if each.changed and "default" not in spoiled:
+                ask(session, None, collation.refresh_database(each.name), writes=True)
+        except Failure as failure:
+            words = f"the versions of database {each.name} cannot be noted: {failure.problems[0].what}"
+            refused.append(Finding(each.name, "database", each.name, words, "entrypoint collation fix"))
+            continue
+        if any(one.database == each.name and one.collation not in spoiled for one in report.changes):
             refreshed.append(each.name)
-    return tuple(refreshed)
+    return tuple(refreshed), refused
 
 
 @contextmanager

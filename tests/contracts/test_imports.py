@@ -14,7 +14,7 @@ PACKAGE = "entrypoint"
 
 ROWS = (
     ("errors", "exits", "lean", "light", "log"),
-    ("variables", "conninfo", "runs", "segments", "sql", "units"),
+    ("variables", "conninfo", "harmless", "runs", "segments", "sql", "units"),
     (
         "facts",
         "cluster",
@@ -23,6 +23,7 @@ ROWS = (
         "schedule",
         "drills",
         "extensions",
+        "dependents",
         "passwords",
         "configfile",
         "ruled",
@@ -56,10 +57,7 @@ HARMLESS = set(
 """Modules that only compute."""
 
 IMPURE = {
-    ("log", "os"): "writes to descriptors 1 and 2",
-    ("log", "select"): "waits at an end for who reads them",
-    ("log", "stat"): "looks what they are",
-    ("log", "time"): "gives up who does not read",
+    ("log", "os"): "writes to descriptor 2",
     ("lean", "signal"): "the numbers and names of signals, for type checkers",
     ("lean", "_signal"): "the same without enumerations",
     ("light", "_operator"): "the getters of named tuples",
@@ -197,13 +195,13 @@ def test_lifecycle_knows_signals_by_name_only() -> None:
 
 
 def test_only_the_log_writes() -> None:
-    """Of os the log uses what writes, and what it takes to wait for no reader."""
+    """Of os the log uses the one function that writes."""
     used = {
         node.attr
         for node in ast.walk(MODULES["log"])
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
     }
-    assert {"write", "fstat", "open", "set_blocking"} == {name for name in used if not name.startswith("O_")}
+    assert {"write"} == used
 
 
 def test_the_package_is_where_it_is_looked_for() -> None:

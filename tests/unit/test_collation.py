@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint import collation
+from entrypoint import collation, dependents
 from entrypoint.collation import Change, Database, Dependent, Leftover
 from entrypoint.effects import collation as memories
 from entrypoint.effects.collation import CHANGED, MATCHED, Memory
@@ -111,8 +111,8 @@ def test_the_list_is_short() -> None:
 def test_a_version_of_a_database_is_asked_for_where_there_is_one(major: int, noted: bool) -> None:
     """PostgreSQL 14 and older have neither the column nor the function."""
     for query in (
-        collation.databases_query(major, mixed=False),
-        collation.dependents_query(major, mixed=True),
+        dependents.databases_query(major, mixed=False),
+        dependents.dependents_query(major, mixed=True),
     ):
         assert noted == ("datcollversion" in query)
         assert noted == ("pg_database_collation_actual_version" in query)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
-from entrypoint import collation, lifecycle
+from entrypoint import dependents, lifecycle
 from entrypoint.archivers import Backup
 from entrypoint.checks import Finding
 from entrypoint.effects import archive as archives
@@ -85,7 +85,7 @@ class Sight:
         """The server's answers about each database; one that cannot be connected to has none."""
         names = [str(row["name"]) for row in self.answers["databases"] if row["connectable"]]
         major = server.data_major(self.data_folder)
-        asked = {**questions.DATABASE, "collations": collation.changed_query(major)}
+        asked = {**questions.DATABASE, "collations": dependents.changed_query(major)}
         return questions.ask_databases(self.context, names, asked)
 
     @cached_property
