@@ -1,0 +1,126 @@
+"""Nobody's code is run as the superuser where collations are looked at, checked and mended, and nobody's objects keep a server down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import containers
+from containers import Container
+
+DATA = containers.data_folder()
+MEMORY = f"{DATA}/.entrypoint.collation"
+RIGHTS = "SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolsuper AND rolname <> 'postgres'"
+
+ROLE = """
+CREATE ROLE app LOGIN; CREATE SCHEMA app AUTHORIZATION app; GRANT CREATE ON DATABASE postgres TO app;
+GRANT CREATE ON SCHEMA public TO app;
+"""
+EVIL = """
+CREATE COLLATION app.c (provider = icu, locale = 'und', version = '1');
+CREATE FUNCTION app.grab() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN EXECUTE 'ALTER ROLE app SUPERUSER'; END IF; RETURN true; END $$;
+CREATE FUNCTION app.ok(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM app.grab(); RETURN true; END $$;
+CREATE FUNCTION app.id(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM app.grab(); RETURN $1; END $$;
+CREATE FUNCTION app.before(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM app.grab(); RETURN true; END $$;
+CREATE OPERATOR app.<< (leftarg = text, rightarg = text, function = app.before);
+"""
+#: Each makes a CHECK, a key, a domain or a range through which its owner's function may be reached.
+TRAPS = """
+CREATE TABLE app.called (x text COLLATE app.c CONSTRAINT called CHECK (app.ok(x) AND x < 'z'));
+CREATE TABLE app.operated (x text COLLATE app.c CONSTRAINT operated CHECK (x OPERATOR(app.<<) 'z' AND x < 'z'));
+CREATE DOMAIN app.word AS text COLLATE app.c CONSTRAINT word CHECK (app.ok(VALUE) AND VALUE < 'z');
+CREATE DOMAIN app.words AS app.word CONSTRAINT words CHECK (VALUE < 'z');
+CREATE TABLE app.worded (x app.words, many app.word[]);
+CREATE TABLE app.cast_to_domain (x text COLLATE app.c CONSTRAINT cast_to_domain CHECK (x::app.word < 'z'));
+CREATE TABLE app.array_of_domain (x text[] COLLATE app.c CONSTRAINT array_of_domain CHECK ((x::app.word[])[1] < 'z'));
+CREATE TYPE app.pair AS (l app.word, n int);
+CREATE TABLE app.cast_to_row (x text COLLATE app.c CONSTRAINT cast_to_row CHECK ((('(' || x || ',1)')::app.pair).l < 'z'));
+CREATE TYPE app.mood AS ENUM ('a', 'b');
+CREATE TABLE app.cast_later (m app.mood, x text COLLATE app.c CONSTRAINT cast_later CHECK (m::text COLLATE app.c < x));
+CREATE FUNCTION app.said(app.mood) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM app.grab(); RETURN 'a'; END $$;
+CREATE CAST (app.mood AS text) WITH FUNCTION app.said(app.mood) AS IMPLICIT;
+CREATE TABLE app.as_query (x text COLLATE app.c
+    CONSTRAINT as_query CHECK (query_to_xml('SELECT app.grab()', true, true, '') IS NOT NULL AND x < 'z'));
+CREATE VIEW app.seen AS SELECT app.grab();
+CREATE TABLE app.as_table (x text COLLATE app.c
+    CONSTRAINT as_table CHECK (table_to_xml('app.seen', true, true, '') IS NOT NULL AND x < 'z'));
+CREATE TABLE app.as_rewrite (x text COLLATE app.c
+    CONSTRAINT as_rewrite CHECK (numnode(ts_rewrite('a', 'SELECT app.grab()::text::tsquery AS a, ''a''::tsquery AS b')) >= 0 AND x < 'z'));
+CREATE TABLE app.as_row (x text COLLATE app.c
+    CONSTRAINT as_row CHECK ((jsonb_populate_record(NULL::app.pair, jsonb_build_object('l', x))).l < 'z'));
+CREATE TABLE app.parted (x text COLLATE app.c) PARTITION BY RANGE (app.id(x));
+CREATE TABLE app.part PARTITION OF app.parted FOR VALUES FROM (MINVALUE) TO ('z');
+CREATE FUNCTION app.far(text, text) RETURNS float8 LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM app.grab(); RETURN 1; END $$;
+CREATE TYPE app.span AS RANGE (subtype = text, collation = app.c, subtype_diff = app.far);
+CREATE TABLE app.spans (s app.span, CONSTRAINT spans EXCLUDE USING gist (s WITH &&));
+CREATE FUNCTION app.lower(app.span) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM app.grab(); RETURN 'a'; END $$;
+CREATE CAST (app.span AS text) WITH FUNCTION app.lower(app.span) AS IMPLICIT;
+CREATE TABLE app.keyed (x text COLLATE app.c, n int);
+CREATE UNIQUE INDEX keyed ON app.keyed ((app.id(x) COLLATE app.c));
+CREATE UNIQUE INDEX keyed_some ON app.keyed (x) WHERE app.ok(x);
+CREATE MATERIALIZED VIEW app.stored AS SELECT x FROM app.keyed WHERE app.ok(x) AND x < 'z';
+"""
+ROWS = """
+INSERT INTO app.called VALUES ('a'); INSERT INTO app.operated VALUES ('a'); INSERT INTO app.worded VALUES ('a', '{a}');
+INSERT INTO app.cast_to_domain VALUES ('a'); INSERT INTO app.array_of_domain VALUES ('{a}'); INSERT INTO app.cast_to_row VALUES ('a');
+INSERT INTO app.cast_later VALUES ('a', 'b'); INSERT INTO app.as_query VALUES ('a'); INSERT INTO app.as_table VALUES ('a');
+INSERT INTO app.as_row VALUES ('a'); INSERT INTO app.parted VALUES ('a'); INSERT INTO app.keyed VALUES ('a', 1), ('b', 2);
+INSERT INTO app.spans VALUES ('[a,b)'), ('[c,d)');
+"""
+#: What a superuser has made by what is the role's.
+BORROWED = """
+CREATE TABLE lent (x text COLLATE app.c CONSTRAINT lent CHECK (app.ok(x) AND x < 'z'));
+CREATE INDEX lent_x ON lent ((app.id(x) COLLATE app.c));
+CREATE TABLE ranged (s app.span); CREATE INDEX ranged_s ON ranged USING gist (s);
+"""
+#: Schemas and functions that would be taken for amcheck's.
+PLANTED = """
+CREATE SCHEMA entrypoint_amcheck;
+CREATE FUNCTION entrypoint_amcheck.bt_index_check(index regclass, heapallindexed boolean) RETURNS void LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM app.grab(); END $$;
+CREATE FUNCTION public.bt_index_check(index oid, heapallindexed boolean) RETURNS void LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM app.grab(); END $$;
+"""
+UNCHECKED = set(
+    "called operated word words cast_to_domain array_of_domain cast_to_row cast_later as_query as_table as_rewrite as_row"
+    " app.part lent".split()
+)
+
+
+def _ask(server: Container, *words: str, code: int = 0) -> Any:
+    """What a command answers in JSON."""
+    done = server.exec("entrypoint", "collation", *words, "--json", check=False, timeout=120)
+    assert code == done.code, done.output
+    return json.loads(done.stdout)
+
+
+def _as_app(server: Container, text: str) -> str:
+    return server.sql(text, user="app", database="postgres")
+
+
+def _set_traps(server: Container) -> None:
+    server.sql(ROLE)
+    _as_app(server, EVIL)
+    _as_app(server, TRAPS)
+    _as_app(server, ROWS)
+    server.sql("INSERT INTO app.as_rewrite DEFAULT VALUES")
+    server.sql("CREATE EXTENSION amcheck SCHEMA public")
+    _as_app(server, PLANTED)
+    server.sql(BORROWED)
+    assert "" == server.sql(RIGHTS)
+
+
+@pytest.mark.parametrize("tag", ["15-bookworm"])
+def test_nothing_of_users_runs_as_the_superuser(tag: str) -> None:
+    """Whatever a role builds into its objects: what could run is named with the SQL for its owner, all else is looked at."""
+    with containers.serve(image=containers.kin(tag)) as server:
+        _set_traps(server)
+        checked = _ask(server, "check", "--amcheck", code=1)
+        assert "" == server.sql(RIGHTS)
+        told = {each["name"]: each for each in checked["findings"]}
+        print(json.dumps(checked["findings"], indent=1))
+        assert set() == UNCHECKED - told.keys()
