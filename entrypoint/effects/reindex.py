@@ -385,9 +385,7 @@ def _duplicates(turns: _Turns, index: Dependent, shown: progress.Progress) -> li
     """Return the keys that are more than once in the table of a unique index."""
     if index.foreign:
         words = f"{_FOREIGN}; a rebuild finds duplicates"
-        return [
-            finding(index, words, f"let {index.owner} look: {collation.twice_query(index)}", broken=False)
-        ]
+        return [finding(index, words, _look_by_hand(index, collation.twice_query(index)), broken=False)]
     query = collation.guarded(index, collation.duplicates_query(index))
     answer = json.loads(turns.ask(index, query, limited=index.written, shown=shown))
     if not answer["keys"]:
@@ -396,6 +394,11 @@ def _duplicates(turns: _Turns, index: Dependent, shown: progress.Progress) -> li
     words = f"has let duplicates in: {count} more than once, for example {answer['example']}"
     mend = "delete all but one row of each key (with enable_indexscan = off), then: entrypoint collation fix"
     return [finding(index, words, mend)]
+
+
+def _look_by_hand(each: Dependent, query: str) -> str:
+    who = "a role without rights that may read it" if each.privileged else each.owner
+    return f"let {who} look: {query}"
 
 
 _VERBS = {
@@ -419,14 +422,13 @@ def _misplaced_of(turns: _Turns, each: Dependent) -> list[Finding]:
         return [finding(each, words, mend, broken=False)]
     look = collation.rows_query(each)
     if each.foreign:
-        return [finding(each, _FOREIGN, f"let {each.owner} look: {look}", broken=False)]
+        return [finding(each, _FOREIGN, _look_by_hand(each, look), broken=False)]
     try:
         count = int(turns.ask(each, collation.guarded(each, collation.count_query(each))))
     except Failure as failure:
         words = f"cannot be checked: {failure.problems[0].what}"
-        return [
-            finding(each, words, f"mend what it complains of, or let {each.owner} look: {look}", broken=False)
-        ]
+        how = f"mend what it complains of, or {_look_by_hand(each, look)}"
+        return [finding(each, words, how, broken=False)]
     if not count:
         return []
     words = f"is violated: {count} row{'' if count == 1 else 's'} {_VERBS[each.kind]}"
