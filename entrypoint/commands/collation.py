@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from entrypoint import collation, exits
+from entrypoint import collation, exits, log
 from entrypoint.collation import Finding, Report
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups, reindex, server, startup, status
@@ -35,7 +35,7 @@ def show(everything: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(collation.as_json(report), indent=2))
     else:
-        click.echo("\n".join(_lines(report)))
+        click.echo(log.printable("\n".join(_lines(report))))
 
 
 @group.command()
@@ -56,7 +56,7 @@ def check(everything: bool, amcheck: bool, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({**collation.as_json(report), "findings": _rows(findings)}, indent=2))
     else:
-        click.echo("\n".join([*_lines(report), *_told(findings)]))
+        click.echo(log.printable("\n".join([*_lines(report), *_told(findings)])))
         if not findings and not report.matches:
             read = "" if amcheck else "; the indexes themselves are read with --amcheck"
             click.echo(f"nothing is found broken{read}")
@@ -104,12 +104,15 @@ def fix(everything: bool, accept: bool, no_backup: bool, as_json: bool) -> int:
         )
     else:
         words = f"rebuilt: {len(rebuilt)}; versions noted in: {', '.join(refreshed) or 'no database'}"
-        click.echo("\n".join([words if outcome else "nothing is to be mended", *_told(findings)]))
+        click.echo(
+            log.printable("\n".join([words if outcome else "nothing is to be mended", *_told(findings)]))
+        )
         for each in report.others:
             if each.kind == collation.VIEW:
-                click.echo(
+                words = (
                     f"{each.words} may hold what the old order said: REFRESH MATERIALIZED VIEW {each.name}"
                 )
+                click.echo(log.printable(words))
     return exits.FAILURE if findings else 0
 
 

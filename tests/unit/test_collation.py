@@ -45,10 +45,12 @@ def test_answers_of_a_database_are_read() -> None:
         {"kind": "changed", "collation": "default", "recorded": "2.36", "actual": "2.41"},
         {"kind": "leftover", "name": "public.i_ccnew"},
         {"kind": "index", "name": "a\nb|c", "table": "t", "collations": ["default"], "oid": 1},
+        {"kind": "index", "name": "\u2028\u2029\u0085", "table": "t", "collations": ["default"], "oid": 2},
     ]
-    changes, dependents, leftovers = collation.parse_database("app", "\n".join(map(json.dumps, rows)))
+    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    changes, dependents, leftovers = collation.parse_database("app", text)
     assert [Change("app", "default", "2.36", "2.41")] == changes
-    assert [("app", "a\nb|c", ("default",))] == [
+    assert [("app", "a\nb|c", ("default",)), ("app", "\u2028\u2029\u0085", ("default",))] == [
         (each.database, each.name, each.collations) for each in dependents
     ]
     assert [Leftover("app", "public.i_ccnew")] == leftovers
@@ -147,3 +149,67 @@ def test_a_torn_memory_is_none(tmp_path: Path, text: str) -> None:
 def test_what_others_have_sorted(memory: Memory, expected: str) -> None:
     """Only a cluster that was served although its versions did not match, and by other libraries, is mixed."""
     assert expected == memory.mixed(HERE)
+
+
+MADE_UP = Change("app", "app.c", "1", "2.41")
+NOTED = Change("app", '"lv_LV"', "2.36", "2.41", trusted=True)
+QUIET = APP._replace(changed=False)
+
+
+@pytest.mark.parametrize(
+    ("databases", "changes", "collation_of_it", "stored", "mixed", "weighs"),
+    [
+        ([QUIET], [MADE_UP], "app.c", 8192, "", False),
+        ([QUIET], [NOTED], '"lv_LV"', 0, "", False),
+        ([QUIET], [NOTED], '"lv_LV"', 8192, "", True),
+        ([QUIET], [NOTED, MADE_UP], "app.c", 8192, "", False),
+        ([APP], [MADE_UP], "app.c", 8192, "", False),
+        ([APP._replace(trusted=True)], [], "app.c", 0, "", True),
+        ([QUIET], [MADE_UP], "app.c", 0, "glibc 2.36", True),
+    ],
+)
+def test_what_a_role_makes_up_does_not_weigh(
+    databases: list[Database],
+    changes: list[Change],
+    collation_of_it: str,
+    stored: int,
+    mixed: str,
+    weighs: bool,
+) -> None:
+    """Anybody may note any version for a collation of his own; what weighs has rows, and a version that a superuser has noted."""
+    index = INDEX._replace(collations=(collation_of_it,), stored=stored)
+    assert weighs == collation.report(databases, [(changes, [index], [])], mixed).weighs
+
+
+def test_a_database_that_could_not_be_looked_into_is_told() -> None:
+    """It is neither well nor in the way of others, and its versions are not noted."""
+    found = collation.report([QUIET], [([], [], [])], unlooked=[collation.Unlooked("app", "out of memory")])
+    assert (False, True) == (found.matches, found.weighs)
+    (told,) = collation.unseen_findings(found)
+    assert ("app", (), False) == (told.database, told.collations, told.broken)
+    assert "out of memory" in told.words
+
+
+def test_names_are_quoted() -> None:
+    """In what is executed: of a database, a collation and a table, whatever they hold."""
+    assert 'ALTER DATABASE "a""b" REFRESH COLLATION VERSION' == collation.refresh_database('a"b')
+    assert "ARRAY[''it''''s'']::text[]" in collation.refresh({"it's"})
+    query = collation.guarded(INDEX._replace(table='public."it\'s $$"', shape="0f"), "SELECT 1")
+    assert "FROM ONLY public.\"it's $$\"; DO 'BEGIN" in query
+    assert "''public.\"it''''s $$\"''::regclass" in query
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [
+        (Memory(), False),
+        (Memory(MATCHED, THERE), False),
+        (Memory(CHANGED, HERE), False),
+        (Memory(MATCHED, HERE), True),
+        (Memory(MATCHED, HERE.replace("postgres 4", "postgres 6")), True),
+        (Memory(MATCHED, HERE.replace("timeline 3", "timeline 4")), False),
+    ],
+)
+def test_the_same_libraries_have_changed_nothing(tmp_path: Path, memory: Memory, expected: bool) -> None:
+    """Where all matched with them on this cluster and timeline, whatever does not match now was made up."""
+    assert expected == memories.same_libraries(str(tmp_path), memory, HERE)
