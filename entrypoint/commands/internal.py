@@ -16,7 +16,6 @@ from entrypoint.effects import (
     first_start,
     folders,
     identity,
-    probe,
     rotation,
     startup,
     template,
@@ -53,7 +52,7 @@ def create_directories() -> None:
 @group.command("old-databases")
 def old_databases() -> None:
     """Print the places with data of other versions, one a line."""
-    facts = probe.look(_context(()).settings)
+    facts = startup.look(_context(()).settings)
     for place in facts.old_databases:
         click.echo(place)
 
@@ -64,9 +63,10 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
     """Run initdb: a whole cluster or none. The caller's script answers for what comes after it."""
     context = _context(())
     words = first_start.initdb_arguments(context, *arguments)
+    identity.become(context.who)
     os.makedirs(context.settings.data_folder, mode=0o700, exist_ok=True)
     lock = files.lock_folder(context.settings.data_folder)
-    found = probe.look(context.settings).data_folder
+    found = startup.look(context.settings).data_folder
     unfinished = Unfinished(context.settings.data_folder)
     if found.unfinished and found.unfinished.stage == "building":
         unfinished.discard()
@@ -170,7 +170,7 @@ def init(arguments: tuple[str, ...]) -> None:
 
 def _make_if_missing(context: Context) -> bool:
     """Make or restore the database, and tell whether that was to be done; as root this steps down."""
-    facts = probe.look(context.settings)
+    facts = startup.look(context.settings)
     if facts.data_folder.has_cluster and facts.data_folder.unfinished is None:
         return False
     decided = startup.check(context, facts)

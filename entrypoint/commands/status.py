@@ -9,10 +9,11 @@ import click
 from entrypoint import drills, exits
 from entrypoint.commands import archive
 from entrypoint.drills import LastDrills
-from entrypoint.effects import backlog, folders, history, ready, standby, startup, status
+from entrypoint.effects import backlog, history, ready, standby, startup, status
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Following
 from entrypoint.runs import LastRuns
+from entrypoint.settings import Settings
 from entrypoint.units import spell
 
 
@@ -23,10 +24,12 @@ def show(as_json: bool) -> None:
 
     Phases: boot, init, restore, recovery, startdb, serving, stopping.
     """
+    wanted, problems, _ = startup.read_settings(startup.environ(), ())
     known = _known()
+    ready.step_down()
     facts, found = _server(known), helpers(known)
-    state = archive_state()
-    following = _following() if facts["role"] == "standby" else None
+    state = None if problems else archive_state(wanted)
+    following = standby.look(startup.command_context(wanted)) if facts["role"] == "standby" else None
     last = None if state is None else history.last_runs(os.environ.get("PGDATA", ""))
     rehearsed = None if state is None else history.last_drills(os.environ.get("PGDATA", ""))
     if as_json:
@@ -80,11 +83,6 @@ def _server(known: dict[str, list[str]]) -> dict[str, object]:
     }
 
 
-def _following() -> Following | None:
-    wanted, _, _ = startup.read_settings(startup.environ(), ())
-    return standby.look(startup.command_context(wanted))
-
-
 def _describe_following(following: Following) -> list[str]:
     seconds = following.seconds_since_transaction
     rows = [
@@ -124,12 +122,11 @@ def _describe_drills(last: LastDrills) -> list[str]:
     return [f"{name.ljust(16)}{text}" for name, text in rows]
 
 
-def archive_state() -> ArchiveState | None:
+def archive_state(wanted: Settings) -> ArchiveState | None:
     """Return how archiving goes, or None where it is off or the user's own."""
-    wanted, problems, _ = startup.read_settings(startup.environ(), ())
-    if wanted.archive is None or wanted.archive.by_user or problems:
+    if wanted.archive is None or wanted.archive.by_user:
         return None
-    folder = folders.find_runtime_folder(os.stat(wanted.data_folder).st_uid) or ""
+    folder = status.own_folder(os.stat(wanted.data_folder).st_uid) or ""
     return backlog.look(wanted.archive, wanted.data_folder, folder)
 
 

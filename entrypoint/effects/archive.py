@@ -42,7 +42,6 @@ def render(context: Context, archive: Archive) -> None:
     what = server.describe(context)
     path = f"{what.runtime_folder}/{archive.tool.config_name}"
     files.write_atomically(path, conf.archiver_conf(context.settings, archive, what))
-    os.chown(path, context.who.uid, -1)
 
 
 OTHERS = {"wal-g": ("backup", "archive"), "pgbackrest": ("basebackups_005", "wal_005")}

@@ -50,6 +50,10 @@ class Children:
         the server's user.
         """
         program = _behind_wrapper(find_program(argv[0], environment), environment)
+        if os.geteuid() != os.getuid():
+            from entrypoint.effects.identity import Acting  # never in PID 1's second half
+
+            become = Acting.present
         become = None if become is None or become.uid == os.getuid() else become
         if become is not None or self.tied:
             pid = self._fork(program, argv, environment, descriptors or {}, become)

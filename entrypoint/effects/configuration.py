@@ -147,7 +147,6 @@ def chosen(context: Context) -> list[Source]:
 def write_chosen(context: Context, path: str) -> None:
     """Write the file of what is chosen, which the rendered one includes."""
     files.write_atomically(path, chosen_text(context))
-    os.chown(path, context.who.uid, -1)
 
 
 def chosen_text(context: Context) -> str:

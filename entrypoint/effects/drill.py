@@ -117,7 +117,7 @@ def _scratch(context: Context, archive: Archive) -> Iterator[Context]:
     lock = _take(folder)
     try:
         for each in (runtime, f"{folder}/cluster"):
-            files.ensure_folder(each, context.who.uid, 0o700)
+            files.ensure_folder(each, 0o700)
         made = context._replace(
             settings=context.settings._replace(data_folder=f"{folder}/cluster"),
             runtime_folder=runtime,

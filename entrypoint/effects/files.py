@@ -8,13 +8,9 @@ import os
 import stat
 
 from entrypoint import exits, log
-from entrypoint.effects import kernel, small
+from entrypoint.effects import kernel, small, walk
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 
 def read_text(path: str) -> str:
@@ -49,13 +45,11 @@ def remove_tree(path: str) -> None:
     if not os.path.isdir(path) or os.path.islink(path):
         os.unlink(path)
         return
-    # As shutil.rmtree, whose import costs a start more than the removal.
-    for _, folders, names, descriptor in os.fwalk(path, topdown=False):
-        for name in names:
-            os.unlink(name, dir_fd=descriptor)
-        for name in folders:
-            is_link = stat.S_ISLNK(os.lstat(name, dir_fd=descriptor).st_mode)
-            (os.unlink if is_link else os.rmdir)(name, dir_fd=descriptor)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        walk.empty(descriptor, path)
+    finally:
+        os.close(descriptor)
     os.rmdir(path)
 
 
@@ -103,51 +97,11 @@ def mount_of(path: str, table: list[Mount]) -> Mount | None:
     return best
 
 
-def ensure_folder(path: str, uid: int, mode: int) -> None:
-    """Make a folder with this owner and mode; as root the owner is corrected, else the mode at most."""
+def ensure_folder(path: str, mode: int) -> None:
+    """Make a folder with this mode, as who we are: not for root, where others can write near it."""
     os.makedirs(path, exist_ok=True)
-    status = os.stat(path)
-    if os.getuid() == 0 and status.st_uid != uid:
-        os.chown(path, uid, -1)
-        status = os.stat(path)
-    if stat.S_IMODE(status.st_mode) != mode:
+    if stat.S_IMODE(os.stat(path).st_mode) != mode:
         os.chmod(path, mode)
-
-
-def own_tree(folder: str, uid: int, look_up: Callable[[], None]) -> int:
-    """Give everything below a folder to a user, if its first two levels are not his yet.
-
-    A whole walk is only made when something near the top has the wrong owner: on a big cluster it
-    takes minutes (docker-library/postgres#916). Only owners are changed, never groups; links are not
-    followed. `look_up` is called now and then so that a stop signal is seen. Returns how many were
-    changed.
-    """
-    if os.stat(folder).st_uid == uid and all(
-        entry.stat(follow_symlinks=False).st_uid == uid for entry in _entries(folder, depth=2)
-    ):
-        return 0
-    changed = 0
-    # Whatever is below a folder comes before it, so that an interrupted walk is seen and begun again.
-    for count, entry in enumerate(_entries(folder, depth=None)):
-        if entry.stat(follow_symlinks=False).st_uid != uid:
-            os.chown(entry.path, uid, -1, follow_symlinks=False)
-            changed += 1
-        if count % 1000 == 999:
-            look_up()
-        if count % 100_000 == 99_999:
-            log.info(f"checking the owner of {folder}: {count + 1} files so far")
-    if os.stat(folder).st_uid != uid:
-        os.chown(folder, uid, -1)
-        changed += 1
-    return changed
-
-
-def _entries(folder: str, depth: int | None) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if depth != 1 and entry.is_dir(follow_symlinks=False):
-                yield from _entries(entry.path, None if depth is None else depth - 1)
-            yield entry
 
 
 def lock_folder(folder: str) -> int:
@@ -157,14 +111,17 @@ def lock_folder(folder: str) -> int:
     between containers of one host. A network filesystem may not know locks on folders: then it is
     taken on PG_VERSION, and where that fails too, a warning says that the protection is missing.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = walk.open_folder(folder)
     try:
         _lock(descriptor, folder)
     except OSError as error:
-        os.close(descriptor)
         if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+            os.close(descriptor)
             raise
-        return _lock_version_file(folder)
+        return _lock_version_file(descriptor, folder)
+    except Failure:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
@@ -174,16 +131,18 @@ def _lock(descriptor: int, folder: str) -> None:
     except BlockingIOError:
         raise Failure(
             Problem(
-                f"{folder} is in use by {kernel.holder_of(folder)}; this start will not touch it",
+                f"{folder} is in use by {kernel.holder_of(descriptor)}; this start will not touch it",
                 "stop the other one first; `docker ps --filter volume=NAME` shows who uses a volume",
                 exits.VOLUME_IN_USE,
             )
         ) from None
 
 
-def _lock_version_file(folder: str) -> int:
+def _lock_version_file(descriptor: int, folder: str) -> int:
+    """Take the lock on the file, or hold the folder without one."""
     try:
-        version = os.open(f"{folder}/PG_VERSION", os.O_RDWR | os.O_CLOEXEC)
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        version = os.open("PG_VERSION", flags, dir_fd=descriptor)
         _lock(version, folder)
     except OSError as error:
         log.warning(
@@ -191,5 +150,6 @@ def _lock_version_file(folder: str) -> int:
             "container from starting on it",
             "make sure that only one container ever uses this volume",
         )
-        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return descriptor
+    os.close(descriptor)
     return version

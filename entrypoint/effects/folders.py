@@ -1,10 +1,18 @@
-"""The folders that a server needs: made, owned and closed to others, as root where we are root."""
+"""The folders that a server needs: made, owned and closed to others.
 
+The server's user looks first, with his own rights. Root does what is left, to what it has opened (`walk`).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
 import os
+import stat
 
 from entrypoint import log
 from entrypoint.cluster import WAL_ENTRY
-from entrypoint.effects import files
+from entrypoint.effects import files, identity, walk
 from entrypoint.effects.children import Children
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.status import RUNTIME_FOLDERS, SOCKET_FOLDER
@@ -12,29 +20,39 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.plan import no_permission
 from entrypoint.settings import Settings
 
+_RUNTIME_MODE = 0o711
+_SOCKET_MODE = 0o3775
+
 DRILL_SCRATCH = "entrypoint.drill"
 """Below DRILL_FOLDER: what a drill makes there, and the next start or drill removes."""
 
 
-def make_runtime_folder(who: Identity, children: Children) -> str:
+def make_runtime_folder(who: Identity, held: list[int] | None = None) -> str:
     """Return a folder for what we render, which only the server's user can list.
 
     Its files are for that user alone, but for the status, which health checks of any user read.
 
-    /run/entrypoint, or beside the sockets or in /tmp where /run cannot be written.
+    /run/entrypoint, or beside the sockets or in /tmp where /run cannot be written. A start gives `held`: then
+    the folder is emptied, unless another start of this container lives in it, and `held` gets the descriptor
+    that says so.
     """
     for folder in RUNTIME_FOLDERS:
         try:
-            files.ensure_folder(folder, who.uid, 0o711)
+            descriptor = _open_runtime_folder(folder, who)
         except OSError:
-            # Root without the capability to change owners: the user makes its own.
-            make = ["mkdir", "-p", "-m", "711", folder]
-            children.output(make, {"PATH": os.defpath}, errors=True, become=who)
-        if (
-            os.path.isdir(folder)
-            and os.stat(folder).st_uid == who.uid
-            and not os.statvfs(folder).f_flag & os.ST_RDONLY
-        ):
+            continue
+        with identity.Acting(who):
+            found = os.fstat(descriptor)
+            usable = found.st_uid == who.uid and not os.fstatvfs(descriptor).f_flag & os.ST_RDONLY
+            if usable and stat.S_IMODE(found.st_mode) != _RUNTIME_MODE:
+                os.fchmod(descriptor, _RUNTIME_MODE)
+            if usable and held is not None and _claim(descriptor):
+                _empty(descriptor, folder)
+        if usable and held is not None:
+            held.append(descriptor)
+        else:
+            os.close(descriptor)
+        if usable:
             return folder
     raise Failure(
         Problem(
@@ -44,60 +62,153 @@ def make_runtime_folder(who: Identity, children: Children) -> str:
     )
 
 
-def find_runtime_folder(uid: int) -> str | None:
-    """Return the runtime folder of a running server of this user."""
-    for folder in RUNTIME_FOLDERS:
+def _open_runtime_folder(folder: str, who: Identity) -> int:
+    """Open the folder, made where it is missing: by root if only root can make it there, else by the user."""
+    parent, name = os.path.split(folder)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    if os.geteuid() == 0:
+        above = walk.open_folder(parent)
         try:
-            if os.stat(folder).st_uid == uid:
-                return folder
-        except OSError:
-            continue
-    return None
+            if walk.is_closed(os.fstat(above)):
+                _make(name, above)
+                descriptor = os.open(name, flags, dir_fd=above)
+                if os.fstat(descriptor).st_uid != who.uid:
+                    os.fchown(descriptor, who.uid, -1)
+                return descriptor
+        except PermissionError:
+            pass  # root without its capabilities
+        finally:
+            os.close(above)
+    with identity.Acting(who):
+        _make(folder)
+        return os.open(folder, flags)
+
+
+def _make(name: str, folder: int | None = None) -> None:
+    try:
+        os.mkdir(name, _RUNTIME_MODE, dir_fd=folder)
+    except FileExistsError:
+        pass
+
+
+def _claim(descriptor: int) -> bool:
+    """Say that a start lives in this folder, unless one does already."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
+
+
+def _empty(descriptor: int, folder: str) -> None:
+    """Remove what an earlier start has left, or somebody else has put there."""
+    try:
+        walk.empty(descriptor, folder)
+    except OSError as error:
+        log.warning(
+            f"{folder} cannot be emptied: {error.filename or ''}: {error.strerror}",
+            f"remove what is in it: docker exec -u 0 CONTAINER sh -c 'rm -r {folder}/*'",
+        )
 
 
 def prepare(settings: Settings, who: Identity, children: Children) -> None:
     """Make and own the data, socket, WAL and archive folders; raises Failure where one is unusable."""
     path = settings.data_folder
-    with _Explained(path, "write to"):
-        os.makedirs(path, exist_ok=True)
-    try:
-        # Five digits in the official image: setuid, setgid and sticky bits go as well.
-        os.chmod(path, 0o700)
-    except OSError as error:
-        log.warning(f"the mode of {path} stays as it is: {error.strerror}")
-    _socket_folder(who)
-    wal_folder = settings.init.wal_folder
-    if wal_folder:
-        with _Explained(wal_folder, "prepare"):
-            os.makedirs(wal_folder, exist_ok=True)
+    if not _is_in_order(path, who, 0o700, levels=2):
+        with _Explained(path, "write to"):
+            descriptor = walk.open_folder(path, make=True)
+        try:
+            # Five digits in the official image: setuid, setgid and sticky bits go as well.
+            os.fchmod(descriptor, 0o700)
+        except OSError as error:
+            log.warning(f"the mode of {path} stays as it is: {error.strerror}")
+        try:
             if os.getuid() == 0:
-                files.own_tree(wal_folder, who.uid, children.raise_if_stopped)
-            os.chmod(wal_folder, 0o700)
-    if os.getuid() == 0:
-        with _Explained(path, "change the owner of"):
-            changed = files.own_tree(path, who.uid, children.raise_if_stopped)
-        if changed > 1:
-            log.info(f"gave {changed} files in {path} to uid {who.uid}")
+                with _Explained(path, "change the owner of"):
+                    changed = walk.own_tree(descriptor, path, who.uid, children.raise_if_stopped)
+                if changed > 1:
+                    log.info(f"gave {changed} files in {path} to uid {who.uid}")
+        finally:
+            os.close(descriptor)
+    _socket_folder(who)
+    if settings.init.wal_folder:
+        _wal_folder(settings.init.wal_folder, who, children)
     if settings.archive is not None and settings.archive.storage.folder:
         _archive_folder(settings.archive.storage.folder, who)
     if settings.archive is not None and settings.drill.schedule is not None:
         make_drill_folder(settings.drill.folder, who)
 
 
+def _is_in_order(path: str, who: Identity, mode: int, levels: int) -> bool:
+    """Tell whether the server's user finds a folder of his with this mode, and so many levels of it his.
+
+    Then root has nothing to do there, wherever the path leads.
+    """
+    try:
+        with identity.Acting(who):
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                right = stat.S_IMODE(os.fstat(descriptor).st_mode) == mode
+                return right and walk.owns_top(descriptor, who.uid, levels)
+            finally:
+                os.close(descriptor)
+    except OSError:
+        return False
+
+
+def _wal_folder(folder: str, who: Identity, children: Children) -> None:
+    if _is_in_order(folder, who, 0o700, levels=2):
+        return
+    with _Explained(folder, "prepare"):
+        descriptor = walk.open_folder(folder, make=True)
+        try:
+            if os.getuid() == 0:
+                walk.own_tree(descriptor, folder, who.uid, children.raise_if_stopped)
+            os.fchmod(descriptor, 0o700)
+        finally:
+            os.close(descriptor)
+
+
 def make_drill_folder(folder: str, who: Identity) -> None:
     """Make the folder of drills where it is missing, and give an empty one to the server's user."""
     with _Explained(folder, "prepare"):
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-        if os.getuid() == 0 and os.stat(folder).st_uid != who.uid and not os.listdir(folder):
-            os.chown(folder, who.uid, who.gid)
-            os.chmod(folder, 0o700)
+        if os.getuid() == 0:
+            _give_empty(folder, who, make=True)
+        else:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
     if os.getuid() != 0 and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise Failure(explain(folder, "write to", PermissionError("Permission denied")))
 
 
-def _socket_folder(who: Identity) -> None:
+def _give_empty(folder: str, who: Identity, *, make: bool = False) -> None:
+    """Give a folder to the server's user where it is empty, as Docker leaves a fresh volume to root."""
     try:
-        files.ensure_folder(SOCKET_FOLDER, who.uid, 0o3775)
+        with identity.Acting(who):
+            if os.stat(folder).st_uid == who.uid:
+                return
+    except OSError:
+        pass  # root sees more, or makes it
+    descriptor = walk.open_folder(folder, make=make)
+    try:
+        if os.fstat(descriptor).st_uid != who.uid and not os.listdir(descriptor):
+            os.fchown(descriptor, who.uid, who.gid)
+            os.fchmod(descriptor, 0o700)
+    finally:
+        os.close(descriptor)
+
+
+def _socket_folder(who: Identity) -> None:
+    if _is_in_order(SOCKET_FOLDER, who, _SOCKET_MODE, levels=0):
+        return
+    try:
+        descriptor = walk.open_folder(SOCKET_FOLDER, make=True)
+        try:
+            if os.getuid() == 0 and os.fstat(descriptor).st_uid != who.uid:
+                os.fchown(descriptor, who.uid, -1)
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) != _SOCKET_MODE:
+                os.fchmod(descriptor, _SOCKET_MODE)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if not os.path.isdir(SOCKET_FOLDER) or not os.access(SOCKET_FOLDER, os.W_OK):
             log.warning(
@@ -108,7 +219,7 @@ def _socket_folder(who: Identity) -> None:
 
 
 def _archive_folder(folder: str, who: Identity) -> None:
-    """Give an empty archive folder to the server's user, as Docker leaves a fresh volume to root."""
+    """Give an empty archive folder to the server's user."""
     if not os.path.isdir(folder):
         raise Failure(
             Problem(
@@ -117,12 +228,9 @@ def _archive_folder(folder: str, who: Identity) -> None:
                 "together with the container",
             )
         )
-    try:
-        if os.getuid() == 0 and os.stat(folder).st_uid != who.uid and not os.listdir(folder):
-            os.chown(folder, who.uid, who.gid)
-            os.chmod(folder, 0o700)
-    except OSError as error:
-        raise Failure(explain(folder, "prepare", error)) from error
+    if os.getuid() == 0:
+        with _Explained(folder, "prepare"):
+            _give_empty(folder, who)
 
 
 def check_archive_folder(folder: str, *, to_write: bool) -> Problem | None:

@@ -87,20 +87,67 @@ def become(identity: Identity) -> None:
     In this order, because after setuid there is no right left for the others.
     """
     try:
+        if os.getuid() == 0:
+            os.seteuid(0)  # within `Acting` they are laid aside
         if os.getuid() == 0 or set(os.getgroups()) != set(identity.groups):
             os.setgroups(list(identity.groups))
         os.setresgid(identity.gid, identity.gid, identity.gid)
         os.setresuid(identity.uid, identity.uid, identity.uid)
     except OSError as error:
-        raise Failure(
-            Problem(
-                f"cannot become uid {identity.uid}, gid {identity.gid}: {error.strerror}",
-                "grant the capabilities SETUID and SETGID "
-                f"(--cap-add SETUID --cap-add SETGID), or start with "
-                f"--user {identity.uid}:{identity.gid}",
-            )
-        ) from error
+        raise _no_right(identity, error) from error
     _verify(identity)
+
+
+def _no_right(identity: Identity, error: OSError) -> Failure:
+    return Failure(
+        Problem(
+            f"cannot become uid {identity.uid}, gid {identity.gid}: {error.strerror}",
+            "grant the capabilities SETUID and SETGID "
+            f"(--cap-add SETUID --cap-add SETGID), or start with "
+            f"--user {identity.uid}:{identity.gid}",
+        )
+    )
+
+
+class Acting:
+    """For a block in which root touches nothing but as another user: it reads and writes what he may.
+
+    Root's rights come back after the block, so nothing of another's may run in it: a process that is started
+    becomes the user for good (`Children`). For all but root nothing changes. Raises Failure without the right
+    to step down.
+    """
+
+    present: Identity | None = None
+    """Who we act as."""
+
+    def __init__(self, who: Identity) -> None:
+        self._who = who
+        self._before: tuple[int, list[int]] | None = None
+
+    def __enter__(self) -> None:
+        """Lay root's rights aside."""
+        if os.geteuid() != 0 or self._who.uid == 0:
+            return
+        self._before = os.getegid(), os.getgroups()
+        try:
+            os.setgroups([*self._who.groups])
+            os.setegid(self._who.gid)
+            os.seteuid(self._who.uid)
+        except OSError as error:
+            self.__exit__()
+            raise _no_right(self._who, error) from error
+        Acting.present = self._who
+
+    def __exit__(self, *_: object) -> None:
+        """Take root's rights up again."""
+        if self._before is None or os.getuid() != 0:
+            return
+        gid, groups = self._before
+        self._before = Acting.present = None
+        os.seteuid(0)
+        os.setegid(gid)
+        if os.getgroups() != groups:
+            os.setgroups(groups)
 
 
 def _verify(identity: Identity) -> None:

@@ -89,10 +89,10 @@ def sign_folder(folder: str) -> None:
         pass  # the filesystem has no such attributes; the lock holds all the same
 
 
-def holder_of(folder: str) -> str:
+def holder_of(descriptor: int) -> str:
     """Return who holds a locked folder, as far as it is written there."""
     try:
-        return os.getxattr(folder, _HOLDER).decode("utf-8", "replace")
+        return os.getxattr(descriptor, _HOLDER).decode("utf-8", "replace")
     except OSError:
         return "another container or process"
 

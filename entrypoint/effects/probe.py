@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from entrypoint.cluster import CONTROL_BYTES, is_in_recovery
-from entrypoint.effects import files, unfinished
+from entrypoint.effects import files, identity, small, unfinished, walk
+from entrypoint.effects.identity import Identity
+from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ASIDE_PREFIX, DONE_FOLDER, WORK_FOLDER, DataFolder, Facts, Unfinished
 from entrypoint.settings import Settings
 
@@ -14,10 +18,32 @@ STARTDB_FOLDER = "/docker-entrypoint-startdb.d"
 HOME = "/var/lib/postgresql"
 
 
-def look(settings: Settings) -> Facts:
-    """Return the facts that a start depends on."""
+def look(settings: Settings, who: Identity) -> Facts:
+    """Return the facts that a start depends on, as the server's user sees them.
+
+    Root looks itself only where that user may not, at what it is going to mend. Raises Failure for a link
+    on the way that root does not follow, and for what cannot be read.
+    """
+    if os.getuid() != 0:
+        return _look(settings, None)
+    try:
+        with identity.Acting(who):
+            return _look(settings, None)
+    except PermissionError:
+        pass
+    try:
+        opened = walk.open_folder(settings.data_folder)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return _look(settings, None)
+    try:
+        return _look(settings, f"/proc/self/fd/{opened}")
+    finally:
+        os.close(opened)
+
+
+def _look(settings: Settings, opened: str | None) -> Facts:
     table = files.mounts()
-    folder = data_folder(settings.data_folder, table)
+    folder = data_folder(settings.data_folder, table, opened)
     major = settings.values.get("PG_MAJOR", "")
     return Facts(
         uid=os.getuid(),
@@ -28,30 +54,31 @@ def look(settings: Settings) -> Facts:
     )
 
 
-def data_folder(path: str, table: list[files.Mount]) -> DataFolder:
-    """Return what a data folder holds and where it lies."""
+def data_folder(path: str, table: list[files.Mount], opened: str | None = None) -> DataFolder:
+    """Return what a data folder holds and where it lies; `opened` leads to it where the path may be bent."""
+    seen = opened or path
     entries: list[str] = []
-    exists = readable = False
+    exists = readable = has_cluster = False
     owner = None
     try:
-        owner = os.stat(path).st_uid
+        owner = os.stat(seen).st_uid
         exists = True
-        entries = os.listdir(path)
+        entries = os.listdir(seen)
+        has_cluster = _has_content(f"{seen}/PG_VERSION")
         readable = True
-    except OSError:
-        pass
-    has_cluster = _has_content(f"{path}/PG_VERSION")
-    left = _unfinished(f"{path}/{WORK_FOLDER}", has_cluster) if WORK_FOLDER in entries else None
-    made = unfinished.Unfinished(path).made()
+    except OSError as error:
+        _leave_to_root(error)
+    left = _unfinished(f"{seen}/{WORK_FOLDER}", path, has_cluster) if WORK_FOLDER in entries else None
+    made = unfinished.Unfinished(seen).made() if left else frozenset()
     foreign = [
         name
         for name in sorted(entries)
         if name not in (WORK_FOLDER, DONE_FOLDER)
         and not name.startswith(ASIDE_PREFIX)
         # What an interrupted start has moved into place is ours.
-        and not (left and name in made)
+        and name not in made
     ]
-    mount = files.mount_of(os.path.realpath(path), table)
+    mount = files.mount_of(os.path.realpath(seen), table)
     return DataFolder(
         path=path,
         exists=exists,
@@ -67,18 +94,36 @@ def data_folder(path: str, table: list[files.Mount]) -> DataFolder:
     )
 
 
+def _leave_to_root(error: OSError) -> None:
+    """Raise the error where it only says that root has to look instead of the user that it acts as."""
+    if isinstance(error, PermissionError) and os.geteuid() != os.getuid():
+        raise error
+
+
 def _has_content(path: str) -> bool:
+    """Tell whether a file is not empty; raises PermissionError where that is not to be known."""
     try:
         return os.stat(path).st_size > 0
+    except PermissionError:
+        raise
     except OSError:
         return False
 
 
-def _unfinished(folder: str, has_cluster: bool) -> Unfinished:
+def _unfinished(folder: str, data_folder: str, has_cluster: bool) -> Unfinished:
+    """Return how far an interrupted start came; raises Failure rather than guess."""
     try:
-        lines = files.read_text(f"{folder}/state").splitlines()
-    except OSError:
+        if not stat.S_ISDIR(os.lstat(folder).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "it is no folder")
+        lines = small.read_text(f"{folder}/state").split("\n")
+    except FileNotFoundError:
         lines = []
+    except OSError as error:
+        _leave_to_root(error)
+        work = f"{data_folder}/{WORK_FOLDER}"
+        what = f"{work}/state, which says how far an earlier start came, cannot be read: {error.strerror}"
+        mend = f"mend that, or remove {work} if you know that no first start or restore was interrupted"
+        raise Failure(Problem(what, mend)) from error
     # Killed before the first line was written: nothing else was done yet, or somebody else's hand.
     stage, detail = ("unknown", "") if has_cluster else ("building", "")
     for line in lines:
@@ -102,9 +147,9 @@ def _is_promoted(data_folder: str) -> bool:
     if os.path.exists(f"{data_folder}/recovery.signal"):
         return False
     try:
-        with open(f"{data_folder}/global/pg_control", "rb") as file:
-            return not is_in_recovery(file.read(CONTROL_BYTES))
-    except OSError:
+        return not is_in_recovery(small.read(f"{data_folder}/global/pg_control")[:CONTROL_BYTES])
+    except OSError as error:
+        _leave_to_root(error)
         return True
 
 
@@ -133,13 +178,21 @@ def _old_databases(path: str, major: str, table: list[files.Mount]) -> tuple[str
     for parent in (HOME, f"{HOME}/data"):
         try:
             places += [f"{parent}/{name}/docker" for name in sorted(os.listdir(parent))]
-        except OSError:
-            continue
-    found = [place for place in places if _has_content(f"{place}/PG_VERSION")]
+        except OSError as error:
+            _leave_to_root(error)
+    found = [place for place in places if _holds_data(place)]
     unused = f"{HOME}/data"
     if not found and major.isdigit() and int(major) >= 18:
         found = [f"{unused} (unused mount/volume)" for mount in table if mount.point == unused][:1]
     return tuple(dict.fromkeys(found))
+
+
+def _holds_data(folder: str) -> bool:
+    try:
+        return _has_content(f"{folder}/PG_VERSION")
+    except PermissionError as error:
+        _leave_to_root(error)
+        return False
 
 
 def _stray_mounts(folder: DataFolder, table: list[files.Mount]) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ import os
 import sys
 
 from entrypoint import lifecycle
-from entrypoint.effects import status
+from entrypoint.effects import small, status
+from entrypoint.errors import Failure
 from entrypoint.postmaster import parse_postmaster
 
 TYPE_CHECKING = False
@@ -32,9 +33,28 @@ _SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
 
 def main() -> int:
     """Print one line and return the exit code."""
+    step_down()
     code, text = look(os.environ.get("PGDATA", ""))
     print(text, file=sys.stdout if code == READY else sys.stderr)
     return code
+
+
+def step_down() -> None:
+    """Become the server's user, where we are root: what is read and asked from here on, he wrote.
+
+    Root without the right to it stays; it has no other rights either.
+    """
+    if os.getuid() != 0:
+        return
+    owners = (status.owner_of(folder) for folder in status.RUNTIME_FOLDERS)
+    uid = next((uid for uid in owners if uid is not None), 0)
+    if uid:
+        from entrypoint.effects import identity
+
+        try:
+            identity.become(identity.resolve(str(uid)))
+        except Failure:
+            pass
 
 
 def look(data_folder: str) -> tuple[int, str]:
@@ -56,8 +76,7 @@ def accepts(data_folder: str, known: Mapping[str, Sequence[str]]) -> tuple[int, 
         return NOT_READY, f"not ready: {phase}"
     server = known.get("server", ["0"])[0]
     try:
-        with open(f"{data_folder}/postmaster.pid", encoding="utf-8") as file:
-            text = file.read()
+        text = small.read_text(f"{data_folder}/postmaster.pid")
     except PermissionError:
         # Root without its capabilities cannot look into the data folder; the server still answers.
         return _ask(f"{status.SOCKET_FOLDER}/.s.PGSQL.{os.environ.get('PGPORT') or '5432'}", "serving")
@@ -72,6 +91,8 @@ def accepts(data_folder: str, known: Mapping[str, Sequence[str]]) -> tuple[int, 
     lines = text.split("\n")
     port, folder = lines[3], lines[4]
     role = "standby" if status.in_recovery(data_folder) else "primary"
+    if not port.isdecimal():
+        return NOT_READY, "not ready: postmaster.pid has no port"
     if folder:
         return _ask(f"{folder}/.s.PGSQL.{port}", role)
     return _ask((lines[5].replace("*", "127.0.0.1"), int(port)), role)

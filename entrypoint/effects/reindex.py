@@ -163,7 +163,7 @@ def _private_server(context: Context, given: list[str]) -> Iterator[Session]:
     archived. With an empty command they go on waiting.
     """
     folder = f"{context.runtime_folder}/{_RUNTIME}"
-    files.ensure_folder(folder, context.who.uid, 0o700)
+    files.ensure_folder(folder, 0o700)
     try:
         files.write_atomically(f"{folder}/pg_hba.conf", "local all all trust\n")
         files.write_atomically(f"{folder}/pg_ident.conf", "")

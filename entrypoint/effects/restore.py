@@ -58,7 +58,7 @@ def source_of(context: Context) -> tuple[Context, Archive]:
     own = context.runtime_folder
     context, archive = find_source(context)
     if context.runtime_folder != own:
-        files.ensure_folder(context.runtime_folder, context.who.uid, 0o700)
+        files.ensure_folder(context.runtime_folder, 0o700)
     archives.render(context, archive)
     server.write_down(context)
     return context, archive
@@ -479,7 +479,7 @@ def complete(context: Context) -> None:
 def _recorded(context: Context) -> Recorded:
     from entrypoint.effects import probe
 
-    left = probe.look(context.settings).data_folder.unfinished
+    left = probe.look(context.settings, context.who).data_folder.unfinished
     return recovery.recorded(left.detail if left else "")
 
 

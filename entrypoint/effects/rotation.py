@@ -27,7 +27,6 @@ def write_down(context: Context) -> None:
     if found:
         path = f"{context.runtime_folder}/{_FILES}"
         files.write_atomically(path, json.dumps(found))
-        os.chown(path, context.who.uid, -1)
 
 
 def take_over(context: Context) -> None:

@@ -102,7 +102,6 @@ def write_down(context: Context) -> None:
     values = {**kept_values(context.settings.values), "PGDATA": context.settings.data_folder}
     path = f"{context.runtime_folder}/{SETTINGS_FILE}"
     files.write_atomically(path, json.dumps(values))
-    os.chown(path, context.who.uid, -1)
 
 
 _HIDDEN = "in the archiver's own settings file"
@@ -283,6 +282,8 @@ def has_usual_shared_memory(context: Context) -> bool:
 def _has_conf_folder() -> bool:
     try:
         return any(name.endswith(".conf") for name in os.listdir(CONF_FOLDER))
+    except PermissionError:
+        return os.getuid() == 0  # before root steps down the server's binary says what is wrong with it
     except OSError:
         return False
 
@@ -311,7 +312,6 @@ def _render(
     configuration.write_chosen(context, f"{server.runtime_folder}/{CHOSEN_FILE}")
     text = rendered_text(context, archive, server, following)
     files.write_atomically(path, text)
-    os.chown(path, context.who.uid, -1)
     return path
 
 
@@ -397,7 +397,7 @@ def check_configuration(context: Context) -> None:
         files.write_atomically(f"{scratch}/postgresql.conf", "", 0o644)
         given = list(settings.server.given)
         if settings.conf or settings.tune or _has_conf_folder():
-            files.ensure_folder(f"{scratch}/rendered", context.who.uid, 0o700)
+            os.mkdir(f"{scratch}/rendered", 0o700)
             server = describe(context)._replace(data_folder=scratch, runtime_folder=f"{scratch}/rendered")
             path = _render(context, None, server)
             given = [*settings.server.without_config_file, "-c", f"config_file={path}"]
@@ -421,14 +421,15 @@ def check_configuration(context: Context) -> None:
 
 
 class ScratchFolder:
-    """A data folder for questions to the server's binary; it is removed in the end."""
+    """A data folder for questions to the server's binary, of its user; it is removed in the end."""
 
     def __init__(self, context: Context) -> None:
         self._path = f"{context.runtime_folder}/check-{os.getpid()}"
-        self._owner = context.who.uid
 
     def __enter__(self) -> str:
-        files.ensure_folder(self._path, self._owner, 0o700)
+        if os.path.lexists(self._path):
+            files.remove_tree(self._path)  # of a process that was killed
+        os.mkdir(self._path, 0o700)
         return self._path
 
     def __exit__(self, *_: object) -> None:

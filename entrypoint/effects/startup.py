@@ -20,6 +20,7 @@ from entrypoint.effects import (
     status,
     stops,
     supervisor,
+    walk,
 )
 from entrypoint.effects.children import Children, find_program, memory_file, replace_process
 from entrypoint.effects.identity import Identity
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
     from entrypoint.effects import restore
 
-SERVER_USER = "postgres"
-
 
 def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     """Become the server's PID 1: `arguments` are those of postgres.
@@ -49,15 +48,18 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     children = Children(Signals())
     kernel.keep_descriptors_to_ourselves()
     kernel.adopt_orphans()
-    context, problems = open_context(os.environ, arguments, children)
-    wanted = context.settings
+    wanted, problems = open_settings(os.environ, arguments)
     log.debugging = wanted.debug
     settings_of_server = {name for name in wanted.values if name.startswith(variables.CONF_PREFIX)}
     kernel.hide_environment(secret_names(wanted.values) | settings_of_server)
+    who = server_identity()
     # As early as it can be taken: what is in the folder of a running start is not ours to judge.
-    lock = files.lock_folder(wanted.data_folder) if os.access(wanted.data_folder, os.R_OK) else None
-    status.enter(context.runtime_folder, status.BOOT)
-    facts = probe.look(wanted)
+    lock = _lock_early(wanted.data_folder, who)
+    held: list[int] = []
+    context = make_context(wanted, children, held)
+    with identity.Acting(who):
+        status.enter(context.runtime_folder, status.BOOT)
+    facts = look(wanted)
     decided = check(context, facts, problems)
     if restore_only and decided.kind not in (plan.RESTORE, plan.RECOVER):
         raise Failure(_nothing_to_restore(wanted))
@@ -78,7 +80,27 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
         status.enter(context.runtime_folder, status.BOOT)
         raise Ended(0)
     check_collations(context, decided, given)
-    run_server(context, given, lock, first=first)
+    run_server(context, given, [lock, *held], first=first)
+
+
+def _lock_early(folder: str, who: Identity) -> int | None:
+    """Lock the data folder, if it is there, with the rights of the server's user where they suffice."""
+    try:
+        with identity.Acting(who):
+            return files.lock_folder(folder)
+    except PermissionError:
+        pass
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return files.lock_folder(folder)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+
+
+def look(wanted: Settings) -> Facts:
+    """Return what a start finds; changes nothing."""
+    return probe.look(wanted, server_identity())
 
 
 def secret_names(values: Mapping[str, str]) -> set[str]:
@@ -103,29 +125,43 @@ def environ() -> Mapping[str, str]:
     return {**os.environ, **values}
 
 
-def open_context(
-    raw: Mapping[str, str], arguments: Sequence[str], children: Children
-) -> tuple[Context, list[Problem]]:
-    """Return the context of a start or a command, and what is wrong with the settings so far.
+def open_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> tuple[Settings, list[Problem]]:
+    """Return the settings of a start, and what is wrong with them.
 
-    Only a folder under /run is made. Raises Failure where the data folder itself is not known.
+    Raises Failure where the data folder itself is not known.
     """
     wanted, problems, doubts = read_settings(raw, arguments)
     if not wanted.values.get("PGDATA", "").startswith("/"):
         raise Failure(*problems)
     for doubt in doubts:
         log.warning(doubt.what, doubt.mend)
-    return make_context(wanted, children), problems
+    return wanted, problems
 
 
 def read_settings(
     raw: Mapping[str, str], arguments: Sequence[str]
 ) -> tuple[Settings, list[Problem], tuple[Problem, ...]]:
     """Return the settings, everything that is wrong with them, and what is doubtful."""
-    read = environment.read(raw, files.read_text)
+    read = environment.read(raw, read_named)
     programs = {name: has_program(archivers.get(name, {}).program, raw) for name in archivers.NAMES}
     wanted, problems = settings.load(read.values, arguments, programs)
     return wanted._replace(files=read.files), [*read.problems, *problems], read.warnings
+
+
+def read_named(path: str) -> str:
+    """Return the text of a file that a variable names, also of a FIFO that somebody writes to.
+
+    The server's user reads it where he may, else root does: a secret is often for root alone.
+    """
+    if os.getuid() == 0:
+        try:
+            with identity.Acting(server_identity()):
+                return walk.read_named(os.open(path, walk.NAMED), path)
+        except PermissionError:
+            # What the caller has opened for us has no path.
+            if not path.startswith(("/dev/fd/", "/dev/std", "/proc/self/fd/")):
+                return walk.read_named(walk.open_named(path), path)
+    return walk.read_named(os.open(path, walk.NAMED), path)
 
 
 def load_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> Settings:
@@ -145,14 +181,14 @@ def has_program(name: str, environ: Mapping[str, str]) -> bool:
     return True
 
 
-def make_context(wanted: Settings, children: Children) -> Context:
-    """Return the context of a start, of which a folder under /run is made."""
+def make_context(wanted: Settings, children: Children, held: list[int] | None = None) -> Context:
+    """Return the context of a start, of which a folder under /run is made; `held` as for that."""
     who = server_identity()
     return Context(
         settings=wanted,
         children=children,
         who=who,
-        runtime_folder=folders.make_runtime_folder(who, children),
+        runtime_folder=folders.make_runtime_folder(who, held),
         environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),
     )
 
@@ -169,8 +205,8 @@ def command_context(wanted: Settings) -> Context:
         children=children,
         who=who,
         runtime_folder=server.handed_on_folder()
-        or folders.find_runtime_folder(who.uid)
-        or folders.make_runtime_folder(who, children),
+        or status.own_folder(who.uid)
+        or folders.make_runtime_folder(who),
         environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),
     )
     identity.become(who)
@@ -182,11 +218,11 @@ def server_identity() -> Identity:
     if os.getuid() != 0:
         return identity.current()
     try:
-        return identity.resolve(SERVER_USER)
+        return identity.resolve(status.SERVER_USER)
     except ValueError:
         raise Failure(
             Problem(
-                f"the image has no user {SERVER_USER}",
+                f"the image has no user {status.SERVER_USER}",
                 "add it to /etc/passwd, or start with --user UID:GID",
             )
         ) from None
@@ -194,6 +230,11 @@ def server_identity() -> Identity:
 
 def check(context: Context, facts: Facts, problems: Sequence[Problem] = ()) -> plan.Plan:
     """Return what to do; raises Failure, before anything is touched, with all that speaks against it."""
+    with identity.Acting(context.who):
+        return _checked(context, facts, problems)
+
+
+def _checked(context: Context, facts: Facts, problems: Sequence[Problem]) -> plan.Plan:
     decided = plan.decide(context.settings, facts)
     refusals = [*problems, *decided.refusals]
     shell = server.check_shell(context)
@@ -244,7 +285,7 @@ def _first(look: Callable[[Context], object], context: Context) -> tuple[Problem
 
 def refuse_if_changed(context: Context, decided: plan.Plan) -> plan.Plan:
     """Look again after the lock was taken: nobody else may have begun a start meanwhile."""
-    again = plan.decide(context.settings, probe.look(context.settings))
+    again = plan.decide(context.settings, look(context.settings))
     if again.kind == decided.kind and not again.refusals:
         return again
     raise Failure(
@@ -402,15 +443,18 @@ def check_collations(context: Context, decided: plan.Plan, given: list[str]) -> 
         collation.gate(context, given)
 
 
-def run_server(context: Context, given: list[str], lock: int, *, first: bool) -> NoReturn:
-    """Hand over to the supervisor, or to postgres itself where it is no server."""
+def run_server(context: Context, given: list[str], held: list[int], *, first: bool) -> NoReturn:
+    """Hand over to the supervisor, or to postgres itself where it is no server.
+
+    `held` are the descriptors of locks: first that of the data folder.
+    """
     wanted = context.settings
     environ = server.server_environment(wanted, context.environment)
     arguments = wanted.server
     if server.is_guarded(wanted) and (names := server.withheld(wanted, context.environment)):
         log.info(f"not in the server's environment: {', '.join(names)}; POSTGRES_ENVIRONMENT can name them")
     if arguments.prints_a_setting or (arguments.given and arguments.given[0] in NOT_A_SERVER):
-        os.set_inheritable(lock, True)  # noqa: FBT003 - the name says what is true
+        os.set_inheritable(held[0], True)  # noqa: FBT003 - the name says what is true
         context.children.raise_if_stopped()
         context.children.signals.give_back()
         execute(["postgres", *arguments.given], environ)
@@ -432,7 +476,7 @@ def run_server(context: Context, given: list[str], lock: int, *, first: bool) ->
             "archive_status": f"{wanted.data_folder}/pg_wal/archive_status" if _archives(context) else "",
             "debug": wanted.debug,
         },
-        lock,
+        held,
     )
 
 

@@ -8,6 +8,7 @@ and little of it: `entrypoint ready` is called every few seconds by health check
 from __future__ import annotations
 
 import os
+import stat
 import time
 
 from entrypoint import lifecycle, log
@@ -17,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+SERVER_USER = "postgres"
+"""Whom root becomes."""
 SOCKET_FOLDER = "/var/run/postgresql"
 RUNTIME_FOLDERS = ("/run/entrypoint", f"{SOCKET_FOLDER}/.entrypoint", "/tmp/entrypoint")  # noqa: S108 - only taken when it is ours and closed
 
@@ -224,11 +227,49 @@ def in_recovery(data_folder: str) -> bool:
 
 
 def read(runtime_folders: Sequence[str]) -> dict[str, list[str]]:
-    """Return the lines of the first status file there is, by their first word (`helper ROLE` for helpers)."""
+    """Return the lines of the status file of PID 1, by their first word (`helper ROLE` for helpers).
+
+    It is in the first of these folders that is there and is ours.
+    """
     for folder in runtime_folders:
+        if owner_of(folder) is None:
+            continue
         try:
             rows = [line.split() for line in small.read_text(f"{folder}/status").split("\n")]
         except OSError:
             continue
         return {f"helper {row[1]}" if row[0] == "helper" else row[0]: row[1:] for row in rows if row}
     return {}
+
+
+def own_folder(uid: int) -> str | None:
+    """Return the runtime folder of a running server of this user."""
+    return next((folder for folder in RUNTIME_FOLDERS if owner_of(folder) == uid), None)
+
+
+def owner_of(folder: str) -> int | None:
+    """Return whose a runtime folder is, or None where it is none or a stranger may have made it.
+
+    In /tmp anybody can make one before us, and nobody is to believe what is in it.
+    """
+    try:
+        found, above = os.lstat(folder), os.lstat(os.path.dirname(folder))
+    except OSError:
+        return None
+    if not stat.S_ISDIR(found.st_mode) or found.st_mode & 0o022:
+        return None
+    if found.st_uid == os.geteuid() or (above.st_uid == 0 and not above.st_mode & 0o022):
+        return found.st_uid
+    # The user of PID 1, or where that is still root, the one that it steps down to.
+    try:
+        first = os.stat("/proc/1").st_uid
+    except OSError:
+        first = 0
+    if first == 0:
+        import pwd
+
+        try:
+            first = pwd.getpwnam(SERVER_USER).pw_uid
+        except KeyError:
+            return None
+    return found.st_uid if found.st_uid == first else None

@@ -6,7 +6,6 @@ The decisions are those of `lifecycle`; here is one loop that feeds it events an
 
 from __future__ import annotations
 
-import fcntl
 import marshal
 import os
 import sys
@@ -21,21 +20,21 @@ from entrypoint.lean import signal, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, NoReturn
 
 HANDOFF = "ENTRYPOINT_HANDOFF"
 """Names the descriptor from which the second half of the program reads what the first one found out."""
 
 
-def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoReturn:
+def hand_over(signals: Signals, server: Mapping[str, Any], held: Sequence[int]) -> NoReturn:
     """Start the server, and replace this process by one that does nothing but keep it up.
 
     The server, a child of this process before and after, starts up while the new program is loaded.
     `server` has `argv`, `environment`, `timeouts`, `runtime_folder`, `data_folder`, `archive_status` (the
     folder of what waits to be archived, or empty) and `helpers`, each with `role`, `argv`, `environment`,
     `after_server`, `keep`, and for one that gets secrets and writes to our own streams `stdin`, a
-    descriptor. Raises Failure where the server cannot be started.
+    descriptor. `held` are descriptors of locks. Raises Failure where the server cannot be started.
     Signals stay blocked on the way, so that none is lost between the two programs; they are pending
     until the new one has its handlers.
     """
@@ -54,7 +53,6 @@ def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoRetur
             **server,
             "pid": pid,
             "since": since,
-            "lock": lock,
             "mask": mask,
             "ignored": ignored,
             "log": logging,
@@ -65,7 +63,7 @@ def hand_over(signals: Signals, server: Mapping[str, Any], lock: int) -> NoRetur
     os.lseek(descriptor, 0, os.SEEK_SET)
     # Not before the server was started, which none of them is for.
     stdins = [spec["stdin"] for spec in server["helpers"] if "stdin" in spec]
-    for handed_on in (descriptor, lock, logging["own"], *stdins):
+    for handed_on in (descriptor, *held, logging["own"], *stdins):
         os.set_inheritable(handed_on, True)  # noqa: FBT003 - the name says what is true
     environment = {**server["environment"], HANDOFF: str(descriptor)}
     os.execve(sys.executable, sys.orig_argv, environment)
@@ -79,7 +77,6 @@ def main(descriptor_text: str) -> int:
         log.never_wait(given["log"])
         kernel.keep_descriptors_to_ourselves()
         signals = Signals(given["mask"], given["ignored"])
-        fcntl.fcntl(given["lock"], fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     except (OSError, ValueError, EOFError, TypeError, KeyError):
         sys.stderr.write(f"entrypoint: error: {HANDOFF} is not for you to set\n  mend: unset it\n")
         return exits.FAILURE

@@ -30,7 +30,7 @@ values = {"PGDATA": sys.argv[2], "PATH": "/usr/bin:/bin", "PG_MAJOR": "17"}
 settings, problems, doubts = startup.read_settings(values, ["-c", "work_mem=4MB"])
 assert not problems and not doubts, problems
 startup.secret_names(settings.values)
-decided = plan.decide(settings, probe.look(settings))
+decided = plan.decide(settings, probe.look(settings, current()))
 assert decided.kind == plan.START and not decided.refusals, decided
 environment = server.helper_environment(settings, current(), stepped_down=True)
 context = server.Context(settings, None, current(), "/nowhere", environment)

@@ -46,7 +46,7 @@ def second_half(path, argv, environment):
 
 os.execve = second_half
 try:
-    supervisor.hand_over(Signals(), given, os.open(folder, os.O_RDONLY))
+    supervisor.hand_over(Signals(), given, [os.open(folder, os.O_RDONLY)])
 except Failure as failure:
     log.problem(failure.problems[0])
     sys.exit(failure.code)

@@ -13,7 +13,7 @@ from entrypoint import dependents, lifecycle
 from entrypoint.archivers import Backup
 from entrypoint.checks import Finding
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, claim, configuration, files, probe, server, startup, status
+from entrypoint.effects import backlog, claim, configuration, files, server, startup, status
 from entrypoint.effects.checkup import questions
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Facts
@@ -44,7 +44,7 @@ class Sight:
         self.settings, self.problems, self.doubts = startup.read_settings(raw, ())
         self.data_folder = self.settings.data_folder
         # As who we were started: root sees what it would mend.
-        self.facts: Facts | None = probe.look(self.settings) if self.settings.values.get("PGDATA") else None
+        self.facts: Facts | None = startup.look(self.settings) if self.settings.values.get("PGDATA") else None
         self.context = startup.command_context(self.settings)
 
     @cached_property

@@ -41,7 +41,7 @@ def hand_over(argv):
     }
     sys.orig_argv = ["/usr/local/lib/nix-postgres/python3", "-IS", "/usr/local/bin/entrypoint"]
     try:
-        supervisor.hand_over(signals, server, os.open("/tmp", os.O_RDONLY | os.O_CLOEXEC))
+        supervisor.hand_over(signals, server, [os.open("/tmp", os.O_RDONLY | os.O_CLOEXEC)])
     except Failure as failure:
         log.problem(failure.problems[0])
         sys.exit(failure.code)
@@ -206,7 +206,7 @@ server = {
     "argv": ["postgres"], "environment": environment, "timeouts": [5, 60, 10], "helpers": helpers,
     "runtime_folder": "/run/entrypoint", "data_folder": os.environ["PGDATA"], "archive_status": "", "debug": False,
 }
-supervisor.hand_over(Signals(), server, files.lock_folder(os.environ["PGDATA"]))
+supervisor.hand_over(Signals(), server, [files.lock_folder(os.environ["PGDATA"])])
 """
 
 
