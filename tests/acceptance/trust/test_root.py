@@ -1,0 +1,223 @@
+"""Root touches only what it has opened: nothing that others put somewhere rules what root does.
+
+Whoever runs code as the server's user (COPY … TO PROGRAM) can also have the container started again, as root.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+
+import pytest
+
+from containers import (
+    FRESH,
+    Container,
+    File,
+    complaints,
+    create,
+    folder,
+    in_volume,
+    link,
+    run,
+    serve,
+    start,
+    volume,
+)
+
+USED = {"PGDATA": "/volume/data"}
+SYSTEM = ("/etc", "/etc/passwd", "/root", "/usr/local/sbin")
+UNTOUCHED = "755 root 644 root 700 root 755 root"
+
+
+def _system(container: Container) -> str:
+    """Modes and owners of what is root's."""
+    return " ".join(container.shell(f"stat --format '%a %U' {' '.join(SYSTEM)}", user="0").split())
+
+
+def _theirs(target: str) -> File:
+    """A link that the server's user has made."""
+    return File(target, owner=999, kind=tarfile.SYMTYPE)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Container]:
+    """A server whose settings are checked at each start, with an archive."""
+    env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
+    with (
+        volume() as archive,
+        serve("-c", "work_mem=8MB", env=env, volumes={"/archive": archive}) as container,
+    ):
+        yield container
+
+
+def test_what_lies_in_the_runtime_folder(server: Container) -> None:
+    """Links and FIFOs under the names that a start writes lead nowhere and stop nobody, and are gone then."""
+    server.shell("umask 022; echo its own > /root/own", user="0")
+    server.shell(
+        "cd /run/entrypoint; rm -f status.new; ln -s /etc check-1; mkfifo status.new next-backups;"
+        "for name in postgresql.conf chosen.conf settings.json pgbackrest.conf; do ln -s /root/own $name.new; done;"
+        "ln -sf /root/own archived; ln -s /dev/zero more; mkdir -p deep/er; touch deep/er/file",
+        user="postgres",
+    )
+    assert 0 == server.stop()
+    server.again()
+    assert UNTOUCHED == _system(server)
+    assert "its own" == server.shell("cat /root/own", user="0")
+    assert "" == server.shell(
+        "cd /run/entrypoint; ls -d check-1 deep more *.new archived next-* 2>&- || true"
+    )
+    assert "711 postgres" == server.shell("stat --format '%a %U' /run/entrypoint")
+
+
+def test_a_drill_folder_that_leads_elsewhere(server: Container) -> None:
+    """`backup drill` as root refuses a link that the server's user has made, by name."""
+    server.shell("cd /var/lib/postgresql; rm -rf drill; ln -s /usr/local/sbin drill", user="postgres")
+    refused = server.exec("entrypoint", "backup", "drill", check=False)
+    server.shell("rm /var/lib/postgresql/drill", user="postgres")
+    assert UNTOUCHED == _system(server)
+    assert (1, True) == (refused.code, "/var/lib/postgresql/drill is a link that uid 999" in refused.stderr)
+
+
+def test_health_checks_wait_for_nobody(server: Container) -> None:
+    """As root, `ready` and `status` are the server's user, whatever he has put in postmaster.pid's place."""
+    data = server.shell("echo $PGDATA")
+    server.shell(f"cd {data}; mv postmaster.pid kept; mkfifo postmaster.pid", user="postgres")
+    try:
+        assert 1 == server.exec("entrypoint", "ready", check=False).code
+        assert "serving" not in server.exec("entrypoint", "status", check=False).stdout.split()[:2]
+    finally:
+        server.shell(f"cd {data}; mv kept postmaster.pid", user="postgres")
+    assert 0 == server.exec("entrypoint", "ready").code
+
+
+@pytest.mark.parametrize(
+    ("variables", "target"),
+    [
+        ({"PGDATA": "/volume/link"}, "/usr/local/sbin"),
+        ({"PGDATA": "/volume/link/data"}, "/root"),
+        ({**USED, "POSTGRES_INITDB_WALDIR": "/volume/link"}, "/root"),
+        ({**USED, "ARCHIVE_URL": "file:///volume/link", "ARCHIVE_TOOL": "pgbackrest"}, "/usr/local/sbin"),
+        (
+            {
+                **USED,
+                "ARCHIVE_URL": "file:///volume/archive",
+                "ARCHIVE_TOOL": "pgbackrest",
+                "DRILL_FOLDER": "/volume/link/drill",
+                "DRILL_SCHEDULE": "0 0 1 1 *",
+            },
+            "/usr/local/sbin",
+        ),
+    ],
+    ids=["data", "above-data", "wal", "archive", "drill"],
+)
+def test_links_of_others_are_refused(volume: str, variables: dict[str, str], target: str) -> None:
+    """What the server's user has made a link to root's folder is refused by its name, and stays root's."""
+    files = {
+        "/volume": folder(owner=999),
+        "/volume/link": _theirs(target),
+        "/volume/archive": folder(owner=999),
+    }
+    with create(env={**FRESH, **variables}, volumes={"/volume": volume}, files=files) as container:
+        outcome = container.finish()
+        found = container.tree(target)
+        assert (0o700 if target == "/root" else 0o755) == found[target.rpartition("/")[2]][0] & 0o7777
+        assert {0} == {owner for _, owner, _ in found.values()}
+    assert 1 == outcome.code
+    assert any("/volume/link is a link that uid 999 has made" in text for text in complaints(outcome))
+
+
+def test_links_of_root_are_followed(volume: str) -> None:
+    """The deployer may have the data, the WAL and the archive elsewhere, by links that root has made."""
+    env = {
+        **FRESH,
+        "PGDATA": "/links/data",
+        "POSTGRES_INITDB_WALDIR": "/links/wal",
+        "ARCHIVE_URL": "file:///links/archive",
+        "ARCHIVE_TOOL": "pgbackrest",
+    }
+    files = {
+        "/volume/archive": folder(),
+        "/links": folder(),
+        **{f"/links/{name}": link(f"../volume/{name}") for name in ("data", "wal", "archive")},
+    }
+    with serve(env=env, volumes={"/volume": volume}, files=files) as container:
+        owned = container.shell("stat --format '%U %a' /volume/data /volume/wal /volume/archive")
+        assert ["postgres 700"] * 3 == owned.splitlines()
+        assert 0 == container.stop()
+        container.again()
+
+
+def test_own_links_need_no_root(used_volume: str) -> None:
+    """Where all is the server's own already he may lead to it as he likes: root has nothing to do there."""
+    in_volume(used_volume, "ln -s data link && chown -h 999 link . && chown -R 999 data && chmod 700 data")
+    with serve(env={"PGDATA": "/volume/link"}, volumes={"/volume": used_volume}) as container:
+        assert "42" == container.sql("SELECT answer FROM kept")
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("mkfifo data/.entrypoint/state", "a FIFO"),
+        ("ln -s /dev/zero data/.entrypoint/state", "a link"),
+        ("truncate -s 100M data/.entrypoint/state", "it has more than"),
+        ("rmdir data/.entrypoint && ln -s /etc data/.entrypoint", "it is no folder"),
+    ],
+    ids=["fifo", "endless", "large", "link"],
+)
+@pytest.mark.parametrize("owner", [999, 0])
+def test_what_is_in_the_place_of_a_record(used_volume: str, made: str, words: str, owner: int) -> None:
+    """What cannot be the record of a start is refused by its name, at once, also where only root may look."""
+    in_volume(used_volume, f"mkdir data/.entrypoint && {made} && chown -hR {owner} data && chmod 700 data")
+    outcome = run(env=USED, volumes={"/volume": used_volume})
+    assert 1 == outcome.code
+    (said,) = complaints(outcome)
+    assert "/volume/data/.entrypoint/state" in said
+    assert words in said
+
+
+def test_a_run_folder_of_everybody(volume: str) -> None:
+    """Where others may write to /run, and it outlives the container, what they left there is not followed."""
+    in_volume(
+        volume,
+        "chmod 777 . && ln -s /etc entrypoint && mkdir postgresql && chown -h 999 entrypoint postgresql",
+    )
+    with serve(env=FRESH, volumes={"/run": volume}) as container:
+        assert UNTOUCHED == _system(container)
+        assert 0 == container.exec("entrypoint", "ready").code
+        assert 0 == container.exec("entrypoint", "status", user="nobody").code
+
+
+def test_a_strangers_status_is_not_believed() -> None:
+    """Where none of ours runs, nobody else can answer a health check in its place."""
+    with start("infinity", options=("--entrypoint", "sleep")) as container:
+        container.shell(
+            "mkdir -p /tmp/entrypoint; printf 'phase serving 1 -\\nserver 1\\n' > /tmp/entrypoint/status",
+            user="nobody",
+        )
+        for user in ("0", "postgres"):
+            assert 2 == container.exec("entrypoint", "ready", user=user, check=False).code
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ("umask 077; echo secret >/given/file", ""),
+        ("mkfifo /given/file; (echo secret >/given/file) & true", ""),
+        (
+            "echo secret >/given/own; chown 1000 /given/own; ln -s own /given/file; chown -h 1000 /given/file",
+            "",
+        ),
+        ("ln -s /dev/zero /given/file", "it has more than"),
+        ("ln -s /etc/shadow /given/file; chown -h 999 /given/file", "is a link that uid 999 has made"),
+    ],
+    ids=["for-root-alone", "fifo", "own-link", "endless", "shadow"],
+)
+def test_files_of_variables(used_volume: str, made: str, words: str) -> None:
+    """What a variable names may be for root alone, or a FIFO; a link of others leads to what is theirs only."""
+    env = {**USED, "POSTGRES_PASSWORD_FILE": "/given/file"}
+    script = f"mkdir -m 755 /given; {made}; exec entrypoint postgres -C port"
+    outcome = run("-c", script, env=env, volumes={"/volume": used_volume}, options=("--entrypoint", "bash"))
+    assert (not words) == ("5432" in outcome.stdout)
+    if words:
+        assert any("/given/file" in text and words in text for text in complaints(outcome))
