@@ -9,6 +9,11 @@ import pwd
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
 
 class Identity(NamedTuple):
     """A user as the kernel sees it, and its home."""
@@ -122,32 +127,29 @@ class Acting:
 
     def __init__(self, who: Identity) -> None:
         self._who = who
-        self._before: tuple[int, list[int]] | None = None
+        self._back: tuple[tuple[Callable[[Any], None], object], ...] = ()
 
     def __enter__(self) -> None:
         """Lay root's rights aside."""
         if os.geteuid() != 0 or self._who.uid == 0:
             return
-        self._before = os.getegid(), os.getgroups()
+        # Root first, without which there is no right to the others.
+        self._back = ((os.seteuid, 0), (os.setegid, os.getegid()), (os.setgroups, os.getgroups()))
         try:
             os.setgroups([*self._who.groups])
             os.setegid(self._who.gid)
             os.seteuid(self._who.uid)
         except OSError as error:
-            self.__exit__()
             raise _no_right(self._who, error) from error
         Acting.present = self._who
 
     def __exit__(self, *_: object) -> None:
-        """Take root's rights up again."""
-        if self._before is None or os.getuid() != 0:
-            return
-        gid, groups = self._before
-        self._before = Acting.present = None
-        os.seteuid(0)
-        os.setegid(gid)
-        if os.getgroups() != groups:
-            os.setgroups(groups)
+        """Take root's rights up again, unless they were given up for good meanwhile."""
+        if os.getuid() == 0 and self._back:
+            Acting.present = None
+            for take, value in self._back:
+                take(value)
+            self._back = ()
 
 
 def _verify(identity: Identity) -> None:
