@@ -80,6 +80,10 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         from entrypoint.effects import startdb
 
         return startdb.main()
+    if arguments in (["internal", "look"], ["internal", "look-first"]):
+        from entrypoint.effects import watch
+
+        return watch.main(whole=arguments[1] == "look-first")
     if not arguments or arguments[0] in COMMANDS:
         from entrypoint.commands import cli
 

@@ -18,6 +18,8 @@ UNFINISHED_RESTORE = 13
 """A restore began on this volume and cannot go on with the settings of this start."""
 COLLATION_CHANGED = 14
 """Text may sort otherwise than when it was indexed, and COLLATION_POLICY does not let the server start."""
+SUPERSEDED = 15
+"""Another server was promoted and goes on on a newer timeline: this one takes no writes."""
 NOT_EXECUTABLE = 126
 """The command was found but cannot be executed."""
 NOT_FOUND = 127

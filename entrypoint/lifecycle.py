@@ -4,7 +4,8 @@ A stop climbs a ladder: smart -> fast -> immediate -> kill, PostgreSQL's shutdow
 step has its own time, a second stop request climbs at once, and no step goes back.
 
 Helpers (an archiver's daemon, a backup) never decide about the server: one that ends is started again after
-a growing pause. The one exception is what must succeed before the server counts as ready. Those that need
+a growing pause. The exceptions are what must succeed before the server counts as ready, and what has seen
+another server take over. Those that need
 the server end before it, those that the server needs end after it.
 
 This module is loaded by PID 1 for good, so it does without typing and dataclasses.
@@ -40,6 +41,8 @@ STARTDB = "startdb"
 """The helper that does what is asked for at every start; until it has, the server is not called ready."""
 RELOAD = "reload"
 """The helper that SIGHUP starts: it checks what has changed, and then lets the server reload."""
+LOOK = "look"
+"""The helper that looks whether another server was promoted; if one was, the server takes no more writes."""
 ON_DEMAND = (CHECKPOINT, RELOAD)
 """Helpers that no clock starts."""
 CHECKPOINT_LEAD = 1.0
@@ -62,7 +65,7 @@ class Helper:
 
     __slots__ = ("after_server", "due", "failures", "keep", "last_code", "role", "running", "started")
 
-    def __init__(self, role: str, *, after_server: bool = False, keep: bool = True) -> None:
+    def __init__(self, role: str, *, after_server: bool = False, keep: bool = True, due: float = 0.0) -> None:
         self.role = role
         self.after_server = after_server
         """It is stopped after the server, because the server needs it to the last."""
@@ -73,7 +76,7 @@ class Helper:
         self.failures = 0
         """How often in a row it ended by itself."""
         self.last_code: int | None = None
-        self.due: float | None = None if role in ON_DEMAND else 0.0
+        self.due: float | None = None if role in ON_DEMAND else due
         """When it is to be started; None: not by the clock."""
 
     def but(self, **changes: object) -> Helper:
@@ -159,6 +162,8 @@ def wake_at(state: State) -> float | None:
 def on_signal(state: State, number: int, now: float) -> Decision:
     """Decide what a signal to PID 1 means."""
     if number == signal.SIGUSR1:
+        if state.phase == SERVING and LOOK in state.helpers:
+            state = state.with_helper(state.helpers[LOOK].but(due=now))
         return state, [("report", None)]
     if number == signal.SIGHUP:
         if state.phase == SERVING and RELOAD in state.helpers:
@@ -251,6 +256,9 @@ def on_helper_end(state: State, role: str, code: int, now: float, pause: float |
     if state.phase == SERVING and role == STARTDB and code:
         state = state.with_helper(helper.but(running=False, last_code=code, due=None)).but(code=code)
         return _enter(state, "fast", now, f"{role} failed with code {code}: fast shutdown")
+    if state.phase == SERVING and role == LOOK and code == exits.SUPERSEDED:
+        state = state.with_helper(helper.but(running=False, last_code=code, due=None)).but(code=code)
+        return _enter(state, "fast", now, "another server has taken over: fast shutdown")
     if state.phase == SERVING and code == 0 and pause is not None:
         helper = helper.but(running=False, failures=0, last_code=code, due=now + pause)
         return state.with_helper(helper), []

@@ -51,8 +51,15 @@ class Archive(NamedTuple):
     """The user's own archive_command on the command line is in charge."""
     upgraded_from: str
     """System identifier of the cluster that pg_upgrade made this one of, or empty."""
-    fork_confirmed: bool
-    """A restored cluster goes on here, whatever the original has archived since."""
+    fork: str
+    """What to do where somebody else has gone on in it: `refuse`, `confirm` or `readonly`."""
+    fork_interval: int
+    """Seconds between two looks whether somebody has."""
+
+    @property
+    def fork_confirmed(self) -> bool:
+        """This cluster goes on here, whatever another one has archived since."""
+        return self.fork == "confirm"
 
 
 class Backups(NamedTuple):
@@ -389,7 +396,8 @@ def _archive(
         command_timeout=_seconds(values, "ARCHIVE_COMMAND_TIMEOUT", problems),
         by_user="archive_command" in parse_server(arguments).settings,
         upgraded_from=_identifier(values, problems),
-        fork_confirmed=_choice(values, "ARCHIVE_FORK", ("refuse", "confirm"), problems) == "confirm",
+        fork=_choice(values, "ARCHIVE_FORK", ("refuse", "confirm", "readonly"), problems),
+        fork_interval=_seconds(values, "ARCHIVE_FORK_INTERVAL", problems),
     )
 
 

@@ -159,8 +159,14 @@ OURS = (
     Variable(
         "ARCHIVE_FORK",
         "refuse",
-        "Whether a restored cluster writes into an archive in which another one has gone on since: `refuse`, "
-        "or `confirm` (the other one is gone for good, and this one takes its place).",
+        "What happens where another server has gone on in the archive: `refuse` (a restored copy archives "
+        "nothing, an old primary does not start), `confirm` (the other one is gone for good, and this one "
+        "takes its place; for one start) or `readonly` (an old primary starts read-only, to look at it).",
+    ),
+    Variable(
+        "ARCHIVE_FORK_INTERVAL",
+        "30",
+        "Seconds between two looks of a primary into the archive, whether another server was promoted.",
     ),
     Variable(
         "BACKUP_SCHEDULE",

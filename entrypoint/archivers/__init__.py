@@ -272,6 +272,16 @@ class Archiver(Protocol):
     def stored(self, segment: str) -> str:
         """Return the pattern, for glob, of a segment's file below an archive on a folder."""
 
+    @property
+    def wal_root(self) -> str:
+        """Return the folder of the archive that holds the histories of timelines, and how far each has come.
+
+        `*` stands for the folder of the newest cluster, which is named `MAJOR-NUMBER`.
+        """
+
+    flat: bool
+    """All segments lie in that folder, so that a far storage takes long to tell what is in it."""
+
     def stored_paths(self, segment: str) -> tuple[str, ...]:
         """Return the paths that a segment may have in the archive; empty: the archive must be asked."""
 

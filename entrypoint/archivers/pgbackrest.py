@@ -137,6 +137,7 @@ class PgBackRest:
     sure = PREFIX + "ARCHIVE_ASYNC=n"
     client = ""
     alone = ""
+    flat = False
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.stanza = values.get(PREFIX + "STANZA") or "main"
@@ -301,6 +302,11 @@ class PgBackRest:
     def stored(self, segment: str) -> str:
         """Return the pattern of the segment's file, whose name has its checksum."""
         return f"archive/{self.stanza}/*/{segment[:16]}/{segment}-*"
+
+    @property
+    def wal_root(self) -> str:
+        """Return the folder of the newest cluster, which has a folder for 256 segments of a timeline each."""
+        return f"archive/{self.stanza}/*"
 
     def stored_paths(self, segment: str) -> tuple[str, ...]:
         """Return none: the file's checksum is a part of its name."""

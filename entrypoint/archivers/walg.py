@@ -124,6 +124,7 @@ class WalG:
     sure = ""
     client = "walg-daemon-client"
     alone = "WALG_UPLOAD_CONCURRENCY=1"
+    flat = True
 
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
         given = values or {}
@@ -325,6 +326,11 @@ class WalG:
     def stored(self, segment: str) -> str:
         """Return the pattern of the segment's file; its ending is that of the compression."""
         return f"wal_005/{segment}.[lzb]*"
+
+    @property
+    def wal_root(self) -> str:
+        """Return the one folder."""
+        return _WAL
 
     def stored_paths(self, segment: str) -> tuple[str, ...]:
         """Return those with the endings of the compressions that `check` lets through."""

@@ -2,22 +2,29 @@
 
 import click
 
-from entrypoint.effects import standby, startup
+from entrypoint.effects import promotion, standby, startup
 
 
 @click.command()
 @click.option(
     "--timeout", default=60, show_default=True, type=click.IntRange(1), help="Seconds to wait for it."
 )
-def promote(timeout: int) -> None:
+@click.option("--force", is_flag=True, help="Also where the archive tells that another one was promoted.")
+def promote(timeout: int, force: bool) -> None:
     """Make the running standby a primary, and wait until it takes writes.
 
     Make sure before that the old primary takes none any more.
     """
     # Whatever else may be wrong with the variables, it is no reason not to take over.
     wanted, _, _ = startup.read_settings(startup.environ(), ())
-    standby.promote(startup.command_context(wanted), timeout)
+    context = startup.command_context(wanted)
+    archives = wanted.archive is not None and not wanted.archive.by_user
+    if wanted.archive is not None and archives and not force:
+        promotion.check(context, wanted.archive)
+    standby.promote(context, timeout)
     click.echo("promoted: this server is the primary now")
+    if archives:
+        click.echo(promotion.wait(context))
     if wanted.archive is not None:
         # A standby does not archive what it has received by streaming.
         click.echo(

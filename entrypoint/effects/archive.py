@@ -23,6 +23,9 @@ PREPARE = "prepare-archive"
 ONE_BY_ONE = "one-by-one"
 """Notes of shims/archive-segment below the runtime folder, which says what is in them."""
 
+LOOK = "look-archive"
+"""How archive-segment looks whether another server was promoted."""
+
 ASK = "ask-archive"
 FETCH_FAILED = "fetch-failed"
 FETCHED = "fetched"

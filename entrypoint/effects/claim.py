@@ -12,7 +12,7 @@ import time
 from entrypoint import exits, log, upgrade
 from entrypoint.archivers import IDENTITY, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, server, status
+from entrypoint.effects import files, fork, server, status, writer
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
@@ -45,10 +45,10 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> bool:
     problem, near = _settle(context, archive, archives.QUICK if must_work else _WARM)
     if problem is None and not must_work and status.in_recovery(data) and fork.read(data) is not None:
         # Who else goes on in the archive is to be seen once this server is promoted: its first segment looks.
-        files.write_atomically(later, _script(context))
+        files.write_atomically(later, script(context, "prepare-archive"))
         return near
     if problem is None:
-        problem = fork.look(context, archive, archive.command_timeout if must_work else _LISTING)
+        problem = _look(context, archive, must_work=must_work)
     refused = fork.refusal(data)
     problem = refused or problem
     if problem is None:
@@ -57,14 +57,22 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> bool:
         return near
     if must_work:
         raise Failure(problem)
+    if fork.is_superseded(data):
+        return near  # whether it serves all the same is not for the archive to say
     if refused is not None:
         log.problem(refused)
         log.warning("serving without archiving: nothing is archived, backed up or removed from the archive")
         return near
-    files.write_atomically(later, _script(context))
+    files.write_atomically(later, script(context, "prepare-archive"))
     log.problem(problem)
     log.warning("starting without a working archive; WAL stays in pg_wal until it works")
     return near
+
+
+def _look(context: Context, archive: Archive, *, must_work: bool) -> Problem | None:
+    """Look who else goes on in the archive, and note it; return why that cannot be told."""
+    problem = writer.look(context, archive, seconds=archives.QUICK if must_work else _WARM)
+    return problem or fork.look(context, archive, archive.command_timeout if must_work else _LISTING)
 
 
 def _settle(context: Context, archive: Archive, seconds: int) -> tuple[Problem | None, bool]:
@@ -211,12 +219,13 @@ def _others(archive: Archive, owner: str, ours: str, mend: str) -> Problem:
     )
 
 
-def _script(context: Context) -> str:
+def script(context: Context, command: str) -> str:
+    """Return a piece of sh by which archive-segment calls a command of ours."""
     import shlex
 
     made = server.later_environment(context)
     words = ["env", "-i", *(f"{name}={value}" for name, value in made.items())]
-    return f"exec {shlex.join([*words, 'entrypoint', 'internal', 'prepare-archive'])}\n"
+    return f"exec {shlex.join([*words, 'entrypoint', 'internal', command])}\n"
 
 
 def check_unused(context: Context, archive: Archive, *, seconds: float = archives.QUICK) -> None:

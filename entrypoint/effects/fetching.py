@@ -159,6 +159,12 @@ def _segments(names: list[str]) -> list[str]:
     return [found[1] for name in names if (found := _SEGMENT.fullmatch(name))]
 
 
+def wal_names(context: Context, archive: Archive, seconds: float) -> tuple[str, list[str]]:
+    """Return the archive's folder of this cluster's WAL and the names in it; raises Failure."""
+    root = _wal_folder(context, archive, seconds)
+    return root, _list(context, archive, root, seconds)
+
+
 def _wal_folder(context: Context, archive: Archive, seconds: float = archives.QUICK) -> str:
     identifier = server.read_control(context).get("Database system identifier", "")
     command = archive.tool.identify(server.describe(context))

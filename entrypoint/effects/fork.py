@@ -1,9 +1,11 @@
-"""A restored cluster and the archive that it came from: it writes there only if nobody else goes on in it.
+"""What a cluster remembers of others in its archive; and a restored one, which archives beside nobody.
 
 The original may live: then both would take backups, remove each other's, and after the next restore nobody
 knows whose history it is. So a restore leaves `$PGDATA/.entrypoint.fork`. While that is there every start
 looks into the archive before anything is written to it; the first full backup on the new timeline removes
 it. A backup holds the file of its time, and a restore of it writes it anew.
+
+The file also says that another server was promoted beside this one: see effects/writer.py.
 """
 
 from __future__ import annotations
@@ -28,7 +30,20 @@ REFUSED = "refused"
 CLEAR = "clear"
 """Nobody else has gone on in it."""
 CONFIRMED = "confirmed"
-"""Somebody else has, and ARCHIVE_FORK says that this cluster takes its place."""
+"""Somebody else has, and that this cluster takes its place was said: by ARCHIVE_FORK, or by a promotion."""
+STANDBY = "standby"
+"""It was built to follow, and has archived nothing itself. Who promotes it says that it takes over."""
+SUPERSEDED = "superseded"
+"""Another server was promoted and goes on, so this one takes no writes."""
+READING = "reading"
+"""The same, and standby.signal is ours: it serves read-only, to be looked at."""
+TAKING = "taking"
+"""It is on its way to a timeline of its own, above the other server's; recovery.signal is ours."""
+SETTLED = "settled"
+"""Nothing is open; only that ARCHIVE_FORK=confirm was obeyed is remembered."""
+
+_STOPPED = (SUPERSEDED, READING, TAKING)
+_ARCHIVING = (CLEAR, CONFIRMED)
 
 
 class Fork(NamedTuple):
@@ -42,39 +57,58 @@ class Fork(NamedTuple):
     what: str = ""
     """Why it is refused."""
     mend: str = ""
+    theirs: int = 0
+    """The timeline of the server that was promoted beside this one."""
+    before: str = ""
+    """The state that is left to return to, should that one turn out to be gone."""
+    confirmed: int = 0
+    """The timeline that the present ARCHIVE_FORK=confirm was obeyed for: it holds once."""
 
 
 def read(data_folder: str) -> Fork | None:
     """Return what the file says; one that cannot be understood says that nobody has looked yet."""
+    try:
+        text = files.read_text(f"{data_folder}/{NAME}")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return Fork()
     import json
 
     try:
-        found = json.loads(files.read_text(f"{data_folder}/{NAME}"))
-        return Fork(**found)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError):
+        return Fork(**json.loads(text))
+    except (ValueError, TypeError):
         return Fork()
 
 
-def _write(data_folder: str, fork: Fork) -> None:
+def write(data_folder: str, fork: Fork) -> None:
+    """Note it."""
     import json
 
     files.write_atomically(f"{data_folder}/{NAME}", json.dumps(fork._asdict()) + "\n")
 
 
-def begin(context: Context) -> None:
+def forget(data_folder: str) -> None:
+    """Remove the note."""
+    os.unlink(f"{data_folder}/{NAME}")
+    files.sync_folder(data_folder)
+
+
+def begin(context: Context, state: str = RESTORED) -> None:
     """Note that a cluster is restored, before anything can be archived."""
-    _write(context.settings.data_folder, Fork())
+    write(context.settings.data_folder, Fork(state))
 
 
 def end(context: Context, kind: str, timeline: int) -> None:
     """Forget the fork, once a full backup on the cluster's timeline is in the archive."""
     data = context.settings.data_folder
     fork = read(data)
-    if fork is not None and fork.state in (CLEAR, CONFIRMED) and (kind, timeline) == ("full", fork.timeline):
-        os.unlink(f"{data}/{NAME}")
-        files.sync_folder(data)
+    if fork is None or fork.state not in _ARCHIVING or (kind, timeline) != ("full", fork.timeline):
+        return
+    if fork.confirmed:
+        write(data, fork._replace(state=SETTLED))
+    else:
+        forget(data)
 
 
 def awaits_backup(data_folder: str) -> bool:
@@ -85,7 +119,7 @@ def awaits_backup(data_folder: str) -> bool:
 def awaits_backup_since(data_folder: str) -> float | None:
     """Return since when it does, in seconds since 1970: the restore, or the last look into the archive."""
     fork = read(data_folder)
-    if fork is None or fork.state == REFUSED:
+    if fork is None or fork.state not in (RESTORED, STANDBY, *_ARCHIVING):
         return None
     return os.stat(f"{data_folder}/{NAME}").st_mtime
 
@@ -93,15 +127,21 @@ def awaits_backup_since(data_folder: str) -> float | None:
 def refusal(data_folder: str) -> Problem | None:
     """Return why this cluster must not write into its archive, by the last look."""
     fork = read(data_folder)
-    if fork is None or fork.state != REFUSED:
+    if fork is None or fork.state not in (REFUSED, *_STOPPED):
         return None
-    return Problem(fork.what, fork.mend, exits.ARCHIVE_REFUSED)
+    return Problem(fork.what, fork.mend, exits.ARCHIVE_REFUSED if fork.state == REFUSED else exits.SUPERSEDED)
+
+
+def is_superseded(data_folder: str) -> bool:
+    """Tell whether this cluster takes no writes, since another server was promoted beside it."""
+    fork = read(data_folder)
+    return fork is not None and fork.state in _STOPPED
 
 
 def objection(data_folder: str) -> Problem | None:
     """Return why nothing in the archive may be changed: refused, or nobody could look yet."""
     fork = read(data_folder)
-    if fork is None or fork.state != RESTORED:
+    if fork is None or fork.state not in (RESTORED, STANDBY):
         return refusal(data_folder)
     return Problem(
         "this cluster was restored, and whether the original has gone on in the archive is not known yet",
@@ -114,23 +154,39 @@ def reopen(context: Context, archive: Archive) -> None:
     """Make a refusal an open question again where this start is told something else than the last one."""
     data = context.settings.data_folder
     fork = read(data)
-    if (
-        fork is not None
-        and fork.state == REFUSED
-        and (archive.fork_confirmed or fork.url != archive.storage.url)
-    ):
-        _write(data, fork._replace(state=RESTORED))
+    if fork is None:
+        return
+    elsewhere = fork.url != archive.storage.url
+    if fork.state == REFUSED and (archive.fork_confirmed or elsewhere):
+        write(data, fork._replace(state=RESTORED))
+    elif fork.state == SUPERSEDED and elsewhere:
+        restore(data, fork)
+    elif fork.confirmed and not archive.fork_confirmed:
+        # It may be said again, of the next one.
+        forget(data) if fork.state == SETTLED else write(data, fork._replace(confirmed=0))
+
+
+def restore(data_folder: str, fork: Fork) -> None:
+    """Return to the state from before another server was seen."""
+    if fork.before:
+        write(data_folder, Fork(fork.before, fork.url, fork.timeline, confirmed=fork.confirmed))
+    else:
+        forget(data_folder)
 
 
 def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
     """Look who else has gone on in the archive, and note it; returns why that cannot be told."""
     data = context.settings.data_folder
     fork = read(data)
-    if fork is None:
+    if fork is None or fork.state in (SETTLED, *_STOPPED):
         return None
-    timeline, url = _timeline(context), archive.storage.url
+    timeline, url = server.timeline(context), archive.storage.url
     known = fork.timeline == timeline and fork.url == url
     if known and fork.state == CONFIRMED:
+        return None
+    if fork.state == STANDBY:
+        # What the old primary has archived since says nothing; a newer timeline is looked for at each start.
+        write(data, Fork(CONFIRMED, url, timeline))
         return None
     forks = segments.parse_history(_text(f"{data}/pg_wal/{timeline:08X}.history"))
     command = archive.tool.list_wal(server.describe(context))
@@ -149,6 +205,8 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
         server.segment_bytes(context),
         ours=known and fork.state == CLEAR,
     )
+    if known and fork.state == CLEAR:
+        others = others._replace(timelines=())  # a newer one than ours says more than that: effects/writer.py
     problem = _judge(others, timeline, forks[-1], url)
     if problem is None:
         state = CLEAR
@@ -156,7 +214,7 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
         state, problem = CONFIRMED, None
     else:
         state = REFUSED
-    _write(
+    write(
         data,
         Fork(state, url, timeline, problem.what if problem else "", problem.mend if problem else ""),
     )
@@ -187,12 +245,24 @@ def _judge(others: segments.Others, timeline: int, left: tuple[int, int], url: s
     )
 
 
-def _timeline(context: Context) -> int:
-    return int(server.read_control(context).get("Latest checkpoint's TimeLineID", 0))
-
-
 def _text(path: str) -> str:
     try:
         return files.read_text(path)
     except OSError:
         return ""
+
+
+def end_reading(data_folder: str) -> None:
+    """Make a cluster that was looked at read-only what it was: a primary that is to be judged anew.
+
+    One of which somebody has made a standby by hand is one from now on.
+    """
+    known = read(data_folder)
+    followed = os.path.exists(f"{data_folder}/standby.signal")
+    if known is not None and known.state == READING:
+        if followed:
+            os.unlink(f"{data_folder}/standby.signal")
+            files.sync_folder(data_folder)
+        write(data_folder, known._replace(state=SUPERSEDED))
+    elif known is not None and known.state == SUPERSEDED and followed:
+        write(data_folder, Fork(STANDBY))

@@ -295,7 +295,7 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
         files.write_atomically(f"{unfinished.cluster}/recovery.signal", "")
     unfinished.move_into_place()
     if follows:
-        fork.begin(context)
+        fork.begin(context, fork.STANDBY)
         unfinished.finish()
         log.info(f"the standby is built from backup {chosen}; the server follows from there on")
         return []

@@ -235,6 +235,19 @@ def is_our_standby(context: Context) -> bool:
     return context.settings.standby is not None or text == OURS
 
 
+def timeline(context: Context) -> int:
+    """Return the cluster's own timeline; 0 without a cluster.
+
+    After a promotion the first checkpoint may take minutes, and until then the control file tells of the new
+    timeline only by the end of its recovery.
+    """
+    control = read_control(context)
+    return max(
+        int(control.get("Latest checkpoint's TimeLineID", 0)),
+        int(control.get("Min recovery ending loc's timeline", 0)),
+    )
+
+
 def is_half_promoted(context: Context) -> bool:
     """Tell whether a standby has lost its signal file and was no primary yet.
 

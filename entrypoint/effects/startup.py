@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
     from entrypoint.effects import restore
 
+_FIRST_LOOK = 10
+"""Seconds after the server's start until it is looked again whether another one was promoted."""
+
 
 def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     """Become the server's PID 1: `arguments` are those of postgres.
@@ -329,22 +332,39 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
             archive.render(context, wanted.archive)
         # Init files may have changed its configuration file.
         given = [*server.arguments(context), *recovering]
-    given = _follow(context, given)
-    if wanted.archive is not None and not wanted.archive.by_user:
-        from entrypoint.effects import claim
+    superseded = fork.is_superseded(wanted.data_folder)
+    if superseded:
+        fork.end_reading(wanted.data_folder)
+    given = _follow(context, given, superseded=superseded)
+    context, given = _open_archive(context, given, first=decided.kind == plan.INITIALIZE)
+    if wanted.standby is not None and wanted.standby.conninfo and not status.in_recovery(wanted.data_folder):
+        from entrypoint.effects import peer
 
-        near = claim.prepare(context, wanted.archive, must_work=decided.kind == plan.INITIALIZE)
-        context = context._replace(near=near)
-        if fork.refusal(wanted.data_folder) is not None:
-            # Off, and not a command that fails: WAL that nobody may archive would fill the volume.
-            given = [*given, "-c", "archive_mode=off"]
+        peer.check(context, wanted.standby.conninfo)
     return context, given
 
 
-def _follow(context: Context, given: list[str]) -> list[str]:
+def _open_archive(context: Context, given: list[str], *, first: bool) -> tuple[Context, list[str]]:
+    """Make the archive this cluster's, and see who else goes on in it; return what `act` does."""
+    wanted = context.settings.archive
+    if wanted is None or wanted.by_user:
+        return context, given
+    from entrypoint.effects import claim, writer
+
+    near = claim.prepare(context, wanted, must_work=first)
+    context = context._replace(near=near)
+    given = writer.gate(context, wanted, given)
+    files.write_atomically(f"{context.runtime_folder}/{archive.LOOK}", claim.script(context, "look-first"))
+    if fork.refusal(context.settings.data_folder) is not None:
+        # Off, and not a command that fails: WAL that nobody may archive would fill the volume.
+        given = [*given, "-c", "archive_mode=off"]
+    return context, given
+
+
+def _follow(context: Context, given: list[str], *, superseded: bool) -> list[str]:
     """Return the arguments of a standby where this is one."""
     wanted = context.settings
-    if wanted.standby is not None and server.is_half_promoted(context):
+    if wanted.standby is not None and not superseded and server.is_half_promoted(context):
         log.warning("a promotion was interrupted: this is a standby again", "promote it: entrypoint promote")
         files.write_atomically(f"{wanted.data_folder}/standby.signal", server.OURS)
     if os.path.exists(f"{wanted.data_folder}/standby.signal"):
@@ -580,7 +600,17 @@ def _scheduled_helpers(context: Context) -> list[dict[str, object]]:
         return []
     schedules = {"backups": wanted.backup.schedule, "drills": wanted.drill.schedule}
     wanted_once = {"backups"} if fork.awaits_backup(wanted.data_folder) else set()
-    return [
+    found: list[dict[str, object]] = [
+        {
+            "role": lifecycle.LOOK,
+            "argv": ["entrypoint", "internal", lifecycle.LOOK],
+            "environment": server.later_environment(context),
+            "after_server": False,
+            "keep": True,
+            "delay": min(_FIRST_LOOK, wanted.archive.fork_interval),
+        }
+    ]
+    return found + [
         {
             "role": role,
             "argv": ["entrypoint", "internal", role],

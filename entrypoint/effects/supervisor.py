@@ -33,8 +33,9 @@ def hand_over(signals: Signals, server: Mapping[str, Any], held: Sequence[int]) 
     The server, a child of this process before and after, starts up while the new program is loaded.
     `server` has `argv`, `environment`, `timeouts`, `runtime_folder`, `data_folder`, `archive_status` (the
     folder of what waits to be archived, or empty) and `helpers`, each with `role`, `argv`, `environment`,
-    `after_server`, `keep`, and for one that gets secrets and writes to our own streams `stdin`, a
-    descriptor. `held` are descriptors of locks. Raises Failure where the server cannot be started.
+    `after_server`, `keep`, for one that is started later `delay` (seconds), and for one that gets secrets and
+    writes to our own streams `stdin`, a descriptor. `held` are descriptors of locks. Raises Failure where the
+    server cannot be started.
     Signals stay blocked on the way, so that none is lost between the two programs; they are pending
     until the new one has its handlers.
     """
@@ -117,7 +118,12 @@ class Supervisor:
         self.given = given
         self.specs = {spec["role"]: spec for spec in given["helpers"]}
         helpers = [
-            lifecycle.Helper(role, after_server=spec["after_server"], keep=spec["keep"])
+            lifecycle.Helper(
+                role,
+                after_server=spec["after_server"],
+                keep=spec["keep"],
+                due=time.monotonic() + spec.get("delay", 0),
+            )
             for role, spec in self.specs.items()
         ]
         self.state = lifecycle.State(given["timeouts"], helpers, archives=bool(given["archive_status"]))

@@ -29,6 +29,7 @@ ROWS = (
         "ruled",
         "template",
         "hiding",
+        "timelines",
     ),
     ("archivers",),
     ("recovery",),

@@ -18,6 +18,7 @@ from entrypoint.lifecycle import (
     ENDED,
     HELPER_GRACE,
     LADDER,
+    LOOK,
     RELOAD,
     SERVING,
     SIGNAL_OF,
@@ -335,6 +336,28 @@ def test_a_start_that_is_stopped_is_no_failure() -> None:
     state, actions = on_helper_end(state, STARTDB, 143, NOW)
     assert [signal.SIGINT] == _of(actions, "send")
     assert 0 == on_server_end(state, 0, NOW, clean=True)[0].code
+
+
+def test_a_server_that_another_one_has_replaced() -> None:
+    """It is stopped in fast mode with the code for that; no other end of the look has a say, and it goes on."""
+    state, _ = on_time(State(TIMES, [Helper(LOOK)]), NOW)
+    seen, actions = on_helper_end(state, LOOK, exits.SUPERSEDED, NOW)
+    assert ["another server has taken over: fast shutdown"] == _of(actions, "say")
+    assert [signal.SIGINT] == _of(actions, "send")
+    assert exits.SUPERSEDED == on_server_end(seen, 0, NOW, clean=True)[0].code
+    for code in (1, 12, 126, 137):
+        failed, actions = on_helper_end(state, LOOK, code, NOW)
+        assert (SERVING, [], True) == (failed.phase, _of(actions, "send"), wake_at(failed) is not None)
+    other, actions = on_helper_end(_at(None, (Helper("backups"),)), "backups", exits.SUPERSEDED, NOW)
+    assert (SERVING, []) == (other.phase, _of(actions, "send"))
+
+
+def test_a_look_that_comes_later_and_at_once() -> None:
+    """The first one is due some time after the start; SIGUSR1 brings the next one forward."""
+    state = State(TIMES, [Helper(LOOK, due=NOW + 10)])
+    assert (NOW + 10, []) == (wake_at(state), on_time(state, NOW)[1])
+    state, actions = on_signal(state, signal.SIGUSR1, NOW)
+    assert ([("report", None)], [LOOK]) == (actions, _of(on_time(state, NOW)[1], "start"))
 
 
 def test_a_stop_tells_first_who_needs_the_server() -> None:

@@ -1,0 +1,58 @@
+"""The look of a serving primary into its archive, whether another server was promoted: PID 1 starts it often.
+
+It ends with an exit code for that, and then PID 1 stops the server. Whatever else goes wrong has no say.
+"""
+
+import os
+import signal
+
+from entrypoint import exits, log
+from entrypoint.effects import files, fork, server, startup, status, writer
+from entrypoint.effects.server import Context
+from entrypoint.settings import Archive
+
+_PATIENCE = 20
+"""Seconds for one call of the archiver."""
+
+
+def main(*, whole: bool = False) -> int:
+    """Look once and return the exit code; tells PID 1 when to look again.
+
+    `whole` is for the first segment after an outage, in which much can have happened.
+    """
+    wanted = startup.load_settings(startup.environ(), ())
+    context = startup.command_context(wanted)
+    archive = wanted.archive
+    if archive is None or archive.by_user:
+        return 0
+    code = look(context, archive, whole=whole)
+    if code and whole:
+        _hurry(context)
+    if not code and not whole:
+        files.write_atomically(f"{context.runtime_folder}/next-look", f"{archive.fork_interval}", 0o644)
+    return code
+
+
+def _hurry(context: Context) -> None:
+    """Let PID 1, which is the server's parent, start its own look now; that one stops the server."""
+    found = server.live_postmaster(context.settings.data_folder)
+    if found is not None and status.read([context.runtime_folder]).get("server") == [str(found.pid)]:
+        os.kill(status.parent_of(found.pid), signal.SIGUSR1)
+
+
+def look(context: Context, archive: Archive, *, whole: bool) -> int:
+    """Look once and return the exit code."""
+    data = context.settings.data_folder
+    if status.in_recovery(data):
+        return 0
+    told = fork.is_superseded(data)
+    if not told:
+        problem = writer.look(context, archive, seconds=_PATIENCE, whole=whole)
+        if problem is not None:
+            log.debug(problem.what)  # an outage is told where it matters: by archive-segment and doctor
+    if not fork.is_superseded(data):
+        return 0
+    refused = fork.refusal(data)
+    if refused is not None and not whole:
+        log.problem(refused)
+    return exits.SUPERSEDED

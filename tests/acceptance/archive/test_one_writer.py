@@ -1,0 +1,218 @@
+"""An old primary gives way to the server that was promoted from its archive; for each archiver."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+
+import archives
+import containers
+from archives import FOLDERS, PLACES, Archive
+from containers import FRESH, Container
+
+DATA = containers.data_folder()
+STANDBY = {"STANDBY": "on"}
+OFTEN = {"ARCHIVE_FORK_INTERVAL": "1"}
+CONFIRM = {"ARCHIVE_FORK": "confirm"}
+SUPERSEDED = 15
+"""The exit code."""
+
+
+@pytest.fixture(params=FOLDERS)
+def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
+    """An empty archive."""
+    tool, place = request.param
+    with archives.made(tool, request.getfixturevalue("s3_server") if place == "s3" else None) as found:
+        yield found
+
+
+@contextmanager
+def _pair(
+    archive: Archive, volume: str, env: Mapping[str, str], *, options: tuple[str, ...] = ()
+) -> Iterator[tuple[Container, Container]]:
+    """A primary on the volume with 1000 rows, and a standby that has them all."""
+    with archive.serve({**FRESH, **env}, volumes={DATA: volume}, options=options) as primary:
+        primary.sql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS i")
+        primary.exec("entrypoint", "backup", "push", timeout=60)
+        with archive.create({**STANDBY, **env}) as standby:
+            standby.begin()
+            standby.says("database system is ready to accept read-only connections", 60)
+            yield primary, standby
+
+
+def _write(server: Container, value: int) -> None:
+    server.sql(f"INSERT INTO kept VALUES ({value})")
+
+
+def _rows(server: Container) -> str:
+    """How many rows there are of the old primary's own, and of the new one's."""
+    return server.sql("SELECT count(*) FILTER (WHERE i = -1), count(*) FILTER (WHERE i = -2) FROM kept")
+
+
+def _promote(standby: Container, timeline: int = 2) -> None:
+    """Promote, and write; the history is in the archive before anybody else can be promoted."""
+    done = standby.exec("entrypoint", "promote", timeout=70)
+    assert f"{timeline:08X}.history is in the archive" in done.stdout
+    _write(standby, -2)
+
+
+def _refused(server: Container) -> str:
+    """Start a server that is to end with the exit code; what it complains of."""
+    ended = server.finish(40)
+    assert SUPERSEDED == ended.code, ended.output
+    return containers.complaints(ended)[-1]
+
+
+@pytest.mark.parametrize("archive", PLACES, indirect=True)
+def test_an_old_primary_that_comes_back(archive: Archive, volume: str) -> None:
+    """Killed and started after the promotion, it ends and says where they parted; later it says so by itself."""
+    with _pair(archive, volume, {}) as (primary, standby):
+        _write(primary, -1)
+        primary.kill()
+        primary.wait()
+        _promote(standby)
+        for _ in range(2):
+            complaint = _refused(primary)
+            assert re.search(
+                r"holds its timeline 2, and this one is on timeline 1; they parted at 0/[0-9A-F]+ of timeline 1, \d{4}-",
+                complaint,
+            ), complaint
+            assert re.search(
+                r"[\d.]+ \w+ of WAL were written since, with \d+ transactions, the last at \d{4}-", complaint
+            ), complaint
+            for way in ("STANDBY=on", "ARCHIVE_FORK=confirm", "ARCHIVE_FORK=readonly"):
+                assert way in complaint, complaint
+        with archive.create({}, "doctor", "archive fork", volumes={DATA: volume}) as doctor:
+            told = doctor.finish(60)
+            assert (2, True) == (told.code, "holds its timeline 2" in told.output), told.output
+        assert "0|1" == _rows(standby)
+        assert 0 == standby.stop()
+        standby.again()
+        assert "0|1" == _rows(standby)
+
+
+def test_an_old_primary_that_still_serves(archive: Archive, volume: str) -> None:
+    """It stops within the interval, stays down while the storage is away, and the new one goes on archiving."""
+    with _pair(archive, volume, OFTEN) as (primary, standby):
+        _promote(standby)
+        assert SUPERSEDED == primary.wait(40)
+        said = primary.logs().output
+        assert "another server has taken over: fast shutdown" in said
+        assert "holds its timeline 2, and this one is on timeline 1" in said
+        archives.write(standby, 1)
+        archives.wait_for_archiving(standby)
+        assert "00000002" == archive.segments()[-1][:8]
+        with archives.made(archive.tool, None) as away:
+            containers.in_volume(away.volume, "chown 0:0 . && chmod 0 .")
+            moved = {"/archive": away.volume, DATA: volume}
+            with archive.create({}, volumes=moved, options=("--user", "999:999")) as blind:
+                assert "holds its timeline 2" in _refused(blind)
+
+
+@contextmanager
+def _cut(archive: Archive, server: Container) -> Iterator[None]:
+    """Cut one server off from the storage, and leave it to the others."""
+    if archive.server is None:
+        server.shell("mount -t tmpfs -o mode=0 cut /archive", user="0")
+        yield
+        server.shell("umount /archive", user="0")
+    else:
+        containers.docker("network", "disconnect", "bridge", server.name)
+        yield
+        containers.docker("network", "connect", "bridge", server.name)
+
+
+MAY_MOUNT = ("--cap-add", "SYS_ADMIN", "--security-opt", "apparmor=unconfined")
+
+
+@pytest.mark.parametrize("archive", PLACES, indirect=True)
+@pytest.mark.parametrize("interval", ["1", "3600"])
+def test_an_old_primary_that_was_cut_off(archive: Archive, volume: str, interval: str) -> None:
+    """It serves while it reaches nothing. Then it gives way: the first segment looks before it is archived."""
+    env = {"ARCHIVE_FORK_INTERVAL": interval, "ARCHIVE_COMMAND_TIMEOUT": "20"}
+    with _pair(archive, volume, env, options=MAY_MOUNT) as (primary, standby):
+        with _cut(archive, primary):
+            archives.write(primary, 1)
+            primary.says("archiving fails", 90)
+            _promote(standby)
+            _write(primary, -1)
+            assert primary.running
+        assert SUPERSEDED == primary.wait(90)
+        assert "another server has taken over: fast shutdown" in primary.logs().output
+        assert "0|1" == _rows(standby)
+        assert 0 == standby.stop()
+        standby.again()
+
+
+def test_what_may_be_done_with_an_old_primary(archive: Archive, volume: str) -> None:
+    """It can be looked at, without a write; confirmed, it goes on above the other one, which then gives way."""
+    with _pair(archive, volume, OFTEN) as (primary, standby):
+        _write(primary, -1)
+        primary.kill()
+        primary.wait()
+        _promote(standby)
+        with archive.create({"ARCHIVE_FORK": "readonly", **STANDBY}, volumes={DATA: volume}) as looked_at:
+            before = archive.segments()
+            looked_at.begin()
+            looked_at.says("database system is ready to accept read-only connections", 60)
+            assert "1|0" == _rows(looked_at)
+            for words in ("CREATE TABLE t ()", "BEGIN READ WRITE; CREATE TABLE t ()"):
+                with pytest.raises(AssertionError, match=r"read-only transaction|during recovery"):
+                    looked_at.sql(words)
+            told = looked_at.exec("entrypoint", "promote", check=False)
+            assert (SUPERSEDED, True) == (told.code, "ARCHIVE_FORK=confirm" in told.stderr), told.output
+            assert 0 == looked_at.stop()
+            assert before == archive.segments()
+        assert "holds its timeline 2" in _refused(primary)
+        with archive.create({**CONFIRM, **OFTEN, **STANDBY}, volumes={DATA: volume}) as kept:
+            kept.begin()
+            kept.says("goes on in timeline 3", 60)
+            kept.ready(60)
+            assert SUPERSEDED == standby.wait(60)
+            assert "holds its timeline 3, and this one is on timeline 2" in standby.logs().output
+            assert "1|0" == _rows(kept)
+            _write(kept, -1)
+            assert 0 == kept.stop()
+            kept.again()  # the same timeline is not asked about again
+            assert "2|0" == _rows(kept)
+            archives.write(kept, 1)
+            archives.wait_for_archiving(kept)
+            listed = ("entrypoint", "backup", "list", "--json")
+            containers.until(
+                lambda: json.loads(kept.exec(*listed).stdout)[-1]["timeline"] == 3, "a full backup", 90
+            )
+            with archive.serve(archives.LATEST) as restored:
+                assert "2|0" == _rows(restored)
+
+
+def test_the_other_server_of_a_pair_is_asked(archive: Archive, volume: str) -> None:
+    """Where the archive tells nothing, since the promoted one does not archive, its own word counts."""
+    with _pair(archive, volume, {}) as (primary, standby):
+        primary.sql("CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'geheim'")
+        primary.sql("SELECT pg_switch_wal()")
+        containers.until(
+            lambda: standby.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'replicator'") == "1",
+            "the role",
+            30,
+        )
+        standby.sql(
+            "COPY (SELECT 'host replication all all scram-sha-256') TO PROGRAM 'cat >> $PGDATA/pg_hba.conf'"
+        )
+        standby.sql("SELECT pg_reload_conf()")
+        assert 0 == primary.stop()
+        standby.sql("ALTER SYSTEM SET archive_command = 'false'")
+        standby.sql("SELECT pg_reload_conf(), pg_promote()")
+        conninfo = f"host={standby.address} user=replicator password=geheim"
+        asking = {**STANDBY, "STANDBY_PRIMARY_CONNINFO": conninfo}
+        with archive.create(asking, volumes={DATA: volume}) as again:
+            complaint = _refused(again)
+            assert "is a primary of this cluster already, on timeline 2" in complaint
+            assert "geheim" not in again.logs().output
+            standby.kill()
+            standby.wait()
+            again.begin()
+            again.ready(40)
