@@ -15,7 +15,6 @@ SUITE ?=
 ARCHIVER ?= pgbackrest
 TESTED ?=
 TESTS ?=
-UV = 0.13.9
 export WALG ARCHIVER
 
 help:
@@ -25,9 +24,9 @@ setup:
 	@image/setup.sh
 
 # The tools of development, pinned by uv.lock.
-.venv/synced: uv.lock pyproject.toml
+.venv/synced: uv.lock pyproject.toml .ci/uv.txt
 	@python3 -m venv .venv
-	@.venv/bin/pip install --quiet --disable-pip-version-check uv==$(UV)
+	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: --requirement .ci/uv.txt
 	@.venv/bin/uv sync --quiet --locked --inexact --no-install-project
 	@touch $@
 

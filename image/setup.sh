@@ -26,7 +26,8 @@ need() { # program, package
 need git git
 need make make
 need python3 python3
-need openssl openssl # the certificate of the tests' S3 server
+need openssl openssl       # the certificate of the tests' S3 server
+need shellcheck shellcheck # reads the shell scripts in the tests
 docker compose version >/dev/null 2>&1 || need docker-compose docker-compose # runs an example
 need nix-build nix-bin # evaluates the flake in the tests
 need patchelf patchelf # makes the tests' image with the tree of the Nix image

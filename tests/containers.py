@@ -603,4 +603,4 @@ def clean_up() -> None:
     ):
         names = docker(*found, *mine).stdout.split()
         if names:
-            docker(*remove, *names, check=False)
+            docker(*remove, *names, check=False, timeout=300)

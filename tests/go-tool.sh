@@ -10,8 +10,14 @@ refuse() {
 }
 
 case ${1:-} in
-versitygw) version=1.8.0 package=github.com/versity/versitygw/cmd/versitygw took='two or three minutes' ;; # Apache-2.0
-actionlint) version=1.7.12 package=github.com/rhysd/actionlint/cmd/actionlint took='half a minute' ;;       # MIT
+versitygw) # Apache-2.0
+	version=1.8.0 module=github.com/versity/versitygw took='two or three minutes'
+	sum=h1:au+wI+aybno/STsQiSm35Uu6Q6iK5MWReQxgO6SEMFc=
+	;;
+actionlint) # MIT
+	version=1.7.12 module=github.com/rhysd/actionlint took='half a minute'
+	sum=h1:vQ4GeJN86C0QH+gTUQcs8McmK62OLT3kmakPMtEWYnY=
+	;;
 *) refuse "\"${1:-}\" is not known here. There are versitygw and actionlint." ;;
 esac
 
@@ -29,8 +35,17 @@ if [ ! -x "$program" ]; then
 	printf '%s %s: built for the tests, once; takes %s\n' "$1" "$version" "$took" >&2
 	work=$(mktemp -d "$cache/build.XXXXXX")
 	trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
-	if ! GOTOOLCHAIN=local CGO_ENABLED=0 GOBIN=$work GOPATH=$work/go GOCACHE=$work/cache \
-		go install -trimpath -ldflags='-s -w' "$package@v$version" >"$work/log" 2>&1; then
+	# By the sum above, and what the module needs by the sums in its own go.sum, whatever the proxy sends.
+	build() {
+		export GOTOOLCHAIN=local GOFLAGS=-mod=readonly CGO_ENABLED=0 GOPATH=$work/go GOCACHE=$work/cache
+		go mod download -json "$module@v$version" >"$work/module"
+		if ! grep -qF "\"Sum\": \"$sum\"" "$work/module"; then
+			echo "$module@v$version is not what it was: its sum is not $sum"
+			return 1
+		fi
+		cd "$GOPATH/pkg/mod/$module@v$version" && go build -trimpath -ldflags='-s -w' -o "$work/$1" "./cmd/$1"
+	}
+	if ! (build "$1") >"$work/log" 2>&1; then
 		tail -n 20 "$work/log" >&2
 		refuse "$1 was not built; above is the end of what Go said." \
 			"Needed are the Go module proxy and 2 GB free in $cache. Mend: make .venv/synced brings the Go that is pinned."

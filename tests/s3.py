@@ -9,11 +9,13 @@ process, on docker's bridge, by the name `s3.test`.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import hashlib
 import math
 import os
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -36,6 +38,8 @@ CA_FILE = "/etc/s3-test.pem"
 """Where containers have the certificate."""
 
 _CHUNK = 256 * 1024
+_SIOCGIFADDR = 0x8915
+"""Linux' question for the address of an interface."""
 
 
 class Relay:
@@ -318,9 +322,15 @@ def _program() -> str:
 
 @functools.cache
 def _bridge() -> str:
-    """Return this machine's address on docker's bridge, which containers can reach."""
-    known = containers.inspect("bridge")["IPAM"]["Config"]
-    return str(next(each["Gateway"] for each in known if ":" not in each["Gateway"]))
+    """
+    Return this machine's address on docker's bridge, which containers can reach.
+
+    It is the interface's: docker 20.10 knows the gateway of its bridge only after its second start on a machine.
+    """
+    name = containers.inspect("bridge")["Options"].get("com.docker.network.bridge.name", "docker0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        answer = fcntl.ioctl(asked, _SIOCGIFADDR, struct.pack("256s", name.encode()))
+    return socket.inet_ntoa(answer[20:24])
 
 
 @contextmanager

@@ -97,6 +97,57 @@ def test_jobs_name_each_other_rightly(path: Path) -> None:
         assert "timeout-minutes" in job, name
 
 
+def _writes(job: Any) -> bool:
+    return "write" in str(job.get("permissions", "write"))
+
+
+TEST_CODE = re.compile(
+    r"\b(make|pytest|pip|uv|npm|go|nix build|nix flake|docker run|docker build|docker exec)\b|\.ci/run|tests/"
+)
+"""What runs code that others wrote, or code that is under test."""
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_whoever_may_write_runs_no_test(path: Path) -> None:
+    """A job that may publish, sign or release builds nothing and runs no test, and no test comes before its input is fixed."""
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    jobs = workflow["jobs"]
+    assert "write" not in str(workflow["permissions"])
+    writing = {name for name, job in jobs.items() if "permissions" in job and _writes(job)}
+    for name in writing:
+        scripts = "\n".join(step.get("run", "") for step in jobs[name]["steps"])
+        assert [] == [found[0] for found in TEST_CODE.finditer(scripts)], name
+    tests = {name for name, job in jobs.items() if re.search(r"make acceptance|\.ci/run", str(job))}
+    assert tests, "tests run somewhere" if path.name in ("images.yml", "check.yml") else ""
+    assert set() == tests & writing
+    for name in tests:
+        assert "write" not in str(jobs[name].get("permissions", workflow["permissions"]))
+
+
+def test_what_is_published_is_known_by_its_digest() -> None:
+    """From the push on no tag leads to an image: tests, signatures and the index take digests of one job's output."""
+    (images,) = (path for path in WORKFLOWS if path.name == "images.yml")
+    jobs = _jobs(images)
+    assert ["build"] == [jobs["push"]["needs"]], "before any test could touch what it takes"
+    for name in ("test", "publish"):
+        assert "needs.push.outputs.digests" in str(jobs[name]["env"])
+        assert "download-artifact" not in str(jobs[name])
+    (create,) = re.findall(r"imagetools create (.*)", str(jobs["publish"]).replace("\\n", "\n"))
+    assert create.endswith('"$IMAGE@$AMD64" "$IMAGE@$ARM64"')
+
+
+def test_python_packages_are_taken_by_hash() -> None:
+    """The one package that pip installs has its hashes beside it; uv takes the others by those of uv.lock."""
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    installs = re.findall(r"pip install (.*)", makefile)
+    assert installs
+    assert [] == [line for line in installs if "--require-hashes" not in line]
+    assert re.findall(r"uv sync (.*)", makefile)[0].startswith("--quiet --locked")
+    wanted = (REPOSITORY / ".ci/uv.txt").read_text(encoding="utf-8")
+    assert re.search(r"^uv==[\d.]+ \\$", wanted, re.MULTILINE)
+    assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}\b", wanted)) >= 2
+
+
 def test_scripts_can_be_read() -> None:
     """Each step is good syntax for bash, and gets no expression of the workflow but through its environment."""
     scripts = list(_scripts())
@@ -122,7 +173,7 @@ def test_what_they_call_is_there() -> None:
     assert "        release = " in flake
     majors = re.findall(r'^ +"(\d\d)"$', flake, re.MULTILINE)
     (images,) = (path for path in WORKFLOWS if path.name == "images.yml")
-    for job in ("build", "manifest"):
+    for job in ("build", "test", "publish"):
         assert majors == _jobs(images)[job]["strategy"]["matrix"]["major"]
 
 
