@@ -26,7 +26,7 @@ TARGETS = (
 DELAY = "recovery_min_apply_delay"
 CONNECTION = ("primary_conninfo", "primary_slot_name", "restore_command")
 """What a standby follows by."""
-NEUTRAL = {
+_NEUTRAL = {
     **dict.fromkeys(TARGETS, ""),
     "recovery_target_inclusive": "on",
     "recovery_target_timeline": "latest",
@@ -54,7 +54,7 @@ def neutral(major: int) -> dict[str, str]:
     """Return what every setting of a recovery has where nobody wants anything, for this major."""
     return {
         name: value
-        for name, value in NEUTRAL.items()
+        for name, value in _NEUTRAL.items()
         if _SINCE.get(name, 0) <= major <= _UNTIL.get(name, major)
     }
 

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from entrypoint import configfile, configuration, limits, log, ruled
+from entrypoint import configfile, configuration, limits, log
 from entrypoint.argv import parse_server
 from entrypoint.configuration import Change, Running, Source
 from entrypoint.effects import files, kernel, server, sessions
@@ -44,9 +44,12 @@ def _without_rule(context: Context, words: list[str]) -> list[str]:
     """Return the arguments without those that rule a standby: ours, behind the rendered file's name."""
     if not server.is_our_standby(context):
         return words
+    from entrypoint.effects import standby
+
+    ours = standby.ruled_settings(context).options
     at = words.index(f"config_file={_rendered(context)}") + 1
     pairs = zip(words[at::2], words[at + 1 :: 2], strict=False)
-    kept = [pair for pair in pairs if pair[1].partition("=")[0] not in ruled.NEUTRAL]
+    kept = [pair for pair in pairs if pair[1].partition("=")[0] not in ours]
     return [*words[:at], *(word for pair in kept for word in pair)]
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from entrypoint import exits, log, recovery, ruled, segments
-from entrypoint.archivers import Backup, brief
+from entrypoint.archivers import Backup, brief, lsn_text
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
     ending,
@@ -473,7 +473,21 @@ def _is_in_new_timeline(context: Context, wanted: Recorded) -> bool:
 def complete(context: Context) -> None:
     """Make the promoted cluster an ordinary one."""
     Unfinished(context.settings.data_folder).finish()
-    log.info("the restore is complete")
+    log.info(f"the restore is complete{_end(context)}")
+
+
+def _end(context: Context) -> str:
+    """Return where the recovery ended, for people; nothing where that cannot be told."""
+    control = server.read_control(context)
+    # The second one is ahead of the first where the promotion was killed in its last checkpoint.
+    names = ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")
+    timeline = max(int(control.get(name, 0)) for name in names)
+    try:
+        text = files.read_text(f"{context.settings.data_folder}/pg_wal/{timeline:08X}.history")
+        old, lsn = segments.parse_history(text)[-1]
+    except (OSError, IndexError):
+        return ""
+    return f": it ended at {lsn_text(lsn)} of timeline {old}, and goes on in timeline {timeline}"
 
 
 def _recorded(context: Context) -> Recorded:

@@ -9,7 +9,7 @@ from entrypoint import archivers, exits, log, variables
 from entrypoint.archivers import Server
 from entrypoint.argv import NOT_A_SERVER, parse_server
 from entrypoint.cluster import parse_control
-from entrypoint.effects import files, kernel, status, stops
+from entrypoint.effects import files, kernel, small, status, stops
 from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
@@ -229,7 +229,7 @@ def read_control(context: Context) -> dict[str, str]:
 def is_our_standby(context: Context) -> bool:
     """Tell whether this is a standby that STANDBY=on has made, or is to be one."""
     try:
-        text = files.read_text(f"{context.settings.data_folder}/standby.signal")
+        text = small.read_text(f"{context.settings.data_folder}/standby.signal", follow=True)
     except OSError:
         return False
     return context.settings.standby is not None or text == OURS
