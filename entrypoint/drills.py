@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from entrypoint import guest
 from entrypoint.runs import FAILED, INTERRUPTED, OK, RUNNING, STOPPED
 from entrypoint.units import spell
 
@@ -52,15 +53,15 @@ class LastDrills(NamedTuple):
 
 def parse(text: str) -> list[Drill]:
     """Read the file; lines that are none are left out."""
-    import json
-
     found = []
     for line in text.split("\n"):
         try:
-            row = json.loads(line)
-            row["checks"] = tuple(row.get("checks", ()))
-            found.append(Drill(**{name: row[name] for name in Drill._fields if name in row}))
-        except (ValueError, TypeError, AttributeError):
+            with guest.Reading("the line"):
+                row = guest.parse_json(line)
+                made = Drill(**{name: row[name] for name in Drill._fields if name in row})
+                checks = tuple(str(each) for each in made.checks)
+                found.append(guest.typed(made._replace(checks=checks)))
+        except ValueError:
             continue
     return found
 

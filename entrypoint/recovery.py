@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoint import exits, segments
+from entrypoint import exits, guest, segments
 from entrypoint.archivers import Backup, lsn_text
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple, re
@@ -485,11 +485,11 @@ class Recorded(NamedTuple):
 
 def recorded(detail: str) -> Recorded:
     """Return what `record` has written; before there were targets it was the backup's name."""
-    import json
-
     try:
-        return Recorded(**json.loads(detail))
-    except (ValueError, TypeError):
+        with guest.Reading("the record"):
+            found: Recorded = guest.typed(Recorded(**guest.parse_json(detail)))
+            return found
+    except ValueError:
         return Recorded(detail)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from entrypoint import guest
 from entrypoint.errors import Failure, Stopped
 
 KEPT = 100
@@ -69,18 +70,22 @@ def ended_by(error: BaseException) -> tuple[str, str]:
 
 def parse(text: str) -> list[Run]:
     """Read the file; lines that are none are left out, since history must never stop a backup."""
-    import json
-
     found = []
     for line in text.split("\n"):
         try:
-            row: dict[str, Any] = json.loads(line)
-            row["holes"] = tuple((first, last) for first, last in row.get("holes", ()))
-            known = {name: row[name] for name in Run._fields if name in row}
-            found.append(Run(**known))
-        except (ValueError, TypeError, KeyError, AttributeError):
+            with guest.Reading("the line"):
+                found.append(_run(guest.parse_json(line)))
+        except ValueError:
             continue
     return found
+
+
+def _run(row: Mapping[str, Any]) -> Run:
+    made = Run(**{name: row[name] for name in Run._fields if name in row})
+    holes = tuple((str(first), str(last)) for first, last in row.get("holes", ()))
+    broken = {str(name): str(why) for name, why in made.broken.items()}
+    run: Run = guest.typed(made._replace(holes=holes, broken=broken))
+    return run
 
 
 def write(runs: Sequence[Run]) -> str:

@@ -102,7 +102,7 @@ def parse_history(text: str) -> list[tuple[int, int]]:
     >>> parse_history("1\t0/5000000\tno recovery target specified\n")
     [(1, 83886080)]
     """
-    found = re.findall(r"^\s*(\d+)\s+([0-9A-F]+/[0-9A-F]+)", text, re.MULTILINE)
+    found = re.findall(r"^\s*([0-9]{1,10})\s+([0-9A-F]{1,8}/[0-9A-F]{1,8})", text, re.MULTILINE)
     return [(int(timeline), parse_lsn(lsn)) for timeline, lsn in found]
 
 
@@ -184,21 +184,43 @@ def gaps(
     timeline = int(last[:8], 16)
     if not forks and first[:8] != last[:8]:
         present = {f"{last[:8]}{each[8:]}" for each in present if first[:8] <= each[:8] <= last[:8]}
-    missing = []
-    for count in range(number(first, segment_bytes), number(last, segment_bytes) + 1):
+
+    def wanted(count: int) -> str:
         here = next((old for old, lsn in forks if count < lsn // segment_bytes), timeline)
-        segment = name(here, count, segment_bytes)
-        if segment not in present:
-            missing.append(segment)
+        return name(here, count, segment_bytes)
+
+    missing = []
+    count, end = number(first, segment_bytes), number(last, segment_bytes)
+    ahead: list[int] | None = None
+    """Numbers that are there, the last one first: over a long gap we jump, since a name can be any."""
+    since = count
+    while count <= end:
+        if wanted(count) in present:
+            since = count + 1
+            count += 1
+            continue
+        upto = count
+        if count - since >= _LONG:
+            if ahead is None:
+                ahead = sorted({number(each, segment_bytes) for each in present}, reverse=True)
+            while ahead and ahead[-1] <= count:
+                ahead.pop()
+            upto = min(end, ahead[-1] - 1 if ahead else end)
+        missing.append((wanted(count), wanted(upto)))
+        count = upto + 1
     return runs(missing, segment_bytes)
 
 
-def runs(missing: Iterable[str], segment_bytes: int) -> list[tuple[str, str]]:
-    """Join neighbours: the first and the last name of each run, of names in order."""
+_LONG = 1000
+"""Segments that are missing in a row before it is looked where the next one is."""
+
+
+def runs(missing: Iterable[tuple[str, str]], segment_bytes: int) -> list[tuple[str, str]]:
+    """Join neighbours, of runs in order: each is told by its first and its last name."""
     found: list[tuple[str, str]] = []
-    for segment in missing:
-        if found and number(found[-1][1], segment_bytes) + 1 == number(segment, segment_bytes):
-            found[-1] = (found[-1][0], segment)
+    for first, last in missing:
+        if found and number(found[-1][1], segment_bytes) + 1 == number(first, segment_bytes):
+            found[-1] = (found[-1][0], last)
         else:
-            found.append((segment, segment))
+            found.append((first, last))
     return found

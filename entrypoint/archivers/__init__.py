@@ -318,10 +318,13 @@ class Archiver(Protocol):
         """
 
     def list_folder(self, server: Server, folder: str) -> Command:
-        """Return the command that prints the names in a folder of the archive, last in each line."""
+        """Return the command that prints the names in a folder of the archive."""
 
     def look(self, server: Server) -> Command:
         """Return the command that prints the names at the top of the archive."""
+
+    def parse_names(self, output: str) -> list[str]:
+        """Return the names that `list_folder` or `look` has printed, without the `/` of folders."""
 
     def list_backups(self, server: Server) -> Command:
         """Return the command that lists the backups."""

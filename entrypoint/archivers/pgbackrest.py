@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoint import segments
+from entrypoint import guest, segments
 from entrypoint.archivers import (
     Answer,
     Backup,
@@ -330,22 +330,28 @@ class PgBackRest:
         """Return the newest system identifier of the stanza; raises ValueError with the tool's words."""
         if code:
             raise ValueError(output)
-        rows = [row for stanza in self._stanzas(output) for row in stanza["db"]]
-        return str(max(rows, key=lambda row: int(row["id"]))["system-id"]) if rows else None
+        stanzas = self._stanzas(output)
+        with guest.Reading(_INFO):
+            rows = [row for stanza in stanzas for row in stanza["db"]]
+            newest = max(rows, key=lambda row: int(row["id"]), default=None)
+            return guest.identifier(newest["system-id"]) if newest else None
 
     def parse_owners(self, code: int, output: str) -> list[Owner]:
         """Return the newest identity of the stanza in each repository; raises ValueError."""
         if code:
             raise ValueError(output)
         newest: dict[int, Owner] = {}
-        for stanza in self._stanzas(output):
-            last = {
-                (row["database"]["repo-key"], row["database"]["id"]): row["max"] for row in stanza["archive"]
-            }
-            for row in sorted(stanza["db"], key=lambda row: int(row["id"])):
-                major = _major(row)
-                segment = last.get((row["repo-key"], row["id"]))
-                newest[row["repo-key"]] = Owner(str(row["system-id"]), major, segment)
+        stanzas = self._stanzas(output)
+        with guest.Reading(_INFO):
+            for stanza in stanzas:
+                last = {
+                    (row["database"]["repo-key"], row["database"]["id"]): row["max"]
+                    for row in stanza["archive"]
+                }
+                for row in sorted(stanza["db"], key=lambda row: int(row["id"])):
+                    segment = last.get((row["repo-key"], row["id"]))
+                    owner = Owner(guest.identifier(row["system-id"]), _major(row), segment)
+                    newest[row["repo-key"]] = owner._replace(last_segment=segment and guest.word(segment))
         return list(newest.values())
 
     def upgrade(self, server: Server) -> Command:
@@ -362,11 +368,13 @@ class PgBackRest:
         """
         if code:
             raise ValueError(output)
-        for stanza in self._stanzas(output):
-            ours = {row["id"] for row in stanza["db"] if str(row["system-id"]) == identifier}
-            for row in stanza["archive"]:
-                if row["database"]["id"] in ours and row["database"]["repo-key"] == 1:
-                    return f"archive/{self.stanza}/{row['id']}"
+        stanzas = self._stanzas(output)
+        with guest.Reading(_INFO):
+            for stanza in stanzas:
+                ours = {row["id"] for row in stanza["db"] if str(row["system-id"]) == identifier}
+                for row in stanza["archive"]:
+                    if row["database"]["id"] in ours and row["database"]["repo-key"] == 1:
+                        return f"archive/{self.stanza}/{guest.word(row['id'])}"
         raise ValueError(f"the archive holds no segment of the cluster {identifier}")
 
     def list_folder(self, server: Server, folder: str) -> Command:
@@ -383,44 +391,25 @@ class PgBackRest:
 
     def _stanzas(self, output: str) -> list[dict[str, Any]]:
         """Return what `info` tells; raises ValueError with the tool's words where it tells of an error."""
-        import json
-
         # 2.59 writes warnings to stdout before the JSON.
         answer = re.search(r"^\[(?=[{\]\s]|\Z)", output, re.MULTILINE)
-        stanzas: list[dict[str, Any]] = json.loads(output[answer.start() :]) if answer else []
-        for stanza in stanzas:
-            code, message = stanza["status"]["code"], stanza["status"]["message"]
-            if code not in (0, 1, 2):  # 1: no stanza yet, 2: no backup yet
-                words = [repo["status"]["message"] for repo in stanza.get("repo", ())]
-                raise ValueError(f"pgbackrest info: {message} (code {code})\n" + "\n".join(words))
+        stanzas: list[dict[str, Any]] = guest.parse_json(output[answer.start() :]) if answer else []
+        with guest.Reading(_INFO):
+            for stanza in stanzas:
+                code, message = stanza["status"]["code"], stanza["status"]["message"]
+                if code not in (0, 1, 2):  # 1: no stanza yet, 2: no backup yet
+                    words = [repo["status"]["message"] for repo in stanza.get("repo", ())]
+                    raise ValueError(f"pgbackrest info: {message} (code {code})\n" + "\n".join(words))
         return stanzas
 
     def parse_backups(self, output: str) -> list[Backup]:
         """Return the backups, oldest first; raises ValueError with the tool's words."""
         stanzas = self._stanzas(output)
-        identifiers = {row["id"]: str(row["system-id"]) for stanza in stanzas for row in stanza["db"]}
-        majors = {row["id"]: _major(row) for stanza in stanzas for row in stanza["db"]}
-        backups = [
-            Backup(
-                name=row["label"],
-                kind="full" if row["type"] == "full" else "incremental",
-                started=_time(row["timestamp"]["start"]),
-                finished=_time(row["timestamp"]["stop"]),
-                size_bytes=int(row["info"]["size"]),
-                start_lsn=row["lsn"]["start"],
-                stop_lsn=row["lsn"]["stop"],
-                permanent=row.get("annotation", {}).get("keep") == "yes",
-                system_identifier=identifiers.get(row["database"]["id"]),
-                parent=row.get("prior"),
-                timeline=int(row["archive"]["start"][:8], 16),
-                stored_bytes=int(row["info"].get("repository", {}).get("delta") or 0),
-                damaged=bool(row.get("error")),
-                first_segment=row["archive"]["start"],
-                major=majors.get(row["database"]["id"], 0),
-            )
-            for stanza in stanzas
-            for row in stanza["backup"]
-        ]
+        with guest.Reading(_INFO):
+            rows = [row for stanza in stanzas for row in stanza["db"]]
+            identifiers = {row["id"]: guest.identifier(row["system-id"]) for row in rows}
+            majors = {row["id"]: _major(row) for row in rows}
+            backups = [_backup(row, identifiers, majors) for stanza in stanzas for row in stanza["backup"]]
         return sorted(backups, key=lambda backup: backup.finished)
 
     def list_wal(self, server: Server) -> Command:
@@ -432,24 +421,28 @@ class PgBackRest:
 
     def parse_wal(self, output: str, major: int = 0) -> list[Stored]:
         """Return what paths such as `15-1/0000000100000000/NAME-CHECKSUM.lz4` name, of the newest cluster."""
-        import json
-
         found = re.search(r"^\{.*", output, re.MULTILINE | re.DOTALL)
-        paths: dict[str, dict[str, int]] = json.loads(found[0]) if found else {}
-        newest = max(
-            (
-                int(path.split("/")[0].partition("-")[2])
-                for path in paths
-                if re.match(r"\d+-\d+", path) and (not major or path.startswith(f"{major}-"))
-            ),
-            default=0,
-        )
         stored = []
-        for path, entry in paths.items():
-            name = segments.archived(path)
-            if name and path.split("/")[0].endswith(f"-{newest}"):
-                stored.append(Stored(name, f"archive/{self.stanza}/{path}", _time(entry.get("time", 0))))
+        with guest.Reading("the list of WAL"):
+            paths: dict[str, dict[str, int]] = guest.parse_json(found[0]) if found else {}
+            newest = max(
+                (
+                    int(path.split("/")[0].partition("-")[2])
+                    for path in paths
+                    if re.match(r"[0-9]{1,4}-[0-9]{1,9}/", path)
+                    and (not major or path.startswith(f"{major}-"))
+                ),
+                default=0,
+            )
+            for path, entry in paths.items():
+                name = segments.archived(path)
+                if name and path.split("/")[0].endswith(f"-{newest}"):
+                    stored.append(Stored(name, f"archive/{self.stanza}/{path}", _time(entry.get("time", 0))))
         return stored
+
+    def parse_names(self, output: str) -> list[str]:
+        """Return the names in what `list_folder` and `look` print, one a line."""
+        return [line for line in output.split("\n") if line]
 
     def read_object(self, server: Server, path: str) -> Command:
         """Return the command that prints an object, decrypted."""
@@ -495,15 +488,14 @@ class PgBackRest:
 
     def parse_verification(self, check: Check, answers: Sequence[Answer]) -> Verification:
         """Return what is missing or damaged; the exit codes are 0 whatever the tool finds."""
-        import json
-
         for answer in answers:
             if answer.code:
                 raise ValueError(answer.stderr.strip() or f"no answer (exit code {answer.code})")
         found = re.search(r"^\{.*", answers[0].stdout, re.MULTILINE | re.DOTALL)
-        paths = json.loads(found[0]) if found else {}
         damaged, broken = _parse_verify(answers[1]) if len(answers) > 1 else (set(), {})
-        present = {path.rpartition("/")[2][:24] for path in paths if _SEGMENT.search(path)} - damaged
+        with guest.Reading("the list of WAL"):
+            paths = guest.parse_json(found[0]) if found else {}
+            present = {path.rpartition("/")[2][:24] for path in paths if _SEGMENT.search(path)} - damaged
         size = check.segment_bytes
         for backup in check.backups:
             first = segments.of_lsn(backup.timeline, backup.start_lsn, size)
@@ -584,6 +576,31 @@ class PgBackRest:
         if resources is not None and f"{PREFIX}PROCESS_MAX" not in self.own:
             chosen.append(f"--process-max={resources.processes}")
         return self._command(server, "restore", "--repo=1", "--type=none", f"--pg1-path={folder}", *chosen)
+
+
+_INFO = "the answer of pgbackrest info"
+
+
+def _backup(row: Mapping[str, Any], identifiers: Mapping[int, str], majors: Mapping[int, int]) -> Backup:
+    """Return a backup as `info` tells of it."""
+    first, database = guest.word(row["archive"]["start"]), row["database"]["id"]
+    return Backup(
+        name=guest.word(row["label"]),
+        kind="full" if row["type"] == "full" else "incremental",
+        started=_time(row["timestamp"]["start"]),
+        finished=_time(row["timestamp"]["stop"]),
+        size_bytes=int(row["info"]["size"]),
+        start_lsn=guest.lsn(row["lsn"]["start"]),
+        stop_lsn=guest.lsn(row["lsn"]["stop"]),
+        permanent=row.get("annotation", {}).get("keep") == "yes",
+        system_identifier=identifiers.get(database),
+        parent=row["prior"] and guest.word(row["prior"]) if "prior" in row else None,
+        timeline=int(first[:8], 16),
+        stored_bytes=int(row["info"].get("repository", {}).get("delta") or 0),
+        damaged=bool(row.get("error")),
+        first_segment=first,
+        major=majors.get(database, 0),
+    )
 
 
 _RETENTION = re.compile(r"PGBACKREST_(REPO\d+_RETENTION_(?!HISTORY).*|EXPIRE_AUTO)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoint import segments, variables
+from entrypoint import guest, segments, variables
 from entrypoint.archivers import (
     IDENTITY,
     Answer,
@@ -25,6 +25,7 @@ from entrypoint.light import re
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from typing import Any
 
 PREFIXES = (
     "WALG_OSS_PREFIX",
@@ -352,15 +353,13 @@ class WalG:
 
     def parse_identity(self, code: int, output: str) -> str | None:
         """Return the archive's system identifier, if it has one; raises ValueError with the tool's words."""
-        import json
-
         if code and "not found in storage" in output:
             return None
         if code:
             raise ValueError(output)
-        # An older wal-g writes its own lines before the object.
-        found = json.loads(output[output.index("{") :])
-        return str(found["system_identifier"])
+        with guest.Reading(IDENTITY):
+            # An older wal-g writes its own lines before the object.
+            return guest.identifier(guest.parse_json(output[output.index("{") :])["system_identifier"])
 
     def parse_owners(self, code: int, output: str) -> list[Owner]:
         """Return nothing: no archive of wal-g is given to an upgraded cluster."""
@@ -378,7 +377,7 @@ class WalG:
         return "wal_005"
 
     def list_folder(self, server: Server, folder: str) -> Command:
-        """Return the command that prints the names in a folder, last in each line."""
+        """Return the command that prints the names in a folder, behind their sizes and times."""
         return self._quick(server, "st", "ls", f"{folder}/")
 
     def look(self, server: Server) -> Command:
@@ -390,28 +389,9 @@ class WalG:
         return self._quick(server, "backup-list", "--json", "--detail")
 
     def parse_backups(self, output: str) -> list[Backup]:
-        """Return the backups, oldest first."""
-        import json
-
-        rows = json.loads(output or "[]")
-        backups = [
-            Backup(
-                name=row["backup_name"],
-                kind="incremental" if "_D_" in row["backup_name"] else "full",
-                started=_time(row["start_time"]),
-                finished=_time(row["finish_time"]),
-                size_bytes=int(row["uncompressed_size"]),
-                start_lsn=lsn_text(int(row["start_lsn"])),
-                stop_lsn=lsn_text(int(row["finish_lsn"])),
-                permanent=bool(row["is_permanent"]),
-                system_identifier=str(row["system_identifier"] or "") or None,
-                timeline=int(row["backup_name"][5:13], 16),
-                stored_bytes=int(row.get("compressed_size") or 0),
-                first_segment=row["backup_name"][5:29],
-                major=int(row.get("pg_version") or 0) // 10000,
-            )
-            for row in rows or []
-        ]
+        """Return the backups, oldest first; raises ValueError."""
+        with guest.Reading("the list of backups"):
+            backups = [_backup(row) for row in guest.parse_json(output or "[]") or []]
         # A name tells of its parent only the first segment.
         names = {backup.name[:29]: backup.name for backup in backups}
         backups = [
@@ -430,12 +410,15 @@ class WalG:
         """Return what lines such as `obj 258 DATE TIME +0000 UTC NAME.lz4` name."""
         del major
         found = []
-        for line in output.splitlines():
-            words = line.split()
-            name = segments.archived(words[-1]) if words[:1] == ["obj"] else None
+        for row in _LISTED.finditer(output):
+            name = segments.archived(row["name"]) if row["kind"] == "obj" else None
             if name:
-                found.append(Stored(name, f"{_WAL}/{words[-1]}", f"{words[2]}T{words[3][:8]}+00:00"))
+                found.append(Stored(name, f"{_WAL}/{row['name']}", f"{row['date']}T{row['time']}+00:00"))
         return found
+
+    def parse_names(self, output: str) -> list[str]:
+        """Return the names in what `list_folder` and `look` print: all that stands behind the time."""
+        return [row["name"].strip("/") for row in _LISTED.finditer(output)]
 
     def read_object(self, server: Server, path: str) -> Command:
         """Return the command that prints an object, decrypted and decompressed."""
@@ -486,25 +469,22 @@ class WalG:
         The last segments are excused as being uploaded; those up to the end of the newest backup are
         not, since that waited for them.
         """
-        import json
-
         (answer,) = answers
         found = re.search(r"^\{.*", answer.stdout, re.MULTILINE)
         if answer.code or not found:
             raise ValueError(answer.stderr.strip() or f"no answer (exit code {answer.code})")
-        report = json.loads(found[0])["integrity"]
         size = check.segment_bytes
         newest = check.backups[-1]
         sure = segments.number(segments.of_lsn(newest.timeline, newest.stop_lsn, size, end=True), size)
-        missing = [
-            segments.name(row["timeline_id"], count, size)
-            for row in report["details"] or []
-            if row["status"] != "FOUND"
-            for count in range(
-                segments.number(row["start_segment"], size), segments.number(row["end_segment"], size) + 1
-            )
-            if row["status"] == "MISSING_LOST" or count <= sure
-        ]
+        missing = []
+        with guest.Reading("the answer of wal-verify"):
+            for row in guest.parse_json(found[0])["integrity"]["details"] or []:
+                first, last = (segments.number(row[name], size) for name in ("start_segment", "end_segment"))
+                if row["status"] != "MISSING_LOST":
+                    last = min(last, sure)
+                if row["status"] != "FOUND" and first <= last:
+                    names = (segments.name(row["timeline_id"], each, size) for each in (first, last))
+                    missing.append((next(names), next(names)))
         return Verification(holes=tuple(segments.runs(missing, size)))
 
     def mark(self, server: Server, backup: str, *, permanent: bool) -> Command:
@@ -553,10 +533,11 @@ class WalG:
         """Return wal-g's restore specification: without one the links go to where the original lay."""
         import json
 
-        spec = json.loads(output[output.index("{") :]).get("Spec") or {}
-        names = spec.get("tablespaces") or []
-        text = json.dumps({**spec, "base_prefix": folder}) if names else ""
-        return text, tuple(spec[name]["loc"] for name in names)
+        with guest.Reading("the backup's sentinel"):
+            spec = guest.parse_json(output[output.index("{") :]).get("Spec") or {}
+            names = spec.get("tablespaces") or []
+            text = json.dumps({**spec, "base_prefix": folder}) if names else ""
+            return text, tuple(str(spec[name]["loc"]) for name in names)
 
     def fetch(
         self,
@@ -577,6 +558,31 @@ class WalG:
         made["WALG_DOWNLOAD_FILE_RETRIES"] = "1"
         return command._replace(environment={**command.environment, **self._unless_own(made)})
 
+
+def _backup(row: Mapping[str, Any]) -> Backup:
+    """Return a backup as wal-g lists it."""
+    name = guest.word(row["backup_name"])
+    return Backup(
+        name=name,
+        kind="incremental" if "_D_" in name else "full",
+        started=_time(row["start_time"]),
+        finished=_time(row["finish_time"]),
+        size_bytes=int(row["uncompressed_size"]),
+        start_lsn=guest.lsn(lsn_text(int(row["start_lsn"]))),
+        stop_lsn=guest.lsn(lsn_text(int(row["finish_lsn"]))),
+        permanent=bool(row["is_permanent"]),
+        system_identifier=guest.identifier(row["system_identifier"]) if row["system_identifier"] else None,
+        timeline=int(name[5:13], 16),
+        stored_bytes=int(row.get("compressed_size") or 0),
+        first_segment=name[5:29],
+        major=int(row.get("pg_version") or 0) // 10000,
+    )
+
+
+_LISTED = re.compile(
+    r"(?m)^(?P<kind>obj|dir) +\d+ +(?P<date>\S{10}) (?P<time>[\d:]{8})\S* [+-]\d{4} \S+ +(?P<name>.+?) *$"
+)
+"""A line of `st ls`."""
 
 _WAL = "wal_005"
 
@@ -632,6 +638,8 @@ def _time(text: str) -> str:
     >>> _time("2026-11-22T18:01:02.123456Z")
     '2026-11-22T18:01:02+00:00'
     """
+    from datetime import datetime
+
     seconds, _, fraction = text.partition(".")
     zone = fraction.lstrip("0123456789") if fraction else seconds[19:]
-    return seconds[:19] + ("+00:00" if zone in ("Z", "") else zone)
+    return datetime.fromisoformat(seconds[:19] + ("+00:00" if zone in ("Z", "") else zone)).isoformat()

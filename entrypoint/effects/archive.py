@@ -6,8 +6,8 @@ import os
 
 from entrypoint import exits
 from entrypoint.archivers import Answer, Backup, Command, brief
-from entrypoint.effects import files, folders, server
-from entrypoint.effects.children import memory_file, read_back
+from entrypoint.effects import files, folders, kernel, server
+from entrypoint.effects.children import answer_file, memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
@@ -108,21 +108,37 @@ def can_help(context: Context, archive: Archive) -> bool:
     return archive.tool.can_help(context.children.output(argv, {"PATH": server.tool_path(context)})[1])
 
 
-def run(context: Context, command: Command) -> int:
-    """Run an archiver call with its own words going to our stderr."""
-    return context.children.run(command.argv, environment(context, command), descriptors={1: 2})
+SMALL = 1024**2
+"""Bytes: more than any object of ours in an archive has, and any history of a timeline."""
 
 
-def ask(context: Context, command: Command, *, seconds: float = QUICK, given: str = "") -> Answer:
+def most() -> int:
+    """Return how many bytes of an answer are taken: what is made of them takes several times as many."""
+    return min(256 * 1024**2, max(16 * 1024**2, kernel.memory() // 16))
+
+
+def ask(
+    context: Context,
+    command: Command,
+    *,
+    seconds: float = QUICK,
+    given: str = "",
+    at_most: int | None = None,
+) -> Answer:
     """Run an archiver call, `given` on its stdin, and return all that it said.
 
-    The code is 124 where it has not ended within its time.
+    The code is 124 where it has not ended within its time. One that says more than `at_most` bytes (by
+    default `most()`) fails, and the last line of its words says so.
     """
-    streams = {0: memory_file(given), 1: memory_file(""), 2: memory_file("")}
+    size = at_most or most()
+    streams = {0: memory_file(given), 1: answer_file(size), 2: answer_file(max(size, SMALL))}
     try:
         made = environment(context, command)
         code = context.children.run(command.argv, made, descriptors=streams, seconds=seconds)
-        return Answer(code, read_back(streams[1]), read_back(streams[2]))
+        said, words = read_back(streams[1]), read_back(streams[2])
+        if len(said.encode("utf-8", "surrogateescape")) < size:
+            return Answer(code, said, words)
+        return Answer(code or 1, "", f"{words.strip()}\nits answer has more than {size} bytes".lstrip())
     except TimeoutError:
         words = f"{read_back(streams[2]).strip()}\nno answer within {seconds:.0f} seconds".lstrip()
         return Answer(124, read_back(streams[1]), words)
@@ -131,10 +147,34 @@ def ask(context: Context, command: Command, *, seconds: float = QUICK, given: st
             os.close(descriptor)
 
 
-def run_quietly(context: Context, command: Command, *, seconds: float = QUICK) -> tuple[int, str]:
+def run_quietly(
+    context: Context, command: Command, *, seconds: float = QUICK, at_most: int | None = None
+) -> tuple[int, str]:
     """Run an archiver call and return its exit code and everything it said."""
-    answer = ask(context, command, seconds=seconds)
+    answer = ask(context, command, seconds=seconds, at_most=at_most)
     return answer.code, answer.stderr + answer.stdout  # what is to be parsed comes last
+
+
+class understood:  # noqa: N801 - it reads as a block's name
+    """A block in which an answer of the archiver is read: what is wrong with that is a Failure."""
+
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Turn a ValueError into a Failure."""
+        if isinstance(error, ValueError):
+            raise Failure(
+                Problem(
+                    f"what {self.archive.tool.name} says of {self.archive.storage.url} is not understood:\n"
+                    f"{brief(str(error))}",
+                    "somebody has written there what the archiver did not; look at it: entrypoint doctor",
+                    exits.ARCHIVE_REFUSED,
+                )
+            ) from error
 
 
 def list_backups(context: Context, archive: Archive, *, seconds: float = QUICK) -> list[Backup]:
@@ -143,7 +183,7 @@ def list_backups(context: Context, archive: Archive, *, seconds: float = QUICK) 
     if code == 0:
         try:
             return archive.tool.parse_backups(text)
-        except (ValueError, KeyError, TypeError) as error:
+        except ValueError as error:
             words = f"{error}\n{words}"
     raise Failure(
         Problem(

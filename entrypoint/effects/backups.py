@@ -347,7 +347,7 @@ def verify(context: Context, archive: Archive, backups: Sequence[Backup]) -> Ver
     ]
     try:
         return archive.tool.parse_verification(check, answers)
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise Failure(
             Problem(
                 f"{archive.tool.name} cannot verify {archive.storage.url}:\n{brief(str(error))}",

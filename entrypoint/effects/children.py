@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 
@@ -255,11 +256,27 @@ def memory_file(text: str) -> int:
     return descriptor
 
 
+def answer_file(most: int) -> int:
+    """Return a descriptor of an empty file in memory that takes so many bytes and no more.
+
+    It has that size from the beginning and cannot grow; what stands before its position was written.
+    """
+    descriptor = os.memfd_create("entrypoint", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.truncate(descriptor, most)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+    except OSError:
+        os.truncate(descriptor, 0)  # an emulator that knows no seals
+    return descriptor
+
+
 def read_back(descriptor: int) -> str:
     """Return everything that was written to a file in memory."""
-    os.lseek(descriptor, 0, os.SEEK_SET)
+    sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_GROW
+    end = os.lseek(descriptor, 0, os.SEEK_CUR if sealed else os.SEEK_END)
     with os.fdopen(os.dup(descriptor), "rb") as stream:
-        return stream.read().decode("utf-8", "surrogateescape")
+        stream.seek(0)
+        return stream.read(end).decode("utf-8", "surrogateescape")
 
 
 def find_program(name: str, environment: Mapping[str, str]) -> str:

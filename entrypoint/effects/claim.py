@@ -22,6 +22,8 @@ _WARM = 15
 """Seconds that a start with a database gives the storage before the server comes up without it."""
 _LISTING = 60
 """Seconds that the first start after a restore gives it to list the archive."""
+_IDENTITY = 16 * archives.SMALL
+"""Bytes that are read of who an archive belongs to: pgBackRest tells all of its backups with it."""
 _NEAR = 0.08
 """Seconds in which a near storage tells whose archive it is: wal-g starts, and asks three times."""
 
@@ -98,7 +100,7 @@ def _settle(context: Context, archive: Archive, seconds: int) -> tuple[Problem |
         code, words = archives.run_quietly(context, archive.tool.prepare(what), seconds=seconds)
         if code and code == archive.tool.other_cluster_code:
             code, words = _succeed(context, archive, seconds)
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         code, words = 1, str(error)
     return (None if code == 0 else _unusable(archive, code, words)), near
 
@@ -133,7 +135,7 @@ def objection(context: Context, archive: Archive, *, settled: bool, seconds: flo
     ours = server.read_control(context).get("Database system identifier", "")
     try:
         found = owner(context, archive, seconds)
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise Failure(_unusable(archive, 1, str(error))) from error
     if found in (None, ours):
         return ""
@@ -151,7 +153,9 @@ def _owner(context: Context, archive: Archive, seconds: float) -> tuple[str | No
     """Return the same, and whether the storage that told it is near."""
     tool = archive.tool
     began = time.monotonic()
-    code, text = archives.run_quietly(context, tool.identify(server.describe(context)), seconds=seconds)
+    code, text = archives.run_quietly(
+        context, tool.identify(server.describe(context)), seconds=seconds, at_most=_IDENTITY
+    )
     near = time.monotonic() - began < _NEAR
     owner = tool.parse_identity(code, text)
     if owner is not None or tool.other_cluster_code is not None:
@@ -268,7 +272,7 @@ def check_unused(context: Context, archive: Archive, *, seconds: float = archive
         )
     if archive.storage.folder is None:
         code, text = archives.run_quietly(context, archive.tool.look(server.describe(context)))
-        names = {line.split()[-1].rstrip("/") for line in text.splitlines() if line.split()}
+        names = archive.tool.parse_names(text)
         others = [name for name in archives.OTHERS[archive.tool.name] if name in names]
         if code == 0 and others:
             raise Failure(archives.other_tools(archive, where, others))

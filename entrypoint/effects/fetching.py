@@ -171,7 +171,7 @@ def _wal_folder(context: Context, archive: Archive, seconds: float = archives.QU
     code, text = archives.run_quietly(context, command, seconds=seconds)
     try:
         return archive.tool.wal_folder(identifier, code, text)
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise _failure(archive, str(error)) from error
 
 
@@ -180,7 +180,7 @@ def _list(context: Context, archive: Archive, folder: str, seconds: float = arch
     answer = archives.ask(context, command, seconds=seconds)
     if answer.code:
         raise _failure(archive, answer.stderr.strip() or f"no answer (exit code {answer.code})")
-    return [line.split()[-1].rstrip("/") for line in answer.stdout.splitlines() if line.split()]
+    return archive.tool.parse_names(answer.stdout)
 
 
 def _failure(archive: Archive, words: str) -> Failure:

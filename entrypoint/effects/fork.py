@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import exits, segments
+from entrypoint import exits, guest, segments
 from entrypoint.archivers import brief, lsn_text
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, server
+from entrypoint.effects import files, server, small
 from entrypoint.effects.server import Context
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple
@@ -68,16 +68,13 @@ class Fork(NamedTuple):
 def read(data_folder: str) -> Fork | None:
     """Return what the file says; one that cannot be understood says that nobody has looked yet."""
     try:
-        text = files.read_text(f"{data_folder}/{NAME}")
+        text = small.read_text(f"{data_folder}/{NAME}")
+        with guest.Reading(NAME):
+            fork: Fork = guest.typed(Fork(**guest.parse_json(text)))
+            return fork
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        return Fork()
-    import json
-
-    try:
-        return Fork(**json.loads(text))
-    except (ValueError, TypeError):
         return Fork()
 
 
@@ -198,8 +195,10 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
             "check that the storage can be reached and that the variables of the archive are right",
             exits.ARCHIVE_REFUSED,
         )
+    with archives.understood(archive):
+        present = {each.name for each in archive.tool.parse_wal(answer.stdout)}
     others = segments.others(
-        {each.name for each in archive.tool.parse_wal(answer.stdout)},
+        present,
         timeline,
         forks,
         server.segment_bytes(context),

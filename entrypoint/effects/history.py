@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from entrypoint import drills, log, runs
 from entrypoint.drills import Drill, LastDrills
-from entrypoint.effects import files
+from entrypoint.effects import files, small
 from entrypoint.runs import LastRuns, Run
 
 NAME = ".entrypoint.backups"
@@ -13,6 +13,9 @@ NAME = ".entrypoint.backups"
 DRILLS = ".entrypoint.drills"
 """The same for drills."""
 
+
+_MOST = 16 * 1024**2
+"""Bytes that are read of them: a run names every hole that it has found."""
 
 INIT_FILES = ".entrypoint.init"
 """What a first start has run: a digest and a name in each line."""
@@ -30,7 +33,7 @@ def note_init_files(data_folder: str, folder: str) -> None:
 def noted_init_files(data_folder: str) -> dict[str, str] | None:
     """Return the digests of what a first start has run, by name; None: it is not noted."""
     try:
-        lines = files.read_text(f"{data_folder}/{INIT_FILES}").splitlines()
+        lines = small.read_text(f"{data_folder}/{INIT_FILES}").split("\n")[:-1]
     except OSError:
         return None
     return {name: digest for digest, _, name in (line.partition(" ") for line in lines)}
@@ -54,7 +57,7 @@ def digests(folder: str) -> dict[str, str]:
 def read(data_folder: str) -> list[Run]:
     """Return the runs, oldest first."""
     try:
-        return runs.parse(files.read_text(f"{data_folder}/{NAME}"))
+        return runs.parse(small.read_text(f"{data_folder}/{NAME}", most=_MOST))
     except OSError:
         return []
 
@@ -98,7 +101,7 @@ def settled(found: Sequence[Run]) -> list[Run]:
 def read_drills(data_folder: str) -> list[Drill]:
     """Return the drills, oldest first."""
     try:
-        return drills.parse(files.read_text(f"{data_folder}/{DRILLS}"))
+        return drills.parse(small.read_text(f"{data_folder}/{DRILLS}", most=_MOST))
     except OSError:
         return []
 

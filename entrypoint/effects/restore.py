@@ -173,7 +173,8 @@ def _read_wal(source: Context, archive: Archive, request: Request, backups: list
     answer = archives.ask(source, tool.list_wal(what))
     if answer.code:
         raise Failure(_unreadable(archive, f"its WAL cannot be listed:\n{brief(answer.stderr.strip())}"))
-    stored = {each.name: each for each in tool.parse_wal(answer.stdout, backups[-1].major)}
+    with archives.understood(archive):
+        stored = {each.name: each for each in tool.parse_wal(answer.stdout, backups[-1].major)}
     timeline = recovery.history_of(stored, request, backups)
     history = f"{timeline:08X}.history"
     forks: list[tuple[int, int]] = []
@@ -215,10 +216,10 @@ def _unreadable(archive: Archive, what: str) -> Problem:
 def _chain(backup: Backup, backups: list[Backup]) -> list[Backup]:
     """Return a backup and all that it builds on."""
     by_name = {each.name: each for each in backups}
-    chain = [backup]
-    while (parent := by_name.get(chain[-1].parent or "")) is not None:
-        chain.append(parent)
-    return chain
+    chain = {backup.name: backup}
+    while (parent := by_name.get(backup.parent or "")) is not None and parent.name not in chain:
+        backup = chain[parent.name] = parent
+    return list(chain.values())
 
 
 def free(folder: str) -> int:
@@ -338,7 +339,8 @@ def _plan_tablespaces(plan: Plan, folder: str) -> str:
     answer = archives.ask(source, command)
     if answer.code:
         raise Failure(_unreadable(plan.archive, brief(answer.stderr.strip())))
-    text, locations = tool.plan_tablespaces(answer.stdout, folder)
+    with archives.understood(plan.archive):
+        text, locations = tool.plan_tablespaces(answer.stdout, folder)
     for location in locations:
         if os.path.isdir(location) and os.listdir(location):
             raise Failure(

@@ -13,7 +13,7 @@ from contracts.tables import REPOSITORY
 PACKAGE = "entrypoint"
 
 ROWS = (
-    ("errors", "exits", "lean", "light", "log"),
+    ("errors", "exits", "guest", "lean", "light", "log"),
     ("variables", "conninfo", "harmless", "runs", "segments", "sql", "units"),
     (
         "facts",
@@ -44,6 +44,8 @@ ROWS = (
 WITHIN_A_ROW = {
     ("errors", "exits"): "a problem ends with an exit code",
     ("log", "errors"): "a problem can be logged",
+    ("guest", "log"): "what is refused is named, and is escaped",
+    ("guest", "light"): "names are known by expressions",
 }
 """Imports between two modules of one row, which are otherwise for the modules of one folder only."""
 
