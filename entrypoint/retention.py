@@ -8,9 +8,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from entrypoint import guest
 from entrypoint.archivers import Backup
 
-__all__ = ["Decision", "chain", "decide", "restores", "roots"]
+__all__ = ["AHEAD", "Decision", "chain", "decide", "restores", "roots", "unsound"]
+
+AHEAD = "it is dated in the future: a clock was wrong"
 
 
 class Decision(NamedTuple):
@@ -27,13 +30,38 @@ class Decision(NamedTuple):
 def chain(backup: Backup, backups: Sequence[Backup]) -> list[Backup] | None:
     """Return what a backup needs to be restored, itself first; None where something is missing."""
     by_name = {each.name: each for each in backups}
-    found = [backup]
-    while found[-1].kind != "full":
-        parent = by_name.get(found[-1].parent or "")
-        if parent is None or parent in found:
+    found = {backup.name: backup}
+    while backup.kind != "full":
+        parent = by_name.get(backup.parent or "")
+        if parent is None or parent.name in found:
             return None
-        found.append(parent)
-    return found
+        backup = found[parent.name] = parent
+    return list(found.values())
+
+
+def unsound(backups: Sequence[Backup], broken: Collection[str] = ()) -> set[str]:
+    """Return the names of those that are not known to restore; as `restores`, for all of them at once."""
+    return {name for name, (_, sound) in _lines(backups, broken).items() if not sound}
+
+
+def _lines(backups: Sequence[Backup], broken: Collection[str]) -> dict[str, tuple[Backup | None, bool]]:
+    """Return by name the full backup that each builds on, if it is all there, and whether it restores."""
+    by_name = {each.name: each for each in backups}
+    known: dict[str, tuple[Backup | None, bool]] = {}
+    for each in backups:
+        way: list[Backup] = []
+        here: Backup | None = each
+        while here is not None and here.name not in known:
+            known[here.name] = (None, False)  # what comes by here again goes in a circle
+            way.append(here)
+            here = None if here.kind == "full" else by_name.get(here.parent or "")
+        root, sound = (None, False) if here is None else known[here.name]
+        for step in reversed(way):
+            if step.kind == "full":
+                root, sound = step, True
+            sound = sound and root is not None and step.name not in broken and not step.damaged
+            known[step.name] = (root, sound)
+    return known
 
 
 def restores(backup: Backup, backups: Sequence[Backup], broken: Collection[str] = ()) -> bool:
@@ -56,31 +84,35 @@ def decide(
     any moment since then is kept. What either keeps is kept; with neither nothing goes.
     """
     ordered = sorted(backups, key=_age)
-    good = [each for each in ordered if restores(each, ordered, broken)]
-    reasons: dict[str, str] = {}
+    lines = _lines(ordered, broken)
+    # A date in the future is a clock's mistake: who has one would be the newest for as long.
+    latest = now + timedelta(seconds=guest.AHEAD)
+    dated = [each for each in ordered if _age(each) <= latest]
+    good = [each for each in dated if lines[each.name][1]]
+    reasons = {each.name: AHEAD for each in ordered[len(dated) :]}
     if full is None and days is None:
         reasons = {each.name: "nothing is ever removed" for each in ordered}
     if full is not None:
         fulls = [each for each in good if each.kind == "full"]
         cut = fulls[-full] if len(fulls) >= full else None
-        _keep_since(cut, ordered, f"one of the last {full} full backups, or newer", reasons)
+        _keep_since(cut, dated, f"one of the last {full} full backups, or newer", reasons)
     if days is not None:
         begin = now - timedelta(days=days)
         before = [each for each in good if _age(each) <= begin]
         _keep_since(
-            _root(before[-1], ordered) if before else None,
-            ordered,
+            lines[before[-1].name][0] if before else None,
+            dated,
             f"needed to restore any moment of the last {days} days",
             reasons,
         )
     for each, reason in [
-        *((each, "the newest") for each in ordered[-1:]),
+        *((each, "the newest") for each in dated[-1:]),
         *((each, "the newest that restores") for each in good[-1:]),
     ]:
         reasons.setdefault(each.name, reason)
     _keep_needed(ordered, reasons)
-    held = [each for each in ordered if each.name in reasons and chain(each, ordered)]
-    root = min((_root(each, ordered) for each in held), key=_age, default=None)
+    held = [root for each in ordered if each.name in reasons and (root := lines[each.name][0]) is not None]
+    root = min(held, key=_age, default=None)
     for each in ordered:
         if each.permanent:
             reasons.setdefault(each.name, "permanent")
@@ -100,12 +132,6 @@ def roots(chosen: Sequence[Backup]) -> list[Backup]:
 
 def _age(backup: Backup) -> datetime:
     return datetime.fromisoformat(backup.finished)
-
-
-def _root(backup: Backup, backups: Sequence[Backup]) -> Backup:
-    """Return the full backup that a backup builds on; itself where that is missing."""
-    needed = chain(backup, backups)
-    return needed[-1] if needed else backup
 
 
 def _keep_since(cut: Backup | None, backups: Sequence[Backup], reason: str, reasons: dict[str, str]) -> None:

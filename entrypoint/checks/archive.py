@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from entrypoint import guest
 from entrypoint.archivers import Backup
 from entrypoint.checks import Finding, error, ok, warning
 from entrypoint.drills import LastDrills
@@ -56,6 +57,10 @@ def backups(found: Sequence[Backup], newest_seconds: float, *, overdue: bool = F
     if not found:
         mend = "docker exec CONTAINER entrypoint backup push"
         return [warning("none: nothing could be restored", mend)]
+    if newest_seconds < -guest.AHEAD:
+        what = f"{len(found)}; {found[-1].name} is dated {-newest_seconds / 3600:.1f} hours in the future"
+        mend = "set the clock right (NTP), then: entrypoint backup push. Until then it counts for nothing"
+        return [warning(f"{what}: a clock was wrong", f"{mend}, and no WAL is removed")]
     what = f"{len(found)}, the newest {found[-1].name} is {newest_seconds / 3600:.1f} hours old"
     if overdue:
         mend = "look for lines that begin with “backups:” in the log, or: entrypoint backup push"

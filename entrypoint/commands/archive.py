@@ -5,6 +5,7 @@ import json
 import click
 
 from entrypoint.commands.backup import open_archive
+from entrypoint.commands.output import echo
 from entrypoint.effects import backlog, pending
 from entrypoint.facts import ArchiveState
 from entrypoint.units import spell
@@ -25,7 +26,7 @@ def show(as_json: bool) -> None:
         click.echo(json.dumps(state._asdict(), indent=2))
         return
     for line in describe(state):
-        click.echo(line)
+        echo(line)
 
 
 def describe(state: ArchiveState) -> list[str]:
@@ -53,7 +54,7 @@ def describe(state: ArchiveState) -> list[str]:
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    echo(text, err=True)
 
 
 @group.command()
@@ -70,13 +71,13 @@ def check(as_json: bool, timeout: float) -> None:
         click.echo(json.dumps(proof._asdict(), indent=2))
         return
     same = "identical" if proof.compared else "of which the server has no copy to compare any more"
-    click.echo(
+    echo(
         f"{proof.segment} was archived within {proof.archived_seconds} s and came back in "
         f"{proof.fetched_seconds} s: {same}"
     )
     if proof.object_seconds is not None:
         removed = f"not removed: {proof.object_stays}" if proof.object_stays else "removed"
-        click.echo(f"a small object was written, read back and {removed} in {proof.object_seconds} s")
+        echo(f"a small object was written, read back and {removed} in {proof.object_seconds} s")
 
 
 @group.command("push-pending")
@@ -89,4 +90,4 @@ def push_pending(as_json: bool, timeout: float) -> None:
     if as_json:
         click.echo(json.dumps(names, indent=2))
     else:
-        click.echo(f"{len(names)} WAL files were waiting; all are archived")
+        echo(f"{len(names)} WAL files were waiting; all are archived")

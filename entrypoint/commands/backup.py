@@ -8,6 +8,7 @@ import click
 
 from entrypoint import drills, exits
 from entrypoint.archivers import Backup
+from entrypoint.commands.output import echo
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups as engine
 from entrypoint.effects import drill, folders, fork, history, server, startup
@@ -50,13 +51,13 @@ def list_(as_json: bool) -> None:
     _show(archives.list_backups(context, archive), engine.known_broken(context), as_json=as_json)
     found = history.read(context.settings.data_folder)
     if found and not as_json:
-        click.echo()
+        echo()
         _show_runs(found[-_SHOWN:])
     rehearsed = history.read_drills(context.settings.data_folder)
     if rehearsed and not as_json:
-        click.echo()
+        echo()
         for each in rehearsed[-_SHOWN:]:
-            click.echo(f"drill {each.started[:19]}  {each.why}  {drills.describe(each)}")
+            echo(f"drill {each.started[:19]}  {each.why}  {drills.describe(each)}")
 
 
 @group.command()
@@ -82,7 +83,7 @@ def show(name: str, as_json: bool) -> None:
     shown["run"] = _words(taken[-1]) if taken else None
     shown["built_on_it"] = ", ".join(each.name for each in backups if each.parent == name)
     for field, value in shown.items():
-        click.echo(f"{field.ljust(20)}{'-' if value in (None, '') else value}")
+        echo(f"{field.ljust(20)}{'-' if value in (None, '') else value}")
 
 
 @group.command()
@@ -97,9 +98,9 @@ def verify(as_json: bool) -> int:
         shown = {"sound": found.sound, "holes": found.holes, "broken": found.broken, "backups": len(backups)}
         click.echo(json.dumps(shown, indent=2))
     else:
-        click.echo("\n".join(lines) if lines else f"{len(backups)} backups and their WAL: nothing is wrong")
+        echo("\n".join(lines) if lines else f"{len(backups)} backups and their WAL: nothing is wrong")
         if not found.sound:
-            click.echo("mend: entrypoint backup push")
+            echo("mend: entrypoint backup push")
     return 0 if found.sound else exits.FAILURE
 
 
@@ -179,11 +180,11 @@ def expire(dry_run: bool, as_json: bool) -> None:
         return
     word = "would go" if dry_run else "went"
     for name in removed:
-        click.echo(f"{word.ljust(9)} {name}")
+        echo(f"{word.ljust(9)} {name}")
     if found.segments:
-        click.echo(f"{word.ljust(9)} WAL from {found.segments[0]} to {found.segments[-1]}")
+        echo(f"{word.ljust(9)} WAL from {found.segments[0]} to {found.segments[-1]}")
     for name, why in kept.items():
-        click.echo(f"{'stays'.ljust(9)} {name}: {why}")
+        echo(f"{'stays'.ljust(9)} {name}: {why}")
 
 
 def open_archive() -> tuple[Context, Archive]:
@@ -224,7 +225,7 @@ def _show(backups: Sequence[Backup], broken: Mapping[str, str], *, as_json: bool
         click.echo(json.dumps([_fields(backup, broken) for backup in backups], indent=2))
         return
     if not backups:
-        click.echo("no backups")
+        echo("no backups")
         return
     rows = [("NAME", "KIND", "FINISHED", "SIZE", "STORED", "LSN", "NOTE")] + [
         (
@@ -260,4 +261,4 @@ def _table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
+        echo(line.rstrip())

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import click
 
-from entrypoint import collation, exits, log
+from entrypoint import collation, exits
 from entrypoint.collation import Finding, Report
+from entrypoint.commands.output import echo
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups, reindex, server, startup, status
 from entrypoint.effects import collation as memories
@@ -35,7 +36,7 @@ def show(everything: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(collation.as_json(report), indent=2))
     else:
-        click.echo(log.printable("\n".join(_lines(report))))
+        echo("\n".join(_lines(report)))
 
 
 @group.command()
@@ -56,10 +57,10 @@ def check(everything: bool, amcheck: bool, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({**collation.as_json(report), "findings": _rows(findings)}, indent=2))
     else:
-        click.echo(log.printable("\n".join([*_lines(report), *_told(findings)])))
+        echo("\n".join([*_lines(report), *_told(findings)]))
         if not findings and not report.matches:
             read = "" if amcheck else "; the indexes themselves are read with --amcheck"
-            click.echo(f"nothing is found broken{read}")
+            echo(f"nothing is found broken{read}")
     return exits.FAILURE if findings else 0
 
 
@@ -99,20 +100,16 @@ def fix(everything: bool, accept: bool, no_backup: bool, as_json: bool) -> int:
     refreshed = list(outcome.refreshed) if outcome else []
     findings = outcome.findings if outcome else ()
     if as_json:
-        click.echo(
-            json.dumps({"rebuilt": rebuilt, "refreshed": refreshed, "findings": _rows(findings)}, indent=2)
-        )
+        echo(json.dumps({"rebuilt": rebuilt, "refreshed": refreshed, "findings": _rows(findings)}, indent=2))
     else:
         words = f"rebuilt: {len(rebuilt)}; versions noted in: {', '.join(refreshed) or 'no database'}"
-        click.echo(
-            log.printable("\n".join([words if outcome else "nothing is to be mended", *_told(findings)]))
-        )
+        echo("\n".join([words if outcome else "nothing is to be mended", *_told(findings)]))
         for each in report.others:
             if each.kind == collation.VIEW:
                 words = (
                     f"{each.words} may hold what the old order said: REFRESH MATERIALIZED VIEW {each.name}"
                 )
-                click.echo(log.printable(words))
+                echo(words)
     return exits.FAILURE if findings else 0
 
 

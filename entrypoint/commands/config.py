@@ -6,6 +6,7 @@ import click
 
 from entrypoint import configuration, limits
 from entrypoint.archivers import Server
+from entrypoint.commands.output import echo, echo_dim
 from entrypoint.configuration import Running, Source
 from entrypoint.effects import configuration as engine
 from entrypoint.effects import server, startup
@@ -39,12 +40,12 @@ def show(as_json: bool, arguments: tuple[str, ...]) -> None:
         return
     width = max((len(str(row["name"])) for row in rows), default=0)
     for row in rows:
-        click.echo(f"{str(row['name']).ljust(width)}  {row['value']}")
+        echo(f"{str(row['name']).ljust(width)}  {row['value']}")
         for line in _details(row):
-            click.echo(f"{' ' * width}  {click.style(line, dim=True)}")
+            echo_dim(f"{' ' * width}  {line}")
     if context.settings.tune:
         for line in _budget(engine.machine(context)):
-            click.echo(line)
+            echo(line)
 
 
 @group.command("diff")
@@ -66,8 +67,8 @@ def diff(as_json: bool) -> None:
         click.echo(json.dumps([each._asdict() for each in found], indent=2))
         return
     for each in found:
-        click.echo(engine.describe(each))
-    click.echo(engine.count(found))
+        echo(engine.describe(each))
+    echo(engine.count(found))
 
 
 @click.command("render", context_settings=_ARGUMENTS)
@@ -80,9 +81,7 @@ def render(arguments: tuple[str, ...]) -> None:
     context = _context(arguments)
     following = _without_secrets(engine.following(context))
     if not following and not server.renders(context):
-        click.echo(
-            "# Nothing is rendered: no archive, standby, POSTGRES_CONF_*, POSTGRES_TUNE or conf folder."
-        )
+        echo("# Nothing is rendered: no archive, standby, POSTGRES_CONF_*, POSTGRES_TUNE or conf folder.")
         return
     settings = context.settings
     context = context._replace(settings=settings._replace(conf=_without_secrets(settings.conf)))
@@ -94,9 +93,9 @@ def render(arguments: tuple[str, ...]) -> None:
         described,
         following,
     )
-    click.echo(f"# {described.runtime_folder}/postgresql.conf")
+    echo(f"# {described.runtime_folder}/postgresql.conf")
     click.echo(text, nl=False)
-    click.echo(f"\n# {described.runtime_folder}/{server.CHOSEN_FILE}")
+    echo(f"\n# {described.runtime_folder}/{server.CHOSEN_FILE}")
     click.echo(engine.chosen_text(context), nl=False)
 
 

@@ -8,6 +8,7 @@ import click
 
 from entrypoint import exits
 from entrypoint.checks import ERROR, OK, WARNING
+from entrypoint.commands.output import echo
 from entrypoint.effects import checkup, startup
 from entrypoint.effects.checkup import CHECKS, Check, Told
 
@@ -62,13 +63,13 @@ def _print(told: Told) -> None:
     check, finding = told
     _say("")
     mark = click.style(_MARKS[finding.level].ljust(5), fg=_COLOURS[finding.level])
-    lines = finding.found.splitlines() or [""]
-    click.echo(f"{mark}  {check.name.ljust(_WIDTH)}  {lines[0]}")
+    lines = finding.found.split("\n")
+    echo(f"  {check.name.ljust(_WIDTH)}  {lines[0]}", mark=mark)
     rest = lines[1:]
     if finding.level != OK:
         rest += [f"why: {check.why}", f"mend: {finding.mend}"]
     for line in rest:
-        click.echo(f"{' ' * (_WIDTH + 9)}{line}")
+        echo(f"{' ' * (_WIDTH + 9)}{line}")
 
 
 def _explain(checks: Sequence[Check], *, as_json: bool) -> int:
@@ -77,5 +78,5 @@ def _explain(checks: Sequence[Check], *, as_json: bool) -> int:
         click.echo(json.dumps(rows, indent=2))
         return 0
     for check in checks:
-        click.echo(f"{check.name}\n  why: {check.why}\n  looks at: {check.looks_at}")
+        echo(f"{check.name}\n  why: {check.why}\n  looks at: {check.looks_at}")
     return 0

@@ -2,6 +2,7 @@
 
 import click
 
+from entrypoint.commands.output import echo
 from entrypoint.effects import promotion, standby, startup
 
 
@@ -22,12 +23,12 @@ def promote(timeout: int, force: bool) -> None:
     if wanted.archive is not None and archives and not force:
         promotion.check(context, wanted.archive)
     standby.promote(context, timeout)
-    click.echo("promoted: this server is the primary now")
+    echo("promoted: this server is the primary now")
     if archives:
-        click.echo(promotion.wait(context))
+        echo(promotion.wait(context))
     if wanted.archive is not None:
         # A standby does not archive what it has received by streaming.
-        click.echo(
+        echo(
             "WAL that the old primary had not archived is missing in the archive: take a backup now "
             "(entrypoint backup push), or leave it to the schedule"
         )

@@ -5,6 +5,7 @@ import os
 
 import click
 
+from entrypoint.commands.output import echo
 from entrypoint.effects import startup
 from entrypoint.recovery import ACTIONS
 
@@ -65,4 +66,4 @@ def restore(immediate: bool, exclusive: bool, dry_run: bool, as_json: bool, **gi
         click.echo(json.dumps(engine.as_json(plan), indent=2))
         return
     for line in engine.describe(plan):
-        click.echo(line)
+        echo(line)

@@ -8,6 +8,7 @@ import click
 
 from entrypoint import drills, exits
 from entrypoint.commands import archive
+from entrypoint.commands.output import echo
 from entrypoint.drills import LastDrills
 from entrypoint.effects import backlog, history, ready, standby, startup, status
 from entrypoint.errors import Failure, Problem
@@ -42,15 +43,15 @@ def show(as_json: bool) -> None:
         click.echo(json.dumps(shown, indent=2))
         return
     for name, value in facts.items():
-        click.echo(f"{name.ljust(16)}{'-' if value is None else value}")
+        echo(f"{name.ljust(16)}{'-' if value is None else value}")
     for line in _describe_following(following) if following else ():
-        click.echo(line)
+        echo(line)
     if state is not None and last is not None and rehearsed is not None:
         for line in [*archive.describe(state), *_describe_runs(last), *_describe_drills(rehearsed)]:
-            click.echo(line)
+            echo(line)
     for helper in found:
         failures = f", failed {helper['failures']} times" if helper["failures"] else ""
-        click.echo(f"{'helper'.ljust(16)}{helper['role']}: {helper['state']}{failures}")
+        echo(f"{'helper'.ljust(16)}{helper['role']}: {helper['state']}{failures}")
 
 
 def _known() -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from entrypoint import drills, exits, limits, log, retention, runs, segments
+from entrypoint import drills, exits, guest, limits, log, retention, runs, segments
 from entrypoint.archivers import Backup, Check, Command, Verification, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import claim, files, fork, history, kernel, progress, server, status
@@ -305,9 +305,7 @@ def known_broken(context: Context) -> dict[str, str]:
 
 def choose_parent(context: Context, archive: Archive, backups: Sequence[Backup]) -> Backup | None:
     """Return what the next incremental backup builds on."""
-    broken = known_broken(context)
-    bad = {each.name for each in backups if not retention.restores(each, backups, broken)}
-    return archive.tool.parent(backups, bad)
+    return archive.tool.parent(backups, retention.unsound(backups, known_broken(context)))
 
 
 def decide(context: Context, backups: Sequence[Backup], broken: dict[str, str]) -> Decision:
@@ -440,8 +438,25 @@ def expire(context: Context, archive: Archive, *, dry_run: bool) -> Expired:
         if not dry_run:
             _told(context, archive, tool.expire(what, each.name, dry_run=False))
             log.info(f"removed {', '.join(sorted(named.backups))}")
+    return Expired(decision, _expire_wal(context, archive, backups, decision, dry_run=dry_run))
+
+
+def _expire_wal(
+    context: Context, archive: Archive, backups: Sequence[Backup], decision: Decision, *, dry_run: bool
+) -> tuple[str, ...]:
+    """Remove the WAL that no backup needs any more; return the names of its segments."""
+    tool, what = archive.tool, server.describe(context)
     if decision.root is None or decision.root.kind != "full":
-        return Expired(decision, ())
+        return ()
+    early = [each.name for each, why in decision.keep if why == retention.AHEAD]
+    if early:
+        # Where its WAL stands among that of the others is not told by its date.
+        log.warning(
+            f"no WAL is removed, since backups are dated in the future: {', '.join(early)}",
+            "set the clock right (NTP); it is removed when that date has come, or they are removed by hand",
+        )
+        return ()
+    chosen = {each.name for each in decision.remove}
     left = [each for each in backups if each.name not in chosen]
     command = tool.expire_wal(what, decision.root, backups if dry_run else left, dry_run=True)
     named = tool.parse_removal(_told(context, archive, command))
@@ -457,7 +472,7 @@ def expire(context: Context, archive: Archive, *, dry_run: bool) -> Expired:
     if not dry_run:
         _remove_torn(archive)
         _remove_remains(context, archive, {each.name for each in left})
-    return Expired(decision, named.segments)
+    return named.segments
 
 
 def _remove_remains(context: Context, archive: Archive, listed: Collection[str]) -> None:
@@ -588,7 +603,11 @@ def _due(context: Context, archive: Archive) -> float | None:
     """Return when the next backup is due, in seconds since 1970; None: never."""
     wanted = context.settings.backup
     data = context.settings.data_folder
-    found = history.settled(history.read(data))
+    now = time.time()
+    # What a clock that was ahead has noted does not tell when anything is due.
+    found = [
+        each for each in history.settled(history.read(data)) if guest.moment(each.started, now) is not None
+    ]
     awaited = fork.awaits_backup_since(data)
     if awaited is not None:
         # What is noted from before is of the original, the run of the very backup that was restored too.
@@ -597,20 +616,20 @@ def _due(context: Context, archive: Archive) -> float | None:
     failed_at = _seconds(failed.started) + failed.seconds if failed else None
     if awaited is not None:
         own_backups(context, archive)  # raises Failure where the storage is away
-        return at_once(time.time(), failed_at, runs.failures_in_a_row(found))
+        return at_once(now, failed_at, runs.failures_in_a_row(found))
     if wanted.schedule is None:
         return None
     if fork.refusal(data) is not None:
-        return time.time() + ASK_AGAIN
+        return now + ASK_AGAIN
     schedule = _schedule(context, wanted.schedule)
     good = [each for each in found if each.succeeded and each.url == archive.storage.url]
     if good:
         ended = [_seconds(good[-1].started) + good[-1].seconds]
     else:
-        ended = [_seconds(each.finished) for each in own_backups(context, archive)[-1:]]
+        ended = _moments(own_backups(context, archive), now)[-1:]
     return due(
         schedule,
-        time.time(),
+        now,
         ended[0] if ended else None,
         failed_at,
         runs.failures_in_a_row(found),
@@ -623,12 +642,20 @@ def _schedule(context: Context, text: str) -> Schedule:
     return Schedule(text, wanted.timezone, wanted.jitter, identifier)
 
 
-def overdue(context: Context, newest: Backup) -> bool:
+def overdue(context: Context, found: Sequence[Backup]) -> bool:
     """Tell whether a schedule is set and the newest backup is older than two of its periods."""
     text = context.settings.backup.schedule
-    return text is not None and drills.overdue(
-        _seconds(newest.finished), _schedule(context, text).passed(time.time(), 2)
-    )
+    if text is None or not found:
+        return False
+    now = time.time()
+    newest = max(_moments(found, now), default=0.0)
+    return drills.overdue(newest, _schedule(context, text).passed(now, 2))
+
+
+def _moments(found: Sequence[Backup], now: float) -> list[float]:
+    """Return when backups ended, in seconds since 1970, but for those by a clock that was ahead."""
+    moments = (guest.moment(each.finished, now) for each in found)
+    return [each for each in moments if each is not None]
 
 
 def next_is_incremental(context: Context, archive: Archive, backups: Sequence[Backup]) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from entrypoint import conf, drills, exits, limits, log, recovery, runs, segments
+from entrypoint import conf, drills, exits, guest, limits, log, recovery, runs, segments
 from entrypoint.drills import Drill
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
@@ -398,11 +398,13 @@ def _due(data_folder: str, schedule: Schedule) -> float:
 
     A failed one has answered its question, so only one that was killed or stopped is tried again.
     """
-    found = drills.settled(history.read_drills(data_folder))
+    now = time.time()
+    known = drills.settled(history.read_drills(data_folder))
+    found = [each for each in known if guest.moment(each.started, now) is not None]
     done = [_ended(each) for each in found if each.outcome in (runs.OK, runs.FAILED)]
     broken = drills.interrupted_in_a_row(found)
     last = _ended(found[-1]) if broken else None
-    return due(schedule, time.time(), done[-1] if done else _made(data_folder), last, broken)
+    return due(schedule, now, done[-1] if done else _made(data_folder), last, broken)
 
 
 def overdue(context: Context) -> bool:
@@ -411,13 +413,16 @@ def overdue(context: Context) -> bool:
     data = context.settings.data_folder
     if schedule is None or not os.path.exists(f"{data}/PG_VERSION"):
         return False
-    good = history.last_drills(data).success
-    return drills.overdue(_ended(good) if good else _made(data), schedule.passed(time.time(), 2))
+    now = time.time()
+    known = [each for each in history.read_drills(data) if guest.moment(each.started, now) is not None]
+    good = drills.last(known).success
+    return drills.overdue(_ended(good) if good else _made(data), schedule.passed(now, 2))
 
 
 def _made(data_folder: str) -> float:
     """Return when the cluster was made; a schedule begins to count then."""
-    return os.stat(f"{data_folder}/PG_VERSION").st_mtime
+    made = os.stat(f"{data_folder}/PG_VERSION").st_mtime
+    return made if made <= time.time() else 0.0
 
 
 def _ended(drill: Drill) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from entrypoint import lifecycle
+from entrypoint import lifecycle, log
 from entrypoint.effects import small, status
 from entrypoint.errors import Failure
 from entrypoint.postmaster import parse_postmaster
@@ -35,7 +35,7 @@ def main() -> int:
     """Print one line and return the exit code."""
     step_down()
     code, text = look(os.environ.get("PGDATA", ""))
-    print(text, file=sys.stdout if code == READY else sys.stderr)
+    print(log.inline(text), file=sys.stdout if code == READY else sys.stderr)
     return code
 
 

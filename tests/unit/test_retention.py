@@ -207,3 +207,29 @@ def test_a_permanent_backup_does_not_hold_the_wal() -> None:
     assert ["old", "full-1", "incr-1"] == [each.name for each, _ in decision.keep]
     assert decision.root is not None
     assert "full-1" == decision.root.name
+
+
+def test_the_future_removes_nothing() -> None:
+    """A backup dated by a clock that was ahead counts for nothing: not as the newest, nor as one that is kept."""
+    made = [backup("old", 2), backup("today", 1), backup("ahead", -365)]
+    decision = retention.decide(made, full=1, days=None, now=NOW)
+    assert ["old"] == [each.name for each in decision.remove]
+    kept = {"today": "one of the last 1 full backups, or newer", "ahead": retention.AHEAD}
+    assert kept == {each.name: why for each, why in decision.keep}
+    assert ["old"] == [each.name for each in retention.decide(made, full=None, days=1, now=NOW).remove]
+
+
+def test_a_circle_ends() -> None:
+    """Backups that name each other as their parent restore nothing, and keep nobody busy."""
+    parents = (("a", "b"), ("b", "a"), ("c", "a"), ("d", "d"), ("e", "gone"))
+    made = [backup(name, 2, parent) for name, parent in parents]
+    assert {"a", "b", "c", "d", "e"} == retention.unsound(made)
+    assert [None] * 5 == [retention.chain(each, made) for each in made]
+    assert retention.decide(made, full=1, days=1, now=NOW).root is None
+
+
+def test_a_long_chain_is_decided_in_one_go() -> None:
+    """Thousands of backups that build on each other: none is walked along its whole chain."""
+    made = [backup("0", 2)] + [backup(str(number), 1, str(number - 1)) for number in range(1, 20000)]
+    decided = retention.decide(made, full=1, days=1, now=NOW)
+    assert (made[0], ()) == (decided.root, decided.remove)

@@ -61,7 +61,7 @@ def _last_segment(sight: Sight) -> list[Finding]:
 def _backups(sight: Sight) -> list[Finding]:
     found = sight.backups
     age = time.time() - datetime.fromisoformat(found[-1].finished).timestamp() if found else 0
-    return judge.backups(found, age, overdue=bool(found) and backups.overdue(sight.context, found[-1]))
+    return judge.backups(found, age, overdue=backups.overdue(sight.context, found))
 
 
 def _round_trip(sight: Sight) -> list[Finding]:

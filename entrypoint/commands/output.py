@@ -1,0 +1,15 @@
+"""What commands print for people: nothing that others wrote can rule the terminal that it is shown on."""
+
+import click
+
+from entrypoint.log import printable
+
+
+def echo(text: str = "", *, mark: str = "", err: bool = False) -> None:
+    """Print a line, or several, behind a mark of our own that may have colours."""
+    click.echo(mark + printable(text), err=err)
+
+
+def echo_dim(text: str) -> None:
+    """Print a line that is less important."""
+    click.echo(click.style(printable(text), dim=True))
