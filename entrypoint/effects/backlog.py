@@ -5,7 +5,7 @@ import time
 
 from entrypoint import segments
 from entrypoint.effects import archive as archives
-from entrypoint.effects import fork
+from entrypoint.effects import files, fork
 from entrypoint.facts import ArchiveState
 from entrypoint.settings import Archive
 
@@ -106,8 +106,7 @@ def _reason(words: list[str]) -> str | None:
 
 def _lines(path: str) -> list[str]:
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().splitlines()
+        return files.read_text(path).splitlines()
     except OSError:
         return []
 

@@ -15,7 +15,7 @@ import os
 import sys
 
 from entrypoint import log
-from entrypoint.effects import files, server, status
+from entrypoint.effects import files, server, small, status
 from entrypoint.effects.children import find_program
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
@@ -56,8 +56,7 @@ class Memory(NamedTuple):
 def fingerprint(context: Context) -> str:
     """Return the libraries, the cluster and the server's program, in this order; empty without a cluster."""
     try:
-        with open(f"{context.settings.data_folder}/global/pg_control", "rb") as file:
-            head = file.read(_HEAD)
+        head = small.read(f"{context.settings.data_folder}/global/pg_control")[:_HEAD]
         program = os.path.realpath(find_program("postgres", context.environment))
         found = os.stat(program)
     except (OSError, Failure):

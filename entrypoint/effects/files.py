@@ -12,11 +12,16 @@ from entrypoint.effects import kernel, small, walk
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 
+_MOST = 64 * 1024**2
+"""Bytes; the largest that is read is the log of a server that lived for a moment."""
+
 
 def read_text(path: str) -> str:
-    """Return a file's text; bytes that are no UTF-8 survive a round trip."""
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return file.read()
+    """Return a regular file's text, also through a link; bytes that are no UTF-8 survive a round trip.
+
+    Raises OSError, also for a FIFO, for which others would have us wait, and for what would fill the memory.
+    """
+    return small.read_text(path, most=_MOST, follow=True)
 
 
 def write_atomically(path: str, text: str, mode: int = 0o600) -> None:

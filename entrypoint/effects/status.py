@@ -235,11 +235,22 @@ def read(runtime_folders: Sequence[str]) -> dict[str, list[str]]:
         if owner_of(folder) is None:
             continue
         try:
-            rows = [line.split() for line in small.read_text(f"{folder}/status").split("\n")]
+            lines = small.read_text(f"{folder}/status").split("\n")
         except OSError:
             continue
-        return {f"helper {row[1]}" if row[0] == "helper" else row[0]: row[1:] for row in rows if row}
+        rows = [row for row in map(str.split, lines) if row and _is_row(row)]
+        return {f"helper {row[1]}" if row[0] == "helper" else row[0]: row[1:] for row in rows}
     return {}
+
+
+_NUMBERS = {"phase": (4, (2,)), "server": (2, (1,)), "helper": (6, (3, 4))}
+"""How many words a line has, and which are numbers."""
+
+
+def _is_row(words: list[str]) -> bool:
+    """Tell whether PID 1 writes such lines; the server's user can write others."""
+    count, numbers = _NUMBERS.get(words[0], (0, ()))
+    return len(words) == count and all(words[each].isdecimal() for each in numbers)
 
 
 def own_folder(uid: int) -> str | None:

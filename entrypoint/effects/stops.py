@@ -11,6 +11,8 @@ import os
 import sys
 import time
 
+from entrypoint.effects import small
+
 NAME = ".entrypoint.stops"
 """Below the data folder."""
 KILLED = "killed"
@@ -37,8 +39,8 @@ def note(data_folder: str, seconds: float | None, step: str) -> None:
 def is_clean(data_folder: str) -> bool | None:
     """Tell whether the last server was shut down; None where pg_control cannot be read."""
     try:
-        with open(f"{data_folder}/global/pg_control", "rb") as control:
-            return int.from_bytes(control.read(20)[16:], sys.byteorder) in _CLEAN
+        state = small.read(f"{data_folder}/global/pg_control")[16:20]
+        return int.from_bytes(state, sys.byteorder) in _CLEAN
     except OSError:
         return None
 
@@ -60,7 +62,6 @@ def look_back(data_folder: str) -> None:
 def read(data_folder: str) -> str:
     """Return the file, or nothing where there is none."""
     try:
-        with open(f"{data_folder}/{NAME}", encoding="ascii", errors="replace") as file:
-            return file.read()
+        return small.read(f"{data_folder}/{NAME}").decode("ascii", "replace")
     except OSError:
         return ""

@@ -91,6 +91,15 @@ def test_health_checks_wait_for_nobody(server: Container) -> None:
     assert 0 == server.exec("entrypoint", "ready").code
 
 
+def test_another_start_beside_a_living_server(server: Container) -> None:
+    """A start on another folder in the same container does not empty what the server lives on."""
+    names = "ls -A /run/entrypoint | grep -v '[.]new$'"
+    before = server.shell(names)
+    refused = server.exec("entrypoint", "postgres", "-C", "port", env={"PGDATA": "/tmp/other"}, check=False)
+    assert (1, True) == (refused.code, "holds none" in refused.stderr)
+    assert before == server.shell(names)
+
+
 @pytest.mark.parametrize(
     ("variables", "target"),
     [
