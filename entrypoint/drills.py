@@ -154,6 +154,7 @@ _CLOSED = {
     "archive_command": "",
     # A subscription would take its publisher's changes away from the real server.
     "max_logical_replication_workers": "0",
+    "max_worker_processes": "0",
     "max_wal_senders": "0",
     "hot_standby": "off",
 }

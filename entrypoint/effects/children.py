@@ -43,12 +43,13 @@ class Children:
         descriptors: Mapping[int, int] | None = None,
         own_group: bool = True,
         become: Identity | None = None,
+        kept_in: Sequence[str] | None = None,
     ) -> int:
         """Start a program found on the environment's PATH and return its pid.
 
         `descriptors` maps a descriptor of the child to one of ours; without an entry the child has our
         standard streams and nothing else. `become` is for the checks that root makes with the rights of
-        the server's user.
+        the server's user. What is `kept_in` reaches nothing but these folders, see confine.
         """
         program = _behind_wrapper(find_program(argv[0], environment), environment)
         if os.geteuid() != os.getuid():
@@ -56,8 +57,8 @@ class Children:
 
             become = Acting.present
         become = None if become is None or become.uid == os.getuid() else become
-        if become is not None or self.tied:
-            pid = self._fork(program, argv, environment, descriptors or {}, become)
+        if become is not None or self.tied or kept_in is not None:
+            pid = self._fork(program, argv, environment, descriptors or {}, become=become, kept_in=kept_in)
             self._own.add(pid)
             return pid
         actions = [
@@ -95,9 +96,11 @@ class Children:
         argv: Sequence[str],
         environment: Mapping[str, str],
         descriptors: Mapping[int, int],
+        *,
         become: Identity | None,
+        kept_in: Sequence[str] | None,
     ) -> int:
-        """Start a program as another user, or tied to us, which posix_spawn cannot."""
+        """Start a program as another user, tied to us or kept in, which posix_spawn cannot."""
         parent = os.getpid()
         pid = os.fork()
         if pid:
@@ -114,6 +117,10 @@ class Children:
                 identity.become(become)
             if self.tied:
                 kernel.end_with(parent, signal.SIGINT)
+            if kept_in is not None:
+                from entrypoint.effects import confine
+
+                confine.keep_in(kept_in, program)
             self.signals.give_back()
             replace_process(program, argv, environment)
         except Failure as failure:

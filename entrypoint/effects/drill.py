@@ -1,23 +1,27 @@
 """A drill: the newest backup restored beside the running server, checked, and thrown away.
 
-`rehearse` is the table of contents. The scratch server archives nothing and cannot be reached but by its own
-socket; what a drill starts ends with it, and what a killed one leaves the next start or drill removes.
+`rehearse` is the table of contents. The scratch server archives nothing, cannot be reached but by its own
+socket, and reaches nothing itself once it takes sessions; what a drill starts ends with it, and what a killed
+one leaves the next start or drill removes.
 """
 
 import fcntl
+import json
 import os
+import secrets
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from entrypoint import conf, drills, exits, guest, limits, log, recovery, runs, segments
+from entrypoint import conf, drills, exits, guest, limits, log, recovery, runs, segments, sql
 from entrypoint.drills import Drill
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
     backups,
+    confine,
     ending,
     fetching,
     files,
@@ -99,6 +103,7 @@ def _restored(scratch: Context, plan: restore.Plan, drill: Drill, lock: int) -> 
             bytes=progress.size_of(scratch.settings.data_folder),
         )
         replayed = time.monotonic()
+        pid = _keep_in(scratch, pid, deadline)
         checks = _check(scratch, deadline)
         return drill._replace(checks=checks, check_seconds=_since(replayed))
     finally:
@@ -269,13 +274,50 @@ def _start(scratch: Context, plan: restore.Plan) -> int:
         (f"{runtime}/pg_ident.conf", ""),
     ):
         files.write_atomically(path, text)
-    log_file = os.open(f"{runtime}/{_LOG}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    return _spawn(scratch)
+
+
+def _spawn(scratch: Context, kept_in: Sequence[str] | None = None) -> int:
+    data = scratch.settings.data_folder
+    log_file = os.open(
+        f"{scratch.runtime_folder}/{_LOG}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+    )
     try:
         argv = ["postgres", "-D", data]
         environment = {**scratch.environment, "LC_ALL": "C", "PGDATA": data}
-        return scratch.children.spawn(argv, environment, descriptors={1: log_file, 2: log_file})
+        outputs = {1: log_file, 2: log_file}
+        return scratch.children.spawn(argv, environment, descriptors=outputs, kept_in=kept_in)
     finally:
         os.close(log_file)
+
+
+def _keep_in(scratch: Context, pid: int, deadline: float) -> int:
+    """Start the server anew for the checks, out of reach of everything else; return its pid.
+
+    Until here nobody had a session. From here on what the database's users have written may run: the
+    deployer's SQL reads their views. So the archive's settings are gone, and the kernel keeps the server in.
+    """
+    data, runtime = scratch.settings.data_folder, scratch.runtime_folder
+    temporary.stop(scratch, pid)
+    for name in os.listdir(runtime):
+        if name not in ("pg_hba.conf", "pg_ident.conf", _LOG):
+            files.remove_tree(f"{runtime}/{name}")
+    reached = confine.missing()
+    if reached:
+        log.info(f"drill: this kernel cannot keep its server from {reached}")
+    pid = _spawn(scratch, (data, runtime))
+    try:
+        temporary.wait_until_ready(scratch, pid, seconds=deadline - time.monotonic())
+    except Failure as failure:
+        _end_server(scratch, pid)
+        words = "\n".join(_words(scratch).split("\n")[-9:])
+        raise Failure(
+            Problem(
+                f"the restored copy did not start again: {failure.problems[0].what}:\n{words}",
+                "see the server's own words",
+            )
+        ) from failure
+    return pid
 
 
 def _limit(last: str, runtime: str) -> str:
@@ -309,8 +351,31 @@ def _wait(scratch: Context, pid: int, deadline: float, last: str) -> None:
         ) from failure
 
 
+_DATABASES = "SELECT to_json(datname) FROM pg_database WHERE datallowconn AND datconnlimit > -2"
+
+
+def _own_amcheck(scratch: Context) -> None:
+    """Have amcheck in a schema of its own in all databases.
+
+    pg_amcheck calls it by its schema, and not by its exact types: where others may write there, a function of
+    theirs can be nearer.
+    """
+    schema = f"entrypoint_{secrets.token_hex(16)}"
+    body = f"""BEGIN
+        IF EXISTS (SELECT FROM pg_extension WHERE extname = 'amcheck') THEN
+            ALTER EXTENSION amcheck SET SCHEMA {schema};
+        ELSE
+            CREATE EXTENSION amcheck SCHEMA {schema};
+        END IF;
+    END"""
+    text = f"CREATE SCHEMA {schema}; DO {sql.literal(body)}"
+    for line in sql.lines(sessions.query(scratch, _DATABASES)):
+        sessions.query(scratch, text, database=json.loads(line), writes=True)
+
+
 def _check(scratch: Context, deadline: float) -> tuple[str, ...]:
     """Run pg_amcheck and the user's SQL; return what was run."""
+    _own_amcheck(scratch)
     done = []
     for name in (_AMCHECK, *_sql_files()):
         left = max(1, deadline - time.monotonic())
