@@ -470,8 +470,7 @@ def mend(session: Session, report: Report, memory: Memory, mark: str, *, accept:
                 break
             built = 0
             shown = progress.Progress("rebuilding", sum(each.bytes for each in todo), lambda: built)  # noqa: B023
-            # What cannot take for ever comes first.
-            for number, index in enumerate(sorted(todo, key=lambda each: each.foreign), 1):
+            for number, index in enumerate(todo, 1):
                 log.info(f"rebuilding {number} of {len(todo)}: {index.words} in {index.database}")
                 try:
                     rebuilt |= {_rebuild(session, turns, index, report, shown)}
