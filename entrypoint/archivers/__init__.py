@@ -66,6 +66,8 @@ class Server(NamedTuple):
     """Path of the archiver's own client, or empty."""
     processes: int
     """How many processes an archiver may use at once."""
+    database: str = "postgres"
+    """One that takes connections."""
 
 
 class Command(NamedTuple):

@@ -474,7 +474,8 @@ class PgBackRest:
             if resources is None or PREFIX + "PROCESS_MAX" in self.own
             else (f"--process-max={resources.processes}",)
         )
-        return self._command(server, "backup", kind, *processes)
+        place = () if server.database == "postgres" else (f"--pg1-database={server.database}",)
+        return self._command(server, "backup", kind, *processes, *place)
 
     def parent(self, backups: Sequence[Backup], broken: Collection[str]) -> Backup | None:
         """Return the newest backup, which the tool builds on; where that is broken there is no choice."""

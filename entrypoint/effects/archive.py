@@ -6,7 +6,7 @@ import os
 
 from entrypoint import exits
 from entrypoint.archivers import Answer, Backup, Command, brief
-from entrypoint.effects import files, folders, kernel, server
+from entrypoint.effects import files, folders, kernel, server, sessions
 from entrypoint.effects.children import answer_file, memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
@@ -93,11 +93,8 @@ def storage_problem(archive: Archive, *, to_write: bool = True) -> Problem | Non
 
 def environment(context: Context, command: Command) -> dict[str, str]:
     """Return the environment of an archiver call: made from zero."""
-    made = {"PATH": server.tool_path(context), "LC_ALL": "C", **command.environment}
-    if context.environment.get("PGPASSFILE"):
-        made["PGPASSFILE"] = context.environment["PGPASSFILE"]
-    password = context.environment.get("PGPASSWORD") or context.settings.init.password
-    return made | {"PGPASSWORD": password} if password else made
+    fixed = {"PATH": server.tool_path(context), "LC_ALL": "C", **sessions.for_tools(context)}
+    return {**fixed, **command.environment}
 
 
 def can_help(context: Context, archive: Archive) -> bool:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from entrypoint import drills, exits, guest, limits, log, retention, runs, segments
 from entrypoint.archivers import Backup, Check, Command, Verification, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import claim, files, fork, history, kernel, progress, server, status
+from entrypoint.effects import claim, files, fork, history, kernel, progress, server, sessions, status
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem, Stopped
@@ -185,7 +185,8 @@ def _take(
         )
     be_modest()
     resources = limits.backup(kernel.processors(), kernel.memory_limit(), wanted.rate_limit)
-    command = tool.push(server.describe(context), parent, resources)
+    what = server.describe(context)._replace(database=sessions.database(context))
+    command = tool.push(what, parent, resources)
     shown = progress.Progress("backup", progress.size_of(context.settings.data_folder), lambda: 0)
     code, words = run_tool(
         context, command, lock, seconds=wanted.timeout, shown=shown, counter=progress.read_by

@@ -352,7 +352,7 @@ def running(context: Context) -> dict[str, Running] | None:
     """Return what the running server says about its settings, or None where none runs; raises Failure."""
     if server.live_postmaster(context.settings.data_folder) is None:
         return None
-    found = sessions.query_json(context, _RUNNING)
+    found = sessions.query_json(context, _RUNNING, dict)
     return {name.lower(): Running(*row) for name, row in found.items()}
 
 

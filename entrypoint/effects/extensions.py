@@ -1,12 +1,14 @@
 """Extensions as the image has them and as databases have them."""
 
 import os
-from typing import Any
+from typing import TypeVar
 
 from entrypoint import extensions, log, sql
 from entrypoint.effects import server, sessions
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
+
+Kind = TypeVar("Kind")
 
 _LOCKED = "60s"
 """For which a lock that a client holds is waited for."""
@@ -67,15 +69,17 @@ def create(context: Context) -> None:
     A database that cannot be looked at is told of: whether anything is missing in it is not known.
     """
     wanted = context.settings.every_start.extensions
-    found = _ask(context, _SERVER, None)
+    found = _ask(context, _SERVER, None, dict)
     if found is None:
         return
     unloaded = extensions.not_preloaded(wanted, found["preloaded"])
     if unloaded is not None:
         log.warning(unloaded.what, unloaded.mend)
     for database, names in extensions.places(wanted, context.settings.init.database, found["cron"]).items():
-        has = _ask(context, _DATABASE, database)
-        for name in names if has is not None else ():
+        has = _ask(context, _DATABASE, database, dict)
+        if has is None:
+            continue
+        for name in names:
             if name in has["there"]:
                 continue
             if not has["public"] and name not in has["placed"]:
@@ -94,7 +98,7 @@ def create(context: Context) -> None:
 
 def update(context: Context) -> None:
     """Bring all extensions of all databases to the version that the image has."""
-    found = _ask(context, _SERVER, None)
+    found = _ask(context, _SERVER, None, dict)
     for database, connects in found["databases"] if found is not None else ():
         if not connects:
             log.warning(
@@ -103,7 +107,7 @@ def update(context: Context) -> None:
                 "ALLOW_CONNECTIONS true",
             )
             continue
-        for name, old, new, path in _ask(context, _OUTDATED, database) or ():
+        for name, old, new, path in _ask(context, _OUTDATED, database, list) or ():
             if path is None:
                 log.warning(
                     f"the extension {name} in {database} is {old}, the image has {new}, and no script leads "
@@ -116,10 +120,10 @@ def update(context: Context) -> None:
             log.info(f"updated the extension {name} in {database} from {old} to {new}")
 
 
-def _ask(context: Context, text: str, database: str | None) -> Any:
+def _ask(context: Context, text: str, database: str | None, kind: type[Kind]) -> Kind | None:
     """Return what a database answers, or None where it does not, which is told and ends nothing."""
     try:
-        return sessions.query_json(context, text, database=database, patience=sessions.PATIENCE)
+        return sessions.query_json(context, text, kind, database=database, patience=sessions.PATIENCE)
     except Failure as failure:
         where = "the server" if database is None else f"the database {database}"
         log.problem(

@@ -324,11 +324,11 @@ def initialize(context: Context, given: list[str]) -> Context:
         in_reach += ["-c", "fsync=off"]  # a power cut before the end of a first start loses it anyway
     try:
         with temporary.serve(context, in_reach):
-            create_database(helper)
+            create_database(context)
             if context.settings.every_start.extensions:
                 from entrypoint.effects import extensions
 
-                extensions.create(server.at_port(helper, context.settings.port))
+                extensions.create(server.at_port(context, context.settings.port))
             if probe.init_files():
                 unfinished.enter("files")
             environment = run_init_files(helper, unfinished)

@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 import time
 
-from entrypoint import sql
+from entrypoint import log, sql
 from entrypoint.argv import first_line
-from entrypoint.effects import files, server
+from entrypoint.effects import files, server, status
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem, Stopped
@@ -23,7 +23,9 @@ from entrypoint.light import NamedTuple
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any, Protocol
+    from typing import Any, Protocol, TypeVar
+
+    Kind = TypeVar("Kind")
 
     class Shown(Protocol):
         """Somebody who looks at the work now and then."""
@@ -42,6 +44,8 @@ QUICK = 30.0
 """Seconds for an answer."""
 PASSWORDS = "passfile"
 """Below the runtime folder: the superuser's password, where connections by the socket ask for it."""
+_SAID_AFTER = 5.0
+"""Seconds after which it is said what a session is waited for."""
 _CONNECT = 10
 """Seconds for one connection."""
 _OLDEST = 14
@@ -61,6 +65,8 @@ _FOR_GOOD = (
     "not permitted to log in",
 )
 """What the server says to whom it will not let in later either; in another language we just wait."""
+_TO_NO_DATABASE = _FOR_GOOD[1:3]
+"""And what it says whatever the database."""
 
 
 class Unreachable(Failure):
@@ -130,22 +136,31 @@ def query(
     raise Failure(Problem(answer.words, _MEND))
 
 
-def query_json(context: Context, text: str, **how: Any) -> Any:
-    """Return the JSON that a database answers, see `query`; raises Failure for whatever else it says."""
+def query_json(context: Context, text: str, kind: type[Kind], **how: Any) -> Kind:
+    """Return the JSON of this kind that a database answers, see `query`; raises Failure for anything else."""
     import json
 
     answer = query(context, text, **how)
     try:
-        return json.loads(answer)
-    except (ValueError, RecursionError) as error:
-        what = f"the server's answer is not understood ({error}): {answer[:200]!r}"
-        raise Failure(Problem(what, _MEND)) from None
+        found = json.loads(answer)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, kind):
+        raise Failure(Problem(f"the server's answer is not understood: {answer[:200]!r}", _MEND))
+    return found
 
 
-def script(context: Context, text: str, *, settings: Mapping[str, str], seconds: float) -> tuple[str, str]:
+def script(
+    context: Context,
+    text: str,
+    *,
+    settings: Mapping[str, str],
+    seconds: float,
+    database: str | None = None,
+) -> tuple[str, str]:
     """Return what psql prints for a script of its own, which goes on after errors, and its complaints."""
     session = _Session(context, "", "", writes=False, more=settings, seconds=seconds)
-    answer = _patiently(session, None, ["--set=ON_ERROR_STOP=0"], text)
+    answer = _patiently(session, database, ["--set=ON_ERROR_STOP=0"], text)
     return answer.text, answer.words
 
 
@@ -173,8 +188,19 @@ def checkpoint(context: Context) -> tuple[list[str], dict[str, str]]:
     session = _Session(context, "", "", writes=True, more={}, seconds=None)
     environment = _environment(session, superuser=True)
     environment.pop("PGPASSWORD", None)
-    environment["PGPASSFILE"] = f"{context.runtime_folder}/{PASSWORDS}"
     return _argv(session, "postgres", ["--command", "CHECKPOINT"]), environment
+
+
+def for_tools(context: Context) -> dict[str, str]:
+    """Return the variables by which an archiver's own sessions are what ours are."""
+    session = _Session(context, "", "", writes=True, more={}, seconds=None)
+    made = _environment(session, superuser=True)
+    return {name: value for name, value in made.items() if name.startswith("PG") and name != "PGAPPNAME"}
+
+
+def database(context: Context) -> str:
+    """Return the database that an archiver is to connect to; raises Failure where none takes connections."""
+    return query(context, "SELECT current_database()")
 
 
 def _patiently(
@@ -187,7 +213,8 @@ def _patiently(
     shown: Shown | None = None,
 ) -> _Answer:
     """Ask until there was a session, or the patience is over; return the answer."""
-    deadline = time.monotonic() + patience
+    began = time.monotonic()
+    told = False
     init = session.context.settings.init
     places = (
         [database] if database is not None else [*dict.fromkeys(("postgres", init.database, "template1"))]
@@ -197,11 +224,15 @@ def _patiently(
         answers = []
         for place in places:
             answers.append(_ask(session, place, words, given, shown))
-            if answers[-1].connected:
+            if answers[-1].connected or any(each in answers[-1].words for each in _TO_NO_DATABASE):
                 return answers[-1]
         for_good = all(any(each in answer.words for each in _FOR_GOOD) for answer in answers)
-        if for_good or time.monotonic() + pause > deadline:
+        passed = time.monotonic() - began
+        if for_good or passed + pause > patience:
             return answers[0]
+        if not told and passed > _SAID_AFTER:
+            told = True
+            log.info(f"waiting for a session with the server: {answers[0].words}")
         session.context.children.pause(pause)
         pause = min(2.0, pause * 2)
 
@@ -307,6 +338,46 @@ def _environment(session: _Session, *, superuser: bool) -> dict[str, str]:
         "PGCONNECT_TIMEOUT": str(waits),
         **credentials(context),
     }
+
+
+def keep_password(context: Context, hba: str = "") -> None:
+    """Write the superuser's password down for our later processes, where the server's socket asks for it.
+
+    The file is the server's user's alone, and names this server's socket only. What is in somebody's own
+    PGPASSFILE stays there. `hba` is the server's own word for its pg_hba.conf. Where no password is known
+    that is told: what connects later cannot.
+    """
+    path = f"{context.runtime_folder}/{PASSWORDS}"
+    user = context.settings.init.user
+    own = context.environment.get("PGPASSFILE")
+    password = context.environment.get("PGPASSWORD")
+    if not password and not (own and _has_line(own, user)):
+        password = first_line(context.settings.init.password)
+    asks = asks_for_password(context, hba)
+    if asks and password:
+        # As libpq calls it, and as it is called where another folder is the usual one.
+        hosts = ("localhost", status.SOCKET_FOLDER)
+        lines = (sql.password_line(user, password, host) for host in hosts)
+        files.write_atomically(path, "".join(f"{line}\n" for line in lines))
+        return
+    if os.path.lexists(path):
+        os.unlink(path)
+    if asks and not own and not os.path.exists(f"{context.who.home}/.pgpass"):
+        log.warning(
+            f"pg_hba.conf asks for a password on the server's socket, and that of {user} is not known: "
+            "scheduled backups, SIGHUP and what else connects later will fail",
+            f"set POSTGRES_PASSWORD, or PGPASSFILE; or let {user} in without one: local all {user} peer",
+        )
+
+
+def asks_for_password(context: Context, hba: str = "") -> bool:
+    """Tell whether connections by the server's socket may need a password, by the file that says so."""
+    wanted = context.settings
+    path = hba or wanted.server.settings.get("hba_file") or wanted.conf.get("hba_file") or "pg_hba.conf"
+    try:
+        return sql.asks_for_password(files.read_text(os.path.join(wanted.data_folder, path)))
+    except (OSError, ValueError):
+        return False
 
 
 def credentials(context: Context) -> dict[str, str]:

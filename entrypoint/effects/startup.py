@@ -168,9 +168,12 @@ def read_named(path: str) -> str:
 
 
 def load_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> Settings:
-    """Return the settings, or raise Failure with everything that is wrong with them."""
+    """Return the settings, or raise Failure with everything that is wrong with them.
+
+    What PID 1 starts does not judge them again: the start has, and what was handed on lacks the secrets.
+    """
     wanted, problems, _ = read_settings(raw, arguments)
-    if problems:
+    if problems and server.handed_on_folder() is None:
         raise Failure(*problems)
     return wanted
 
@@ -479,6 +482,7 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
         context.children.signals.give_back()
         execute(["postgres", *arguments.given], environ)
     environ |= server.stale_pid_environment(wanted.data_folder)
+    sessions.keep_password(context)
     if server.renders(context) or server.has_usual_shared_memory(context):
         from entrypoint.effects import configuration
 
@@ -551,7 +555,7 @@ def _start_helper(context: Context, *, first: bool) -> list[dict[str, object]]:
                 f"not on a standby: {probe.STARTDB_FOLDER}, POSTGRES_EXTENSIONS, POSTGRES_PASSWORD_UPDATE"
             )
         return []
-    secrets = memory_file(environment.pack(server.with_password(context)))
+    secrets = memory_file(environment.pack(context.environment))
     return [
         {
             "role": lifecycle.STARTDB if holds else "password",

@@ -61,7 +61,8 @@ def ask_databases(
 ) -> dict[str, dict[str, Rows]]:
     """Return the answers of each database by its name."""
     # A connection string in an identifier's quotes, as pg_dumpall writes it; no line break can be in it.
-    places = [name for name in names if "\n" not in name and "\r" not in name]
+    broken = [name for name in names if "\n" in name or "\r" in name]
+    places = [name for name in names if name not in broken]
     script = ""
     for number, name in enumerate(places):
         script += f"\\connect -reuse-previous=on {sql.identifier(sql.connection(dbname=name))}\n"
@@ -70,6 +71,8 @@ def ask_databases(
     for label, rows in _answers(_run(context, script)[0]) if script else ():
         place, _, question = label.partition(" ")
         found[places[int(place)]][question] = rows
+    for name in broken:
+        found[name] = dict(_answers(_run(context, _script(asked), name)[0]))
     return found
 
 
@@ -78,14 +81,16 @@ def _script(asked: Mapping[str, str]) -> str:
     return "".join(f"\\echo '{_MARK}{name}'\n{rows} FROM ({text}) answer;\n" for name, text in asked.items())
 
 
-def _run(context: Context, script: str) -> tuple[str, str]:
+def _run(context: Context, script: str, database: str | None = None) -> tuple[str, str]:
     """Return what psql prints and what it complains about."""
-    return sessions.script(context, script, settings=_PATIENT, seconds=_SECONDS)
+    return sessions.script(context, script, settings=_PATIENT, seconds=_SECONDS, database=database)
 
 
 def _answers(text: str) -> Iterator[tuple[str, Rows]]:
     """Read the output of a script: a line with the mark, and behind it the rows; nothing where it failed."""
     for part in f"\n{text}".split(f"\n{_MARK}")[1:]:
         name, _, rows = part.partition("\n")
-        if rows.strip():
+        try:
             yield name, json.loads(rows)
+        except ValueError:
+            continue  # it gave no answer

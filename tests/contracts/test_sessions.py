@@ -1,0 +1,60 @@
+"""One door to the server: nothing but its module starts a client or says how one connects."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from contracts.tables import REPOSITORY
+
+DOOR = "entrypoint/effects/sessions.py"
+CLIENTS = """
+    clusterdb createdb createuser dropdb dropuser pg_amcheck pg_dump pg_dumpall pg_isready pg_restore psql psycopg
+    reindexdb vacuumdb
+""".split()
+RULES = ("PGOPTIONS", "PGSERVICE", "PGHOST", "PGHOSTADDR", "PGAPPNAME", "PGCONNECT_TIMEOUT")
+"""Variables that rule a session."""
+
+ALLOWED = {
+    ("entrypoint/effects/checkup/server.py", "psql"): "is looked for, not started",
+    ("entrypoint/archivers/walg.py", "PGHOST"): "wal-g's own settings file says where the server is",
+}
+
+
+def _constants(path: str) -> set[str]:
+    """All texts of a module but its docstrings."""
+    tree = ast.parse((REPOSITORY / path).read_text(encoding="utf-8"))
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told
+    }
+
+
+def _modules() -> list[str]:
+    found = sorted(path.relative_to(REPOSITORY) for path in (REPOSITORY / "entrypoint").rglob("*.py"))
+    return [str(path) for path in found if str(path) != DOOR]
+
+
+def _called(text: str) -> set[str]:
+    """The clients that a text names as a word of a command line, or the variables that it is."""
+    words = set(re.findall(r"^[\w-]+$|(?:^|[;&|(]\s*|exec\s+)([\w-]+) -", text))
+    return {word for word in {text, *words} if word in CLIENTS or word in RULES}
+
+
+@pytest.mark.parametrize("path", _modules())
+def test_nobody_else_starts_a_client(path: str) -> None:
+    """Neither a command line nor a variable of libpq's is made elsewhere."""
+    found = {word for text in _constants(path) for word in _called(text)}
+    assert set() == {word for word in found if (path, word) not in ALLOWED}
+
+
+def test_a_client_would_be_seen() -> None:
+    """The door itself has them, and what is excused is there, or the test above would say nothing."""
+    assert {"psql", "pg_amcheck", "PGOPTIONS"} <= {word for text in _constants(DOOR) for word in _called(text)}
+    for path, word in ALLOWED:
+        assert word in {each for text in _constants(path) for each in _called(text)}
+    assert {"psql"} == _called("exec psql --dbname x")
