@@ -52,7 +52,6 @@ _MARGIN = 10
 _MOST_WAL = 1024**3
 """What the replayed WAL takes at most between two restartpoints."""
 _SOON = 60
-_AMCHECK = "pg_amcheck"
 
 
 def rehearse(context: Context, archive: Archive, *, why: str, lock: int) -> Drill:
@@ -377,9 +376,9 @@ def _check(scratch: Context, deadline: float) -> tuple[str, ...]:
     """Run pg_amcheck and the user's SQL; return what was run."""
     _own_amcheck(scratch)
     done = []
-    for name in (_AMCHECK, *_sql_files()):
+    for name in (sessions.AMCHECK, *_sql_files()):
         left = max(1, deadline - time.monotonic())
-        if name == _AMCHECK:
+        if name == sessions.AMCHECK:
             code, said = sessions.amcheck(scratch, seconds=left)
         else:
             database = scratch.settings.init.database

@@ -44,6 +44,7 @@ QUICK = 30.0
 """Seconds for an answer."""
 PASSWORDS = "passfile"
 """Below the runtime folder: the superuser's password, where connections by the socket ask for it."""
+AMCHECK = "pg_amcheck"
 _SAID_AFTER = 5.0
 """Seconds after which it is said what a session is waited for."""
 _CONNECT = 10
@@ -177,7 +178,7 @@ def amcheck(context: Context, *, seconds: float) -> tuple[int, str]:
     """Run pg_amcheck over all databases; return its exit code and all it says."""
     session = _Session(context, "", "", writes=True, more={}, seconds=seconds)
     place = _place(session)
-    argv = ["pg_amcheck", "--all", "--install-missing", "--no-password", f"--username={place['user']}"]
+    argv = [AMCHECK, "--all", "--install-missing", "--no-password", f"--username={place['user']}"]
     argv += [f"--host={place['host']}", f"--port={place['port']}"]
     answer = _run(session, argv, _environment(session, superuser=True), "", None)
     return answer.code, answer.text + answer.words

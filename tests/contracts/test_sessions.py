@@ -54,7 +54,9 @@ def test_nobody_else_starts_a_client(path: str) -> None:
 
 def test_a_client_would_be_seen() -> None:
     """The door itself has them, and what is excused is there, or the test above would say nothing."""
-    assert {"psql", "pg_amcheck", "PGOPTIONS"} <= {word for text in _constants(DOOR) for word in _called(text)}
+    assert {"psql", "pg_amcheck", "PGOPTIONS"} <= {
+        word for text in _constants(DOOR) for word in _called(text)
+    }
     for path, word in ALLOWED:
         assert word in {each for text in _constants(path) for each in _called(text)}
     assert {"psql"} == _called("exec psql --dbname x")
