@@ -447,7 +447,8 @@ class WalG:
         if parent is not None:
             made["WALG_DELTA_MAX_STEPS"] = "1000000"  # how many there are is decided by us
         ours = {name: value for name, value in made.items() if "DELTA" in name}
-        ours["PGDATABASE"] = server.database
+        if server.database != "postgres":
+            ours["PGDATABASE"] = server.database
         return command._replace(environment={**command.environment, **self._unless_own(made), **ours})
 
     def parent(self, backups: Sequence[Backup], broken: Collection[str]) -> Backup | None:
