@@ -19,7 +19,7 @@ RULES = ("PGOPTIONS", "PGSERVICE", "PGHOST", "PGHOSTADDR", "PGAPPNAME", "PGCONNE
 
 ALLOWED = {
     ("entrypoint/effects/checkup/server.py", "psql"): "is looked for, not started",
-    ("entrypoint/effects/peer.py", "psql"): "asks another server, by the connection string that the user gave",
+    ("entrypoint/effects/peer.py", "psql"): "asks another server, by its own connection string",
     ("entrypoint/archivers/walg.py", "PGHOST"): "wal-g's own settings file says where the server is",
 }
 
