@@ -1,8 +1,7 @@
 """A recovery of ours is ruled by what was asked for now; what a backup's files say of it is only told.
 
-Asked for now is what stands in a variable, in the user's conf folder, among the arguments, or in a
-configuration file outside of the data folder. postgresql.conf in the data folder, what it includes, and
-postgresql.auto.conf came with the backup; they stay as they are.
+Asked for now is what stands in a variable, among the arguments, in the user's conf folder, or in another file
+outside of the data folder. The files in the data folder came with the backup; they stay as they are.
 """
 
 import os
@@ -27,7 +26,7 @@ def for_restore(context: Context, ours: Mapping[str, str]) -> dict[str, str]:
     """
     refuse_targets(context)
     neutral = ruled.neutral(server.data_major(context.settings.data_folder))
-    now, left = _said(context, neutral)
+    now, left, _ = _said(context, neutral)
     found = {**neutral, **{name: each.value for name, each in now.items()}, ruled.DELAY: "0", **ours}
     others = (each for each in [*left.values(), *now.values()] if each.name != "hot_standby")
     tell("this restore", _idle(others, found, neutral))
@@ -55,13 +54,12 @@ def for_standby(context: Context, ours: Mapping[str, str], *, follows_ours: bool
     neutral = ruled.neutral(server.data_major(context.settings.data_folder))
     if not follows_ours:
         neutral = {name: value for name, value in neutral.items() if name not in ruled.CONNECTION}
-    now, left = _said(context, {**neutral, **ours})
+    now, left, wins = _said(context, {**neutral, **ours})
     now = {name: each for name, each in now.items() if name not in ours or each.origin != configuration.FILE}
-    altered = {each.name for each in left.values() if each.origin == configuration.ALTER}
     found = {}
     for name, value in {**neutral, **ours}.items():
         wanted = now.get(name)
-        if wanted is not None and (wanted.origin == configuration.COMMAND or name not in altered):
+        if wanted is not None and wins[name] == wanted:
             continue
         said = value if wanted is None else wanted.value
         if not _is_secret(name, said):
@@ -73,7 +71,7 @@ def for_standby(context: Context, ours: Mapping[str, str], *, follows_ours: bool
 
 def refuse_targets(context: Context) -> None:
     """Raise Failure where a target is asked for by another name than RESTORE_TARGET_*."""
-    now, _ = _said(context, ruled.TARGETS)
+    now, *_ = _said(context, ruled.TARGETS)
     problems = [
         Problem(
             f"{each.where} sets {ruled.shown(each.name, each.value)}, which nobody but RESTORE_TARGET_* may",
@@ -136,22 +134,23 @@ def _is_secret(name: str, value: str) -> bool:
     return name == "primary_conninfo" and hide_secrets(value, name) != value
 
 
-def _said(context: Context, names: Iterable[str]) -> tuple[dict[str, Source], dict[str, Source]]:
-    """Return what is said of these settings: now, and in the data folder; of each the strongest."""
+def _said(context: Context, names: Iterable[str]) -> tuple[dict[str, Source], ...]:
+    """Return what is said of these settings: now, in the data folder, and what of both would win."""
     wanted = frozenset(names)
-    file = context.settings.server.settings.get("config_file", "")
-    outside = bool(file) and os.path.commonpath([context.settings.data_folder, os.path.abspath(file)]) != (
-        context.settings.data_folder
-    )
     base = [each._replace(origin=configuration.FILE) for each in engine.base(context)]
-    others = [each for each in engine.overriding(context) if each.name in wanted]
-    now = [each for each in others if each.origin != configuration.ALTER]
-    left = [each for each in others if each.origin == configuration.ALTER]
-    base = [each for each in base if each.name in wanted]
+    every = [each for each in [*base, *engine.overriding(context)] if each.name in wanted]
+    inside = os.path.realpath(context.settings.data_folder)
+    left = [each for each in every if _file(each).startswith(f"{inside}/")]
     return (
-        configuration.winners([*(base if outside else []), *now]),
-        configuration.winners([*([] if outside else base), *left]),
+        configuration.winners(each for each in every if each not in left),
+        configuration.winners(left),
+        configuration.winners(every),
     )
+
+
+def _file(source: Source) -> str:
+    """Return the file in which a setting stands; empty where it is no file."""
+    return os.path.realpath(source.where.rpartition(":")[0]) if source.where.startswith("/") else ""
 
 
 def _idle(found: Iterable[Source], effective: Mapping[str, str], neutral: Mapping[str, str]) -> list[Source]:

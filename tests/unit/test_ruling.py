@@ -27,7 +27,7 @@ def _context(
     **values: str,
 ) -> Context:
     """Return the context of a cluster of 15 whose own file includes another one with a target and a delay."""
-    conf = data / "conf.d"
+    conf = data.parent / f"{data.name}.d"
     conf.mkdir(exist_ok=True)
     (conf / "a.conf").write_text("\n".join(folder))
     monkeypatch.setattr("entrypoint.effects.configuration.CONF_FOLDER", str(conf))
@@ -100,6 +100,11 @@ def test_a_standby_gets_nothing_of_the_backup(tmp_path: Path, monkeypatch: pytes
     altered = _context(tmp_path, monkeypatch, alter=["recovery_min_apply_delay = 9h"], **asked)
     found, *_ = ruling.for_standby(altered, ours, follows_ours=True)
     assert "1h" == found["recovery_min_apply_delay"]
+    outside = tmp_path.parent / f"{tmp_path.name}.outside"
+    outside.write_text(f"recovery_min_apply_delay = 3h\ninclude '{tmp_path}/postgresql.conf'\n")
+    included = _context(tmp_path, monkeypatch, "-c", f"config_file={outside}")
+    found, *_ = ruling.for_standby(included, {}, follows_ours=True)
+    assert "3h" == found["recovery_min_apply_delay"]
     given = _context(tmp_path, monkeypatch, "-c", "recovery_min_apply_delay=2h")
     found, *_ = ruling.for_standby(given, {}, follows_ours=False)
     assert set(neutral) - {*ruled.CONNECTION, "recovery_min_apply_delay"} == set(found)
