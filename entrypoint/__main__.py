@@ -54,10 +54,15 @@ def _guard(arguments: "Sequence[str]") -> int:
         return exits.SIGNAL_BASE + 2
     except OSError as error:
         # No place for a traceback: what the kernel refused and where is what one needs to know.
-        where = f" {error.filename}" if error.filename else ""
+        # Writing names no file: then it is told by what.
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        call = f" a file ({trace.tb_frame.f_code.co_name})" if trace is not None else " a file"
+        where = f" {error.filename}" if error.filename else call
         log.problem(
             Problem(
-                f"the system refused an operation on{where or ' a file'}: {error.strerror or error}",
+                f"the system refused an operation on{where}: {error.strerror or error}",
                 "check owner, mode and free space there",
             )
         )

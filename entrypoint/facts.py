@@ -94,3 +94,5 @@ class ArchiveState(NamedTuple):
     """Of the filesystem of pg_wal."""
     seconds_until_full: int | None
     """At the rate at which the backlog has grown; None while there is no outage."""
+    lost: bool = False
+    """The archive was this cluster's, and nothing in it is any more: it was emptied, or is not mounted."""

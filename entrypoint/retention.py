@@ -11,7 +11,7 @@ from typing import NamedTuple
 from entrypoint import guest
 from entrypoint.archivers import Backup
 
-__all__ = ["AHEAD", "Decision", "chain", "decide", "restores", "roots", "unsound"]
+__all__ = ["AHEAD", "Decision", "chain", "decide", "restores", "roots", "unsound", "whole"]
 
 AHEAD = "it is dated in the future: a clock was wrong"
 
@@ -42,6 +42,11 @@ def chain(backup: Backup, backups: Sequence[Backup]) -> list[Backup] | None:
 def unsound(backups: Sequence[Backup], broken: Collection[str] = ()) -> set[str]:
     """Return the names of those that are not known to restore; as `restores`, for all of them at once."""
     return {name for name, (_, sound) in _lines(backups, broken).items() if not sound}
+
+
+def whole(backups: Sequence[Backup]) -> set[str]:
+    """Return the names of those that have all that they build on."""
+    return {name for name, (root, _) in _lines(backups, ()).items() if root is not None}
 
 
 def _lines(backups: Sequence[Backup], broken: Collection[str]) -> dict[str, tuple[Backup | None, bool]]:

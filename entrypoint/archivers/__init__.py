@@ -223,6 +223,10 @@ class Archiver(Protocol):
     def encrypts(self) -> bool:
         """Whether what is stored can only be read with a key."""
 
+    @property
+    def sign(self) -> str:
+        """Return the path, in the archive, of what makes it a cluster's."""
+
     alone: str
     """A setting for `archive_segment` that makes it send nothing beside its segment; empty: none needed."""
 

@@ -314,6 +314,11 @@ class PgBackRest:
         return ()
 
     @property
+    def sign(self) -> str:
+        """Return the path of what says of the stanza's WAL whose it is."""
+        return f"archive/{self.stanza}/archive.info"
+
+    @property
     def encrypts(self) -> bool:
         """Whether a passphrase is set, which the tool takes together with a cipher only."""
         return PREFIX + "REPO1_CIPHER_PASS" in self.own

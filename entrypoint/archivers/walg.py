@@ -338,6 +338,11 @@ class WalG:
         return tuple(f"{_WAL}/{segment}{ending}" for ending in (".lz4", ".zst"))
 
     @property
+    def sign(self) -> str:
+        """Return the path of what `prepare` stores."""
+        return IDENTITY
+
+    @property
     def encrypts(self) -> bool:
         """Whether a key is set."""
         return not self.own.isdisjoint(_KEYS)
@@ -358,8 +363,7 @@ class WalG:
         if code:
             raise ValueError(output)
         with guest.Reading(IDENTITY):
-            # An older wal-g writes its own lines before the object.
-            return guest.identifier(guest.parse_json(output[output.index("{") :])["system_identifier"])
+            return guest.identifier(guest.parse_json(_object(output))["system_identifier"])
 
     def parse_owners(self, code: int, output: str) -> list[Owner]:
         """Return nothing: no archive of wal-g is given to an upgraded cluster."""
@@ -536,7 +540,7 @@ class WalG:
         import json
 
         with guest.Reading("the backup's sentinel"):
-            spec = guest.parse_json(output[output.index("{") :]).get("Spec") or {}
+            spec = guest.parse_json(_object(output)).get("Spec") or {}
             names = spec.get("tablespaces") or []
             text = json.dumps({**spec, "base_prefix": folder}) if names else ""
             return text, tuple(str(spec[name]["loc"]) for name in names)
@@ -559,6 +563,14 @@ class WalG:
         # A damaged file is tried again after a minute; the tool's own 15 times take an hour.
         made["WALG_DOWNLOAD_FILE_RETRIES"] = "1"
         return command._replace(environment={**command.environment, **self._unless_own(made)})
+
+
+def _object(output: str) -> str:
+    """Return an object of JSON without what an older wal-g writes before it."""
+    begin = output.find("{")
+    if begin < 0:
+        raise ValueError(f"{output[:40]!r} is no object of JSON")
+    return output[begin:]
 
 
 def _backup(row: Mapping[str, Any]) -> Backup:

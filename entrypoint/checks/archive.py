@@ -9,7 +9,7 @@ from entrypoint.drills import LastDrills
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState
 from entrypoint.hiding import hide_secrets
-from entrypoint.runs import LastRuns
+from entrypoint.runs import LastRuns, Run
 from entrypoint.units import spell
 
 _MANY = 2
@@ -24,6 +24,17 @@ def archive(where: str, problem: Problem | None) -> list[Finding]:
         what = "off: what is written after the last dump is lost with the volume"
         return [warning(what, "set ARCHIVE_URL, for example file:///archive")]
     return [ok(where)] if problem is None else [error(problem.what, problem.mend)]
+
+
+LOST = "it was emptied or is not mounted: nothing in it belongs to this cluster any more"
+
+
+def lost(archiving: ArchiveState) -> list[Finding]:
+    """Judge whether the archive still is what it was."""
+    if not archiving.lost:
+        return []
+    mend = "mount it again; one that was emptied begins anew with the next segment: entrypoint archive check"
+    return [error(f"{archiving.url}: {LOST}", mend)]
 
 
 def fork(archiving: ArchiveState) -> list[Finding]:
@@ -52,10 +63,18 @@ def backlog(archiving: ArchiveState) -> list[Finding]:
     return [ok(what)]
 
 
-def backups(found: Sequence[Backup], newest_seconds: float, *, overdue: bool = False) -> list[Finding]:
-    """Judge the base backups; `newest_seconds` is the age of the newest one."""
+def backups(
+    found: Sequence[Backup], newest_seconds: float, *, overdue: bool = False, taken: Run | None = None
+) -> list[Finding]:
+    """Judge the base backups.
+
+    `newest_seconds` is the age of the newest one, `taken` the last run that is noted to have made one there.
+    """
     if not found:
         mend = "docker exec CONTAINER entrypoint backup push"
+        if taken is not None:
+            what = f"none, though {taken.name} was taken at {taken.started}: nothing can be restored"
+            return [error(f"{what}; the archive was emptied", mend)]
         return [warning("none: nothing could be restored", mend)]
     if newest_seconds < -guest.AHEAD:
         what = f"{len(found)}; {found[-1].name} is dated {-newest_seconds / 3600:.1f} hours in the future"

@@ -106,6 +106,19 @@ def _network(folder: Folder, what: str) -> Finding:
     return warning(f"{what} is on a network filesystem ({folder.filesystem})", mend)
 
 
+_NOTES = 256 * 1024
+"""Bytes: what the archiving notes and locks needs a fraction of them."""
+
+
+def runtime_folder(path: str, free: int, files: int) -> list[Finding]:
+    """Judge the room in the folder of our own notes: free bytes and files."""
+    if free >= _NOTES and files >= 16:
+        return []
+    what = f"{path} has room for {spell(free)} and {files} files: notes of the archiving may be missing there"
+    mend = "remove what fills it, or make it larger (--tmpfs /run:size=64m)"
+    return [error(f"{what}, and pgBackRest can lock nothing", mend)]
+
+
 def run_folder(path: str, *, exists: bool, writable: bool, uid: int) -> list[Finding]:
     """Judge the folder of the sockets, as the server's user."""
     if exists and writable:

@@ -4,6 +4,7 @@ import json
 
 import click
 
+from entrypoint.checks.archive import LOST
 from entrypoint.commands.backup import open_archive
 from entrypoint.commands.output import echo
 from entrypoint.effects import backlog, pending
@@ -35,6 +36,8 @@ def describe(state: ArchiveState) -> list[str]:
     if state.fork_refused is not None:
         rows.append(("refused", f"{state.fork_refused}; nothing is archived, backed up or removed"))
         rows.append(("mend", f"{state.fork_mend}"))
+    if state.lost:
+        rows.append(("emptied", LOST))
     if state.failing_since is not None:
         rows.append(("fails since", f"{state.failing_since}: {state.last_error}"))
     if not state.prepared:

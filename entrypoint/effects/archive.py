@@ -6,7 +6,7 @@ import os
 
 from entrypoint import exits
 from entrypoint.archivers import Answer, Backup, Command, brief
-from entrypoint.effects import files, folders, kernel, server, sessions
+from entrypoint.effects import files, folders, kernel, server, sessions, small
 from entrypoint.effects.children import answer_file, memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
@@ -25,6 +25,11 @@ ONE_BY_ONE = "one-by-one"
 
 LOOK = "look-archive"
 """How archive-segment looks whether another server was promoted."""
+MARK = "archive-mark"
+CLAIM = "claim-archive"
+"""Where the archive's mark lies, and what is done where it is missing."""
+BESIDE = ".entrypoint."
+"""Before those names it notes them in the data folder while /run is full."""
 
 ASK = "ask-archive"
 FETCH_FAILED = "fetch-failed"
@@ -44,7 +49,13 @@ def render(context: Context, archive: Archive) -> None:
 
     what = server.describe(context)
     path = f"{what.runtime_folder}/{archive.tool.config_name}"
-    files.write_atomically(path, conf.archiver_conf(context.settings, archive, what))
+    text = conf.archiver_conf(context.settings, archive, what)
+    try:
+        if small.read_text(path) == text:
+            return  # for which there need be no room
+    except OSError:
+        pass
+    files.write_atomically(path, text)
 
 
 OTHERS = {"wal-g": ("backup", "archive"), "pgbackrest": ("basebackups_005", "wal_005")}
@@ -60,15 +71,36 @@ def other_tools(archive: Archive, where: str, found: list[str]) -> Problem:
     )
 
 
-def forget(runtime_folder: str) -> None:
+def outage(runtime_folder: str, data_folder: str) -> tuple[list[str], list[str]]:
+    """Return why archiving fails and since when, and what the archiver last said; empty: it works."""
+    for beginning in (f"{runtime_folder}/", f"{data_folder}/{BESIDE}"):
+        failing = lines(beginning + FAILING)
+        if failing:
+            return failing, lines(beginning + WORDS)
+    return [], []
+
+
+def lines(path: str) -> list[str]:
+    """Return the lines of a note; none where it cannot be read."""
+    try:
+        text = small.read(path).decode("utf-8", "replace")
+    except OSError:
+        return []
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def forget(runtime_folder: str, data_folder: str) -> None:
     """Remove what an earlier start of this container left about its archiving.
 
     A stale acknowledgement in pgBackRest's spool would tell PostgreSQL that a segment was archived which
     never was.
     """
-    for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE, ASK, *OF_A_RECOVERY):
+    for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE, MARK, CLAIM, ASK, *OF_A_RECOVERY):
         if os.path.lexists(f"{runtime_folder}/{name}"):
             os.unlink(f"{runtime_folder}/{name}")
+    for name in (FAILING, WORDS):
+        if os.path.lexists(f"{data_folder}/{BESIDE}{name}"):
+            os.unlink(f"{data_folder}/{BESIDE}{name}")
     if os.path.isdir(f"{runtime_folder}/pgbackrest"):
         files.remove_tree(f"{runtime_folder}/pgbackrest")
 

@@ -5,7 +5,7 @@ import time
 
 from entrypoint import segments
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork
+from entrypoint.effects import fork, mark
 from entrypoint.facts import ArchiveState
 from entrypoint.settings import Archive
 
@@ -30,8 +30,7 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
     age = None if oldest is None else max(0, int(now - ready[oldest]))
     size = sum(_size(f"{wal}/{name}") for name in ready)
     last, last_at = _last_archived(runtime_folder, done)
-    failing = _lines(f"{runtime_folder}/{archives.FAILING}")
-    words = _lines(f"{runtime_folder}/{archives.WORDS}") if failing else []
+    failing, words = archives.outage(runtime_folder, data_folder)
     free = _free(wal)
     grows = size / age if failing and age else 0
     refused = fork.refusal(data_folder)
@@ -52,6 +51,7 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
         fork_mend=None if refused is None else refused.mend,
         free_bytes=free,
         seconds_until_full=int(free / grows) if free is not None and grows else None,
+        lost=mark.is_lost(data_folder, archive),
     )
 
 
@@ -88,7 +88,7 @@ def last_segment(data_folder: str, runtime_folder: str, timeline: str) -> tuple[
 
 def _last_archived(runtime_folder: str, done: dict[str, float]) -> tuple[str | None, float | None]:
     path = f"{runtime_folder}/{archives.ARCHIVED}"
-    lines = _lines(path)
+    lines = archives.lines(path)
     if lines:
         return lines[0], os.stat(path).st_mtime
     whole = [name for name in done if segments.NAME.fullmatch(name)]
@@ -102,13 +102,6 @@ def _reason(words: list[str]) -> str | None:
     start = next((number for number, line in enumerate(lines) if "error" in line.lower()), -1)
     told = lines[start:][:_REASON_LINES] if lines else []
     return " ".join(line for line in told if not line.startswith("HINT")) or None
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return files.read_text(path).splitlines()
-    except OSError:
-        return []
 
 
 def _size(path: str) -> int:

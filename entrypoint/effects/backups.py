@@ -7,7 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -39,6 +39,8 @@ _TORN = 86400
 """Seconds after which a half written file is one that nobody writes any more."""
 _GRACE = 3.0
 """Seconds that the archiver gets at a stop; PID 1 gives us five, and the run is to be noted."""
+_LOOK = 300
+"""Seconds after which it is looked again, at the latest, whether the archive is what it was."""
 _SOON = 60
 """Seconds until the schedule looks again when a backup could not be taken now."""
 
@@ -70,7 +72,8 @@ def alone(context: Context, what: str, *, wait: bool) -> Iterator[int]:
                 told = True
             context.children.pause(0.2)
         os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{what} since {_now().isoformat()} (pid {os.getpid()})\n".encode(), 0)
+        with suppress(OSError):  # a full /run: the lock holds all the same
+            os.pwrite(descriptor, f"{what} since {_now().isoformat()} (pid {os.getpid()})\n".encode(), 0)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -95,13 +98,12 @@ def obstacle(context: Context, archive: Archive) -> Problem | None:
     refused = fork.refusal(data)
     if refused is not None:
         return refused
-    try:
-        words = files.read_text(f"{context.runtime_folder}/{archives.FAILING}").split("\n")[0]
-    except OSError:
+    failing, _ = archives.outage(context.runtime_folder, data)
+    if not failing:
         return None
     return Problem(
         f"archiving to {archive.storage.url} fails, so a backup would wait for its WAL for ever: "
-        f"{words or 'see the log'}",
+        f"{failing[0] or 'see the log'}",
         "mend the archive first (entrypoint doctor); the backlog is then archived by itself",
         exits.ARCHIVE_REFUSED,
     )
@@ -591,7 +593,7 @@ def scheduled(context: Context, archive: Archive) -> int | None:
                 log.problem(problem)
             least = _SOON
         when = _due(context, archive)
-    return None if when is None else max(least, min(ASK_AGAIN, int(when - time.time()) + 1))
+    return None if when is None else max(least, min(_LOOK, int(when - time.time()) + 1))
 
 
 def is_up(data_folder: str) -> bool:
@@ -624,6 +626,8 @@ def _due(context: Context, archive: Archive) -> float | None:
         return now + ASK_AGAIN
     schedule = _schedule(context, wanted.schedule)
     good = [each for each in found if each.succeeded and each.url == archive.storage.url]
+    if good and _is_emptied(context, archive):
+        good = []
     if good:
         ended = [_seconds(good[-1].started) + good[-1].seconds]
     else:
@@ -635,6 +639,25 @@ def _due(context: Context, archive: Archive) -> float | None:
         failed_at,
         runs.failures_in_a_row(found),
     )
+
+
+def _is_emptied(context: Context, archive: Archive) -> bool:
+    """Tell whether the archive holds no backup any more, and claim it anew where it has lost its mark, too.
+
+    While the storage is away nothing is told.
+    """
+    try:
+        if own_backups(context, archive):
+            return False
+        if claim.owner(context, archive, archives.QUICK) is None:
+            claim.prepare(context, archive, must_work=True)
+    except ValueError:
+        return False
+    except Failure as failure:
+        log.problem(failure.problems[0])
+        return False
+    log.warning(f"{archive.storage.url} holds no backup any more, though some were taken: a full one is due")
+    return True
 
 
 def _schedule(context: Context, text: str) -> Schedule:

@@ -12,7 +12,7 @@ import time
 from entrypoint import exits, log, upgrade
 from entrypoint.archivers import IDENTITY, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, server, status, writer
+from entrypoint.effects import files, fork, mark, server, status, writer
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
@@ -86,23 +86,51 @@ def _settle(context: Context, archive: Archive, seconds: int) -> tuple[Problem |
     near = False
     if problem is not None:
         return problem, near
+    data = context.settings.data_folder
+    lost = mark.is_lost(data, archive)
     ours = server.read_control(context).get("Database system identifier", "")
     what = server.describe(context)
     try:
         if archive.tool.other_cluster_code is None:
             found, near = _owner(context, archive, seconds)
             if found == ours:
+                _noted(context, archive, anew=False)
                 return None, near
             if found is not None:
                 raise Failure(_others(archive, found, ours, _MEND))
             text = f'{{"system_identifier": "{ours}"}}\n'
             files.write_atomically(f"{what.runtime_folder}/{IDENTITY}", text)
+            lost = mark.was_ours(data, archive)
+        if lost and (unmounted := mark.unmounted(data, archive)) is not None:
+            return unmounted, near
         code, words = archives.run_quietly(context, archive.tool.prepare(what), seconds=seconds)
         if code and code == archive.tool.other_cluster_code:
             code, words = _succeed(context, archive, seconds)
     except ValueError as error:
         code, words = 1, str(error)
+    if code == 0:
+        if lost:
+            log.warning(
+                f"{archive.storage.url} held nothing of this cluster any more: its archive begins anew, and "
+                "nothing from before can be restored from it",
+                "a full backup is taken where BACKUP_SCHEDULE is set; else take one: entrypoint backup push",
+            )
+        _noted(context, archive, anew=lost)
     return (None if code == 0 else _unusable(archive, code, words)), near
+
+
+def _noted(context: Context, archive: Archive, *, anew: bool) -> None:
+    """Note that the archive is ours, and how archive-segment sees that it no longer is."""
+    mark.note(context.settings.data_folder, archive, anew=anew)
+    place = mark.path(archive)
+    if place is not None:
+        try:
+            files.write_atomically(
+                f"{context.runtime_folder}/{archives.CLAIM}", script(context, "prepare-archive")
+            )
+            files.write_atomically(f"{context.runtime_folder}/{archives.MARK}", f"{place}\n")
+        except OSError as error:
+            log.debug(f"whether the archive loses its mark is not looked at: {error}")
 
 
 def _unusable(archive: Archive, code: int, words: str) -> Problem:

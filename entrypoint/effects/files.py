@@ -28,10 +28,14 @@ def write_atomically(path: str, text: str, mode: int = 0o600) -> None:
     """Write a file so that a reader, or a crash, sees the old or the new one, never a half."""
     temporary = f"{path}.new"
     descriptor = small.make(temporary, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        error.filename = path  # the kernel names none where a disk is full
+        raise
     os.replace(temporary, path)
     sync_folder(os.path.dirname(path))
 

@@ -17,7 +17,7 @@ from entrypoint.archivers import brief, lsn_text
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, server, small
 from entrypoint.effects.server import Context
-from entrypoint.errors import Problem
+from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 from entrypoint.settings import Archive
 
@@ -195,8 +195,11 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
             "check that the storage can be reached and that the variables of the archive are right",
             exits.ARCHIVE_REFUSED,
         )
-    with archives.understood(archive):
-        present = {each.name for each in archive.tool.parse_wal(answer.stdout)}
+    try:
+        with archives.understood(archive):
+            present = {each.name for each in archive.tool.parse_wal(answer.stdout)}
+    except Failure as failure:
+        return failure.problems[0]  # a server with data comes up all the same
     others = segments.others(
         present,
         timeline,

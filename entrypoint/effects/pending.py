@@ -144,7 +144,7 @@ def read_back(
     Raises Failure where it does not come back within `patience` seconds, or differs.
     """
     began = time.monotonic()
-    copy = f"{context.runtime_folder}/check-{os.getpid()}-{name}"
+    copy = f"{_room(context, archive, name)}/{_COPY}{os.getpid()}-{name}"
     try:
         command = _fill(archive.tool.read_back(server.describe(context)), name, copy)
         code, words = archives.run_quietly(context, command, seconds=patience)
@@ -164,6 +164,34 @@ def read_back(
     finally:
         if os.path.exists(copy):
             os.unlink(copy)
+
+
+_COPY = ".entrypoint-check-"
+
+
+def _room(context: Context, archive: Archive, name: str) -> str:
+    """Return a folder with room for a segment that is read back: /run, or pg_wal while that has plenty.
+
+    Raises Failure where there is none.
+    """
+    size = server.segment_bytes(context)
+    wal = f"{context.settings.data_folder}/pg_wal"
+    for path in glob.glob(f"{glob.escape(wal)}/{_COPY}*"):
+        if time.time() - os.lstat(path).st_mtime > _LEFT_BEHIND:
+            os.unlink(path)  # by one that was killed
+    for folder, needed in ((context.runtime_folder, 2 * size), (wal, 8 * size)):
+        found = os.statvfs(folder)
+        if found.f_bavail * found.f_frsize >= needed and found.f_favail:
+            return folder
+    raise Failure(
+        _failed(
+            archive, f"{name} is not read back: neither {context.runtime_folder} nor {wal} has room for it"
+        ).but(mend="give /run or the data folder more room")
+    )
+
+
+_LEFT_BEHIND = 3600
+"""Seconds."""
 
 
 def push(context: Context, archive: Archive, seconds: float, say: Callable[[str], None]) -> list[str]:

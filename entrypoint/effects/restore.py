@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from entrypoint import exits, log, recovery, ruled, segments
+from entrypoint import exits, log, recovery, retention, ruled, segments
 from entrypoint.archivers import Backup, brief, lsn_text
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
@@ -161,6 +161,16 @@ def _candidates(source: Context, archive: Archive, request: Request) -> list[Bac
                 )
             )
         found = usable
+    whole = retention.whole(found)
+    if named is not None and named.name not in whole:
+        raise Failure(
+            Problem(
+                f"backup {named.name} builds on one that is not there ({named.parent})",
+                "name another one: entrypoint backup list",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    found = [each for each in found if each.name in whole] or found
     owner = (named or found[-1]).system_identifier
     return [
         each for each in found if each.system_identifier == owner and each.major == (named or found[-1]).major

@@ -311,7 +311,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
 
         drill.clear(context)
     if wanted.archive is not None:
-        archive.forget(context.runtime_folder)
+        archive.forget(context.runtime_folder, wanted.data_folder)
         archive.render(context, wanted.archive)
     if server.renders(context):
         server.write_down(context)

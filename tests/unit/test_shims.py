@@ -466,3 +466,32 @@ def test_a_full_run_folder_does_not_end_a_recovery(fetching: Fetching) -> None:
     fetching.runtime.rmdir()
     assert (0, "") == fetching.fetch("exit 0")
     assert 126 == fetching.fetch("exit 74")[0]
+
+
+def test_words_of_an_archiver_rule_no_terminal(segment: Segment) -> None:
+    """Escapes, C1 controls, separators of lines and reversed writing are replaced; letters stay."""
+    odd = r"\033]0;x\007 \302\233 \342\200\250 \342\200\256 \342\201\246 \303\244 \342\202\254\n"
+    code, words = segment.archive(f"printf '{odd}' >&2; exit 1")
+    assert (1, True) == (code, "  ?]0;x? ? ? ? ? ä €\n" in words)
+
+
+def test_an_outage_is_noted_although_run_is_full(segment: Segment) -> None:
+    """The data folder takes the note, which goes with the outage."""
+    segment.runtime.rmdir()
+    note = segment.data / ".entrypoint.archive-failing"
+    assert 3 == segment.archive("echo dead >&2; exit 3")[0]
+    assert "dead" == note.read_text().split("\n")[0]
+    assert 0 == segment.archive("true")[0]
+    assert not note.exists()
+
+
+def test_an_archive_without_its_mark_is_claimed_first(segment: Segment) -> None:
+    """Nothing is sent until that has worked: what lies there may be the disk below a missing mount."""
+    mark = segment.data / "mark"
+    (segment.runtime / "archive-mark").write_text(f"{mark}\n")
+    (segment.runtime / "claim-archive").write_text("echo not mounted >&2; exit 12\n")
+    code, words = segment.archive(f"touch {segment.data}/sent")
+    assert (12, True, False) == (code, "not mounted" in words, (segment.data / "sent").exists())
+    (segment.runtime / "claim-archive").write_text(f"touch {mark}\n")
+    assert 0 == segment.archive(f"touch {segment.data}/sent")[0]
+    assert (segment.data / "sent").exists()

@@ -17,7 +17,8 @@ def _archive(sight: Sight) -> list[Finding]:
     if archive is not None and sight.problems:
         return []  # what is wrong is said already
     where = f"{archive.tool.name} to {archive.storage.url}" if archive is not None else ""
-    return judge.archive(where, sight.archive_problem)
+    lost = judge.lost(sight.archiving) if sight.archiving is not None else []
+    return lost or judge.archive(where, sight.archive_problem)
 
 
 def _fork(sight: Sight) -> list[Finding]:
@@ -61,7 +62,11 @@ def _last_segment(sight: Sight) -> list[Finding]:
 def _backups(sight: Sight) -> list[Finding]:
     found = sight.backups
     age = time.time() - datetime.fromisoformat(found[-1].finished).timestamp() if found else 0
-    return judge.backups(found, age, overdue=backups.overdue(sight.context, found))
+    made = [each for each in history.read(sight.data_folder) if each.succeeded]
+    here = [each for each in made if sight.archive is not None and each.url == sight.archive.storage.url]
+    return judge.backups(
+        found, age, overdue=backups.overdue(sight.context, found), taken=here[-1] if here else None
+    )
 
 
 def _round_trip(sight: Sight) -> list[Finding]:

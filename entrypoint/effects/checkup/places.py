@@ -50,7 +50,15 @@ def _folder(name: str, path: str, sight: Sight) -> judge.Folder:
 def _run_folder(sight: Sight) -> list[Finding]:
     path = status.SOCKET_FOLDER
     writable = os.access(path, os.W_OK | os.X_OK)
-    return judge.run_folder(path, exists=os.path.isdir(path), writable=writable, uid=sight.context.who.uid)
+    found = judge.run_folder(path, exists=os.path.isdir(path), writable=writable, uid=sight.context.who.uid)
+    own = sight.context.runtime_folder
+    room = os.statvfs(own)
+    files = room.f_favail if room.f_files else _UNCOUNTED
+    return [*found, *judge.runtime_folder(own, room.f_bavail * room.f_frsize, files)]
+
+
+_UNCOUNTED = 10**6
+"""Files on a filesystem that does not count them, as btrfs."""
 
 
 def _space(sight: Sight) -> list[Finding]:
