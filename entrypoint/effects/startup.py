@@ -53,8 +53,7 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     kernel.adopt_orphans()
     wanted, problems = open_settings(os.environ, arguments)
     log.debugging = wanted.debug
-    settings_of_server = {name for name in wanted.values if name.startswith(variables.CONF_PREFIX)}
-    kernel.hide_environment(secret_names(wanted.values) | settings_of_server)
+    kernel.hide_environment(_start_alone(wanted))
     who = server_identity()
     # As early as it can be taken: what is in the folder of a running start is not ours to judge.
     lock = _lock_early(wanted.data_folder, who)
@@ -115,6 +114,14 @@ def secret_names(values: Mapping[str, str]) -> set[str]:
         for name in values
         if any(tool.is_own_variable(name.removeprefix(settings.SOURCE_PREFIX)) for tool in tools)
     }
+
+
+def _start_alone(wanted: Settings) -> set[str]:
+    """Return the variables that nobody is to see in PID 1, however long a first start or a restore takes."""
+    names = {name for name in wanted.values if name.startswith(variables.CONF_PREFIX)}
+    if server.is_guarded(wanted):
+        names |= wanted.values.keys() - server.server_environment(wanted, wanted.values).keys()
+    return secret_names(wanted.values) | names
 
 
 def environ() -> Mapping[str, str]:
