@@ -189,6 +189,7 @@ def checkpoint(context: Context) -> tuple[list[str], dict[str, str]]:
     session = _Session(context, "", "", writes=True, more={}, seconds=None)
     environment = _environment(session, superuser=True)
     environment.pop("PGPASSWORD", None)
+    environment["PGDATA"] = context.settings.data_folder  # tells whose client it is; psql does not read it
     return _argv(session, "postgres", ["--command", "CHECKPOINT"]), environment
 
 
