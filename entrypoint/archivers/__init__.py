@@ -18,6 +18,7 @@ __all__ = [
     "Backup",
     "Check",
     "Command",
+    "NoSegment",
     "Owner",
     "Removal",
     "Resources",
@@ -48,6 +49,10 @@ class Storage(NamedTuple):
     """The folder of a `file://` storage, else None."""
     from_url: bool
     """Given by ARCHIVE_URL; otherwise by the tool's own variables."""
+
+
+class NoSegment(ValueError):
+    """An archive holds no segment of a cluster."""
 
 
 class Server(NamedTuple):
@@ -320,7 +325,7 @@ class Archiver(Protocol):
     def wal_folder(self, identifier: str, code: int, output: str) -> str:
         """Return the archive's folder of a cluster's segments, by the answer to `identify`.
 
-        Raises ValueError with the tool's words.
+        Raises NoSegment where there is none yet, and ValueError with the tool's words.
         """
 
     def list_folder(self, server: Server, folder: str) -> Command:

@@ -8,6 +8,7 @@ from entrypoint.archivers import (
     Backup,
     Check,
     Command,
+    NoSegment,
     Owner,
     Removal,
     Resources,
@@ -369,7 +370,7 @@ class PgBackRest:
     def wal_folder(self, identifier: str, code: int, output: str) -> str:
         """Return the folder of the cluster's own segments in the first repository.
 
-        Raises ValueError with the tool's words.
+        Raises NoSegment where there is none yet, and ValueError with the tool's words.
         """
         if code:
             raise ValueError(output)
@@ -380,7 +381,7 @@ class PgBackRest:
                 for row in stanza["archive"]:
                     if row["database"]["id"] in ours and row["database"]["repo-key"] == 1:
                         return f"archive/{self.stanza}/{guest.word(row['id'])}"
-        raise ValueError(f"the archive holds no segment of the cluster {identifier}")
+        raise NoSegment(f"the archive holds no segment of the cluster {identifier}")
 
     def list_folder(self, server: Server, folder: str) -> Command:
         """Return the command that prints the names in a folder."""

@@ -20,7 +20,8 @@ def main(*, whole: bool = False) -> int:
 
     `whole` is for the first segment after an outage, in which much can have happened.
     """
-    wanted = startup.load_settings(startup.environ(), ())
+    # Whatever else may be wrong with the variables by now, it is no reason to be a second primary.
+    wanted, _, _ = startup.read_settings(startup.environ(), ())
     context = startup.command_context(wanted)
     archive = wanted.archive
     if archive is None or archive.by_user:

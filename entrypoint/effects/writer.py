@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, log, ruled, segments, timelines
-from entrypoint.archivers import Command, brief, lsn_text
+from entrypoint.archivers import Command, NoSegment, brief, lsn_text
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, server, status
 from entrypoint.effects.fork import Fork
@@ -187,6 +187,8 @@ def _listed(context: Context, archive: Archive, mine: int, seconds: float) -> di
     try:
         root, names = fetching.wal_names(context, archive, seconds)
     except Failure as failure:
+        if isinstance(failure.__cause__, NoSegment):
+            return {}
         raise Unknown(brief(failure.problems[0].what)) from failure
     return _read(context, archive, {each: f"{root}/{each}" for each in names}, mine, seconds)
 
