@@ -71,8 +71,8 @@ class Dependent(NamedTuple):
     """Of an index: it has expressions or a predicate."""
     foreign: bool = False
     """To evaluate it may run code of users."""
-    lent: bool = False
-    """Of an index: to rebuild it runs what belongs to somebody without rights, as its owner."""
+    unsafe: bool = False
+    """Of an index: to rebuild it would run code of others as the superuser."""
     owner: str = ""
     """Of the table, as SQL wants it."""
     privileged: bool = False
@@ -91,11 +91,6 @@ class Dependent(NamedTuple):
     def source(self) -> str:
         """What `test` is asked of, as SQL wants it."""
         return self.values or f"ONLY {self.rows}"
-
-    @property
-    def unsafe(self) -> bool:
-        """Of an index: to rebuild it would run code of others as the superuser."""
-        return self.lent and self.privileged
 
     @property
     def words(self) -> str:
@@ -343,7 +338,7 @@ def headline(found: Report) -> str:
 
 def as_json(found: Report) -> dict[str, object]:
     """Return the report for machines."""
-    hidden = ("test", "keys", "predicate", "values", "written", "lent", "stored", "shape")
+    hidden = ("test", "keys", "predicate", "values", "written", "unsafe", "stored", "shape")
     return {
         "matches": found.matches,
         "mixed": found.mixed or None,

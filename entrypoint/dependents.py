@@ -309,10 +309,11 @@ UNION ALL
     'predicate', coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
     'written', i.indexprs IS NOT NULL OR i.indpred IS NOT NULL,
     'foreign', i.indexrelid IN (SELECT object FROM risks WHERE kind = 'index'),
-    'lent', $lent
-        -- Rebuilt as the superuser by what knows nothing of CVE-2022-1552.
-        OR i.indexrelid IN (SELECT object FROM risks WHERE kind = 'index')
-           AND current_setting('server_version_num')::int BETWEEN 140000 AND 140002,
+    'unsafe', ($lent)
+        AND (SELECT r.rolsuper FROM pg_class s JOIN pg_roles r ON r.oid = s.relowner WHERE s.oid = i.indrelid)
+        -- These do not become the owner (CVE-2022-1552).
+        OR current_setting('server_version_num')::int BETWEEN 140000 AND 140002
+           AND i.indexrelid IN (SELECT object FROM risks WHERE kind = 'index'),
     $about(i.indrelid),
     'collations', (SELECT json_agg(n.name ORDER BY n.name) FROM by_index b JOIN names n ON n.oid = b.coll
                    WHERE b.index = i.indexrelid))

@@ -88,10 +88,10 @@ def libraries() -> str:
 def read(data_folder: str) -> Memory:
     """Return what is remembered; nothing where it cannot be understood."""
     try:
-        first, *rest = files.read_text(f"{data_folder}/{NAME}").splitlines()
+        first, *rest = files.read_text(f"{data_folder}/{NAME}").rstrip("\n").split("\n")
         state, _, mark = first.partition(" ")
         rows = [line.split(" ", 3) for line in rest]
-        return Memory(state, mark, frozenset((row[3], int(row[1]), int(row[2])) for row in rows))
+        return Memory(state, mark, frozenset((_plain(row[3]), int(row[1]), int(row[2])) for row in rows))
     except (OSError, ValueError, IndexError):
         return Memory()
 
@@ -99,11 +99,24 @@ def read(data_folder: str) -> Memory:
 def write(data_folder: str, memory: Memory) -> None:
     """Remember."""
     lines = [f"{memory.state} {memory.fingerprint}"]
-    lines += [f"rebuilt {oid} {filenode} {name}" for name, oid, filenode in sorted(memory.rebuilt)]
+    lines += [f"rebuilt {oid} {filenode} {_escaped(name)}" for name, oid, filenode in sorted(memory.rebuilt)]
     try:
         files.write_atomically(f"{data_folder}/{NAME}", "".join(f"{line}\n" for line in lines))
     except OSError as error:
         log.warning(f"{data_folder}/{NAME} cannot be written: {error.strerror}", "the next start looks again")
+
+
+def _escaped(name: str) -> str:
+    r"""Return a name on one line, whatever it holds.
+
+    >>> print(_escaped("a\n\u2028b"))
+    a\n\u2028b
+    """
+    return name.encode("unicode_escape").decode()
+
+
+def _plain(text: str) -> str:
+    return text.encode("latin-1", "backslashreplace").decode("unicode_escape")
 
 
 def remember_match(context: Context) -> None:

@@ -44,6 +44,10 @@ _ROUNDS = 5
 """How often what was made meanwhile is looked for."""
 
 
+_ODD = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
+"""What is raised where an answer is another one than we know, whatever somebody has put into a name."""
+
+
 class Session(NamedTuple):
     """A server that can be asked."""
 
@@ -91,7 +95,8 @@ def gate(context: Context, given: list[str], memory: Memory, mark: str) -> None:
                 if found.weighs:
                     _demand_backup(session)
                 outcome = _mend_what_can_be(session, found, memory, mark)
-    except Failure as failure:
+    except (Failure, OSError, *_ODD) as error:
+        failure = error if isinstance(error, Failure) else Failure(Problem(repr(error), "report it"))
         _not_looked(failure)
         if policy == "warn":
             return
@@ -229,7 +234,7 @@ def look(session: Session, mixed: str = "", *, everything: bool = False) -> Repo
             found.append(collation.parse_database(each.name, ask(session, each.name, query)))
         except Failure as failure:
             unlooked.append(Unlooked(each.name, failure.problems[0].what))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except _ODD as error:
             # Whatever somebody has written into his database, the others are still looked at.
             unlooked.append(Unlooked(each.name, f"its answer is not understood: {error}"))
     return collation.report(databases, found, mixed, everything=assume, unlooked=unlooked)
@@ -372,11 +377,8 @@ def _amcheck(turns: _Turns, session: Session, index: Dependent, shown: progress.
 
 
 _FOREIGN = "is not checked: to evaluate it may run code of users, and would do so as the superuser"
-_LENT = (
-    "is left as it is: its table belongs to a superuser, and its expressions run what does not belong to one"
-)
 _UNSAFE = (
-    _LENT,
+    "is left as it is: to rebuild or to read it would run code of others as the superuser",
     "give its functions to the superuser, or its table to another role; then: entrypoint collation fix",
 )
 

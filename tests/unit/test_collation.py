@@ -123,7 +123,7 @@ def test_a_version_of_a_database_is_asked_for_where_there_is_one(major: int, not
 
 def test_memory_survives(tmp_path: Path) -> None:
     """What is written is read, with names of databases that hold blanks."""
-    memory = Memory(CHANGED, HERE, frozenset({("my app", 1, 2), ("app", 3, 4)}))
+    memory = Memory(CHANGED, HERE, frozenset({("my app", 1, 2), ("a\nrebuilt 1 2 \u2028\\n ł", 3, 4)}))
     memories.write(str(tmp_path), memory)
     assert memory == memories.read(str(tmp_path))
     assert f"{CHANGED} {HERE}" == (tmp_path / memories.NAME).read_text().splitlines()[0]
