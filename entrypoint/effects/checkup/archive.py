@@ -187,7 +187,8 @@ CHECKS = (
     Check(
         "archive fork",
         "two clusters that write into one archive make it worthless for both",
-        "whether somebody else has gone on in the archive that this cluster was restored from",
+        "whether somebody else has gone on in the archive that this cluster was restored from, or was "
+        "promoted beside it",
         _fork,
         ARCHIVE,
     ),
