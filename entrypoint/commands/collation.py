@@ -8,7 +8,7 @@ import click
 
 from entrypoint import collation, exits
 from entrypoint.collation import Finding, Report
-from entrypoint.commands.output import echo
+from entrypoint.commands.output import echo, echo_lines
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups, reindex, server, startup, status
 from entrypoint.effects import collation as memories
@@ -36,7 +36,7 @@ def show(everything: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(collation.as_json(report), indent=2))
     else:
-        echo("\n".join(_lines(report)))
+        echo_lines(_lines(report))
 
 
 @group.command()
@@ -57,7 +57,7 @@ def check(everything: bool, amcheck: bool, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({**collation.as_json(report), "findings": _rows(findings)}, indent=2))
     else:
-        echo("\n".join([*_lines(report), *_told(findings)]))
+        echo_lines([*_lines(report), *_told(findings)])
         if not findings and not report.matches:
             read = "" if amcheck else "; the indexes themselves are read with --amcheck"
             echo(f"nothing is found broken{read}")
@@ -103,7 +103,7 @@ def fix(everything: bool, accept: bool, no_backup: bool, as_json: bool) -> int:
         echo(json.dumps({"rebuilt": rebuilt, "refreshed": refreshed, "findings": _rows(findings)}, indent=2))
     else:
         words = f"rebuilt: {len(rebuilt)}; versions noted in: {', '.join(refreshed) or 'no database'}"
-        echo("\n".join([words if outcome else "nothing is to be mended", *_told(findings)]))
+        echo_lines([words if outcome else "nothing is to be mended", *_told(findings)])
         for each in report.others:
             if each.kind == collation.VIEW:
                 words = (

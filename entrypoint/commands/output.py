@@ -1,5 +1,7 @@
 """What commands print for people: nothing that others wrote can rule the terminal that it is shown on."""
 
+from collections.abc import Iterable
+
 import click
 
 from entrypoint.log import printable
@@ -8,6 +10,12 @@ from entrypoint.log import printable
 def echo(text: str = "", *, mark: str = "", err: bool = False) -> None:
     """Print a line, or several, behind a mark of our own that may have colours."""
     click.echo(mark + printable(text), err=err)
+
+
+def echo_lines(lines: Iterable[str]) -> None:
+    """Print lines, of which each stays one whatever names are in it."""
+    for line in lines:
+        click.echo(printable(line, "\t"))
 
 
 def echo_dim(text: str) -> None:
