@@ -331,8 +331,18 @@ def following(context: Context) -> dict[str, str]:
     if os.path.exists(f"{wanted.data_folder}/standby.signal") or (wanted.standby is not None and not made):
         from entrypoint.effects import standby
 
-        return standby.values(context)
+        return {**_rendered_for_standby(context), **standby.values(context)}
     return {}
+
+
+def _rendered_for_standby(context: Context) -> dict[str, str]:
+    """Return how a standby follows by what its start has rendered: helpers are not told STANDBY_*."""
+    path = _rendered(context)
+    if server.handed_on_folder() is None or not os.path.exists(path):
+        return {}
+    entries, _ = configfile.parse(files.read_text(path), path)
+    names = ("primary_conninfo", "primary_slot_name")
+    return {entry.name: entry.value for entry in entries if entry.name in names}
 
 
 def _sample(context: Context) -> dict[str, str]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from entrypoint.effects import server
+import os
+
+import pytest
+
+from entrypoint.effects import server, startup
+from entrypoint.errors import Failure
 
 
 def test_no_secret_is_written_down() -> None:
@@ -29,3 +34,19 @@ def test_no_secret_is_written_down() -> None:
     assert plain == {name: value for name, value in kept.items() if name in plain}
     assert "geheim" not in kept.values()
     assert [] == [name for name in ("MY_OWN", *of_a_standby) if name in kept]
+
+
+def test_what_was_handed_on_is_not_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lacks the secrets; whoever has them is told."""
+    values = {
+        "PGDATA": "/data",
+        "POSTGRES_PASSWORD_UPDATE": "on",
+        "POSTGRES_PASSWORD": "geheim",
+        "PATH": os.defpath,
+    }
+    assert startup.load_settings(values, ()).every_start.update_password
+    kept = {**server.kept_values(values), "PATH": os.defpath}
+    with pytest.raises(Failure):
+        startup.load_settings(kept, ())
+    monkeypatch.setenv(server.SETTINGS, "/run/entrypoint/settings.json")
+    assert startup.load_settings(kept, ()).every_start.update_password
