@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 AUTH_METHODS = frozenset("trust reject scram-sha-256 md5 password gss ident pam ldap radius oauth".split())
 """Those that work in a `host` line on Linux; with any other one the server would not start."""
+PLAIN_METHODS = ("", "trust", "reject", "scram-sha-256", "md5", "password")
+"""Those that every server takes without options, so that nobody has to be asked."""
 
 
 class Init(NamedTuple):
@@ -295,11 +297,17 @@ def _choice(values: Mapping[str, str], name: str, choices: Sequence[str], proble
 
 
 def _auth_method(values: Mapping[str, str], problems: list[Problem]) -> str:
+    """Return what is put behind `host all all all`; the server judges the rest of it, see first_start.
+
+    It may go on with further lines: most replicas that are set up by a compose file have theirs here.
+    """
     text = values.get("POSTGRES_HOST_AUTH_METHOD", "")
-    if text and ("\n" in text or text.split()[:1] == [] or text.split()[0] not in AUTH_METHODS):
+    words = text.partition("\n")[0].split()
+    if text and (not words or words[0].strip('"') not in AUTH_METHODS):
+        shown = f"={text}" if re.fullmatch(r"[\w-]{1,20}", text) else ""
         problems.append(
             Problem(
-                "POSTGRES_HOST_AUTH_METHOD is no authentication method for TCP connections",
+                f"POSTGRES_HOST_AUTH_METHOD{shown} is no authentication method for TCP connections",
                 f"use one of {', '.join(sorted(AUTH_METHODS))}",
             )
         )

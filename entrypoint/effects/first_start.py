@@ -12,6 +12,7 @@ from entrypoint.effects.unfinished import Unfinished
 from entrypoint.environment import unpack
 from entrypoint.errors import Ended, Failure, Problem, Stopped
 from entrypoint.light import re
+from entrypoint.settings import AUTH_METHODS, PLAIN_METHODS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -207,16 +208,65 @@ def append_hba(context: Context, given: list[str], source: Template | None) -> N
                 )
             )
         method = text.splitlines()[-1]
+    with open(f"{data_folder}/pg_hba.conf", "a", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(_hba_lines(method))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _hba_lines(method: str) -> str:
     lines = ["", f"host all all all {method}", ""]
-    if method.split()[0] == "trust":
+    if method.split(maxsplit=1)[0] == "trust":
         lines[1:1] = [
             "# warning trust is enabled for all connections",
             "# see https://www.postgresql.org/docs/current/auth-trust.html",
         ]
-    with open(f"{data_folder}/pg_hba.conf", "a", encoding="utf-8") as file:
-        file.write("\n".join(lines))
-        file.flush()
-        os.fsync(file.fileno())
+    return "\n".join(lines)
+
+
+_HBA_ERRORS = "SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL ORDER BY 1"
+
+
+def check_hba(context: Context, unfinished: Unfinished) -> None:
+    """Let the server's own parser judge POSTGRES_HOST_AUTH_METHOD, by the cluster that nobody has seen yet.
+
+    Raises Failure with its words, and leaves an empty volume then.
+    """
+    method = context.settings.init.auth_method
+    if method in PLAIN_METHODS:
+        return
+    path = f"{context.runtime_folder}/pg_hba.conf"
+    files.write_atomically(path, _hba_lines(method).lstrip("\n"))
+    argv = ["postgres", "--single", "-D", unfinished.cluster, "-c", f"hba_file={path}", "-j", "template1"]
+    environment = server.server_environment(context.settings, context.environment) | {"LC_ALL": "C"}
+    question = memory_file(f"{_HBA_ERRORS};\n\n")
+    answer = memory_file("")
+    try:
+        code = context.children.run(argv, environment, descriptors={0: question, 1: answer, 2: answer})
+        text = read_back(answer)
+    finally:
+        os.close(question)
+        os.close(answer)
+        os.unlink(path)
+    wrong = re.findall(r'line_number = "(\d+)"[^\n]*\n[^\n]*error = "(.*)"\t\(typeid', text)
+    if code == 0 and not wrong:
+        return
+    unfinished.discard()
+    raise Failure(
+        Problem(
+            "POSTGRES_HOST_AUTH_METHOD is not accepted by the server behind `host all all all`"
+            + "".join(f"\nline {number}: {_without_words_of(method, error)}" for number, error in wrong),
+            "give a method with its options, and further lines of pg_hba.conf as they stand there",
+        )
+    )
+
+
+def _without_words_of(method: str, error: str) -> str:
+    """Return what the server says without what it repeats, which may be a password in the wrong place."""
+    for word in re.findall(r'"([^"]*)"', error):
+        if word in method and word not in AUTH_METHODS:
+            error = error.replace(f'"{word}"', '"***"')
+    return error
 
 
 def create_database(context: Context) -> None:
@@ -314,6 +364,7 @@ def initialize(context: Context, given: list[str]) -> Context:
     arguments = initdb_arguments(context)
     unfinished.begin()
     source = make_cluster(context, unfinished, arguments)
+    check_hba(context, unfinished)
     unfinished.move_into_place()
     append_hba(context, given, source)
     helper = context._replace(environment=server.with_password(context))

@@ -191,7 +191,20 @@ def test_all_mistakes_are_found_at_once() -> None:
 
 @pytest.mark.parametrize(
     "method",
-    ["trust", "reject", "scram-sha-256", "md5", "password", "gss", "ident", "pam", "ident map=x", "md5 # x"],
+    [
+        "trust",
+        "reject",
+        "scram-sha-256",
+        "md5",
+        "password",
+        "gss",
+        "ident",
+        "pam",
+        "ident map=x",
+        "md5 # x",
+        '"md5"',
+        "md5\nhost replication all all trust",
+    ],
 )
 def test_methods_for_tcp(method: str) -> None:
     """What PostgreSQL accepts in a `host` line may be asked for, with its options."""
@@ -201,7 +214,7 @@ def test_methods_for_tcp(method: str) -> None:
 @pytest.mark.parametrize(
     "method",
     [
-        *("scram", "TRUST", " ", "md5,trust", "none", "md5\nhost all all all trust"),
+        *("scram", "TRUST", " ", "md5,trust", "none", "\nmd5", "'md5'"),
         # PostgreSQL 15: "only supported on local sockets", "only supported on hostssl connections"
         *("peer", "cert"),
         # "not supported by this build": these are for Windows and for BSD
@@ -211,7 +224,8 @@ def test_methods_for_tcp(method: str) -> None:
 )
 def test_no_method_for_tcp(method: str) -> None:
     """A method with which the server would not start is refused before anything is made."""
-    expected = "POSTGRES_HOST_AUTH_METHOD is no authentication method for TCP connections"
+    shown = f"={method}" if method.isalpha() else ""
+    expected = f"POSTGRES_HOST_AUTH_METHOD{shown} is no authentication method for TCP connections"
     assert [expected] == _problems({"POSTGRES_HOST_AUTH_METHOD": method})
 
 

@@ -331,6 +331,56 @@ def test_method_with_options() -> None:
         assert f"host all all all {method}" == container.shell('tail -n 1 "$PGDATA/pg_hba.conf"')
 
 
+REPLICA = "host replication all 0.0.0.0/0 md5"
+
+
+@pytest.mark.parametrize(
+    ("method", "rules"),
+    [
+        # the most copied replica of the web
+        (f"scram-sha-256\n{REPLICA}", ["scram-sha-256", "md5"]),
+        (f"md5\n# for the replica\n\n{REPLICA}\n", ["md5", "md5"]),
+        ('"scram-sha-256"', ["scram-sha-256"]),
+        ("ident map=users\nlocal all all reject", ["ident", "reject"]),
+    ],
+    ids=["a second line", "a comment", "quotes", "options"],
+)
+def test_method_is_text_for_the_file(method: str, rules: list[str]) -> None:
+    """What the server accepts in the place is accepted: further lines, comments, quotes, options."""
+    with serve(env={**FRESH, "POSTGRES_HOST_AUTH_METHOD": method}) as container:
+        text = container.shell('cat "$PGDATA/pg_hba.conf"')
+        assert text.endswith(f"host all all all {method}".rstrip("\n"))
+        found = container.exec(
+            *("psql", "-XAtqU", "postgres", "-h", "/var/run/postgresql", "-c"),
+            "SELECT auth_method FROM pg_hba_file_rules ORDER BY line_number",
+        )
+        if "local all all reject" not in method:
+            assert rules == found.stdout.splitlines()[-len(rules) :]
+
+
+@pytest.mark.better
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("md5 nosuch=1", "line 1: unrecognized authentication option name"),
+        ("md5\nhost all all geheim.invalid/33 md5", "line 2: "),
+        ("ldap ldapserver=x", "ldapbasedn"),
+        ("md5\nbogus", "line 2: invalid connection type"),
+    ],
+)
+def test_what_the_server_would_not_take_is_refused(method: str, words: str, volume: str) -> None:
+    """The server's own parser says why, and the volume stays empty."""
+    env = {**FRESH, "PGDATA": "/volume", "POSTGRES_HOST_AUTH_METHOD": method}
+    outcome = run(env=env, volumes={"/volume": volume})
+    assert (1, True, True) == (
+        outcome.code,
+        "POSTGRES_HOST_AUTH_METHOD is not accepted" in outcome.stderr,
+        words in outcome.stderr,
+    )
+    assert "geheim" not in outcome.output
+    assert "" == in_volume(volume, "ls -A")
+
+
 def test_trust_needs_no_password_and_warns() -> None:
     """Trust starts without a password, with a warning on stderr and two comments in the file."""
     env = {"POSTGRES_HOST_AUTH_METHOD": "trust", "POSTGRES_INITDB_ARGS": "--no-sync"}
