@@ -224,8 +224,7 @@ def test_methods_for_tcp(method: str) -> None:
 )
 def test_no_method_for_tcp(method: str) -> None:
     """A method with which the server would not start is refused before anything is made."""
-    shown = f"={method}" if method.isalpha() else ""
-    expected = f"POSTGRES_HOST_AUTH_METHOD{shown} is no authentication method for TCP connections"
+    expected = "POSTGRES_HOST_AUTH_METHOD is no authentication method for TCP connections"
     assert [expected] == _problems({"POSTGRES_HOST_AUTH_METHOD": method})
 
 
