@@ -141,6 +141,7 @@ def test_a_standby_follows_whatever_the_backup_says(source: Source) -> None:
             with source.archive.create(variables, volumes={DATA: data}) as standby:
                 standby.begin()
                 standby.says("ready to accept read-only connections", 60)
+                containers.until(lambda: standby.sql("SELECT to_regclass('kept')") != "", "the table", 60)
                 containers.until(lambda: _rows(standby) == "5003", "every row", 60)
                 assert "" == _ran(standby)
                 said = standby.logs().output
