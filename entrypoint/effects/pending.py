@@ -19,6 +19,8 @@ from entrypoint.settings import Archive
 
 _LOOK_EVERY = 0.1
 """Seconds between two looks at what waits."""
+_LOCK = "round-trip.lock"
+"""Below the runtime folder."""
 
 
 class Trip(NamedTuple):
@@ -71,7 +73,9 @@ def round_trip(
 @contextmanager
 def _alone(context: Context, deadline: float) -> Iterator[None]:
     """Wait until nobody else in this container makes a round trip, and keep others waiting for a block."""
-    descriptor = os.open(context.runtime_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # Not the folder itself, which a start holds as long as it lives.
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(f"{context.runtime_folder}/{_LOCK}", flags, 0o600)
     try:
         while True:
             try:

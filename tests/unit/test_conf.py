@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -195,9 +196,9 @@ def _as_postgresql_does(command: str, **names: str) -> subprocess.CompletedProce
     for placeholder, value in names.items():
         parts = [part.replace(f"%{placeholder}", value) for part in parts]
     environment = {"PATH": PATH, "PGPASSWORD": "of the server"}
-    return subprocess.run(
-        ["/bin/sh", "-c", "%".join(parts)], env=environment, capture_output=True, check=False
-    )
+    argv = ["/bin/sh", "-c", "%".join(parts)]
+    with tempfile.TemporaryDirectory() as data_folder:
+        return subprocess.run(argv, env=environment, capture_output=True, check=False, cwd=data_folder)
 
 
 def _recorded(output: bytes) -> tuple[list[str], set[str]]:
