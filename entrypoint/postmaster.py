@@ -44,3 +44,35 @@ def parse_postmaster(text: str) -> Postmaster | None:
     status = lines[7].strip() if len(lines) > 8 else ""
     folder = lines[4] if len(lines) > 5 else ""
     return Postmaster(int(pid), lines[1], int(lines[2]), status, port=lines[3], socket_folder=folder)
+
+
+def pid_in(text: str) -> int:
+    r"""Return the pid that a lock file names, read as PostgreSQL does, with atoi; 0 where it names none.
+
+    >>> [pid_in(text) for text in ("42\n/data\n", "-7\n", " 12 x", "", "\0\0", "x1", "9" * 20)]
+    [42, 7, 12, 0, 0, 0, 0]
+    """
+    word = text.partition("\n")[0].lstrip(" \t\r\v\f")
+    word = word[1:] if word[:1] in ("-", "+") else word
+    digits = word[: len(word) - len(word.lstrip("0123456789"))]
+    return int(digits) if 0 < len(digits) < 10 else 0
+
+
+def split_folders(text: str) -> list[str]:
+    """Return the folders that unix_socket_directories names, as PostgreSQL takes them apart.
+
+    >>> split_folders('/run/postgresql , "/a, ""b""/",@abstract,,')
+    ['/run/postgresql', '/a, "b"/', '@abstract']
+    """
+    folders = []
+    word, quoted = "", False
+    for place, letter in enumerate(text):
+        if letter == '"':
+            quoted = not quoted
+            word += '"' if quoted and text[place - 1 : place] == '"' else ""
+        elif letter == "," and not quoted:
+            folders.append(word.strip())
+            word = ""
+        else:
+            word += letter
+    return [folder for folder in (*folders, word.strip()) if folder]

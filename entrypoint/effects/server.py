@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 
-from entrypoint import archivers, exits, log, variables
+from entrypoint import archivers, log, variables
 from entrypoint.archivers import Server
 from entrypoint.argv import NOT_A_SERVER, parse_server
 from entrypoint.cluster import parse_control
@@ -491,62 +490,6 @@ def live_postmaster(data_folder: str) -> Postmaster | None:
     """Return what postmaster.pid says, if its process is there."""
     found = read_postmaster(data_folder)
     return found if found is not None and os.path.exists(f"/proc/{found.pid}") else None
-
-
-def stale_pid_environment(data_folder: str) -> dict[str, str]:
-    """Judge a leftover postmaster.pid; returns what postgres must know to start over it.
-
-    postgres takes the file for stale if its pid is dead, its own or its parent's. After a kill the pid
-    may belong to another process or thread of this container, so that one is named to it by the
-    variable that is meant for this (patroni/patroni#681 found that removing the file is a race). One that is
-    dead now is named too: a helper that starts beside the server may get it. An empty file, which names
-    nobody, is removed. Raises Failure if it really is a server on this folder.
-    """
-    found = read_postmaster(data_folder)
-    if found is None:
-        _remove_empty_lock(data_folder)
-        return {}
-    if found.pid in (os.getpid(), os.getppid()):
-        return {}
-    stale = {"PG_GRANDPARENT_PID": str(found.pid)}
-    if not os.path.exists(f"/proc/{found.pid}"):
-        return stale
-    if is_postmaster_of(found.pid, data_folder):
-        raise _already_runs(found.pid, data_folder)
-    log.info(f"postmaster.pid is left from an unclean stop: its pid {found.pid} is another process now")
-    return stale
-
-
-def _remove_empty_lock(data_folder: str) -> None:
-    """Remove a postmaster.pid that a server left empty, which was killed while it started.
-
-    postgres refuses such a file. A server that starts now fills it within a moment, so it must stay empty,
-    and no server may be at work on the folder; none begins there while the file is in its way.
-    """
-    path = f"{data_folder}/postmaster.pid"
-    for _ in range(20):
-        try:
-            if os.stat(path).st_size:
-                return
-        except OSError:
-            return
-        time.sleep(0.05)
-    at_work = [pid for pid in status.pids() if is_postmaster_of(pid, data_folder)]
-    for pid in at_work:
-        if status.parent_of(pid) not in at_work:
-            raise _already_runs(pid, data_folder)
-    os.unlink(path)
-    log.info("postmaster.pid was left empty by a server that was killed while it started: removed")
-
-
-def _already_runs(pid: int, data_folder: str) -> Failure:
-    return Failure(
-        Problem(
-            f"a server (pid {pid}) already runs on {data_folder}",
-            f"stop it first: kill -INT {pid}",
-            exits.VOLUME_IN_USE,
-        )
-    )
 
 
 def is_postmaster_of(pid: int, data_folder: str) -> bool:

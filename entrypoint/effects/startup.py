@@ -14,6 +14,7 @@ from entrypoint.effects import (
     fork,
     identity,
     kernel,
+    leftover,
     probe,
     server,
     sessions,
@@ -488,7 +489,7 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
         context.children.raise_if_stopped()
         context.children.signals.give_back()
         execute(["postgres", *arguments.given], environ)
-    environ |= server.stale_pid_environment(wanted.data_folder)
+    environ |= leftover.clear(context, given)
     sessions.keep_password(context)
     if server.renders(context) or server.has_usual_shared_memory(context):
         from entrypoint.effects import configuration

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from entrypoint import log
-from entrypoint.effects import server
+from entrypoint.effects import leftover, server
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 
@@ -30,7 +30,7 @@ def serve(
     """
     data = context.settings.data_folder
     environment = server.server_environment(context.settings, context.environment)
-    environment |= {"NOTIFY_SOCKET": "", "PGDATA": data, **server.stale_pid_environment(data)}
+    environment |= {"NOTIFY_SOCKET": "", "PGDATA": data, **leftover.clear(context, given)}
     argv = ["postgres", "-D", data, *given]
     stale = _pid_file(data)
     pid = context.children.spawn(argv, environment, descriptors={1: output, 2: output})

@@ -23,7 +23,7 @@ IMPORT_READY = "import entrypoint.__main__, entrypoint.effects.ready"
 WARM_START = """
 import sys
 from entrypoint import plan
-from entrypoint.effects import collation, files, probe, server, startup
+from entrypoint.effects import collation, files, leftover, probe, server, startup
 from entrypoint.effects.identity import current
 
 values = {"PGDATA": sys.argv[2], "PATH": "/usr/bin:/bin", "PG_MAJOR": "17"}
@@ -36,7 +36,7 @@ environment = server.helper_environment(settings, current(), stepped_down=True)
 context = server.Context(settings, None, current(), "/nowhere", environment)
 assert server.arguments(context) == ["-c", "work_mem=4MB"]
 server.server_environment(settings, environment)
-server.stale_pid_environment(settings.data_folder)
+leftover.clear(context, ["-c", "work_mem=4MB", "-k", sys.argv[2]])
 files.lock_folder(settings.data_folder)
 collation.remember_match(context)
 collation.gate(context, [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -136,52 +135,6 @@ def test_postmaster_is_read(tmp_path: Path, text: str, expected: int | None) -> 
     (tmp_path / "postmaster.pid").write_text(text)
     found = server.read_postmaster(str(tmp_path))
     assert expected == (found.pid if found else None)
-
-
-def _stale(tmp_path: Path, pid: int) -> dict[str, str]:
-    (tmp_path / "postmaster.pid").write_text(f"{pid}\n{tmp_path}\n1795372501\n5432\n")
-    return server.stale_pid_environment(str(tmp_path))
-
-
-def test_a_stale_postmaster_is_judged(tmp_path: Path) -> None:
-    """A pid that is ours or our parent's is what PostgreSQL itself takes for stale; a dead one may come back."""
-    assert {} == server.stale_pid_environment(str(tmp_path))
-    assert [{}, {}] == [_stale(tmp_path, pid) for pid in (os.getpid(), os.getppid())]
-    assert {"PG_GRANDPARENT_PID": "4194304"} == _stale(tmp_path, 2**22)
-
-
-def test_a_pid_that_is_another_process_now(tmp_path: Path) -> None:
-    """It is named to PostgreSQL, which would else take it for a running server; the file stays."""
-    assert {"PG_GRANDPARENT_PID": "1"} == _stale(tmp_path, 1)
-    assert (tmp_path / "postmaster.pid").exists()
-
-
-def test_an_empty_lock_file_that_is_filled_late_stays(tmp_path: Path) -> None:
-    """A server that starts now has made it, and is about to write."""
-    path = tmp_path / "postmaster.pid"
-    path.touch()
-    late = threading.Timer(0.2, path.write_text, ("1\n",))
-    late.start()
-    assert {} == server.stale_pid_environment(str(tmp_path))
-    late.join()
-    assert "1\n" == path.read_text()
-    path.write_text("")
-    assert {} == server.stale_pid_environment(str(tmp_path))
-    assert not path.exists()
-
-
-def test_a_running_server_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that is a server on this very folder is not started over."""
-    real = os.readlink
-    answers = {"/proc/1/exe": "/usr/lib/postgresql/15/bin/postgres", "/proc/1/cwd": str(tmp_path)}
-    monkeypatch.setattr(os, "readlink", lambda path: answers[path] if path in answers else real(path))
-    with pytest.raises(Failure) as refused:
-        _stale(tmp_path, 1)
-    assert "a server (pid 1) already runs" in refused.value.problems[0].what
-    answers["/proc/1/exe"] = "/usr/bin/bash"
-    assert {"PG_GRANDPARENT_PID": "1"} == _stale(tmp_path, 1)
-    answers |= {"/proc/1/exe": "/usr/lib/postgresql/15/bin/postgres", "/proc/1/cwd": "/"}
-    assert {"PG_GRANDPARENT_PID": "1"} == _stale(tmp_path, 1)
 
 
 def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
