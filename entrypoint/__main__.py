@@ -38,7 +38,7 @@ def main() -> int:
 
 def _guard(arguments: "Sequence[str]") -> int:
     from entrypoint import exits, log
-    from entrypoint.errors import Ended, Failure, Problem, Stopped
+    from entrypoint.errors import Ended, Failure, Stopped
 
     try:
         return _dispatch(arguments)
@@ -54,18 +54,9 @@ def _guard(arguments: "Sequence[str]") -> int:
         return exits.SIGNAL_BASE + 2
     except OSError as error:
         # No place for a traceback: what the kernel refused and where is what one needs to know.
-        # Writing names no file: then it is told by what.
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        call = f" a file ({trace.tb_frame.f_code.co_name})" if trace is not None else " a file"
-        where = f" {error.filename}" if error.filename else call
-        log.problem(
-            Problem(
-                f"the system refused an operation on{where}: {error.strerror or error}",
-                "check owner, mode and free space there",
-            )
-        )
+        from entrypoint.effects import refusal
+
+        log.problem(refusal.explain(error))
         return exits.FAILURE
     except Exception:
         log.let_go()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # CPython ignores these for itself; a child must not inherit that.
 _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
+PRIVATE_FOLDERS = ("/dev/shm", "/run/entrypoint", "/tmp")  # noqa: S108 - what is made there has no name
+"""Where a file in memory is where the kernel has none: never beside data, and in memory first."""
 WRAPPER = "/usr/share/postgresql-common/pg_wrapper"
 """What Debian has in the place of PostgreSQL's clients."""
 
@@ -255,7 +257,7 @@ def replace_process(program: str, argv: Sequence[str], environment: Mapping[str,
 
 def memory_file(text: str) -> int:
     """Return a descriptor of a file in memory that holds this text, at its start."""
-    descriptor = os.memfd_create("entrypoint")
+    descriptor = unnamed_file()
     data = text.encode("utf-8", "surrogateescape")
     while data:
         data = data[os.write(descriptor, data) :]
@@ -263,23 +265,55 @@ def memory_file(text: str) -> int:
     return descriptor
 
 
+def unnamed_file(flags: int = 0) -> int:
+    """Return a descriptor of an empty file that has no name, in memory; `flags` are of memfd_create.
+
+    Kernels before 3.17, and some sandboxes, have no such files: then it is one that nobody else may open, and
+    that has lost its name before anything is in it. Raises Failure where there is no place for it.
+    """
+    try:
+        return os.memfd_create("entrypoint", os.MFD_CLOEXEC | flags)
+    except (AttributeError, OSError):
+        pass  # ENOSYS, or EPERM of a sandbox
+    for folder in PRIVATE_FOLDERS:
+        name = f"{folder}/.entrypoint-{os.getpid()}-{os.urandom(8).hex()}"
+        try:
+            descriptor = os.open(
+                name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
+        except OSError:
+            continue
+        os.unlink(name)
+        return descriptor
+    raise Failure(
+        Problem(
+            f"there is no place for a private file: the system refuses memfd_create, and no file can be made "
+            f"in {', '.join(PRIVATE_FOLDERS)}",
+            "mount a small tmpfs: --tmpfs /run/entrypoint, or --tmpfs /tmp",
+        )
+    )
+
+
 def answer_file(most: int) -> int:
     """Return a descriptor of an empty file in memory that takes so many bytes and no more.
 
     It has that size from the beginning and cannot grow; what stands before its position was written.
     """
-    descriptor = os.memfd_create("entrypoint", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    descriptor = unnamed_file(getattr(os, "MFD_ALLOW_SEALING", 0))
     try:
         os.truncate(descriptor, most)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
     except OSError:
-        os.truncate(descriptor, 0)  # an emulator that knows no seals
+        os.truncate(descriptor, 0)  # an emulator, or an old kernel, that knows no seals
     return descriptor
 
 
 def read_back(descriptor: int) -> str:
     """Return everything that was written to a file in memory."""
-    sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_GROW
+    try:
+        sealed = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_GROW
+    except OSError:
+        sealed = 0
     end = os.lseek(descriptor, 0, os.SEEK_CUR if sealed else os.SEEK_END)
     with os.fdopen(os.dup(descriptor), "rb") as stream:
         stream.seek(0)

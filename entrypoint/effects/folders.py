@@ -20,6 +20,10 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.plan import no_permission
 from entrypoint.settings import Settings
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _RUNTIME_MODE = 0o711
 _SOCKET_MODE = 0o3775
 
@@ -124,8 +128,10 @@ def prepare(settings: Settings, who: Identity, children: Children) -> None:
             log.warning(f"the mode of {path} stays as it is: {error.strerror}")
         try:
             if os.getuid() == 0:
+                read_only: list[str] = []
                 with _Explained(path, "change the owner of"):
-                    changed = walk.own_tree(descriptor, path, who.uid, children.raise_if_stopped)
+                    changed = walk.own_tree(descriptor, path, who.uid, children.raise_if_stopped, read_only)
+                _let_through(read_only, who)
                 if changed > 1:
                     log.info(f"gave {changed} files in {path} to uid {who.uid}")
         finally:
@@ -137,6 +143,44 @@ def prepare(settings: Settings, who: Identity, children: Children) -> None:
         _archive_folder(settings.archive.storage.folder, who)
     if settings.archive is not None and settings.drill.schedule is not None:
         make_drill_folder(settings.drill.folder, who)
+
+
+def _let_through(read_only: Sequence[str], who: Identity) -> None:
+    """Say what stays another user's, as in the official image.
+
+    Raises Failure for a file of its configuration that the server cannot read.
+    """
+    if not read_only:
+        return
+    closed = [path for path in read_only if not _can_read(path, who)]
+    if files_needed := [path for path in closed if path.endswith(".conf")]:
+        path = files_needed[0]
+        found = os.lstat(path)
+        raise Failure(
+            Problem(
+                f"{path} is mounted read-only, and uid {who.uid} cannot read it: it belongs to uid "
+                f"{found.st_uid}, with mode {stat.S_IMODE(found.st_mode):o}",
+                "let everybody read it, on the host: chmod a+r FILE",
+            )
+        )
+    more = f" and {len(read_only) - 3} more" if len(read_only) > 3 else ""
+    unread = f"; uid {who.uid} cannot read {', '.join(closed[:3])}" if closed else ""
+    log.warning(
+        f"mounted read-only, so the owner stays as it is: {', '.join(read_only[:3])}{more}{unread}",
+        "let everybody read it, on the host: chmod a+r FILE" if closed else None,
+    )
+
+
+def _can_read(path: str, who: Identity) -> bool:
+    """Tell whether a user can open a file or folder; no question of access(), which strict hosts deny."""
+    try:
+        with identity.Acting(who):
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
+    except PermissionError:
+        return False
+    except OSError:
+        return True  # a socket, say: not for reading
+    return True
 
 
 def _is_in_order(path: str, who: Identity, mode: int, levels: int) -> bool:
@@ -163,7 +207,7 @@ def _wal_folder(folder: str, who: Identity, children: Children) -> None:
         descriptor = walk.open_folder(folder, make=True)
         try:
             if os.getuid() == 0:
-                walk.own_tree(descriptor, folder, who.uid, children.raise_if_stopped)
+                walk.own_tree(descriptor, folder, who.uid, children.raise_if_stopped, [])
             os.fchmod(descriptor, 0o700)
         finally:
             os.close(descriptor)
@@ -177,7 +221,7 @@ def make_drill_folder(folder: str, who: Identity) -> None:
         else:
             os.makedirs(folder, mode=0o700, exist_ok=True)
     if os.getuid() != 0 and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise Failure(explain(folder, "write to", PermissionError("Permission denied")))
+        raise Failure(explain(folder, "write to", PermissionError(errno.EACCES, "Permission denied")))
 
 
 def _give_empty(folder: str, who: Identity, *, make: bool = False) -> None:
@@ -237,7 +281,9 @@ def check_archive_folder(folder: str, *, to_write: bool) -> Problem | None:
     """Return what keeps this process from reading the archive folder, and from writing to it."""
     if os.access(folder, os.R_OK | os.X_OK | (os.W_OK if to_write else 0)):
         return None
-    return explain(folder, "write to" if to_write else "read", PermissionError("Permission denied"))
+    return explain(
+        folder, "write to" if to_write else "read", PermissionError(errno.EACCES, "Permission denied")
+    )
 
 
 def empty_wal_folder(folder: str) -> None:
@@ -263,6 +309,9 @@ class _Explained:
             raise Failure(explain(self.path, self.doing, error)) from error
 
 
+_DENIED = (errno.EPERM, errno.EACCES)
+
+
 def explain(path: str, doing: str, error: OSError) -> Problem:
     """Return the message for an operation that was denied."""
     place = path
@@ -276,22 +325,7 @@ def explain(path: str, doing: str, error: OSError) -> Problem:
         os.stat(place).st_uid,
         mount.filesystem if mount else "an unknown filesystem",
         place=place,
-        capabilities=_capabilities(),
+        missing=identity.missing_capabilities() if error.errno in _DENIED else "",
     )
-    return problem.but(what=f"{problem.what} ({error.strerror or error})")
-
-
-_CAPABILITIES = {0: "CHOWN", 1: "DAC_OVERRIDE", 3: "FOWNER", 6: "SETGID", 7: "SETUID"}
-
-
-def _capabilities() -> str:
-    """Return the capabilities that matter for ownership, for root only."""
-    if os.getuid() != 0:
-        return ""
-    try:
-        status = files.read_text("/proc/self/status")
-        mask = int(status.split("CapEff:")[1].split()[0], 16)
-    except (OSError, IndexError, ValueError):
-        return ""
-    held = [name for bit, name in _CAPABILITIES.items() if mask >> bit & 1]
-    return ", ".join(held) or "none of those that matter"
+    mend = "mount it without :ro" if error.errno == errno.EROFS else None
+    return problem.but(what=f"{problem.what} ({error.strerror or error})", mend=mend)

@@ -103,10 +103,27 @@ def become(identity: Identity) -> None:
     _verify(identity)
 
 
+_CAPABILITIES = {0: "CHOWN", 1: "DAC_OVERRIDE", 3: "FOWNER", 6: "SETGID", 7: "SETUID"}
+
+
+def missing_capabilities() -> str:
+    """Return which of the capabilities for a start as root this process lacks; empty for all but root."""
+    if os.geteuid() != 0:
+        return ""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            mask = int(file.read().partition("CapEff:")[2].split()[0], 16)
+    except (OSError, IndexError, ValueError):
+        return ""
+    return ", ".join(name for bit, name in _CAPABILITIES.items() if not mask >> bit & 1)
+
+
 def _no_right(identity: Identity, error: OSError) -> Failure:
+    missing = missing_capabilities()
+    lacks = f"; the container lacks the capabilities {missing}" if missing else ""
     return Failure(
         Problem(
-            f"cannot become uid {identity.uid}, gid {identity.gid}: {error.strerror}",
+            f"cannot become uid {identity.uid}, gid {identity.gid}: {error.strerror}{lacks}",
             "grant the capabilities SETUID and SETGID "
             f"(--cap-add SETUID --cap-add SETGID), or start with "
             f"--user {identity.uid}:{identity.gid}",

@@ -13,7 +13,7 @@ import time
 
 from entrypoint import exits, lifecycle, log
 from entrypoint.effects import kernel, status, stops
-from entrypoint.effects.children import Children
+from entrypoint.effects.children import Children, unnamed_file
 from entrypoint.effects.signals import HANDLED, STOPS, Signals
 from entrypoint.errors import Failure
 from entrypoint.lean import signal, signal_name
@@ -43,7 +43,7 @@ def hand_over(signals: Signals, server: Mapping[str, Any], held: Sequence[int]) 
     for number in signals.take():
         if number in STOPS:
             os.kill(os.getpid(), number)
-    descriptor = os.memfd_create("entrypoint-handoff")  # what can fail comes before the server
+    descriptor = unnamed_file()  # what can fail comes before the server
     logging = log.hand_over()
     since = time.time()  # before the server notes its own start, since an older note is taken for stale
     pid = Children(signals).spawn(server["argv"], server["environment"])

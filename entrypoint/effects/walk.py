@@ -263,13 +263,14 @@ def owns_top(descriptor: int, uid: int, levels: int = 2) -> bool:
     return True
 
 
-def own_tree(descriptor: int, path: str, uid: int, look_up: Callable[[], None]) -> int:
+def own_tree(descriptor: int, path: str, uid: int, look_up: Callable[[], None], read_only: list[str]) -> int:
     """Give a folder and everything below it to a user, if its first two levels are not his yet.
 
     A whole walk is only made when something near the top has the wrong owner: on a big cluster it
     takes minutes (docker-library/postgres#916). Only owners are changed, never groups. What is mounted below
     is given as well, as the official image does: the deployer has put it there. `look_up` is called now and
-    then so that a stop signal is seen; `path` is for messages. Returns how many were changed.
+    then so that a stop signal is seen; `path` is for messages. What is mounted read-only stays as it is, and
+    is added to `read_only`. Returns how many were changed.
     """
     if owns_top(descriptor, uid):
         return 0
@@ -281,11 +282,10 @@ def own_tree(descriptor: int, path: str, uid: int, look_up: Callable[[], None]) 
         if told.st_uid != uid and _is_elsewhere(told):
             kept.append(entry.name)
         elif told.st_uid != uid:
-            changed += 1
-            if inner >= 0:
-                os.fchown(inner, uid, -1)
+            if _give(folder, entry, inner, uid):
+                changed += 1
             else:
-                os.chown(entry.name, uid, -1, dir_fd=folder, follow_symlinks=False)
+                read_only.append(os.readlink(f"/proc/self/fd/{folder}") + f"/{entry.name}")
         if count % 1000 == 0:
             look_up()
         if count % 100_000 == 0:
@@ -300,6 +300,20 @@ def own_tree(descriptor: int, path: str, uid: int, look_up: Callable[[], None]) 
             f"copy them, or chown {uid} them; sysctl fs.protected_hardlinks=1 on the host forbids it",
         )
     return changed
+
+
+def _give(folder: int, entry: os.DirEntry[str], inner: int, uid: int) -> bool:
+    """Give what `below` has found to a user; tell whether it could be: not if it is mounted read-only."""
+    try:
+        if inner >= 0:
+            os.fchown(inner, uid, -1)
+        else:
+            os.chown(entry.name, uid, -1, dir_fd=folder, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.EROFS:
+            return False
+        raise
+    return True
 
 
 def _is_elsewhere(told: os.stat_result) -> bool:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import signal
+import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from entrypoint import exits
-from entrypoint.effects.children import Children, cannot_execute, find_program, memory_file, read_back
+from entrypoint.effects import children as module
+from entrypoint.effects.children import (
+    Children,
+    answer_file,
+    cannot_execute,
+    find_program,
+    memory_file,
+    read_back,
+)
 from entrypoint.errors import Failure, Stopped
 
 ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
@@ -319,6 +329,62 @@ def test_files_in_memory() -> None:
     assert ["\udcffa\nb"] * 2 == [read_back(descriptor) for _ in range(2)]
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
+
+
+def _refuse(number: int) -> Callable[..., int]:
+    def refused(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return refused
+
+
+@pytest.fixture(params=[errno.ENOSYS, errno.EPERM, None], ids=["ENOSYS", "EPERM", "absent"])
+def without_memory_files(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Path:
+    """Return the folder where files have to be instead; nothing of a name may stay there."""
+    if request.param is None:
+        monkeypatch.delattr(os, "memfd_create")
+        monkeypatch.delattr(os, "MFD_CLOEXEC")
+        monkeypatch.delattr(os, "MFD_ALLOW_SEALING")
+    else:
+        monkeypatch.setattr(os, "memfd_create", _refuse(request.param))
+    monkeypatch.setattr(module, "PRIVATE_FOLDERS", (f"{tmp_path}/none", str(tmp_path)))
+    return tmp_path
+
+
+def test_files_of_a_kernel_without_files_in_memory(without_memory_files: Path, children: Children) -> None:
+    """They hold the same, are for nobody else, and have no name from before anything is in them."""
+    descriptor = memory_file("secret\udcff")
+    assert "secret\udcff" == read_back(descriptor)
+    found = os.fstat(descriptor)
+    assert (0o600, 0, os.getuid()) == (stat.S_IMODE(found.st_mode), found.st_nlink, found.st_uid)
+    assert not os.get_inheritable(descriptor)
+    assert [] == os.listdir(without_memory_files)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    given = {0: descriptor, 9: descriptor}
+    argv = ["sh", "-c", "cat /dev/fd/9; cat"]
+    out = memory_file("")
+    assert 0 == children.run(argv, ENVIRONMENT, descriptors={**given, 1: out})
+    assert "secret\udcff" * 2 == read_back(out)
+    assert (0, "x\n") == children.output(["echo", "x"], ENVIRONMENT)
+
+
+def test_answers_on_a_kernel_without_seals(without_memory_files: Path) -> None:
+    """An answer is read to its end, though nothing limits it."""
+    answer = answer_file(10)
+    os.write(answer, b"more than ten bytes")
+    assert "more than ten bytes" == read_back(answer)
+    assert [] == os.listdir(without_memory_files)
+
+
+def test_no_place_for_a_private_file(without_memory_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be written either, it is told what to mount."""
+    monkeypatch.setattr(module, "PRIVATE_FOLDERS", (f"{without_memory_files}/none",))
+    with pytest.raises(Failure) as failed:
+        memory_file("")
+    assert "memfd_create" in failed.value.problems[0].what
+    assert "--tmpfs /tmp" in failed.value.problems[0].mend
 
 
 def test_python_itself_can_be_a_child(children: Children) -> None:

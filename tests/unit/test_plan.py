@@ -276,6 +276,15 @@ def test_permission_messages(uid: int, owner: int, words: list[str]) -> None:
     assert [] == [word for word in [f"uid {uid}", "/data", "ext4", *words] if word not in text]
 
 
+@pytest.mark.parametrize("owner", [0, 5])
+def test_missing_capabilities_are_what_is_wrong(owner: int) -> None:
+    """Root that lacks some is told which, also where it owns the folder, and no other mend that would not help."""
+    problem = plan.no_permission("/data", "read", 0, owner, "ext4", missing="CHOWN, FOWNER")
+    assert "the container lacks the capabilities CHOWN, FOWNER" in problem.what
+    assert "--cap-add CHOWN --cap-add FOWNER" in problem.mend
+    assert "chmod" not in problem.mend
+
+
 def _settings() -> st.SearchStrategy[Settings]:
     values = st.sampled_from([{}, NO_PASSWORD, ARCHIVE, RESTORE, RESTART, {**RESTORE, **RESTART}])
     arguments = st.sampled_from([[], ["-c", "port=1"], ["-C", "port"], ["-D", "/other"]])

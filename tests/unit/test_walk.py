@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -39,23 +39,31 @@ def _chowned(
     *,
     uid: int = NOBODY,
     look_up: Callable[[], None] = lambda: None,
+    read_only: Sequence[str] = (),
 ) -> list[str]:
-    """Return the paths that would be given to another user, in this order."""
+    """Return the paths that would be given to another user, in this order; some are mounted read-only."""
     paths: list[str] = []
 
     def chown(name: str, uid: int, gid: int, *, dir_fd: int, follow_symlinks: bool) -> None:
         assert (-1, False) == (gid, follow_symlinks)
-        paths.append(f"{_path(dir_fd)}/{name}")
+        give(f"{_path(dir_fd)}/{name}")
 
     def fchown(descriptor: int, uid: int, gid: int) -> None:
         assert -1 == gid
-        paths.append(_path(descriptor))
+        give(_path(descriptor))
+
+    def give(path: str) -> None:
+        if path in read_only:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        paths.append(path)
 
     monkeypatch.setattr(os, "chown", chown)
     monkeypatch.setattr(os, "fchown", fchown)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        assert walk.own_tree(descriptor, str(folder), uid, look_up) == len(paths)
+        left: list[str] = []
+        assert walk.own_tree(descriptor, str(folder), uid, look_up, left) == len(paths)
+        assert sorted(read_only) == sorted(left)
     finally:
         os.close(descriptor)
     return paths
@@ -69,6 +77,15 @@ def test_everything_gets_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Each file and folder once, links themselves and not what they lead to; groups stay."""
     top = tmp_path / "data"
     assert sorted(_tree(top)) == sorted(_chowned(monkeypatch, top))
+
+
+def test_what_is_mounted_read_only_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file or a folder that nobody can give away is told, and keeps nothing else from its owner."""
+    top = tmp_path / "data"
+    everything = _tree(top)
+    mounted = [f"{top}/PG_VERSION", f"{top}/base/5", f"{top}/base/5/1259"]
+    given = _chowned(monkeypatch, top, read_only=mounted)
+    assert sorted(everything) == sorted([*given, *mounted])
 
 
 def test_nothing_is_done_where_all_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
