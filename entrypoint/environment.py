@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from entrypoint import variables
+from entrypoint import foreign, variables
 from entrypoint.archivers import pgbackrest, walg
 from entrypoint.errors import Problem
+from entrypoint.foreign import FILE_SUFFIX
 from entrypoint.light import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-FILE_SUFFIX = "_FILE"
 
 
 class Environment(NamedTuple):
@@ -33,11 +32,9 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
     """
     values = dict(raw)
     # Names such as AWS_SECRET_ACCESS_KEY_FILE may be meant for an init file where nothing is archived.
-    archives = any(
-        value and name.removeprefix("RESTORE_").startswith(("ARCHIVE_URL", "WALG_", "PGBACKREST_"))
-        for name, value in raw.items()
-    )
+    archives = foreign.has_storage(raw)
     problems: list[Problem] = []
+    doubts: list[Problem] = []
     files: dict[str, str] = {}
     for file_name in raw:
         name = file_name.removesuffix(FILE_SUFFIX)
@@ -59,7 +56,8 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
             files[name] = path
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            problems.append(
+            is_ours = archives or name in variables.ALL
+            (problems if is_ours else doubts).append(
                 Problem(
                     # What is no path may be the secret itself, by mistake.
                     f"{file_name}={path}: cannot be read: {reason}"
@@ -68,8 +66,10 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
                     f"mount the file so that the container's user can read it, or set {name}",
                 )
             )
-    unknown, doubtful = _unknown_names(values)
-    return Environment(values, tuple(problems + unknown), tuple(doubtful), files)
+    unknown, doubtful = foreign.unknown(values)
+    doubts += [*doubtful, *foreign.theirs(values).values()]
+    doubts += [doubt for name in values if (doubt := foreign.conf_doubt(name, values[name])) is not None]
+    return Environment(values, tuple(problems + unknown), tuple(doubts), files)
 
 
 def pack(values: Mapping[str, str]) -> str:
@@ -103,41 +103,5 @@ def _may_come_from_file(name: str, file_name: str, *, archives: bool) -> bool:
         return _may_come_from_file(rest, file_rest, archives=archives)
     if file_name in walg.VARIABLES or pgbackrest.is_option(file_name):
         return False  # a variable of its own, such as WALG_S3_CA_CERT_FILE
-    return archives and (name in walg.VARIABLES or pgbackrest.is_option(name))
-
-
-def _unknown_names(values: Mapping[str, str]) -> tuple[list[Problem], list[Problem]]:
-    unknown: list[Problem] = []
-    doubtful: list[Problem] = []
-    for name in values:
-        if not name.startswith(variables.STRICT_GROUPS + variables.OUR_GROUPS):
-            continue
-        # What holds for the archive to restore from.
-        rest = name.removeprefix("RESTORE_")
-        if (
-            name in variables.ALL
-            or rest in ("ARCHIVE_URL", "ARCHIVE_TOOL")
-            or rest in walg.VARIABLES
-            or pgbackrest.is_option(rest)
-            or variables.INJECTED.fullmatch(name)
-        ):
-            continue
-        near = nearest(name)
-        problem = Problem(
-            f"unknown variable {name}",
-            f"did you mean {near}?" if near else f"remove {name}; the README lists every variable",
-        )
-        if near or name.startswith(variables.STRICT_GROUPS):
-            unknown.append(problem)
-        else:
-            doubtful.append(problem)
-    return unknown, doubtful
-
-
-def nearest(name: str) -> str | None:
-    """Return the known variable that a misspelt name probably means."""
-    import difflib  # only for a mistake: it costs as much as half a start
-
-    known = [*variables.ALL, *walg.VARIABLES, *pgbackrest.names_like(name)]
-    found = difflib.get_close_matches(name.removesuffix(FILE_SUFFIX), known, n=1, cutoff=0.8)
-    return found[0] if found else None
+    own = archives or name.startswith(("WALG_", "PGBACKREST_"))
+    return own and (name in walg.VARIABLES or pgbackrest.is_option(name))

@@ -25,9 +25,26 @@ ACTIONS = ("promote", "pause", "shutdown")
 FOLLOW = "follow"
 """What a standby does at the end of the archive, in place of an action; it cannot be asked for as one."""
 _TRUE = ("on", "true", "yes", "1")
-_FALSE = ("off", "false", "no", "0")
+FALSE = ("off", "false", "no", "0")
 _NAME_BYTES = 63
 """PostgreSQL cuts the name of a restore point after as many."""
+
+
+_BACKUP = re.compile(r"(?i)latest|base_[0-9A-F_D]+|[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?")
+
+
+def may_be_backup(text: str) -> bool:
+    """Tell whether this can be the name of a backup, of either archiver.
+
+    >>> [may_be_backup(text) for text in ("LATEST", "base_000000010000000000000002", "backup.sql")]
+    [True, True, False]
+    """
+    return _BACKUP.fullmatch(text) is not None
+
+
+def is_target(name: str, value: str) -> bool:
+    """Tell whether one of RESTORE_TARGET* has a value that it can have."""
+    return _malformed(name, TARGETS[name], value) is None
 
 
 class Request(NamedTuple):
@@ -138,7 +155,7 @@ def parse(values: Mapping[str, str], problems: list[Problem]) -> Request | None:
     if problem is not None:
         problems.append(problem)
     inclusive = (values.get("RESTORE_TARGET_INCLUSIVE") or "on").lower()
-    if inclusive not in _TRUE + _FALSE:
+    if inclusive not in _TRUE + FALSE:
         problems.append(
             Problem(
                 f"RESTORE_TARGET_INCLUSIVE={inclusive} is not known",
@@ -176,11 +193,11 @@ def parse_standby(values: Mapping[str, str], *, archive: bool, problems: list[Pr
     """Return what STANDBY_* ask for; None: this is to be no standby. `archive`: there is one to follow."""
     switch = (values.get("STANDBY") or "off").lower()
     conninfo, slot = values.get("STANDBY_PRIMARY_CONNINFO", ""), values.get("STANDBY_SLOT", "")
-    if switch not in _TRUE + _FALSE:
+    if switch not in _TRUE + FALSE:
         problems.append(Problem(f"STANDBY={switch} is not known", "set STANDBY to on or off"))
     if switch not in _TRUE:
         given = [name for name in ("STANDBY_PRIMARY_CONNINFO", "STANDBY_SLOT") if values.get(name)]
-        if given and switch in _FALSE:
+        if given and switch in FALSE:
             names = ", ".join(given)
             problems.append(
                 Problem(f"{names} is for a standby, but STANDBY is off", f"set STANDBY=on, or remove {names}")

@@ -15,6 +15,27 @@ ASK_AGAIN = 3600
 """Seconds after which we look again at the latest: machines are suspended, and clocks are set."""
 
 
+ALIASES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+"""Cron's own names; not `@reboot`, which is no time."""
+
+
+def in_fields(text: str) -> str:
+    """Return a schedule in five fields.
+
+    >>> in_fields("@Daily"), in_fields("0 3 * * *")
+    ('0 0 * * *', '0 3 * * *')
+    """
+    return ALIASES.get(text.lower(), text)
+
+
 def check(text: str, timezone: str, name: str = "BACKUP_SCHEDULE") -> list[Problem]:
     """Return what is wrong with the schedule that this variable sets."""
     from cronsim import CronSim, CronSimError
@@ -28,12 +49,13 @@ def check(text: str, timezone: str, name: str = "BACKUP_SCHEDULE") -> list[Probl
             )
         )
     try:
-        next(CronSim(text, datetime(2026, 1, 1, tzinfo=UTC)))
+        next(CronSim(in_fields(text), datetime(2026, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
         problems.append(
             Problem(
                 f"{name}={text} is no schedule: {error}",
-                f"give minute, hour, day of month, month and day of week, for example {name}='0 3 * * *'",
+                f"give minute, hour, day of month, month and day of week, for example {name}='0 3 * * *', "
+                "or one of " + " ".join(ALIASES),
             )
         )
     except StopIteration:
@@ -57,7 +79,7 @@ class Schedule:
     """The moments of a schedule, each late by a jitter that is always the same."""
 
     def __init__(self, text: str, timezone: str, jitter: int, cluster: str) -> None:
-        self.text = text
+        self.text = in_fields(text)
         self.zone = zone(timezone) or UTC
         self.jitter = jitter
         """Seconds."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from entrypoint import archivers, recovery, variables
-from entrypoint.archivers import Archiver, Storage
+from entrypoint import archivers, foreign, recovery, variables
+from entrypoint.archivers import Archiver, Storage, pgbackrest, walg
 from entrypoint.argv import ServerArguments, parse_server
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple, re
@@ -150,16 +150,15 @@ def load(
     `has_program` tells for each archiver whether the image has it.
     """
     problems: list[Problem] = []
+    everything, others = values, foreign.theirs(values)
+    values = {name: value for name, value in everything.items() if name not in others}
     archive = _archive(values, arguments, has_program, problems)
-    source_values = _source_values(values)
+    source_values = _source_values(values, archive)
     source = archive
     if source_values != dict(values):
         found: list[Problem] = []
         source = _archive(source_values, arguments, has_program, found)
-        problems += [
-            problem.but(what=f"for the archive to restore from (RESTORE_*): {problem.what}")
-            for problem in found
-        ]
+        problems += [_of_source(problem, values) for problem in found if problem not in problems]
     if values.get("RESTORE_FROM") and source is None and not problems:
         problems.append(
             Problem(
@@ -183,7 +182,7 @@ def load(
             )
         )
     settings = Settings(
-        values=dict(values),
+        values=dict(everything),
         server=parse_server(arguments),
         data_folder=_normal(values.get("PGDATA") or "/"),
         port=values.get("PGPORT") or "5432",
@@ -215,7 +214,7 @@ def load(
             immediate=_seconds(values, "STOP_IMMEDIATE_TIMEOUT", problems),
         ),
         no_new_privileges=_choice(values, "POSTGRES_NO_NEW_PRIVILEGES", ("off", "on"), problems) == "on",
-        debug=_choice(values, "STATUS_LOG_LEVEL", ("info", "debug"), problems) == "debug",
+        debug=_choice(values, "STATUS_LOG_LEVEL", variables.LOG_LEVELS, problems) == "debug",
         handed_on=_handed_on(values, problems),
     )
     return settings, problems
@@ -269,14 +268,9 @@ def _value(values: Mapping[str, str], name: str) -> str:
     return values.get(name) or variables.ALL[name].default
 
 
-def _is_whole(text: str, digits: int) -> bool:
-    """Tell whether this is a number of at most so many digits, without `re`, which every start would load."""
-    return text.isascii() and text.isdigit() and len(text) <= digits
-
-
 def _seconds(values: Mapping[str, str], name: str, problems: list[Problem]) -> int:
     text = _value(values, name)
-    if _is_whole(text, 7):
+    if foreign.is_whole(text, 7):
         return int(text)
     problems.append(
         Problem(
@@ -319,7 +313,7 @@ def _conf(
     found: dict[str, str] = {}
     for name, value in values.items():
         given = name.removeprefix(variables.CONF_PREFIX)
-        if given == name:
+        if given == name or foreign.is_injected(name, value) or foreign.conf_doubt(name, value) is not None:
             continue
         # A shell exports no name with a dot in it, and no setting has two underscores.
         setting = given.lower().replace("__", ".")
@@ -421,20 +415,46 @@ def is_of_source(name: str) -> bool:
     )
 
 
-def _source_values(values: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables for the archive to restore from; where it is another one the place is not kept."""
-    own = {
+def _own_of_source(values: Mapping[str, str]) -> dict[str, str]:
+    """Return what is set for the archive to restore from alone, by the names that the archive has."""
+    return {
         name.removeprefix(SOURCE_PREFIX): value
         for name, value in values.items()
         if value and name.startswith(SOURCE_PREFIX) and is_of_source(name)
     }
+
+
+def _is_elsewhere(own: Mapping[str, str]) -> bool:
+    """Tell whether what is set for the archive to restore from alone names its place."""
+    return any(name in foreign.STORAGES for name in own)
+
+
+def _source_values(values: Mapping[str, str], archive: Archive | None) -> dict[str, str]:
+    """Return the variables for the archive to restore from; where it is another one the place is not kept.
+
+    Its tool is the archive's, unless what is set for it alone tells of another one.
+    """
+    own = _own_of_source(values)
     if not own:
         return dict(values)
-    tools = [archivers.get(name, values) for name in archivers.NAMES]
-    moved = "ARCHIVE_URL" in own or any(tool.storage(own) for tool in tools)
-    places = re.compile(r"ARCHIVE_.*|WALG_[A-Z0-9]+_PREFIX|PGBACKREST_REPO\d*_(?!CIPHER).*")
-    kept = {name: value for name, value in values.items() if not (moved and places.fullmatch(name))}
-    return {**kept, **own}
+    places = re.compile(
+        r"ARCHIVE_(?!TOOL|TIMEOUT|COMMAND_TIMEOUT).*|WALG_[A-Z0-9]+_PREFIX|PGBACKREST_REPO\d*_(?!CIPHER).*"
+    )
+    kept = {
+        name: value for name, value in values.items() if not (_is_elsewhere(own) and places.fullmatch(name))
+    }
+    tool = own.get("ARCHIVE_TOOL") or _only_tool(own)
+    if not tool and archive is not None:
+        tool = archive.tool.name
+    return {**kept, **own, "ARCHIVE_TOOL": tool or values.get("ARCHIVE_TOOL", "")}
+
+
+def _of_source(problem: Problem, values: Mapping[str, str]) -> Problem:
+    """Return what is wrong with the archive to restore from, with its variables by their full names."""
+    names = "|".join([*_own_of_source(values), "ARCHIVE_URL", "ARCHIVE_TOOL"])
+    full = re.compile(rf"(?<![A-Z0-9_])({names})(?![A-Z0-9_])")
+    what, mend = (full.sub(rf"{SOURCE_PREFIX}\1", text) for text in (problem.what, problem.mend))
+    return problem.but(what=f"for the archive to restore from (RESTORE_*): {what}", mend=mend)
 
 
 def _identifier(values: Mapping[str, str], problems: list[Problem]) -> str:
@@ -518,7 +538,7 @@ def _count(values: Mapping[str, str], name: str, problems: list[Problem], *, lea
     text = values.get(name, "")
     if not text:
         return None
-    if _is_whole(text, 5) and int(text) >= least:
+    if foreign.is_whole(text, 5) and int(text) >= least:
         return int(text)
     problems.append(
         Problem(
@@ -556,6 +576,8 @@ def _storage(
     url = values.get("ARCHIVE_URL", "")
     chosen = values.get("ARCHIVE_TOOL", "")
     own = {name: storage for name, tool in tools.items() if (storage := tool.storage(values)) is not None}
+    places = {"wal-g": walg.PREFIXES, "pgbackrest": pgbackrest.STORAGE}
+    names = {tool: " and ".join(each for each in places[tool] if values.get(each)) for tool in own}
     owner = next(iter(own), "")
     problem = None
     if chosen and chosen not in tools:
@@ -564,19 +586,19 @@ def _storage(
         where = ", ".join(f"{storage.url} for {name}" for name, storage in own.items())
         problem = Problem(
             f"storages for both archivers are set: {where}",
-            "keep the variables of one archiver: WALG_* or PGBACKREST_*",
+            f"keep the variables of one: remove {', or '.join(names.values())}",
         )
     elif url and own:
         problem = Problem(
             f"two storages are set: ARCHIVE_URL, and {own[owner].url} by {owner}'s own variables",
-            f"keep ARCHIVE_URL, or the storage variables of {owner}",
+            f"keep one: remove ARCHIVE_URL, or {names[owner]}",
         )
     elif own and chosen and chosen != owner:
         problem = Problem(
             f"ARCHIVE_TOOL={chosen}, but the storage is set by {owner}'s variables",
-            f"set ARCHIVE_TOOL={owner}, or give the storage by ARCHIVE_URL",
+            f"set ARCHIVE_TOOL={owner}, or give the storage by ARCHIVE_URL in place of {names[owner]}",
         )
-    elif chosen and not own and not url:
+    elif chosen and not own and not url and not _is_elsewhere(_own_of_source(values)):
         problem = Problem(
             f"ARCHIVE_TOOL={chosen}, but no storage is set",
             "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive",
@@ -589,17 +611,20 @@ def _storage(
     return (_url_storage(url, problems) if url else None), chosen
 
 
-def _default_tool(values: Mapping[str, str], has_program: Mapping[str, bool]) -> str:
-    """Return the tool whose own settings are there, else wal-g where the image has it."""
+def _only_tool(values: Mapping[str, str]) -> str:
+    """Return the tool whose own variables are set, and empty where those of both are, or of none."""
     prefixes = {"wal-g": "WALG_", "pgbackrest": "PGBACKREST_"}
     own = [
         name
         for name, prefix in prefixes.items()
         if any(value and each.startswith(prefix) for each, value in values.items())
     ]
-    if len(own) == 1:
-        return own[0]
-    return next((name for name in archivers.NAMES if has_program[name]), "pgbackrest")
+    return own[0] if len(own) == 1 else ""
+
+
+def _default_tool(values: Mapping[str, str], has_program: Mapping[str, bool]) -> str:
+    """Return the tool whose own settings are there, else wal-g where the image has it."""
+    return _only_tool(values) or next((name for name in archivers.NAMES if has_program[name]), "pgbackrest")
 
 
 def _url_storage(url: str, problems: list[Problem]) -> Storage | None:

@@ -32,6 +32,8 @@ class Variable(NamedTuple):
         return self.secret or self.mixed or self.from_file
 
 
+LOG_LEVELS = ("info", "debug")
+
 OFFICIAL = (
     Variable(
         "POSTGRES_PASSWORD",
@@ -70,7 +72,8 @@ OFFICIAL = (
     Variable(
         "PGPASSWORD",
         "value of `POSTGRES_PASSWORD`",
-        "Password that psql uses during the first start; never in the running server's environment.",
+        "Password that psql uses during the first start; in the running server's environment only where "
+        "`POSTGRES_ENVIRONMENT` names it.",
         secret=True,
     ),
     Variable(
@@ -171,8 +174,8 @@ OURS = (
     Variable(
         "BACKUP_SCHEDULE",
         "",
-        "When base backups are taken, in cron's syntax, for example `0 3 * * *`. The first one is taken "
-        "right after the first start; what was missed meanwhile is caught up once.",
+        "When base backups are taken, in cron's syntax, for example `0 3 * * *` or `@daily`. The first one "
+        "is taken right after the first start; what was missed meanwhile is caught up once.",
     ),
     Variable("BACKUP_TIMEZONE", "UTC", "Time zone of `BACKUP_SCHEDULE`, for example `Europe/Berlin`."),
     Variable(
@@ -257,7 +260,11 @@ OURS = (
         mixed=True,
         from_file=True,
     ),
-    Variable("RESTORE_ARCHIVE_TOOL", "as `ARCHIVE_TOOL`", "The tool of that archive."),
+    Variable(
+        "RESTORE_ARCHIVE_TOOL",
+        "as `ARCHIVE_TOOL`",
+        "The tool of that archive; the variables of one tool with `RESTORE_` before them decide too.",
+    ),
     Variable(
         "STANDBY",
         "off",

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 PREFIX = "PGBACKREST_"
+STORAGE = (PREFIX + "REPO1_TYPE", PREFIX + "REPO1_PATH")
+"""Each of them names a storage; with neither pgBackRest's own variables name none."""
+STORAGE_TYPES = ("posix", "cifs", "s3", "gcs", "azure", "sftp")
 
 _OPTIONS = frozenset(
     """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import exits
+from entrypoint import archivers, exits
 from entrypoint.archivers import Answer, Backup, Command, brief
 from entrypoint.effects import files, folders, kernel, server, sessions, small
 from entrypoint.effects.children import answer_file, memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
-from entrypoint.settings import Archive
+from entrypoint.settings import SOURCE_PREFIX, Archive
 
 QUICK = 120
 """Seconds for calls that only ask the storage something."""
@@ -62,13 +62,33 @@ OTHERS = {"wal-g": ("backup", "archive"), "pgbackrest": ("basebackups_005", "wal
 """Folders at the top of the other tool's archive."""
 
 
-def other_tools(archive: Archive, where: str, found: list[str]) -> Problem:
-    """Return the problem of an archive in which these folders of the other tool were found."""
+def other_tools(archive: Archive, where: str, found: list[str], *, of_source: bool = False) -> Problem:
+    """Return the problem of an archive in which these folders of the other tool were found.
+
+    `of_source`: it is another archive than this cluster's, to restore from.
+    """
+    prefix = SOURCE_PREFIX if of_source else ""
+    other = next(name for name in archivers.NAMES if name != archive.tool.name)
+    choose = f"{prefix}ARCHIVE_TOOL={other}"
+    if not archive.storage.from_url:
+        own = "WALG_*" if archive.tool.name == "wal-g" else "PGBACKREST_*"
+        choose += f" and {prefix}ARCHIVE_URL={archive.storage.url} in place of the {prefix}{own} variables"
     return Problem(
-        f"{where} holds another tool's archive ({', '.join(found)}), not one of {archive.tool.name}",
-        "set ARCHIVE_TOOL to the other tool, or give this cluster another ARCHIVE_URL",
+        f"{where} holds another tool's archive, of {other} ({', '.join(found)}), not one of "
+        f"{archive.tool.name}",
+        f"set {choose}, or give another {prefix}ARCHIVE_URL",
         exits.ARCHIVE_REFUSED,
     )
+
+
+def other_tool_at(context: Context, archive: Archive, *, of_source: bool = False) -> Problem | None:
+    """Return the problem of a storage that is no folder, where the other tool's archive is in it."""
+    if archive.storage.folder is not None:
+        return None  # see storage_problem
+    code, text = run_quietly(context, archive.tool.look(server.describe(context)))
+    names = archive.tool.parse_names(text) if code == 0 else []
+    others = [name for name in OTHERS[archive.tool.name] if name in names]
+    return other_tools(archive, archive.storage.url, others, of_source=of_source) if others else None
 
 
 def outage(runtime_folder: str, data_folder: str) -> tuple[list[str], list[str]]:
@@ -105,7 +125,7 @@ def forget(runtime_folder: str, data_folder: str) -> None:
         files.remove_tree(f"{runtime_folder}/pgbackrest")
 
 
-def storage_problem(archive: Archive, *, to_write: bool = True) -> Problem | None:
+def storage_problem(archive: Archive, *, to_write: bool = True, of_source: bool = False) -> Problem | None:
     """Return what is wrong with an archive on a folder, as far as that can be seen."""
     folder = archive.storage.folder
     if folder is None:
@@ -120,7 +140,7 @@ def storage_problem(archive: Archive, *, to_write: bool = True) -> Problem | Non
     if problem is not None:
         return problem.but(code=exits.ARCHIVE_REFUSED)
     others = [name for name in OTHERS[archive.tool.name] if os.path.isdir(f"{folder}/{name}")]
-    return other_tools(archive, folder, others) if others else None
+    return other_tools(archive, folder, others, of_source=of_source) if others else None
 
 
 def environment(context: Context, command: Command) -> dict[str, str]:

@@ -298,9 +298,6 @@ def check_unused(context: Context, archive: Archive, *, seconds: float = archive
                 exits.ARCHIVE_REFUSED,
             )
         )
-    if archive.storage.folder is None:
-        code, text = archives.run_quietly(context, archive.tool.look(server.describe(context)))
-        names = archive.tool.parse_names(text)
-        others = [name for name in archives.OTHERS[archive.tool.name] if name in names]
-        if code == 0 and others:
-            raise Failure(archives.other_tools(archive, where, others))
+    other = archives.other_tool_at(context, archive)
+    if other is not None:
+        raise Failure(other)

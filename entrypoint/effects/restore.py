@@ -26,7 +26,7 @@ from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Ended, Failure, Problem, Stopped
 from entrypoint.recovery import Choice, Recorded, Request, Wal
-from entrypoint.settings import Archive
+from entrypoint.settings import SOURCE_PREFIX, Archive
 from entrypoint.units import spell
 
 _FETCHED_A_SECOND = 100 * 1024**2
@@ -80,7 +80,7 @@ def look(context: Context, request: Request) -> Plan:
     """Plan a restore; raises Failure, before a byte is written, if it cannot reach its target."""
     ruling.refuse_targets(context)
     source, archive = source_of(context)
-    plan = look_at(source, archive, request, to_write=source is context)
+    plan = look_at(source, archive, request, to_write=source is context, of_source=source is not context)
     if plan.free_bytes < plan.bytes:
         raise Failure(
             Problem(
@@ -93,12 +93,17 @@ def look(context: Context, request: Request) -> Plan:
     return plan
 
 
-def look_at(source: Context, archive: Archive, request: Request, *, to_write: bool = False) -> Plan:
-    """Plan a restore from this archive, whatever room there is; `to_write`: it is archived to as well."""
-    problem = archives.storage_problem(archive, to_write=to_write)
+def look_at(
+    source: Context, archive: Archive, request: Request, *, to_write: bool = False, of_source: bool = False
+) -> Plan:
+    """Plan a restore from this archive, whatever room there is; `to_write`: it is archived to as well.
+
+    `of_source`: it is set by the RESTORE_* variables.
+    """
+    problem = archives.storage_problem(archive, to_write=to_write, of_source=of_source)
     if problem is not None:
         raise Failure(problem)
-    backups = _candidates(source, archive, request)
+    backups = _candidates(source, archive, request, of_source=of_source)
     if recovery.has_no_offset(request):
         log.info(f"RESTORE_TARGET_TIME={request.value} has no offset: taken as UTC")
     began = time.monotonic()
@@ -120,14 +125,20 @@ def look_at(source: Context, archive: Archive, request: Request, *, to_write: bo
     return Plan(source, archive, request, choice, need, free(source.settings.data_folder))
 
 
-def _candidates(source: Context, archive: Archive, request: Request) -> list[Backup]:
+def _candidates(
+    source: Context, archive: Archive, request: Request, *, of_source: bool = False
+) -> list[Backup]:
     """Return the backups that this server can run, oldest first."""
     found = archives.list_backups(source, archive)
+    if not found and (other := archives.other_tool_at(source, archive, of_source=of_source)) is not None:
+        raise Failure(other)
+    prefix = SOURCE_PREFIX if of_source else ""
     if not found and request.action == recovery.FOLLOW:
         raise Failure(
             Problem(
                 f"STANDBY=on, but the archive {archive.storage.url} holds no backup to build it from",
-                "take one of the primary (entrypoint backup push), or check ARCHIVE_URL and ARCHIVE_TOOL",
+                "take one of the primary (entrypoint backup push), or check "
+                f"{prefix}ARCHIVE_URL and {prefix}ARCHIVE_TOOL",
                 exits.ARCHIVE_REFUSED,
             )
         )
@@ -135,7 +146,8 @@ def _candidates(source: Context, archive: Archive, request: Request) -> list[Bac
         raise Failure(
             Problem(
                 f"RESTORE_FROM={request.backup}, but the archive {archive.storage.url} holds no backup",
-                "check ARCHIVE_URL and ARCHIVE_TOOL; without RESTORE_FROM a new database is made",
+                f"check {prefix}ARCHIVE_URL and {prefix}ARCHIVE_TOOL; without RESTORE_FROM a new database "
+                "is made",
                 exits.ARCHIVE_REFUSED,
             )
         )

@@ -489,6 +489,10 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
         context.children.raise_if_stopped()
         context.children.signals.give_back()
         execute(["postgres", *arguments.given], environ)
+    if not first and context.environment.get("PGPASSWORD") and "PGPASSWORD" not in environ:
+        from entrypoint.effects import withheld
+
+        withheld.say_password(context)
     environ |= leftover.clear(context, given)
     sessions.keep_password(context)
     if server.renders(context) or server.has_usual_shared_memory(context):

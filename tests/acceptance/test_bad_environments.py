@@ -174,8 +174,9 @@ def _both_a_value_and_a_file(case: Case, draw: Draw) -> None:
     case.set(f"both {name} and {name}_FILE are set", **{name: values[name], f"{name}_FILE": path})
 
 
-@_way()
+@_way("archive")
 def _a_file_that_cannot_be_read(case: Case, draw: Draw) -> None:
+    case.set(**ARCHIVED)
     name = draw(st.sampled_from([*FROM_FILE.values(), "WALG_PGP_KEY", "PGBACKREST_REPO2_S3_KEY"]))
     loop = case.secrets / "loop"
     loop.symlink_to(loop)
@@ -195,13 +196,17 @@ def _a_file_with_a_zero_byte(case: Case, draw: Draw) -> None:
     case.set("zero byte", **{f"{name}_FILE": case.file("zero", b"a\0b")})
 
 
-@_way("times")
+@_way("times", "archive")
 def _a_bad_number(case: Case, draw: Draw) -> None:
+    case.set(**ARCHIVED)
     names = ("STOP_SMART_TIMEOUT", "STOP_FAST_TIMEOUT", "STOP_IMMEDIATE_TIMEOUT", "PGCTLTIMEOUT")
     for name in draw(st.lists(st.sampled_from(names), min_size=1, unique=True)):
         text = _bad(draw, lambda text: not text or re.fullmatch("[0-9]{1,7}", text))
         case.set(f"{name}=", **{name: text})
 
+
+ARCHIVED = {"ARCHIVE_URL": "file:///archive"}
+"""With it names and values of our groups are ours; without, they may be somebody else's."""
 
 UNKNOWN = [
     *("ARCHIVE_URI", "ARCHIVE_FLOPPY", "ARCHIVE_TOOLS", "ARCHIVE_TOOL_FILE", "ARCHIVE_"),
@@ -217,14 +222,16 @@ UNKNOWN = [
 ]
 
 
-@_way("names")
+@_way("names", "archive")
 def _names_that_nobody_knows(case: Case, draw: Draw) -> None:
+    case.set(**ARCHIVED)
     for name in draw(st.lists(st.sampled_from(UNKNOWN), min_size=1, max_size=4, unique=True)):
         case.set(f"unknown variable {name}", **{name: draw(VALUES)})
 
 
-@_way("names")
+@_way("names", "archive")
 def _a_random_name_of_our_groups(case: Case, draw: Draw) -> None:
+    case.set(**ARCHIVED)
     group = draw(st.sampled_from(["ARCHIVE_", "WALG_", "PGBACKREST_"]))
     # names that end like what a container engine injects are left alone
     name = group + draw(st.text("QXZ_", min_size=4, max_size=12))
@@ -285,7 +292,7 @@ def _no_archive_url(case: Case, draw: Draw) -> None:
 @_way("archive")
 def _an_unknown_tool(case: Case, draw: Draw) -> None:
     text = _bad(draw, lambda text: text in ("", "wal-g", "pgbackrest"))
-    case.set("ARCHIVE_TOOL", ARCHIVE_TOOL=text, ARCHIVE_URL=draw(st.sampled_from(["", "file:///archive"])))
+    case.set("ARCHIVE_TOOL", ARCHIVE_TOOL=text, **ARCHIVED)
 
 
 @_way("archive")
@@ -295,7 +302,7 @@ def _a_tool_without_a_storage(case: Case, draw: Draw) -> None:
 
 @_way("archive")
 def _a_restore_from_nowhere(case: Case, draw: Draw) -> None:
-    name = draw(st.sampled_from(["LATEST", "base_1"])) if draw(st.booleans()) else _bad(draw, _is_empty)
+    name = draw(st.sampled_from(["LATEST", "base_1", "latest", "20261129-063541F"]))
     case.set("no archive is set", RESTORE_FROM=name)
 
 

@@ -33,6 +33,7 @@ ROWS = (
     ),
     ("archivers",),
     ("recovery",),
+    ("foreign",),
     ("environment", "settings"),
     ("plan", "conf", "configuration", "checks", "lifecycle", "limits", "retention", "upgrade", "collation"),
     ("effects",),

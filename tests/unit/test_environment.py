@@ -173,7 +173,7 @@ def test_secrets_of_an_archive_come_from_files() -> None:
 )
 def test_a_misspelt_name_is_told(name: str, meant: str) -> None:
     """The mistake names what was written, its mend what was probably meant."""
-    found = _read(**{name: "x"})
+    found = _read(WALG_FILE_PREFIX="/archive", **{name: "x"})
     assert [f"unknown variable {name}"] == _whats(found)
     assert f"did you mean {meant}?" == found.problems[0].mend
 
@@ -195,15 +195,15 @@ def test_any_slip_of_one_letter_is_told(name: str, place: int, letter: str) -> N
     ):
         if slip in variables.ALL or variables.INJECTED.fullmatch(slip):
             continue
-        found = _read(**{slip: "x"})
+        found = _read(WALG_FILE_PREFIX="/archive", **{slip: "x"})
         assert [f"unknown variable {slip}"] == _whats(found)
         assert f"did you mean {name}?" == found.problems[0].mend
 
 
 @pytest.mark.parametrize("name", ["ARCHIVE_FLOPPY", "WALG_FLOPPY_DISK_SIZE", "PGBACKREST_XYZZY"])
 def test_a_strange_name_of_a_strict_group_is_told(name: str) -> None:
-    """In these groups nobody else has anything to say."""
-    found = _read(**{name: "x"})
+    """In these groups nobody else has anything to say, where something is archived."""
+    found = _read(WALG_FILE_PREFIX="/archive", **{name: "x"})
     assert [f"unknown variable {name}"] == _whats(found)
     assert (f"remove {name}; the README lists every variable", ()) == (found.problems[0].mend, found.warnings)
 
@@ -232,7 +232,7 @@ def test_names_of_others_are_left_alone(name: str) -> None:
 )
 def test_every_known_name_is_taken(names: tuple[str, ...]) -> None:
     """All declared variables and all of both archivers pass without a word."""
-    raw = dict.fromkeys(names, "x")
+    raw = dict.fromkeys(names, "x") | {"WALG_FILE_PREFIX": "/archive"}
     assert Environment(raw, ()) == _read(**raw)
 
 

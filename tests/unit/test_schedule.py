@@ -31,6 +31,27 @@ def test_good_schedules(text: str) -> None:
     assert [] == schedule.check(text, "Europe/Berlin")
 
 
+@pytest.mark.parametrize("text", [*schedule.ALIASES, "@Daily", "@WEEKLY"])
+def test_the_names_of_cron(text: str) -> None:
+    """`@daily` and its kin are schedules, which come back."""
+    assert [] == schedule.check(text, "UTC")
+    found = Schedule(text, "UTC", 0, "1")
+    assert (found.previous(NOON) or 0) <= NOON < (found.next(NOON) or 0)
+
+
+def test_daily_is_at_midnight() -> None:
+    """In the time zone of the schedule."""
+    assert _at("2026-11-22T00:00:00+01:00") == Schedule("@daily", "Europe/Berlin", 0, "1").previous(NOON)
+
+
+@pytest.mark.parametrize("text", ["@reboot", "@every 1h", "@", "@nightly"])
+def test_no_names_of_cron(text: str) -> None:
+    """What is no time of the clock is refused, and the names that are schedules are told."""
+    (problem,) = schedule.check(text, "UTC")
+    assert "is no schedule" in problem.what
+    assert "@daily" in problem.mend
+
+
 @pytest.mark.parametrize(
     ("text", "timezone", "expected"),
     [

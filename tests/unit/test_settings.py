@@ -18,6 +18,7 @@ from entrypoint.settings import Init, Stop
 from unit import made
 
 URL = "file:///archive"
+ARCHIVED = {"ARCHIVE_URL": URL}
 ONLY_PGBACKREST = {"wal-g": False, "pgbackrest": True}
 ONLY_WALG = {"wal-g": True, "pgbackrest": False}
 NEITHER = {"wal-g": False, "pgbackrest": False}
@@ -96,9 +97,12 @@ def test_a_slash_at_the_end_of_a_path_means_nothing(path: str) -> None:
         ({"PGDATA": "data"}, "PGDATA=data is not an absolute path"),
         ({"POSTGRES_INITDB_WALDIR": "wal"}, "POSTGRES_INITDB_WALDIR=wal is not an absolute path"),
         ({"POSTGRES_INIT_UNFINISHED": "ignore"}, "POSTGRES_INIT_UNFINISHED=ignore is not known"),
-        ({"STOP_FAST_TIMEOUT": "1m"}, "STOP_FAST_TIMEOUT=1m is not a whole number of seconds"),
-        ({"STOP_SMART_TIMEOUT": "-1"}, "STOP_SMART_TIMEOUT=-1 is not a whole number of seconds"),
-        ({"STOP_IMMEDIATE_TIMEOUT": "٣"}, "STOP_IMMEDIATE_TIMEOUT=٣ is not a whole number of seconds"),
+        ({**ARCHIVED, "STOP_FAST_TIMEOUT": "1m"}, "STOP_FAST_TIMEOUT=1m is not a whole number of seconds"),
+        ({**ARCHIVED, "STOP_SMART_TIMEOUT": "-1"}, "STOP_SMART_TIMEOUT=-1 is not a whole number of seconds"),
+        (
+            {**ARCHIVED, "STOP_IMMEDIATE_TIMEOUT": "٣"},
+            "STOP_IMMEDIATE_TIMEOUT=٣ is not a whole number of seconds",
+        ),
         ({"PGCTLTIMEOUT": " 60"}, "PGCTLTIMEOUT= 60 is not a whole number of seconds"),
         (
             {"ARCHIVE_URL": URL, "ARCHIVE_COMMAND_TIMEOUT": "x"},
@@ -111,7 +115,7 @@ def test_a_slash_at_the_end_of_a_path_means_nothing(path: str) -> None:
         ({"ARCHIVE_URL": URL, "ARCHIVE_TIMEOUT": "soon"}, "ARCHIVE_TIMEOUT=soon is no time"),
         ({"ARCHIVE_URL": URL, "ARCHIVE_TIMEOUT": "60\n"}, "ARCHIVE_TIMEOUT=60\n is no time"),
         ({"RESTORE_FROM": "LATEST"}, "RESTORE_FROM=LATEST, but no archive is set to restore from"),
-        ({"STANDBY": "maybe"}, "STANDBY=maybe is not known"),
+        ({**ARCHIVED, "STANDBY": "maybe"}, "STANDBY=maybe is not known"),
         ({"STANDBY": "on"}, "STANDBY=on, but nothing says what to follow"),
         (
             {"STANDBY_PRIMARY_CONNINFO": "host=db", "STANDBY_SLOT": "a"},
@@ -435,6 +439,97 @@ def test_one_archive_only(values: dict[str, str], programs: Mapping[str, bool], 
     assert [expected] == _problems(values, programs=programs)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (
+            {
+                "WALG_S3_PREFIX": "s3://b/p",
+                "PGBACKREST_REPO1_TYPE": "posix",
+                "PGBACKREST_REPO1_PATH": "/archive",
+            },
+            "remove WALG_S3_PREFIX, or PGBACKREST_REPO1_TYPE and PGBACKREST_REPO1_PATH",
+        ),
+        ({"WALG_FILE_PREFIX": "/x", "ARCHIVE_URL": URL}, "remove ARCHIVE_URL, or WALG_FILE_PREFIX"),
+        (
+            {"PGBACKREST_REPO1_PATH": "/x", "ARCHIVE_URL": URL, "ARCHIVE_TOOL": "pgbackrest"},
+            "remove ARCHIVE_URL, or PGBACKREST_REPO1_PATH",
+        ),
+        ({"WALG_FILE_PREFIX": "/x", "ARCHIVE_TOOL": "pgbackrest"}, "set ARCHIVE_TOOL=wal-g"),
+        (
+            {
+                "ARCHIVE_URL": URL,
+                "RESTORE_WALG_FILE_PREFIX": "/x",
+                "RESTORE_PGBACKREST_REPO1_PATH": "/y",
+            },
+            "remove RESTORE_WALG_FILE_PREFIX, or RESTORE_PGBACKREST_REPO1_PATH",
+        ),
+        (
+            {"ARCHIVE_URL": URL, "RESTORE_WALG_FILE_PREFIX": "/x", "RESTORE_ARCHIVE_TOOL": "pgbackrest"},
+            "set RESTORE_ARCHIVE_TOOL=wal-g",
+        ),
+    ],
+)
+def test_the_mend_names_the_variables(values: dict[str, str], expected: str) -> None:
+    """Of two storages, and of a storage and a tool that do not fit, each variable is named, in full."""
+    _, (problem,) = made.load(values)
+    assert expected in problem.mend
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"RESTORE_ARCHIVE_URL": "file:///old"}, ("wal-g", "wal-g")),
+        ({"ARCHIVE_TOOL": "pgbackrest", "RESTORE_ARCHIVE_URL": "file:///old"}, ("pgbackrest", "pgbackrest")),
+        ({"PGBACKREST_PROCESS_MAX": "2", "RESTORE_ARCHIVE_URL": "file:///old"}, ("pgbackrest", "pgbackrest")),
+        (
+            {
+                "ARCHIVE_TOOL": "pgbackrest",
+                "RESTORE_ARCHIVE_URL": "file:///o",
+                "RESTORE_ARCHIVE_TOOL": "wal-g",
+            },
+            ("pgbackrest", "wal-g"),
+        ),
+        ({"ARCHIVE_TOOL": "pgbackrest", "RESTORE_WALG_FILE_PREFIX": "/old"}, ("pgbackrest", "wal-g")),
+        (
+            {
+                "ARCHIVE_TOOL": "wal-g",
+                "RESTORE_ARCHIVE_URL": "file:///old",
+                "RESTORE_PGBACKREST_REPO1_CIPHER_PASS": "x",
+            },
+            ("wal-g", "pgbackrest"),
+        ),
+        (
+            {"ARCHIVE_URL": "", "PGBACKREST_REPO1_PATH": "/a", "RESTORE_ARCHIVE_URL": "file:///old"},
+            ("pgbackrest",) * 2,
+        ),
+        (
+            {"ARCHIVE_URL": "", "ARCHIVE_TOOL": "pgbackrest", "RESTORE_ARCHIVE_URL": "file:///old"},
+            (None, "pgbackrest"),
+        ),
+        ({"ARCHIVE_TOOL": "pgbackrest", "RESTORE_AWS_REGION": "x"}, ("pgbackrest", "pgbackrest")),
+    ],
+)
+def test_the_tool_of_the_archive_to_restore_from(
+    values: dict[str, str], expected: tuple[str | None, str]
+) -> None:
+    """It is the archive's, unless what is set for the other archive alone tells of another one."""
+    found = made.settings({**ARCHIVED, **values})
+    assert expected == tuple(each and each.tool.name for each in (found.archive, found.source))
+
+
+def test_the_times_of_the_archive_hold_for_the_one_to_restore_from() -> None:
+    """ARCHIVE_COMMAND_TIMEOUT says how long a recovery waits, wherever it restores from."""
+    source = made.settings(
+        {**ARCHIVED, "ARCHIVE_COMMAND_TIMEOUT": "9", "RESTORE_ARCHIVE_URL": "file:///o"}
+    ).source
+    assert source is not None
+    assert ("file:///o", 9) == (source.storage.url, source.command_timeout)
+    assert ["ARCHIVE_COMMAND_TIMEOUT=x is not a whole number of seconds"] == _problems(
+        {**ARCHIVED, "ARCHIVE_COMMAND_TIMEOUT": "x", "RESTORE_ARCHIVE_URL": "file:///o"}
+    )
+
+
 def test_a_restore_with_a_bad_archive_is_one_mistake() -> None:
     """When the archive is wrong, nobody is told that there is none."""
     (told,) = _problems({"ARCHIVE_URL": "x", "RESTORE_FROM": "LATEST"})
@@ -501,9 +596,6 @@ def test_no_environment_is_a_surprise(
         assert found.data_folder.startswith("/")
 
 
-ARCHIVED = {"ARCHIVE_URL": URL}
-
-
 def test_backups_by_default() -> None:
     """Nothing is taken by itself, nothing is removed, and what is taken is verified by reading."""
     expected = settings_module.Backups(None, "UTC", 0, 0, None, None, 86400, None, contents=True)
@@ -552,11 +644,12 @@ def test_mistakes_in_backups(values: dict[str, str], expected: str) -> None:
     assert [expected] == _problems({**ARCHIVED, **values})
 
 
-def test_backups_need_an_archive() -> None:
-    """Without one nobody would notice that nothing is backed up; a script's own BACKUP_* is none of ours."""
-    expected = ["BACKUP_RETAIN_FULL, BACKUP_SCHEDULE, but no archive is set to keep backups in"]
-    assert expected == _problems({"BACKUP_SCHEDULE": "0 3 * * *", "BACKUP_RETAIN_FULL": "4"})
-    assert [] == _problems({"BACKUP_SCHEDULE": "", "BACKUP_BUCKET": "x"})
+def test_backups_without_an_archive_are_somebody_elses() -> None:
+    """One environment serves several containers: what has no archive is left alone, and none is taken."""
+    assert (
+        made.settings().backup
+        == made.settings({"BACKUP_SCHEDULE": "@every 1h", "BACKUP_RETAIN_FULL": "x"}).backup
+    )
 
 
 def test_a_fork_is_confirmed_by_that_word_only() -> None:
@@ -596,11 +689,14 @@ def test_drills() -> None:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"DRILL_SCHEDULE": "0 5 * * 0"}, "DRILL_SCHEDULE, but no archive is set"),
+        (
+            {"STANDBY_PRIMARY_CONNINFO": "host=a", "STANDBY": "on", "DRILL_SCHEDULE": "0 5 * * 0"},
+            "DRILL_SCHEDULE, but no archive is set",
+        ),
         ({**ARCHIVED, "DRILL_SCHEDULE": "daily"}, "DRILL_SCHEDULE=daily is no schedule"),
-        ({"DRILL_FOLDER": "/data"}, "DRILL_FOLDER=/data lies in the data folder"),
-        ({"DRILL_FOLDER": "/data/drill/"}, "DRILL_FOLDER=/data/drill lies in the data folder"),
-        ({"DRILL_FOLDER": "drill"}, "DRILL_FOLDER=drill is not an absolute path"),
+        ({**ARCHIVED, "DRILL_FOLDER": "/data"}, "DRILL_FOLDER=/data lies in the data folder"),
+        ({**ARCHIVED, "DRILL_FOLDER": "/data/drill/"}, "DRILL_FOLDER=/data/drill lies in the data folder"),
+        ({**ARCHIVED, "DRILL_FOLDER": "drill"}, "DRILL_FOLDER=drill is not an absolute path"),
     ],
 )
 def test_drills_that_cannot_be(values: dict[str, str], expected: str) -> None:
@@ -617,7 +713,7 @@ def test_one_time_zone_is_told_once() -> None:
 
 def test_another_folder_beside_the_data() -> None:
     """A name that only begins like that of the data folder is no folder in it."""
-    assert "/data-drill" == made.settings({"DRILL_FOLDER": "/data-drill"}).drill.folder
+    assert "/data-drill" == made.settings({**ARCHIVED, "DRILL_FOLDER": "/data-drill"}).drill.folder
 
 
 def test_what_is_done_at_every_start() -> None:

@@ -10,7 +10,7 @@ from entrypoint.checks import Finding
 from entrypoint.checks import secrets as judge
 from entrypoint.effects import files, startup
 from entrypoint.effects.checkup.sight import ALWAYS, Check, Sight
-from entrypoint.environment import FILE_SUFFIX
+from entrypoint.foreign import FILE_SUFFIX
 
 _SHORTEST = 6
 """Characters: a shorter value is found in command lines by chance."""

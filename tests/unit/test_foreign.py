@@ -1,0 +1,220 @@
+"""Whose the variables of a shared environment are."""
+
+from __future__ import annotations
+
+import pytest
+
+from entrypoint import environment, foreign, variables
+from entrypoint.errors import Problem
+from unit import made
+
+STORAGES = (
+    {"ARCHIVE_URL": "file:///archive"},
+    {"ARCHIVE_URL_FILE": "/url"},
+    {"WALG_S3_PREFIX": "s3://b/p"},
+    {"PGBACKREST_REPO1_PATH": "/archive"},
+)
+
+
+def _none(path: str) -> str:
+    if path == "/url":
+        return "file:///archive"
+    raise FileNotFoundError(2, "No such file or directory", path)
+
+
+def _judge(values: dict[str, str]) -> tuple[list[Problem], tuple[Problem, ...]]:
+    """Return everything that is wrong, and what is doubtful, as a start finds it."""
+    read = environment.read({**made.PLAIN, **values}, _none)
+    return [*read.problems, *made.load(read.values)[1]], read.warnings
+
+
+OTHERS = [
+    *({"BACKUP_RETENTION_DAYS": "14"}, {"BACKUP_SCHEDULE": "@daily"}, {"BACKUP_SCHEDULE": "0 3 * * *"}),
+    *({"BACKUP_SCHEDULE": "@every 6h"}, {"BACKUP_TIMEOUT": "2h"}, {"BACKUP_TIMEZONE": "Mars"}),
+    *({"BACKUP_RETAIN_DAYS": "7d"}, {"BACKUP_VERIFY": "true"}, {"BACKUP_KEEP_DAYS": "7"}),
+    *({"ARCHIVE_ENABLED": "false"}, {"ARCHIVE_DIR": "/backups"}, {"ARCHIVE_PATH": "/archive"}),
+    *({"ARCHIVE_MODE": "on"}, {"ARCHIVE_COMMAND": "cp %p /a/%f"}, {"ARCHIVE_TOOL": "tar"}),
+    *({"ARCHIVE_TIMEOUT": "soon"}, {"ARCHIVE_FORK": "yes"}, {"ARCHIVE_TOOLS": "x"}, {"ARCHIVE_BUCKET": "b"}),
+    *(
+        {"RESTORE_FROM": "backup.sql"},
+        {"RESTORE_FROM": "/dumps/base.tar.gz"},
+        {"RESTORE_FROM": "s3://b/dump"},
+    ),
+    *({"RESTORE_FROM": "base_backup"}, {"RESTORE_TARGET": "/data"}, {"RESTORE_TARGET_NAME": "staging"}),
+    *({"RESTORE_TARGET_ACTION": "drop"}, {"RESTORE_TARGET_TIME": "noon"}, {"RESTORE_FORM": "x"}),
+    *({"STANDBY": "true"}, {"STANDBY": "yes"}, {"STANDBY": "db2"}, {"STANDBY_HOST": "db2"}),
+    *({"STANDBY_SLOT": "a-b"}, {"STANDBY_MODE": "on"}, {"STANDBY_PORTS": "5432"}),
+    *({"STOP_TIMEOUT": "10"}, {"STOP_FAST_TIMEOUT": "60s"}, {"STOP_SMART_TIMEOUT": "1m"}),
+    *({"DRILL_MODE": "on"}, {"DRILL_SCHEDULE": "weekly"}, {"DRILL_SCHEDULE": "@weekly"}),
+    *({"DRILL_FOLDER": "drills"}, {"STATUS_LOG_LEVEL": "warning"}, {"STATUS_LOG_LEVEL": "INFO"}),
+    *({"STATUS_PAGE": "x"}, {"COLLATION_OF_DUMPS": "C"}),
+    *({"WALG_X": "1"}, {"WALG_DELTA_MAX_STEP": "6"}, {"PGBACKREST_X": "1"}, {"WALG_PGP_KEY_FILE": "/none"}),
+    *({"PGBACKREST_REPO1_CIPHER_PASS_FILE": "/none"}, {"WALG_X": "1", "AWS_SECRET_ACCESS_KEY_FILE": "/none"}),
+    *({"POSTGRES_CONF_DIR": "/etc/postgresql"}, {"POSTGRES_CONF_FILE": "/etc/postgresql.conf"}),
+    *({"POSTGRES_CONF_PATH": ""}, {"POSTGRES_CONF_VOLUME": "conf"}, {"POSTGRES_CONF_FILE_NAME": "a.conf"}),
+    *({"POSTGRES_CONF_MOUNT_PATH": "/etc"}, {"POSTGRES_CONF_ENABLED": "1"}),
+]
+
+
+@pytest.mark.parametrize("values", OTHERS, ids=lambda values: " ".join(f"{k}={v}" for k, v in values.items()))
+def test_what_is_somebody_elses_ends_no_start(values: dict[str, str]) -> None:
+    """Where nothing of an archive is asked for, a name or a value that is not ours is told in one line each."""
+    problems, doubts = _judge(values)
+    assert [] == problems
+    told = [doubt for doubt in doubts if any(name in doubt.what for name in values)]
+    assert len(doubts) == len(told) >= 1
+    assert all("\n" not in doubt.what + doubt.mend and doubt.mend for doubt in doubts)
+
+
+def test_all_at_once() -> None:
+    """One environment of many services is told variable by variable."""
+    values = {name: value for each in OTHERS for name, value in each.items()}
+    problems, doubts = _judge(values)
+    assert [] == problems
+    assert len(doubts) >= len(values) - 1, "AWS_* is no group of ours"
+
+
+@pytest.mark.parametrize("archive", STORAGES, ids=lambda values: next(iter(values)))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("BACKUP_RETENTION_DAYS", "14"), ("ARCHIVE_DIR", "/backups"), ("STOP_TIMEOUT", "10")),
+        *(("WALG_S3_PERFIX", "x"), ("STANDBY_SLOTS", "x"), ("RESTORE_FORM", "x")),
+        *(("BACKUP_SCHEDULE", "@every 1h"), ("STOP_FAST_TIMEOUT", "60s"), ("STATUS_LOG_LEVEL", "warning")),
+        *(("BACKUP_TIMEOUT", "2h"), ("STANDBY", "db2"), ("BACKUP_RETAIN_DAYS", "7d")),
+    ],
+)
+def test_where_something_is_archived_it_is_a_mistake(archive: dict[str, str], name: str, value: str) -> None:
+    """Then a near miss of a name of ours, and a bad value of one, is refused as before."""
+    problems, _ = _judge({**archive, name: value})
+    assert 1 == len(problems)
+    assert name in problems[0].what
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"RESTORE_FROM": "LATEST"}, "RESTORE_FROM=LATEST, but no archive is set to restore from"),
+        ({"RESTORE_FROM": "latest"}, "RESTORE_FROM=latest, but no archive is set to restore from"),
+        ({"RESTORE_FROM": "base_000000010000000000000004"}, "but no archive is set to restore from"),
+        ({"RESTORE_FROM": "20261129-063541F_20261129-070000I"}, "but no archive is set to restore from"),
+        ({"RESTORE_TARGET_TIME": "2026-11-22T14:02:00+01:00"}, "but RESTORE_FROM is not set"),
+        ({"RESTORE_TARGET": "immediate"}, "but RESTORE_FROM is not set"),
+        ({"STANDBY": "on"}, "STANDBY=on, but nothing says what to follow"),
+        ({"STANDBY_PRIMARY_CONNINFO": "host=db1"}, "but STANDBY is off"),
+        ({"ARCHIVE_TOOL": "wal-g"}, "ARCHIVE_TOOL=wal-g, but no storage is set"),
+        ({"ARCHIVE_URL": "/archive"}, "ARCHIVE_URL is not understood"),
+        ({"ARCHIVE_ULR": "file:///archive"}, "unknown variable ARCHIVE_ULR"),
+        ({"ARCHIVE_URLS": "x"}, "unknown variable ARCHIVE_URLS"),
+        ({"ARCHIVE_ULR_FILE": "/url"}, "unknown variable ARCHIVE_ULR_FILE"),
+        ({"RESTORE_ARCHIVE_ULR": "file:///archive"}, "unknown variable RESTORE_ARCHIVE_ULR"),
+        ({"WALG_S3_PERFIX": "s3://b/p"}, "unknown variable WALG_S3_PERFIX"),
+        ({"WALG_PREFIX": "s3://b/p"}, "unknown variable WALG_PREFIX"),
+        ({"PGBACKREST_REPO_PATH": "/archive"}, "unknown variable PGBACKREST_REPO_PATH"),
+        ({"PGBACKREST_REPO1_TPYE": "s3"}, "unknown variable PGBACKREST_REPO1_TPYE"),
+        ({"RESTORE_FORM": "LATEST"}, "unknown variable RESTORE_FORM"),
+        ({"COLLATION_POLICY": "never"}, "COLLATION_POLICY=never is not known"),
+        ({"POSTGRES_CONF_FSYCN": "off", "X": ""}, None),
+        ({"POSTGRES_TUNE": "yes"}, "POSTGRES_TUNE=yes is not known"),
+    ],
+)
+def test_who_means_ours_is_not_left_alone(values: dict[str, str], expected: str | None) -> None:
+    """A value of ours, or a slip in the name that turns an archive on, asks for it: no start goes on without."""
+    problems, doubts = _judge(values)
+    assert () == doubts
+    if expected is not None:
+        assert expected in problems[0].what
+    else:
+        assert ["fsycn"] == [*made.settings(values).conf], "the server itself judges it"
+
+
+@pytest.mark.parametrize(
+    "service", ["postgres-conf", "archive", "backup", "restore", "standby", "status", "drill", "stop"]
+)
+def test_the_variables_of_a_service_are_the_engines(service: str) -> None:
+    """Kubernetes and `docker run --link` name them after the service, whatever is asked for."""
+    name = service.upper().replace("-", "_")
+    values = {
+        f"{name}_SERVICE_HOST": "10.0.0.7",
+        f"{name}_SERVICE_PORT": "5432",
+        f"{name}_SERVICE_PORT_POSTGRES": "5432",
+        f"{name}_PORT": "tcp://10.0.0.7:5432",
+        f"{name}_PORT_5432_TCP": "tcp://10.0.0.7:5432",
+        f"{name}_PORT_5432_TCP_ADDR": "10.0.0.7",
+        f"{name}_PORT_5432_TCP_PORT": "5432",
+        f"{name}_PORT_5432_TCP_PROTO": "tcp",
+        f"{name}_ENV_PGDATA": "/data",
+    }
+    assert ([], ()) == _judge(values)
+    assert ([], ()) == _judge({**values, "ARCHIVE_URL": "file:///archive"})
+
+
+def test_the_port_is_still_a_setting() -> None:
+    """POSTGRES_CONF_PORT is the engine's by its value alone."""
+    assert {"port": "5433"} == made.settings({"POSTGRES_CONF_PORT": "5433"}).conf
+    assert {} == made.settings({"POSTGRES_CONF_PORT": "tcp://10.0.0.7:5432"}).conf
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "WORK_MEM",
+            "FSYNC",
+            "HBA_FILE",
+            "SSL_CERT_FILE",
+            "SEARCH_PATH",
+            "LOG_DIRECTORY",
+            "TIMEZONE",
+            "JIT",
+        ),
+        *(
+            "CLUSTER_NAME",
+            "UNIX_SOCKET_DIRECTORIES",
+            "CRON__DATABASE_NAME",
+            "LOG_FILENAME",
+            "wrok_mem",
+            "dir",
+        ),
+    ],
+)
+def test_settings_are_still_settings(name: str) -> None:
+    """Written in capitals too; what is in small letters is meant as one, and the server judges it."""
+    assert [name.lower().replace("__", ".")] == [*made.settings({f"POSTGRES_CONF_{name}": "x"}).conf]
+
+
+def test_others_variables_stay_in_the_environment() -> None:
+    """Init files and the server have them as in the official image."""
+    values = {"BACKUP_SCHEDULE": "@daily", "STOP_FAST_TIMEOUT": "60s", "STANDBY": "true"}
+    assert values == {name: made.settings(values).values[name] for name in values}
+
+
+def test_no_value_is_repeated() -> None:
+    """It may be a secret of somebody else's."""
+    values = {
+        name: "geheim"
+        for name in (*variables.ALL, "BACKUP_PASSWORD", "WALG_X", "ARCHIVE_DIR", "POSTGRES_CONF_PATH")
+        if name.startswith((*variables.STRICT_GROUPS, *variables.OUR_GROUPS, "STANDBY", "POSTGRES_CONF_"))
+        and name not in ("ARCHIVE_URL", "RESTORE_ARCHIVE_URL", "STANDBY_PRIMARY_CONNINFO")
+    }
+    _, doubts = _judge(values)
+    assert len(doubts) > len(values) - 3
+    assert not [doubt for doubt in doubts if "geheim" in doubt.what + doubt.mend]
+
+
+def test_a_doubt_says_what_it_would_mean_here() -> None:
+    """The first sentence of the README's table."""
+    _, (known,) = _judge({"BACKUP_SCHEDULE": "@daily"})
+    assert "BACKUP_SCHEDULE has no effect: no archive is set (ARCHIVE_URL)" == known.what
+    assert known.mend.startswith("here it means: When base backups are taken, in cron's syntax")
+    _, (near,) = _judge({"BACKUP_RETENTION_DAYS": "14"})
+    assert near.mend.startswith(
+        "nothing is done with it; did you mean BACKUP_RETAIN_DAYS? Keep what restores"
+    )
+
+
+@pytest.mark.parametrize("text", ["ARCHIVE_UR", "ARCHIVE_URLL", "ARCHIVE_URI", "ARCHIVE_ULR", "RCHIVE_URL"])
+def test_slips(text: str) -> None:
+    """One letter, or two exchanged; ARCHIVE_DIR is another name."""
+    assert foreign.is_slip(text, "ARCHIVE_URL")
+    assert not foreign.is_slip("ARCHIVE_DIR", "ARCHIVE_URL")
