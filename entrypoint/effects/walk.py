@@ -243,8 +243,11 @@ def _enter(folder: int, entry: os.DirEntry[str]) -> int:
         raise
 
 
-def owns_top(descriptor: int, uid: int, levels: int = 2) -> bool:
-    """Tell whether a folder, and what is in the first levels below it, belongs to a user."""
+def owns_top(descriptor: int, uid: int, read_only: list[str], levels: int = 2) -> bool:
+    """Tell whether a folder, and what is in the first levels below it, belongs to a user.
+
+    But for what is mounted read-only, whose owner nobody can change: that is added to `read_only`.
+    """
     if os.fstat(descriptor).st_uid != uid:
         return False
     if not levels:
@@ -252,15 +255,33 @@ def owns_top(descriptor: int, uid: int, levels: int = 2) -> bool:
     with os.scandir(descriptor) as entries:
         for entry in entries:
             if entry.stat(follow_symlinks=False).st_uid != uid:
-                return False
+                if not _is_read_only(descriptor, entry.name):
+                    return False
+                read_only.append(_path(descriptor, entry))
+                continue
             inner = -1 if levels == 1 else _enter(descriptor, entry)
             if inner >= 0:
                 try:
-                    if not owns_top(inner, uid, levels - 1):
+                    if not owns_top(inner, uid, read_only, levels - 1):
                         return False
                 finally:
                     os.close(inner)
     return True
+
+
+def _path(folder: int, entry: os.DirEntry[str]) -> str:
+    return os.readlink(f"/proc/self/fd/{folder}") + f"/{entry.name}"
+
+
+def _is_read_only(folder: int, name: str) -> bool:
+    try:
+        place = os.open(name, _PASS, dir_fd=folder)
+        try:
+            return bool(os.fstatvfs(place).f_flag & os.ST_RDONLY)
+        finally:
+            os.close(place)
+    except OSError:
+        return False  # gone, or Linux before 3.12: root tries to give it, and sees
 
 
 def own_tree(descriptor: int, path: str, uid: int, look_up: Callable[[], None], read_only: list[str]) -> int:
@@ -272,8 +293,9 @@ def own_tree(descriptor: int, path: str, uid: int, look_up: Callable[[], None], 
     then so that a stop signal is seen; `path` is for messages. What is mounted read-only stays as it is, and
     is added to `read_only`. Returns how many were changed.
     """
-    if owns_top(descriptor, uid):
+    if owns_top(descriptor, uid, read_only):
         return 0
+    read_only.clear()
     changed = 0
     kept: list[str] = []
     # The folder itself comes last, so that an interrupted walk is seen and begun again.
@@ -285,7 +307,7 @@ def own_tree(descriptor: int, path: str, uid: int, look_up: Callable[[], None], 
             if _give(folder, entry, inner, uid):
                 changed += 1
             else:
-                read_only.append(os.readlink(f"/proc/self/fd/{folder}") + f"/{entry.name}")
+                read_only.append(_path(folder, entry))
         if count % 1000 == 0:
             look_up()
         if count % 100_000 == 0:

@@ -88,6 +88,25 @@ def test_what_is_mounted_read_only_stays_as_it_is(tmp_path: Path, monkeypatch: p
     assert sorted(everything) == sorted([*given, *mounted])
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
+def test_a_mount_does_not_make_the_whole_folder_be_walked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is mounted read-only stays another user's for ever: the rest is in order all the same."""
+    top = tmp_path / "data"
+    _tree(top)
+    mounted = [f"{top}/PG_VERSION", f"{top}/base/5"]
+    for path in mounted:
+        os.chown(path, NOBODY, -1)
+    seen: list[str] = []
+    descriptor = os.open(top, os.O_RDONLY)
+    assert not walk.owns_top(descriptor, 0, seen)
+    monkeypatch.setattr(walk, "_is_read_only", lambda folder, name: f"{_path(folder)}/{name}" in mounted)
+    assert walk.owns_top(descriptor, 0, seen)
+    os.close(descriptor)
+    assert sorted(mounted) == sorted(seen)
+
+
 def test_nothing_is_done_where_all_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A data folder of the right owner is left alone, and only its top is looked at."""
     top = tmp_path / "data"

@@ -22,6 +22,7 @@ from containers import (
     serve,
     start,
     until,
+    volume,
 )
 
 USED = {"PGDATA": "/volume/data"}
@@ -98,6 +99,75 @@ def test_p11_stale_number(used_volume: str) -> None:
             assert 0 == container.stop(), case
 
 
+#: Leaves a lock file of the data folder and two of sockets, with the numbers that /case says, and becomes the entrypoint.
+LOCKS = """#!/bin/bash
+read -r data here there < /case
+setpriv --reuid 999 --regid 999 --clear-groups sleep 300 & one=$!
+setpriv --reuid 999 --regid 999 --clear-groups sleep 300 & two=$!
+for pid in $one $two; do until [ "$(</proc/$pid/comm)" = sleep ]; do sleep 0.01; done; done
+install -d -o postgres /tmp/sockets
+leave() {
+    rm -f "$2"
+    case $1 in
+        none) return ;;
+        empty) : > "$2" ;;
+        zeros) head -c 40 /dev/zero > "$2" ;;
+        one | two) printf '%s\\n' "${!1}" /volume/data 1700000000 5433 "${2%/*}" > "$2" ;;
+        *) printf '%s\\n' "$1" /volume/data 1700000000 5433 "${2%/*}" > "$2" ;;
+    esac
+    chown postgres:postgres "$2"
+}
+leave $data /volume/data/postmaster.pid
+leave $here /var/run/postgresql/.s.PGSQL.5433.lock
+leave $there /tmp/sockets/.s.PGSQL.5433.lock
+exec docker-entrypoint.sh postgres -c 'unix_socket_directories=/var/run/postgresql, "/tmp/sockets"'
+"""
+
+
+def test_p11_lock_files_of_sockets(used_volume: str) -> None:
+    """Whatever the lock files of the data folder and of the sockets name, and be it different, the server starts."""
+    cases = (
+        "one two one",
+        "none one two",
+        "none 1 2",
+        "two 9 16",
+        "empty zeros empty",
+        "zeros one empty",
+        "1 7 one",
+    )
+    with create(
+        env={**USED, "PGPORT": "5433"},
+        files={"/locks.sh": script(LOCKS)},
+        volumes={"/volume": used_volume},
+        options=("--entrypoint", "/locks.sh"),
+    ) as container:
+        for case in cases:
+            docker("cp", "-", f"{container.name}:/", stdin=_archive({"/case": f"{case}\n"}))
+            container.again()
+            assert "42" == container.sql("SELECT answer FROM kept", host="/tmp/sockets"), case
+            container.kill()
+            container.wait()
+        text = container.logs().stderr
+    assert "/tmp/sockets/.s.PGSQL.5433.lock is left from an unclean stop" in text
+
+
+def test_p11_a_shared_folder_of_sockets(used_volume: str) -> None:
+    """A living server of another container keeps its socket; one that was killed is in nobody's way."""
+    with volume() as sockets, copied_volume(used_volume) as other:
+        shared = {"/var/run/postgresql": sockets}
+        with serve(env=USED, volumes={"/volume": used_volume, **shared}) as first:
+            refused = run(env=USED, volumes={"/volume": other, **shared})
+            assert 1 == refused.code
+            assert any(
+                "is alive at /var/run/postgresql/.s.PGSQL.5432" in text for text in complaints(refused)
+            )
+            assert "42" == first.sql("SELECT answer FROM kept")
+            first.kill()
+            first.wait()
+        with serve(env=USED, volumes={"/volume": other, **shared}) as second:
+            assert "42" == second.sql("SELECT answer FROM kept")
+
+
 @pytest.mark.parametrize("case", ["real-server", "emptied"])
 def test_p11_a_real_server_is_refused(used_volume: str, case: str) -> None:
     """If it really is a server of this folder, the start refuses, and that server goes on."""
@@ -127,7 +197,10 @@ time.sleep(60)
 for number in $(seq 1 200); do
     cat > $PGDATA/postmaster.pid <<END
 $number{REST}END
-    chown 999:999 $PGDATA/postmaster.pid
+    lock=/var/run/postgresql/.s.PGSQL.5432.lock
+    cat > $lock <<END
+$((201 - number)){REST}END
+    chown 999:999 $PGDATA/postmaster.pid $lock
     rm --force /tmp/crowd /tmp/log
     touch /tmp/log  # or the last one is read
     unshare --pid --fork --mount-proc --kill-child bash -c '
