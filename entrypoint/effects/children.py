@@ -273,8 +273,8 @@ def unnamed_file(flags: int = 0) -> int:
     """
     try:
         return os.memfd_create("entrypoint", os.MFD_CLOEXEC | flags)
-    except (AttributeError, OSError):
-        pass  # ENOSYS, or EPERM of a sandbox
+    except (AttributeError, OSError) as error:
+        reason = error
     for folder in PRIVATE_FOLDERS:
         name = f"{folder}/.entrypoint-{os.getpid()}-{os.urandom(8).hex()}"
         try:
@@ -287,8 +287,8 @@ def unnamed_file(flags: int = 0) -> int:
         return descriptor
     raise Failure(
         Problem(
-            f"there is no place for a private file: the system refuses memfd_create, and no file can be made "
-            f"in {', '.join(PRIVATE_FOLDERS)}",
+            f"there is no place for a private file: the system refuses memfd_create ({reason}), and no file "
+            f"can be made in {', '.join(PRIVATE_FOLDERS)}",
             "mount a small tmpfs: --tmpfs /run/entrypoint, or --tmpfs /tmp",
         )
     )

@@ -125,7 +125,7 @@ def prepare(settings: Settings, who: Identity, children: Children) -> None:
             # Five digits in the official image: setuid, setgid and sticky bits go as well.
             os.fchmod(descriptor, 0o700)
         except OSError as error:
-            log.warning(f"the mode of {path} stays as it is: {error.strerror}")
+            log.warning(f"the mode of {path} stays as it is: {error.strerror}{_lacking(error)}")
         try:
             if os.getuid() == 0:
                 read_only: list[str] = []
@@ -260,8 +260,8 @@ def _socket_folder(who: Identity) -> None:
     except OSError as error:
         if not os.path.isdir(SOCKET_FOLDER) or not os.access(SOCKET_FOLDER, os.W_OK):
             log.warning(
-                f"{SOCKET_FOLDER} cannot be prepared ({error.strerror}): the server may find no "
-                "place for its sockets",
+                f"{SOCKET_FOLDER} cannot be prepared ({error.strerror}{_lacking(error)}): the server may "
+                "find no place for its sockets",
                 f"mount a tmpfs there: --tmpfs {SOCKET_FOLDER}",
             )
 
@@ -313,7 +313,13 @@ class _Explained:
             raise Failure(explain(self.path, self.doing, error)) from error
 
 
-_DENIED = (errno.EPERM, errno.EACCES)
+def _missing(error: OSError) -> str:
+    return identity.missing_capabilities() if error.errno in (errno.EPERM, errno.EACCES) else ""
+
+
+def _lacking(error: OSError) -> str:
+    missing = _missing(error)
+    return f"; the container lacks the capabilities {missing}" if missing else ""
 
 
 def explain(path: str, doing: str, error: OSError) -> Problem:
@@ -329,7 +335,7 @@ def explain(path: str, doing: str, error: OSError) -> Problem:
         os.stat(place).st_uid,
         mount.filesystem if mount else "an unknown filesystem",
         place=place,
-        missing=identity.missing_capabilities() if error.errno in _DENIED else "",
+        missing=_missing(error),
     )
     mend = "mount it without :ro" if error.errno == errno.EROFS else None
     return problem.but(what=f"{problem.what} ({error.strerror or error})", mend=mend)
