@@ -332,7 +332,7 @@ def test_files_in_memory() -> None:
 
 
 def _refuse(number: int) -> Callable[..., int]:
-    def refused(*_: object) -> int:
+    def refused(*_: object, **__: object) -> int:
         raise OSError(number, os.strerror(number))
 
     return refused
@@ -376,6 +376,14 @@ def test_answers_on_a_kernel_without_seals(without_memory_files: Path) -> None:
     os.write(answer, b"more than ten bytes")
     assert "more than ten bytes" == read_back(answer)
     assert [] == os.listdir(without_memory_files)
+
+
+def test_a_host_that_refuses_clone3(children: Children, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where posix_spawn is refused, a program is started all the same, in a group of its own and with its streams."""
+    monkeypatch.setattr(os, "posix_spawn", _refuse(errno.EPERM))
+    script = 'exit $(($(cut -d" " -f5 /proc/$$/stat) != $$))'
+    assert 0 == children.run(["sh", "-c", script], ENVIRONMENT)
+    assert (3, "x\n") == children.output(["sh", "-c", "echo x; exit 3"], ENVIRONMENT)
 
 
 def test_no_place_for_a_private_file(without_memory_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

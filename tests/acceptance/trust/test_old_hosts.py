@@ -16,13 +16,15 @@ USED = {"PGDATA": "/volume/data"}
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM], ids=["ENOSYS", "EPERM"])
 def test_without_files_in_memory(tmp_path: Path, number: int) -> None:
     """Linux before 3.17 has no memfd_create, and a sandbox may forbid it: all works, and nothing is left lying."""
-    denied = {"names": ["memfd_create"], "action": "SCMP_ACT_ERRNO", "errnoRet": number}
+    # Docker before 20.10.10 refuses clone3 in the same way, and with it all that glibc starts by posix_spawn.
+    names = ["memfd_create"] if number == errno.ENOSYS else ["memfd_create", "clone3"]
+    denied = {"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": number}
     profile = tmp_path / "profile.json"
     profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [denied]}))
     files = {"/docker-entrypoint-initdb.d/1.sql": "CREATE TABLE kept AS SELECT 42 AS answer;"}
     with serve(env=FRESH, files=files, options=("--security-opt", f"seccomp={profile}")) as container:
         seen = container.exec(
-            "python3", "-ISc", "import os; os.memfd_create('x')", check=False
+            "/usr/local/lib/nix-postgres/python3", "-ISc", "import os; os.memfd_create('x')", check=False
         ).stderr  # or nothing was tried
         assert "OSError" in seen
         assert 0 == container.stop()
