@@ -78,9 +78,20 @@ def path(archive: Archive) -> str | None:
 
 
 def is_lost(data_folder: str, archive: Archive) -> bool:
-    """Tell whether an archive on a folder was this cluster's and has no mark any more."""
+    """Tell whether an archive on a folder was this cluster's and has no mark any more.
+
+    Where it cannot be looked at, something else is wrong.
+    """
     place = path(archive)
-    return place is not None and was_ours(data_folder, archive) and not os.path.lexists(place)
+    if place is None or not was_ours(data_folder, archive):
+        return False
+    try:
+        os.lstat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def unmounted(data_folder: str, archive: Archive) -> Problem | None:

@@ -26,6 +26,7 @@ TESTED = {
     "`12`",
     "`13`",
     "`14`",
+    "`15`",
     "`126`",
     "`127`",
     "`128` + signal",
@@ -50,6 +51,19 @@ def test_14_text_may_sort_otherwise(used_volume: str) -> None:
     in_volume(used_volume, "rm data/.entrypoint.collation")
     outcome = run(env={**USED, "COLLATION_POLICY": "refuse"}, volumes=place)
     assert 14 == outcome.code, outcome.output
+
+
+def test_15_another_server_was_promoted(used_volume: str, volume: str) -> None:
+    """The archive holds the history of a newer timeline that this cluster is not on."""
+    env = {**USED, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
+    place = {"/volume": used_volume, "/archive": volume}
+    with serve(env=env, volumes=place) as container:
+        container.exec("entrypoint", "archive", "check")
+        assert 0 == container.stop()
+    theirs = r"printf '1\t0/2000000\tno recovery target specified\n' >00000002.history"
+    in_volume(volume, f"cd archive/*/*-1 && {theirs} && chmod 644 00000002.history")
+    outcome = run(env=env, volumes=place)
+    assert 15 == outcome.code, outcome.output
 
 
 @pytest.mark.parametrize("signal", ["INT", "TERM"])
