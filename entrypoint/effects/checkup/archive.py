@@ -18,7 +18,9 @@ def _archive(sight: Sight) -> list[Finding]:
         return []  # what is wrong is said already
     where = f"{archive.tool.name} to {archive.storage.url}" if archive is not None else ""
     lost = judge.lost(sight.archiving) if sight.archiving is not None else []
-    return lost or judge.archive(where, sight.archive_problem)
+    if lost and sight.archive_problem is None:
+        return lost
+    return [*judge.archive(where, sight.archive_problem), *lost]
 
 
 def _fork(sight: Sight) -> list[Finding]:
