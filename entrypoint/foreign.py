@@ -32,27 +32,14 @@ _SETTINGS = frozenset(
     include include_dir data_directory log_directory stats_temp_directory config_file hba_file ident_file
     external_pid_file krb_server_keyfile promote_trigger_file ssl_ca_file ssl_cert_file ssl_crl_file
     ssl_crl_dir ssl_dh_params_file ssl_key_file dynamic_library_path extension_control_path search_path
-    application_name bonjour_name cluster_name primary_slot_name
+    application_name bonjour_name cluster_name primary_slot_name recovery_target_name
     """.split()
 )
 """Settings of PostgreSQL 14 to 18 of one word, and those that end like the name of a place."""
-_PLACES = (
-    "dir",
-    "directory",
-    "file",
-    "folder",
-    "mount",
-    "name",
-    "path",
-    "source",
-    "src",
-    "target",
-    "url",
-    "volume",
-)
-
+_PLACES = ("dir", "directory", "file", "folder", "mount", "name", "path", "src", "url", "volume")
+"""How others name a file, a folder or an address."""
 _SHORTEST = 3
-"""Letters of what may be somebody's name for a file or a folder."""
+"""Letters of a name that is taken for one of others, unless the value is a path."""
 
 
 def has_storage(raw: Mapping[str, str]) -> bool:
@@ -224,7 +211,9 @@ def conf_doubt(name: str, value: str) -> Problem | None:
     """Return what is said of a POSTGRES_CONF_* that is no setting, but somebody's file or folder."""
     given = name.removeprefix(variables.CONF_PREFIX)
     setting, last = given.lower(), given.lower().rpartition("_")[2]
-    if given == name or not given.isupper() or len(given) < _SHORTEST or "__" in given:
+    if given == name or not given.isupper() or "__" in given:
+        return None
+    if len(given) < _SHORTEST and not value.startswith("/"):
         return None
     if setting in _SETTINGS or is_injected(name, value) or any(is_slip(setting, each) for each in _SETTINGS):
         return None

@@ -56,6 +56,10 @@ def ask(context: Context, conninfo: str) -> Peer | None:
     options |= {"replication": "true", "connect_timeout": "2", "application_name": "entrypoint"}
     environment = {name: value for name, value in context.environment.items() if not name.startswith("PG")}
     environment |= {"PGSERVICEFILE": path, "LC_ALL": "C"}
+    if password is None:
+        # As the server will have it.
+        handed = server.server_environment(context.settings, context.environment)
+        password = handed.get("PGPASSWORD")
     if password is not None:
         environment["PGPASSWORD"] = password
     if "PGPASSFILE" in context.environment:

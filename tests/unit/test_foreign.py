@@ -53,6 +53,7 @@ OTHERS = [
     *({"POSTGRES_CONF_DIR": "/etc/postgresql"}, {"POSTGRES_CONF_FILE": "/etc/postgresql.conf"}),
     *({"POSTGRES_CONF_PATH": ""}, {"POSTGRES_CONF_VOLUME": "conf"}, {"POSTGRES_CONF_FILE_NAME": "a.conf"}),
     *({"POSTGRES_CONF_MOUNT_PATH": "/etc"}, {"POSTGRES_CONF_ENABLED": "1"}),
+    *({"POSTGRES_CONF_D": "/etc/postgresql/conf.d"}, {"POSTGRES_CONF_SOURCE": "git"}),
 ]
 
 
@@ -175,6 +176,20 @@ def test_the_port_is_still_a_setting() -> None:
             "LOG_FILENAME",
             "wrok_mem",
             "dir",
+        ),
+        *(
+            "DEFAULT_STATISTICS_TARGET",
+            "CHECKPOINT_COMPLETION_TARGET",
+            "EVENT_SOURCE",
+            "RECOVERY_TARGET_NAME",
+        ),
+        *(
+            "LOG_FILE_MODE",
+            "UNIX_SOCKET_GROUP",
+            "RECOVERY_TARGET",
+            "SSL_CRL_DIR",
+            "DYNAMIC_LIBRARY_PATH",
+            "D",
         ),
     ],
 )

@@ -1,0 +1,107 @@
+"""One environment for several containers: what is meant for others ends no start, and what is needed arrives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from containers import FRESH, LOOK_INSIDE, Container, data_folder, in_volume, serve, until, volume
+from entrypoint import foreign
+
+OTHERS = {
+    "BACKUP_RETENTION_DAYS": "14",
+    "BACKUP_SCHEDULE": "@every 6h",
+    "BACKUP_TIMEOUT": "2h",
+    "BACKUP_TIMEZONE": "Mars/Olympus",
+    "ARCHIVE_ENABLED": "false",
+    "ARCHIVE_DIR": "/backups",
+    "ARCHIVE_PATH": "/archive",
+    "ARCHIVE_MODE": "on",
+    "ARCHIVE_COMMAND": "cp %p /backups/%f",
+    "RESTORE_FROM": "backup.sql",
+    "STANDBY": "true",
+    "STANDBY_HOST": "db2",
+    "STOP_TIMEOUT": "10",
+    "STOP_FAST_TIMEOUT": "60s",
+    "DRILL_MODE": "on",
+    "DRILL_SCHEDULE": "weekly",
+    "STATUS_LOG_LEVEL": "warning",
+    "WALG_X": "1",
+    "PGBACKREST_X": "1",
+    "POSTGRES_CONF_DIR": "/etc/postgresql",
+    "POSTGRES_CONF_FILE": "/etc/postgresql/postgresql.conf",
+    "POSTGRES_CONF_PATH": "/etc/postgresql",
+}
+SERVICE = {
+    "POSTGRES_CONF_SERVICE_HOST": "10.0.0.7",
+    "POSTGRES_CONF_SERVICE_PORT": "5432",
+    "POSTGRES_CONF_PORT": "tcp://10.0.0.7:5432",
+    "POSTGRES_CONF_PORT_5432_TCP_ADDR": "10.0.0.7",
+}
+"""What Kubernetes gives for a service with the name postgres-conf."""
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Container]:
+    """A server with all of it, after its second start."""
+    env = {**FRESH, **OTHERS, **SERVICE, "PGPASSWORD": "secret"}
+    with serve(env=env, options=LOOK_INSIDE) as container:
+        assert "5432" == container.sql("SHOW port")
+        container.stop()
+        container.again()
+        yield container
+
+
+def test_nothing_of_it_ends_a_start(shared: Container) -> None:
+    """It serves, a first time and again, and hands the variables of others on."""
+    seen = shared.environ(shared.postmaster())
+    expected = {
+        name: value for name, value in OTHERS.items() if name.startswith(("BACKUP_", "STOP_", "DRILL_"))
+    }
+    assert expected == {name: seen.get(name) for name in expected}
+
+
+@pytest.mark.better
+def test_each_is_told_in_one_line(shared: Container) -> None:
+    """No value is repeated, and nothing is said of the variables of a service."""
+    lines = shared.logs().stderr.splitlines()
+    for name, value in OTHERS.items():
+        told = [line for line in lines if re.search(rf"entrypoint: warning: .*\b{name}\b", line)]
+        assert 2 == len(told), (name, told)
+        assert not [line for line in told if f"={value}" in line]
+    assert not [line for line in lines if "entrypoint: " in line and any(name in line for name in SERVICE)]
+
+
+def test_no_setting_of_the_server_is_taken_for_somebody_elses(shared: Container) -> None:
+    """Every setting can be written in capitals."""
+    names = shared.sql("SELECT upper(name) FROM pg_settings WHERE name !~ '\\.'").splitlines()
+    assert len(names) > 300
+    assert [] == [name for name in names if foreign.conf_doubt(f"POSTGRES_CONF_{name}", "/x") is not None]
+
+
+@pytest.mark.better
+def test_a_password_that_is_kept_back_is_told(shared: Container) -> None:
+    """Once, by the start that finds a database: a first start needs it itself."""
+    told = [line for line in shared.logs().stderr.splitlines() if "POSTGRES_ENVIRONMENT=PGPASSWORD" in line]
+    assert 1 == len(told), told
+
+
+def test_a_standby_has_its_password_from_the_environment() -> None:
+    """primary_conninfo has none; where PGPASSWORD is asked for the server has it, as in the official image."""
+    role = {
+        "/docker-entrypoint-initdb.d/1.sql": "CREATE ROLE copier REPLICATION LOGIN PASSWORD 'cpw';\n",
+        "/docker-entrypoint-initdb.d/2.sh": "echo 'host replication all all scram-sha-256' >> $PGDATA/pg_hba.conf\n",
+    }
+    with volume() as data, serve(env=FRESH, files=role) as first:
+        in_volume(
+            data,
+            f"PGPASSWORD=cpw pg_basebackup -h {first.address} -U copier -D . -X stream -c fast && "
+            f"echo \"primary_conninfo = 'host={first.address} user=copier'\" >> postgresql.auto.conf && "
+            "touch standby.signal && chown -R 999:999 . && chmod 700 .",
+        )
+        env = {"PGPASSWORD": "cpw", "POSTGRES_ENVIRONMENT": "PGPASSWORD"}
+        with serve(env=env, volumes={data_folder(): data}) as second:
+            until(lambda: "1" == first.sql("SELECT count(*) FROM pg_stat_replication"), "the standby streams")
+            assert "not in the server's environment" not in second.logs().output
