@@ -204,7 +204,9 @@ def is_injected(name: str, value: str) -> bool:
     >>> is_injected("POSTGRES_CONF_PORT", "tcp://10.0.0.1:5432"), is_injected("POSTGRES_CONF_PORT", "5433")
     (True, False)
     """
-    return variables.INJECTED.fullmatch(name) is not None and (not name.endswith("_PORT") or "://" in value)
+    given = name.removeprefix(variables.CONF_PREFIX)
+    is_setting = given == "PORT" or "__" in given
+    return variables.INJECTED.fullmatch(name) is not None and ("://" in value or not is_setting)
 
 
 def conf_doubt(name: str, value: str) -> Problem | None:

@@ -148,12 +148,14 @@ def test_the_variables_of_a_service_are_the_engines(service: str) -> None:
     }
     assert ([], ()) == _judge(values)
     assert ([], ()) == _judge({**values, "ARCHIVE_URL": "file:///archive"})
+    assert {} == made.settings(values).conf
 
 
 def test_the_port_is_still_a_setting() -> None:
     """POSTGRES_CONF_PORT is the engine's by its value alone."""
     assert {"port": "5433"} == made.settings({"POSTGRES_CONF_PORT": "5433"}).conf
     assert {} == made.settings({"POSTGRES_CONF_PORT": "tcp://10.0.0.7:5432"}).conf
+    assert {"a.my_port": "1"} == made.settings({"POSTGRES_CONF_A__MY_PORT": "1"}).conf
 
 
 @pytest.mark.parametrize(

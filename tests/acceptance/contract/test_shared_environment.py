@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from containers import FRESH, LOOK_INSIDE, Container, data_folder, in_volume, serve, until, volume
+from containers import FRESH, LOOK_INSIDE, Container, data_folder, in_volume, serve, start, until, volume
 from entrypoint import foreign
 
 OTHERS = {
@@ -102,6 +102,6 @@ def test_a_standby_has_its_password_from_the_environment() -> None:
             "touch standby.signal && chown -R 999:999 . && chmod 700 .",
         )
         env = {"PGPASSWORD": "cpw", "POSTGRES_ENVIRONMENT": "PGPASSWORD"}
-        with serve(env=env, volumes={data_folder(): data}) as second:
+        with start(env=env, volumes={data_folder(): data}) as second:
             until(lambda: "1" == first.sql("SELECT count(*) FROM pg_stat_replication"), "the standby streams")
             assert "not in the server's environment" not in second.logs().output
