@@ -26,7 +26,7 @@ def test_without_files_in_memory(tmp_path: Path, number: int) -> None:
         seen = container.exec(
             "/usr/local/lib/nix-postgres/python3", "-ISc", "import os; os.memfd_create('x')", check=False
         ).stderr  # or nothing was tried
-        assert "OSError" in seen
+        assert "Errno" in seen
         assert 0 == container.stop()
         container.again()
         assert "42" == container.sql("SELECT answer FROM kept")
