@@ -402,13 +402,18 @@ class PgBackRest:
         """Return what `info` tells; raises ValueError with the tool's words where it tells of an error."""
         # 2.59 writes warnings to stdout before the JSON.
         answer = re.search(r"^\[(?=[{\]\s]|\Z)", output, re.MULTILINE)
-        stanzas: list[dict[str, Any]] = guest.parse_json(output[answer.start() :]) if answer else []
+        try:
+            stanzas: list[dict[str, Any]] = guest.parse_json(output[answer.start() :]) if answer else []
+        except ValueError as error:
+            found = re.findall(r'"message":"(\[\w+Error\][^"\\]*)', output)
+            raise ValueError("\n".join(found) or str(error)) from error
         with guest.Reading(_INFO):
             for stanza in stanzas:
                 code, message = stanza["status"]["code"], stanza["status"]["message"]
                 if code not in (0, 1, 2):  # 1: no stanza yet, 2: no backup yet
                     words = [repo["status"]["message"] for repo in stanza.get("repo", ())]
-                    raise ValueError(f"pgbackrest info: {message} (code {code})\n" + "\n".join(words))
+                    text = _UNREADABLE.sub(r"\1", "\n".join(words))
+                    raise ValueError(f"pgbackrest info: {message} (code {code})\n{text}")
         return stanzas
 
     def parse_backups(self, output: str) -> list[Backup]:
@@ -614,6 +619,8 @@ def _backup(row: Mapping[str, Any], identifiers: Mapping[int, str], majors: Mapp
 
 
 _RETENTION = re.compile(r"PGBACKREST_(REPO\d+_RETENTION_(?!HISTORY).*|EXPIRE_AUTO)")
+_UNREADABLE = re.compile(r"(?s)(found outside of section at line \d+): .*?(?=\n(?:\[?\w+Error|HINT)\b|\Z)")
+"""What a wrong passphrase has made of a file, which pgBackRest repeats as a whole."""
 _SEGMENT = re.compile(r"/[0-9A-F]{24}-[0-9a-f]{40}[^/]*$")
 
 

@@ -238,7 +238,8 @@ def list_backups(context: Context, archive: Archive, *, seconds: float = QUICK) 
         Problem(
             f"the backups in {archive.storage.url} cannot be listed (exit code {code}):\n"
             f"{brief(words.strip() or text.strip())}",
-            "check that the storage can be reached and that the ARCHIVE_* variables are right",
+            "check that the storage can be reached and that the ARCHIVE_* variables are right"
+            + (", and the passphrase or key with which it was written" if archive.tool.encrypts else ""),
             exits.ARCHIVE_REFUSED,
         )
     )

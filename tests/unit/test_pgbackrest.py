@@ -348,6 +348,19 @@ def test_a_repository_that_cannot_be_read(name: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "garbage", ["\x05\u023a\x8e", "a\nb\nc", "[x] \\"], ids=["binary", "lines", "no JSON"]
+)
+def test_what_a_wrong_passphrase_makes_of_a_file_is_not_repeated(garbage: str) -> None:
+    """The tool's own words are, also where what it repeats makes its answer unreadable."""
+    words = "[FormatError] unable to load info file '/a':"
+    words += f"\\nFormatError: key/value found outside of section at line 1: {garbage}\\nHINT: look"
+    status = f'{{"code":99,"message":"other"}},"repo":[{{"status":{{"code":99,"message":"{words}"}}}}]'
+    with pytest.raises(ValueError, match="unable to load info file") as told:
+        TOOL.parse_backups(f'[{{"backup":[],"db":[],"status":{status}}}]')
+    assert garbage not in str(told.value)
+
+
+@pytest.mark.parametrize(
     "warning",
     [
         "WARN: environment contains invalid option 'nosuch'\n",
