@@ -419,7 +419,7 @@ SPAWN = "pid = Children(signals).spawn("
 ITSELF = "os.kill(os.getpid(), signal.SIGTERM)"
 MOMENTS = {
     "before-the-handover": ("effects/supervisor.py", "signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)"),
-    "in-the-handover": ("effects/supervisor.py", "descriptor = os.memfd_create("),
+    "in-the-handover": ("effects/supervisor.py", "descriptor = unnamed_file("),
     "before-the-handlers": ("effects/supervisor.py", 'signals = Signals(given["mask"], given["ignored"])'),
     "before-the-fork": ("effects/supervisor.py", SPAWN),
     "after-the-fork": ("effects/supervisor.py", "os.execve(sys.executable"),
