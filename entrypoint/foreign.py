@@ -9,6 +9,7 @@ from __future__ import annotations
 from entrypoint import archivers, recovery, variables
 from entrypoint.archivers import pgbackrest, walg
 from entrypoint.errors import Problem
+from entrypoint.light import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ _SETTINGS = frozenset(
 """Settings of PostgreSQL 14 to 18 of one word, and those that end like the name of a place."""
 _PLACES = ("dir", "directory", "file", "folder", "mount", "name", "path", "src", "url", "volume")
 """How others name a file, a folder or an address."""
+_UNITS = frozenset("ms s sec secs second seconds m min mins minute minutes h hour hours d day days".split())
+_LEVELS = frozenset("trace debug verbose info notice warn warning error fatal critical off none".split())
+"""What other programs call the levels of their logs."""
 _SHORTEST = 3
 """Letters of a name that is taken for one of others, unless the value is a path."""
 
@@ -114,13 +118,24 @@ def _why_theirs(name: str, value: str) -> str:
         return "neither an archive nor STANDBY_PRIMARY_CONNINFO says what to follow, so this is no standby"
     if name.startswith(_IDLE):
         return "no archive is set (ARCHIVE_URL)"
-    if name.startswith("STOP_") and not is_whole(value, 7):
+    if name.startswith("STOP_") and _is_duration(value):
         return (
             f"its value is no whole number of seconds, so the default holds ({variables.ALL[name].default})"
         )
-    if name == "STATUS_LOG_LEVEL" and value not in variables.LOG_LEVELS:
+    if name == "STATUS_LOG_LEVEL" and value not in variables.LOG_LEVELS and value.lower() in _LEVELS:
         return f"its value is neither {' nor '.join(variables.LOG_LEVELS)}"
     return ""
+
+
+def _is_duration(text: str) -> bool:
+    """Tell whether others write a time so: what nobody would write is a mistake, and refused.
+
+    >>> [_is_duration(text) for text in ("60s", "1m30s", "1.5 h", "500ms", "60", "5s5", "s", "1e9", "-1s")]
+    [True, True, True, True, False, False, False, False, False]
+    """
+    return re.fullmatch(r"(?:[0-9]+(?:\.[0-9]+)? *[a-z]+ *)+", text.lower()) is not None and not (
+        set(re.findall("[a-z]+", text.lower())) - _UNITS
+    )
 
 
 def _meaning(declared: variables.Variable) -> str:

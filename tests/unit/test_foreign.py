@@ -67,6 +67,22 @@ def test_what_is_somebody_elses_ends_no_start(values: dict[str, str]) -> None:
     assert all("\n" not in doubt.what + doubt.mend and doubt.mend for doubt in doubts)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("STOP_FAST_TIMEOUT", value)
+            for value in ("-1", "word", "1:2", "0x10", "nan", "inf", "1e999", "5s5")
+        ),
+        *(("STATUS_LOG_LEVEL", value) for value in ("loud", "5", "debug,info")),
+    ],
+)
+def test_what_nobody_would_write_is_a_mistake(name: str, value: str) -> None:
+    """These variables are in force without an archive too, so a slip in their value must not pass."""
+    problems, _ = _judge({name: value})
+    assert [f"{name}={value}"] == [problem.what.partition(" ")[0] for problem in problems]
+
+
 def test_all_at_once() -> None:
     """One environment of many services is told variable by variable."""
     values = {name: value for each in OTHERS for name, value in each.items()}
@@ -215,7 +231,7 @@ def test_no_value_is_repeated() -> None:
         and name not in ("ARCHIVE_URL", "RESTORE_ARCHIVE_URL", "STANDBY_PRIMARY_CONNINFO")
     }
     _, doubts = _judge(values)
-    assert len(doubts) > len(values) - 3
+    assert len(doubts) > len(values) - 7, "and those in force without an archive are refused"
     assert not [doubt for doubt in doubts if "geheim" in doubt.what + doubt.mend]
 
 
