@@ -48,7 +48,9 @@ RUN set -eu; \
     install -d -o postgres -g postgres -m 711 /run/entrypoint; \
     install -d -m 755 /docker-entrypoint-conf.d; \
     cp entrypoint/shims/docker-entrypoint.sh entrypoint/shims/docker-ensure-initdb.sh /usr/local/bin/; \
-    ln -sfT docker-ensure-initdb.sh /usr/local/bin/docker-enforce-initdb.sh
+    ln -sfT docker-ensure-initdb.sh /usr/local/bin/docker-enforce-initdb.sh; \
+    cp entrypoint/shims/by-hand /usr/local/sbin/pgbackrest; \
+    if [ -e /usr/local/bin/wal-g ]; then cp entrypoint/shims/by-hand /usr/local/sbin/wal-g; fi
 
 # What a first start copies where initdb would make the same; after all that initdb reads.
 RUN entrypoint internal template

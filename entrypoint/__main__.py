@@ -80,16 +80,26 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         from entrypoint.effects import watch
 
         return watch.main(whole=arguments[1] == "look-first")
+    if arguments[:2] == ["internal", "by-hand"]:
+        from entrypoint.effects import by_hand
+
+        by_hand.run(arguments[2], arguments[3:])
     if not arguments or arguments[0] in COMMANDS:
         from entrypoint.commands import cli
 
         return cli(arguments)
+    from entrypoint import archivers
     from entrypoint.argv import HELP
     from entrypoint.effects import script, startup
 
     script.run_if_changed(arguments)
     if arguments[0].startswith("-"):
         arguments = ["postgres", *arguments]
+    if arguments[0] in archivers.NAMES:
+        from entrypoint.effects import by_hand
+
+        if by_hand.is_asked_for(arguments[0]):
+            by_hand.run(arguments[0], arguments[1:])
     if arguments[0] == "postgres" and not any(word in HELP for word in arguments):
         startup.start(arguments[1:])
     return startup.execute(arguments, os.environ)

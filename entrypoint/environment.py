@@ -38,7 +38,7 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
     files: dict[str, str] = {}
     for file_name in raw:
         name = file_name.removesuffix(FILE_SUFFIX)
-        if name == file_name or not _may_come_from_file(name, file_name, archives=archives):
+        if name == file_name or not may_come_from_file(name, file_name, archives=archives):
             continue
         path = values.pop(file_name)
         if not path:
@@ -94,13 +94,14 @@ def text_of(content: str) -> str:
     return content.rstrip("\n")
 
 
-def _may_come_from_file(name: str, file_name: str, *, archives: bool) -> bool:
+def may_come_from_file(name: str, file_name: str, *, archives: bool) -> bool:
+    """Tell whether the file that `file_name` names holds the value of `name`."""
     declared = variables.ALL.get(name)
     if declared is not None:
         return declared.from_file
     rest, file_rest = name.removeprefix("RESTORE_"), file_name.removeprefix("RESTORE_")
     if rest != name:
-        return _may_come_from_file(rest, file_rest, archives=archives)
+        return may_come_from_file(rest, file_rest, archives=archives)
     if file_name in walg.VARIABLES or pgbackrest.is_option(file_name):
         return False  # a variable of its own, such as WALG_S3_CA_CERT_FILE
     own = archives or name.startswith(("WALG_", "PGBACKREST_"))

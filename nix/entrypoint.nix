@@ -40,6 +40,10 @@ stdenvNoCC.mkDerivation {
     cp -r conf_templates entrypoint $out/lib/nix-postgres/
     chmod 755 $out/lib/nix-postgres/entrypoint/shims/*
     ln -s ${python3.interpreter} $out/lib/nix-postgres/python3
+    mkdir $out/by-hand
+    for name in pgbackrest wal-g; do
+      ln -s ../lib/nix-postgres/entrypoint/shims/by-hand $out/by-hand/$name
+    done
     for program in entrypoint gosu; do
       install -m 755 image/bin/$program $out/bin/
       substituteInPlace $out/bin/$program \

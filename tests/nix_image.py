@@ -238,6 +238,9 @@ def _program(store: Store) -> str:
         path = store.place(f"{package}/bin/{name}")
         path.write_text(text, encoding="utf-8")
         path.chmod(0o755)
+    for name, needed in (("pgbackrest", "/usr/bin/pgbackrest"), ("wal-g", "/usr/local/bin/wal-g")):
+        if store.debian.path(needed).exists():
+            store.link("../lib/nix-postgres/entrypoint/shims/by-hand", f"{package}/by-hand/{name}")
     return package
 
 

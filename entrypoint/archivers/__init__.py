@@ -253,6 +253,22 @@ class Archiver(Protocol):
     def changed(self, text: str, name: str, value: str) -> str:
         """Return the settings file with another value of one of the tool's own variables."""
 
+    def by_hand(
+        self, server: Server, arguments: Sequence[str], instead: Mapping[str, str] | None = None
+    ) -> Command:
+        """Return the command that somebody has typed; `instead` of the settings file there are variables."""
+
+    def as_variables(self, options: Mapping[str, object]) -> dict[str, str]:
+        """Return what `options` has returned as the tool's own variables."""
+
+    def elsewhere(
+        self, text: str, given: Mapping[str, str], arguments: Sequence[str]
+    ) -> dict[str, str] | None:
+        """Return the variables of a typed command that itself names another storage than the settings file.
+
+        `text` is that file, `given` what is set beside it. None: it names none, or the tool needs no help.
+        """
+
     def helper(self, server: Server, resources: Resources) -> Command | None:
         """Return the process that PID 1 keeps beside the server, listening on `socket(server)`."""
 

@@ -252,6 +252,39 @@ class PgBackRest:
             {"PGBACKREST_CONFIG": f"{server.runtime_folder}/{self.config_name}"},
         )
 
+    def by_hand(
+        self, server: Server, arguments: Sequence[str], instead: Mapping[str, str] | None = None
+    ) -> Command:
+        """Return what somebody has typed, about our stanza where it names none."""
+        made = self._command(server, "").environment if instead is None else instead
+        fixed = {PREFIX + "STANZA": self.stanza}
+        if any(word.startswith("--log-level-console") for word in arguments):
+            fixed[PREFIX + "LOG_LEVEL_STDERR"] = "warn"  # else every word is there twice
+        return Command((self.program, *arguments), {**made, **fixed})
+
+    def as_variables(self, options: Mapping[str, object]) -> dict[str, str]:
+        """Return the options, and no file beside them."""
+        server: Server = options["server"]  # type: ignore[assignment]
+        found = {
+            "config": "/dev/null",
+            "pg1-path": server.data_folder,
+            "pg1-socket-path": server.socket_folder,
+            "pg1-port": server.port,
+            "pg1-user": server.user,
+            **options["options"],  # type: ignore[dict-item]
+        }
+        return {
+            PREFIX + name.upper().replace("-", "_"): value if isinstance(value, str) else ":".join(value)
+            for name, value in found.items()
+        }
+
+    def elsewhere(
+        self, text: str, given: Mapping[str, str], arguments: Sequence[str]
+    ) -> dict[str, str] | None:
+        """Return nothing: each option of a repository stands for itself."""
+        del text, given, arguments
+        return None
+
     def helper(self, server: Server, resources: Resources) -> Command | None:
         """Return nothing: a call starts what it needs."""
         del server, resources

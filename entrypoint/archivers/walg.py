@@ -270,6 +270,34 @@ class WalG:
         command = self._command(server, *arguments)
         return command._replace(environment={**command.environment, **_QUICK})
 
+    def by_hand(
+        self, server: Server, arguments: Sequence[str], instead: Mapping[str, str] | None = None
+    ) -> Command:
+        """Return what somebody has typed."""
+        command = self._command(server, *arguments)
+        if instead is None:
+            return command
+        return command._replace(environment={"HOME": server.runtime_folder, **instead})
+
+    def as_variables(self, options: Mapping[str, object]) -> dict[str, str]:
+        """Return the settings, whose names are those of variables."""
+        settings: dict[str, str] = options["settings"]  # type: ignore[assignment]
+        return settings
+
+    def elsewhere(
+        self, text: str, given: Mapping[str, str], arguments: Sequence[str]
+    ) -> dict[str, str] | None:
+        """Return all settings with the prefix that was given alone: of several wal-g silently takes one."""
+        import json
+
+        settings = json.loads(text)
+        own = {name: given[name] for name in PREFIXES if given.get(name) not in (None, settings.get(name))}
+        flags = tuple(f"--{name.lower().replace('_', '-')}" for name in PREFIXES)
+        if not own and not any(word.startswith(flags) for word in arguments):
+            return None
+        rest = {name: value for name, value in {**settings, **given}.items() if name not in PREFIXES}
+        return {**rest, **own}
+
     def helper(self, server: Server, resources: Resources) -> Command | None:
         """Return the daemon, which saves a start and a connection for each segment."""
         command = self._command(server, "daemon", self.socket(server))

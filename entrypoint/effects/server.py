@@ -9,7 +9,7 @@ from entrypoint.archivers import Server
 from entrypoint.argv import NOT_A_SERVER, parse_server
 from entrypoint.cluster import parse_control
 from entrypoint.effects import files, kernel, small, status, stops
-from entrypoint.effects.children import Children, find_program
+from entrypoint.effects.children import Children, find_program, path_without
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
 from entrypoint.hiding import hide_words
@@ -379,8 +379,11 @@ def folder_with(name: str, context: Context) -> str:
 
 
 def tool_path(context: Context) -> str:
-    """Return the PATH for the archiver."""
-    return context.environment.get("PATH", os.defpath)
+    """Return the PATH for the archiver, on which it is found itself, and not our door to it."""
+    wanted = context.settings
+    names = {each.tool.name for each in (wanted.archive, wanted.source) if each is not None}
+    folders, doors = path_without([*names], context.environment.get("PATH", ""))
+    return ":".join([*folders, *doors])
 
 
 def check_shell(context: Context) -> Problem | None:

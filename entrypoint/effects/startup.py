@@ -23,7 +23,15 @@ from entrypoint.effects import (
     supervisor,
     walk,
 )
-from entrypoint.effects.children import Children, find_program, memory_file, replace_process
+from entrypoint.effects.children import (
+    DOOR,
+    DOOR_FOLDER,
+    Children,
+    find_program,
+    memory_file,
+    path_without,
+    replace_process,
+)
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
@@ -55,6 +63,7 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     wanted, problems = open_settings(os.environ, arguments)
     log.debugging = wanted.debug
     kernel.hide_environment(_start_alone(wanted))
+    _make_door(wanted)
     who = server_identity()
     # As early as it can be taken: what is in the folder of a running start is not ours to judge.
     lock = _lock_early(wanted.data_folder, who)
@@ -101,6 +110,17 @@ def _lock_early(folder: str, who: Identity) -> int | None:
         return None
 
 
+def _make_door(wanted: Settings) -> None:
+    """Where an image of others has brought the archiver, put our door to it before it, for people."""
+    tool = wanted.archive and wanted.archive.tool
+    if os.getuid() != 0 or tool is None or not has_program(tool.name, os.environ):
+        return
+    try:
+        os.symlink(DOOR, f"{DOOR_FOLDER}/{tool.name}")
+    except OSError:
+        pass  # it is there, or something of somebody else's; or nothing can be written
+
+
 def look(wanted: Settings) -> Facts:
     """Return what a start finds; changes nothing."""
     return probe.look(wanted, server_identity())
@@ -134,6 +154,17 @@ def environ() -> Mapping[str, str]:
 
     values: dict[str, str] = json.loads(files.read_text(path))
     return {**os.environ, **values}
+
+
+def written_down(folder: str) -> dict[str, str] | None:
+    """Return the variables that a PID 1 has written down in its runtime folder, if it has."""
+    import json
+
+    try:
+        values: dict[str, str] = json.loads(files.read_text(f"{folder}/{server.SETTINGS_FILE}"))
+    except FileNotFoundError:
+        return None
+    return values
 
 
 def open_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> tuple[Settings, list[Problem]]:
@@ -187,9 +218,10 @@ def load_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> Settings:
 
 
 def has_program(name: str, environ: Mapping[str, str]) -> bool:
-    """Tell whether the image has this program."""
+    """Tell whether the image has this program itself."""
+    folders, _ = path_without([name], environ.get("PATH", ""))
     try:
-        find_program(name, environ)
+        find_program(name, {**environ, "PATH": ":".join(folders)})
     except Failure:
         return False
     return True
@@ -212,7 +244,7 @@ def command_context(wanted: Settings) -> Context:
 
     As root the rights are given up: what an archiver writes belongs to that user.
     """
-    who = server_identity()
+    who = user_beside()
     children = Children(Signals())
     context = Context(
         settings=wanted,
@@ -225,6 +257,16 @@ def command_context(wanted: Settings) -> Context:
     )
     identity.become(who)
     return context
+
+
+def user_beside() -> Identity:
+    """Return the user of the server beside us, for root; without one, as whom root would start it."""
+    folder = status.at_work()
+    if os.getuid() != 0 or folder is None:
+        return server_identity()
+    found = os.stat(folder)
+    known = identity.resolve(str(found.st_uid))
+    return known if known.name else identity.resolve(f"{found.st_uid}:{found.st_gid}")
 
 
 def server_identity() -> Identity:

@@ -258,6 +258,14 @@ def own_folder(uid: int) -> str | None:
     return next((folder for folder in RUNTIME_FOLDERS if owner_of(folder) == uid), None)
 
 
+def at_work() -> str | None:
+    """Return the runtime folder of the PID 1 that is at work here, whoever it runs as."""
+    for folder in RUNTIME_FOLDERS:
+        if owner_of(folder) and os.path.lexists(f"{folder}/status"):
+            return folder
+    return None
+
+
 def owner_of(folder: str) -> int | None:
     """Return whose a runtime folder is, or None where it is none or a stranger may have made it.
 

@@ -85,9 +85,9 @@ let
       );
       # One for all: what is missing in the image's tree was not linked there.
       everything = make "everything" { } ''
-        mkdir -p $out/{bin,etc/ssl/certs,lib/{locale,python/site,nix-postgres/entrypoint/shims},share/{postgresql,zoneinfo/Europe}}
+        mkdir -p $out/{bin,by-hand,etc/ssl/certs,lib/{locale,python/site,nix-postgres/entrypoint/shims},share/{postgresql,zoneinfo/Europe}}
         cd $out
-        for file in bin/{${replaced programs}} bin/{pgbackrest,wal-g,walg-daemon-client} etc/ssl/certs/ca-bundle.crt \
+        for file in bin/{${replaced programs}} bin/{pgbackrest,wal-g,walg-daemon-client} by-hand/{pgbackrest,wal-g} etc/ssl/certs/ca-bundle.crt \
           lib/{libicui18n.so.76,llvmjit.so,libnss_wrapper.so,locale/locale-archive} share/zoneinfo/Europe/Berlin \
           lib/nix-postgres/{python3,entrypoint/shims/docker-{entrypoint,ensure-initdb}.sh}; do
           echo stand-in >$file

@@ -637,3 +637,28 @@ def test_another_value_in_the_settings_file(name: str, value: str, expected: str
     """It takes the place of the old one, and nothing else changes."""
     text = "repo1-s3-key=k\nrepo1-s3-key-secret=s\nrepo1-cipher-pass=p\n"
     assert expected == TOOL.changed(text, name, value)
+
+
+def test_what_people_type_reads_the_settings_file() -> None:
+    """It is about our stanza where it names none; its words are not said twice where it asks for them."""
+    command = TOOL.by_hand(SERVER, ("info",))
+    assert ("pgbackrest", "info") == command.argv
+    assert {"PGBACKREST_CONFIG", "PGBACKREST_STANZA"} == set(command.environment)
+    loud = TOOL.by_hand(SERVER, ("--log-level-console=info", "check"))
+    assert "warn" == loud.environment["PGBACKREST_LOG_LEVEL_STDERR"]
+    assert TOOL.elsewhere("", {"PGBACKREST_REPO1_PATH": "/x"}, ()) is None
+
+
+def test_options_as_variables() -> None:
+    """Where nothing is rendered they are variables, each with its whole name and lists with colons."""
+    values = {"PGBACKREST_REPO1_CIPHER_PASS": "a b", "PGBACKREST_EXCLUDE": "x:y"}
+    found = TOOL.as_variables(TOOL.options(values, FOLDER, SERVER))
+    expected = {
+        "PGBACKREST_REPO1_CIPHER_PASS": "a b",
+        "PGBACKREST_EXCLUDE": "x:y",
+        "PGBACKREST_REPO1_PATH": "/archive",
+        "PGBACKREST_PG1_PATH": SERVER.data_folder,
+        "PGBACKREST_CONFIG": "/dev/null",
+    }
+    assert expected.items() <= found.items()
+    assert [] == [name for name in found if not is_option(name)]

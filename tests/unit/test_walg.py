@@ -448,3 +448,46 @@ def test_another_value_in_the_settings_file() -> None:
     changed = json.loads(TOOL.changed(text, "AWS_SECRET_ACCESS_KEY", 'a"b'))
     assert {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": 'a"b'} == changed
     assert text == TOOL.changed(text, "AWS_SECRET_ACCESS_KEY", "s")
+
+
+STORED = json.dumps({"WALG_S3_PREFIX": "s3://ours", "WALG_PGP_KEY": "key", "AWS_REGION": "eu-1"})
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments", "expected"),
+    [
+        ({}, ("st", "ls"), None),
+        ({"WALG_S3_PREFIX": "s3://ours", "WALG_LOG_LEVEL": "DEVEL"}, ("st", "ls"), None),
+        ({}, ("st", "ls", "--walg-log-level=DEVEL"), None),
+        ({"WALG_FILE_PREFIX": "/other"}, (), {"WALG_FILE_PREFIX": "/other"}),
+        (
+            {"WALG_S3_PREFIX": "s3://ours", "WALG_SSH_PREFIX": "ssh://h/p"},
+            (),
+            {"WALG_SSH_PREFIX": "ssh://h/p"},
+        ),
+        ({"WALG_S3_PREFIX": "s3://other", "AWS_REGION": "us-1"}, (), {"WALG_S3_PREFIX": "s3://other"}),
+        ({}, ("--walg-file-prefix=/other", "st", "ls"), {}),
+        ({}, ("st", "ls", "--walg-gs-prefix", "gs://other"), {}),
+    ],
+)
+def test_a_call_that_names_another_storage(
+    given: dict[str, str], arguments: tuple[str, ...], expected: dict[str, str] | None
+) -> None:
+    """Its prefix is the only one, since wal-g takes the first of several; what else is set stays."""
+    found = TOOL.elsewhere(STORED, given, arguments)
+    if expected is None:
+        assert found is None
+        return
+    assert found == {"WALG_PGP_KEY": "key", "AWS_REGION": given.get("AWS_REGION", "eu-1"), **expected}
+    command = TOOL.by_hand(SERVER, arguments, found)
+    assert "WALG_CONFIG_PATH" not in command.environment
+    assert ("wal-g", *arguments) == command.argv
+
+
+def test_what_people_type_reads_the_settings_file() -> None:
+    """Nothing is added to the words, and no secret to the environment."""
+    command = TOOL.by_hand(SERVER, ("backup-list", "--pretty"))
+    assert ("wal-g", "backup-list", "--pretty") == command.argv
+    assert {"WALG_CONFIG_PATH", "HOME"} == set(command.environment)
+    made_from = TOOL.options({"WALG_PGP_KEY": "key"}, FOLDER, SERVER)
+    assert "key" == TOOL.as_variables(made_from)["WALG_PGP_KEY"]

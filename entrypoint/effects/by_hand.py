@@ -1,0 +1,212 @@
+"""An archiver that somebody calls by its name: with the settings that are in force, as the server's user.
+
+`docker exec db wal-g backup-list` is what people type and what every guide says. The settings are those that
+PID 1 has resolved and written down: secrets from files, our defaults and what a reload has changed are among
+them. Where no server is beside us (`docker run … wal-g backup-list`) they follow from the environment. What
+the caller himself sets for this call wins, be it an option or a variable. The program then takes the place of
+this process, so that streams, signals and exit code are its own; nothing is added to its command line.
+"""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint import archivers, environment, log, variables
+from entrypoint.effects import archive as archives
+from entrypoint.effects import files, fork, identity, server, startup, status
+from entrypoint.effects.children import Children, find_program, is_door, path_without, replace_process
+from entrypoint.effects.server import Context
+from entrypoint.effects.signals import Signals
+from entrypoint.errors import Failure, Problem
+from entrypoint.foreign import FILE_SUFFIX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn
+
+    from entrypoint.archivers import Archiver
+
+    _Made = tuple[Mapping[str, str], Children | None]
+
+_SEGMENTS = ("wal-push", "wal-fetch", "archive-push", "archive-get")
+"""What a server runs for each segment."""
+_TOOLS = (
+    *(
+        "WALG_",
+        "WALE_",
+        "PGBACKREST_",
+        "PG",
+        "AWS_",
+        "AZURE_",
+        "GCS_",
+        "GOOGLE_",
+        "OSS_",
+        "OS_",
+        "S3_",
+        "SSH_",
+    ),
+    *("YC_", "GNUPG", "GO", "HTTP_", "PROFILE_", "TOTAL_BG_"),
+)
+"""How the names of variables begin that the archivers and their libraries read."""
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_OF_A_USER = ("HOME", "USER", "LOGNAME", "SHELL")
+
+
+def is_asked_for(name: str) -> bool:
+    """Tell whether an archiver's name means our door to it, and not what somebody has put there."""
+    try:
+        return is_door(find_program(name, os.environ))
+    except Failure:
+        return False
+
+
+def run(name: str, arguments: Sequence[str]) -> NoReturn:
+    """Become the archiver with these arguments; raises Failure."""
+    folders, _ = path_without([name], os.environ.get("PATH", ""))
+    program = find_program(name, {"PATH": ":".join(folders)})
+    argv = [program, *arguments]  # by its path, since it starts processes of its own by that name
+    if _is_called_by_a_server(arguments):
+        replace_process(program, argv, os.environ)
+    made, children = _environment(archivers.get(name, {}), arguments)
+    if children is not None:
+        children.signals.give_back()
+    log.drain()
+    replace_process(program, argv, made)
+
+
+def _is_called_by_a_server(arguments: Sequence[str]) -> bool:
+    """Tell whether this is a server's archive_command or restore_command, with variables of its own."""
+    return (
+        os.getuid() != 0
+        and any(word in _SEGMENTS for word in arguments)
+        and os.path.exists("PG_VERSION")  # a server lives in its data folder
+        and any(
+            name.startswith("PGBACKREST_REPO") or (name.startswith("WALG_") and name.endswith("_PREFIX"))
+            for name in os.environ
+        )
+    )
+
+
+def _environment(tool: Archiver, arguments: Sequence[str]) -> _Made:
+    """Return the program's environment; where it is ours, root's rights are given up for good."""
+    folder = status.at_work()
+    owner = None if folder is None else status.owner_of(folder)
+    if folder is None or owner is None:
+        return _given(tool, arguments)
+    if not os.path.lexists(f"{folder}/{tool.config_name}"):
+        for other in archivers.NAMES:
+            if os.path.lexists(f"{folder}/{archivers.get(other, {}).config_name}"):
+                log.warning(
+                    f"the server here archives with {other}, so there are no settings for {tool.name}"
+                )
+        return _given(tool, arguments)
+    if os.getuid() not in (0, owner):
+        return _given(tool, arguments, beside=owner)
+    return _in_force(folder, tool, arguments)
+
+
+def _in_force(folder: str, tool: Archiver, arguments: Sequence[str]) -> _Made:
+    """Return the environment beside a server: its settings file, and what the caller has set beside that."""
+    who, stepped_down = startup.user_beside(), os.getuid() == 0
+    identity.become(who)  # before anything is read that is that user's
+    known = startup.written_down(folder)
+    path = {"PATH": os.environ.get("PATH", os.defpath)}
+    wanted, _, _ = startup.read_settings({**(os.environ if known is None else known), **path}, ())
+    context = Context(
+        settings=wanted,
+        children=Children(Signals()),
+        who=who,
+        runtime_folder=folder,
+        environment=server.helper_environment(wanted, who, stepped_down=stepped_down),
+    )
+    if wanted.archive is not None:
+        tool = wanted.archive.tool
+    _say_what_follows(context, tool, arguments)
+    given = _callers(context, known or {})
+    other = tool.elsewhere(files.read_text(f"{folder}/{tool.config_name}"), given, arguments)
+    command = tool.by_hand(server.describe(context), arguments, other)
+    made = {**_user(context), **archives.environment(context, command)}
+    return (made if other is not None else {**made, **given}), context.children
+
+
+def _given(tool: Archiver, arguments: Sequence[str], *, beside: int | None = None) -> _Made:
+    """Return the environment where no server is, or one of another user, `beside`: from the caller's own.
+
+    Without any storage in it the program is simply run.
+    """
+    wanted, problems, _ = startup.read_settings({"ARCHIVE_TOOL": tool.name, **os.environ}, ())
+    archive = wanted.archive or wanted.source
+    if archive is None or archive.tool.name != tool.name:
+        if beside is not None:
+            raise Failure(_stranger(tool, beside))
+        return os.environ, None
+    for each in [*problems, *([] if beside is None else [_stranger(tool, beside)])]:
+        log.warning(each.what, each.mend)
+    context = startup.command_context(wanted)
+    what = server.describe(context)
+    options = archive.tool.options(wanted.values, archive.storage, what)
+    command = archive.tool.by_hand(what, arguments, archive.tool.as_variables(options))
+    made = {**_user(context), **archives.environment(context, command), **_callers(context, {})}
+    return made, context.children
+
+
+def _stranger(tool: Archiver, owner: int) -> Problem:
+    return Problem(
+        f"uid {os.getuid()} may not read the settings of {tool.name}, which are the server's user's, {owner}",
+        f"call it as that one: docker exec --user {owner} …",
+    )
+
+
+def _user(context: Context) -> dict[str, str]:
+    """Return the variables of the user that the program runs as."""
+    name = context.who.name or str(context.who.uid)
+    return {"HOME": context.who.home, "USER": name, "LOGNAME": name}
+
+
+def _callers(context: Context, known: Mapping[str, str]) -> dict[str, str]:
+    """Return what is handed on of the caller's variables: what an archiver, libpq and the C library read.
+
+    What else the container's environment holds is for root alone, and the program is the server's user's.
+    libpq's variables as the container has them, `known`, are for the server's clients: where the server is
+    stands in the settings file.
+    """
+    asked = context.settings.handed_on
+    found = {}
+    for name, value in os.environ.items():
+        base = name.removesuffix(FILE_SUFFIX)
+        if (
+            not value
+            or name in _OF_A_USER
+            or (base != name and environment.may_come_from_file(base, name, archives=True))
+        ):
+            continue
+        if name.startswith("PG") and not name.startswith("PGBACKREST_") and known.get(name) == value:
+            continue
+        if (
+            name.startswith(_TOOLS)
+            or name.lower() in _PROXIES
+            or variables.is_for_server(name, value, asked, all_else=False)
+        ):
+            found[name] = value
+    return found
+
+
+def _say_what_follows(context: Context, tool: Archiver, arguments: Sequence[str]) -> None:
+    """Warn of what the tool permits, and what something here counts on."""
+    words = {*arguments}
+    data = context.settings.data_folder
+    if words & {"wal-push", "backup-push", "archive-push", "backup"} and "info" not in words:
+        refused = fork.objection(data)
+        if refused is not None:
+            log.warning(f"this server is not to write into its archive: {refused.what}", refused.mend)
+        elif words & {"wal-push", "archive-push"} and status.in_recovery(data):
+            log.warning(
+                "this is a standby: its primary archives, and two that do may take each other's segments"
+            )
+    if {"delete", "everything", "--confirm"} <= words or "stanza-delete" in words:
+        log.warning(
+            "after this nothing can be restored until there is a new backup", "entrypoint backup push"
+        )
+    if tool.name == "pgbackrest" and "stop" in words:
+        log.warning("archiving fails until the next pgbackrest start; WAL stays in pg_wal meanwhile")

@@ -1,0 +1,315 @@
+"""The archivers as people type them: `docker exec db wal-g …` and `docker run … pgbackrest …`, for each user."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+import archives
+import containers
+import s3
+from archives import FOLDERS, TOOLS, Archive
+from containers import FRESH, Container, File, script, until
+from s3 import S3
+
+SERVERS_USER = "999"
+USERS = ("root", "postgres")
+OTHERS_SECRET = "what-an-application-knows"
+
+REAL: Mapping[str, str] = {"wal-g": "/usr/local/bin/wal-g", "pgbackrest": "/usr/bin/pgbackrest"}
+SPY = """#!/bin/bash
+case $1 in
+spy)
+	cat /proc/[0-9]*/cmdline | tr '\\0' '\\n'
+	echo ENVIRONMENT
+	tr '\\0' '\\n' </proc/$$/environ
+	echo "ran as $(id -u), of $PPID, with a $([ -t 2 ] && echo terminal || echo pipe)"
+	echo words >&2
+	exit "${2:-0}"
+	;;
+exec) shift && exec "$@" ;;
+esac
+exec REAL "$@"
+"""
+"""Is found in the archiver's place, and tells how it was called."""
+
+
+def _spied(tool: str) -> tuple[dict[str, str], dict[str, File]]:
+    """Return the environment and the files that put the spy before the archiver, and behind what comes before it."""
+    path = f"/usr/local/sbin:/opt/spy:{containers.image_env()['PATH']}"
+    return {"PATH": path}, {f"/opt/spy/{tool}": script(SPY.replace("REAL", REAL[tool]))}
+
+
+@pytest.fixture(scope="module", params=TOOLS)
+def archive(request: pytest.FixtureRequest, s3_server: S3) -> Iterator[Archive]:
+    """An empty archive on S3."""
+    with archives.made(request.param, s3_server) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server(archive: Archive) -> Iterator[Container]:
+    """A server whose key comes from a file for root alone, with a backup in its archive."""
+    path, spy = _spied(archive.tool)
+    env = {
+        **archive.env(),
+        **FRESH,
+        **path,
+        "AWS_SECRET_ACCESS_KEY": "",
+        "AWS_SECRET_ACCESS_KEY_FILE": "/secret-of-root",
+        "OTHERS_SECRET": OTHERS_SECRET,
+        "PGHOST": "nowhere.invalid",
+    }
+    assert archive.server is not None
+    files = {**archive.server.files, **spy, "/secret-of-root": File(s3.SECRET, 0o400)}
+    with containers.start(env=env, files=files, options=archive.server.options) as container:
+        container.ready()
+        container.exec("entrypoint", "backup", "push", timeout=60)
+        yield container
+
+
+def _backup(server: Container) -> str:
+    """Return the name of the newest backup."""
+    listed = json.loads(server.exec("entrypoint", "backup", "list", "--json").stdout)
+    return str(listed[-1]["name"])
+
+
+TYPED: Mapping[str, Mapping[str, str]] = {
+    "wal-g": {
+        "backup-list --detail --pretty": "BACKUP",
+        "backup-list --json": '"backup_name":"BACKUP"',
+        "wal-show": "",
+        "wal-verify integrity timeline": "integrity check status: OK",
+        "backup-mark BACKUP": "",
+        "backup-mark --impermanent BACKUP": "",
+        "st ls": "cluster.json",
+        "st cat cluster.json": "system_identifier",
+        "delete retain FULL 1": "",
+        "--version": "wal-g version",
+        "--help": "backup-list",
+    },
+    "pgbackrest": {
+        "info": "full backup: BACKUP",
+        "--stanza=main info --output=json": '"label":"BACKUP"',
+        "check": "",
+        "--stanza=main --log-level-console=info check": "successfully archived",
+        "repo-ls backup/main": "BACKUP",
+        "repo-get archive/main/archive.info": "db-system-id",
+        "expire --dry-run": "",
+        "stanza-create": "",
+        "version": "pgBackRest 2",
+        "help": "repo-get",
+    },
+}
+"""Command lines of both archivers, and what they print on stdout."""
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_what_people_type(server: Container, archive: Archive, user: str) -> None:
+    """It works as root and as the server's user, with a key that root alone may read in its file."""
+    name = _backup(server)
+    for command, expected in TYPED[archive.tool].items():
+        words = command.replace("BACKUP", name).split()
+        asked = server.exec(archive.tool, *words, user=user, check=False, timeout=90)
+        assert asked.code == 0, (command, asked.output)
+        assert expected.replace("BACKUP", name) in asked.stdout, (command, asked.output)
+        assert s3.SECRET not in asked.output
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_no_secret_in_sight(server: Container, archive: Archive, user: str) -> None:
+    """It is the server's user's process: no command line has a secret, and its environment none that is not its own."""
+    asked = server.exec(archive.tool, "spy", user=user).stdout
+    lines, _, environment = asked.partition("ENVIRONMENT\n")
+    assert f"ran as {SERVERS_USER}," in environment
+    for secret in (s3.SECRET, FRESH["POSTGRES_PASSWORD"], OTHERS_SECRET):
+        assert secret not in lines
+    assert OTHERS_SECRET not in environment
+    assert "POSTGRES_PASSWORD" not in environment
+    assert "nowhere.invalid" not in environment, "where the server is stands in the settings"
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_streams_and_codes(server: Container, archive: Archive, user: str) -> None:
+    """Exit code, streams, terminal and parent are what they would be without us."""
+    asked = server.exec(archive.tool, "spy", "7", user=user, check=False)
+    assert asked.code == 7
+    assert asked.stderr == "words\n"
+    assert "of 0, with a pipe" in asked.stdout
+    seen = containers.docker("exec", "--tty", "--user", user, server.name, archive.tool, "spy")
+    assert "of 0, with a terminal" in seen.stdout
+    odd = "a \"b\"\n'c' $d \\e\u00e9"
+    assert odd == server.exec(archive.tool, "exec", "cat", user=user, stdin=odd).stdout
+    assert odd == server.exec(archive.tool, "exec", "printf", "%s", odd, user=user).stdout
+    missing = server.exec(archive.tool, *MISSING[archive.tool], user=user, check=False)
+    assert (missing.code != 0, missing.stdout) == (True, "")
+    assert "nosuch" in missing.stderr
+    assert "entrypoint" not in missing.stderr.replace("/run/entrypoint", "")
+
+
+MISSING: Mapping[str, tuple[str, ...]] = {
+    "wal-g": ("st", "cat", "nosuch"),
+    "pgbackrest": ("repo-get", "nosuch"),
+}
+"""What fails, as the tool itself says."""
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_a_signal_ends_it(server: Container, archive: Archive, user: str) -> None:
+    """There is no process of ours between the caller and the program."""
+    command = ("docker", "exec", "--user", user, server.name, archive.tool, "exec", "sleep", "3217")
+    with subprocess.Popen(command) as caller:
+        find = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -qx 'sleep 3217 ' && echo ${p#/proc/}; done; true"
+        until(lambda: server.shell(find) != "", "the program at work")
+        server.shell(f"kill -TERM {server.shell(find)}", user="root")
+        assert caller.wait(20) == 128 + 15
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_what_the_caller_sets_wins(server: Container, archive: Archive, user: str) -> None:
+    """A variable of this call, or an option: also where it names another storage, of a kind that comes later."""
+    if archive.tool == "wal-g":
+        other = {"WALG_FILE_PREFIX": "/usr/share/zoneinfo"}
+        assert "Europe" in server.exec("wal-g", "st", "ls", user=user, env=other).stdout
+        assert (
+            "Europe"
+            in server.exec("wal-g", "st", "ls", "--walg-file-prefix=/usr/share/zoneinfo", user=user).stdout
+        )
+        spied = server.exec(
+            "wal-g", "spy", user=user, env={"WALG_LOG_LEVEL": "DEVEL", "PGHOST": "there"}
+        ).stdout
+        assert {"WALG_LOG_LEVEL=DEVEL", "PGHOST=there"} <= set(spied.splitlines())
+    else:
+        asked = server.exec("pgbackrest", "info", user=user, env={"PGBACKREST_STANZA": "another"}).stdout
+        assert "another" in asked
+        assert "another" in server.exec("pgbackrest", "--stanza=another", "info", user=user).stdout
+        other = {"PGBACKREST_REPO1_TYPE": "posix", "PGBACKREST_REPO1_PATH": "/usr/share/zoneinfo"}
+        assert "Europe" in server.exec("pgbackrest", "repo-ls", user=user, env=other).stdout
+
+
+def test_another_user(server: Container, archive: Archive) -> None:
+    """Who is neither root nor the server's user learns whom to call as; nothing of the server's changes."""
+    asked = server.exec(archive.tool, "spy", user="4321", check=False)
+    assert f"docker exec --user {SERVERS_USER}" in asked.stderr
+    assert "Traceback" not in asked.stderr
+    assert "ran as 4321," in asked.stdout
+
+
+@pytest.mark.parametrize("user", ["0", SERVERS_USER, "4321"])
+def test_a_container_that_only_looks(server: Container, archive: Archive, user: str) -> None:
+    """Nothing but the archive's variables is needed: no server, no data folder."""
+    command = {"wal-g": ("backup-list", "--json"), "pgbackrest": ("info", "--output=json")}[archive.tool]
+    assert archive.server is not None
+    path, spy = _spied(archive.tool)
+    env = {name: value for name, value in archive.env().items() if name != "ARCHIVE_TOOL"}
+    options = (*archive.server.options, "--user", user)
+    found = containers.run(archive.tool, *command, env=env, files=archive.server.files, options=options)
+    assert found.code == 0, found.output
+    assert _backup(server) in json.dumps(json.loads(found.stdout))
+    files = {**archive.server.files, **spy, "/key": File(s3.SECRET, 0o444 if user != "0" else 0o400)}
+    named = {**env, **path, "AWS_SECRET_ACCESS_KEY": "", "AWS_SECRET_ACCESS_KEY_FILE": "/key"}
+    seen = containers.run(archive.tool, "spy", "3", env=named, files=files, options=options)
+    assert seen.code == 3, seen.output
+    lines, _, environment = seen.stdout.partition("ENVIRONMENT\n")
+    assert s3.SECRET not in lines
+    assert s3.SECRET in environment, "there is no file of settings"
+    assert f"ran as {user if user != '0' else SERVERS_USER}," in environment
+
+
+@pytest.fixture(params=FOLDERS)
+def folder(request: pytest.FixtureRequest) -> Iterator[Archive]:
+    """An empty archive on a folder."""
+    with archives.made(request.param[0], None) as made:
+        yield made
+
+
+LIST: Mapping[str, tuple[str, ...]] = {"wal-g": ("st", "ls"), "pgbackrest": ("repo-ls",)}
+
+
+def test_nothing_is_set(folder: Archive) -> None:
+    """Without an archive the tool says what it says, as the user who has called it."""
+    path, spy = _spied(folder.tool)
+    with containers.serve(env={**FRESH, **path}, files=spy) as container:
+        assert "ran as 0," in container.exec(folder.tool, "spy").stdout
+        assert "ran as 4321," in container.exec(folder.tool, "spy", user="4321").stdout
+        given = {"ARCHIVE_URL": "file:///usr/share/zoneinfo"}
+        for user in USERS:
+            found = container.exec(folder.tool, *LIST[folder.tool], user=user, env=given)
+            assert "Europe" in found.stdout
+        assert "walg.json" not in container.shell("ls /run/entrypoint", user="root")
+        assert "pgbackrest.conf" not in container.shell("ls /run/entrypoint", user="root")
+    assert "ran as 0," in containers.run(folder.tool, "spy", env=path, files=spy).stdout
+
+
+def test_a_server_of_another_user(folder: Archive) -> None:
+    """With `--user 1000` root becomes that one, whose the archive is."""
+    with containers.volume() as volume:
+        for each in (volume, folder.volume):
+            containers.in_volume(each, "chown 1000:1000 .")
+        env = {**FRESH, "PGDATA": "/own/data"}
+        with folder.serve(env, options=("--user", "1000:1000"), volumes={"/own": volume}) as container:
+            for user in ("root", "1000:1000"):
+                assert container.exec(folder.tool, *LIST[folder.tool], user=user).stdout
+            container.exec("entrypoint", "backup", "push", user="root", timeout=60)
+    assert "1000" == containers.in_volume(folder.volume, "find . -printf '%U\\n' | sort -u")
+
+
+def test_somebodys_own_program_in_our_place(folder: Archive) -> None:
+    """What others have put on PATH is what runs, by hand and for the server."""
+    spy = script(
+        SPY.replace("REAL", REAL[folder.tool]).replace("case $1 in", "echo $* >>/tmp/calls\ncase $1 in")
+    )
+    mine = {f"/usr/local/sbin/{folder.tool}": spy}
+    with folder.create(FRESH) as container:
+        containers.docker("cp", "-", f"{container.name}:/", stdin=containers._archive(mine))
+        container.begin()
+        container.ready()
+        assert "ran as 0," in container.exec(folder.tool, "spy").stdout
+        container.exec("entrypoint", "backup", "push", timeout=60)
+        assert "backup" in container.shell("cat /tmp/calls")
+
+
+def test_our_own_calls_go_to_the_program(folder: Archive) -> None:
+    """Nothing that the server or PID 1 starts takes the way round that is for people."""
+    with folder.serve(FRESH) as container:
+        rendered = container.shell("cat /run/entrypoint/postgresql.conf", user="root")
+        path = rendered.partition(" PATH=")[2].partition(" ")[0]
+        assert REAL[folder.tool] == container.shell(f"PATH={path} command -v {folder.tool}")
+        assert f"/usr/local/sbin/{folder.tool}" == container.shell(f"command -v {folder.tool}")
+
+
+CONSEQUENCES: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
+    "wal-g": ((("delete", "everything", "--confirm"), "mend: entrypoint backup push"),),
+    "pgbackrest": (
+        (("stop",), "archiving fails until the next pgbackrest start"),
+        (("stanza-delete",), "mend: entrypoint backup push"),
+        (("start",), ""),
+    ),
+}
+
+
+def test_what_follows_is_told(folder: Archive) -> None:
+    """What the tool permits is done; what the server here loses by it is said before."""
+    with folder.serve(FRESH) as container:
+        for words, expected in CONSEQUENCES[folder.tool]:
+            assert expected in container.exec(folder.tool, *words, check=False).stderr
+        fetch = {
+            "wal-g": ("backup-fetch", containers.data_folder(), "LATEST"),
+            "pgbackrest": ("restore",),
+        }
+        assert container.exec(folder.tool, *fetch[folder.tool], check=False).code != 0
+        assert container.sql("SELECT 1") == "1"
+
+
+@pytest.mark.walg
+def test_an_image_of_others_that_brings_wal_g() -> None:
+    """A copy in /usr/local/bin of an image that came without is found with its settings after a start."""
+    bare = "FROM IMAGE\nRUN rm /usr/local/sbin/wal-g"
+    with containers.build(bare) as image, archives.made("wal-g", None) as archive:
+        volumes = {"/archive": archive.volume}
+        with containers.serve(env={**FRESH, **archive.env()}, volumes=volumes, image=image) as container:
+            for user in USERS:
+                assert "cluster.json" in container.exec("wal-g", "st", "ls", user=user).stdout
