@@ -77,14 +77,12 @@ def waiting(volume: str) -> list[str]:
 
 
 def put_back(volume: str, backlog: list[str]) -> None:
-    """Let the same segments wait again, and nothing else, for a command that comes later."""
+    """Let the same segments wait again, and nothing else."""
     status = folder(volume) / "pg_wal/archive_status"
     for path in list(status.iterdir()):
         path.rename(status / f"{path.stem}.done")
     for name in backlog:
         (status / f"{name}.done").rename(status / f"{name}.ready")
-    # Until the subject is ready nothing is archived.
-    (folder(volume) / "postgresql.auto.conf").write_text("archive_command = ''\n", encoding="ascii")
 
 
 # The subjects. Each gets a container whose server waits for an archive_command.
@@ -207,9 +205,10 @@ SUBJECTS: tuple[tuple[str, str, Bare | None], ...] = (
 )
 
 
-def measure(volume: str, archive: Archive, bare: Bare | None, image: str) -> Figures:
+def measure(volume: str, archive: Archive, bare: Bare | None, image: str, backlog: list[str]) -> Figures:
     """Let one subject archive the backlog."""
-    backlog = len(waiting(volume))
+    put_back(volume, [])
+    (folder(volume) / "postgresql.auto.conf").write_text("", encoding="ascii")
     os.sync()
     options = ("--shm-size", "256m", *(() if archive.server is None else archive.server.options))
     volumes = {DATA: volume, **({"/archive": archive.volume} if archive.volume else {})}
@@ -222,18 +221,24 @@ def measure(volume: str, archive: Archive, bare: Bare | None, image: str) -> Fig
         image=image,
     ) as server:
         server.again()
+        # Until the subject is ready nothing is archived.
+        _change(server, "SET archive_command = ''")
+        put_back(volume, backlog)
         command = "" if bare is None else bare(server, archive)
         clock, status = _clock_of(server), folder(volume) / "pg_wal/archive_status"
         began, cpu = time.monotonic(), clock()
-        # Ours was rendered at the start, and hidden by the empty one of put_back.
-        change = f"SET archive_command = '{command}'" if command else "RESET archive_command"
-        server.exec("psql", "-U", "postgres", "-c", f"ALTER SYSTEM {change}", "-c", "SELECT pg_reload_conf()")
+        # Ours was rendered at the start, and is hidden by the empty one.
+        _change(server, f"SET archive_command = '{command}'" if command else "RESET archive_command")
         while left := sum(name.endswith(".ready") for name in os.listdir(status)):
             assert time.monotonic() - began < 600, f"{left} segments wait\n{server.logs().output[-3000:]}"
             time.sleep(0.01)
         seconds, cpu = time.monotonic() - began, clock() - cpu
         server.stop(timeout=60)
-    return Figures(seconds * 1000 / backlog, cpu * 1000 / backlog)
+    return Figures(seconds * 1000 / len(backlog), cpu * 1000 / len(backlog))
+
+
+def _change(server: Container, change: str) -> None:
+    server.exec("psql", "-U", "postgres", "-c", f"ALTER SYSTEM {change}", "-c", "SELECT pg_reload_conf()")
 
 
 def _clock_of(server: Container) -> Callable[[], float]:
@@ -282,10 +287,9 @@ def rounds(asked: argparse.Namespace, image: str, server: s3.S3) -> Found:
                     if not tool and delay is not None:
                         continue
                     number += 1
-                    put_back(volume, backlog)
                     # They stay to the end: ext4 steps over each inode that became free in the last minutes.
                     archive = kept.enter_context(place(tool, None if delay is None else server, number))
-                    figures = measure(volume, archive, bare, image)
+                    figures = measure(volume, archive, bare, image, backlog)
                     stored = archive.segments() if tool else backlog
                     assert set(backlog) <= {*stored, *(each for each in backlog if "." in each)}, name
                     print(f"{title}: {name}: {figures.ms:.1f} ms", file=sys.stderr, flush=True)

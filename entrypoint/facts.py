@@ -65,6 +65,16 @@ class Following(NamedTuple):
     """`streaming`, or `archive`."""
 
 
+class OwnCommand(NamedTuple):
+    """What there is to say of an archive_command of the user's own."""
+
+    what: str
+    """Whose is in charge, and where it stands."""
+    mend: str
+    lost: bool = False
+    """The entrypoint does not archive although it was in charge at the start, or nobody does."""
+
+
 class ArchiveState(NamedTuple):
     """How archiving goes, in the order of `entrypoint archive status`."""
 
@@ -96,3 +106,6 @@ class ArchiveState(NamedTuple):
     """At the rate at which the backlog has grown; None while there is no outage."""
     lost: bool = False
     """The archive was this cluster's, and nothing in it is any more: it was emptied, or is not mounted."""
+    own_command: str | None = None
+    """See OwnCommand."""
+    own_command_mend: str | None = None

@@ -286,14 +286,6 @@ def _warnings(settings: Settings, facts: Facts, kind: str) -> list[Problem]:
                 "set POSTGRES_PASSWORD and remove POSTGRES_HOST_AUTH_METHOD",
             )
         )
-    if settings.archive is not None and settings.archive.by_user:
-        found.append(
-            Problem(
-                "archive_command is given on the command line, so WAL archiving is yours: "
-                f"{settings.archive.tool.name} is not used for it",
-                "remove -c archive_command=… to let the entrypoint archive",
-            )
-        )
     return found
 
 

@@ -50,7 +50,9 @@ class Archive(NamedTuple):
     command_timeout: int
     """Seconds for one archiver call for one segment."""
     by_user: bool
-    """The user's own archive_command on the command line is in charge."""
+    """The user's own archive_command is in charge: see `charge`; on the command line that is known here."""
+    asked: str
+    """The variables of ours that ask for archiving of ours; empty where only the tool's own are there."""
     upgraded_from: str
     """System identifier of the cluster that pg_upgrade made this one of, or empty."""
     fork: str
@@ -140,6 +142,8 @@ class Settings(NamedTuple):
     """The files that variables have come from, by the variable's plain name."""
     handed_on: tuple[str, ...] = ()
     """Names of variables for the server's environment; one that ends with `*` is the begin of names."""
+    own_recovery: bool = False
+    """A recovery that is not ours fetches WAL by the user's own restore_command: see effects/charge.py."""
 
 
 def load(
@@ -343,14 +347,14 @@ def _instead(
         return "set PGDATA instead"
     if setting in ("include", "include_dir", "include_if_exists"):
         return "put the file into /docker-entrypoint-conf.d instead"
-    if archive is not None and not archive.by_user:
+    if archive is not None and not archive.by_user and archive.asked:
         if setting == "archive_timeout":
             return "set ARCHIVE_TIMEOUT instead"
         if setting in ("archive_command", "archive_library") or (setting, value) in (
             ("archive_mode", "off"),
             ("wal_level", "minimal"),
         ):
-            return "remove it, or ARCHIVE_URL: with that one the archiving is the entrypoint's"
+            return f"remove it, or {archive.asked}: with that the archiving is the entrypoint's"
     if source is not None and setting == "restore_command":
         return "remove it: the archive's own is set where something is restored"
     if values.get("RESTORE_FROM") and setting.startswith("recovery_target"):
@@ -390,16 +394,27 @@ def _archive(
                 "give seconds, or a number with us, ms, s, min, h or d",
             )
         )
+    given = parse_server(arguments).settings
     return Archive(
         tool=tool,
         storage=storage,
         timeout=timeout,
         command_timeout=_seconds(values, "ARCHIVE_COMMAND_TIMEOUT", problems),
-        by_user="archive_command" in parse_server(arguments).settings,
+        by_user="archive_command" in given or bool(given.get("archive_library")),
+        asked=_asked(values),
         upgraded_from=_identifier(values, problems),
         fork=_choice(values, "ARCHIVE_FORK", ("refuse", "confirm", "readonly"), problems),
         fork_interval=_seconds(values, "ARCHIVE_FORK_INTERVAL", problems),
     )
+
+
+_ASKING = ("ARCHIVE_", "BACKUP_", "DRILL_", "RESTORE_", "STANDBY")
+"""What variables of ours begin with that are of no use without archiving of ours."""
+
+
+def _asked(values: Mapping[str, str]) -> str:
+    names = (name for name in variables.ALL if name.startswith(_ASKING) and values.get(name))
+    return ", ".join(name for name in names if (name, values[name]) != ("STANDBY", "off"))
 
 
 SOURCE_PREFIX = "RESTORE_"

@@ -7,7 +7,7 @@ from entrypoint.archivers import Backup
 from entrypoint.checks import Finding, error, ok, warning
 from entrypoint.drills import LastDrills
 from entrypoint.errors import Problem
-from entrypoint.facts import ArchiveState
+from entrypoint.facts import ArchiveState, OwnCommand
 from entrypoint.hiding import hide_secrets
 from entrypoint.runs import LastRuns, Run
 from entrypoint.units import spell
@@ -118,23 +118,33 @@ _CALM = 60
 """Seconds over archive_timeout after which what was written must be in the archive."""
 
 
-def running(*, mode: str, command: str, library: str, timeout: int) -> list[Finding]:
+def running(*, mode: str, command: str, library: str, timeout: int, own: OwnCommand | None) -> list[Finding]:
     """Judge what the running server does with its WAL; `command` and `library` are its settings.
 
-    ALTER SYSTEM and the command line outrank what the start renders.
+    `own` is what there is to say of a command of the user's own. What ALTER SYSTEM sets while the server runs
+    outranks what the start has rendered, and the command line outranks all.
     """
     mend = "ALTER SYSTEM RESET {0}; where it is on the command line remove -c {0}=…; then restart"
     if mode == "off":
         what = "the server runs with archive_mode=off: nothing is archived"
         return [error(what, mend.format("archive_mode"))]
     if library or "archive-segment" not in command:
+        if own is not None and not own.lost:
+            return [warning(own.what, own.mend)]
         shown = library or hide_secrets(command, "archive_command") or "(empty)"
         what = f"the server's archive_command is not the entrypoint's, but: {shown}"
-        return [error(what, mend.format("archive_library" if library else "archive_command"))]
+        name = "archive_library" if library else "archive_command"
+        return [error(f"{what}\n{own.what}", own.mend) if own is not None else error(what, mend.format(name))]
+    found = own_command(own)
     if timeout == 0:
         what = "archive_timeout is 0: what is written is archived only when a segment of WAL is full"
-        return [warning(what, mend.format("archive_timeout"))]
-    return []
+        found.append(warning(what, mend.format("archive_timeout")))
+    return found
+
+
+def own_command(own: OwnCommand | None) -> list[Finding]:
+    """Judge a command of the user's own that is not the server's, or not yet."""
+    return [] if own is None else [warning(own.what, own.mend)]
 
 
 def last_segment(*, name: str, seconds: float, written: bool, timeout: int) -> list[Finding]:

@@ -7,7 +7,8 @@ import click
 from entrypoint.checks.archive import LOST
 from entrypoint.commands.backup import open_archive
 from entrypoint.commands.output import echo
-from entrypoint.effects import backlog, pending
+from entrypoint.effects import backlog, charge, pending
+from entrypoint.effects.server import Context
 from entrypoint.facts import ArchiveState
 from entrypoint.units import spell
 
@@ -23,11 +24,18 @@ def show(as_json: bool) -> None:
     """Show what waits to be archived, the last success, and an outage with the archiver's own words."""
     context, archive = open_archive()
     state = backlog.look(archive, context.settings.data_folder, context.runtime_folder)
+    state = with_own_command(state, context)
     if as_json:
         click.echo(json.dumps(state._asdict(), indent=2))
         return
     for line in describe(state):
         echo(line)
+
+
+def with_own_command(state: ArchiveState, context: Context) -> ArchiveState:
+    """Return the state with what there is to say of an archive_command of the user's own."""
+    told = charge.look(context)
+    return state if told is None else state._replace(own_command=told.what, own_command_mend=told.mend)
 
 
 def describe(state: ArchiveState) -> list[str]:
@@ -36,6 +44,9 @@ def describe(state: ArchiveState) -> list[str]:
     if state.fork_refused is not None:
         rows.append(("refused", f"{state.fork_refused}; nothing is archived, backed up or removed"))
         rows.append(("mend", f"{state.fork_mend}"))
+    if state.own_command is not None:
+        first, *rest = f"{state.own_command}\nmend: {state.own_command_mend}".split("\n")
+        rows += [("own command", first), *(("", line) for line in rest)]
     if state.lost:
         rows.append(("emptied", LOST))
     if state.failing_since is not None:

@@ -124,11 +124,12 @@ def _describe_drills(last: LastDrills) -> list[str]:
 
 
 def archive_state(wanted: Settings) -> ArchiveState | None:
-    """Return how archiving goes, or None where it is off or the user's own."""
-    if wanted.archive is None or wanted.archive.by_user:
+    """Return how archiving goes, or None where it is off."""
+    if wanted.archive is None:
         return None
     folder = status.own_folder(os.stat(wanted.data_folder).st_uid) or ""
-    return backlog.look(wanted.archive, wanted.data_folder, folder)
+    state = backlog.look(wanted.archive, wanted.data_folder, folder)
+    return archive.with_own_command(state, startup.command_context(wanted))
 
 
 def helpers(known: dict[str, list[str]]) -> list[dict[str, object]]:

@@ -18,21 +18,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.checks import Finding
 
+FORKED = "archive_mode=off"
+"""On the command line of a copy that may not archive."""
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only looked at
 _TYPE = "dynamic_shared_memory_type"
 
 
 def beside(context: Context) -> Context:
-    """Return the context with the arguments of the running server, or as it is where none runs.
+    """Return the context with the arguments of the running server, and who archives there.
 
-    A command in its container does not know what was given after the image's name.
+    A command in its container does not know what was given after the image's name. Where no server runs it is
+    as a start would have it.
     """
+    from entrypoint.effects import charge
+
     words = running_arguments(context)
     if words is None:
-        return context
+        return charge.settle(context)
+    context = charge.settled(context, own=not charge.rendered(context, words))
     arguments = parse_server(words)
-    if arguments.settings.get("config_file") == _rendered(context):
-        entries, _ = configfile.parse(files.read_text(_rendered(context)), _rendered(context))
+    if arguments.settings.get("config_file") == rendered_path(context):
+        entries, _ = configfile.parse(files.read_text(rendered_path(context)), rendered_path(context))
         base = next(entry.value for entry in entries if entry.name == "include")
         own = () if base == _own_file(context) else ("-c", f"config_file={base}")
         asked = parse_server(_without_rule(context, words)).without_config_file
@@ -41,15 +47,20 @@ def beside(context: Context) -> Context:
 
 
 def _without_rule(context: Context, words: list[str]) -> list[str]:
-    """Return the arguments without those that rule a standby: ours, behind the rendered file's name."""
-    if not server.is_our_standby(context):
-        return words
-    from entrypoint.effects import standby
+    """Return the arguments without those that are ours, behind the rendered file's name.
 
-    ours = standby.ruled_settings(context).options
-    at = words.index(f"config_file={_rendered(context)}") + 1
+    They rule a standby, and archiving of ours; a copy that may not archive keeps its archive_mode=off.
+    """
+    from entrypoint.effects import charge
+
+    ours = set(charge.OPTIONS)
+    if server.is_our_standby(context):
+        from entrypoint.effects import standby
+
+        ours |= standby.ruled_settings(context).options.keys()
+    at = words.index(f"config_file={rendered_path(context)}") + 1
     pairs = zip(words[at::2], words[at + 1 :: 2], strict=False)
-    kept = [pair for pair in pairs if pair[1].partition("=")[0] not in ours]
+    kept = [pair for pair in pairs if pair[1] == FORKED or pair[1].partition("=")[0] not in ours]
     return [*words[:at], *(word for pair in kept for word in pair)]
 
 
@@ -64,7 +75,8 @@ def running_arguments(context: Context) -> list[str] | None:
         return None
 
 
-def _rendered(context: Context) -> str:
+def rendered_path(context: Context) -> str:
+    """Return where the rendered configuration file lies."""
     return f"{context.runtime_folder}/postgresql.conf"
 
 
@@ -292,13 +304,19 @@ def sources(context: Context) -> list[Source]:
 
 
 def _ruling(context: Context) -> list[Source]:
-    """Return what a standby has on its command line beside what was given, as far as it hides something."""
+    """Return what is on the command line beside what was given, as far as it hides something."""
+    from entrypoint.effects import charge
+
+    where = "on the command line, since a file or ALTER SYSTEM says otherwise"
+    archives = [
+        Source(name, value, configuration.ARCHIVE, where) for name, value in charge.options(context).items()
+    ]
     if not server.is_our_standby(context):
-        return []
+        return archives
     from entrypoint.effects import standby
 
     said = {*following(context), *(each.name for each in [*base(context), *overriding(context)])}
-    return [
+    return archives + [
         Source(
             name, value, configuration.STANDBY, "on the command line, as long as this is a standby of ours"
         )
@@ -337,7 +355,7 @@ def following(context: Context) -> dict[str, str]:
 
 def _rendered_for_standby(context: Context) -> dict[str, str]:
     """Return how a standby follows by what its start has rendered: helpers are not told STANDBY_*."""
-    path = _rendered(context)
+    path = rendered_path(context)
     if server.handed_on_folder() is None or not os.path.exists(path):
         return {}
     entries, _ = configfile.parse(files.read_text(path), path)
@@ -454,6 +472,9 @@ def reload(context: Context) -> None:
     for each in differences:
         log.info(describe(each))
     log.info(f"reloaded; {count(differences)}")
+    from entrypoint.effects import charge
+
+    charge.notice(context)
 
 
 def describe(change: Change) -> str:

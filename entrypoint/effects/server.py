@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import archivers, log, variables
+from entrypoint import archivers, log, ruled, variables
 from entrypoint.archivers import Server
 from entrypoint.argv import NOT_A_SERVER, parse_server
 from entrypoint.cluster import parse_control
@@ -148,7 +148,8 @@ def server_environment(settings: Settings, environment: Mapping[str, str]) -> di
 
 def is_guarded(settings: Settings) -> bool:
     """Tell whether the container's environment may hold secrets of archives that are the entrypoint's."""
-    return any(each is not None and not each.by_user for each in (settings.archive, settings.source))
+    archives = (settings.archive, settings.source)
+    return not settings.own_recovery and any(each is not None and not each.by_user for each in archives)
 
 
 def withheld(settings: Settings, environment: Mapping[str, str]) -> list[str]:
@@ -272,6 +273,10 @@ def arguments(context: Context, following: Mapping[str, str] | None = None) -> l
         archive = settings.archive if settings.archive and not settings.archive.by_user else None
         path = _render(context, archive, describe(context), following)
         given = [*settings.server.without_config_file, "-c", f"config_file={path}"]
+        if archive is not None:
+            from entrypoint.effects import charge
+
+            given += ruled.words(charge.decide(context).options)
     return given
 
 

@@ -19,7 +19,7 @@ def settings(context: Context) -> dict[str, str]:
 
     Without STANDBY=on, or without an archive, what the cluster's own configuration says stays as it is.
     """
-    if context.settings.source is not None:
+    if context.settings.source is not None and not context.settings.own_recovery:
         source, _ = source_of(context)
         fetching.prepare(source)
     return values(context)
@@ -29,7 +29,7 @@ def values(context: Context) -> dict[str, str]:
     """Return the same settings, without rendering anything."""
     wanted = context.settings
     found: dict[str, str] = {}
-    if wanted.source is not None:
+    if wanted.source is not None and not wanted.own_recovery:
         source, archive = find_source(context)
         command = conf.restore_command(archive, server.describe(source), server.tool_path(context))
         found = {"restore_command": command, "recovery_target_timeline": "latest"}

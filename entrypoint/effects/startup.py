@@ -355,6 +355,7 @@ def refuse_if_changed(context: Context, decided: plan.Plan) -> plan.Plan:
 
 def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, list[str]]:
     """Do what was decided; return the context and the arguments for the server."""
+    context = _settle(context)
     wanted = context.settings
     if os.path.lexists(f"{wanted.drill.folder}/{folders.DRILL_SCRATCH}"):
         from entrypoint.effects import drill
@@ -380,6 +381,8 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         _say_skipped(facts)
     else:
         context, recovering = _make(context, decided, given)
+        context = _settle(context)  # init files, or a backup, may have brought a command of the user's own
+        wanted = context.settings
         if wanted.archive is not None:
             # Now there is a cluster, with its own segment size.
             archive.render(context, wanted.archive)
@@ -397,11 +400,28 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
     return context, given
 
 
+def _settle(context: Context) -> Context:
+    """Return the context in which it is decided who archives."""
+    if context.settings.archive is None and context.settings.source is None:
+        return context
+    from entrypoint.effects import charge
+
+    return charge.settle(context)
+
+
 def _open_archive(context: Context, given: list[str], *, first: bool) -> tuple[Context, list[str]]:
     """Make the archive this cluster's, and see who else goes on in it; return what `act` does."""
     wanted = context.settings.archive
-    if wanted is None or wanted.by_user:
+    if wanted is None:
         return context, given
+    from entrypoint.effects import charge
+
+    refused = fork.refusal(context.settings.data_folder) is not None
+    charge.say(context)
+    if wanted.by_user:
+        # What came with a backup does not write beside the original; the command line was meant for now.
+        told = "archive_command" in context.settings.server.settings
+        return context, given if told or not refused else [*given, "-c", "archive_mode=off"]
     from entrypoint.effects import claim, writer
 
     near = claim.prepare(context, wanted, must_work=first)

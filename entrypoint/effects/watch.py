@@ -7,7 +7,7 @@ import os
 import signal
 
 from entrypoint import exits, log
-from entrypoint.effects import files, fork, server, startup, status, writer
+from entrypoint.effects import charge, files, fork, server, startup, status, writer
 from entrypoint.effects.server import Context
 from entrypoint.settings import Archive
 
@@ -30,6 +30,7 @@ def main(*, whole: bool = False) -> int:
     if code and whole:
         _hurry(context)
     if not code and not whole:
+        charge.notice(context)
         files.write_atomically(f"{context.runtime_folder}/next-look", f"{archive.fork_interval}", 0o644)
     return code
 

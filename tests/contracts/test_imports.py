@@ -36,6 +36,7 @@ ROWS = (
     ("foreign",),
     ("environment", "settings"),
     ("plan", "conf", "configuration", "checks", "lifecycle", "limits", "retention", "upgrade", "collation"),
+    ("charge",),
     ("effects",),
     ("commands",),
     ("__main__", "gosu"),

@@ -37,6 +37,7 @@ RUNNING: dict[str, Any] = {
     "command": "set -- 60 …; . …/archive-segment",
     "library": "",
     "timeout": 60,
+    "own": None,
 }
 
 

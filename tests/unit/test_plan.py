@@ -252,14 +252,6 @@ def test_the_mount_that_is_proposed(path: str, expected: str) -> None:
     assert f"mount a volume: -v NAME:{expected}" == warning.mend
 
 
-def test_a_users_own_archive_command_is_mentioned() -> None:
-    """Whoever archives himself is told that the archiver does not."""
-    decided = plan.decide(made.settings(ARCHIVE, ["-c", "archive_command=x"]), CLUSTER)
-    assert ["archive_command is given on the command line"] == [
-        each.what.split(",")[0] for each in decided.warnings
-    ]
-
-
 @pytest.mark.parametrize(
     ("uid", "owner", "words"),
     [

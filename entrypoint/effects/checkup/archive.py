@@ -8,7 +8,7 @@ from datetime import datetime
 from entrypoint import segments
 from entrypoint.checks import Finding, ok
 from entrypoint.checks import archive as judge
-from entrypoint.effects import backups, drill, fetching, history, pending, server
+from entrypoint.effects import backups, charge, drill, fetching, history, pending, server
 from entrypoint.effects.checkup.sight import ARCHIVE, ARCHIVING, STORAGE, Check, Sight
 
 
@@ -34,11 +34,15 @@ def _backlog(sight: Sight) -> list[Finding]:
 def _running(sight: Sight) -> list[Finding]:
     if sight.archiving is not None and sight.archiving.fork_refused is not None:
         return []  # a refused fork archives nothing on purpose
+    own = charge.look(sight.context)
+    if not sight.runs:
+        return judge.own_command(own)
     return judge.running(
         mode=sight.wanted("archive_mode") or "",
         command=sight.wanted("archive_command") or "",
         library=sight.wanted("archive_library") or "",  # since PostgreSQL 15
         timeout=_timeout(sight),
+        own=own,
     )
 
 
@@ -203,10 +207,11 @@ CHECKS = (
     ),
     Check(
         "archiving",
-        "ALTER SYSTEM and the command line win over the start: a server can archive nothing, and be content",
-        "archive_mode, archive_command, archive_library and archive_timeout of the running server",
+        "a command of your own, or none: a server can archive nothing, and be content",
+        "archive_mode, archive_command, archive_library and archive_timeout, of the running server and where "
+        "they stand",
         _running,
-        ARCHIVING,
+        ARCHIVE,
     ),
     Check(
         "last segment",

@@ -1,0 +1,290 @@
+"""An archive_command of the user's own: one rule for all places, told at the start, in status and in doctor."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import pytest
+
+import containers
+from containers import FRESH, Container, Files
+
+DATA = containers.data_folder()
+TOOLS = (
+    pytest.param({"PGBACKREST_REPO1_PATH": "/archive"}, id="pgbackrest"),
+    pytest.param({"WALG_FILE_PREFIX": "/archive"}, id="wal-g", marks=pytest.mark.walg),
+)
+"""What is set of a tool in its own words."""
+URL = {"ARCHIVE_URL": "file:///archive"}
+OWN = 'cp %p "${PGBACKREST_REPO1_PATH:-$WALG_FILE_PREFIX}/mine-%f"'
+"""It fails where it has not the tool's variables."""
+LINES = f"archive_mode = on\narchive_command = '{OWN}'\n"
+HOOKS = "/docker-entrypoint-initdb.d"
+CONF = "/etc/own/archive.conf"
+
+
+class Place(NamedTuple):
+    """Where a command of the user's own can stand."""
+
+    files: Files
+    where: str
+    """What names it to the user."""
+    env: Mapping[str, str] = {}
+    command: tuple[str, ...] = ()
+
+
+def _sql(lines: str) -> str:
+    pairs = (line.split(" = ", 1) for line in lines.splitlines())
+    return "".join(
+        f"ALTER SYSTEM SET {name} = {value if value[0] == chr(39) else chr(39) + value + chr(39)};\n"
+        for name, value in pairs
+    )
+
+
+def _places(lines: str) -> dict[str, Place]:
+    """Return the same lines in each place, but for variables and the command line."""
+    append = f"cat {CONF} >>$PGDATA/postgresql.conf\n"
+    include = f"echo \"include_dir = '{CONF.rpartition('/')[0]}'\" >>$PGDATA/postgresql.conf\n"
+    base = "listen_addresses = '*'\nbasic_archive.archive_directory = '/archive'\n"
+    return {
+        "ALTER SYSTEM": Place({f"{HOOKS}/a.sql": _sql(lines)}, f"{DATA}/postgresql.auto.conf:"),
+        "init file": Place({f"{HOOKS}/a.sh": append, CONF: lines}, f"{DATA}/postgresql.conf:"),
+        "include": Place({f"{HOOKS}/a.sh": include, CONF: lines}, f"{CONF}:"),
+        "conf folder": Place(
+            {"/docker-entrypoint-conf.d/a.conf": lines}, "/docker-entrypoint-conf.d/a.conf:"
+        ),
+        "config_file": Place({CONF: base + lines}, f"{CONF}:", command=("-c", f"config_file={CONF}")),
+    }
+
+
+PLACES = {
+    **_places(LINES),
+    "variables": Place(
+        {},
+        "POSTGRES_CONF_archive_command",
+        {"POSTGRES_CONF_archive_mode": "on", "POSTGRES_CONF_archive_command": OWN},
+    ),
+    "command line": Place(
+        {}, "-c archive_command", command=("-c", "archive_mode=on", "-c", f"archive_command={OWN}")
+    ),
+}
+
+
+@contextmanager
+def _serve(
+    env: Mapping[str, str], place: Place, *, data: str | None = None, archive: str | None = None
+) -> Iterator[Container]:
+    with containers.volume() as other:
+        volumes = {"/archive": archive or other, **({DATA: data} if data else {})}
+        with containers.create(
+            *place.command, env={**FRESH, **env, **place.env}, files=place.files, volumes=volumes
+        ) as server:
+            server.begin()
+            server.ready()
+            yield server
+
+
+def _switch(server: Container) -> None:
+    server.sql("SELECT pg_create_restore_point('a')")
+    server.sql("SELECT pg_switch_wal()")
+    containers.until(
+        lambda: server.sql("SELECT archived_count > 0 FROM pg_stat_archiver") == "t", "a segment is archived"
+    )
+
+
+def _told(server: Container) -> str:
+    """Return what status says of an own command, in both forms."""
+    state = json.loads(server.exec("entrypoint", "archive", "status", "--json").stdout)
+    words = server.exec("entrypoint", "archive", "status").stdout
+    found = state["own_command"] or ""
+    assert all(line in words for line in found.splitlines()), words
+    assert bool(found) == bool(state["own_command_mend"]) == ("own command" in words)
+    whole = json.loads(server.exec("entrypoint", "status", "--json").stdout)
+    assert state["own_command"] == whole["archive"]["own_command"]
+    return str(found)
+
+
+def _found(server: Container) -> list[tuple[str, str]]:
+    outcome = server.exec("entrypoint", "doctor", "--json", "archiving", check=False, timeout=60)
+    found = json.loads(outcome.stdout)
+    rows = found["findings"] if isinstance(found, dict) else found
+    return [(each["level"], each["found"]) for each in rows if each["level"] != "ok"]
+
+
+def _mine(server: Container) -> bool:
+    return bool(server.shell("ls /archive/mine-* 2>/dev/null || true", user="0"))
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("place", PLACES)
+def test_with_a_tools_own_variables_it_is_in_charge(tool: dict[str, str], place: str) -> None:
+    """So every guide has it: it archives, with its variables, and who is in charge is told."""
+    with _serve(tool, PLACES[place]) as server:
+        _switch(server)
+        assert _mine(server)
+        log = server.logs().output
+        for told in (log, _told(server), *(found for _, found in _found(server))):
+            assert "archiving is yours" in told, told
+            assert PLACES[place].where in told, told
+        assert ["warning"] == [level for level, _ in _found(server)]
+        assert 0 == server.stop()
+
+
+@pytest.mark.parametrize("place", _places(LINES))
+def test_with_a_variable_of_ours_the_entrypoint_archives(place: str) -> None:
+    """ARCHIVE_URL asks for it; what stands elsewhere is told with its line, and has no effect."""
+    with _serve(URL, PLACES[place]) as server:
+        _switch(server)
+        assert not _mine(server)
+        assert "on" == server.sql("SHOW archive_mode")
+        log = server.logs().output
+        for told in (log, _told(server), *(found for _, found in _found(server))):
+            assert "the entrypoint archives, since ARCHIVE_URL asks for that" in told, told
+            assert PLACES[place].where in told, told
+        assert ["warning"] == [level for level, _ in _found(server)]
+        assert "ERROR" not in server.logs().output
+        assert 0 == server.stop()
+
+
+def test_two_variables_against_each_other_are_refused() -> None:
+    """Nobody has both from somewhere else, so both are mistakes of the same moment."""
+    env = {**FRESH, **URL, **PLACES["variables"].env}
+    with containers.volume() as archive:
+        outcome = containers.run(env=env, volumes={"/archive": archive})
+    assert (1, 1) == (outcome.code, len(containers.complaints(outcome))), outcome.output
+    assert "remove it, or ARCHIVE_URL" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "archive_mode = on\narchive_command = '/bin/true'\n",
+        "archive_mode = off\narchive_command = 'cp %p /archive/mine-%f'\n",
+        "archive_command = 'cp %p /archive/mine-%f'\n",
+        "archive_mode = on\narchive_command = ''\n",
+        "archive_mode = off\n",
+        "archive_mode = 'off'\nwal_level = 'minimal'\nmax_wal_senders = 0\n",
+    ],
+)
+@pytest.mark.parametrize("tool", [*TOOLS, pytest.param(URL, id="ours")])
+def test_what_archives_nothing_is_not_in_charge(lines: str, tool: dict[str, str]) -> None:
+    """A placeholder would have PostgreSQL recycle WAL that is nowhere."""
+    with _serve(tool, _places(lines)["ALTER SYSTEM"]) as server:
+        _switch(server)
+        assert not _mine(server)
+        assert "the entrypoint archives, since" in _told(server)
+        assert "the entrypoint archives, since" in server.logs().output
+        assert "on" == server.sql("SHOW archive_mode")
+
+
+@pytest.mark.parametrize("place", _places(""))
+@pytest.mark.parametrize("env", [URL, {"PGBACKREST_REPO1_PATH": "/archive"}])
+def test_a_library_is_a_command(place: str, env: dict[str, str]) -> None:
+    """archive_library is the other way to archive, and PostgreSQL takes only one of both."""
+    if int(containers.image_env()["PG_MAJOR"]) < 15:
+        return
+    folder = "echo \"basic_archive.archive_directory = '/archive'\" >>$PGDATA/postgresql.conf\n"
+    found = _places("archive_mode = on\narchive_library = 'basic_archive'\n")[place]
+    with _serve(env, found._replace(files={**found.files, f"{HOOKS}/b.sh": folder})) as server:
+        _switch(server)
+        theirs = env != URL
+        assert ("basic_archive" if theirs else "") == server.sql("SHOW archive_library")
+        assert ("archiving is yours" in _told(server)) == theirs
+        assert "archive_library = basic_archive" in _told(server)
+        assert "archive_library = basic_archive" in server.logs().output
+
+
+@pytest.mark.walg
+def test_wal_g_by_its_guide(volume: str) -> None:
+    """`wal-g wal-push %p` by ALTER SYSTEM on a volume that exists, with WALG_* in the environment."""
+    env = {"WALG_FILE_PREFIX": "/archive"}
+    lines = "archive_mode = on\narchive_command = 'wal-g wal-push %p'\n"
+    with containers.volume() as archive:
+        with _serve({}, Place({}, ""), data=volume) as server:
+            for line in _sql(lines).splitlines():
+                server.sql(line)
+            assert 0 == server.stop()
+        with _serve(env, Place({}, ""), data=volume, archive=archive) as server:
+            _switch(server)
+            assert "archiving is yours" in server.logs().output
+            assert "wal_005" in server.shell("ls /archive", user="0")
+
+
+@pytest.mark.parametrize("env", [URL, {"PGBACKREST_REPO1_PATH": "/archive"}])
+def test_a_change_while_the_server_runs_is_told(env: dict[str, str]) -> None:
+    """ALTER SYSTEM is then stronger, as PostgreSQL has it, and the command has not the tool's variables."""
+    often = {"ARCHIVE_FORK_INTERVAL": "1"} if env == URL else {}
+    with _serve({**env, **often}, Place({}, "")) as server:
+        _switch(server)
+        assert ("", []) == (_told(server), _found(server))
+        for line in _sql(LINES).splitlines():
+            server.sql(line)
+        server.sql("SELECT pg_reload_conf()")
+        if often:
+            server.says("the entrypoint does not archive any more")
+        told = _told(server)
+        assert f"the entrypoint does not archive any more: {DATA}/postgresql.auto.conf:" in told
+        assert ("error", True) == (_found(server)[0][0], "auto.conf" in _found(server)[0][1])
+        server.sql("ALTER SYSTEM RESET ALL")
+        server.sql("SELECT pg_reload_conf()")
+        if often:
+            server.says("the entrypoint archives again")
+        assert ("", []) == (_told(server), _found(server))
+
+
+@pytest.mark.parametrize("signal", ["recovery.signal", "standby.signal"])
+@pytest.mark.parametrize("env", [URL, {"PGBACKREST_REPO1_PATH": "/archive"}], ids=["ours", "pgbackrest"])
+def test_a_recovery_by_hand_fetches_by_its_own_command(env: dict[str, str], signal: str) -> None:
+    """What fetches without its variables finds nothing, and PostgreSQL takes that for the archive's end."""
+    folder = {"OWN_FOLDER": "/own"}
+    copy = 'cp "$OWN_FOLDER/%f" %p'
+    with containers.volume() as own, containers.volume() as data, containers.volume() as archive:
+        keeps = ("-c", "archive_mode=on", "-c", "archive_command=cp %p /own/%f")
+        prepare = {f"{HOOKS}/a.sh": "echo host replication all all trust >>$PGDATA/pg_hba.conf\n"}
+        for path in own, data:
+            containers.in_volume(path, "chown postgres:postgres .")
+        with containers.create(
+            *keeps, env=FRESH, files=prepare, volumes={"/own": own, "/copy": data}
+        ) as first:
+            first.begin()
+            first.ready()
+            first.sql("CREATE TABLE kept (i int)")
+            backup = "pg_basebackup --username=postgres --pgdata=/copy --wal-method=none --no-sync"
+            first.exec(*backup.split(), user="postgres", timeout=60)
+            first.sql("INSERT INTO kept VALUES (1)")
+            assert 0 == first.stop()
+            line = f"restore_command = '{copy}'"
+        containers.in_volume(
+            data, f"touch {signal} && echo {shlex.quote(line)} >>postgresql.auto.conf && chown -R 999:999 ."
+        )
+        with containers.create(
+            env={**env, **folder}, volumes={DATA: data, "/own": own, "/archive": archive}
+        ) as second:
+            second.begin()
+            ready = "read-only connections" if signal == "standby.signal" else containers.READY
+            second.says(ready)
+            containers.until(lambda: second.sql("SELECT count(*) FROM kept") == "1", "the last row")
+            told = f"this recovery is yours: {DATA}/postgresql.auto.conf:"
+            assert told in second.logs().output
+
+
+def test_a_change_is_told_at_a_reload() -> None:
+    """SIGHUP looks at all files, and says who archives."""
+    with _serve(URL, Place({}, "")) as server:
+        for line in _sql(LINES).splitlines():
+            server.sql(line)
+        containers.docker("kill", "--signal", "HUP", server.name)
+        server.says("the entrypoint does not archive any more")
+
+
+def test_after_a_start_with_it_the_own_command_is_taken_away() -> None:
+    """Nobody archives then, until the next start; that is told."""
+    with _serve({"PGBACKREST_REPO1_PATH": "/archive"}, PLACES["ALTER SYSTEM"]) as server:
+        server.sql("ALTER SYSTEM RESET archive_command")
+        server.sql("SELECT pg_reload_conf()")
+        assert "nothing is archived" in _told(server)
+        assert ["error"] == [level for level, _ in _found(server)]
