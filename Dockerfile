@@ -15,7 +15,11 @@ LABEL org.opencontainers.image.title="nix-postgres" \
 # For the time of the build alone: image/build.sh tells what the machine's own apt is told, for a mirror that stands still.
 ARG APT_OPTIONS
 
-# Everything from the suite, so that apt-get upgrade keeps it safe; first, since it changes least.
+# Everything from the suite; first, since it changes least.
+#
+# The program has a Python of its own, with its standard library and packages: an image built on this one may remove, replace or
+# break python3. They are further names of Debian's files, so they take no room, and only a layer that changes these gets its own;
+# so a newer Python comes with a newer image. The libraries that it loads are marked as wanted, since autoremove would take them.
 RUN set -eu; \
     export DEBIAN_FRONTEND=noninteractive; \
     apt-get ${APT_OPTIONS:-} update; \
@@ -25,6 +29,16 @@ RUN set -eu; \
         python3-click \
         python3-jinja2 \
         python3-psutil; \
+    python=$(readlink -f /usr/bin/python3); \
+    own=/usr/local/lib/nix-postgres; \
+    mkdir -p $own/lib; \
+    cp -al "$python" $own/python3; \
+    cp -al "/usr/lib/${python##*/}" $own/lib/; \
+    cp -al /usr/lib/python3/dist-packages $own/packages; \
+    find $own/lib '(' -name '_sqlite3*' -o -name '_curses*' -o -name '*dbm*' -o -name 'readline*' -o -name 'nis*' ')' \
+        -name '*.so' -delete; \
+    find $own -name '*.so' -exec ldd $own/python3 {} + | awk '$2 == "=>" { print $3 }' | sort -u | xargs realpath \
+        | sed 's,.*/,*/,' | xargs dpkg-query --search | cut -d: -f1 | sort -u | xargs apt-mark manual; \
     rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log
 
 # Our gosu takes the place of the official image's. Whoever wants wal-g puts wal-g and walg-daemon-client beside it.
@@ -41,10 +55,9 @@ COPY conf_templates/ /usr/local/lib/nix-postgres/conf_templates/
 # compile everything each time. docker-entrypoint.sh and its kin are copies, since they look at the name they are called by.
 RUN set -eu; \
     cd /usr/local/lib/nix-postgres; \
-    chmod -R u=rwX,go=rX .; \
+    chmod -R u=rwX,go=rX conf_templates cronsim* entrypoint; \
     chmod 755 entrypoint/shims/* /usr/local/bin/entrypoint /usr/local/bin/gosu; \
-    python3 -m compileall -q .; \
-    ln -sfT /usr/bin/python3 python3; \
+    ./python3 -m compileall -q entrypoint cronsim; \
     install -d -o postgres -g postgres -m 711 /run/entrypoint; \
     install -d -m 755 /docker-entrypoint-conf.d; \
     cp entrypoint/shims/docker-entrypoint.sh entrypoint/shims/docker-ensure-initdb.sh /usr/local/bin/; \

@@ -47,9 +47,9 @@ stdenvNoCC.mkDerivation {
     for program in entrypoint gosu; do
       install -m 755 image/bin/$program $out/bin/
       substituteInPlace $out/bin/$program \
-        --replace-fail /usr/bin/python3 ${python3.interpreter} \
-        --replace-fail /usr/local/lib/nix-postgres $out/lib/nix-postgres \
-        --replace-fail /usr/lib/python3/dist-packages ${modules}/${python3.sitePackages}
+        --replace-fail /usr/local/lib/nix-postgres/python3 ${python3.interpreter} \
+        --replace-fail /usr/local/lib/nix-postgres/packages ${modules}/${python3.sitePackages} \
+        --replace-fail /usr/local/lib/nix-postgres $out/lib/nix-postgres
     done
     ${python3.interpreter} -m compileall -q --invalidation-mode unchecked-hash $out/lib/nix-postgres
   '';

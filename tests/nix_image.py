@@ -211,6 +211,9 @@ def _tools(store: Store, names: Iterable[str]) -> str:
     return package
 
 
+OWN = "/usr/local/lib/nix-postgres"
+
+
 def _program(store: Store) -> str:
     """Put our program into the store, with its Python; both are compiled already."""
     version = store.debian.path("/usr/bin/python3").name
@@ -219,13 +222,15 @@ def _program(store: Store) -> str:
     store.copy(f"/usr/bin/{version}", interpreter)
     store.copy(f"/usr/lib/{version}", f"{python}/lib/{version}")
     store.copy("/usr/lib/python3/dist-packages", f"{modules}/site-packages")
-    store.copy("/usr/local/lib/nix-postgres", program)
+    store.copy(OWN, program)
+    for name in ("lib", "packages"):
+        shutil.rmtree(store.place(f"{program}/{name}"))
     store.place(f"{program}/python3").unlink()
     store.link(interpreter, f"{program}/python3")
     places = {
-        "/usr/bin/python3": interpreter,
-        "/usr/local/lib/nix-postgres": program,
-        "/usr/lib/python3/dist-packages": f"{modules}/site-packages",
+        f"{OWN}/python3": interpreter,
+        f"{OWN}/packages": f"{modules}/site-packages",
+        OWN: program,
     }
     for name in ("entrypoint", "gosu"):
         text = store.debian.path(f"/usr/local/bin/{name}").read_text(encoding="utf-8")

@@ -257,7 +257,7 @@ def script(context: Context, command: str) -> str:
 
     made = server.later_environment(context)
     words = ["env", "-i", *(f"{name}={value}" for name, value in made.items())]
-    return f"exec {shlex.join([*words, 'entrypoint', 'internal', command])}\n"
+    return f"exec {shlex.join([*words, server.PROGRAM, 'internal', command])}\n"
 
 
 def check_unused(context: Context, archive: Archive, *, seconds: float = archives.QUICK) -> None:

@@ -41,7 +41,7 @@ def prepare(context: Context) -> None:
         if os.path.lexists(f"{context.runtime_folder}/{name}"):
             os.unlink(f"{context.runtime_folder}/{name}")
     made = server.later_environment(context)
-    words = ["env", "-i", *(f"{name}={value}" for name, value in made.items()), "entrypoint", "internal"]
+    words = ["env", "-i", *(f"{name}={value}" for name, value in made.items()), server.PROGRAM, "internal"]
     files.write_atomically(f"{context.runtime_folder}/{archives.ASK}", f'exec {shlex.join(words)} "$@"\n')
 
 

@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+PROGRAM = "/usr/local/bin/entrypoint"
+"""Ours, which PID 1 starts again: not what somebody else calls so in a folder that PATH names first."""
 CONF_FOLDER = "/docker-entrypoint-conf.d"
 """The user's own `*.conf` files: stronger than variables, weaker than ALTER SYSTEM."""
 CHOSEN_FILE = "chosen.conf"

@@ -598,7 +598,7 @@ def _reload_helpers(context: Context) -> list[dict[str, object]]:
     return [
         {
             "role": lifecycle.RELOAD,
-            "argv": ["entrypoint", "internal", "reload"],
+            "argv": [server.PROGRAM, "internal", "reload"],
             "environment": server.later_environment(context),
             "after_server": False,
             "keep": False,
@@ -634,7 +634,7 @@ def _start_helper(context: Context, *, first: bool) -> list[dict[str, object]]:
         {
             "role": lifecycle.STARTDB if holds else "password",
             # A comparison that nobody waits for gives way to the server, which starts at the same time.
-            "argv": [*(() if holds else ("nice", "-n", "19")), "entrypoint", "internal", "startdb"],
+            "argv": [*(() if holds else ("nice", "-n", "19")), server.PROGRAM, "internal", "startdb"],
             "environment": server.later_environment(context),
             "after_server": False,
             "keep": False,
@@ -681,7 +681,7 @@ def _scheduled_helpers(context: Context) -> list[dict[str, object]]:
     found: list[dict[str, object]] = [
         {
             "role": lifecycle.LOOK,
-            "argv": ["entrypoint", "internal", lifecycle.LOOK],
+            "argv": [server.PROGRAM, "internal", lifecycle.LOOK],
             "environment": server.later_environment(context),
             "after_server": False,
             "keep": True,
@@ -691,7 +691,7 @@ def _scheduled_helpers(context: Context) -> list[dict[str, object]]:
     return found + [
         {
             "role": role,
-            "argv": ["entrypoint", "internal", role],
+            "argv": [server.PROGRAM, "internal", role],
             "environment": server.later_environment(context),
             "after_server": False,
             "keep": schedule is not None,

@@ -97,7 +97,7 @@ def test_the_environment_does_not_reach_the_interpreter(door: str) -> None:
     """
     first = (REPOSITORY / "image" / "bin" / door).read_text(encoding="utf-8").partition("\n")[0]
     interpreter, flags = first.split(" ")
-    assert "#!/usr/bin/python3" == interpreter
+    assert "#!/usr/local/lib/nix-postgres/python3" == interpreter
     done = subprocess.run(
         [
             sys.executable,
