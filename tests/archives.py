@@ -66,12 +66,13 @@ class Archive(NamedTuple):
         *command: str,
         volumes: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
+        files: containers.Files | None = None,
     ) -> AbstractContextManager[Container]:
         """Return a container on this archive that has not started yet."""
         return containers.create(
             *command,
             env={**self.env(), **(env or {})},
-            files={} if self.server is None else self.server.files,
+            files={**({} if self.server is None else self.server.files), **(files or {})},
             volumes={**({"/archive": self.volume} if self.volume else {}), **(volumes or {})},
             options=(*(() if self.server is None else self.server.options), *options),
         )

@@ -15,8 +15,8 @@ from entrypoint import drills, exits, guest, limits, log, retention, runs, segme
 from entrypoint.archivers import Backup, Check, Command, Verification, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import claim, files, fork, history, kernel, progress, server, sessions, status
-from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
+from entrypoint.effects.words import Words
 from entrypoint.errors import Failure, Problem, Stopped
 from entrypoint.retention import Decision
 from entrypoint.runs import Run
@@ -241,34 +241,36 @@ def run_tool(
 
     `counter` gives what counts the progress, by the archiver's pid.
     """
-    said = memory_file("")
+    said = Words()
     deadline = time.monotonic() + seconds
-    pid = context.children.spawn(
-        command.argv,
-        archives.environment(context, command),
-        descriptors={1: said, 2: said, lock: lock},
-    )
-    shown.count = counter(pid)
+    late = ""
     try:
+        pid = context.children.spawn(
+            command.argv,
+            archives.environment(context, command),
+            descriptors={1: said.writing, 2: said.writing, lock: lock},
+        )
+        said.begin()
+        shown.count = counter(pid)
         while True:
             left = deadline - time.monotonic()
             try:
-                code = context.children.wait(pid, seconds=max(0, min(left, shown.step)))
+                code = context.children.wait(pid, seconds=max(0, min(left, shown.step)), words=said)
                 break
             except TimeoutError:
                 if left <= 0:
-                    context.children.end_group(pid)
+                    context.children.end_group(pid, words=said)
                     code = exits.SIGNAL_BASE
-                    os.write(said, f"\nit was ended after {seconds:.0f} seconds (BACKUP_TIMEOUT)".encode())
+                    late = f"\nit was ended after {seconds:.0f} seconds (BACKUP_TIMEOUT)"
                     break
             shown.look()
-        words = [line for line in brief(read_back(said)).splitlines() if line.strip()]
     except Stopped:
-        context.children.end_group(pid, _GRACE)
+        context.children.end_group(pid, _GRACE, words=said)
         raise
     finally:
         shown.close()
-        os.close(said)
+        text = said.end()
+    words = [line for line in brief(text + late).splitlines() if line.strip()]
     return code, "\n".join(words[-8:] if code else words[-1:])
 
 

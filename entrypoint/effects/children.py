@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from entrypoint.effects.identity import Identity
+    from entrypoint.effects.words import Words
 
 # CPython ignores these for itself; a child must not inherit that.
 _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
@@ -159,8 +160,15 @@ class Children:
         """Return the exit code of an own child that has ended, else None."""
         return self.reap().pop(pid, None)
 
-    def wait(self, pid: int, *, seconds: float | None = None, stoppable: bool = True) -> int:
-        """Wait for an own child and return its exit code.
+    def wait(
+        self,
+        pid: int,
+        *,
+        seconds: float | None = None,
+        stoppable: bool = True,
+        words: Words | None = None,
+    ) -> int:
+        """Wait for an own child and return its exit code; meanwhile what it says is read.
 
         Raises Stopped on a stop signal (if stoppable) and TimeoutError after so many seconds; the
         child then still runs.
@@ -170,14 +178,16 @@ class Children:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError
-            self.pause(left, stoppable=stoppable)
+            self.pause(left, stoppable=stoppable, readable=() if words is None else words.readable)
+            if words is not None:
+                words.take()
         return code
 
-    def pause(self, seconds: float | None, *, stoppable: bool = True) -> None:
+    def pause(self, seconds: float | None, *, stoppable: bool = True, readable: Sequence[int] = ()) -> None:
         """Wait for the next signal, at most so many seconds; raises Stopped for a stop signal."""
         if stoppable and self._stops:
             seconds = 0
-        self._remember(self.signals.wait(seconds))
+        self._remember(self.signals.wait(seconds, readable))
         if stoppable:
             self.raise_if_stopped()
 
@@ -235,7 +245,7 @@ class Children:
         finally:
             os.close(out)
 
-    def end_group(self, pid: int, seconds: float = 5) -> None:
+    def end_group(self, pid: int, seconds: float = 5, words: Words | None = None) -> None:
         """End the process group of a child: SIGTERM, and SIGKILL after so many seconds."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
@@ -243,7 +253,7 @@ class Children:
             except ProcessLookupError:
                 pass
             try:
-                self.wait(pid, seconds=seconds, stoppable=False)
+                self.wait(pid, seconds=seconds, stoppable=False, words=words)
             except TimeoutError:
                 continue
             break

@@ -24,6 +24,7 @@ from entrypoint.effects import (
 )
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
+from entrypoint.effects.words import Words
 from entrypoint.errors import Ended, Failure, Problem, Stopped
 from entrypoint.recovery import Choice, Recorded, Request, Wal
 from entrypoint.settings import SOURCE_PREFIX, Archive
@@ -337,19 +338,23 @@ def _fetch(plan: Plan, folder: str) -> int:
     source = plan.source
     tool, what, name = plan.archive.tool, server.describe(source), plan.choice.backup.name
     command = tool.fetch(what, name, folder, plan=_plan_tablespaces(plan, folder))
-    pid = source.children.spawn(command.argv, archives.environment(source, command), descriptors={1: 2})
+    said = Words(tool.name)
     shown = progress.Progress("restore", plan.bytes, lambda: progress.size_of(folder))
     try:
+        made = archives.environment(source, command)
+        pid = source.children.spawn(command.argv, made, descriptors={1: said.writing, 2: said.writing})
+        said.begin()
         while True:
             try:
-                return source.children.wait(pid, seconds=shown.step)
+                return source.children.wait(pid, seconds=shown.step, words=said)
             except TimeoutError:
                 shown.look()
     except Stopped:
-        source.children.end_group(pid)
+        source.children.end_group(pid, words=said)
         raise
     finally:
         shown.close()
+        said.end()
 
 
 def _plan_tablespaces(plan: Plan, folder: str) -> str:

@@ -263,8 +263,7 @@ def test_somebodys_own_program_in_our_place(folder: Archive) -> None:
         SPY.replace("REAL", REAL[folder.tool]).replace("case $1 in", "echo $* >>/tmp/calls\ncase $1 in")
     )
     mine = {f"/usr/local/sbin/{folder.tool}": spy}
-    with folder.create(FRESH) as container:
-        containers.docker("cp", "-", f"{container.name}:/", stdin=containers._archive(mine))
+    with folder.create(FRESH, files=mine) as container:
         container.begin()
         container.ready()
         assert "ran as 0," in container.exec(folder.tool, "spy").stdout
