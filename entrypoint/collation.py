@@ -139,6 +139,8 @@ class Report(NamedTuple):
     unseen: tuple[str, ...] = ()
     """Databases that nobody can connect to, so that what depends on their collation is not known."""
     unlooked: tuple[Unlooked, ...] = ()
+    late: tuple[str, ...] = ()
+    """Databases that were not looked at for time."""
     mixed: str = ""
     """Other libraries with which it was served for a while, whatever the versions say."""
     everything: bool = False
@@ -254,6 +256,7 @@ def report(
     *,
     everything: bool = False,
     unlooked: Iterable[Unlooked] = (),
+    late: Iterable[str] = (),
 ) -> Report:
     """Put together what was found.
 
@@ -286,6 +289,7 @@ def report(
         tuple(leftovers),
         tuple(unseen),
         tuple(unlooked),
+        tuple(late),
         mixed,
         everything,
     )

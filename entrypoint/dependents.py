@@ -23,8 +23,13 @@ def dependents_query(major: int, *, mixed: bool) -> str:
 
 
 def changed_query(major: int) -> str:
-    """Return what asks one database how many collations have changed, its own and databases'; it is quick."""
+    """Return what asks one database how many collations that are used in it have changed; it is quick."""
     return _fill(_CHANGED, major, mixed=False)
+
+
+def changed_databases_query(major: int) -> str:
+    """Return what asks in how many databases their own has changed, also where nobody can connect."""
+    return _fill(_CHANGED_DATABASES, major, mixed=False)
 
 
 def _fill(text: str, major: int, *, mixed: bool) -> str:
@@ -37,6 +42,8 @@ def _fill(text: str, major: int, *, mixed: bool) -> str:
         "$plain": harmless.PLAIN.strip(),
         "$risky": harmless.risky("t.tree"),
         "$lent": harmless.lent("i.indexrelid"),
+        "$lenders": harmless.LENDERS.strip(),
+        "$computed": _COMPUTED.strip() if major >= _VIRTUAL else "NULL",
         "$provider": provider,
         "$recorded": recorded,
         "$actual": actual,
@@ -78,6 +85,14 @@ def _about(table: str) -> str:
 _NOTES_DATABASES = 15
 """The first major that notes a version for each database."""
 
+_VIRTUAL = 18
+"""The first major with virtual columns, which are computed where they are read."""
+
+_COMPUTED = """(
+        SELECT string_agg(g.adbin::text, ' ') FROM pg_attribute a JOIN pg_attrdef g
+            ON g.adrelid = a.attrelid AND g.adnum = a.attnum
+        WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey) AND a.attgenerated = 'v')"""
+
 _UNKNOWN = "CASE WHEN datcollate ~* '^(C|POSIX)($|[.])' THEN NULL ELSE 'unknown' END"
 
 _DATABASES = """
@@ -106,6 +121,11 @@ known AS MATERIALIZED (
     FROM pg_collation c JOIN pg_roles r ON r.oid = c.collowner AND r.rolsuper
     UNION SELECT $provider, $recorded FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba AND r.rolsuper
 ),
+-- Of hundreds of collations a few are used, and to ask ICU for the version of one takes long. Whoever depends
+-- on one is in pg_depend, but for the first ones, which cannot be dropped.
+used AS MATERIALIZED (
+    SELECT DISTINCT refobjid AS oid FROM pg_depend WHERE refclassid = 'pg_collation'::regclass
+),
 versions AS (
     SELECT c.oid, c.collisdeterministic AS exact,
            CASE WHEN c.collprovider = 'd' THEN own.provider ELSE c.collprovider END AS provider,
@@ -113,7 +133,7 @@ versions AS (
            CASE WHEN c.collprovider = 'd' THEN own.actual
                 ELSE pg_collation_actual_version(c.oid) END AS actual,
            CASE WHEN c.collprovider = 'd' THEN 'default' ELSE c.oid::regcollation::text END AS name
-    FROM pg_collation c, own
+    FROM pg_collation c, own WHERE c.oid < 12000 OR c.oid IN (SELECT oid FROM used)
 ),
 changed AS MATERIALIZED (
     SELECT * FROM versions
@@ -123,9 +143,11 @@ changed AS MATERIALIZED (
 
 _CHANGED = """
 $versions
-SELECT (SELECT count(*) FROM changed)
-       + (SELECT count(*) FROM pg_database WHERE $recorded IS DISTINCT FROM $actual AND $recorded IS NOT NULL)
-       AS changed
+SELECT count(*) AS changed FROM changed
+"""
+
+_CHANGED_DATABASES = """
+SELECT count(*) AS changed FROM pg_database WHERE $recorded IS NOT NULL AND $recorded IS DISTINCT FROM $actual
 """
 
 _DEPENDENTS = r"""
@@ -146,28 +168,26 @@ seeds (type, coll) AS (
     -- A B-tree compares the strings in jsonb by the database's coll.
     UNION SELECT 'jsonb'::regtype::oid, oid FROM pg_collation WHERE collprovider = 'd'
 ),
-holds (type, coll) AS (
-    SELECT s.type, s.coll FROM seeds s JOIN changed c ON c.oid = s.coll
-    UNION SELECT e.outside, h.coll FROM holds h JOIN edges e ON e.inside = h.type
+holds (type, coll, exact) AS (
+    SELECT s.type, s.coll, c.exact FROM seeds s JOIN changed c ON c.oid = s.coll
+    UNION SELECT e.outside, h.coll, h.exact FROM holds h JOIN edges e ON e.inside = h.type
 ),
 trees (kind, object, tree) AS (
     SELECT 'index', indexrelid, concat_ws(' ', indexprs::text, indpred::text) FROM pg_index
     WHERE indexprs IS NOT NULL OR indpred IS NOT NULL
-    UNION ALL SELECT 'check', k.oid, concat_ws(' ', k.conbin::text, (
-        -- A virtual column is computed where it is read.
-        SELECT string_agg(g.adbin::text, ' ') FROM pg_attribute a JOIN pg_attrdef g
-            ON g.adrelid = a.attrelid AND g.adnum = a.attnum
-        WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey) AND a.attgenerated = 'v'))
-        FROM pg_constraint k WHERE k.contype = 'c'
+    UNION ALL SELECT 'check', k.oid, concat_ws(' ', k.conbin::text, $computed)
+              FROM pg_constraint k WHERE k.contype = 'c'
     UNION ALL SELECT 'partition', partrelid, partexprs::text FROM pg_partitioned_table
               WHERE partexprs IS NOT NULL
     UNION ALL SELECT 'materialized view', v.oid, r.ev_action::text
               FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class WHERE v.relkind = 'm'
 ),
+-- Most of them compare no text at all, which is quickly told.
+compared AS MATERIALIZED (SELECT * FROM trees WHERE tree ~ ':inputcollids? (?:\(o )?(?:0 )*[1-9]'),
 -- The collations by which an expression compares or folds case, and not only tests for equality.
 uses (kind, object, coll) AS (
     SELECT t.kind, t.object, c.oid
-    FROM trees t
+    FROM compared t
     CROSS JOIN LATERAL regexp_matches(
         t.tree,
         '\{(?:OPEXPR|DISTINCTEXPR|NULLIFEXPR|SCALARARRAYOPEXPR) :opno (\d+) [^{}(]*:inputcollid (\d+)',
@@ -177,7 +197,7 @@ uses (kind, object, coll) AS (
     WHERE NOT c.exact OR o.oprname IN ('<', '<=', '>', '>=', '~', '!~', '~*', '!~*', '~~*', '!~~*')
     UNION
     SELECT t.kind, t.object, c.oid
-    FROM trees t
+    FROM compared t
     CROSS JOIN LATERAL regexp_matches(
         t.tree,
         '\{(?:FUNCEXPR :funcid|AGGREF :aggfnoid|WINDOWFUNC :winfnoid) (\d+) [^{}(]*:inputcollid (\d+)',
@@ -190,12 +210,12 @@ uses (kind, object, coll) AS (
        OR p.proname ~ '^(text|bpchar)_?(lt|le|gt|ge|larger|smaller)$'
     UNION
     SELECT t.kind, t.object, c.oid
-    FROM trees t
+    FROM compared t
     CROSS JOIN LATERAL regexp_matches(t.tree, '\{MINMAXEXPR [^{}(]*:inputcollid (\d+)', 'g') AS m
     JOIN changed c ON c.oid = m[1]::oid
     UNION
     SELECT t.kind, t.object, c.oid
-    FROM trees t
+    FROM compared t
     CROSS JOIN LATERAL regexp_matches(t.tree, ':inputcollids \(o ([\d ]+)\)', 'g') AS m
     CROSS JOIN LATERAL regexp_split_to_table(m[1], ' ') AS one
     JOIN changed c ON c.oid::text = one
@@ -220,8 +240,8 @@ by_index (index, coll) AS (
     WHERE NOT (c.exact AND (k.amname IN ('hash', 'spgist')
                             OR k.opcname ~ '^(text|varchar|bpchar)_pattern_ops$'))
     UNION
-    SELECT k.indexrelid, c.oid FROM keys k JOIN holds h ON h.type = k.type JOIN changed c ON c.oid = h.coll
-    WHERE NOT (c.exact AND k.amname = 'hash') AND (k.type <> 'jsonb'::regtype OR k.amname = 'btree')
+    SELECT k.indexrelid, h.coll FROM keys k JOIN holds h ON h.type = k.type
+    WHERE NOT (h.exact AND k.amname = 'hash') AND (k.type <> 'jsonb'::regtype OR k.amname = 'btree')
     UNION
     SELECT object, coll FROM uses WHERE kind = 'index'
     UNION
@@ -278,19 +298,35 @@ by_domain (domain, attrelid, attname, place) AS (
     JOIN pg_type t ON t.oid = a.atttypid
 ),
 $plain,
+$lenders,
+-- The others are not judged, which takes a while for each.
+judged AS MATERIALIZED (
+    SELECT t.kind, t.object, t.tree FROM trees t
+    WHERE t.kind = 'index' AND t.object IN (SELECT index FROM by_index)
+       OR t.kind = 'check' AND t.object IN (SELECT object FROM uses WHERE kind = 'check')
+       OR t.kind = 'partition' AND EXISTS (SELECT FROM by_partition)
+),
 risks (kind, object) AS MATERIALIZED (
-    SELECT t.kind, t.object FROM trees t
-    WHERE (t.kind = 'index' AND t.object IN (SELECT index FROM by_index)
-           OR t.kind = 'check' AND t.object IN (SELECT object FROM uses WHERE kind = 'check')
-           OR t.kind = 'partition' AND EXISTS (SELECT FROM by_partition))
-      AND $risky
+    SELECT t.kind, t.object FROM judged t WHERE $risky
     UNION
     -- A column in a partition key.
     SELECT 'partition', p.partrelid FROM pg_partitioned_table p JOIN pg_attribute a
         ON a.attrelid = p.partrelid AND a.attnum = ANY (p.partattrs::smallint[])
     WHERE a.atttypid NOT IN (SELECT type FROM plain)
 ),
-names AS (SELECT oid, name FROM changed)
+names AS (SELECT oid, name FROM changed),
+-- Put together once: to look each up for its object would take the square of their number.
+named_indexes (index, collations) AS MATERIALIZED (
+    SELECT b.index, json_agg(n.name ORDER BY n.name) FROM by_index b JOIN names n ON n.oid = b.coll
+    GROUP BY b.index
+),
+named_checks (object, collations) AS MATERIALIZED (
+    SELECT u.object, json_agg(n.name ORDER BY n.name) FROM uses u JOIN names n ON n.oid = u.coll
+    WHERE u.kind = 'check' GROUP BY u.object
+),
+constraints (index, name) AS MATERIALIZED (
+    SELECT conindid, min(conname::text) FROM pg_constraint WHERE contype IN ('p', 'u', 'x') GROUP BY conindid
+)
 SELECT json_build_object(
     'kind', 'changed', 'collation', name, 'recorded', recorded, 'actual', actual,
     'trusted', $mixed OR (provider, recorded) IN (SELECT provider, version FROM known))
@@ -299,9 +335,8 @@ UNION ALL
 (SELECT json_build_object(
     'kind', 'index', 'oid', i.indexrelid::bigint, 'filenode', pg_relation_filenode(i.indexrelid)::bigint,
     'name', i.indexrelid::regclass::text, 'table', i.indrelid::regclass::text, 'method', i.amname,
-    'unique', i.indisunique, 'exclusion', i.indisexclusion, 'bytes', $size(i.indexrelid),
-    'constraint', coalesce((SELECT min(conname::text) FROM pg_constraint WHERE conindid = i.indexrelid
-                            AND contype IN ('p', 'u', 'x')), ''),
+    'unique', i.indisunique, 'exclusion', i.indisexclusion, 'bytes', i.bytes,
+    'constraint', coalesce(k.name, ''),
     'keys', CASE WHEN i.indisunique THEN (
         SELECT string_agg('(' || pg_get_indexdef(i.indexrelid, k + 1, false) || ')'
             || coalesce(' COLLATE ' || nullif(i.indcollation[k], 0)::regcollation::text, ''), ', ' ORDER BY k)
@@ -309,27 +344,27 @@ UNION ALL
     'predicate', coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
     'written', i.indexprs IS NOT NULL OR i.indpred IS NOT NULL,
     'foreign', i.indexrelid IN (SELECT object FROM risks WHERE kind = 'index'),
-    'unsafe', ($lent)
-        AND (SELECT r.rolsuper FROM pg_class s JOIN pg_roles r ON r.oid = s.relowner WHERE s.oid = i.indrelid)
+    'unsafe',
+        (SELECT r.rolsuper FROM pg_class s JOIN pg_roles r ON r.oid = s.relowner WHERE s.oid = i.indrelid)
+        AND ($lent)
         -- These do not become the owner (CVE-2022-1552).
         OR current_setting('server_version_num')::int BETWEEN 140000 AND 140002
            AND i.indexrelid IN (SELECT object FROM risks WHERE kind = 'index'),
     $about(i.indrelid),
-    'collations', (SELECT json_agg(n.name ORDER BY n.name) FROM by_index b JOIN names n ON n.oid = b.coll
-                   WHERE b.index = i.indexrelid))
-FROM indexes i
-WHERE i.indisvalid AND i.indexrelid IN (SELECT index FROM by_index)
-ORDER BY $size(i.indexrelid), i.indexrelid)
+    'collations', i.collations)
+FROM (SELECT i.*, b.collations, $size(i.indexrelid) AS bytes
+      FROM named_indexes b JOIN indexes i ON i.indexrelid = b.index WHERE i.indisvalid OFFSET 0) AS i
+LEFT JOIN constraints k ON k.index = i.indexrelid
+ORDER BY i.bytes, i.indexrelid)
 UNION ALL
 SELECT json_build_object(
     'kind', 'check', 'oid', k.oid::bigint, 'name', quote_ident(k.conname),
     'table', k.conrelid::regclass::text, 'bytes', $size(k.conrelid),
     'test', 'NOT (' || pg_get_expr(k.conbin, k.conrelid) || ')',
     'foreign', k.oid IN (SELECT object FROM risks WHERE kind = 'check'), $about(k.conrelid),
-    'collations', (SELECT json_agg(n.name ORDER BY n.name) FROM uses u JOIN names n ON n.oid = u.coll
-                   WHERE u.kind = 'check' AND u.object = k.oid))
-FROM pg_constraint k
-WHERE k.conrelid <> 0 AND k.oid IN (SELECT object FROM uses WHERE kind = 'check')
+    'collations', u.collations)
+FROM named_checks u JOIN pg_constraint k ON k.oid = u.object
+WHERE k.conrelid <> 0
 UNION ALL
 SELECT json_build_object(
     'kind', 'check', 'oid', k.oid::bigint, 'name', quote_ident(k.conname),
@@ -343,10 +378,10 @@ SELECT json_build_object(
         d.attrelid::regclass) END,
     'test', CASE WHEN d.place IS NULL THEN '' ELSE 'NOT (' || pg_get_expr(k.conbin, 0) || ')' END,
     'foreign', k.oid IN (SELECT object FROM risks WHERE kind = 'check') OR p.base IS NULL, $about(d.attrelid),
-    'collations', (SELECT json_agg(n.name ORDER BY n.name) FROM uses u JOIN names n ON n.oid = u.coll
-                   WHERE u.kind = 'check' AND u.object = k.oid))
+    'collations', u.collations)
 FROM by_domain d
-JOIN pg_constraint k ON k.contypid = d.domain AND k.oid IN (SELECT object FROM uses WHERE kind = 'check')
+JOIN pg_constraint k ON k.contypid = d.domain
+JOIN named_checks u ON u.object = k.oid
 JOIN pg_type t ON t.oid = k.contypid
 JOIN pg_type b ON b.oid = t.typbasetype
 LEFT JOIN plain p ON p.type = b.oid

@@ -41,6 +41,16 @@ bases (type, base) AS (
 plain (type, base) AS MATERIALIZED (SELECT type, base FROM bases WHERE base < 16384)"""
 """The types that came with the server and domains over them, with the type whose values these are."""
 
+LENDERS = """
+lenders (type) AS MATERIALIZED (
+    SELECT b.type
+    FROM pg_range g
+    JOIN pg_proc f ON f.oid IN (g.rngsubdiff, g.rngcanonical)
+    JOIN pg_roles r ON r.oid = f.proowner AND NOT r.rolsuper
+    JOIN bases b ON b.base IN (g.rngtypid, (to_jsonb(g) ->> 'rngmultitypid')::oid)
+)"""
+"""The ranges, and domains over them, whose own functions no superuser owns."""
+
 
 def risky(tree: str) -> str:
     """Return a condition, as SQL: to evaluate what this expression has as its tree may run code of users.
@@ -65,7 +75,7 @@ def risky(tree: str) -> str:
 
 
 def lent(index: str) -> str:
-    """Return a condition, as SQL: the expressions of this index need what no superuser owns.
+    """Return a condition, as SQL: the expressions of this index need what no superuser owns; see LENDERS.
 
     Whoever rebuilds an index becomes its table's owner for it, in a context that can change little. Where
     that is a superuser, it must not run what others may write anew.
@@ -80,11 +90,8 @@ def lent(index: str) -> str:
         WHERE n.classid = 'pg_class'::regclass AND n.objid = {index})
         -- GiST asks a range's own function how far apart two values are.
         OR EXISTS (
-        SELECT FROM pg_attribute a JOIN bases b ON b.type = a.atttypid
-        JOIN pg_range g ON b.base IN (g.rngtypid, (to_jsonb(g) ->> 'rngmultitypid')::oid)
-        JOIN pg_proc f ON f.oid IN (g.rngsubdiff, g.rngcanonical)
-        JOIN pg_roles r ON r.oid = f.proowner AND NOT r.rolsuper
-        WHERE a.attrelid = {index} AND a.attnum > 0)"""  # noqa: S608 - a column
+        SELECT FROM pg_attribute a
+        WHERE a.attrelid = {index} AND a.attnum > 0 AND a.atttypid IN (SELECT type FROM lenders))"""  # noqa: S608 - a column
 
 
 def shape(table: str) -> str:

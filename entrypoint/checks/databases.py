@@ -94,12 +94,56 @@ class Extension(NamedTuple):
     """The version that the image would create; None: it has none."""
 
 
+class Unlooked(NamedTuple):
+    """What a check has not seen."""
+
+    late: Sequence[str] = ()
+    """Databases for which there was no time."""
+    silent: Mapping[str, str] = {}
+    """Databases that gave no answer, and their words."""
+    total: int = 0
+    """Databases there are."""
+    seconds: float = 0
+    """There were."""
+
+    def __bool__(self) -> bool:
+        """Tell whether there is anything."""
+        return bool(self.late or self.silent)
+
+
+NOTHING = Unlooked()
+
+
+def unlooked(check: str, found: Unlooked) -> list[Finding]:
+    """Tell what was not looked at, and how it is."""
+    told = []
+    if found.late:
+        # As fast as it went, and once more as long, for the machine may have been idle.
+        looked = max(1, found.total - len(found.late))
+        enough = 10 * int(1 + max(2.0, found.seconds) * found.total / looked / 5)
+        what = f"not looked at within {found.seconds:g} s: {len(found.late)} of {found.total} databases"
+        mend = f"entrypoint doctor --seconds {enough} {check}"
+        told.append(warning(f"{what} ({several(list(found.late))})", mend))
+    by_words: dict[str, list[str]] = {}
+    for name, words in found.silent.items():
+        by_words.setdefault(words, []).append(name)
+    for words, names in by_words.items():
+        what = f"not looked at, for there was no answer: {several(names)}: {words}"
+        told.append(warning(what, f"see its own words, then: entrypoint doctor {check}"))
+    return told
+
+
+def libraries(who: str, missing: Sequence[str]) -> list[Finding]:
+    """Judge the libraries that functions need and that are `missing`."""
+    if not missing:
+        return []
+    what = f"{who} needs libraries that the image lacks: {several(list(missing))}"
+    return [error(what, "use an image that has them; until then what calls them fails")]
+
+
 def extensions(database: str, found: Sequence[Extension], missing: Sequence[str]) -> list[Finding]:
     """Judge the extensions of a database; `missing` are libraries that its functions need."""
-    told = []
-    if missing:
-        what = f"database {database} needs libraries that the image lacks: {several(list(missing))}"
-        told.append(error(what, "use an image that has them; until then what calls them fails"))
+    told = libraries(f"database {database}", missing)
     for each in found:
         if each.available is None:
             what = f"extension {each.name} {each.installed} of database {database} is not in the image"
@@ -111,8 +155,13 @@ def extensions(database: str, found: Sequence[Extension], missing: Sequence[str]
     return told
 
 
-def locales(missing: Mapping[str, Sequence[str]], unreachable: Sequence[str]) -> list[Finding]:
-    """Judge locales that the image lacks, by what needs them, and databases that cannot be connected to."""
+def locales(
+    missing: Mapping[str, Sequence[str]], unreachable: Sequence[str], late: Unlooked = NOTHING
+) -> list[Finding]:
+    """Judge locales that the image lacks, by what needs them, and databases that cannot be connected to.
+
+    Of those that are `late` it is not known.
+    """
     told = [
         error(
             f"the image has no locale {name}, which is needed by {several(list(places))}",
@@ -124,13 +173,21 @@ def locales(missing: Mapping[str, Sequence[str]], unreachable: Sequence[str]) ->
     if left:
         what = f"cannot be connected to, and so not looked into: {several(left)}"
         told.append(warning(what, "psql tells why: psql --dbname=NAME"))
-    return told or [ok("all databases can be connected to, and their locales are in the image")]
+    if told or late:
+        return [*told, *unlooked("locales", late)]
+    return [ok("all databases can be connected to, and their locales are in the image")]
 
 
-def collations(told: Problem | str | None, policy: str) -> list[Finding]:
-    """Judge what the look at the collations has told: a problem, or in words that all is well."""
+def collations(told: Problem | str | None, policy: str, missed: Unlooked = NOTHING) -> list[Finding]:
+    """Judge what the look at the collations has told: a problem, or in words that all is well.
+
+    Of those that were `missed` it is not known.
+    """
+    rest = unlooked("collations", missed)
     if isinstance(told, Problem):
-        return [(error if policy == "refuse" else warning)(told.what, told.mend)]
+        return [(error if policy == "refuse" else warning)(told.what, told.mend), *rest]
+    if rest:
+        return rest
     return [ok(told)] if told else []
 
 

@@ -11,6 +11,7 @@ from entrypoint.checks import ERROR, OK, WARNING
 from entrypoint.commands.output import echo
 from entrypoint.effects import checkup, startup
 from entrypoint.effects.checkup import CHECKS, Check, Told
+from entrypoint.effects.checkup.sight import SECONDS
 
 _MARKS = {OK: "ok", WARNING: "WARN", ERROR: "ERROR"}
 _COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red"}
@@ -20,8 +21,15 @@ _WIDTH = max(len(check.name) for check in CHECKS)
 @click.command()
 @click.argument("names", nargs=-1, metavar="[CHECK]...")
 @click.option("--json", "as_json", is_flag=True, help="Print an array of findings.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=SECONDS,
+    show_default=True,
+    help="For looking into the databases; what takes longer is told as not looked at.",
+)
 @click.option("--explain", is_flag=True, help="Tell what the checks look at and why, and make none.")
-def doctor(names: Sequence[str], as_json: bool, explain: bool) -> int:
+def doctor(names: Sequence[str], as_json: bool, seconds: float, explain: bool) -> int:
     """Look at everything that can hurt, change nothing, and say what to do.
 
     One check writes a small object to the archive, reads it back and removes it. Works in a running container
@@ -35,7 +43,7 @@ def doctor(names: Sequence[str], as_json: bool, explain: bool) -> int:
     if explain:
         return _explain([check for check in CHECKS if check.name in (names or known)], as_json=as_json)
     found: list[Told] = []
-    for told in checkup.make(checkup.Sight(startup.environ(), _say), names):
+    for told in checkup.make(checkup.Sight(startup.environ(), _say, seconds), names):
         found.append(told)
         if not as_json:
             _print(told)

@@ -21,6 +21,10 @@ from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 NAME = ".entrypoint.collation"
 """Below the data folder: a state and a fingerprint, then lines `rebuilt OID FILENODE DATABASE`."""
 
@@ -172,11 +176,19 @@ def same_libraries(data_folder: str, memory: Memory, mark: str) -> bool:
     return known and not _ran_elsewhere(data_folder)
 
 
-def found(context: Context, *, all_match: bool = False) -> Problem | str | None:
+def found(
+    context: Context,
+    *,
+    all_match: bool = False,
+    only: Collection[str] | None = None,
+    seconds: float | None = None,
+    late: list[str] | None = None,
+) -> Problem | str | None:
     """Return what is wrong with the collations, or in words that all is well; None without a database.
 
     The running server is asked, unless it is known that the versions of all collations of all databases
-    match; without one it is told what the last start has found. Changes nothing.
+    match; `only` are those that may have changed, where that is known. Without one it is told what the last
+    start has found. What was not looked at within so many `seconds` goes to `late`. Changes nothing.
     """
     data = context.settings.data_folder
     mark = fingerprint(context)
@@ -189,7 +201,12 @@ def found(context: Context, *, all_match: bool = False) -> Problem | str | None:
     if running is not None and running.status in ("ready", "standby"):
         from entrypoint.effects import reindex
 
-        return reindex.found(context, memory, mark)
+        # What other libraries have written shows in no version.
+        only = None if memory.mixed(mark) else only
+        told, missed = reindex.found(context, memory, mark, only=only, seconds=seconds)
+        if late is not None:
+            late += missed
+        return told
     if (memory.state, memory.fingerprint) == (MATCHED, mark):
         return f"all match, by the last start ({libraries()})"
     if memory.libraries and memory.libraries != libraries():

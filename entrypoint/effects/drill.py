@@ -384,6 +384,13 @@ def _check(scratch: Context, deadline: float) -> tuple[str, ...]:
             database = scratch.settings.init.database
             code, said = sessions.file(scratch, f"{SQL_FOLDER}/{name}", database, seconds=left)
         done.append(name)
+        if code == sessions.TOO_LATE or (name == sessions.AMCHECK and "due to statement timeout" in said):
+            raise Failure(
+                Problem(
+                    f"the restored copy was not looked at to its end: {name} was ended after {left:.0f} s",
+                    "give backups and drills more time: BACKUP_TIMEOUT",
+                )
+            )
         if code:
             words = "\n".join(said.strip().splitlines()[-8:])
             raise Failure(

@@ -1,10 +1,12 @@
 """Extensions as the image has them and as databases have them."""
 
+import json
 import os
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from entrypoint import extensions, log, sql
-from entrypoint.effects import server, sessions
+from entrypoint.effects import server, sessions, tour
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 
@@ -99,15 +101,16 @@ def create(context: Context) -> None:
 def update(context: Context) -> None:
     """Bring all extensions of all databases to the version that the image has."""
     found = _ask(context, _SERVER, None, dict)
-    for database, connects in found["databases"] if found is not None else ():
+    databases = found["databases"] if found is not None else ()
+    for database, connects in databases:
         if not connects:
             log.warning(
                 f"the extensions in {database} stay as they are: nobody can connect to it",
                 f"drop it if a DROP DATABASE was interrupted, or: ALTER DATABASE {sql.identifier(database)} "
                 "ALLOW_CONNECTIONS true",
             )
-            continue
-        for name, old, new, path in _ask(context, _OUTDATED, database, list) or ():
+    for database, outdated in _outdated(context, [name for name, connects in databases if connects]):
+        for name, old, new, path in outdated:
             if path is None:
                 log.warning(
                     f"the extension {name} in {database} is {old}, the image has {new}, and no script leads "
@@ -120,18 +123,36 @@ def update(context: Context) -> None:
             log.info(f"updated the extension {name} in {database} from {old} to {new}")
 
 
+def _outdated(context: Context, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+    """Return what is outdated in each database; one that cannot be looked at is told."""
+    asked = {"outdated": _OUTDATED}
+    # Nothing is changed until all are looked at: a client on its way would keep what it has seen.
+    looks = dict(
+        tour.ask(context, names, asked, each=sessions.QUICK, patience=sessions.PATIENCE) if names else ()
+    )
+    for database in names:
+        text = looks[database].answers.get("outdated")
+        if text is None:
+            _unlooked(f"the database {database}", looks[database].words)
+        else:
+            yield database, json.loads(text)
+
+
+def _unlooked(where: str, words: str) -> None:
+    log.problem(
+        Problem(
+            f"{where} could not be looked at for its extensions: {words}",
+            "see its own words; the next start looks again",
+        )
+    )
+
+
 def _ask(context: Context, text: str, database: str | None, kind: type[Kind]) -> Kind | None:
     """Return what a database answers, or None where it does not, which is told and ends nothing."""
     try:
         return sessions.query_json(context, text, kind, database=database, patience=sessions.PATIENCE)
     except Failure as failure:
-        where = "the server" if database is None else f"the database {database}"
-        log.problem(
-            Problem(
-                f"{where} could not be looked at for its extensions: {failure}",
-                "see its own words; the next start looks again",
-            )
-        )
+        _unlooked("the server" if database is None else f"the database {database}", str(failure))
         return None
 
 

@@ -10,7 +10,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from entrypoint import collation, dependents, exits, log, sql
 from entrypoint.collation import Dependent, Finding, Report, Unlooked, finding
 from entrypoint.effects import collation as memories
-from entrypoint.effects import files, history, progress, server, sessions, temporary
+from entrypoint.effects import files, history, progress, server, sessions, temporary, tour
 from entrypoint.effects.collation import CHANGED, MATCHED, Memory
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
@@ -34,6 +34,8 @@ RECENT = 2 * 86400
 
 _LEAST = 60
 """Seconds that the expressions of one object may take in any case."""
+_LOCKS = {"lock_timeout": f"{_LEAST}s"}
+"""What somebody holds for ever hinders one object, and not all."""
 _LOCKED = 3600
 """Seconds for which a rebuild waits for others."""
 _SLOWEST = 2**20
@@ -43,6 +45,9 @@ _STRIKES = 3
 _ROUNDS = 5
 """How often what was made meanwhile is looked for."""
 
+
+_Found = tuple[list[collation.Change], list[Dependent], list[collation.Leftover]]
+"""What one database has answered."""
 
 _ODD = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
 """What is raised where an answer is another one than we know, whatever somebody has put into a name."""
@@ -216,42 +221,98 @@ def _preloads(context: Context, given: Sequence[str]) -> bool:
 # Looking
 
 
-def look(session: Session, mixed: str = "", *, everything: bool = False) -> Report:
+def look(
+    session: Session,
+    mixed: str = "",
+    *,
+    everything: bool = False,
+    only: Collection[str] | None = None,
+    seconds: float | None = None,
+) -> Report:
     """Return what has changed and what depends on it.
 
     With `mixed` (other libraries under which it was served) or `everything` all collations with a version
-    count as changed.
+    count as changed. Looked into are all databases, or `only` these; after so many `seconds` no further ones.
     """
     assume = bool(mixed) or everything
     answer = ask(session, None, dependents.databases_query(session.major, mixed=assume))
     databases = collation.parse_databases(answer)
-    query = dependents.dependents_query(session.major, mixed=assume)
-    found, unlooked = [], []
-    for each in databases:
-        if not each.connects:
-            continue
-        try:
-            found.append(collation.parse_database(each.name, ask(session, each.name, query)))
-        except Failure as failure:
-            unlooked.append(Unlooked(each.name, failure.problems[0].what))
-        except _ODD as error:
-            # Whatever somebody has written into his database, the others are still looked at.
-            unlooked.append(Unlooked(each.name, f"its answer is not understood: {error}"))
-    return collation.report(databases, found, mixed, everything=assume, unlooked=unlooked)
+    names = [each.name for each in databases if each.connects and (only is None or each.name in only)]
+    began = time.monotonic()
+    found: dict[str, _Found] = {}
+    unlooked: dict[str, str] = {}
+    late: set[str] = set()
+    if not assume:
+        # What takes long to ask, and longer to plan, is asked only where something has changed.
+        counted = {"collations": dependents.changed_query(session.major)}
+        for name, answered in _tour(session, names, counted, seconds):
+            if answered.late:
+                late.add(name)
+            elif "collations" not in answered.answers:
+                unlooked[name] = answered.words
+            elif answered.answers["collations"] == "0":
+                found[name] = ([], [], [])
+    query = {"dependents": dependents.dependents_query(session.major, mixed=assume)}
+    rest = [name for name in names if name not in found and name not in unlooked and name not in late]
+    left = None if seconds is None else max(0.0, began + seconds - time.monotonic())
+    for name, answered in _tour(session, rest, query, left):
+        if answered.late:
+            late.add(name)
+        elif "dependents" not in answered.answers:
+            unlooked[name] = answered.words
+        else:
+            try:
+                found[name] = collation.parse_database(name, answered.answers["dependents"])
+            except _ODD as error:
+                # Whatever somebody has written into his database, the others are still looked at.
+                unlooked[name] = f"its answer is not understood: {error}"
+    return collation.report(
+        databases,
+        [found[name] for name in names if name in found],
+        mixed,
+        everything=assume,
+        unlooked=[Unlooked(name, unlooked[name]) for name in names if name in unlooked],
+        late=[name for name in names if name in late],
+    )
 
 
-def found(context: Context, memory: Memory, mark: str) -> Problem | str:
-    """Return what is wrong by the running server, or in words that all is well."""
+def _tour(
+    session: Session, names: Sequence[str], questions: Mapping[str, str], seconds: float | None
+) -> Iterator[tuple[str, tour.Look]]:
+    return tour.ask(
+        session.context,
+        names,
+        questions,
+        host=session.host,
+        settings=_LOCKS,
+        seconds=seconds,
+        patience=_patience(session),
+    )
+
+
+def found(
+    context: Context,
+    memory: Memory,
+    mark: str,
+    *,
+    only: Collection[str] | None = None,
+    seconds: float | None = None,
+) -> tuple[Problem | str, tuple[str, ...]]:
+    """Return what is wrong by the running server, or in words that all is well.
+
+    Beside it are the databases that were not looked at for time; `only` and `seconds` are as of `look`.
+    """
     try:
-        report = look(Session(context), memory.mixed(mark))
+        report = look(Session(context), memory.mixed(mark), only=only, seconds=seconds)
     except Failure as failure:
-        return failure.problems[0]
+        return failure.problems[0], ()
     if report.matches:
-        return f"all match ({memories.libraries()})"
-    return Problem(
+        return f"all match ({memories.libraries()})", report.late
+    problem = Problem(
         "\n".join([collation.headline(report), *collation.describe(report, most=5)]),
         "entrypoint collation check --amcheck says what is broken, entrypoint collation fix mends it",
     )
+    return problem, report.late
 
 
 def ask(
@@ -272,14 +333,17 @@ def ask(
         database=database,
         host=session.host,
         writes=writes,
-        # What somebody holds for ever hinders one object, and not all.
-        settings={"lock_timeout": f"{_LEAST}s", **(settings or {})},
+        settings={**_LOCKS, **(settings or {})},
         seconds=seconds,
-        # After a crash it replays first, and nobody else can ask meanwhile.
-        patience=0 if session.serving else sessions.PATIENCE,
+        patience=_patience(session),
         verbose=verbose,
         shown=shown,
     )
+
+
+def _patience(session: Session) -> float:
+    """Return the seconds for a session: after a crash it replays first, and nobody else can ask meanwhile."""
+    return 0 if session.serving else sessions.PATIENCE
 
 
 # Checking
@@ -519,7 +583,8 @@ def _rebuild(
             shown=shown,
         )
     except Failure:
-        _remove_leftovers(session, look(session, report.mixed, everything=report.everything))
+        there = look(session, report.mixed, everything=report.everything, only=[index.database])
+        _remove_leftovers(session, there)
         raise
     name = sql.literal(index.name)
     answer = ask(

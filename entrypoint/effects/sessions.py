@@ -47,10 +47,10 @@ PASSWORDS = "passfile"
 AMCHECK = "pg_amcheck"
 _SAID_AFTER = 5.0
 """Seconds after which it is said what a session is waited for."""
-_CONNECT = 10
+CONNECT = 10
 """Seconds for one connection."""
 _OLDEST = 14
-_TOO_LATE = 124
+TOO_LATE = 124
 _NOT_CONNECTED = 2
 """The exit code of psql without a connection, or one that broke."""
 _MEND = "look at the server's log; entrypoint status says what it does"
@@ -66,6 +66,7 @@ _FOR_GOOD = (
     "not permitted to log in",
 )
 """What the server says to whom it will not let in later either; in another language we just wait."""
+_GOES_ON = ("--set=ON_ERROR_STOP=0",)
 _TO_NO_DATABASE = _FOR_GOOD[1:3]
 """And what it says whatever the database."""
 
@@ -161,8 +162,73 @@ def script(
 ) -> tuple[str, str]:
     """Return what psql prints for a script of its own, which goes on after errors, and its complaints."""
     session = _Session(context, "", "", writes=False, more=settings, seconds=seconds)
-    answer = _patiently(session, database, ["--set=ON_ERROR_STOP=0"], text)
+    answer = _patiently(session, database, [*_GOES_ON], text)
     return answer.text, answer.words
+
+
+class Reader:
+    """A client that reads its way through a script of its own, which goes on after errors; see tour.
+
+    Whoever has one closes it, and takes from `context.children` when it has ended.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        text: str,
+        database: str,
+        *,
+        host: str,
+        settings: Mapping[str, str],
+        seconds: float | None,
+        superuser: bool,
+    ) -> None:
+        session = _Session(context, "", host, writes=False, more=settings, seconds=seconds)
+        self._children = context.children
+        self._streams = {0: memory_file(text), 1: memory_file(""), 2: memory_file("")}
+        environment = _environment(session, superuser=superuser)
+        self.pid = context.children.spawn(
+            _argv(session, database, _GOES_ON), environment, descriptors=self._streams
+        )
+
+    @property
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return read_back(self._streams[1])
+
+    def last_printed(self, most: int) -> tuple[int, str]:
+        """Return how much it has printed so far, and the last of that."""
+        size = os.fstat(self._streams[1]).st_size
+        return size, os.pread(self._streams[1], most, max(0, size - most)).decode("utf-8", "replace")
+
+    @property
+    def complaints(self) -> str:
+        """What it has complained of so far."""
+        return read_back(self._streams[2])
+
+    def end(self) -> None:
+        """End it before its time."""
+        self._children.end_group(self.pid)
+
+    def close(self) -> None:
+        """Throw away what it has said."""
+        for descriptor in self._streams.values():
+            os.close(descriptor)
+
+
+def connect(context: Context, database: str, host: str) -> str:
+    """Return the line by which a script goes to another database: a session as new and as ruled as the first.
+
+    A connection string in an identifier's quotes, as pg_dumpall writes it; no line break can be in it.
+    """
+    session = _Session(context, "", host, writes=False, more={}, seconds=None)
+    place = sql.connection(dbname=database, **_place(session))
+    return f"\\connect -reuse-previous=off {sql.identifier(place)}\n"
+
+
+def is_for_good(words: str) -> bool:
+    """Tell whether a server that says so will not let us in later either."""
+    return any(each in words for each in _FOR_GOOD)
 
 
 def file(context: Context, path: str, database: str, *, seconds: float) -> tuple[int, str]:
@@ -228,7 +294,7 @@ def _patiently(
             answers.append(_ask(session, place, words, given, shown))
             if answers[-1].connected or any(each in answers[-1].words for each in _TO_NO_DATABASE):
                 return answers[-1]
-        for_good = all(any(each in answer.words for each in _FOR_GOOD) for answer in answers)
+        for_good = all(is_for_good(answer.words) for answer in answers)
         passed = time.monotonic() - began
         if for_good or passed + pause > patience:
             return answers[0]
@@ -260,9 +326,9 @@ def _run(
     try:
         pid = session.context.children.spawn(argv, environment, descriptors=streams)
         code = _wait(session, pid, shown)
-        words = _words(read_back(streams[2]))
-        if code == _TOO_LATE:
-            words = f"{words}\nno answer within {session.seconds:.0f} seconds".lstrip()
+        words = words_of(read_back(streams[2]))
+        if code == TOO_LATE:
+            words = f"{words}\n{no_answer(session.seconds or 0)}".lstrip()
         connected = code != _NOT_CONNECTED or "connection to server was lost" in words
         return _Answer(code, read_back(streams[1]), words, connected)
     finally:
@@ -273,7 +339,7 @@ def _run(
 def _wait(session: _Session, pid: int, shown: Shown | None) -> int:
     """Return the exit code of a client; after its time it is ended."""
     children, seconds = session.context.children, session.seconds
-    deadline = None if seconds is None else time.monotonic() + seconds + min(seconds, _CONNECT)
+    deadline = None if seconds is None else time.monotonic() + seconds + min(seconds, CONNECT)
     while True:
         waits = [] if deadline is None else [max(0.0, deadline - time.monotonic())]
         waits += [] if shown is None else [shown.step]
@@ -285,12 +351,17 @@ def _wait(session: _Session, pid: int, shown: Shown | None) -> int:
         except TimeoutError:
             if deadline is not None and time.monotonic() >= deadline:
                 children.end_group(pid)
-                return _TOO_LATE
+                return TOO_LATE
         if shown is not None:
             shown.look()
 
 
-def _words(text: str) -> str:
+def no_answer(seconds: float) -> str:
+    """Return the words for an answer that did not come in time."""
+    return f"no answer within {seconds:.0f} seconds"
+
+
+def words_of(text: str) -> str:
     """Return what was complained of, without what the server says to everybody who connects."""
     rows = text.strip().split("\n")
     starts = [
@@ -329,7 +400,7 @@ def _environment(session: _Session, *, superuser: bool) -> dict[str, str]:
     if session.seconds is not None:
         values["statement_timeout"] = f"{max(1, int(session.seconds))}s"
     values |= session.more
-    waits = _CONNECT if session.seconds is None else min(_CONNECT, max(2, int(session.seconds)))
+    waits = CONNECT if session.seconds is None else min(CONNECT, max(2, int(session.seconds)))
     return {
         "PATH": server.tool_path(context),
         "LC_ALL": "C",

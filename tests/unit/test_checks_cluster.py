@@ -56,6 +56,10 @@ def _shared_memory(have: int, need: int, kind: str) -> list[Finding]:
     return memory.shared_memory(found.words, found.kind, found.problem)
 
 
+LATE = databases.Unlooked(late=["b", "c"], total=4, seconds=10)
+SILENT = databases.Unlooked(silent={"b": "no", "c": "no", "d": "never"}, total=4, seconds=10)
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
@@ -80,6 +84,13 @@ def _shared_memory(have: int, need: int, kind: str) -> list[Finding]:
         (databases.locales({}, []), [OK]),
         (databases.locales({"xx_XX": ["database a"]}, ["a"]), [ERROR]),
         (databases.locales({}, ["a"]), [WARNING]),
+        (databases.locales({}, [], LATE), [WARNING]),
+        (databases.locales({}, ["a"], LATE), [WARNING, WARNING]),
+        (databases.collations("all match", "refuse", LATE), [WARNING]),
+        (databases.collations(Problem("changed", "fix"), "refuse", LATE), [ERROR, WARNING]),
+        (databases.unlooked("extensions", databases.NOTHING), []),
+        (databases.unlooked("extensions", SILENT), [WARNING, WARNING]),
+        (databases.libraries("every database", ["$libdir/a"]), [ERROR]),
         (databases.collations(None, "warn"), []),
         (databases.collations("all match", "refuse"), [OK]),
         (databases.collations(Problem("changed", "fix"), "warn"), [WARNING]),
@@ -174,3 +185,15 @@ def test_a_mend_names_what_it_mends() -> None:
     assert "1536MB" in found.found
     (slot,) = databases.slots([IDLE._replace(held=GIB)], -1, None)
     assert "pg_drop_replication_slot('standby')" in slot.mend
+
+
+def test_what_there_was_no_time_for() -> None:
+    """It is counted and named, and the command that is told gives twice the time that it would have taken."""
+    (found,) = databases.unlooked("collations", LATE)
+    assert "not looked at within 10 s: 2 of 4 databases (b, c)" == found.found
+    assert "entrypoint doctor --seconds 50 collations" == found.mend
+    none = databases.Unlooked(late=["a"] * 300, total=300, seconds=0.5)
+    assert "--seconds 1210 " in databases.unlooked("locales", none)[0].mend
+    assert ["b, c: no", "d: never"] == [
+        each.found.partition("answer: ")[2] for each in databases.unlooked("locales", SILENT)
+    ]

@@ -7,6 +7,7 @@ from typing import Any
 from entrypoint.checks import Finding, ok, size
 from entrypoint.checks import databases as judge
 from entrypoint.effects import collation, files, server
+from entrypoint.effects.checkup import questions
 from entrypoint.effects.checkup.sight import CLUSTER, SERVER, Check, Sight
 
 
@@ -36,14 +37,34 @@ def _restart(sight: Sight) -> list[Finding]:
 
 def _extensions(sight: Sight) -> list[Finding]:
     library = server.folder_with("plpgsql.so", sight.context)
-    told = []
+    offered: list[Any] = sight.answers["extensions"]
+    available = {row["name"]: row["available"] for row in offered}
+    told = judge.libraries("every database", _missing(sight.answers["libraries"], library))
     for database, answers in sight.of_databases.items():
-        rows: list[Any] = answers.get("extensions", [])
-        found = [judge.Extension(row["name"], row["installed"], row["available"]) for row in rows]
-        paths = [str(row["path"]) for row in answers.get("libraries", [])]
-        missing = [path for path in paths if not _is_there(path, library)]
-        told += judge.extensions(database, found, missing)
+        rows: list[Any] = answers.rows.get("extensions", [])
+        found = [judge.Extension(row["name"], row["installed"], available.get(row["name"])) for row in rows]
+        told += judge.extensions(database, found, _missing(answers.rows.get("libraries", []), library))
+    told += judge.unlooked("extensions", _unlooked(sight, "extensions", "libraries"))
     return told or [ok(f"the extensions of {len(sight.of_databases)} databases are whole and up to date")]
+
+
+def _missing(rows: questions.Rows, library: str) -> list[str]:
+    return [str(row["path"]) for row in rows if not _is_there(str(row["path"]), library)]
+
+
+def _unlooked(sight: Sight, *asked: str) -> judge.Unlooked:
+    """Return the databases that have not answered these questions; of some the locales tell why."""
+    found = sight.of_databases
+    return judge.Unlooked(
+        [name for name, each in found.items() if each.late],
+        {
+            name: each.words
+            for name, each in found.items()
+            if each.connected and not each.late and not each.rows.keys() >= {*asked}
+        },
+        len(found),
+        sight.seconds,
+    )
 
 
 def _is_there(path: str, library: str) -> bool:
@@ -58,16 +79,21 @@ _SETTINGS = ("lc_messages", "lc_monetary", "lc_numeric", "lc_time")
 def _locales(sight: Sight) -> list[Finding]:
     needed: dict[str, list[str]] = {}
     unreachable: list[str] = []
+    late = judge.NOTHING
     if sight.runs:
         rows: list[Any] = sight.answers["databases"]
         for row in rows:
             for name in dict.fromkeys((row["collate"], row["ctype"])):
                 needed.setdefault(name or "C", []).append(f"database {row['name']}")
-        unreachable = [name for name, answers in sight.of_databases.items() if not answers]
+        unreachable = [
+            name for name, each in sight.of_databases.items() if not each.connected and not each.late
+        ]
+        late = _unlooked(sight)
     else:
         for setting, name in _file_settings(f"{sight.data_folder}/postgresql.conf"):
             needed.setdefault(name, []).append(f"{setting} in postgresql.conf: the server does not start")
-    return judge.locales({name: places for name, places in needed.items() if not _has(name)}, unreachable)
+    missing = {name: places for name, places in needed.items() if not _has(name)}
+    return judge.locales(missing, unreachable, late)
 
 
 def _file_settings(path: str) -> Iterator[tuple[str, str]]:
@@ -100,11 +126,26 @@ def _has(name: str) -> bool:
 
 
 def _collations(sight: Sight) -> list[Finding]:
-    answers = sight.of_databases.values() if sight.runs else ()
-    # A database that cannot be connected to has no answer.
-    counts = [row["changed"] for each in answers for row in each.get("collations", [{"changed": None}])]
-    told = collation.found(sight.context, all_match=bool(counts) and set(counts) == {0})
-    return judge.collations(told, sight.settings.collation_policy)
+    policy = sight.settings.collation_policy
+    if not sight.runs:
+        return judge.collations(collation.found(sight.context), policy)
+    missed = _unlooked(sight, "collations")
+    changed = [
+        name
+        for name, each in sight.of_databases.items()
+        if not each.late and name not in missed.silent and each.rows.get("collations") != [{"changed": 0}]
+    ]
+    late: list[str] = []
+    told = collation.found(
+        sight.context,
+        all_match=not changed and sight.answers["collations"] == [{"changed": 0}],
+        only=changed,
+        seconds=sight.databases_patience,
+        late=late,
+    )
+    if late:
+        missed = missed._replace(late=[name for name in sight.of_databases if name in {*missed.late, *late}])
+    return judge.collations(told, policy, missed)
 
 
 def _password(sight: Sight) -> list[Finding]:

@@ -1,22 +1,23 @@
-"""What the checks ask the server: about the cluster in one call of psql, about all databases in a second one.
+"""What the checks ask the server: about the cluster in one call of psql, about the databases in a tour.
 
 Each question is one SELECT, answered as JSON; one that fails leaves the others their answers. The sessions
-are read-only.
+are read-only. What is the same in all databases is asked once: what initdb made has a number below 16384.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from entrypoint import sql
-from entrypoint.effects import sessions
+from entrypoint.effects import sessions, tour
 from entrypoint.effects.server import Context
 
 Row = Mapping[str, object]
 Rows = list[Row]
 
 _SECONDS = 10
-"""For all of it; a single statement gets half."""
-_PATIENT = {"statement_timeout": "5s", "lock_timeout": "1s"}
+"""For the cluster; a single statement gets half."""
+_STATEMENT = 5
+_PATIENT = {"statement_timeout": f"{_STATEMENT}s", "lock_timeout": "1s"}
 
 CLUSTER = {
     "settings": """
@@ -36,54 +37,56 @@ CLUSTER = {
         SELECT datname AS name, datallowconn AS connectable, age(datfrozenxid) AS transactions,
                mxid_age(datminmxid) AS multixacts, datcollate AS collate, datctype AS ctype
         FROM pg_database ORDER BY datname""",
+    "extensions": """
+        SELECT name, default_version AS available FROM pg_available_extensions""",
+    "libraries": """
+        SELECT DISTINCT probin AS path FROM pg_proc WHERE probin IS NOT NULL AND oid < 16384""",
     "password": """
         SELECT rolpassword AS verifier FROM pg_authid WHERE rolname = current_user""",
 }
 DATABASE = {
     "extensions": """
-        SELECT extname AS name, extversion AS installed, default_version AS available
-        FROM pg_extension LEFT JOIN pg_available_extensions ON name = extname""",
+        SELECT extname AS name, extversion AS installed FROM pg_extension""",
     "libraries": """
-        SELECT DISTINCT probin AS path FROM pg_proc WHERE probin IS NOT NULL""",
+        SELECT DISTINCT probin AS path FROM pg_proc WHERE probin IS NOT NULL AND oid >= 16384""",
 }
 _MARK = "@ "
 
 
+class Answers(NamedTuple):
+    """What one database has answered."""
+
+    rows: Mapping[str, Rows]
+    """By the names of the questions; those without an answer are missing."""
+    words: str
+    """What the server complained of."""
+    connected: bool
+    late: bool
+    """There was no time for it."""
+
+
 def ask(context: Context, asked: Mapping[str, str]) -> tuple[dict[str, Rows], str]:
-    """Return the answers to questions by name, and the words of a server that gives none."""
-    text, words = _run(context, _script(asked))
+    """Return the answers to questions by name, and the words of a server that does not answer all of them."""
+    script = "".join(f"\\echo '{_MARK}{name}'\n{_rows(text)};\n" for name, text in asked.items())
+    text, words = sessions.script(context, script, settings=_PATIENT, seconds=_SECONDS)
     answers = dict(_answers(text))
-    return answers, "" if answers else f"the server cannot be asked:\n{words.strip()}"
+    return answers, "" if len(answers) == len(asked) else words.strip()
 
 
 def ask_databases(
-    context: Context, names: Sequence[str], asked: Mapping[str, str]
-) -> dict[str, dict[str, Rows]]:
-    """Return the answers of each database by its name."""
-    # A connection string in an identifier's quotes, as pg_dumpall writes it; no line break can be in it.
-    broken = [name for name in names if "\n" in name or "\r" in name]
-    places = [name for name in names if name not in broken]
-    script = ""
-    for number, name in enumerate(places):
-        script += f"\\connect -reuse-previous=on {sql.identifier(sql.connection(dbname=name))}\n"
-        script += _script({f"{number} {question}": text for question, text in asked.items()})
-    found: dict[str, dict[str, Rows]] = {name: {} for name in names}
-    for label, rows in _answers(_run(context, script)[0]) if script else ():
-        place, _, question = label.partition(" ")
-        found[places[int(place)]][question] = rows
-    for name in broken:
-        found[name] = dict(_answers(_run(context, _script(asked), name)[0]))
-    return found
+    context: Context, names: Sequence[str], asked: Mapping[str, str], *, seconds: float
+) -> dict[str, Answers]:
+    """Return the answers of each database by its name; after so many seconds no further one is asked."""
+    found: dict[str, Answers] = {}
+    queries = {name: _rows(text) for name, text in asked.items()}
+    for name, look in tour.ask(context, names, queries, settings=_PATIENT, each=_STATEMENT, seconds=seconds):
+        rows = {question: json.loads(text) for question, text in look.answers.items()}
+        found[name] = Answers(rows, look.words, look.connected, look.late)
+    return {name: found[name] for name in names}
 
 
-def _script(asked: Mapping[str, str]) -> str:
-    rows = "SELECT coalesce(json_agg(row_to_json(answer)), '[]')"
-    return "".join(f"\\echo '{_MARK}{name}'\n{rows} FROM ({text}) answer;\n" for name, text in asked.items())
-
-
-def _run(context: Context, script: str, database: str | None = None) -> tuple[str, str]:
-    """Return what psql prints and what it complains about."""
-    return sessions.script(context, script, settings=_PATIENT, seconds=_SECONDS, database=database)
+def _rows(text: str) -> str:
+    return f"SELECT coalesce(json_agg(row_to_json(answer)), '[]') FROM ({text}) answer"  # noqa: S608 - ours
 
 
 def _answers(text: str) -> Iterator[tuple[str, Rows]]:

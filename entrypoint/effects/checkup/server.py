@@ -58,7 +58,8 @@ def _first_line(path: str) -> str | None:
 
 
 def _server(sight: Sight) -> list[Finding]:
-    return judge.server(sight.status, sight.asked[1] if sight.status == "ready" else "")
+    refused = sight.status == "ready" and not sight.runs
+    return judge.server(sight.status, f"the server cannot be asked:\n{sight.asked[1]}" if refused else "")
 
 
 def _last_stop(sight: Sight) -> list[Finding]:

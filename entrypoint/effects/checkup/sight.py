@@ -21,24 +21,34 @@ from entrypoint.settings import Archive
 
 _PATIENCE = 30
 """Seconds for all calls of the archiver together: somebody waits for them."""
+SECONDS = 10.0
+"""For looking into the databases, where nothing else is asked for."""
 
 
 class _Answers(dict[str, questions.Rows]):
     """Answers by the name of the question; one that is missing is a Failure."""
 
+    def __init__(self, found: Mapping[str, questions.Rows], words: str) -> None:
+        super().__init__(found)
+        self._words = words
+
     def __missing__(self, name: str) -> questions.Rows:
-        raise Failure(
-            Problem(
-                f"the server gave no answer about its {name}", "see why in the server's log, and ask again"
-            )
-        )
+        what = f"not looked at, for the server gave no answer about its {name}: {self._words}"
+        raise Failure(Problem(what, "see its own words, and ask again"))
 
 
 class Sight:
     """One look at a container, as the server's user where we may become it."""
 
-    def __init__(self, raw: Mapping[str, str], say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        raw: Mapping[str, str],
+        say: Callable[[str], None] = lambda _: None,
+        seconds: float = SECONDS,
+    ) -> None:
         self.raw = raw
+        self.seconds = seconds
+        """For looking into the databases."""
         self.say = say
         """Is told what is done next, for somebody who waits."""
         self.settings, self.problems, self.doubts = startup.read_settings(raw, ())
@@ -73,20 +83,30 @@ class Sight:
         """The server's answers about the cluster, and why there are none."""
         if self.status != "ready":
             return {}, "no server runs here that could be asked"
-        return questions.ask(self.context, questions.CLUSTER)
+        changed = dependents.changed_databases_query(server.data_major(self.data_folder))
+        return questions.ask(self.context, {**questions.CLUSTER, "collations": changed})
 
     @cached_property
     def answers(self) -> dict[str, questions.Rows]:
         """The server's answers about the cluster; raises Failure where one is missing."""
-        return _Answers(self.asked[0])
+        return _Answers(*self.asked)
 
     @cached_property
-    def of_databases(self) -> dict[str, dict[str, questions.Rows]]:
-        """The server's answers about each database; one that cannot be connected to has none."""
+    def of_databases(self) -> dict[str, questions.Answers]:
+        """The answers of each database that allows connections."""
         names = [str(row["name"]) for row in self.answers["databases"] if row["connectable"]]
         major = server.data_major(self.data_folder)
         asked = {**questions.DATABASE, "collations": dependents.changed_query(major)}
-        return questions.ask_databases(self.context, names, asked)
+        return questions.ask_databases(self.context, names, asked, seconds=self.databases_patience)
+
+    @cached_property
+    def _databases_deadline(self) -> float:
+        return time.monotonic() + self.seconds
+
+    @property
+    def databases_patience(self) -> float:
+        """Seconds that are left for looking into the databases."""
+        return max(0.0, self._databases_deadline - time.monotonic())
 
     @cached_property
     def conf(self) -> dict[str, questions.Row]:
