@@ -225,7 +225,7 @@ def measure(volume: str, archive: Archive, bare: Bare | None, image: str, backlo
         _change(server, "SET archive_command = ''")
         put_back(volume, backlog)
         command = "" if bare is None else bare(server, archive)
-        clock, status = _clock_of(server), folder(volume) / "pg_wal/archive_status"
+        clock, status = clock_of(server), folder(volume) / "pg_wal/archive_status"
         began, cpu = time.monotonic(), clock()
         # Ours was rendered at the start, and is hidden by the empty one.
         _change(server, f"SET archive_command = '{command}'" if command else "RESET archive_command")
@@ -241,7 +241,7 @@ def _change(server: Container, change: str) -> None:
     server.exec("psql", "-U", "postgres", "-c", f"ALTER SYSTEM {change}", "-c", "SELECT pg_reload_conf()")
 
 
-def _clock_of(server: Container) -> Callable[[], float]:
+def clock_of(server: Container) -> Callable[[], float]:
     """Return what tells the processor time of a container in seconds; control groups have two versions."""
     text = Path(f"/proc/{server.state['Pid']}/cgroup").read_text(encoding="ascii")
     groups = {

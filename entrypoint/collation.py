@@ -238,6 +238,7 @@ def parse_database(name: str, text: str) -> tuple[list[Change], list[Dependent],
     changes, dependents, leftovers = [], [], []
     for line in sql.lines(text):
         row = json.loads(line)
+        row |= row.pop("fields", {})
         kind = row.pop("kind")
         if kind == "changed":
             changes.append(Change(name, **row))

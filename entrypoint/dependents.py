@@ -47,18 +47,14 @@ def _fill(text: str, major: int, *, mixed: bool) -> str:
         "$provider": provider,
         "$recorded": recorded,
         "$actual": actual,
+        "$shape": harmless.shape("w.oid"),
         "$mixed": "true" if mixed else "false",
     }
-    for column in _TABLES:
-        places[f"$about({column})"] = _about(column)
+    for column in ("i.indexrelid", "w.oid"):
         places[f"$size({column})"] = _size(column)
     for place, value in places.items():
         text = text.replace(place, value)
     return text
-
-
-_TABLES = ("i.indexrelid", "i.indrelid", "k.conrelid", "d.attrelid", "p.leaf", "b.attrelid", "u.object")
-"""Columns of the query that hold a relation."""
 
 
 def _size(relation: str) -> str:
@@ -71,15 +67,6 @@ def _size(relation: str) -> str:
                     ELSE greatest(f.size, s.relpages::bigint * current_setting('block_size')::bigint) END
         FROM pg_class s CROSS JOIN LATERAL pg_stat_file(pg_relation_filepath(s.oid), true) AS f
         WHERE s.oid = {relation}), 0)"""  # noqa: S608 - a column
-
-
-def _about(table: str) -> str:
-    """Return the fields of a dependent that are of the table that holds its rows."""
-    role = f"FROM pg_class s JOIN pg_roles r ON r.oid = s.relowner WHERE s.oid = {table}"
-    return (
-        f"'owner', (SELECT quote_ident(r.rolname) {role}), 'privileged', (SELECT r.rolsuper {role}), "
-        f"'stored', {_size(table)}, 'shape', {harmless.shape(table)}"
-    )
 
 
 _NOTES_DATABASES = 15
@@ -326,96 +313,107 @@ named_checks (object, collations) AS MATERIALIZED (
 ),
 constraints (index, name) AS MATERIALIZED (
     SELECT conindid, min(conname::text) FROM pg_constraint WHERE contype IN ('p', 'u', 'x') GROUP BY conindid
+),
+-- Everything but what is known of the table that holds the rows: that is looked up once for each.
+objects (relation, bytes, fields) AS MATERIALIZED (
+    SELECT i.indrelid, i.bytes, json_build_object(
+        'kind', 'index', 'oid', i.indexrelid::bigint, 'filenode', pg_relation_filenode(i.indexrelid)::bigint,
+        'name', i.indexrelid::regclass::text, 'table', i.indrelid::regclass::text, 'method', i.amname,
+        'unique', i.indisunique, 'exclusion', i.indisexclusion,
+        'constraint', coalesce(k.name, ''),
+        'keys', CASE WHEN i.indisunique THEN (
+            SELECT string_agg('(' || pg_get_indexdef(i.indexrelid, k + 1, false) || ')' || coalesce(
+                ' COLLATE ' || nullif(i.indcollation[k], 0)::regcollation::text, ''), ', ' ORDER BY k)
+            FROM generate_series(0, i.indnkeyatts - 1) AS k) ELSE '' END,
+        'predicate', coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
+        'written', i.indexprs IS NOT NULL OR i.indpred IS NOT NULL,
+        'foreign', i.indexrelid IN (SELECT object FROM risks WHERE kind = 'index'),
+        'unsafe',
+            (SELECT r.rolsuper FROM pg_class s JOIN pg_roles r ON r.oid = s.relowner WHERE s.oid = i.indrelid)
+            AND ($lent)
+            -- These do not become the owner (CVE-2022-1552).
+            OR current_setting('server_version_num')::int BETWEEN 140000 AND 140002
+               AND i.indexrelid IN (SELECT object FROM risks WHERE kind = 'index'),
+        'collations', i.collations)
+    FROM (SELECT i.*, b.collations, $size(i.indexrelid) AS bytes
+          FROM named_indexes b JOIN indexes i ON i.indexrelid = b.index WHERE i.indisvalid OFFSET 0) AS i
+    LEFT JOIN constraints k ON k.index = i.indexrelid
+    UNION ALL
+    SELECT k.conrelid, NULL, json_build_object(
+        'kind', 'check', 'oid', k.oid::bigint, 'name', quote_ident(k.conname),
+        'table', k.conrelid::regclass::text,
+        'test', 'NOT (' || pg_get_expr(k.conbin, k.conrelid) || ')',
+        'foreign', k.oid IN (SELECT object FROM risks WHERE kind = 'check'),
+        'collations', u.collations)
+    FROM named_checks u JOIN pg_constraint k ON k.oid = u.object
+    WHERE k.conrelid <> 0
+    UNION ALL
+    SELECT d.attrelid, NULL, json_build_object(
+        'kind', 'check', 'oid', k.oid::bigint, 'name', quote_ident(k.conname),
+        'table', d.attrelid::regclass::text,
+        'domain', k.contypid::regtype::text, 'column', quote_ident(d.attname),
+        -- VALUE in the expression is then a column, of the type and the collation that a CHECK gives it.
+        'values', CASE WHEN d.place IS NULL THEN '' ELSE format(
+            '(SELECT (%s)::%s%s AS value FROM ONLY %s) AS stored',
+            d.place, format_type(coalesce(p.base, b.oid), -1),
+            ' COLLATE ' || nullif(b.typcollation, 0)::regcollation::text,
+            d.attrelid::regclass) END,
+        'test', CASE WHEN d.place IS NULL THEN '' ELSE 'NOT (' || pg_get_expr(k.conbin, 0) || ')' END,
+        'foreign', k.oid IN (SELECT object FROM risks WHERE kind = 'check') OR p.base IS NULL,
+        'collations', u.collations)
+    FROM by_domain d
+    JOIN pg_constraint k ON k.contypid = d.domain
+    JOIN named_checks u ON u.object = k.oid
+    JOIN pg_type t ON t.oid = k.contypid
+    JOIN pg_type b ON b.oid = t.typbasetype
+    LEFT JOIN plain p ON p.type = b.oid
+    UNION ALL
+    SELECT p.leaf, NULL, json_build_object(
+        'kind', 'partition', 'oid', p.leaf::bigint, 'name', p.leaf::regclass::text,
+        'table', p.parent::regclass::text, 'test', 'NOT (' || pg_get_partition_constraintdef(p.leaf) || ')',
+        'foreign', EXISTS (SELECT FROM pg_partition_ancestors(p.leaf) AS a (relid)
+                           JOIN risks r ON r.kind = 'partition' AND r.object = a.relid),
+        'collations', json_agg(DISTINCT n.name))
+    FROM by_partition p JOIN names n ON n.oid = p.coll
+    GROUP BY p.leaf, p.parent
+    UNION ALL
+    SELECT b.attrelid, NULL, json_build_object(
+        'kind', 'range column', 'oid', b.attrelid::bigint, 'name', quote_ident(attname),
+        'table', b.attrelid::regclass::text,
+        -- Stored is what was in order when it was made: reading it back tells whether it still is.
+        'test', format('lower(%1$I)%2$s > upper(%1$I)%2$s', attname,
+                       ' COLLATE ' || nullif(g.rngcollation, 0)::regcollation::text),
+        'foreign', g.rngsubtype IS NULL OR g.rngsubtype NOT IN (SELECT type FROM plain),
+        'collations', json_agg(DISTINCT n.name))
+    FROM by_column b JOIN names n ON n.oid = b.coll
+    JOIN bases t ON t.type = b.atttypid
+    LEFT JOIN pg_range g ON t.base IN (g.rngtypid, (to_jsonb(g) ->> 'rngmultitypid')::oid)
+    GROUP BY b.attrelid, b.attname, g.rngsubtype, g.rngcollation
+    UNION ALL
+    SELECT u.object, NULL, json_build_object(
+        'kind', 'materialized view', 'oid', u.object::bigint, 'name', u.object::regclass::text,
+        'table', u.object::regclass::text,
+        'collations', json_agg(DISTINCT n.name))
+    FROM uses u JOIN names n ON n.oid = u.coll
+    WHERE u.kind = 'materialized view'
+    GROUP BY u.object
+),
+tables AS MATERIALIZED (
+    SELECT w.oid AS relation, $size(w.oid) AS stored, quote_ident(r.rolname) AS owner,
+           r.rolsuper AS privileged, $shape AS shape
+    FROM pg_class w JOIN pg_roles r ON r.oid = w.relowner WHERE w.oid IN (SELECT relation FROM objects)
 )
 SELECT json_build_object(
     'kind', 'changed', 'collation', name, 'recorded', recorded, 'actual', actual,
     'trusted', $mixed OR (provider, recorded) IN (SELECT provider, version FROM known))
 FROM changed
 UNION ALL
+-- The smallest first, so that much is mended soon.
 (SELECT json_build_object(
-    'kind', 'index', 'oid', i.indexrelid::bigint, 'filenode', pg_relation_filenode(i.indexrelid)::bigint,
-    'name', i.indexrelid::regclass::text, 'table', i.indrelid::regclass::text, 'method', i.amname,
-    'unique', i.indisunique, 'exclusion', i.indisexclusion, 'bytes', i.bytes,
-    'constraint', coalesce(k.name, ''),
-    'keys', CASE WHEN i.indisunique THEN (
-        SELECT string_agg('(' || pg_get_indexdef(i.indexrelid, k + 1, false) || ')'
-            || coalesce(' COLLATE ' || nullif(i.indcollation[k], 0)::regcollation::text, ''), ', ' ORDER BY k)
-        FROM generate_series(0, i.indnkeyatts - 1) AS k) ELSE '' END,
-    'predicate', coalesce(pg_get_expr(i.indpred, i.indrelid), ''),
-    'written', i.indexprs IS NOT NULL OR i.indpred IS NOT NULL,
-    'foreign', i.indexrelid IN (SELECT object FROM risks WHERE kind = 'index'),
-    'unsafe',
-        (SELECT r.rolsuper FROM pg_class s JOIN pg_roles r ON r.oid = s.relowner WHERE s.oid = i.indrelid)
-        AND ($lent)
-        -- These do not become the owner (CVE-2022-1552).
-        OR current_setting('server_version_num')::int BETWEEN 140000 AND 140002
-           AND i.indexrelid IN (SELECT object FROM risks WHERE kind = 'index'),
-    $about(i.indrelid),
-    'collations', i.collations)
-FROM (SELECT i.*, b.collations, $size(i.indexrelid) AS bytes
-      FROM named_indexes b JOIN indexes i ON i.indexrelid = b.index WHERE i.indisvalid OFFSET 0) AS i
-LEFT JOIN constraints k ON k.index = i.indexrelid
-ORDER BY i.bytes, i.indexrelid)
-UNION ALL
-SELECT json_build_object(
-    'kind', 'check', 'oid', k.oid::bigint, 'name', quote_ident(k.conname),
-    'table', k.conrelid::regclass::text, 'bytes', $size(k.conrelid),
-    'test', 'NOT (' || pg_get_expr(k.conbin, k.conrelid) || ')',
-    'foreign', k.oid IN (SELECT object FROM risks WHERE kind = 'check'), $about(k.conrelid),
-    'collations', u.collations)
-FROM named_checks u JOIN pg_constraint k ON k.oid = u.object
-WHERE k.conrelid <> 0
-UNION ALL
-SELECT json_build_object(
-    'kind', 'check', 'oid', k.oid::bigint, 'name', quote_ident(k.conname),
-    'table', d.attrelid::regclass::text, 'bytes', $size(d.attrelid),
-    'domain', k.contypid::regtype::text, 'column', quote_ident(d.attname),
-    -- VALUE in the expression is then a column, of the type and the collation that a CHECK gives it.
-    'values', CASE WHEN d.place IS NULL THEN '' ELSE format(
-        '(SELECT (%s)::%s%s AS value FROM ONLY %s) AS stored',
-        d.place, format_type(coalesce(p.base, b.oid), -1),
-        ' COLLATE ' || nullif(b.typcollation, 0)::regcollation::text,
-        d.attrelid::regclass) END,
-    'test', CASE WHEN d.place IS NULL THEN '' ELSE 'NOT (' || pg_get_expr(k.conbin, 0) || ')' END,
-    'foreign', k.oid IN (SELECT object FROM risks WHERE kind = 'check') OR p.base IS NULL, $about(d.attrelid),
-    'collations', u.collations)
-FROM by_domain d
-JOIN pg_constraint k ON k.contypid = d.domain
-JOIN named_checks u ON u.object = k.oid
-JOIN pg_type t ON t.oid = k.contypid
-JOIN pg_type b ON b.oid = t.typbasetype
-LEFT JOIN plain p ON p.type = b.oid
-UNION ALL
-SELECT json_build_object(
-    'kind', 'partition', 'oid', p.leaf::bigint, 'name', p.leaf::regclass::text,
-    'table', p.parent::regclass::text,
-    'bytes', $size(p.leaf), 'test', 'NOT (' || pg_get_partition_constraintdef(p.leaf) || ')',
-    'foreign', EXISTS (SELECT FROM pg_partition_ancestors(p.leaf) AS a (relid)
-                       JOIN risks r ON r.kind = 'partition' AND r.object = a.relid), $about(p.leaf),
-    'collations', json_agg(DISTINCT n.name))
-FROM by_partition p JOIN names n ON n.oid = p.coll
-GROUP BY p.leaf, p.parent
-UNION ALL
-SELECT json_build_object(
-    'kind', 'range column', 'oid', b.attrelid::bigint, 'name', quote_ident(attname),
-    'table', b.attrelid::regclass::text, 'bytes', $size(b.attrelid),
-    -- Stored is what was in order when it was made: reading it back tells whether it still is.
-    'test', format('lower(%1$I)%2$s > upper(%1$I)%2$s', attname,
-                   ' COLLATE ' || nullif(g.rngcollation, 0)::regcollation::text),
-    'foreign', g.rngsubtype IS NULL OR g.rngsubtype NOT IN (SELECT type FROM plain), $about(b.attrelid),
-    'collations', json_agg(DISTINCT n.name))
-FROM by_column b JOIN names n ON n.oid = b.coll
-JOIN bases t ON t.type = b.atttypid
-LEFT JOIN pg_range g ON t.base IN (g.rngtypid, (to_jsonb(g) ->> 'rngmultitypid')::oid)
-GROUP BY b.attrelid, b.attname, g.rngsubtype, g.rngcollation
-UNION ALL
-SELECT json_build_object(
-    'kind', 'materialized view', 'oid', u.object::bigint, 'name', u.object::regclass::text,
-    'table', u.object::regclass::text, 'bytes', $size(u.object), $about(u.object),
-    'collations', json_agg(DISTINCT n.name))
-FROM uses u JOIN names n ON n.oid = u.coll
-WHERE u.kind = 'materialized view'
-GROUP BY u.object
+    'bytes', coalesce(o.bytes, t.stored), 'stored', t.stored, 'owner', t.owner, 'privileged', t.privileged,
+    'shape', t.shape, 'fields', o.fields)
+FROM objects o JOIN tables t ON t.relation = o.relation
+ORDER BY o.bytes, o.relation)
 UNION ALL
 SELECT json_build_object('kind', 'leftover', 'name', i.indexrelid::regclass::text)
 FROM indexes i

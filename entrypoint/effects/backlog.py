@@ -16,7 +16,7 @@ _RECENT = 600.0
 
 def waiting(data_folder: str) -> list[str]:
     """Return what waits to be archived, in PostgreSQL's order: .history files first, then the oldest."""
-    names = _times(f"{data_folder}/pg_wal", ".ready")
+    names = _names(f"{data_folder}/pg_wal", ".ready")
     return sorted(names, key=lambda name: (not name.endswith(".history"), name))
 
 
@@ -55,20 +55,23 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
     )
 
 
+def _names(wal: str, ending: str) -> list[str]:
+    """Return the files of a state."""
+    try:
+        names = os.listdir(f"{wal}/archive_status")
+    except OSError:
+        return []
+    return [name.removesuffix(ending) for name in names if name.endswith(ending)]
+
+
 def _times(wal: str, ending: str) -> dict[str, float]:
     """Return the files of a state and since when they are in it: PostgreSQL renames .ready to .done."""
-    folder = f"{wal}/archive_status"
     found = {}
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return {}
-    for name in names:
-        if name.endswith(ending):
-            try:
-                found[name.removesuffix(ending)] = os.stat(f"{folder}/{name}").st_ctime
-            except OSError:
-                continue  # archived meanwhile
+    for name in _names(wal, ending):
+        try:
+            found[name] = os.stat(f"{wal}/archive_status/{name}{ending}").st_ctime
+        except OSError:
+            continue  # archived meanwhile
     return found
 
 

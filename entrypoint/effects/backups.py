@@ -396,10 +396,12 @@ def _hole_is_open(context: Context, archive: Archive, run: Run) -> bool:
     backups = own_backups(context, archive)
     new = [each for each in backups if each.name == run.name]
     # pgBackRest from 2.55 on calls an incremental backup valid although what it builds on is broken.
-    if not run.holes and all(retention.restores(each, backups, run.broken) for each in new):
+    unsound = retention.unsound(backups, run.broken)
+    sound = all(each.name not in unsound for each in new)
+    if not run.holes and sound:
         return False
-    good = [each for each in backups if each.kind == "full" and retention.restores(each, backups, run.broken)]
-    if not good or not all(retention.restores(each, backups, run.broken) for each in new):
+    good = [each for each in backups if each.kind == "full" and each.name not in unsound]
+    if not good or not sound:
         return True
     size = server.describe(context).segment_bytes
     first = segments.number(segments.of_lsn(good[-1].timeline, good[-1].start_lsn, size), size)

@@ -11,6 +11,7 @@ then does not make all well, though the versions match again: what was written m
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -92,7 +93,8 @@ def libraries() -> str:
 def read(data_folder: str) -> Memory:
     """Return what is remembered; nothing where it cannot be understood."""
     try:
-        first, *rest = files.read_text(f"{data_folder}/{NAME}").rstrip("\n").split("\n")
+        # What stands behind the last line feed was not written to its end.
+        first, *rest = files.read_text(f"{data_folder}/{NAME}").split("\n")[:-1]
         state, _, mark = first.partition(" ")
         rows = [line.split(" ", 3) for line in rest]
         return Memory(state, mark, frozenset((_plain(row[3]), int(row[1]), int(row[2])) for row in rows))
@@ -102,12 +104,36 @@ def read(data_folder: str) -> Memory:
 
 def write(data_folder: str, memory: Memory) -> None:
     """Remember."""
-    lines = [f"{memory.state} {memory.fingerprint}"]
-    lines += [f"rebuilt {oid} {filenode} {_escaped(name)}" for name, oid, filenode in sorted(memory.rebuilt)]
+    lines = [f"{memory.state} {memory.fingerprint}\n", *(_line(row) for row in sorted(memory.rebuilt))]
     try:
-        files.write_atomically(f"{data_folder}/{NAME}", "".join(f"{line}\n" for line in lines))
+        files.write_atomically(f"{data_folder}/{NAME}", "".join(lines))
     except OSError as error:
         log.warning(f"{data_folder}/{NAME} cannot be written: {error.strerror}", "the next start looks again")
+
+
+def remember_rebuilt(data_folder: str, row: tuple[str, int, int]) -> None:
+    """Remember one more index that was built anew; writing all of them each time would take ever longer."""
+    try:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        descriptor = os.open(f"{data_folder}/{NAME}", flags)
+        try:
+            size = os.fstat(descriptor).st_size
+            line = _line(row).encode()
+            if os.write(descriptor, line) < len(line):
+                os.ftruncate(descriptor, size)  # no half a line, for the next one would be joined to it
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        log.warning(
+            f"{data_folder}/{NAME} cannot be written: {error.strerror}", "it may be rebuilt once more"
+        )
+
+
+def _line(row: tuple[str, int, int]) -> str:
+    name, oid, filenode = row
+    return f"rebuilt {oid} {filenode} {_escaped(name)}\n"
 
 
 def _escaped(name: str) -> str:

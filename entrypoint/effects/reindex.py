@@ -512,9 +512,9 @@ def mend(session: Session, report: Report, memory: Memory, mark: str, *, accept:
     `accept`).
     """
     data = session.context.settings.data_folder
-    rebuilt = memory.rebuilt if (memory.state, memory.fingerprint) == (CHANGED, mark) else frozenset()
+    rebuilt = set(memory.rebuilt) if (memory.state, memory.fingerprint) == (CHANGED, mark) else set()
     # Also before anybody is served: a mended index is a broken one for the old libraries.
-    memories.write(data, Memory(CHANGED, mark, rebuilt))
+    memories.write(data, Memory(CHANGED, mark, frozenset(rebuilt)))
     _remove_leftovers(session, report)
     turns = _Turns(session)
     done: list[Dependent] = []
@@ -539,8 +539,9 @@ def mend(session: Session, report: Report, memory: Memory, mark: str, *, accept:
             for number, index in enumerate(todo, 1):
                 log.info(f"rebuilding {number} of {len(todo)}: {index.words} in {index.database}")
                 try:
-                    rebuilt |= {_rebuild(session, turns, index, report, shown)}
-                    memories.write(data, Memory(CHANGED, mark, rebuilt))
+                    made = _rebuild(session, turns, index, report, shown)
+                    rebuilt.add(made)
+                    memories.remember_rebuilt(data, made)
                     done.append(index)
                 except Failure as failure:
                     words = f"cannot be rebuilt: {failure.problems[0].what}"

@@ -129,6 +129,21 @@ def test_memory_survives(tmp_path: Path) -> None:
     assert f"{CHANGED} {HERE}" == (tmp_path / memories.NAME).read_text().splitlines()[0]
 
 
+def test_what_is_rebuilt_is_added_to_the_memory(tmp_path: Path) -> None:
+    """One line each; a last one that was not written to its end is none, and what is written next is."""
+    first, second = ("my app", 1, 2), ("a\nb", 3, 4)
+    memories.write(str(tmp_path), Memory(CHANGED, HERE))
+    memories.remember_rebuilt(str(tmp_path), first)
+    memories.remember_rebuilt(str(tmp_path), second)
+    assert Memory(CHANGED, HERE, frozenset({first, second})) == memories.read(str(tmp_path))
+    path = tmp_path / memories.NAME
+    path.write_bytes(path.read_bytes()[:-3])
+    assert Memory(CHANGED, HERE, frozenset({first})) == memories.read(str(tmp_path))
+    path.unlink()
+    memories.remember_rebuilt(str(tmp_path), first)
+    assert Memory() == memories.read(str(tmp_path))
+
+
 @pytest.mark.parametrize("text", ["", "\n", "matched x\nrebuilt 1\n", "matched x\nrebuilt a b c\n", "\0"])
 def test_a_torn_memory_is_none(tmp_path: Path, text: str) -> None:
     """Whatever is there, a start looks anew and never fails by it."""

@@ -150,3 +150,29 @@ def test_who_gives_no_answer_is_told_so(server: Container) -> None:
         assert 1 == len(told), told
         assert told[0].startswith("not looked at, for there was no answer: d11: "), told
         assert "terminating connection" in told[0]
+
+
+#: What uses a collation of its own, and in no column of a table.
+USES = {
+    "d00": "CREATE DOMAIN x AS text COLLATE {0} CHECK (VALUE COLLATE {0} < 'm'); CREATE TABLE a (v x)",
+    "d01": "CREATE TYPE r AS RANGE (subtype = text, collation = {0}); CREATE TABLE a (v r); CREATE INDEX ON a (v)",
+    "d02": "CREATE TABLE a (v text, CHECK (v COLLATE {0} < 'm'))",
+    "d03": "CREATE TABLE a (v text) PARTITION BY RANGE (v COLLATE {0}); CREATE TABLE b PARTITION OF a FOR VALUES FROM ('a') TO ('m')",
+    "d04": "CREATE MATERIALIZED VIEW m AS SELECT max(name COLLATE {0}) FROM people",
+    "d05": "CREATE INDEX ON people ((name || '') COLLATE {0})",
+    "d06": "CREATE INDEX ON people ((1)) WHERE name > 'x' COLLATE {0}",
+    "d08": "CREATE TYPE c AS (t text COLLATE {0}); CREATE TABLE a (v c); CREATE INDEX ON a (v)",
+    "d09": "CREATE INDEX ON people (name COLLATE {0})",
+}
+
+
+def test_of_all_collations_those_in_use_count(server: Container) -> None:
+    """Wherever one is used, its change is found; where it is not, it is none."""
+    for name in MANY:
+        server.sql(USES.get(name, "SELECT").format('"de-x-icu"'), database=name)
+        server.sql("UPDATE pg_collation SET collversion = '1.0' WHERE collname = 'de-x-icu'", database=name)
+    report = json.loads(server.exec("entrypoint", "collation", "show", "--json").stdout)
+    assert set(USES) == {each["database"] for each in report["dependents"]}
+    assert set(USES) == {each["database"] for each in report["changes"]}
+    told = _doctor(server, "--seconds", "100")["collations"]
+    assert ["a library that sorts text has changed"] == [each["found"][:37] for each in told]
