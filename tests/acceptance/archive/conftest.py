@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+import archives
 import s3
+from archives import FOLDERS, Archive
 from s3 import S3
 
 
@@ -16,6 +18,14 @@ def s3_server() -> Iterator[S3]:
     """The S3 server of all tests; each archive has a prefix of its own."""
     with s3.serve() as server:
         yield server
+
+
+@pytest.fixture(params=FOLDERS)
+def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
+    """An empty archive: of each tool on a folder, where a test does not ask for PLACES."""
+    tool, place = request.param
+    with archives.made(tool, request.getfixturevalue("s3_server") if place == "s3" else None) as found:
+        yield found
 
 
 @pytest.fixture

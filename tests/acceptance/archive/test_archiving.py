@@ -11,19 +11,12 @@ import pytest
 
 import archives
 import containers
-from archives import LATEST, TOOLS, Archive
+from archives import LATEST, Archive
 from containers import FRESH, Container, script, until
 
 DATA = containers.data_folder()
 WAITING = "SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'"
 SWITCH = "SELECT pg_switch_wal()"
-
-
-@pytest.fixture(params=TOOLS)
-def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An empty archive on a folder."""
-    with archives.made(request.param, None) as made:
-        yield made
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 import archives
 import containers
-from archives import FOLDERS, LATEST, PLACES, Archive
+from archives import LATEST, PLACES, Archive
 from containers import FRESH, Container, Outcome
 
 DATA = containers.data_folder()
@@ -29,13 +29,6 @@ for folder in /proc/[0-9]*; do
     tr '\0' ' ' 2>/dev/null <$folder/cmdline | grep -qE '^(wal-g backup-push|pgbackrest .*backup(:local)? )' && echo ${folder#/proc/}
 done | sort -n
 """
-
-
-@pytest.fixture(params=FOLDERS)
-def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An empty archive on a folder."""
-    with archives.made(request.param[0], None) as found:
-        yield found
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 
 import archives
 import containers
-from archives import FOLDERS, PLACES, Archive
+from archives import PLACES, Archive
 from containers import FRESH, Container, Outcome
 
 SQL = "/docker-entrypoint-drill.d"
@@ -34,14 +34,6 @@ LEFT = f"ls -A {SCRATCH.rpartition('/')[0]}; ls -d {SOCKETS} 2>/dev/null; {SERVE
 
 #: Good while the table has one row.
 ONE_ROW = "SELECT 1 / (2 - count(*)) FROM kept"
-
-
-@pytest.fixture(params=FOLDERS)
-def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An empty archive."""
-    tool, place = request.param
-    with archives.made(tool, request.getfixturevalue("s3_server") if place == "s3" else None) as found:
-        yield found
 
 
 @contextmanager

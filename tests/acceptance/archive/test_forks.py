@@ -11,7 +11,7 @@ import pytest
 
 import archives
 import containers
-from archives import FOLDERS, LATEST, PLACES, Archive
+from archives import LATEST, PLACES, Archive
 from containers import FRESH, Container
 
 DATA = containers.data_folder()
@@ -19,14 +19,6 @@ CONFIRM = {"ARCHIVE_FORK": "confirm"}
 YEARLY = "0 0 1 1 *"
 ROWS = 4
 """Of the original, when it is backed up and restored."""
-
-
-@pytest.fixture(params=FOLDERS)
-def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An empty archive."""
-    tool, place = request.param
-    with archives.made(tool, request.getfixturevalue("s3_server") if place == "s3" else None) as found:
-        yield found
 
 
 @contextmanager

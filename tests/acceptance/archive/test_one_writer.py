@@ -11,7 +11,7 @@ import pytest
 
 import archives
 import containers
-from archives import FOLDERS, PLACES, Archive
+from archives import PLACES, Archive
 from containers import FRESH, Container
 
 DATA = containers.data_folder()
@@ -20,14 +20,6 @@ OFTEN = {"ARCHIVE_FORK_INTERVAL": "1"}
 CONFIRM = {"ARCHIVE_FORK": "confirm"}
 SUPERSEDED = 15
 """The exit code."""
-
-
-@pytest.fixture(params=FOLDERS)
-def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An empty archive."""
-    tool, place = request.param
-    with archives.made(tool, request.getfixturevalue("s3_server") if place == "s3" else None) as found:
-        yield found
 
 
 @contextmanager
