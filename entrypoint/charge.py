@@ -112,10 +112,11 @@ def remove(source: Source) -> str:
     return f"remove {source.name} from {source.where.rpartition(':')[0] or source.where}"
 
 
-def tell(found: Charge, asked: str, url: str) -> OwnCommand | None:
+def tell(found: Charge, asked: str, tool: str) -> OwnCommand | None:
     """Return what is to be said of a start's decision."""
     if found.own is not None:
-        ours = remove(found.own) + ("" if asked else f", or set ARCHIVE_URL={url}")
+        # The storage is set already, so this is all that asks for ours.
+        ours = remove(found.own) + ("" if asked else f", or set ARCHIVE_TOOL={tool}")
         return OwnCommand(
             f"archiving is yours, not the entrypoint's: {shown(found.own)}\n"
             "it has the container's variables; the entrypoint takes no scheduled backup, and does not see "

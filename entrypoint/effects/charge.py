@@ -103,7 +103,7 @@ def say(context: Context) -> None:
         log.info(
             f"{what}; it has the container's variables, with the archiver's keys, as the server has them"
         )
-    told = charge.tell(decide(context), archive.asked, archive.storage.url)
+    told = charge.tell(decide(context), archive.asked, archive.tool.name)
     if told is not None:
         log.warning(told.what, told.mend)
 
@@ -116,13 +116,13 @@ def look(context: Context) -> OwnCommand | None:
     words = engine.running_arguments(context)
     context = engine.beside(context)
     if words is None:
-        return charge.tell(decide(context), archive.asked, archive.storage.url)
+        return charge.tell(decide(context), archive.asked, archive.tool.name)
     said, ours = _said(context), rendered(context, words)
     if not ours:
         own = charge.own(said)
         if own is None or not own.value:
             return charge.tell_change(None, "")
-        return charge.tell(Charge(own, (), {}, None), archive.asked, archive.storage.url)
+        return charge.tell(Charge(own, (), {}, None), archive.asked, archive.tool.name)
     ruled = _running_options(context, words)
     wins = configuration.winners(
         [
@@ -137,7 +137,7 @@ def look(context: Context) -> OwnCommand | None:
     if now.value != ours:
         return charge.tell_change(now, archive.asked)
     found = charge.decide(said, ours, archive.asked)
-    return charge.tell_next(found.own) if found.own else charge.tell(found, archive.asked, "")
+    return charge.tell_next(found.own) if found.own else charge.tell(found, archive.asked, archive.tool.name)
 
 
 def notice(context: Context) -> None:

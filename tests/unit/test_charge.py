@@ -79,7 +79,7 @@ def test_nothing_is_said_where_nobody_says_anything() -> None:
     """Defaults that stand in the cluster's own file are no contradiction, nor is what goes with ours."""
     said = _said((FILE, "archive_command", ""), _on(ALTER), (FILE, "wal_level", "logical"))
     assert charge.Charge(None, (), {}, None) == charge.decide(said, OURS, "ARCHIVE_URL")
-    assert charge.tell(charge.decide(said, OURS, "ARCHIVE_URL"), "ARCHIVE_URL", "file:///a") is None
+    assert charge.tell(charge.decide(said, OURS, "ARCHIVE_URL"), "ARCHIVE_URL", "wal-g") is None
 
 
 def test_archive_mode_on_the_command_line_turns_ours_off() -> None:
@@ -87,7 +87,7 @@ def test_archive_mode_on_the_command_line_turns_ours_off() -> None:
     said = _said((COMMAND, "archive_mode", "off"))
     found = charge.decide(said, OURS, "ARCHIVE_URL")
     assert ({}, said[0]) == (found.options, found.off)
-    told = charge.tell(found, "ARCHIVE_URL", "file:///a")
+    told = charge.tell(found, "ARCHIVE_URL", "wal-g")
     assert told is not None
     assert told.lost
 
@@ -96,7 +96,7 @@ def test_secrets_are_not_shown() -> None:
     """A command may hold one."""
     said = _said(_on(), (ALTER, "archive_command", "push --key=geheim %p"))
     for asked in ("", "ARCHIVE_URL"):
-        told = charge.tell(charge.decide(said, OURS, asked), asked, "file:///a")
+        told = charge.tell(charge.decide(said, OURS, asked), asked, "wal-g")
         assert told is not None
         assert "geheim" not in told.what + told.mend
     assert "geheim" not in str(charge.tell_change(said[1], "")) + str(charge.tell_next(said[1]))

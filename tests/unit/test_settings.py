@@ -391,9 +391,10 @@ def test_archive_settings() -> None:
     archive = made.settings({"ARCHIVE_URL": URL}).archive
     assert archive is not None
     assert ("60", 300, False) == (archive.timeout, archive.command_timeout, archive.by_user)
-    archive = made.settings({"ARCHIVE_URL": URL}, ["-c", "archive_command=x"]).archive
-    assert archive is not None
-    assert archive.by_user
+    for option in ("archive_command=x", "archive_command=", "archive_library=x"):
+        archive = made.settings({"ARCHIVE_URL": URL}, ["-c", option]).archive
+        assert archive is not None
+        assert archive.by_user
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -148,6 +149,23 @@ def test_with_a_variable_of_ours_the_entrypoint_archives(place: str) -> None:
         assert ["warning"] == [level for level, _ in _found(server)]
         assert "ERROR" not in server.logs().output
         assert 0 == server.stop()
+
+
+def test_what_is_told_to_do_does_it(volume: str) -> None:
+    """By the variable that the message names the entrypoint archives; the command goes on standing there."""
+    env = {"PGBACKREST_REPO1_PATH": "/archive"}
+    with containers.volume() as archive:
+        with _serve(env, PLACES["ALTER SYSTEM"], data=volume, archive=archive) as server:
+            told = json.loads(server.exec("entrypoint", "archive", "status", "--json").stdout)[
+                "own_command_mend"
+            ]
+            (word,) = re.findall(r"or set (\S+=[^;\s]+);", told)
+            assert 0 == server.stop()
+        asked = dict([word.split("=")])
+        with _serve({**env, **asked}, Place({}, ""), data=volume, archive=archive) as server:
+            _switch(server)
+            assert f"the entrypoint archives, since {next(iter(asked))} asks for that" in _told(server)
+            assert "no setting changes\n" == server.exec("entrypoint", "config", "diff").stdout
 
 
 def test_two_variables_against_each_other_are_refused() -> None:
