@@ -43,6 +43,11 @@ class Run(NamedTuple):
     """What the verification after it found; see `archivers.Verification`."""
     broken: Mapping[str, str] = {}
     verified: bool = False
+    read_files: int = 0
+    """So many objects of the archive were read by the verification, and so many bytes."""
+    read_bytes: int = 0
+    archive_bytes: int = 0
+    """How much there was to be read."""
 
     @property
     def succeeded(self) -> bool:

@@ -83,7 +83,9 @@ class Backups(NamedTuple):
     rate_limit: int | None
     """Bytes per second."""
     contents: bool
-    """Verification reads what is in the archive, where the tool can."""
+    """Verification reads what is in the archive."""
+    verify_days: int
+    """In so many days all of it is read once."""
 
     @property
     def retains(self) -> bool:
@@ -512,6 +514,8 @@ def _backups(values: Mapping[str, str], archive: Archive | None, problems: list[
         timeout=_seconds(values, "BACKUP_TIMEOUT", problems),
         rate_limit=_rate(values, problems),
         contents=_choice(values, "BACKUP_VERIFY", ("content", "names"), problems) == "content",
+        verify_days=_count(values, "BACKUP_VERIFY_PERIOD", problems, least=1)
+        or int(variables.ALL["BACKUP_VERIFY_PERIOD"].default),
     )
 
 

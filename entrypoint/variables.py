@@ -211,6 +211,12 @@ OURS = (
         "What is verified after each backup: `content`, or `names` (no segment is missing; nothing is read).",
     ),
     Variable(
+        "BACKUP_VERIFY_PERIOD",
+        "30",
+        "Days in which the whole archive is read once by `BACKUP_VERIFY=content`: after each backup what is "
+        "new, and a slice of the rest.",
+    ),
+    Variable(
         "DRILL_SCHEDULE",
         "",
         "When the newest backup is restored into `DRILL_FOLDER`, checked and thrown away, in cron's syntax "

@@ -10,7 +10,10 @@ from entrypoint.light import NamedTuple, Protocol, re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
+    from entrypoint.reading import Object
 
 __all__ = [
     "Answer",
@@ -166,7 +169,8 @@ class Check(NamedTuple):
     segment_bytes: int
     live: bool
     """The server runs and can be asked where it is."""
-    contents: bool
+    damaged: Mapping[str, str] = {}
+    """Objects that were found damaged by reading, and why."""
 
 
 class Verification(NamedTuple):
@@ -390,6 +394,28 @@ class Archiver(Protocol):
 
     def parse_verification(self, check: Check, answers: Sequence[Answer]) -> Verification:
         """Return what is wrong, by the answers to the commands of `verify`; raises ValueError."""
+
+    def list_objects(self, server: Server) -> tuple[Command, ...]:
+        """Return the commands that list all that is in the archive, with sizes and times."""
+
+    def parse_objects(self, answers: Sequence[Answer], backups: Collection[str]) -> list[Object]:
+        """Return what can be judged by reading it, of these backups and of WAL; raises ValueError."""
+
+    def catalogue(
+        self, server: Server, group: str, there: Collection[str]
+    ) -> tuple[str, Command, Catalogue] | None:
+        """Return the path of what tells how a group is judged, how that is read, and its own judge.
+
+        None: they are judged without. `there`: the paths of all of them.
+        """
+
+    def judge(
+        self, path: str, catalogue: Catalogue | None, unpack: Callable[[str], Unpacker | None]
+    ) -> Judge | None:
+        """Return what judges an object; None: nothing can. `unpack` gives what undoes a compression."""
+
+    def read_whole(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object as its judge wants it, however large it is."""
 
     def mark(self, server: Server, backup: str, *, permanent: bool) -> Command:
         """Return the command that keeps a backup from being removed, or allows it again."""

@@ -23,8 +23,11 @@ from entrypoint.light import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any
+
+    from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
+    from entrypoint.reading import Object
 
 PREFIX = "PGBACKREST_"
 STORAGE = (PREFIX + "REPO1_TYPE", PREFIX + "REPO1_PATH")
@@ -529,21 +532,26 @@ class PgBackRest:
         return backups[-1] if backups and backups[-1].name not in broken else None
 
     def verify(self, server: Server, check: Check) -> tuple[Command, ...]:
-        """Return a listing of the archive, since `verify` misses gaps, and `verify` itself for contents."""
-        listing = self.list_wal(server)
-        contents = self._command(server, "verify", "--repo=1", "--output=text", "--log-level-stderr=info")
-        return (listing, contents) if check.contents else (listing,)
+        """Return a listing of the archive: the tool's own `verify` misses gaps, and reads all or nothing."""
+        del check
+        return (self.list_wal(server),)
 
     def parse_verification(self, check: Check, answers: Sequence[Answer]) -> Verification:
-        """Return what is missing or damaged; the exit codes are 0 whatever the tool finds."""
-        for answer in answers:
-            if answer.code:
-                raise ValueError(answer.stderr.strip() or f"no answer (exit code {answer.code})")
-        found = re.search(r"^\{.*", answers[0].stdout, re.MULTILINE | re.DOTALL)
-        damaged, broken = _parse_verify(answers[1]) if len(answers) > 1 else (set(), {})
+        """Return what is missing or damaged."""
+        (answer,) = answers
+        if answer.code:
+            raise ValueError(answer.stderr.strip() or f"no answer (exit code {answer.code})")
+        found = re.search(r"^\{.*", answer.stdout, re.MULTILINE | re.DOTALL)
+        damaged = {name for path in check.damaged if (name := segments.archived(path))}
+        broken: dict[str, str] = {}
+        for path, why in check.damaged.items():
+            if path.startswith("backup/"):
+                _, _, label, name = path.split("/", 3)
+                broken.setdefault(label, f"{name}: {why}")
         with guest.Reading("the list of WAL"):
             paths = guest.parse_json(found[0]) if found else {}
-            present = {path.rpartition("/")[2][:24] for path in paths if _SEGMENT.search(path)} - damaged
+            listed = {path.rpartition("/")[2][:24] for path in paths if _SEGMENT.search(path)}
+        present = listed - damaged
         size = check.segment_bytes
         for backup in check.backups:
             first = segments.of_lsn(backup.timeline, backup.start_lsn, size)
@@ -553,11 +561,74 @@ class PgBackRest:
                 broken.setdefault(backup.name, f"its segment {lost[0][0]} is missing or damaged")
         first = segments.of_lsn(check.root.timeline, check.root.start_lsn, size)
         newest = max(
-            (each for each in present if int(each[:8], 16) == check.timeline),
+            (each for each in listed if int(each[:8], 16) == check.timeline),
             default=segments.of_lsn(check.backups[-1].timeline, check.backups[-1].stop_lsn, size, end=True),
         )
         holes = segments.gaps(present, first, newest, check.forks, size)
         return Verification(tuple(holes), broken)
+
+    def list_objects(self, server: Server) -> tuple[Command, ...]:
+        """Return the listings of the stanza's WAL and of its backups."""
+        wal = self.list_wal(server)
+        return (wal, wal._replace(argv=(*wal.argv[:-1], f"backup/{self.stanza}")))
+
+    def parse_objects(self, answers: Sequence[Answer], backups: Collection[str]) -> list[Object]:
+        """Return segments and the files of backups; others have no checksum, or are read by each call."""
+        from entrypoint.reading import Object
+
+        made = []
+        for answer, top in zip(answers, ("archive", "backup"), strict=True):
+            if answer.code:
+                raise ValueError(answer.stderr.strip() or f"no answer (exit code {answer.code})")
+            found = re.search(r"^\{.*", answer.stdout, re.MULTILINE | re.DOTALL)
+            with guest.Reading("the list of objects"):
+                paths: dict[str, dict[str, Any]] = guest.parse_json(found[0]) if found else {}
+                for path, entry in paths.items():
+                    folder, _, _ = path.partition("/")
+                    closed = top == "backup"
+                    wanted = folder in backups if closed else _SEGMENT.search(path)
+                    if wanted and entry.get("type") == "file":
+                        group = folder if closed else path.rpartition("/")[0]
+                        places = (f"{top}/{self.stanza}/{each}" for each in (path, group))
+                        name, group = places
+                        made.append(Object(name, int(entry["size"]), int(entry["time"]), group, closed))
+        return made
+
+    def catalogue(
+        self, server: Server, group: str, there: Collection[str]
+    ) -> tuple[str, Command, Catalogue] | None:
+        """Return a backup's manifest."""
+        from entrypoint.archivers.judges import Manifest
+
+        del there
+        if not group.startswith("backup/"):
+            return None
+        path = f"{group}/{_MANIFEST}"
+        return path, self._object_of_any_size(server, path), Manifest(group)
+
+    def judge(
+        self, path: str, catalogue: Catalogue | None, unpack: Callable[[str], Unpacker | None]
+    ) -> Judge | None:
+        """Return what judges an object: of backups their manifest, of segments their name."""
+        from entrypoint.archivers.judges import Manifest, Parts, Sum
+
+        if isinstance(catalogue, Manifest):
+            if path.endswith((f"/{_MANIFEST}", f"/{_MANIFEST}.copy")):
+                return Manifest("")
+            parts = catalogue.parts.get(path)
+            return Parts(parts) if parts else None
+        digest, ending = path.rpartition("-")[2][:40], path.rpartition("-")[2][40:]
+        unpacker = unpack(ending) if ending else None
+        return Sum(digest, unpacker) if unpacker or not ending else None
+
+    def read_whole(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object: of backups as it is stored, of all else decrypted."""
+        plain = path.startswith("archive/") or path.endswith((f"/{_MANIFEST}", f"/{_MANIFEST}.copy"))
+        return self._object_of_any_size(server, path, *(() if plain else ("--raw",)))
+
+    def _object_of_any_size(self, server: Server, path: str, *options: str) -> Command:
+        made = self._command(server, "repo-get", "--repo=1", *options)
+        return made._replace(argv=(*made.argv, path))
 
     def mark(self, server: Server, backup: str, *, permanent: bool) -> Command:
         """Return the command that notes whether a backup is kept; the tool itself knows no such thing."""
@@ -654,36 +725,12 @@ def _backup(row: Mapping[str, Any], identifiers: Mapping[int, str], majors: Mapp
 _RETENTION = re.compile(r"PGBACKREST_(REPO\d+_RETENTION_(?!HISTORY).*|EXPIRE_AUTO)")
 _UNREADABLE = re.compile(r"(?s)(found outside of section at line \d+): .*?(?=\n(?:\[?\w+Error|HINT)\b|\Z)")
 """What a wrong passphrase has made of a file, which pgBackRest repeats as a whole."""
+_MANIFEST = "backup.manifest"
 _SEGMENT = re.compile(r"/[0-9A-F]{24}-[0-9a-f]{40}[^/]*$")
 
 
 def _major(row: Mapping[str, Any]) -> int:
     return int(str(row["version"]).partition(".")[0])
-
-
-def _parse_verify(answer: Answer) -> tuple[set[str], dict[str, str]]:
-    """Return the damaged segments and the broken backups that `verify` tells of, in words only."""
-    text = f"{answer.stdout}\n{answer.stderr}"
-    if "No usable" in text:  # backup.info or archive.info: wrong passphrase, no stanza, no repository
-        raise ValueError(answer.stderr.strip())
-    damaged = set()
-    words: dict[str, str] = {}
-    for line in text.splitlines():
-        found = re.search(r"invalid \w+ '?([^\s':]+)", line)
-        if found is None:
-            continue
-        segment = re.search(r"/([0-9A-F]{24})-[0-9a-f]{40}", found[1])
-        if segment:
-            damaged.add(segment[1])
-        else:
-            words.setdefault(found[1].partition("/")[0], line.partition("INFO: ")[2] or line.strip())
-    broken = {
-        label: words.get(label, f"verification says: {status}")
-        for label, status in re.findall(r"backup: (\S+), status: (?!valid)([^,\n]+)", text)
-    }
-    if "status: error" in text and not damaged and not broken:
-        raise ValueError(answer.stdout.strip())
-    return damaged, broken
 
 
 _AWS = {

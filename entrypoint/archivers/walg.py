@@ -24,8 +24,11 @@ from entrypoint.light import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any
+
+    from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
+    from entrypoint.reading import Object
 
 PREFIXES = (
     "WALG_OSS_PREFIX",
@@ -498,7 +501,7 @@ class WalG:
         return (command._replace(environment={**command.environment, **_TALKATIVE}),)
 
     def parse_verification(self, check: Check, answers: Sequence[Answer]) -> Verification:
-        """Return what is missing; wal-g's exit code is 0 whatever it finds, and it reads no contents.
+        """Return what is missing or damaged; wal-g's exit code is 0 whatever it finds.
 
         The last segments are excused as being uploaded; those up to the end of the newest backup are
         not, since that waited for them.
@@ -510,7 +513,19 @@ class WalG:
         size = check.segment_bytes
         newest = check.backups[-1]
         sure = segments.number(segments.of_lsn(newest.timeline, newest.stop_lsn, size, end=True), size)
-        missing = []
+        damaged = {name for path in check.damaged if (name := segments.archived(path))}
+        begin = segments.number(segments.of_lsn(check.root.timeline, check.root.start_lsn, size), size)
+        missing = [(each, each) for each in damaged if segments.number(each, size) >= begin]
+        broken: dict[str, str] = {}
+        for path, why in check.damaged.items():
+            if named := _BACKUP_NAME.search(path):
+                broken.setdefault(named[0], f"{path.partition('/')[2]}: {why}")
+        for backup in check.backups:
+            start = segments.of_lsn(backup.timeline, backup.start_lsn, size)
+            stop = segments.of_lsn(backup.timeline, backup.stop_lsn, size, end=True)
+            lost = sorted(each for each in damaged if start <= each <= stop)
+            if lost:
+                broken.setdefault(backup.name, f"its segment {lost[0]} is damaged")
         with guest.Reading("the answer of wal-verify"):
             for row in guest.parse_json(found[0])["integrity"]["details"] or []:
                 first, last = (segments.number(row[name], size) for name in ("start_segment", "end_segment"))
@@ -519,7 +534,60 @@ class WalG:
                 if row["status"] != "FOUND" and first <= last:
                     names = (segments.name(row["timeline_id"], each, size) for each in (first, last))
                     missing.append((next(names), next(names)))
-        return Verification(holes=tuple(segments.runs(missing, size)))
+        return Verification(tuple(segments.runs(sorted(missing), size)), broken)
+
+    def list_objects(self, server: Server) -> tuple[Command, ...]:
+        """Return the listings of WAL and of backups."""
+        return tuple(self._command(server, "st", "ls", "-r", folder) for folder in (_WAL, _BACKUPS))
+
+    def parse_objects(self, answers: Sequence[Answer], backups: Collection[str]) -> list[Object]:
+        """Return segments and what is of backups."""
+        from datetime import UTC, datetime
+
+        from entrypoint.reading import Object
+
+        made = []
+        for answer, top in zip(answers, (_WAL, _BACKUPS), strict=True):
+            if answer.code:
+                raise ValueError(answer.stderr.strip() or f"no answer (exit code {answer.code})")
+            for row in _LISTED.finditer(answer.stdout):
+                place = row["name"].lstrip("/")
+                path = f"{top}/{place}"
+                if top == _WAL:
+                    name = segments.archived(place)
+                    group = name[:16] if name and len(name) == 24 else ""
+                else:
+                    named = _BACKUP_NAME.match(place)
+                    group = named[0] if named and named[0] in backups else ""
+                if row["kind"] == "obj" and group:
+                    with guest.Reading("the list of objects"):
+                        when = datetime.fromisoformat(f"{row['date']}T{row['time']}").replace(tzinfo=UTC)
+                        size = int(row["size"])
+                    made.append(Object(path, size, int(when.timestamp()), f"{top}/{group}", top != _WAL))
+        return made
+
+    def catalogue(
+        self, server: Server, group: str, there: Collection[str]
+    ) -> tuple[str, Command, Catalogue] | None:
+        """Return the list of a backup's files, which may be without one (WALG_WITHOUT_FILES_METADATA)."""
+        from entrypoint.archivers.judges import Tars
+
+        path = f"{group}/files_metadata.json"
+        return (path, self.read_whole(server, path), Tars(group)) if path in there else None
+
+    def judge(
+        self, path: str, catalogue: Catalogue | None, unpack: Callable[[str], Unpacker | None]
+    ) -> Judge | None:
+        """Return what judges an object: the tool itself, but for the texts that it does not compress."""
+        from entrypoint.archivers.judges import Ended, Text
+
+        del catalogue, unpack
+        return Text() if path.endswith(".json") else Ended()
+
+    def read_whole(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object, decrypted and decompressed but for texts."""
+        plain = () if path.endswith(".json") else ("--decrypt", "--decompress")
+        return self._command(server, "st", "cat", path, *plain)
 
     def mark(self, server: Server, backup: str, *, permanent: bool) -> Command:
         """Return the command that marks a backup; wal-g marks those that it builds on as well."""
@@ -622,11 +690,13 @@ def _backup(row: Mapping[str, Any]) -> Backup:
 
 
 _LISTED = re.compile(
-    r"(?m)^(?P<kind>obj|dir) +\d+ +(?P<date>\S{10}) (?P<time>[\d:]{8})\S* [+-]\d{4} \S+ +(?P<name>.+?) *$"
+    r"(?m)^(?P<kind>obj|dir) +(?P<size>\d+) +(?P<date>\S{10}) (?P<time>[\d:]{8})\S* [+-]\d{4} \S+ +"
+    r"(?P<name>.+?) *$"
 )
 """A line of `st ls`."""
 
 _WAL = "wal_005"
+_BACKUPS = "basebackups_005"
 
 _TALKATIVE = {"WALG_LOG_LEVEL": "NORMAL", "WALG_LOG_DESTINATION": "stderr"}
 """For calls whose words we read."""

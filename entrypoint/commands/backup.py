@@ -11,7 +11,7 @@ from entrypoint.archivers import Backup
 from entrypoint.commands.output import echo
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups as engine
-from entrypoint.effects import drill, folders, fork, history, server, startup
+from entrypoint.effects import contents, drill, folders, fork, history, server, startup
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.runs import RUNNING, Run
@@ -89,13 +89,20 @@ def show(name: str, as_json: bool) -> None:
 @group.command()
 @click.option("--json", "as_json", is_flag=True, help="Print an object.")
 def verify(as_json: bool) -> int:
-    """Look for missing and damaged segments and backups; exit code 1 where something is wrong."""
+    """Look for missing and damaged segments and backups; exit code 1 where something is wrong.
+
+    With BACKUP_VERIFY=content the whole archive is read, whatever was read before.
+    """
     context, archive = open_archive()
     backups = engine.own_backups(context, archive)
-    found = engine.verify(context, archive, backups)
+    found, read = engine.verify(context, archive, backups)
     lines = engine.wrong(found)
+    if read is not None:
+        contents.say(read, context.settings.backup.verify_days, whole=True)
     if as_json:
         shown = {"sound": found.sound, "holes": found.holes, "broken": found.broken, "backups": len(backups)}
+        if read is not None:
+            shown |= {"read_files": read.files, "read_bytes": read.bytes}
         click.echo(json.dumps(shown, indent=2))
     else:
         echo("\n".join(lines) if lines else f"{len(backups)} backups and their WAL: nothing is wrong")

@@ -14,10 +14,22 @@ from typing import NamedTuple
 from entrypoint import drills, exits, guest, limits, log, retention, runs, segments
 from entrypoint.archivers import Backup, Check, Command, Verification, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import claim, files, fork, history, kernel, progress, server, sessions, status
+from entrypoint.effects import (
+    claim,
+    contents,
+    files,
+    fork,
+    history,
+    kernel,
+    progress,
+    server,
+    sessions,
+    status,
+)
 from entrypoint.effects.server import Context
 from entrypoint.effects.words import Words
 from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.reading import Tally
 from entrypoint.retention import Decision
 from entrypoint.runs import Run
 from entrypoint.schedule import ASK_AGAIN, Schedule, at_once, due
@@ -34,7 +46,7 @@ LOCK = "backup.lock"
 """Below the runtime folder. The archiver inherits it, so that it lasts as long as anything still works."""
 
 _VERIFY = 6 * 3600
-"""Seconds for a verification, which may read the whole archive."""
+"""Seconds for the reading of a verification, and for one call of it."""
 _TORN = 86400
 """Seconds after which a half written file is one that nobody writes any more."""
 _GRACE = 3.0
@@ -321,13 +333,26 @@ def decide(context: Context, backups: Sequence[Backup], broken: dict[str, str]) 
     )
 
 
-def verify(context: Context, archive: Archive, backups: Sequence[Backup]) -> Verification:
+class Verified(NamedTuple):
+    """What a verification has found, and how much it has read."""
+
+    found: Verification
+    tally: Tally | None = None
+
+
+def verify(
+    context: Context, archive: Archive, backups: Sequence[Backup], *, made: str | None = None
+) -> Verified:
     """Return what is wrong with the archive of this cluster, by the tool's words and not by its exit code.
 
-    Raises Failure where the tool cannot tell.
+    After the backup `made` only a part of it is read, see `reading`. Raises Failure where it cannot be told.
     """
     if not backups:
-        return Verification()
+        return Verified(Verification())
+    read = None
+    if context.settings.backup.contents:
+        listed = {each.name for each in archives.list_backups(context, archive)}
+        read = contents.read(context, archive, listed, made=made, seconds=_VERIFY)
     what = server.describe(context)
     found = server.live_postmaster(what.data_folder)
     live = found is not None and found.status == "ready"
@@ -343,13 +368,15 @@ def verify(context: Context, archive: Archive, backups: Sequence[Backup]) -> Ver
         forks=segments.parse_history(_first(f"{what.data_folder}/pg_wal/{timeline:08X}.history")),
         segment_bytes=what.segment_bytes,
         live=live,
-        contents=context.settings.backup.contents,
+        damaged=read.damaged if read else {},
     )
     answers = [
         archives.ask(context, command, seconds=_VERIFY) for command in archive.tool.verify(what, check)
     ]
     try:
-        return archive.tool.parse_verification(check, answers)
+        seen = archive.tool.parse_verification(check, answers)
+        gone = dict.fromkeys(read.gone, "nothing of it is in the archive") if read else {}
+        return Verified(seen._replace(broken=gone | dict(seen.broken)), read.tally if read else None)
     except ValueError as error:
         raise Failure(
             Problem(
@@ -363,11 +390,14 @@ def verify(context: Context, archive: Archive, backups: Sequence[Backup]) -> Ver
 def _verified(context: Context, archive: Archive, run: Run) -> Run:
     """Verify after a backup; return the run with what was found, which is also said."""
     try:
-        found = verify(context, archive, own_backups(context, archive))
+        found, read = verify(context, archive, own_backups(context, archive), made=run.name)
     except Failure as failure:
         log.problem(failure.problems[0])
         return run._replace(words="not verified: " + failure.problems[0].what)
     report(found)
+    if read is not None:
+        contents.say(read, context.settings.backup.verify_days, whole=False)
+        run = run._replace(read_files=read.files, read_bytes=read.bytes, archive_bytes=read.all_bytes)
     words = run.words if found.sound else "; ".join(wrong(found))
     return run._replace(verified=True, holes=found.holes, broken=dict(found.broken), words=words)
 

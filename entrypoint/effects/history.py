@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from entrypoint import drills, log, runs
+from entrypoint import drills, log, reading, runs
 from entrypoint.drills import Drill, LastDrills
 from entrypoint.effects import files, small
 from entrypoint.runs import LastRuns, Run
@@ -12,10 +12,14 @@ NAME = ".entrypoint.backups"
 """Below the data folder: one line of JSON for each run."""
 DRILLS = ".entrypoint.drills"
 """The same for drills."""
+CONTENTS = "entrypoint.read"
+"""What of the archive was read, and when."""
 
 
 _MOST = 16 * 1024**2
 """Bytes that are read of them: a run names every hole that it has found."""
+_MOST_CONTENTS = 64 * 1024**2
+"""The same of CONTENTS: 150 bytes for each backup and for each 256 segments."""
 
 INIT_FILES = ".entrypoint.init"
 """What a first start has run: a digest and a name in each line."""
@@ -90,6 +94,30 @@ def forget_running(data_folder: str) -> None:
     found = read(data_folder)
     if any(each.outcome == runs.RUNNING for each in found):
         write(data_folder, [each for each in found if each.outcome != runs.RUNNING])
+
+
+def read_contents(data_folder: str) -> reading.State | None:
+    """Return what of the archive was read, and when; None: it is not known."""
+    try:
+        return reading.parse(small.read_text(f"{data_folder}/{CONTENTS}", most=_MOST_CONTENTS))
+    except OSError:
+        return None
+
+
+def write_contents(data_folder: str, state: reading.State) -> None:
+    """Note what of the archive was read; a full disk must not fail a backup that is good."""
+    try:
+        files.write_atomically(f"{data_folder}/{CONTENTS}", reading.write(state))
+    except OSError as error:
+        log.warning(f"what was read cannot be noted in {data_folder}: {os.strerror(error.errno or 0)}")
+
+
+def forget_contents(data_folder: str) -> None:
+    """Drop from a copy of a data folder what the original had read: what it read since is not in it."""
+    try:
+        os.unlink(f"{data_folder}/{CONTENTS}")
+    except FileNotFoundError:
+        pass
 
 
 def settled(found: Sequence[Run]) -> list[Run]:

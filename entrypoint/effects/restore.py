@@ -312,6 +312,7 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
     _move_wal(context, unfinished)
     server.forget_original(unfinished.cluster)
     history.forget_running(unfinished.cluster)
+    history.forget_contents(unfinished.cluster)
     # Its presence makes the server recover from the archive; PostgreSQL removes it when it is promoted.
     if follows:
         files.write_atomically(f"{unfinished.cluster}/standby.signal", server.OURS)

@@ -30,6 +30,7 @@ ROWS = (
         "template",
         "hiding",
         "timelines",
+        "reading",
     ),
     ("archivers",),
     ("recovery",),

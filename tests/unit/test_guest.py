@@ -70,7 +70,7 @@ REPORT = {
     }
 }
 BACKUP = Backup("b", "full", "", "", 1, "0/2000028", "0/2000138", permanent=False, system_identifier="1")
-CHECK = Check([BACKUP], BACKUP, 1, (), 16 * 1024**2, live=True, contents=False)
+CHECK = Check([BACKUP], BACKUP, 1, (), 16 * 1024**2, live=True)
 
 PARSERS: dict[str, tuple[Any, Callable[[str], object]]] = {
     "wal-g backups": (LISTED, WALG.parse_backups),

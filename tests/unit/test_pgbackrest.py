@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from entrypoint.archivers import Answer, Backup, Check, Owner, Removal, Resources, Storage, Stored, pgbackrest
+from entrypoint.archivers.judges import Sum
 from entrypoint.archivers.pgbackrest import PgBackRest, is_option, names_like
+from entrypoint.reading import Object
 from unit import made
 from unit.made import SERVER
 
@@ -431,7 +433,7 @@ def test_no_other_server(option: str) -> None:
 
 
 LISTED = TOOL.parse_backups(made.sample("pgbackrest-info.json"))
-CHECK = Check(LISTED, LISTED[0], 1, (), 16 * 1024**2, live=True, contents=True)
+CHECK = Check(LISTED, LISTED[0], 1, (), 16 * 1024**2, live=True)
 
 
 def _listing(*segments: str) -> Answer:
@@ -443,54 +445,71 @@ def _segments(first: int, last: int) -> list[str]:
     return [f"0000000100000000{number:08X}" for number in range(first, last + 1)]
 
 
-SILENT = Answer(0, "", "INFO: verify command end: completed successfully")
-
-
 def test_a_whole_archive_is_sound() -> None:
-    """Every segment from the first backup on is there, and `verify` has nothing to say."""
-    assert TOOL.parse_verification(CHECK, [_listing(*_segments(2, 9)), SILENT]).sound
-    names = CHECK._replace(contents=False)
-    assert TOOL.parse_verification(names, [_listing(*_segments(1, 6))]).sound
+    """Every segment from the first backup on is there."""
+    assert TOOL.parse_verification(CHECK, [_listing(*_segments(2, 9))]).sound
+    assert TOOL.parse_verification(CHECK, [_listing(*_segments(1, 6))]).sound
 
 
-def test_gaps_that_verify_does_not_see() -> None:
+def test_gaps_are_found_by_names() -> None:
     """A segment in the middle is a hole; one that a backup needs makes that one broken, too."""
-    found = TOOL.parse_verification(CHECK, [_listing(*_segments(2, 2), *_segments(4, 9)), SILENT])
+    found = TOOL.parse_verification(CHECK, [_listing(*_segments(2, 2), *_segments(4, 9))])
     assert (((_segments(3, 3)[0],) * 2,), {}) == (found.holes, found.broken)
-    found = TOOL.parse_verification(
-        CHECK, [_listing(*_segments(2, 3), *_segments(5, 5), *_segments(7, 9)), SILENT]
-    )
+    found = TOOL.parse_verification(CHECK, [_listing(*_segments(2, 3), *_segments(5, 5), *_segments(7, 9))])
     assert [("000000010000000000000004",) * 2, ("000000010000000000000006",) * 2] == list(found.holes)
     assert [LISTED[1].name, LISTED[2].name] == list(found.broken)
     # The stop segment of the newest backup is missed also where nothing is after it.
-    found = TOOL.parse_verification(CHECK, [_listing(), SILENT])
+    found = TOOL.parse_verification(CHECK, [_listing()])
     assert [("000000010000000000000002", "000000010000000000000006")] == list(found.holes)
 
 
-def test_damage_is_read_from_the_words_of_verify() -> None:
-    """Its exit code is 0: a damaged segment is a hole, a damaged file breaks the backups that need it."""
-    answer = Answer(0, made.sample("pgbackrest-verify.txt"), made.sample("pgbackrest-verify-stderr.txt"))
-    found = TOOL.parse_verification(CHECK, [_listing(*_segments(2, 0x15)), answer])
-    assert (("000000010000000000000013",) * 2,) == found.holes
-    expected = {
-        "20261122-213103F": "invalid checksum '20261122-213103F/pg_data/base/1/1255.lz4'",
-        "20261122-213103F_20261122-213316I": "verification says: invalid",
+def test_what_was_read_damaged() -> None:
+    """A segment is a hole, a file of a backup breaks that one."""
+    damaged = {
+        f"archive/main/15-1/0000000100000000/{_segments(8, 8)[0]}-{'0' * 40}.lz4": "x",
+        f"backup/main/{LISTED[0].name}/bundle/1": "base/1/2: its checksum is another one",
+        f"backup/main/{LISTED[0].name}/bundle/2": "base/1/3: its checksum is another one",
     }
-    assert expected == found.broken
+    found = TOOL.parse_verification(CHECK._replace(damaged=damaged), [_listing(*_segments(2, 9))])
+    assert ((_segments(8, 8)[0],) * 2,) == found.holes
+    assert {LISTED[0].name: "bundle/1: base/1/2: its checksum is another one"} == found.broken
 
 
-@pytest.mark.parametrize(
-    "answers",
-    [
-        [Answer(103, "", "unable to find a valid repository"), SILENT],
-        [_listing(), Answer(0, "stanza: main\nstatus: error", "ERROR: No usable backup.info file")],
-        [_listing(), Answer(0, "stanza: main\nstatus: error\n  something new", "")],
-    ],
-)
-def test_no_verification_is_not_a_good_one(answers: list[Answer]) -> None:
-    """Where the tool could not look, or says what we do not understand, nothing is called sound."""
-    with pytest.raises(ValueError, match=r"."):
-        TOOL.parse_verification(CHECK, answers)
+def test_no_verification_is_not_a_good_one() -> None:
+    """Where the tool could not look nothing is called sound."""
+    refused = Answer(103, "", "unable to find a valid repository")
+    with pytest.raises(ValueError, match="repository"):
+        TOOL.parse_verification(CHECK, [refused])
+    with pytest.raises(ValueError, match="repository"):
+        TOOL.parse_objects([_listing(), refused], ())
+
+
+def test_objects_of_a_listing() -> None:
+    """Segments by folder and the files of listed backups; what is read by each call anyway is left out."""
+    label, folder = LISTED[0].name, "15-1/0000000100000000"
+    segment = f"{folder}/000000010000000000000001-{'0' * 40}.lz4"
+    file = {"type": "file", "size": 5, "time": 7}
+    wal = {".": {"type": "path"}, segment: file, f"{folder}/000000010000000000000002.00000028.backup": file}
+    rows = {
+        f"{label}/bundle": {"type": "path"},
+        f"{label}/bundle/1": file,
+        "backup.info": file,
+        "other/x": file,
+    }
+    found = TOOL.parse_objects([Answer(0, json.dumps(each), "") for each in (wal, rows)], {label})
+    assert [
+        Object(f"archive/main/{segment}", 5, 7, f"archive/main/{folder}", closed=False),
+        Object(f"backup/main/{label}/bundle/1", 5, 7, f"backup/main/{label}", closed=True),
+    ] == found
+    assert TOOL.catalogue(SERVER, found[0].group, ()) is None
+    given = TOOL.catalogue(SERVER, found[1].group, ())
+    assert given is not None
+    assert f"backup/main/{label}/backup.manifest" == given[0] == given[1].argv[-1]
+    # Files of backups are judged as they are stored, without a key; segments by what they were.
+    assert "--raw" in TOOL.read_whole(SERVER, found[1].path).argv
+    assert "--raw" not in TOOL.read_whole(SERVER, found[0].path).argv
+    assert TOOL.judge(found[0].path, None, lambda _: None) is None
+    assert isinstance(TOOL.judge(found[0].path.removesuffix(".lz4"), None, lambda _: None), Sum)
 
 
 def test_what_a_removal_names() -> None:
@@ -526,7 +545,6 @@ def test_command_lines_of_backups() -> None:
         f"{ours} --set=x expire",
         f"{ours} --repo1-retention-archive=1 expire",
         "--repo=1 --recurse --output=json --log-level-stderr=warn repo-ls archive/main",
-        "--repo=1 --output=text --log-level-stderr=info verify",
     ]
     assert expected == [
         " ".join(command.argv).removeprefix("pgbackrest --stanza=main ") for command in commands

@@ -599,7 +599,9 @@ def test_no_environment_is_a_surprise(
 
 def test_backups_by_default() -> None:
     """Nothing is taken by itself, nothing is removed, and what is taken is verified by reading."""
-    expected = settings_module.Backups(None, "UTC", 0, 0, None, None, 86400, None, contents=True)
+    expected = settings_module.Backups(
+        None, "UTC", 0, 0, None, None, 86400, None, contents=True, verify_days=30
+    )
     assert expected == made.settings().backup
     assert not expected.retains
 
@@ -617,10 +619,11 @@ def test_backups() -> None:
         "BACKUP_TIMEOUT": "3600",
         "BACKUP_RATE_LIMIT": "50MB",
         "BACKUP_VERIFY": "names",
+        "BACKUP_VERIFY_PERIOD": "7",
     }
     found = made.settings(values).backup
     assert found.retains
-    assert ("0 3 * * *", "Europe/Berlin", 600, 6, 4, 30, 3600, 50 * 1024**2, False) == found
+    assert ("0 3 * * *", "Europe/Berlin", 600, 6, 4, 30, 3600, 50 * 1024**2, False, 7) == found
 
 
 @pytest.mark.parametrize(
@@ -638,6 +641,8 @@ def test_backups() -> None:
         ({"BACKUP_RATE_LIMIT": "fast"}, "BACKUP_RATE_LIMIT=fast is no number of bytes per second"),
         ({"BACKUP_RATE_LIMIT": "0"}, "BACKUP_RATE_LIMIT=0 is no number of bytes per second"),
         ({"BACKUP_VERIFY": "no"}, "BACKUP_VERIFY=no is not known"),
+        ({"BACKUP_VERIFY_PERIOD": "0"}, "BACKUP_VERIFY_PERIOD=0 is not a whole number from 1 on"),
+        ({"BACKUP_VERIFY_PERIOD": "30d"}, "BACKUP_VERIFY_PERIOD=30d is not a whole number from 1 on"),
     ],
 )
 def test_mistakes_in_backups(values: dict[str, str], expected: str) -> None:

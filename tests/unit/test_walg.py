@@ -10,6 +10,7 @@ import pytest
 from entrypoint import limits
 from entrypoint.archivers import Answer, Backup, Check, Command, Removal, Resources, Storage, walg
 from entrypoint.archivers.walg import PREFIXES, VARIABLES, WalG
+from entrypoint.reading import Object
 from unit import made
 from unit.made import SERVER
 
@@ -284,7 +285,7 @@ def test_every_setting_of_the_list_is_a_name() -> None:
 
 
 def _check(backups: list[Backup], *, live: bool = True) -> Check:
-    return Check(backups, backups[0], 1, (), 16 * 1024**2, live, contents=True)
+    return Check(backups, backups[0], 1, (), 16 * 1024**2, live)
 
 
 LISTED = TOOL.parse_backups(made.sample("walg-backup-list.json"))
@@ -300,6 +301,64 @@ def test_a_missing_segment_before_the_newest_backup_is_a_hole() -> None:
     assert TOOL.parse_verification(_check(LISTED), [Answer(0, text, "")]).sound
     gone = text.replace("MISSING_UPLOADING", "MISSING_LOST")
     assert ((lost, lost),) == TOOL.parse_verification(_check(LISTED), [Answer(0, gone, "")]).holes
+
+
+def test_what_was_read_damaged() -> None:
+    """A segment is a hole, and breaks the backup that needs it; a part of a backup breaks that one."""
+    text = made.sample("walg-verify.json").replace("MISSING_UPLOADING", "FOUND")
+    own, part = LISTED[1].first_segment, f"basebackups_005/{LISTED[0].name}/tar_partitions/part_1.tar.lz4"
+    damaged = {f"wal_005/{own}.lz4": "a", part: "lz4: invalid"}
+    found = TOOL.parse_verification(_check(LISTED)._replace(damaged=damaged), [Answer(0, text, "")])
+    assert ((own, own),) == found.holes
+    assert {
+        LISTED[0].name: f"{LISTED[0].name}/tar_partitions/part_1.tar.lz4: lz4: invalid",
+        LISTED[1].name: f"its segment {own} is damaged",
+    } == found.broken
+
+
+def test_objects_of_a_listing() -> None:
+    """Segments in groups of 256, and what is of listed backups; remains and other names are not read."""
+    name, other = LISTED[0].name, "base_000000010000000000000099"
+    wal = """type size    last modified                           name
+obj  1977245 2026-11-23 01:06:37.756380918 +0000 UTC 000000010000000000000001.lz4
+obj  259     2026-11-23 01:06:42.57638109 +0000 UTC  000000010000000000000005.00000028.backup.lz4
+obj  41      2026-11-23 01:06:42.57638109 +0000 UTC  00000002.history.lz4
+"""
+    rows = (f"/{name}/tar_partitions/part_1.tar.lz4", f"{name}_backup_stop_sentinel.json", f"{other}/x.lz4")
+    backups = "".join(f"obj  5 2026-11-23 01:06:42.5 +0000 UTC {row}\n" for row in rows)
+    found = TOOL.parse_objects([Answer(0, wal, ""), Answer(0, backups, "")], {name})
+    group = f"basebackups_005/{name}"
+    assert [
+        Object(
+            "wal_005/000000010000000000000001.lz4",
+            1977245,
+            1795395997,
+            "wal_005/0000000100000000",
+            closed=False,
+        ),
+        *(
+            Object(f"basebackups_005/{row.lstrip('/')}", 5, 1795396002, group, closed=True)
+            for row in rows[:2]
+        ),
+    ] == found
+    with pytest.raises(ValueError, match="no such bucket"):
+        TOOL.parse_objects([Answer(0, wal, ""), Answer(1, "", "no such bucket")], {name})
+    assert TOOL.catalogue(SERVER, group, ()) is None
+    listed = TOOL.catalogue(SERVER, group, [f"{group}/files_metadata.json"])
+    assert listed is not None
+    listed[2].feed(b'{"TarFileSets": {"part_1.tar.lz4": []}}')
+    assert "" == listed[2].verdict()
+    parts = {f"{group}/tar_partitions/{each}" for each in ("part_1.tar.lz4", "pg_control.tar.lz4")}
+    assert [] == listed[2].missing(frozenset(parts))
+    assert [f"{group}/tar_partitions/{each}" for each in ("part_1.tar.lz4", "pg_control.tar")] == listed[
+        2
+    ].missing(frozenset())
+    texts = TOOL.judge(found[2].path, None, lambda _: None)
+    assert texts is not None
+    texts.feed(b'{"a": ')
+    assert texts.verdict()
+    assert ("--decrypt", "--decompress") == TOOL.read_whole(SERVER, found[1].path).argv[-2:]
+    assert found[2].path == TOOL.read_whole(SERVER, found[2].path).argv[-1]
 
 
 @pytest.mark.parametrize("answer", [Answer(1, "", "no such bucket"), Answer(0, "", ""), Answer(0, "{", "x")])

@@ -125,9 +125,9 @@ def test_every_command_has_the_same_fields_for_both_tools(
         shown = json.loads(_backup(server, "show", "--json", first["name"]).stdout)
         assert first == {field: shown[field] for field in first}
         assert ([second["name"]], "ok") == (shown["built_on_it"], shown["run"]["outcome"])
-        assert {"sound": True, "holes": [], "broken": {}, "backups": 2} == json.loads(
-            _backup(server, "verify", "--json").stdout
-        )
+        verified = json.loads(_backup(server, "verify", "--json").stdout)
+        assert 0 < verified.pop("read_files") < verified.pop("read_bytes")
+        assert {"sound": True, "holes": [], "broken": {}, "backups": 2} == verified
         (marked,) = json.loads(_backup(server, "mark", "--json", first["name"]).stdout)
         assert {**first, "permanent": True} == marked
         (marked,) = json.loads(_backup(server, "mark", "--json", "--undo", first["name"]).stdout)
@@ -376,7 +376,7 @@ def test_a_backup_whose_own_wal_is_missing_is_not_the_one_that_retention_keeps()
 
 
 def test_damage_is_found_by_reading() -> None:
-    """With pgBackRest: a file of a backup that was changed makes it one that does not restore; `names` does not look."""
+    """A file of a backup that was changed makes it one that does not restore; `names` does not look."""
     with archives.made("pgbackrest", None) as archive, _serve(archive) as server:
         backup = _push(server)
         change = "printf xx | dd bs=1 seek=1000 conv=notrunc status=none of=$(find . -path '*F/bundle/1')"
