@@ -10,6 +10,10 @@ import errno
 import os
 import stat
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MOST = 1024 * 1024
 """Bytes; nothing that we keep in a file is as large."""
 
@@ -41,16 +45,24 @@ def read(path: str, *, most: int = MOST, dir_fd: int | None = None, follow: bool
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise _not_plain(path, found.st_mode)
-        blocks = []
-        left = most + 1
-        while left and (block := os.read(descriptor, min(left, 65536))):
-            blocks.append(block)
-            left -= len(block)
+        return drain(descriptor, path, most=most)
     finally:
         os.close(descriptor)
-    if not left:
-        raise OSError(errno.EFBIG, f"it has more than {most} bytes", path)
-    return b"".join(blocks)
+
+
+def drain(descriptor: int, path: str, *, most: int = MOST, wait: Callable[[], None] | None = None) -> bytes:
+    """Return what can be read to its end, at most `most` bytes; `wait` waits before each block."""
+    blocks: list[bytes] = []
+    left = most + 1
+    while left:
+        if wait is not None:
+            wait()
+        block = os.read(descriptor, min(left, 65536))
+        if not block:
+            return b"".join(blocks)
+        blocks.append(block)
+        left -= len(block)
+    raise OSError(errno.EFBIG, f"it has more than {most} bytes", path)
 
 
 def read_text(path: str, *, most: int = MOST, dir_fd: int | None = None, follow: bool = False) -> str:

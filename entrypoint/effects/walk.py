@@ -84,23 +84,13 @@ def read_named(descriptor: int, path: str) -> str:
 
     Raises OSError, also where nobody writes to a FIFO for a while.
     """
-    blocks = []
-    left = small.MOST + 1
     try:
-        os.set_blocking(descriptor, not stat.S_ISFIFO(os.fstat(descriptor).st_mode))
-        while left:
-            if not os.get_blocking(descriptor):
-                _wait(descriptor, path)
-            block = os.read(descriptor, min(left, 65536))
-            if not block:
-                break
-            blocks.append(block)
-            left -= len(block)
+        waits = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+        os.set_blocking(descriptor, not waits)
+        wait = (lambda: _wait(descriptor, path)) if waits else None
+        return small.drain(descriptor, path, wait=wait).decode("utf-8", "surrogateescape")
     finally:
         os.close(descriptor)
-    if not left:
-        raise OSError(errno.EFBIG, f"it has more than {small.MOST} bytes", path)
-    return b"".join(blocks).decode("utf-8", "surrogateescape")
 
 
 def _wait(descriptor: int, path: str) -> None:
