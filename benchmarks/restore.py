@@ -130,8 +130,9 @@ class Sources:
         # An interrupted restore, with which ours goes on.
         containers.in_volume(
             self.before,
-            "mkdir -m 700 .entrypoint; echo 'recovery bench' > .entrypoint/state; touch recovery.signal; "
-            "chown -R postgres:postgres .entrypoint recovery.signal",
+            "mkdir -m 700 entrypoint.unfinished; echo 'recovery bench' > entrypoint.unfinished/state; "
+            "touch recovery.signal; "
+            "chown -R postgres:postgres entrypoint.unfinished recovery.signal",
             image,
         )
         archiving.make_backlog(made, image, segments)

@@ -4,13 +4,6 @@ from __future__ import annotations
 
 from entrypoint.light import NamedTuple
 
-WORK_FOLDER = ".entrypoint"
-"""Our folder inside PGDATA while a first start or a restore is not finished; see effects/unfinished.py."""
-DONE_FOLDER = ".entrypoint.done"
-"""The same after everything is finished; a start that finds it removes it."""
-ASIDE_PREFIX = ".unfinished-"
-"""Folders inside PGDATA with what was moved aside on request."""
-
 
 class Unfinished(NamedTuple):
     """What an earlier start left behind in the work folder."""

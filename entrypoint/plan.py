@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from entrypoint import exits
+from entrypoint import exits, own
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.errors import Problem
-from entrypoint.facts import WORK_FOLDER, Facts, Unfinished
+from entrypoint.facts import Facts, Unfinished
 from entrypoint.light import NamedTuple
 from entrypoint.recovery import recorded
 from entrypoint.settings import Settings
@@ -75,7 +75,7 @@ def _against_a_new_cluster(settings: Settings, facts: Facts, kind: str, *, anew:
     refusals: list[Problem] = []
     if unfinished is not None and unfinished.stage in ("files", "unknown"):
         if not settings.init.restart_unfinished:
-            refusals.append(_init_files_unfinished(settings, unfinished.detail))
+            refusals.append(_init_files_unfinished(settings, unfinished))
         elif settings.init.wal_folder:
             refusals.append(_cannot_move_wal(settings))
     if kind == INITIALIZE and not refusals:
@@ -203,11 +203,18 @@ def _not_empty_handed(settings: Settings) -> list[Problem]:
     return []
 
 
-def _init_files_unfinished(settings: Settings, file: str) -> Problem:
-    where = f"{settings.data_folder}/{WORK_FOLDER}"
+def _init_files_unfinished(settings: Settings, unfinished: Unfinished) -> Problem:
+    where = f"{settings.data_folder}/{own.UNFINISHED}"
+    if unfinished.stage == "unknown" and not unfinished.detail:
+        why = (
+            "the init file that it came to is (unknown), or somebody else has served the database since, "
+            "or put it there"
+        )
+    else:
+        file = unfinished.detail or "(unknown)"
+        why = f"the init file {file} failed or was interrupted, so the database is only partly set up"
     return Problem(
-        f"an earlier first start did not finish: the init file {file or '(unknown)'} failed or was "
-        "interrupted, so the database is only partly set up",
+        f"an earlier first start did not finish: {why}",
         "correct the file, then either empty the volume (docker volume rm, docker compose down "
         "--volumes) or start once with -e POSTGRES_INIT_UNFINISHED=restart, which moves what is "
         f"there aside and begins anew. If you have checked the database yourself and want it as it "

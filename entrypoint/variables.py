@@ -88,7 +88,7 @@ OURS = (
         "POSTGRES_INIT_UNFINISHED",
         "refuse",
         "What to do when an init file of an earlier first start failed or was killed: `refuse`, or "
-        "`restart` (move what is there to `$PGDATA/.unfinished-<time>/` and begin anew).",
+        "`restart` (move what is there to `$PGDATA/unfinished-<time>/` and begin anew).",
     ),
     Variable(
         "POSTGRES_PASSWORD_UPDATE",

@@ -16,6 +16,7 @@ from entrypoint.effects import (
     first_start,
     folders,
     identity,
+    notes,
     rotation,
     startup,
     template,
@@ -67,9 +68,12 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
     os.makedirs(context.settings.data_folder, mode=0o700, exist_ok=True)
     lock = files.lock_folder(context.settings.data_folder)
     found = startup.look(context.settings).data_folder
+    notes.migrate(context.settings.data_folder)
     unfinished = Unfinished(context.settings.data_folder)
     if found.unfinished and found.unfinished.stage == "building":
         unfinished.discard()
+    if not (found.has_cluster or found.unfinished or found.foreign):
+        notes.clear(context.settings.data_folder)
     unfinished.begin()
     source = first_start.make_cluster(context, unfinished, words)
     unfinished.move_into_place()
@@ -178,6 +182,7 @@ def _make_if_missing(context: Context) -> bool:
     identity.become(context.who)
     lock = files.lock_folder(context.settings.data_folder)
     decided = startup.refuse_if_changed(context, decided)
+    notes.migrate(context.settings.data_folder)
     startup.act(context, decided, facts)
     os.close(lock)
     return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import archivers, exits
+from entrypoint import archivers, exits, own
 from entrypoint.archivers import Answer, Backup, Command, brief
 from entrypoint.effects import files, folders, kernel, server, sessions, small
 from entrypoint.effects.children import answer_file, memory_file, read_back
@@ -28,9 +28,6 @@ LOOK = "look-archive"
 MARK = "archive-mark"
 CLAIM = "claim-archive"
 """Where the archive's mark lies, and what is done where it is missing."""
-BESIDE = ".entrypoint."
-"""Before those names it notes them in the data folder while /run is full."""
-
 ASK = "ask-archive"
 FETCH_FAILED = "fetch-failed"
 FETCHED = "fetched"
@@ -93,7 +90,7 @@ def other_tool_at(context: Context, archive: Archive, *, of_source: bool = False
 
 def outage(runtime_folder: str, data_folder: str) -> tuple[list[str], list[str]]:
     """Return why archiving fails and since when, and what the archiver last said; empty: it works."""
-    for beginning in (f"{runtime_folder}/", f"{data_folder}/{BESIDE}"):
+    for beginning in (f"{runtime_folder}/", f"{data_folder}/{own.PREFIX}"):
         failing = lines(beginning + FAILING)
         if failing:
             return failing, lines(beginning + WORDS)
@@ -119,10 +116,13 @@ def forget(runtime_folder: str, data_folder: str) -> None:
         if os.path.lexists(f"{runtime_folder}/{name}"):
             os.unlink(f"{runtime_folder}/{name}")
     for name in (FAILING, WORDS):
-        if os.path.lexists(f"{data_folder}/{BESIDE}{name}"):
-            os.unlink(f"{data_folder}/{BESIDE}{name}")
+        if os.path.lexists(f"{data_folder}/{own.PREFIX}{name}"):
+            os.unlink(f"{data_folder}/{own.PREFIX}{name}")
     if os.path.isdir(f"{runtime_folder}/pgbackrest"):
         files.remove_tree(f"{runtime_folder}/pgbackrest")
+    for folder in (runtime_folder, f"{data_folder}/pg_wal"):
+        for name in filter(own.is_ours_in_wal, os.listdir(folder) if os.path.isdir(folder) else ()):
+            files.remove_tree(f"{folder}/{name}")  # of a check that was killed
 
 
 def storage_problem(archive: Archive, *, to_write: bool = True, of_source: bool = False) -> Problem | None:

@@ -294,7 +294,11 @@ def unnamed_file(flags: int = 0) -> int:
     except (AttributeError, OSError) as error:
         reason = error
     for folder in PRIVATE_FOLDERS:
-        name = f"{folder}/.entrypoint-{os.getpid()}-{os.urandom(8).hex()}"
+        try:
+            return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError:
+            pass  # Linux before 3.11, and some filesystems: then it has a name for a moment
+        name = f"{folder}/entrypoint-{os.getpid()}-{os.urandom(8).hex()}"
         try:
             descriptor = os.open(
                 name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600

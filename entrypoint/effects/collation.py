@@ -1,6 +1,6 @@
 """Whether text still sorts as when it was indexed: remembered, so that a warm start asks nobody.
 
-`$PGDATA/.entrypoint.collation` says what was found last, and for which libraries, cluster and program. Where
+`$PGDATA/entrypoint.collation` says what was found last, and for which libraries, cluster and program. Where
 that holds, a start reads it and pg_control, and no more. A restored cluster has another timeline, an upgraded
 one another catalog, and another image other libraries: then effects/reindex.py looks. It looks also when
 another image's server has run meanwhile.
@@ -11,12 +11,11 @@ then does not make all well, though the versions match again: what was written m
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 
-from entrypoint import log
-from entrypoint.effects import files, server, small, status
+from entrypoint import log, own
+from entrypoint.effects import notes, server, small, status
 from entrypoint.effects.children import find_program
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
@@ -26,21 +25,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-NAME = ".entrypoint.collation"
-"""Below the data folder: a state and a fingerprint, then lines `rebuilt OID FILENODE DATABASE`."""
-
 MATCHED = "matched"
 CHANGED = "changed"
 """It is served, or was mended in part, while versions did not match."""
 
 _HEAD = 52
 """Bytes of pg_control up to the end of the timeline, as it is laid out since PostgreSQL 11."""
+_MOST = 64 * 1024**2
+"""Bytes: it may name each index of a large cluster."""
 _START = 60
 """Seconds that a server may take, with much shared memory, until it writes postmaster.opts."""
 
 
 class Memory(NamedTuple):
-    """What the file says."""
+    """What the file says: a state and a fingerprint, then lines `rebuilt OID FILENODE DATABASE`."""
 
     state: str = ""
     fingerprint: str = ""
@@ -94,7 +92,7 @@ def read(data_folder: str) -> Memory:
     """Return what is remembered; nothing where it cannot be understood."""
     try:
         # What stands behind the last line feed was not written to its end.
-        first, *rest = files.read_text(f"{data_folder}/{NAME}").split("\n")[:-1]
+        first, *rest = notes.read_text(data_folder, own.COLLATION, most=_MOST).split("\n")[:-1]
         state, _, mark = first.partition(" ")
         rows = [line.split(" ", 3) for line in rest]
         return Memory(state, mark, frozenset((_plain(row[3]), int(row[1]), int(row[2])) for row in rows))
@@ -106,29 +104,19 @@ def write(data_folder: str, memory: Memory) -> None:
     """Remember."""
     lines = [f"{memory.state} {memory.fingerprint}\n", *(_line(row) for row in sorted(memory.rebuilt))]
     try:
-        files.write_atomically(f"{data_folder}/{NAME}", "".join(lines))
+        notes.write(data_folder, own.COLLATION, "".join(lines))
     except OSError as error:
-        log.warning(f"{data_folder}/{NAME} cannot be written: {error.strerror}", "the next start looks again")
+        what = f"{data_folder}/{own.COLLATION} cannot be written: {error.strerror}"
+        log.warning(what, "the next start looks again")
 
 
 def remember_rebuilt(data_folder: str, row: tuple[str, int, int]) -> None:
     """Remember one more index that was built anew; writing all of them each time would take ever longer."""
     try:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        descriptor = os.open(f"{data_folder}/{NAME}", flags)
-        try:
-            size = os.fstat(descriptor).st_size
-            line = _line(row).encode()
-            if os.write(descriptor, line) < len(line):
-                os.ftruncate(descriptor, size)  # no half a line, for the next one would be joined to it
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        notes.append(data_folder, own.COLLATION, _line(row), only_durably=True)
     except OSError as error:
-        log.warning(
-            f"{data_folder}/{NAME} cannot be written: {error.strerror}", "it may be rebuilt once more"
-        )
+        what = f"{data_folder}/{own.COLLATION} cannot be written: {error.strerror}"
+        log.warning(what, "it may be rebuilt once more")
 
 
 def _line(row: tuple[str, int, int]) -> str:
@@ -167,7 +155,7 @@ def gate(context: Context, given: list[str]) -> None:
     if not mark:
         return
     if (memory.state, memory.fingerprint) == (MATCHED, mark) and not _ran_elsewhere(data):
-        os.utime(f"{data}/{NAME}")
+        os.utime(notes.path(data, own.COLLATION))
         return
     if status.in_recovery(data):
         # A server would change it, and only the primary can rebuild its indexes.
@@ -187,7 +175,8 @@ def _ran_elsewhere(data: str) -> bool:
     Each server writes postmaster.opts when it starts, and each start of ours touches the memory right before.
     """
     try:
-        return os.stat(f"{data}/postmaster.opts").st_mtime - os.stat(f"{data}/{NAME}").st_mtime > _START
+        noted = os.stat(notes.path(data, own.COLLATION)).st_mtime
+        return os.stat(f"{data}/postmaster.opts").st_mtime - noted > _START
     except OSError:
         return False
 

@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 
-from entrypoint import exits, log
+from entrypoint import exits, log, own
 from entrypoint.effects import kernel, small, walk
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
@@ -24,10 +24,13 @@ def read_text(path: str) -> str:
     return small.read_text(path, most=_MOST, follow=True)
 
 
-def write_atomically(path: str, text: str, mode: int = 0o600) -> None:
-    """Write a file so that a reader, or a crash, sees the old or the new one, never a half."""
-    temporary = f"{path}.new"
-    descriptor = small.make(temporary, mode)
+def write_atomically(path: str, text: str, mode: int = 0o600, *, dir_fd: int | None = None) -> None:
+    """Write a file so that a reader, or a crash, sees the old or the new one, never a half.
+
+    `path` is a name in the folder that `dir_fd` has open, where that is given.
+    """
+    temporary = f"{path}{own.HALF}"
+    descriptor = small.make(temporary, mode, dir_fd=dir_fd)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
@@ -36,8 +39,11 @@ def write_atomically(path: str, text: str, mode: int = 0o600) -> None:
     except OSError as error:
         error.filename = path  # the kernel names none where a disk is full
         raise
-    os.replace(temporary, path)
-    sync_folder(os.path.dirname(path))
+    os.replace(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    if dir_fd is None:
+        sync_folder(os.path.dirname(path))
+    else:
+        os.fsync(dir_fd)
 
 
 def sync_folder(path: str) -> None:
@@ -132,6 +138,23 @@ def lock_folder(folder: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def keep_locked(descriptor: int, folder: str) -> int:
+    """Return a descriptor that holds the lock on what is at this path by now.
+
+    Init files may have removed what was locked, and made it anew.
+    """
+    try:
+        held = os.fstat(descriptor)
+        now = os.stat(folder if stat.S_ISDIR(held.st_mode) else f"{folder}/PG_VERSION")
+        if (held.st_dev, held.st_ino) == (now.st_dev, now.st_ino):
+            return descriptor
+    except FileNotFoundError:
+        pass
+    again = lock_folder(folder)
+    os.close(descriptor)
+    return again
 
 
 def _lock(descriptor: int, folder: str) -> None:

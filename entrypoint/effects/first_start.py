@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, log, sql
-from entrypoint.effects import files, probe, script, server, sessions, temporary
+from entrypoint.effects import files, notes, probe, script, server, sessions, temporary
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
@@ -30,6 +30,8 @@ command env -0 >&"$_entrypoint_done"
 
 The functions are the image's own, whatever stands in the place of docker-entrypoint.sh.
 """
+_BEGUN = "file "
+"""Before the name of each file that begins; all of them come before the variables, and end as those do."""
 
 
 def say_complete() -> None:
@@ -282,11 +284,11 @@ def create_database(context: Context) -> None:
         raise Failure(*(each.but(code=code) for each in failure.problems)) from None
 
 
-def run_files(context: Context, folder: str, state: str) -> dict[str, str]:
+def run_files(context: Context, folder: str, state: str = "") -> dict[str, str]:
     """Run the files of a folder in one shell and return the environment it ended with.
 
-    A line `file PATH` is added to the file `state` before each. Raises Failure with the exit code of the
-    file that failed.
+    A line `file PATH` is added to the file `state` before each, while it is there. Raises Failure with the
+    exit code of the file that failed.
     """
     done = memory_file("")
     descriptor = 8
@@ -296,14 +298,13 @@ def run_files(context: Context, folder: str, state: str) -> dict[str, str]:
         handed_over = read_back(done)
     finally:
         os.close(done)
-    if code == 0 and handed_over:
+    begun = [each for each in handed_over.split("\0") if each.startswith(_BEGUN)]
+    ended_with = unpack("\0".join(handed_over.split("\0")[len(begun) :]))
+    if code == 0 and ended_with:
         return {
-            name: value
-            for name, value in unpack(handed_over).items()
-            if name not in ("_", "SHLVL", "PWD", "OLDPWD")
+            name: value for name, value in ended_with.items() if name not in ("_", "SHLVL", "PWD", "OLDPWD")
         }
-    begun = [line for line in files.read_text(state).splitlines() if line.startswith("file ")]
-    file = begun[-1].removeprefix("file ") if begun else folder
+    file = begun[-1].removeprefix(_BEGUN) if begun else folder
     if code == 0:
         what = f"{file} ended the shell of all these files with `exit 0`"
         mend = "use `return` instead of `exit`, or make the file executable (chmod +x)"
@@ -355,10 +356,11 @@ def _why(file: str, code: int) -> str:
     return ""
 
 
-def initialize(context: Context, given: list[str]) -> Context:
-    """Make the database and return the context with the environment that the init files left.
+def initialize(context: Context, given: list[str]) -> tuple[Context, bool]:
+    """Make the database; return the context with the environment that the init files left.
 
-    On any failure the record stays, so that the next start knows.
+    Tells also whether the cluster is the one that was made: init files may put another one in its place. On
+    any failure the record stays, so that the next start knows.
     """
     unfinished = Unfinished(context.settings.data_folder)
     arguments = initdb_arguments(context)
@@ -366,6 +368,7 @@ def initialize(context: Context, given: list[str]) -> Context:
     source = make_cluster(context, unfinished, arguments)
     check_hba(context, unfinished)
     unfinished.move_into_place()
+    made = notes.cluster(unfinished.data_folder)
     append_hba(context, given, source)
     helper = context._replace(environment=server.with_password(context))
     in_reach = [*given, "-c", "listen_addresses=", "-p", context.settings.port]
@@ -386,11 +389,24 @@ def initialize(context: Context, given: list[str]) -> Context:
     except Stopped:
         log.warning("stopped before the first start was finished; the next start says how to go on")
         raise
+    now = notes.cluster(unfinished.data_folder)
+    if not now:
+        raise Failure(
+            Problem(
+                f"the init files have left no database in {unfinished.data_folder}",
+                "correct them: what removes the database that was made is to put another one there",
+            )
+        )
+    notes.migrate(unfinished.data_folder)
     if probe.init_files():
         from entrypoint.effects import history
 
-        history.note_init_files(context.settings.data_folder, probe.INIT_FOLDER)
+        history.note_init_files(unfinished.data_folder, probe.INIT_FOLDER)
     if syncs_late(source, arguments):
         make_durable(context)
     unfinished.finish()
-    return context._replace(environment=environment)
+    if now != made:
+        log.info(
+            "the init files have put another database in the place of the new one: it is served as it is"
+        )
+    return context._replace(environment=environment), now == made

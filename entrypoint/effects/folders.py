@@ -10,7 +10,7 @@ import fcntl
 import os
 import stat
 
-from entrypoint import log
+from entrypoint import log, own
 from entrypoint.cluster import WAL_ENTRY
 from entrypoint.effects import files, identity, walk
 from entrypoint.effects.children import Children
@@ -291,9 +291,9 @@ def check_archive_folder(folder: str, *, to_write: bool) -> Problem | None:
 
 
 def empty_wal_folder(folder: str) -> None:
-    """Remove WAL and its status folders from a WAL folder, and nothing else."""
+    """Remove WAL, its status folders and what is ours from a WAL folder, and nothing else."""
     for entry in os.listdir(folder):
-        if WAL_ENTRY.fullmatch(entry):
+        if WAL_ENTRY.fullmatch(entry) or own.is_ours_in_wal(entry):
             files.remove_tree(f"{folder}/{entry}")
 
 

@@ -1,7 +1,7 @@
 """What a cluster remembers of others in its archive; and a restored one, which archives beside nobody.
 
 The original may live: then both would take backups, remove each other's, and after the next restore nobody
-knows whose history it is. So a restore leaves `$PGDATA/.entrypoint.fork`. While that is there every start
+knows whose history it is. So a restore leaves `$PGDATA/entrypoint.fork`. While that is there every start
 looks into the archive before anything is written to it; the first full backup on the new timeline removes
 it. A backup holds the file of its time, and a restore of it writes it anew.
 
@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import exits, guest, segments
+from entrypoint import exits, guest, own, segments
 from entrypoint.archivers import brief, lsn_text
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, server, small
+from entrypoint.effects import files, notes, server
 from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 from entrypoint.settings import Archive
-
-NAME = ".entrypoint.fork"
-"""Below the data folder: one object of JSON."""
 
 RESTORED = "restored"
 """Nobody has looked into the archive yet."""
@@ -68,8 +65,8 @@ class Fork(NamedTuple):
 def read(data_folder: str) -> Fork | None:
     """Return what the file says; one that cannot be understood says that nobody has looked yet."""
     try:
-        text = small.read_text(f"{data_folder}/{NAME}")
-        with guest.Reading(NAME):
+        text = notes.read_text(data_folder, own.FORK)
+        with guest.Reading(own.FORK):
             fork: Fork = guest.typed(Fork(**guest.parse_json(text)))
             return fork
     except FileNotFoundError:
@@ -82,13 +79,12 @@ def write(data_folder: str, fork: Fork) -> None:
     """Note it."""
     import json
 
-    files.write_atomically(f"{data_folder}/{NAME}", json.dumps(fork._asdict()) + "\n")
+    notes.write(data_folder, own.FORK, json.dumps(fork._asdict()) + "\n")
 
 
 def forget(data_folder: str) -> None:
     """Remove the note."""
-    os.unlink(f"{data_folder}/{NAME}")
-    files.sync_folder(data_folder)
+    notes.remove(data_folder, own.FORK)
 
 
 def begin(context: Context, state: str = RESTORED) -> None:
@@ -118,7 +114,7 @@ def awaits_backup_since(data_folder: str) -> float | None:
     fork = read(data_folder)
     if fork is None or fork.state not in (RESTORED, STANDBY, *_ARCHIVING):
         return None
-    return os.stat(f"{data_folder}/{NAME}").st_mtime
+    return os.stat(notes.path(data_folder, own.FORK)).st_mtime
 
 
 def refusal(data_folder: str) -> Problem | None:

@@ -3,41 +3,30 @@
 import os
 from collections.abc import Sequence
 
-from entrypoint import drills, log, reading, runs
+from entrypoint import drills, log, own, reading, runs
 from entrypoint.drills import Drill, LastDrills
-from entrypoint.effects import files, small
+from entrypoint.effects import notes
 from entrypoint.runs import LastRuns, Run
-
-NAME = ".entrypoint.backups"
-"""Below the data folder: one line of JSON for each run."""
-DRILLS = ".entrypoint.drills"
-"""The same for drills."""
-CONTENTS = "entrypoint.read"
-"""What of the archive was read, and when."""
-
 
 _MOST = 16 * 1024**2
 """Bytes that are read of them: a run names every hole that it has found."""
 _MOST_CONTENTS = 64 * 1024**2
-"""The same of CONTENTS: 150 bytes for each backup and for each 256 segments."""
-
-INIT_FILES = ".entrypoint.init"
-"""What a first start has run: a digest and a name in each line."""
+"""The same of what was read: 150 bytes for each backup and for each 256 segments."""
 
 
 def note_init_files(data_folder: str, folder: str) -> None:
-    """Note what a first start has run, so that a change is seen later."""
+    """Note what a first start has run, a digest and a name in each line, so that a change is seen later."""
     lines = [f"{digest} {name}\n" for name, digest in digests(folder).items()]
     try:
-        files.write_atomically(f"{data_folder}/{INIT_FILES}", "".join(lines))
+        notes.write(data_folder, own.INIT, "".join(lines))
     except OSError as error:
-        log.warning(f"the init files cannot be noted in {data_folder}: {os.strerror(error.errno or 0)}")
+        log.warning(f"the init files cannot be noted in {data_folder}: {error.strerror}")
 
 
 def noted_init_files(data_folder: str) -> dict[str, str] | None:
     """Return the digests of what a first start has run, by name; None: it is not noted."""
     try:
-        lines = small.read_text(f"{data_folder}/{INIT_FILES}").split("\n")[:-1]
+        lines = notes.read_text(data_folder, own.INIT).split("\n")[:-1]
     except OSError:
         return None
     return {name: digest for digest, _, name in (line.partition(" ") for line in lines)}
@@ -61,7 +50,7 @@ def digests(folder: str) -> dict[str, str]:
 def read(data_folder: str) -> list[Run]:
     """Return the runs, oldest first."""
     try:
-        return runs.parse(small.read_text(f"{data_folder}/{NAME}", most=_MOST))
+        return runs.parse(notes.read_text(data_folder, own.BACKUPS, most=_MOST))
     except OSError:
         return []
 
@@ -72,11 +61,11 @@ def last_runs(data_folder: str) -> LastRuns:
 
 
 def write(data_folder: str, found: Sequence[Run]) -> None:
-    """Replace the file; a full disk must not fail a backup that is good."""
+    """Replace them, a line of JSON each; a full disk must not fail a backup that is good."""
     try:
-        files.write_atomically(f"{data_folder}/{NAME}", runs.write(found))
+        notes.write(data_folder, own.BACKUPS, runs.write(found))
     except OSError as error:
-        log.warning(f"the backup cannot be noted in {data_folder}: {os.strerror(error.errno or 0)}")
+        log.warning(f"the backup cannot be noted in {data_folder}: {error.strerror}")
 
 
 def begin(data_folder: str, run: Run) -> None:
@@ -99,7 +88,7 @@ def forget_running(data_folder: str) -> None:
 def read_contents(data_folder: str) -> reading.State | None:
     """Return what of the archive was read, and when; None: it is not known."""
     try:
-        return reading.parse(small.read_text(f"{data_folder}/{CONTENTS}", most=_MOST_CONTENTS))
+        return reading.parse(notes.read_text(data_folder, own.READ, most=_MOST_CONTENTS))
     except OSError:
         return None
 
@@ -107,15 +96,15 @@ def read_contents(data_folder: str) -> reading.State | None:
 def write_contents(data_folder: str, state: reading.State) -> None:
     """Note what of the archive was read; a full disk must not fail a backup that is good."""
     try:
-        files.write_atomically(f"{data_folder}/{CONTENTS}", reading.write(state))
+        notes.write(data_folder, own.READ, reading.write(state))
     except OSError as error:
-        log.warning(f"what was read cannot be noted in {data_folder}: {os.strerror(error.errno or 0)}")
+        log.warning(f"what was read cannot be noted in {data_folder}: {error.strerror}")
 
 
 def forget_contents(data_folder: str) -> None:
     """Drop from a copy of a data folder what the original had read: what it read since is not in it."""
     try:
-        os.unlink(f"{data_folder}/{CONTENTS}")
+        notes.remove(data_folder, own.READ)
     except FileNotFoundError:
         pass
 
@@ -129,7 +118,7 @@ def settled(found: Sequence[Run]) -> list[Run]:
 def read_drills(data_folder: str) -> list[Drill]:
     """Return the drills, oldest first."""
     try:
-        return drills.parse(small.read_text(f"{data_folder}/{DRILLS}", most=_MOST))
+        return drills.parse(notes.read_text(data_folder, own.DRILLS, most=_MOST))
     except OSError:
         return []
 
@@ -159,6 +148,6 @@ def settle_drills(data_folder: str) -> None:
 
 def _write_drills(data_folder: str, found: Sequence[Drill]) -> None:
     try:
-        files.write_atomically(f"{data_folder}/{DRILLS}", drills.write(found))
+        notes.write(data_folder, own.DRILLS, drills.write(found))
     except OSError as error:
-        log.warning(f"the drill cannot be noted in {data_folder}: {os.strerror(error.errno or 0)}")
+        log.warning(f"the drill cannot be noted in {data_folder}: {error.strerror}")

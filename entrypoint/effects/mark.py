@@ -11,14 +11,11 @@ from __future__ import annotations
 import os
 import time
 
-from entrypoint import exits, guest, log
-from entrypoint.effects import files, small
+from entrypoint import exits, guest, log, own
+from entrypoint.effects import notes
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple
 from entrypoint.settings import Archive
-
-NAME = ".entrypoint.archive"
-"""Below the data folder: one object of JSON."""
 
 
 class Mark(NamedTuple):
@@ -34,8 +31,8 @@ class Mark(NamedTuple):
 def read(data_folder: str) -> Mark:
     """Return what is noted; nothing where it cannot be understood."""
     try:
-        text = small.read_text(f"{data_folder}/{NAME}")
-        with guest.Reading(NAME):
+        text = notes.read_text(data_folder, own.ARCHIVE)
+        with guest.Reading(own.ARCHIVE):
             mark: Mark = guest.typed(Mark(**guest.parse_json(text)))
             return mark
     except (OSError, ValueError):
@@ -53,9 +50,9 @@ def note(data_folder: str, archive: Archive, *, anew: bool) -> None:
     import json
 
     try:
-        files.write_atomically(f"{data_folder}/{NAME}", json.dumps(known._replace(device=device)._asdict()))
+        notes.write(data_folder, own.ARCHIVE, json.dumps(known._replace(device=device)._asdict()))
     except OSError as error:
-        log.warning(f"the archive cannot be noted in {data_folder}: {os.strerror(error.errno or 0)}")
+        log.warning(f"the archive cannot be noted in {data_folder}: {error.strerror}")
 
 
 def _device(archive: Archive) -> int:
@@ -103,6 +100,6 @@ def unmounted(data_folder: str, archive: Archive) -> Problem | None:
         f"{archive.storage.folder} is on another filesystem than before, and holds nothing of this cluster's "
         "archive: its mount is missing",
         "mount it again; what waits is archived then. If the archive is to begin anew there, remove "
-        f"{data_folder}/{NAME}",
+        f"{notes.path(data_folder, own.ARCHIVE)}",
         exits.ARCHIVE_REFUSED,
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from entrypoint import exits
+from entrypoint import exits, own
 from entrypoint.archivers import PROBE, Command, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backlog, claim, files, fork, server, sessions
@@ -148,8 +148,10 @@ def read_back(
     Raises Failure where it does not come back within `patience` seconds, or differs.
     """
     began = time.monotonic()
-    copy = f"{_room(context, archive, name)}/{_COPY}{os.getpid()}-{name}"
+    folder = f"{_room(context, archive, name)}/{own.WAL_CHECK}"
+    copy = f"{folder}/{os.getpid()}-{name}"
     try:
+        _make(folder)
         command = _fill(archive.tool.read_back(server.describe(context)), name, copy)
         code, words = archives.run_quietly(context, command, seconds=patience)
         if code:
@@ -168,9 +170,21 @@ def read_back(
     finally:
         if os.path.exists(copy):
             os.unlink(copy)
+        _remove_empty(folder)
 
 
-_COPY = ".entrypoint-check-"
+def _make(folder: str) -> None:
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        pass  # somebody else is at work in it, or was killed
+
+
+def _remove_empty(folder: str) -> None:
+    try:
+        os.rmdir(folder)
+    except OSError:
+        pass  # somebody else is at work in it
 
 
 def _room(context: Context, archive: Archive, name: str) -> str:
@@ -180,9 +194,6 @@ def _room(context: Context, archive: Archive, name: str) -> str:
     """
     size = server.segment_bytes(context)
     wal = f"{context.settings.data_folder}/pg_wal"
-    for path in glob.glob(f"{glob.escape(wal)}/{_COPY}*"):
-        if time.time() - os.lstat(path).st_mtime > _LEFT_BEHIND:
-            os.unlink(path)  # by one that was killed
     for folder, needed in ((context.runtime_folder, 2 * size), (wal, 8 * size)):
         found = os.statvfs(folder)
         if found.f_bavail * found.f_frsize >= needed and found.f_favail:
@@ -192,10 +203,6 @@ def _room(context: Context, archive: Archive, name: str) -> str:
             archive, f"{name} is not read back: neither {context.runtime_folder} nor {wal} has room for it"
         ).but(mend="give /run or the data folder more room")
     )
-
-
-_LEFT_BEHIND = 3600
-"""Seconds."""
 
 
 def push(context: Context, archive: Archive, seconds: float, say: Callable[[str], None]) -> list[str]:

@@ -6,11 +6,12 @@ import errno
 import os
 import stat
 
+from entrypoint import own
 from entrypoint.cluster import CONTROL_BYTES, is_in_recovery
-from entrypoint.effects import files, identity, small, unfinished, walk
+from entrypoint.effects import files, identity, notes, small, unfinished, walk
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
-from entrypoint.facts import ASIDE_PREFIX, DONE_FOLDER, WORK_FOLDER, DataFolder, Facts, Unfinished
+from entrypoint.facts import DataFolder, Facts, Unfinished
 from entrypoint.settings import Settings
 
 INIT_FOLDER = "/docker-entrypoint-initdb.d"
@@ -68,16 +69,16 @@ def data_folder(path: str, table: list[files.Mount], opened: str | None = None) 
         readable = True
     except OSError as error:
         _leave_to_root(error)
-    left = _unfinished(f"{seen}/{WORK_FOLDER}", path, has_cluster) if WORK_FOLDER in entries else None
-    made = unfinished.Unfinished(seen).made() if left else frozenset()
-    foreign = [
-        name
-        for name in sorted(entries)
-        if name not in (WORK_FOLDER, DONE_FOLDER)
-        and not name.startswith(ASIDE_PREFIX)
-        # What an interrupted start has moved into place is ours.
-        and name not in made
-    ]
+    others = [name for name in sorted(entries) if not own.is_ours(name)]
+    left = None
+    record = unfinished.Unfinished(seen)
+    if os.path.basename(record.folder) in entries:
+        left = _unfinished(record, path, has_cluster)
+        if not others:
+            left = Unfinished("building", "")  # the rest was removed: nothing is left to go on with
+    # What an interrupted start has moved into place is ours.
+    made = record.made() if left else frozenset()
+    foreign = [name for name in others if name not in made]
     mount = files.mount_of(os.path.realpath(seen), table)
     return DataFolder(
         path=path,
@@ -110,17 +111,17 @@ def _has_content(path: str) -> bool:
         return False
 
 
-def _unfinished(folder: str, data_folder: str, has_cluster: bool) -> Unfinished:
+def _unfinished(record: unfinished.Unfinished, data_folder: str, has_cluster: bool) -> Unfinished:
     """Return how far an interrupted start came; raises Failure rather than guess."""
     try:
-        if not stat.S_ISDIR(os.lstat(folder).st_mode):
+        if not stat.S_ISDIR(os.lstat(record.folder).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "it is no folder")
-        lines = small.read_text(f"{folder}/state").split("\n")
+        lines = small.read_text(record.state).split("\n")
     except FileNotFoundError:
         lines = []
     except OSError as error:
         _leave_to_root(error)
-        work = f"{data_folder}/{WORK_FOLDER}"
+        work = f"{data_folder}/{os.path.basename(record.folder)}"
         what = f"{work}/state, which says how far an earlier start came, cannot be read: {error.strerror}"
         mend = f"mend that, or remove {work} if you know that no first start or restore was interrupted"
         raise Failure(Problem(what, mend)) from error
@@ -133,9 +134,22 @@ def _unfinished(folder: str, data_folder: str, has_cluster: bool) -> Unfinished:
         elif word == "file":
             detail = rest
     # The server may have been promoted after it has waited at its target.
-    if stage == "recovery" and has_cluster and _is_promoted(os.path.dirname(folder)):
+    if stage == "recovery" and has_cluster and _is_promoted(record.data_folder):
         stage = "promoted"
+    elif has_cluster and detail != unfinished.DISCARDED and _is_of_others(record, stage):
+        stage, detail = "unknown", ""
     return Unfinished(stage, detail)
+
+
+def _is_of_others(record: unfinished.Unfinished, stage: str) -> bool:
+    """Tell whether a cluster beside the record is not, or no longer, our work alone.
+
+    The official image serves what is there, and people copy another cluster over it.
+    """
+    moved, now = record.moved(), notes.cluster(record.data_folder)
+    if stage == "building":
+        return not moved or moved != now or record.is_served()
+    return stage == "recovery" and moved not in ("", now)
 
 
 def _is_promoted(data_folder: str) -> bool:

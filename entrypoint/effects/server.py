@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import archivers, log, ruled, variables
+from entrypoint import archivers, log, own, ruled, variables
 from entrypoint.archivers import Server
 from entrypoint.argv import NOT_A_SERVER, parse_server
 from entrypoint.cluster import parse_control
-from entrypoint.effects import files, kernel, small, status, stops
+from entrypoint.effects import files, kernel, notes, small, status
 from entrypoint.effects.children import Children, find_program, path_without
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
@@ -79,12 +79,14 @@ def with_password(context: Context) -> dict[str, str]:
 
 def later_environment(context: Context) -> dict[str, str]:
     """Return the environment of our own program where PID 1 or archive-segment starts it: without secrets."""
-    return {
+    made = {
         "PATH": tool_path(context),
         "LC_ALL": "C",
         "HOME": context.runtime_folder,
         SETTINGS: f"{context.runtime_folder}/{SETTINGS_FILE}",
     }
+    cluster = notes.cluster(context.settings.data_folder)
+    return made | {notes.CLUSTER: cluster} if cluster else made
 
 
 def helper_role(tool: str) -> str:
@@ -479,9 +481,11 @@ def forget_original(data_folder: str) -> None:
 
     pgBackRest leaves a recovery.signal, which beside a standby.signal would outlive the promotion.
     """
-    for name in ("postmaster.pid", "postmaster.opts", "recovery.signal", "standby.signal", stops.NAME):
+    notes.migrate(data_folder)
+    gone = ("postmaster.pid", "postmaster.opts", "recovery.signal", "standby.signal")
+    for name in (*gone, own.STOPS, own.UNFINISHED, own.FINISHED):
         if os.path.lexists(f"{data_folder}/{name}"):
-            os.unlink(f"{data_folder}/{name}")
+            files.remove_tree(f"{data_folder}/{name}")
     if os.path.lexists(f"{data_folder}/{OLD_RECOVERY}"):
         aside = f"{OLD_RECOVERY}.unused"
         os.rename(f"{data_folder}/{OLD_RECOVERY}", f"{data_folder}/{aside}")

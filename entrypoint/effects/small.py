@@ -70,18 +70,18 @@ def read_text(path: str, *, most: int = MOST, dir_fd: int | None = None, follow:
     return read(path, most=most, dir_fd=dir_fd, follow=follow).decode("utf-8", "surrogateescape")
 
 
-def make(path: str, mode: int) -> int:
+def make(path: str, mode: int, *, dir_fd: int | None = None) -> int:
     """Return a descriptor to write a new file through, whose mode is exactly this.
 
     What lies there is removed: a link, a FIFO, or the rest of a killed writer. Raises OSError for a folder,
-    and where somebody puts something there at that moment.
+    and where somebody puts something there at that moment. `dir_fd` as for `read`.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        os.unlink(path)
+        os.unlink(path, dir_fd=dir_fd)
     except FileNotFoundError:
         pass
-    descriptor = os.open(path, flags, mode)
+    descriptor = os.open(path, flags, mode, dir_fd=dir_fd)
     try:
         os.fchmod(descriptor, mode)
     except OSError:

@@ -163,10 +163,8 @@ def _store(context: Context, verifier: str) -> None:
 
 def run_start_files(context: Context) -> None:
     """Run the start files as init files are run; raises Failure with the exit code of one that failed."""
-    state = f"{context.runtime_folder}/startdb"
-    files.write_atomically(state, "")
     try:
-        first_start.run_files(context, probe.STARTDB_FOLDER, state)
+        first_start.run_files(context, probe.STARTDB_FOLDER)
     except Failure as failure:
         (problem,) = failure.problems
         raise Failure(

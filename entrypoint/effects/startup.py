@@ -15,6 +15,7 @@ from entrypoint.effects import (
     identity,
     kernel,
     leftover,
+    notes,
     probe,
     server,
     sessions,
@@ -83,16 +84,19 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
         lock = files.lock_folder(wanted.data_folder)
         decided = refuse_if_changed(context, decided)
     kernel.sign_folder(wanted.data_folder)
-    context, given = act(context, decided, facts)
-    if first := decided.kind == plan.INITIALIZE:
+    notes.migrate(wanted.data_folder)
+    context, done, given = act(context, decided, facts)
+    if decided.kind == plan.INITIALIZE:
         from entrypoint.effects import first_start
 
         first_start.say_complete()
+        lock = files.keep_locked(lock, wanted.data_folder)
+        kernel.sign_folder(wanted.data_folder)
     if restore_only:
         status.enter(context.runtime_folder, status.BOOT)
         raise Ended(0)
-    check_collations(context, decided, given)
-    run_server(context, given, [lock, *held], first=first)
+    check_collations(context, done, given)
+    run_server(context, given, [lock, *held], first=done.kind == plan.INITIALIZE)
 
 
 def _lock_early(folder: str, who: Identity) -> int | None:
@@ -353,8 +357,11 @@ def refuse_if_changed(context: Context, decided: plan.Plan) -> plan.Plan:
     )
 
 
-def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, list[str]]:
-    """Do what was decided; return the context and the arguments for the server."""
+def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, plan.Plan, list[str]]:
+    """Do what was decided; return the context, what was done, and the arguments for the server.
+
+    Where init files have put another cluster in the place of the new one, that is served as any other is.
+    """
     context = _settle(context)
     wanted = context.settings
     if os.path.lexists(f"{wanted.drill.folder}/{folders.DRILL_SCRATCH}"):
@@ -380,7 +387,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         stops.look_back(wanted.data_folder)
         _say_skipped(facts)
     else:
-        context, recovering = _make(context, decided, given)
+        context, decided, recovering = _make(context, decided, given)
         context = _settle(context)  # init files, or a backup, may have brought a command of the user's own
         wanted = context.settings
         if wanted.archive is not None:
@@ -397,7 +404,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, li
         from entrypoint.effects import peer
 
         peer.check(context, wanted.standby.conninfo)
-    return context, given
+    return context, decided, given
 
 
 def _settle(context: Context) -> Context:
@@ -458,10 +465,10 @@ def _nothing_to_restore(wanted: Settings) -> Problem:
     )
 
 
-def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Context, list[str]]:
+def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Context, plan.Plan, list[str]]:
     """Make the cluster: anew, from a backup, or by going on with a restore.
 
-    Returns also the settings with which the server itself goes on with a recovery.
+    Returns as `act` does, with the settings with which the server itself goes on with a recovery.
     """
     wanted = context.settings
     phases = {plan.INITIALIZE: status.INIT, plan.RESTORE: status.RESTORE, plan.RECOVER: status.RECOVERY}
@@ -474,17 +481,18 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
         clear(context, decided)
         from entrypoint.effects import first_start
 
-        return first_start.initialize(context, given), []
+        context, is_new = first_start.initialize(context, given)
+        return context, decided if is_new else decided._replace(kind=plan.START), []
     from entrypoint.effects import restore  # what it takes is loaded only where it is needed
 
     if decided.kind == plan.RECOVER or wanted.restore is None:
         log.info("going on with a restore that was interrupted")
-        return context, restore.recover(context, given)
+        return context, decided, restore.recover(context, given)
     planned = restore.look(context, wanted.restore)
     for line in restore.describe(planned):
         log.info(line)
     clear(context, decided)
-    return context, restore.restore(context, planned, given)
+    return context, decided, restore.restore(context, planned, given)
 
 
 def plan_restore(raw: Mapping[str, str]) -> restore.Plan:
@@ -502,12 +510,13 @@ def plan_restore(raw: Mapping[str, str]) -> restore.Plan:
 
 
 def clear(context: Context, decided: plan.Plan) -> None:
-    """Make room for a new cluster, where an interrupted start left something."""
+    """Make room for a new cluster, where an interrupted start or an earlier cluster has left what is ours."""
     unfinished = Unfinished(context.settings.data_folder)
     if decided.discard:
         unfinished.discard()
     if decided.move_aside:
         unfinished.move_aside()
+    notes.clear(context.settings.data_folder)
 
 
 def _say_skipped(facts: Facts) -> None:
@@ -571,6 +580,7 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
             "helpers": [*helpers(context), *_start_helper(context, first=first)],
             "runtime_folder": context.runtime_folder,
             "data_folder": wanted.data_folder,
+            "cluster": notes.cluster(wanted.data_folder),
             "archive_status": f"{wanted.data_folder}/pg_wal/archive_status" if _archives(context) else "",
             "debug": wanted.debug,
         },

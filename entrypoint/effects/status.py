@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SERVER_USER = "postgres"
 """Whom root becomes."""
 SOCKET_FOLDER = "/var/run/postgresql"
-RUNTIME_FOLDERS = ("/run/entrypoint", f"{SOCKET_FOLDER}/.entrypoint", "/tmp/entrypoint")  # noqa: S108 - only taken when it is ours and closed
+RUNTIME_FOLDERS = ("/run/entrypoint", f"{SOCKET_FOLDER}/entrypoint", "/tmp/entrypoint")  # noqa: S108 - only taken when it is ours and closed
 
 BOOT = "boot"
 INIT = "init"

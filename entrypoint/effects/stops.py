@@ -7,14 +7,12 @@ own; the next start writes one, with `-` for the seconds and `killed` for the st
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 
-from entrypoint.effects import small
+from entrypoint import own
+from entrypoint.effects import notes, small
 
-NAME = ".entrypoint.stops"
-"""Below the data folder."""
 KILLED = "killed"
 _MOST_BYTES = 4096
 """Then only the last half is kept: about fifty stops."""
@@ -25,13 +23,8 @@ _CLEAN = (1, 2)
 def note(data_folder: str, seconds: float | None, step: str) -> None:
     """Note a stop; a full disk must not stop a stop."""
     took = "-" if seconds is None else f"{seconds:.1f}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
     try:
-        descriptor = os.open(f"{data_folder}/{NAME}", flags, 0o600)
-        try:
-            os.write(descriptor, f"{int(time.time())} {took} {step}\n".encode())
-        finally:
-            os.close(descriptor)
+        notes.append(data_folder, own.STOPS, f"{int(time.time())} {took} {step}\n")
     except OSError:
         pass
 
@@ -54,14 +47,12 @@ def look_back(data_folder: str) -> None:
         note(data_folder, None, KILLED)
     text = read(data_folder)
     if len(text) > _MOST_BYTES:
-        from entrypoint.effects import files
-
-        files.write_atomically(f"{data_folder}/{NAME}", text[-_MOST_BYTES // 2 :].partition("\n")[2])
+        notes.write(data_folder, own.STOPS, text[-_MOST_BYTES // 2 :].partition("\n")[2])
 
 
 def read(data_folder: str) -> str:
     """Return the file, or nothing where there is none."""
     try:
-        return small.read(f"{data_folder}/{NAME}").decode("ascii", "replace")
+        return notes.read(data_folder, own.STOPS).decode("ascii", "replace")
     except OSError:
         return ""

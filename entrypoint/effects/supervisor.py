@@ -12,7 +12,7 @@ import sys
 import time
 
 from entrypoint import exits, lifecycle, log
-from entrypoint.effects import kernel, status, stops
+from entrypoint.effects import kernel, notes, status, stops
 from entrypoint.effects.children import Children, unnamed_file
 from entrypoint.effects.signals import HANDLED, STOPS, Signals
 from entrypoint.errors import Failure
@@ -116,6 +116,7 @@ class Supervisor:
     def __init__(self, children: Children, given: Mapping[str, Any]) -> None:
         self.children = children
         self.given = given
+        notes.expect(given["data_folder"], given["cluster"])
         self.specs = {spec["role"]: spec for spec in given["helpers"]}
         helpers = [
             lifecycle.Helper(
@@ -164,7 +165,8 @@ class Supervisor:
             for number in self.children.signals.wait(left, () if behind else self.pipes):
                 log.debug(f"received {signal_name(number)}")
                 if number != signal.SIGCHLD:
-                    self._follow(lifecycle.on_signal(self.state, number, time.monotonic()))
+                    asked = self._allowed(number)
+                    self._follow(lifecycle.on_signal(self.state, asked, time.monotonic()))
             if not behind:
                 self._pass_on_output()
             self._see_ends()
@@ -213,8 +215,22 @@ class Supervisor:
     def _send(self, number: int) -> None:
         # The postmaster alone: it knows which of its processes must outlive the sessions.
         if self.state.server:
+            number = self._allowed(number)
             log.debug(f"sending {signal_name(number)} to the server (pid {self.server})")
             os.kill(self.server, number)
+
+    def _allowed(self, number: int) -> int:
+        """Return the signal for an immediate stop where a checkpoint would go into another cluster.
+
+        PostgreSQL itself does so, but looks once a minute.
+        """
+        cluster: str = self.given["cluster"]
+        if number not in (signal.SIGTERM, signal.SIGINT) or not self.state.server or cluster == "":
+            return number
+        if notes.cluster(self.given["data_folder"]) == cluster:
+            return number
+        log.warning("the data folder was emptied, or holds another database: the server ends at once")
+        return signal.SIGQUIT
 
     def _start(self, role: str) -> None:
         spec = self.specs[role]

@@ -96,8 +96,12 @@ def wait_until_ready(
 def stop(context: Context, pid: int) -> None:
     """Stop the temporary server in fast mode; after PGCTLTIMEOUT in immediate mode, then by SIGKILL."""
     running: int | None = pid
-    if context.children.poll(pid) is not None:
-        found = server.read_postmaster(context.settings.data_folder)
+    found = server.read_postmaster(context.settings.data_folder)
+    if found is None or found.pid != pid:
+        if context.children.poll(pid) is None:
+            # Its cluster was thrown away: what it writes at a stop would go into what lies there now.
+            os.kill(pid, signal.SIGKILL)
+            context.children.wait(pid, stoppable=False)
         running = found.pid if found else None  # an init file restarted it
     if running is None or not os.path.exists(f"/proc/{running}"):
         return

@@ -1,22 +1,27 @@
-"""The record of a first start or a restore that is not finished: `$PGDATA/.entrypoint/`.
+"""The record of a first start or a restore that is not finished: `$PGDATA/entrypoint.unfinished/`.
 
 PGDATA itself is often the mounted volume, so a record beside it would not survive the container. The
-cluster is therefore made in `$PGDATA/.entrypoint/cluster` and its entries are renamed into PGDATA when
-it is complete; `$PGDATA/.entrypoint/state` says how far we came. Renaming the folder to
-`$PGDATA/.entrypoint.done` is the one step that makes the first start count; then that is removed.
+cluster is therefore made in its folder `cluster`, whose entries are renamed into PGDATA when it is complete;
+its file `state` says how far we came. Renaming it to `$PGDATA/entrypoint.finished` is the one step that makes
+the first start count; then that is removed.
 
 Stages: `building` (nothing of the user's has run: the next start throws our work away and begins anew),
 `files` (init files have begun: only the user can say whether the result is good), `recovery` (a base
 backup is in place: the next start goes on replaying).
+
+Other programs may come in between, for the official image serves what is there. So our work is thrown away
+only while the cluster is the one that we have moved into place, and nobody has served it.
 """
 
 import os
 import time
 
-from entrypoint import log
+from entrypoint import log, own
 from entrypoint.cluster import SERVER_ENTRIES
-from entrypoint.effects import files, folders, small
-from entrypoint.facts import ASIDE_PREFIX, DONE_FOLDER, WORK_FOLDER
+from entrypoint.effects import files, folders, notes, small
+
+DISCARDED = "discarded"
+"""Beside the stage `building`: that is decided, and has begun."""
 
 
 class Unfinished:
@@ -24,12 +29,12 @@ class Unfinished:
 
     def __init__(self, data_folder: str) -> None:
         self.data_folder = data_folder
-        self.folder = f"{data_folder}/{WORK_FOLDER}"
+        self.folder = notes.path(data_folder, own.UNFINISHED)
         self.cluster = f"{self.folder}/cluster"
         """Where a cluster is made before it is moved into place."""
         self.state = f"{self.folder}/state"
         self.names = f"{self.folder}/names"
-        self.done = f"{data_folder}/{DONE_FOLDER}"
+        self.done = notes.path(data_folder, own.FINISHED)
 
     def begin(self) -> None:
         """Make the work folder; from here on an interrupted start is recognised."""
@@ -45,7 +50,7 @@ class Unfinished:
         """Rename the finished cluster into the data folder; PG_VERSION, which makes it one, comes last."""
         names = sorted(os.listdir(self.cluster), key=lambda name: (name == "PG_VERSION", name))
         # First the list: a backup may hold files that only its owner knows, and a kill may come in between.
-        files.write_atomically(self.names, "\0".join(names))
+        files.write_atomically(self.names, "\0".join([notes.cluster(self.cluster), *names]))
         for name in names:
             os.rename(f"{self.cluster}/{name}", f"{self.data_folder}/{name}")
         os.rmdir(self.cluster)
@@ -60,10 +65,31 @@ class Unfinished:
                 raise  # root is to look
             return SERVER_ENTRIES
 
+    def moved(self) -> str:
+        """Return which cluster we have moved into place, as `notes.cluster` does; empty: it is not noted."""
+        try:
+            first = small.read_text(self.names).partition("\0")[0]
+        except OSError:
+            return ""
+        # Earlier versions noted names alone.
+        return first if len(first) == 16 and not first.strip("0123456789abcdef") else ""
+
+    def is_served(self) -> bool:
+        """Tell whether another server than ours, which lets nobody in, was started on it: each says how."""
+        try:
+            return '"listen_addresses="' not in small.read_text(f"{self.data_folder}/postmaster.opts")
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+
     def finish(self) -> None:
         """Remove the record: the data folder is an ordinary one from now on."""
         self.remove_finished()
-        os.rename(self.folder, self.done)
+        try:
+            os.rename(self.folder, self.done)
+        except FileNotFoundError:
+            return  # an init file has thrown it away, with the cluster that it was about
         files.sync_folder(self.data_folder)
         self.remove_finished()
 
@@ -74,7 +100,7 @@ class Unfinished:
 
     def discard(self) -> None:
         """Throw away what an interrupted start of ours has built, and nothing else."""
-        self.enter("building")  # nobody goes on with what is thrown away in part
+        self.enter("building", DISCARDED)  # nobody goes on with what is thrown away in part
         made = self.made()
         self._remove(self.cluster, os.listdir(self.cluster) if os.path.isdir(self.cluster) else [])
         self._remove(self.data_folder, [name for name in os.listdir(self.data_folder) if name in made])
@@ -104,17 +130,17 @@ class Unfinished:
 
     def move_aside(self) -> None:
         """Move an unfinished cluster aside, inside the data folder, whole."""
-        aside = f"{self.data_folder}/{ASIDE_PREFIX}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+        aside = f"{self.data_folder}/{own.ASIDE_PREFIX}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
         while os.path.exists(aside):
             aside += "+"
         os.mkdir(aside, 0o700)
         names = [
             name
             for name in os.listdir(self.data_folder)
-            if not name.startswith(ASIDE_PREFIX) and name != WORK_FOLDER
+            if not own.is_aside(name) and name != os.path.basename(self.folder)
         ]
         for name in sorted(names, key=lambda name: (name != "PG_VERSION", name)):
             os.rename(f"{self.data_folder}/{name}", f"{aside}/{name}")
-        os.rename(self.folder, f"{aside}/{WORK_FOLDER}")  # last, so that a kill in between is repeated
+        os.rename(self.folder, f"{aside}/{own.UNFINISHED}")  # last, so that a kill in between is repeated
         files.sync_folder(self.data_folder)
         log.info(f"moved the unfinished database to {aside}; remove it when you do not need it")

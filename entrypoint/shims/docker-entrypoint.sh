@@ -125,9 +125,10 @@ docker_process_init_files() {
 	echo
 	local f
 	for f; do
-		# What the next start will name if this one does not finish.
-		if [[ -n ${_entrypoint_state:-} && -e $f ]]; then
-			echo "file $f" >>"$_entrypoint_state" || :
+		if [[ -n ${_entrypoint_done:-} && -e $f ]]; then
+			# What the next start will name if this one does not finish. A file may have thrown the record away.
+			[[ ! -e ${_entrypoint_state:-} ]] || echo "file $f" >>"$_entrypoint_state" || :
+			printf 'file %s\0' "$f" >&"$_entrypoint_done" || :
 		fi
 		case $f in
 		*.sh)

@@ -365,15 +365,15 @@ def _foreign_files(case: Case, draw: Draw) -> None:
 @_way("volume", "unfinished")
 def _a_half_made_database(case: Case, draw: Draw) -> None:
     file = draw(st.sampled_from(["", "file /docker-entrypoint-initdb.d/x.sql\n", "file"]))
-    case.fill("PG_VERSION", "base/", "global/", ".entrypoint/")
-    (case.data / ".entrypoint" / "state").write_text(f"files \n{file}")
+    case.fill("PG_VERSION", "base/", "global/", "entrypoint.unfinished/")
+    (case.data / "entrypoint.unfinished" / "state").write_text(f"files \n{file}")
     case.set("did not finish")
 
 
 @_way("volume", "archive")
 def _a_restore_without_its_archive(case: Case, draw: Draw) -> None:
-    case.fill("PG_VERSION", "base/", ".entrypoint/", "recovery.signal")
-    (case.data / ".entrypoint" / "state").write_text(f"recovery {draw(WORDS)}\n")
+    case.fill("PG_VERSION", "base/", "entrypoint.unfinished/", "recovery.signal")
+    (case.data / "entrypoint.unfinished" / "state").write_text(f"recovery {draw(WORDS)}\n")
     case.set("is not finished")
 
 
@@ -465,7 +465,11 @@ def _make(case: Case, draw: Draw) -> list[str]:
             way.apply(case, draw)
     if "volume" not in used and "pgdata" not in used:
         case.fill(
-            *draw(st.sampled_from([(), ("PG_VERSION", "base/1/", "postgresql.conf"), (".entrypoint/",)]))
+            *draw(
+                st.sampled_from(
+                    [(), ("PG_VERSION", "base/1/", "postgresql.conf"), ("entrypoint.unfinished/",)]
+                )
+            )
         )
     if "user" not in used:
         for name in draw(st.lists(NOISE, max_size=4, unique=True)):

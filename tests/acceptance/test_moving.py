@@ -65,7 +65,7 @@ def test_from_debian_and_back(foreign: str) -> None:
         assert "on" == container.sql("SHOW archive_mode")
         assert 0 == container.stop()
     ours = in_volume(foreign, "find data -name '*entrypoint*' -printf '%f\\n'").splitlines()
-    assert [] == [name for name in ours if not name.startswith(".entrypoint.")]
+    assert [] == [name for name in ours if not name.startswith("entrypoint.")]
     _reads_without_us(foreign)
 
 

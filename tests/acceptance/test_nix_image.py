@@ -60,7 +60,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     """PID 1, the server and its sessions have only files of the store in their memory, the compiler's among them."""
     with serve(image=IMAGE, options=containers.LOOK_INSIDE) as server:
         assert "t" == server.sql("SELECT pg_jit_available()")
-        noted = server.shell("cat $PGDATA/.entrypoint.collation")
+        noted = server.shell("cat $PGDATA/entrypoint.collation")
         assert re.search(r"glibc 2\.\d+, libicui18n\.so\.\d+;", noted), noted
         maps = 'for each in /proc/[0-9]*; do cat "$each/maps" 2>/dev/null; done'
         mapped = set(re.findall(r" (/.*)$", server.shell(maps, user="0"), re.MULTILINE))

@@ -30,7 +30,7 @@ are frozen; of statistics there may be newer ones."""
 
 FILES = r"""
 cd "$PGDATA"
-find . -name '.entrypoint*' -prune -o -path './pg_wal/*' -prune -o -path './pg_stat*/*' -prune -o \
+find . -name 'entrypoint.*' -prune -o -path './pg_wal/*' -prune -o -path './pg_stat*/*' -prune -o \
     -not -name '*_fsm' -not -name '*_vm' -not -name pg_internal.init -printf '%p %y %m %U %G\n' | sort
 tail -n +1 PG_VERSION postgresql.conf postgresql.auto.conf pg_hba.conf pg_ident.conf base/*/PG_VERSION
 pg_controldata | grep -vE '^(Database system identifier|pg_control last|Mock auth|.*checkpoint|Fake LSN|Min.*rec)'
@@ -205,7 +205,7 @@ def test_an_image_of_ones_own_can_stay_quick() -> None:
 
 SPIED = r"""FROM IMAGE
 RUN cd /usr/lib/postgresql/*/bin && mv initdb initdb.real && \
-    printf '%s\n' '#!/bin/sh' '[ -e "$PGDATA/.entrypoint" ] && echo "unfinished $*" >> /tmp/seen' \
+    printf '%s\n' '#!/bin/sh' '[ -e "$PGDATA/entrypoint.unfinished" ] && echo "unfinished $*" >> /tmp/seen' \
     'exec "$0.real" "$@"' > initdb && chmod 755 initdb && entrypoint internal template && rm -f /tmp/seen
 """
 """Its initdb tells how it is called while a first start is not finished."""
@@ -235,7 +235,7 @@ def test_a_full_disk_is_said(size: str) -> None:
             assert 1 == ended.code
             (problem,) = containers.complaints(ended)
             assert (
-                "could not be copied to /disk/data/.entrypoint/cluster" in problem
+                "could not be copied to /disk/data/entrypoint.unfinished/cluster" in problem
                 or "No space left" in problem
             )
             assert more in ended.stderr

@@ -13,7 +13,7 @@ from contracts.tables import REPOSITORY
 PACKAGE = "entrypoint"
 
 ROWS = (
-    ("errors", "exits", "guest", "lean", "light", "log"),
+    ("errors", "exits", "guest", "lean", "light", "log", "own"),
     ("variables", "conninfo", "harmless", "runs", "segments", "sql", "units"),
     (
         "facts",

@@ -16,6 +16,7 @@ __all__ = [
     "INITDB_MAKES",
     "PLAIN",
     "SERVER",
+    "cluster",
     "data_folder",
     "facts",
     "load",
@@ -51,6 +52,14 @@ INITDB_MAKES = tuple(
 """What initdb of PostgreSQL 15 puts into a data folder."""
 
 _SAMPLES = Path(__file__).parent / "samples"
+
+
+def cluster(folder: Path, identifier: int = 7) -> Path:
+    """Make a folder that of a cluster, as far as notes beside it are about one."""
+    (folder / "global").mkdir(parents=True, exist_ok=True)
+    (folder / "PG_VERSION").write_text("15\n")
+    (folder / "global" / "pg_control").write_bytes(identifier.to_bytes(8, "little") + bytes(200))
+    return folder
 
 
 def sample(name: str) -> str:

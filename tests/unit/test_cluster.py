@@ -30,7 +30,7 @@ def test_what_postgresql_makes_is_known(name: str) -> None:
             "server.key",
             "postgresql.conf.bak",
             "my.conf",
-            ".entrypoint",
+            "entrypoint.unfinished",
             "base.tar",
             "PG_VERSION~",
         ),

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint import collation, dependents
+from entrypoint import collation, dependents, own
 from entrypoint.collation import Change, Database, Dependent, Leftover
 from entrypoint.effects import collation as memories
 from entrypoint.effects.collation import CHANGED, MATCHED, Memory
+from unit import made
 
 INDEX = Dependent(
     kind=collation.INDEX,
@@ -124,19 +125,19 @@ def test_a_version_of_a_database_is_asked_for_where_there_is_one(major: int, not
 def test_memory_survives(tmp_path: Path) -> None:
     """What is written is read, with names of databases that hold blanks."""
     memory = Memory(CHANGED, HERE, frozenset({("my app", 1, 2), ("a\nrebuilt 1 2 \u2028\\n ł", 3, 4)}))
-    memories.write(str(tmp_path), memory)
+    memories.write(str(made.cluster(tmp_path)), memory)
     assert memory == memories.read(str(tmp_path))
-    assert f"{CHANGED} {HERE}" == (tmp_path / memories.NAME).read_text().splitlines()[0]
+    assert f"{CHANGED} {HERE}" == (tmp_path / own.COLLATION).read_text().splitlines()[0]
 
 
 def test_what_is_rebuilt_is_added_to_the_memory(tmp_path: Path) -> None:
     """One line each; a last one that was not written to its end is none, and what is written next is."""
     first, second = ("my app", 1, 2), ("a\nb", 3, 4)
-    memories.write(str(tmp_path), Memory(CHANGED, HERE))
+    memories.write(str(made.cluster(tmp_path)), Memory(CHANGED, HERE))
     memories.remember_rebuilt(str(tmp_path), first)
     memories.remember_rebuilt(str(tmp_path), second)
     assert Memory(CHANGED, HERE, frozenset({first, second})) == memories.read(str(tmp_path))
-    path = tmp_path / memories.NAME
+    path = tmp_path / own.COLLATION
     path.write_bytes(path.read_bytes()[:-3])
     assert Memory(CHANGED, HERE, frozenset({first})) == memories.read(str(tmp_path))
     path.unlink()
@@ -147,7 +148,7 @@ def test_what_is_rebuilt_is_added_to_the_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "\n", "matched x\nrebuilt 1\n", "matched x\nrebuilt a b c\n", "\0"])
 def test_a_torn_memory_is_none(tmp_path: Path, text: str) -> None:
     """Whatever is there, a start looks anew and never fails by it."""
-    (tmp_path / memories.NAME).write_text(text)
+    (tmp_path / own.COLLATION).write_text(text)
     assert MATCHED != memories.read(str(tmp_path)).state
 
 

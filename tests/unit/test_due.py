@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from entrypoint import own
 from entrypoint.archivers import Backup
-from entrypoint.effects import backups, history
+from entrypoint.effects import backups
 from entrypoint.schedule import Schedule
 
 URL = "file:///archive"
@@ -30,7 +31,7 @@ def _due(
         {"kind": "full", "started": _iso(day), "why": "schedule", "outcome": "ok", "url": URL}
         for day in noted
     ]
-    (folder / history.NAME).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (folder / own.BACKUPS).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     listed = [
         Backup(
             f"b{day}", "full", _iso(day), _iso(day), 1, "0/1", "0/2", permanent=False, system_identifier="1"

@@ -75,9 +75,11 @@ def test_a_file_is_durable_before_it_is_renamed(tmp_path: Path, monkeypatch: pyt
     for name in ("fsync", "replace"):
         real: Callable[..., None] = getattr(os, name)
 
-        def call(*arguments: object, name: str = name, real: Callable[..., None] = real) -> None:
+        def call(
+            *arguments: object, name: str = name, real: Callable[..., None] = real, **named: object
+        ) -> None:
             steps.append(name)
-            real(*arguments)
+            real(*arguments, **named)
 
         monkeypatch.setattr(os, name, call)
     files.write_atomically(str(tmp_path / "file"), "x")

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from entrypoint import own
 from entrypoint.archivers import Answer
 from entrypoint.effects import archive as archives
 from entrypoint.effects import fork, server
@@ -33,6 +34,7 @@ class Copy:
         self.patch = monkeypatch
         self.told = ""
         """Why the last start could not look."""
+        made.cluster(folder)
         wal = folder / "pg_wal"
         wal.mkdir()
         (wal / "00000002.history").write_text("1\t0/6000000\tno recovery target specified\n")
@@ -128,7 +130,7 @@ def test_another_archive_is_another_question(copy: Copy) -> None:
 
 def test_a_file_that_cannot_be_understood(copy: Copy) -> None:
     """It means that nobody has looked yet."""
-    Path(copy.folder, fork.NAME).write_text("{")
+    Path(copy.folder, own.FORK).write_text("{")
     assert fork.RESTORED == copy.state
     assert fork.REFUSED == copy.start(*TAKEN)
 

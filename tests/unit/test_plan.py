@@ -105,7 +105,7 @@ def test_a_half_made_database_is_refused(stage: str) -> None:
     (refusal,) = plan.decide(made.settings(NO_PASSWORD), found).refusals
     assert exits.UNFINISHED_FIRST_START == refusal.code
     assert "/docker-entrypoint-initdb.d/2.sql" in refusal.what
-    ways = ("docker volume rm", "POSTGRES_INIT_UNFINISHED=restart", "rm -r /data/.entrypoint")
+    ways = ("docker volume rm", "POSTGRES_INIT_UNFINISHED=restart", "rm -r /data/entrypoint.unfinished")
     assert [] == [way for way in ways if way not in refusal.mend]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from entrypoint import own
 from entrypoint.effects import probe
 from entrypoint.effects.files import Mount
 from entrypoint.facts import DataFolder, Unfinished
@@ -63,9 +64,26 @@ def test_foreign_files_are_named_in_order(tmp_path: Path) -> None:
     """All that is neither a cluster nor ours is foreign."""
     for name in ("b", "a", ".hidden"):
         (tmp_path / name).touch()
-    for name in (".entrypoint.done", ".unfinished-20261122T180000Z", "lost+found"):
+    for name in ("entrypoint.finished", ".entrypoint.done", "unfinished-20261122T180000Z", "lost+found"):
         (tmp_path / name).mkdir()
     assert (".hidden", "a", "b", "lost+found") == _look(tmp_path).foreign
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*own._ALL, *map(own.former, own._ALL), "unfinished-20261122T180000Z", ".unfinished-20261122T180000Z"],
+)
+def test_what_is_ours_alone_counts_as_empty(tmp_path: Path, name: str) -> None:
+    """Of this version and of an earlier one, half written or not, with or without a record in it."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "state").write_text("files \nfile /a.sh\n")
+    if name.rpartition(".")[2] in ("fork", "archive-words"):
+        (tmp_path / f"{name}.new").touch()
+    found = _look(tmp_path)
+    assert (False, ()) == (found.has_cluster, found.foreign)
+    assert found.unfinished in (None, Unfinished("building", ""))
+    (tmp_path / "base").mkdir()
+    assert ("base",) == _look(tmp_path).foreign or _look(tmp_path).unfinished == Unfinished("files", "/a.sh")
 
 
 @pytest.mark.parametrize(
@@ -74,11 +92,12 @@ def test_foreign_files_are_named_in_order(tmp_path: Path) -> None:
         (None, False, Unfinished("building", "")),
         (None, True, Unfinished("unknown", "")),
         ("", False, Unfinished("building", "")),
-        ("building \n", True, Unfinished("building", "")),
+        ("building \n", True, Unfinished("unknown", "")),
+        ("building discarded\n", True, Unfinished("building", "discarded")),
         ("files \n", True, Unfinished("files", "")),
         ("files \nfile /a.sh\nfile /b c.sql\n", True, Unfinished("files", "/b c.sql")),
         ("files \nfile /a.sh\nfile /b.s", True, Unfinished("files", "/b.s")),
-        ("recovery 20261122-183502F\n", False, Unfinished("recovery", "20261122-183502F")),
+        ("recovery 20261122-183502F\n", False, Unfinished("building", "")),
         ("recovery 20261122-183502F\n", True, Unfinished("promoted", "20261122-183502F")),
         ("something else\n", True, Unfinished("unknown", "")),
     ],
@@ -87,9 +106,9 @@ def test_the_record_of_an_unfinished_start(
     tmp_path: Path, state: str | None, *, has_cluster: bool, expected: Unfinished
 ) -> None:
     """The stage and the last file that began are read; without a stage a cluster is of unknown state."""
-    (tmp_path / ".entrypoint").mkdir()
+    (tmp_path / "entrypoint.unfinished").mkdir()
     if state is not None:
-        (tmp_path / ".entrypoint" / "state").write_text(state)
+        (tmp_path / "entrypoint.unfinished" / "state").write_text(state)
     if has_cluster:
         _cluster(tmp_path)
         (tmp_path / "postgresql.conf").touch()
@@ -112,18 +131,52 @@ def test_a_promotion_counts_once_the_server_has_noted_it(
 ) -> None:
     """Without the signal file a cluster whose state is still that of a recovery is no primary."""
     _cluster(tmp_path)
-    for name in (".entrypoint", "global"):
+    for name in ("entrypoint.unfinished", "global"):
         (tmp_path / name).mkdir()
-    (tmp_path / ".entrypoint" / "state").write_text("recovery name\n")
+    (tmp_path / "entrypoint.unfinished" / "state").write_text("recovery name\n")
     (tmp_path / "global" / "pg_control").write_bytes(bytes(16) + state.to_bytes(4, "little") + bytes(128))
     if signal:
         (tmp_path / "recovery.signal").touch()
     assert Unfinished(stage, "name") == _look(tmp_path).unfinished
 
 
+OURS, OTHERS = "0700000000000000", "0800000000000000"
+CLOSED, OPEN = 'postgres "-c" "listen_addresses="', 'postgres "-c" "listen_addresses=*"'
+
+
+@pytest.mark.parametrize("stage", ["building", "recovery"])
+@pytest.mark.parametrize(
+    ("moved", "served", "whose"),
+    [
+        (f"{OURS}\0base", None, "ours"),
+        (f"{OURS}\0base", CLOSED, "ours"),
+        (f"{OURS}\0base", OPEN, "served"),
+        (f"{OURS}\0base", "postgres", "served"),
+        (f"{OTHERS}\0base", None, "another"),
+        ("backup_label\0base", None, "earlier version"),
+        (None, None, "earlier version"),
+    ],
+)
+def test_a_cluster_that_is_not_our_work_alone(
+    tmp_path: Path, stage: str, moved: str | None, served: str | None, whose: str
+) -> None:
+    """Only what we have made, and nobody has served since, may be thrown away with an unfinished start."""
+    made.cluster(tmp_path)
+    (tmp_path / "recovery.signal").touch()
+    work = tmp_path / "entrypoint.unfinished"
+    work.mkdir()
+    (work / "state").write_text(f"{stage} \n")
+    if moved is not None:
+        (work / "names").write_text(moved)
+    if served is not None:
+        (tmp_path / "postmaster.opts").write_text(f"{served}\n")
+    trusted = ("ours",) if stage == "building" else ("ours", "served", "earlier version")
+    assert Unfinished(stage if whose in trusted else "unknown", "") == _look(tmp_path).unfinished
+
+
 def test_foreign_files_beside_an_unfinished_start(tmp_path: Path) -> None:
     """What the user has put there meanwhile is named, so that it is not thrown away with our work."""
-    (tmp_path / ".entrypoint").mkdir()
+    (tmp_path / "entrypoint.unfinished").mkdir()
     (tmp_path / "base").mkdir()
     (tmp_path / "notes").touch()
     assert ("notes",) == _look(tmp_path).foreign

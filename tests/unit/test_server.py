@@ -171,8 +171,8 @@ def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
     with pytest.raises(Failure) as failed:
         startup._make(context, decided, [])
     assert exits.ARCHIVE_REFUSED == failed.value.code
-    assert [f"{folder}/.entrypoint/cluster"] == fetched
-    (aside,) = (name for name in os.listdir(folder) if name.startswith(".unfinished-"))
+    assert [f"{folder}/entrypoint.unfinished/cluster"] == fetched
+    (aside,) = (name for name in os.listdir(folder) if name.startswith("unfinished-"))
     assert "PG_VERSION" in os.listdir(tmp_path / aside)
 
 

@@ -41,7 +41,7 @@ class Segment(Folders):
 
     def status(self, word: str) -> None:
         """Let the server be in this state."""
-        (self.data / "postmaster.pid").write_text(f"1\n/data\n1\n5432\n/run\n*\n0\n{word}\n")
+        (self.data / "postmaster.pid").write_text(f"{os.getppid()}\n/data\n1\n5432\n/run\n*\n0\n{word}\n")
 
     def start(self, text: str, seconds: str = "5") -> subprocess.Popen[str]:
         """Begin to archive with this piece of shell as the archiver."""
@@ -478,7 +478,7 @@ def test_words_of_an_archiver_rule_no_terminal(segment: Segment) -> None:
 def test_an_outage_is_noted_although_run_is_full(segment: Segment) -> None:
     """The data folder takes the note, which goes with the outage."""
     segment.runtime.rmdir()
-    note = segment.data / ".entrypoint.archive-failing"
+    note = segment.data / "entrypoint.archive-failing"
     assert 3 == segment.archive("echo dead >&2; exit 3")[0]
     assert "dead" == note.read_text().split("\n")[0]
     assert 0 == segment.archive("true")[0]

@@ -59,8 +59,10 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     running = Run(kind="full", started="2026-11-23T02:00:00+00:00", why="schedule", url="file:///archive")
 
     def fetch(_: object, folder: str) -> int:
-        for name in ("PG_VERSION", "recovery.signal", "postmaster.pid"):
+        made.cluster(Path(folder))
+        for name in ("recovery.signal", "postmaster.pid"):
             Path(folder, name).write_text("15\n")
+        Path(folder, ".entrypoint.archive").write_text("{}")  # of a backup that an earlier version has taken
         history.write(folder, [running._replace(outcome="ok", name="base_0"), running])
         return 0
 
@@ -70,8 +72,8 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert source is not None
     plan = restore.Plan(context, source, request, choice, 1, 1)
     assert [] == restore.restore(context, plan, [])
-    names = [".entrypoint.backups", ".entrypoint.fork", "PG_VERSION", "pg_wal", "standby.signal"]
-    assert names == sorted(os.listdir(data))
+    names = ["PG_VERSION", "entrypoint.archive", "entrypoint.backups", "entrypoint.fork", "global"]
+    assert [*names, "pg_wal", "standby.signal"] == sorted(os.listdir(data))
     assert ["base_0"] == [run.name for run in history.read(str(data))]
 
 

@@ -36,7 +36,7 @@ given = {
         {"role": "helper", "argv": ["sh", "-c", script], "environment": environment, "after_server": False, "keep": True}
         for script in helpers.splitlines()
     ],
-    "runtime_folder": folder, "data_folder": folder, "archive_status": "",
+    "runtime_folder": folder, "data_folder": folder, "cluster": "", "archive_status": "",
     "debug": False,
 }
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from entrypoint import own
 from entrypoint.effects import probe
 from entrypoint.effects.unfinished import Unfinished
-from entrypoint.facts import DONE_FOLDER, WORK_FOLDER, DataFolder
+from entrypoint.facts import DataFolder
 from unit.made import INITDB_MAKES
 
 FOLDERS = {
@@ -97,9 +98,11 @@ def _fill(folder: str, names: Sequence[str]) -> None:
         path = f"{folder}/{name}"
         if name in FOLDERS:
             os.makedirs(path, exist_ok=True)
-            Path(path, "file").touch()
+            Path(path, "pg_control").write_bytes(bytes(range(8)))
         else:
-            Path(path).write_text("15\n")
+            Path(path).write_text(
+                'postgres "-c" "listen_addresses="\n' if name == "postmaster.opts" else "15\n"
+            )
 
 
 def _names(unfinished: Unfinished) -> list[str]:
@@ -180,7 +183,7 @@ def test_the_version_comes_last(new: Maker) -> None:
     """Before everything else is in place nobody, not even the official image, sees a cluster."""
     for unfinished in _every_kill(lambda: _begun(new, INITDB_MAKES), Unfinished.move_into_place):
         if _look(unfinished).has_cluster:
-            assert sorted([*INITDB_MAKES, WORK_FOLDER]) == _names(unfinished)
+            assert sorted([*INITDB_MAKES, own.UNFINISHED]) == _names(unfinished)
 
 
 def test_what_the_temporary_server_makes_is_ours(new: Maker) -> None:
@@ -208,7 +211,7 @@ def test_the_end_killed_anywhere(new: Maker) -> None:
         found = _look(unfinished)
         assert (True, ()) == (found.has_cluster, found.foreign)
         seen.append(_stage(found))
-        assert {*INITDB_MAKES, WORK_FOLDER, DONE_FOLDER} >= set(_names(unfinished))
+        assert {*INITDB_MAKES, own.UNFINISHED, own.FINISHED} >= set(_names(unfinished))
     assert ["files", None] == [stage for stage, _ in itertools.groupby(seen)]
     assert sorted(INITDB_MAKES) == _names(unfinished)
 
@@ -216,7 +219,7 @@ def test_the_end_killed_anywhere(new: Maker) -> None:
 def test_an_old_end_does_not_disturb_a_new_one(new: Maker) -> None:
     """A folder that a killed end has left does not make a later first start fail at its very end."""
     unfinished = new()
-    done = Path(unfinished.data_folder, DONE_FOLDER)
+    done = Path(unfinished.data_folder, own.FINISHED)
     done.mkdir()
     (done / "state").touch()
     _first_start(unfinished)
@@ -226,7 +229,7 @@ def test_an_old_end_does_not_disturb_a_new_one(new: Maker) -> None:
 def _half_way(new: Maker) -> Unfinished:
     """Return a building of which one half is in place, beside files of somebody else."""
     unfinished = _begun(new, INITDB_MAKES)
-    for name in INITDB_MAKES[::2]:
+    for name in sorted(INITDB_MAKES)[1::2]:  # the version comes last
         os.rename(f"{unfinished.cluster}/{name}", f"{unfinished.data_folder}/{name}")
     _fill(unfinished.data_folder, FOREIGN)
     return unfinished
@@ -249,7 +252,7 @@ def test_the_discard_removes_the_version_first(new: Maker) -> None:
     """Also for the official image, which knows nothing of our record, a half removed cluster is none."""
     for unfinished in _every_kill(lambda: _moved(new), Unfinished.discard):
         if _look(unfinished).has_cluster:
-            assert sorted([*INITDB_MAKES, WORK_FOLDER]) == _names(unfinished)
+            assert sorted([*INITDB_MAKES, own.UNFINISHED]) == _names(unfinished)
 
 
 def test_the_discard_deletes_nothing_foreign(new: Maker) -> None:
@@ -290,7 +293,9 @@ def test_moving_aside_killed_anywhere(new: Maker, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(time, "strftime", lambda *_: f"20261122T18{next(numbers):04}Z")
     for unfinished in _every_kill(lambda: _with_files_of_init_files(new), Unfinished.move_aside):
         found = _look(unfinished)
-        if found.unfinished is not None:
+        if _stage(found) == "building":
+            unfinished.discard()  # all but the record is aside already
+        elif found.unfinished is not None:
             assert "files" == _stage(found)
             unfinished.move_aside()
         found = _look(unfinished)
@@ -298,7 +303,7 @@ def test_moving_aside_killed_anywhere(new: Maker, monkeypatch: pytest.MonkeyPatc
         moved = [
             name for aside in _names(unfinished) for name in os.listdir(f"{unfinished.data_folder}/{aside}")
         ]
-        assert sorted([*INITDB_MAKES, "server.crt", "log", WORK_FOLDER]) == sorted(moved)
+        assert sorted([*INITDB_MAKES, "server.crt", "log"]) == sorted({*moved} - {own.UNFINISHED})
 
 
 def test_moving_aside_twice_in_a_second(new: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +325,7 @@ def test_a_first_start_killed_anywhere(new: Maker) -> None:
         assert () == found.foreign
         if found.has_cluster and found.unfinished is None:
             whole = {*INITDB_MAKES, "postmaster.pid", "postmaster.opts"}
-            assert whole == set(_names(unfinished)) - {DONE_FOLDER}
+            assert whole == set(_names(unfinished)) - {own.FINISHED}
     expected = {(False, None), (False, "building"), (True, "building"), (True, "files"), (True, None)}
     assert expected == seen
 

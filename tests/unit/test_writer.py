@@ -28,8 +28,7 @@ class Primary:
     """A primary on timeline 1 and its archive on a folder, whose histories are not compressed here."""
 
     def __init__(self, folder: Path, tool: str, patch: pytest.MonkeyPatch) -> None:
-        (folder / "data").mkdir()
-        (folder / "data/PG_VERSION").write_text("15\n")
+        made.cluster(folder / "data")
         self.data, self.run, self.storage = (folder / name for name in ("data", "run", "archive"))
         self.tool, self.patch = tool, patch
         self.root = self.storage / ("wal_005" if tool == "wal-g" else "archive/main/15-1")

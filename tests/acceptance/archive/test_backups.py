@@ -58,7 +58,7 @@ def _names(server: Container) -> list[str]:
 
 
 def _runs(server: Container) -> list[dict[str, Any]]:
-    text = server.shell(f"cat {DATA}/.entrypoint.backups 2>/dev/null || true")
+    text = server.shell(f"cat {DATA}/entrypoint.backups 2>/dev/null || true")
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -247,7 +247,7 @@ def test_the_schedule_waits_after_a_failure(archive: Archive) -> None:
         assert ["ok", "failed", "ok"] == _ended(server)
 
 
-_AGE = f"""sed -i 's/"started": "20[0-9][0-9]-/"started": "2020-/' {DATA}/.entrypoint.backups"""
+_AGE = f"""sed -i 's/"started": "20[0-9][0-9]-/"started": "2020-/' {DATA}/entrypoint.backups"""
 """Makes every run that is remembered years old."""
 
 

@@ -53,7 +53,7 @@ def _push(server: Container, **env: str) -> tuple[str, str]:
 
 
 def _last(server: Container) -> dict[str, Any]:
-    return dict(json.loads(server.shell(f"tail -1 {DATA}/.entrypoint.backups")))
+    return dict(json.loads(server.shell(f"tail -1 {DATA}/entrypoint.backups")))
 
 
 def _flip(archive: Archive, which: str) -> str:
@@ -166,7 +166,7 @@ def test_a_restored_copy_begins_an_even_round(archive: Archive) -> None:
 
 
 def _done(server: Container) -> bool:
-    text = server.shell(f"tail -1 {DATA}/.entrypoint.backups 2>/dev/null || true")
+    text = server.shell(f"tail -1 {DATA}/entrypoint.backups 2>/dev/null || true")
     return bool(text) and json.loads(text)["why"] == "restore" and json.loads(text)["outcome"] == "ok"
 
 

@@ -222,7 +222,7 @@ def test_a_killed_drill_leaves_nothing_for_long(archive: Archive) -> None:
         server.shell(f"rm {SQL}/90_wait.sql", user="0")
         assert 0 == _backup(server, "drill").code
         assert "" == server.shell(LEFT)
-        text = server.shell('cat "$PGDATA/.entrypoint.drills"')
+        text = server.shell('cat "$PGDATA/entrypoint.drills"')
         assert ["interrupted", "ok"] == [json.loads(line)["outcome"] for line in text.splitlines()]
         assert before == server.postmaster()
         with _halted(server):

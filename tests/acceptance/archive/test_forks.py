@@ -50,7 +50,7 @@ def _backups(server: Container) -> list[dict[str, Any]]:
 
 
 def _marked(server: Container) -> bool:
-    return bool(server.shell(f"ls -A {DATA} | grep -Fx .entrypoint.fork || true"))
+    return bool(server.shell(f"ls -A {DATA} | grep -Fx entrypoint.fork || true"))
 
 
 def _wait_for_backup(server: Container, timeline: int) -> None:
@@ -61,7 +61,7 @@ def _wait_for_backup(server: Container, timeline: int) -> None:
 
 
 def _runs(server: Container) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in server.shell(f"cat {DATA}/.entrypoint.backups").splitlines()]
+    return [json.loads(line) for line in server.shell(f"cat {DATA}/entrypoint.backups").splitlines()]
 
 
 @pytest.mark.parametrize("archive", PLACES, indirect=True)

@@ -14,7 +14,7 @@ from containers import PYTHON, READY, Container
 from latvian import AFFECTED, DATA, SCHEMA, Images, Serve
 
 LOOKS = "looking whether text still sorts"
-MEMORY = ".entrypoint.collation"
+MEMORY = "entrypoint.collation"
 
 NODES = "SELECT relname, pg_relation_filenode(oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'i'"
 VERSIONS = "SELECT DISTINCT datcollversion FROM pg_database WHERE datcollversion IS NOT NULL"

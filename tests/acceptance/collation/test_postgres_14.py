@@ -66,7 +66,7 @@ def test_a_version_for_each_collation(image: str, volume: str) -> None:
         assert {"public.words_icu", "public.words_plain"} == everything
         assert 0 == server.stop()
     # As another library would: where nothing is remembered a start looks.
-    containers.in_volume(volume, "rm .entrypoint.collation")
+    containers.in_volume(volume, "rm entrypoint.collation")
     refused = containers.run(env={**SOCKETS, "COLLATION_POLICY": "refuse"}, **place)
     assert (14, True) == (refused.code, "public.words_icu" in refused.stderr)
     with containers.serve(env=SOCKETS, **place) as server:

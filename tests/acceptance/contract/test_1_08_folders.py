@@ -33,7 +33,7 @@ def test_nothing_but_the_cluster_is_in_the_data_folder(server: Container) -> Non
     """
     server.shell("gosu postgres initdb --no-sync --pgdata /tmp/plain")
     expected = {*server.shell("ls -A /tmp/plain").splitlines(), "postmaster.pid", "postmaster.opts"}
-    assert expected == set(server.shell('ls -A "$PGDATA"').splitlines()) - {".entrypoint.collation"}
+    assert expected == set(server.shell('ls -A "$PGDATA"').splitlines()) - {"entrypoint.collation"}
 
 
 def test_group_access_is_undone(volume: str) -> None:

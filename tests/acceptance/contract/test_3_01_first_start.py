@@ -63,7 +63,7 @@ def completes(volume: str) -> None:
     """The next start does the whole initialisation by itself."""
     with serve(env=ENV, files=MENDED, volumes={"/volume": volume}) as container:
         assert "first,second,third" == container.sql(TABLES, database="app")
-        assert "" == container.shell("ls -d $PGDATA/.entrypoint 2> /dev/null || true")
+        assert "" == container.shell("ls -d $PGDATA/entrypoint.unfinished 2> /dev/null || true")
 
 
 @pytest.mark.better
@@ -83,11 +83,11 @@ def test_unfinished_cluster_can_be_moved_aside(volume: str) -> None:
     env = {**ENV, "POSTGRES_INIT_UNFINISHED": "restart"}
     with serve(env=env, files=MENDED, volumes={"/volume": volume}) as container:
         assert "first,second,third" == container.sql(TABLES, database="app")
-        assert "PG_VERSION" in container.shell("ls $PGDATA/.unfinished-*/")
+        assert "PG_VERSION" in container.shell("ls $PGDATA/unfinished-*/")
         container.stop()
         container.again()
         assert "first,second,third" == container.sql(TABLES, database="app")
-        assert "1" == container.shell("ls -d $PGDATA/.unfinished-* | wc -l")
+        assert "1" == container.shell("ls -d $PGDATA/unfinished-* | wc -l")
 
 
 def test_setting_does_nothing_to_a_finished_cluster(used_volume: str) -> None:
@@ -95,7 +95,7 @@ def test_setting_does_nothing_to_a_finished_cluster(used_volume: str) -> None:
     env = {"PGDATA": "/volume/data", "POSTGRES_INIT_UNFINISHED": "restart"}
     with serve(env=env, volumes={"/volume": used_volume}) as container:
         assert "42" == container.sql("SELECT answer FROM kept")
-        assert "" == container.shell("ls -d $PGDATA/.[a-z]*/ 2> /dev/null || true")
+        assert "" == container.shell("ls -d $PGDATA/unfinished-*/ 2> /dev/null || true")
 
 
 @pytest.mark.better
@@ -140,8 +140,8 @@ def test_marker_is_there_until_the_end(volume: str) -> None:
     """While init files run, the folder of the unfinished start exists; afterwards it is gone."""
     look = {f"{INIT}/1.sh": 'ls -A "$PGDATA" > /tmp/meanwhile\n'}
     with serve(env=ENV, files=look, volumes={"/volume": volume}) as container:
-        assert ".entrypoint" in container.shell("cat /tmp/meanwhile").splitlines()
-        assert ".entrypoint" not in container.shell('ls -A "$PGDATA"').splitlines()
+        assert "entrypoint.unfinished" in container.shell("cat /tmp/meanwhile").splitlines()
+        assert "entrypoint.unfinished" not in container.shell('ls -A "$PGDATA"').splitlines()
 
 
 SWEPT: Files = {
@@ -173,7 +173,7 @@ def test_kill_at_any_time(volume: str, whole_time: float, point: int) -> None:
         outcome = serves_or_ends(container)
         if outcome is None:
             assert "3000" == container.sql("SELECT count(*) FROM rows", database="app")
-            assert "" == in_volume(volume, "ls -d data/.entrypoint 2> /dev/null || true")
+            assert "" == in_volume(volume, "ls -d data/entrypoint.unfinished 2> /dev/null || true")
         else:
             assert outcome.code == UNFINISHED, outcome.output
             assert INIT in " ".join(complaints(outcome))

@@ -126,7 +126,7 @@ def test_io_uring_is_forbidden(tmp_path: Path) -> None:
         ("sed -i \"s/^lc_time.*/lc_time = 'xx_XX'/\" data/postgresql.conf", "error: locales: ", "no locale xx_XX"),
         ("echo huge_pages = on >>data/postgresql.auto.conf", "error: huge pages: ", "the kernel has none"),
         ("rmdir data/pg_tblspc; ln -s /away data/pg_wal.new; rm -r data/pg_wal; mv data/pg_wal.new data/pg_wal", "error: folders: ", "/away is missing"),
-        ("mkdir -p data/.entrypoint; echo 'files /1.sql' >data/.entrypoint/state", "error: data folder: ", "is not finished"),
+        ("mkdir -p data/entrypoint.unfinished; echo 'files /1.sql' >data/entrypoint.unfinished/state", "error: data folder: ", "is not finished"),
     ],
     ids=["older", "newer", "locale", "huge pages", "wal", "unfinished"],
 )  # fmt: skip

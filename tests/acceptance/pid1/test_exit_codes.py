@@ -48,7 +48,7 @@ def test_14_text_may_sort_otherwise(used_volume: str) -> None:
     with serve(env=USED, volumes=place) as container:
         container.sql("UPDATE pg_database SET datcollversion = '1.0' WHERE datname = 'postgres'")
         assert 0 == container.stop()
-    in_volume(used_volume, "rm data/.entrypoint.collation")
+    in_volume(used_volume, "rm data/entrypoint.collation")
     outcome = run(env={**USED, "COLLATION_POLICY": "refuse"}, volumes=place)
     assert 14 == outcome.code, outcome.output
 

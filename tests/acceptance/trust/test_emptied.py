@@ -11,7 +11,7 @@ import pytest
 import archives
 from containers import FRESH, Container, serve, until, volume
 
-NOTE = "$PGDATA/.entrypoint.archive"
+NOTE = "$PGDATA/entrypoint.archive"
 
 
 @pytest.fixture(params=archives.TOOLS)

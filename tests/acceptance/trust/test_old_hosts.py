@@ -31,7 +31,7 @@ def test_without_files_in_memory(tmp_path: Path, number: int) -> None:
         container.again()
         assert "42" == container.sql("SELECT answer FROM kept")
         assert 0 == container.exec("entrypoint", "collation", "show").code
-        assert "" == container.shell("find /dev/shm /tmp /run -name '.entrypoint-*'")
+        assert "" == container.shell("find /dev/shm /tmp /run -name 'entrypoint-*'")
         assert 0 == container.exec("entrypoint", "ready").code
         text = container.logs().output
     assert "refused" not in text

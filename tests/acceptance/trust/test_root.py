@@ -167,21 +167,23 @@ def test_own_links_need_no_root(used_volume: str) -> None:
 @pytest.mark.parametrize(
     ("owner", "made", "words"),
     [
-        (999, "mkfifo data/.entrypoint/state", "a FIFO"),
-        (0, "ln -s /dev/zero data/.entrypoint/state", "a link"),
-        (0, "mknod data/.entrypoint/state c 1 5", "a device"),
-        (999, "truncate -s 100M data/.entrypoint/state", "it has more than"),
-        (0, "rmdir data/.entrypoint && ln -s /etc data/.entrypoint", "it is no folder"),
+        (999, "mkfifo data/entrypoint.unfinished/state", "a FIFO"),
+        (0, "ln -s /dev/zero data/entrypoint.unfinished/state", "a link"),
+        (0, "mknod data/entrypoint.unfinished/state c 1 5", "a device"),
+        (999, "truncate -s 100M data/entrypoint.unfinished/state", "it has more than"),
+        (0, "rmdir data/entrypoint.unfinished && ln -s /etc data/entrypoint.unfinished", "it is no folder"),
     ],
     ids=["fifo", "endless", "device", "large", "link"],
 )
 def test_what_is_in_the_place_of_a_record(used_volume: str, owner: int, made: str, words: str) -> None:
     """What cannot be the record of a start is refused by its name, at once, also where only root may look."""
-    in_volume(used_volume, f"mkdir data/.entrypoint && {made} && chown -hR {owner} data && chmod 700 data")
+    in_volume(
+        used_volume, f"mkdir data/entrypoint.unfinished && {made} && chown -hR {owner} data && chmod 700 data"
+    )
     outcome = run(env=USED, volumes={"/volume": used_volume})
     assert 1 == outcome.code
     (said,) = complaints(outcome)
-    assert "/volume/data/.entrypoint/state" in said
+    assert "/volume/data/entrypoint.unfinished/state" in said
     assert words in said
 
 

@@ -11,7 +11,7 @@ import containers
 from containers import Container
 
 DATA = containers.data_folder()
-MEMORY = f"{DATA}/.entrypoint.collation"
+MEMORY = f"{DATA}/entrypoint.collation"
 RIGHTS = "SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolsuper AND rolname <> 'postgres'"
 
 ROLE = """
@@ -197,7 +197,7 @@ def test_no_role_keeps_a_server_down(policy: str, volume: str) -> None:
         _as_app(server, BROKEN)
         _as_app(server, OBJECTS)
         assert 0 == server.stop()
-    containers.in_volume(volume, "find . -name .entrypoint.collation -delete")
+    containers.in_volume(volume, "find . -name entrypoint.collation -delete")
     with containers.serve(env={"COLLATION_POLICY": policy}, volumes=place) as server:
         log = server.logs().stderr
         assert (True, False) == ("looking whether text" in log, "Traceback" in log), log

@@ -1,0 +1,80 @@
+"""The names of what is ours in a data folder. Pure.
+
+All of them can be seen: `rm -rf data/*` is how people begin anew, and takes them along. What is there beside
+none of PostgreSQL's own files counts as nothing.
+"""
+
+UNFINISHED = "entrypoint.unfinished"
+"""Folder while a first start or a restore is not finished; see effects/unfinished.py."""
+FINISHED = "entrypoint.finished"
+"""The same after everything is finished; a start that finds it removes it."""
+ASIDE_PREFIX = "unfinished-"
+"""Of folders with what was moved aside on request: a database, which only its owner removes."""
+
+ARCHIVE = "entrypoint.archive"
+BACKUPS = "entrypoint.backups"
+COLLATION = "entrypoint.collation"
+DRILLS = "entrypoint.drills"
+FORK = "entrypoint.fork"
+INIT = "entrypoint.init"
+READ = "entrypoint.read"
+STOPS = "entrypoint.stops"
+PREFIX = "entrypoint."
+"""Before the names by which shims/archive-segment notes an outage here, while /run is full."""
+HALF = ".new"
+"""Behind a name while its file is being written."""
+
+WAL_CHECK = "entrypoint.check"
+"""Folder in pg_wal for what is read back from the archive, where /run has no room for it."""
+_FORMER_WAL_CHECK = ".entrypoint-check-"
+
+_OUTAGE = (f"{PREFIX}archive-failing", f"{PREFIX}archive-words")
+_ALL = (ARCHIVE, BACKUPS, COLLATION, DRILLS, FORK, INIT, READ, STOPS, *_OUTAGE, UNFINISHED, FINISHED)
+_FORMER = {".entrypoint": UNFINISHED, ".entrypoint.done": FINISHED}
+
+
+def is_ours(name: str) -> bool:
+    """Tell whether a name in a data folder is ours, of this version or of an earlier one.
+
+    >>> [is_ours(name) for name in (FORK, ".entrypoint.fork", f"{FORK}.new", ".entrypoint", "entrypoint.txt")]
+    [True, True, True, True, False]
+    """
+    now = present(name) or name
+    return now.removesuffix(HALF) in _ALL or is_aside(now)
+
+
+def is_ours_in_wal(name: str) -> bool:
+    """Tell whether a name in pg_wal is ours."""
+    return name == WAL_CHECK or name.startswith(_FORMER_WAL_CHECK)
+
+
+def is_aside(name: str) -> bool:
+    """Tell whether a folder holds what was moved aside: its name ends with the time.
+
+    >>> is_aside("unfinished-20261122T180000Z+"), is_aside("unfinished-work")
+    (True, False)
+    """
+    time = name.removeprefix(".").removeprefix(ASIDE_PREFIX).rstrip("+")
+    return name.removeprefix(".").startswith(ASIDE_PREFIX) and len(time) == 16 and time[:8].isdigit()
+
+
+def present(name: str) -> str | None:
+    """Return what is called so by an earlier version has for a name now; None: it is none of those names.
+
+    >>> present(".entrypoint.backups"), present(".entrypoint"), present(".unfinished-20261122T180000Z")
+    ('entrypoint.backups', 'entrypoint.unfinished', 'unfinished-20261122T180000Z')
+    >>> present(".hidden")
+    """
+    if not name.startswith("."):
+        return None
+    now = _FORMER.get(name, name[1:])
+    return now if now.removesuffix(HALF) in _ALL or is_aside(name) else None
+
+
+def former(name: str) -> str:
+    """Return what earlier versions called it.
+
+    >>> former(BACKUPS), former(UNFINISHED)
+    ('.entrypoint.backups', '.entrypoint')
+    """
+    return next((old for old, now in _FORMER.items() if now == name), f".{name}")
