@@ -312,6 +312,8 @@ class Archiver(Protocol):
 
     flat: bool
     """All segments lie in that folder, so that a far storage takes long to tell what is in it."""
+    backups_root: str
+    """There, the folder of backups whose names begin with `base_` and the timeline."""
 
     def stored_paths(self, segment: str) -> tuple[str, ...]:
         """Return the paths that a segment may have in the archive; empty: the archive must be asked."""

@@ -145,6 +145,7 @@ class PgBackRest:
     client = ""
     alone = ""
     flat = False
+    backups_root = ""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.stanza = values.get(PREFIX + "STANZA") or "main"

@@ -110,6 +110,9 @@ _QUICK = {"WALG_S3_MAX_RETRIES": "2", "S3_ENABLE_VERSIONING": "disabled"}
 """For calls that somebody waits for: an answer within seconds, and one request instead of two."""
 
 
+_WAL = "wal_005"
+_BACKUPS = "basebackups_005"
+
 _WITHOUT_SUMS = ("brotli", "lzma", "none", "zlib")
 
 
@@ -129,6 +132,7 @@ class WalG:
     client = "walg-daemon-client"
     alone = "WALG_UPLOAD_CONCURRENCY=1"
     flat = True
+    backups_root = _BACKUPS
 
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
         given = values or {}
@@ -695,8 +699,6 @@ _LISTED = re.compile(
 )
 """A line of `st ls`."""
 
-_WAL = "wal_005"
-_BACKUPS = "basebackups_005"
 
 _TALKATIVE = {"WALG_LOG_LEVEL": "NORMAL", "WALG_LOG_DESTINATION": "stderr"}
 """For calls whose words we read."""

@@ -120,6 +120,8 @@ def find(
         found, when = _listed(context, archive, mine, seconds), {}
     else:
         found, when = _asked_for(context, archive, mine, seconds), {}
+        if whole:
+            found |= _with_backups(context, archive, mine + len(found), seconds)
     rival = timelines.find(mine, ours, found)
     if rival is not None:
         return rival, when.get(rival.timeline, "")
@@ -222,6 +224,21 @@ def _asked_for(context: Context, archive: Archive, mine: int, seconds: float) ->
     while (text := fetch(context, archive, mine + len(found) + 1, seconds)) is not None:
         found[mine + len(found) + 1] = text
     return found
+
+
+def _with_backups(context: Context, archive: Archive, last: int, seconds: float) -> dict[int, str | None]:
+    """Return the histories of the timelines above that have a backup.
+
+    A history that is missing ends what PostgreSQL asks for, and would hide all that come after it. A listing
+    of the backups is short, where one of all segments takes long.
+    """
+    command = archive.tool.list_folder(server.describe(context), archive.tool.backups_root)
+    answer = archives.ask(context, command, seconds=seconds)
+    if answer.code:
+        raise Unknown(f"the backups cannot be listed: {brief(answer.stderr.strip())}")
+    names = (each.removeprefix("base_") for each in archive.tool.parse_names(answer.stdout))
+    newer = sorted((each for each in timelines.numbers(names) if each > last), reverse=True)[:_MOST]
+    return {each: fetch(context, archive, each, seconds) for each in newer}
 
 
 def fetch(context: Context, archive: Archive, timeline: int, seconds: float) -> str | None:

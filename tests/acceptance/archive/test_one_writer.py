@@ -87,6 +87,21 @@ def test_an_old_primary_that_comes_back(archive: Archive, volume: str) -> None:
         assert "0|1" == _rows(standby)
 
 
+@pytest.mark.walg
+@pytest.mark.parametrize("archive", [pytest.param(("wal-g", "s3"))], indirect=True)
+def test_a_history_that_is_missing_hides_no_later_timeline(archive: Archive, volume: str) -> None:
+    """Of wal-g's archive on S3, which is asked for one history after the other: a backup tells of the timeline."""
+    with _pair(archive, volume, {}) as (primary, standby):
+        primary.kill()
+        primary.wait()
+        _promote(standby)
+        standby.exec("entrypoint", "backup", "push", timeout=60)
+        standby.exec("wal-g", "st", "rm", "wal_005/00000002.history.lz4")
+        assert re.search(
+            r"holds its timeline 2, and this one is on timeline 1; where .* not known", _refused(primary)
+        )
+
+
 def test_an_old_primary_that_still_serves(archive: Archive, volume: str) -> None:
     """It stops within the interval, stays down while the storage is away, and the new one goes on archiving."""
     with _pair(archive, volume, OFTEN) as (primary, standby):
