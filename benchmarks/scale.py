@@ -49,6 +49,9 @@ class Figures(NamedTuple):
     """Of everything in the container."""
 
 
+NOISE = 0.1
+"""Seconds by which two runs of the same differ."""
+
 Row = dict[str, Figures]
 """By the command."""
 
@@ -295,7 +298,8 @@ COLUMNS: dict[str, Callable[[argparse.Namespace], dict[int, Row]]] = {
 def growth(found: Mapping[int, Row]) -> dict[str, list[float]]:
     """Return, for each command, the exponents of its processor time between neighbouring sizes.
 
-    What the smallest size costs is taken from the larger ones: most of it is the start of the command.
+    What the smallest size costs is taken from the larger ones: most of it is the start of the command. Where
+    the largest costs hardly more there is nothing to tell.
     """
     sizes = sorted(found)
     if len(sizes) < 3:
@@ -311,6 +315,7 @@ def growth(found: Mapping[int, Row]) -> dict[str, list[float]]:
             for small, large in pairwise(sizes[1:])
         ]
         for title in first
+        if more(title, sizes[-1]) > NOISE
     }
 
 

@@ -97,3 +97,15 @@ def test_the_clock_of_a_web_server(ahead: int) -> None:
         threading.Thread(target=server.handle_request, daemon=True).start()
         told = archive.seconds_ahead(f"http://127.0.0.1:{server.server_port}")
     assert abs(told - ahead) < 2
+
+
+def test_what_the_archiver_left_no_time_for(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
+    """A call is not begun in the last seconds: that it then did not answer would be told as a fault."""
+    check = Check("way back", "why", "what", lambda each: [ok("long" if each.patience > 40 else "")], ALWAYS)
+    vars(sight)["_deadline"] = time.monotonic() + 60
+    assert ["way back ok: long"] == _made(monkeypatch, sight, check)
+    vars(sight)["_deadline"] = time.monotonic() + 4
+    (told,) = _made(monkeypatch, sight, check)
+    assert told.startswith("way back warning: not looked at within 30 s")
+    (late,) = checkup.make(sight)
+    assert "entrypoint doctor 'way back'" == late.finding.mend

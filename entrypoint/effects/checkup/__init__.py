@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from entrypoint.checks import ERROR, WARNING, Finding, problem
 from entrypoint.effects.checkup import archive, databases, memory, places, secrets, server
-from entrypoint.effects.checkup.sight import Check, Sight
+from entrypoint.effects.checkup.sight import Check, NotLooked, Sight
 from entrypoint.errors import Failure
 
 __all__ = ["CHECKS", "Check", "Sight", "Told", "make"]
@@ -48,6 +48,8 @@ def _findings(check: Check, sight: Sight, *, asked_for: bool) -> list[Finding]:
     try:
         if check.need.is_met(sight):
             return check.look(sight)
+    except NotLooked as late:
+        return [Finding(WARNING, late.problems[0].what, f"entrypoint doctor '{check.name}'")]
     except Failure as failure:
         return [problem(each) for each in failure.problems]
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one check, the others are made

@@ -21,8 +21,14 @@ from entrypoint.settings import Archive
 
 _PATIENCE = 30
 """Seconds for all calls of the archiver together: somebody waits for them."""
+_LEAST = 5
+"""Seconds without which a call of the archiver is not begun: what it then lacks would look like a fault."""
 SECONDS = 10.0
 """For looking into the databases, where nothing else is asked for."""
+
+
+class NotLooked(Failure):
+    """There was no time left for a look."""
 
 
 class _Answers(dict[str, questions.Rows]):
@@ -167,8 +173,12 @@ class Sight:
 
     @property
     def patience(self) -> float:
-        """Seconds that the next call of the archiver may take."""
-        return max(1.0, self._deadline - time.monotonic())
+        """Seconds that the next call of the archiver may take; raises NotLooked where there are too few."""
+        left = self._deadline - time.monotonic()
+        if left < _LEAST:
+            what = f"not looked at within {_PATIENCE} s, which the archiver has needed for other answers"
+            raise NotLooked(Problem(what, "ask for it alone: entrypoint doctor NAME"))
+        return left
 
     @cached_property
     def untouchable(self) -> str:
