@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from entrypoint import drills, exits
+from entrypoint import drills, exits, log
 from entrypoint.archivers import Backup
 from entrypoint.commands.output import echo
 from entrypoint.effects import archive as archives
@@ -119,7 +119,7 @@ def drill_(as_json: bool) -> None:
     Checked are all databases by pg_amcheck, and your own /docker-entrypoint-drill.d/*.sql. The running server
     goes on; also works alone (docker run … backup drill).
     """
-    wanted = startup.load_settings(startup.environ(), ())
+    wanted = startup.load_settings(startup.beside(startup.in_force()), ())
     if wanted.archive is not None:
         folders.make_drill_folder(wanted.drill.folder, startup.server_identity())  # root may
     context, archive = open_archive()
@@ -196,7 +196,8 @@ def expire(dry_run: bool, as_json: bool) -> None:
 
 def open_archive() -> tuple[Context, Archive]:
     """Return the archive of this container, with the archiver's settings file in place."""
-    wanted = startup.load_settings(startup.environ(), ())
+    known = startup.in_force()
+    wanted = startup.load_settings(startup.beside(known), ())
     if wanted.archive is None:
         raise Failure(
             Problem(
@@ -204,10 +205,36 @@ def open_archive() -> tuple[Context, Archive]:
                 "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive, and start anew",
             )
         )
+    served = None if known is None else startup.read_settings({**os.environ, **known}, ())[0].archive
+    if served is not None:
+        _refuse_another(wanted.archive, served, known or {})
     context = startup.command_context(wanted)
-    if server.SETTINGS not in os.environ:  # else PID 1 has rendered it, with the secrets
+    if server.SETTINGS not in os.environ and served is None:  # else PID 1 has rendered it, with the secrets
         archives.render(context, wanted.archive)
     return context, wanted.archive
+
+
+def _refuse_another(archive: Archive, served: Archive, known: Mapping[str, str]) -> None:
+    """Refuse another archive than that of the server beside us, which archives by the same settings file."""
+    if (archive.tool.name, archive.storage) != (served.tool.name, served.storage):
+        raise Failure(
+            Problem(
+                f"{archive.storage.url} ({archive.tool.name}) is not the archive of the server here: "
+                f"{served.storage.url} ({served.tool.name})",
+                "look at it from a container of its own: docker run --rm -e ARCHIVE_URL=… IMAGE backup list",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    without = [
+        name
+        for name, value in os.environ.items()
+        if value and archive.tool.is_own_variable(name) and not startup.is_as_known(name, value, known)
+    ]
+    if without:
+        log.warning(
+            f"of no effect, since the settings of the server here are in force: {', '.join(sorted(without))}",
+            f"call the tool itself: docker exec -e {without[0]}=… … {archive.tool.name} …",
+        )
 
 
 def _find(name: str, backups: Sequence[Backup], archive: Archive) -> Backup:

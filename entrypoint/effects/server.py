@@ -107,7 +107,7 @@ def write_down(context: Context) -> None:
     files.write_atomically(path, json.dumps(values))
 
 
-_HIDDEN = "in the archiver's own settings file"
+HIDDEN = "in the archiver's own settings file"
 _SECRET_WORDS = ("KEY", "SECRET", "PASS", "TOKEN", "CREDENTIALS", "SSE_C")
 
 
@@ -119,7 +119,7 @@ def kept_values(values: Mapping[str, str]) -> dict[str, str]:
         declared = variables.ALL.get(name)
         if any(tool.is_own_variable(name.removeprefix(SOURCE_PREFIX)) for tool in tools):
             secret = any(word in name for word in _SECRET_WORDS) and not name.endswith("_PATH")
-            found[name] = _HIDDEN if secret and value else value
+            found[name] = HIDDEN if secret and value else value
         elif (declared is not None and declared.secret) or name.startswith("STANDBY"):
             continue  # the server alone needs to know how it follows
         elif declared is not None or name.startswith(("PG", variables.CONF_PREFIX)):

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import archivers, environment, exits, lifecycle, limits, log, plan, settings, variables
+from entrypoint import (
+    archivers,
+    environment,
+    exits,
+    foreign,
+    lifecycle,
+    limits,
+    log,
+    plan,
+    settings,
+    variables,
+)
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.effects import (
     archive,
@@ -39,6 +50,7 @@ from entrypoint.effects.signals import Signals
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Ended, Failure, Problem
 from entrypoint.facts import Facts
+from entrypoint.foreign import FILE_SUFFIX
 from entrypoint.settings import Settings
 
 TYPE_CHECKING = False
@@ -158,6 +170,45 @@ def environ() -> Mapping[str, str]:
 
     values: dict[str, str] = json.loads(files.read_text(path))
     return {**os.environ, **values}
+
+
+def in_force() -> dict[str, str] | None:
+    """Return what the PID 1 beside us has written down of its variables, for root and its own user."""
+    folder = status.at_work()
+    if server.SETTINGS in os.environ or folder is None:
+        return None
+    if os.getuid() not in (0, status.owner_of(folder)):
+        return None
+    with identity.Acting(user_beside()):
+        return written_down(folder)
+
+
+def beside(known: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return the variables of a command, where `known` are those in force: this call's own win.
+
+    But for the archiver's, whose settings file is the server's. What comes from a file was read by the start,
+    with rights that we may not have.
+    """
+    if known is None:
+        return environ()
+    tools = [archivers.get(name, known) for name in archivers.NAMES] if foreign.has_storage(known) else []
+    given = {
+        name: value
+        for name, value in os.environ.items()
+        if (value or name not in known) and not any(tool.is_own_variable(name) for tool in tools)
+        if not _is_from_file(name) or (name[: -len(FILE_SUFFIX)] not in known and os.access(value, os.R_OK))
+    }
+    return {**known, **given}
+
+
+def is_as_known(name: str, value: str, known: Mapping[str, str]) -> bool:
+    """Tell whether a variable is as the start had it, as far as that is written down."""
+    return _is_from_file(name) or known.get(name) in (value, server.HIDDEN)
+
+
+def _is_from_file(name: str) -> bool:
+    base = name.removesuffix(FILE_SUFFIX)
+    return base != name and environment.may_come_from_file(base, name, archives=True)
 
 
 def written_down(folder: str) -> dict[str, str] | None:

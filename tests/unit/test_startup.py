@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,30 @@ def test_what_was_handed_on_is_not_judged_again(monkeypatch: pytest.MonkeyPatch)
         startup.load_settings(kept, ())
     monkeypatch.setenv(server.SETTINGS, "/run/entrypoint/settings.json")
     assert startup.load_settings(kept, ()).every_start.update_password
+
+
+def test_a_command_beside_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What this call sets wins, but neither an empty variable, nor the archiver's, nor a file that cannot be read."""
+    readable = tmp_path / "file"
+    readable.touch()
+    given = {
+        "BACKUP_RETAIN_FULL": "1",
+        "BACKUP_RETAIN_DAYS": "",
+        "AWS_SECRET_ACCESS_KEY": "",
+        "WALG_UPLOAD_CONCURRENCY": "3",
+        "AWS_ACCESS_KEY_ID_FILE": "/of/root",
+        "POSTGRES_PASSWORD_FILE": "/of/root",
+        "STANDBY_PRIMARY_CONNINFO_FILE": str(readable),
+    }
+    known = {
+        "ARCHIVE_URL": "s3://bucket",
+        "BACKUP_RETAIN_FULL": "5",
+        "BACKUP_RETAIN_DAYS": "7",
+        "AWS_SECRET_ACCESS_KEY": server.HIDDEN,
+        "AWS_ACCESS_KEY_ID": server.HIDDEN,
+    }
+    monkeypatch.setattr(os, "environ", given)
+    mine = {name: given[name] for name in ("BACKUP_RETAIN_FULL", "STANDBY_PRIMARY_CONNINFO_FILE")}
+    assert {**known, **mine} == startup.beside(known)
+    assert given == startup.beside(None)
+    assert startup.beside({"PGDATA": "/data"})["WALG_UPLOAD_CONCURRENCY"] == "3"

@@ -312,3 +312,29 @@ def test_an_image_of_others_that_brings_wal_g() -> None:
         with containers.serve(env={**FRESH, **archive.env()}, volumes=volumes, image=image) as container:
             for user in USERS:
                 assert "cluster.json" in container.exec("wal-g", "st", "ls", user=user).stdout
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_commands_of_ours_use_the_same_settings(server: Container, user: str) -> None:
+    """`entrypoint backup` as either user too, though root alone may read the key; its own retention can be asked for."""
+    assert _backup(server) in server.exec("entrypoint", "backup", "list", user=user).stdout
+    asked = ("entrypoint", "backup", "expire", "--dry-run", "--json")
+    told = server.exec(*asked, user=user, env={"BACKUP_RETAIN_FULL": "1"}).stdout
+    assert [_backup(server)] == list(json.loads(told)["kept"])
+
+
+def test_no_call_changes_where_the_server_archives(server: Container, archive: Archive) -> None:
+    """A command beside the server that names another archive is refused; another setting of the tool is told of."""
+    config = {"wal-g": "walg.json", "pgbackrest": "pgbackrest.conf"}[archive.tool]
+    look = f"cat /run/entrypoint/{config}"
+    before = server.shell(look, user="root")
+    for user in USERS:
+        other = {"ARCHIVE_URL": "file:///tmp/other"}
+        refused = server.exec("entrypoint", "backup", "list", user=user, env=other, check=False)
+        assert refused.code == 12
+        (told,) = containers.complaints(refused)
+        assert "file:///tmp/other" in told
+        name = {"wal-g": "WALG_UPLOAD_CONCURRENCY", "pgbackrest": "PGBACKREST_PROCESS_MAX"}[archive.tool]
+        asked = server.exec("entrypoint", "backup", "list", user=user, env={name: "3"})
+        assert f"in force: {name}" in asked.stderr
+    assert before == server.shell(look, user="root")
