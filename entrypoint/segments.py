@@ -128,7 +128,9 @@ def others(
 ) -> Others:
     """Return what in an archive is neither this cluster's nor from before its timeline began.
 
-    A segment that holds the fork itself proves nothing: the cluster was restored from it. `ours` tells that
+    A segment that holds the fork itself proves nothing: the cluster was restored from it. One after it may be
+    no more than the rest of a record that a crash cut off; whether its writer lives and has not archived its
+    end yet looks the same, so it counts. `ours` tells that
     what is there of the cluster's own timeline was archived by itself; before its first write it is
     another copy's, whose segments would have the same names.
     """
