@@ -103,7 +103,7 @@ def test_another_start_beside_a_living_server(server: Container) -> None:
 @pytest.mark.parametrize(
     ("variables", "target"),
     [
-        ({"PGDATA": "/volume/link"}, "/usr/local/sbin"),
+        ({"PGDATA": "/volume/link"}, "/roots"),
         ({"PGDATA": "/volume/link/data"}, "/root"),
         ({**USED, "POSTGRES_INITDB_WALDIR": "/volume/link"}, "/root"),
         ({**USED, "ARCHIVE_URL": "file:///volume/link", "ARCHIVE_TOOL": "pgbackrest"}, "/usr/local/sbin"),
@@ -126,6 +126,7 @@ def test_links_of_others_are_refused(volume: str, variables: dict[str, str], tar
         "/volume": folder(owner=999),
         "/volume/link": _theirs(target),
         "/volume/archive": folder(owner=999),
+        "/roots": folder(),
     }
     with create(env={**FRESH, **variables}, volumes={"/volume": volume}, files=files) as container:
         outcome = container.finish()
