@@ -392,7 +392,7 @@ def test_damage_is_found_by_reading() -> None:
         assert "full" == _listed(server)[-1]["kind"]
         _push(server, "--incremental")
         assert "incremental" == _listed(server)[-1]["kind"]
-        assert "invalid" in _backup(server, "list").stdout
+        assert "its checksum is another one" in _backup(server, "list").stdout
 
 
 def test_expire_tells_first_and_acts_at_once(archive: Archive) -> None:
