@@ -160,6 +160,13 @@ class Children:
         """Return the exit code of an own child that has ended, else None."""
         return self.reap().pop(pid, None)
 
+    def lives(self, pid: int) -> bool:
+        """Tell whether an own child is still at work; not of one whose end was told before."""
+        try:
+            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
+
     def wait(
         self,
         pid: int,

@@ -98,7 +98,7 @@ def stop(context: Context, pid: int) -> None:
     running: int | None = pid
     found = server.read_postmaster(context.settings.data_folder)
     if found is None or found.pid != pid:
-        if context.children.poll(pid) is None:
+        if context.children.lives(pid):
             # Its cluster was thrown away: what it writes at a stop would go into what lies there now.
             os.kill(pid, signal.SIGKILL)
             context.children.wait(pid, stoppable=False)

@@ -149,13 +149,18 @@ class _Tour:
 
     def looks(self) -> Iterator[tuple[str, Look]]:
         """Yield what each database has answered, until all have or the time is over."""
+        told: dict[str, Look] = {}
         while (self.waiting and self.left > 0) or self.clients:
             while self.waiting and self.left > 0 and len(self.clients) < _at_once():
                 self.clients.append(_Client(self, self.waiting.popleft()))
+            # Whoever has ended was followed by another one: to read so many answers takes a while.
+            yield from told.items()
+            told = {}
             for client in [*self.clients]:
-                yield from self._take(client).items()
-            if self.clients:
+                told |= self._take(client)
+            if self.clients and not told:
                 self.context.children.pause(min(_STEP, max(0.0, self.left)))
+        yield from told.items()
 
     def _take(self, client: _Client) -> dict[str, Look]:
         """Return what a client has been told, where it has ended or is to."""

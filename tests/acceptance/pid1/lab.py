@@ -36,7 +36,7 @@ def hand_over(argv):
         "environment": dict(os.environ),
         "timeouts": [float(word) for word in os.environ.get("LAB_TIMEOUTS", "9 9 9").split()],
         "helpers": [],
-        "runtime_folder": "/tmp", "data_folder": "/tmp", "archive_status": "",
+        "runtime_folder": "/tmp", "data_folder": "/tmp", "cluster": "", "archive_status": "",
         "debug": "LAB_DEBUG" in os.environ,
     }
     sys.orig_argv = ["/usr/local/lib/nix-postgres/python3", "-IS", "/usr/local/bin/entrypoint"]
@@ -195,7 +195,7 @@ sys.path.insert(0, "/usr/local/lib/nix-postgres")
 if "ENTRYPOINT_HANDOFF" in os.environ:
     from entrypoint.__main__ import main
     sys.exit(main())
-from entrypoint.effects import files, supervisor
+from entrypoint.effects import files, notes, supervisor
 from entrypoint.effects.signals import Signals
 environment = dict(os.environ)
 helpers = [
@@ -205,6 +205,7 @@ helpers = [
 server = {
     "argv": ["postgres"], "environment": environment, "timeouts": [5, 60, 10], "helpers": helpers,
     "runtime_folder": "/run/entrypoint", "data_folder": os.environ["PGDATA"], "archive_status": "", "debug": False,
+    "cluster": notes.cluster(os.environ["PGDATA"]),
 }
 supervisor.hand_over(Signals(), server, [files.lock_folder(os.environ["PGDATA"])])
 """
