@@ -226,6 +226,17 @@ class understood:  # noqa: N801 - it reads as a block's name
             ) from error
 
 
+def not_verified(archive: Archive, error: ValueError) -> Failure:
+    """Return what is said where an answer does not tell whether the archive is whole."""
+    return Failure(
+        Problem(
+            f"{archive.tool.name} cannot verify {archive.storage.url}:\n{brief(str(error))}",
+            "check that the storage can be reached",
+            exits.ARCHIVE_REFUSED,
+        )
+    )
+
+
 def list_backups(context: Context, archive: Archive, *, seconds: float = QUICK) -> list[Backup]:
     """Return the backups, oldest first; raises Failure with the tool's words."""
     code, text, words = ask(context, archive.tool.list_backups(server.describe(context)), seconds=seconds)

@@ -378,13 +378,7 @@ def verify(
         gone = dict.fromkeys(read.gone, "nothing of it is in the archive") if read else {}
         return Verified(seen._replace(broken=gone | dict(seen.broken)), read.tally if read else None)
     except ValueError as error:
-        raise Failure(
-            Problem(
-                f"{archive.tool.name} cannot verify {archive.storage.url}:\n{brief(str(error))}",
-                "check that the storage can be reached",
-                exits.ARCHIVE_REFUSED,
-            )
-        ) from error
+        raise archives.not_verified(archive, error) from error
 
 
 def _verified(context: Context, archive: Archive, run: Run) -> Run:

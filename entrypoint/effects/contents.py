@@ -13,7 +13,6 @@ from entrypoint.effects import archive as archives
 from entrypoint.effects import history, server, unpack
 from entrypoint.effects.children import answer_file, memory_file, read_back
 from entrypoint.effects.server import Context
-from entrypoint.errors import Failure, Problem
 from entrypoint.reading import Note, Object, Plan, Tally
 from entrypoint.settings import Archive
 from entrypoint.units import spell
@@ -319,10 +318,4 @@ def objects_of(context: Context, archive: Archive, backups: Collection[str]) -> 
     try:
         return archive.tool.parse_objects(answers, backups)
     except ValueError as error:
-        raise Failure(
-            Problem(
-                f"{archive.tool.name} cannot verify {archive.storage.url}:\n{brief(str(error))}",
-                "check that the storage can be reached",
-                exits.ARCHIVE_REFUSED,
-            )
-        ) from error
+        raise archives.not_verified(archive, error) from error
