@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import archivers, environment, log, variables
+from entrypoint import archivers, log, variables
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, identity, server, startup, status
 from entrypoint.effects.children import Children, find_program, is_door, path_without, replace_process
 from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
 from entrypoint.errors import Failure, Problem
-from entrypoint.foreign import FILE_SUFFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -174,12 +173,7 @@ def _callers(context: Context, known: Mapping[str, str]) -> dict[str, str]:
     asked = context.settings.handed_on
     found = {}
     for name, value in os.environ.items():
-        base = name.removesuffix(FILE_SUFFIX)
-        if (
-            not value
-            or name in _OF_A_USER
-            or (base != name and environment.may_come_from_file(base, name, archives=True))
-        ):
+        if not value or name in _OF_A_USER or startup.is_from_file(name):
             continue
         if name.startswith("PG") and not name.startswith("PGBACKREST_") and known.get(name) == value:
             continue

@@ -196,17 +196,18 @@ def beside(known: Mapping[str, str] | None) -> Mapping[str, str]:
         name: value
         for name, value in os.environ.items()
         if (value or name not in known) and not any(tool.is_own_variable(name) for tool in tools)
-        if not _is_from_file(name) or (name[: -len(FILE_SUFFIX)] not in known and os.access(value, os.R_OK))
+        if not is_from_file(name) or (name[: -len(FILE_SUFFIX)] not in known and os.access(value, os.R_OK))
     }
     return {**known, **given}
 
 
 def is_as_known(name: str, value: str, known: Mapping[str, str]) -> bool:
     """Tell whether a variable is as the start had it, as far as that is written down."""
-    return _is_from_file(name) or known.get(name) in (value, server.HIDDEN)
+    return is_from_file(name) or known.get(name) in (value, server.HIDDEN)
 
 
-def _is_from_file(name: str) -> bool:
+def is_from_file(name: str) -> bool:
+    """Tell whether a variable names the file that holds the value of another one."""
     base = name.removesuffix(FILE_SUFFIX)
     return base != name and environment.may_come_from_file(base, name, archives=True)
 
