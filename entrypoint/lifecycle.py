@@ -14,7 +14,7 @@ This module is loaded by PID 1 for good, so it does without typing and dataclass
 from __future__ import annotations
 
 from entrypoint import exits
-from entrypoint.lean import signal, signal_name
+from entrypoint.signal_numbers import signal, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import time
 from entrypoint import exits, log
 from entrypoint.effects.signals import HANDLED, STOPS, Signals
 from entrypoint.errors import Failure, Problem, Stopped
-from entrypoint.lean import signal
+from entrypoint.signal_numbers import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

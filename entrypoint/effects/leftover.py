@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from entrypoint.effects.server import Context
 else:
-    import _socket as socket  # without the enumerations, as in `lean`
+    import _socket as socket  # without the enumerations, as in `signal_numbers`
 
 _USUAL = (status.SOCKET_FOLDER, "/run/postgresql", "/tmp")  # noqa: S108 - only looked at
 """Where servers have their sockets by default, whoever has built them."""

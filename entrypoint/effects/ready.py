@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
 else:
-    import _socket as socket  # without the enumerations, as in `lean`
+    import _socket as socket  # without the enumerations, as in `signal_numbers`
 
 READY = 0
 NOT_READY = 1

@@ -10,7 +10,7 @@ import os
 import select
 
 from entrypoint import log
-from entrypoint.lean import signal
+from entrypoint.signal_numbers import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from entrypoint.effects import kernel, notes, status, stops
 from entrypoint.effects.children import Children, unnamed_file
 from entrypoint.effects.signals import HANDLED, STOPS, Signals
 from entrypoint.errors import Failure
-from entrypoint.lean import signal, signal_name
+from entrypoint.signal_numbers import signal, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from contracts.tables import REPOSITORY
 PACKAGE = "entrypoint"
 
 ROWS = (
-    ("errors", "exits", "guest", "lean", "light", "log", "own"),
+    ("errors", "exits", "guest", "signal_numbers", "light", "log", "own"),
     ("variables", "conninfo", "harmless", "runs", "segments", "sql", "units"),
     (
         "facts",
@@ -67,8 +67,8 @@ IMPURE = {
     ("log", "select"): "waits at an end for who reads them",
     ("log", "stat"): "looks what they are",
     ("log", "time"): "gives up who does not read",
-    ("lean", "signal"): "the numbers and names of signals, for type checkers",
-    ("lean", "_signal"): "the same without enumerations",
+    ("signal_numbers", "signal"): "the numbers and names of signals, for type checkers",
+    ("signal_numbers", "_signal"): "the same without enumerations",
     ("light", "_operator"): "the getters of named tuples",
     ("conf", "jinja2"): "renders; its loader reads the program's own templates",
     ("schedule", "cronsim"): "computes with times that it is given",

@@ -74,7 +74,10 @@ def test_the_supervisor_knows_little() -> None:
     ours = {name for name in _loaded(IMPORT_SUPERVISOR) if name.startswith("entrypoint")}
     expected = {
         "entrypoint",
-        *(f"entrypoint.{name}" for name in ("effects", "errors", "exits", "lean", "lifecycle", "log", "own")),
+        *(
+            f"entrypoint.{name}"
+            for name in ("effects", "errors", "exits", "lifecycle", "log", "own", "signal_numbers")
+        ),
         *(
             f"entrypoint.effects.{name}"
             for name in ("children", "kernel", "notes", "signals", "small", "status", "stops", "supervisor")
