@@ -8,7 +8,7 @@ from entrypoint.checks.archive import LOST
 from entrypoint.commands.backup import open_archive
 from entrypoint.commands.output import echo
 from entrypoint.effects import backlog, charge, pending
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.facts import ArchiveState
 from entrypoint.units import spell
 

@@ -12,7 +12,7 @@ from entrypoint.commands.output import echo
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups as engine
 from entrypoint.effects import contents, drill, folders, fork, history, server, startup
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import SETTINGS_VARIABLE, Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.runs import RUNNING, Run
 from entrypoint.settings import Archive
@@ -209,7 +209,7 @@ def open_archive() -> tuple[Context, Archive]:
     if served is not None:
         _refuse_another(wanted.archive, served, known or {})
     context = startup.command_context(wanted)
-    if server.SETTINGS not in os.environ and served is None:  # else PID 1 has rendered it, with the secrets
+    if SETTINGS_VARIABLE not in os.environ and served is None:  # else PID 1 has rendered it, with the secrets
         archives.render(context, wanted.archive)
     return context, wanted.archive
 

@@ -12,8 +12,8 @@ from entrypoint.commands.output import echo, echo_lines
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups, reindex, server, startup, status
 from entrypoint.effects import collation as memories
+from entrypoint.effects.context import SETTINGS_VARIABLE, Context
 from entrypoint.effects.reindex import Session
-from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 
 _ALL = click.option(
@@ -138,7 +138,7 @@ def _back_up(context: Context) -> None:
     archive = context.settings.archive
     if archive is None:
         return
-    if server.SETTINGS not in os.environ:
+    if SETTINGS_VARIABLE not in os.environ:
         archives.render(context, archive)
     with backups.alone(context, "the backup before a collation fix", wait=True) as lock:
         backups.push(context, archive, incremental=False, why=backups.COMMAND, lock=lock)

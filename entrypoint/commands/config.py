@@ -10,7 +10,7 @@ from entrypoint.commands.output import echo, echo_dim
 from entrypoint.configuration import Running, Source
 from entrypoint.effects import configuration as engine
 from entrypoint.effects import server, startup
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.hiding import hide_secrets
 

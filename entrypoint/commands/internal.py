@@ -22,7 +22,7 @@ from entrypoint.effects import (
     template,
 )
 from entrypoint.effects.children import Children
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.effects.signals import Signals
 from entrypoint.effects.unfinished import Unfinished
 

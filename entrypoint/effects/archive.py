@@ -8,7 +8,7 @@ from entrypoint import archivers, exits, own
 from entrypoint.archivers import Answer, Backup, Command, brief
 from entrypoint.effects import files, folders, kernel, server, sessions, small
 from entrypoint.effects.children import answer_file, memory_file, read_back
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, tool_path
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import SOURCE_PREFIX, Archive
 
@@ -145,7 +145,7 @@ def storage_problem(archive: Archive, *, to_write: bool = True, of_source: bool 
 
 def environment(context: Context, command: Command) -> dict[str, str]:
     """Return the environment of an archiver call: made from zero."""
-    fixed = {"PATH": server.tool_path(context), "LC_ALL": "C", **sessions.for_tools(context)}
+    fixed = {"PATH": tool_path(context), "LC_ALL": "C", **sessions.for_tools(context)}
     return {**fixed, **command.environment}
 
 
@@ -154,7 +154,7 @@ def can_help(context: Context, archive: Archive) -> bool:
     if not server.describe(context).client:
         return False
     argv = [archive.tool.program, "--version"]
-    return archive.tool.can_help(context.children.output(argv, {"PATH": server.tool_path(context)})[1])
+    return archive.tool.can_help(context.children.output(argv, {"PATH": tool_path(context)})[1])
 
 
 SMALL = 1024**2

@@ -26,7 +26,7 @@ from entrypoint.effects import (
     sessions,
     status,
 )
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.effects.words import Words
 from entrypoint.errors import Failure, Problem, Stopped
 from entrypoint.reading import Tally

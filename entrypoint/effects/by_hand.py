@@ -15,7 +15,7 @@ from entrypoint import archivers, log, variables
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, identity, server, startup, status
 from entrypoint.effects.children import Children, find_program, is_door, path_without, replace_process
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, helper_environment
 from entrypoint.effects.signals import Signals
 from entrypoint.errors import Failure, Problem
 
@@ -117,7 +117,7 @@ def _in_force(folder: str, tool: Archiver, arguments: Sequence[str]) -> _Made:
         children=Children(Signals()),
         who=who,
         runtime_folder=folder,
-        environment=server.helper_environment(wanted, who, stepped_down=stepped_down),
+        environment=helper_environment(wanted, who, stepped_down=stepped_down),
     )
     if wanted.archive is not None:
         tool = wanted.archive.tool

@@ -8,7 +8,7 @@ from entrypoint.charge import Charge
 from entrypoint.configuration import Source
 from entrypoint.effects import configuration as engine
 from entrypoint.effects import files, fork, server
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, tool_path
 from entrypoint.facts import OwnCommand
 
 OPTIONS = (*charge.NEEDED, charge.COMMAND_NAME)
@@ -22,7 +22,7 @@ def decide(context: Context) -> Charge:
     """Return who archives when the server is started now; only for a context with an archive."""
     archive = context.settings.archive
     assert archive is not None
-    command = conf.archive_command(archive, server.describe(context), server.tool_path(context))
+    command = conf.archive_command(archive, server.describe(context), tool_path(context))
     return charge.decide(_said(context), command, archive.asked)
 
 

@@ -13,7 +13,7 @@ from entrypoint import exits, log, upgrade
 from entrypoint.archivers import IDENTITY, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, mark, server, status, writer
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
 from entrypoint.upgrade import Cluster
@@ -255,9 +255,9 @@ def script(context: Context, command: str) -> str:
     """Return a piece of sh by which archive-segment calls a command of ours."""
     import shlex
 
-    made = server.later_environment(context)
+    made = later_environment(context)
     words = ["env", "-i", *(f"{name}={value}" for name, value in made.items())]
-    return f"exec {shlex.join([*words, server.PROGRAM, 'internal', command])}\n"
+    return f"exec {shlex.join([*words, OUR_PROGRAM, 'internal', command])}\n"
 
 
 def check_unused(context: Context, archive: Archive, *, seconds: float = archives.QUICK) -> None:

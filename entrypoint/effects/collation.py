@@ -17,7 +17,7 @@ import sys
 from entrypoint import log, own
 from entrypoint.effects import notes, server, small, status
 from entrypoint.effects.children import find_program
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 

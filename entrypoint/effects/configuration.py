@@ -9,7 +9,8 @@ from entrypoint import configfile, configuration, limits, log
 from entrypoint.argv import parse_server
 from entrypoint.configuration import Change, Running, Source
 from entrypoint.effects import files, kernel, server, sessions
-from entrypoint.effects.server import CONF_FOLDER, Context
+from entrypoint.effects.context import Context, handed_on_folder, tool_path
+from entrypoint.effects.server import CONF_FOLDER
 from entrypoint.errors import Failure, Problem
 from entrypoint.hiding import hide_words
 from entrypoint.variables import CONF_PREFIX
@@ -332,7 +333,7 @@ def _entrypoints(context: Context) -> list[Source]:
     archive = context.settings.archive
     found = []
     if archive is not None and not archive.by_user:
-        values = conf.archive_settings(archive, server.describe(context), server.tool_path(context))
+        values = conf.archive_settings(archive, server.describe(context), tool_path(context))
         found = [
             Source(name, value, configuration.ARCHIVE, archive.storage.url) for name, value in values.items()
         ]
@@ -356,7 +357,7 @@ def following(context: Context) -> dict[str, str]:
 def _rendered_for_standby(context: Context) -> dict[str, str]:
     """Return how a standby follows by what its start has rendered: helpers are not told STANDBY_*."""
     path = rendered_path(context)
-    if server.handed_on_folder() is None or not os.path.exists(path):
+    if handed_on_folder() is None or not os.path.exists(path):
         return {}
     entries, _ = configfile.parse(files.read_text(path), path)
     names = ("primary_conninfo", "primary_slot_name")

@@ -12,7 +12,7 @@ from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
 from entrypoint.effects import archive as archives
 from entrypoint.effects import history, server, unpack
 from entrypoint.effects.children import answer_file, memory_file, read_back
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, tool_path
 from entrypoint.reading import Note, Object, Plan, Tally
 from entrypoint.settings import Archive
 from entrypoint.units import spell
@@ -293,7 +293,7 @@ class _Reader:
 
 def _libraries(context: Context, archive: Archive) -> dict[str, str]:
     """Return the paths of the libraries that the tool is linked with, by name."""
-    path = server.tool_path(context)
+    path = tool_path(context)
     program = next(
         (
             each

@@ -35,7 +35,7 @@ from entrypoint.effects import (
     status,
     temporary,
 )
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, tool_path, write_down_settings
 from entrypoint.errors import Failure, Problem
 from entrypoint.recovery import Request
 from entrypoint.schedule import ASK_AGAIN, Schedule, due
@@ -126,7 +126,7 @@ def _scratch(context: Context, archive: Archive) -> Iterator[Context]:
             settings=context.settings._replace(data_folder=f"{folder}/cluster"),
             runtime_folder=runtime,
             # No password of the real server, and no wish of the user for a server elsewhere.
-            environment={"PATH": server.tool_path(context), "LC_ALL": "C.UTF-8", "HOME": runtime},
+            environment={"PATH": tool_path(context), "LC_ALL": "C.UTF-8", "HOME": runtime},
         )
         name = archive.tool.config_name
         text = files.read_text(f"{context.runtime_folder}/{name}")
@@ -253,13 +253,13 @@ def _start(scratch: Context, plan: restore.Plan) -> int:
     if os.path.islink(f"{data}/pg_wal"):
         os.unlink(f"{data}/pg_wal")
     os.makedirs(f"{data}/pg_wal", mode=0o700, exist_ok=True)
-    server.write_down(scratch)
+    write_down_settings(scratch)
     fetching.prepare(scratch)
     last = plan.choice.last_segment
     fetch = conf.restore_command(
         plan.archive,
         server.describe(scratch),
-        server.tool_path(scratch),
+        tool_path(scratch),
         proof=segments.proof(plan.choice.timeline, last) if last else "",
     )
     limited = f"{_limit(last, runtime)}; {fetch}" if last else fetch

@@ -10,7 +10,7 @@ from entrypoint import exits, segments
 from entrypoint.archivers import lsn_text
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, server
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, tool_path
 from entrypoint.errors import Failure, Problem
 
 
@@ -43,7 +43,7 @@ def _last_record(context: Context, segment: str) -> str:
     following = segments.name(int(segment[:8], 16), segments.number(segment, size) + 1, size)
     names = [segment, *([following] if os.path.exists(f"{folder}/{following}") else [])]
     argv = ["pg_waldump", "--quiet", f"--path={folder}", *names]
-    environment = {"PATH": server.tool_path(context), "LC_ALL": "C"}
+    environment = {"PATH": tool_path(context), "LC_ALL": "C"}
     try:
         _, words = context.children.output(argv, environment, seconds=60, errors=True)
     except (Failure, TimeoutError):

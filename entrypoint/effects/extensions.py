@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from entrypoint import extensions, log, sql
 from entrypoint.effects import server, sessions, tour
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 
 Kind = TypeVar("Kind")

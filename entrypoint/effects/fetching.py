@@ -10,7 +10,7 @@ from entrypoint import exits, segments
 from entrypoint.archivers import brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, server
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
 
@@ -40,8 +40,8 @@ def prepare(context: Context) -> None:
     for name in archives.OF_A_RECOVERY:
         if os.path.lexists(f"{context.runtime_folder}/{name}"):
             os.unlink(f"{context.runtime_folder}/{name}")
-    made = server.later_environment(context)
-    words = ["env", "-i", *(f"{name}={value}" for name, value in made.items()), server.PROGRAM, "internal"]
+    made = later_environment(context)
+    words = ["env", "-i", *(f"{name}={value}" for name, value in made.items()), OUR_PROGRAM, "internal"]
     files.write_atomically(f"{context.runtime_folder}/{archives.ASK}", f'exec {shlex.join(words)} "$@"\n')
 
 

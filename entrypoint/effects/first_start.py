@@ -7,7 +7,7 @@ import os
 from entrypoint import exits, log, sql
 from entrypoint.effects import files, notes, probe, script, server, sessions, temporary
 from entrypoint.effects.children import memory_file, read_back
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, at_port, server_environment, with_password
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.environment import unpack
 from entrypoint.errors import Ended, Failure, Problem, Stopped
@@ -142,7 +142,7 @@ def _run_initdb(context: Context, unfinished: Unfinished, arguments: list[str]) 
         "--no-instructions",
         *arguments,
     ]
-    environment = server.server_environment(settings, context.environment)
+    environment = server_environment(settings, context.environment)
     environment["PGDATA"] = unfinished.cluster
     environment |= _unknown_user(context, unfinished)
     try:
@@ -240,7 +240,7 @@ def check_hba(context: Context, unfinished: Unfinished) -> None:
     path = f"{context.runtime_folder}/pg_hba.conf"
     files.write_atomically(path, _hba_lines(method).lstrip("\n"))
     argv = ["postgres", "--single", "-D", unfinished.cluster, "-c", f"hba_file={path}", "-j", "template1"]
-    environment = server.server_environment(context.settings, context.environment) | {"LC_ALL": "C"}
+    environment = server_environment(context.settings, context.environment) | {"LC_ALL": "C"}
     question = memory_file(f"{_HBA_ERRORS};\n\n")
     answer = memory_file("")
     try:
@@ -370,7 +370,7 @@ def initialize(context: Context, given: list[str]) -> tuple[Context, bool]:
     unfinished.move_into_place()
     made = notes.cluster(unfinished.data_folder)
     append_hba(context, given, source)
-    helper = context._replace(environment=server.with_password(context))
+    helper = context._replace(environment=with_password(context))
     in_reach = [*given, "-c", "listen_addresses=", "-p", context.settings.port]
     if context.settings.archive is not None and not context.settings.archive.by_user:
         in_reach += ["-c", "archive_mode=off"]  # the archive is not prepared yet
@@ -382,7 +382,7 @@ def initialize(context: Context, given: list[str]) -> tuple[Context, bool]:
             if context.settings.every_start.extensions:
                 from entrypoint.effects import extensions
 
-                extensions.create(server.at_port(context, context.settings.port))
+                extensions.create(at_port(context, context.settings.port))
             if probe.init_files():
                 unfinished.enter("files")
             environment = run_init_files(helper, unfinished)

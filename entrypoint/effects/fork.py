@@ -16,7 +16,7 @@ from entrypoint import exits, guest, own, segments
 from entrypoint.archivers import brief, lsn_text
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, notes, server
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 from entrypoint.settings import Archive

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-    from entrypoint.effects.server import Context
+    from entrypoint.effects.context import Context
 else:
     import _socket as socket  # without the enumerations, as in `signal_numbers`
 

@@ -6,7 +6,7 @@ import os
 
 from entrypoint import exits, log
 from entrypoint.effects import files, server
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, server_environment
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 
@@ -58,7 +58,7 @@ def ask(context: Context, conninfo: str) -> Peer | None:
     environment |= {"PGSERVICEFILE": path, "LC_ALL": "C"}
     if password is None:
         # As the server will have it.
-        handed = server.server_environment(context.settings, context.environment)
+        handed = server_environment(context.settings, context.environment)
         password = handed.get("PGPASSWORD")
     if password is not None:
         environment["PGPASSWORD"] = password

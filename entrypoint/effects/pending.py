@@ -13,7 +13,7 @@ from entrypoint import exits, own
 from entrypoint.archivers import PROBE, Command, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backlog, claim, files, fork, server, sessions
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
 

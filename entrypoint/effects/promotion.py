@@ -8,7 +8,7 @@ from entrypoint import exits, log
 from entrypoint.archivers import lsn_text
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, server, sessions, status, writer
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
 

@@ -20,7 +20,7 @@ from entrypoint.collation import Dependent, Finding, Report, Unlooked, finding
 from entrypoint.effects import collation as memories
 from entrypoint.effects import files, history, progress, server, sessions, temporary, tour
 from entrypoint.effects.collation import CHANGED, MATCHED, Memory
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, server_port
 from entrypoint.errors import Failure, Problem
 
 _RUNTIME = "collation"
@@ -180,7 +180,7 @@ def _private_server(context: Context, given: list[str]) -> Iterator[Session]:
         session = Session(context, folder, serving=False)
         closed = {
             "listen_addresses": "",
-            "port": server.port(context.settings),
+            "port": server_port(context.settings),
             "unix_socket_directories": folder,
             "hba_file": f"{folder}/pg_hba.conf",
             "ident_file": f"{folder}/pg_ident.conf",

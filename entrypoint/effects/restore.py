@@ -22,7 +22,7 @@ from entrypoint.effects import (
     status,
     temporary,
 )
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, tool_path, write_down_settings
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.effects.words import Words
 from entrypoint.errors import Ended, Failure, Problem, Stopped
@@ -61,7 +61,7 @@ def source_of(context: Context) -> tuple[Context, Archive]:
     if context.runtime_folder != own:
         files.ensure_folder(context.runtime_folder, 0o700)
     archives.render(context, archive)
-    server.write_down(context)
+    write_down_settings(context)
     return context, archive
 
 
@@ -433,9 +433,7 @@ def recover(context: Context, given: list[str]) -> list[str]:
         files.write_atomically(f"{context.settings.data_folder}/recovery.signal", "")
     fork.begin(context)  # before anything is promoted
     action = context.settings.restore.action if context.settings.restore and wanted.kind else "promote"
-    command = conf.restore_command(
-        archive, server.describe(source), server.tool_path(context), proof=wanted.proof
-    )
+    command = conf.restore_command(archive, server.describe(source), tool_path(context), proof=wanted.proof)
     recovering = ruling.for_restore(
         context,
         {

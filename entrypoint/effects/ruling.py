@@ -12,7 +12,7 @@ from entrypoint import configfile, configuration, log, ruled
 from entrypoint.configuration import Source
 from entrypoint.effects import configuration as engine
 from entrypoint.effects import files, server
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.hiding import hide_secrets
 

@@ -4,172 +4,34 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import archivers, log, own, ruled, variables
+from entrypoint import log, own, ruled
 from entrypoint.archivers import Server
-from entrypoint.argv import NOT_A_SERVER, parse_server
+from entrypoint.argv import NOT_A_SERVER
 from entrypoint.cluster import parse_control
 from entrypoint.effects import files, kernel, notes, small, status
-from entrypoint.effects.children import Children, find_program, path_without
-from entrypoint.effects.identity import Identity
+from entrypoint.effects.children import find_program
+from entrypoint.effects.context import Context, server_environment, server_port, tool_path
 from entrypoint.errors import Failure, Problem
 from entrypoint.hiding import hide_words
-from entrypoint.light import NamedTuple, re
+from entrypoint.light import re
 from entrypoint.limits import MOST_PROCESSES
 from entrypoint.postmaster import Postmaster, parse_postmaster
-from entrypoint.settings import SOURCE_PREFIX, Archive, Settings
+from entrypoint.settings import Archive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PROGRAM = "/usr/local/bin/entrypoint"
-"""Ours, which PID 1 starts again: not what somebody else calls so in a folder that PATH names first."""
 CONF_FOLDER = "/docker-entrypoint-conf.d"
 """The user's own `*.conf` files: stronger than variables, weaker than ALTER SYSTEM."""
 CHOSEN_FILE = "chosen.conf"
 """In the runtime folder: what the entrypoint chooses for this container, with the reasons."""
-SETTINGS = "ENTRYPOINT_SETTINGS"
-"""Names the file of variables for what PID 1 starts, whose environment holds no secret."""
-SETTINGS_FILE = "settings.json"
 OURS = "entrypoint\n"
 """In a standby.signal that is ours; PostgreSQL looks at the file's name alone."""
 OLD_RECOVERY = "recovery.conf"
 """Of PostgreSQL 11 and older."""
 SAMPLE = "postgresql.conf.sample"
 """Of which initdb makes postgresql.conf; extensions lie beside it."""
-OWN_PREFIX = "ENTRYPOINT_"
-"""Variables that this program passes to itself."""
-
-
-class Context(NamedTuple):
-    """What every effect of a start needs."""
-
-    settings: Settings
-    children: Children
-    who: Identity
-    """The server's user."""
-    runtime_folder: str
-    environment: dict[str, str]
-    """For helpers of a first start and for init files: as the official image's script has it."""
-    near: bool = False
-    """The storage of the archive answers within milliseconds."""
-
-
-def helper_environment(settings: Settings, who: Identity, *, stepped_down: bool) -> dict[str, str]:
-    """Return the environment of init files and of our own psql and initdb."""
-    environment = {name: value for name, value in settings.values.items() if not name.startswith(OWN_PREFIX)}
-    environment |= {
-        "POSTGRES_USER": settings.init.user,
-        "POSTGRES_PASSWORD": settings.init.password,
-        "POSTGRES_DB": settings.init.database,
-        "POSTGRES_INITDB_ARGS": settings.init.initdb_args,
-        "POSTGRES_HOST_AUTH_METHOD": settings.init.auth_method,
-        "PGDATA": settings.data_folder,
-    }
-    if stepped_down:
-        environment["HOME"] = who.home
-    return environment
-
-
-def with_password(context: Context) -> dict[str, str]:
-    """Return the environment with PGPASSWORD, which psql needs where local connections ask for one."""
-    password = context.environment.get("PGPASSWORD") or context.settings.init.password
-    return context.environment | {"PGPASSWORD": password}
-
-
-def later_environment(context: Context) -> dict[str, str]:
-    """Return the environment of our own program where PID 1 or archive-segment starts it: without secrets."""
-    made = {
-        "PATH": tool_path(context),
-        "LC_ALL": "C",
-        "HOME": context.runtime_folder,
-        SETTINGS: f"{context.runtime_folder}/{SETTINGS_FILE}",
-    }
-    cluster = notes.cluster(context.settings.data_folder)
-    return made | {notes.CLUSTER: cluster} if cluster else made
-
-
-def helper_role(tool: str) -> str:
-    """Return what PID 1 calls the helper that it keeps for an archiver."""
-    return f"{tool}-daemon"
-
-
-def write_down(context: Context) -> None:
-    """Keep the variables for what PID 1 starts later: what it may need, and no secret.
-
-    The archiver's secrets are in its own settings file, which is there already.
-    """
-    import json
-
-    # A scratch cluster has the variables of the server beside it, and a folder of its own.
-    values = {**kept_values(context.settings.values), "PGDATA": context.settings.data_folder}
-    path = f"{context.runtime_folder}/{SETTINGS_FILE}"
-    files.write_atomically(path, json.dumps(values))
-
-
-HIDDEN = "in the archiver's own settings file"
-_SECRET_WORDS = ("KEY", "SECRET", "PASS", "TOKEN", "CREDENTIALS", "SSE_C")
-
-
-def kept_values(values: Mapping[str, str]) -> dict[str, str]:
-    """Return what is kept of the variables: ours, libpq's and the archivers', with their secrets hidden."""
-    tools = [archivers.get(name, values) for name in archivers.NAMES]
-    found = {}
-    for name, value in values.items():
-        declared = variables.ALL.get(name)
-        if any(tool.is_own_variable(name.removeprefix(SOURCE_PREFIX)) for tool in tools):
-            secret = any(word in name for word in _SECRET_WORDS) and not name.endswith("_PATH")
-            found[name] = HIDDEN if secret and value else value
-        elif (declared is not None and declared.secret) or name.startswith("STANDBY"):
-            continue  # the server alone needs to know how it follows
-        elif declared is not None or name.startswith(("PG", variables.CONF_PREFIX)):
-            found[name] = value
-    return found
-
-
-def handed_on_folder() -> str | None:
-    """Return the runtime folder of whoever has started us with `later_environment`."""
-    path = os.environ.get(SETTINGS)
-    return os.path.dirname(path) if path else None
-
-
-def server_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the server, which every superuser of the database can read.
-
-    Where the entrypoint archives or restores, the container's environment holds keys, under names that each
-    tool adds to. So it is built from what the server and its libraries read, and from what
-    POSTGRES_ENVIRONMENT names. Else it is what the official image hands on: people's functions and
-    COPY PROGRAM count on it, and so does an archive_command of their own. Never in it is what is for the
-    start alone: no POSTGRES_* (docker-library/postgres#1412), no PGPASSWORD.
-    """
-    asked, all_else = settings.handed_on, not is_guarded(settings)
-    return {
-        name: value
-        for name, value in environment.items()
-        if variables.is_for_server(name, value, asked, all_else=all_else)
-    }
-
-
-def is_guarded(settings: Settings) -> bool:
-    """Tell whether the container's environment may hold secrets of archives that are the entrypoint's."""
-    archives = (settings.archive, settings.source)
-    return not settings.own_recovery and any(each is not None and not each.by_user for each in archives)
-
-
-def withheld(settings: Settings, environment: Mapping[str, str]) -> list[str]:
-    """Return the variables that the server would have without an archive, and that nobody here knows."""
-    handed_on = server_environment(settings, environment)
-    tools = [archivers.get(name, settings.values) for name in archivers.NAMES]
-    return [
-        name
-        for name, value in sorted(environment.items())
-        if name not in handed_on
-        and variables.is_for_server(name, value, (), all_else=True)
-        and name not in variables.ALL
-        and not name.startswith(variables.STRICT_GROUPS + variables.OUR_GROUPS)
-        and not variables.INJECTED.fullmatch(name)
-        and not any(tool.is_own_variable(name) for tool in tools)
-    ]
 
 
 def describe(context: Context) -> Server:
@@ -177,18 +39,13 @@ def describe(context: Context) -> Server:
     return Server(
         data_folder=context.settings.data_folder,
         socket_folder=status.SOCKET_FOLDER,
-        port=port(context.settings),
+        port=server_port(context.settings),
         user=context.settings.init.user,
         runtime_folder=context.runtime_folder,
         segment_bytes=segment_bytes(context),
         processes=min(kernel.processors(), MOST_PROCESSES),
         client=_client(context),
     )
-
-
-def port(settings: Settings) -> str:
-    """Return the port of the real server, as far as it is known before it runs."""
-    return settings.server.settings.get("port") or settings.conf.get("port") or settings.port
 
 
 def binary_major(context: Context) -> int:
@@ -387,17 +244,9 @@ def folder_with(name: str, context: Context) -> str:
     return ""
 
 
-def tool_path(context: Context) -> str:
-    """Return the PATH for the archiver, on which it is found itself, and not our door to it."""
-    wanted = context.settings
-    names = {each.tool.name for each in (wanted.archive, wanted.source) if each is not None}
-    folders, doors = path_without([*names], context.environment.get("PATH", ""))
-    return ":".join([*folders, *doors])
-
-
 def check_shell(context: Context) -> Problem | None:
     """Run /bin/sh as PostgreSQL does for archive_command: by this path, as the server's user."""
-    mend = "use an image that has /bin/sh: archive_command, restore_command and COPY PROGRAM need it"
+    mend = "use an image that has /bin/sh: archive_command, restore_command and COPY OUR_PROGRAM need it"
     if not os.path.exists("/bin/sh"):
         return Problem("/bin/sh is missing; commands of the server would end with code 127", mend)
     argv = ["/bin/sh", "-c", "exit 0"]
@@ -466,14 +315,6 @@ def ask(context: Context, setting: str, given: Sequence[str], data: str) -> tupl
     environment = server_environment(context.settings, context.environment) | {"PGDATA": data, "LC_ALL": "C"}
     code, text = context.children.output(argv, environment, errors=True, become=context.who)
     return code, text.strip()
-
-
-def at_port(context: Context, number: str) -> Context:
-    """Return the context of a server that has this port, whatever the settings say."""
-    wanted = context.settings
-    conf = {name: value for name, value in wanted.conf.items() if name != "port"}
-    settings = wanted._replace(port=number, conf=conf, server=parse_server(()))
-    return context._replace(settings=settings, environment={**context.environment, "PGPORT": number})
 
 
 def forget_original(data_folder: str) -> None:

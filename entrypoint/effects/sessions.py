@@ -16,7 +16,7 @@ from entrypoint import log, sql
 from entrypoint.argv import first_line
 from entrypoint.effects import files, server, status
 from entrypoint.effects.children import memory_file, read_back
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, server_port, tool_path
 from entrypoint.errors import Failure, Problem, Stopped
 from entrypoint.light import NamedTuple
 
@@ -382,7 +382,7 @@ def _place(session: _Session) -> dict[str, str]:
     """Return where the server is, and as whom it is asked, as libpq names it."""
     wanted = session.context.settings
     found = server.live_postmaster(wanted.data_folder)
-    folder, port = (found.socket_folder, found.port) if found else ("", server.port(wanted))
+    folder, port = (found.socket_folder, found.port) if found else ("", server_port(wanted))
     return {
         "user": session.user or wanted.init.user,
         "host": session.host or folder,
@@ -402,7 +402,7 @@ def _environment(session: _Session, *, superuser: bool) -> dict[str, str]:
     values |= session.more
     waits = CONNECT if session.seconds is None else min(CONNECT, max(2, int(session.seconds)))
     return {
-        "PATH": server.tool_path(context),
+        "PATH": tool_path(context),
         "LC_ALL": "C",
         "HOME": context.who.home,
         "PGOPTIONS": sql.options({name: value for name, value in values.items() if value is not None}),

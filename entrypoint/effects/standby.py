@@ -2,8 +2,8 @@
 
 from entrypoint import conf, exits, ruled
 from entrypoint.effects import fetching, ruling, server, sessions, status
+from entrypoint.effects.context import Context, tool_path
 from entrypoint.effects.restore import find_source, source_of
-from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import Following
 
@@ -31,7 +31,7 @@ def values(context: Context) -> dict[str, str]:
     found: dict[str, str] = {}
     if wanted.source is not None and not wanted.own_recovery:
         source, archive = find_source(context)
-        command = conf.restore_command(archive, server.describe(source), server.tool_path(context))
+        command = conf.restore_command(archive, server.describe(source), tool_path(context))
         found = {"restore_command": command, "recovery_target_timeline": "latest"}
     if server.is_our_standby(context) or wanted.standby is not None:
         found |= {"hot_standby": "on", "recovery_target_timeline": "latest"}

@@ -12,8 +12,8 @@ from typing import Any
 
 from entrypoint import environment, log, sql
 from entrypoint.argv import first_line
-from entrypoint.effects import files, first_start, probe, ready, server, sessions, startup, status
-from entrypoint.effects.server import Context
+from entrypoint.effects import files, first_start, probe, ready, sessions, startup, status
+from entrypoint.effects.context import Context, at_port, with_password
 from entrypoint.errors import Failure, Problem
 
 _STORED = """\
@@ -35,7 +35,7 @@ def main() -> int:
     if not _wait(context):
         return 0
     port = files.read_text(f"{context.settings.data_folder}/postmaster.pid").split("\n")[3]
-    context = server.at_port(context, port)
+    context = at_port(context, port)
     if context.settings.init.password:
         context = check_password(context)
     if asked.extensions or asked.update_extensions:
@@ -46,7 +46,7 @@ def main() -> int:
         if asked.update_extensions:
             extensions.update(context)
     if probe.has_start_files():
-        run_start_files(context._replace(environment=server.with_password(context)))
+        run_start_files(context._replace(environment=with_password(context)))
     return 0
 
 

@@ -44,8 +44,22 @@ from entrypoint.effects.children import (
     path_without,
     replace_process,
 )
+from entrypoint.effects.context import (
+    HIDDEN_VALUE,
+    OUR_PROGRAM,
+    SETTINGS_FILE,
+    SETTINGS_VARIABLE,
+    Context,
+    handed_on_folder,
+    helper_environment,
+    helper_role,
+    is_guarded,
+    later_environment,
+    server_environment,
+    withheld_variables,
+    write_down_settings,
+)
 from entrypoint.effects.identity import Identity
-from entrypoint.effects.server import Context
 from entrypoint.effects.signals import Signals
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Ended, Failure, Problem
@@ -156,14 +170,14 @@ def secret_names(values: Mapping[str, str]) -> set[str]:
 def _start_alone(wanted: Settings) -> set[str]:
     """Return the variables that nobody is to see in PID 1, however long a first start or a restore takes."""
     names = {name for name in wanted.values if name.startswith(variables.CONF_PREFIX)}
-    if server.is_guarded(wanted):
-        names |= wanted.values.keys() - server.server_environment(wanted, wanted.values).keys()
+    if is_guarded(wanted):
+        names |= wanted.values.keys() - server_environment(wanted, wanted.values).keys()
     return secret_names(wanted.values) | names
 
 
 def environ() -> Mapping[str, str]:
     """Return the variables: the environment's, or for what PID 1 starts those that it has written down."""
-    path = os.environ.get(server.SETTINGS)
+    path = os.environ.get(SETTINGS_VARIABLE)
     if not path:
         return os.environ
     import json
@@ -175,7 +189,7 @@ def environ() -> Mapping[str, str]:
 def in_force() -> dict[str, str] | None:
     """Return what the PID 1 beside us has written down of its variables, for root and its own user."""
     folder = status.at_work()
-    if server.SETTINGS in os.environ or folder is None:
+    if SETTINGS_VARIABLE in os.environ or folder is None:
         return None
     if os.getuid() not in (0, status.owner_of(folder)):
         return None
@@ -203,7 +217,7 @@ def beside(known: Mapping[str, str] | None) -> Mapping[str, str]:
 
 def is_as_known(name: str, value: str, known: Mapping[str, str]) -> bool:
     """Tell whether a variable is as the start had it, as far as that is written down."""
-    return is_from_file(name) or known.get(name) in (value, server.HIDDEN)
+    return is_from_file(name) or known.get(name) in (value, HIDDEN_VALUE)
 
 
 def is_from_file(name: str) -> bool:
@@ -217,7 +231,7 @@ def written_down(folder: str) -> dict[str, str] | None:
     import json
 
     try:
-        values: dict[str, str] = json.loads(files.read_text(f"{folder}/{server.SETTINGS_FILE}"))
+        values: dict[str, str] = json.loads(files.read_text(f"{folder}/{SETTINGS_FILE}"))
     except FileNotFoundError:
         return None
     return values
@@ -268,7 +282,7 @@ def load_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> Settings:
     What PID 1 starts does not judge them again: the start has, and what was handed on lacks the secrets.
     """
     wanted, problems, _ = read_settings(raw, arguments)
-    if problems and server.handed_on_folder() is None:
+    if problems and handed_on_folder() is None:
         raise Failure(*problems)
     return wanted
 
@@ -291,7 +305,7 @@ def make_context(wanted: Settings, children: Children, held: list[int] | None = 
         children=children,
         who=who,
         runtime_folder=folders.make_runtime_folder(who, held),
-        environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),
+        environment=helper_environment(wanted, who, stepped_down=os.getuid() == 0),
     )
 
 
@@ -306,10 +320,8 @@ def command_context(wanted: Settings) -> Context:
         settings=wanted,
         children=children,
         who=who,
-        runtime_folder=server.handed_on_folder()
-        or status.own_folder(who.uid)
-        or folders.make_runtime_folder(who),
-        environment=server.helper_environment(wanted, who, stepped_down=os.getuid() == 0),
+        runtime_folder=handed_on_folder() or status.own_folder(who.uid) or folders.make_runtime_folder(who),
+        environment=helper_environment(wanted, who, stepped_down=os.getuid() == 0),
     )
     identity.become(who)
     return context
@@ -424,7 +436,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
         archive.forget(context.runtime_folder, wanted.data_folder)
         archive.render(context, wanted.archive)
     if server.renders(context):
-        server.write_down(context)
+        write_down_settings(context)
     if wanted.files and wanted.archive is not None:
         from entrypoint.effects import rotation
 
@@ -603,9 +615,9 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
     `held` are the descriptors of locks: first that of the data folder.
     """
     wanted = context.settings
-    environ = server.server_environment(wanted, context.environment)
+    environ = server_environment(wanted, context.environment)
     arguments = wanted.server
-    if server.is_guarded(wanted) and (names := server.withheld(wanted, context.environment)):
+    if is_guarded(wanted) and (names := withheld_variables(wanted, context.environment)):
         log.info(f"not in the server's environment: {', '.join(names)}; POSTGRES_ENVIRONMENT can name them")
     if arguments.prints_a_setting or (arguments.given and arguments.given[0] in NOT_A_SERVER):
         os.set_inheritable(held[0], True)  # noqa: FBT003 - the name says what is true
@@ -660,8 +672,8 @@ def _reload_helpers(context: Context) -> list[dict[str, object]]:
     return [
         {
             "role": lifecycle.RELOAD,
-            "argv": [server.PROGRAM, "internal", "reload"],
-            "environment": server.later_environment(context),
+            "argv": [OUR_PROGRAM, "internal", "reload"],
+            "environment": later_environment(context),
             "after_server": False,
             "keep": False,
         }
@@ -696,8 +708,8 @@ def _start_helper(context: Context, *, first: bool) -> list[dict[str, object]]:
         {
             "role": lifecycle.STARTDB if holds else "password",
             # A comparison that nobody waits for gives way to the server, which starts at the same time.
-            "argv": [*(() if holds else ("nice", "-n", "19")), server.PROGRAM, "internal", "startdb"],
-            "environment": server.later_environment(context),
+            "argv": [*(() if holds else ("nice", "-n", "19")), OUR_PROGRAM, "internal", "startdb"],
+            "environment": later_environment(context),
             "after_server": False,
             "keep": False,
             "stdin": secrets,
@@ -721,7 +733,7 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
     made.pop("PGPASSWORD", None)
     return [
         {
-            "role": server.helper_role(archive_.tool.name),
+            "role": helper_role(archive_.tool.name),
             "argv": list(command.argv),
             "environment": made,
             "after_server": True,
@@ -743,8 +755,8 @@ def _scheduled_helpers(context: Context) -> list[dict[str, object]]:
     found: list[dict[str, object]] = [
         {
             "role": lifecycle.LOOK,
-            "argv": [server.PROGRAM, "internal", lifecycle.LOOK],
-            "environment": server.later_environment(context),
+            "argv": [OUR_PROGRAM, "internal", lifecycle.LOOK],
+            "environment": later_environment(context),
             "after_server": False,
             "keep": True,
             "delay": min(_FIRST_LOOK, wanted.archive.fork_interval),
@@ -753,8 +765,8 @@ def _scheduled_helpers(context: Context) -> list[dict[str, object]]:
     return found + [
         {
             "role": role,
-            "argv": [server.PROGRAM, "internal", role],
-            "environment": server.later_environment(context),
+            "argv": [OUR_PROGRAM, "internal", role],
+            "environment": later_environment(context),
             "after_server": False,
             "keep": schedule is not None,
         }

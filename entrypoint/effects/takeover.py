@@ -12,8 +12,8 @@ import os
 from entrypoint import exits, log, ruled
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, server, status, temporary, writer
+from entrypoint.effects.context import Context
 from entrypoint.effects.fork import Fork
-from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
 

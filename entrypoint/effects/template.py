@@ -16,8 +16,8 @@ from entrypoint.argv import first_line
 from entrypoint.cluster import parse_control
 from entrypoint.effects import collation, files, server
 from entrypoint.effects.children import Children, find_program, memory_file
+from entrypoint.effects.context import Context, server_environment
 from entrypoint.effects.identity import Identity
-from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 
 FOLDER = "/usr/local/share/nix-postgres/template"
@@ -164,7 +164,7 @@ def _segment(cluster: str) -> str:
 
 def _run_standalone(context: Context, cluster: str, text: str) -> None:
     """Run statements in template1 as initdb does: without the user's settings, and nothing is logged."""
-    environment = server.server_environment(context.settings, context.environment) | {"PGDATA": cluster}
+    environment = server_environment(context.settings, context.environment) | {"PGDATA": cluster}
     script, said = memory_file(text), memory_file("")
     argv = ["postgres", *_STANDALONE.split(), "-D", cluster, "template1"]
     try:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from entrypoint import log
 from entrypoint.effects import leftover, server
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, server_environment
 from entrypoint.errors import Failure, Problem
 
 
@@ -29,7 +29,7 @@ def serve(
     with pg_ctl: whatever server runs on the folder at the end is stopped.
     """
     data = context.settings.data_folder
-    environment = server.server_environment(context.settings, context.environment)
+    environment = server_environment(context.settings, context.environment)
     environment |= {"NOTIFY_SOCKET": "", "PGDATA": data, **leftover.clear(context, given)}
     argv = ["postgres", "-D", data, *given]
     stale = _pid_file(data)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from entrypoint import sql
 from entrypoint.effects import sessions
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.errors import Failure
 
 _AT_ONCE = 2

@@ -8,7 +8,7 @@ import signal
 
 from entrypoint import exits, log
 from entrypoint.effects import charge, files, fork, server, startup, status, writer
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.settings import Archive
 
 _PATIENCE = 20

@@ -5,7 +5,7 @@ import os
 from entrypoint import configuration as judge
 from entrypoint import conninfo, log
 from entrypoint.effects import configuration
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 
 _MEND = "if it is needed: -e POSTGRES_ENVIRONMENT=PGPASSWORD"
 

@@ -14,8 +14,8 @@ from entrypoint import exits, log, ruled, segments, timelines
 from entrypoint.archivers import Command, NoSegment, brief, lsn_text
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, server, status
+from entrypoint.effects.context import Context
 from entrypoint.effects.fork import Fork
-from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
 from entrypoint.settings import Archive

@@ -24,6 +24,7 @@ WARM_START = """
 import sys
 from entrypoint import plan
 from entrypoint.effects import collation, files, leftover, probe, server, startup
+from entrypoint.effects.context import Context, helper_environment, server_environment
 from entrypoint.effects.identity import current
 
 values = {"PGDATA": sys.argv[2], "PATH": "/usr/bin:/bin", "PG_MAJOR": "17"}
@@ -32,10 +33,10 @@ assert not problems and not doubts, problems
 startup.secret_names(settings.values)
 decided = plan.decide(settings, probe.look(settings, current()))
 assert decided.kind == plan.START and not decided.refusals, decided
-environment = server.helper_environment(settings, current(), stepped_down=True)
-context = server.Context(settings, None, current(), "/nowhere", environment)
+environment = helper_environment(settings, current(), stepped_down=True)
+context = Context(settings, None, current(), "/nowhere", environment)
 assert server.arguments(context) == ["-c", "work_mem=4MB"]
-server.server_environment(settings, environment)
+server_environment(settings, environment)
 leftover.clear(context, ["-c", "work_mem=4MB", "-k", sys.argv[2]])
 files.lock_folder(settings.data_folder)
 collation.remember_match(context)

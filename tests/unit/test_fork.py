@@ -13,8 +13,8 @@ from entrypoint.archivers import Answer
 from entrypoint.effects import archive as archives
 from entrypoint.effects import fork, server
 from entrypoint.effects.children import Children
+from entrypoint.effects.context import Context
 from entrypoint.effects.identity import Identity
-from entrypoint.effects.server import Context
 from entrypoint.settings import Archive
 from unit import made
 

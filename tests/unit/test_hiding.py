@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from entrypoint import conf, conninfo, settings, variables
 from entrypoint.archivers import NAMES
 from entrypoint.configuration import Change, Complaint, Source, problem
-from entrypoint.effects import server
+from entrypoint.effects.context import server_environment
 from entrypoint.environment import read
 from entrypoint.hiding import hide_address, hide_arguments, hide_secrets, hide_words
 from unit import made
@@ -266,5 +266,5 @@ def test_environment_of_the_server(
     values: dict[str, str], arguments: tuple[str, ...], expected: list[str]
 ) -> None:
     """It is built from what the server needs where anything is archived or restored, else as the official image's."""
-    found = server.server_environment(made.settings(values, arguments), ENVIRONMENT)
+    found = server_environment(made.settings(values, arguments), ENVIRONMENT)
     assert set(expected) == set(found)

@@ -14,8 +14,8 @@ import pytest
 
 from entrypoint.effects import leftover, server
 from entrypoint.effects.children import Children
+from entrypoint.effects.context import Context
 from entrypoint.effects.identity import current
-from entrypoint.effects.server import Context
 from entrypoint.errors import Failure
 from unit import made
 

@@ -13,8 +13,8 @@ from entrypoint import exits
 from entrypoint.archivers import Backup
 from entrypoint.effects import restore, server
 from entrypoint.effects.children import Children
+from entrypoint.effects.context import Context, helper_environment, server_environment
 from entrypoint.effects.identity import Identity
-from entrypoint.effects.server import Context
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Failure
 from entrypoint.recovery import Choice
@@ -34,7 +34,7 @@ def _context(
         children=NO_CHILDREN,
         who=POSTGRES,
         runtime_folder="/run/entrypoint",
-        environment=server.helper_environment(wanted, POSTGRES, stepped_down=stepped_down),
+        environment=helper_environment(wanted, POSTGRES, stepped_down=stepped_down),
     )
 
 
@@ -63,7 +63,7 @@ def test_who_was_never_root_keeps_its_home() -> None:
 
 def _server_environment(values: Mapping[str, str], arguments: Sequence[str] = ()) -> set[str]:
     context = _context(values, arguments)
-    return set(server.server_environment(context.settings, context.environment)) - {"HOME", "PGDATA"}
+    return set(server_environment(context.settings, context.environment)) - {"HOME", "PGDATA"}
 
 
 SECRETS = {"PGPASSWORD": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "x", "AWS_ACCESS_KEY_ID": "x"}

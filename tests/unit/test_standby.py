@@ -13,8 +13,8 @@ from entrypoint.archivers import Backup
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups, fetching, history, restore, server, sessions, standby
 from entrypoint.effects.children import Children
+from entrypoint.effects.context import Context
 from entrypoint.effects.identity import current
-from entrypoint.effects.server import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import Following
 from entrypoint.recovery import Choice
@@ -80,7 +80,7 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_it_follows_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The archive and the primary with STANDBY=on; without it the archive, if there is one, or nothing of ours."""
     monkeypatch.setattr(archives, "render", lambda *_: None)
-    monkeypatch.setattr(server, "write_down", lambda *_: None)
+    monkeypatch.setattr(restore, "write_down_settings", lambda *_: None)
     monkeypatch.setattr(fetching, "prepare", lambda *_: None)
     monkeypatch.setattr(server, "describe", lambda *_: made.SERVER)
     streams = {"STANDBY_PRIMARY_CONNINFO": "host=db", "STANDBY_SLOT": "a"}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.effects import server, startup
+from entrypoint.effects import startup
+from entrypoint.effects.context import HIDDEN_VALUE, SETTINGS_VARIABLE, kept_values
 from entrypoint.errors import Failure
 
 
@@ -31,7 +32,7 @@ def test_no_secret_is_written_down() -> None:
         "PGBACKREST_STANZA": "main",
     }
     of_a_standby = {"STANDBY": "on", "STANDBY_SLOT": "a", "STANDBY_PRIMARY_CONNINFO": "host=db"}
-    kept = server.kept_values({**plain, **of_a_standby, **dict.fromkeys(secrets, "geheim")})
+    kept = kept_values({**plain, **of_a_standby, **dict.fromkeys(secrets, "geheim")})
     assert plain == {name: value for name, value in kept.items() if name in plain}
     assert "geheim" not in kept.values()
     assert [] == [name for name in ("MY_OWN", *of_a_standby) if name in kept]
@@ -46,10 +47,10 @@ def test_what_was_handed_on_is_not_judged_again(monkeypatch: pytest.MonkeyPatch)
         "PATH": os.defpath,
     }
     assert startup.load_settings(values, ()).every_start.update_password
-    kept = {**server.kept_values(values), "PATH": os.defpath}
+    kept = {**kept_values(values), "PATH": os.defpath}
     with pytest.raises(Failure):
         startup.load_settings(kept, ())
-    monkeypatch.setenv(server.SETTINGS, "/run/entrypoint/settings.json")
+    monkeypatch.setenv(SETTINGS_VARIABLE, "/run/entrypoint/settings.json")
     assert startup.load_settings(kept, ()).every_start.update_password
 
 
@@ -70,8 +71,8 @@ def test_a_command_beside_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         "ARCHIVE_URL": "s3://bucket",
         "BACKUP_RETAIN_FULL": "5",
         "BACKUP_RETAIN_DAYS": "7",
-        "AWS_SECRET_ACCESS_KEY": server.HIDDEN,
-        "AWS_ACCESS_KEY_ID": server.HIDDEN,
+        "AWS_SECRET_ACCESS_KEY": HIDDEN_VALUE,
+        "AWS_ACCESS_KEY_ID": HIDDEN_VALUE,
     }
     monkeypatch.setattr(os, "environ", given)
     mine = {name: given[name] for name in ("BACKUP_RETAIN_FULL", "STANDBY_PRIMARY_CONNINFO_FILE")}

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from contracts.tables import REPOSITORY
 from entrypoint import template
-from entrypoint.effects import server
 from entrypoint.effects import template as effects
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context, helper_environment
 from layout import layout_of
 from unit import made
 from unit.test_server import NO_CHILDREN, POSTGRES
@@ -99,7 +98,7 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _context(image: Path, **values: str) -> Context:
     wanted = made.settings({"PATH": f"{image}/bin", "LANG": "en_US.utf8", **values})
-    environment = server.helper_environment(wanted, POSTGRES, stepped_down=True)
+    environment = helper_environment(wanted, POSTGRES, stepped_down=True)
     return Context(wanted, NO_CHILDREN, POSTGRES, "/run/entrypoint", environment)
 
 

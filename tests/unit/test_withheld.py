@@ -8,7 +8,7 @@ import pytest
 
 from entrypoint.archivers import Storage
 from entrypoint.effects import archive, withheld
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 from entrypoint.settings import Archive
 from unit import made
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from entrypoint.effects import sessions, tour
-from entrypoint.effects.server import Context
+from entrypoint.effects.context import Context
 
 Row = Mapping[str, object]
 Rows = list[Row]

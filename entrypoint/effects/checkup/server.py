@@ -5,6 +5,7 @@ from entrypoint.checks import OK, Finding
 from entrypoint.checks import server as judge
 from entrypoint.effects import files, history, probe, server, startup, status, stops
 from entrypoint.effects.checkup.sight import ALWAYS, CLUSTER, Check, Sight
+from entrypoint.effects.context import server_environment
 
 
 def _settings(sight: Sight) -> list[Finding]:
@@ -35,7 +36,7 @@ def _shell(sight: Sight) -> list[Finding]:
         script = 'for name in "$@"; do command -v "$name" >/dev/null || printf "%s\\n" "$name"; done'
         tool = [sight.archive.tool.program] if sight.archive is not None else []
         argv = ["/bin/sh", "-c", script, "sh", *_NEEDED, "/usr/bin/env", *tool]
-        environment = server.server_environment(sight.settings, context.environment)
+        environment = server_environment(sight.settings, context.environment)
         _, text = context.children.output(argv, environment)
         missing = text.split()
     return judge.shell(found, missing, context.who.uid)
