@@ -4,9 +4,9 @@ import json
 
 import click
 
-from entrypoint.checks.archive import LOST
 from entrypoint.commands.backup import open_archive
 from entrypoint.commands.output import echo
+from entrypoint.doctor.judge.archive import LOST
 from entrypoint.effects import backlog, charge, pending
 from entrypoint.effects.context import Context
 from entrypoint.facts import ArchiveState

@@ -17,7 +17,7 @@ from entrypoint.variables import CONF_PREFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from entrypoint.checks import Finding
+    from entrypoint.finding import Finding
 
 FORKED = "archive_mode=off"
 """On the command line of a copy that may not archive."""
@@ -255,11 +255,11 @@ def planned(context: Context) -> dict[str, str]:
 
 def huge_pages(wanted: Mapping[str, str]) -> "list[Finding]":
     """Return what there is to say of huge pages for a server that is to start with these settings."""
-    from entrypoint.checks import memory
+    from entrypoint.huge_pages import judge
 
     value = wanted.get("huge_pages", "try").lower()
     buffers = limits.size_bytes(wanted.get("shared_buffers", "128MB"), "8kB") or 0
-    return memory.huge_pages(
+    return judge(
         {"true": "on", "yes": "on", "1": "on"}.get(value, value),
         pages=kernel.huge_pages(),
         limit=kernel.huge_pages_limit(),

@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [] if str(REPOSITORY) in sys.path else [str(REPOSITORY)]
 
 from entrypoint import exits, variables  # noqa: E402 - also works when started as a program
-from entrypoint.effects.checkup import CHECKS  # noqa: E402
+from entrypoint.doctor.checkup import CHECKS  # noqa: E402
 
 __all__ = ["REPOSITORY", "check_rows", "exit_codes", "rows_between", "variable_rows"]
 

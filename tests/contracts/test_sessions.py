@@ -18,7 +18,7 @@ RULES = ("PGOPTIONS", "PGSERVICE", "PGHOST", "PGHOSTADDR", "PGAPPNAME", "PGCONNE
 """Variables that rule a session."""
 
 ALLOWED = {
-    ("entrypoint/effects/checkup/server.py", "psql"): "is looked for, not started",
+    ("entrypoint/doctor/look/server.py", "psql"): "is looked for, not started",
     ("entrypoint/effects/peer.py", "psql"): "asks another server, by its own connection string",
     ("entrypoint/archivers/walg.py", "PGHOST"): "wal-g's own settings file says where the server is",
 }

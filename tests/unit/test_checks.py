@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from entrypoint.archivers import Backup
-from entrypoint.checks import ERROR, OK, WARNING, Finding, archive, places, server
+from entrypoint.doctor.judge import archive, places, server
 from entrypoint.drills import Drill, LastDrills
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState, Unfinished
+from entrypoint.finding import ERROR, OK, WARNING, Finding
 from entrypoint.runs import LastRuns, Run
 from unit import made
 

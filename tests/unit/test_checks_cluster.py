@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from entrypoint.checks import ERROR, OK, WARNING, Finding, archive, databases, memory, secrets, server
-from entrypoint.checks.databases import Extension, Slot
+from entrypoint import huge_pages
+from entrypoint.doctor.judge import archive, databases, memory, secrets, server
+from entrypoint.doctor.judge.databases import Extension, Slot
 from entrypoint.effects.configuration import SharedMemory
 from entrypoint.errors import Problem
+from entrypoint.finding import ERROR, OK, WARNING, Finding
 
 MIB, GIB = 1024**2, 1024**3
 SLOT = Slot("standby", active=True, status="reserved", held=0)
@@ -107,11 +109,11 @@ SILENT = databases.Unlooked(silent={"b": "no", "c": "no", "d": "never"}, total=4
         (memory.memory(159 * MIB, SETTINGS), [ERROR]),
         (memory.processors(2, {"max_parallel_workers": 8}), []),
         (memory.processors(2, {"max_parallel_workers": 9}), [WARNING]),
-        (memory.huge_pages("off", pages=9, limit=0), []),
-        (memory.huge_pages("try", pages=0, limit=0), []),
-        (memory.huge_pages("try", pages=9, limit=0), [ERROR]),
-        (memory.huge_pages("on", pages=0, limit=None), [ERROR]),
-        (memory.huge_pages("on", pages=9, limit=None), [OK]),
+        (huge_pages.judge("off", pages=9, limit=0), []),
+        (huge_pages.judge("try", pages=0, limit=0), []),
+        (huge_pages.judge("try", pages=9, limit=0), [ERROR]),
+        (huge_pages.judge("on", pages=0, limit=None), [ERROR]),
+        (huge_pages.judge("on", pages=9, limit=None), [OK]),
         (memory.io_uring("worker", errno.EPERM), []),
         (memory.io_uring("io_uring", 0), [OK]),
         (memory.io_uring("io_uring", errno.EPERM), [ERROR]),

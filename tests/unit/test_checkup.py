@@ -9,11 +9,12 @@ import time
 import pytest
 
 from contracts.tables import check_rows, rows_between
-from entrypoint.checks import ERROR, OK, WARNING, Finding, ok
-from entrypoint.effects import checkup
-from entrypoint.effects.checkup import CHECKS, Sight, archive
-from entrypoint.effects.checkup.sight import ALWAYS, Check, Need
+from entrypoint.doctor import checkup
+from entrypoint.doctor.checkup import CHECKS
+from entrypoint.doctor.look import archive
+from entrypoint.doctor.sight import ALWAYS, Check, Need, Sight
 from entrypoint.errors import Failure, Problem
+from entrypoint.finding import ERROR, OK, WARNING, Finding, ok
 
 
 def _raise(error: Exception) -> list[Finding]:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint import limits
-from entrypoint.checks import OK, memory
+from entrypoint.doctor.judge import memory
+from entrypoint.finding import OK
 from entrypoint.limits import GB, MB, Machine
 
 MACHINES = st.builds(

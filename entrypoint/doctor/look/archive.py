@@ -6,10 +6,10 @@ import time
 from datetime import datetime
 
 from entrypoint import segments
-from entrypoint.checks import Finding, ok
-from entrypoint.checks import archive as judge
+from entrypoint.doctor import judge
+from entrypoint.doctor.sight import ARCHIVE, ARCHIVING, STORAGE, Check, Sight
 from entrypoint.effects import backups, charge, drill, fetching, history, pending, server
-from entrypoint.effects.checkup.sight import ARCHIVE, ARCHIVING, STORAGE, Check, Sight
+from entrypoint.finding import Finding, ok
 
 
 def _archive(sight: Sight) -> list[Finding]:
@@ -17,18 +17,18 @@ def _archive(sight: Sight) -> list[Finding]:
     if archive is not None and sight.problems:
         return []  # what is wrong is said already
     where = f"{archive.tool.name} to {archive.storage.url}" if archive is not None else ""
-    lost = judge.lost(sight.archiving) if sight.archiving is not None else []
+    lost = judge.archive.lost(sight.archiving) if sight.archiving is not None else []
     if lost and sight.archive_problem is None:
         return lost
-    return [*judge.archive(where, sight.archive_problem), *lost]
+    return [*judge.archive.archive(where, sight.archive_problem), *lost]
 
 
 def _fork(sight: Sight) -> list[Finding]:
-    return judge.fork(sight.archiving) if sight.archiving is not None else []
+    return judge.archive.fork(sight.archiving) if sight.archiving is not None else []
 
 
 def _backlog(sight: Sight) -> list[Finding]:
-    return judge.backlog(sight.archiving) if sight.archiving is not None else []
+    return judge.archive.backlog(sight.archiving) if sight.archiving is not None else []
 
 
 def _running(sight: Sight) -> list[Finding]:
@@ -36,8 +36,8 @@ def _running(sight: Sight) -> list[Finding]:
         return []  # a refused fork archives nothing on purpose
     own = charge.look(sight.context)
     if not sight.runs:
-        return judge.own_command(own)
-    return judge.running(
+        return judge.archive.own_command(own)
+    return judge.archive.running(
         mode=sight.wanted("archive_mode") or "",
         command=sight.wanted("archive_command") or "",
         library=sight.wanted("archive_library") or "",  # since PostgreSQL 15
@@ -60,7 +60,7 @@ def _last_segment(sight: Sight) -> list[Finding]:
     name, when = sight.last_segment
     size, present = server.segment_bytes(sight.context), str(sight.answers["recovery"][0]["segment"])
     behind = segments.number(present, size) - segments.number(name, size)
-    return judge.last_segment(
+    return judge.archive.last_segment(
         name=name, seconds=max(0, time.time() - when), written=behind > 1, timeout=_timeout(sight)
     )
 
@@ -70,7 +70,7 @@ def _backups(sight: Sight) -> list[Finding]:
     age = time.time() - datetime.fromisoformat(found[-1].finished).timestamp() if found else 0
     made = [each for each in history.read(sight.data_folder) if each.succeeded]
     here = [each for each in made if sight.archive is not None and each.url == sight.archive.storage.url]
-    return judge.backups(
+    return judge.archive.backups(
         found, age, overdue=backups.overdue(sight.context, found), taken=here[-1] if here else None
     )
 
@@ -79,7 +79,7 @@ def _round_trip(sight: Sight) -> list[Finding]:
     if sight.archive is None:
         return []
     if sight.untouchable:
-        return judge.read_only(len(sight.backups), sight.untouchable)
+        return judge.archive.read_only(len(sight.backups), sight.untouchable)
     sight.render()
     trip = pending.round_trip(
         sight.context, sight.archive, sight.patience, lambda step: sight.say(f"round trip: {step}")
@@ -87,8 +87,8 @@ def _round_trip(sight: Sight) -> list[Finding]:
     if trip is None:
         why = f"this {sight.archive.tool.name} has no command that stores one object; a whole segment goes "
         why += "there and back by: entrypoint archive check"
-        return judge.read_only(len(sight.backups), why)
-    return judge.round_trip(trip.seconds, trip.stays)
+        return judge.archive.read_only(len(sight.backups), why)
+    return judge.archive.round_trip(trip.seconds, trip.stays)
 
 
 _MOST = 64 * 1024**2
@@ -130,9 +130,11 @@ def _encryption(sight: Sight) -> list[Finding]:
     path = _stored(sight)
     if path is not None:
         with open(path, "rb") as file:
-            return judge.encryption(name, file.read(16))
+            return judge.archive.encryption(name, file.read(16))
     sight.render()
-    return judge.encryption(name, fetching.stored_bytes(sight.context, sight.archive, name, sight.patience))
+    return judge.archive.encryption(
+        name, fetching.stored_bytes(sight.context, sight.archive, name, sight.patience)
+    )
 
 
 def _clock(sight: Sight) -> list[Finding]:
@@ -140,14 +142,14 @@ def _clock(sight: Sight) -> list[Finding]:
     url = archive.tool.s3_server(sight.settings.values, archive.storage) if archive else ""
     if url:
         try:
-            return judge.clock(seconds_ahead(url), url)
+            return judge.archive.clock(seconds_ahead(url), url)
         except (OSError, ValueError):
             return []  # that it cannot be reached is told by others
     path = _stored(sight)
     if path is None or sight.last_segment is None:
         return []
     # The storage has dated the segment, we have dated the note that it was archived.
-    return judge.clock(os.stat(path).st_mtime - sight.last_segment[1], "the archive's folder")
+    return judge.archive.clock(os.stat(path).st_mtime - sight.last_segment[1], "the archive's folder")
 
 
 def seconds_ahead(url: str) -> float:
@@ -175,12 +177,12 @@ def seconds_ahead(url: str) -> float:
 
 
 def _runs(sight: Sight) -> list[Finding]:
-    return judge.runs(history.last_runs(sight.data_folder))
+    return judge.archive.runs(history.last_runs(sight.data_folder))
 
 
 def _drills(sight: Sight) -> list[Finding]:
     overdue = drill.overdue(sight.context)
-    return judge.drills(history.last_drills(sight.data_folder), overdue=overdue)
+    return judge.archive.drills(history.last_drills(sight.data_folder), overdue=overdue)
 
 
 CHECKS = (

@@ -1,15 +1,15 @@
 """Checks of the start and of the server."""
 
 from entrypoint import plan
-from entrypoint.checks import OK, Finding
-from entrypoint.checks import server as judge
+from entrypoint.doctor import judge
+from entrypoint.doctor.sight import ALWAYS, CLUSTER, Check, Sight
 from entrypoint.effects import files, history, probe, server, startup, status, stops
-from entrypoint.effects.checkup.sight import ALWAYS, CLUSTER, Check, Sight
 from entrypoint.effects.context import server_environment
+from entrypoint.finding import OK, Finding
 
 
 def _settings(sight: Sight) -> list[Finding]:
-    return judge.settings(sight.problems, sight.doubts)
+    return judge.server.settings(sight.problems, sight.doubts)
 
 
 def _start(sight: Sight) -> list[Finding]:
@@ -17,7 +17,7 @@ def _start(sight: Sight) -> list[Finding]:
     if sight.facts is None or sight.status is not None or sight.tended:
         return []
     decided = plan.decide(sight.settings, sight.facts)
-    return judge.start([*decided.refusals, *startup.objections(sight.context, decided)])
+    return judge.server.start([*decided.refusals, *startup.objections(sight.context, decided)])
 
 
 _NEEDED = (
@@ -39,7 +39,7 @@ def _shell(sight: Sight) -> list[Finding]:
         environment = server_environment(sight.settings, context.environment)
         _, text = context.children.output(argv, environment)
         missing = text.split()
-    return judge.shell(found, missing, context.who.uid)
+    return judge.server.shell(found, missing, context.who.uid)
 
 
 _PROGRAMS = ("postgres", "initdb", "pg_ctl", "pg_controldata", "pg_waldump", "psql")
@@ -48,7 +48,7 @@ _PROGRAMS = ("postgres", "initdb", "pg_ctl", "pg_controldata", "pg_waldump", "ps
 def _version(sight: Sight) -> list[Finding]:
     missing = [name for name in _PROGRAMS if not startup.has_program(name, sight.context.environment)]
     binary = None if "postgres" in missing else str(server.binary_major(sight.context))
-    return judge.versions(_first_line(f"{sight.data_folder}/PG_VERSION"), binary, missing)
+    return judge.server.versions(_first_line(f"{sight.data_folder}/PG_VERSION"), binary, missing)
 
 
 def _first_line(path: str) -> str | None:
@@ -60,24 +60,26 @@ def _first_line(path: str) -> str | None:
 
 def _server(sight: Sight) -> list[Finding]:
     refused = sight.status == "ready" and not sight.runs
-    return judge.server(sight.status, f"the server cannot be asked:\n{sight.asked[1]}" if refused else "")
+    return judge.server.server(
+        sight.status, f"the server cannot be asked:\n{sight.asked[1]}" if refused else ""
+    )
 
 
 def _last_stop(sight: Sight) -> list[Finding]:
-    told = judge.stops(judge.parse_stops(stops.read(sight.data_folder)))
+    told = judge.server.stops(judge.server.parse_stops(stops.read(sight.data_folder)))
     if sight.status is not None:
         return told
-    found = judge.last_stop(server.read_control(sight.context).get("Database cluster state", ""))
+    found = judge.server.last_stop(server.read_control(sight.context).get("Database cluster state", ""))
     return found if {each.level for each in found} - {OK} else told or found
 
 
 def _init_files(sight: Sight) -> list[Finding]:
     recorded = history.noted_init_files(sight.data_folder)
-    return [] if recorded is None else judge.init_files(recorded, history.digests(probe.INIT_FOLDER))
+    return [] if recorded is None else judge.server.init_files(recorded, history.digests(probe.INIT_FOLDER))
 
 
 def _helpers(_: Sight) -> list[Finding]:
-    return judge.helpers(status.failing(status.RUNTIME_FOLDERS))
+    return judge.server.helpers(status.failing(status.RUNTIME_FOLDERS))
 
 
 CHECKS = (

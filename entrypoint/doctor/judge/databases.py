@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from entrypoint import passwords
 from entrypoint.argv import first_line
-from entrypoint.checks import Finding, error, ok, several, warning
 from entrypoint.errors import Problem
+from entrypoint.finding import Finding, error, ok, several, warning
 from entrypoint.units import spell
 
 _IDLE_SLOT = 256 * 1024**2

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from entrypoint.checks import Finding, error, ok, warning
 from entrypoint.facts import Facts
+from entrypoint.finding import Finding, error, ok, warning
 from entrypoint.units import spell
 
 _TIGHT = 85

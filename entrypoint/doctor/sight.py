@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from entrypoint import dependents, lifecycle
 from entrypoint.archivers import Backup
-from entrypoint.checks import Finding
+from entrypoint.doctor import questions
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backlog, claim, configuration, files, server, startup, status
-from entrypoint.effects.checkup import questions
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Facts
+from entrypoint.finding import Finding
 from entrypoint.settings import Archive
 
 _PATIENCE = 30

@@ -3,10 +3,10 @@
 import os
 
 from entrypoint import limits
-from entrypoint.checks import Finding
-from entrypoint.checks import memory as judge
+from entrypoint.doctor import judge
+from entrypoint.doctor.sight import CLUSTER, SERVER, Check, Sight
 from entrypoint.effects import configuration, kernel
-from entrypoint.effects.checkup.sight import CLUSTER, SERVER, Check, Sight
+from entrypoint.finding import Finding
 
 
 def _shared_memory(sight: Sight) -> list[Finding]:
@@ -15,11 +15,11 @@ def _shared_memory(sight: Sight) -> list[Finding]:
         settings = {name: str(row["value"]) for name, row in sight.conf.items()}
         need, kind = limits.shared_memory(settings), settings["dynamic_shared_memory_type"]
         found = found._replace(need=need, kind=kind, adapted=False)
-    return judge.shared_memory(found.words, found.kind, found.problem)
+    return judge.memory.shared_memory(found.words, found.kind, found.problem)
 
 
 def _memory(sight: Sight) -> list[Finding]:
-    return judge.memory(kernel.memory(), {name: str(row["value"]) for name, row in sight.conf.items()})
+    return judge.memory.memory(kernel.memory(), {name: str(row["value"]) for name, row in sight.conf.items()})
 
 
 _WORKERS = ("max_worker_processes", "max_parallel_workers", "max_parallel_workers_per_gather")
@@ -28,7 +28,7 @@ _WORKERS = ("max_worker_processes", "max_parallel_workers", "max_parallel_worker
 def _processors(sight: Sight) -> list[Finding]:
     rows = {name: sight.conf[name] for name in _WORKERS}
     by_hand = {name: int(str(row["value"])) for name, row in rows.items() if row["source"] != "default"}
-    return judge.processors(kernel.processors(), by_hand)
+    return judge.memory.processors(kernel.processors(), by_hand)
 
 
 def _huge_pages(sight: Sight) -> list[Finding]:
@@ -38,7 +38,7 @@ def _huge_pages(sight: Sight) -> list[Finding]:
 
 def _io_uring(sight: Sight) -> list[Finding]:
     method = sight.wanted("io_method") or ""
-    return judge.io_uring(method, _try_io_uring() if method == "io_uring" else 0)
+    return judge.memory.io_uring(method, _try_io_uring() if method == "io_uring" else 0)
 
 
 _IO_URING_SETUP = 425

@@ -1,10 +1,12 @@
 """Memory, processors and kernel features against the settings; pure."""
 
 import errno
+import re
 from collections.abc import Mapping
 
-from entrypoint.checks import Finding, error, ok, size, warning
 from entrypoint.errors import Problem
+from entrypoint.finding import Finding, error, ok, warning
+from entrypoint.settings import UNITS
 from entrypoint.units import spell
 
 _MOST_BUFFERS = 0.8
@@ -52,24 +54,6 @@ def processors(count: int, by_hand: Mapping[str, int]) -> list[Finding]:
     ]
 
 
-def huge_pages(wanted: str, *, pages: int, limit: int | None, least: int = 1) -> list[Finding]:
-    """Judge huge_pages.
-
-    `pages` are the kernel's, `limit` the container's own in bytes, if it has one; a server takes at least
-    `least` pages.
-    """
-    if wanted == "off" or (wanted == "try" and not pages):
-        return []
-    if wanted == "on" and pages < least:
-        mend = f"reserve more on the host (sysctl vm.nr_hugepages={least}, and some), or set huge_pages=try"
-        has = f"{pages} of the {least} or more that it needs" if pages else "none"
-        return [error(f"huge_pages is on, but the kernel has {has}: the server does not start", mend)]
-    if limit == 0:
-        what = "the kernel has huge pages, but this container may use none: the server ends with “Bus error”"
-        return [error(what, "set huge_pages=off, or raise the limit of the container's hugetlb cgroup")]
-    return [ok(f"the kernel has {pages} huge pages")]
-
-
 def io_uring(method: str, failed: int) -> list[Finding]:
     """Judge io_method; `failed` is errno of io_uring_setup as the server's user, 0: it works."""
     if method != "io_uring":
@@ -84,3 +68,15 @@ def io_uring(method: str, failed: int) -> list[Finding]:
     mend = why.get(failed, "see the kernel's log")
     what = f"io_method is io_uring, but io_uring_setup fails ({errno.errorcode.get(failed, failed)})"
     return [error(f"{what}: the server does not start", f"{mend}; or set io_method=worker")]
+
+
+def size(text: str) -> int:
+    """Return the bytes of a setting as the server shows it.
+
+    >>> size("4MB"), size("-1")
+    (4194304, -1)
+    """
+    found = re.fullmatch(r"(-?\d+)(B|kB|MB|GB|TB)?", text)
+    if found is None:
+        raise ValueError(text)
+    return int(found[1]) * UNITS[found[2] or ""]

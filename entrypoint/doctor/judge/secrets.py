@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from entrypoint.checks import Finding, error, ok, several, warning
+from entrypoint.finding import Finding, error, ok, several, warning
 
 
 class Seen(NamedTuple):

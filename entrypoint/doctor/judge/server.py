@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from entrypoint.checks import Finding, error, ok, problem, several, warning
 from entrypoint.errors import Problem
+from entrypoint.finding import Finding, error, ok, problem, several, warning
 
 
 def settings(problems: Sequence[Problem], doubts: Sequence[Problem]) -> list[Finding]:

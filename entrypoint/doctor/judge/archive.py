@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from entrypoint import guest
 from entrypoint.archivers import Backup
-from entrypoint.checks import Finding, error, ok, warning
 from entrypoint.drills import LastDrills
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState, OwnCommand
+from entrypoint.finding import Finding, error, ok, warning
 from entrypoint.hiding import hide_secrets
 from entrypoint.runs import LastRuns, Run
 from entrypoint.units import spell

@@ -1,7 +1,7 @@
 """The table of all checks, and how they are made.
 
-A check is added by one entry in the table CHECKS of its subject's module here; what it says to what it has
-seen is a pure function in the module of that name in checks/. `entrypoint doctor` makes all of them. What
+A check is added by one entry in the table CHECKS of its subject's module in look/; what it says to what it
+has seen is a pure function in the module of that name in judge/. `entrypoint doctor` makes all of them. What
 must hold for a start is judged by the same functions there: `plan.decide`, `server.check_shell`,
 `startup.objections`.
 """
@@ -9,12 +9,10 @@ must hold for a start is judged by the same functions there: `plan.decide`, `ser
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from entrypoint.checks import ERROR, WARNING, Finding, problem
-from entrypoint.effects.checkup import archive, databases, memory, places, secrets, server
-from entrypoint.effects.checkup.sight import Check, NotLooked, Sight
+from entrypoint.doctor.look import archive, databases, memory, places, secrets, server
+from entrypoint.doctor.sight import Check, NotLooked, Sight
 from entrypoint.errors import Failure
-
-__all__ = ["CHECKS", "Check", "Sight", "Told", "make"]
+from entrypoint.finding import ERROR, WARNING, Finding, problem
 
 CHECKS: tuple[Check, ...] = (
     *server.CHECKS,

@@ -1,25 +1,26 @@
-"""What `doctor` says to what it has seen: evidence in, findings out; pure.
+"""What is found where something is looked at, and how bad it is; pure."""
 
-One module for each subject. Where the evidence comes from is in effects/checkup/, which also has the table of
-all checks.
-"""
+from __future__ import annotations
 
-import re
-from typing import NamedTuple
+from entrypoint.light import NamedTuple
 
-from entrypoint.errors import Problem
-from entrypoint.settings import UNITS
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
 
-OK = "ok"
-WARNING = "warning"
-ERROR = "error"
+    from entrypoint.errors import Problem
+
+    Level = Literal["ok", "warning", "error"]
+
+OK: Literal["ok"] = "ok"
+WARNING: Literal["warning"] = "warning"
+ERROR: Literal["error"] = "error"
 
 
 class Finding(NamedTuple):
     """One thing that a check has found."""
 
-    level: str
-    """`ok`, `warning` or `error`."""
+    level: Level
     found: str
     mend: str = ""
     """The command, variable or action that mends it; empty where all is well."""
@@ -53,15 +54,3 @@ def several(names: list[str], most: int = 5) -> str:
     """
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
-
-
-def size(text: str) -> int:
-    """Return the bytes of a setting as the server shows it.
-
-    >>> size("4MB"), size("-1")
-    (4194304, -1)
-    """
-    found = re.fullmatch(r"(-?\d+)(B|kB|MB|GB|TB)?", text)
-    if found is None:
-        raise ValueError(text)
-    return int(found[1]) * UNITS[found[2] or ""]

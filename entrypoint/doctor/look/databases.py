@@ -4,21 +4,22 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from entrypoint.checks import Finding, ok, size
-from entrypoint.checks import databases as judge
+from entrypoint.doctor import judge, questions
+from entrypoint.doctor.judge.memory import size
+from entrypoint.doctor.sight import CLUSTER, SERVER, Check, Sight
 from entrypoint.effects import collation, files, server
-from entrypoint.effects.checkup import questions
-from entrypoint.effects.checkup.sight import CLUSTER, SERVER, Check, Sight
+from entrypoint.finding import Finding, ok
 
 
 def _slots(sight: Sight) -> list[Finding]:
     rows: list[Any] = sight.answers["slots"]
     found = [
-        judge.Slot(row["name"], row["active"], row["wal_status"] or "", row["held"] or 0) for row in rows
+        judge.databases.Slot(row["name"], row["active"], row["wal_status"] or "", row["held"] or 0)
+        for row in rows
     ]
     room = os.statvfs(f"{sight.data_folder}/pg_wal")
     limit = size(str(sight.conf["max_slot_wal_keep_size"]["value"]))
-    return judge.slots(found, limit, room.f_bavail * room.f_frsize)
+    return judge.databases.slots(found, limit, room.f_bavail * room.f_frsize)
 
 
 def _wraparound(sight: Sight) -> list[Finding]:
@@ -28,23 +29,28 @@ def _wraparound(sight: Sight) -> list[Finding]:
         for name in ("autovacuum_freeze_max_age", "autovacuum_multixact_freeze_max_age")
     ]
     ages = {row["name"]: (row["transactions"], row["multixacts"]) for row in rows}
-    return judge.wraparound(ages, (limits[0], limits[1]))
+    return judge.databases.wraparound(ages, (limits[0], limits[1]))
 
 
 def _restart(sight: Sight) -> list[Finding]:
-    return judge.restart([name for name, row in sight.conf.items() if row["pending_restart"]])
+    return judge.databases.restart([name for name, row in sight.conf.items() if row["pending_restart"]])
 
 
 def _extensions(sight: Sight) -> list[Finding]:
     library = server.folder_with("plpgsql.so", sight.context)
     offered: list[Any] = sight.answers["extensions"]
     available = {row["name"]: row["available"] for row in offered}
-    told = judge.libraries("every database", _missing(sight.answers["libraries"], library))
+    told = judge.databases.libraries("every database", _missing(sight.answers["libraries"], library))
     for database, answers in sight.of_databases.items():
         rows: list[Any] = answers.rows.get("extensions", [])
-        found = [judge.Extension(row["name"], row["installed"], available.get(row["name"])) for row in rows]
-        told += judge.extensions(database, found, _missing(answers.rows.get("libraries", []), library))
-    told += judge.unlooked("extensions", _unlooked(sight, "extensions", "libraries"))
+        found = [
+            judge.databases.Extension(row["name"], row["installed"], available.get(row["name"]))
+            for row in rows
+        ]
+        told += judge.databases.extensions(
+            database, found, _missing(answers.rows.get("libraries", []), library)
+        )
+    told += judge.databases.unlooked("extensions", _unlooked(sight, "extensions", "libraries"))
     return told or [ok(f"the extensions of {len(sight.of_databases)} databases are whole and up to date")]
 
 
@@ -52,10 +58,10 @@ def _missing(rows: questions.Rows, library: str) -> list[str]:
     return [str(row["path"]) for row in rows if not _is_there(str(row["path"]), library)]
 
 
-def _unlooked(sight: Sight, *asked: str) -> judge.Unlooked:
+def _unlooked(sight: Sight, *asked: str) -> judge.databases.Unlooked:
     """Return the databases that have not answered these questions; of some the locales tell why."""
     found = sight.of_databases
-    return judge.Unlooked(
+    return judge.databases.Unlooked(
         [name for name, each in found.items() if each.late],
         {
             name: each.words
@@ -79,7 +85,7 @@ _SETTINGS = ("lc_messages", "lc_monetary", "lc_numeric", "lc_time")
 def _locales(sight: Sight) -> list[Finding]:
     needed: dict[str, list[str]] = {}
     unreachable: list[str] = []
-    late = judge.NOTHING
+    late = judge.databases.NOTHING
     if sight.runs:
         rows: list[Any] = sight.answers["databases"]
         for row in rows:
@@ -93,7 +99,7 @@ def _locales(sight: Sight) -> list[Finding]:
         for setting, name in _file_settings(f"{sight.data_folder}/postgresql.conf"):
             needed.setdefault(name, []).append(f"{setting} in postgresql.conf: the server does not start")
     missing = {name: places for name, places in needed.items() if not _has(name)}
-    return judge.locales(missing, unreachable, late)
+    return judge.databases.locales(missing, unreachable, late)
 
 
 def _file_settings(path: str) -> Iterator[tuple[str, str]]:
@@ -128,7 +134,7 @@ def _has(name: str) -> bool:
 def _collations(sight: Sight) -> list[Finding]:
     policy = sight.settings.collation_policy
     if not sight.runs:
-        return judge.collations(collation.found(sight.context), policy)
+        return judge.databases.collations(collation.found(sight.context), policy)
     missed = _unlooked(sight, "collations")
     changed = [
         name
@@ -145,13 +151,13 @@ def _collations(sight: Sight) -> list[Finding]:
     )
     if late:
         missed = missed._replace(late=[name for name in sight.of_databases if name in {*missed.late, *late}])
-    return judge.collations(told, policy, missed)
+    return judge.databases.collations(told, policy, missed)
 
 
 def _password(sight: Sight) -> list[Finding]:
     init = sight.settings.init
     rows: list[Any] = sight.answers["password"]
-    return judge.password(init.user, init.password, rows[0]["verifier"]) if rows else []
+    return judge.databases.password(init.user, init.password, rows[0]["verifier"]) if rows else []
 
 
 CHECKS = (

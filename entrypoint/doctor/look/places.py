@@ -3,14 +3,14 @@
 import os
 import stat
 
-from entrypoint.checks import Finding
-from entrypoint.checks import places as judge
+from entrypoint.doctor import judge
+from entrypoint.doctor.sight import Check, Sight
 from entrypoint.effects import files, probe, status
-from entrypoint.effects.checkup.sight import Check, Sight
+from entrypoint.finding import Finding
 
 
 def _data_folder(sight: Sight) -> list[Finding]:
-    return judge.data_folder(sight.facts) if sight.facts is not None else []
+    return judge.places.data_folder(sight.facts) if sight.facts is not None else []
 
 
 def _folders(sight: Sight) -> list[Finding]:
@@ -25,17 +25,17 @@ def _folders(sight: Sight) -> list[Finding]:
         except OSError:
             links = []
         found += [_folder(f"tablespace {name}", f"{data}/pg_tblspc/{name}", sight) for name in links]
-    return judge.folders(found, sight.context.who.uid)
+    return judge.places.folders(found, sight.context.who.uid)
 
 
-def _folder(name: str, path: str, sight: Sight) -> judge.Folder:
+def _folder(name: str, path: str, sight: Sight) -> judge.places.Folder:
     real = os.path.realpath(path)
     mount = files.mount_of(real, sight.mounts)
     try:
         status = os.stat(real)
     except OSError:
-        return judge.MISSING._replace(name=name, path=real)
-    return judge.Folder(
+        return judge.places.MISSING._replace(name=name, path=real)
+    return judge.places.Folder(
         name,
         real,
         exists=True,
@@ -50,11 +50,13 @@ def _folder(name: str, path: str, sight: Sight) -> judge.Folder:
 def _run_folder(sight: Sight) -> list[Finding]:
     path = status.SOCKET_FOLDER
     writable = os.access(path, os.W_OK | os.X_OK)
-    found = judge.run_folder(path, exists=os.path.isdir(path), writable=writable, uid=sight.context.who.uid)
+    found = judge.places.run_folder(
+        path, exists=os.path.isdir(path), writable=writable, uid=sight.context.who.uid
+    )
     own = sight.context.runtime_folder
     room = os.statvfs(own)
     files = room.f_favail if room.f_files else _UNCOUNTED
-    return [*found, *judge.runtime_folder(own, room.f_bavail * room.f_frsize, files)]
+    return [*found, *judge.places.runtime_folder(own, room.f_bavail * room.f_frsize, files)]
 
 
 _UNCOUNTED = 10**6
@@ -78,7 +80,7 @@ def _space(sight: Sight) -> list[Finding]:
             taken = room.f_blocks - room.f_bfree
             percent = 100 * taken / max(1, taken + room.f_bavail)
             full[folder] = (percent, room.f_bavail * room.f_frsize)
-    return judge.space(full)
+    return judge.places.space(full)
 
 
 CHECKS = (

@@ -6,10 +6,10 @@ import stat
 from collections.abc import Iterator, Mapping
 
 from entrypoint import variables
-from entrypoint.checks import Finding
-from entrypoint.checks import secrets as judge
+from entrypoint.doctor import judge
+from entrypoint.doctor.sight import ALWAYS, Check, Sight
 from entrypoint.effects import files, startup
-from entrypoint.effects.checkup.sight import ALWAYS, Check, Sight
+from entrypoint.finding import Finding
 from entrypoint.foreign import FILE_SUFFIX
 
 _SHORTEST = 6
@@ -20,7 +20,7 @@ def _secrets(sight: Sight) -> list[Finding]:
     names = [name for name in startup.secret_names(sight.settings.values) if _is_secret(name)]
     values = {name: sight.settings.values[name] for name in names if sight.settings.values.get(name)}
     plain = [name for name in sorted(values) if name in sight.raw and name in variables.ALL]
-    return judge.secrets(_seen(values), _open_files(sight.raw, names), plain)
+    return judge.secrets.secrets(_seen(values), _open_files(sight.raw, names), plain)
 
 
 def _is_secret(name: str) -> bool:
@@ -28,7 +28,7 @@ def _is_secret(name: str) -> bool:
     return name in variables.ALL or any(word in name for word in ("KEY", "SECRET", "PASS", "TOKEN"))
 
 
-def _seen(values: Mapping[str, str]) -> Iterator[judge.Seen]:
+def _seen(values: Mapping[str, str]) -> Iterator[judge.secrets.Seen]:
     """Look into what the server's user can see: PID 1, the server and all that they have started."""
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         if pid == os.getpid():
@@ -40,14 +40,14 @@ def _seen(values: Mapping[str, str]) -> Iterator[judge.Seen]:
             name = f"{program or 'process'} (pid {pid})"
             for variable, value in values.items():
                 if _is_word(os.fsencode(value), arguments):
-                    yield judge.Seen(variable, name, "command line")
+                    yield judge.secrets.Seen(variable, name, "command line")
             # What docker exec starts has the container's variables; what PID 1 starts must not.
             if pid == 1 or _is_below_1(pid):
                 with open(f"/proc/{pid}/environ", "rb") as file:
                     entries = set(file.read().split(b"\0"))
                 for variable, value in values.items():
                     if os.fsencode(f"{variable}={value}") in entries:
-                        yield judge.Seen(variable, name, "environment")
+                        yield judge.secrets.Seen(variable, name, "environment")
         except OSError:
             continue  # gone, or not ours to look into
 
