@@ -7,7 +7,6 @@ from entrypoint.argv import NOT_A_SERVER
 from entrypoint.errors import Problem
 from entrypoint.facts import Facts, Unfinished
 from entrypoint.light import NamedTuple
-from entrypoint.recovery import recorded
 from entrypoint.settings import Settings
 
 START = "start"
@@ -41,7 +40,7 @@ def decide(settings: Settings, facts: Facts) -> Plan:
     elif unfinished is not None and stage == "recovery" and not anew:
         kind = RECOVER
         if settings.source is None:
-            refusals.append(_recovery_without_archive(settings, recorded(unfinished.detail).backup))
+            refusals.append(_recovery_without_archive(settings, unfinished.detail))
         refusals += _not_empty_handed(settings)
     else:
         kind = RESTORE if settings.restore else INITIALIZE
@@ -66,7 +65,11 @@ def _is_for_something_else(settings: Settings, unfinished: Unfinished) -> bool:
     """
     if settings.standby is not None:
         return True
-    return settings.restore is not None and not recorded(unfinished.detail).is_for(settings.restore)
+    if settings.restore is None:
+        return False
+    from entrypoint.record import recorded  # most starts have nothing to go on with
+
+    return not recorded(unfinished.detail).is_for(settings.restore)
 
 
 def _against_a_new_cluster(settings: Settings, facts: Facts, kind: str, *, anew: bool) -> list[Problem]:
@@ -240,7 +243,10 @@ def _nothing_to_build_from(settings: Settings) -> Problem:
     )
 
 
-def _recovery_without_archive(settings: Settings, backup: str) -> Problem:
+def _recovery_without_archive(settings: Settings, detail: str) -> Problem:
+    from entrypoint.record import recorded
+
+    backup = recorded(detail).backup
     return Problem(
         f"the restore of backup {backup} into {settings.data_folder} is not finished, and no archive "
         "is set to go on with",

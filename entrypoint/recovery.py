@@ -1,28 +1,33 @@
-"""What a restore is asked for, which base backup fits, and why not; pure."""
+"""What RESTORE_* and STANDBY_* ask for: where a recovery begins, where it ends, and what then; pure."""
 
 from __future__ import annotations
 
-from entrypoint import exits, guest, segments
-from entrypoint.archivers import Backup, lsn_text
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple, re
 
-# datetime and json cost a start that restores nothing as much as all the rest of this file.
+# datetime costs a start that restores nothing as much as all the rest of this file.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
+    from typing import Literal
+
+    Kind = Literal["", "time", "name", "lsn", "xid", "immediate"]
+    """Of a target; empty: the end of the archive."""
+    Action = Literal["promote", "pause", "shutdown"]
+    """What can be asked for at a target."""
+    AtTheEnd = Literal[Action, "follow"]
 
 LATEST = "LATEST"
-TARGETS = {
+TARGETS: dict[str, Kind] = {
     "RESTORE_TARGET_TIME": "time",
     "RESTORE_TARGET_NAME": "name",
     "RESTORE_TARGET_LSN": "lsn",
     "RESTORE_TARGET_XID": "xid",
     "RESTORE_TARGET": "immediate",
 }
-ACTIONS = ("promote", "pause", "shutdown")
-FOLLOW = "follow"
+ACTIONS: tuple[Action, ...] = ("promote", "pause", "shutdown")
+FOLLOW: Literal["follow"] = "follow"
 """What a standby does at the end of the archive, in place of an action; it cannot be asked for as one."""
 _TRUE = ("on", "true", "yes", "1")
 FALSE = ("off", "false", "no", "0")
@@ -52,74 +57,24 @@ class Request(NamedTuple):
 
     backup: str
     """A name, or `LATEST`: choose one."""
-    kind: str = ""
-    """`time`, `name`, `lsn`, `xid`, `immediate`; empty: the end of the archive."""
+    kind: Kind = ""
     value: str = ""
     """As it was written."""
     inclusive: bool = True
     timeline: str = "latest"
     """`latest`, `current` (the backup's), or a number."""
-    action: str = "promote"
+    action: AtTheEnd = "promote"
 
     @property
     def words(self) -> str:
         """The target, for people."""
-        return {"": "the end of the archive", "immediate": "the end of the backup"}.get(
-            self.kind, f"{self.kind} {self.value}"
-        )
+        return described(self.kind, self.value)
 
 
-class Wal(NamedTuple):
-    """The WAL in an archive along the history of one timeline."""
-
-    timeline: int
-    forks: tuple[tuple[int, int], ...]
-    """Earlier timelines and the LSNs where each ended, oldest first."""
-    names: frozenset[str]
-    """All segments in the archive, of every timeline."""
-    segment_bytes: int
-    archived_at: datetime | None
-    """When the newest segment came: no commit that it holds is younger."""
-
-    @property
-    def last(self) -> str | None:
-        """The newest segment of the timeline; of one that has none yet the last before it."""
-        size = self.segment_bytes
-        for timeline, end in ((self.timeline, None), *reversed(self.forks)):
-            found = [
-                name
-                for name in self.names
-                if int(name[:8], 16) == timeline and (end is None or segments.number(name, size) * size < end)
-            ]
-            if found:
-                return max(found)
-        return None
-
-    @property
-    def end_lsn(self) -> int:
-        """Where the archive ends."""
-        return (segments.number(self.last, self.segment_bytes) + 1) * self.segment_bytes if self.last else 0
-
-
-class Choice(NamedTuple):
-    """The base backup to begin with, and what is to be replayed on it."""
-
-    backup: Backup
-    why: str
-    timeline: int
-    kind: str
-    value: str
-    """As PostgreSQL takes it."""
-    inclusive: bool
-    segments: int
-    """How many are replayed at most."""
-    earliest: str
-    """The first point that can be restored: time and LSN, for people."""
-    latest: str
-    hole: tuple[str, str] | None
-    """WAL segments that are missing, maybe only behind the target."""
-    last_segment: str
-    """The newest one of the archive when this was chosen."""
+def described(kind: Kind, value: str) -> str:
+    """Return a target for people."""
+    ends: dict[Kind, str] = {"": "the end of the archive", "immediate": "the end of the backup"}
+    return ends.get(kind, f"{kind} {value}")
 
 
 def parse(values: Mapping[str, str], problems: list[Problem]) -> Request | None:
@@ -141,19 +96,7 @@ def parse(values: Mapping[str, str], problems: list[Problem]) -> Request | None:
                 )
             )
         return None
-    if len(given) > 1:
-        problems.append(
-            Problem(
-                f"several targets are set: {', '.join(given)}; a restore has one",
-                f"keep one of {', '.join(given)}",
-            )
-        )
-    name, value = next(iter(given.items()), ("", ""))
-    value = value.strip()
-    kind = TARGETS.get(name, "")
-    problem = _malformed(name, kind, value)
-    if problem is not None:
-        problems.append(problem)
+    kind, value = _target(given, problems)
     inclusive = (values.get("RESTORE_TARGET_INCLUSIVE") or "on").lower()
     if inclusive not in _TRUE + FALSE:
         problems.append(
@@ -178,7 +121,25 @@ def parse(values: Mapping[str, str], problems: list[Problem]) -> Request | None:
                 f"set RESTORE_TARGET_ACTION to {', '.join(ACTIONS)}",
             )
         )
-    return Request(backup, kind, value, inclusive in _TRUE, timeline, action)
+    known = next((each for each in ACTIONS if each == action), ACTIONS[0])
+    return Request(backup, kind, value, inclusive in _TRUE, timeline, known)
+
+
+def _target(given: Mapping[str, str], problems: list[Problem]) -> tuple[Kind, str]:
+    """Return what kind of target is set, and its value; `given` are those of RESTORE_TARGET* that are."""
+    if len(given) > 1:
+        problems.append(
+            Problem(
+                f"several targets are set: {', '.join(given)}; a restore has one",
+                f"keep one of {', '.join(given)}",
+            )
+        )
+    for name, value in given.items():
+        kind, value = TARGETS[name], value.strip()  # noqa: PLW2901
+        problem = _malformed(name, kind, value)
+        problems += [problem] if problem is not None else []
+        return kind, value
+    return "", ""
 
 
 class Standby(NamedTuple):
@@ -257,8 +218,8 @@ def conninfo_problem(name: str, text: str) -> Problem | None:
     return None
 
 
-def _malformed(name: str, kind: str, value: str) -> Problem | None:
-    if kind == "time" and _moment(value) is None:
+def _malformed(name: str, kind: Kind, value: str) -> Problem | None:
+    if kind == "time" and not _is_moment(value):
         mend = (
             "give ISO 8601, for example 2026-11-22T14:02:00+01:00 (without an offset it is UTC), or "
             "10 minutes ago"
@@ -279,14 +240,21 @@ def _malformed(name: str, kind: str, value: str) -> Problem | None:
 _AGO = re.compile(r"([0-9]{1,9}) *(second|minute|hour|day)s? +ago")
 
 
-def _moment(text: str, now: datetime | None = None) -> datetime | None:
+def _is_moment(text: str) -> bool:
+    """Tell whether a text names a moment: what is one at any time is one later as well."""
+    from datetime import UTC, datetime
+
+    return moment(text, datetime(2026, 1, 1, tzinfo=UTC)) is not None
+
+
+def moment(text: str, now: datetime) -> datetime | None:
     """Return the moment that a text names, if it is one.
 
     >>> from datetime import UTC, datetime
     >>> now = datetime(2026, 11, 22, 14, 0, tzinfo=UTC)
-    >>> _moment("2 hours ago", now).isoformat()
+    >>> moment("2 hours ago", now).isoformat()
     '2026-11-22T12:00:00+00:00'
-    >>> _moment("2026-11-22T14:02:00+01:00", now).isoformat()
+    >>> moment("2026-11-22T14:02:00+01:00", now).isoformat()
     '2026-11-22T14:02:00+01:00'
     """
     from datetime import UTC, datetime, timedelta
@@ -294,7 +262,7 @@ def _moment(text: str, now: datetime | None = None) -> datetime | None:
     ago = _AGO.fullmatch(text)
     try:
         if ago:
-            return (now or datetime.now(UTC)) - timedelta(**{f"{ago[2]}s": int(ago[1])})
+            return now - timedelta(**{f"{ago[2]}s": int(ago[1])})
         found = datetime.fromisoformat(text)
         return found if found.tzinfo else found.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
@@ -308,209 +276,3 @@ def has_no_offset(request: Request) -> bool:
     from datetime import datetime
 
     return datetime.fromisoformat(request.value).tzinfo is None
-
-
-def history_of(names: Collection[str], request: Request, backups: Sequence[Backup]) -> int:
-    """Return the timeline to follow, by the names of all segments and `.history` files in the archive."""
-    if request.timeline.isdigit():
-        return int(request.timeline)
-    if request.timeline == "current":
-        chosen = next((each for each in backups if each.name == request.backup), backups[-1])
-        return chosen.timeline
-    return max((int(name[:8], 16) for name in names), default=backups[-1].timeline)
-
-
-def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: datetime) -> Choice | Problem:
-    """Return the newest base backup from which the target can be reached, or why there is none.
-
-    `backups` are the cluster's, oldest first, at least one.
-    """
-    moment = _moment(request.value, now) if request.kind == "time" else None
-    lsn = segments.parse_lsn(request.value) if request.kind == "lsn" else None
-    usable = [each for each in backups if _leads_to(each, wal)]
-    size = wal.segment_bytes
-    earliest = f"{usable[0].finished} ({usable[0].stop_lsn})" if usable else "none"
-    latest = f"{wal.archived_at.isoformat() if wal.archived_at else 'none'} ({lsn_text(wal.end_lsn)})"
-    span = f"the archive holds what restores from {earliest} to {latest}"
-    late = moment is not None and moment > min(now, wal.archived_at or now)
-    late = late or (lsn is not None and lsn >= wal.end_lsn)
-    if not usable:
-        return _refusal(
-            f"no base backup leads to timeline {wal.timeline} with all the WAL that it needs",
-            "entrypoint backup verify tells what is missing; RESTORE_TARGET_TIMELINE chooses another one",
-        )
-    if late or not _is_before(usable[0], moment, lsn):
-        where = "after the end of the archive" if late else "before the end of the first backup"
-        return _refusal(
-            f"the target ({request.words}) is {where}; {span}",
-            "give a target in that range, or none to restore up to the end of the archive",
-        )
-    fitting = [each for each in usable if _is_before(each, moment, lsn)]
-    if request.backup == LATEST:
-        chosen = fitting[-1]
-        why = "the newest that ended before the target" if moment or lsn else "the newest"
-    else:
-        (chosen,) = [each for each in backups if each.name == request.backup]
-        why = "as asked for"
-        if chosen not in fitting:
-            other = (
-                f"or leave the choice: RESTORE_FROM=LATEST would take {fitting[-1].name}" if fitting else ""
-            )
-            what = (
-                f"ended after the target ({request.words})"
-                if chosen in usable
-                else f"does not lead to timeline {wal.timeline}, or segments that it needs are missing"
-            )
-            return _refusal(
-                f"backup {chosen.name} {what}; {span}", f"name another backup, {other}".rstrip(", ")
-            )
-    hole = None if request.kind == "immediate" else _hole(chosen, lsn, wal)
-    if hole is not None and request.kind in ("", "lsn"):
-        before = segments.number(hole[0], size) * size
-        return _refusal(
-            f"the archive misses the WAL segments {hole[0]} to {hole[1]}, which backup {chosen.name} needs "
-            f"to reach {request.words}",
-            f"restore up to where the gap begins (RESTORE_TARGET_LSN={lsn_text(before - 1)}), this backup "
-            "alone (RESTORE_TARGET=immediate), or from a backup behind it",
-        )
-    first = segments.parse_lsn(chosen.start_lsn) // size
-    end = lsn if lsn is not None else wal.end_lsn - 1
-    if request.kind == "immediate":
-        end = segments.parse_lsn(chosen.stop_lsn)
-    value = request.value
-    if moment is not None:
-        from datetime import UTC
-
-        value = moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
-    return Choice(
-        backup=chosen,
-        why=why,
-        timeline=wal.timeline,
-        kind=request.kind,
-        value=value,
-        inclusive=request.inclusive,
-        segments=max(1, end // size - first + 1),
-        earliest=earliest,
-        latest=latest,
-        hole=hole,
-        last_segment=wal.last or "",
-    )
-
-
-def _leads_to(backup: Backup, wal: Wal) -> bool:
-    """Tell whether a backup lies on the history of the timeline, and all WAL that it needs is there."""
-    stop = segments.parse_lsn(backup.stop_lsn)
-    on_the_way = backup.timeline == wal.timeline or any(
-        timeline == backup.timeline and stop <= end for timeline, end in wal.forks
-    )
-    first = segments.of_lsn(backup.timeline, backup.start_lsn, wal.segment_bytes)
-    last = segments.of_lsn(backup.timeline, backup.stop_lsn, wal.segment_bytes, end=True)
-    return on_the_way and not segments.gaps(wal.names, first, last, (), wal.segment_bytes)
-
-
-def _is_before(backup: Backup, moment: datetime | None, lsn: int | None) -> bool:
-    if moment is not None:
-        from datetime import datetime, timedelta
-
-        # The tools tell whole seconds.
-        return datetime.fromisoformat(backup.finished) + timedelta(seconds=1) <= moment
-    return lsn is None or segments.parse_lsn(backup.stop_lsn) <= lsn
-
-
-def _refusal(what: str, mend: str) -> Problem:
-    return Problem(what, mend, exits.ARCHIVE_REFUSED)
-
-
-def _hole(backup: Backup, lsn: int | None, wal: Wal) -> tuple[str, str] | None:
-    """Return the first run of segments that the archive misses on the way."""
-    if wal.last is None:
-        return None
-    size = wal.segment_bytes
-    count = segments.number(wal.last, size)
-    if lsn is not None:
-        count = min(count, lsn // size)
-    first = segments.of_lsn(backup.timeline, backup.start_lsn, size)
-    # A timeline that has a history and no segment yet misses nothing.
-    timeline = int(wal.last[:8], 16)
-    forks = [fork for fork in wal.forks if fork[0] < timeline]
-    found = segments.gaps(wal.names, first, segments.name(timeline, count, size), forks, size)
-    return found[0] if found else None
-
-
-# What an interrupted restore goes on with.
-
-
-def record(choice: Choice, request: Request) -> str:
-    """Return one line that holds what was chosen, and for what."""
-    import json
-
-    return json.dumps(
-        {
-            "backup": choice.backup.name,
-            "timeline": choice.timeline,
-            "kind": choice.kind,
-            "value": choice.value,
-            "inclusive": choice.inclusive,
-            "segments": choice.segments,
-            "last_segment": choice.last_segment,
-            "asked": _asked(request),
-        }
-    )
-
-
-class Recorded(NamedTuple):
-    """What a restore that has begun was begun for."""
-
-    backup: str
-    timeline: int | None = None
-    kind: str = ""
-    value: str = ""
-    inclusive: bool = True
-    segments: int = 0
-    asked: str = ""
-    last_segment: str = ""
-    """The newest one of the archive when it was begun; empty: not known."""
-
-    def is_for(self, request: Request) -> bool:
-        """Tell whether it is what is asked for now; the action may have changed."""
-        return not self.asked or self.asked == _asked(request)
-
-    @property
-    def options(self) -> dict[str, str]:
-        """The server's settings for it."""
-        made = {"recovery_target_timeline": str(self.timeline or "latest")}
-        if self.kind == "immediate":
-            return {**made, "recovery_target": "immediate"}
-        if self.kind:
-            made[f"recovery_target_{self.kind}"] = self.value
-            made["recovery_target_inclusive"] = "on" if self.inclusive else "off"
-        return made
-
-    @property
-    def proof(self) -> str:
-        """What shims/fetch-segment calls PROOF: nothing is promoted before the archive's end was read.
-
-        PostgreSQL itself ends without a promotion where it does not come to a target.
-
-        >>> Recorded("base_1", 2, last_segment="000000020000000000000007").proof
-        '00000003.history/0000000000000007'
-        """
-        if self.kind or self.timeline is None or not self.last_segment:
-            return ""
-        return segments.proof(self.timeline, self.last_segment)
-
-
-def recorded(detail: str) -> Recorded:
-    """Return what `record` has written; before there were targets it was the backup's name."""
-    try:
-        with guest.Reading("the record"):
-            found: Recorded = guest.typed(Recorded(**guest.parse_json(detail)))
-            return found
-    except ValueError:
-        return Recorded(detail)
-
-
-def _asked(request: Request) -> str:
-    import json
-
-    return json.dumps(request._replace(action="")[:5])

@@ -60,10 +60,10 @@ def restore(immediate: bool, exclusive: bool, dry_run: bool, as_json: bool, **gi
     if not dry_run:
         startup.start((), restore_only=True)
     plan = startup.plan_restore(os.environ)
-    from entrypoint.effects import restore as engine
+    from entrypoint.effects import planning
 
     if as_json:
-        click.echo(json.dumps(engine.as_json(plan), indent=2))
+        click.echo(json.dumps(planning.as_json(plan), indent=2))
         return
-    for line in engine.describe(plan):
+    for line in planning.describe(plan):
         echo(line)

@@ -28,14 +28,15 @@ from entrypoint.effects import (
     folders,
     history,
     kernel,
+    planning,
     progress,
-    restore,
     server,
     sessions,
     status,
     temporary,
 )
 from entrypoint.effects.context import Context, tool_path, write_down_settings
+from entrypoint.effects.fetch import not_fetched
 from entrypoint.errors import Failure, Problem
 from entrypoint.recovery import Request
 from entrypoint.schedule import ASK_AGAIN, Schedule, due
@@ -85,7 +86,7 @@ def rehearse(context: Context, archive: Archive, *, why: str, lock: int) -> Dril
     return drill
 
 
-def _restored(scratch: Context, plan: restore.Plan, drill: Drill, lock: int) -> Drill:
+def _restored(scratch: Context, plan: planning.Plan, drill: Drill, lock: int) -> Drill:
     """Fetch, replay and check; return the drill with its figures."""
     deadline = time.monotonic() + scratch.settings.backup.timeout
     log.info(f"drill: restoring {drill.backup} and up to {drill.segments} WAL segments")
@@ -192,14 +193,14 @@ def _remove(context: Context) -> None:
             )
 
 
-def _plan(context: Context, archive: Archive) -> restore.Plan:
+def _plan(context: Context, archive: Archive) -> planning.Plan:
     """Choose what to restore; raises Failure, before a byte is written, if it cannot work here."""
-    plan = restore.look_at(context, archive, Request(recovery.LATEST))
+    plan = planning.look_at(context, archive, Request(recovery.LATEST))
     # After the plan: what it lets replay was archived before, so its tablespaces are known by now.
     _refuse_tablespaces(context.settings.data_folder)
     size = segments.size_by(plan.choice.backup.first_segment, plan.choice.backup.start_lsn)
     need = plan.bytes + plan.bytes // _MARGIN + min(plan.choice.segments * size, _MOST_WAL)
-    free = restore.free(context.settings.drill.folder)
+    free = planning.free(context.settings.drill.folder)
     if free < need:
         raise Failure(
             Problem(
@@ -227,7 +228,7 @@ def _refuse_tablespaces(data_folder: str) -> None:
         )
 
 
-def _fetch(scratch: Context, plan: restore.Plan, deadline: float, lock: int) -> None:
+def _fetch(scratch: Context, plan: planning.Plan, deadline: float, lock: int) -> None:
     folder = scratch.settings.data_folder
     tool = plan.archive.tool
     shown = progress.Progress("drill", plan.bytes, lambda: 0)
@@ -242,10 +243,10 @@ def _fetch(scratch: Context, plan: restore.Plan, deadline: float, lock: int) -> 
     )
     if code or not os.path.exists(f"{folder}/PG_VERSION"):
         mend = "see its own words; if the backup is damaged take a new one: entrypoint backup push"
-        raise restore.not_fetched(plan, f"(exit code {code}):\n{words}", mend)
+        raise not_fetched(plan, f"(exit code {code}):\n{words}", mend)
 
 
-def _start(scratch: Context, plan: restore.Plan) -> int:
+def _start(scratch: Context, plan: planning.Plan) -> int:
     """Start the server on the fetched cluster with settings of its own, and nothing of the original's."""
     data, runtime = scratch.settings.data_folder, scratch.runtime_folder
     _refuse_tablespaces(data)

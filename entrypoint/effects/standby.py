@@ -3,7 +3,7 @@
 from entrypoint import conf, exits, ruled
 from entrypoint.effects import fetching, ruling, server, sessions, status
 from entrypoint.effects.context import Context, tool_path
-from entrypoint.effects.restore import find_source, source_of
+from entrypoint.effects.source import find_source, source_of
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import Following
 

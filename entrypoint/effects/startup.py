@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import NoReturn
 
-    from entrypoint.effects import restore
+    from entrypoint.effects.planning import Plan
 
 _FIRST_LOOK = 10
 """Seconds after the server's start until it is looked again whether another one was promoted."""
@@ -444,9 +444,9 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
     given = server.arguments(context)
     if decided.kind == plan.START:
         if facts.data_folder.unfinished is not None:
-            from entrypoint.effects import restore
+            from entrypoint.effects import replay
 
-            restore.complete(context)
+            replay.complete(context)
         Unfinished(wanted.data_folder).remove_finished()
         stops.look_back(wanted.data_folder)
         _say_skipped(facts)
@@ -547,30 +547,30 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
 
         context, is_new = first_start.initialize(context, given)
         return context, decided if is_new else decided._replace(kind=plan.START), []
-    from entrypoint.effects import restore  # what it takes is loaded only where it is needed
+    from entrypoint.effects import fetch, planning, replay  # what they take is loaded only where it is needed
 
     if decided.kind == plan.RECOVER or wanted.restore is None:
         log.info("going on with a restore that was interrupted")
-        return context, decided, restore.recover(context, given)
-    planned = restore.look(context, wanted.restore)
-    for line in restore.describe(planned):
+        return context, decided, replay.recover(context, given)
+    planned = planning.look(context, wanted.restore)
+    for line in planning.describe(planned):
         log.info(line)
     clear(context, decided)
-    return context, decided, restore.restore(context, planned, given)
+    return context, decided, fetch.restore(context, planned, given)
 
 
-def plan_restore(raw: Mapping[str, str]) -> restore.Plan:
+def plan_restore(raw: Mapping[str, str]) -> Plan:
     """Return what a restore would do; writes only below /run, beside whatever runs there."""
     import tempfile
 
-    from entrypoint.effects import restore
+    from entrypoint.effects import planning
 
     wanted = load_settings(raw, ())
     if wanted.restore is None or wanted.source is None:
         raise Failure(_nothing_to_restore(wanted))
     context = command_context(wanted)
     with tempfile.TemporaryDirectory(dir=context.runtime_folder, prefix="plan-") as folder:
-        return restore.look(context._replace(runtime_folder=folder), wanted.restore)
+        return planning.look(context._replace(runtime_folder=folder), wanted.restore)
 
 
 def clear(context: Context, decided: plan.Plan) -> None:

@@ -12,6 +12,20 @@ from entrypoint.effects.context import Context, server_environment
 from entrypoint.errors import Failure, Problem
 
 
+class EarlyEnd(Failure):
+    """The server has ended before it accepted connections."""
+
+    def __init__(self, server_code: int) -> None:
+        super().__init__(
+            Problem(
+                f"the temporary server ended with code {server_code} while it was starting",
+                "see its own words above",
+            )
+        )
+        self.server_code = server_code
+        """The exit code of the server."""
+
+
 @contextmanager
 def serve(
     context: Context,
@@ -71,12 +85,7 @@ def wait_until_ready(
     while True:
         code = context.children.poll(pid)
         if code is not None:
-            raise Failure(
-                Problem(
-                    f"the temporary server ended with code {code} while it was starting",
-                    "see its own words above",
-                )
-            )
+            raise EarlyEnd(code)
         found = server.read_postmaster(data)
         if found is not None and found.pid == pid and found.status == "ready" and _pid_file(data) != stale:
             return

@@ -34,7 +34,7 @@ ROWS = (
         "reading",
     ),
     ("archivers",),
-    ("recovery",),
+    ("recovery", "choose", "record"),
     ("foreign",),
     ("environment", "settings"),
     ("plan", "conf", "configuration", "lifecycle", "limits", "retention", "upgrade", "collation"),
@@ -53,6 +53,9 @@ WITHIN_A_ROW = {
     ("log", "errors"): "a problem can be logged",
     ("guest", "log"): "what is refused is named, and is escaped",
     ("guest", "light"): "names are known by expressions",
+    ("choose", "recovery"): "a backup is chosen for what is asked for",
+    ("record", "recovery"): "what was asked for is written down",
+    ("record", "choose"): "and what was chosen for it",
 }
 """Imports between two modules of one row, which are otherwise for the modules of one folder only."""
 

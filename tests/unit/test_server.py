@@ -11,13 +11,13 @@ import pytest
 
 from entrypoint import exits
 from entrypoint.archivers import Backup
-from entrypoint.effects import restore, server
+from entrypoint.choose import Choice
+from entrypoint.effects import fetch, planning, server
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context, helper_environment, server_environment
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Failure
-from entrypoint.recovery import Choice
 from unit import made
 
 POSTGRES = Identity(999, 999, (999,), "/var/lib/postgresql", "postgres")
@@ -152,7 +152,7 @@ def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
     context = _context({"PGDATA": folder, "ARCHIVE_URL": "file:///archive", "RESTORE_FROM": "LATEST"})
     fetched: list[str] = []
 
-    def fetch(_: object, folder: str) -> int:
+    def fail(_: object, folder: str) -> int:
         fetched.append(folder)
         return 1
 
@@ -163,9 +163,9 @@ def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
     request, source = context.settings.restore, context.settings.source
     assert request is not None
     assert source is not None
-    plan = restore.Plan(context, source, request, choice, 1, 1)
-    monkeypatch.setattr(restore, "look", lambda *_: plan)
-    monkeypatch.setattr(restore, "_fetch", fetch)
+    plan = planning.Plan(context, source, request, choice, 1, 1)
+    monkeypatch.setattr(planning, "look", lambda *_: plan)
+    monkeypatch.setattr(fetch, "_fetch", fail)
     context = context._replace(runtime_folder=str(tmp_path / "none"))
     decided = Plan(kind=RESTORE, discard=False, move_aside=True, refusals=(), warnings=())
     with pytest.raises(Failure) as failed:

@@ -10,14 +10,14 @@ from typing import cast
 import pytest
 
 from entrypoint.archivers import Backup
+from entrypoint.choose import Choice
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backups, fetching, history, restore, server, sessions, standby
+from entrypoint.effects import backups, fetch, fetching, history, planning, server, sessions, standby
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context
 from entrypoint.effects.identity import current
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import Following
-from entrypoint.recovery import Choice
 from entrypoint.runs import Run
 from unit import made
 
@@ -58,7 +58,7 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
     running = Run(kind="full", started="2026-11-23T02:00:00+00:00", why="schedule", url="file:///archive")
 
-    def fetch(_: object, folder: str) -> int:
+    def fetched(_: object, folder: str) -> int:
         made.cluster(Path(folder))
         for name in ("recovery.signal", "postmaster.pid"):
             Path(folder, name).write_text("15\n")
@@ -66,12 +66,12 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         history.write(folder, [running._replace(outcome="ok", name="base_0"), running])
         return 0
 
-    monkeypatch.setattr(restore, "_fetch", fetch)
+    monkeypatch.setattr(fetch, "_fetch", fetched)
     request, source = context.settings.restore, context.settings.source
     assert request is not None
     assert source is not None
-    plan = restore.Plan(context, source, request, choice, 1, 1)
-    assert [] == restore.restore(context, plan, [])
+    plan = planning.Plan(context, source, request, choice, 1, 1)
+    assert [] == fetch.restore(context, plan, [])
     names = ["PG_VERSION", "entrypoint.archive", "entrypoint.backups", "entrypoint.fork", "global"]
     assert [*names, "pg_wal", "standby.signal"] == sorted(os.listdir(data))
     assert ["base_0"] == [run.name for run in history.read(str(data))]
@@ -80,7 +80,7 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_what_it_follows_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The archive and the primary with STANDBY=on; without it the archive, if there is one, or nothing of ours."""
     monkeypatch.setattr(archives, "render", lambda *_: None)
-    monkeypatch.setattr(restore, "write_down_settings", lambda *_: None)
+    monkeypatch.setattr("entrypoint.effects.source.write_down_settings", lambda *_: None)
     monkeypatch.setattr(fetching, "prepare", lambda *_: None)
     monkeypatch.setattr(server, "describe", lambda *_: made.SERVER)
     streams = {"STANDBY_PRIMARY_CONNINFO": "host=db", "STANDBY_SLOT": "a"}
@@ -178,7 +178,7 @@ def test_there_must_be_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert request is not None
     assert source is not None
     with pytest.raises(Failure) as refused:
-        restore._candidates(context, source, request)
+        planning._candidates(context, source, request)
     assert "no backup to build it from" in refused.value.problems[0].what
     assert "entrypoint backup push" in refused.value.problems[0].mend
 
