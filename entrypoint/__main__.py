@@ -88,14 +88,14 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         from entrypoint.commands import cli
 
         return cli(arguments)
-    from entrypoint import archivers
+    from entrypoint.archivers.known import TOOLS
     from entrypoint.argv import HELP
     from entrypoint.effects import script, startup
 
     script.run_if_changed(arguments)
     if arguments[0].startswith("-"):
         arguments = ["postgres", *arguments]
-    if arguments[0] in archivers.NAMES:
+    if arguments[0] in TOOLS:
         from entrypoint.effects import by_hand
 
         if by_hand.is_asked_for(arguments[0]):

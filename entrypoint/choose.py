@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from entrypoint import exits, recovery, segments
-from entrypoint.archivers import Backup, lsn_text
+from entrypoint.archivers.interface import Backup
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple
+from entrypoint.segments import lsn_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
-from entrypoint.archivers import Command, Server
+from entrypoint.archivers.interface import Command, Server
 from entrypoint.settings import Archive, Settings
 
 _HERE = Path(__file__).resolve().parent

@@ -6,8 +6,9 @@ of ours belongs to somebody else: it is left alone, and the log says so. Where o
 
 from __future__ import annotations
 
-from entrypoint import archivers, recovery, variables
+from entrypoint import recovery, variables
 from entrypoint.archivers import pgbackrest, walg
+from entrypoint.archivers.known import TOOLS
 from entrypoint.errors import Problem
 from entrypoint.light import re
 
@@ -80,7 +81,7 @@ def _is_our_value(name: str, value: str) -> bool:
     """Tell whether a value can be meant for this variable of ours, by whatever name it has come."""
     text = value.strip()
     if name in ("ARCHIVE_TOOL", "RESTORE_ARCHIVE_TOOL"):
-        return text in archivers.NAMES
+        return text in TOOLS
     if name == "RESTORE_FROM":
         return recovery.may_be_backup(text)
     if name in recovery.TARGETS:

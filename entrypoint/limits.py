@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoint.archivers import Resources
+from entrypoint.archivers.interface import Resources
 from entrypoint.light import NamedTuple
 from entrypoint.settings import UNITS
 

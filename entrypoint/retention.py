@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from entrypoint import guest
-from entrypoint.archivers import Backup
+from entrypoint.archivers.interface import Backup
 
 __all__ = ["AHEAD", "Decision", "chain", "decide", "restores", "roots", "unsound", "whole"]
 

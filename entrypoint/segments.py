@@ -16,6 +16,7 @@ __all__ = [
     "begin",
     "gaps",
     "later",
+    "lsn_text",
     "name",
     "number",
     "of_lsn",
@@ -67,6 +68,15 @@ def parse_lsn(text: str) -> int:
     """
     high, _, low = text.partition("/")
     return (int(high, 16) << 32) + int(low, 16)
+
+
+def lsn_text(number: int) -> str:
+    """Return an LSN as PostgreSQL writes it.
+
+    >>> lsn_text(4060086568)
+    '0/F2000128'
+    """
+    return f"{number >> 32:X}/{number & 0xFFFFFFFF:X}"
 
 
 def of_lsn(timeline: int, lsn: str, segment_bytes: int, *, end: bool = False) -> str:

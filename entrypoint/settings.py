@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from entrypoint import archivers, foreign, recovery, variables
-from entrypoint.archivers import Archiver, Storage, pgbackrest, walg
+from entrypoint import foreign, recovery, variables
+from entrypoint.archivers import pgbackrest, walg
+from entrypoint.archivers.interface import Archiver, Storage
+from entrypoint.archivers.known import TOOLS, adapters
 from entrypoint.argv import ServerArguments, parse_server
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple, re
@@ -373,13 +375,13 @@ def _archive(
     has_program: Mapping[str, bool],
     problems: list[Problem],
 ) -> Archive | None:
-    tools = {name: archivers.get(name, values) for name in archivers.NAMES}
+    tools = adapters(values)
     storage, chosen = _storage(values, tools, problems)
     if storage is None:
         return None
     chosen = chosen or _default_tool(values, has_program)
     if not has_program[chosen]:
-        other = next((name for name in archivers.NAMES if has_program[name]), None)
+        other = next((name for name in TOOLS if has_program[name]), None)
         problems.append(
             Problem(
                 f"the archiver {chosen} is not in this image",
@@ -426,7 +428,7 @@ SOURCE_PREFIX = "RESTORE_"
 def is_of_source(name: str) -> bool:
     """Tell whether a variable is one of the archive's, for the archive to restore from."""
     rest = name.removeprefix(SOURCE_PREFIX)
-    tools = [archivers.get(tool, {}) for tool in archivers.NAMES]
+    tools = [*adapters({}).values()]
     return rest != name and (
         rest in ("ARCHIVE_URL", "ARCHIVE_TOOL") or any(tool.is_own_variable(rest) for tool in tools)
     )
@@ -643,7 +645,7 @@ def _only_tool(values: Mapping[str, str]) -> str:
 
 def _default_tool(values: Mapping[str, str], has_program: Mapping[str, bool]) -> str:
     """Return the tool whose own settings are there, else wal-g where the image has it."""
-    return _only_tool(values) or next((name for name in archivers.NAMES if has_program[name]), "pgbackrest")
+    return _only_tool(values) or next((name for name in TOOLS if has_program[name]), "pgbackrest")
 
 
 def _url_storage(url: str, problems: list[Problem]) -> Storage | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrypoint import guest, segments
-from entrypoint.archivers import (
+from entrypoint.archivers.interface import (
     Answer,
     Backup,
     Check,

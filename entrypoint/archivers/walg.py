@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrypoint import guest, segments, variables
-from entrypoint.archivers import (
+from entrypoint.archivers.interface import (
     IDENTITY,
     Answer,
     Backup,
@@ -16,11 +16,11 @@ from entrypoint.archivers import (
     Storage,
     Stored,
     Verification,
-    lsn_text,
 )
 from entrypoint.errors import Problem
 from entrypoint.hiding import hide_address
 from entrypoint.light import re
+from entrypoint.segments import lsn_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

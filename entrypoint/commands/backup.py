@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from entrypoint import drills, exits, log
-from entrypoint.archivers import Backup
+from entrypoint.archivers.interface import Backup
 from entrypoint.commands.output import echo
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups as engine

@@ -5,7 +5,7 @@ import json
 import click
 
 from entrypoint import configuration, limits
-from entrypoint.archivers import Server
+from entrypoint.archivers.interface import Server
 from entrypoint.commands.output import echo, echo_dim
 from entrypoint.configuration import Running, Source
 from entrypoint.effects import configuration as engine

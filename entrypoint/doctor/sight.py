@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from entrypoint import dependents, lifecycle
-from entrypoint.archivers import Backup
+from entrypoint.archivers.interface import Backup
 from entrypoint.doctor import questions
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backlog, claim, configuration, files, server, startup, status

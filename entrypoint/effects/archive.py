@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import archivers, exits, own
-from entrypoint.archivers import Answer, Backup, Command, brief
+from entrypoint import exits, own
+from entrypoint.archivers.interface import Answer, Backup, Command, brief
+from entrypoint.archivers.known import TOOLS
 from entrypoint.effects import files, folders, kernel, server, sessions, small
 from entrypoint.effects.children import answer_file, memory_file, read_back
 from entrypoint.effects.context import Context, tool_path
@@ -65,7 +66,7 @@ def other_tools(archive: Archive, where: str, found: list[str], *, of_source: bo
     `of_source`: it is another archive than this cluster's, to restore from.
     """
     prefix = SOURCE_PREFIX if of_source else ""
-    other = next(name for name in archivers.NAMES if name != archive.tool.name)
+    other = next(name for name in TOOLS if name != archive.tool.name)
     choose = f"{prefix}ARCHIVE_TOOL={other}"
     if not archive.storage.from_url:
         own = "WALG_*" if archive.tool.name == "wal-g" else "PGBACKREST_*"

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from entrypoint import drills, exits, guest, limits, log, retention, runs, segments
-from entrypoint.archivers import Backup, Check, Command, Verification, brief
+from entrypoint.archivers.interface import Backup, Check, Command, Verification, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
     claim,

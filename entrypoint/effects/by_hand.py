@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import archivers, log, variables
+from entrypoint import log, variables
+from entrypoint.archivers.known import TOOLS, adapter
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, identity, server, startup, status
 from entrypoint.effects.children import Children, find_program, is_door, path_without, replace_process
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
-    from entrypoint.archivers import Archiver
+    from entrypoint.archivers.interface import Archiver
 
     _Made = tuple[Mapping[str, str], Children | None]
 
@@ -67,7 +68,7 @@ def run(name: str, arguments: Sequence[str]) -> NoReturn:
     argv = [program, *arguments]  # by its path, since it starts processes of its own by that name
     if _is_called_by_a_server(arguments):
         replace_process(program, argv, os.environ)
-    made, children = _environment(archivers.get(name, {}), arguments)
+    made, children = _environment(adapter(name, {}), arguments)
     if children is not None:
         children.signals.give_back()
     log.drain()
@@ -94,8 +95,8 @@ def _environment(tool: Archiver, arguments: Sequence[str]) -> _Made:
     if folder is None or owner is None:
         return _given(tool, arguments)
     if not os.path.lexists(f"{folder}/{tool.config_name}"):
-        for other in archivers.NAMES:
-            if os.path.lexists(f"{folder}/{archivers.get(other, {}).config_name}"):
+        for other in TOOLS:
+            if os.path.lexists(f"{folder}/{adapter(other, {}).config_name}"):
                 log.warning(
                     f"the server here archives with {other}, so there are no settings for {tool.name}"
                 )

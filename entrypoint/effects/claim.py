@@ -10,7 +10,7 @@ import os
 import time
 
 from entrypoint import exits, log, upgrade
-from entrypoint.archivers import IDENTITY, brief
+from entrypoint.archivers.interface import IDENTITY, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, mark, server, status, writer
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment

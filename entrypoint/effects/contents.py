@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from entrypoint import exits, log, reading
-from entrypoint.archivers import Command, brief
+from entrypoint.archivers.interface import Command, brief
 from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
 from entrypoint.effects import archive as archives
 from entrypoint.effects import history, server, unpack

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import archivers, variables
+from entrypoint import variables
+from entrypoint.archivers.known import adapters
 from entrypoint.argv import parse_server
 from entrypoint.effects import files, notes
 from entrypoint.effects.children import Children, path_without
@@ -97,7 +98,7 @@ _SECRET_WORDS = ("KEY", "SECRET", "PASS", "TOKEN", "CREDENTIALS", "SSE_C")
 
 def kept_values(values: Mapping[str, str]) -> dict[str, str]:
     """Return what is kept of the variables: ours, libpq's and the archivers', with their secrets hidden."""
-    tools = [archivers.get(name, values) for name in archivers.NAMES]
+    tools = [*adapters(values).values()]
     found = {}
     for name, value in values.items():
         declared = variables.ALL.get(name)
@@ -143,7 +144,7 @@ def is_guarded(settings: Settings) -> bool:
 def withheld_variables(settings: Settings, environment: Mapping[str, str]) -> list[str]:
     """Return the variables that the server would have without an archive, and that nobody here knows."""
     handed_on = server_environment(settings, environment)
-    tools = [archivers.get(name, settings.values) for name in archivers.NAMES]
+    tools = [*adapters(settings.values).values()]
     return [
         name
         for name, value in sorted(environment.items())

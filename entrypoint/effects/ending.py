@@ -7,11 +7,11 @@ import os
 import re
 
 from entrypoint import exits, segments
-from entrypoint.archivers import lsn_text
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, server
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.errors import Failure, Problem
+from entrypoint.segments import lsn_text
 
 
 def early(context: Context, last: str) -> Problem | None:

@@ -4,7 +4,7 @@ import os
 import shutil
 
 from entrypoint import exits, log
-from entrypoint.archivers import brief
+from entrypoint.archivers.interface import brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, history, progress, server
 from entrypoint.effects.context import Context

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from entrypoint import exits, segments
-from entrypoint.archivers import brief
+from entrypoint.archivers.interface import brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, server
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment

@@ -13,12 +13,13 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, guest, own, segments
-from entrypoint.archivers import brief, lsn_text
+from entrypoint.archivers.interface import brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, notes, server
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
+from entrypoint.segments import lsn_text
 from entrypoint.settings import Archive
 
 RESTORED = "restored"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from entrypoint import exits, own
-from entrypoint.archivers import PROBE, Command, brief
+from entrypoint.archivers.interface import PROBE, Command, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backlog, claim, files, fork, server, sessions
 from entrypoint.effects.context import Context

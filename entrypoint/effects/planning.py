@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from entrypoint import exits, log, recovery, retention, segments
-from entrypoint.archivers import Backup, brief
+from entrypoint.archivers.interface import Backup, brief
 from entrypoint.choose import Choice, Refusal, Wal, choose, history_of, worded
 from entrypoint.effects import archive as archives
 from entrypoint.effects import ruling, server

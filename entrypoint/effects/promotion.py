@@ -5,11 +5,11 @@ import re
 import time
 
 from entrypoint import exits, log
-from entrypoint.archivers import lsn_text
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, server, sessions, status, writer
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
+from entrypoint.segments import lsn_text
 from entrypoint.settings import Archive
 
 _PATIENCE = 20

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from entrypoint import exits, log, ruled, segments
-from entrypoint.archivers import lsn_text
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
     ending,
@@ -25,6 +24,7 @@ from entrypoint.effects.source import source_of
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Ended, Failure, Problem
 from entrypoint.record import Recorded, recorded
+from entrypoint.segments import lsn_text
 from entrypoint.settings import Archive
 
 if TYPE_CHECKING:

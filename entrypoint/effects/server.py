@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import log, own, ruled
-from entrypoint.archivers import Server
+from entrypoint.archivers.interface import Server
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.cluster import parse_control
 from entrypoint.effects import files, kernel, notes, small, status

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from entrypoint import (
-    archivers,
     environment,
     exits,
     foreign,
@@ -16,6 +15,7 @@ from entrypoint import (
     settings,
     variables,
 )
+from entrypoint.archivers.known import TOOLS, adapter, adapters
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.effects import (
     archive,
@@ -159,7 +159,7 @@ def look(wanted: Settings) -> Facts:
 def secret_names(values: Mapping[str, str]) -> set[str]:
     """Return the variables that hold secrets: ours by their declaration, the archivers' all."""
     declared = {name for name, variable in variables.ALL.items() if variable.secret}
-    tools = [archivers.get(name, {}) for name in archivers.NAMES]
+    tools = [*adapters({}).values()]
     return declared | {
         name
         for name in values
@@ -205,7 +205,7 @@ def beside(known: Mapping[str, str] | None) -> Mapping[str, str]:
     """
     if known is None:
         return environ()
-    tools = [archivers.get(name, known) for name in archivers.NAMES] if foreign.has_storage(known) else []
+    tools = [*adapters(known).values()] if foreign.has_storage(known) else []
     given = {
         name: value
         for name, value in os.environ.items()
@@ -255,7 +255,7 @@ def read_settings(
 ) -> tuple[Settings, list[Problem], tuple[Problem, ...]]:
     """Return the settings, everything that is wrong with them, and what is doubtful."""
     read = environment.read(raw, read_named)
-    programs = {name: has_program(archivers.get(name, {}).program, raw) for name in archivers.NAMES}
+    programs = {name: has_program(adapter(name, {}).program, raw) for name in TOOLS}
     wanted, problems = settings.load(read.values, arguments, programs)
     return wanted._replace(files=read.files), [*read.problems, *problems], read.warnings
 

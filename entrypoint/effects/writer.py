@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, log, ruled, segments, timelines
-from entrypoint.archivers import Command, NoSegment, brief, lsn_text
+from entrypoint.archivers.interface import Command, NoSegment, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, server, status
 from entrypoint.effects.context import Context
 from entrypoint.effects.fork import Fork
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
+from entrypoint.segments import lsn_text
 from entrypoint.settings import Archive
 from entrypoint.timelines import Rival, Written
 from entrypoint.units import spell

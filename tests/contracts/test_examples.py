@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from contracts.tables import REPOSITORY
-from entrypoint import archivers, environment, settings, variables
+from entrypoint import environment, settings, variables
 from entrypoint.archivers import pgbackrest, walg
+from entrypoint.archivers.known import TOOLS
 from examples import EXAMPLES, READERS, Example
 from layout import layout_of
 from nix import Nix
@@ -45,8 +46,8 @@ def test_only_known_variables(example: Example) -> None:
         and not pgbackrest.is_option(base)
     ]
     assert [] == unknown
-    for tool in archivers.NAMES:
-        wanted, problems = settings.load(read.values, [], {name: name == tool for name in archivers.NAMES})
+    for tool in TOOLS:
+        wanted, problems = settings.load(read.values, [], {name: name == tool for name in TOOLS})
         assert [] == problems
         assert wanted.archive is not None
         assert tool == wanted.archive.tool.name

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from entrypoint import own
-from entrypoint.archivers import Answer
+from entrypoint.archivers.interface import Answer
 from entrypoint.effects import archive as archives
 from entrypoint.effects import fork, server
 from entrypoint.effects.children import Children

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from entrypoint import drills, guest, runs, segments
-from entrypoint.archivers import Answer, Backup, Check
+from entrypoint.archivers.interface import Answer, Backup, Check
 from entrypoint.archivers.pgbackrest import PgBackRest
 from entrypoint.archivers.walg import WalG
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint import conf, conninfo, settings, variables
-from entrypoint.archivers import NAMES
+from entrypoint.archivers.known import TOOLS
 from entrypoint.configuration import Change, Complaint, Source, problem
 from entrypoint.effects.context import server_environment
 from entrypoint.environment import read
@@ -160,7 +160,7 @@ def test_addresses(secret: str, scheme: str) -> None:
 
 def test_our_own_commands_are_shown(tmp_path: str) -> None:
     """What the entrypoint sets itself holds no secret, and people look for it."""
-    for tool in NAMES:
+    for tool in TOOLS:
         given_ = made.settings({"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": tool})
         assert given_.archive is not None
         for command in (conf.archive_command, conf.restore_command):
@@ -214,7 +214,7 @@ def test_no_mistake_repeats_a_hidden_value(value: str, switch: dict[str, str]) -
     for name in [*names_, *(f"RESTORE_{each}" for each in names_)]:
         for given_ in ({name: value}, {f"{name}_FILE": value}, {f"{name}_FILE": "/file"}):
             found = read({"PGDATA": "/data", **switch, **given_}, _reader(value))
-            made_, problems = settings.load(found.values, (), dict.fromkeys(NAMES, True))
+            made_, problems = settings.load(found.values, (), dict.fromkeys(TOOLS, True))
             told = [f"{each.what} {each.mend}" for each in (*found.problems, *found.warnings, *problems)]
             told += [
                 each.storage.url

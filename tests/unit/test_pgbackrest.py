@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from entrypoint.archivers import Answer, Backup, Check, Owner, Removal, Resources, Storage, Stored, pgbackrest
+from entrypoint.archivers import pgbackrest
+from entrypoint.archivers.interface import Answer, Backup, Check, Owner, Removal, Resources, Storage, Stored
 from entrypoint.archivers.judges import Sum
 from entrypoint.archivers.pgbackrest import PgBackRest, is_option, names_like
 from entrypoint.reading import Object

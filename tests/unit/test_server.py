@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from entrypoint import exits
-from entrypoint.archivers import Backup
+from entrypoint.archivers.interface import Backup
 from entrypoint.choose import Choice
 from entrypoint.effects import fetch, planning, server
 from entrypoint.effects.children import Children

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from entrypoint import settings as settings_module
 from entrypoint import variables
-from entrypoint.archivers import Storage
+from entrypoint.archivers.interface import Storage
 from entrypoint.archivers.pgbackrest import PgBackRest
 from entrypoint.archivers.walg import WalG
 from entrypoint.recovery import Request

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from entrypoint.archivers import Backup
+from entrypoint.archivers.interface import Backup
 from entrypoint.choose import Choice
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups, fetch, fetching, history, planning, server, sessions, standby

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from entrypoint.archivers import lsn_text
+from entrypoint.segments import lsn_text
 from entrypoint.timelines import Rival, find, numbers, parse_dump, parted
 
 FORK, LATER = 0x5000148, 0x7000060

@@ -8,7 +8,8 @@ import re
 import pytest
 
 from entrypoint import limits
-from entrypoint.archivers import Answer, Backup, Check, Command, Removal, Resources, Storage, walg
+from entrypoint.archivers import walg
+from entrypoint.archivers.interface import Answer, Backup, Check, Command, Removal, Resources, Storage
 from entrypoint.archivers.walg import PREFIXES, VARIABLES, WalG
 from entrypoint.reading import Object
 from unit import made

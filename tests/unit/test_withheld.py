@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.archivers import Storage
+from entrypoint.archivers.interface import Storage
 from entrypoint.effects import archive, withheld
 from entrypoint.effects.context import Context
 from entrypoint.settings import Archive

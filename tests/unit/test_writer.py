@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from entrypoint import exits
-from entrypoint.archivers import Answer, Command
+from entrypoint.archivers.interface import Answer, Command
 from entrypoint.effects import archive as archives
 from entrypoint.effects import fork, server, takeover, writer
 from entrypoint.effects.children import Children

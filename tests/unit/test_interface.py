@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint import archivers
-from entrypoint.archivers import Archiver, Command, lsn_text
+from entrypoint.archivers.interface import Archiver, Command
+from entrypoint.archivers.known import TOOLS, adapter
 from entrypoint.archivers.pgbackrest import PgBackRest
 from entrypoint.archivers.walg import WalG
+from entrypoint.segments import lsn_text
 from unit.made import SERVER
 
 ADAPTERS: tuple[Archiver, ...] = (WalG(), PgBackRest({}))
@@ -17,8 +18,8 @@ ADAPTERS: tuple[Archiver, ...] = (WalG(), PgBackRest({}))
 
 def test_each_name_has_its_adapter() -> None:
     """The names are those of the tools, and each gives the adapter of that tool."""
-    assert ["wal-g", "pgbackrest"] == [archivers.get(name, {}).name for name in archivers.NAMES]
-    assert [WalG, PgBackRest] == [type(archivers.get(name, {})) for name in archivers.NAMES]
+    assert ["wal-g", "pgbackrest"] == [adapter(name, {}).name for name in TOOLS]
+    assert [WalG, PgBackRest] == [type(adapter(name, {})) for name in TOOLS]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def _commands(tool: Archiver) -> list[Command]:
     return commands if prepare is None else [*commands, prepare]
 
 
-@pytest.mark.parametrize("tool", ADAPTERS, ids=archivers.NAMES)
+@pytest.mark.parametrize("tool", ADAPTERS, ids=TOOLS)
 def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
     """Every call names the tool and reads the rendered file; no secret is on a command line."""
     for command in _commands(tool):
@@ -87,14 +88,14 @@ def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
         assert known >= set(command.environment)
 
 
-@pytest.mark.parametrize("tool", ADAPTERS, ids=archivers.NAMES)
+@pytest.mark.parametrize("tool", ADAPTERS, ids=TOOLS)
 def test_segments_are_named_by_postgresql(tool: Archiver) -> None:
     """The commands for segments hold PostgreSQL's placeholders as words of their own."""
     assert ["%p"] == [word for word in tool.archive_segment(SERVER).argv if "%" in word]
     assert ["%f", "%p"] == [word for word in tool.fetch_segment(SERVER).argv if "%" in word]
 
 
-@pytest.mark.parametrize(("tool", "code"), [(ADAPTERS[0], 74), (ADAPTERS[1], 1)], ids=archivers.NAMES)
+@pytest.mark.parametrize(("tool", "code"), [(ADAPTERS[0], 74), (ADAPTERS[1], 1)], ids=TOOLS)
 def test_a_missing_segment_has_its_own_code(tool: Archiver, code: int) -> None:
     """The one code that means "not in the archive" is the tool's own."""
     assert code == tool.missing_code

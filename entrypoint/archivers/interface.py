@@ -1,0 +1,464 @@
+"""What the rest of the program knows of an archiver: an adapter builds command lines and reads answers; pure.
+
+Nothing here runs a program. `effects/archive.py` runs what an adapter returns.
+"""
+
+from __future__ import annotations
+
+from entrypoint.errors import Problem
+from entrypoint.light import NamedTuple, Protocol, re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
+    from entrypoint.reading import Object
+
+__all__ = [
+    "Answer",
+    "Archiver",
+    "Backup",
+    "Check",
+    "Command",
+    "NoSegment",
+    "Owner",
+    "Removal",
+    "Resources",
+    "Server",
+    "Storage",
+    "Stored",
+    "Verification",
+    "brief",
+]
+
+IDENTITY = "cluster.json"
+"""File in the runtime folder, and object in an archive, that says whose archive it is."""
+
+PROBE = "entrypoint.probe"
+"""Object in an archive that is written, read back and removed to see whether that works."""
+
+
+class Storage(NamedTuple):
+    """Where the archive is."""
+
+    url: str
+    """For people; never with a secret."""
+    folder: str | None
+    """The folder of a `file://` storage, else None."""
+    from_url: bool
+    """Given by ARCHIVE_URL; otherwise by the tool's own variables."""
+
+
+class NoSegment(ValueError):
+    """An archive holds no segment of a cluster."""
+
+
+class Server(NamedTuple):
+    """The server that an archiver works for."""
+
+    data_folder: str
+    socket_folder: str
+    port: str
+    user: str
+    """Superuser of the database."""
+    runtime_folder: str
+    """Folder under /run that only the server's user can read; holds the rendered settings."""
+    segment_bytes: int
+    """Size of a WAL segment."""
+    client: str
+    """Path of the archiver's own client, or empty."""
+    processes: int
+    """How many processes an archiver may use at once."""
+    database: str = "postgres"
+    """One that takes connections."""
+
+
+class Command(NamedTuple):
+    """A command line and the complete environment it runs with."""
+
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+
+
+class Answer(NamedTuple):
+    """How a command ended and what it wrote."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Backup(NamedTuple):
+    """One base backup, with the same fields for both tools."""
+
+    name: str
+    kind: str
+    """`full` or `incremental`."""
+    started: str
+    """ISO 8601 with offset."""
+    finished: str
+    size_bytes: int
+    """Of the cluster, uncompressed."""
+    start_lsn: str
+    stop_lsn: str
+    permanent: bool
+    system_identifier: str | None
+    parent: str | None = None
+    """Name of the backup that an incremental one builds on; it may be gone."""
+    timeline: int = 1
+    stored_bytes: int = 0
+    """What this backup alone takes in the archive."""
+    damaged: bool = False
+    """The tool saw damaged pages of the database while it took it."""
+    first_segment: str = ""
+    """The segment in which it starts."""
+    major: int = 0
+    """Of PostgreSQL; 0: not known."""
+
+
+class Stored(NamedTuple):
+    """A WAL segment or a timeline's history in an archive."""
+
+    name: str
+    """As PostgreSQL calls it."""
+    path: str
+    """As `read_object` wants it."""
+    modified: str
+    """ISO 8601 with offset."""
+
+
+class Owner(NamedTuple):
+    """The cluster that an archive belongs to."""
+
+    identifier: str
+    """Its system identifier."""
+    major: int
+    """Of PostgreSQL, as the archive knows it."""
+    last_segment: str | None
+    """The greatest name of its segments in the archive; None: there is none."""
+
+
+class Resources(NamedTuple):
+    """What a call may use, so that the server keeps the rest."""
+
+    processes: int = 1
+    memory_bytes: int | None = None
+    """None: there is no limit."""
+    rate_limit: int | None = None
+    """Bytes per second."""
+    near: bool = False
+    """The storage answers within milliseconds."""
+
+
+class Check(NamedTuple):
+    """What a verification looks at."""
+
+    backups: Sequence[Backup]
+    """All of this cluster, oldest first; at least one."""
+    root: Backup
+    """From its start on every segment must be there."""
+    timeline: int
+    """The cluster's present one."""
+    forks: Sequence[tuple[int, int]]
+    """Earlier timelines and the LSNs where each ended, oldest first."""
+    segment_bytes: int
+    live: bool
+    """The server runs and can be asked where it is."""
+    damaged: Mapping[str, str] = {}
+    """Objects that were found damaged by reading, and why."""
+
+
+class Verification(NamedTuple):
+    """What is wrong with the archive."""
+
+    holes: tuple[tuple[str, str], ...] = ()
+    """First and last name of runs of segments that are missing or damaged."""
+    broken: Mapping[str, str] = {}
+    """Backups that do not restore, and why."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.holes and not self.broken
+
+
+class Removal(NamedTuple):
+    """What a tool said that it removes, or would remove."""
+
+    backups: frozenset[str]
+    segments: tuple[str, ...]
+    """Names of segments, of ranges the first and the last."""
+
+
+class Archiver(Protocol):
+    """What the rest of the program knows of an archiver."""
+
+    name: str
+    program: str
+    """The executable to look for on PATH."""
+    config_name: str
+    """File name of the rendered settings, below the runtime folder; also the template's name."""
+
+    @property
+    def other_cluster_code(self) -> int | None:
+        """Return the exit code of `prepare` for another cluster's archive."""
+
+    @property
+    def unknown_command_code(self) -> int | None:
+        """Return the exit code of `store` where this version of the tool has no such command."""
+
+    torn: re.Pattern[str] | None
+    """Names of files that a killed call leaves in an archive on a folder, and that nothing else removes."""
+    missing_code: int
+    """Exit code of the fetch of a segment that is not in the archive."""
+    damage: str
+    """Extended regular expression: what the fetch of a segment says where the stored file is damaged."""
+    leaves_sums: bool
+    """Whether a fetch may give out a damaged file, whose checksum is a part of its name in the archive."""
+    sure: str
+    """A setting with which `fetch_segment` itself answers, and no process that reads ahead; or empty."""
+    client: str
+    """A small program that talks to the helper, or empty.
+
+    `CLIENT SOCKET wal-push NAME`, `CLIENT SOCKET wal-fetch NAME PLACE`.
+    """
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what is stored can only be read with a key."""
+
+    @property
+    def sign(self) -> str:
+        """Return the path, in the archive, of what makes it a cluster's."""
+
+    alone: str
+    """A setting for `archive_segment` that makes it send nothing beside its segment; empty: none needed."""
+
+    def is_own_variable(self, name: str) -> bool:
+        """Tell whether the tool reads this environment variable."""
+
+    def storage(self, values: Mapping[str, str]) -> Storage | None:
+        """Return the storage that the tool's own variables name, if any."""
+
+    def check(self, values: Mapping[str, str]) -> list[Problem]:
+        """Return what is wrong with the settings for this tool."""
+
+    def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
+        """Return the variables of the template of the tool's settings file."""
+
+    def moved(self, text: str, old: Server, new: Server) -> str:
+        """Return the settings file of one server as that of another one in the same container."""
+
+    def changed(self, text: str, name: str, value: str) -> str:
+        """Return the settings file with another value of one of the tool's own variables."""
+
+    def by_hand(
+        self, server: Server, arguments: Sequence[str], instead: Mapping[str, str] | None = None
+    ) -> Command:
+        """Return the command that somebody has typed; `instead` of the settings file there are variables."""
+
+    def as_variables(self, options: Mapping[str, object]) -> dict[str, str]:
+        """Return what `options` has returned as the tool's own variables."""
+
+    def elsewhere(
+        self, text: str, given: Mapping[str, str], arguments: Sequence[str]
+    ) -> dict[str, str] | None:
+        """Return the variables of a typed command that itself names another storage than the settings file.
+
+        `text` is that file, `given` what is set beside it. None: it names none, or the tool needs no help.
+        """
+
+    def helper(self, server: Server, resources: Resources) -> Command | None:
+        """Return the process that PID 1 keeps beside the server, listening on `socket(server)`."""
+
+    def fetch_helper(self, server: Server) -> Command | None:
+        """Return the process that reads ahead during a recovery, listening on `socket(server)`.
+
+        Whatever it says is written to that name with `.log`: each segment that is not to be trusted.
+        """
+
+    def can_help(self, version: str) -> bool:
+        """Tell by what `--version` prints whether the helper is to be trusted."""
+
+    def socket(self, server: Server) -> str:
+        """Return where the helper listens."""
+
+    def archive_segment(self, server: Server) -> Command:
+        """Return the command that stores the segment `%p`."""
+
+    def fetch_segment(self, server: Server) -> Command:
+        """Return the command that fetches segment `%f` to `%p`."""
+
+    def read_back(self, server: Server) -> Command:
+        """Return the command that fetches segment `%f` to `%p` without touching the data folder."""
+
+    def s3_server(self, values: Mapping[str, str], storage: Storage) -> str:
+        """Return the URL of the S3 server that holds the archive; empty for another kind of storage."""
+
+    def stored(self, segment: str) -> str:
+        """Return the pattern, for glob, of a segment's file below an archive on a folder."""
+
+    @property
+    def wal_root(self) -> str:
+        """Return the folder of the archive that holds the histories of timelines, and how far each has come.
+
+        `*` stands for the folder of the newest cluster, which is named `MAJOR-NUMBER`.
+        """
+
+    flat: bool
+    """All segments lie in that folder, so that a far storage takes long to tell what is in it."""
+    backups_root: str
+    """There, the folder of backups whose names begin with `base_` and the timeline."""
+
+    def stored_paths(self, segment: str) -> tuple[str, ...]:
+        """Return the paths that a segment may have in the archive; empty: the archive must be asked."""
+
+    def prepare(self, server: Server) -> Command:
+        """Return the command that makes an archive this cluster's.
+
+        It may store the file IDENTITY of the runtime folder. Where `other_cluster_code` is None it would take
+        any archive, so its owner must be asked for first.
+        """
+
+    def identify(self, server: Server) -> Command:
+        """Return the command that asks the archive for its cluster."""
+
+    def parse_identity(self, code: int, output: str) -> str | None:
+        """Return the archive's system identifier, if it has one; raises ValueError with the tool's words."""
+
+    def parse_owners(self, code: int, output: str) -> list[Owner]:
+        """Return the newest owner for each place that an archive is kept in, by the answer to `identify`.
+
+        Raises ValueError with the tool's words.
+        """
+
+    def upgrade(self, server: Server) -> Command:
+        """Return the command that gives an archive to the cluster that pg_upgrade made of its owner.
+
+        The tool gives it to any cluster: that it is the same one must be proven first. May be run again
+        after it was killed. Only where `other_cluster_code` is not None.
+        """
+
+    def wal_folder(self, identifier: str, code: int, output: str) -> str:
+        """Return the archive's folder of a cluster's segments, by the answer to `identify`.
+
+        Raises NoSegment where there is none yet, and ValueError with the tool's words.
+        """
+
+    def list_folder(self, server: Server, folder: str) -> Command:
+        """Return the command that prints the names in a folder of the archive."""
+
+    def look(self, server: Server) -> Command:
+        """Return the command that prints the names at the top of the archive."""
+
+    def parse_names(self, output: str) -> list[str]:
+        """Return the names that `list_folder` or `look` has printed, without the `/` of folders."""
+
+    def list_backups(self, server: Server) -> Command:
+        """Return the command that lists the backups."""
+
+    def parse_backups(self, output: str) -> list[Backup]:
+        """Return the backups, oldest first; raises ValueError with the tool's words."""
+
+    def list_wal(self, server: Server) -> Command:
+        """Return the command that lists the archived WAL."""
+
+    def parse_wal(self, output: str, major: int = 0) -> list[Stored]:
+        """Return the segments and histories of the archive's present cluster, by the answer to `list_wal`."""
+
+    def read_object(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object; a history comes as PostgreSQL wrote it."""
+
+    def raw_object(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object as it is stored."""
+
+    def store(self, server: Server, path: str) -> Command:
+        """Return the command that stores what it is given on stdin, as it is, in place of what is there."""
+
+    def remove(self, server: Server, path: str) -> Command:
+        """Return the command that removes an object, which must be there."""
+
+    def push(
+        self, server: Server, parent: Backup | None = None, resources: Resources | None = None
+    ) -> Command:
+        """Return the command that takes a full base backup, or an incremental one on `parent`."""
+
+    def parent(self, backups: Sequence[Backup], broken: Collection[str]) -> Backup | None:
+        """Return the backup that the next incremental one builds on; None: it must be a full one."""
+
+    def verify(self, server: Server, check: Check) -> tuple[Command, ...]:
+        """Return the commands that verify the archive."""
+
+    def parse_verification(self, check: Check, answers: Sequence[Answer]) -> Verification:
+        """Return what is wrong, by the answers to the commands of `verify`; raises ValueError."""
+
+    def list_objects(self, server: Server) -> tuple[Command, ...]:
+        """Return the commands that list all that is in the archive, with sizes and times."""
+
+    def parse_objects(self, answers: Sequence[Answer], backups: Collection[str]) -> list[Object]:
+        """Return what can be judged by reading it, of these backups and of WAL; raises ValueError."""
+
+    def catalogue(
+        self, server: Server, group: str, there: Collection[str]
+    ) -> tuple[str, Command, Catalogue] | None:
+        """Return the path of what tells how a group is judged, how that is read, and its own judge.
+
+        None: they are judged without. `there`: the paths of all of them.
+        """
+
+    def judge(
+        self, path: str, catalogue: Catalogue | None, unpack: Callable[[str], Unpacker | None]
+    ) -> Judge | None:
+        """Return what judges an object; None: nothing can. `unpack` gives what undoes a compression."""
+
+    def read_whole(self, server: Server, path: str) -> Command:
+        """Return the command that prints an object as its judge wants it, however large it is."""
+
+    def mark(self, server: Server, backup: str, *, permanent: bool) -> Command:
+        """Return the command that keeps a backup from being removed, or allows it again."""
+
+    def expire(self, server: Server, backup: str, *, dry_run: bool) -> Command:
+        """Return the command that removes a backup and all that build on it, and no WAL."""
+
+    def expire_wal(
+        self, server: Server, root: Backup, backups: Sequence[Backup], *, dry_run: bool
+    ) -> Command:
+        """Return the command that removes the WAL before `root`, but for what permanent backups need."""
+
+    def expire_remains(self, server: Server, *, dry_run: bool) -> Command | None:
+        """Return the command that removes what killed backups left; None where the tool does so itself."""
+
+    def parse_removal(self, text: str) -> Removal:
+        """Return what the output of `expire` or `expire_wal` names."""
+
+    def describe_backup(self, server: Server, backup: str) -> Command | None:
+        """Return the command that tells where a backup's tablespaces lie; None: `fetch` needs no plan."""
+
+    def plan_tablespaces(self, output: str, folder: str) -> tuple[str, tuple[str, ...]]:
+        """Return the plan for `fetch` by the answer to `describe_backup`, and where the tablespaces lie."""
+
+    def fetch(
+        self,
+        server: Server,
+        backup: str,
+        folder: str,
+        *,
+        plan: str = "",
+        resources: Resources | None = None,
+    ) -> Command:
+        """Return the command that puts a backup into an empty folder; `plan` is a file's path, or empty."""
+
+
+_REQUEST = re.compile(
+    r"(?s):\n\s*\*\*\* Path/Query \*\*\*:.*?(?:<Code>(.*?)</Code>\s*<Message>(.*?)</Message>.*?</Error>|\Z)"
+)
+
+
+def brief(text: str) -> str:
+    r"""Return what a tool said without the headers of a failed request.
+
+    >>> brief("403 (Forbidden):\n*** Path/Query ***:\nGET /\n<Code>No</Code><Message>m</Message></Error>")
+    '403 (Forbidden): No: m'
+    """
+    return _REQUEST.sub(lambda found: f": {found[1]}: {found[2]}" if found[1] else "", text)

@@ -1,0 +1,30 @@
+"""Which archivers there are; pure."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from entrypoint.archivers.interface import Archiver
+
+__all__ = ["TOOLS", "adapter", "adapters"]
+
+TOOLS = ("wal-g", "pgbackrest")
+"""Their names; of two that serve as well the first one is taken."""
+
+
+def adapter(name: str, values: Mapping[str, str]) -> Archiver:
+    """Return the adapter of this name, for these settings."""
+    if name == "wal-g":
+        from entrypoint.archivers.walg import WalG
+
+        return WalG(values)
+    from entrypoint.archivers.pgbackrest import PgBackRest
+
+    return PgBackRest(values)
+
+
+def adapters(values: Mapping[str, str]) -> dict[str, Archiver]:
+    """Return all of them by their names, for these settings."""
+    return {name: adapter(name, values) for name in TOOLS}
