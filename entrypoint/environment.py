@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrypoint import foreign, variables
-from entrypoint.archivers import pgbackrest, walg
+from entrypoint.archivers import tool_variables
 from entrypoint.errors import Problem
 from entrypoint.foreign import FILE_SUFFIX
 from entrypoint.light import NamedTuple
@@ -102,7 +102,7 @@ def may_come_from_file(name: str, file_name: str, *, archives: bool) -> bool:
     rest, file_rest = name.removeprefix("RESTORE_"), file_name.removeprefix("RESTORE_")
     if rest != name:
         return may_come_from_file(rest, file_rest, archives=archives)
-    if file_name in walg.VARIABLES or pgbackrest.is_option(file_name):
-        return False  # a variable of its own, such as WALG_S3_CA_CERT_FILE
-    own = archives or name.startswith(("WALG_", "PGBACKREST_"))
-    return own and (name in walg.VARIABLES or pgbackrest.is_option(name))
+    if tool_variables.is_known(file_name):
+        return False  # a variable of its own, such as that of a certificate
+    own = archives or name.startswith(tuple(tool_variables.GROUPS.values()))
+    return own and tool_variables.is_known(name)

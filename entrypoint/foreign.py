@@ -7,7 +7,7 @@ of ours belongs to somebody else: it is left alone, and the log says so. Where o
 from __future__ import annotations
 
 from entrypoint import recovery, variables
-from entrypoint.archivers import pgbackrest, walg
+from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS
 from entrypoint.errors import Problem
 from entrypoint.light import re
@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FILE_SUFFIX = "_FILE"
-STORAGES = frozenset(("ARCHIVE_URL", *walg.PREFIXES, *pgbackrest.STORAGE))
+STORAGES = frozenset(("ARCHIVE_URL", *(name for places in tool_variables.PLACES.values() for name in places)))
 """Each of them names the place of an archive; with `RESTORE_` before it that of the one to restore from."""
 _SOURCE = "RESTORE_"
+STRICT_GROUPS = ("ARCHIVE_", *tool_variables.GROUPS.values())
+"""Any unknown name of these groups is an error."""
 _SWITCHES = (
     *("ARCHIVE_URL", "ARCHIVE_TOOL", "RESTORE_ARCHIVE_URL", "RESTORE_ARCHIVE_TOOL"),
     *("RESTORE_FROM", *recovery.TARGETS, "STANDBY", "STANDBY_PRIMARY_CONNINFO"),
@@ -66,10 +68,10 @@ def _asks(name: str, value: str) -> bool:
         return True
     if name in _SWITCHES:
         return _is_our_value(name, value)
-    if is_known(name) or not name.startswith(variables.STRICT_GROUPS + variables.OUR_GROUPS):
+    if is_known(name) or not name.startswith(STRICT_GROUPS + variables.OUR_GROUPS):
         return False
     plain = name.removesuffix(FILE_SUFFIX)
-    if plain.startswith(("WALG_", "PGBACKREST_")):
+    if plain.startswith(tuple(tool_variables.GROUPS.values())):
         near = nearest(plain) or ""
         return near in STORAGES and _is_our_value(near, value)
     if plain.removeprefix(_SOURCE) != "ARCHIVE_URL" and is_slip(plain.removeprefix(_SOURCE), "ARCHIVE_URL"):
@@ -91,8 +93,8 @@ def _is_our_value(name: str, value: str) -> bool:
         return text.lower() == "on"  # as we write it; `true` is what everybody writes
     if name == "STANDBY_PRIMARY_CONNINFO":
         return True
-    if name == "PGBACKREST_REPO1_TYPE":
-        return text in pgbackrest.STORAGE_TYPES
+    if name in tool_variables.KINDS:
+        return text in tool_variables.KINDS[name]
     return text.startswith("/") or "://" in text
 
 
@@ -154,7 +156,7 @@ def unknown(values: Mapping[str, str]) -> tuple[list[Problem], list[Problem]]:
     doubtful: list[Problem] = []
     for name in names:
         near = nearest(name)
-        mistake = asked and (near is not None or name.startswith(variables.STRICT_GROUPS))
+        mistake = asked and (near is not None or name.startswith(STRICT_GROUPS))
         mend = f"did you mean {near}?" if near else f"remove {name}; the README lists every variable"
         if not mistake:
             declared = variables.ALL.get(near or "")
@@ -169,26 +171,21 @@ def unknown(values: Mapping[str, str]) -> tuple[list[Problem], list[Problem]]:
 
 
 def _is_unknown(name: str) -> bool:
-    ours = name.startswith(variables.STRICT_GROUPS + variables.OUR_GROUPS)
+    ours = name.startswith(STRICT_GROUPS + variables.OUR_GROUPS)
     return ours and not is_known(name) and not variables.INJECTED.fullmatch(name)
 
 
 def is_known(name: str) -> bool:
     """Tell whether a variable is declared here, or one of an archiver's for either archive."""
     rest = name.removeprefix(_SOURCE)
-    return (
-        name in variables.ALL
-        or rest in ("ARCHIVE_URL", "ARCHIVE_TOOL")
-        or rest in walg.VARIABLES
-        or pgbackrest.is_option(rest)
-    )
+    return name in variables.ALL or rest in ("ARCHIVE_URL", "ARCHIVE_TOOL") or tool_variables.is_known(rest)
 
 
 def nearest(name: str) -> str | None:
     """Return the known variable that a misspelt name probably means."""
     import difflib  # only for a mistake: it costs as much as half a start
 
-    known = [*variables.ALL, *walg.VARIABLES, *pgbackrest.names_like(name)]
+    known = [*variables.ALL, *tool_variables.all_like(name)]
     found = difflib.get_close_matches(name.removesuffix(FILE_SUFFIX), known, n=1, cutoff=0.8)
     return found[0] if found else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrypoint import foreign, recovery, variables
-from entrypoint.archivers import pgbackrest, walg
+from entrypoint.archivers import tool_variables
 from entrypoint.archivers.interface import Archiver, Storage
 from entrypoint.archivers.known import TOOLS, adapters
 from entrypoint.argv import ServerArguments, parse_server
@@ -428,10 +428,7 @@ SOURCE_PREFIX = "RESTORE_"
 def is_of_source(name: str) -> bool:
     """Tell whether a variable is one of the archive's, for the archive to restore from."""
     rest = name.removeprefix(SOURCE_PREFIX)
-    tools = [*adapters({}).values()]
-    return rest != name and (
-        rest in ("ARCHIVE_URL", "ARCHIVE_TOOL") or any(tool.is_own_variable(rest) for tool in tools)
-    )
+    return rest != name and (rest in ("ARCHIVE_URL", "ARCHIVE_TOOL") or tool_variables.is_own(rest, {}))
 
 
 def _own_of_source(values: Mapping[str, str]) -> dict[str, str]:
@@ -448,6 +445,12 @@ def _is_elsewhere(own: Mapping[str, str]) -> bool:
     return any(name in foreign.STORAGES for name in own)
 
 
+def _is_of_place(name: str) -> bool:
+    if name.startswith("ARCHIVE_"):
+        return not name.startswith(("ARCHIVE_TOOL", "ARCHIVE_TIMEOUT", "ARCHIVE_COMMAND_TIMEOUT"))
+    return tool_variables.is_place(name)
+
+
 def _source_values(values: Mapping[str, str], archive: Archive | None) -> dict[str, str]:
     """Return the variables for the archive to restore from; where it is another one the place is not kept.
 
@@ -456,12 +459,7 @@ def _source_values(values: Mapping[str, str], archive: Archive | None) -> dict[s
     own = _own_of_source(values)
     if not own:
         return dict(values)
-    places = re.compile(
-        r"ARCHIVE_(?!TOOL|TIMEOUT|COMMAND_TIMEOUT).*|WALG_[A-Z0-9]+_PREFIX|PGBACKREST_REPO\d*_(?!CIPHER).*"
-    )
-    kept = {
-        name: value for name, value in values.items() if not (_is_elsewhere(own) and places.fullmatch(name))
-    }
+    kept = {name: value for name, value in values.items() if not (_is_elsewhere(own) and _is_of_place(name))}
     tool = own.get("ARCHIVE_TOOL") or _only_tool(own)
     if not tool and archive is not None:
         tool = archive.tool.name
@@ -597,8 +595,9 @@ def _storage(
     url = values.get("ARCHIVE_URL", "")
     chosen = values.get("ARCHIVE_TOOL", "")
     own = {name: storage for name, tool in tools.items() if (storage := tool.storage(values)) is not None}
-    places = {"wal-g": walg.PREFIXES, "pgbackrest": pgbackrest.STORAGE}
-    names = {tool: " and ".join(each for each in places[tool] if values.get(each)) for tool in own}
+    names = {
+        tool: " and ".join(each for each in tool_variables.PLACES[tool] if values.get(each)) for tool in own
+    }
     owner = next(iter(own), "")
     problem = None
     if chosen and chosen not in tools:
@@ -634,18 +633,17 @@ def _storage(
 
 def _only_tool(values: Mapping[str, str]) -> str:
     """Return the tool whose own variables are set, and empty where those of both are, or of none."""
-    prefixes = {"wal-g": "WALG_", "pgbackrest": "PGBACKREST_"}
     own = [
         name
-        for name, prefix in prefixes.items()
+        for name, prefix in tool_variables.GROUPS.items()
         if any(value and each.startswith(prefix) for each, value in values.items())
     ]
     return own[0] if len(own) == 1 else ""
 
 
 def _default_tool(values: Mapping[str, str], has_program: Mapping[str, bool]) -> str:
-    """Return the tool whose own settings are there, else wal-g where the image has it."""
-    return _only_tool(values) or next((name for name in TOOLS if has_program[name]), "pgbackrest")
+    """Return the tool whose own settings are there, else the first one that the image has."""
+    return _only_tool(values) or next((name for name in TOOLS if has_program[name]), TOOLS[-1])
 
 
 def _url_storage(url: str, problems: list[Problem]) -> Storage | None:

@@ -325,8 +325,6 @@ def said(name: str, value: str) -> str:
 CONF_PREFIX = "POSTGRES_CONF_"
 """`POSTGRES_CONF_<setting>` sets a server setting."""
 
-STRICT_GROUPS = ("ARCHIVE_", "WALG_", "PGBACKREST_")
-"""Any unknown name of these groups is an error."""
 OUR_GROUPS = ("BACKUP_", "RESTORE_", "STANDBY_", "STOP_", "COLLATION_", "STATUS_", "DRILL_")
 """A name of these groups that is nearly one of ours is an error; others belong to somebody else's script."""
 

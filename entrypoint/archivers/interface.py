@@ -195,8 +195,7 @@ class Archiver(Protocol):
     """What the rest of the program knows of an archiver."""
 
     name: str
-    program: str
-    """The executable to look for on PATH."""
+    """Also of its executable, to look for on PATH."""
     config_name: str
     """File name of the rendered settings, below the runtime folder; also the template's name."""
 

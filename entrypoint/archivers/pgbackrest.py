@@ -17,6 +17,7 @@ from entrypoint.archivers.interface import (
     Stored,
     Verification,
 )
+from entrypoint.archivers.tool_variables import PGBACKREST, option, takes_aws
 from entrypoint.errors import Problem
 from entrypoint.hiding import hide_address
 from entrypoint.light import re
@@ -28,45 +29,6 @@ if TYPE_CHECKING:
 
     from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
     from entrypoint.reading import Object
-
-PREFIX = "PGBACKREST_"
-STORAGE = (PREFIX + "REPO1_TYPE", PREFIX + "REPO1_PATH")
-"""Each of them names a storage; with neither pgBackRest's own variables name none."""
-STORAGE_TYPES = ("posix", "cifs", "s3", "gcs", "azure", "sftp")
-
-_OPTIONS = frozenset(
-    """
-    archive-async archive-check archive-copy archive-get-queue-max archive-header-check
-    archive-missing-retry archive-mode archive-mode-check archive-push-batch-size
-    archive-push-queue-max archive-timeout annotation backup-standby beta buffer-size
-    checksum-page cmd cmd-ssh compress compress-level compress-level-network compress-type config
-    config-include-path config-path db-exclude db-include db-timeout delta exclude expire-auto
-    force io-timeout job-retry job-retry-interval link-all link-map lock-path log-level-console
-    log-level-file log-level-stderr log-path log-subprocess log-timestamp manifest-save-threshold
-    neutral-umask online output page-header-check pg-database pg-host pg-path pg-port
-    pg-socket-path pg-user pg-version-force process-max protocol-timeout recovery-option repo
-    resume sck-block sck-keep-alive set spool-path stanza start-fast stop-auto tablespace-map
-    tablespace-map-all target target-action target-exclusive target-timeline tcp-keep-alive-count
-    tcp-keep-alive-idle tcp-keep-alive-interval type
-    repo-azure-account repo-azure-container repo-azure-endpoint repo-azure-key repo-azure-key-type
-    repo-azure-uri-style repo-block repo-block-age-map repo-block-checksum-size-map
-    repo-block-size-map repo-block-size-super repo-block-size-super-full repo-bundle
-    repo-bundle-limit repo-bundle-size repo-cipher-pass repo-cipher-type repo-gcs-bucket
-    repo-gcs-endpoint repo-gcs-key repo-gcs-key-type repo-gcs-user-project repo-hardlink repo-host
-    repo-host-ca-file repo-host-ca-path repo-host-cert-file repo-host-cmd repo-host-config
-    repo-host-config-include-path repo-host-config-path repo-host-key-file repo-host-port
-    repo-host-type repo-host-user repo-path repo-retention-archive repo-retention-archive-type
-    repo-retention-diff repo-retention-full repo-retention-full-type repo-retention-history
-    repo-s3-bucket repo-s3-endpoint repo-s3-key repo-s3-key-secret repo-s3-key-type
-    repo-s3-kms-key-id repo-s3-region repo-s3-requester-pays repo-s3-role
-    repo-s3-sse-customer-key repo-s3-token repo-s3-uri-style repo-sftp-host
-    repo-sftp-host-fingerprint repo-sftp-host-key-check-type repo-sftp-host-key-hash-type
-    repo-sftp-host-port repo-sftp-host-user repo-sftp-known-host repo-sftp-private-key-file
-    repo-sftp-private-key-passphrase repo-sftp-public-key-file repo-storage-ca-file
-    repo-storage-ca-path repo-storage-host repo-storage-port repo-storage-tag
-    repo-storage-upload-chunk-size repo-storage-verify-tls repo-symlink repo-target-time repo-type
-    """.split()
-)
 
 _OURS = frozenset(
     """
@@ -96,44 +58,10 @@ _QUIET = "--log-level-stderr=warn"
 """PostgreSQL says itself which segment it archives and restores; three lines more for each help nobody."""
 
 
-def _option(variable: str) -> tuple[str, str] | None:
-    """Return an option's plain and its indexed name.
-
-    >>> _option("PGBACKREST_REPO1_S3_KEY")
-    ('repo-s3-key', 'repo1-s3-key')
-    >>> _option("PGBACKREST_NOSUCH") is None
-    True
-    """
-    if not variable.startswith(PREFIX):
-        return None
-    indexed = variable.removeprefix(PREFIX).lower().replace("_", "-")
-    plain = re.sub(r"^(repo|pg)([1-9]\d*)-", r"\1-", indexed)
-    needs_index = plain.startswith(("repo-", "pg-"))
-    if plain not in _OPTIONS or (needs_index and plain == indexed):
-        return None
-    return plain, indexed
-
-
-def is_option(variable: str) -> bool:
-    """Tell whether this environment variable is an option of pgBackRest."""
-    return _option(variable) is not None
-
-
-def names_like(variable: str) -> list[str]:
-    """Return every option's variable, with the index that a misspelt name has."""
-    if not variable.startswith(PREFIX):
-        return []
-    found = re.search(r"_(?:REPO|PG)([1-9]\d*)", variable)
-    index = found[1] if found else "1"
-    names = [re.sub(r"^(repo|pg)-", rf"\g<1>{index}-", option) for option in _OPTIONS if option != "repo"]
-    return [PREFIX + name.upper().replace("-", "_") for name in names]
-
-
 class PgBackRest:
     """The adapter for pgBackRest."""
 
     name = "pgbackrest"
-    program = "pgbackrest"
     config_name = "pgbackrest.conf"
     missing_code = 1
     torn: re.Pattern[str] | None = None
@@ -141,48 +69,48 @@ class PgBackRest:
     unknown_command_code = 48  # of repo-put, which 2.55 has and 2.60 has not
     damage = "FormatError|ChecksumError"
     leaves_sums = True
-    sure = PREFIX + "ARCHIVE_ASYNC=n"
+    sure = PGBACKREST + "ARCHIVE_ASYNC=n"
     client = ""
     alone = ""
     flat = False
     backups_root = ""
 
     def __init__(self, values: Mapping[str, str]) -> None:
-        self.stanza = values.get(PREFIX + "STANZA") or "main"
+        self.stanza = values.get(PGBACKREST + "STANZA") or "main"
         self.own = frozenset(name for name, value in values.items() if value)
         """What the user has set: it outranks what we would fill in."""
-        self.uses_aws_names = values.get("ARCHIVE_URL", "").startswith("s3://")
+        self.uses_aws_names = takes_aws(values)
 
     def is_own_variable(self, name: str) -> bool:
         """Tell whether pgBackRest reads this environment variable."""
-        return name.startswith(PREFIX) or (self.uses_aws_names and name.startswith("AWS_"))
+        return name.startswith(PGBACKREST) or (self.uses_aws_names and name.startswith("AWS_"))
 
     def storage(self, values: Mapping[str, str]) -> Storage | None:
         """Return the storage of the first repository."""
-        kind = values.get(PREFIX + "REPO1_TYPE", "")
-        path = values.get(PREFIX + "REPO1_PATH", "")
+        kind = values.get(PGBACKREST + "REPO1_TYPE", "")
+        path = values.get(PGBACKREST + "REPO1_PATH", "")
         if not kind and not path:
             return None
         if kind in ("", "posix", "cifs"):
             path = path or "/var/lib/pgbackrest"
             return Storage(hide_address(f"file://{path}"), path, from_url=False)
         container = {"s3": "S3_BUCKET", "gcs": "GCS_BUCKET", "azure": "AZURE_CONTAINER"}
-        name = values.get(f"{PREFIX}REPO1_{container.get(kind, 'SFTP_HOST')}", "")
+        name = values.get(f"{PGBACKREST}REPO1_{container.get(kind, 'SFTP_HOST')}", "")
         return Storage(hide_address(f"{kind}://{name}{path}"), None, from_url=False)
 
     def check(self, values: Mapping[str, str]) -> list[Problem]:
         """Return what is wrong with the settings for pgBackRest."""
         problems = []
         for name in sorted(values):
-            option = _option(name)
-            if option and option[0] in _OURS and values[name]:
-                why = _NEVER.get(option[0], "is set by the entrypoint itself")
+            found = option(name)
+            if found and found[0] in _OURS and values[name]:
+                why = _NEVER.get(found[0], "is set by the entrypoint itself")
                 problems.append(Problem(f"{name} {why}", f"remove {name}"))
-            elif option and ("\n" in values[name] or "\r" in values[name]):
+            elif found and ("\n" in values[name] or "\r" in values[name]):
                 problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
         storage = self.storage(values)
         if storage and storage.folder and not storage.folder.startswith("/"):
-            name = PREFIX + "REPO1_PATH"
+            name = PGBACKREST + "REPO1_PATH"
             problems.append(Problem(f"{name} is not an absolute path", f"give {name} in full"))
         problems += [
             Problem(
@@ -215,9 +143,9 @@ class PgBackRest:
             "io-timeout": "10",
         }
         for name, value in sorted(values.items()):
-            option = _option(name)
-            if option and value:
-                options[option[1]] = value.split(":") if option[0] in _LISTS else value
+            found = option(name)
+            if found and value:
+                options[found[1]] = value.split(":") if found[0] in _LISTS else value
         if storage.from_url:
             options |= _repository(values, storage)
         options |= {
@@ -244,15 +172,15 @@ class PgBackRest:
 
     def changed(self, text: str, name: str, value: str) -> str:
         """Return the settings file with another value of a variable; one of several values stays."""
-        option = _option(name)
-        key = _AWS.get(name) if option is None else option[1]
-        if not key or (option and option[0] in _LISTS) or "\n" in value:
+        found = option(name)
+        key = _AWS.get(name) if found is None else found[1]
+        if not key or (found and found[0] in _LISTS) or "\n" in value:
             return text
         return re.sub(f"(?m)^{key}=.*$", lambda _: f"{key}={value}", text)
 
     def _command(self, server: Server, command: str, *arguments: str) -> Command:
         return Command(
-            (self.program, f"--stanza={self.stanza}", *arguments, command),
+            (self.name, f"--stanza={self.stanza}", *arguments, command),
             {"PGBACKREST_CONFIG": f"{server.runtime_folder}/{self.config_name}"},
         )
 
@@ -261,10 +189,10 @@ class PgBackRest:
     ) -> Command:
         """Return what somebody has typed, about our stanza where it names none."""
         made = self._command(server, "").environment if instead is None else instead
-        fixed = {PREFIX + "STANZA": self.stanza}
+        fixed = {PGBACKREST + "STANZA": self.stanza}
         if any(word.startswith("--log-level-console") for word in arguments):
-            fixed[PREFIX + "LOG_LEVEL_STDERR"] = "warn"  # else every word is there twice
-        return Command((self.program, *arguments), {**made, **fixed})
+            fixed[PGBACKREST + "LOG_LEVEL_STDERR"] = "warn"  # else every word is there twice
+        return Command((self.name, *arguments), {**made, **fixed})
 
     def as_variables(self, options: Mapping[str, object]) -> dict[str, str]:
         """Return the options, and no file beside them."""
@@ -278,7 +206,7 @@ class PgBackRest:
             **options["options"],  # type: ignore[dict-item]
         }
         return {
-            PREFIX + name.upper().replace("-", "_"): value if isinstance(value, str) else ":".join(value)
+            PGBACKREST + name.upper().replace("-", "_"): value if isinstance(value, str) else ":".join(value)
             for name, value in found.items()
         }
 
@@ -322,7 +250,7 @@ class PgBackRest:
         """
         command = self._command(server, "archive-get", "--repo=1", _QUIET)
         # It is tried again anyway, and told sooner: a dead storage is one after four times the io-timeout.
-        patience = {PREFIX + "IO_TIMEOUT": "5", PREFIX + "ARCHIVE_TIMEOUT": "20"}
+        patience = {PGBACKREST + "IO_TIMEOUT": "5", PGBACKREST + "ARCHIVE_TIMEOUT": "20"}
         made = {name: value for name, value in patience.items() if name not in self.own}
         environment = {**command.environment, **made}
         return command._replace(argv=(*command.argv, "%f", "%p"), environment=environment)
@@ -335,7 +263,7 @@ class PgBackRest:
 
     def s3_server(self, values: Mapping[str, str], storage: Storage) -> str:
         """Return the URL of the S3 server; this tool speaks TLS only."""
-        given = values.get(PREFIX + "REPO1_S3_ENDPOINT", "")
+        given = values.get(PGBACKREST + "REPO1_S3_ENDPOINT", "")
         if storage.from_url and storage.folder is None:
             given = _repository(values, storage)["repo1-s3-endpoint"]
         return f"https://{given.removeprefix('https://')}" if given else ""
@@ -362,7 +290,7 @@ class PgBackRest:
     @property
     def encrypts(self) -> bool:
         """Whether a passphrase is set, which the tool takes together with a cipher only."""
-        return PREFIX + "REPO1_CIPHER_PASS" in self.own
+        return PGBACKREST + "REPO1_CIPHER_PASS" in self.own
 
     def prepare(self, server: Server) -> Command:
         """Return stanza-create, which needs only pg_control and refuses another cluster's archive."""
@@ -522,7 +450,7 @@ class PgBackRest:
         kind = "--type=full" if parent is None else "--type=incr"
         processes = (
             ()
-            if resources is None or PREFIX + "PROCESS_MAX" in self.own
+            if resources is None or PGBACKREST + "PROCESS_MAX" in self.own
             else (f"--process-max={resources.processes}",)
         )
         place = () if server.database == "postgres" else (f"--pg1-database={server.database}",)
@@ -693,7 +621,7 @@ class PgBackRest:
         """
         del plan
         chosen = [] if backup == "LATEST" else [f"--set={backup}"]
-        if resources is not None and f"{PREFIX}PROCESS_MAX" not in self.own:
+        if resources is not None and f"{PGBACKREST}PROCESS_MAX" not in self.own:
             chosen.append(f"--process-max={resources.processes}")
         return self._command(server, "restore", "--repo=1", "--type=none", f"--pg1-path={folder}", *chosen)
 

@@ -17,6 +17,7 @@ from entrypoint.archivers.interface import (
     Stored,
     Verification,
 )
+from entrypoint.archivers.tool_variables import WALG, WALG_PREFIXES
 from entrypoint.errors import Problem
 from entrypoint.hiding import hide_address
 from entrypoint.light import re
@@ -30,73 +31,8 @@ if TYPE_CHECKING:
     from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
     from entrypoint.reading import Object
 
-PREFIXES = (
-    "WALG_OSS_PREFIX",
-    "WALG_S3_PREFIX",
-    "WALG_FILE_PREFIX",
-    "WALG_GS_PREFIX",
-    "WALG_AZ_PREFIX",
-    "WALG_SWIFT_PREFIX",
-    "WALG_SSH_PREFIX",
-)
-"""wal-g takes the first one that is set, in this order, and says nothing of the others."""
-
 OURS = {"WALG_CONFIG_PATH", "WALG_PG_WAL_SIZE", "WALG_PREVENT_WAL_OVERWRITE"}
 """Settings that the entrypoint fills in itself."""
-
-VARIABLES = frozenset(
-    """
-    WALG_ALIVE_CHECK_INTERVAL WALG_AZURE_BUFFER_SIZE WALG_AZURE_MAX_BUFFERS WALG_AZ_PREFIX
-    WALG_BACKUP_DOWNLOAD_MAX_RETRY WALG_COMPRESSION_METHOD WALG_CONFIG_PATH WALG_CSE_KMS_ID
-    WALG_CSE_KMS_REGION WALG_DAEMON_WAL_UPLOAD_TIMEOUT WALG_DELTA_FROM_NAME
-    WALG_DELTA_FROM_USER_DATA WALG_DELTA_MAX_STEPS WALG_DELTA_ORIGIN WALG_DIRECT_IO
-    WALG_DIRECT_IO_BLOCK_COUNT WALG_DISABLE_PARTIAL_RESTORE WALG_DISK_RATE_LIMIT
-    WALG_DOWNLOAD_CONCURRENCY WALG_DOWNLOAD_FILE_RETRIES WALG_ENVELOPE_CACHE_EXPIRATION
-    WALG_ENVELOPE_PGP_KEY WALG_ENVELOPE_PGP_KEY_PATH WALG_ENVELOPE_PGP_YC_CSE_KMS_KEY_ID
-    WALG_ENVELOPE_PGP_YC_ENDPOINT WALG_ENVELOPE_PGP_YC_SERVICE_ACCOUNT_KEY_FILE
-    WALG_FAILOVER_STORAGES WALG_FAILOVER_STORAGES_CACHE_EMA_ALIVE_LIMIT
-    WALG_FAILOVER_STORAGES_CACHE_EMA_ALPHA_ALIVE_MAX
-    WALG_FAILOVER_STORAGES_CACHE_EMA_ALPHA_ALIVE_MIN
-    WALG_FAILOVER_STORAGES_CACHE_EMA_ALPHA_DEAD_MAX
-    WALG_FAILOVER_STORAGES_CACHE_EMA_ALPHA_DEAD_MIN WALG_FAILOVER_STORAGES_CACHE_EMA_DEAD_LIMIT
-    WALG_FAILOVER_STORAGES_CACHE_LIFETIME WALG_FAILOVER_STORAGES_CHECK
-    WALG_FAILOVER_STORAGES_CHECK_SIZE WALG_FAILOVER_STORAGES_CHECK_TIMEOUT
-    WALG_FETCH_TARGET_USER_DATA WALG_FILE_PREFIX WALG_FORCE_WAL_DELTA WALG_GPG_KEY_ID
-    WALG_GS_PREFIX WALG_INTEGRITY_MAX_DELAYED_WALS WALG_LIBSODIUM_KEY WALG_LIBSODIUM_KEY_PATH
-    WALG_LIBSODIUM_KEY_TRANSFORM WALG_LOG_DESTINATION WALG_LOG_LEVEL WALG_NETWORK_RATE_LIMIT
-    WALG_OSS_PREFIX WALG_PGP_KEY WALG_PGP_KEY_PASSPHRASE WALG_PGP_KEY_PATH WALG_PG_BLOCK_SIZE
-    WALG_PG_WAL_PAGE_SIZE WALG_PG_WAL_SIZE WALG_PREFETCH_DIR WALG_PREVENT_WAL_OVERWRITE
-    WALG_S3_CA_CERT_FILE WALG_S3_ENDPOINT_PORT WALG_S3_ENDPOINT_PROTOCOL WALG_S3_ENDPOINT_SOURCE
-    WALG_S3_LOG_LEVEL WALG_S3_MAX_PART_SIZE WALG_S3_MAX_RETRIES WALG_S3_PREFIX
-    WALG_S3_RANGE_BATCH_ENABLED WALG_S3_RANGE_MAX_RETRIES WALG_S3_SSE WALG_S3_SSE_C
-    WALG_S3_SSE_KMS_ID WALG_S3_STORAGE_CLASS WALG_S3_USE_LIST_OBJECTS_V1 WALG_SENTINEL_USER_DATA
-    WALG_SERIALIZER_TYPE WALG_SKIP_REDUNDANT_TARS WALG_SLOTNAME WALG_SSH_PREFIX
-    WALG_STATSD_ADDRESS WALG_STATSD_EXTRA_TAGS WALG_STOP_BACKUP_TIMEOUT WALG_STORAGE_PREFIX
-    WALG_STORE_ALL_CORRUPT_BLOCKS WALG_SWIFT_PREFIX WALG_TARGET_STORAGE WALG_TAR_DISABLE_FSYNC
-    WALG_TAR_SIZE_THRESHOLD WALG_UPLOAD_CONCURRENCY WALG_UPLOAD_DISK_CONCURRENCY
-    WALG_UPLOAD_QUEUE WALG_UPLOAD_WAL_METADATA WALG_USE_COPY_COMPOSER WALG_USE_DATABASE_COMPOSER
-    WALG_USE_RATING_COMPOSER WALG_USE_REVERSE_UNPACK WALG_USE_WAL_DELTA
-    WALG_VERIFY_PAGE_CHECKSUMS WALG_WITHOUT_FILES_METADATA WALG_ZSTD_LEVEL
-    AWS_ACCESS_KEY_ID AWS_CA_BUNDLE AWS_CONFIG_FILE AWS_DEFAULT_REGION AWS_DUAL_STACK AWS_ENDPOINT
-    AWS_PROFILE AWS_REGION AWS_ROLE_ARN AWS_ROLE_SESSION_NAME AWS_S3_FORCE_PATH_STYLE
-    AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_SHARED_CREDENTIALS_FILE
-    AWS_WEB_IDENTITY_TOKEN_FILE
-    AZURE_ENDPOINT_SUFFIX AZURE_ENVIRONMENT_NAME AZURE_STORAGE_ACCESS_KEY AZURE_STORAGE_ACCOUNT
-    AZURE_STORAGE_SAS_TOKEN AZURE_TRY_TIMEOUT
-    GCS_CONTEXT_TIMEOUT GCS_ENCRYPTION_KEY GCS_MAX_CHUNK_SIZE GCS_MAX_RETRIES GCS_NORMALIZE_PREFIX
-    GOOGLE_APPLICATION_CREDENTIALS
-    OSS_ACCESS_KEY_ID OSS_ACCESS_KEY_SECRET OSS_CONNECT_TIMEOUT OSS_COPY_PART_SIZE OSS_ENDPOINT
-    OSS_MAX_RETRIES OSS_REGION OSS_ROLE_ARN OSS_ROLE_SESSION_NAME OSS_SESSION_TOKEN
-    OSS_SKIP_VALIDATION OSS_UPLOAD_PART_SIZE
-    OS_AUTH_URL OS_PASSWORD OS_REGION_NAME OS_TENANT_NAME OS_USERNAME
-    S3_DELETE_BATCH_SIZE S3_DISABLE_100_CONTINUE S3_ENABLE_VERSIONING
-    S3_MAX_THROTTLING_RETRY_DELAY S3_MIN_THROTTLING_RETRY_DELAY S3_REQUEST_ADDITIONAL_HEADERS
-    S3_RETENTION_MODE S3_RETENTION_PERIOD S3_SKIP_VALIDATION S3_USE_YC_SESSION_TOKEN
-    SSH_PASSWORD SSH_PORT SSH_PRIVATE_KEY_PATH SSH_USERNAME
-    YC_CSE_KMS_KEY_ID YC_SERVICE_ACCOUNT_KEY_FILE
-    TOTAL_BG_UPLOADED_LIMIT PG_READY_RENAME
-    """.split()
-)
 
 _KEYS = frozenset(
     """
@@ -120,7 +56,6 @@ class WalG:
     """The adapter for wal-g."""
 
     name = "wal-g"
-    program = "wal-g"
     config_name = "walg.json"
     torn: re.Pattern[str] | None = re.compile(r".*\.tmp\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
     missing_code = 74  # EX_IOERR, the tool's own choice: wal-g/wal-g#1195
@@ -151,11 +86,11 @@ class WalG:
 
     def is_own_variable(self, name: str) -> bool:
         """Tell whether wal-g reads this environment variable."""
-        return name in VARIABLES
+        return name in WALG
 
     def storage(self, values: Mapping[str, str]) -> Storage | None:
         """Return the storage of the prefix that is set."""
-        for name in PREFIXES:
+        for name in WALG_PREFIXES:
             if values.get(name):
                 folder = values[name] if name == "WALG_FILE_PREFIX" else None
                 url = hide_address(f"file://{folder}" if folder else values[name])
@@ -165,7 +100,7 @@ class WalG:
     def check(self, values: Mapping[str, str]) -> list[Problem]:
         """Return what is wrong with the settings for wal-g."""
         problems = []
-        prefixes = [name for name in PREFIXES if values.get(name)]
+        prefixes = [name for name in WALG_PREFIXES if values.get(name)]
         if len(prefixes) > 1:
             problems.append(
                 Problem(
@@ -228,7 +163,7 @@ class WalG:
 
     def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
         """Return all settings of wal-g as its JSON file wants them."""
-        settings = {name: values[name] for name in sorted(VARIABLES) if values.get(name)}
+        settings = {name: values[name] for name in sorted(WALG) if values.get(name)}
         if storage.from_url:
             if storage.folder:
                 settings["WALG_FILE_PREFIX"] = storage.folder
@@ -266,7 +201,7 @@ class WalG:
 
     def _command(self, server: Server, *arguments: str) -> Command:
         return Command(
-            (self.program, *arguments),
+            (self.name, *arguments),
             {
                 "WALG_CONFIG_PATH": f"{server.runtime_folder}/{self.config_name}",
                 "HOME": server.runtime_folder,  # where it keeps its caches
@@ -298,11 +233,13 @@ class WalG:
         import json
 
         settings = json.loads(text)
-        own = {name: given[name] for name in PREFIXES if given.get(name) not in (None, settings.get(name))}
-        flags = tuple(f"--{name.lower().replace('_', '-')}" for name in PREFIXES)
+        own = {
+            name: given[name] for name in WALG_PREFIXES if given.get(name) not in (None, settings.get(name))
+        }
+        flags = tuple(f"--{name.lower().replace('_', '-')}" for name in WALG_PREFIXES)
         if not own and not any(word.startswith(flags) for word in arguments):
             return None
-        rest = {name: value for name, value in {**settings, **given}.items() if name not in PREFIXES}
+        rest = {name: value for name, value in {**settings, **given}.items() if name not in WALG_PREFIXES}
         return {**rest, **own}
 
     def helper(self, server: Server, resources: Resources) -> Command | None:

@@ -154,7 +154,7 @@ def can_help(context: Context, archive: Archive) -> bool:
     """Tell whether the image has an archiver whose helper is to be trusted."""
     if not server.describe(context).client:
         return False
-    argv = [archive.tool.program, "--version"]
+    argv = [archive.tool.name, "--version"]
     return archive.tool.can_help(context.children.output(argv, {"PATH": tool_path(context)})[1])
 
 

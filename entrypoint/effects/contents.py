@@ -295,11 +295,7 @@ def _libraries(context: Context, archive: Archive) -> dict[str, str]:
     """Return the paths of the libraries that the tool is linked with, by name."""
     path = tool_path(context)
     program = next(
-        (
-            each
-            for folder in path.split(":")
-            if os.access(each := f"{folder}/{archive.tool.program}", os.X_OK)
-        ),
+        (each for folder in path.split(":") if os.access(each := f"{folder}/{archive.tool.name}", os.X_OK)),
         "",
     )
     if not program:

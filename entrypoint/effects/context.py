@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import variables
-from entrypoint.archivers.known import adapters
+from entrypoint import foreign, variables
+from entrypoint.archivers import tool_variables
 from entrypoint.argv import parse_server
 from entrypoint.effects import files, notes
 from entrypoint.effects.children import Children, path_without
@@ -98,11 +98,10 @@ _SECRET_WORDS = ("KEY", "SECRET", "PASS", "TOKEN", "CREDENTIALS", "SSE_C")
 
 def kept_values(values: Mapping[str, str]) -> dict[str, str]:
     """Return what is kept of the variables: ours, libpq's and the archivers', with their secrets hidden."""
-    tools = [*adapters(values).values()]
     found = {}
     for name, value in values.items():
         declared = variables.ALL.get(name)
-        if any(tool.is_own_variable(name.removeprefix(SOURCE_PREFIX)) for tool in tools):
+        if tool_variables.is_own(name.removeprefix(SOURCE_PREFIX), values):
             secret = any(word in name for word in _SECRET_WORDS) and not name.endswith("_PATH")
             found[name] = HIDDEN_VALUE if secret and value else value
         elif (declared is not None and declared.secret) or name.startswith("STANDBY"):
@@ -144,16 +143,15 @@ def is_guarded(settings: Settings) -> bool:
 def withheld_variables(settings: Settings, environment: Mapping[str, str]) -> list[str]:
     """Return the variables that the server would have without an archive, and that nobody here knows."""
     handed_on = server_environment(settings, environment)
-    tools = [*adapters(settings.values).values()]
     return [
         name
         for name, value in sorted(environment.items())
         if name not in handed_on
         and variables.is_for_server(name, value, (), all_else=True)
         and name not in variables.ALL
-        and not name.startswith(variables.STRICT_GROUPS + variables.OUR_GROUPS)
+        and not name.startswith(foreign.STRICT_GROUPS + variables.OUR_GROUPS)
         and not variables.INJECTED.fullmatch(name)
-        and not any(tool.is_own_variable(name) for tool in tools)
+        and not tool_variables.is_own(name, settings.values)
     ]
 
 

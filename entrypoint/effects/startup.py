@@ -15,7 +15,8 @@ from entrypoint import (
     settings,
     variables,
 )
-from entrypoint.archivers.known import TOOLS, adapter, adapters
+from entrypoint.archivers import tool_variables
+from entrypoint.archivers.known import TOOLS
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.effects import (
     archive,
@@ -159,11 +160,8 @@ def look(wanted: Settings) -> Facts:
 def secret_names(values: Mapping[str, str]) -> set[str]:
     """Return the variables that hold secrets: ours by their declaration, the archivers' all."""
     declared = {name for name, variable in variables.ALL.items() if variable.secret}
-    tools = [*adapters({}).values()]
     return declared | {
-        name
-        for name in values
-        if any(tool.is_own_variable(name.removeprefix(settings.SOURCE_PREFIX)) for tool in tools)
+        name for name in values if tool_variables.is_own(name.removeprefix(settings.SOURCE_PREFIX), {})
     }
 
 
@@ -205,11 +203,11 @@ def beside(known: Mapping[str, str] | None) -> Mapping[str, str]:
     """
     if known is None:
         return environ()
-    tools = [*adapters(known).values()] if foreign.has_storage(known) else []
+    archives = foreign.has_storage(known)
     given = {
         name: value
         for name, value in os.environ.items()
-        if (value or name not in known) and not any(tool.is_own_variable(name) for tool in tools)
+        if (value or name not in known) and not (archives and tool_variables.is_own(name, known))
         if not is_from_file(name) or (name[: -len(FILE_SUFFIX)] not in known and os.access(value, os.R_OK))
     }
     return {**known, **given}
@@ -255,7 +253,7 @@ def read_settings(
 ) -> tuple[Settings, list[Problem], tuple[Problem, ...]]:
     """Return the settings, everything that is wrong with them, and what is doubtful."""
     read = environment.read(raw, read_named)
-    programs = {name: has_program(adapter(name, {}).program, raw) for name in TOOLS}
+    programs = {name: has_program(name, raw) for name in TOOLS}
     wanted, problems = settings.load(read.values, arguments, programs)
     return wanted._replace(files=read.files), [*read.problems, *problems], read.warnings
 

@@ -14,7 +14,7 @@ import yaml
 
 from contracts.tables import REPOSITORY
 from entrypoint import environment, settings, variables
-from entrypoint.archivers import pgbackrest, walg
+from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS
 from examples import EXAMPLES, READERS, Example
 from layout import layout_of
@@ -42,8 +42,7 @@ def test_only_known_variables(example: Example) -> None:
         for name in example.environment
         if not (base := name.removesuffix("_FILE")).startswith("POSTGRES_CONF_")
         and base not in variables.ALL
-        and base not in walg.VARIABLES
-        and not pgbackrest.is_option(base)
+        and not tool_variables.is_known(base)
     ]
     assert [] == unknown
     for tool in TOOLS:

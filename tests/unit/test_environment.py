@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from entrypoint import environment, variables
-from entrypoint.archivers import pgbackrest, walg
+from entrypoint import environment, foreign, variables
+from entrypoint.archivers import tool_variables
 from entrypoint.environment import Environment
 
 FILES = {
@@ -179,7 +179,7 @@ def test_a_misspelt_name_is_told(name: str, meant: str) -> None:
 
 
 OUR_NAMES = sorted(
-    name for name in variables.ALL if name.startswith((*variables.STRICT_GROUPS, *variables.OUR_GROUPS))
+    name for name in variables.ALL if name.startswith((*foreign.STRICT_GROUPS, *variables.OUR_GROUPS))
 )
 
 
@@ -227,8 +227,8 @@ def test_names_of_others_are_left_alone(name: str) -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [tuple(variables.ALL), tuple(walg.VARIABLES), tuple(pgbackrest.names_like("PGBACKREST_REPO1_PATH"))],
-    ids=["ours", "wal-g", "pgbackrest"],
+    [tuple(variables.ALL), tuple(tool_variables.all_like("PGBACKREST_REPO1_PATH"))],
+    ids=["ours", "archivers"],
 )
 def test_every_known_name_is_taken(names: tuple[str, ...]) -> None:
     """All declared variables and all of both archivers pass without a word."""
@@ -239,6 +239,6 @@ def test_every_known_name_is_taken(names: tuple[str, ...]) -> None:
 @given(st.dictionaries(st.text(min_size=1), st.text()))
 def test_other_variables_pass_unchanged(raw: Mapping[str, str]) -> None:
     """Whatever is not ours is handed on as it is."""
-    ours = (*variables.STRICT_GROUPS, *variables.OUR_GROUPS, "POSTGRES_", "PG")
+    ours = (*foreign.STRICT_GROUPS, *variables.OUR_GROUPS, "POSTGRES_", "PG")
     assume(not any(name.startswith(ours) or name.endswith("_FILE") for name in raw))
     assert Environment(dict(raw), ()) == environment.read(raw, _read_file)

@@ -227,7 +227,7 @@ def test_no_value_is_repeated() -> None:
     values = {
         name: "geheim"
         for name in (*variables.ALL, "BACKUP_PASSWORD", "WALG_X", "ARCHIVE_DIR", "POSTGRES_CONF_PATH")
-        if name.startswith((*variables.STRICT_GROUPS, *variables.OUR_GROUPS, "STANDBY", "POSTGRES_CONF_"))
+        if name.startswith((*foreign.STRICT_GROUPS, *variables.OUR_GROUPS, "STANDBY", "POSTGRES_CONF_"))
         and name not in ("ARCHIVE_URL", "RESTORE_ARCHIVE_URL", "STANDBY_PRIMARY_CONNINFO")
     }
     _, doubts = _judge(values)

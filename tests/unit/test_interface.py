@@ -66,7 +66,7 @@ def _commands(tool: Archiver) -> list[Command]:
 def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
     """Every call names the tool and reads the rendered file; no secret is on a command line."""
     for command in _commands(tool):
-        assert tool.program == command.argv[0]
+        assert tool.name == command.argv[0]
         assert f"/run/entrypoint/{tool.config_name}" in command.environment.values()
         known = {
             "WALG_CONFIG_PATH",

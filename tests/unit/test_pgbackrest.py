@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from entrypoint.archivers import pgbackrest
+from entrypoint.archivers import pgbackrest, tool_variables
 from entrypoint.archivers.interface import Answer, Backup, Check, Owner, Removal, Resources, Storage, Stored
 from entrypoint.archivers.judges import Sum
-from entrypoint.archivers.pgbackrest import PgBackRest, is_option, names_like
+from entrypoint.archivers.pgbackrest import PgBackRest
 from entrypoint.reading import Object
 from unit import made
 from unit.made import SERVER
@@ -25,39 +25,6 @@ def _options(values: dict[str, str], storage: Storage = FOLDER) -> dict[str, obj
     found = TOOL.options(values, storage, SERVER)["options"]
     assert isinstance(found, dict)
     return found
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("PGBACKREST_REPO1_PATH", True),
-        ("PGBACKREST_REPO12_S3_KEY_SECRET", True),
-        ("PGBACKREST_PROCESS_MAX", True),
-        ("PGBACKREST_PG1_PATH", True),
-        ("PGBACKREST_STANZA", True),
-        # needs its index, and these need none
-        ("PGBACKREST_REPO_PATH", False),
-        ("PGBACKREST_PG_PATH", False),
-        ("PGBACKREST_REPO0_PATH", False),
-        ("PGBACKREST_REPO01_PATH", False),
-        ("PGBACKREST_REPO1", False),
-        ("PGBACKREST_NOSUCH", False),
-        ("PGBACKREST_", False),
-        ("REPO1_PATH", False),
-        ("pgbackrest_repo1_path", False),
-    ],
-)
-def test_options_are_known(name: str, *, expected: bool) -> None:
-    """An environment variable is an option if pgBackRest knows it, with the index that it must have."""
-    assert expected == is_option(name)
-
-
-def test_every_proposed_name_is_an_option() -> None:
-    """What is proposed for a misspelt name is a name, with the same index."""
-    names = names_like("PGBACKREST_REPO3_PAHT")
-    assert [] == [name for name in names if not is_option(name)]
-    assert {"PGBACKREST_REPO3_PATH", "PGBACKREST_PROCESS_MAX", "PGBACKREST_PG3_PATH"} <= set(names)
-    assert [] == names_like("WALG_S3_PREFIX")
 
 
 def test_its_variables() -> None:
@@ -424,7 +391,7 @@ def test_backups_are_sorted_by_age() -> None:
 
 def test_what_the_entrypoint_decides_are_options() -> None:
     """The options that are refused are options at all; without a name they could not be refused."""
-    assert [] == sorted(pgbackrest._OURS - pgbackrest._OPTIONS)
+    assert [] == sorted(pgbackrest._OURS - tool_variables._OPTIONS)
 
 
 @pytest.mark.parametrize("option", ["PG1_HOST", "PG2_HOST"])
@@ -680,4 +647,4 @@ def test_options_as_variables() -> None:
         "PGBACKREST_CONFIG": "/dev/null",
     }
     assert expected.items() <= found.items()
-    assert [] == [name for name in found if not is_option(name)]
+    assert [] == [name for name in found if not tool_variables.is_known(name)]

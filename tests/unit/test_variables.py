@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint import variables
+from entrypoint import foreign, variables
 from entrypoint.variables import OFFICIAL, OURS, Variable
 
 EVERY = [*OFFICIAL, *OURS]
@@ -74,5 +74,5 @@ def test_none_of_ours_looks_injected() -> None:
 
 def test_our_names_lie_in_our_groups() -> None:
     """Every name of ours begins as one of our groups, or is its name, so that a misspelt one is seen."""
-    groups = (*variables.STRICT_GROUPS, *variables.OUR_GROUPS, "POSTGRES_")
+    groups = (*foreign.STRICT_GROUPS, *variables.OUR_GROUPS, "POSTGRES_")
     assert [] == [variable.name for variable in OURS if not f"{variable.name}_".startswith(groups)]

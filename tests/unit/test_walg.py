@@ -10,7 +10,8 @@ import pytest
 from entrypoint import limits
 from entrypoint.archivers import walg
 from entrypoint.archivers.interface import Answer, Backup, Check, Command, Removal, Resources, Storage
-from entrypoint.archivers.walg import PREFIXES, VARIABLES, WalG
+from entrypoint.archivers.tool_variables import WALG_PREFIXES
+from entrypoint.archivers.walg import WalG
 from entrypoint.reading import Object
 from unit import made
 from unit.made import SERVER
@@ -26,14 +27,14 @@ def test_its_variables_are_known() -> None:
         "AWS_SECRET_ACCESS_KEY",
         "TOTAL_BG_UPLOADED_LIMIT",
         "SSH_PASSWORD",
-        *PREFIXES,
+        *WALG_PREFIXES,
     )
     assert [] == [name for name in known if not TOOL.is_own_variable(name)]
     others = ("PGDATA", "PGHOST", "POSTGRES_USER", "HOME", "PATH", "WALG_", "PGBACKREST_STANZA")
     assert [] == [name for name in others if TOOL.is_own_variable(name)]
 
 
-@pytest.mark.parametrize("name", PREFIXES)
+@pytest.mark.parametrize("name", WALG_PREFIXES)
 def test_a_prefix_is_a_storage(name: str) -> None:
     """Each prefix turns archiving on; only a folder can be looked at."""
     folder = "/archive" if name == "WALG_FILE_PREFIX" else None
@@ -131,7 +132,7 @@ def test_options_of_a_bucket() -> None:
     values = {"WALG_GS_PREFIX": "gs://b"}
     found = TOOL.options(values, Storage("gs://b", None, from_url=False), server)["settings"]
     assert isinstance(found, dict)
-    assert {"WALG_GS_PREFIX"} == set(found) & set(PREFIXES)
+    assert {"WALG_GS_PREFIX"} == set(found) & set(WALG_PREFIXES)
 
 
 def test_command_lines() -> None:
@@ -276,13 +277,6 @@ def test_an_answer_that_is_none(output: str) -> None:
 def test_times(text: str, expected: str) -> None:
     """Go drops zeros at the end of a fraction; the offset is kept."""
     assert expected == walg._time(text)
-
-
-def test_every_setting_of_the_list_is_a_name() -> None:
-    """The list has no misprints that no environment could hold."""
-    assert [] == [name for name in VARIABLES if not name.replace("_", "").isalnum() or name != name.upper()]
-    assert set(PREFIXES) <= VARIABLES
-    assert walg.OURS <= VARIABLES
 
 
 def _check(backups: list[Backup], *, live: bool = True) -> Check:

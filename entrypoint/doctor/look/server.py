@@ -34,7 +34,7 @@ def _shell(sight: Sight) -> list[Finding]:
     if found is None:
         # As PostgreSQL would: /bin/sh with the server's PATH looks for each.
         script = 'for name in "$@"; do command -v "$name" >/dev/null || printf "%s\\n" "$name"; done'
-        tool = [sight.archive.tool.program] if sight.archive is not None else []
+        tool = [sight.archive.tool.name] if sight.archive is not None else []
         argv = ["/bin/sh", "-c", script, "sh", *_NEEDED, "/usr/bin/env", *tool]
         environment = server_environment(sight.settings, context.environment)
         _, text = context.children.output(argv, environment)
