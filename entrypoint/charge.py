@@ -10,12 +10,14 @@
 It is decided at a start, since only a start gives the server its environment.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from entrypoint.configuration import ALTER, COMMAND, FILE, IMAGE, Source, winners
 from entrypoint.facts import OwnCommand
 from entrypoint.hiding import hide_secrets
+from entrypoint.light import NamedTuple
 
 COMMAND_NAME = "archive_command"
 LIBRARY_NAME = "archive_library"

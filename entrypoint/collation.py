@@ -8,11 +8,13 @@ What depends on a collation is asked by `dependents`. What of it is read by a su
 is what `harmless` allows; what may run code of users is named, with the SQL by which its owner can look.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
 
 from entrypoint import harmless, sql
+from entrypoint.light import NamedTuple
 from entrypoint.units import spell
 
 INDEX = "index"
@@ -203,7 +205,7 @@ def finding(dependent: Dependent, words: str, mend: str, *, broken: bool = True)
     )
 
 
-def unseen_findings(found: "Report") -> list[Finding]:
+def unseen_findings(found: Report) -> list[Finding]:
     """Return the databases that could not be looked at."""
     return [
         Finding(

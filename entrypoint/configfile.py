@@ -4,9 +4,11 @@ It is for where no server runs that could be asked (`pg_file_settings`), and for
 for one. Tests hold it against the real server.
 """
 
-import re
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+
+from entrypoint.light import NamedTuple, re
 
 DEEPEST = 10
 """How deep includes may be nested (CONF_FILE_MAX_DEPTH)."""
@@ -17,7 +19,7 @@ _LETTER_OR_DIGIT = r"[^\x00-/:-@\[-^`{-\x7f]"
 _UNQUOTED = r"[^\x00-,;-@\[-^`{-\x7f]"  # these and - . / :
 _NAME = f"{_LETTER}{_LETTER_OR_DIGIT}*"
 _LINE = re.compile(
-    rf"""[ \t\r]*
+    rf"""(?xs)[ \t\r]*
     (?P<name> {_NAME} (?:\.{_NAME})? ) (?!{_UNQUOTED})
     [ \t\r]* (?: =[ \t\r]* )?
     (?: ' (?P<quoted> (?: [^'\\] | \\. | '' )* ) '
@@ -26,10 +28,9 @@ _LINE = re.compile(
                  | [-+]? [0-9]* \. [0-9]* (?: [Ee][-+]?[0-9]+ )?
                  | [-+]? 0x[0-9A-Fa-f]+ [A-Za-z]*
                  | [-+]? [0-9]+ [A-Za-z]* ) )
-    [ \t\r]* (?: \# (?P<comment> .*) )?""",
-    re.VERBOSE | re.DOTALL,
+    [ \t\r]* (?: \# (?P<comment> .*) )?"""
 )
-_ESCAPE = re.compile(r"''|\\([0-7]{1,3}|.)", re.DOTALL)
+_ESCAPE = re.compile(r"(?s)''|\\([0-7]{1,3}|.)")
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 

@@ -1,12 +1,13 @@
 """Which sources set the server's settings, which of them wins, and what the server says about them; pure."""
 
-import re
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from entrypoint.configfile import Entry
 from entrypoint.errors import Problem
 from entrypoint.hiding import hide_secrets, hide_words
+from entrypoint.light import NamedTuple, re
 
 IMAGE = "image"
 """What initdb wrote, from the image's sample."""
@@ -106,7 +107,7 @@ class Change(NamedTuple):
     """A reload is not enough."""
     where: str
 
-    def hidden(self) -> "Change":
+    def hidden(self) -> Change:
         """Return it as people may see it: without secrets."""
         return self._replace(old=hide_secrets(self.old, self.name), new=hide_secrets(self.new, self.name))
 

@@ -4,9 +4,11 @@ libpq itself cannot be asked: whatever calls it with a malformed string prints t
 expect, which may be the password.
 """
 
-import re
-from typing import NamedTuple
+from __future__ import annotations
+
 from urllib.parse import unquote
+
+from entrypoint.light import NamedTuple, re
 
 PLAIN = frozenset(
     """
@@ -29,15 +31,13 @@ KNOWN = PLAIN | frozenset(
 URI = "postgres(?:ql)?://"
 
 _PAIR = re.compile(
-    r"""\s* (?P<name> [^\s=]+ ) \s* = \s*
-    (?P<value> '(?: [^'\\] | \\. )*' | (?: [^\s\\'] | \\. | \\\Z ) (?: [^\s\\] | \\. | \\\Z )* | (?!') )""",
-    re.VERBOSE | re.DOTALL | re.ASCII,
+    r"""(?xsa)\s* (?P<name> [^\s=]+ ) \s* = \s*
+    (?P<value> '(?: [^'\\] | \\. )*' | (?: [^\s\\'] | \\. | \\\Z ) (?: [^\s\\] | \\. | \\\Z )* | (?!') )"""
 )
 _PARTS = re.compile(
-    r"""(?P<scheme> postgres(?:ql)?:// )
+    r"""(?xs)(?P<scheme> postgres(?:ql)?:// )
     (?: (?P<user> [^:@/?]* ) (?: : (?P<password> [^@/?]* ) )? @ )?
-    (?P<hosts> [^/?@]* ) (?: / (?P<dbname> [^?/@]* ) )? (?: \? (?P<query> .* ) )?""",
-    re.VERBOSE | re.DOTALL,
+    (?P<hosts> [^/?@]* ) (?: / (?P<dbname> [^?/@]* ) )? (?: \? (?P<query> .* ) )?"""
 )
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:\[\]]*)(?::(?P<port>[0-9]*))?")
 _INTEGERS = frozenset(
@@ -80,7 +80,7 @@ def _of_pairs(text: str) -> list[Part]:
             raise ValueError("a part of it is not name=value, or lacks its closing quote")
         value = pair["value"]
         bare = value[1:-1] if value[:1] == "'" else value
-        plain = re.sub(r"\\(.?)", r"\1", bare, flags=re.DOTALL)
+        plain = re.sub(r"(?s)\\(.?)", r"\1", bare)
         found.append(Part(pair["name"], plain, pair.start("value"), pair.end("value")))
         position = pair.end()
     return found
@@ -130,11 +130,11 @@ def _judge(name: str, value: str) -> None:
         raise ValueError(
             "it has a parameter that libpq does not know; a value with blanks needs quotes: 'a b'"
         )
-    if name == "port" and not re.fullmatch(r"[0-9]{0,5}(,[0-9]{0,5})*", value, re.ASCII):
+    if name == "port" and not re.fullmatch(r"[0-9]{0,5}(,[0-9]{0,5})*", value):
         raise ValueError("its port is no number; write %3A, %40 and %2F for : @ / in a URI's password")
     if name == "host" and re.search(r"[\s@]", value.removeprefix("@")):
         raise ValueError("its host is no name; write %40 for an @ in a URI's password")
-    if name in _INTEGERS and not re.fullmatch(r"-?[0-9]{1,10}|", value.strip(), re.ASCII):
+    if name in _INTEGERS and not re.fullmatch(r"-?[0-9]{1,10}|", value.strip()):
         raise ValueError(f"its {name} is no number")
     if name == "sslmode" and value not in _SSL_MODES:
         raise ValueError(f"its sslmode is none of {', '.join(_SSL_MODES)}")

@@ -1,10 +1,11 @@
 """What is remembered of drills, and the scratch server's configuration; pure."""
 
-import re
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from entrypoint import guest
+from entrypoint.light import NamedTuple, re
 from entrypoint.runs import FAILED, INTERRUPTED, OK, RUNNING, STOPPED
 from entrypoint.units import spell
 

@@ -8,12 +8,13 @@ a growing pause. The exceptions are what must succeed before the server counts a
 another server take over. Those that need
 the server end before it, those that the server needs end after it.
 
-This module is loaded by PID 1 for good, so it does without typing and dataclasses.
+This module is loaded by PID 1 for good.
 """
 
 from __future__ import annotations
 
 from entrypoint import exits
+from entrypoint.light import NamedTuple
 from entrypoint.signal_numbers import signal, signal_name
 
 TYPE_CHECKING = False
@@ -60,80 +61,59 @@ STEADY = 60.0
 """A helper that ran so many seconds counts as healthy: its next pause is the shortest again."""
 
 
-class Helper:
+class Helper(NamedTuple):
     """What is known of one auxiliary process."""
 
-    __slots__ = ("after_server", "due", "failures", "keep", "last_code", "role", "running", "started")
-
-    def __init__(self, role: str, *, after_server: bool = False, keep: bool = True, due: float = 0.0) -> None:
-        self.role = role
-        self.after_server = after_server
-        """It is stopped after the server, because the server needs it to the last."""
-        self.keep = keep
-        """It is started again when it ends."""
-        self.running = False
-        self.started = 0.0
-        self.failures = 0
-        """How often in a row it ended by itself."""
-        self.last_code: int | None = None
-        self.due: float | None = None if role in ON_DEMAND else due
-        """When it is to be started; None: not by the clock."""
-
-    def but(self, **changes: object) -> Helper:
-        """Return a copy with these changes."""
-        return _copy(self, changes)
+    role: str
+    after_server: bool = False
+    """It is stopped after the server, because the server needs it to the last."""
+    keep: bool = True
+    """It is started again when it ends."""
+    due: float | None = 0.0
+    """When it is to be started, in seconds of the clock of `now`; None: not by the clock."""
+    running: bool = False
+    started: float = 0.0
+    failures: int = 0
+    """How often in a row it ended by itself."""
+    last_code: int | None = None
 
 
-class State:
+class State(NamedTuple):
     """Where we are; never changed, only replaced."""
 
-    __slots__ = (
-        "asked", "code", "deadline", "helpers", "hurry", "nudge", "nudge_pause", "phase", "progress",
-        "server", "step", "timeouts",
-    )  # fmt: skip
+    timeouts: tuple[float, ...]
+    """Seconds for smart, fast and immediate."""
+    helpers: Mapping[str, Helper]
+    """By role."""
+    nudge: float | None
+    """When the checkpointer is to be woken next, until it knows that the server takes writes.
 
-    def __init__(
-        self, timeouts: Sequence[float], helpers: Sequence[Helper] = (), *, archives: bool = False
-    ) -> None:
-        self.timeouts = tuple(timeouts)
-        """Seconds for smart, fast and immediate."""
-        self.helpers: Mapping[str, Helper] = {helper.role: helper for helper in helpers}
-        self.phase = SERVING
-        self.step: str | None = None
-        """The step of the ladder that was reached, or None while the server is to run."""
-        self.asked = False
-        """The server has been sent the signal of this step; before that, helpers are waited for."""
-        self.server = True
-        """The server runs."""
-        self.code = 0
-        """The exit code of the container, once the server has ended; earlier, of what makes it end."""
-        self.deadline: float | None = None
-        """When the present step is over, in seconds of the clock of `now`."""
-        self.progress: float | None = None
-        """When the next line about the shutdown's progress is due."""
-        self.hurry: float | None = None
-        """From when on a fast shutdown waits no longer for the archiver alone."""
-        self.nudge: float | None = 0.0 if archives else None
-        """When the checkpointer is to be woken next, until it knows that the server takes writes.
-
-        It goes to sleep for a whole checkpoint_timeout while the server is still starting, and looks at
-        archive_timeout only when it is awake.
-        """
-        self.nudge_pause = 1.0
-
-    def but(self, **changes: object) -> State:
-        """Return a copy with these changes."""
-        return _copy(self, changes)
+    It goes to sleep for a whole checkpoint_timeout while the server is still starting, and looks at
+    archive_timeout only when it is awake.
+    """
+    nudge_pause: float = 1.0
+    phase: str = SERVING
+    step: str | None = None
+    """The step of the ladder that was reached, or None while the server is to run."""
+    asked: bool = False
+    """The server has been sent the signal of this step; before that, helpers are waited for."""
+    server: bool = True
+    """The server runs."""
+    code: int = 0
+    """The exit code of the container, once the server has ended; earlier, of what makes it end."""
+    deadline: float | None = None
+    """When the present step is over, in seconds of the clock of `now`."""
+    progress: float | None = None
+    """When the next line about the shutdown's progress is due."""
+    hurry: float | None = None
+    """From when on a fast shutdown waits no longer for the archiver alone."""
 
     def with_helper(self, helper: Helper) -> State:
         """Return a copy with this helper in place of the one of its role."""
-        return self.but(helpers={**self.helpers, helper.role: helper})
+        return self._replace(helpers={**self.helpers, helper.role: helper})
 
 
 if TYPE_CHECKING:
-    from typing import TypeVar
-
-    Value = TypeVar("Value", State, Helper)
     Action = tuple[str, object]
     """`send` a signal to the server, `start`, `end` or `kill` a helper, `say` something,
     `nudge` the checkpointer, `report` progress, `hurry` the archiver, `sweep` with a signal, `exit` with a
@@ -141,11 +121,12 @@ if TYPE_CHECKING:
     Decision = tuple[State, list[Action]]
 
 
-def _copy(value: Value, changes: Mapping[str, object]) -> Value:
-    new = object.__new__(type(value))
-    for name in value.__slots__:
-        setattr(new, name, changes.get(name, getattr(value, name)))
-    return new
+def begin(timeouts: Sequence[float], helpers: Sequence[Helper] = (), *, archives: bool = False) -> State:
+    """Return the state of a server that has just been started, and of helpers that are not yet."""
+    known = {
+        helper.role: helper._replace(due=None) if helper.role in ON_DEMAND else helper for helper in helpers
+    }
+    return State(tuple(timeouts), known, nudge=0.0 if archives else None)
 
 
 def wake_at(state: State) -> float | None:
@@ -163,12 +144,12 @@ def on_signal(state: State, number: int, now: float) -> Decision:
     """Decide what a signal to PID 1 means."""
     if number == signal.SIGUSR1:
         if state.phase == SERVING and LOOK in state.helpers:
-            state = state.with_helper(state.helpers[LOOK].but(due=now))
+            state = state.with_helper(state.helpers[LOOK]._replace(due=now))
         return state, [("report", None)]
     if number == signal.SIGHUP:
         if state.phase == SERVING and RELOAD in state.helpers:
             # Where one is at work, the next one begins after it: files may have changed since it looked.
-            return state.with_helper(state.helpers[RELOAD].but(due=now)), []
+            return state.with_helper(state.helpers[RELOAD]._replace(due=now)), []
         return state, [("send", signal.SIGHUP)] if state.phase == SERVING else []
     if number == signal.SIGCONT:
         return state, [("send", signal.SIGCONT)]
@@ -191,18 +172,18 @@ def on_time(state: State, now: float) -> Decision:
         if state.nudge is not None and now >= state.nudge:
             pause = state.nudge_pause
             later = now + pause if pause <= NUDGE_MAX else None
-            state = state.but(nudge=later, nudge_pause=pause * 2)
+            state = state._replace(nudge=later, nudge_pause=pause * 2)
             actions.append(("nudge", None))
         for helper in state.helpers.values():
             if not helper.running and helper.due is not None and now >= helper.due:
-                state = state.with_helper(helper.but(running=True, started=now, due=None))
+                state = state.with_helper(helper._replace(running=True, started=now, due=None))
                 actions.append(("start", helper.role))
         return state, actions
     if state.deadline is None or now < state.deadline:
         if state.progress is not None and now >= state.progress:
             impatient = state.hurry is not None and now >= state.hurry
             actions += [("report", None), *([("hurry", None)] if impatient else [])]
-            return state.but(progress=now + PROGRESS_EVERY), actions
+            return state._replace(progress=now + PROGRESS_EVERY), actions
         return state, []
     if state.phase == STOPPING and not state.asked:
         late = [helper.role for helper in _waited_for(state) if helper.role != CHECKPOINT]
@@ -213,8 +194,8 @@ def on_time(state: State, now: float) -> Decision:
         state, more = _enter(state, step, now, reason)
     elif state.phase == SWEEPING and _any_running(state):
         more = [("kill", helper.role) for helper in state.helpers.values() if helper.running]
-        gone = {role: helper.but(running=False) for role, helper in state.helpers.items()}
-        state, more = _sweep(state.but(helpers=gone), now, more)
+        gone = {role: helper._replace(running=False) for role, helper in state.helpers.items()}
+        state, more = _sweep(state._replace(helpers=gone), now, more)
     else:
         state, more = _end(state, [("sweep", signal.SIGKILL)])
     return state, actions + more
@@ -222,7 +203,7 @@ def on_time(state: State, now: float) -> Decision:
 
 def on_nudged(state: State) -> State:
     """Return the state after the checkpointer of a server that takes writes was woken."""
-    return state.but(nudge=None)
+    return state._replace(nudge=None)
 
 
 def on_server_end(state: State, code: int, now: float, *, clean: bool) -> Decision:
@@ -239,7 +220,9 @@ def on_server_end(state: State, code: int, now: float, *, clean: bool) -> Decisi
         code = exits.FAILURE
         actions.append(("say", "the server ended without a shutdown that anybody asked for"))
     code = state.code or code
-    state = state.but(server=False, code=code, phase=SWEEPING, deadline=now + HELPER_GRACE, progress=None)
+    state = state._replace(
+        server=False, code=code, phase=SWEEPING, deadline=now + HELPER_GRACE, progress=None
+    )
     running = [helper for helper in state.helpers.values() if helper.running]
     actions += [("end", helper.role) for helper in running]
     if running:
@@ -254,21 +237,25 @@ def on_helper_end(state: State, role: str, code: int, now: float, pause: float |
     """
     helper = state.helpers[role]
     if state.phase == SERVING and role == STARTDB and code:
-        state = state.with_helper(helper.but(running=False, last_code=code, due=None)).but(code=code)
+        state = state.with_helper(helper._replace(running=False, last_code=code, due=None))._replace(
+            code=code
+        )
         return _enter(state, "fast", now, f"{role} failed with code {code}: fast shutdown")
     if state.phase == SERVING and role == LOOK and code == exits.SUPERSEDED:
-        state = state.with_helper(helper.but(running=False, last_code=code, due=None)).but(code=code)
+        state = state.with_helper(helper._replace(running=False, last_code=code, due=None))._replace(
+            code=code
+        )
         return _enter(state, "fast", now, "another server has taken over: fast shutdown")
     if state.phase == SERVING and code == 0 and pause is not None:
-        helper = helper.but(running=False, failures=0, last_code=code, due=now + pause)
+        helper = helper._replace(running=False, failures=0, last_code=code, due=now + pause)
         return state.with_helper(helper), []
     if state.phase == SERVING and helper.keep:
         failures = 1 if now - helper.started >= STEADY else helper.failures + 1
         pause = min(BACKOFF_MAX, 2.0 ** min(failures - 1, 6))
-        helper = helper.but(running=False, failures=failures, last_code=code, due=now + pause)
+        helper = helper._replace(running=False, failures=failures, last_code=code, due=now + pause)
         text = f"{role} ended with code {code}; it is started again in {pause:.0f} s"
         return state.with_helper(helper), [("say", text)]
-    state = state.with_helper(helper.but(running=False, last_code=code))
+    state = state.with_helper(helper._replace(running=False, last_code=code))
     if state.phase == STOPPING and not state.asked and not _waited_for(state):
         return _ask(state, now, [])
     if state.phase == SWEEPING and helper.running and not _any_running(state):
@@ -294,14 +281,14 @@ def _enter(state: State, step: str, now: float, why: str) -> Decision:
     """Climb to a step: first the helpers that need the server, then the server itself."""
     actions: list[Action] = [("say", why)]
     first = state.phase == SERVING
-    state = state.but(phase=STOPPING, step=step)
+    state = state._replace(phase=STOPPING, step=step)
     if first:
-        state = state.but(progress=now + PROGRESS_EVERY)
+        state = state._replace(progress=now + PROGRESS_EVERY)
         actions += [("end", helper.role) for helper in _waited_for(state)]
         grace = HELPER_GRACE if _waited_for(state) else CHECKPOINT_LEAD
-        state = state.but(deadline=now + grace)
+        state = state._replace(deadline=now + grace)
         if step == "smart" and CHECKPOINT in state.helpers:
-            helper = state.helpers[CHECKPOINT].but(running=True, started=now)
+            helper = state.helpers[CHECKPOINT]._replace(running=True, started=now)
             state = state.with_helper(helper)
             actions.append(("start", CHECKPOINT))
     if not state.asked and _waited_for(state) and step in ("smart", "fast"):
@@ -316,12 +303,12 @@ def _ask(state: State, now: float, actions: list[Action]) -> Decision:
     index = LADDER.index(step)
     deadline = now + state.timeouts[index] if index < len(state.timeouts) else None
     hurry = now + state.timeouts[index] / 3 if step == "fast" else None
-    return state.but(asked=True, deadline=deadline, hurry=hurry), actions
+    return state._replace(asked=True, deadline=deadline, hurry=hurry), actions
 
 
 def _sweep(state: State, now: float, actions: list[Action]) -> Decision:
-    return state.but(deadline=now + SWEEP_GRACE), [*actions, ("sweep", signal.SIGTERM)]
+    return state._replace(deadline=now + SWEEP_GRACE), [*actions, ("sweep", signal.SIGTERM)]
 
 
 def _end(state: State, actions: list[Action]) -> Decision:
-    return state.but(phase=ENDED, deadline=None), [*actions, ("exit", state.code)]
+    return state._replace(phase=ENDED, deadline=None), [*actions, ("exit", state.code)]

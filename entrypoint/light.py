@@ -1,7 +1,17 @@
-"""What a start needs of `re` and `typing`, without what they cost: each import is time at every start.
+"""Named tuples, protocols and regular expressions without what they cost a start; pure.
 
-`re` is loaded with the first expression that is used. `NamedTuple` and `Protocol` are enough of those of
-`typing`, which with all it loads takes as long as the interpreter's own start.
+`typing` takes as long to load as the interpreter itself, `re` half of that, and `dataclasses` needs both.
+So that nobody has to know what a plain start or PID 1 loads, there is one rule for the whole program: every
+value is a `NamedTuple` of this module, every expression is of its `re`, and `typing` is imported for type
+checkers only. `tests/contracts/test_values.py` says so. Type checkers see the library's own.
+
+What differs from the library, and what happens to whoever does not know it:
+
+- `NamedTuple` reads the annotations as texts, so its module begins with `from __future__ import annotations`;
+  without it the class is refused with a TypeError. Nothing can be inherited from a tuple with fields.
+- `re` is loaded with the first expression that is used, not with the first that is compiled. Flags stand in
+  the expression, `(?s)`: `compile` takes none, and `re.DOTALL` would load the library at once.
+- `Protocol` is for type checkers alone: nothing can be asked by isinstance.
 """
 
 from __future__ import annotations
@@ -22,7 +32,9 @@ else:
         def __getattr__(self, name: str) -> Any:
             import re
 
-            return getattr(re.compile(self._pattern), name)
+            method = getattr(re.compile(self._pattern), name)
+            setattr(self, name, method)  # found at once from now on
+            return method
 
     class _Expressions:
         """The module `re`, loaded when it is first used; flags stand in the expressions."""
@@ -36,16 +48,31 @@ else:
             return getattr(re, name)
 
     re = _Expressions()
+    _NOT_POSTPONED = "__annotate_func__"
+    """What a class has instead of annotations from Python 3.14 on, where they are not postponed."""
 
-    class Protocol:
+    class _NoQuestions(type):
+        """Refuses what only the library's protocols can tell."""
+
+        def __instancecheck__(cls, value: object) -> bool:
+            raise TypeError(f"{cls.__name__} is for type checkers only")
+
+    class Protocol(metaclass=_NoQuestions):
         """For type checkers only."""
 
     class _Fields(type):
         """Makes the fields of a NamedTuple from its annotations."""
 
         def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
-            fields = tuple(body.get("__annotations__", ()))
+            annotations = body.get("__annotations__", {})
+            if [base for base in bases if getattr(base, "_fields", ())]:
+                raise TypeError(f"{name}: nothing can be inherited from a tuple with fields")
+            if [text for text in annotations.values() if type(text) is not str] or _NOT_POSTPONED in body:
+                raise TypeError(f"{name}: its module lacks `from __future__ import annotations`")
+            fields = tuple(annotations)
             defaults = {field: body.pop(field) for field in fields if field in body}
+            if list(defaults) != [*fields[len(fields) - len(defaults) :]]:
+                raise TypeError(f"{name}: a field without a default follows one that has one")
             body |= {field: property(itemgetter(index)) for index, field in enumerate(fields)}
             body |= {
                 "__slots__": (),

@@ -4,12 +4,15 @@ A stored password is `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`
 `md5` and the MD5 of password and role. The same rules are in postgres/postgres:src/common/scram-common.c.
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import hmac
-import re
 import stringprep
 import unicodedata
+
+from entrypoint.light import re
 
 SCRAM = "SCRAM-SHA-256"
 

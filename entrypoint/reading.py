@@ -5,10 +5,12 @@ groups, a backup or 256 segments each, so that the notes stay small. A group tha
 with behind the last object.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from entrypoint import guest
+from entrypoint.light import NamedTuple
 
 __all__ = ["Note", "Object", "Plan", "State", "Tally", "parse", "plan", "write"]
 

@@ -4,12 +4,14 @@ Ages are told by the end of a backup, never by its name (wal-g/wal-g#636). A bac
 it builds on is there and none of it was found broken.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from entrypoint import guest
 from entrypoint.archivers.interface import Backup
+from entrypoint.light import NamedTuple
 
 __all__ = ["AHEAD", "Decision", "chain", "decide", "restores", "roots", "unsound", "whole"]
 

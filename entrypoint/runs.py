@@ -1,10 +1,16 @@
 """What is remembered of backup runs: one line of JSON each, oldest first; pure."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
 from entrypoint import guest
 from entrypoint.errors import Failure, Stopped
+from entrypoint.light import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 KEPT = 100
 """How many runs are remembered."""

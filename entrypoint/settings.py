@@ -471,7 +471,7 @@ def _of_source(problem: Problem, values: Mapping[str, str]) -> Problem:
     names = "|".join([*_own_of_source(values), "ARCHIVE_URL", "ARCHIVE_TOOL"])
     full = re.compile(rf"(?<![A-Z0-9_])({names})(?![A-Z0-9_])")
     what, mend = (full.sub(rf"{SOURCE_PREFIX}\1", text) for text in (problem.what, problem.mend))
-    return problem.but(what=f"for the archive to restore from (RESTORE_*): {what}", mend=mend)
+    return problem._replace(what=f"for the archive to restore from (RESTORE_*): {what}", mend=mend)
 
 
 def _identifier(values: Mapping[str, str], problems: list[Problem]) -> str:

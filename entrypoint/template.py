@@ -5,8 +5,11 @@ system identifier, in the control file and in the first page of a WAL segment, a
 server answers logins of users that it does not have (postgres/postgres:src/backend/access/transam/xlog.c).
 """
 
-import re
+from __future__ import annotations
+
 from collections.abc import Sequence
+
+from entrypoint.light import re
 
 SEGMENT_BYTES = 16 * 1024**2
 """Of a segment where initdb is not told another size."""

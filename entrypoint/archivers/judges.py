@@ -3,13 +3,19 @@
 A judge gets the bytes block by block and says in the end what is wrong, or nothing.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
 
 from entrypoint import guest
+from entrypoint.light import NamedTuple, Protocol
 from entrypoint.log import inline
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Catalogue", "Ended", "Judge", "Manifest", "Part", "Parts", "Sum", "Tars", "Text", "Unpacker"]
 

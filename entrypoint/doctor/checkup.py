@@ -6,13 +6,15 @@ must hold for a start is judged by the same functions there: `plan.decide`, `ser
 `startup.objections`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from entrypoint.doctor.look import archive, databases, memory, places, secrets, server
 from entrypoint.doctor.sight import Check, NotLooked, Sight
 from entrypoint.errors import Failure
 from entrypoint.finding import ERROR, WARNING, Finding, problem
+from entrypoint.light import NamedTuple
 
 CHECKS: tuple[Check, ...] = (
     *server.CHECKS,

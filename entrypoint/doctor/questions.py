@@ -4,12 +4,14 @@ Each question is one SELECT, answered as JSON; one that fails leaves the others 
 are read-only. What is the same in all databases is asked once: what initdb made has a number below 16384.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from entrypoint.effects import sessions, tour
 from entrypoint.effects.context import Context
+from entrypoint.light import NamedTuple
 
 Row = Mapping[str, object]
 Rows = list[Row]

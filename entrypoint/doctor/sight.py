@@ -3,11 +3,12 @@
 Nothing here changes anything but files of our own below the runtime folder.
 """
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import NamedTuple
 
 from entrypoint import dependents, lifecycle
 from entrypoint.archivers.interface import Backup
@@ -17,6 +18,7 @@ from entrypoint.effects import backlog, claim, configuration, files, server, sta
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Facts
 from entrypoint.finding import Finding
+from entrypoint.light import NamedTuple
 from entrypoint.settings import Archive
 
 _PATIENCE = 30

@@ -139,7 +139,7 @@ def storage_problem(archive: Archive, *, to_write: bool = True, of_source: bool 
         )
     problem = folders.check_archive_folder(folder, to_write=to_write)
     if problem is not None:
-        return problem.but(code=exits.ARCHIVE_REFUSED)
+        return problem._replace(code=exits.ARCHIVE_REFUSED)
     others = [name for name in OTHERS[archive.tool.name] if os.path.isdir(f"{folder}/{name}")]
     return other_tools(archive, folder, others, of_source=of_source) if others else None
 

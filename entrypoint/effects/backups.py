@@ -3,13 +3,14 @@
 Used by the commands of people and by the schedule. `push` is the table of contents.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from entrypoint import drills, exits, guest, limits, log, retention, runs, segments
 from entrypoint.archivers.interface import Backup, Check, Command, Verification, brief
@@ -29,6 +30,7 @@ from entrypoint.effects import (
 from entrypoint.effects.context import Context
 from entrypoint.effects.words import Words
 from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.light import NamedTuple
 from entrypoint.reading import Tally
 from entrypoint.retention import Decision
 from entrypoint.runs import Run

@@ -219,7 +219,7 @@ def _succeed(context: Context, archive: Archive, seconds: int) -> tuple[int, str
             mend += f"; if pg_upgrade made it of that very cluster, set ARCHIVE_UPGRADED_FROM={owner}"
         problem = _others(archive, owner, cluster.identifier, mend)
         raise Failure(
-            problem.but(
+            problem._replace(
                 what=f"{problem.what}; ARCHIVE_UPGRADED_FROM={told} does not make it this one's: {objection}"
             )
             if told

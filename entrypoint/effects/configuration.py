@@ -1,9 +1,10 @@
 """The server's settings in the world: from where each comes, what the server has, what a reload changes."""
 
+from __future__ import annotations
+
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from entrypoint import configfile, configuration, limits, log
 from entrypoint.argv import parse_server
@@ -13,6 +14,7 @@ from entrypoint.effects.context import Context, handed_on_folder, tool_path
 from entrypoint.effects.server import CONF_FOLDER
 from entrypoint.errors import Failure, Problem
 from entrypoint.hiding import hide_words
+from entrypoint.light import NamedTuple
 from entrypoint.variables import CONF_PREFIX
 
 TYPE_CHECKING = False
@@ -253,7 +255,7 @@ def planned(context: Context) -> dict[str, str]:
     return {name: source.value for name, source in found.items()}
 
 
-def huge_pages(wanted: Mapping[str, str]) -> "list[Finding]":
+def huge_pages(wanted: Mapping[str, str]) -> list[Finding]:
     """Return what there is to say of huge pages for a server that is to start with these settings."""
     from entrypoint.huge_pages import judge
 

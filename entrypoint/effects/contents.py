@@ -1,10 +1,11 @@
 """Reading what is in an archive: what is new, and a slice of the rest. `read` is the table of contents."""
 
+from __future__ import annotations
+
 import os
 import select
 import time
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
 
 from entrypoint import exits, log, reading
 from entrypoint.archivers.interface import Command, brief
@@ -13,6 +14,7 @@ from entrypoint.effects import archive as archives
 from entrypoint.effects import history, server, unpack
 from entrypoint.effects.children import answer_file, memory_file, read_back
 from entrypoint.effects.context import Context, tool_path
+from entrypoint.light import NamedTuple
 from entrypoint.reading import Note, Object, Plan, Tally
 from entrypoint.settings import Archive
 from entrypoint.units import spell

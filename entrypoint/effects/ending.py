@@ -3,14 +3,16 @@
 PostgreSQL takes the first record that it cannot read for the end of the WAL, also in the midst of an archive.
 """
 
+from __future__ import annotations
+
 import os
-import re
 
 from entrypoint import exits, segments
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, server
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.errors import Failure, Problem
+from entrypoint.light import re
 from entrypoint.segments import lsn_text
 
 

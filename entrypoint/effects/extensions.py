@@ -1,16 +1,21 @@
 """Extensions as the image has them and as databases have them."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
 
 from entrypoint import extensions, log, sql
 from entrypoint.effects import server, sessions, tour
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 
-Kind = TypeVar("Kind")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    Kind = TypeVar("Kind")
 
 _LOCKED = "60s"
 """For which a lock that a client holds is waited for."""

@@ -1,7 +1,8 @@
 """What restore_command needs while a server recovers; and what shims/fetch-segment asks the archive for."""
 
+from __future__ import annotations
+
 import os
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from entrypoint.effects import archive as archives
 from entrypoint.effects import files, server
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.errors import Failure, Problem
+from entrypoint.light import re
 from entrypoint.settings import Archive
 
 _FOLDER = re.compile("[0-9A-F]{16}")

@@ -281,7 +281,7 @@ def create_database(context: Context) -> None:
         print("CREATE DATABASE", flush=True)
     except Failure as failure:
         code = 2 if isinstance(failure, sessions.Unreachable) else 3
-        raise Failure(*(each.but(code=code) for each in failure.problems)) from None
+        raise Failure(*(each._replace(code=code) for each in failure.problems)) from None
 
 
 def run_files(context: Context, folder: str, state: str = "") -> dict[str, str]:
@@ -324,7 +324,7 @@ def run_init_files(context: Context, unfinished: Unfinished) -> dict[str, str]:
     except Failure as failure:
         (problem,) = failure.problems
         raise Failure(
-            problem.but(
+            problem._replace(
                 what=f"the init file {problem.what}; the database is only partly set up and will not be "
                 "served",
                 mend=f"{problem.mend}, then empty the volume or start once with "

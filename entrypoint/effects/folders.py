@@ -337,5 +337,5 @@ def explain(path: str, doing: str, error: OSError) -> Problem:
         place=place,
         missing=_missing(error),
     )
-    mend = "mount it without :ro" if error.errno == errno.EROFS else None
-    return problem.but(what=f"{problem.what} ({error.strerror or error})", mend=mend)
+    mend = "mount it without :ro" if error.errno == errno.EROFS else problem.mend
+    return problem._replace(what=f"{problem.what} ({error.strerror or error})", mend=mend)

@@ -1,5 +1,7 @@
 """Archiving on request: push what waits, and prove that what is written to the archive comes back."""
 
+from __future__ import annotations
+
 import fcntl
 import filecmp
 import glob
@@ -7,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from entrypoint import exits, own
 from entrypoint.archivers.interface import PROBE, Command, brief
@@ -15,6 +16,7 @@ from entrypoint.effects import archive as archives
 from entrypoint.effects import backlog, claim, files, fork, server, sessions
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
+from entrypoint.light import NamedTuple
 from entrypoint.settings import Archive
 
 _LOOK_EVERY = 0.1
@@ -201,7 +203,7 @@ def _room(context: Context, archive: Archive, name: str) -> str:
     raise Failure(
         _failed(
             archive, f"{name} is not read back: neither {context.runtime_folder} nor {wal} has room for it"
-        ).but(mend="give /run or the data folder more room")
+        )._replace(mend="give /run or the data folder more room")
     )
 
 

@@ -1,10 +1,11 @@
 """What a restore will do: from which backup, up to where, and what it takes; nothing is written yet."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 from entrypoint import exits, log, recovery, retention, segments
 from entrypoint.archivers.interface import Backup, brief
@@ -14,6 +15,7 @@ from entrypoint.effects import ruling, server
 from entrypoint.effects.context import Context
 from entrypoint.effects.source import source_of
 from entrypoint.errors import Failure, Problem
+from entrypoint.light import NamedTuple
 from entrypoint.recovery import Request
 from entrypoint.settings import SOURCE_PREFIX, Archive
 from entrypoint.units import spell
@@ -177,7 +179,7 @@ def _read_wal(source: Context, archive: Archive, request: Request, backups: list
         forks = segments.parse_history(_read(source, archive, stored[history].path))
     elif timeline > 1:
         raise Failure(
-            unreadable(archive, f"it has no timeline {timeline} ({history} is missing)").but(
+            unreadable(archive, f"it has no timeline {timeline} ({history} is missing)")._replace(
                 mend="set RESTORE_TARGET_TIMELINE to latest or to a timeline that is there"
             )
         )

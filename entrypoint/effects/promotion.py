@@ -1,7 +1,8 @@
 """Before a promotion: nobody else was promoted already; after it: the archive tells of this one."""
 
+from __future__ import annotations
+
 import os
-import re
 import time
 
 from entrypoint import exits, log
@@ -9,6 +10,7 @@ from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, server, sessions, status, writer
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
+from entrypoint.light import re
 from entrypoint.segments import lsn_text
 from entrypoint.settings import Archive
 

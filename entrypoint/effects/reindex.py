@@ -3,17 +3,17 @@
 `gate` is what a start does, `look`, `check` and `mend` what the commands do with the running server.
 """
 
+from __future__ import annotations
+
 import fcntl
 import json
 import os
-import re
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
 
 from entrypoint import collation, dependents, exits, log, sql
 from entrypoint.collation import Dependent, Finding, Report, Unlooked, finding
@@ -22,6 +22,11 @@ from entrypoint.effects import files, history, progress, server, sessions, tempo
 from entrypoint.effects.collation import CHANGED, MATCHED, Memory
 from entrypoint.effects.context import Context, server_port
 from entrypoint.errors import Failure, Problem
+from entrypoint.light import NamedTuple, re
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _RUNTIME = "collation"
 """Below the runtime folder: the socket of the server that only looks, and its log."""
@@ -105,7 +110,9 @@ def gate(context: Context, given: list[str], memory: Memory, mark: str) -> None:
         _not_looked(failure)
         if policy == "warn":
             return
-        raise Failure(*(each.but(code=exits.COLLATION_CHANGED) for each in failure.problems)) from failure
+        raise Failure(
+            *(each._replace(code=exits.COLLATION_CHANGED) for each in failure.problems)
+        ) from failure
     if found.matches:
         memories.write(data, Memory(MATCHED, mark))
     elif outcome is not None:
@@ -206,7 +213,9 @@ def _private_server(context: Context, given: list[str]) -> Iterator[Session]:
                 yield session
         except Failure as failure:
             words = "\n".join(files.read_text(f"{folder}/log").split("\n")[-9:])
-            raise Failure(*(each.but(what=f"{each.what}\n{words}") for each in failure.problems)) from failure
+            raise Failure(
+                *(each._replace(what=f"{each.what}\n{words}") for each in failure.problems)
+            ) from failure
         finally:
             os.close(output)
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from entrypoint import exits, log, ruled, segments
 from entrypoint.effects import archive as archives
@@ -27,6 +26,7 @@ from entrypoint.record import Recorded, recorded
 from entrypoint.segments import lsn_text
 from entrypoint.settings import Archive
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.recovery import AtTheEnd
 
@@ -176,7 +176,7 @@ def _recorded(context: Context) -> Recorded:
 
 def _replayed(context: Context) -> Callable[[], int]:
     """Return what counts the segments that the startup process has taken up."""
-    import re
+    from entrypoint.light import re
 
     data = context.settings.data_folder
     seen: list[str] = []
@@ -210,13 +210,13 @@ def _ended(source: Context, wanted: Recorded, problem: Problem) -> Problem:
             f"the restore is not complete: {early.what}; nothing was promoted", early.mend, early.code
         )
     if os.path.exists(f"{source.runtime_folder}/{archives.FETCH_FAILED}"):
-        return problem.but(
+        return problem._replace(
             what=f"{problem.what}, since WAL cannot be fetched from the archive",
             mend="see the archiver's words above; the next start goes on with the replay",
             code=exits.UNFINISHED_RESTORE,
         )
     if wanted.kind in ("", "immediate"):
-        return problem.but(code=exits.UNFINISHED_RESTORE)
+        return problem._replace(code=exits.UNFINISHED_RESTORE)
     return Problem(
         f"the recovery has not reached its target ({wanted.words}): the archive does not hold it behind "
         f"backup {wanted.backup}, or the server's own words above say why; nothing was promoted",

@@ -4,9 +4,10 @@ Asked for now is what stands in a variable, among the arguments, in the user's c
 outside of the data folder. The files in the data folder came with the backup; they stay as they are.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from entrypoint import configfile, configuration, log, ruled
 from entrypoint.configuration import Source
@@ -15,6 +16,7 @@ from entrypoint.effects import files, server
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.hiding import hide_secrets
+from entrypoint.light import NamedTuple
 
 AUTO_CONF = "postgresql.auto.conf"
 

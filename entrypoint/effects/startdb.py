@@ -5,16 +5,21 @@ PID 1 stops the server. Where there is nothing to do but to compare the password
 Killed in the middle it begins anew at the next start, so start files have to be repeatable.
 """
 
+from __future__ import annotations
+
 import math
 import os
 import sys
-from typing import Any
 
 from entrypoint import environment, log, sql
 from entrypoint.argv import first_line
 from entrypoint.effects import files, first_start, probe, ready, sessions, startup, status
 from entrypoint.effects.context import Context, at_port, with_password
 from entrypoint.errors import Failure, Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _STORED = """\
 SELECT json_build_object(
@@ -168,7 +173,7 @@ def run_start_files(context: Context) -> None:
     except Failure as failure:
         (problem,) = failure.problems
         raise Failure(
-            problem.but(
+            problem._replace(
                 what=f"the start file {problem.what}; the server is stopped",
                 mend=f"{problem.mend}; to start without it, take it out of {probe.STARTDB_FOLDER}. "
                 "All start files run again at the next start",

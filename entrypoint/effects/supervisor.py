@@ -127,7 +127,7 @@ class Supervisor:
             )
             for role, spec in self.specs.items()
         ]
-        self.state = lifecycle.State(given["timeouts"], helpers, archives=bool(given["archive_status"]))
+        self.state = lifecycle.begin(given["timeouts"], helpers, archives=bool(given["archive_status"]))
         self.server: int = given["pid"]
         self.since: float = given["since"]
         self.pids: dict[int, str] = {}

@@ -5,11 +5,12 @@ locale. `made-from` beside it describes everything that initdb's result depends 
 reads differently (another locale or time zone, a changed sample file, an upgraded package) runs initdb.
 """
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from entrypoint import log, template
 from entrypoint.argv import first_line
@@ -19,6 +20,7 @@ from entrypoint.effects.children import Children, find_program, memory_file
 from entrypoint.effects.context import Context, server_environment
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
+from entrypoint.light import NamedTuple
 
 FOLDER = "/usr/local/share/nix-postgres/template"
 """As in image/layout.json."""

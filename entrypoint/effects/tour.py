@@ -4,18 +4,19 @@ To start a client for each costs more than most answers, and to look into three 
 one database has against it stops none of the others, and what there was no time for is told as that.
 """
 
+from __future__ import annotations
+
 import os
-import re
 import secrets
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from entrypoint import sql
 from entrypoint.effects import sessions
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure
+from entrypoint.light import NamedTuple, re
 
 _AT_ONCE = 2
 """The server has others to serve."""
@@ -43,7 +44,7 @@ class Look(NamedTuple):
 class _Client:
     """A client on its way through some databases."""
 
-    def __init__(self, tour: "_Tour", names: Sequence[str]) -> None:
+    def __init__(self, tour: _Tour, names: Sequence[str]) -> None:
         self.names = names
         self.superuser = tour.superuser
         # Nobody knows the mark before, so no answer and no error can look like one.
@@ -60,7 +61,7 @@ class _Client:
         self.since = time.monotonic()
         self._size = -1
 
-    def _script(self, tour: "_Tour") -> str:
+    def _script(self, tour: _Tour) -> str:
         text = ""
         for number, name in enumerate(self.names):
             text += f"\\warn {self._mark} {number}\n"

@@ -53,6 +53,7 @@ WITHIN_A_ROW = {
     ("log", "errors"): "a problem can be logged",
     ("guest", "log"): "what is refused is named, and is escaped",
     ("guest", "light"): "names are known by expressions",
+    ("errors", "light"): "a problem is a value",
     ("choose", "recovery"): "a backup is chosen for what is asked for",
     ("record", "recovery"): "what was asked for is written down",
     ("record", "choose"): "and what was chosen for it",
@@ -226,11 +227,3 @@ def test_the_package_is_where_it_is_looked_for() -> None:
     """The modules were found, or nothing above would say anything."""
     assert {"settings", "effects.supervisor", "archivers.walg", "commands.doctor"} <= set(MODULES)
     assert (Path(REPOSITORY) / PACKAGE / "__main__.py").exists()
-
-
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_light_tuples_find_their_annotations(module: str) -> None:
-    """From Python 3.14 on only postponed ones lie in a class's body, where `light.NamedTuple` looks for them."""
-    names = {*_imports(ast.walk(MODULES[module]))}
-    if "entrypoint.light" in names:
-        assert "__future__" in names

@@ -77,7 +77,7 @@ def test_the_supervisor_knows_little() -> None:
         "entrypoint",
         *(
             f"entrypoint.{name}"
-            for name in ("effects", "errors", "exits", "lifecycle", "log", "own", "signal_numbers")
+            for name in ("effects", "errors", "exits", "lifecycle", "light", "log", "own", "signal_numbers")
         ),
         *(
             f"entrypoint.effects.{name}"

@@ -30,6 +30,7 @@ from entrypoint.lifecycle import (
     SWEEPING,
     Helper,
     State,
+    begin,
     on_alone,
     on_helper_end,
     on_nudged,
@@ -52,7 +53,7 @@ def _of(actions: list[tuple[str, object]], kind: str) -> list[Any]:
 
 def _at(step: str | None, helpers: tuple[Helper, ...] = ()) -> State:
     """Return the state of a server that was asked to stop in this step, at NOW."""
-    state = on_time(State(TIMES, helpers), NOW)[0]
+    state = on_time(begin(TIMES, helpers), NOW)[0]
     if step == "kill":
         return on_signal(_at("immediate", helpers), signal.SIGTERM, NOW)[0]
     if step is not None:
@@ -67,7 +68,7 @@ def _at(step: str | None, helpers: tuple[Helper, ...] = ()) -> State:
 )
 def test_the_first_request(number: int, step: str, seconds: float) -> None:
     """Each stop signal means PostgreSQL's own shutdown mode and starts that mode's time."""
-    state, actions = on_signal(State(TIMES), number, NOW)
+    state, actions = on_signal(begin(TIMES), number, NOW)
     assert (STOPPING, step, NOW + seconds) == (state.phase, state.step, state.deadline)
     assert [number] == _of(actions, "send")
     assert [f"{signal.Signals(number).name}: {step} shutdown"] == _of(actions, "say")
@@ -144,21 +145,21 @@ def test_the_checkpoint_does_not_delay_a_smart_shutdown() -> None:
 
 def test_nothing_is_due_while_the_server_runs() -> None:
     """Without a request and without helpers time changes nothing, and nobody needs to wake up."""
-    state = State(TIMES)
+    state = begin(TIMES)
     assert (state, []) == on_time(state, NOW)
     assert wake_at(state) is None
 
 
 def test_a_reload_is_passed_on_while_the_server_serves() -> None:
     """SIGHUP goes to the server; when it is stopping there is nothing to reload any more."""
-    state = State(TIMES)
+    state = begin(TIMES)
     assert (state, [("send", signal.SIGHUP)]) == on_signal(state, signal.SIGHUP, NOW)
     assert [] == on_signal(_at("fast"), signal.SIGHUP, NOW)[1]
 
 
 def test_a_reload_is_checked_first() -> None:
     """Where something is rendered a helper checks it; a SIGHUP that comes meanwhile is looked at after it."""
-    state = State(TIMES, [Helper(RELOAD, keep=False)])
+    state = begin(TIMES, [Helper(RELOAD, keep=False)])
     assert wake_at(state) is None
     state, actions = on_signal(state, signal.SIGHUP, NOW)
     assert [] == actions
@@ -177,20 +178,20 @@ def test_a_reload_is_checked_first() -> None:
 
 def test_the_checkpointer_is_woken_until_it_knows() -> None:
     """With an archive: at once, then after growing pauses, and never again after the first success."""
-    assert wake_at(State(TIMES)) is None
-    state, now, times = State(TIMES, archives=True), NOW, []
+    assert wake_at(begin(TIMES)) is None
+    state, now, times = begin(TIMES, archives=True), NOW, []
     while state.nudge is not None:
         state, actions = on_time(state, now)
         assert [("nudge", None)] == actions
         times.append(now - NOW)
         now = wake_at(state) or now
     assert [0, 1, 3, 7, 15, 31, 63, 127, 255, 511] == times
-    assert wake_at(on_nudged(State(TIMES, archives=True))) is None
+    assert wake_at(on_nudged(begin(TIMES, archives=True))) is None
 
 
 def test_a_helper_that_has_done_its_work_says_when_it_is_due_again() -> None:
     """Ended well and with a pause asked for: no line, no failure, and the clock decides."""
-    state, _ = on_time(State(TIMES, [Helper("backups").but(failures=3)]), NOW)
+    state, _ = on_time(begin(TIMES, [Helper("backups")._replace(failures=3)]), NOW)
     done, actions = on_helper_end(state, "backups", 0, NOW + 5, 600.0)
     assert ([], 0, NOW + 605) == (actions, done.helpers["backups"].failures, wake_at(done))
     failed, actions = on_helper_end(state, "backups", 1, NOW + 5, 600.0)
@@ -200,7 +201,7 @@ def test_a_helper_that_has_done_its_work_says_when_it_is_due_again() -> None:
 
 def test_a_fast_shutdown_does_not_wait_for_the_archiver_for_ever() -> None:
     """From a third of its time on, every look asks the archiver's present call to end."""
-    state, _ = on_signal(State(TIMES), signal.SIGINT, NOW)
+    state, _ = on_signal(begin(TIMES), signal.SIGINT, NOW)
     third = TIMES[1] / 3
     seen = []
     while (now := state.progress) is not None and now < NOW + TIMES[1]:
@@ -225,7 +226,7 @@ def test_usr1_asks_for_a_report(step: str | None) -> None:
 @pytest.mark.parametrize("number", [signal.SIGCHLD, signal.SIGUSR2, 35, 63])
 def test_other_signals_mean_nothing(number: int) -> None:
     """What is not for the server is not passed on: SIGUSR2 has a meaning inside PostgreSQL."""
-    state = State(TIMES)
+    state = begin(TIMES)
     assert (state, []) == on_signal(state, number, NOW)
 
 
@@ -243,14 +244,14 @@ def test_the_end_after_a_request(step: str, code: int) -> None:
 @pytest.mark.parametrize(("clean", "code"), [(True, 0), (False, exits.FAILURE)])
 def test_an_end_that_this_container_was_not_asked_for(*, clean: bool, code: int) -> None:
     """A shutdown is what somebody else asked for; any other end with 0 is an error for a restart policy."""
-    state, actions = on_server_end(State(TIMES), 0, NOW, clean=clean)
+    state, actions = on_server_end(begin(TIMES), 0, NOW, clean=clean)
     assert (code, 1) == (state.code, len(_of(actions, "say")))
 
 
 @pytest.mark.parametrize("code", [1, 2, 137])
 def test_a_crash(code: int) -> None:
     """The code of a crash is passed on."""
-    assert code == on_server_end(State(TIMES), code, NOW, clean=True)[0].code
+    assert code == on_server_end(begin(TIMES), code, NOW, clean=True)[0].code
 
 
 def test_what_does_not_go_is_killed() -> None:
@@ -270,7 +271,7 @@ def test_a_running_server_is_never_left_alone() -> None:
 
 def test_helpers_start_with_the_server() -> None:
     """A helper is due at once, and started once."""
-    state, actions = on_time(State(TIMES, [Helper("daemon")]), NOW)
+    state, actions = on_time(begin(TIMES, [Helper("daemon")]), NOW)
     assert ["daemon"] == _of(actions, "start")
     assert [] == on_time(state, NOW)[1]
     assert wake_at(state) is None
@@ -278,7 +279,7 @@ def test_helpers_start_with_the_server() -> None:
 
 def test_a_helper_that_fails_is_started_again_ever_later() -> None:
     """1, 2, 4 … seconds up to a minute; the server does not notice, however often it fails."""
-    state = State(TIMES, [Helper("daemon")])
+    state = begin(TIMES, [Helper("daemon")])
     now, pauses = NOW, []
     for _ in range(2000):
         state, _ = on_time(state, now)
@@ -295,7 +296,7 @@ def test_a_helper_that_fails_is_started_again_ever_later() -> None:
 
 def test_a_helper_that_ran_well_is_started_again_soon() -> None:
     """After a minute of health the pause is the shortest again."""
-    state = State(TIMES, [Helper("daemon")])
+    state = begin(TIMES, [Helper("daemon")])
     for now, ran in ((NOW, 0.0), (NOW + 100, 0.0), (NOW + 200, STEADY)):
         state, _ = on_time(state, now)
         state, _ = on_helper_end(state, "daemon", 1, now + ran)
@@ -304,7 +305,7 @@ def test_a_helper_that_ran_well_is_started_again_soon() -> None:
 
 def test_a_helper_that_is_done_stays_away() -> None:
     """What is not to be kept is not started again."""
-    state, _ = on_time(State(TIMES, [Helper("backup", keep=False)]), NOW)
+    state, _ = on_time(begin(TIMES, [Helper("backup", keep=False)]), NOW)
     state, actions = on_helper_end(state, "backup", 0, NOW)
     assert ([], []) == (actions, on_time(state, NOW + 1000)[1])
 
@@ -314,7 +315,7 @@ STARTER = Helper(STARTDB, keep=False)
 
 def test_a_start_that_fails_ends_the_container_with_its_code() -> None:
     """The server is stopped in fast mode; what the start failed with is the exit code, not the server's 0."""
-    state, _ = on_time(State(TIMES, [STARTER]), NOW)
+    state, _ = on_time(begin(TIMES, [STARTER]), NOW)
     state, actions = on_helper_end(state, STARTDB, 3, NOW)
     assert ["startdb failed with code 3: fast shutdown"] == _of(actions, "say")
     assert [signal.SIGINT] == _of(actions, "send")
@@ -324,7 +325,7 @@ def test_a_start_that_fails_ends_the_container_with_its_code() -> None:
 
 def test_a_start_that_works_changes_nothing() -> None:
     """It has done its work once and for all, and the server goes on."""
-    state, _ = on_time(State(TIMES, [STARTER]), NOW)
+    state, _ = on_time(begin(TIMES, [STARTER]), NOW)
     state, actions = on_helper_end(state, STARTDB, 0, NOW)
     assert ([], SERVING, None) == (actions, state.phase, wake_at(state))
 
@@ -340,7 +341,7 @@ def test_a_start_that_is_stopped_is_no_failure() -> None:
 
 def test_a_server_that_another_one_has_replaced() -> None:
     """It is stopped in fast mode with the code for that; no other end of the look has a say, and it goes on."""
-    state, _ = on_time(State(TIMES, [Helper(LOOK)]), NOW)
+    state, _ = on_time(begin(TIMES, [Helper(LOOK)]), NOW)
     seen, actions = on_helper_end(state, LOOK, exits.SUPERSEDED, NOW)
     assert ["another server has taken over: fast shutdown"] == _of(actions, "say")
     assert [signal.SIGINT] == _of(actions, "send")
@@ -354,7 +355,7 @@ def test_a_server_that_another_one_has_replaced() -> None:
 
 def test_a_look_that_comes_later_and_at_once() -> None:
     """The first one is due some time after the start; SIGUSR1 brings the next one forward."""
-    state = State(TIMES, [Helper(LOOK, due=NOW + 10)])
+    state = begin(TIMES, [Helper(LOOK, due=NOW + 10)])
     assert (NOW + 10, []) == (wake_at(state), on_time(state, NOW)[1])
     state, actions = on_signal(state, signal.SIGUSR1, NOW)
     assert ([("report", None)], [LOOK]) == (actions, _of(on_time(state, NOW)[1], "start"))
@@ -413,7 +414,7 @@ class Run:
     """A container: takes decisions, and watches that they stay within the rules."""
 
     def __init__(self, times: tuple[float, float, float]) -> None:
-        self.state = State(times, [BACKUP, DAEMON, Helper("other"), CHECKPOINTER])
+        self.state = begin(times, [BACKUP, DAEMON, Helper("other"), CHECKPOINTER])
         self.now = NOW
         self.running: set[str] = set()
         self.server = True
@@ -551,7 +552,7 @@ def test_nobody_is_woken_for_nothing(times: tuple[float, float, float], events: 
 
 def test_states_are_never_changed() -> None:
     """A decision gives a new state; the old one stays what it was."""
-    state = State(TIMES, [DAEMON])
+    state = begin(TIMES, [DAEMON])
     on_signal(on_time(state, NOW)[0], signal.SIGINT, NOW)
     assert (SERVING, None, None, False) == (
         state.phase,

@@ -76,3 +76,34 @@ def test_expressions_are_those_of_the_library() -> None:
     assert found is not None
     assert "b" == found[1]
     assert light.re.sub("a", "b", "aba") == re.sub("a", "b", "aba")
+
+
+def _made(code: str) -> None:
+    """Run the text of a module, with or without postponed annotations."""
+    exec(compile(code, "module", "exec", dont_inherit=True), {"__name__": "module"})
+
+
+POSTPONED = "from __future__ import annotations\n"
+IMPORTED = "from entrypoint.light import NamedTuple, Protocol, re\n"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        f"{IMPORTED}class A(NamedTuple):\n  a: int",
+        f"{POSTPONED}{IMPORTED}class A(NamedTuple):\n  a: int = 1\n  b: int",
+        f"{POSTPONED}{IMPORTED}class A(NamedTuple):\n  a: int\nclass B(A):\n  b: int",
+        f"{POSTPONED}{IMPORTED}class A(Protocol):\n  a: int\nisinstance(1, A)",
+        f"{IMPORTED}re.compile('a', 16)",
+    ],
+    ids=["annotations not postponed", "order of defaults", "inherited", "protocol asked", "flags"],
+)
+def test_what_it_cannot_do_is_refused(wrong: str) -> None:
+    """At once and loudly, not with a tuple that lacks a field."""
+    with pytest.raises(TypeError):
+        _made(wrong)
+
+
+def test_what_it_can_do() -> None:
+    """Or the test above would say nothing."""
+    _made(f"{POSTPONED}{IMPORTED}class A(NamedTuple):\n  a: int\n  b: int = 1\nassert A(1) == (1, 1)")

@@ -1,12 +1,14 @@
 """What is in the cluster: slots, ages, extensions, locales, collations, the password; pure."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from entrypoint import passwords
 from entrypoint.argv import first_line
 from entrypoint.errors import Problem
 from entrypoint.finding import Finding, error, ok, several, warning
+from entrypoint.light import NamedTuple
 from entrypoint.units import spell
 
 _IDLE_SLOT = 256 * 1024**2

@@ -1,11 +1,13 @@
 """Memory, processors and kernel features against the settings; pure."""
 
+from __future__ import annotations
+
 import errno
-import re
 from collections.abc import Mapping
 
 from entrypoint.errors import Problem
 from entrypoint.finding import Finding, error, ok, warning
+from entrypoint.light import re
 from entrypoint.settings import UNITS
 from entrypoint.units import spell
 

@@ -1,10 +1,12 @@
 """Where the data lies: folders, their owners, modes and filesystems, and the room that is left; pure."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from entrypoint.facts import Facts
 from entrypoint.finding import Finding, error, ok, warning
+from entrypoint.light import NamedTuple
 from entrypoint.units import spell
 
 _TIGHT = 85

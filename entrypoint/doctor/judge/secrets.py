@@ -1,9 +1,11 @@
 """Secrets where others can see them; pure."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from entrypoint.finding import Finding, error, ok, several, warning
+from entrypoint.light import NamedTuple
 
 
 class Seen(NamedTuple):

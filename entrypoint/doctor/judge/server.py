@@ -1,12 +1,13 @@
 """The start and the server: what keeps it from coming up, and how it went; pure."""
 
-import re
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from entrypoint.errors import Problem
 from entrypoint.finding import Finding, error, ok, problem, several, warning
+from entrypoint.light import NamedTuple, re
 
 
 def settings(problems: Sequence[Problem], doubts: Sequence[Problem]) -> list[Finding]:
@@ -102,7 +103,7 @@ def parse_stops(text: str) -> list[Stop]:
     >>> parse_stops("1795364442 0.4 fast\nx\n1795364500 - killed\n")[1]
     Stop(when='2026-11-22T16:21:40+00:00', seconds=None, step='killed')
     """
-    found = re.findall(r"^(\d{1,10}) (-|\d{1,7}\.\d) (\w+)$", text, re.MULTILINE)
+    found = re.findall(r"(?m)^(\d{1,10}) (-|\d{1,7}\.\d) (\w+)$", text)
     return [
         Stop(datetime.fromtimestamp(int(when), UTC).isoformat(), None if took == "-" else float(took), step)
         for when, took, step in found

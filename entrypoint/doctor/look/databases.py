@@ -1,14 +1,19 @@
 """Checks of what is in the cluster; all of them ask the running server."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from entrypoint.doctor import judge, questions
 from entrypoint.doctor.judge.memory import size
 from entrypoint.doctor.sight import CLUSTER, SERVER, Check, Sight
 from entrypoint.effects import collation, files, server
 from entrypoint.finding import Finding, ok
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def _slots(sight: Sight) -> list[Finding]:
@@ -104,7 +109,7 @@ def _locales(sight: Sight) -> list[Finding]:
 
 def _file_settings(path: str) -> Iterator[tuple[str, str]]:
     """Return the locales that initdb has written down."""
-    import re
+    from entrypoint.light import re
 
     try:
         text = files.read_text(path)

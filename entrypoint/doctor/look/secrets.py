@@ -1,7 +1,8 @@
 """The check of secrets."""
 
+from __future__ import annotations
+
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 
@@ -11,6 +12,7 @@ from entrypoint.doctor.sight import ALWAYS, Check, Sight
 from entrypoint.effects import files, startup
 from entrypoint.finding import Finding
 from entrypoint.foreign import FILE_SUFFIX
+from entrypoint.light import re
 
 _SHORTEST = 6
 """Characters: a shorter value is found in command lines by chance."""
