@@ -15,6 +15,7 @@ from entrypoint.effects import (
     files,
     first_start,
     folders,
+    holder,
     identity,
     notes,
     rotation,
@@ -66,7 +67,7 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
     words = first_start.initdb_arguments(context, *arguments)
     identity.become(context.who)
     os.makedirs(context.settings.data_folder, mode=0o700, exist_ok=True)
-    lock = files.lock_folder(context.settings.data_folder)
+    lock = holder.lock_folder(context.settings.data_folder)
     found = startup.look(context.settings).data_folder
     notes.migrate(context.settings.data_folder)
     unfinished = Unfinished(context.settings.data_folder)
@@ -180,7 +181,7 @@ def _make_if_missing(context: Context) -> bool:
     decided = startup.check(context, facts)
     folders.prepare(context.settings, context.who, context.children)
     identity.become(context.who)
-    lock = files.lock_folder(context.settings.data_folder)
+    lock = holder.lock_folder(context.settings.data_folder)
     decided = startup.refuse_if_changed(context, decided)
     notes.migrate(context.settings.data_folder)
     startup.act(context, decided, facts)

@@ -7,7 +7,7 @@ import os
 from entrypoint import exits, own
 from entrypoint.archivers.interface import Answer, Backup, Command, brief
 from entrypoint.archivers.known import TOOLS
-from entrypoint.effects import files, folders, kernel, server, sessions, small
+from entrypoint.effects import capacity, files, folders, server, sessions, small
 from entrypoint.effects.children import answer_file, memory_file, read_back
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.errors import Failure, Problem
@@ -164,7 +164,7 @@ SMALL = 1024**2
 
 def most() -> int:
     """Return how many bytes of an answer are taken: what is made of them takes several times as many."""
-    return min(256 * 1024**2, max(16 * 1024**2, kernel.memory() // 16))
+    return min(256 * 1024**2, max(16 * 1024**2, capacity.memory() // 16))
 
 
 def ask(

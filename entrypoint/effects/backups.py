@@ -5,7 +5,6 @@ Used by the commands of people and by the schedule. `push` is the table of conte
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,18 +15,19 @@ from entrypoint import drills, exits, guest, limits, log, retention, runs, segme
 from entrypoint.archivers.interface import Backup, Check, Command, Verification, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
+    capacity,
     claim,
     contents,
     files,
     fork,
     history,
-    kernel,
     progress,
     server,
     sessions,
     status,
 )
 from entrypoint.effects.context import Context
+from entrypoint.effects.locks import Alone
 from entrypoint.effects.words import Words
 from entrypoint.errors import Failure, Problem, Stopped
 from entrypoint.light import NamedTuple
@@ -70,27 +70,23 @@ def alone(context: Context, what: str, *, wait: bool) -> Iterator[int]:
     Raises Busy without `wait`; who waits is told once for whom.
     """
     path = f"{context.runtime_folder}/{LOCK}"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        told = False
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                who = files.read_text(path).strip() or "another backup"
-            if not wait:
-                raise Busy(who)
-            if not told:
-                log.info(f"waiting for its end: {who}")
-                told = True
-            context.children.pause(0.2)
+    told = False
+
+    def wait_or_raise() -> None:
+        nonlocal told
+        who = files.read_text(path).strip() or "another backup"
+        if not wait:
+            raise Busy(who)
+        if not told:
+            log.info(f"waiting for its end: {who}")
+            told = True
+        context.children.pause(0.2)
+
+    with Alone(path, wait_or_raise) as descriptor:
         os.truncate(descriptor, 0)
         with suppress(OSError):  # a full /run: the lock holds all the same
             os.pwrite(descriptor, f"{what} since {_now().isoformat()} (pid {os.getpid()})\n".encode(), 0)
         yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def obstacle(context: Context, archive: Archive) -> Problem | None:
@@ -200,7 +196,7 @@ def _take(
             "remove it; PGBACKREST_PROCESS_MAX=1 is the gentlest",
         )
     be_modest()
-    resources = limits.backup(kernel.processors(), kernel.memory_limit(), wanted.rate_limit)
+    resources = limits.backup(capacity.processors(), capacity.memory_limit(), wanted.rate_limit)
     what = server.describe(context)._replace(database=sessions.database(context))
     command = tool.push(what, parent, resources)
     shown = progress.Progress("backup", progress.size_of(context.settings.data_folder), lambda: 0)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from entrypoint import configfile, configuration, limits, log
 from entrypoint.argv import parse_server
 from entrypoint.configuration import Change, Running, Source
-from entrypoint.effects import files, kernel, server, sessions
+from entrypoint.effects import capacity, files, server, sessions
 from entrypoint.effects.context import Context, handed_on_folder, tool_path
 from entrypoint.effects.server import CONF_FOLDER
 from entrypoint.errors import Failure, Problem
@@ -132,9 +132,9 @@ def machine(context: Context) -> limits.Machine:
     room = os.statvfs(place)
     archive = context.settings.archive
     return limits.Machine(
-        memory=kernel.memory(),
-        limited=kernel.memory_limit() is not None,
-        processors=kernel.processors(),
+        memory=capacity.memory(),
+        limited=capacity.memory_limit() is not None,
+        processors=capacity.processors(),
         wal_bytes=room.f_blocks * room.f_frsize,
         archives=archive is not None and not archive.by_user,
     )
@@ -263,9 +263,9 @@ def huge_pages(wanted: Mapping[str, str]) -> list[Finding]:
     buffers = limits.size_bytes(wanted.get("shared_buffers", "128MB"), "8kB") or 0
     return judge(
         {"true": "on", "yes": "on", "1": "on"}.get(value, value),
-        pages=kernel.huge_pages(),
-        limit=kernel.huge_pages_limit(),
-        least=-(-buffers // kernel.huge_page_bytes()),
+        pages=capacity.huge_pages(),
+        limit=capacity.huge_pages_limit(),
+        least=-(-buffers // capacity.huge_page_bytes()),
     )
 
 

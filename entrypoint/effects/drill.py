@@ -5,7 +5,6 @@ socket, and reaches nothing itself once it takes sessions; what a drill starts e
 one leaves the next start or drill removes.
 """
 
-import fcntl
 import json
 import os
 import secrets
@@ -21,13 +20,14 @@ from entrypoint.drills import Drill
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
     backups,
+    capacity,
     confine,
     ending,
     fetching,
     files,
     folders,
     history,
-    kernel,
+    locks,
     planning,
     progress,
     server,
@@ -147,17 +147,15 @@ def _take(folder: str) -> int:
     """Hold the scratch folder, also against containers that share the volume."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise Failure(
-            Problem(
-                f"another drill is at work in {folder}",
-                "wait for its end, or give each container a DRILL_FOLDER of its own",
-            )
-        ) from None
-    return descriptor
+    if locks.take(descriptor):
+        return descriptor
+    os.close(descriptor)
+    raise Failure(
+        Problem(
+            f"another drill is at work in {folder}",
+            "wait for its end, or give each container a DRILL_FOLDER of its own",
+        )
+    )
 
 
 def clear(context: Context) -> None:
@@ -236,7 +234,7 @@ def _fetch(scratch: Context, plan: planning.Plan, deadline: float, lock: int) ->
     def counter(_: int) -> Callable[[], int]:
         return lambda: progress.size_of(folder)
 
-    resources = limits.backup(kernel.processors(), kernel.memory_limit(), None)
+    resources = limits.backup(capacity.processors(), capacity.memory_limit(), None)
     command = tool.fetch(server.describe(scratch), plan.choice.backup.name, folder, resources=resources)
     code, words = backups.run_tool(
         scratch, command, lock, seconds=deadline - time.monotonic(), shown=shown, counter=counter

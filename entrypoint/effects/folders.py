@@ -6,13 +6,12 @@ The server's user looks first, with his own rights. Root does what is left, to w
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 
 from entrypoint import log, own
 from entrypoint.cluster import WAL_ENTRY
-from entrypoint.effects import files, identity, walk
+from entrypoint.effects import files, identity, locks, walk
 from entrypoint.effects.children import Children
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.status import RUNTIME_FOLDERS, SOCKET_FOLDER
@@ -98,10 +97,11 @@ def _make(name: str, folder: int | None = None) -> None:
 def _claim(descriptor: int) -> bool:
     """Say that a start lives in this folder, unless one does already."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
-    return True
+        return locks.take(descriptor)
+    except PermissionError:
+        return False
+    except OSError:
+        return True
 
 
 def _empty(descriptor: int, folder: str) -> None:

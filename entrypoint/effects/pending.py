@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import filecmp
 import glob
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
 from entrypoint import exits, own
 from entrypoint.archivers.interface import PROBE, Command, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, claim, files, fork, server, sessions
+from entrypoint.effects import backlog, claim, files, fork, holder, server, sessions
 from entrypoint.effects.context import Context
+from entrypoint.effects.locks import Alone
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 from entrypoint.settings import Archive
@@ -72,25 +71,17 @@ def round_trip(
     return Trip(time.monotonic() - began, stays)
 
 
-@contextmanager
-def _alone(context: Context, deadline: float) -> Iterator[None]:
+def _alone(context: Context, deadline: float) -> Alone:
     """Wait until nobody else in this container makes a round trip, and keep others waiting for a block."""
+
+    def wait() -> None:
+        if time.monotonic() > deadline:
+            what = "somebody else has been trying the archive all the time"
+            raise Failure(Problem(what, "try again when that has ended"))
+        context.children.pause(_LOOK_EVERY)
+
     # Not the folder itself, which a start holds as long as it lives.
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(f"{context.runtime_folder}/{_LOCK}", flags, 0o600)
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    what = "somebody else has been trying the archive all the time"
-                    raise Failure(Problem(what, "try again when that has ended")) from None
-            context.children.pause(_LOOK_EVERY)
-        yield
-    finally:
-        os.close(descriptor)
+    return Alone(f"{context.runtime_folder}/{_LOCK}", wait)
 
 
 def _remove_torn(archive: Archive) -> None:
@@ -220,7 +211,7 @@ def push(context: Context, archive: Archive, seconds: float, say: Callable[[str]
         if waiting:
             _wait(context, archive, set(waiting), seconds, say)
         return waiting
-    lock = files.lock_folder(folder)
+    lock = holder.lock_folder(folder)
     try:
         if waiting:
             claim.prepare(context, archive, must_work=True)

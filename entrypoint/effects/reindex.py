@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -21,6 +20,7 @@ from entrypoint.effects import collation as memories
 from entrypoint.effects import files, history, progress, server, sessions, temporary, tour
 from entrypoint.effects.collation import CHANGED, MATCHED, Memory
 from entrypoint.effects.context import Context, server_port
+from entrypoint.effects.locks import Alone
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple, re
 
@@ -644,22 +644,15 @@ def _refresh(
     return tuple(refreshed), refused
 
 
-@contextmanager
-def alone(context: Context) -> Iterator[None]:
+def alone(context: Context) -> Alone:
     """Let nobody else mend during a block; raises Failure if somebody does."""
-    descriptor = os.open(f"{context.runtime_folder}/{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Failure(
-                Problem(
-                    "another entrypoint collation fix is at work", "wait for its end, it says what it does"
-                )
-            ) from None
-        yield
-    finally:
-        os.close(descriptor)
+
+    def refuse() -> None:
+        raise Failure(
+            Problem("another entrypoint collation fix is at work", "wait for its end, it says what it does")
+        )
+
+    return Alone(f"{context.runtime_folder}/{_LOCK}", refuse)
 
 
 # The backup before

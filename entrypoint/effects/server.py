@@ -8,7 +8,7 @@ from entrypoint import log, own, ruled
 from entrypoint.archivers.interface import Server
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.cluster import parse_control
-from entrypoint.effects import files, kernel, notes, small, status
+from entrypoint.effects import capacity, files, notes, small, status
 from entrypoint.effects.children import find_program
 from entrypoint.effects.context import Context, server_environment, server_port, tool_path
 from entrypoint.errors import Failure, Problem
@@ -43,7 +43,7 @@ def describe(context: Context) -> Server:
         user=context.settings.init.user,
         runtime_folder=context.runtime_folder,
         segment_bytes=segment_bytes(context),
-        processes=min(kernel.processors(), MOST_PROCESSES),
+        processes=min(capacity.processors(), MOST_PROCESSES),
         client=_client(context),
     )
 

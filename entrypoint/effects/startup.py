@@ -20,10 +20,12 @@ from entrypoint.archivers.known import TOOLS
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.effects import (
     archive,
+    capacity,
     collation,
     files,
     folders,
     fork,
+    holder,
     identity,
     kernel,
     leftover,
@@ -108,17 +110,17 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     if wanted.no_new_privileges:
         kernel.forbid_new_privileges()
     if lock is None:
-        lock = files.lock_folder(wanted.data_folder)
+        lock = holder.lock_folder(wanted.data_folder)
         decided = refuse_if_changed(context, decided)
-    kernel.sign_folder(wanted.data_folder)
+    holder.sign_folder(wanted.data_folder)
     notes.migrate(wanted.data_folder)
     context, done, given = act(context, decided, facts)
     if decided.kind == plan.INITIALIZE:
         from entrypoint.effects import first_start
 
         first_start.say_complete()
-        lock = files.keep_locked(lock, wanted.data_folder)
-        kernel.sign_folder(wanted.data_folder)
+        lock = holder.keep_locked(lock, wanted.data_folder)
+        holder.sign_folder(wanted.data_folder)
     if restore_only:
         status.enter(context.runtime_folder, status.BOOT)
         raise Ended(0)
@@ -130,13 +132,13 @@ def _lock_early(folder: str, who: Identity) -> int | None:
     """Lock the data folder, if it is there, with the rights of the server's user where they suffice."""
     try:
         with identity.Acting(who):
-            return files.lock_folder(folder)
+            return holder.lock_folder(folder)
     except PermissionError:
         pass
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:
-        return files.lock_folder(folder)
+        return holder.lock_folder(folder)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
 
@@ -724,7 +726,9 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
     archive_ = context.settings.archive
     if archive_ is None or archive_.by_user or not _archives(context):
         return []
-    command = archive_.tool.helper(server.describe(context), limits.push(kernel.memory(), near=context.near))
+    command = archive_.tool.helper(
+        server.describe(context), limits.push(capacity.memory(), near=context.near)
+    )
     if command is None or not archive.can_help(context, archive_):
         return []
     made = archive.environment(context, command)

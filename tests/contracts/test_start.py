@@ -23,7 +23,7 @@ IMPORT_READY = "import entrypoint.__main__, entrypoint.effects.ready"
 WARM_START = """
 import sys
 from entrypoint import plan
-from entrypoint.effects import collation, files, leftover, probe, server, startup
+from entrypoint.effects import collation, holder, leftover, probe, server, startup
 from entrypoint.effects.context import Context, helper_environment, server_environment
 from entrypoint.effects.identity import current
 
@@ -38,7 +38,7 @@ context = Context(settings, None, current(), "/nowhere", environment)
 assert server.arguments(context) == ["-c", "work_mem=4MB"]
 server_environment(settings, environment)
 leftover.clear(context, ["-c", "work_mem=4MB", "-k", sys.argv[2]])
-files.lock_folder(settings.data_folder)
+holder.lock_folder(settings.data_folder)
 collation.remember_match(context)
 collation.gate(context, [])
 """

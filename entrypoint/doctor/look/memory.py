@@ -5,7 +5,7 @@ import os
 from entrypoint import limits
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import CLUSTER, SERVER, Check, Sight
-from entrypoint.effects import configuration, kernel
+from entrypoint.effects import capacity, configuration
 from entrypoint.finding import Finding
 
 
@@ -19,7 +19,8 @@ def _shared_memory(sight: Sight) -> list[Finding]:
 
 
 def _memory(sight: Sight) -> list[Finding]:
-    return judge.memory.memory(kernel.memory(), {name: str(row["value"]) for name, row in sight.conf.items()})
+    values = {name: str(row["value"]) for name, row in sight.conf.items()}
+    return judge.memory.memory(capacity.memory(), values)
 
 
 _WORKERS = ("max_worker_processes", "max_parallel_workers", "max_parallel_workers_per_gather")
@@ -28,7 +29,7 @@ _WORKERS = ("max_worker_processes", "max_parallel_workers", "max_parallel_worker
 def _processors(sight: Sight) -> list[Finding]:
     rows = {name: sight.conf[name] for name in _WORKERS}
     by_hand = {name: int(str(row["value"])) for name, row in rows.items() if row["source"] != "default"}
-    return judge.memory.processors(kernel.processors(), by_hand)
+    return judge.memory.processors(capacity.processors(), by_hand)
 
 
 def _huge_pages(sight: Sight) -> list[Finding]:

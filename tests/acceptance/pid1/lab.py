@@ -195,7 +195,7 @@ sys.path.insert(0, "/usr/local/lib/nix-postgres")
 if "ENTRYPOINT_HANDOFF" in os.environ:
     from entrypoint.__main__ import main
     sys.exit(main())
-from entrypoint.effects import files, notes, supervisor
+from entrypoint.effects import holder, notes, supervisor
 from entrypoint.effects.signals import Signals
 environment = dict(os.environ)
 helpers = [
@@ -207,7 +207,7 @@ server = {
     "runtime_folder": "/run/entrypoint", "data_folder": os.environ["PGDATA"], "archive_status": "", "debug": False,
     "cluster": notes.cluster(os.environ["PGDATA"]),
 }
-supervisor.hand_over(Signals(), server, [files.lock_folder(os.environ["PGDATA"])])
+supervisor.hand_over(Signals(), server, [holder.lock_folder(os.environ["PGDATA"])])
 """
 
 
