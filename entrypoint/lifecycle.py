@@ -44,6 +44,12 @@ RELOAD = "reload"
 """The helper that SIGHUP starts: it checks what has changed, and then lets the server reload."""
 LOOK = "look"
 """The helper that looks whether another server was promoted; if one was, the server takes no more writes."""
+PASSWORD = "password"  # noqa: S105 - a name
+"""The helper that compares the superuser's password with the one that is asked for; nobody waits for it."""
+BACKUPS = "backups"
+"""The helper that takes the backup that a schedule or a restore asks for."""
+DRILLS = "drills"
+"""The helper that rehearses a restore."""
 ON_DEMAND = (CHECKPOINT, RELOAD)
 """Helpers that no clock starts."""
 CHECKPOINT_LEAD = 1.0
@@ -127,6 +133,11 @@ def begin(timeouts: Sequence[float], helpers: Sequence[Helper] = (), *, archives
         helper.role: helper._replace(due=None) if helper.role in ON_DEMAND else helper for helper in helpers
     }
     return State(tuple(timeouts), known, nudge=0.0 if archives else None)
+
+
+def daemon_role(tool: str) -> str:
+    """Return what the helper is called that an archiver has beside the server."""
+    return f"{tool}-daemon"
 
 
 def wake_at(state: State) -> float | None:

@@ -12,11 +12,6 @@ import time
 
 from entrypoint.errors import Problem
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
 _MOST = 256 * 1024
 """Bytes that wait in memory at most."""
 _PATIENCE = 2.0
@@ -162,24 +157,28 @@ class Stream:
 OUT, ERR = Stream(1), Stream(2)
 
 
-def never_wait(handed: Mapping[str, Any] | None = None) -> None:
+def never_wait(handed: tuple[int, list[bytes], int] | None = None) -> None:
     """Wait for no reader of the standard streams from now on; `handed` is what `hand_over` gave."""
     for stream in (OUT, ERR):
         if stream.own is None:
             stream.never_wait()
     if handed is not None:
-        ERR.never_wait(handed["own"])
-        ERR.queue, ERR.lost = list(handed["queue"]), handed["lost"]
+        own, queue, ERR.lost = handed
+        ERR.never_wait(own)
+        ERR.queue = list(queue)
         ERR.size = sum(len(each) for each in ERR.queue)
         ERR.since = time.monotonic() if ERR.queue else 0.0
 
 
-def hand_over() -> dict[str, Any]:
-    """Return what the second half of PID 1 needs to go on with the log."""
+def hand_over() -> tuple[int, list[bytes], int]:
+    """Return what the second half of PID 1 needs to go on with the log.
+
+    That is the descriptor, what waits to be written to it, and how many lines were lost.
+    """
     if ERR.own is None:
         never_wait()
     OUT.drain(_PATIENCE / 2)
-    return {"own": ERR.own, "queue": ERR.queue, "lost": ERR.lost}
+    return ERR.standard if ERR.own is None else ERR.own, ERR.queue, ERR.lost
 
 
 def simply_write() -> None:

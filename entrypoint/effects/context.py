@@ -74,11 +74,6 @@ def later_environment(context: Context) -> dict[str, str]:
     return made | {notes.CLUSTER: cluster} if cluster else made
 
 
-def helper_role(tool: str) -> str:
-    """Return what PID 1 calls the helper that it keeps for an archiver."""
-    return f"{tool}-daemon"
-
-
 def write_down_settings(context: Context) -> None:
     """Keep the variables for what PID 1 starts later: what it may need, and no secret.
 

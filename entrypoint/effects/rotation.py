@@ -8,9 +8,9 @@ import json
 import os
 import signal
 
-from entrypoint import environment, log
+from entrypoint import environment, lifecycle, log
 from entrypoint.effects import files, status
-from entrypoint.effects.context import Context, helper_role
+from entrypoint.effects.context import Context
 
 _FILES = "secret-files.json"
 """In the runtime folder: the file of each variable that has come from one."""
@@ -54,6 +54,6 @@ def take_over(context: Context) -> None:
         return
     files.write_atomically(settings, text)
     log.info(f"taken over from files: {', '.join(changed)}")
-    helper = status.read(status.RUNTIME_FOLDERS).get(f"helper {helper_role(archive.tool.name)}")
+    helper = status.read(status.RUNTIME_FOLDERS).get(f"helper {lifecycle.daemon_role(archive.tool.name)}")
     if helper is not None and int(helper[2]):
         os.kill(int(helper[2]), signal.SIGTERM)  # PID 1 starts it again, and it reads its settings then

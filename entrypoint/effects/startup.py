@@ -35,7 +35,6 @@ from entrypoint.effects import (
     sessions,
     status,
     stops,
-    supervisor,
     walk,
 )
 from entrypoint.effects.children import (
@@ -55,13 +54,13 @@ from entrypoint.effects.context import (
     Context,
     handed_on_folder,
     helper_environment,
-    helper_role,
     is_guarded,
     later_environment,
     server_environment,
     withheld_variables,
     write_down_settings,
 )
+from entrypoint.effects.handoff import HelperSpec, ServerSpec, hand_over
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.signals import Signals
 from entrypoint.effects.unfinished import Unfinished
@@ -635,49 +634,32 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
 
         configuration.say(context)
     context.children.raise_if_stopped()
-    supervisor.hand_over(
-        context.children.signals,
-        {
-            "argv": ["postgres", *given],
-            "environment": environ,
-            "timeouts": list(wanted.stop),
-            "helpers": [*helpers(context), *_start_helper(context, first=first)],
-            "runtime_folder": context.runtime_folder,
-            "data_folder": wanted.data_folder,
-            "cluster": notes.cluster(wanted.data_folder),
-            "archive_status": f"{wanted.data_folder}/pg_wal/archive_status" if _archives(context) else "",
-            "debug": wanted.debug,
-        },
-        held,
+    spec = ServerSpec(
+        argv=["postgres", *given],
+        environment=environ,
+        timeouts=[*wanted.stop],
+        helpers=[*helpers(context), *_start_helper(context, first=first)],
+        runtime_folder=context.runtime_folder,
+        data_folder=wanted.data_folder,
+        cluster=notes.cluster(wanted.data_folder),
+        archive_status=f"{wanted.data_folder}/pg_wal/archive_status" if _archives(context) else "",
+        debug=wanted.debug,
     )
+    hand_over(context.children.signals, spec, held)
 
 
-def helpers(context: Context) -> list[dict[str, object]]:
+def helpers(context: Context) -> list[HelperSpec]:
     """Return the auxiliary processes that PID 1 keeps beside the server."""
     argv, environment_ = sessions.checkpoint(context)
-    checkpoint = {
-        "role": lifecycle.CHECKPOINT,
-        "argv": argv,
-        "environment": environment_,
-        "after_server": False,
-        "keep": False,
-    }
+    checkpoint = HelperSpec(lifecycle.CHECKPOINT, [*argv], {**environment_})
     return [checkpoint, *_reload_helpers(context), *_archive_helpers(context), *_scheduled_helpers(context)]
 
 
-def _reload_helpers(context: Context) -> list[dict[str, object]]:
+def _reload_helpers(context: Context) -> list[HelperSpec]:
     """Return the short-lived process that SIGHUP starts where something is rendered; it reloads."""
     if not server.renders(context):
         return []
-    return [
-        {
-            "role": lifecycle.RELOAD,
-            "argv": [OUR_PROGRAM, "internal", "reload"],
-            "environment": later_environment(context),
-            "after_server": False,
-            "keep": False,
-        }
-    ]
+    return [HelperSpec(lifecycle.RELOAD, [OUR_PROGRAM, "internal", "reload"], later_environment(context))]
 
 
 def _has_startdb(wanted: Settings) -> bool:
@@ -688,7 +670,7 @@ def _has_startdb(wanted: Settings) -> bool:
     )
 
 
-def _start_helper(context: Context, *, first: bool) -> list[dict[str, object]]:
+def _start_helper(context: Context, *, first: bool) -> list[HelperSpec]:
     """Return the process for what is done once at each start, if there is anything to be done.
 
     It has the environment of init files, which PID 1 must not keep: it is handed on in a file in memory.
@@ -705,15 +687,13 @@ def _start_helper(context: Context, *, first: bool) -> list[dict[str, object]]:
         return []
     secrets = memory_file(environment.pack(context.environment))
     return [
-        {
-            "role": lifecycle.STARTDB if holds else "password",
+        HelperSpec(
+            lifecycle.STARTDB if holds else lifecycle.PASSWORD,
             # A comparison that nobody waits for gives way to the server, which starts at the same time.
-            "argv": [*(() if holds else ("nice", "-n", "19")), OUR_PROGRAM, "internal", "startdb"],
-            "environment": later_environment(context),
-            "after_server": False,
-            "keep": False,
-            "stdin": secrets,
-        }
+            [*(() if holds else ("nice", "-n", "19")), OUR_PROGRAM, "internal", "startdb"],
+            later_environment(context),
+            stdin=secrets,
+        )
     ]
 
 
@@ -722,7 +702,7 @@ def _archives(context: Context) -> bool:
     return context.settings.archive is not None and fork.refusal(context.settings.data_folder) is None
 
 
-def _archive_helpers(context: Context) -> list[dict[str, object]]:
+def _archive_helpers(context: Context) -> list[HelperSpec]:
     archive_ = context.settings.archive
     if archive_ is None or archive_.by_user or not _archives(context):
         return []
@@ -733,18 +713,11 @@ def _archive_helpers(context: Context) -> list[dict[str, object]]:
         return []
     made = archive.environment(context, command)
     made.pop("PGPASSWORD", None)
-    return [
-        {
-            "role": helper_role(archive_.tool.name),
-            "argv": list(command.argv),
-            "environment": made,
-            "after_server": True,
-            "keep": True,
-        }
-    ]
+    role = lifecycle.daemon_role(archive_.tool.name)
+    return [HelperSpec(role, [*command.argv], {**made}, after_server=True, keep=True)]
 
 
-def _scheduled_helpers(context: Context) -> list[dict[str, object]]:
+def _scheduled_helpers(context: Context) -> list[HelperSpec]:
     """Return the short-lived processes for scheduled work; each says when it is to be called again.
 
     Without a schedule the one for backups takes the backup that a restored cluster needs, once.
@@ -752,29 +725,22 @@ def _scheduled_helpers(context: Context) -> list[dict[str, object]]:
     wanted = context.settings
     if wanted.archive is None or wanted.archive.by_user or not _archives(context):
         return []
-    schedules = {"backups": wanted.backup.schedule, "drills": wanted.drill.schedule}
-    wanted_once = {"backups"} if fork.awaits_backup(wanted.data_folder) else set()
-    found: list[dict[str, object]] = [
-        {
-            "role": lifecycle.LOOK,
-            "argv": [OUR_PROGRAM, "internal", lifecycle.LOOK],
-            "environment": later_environment(context),
-            "after_server": False,
-            "keep": True,
-            "delay": min(_FIRST_LOOK, wanted.archive.fork_interval),
-        }
-    ]
-    return found + [
-        {
-            "role": role,
-            "argv": [OUR_PROGRAM, "internal", role],
-            "environment": later_environment(context),
-            "after_server": False,
-            "keep": schedule is not None,
-        }
+    schedules = {lifecycle.BACKUPS: wanted.backup.schedule, lifecycle.DRILLS: wanted.drill.schedule}
+    wanted_once = {lifecycle.BACKUPS} if fork.awaits_backup(wanted.data_folder) else set()
+    handed_on = later_environment(context)
+    look_at_others = HelperSpec(
+        lifecycle.LOOK,
+        [OUR_PROGRAM, "internal", lifecycle.LOOK],
+        handed_on,
+        keep=True,
+        delay=min(_FIRST_LOOK, wanted.archive.fork_interval),
+    )
+    scheduled = [
+        HelperSpec(role, [OUR_PROGRAM, "internal", role], handed_on, keep=schedule is not None)
         for role, schedule in schedules.items()
         if schedule is not None or role in wanted_once
     ]
+    return [look_at_others, *scheduled]
 
 
 def execute(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:

@@ -1,88 +1,41 @@
 """PID 1 while the server runs. It holds nothing of the start: the program has replaced itself.
 
-That also is what removes the secrets from /proc/1/environ for good; changing os.environ does not.
 The decisions are those of `lifecycle`; here is one loop that feeds it events and does what it says.
 """
 
 from __future__ import annotations
 
-import marshal
 import os
 import sys
 import time
 
 from entrypoint import exits, lifecycle, log
-from entrypoint.effects import kernel, notes, status, stops
-from entrypoint.effects.children import Children, unnamed_file
-from entrypoint.effects.signals import HANDLED, STOPS, Signals
+from entrypoint.effects import handoff, kernel, notes, status, stops
+from entrypoint.effects.children import Children
+from entrypoint.effects.handoff import Handoff
+from entrypoint.effects.signals import Signals
 from entrypoint.errors import Failure
 from entrypoint.signal_numbers import signal, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, NoReturn
-
-HANDOFF = "ENTRYPOINT_HANDOFF"
-"""Names the descriptor from which the second half of the program reads what the first one found out."""
-
-
-def hand_over(signals: Signals, server: Mapping[str, Any], held: Sequence[int]) -> NoReturn:
-    """Start the server, and replace this process by one that does nothing but keep it up.
-
-    The server, a child of this process before and after, starts up while the new program is loaded.
-    `server` has `argv`, `environment`, `timeouts`, `runtime_folder`, `data_folder`, `archive_status` (the
-    folder of what waits to be archived, or empty) and `helpers`, each with `role`, `argv`, `environment`,
-    `after_server`, `keep`, for one that is started later `delay` (seconds), and for one that gets secrets and
-    writes to our own streams `stdin`, a descriptor. `held` are descriptors of locks. Raises Failure where the
-    server cannot be started.
-    Signals stay blocked on the way, so that none is lost between the two programs; they are pending
-    until the new one has its handlers.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-    for number in signals.take():
-        if number in STOPS:
-            os.kill(os.getpid(), number)
-    descriptor = unnamed_file()  # what can fail comes before the server
-    logging = log.hand_over()
-    since = time.time()  # before the server notes its own start, since an older note is taken for stale
-    pid = Children(signals).spawn(server["argv"], server["environment"])
-    mask = [int(number) for number in signals.original_mask]
-    ignored = [int(number) for number in signals.original_ignored]
-    data = marshal.dumps(
-        {
-            **server,
-            "pid": pid,
-            "since": since,
-            "mask": mask,
-            "ignored": ignored,
-            "log": logging,
-        }
-    )
-    while data:
-        data = data[os.write(descriptor, data) :]
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    # Not before the server was started, which none of them is for.
-    stdins = [spec["stdin"] for spec in server["helpers"] if "stdin" in spec]
-    for handed_on in (descriptor, *held, logging["own"], *stdins):
-        os.set_inheritable(handed_on, True)  # noqa: FBT003 - the name says what is true
-    environment = {**server["environment"], HANDOFF: str(descriptor)}
-    os.execve(sys.executable, sys.orig_argv, environment)
+    from collections.abc import Callable
+    from typing import Any
 
 
 def main(descriptor_text: str) -> int:
     """Run the server that the handed over values describe, and return the exit code."""
     try:
-        given = _receive(descriptor_text)
-        log.debugging = given["debug"]
-        log.never_wait(given["log"])
+        given = handoff.receive(descriptor_text)
+        log.debugging = given.server.debug
+        log.never_wait(given.log)
         kernel.keep_descriptors_to_ourselves()
-        signals = Signals(given["mask"], given["ignored"])
-    except (OSError, ValueError, EOFError, TypeError, KeyError):
-        sys.stderr.write(f"entrypoint: error: {HANDOFF} is not for you to set\n  mend: unset it\n")
+        signals = Signals(given.mask, given.ignored)
+    except (OSError, ValueError, EOFError, TypeError):
+        sys.stderr.write(f"entrypoint: error: {handoff.HANDOFF} is not for you to set\n  mend: unset it\n")
         return exits.FAILURE
     children = Children(signals)
-    children.adopt(given["pid"])
+    children.adopt(given.pid)
     supervisor = Supervisor(children, given)
     try:
         code = supervisor.run()
@@ -100,36 +53,27 @@ def main(descriptor_text: str) -> int:
     return code
 
 
-def _receive(descriptor_text: str) -> Mapping[str, Any]:
-    """Return what our first half wrote; raises ValueError for what cannot be its descriptor."""
-    descriptor = int(descriptor_text)
-    if not 2 < descriptor < 2**31:  # the standard streams are needed for the message about it
-        raise ValueError(descriptor_text)
-    with os.fdopen(descriptor, "rb") as stream:
-        given: Mapping[str, Any] = marshal.loads(stream.read())  # noqa: S302 - written by ourselves
-    return given
-
-
 class Supervisor:
     """The one loop."""
 
-    def __init__(self, children: Children, given: Mapping[str, Any]) -> None:
+    def __init__(self, children: Children, given: Handoff) -> None:
         self.children = children
-        self.given = given
-        notes.expect(given["data_folder"], given["cluster"])
-        self.specs = {spec["role"]: spec for spec in given["helpers"]}
+        self.given = given.server
+        notes.expect(self.given.data_folder, self.given.cluster)
+        self.specs = {spec.role: spec for spec in self.given.helpers}
         helpers = [
             lifecycle.Helper(
                 role,
-                after_server=spec["after_server"],
-                keep=spec["keep"],
-                due=time.monotonic() + spec.get("delay", 0),
+                after_server=spec.after_server,
+                keep=spec.keep,
+                due=time.monotonic() + spec.delay,
             )
             for role, spec in self.specs.items()
         ]
-        self.state = lifecycle.begin(given["timeouts"], helpers, archives=bool(given["archive_status"]))
-        self.server: int = given["pid"]
-        self.since: float = given["since"]
+        archives = bool(self.given.archive_status)
+        self.state = lifecycle.begin(self.given.timeouts, helpers, archives=archives)
+        self.server = given.pid
+        self.since = given.since
         self.pids: dict[int, str] = {}
         """Roles of running helpers."""
         self.pipes: dict[int, tuple[str, bytes]] = {}
@@ -181,14 +125,14 @@ class Supervisor:
             if pid == self.server:
                 log.debug(f"the server (pid {pid}) ended with code {code}")
                 status.say_if_out_of_memory(code)
-                status.say_backlog(self.given["archive_status"])
+                status.say_backlog(self.given.archive_status)
                 if self.state.step:
-                    stops.note(self.given["data_folder"], time.time() - self.since, self.state.step)
-                clean = stops.is_clean(self.given["data_folder"]) is True
+                    stops.note(self.given.data_folder, time.time() - self.since, self.state.step)
+                clean = stops.is_clean(self.given.data_folder) is True
                 self._follow(lifecycle.on_server_end(self.state, code, now, clean=clean))
             elif pid in self.pids:
                 role = self.pids.pop(pid)
-                pause = status.asked_pause(self.given["runtime_folder"], role)
+                pause = status.asked_pause(self.given.runtime_folder, role)
                 self._follow(lifecycle.on_helper_end(self.state, role, code, now, pause))
         if self.state.phase == lifecycle.SWEEPING and not status.others():
             self._follow(lifecycle.on_alone(self.state))
@@ -204,7 +148,7 @@ class Supervisor:
             self._publish()
 
     def _publish(self) -> None:
-        status.publish(self.given["runtime_folder"], self.state, self.server, self.pids, int(self.since))
+        status.publish(self.given.runtime_folder, self.state, self.server, self.pids, int(self.since))
 
     def _say(self, text: str) -> None:
         log.info(text)
@@ -224,10 +168,10 @@ class Supervisor:
 
         PostgreSQL itself does so, but looks once a minute.
         """
-        cluster: str = self.given["cluster"]
+        cluster = self.given.cluster
         if number not in (signal.SIGTERM, signal.SIGINT) or not self.state.server or cluster == "":
             return number
-        if notes.cluster(self.given["data_folder"]) == cluster:
+        if notes.cluster(self.given.data_folder) == cluster:
             return number
         log.warning("the data folder was emptied, or holds another database: the server ends at once")
         return signal.SIGQUIT
@@ -236,10 +180,11 @@ class Supervisor:
         spec = self.specs[role]
         read, write = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read, False)
-        stdin = spec.pop("stdin", None)
+        stdin = spec.stdin
+        self.specs[role] = spec._replace(stdin=None)
         streams = {1: write, 2: write} if stdin is None else {0: stdin}
         try:
-            pid = self.children.spawn(spec["argv"], spec["environment"], descriptors=streams)
+            pid = self.children.spawn(spec.argv, spec.environment, descriptors=streams)
         except Failure as failure:
             os.close(read)
             log.problem(failure.problems[0])

@@ -81,7 +81,17 @@ def test_the_supervisor_knows_little() -> None:
         ),
         *(
             f"entrypoint.effects.{name}"
-            for name in ("children", "kernel", "notes", "signals", "small", "status", "stops", "supervisor")
+            for name in (
+                "children",
+                "handoff",
+                "kernel",
+                "notes",
+                "signals",
+                "small",
+                "status",
+                "stops",
+                "supervisor",
+            )
         ),
     }
     assert expected == ours

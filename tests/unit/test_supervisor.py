@@ -23,30 +23,27 @@ import os, sys, time
 sys.path.insert(0, sys.argv[1])
 from entrypoint import log
 from entrypoint.effects import supervisor
+from entrypoint.effects.handoff import HANDOFF, HelperSpec, ServerSpec, hand_over
 from entrypoint.effects.signals import Signals
 from entrypoint.errors import Failure
 
 folder, timeouts, helpers, argv = sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5:]
 environment = {"PATH": "/usr/bin:/bin"}
-given = {
-    "argv": argv,
-    "environment": environment,
-    "timeouts": [float(seconds) for seconds in timeouts.split(",")],
-    "helpers": [
-        {"role": "helper", "argv": ["sh", "-c", script], "environment": environment, "after_server": False, "keep": True}
-        for script in helpers.splitlines()
-    ],
-    "runtime_folder": folder, "data_folder": folder, "cluster": "", "archive_status": "",
-    "debug": False,
-}
+given = ServerSpec(
+    argv=argv,
+    environment=environment,
+    timeouts=[float(seconds) for seconds in timeouts.split(",")],
+    helpers=[HelperSpec("helper", ["sh", "-c", script], environment, keep=True) for script in helpers.splitlines()],
+    runtime_folder=folder, data_folder=folder, cluster="", archive_status="",
+)
 
 def second_half(path, argv, environment):
     time.sleep(float(os.environ.get("SLOW_SECOND_HALF", "0")))
-    sys.exit(supervisor.main(environment[supervisor.HANDOFF]))
+    sys.exit(supervisor.main(environment[HANDOFF]))
 
 os.execve = second_half
 try:
-    supervisor.hand_over(Signals(), given, [os.open(folder, os.O_RDONLY)])
+    hand_over(Signals(), given, [os.open(folder, os.O_RDONLY)])
 except Failure as failure:
     log.problem(failure.problems[0])
     sys.exit(failure.code)

@@ -23,7 +23,8 @@ _PROGRAM = """#!/usr/local/lib/nix-postgres/python3 -IS
 import os, sys
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
 from entrypoint import __main__, log
-from entrypoint.effects import kernel, supervisor
+from entrypoint.effects import handoff, kernel
+from entrypoint.effects.handoff import ServerSpec
 from entrypoint.effects.signals import Signals
 from entrypoint.errors import Failure
 
@@ -31,17 +32,17 @@ def hand_over(argv):
     signals = Signals()
     kernel.adopt_orphans()
     kernel.keep_descriptors_to_ourselves()
-    server = {
-        "argv": argv,
-        "environment": dict(os.environ),
-        "timeouts": [float(word) for word in os.environ.get("LAB_TIMEOUTS", "9 9 9").split()],
-        "helpers": [],
-        "runtime_folder": "/tmp", "data_folder": "/tmp", "cluster": "", "archive_status": "",
-        "debug": "LAB_DEBUG" in os.environ,
-    }
+    server = ServerSpec(
+        argv=argv,
+        environment=dict(os.environ),
+        timeouts=[float(word) for word in os.environ.get("LAB_TIMEOUTS", "9 9 9").split()],
+        helpers=[],
+        runtime_folder="/tmp", data_folder="/tmp", cluster="", archive_status="",
+        debug="LAB_DEBUG" in os.environ,
+    )
     sys.orig_argv = ["/usr/local/lib/nix-postgres/python3", "-IS", "/usr/local/bin/entrypoint"]
     try:
-        supervisor.hand_over(signals, server, [os.open("/tmp", os.O_RDONLY | os.O_CLOEXEC)])
+        handoff.hand_over(signals, server, [os.open("/tmp", os.O_RDONLY | os.O_CLOEXEC)])
     except Failure as failure:
         log.problem(failure.problems[0])
         sys.exit(failure.code)
@@ -195,19 +196,20 @@ sys.path.insert(0, "/usr/local/lib/nix-postgres")
 if "ENTRYPOINT_HANDOFF" in os.environ:
     from entrypoint.__main__ import main
     sys.exit(main())
-from entrypoint.effects import holder, notes, supervisor
+from entrypoint.effects import holder, notes
+from entrypoint.effects.handoff import HelperSpec, ServerSpec, hand_over
 from entrypoint.effects.signals import Signals
 environment = dict(os.environ)
 helpers = [
-    {"role": role, "argv": ["/helpers/" + role], "environment": environment, "after_server": after, "keep": keep}
+    HelperSpec(role, ["/helpers/" + role], environment, after_server=after, keep=keep)
     for role, after, keep in HELPERS
 ]
-server = {
-    "argv": ["postgres"], "environment": environment, "timeouts": [5, 60, 10], "helpers": helpers,
-    "runtime_folder": "/run/entrypoint", "data_folder": os.environ["PGDATA"], "archive_status": "", "debug": False,
-    "cluster": notes.cluster(os.environ["PGDATA"]),
-}
-supervisor.hand_over(Signals(), server, [holder.lock_folder(os.environ["PGDATA"])])
+server = ServerSpec(
+    argv=["postgres"], environment=environment, timeouts=[5, 60, 10], helpers=helpers,
+    runtime_folder="/run/entrypoint", data_folder=os.environ["PGDATA"], archive_status="",
+    cluster=notes.cluster(os.environ["PGDATA"]),
+)
+hand_over(Signals(), server, [holder.lock_folder(os.environ["PGDATA"])])
 """
 
 
