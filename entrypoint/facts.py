@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from entrypoint.light import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Stage = Literal["building", "files", "recovery", "promoted", "unknown"]
+    Place = Literal["volume", "anonymous volume", "container layer", "unknown"]
+
 
 class Unfinished(NamedTuple):
     """What an earlier start left behind in the work folder."""
 
-    stage: str
+    stage: Stage
     """`building` (only our own work so far), `files` (init files have begun), `recovery`, `promoted` (the
     server itself has ended the recovery), or `unknown`."""
     detail: str
@@ -28,8 +35,8 @@ class DataFolder(NamedTuple):
     """Names of what is in it, if it holds no cluster and is not empty."""
     owner: int | None
     """uid."""
-    place: str
-    """What it lies on: `volume`, `anonymous volume`, `container layer`, or `unknown`."""
+    place: Place
+    """What it lies on."""
     mount_point: str
     filesystem: str
     standby: bool
@@ -54,8 +61,7 @@ class Following(NamedTuple):
     replayed_lsn: str | None
     seconds_since_transaction: float | None
     """Since the last replayed transaction was committed on the primary, which may have had none since."""
-    by: str
-    """`streaming`, or `archive`."""
+    by: Literal["streaming", "archive"]
 
 
 class OwnCommand(NamedTuple):

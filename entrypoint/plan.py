@@ -9,17 +9,23 @@ from entrypoint.facts import Facts, Unfinished
 from entrypoint.light import NamedTuple
 from entrypoint.settings import Settings
 
-START = "start"
-INITIALIZE = "initialize"
-RESTORE = "restore"
-RECOVER = "recover"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Literal
+
+    Kind = Literal["start", "initialize", "restore", "recover"]
+
+START: Final = "start"
+INITIALIZE: Final = "initialize"
+RESTORE: Final = "restore"
+RECOVER: Final = "recover"
 
 
 class Plan(NamedTuple):
     """What a start will do."""
 
-    kind: str
-    """`start`, `initialize`, `restore`, or `recover` (go on with a restore that was interrupted)."""
+    kind: Kind
+    """`recover`: go on with a restore that was interrupted."""
     discard: bool
     """Throw away first what an interrupted first start of ours has built; no user code has run in it."""
     move_aside: bool
@@ -35,6 +41,7 @@ def decide(settings: Settings, facts: Facts) -> Plan:
     stage = unfinished.stage if unfinished else ""
     anew = unfinished is not None and stage == "recovery" and _is_for_something_else(settings, unfinished)
     refusals: list[Problem] = []
+    kind: Kind
     if stage == "promoted" or (unfinished is None and folder.has_cluster):
         kind = START
     elif unfinished is not None and stage == "recovery" and not anew:
@@ -72,7 +79,7 @@ def _is_for_something_else(settings: Settings, unfinished: Unfinished) -> bool:
     return not recorded(unfinished.detail).is_for(settings.restore)
 
 
-def _against_a_new_cluster(settings: Settings, facts: Facts, kind: str, *, anew: bool) -> list[Problem]:
+def _against_a_new_cluster(settings: Settings, facts: Facts, kind: Kind, *, anew: bool) -> list[Problem]:
     folder = facts.data_folder
     unfinished = folder.unfinished
     refusals: list[Problem] = []
@@ -255,7 +262,7 @@ def _recovery_without_archive(settings: Settings, detail: str) -> Problem:
     )
 
 
-def _warnings(settings: Settings, facts: Facts, kind: str) -> list[Problem]:
+def _warnings(settings: Settings, facts: Facts, kind: Kind) -> list[Problem]:
     folder = facts.data_folder
     found = []
     if folder.place == "container layer":

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from entrypoint import exits
+from entrypoint import exits, lifecycle
 from entrypoint.commands.backup import open_archive
 from entrypoint.effects import backups as engine
 from entrypoint.effects import (
@@ -20,6 +20,7 @@ from entrypoint.effects import (
     notes,
     rotation,
     startup,
+    status,
     template,
 )
 from entrypoint.effects.children import Children
@@ -92,25 +93,25 @@ def make_template(locales: str, folder: str) -> None:
     template.make(folder, os.environ, Children(Signals()), startup.server_identity(), locales)
 
 
-@group.command("backups")
+@group.command(lifecycle.BACKUPS)
 def backups() -> None:
     """Take the backup that the schedule or a restore asks for, and tell PID 1 when to call again, if ever."""
     context, archive = open_archive()
     seconds = engine.scheduled(context, archive)
     if seconds is None:
         return
-    files.write_atomically(f"{context.runtime_folder}/next-backups", str(seconds), 0o644)
+    files.write_atomically(status.pause_path(context.runtime_folder, lifecycle.BACKUPS), str(seconds), 0o644)
 
 
-@group.command("drills")
+@group.command(lifecycle.DRILLS)
 def drills() -> None:
     """Rehearse a restore if the schedule says so, and tell PID 1 when to call again."""
     context, archive = open_archive()
     seconds = drill.scheduled(context, archive)
-    files.write_atomically(f"{context.runtime_folder}/next-drills", str(seconds), 0o644)
+    files.write_atomically(status.pause_path(context.runtime_folder, lifecycle.DRILLS), str(seconds), 0o644)
 
 
-@group.command("reload")
+@group.command(lifecycle.RELOAD)
 def reload() -> None:
     """Look at what has changed, and let the server read its files again if all of it is right."""
     context = startup.command_context(startup.load_settings(startup.environ(), ()))

@@ -10,7 +10,8 @@ from entrypoint import drills, exits
 from entrypoint.commands import archive
 from entrypoint.commands.output import echo
 from entrypoint.drills import LastDrills
-from entrypoint.effects import backlog, history, ready, standby, startup, status
+from entrypoint.effects import backlog, history, processes, ready, standby, startup, status
+from entrypoint.effects.status import Known
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Following
 from entrypoint.runs import LastRuns
@@ -54,10 +55,10 @@ def show(as_json: bool) -> None:
         echo(f"{'helper'.ljust(16)}{helper['role']}: {helper['state']}{failures}")
 
 
-def _known() -> dict[str, list[str]]:
+def _known() -> Known:
     """Return what PID 1 tells; raises Failure where none of ours runs."""
     known = status.read(status.RUNTIME_FOLDERS)
-    if not known:
+    if known is None:
         raise Failure(
             Problem(
                 "the entrypoint does not run here",
@@ -68,19 +69,17 @@ def _known() -> dict[str, list[str]]:
     return known
 
 
-def _server(known: dict[str, list[str]]) -> dict[str, object]:
-    name, since, detail = known["phase"]
-    server = int(known["server"][0]) if "server" in known else None
+def _server(known: Known) -> dict[str, object]:
     code, text = ready.look(os.environ.get("PGDATA", ""))
-    phase = text.removeprefix("not ready: ") if text.startswith("not ready: ") else name
+    phase = text.removeprefix("not ready: ") if text.startswith("not ready: ") else known.phase
     return {
         "phase": phase,
-        "since": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(int(since))),
-        "shutdown": None if detail == "-" else detail,
+        "since": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(known.since)),
+        "shutdown": known.detail,
         "ready": code == ready.READY,
         "role": text.removeprefix("ready: ") if code == ready.READY else None,
-        "server_pid": server,
-        "sessions": status.sessions(server) if server else 0,
+        "server_pid": known.server,
+        "sessions": processes.sessions(known.server) if known.server else 0,
     }
 
 
@@ -132,16 +131,6 @@ def archive_state(wanted: Settings) -> ArchiveState | None:
     return archive.with_own_command(state, startup.command_context(wanted))
 
 
-def helpers(known: dict[str, list[str]]) -> list[dict[str, object]]:
+def helpers(known: Known) -> list[dict[str, object]]:
     """Return the helpers that PID 1 keeps."""
-    return [
-        {
-            "role": row[0],
-            "state": row[1],
-            "pid": int(row[2]) or None,
-            "failures": int(row[3]),
-            "last_code": None if row[4] == "-" else int(row[4]),
-        }
-        for name, row in known.items()
-        if name.startswith("helper ")
-    ]
+    return [{**helper._asdict(), "pid": helper.pid or None} for helper in known.helpers.values()]

@@ -73,7 +73,8 @@ class Sight:
     @cached_property
     def phase(self) -> str:
         """What PID 1 of this container is at; empty: none is at work."""
-        return status.read(status.RUNTIME_FOLDERS).get("phase", [""])[0]
+        known = status.read(status.RUNTIME_FOLDERS)
+        return "" if known is None else known.phase
 
     @property
     def tended(self) -> bool:

@@ -14,7 +14,7 @@ import time
 
 from entrypoint import exits, log
 from entrypoint.argv import parse_server
-from entrypoint.effects import files, server, small, status
+from entrypoint.effects import files, processes, server, small, status
 from entrypoint.errors import Failure, Problem
 from entrypoint.postmaster import parse_postmaster, pid_in, split_folders
 
@@ -85,9 +85,9 @@ def _remove_empty(data_folder: str) -> None:
         except OSError:
             return
         time.sleep(0.05)
-    at_work = [pid for pid in status.pids() if server.is_postmaster_of(pid, data_folder)]
+    at_work = [pid for pid in processes.pids() if server.is_postmaster_of(pid, data_folder)]
     for pid in at_work:
-        if status.parent_of(pid) not in at_work:
+        if processes.parent_of(pid) not in at_work:
             raise _already_runs(pid, data_folder)
     os.unlink(path)
     log.info("postmaster.pid was left empty by a server that was killed while it started: removed")

@@ -14,6 +14,10 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.facts import DataFolder, Facts, Unfinished
 from entrypoint.settings import Settings
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.facts import Place, Stage
+
 INIT_FOLDER = "/docker-entrypoint-initdb.d"
 STARTDB_FOLDER = "/docker-entrypoint-startdb.d"
 HOME = "/var/lib/postgresql"
@@ -126,11 +130,12 @@ def _unfinished(record: unfinished.Unfinished, data_folder: str, has_cluster: bo
         mend = f"mend that, or remove {work} if you know that no first start or restore was interrupted"
         raise Failure(Problem(what, mend)) from error
     # Killed before the first line was written: nothing else was done yet, or somebody else's hand.
-    stage, detail = ("unknown", "") if has_cluster else ("building", "")
+    stage: Stage = "unknown" if has_cluster else "building"
+    detail = ""
     for line in lines:
         word, _, rest = line.partition(" ")
-        if word in ("building", "files", "recovery"):
-            stage, detail = word, rest
+        if word in unfinished.STAGES:
+            stage, detail = unfinished.STAGES[word], rest
         elif word == "file":
             detail = rest
     # The server may have been promoted after it has waited at its target.
@@ -141,7 +146,7 @@ def _unfinished(record: unfinished.Unfinished, data_folder: str, has_cluster: bo
     return Unfinished(stage, detail)
 
 
-def _is_of_others(record: unfinished.Unfinished, stage: str) -> bool:
+def _is_of_others(record: unfinished.Unfinished, stage: Stage) -> bool:
     """Tell whether a cluster beside the record is not, or no longer, our work alone.
 
     The official image serves what is there, and people copy another cluster over it.
@@ -167,7 +172,7 @@ def _is_promoted(data_folder: str) -> bool:
         return True
 
 
-def place(mount: files.Mount | None) -> str:
+def place(mount: files.Mount | None) -> Place:
     """Return what a mount is: `volume`, `anonymous volume`, `container layer`, or `unknown`."""
     if mount is None:
         return "unknown"

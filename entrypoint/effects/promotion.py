@@ -7,7 +7,7 @@ import time
 
 from entrypoint import exits, log
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, server, sessions, status, writer
+from entrypoint.effects import files, fork, processes, server, sessions, status, writer
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
@@ -61,7 +61,7 @@ def _followed(context: Context) -> int:
     data = context.settings.data_folder
     found = [server.timeline(context), int(sessions.query(context, _RECEIVED, seconds=5))]
     postmaster = server.live_postmaster(data)
-    startup = status.child_of(postmaster.pid, "startup") if postmaster is not None else None
+    startup = processes.child_of(postmaster.pid, "startup") if postmaster is not None else None
     if startup is not None:
         # What it replays, or waits for: postgres: startup recovering 000000020000000000000007
         title = files.read_text(f"/proc/{startup}/cmdline")

@@ -16,7 +16,6 @@ from entrypoint.postmaster import parse_postmaster
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping, Sequence
 else:
     import _socket as socket  # without the enumerations, as in `signal_numbers`
 
@@ -61,20 +60,18 @@ def look(data_folder: str) -> tuple[int, str]:
     """Return the exit code and one line about the server of a data folder."""
     known = status.read(status.RUNTIME_FOLDERS)
     code, text = accepts(data_folder, known)
-    _, state, *_ = known.get(f"helper {lifecycle.STARTDB}", ["", "ended"])
-    if code == READY and state != "ended":
+    starter = known and known.helpers.get(lifecycle.STARTDB)
+    if code == READY and starter and starter.state != "ended":
         return NOT_READY, f"not ready: {lifecycle.STARTDB}"
     return code, text
 
 
-def accepts(data_folder: str, known: Mapping[str, Sequence[str]]) -> tuple[int, str]:
+def accepts(data_folder: str, known: status.Known | None) -> tuple[int, str]:
     """Return the same, whatever is still to be done at this start; `known` is PID 1's status."""
-    if not known:
+    if known is None:
         return NO_SERVER, "no server: the entrypoint does not run here"
-    phase, since, *_ = known.get("phase", ["unknown", "0"])
-    if phase != lifecycle.SERVING:
-        return NOT_READY, f"not ready: {phase}"
-    server = known.get("server", ["0"])[0]
+    if known.phase != lifecycle.SERVING:
+        return NOT_READY, f"not ready: {known.phase or 'unknown'}"
     try:
         text = small.read_text(f"{data_folder}/postmaster.pid")
     except PermissionError:
@@ -85,7 +82,7 @@ def accepts(data_folder: str, known: Mapping[str, Sequence[str]]) -> tuple[int, 
     found = parse_postmaster(text)
     # "standby" in this file is a server that recovers and lets nobody in (hot_standby=off). One that was
     # killed leaves it behind, and in a container the next one mostly has the same pid.
-    if found is None or str(found.pid) != server or found.started < int(since) or found.status != "ready":
+    if found is None or found.pid != known.server or found.started < known.since or found.status != "ready":
         word = lifecycle.STOPPING if found and found.status == "stopping" else status.RECOVERY
         return NOT_READY, f"not ready: {word}"
     lines = text.split("\n")

@@ -54,6 +54,7 @@ def take_over(context: Context) -> None:
         return
     files.write_atomically(settings, text)
     log.info(f"taken over from files: {', '.join(changed)}")
-    helper = status.read(status.RUNTIME_FOLDERS).get(f"helper {lifecycle.daemon_role(archive.tool.name)}")
-    if helper is not None and int(helper[2]):
-        os.kill(int(helper[2]), signal.SIGTERM)  # PID 1 starts it again, and it reads its settings then
+    known = status.read(status.RUNTIME_FOLDERS)
+    helper = known and known.helpers.get(lifecycle.daemon_role(archive.tool.name))
+    if helper and helper.pid:
+        os.kill(helper.pid, signal.SIGTERM)  # PID 1 starts it again, and it reads its settings then

@@ -534,7 +534,11 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
     Returns as `act` does, with the settings with which the server itself goes on with a recovery.
     """
     wanted = context.settings
-    phases = {plan.INITIALIZE: status.INIT, plan.RESTORE: status.RESTORE, plan.RECOVER: status.RECOVERY}
+    phases: dict[plan.Kind, status.Phase] = {
+        plan.INITIALIZE: status.INIT,
+        plan.RESTORE: status.RESTORE,
+        plan.RECOVER: status.RECOVERY,
+    }
     status.enter(context.runtime_folder, phases[decided.kind])
     if decided.kind == plan.INITIALIZE:
         if wanted.archive is not None and not wanted.archive.by_user:

@@ -10,7 +10,7 @@ import sys
 import time
 
 from entrypoint import exits, lifecycle, log
-from entrypoint.effects import handoff, kernel, notes, status, stops
+from entrypoint.effects import handoff, kernel, notes, processes, status, stops
 from entrypoint.effects.children import Children
 from entrypoint.effects.handoff import Handoff
 from entrypoint.effects.signals import Signals
@@ -124,8 +124,8 @@ class Supervisor:
             now = time.monotonic()
             if pid == self.server:
                 log.debug(f"the server (pid {pid}) ended with code {code}")
-                status.say_if_out_of_memory(code)
-                status.say_backlog(self.given.archive_status)
+                _say_if_out_of_memory(code)
+                _say_backlog(self.given.archive_status)
                 if self.state.step:
                     stops.note(self.given.data_folder, time.time() - self.since, self.state.step)
                 clean = stops.is_clean(self.given.data_folder) is True
@@ -134,7 +134,7 @@ class Supervisor:
                 role = self.pids.pop(pid)
                 pause = status.asked_pause(self.given.runtime_folder, role)
                 self._follow(lifecycle.on_helper_end(self.state, role, code, now, pause))
-        if self.state.phase == lifecycle.SWEEPING and not status.others():
+        if self.state.phase == lifecycle.SWEEPING and not processes.others():
             self._follow(lifecycle.on_alone(self.state))
 
     def _follow(self, decision: lifecycle.Decision) -> None:
@@ -154,7 +154,7 @@ class Supervisor:
         log.info(text)
 
     def _report(self, _: None) -> None:
-        log.info(status.describe(self.state, self.server))
+        log.info(_describe(self.state, self.server))
 
     def _send(self, number: int) -> None:
         # The postmaster alone: it knows which of its processes must outlive the sessions.
@@ -231,21 +231,21 @@ class Supervisor:
 
     def _nudge(self, _: None) -> None:
         # The archiver runs once the server takes writes. SIGUSR1 without a request only wakes a process.
-        pid = status.child_of(self.server, "checkpointer")
-        if pid is not None and status.child_of(self.server, "archiver") is not None:
+        pid = processes.child_of(self.server, "checkpointer")
+        if pid is not None and processes.child_of(self.server, "archiver") is not None:
             os.kill(pid, signal.SIGUSR1)
             self.state = lifecycle.on_nudged(self.state)
 
     def _hurry(self, _: None) -> None:
         # What the archiver cannot do now it does after the next start; an immediate shutdown would cost more.
-        for pid in status.archiver_calls(self.server):
+        for pid in processes.archiver_calls(self.server):
             try:
                 os.kill(pid, signal.SIGTERM)
             except ProcessLookupError:
                 continue
 
     def _sweep(self, number: int) -> None:
-        others = status.others()
+        others = processes.others()
         for pid in others:
             try:
                 os.kill(pid, number)
@@ -266,3 +266,57 @@ class Supervisor:
             except (ProcessLookupError, TimeoutError):
                 continue
             return
+
+
+def _describe(state: lifecycle.State, server: int) -> str:
+    """Return one line about what goes on, for the log."""
+    if state.phase == lifecycle.SERVING:
+        return f"serving; {_count(processes.sessions(server))}"
+    if state.phase == lifecycle.STOPPING and not state.asked:
+        names = ", ".join(helper.role for helper in state.helpers.values() if helper.running)
+        return f"stopping; waiting for {names} before the server is asked to"
+    if processes.is_checkpointing(server):
+        return f"{state.step} shutdown; waiting for the shutdown's checkpoint"
+    if processes.child_of(server, "archiver") and not processes.sessions(server):
+        return f"{state.step} shutdown; waiting for the last segments to be archived"
+    return f"{state.step} shutdown; waiting for {_count(processes.sessions(server))}"
+
+
+def _count(number: int) -> str:
+    return f"{number} session{'' if number == 1 else 's'}"
+
+
+def _say_backlog(folder: str) -> None:
+    """Say what a server that has ended leaves unarchived; `folder` is pg_wal/archive_status."""
+    try:
+        waiting = sorted(
+            name.removesuffix(".ready") for name in os.listdir(folder) if name.endswith(".ready")
+        )
+    except OSError:
+        return
+    if waiting:
+        log.warning(
+            f"not archived yet: {len(waiting)} of the WAL files, from {waiting[0]} on; they wait in pg_wal",
+            "keep the volume; they are archived after the next start, or by: entrypoint archive push-pending",
+        )
+
+
+def _say_if_out_of_memory(code: int) -> None:
+    """Explain a server killed by SIGKILL, if the container's own memory limit did it."""
+    if code != 128 + 9:
+        return
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            with open(path, encoding="ascii") as file:
+                counts = dict(line.split()[:2] for line in file if " " in line)
+        except (OSError, ValueError):
+            continue
+        kills = int(counts.get("oom_kill", 0))
+        log.warning(
+            f"the server was killed by SIGKILL; the kernel counts {kills} out-of-memory kills in this "
+            "container",
+            "give it more memory (docker run --memory), or lower shared_buffers and work_mem"
+            if kills
+            else "nothing in this container did it: look at the host's log (dmesg)",
+        )
+        return

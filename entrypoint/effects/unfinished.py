@@ -13,6 +13,8 @@ Other programs may come in between, for the official image serves what is there.
 only while the cluster is the one that we have moved into place, and nobody has served it.
 """
 
+from __future__ import annotations
+
 import os
 import time
 
@@ -20,6 +22,14 @@ from entrypoint import log, own
 from entrypoint.cluster import SERVER_ENTRIES
 from entrypoint.effects import files, folders, notes, small
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Stage = Literal["building", "files", "recovery"]
+
+STAGES: dict[str, Stage] = {"building": "building", "files": "files", "recovery": "recovery"}
+"""The stages by the words in the file."""
 DISCARDED = "discarded"
 """Beside the stage `building`: that is decided, and has begun."""
 
@@ -42,7 +52,7 @@ class Unfinished:
         self.enter("building")
         os.mkdir(self.cluster, 0o700)
 
-    def enter(self, stage: str, detail: str = "") -> None:
+    def enter(self, stage: Stage, detail: str = "") -> None:
         """Record the stage, durably."""
         files.write_atomically(self.state, f"{stage} {detail}\n")
 

@@ -6,8 +6,8 @@ It ends with an exit code for that, and then PID 1 stops the server. Whatever el
 import os
 import signal
 
-from entrypoint import exits, log
-from entrypoint.effects import charge, files, fork, server, startup, status, writer
+from entrypoint import exits, lifecycle, log
+from entrypoint.effects import charge, files, fork, processes, server, startup, status, writer
 from entrypoint.effects.context import Context
 from entrypoint.settings import Archive
 
@@ -31,15 +31,18 @@ def main(*, whole: bool = False) -> int:
         _hurry(context)
     if not code and not whole:
         charge.notice(context)
-        files.write_atomically(f"{context.runtime_folder}/next-look", f"{archive.fork_interval}", 0o644)
+        files.write_atomically(
+            status.pause_path(context.runtime_folder, lifecycle.LOOK), f"{archive.fork_interval}", 0o644
+        )
     return code
 
 
 def _hurry(context: Context) -> None:
     """Let PID 1, which is the server's parent, start its own look now; that one stops the server."""
     found = server.live_postmaster(context.settings.data_folder)
-    if found is not None and status.read([context.runtime_folder]).get("server") == [str(found.pid)]:
-        os.kill(status.parent_of(found.pid), signal.SIGUSR1)
+    known = status.read([context.runtime_folder])
+    if found is not None and known is not None and known.server == found.pid:
+        os.kill(processes.parent_of(found.pid), signal.SIGUSR1)
 
 
 def look(context: Context, archive: Archive, *, whole: bool) -> int:

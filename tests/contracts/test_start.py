@@ -86,6 +86,7 @@ def test_the_supervisor_knows_little() -> None:
                 "handoff",
                 "kernel",
                 "notes",
+                "processes",
                 "signals",
                 "small",
                 "status",

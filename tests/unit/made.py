@@ -11,6 +11,10 @@ from entrypoint.errors import Problem
 from entrypoint.facts import DataFolder, Facts, Unfinished
 from entrypoint.settings import Settings
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.facts import Place, Stage
+
 __all__ = [
     "BOTH",
     "INITDB_MAKES",
@@ -94,7 +98,7 @@ def data_folder(
     unfinished: Unfinished | None = None,
     foreign: Sequence[str] = (),
     owner: int | None = 999,
-    place: str = "volume",
+    place: Place = "volume",
     mount_point: str = "/data",
     filesystem: str = "ext4",
     standby: bool = False,
@@ -133,6 +137,6 @@ def facts(
     )
 
 
-def unfinished(stage: str, detail: str = "", *, has_cluster: bool = True) -> Facts:
+def unfinished(stage: Stage, detail: str = "", *, has_cluster: bool = True) -> Facts:
     """Return the facts of a start that finds the work of an interrupted one."""
     return facts(data_folder(has_cluster=has_cluster, unfinished=Unfinished(stage, detail)))

@@ -12,6 +12,10 @@ from entrypoint.plan import Plan
 from entrypoint.settings import Settings
 from unit import made
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.facts import Stage
+
 ARCHIVE = {"ARCHIVE_URL": "file:///archive"}
 RESTORE = {**ARCHIVE, "RESTORE_FROM": "LATEST"}
 RESTART = {"POSTGRES_INIT_UNFINISHED": "restart"}
@@ -99,7 +103,7 @@ def test_trust_needs_no_password_but_is_warned_of(method: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["files", "unknown"])
-def test_a_half_made_database_is_refused(stage: str) -> None:
+def test_a_half_made_database_is_refused(stage: Stage) -> None:
     """Where an init file had begun, only the user knows what is good; the file and all ways out are named."""
     found = made.unfinished(stage, "/docker-entrypoint-initdb.d/2.sql")
     (refusal,) = plan.decide(made.settings(NO_PASSWORD), found).refusals
@@ -336,7 +340,7 @@ STANDBY = {**ARCHIVE, "STANDBY": "on"}
     ],
 )
 def test_a_standby_is_built_or_started(
-    values: dict[str, str], found: Facts, kind: str, *, discard: bool
+    values: dict[str, str], found: Facts, kind: plan.Kind, *, discard: bool
 ) -> None:
     """On an empty volume it is built; what a restore has begun is thrown away; a database is started."""
     expected = Plan(kind, discard=discard, move_aside=False, refusals=(), warnings=())

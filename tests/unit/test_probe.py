@@ -12,6 +12,10 @@ from entrypoint.effects.files import Mount
 from entrypoint.facts import DataFolder, Unfinished
 from unit import made
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.facts import Stage
+
 ANONYMOUS = "0123456789abcdef" * 4
 
 
@@ -127,7 +131,7 @@ def test_the_record_of_an_unfinished_start(
     ],
 )
 def test_a_promotion_counts_once_the_server_has_noted_it(
-    tmp_path: Path, state: int, *, signal: bool, stage: str
+    tmp_path: Path, state: int, *, signal: bool, stage: Stage
 ) -> None:
     """Without the signal file a cluster whose state is still that of a recovery is no primary."""
     _cluster(tmp_path)
@@ -158,7 +162,7 @@ CLOSED, OPEN = 'postgres "-c" "listen_addresses="', 'postgres "-c" "listen_addre
     ],
 )
 def test_a_cluster_that_is_not_our_work_alone(
-    tmp_path: Path, stage: str, moved: str | None, served: str | None, whose: str
+    tmp_path: Path, stage: Stage, moved: str | None, served: str | None, whose: str
 ) -> None:
     """Only what we have made, and nobody has served since, may be thrown away with an unfinished start."""
     made.cluster(tmp_path)

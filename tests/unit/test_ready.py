@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from entrypoint.effects import ready
+from entrypoint.effects.status import Known
 
 SINCE = 1_795_364_442
 
@@ -28,5 +29,5 @@ def test_only_the_file_of_this_server_is_believed(
     """Only of a server that PID 1 has started, and not earlier than that, the socket is asked."""
     lines = (pid, "/data", started, 5432, tmp_path, "*", "1 2", word, "")
     (tmp_path / "postmaster.pid").write_text("\n".join(map(str, lines)))
-    known = {"phase": ["serving", str(SINCE), "-"], "server": ["16"]}
+    known = Known("serving", SINCE, None, 16, {})
     assert expected == ready.accepts(str(tmp_path), known)

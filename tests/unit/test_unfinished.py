@@ -18,6 +18,10 @@ from entrypoint.effects.unfinished import Unfinished
 from entrypoint.facts import DataFolder
 from unit.made import INITDB_MAKES
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.effects.unfinished import Stage
+
 FOLDERS = {
     "base",
     "global",
@@ -139,7 +143,7 @@ def _begun(new: Maker, names: Sequence[str]) -> Unfinished:
     return unfinished
 
 
-def _moved(new: Maker, names: Sequence[str] = INITDB_MAKES, stage: str = "building") -> Unfinished:
+def _moved(new: Maker, names: Sequence[str] = INITDB_MAKES, stage: Stage = "building") -> Unfinished:
     """Return a data folder whose cluster is in place, in this stage."""
     unfinished = _begun(new, names)
     unfinished.move_into_place()

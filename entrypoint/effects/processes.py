@@ -1,0 +1,86 @@
+"""The processes of this container, and what those of a server are at, by their titles."""
+
+from __future__ import annotations
+
+import os
+
+
+def children_of(parent: int) -> list[int]:
+    """Return the children of a process."""
+    return [pid for pid in pids() if parent_of(pid) == parent]
+
+
+def pids() -> list[int]:
+    """Return the processes of this container."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent of a process, or -1 where it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return -1
+
+
+def others() -> list[int]:
+    """Return what else runs in this container, or, if we are not its PID 1, below us."""
+    me = os.getpid()
+    if me == 1:
+        return [pid for pid in pids() if pid != 1]
+    return children_of(me)
+
+
+def child_of(server: int, duty: str) -> int | None:
+    """Return the pid of the server's process with this duty, as its title names it."""
+    found = (pid for pid, title in _titles(server).items() if title.startswith(f"postgres: {duty}"))
+    return next(found, None)
+
+
+def archiver_calls(server: int) -> list[int]:
+    """Return the processes of the archive_command, if a shutdown waits for nothing else."""
+    archiver = child_of(server, "archiver")
+    if archiver is None or is_checkpointing(server) or sessions(server):
+        return []
+    found = [archiver]
+    for pid in found:
+        found += children_of(pid)
+    return found[1:]
+
+
+def sessions(server: int) -> int:
+    """Return how many client sessions a server has, by the titles of its processes."""
+    # postgres: USER DATABASE HOST ACTIVITY; every other process has the name of its duty there.
+    duties = (
+        "archiver", "autovacuum", "background", "bgworker", "checkpointer", "checksum", "io worker",
+        "logger", "logical replication", "parallel", "slotsync", "startup", "stats", "walreceiver",
+        "walsender", "walsummarizer", "walwriter",
+    )  # fmt: skip
+    return sum(
+        1
+        for title in _titles(server).values()
+        if title.startswith("postgres: ") and not title.removeprefix("postgres: ").startswith(duties)
+    )
+
+
+def _titles(parent: int) -> dict[int, str]:
+    """Return how the children of a process call themselves, by pid."""
+    titles = {}
+    for pid in children_of(parent):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                titles[pid] = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        except OSError:
+            continue
+    # A cluster_name stands before every duty; the checkpointer is the one that is always there.
+    for title in titles.values():
+        name, found, _ = title.removeprefix("postgres: ").partition(": checkpointer")
+        if found:
+            return {pid: each.replace(f"postgres: {name}: ", "postgres: ", 1) for pid, each in titles.items()}
+    return titles
+
+
+def is_checkpointing(server: int) -> bool:
+    """Tell whether a server is at a checkpoint."""
+    return any("checkpoint" in title and "performing" in title for title in _titles(server).values())
