@@ -20,21 +20,26 @@ from entrypoint.signal_numbers import signal, signal_name
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Final, Literal
 
-LADDER = ("smart", "fast", "immediate", "kill")
-SIGNAL_OF = {
+    Step = Literal["smart", "fast", "immediate", "kill"]
+    """Of a shutdown."""
+    Phase = Literal["serving", "stopping", "sweeping", "ended"]
+
+LADDER: tuple[Step, ...] = ("smart", "fast", "immediate", "kill")
+SIGNAL_OF: Mapping[Step, int] = {
     "smart": signal.SIGTERM,
     "fast": signal.SIGINT,
     "immediate": signal.SIGQUIT,
     "kill": signal.SIGKILL,
 }
-STEP_OF: Mapping[int, str] = {signal.SIGTERM: "smart", signal.SIGINT: "fast", signal.SIGQUIT: "immediate"}
+STEP_OF: Mapping[int, Step] = {signal.SIGTERM: "smart", signal.SIGINT: "fast", signal.SIGQUIT: "immediate"}
 
-SERVING = "serving"
-STOPPING = "stopping"
-SWEEPING = "sweeping"
+SERVING: Final = "serving"
+STOPPING: Final = "stopping"
+SWEEPING: Final = "sweeping"
 """The server has ended; the rest of the container is asked to go."""
-ENDED = "ended"
+ENDED: Final = "ended"
 
 CHECKPOINT = "checkpoint"
 """The helper that asks for a checkpoint when a smart shutdown begins, so that the shutdown's own is short."""
@@ -98,8 +103,8 @@ class State(NamedTuple):
     archive_timeout only when it is awake.
     """
     nudge_pause: float = 1.0
-    phase: str = SERVING
-    step: str | None = None
+    phase: Phase = SERVING
+    step: Step | None = None
     """The step of the ladder that was reached, or None while the server is to run."""
     asked: bool = False
     """The server has been sent the signal of this step; before that, helpers are waited for."""
@@ -120,7 +125,11 @@ class State(NamedTuple):
 
 
 if TYPE_CHECKING:
-    Action = tuple[str, object]
+    Action = (
+        tuple[Literal["send", "sweep", "exit"], int]
+        | tuple[Literal["start", "end", "kill", "say"], str]
+        | tuple[Literal["nudge", "report", "hurry"], None]
+    )
     """`send` a signal to the server, `start`, `end` or `kill` a helper, `say` something,
     `nudge` the checkpointer, `report` progress, `hurry` the archiver, `sweep` with a signal, `exit` with a
     code."""
@@ -193,7 +202,7 @@ def on_time(state: State, now: float) -> Decision:
     if state.deadline is None or now < state.deadline:
         if state.progress is not None and now >= state.progress:
             impatient = state.hurry is not None and now >= state.hurry
-            actions += [("report", None), *([("hurry", None)] if impatient else [])]
+            actions += [("report", None), ("hurry", None)] if impatient else [("report", None)]
             return state._replace(progress=now + PROGRESS_EVERY), actions
         return state, []
     if state.phase == STOPPING and not state.asked:
@@ -288,7 +297,7 @@ def _waited_for(state: State) -> list[Helper]:
     return [helper for helper in state.helpers.values() if helper.running and not helper.after_server]
 
 
-def _enter(state: State, step: str, now: float, why: str) -> Decision:
+def _enter(state: State, step: Step, now: float, why: str) -> Decision:
     """Climb to a step: first the helpers that need the server, then the server itself."""
     actions: list[Action] = [("say", why)]
     first = state.phase == SERVING

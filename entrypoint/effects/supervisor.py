@@ -18,9 +18,6 @@ from entrypoint.errors import Failure
 from entrypoint.signal_numbers import signal, signal_name
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
 
 
 def main(descriptor_text: str) -> int:
@@ -79,18 +76,6 @@ class Supervisor:
         self.pipes: dict[int, tuple[str, bytes]] = {}
         """Role and unfinished line by the descriptor of a helper's output."""
         self.exit_code: int | None = None
-        self.do: dict[str, Callable[[Any], None]] = {
-            "say": self._say,
-            "report": self._report,
-            "send": self._send,
-            "start": self._start,
-            "end": self._end,
-            "kill": self._kill,
-            "nudge": self._nudge,
-            "hurry": self._hurry,
-            "sweep": self._sweep,
-            "exit": self._exit,
-        }
 
     def run(self) -> int:
         """Keep the server up and return the container's exit code when all has ended."""
@@ -142,19 +127,34 @@ class Supervisor:
         self.state, actions = decision
         if self.state.phase != before.phase:
             self.since = time.time()
-        for action, value in actions:
-            self.do[action](value)
+        for action in actions:
+            self._do(action)
         if self.state is not before and self.exit_code is None:
             self._publish()
 
+    def _do(self, action: lifecycle.Action) -> None:
+        match action:
+            case "say", text:
+                log.info(text)
+            case "report", _:
+                log.info(_describe(self.state, self.server))
+            case "send", number:
+                self._send(number)
+            case "start", role:
+                self._start(role)
+            case "end" | "kill" as how, role:
+                self._signal_helper(role, signal.SIGTERM if how == "end" else signal.SIGKILL)
+            case "nudge", _:
+                self._nudge()
+            case "hurry", _:
+                self._hurry()
+            case "sweep", number:
+                self._sweep(number)
+            case "exit", code:
+                self.exit_code = code
+
     def _publish(self) -> None:
         status.publish(self.given.runtime_folder, self.state, self.server, self.pids, int(self.since))
-
-    def _say(self, text: str) -> None:
-        log.info(text)
-
-    def _report(self, _: None) -> None:
-        log.info(_describe(self.state, self.server))
 
     def _send(self, number: int) -> None:
         # The postmaster alone: it knows which of its processes must outlive the sessions.
@@ -215,12 +215,6 @@ class Supervisor:
                 os.close(descriptor)
                 del self.pipes[descriptor]
 
-    def _end(self, role: str) -> None:
-        self._signal_helper(role, signal.SIGTERM)
-
-    def _kill(self, role: str) -> None:
-        self._signal_helper(role, signal.SIGKILL)
-
     def _signal_helper(self, role: str, number: int) -> None:
         for pid, name in self.pids.items():
             if name == role:
@@ -229,14 +223,14 @@ class Supervisor:
                 except ProcessLookupError:
                     pass
 
-    def _nudge(self, _: None) -> None:
+    def _nudge(self) -> None:
         # The archiver runs once the server takes writes. SIGUSR1 without a request only wakes a process.
         pid = processes.child_of(self.server, "checkpointer")
         if pid is not None and processes.child_of(self.server, "archiver") is not None:
             os.kill(pid, signal.SIGUSR1)
             self.state = lifecycle.on_nudged(self.state)
 
-    def _hurry(self, _: None) -> None:
+    def _hurry(self) -> None:
         # What the archiver cannot do now it does after the next start; an immediate shutdown would cost more.
         for pid in processes.archiver_calls(self.server):
             try:
@@ -253,9 +247,6 @@ class Supervisor:
                 continue
         if not others:
             self._follow(lifecycle.on_alone(self.state))
-
-    def _exit(self, code: int) -> None:
-        self.exit_code = code
 
     def stop_at_all_events(self) -> None:
         """Stop the server without any further thought."""
