@@ -90,7 +90,7 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         return cli(arguments)
     from entrypoint.archivers.known import TOOLS
     from entrypoint.argv import HELP
-    from entrypoint.effects import script, startup
+    from entrypoint.effects import script, start
 
     script.run_if_changed(arguments)
     if arguments[0].startswith("-"):
@@ -101,8 +101,8 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         if by_hand.is_asked_for(arguments[0]):
             by_hand.run(arguments[0], arguments[1:])
     if arguments[0] == "postgres" and not any(word in HELP for word in arguments):
-        startup.start(arguments[1:])
-    return startup.execute(arguments, os.environ)
+        start.start(arguments[1:])
+    return start.execute(arguments, os.environ)
 
 
 if __name__ == "__main__":

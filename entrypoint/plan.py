@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from entrypoint import exits, own
 from entrypoint.argv import NOT_A_SERVER
-from entrypoint.errors import Problem
+from entrypoint.errors import Problem, no_permission
 from entrypoint.facts import Facts, Unfinished
 from entrypoint.light import NamedTuple
 from entrypoint.settings import Settings
@@ -102,46 +102,6 @@ def _not_ours(facts: Facts) -> bool:
     """Tell whether the server would refuse the folder: it must own it, and only root can mend that."""
     folder = facts.data_folder
     return folder.exists and (not folder.readable or facts.uid not in (0, folder.owner))
-
-
-def no_permission(
-    path: str,
-    doing: str,
-    uid: int,
-    owner: int | None,
-    filesystem: str,
-    *,
-    place: str | None = None,
-    missing: str = "",
-) -> Problem:
-    """Return the one message for all trouble with owners and modes.
-
-    `place` is the nearest folder above the path that exists; `owner` and `filesystem` are its. `missing` are
-    the capabilities that root lacks, as `identity.missing_capabilities` names them.
-    """
-    belongs = f"{place or path} belongs to uid {owner}, on {filesystem}"
-    if uid == 0 and missing:
-        words = " ".join(f"--cap-add {name}" for name in missing.split(", "))
-        return Problem(
-            f"root cannot {doing} {path}, since the container lacks the capabilities {missing}: {belongs}",
-            f"grant them: {words}; or start as the owner of the files (--user UID:GID)",
-        )
-    if uid == owner:
-        return Problem(
-            f"uid {uid} cannot {doing} {path}: {belongs}, so it is the mode that forbids it",
-            f"let its owner open it: chmod u+rwx {place or path}",
-        )
-    mend = (
-        "the filesystem forbids it even to root: start with "
-        f"--user {owner}:{owner}, or let the host change the owner: chown -R 999:999 FOLDER"
-        if uid == 0
-        else f"start as its owner (--user {owner}:{owner}), as root (no --user), or let the host "
-        f"change the owner: chown -R {uid} FOLDER"
-    )
-    return Problem(
-        f"uid {uid} cannot {doing} {path}: {belongs}",
-        mend,
-    )
 
 
 def _needs_password(settings: Settings) -> list[Problem]:

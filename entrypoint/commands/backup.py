@@ -11,7 +11,7 @@ from entrypoint.archivers.interface import Backup
 from entrypoint.commands.output import echo
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups as engine
-from entrypoint.effects import contents, drill, folders, fork, history, server, startup
+from entrypoint.effects import contents, drill, folders, fork, history, opening, server
 from entrypoint.effects.context import SETTINGS_VARIABLE, Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.runs import RUNNING, Run
@@ -119,9 +119,9 @@ def drill_(as_json: bool) -> None:
     Checked are all databases by pg_amcheck, and your own /docker-entrypoint-drill.d/*.sql. The running server
     goes on; also works alone (docker run … backup drill).
     """
-    wanted = startup.load_settings(startup.beside(startup.in_force()), ())
+    wanted = opening.load_settings(opening.beside(opening.in_force()), ())
     if wanted.archive is not None:
-        folders.make_drill_folder(wanted.drill.folder, startup.server_identity())  # root may
+        folders.make_drill_folder(wanted.drill.folder, opening.server_identity())  # root may
     context, archive = open_archive()
     if not archives.list_backups(context, archive):
         raise Failure(
@@ -196,8 +196,8 @@ def expire(dry_run: bool, as_json: bool) -> None:
 
 def open_archive() -> tuple[Context, Archive]:
     """Return the archive of this container, with the archiver's settings file in place."""
-    known = startup.in_force()
-    wanted = startup.load_settings(startup.beside(known), ())
+    known = opening.in_force()
+    wanted = opening.load_settings(opening.beside(known), ())
     if wanted.archive is None:
         raise Failure(
             Problem(
@@ -205,10 +205,10 @@ def open_archive() -> tuple[Context, Archive]:
                 "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive, and start anew",
             )
         )
-    served = None if known is None else startup.read_settings({**os.environ, **known}, ())[0].archive
+    served = None if known is None else opening.read_settings({**os.environ, **known}, ())[0].archive
     if served is not None:
         _refuse_another(wanted.archive, served, known or {})
-    context = startup.command_context(wanted)
+    context = opening.command_context(wanted)
     if SETTINGS_VARIABLE not in os.environ and served is None:  # else PID 1 has rendered it, with the secrets
         archives.render(context, wanted.archive)
     return context, wanted.archive
@@ -228,7 +228,7 @@ def _refuse_another(archive: Archive, served: Archive, known: Mapping[str, str])
     without = [
         name
         for name, value in os.environ.items()
-        if value and archive.tool.is_own_variable(name) and not startup.is_as_known(name, value, known)
+        if value and archive.tool.is_own_variable(name) and not opening.is_as_known(name, value, known)
     ]
     if without:
         log.warning(

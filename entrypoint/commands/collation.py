@@ -10,7 +10,7 @@ from entrypoint import collation, exits
 from entrypoint.collation import Finding, Report
 from entrypoint.commands.output import echo, echo_lines
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backups, reindex, server, startup, status
+from entrypoint.effects import backups, opening, reindex, server, status
 from entrypoint.effects import collation as memories
 from entrypoint.effects.context import SETTINGS_VARIABLE, Context
 from entrypoint.effects.reindex import Session
@@ -115,7 +115,7 @@ def fix(everything: bool, accept: bool, no_backup: bool, as_json: bool) -> int:
 
 def _session() -> Session:
     # Whatever else may be wrong with the variables, it is no reason not to look.
-    wanted, _, _ = startup.read_settings(startup.environ(), ())
+    wanted, _, _ = opening.read_settings(opening.environ(), ())
     found = server.live_postmaster(wanted.data_folder)
     if found is None or found.status not in ("ready", "standby"):
         raise Failure(
@@ -125,7 +125,7 @@ def _session() -> Session:
                 "COLLATION_POLICY=reindex mends before the server is up",
             )
         )
-    return Session(startup.command_context(wanted))
+    return Session(opening.command_context(wanted))
 
 
 def _look(session: Session, *, everything: bool) -> Report:

@@ -9,7 +9,7 @@ from entrypoint.archivers.interface import Server
 from entrypoint.commands.output import echo, echo_dim
 from entrypoint.configuration import Running, Source
 from entrypoint.effects import configuration as engine
-from entrypoint.effects import server, startup
+from entrypoint.effects import opening, server
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.hiding import hide_secrets
@@ -105,8 +105,8 @@ def _without_secrets(values: dict[str, str]) -> dict[str, str]:
 
 def _context(arguments: tuple[str, ...]) -> Context:
     given = arguments[1:] if arguments[:1] == ("postgres",) else arguments
-    wanted = startup.load_settings(startup.environ(), given)
-    return engine.beside(startup.command_context(wanted))
+    wanted = opening.load_settings(opening.environ(), given)
+    return engine.beside(opening.command_context(wanted))
 
 
 def _rows(context: Context, found: list[Source], known: dict[str, Running] | None) -> list[dict[str, object]]:

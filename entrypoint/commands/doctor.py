@@ -11,7 +11,7 @@ from entrypoint.commands.output import echo
 from entrypoint.doctor import checkup
 from entrypoint.doctor.checkup import CHECKS, Told
 from entrypoint.doctor.sight import SECONDS, Check, Sight
-from entrypoint.effects import startup
+from entrypoint.effects import opening
 from entrypoint.finding import ERROR, OK, WARNING
 
 _MARKS = {OK: "ok", WARNING: "WARN", ERROR: "ERROR"}
@@ -44,7 +44,7 @@ def doctor(names: Sequence[str], as_json: bool, seconds: float, explain: bool) -
     if explain:
         return _explain([check for check in CHECKS if check.name in (names or known)], as_json=as_json)
     found: list[Told] = []
-    for told in checkup.make(Sight(startup.environ(), _say, seconds), names):
+    for told in checkup.make(Sight(opening.environ(), _say, seconds), names):
         found.append(told)
         if not as_json:
             _print(told)

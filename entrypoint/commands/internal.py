@@ -18,8 +18,10 @@ from entrypoint.effects import (
     holder,
     identity,
     notes,
+    objections,
+    opening,
     rotation,
-    startup,
+    start,
     status,
     template,
 )
@@ -41,8 +43,8 @@ group.name = "internal"
 
 def _context(arguments: tuple[str, ...]) -> Context:
     given = arguments[1:] if arguments[:1] == ("postgres",) else arguments
-    wanted = startup.load_settings(os.environ, given)
-    return startup.make_context(wanted, Children(Signals()))
+    wanted = opening.load_settings(os.environ, given)
+    return opening.make_context(wanted, Children(Signals()))
 
 
 @group.command("create-directories")
@@ -55,7 +57,7 @@ def create_directories() -> None:
 @group.command("old-databases")
 def old_databases() -> None:
     """Print the places with data of other versions, one a line."""
-    facts = startup.look(_context(()).settings)
+    facts = objections.look(_context(()).settings)
     for place in facts.old_databases:
         click.echo(place)
 
@@ -69,7 +71,7 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
     identity.become(context.who)
     os.makedirs(context.settings.data_folder, mode=0o700, exist_ok=True)
     lock = holder.lock_folder(context.settings.data_folder)
-    found = startup.look(context.settings).data_folder
+    found = objections.look(context.settings).data_folder
     notes.migrate(context.settings.data_folder)
     unfinished = Unfinished(context.settings.data_folder)
     if found.unfinished and found.unfinished.stage == "building":
@@ -90,7 +92,7 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
 @click.argument("folder", default=template.FOLDER)
 def make_template(locales: str, folder: str) -> None:
     """Make the cluster that first starts copy; called when the image is built."""
-    template.make(folder, os.environ, Children(Signals()), startup.server_identity(), locales)
+    template.make(folder, os.environ, Children(Signals()), opening.server_identity(), locales)
 
 
 @group.command(lifecycle.BACKUPS)
@@ -114,7 +116,7 @@ def drills() -> None:
 @group.command(lifecycle.RELOAD)
 def reload() -> None:
     """Look at what has changed, and let the server read its files again if all of it is right."""
-    context = startup.command_context(startup.load_settings(startup.environ(), ()))
+    context = opening.command_context(opening.load_settings(opening.environ(), ()))
     rotation.take_over(context)
     configuration.reload(context)
 
@@ -176,15 +178,15 @@ def init(arguments: tuple[str, ...]) -> None:
 
 def _make_if_missing(context: Context) -> bool:
     """Make or restore the database, and tell whether that was to be done; as root this steps down."""
-    facts = startup.look(context.settings)
+    facts = objections.look(context.settings)
     if facts.data_folder.has_cluster and facts.data_folder.unfinished is None:
         return False
-    decided = startup.check(context, facts)
+    decided = objections.check(context, facts)
     folders.prepare(context.settings, context.who, context.children)
     identity.become(context.who)
     lock = holder.lock_folder(context.settings.data_folder)
-    decided = startup.refuse_if_changed(context, decided)
+    decided = objections.refuse_if_changed(context, decided)
     notes.migrate(context.settings.data_folder)
-    startup.act(context, decided, facts)
+    start.act(context, decided, facts)
     os.close(lock)
     return True

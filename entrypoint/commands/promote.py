@@ -3,7 +3,7 @@
 import click
 
 from entrypoint.commands.output import echo
-from entrypoint.effects import promotion, standby, startup
+from entrypoint.effects import opening, promotion, standby
 
 
 @click.command()
@@ -17,8 +17,8 @@ def promote(timeout: int, force: bool) -> None:
     Make sure before that the old primary takes none any more.
     """
     # Whatever else may be wrong with the variables, it is no reason not to take over.
-    wanted, _, _ = startup.read_settings(startup.environ(), ())
-    context = startup.command_context(wanted)
+    wanted, _, _ = opening.read_settings(opening.environ(), ())
+    context = opening.command_context(wanted)
     archives = wanted.archive is not None and not wanted.archive.by_user
     if wanted.archive is not None and archives and not force:
         promotion.check(context, wanted.archive)

@@ -6,7 +6,7 @@ import os
 import click
 
 from entrypoint.commands.output import echo
-from entrypoint.effects import startup
+from entrypoint.effects import start
 from entrypoint.recovery import ACTIONS
 
 _VARIABLES = {
@@ -58,8 +58,8 @@ def restore(immediate: bool, exclusive: bool, dry_run: bool, as_json: bool, **gi
         os.environ["RESTORE_TARGET_INCLUSIVE"] = "off"
     os.environ.setdefault("RESTORE_FROM", "LATEST")
     if not dry_run:
-        startup.start((), restore_only=True)
-    plan = startup.plan_restore(os.environ)
+        start.start((), restore_only=True)
+    plan = start.plan_restore(os.environ)
     from entrypoint.effects import planning
 
     if as_json:

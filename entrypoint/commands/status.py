@@ -10,7 +10,7 @@ from entrypoint import drills, exits
 from entrypoint.commands import archive
 from entrypoint.commands.output import echo
 from entrypoint.drills import LastDrills
-from entrypoint.effects import backlog, history, processes, ready, standby, startup, status
+from entrypoint.effects import backlog, history, opening, processes, ready, standby, status
 from entrypoint.effects.status import Known
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Following
@@ -26,12 +26,12 @@ def show(as_json: bool) -> None:
 
     Phases: boot, init, restore, recovery, startdb, serving, stopping.
     """
-    wanted, problems, _ = startup.read_settings(startup.environ(), ())
+    wanted, problems, _ = opening.read_settings(opening.environ(), ())
     known = _known()
     ready.step_down()
     facts, found = _server(known), helpers(known)
     state = None if problems else archive_state(wanted)
-    following = standby.look(startup.command_context(wanted)) if facts["role"] == "standby" else None
+    following = standby.look(opening.command_context(wanted)) if facts["role"] == "standby" else None
     last = None if state is None else history.last_runs(os.environ.get("PGDATA", ""))
     rehearsed = None if state is None else history.last_drills(os.environ.get("PGDATA", ""))
     if as_json:
@@ -128,7 +128,7 @@ def archive_state(wanted: Settings) -> ArchiveState | None:
         return None
     folder = status.own_folder(os.stat(wanted.data_folder).st_uid) or ""
     state = backlog.look(wanted.archive, wanted.data_folder, folder)
-    return archive.with_own_command(state, startup.command_context(wanted))
+    return archive.with_own_command(state, opening.command_context(wanted))
 
 
 def helpers(known: Known) -> list[dict[str, object]]:

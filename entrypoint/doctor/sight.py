@@ -14,7 +14,7 @@ from entrypoint import dependents, lifecycle
 from entrypoint.archivers.interface import Backup
 from entrypoint.doctor import questions
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, claim, configuration, files, server, startup, status
+from entrypoint.effects import backlog, claim, configuration, files, objections, opening, server, status
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Facts
 from entrypoint.finding import Finding
@@ -59,11 +59,12 @@ class Sight:
         """For looking into the databases."""
         self.say = say
         """Is told what is done next, for somebody who waits."""
-        self.settings, self.problems, self.doubts = startup.read_settings(raw, ())
+        self.settings, self.problems, self.doubts = opening.read_settings(raw, ())
         self.data_folder = self.settings.data_folder
         # As who we were started: root sees what it would mend.
-        self.facts: Facts | None = startup.look(self.settings) if self.settings.values.get("PGDATA") else None
-        self.context = startup.command_context(self.settings)
+        known = bool(self.settings.values.get("PGDATA"))
+        self.facts: Facts | None = objections.look(self.settings) if known else None
+        self.context = opening.command_context(self.settings)
 
     @cached_property
     def mounts(self) -> list[files.Mount]:

@@ -14,7 +14,7 @@ import os
 from entrypoint import log, variables
 from entrypoint.archivers.known import TOOLS, adapter
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, identity, server, startup, status
+from entrypoint.effects import files, fork, identity, opening, server, status
 from entrypoint.effects.children import Children, find_program, is_door, path_without, replace_process
 from entrypoint.effects.context import Context, helper_environment
 from entrypoint.effects.signals import Signals
@@ -108,11 +108,11 @@ def _environment(tool: Archiver, arguments: Sequence[str]) -> _Made:
 
 def _in_force(folder: str, tool: Archiver, arguments: Sequence[str]) -> _Made:
     """Return the environment beside a server: its settings file, and what the caller has set beside that."""
-    who, stepped_down = startup.user_beside(), os.getuid() == 0
+    who, stepped_down = opening.user_beside(), os.getuid() == 0
     identity.become(who)  # before anything is read that is that user's
-    known = startup.written_down(folder)
+    known = opening.written_down(folder)
     path = {"PATH": os.environ.get("PATH", os.defpath)}
-    wanted, _, _ = startup.read_settings({**(os.environ if known is None else known), **path}, ())
+    wanted, _, _ = opening.read_settings({**(os.environ if known is None else known), **path}, ())
     context = Context(
         settings=wanted,
         children=Children(Signals()),
@@ -135,7 +135,7 @@ def _given(tool: Archiver, arguments: Sequence[str], *, beside: int | None = Non
 
     Without any storage in it the program is simply run.
     """
-    wanted, problems, _ = startup.read_settings({"ARCHIVE_TOOL": tool.name, **os.environ}, ())
+    wanted, problems, _ = opening.read_settings({"ARCHIVE_TOOL": tool.name, **os.environ}, ())
     archive = wanted.archive or wanted.source
     if archive is None or archive.tool.name != tool.name:
         if beside is not None:
@@ -143,7 +143,7 @@ def _given(tool: Archiver, arguments: Sequence[str], *, beside: int | None = Non
         return os.environ, None
     for each in [*problems, *([] if beside is None else [_stranger(tool, beside)])]:
         log.warning(each.what, each.mend)
-    context = startup.command_context(wanted)
+    context = opening.command_context(wanted)
     what = server.describe(context)
     options = archive.tool.options(wanted.values, archive.storage, what)
     command = archive.tool.by_hand(what, arguments, archive.tool.as_variables(options))
@@ -174,7 +174,7 @@ def _callers(context: Context, known: Mapping[str, str]) -> dict[str, str]:
     asked = context.settings.handed_on
     found = {}
     for name, value in os.environ.items():
-        if not value or name in _OF_A_USER or startup.is_from_file(name):
+        if not value or name in _OF_A_USER or opening.is_from_file(name):
             continue
         if name.startswith("PG") and not name.startswith("PGBACKREST_") and known.get(name) == value:
             continue

@@ -227,6 +227,12 @@ def _stray_mounts(folder: DataFolder, table: list[files.Mount]) -> tuple[str, ..
     )
 
 
+def asks_for_startdb(settings: Settings) -> bool:
+    """Tell whether anything has to be done at this start before the server counts as ready."""
+    asked = settings.every_start
+    return bool(asked.extensions or asked.update_extensions or asked.update_password or has_start_files())
+
+
 def has_start_files() -> bool:
     """Tell whether there are files to be run at every start, or a folder of them that cannot be listed."""
     try:

@@ -13,7 +13,7 @@ import sys
 
 from entrypoint import environment, log, sql
 from entrypoint.argv import first_line
-from entrypoint.effects import files, first_start, probe, ready, sessions, startup, status
+from entrypoint.effects import files, first_start, opening, probe, ready, sessions, status
 from entrypoint.effects.context import Context, at_port, with_password
 from entrypoint.errors import Failure, Problem
 
@@ -70,9 +70,9 @@ def _receive() -> Context:
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(nothing, 0)
     os.close(nothing)
-    wanted, _, _ = startup.read_settings(values, ())  # what is wrong with them was said by the start
+    wanted, _, _ = opening.read_settings(values, ())  # what is wrong with them was said by the start
     log.debugging = wanted.debug
-    return startup.command_context(wanted)
+    return opening.command_context(wanted)
 
 
 def _wait(context: Context) -> bool:

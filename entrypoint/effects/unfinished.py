@@ -19,8 +19,8 @@ import os
 import time
 
 from entrypoint import log, own
-from entrypoint.cluster import SERVER_ENTRIES
-from entrypoint.effects import files, folders, notes, small
+from entrypoint.cluster import SERVER_ENTRIES, WAL_ENTRY
+from entrypoint.effects import files, notes, small
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Unfinished:
     def _remove(self, parent: str, names: list[str]) -> None:
         wal = f"{parent}/pg_wal"
         if "pg_wal" in names and os.path.islink(wal) and os.path.isdir(wal):
-            folders.empty_wal_folder(os.path.realpath(wal))
+            _empty_wal_folder(os.path.realpath(wal))
         if "pg_tblspc" in names:
             self._empty_tablespaces(f"{parent}/pg_tblspc")
         # PG_VERSION first: without it nothing takes the rest for a database.
@@ -154,3 +154,10 @@ class Unfinished:
         os.rename(self.folder, f"{aside}/{own.UNFINISHED}")  # last, so that a kill in between is repeated
         files.sync_folder(self.data_folder)
         log.info(f"moved the unfinished database to {aside}; remove it when you do not need it")
+
+
+def _empty_wal_folder(folder: str) -> None:
+    """Remove WAL, its status folders and what is ours from a WAL folder, and nothing else."""
+    for entry in os.listdir(folder):
+        if WAL_ENTRY.fullmatch(entry) or own.is_ours_in_wal(entry):
+            files.remove_tree(f"{folder}/{entry}")

@@ -7,7 +7,7 @@ import os
 import signal
 
 from entrypoint import exits, lifecycle, log
-from entrypoint.effects import charge, files, fork, processes, server, startup, status, writer
+from entrypoint.effects import charge, files, fork, opening, processes, server, status, writer
 from entrypoint.effects.context import Context
 from entrypoint.settings import Archive
 
@@ -21,8 +21,8 @@ def main(*, whole: bool = False) -> int:
     `whole` is for the first segment after an outage, in which much can have happened.
     """
     # Whatever else may be wrong with the variables by now, it is no reason to be a second primary.
-    wanted, _, _ = startup.read_settings(startup.environ(), ())
-    context = startup.command_context(wanted)
+    wanted, _, _ = opening.read_settings(opening.environ(), ())
+    context = opening.command_context(wanted)
     archive = wanted.archive
     if archive is None or archive.by_user:
         return 0

@@ -38,8 +38,8 @@ SECRET = "vErY-sEcReT"
 START = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-from entrypoint.effects import folders
-folders.RUNTIME_FOLDERS = (sys.argv.pop(1),)
+from entrypoint.effects import opening
+opening.RUNTIME_FOLDERS = (sys.argv.pop(1),)
 from entrypoint.__main__ import main
 sys.exit(main())
 """

@@ -16,21 +16,21 @@ HEAVY = """
 """.split()
 """Modules that a start without an archive can do without, and PID 1 for good: 1 ms to 59 ms (jinja2) each."""
 
-IMPORT_STARTUP = "import entrypoint.__main__, entrypoint.effects.startup, entrypoint.effects.supervisor"
+IMPORT_START = "import entrypoint.__main__, entrypoint.effects.start"
 IMPORT_SUPERVISOR = "import entrypoint.effects.supervisor"
 IMPORT_READY = "import entrypoint.__main__, entrypoint.effects.ready"
 
 WARM_START = """
 import sys
 from entrypoint import plan
-from entrypoint.effects import collation, holder, leftover, probe, server, startup
+from entrypoint.effects import collation, holder, leftover, opening, probe, server
 from entrypoint.effects.context import Context, helper_environment, server_environment
 from entrypoint.effects.identity import current
 
 values = {"PGDATA": sys.argv[2], "PATH": "/usr/bin:/bin", "PG_MAJOR": "17"}
-settings, problems, doubts = startup.read_settings(values, ["-c", "work_mem=4MB"])
+settings, problems, doubts = opening.read_settings(values, ["-c", "work_mem=4MB"])
 assert not problems and not doubts, problems
-startup.secret_names(settings.values)
+opening.secret_names(settings.values)
 decided = plan.decide(settings, probe.look(settings, current()))
 assert decided.kind == plan.START and not decided.refusals, decided
 environment = helper_environment(settings, current(), stepped_down=True)
@@ -57,7 +57,7 @@ def _loaded(code: str, *arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "code", [IMPORT_STARTUP, IMPORT_SUPERVISOR, IMPORT_READY], ids=["start", "supervisor", "ready"]
+    "code", [IMPORT_START, IMPORT_SUPERVISOR, IMPORT_READY], ids=["start", "supervisor", "ready"]
 )
 def test_what_is_not_loaded(code: str) -> None:
     """The start, the supervisor alone, and a health check load none of the expensive modules."""

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint import exits, plan
+from entrypoint.errors import no_permission
 from entrypoint.facts import DataFolder, Facts, Unfinished
 from entrypoint.plan import Plan
 from entrypoint.settings import Settings
@@ -267,7 +268,7 @@ def test_the_mount_that_is_proposed(path: str, expected: str) -> None:
 )
 def test_permission_messages(uid: int, owner: int, words: list[str]) -> None:
     """Uid, owner, path and filesystem are named, with a mend that can help."""
-    problem = plan.no_permission("/data", "read", uid, owner, "ext4")
+    problem = no_permission("/data", "read", uid, owner, "ext4")
     text = f"{problem.what} {problem.mend}"
     assert [] == [word for word in [f"uid {uid}", "/data", "ext4", *words] if word not in text]
 
@@ -275,7 +276,7 @@ def test_permission_messages(uid: int, owner: int, words: list[str]) -> None:
 @pytest.mark.parametrize("owner", [0, 5])
 def test_missing_capabilities_are_what_is_wrong(owner: int) -> None:
     """Root that lacks some is told which, also where it owns the folder, and no other mend that would not help."""
-    problem = plan.no_permission("/data", "read", 0, owner, "ext4", missing="CHOWN, FOWNER")
+    problem = no_permission("/data", "read", 0, owner, "ext4", missing="CHOWN, FOWNER")
     assert "the container lacks the capabilities CHOWN, FOWNER" in problem.what
     assert "--cap-add CHOWN --cap-add FOWNER" in problem.mend
     assert "chmod" not in problem.mend

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from entrypoint import variables
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import ALWAYS, Check, Sight
-from entrypoint.effects import files, startup
+from entrypoint.effects import files, opening
 from entrypoint.finding import Finding
 from entrypoint.foreign import FILE_SUFFIX
 from entrypoint.light import re
@@ -19,7 +19,7 @@ _SHORTEST = 6
 
 
 def _secrets(sight: Sight) -> list[Finding]:
-    names = [name for name in startup.secret_names(sight.settings.values) if _is_secret(name)]
+    names = [name for name in opening.secret_names(sight.settings.values) if _is_secret(name)]
     values = {name: sight.settings.values[name] for name in names if sight.settings.values.get(name)}
     plain = [name for name in sorted(values) if name in sight.raw and name in variables.ALL]
     return judge.secrets.secrets(_seen(values), _open_files(sight.raw, names), plain)

@@ -3,7 +3,7 @@
 from entrypoint import plan
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import ALWAYS, CLUSTER, Check, Sight
-from entrypoint.effects import files, history, probe, server, startup, status, stops
+from entrypoint.effects import files, history, objections, opening, probe, server, status, stops
 from entrypoint.effects.context import server_environment
 from entrypoint.finding import OK, Finding
 
@@ -17,7 +17,7 @@ def _start(sight: Sight) -> list[Finding]:
     if sight.facts is None or sight.status is not None or sight.tended:
         return []
     decided = plan.decide(sight.settings, sight.facts)
-    return judge.server.start([*decided.refusals, *startup.objections(sight.context, decided)])
+    return judge.server.start([*decided.refusals, *objections.objections(sight.context, decided)])
 
 
 _NEEDED = (
@@ -46,7 +46,7 @@ _PROGRAMS = ("postgres", "initdb", "pg_ctl", "pg_controldata", "pg_waldump", "ps
 
 
 def _version(sight: Sight) -> list[Finding]:
-    missing = [name for name in _PROGRAMS if not startup.has_program(name, sight.context.environment)]
+    missing = [name for name in _PROGRAMS if not opening.has_program(name, sight.context.environment)]
     binary = None if "postgres" in missing else str(server.binary_major(sight.context))
     return judge.server.versions(_first_line(f"{sight.data_folder}/PG_VERSION"), binary, missing)
 

@@ -472,11 +472,11 @@ def test_what_doctor_is_told(serve: Serve, images: Images) -> None:
     look = """
 import sys
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
-from entrypoint.effects import collation, startup
+from entrypoint.effects import collation, opening
 from entrypoint.effects.children import Children
 from entrypoint.effects.signals import Signals
-wanted, _, _ = startup.read_settings(startup.os.environ, ())
-print(collation.found(startup.make_context(wanted, Children(Signals()))))
+wanted, _, _ = opening.read_settings(opening.os.environ, ())
+print(collation.found(opening.make_context(wanted, Children(Signals()))))
 """
     ask = (PYTHON, "-I", "-c", look)
     with serve(image=images.old) as server:
@@ -500,11 +500,11 @@ def test_time_of_a_warm_start(serve: Serve, images: Images) -> None:
     measure = """
 import sys, time
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
-from entrypoint.effects import collation, startup
+from entrypoint.effects import collation, opening
 from entrypoint.effects.children import Children
 from entrypoint.effects.signals import Signals
-wanted, _, _ = startup.read_settings(startup.os.environ, ())
-context = startup.make_context(wanted, Children(Signals()))
+wanted, _, _ = opening.read_settings(opening.os.environ, ())
+context = opening.make_context(wanted, Children(Signals()))
 collation.gate(context, [])
 began = time.perf_counter()
 for _ in range(100):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.effects import startup
+from entrypoint.effects import opening
 from entrypoint.effects.context import HIDDEN_VALUE, SETTINGS_VARIABLE, kept_values
 from entrypoint.errors import Failure
 
@@ -46,12 +46,12 @@ def test_what_was_handed_on_is_not_judged_again(monkeypatch: pytest.MonkeyPatch)
         "POSTGRES_PASSWORD": "geheim",
         "PATH": os.defpath,
     }
-    assert startup.load_settings(values, ()).every_start.update_password
+    assert opening.load_settings(values, ()).every_start.update_password
     kept = {**kept_values(values), "PATH": os.defpath}
     with pytest.raises(Failure):
-        startup.load_settings(kept, ())
+        opening.load_settings(kept, ())
     monkeypatch.setenv(SETTINGS_VARIABLE, "/run/entrypoint/settings.json")
-    assert startup.load_settings(kept, ()).every_start.update_password
+    assert opening.load_settings(kept, ()).every_start.update_password
 
 
 def test_a_command_beside_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -76,6 +76,6 @@ def test_a_command_beside_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     }
     monkeypatch.setattr(os, "environ", given)
     mine = {name: given[name] for name in ("BACKUP_RETAIN_FULL", "STANDBY_PRIMARY_CONNINFO_FILE")}
-    assert {**known, **mine} == startup.beside(known)
-    assert given == startup.beside(None)
-    assert startup.beside({"PGDATA": "/data"})["WALG_UPLOAD_CONCURRENCY"] == "3"
+    assert {**known, **mine} == opening.beside(known)
+    assert given == opening.beside(None)
+    assert opening.beside({"PGDATA": "/data"})["WALG_UPLOAD_CONCURRENCY"] == "3"
