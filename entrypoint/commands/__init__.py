@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import click
 
-from entrypoint import __version__
 from entrypoint.commands import archive, backup, collation, config, doctor, internal, promote, restore, status
 
 __all__ = ["cli"]
@@ -42,8 +41,3 @@ def cli(arguments: Sequence[str]) -> int:
     except click.Abort:
         return 130
     return result if isinstance(result, int) else 0
-
-
-def version() -> str:
-    """Return the program's version."""
-    return __version__

@@ -15,8 +15,9 @@ from entrypoint import log, variables
 from entrypoint.archivers.known import TOOLS, adapter
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, identity, opening, server, status
-from entrypoint.effects.children import Children, find_program, is_door, path_without, replace_process
+from entrypoint.effects.children import Children, find_program, replace_process
 from entrypoint.effects.context import Context, helper_environment
+from entrypoint.effects.doors import is_door, path_without
 from entrypoint.effects.signals import Signals
 from entrypoint.errors import Failure, Problem
 

@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
 PRIVATE_FOLDERS = ("/dev/shm", "/run/entrypoint", "/tmp")  # noqa: S108 - what is made there has no name
 """Where a file in memory is where the kernel has none: never beside data, and in memory first."""
-DOOR = os.path.join(os.path.dirname(os.path.dirname(__file__)), "shims", "by-hand")
-"""Stands on PATH under the names of the archivers, for people."""
-DOOR_FOLDER = "/usr/local/sbin"
-"""The first folder of PATH, which is root's."""
 WRAPPER = "/usr/share/postgresql-common/pg_wrapper"
 """What Debian has in the place of PostgreSQL's clients."""
 
@@ -375,30 +371,6 @@ def find_program(name: str, environment: Mapping[str, str]) -> str:
             exits.NOT_FOUND,
         )
     )
-
-
-def path_without(names: Sequence[str], path: str) -> tuple[list[str], list[str]]:
-    """Return the folders of a PATH without our doors of these names, and those that hold one.
-
-    An archiver that people call by hand is first on PATH as shims/by-hand; our own calls are for the program.
-    """
-    folders = (path or os.defpath).split(":")
-    doors = [each for each in folders if any(is_door(os.path.join(each or ".", name)) for name in names)]
-    return [each for each in folders if each not in doors], doors
-
-
-def is_door(path: str) -> bool:
-    """Tell whether this file is our shims/by-hand, and not what somebody has put in its place."""
-    try:
-        here = os.stat(path)
-        if os.path.samestat(here, os.stat(DOOR)):
-            return True
-        if here.st_size != os.stat(DOOR).st_size:
-            return False
-        with open(path, "rb") as one, open(DOOR, "rb") as other:
-            return one.read() == other.read()
-    except OSError:
-        return False
 
 
 def _behind_wrapper(program: str, environment: Mapping[str, str]) -> str:

@@ -8,7 +8,8 @@ from entrypoint import foreign, variables
 from entrypoint.archivers import tool_variables
 from entrypoint.argv import parse_server
 from entrypoint.effects import files, notes
-from entrypoint.effects.children import Children, path_without
+from entrypoint.effects.children import Children
+from entrypoint.effects.doors import path_without
 from entrypoint.effects.identity import Identity
 from entrypoint.light import NamedTuple
 from entrypoint.settings import SOURCE_PREFIX, Settings

@@ -9,7 +9,7 @@ from entrypoint import environment, foreign, log, settings, variables
 from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS
 from entrypoint.effects import files, identity, locks, status, walk
-from entrypoint.effects.children import Children, find_program, path_without
+from entrypoint.effects.children import Children, find_program
 from entrypoint.effects.context import (
     HIDDEN_VALUE,
     SETTINGS_FILE,
@@ -18,6 +18,7 @@ from entrypoint.effects.context import (
     handed_on_folder,
     helper_environment,
 )
+from entrypoint.effects.doors import path_without
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.signals import Signals
 from entrypoint.effects.status import RUNTIME_FOLDERS

@@ -25,7 +25,7 @@ from entrypoint.effects import (
     status,
     stops,
 )
-from entrypoint.effects.children import DOOR, DOOR_FOLDER, Children, find_program, replace_process
+from entrypoint.effects.children import Children, find_program, replace_process
 from entrypoint.effects.context import (
     Context,
     is_guarded,
@@ -33,6 +33,7 @@ from entrypoint.effects.context import (
     withheld_variables,
     write_down_settings,
 )
+from entrypoint.effects.doors import DOOR, DOOR_FOLDER
 from entrypoint.effects.handoff import ServerSpec, hand_over
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.signals import Signals

@@ -22,9 +22,7 @@ from entrypoint.effects.children import (
     answer_file,
     cannot_execute,
     find_program,
-    is_door,
     memory_file,
-    path_without,
     read_back,
 )
 from entrypoint.errors import Failure, Stopped
@@ -425,28 +423,3 @@ def test_the_servers_own_client_is_called_behind_debians_wrapper(
     assert "debian" == called("pg_dump", "debian", "server"), "the server has none"
     assert "user" == called("psql", "user", "debian", "server")
     assert "debian" == called("psql", "debian"), "no server is on PATH"
-
-
-def test_our_door_is_known_by_what_it_holds(tmp_path: Path) -> None:
-    """A copy and a link are ours, whatever their name; what somebody has put in its place is not."""
-    copy, link, other, folder = (tmp_path / name for name in ("copy", "link", "other", "folder"))
-    text = Path(module.DOOR).read_bytes()
-    copy.write_bytes(text)
-    link.symlink_to(module.DOOR)
-    other.write_bytes(text[:-1] + b"#")
-    folder.mkdir()
-    found = [is_door(str(path)) for path in (copy, link, other, folder, tmp_path / "none")]
-    assert [True, True, False, False, False] == found
-
-
-def test_a_path_without_doors(tmp_path: Path) -> None:
-    """Only the folder that holds a door of that name is told apart."""
-    doors, plain = tmp_path / "doors", tmp_path / "plain"
-    for each in (doors, plain):
-        each.mkdir()
-    (doors / "tool").symlink_to(module.DOOR)
-    (plain / "tool").write_text("#!/bin/sh\n")
-    path = f"{doors}:{plain}:"
-    assert ([str(plain), ""], [str(doors)]) == path_without(["tool"], path)
-    assert (path.split(":"), []) == path_without(["another"], path)
-    assert (path.split(":"), []) == path_without([], path)

@@ -12,6 +12,7 @@ import pytest
 
 from entrypoint import __main__ as main
 from entrypoint import exits
+from entrypoint.commands import group
 
 ROOT = Path(main.__file__).parents[1]
 START = "import sys\nsys.path.insert(0, sys.argv.pop(1))\nfrom entrypoint.{0} import main\nsys.exit(main())"
@@ -99,3 +100,8 @@ def test_help_prepares_nothing() -> None:
     assert "PGDATA" not in done.stderr
     assert done.returncode in (0, exits.NOT_FOUND)
     assert 1 == _run("__main__", "postgres").returncode
+
+
+def test_the_door_knows_every_command() -> None:
+    """What click offers is what the light door sends to it, and no other word."""
+    assert sorted(group.commands) == sorted(main.COMMANDS)
