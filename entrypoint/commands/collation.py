@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import click
 
-from entrypoint import collation, exits
-from entrypoint.collation import Finding, Report
+from entrypoint import dependents, exits
 from entrypoint.commands.output import echo, echo_lines
+from entrypoint.dependents import Finding, Report
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backups, opening, reindex, server, status
-from entrypoint.effects import collation as memories
+from entrypoint.effects import backups, examine, opening, policy, rebuild, remembered, server, status
+from entrypoint.effects.asking import Session
 from entrypoint.effects.context import SETTINGS_VARIABLE, Context
-from entrypoint.effects.reindex import Session
 from entrypoint.errors import Failure, Problem
 
 _ALL = click.option(
@@ -34,7 +33,7 @@ def show(everything: bool, as_json: bool) -> None:
     """List changed collations, and the indexes and other objects that depend on them, with their sizes."""
     report = _look(_session(), everything=everything)
     if as_json:
-        click.echo(json.dumps(collation.as_json(report), indent=2))
+        click.echo(json.dumps(dependents.as_json(report), indent=2))
     else:
         echo_lines(_lines(report))
 
@@ -53,9 +52,9 @@ def check(everything: bool, amcheck: bool, as_json: bool) -> int:
     """
     session = _session()
     report = _look(session, everything=everything)
-    findings = reindex.check(session, report, amcheck=amcheck)
+    findings = examine.check(session, report, amcheck=amcheck)
     if as_json:
-        click.echo(json.dumps({**collation.as_json(report), "findings": _rows(findings)}, indent=2))
+        click.echo(json.dumps({**dependents.as_json(report), "findings": _rows(findings)}, indent=2))
     else:
         echo_lines([*_lines(report), *_told(findings)])
         if not findings and not report.matches:
@@ -87,15 +86,15 @@ def fix(everything: bool, accept: bool, no_backup: bool, as_json: bool) -> int:
                 "run this on the primary; or promote this one first (entrypoint promote)",
             )
         )
-    with reindex.alone(context):
-        mark = memories.fingerprint(context)
-        memory = memories.read(context.settings.data_folder)
+    with rebuild.alone(context):
+        mark = remembered.fingerprint(context)
+        memory = remembered.read(context.settings.data_folder)
         report = _look(session, everything=everything)
         if report.matches:
-            memories.remember_match(context)
-        elif not no_backup and not reindex.has_recent_backup(context):
+            remembered.remember_match(context)
+        elif not no_backup and not policy.has_recent_backup(context):
             _back_up(context)
-        outcome = reindex.mend(session, report, memory, mark, accept=accept) if not report.matches else None
+        outcome = rebuild.mend(session, report, memory, mark, accept=accept) if not report.matches else None
     rebuilt = [each.words for each in outcome.rebuilt] if outcome else []
     refreshed = list(outcome.refreshed) if outcome else []
     findings = outcome.findings if outcome else ()
@@ -105,7 +104,7 @@ def fix(everything: bool, accept: bool, no_backup: bool, as_json: bool) -> int:
         words = f"rebuilt: {len(rebuilt)}; versions noted in: {', '.join(refreshed) or 'no database'}"
         echo_lines([words if outcome else "nothing is to be mended", *_told(findings)])
         for each in report.others:
-            if each.kind == collation.VIEW:
+            if each.kind == dependents.VIEW:
                 words = (
                     f"{each.words} may hold what the old order said: REFRESH MATERIALIZED VIEW {each.name}"
                 )
@@ -130,8 +129,8 @@ def _session() -> Session:
 
 def _look(session: Session, *, everything: bool) -> Report:
     context = session.context
-    mixed = memories.read(context.settings.data_folder).mixed(memories.fingerprint(context))
-    return reindex.look(session, mixed, everything=everything)
+    mixed = remembered.read(context.settings.data_folder).mixed(remembered.fingerprint(context))
+    return examine.look(session, mixed, everything=everything)
 
 
 def _back_up(context: Context) -> None:
@@ -146,8 +145,8 @@ def _back_up(context: Context) -> None:
 
 def _lines(report: Report) -> list[str]:
     if report.matches:
-        return [f"all collations match ({memories.libraries()})"]
-    return collation.describe(
+        return [f"all collations match ({remembered.libraries()})"]
+    return dependents.describe(
         report,
         most=len(report.changes) + len(report.dependents) + len(report.unseen) + len(report.unlooked) + 1,
     )

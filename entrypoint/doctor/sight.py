@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
-from entrypoint import dependents, lifecycle
+from entrypoint import lifecycle, queries
 from entrypoint.archivers.interface import Backup
 from entrypoint.doctor import questions
 from entrypoint.effects import archive as archives
@@ -93,7 +93,7 @@ class Sight:
         """The server's answers about the cluster, and why there are none."""
         if self.status != "ready":
             return {}, "no server runs here that could be asked"
-        changed = dependents.changed_databases_query(server.data_major(self.data_folder))
+        changed = queries.changed_databases_query(server.data_major(self.data_folder))
         return questions.ask(self.context, {**questions.CLUSTER, "collations": changed})
 
     @cached_property
@@ -106,7 +106,7 @@ class Sight:
         """The answers of each database that allows connections."""
         names = [str(row["name"]) for row in self.answers["databases"] if row["connectable"]]
         major = server.data_major(self.data_folder)
-        asked = {**questions.DATABASE, "collations": dependents.changed_query(major)}
+        asked = {**questions.DATABASE, "collations": queries.changed_query(major)}
         return questions.ask_databases(self.context, names, asked, seconds=self.databases_patience)
 
     @cached_property

@@ -8,7 +8,6 @@ from entrypoint import log, plan, variables
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.effects import (
     archive,
-    collation,
     files,
     folders,
     fork,
@@ -20,6 +19,7 @@ from entrypoint.effects import (
     notes,
     objections,
     opening,
+    remembered,
     server,
     sessions,
     status,
@@ -318,9 +318,11 @@ def check_collations(context: Context, decided: plan.Plan, given: list[str]) -> 
     if arguments.prints_a_setting or (arguments.given and arguments.given[0] in NOT_A_SERVER):
         return
     if decided.kind == plan.INITIALIZE:
-        collation.remember_match(context)
-    else:
-        collation.gate(context, given)
+        remembered.remember_match(context)
+    elif not remembered.is_settled(context):
+        from entrypoint.effects import policy  # what it takes is loaded only where it is needed
+
+        policy.gate(context, given)
 
 
 def run_server(context: Context, given: list[str], held: list[int], *, first: bool) -> NoReturn:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from entrypoint import log, template
 from entrypoint.argv import first_line
 from entrypoint.cluster import parse_control
-from entrypoint.effects import collation, files, server
+from entrypoint.effects import files, remembered, server
 from entrypoint.effects.children import Children, find_program, memory_file
 from entrypoint.effects.context import Context, server_environment
 from entrypoint.effects.identity import Identity
@@ -80,7 +80,7 @@ def describe(environment: Mapping[str, str], share: str, locales: str) -> str:
     ]
     read += [f"{share}/extension/plpgsql.control", locales, "/etc/localtime"]
     names = [name for name in environment if name.startswith(("LANG", "LC_", "LOC", "TZ"))]
-    lines = [collation.libraries(), *(_file(path) for path in [*programs, *read])]
+    lines = [remembered.libraries(), *(_file(path) for path in [*programs, *read])]
     lines += [f"{name}={environment[name]}" for name in sorted(names) if environment[name]]
     return "".join(f"{line}\n" for line in lines)
 

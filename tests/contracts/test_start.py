@@ -23,7 +23,7 @@ IMPORT_READY = "import entrypoint.__main__, entrypoint.effects.ready"
 WARM_START = """
 import sys
 from entrypoint import plan
-from entrypoint.effects import collation, holder, leftover, opening, probe, server
+from entrypoint.effects import holder, leftover, opening, probe, remembered, server
 from entrypoint.effects.context import Context, helper_environment, server_environment
 from entrypoint.effects.identity import current
 
@@ -39,8 +39,8 @@ assert server.arguments(context) == ["-c", "work_mem=4MB"]
 server_environment(settings, environment)
 leftover.clear(context, ["-c", "work_mem=4MB", "-k", sys.argv[2]])
 holder.lock_folder(settings.data_folder)
-collation.remember_match(context)
-collation.gate(context, [])
+remembered.remember_match(context)
+assert remembered.is_settled(context)
 """
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from entrypoint.doctor import judge, questions
 from entrypoint.doctor.judge.memory import size
 from entrypoint.doctor.sight import CLUSTER, SERVER, Check, Sight
-from entrypoint.effects import collation, files, server
+from entrypoint.effects import examine, files, server
 from entrypoint.finding import Finding, ok
 
 TYPE_CHECKING = False
@@ -139,7 +139,7 @@ def _has(name: str) -> bool:
 def _collations(sight: Sight) -> list[Finding]:
     policy = sight.settings.collation_policy
     if not sight.runs:
-        return judge.databases.collations(collation.found(sight.context), policy)
+        return judge.databases.collations(examine.found(sight.context), policy)
     missed = _unlooked(sight, "collations")
     changed = [
         name
@@ -147,7 +147,7 @@ def _collations(sight: Sight) -> list[Finding]:
         if not each.late and name not in missed.silent and each.rows.get("collations") != [{"changed": 0}]
     ]
     late: list[str] = []
-    told = collation.found(
+    told = examine.found(
         sight.context,
         all_match=not changed and sight.answers["collations"] == [{"changed": 0}],
         only=changed,

@@ -472,11 +472,11 @@ def test_what_doctor_is_told(serve: Serve, images: Images) -> None:
     look = """
 import sys
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
-from entrypoint.effects import collation, opening
+from entrypoint.effects import examine, opening
 from entrypoint.effects.children import Children
 from entrypoint.effects.signals import Signals
 wanted, _, _ = opening.read_settings(opening.os.environ, ())
-print(collation.found(opening.make_context(wanted, Children(Signals()))))
+print(examine.found(opening.make_context(wanted, Children(Signals()))))
 """
     ask = (PYTHON, "-I", "-c", look)
     with serve(image=images.old) as server:
@@ -500,15 +500,15 @@ def test_time_of_a_warm_start(serve: Serve, images: Images) -> None:
     measure = """
 import sys, time
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
-from entrypoint.effects import collation, opening
+from entrypoint.effects import opening, remembered
 from entrypoint.effects.children import Children
 from entrypoint.effects.signals import Signals
 wanted, _, _ = opening.read_settings(opening.os.environ, ())
 context = opening.make_context(wanted, Children(Signals()))
-collation.gate(context, [])
+remembered.is_settled(context)
 began = time.perf_counter()
 for _ in range(100):
-    collation.gate(context, [])
+    remembered.is_settled(context)
 print((time.perf_counter() - began) * 10, "subprocess" in sys.modules, "json" in sys.modules)
 """
     with serve(image=images.old) as server:

@@ -2,8 +2,8 @@
 
 `$PGDATA/entrypoint.collation` says what was found last, and for which libraries, cluster and program. Where
 that holds, a start reads it and pg_control, and no more. A restored cluster has another timeline, an upgraded
-one another catalog, and another image other libraries: then effects/reindex.py looks. It looks also when
-another image's server has run meanwhile.
+one another catalog, and another image other libraries: then `policy.gate` looks. It looks also when another
+image's server has run meanwhile.
 
 While a cluster is served although something has changed, the file says so. Going back to the old libraries
 then does not make all well, though the versions match again: what was written meanwhile was sorted by others.
@@ -15,15 +15,11 @@ import os
 import sys
 
 from entrypoint import log, own
-from entrypoint.effects import notes, server, small, status
+from entrypoint.effects import notes, small, status
 from entrypoint.effects.children import find_program
 from entrypoint.effects.context import Context
-from entrypoint.errors import Failure, Problem
+from entrypoint.errors import Failure
 from entrypoint.light import NamedTuple
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 MATCHED = "matched"
 CHANGED = "changed"
@@ -144,29 +140,28 @@ def remember_match(context: Context) -> None:
         write(context.settings.data_folder, Memory(MATCHED, mark))
 
 
-def gate(context: Context, given: list[str]) -> None:
-    """Look before clients come in, where it is not known yet that nothing has changed.
+def is_settled(context: Context) -> bool:
+    """Tell whether nothing is to be looked at before clients come in, which takes a server of our own.
 
-    Raises Failure where COLLATION_POLICY does not let the server start.
+    It is known that nothing has changed, or there is nothing that could be done here: there is no cluster, or
+    it is in recovery, of which is said if other libraries have sorted it.
     """
     data = context.settings.data_folder
     mark = fingerprint(context)
     memory = read(data)
     if not mark:
-        return
+        return True
     if (memory.state, memory.fingerprint) == (MATCHED, mark) and not _ran_elsewhere(data):
         os.utime(notes.path(data, own.COLLATION))
-        return
+        return True
     if status.in_recovery(data):
         # A server would change it, and only the primary can rebuild its indexes.
         if memory.libraries and memory.libraries != mark.partition("; ")[0]:
             log.warning(
-                _elsewhere(memory, mark), "run the primary's image here, or ask: entrypoint collation show"
+                elsewhere(memory, mark), "run the primary's image here, or ask: entrypoint collation show"
             )
-        return
-    from entrypoint.effects import reindex  # what it takes is loaded only where it is needed
-
-    reindex.gate(context, given, memory, mark)
+        return True
+    return False
 
 
 def _ran_elsewhere(data: str) -> bool:
@@ -191,45 +186,8 @@ def same_libraries(data_folder: str, memory: Memory, mark: str) -> bool:
     return known and not _ran_elsewhere(data_folder)
 
 
-def found(
-    context: Context,
-    *,
-    all_match: bool = False,
-    only: Collection[str] | None = None,
-    seconds: float | None = None,
-    late: list[str] | None = None,
-) -> Problem | str | None:
-    """Return what is wrong with the collations, or in words that all is well; None without a database.
-
-    The running server is asked, unless it is known that the versions of all collations of all databases
-    match; `only` are those that may have changed, where that is known. Without one it is told what the last
-    start has found. What was not looked at within so many `seconds` goes to `late`. Changes nothing.
-    """
-    data = context.settings.data_folder
-    mark = fingerprint(context)
-    if not mark:
-        return None
-    memory = read(data)
-    running = server.live_postmaster(data)
-    if all_match and not memory.mixed(mark):
-        return f"all match ({libraries()})"
-    if running is not None and running.status in ("ready", "standby"):
-        from entrypoint.effects import reindex
-
-        # What other libraries have written shows in no version.
-        only = None if memory.mixed(mark) else only
-        told, missed = reindex.found(context, memory, mark, only=only, seconds=seconds)
-        if late is not None:
-            late += missed
-        return told
-    if (memory.state, memory.fingerprint) == (MATCHED, mark):
-        return f"all match, by the last start ({libraries()})"
-    if memory.libraries and memory.libraries != libraries():
-        return Problem(_elsewhere(memory, mark), "the next start looks, and does what COLLATION_POLICY says")
-    return "not looked at yet: the next start does"
-
-
-def _elsewhere(memory: Memory, mark: str) -> str:
+def elsewhere(memory: Memory, mark: str) -> str:
+    """Return that other libraries have sorted it, for people."""
     here = mark.partition("; ")[0]
     return (
         f"this database was last served with {memory.libraries}, and here is {here}: text may sort otherwise"
