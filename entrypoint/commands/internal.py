@@ -10,20 +10,21 @@ from entrypoint.effects import backups as engine
 from entrypoint.effects import (
     claim,
     configuration,
+    copy,
     drill,
     fetching,
     files,
-    first_start,
     folders,
     holder,
     identity,
+    initdb,
+    initialize,
     notes,
     objections,
     opening,
     rotation,
     start,
     status,
-    template,
 )
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context
@@ -67,7 +68,7 @@ def old_databases() -> None:
 def init_database_dir(arguments: tuple[str, ...]) -> None:
     """Run initdb: a whole cluster or none. The caller's script answers for what comes after it."""
     context = _context(())
-    words = first_start.initdb_arguments(context, *arguments)
+    words = initdb.evaluate_arguments(context, *arguments)
     identity.become(context.who)
     os.makedirs(context.settings.data_folder, mode=0o700, exist_ok=True)
     lock = holder.lock_folder(context.settings.data_folder)
@@ -79,20 +80,20 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
     if not (found.has_cluster or found.unfinished or found.foreign):
         notes.clear(context.settings.data_folder)
     unfinished.begin()
-    source = first_start.make_cluster(context, unfinished, words)
+    source = initdb.make_cluster(context, unfinished, words)
     unfinished.move_into_place()
-    if first_start.syncs_late(source, words):
-        first_start.make_durable(context)
+    if initdb.syncs_late(source, words):
+        initdb.make_durable(context)
     unfinished.finish()
     os.close(lock)
 
 
 @group.command("template")
-@click.option("--locales", default=template.LOCALES, help="Archive of locales in another place.")
-@click.argument("folder", default=template.FOLDER)
+@click.option("--locales", default=copy.LOCALES, help="Archive of locales in another place.")
+@click.argument("folder", default=copy.FOLDER)
 def make_template(locales: str, folder: str) -> None:
     """Make the cluster that first starts copy; called when the image is built."""
-    template.make(folder, os.environ, Children(Signals()), opening.server_identity(), locales)
+    copy.make(folder, os.environ, Children(Signals()), opening.server_identity(), locales)
 
 
 @group.command(lifecycle.BACKUPS)
@@ -173,7 +174,7 @@ def ensure_initdb(name: str, arguments: tuple[str, ...]) -> int:
 def init(arguments: tuple[str, ...]) -> None:
     """Make the database if there is none; the rest is up to the changed script that calls this."""
     if _make_if_missing(_context(arguments)):
-        first_start.say_complete()
+        initialize.say_complete()
 
 
 def _make_if_missing(context: Context) -> bool:

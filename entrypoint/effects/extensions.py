@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-from entrypoint import extensions, log, sql
+from entrypoint import known_extensions, log, sql
 from entrypoint.effects import server, sessions, tour
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
@@ -65,7 +65,7 @@ def _folders(context: Context, system: str) -> list[str]:
 def check(context: Context) -> None:
     """Refuse names in POSTGRES_EXTENSIONS that the image does not have."""
     wanted = context.settings.every_start.extensions
-    problems = extensions.unknown(wanted, sorted(available(context))) if wanted else []
+    problems = known_extensions.unknown(wanted, sorted(available(context))) if wanted else []
     if problems:
         raise Failure(*problems)
 
@@ -79,10 +79,11 @@ def create(context: Context) -> None:
     found = _ask(context, _SERVER, None, dict)
     if found is None:
         return
-    unloaded = extensions.not_preloaded(wanted, found["preloaded"])
+    unloaded = known_extensions.not_preloaded(wanted, found["preloaded"])
     if unloaded is not None:
         log.warning(unloaded.what, unloaded.mend)
-    for database, names in extensions.places(wanted, context.settings.init.database, found["cron"]).items():
+    places = known_extensions.places(wanted, context.settings.init.database, found["cron"])
+    for database, names in places.items():
         has = _ask(context, _DATABASE, database, dict)
         if has is None:
             continue
@@ -98,7 +99,7 @@ def create(context: Context) -> None:
                 )
                 continue
             mend = f"see the words above, or remove {name} from POSTGRES_EXTENSIONS"
-            statement = extensions.create(name, public=has["public"])
+            statement = known_extensions.create(name, public=has["public"])
             _change(context, database, statement, unloaded.mend if unloaded else mend)
             log.info(f"created the extension {name} in {database}")
 
@@ -124,7 +125,7 @@ def update(context: Context) -> None:
                 )
                 continue
             mend = "see the words above, or remove POSTGRES_EXTENSIONS_UPDATE"
-            _change(context, database, extensions.update(name), mend)
+            _change(context, database, known_extensions.update(name), mend)
             log.info(f"updated the extension {name} in {database} from {old} to {new}")
 
 

@@ -14,39 +14,6 @@ _MOST_CONTENTS = 64 * 1024**2
 """The same of what was read: 150 bytes for each backup and for each 256 segments."""
 
 
-def note_init_files(data_folder: str, folder: str) -> None:
-    """Note what a first start has run, a digest and a name in each line, so that a change is seen later."""
-    lines = [f"{digest} {name}\n" for name, digest in digests(folder).items()]
-    try:
-        notes.write(data_folder, own.INIT, "".join(lines))
-    except OSError as error:
-        log.warning(f"the init files cannot be noted in {data_folder}: {error.strerror}")
-
-
-def noted_init_files(data_folder: str) -> dict[str, str] | None:
-    """Return the digests of what a first start has run, by name; None: it is not noted."""
-    try:
-        lines = notes.read_text(data_folder, own.INIT).split("\n")[:-1]
-    except OSError:
-        return None
-    return {name: digest for digest, _, name in (line.partition(" ") for line in lines)}
-
-
-def digests(folder: str) -> dict[str, str]:
-    """Return the SHA-256 of the files in a folder, by name, as far as they can be read."""
-    import hashlib
-
-    found = {}
-    for entry in sorted(os.scandir(folder), key=lambda each: each.name) if os.path.isdir(folder) else ():
-        try:
-            if entry.is_file() and not entry.name.startswith("."):
-                with open(entry.path, "rb") as file:
-                    found[entry.name] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError:
-            continue
-    return found
-
-
 def read(data_folder: str) -> list[Run]:
     """Return the runs, oldest first."""
     try:

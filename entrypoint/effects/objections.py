@@ -45,10 +45,10 @@ def objections(context: Context, decided: plan.Plan) -> list[Problem]:
     """Return what programs of the image have to say against a plan; `doctor` asks for it too."""
     found: list[Problem] = []
     if decided.kind == plan.INITIALIZE:
-        from entrypoint.effects import first_start
+        from entrypoint.effects import initdb, user_files
 
-        found += _first(first_start.check_init_folder, context)
-        found += _first(first_start.initdb_arguments, context)
+        found += _first(user_files.check_folder, context)
+        found += _first(initdb.evaluate_arguments, context)
     if probe.asks_for_startdb(context.settings):
         from entrypoint.effects import startdb
 

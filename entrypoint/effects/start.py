@@ -85,9 +85,9 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     notes.migrate(wanted.data_folder)
     context, done, given = act(context, decided, facts)
     if decided.kind == plan.INITIALIZE:
-        from entrypoint.effects import first_start
+        from entrypoint.effects import initialize
 
-        first_start.say_complete()
+        initialize.say_complete()
         lock = holder.keep_locked(lock, wanted.data_folder)
         holder.sign_folder(wanted.data_folder)
     if restore_only:
@@ -257,9 +257,9 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
 
             claim.check_unused(context, wanted.archive)
         clear(context, decided)
-        from entrypoint.effects import first_start
+        from entrypoint.effects import initialize
 
-        context, is_new = first_start.initialize(context, given)
+        context, is_new = initialize.initialize(context, given)
         return context, decided if is_new else decided._replace(kind=plan.START), []
     from entrypoint.effects import fetch, planning, replay  # what they take is loaded only where it is needed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from entrypoint import own
-from entrypoint.effects import fork, history, mark, notes, stops
+from entrypoint.effects import fork, history, init_files, mark, notes, stops
 from entrypoint.effects.fork import Fork
 from unit import made
 
@@ -54,7 +54,7 @@ def test_nothing_is_written_where_the_cluster_is_gone(data: Path, happens: Calla
     happens(data)
     before = sorted(data.rglob("*"))
     stops.note(str(data), 1.5, "fast")
-    history.note_init_files(str(data), "/nowhere")
+    init_files.note(str(data), "/nowhere")
     history.write(str(data), [])
     with pytest.raises(OSError, match=r"by now|any more|No such file"):
         fork.write(str(data), Fork())

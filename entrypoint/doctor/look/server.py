@@ -3,7 +3,7 @@
 from entrypoint import plan
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import ALWAYS, CLUSTER, Check, Sight
-from entrypoint.effects import files, history, objections, opening, probe, server, status, stops
+from entrypoint.effects import files, init_files, objections, opening, probe, server, status, stops
 from entrypoint.effects.context import server_environment
 from entrypoint.finding import OK, Finding
 
@@ -74,8 +74,10 @@ def _last_stop(sight: Sight) -> list[Finding]:
 
 
 def _init_files(sight: Sight) -> list[Finding]:
-    recorded = history.noted_init_files(sight.data_folder)
-    return [] if recorded is None else judge.server.init_files(recorded, history.digests(probe.INIT_FOLDER))
+    recorded = init_files.noted(sight.data_folder)
+    if recorded is None:
+        return []
+    return judge.server.init_files(recorded, init_files.digests(probe.INIT_FOLDER))
 
 
 def _helpers(_: Sight) -> list[Finding]:

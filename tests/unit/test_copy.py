@@ -1,4 +1,4 @@
-"""Which starts a copy of the image's cluster serves, and what is its own in each copy."""
+"""Which starts a copy of the image's cluster serves: here of a folder that looks like the server's own files."""
 
 from __future__ import annotations
 
@@ -7,71 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from contracts.tables import REPOSITORY
-from entrypoint import template
-from entrypoint.effects import template as effects
+from entrypoint.effects import copy
 from entrypoint.effects.context import Context, helper_environment
 from layout import layout_of
 from unit import made
 from unit.test_server import NO_CHILDREN, POSTGRES
-
-NONCE_AT, CRC_AT = 253, 288
-"""As in a control file of PostgreSQL 15, but not at a multiple of four, as in 18."""
-
-
-def _control(body: bytes) -> bytes:
-    return (body + template.crc32c(body).to_bytes(4, "little")).ljust(8192, b"\0")
-
-
-@given(st.binary(min_size=CRC_AT, max_size=CRC_AT), st.binary(min_size=8, max_size=8))
-def test_a_control_file_of_its_own(body: bytes, identifier: bytes) -> None:
-    """Identifier, nonce and checksum are new, and nothing else; twice the same gives the same."""
-    before, nonce = _control(body), bytes(range(32))
-    after = template.own_control(before, NONCE_AT, CRC_AT, identifier, nonce)
-    own = body[NONCE_AT + 32 :]
-    expected = _control(identifier + body[8:NONCE_AT] + nonce + own)
-    assert expected == after
-    assert CRC_AT == template.crc_at(after)
-
-
-@pytest.mark.parametrize("place", [0, 100, NONCE_AT, CRC_AT])
-def test_a_damaged_control_file_is_refused(place: int) -> None:
-    """One changed byte is noticed."""
-    damaged = bytearray(_control(os.urandom(CRC_AT)))
-    damaged[place] ^= 1
-    with pytest.raises(ValueError, match="checksum"):
-        template.own_control(bytes(damaged), NONCE_AT, CRC_AT, bytes(8), bytes(32))
-    with pytest.raises(ValueError, match="checksum"):
-        template.crc_at(bytes(damaged))
-
-
-def test_an_identifier_tells_when_it_was_made() -> None:
-    """As PostgreSQL makes it: seconds, microseconds, and 12 bits that differ where the time does not."""
-    first, second = (template.identifier(1_795_364_442.25, number) for number in (0x1FFF, 0x1000))
-    number = int.from_bytes(first, "little")
-    assert (1_795_364_442, 250_000, 0xFFF) == (number >> 32, number >> 12 & 0xFFFFF, number & 0xFFF)
-    assert first != second
-
-
-PASSWORDS = {
-    "secret": "E'secret'",
-    "it's": "E'it''s'",
-    "back\\slash": "E'back\\\\slash'",
-    "'; DROP TABLE x; --": "E'''; DROP TABLE x; --'",
-}
-
-
-@pytest.mark.parametrize("password", PASSWORDS)
-def test_a_password_stays_one_word(password: str) -> None:
-    """Whatever it holds, it ends where it should."""
-    expected = f'ALTER USER "postgres" WITH PASSWORD {PASSWORDS[password]};\n\n'
-    assert expected == template.statements("postgres", password)
-
-
-# The world: a folder that looks like the server's own files, and a template of it.
 
 
 @pytest.fixture
@@ -90,7 +32,7 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "template/cluster").mkdir(parents=True)
     (tmp_path / "template/cluster/PG_VERSION").write_text("17\n")
     share, locales = f"{tmp_path}/share", f"{tmp_path}/locales"
-    described = effects.describe(_context(tmp_path).environment, share, locales)
+    described = copy.describe(_context(tmp_path).environment, share, locales)
     (tmp_path / "template/made-from").write_text(f"{share}\t{locales}\t256\t288\tscram-sha-256\n{described}")
     monkeypatch.setattr(os, "access", lambda *_: True)
     return tmp_path
@@ -102,13 +44,13 @@ def _context(image: Path, **values: str) -> Context:
     return Context(wanted, NO_CHILDREN, POSTGRES, "/run/entrypoint", environment)
 
 
-def _found(image: Path, arguments: Sequence[str] = (), **values: str) -> effects.Template | None:
-    return effects.find(_context(image, **values), arguments, f"{image}/template")
+def _found(image: Path, arguments: Sequence[str] = (), **values: str) -> copy.Template | None:
+    return copy.find(_context(image, **values), arguments, f"{image}/template")
 
 
 def test_a_usual_start_gets_a_copy(image: Path) -> None:
     """Nothing special is asked for: the copy is without data checksums; with them where they are asked for."""
-    plain = effects.Template(f"{image}/template/pg_control", 256, 288, "scram-sha-256")
+    plain = copy.Template(f"{image}/template/pg_control", 256, 288, "scram-sha-256")
     assert plain == _found(image)
     assert plain == _found(image, ["--no-sync"], POSTGRES_USER="app", POSTGRES_DB="x", LC_ALL="")
     with_checksums = plain._replace(control=f"{image}/template/cluster/global/pg_control")
@@ -163,5 +105,5 @@ def test_an_image_without_a_template(image: Path) -> None:
 
 def test_the_place_is_that_of_the_description() -> None:
     """The program looks where image/layout.json says, and the Dockerfile makes it there."""
-    assert "@template@" == layout_of(17)["store"]["system"][effects.FOLDER]
+    assert "@template@" == layout_of(17)["store"]["system"][copy.FOLDER]
     assert "RUN entrypoint internal template\n" in (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")

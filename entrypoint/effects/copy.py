@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from entrypoint import log, template
+from entrypoint import image_cluster, log
 from entrypoint.argv import first_line
 from entrypoint.cluster import parse_control
 from entrypoint.effects import files, remembered, server
@@ -52,12 +52,12 @@ def find(context: Context, arguments: Sequence[str], folder: str = FOLDER) -> Te
         major = server.data_major(f"{folder}/cluster")
     except (OSError, ValueError):
         return None
-    checksums = template.checksums(arguments, major)
+    checksums = image_cluster.checksums(arguments, major)
     init = context.settings.init
     if (
         checksums is None
         or init.wal_folder
-        or not template.can_rename(init.user)
+        or not image_cluster.can_rename(init.user)
         or not context.who.name
         or not os.access("/dev/shm", os.W_OK)  # noqa: S108 - initdb looks whether it can be used
         or describe(context.environment, share, locales) != described
@@ -95,7 +95,7 @@ def _file(path: str) -> str:
     return f"{path} {found.st_size} {int(found.st_mtime)}"
 
 
-def copy(context: Context, source: Template, cluster: str, folder: str = FOLDER) -> None:
+def fill(context: Context, source: Template, cluster: str, folder: str = FOLDER) -> None:
     """Fill an empty folder with a copy that is a cluster of its own; nothing of it is synced.
 
     Raises Failure where it cannot be done.
@@ -123,7 +123,7 @@ def _copy_files(context: Context, source: Template, cluster: str, folder: str) -
                 )
             )
         _make_unique(source, cluster)
-    text = template.statements(context.settings.init.user, first_line(context.settings.init.password))
+    text = image_cluster.statements(context.settings.init.user, first_line(context.settings.init.password))
     if text:
         _run_standalone(context, cluster, text)
 
@@ -140,10 +140,10 @@ def _closed_files() -> Iterator[None]:
 
 def _make_unique(source: Template, cluster: str) -> None:
     """Give a copy its own system identifier and nonce, and its WAL segment its size."""
-    random = os.urandom(template.NONCE_BYTES + 2)
-    identifier = template.identifier(time.time(), int.from_bytes(random[:2], "little"))
+    random = os.urandom(image_cluster.NONCE_BYTES + 2)
+    identifier = image_cluster.identifier(time.time(), int.from_bytes(random[:2], "little"))
     try:
-        own = template.own_control(
+        own = image_cluster.own_control(
             _content(source.control), source.nonce_at, source.crc_at, identifier, random[2:]
         )
     except ValueError as error:
@@ -151,10 +151,10 @@ def _make_unique(source: Template, cluster: str) -> None:
     with open(f"{cluster}/global/pg_control", "r+b") as file:
         file.write(own)
     with open(_segment(cluster), "r+b") as file:
-        file.seek(template.IDENTIFIER_IN_WAL.start)
+        file.seek(image_cluster.IDENTIFIER_IN_WAL.start)
         file.write(identifier)
         # Written and not only made longer: the room must be there when the server needs it.
-        left = template.SEGMENT_BYTES - file.seek(0, os.SEEK_END)
+        left = image_cluster.SEGMENT_BYTES - file.seek(0, os.SEEK_END)
         file.write(bytes(left))
 
 
@@ -221,7 +221,7 @@ def make(
     control = _content(f"{folder}/pg_control")
     _cut(_segment(f"{folder}/cluster"), control)
     _share_same(f"{folder}/cluster/base")
-    head = (share, locales, control.index(bytes.fromhex(nonce)), template.crc_at(control), encryption)
+    head = (share, locales, control.index(bytes.fromhex(nonce)), image_cluster.crc_at(control), encryption)
     described = describe(environment, share, locales)
     files.write_atomically(f"{folder}/made-from", "\t".join(map(str, head)) + f"\n{described}")
     for path, _, names in os.walk(folder):
@@ -234,7 +234,7 @@ def _cut(segment: str, control: bytes) -> None:
     """Take off the empty end of a WAL segment, after a look whether it is what we take it for."""
     with open(segment, "r+b") as file:
         data = file.read()
-        if len(data) != template.SEGMENT_BYTES or data[template.IDENTIFIER_IN_WAL] != control[:8]:
+        if len(data) != image_cluster.SEGMENT_BYTES or data[image_cluster.IDENTIFIER_IN_WAL] != control[:8]:
             raise Failure(Problem(f"{segment} is no first segment of this cluster", "report this"))
         file.truncate(len(data.rstrip(b"\0")))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from entrypoint.errors import Problem
-from entrypoint.extensions import create, not_preloaded, places, unknown, update
+from entrypoint.known_extensions import create, not_preloaded, places, unknown, update
 
 THERE = ("hstore", "pg_stat_statements", "plpgsql", "uuid-ossp")
 
