@@ -13,7 +13,7 @@ from entrypoint import guest
 from entrypoint.archivers.interface import Backup
 from entrypoint.light import NamedTuple
 
-__all__ = ["AHEAD", "Decision", "chain", "decide", "restores", "roots", "unsound", "whole"]
+__all__ = ["AHEAD", "Decision", "chain", "decide", "roots", "unsound", "whole"]
 
 AHEAD = "it is dated in the future: a clock was wrong"
 
@@ -69,12 +69,6 @@ def _lines(backups: Sequence[Backup], broken: Collection[str]) -> dict[str, tupl
             sound = sound and root is not None and step.name not in broken and not step.damaged
             known[step.name] = (root, sound)
     return known
-
-
-def restores(backup: Backup, backups: Sequence[Backup], broken: Collection[str] = ()) -> bool:
-    """Tell whether a backup is known to restore, as far as anything is known."""
-    needed = chain(backup, backups)
-    return needed is not None and not any(each.name in broken or each.damaged for each in needed)
 
 
 def decide(

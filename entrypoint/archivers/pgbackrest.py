@@ -651,7 +651,6 @@ def _backup(row: Mapping[str, Any], identifiers: Mapping[int, str], majors: Mapp
     )
 
 
-_RETENTION = re.compile(r"PGBACKREST_(REPO\d+_RETENTION_(?!HISTORY).*|EXPIRE_AUTO)")
 _UNREADABLE = re.compile(r"(?s)(found outside of section at line \d+): .*?(?=\n(?:\[?\w+Error|HINT)\b|\Z)")
 """What a wrong passphrase has made of a file, which pgBackRest repeats as a whole."""
 _MANIFEST = "backup.manifest"

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from entrypoint import huge_pages
 from entrypoint.doctor.judge import archive, databases, memory, secrets, server
 from entrypoint.doctor.judge.databases import Extension, Slot
 from entrypoint.effects.configuration import SharedMemory
@@ -109,11 +108,6 @@ SILENT = databases.Unlooked(silent={"b": "no", "c": "no", "d": "never"}, total=4
         (memory.memory(159 * MIB, SETTINGS), [ERROR]),
         (memory.processors(2, {"max_parallel_workers": 8}), []),
         (memory.processors(2, {"max_parallel_workers": 9}), [WARNING]),
-        (huge_pages.judge("off", pages=9, limit=0), []),
-        (huge_pages.judge("try", pages=0, limit=0), []),
-        (huge_pages.judge("try", pages=9, limit=0), [ERROR]),
-        (huge_pages.judge("on", pages=0, limit=None), [ERROR]),
-        (huge_pages.judge("on", pages=9, limit=None), [OK]),
         (memory.io_uring("worker", errno.EPERM), []),
         (memory.io_uring("io_uring", 0), [OK]),
         (memory.io_uring("io_uring", errno.EPERM), [ERROR]),
