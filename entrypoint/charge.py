@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from entrypoint.configuration import ALTER, COMMAND, FILE, IMAGE, Source, winners
 from entrypoint.facts import OwnCommand
 from entrypoint.hiding import hide_secrets
 from entrypoint.light import NamedTuple
+from entrypoint.sources import ALTER, COMMAND, FILE, IMAGE, Source, winners
 
 COMMAND_NAME = "archive_command"
 LIBRARY_NAME = "archive_library"

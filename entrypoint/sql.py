@@ -175,3 +175,34 @@ def asks_for_password(hba: str) -> bool:
         if words[0] == "local" and any(word in _PASSWORD_METHODS for word in words[3:]):
             return True
     return False
+
+
+_FOR_GOOD = (
+    "does not exist",
+    "authentication failed",
+    "no password supplied",
+    "pg_hba.conf",
+    "not currently accepting connections",
+    "cannot connect to invalid database",
+    "permission denied",
+    "not permitted to log in",
+)
+"""What the server says to whom it will not let in later either; in another language we just wait."""
+TO_NO_DATABASE = _FOR_GOOD[1:3]
+"""And what it says whatever the database."""
+
+
+def is_for_good(words: str) -> bool:
+    """Tell whether a server that says so will not let us in later either."""
+    return any(each in words for each in _FOR_GOOD)
+
+
+def words_of(text: str) -> str:
+    """Return what was complained of, without what the server says to everybody who connects."""
+    rows = text.strip().split("\n")
+    starts = [
+        number
+        for number, row in enumerate(rows)
+        if any(mark in row for mark in ("psql:", "ERROR:", "FATAL:"))
+    ]
+    return "\n".join(rows[starts[0] if starts else 0 :])

@@ -7,7 +7,7 @@ import click
 from entrypoint.commands.backup import open_archive
 from entrypoint.commands.output import echo
 from entrypoint.doctor.judge.archive import LOST
-from entrypoint.effects import backlog, charge, pending
+from entrypoint.effects import backlog, charge_now, pending
 from entrypoint.effects.context import Context
 from entrypoint.facts import ArchiveState
 from entrypoint.units import spell
@@ -34,7 +34,7 @@ def show(as_json: bool) -> None:
 
 def with_own_command(state: ArchiveState, context: Context) -> ArchiveState:
     """Return the state with what there is to say of an archive_command of the user's own."""
-    told = charge.look(context)
+    told = charge_now.look(context)
     return state if told is None else state._replace(own_command=told.what, own_command_mend=told.mend)
 
 

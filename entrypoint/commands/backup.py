@@ -11,7 +11,8 @@ from entrypoint.archivers.interface import Backup
 from entrypoint.commands.output import echo
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups as engine
-from entrypoint.effects import contents, drill, folders, fork, history, opening, server
+from entrypoint.effects import contents, drill, folders, fork, history, opening
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.context import SETTINGS_VARIABLE, Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.runs import RUNNING, Run
@@ -148,7 +149,7 @@ def mark(name: str, undo: bool, as_json: bool) -> None:
         raise Failure(objection)
     _find(name, archives.list_backups(context, archive), archive)
     with engine.alone(context, f"the marking of {name}", wait=True):
-        command = archive.tool.mark(server.describe(context), name, permanent=not undo)
+        command = archive.tool.mark(describe_server(context), name, permanent=not undo)
         code, words = archives.run_quietly(context, command)
     made = _find(name, archives.list_backups(context, archive), archive)
     if code or made.permanent == undo:

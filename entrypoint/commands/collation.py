@@ -10,9 +10,10 @@ from entrypoint import dependents, exits
 from entrypoint.commands.output import echo, echo_lines
 from entrypoint.dependents import Finding, Report
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backups, examine, opening, policy, rebuild, remembered, server, status
+from entrypoint.effects import backups, examine, opening, policy, rebuild, remembered, status
 from entrypoint.effects.asking import Session
 from entrypoint.effects.context import SETTINGS_VARIABLE, Context
+from entrypoint.effects.data_folder import live_postmaster
 from entrypoint.errors import Failure, Problem
 
 _ALL = click.option(
@@ -115,7 +116,7 @@ def fix(everything: bool, accept: bool, no_backup: bool, as_json: bool) -> int:
 def _session() -> Session:
     # Whatever else may be wrong with the variables, it is no reason not to look.
     wanted, _, _ = opening.read_settings(opening.environ(), ())
-    found = server.live_postmaster(wanted.data_folder)
+    found = live_postmaster(wanted.data_folder)
     if found is None or found.status not in ("ready", "standby"):
         raise Failure(
             Problem(

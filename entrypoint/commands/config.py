@@ -4,15 +4,16 @@ import json
 
 import click
 
-from entrypoint import configuration, limits
+from entrypoint import shares, sources, tune
 from entrypoint.archivers.interface import Server
 from entrypoint.commands.output import echo, echo_dim
-from entrypoint.configuration import Running, Source
-from entrypoint.effects import configuration as engine
-from entrypoint.effects import opening, server
+from entrypoint.effects import chosen, follow, memory, opening, reload, rendered
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.context import Context
+from entrypoint.effects.render import rendered_text
 from entrypoint.errors import Failure, Problem
 from entrypoint.hiding import hide_secrets
+from entrypoint.sources import Running, Source
 
 _ARGUMENTS = {"ignore_unknown_options": True}
 
@@ -32,8 +33,8 @@ def show(as_json: bool, arguments: tuple[str, ...]) -> None:
     where none runs yet.
     """
     context = _context(arguments)
-    known = engine.running(context)
-    found = engine.sources(context)
+    known = reload.running(context)
+    found = chosen.all_sources(context)
     rows = _rows(context, found, known)
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -44,7 +45,7 @@ def show(as_json: bool, arguments: tuple[str, ...]) -> None:
         for line in _details(row):
             echo_dim(f"{' ' * width}  {line}")
     if context.settings.tune:
-        for line in _budget(engine.machine(context)):
+        for line in _budget(memory.machine(context)):
             echo(line)
 
 
@@ -53,7 +54,7 @@ def show(as_json: bool, arguments: tuple[str, ...]) -> None:
 def diff(as_json: bool) -> None:
     """Show what a start now would change against the running server, and what of it needs a restart."""
     context = _context(())
-    known = engine.running(context)
+    known = reload.running(context)
     if known is None:
         raise Failure(
             Problem(
@@ -62,13 +63,13 @@ def diff(as_json: bool) -> None:
                 "server: entrypoint config show",
             )
         )
-    found = engine.changes(context, engine.sources(context), known)
+    found = reload.changes(context, chosen.all_sources(context), known)
     if as_json:
         click.echo(json.dumps([each._asdict() for each in found], indent=2))
         return
     for each in found:
-        echo(engine.describe(each))
-    echo(engine.count(found))
+        echo(reload.describe(each))
+    echo(reload.count(found))
 
 
 @click.command("render", context_settings=_ARGUMENTS)
@@ -79,15 +80,15 @@ def render(arguments: tuple[str, ...]) -> None:
     ARGUMENTS are those of postgres.
     """
     context = _context(arguments)
-    following = _without_secrets(engine.following(context))
-    if not following and not server.renders(context):
+    following = _without_secrets(follow.following(context))
+    if not following and not rendered.renders(context):
         echo("# Nothing is rendered: no archive, standby, POSTGRES_CONF_*, POSTGRES_TUNE or conf folder.")
         return
     settings = context.settings
     context = context._replace(settings=settings._replace(conf=_without_secrets(settings.conf)))
     archive = context.settings.archive
-    described: Server = server.describe(context)
-    text = server.rendered_text(
+    described: Server = describe_server(context)
+    text = rendered_text(
         context,
         None if archive is None or archive.by_user else archive,
         described,
@@ -95,8 +96,8 @@ def render(arguments: tuple[str, ...]) -> None:
     )
     echo(f"# {described.runtime_folder}/postgresql.conf")
     click.echo(text, nl=False)
-    echo(f"\n# {described.runtime_folder}/{server.CHOSEN_FILE}")
-    click.echo(engine.chosen_text(context), nl=False)
+    echo(f"\n# {described.runtime_folder}/{rendered.CHOSEN_FILE}")
+    click.echo(chosen.chosen_text(context), nl=False)
 
 
 def _without_secrets(values: dict[str, str]) -> dict[str, str]:
@@ -106,15 +107,15 @@ def _without_secrets(values: dict[str, str]) -> dict[str, str]:
 def _context(arguments: tuple[str, ...]) -> Context:
     given = arguments[1:] if arguments[:1] == ("postgres",) else arguments
     wanted = opening.load_settings(opening.environ(), given)
-    return engine.beside(opening.command_context(wanted))
+    return chosen.beside(opening.command_context(wanted))
 
 
 def _rows(context: Context, found: list[Source], known: dict[str, Running] | None) -> list[dict[str, object]]:
-    different = {} if known is None else {each.name: each for each in engine.changes(context, found, known)}
+    different = {} if known is None else {each.name: each for each in reload.changes(context, found, known)}
     rows: list[dict[str, object]] = []
-    named = configuration.by_name(found)
+    named = sources.by_name(found)
     for name in sorted({*named, *different}):
-        gone = [Source(name, different[name].new, "default", "")] if name not in named else []
+        gone = [Source(name, different[name].new, sources.DEFAULT, "")] if name not in named else []
         first, *rest = [*named.get(name, gone)]
         running = None if known is None or name not in known else known[name]
         rows.append(
@@ -156,12 +157,12 @@ def _details(row: dict[str, object]) -> list[str]:
     return lines
 
 
-def _budget(machine: limits.Machine) -> list[str]:
+def _budget(machine: tune.Machine) -> list[str]:
     whole = "the container's limit" if machine.limited else "the machine's, since the container has no limit"
-    rows = [("memory", machine.memory, whole), ("server", limits.server(machine), "")]
+    rows = [("memory", machine.memory, whole), ("server", tune.server(machine), "")]
     if machine.archives:
-        sent = limits.push(machine.memory).memory_bytes or 0
-        taken = limits.backup(machine.processors, machine.memory, None).memory_bytes or 0
+        sent = shares.push(machine.memory).memory_bytes or 0
+        taken = shares.backup(machine.processors, machine.memory, None).memory_bytes or 0
         rows += [("archiving", sent, "also Go's memory limit of wal-g"), ("backups", taken, "at most")]
-    lines = [f"{name.ljust(10)} {limits.size(count).rjust(8)}  {why}".rstrip() for name, count, why in rows]
+    lines = [f"{name.ljust(10)} {tune.size(count).rjust(8)}  {why}".rstrip() for name, count, why in rows]
     return ["", *lines, f"{'processors'.ljust(10)} {str(machine.processors).rjust(8)}"]

@@ -9,7 +9,6 @@ from entrypoint.commands.backup import open_archive
 from entrypoint.effects import backups as engine
 from entrypoint.effects import (
     claim,
-    configuration,
     copy,
     drill,
     fetching,
@@ -22,6 +21,7 @@ from entrypoint.effects import (
     notes,
     objections,
     opening,
+    reload,
     rotation,
     start,
     status,
@@ -115,11 +115,11 @@ def drills() -> None:
 
 
 @group.command(lifecycle.RELOAD)
-def reload() -> None:
+def reload_() -> None:
     """Look at what has changed, and let the server read its files again if all of it is right."""
     context = opening.command_context(opening.load_settings(opening.environ(), ()))
     rotation.take_over(context)
-    configuration.reload(context)
+    reload.reload(context)
 
 
 @group.command("prepare-archive")

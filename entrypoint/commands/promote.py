@@ -3,7 +3,7 @@
 import click
 
 from entrypoint.commands.output import echo
-from entrypoint.effects import opening, promotion, standby
+from entrypoint.effects import opening, promotion
 
 
 @click.command()
@@ -22,7 +22,7 @@ def promote(timeout: int, force: bool) -> None:
     archives = wanted.archive is not None and not wanted.archive.by_user
     if wanted.archive is not None and archives and not force:
         promotion.check(context, wanted.archive)
-    standby.promote(context, timeout)
+    promotion.promote(context, timeout)
     echo("promoted: this server is the primary now")
     if archives:
         echo(promotion.wait(context))

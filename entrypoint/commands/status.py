@@ -10,7 +10,7 @@ from entrypoint import drills, exits
 from entrypoint.commands import archive
 from entrypoint.commands.output import echo
 from entrypoint.drills import LastDrills
-from entrypoint.effects import backlog, history, opening, processes, ready, standby, status
+from entrypoint.effects import backlog, history, opening, processes, promotion, ready, status
 from entrypoint.effects.status import Known
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Following
@@ -31,7 +31,7 @@ def show(as_json: bool) -> None:
     ready.step_down()
     facts, found = _server(known), helpers(known)
     state = None if problems else archive_state(wanted)
-    following = standby.look(opening.command_context(wanted)) if facts["role"] == "standby" else None
+    following = promotion.look(opening.command_context(wanted)) if facts["role"] == "standby" else None
     last = None if state is None else history.last_runs(os.environ.get("PGDATA", ""))
     rehearsed = None if state is None else history.last_drills(os.environ.get("PGDATA", ""))
     if as_json:

@@ -14,7 +14,8 @@ from entrypoint import lifecycle, queries
 from entrypoint.archivers.interface import Backup
 from entrypoint.doctor import questions
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, claim, configuration, files, objections, opening, server, status
+from entrypoint.effects import backlog, chosen, claim, files, memory, objections, opening, status
+from entrypoint.effects.data_folder import data_major, live_postmaster
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Facts
 from entrypoint.finding import Finding
@@ -85,7 +86,7 @@ class Sight:
     @cached_property
     def status(self) -> str | None:
         """Status in postmaster.pid, or None without a server."""
-        found = server.live_postmaster(self.data_folder)
+        found = live_postmaster(self.data_folder)
         return (found.status or "starting") if found else None
 
     @cached_property
@@ -93,7 +94,7 @@ class Sight:
         """The server's answers about the cluster, and why there are none."""
         if self.status != "ready":
             return {}, "no server runs here that could be asked"
-        changed = queries.changed_databases_query(server.data_major(self.data_folder))
+        changed = queries.changed_databases_query(data_major(self.data_folder))
         return questions.ask(self.context, {**questions.CLUSTER, "collations": changed})
 
     @cached_property
@@ -105,7 +106,7 @@ class Sight:
     def of_databases(self) -> dict[str, questions.Answers]:
         """The answers of each database that allows connections."""
         names = [str(row["name"]) for row in self.answers["databases"] if row["connectable"]]
-        major = server.data_major(self.data_folder)
+        major = data_major(self.data_folder)
         asked = {**questions.DATABASE, "collations": queries.changed_query(major)}
         return questions.ask_databases(self.context, names, asked, seconds=self.databases_patience)
 
@@ -125,7 +126,7 @@ class Sight:
 
     @cached_property
     def _planned(self) -> dict[str, str]:
-        return configuration.planned(configuration.beside(self.context))
+        return memory.planned(chosen.beside(self.context))
 
     def wanted(self, name: str) -> str | None:
         """Return the value of a setting: the running server's, else what a start would set."""

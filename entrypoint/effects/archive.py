@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, own
-from entrypoint.archivers.interface import Answer, Backup, Command, brief
+from entrypoint.archivers.interface import Answer, Backup, Command, Server, brief
 from entrypoint.archivers.known import TOOLS
-from entrypoint.effects import capacity, files, folders, server, sessions, small
-from entrypoint.effects.children import answer_file, memory_file, read_back
-from entrypoint.effects.context import Context, tool_path
+from entrypoint.effects import capacity, control_file, files, folders, sessions, small, status
+from entrypoint.effects.children import answer_file, find_program, memory_file, read_back
+from entrypoint.effects.context import Context, server_port, tool_path
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import SOURCE_PREFIX, Archive
+from entrypoint.shares import MOST_PROCESSES
 
 QUICK = 120
 """Seconds for calls that only ask the storage something."""
@@ -43,11 +44,11 @@ OF_A_RECOVERY = (
 
 def render(context: Context, archive: Archive) -> None:
     """Write the archiver's settings file, for the server's user only."""
-    from entrypoint import conf
+    from entrypoint import wal_commands
 
-    what = server.describe(context)
+    what = describe_server(context)
     path = f"{what.runtime_folder}/{archive.tool.config_name}"
-    text = conf.archiver_conf(context.settings, archive, what)
+    text = wal_commands.archiver_conf(context.settings, archive, what)
     try:
         if small.read_text(path) == text:
             return  # for which there need be no room
@@ -83,7 +84,7 @@ def other_tool_at(context: Context, archive: Archive, *, of_source: bool = False
     """Return the problem of a storage that is no folder, where the other tool's archive is in it."""
     if archive.storage.folder is not None:
         return None  # see storage_problem
-    code, text = run_quietly(context, archive.tool.look(server.describe(context)))
+    code, text = run_quietly(context, archive.tool.look(describe_server(context)))
     names = archive.tool.parse_names(text) if code == 0 else []
     others = [name for name in OTHERS[archive.tool.name] if name in names]
     return other_tools(archive, archive.storage.url, others, of_source=of_source) if others else None
@@ -152,7 +153,7 @@ def environment(context: Context, command: Command) -> dict[str, str]:
 
 def can_help(context: Context, archive: Archive) -> bool:
     """Tell whether the image has an archiver whose helper is to be trusted."""
-    if not server.describe(context).client:
+    if not describe_server(context).client:
         return False
     argv = [archive.tool.name, "--version"]
     return archive.tool.can_help(context.children.output(argv, {"PATH": tool_path(context)})[1])
@@ -240,7 +241,7 @@ def not_verified(archive: Archive, error: ValueError) -> Failure:
 
 def list_backups(context: Context, archive: Archive, *, seconds: float = QUICK) -> list[Backup]:
     """Return the backups, oldest first; raises Failure with the tool's words."""
-    code, text, words = ask(context, archive.tool.list_backups(server.describe(context)), seconds=seconds)
+    code, text, words = ask(context, archive.tool.list_backups(describe_server(context)), seconds=seconds)
     if code == 0:
         try:
             return archive.tool.parse_backups(text)
@@ -255,3 +256,27 @@ def list_backups(context: Context, archive: Archive, *, seconds: float = QUICK) 
             exits.ARCHIVE_REFUSED,
         )
     )
+
+
+def describe_server(context: Context) -> Server:
+    """Return the server as an archiver needs to know it."""
+    return Server(
+        data_folder=context.settings.data_folder,
+        socket_folder=status.SOCKET_FOLDER,
+        port=server_port(context.settings),
+        user=context.settings.init.user,
+        runtime_folder=context.runtime_folder,
+        segment_bytes=control_file.segment_bytes(context),
+        processes=min(capacity.processors(), MOST_PROCESSES),
+        client=_client(context),
+    )
+
+
+def _client(context: Context) -> str:
+    archive = context.settings.archive
+    if archive is None or not archive.tool.client:
+        return ""
+    try:
+        return find_program(archive.tool.client, context.environment)
+    except Failure:
+        return ""

@@ -7,8 +7,9 @@ import time
 from collections import Counter
 from contextlib import contextmanager
 
-from entrypoint.effects import files, server, sessions, temporary, tour
+from entrypoint.effects import files, programs, sessions, temporary, tour
 from entrypoint.effects.context import Context, server_port
+from entrypoint.effects.data_folder import data_major
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 
@@ -47,7 +48,7 @@ class Session(NamedTuple):
     @property
     def major(self) -> int:
         """PostgreSQL's major."""
-        return server.data_major(self.context.settings.data_folder)
+        return data_major(self.context.settings.data_folder)
 
 
 def ask(
@@ -171,5 +172,5 @@ def private_server(context: Context, given: list[str]) -> Iterator[Session]:
 
 
 def _preloads(context: Context, given: Sequence[str]) -> bool:
-    code, text = server.ask(context, "shared_preload_libraries", given, context.settings.data_folder)
+    code, text = programs.ask(context, "shared_preload_libraries", given, context.settings.data_folder)
     return code != 0 or bool(text)

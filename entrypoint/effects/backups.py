@@ -11,22 +11,24 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
-from entrypoint import drills, exits, guest, limits, log, retention, runs, segments
+from entrypoint import drills, exits, guest, log, retention, runs, segments, shares
 from entrypoint.archivers.interface import Backup, Check, Command, Verification, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
     capacity,
     claim,
     contents,
+    control_file,
     files,
     fork,
     history,
     progress,
-    server,
     sessions,
     status,
 )
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.context import Context
+from entrypoint.effects.data_folder import live_postmaster, read_postmaster
 from entrypoint.effects.locks import Alone
 from entrypoint.effects.words import Words
 from entrypoint.errors import Failure, Problem, Stopped
@@ -92,7 +94,7 @@ def alone(context: Context, what: str, *, wait: bool) -> Iterator[int]:
 def obstacle(context: Context, archive: Archive) -> Problem | None:
     """Return why no backup can be taken now."""
     data = context.settings.data_folder
-    found = server.live_postmaster(data)
+    found = live_postmaster(data)
     if found is None or not found.status:
         return Problem(
             f"no server accepts connections on {data}, so nothing can be backed up",
@@ -196,8 +198,8 @@ def _take(
             "remove it; PGBACKREST_PROCESS_MAX=1 is the gentlest",
         )
     be_modest()
-    resources = limits.backup(capacity.processors(), capacity.memory_limit(), wanted.rate_limit)
-    what = server.describe(context)._replace(database=sessions.database(context))
+    resources = shares.backup(capacity.processors(), capacity.memory_limit(), wanted.rate_limit)
+    what = describe_server(context)._replace(database=sessions.database(context))
     command = tool.push(what, parent, resources)
     shown = progress.Progress("backup", progress.size_of(context.settings.data_folder), lambda: 0)
     code, words = run_tool(
@@ -306,7 +308,7 @@ def _first(path: str) -> str:
 def own_backups(context: Context, archive: Archive) -> list[Backup]:
     """Return this cluster's backups, oldest first; all of them where there is no cluster here."""
     found = archives.list_backups(context, archive)
-    identifier = server.read_control(context).get("Database system identifier")
+    identifier = control_file.read_control(context).get("Database system identifier")
     if identifier is None:
         return found
     return [each for each in found if each.system_identifier in (None, identifier)]
@@ -351,10 +353,10 @@ def verify(
     if context.settings.backup.contents:
         listed = {each.name for each in archives.list_backups(context, archive)}
         read = contents.read(context, archive, listed, made=made, seconds=_VERIFY)
-    what = server.describe(context)
-    found = server.live_postmaster(what.data_folder)
+    what = describe_server(context)
+    found = live_postmaster(what.data_folder)
     live = found is not None and found.status == "ready"
-    control = server.read_control(context)
+    control = control_file.read_control(context)
     timeline = int(control.get("Latest checkpoint's TimeLineID") or backups[-1].timeline)
     if not live:
         timeline = max(each.timeline for each in backups)
@@ -425,7 +427,7 @@ def _hole_is_open(context: Context, archive: Archive, run: Run) -> bool:
     good = [each for each in backups if each.kind == "full" and each.name not in unsound]
     if not good or not sound:
         return True
-    size = server.describe(context).segment_bytes
+    size = describe_server(context).segment_bytes
     first = segments.number(segments.of_lsn(good[-1].timeline, good[-1].start_lsn, size), size)
     return any(segments.number(last, size) >= first for _, last in run.holes)
 
@@ -456,7 +458,7 @@ def expire(context: Context, archive: Archive, *, dry_run: bool) -> Expired:
     if problem is not None and not dry_run:
         raise Failure(problem)
     tool = archive.tool
-    what = server.describe(context)
+    what = describe_server(context)
     backups = own_backups(context, archive)
     decision = decide(context, backups, known_broken(context))
     chosen = {each.name for each in decision.remove}
@@ -474,7 +476,7 @@ def _expire_wal(
     context: Context, archive: Archive, backups: Sequence[Backup], decision: Decision, *, dry_run: bool
 ) -> tuple[str, ...]:
     """Remove the WAL that no backup needs any more; return the names of its segments."""
-    tool, what = archive.tool, server.describe(context)
+    tool, what = archive.tool, describe_server(context)
     if decision.root is None or decision.root.kind != "full":
         return ()
     early = [each.name for each, why in decision.keep if why == retention.AHEAD]
@@ -506,7 +508,7 @@ def _expire_wal(
 
 def _remove_remains(context: Context, archive: Archive, listed: Collection[str]) -> None:
     """Remove what killed backups have left; none of it is in the list of backups."""
-    what = server.describe(context)
+    what = describe_server(context)
     command = archive.tool.expire_remains(what, dry_run=True)
     if command is None:
         return
@@ -624,7 +626,7 @@ def scheduled(context: Context, archive: Archive) -> int | None:
 
 def is_up(data_folder: str) -> bool:
     """Tell whether the server accepts connections."""
-    found = server.read_postmaster(data_folder)
+    found = read_postmaster(data_folder)
     return found is not None and found.status in ("ready", "standby")
 
 
@@ -688,7 +690,7 @@ def _is_emptied(context: Context, archive: Archive) -> bool:
 
 def _schedule(context: Context, text: str) -> Schedule:
     wanted = context.settings.backup
-    identifier = server.read_control(context).get("Database system identifier", "")
+    identifier = control_file.read_control(context).get("Database system identifier", "")
     return Schedule(text, wanted.timezone, wanted.jitter, identifier)
 
 

@@ -14,7 +14,8 @@ import os
 from entrypoint import log, variables
 from entrypoint.archivers.known import TOOLS, adapter
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, identity, opening, server, status
+from entrypoint.effects import files, fork, identity, opening, status
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.children import Children, find_program, replace_process
 from entrypoint.effects.context import Context, helper_environment
 from entrypoint.effects.doors import is_door, path_without
@@ -126,7 +127,7 @@ def _in_force(folder: str, tool: Archiver, arguments: Sequence[str]) -> _Made:
     _say_what_follows(context, tool, arguments)
     given = _callers(context, known or {})
     other = tool.elsewhere(files.read_text(f"{folder}/{tool.config_name}"), given, arguments)
-    command = tool.by_hand(server.describe(context), arguments, other)
+    command = tool.by_hand(describe_server(context), arguments, other)
     made = {**_user(context), **archives.environment(context, command)}
     return (made if other is not None else {**made, **given}), context.children
 
@@ -145,7 +146,7 @@ def _given(tool: Archiver, arguments: Sequence[str], *, beside: int | None = Non
     for each in [*problems, *([] if beside is None else [_stranger(tool, beside)])]:
         log.warning(each.what, each.mend)
     context = opening.command_context(wanted)
-    what = server.describe(context)
+    what = describe_server(context)
     options = archive.tool.options(wanted.values, archive.storage, what)
     command = archive.tool.by_hand(what, arguments, archive.tool.as_variables(options))
     made = {**_user(context), **archives.environment(context, command), **_callers(context, {})}

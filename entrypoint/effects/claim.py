@@ -12,8 +12,10 @@ import time
 from entrypoint import exits, log, upgrade
 from entrypoint.archivers.interface import IDENTITY, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, mark, server, status, writer
+from entrypoint.effects import control_file, files, fork, mark, status, writer
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment
+from entrypoint.effects.data_folder import data_major
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
 from entrypoint.upgrade import Cluster
@@ -88,8 +90,8 @@ def _settle(context: Context, archive: Archive, seconds: int) -> tuple[Problem |
         return problem, near
     data = context.settings.data_folder
     lost = mark.is_lost(data, archive)
-    ours = server.read_control(context).get("Database system identifier", "")
-    what = server.describe(context)
+    ours = control_file.read_control(context).get("Database system identifier", "")
+    what = describe_server(context)
     try:
         if archive.tool.other_cluster_code is None:
             found, near = _owner(context, archive, seconds)
@@ -160,7 +162,7 @@ def objection(context: Context, archive: Archive, *, settled: bool, seconds: flo
             return "a database is to be restored from it"
         check_unused(context, archive, seconds=seconds)
         return ""
-    ours = server.read_control(context).get("Database system identifier", "")
+    ours = control_file.read_control(context).get("Database system identifier", "")
     try:
         found = owner(context, archive, seconds)
     except ValueError as error:
@@ -182,7 +184,7 @@ def _owner(context: Context, archive: Archive, seconds: float) -> tuple[str | No
     tool = archive.tool
     began = time.monotonic()
     code, text = archives.run_quietly(
-        context, tool.identify(server.describe(context)), seconds=seconds, at_most=_IDENTITY
+        context, tool.identify(describe_server(context)), seconds=seconds, at_most=_IDENTITY
     )
     near = time.monotonic() - began < _NEAR
     owner = tool.parse_identity(code, text)
@@ -201,12 +203,12 @@ def _succeed(context: Context, archive: Archive, seconds: int) -> tuple[int, str
     Returns how that ended and the tool's words; raises ValueError with its words where it cannot be asked.
     """
     tool = archive.tool
-    what = server.describe(context)
+    what = describe_server(context)
     owners = tool.parse_owners(*archives.run_quietly(context, tool.identify(what), seconds=seconds))
-    control = server.read_control(context)
+    control = control_file.read_control(context)
     cluster = Cluster(
         identifier=control.get("Database system identifier", ""),
-        major=server.data_major(what.data_folder),
+        major=data_major(what.data_folder),
         redo_segment=control.get("Latest checkpoint's REDO WAL file", ""),
         segment_bytes=what.segment_bytes,
     )

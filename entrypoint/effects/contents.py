@@ -11,7 +11,8 @@ from entrypoint import exits, log, reading
 from entrypoint.archivers.interface import Command, brief
 from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
 from entrypoint.effects import archive as archives
-from entrypoint.effects import history, server, unpack
+from entrypoint.effects import history, unpack
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.children import answer_file, memory_file, read_back
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.light import NamedTuple
@@ -122,7 +123,7 @@ class _Reader:
         self._backups = backups
         self._there: set[str] = set()
         self._looked = -_LOOKED
-        self._server = server.describe(context)
+        self._server = describe_server(context)
         self._libraries: dict[str, str] | None = None
         self._unjudged: set[str] = set()
 
@@ -311,7 +312,7 @@ def _libraries(context: Context, archive: Archive) -> dict[str, str]:
 
 def objects_of(context: Context, archive: Archive, backups: Collection[str]) -> list[Object]:
     """Return what is in the archive; raises Failure where the storage does not answer."""
-    commands = archive.tool.list_objects(server.describe(context))
+    commands = archive.tool.list_objects(describe_server(context))
     answers = [archives.ask(context, command, seconds=5 * archives.QUICK) for command in commands]
     try:
         return archive.tool.parse_objects(answers, backups)

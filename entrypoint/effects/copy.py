@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from entrypoint import image_cluster, log
 from entrypoint.argv import first_line
 from entrypoint.cluster import parse_control
-from entrypoint.effects import files, remembered, server
+from entrypoint.effects import files, remembered
 from entrypoint.effects.children import Children, find_program, memory_file
 from entrypoint.effects.context import Context, server_environment
+from entrypoint.effects.data_folder import data_major
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
@@ -49,7 +50,7 @@ def find(context: Context, arguments: Sequence[str], folder: str = FOLDER) -> Te
     try:
         head, _, described = files.read_text(f"{folder}/made-from").partition("\n")
         share, locales, nonce_at, crc_at, encryption = head.split("\t")
-        major = server.data_major(f"{folder}/cluster")
+        major = data_major(f"{folder}/cluster")
     except (OSError, ValueError):
         return None
     checksums = image_cluster.checksums(arguments, major)

@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from entrypoint import conf, drills, exits, guest, limits, log, recovery, runs, segments, sql
+from entrypoint import drills, exits, guest, log, recovery, runs, segments, shares, sql, wal_commands
+from entrypoint.configfile import conf_value
 from entrypoint.drills import Drill
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
     backups,
     capacity,
     confine,
+    control_file,
     ending,
     fetching,
     files,
@@ -30,12 +32,13 @@ from entrypoint.effects import (
     locks,
     planning,
     progress,
-    server,
     sessions,
     status,
     temporary,
 )
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.context import Context, tool_path, write_down_settings
+from entrypoint.effects.data_folder import forget_original, is_postmaster_of, live_postmaster
 from entrypoint.effects.fetch import not_fetched
 from entrypoint.errors import Failure, Problem
 from entrypoint.recovery import Request
@@ -131,7 +134,7 @@ def _scratch(context: Context, archive: Archive) -> Iterator[Context]:
         )
         name = archive.tool.config_name
         text = files.read_text(f"{context.runtime_folder}/{name}")
-        moved = archive.tool.moved(text, server.describe(context), server.describe(made))
+        moved = archive.tool.moved(text, describe_server(context), describe_server(made))
         files.write_atomically(f"{runtime}/{name}", moved)
         yield made
     finally:
@@ -167,8 +170,8 @@ def clear(context: Context) -> None:
         except Failure:
             return
         data = f"{folder}/cluster"
-        found = server.live_postmaster(data)
-        if found is not None and server.is_postmaster_of(found.pid, data):
+        found = live_postmaster(data)
+        if found is not None and is_postmaster_of(found.pid, data):
             log.info(f"ending the server that a killed drill has left (pid {found.pid})")
             _kill(context, found.pid)
         log.info(f"removing what a killed drill has left in {folder}")
@@ -234,8 +237,8 @@ def _fetch(scratch: Context, plan: planning.Plan, deadline: float, lock: int) ->
     def counter(_: int) -> Callable[[], int]:
         return lambda: progress.size_of(folder)
 
-    resources = limits.backup(capacity.processors(), capacity.memory_limit(), None)
-    command = tool.fetch(server.describe(scratch), plan.choice.backup.name, folder, resources=resources)
+    resources = shares.backup(capacity.processors(), capacity.memory_limit(), None)
+    command = tool.fetch(describe_server(scratch), plan.choice.backup.name, folder, resources=resources)
     code, words = backups.run_tool(
         scratch, command, lock, seconds=deadline - time.monotonic(), shown=shown, counter=counter
     )
@@ -248,22 +251,24 @@ def _start(scratch: Context, plan: planning.Plan) -> int:
     """Start the server on the fetched cluster with settings of its own, and nothing of the original's."""
     data, runtime = scratch.settings.data_folder, scratch.runtime_folder
     _refuse_tablespaces(data)
-    server.forget_original(data)
+    forget_original(data)
     if os.path.islink(f"{data}/pg_wal"):
         os.unlink(f"{data}/pg_wal")
     os.makedirs(f"{data}/pg_wal", mode=0o700, exist_ok=True)
     write_down_settings(scratch)
     fetching.prepare(scratch)
     last = plan.choice.last_segment
-    fetch = conf.restore_command(
+    fetch = wal_commands.restore_command(
         plan.archive,
-        server.describe(scratch),
+        describe_server(scratch),
         tool_path(scratch),
         proof=segments.proof(plan.choice.timeline, last) if last else "",
     )
     limited = f"{_limit(last, runtime)}; {fetch}" if last else fetch
-    wanted = drills.server_settings(server.read_control(scratch), runtime, limited, plan.choice.timeline)
-    lines = "".join(f"{name} = {conf.conf_value(value)}\n" for name, value in wanted.items())
+    wanted = drills.server_settings(
+        control_file.read_control(scratch), runtime, limited, plan.choice.timeline
+    )
+    lines = "".join(f"{name} = {conf_value(value)}\n" for name, value in wanted.items())
     for path, text in (
         (f"{data}/postgresql.conf", lines),
         (f"{data}/postgresql.auto.conf", ""),
@@ -459,7 +464,7 @@ def _schedule(context: Context) -> Schedule | None:
     wanted = context.settings
     if wanted.drill.schedule is None:
         return None
-    identifier = server.read_control(context).get("Database system identifier", "")
+    identifier = control_file.read_control(context).get("Database system identifier", "")
     return Schedule(wanted.drill.schedule, wanted.backup.timezone, wanted.backup.jitter, identifier)
 
 

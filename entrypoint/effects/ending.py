@@ -9,7 +9,7 @@ import os
 
 from entrypoint import exits, segments
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, server
+from entrypoint.effects import control_file, files
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
@@ -26,7 +26,7 @@ def early(context: Context, last: str) -> Problem | None:
     except OSError:
         segment = ""
     lsn = _last_record(context, segment) if segment else ""
-    size = server.segment_bytes(context)
+    size = control_file.segment_bytes(context)
     end = lsn_text((segments.number(last, size) + 1) * size)
     where = f"at {lsn} in {segment}" if lsn else f"in {segment}" if segment else "before"
     target = f", or restore what comes before it: RESTORE_TARGET_LSN={lsn}" if lsn else ""
@@ -41,7 +41,7 @@ def early(context: Context, last: str) -> Problem | None:
 def _last_record(context: Context, segment: str) -> str:
     """Return the LSN of the last record that can be read from a segment on; empty where nobody can tell."""
     folder = f"{context.settings.data_folder}/pg_wal"
-    size = server.segment_bytes(context)
+    size = control_file.segment_bytes(context)
     following = segments.name(int(segment[:8], 16), segments.number(segment, size) + 1, size)
     names = [segment, *([following] if os.path.exists(f"{folder}/{following}") else [])]
     argv = ["pg_waldump", "--quiet", f"--path={folder}", *names]

@@ -8,8 +8,9 @@ import time
 
 from entrypoint import dependents, queries
 from entrypoint.dependents import Dependent, Finding, Report, Unlooked, finding
-from entrypoint.effects import progress, remembered, server
+from entrypoint.effects import progress, remembered
 from entrypoint.effects.asking import Session, Turns, ask, ask_each
+from entrypoint.effects.data_folder import live_postmaster
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
 
@@ -101,7 +102,7 @@ def found(
     if not mark:
         return None
     memory = remembered.read(data)
-    running = server.live_postmaster(data)
+    running = live_postmaster(data)
     if all_match and not memory.mixed(mark):
         return f"all match ({remembered.libraries()})"
     if running is not None and running.status in ("ready", "standby"):

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from entrypoint import known_extensions, log, sql
-from entrypoint.effects import server, sessions, tour
+from entrypoint.effects import programs, sessions, tour
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 
@@ -45,7 +45,7 @@ FROM pg_extension JOIN pg_available_extensions ON name = extname WHERE extversio
 def available(context: Context) -> set[str]:
     """Return the extensions that the image's server can create, by their control files."""
     found = set()
-    for folder in _folders(context, server.folder_with(server.SAMPLE, context)):
+    for folder in _folders(context, programs.folder_with(programs.SAMPLE, context)):
         try:
             names = os.listdir(folder)
         except OSError:

@@ -6,8 +6,10 @@ import shutil
 from entrypoint import exits, log
 from entrypoint.archivers.interface import brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, history, progress, server
+from entrypoint.effects import control_file, files, fork, history, progress
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.context import Context
+from entrypoint.effects.data_folder import forget_original
 from entrypoint.effects.planning import Plan, unreadable
 from entrypoint.effects.replay import recover
 from entrypoint.effects.unfinished import Unfinished
@@ -33,12 +35,12 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
         mend = "see its own words above; the next start tries again from the beginning"
         raise not_fetched(plan, f"(exit code {code})", mend)
     _move_wal(context, unfinished)
-    server.forget_original(unfinished.cluster)
+    forget_original(unfinished.cluster)
     history.forget_running(unfinished.cluster)
     history.forget_contents(unfinished.cluster)
     # Its presence makes the server recover from the archive; PostgreSQL removes it when it is promoted.
     if follows:
-        files.write_atomically(f"{unfinished.cluster}/standby.signal", server.OURS)
+        files.write_atomically(f"{unfinished.cluster}/standby.signal", control_file.OURS)
     else:
         files.write_atomically(f"{unfinished.cluster}/recovery.signal", "")
     unfinished.move_into_place()
@@ -60,7 +62,7 @@ def not_fetched(plan: Plan, why: str, mend: str) -> Failure:
 def _fetch(plan: Plan, folder: str) -> int:
     """Run the archiver, with progress; return its exit code."""
     source = plan.source
-    tool, what, name = plan.archive.tool, server.describe(source), plan.choice.backup.name
+    tool, what, name = plan.archive.tool, describe_server(source), plan.choice.backup.name
     command = tool.fetch(what, name, folder, plan=_plan_tablespaces(plan, folder))
     said = Words(tool.name)
     shown = progress.Progress("restore", plan.bytes, lambda: progress.size_of(folder))
@@ -84,7 +86,7 @@ def _fetch(plan: Plan, folder: str) -> int:
 def _plan_tablespaces(plan: Plan, folder: str) -> str:
     """Write down where the tablespaces go, for a tool that wants to be told; return the path, or nothing."""
     source, tool = plan.source, plan.archive.tool
-    command = tool.describe_backup(server.describe(source), plan.choice.backup.name)
+    command = tool.describe_backup(describe_server(source), plan.choice.backup.name)
     if command is None:
         return ""
     answer = archives.ask(source, command)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from entrypoint import exits, segments
 from entrypoint.archivers.interface import brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, server
+from entrypoint.effects import control_file, files
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
@@ -48,7 +49,7 @@ def prepare(context: Context) -> None:
 
 
 def _start_helper(context: Context, archive: Archive) -> int | None:
-    what = server.describe(context)
+    what = describe_server(context)
     command = archive.tool.fetch_helper(what)
     if command is None or not archives.can_help(context, archive):
         return None
@@ -63,7 +64,7 @@ def _start_helper(context: Context, archive: Archive) -> int | None:
 
 
 def _clear(context: Context, archive: Archive) -> None:
-    what = server.describe(context)
+    what = describe_server(context)
     socket = archive.tool.socket(what)
     for path in (socket, f"{socket}.log") if socket else ():
         if os.path.lexists(path):
@@ -96,7 +97,7 @@ def later_segment(context: Context, archive: Archive, missing: str) -> str | Non
         history = files.read_text(f"{context.settings.data_folder}/pg_wal/{missing[:8]}.history")
     except FileNotFoundError:
         history = ""
-    size = server.segment_bytes(context)
+    size = control_file.segment_bytes(context)
     root = _wal_folder(context, archive)
     names = _list(context, archive, root)
     folders = sorted(name for name in names if _FOLDER.fullmatch(name))
@@ -131,7 +132,7 @@ def stored_bytes(context: Context, archive: Archive, segment: str, seconds: floa
         paths = (f"{folder}/{name}",) if name else ()
     words = "it is not there"
     for path in paths:
-        command = tool.raw_object(server.describe(context), path)
+        command = tool.raw_object(describe_server(context), path)
         answer = archives.ask(context, command, seconds=seconds)
         if answer.code == 0:
             return answer.stdout.encode("utf-8", "surrogateescape")
@@ -168,8 +169,8 @@ def wal_names(context: Context, archive: Archive, seconds: float) -> tuple[str, 
 
 
 def _wal_folder(context: Context, archive: Archive, seconds: float = archives.QUICK) -> str:
-    identifier = server.read_control(context).get("Database system identifier", "")
-    command = archive.tool.identify(server.describe(context))
+    identifier = control_file.read_control(context).get("Database system identifier", "")
+    command = archive.tool.identify(describe_server(context))
     code, text = archives.run_quietly(context, command, seconds=seconds)
     try:
         return archive.tool.wal_folder(identifier, code, text)
@@ -178,7 +179,7 @@ def _wal_folder(context: Context, archive: Archive, seconds: float = archives.QU
 
 
 def _list(context: Context, archive: Archive, folder: str, seconds: float = archives.QUICK) -> list[str]:
-    command = archive.tool.list_folder(server.describe(context), folder)
+    command = archive.tool.list_folder(describe_server(context), folder)
     answer = archives.ask(context, command, seconds=seconds)
     if answer.code:
         raise _failure(archive, answer.stderr.strip() or f"no answer (exit code {answer.code})")

@@ -15,7 +15,8 @@ import os
 from entrypoint import exits, guest, own, segments
 from entrypoint.archivers.interface import brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, notes, server
+from entrypoint.effects import control_file, files, notes
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
@@ -174,7 +175,7 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
     fork = read(data)
     if fork is None or fork.state in (SETTLED, *_STOPPED):
         return None
-    timeline, url = server.timeline(context), archive.storage.url
+    timeline, url = control_file.timeline(context), archive.storage.url
     known = fork.timeline == timeline and fork.url == url
     if known and fork.state == CONFIRMED:
         return None
@@ -183,7 +184,7 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
         write(data, Fork(CONFIRMED, url, timeline))
         return None
     forks = segments.parse_history(_text(f"{data}/pg_wal/{timeline:08X}.history"))
-    command = archive.tool.list_wal(server.describe(context))
+    command = archive.tool.list_wal(describe_server(context))
     answer = archives.ask(context, command, seconds=seconds)
     if answer.code or not forks:
         why = brief(answer.stderr.strip()) if answer.code else f"pg_wal/{timeline:08X}.history is missing"
@@ -201,7 +202,7 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
         present,
         timeline,
         forks,
-        server.segment_bytes(context),
+        control_file.segment_bytes(context),
         ours=known and fork.state == CLEAR,
     )
     if known and fork.state == CLEAR:

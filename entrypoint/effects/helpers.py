@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from entrypoint import environment, lifecycle, limits, log
-from entrypoint.effects import archive, capacity, fork, probe, server, sessions, status
+from entrypoint import environment, lifecycle, log, shares
+from entrypoint.effects import archive, capacity, fork, probe, rendered, sessions, status
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.children import memory_file
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.effects.handoff import HelperSpec
@@ -27,7 +28,7 @@ def specs(context: Context, *, first: bool) -> list[HelperSpec]:
 
 def _reload_helpers(context: Context) -> list[HelperSpec]:
     """Return the short-lived process that SIGHUP starts where something is rendered; it reloads."""
-    if not server.renders(context):
+    if not rendered.renders(context):
         return []
     return [HelperSpec(lifecycle.RELOAD, [OUR_PROGRAM, "internal", "reload"], later_environment(context))]
 
@@ -69,7 +70,7 @@ def _archive_helpers(context: Context) -> list[HelperSpec]:
     if archive_ is None or archive_.by_user or not archives(context):
         return []
     command = archive_.tool.helper(
-        server.describe(context), limits.push(capacity.memory(), near=context.near)
+        describe_server(context), shares.push(capacity.memory(), near=context.near)
     )
     if command is None or not archive.can_help(context, archive_):
         return []

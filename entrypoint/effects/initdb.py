@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import log
-from entrypoint.effects import files, server
+from entrypoint.effects import files, programs
 from entrypoint.effects.children import memory_file
 from entrypoint.effects.context import Context, server_environment
 from entrypoint.errors import Ended, Failure, Problem
@@ -49,7 +49,7 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
 
     Returns what was copied, if it was; that is not synced yet.
     """
-    from entrypoint.effects import configuration, copy  # what they take is loaded only where needed
+    from entrypoint.effects import copy, memory
 
     _warn_of_other_sample(context)
     source = copy.find(context, arguments)
@@ -57,7 +57,7 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
         copy.fill(context, source, unfinished.cluster)
     else:
         _run_initdb(context, unfinished, arguments)
-    configuration.adapt(context, unfinished.cluster)
+    memory.adapt(context, unfinished.cluster)
     return source
 
 
@@ -66,8 +66,8 @@ def _warn_of_other_sample(context: Context) -> None:
 
     In a Nix image it is a link to the one that initdb reads, and a COPY puts a file in the link's place.
     """
-    documented = f"/usr/share/postgresql/{server.SAMPLE}"
-    read = f"{server.folder_with(server.SAMPLE, context)}/{server.SAMPLE}"
+    documented = f"/usr/share/postgresql/{programs.SAMPLE}"
+    read = f"{programs.folder_with(programs.SAMPLE, context)}/{programs.SAMPLE}"
     try:
         if os.path.samefile(documented, read):
             return

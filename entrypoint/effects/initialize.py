@@ -5,7 +5,17 @@ from __future__ import annotations
 import os
 
 from entrypoint import log, sql
-from entrypoint.effects import files, init_files, initdb, notes, probe, server, sessions, temporary
+from entrypoint.effects import (
+    files,
+    init_files,
+    initdb,
+    notes,
+    probe,
+    programs,
+    rendered,
+    sessions,
+    temporary,
+)
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.context import Context, at_port, server_environment, with_password
 from entrypoint.effects.unfinished import Unfinished
@@ -30,10 +40,10 @@ def append_hba(context: Context, given: list[str], source: Template | None) -> N
     """
     data_folder = context.settings.data_folder
     method = context.settings.init.auth_method
-    if not method and source is not None and not server.is_configured(context):
+    if not method and source is not None and not rendered.is_configured(context):
         method = source.encryption
     if not method:
-        code, text = server.ask(context, "password_encryption", given, data_folder)
+        code, text = programs.ask(context, "password_encryption", given, data_folder)
         if code:
             raise Failure(
                 Problem(

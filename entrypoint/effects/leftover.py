@@ -14,7 +14,8 @@ import time
 
 from entrypoint import exits, log
 from entrypoint.argv import parse_server
-from entrypoint.effects import files, processes, server, small, status
+from entrypoint.effects import files, processes, programs, small, status
+from entrypoint.effects.data_folder import is_postmaster_of
 from entrypoint.errors import Failure, Problem
 from entrypoint.postmaster import parse_postmaster, pid_in, split_folders
 
@@ -64,7 +65,7 @@ def _judge_postmaster(data_folder: str) -> dict[str, str]:
     stale = {"PG_GRANDPARENT_PID": str(pid)}
     if not os.path.exists(f"/proc/{pid}"):
         return stale
-    if server.is_postmaster_of(pid, data_folder):
+    if is_postmaster_of(pid, data_folder):
         raise _already_runs(pid, data_folder)
     log.info(f"postmaster.pid is left from an unclean stop: its pid {pid} is another process now")
     return stale
@@ -85,7 +86,7 @@ def _remove_empty(data_folder: str) -> None:
         except OSError:
             return
         time.sleep(0.05)
-    at_work = [pid for pid in processes.pids() if server.is_postmaster_of(pid, data_folder)]
+    at_work = [pid for pid in processes.pids() if is_postmaster_of(pid, data_folder)]
     for pid in at_work:
         if processes.parent_of(pid) not in at_work:
             raise _already_runs(pid, data_folder)
@@ -126,7 +127,7 @@ def _judge_sockets(context: Context, given: Sequence[str]) -> None:
 
 
 def _ask(context: Context, setting: str, given: Sequence[str]) -> str:
-    code, text = server.ask(context, setting, given, context.settings.data_folder)
+    code, text = programs.ask(context, setting, given, context.settings.data_folder)
     return "" if code else text.rpartition("\n")[2]  # with such settings no server starts anyway
 
 
@@ -168,7 +169,7 @@ def _judge_socket(folder: str, name: str) -> None:
             pid = pid_in(text)
             found = parse_postmaster(text)
             data = found.data_folder if found else ""
-            if listens or (pid and data and server.is_postmaster_of(pid, data)):
+            if listens or (pid and data and is_postmaster_of(pid, data)):
                 raise _is_taken(f"{folder}/{name}", pid, data)
             if 0 <= time.time() - seen.st_mtime < _YOUNG:
                 time.sleep(0.05)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrypoint import exits, log, plan
-from entrypoint.effects import identity, opening, probe, server
+from entrypoint.effects import identity, opening, probe, programs, rendered
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import Facts
@@ -28,7 +28,7 @@ def check(context: Context, facts: Facts, problems: Sequence[Problem] = ()) -> p
 def _checked(context: Context, facts: Facts, problems: Sequence[Problem]) -> plan.Plan:
     decided = plan.decide(context.settings, facts)
     refusals = [*problems, *decided.refusals]
-    shell = server.check_shell(context)
+    shell = programs.check_shell(context)
     if shell is not None and (context.settings.archive is not None or decided.kind != plan.START):
         refusals.append(shell)
     elif shell is not None:
@@ -54,15 +54,17 @@ def objections(context: Context, decided: plan.Plan) -> list[Problem]:
 
         found += _first(startdb.check, context)
     if decided.kind == plan.INITIALIZE:
-        configured = server.is_configured(context)
+        configured = rendered.is_configured(context)
     else:
-        configured = decided.kind != plan.START or server.has_own_configuration(context)
+        configured = decided.kind != plan.START or rendered.has_own_configuration(context)
     if configured:
-        found += _first(server.check_configuration, context)
-    if not found and "huge_pages" in {**context.settings.conf, **context.settings.server.settings}:
-        from entrypoint.effects import configuration
+        from entrypoint.effects import accept
 
-        found += _first(configuration.check_huge_pages, context)
+        found += _first(accept.check_configuration, context)
+    if not found and "huge_pages" in {**context.settings.conf, **context.settings.server.settings}:
+        from entrypoint.effects import memory
+
+        found += _first(memory.check_huge_pages, context)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, log
-from entrypoint.effects import files, server
+from entrypoint.effects import control_file, files
 from entrypoint.effects.context import Context, server_environment
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
@@ -28,10 +28,10 @@ def check(context: Context, conninfo: str) -> None:
     Its word counts for nothing but this. One that does not answer, or not as PostgreSQL does, is no obstacle.
     """
     found = ask(context, conninfo)
-    mine = server.timeline(context)
+    mine = control_file.timeline(context)
     if found is None or not found.primary or found.timeline < mine:
         return
-    if found.identifier != server.read_control(context).get("Database system identifier"):
+    if found.identifier != control_file.read_control(context).get("Database system identifier"):
         return
     raise Failure(
         Problem(

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from entrypoint import exits, own
 from entrypoint.archivers.interface import PROBE, Command, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, claim, files, fork, holder, server, sessions
+from entrypoint.effects import backlog, claim, control_file, files, fork, holder, sessions
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.context import Context
+from entrypoint.effects.data_folder import live_postmaster, read_postmaster
 from entrypoint.effects.locks import Alone
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
@@ -43,7 +45,7 @@ def round_trip(
     overwritten and removed by the next one, and no tool takes it for a part of a backup or for WAL.
     """
     began = time.monotonic()
-    what, tool, url = server.describe(context), archive.tool, archive.storage.url
+    what, tool, url = describe_server(context), archive.tool, archive.storage.url
     content = f"written by the entrypoint to see whether it can be: {time.time()}\n"
 
     def do(step: str, command: Command) -> tuple[str, str, int]:
@@ -145,7 +147,7 @@ def read_back(
     copy = f"{folder}/{os.getpid()}-{name}"
     try:
         _make(folder)
-        command = _fill(archive.tool.read_back(server.describe(context)), name, copy)
+        command = _fill(archive.tool.read_back(describe_server(context)), name, copy)
         code, words = archives.run_quietly(context, command, seconds=patience)
         if code:
             raise Failure(
@@ -185,7 +187,7 @@ def _room(context: Context, archive: Archive, name: str) -> str:
 
     Raises Failure where there is none.
     """
-    size = server.segment_bytes(context)
+    size = control_file.segment_bytes(context)
     wal = f"{context.settings.data_folder}/pg_wal"
     for folder, needed in ((context.runtime_folder, 2 * size), (wal, 8 * size)):
         found = os.statvfs(folder)
@@ -207,7 +209,7 @@ def push(context: Context, archive: Archive, seconds: float, say: Callable[[str]
     folder = context.settings.data_folder
     _refuse_where_forked(context)
     waiting = backlog.waiting(folder)
-    if server.live_postmaster(folder) is not None:
+    if live_postmaster(folder) is not None:
         if waiting:
             _wait(context, archive, set(waiting), seconds, say)
         return waiting
@@ -225,7 +227,7 @@ def push(context: Context, archive: Archive, seconds: float, say: Callable[[str]
 
 
 def _push_one(context: Context, archive: Archive, name: str) -> None:
-    command = _fill(archive.tool.archive_segment(server.describe(context)), name, f"pg_wal/{name}")
+    command = _fill(archive.tool.archive_segment(describe_server(context)), name, f"pg_wal/{name}")
     code, words = archives.run_quietly(context, command, seconds=archive.command_timeout)
     if code:
         raise Failure(_failed(archive, f"{name} cannot be archived (exit code {code}):\n{words.strip()}"))
@@ -272,7 +274,7 @@ def _refuse_where_forked(context: Context) -> None:
 
 
 def _refuse_without_primary(context: Context, why: str) -> None:
-    found = server.read_postmaster(context.settings.data_folder)
+    found = read_postmaster(context.settings.data_folder)
     if found is None or found.status != "ready":
         raise Failure(
             Problem(

@@ -11,7 +11,8 @@ from entrypoint import exits, log, recovery, retention, segments
 from entrypoint.archivers.interface import Backup, brief
 from entrypoint.choose import Choice, Refusal, Wal, choose, history_of, worded
 from entrypoint.effects import archive as archives
-from entrypoint.effects import ruling, server
+from entrypoint.effects import programs, ruling
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.context import Context
 from entrypoint.effects.source import source_of
 from entrypoint.errors import Failure, Problem
@@ -108,7 +109,7 @@ def _candidates(
                 exits.ARCHIVE_REFUSED,
             )
         )
-    found = _of_major(server.binary_major(source), found, named)
+    found = _of_major(programs.binary_major(source), found, named)
     whole = retention.whole(found)
     if named is not None and named.name not in whole:
         raise Failure(
@@ -166,7 +167,7 @@ def _of_major(major: int, found: list[Backup], named: Backup | None) -> list[Bac
 
 def _read_wal(source: Context, archive: Archive, request: Request, backups: list[Backup]) -> Wal:
     """Look what WAL the archive has, and read one object of it, which takes the right key."""
-    tool, what = archive.tool, server.describe(source)
+    tool, what = archive.tool, describe_server(source)
     answer = archives.ask(source, tool.list_wal(what))
     if answer.code:
         raise Failure(unreadable(archive, f"its WAL cannot be listed:\n{brief(answer.stderr.strip())}"))
@@ -195,7 +196,7 @@ def _read_wal(source: Context, archive: Archive, request: Request, backups: list
 
 
 def _read(source: Context, archive: Archive, path: str) -> str:
-    answer = archives.ask(source, archive.tool.read_object(server.describe(source), path))
+    answer = archives.ask(source, archive.tool.read_object(describe_server(source), path))
     if answer.code:
         words = brief(answer.stderr.strip())
         raise Failure(unreadable(archive, f"{path} cannot be read (a wrong key?):\n{words}"))

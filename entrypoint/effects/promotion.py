@@ -1,4 +1,4 @@
-"""Before a promotion: nobody else was promoted already; after it: the archive tells of this one."""
+"""A promotion: nobody else was promoted already, the standby becomes a primary, the archive tells of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import time
 
 from entrypoint import exits, log
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, processes, server, sessions, status, writer
+from entrypoint.effects import control_file, files, fork, processes, sessions, status, writer
 from entrypoint.effects.context import Context
+from entrypoint.effects.data_folder import live_postmaster
 from entrypoint.errors import Failure, Problem
+from entrypoint.facts import Following
 from entrypoint.light import re
 from entrypoint.segments import lsn_text
 from entrypoint.settings import Archive
@@ -59,8 +61,8 @@ def check(context: Context, archive: Archive) -> None:
 def _followed(context: Context) -> int:
     """Return the timeline that a running standby follows, which the control file knows only later."""
     data = context.settings.data_folder
-    found = [server.timeline(context), int(sessions.query(context, _RECEIVED, seconds=5))]
-    postmaster = server.live_postmaster(data)
+    found = [control_file.timeline(context), int(sessions.query(context, _RECEIVED, seconds=5))]
+    postmaster = live_postmaster(data)
     startup = processes.child_of(postmaster.pid, "startup") if postmaster is not None else None
     if startup is not None:
         # What it replays, or waits for: postgres: startup recovering 000000020000000000000007
@@ -71,7 +73,7 @@ def _followed(context: Context) -> int:
 
 def wait(context: Context) -> str:
     """Wait for the history of the new timeline to be archived, and return what came of it, for people."""
-    name = f"{server.timeline(context):08X}.history"
+    name = f"{control_file.timeline(context):08X}.history"
     path = f"{context.settings.data_folder}/pg_wal/archive_status/{name}"
     deadline = time.monotonic() + _ARRIVAL
     while not os.path.exists(f"{path}.done"):
@@ -87,3 +89,64 @@ def wait(context: Context) -> str:
             )
         context.children.pause(0.1)
     return f"{name} is in the archive: an old primary sees it there, and does not take writes"
+
+
+_HOW_FAR = """
+SELECT pg_last_wal_replay_lsn(),
+       extract(epoch FROM now() - pg_last_xact_replay_timestamp())::numeric(12, 1),
+       EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming')
+"""
+
+
+def look(context: Context) -> Following | None:
+    """Return how far a standby has come, or None where its server does not tell."""
+    try:
+        lsn, seconds, streams = sessions.query(context, _HOW_FAR, seconds=5).split("|")
+    except (Failure, ValueError):
+        return None
+    return Following(
+        replayed_lsn=lsn or None,
+        seconds_since_transaction=float(seconds) if seconds else None,
+        by="streaming" if streams == "t" else "archive",
+    )
+
+
+def promote(context: Context, seconds: int) -> None:
+    """Promote the running standby and wait until it takes writes; raises Failure where it does not."""
+    data = context.settings.data_folder
+    found = live_postmaster(data)
+    if found is None:
+        raise Failure(
+            Problem(
+                f"no server runs on {data}, so there is none to promote",
+                "run this in the standby's container: docker exec CONTAINER entrypoint promote",
+            )
+        )
+    if not status.in_recovery(data):
+        raise Failure(
+            Problem(
+                f"the server on {data} is a primary already",
+                "nothing is to be done; to promote another server, run this in its container",
+            )
+        )
+    if found.status != "ready":
+        # A promotion before it is consistent would end the server.
+        raise Failure(
+            Problem(
+                "the standby has not replayed enough to be consistent, so it cannot be promoted yet",
+                "come again when entrypoint ready says: ready: standby",
+            )
+        )
+    argv = ["pg_ctl", "promote", "--pgdata", data, "--timeout", str(seconds), "--silent"]
+    code, words = context.children.output(argv, context.environment, errors=True)
+    if code == 0:
+        return
+    if status.in_recovery(data) and live_postmaster(data) is not None and not words.strip():
+        words = "it is still in recovery"
+    raise Failure(
+        Problem(
+            f"the server was not promoted within {seconds} seconds: {words.strip()}",
+            "the request stands: see the server's log, and whether entrypoint status says primary",
+            exits.FAILURE,
+        )
+    )

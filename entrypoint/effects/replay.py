@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from entrypoint import exits, log, ruled, segments
+from entrypoint import exits, log, private_server, ruled, segments
 from entrypoint.effects import archive as archives
 from entrypoint.effects import (
+    control_file,
     ending,
     fetching,
     files,
     fork,
+    programs,
     progress,
     ruling,
-    server,
     status,
     temporary,
 )
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.context import Context, tool_path
+from entrypoint.effects.data_folder import data_major, read_postmaster
 from entrypoint.effects.source import source_of
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Ended, Failure, Problem
@@ -55,7 +58,8 @@ def recover(context: Context, given: list[str]) -> list[str]:
         return ruled.words(recovering)
     log.info(f"replaying the archive up to {wanted.words}")
     status.enter(context.runtime_folder, status.RECOVERY)
-    arguments = [*given, *_closed(context, recovering)]
+    major = data_major(context.settings.data_folder)
+    arguments = [*given, *private_server.recovering(recovering, context.settings.port, major)]
     _replay(context, source, archive, wanted, action=action, arguments=arguments)
     if os.path.exists(f"{context.settings.data_folder}/recovery.signal"):
         raise Failure(
@@ -84,9 +88,11 @@ def _settings(
     context: Context, source: Context, archive: Archive, wanted: Recorded, action: AtTheEnd
 ) -> dict[str, str]:
     """Return the server's settings for the recovery; nothing that a backup brought along rules it."""
-    from entrypoint import conf
+    from entrypoint import wal_commands
 
-    command = conf.restore_command(archive, server.describe(source), tool_path(context), proof=wanted.proof)
+    command = wal_commands.restore_command(
+        archive, describe_server(source), tool_path(context), proof=wanted.proof
+    )
     recovering = ruling.for_restore(
         context,
         {
@@ -96,18 +102,10 @@ def _settings(
             "hot_standby": "on" if action == "pause" else "off",
         },
     )
-    if wanted.kind == "immediate" and server.binary_major(context) >= 15:
+    if wanted.kind == "immediate" and programs.binary_major(context) >= 15:
         # It would want the segment behind the backup before it is consistent, which may be missing for good.
         recovering["recovery_prefetch"] = "off"
     return recovering
-
-
-def _closed(context: Context, recovering: Mapping[str, str]) -> list[str]:
-    """Return the arguments of a server that recovers, is closed to all clients, and archives nothing."""
-    closed = {"listen_addresses": "", "archive_mode": "on", "archive_command": "", **recovering}
-    if server.data_major(context.settings.data_folder) >= 15:
-        closed["archive_library"] = ""
-    return [*ruled.words(closed), "-p", context.settings.port]
 
 
 def _replay(
@@ -142,7 +140,7 @@ def _replay(
 
 def _is_in_new_timeline(context: Context, wanted: Recorded) -> bool:
     """Tell whether an interrupted promotion has got so far that the server itself ends it."""
-    control = server.read_control(context)
+    control = control_file.read_control(context)
     old = wanted.timeline or int(control["Latest checkpoint's TimeLineID"])
     return int(control["Min recovery ending loc's timeline"]) > old
 
@@ -155,7 +153,7 @@ def complete(context: Context) -> None:
 
 def _end(context: Context) -> str:
     """Return where the recovery ended, for people; nothing where that cannot be told."""
-    control = server.read_control(context)
+    control = control_file.read_control(context)
     # The second one is ahead of the first where the promotion was killed in its last checkpoint.
     names = ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")
     timeline = max(int(control.get(name, 0)) for name in names)
@@ -182,7 +180,7 @@ def _replayed(context: Context) -> Callable[[], int]:
     seen: list[str] = []
 
     def count() -> int:
-        found = server.read_postmaster(data)
+        found = read_postmaster(data)
         if found is None:
             return 0
         try:
@@ -196,7 +194,7 @@ def _replayed(context: Context) -> Callable[[], int]:
             seen.append(name)
         if len(seen) < 2:
             return len(seen)
-        size = server.segment_bytes(context)
+        size = control_file.segment_bytes(context)
         return segments.number(seen[-1], size) - segments.number(seen[0], size) + 1
 
     return count

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from entrypoint import configfile, configuration, log, ruled
-from entrypoint.configuration import Source
-from entrypoint.effects import configuration as engine
-from entrypoint.effects import files, server
+from entrypoint import configfile, log, ruled, sources
+from entrypoint.effects import collect, files
 from entrypoint.effects.context import Context
+from entrypoint.effects.data_folder import data_major
 from entrypoint.errors import Failure, Problem
 from entrypoint.hiding import hide_secrets
 from entrypoint.light import NamedTuple
+from entrypoint.sources import Source
 
 AUTO_CONF = "postgresql.auto.conf"
 
@@ -27,7 +27,7 @@ def for_restore(context: Context, ours: Mapping[str, str]) -> dict[str, str]:
     Raises Failure where another target than that of RESTORE_TARGET_* is asked for.
     """
     refuse_targets(context)
-    neutral = ruled.neutral(server.data_major(context.settings.data_folder))
+    neutral = ruled.neutral(data_major(context.settings.data_folder))
     now, left, _ = _said(context, neutral)
     found = {**neutral, **{name: each.value for name, each in now.items()}, ruled.DELAY: "0", **ours}
     others = (each for each in [*left.values(), *now.values()] if each.name != "hot_standby")
@@ -53,11 +53,11 @@ def for_standby(context: Context, ours: Mapping[str, str], *, follows_ours: bool
     repeated only where something left over would win. A secret is not put where `ps` shows it, see
     `forget_conninfo`. Without `follows_ours` it follows by what its own files say.
     """
-    neutral = ruled.neutral(server.data_major(context.settings.data_folder))
+    neutral = ruled.neutral(data_major(context.settings.data_folder))
     if not follows_ours:
         neutral = {name: value for name, value in neutral.items() if name not in ruled.CONNECTION}
     now, left, wins = _said(context, {**neutral, **ours})
-    now = {name: each for name, each in now.items() if name not in ours or each.origin != configuration.FILE}
+    now = {name: each for name, each in now.items() if name not in ours or each.origin != sources.FILE}
     found = {}
     for name, value in {**neutral, **ours}.items():
         wanted = now.get(name)
@@ -139,14 +139,14 @@ def _is_secret(name: str, value: str) -> bool:
 def _said(context: Context, names: Iterable[str]) -> tuple[dict[str, Source], ...]:
     """Return what is said of these settings: now, in the data folder, and what of both would win."""
     wanted = frozenset(names)
-    base = [each._replace(origin=configuration.FILE) for each in engine.base(context)]
-    every = [each for each in [*base, *engine.overriding(context)] if each.name in wanted]
+    base = [each._replace(origin=sources.FILE) for each in collect.base(context)]
+    every = [each for each in [*base, *collect.overriding(context)] if each.name in wanted]
     inside = os.path.realpath(context.settings.data_folder)
     left = [each for each in every if _file(each).startswith(f"{inside}/")]
     return (
-        configuration.winners(each for each in every if each not in left),
-        configuration.winners(left),
-        configuration.winners(every),
+        sources.winners(each for each in every if each not in left),
+        sources.winners(left),
+        sources.winners(every),
     )
 
 

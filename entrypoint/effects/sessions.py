@@ -13,10 +13,10 @@ import os
 import time
 
 from entrypoint import log, sql
-from entrypoint.argv import first_line
-from entrypoint.effects import files, server, status
+from entrypoint.effects import login
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.effects.context import Context, server_port, tool_path
+from entrypoint.effects.data_folder import data_major, live_postmaster
 from entrypoint.errors import Failure, Problem, Stopped
 from entrypoint.light import NamedTuple
 
@@ -42,8 +42,6 @@ PATIENCE = 60.0
 """Seconds for which a start tries to connect: half-open logins are thrown out after as many by default."""
 QUICK = 30.0
 """Seconds for an answer."""
-PASSWORDS = "passfile"
-"""Below the runtime folder: the superuser's password, where connections by the socket ask for it."""
 AMCHECK = "pg_amcheck"
 _SAID_AFTER = 5.0
 """Seconds after which it is said what a session is waited for."""
@@ -55,20 +53,7 @@ _NOT_CONNECTED = 2
 """The exit code of psql without a connection, or one that broke."""
 _MEND = "look at the server's log; entrypoint status says what it does"
 
-_FOR_GOOD = (
-    "does not exist",
-    "authentication failed",
-    "no password supplied",
-    "pg_hba.conf",
-    "not currently accepting connections",
-    "cannot connect to invalid database",
-    "permission denied",
-    "not permitted to log in",
-)
-"""What the server says to whom it will not let in later either; in another language we just wait."""
 _GOES_ON = ("--set=ON_ERROR_STOP=0",)
-_TO_NO_DATABASE = _FOR_GOOD[1:3]
-"""And what it says whatever the database."""
 
 
 class Unreachable(Failure):
@@ -226,11 +211,6 @@ def connect(context: Context, database: str, host: str) -> str:
     return f"\\connect -reuse-previous=off {sql.identifier(place)}\n"
 
 
-def is_for_good(words: str) -> bool:
-    """Tell whether a server that says so will not let us in later either."""
-    return any(each in words for each in _FOR_GOOD)
-
-
 def file(context: Context, path: str, database: str, *, seconds: float) -> tuple[int, str]:
     """Run the deployer's own SQL, with the database's own settings; return the exit code and all it says."""
     session = _Session(context, "", "", writes=True, more={}, seconds=seconds)
@@ -292,9 +272,9 @@ def _patiently(
         answers = []
         for place in places:
             answers.append(_ask(session, place, words, given, shown))
-            if answers[-1].connected or any(each in answers[-1].words for each in _TO_NO_DATABASE):
+            if answers[-1].connected or any(each in answers[-1].words for each in sql.TO_NO_DATABASE):
                 return answers[-1]
-        for_good = all(is_for_good(answer.words) for answer in answers)
+        for_good = all(sql.is_for_good(answer.words) for answer in answers)
         passed = time.monotonic() - began
         if for_good or passed + pause > patience:
             return answers[0]
@@ -326,7 +306,7 @@ def _run(
     try:
         pid = session.context.children.spawn(argv, environment, descriptors=streams)
         code = _wait(session, pid, shown)
-        words = words_of(read_back(streams[2]))
+        words = sql.words_of(read_back(streams[2]))
         if code == TOO_LATE:
             words = f"{words}\n{no_answer(session.seconds or 0)}".lstrip()
         connected = code != _NOT_CONNECTED or "connection to server was lost" in words
@@ -361,17 +341,6 @@ def no_answer(seconds: float) -> str:
     return f"no answer within {seconds:.0f} seconds"
 
 
-def words_of(text: str) -> str:
-    """Return what was complained of, without what the server says to everybody who connects."""
-    rows = text.strip().split("\n")
-    starts = [
-        number
-        for number, row in enumerate(rows)
-        if any(mark in row for mark in ("psql:", "ERROR:", "FATAL:"))
-    ]
-    return "\n".join(rows[starts[0] if starts else 0 :])
-
-
 def _argv(session: _Session, database: str, words: Sequence[str]) -> list[str]:
     place = sql.connection(dbname=database, **_place(session))
     fixed = ("--no-psqlrc", "--no-password", "--quiet", "--no-align", "--tuples-only")
@@ -381,7 +350,7 @@ def _argv(session: _Session, database: str, words: Sequence[str]) -> list[str]:
 def _place(session: _Session) -> dict[str, str]:
     """Return where the server is, and as whom it is asked, as libpq names it."""
     wanted = session.context.settings
-    found = server.live_postmaster(wanted.data_folder)
+    found = live_postmaster(wanted.data_folder)
     folder, port = (found.socket_folder, found.port) if found else ("", server_port(wanted))
     return {
         "user": session.user or wanted.init.user,
@@ -393,7 +362,7 @@ def _place(session: _Session) -> dict[str, str]:
 def _environment(session: _Session, *, superuser: bool) -> dict[str, str]:
     context = session.context
     try:
-        major = server.data_major(context.settings.data_folder)
+        major = data_major(context.settings.data_folder)
     except (OSError, ValueError):
         major = _OLDEST
     values: dict[str, str | None] = {**sql.settings(major, superuser=superuser, writes=session.writes)}
@@ -409,68 +378,5 @@ def _environment(session: _Session, *, superuser: bool) -> dict[str, str]:
         "PGAPPNAME": "entrypoint",
         "PGCLIENTENCODING": "UTF8",
         "PGCONNECT_TIMEOUT": str(waits),
-        **credentials(context),
+        **login.credentials(context),
     }
-
-
-def keep_password(context: Context, hba: str = "") -> None:
-    """Write the superuser's password down for our later processes, where the server's socket asks for it.
-
-    The file is the server's user's alone, and names this server's socket only. What is in somebody's own
-    PGPASSFILE stays there. `hba` is the server's own word for its pg_hba.conf. Where no password is known
-    that is told: what connects later cannot.
-    """
-    path = f"{context.runtime_folder}/{PASSWORDS}"
-    user = context.settings.init.user
-    own = context.environment.get("PGPASSFILE")
-    password = context.environment.get("PGPASSWORD")
-    if not password and not (own and _has_line(own, user)):
-        password = first_line(context.settings.init.password)
-    asks = asks_for_password(context, hba)
-    if asks and password:
-        # As libpq calls it, and as it is called where another folder is the usual one.
-        hosts = ("localhost", status.SOCKET_FOLDER)
-        lines = (sql.password_line(user, password, host) for host in hosts)
-        files.write_atomically(path, "".join(f"{line}\n" for line in lines))
-        return
-    if os.path.lexists(path):
-        os.unlink(path)
-    if asks and not own and not os.path.exists(f"{context.who.home}/.pgpass"):
-        log.warning(
-            f"pg_hba.conf asks for a password on the server's socket, and that of {user} is not known: "
-            "scheduled backups, SIGHUP and what else connects later will fail",
-            f"set POSTGRES_PASSWORD, or PGPASSFILE; or let {user} in without one: local all {user} peer",
-        )
-
-
-def asks_for_password(context: Context, hba: str = "") -> bool:
-    """Tell whether connections by the server's socket may need a password, by the file that says so."""
-    wanted = context.settings
-    path = hba or wanted.server.settings.get("hba_file") or wanted.conf.get("hba_file") or "pg_hba.conf"
-    try:
-        return sql.asks_for_password(files.read_text(os.path.join(wanted.data_folder, path)))
-    except (OSError, ValueError):
-        return False
-
-
-def credentials(context: Context) -> dict[str, str]:
-    """Return the variables by which a client finds the superuser's password, where it is asked for one."""
-    explicit = context.environment.get("PGPASSWORD")
-    if explicit:
-        return {"PGPASSWORD": explicit}
-    kept = f"{context.runtime_folder}/{PASSWORDS}"
-    if os.path.exists(kept):
-        return {"PGPASSFILE": kept}
-    own = context.environment.get("PGPASSFILE")
-    found = {"PGPASSFILE": own} if own else {}
-    password = first_line(context.settings.init.password)
-    if password and not (own and _has_line(own, context.settings.init.user)):
-        found["PGPASSWORD"] = password
-    return found
-
-
-def _has_line(path: str, user: str) -> bool:
-    try:
-        return sql.knows_password(files.read_text(path), user)
-    except (OSError, ValueError):
-        return False

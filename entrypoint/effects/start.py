@@ -8,6 +8,7 @@ from entrypoint import log, plan, variables
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.effects import (
     archive,
+    control_file,
     files,
     folders,
     fork,
@@ -16,12 +17,13 @@ from entrypoint.effects import (
     identity,
     kernel,
     leftover,
+    login,
     notes,
     objections,
     opening,
     remembered,
-    server,
-    sessions,
+    render,
+    rendered,
     status,
     stops,
 )
@@ -145,13 +147,13 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
     if wanted.archive is not None:
         archive.forget(context.runtime_folder, wanted.data_folder)
         archive.render(context, wanted.archive)
-    if server.renders(context):
+    if rendered.renders(context):
         write_down_settings(context)
     if wanted.files and wanted.archive is not None:
         from entrypoint.effects import rotation
 
         rotation.write_down(context)
-    given = server.arguments(context)
+    given = render.arguments(context)
     if decided.kind == plan.START:
         if facts.data_folder.unfinished is not None:
             from entrypoint.effects import replay
@@ -168,7 +170,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
             # Now there is a cluster, with its own segment size.
             archive.render(context, wanted.archive)
         # Init files may have changed its configuration file.
-        given = [*server.arguments(context), *recovering]
+        given = [*render.arguments(context), *recovering]
     superseded = fork.is_superseded(wanted.data_folder)
     if superseded:
         fork.end_reading(wanted.data_folder)
@@ -203,11 +205,11 @@ def _open_archive(context: Context, given: list[str], *, first: bool) -> tuple[C
         # What came with a backup does not write beside the original; the command line was meant for now.
         told = "archive_command" in context.settings.server.settings
         return context, given if told or not refused else [*given, "-c", "archive_mode=off"]
-    from entrypoint.effects import claim, writer
+    from entrypoint.effects import claim, takeover
 
     near = claim.prepare(context, wanted, must_work=first)
     context = context._replace(near=near)
-    given = writer.gate(context, wanted, given)
+    given = takeover.gate(context, wanted, given)
     files.write_atomically(f"{context.runtime_folder}/{archive.LOOK}", claim.script(context, "look-first"))
     if fork.refusal(context.settings.data_folder) is not None:
         # Off, and not a command that fails: WAL that nobody may archive would fill the volume.
@@ -218,13 +220,13 @@ def _open_archive(context: Context, given: list[str], *, first: bool) -> tuple[C
 def _follow(context: Context, given: list[str], *, superseded: bool) -> list[str]:
     """Return the arguments of a standby where this is one."""
     wanted = context.settings
-    if wanted.standby is not None and not superseded and server.is_half_promoted(context):
+    if wanted.standby is not None and not superseded and control_file.is_half_promoted(context):
         log.warning("a promotion was interrupted: this is a standby again", "promote it: entrypoint promote")
-        files.write_atomically(f"{wanted.data_folder}/standby.signal", server.OURS)
+        files.write_atomically(f"{wanted.data_folder}/standby.signal", control_file.OURS)
     if os.path.exists(f"{wanted.data_folder}/standby.signal"):
-        from entrypoint.effects import standby
+        from entrypoint.effects import follow
 
-        given = [*server.arguments(context, standby.settings(context)), *standby.ruling_words(context)]
+        given = [*render.arguments(context, follow.settings(context)), *follow.ruling_words(context)]
     elif wanted.standby is not None:
         log.info("STANDBY=on has no effect: this database is a primary; once promoted, it stays one")
     return given
@@ -345,11 +347,11 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
 
         withheld.say_password(context)
     environ |= leftover.clear(context, given)
-    sessions.keep_password(context)
-    if server.renders(context) or server.has_usual_shared_memory(context):
-        from entrypoint.effects import configuration
+    login.keep_password(context)
+    if rendered.renders(context) or rendered.has_usual_shared_memory(context):
+        from entrypoint.effects import memory
 
-        configuration.say(context)
+        memory.say(context)
     context.children.raise_if_stopped()
     spec = ServerSpec(
         argv=["postgres", *given],

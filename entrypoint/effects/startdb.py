@@ -11,7 +11,15 @@ import os
 import sys
 
 from entrypoint import environment, log
-from entrypoint.effects import files, opening, probe, ready, status, superuser_password, user_files
+from entrypoint.effects import (
+    files,
+    opening,
+    probe,
+    ready,
+    status,
+    superuser_password,
+    user_files,
+)
 from entrypoint.effects.context import Context, at_port, with_password
 from entrypoint.errors import Failure
 

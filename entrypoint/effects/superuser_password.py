@@ -7,7 +7,7 @@ import os
 
 from entrypoint import log, passwords, sql
 from entrypoint.argv import first_line
-from entrypoint.effects import sessions
+from entrypoint.effects import login, sessions
 from entrypoint.errors import Failure, Problem
 
 TYPE_CHECKING = False
@@ -43,7 +43,7 @@ def check(context: Context) -> Context:
             f"set POSTGRES_PASSWORD to the present password of {init.user}, or let it in without one by "
             f"pg_hba.conf (local all {init.user} peer); until then scheduled backups and SIGHUP fail"
         )
-        asks = sessions.asks_for_password(context)
+        asks = login.asks_for_password(context)
         log.warning(
             f"POSTGRES_PASSWORD could not be compared with the stored one: {failure}", mend if asks else None
         )
@@ -67,7 +67,7 @@ def check(context: Context) -> Context:
         verifier = passwords.md5(password, init.user)
     _store(context, verifier)
     context = _with(context, password)
-    sessions.keep_password(context, found["hba"])
+    login.keep_password(context, found["hba"])
     log.info(f"POSTGRES_PASSWORD is now the password of {init.user}")
     return context
 
@@ -86,7 +86,7 @@ def _stored(context: Context, patience: float) -> tuple[Context, dict[str, Any]]
             raise
         context = _with(context, password)
         found = sessions.query_json(context, _STORED, dict, patience=patience)
-    sessions.keep_password(context, found["hba"])
+    login.keep_password(context, found["hba"])
     return context, found
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import exits, log, ruled
+from entrypoint import exits, log, private_server, ruled
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, server, status, temporary, writer
+from entrypoint.effects import control_file, files, fork, status, writer
 from entrypoint.effects.context import Context
+from entrypoint.effects.data_folder import data_major
 from entrypoint.effects.fork import Fork
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
@@ -25,14 +26,14 @@ def run(context: Context, archive: Archive, given: list[str], known: Fork) -> No
         _put_histories(context, archive, known)
         known = known._replace(state=fork.TAKING)
         fork.write(data, known)
-    if server.timeline(context) == known.timeline:
+    if control_file.timeline(context) == known.timeline:
         log.warning(
             f"ARCHIVE_FORK=confirm: this server goes on although {known.what}",
             "see to it that the other one stays down",
         )
         files.write_atomically(f"{data}/recovery.signal", "")
         _promote(context, given)
-    mine = server.timeline(context)
+    mine = control_file.timeline(context)
     if os.path.exists(f"{data}/recovery.signal") or mine <= max(known.timeline, known.theirs):
         raise Failure(
             Problem(
@@ -47,18 +48,12 @@ def run(context: Context, archive: Archive, given: list[str], known: Fork) -> No
 
 
 def _promote(context: Context, given: list[str]) -> None:
+    from entrypoint.effects import temporary
+
     status.enter(context.runtime_folder, status.RECOVERY)
-    closed = {
-        **writer.nowhere(context),
-        "recovery_target_action": "promote",
-        "listen_addresses": "",
-        "hot_standby": "off",
-        "archive_mode": "on",
-        "archive_command": "",
-    }
-    if server.data_major(context.settings.data_folder) >= 15:
-        closed["archive_library"] = ""
-    arguments = [*given, *ruled.words(closed), "-p", context.settings.port]
+    options = {**writer.nowhere(context), "recovery_target_action": "promote", "hot_standby": "off"}
+    major = data_major(context.settings.data_folder)
+    arguments = [*given, *private_server.recovering(options, context.settings.port, major)]
     with temporary.serve(context, arguments, seconds=None):
         pass
     status.enter(context.runtime_folder, status.BOOT)
@@ -86,3 +81,28 @@ def _put_histories(context: Context, archive: Archive, known: Fork) -> None:
                 exits.ARCHIVE_REFUSED,
             )
         ) from unknown
+
+
+def gate(context: Context, archive: Archive, given: list[str]) -> list[str]:
+    """Return the arguments for a server that may take writes or be looked at; raises Failure for others."""
+    data = context.settings.data_folder
+    known = fork.read(data)
+    if known is None or (status.in_recovery(data) and known.state != fork.TAKING):
+        return given
+    if known.state == fork.TAKING or (
+        known.state == fork.SUPERSEDED and archive.fork_confirmed and not known.confirmed
+    ):
+        run(context, archive, given, known)
+        return given
+    if known.state != fork.SUPERSEDED:
+        return given
+    refused = Problem(known.what, known.mend, exits.SUPERSEDED)
+    if archive.fork != "readonly":
+        raise Failure(refused)
+    log.problem(refused)
+    log.warning(
+        "ARCHIVE_FORK=readonly: serving read-only, as a standby that follows nobody; nothing is archived"
+    )
+    fork.write(data, known._replace(state=fork.READING))
+    files.write_atomically(f"{data}/standby.signal", "")
+    return [*given, *ruled.words({**writer.nowhere(context), "hot_standby": "on", "archive_mode": "off"})]

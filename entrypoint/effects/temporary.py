@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from entrypoint import log
-from entrypoint.effects import leftover, server
+from entrypoint.effects import leftover
 from entrypoint.effects.context import Context, server_environment
+from entrypoint.effects.data_folder import read_postmaster
 from entrypoint.errors import Failure, Problem
 
 
@@ -86,7 +87,7 @@ def wait_until_ready(
         code = context.children.poll(pid)
         if code is not None:
             raise EarlyEnd(code)
-        found = server.read_postmaster(data)
+        found = read_postmaster(data)
         if found is not None and found.pid == pid and found.status == "ready" and _pid_file(data) != stale:
             return
         if deadline is not None and time.monotonic() > deadline:
@@ -105,7 +106,7 @@ def wait_until_ready(
 def stop(context: Context, pid: int) -> None:
     """Stop the temporary server in fast mode; after PGCTLTIMEOUT in immediate mode, then by SIGKILL."""
     running: int | None = pid
-    found = server.read_postmaster(context.settings.data_folder)
+    found = read_postmaster(context.settings.data_folder)
     if found is None or found.pid != pid:
         if context.children.lives(pid):
             # Its cluster was thrown away: what it writes at a stop would go into what lies there now.

@@ -217,7 +217,7 @@ def ask(
     again: list[tuple[str, Look]] = []
     try:
         for name, look in tour.looks():
-            if look.connected or sessions.is_for_good(look.words):
+            if look.connected or sql.is_for_good(look.words):
                 yield name, look
             else:
                 again.append((name, look))
@@ -269,4 +269,4 @@ def _alone(tour: _Tour, name: str, look: Look, patience: float) -> Look:
 
 
 def _cleaned(words: str) -> str:
-    return _PLACE.sub("", sessions.words_of(words)).strip()
+    return _PLACE.sub("", sql.words_of(words)).strip()

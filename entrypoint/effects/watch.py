@@ -7,8 +7,9 @@ import os
 import signal
 
 from entrypoint import exits, lifecycle, log
-from entrypoint.effects import charge, files, fork, opening, processes, server, status, writer
+from entrypoint.effects import charge_now, files, fork, opening, processes, status, writer
 from entrypoint.effects.context import Context
+from entrypoint.effects.data_folder import live_postmaster
 from entrypoint.settings import Archive
 
 _PATIENCE = 20
@@ -30,7 +31,7 @@ def main(*, whole: bool = False) -> int:
     if code and whole:
         _hurry(context)
     if not code and not whole:
-        charge.notice(context)
+        charge_now.notice(context)
         files.write_atomically(
             status.pause_path(context.runtime_folder, lifecycle.LOOK), f"{archive.fork_interval}", 0o644
         )
@@ -39,7 +40,7 @@ def main(*, whole: bool = False) -> int:
 
 def _hurry(context: Context) -> None:
     """Let PID 1, which is the server's parent, start its own look now; that one stops the server."""
-    found = server.live_postmaster(context.settings.data_folder)
+    found = live_postmaster(context.settings.data_folder)
     known = status.read([context.runtime_folder])
     if found is not None and known is not None and known.server == found.pid:
         os.kill(processes.parent_of(found.pid), signal.SIGUSR1)

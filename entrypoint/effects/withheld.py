@@ -2,9 +2,8 @@
 
 import os
 
-from entrypoint import configuration as judge
-from entrypoint import conninfo, log
-from entrypoint.effects import configuration
+from entrypoint import conninfo, log, sources
+from entrypoint.effects import collect
 from entrypoint.effects.context import Context
 
 _MEND = "if it is needed: -e POSTGRES_ENVIRONMENT=PGPASSWORD"
@@ -29,7 +28,7 @@ def _primary(context: Context) -> str:
     wanted = context.settings
     if wanted.standby is not None and wanted.standby.conninfo:
         return wanted.standby.conninfo
-    found = judge.winners([*configuration.base(context), *configuration.overriding(context)])
+    found = sources.winners([*collect.base(context), *collect.overriding(context)])
     return found["primary_conninfo"].value if "primary_conninfo" in found else ""
 
 

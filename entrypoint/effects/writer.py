@@ -13,8 +13,10 @@ import os
 from entrypoint import exits, log, ruled, segments, timelines
 from entrypoint.archivers.interface import Command, NoSegment, brief
 from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, server, status
+from entrypoint.effects import control_file, files, fork, status
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.context import Context
+from entrypoint.effects.data_folder import data_major
 from entrypoint.effects.fork import Fork
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
@@ -51,7 +53,7 @@ def look(context: Context, archive: Archive, *, seconds: float, whole: bool = Tr
     """
     data = context.settings.data_folder
     known = fork.read(data)
-    mine = server.timeline(context)
+    mine = control_file.timeline(context)
     if not mine or status.in_recovery(data) or (known is not None and known.state in _ELSEWHERE):
         return None
     try:
@@ -211,7 +213,7 @@ def _read(
         if timeline not in stored:
             found[timeline] = None
             continue
-        command = archive.tool.read_object(server.describe(context), stored[timeline])
+        command = archive.tool.read_object(describe_server(context), stored[timeline])
         answer = archives.ask(context, command, seconds=seconds)
         if answer.code:
             raise Unknown(f"{stored[timeline]} cannot be read: {brief(answer.stderr.strip())}")
@@ -233,7 +235,7 @@ def _with_backups(context: Context, archive: Archive, last: int, seconds: float)
     A history that is missing ends what PostgreSQL asks for, and would hide all that come after it. A listing
     of the backups is short, where one of all segments takes long.
     """
-    command = archive.tool.list_folder(server.describe(context), archive.tool.backups_root)
+    command = archive.tool.list_folder(describe_server(context), archive.tool.backups_root)
     answer = archives.ask(context, command, seconds=seconds)
     if answer.code:
         raise Unknown(f"the backups cannot be listed: {brief(answer.stderr.strip())}")
@@ -247,7 +249,7 @@ def fetch(context: Context, archive: Archive, timeline: int, seconds: float) -> 
     name = f"{timeline:08X}.history"
     copy = f"{context.runtime_folder}/look-{os.getpid()}-{name}"
     try:
-        command = archive.tool.read_back(server.describe(context))
+        command = archive.tool.read_back(describe_server(context))
         argv = tuple(word.replace("%f", name).replace("%p", copy) for word in command.argv)
         answer = archives.ask(context, command._replace(argv=argv), seconds=seconds)
         if answer.code == archive.tool.missing_code:
@@ -305,10 +307,10 @@ def describe(context: Context, mine: int, rival: Rival, where: str, since: str) 
 def _written(context: Context, mine: int, lsn: int) -> Written:
     """Return what is in pg_wal from an LSN on; of what was recycled nothing is known."""
     data = context.settings.data_folder
-    size = server.segment_bytes(context)
+    size = control_file.segment_bytes(context)
     start = lsn
     while not os.path.exists(f"{data}/pg_wal/{segments.name(mine, start // size, size)}"):
-        control = server.read_control(context)
+        control = control_file.read_control(context)
         end = segments.parse_lsn(control.get("Latest checkpoint location", "0/0"))
         if start >= end:
             return Written(max(0, end - lsn), 0, "", "", whole=False)
@@ -320,34 +322,7 @@ def _written(context: Context, mine: int, lsn: int) -> Written:
     return timelines.parse_dump(answer.stdout, answer.stderr, lsn)
 
 
-def gate(context: Context, archive: Archive, given: list[str]) -> list[str]:
-    """Return the arguments for a server that may take writes or be looked at; raises Failure for others."""
-    data = context.settings.data_folder
-    known = fork.read(data)
-    if known is None or (status.in_recovery(data) and known.state != fork.TAKING):
-        return given
-    if known.state == fork.TAKING or (
-        known.state == fork.SUPERSEDED and archive.fork_confirmed and not known.confirmed
-    ):
-        from entrypoint.effects import takeover
-
-        takeover.run(context, archive, given, known)
-        return given
-    if known.state != fork.SUPERSEDED:
-        return given
-    refused = Problem(known.what, known.mend, exits.SUPERSEDED)
-    if archive.fork != "readonly":
-        raise Failure(refused)
-    log.problem(refused)
-    log.warning(
-        "ARCHIVE_FORK=readonly: serving read-only, as a standby that follows nobody; nothing is archived"
-    )
-    fork.write(data, known._replace(state=fork.READING))
-    files.write_atomically(f"{data}/standby.signal", "")
-    return [*given, *ruled.words({**nowhere(context), "hot_standby": "on", "archive_mode": "off"})]
-
-
 def nowhere(context: Context) -> dict[str, str]:
     """Return the settings of a recovery that reads what is in pg_wal, and nothing else."""
-    neutral = ruled.neutral(server.data_major(context.settings.data_folder))
+    neutral = ruled.neutral(data_major(context.settings.data_folder))
     return {**neutral, "restore_command": "false", "recovery_target_timeline": "current"}

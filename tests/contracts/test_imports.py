@@ -38,7 +38,8 @@ ROWS = (
     ("recovery", "choose", "record"),
     ("foreign",),
     ("environment", "settings"),
-    ("plan", "conf", "configuration", "lifecycle", "limits", "queries", "retention", "upgrade"),
+    ("private_server", "shares", "sources", "templates"),
+    ("complaints", "tune", "wal_commands", "plan", "lifecycle", "queries", "retention", "upgrade"),
     ("charge",),
     ("effects",),
     ("doctor",),
@@ -79,10 +80,10 @@ IMPURE = {
     ("signal_numbers", "signal"): "the numbers and names of signals, for type checkers",
     ("signal_numbers", "_signal"): "the same without enumerations",
     ("light", "_operator"): "the getters of named tuples",
-    ("conf", "jinja2"): "renders; its loader reads the program's own templates",
+    ("templates", "jinja2"): "renders; its loader reads the program's own templates",
     ("schedule", "cronsim"): "computes with times that it is given",
     ("schedule", "zoneinfo"): "reads the system's time zones",
-    ("conf", "pathlib"): "knows where the program's own templates and shims are",
+    ("templates", "pathlib"): "knows where the program's own templates and shims are",
 }
 """What else a pure module may import, and what for."""
 

@@ -23,7 +23,7 @@ IMPORT_READY = "import entrypoint.__main__, entrypoint.effects.ready"
 WARM_START = """
 import sys
 from entrypoint import plan
-from entrypoint.effects import holder, leftover, opening, probe, remembered, server
+from entrypoint.effects import holder, leftover, opening, probe, remembered, render
 from entrypoint.effects.context import Context, helper_environment, server_environment
 from entrypoint.effects.identity import current
 
@@ -35,7 +35,7 @@ decided = plan.decide(settings, probe.look(settings, current()))
 assert decided.kind == plan.START and not decided.refusals, decided
 environment = helper_environment(settings, current(), stepped_down=True)
 context = Context(settings, None, current(), "/nowhere", environment)
-assert server.arguments(context) == ["-c", "work_mem=4MB"]
+assert render.arguments(context) == ["-c", "work_mem=4MB"]
 server_environment(settings, environment)
 leftover.clear(context, ["-c", "work_mem=4MB", "-k", sys.argv[2]])
 holder.lock_folder(settings.data_folder)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from entrypoint import charge
-from entrypoint.configuration import ALTER, COMMAND, FILE, FOLDER, VARIABLE, Source
+from entrypoint.sources import ALTER, COMMAND, FILE, FOLDER, VARIABLE, Source
 from unit import made
+
+if TYPE_CHECKING:
+    from entrypoint.sources import Origin
+
 
 OURS = "set -- 60; . /shims/archive-segment"
 OWN = "cp %p /a/%f"
 
 
-def _said(*places: tuple[str, str, str]) -> list[Source]:
+def _said(*places: tuple[Origin, str, str]) -> list[Source]:
     return [Source(name, value, origin, f"/{origin}:1") for origin, name, value in places]
 
 
-def _on(origin: str = FILE) -> tuple[str, str, str]:
+def _on(origin: Origin = FILE) -> tuple[Origin, str, str]:
     return (origin, "archive_mode", "on")
 
 
 @pytest.mark.parametrize("origin", [FILE, VARIABLE, FOLDER, ALTER])
 @pytest.mark.parametrize("mode", ["on", "ON", "always", "true", "1"])
-def test_a_command_of_the_users_own_is_in_charge(origin: str, mode: str) -> None:
+def test_a_command_of_the_users_own_is_in_charge(origin: Origin, mode: str) -> None:
     """Wherever it stands, where nobody asks for ours."""
     said = _said((FILE, "archive_mode", mode), (origin, "archive_command", OWN))
     assert said[1] == charge.decide(said, OURS, "").own
@@ -31,7 +37,7 @@ def test_a_command_of_the_users_own_is_in_charge(origin: str, mode: str) -> None
 
 
 @pytest.mark.parametrize("origin", [VARIABLE, FOLDER, ALTER])
-def test_ours_is_stronger_where_it_is_asked_for(origin: str) -> None:
+def test_ours_is_stronger_where_it_is_asked_for(origin: Origin) -> None:
     """What is stronger than its file is met on the command line; the cluster's own file is not stronger."""
     said = _said(_on(), (origin, "archive_command", OWN))
     found = charge.decide(said, OURS, "ARCHIVE_URL")

@@ -10,7 +10,7 @@ import pytest
 
 from entrypoint.doctor.judge import archive, databases, memory, secrets, server
 from entrypoint.doctor.judge.databases import Extension, Slot
-from entrypoint.effects.configuration import SharedMemory
+from entrypoint.effects.memory import SharedMemory
 from entrypoint.errors import Problem
 from entrypoint.finding import ERROR, OK, WARNING, Finding
 

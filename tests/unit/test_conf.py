@@ -13,7 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from entrypoint import conf
+from entrypoint import templates, wal_commands
+from entrypoint.configfile import conf_value
+from entrypoint.effects import render
 from entrypoint.settings import Archive
 from unit import made
 from unit.made import SERVER
@@ -48,13 +50,13 @@ def _read_conf_value(text: str) -> str:
 @given(st.text())
 def test_a_quoted_value_is_read_back(text: str) -> None:
     """PostgreSQL reads exactly the value that was quoted."""
-    assert text == _read_conf_value(conf.conf_value(text))
+    assert text == _read_conf_value(conf_value(text))
 
 
 def test_an_unknown_name_in_a_template_is_an_error() -> None:
     """A misprint in a template must not become an empty setting."""
     with pytest.raises(jinja2.UndefinedError):
-        conf.render("pgbackrest.conf", options={}, server=SERVER)
+        templates.render("pgbackrest.conf", options={}, server=SERVER)
 
 
 def _lines(text: str) -> list[str]:
@@ -72,7 +74,7 @@ def test_postgresql_conf_of_variables_only() -> None:
         "work_mem = '4MB'",
         "z = ''",
     ]
-    assert expected == _lines(conf.postgresql_conf(wanted, None, SERVER, PATH, None))
+    assert expected == _lines(render.postgresql_conf(wanted, None, SERVER, PATH, None))
 
 
 def test_postgresql_conf_of_everything() -> None:
@@ -81,7 +83,7 @@ def test_postgresql_conf_of_everything() -> None:
         {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TIMEOUT": "5min", "POSTGRES_CONF_wal_level": "logical"},
         ["-c", "config_file=/etc/my.conf"],
     )
-    text = conf.postgresql_conf(
+    text = render.postgresql_conf(
         wanted, wanted.archive, SERVER, PATH, "/docker-entrypoint-conf.d", chosen="/run/chosen.conf"
     )
     names = [line.split(" ")[0] for line in _lines(text)]
@@ -111,14 +113,14 @@ def test_postgresql_conf_of_a_standby() -> None:
         "primary_conninfo = 'host=db password=''a b'''",
         "hot_standby = 'off'",
     ]
-    assert expected == _lines(conf.postgresql_conf(wanted, None, SERVER, PATH, None, following=following))
+    assert expected == _lines(render.postgresql_conf(wanted, None, SERVER, PATH, None, following=following))
 
 
 def test_no_secret_is_rendered_for_the_server() -> None:
     """postgresql.conf can be read by every superuser of the database: the archiver's secrets are not in it."""
     values = {"ARCHIVE_URL": "s3://bucket", "ARCHIVE_TOOL": "wal-g", "AWS_SECRET_ACCESS_KEY": "hidden"}
     wanted = made.settings(values)
-    assert "hidden" not in conf.postgresql_conf(wanted, wanted.archive, SERVER, PATH, None)
+    assert "hidden" not in render.postgresql_conf(wanted, wanted.archive, SERVER, PATH, None)
 
 
 def test_walg_json() -> None:
@@ -130,14 +132,14 @@ def test_walg_json() -> None:
     }
     wanted = made.settings(values)
     assert wanted.archive is not None
-    found = json.loads(conf.archiver_conf(wanted, wanted.archive, SERVER))
+    found = json.loads(wal_commands.archiver_conf(wanted, wanted.archive, SERVER))
     assert ('{"a": "ü\'<&>"}', "/archive") == (found["WALG_SENTINEL_USER_DATA"], found["WALG_FILE_PREFIX"])
 
 
 def _pgbackrest_conf(**values: str) -> list[str]:
     wanted = made.settings({"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest", **values})
     assert wanted.archive is not None
-    return _lines(conf.archiver_conf(wanted, wanted.archive, SERVER))
+    return _lines(wal_commands.archiver_conf(wanted, wanted.archive, SERVER))
 
 
 def test_pgbackrest_conf() -> None:
@@ -228,7 +230,7 @@ def test_archive_command_runs_the_tool(
 ) -> None:
     """Through PostgreSQL's placeholders, the shell and the shim the tool gets its words and nothing else."""
     server = SERVER._replace(runtime_folder=str(tmp_path))
-    command = conf.archive_command(_archive(ARCHIVE_TOOL=tool), server, f"{recorders}:{PATH}")
+    command = wal_commands.archive_command(_archive(ARCHIVE_TOOL=tool), server, f"{recorders}:{PATH}")
     done = _as_postgresql_does(command, p="pg_wal/0001")
     assert (0, b"") == (done.returncode, done.stderr)
     words, found = _recorded(done.stdout)
@@ -239,7 +241,7 @@ def test_archive_command_runs_the_tool(
 
 def test_restore_command_runs_the_tool(recorders: Path) -> None:
     """The segment and its place reach the tool in this order."""
-    command = conf.restore_command(_archive(ARCHIVE_TOOL="wal-g"), SERVER, f"{recorders}:{PATH}")
+    command = wal_commands.restore_command(_archive(ARCHIVE_TOOL="wal-g"), SERVER, f"{recorders}:{PATH}")
     done = _as_postgresql_does(command, p="pg_wal/RECOVERYXLOG", f="0002")
     assert ["wal-fetch", "0002", "pg_wal/RECOVERYXLOG"] == _recorded(done.stdout)[0]
 
@@ -252,8 +254,8 @@ def test_a_lost_shim_ends_no_recovery(
     if text is not None:
         (tmp_path / "shims").mkdir()
         (tmp_path / "shims/fetch-segment").write_text(text)
-    monkeypatch.setattr(conf, "_HERE", tmp_path)
-    command = conf.restore_command(_archive(ARCHIVE_TOOL="wal-g"), SERVER, PATH)
+    monkeypatch.setattr(templates, "HERE", tmp_path)
+    command = wal_commands.restore_command(_archive(ARCHIVE_TOOL="wal-g"), SERVER, PATH)
     assert 126 == _as_postgresql_does(command, p="pg_wal/0001").returncode
 
 
@@ -265,9 +267,9 @@ def test_a_lost_shim_ends_no_recovery(
 def test_any_folder_is_quoted(recorders: Path, name: str) -> None:
     """Whatever is in the name of a folder of ours, the tool gets it as it is."""
     server = SERVER._replace(runtime_folder=f"/run/{name}")
-    command = conf.restore_command(_archive(ARCHIVE_TOOL="wal-g"), server, f"{recorders}:{PATH}")
+    command = wal_commands.restore_command(_archive(ARCHIVE_TOOL="wal-g"), server, f"{recorders}:{PATH}")
     done = _as_postgresql_does(command, p="pg_wal/0001")
     assert f"WALG_CONFIG_PATH=/run/{name}/walg.json\0".encode() in done.stdout
-    command = conf.archive_command(_archive(ARCHIVE_TOOL="wal-g"), server, f"{recorders}:{PATH}")
+    command = wal_commands.archive_command(_archive(ARCHIVE_TOOL="wal-g"), server, f"{recorders}:{PATH}")
     done = _as_postgresql_does(command, p="pg_wal/0001")
     assert f"WALG_CONFIG_PATH=/run/{name}/walg.json\0".encode() in done.stdout

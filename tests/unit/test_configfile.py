@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint import conf, configfile
+from entrypoint import configfile
+from entrypoint.configfile import conf_value
 
 
 def _value(line: str) -> tuple[str, str] | None:
@@ -51,7 +52,7 @@ def test_a_line(line: str, expected: tuple[str, str] | None) -> None:
 @given(st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"])))
 def test_what_we_quote_is_read_back(text: str) -> None:
     """The reader and the writer mean the same."""
-    assert ("x", text) == _value(f"x = {conf.conf_value(text)} # it's")
+    assert ("x", text) == _value(f"x = {conf_value(text)} # it's")
 
 
 def _read(files: Mapping[str, str], path: str = "/a.conf") -> tuple[list[str], list[str]]:

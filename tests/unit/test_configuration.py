@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint import configuration
+from entrypoint import complaints, sources
 from entrypoint.configfile import parse
-from entrypoint.configuration import ALTER, COMMAND, FILE, IMAGE, VARIABLE, Change, Running, Source
+from entrypoint.sources import ALTER, COMMAND, FILE, IMAGE, VARIABLE, Change, Running, Source
 
 POSTMASTER = Running(
     setting="16384",
@@ -25,17 +25,15 @@ def test_what_initdb_wrote_is_not_a_persons() -> None:
     """Its own lines are the image's; another value, or a second line, is a person's."""
     text = "shared_buffers = 128MB\nlc_messages = 'C'\nmax_wal_size = 2GB\nlisten_addresses = '*'\n"
     entries, _ = parse(text + "shared_buffers = 128MB\n", "f")
-    origins = [source.origin for source in configuration.of_base(entries, {"listen_addresses": "*"})]
+    origins = [source.origin for source in sources.of_base(entries, {"listen_addresses": "*"})]
     assert [IMAGE, IMAGE, FILE, IMAGE, FILE] == origins
 
 
 def test_the_strongest_comes_first() -> None:
     """Later sources win, and hide the earlier ones."""
-    sources = [
-        Source("a", value, origin, "") for value, origin in (("1", FILE), ("2", ALTER), ("3", COMMAND))
-    ]
-    assert ["3", "2", "1"] == [source.value for source in configuration.by_name(sources)["a"]]
-    assert "3" == configuration.winners(sources)["a"].value
+    found = [Source("a", "1", FILE, ""), Source("a", "2", ALTER, ""), Source("a", "3", COMMAND, "")]
+    assert ["3", "2", "1"] == [source.value for source in sources.by_name(found)["a"]]
+    assert "3" == sources.winners(found)["a"].value
 
 
 @pytest.mark.parametrize(
@@ -53,7 +51,7 @@ def test_what_differs(
 ) -> None:
     """Values are compared as the server counts them; what a session has for itself says nothing."""
     wanted = {"x": Source("x", value, VARIABLE, "POSTGRES_CONF_x")}
-    found = configuration.changes(wanted, {"x": running}, plain)
+    found = sources.changes(wanted, {"x": running}, plain)
     expected_changes = expected and [
         Change("x", expected[1], expected[2], restart=expected[0], where="variable: POSTGRES_CONF_x")
     ]
@@ -63,16 +61,14 @@ def test_what_differs(
 def test_what_nobody_sets_any_more_goes_back() -> None:
     """A line that was removed means the default again."""
     known = {"x": POSTMASTER, "y": USER}
-    assert [Change("x", "128MB", "1024", restart=True, where="default")] == configuration.changes(
-        {}, known, {}
-    )
+    assert [Change("x", "128MB", "1024", restart=True, where="default")] == sources.changes({}, known, {})
 
 
 def test_what_the_server_sizes_by_itself_does_not_differ() -> None:
     """-1 for wal_buffers is shown as what the server has chosen."""
     running = {"wal_buffers": POSTMASTER._replace(setting="512", shown="4MB", default="-1")}
     wanted = {"wal_buffers": Source("wal_buffers", "-1", FILE, "f:1")}
-    assert [] == configuration.changes(wanted, running, {"wal_buffers": "-1"})
+    assert [] == sources.changes(wanted, running, {"wal_buffers": "-1"})
 
 
 SAID = """\
@@ -96,15 +92,13 @@ def test_complaints_hold_their_mend() -> None:
         "bgwriter_delay": "give bgwriter_delay from 10 ms to 10000 ms",
         "fsync": "give fsync as on or off",
     }
-    assert expected == {each.name: each.mend for each in configuration.complaints(SAID)}
+    assert expected == {each.name: each.mend for each in complaints.complaints(SAID)}
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
     """The place, the name, and what was probably meant."""
-    [said] = configuration.complaints(
-        'LOG:  unrecognized configuration parameter "wrok_mem" in file "f" line 1'
-    )
+    [said] = complaints.complaints('LOG:  unrecognized configuration parameter "wrok_mem" in file "f" line 1')
     source = Source("wrok_mem", "1", VARIABLE, "POSTGRES_CONF_wrok_mem")
-    problem = configuration.problem(source, said, ["port", "work_mem"])
+    problem = complaints.problem(source, said, ["port", "work_mem"])
     assert "POSTGRES_CONF_wrok_mem: the server has no setting wrok_mem" == problem.what
     assert "did you mean work_mem?" == problem.mend

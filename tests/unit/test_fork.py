@@ -11,7 +11,7 @@ import pytest
 from entrypoint import own
 from entrypoint.archivers.interface import Answer
 from entrypoint.effects import archive as archives
-from entrypoint.effects import fork, server
+from entrypoint.effects import control_file, fork
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context
 from entrypoint.effects.identity import Identity
@@ -38,7 +38,7 @@ class Copy:
         wal = folder / "pg_wal"
         wal.mkdir()
         (wal / "00000002.history").write_text("1\t0/6000000\tno recovery target specified\n")
-        monkeypatch.setattr(server, "read_control", lambda _: {"Latest checkpoint's TimeLineID": "2"})
+        monkeypatch.setattr(control_file, "read_control", lambda _: {"Latest checkpoint's TimeLineID": "2"})
 
     def start(
         self, *segments: str, code: int = 0, env: Mapping[str, str] | None = None, fresh: bool = False

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint import conf, conninfo, settings, variables
+from entrypoint import conninfo, settings, variables, wal_commands
 from entrypoint.archivers.known import TOOLS
-from entrypoint.configuration import Change, Complaint, Source, problem
+from entrypoint.complaints import Complaint, problem
 from entrypoint.effects.context import server_environment
 from entrypoint.environment import read
 from entrypoint.hiding import hide_address, hide_arguments, hide_secrets, hide_words
+from entrypoint.sources import Change, Source
 from unit import made
 
 MARK = "GEHEIM"
@@ -163,7 +164,7 @@ def test_our_own_commands_are_shown(tmp_path: str) -> None:
     for tool in TOOLS:
         given_ = made.settings({"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": tool})
         assert given_.archive is not None
-        for command in (conf.archive_command, conf.restore_command):
+        for command in (wal_commands.archive_command, wal_commands.restore_command):
             text = command(given_.archive, made.SERVER, "/bin")
             assert text == hide_secrets(text, "archive_command")
 

@@ -12,7 +12,7 @@ from typing import cast
 
 import pytest
 
-from entrypoint.effects import leftover, server
+from entrypoint.effects import leftover, programs
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context
 from entrypoint.effects.identity import current
@@ -27,7 +27,7 @@ OLD = time.time() - 60
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a data folder; the sockets of its server are in the folder beside it, on port 5433."""
     answers = {"unix_socket_directories": f"@abstract, {tmp_path}/sockets, {tmp_path}/none", "port": "5433"}
-    monkeypatch.setattr(server, "ask", lambda _, name, *__: (0, f"LOG:  something\n{answers[name]}"))
+    monkeypatch.setattr(programs, "ask", lambda _, name, *__: (0, f"LOG:  something\n{answers[name]}"))
     monkeypatch.setattr(leftover, "_USUAL", ())
     (tmp_path / "sockets").mkdir()
     (tmp_path / "data").mkdir()
@@ -177,7 +177,7 @@ def test_a_server_that_is_about_to_listen_keeps_its_lock_file(data: Path, listen
 
 def test_a_server_without_its_socket_keeps_its_lock_file(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody has removed the socket of a server that is alive."""
-    monkeypatch.setattr(server, "is_postmaster_of", lambda pid, folder: (pid, folder) == (7, "/other"))
+    monkeypatch.setattr(leftover, "is_postmaster_of", lambda pid, folder: (pid, folder) == (7, "/other"))
     lock = _lock(data, "7\n/other\n1795372501\n5433\n")
     with pytest.raises(Failure) as refused:
         _clear(data)
@@ -221,7 +221,7 @@ def test_a_server_that_nothing_can_be_in_the_way_of_is_not_asked(
         asked.append(name)
         return 0, ""
 
-    monkeypatch.setattr(server, "ask", ask)
+    monkeypatch.setattr(programs, "ask", ask)
     (data / "postgresql.conf").write_text("#unix_socket_directories = '/x'\n#include = 'x'\nport = 1\n")
     _clear(data)
     assert [] == asked

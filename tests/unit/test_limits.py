@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint import limits
+from entrypoint import shares, tune
 from entrypoint.doctor.judge import memory
 from entrypoint.finding import OK
-from entrypoint.limits import GB, MB, Machine
+from entrypoint.tune import GB, MB, Machine
 
 MACHINES = st.builds(
     Machine,
@@ -32,8 +32,8 @@ SIZES = (
 
 def _numbers(machine: Machine, connections: int = 100) -> dict[str, int]:
     found = {}
-    for each in limits.tune(machine, connections):
-        size = limits.size_bytes(each.value, "kB") if each.name in SIZES else int(each.value)
+    for each in tune.tune(machine, connections):
+        size = tune.size_bytes(each.value, "kB") if each.name in SIZES else int(each.value)
         assert size is not None
         assert each.reason
         found[each.name] = size
@@ -47,13 +47,13 @@ def test_never_more_memory_than_there_is(machine: Machine, connections: int) -> 
     But for the least that PostgreSQL accepts, which tiny containers with many connections cannot hold.
     """
     found = _numbers(machine, connections)
-    vacuums = max(MB, found["maintenance_work_mem"]) * (limits.AUTOVACUUM_WORKERS + 1)
+    vacuums = max(MB, found["maintenance_work_mem"]) * (tune.AUTOVACUUM_WORKERS + 1)
     sorts = found["work_mem"] * connections
     if found["work_mem"] > 64 * 1024 and found["maintenance_work_mem"] > MB:
         used = found["shared_buffers"] + vacuums + sorts
         if machine.archives and machine.memory >= GB:
-            used += limits.push(machine.memory).memory_bytes or 0
-            used += limits.backup(machine.processors, machine.memory, None).memory_bytes or 0
+            used += shares.push(machine.memory).memory_bytes or 0
+            used += shares.backup(machine.processors, machine.memory, None).memory_bytes or 0
         assert used <= machine.memory
 
 
@@ -72,15 +72,15 @@ def test_more_gives_never_less(machine: Machine, memory: int, processors: int) -
 @given(MACHINES)
 def test_archiving_leaves_less(machine: Machine) -> None:
     """With an archive the server gets no more than without, and at least half."""
-    alone = limits.server(machine._replace(archives=False))
-    assert alone // 2 <= limits.server(machine._replace(archives=True)) <= alone
+    alone = tune.server(machine._replace(archives=False))
+    assert alone // 2 <= tune.server(machine._replace(archives=True)) <= alone
 
 
 def test_a_gigabyte() -> None:
     """The numbers for a usual container, as they are told."""
     found = {
         each.name: each.value
-        for each in limits.tune(Machine(GB, limited=True, processors=2, wal_bytes=100 * GB, archives=False))
+        for each in tune.tune(Machine(GB, limited=True, processors=2, wal_bytes=100 * GB, archives=False))
     }
     expected = {
         "shared_buffers": "256MB",
@@ -97,7 +97,7 @@ def test_a_gigabyte() -> None:
 @given(st.integers(0, 2**50))
 def test_a_size_is_read_back(count: int) -> None:
     """What is written is at most what was meant, and as exact as its unit."""
-    read = limits.size_bytes(limits.size(count), "B")
+    read = tune.size_bytes(tune.size(count), "B")
     assert read is not None
     assert read <= count < read + (1024 if count < 10 * MB else MB)
 
@@ -113,7 +113,7 @@ def test_what_is_tuned_is_never_doubted(machine: Machine) -> None:
         "work_mem": "4MB",
         "shared_buffers": "128MB",
     }
-    tuned = {each.name: each.value for each in limits.tune(machine)}
+    tuned = {each.name: each.value for each in tune.tune(machine)}
     found = memory.memory(machine.memory, defaults | tuned)
     assert [OK] == [each.level for each in found]
 
@@ -121,7 +121,7 @@ def test_what_is_tuned_is_never_doubted(machine: Machine) -> None:
 @pytest.mark.parametrize("text", ["", "many", "1 apple", "1e999MB", "MB"])
 def test_what_is_no_size(text: str) -> None:
     """It is left to the server."""
-    assert limits.size_bytes(text, "kB") is None
+    assert tune.size_bytes(text, "kB") is None
 
 
 @pytest.mark.parametrize(
@@ -135,4 +135,4 @@ def test_what_is_no_size(text: str) -> None:
 )
 def test_shared_memory(wanted: dict[str, str], expected: int) -> None:
     """What parallel hash joins and a parallel VACUUM can ask for at once."""
-    assert expected == limits.shared_memory(wanted)
+    assert expected == tune.shared_memory(wanted)

@@ -10,9 +10,10 @@ from typing import cast
 import pytest
 
 from entrypoint import ruled
-from entrypoint.effects import ruling, server
+from entrypoint.effects import ruling
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context
+from entrypoint.effects.data_folder import forget_original
 from entrypoint.effects.identity import current
 from entrypoint.errors import Failure
 from unit import made
@@ -30,7 +31,7 @@ def _context(
     conf = data.parent / f"{data.name}.d"
     conf.mkdir(exist_ok=True)
     (conf / "a.conf").write_text("\n".join(folder))
-    monkeypatch.setattr("entrypoint.effects.configuration.CONF_FOLDER", str(conf))
+    monkeypatch.setattr("entrypoint.effects.collect.CONF_FOLDER", str(conf))
     (data / "PG_VERSION").write_text("15\n")
     (data / "postgresql.conf").write_text("include 'more.conf'\n")
     (data / "more.conf").write_text("recovery_target_time = '2020-01-01'\nrecovery_min_apply_delay = 8h\n")
@@ -144,5 +145,5 @@ def test_a_conninfo_with_a_password_wins_over_alter_system(
 def test_a_recovery_conf_is_put_aside(tmp_path: Path) -> None:
     """No server since PostgreSQL 12 starts with one; it is not ours, so it stays under another name."""
     (tmp_path / "recovery.conf").write_text("standby_mode = on\n")
-    server.forget_original(str(tmp_path))
+    forget_original(str(tmp_path))
     assert ["recovery.conf.unused"] == [each.name for each in tmp_path.iterdir()]

@@ -12,9 +12,11 @@ import pytest
 from entrypoint import exits
 from entrypoint.archivers.interface import Backup
 from entrypoint.choose import Choice
-from entrypoint.effects import fetch, planning, server
+from entrypoint.effects import fetch, planning, programs
+from entrypoint.effects.archive import describe_server
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context, helper_environment, server_environment
+from entrypoint.effects.data_folder import read_postmaster
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Failure
@@ -111,12 +113,12 @@ def test_an_archiver_finds_the_servers_port(
     values: dict[str, str], arguments: list[str], expected: str
 ) -> None:
     """A base backup needs a connection: the port is the one that the server will really have."""
-    assert expected == server.describe(_context(values, arguments)).port
+    assert expected == describe_server(_context(values, arguments)).port
 
 
 def test_an_archiver_finds_the_server() -> None:
     """Everything else that an archiver must know; before there is a cluster a segment has the usual size."""
-    found = server.describe(_context({"POSTGRES_USER": "admin"}))
+    found = describe_server(_context({"POSTGRES_USER": "admin"}))
     assert ("/data", "admin", "/run/entrypoint", 16 * 1024**2) == (
         found.data_folder,
         found.user,
@@ -131,9 +133,9 @@ def test_an_archiver_finds_the_server() -> None:
 )
 def test_postmaster_is_read(tmp_path: Path, text: str, expected: int | None) -> None:
     """What is being written, or is not there, is no server."""
-    assert server.read_postmaster(str(tmp_path)) is None
+    assert read_postmaster(str(tmp_path)) is None
     (tmp_path / "postmaster.pid").write_text(text)
-    found = server.read_postmaster(str(tmp_path))
+    found = read_postmaster(str(tmp_path))
     assert expected == (found.pid if found else None)
 
 
@@ -193,7 +195,7 @@ def test_folders_of_the_server(tmp_path: Path, share: str, library: str) -> None
     (target / library / "only_there.so").write_text("")
     (called / "bin/postgres").symlink_to(target / "bin/postgres")
     context = _context({"PATH": f"{called}/bin"})
-    assert f"{called}/{share}" == server.folder_with("postgresql.conf.sample", context)
-    assert f"{target}/{library}" == server.folder_with("only_there.so", context)
-    assert "" == server.folder_with("nowhere.so", context)
-    assert "" == server.folder_with("postgresql.conf.sample", _context({"PATH": "/nowhere"}))
+    assert f"{called}/{share}" == programs.folder_with("postgresql.conf.sample", context)
+    assert f"{target}/{library}" == programs.folder_with("only_there.so", context)
+    assert "" == programs.folder_with("nowhere.so", context)
+    assert "" == programs.folder_with("postgresql.conf.sample", _context({"PATH": "/nowhere"}))

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint import conf
+from entrypoint import templates
 
-SHIMS = Path(conf.__file__).parent / "shims"
+SHIMS = Path(templates.__file__).parent / "shims"
 NAME = "000000010000000000000007"
 PATH = f"PATH={os.environ['PATH']}"
 

@@ -12,7 +12,17 @@ import pytest
 from entrypoint.archivers.interface import Backup
 from entrypoint.choose import Choice
 from entrypoint.effects import archive as archives
-from entrypoint.effects import backups, fetch, fetching, history, planning, server, sessions, standby
+from entrypoint.effects import (
+    backups,
+    control_file,
+    fetch,
+    fetching,
+    follow,
+    history,
+    planning,
+    promotion,
+    sessions,
+)
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context
 from entrypoint.effects.identity import current
@@ -82,7 +92,7 @@ def test_what_it_follows_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(archives, "render", lambda *_: None)
     monkeypatch.setattr("entrypoint.effects.source.write_down_settings", lambda *_: None)
     monkeypatch.setattr(fetching, "prepare", lambda *_: None)
-    monkeypatch.setattr(server, "describe", lambda *_: made.SERVER)
+    monkeypatch.setattr(follow, "describe_server", lambda *_: made.SERVER)
     streams = {"STANDBY_PRIMARY_CONNINFO": "host=db", "STANDBY_SLOT": "a"}
     of_archive = ["recovery_target_timeline", "restore_command"]
     of_primary = ["primary_conninfo", "primary_slot_name"]
@@ -95,7 +105,7 @@ def test_what_it_follows_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ({}, []),
     )
     for values, expected in cases:
-        assert expected == sorted(standby.settings(_context(tmp_path, values)))
+        assert expected == sorted(follow.settings(_context(tmp_path, values)))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +128,7 @@ def test_how_far_it_is(
         return answer
 
     monkeypatch.setattr(sessions, "query", query)
-    assert expected == standby.look(_context(tmp_path, {}))
+    assert expected == promotion.look(_context(tmp_path, {}))
 
 
 def _server(data: Path, word: str) -> None:
@@ -140,7 +150,7 @@ def test_what_cannot_be_promoted(tmp_path: Path, word: str, signal: str, expecte
     if signal:
         (tmp_path / signal).touch()
     with pytest.raises(Failure) as refused:
-        standby.promote(_context(tmp_path, {}), 60)
+        promotion.promote(_context(tmp_path, {}), 60)
     assert expected in refused.value.problems[0].what
     assert refused.value.problems[0].mend
 
@@ -150,9 +160,9 @@ def test_a_promotion_is_waited_for(tmp_path: Path) -> None:
     _server(tmp_path, "ready")
     (tmp_path / "standby.signal").touch()
     context = _context(tmp_path, {}, (0, ""), (1, "pg_ctl: server did not promote in time\n"))
-    standby.promote(context, 7)
+    promotion.promote(context, 7)
     with pytest.raises(Failure) as late:
-        standby.promote(context, 7)
+        promotion.promote(context, 7)
     assert "not promoted within 7 seconds: pg_ctl: server did not" in late.value.problems[0].what
     argv = cast("_Children", context.children).asked[0]
     assert ["pg_ctl", "promote"] == argv[:2]
@@ -201,4 +211,4 @@ def test_an_interrupted_promotion_is_seen(tmp_path: Path, state: str, signal: st
     if signal:
         (tmp_path / signal).touch()
     context = _context(tmp_path, STANDBY, (0, f"Database cluster state:               {state}\n"))
-    assert expected == server.is_half_promoted(context)
+    assert expected == control_file.is_half_promoted(context)

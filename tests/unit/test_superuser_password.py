@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from entrypoint import passwords
-from entrypoint.effects import sessions, superuser_password
+from entrypoint.effects import login, sessions, superuser_password
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from unit import made
@@ -28,10 +28,8 @@ class Server:
         self.kept: list[str | None] = []
         monkeypatch.setattr(sessions, "query_json", self._query_json)
         monkeypatch.setattr(sessions, "query", lambda _, text, **__: self.changes.append(text))
-        monkeypatch.setattr(
-            sessions, "keep_password", lambda context, _: self.kept.append(_password(context))
-        )
-        monkeypatch.setattr(sessions, "asks_for_password", lambda _: True)
+        monkeypatch.setattr(login, "keep_password", lambda context, _: self.kept.append(_password(context)))
+        monkeypatch.setattr(login, "asks_for_password", lambda _: True)
 
     def _query_json(self, context: Context, *_: object, **__: object) -> dict[str, Any]:
         if _password(context) not in self.lets_in:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from entrypoint import limits
+from entrypoint import shares
 from entrypoint.archivers import walg
 from entrypoint.archivers.interface import Answer, Backup, Check, Command, Removal, Resources, Storage
 from entrypoint.archivers.tool_variables import WALG_PREFIXES
@@ -379,12 +379,12 @@ def test_what_a_removal_names() -> None:
 )
 def test_the_daemon_is_held_to_a_part_of_the_memory(memory: int, streams: str, limit: int) -> None:
     """By itself it takes gigabytes for a backlog; what the user has set stays, in its settings file."""
-    environment = (TOOL.helper(SERVER, limits.push(memory)) or TOOL.look(SERVER)).environment
+    environment = (TOOL.helper(SERVER, shares.push(memory)) or TOOL.look(SERVER)).environment
     assert (streams, str(limit)) == (environment["WALG_UPLOAD_CONCURRENCY"], environment["GOMEMLIMIT"])
-    near = TOOL.helper(SERVER, limits.push(memory, near=True))
+    near = TOOL.helper(SERVER, shares.push(memory, near=True))
     assert near is not None
     assert near.environment["WALG_UPLOAD_CONCURRENCY"] == "8"
-    own = WalG({"WALG_UPLOAD_CONCURRENCY": "3"}).helper(SERVER, limits.push(memory))
+    own = WalG({"WALG_UPLOAD_CONCURRENCY": "3"}).helper(SERVER, shares.push(memory))
     assert own is not None
     assert "WALG_UPLOAD_CONCURRENCY" not in own.environment
 

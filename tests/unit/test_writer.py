@@ -11,7 +11,7 @@ import pytest
 from entrypoint import exits
 from entrypoint.archivers.interface import Answer, Command
 from entrypoint.effects import archive as archives
-from entrypoint.effects import fork, server, takeover, writer
+from entrypoint.effects import control_file, fork, takeover, writer
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context
 from entrypoint.effects.identity import Identity
@@ -39,7 +39,7 @@ class Primary:
             (self.storage / "archive/main/14-0/00000009.history").write_text(SECOND)
         self.control = dict(CONTROL)
         self.reachable = True
-        patch.setattr(server, "read_control", lambda _: self.control)
+        patch.setattr(control_file, "read_control", lambda _: self.control)
         patch.setattr(archives, "ask", self._ask)
         patch.setattr(takeover, "run", lambda *_: self.taken.append(True))
         self.taken: list[bool] = []
@@ -74,7 +74,7 @@ class Primary:
         problem = writer.look(context, archive, seconds=1)
         self.told = "" if problem is None else problem.what
         try:
-            return 0, writer.gate(context, archive, [])
+            return 0, takeover.gate(context, archive, [])
         except Failure as failure:
             self.refused = failure.problems[0]
             return failure.code, []

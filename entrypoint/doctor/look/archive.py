@@ -8,7 +8,7 @@ from datetime import datetime
 from entrypoint import segments
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import ARCHIVE, ARCHIVING, STORAGE, Check, Sight
-from entrypoint.effects import backups, charge, drill, fetching, history, pending, server
+from entrypoint.effects import backups, charge_now, control_file, drill, fetching, history, pending
 from entrypoint.finding import Finding, ok
 
 
@@ -34,7 +34,7 @@ def _backlog(sight: Sight) -> list[Finding]:
 def _running(sight: Sight) -> list[Finding]:
     if sight.archiving is not None and sight.archiving.fork_refused is not None:
         return []  # a refused fork archives nothing on purpose
-    own = charge.look(sight.context)
+    own = charge_now.look(sight.context)
     if not sight.runs:
         return judge.archive.own_command(own)
     return judge.archive.running(
@@ -58,7 +58,7 @@ def _last_segment(sight: Sight) -> list[Finding]:
     if sight.last_segment is None:
         return []
     name, when = sight.last_segment
-    size, present = server.segment_bytes(sight.context), str(sight.answers["recovery"][0]["segment"])
+    size, present = control_file.segment_bytes(sight.context), str(sight.answers["recovery"][0]["segment"])
     behind = segments.number(present, size) - segments.number(name, size)
     return judge.archive.last_segment(
         name=name, seconds=max(0, time.time() - when), written=behind > 1, timeout=_timeout(sight)
@@ -97,7 +97,7 @@ _MOST = 64 * 1024**2
 
 def _way_back(sight: Sight) -> list[Finding]:
     name = _last_name(sight)
-    if sight.archive is None or name is None or server.segment_bytes(sight.context) > _MOST:
+    if sight.archive is None or name is None or control_file.segment_bytes(sight.context) > _MOST:
         return []
     sight.render()
     seconds, same = pending.read_back(sight.context, sight.archive, name, patience=sight.patience)

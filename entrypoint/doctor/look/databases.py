@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from entrypoint.doctor import judge, questions
 from entrypoint.doctor.judge.memory import size
 from entrypoint.doctor.sight import CLUSTER, SERVER, Check, Sight
-from entrypoint.effects import examine, files, server
+from entrypoint.effects import examine, files, programs
 from entrypoint.finding import Finding, ok
 
 TYPE_CHECKING = False
@@ -42,7 +42,7 @@ def _restart(sight: Sight) -> list[Finding]:
 
 
 def _extensions(sight: Sight) -> list[Finding]:
-    library = server.folder_with("plpgsql.so", sight.context)
+    library = programs.folder_with("plpgsql.so", sight.context)
     offered: list[Any] = sight.answers["extensions"]
     available = {row["name"]: row["available"] for row in offered}
     told = judge.databases.libraries("every database", _missing(sight.answers["libraries"], library))

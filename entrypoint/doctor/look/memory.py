@@ -2,18 +2,18 @@
 
 import os
 
-from entrypoint import limits
+from entrypoint import tune
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import CLUSTER, SERVER, Check, Sight
-from entrypoint.effects import capacity, configuration
+from entrypoint.effects import capacity, chosen, memory
 from entrypoint.finding import Finding
 
 
 def _shared_memory(sight: Sight) -> list[Finding]:
-    found = configuration.shared_memory(configuration.beside(sight.context))
+    found = memory.shared_memory(chosen.beside(sight.context))
     if sight.runs:
         settings = {name: str(row["value"]) for name, row in sight.conf.items()}
-        need, kind = limits.shared_memory(settings), settings["dynamic_shared_memory_type"]
+        need, kind = tune.shared_memory(settings), settings["dynamic_shared_memory_type"]
         found = found._replace(need=need, kind=kind, adapted=False)
     return judge.memory.shared_memory(found.words, found.kind, found.problem)
 
@@ -34,7 +34,7 @@ def _processors(sight: Sight) -> list[Finding]:
 
 def _huge_pages(sight: Sight) -> list[Finding]:
     names = ("huge_pages", "shared_buffers")
-    return configuration.huge_pages({name: value for name in names if (value := sight.wanted(name))})
+    return memory.huge_pages({name: value for name in names if (value := sight.wanted(name))})
 
 
 def _io_uring(sight: Sight) -> list[Finding]:

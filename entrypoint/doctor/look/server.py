@@ -3,7 +3,17 @@
 from entrypoint import plan
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import ALWAYS, CLUSTER, Check, Sight
-from entrypoint.effects import files, init_files, objections, opening, probe, server, status, stops
+from entrypoint.effects import (
+    control_file,
+    files,
+    init_files,
+    objections,
+    opening,
+    probe,
+    programs,
+    status,
+    stops,
+)
 from entrypoint.effects.context import server_environment
 from entrypoint.finding import OK, Finding
 
@@ -29,7 +39,7 @@ _NEEDED = (
 
 def _shell(sight: Sight) -> list[Finding]:
     context = sight.context
-    found = server.check_shell(context)
+    found = programs.check_shell(context)
     missing: list[str] = []
     if found is None:
         # As PostgreSQL would: /bin/sh with the server's PATH looks for each.
@@ -47,7 +57,7 @@ _PROGRAMS = ("postgres", "initdb", "pg_ctl", "pg_controldata", "pg_waldump", "ps
 
 def _version(sight: Sight) -> list[Finding]:
     missing = [name for name in _PROGRAMS if not opening.has_program(name, sight.context.environment)]
-    binary = None if "postgres" in missing else str(server.binary_major(sight.context))
+    binary = None if "postgres" in missing else str(programs.binary_major(sight.context))
     return judge.server.versions(_first_line(f"{sight.data_folder}/PG_VERSION"), binary, missing)
 
 
@@ -69,7 +79,7 @@ def _last_stop(sight: Sight) -> list[Finding]:
     told = judge.server.stops(judge.server.parse_stops(stops.read(sight.data_folder)))
     if sight.status is not None:
         return told
-    found = judge.server.last_stop(server.read_control(sight.context).get("Database cluster state", ""))
+    found = judge.server.last_stop(control_file.read_control(sight.context).get("Database cluster state", ""))
     return found if {each.level for each in found} - {OK} else told or found
 
 

@@ -1,74 +1,18 @@
-"""Rendering of `conf_templates/`: settings in, text out.
+"""The commands by which the server archives and fetches WAL, and the archiver's settings file; pure."""
 
-This is the only module that knows jinja2, which takes longer to load than the rest of a start.
-"""
+from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from pathlib import Path
 
+from entrypoint import templates
 from entrypoint.archivers.interface import Command, Server
 from entrypoint.settings import Archive, Settings
-
-_HERE = Path(__file__).resolve().parent
-
-
-def conf_value(text: str) -> str:
-    """Return a value quoted for postgresql.conf.
-
-    >>> conf_value("it's")
-    "'it''s'"
-    """
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def render(template: str, **context: object) -> str:
-    """Return a rendered template; an unknown name in it is an error."""
-    import jinja2
-
-    folders = (_HERE / "conf_templates", _HERE.parent / "conf_templates")
-    environment = jinja2.Environment(  # noqa: S701 - configuration files, not HTML
-        loader=jinja2.FileSystemLoader(folders),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["conf_value"] = conf_value
-    return environment.get_template(template + ".j2").render(context)
-
-
-def postgresql_conf(
-    settings: Settings,
-    archive: Archive | None,
-    server: Server,
-    tool_path: str,
-    conf_folder: str | None,
-    *,
-    following: Mapping[str, str] | None = None,
-    chosen: str | None = None,
-) -> str:
-    """Return the server's configuration file, which includes the cluster's own or the user's.
-
-    `following` is what makes a standby follow, `chosen` the path of what follows from the container's
-    limits.
-    """
-    return render(
-        "postgresql.conf",
-        base_file=settings.server.settings.get("config_file") or f"{server.data_folder}/postgresql.conf",
-        archive_settings=archive and archive_settings(archive, server, tool_path),
-        archive_url=archive and archive.storage.url,
-        following=following or {},
-        chosen=chosen,
-        settings=settings.conf,
-        conf_folder=conf_folder,
-    )
 
 
 def archiver_conf(settings: Settings, archive: Archive, server: Server) -> str:
     """Return the settings file of the archiver."""
     options = archive.tool.options(settings.values, archive.storage, server)
-    return render(archive.tool.config_name, **options)
+    return templates.render(archive.tool.config_name, **options)
 
 
 def archive_settings(archive: Archive, server: Server, tool_path: str) -> dict[str, str]:
@@ -109,7 +53,7 @@ def restore_command(archive: Archive, server: Server, tool_path: str, *, proof: 
 
 def _shim(name: str, words: str) -> str:
     # The shell that PostgreSQL starts reads it: another shell would cost a millisecond a segment.
-    return f"set -- {words}; . {_words(str(_HERE / 'shims' / name))}"
+    return f"set -- {words}; . {_words(str(templates.HERE / 'shims' / name))}"
 
 
 def _words(*words: str) -> str:

@@ -1,25 +1,44 @@
-"""Which sources set the server's settings, which of them wins, and what the server says about them; pure."""
+"""Which sources set the server's settings, which of them wins, and what a running one has; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from entrypoint.configfile import Entry
-from entrypoint.errors import Problem
-from entrypoint.hiding import hide_secrets, hide_words
-from entrypoint.light import NamedTuple, re
+from entrypoint.hiding import hide_secrets
+from entrypoint.light import NamedTuple
 
-IMAGE = "image"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Literal
+
+    Origin = Literal[
+        "image",
+        "cluster file",
+        "POSTGRES_TUNE",
+        "archive",
+        "standby",
+        "variable",
+        "conf.d",
+        "ALTER SYSTEM",
+        "command line",
+        "/dev/shm",  # noqa: S108 - the name of an origin
+        "default",
+    ]
+
+IMAGE: Final = "image"
 """What initdb wrote, from the image's sample."""
-FILE = "cluster file"
-TUNE = "POSTGRES_TUNE"
-ARCHIVE = "archive"
-STANDBY = "standby"
-VARIABLE = "variable"
-FOLDER = "conf.d"
-ALTER = "ALTER SYSTEM"
-COMMAND = "command line"
-ADAPTED = "/dev/shm"  # noqa: S108 - the name of an origin
+FILE: Final = "cluster file"
+TUNE: Final = "POSTGRES_TUNE"
+ARCHIVE: Final = "archive"
+STANDBY: Final = "standby"
+VARIABLE: Final = "variable"
+FOLDER: Final = "conf.d"
+ALTER: Final = "ALTER SYSTEM"
+COMMAND: Final = "command line"
+ADAPTED: Final = "/dev/shm"  # noqa: S108 - the name of an origin
+DEFAULT: Final = "default"
+"""Nobody sets it."""
 OWN_COMMENT = "entrypoint: "
 """Before the reason behind a line that the entrypoint has put into a new cluster's file."""
 
@@ -39,14 +58,14 @@ class Source(NamedTuple):
 
     name: str
     value: str
-    origin: str
+    origin: Origin
     where: str
     """The file and line, the variable, or the option."""
     reason: str = ""
     """Why, where nobody has asked for this value by name."""
 
 
-def of_files(entries: Iterable[Entry], origin: str) -> list[Source]:
+def of_files(entries: Iterable[Entry], origin: Origin) -> list[Source]:
     """Return what files set, in their order."""
     return [Source(entry.name, entry.value, origin, entry.where, "") for entry in entries]
 
@@ -62,7 +81,7 @@ def of_base(entries: Iterable[Entry], sample: Mapping[str, str]) -> list[Source]
         usual = {**sample, **_INITDB}.get(entry.name)
         ours = entry.comment.startswith(OWN_COMMENT)
         initdbs = ours or entry.value == usual or entry.name.startswith(_INITDB_CHOOSES)
-        origin = IMAGE if initdbs and entry.name not in seen else FILE
+        origin: Origin = IMAGE if initdbs and entry.name not in seen else FILE
         seen.add(entry.name)
         reason = entry.comment.removeprefix(OWN_COMMENT) if ours else ""
         found.append(Source(entry.name, entry.value, origin, entry.where, reason))
@@ -155,73 +174,3 @@ def changes(
             change = Change(name, known.shown, known.default, known.context == "postmaster", "default")
             found.append(change)
     return sorted(found)
-
-
-_WORDS = r"(?:LOG|FATAL|ERROR|WARNING|HINT|DETAIL): +(.*)"
-_NAMED = r'parameter "([^"]+)"'
-_RANGE = r"(\S+)((?: \S+)?) is outside the valid range for parameter \"[^\"]+\" \((.+) \.\. (.+)\)"
-
-
-class Complaint(NamedTuple):
-    """What the server's binary says against one setting."""
-
-    name: str
-    words: str
-    mend: str
-
-
-def complaints(text: str) -> list[Complaint]:
-    """Return what `postgres -C` has said against settings, each with the mend that its words hold.
-
-    >>> complaints('LOG:  0 8kB is outside the valid range for parameter "wal_buffers" (16 .. 99)')[0].mend
-    'give wal_buffers from 16 to 99, in units of 8kB'
-    """
-    found: list[Complaint] = []
-    for line in text.splitlines():
-        said = re.search(_WORDS, line)
-        named = said and re.search(_NAMED, said[1])
-        if said and named:
-            name = named[1].lower()
-            found.append(Complaint(name, said[1].strip(), _mend(name, said[1])))
-        elif said and "HINT:" in line and found:
-            found[-1] = found[-1]._replace(mend=said[1].strip())
-    return found
-
-
-def _mend(name: str, words: str) -> str:
-    if (outside := re.search(_RANGE, words)) is not None:
-        unit = outside[2].strip()
-        counted = f", in units of {unit}" if unit and not outside[3].endswith(unit) else ""
-        return f"give {name} from {outside[3]} to {outside[4]}{counted}"
-    if "Boolean" in words:
-        return f"give {name} as on or off"
-    if "cannot be changed" in words:
-        return f"remove {name}: it is built into the server or made with the cluster"
-    return f"correct or remove {name}"
-
-
-def is_unknown(complaint: Complaint) -> bool:
-    """Tell whether the server does not know a setting of this name."""
-    return complaint.words.startswith("unrecognized configuration parameter")
-
-
-def nearest(name: str, known: Sequence[str]) -> str | None:
-    """Return the setting that a misspelt name probably means.
-
-    >>> nearest("wrok_mem", ["port", "work_mem"])
-    'work_mem'
-    """
-    import difflib  # only for a mistake
-
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    return found[0] if found else None
-
-
-def problem(source: Source, complaint: Complaint, known: Sequence[str]) -> Problem:
-    """Return what is wrong with one setting, at the place where it was set."""
-    if is_unknown(complaint):
-        near = nearest(source.name, known)
-        mend = f"did you mean {near}?" if near else f"correct or remove {source.name}"
-        return Problem(f"{source.where}: the server has no setting {source.name}", mend)
-    words = hide_words(complaint.words, [(source.name, source.value)])
-    return Problem(f"{source.where}: {words}", hide_words(complaint.mend, [(source.name, source.value)]))

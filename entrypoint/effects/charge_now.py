@@ -1,0 +1,62 @@
+"""Whether the running server still archives as its start has decided."""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint import charge, log, sources
+from entrypoint.charge import Charge
+from entrypoint.effects import chosen, collect, files, fork, rendered
+from entrypoint.effects.charge import decide, rendered_command, running_options, said
+from entrypoint.effects.context import Context
+from entrypoint.effects.data_folder import running_arguments
+from entrypoint.facts import OwnCommand
+from entrypoint.sources import Source
+
+_NOTE = "archive-changed"
+"""In the runtime folder: it was said that the server does not archive by what its start has decided."""
+
+
+def look(context: Context) -> OwnCommand | None:
+    """Return what there is to say, of the running server or of the next start."""
+    archive = context.settings.archive
+    if archive is None or fork.refusal(context.settings.data_folder) is not None:
+        return None  # a copy that may not archive says so itself
+    words = running_arguments(context)
+    context = chosen.beside(context)
+    if words is None:
+        return charge.tell(decide(context), archive.asked, archive.tool.name)
+    now_said, ours = said(context), rendered_command(context, words)
+    if not ours:
+        own = charge.own(now_said)
+        if own is None or not own.value:
+            return charge.tell_change(None, "")
+        return charge.tell(Charge(own, (), {}, None), archive.asked, archive.tool.name)
+    ruled = running_options(context, words)
+    wins = sources.winners(
+        [
+            *collect.base(context),
+            Source(charge.COMMAND_NAME, ours, sources.ARCHIVE, rendered.rendered_path(context)),
+            *collect.overriding(context),
+            *(Source(name, value, sources.ARCHIVE, "") for name, value in ruled.items()),
+        ]
+    )
+    library, command = wins.get(charge.LIBRARY_NAME), wins[charge.COMMAND_NAME]
+    now = library if library is not None and library.value else command
+    if now.value != ours:
+        return charge.tell_change(now, archive.asked)
+    found = charge.decide(now_said, ours, archive.asked)
+    return charge.tell_next(found.own) if found.own else charge.tell(found, archive.asked, archive.tool.name)
+
+
+def notice(context: Context) -> None:
+    """Say in the log, once, that somebody has changed who archives while the server runs."""
+    told = look(context)
+    note = f"{context.runtime_folder}/{_NOTE}"
+    if told is not None and told.lost:
+        if not os.path.exists(note):
+            log.warning(told.what, told.mend)
+            files.write_atomically(note, "")
+    elif os.path.exists(note):
+        os.unlink(note)
+        log.info("the entrypoint archives again")

@@ -1,0 +1,27 @@
+"""Rendering of `conf_templates/`: settings in, text out; pure.
+
+This is the only module that knows jinja2, which takes longer to load than the rest of a start.
+"""
+
+from pathlib import Path
+
+from entrypoint.configfile import conf_value
+
+HERE = Path(__file__).resolve().parent
+"""The folder of the program, below which its templates and shims are."""
+
+
+def render(template: str, **context: object) -> str:
+    """Return a rendered template; an unknown name in it is an error."""
+    import jinja2
+
+    folders = (HERE / "conf_templates", HERE.parent / "conf_templates")
+    environment = jinja2.Environment(  # noqa: S701 - configuration files, not HTML
+        loader=jinja2.FileSystemLoader(folders),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["conf_value"] = conf_value
+    return environment.get_template(template + ".j2").render(context)
