@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from entrypoint.archivers import tool_variables
 from entrypoint.facts import OwnCommand
 from entrypoint.hiding import hide_secrets
 from entrypoint.light import NamedTuple
@@ -130,7 +131,8 @@ def tell(found: Charge, asked: str, tool: str) -> OwnCommand | None:
     if not found.idle:
         return None
     why = f"{asked} asks for that" if asked else "what stands there archives nothing"
-    keep = f"remove {asked} and leave the storage to WALG_* or PGBACKREST_*" if asked else ""
+    groups = " or ".join(f"{group}*" for group in tool_variables.GROUPS.values())
+    keep = f"remove {asked} and leave the storage to {groups}" if asked else ""
     keep = keep or "set archive_mode = on and an archive_command with %p"
     lines = "".join(f"\n{shown(each)}" for each in found.idle)
     return OwnCommand(

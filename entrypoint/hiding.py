@@ -7,6 +7,7 @@ tell no secret, the program of a command, and values in which nothing speaks of 
 
 from __future__ import annotations
 
+from entrypoint.archivers import tool_variables
 from entrypoint.light import re
 
 TYPE_CHECKING = False
@@ -40,10 +41,10 @@ _PLAIN_VALUE = r"'?[\w./:,+*%\[\]~-]*'?"
 _HARMLESS = frozenset(
     """
     %p %f %r %% && || | ; ! ( ) > >> < 2>&1 [ ] [[ ]] test cp mv cat gzip gunzip zcat true false exit exec
-    if then else fi -f -e -n -p -i -c -d 0 1 2 wal-g wal-push wal-fetch pgbackrest archive-push archive-get
+    if then else fi -f -e -n -p -i -c -d 0 1 2
     pg_archivecleanup
     """.split()
-)
+).union(tool_variables.COMMAND_WORDS)
 """Words of commands that hold nothing of anybody's."""
 _PATH = r"/[\w./%+-]*"
 _OURS = r"(?:trap 'exit 126' EXIT; )?set -- [^;]*; \. \S*/shims/(?:archive|fetch)-segment(?: # [\w-]+)?"
@@ -106,23 +107,6 @@ def hide_arguments(words: Iterable[str]) -> str:
         f"{name}{equals}{hide_secrets(value, name.lstrip('-').replace('-', '_'))}"
         for name, equals, value in pairs
     )
-
-
-def hide_address(text: str) -> str:
-    """Return where an archive is, without user, password and query.
-
-    >>> hide_address("ssh://me:secret@host/folder"), hide_address("s3://bucket/db")
-    ('ssh://***@host/folder', 's3://bucket/db')
-    """
-    scheme, parted, rest = text.partition("://")
-    if scheme == "file":
-        return text if rest.isprintable() else f"file://{HIDDEN}"
-    if not parted or not re.fullmatch("[a-z][a-z0-9]*", scheme):
-        return HIDDEN
-    if re.fullmatch(r"([\w.-]+(:[0-9]+)?)?(/[^@?#\s]*)?", rest):
-        return text
-    behind = re.fullmatch(r"[^/\s]*(@[\w.-]+(?::[0-9]+)?(?:/[^@?#\s]*)?)", rest)
-    return f"{scheme}://{HIDDEN}{behind[1] if behind else ''}"
 
 
 def _looks_like_a_connection(text: str) -> bool:

@@ -28,10 +28,10 @@ def archive_settings(archive: Archive, server: Server, tool_path: str) -> dict[s
 def archive_command(archive: Archive, server: Server, tool_path: str) -> str:
     """Return the value of archive_command.
 
-    It ends with the tool's name because pgbackrest refuses to work for a command without it.
+    It ends with the tool's name because one of them refuses to work for a command without it.
     """
     words = _words(str(archive.command_timeout), server.runtime_folder) + ' "%f" '
-    words += _words(server.client or "-", archive.tool.socket(server) or "-", archive.tool.alone)
+    words += _words(server.client or "-", _socket(archive, server), archive.tool.capabilities.alone)
     command = _from_zero(archive.tool.archive_segment(server), tool_path)
     return f"{_shim('archive-segment', f'{words} {command}')} # {archive.tool.name}"
 
@@ -41,14 +41,19 @@ def restore_command(archive: Archive, server: Server, tool_path: str, *, proof: 
 
     Without the shim a shell ends with 2, which PostgreSQL takes for the end of the archive; for 126 it stops.
     """
-    tool = archive.tool
-    sums = "sums" if tool.leaves_sums else "-"
+    can = archive.tool.capabilities
+    sums = "sums" if can.leaves_sums else "-"
     words = _words(
-        str(tool.missing_code), tool.damage, sums, str(archive.command_timeout), server.runtime_folder
+        str(can.missing_code), can.damage, sums, str(archive.command_timeout), server.runtime_folder
     )
-    words += ' "%f" "%p" ' + _words(server.client or "-", tool.socket(server) or "-", tool.sure, proof)
-    command = _from_zero(tool.fetch_segment(server), tool_path)
+    words += ' "%f" "%p" ' + _words(server.client or "-", _socket(archive, server), can.sure, proof)
+    command = _from_zero(archive.tool.fetch_segment(server), tool_path)
     return f"trap 'exit 126' EXIT; {_shim('fetch-segment', f'{words} {command}')}"
+
+
+def _socket(archive: Archive, server: Server) -> str:
+    helping = archive.tool.capabilities.helping
+    return helping.socket(server) if helping is not None else "-"
 
 
 def _shim(name: str, words: str) -> str:

@@ -8,10 +8,20 @@ if TYPE_CHECKING:
 
     from entrypoint.archivers.interface import Archiver
 
-__all__ = ["TOOLS", "adapter", "adapters"]
+__all__ = ["IN_GO", "KEEPING_PARENTS", "LOCKING", "TOOLS", "WORK_FOLDERS", "adapter", "adapters"]
 
 TOOLS = ("wal-g", "pgbackrest")
 """Their names; of two that serve as well the first one is taken."""
+
+
+IN_GO = "wal-g"
+"""Whose memory Go's own limit holds."""
+KEEPING_PARENTS = "wal-g"
+"""With which what a permanent backup builds on cannot be made impermanent."""
+LOCKING = "pgBackRest"
+"""What locks files in the runtime folder, as people know it."""
+WORK_FOLDERS = ("pgbackrest",)
+"""Below the runtime folder, for what they work on."""
 
 
 def adapter(name: str, values: Mapping[str, str]) -> Archiver:

@@ -6,6 +6,7 @@ from entrypoint import guest, segments
 from entrypoint.archivers.interface import (
     Answer,
     Backup,
+    Capabilities,
     Check,
     Command,
     NoSegment,
@@ -16,10 +17,10 @@ from entrypoint.archivers.interface import (
     Storage,
     Stored,
     Verification,
+    hide_address,
 )
-from entrypoint.archivers.tool_variables import PGBACKREST, option, takes_aws
+from entrypoint.archivers.tool_variables import GROUPS, PGBACKREST, option, takes_aws
 from entrypoint.errors import Problem
-from entrypoint.hiding import hide_address
 from entrypoint.light import re
 
 TYPE_CHECKING = False
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any
 
+    from entrypoint.archivers.interface import Consequence
     from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
     from entrypoint.reading import Object
 
@@ -58,27 +60,40 @@ _QUIET = "--log-level-stderr=warn"
 """PostgreSQL says itself which segment it archives and restores; three lines more for each help nobody."""
 
 
+_SURE = PGBACKREST + "ARCHIVE_ASYNC=n"
+_NO_RATE = Problem(
+    "BACKUP_RATE_LIMIT has no effect: pgBackRest cannot limit its rate",
+    "remove it; PGBACKREST_PROCESS_MAX=1 is the gentlest",
+)
+
+
 class PgBackRest:
     """The adapter for pgBackRest."""
 
     name = "pgbackrest"
+    group = GROUPS[name]
     config_name = "pgbackrest.conf"
-    missing_code = 1
-    torn: re.Pattern[str] | None = None
-    other_cluster_code = 28
-    unknown_command_code = 48  # of repo-put, which 2.55 has and 2.60 has not
-    damage = "FormatError|ChecksumError"
-    leaves_sums = True
-    sure = PGBACKREST + "ARCHIVE_ASYNC=n"
-    client = ""
-    alone = ""
-    flat = False
+    work_folder = "pgbackrest"
+    segment_commands = frozenset(("archive-push", "archive-get"))
+    top_folders: tuple[str, ...] = ("backup", "archive")
     backups_root = ""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.stanza = values.get(PGBACKREST + "STANZA") or "main"
         self.own = frozenset(name for name, value in values.items() if value)
         """What the user has set: it outranks what we would fill in."""
+        self.capabilities = Capabilities(
+            missing_code=1,
+            damage="FormatError|ChecksumError",
+            leaves_sums=True,
+            sure=_SURE,
+            encrypts=PGBACKREST + "REPO1_CIPHER_PASS" in self.own,  # taken together with a cipher only
+            other_cluster_code=28,
+            unknown_command_code=48,  # of repo-put, which 2.55 has and 2.60 has not
+            no_rate=_NO_RATE,
+            readable=PGBACKREST + "COMPRESS_TYPE=gz",
+            upgrading=self,
+        )
         self.uses_aws_names = takes_aws(values)
 
     def is_own_variable(self, name: str) -> bool:
@@ -152,9 +167,9 @@ class PgBackRest:
             # Nothing expires by itself: retention is ours to decide.
             "repo1-retention-full": "9999999",
             "expire-auto": "n",
-            "spool-path": f"{server.runtime_folder}/pgbackrest/spool",
-            "lock-path": f"{server.runtime_folder}/pgbackrest/lock",
-            "log-path": f"{server.runtime_folder}/pgbackrest/log",
+            "spool-path": f"{server.runtime_folder}/{self.work_folder}/spool",
+            "lock-path": f"{server.runtime_folder}/{self.work_folder}/lock",
+            "log-path": f"{server.runtime_folder}/{self.work_folder}/log",
             "log-level-console": "off",
             "log-level-stderr": "info",
             "log-level-file": "off",
@@ -166,7 +181,8 @@ class PgBackRest:
     def moved(self, text: str, old: Server, new: Server) -> str:
         """Return the settings file with other folders: its secrets may be known only from it."""
         text = text.replace(
-            f"-path={old.runtime_folder}/pgbackrest/", f"-path={new.runtime_folder}/pgbackrest/"
+            f"-path={old.runtime_folder}/{self.work_folder}/",
+            f"-path={new.runtime_folder}/{self.work_folder}/",
         )
         return re.sub("(?m)^pg1-path=.*$", lambda _: f"pg1-path={new.data_folder}", text)
 
@@ -194,6 +210,20 @@ class PgBackRest:
             fixed[PGBACKREST + "LOG_LEVEL_STDERR"] = "warn"  # else every word is there twice
         return Command((self.name, *arguments), {**made, **fixed})
 
+    def consequences(self, arguments: Sequence[str]) -> frozenset[Consequence]:
+        """Return what follows from a typed command that something else here counts on."""
+        words = {*arguments}
+        found: set[Consequence] = set()
+        if words & {"archive-push", "backup"} and "info" not in words:
+            found.add("writes")
+        if "archive-push" in words:
+            found.add("archives")
+        if "stanza-delete" in words:
+            found.add("nothing left")
+        if "stop" in words:
+            found.add("stops archiving")
+        return frozenset(found)
+
     def as_variables(self, options: Mapping[str, object]) -> dict[str, str]:
         """Return the options, and no file beside them."""
         server: Server = options["server"]  # type: ignore[assignment]
@@ -209,33 +239,6 @@ class PgBackRest:
             PGBACKREST + name.upper().replace("-", "_"): value if isinstance(value, str) else ":".join(value)
             for name, value in found.items()
         }
-
-    def elsewhere(
-        self, text: str, given: Mapping[str, str], arguments: Sequence[str]
-    ) -> dict[str, str] | None:
-        """Return nothing: each option of a repository stands for itself."""
-        del text, given, arguments
-        return None
-
-    def helper(self, server: Server, resources: Resources) -> Command | None:
-        """Return nothing: a call starts what it needs."""
-        del server, resources
-        return None
-
-    def fetch_helper(self, server: Server) -> Command | None:
-        """Return nothing: a call starts what reads ahead."""
-        del server
-        return None
-
-    def can_help(self, version: str) -> bool:
-        """Tell that there is no helper."""
-        del version
-        return False
-
-    def socket(self, server: Server) -> str:
-        """Return no place."""
-        del server
-        return ""
 
     def archive_segment(self, server: Server) -> Command:
         """Return the command that stores the segment `%p`."""
@@ -256,9 +259,9 @@ class PgBackRest:
         return command._replace(argv=(*command.argv, "%f", "%p"), environment=environment)
 
     def read_back(self, server: Server) -> Command:
-        """Return the same, which reads nothing ahead."""
+        """Return the command that fetches segment `%f` to `%p` without touching the data folder."""
         command = self.fetch_segment(server)
-        name, _, value = self.sure.partition("=")
+        name, _, value = _SURE.partition("=")
         return command._replace(environment={**command.environment, name: value})
 
     def s3_server(self, values: Mapping[str, str], storage: Storage) -> str:
@@ -267,6 +270,10 @@ class PgBackRest:
         if storage.from_url and storage.folder is None:
             given = _repository(values, storage)["repo1-s3-endpoint"]
         return f"https://{given.removeprefix('https://')}" if given else ""
+
+    def read_ahead(self, server: Server) -> str:
+        """Return the folder for what a recovery has fetched ahead, which is the tool's spool."""
+        return f"{server.runtime_folder}/{self.work_folder}/spool"
 
     def stored(self, segment: str) -> str:
         """Return the pattern of the segment's file, whose name has its checksum."""
@@ -278,7 +285,7 @@ class PgBackRest:
         return f"archive/{self.stanza}/*"
 
     def stored_paths(self, segment: str) -> tuple[str, ...]:
-        """Return none: the file's checksum is a part of its name."""
+        """Return none: the file's checksum is a part of its name, so that the archive must be asked."""
         del segment
         return ()
 
@@ -286,11 +293,6 @@ class PgBackRest:
     def sign(self) -> str:
         """Return the path of what says of the stanza's WAL whose it is."""
         return f"archive/{self.stanza}/archive.info"
-
-    @property
-    def encrypts(self) -> bool:
-        """Whether a passphrase is set, which the tool takes together with a cipher only."""
-        return PGBACKREST + "REPO1_CIPHER_PASS" in self.own
 
     def prepare(self, server: Server) -> Command:
         """Return stanza-create, which needs only pg_control and refuses another cluster's archive."""
@@ -583,11 +585,6 @@ class PgBackRest:
         fixed = ("--repo1-retention-full=9999999", "--log-level-stderr=info")
         return self._command(server, "expire", "--repo=1", *fixed, what, *(("--dry-run",) * dry_run))
 
-    def expire_remains(self, server: Server, *, dry_run: bool) -> Command | None:
-        """Return nothing: the next backup resumes or removes what a killed one left."""
-        del server, dry_run
-        return None
-
     def parse_removal(self, text: str) -> Removal:
         """Return what lines such as `repo1: remove expired backup LABEL` name."""
         names = re.findall(r"remove expired backup (\S+)", text)
@@ -595,16 +592,6 @@ class PgBackRest:
         # Whole folders of a timeline's upper half are named by their first 16 digits.
         folders = re.findall(r"remove archive, start = ([0-9A-F]{16}), stop = ([0-9A-F]{16})\b", text)
         return Removal(frozenset(names), tuple(each for pair in (*ranges, *folders) for each in pair))
-
-    def describe_backup(self, server: Server, backup: str) -> Command | None:
-        """Return nothing: the tool makes the links by itself, and refuses a location that is not empty."""
-        del server, backup
-        return None
-
-    def plan_tablespaces(self, output: str, folder: str) -> tuple[str, tuple[str, ...]]:
-        """Return nothing, see `describe_backup`."""
-        del output, folder
-        return "", ()
 
     def fetch(
         self,

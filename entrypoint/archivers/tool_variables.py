@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "COMMAND_WORDS",
     "FAMILIES",
     "GROUPS",
     "KINDS",
@@ -135,6 +136,9 @@ PLACES = {"wal-g": WALG_PREFIXES, "pgbackrest": _STORAGE}
 """The variables that name a storage, by the tool that they are of."""
 KINDS = {PGBACKREST + "REPO1_TYPE": _TYPES}
 """Those of them that say of which kind it is, and what they may say."""
+
+COMMAND_WORDS = ("wal-g", "wal-push", "wal-fetch", "pgbackrest", "archive-push", "archive-get")
+"""What stands in a command that stores or fetches a segment."""
 
 FAMILIES = (
     *(

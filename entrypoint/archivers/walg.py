@@ -7,19 +7,19 @@ from entrypoint.archivers.interface import (
     IDENTITY,
     Answer,
     Backup,
+    Capabilities,
     Check,
     Command,
-    Owner,
     Removal,
     Resources,
     Server,
     Storage,
     Stored,
     Verification,
+    hide_address,
 )
-from entrypoint.archivers.tool_variables import WALG, WALG_PREFIXES
+from entrypoint.archivers.tool_variables import GROUPS, WALG, WALG_PREFIXES
 from entrypoint.errors import Problem
-from entrypoint.hiding import hide_address
 from entrypoint.light import re
 from entrypoint.segments import lsn_text
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from typing import Any
 
+    from entrypoint.archivers.interface import Consequence
     from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
     from entrypoint.reading import Object
 
@@ -56,25 +57,33 @@ class WalG:
     """The adapter for wal-g."""
 
     name = "wal-g"
+    group = GROUPS[name]
     config_name = "walg.json"
-    torn: re.Pattern[str] | None = re.compile(r".*\.tmp\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
-    missing_code = 74  # EX_IOERR, the tool's own choice: wal-g/wal-g#1195
-    other_cluster_code = None
-    unknown_command_code = None
-    damage = "lz4: |CRC check|checksum|corrupt|magic number|invalid input|size exceeded|block size"
-    leaves_sums = False
-    sure = ""
-    client = "walg-daemon-client"
-    alone = "WALG_UPLOAD_CONCURRENCY=1"
-    flat = True
+    work_folder = ""
+    segment_commands = frozenset(("wal-push", "wal-fetch"))
+    top_folders: tuple[str, ...] = (_BACKUPS, _WAL)
     backups_root = _BACKUPS
+    client = "walg-daemon-client"
 
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
         given = values or {}
         self.own = frozenset(name for name, value in given.items() if value)
         """What the user has set: it outranks what we would fill in."""
+        damage = "lz4: |CRC check|checksum|corrupt|magic number|invalid input|size exceeded|block size"
         if given.get("WALG_FILE_PREFIX") or given.get("ARCHIVE_URL", "").startswith("file:"):
-            self.damage += "|unexpected EOF"  # of a far storage it may be the line that was cut
+            damage += "|unexpected EOF"  # of a far storage it may be the line that was cut
+        self.capabilities = Capabilities(
+            missing_code=74,  # EX_IOERR, the tool's own choice: wal-g/wal-g#1195
+            damage=damage,
+            alone="WALG_UPLOAD_CONCURRENCY=1",
+            torn=re.compile(r".*\.tmp\.[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}"),
+            flat=True,
+            encrypts=not self.own.isdisjoint(_KEYS),
+            helping=self,
+            planning=self,
+            leaving=self,
+            redirecting=self,
+        )
         # A push is tried again anyway: the tool's own 15 tries take minutes with a dead storage.
         self.patience = {"WALG_S3_MAX_RETRIES": given.get("WALG_S3_MAX_RETRIES") or "5"}
         """What is different for pushing segments."""
@@ -221,6 +230,18 @@ class WalG:
             return command
         return command._replace(environment={"HOME": server.runtime_folder, **instead})
 
+    def consequences(self, arguments: Sequence[str]) -> frozenset[Consequence]:
+        """Return what follows from a typed command that something else here counts on."""
+        words = {*arguments}
+        found: set[Consequence] = set()
+        if words & {"wal-push", "backup-push"}:
+            found.add("writes")
+        if "wal-push" in words:
+            found.add("archives")
+        if {"delete", "everything", "--confirm"} <= words:
+            found.add("nothing left")
+        return frozenset(found)
+
     def as_variables(self, options: Mapping[str, object]) -> dict[str, str]:
         """Return the settings, whose names are those of variables."""
         settings: dict[str, str] = options["settings"]  # type: ignore[assignment]
@@ -242,7 +263,7 @@ class WalG:
         rest = {name: value for name, value in {**settings, **given}.items() if name not in WALG_PREFIXES}
         return {**rest, **own}
 
-    def helper(self, server: Server, resources: Resources) -> Command | None:
+    def helper(self, server: Server, resources: Resources) -> Command:
         """Return the daemon, which saves a start and a connection for each segment."""
         command = self._command(server, "daemon", self.socket(server))
         made = _push_limits(resources) | self.deadline
@@ -286,7 +307,7 @@ class WalG:
         return command._replace(environment={**command.environment, **alone, **self.patience})
 
     def read_back(self, server: Server) -> Command:
-        """Return the same, which reads nothing ahead."""
+        """Return the command that fetches segment `%f` to `%p` without touching the data folder."""
         return self.fetch_segment(server)
 
     def s3_server(self, values: Mapping[str, str], storage: Storage) -> str:
@@ -296,13 +317,17 @@ class WalG:
         given = values.get("AWS_ENDPOINT") or f"s3.{values.get('AWS_REGION', 'us-east-1')}.amazonaws.com"
         return given if "://" in given else f"https://{given}"
 
+    def read_ahead(self, server: Server) -> str:
+        """Return the folder for what a recovery has fetched ahead, which lies beside the segments."""
+        return f"{server.data_folder}/pg_wal/.wal-g"
+
     def stored(self, segment: str) -> str:
         """Return the pattern of the segment's file; its ending is that of the compression."""
         return f"wal_005/{segment}.[lzb]*"
 
     @property
     def wal_root(self) -> str:
-        """Return the one folder."""
+        """Return the folder of the archive that holds the histories of timelines, and all segments."""
         return _WAL
 
     def stored_paths(self, segment: str) -> tuple[str, ...]:
@@ -313,11 +338,6 @@ class WalG:
     def sign(self) -> str:
         """Return the path of what `prepare` stores."""
         return IDENTITY
-
-    @property
-    def encrypts(self) -> bool:
-        """Whether a key is set."""
-        return not self.own.isdisjoint(_KEYS)
 
     def prepare(self, server: Server) -> Command:
         """Return the command that stores whose archive this is, readable without a key."""
@@ -337,20 +357,10 @@ class WalG:
         with guest.Reading(IDENTITY):
             return guest.identifier(guest.parse_json(_object(output))["system_identifier"])
 
-    def parse_owners(self, code: int, output: str) -> list[Owner]:
-        """Return nothing: no archive of wal-g is given to an upgraded cluster."""
-        del code, output
-        return []
-
-    def upgrade(self, server: Server) -> Command:
-        """Return nothing: `check` refuses what would ask for it."""
-        del server
-        raise AssertionError("wal-g has no such command")
-
     def wal_folder(self, identifier: str, code: int, output: str) -> str:
-        """Return the one folder."""
+        """Return the archive's folder of segments, which it has only one of."""
         del identifier, code, output
-        return "wal_005"
+        return _WAL
 
     def list_folder(self, server: Server, folder: str) -> Command:
         """Return the command that prints the names in a folder, behind their sizes and times."""
@@ -549,7 +559,7 @@ class WalG:
         del backups
         return self._delete(server, ("before", root.name), dry_run=dry_run)
 
-    def expire_remains(self, server: Server, *, dry_run: bool) -> Command | None:
+    def expire_remains(self, server: Server, *, dry_run: bool) -> Command:
         """Return the command that removes what killed backups left before the oldest one."""
         return self._delete(server, ("garbage", "BACKUPS"), dry_run=dry_run)
 
@@ -568,7 +578,7 @@ class WalG:
         ]
         return Removal(frozenset(names), tuple(wal))
 
-    def describe_backup(self, server: Server, backup: str) -> Command | None:
+    def describe_backup(self, server: Server, backup: str) -> Command:
         """Return the command that prints the object that makes a backup one."""
         return self._quick(server, "st", "cat", f"basebackups_005/{backup}_backup_stop_sentinel.json")
 

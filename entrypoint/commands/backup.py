@@ -8,6 +8,7 @@ import click
 
 from entrypoint import drills, exits, log
 from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.known import KEEPING_PARENTS
 from entrypoint.commands.output import echo
 from entrypoint.effects import archive as archives
 from entrypoint.effects import backups as engine
@@ -156,8 +157,8 @@ def mark(name: str, undo: bool, as_json: bool) -> None:
         raise Failure(
             Problem(
                 f"{archive.tool.name} could not mark {name} (exit code {code}):\n{words.strip()}",
-                "check that the storage can be reached; with wal-g, what a permanent backup builds on stays "
-                "permanent",
+                f"check that the storage can be reached; with {KEEPING_PARENTS}, what a permanent backup "
+                "builds on stays permanent",
                 exits.ARCHIVE_REFUSED,
             )
         )

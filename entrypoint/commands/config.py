@@ -6,6 +6,7 @@ import click
 
 from entrypoint import shares, sources, tune
 from entrypoint.archivers.interface import Server
+from entrypoint.archivers.known import IN_GO
 from entrypoint.commands.output import echo, echo_dim
 from entrypoint.effects import chosen, follow, memory, opening, reload, rendered
 from entrypoint.effects.archive import describe_server
@@ -163,6 +164,6 @@ def _budget(machine: tune.Machine) -> list[str]:
     if machine.archives:
         sent = shares.push(machine.memory).memory_bytes or 0
         taken = shares.backup(machine.processors, machine.memory, None).memory_bytes or 0
-        rows += [("archiving", sent, "also Go's memory limit of wal-g"), ("backups", taken, "at most")]
+        rows += [("archiving", sent, f"also Go's memory limit of {IN_GO}"), ("backups", taken, "at most")]
     lines = [f"{name.ljust(10)} {tune.size(count).rjust(8)}  {why}".rstrip() for name, count, why in rows]
     return ["", *lines, f"{'processors'.ljust(10)} {str(machine.processors).rjust(8)}"]

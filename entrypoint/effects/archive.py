@@ -6,13 +6,17 @@ import os
 
 from entrypoint import exits, own
 from entrypoint.archivers.interface import Answer, Backup, Command, Server, brief
-from entrypoint.archivers.known import TOOLS
+from entrypoint.archivers.known import WORK_FOLDERS, adapters
 from entrypoint.effects import capacity, control_file, files, folders, sessions, small, status
 from entrypoint.effects.children import answer_file, find_program, memory_file, read_back
 from entrypoint.effects.context import Context, server_port, tool_path
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import SOURCE_PREFIX, Archive
 from entrypoint.shares import MOST_PROCESSES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 QUICK = 120
 """Seconds for calls that only ask the storage something."""
@@ -57,27 +61,29 @@ def render(context: Context, archive: Archive) -> None:
     files.write_atomically(path, text)
 
 
-OTHERS = {"wal-g": ("backup", "archive"), "pgbackrest": ("basebackups_005", "wal_005")}
-"""Folders at the top of the other tool's archive."""
-
-
-def other_tools(archive: Archive, where: str, found: list[str], *, of_source: bool = False) -> Problem:
-    """Return the problem of an archive in which these folders of the other tool were found.
+def _other_tool(
+    archive: Archive, where: str, is_there: Callable[[str], bool], *, of_source: bool
+) -> Problem | None:
+    """Return the problem of an archive in which folders of another tool are found at the top.
 
     `of_source`: it is another archive than this cluster's, to restore from.
     """
     prefix = SOURCE_PREFIX if of_source else ""
-    other = next(name for name in TOOLS if name != archive.tool.name)
-    choose = f"{prefix}ARCHIVE_TOOL={other}"
-    if not archive.storage.from_url:
-        own = "WALG_*" if archive.tool.name == "wal-g" else "PGBACKREST_*"
-        choose += f" and {prefix}ARCHIVE_URL={archive.storage.url} in place of the {prefix}{own} variables"
-    return Problem(
-        f"{where} holds another tool's archive, of {other} ({', '.join(found)}), not one of "
-        f"{archive.tool.name}",
-        f"set {choose}, or give another {prefix}ARCHIVE_URL",
-        exits.ARCHIVE_REFUSED,
-    )
+    for other, tool in adapters({}).items():
+        found = [name for name in tool.top_folders if is_there(name)] if other != archive.tool.name else []
+        if not found:
+            continue
+        choose = f"{prefix}ARCHIVE_TOOL={other}"
+        if not archive.storage.from_url:
+            own = f"{prefix}{archive.tool.group}*"
+            choose += f" and {prefix}ARCHIVE_URL={archive.storage.url} in place of the {own} variables"
+        return Problem(
+            f"{where} holds another tool's archive, of {other} ({', '.join(found)}), not one of "
+            f"{archive.tool.name}",
+            f"set {choose}, or give another {prefix}ARCHIVE_URL",
+            exits.ARCHIVE_REFUSED,
+        )
+    return None
 
 
 def other_tool_at(context: Context, archive: Archive, *, of_source: bool = False) -> Problem | None:
@@ -86,8 +92,7 @@ def other_tool_at(context: Context, archive: Archive, *, of_source: bool = False
         return None  # see storage_problem
     code, text = run_quietly(context, archive.tool.look(describe_server(context)))
     names = archive.tool.parse_names(text) if code == 0 else []
-    others = [name for name in OTHERS[archive.tool.name] if name in names]
-    return other_tools(archive, archive.storage.url, others, of_source=of_source) if others else None
+    return _other_tool(archive, archive.storage.url, names.__contains__, of_source=of_source)
 
 
 def outage(runtime_folder: str, data_folder: str) -> tuple[list[str], list[str]]:
@@ -111,7 +116,7 @@ def lines(path: str) -> list[str]:
 def forget(runtime_folder: str, data_folder: str) -> None:
     """Remove what an earlier start of this container left about its archiving.
 
-    A stale acknowledgement in pgBackRest's spool would tell PostgreSQL that a segment was archived which
+    A stale acknowledgement in a spool would tell PostgreSQL that a segment was archived which
     never was.
     """
     for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE, MARK, CLAIM, ASK, *OF_A_RECOVERY):
@@ -120,8 +125,9 @@ def forget(runtime_folder: str, data_folder: str) -> None:
     for name in (FAILING, WORDS):
         if os.path.lexists(f"{data_folder}/{own.PREFIX}{name}"):
             os.unlink(f"{data_folder}/{own.PREFIX}{name}")
-    if os.path.isdir(f"{runtime_folder}/pgbackrest"):
-        files.remove_tree(f"{runtime_folder}/pgbackrest")
+    for name in WORK_FOLDERS:
+        if os.path.isdir(f"{runtime_folder}/{name}"):
+            files.remove_tree(f"{runtime_folder}/{name}")
     for folder in (runtime_folder, f"{data_folder}/pg_wal"):
         for name in filter(own.is_ours_in_wal, os.listdir(folder) if os.path.isdir(folder) else ()):
             files.remove_tree(f"{folder}/{name}")  # of a check that was killed
@@ -141,8 +147,7 @@ def storage_problem(archive: Archive, *, to_write: bool = True, of_source: bool 
     problem = folders.check_archive_folder(folder, to_write=to_write)
     if problem is not None:
         return problem._replace(code=exits.ARCHIVE_REFUSED)
-    others = [name for name in OTHERS[archive.tool.name] if os.path.isdir(f"{folder}/{name}")]
-    return other_tools(archive, folder, others, of_source=of_source) if others else None
+    return _other_tool(archive, folder, lambda name: os.path.isdir(f"{folder}/{name}"), of_source=of_source)
 
 
 def environment(context: Context, command: Command) -> dict[str, str]:
@@ -153,10 +158,11 @@ def environment(context: Context, command: Command) -> dict[str, str]:
 
 def can_help(context: Context, archive: Archive) -> bool:
     """Tell whether the image has an archiver whose helper is to be trusted."""
-    if not describe_server(context).client:
+    helping = archive.tool.capabilities.helping
+    if helping is None or not describe_server(context).client:
         return False
     argv = [archive.tool.name, "--version"]
-    return archive.tool.can_help(context.children.output(argv, {"PATH": tool_path(context)})[1])
+    return helping.can_help(context.children.output(argv, {"PATH": tool_path(context)})[1])
 
 
 SMALL = 1024**2
@@ -252,7 +258,11 @@ def list_backups(context: Context, archive: Archive, *, seconds: float = QUICK) 
             f"the backups in {archive.storage.url} cannot be listed (exit code {code}):\n"
             f"{brief(words.strip() or text.strip())}",
             "check that the storage can be reached and that the ARCHIVE_* variables are right"
-            + (", and the passphrase or key with which it was written" if archive.tool.encrypts else ""),
+            + (
+                ", and the passphrase or key with which it was written"
+                if archive.tool.capabilities.encrypts
+                else ""
+            ),
             exits.ARCHIVE_REFUSED,
         )
     )
@@ -274,9 +284,10 @@ def describe_server(context: Context) -> Server:
 
 def _client(context: Context) -> str:
     archive = context.settings.archive
-    if archive is None or not archive.tool.client:
+    helping = archive.tool.capabilities.helping if archive is not None else None
+    if helping is None:
         return ""
     try:
-        return find_program(archive.tool.client, context.environment)
+        return find_program(helping.client, context.environment)
     except Failure:
         return ""

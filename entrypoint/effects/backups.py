@@ -192,11 +192,8 @@ def _take(
     """Run the archiver and find the new backup in the archive."""
     wanted = context.settings.backup
     tool = archive.tool
-    if wanted.rate_limit and tool.name == "pgbackrest":
-        log.warning(
-            "BACKUP_RATE_LIMIT has no effect: pgBackRest cannot limit its rate",
-            "remove it; PGBACKREST_PROCESS_MAX=1 is the gentlest",
-        )
+    if wanted.rate_limit and (told := tool.capabilities.no_rate) is not None:
+        log.warning(told.what, told.mend)
     be_modest()
     resources = shares.backup(capacity.processors(), capacity.memory_limit(), wanted.rate_limit)
     what = describe_server(context)._replace(database=sessions.database(context))
@@ -509,25 +506,23 @@ def _expire_wal(
 def _remove_remains(context: Context, archive: Archive, listed: Collection[str]) -> None:
     """Remove what killed backups have left; none of it is in the list of backups."""
     what = describe_server(context)
-    command = archive.tool.expire_remains(what, dry_run=True)
-    if command is None:
+    leaving = archive.tool.capabilities.leaving
+    if leaving is None:
         return
-    answer = archives.ask(context, command, seconds=_VERIFY)
+    answer = archives.ask(context, leaving.expire_remains(what, dry_run=True), seconds=_VERIFY)
     named = archive.tool.parse_removal(f"{answer.stdout}\n{answer.stderr}")
     if answer.code or not named.backups:
         # wal-g gives up where the oldest backup is an increment on a permanent one; remains only take space.
         return
     if named.segments or not named.backups.isdisjoint(listed):
         raise _other(archive, "remains of killed backups", named.backups & set(listed), named.segments)
-    confirmed = archive.tool.expire_remains(what, dry_run=False)
-    if confirmed is not None:
-        _told(context, archive, confirmed)
-        log.info(f"removed what is left of killed backups: {', '.join(sorted(named.backups))}")
+    _told(context, archive, leaving.expire_remains(what, dry_run=False))
+    log.info(f"removed what is left of killed backups: {', '.join(sorted(named.backups))}")
 
 
 def _remove_torn(archive: Archive) -> None:
     """Remove files that a killed call left half written, once nobody has written to them for a day."""
-    torn, folder = archive.tool.torn, archive.storage.folder
+    torn, folder = archive.tool.capabilities.torn, archive.storage.folder
     if torn is None or folder is None:
         return
     count = 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import log, variables
+from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS, adapter
 from entrypoint.effects import archive as archives
 from entrypoint.effects import files, fork, identity, opening, status
@@ -31,26 +32,7 @@ if TYPE_CHECKING:
 
     _Made = tuple[Mapping[str, str], Children | None]
 
-_SEGMENTS = ("wal-push", "wal-fetch", "archive-push", "archive-get")
-"""What a server runs for each segment."""
-_TOOLS = (
-    *(
-        "WALG_",
-        "WALE_",
-        "PGBACKREST_",
-        "PG",
-        "AWS_",
-        "AZURE_",
-        "GCS_",
-        "GOOGLE_",
-        "OSS_",
-        "OS_",
-        "S3_",
-        "SSH_",
-    ),
-    *("YC_", "GNUPG", "GO", "HTTP_", "PROFILE_", "TOTAL_BG_"),
-)
-"""How the names of variables begin that the archivers and their libraries read."""
+_GROUPS = tuple(tool_variables.GROUPS.values())
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _OF_A_USER = ("HOME", "USER", "LOGNAME", "SHELL")
 
@@ -68,25 +50,23 @@ def run(name: str, arguments: Sequence[str]) -> NoReturn:
     folders, _ = path_without([name], os.environ.get("PATH", ""))
     program = find_program(name, {"PATH": ":".join(folders)})
     argv = [program, *arguments]  # by its path, since it starts processes of its own by that name
-    if _is_called_by_a_server(arguments):
+    tool = adapter(name, {})
+    if _is_called_by_a_server(tool, arguments):
         replace_process(program, argv, os.environ)
-    made, children = _environment(adapter(name, {}), arguments)
+    made, children = _environment(tool, arguments)
     if children is not None:
         children.signals.give_back()
     log.drain()
     replace_process(program, argv, made)
 
 
-def _is_called_by_a_server(arguments: Sequence[str]) -> bool:
+def _is_called_by_a_server(tool: Archiver, arguments: Sequence[str]) -> bool:
     """Tell whether this is a server's archive_command or restore_command, with variables of its own."""
     return (
         os.getuid() != 0
-        and any(word in _SEGMENTS for word in arguments)
+        and not tool.segment_commands.isdisjoint(arguments)
         and os.path.exists("PG_VERSION")  # a server lives in its data folder
-        and any(
-            name.startswith("PGBACKREST_REPO") or (name.startswith("WALG_") and name.endswith("_PREFIX"))
-            for name in os.environ
-        )
+        and any(map(tool_variables.is_of_storage, os.environ))
     )
 
 
@@ -126,7 +106,9 @@ def _in_force(folder: str, tool: Archiver, arguments: Sequence[str]) -> _Made:
         tool = wanted.archive.tool
     _say_what_follows(context, tool, arguments)
     given = _callers(context, known or {})
-    other = tool.elsewhere(files.read_text(f"{folder}/{tool.config_name}"), given, arguments)
+    redirecting = tool.capabilities.redirecting
+    stored = files.read_text(f"{folder}/{tool.config_name}")
+    other = redirecting.elsewhere(stored, given, arguments) if redirecting is not None else None
     command = tool.by_hand(describe_server(context), arguments, other)
     made = {**_user(context), **archives.environment(context, command)}
     return (made if other is not None else {**made, **given}), context.children
@@ -178,10 +160,10 @@ def _callers(context: Context, known: Mapping[str, str]) -> dict[str, str]:
     for name, value in os.environ.items():
         if not value or name in _OF_A_USER or opening.is_from_file(name):
             continue
-        if name.startswith("PG") and not name.startswith("PGBACKREST_") and known.get(name) == value:
+        if name.startswith("PG") and not name.startswith(_GROUPS) and known.get(name) == value:
             continue
         if (
-            name.startswith(_TOOLS)
+            name.startswith(tool_variables.FAMILIES)
             or name.lower() in _PROXIES
             or variables.is_for_server(name, value, asked, all_else=False)
         ):
@@ -191,19 +173,19 @@ def _callers(context: Context, known: Mapping[str, str]) -> dict[str, str]:
 
 def _say_what_follows(context: Context, tool: Archiver, arguments: Sequence[str]) -> None:
     """Warn of what the tool permits, and what something here counts on."""
-    words = {*arguments}
+    follows = tool.consequences(arguments)
     data = context.settings.data_folder
-    if words & {"wal-push", "backup-push", "archive-push", "backup"} and "info" not in words:
+    if "writes" in follows:
         refused = fork.objection(data)
         if refused is not None:
             log.warning(f"this server is not to write into its archive: {refused.what}", refused.mend)
-        elif words & {"wal-push", "archive-push"} and status.in_recovery(data):
+        elif "archives" in follows and status.in_recovery(data):
             log.warning(
                 "this is a standby: its primary archives, and two that do may take each other's segments"
             )
-    if {"delete", "everything", "--confirm"} <= words or "stanza-delete" in words:
+    if "nothing left" in follows:
         log.warning(
             "after this nothing can be restored until there is a new backup", "entrypoint backup push"
         )
-    if tool.name == "pgbackrest" and "stop" in words:
-        log.warning("archiving fails until the next pgbackrest start; WAL stays in pg_wal meanwhile")
+    if "stops archiving" in follows:
+        log.warning(f"archiving fails until the next {tool.name} start; WAL stays in pg_wal meanwhile")

@@ -10,7 +10,7 @@ import os
 import time
 
 from entrypoint import exits, log, upgrade
-from entrypoint.archivers.interface import IDENTITY, brief
+from entrypoint.archivers.interface import IDENTITY, Upgrading, brief
 from entrypoint.effects import archive as archives
 from entrypoint.effects import control_file, files, fork, mark, status, writer
 from entrypoint.effects.archive import describe_server
@@ -93,7 +93,7 @@ def _settle(context: Context, archive: Archive, seconds: int) -> tuple[Problem |
     ours = control_file.read_control(context).get("Database system identifier", "")
     what = describe_server(context)
     try:
-        if archive.tool.other_cluster_code is None:
+        if archive.tool.capabilities.other_cluster_code is None:
             found, near = _owner(context, archive, seconds)
             if found == ours:
                 _noted(context, archive, anew=False)
@@ -106,8 +106,9 @@ def _settle(context: Context, archive: Archive, seconds: int) -> tuple[Problem |
         if lost and (unmounted := mark.unmounted(data, archive)) is not None:
             return unmounted, near
         code, words = archives.run_quietly(context, archive.tool.prepare(what), seconds=seconds)
-        if code and code == archive.tool.other_cluster_code:
-            code, words = _succeed(context, archive, seconds)
+        upgrading = archive.tool.capabilities.upgrading
+        if code and upgrading and code == archive.tool.capabilities.other_cluster_code:
+            code, words = _succeed(context, archive, upgrading, seconds)
     except ValueError as error:
         code, words = 1, str(error)
     if code == 0:
@@ -188,7 +189,7 @@ def _owner(context: Context, archive: Archive, seconds: float) -> tuple[str | No
     )
     near = time.monotonic() - began < _NEAR
     owner = tool.parse_identity(code, text)
-    if owner is not None or tool.other_cluster_code is not None:
+    if owner is not None or tool.capabilities.other_cluster_code is not None:
         return owner, near
     try:
         backups = archives.list_backups(context, archive, seconds=seconds)  # of a time before it was marked
@@ -197,14 +198,14 @@ def _owner(context: Context, archive: Archive, seconds: float) -> tuple[str | No
     return (backups[-1].system_identifier if backups else None), near
 
 
-def _succeed(context: Context, archive: Archive, seconds: int) -> tuple[int, str]:
+def _succeed(context: Context, archive: Archive, upgrading: Upgrading, seconds: int) -> tuple[int, str]:
     """Take over another cluster's archive, if ours was made of that one by pg_upgrade; raises Failure if not.
 
     Returns how that ended and the tool's words; raises ValueError with its words where it cannot be asked.
     """
     tool = archive.tool
     what = describe_server(context)
-    owners = tool.parse_owners(*archives.run_quietly(context, tool.identify(what), seconds=seconds))
+    owners = upgrading.parse_owners(*archives.run_quietly(context, tool.identify(what), seconds=seconds))
     control = control_file.read_control(context)
     cluster = Cluster(
         identifier=control.get("Database system identifier", ""),
@@ -227,7 +228,7 @@ def _succeed(context: Context, archive: Archive, seconds: int) -> tuple[int, str
             if told
             else problem
         )
-    code, words = archives.run_quietly(context, tool.upgrade(what), seconds=seconds)
+    code, words = archives.run_quietly(context, upgrading.upgrade(what), seconds=seconds)
     if code == 0:
         log.info(
             f"the archive {archive.storage.url} was upgraded with the cluster: from PostgreSQL "

@@ -289,7 +289,7 @@ class _Reader:
             self._unjudged.add(ending)
             log.warning(
                 f"segments that end in {ending} are not read: the library for it is not there",
-                "install it where the loader finds it, or set PGBACKREST_COMPRESS_TYPE=gz",
+                f"install it where the loader finds it, or set {self.archive.tool.capabilities.readable}",
             )
         return made
 

@@ -85,15 +85,14 @@ def _fetch(plan: Plan, folder: str) -> int:
 
 def _plan_tablespaces(plan: Plan, folder: str) -> str:
     """Write down where the tablespaces go, for a tool that wants to be told; return the path, or nothing."""
-    source, tool = plan.source, plan.archive.tool
-    command = tool.describe_backup(describe_server(source), plan.choice.backup.name)
-    if command is None:
+    source, planning = plan.source, plan.archive.tool.capabilities.planning
+    if planning is None:
         return ""
-    answer = archives.ask(source, command)
+    answer = archives.ask(source, planning.describe_backup(describe_server(source), plan.choice.backup.name))
     if answer.code:
         raise Failure(unreadable(plan.archive, brief(answer.stderr.strip())))
     with archives.understood(plan.archive):
-        text, locations = tool.plan_tablespaces(answer.stdout, folder)
+        text, locations = planning.plan_tablespaces(answer.stdout, folder)
     for location in locations:
         if os.path.isdir(location) and os.listdir(location):
             raise Failure(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from entrypoint import exits, segments
 from entrypoint.archivers.interface import brief
+from entrypoint.archivers.known import adapters
 from entrypoint.effects import archive as archives
 from entrypoint.effects import control_file, files
 from entrypoint.effects.archive import describe_server
@@ -50,10 +51,11 @@ def prepare(context: Context) -> None:
 
 def _start_helper(context: Context, archive: Archive) -> int | None:
     what = describe_server(context)
-    command = archive.tool.fetch_helper(what)
-    if command is None or not archives.can_help(context, archive):
+    helping = archive.tool.capabilities.helping
+    if helping is None or not archives.can_help(context, archive):
         return None
-    socket = archive.tool.socket(what)
+    command = helping.fetch_helper(what)
+    socket = helping.socket(what)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
     log = os.open(f"{socket}.log", flags, 0o600)
     try:
@@ -65,18 +67,19 @@ def _start_helper(context: Context, archive: Archive) -> int | None:
 
 def _clear(context: Context, archive: Archive) -> None:
     what = describe_server(context)
-    socket = archive.tool.socket(what)
+    helping = archive.tool.capabilities.helping
+    socket = helping.socket(what) if helping is not None else ""
     for path in (socket, f"{socket}.log") if socket else ():
         if os.path.lexists(path):
             os.unlink(path)
-    # What was fetched ahead and not needed: by wal-g beside the segments, by pgBackRest in its spool.
-    for folder in (f"{what.data_folder}/pg_wal/.wal-g", f"{what.runtime_folder}/pgbackrest/spool"):
+    # What was fetched ahead and not needed, by whichever tool.
+    for folder in (tool.read_ahead(what) for tool in adapters({}).values()):
         if os.path.isdir(folder):
             _remove(folder)
 
 
 def _remove(folder: str) -> None:
-    """Remove a folder in which pgBackRest's own process may still put a last segment."""
+    """Remove a folder in which a process of the tool may still put a last segment."""
     for _ in range(50):
         try:
             files.remove_tree(folder)

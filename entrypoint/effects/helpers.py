@@ -69,11 +69,10 @@ def _archive_helpers(context: Context) -> list[HelperSpec]:
     archive_ = context.settings.archive
     if archive_ is None or archive_.by_user or not archives(context):
         return []
-    command = archive_.tool.helper(
-        describe_server(context), shares.push(capacity.memory(), near=context.near)
-    )
-    if command is None or not archive.can_help(context, archive_):
+    helping = archive_.tool.capabilities.helping
+    if helping is None or not archive.can_help(context, archive_):
         return []
+    command = helping.helper(describe_server(context), shares.push(capacity.memory(), near=context.near))
     made = archive.environment(context, command)
     made.pop("PGPASSWORD", None)
     role = lifecycle.daemon_role(archive_.tool.name)

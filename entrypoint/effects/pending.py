@@ -58,7 +58,7 @@ def round_trip(
 
     with _alone(context, began + seconds):
         _, failed, code = do("writing", tool.store(what, PROBE))
-        if failed and code == tool.unknown_command_code:
+        if failed and code == tool.capabilities.unknown_command_code:
             return None
         if failed:
             raise Failure(_failed(archive, f"{url} cannot be written:\n{failed}"))

@@ -119,7 +119,7 @@ def find(
     ours = segments.parse_history(_own_history(context, mine))
     if archive.storage.folder is not None:
         found, when = _in_folder(context, archive, mine, seconds)
-    elif whole and not archive.tool.flat:
+    elif whole and not archive.tool.capabilities.flat:
         found, when = _listed(context, archive, mine, seconds), {}
     else:
         found, when = _asked_for(context, archive, mine, seconds), {}
@@ -252,7 +252,7 @@ def fetch(context: Context, archive: Archive, timeline: int, seconds: float) -> 
         command = archive.tool.read_back(describe_server(context))
         argv = tuple(word.replace("%f", name).replace("%p", copy) for word in command.argv)
         answer = archives.ask(context, command._replace(argv=argv), seconds=seconds)
-        if answer.code == archive.tool.missing_code:
+        if answer.code == archive.tool.capabilities.missing_code:
             return None
         if answer.code:
             raise Unknown(f"{name} cannot be fetched: {brief(answer.stderr.strip())}")

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint import conninfo, settings, variables, wal_commands
+from entrypoint.archivers.interface import hide_address
 from entrypoint.archivers.known import TOOLS
 from entrypoint.complaints import Complaint, problem
 from entrypoint.effects.context import server_environment
 from entrypoint.environment import read
-from entrypoint.hiding import hide_address, hide_arguments, hide_secrets, hide_words
+from entrypoint.hiding import hide_arguments, hide_secrets, hide_words
 from entrypoint.sources import Change, Source
 from unit import made
 

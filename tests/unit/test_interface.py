@@ -98,4 +98,4 @@ def test_segments_are_named_by_postgresql(tool: Archiver) -> None:
 @pytest.mark.parametrize(("tool", "code"), [(ADAPTERS[0], 74), (ADAPTERS[1], 1)], ids=TOOLS)
 def test_a_missing_segment_has_its_own_code(tool: Archiver, code: int) -> None:
     """The one code that means "not in the archive" is the tool's own."""
-    assert code == tool.missing_code
+    assert code == tool.capabilities.missing_code

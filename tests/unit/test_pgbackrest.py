@@ -125,7 +125,7 @@ def test_mistakes(values: dict[str, str], expected: list[str]) -> None:
 def test_every_compression_is_allowed(name: str) -> None:
     """Where the tool does not compare checksums when it fetches a segment, shims/fetch-segment does."""
     assert [] == TOOL.check({"PGBACKREST_COMPRESS_TYPE": name})
-    assert TOOL.leaves_sums
+    assert TOOL.capabilities.leaves_sums
 
 
 def test_an_empty_compression_is_the_default() -> None:
@@ -567,7 +567,7 @@ def test_the_folder_of_a_clusters_segments() -> None:
 def test_a_read_back_is_the_tools_own_answer() -> None:
     """What reads ahead for a recovery has no part in it."""
     assert "n" == TOOL.read_back(SERVER).environment["PGBACKREST_ARCHIVE_ASYNC"]
-    assert TOOL.fetch_helper(SERVER) is None
+    assert TOOL.capabilities.helping is None
 
 
 def test_patience_is_the_users() -> None:
@@ -632,7 +632,7 @@ def test_what_people_type_reads_the_settings_file() -> None:
     assert {"PGBACKREST_CONFIG", "PGBACKREST_STANZA"} == set(command.environment)
     loud = TOOL.by_hand(SERVER, ("--log-level-console=info", "check"))
     assert "warn" == loud.environment["PGBACKREST_LOG_LEVEL_STDERR"]
-    assert TOOL.elsewhere("", {"PGBACKREST_REPO1_PATH": "/x"}, ()) is None
+    assert TOOL.capabilities.redirecting is None
 
 
 def test_options_as_variables() -> None:

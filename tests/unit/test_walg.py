@@ -471,7 +471,7 @@ obj  41      2026-11-23 01:06:42.57638109 +0000 UTC  00000002.history.lz4
 )
 def test_what_is_taken_for_damage(values: dict[str, str], expected: bool) -> None:
     """In a folder a file that ends too early was cut; from a far storage it may be the line."""
-    damage = WalG(values).damage
+    damage = WalG(values).capabilities.damage
     assert expected == bool(re.search(damage, "ERROR: unexpected EOF"))
     assert re.search(damage, "ERROR: lz4: invalid frame checksum: got ec09bee1; expected d10f281c")
     assert re.search(damage, "ERROR: CRC check failed")

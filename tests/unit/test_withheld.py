@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from entrypoint.archivers.interface import Storage
+from entrypoint.archivers.known import adapter
 from entrypoint.effects import archive, withheld
 from entrypoint.effects.context import Context
 from entrypoint.settings import Archive
@@ -84,7 +85,7 @@ def _archive(values: dict[str, str]) -> Archive:
 @pytest.mark.parametrize("prefix", ["", "RESTORE_"])
 def test_the_other_tools_archive(tmp_path: Path, values: dict[str, str], other: str, prefix: str) -> None:
     """The tool is named, and the very variable that chooses it; where its own variables name the storage, the way out."""
-    for name in archive.OTHERS[{"wal-g": "pgbackrest", "pgbackrest": "wal-g"}[other]]:
+    for name in adapter(other, {}).top_folders:
         (tmp_path / name).mkdir()
     wanted = _archive({name: value.replace("FOLDER", str(tmp_path)) for name, value in values.items()})
     problem = archive.storage_problem(wanted, to_write=False, of_source=bool(prefix))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from entrypoint.archivers.known import LOCKING
 from entrypoint.facts import Facts
 from entrypoint.finding import Finding, error, ok, warning
 from entrypoint.light import NamedTuple
@@ -118,7 +119,7 @@ def runtime_folder(path: str, free: int, files: int) -> list[Finding]:
         return []
     what = f"{path} has room for {spell(free)} and {files} files: notes of the archiving may be missing there"
     mend = "remove what fills it, or make it larger (--tmpfs /run:size=64m)"
-    return [error(f"{what}, and pgBackRest can lock nothing", mend)]
+    return [error(f"{what}, and {LOCKING} can lock nothing", mend)]
 
 
 def run_folder(path: str, *, exists: bool, writable: bool, uid: int) -> list[Finding]:

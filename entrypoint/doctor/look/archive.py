@@ -125,7 +125,7 @@ def _stored(sight: Sight) -> str | None:
 
 def _encryption(sight: Sight) -> list[Finding]:
     name = _last_name(sight)
-    if sight.archive is None or not sight.archive.tool.encrypts or name is None:
+    if sight.archive is None or not sight.archive.tool.capabilities.encrypts or name is None:
         return []
     path = _stored(sight)
     if path is not None:

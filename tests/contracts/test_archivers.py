@@ -1,0 +1,81 @@
+"""A third archiver must need nothing but what is in its own room."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from contracts.tables import REPOSITORY
+from entrypoint.archivers.interface import Capabilities
+from entrypoint.archivers.known import TOOLS, WORK_FOLDERS, adapters
+from entrypoint.archivers.tool_variables import GROUPS, PLACES
+
+PACKAGE = REPOSITORY / "entrypoint"
+MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "archivers"]
+NAMES = re.compile(
+    r"(?i)wal-?g\b|walg_|pgbackrest|wal-(?:push|fetch)|archive-(?:push|get)\b|basebackups_|stanza"
+)
+DESCRIBED = ("Variable", "Check")
+"""Tables of the README: what their rows say is for people, who do know the tools."""
+
+
+def _literals(tree: ast.Module) -> list[str]:
+    """Return the strings of a module that do something: no docstrings, and no rows of the README."""
+    told = set[int]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            told.add(id(node.value))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in DESCRIBED:
+            told |= {id(each) for each in ast.walk(node)}
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told
+    ]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_archivers_room_knows_a_tool(path: Path) -> None:
+    """Outside of it no string names a tool, a variable of one or a command of one."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert [] == [text for text in _literals(tree) if NAMES.search(text)]
+
+
+def test_a_name_would_be_found() -> None:
+    """The scan sees what it looks for, or the test above would say nothing."""
+    tree = ast.parse('"""Of wal-g."""\nVariable("A", "wal-g")\nx = f"a PGBACKREST_{x}"\ny = "WALG_"')
+    assert {"a PGBACKREST_", "WALG_"} == {text for text in _literals(tree) if NAMES.search(text)}
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_what_is_known_without_an_adapter(name: str) -> None:
+    """The lists that spare a start the adapters say of each what it says itself."""
+    tool = adapters({})[name]
+    assert (name, tool.group) == (tool.name, GROUPS[name])
+    assert all(tool.is_own_variable(each) for each in PLACES[name])
+    assert not tool.work_folder or tool.work_folder in WORK_FOLDERS
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_template_for_each_tool(name: str) -> None:
+    """Its settings file is rendered from the template of that name."""
+    assert (REPOSITORY / "conf_templates" / f"{adapters({})[name].config_name}.j2").exists()
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_tool_has_what_it_says_it_can(name: str) -> None:
+    """A part that is there is the tool's own, and one that is lacking has no methods that return nothing."""
+    tool = adapters({})[name]
+    parts = {
+        "helping": "fetch_helper",
+        "upgrading": "upgrade",
+        "planning": "plan_tablespaces",
+        "leaving": "expire_remains",
+        "redirecting": "elsewhere",
+    }
+    assert set(parts) <= set(Capabilities._fields)
+    for part, method in parts.items():
+        assert (getattr(tool.capabilities, part) is tool) == hasattr(tool, method)
