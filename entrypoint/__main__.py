@@ -77,9 +77,9 @@ def _dispatch(arguments: "Sequence[str]") -> int:
 
         return startdb.main()
     if arguments in (["internal", "look"], ["internal", "look-first"]):
-        from entrypoint.effects import watch
+        from entrypoint.effects import lookout
 
-        return watch.main(whole=arguments[1] == "look-first")
+        return lookout.main(whole=arguments[1] == "look-first")
     if arguments[:2] == ["internal", "by-hand"]:
         from entrypoint.effects import by_hand
 

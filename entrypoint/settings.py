@@ -52,7 +52,7 @@ class Archive(NamedTuple):
     command_timeout: int
     """Seconds for one archiver call for one segment."""
     by_user: bool
-    """The user's own archive_command is in charge: see `charge`; on the command line that is known here."""
+    """The user's own archive_command is in charge: see `precedence`; on the command line it is known here."""
     asked: str
     """The variables of ours that ask for archiving of ours; empty where only the tool's own are there."""
     upgraded_from: str

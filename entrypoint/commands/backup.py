@@ -10,10 +10,9 @@ from entrypoint import drills, exits, log
 from entrypoint.archivers.interface import Backup
 from entrypoint.archivers.known import KEEPING_PARENTS
 from entrypoint.commands.output import echo
-from entrypoint.effects import archive as archives
 from entrypoint.effects import backups as engine
-from entrypoint.effects import contents, drill, folders, fork, history, opening
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects import calls, contents, drill, folders, fork, history, opening
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import SETTINGS_VARIABLE, Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.runs import RUNNING, Run
@@ -41,7 +40,7 @@ def push(incremental: bool, as_json: bool) -> None:
     what = f"a backup by hand ({'incremental' if incremental else 'full'})"
     with engine.alone(context, what, wait=True) as lock:
         run = engine.push(context, archive, incremental=incremental, why=engine.COMMAND, lock=lock)
-    made = [each for each in archives.list_backups(context, archive) if each.name == run.name]
+    made = [each for each in calls.list_backups(context, archive) if each.name == run.name]
     _show(made, engine.known_broken(context), as_json=as_json)
 
 
@@ -50,7 +49,7 @@ def push(incremental: bool, as_json: bool) -> None:
 def list_(as_json: bool) -> None:
     """List the base backups, oldest first, and how the last runs ended."""
     context, archive = open_archive()
-    _show(archives.list_backups(context, archive), engine.known_broken(context), as_json=as_json)
+    _show(calls.list_backups(context, archive), engine.known_broken(context), as_json=as_json)
     found = history.read(context.settings.data_folder)
     if found and not as_json:
         echo()
@@ -68,7 +67,7 @@ def list_(as_json: bool) -> None:
 def show(name: str, as_json: bool) -> None:
     """Show one backup: what it needs, why it is kept, and the run that took it."""
     context, archive = open_archive()
-    backups = archives.list_backups(context, archive)
+    backups = calls.list_backups(context, archive)
     backup = _find(name, backups, archive)
     broken = engine.known_broken(context)
     decision = engine.decide(context, engine.own_backups(context, archive), broken)
@@ -125,7 +124,7 @@ def drill_(as_json: bool) -> None:
     if wanted.archive is not None:
         folders.make_drill_folder(wanted.drill.folder, opening.server_identity())  # root may
     context, archive = open_archive()
-    if not archives.list_backups(context, archive):
+    if not calls.list_backups(context, archive):
         raise Failure(
             Problem(
                 f"{archive.storage.url} holds no backup to restore",
@@ -148,11 +147,11 @@ def mark(name: str, undo: bool, as_json: bool) -> None:
     objection = fork.objection(context.settings.data_folder)
     if objection is not None:
         raise Failure(objection)
-    _find(name, archives.list_backups(context, archive), archive)
+    _find(name, calls.list_backups(context, archive), archive)
     with engine.alone(context, f"the marking of {name}", wait=True):
         command = archive.tool.mark(describe_server(context), name, permanent=not undo)
-        code, words = archives.run_quietly(context, command)
-    made = _find(name, archives.list_backups(context, archive), archive)
+        code, words = calls.run_quietly(context, command)
+    made = _find(name, calls.list_backups(context, archive), archive)
     if code or made.permanent == undo:
         raise Failure(
             Problem(
@@ -212,7 +211,7 @@ def open_archive() -> tuple[Context, Archive]:
         _refuse_another(wanted.archive, served, known or {})
     context = opening.command_context(wanted)
     if SETTINGS_VARIABLE not in os.environ and served is None:  # else PID 1 has rendered it, with the secrets
-        archives.render(context, wanted.archive)
+        calls.render(context, wanted.archive)
     return context, wanted.archive
 
 

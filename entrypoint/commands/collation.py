@@ -9,8 +9,7 @@ import click
 from entrypoint import dependents, exits
 from entrypoint.commands.output import echo, echo_lines
 from entrypoint.dependents import Finding, Report
-from entrypoint.effects import archive as archives
-from entrypoint.effects import backups, examine, opening, policy, rebuild, remembered, status
+from entrypoint.effects import backups, calls, examine, opening, policy, rebuild, remembered, status
 from entrypoint.effects.asking import Session
 from entrypoint.effects.context import SETTINGS_VARIABLE, Context
 from entrypoint.effects.data_folder import live_postmaster
@@ -139,7 +138,7 @@ def _back_up(context: Context) -> None:
     if archive is None:
         return
     if SETTINGS_VARIABLE not in os.environ:
-        archives.render(context, archive)
+        calls.render(context, archive)
     with backups.alone(context, "the backup before a collation fix", wait=True) as lock:
         backups.push(context, archive, incremental=False, why=backups.COMMAND, lock=lock)
 

@@ -9,7 +9,7 @@ from entrypoint.archivers.interface import Server
 from entrypoint.archivers.known import IN_GO
 from entrypoint.commands.output import echo, echo_dim
 from entrypoint.effects import chosen, follow, memory, opening, reload, rendered
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context
 from entrypoint.effects.render import rendered_text
 from entrypoint.errors import Failure, Problem

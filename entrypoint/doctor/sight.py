@@ -13,9 +13,9 @@ from functools import cached_property
 from entrypoint import lifecycle, queries
 from entrypoint.archivers.interface import Backup
 from entrypoint.doctor import questions
-from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, chosen, claim, files, memory, objections, opening, status
+from entrypoint.effects import backlog, calls, chosen, claim, files, memory, objections, opening, status
 from entrypoint.effects.data_folder import data_major, live_postmaster
+from entrypoint.effects.storage import storage_problem
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Facts
 from entrypoint.finding import Finding
@@ -144,7 +144,7 @@ class Sight:
     @cached_property
     def archive_problem(self) -> Problem | None:
         """What is wrong with the storage, as far as it can be seen without a call of the archiver."""
-        return None if self.archive is None else archives.storage_problem(self.archive)
+        return None if self.archive is None else storage_problem(self.archive)
 
     @cached_property
     def archiving(self) -> ArchiveState | None:
@@ -155,7 +155,7 @@ class Sight:
 
     @cached_property
     def last_segment(self) -> tuple[str, float] | None:
-        """The last archived segment and when it was archived, while a primary runs that archives."""
+        """The last archived segment and when it was archived, while a primary runs that calls."""
         state = self.archiving
         if state is None or state.fork_refused is not None or not self.runs:
             return None
@@ -170,7 +170,7 @@ class Sight:
         if self.archive is None or self.archive_problem is not None:
             return []
         self.render()
-        return archives.list_backups(self.context, self.archive, seconds=self.patience)
+        return calls.list_backups(self.context, self.archive, seconds=self.patience)
 
     @cached_property
     def _deadline(self) -> float:
@@ -200,7 +200,7 @@ class Sight:
             return
         path = f"{self.context.runtime_folder}/{self.archive.tool.config_name}"
         if not self.tended or not os.path.exists(path):
-            archives.render(self.context, self.archive)
+            calls.render(self.context, self.archive)
 
     @property
     def runs(self) -> bool:

@@ -14,7 +14,7 @@ from entrypoint.effects import (
     render,
     rendered,
 )
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.hiding import hide_words

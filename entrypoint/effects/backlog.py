@@ -4,8 +4,7 @@ import os
 import time
 
 from entrypoint import segments
-from entrypoint.effects import archive as archives
-from entrypoint.effects import fork, mark
+from entrypoint.effects import calls, fork, mark
 from entrypoint.facts import ArchiveState
 from entrypoint.settings import Archive
 
@@ -30,7 +29,7 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
     age = None if oldest is None else max(0, int(now - ready[oldest]))
     size = sum(_size(f"{wal}/{name}") for name in ready)
     last, last_at = _last_archived(runtime_folder, done)
-    failing, words = archives.outage(runtime_folder, data_folder)
+    failing, words = calls.outage(runtime_folder, data_folder)
     free = _free(wal)
     grows = size / age if failing and age else 0
     refused = fork.refusal(data_folder)
@@ -46,7 +45,7 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
         last_archived_at=None if last_at is None else _iso(last_at),
         failing_since=_iso(float(failing[1])) if len(failing) > 1 and failing[1].isdigit() else None,
         last_error=_reason(words) or failing[0].strip() if failing else None,
-        prepared=not os.path.exists(f"{runtime_folder}/{archives.PREPARE}"),
+        prepared=not os.path.exists(f"{runtime_folder}/{calls.PREPARE}"),
         fork_refused=None if refused is None else refused.what,
         fork_mend=None if refused is None else refused.mend,
         free_bytes=free,
@@ -90,8 +89,8 @@ def last_segment(data_folder: str, runtime_folder: str, timeline: str) -> tuple[
 
 
 def _last_archived(runtime_folder: str, done: dict[str, float]) -> tuple[str | None, float | None]:
-    path = f"{runtime_folder}/{archives.ARCHIVED}"
-    lines = archives.lines(path)
+    path = f"{runtime_folder}/{calls.ARCHIVED}"
+    lines = calls.lines(path)
     if lines:
         return lines[0], os.stat(path).st_mtime
     whole = [name for name in done if segments.NAME.fullmatch(name)]

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 from entrypoint import drills, exits, guest, log, retention, runs, segments, shares
 from entrypoint.archivers.interface import Backup, Check, Command, Verification, brief
-from entrypoint.effects import archive as archives
 from entrypoint.effects import (
+    calls,
     capacity,
     claim,
     contents,
@@ -26,7 +26,7 @@ from entrypoint.effects import (
     sessions,
     status,
 )
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context
 from entrypoint.effects.data_folder import live_postmaster, read_postmaster
 from entrypoint.effects.locks import Alone
@@ -110,7 +110,7 @@ def obstacle(context: Context, archive: Archive) -> Problem | None:
     refused = fork.refusal(data)
     if refused is not None:
         return refused
-    failing, _ = archives.outage(context.runtime_folder, data)
+    failing, _ = calls.outage(context.runtime_folder, data)
     if not failing:
         return None
     return Problem(
@@ -130,7 +130,7 @@ def push(context: Context, archive: Archive, *, incremental: bool, why: str, loc
     if problem is not None:
         raise Failure(problem)
     unknown = fork.objection(context.settings.data_folder) is not None
-    if unknown or os.path.exists(f"{context.runtime_folder}/{archives.PREPARE}"):
+    if unknown or os.path.exists(f"{context.runtime_folder}/{calls.PREPARE}"):
         claim.prepare(context, archive, must_work=True)
     if fork.awaits_backup(context.settings.data_folder):
         if incremental:
@@ -256,7 +256,7 @@ def run_tool(
     try:
         pid = context.children.spawn(
             command.argv,
-            archives.environment(context, command),
+            calls.environment(context, command),
             descriptors={1: said.writing, 2: said.writing, lock: lock},
         )
         said.begin()
@@ -304,7 +304,7 @@ def _first(path: str) -> str:
 
 def own_backups(context: Context, archive: Archive) -> list[Backup]:
     """Return this cluster's backups, oldest first; all of them where there is no cluster here."""
-    found = archives.list_backups(context, archive)
+    found = calls.list_backups(context, archive)
     identifier = control_file.read_control(context).get("Database system identifier")
     if identifier is None:
         return found
@@ -348,7 +348,7 @@ def verify(
         return Verified(Verification())
     read = None
     if context.settings.backup.contents:
-        listed = {each.name for each in archives.list_backups(context, archive)}
+        listed = {each.name for each in calls.list_backups(context, archive)}
         read = contents.read(context, archive, listed, made=made, seconds=_VERIFY)
     what = describe_server(context)
     found = live_postmaster(what.data_folder)
@@ -367,15 +367,13 @@ def verify(
         live=live,
         damaged=read.damaged if read else {},
     )
-    answers = [
-        archives.ask(context, command, seconds=_VERIFY) for command in archive.tool.verify(what, check)
-    ]
+    answers = [calls.ask(context, command, seconds=_VERIFY) for command in archive.tool.verify(what, check)]
     try:
         seen = archive.tool.parse_verification(check, answers)
         gone = dict.fromkeys(read.gone, "nothing of it is in the archive") if read else {}
         return Verified(seen._replace(broken=gone | dict(seen.broken)), read.tally if read else None)
     except ValueError as error:
-        raise archives.not_verified(archive, error) from error
+        raise calls.not_verified(archive, error) from error
 
 
 def _verified(context: Context, archive: Archive, run: Run) -> Run:
@@ -509,7 +507,7 @@ def _remove_remains(context: Context, archive: Archive, listed: Collection[str])
     leaving = archive.tool.capabilities.leaving
     if leaving is None:
         return
-    answer = archives.ask(context, leaving.expire_remains(what, dry_run=True), seconds=_VERIFY)
+    answer = calls.ask(context, leaving.expire_remains(what, dry_run=True), seconds=_VERIFY)
     named = archive.tool.parse_removal(f"{answer.stdout}\n{answer.stderr}")
     if answer.code or not named.backups:
         # wal-g gives up where the oldest backup is an increment on a permanent one; remains only take space.
@@ -567,7 +565,7 @@ def _other(archive: Archive, what: str, names: Collection[str], needed: Sequence
 
 def _told(context: Context, archive: Archive, command: Command) -> str:
     """Run a command of removal and return its words."""
-    answer = archives.ask(context, command, seconds=_VERIFY)
+    answer = calls.ask(context, command, seconds=_VERIFY)
     text = f"{answer.stdout}\n{answer.stderr}"
     if answer.code:
         raise Failure(
@@ -672,7 +670,7 @@ def _is_emptied(context: Context, archive: Archive) -> bool:
     try:
         if own_backups(context, archive):
             return False
-        if claim.owner(context, archive, archives.QUICK) is None:
+        if claim.owner(context, archive, calls.QUICK) is None:
             claim.prepare(context, archive, must_work=True)
     except ValueError:
         return False

@@ -14,9 +14,8 @@ import os
 from entrypoint import log, variables
 from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS, adapter
-from entrypoint.effects import archive as archives
-from entrypoint.effects import files, fork, identity, opening, status
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects import calls, files, fork, identity, opening, status
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.children import Children, find_program, replace_process
 from entrypoint.effects.context import Context, helper_environment
 from entrypoint.effects.doors import is_door, path_without
@@ -110,7 +109,7 @@ def _in_force(folder: str, tool: Archiver, arguments: Sequence[str]) -> _Made:
     stored = files.read_text(f"{folder}/{tool.config_name}")
     other = redirecting.elsewhere(stored, given, arguments) if redirecting is not None else None
     command = tool.by_hand(describe_server(context), arguments, other)
-    made = {**_user(context), **archives.environment(context, command)}
+    made = {**_user(context), **calls.environment(context, command)}
     return (made if other is not None else {**made, **given}), context.children
 
 
@@ -131,7 +130,7 @@ def _given(tool: Archiver, arguments: Sequence[str], *, beside: int | None = Non
     what = describe_server(context)
     options = archive.tool.options(wanted.values, archive.storage, what)
     command = archive.tool.by_hand(what, arguments, archive.tool.as_variables(options))
-    made = {**_user(context), **archives.environment(context, command), **_callers(context, {})}
+    made = {**_user(context), **calls.environment(context, command), **_callers(context, {})}
     return made, context.children
 
 
@@ -181,7 +180,7 @@ def _say_what_follows(context: Context, tool: Archiver, arguments: Sequence[str]
             log.warning(f"this server is not to write into its archive: {refused.what}", refused.mend)
         elif "archives" in follows and status.in_recovery(data):
             log.warning(
-                "this is a standby: its primary archives, and two that do may take each other's segments"
+                "this is a standby: its primary calls, and two that do may take each other's segments"
             )
     if "nothing left" in follows:
         log.warning(

@@ -2,16 +2,16 @@
 
 import os
 
-from entrypoint import charge, configfile, log, sources, wal_commands
+from entrypoint import configfile, log, precedence, sources, wal_commands
 from entrypoint.argv import parse_server
-from entrypoint.charge import Charge
 from entrypoint.effects import collect, control_file, files, fork, rendered
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.effects.data_folder import running_arguments
+from entrypoint.precedence import Charge
 from entrypoint.sources import Source
 
-OPTIONS = (*charge.NEEDED, charge.COMMAND_NAME)
+OPTIONS = (*precedence.NEEDED, precedence.COMMAND_NAME)
 """What archiving of ours may have on the command line."""
 _OURS = "/shims/archive-segment"
 
@@ -21,7 +21,7 @@ def decide(context: Context) -> Charge:
     archive = context.settings.archive
     assert archive is not None
     command = wal_commands.archive_command(archive, describe_server(context), tool_path(context))
-    return charge.decide(said(context), command, archive.asked)
+    return precedence.decide(said(context), command, archive.asked)
 
 
 def settle(context: Context) -> Context:
@@ -89,7 +89,7 @@ def rendered_command(context: Context, words: list[str]) -> str:
         entries, _ = configfile.parse(files.read_text(path), path)
     except OSError:
         return ""
-    found = (each.value for each in entries if each.name == charge.COMMAND_NAME)
+    found = (each.value for each in entries if each.name == precedence.COMMAND_NAME)
     return next((value for value in found if _OURS in value), "")
 
 
@@ -105,10 +105,10 @@ def say(context: Context) -> None:
         return
     recovery = own_recovery(context)
     if recovery is not None:
-        what = f"this recovery is yours: {charge.shown(recovery)}"
+        what = f"this recovery is yours: {precedence.shown(recovery)}"
         log.info(
             f"{what}; it has the container's variables, with the archiver's keys, as the server has them"
         )
-    told = charge.tell(decide(context), archive.asked, archive.tool.name)
+    told = precedence.tell(decide(context), archive.asked, archive.tool.name)
     if told is not None:
         log.warning(told.what, told.mend)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import charge, log, sources
-from entrypoint.charge import Charge
+from entrypoint import log, precedence, sources
 from entrypoint.effects import chosen, collect, files, fork, rendered
 from entrypoint.effects.charge import decide, rendered_command, running_options, said
 from entrypoint.effects.context import Context
 from entrypoint.effects.data_folder import running_arguments
 from entrypoint.facts import OwnCommand
+from entrypoint.precedence import Charge
 from entrypoint.sources import Source
 
 _NOTE = "archive-changed"
@@ -25,28 +25,32 @@ def look(context: Context) -> OwnCommand | None:
     words = running_arguments(context)
     context = chosen.beside(context)
     if words is None:
-        return charge.tell(decide(context), archive.asked, archive.tool.name)
+        return precedence.tell(decide(context), archive.asked, archive.tool.name)
     now_said, ours = said(context), rendered_command(context, words)
     if not ours:
-        own = charge.own(now_said)
+        own = precedence.own(now_said)
         if own is None or not own.value:
-            return charge.tell_change(None, "")
-        return charge.tell(Charge(own, (), {}, None), archive.asked, archive.tool.name)
+            return precedence.tell_change(None, "")
+        return precedence.tell(Charge(own, (), {}, None), archive.asked, archive.tool.name)
     ruled = running_options(context, words)
     wins = sources.winners(
         [
             *collect.base(context),
-            Source(charge.COMMAND_NAME, ours, sources.ARCHIVE, rendered.rendered_path(context)),
+            Source(precedence.COMMAND_NAME, ours, sources.ARCHIVE, rendered.rendered_path(context)),
             *collect.overriding(context),
             *(Source(name, value, sources.ARCHIVE, "") for name, value in ruled.items()),
         ]
     )
-    library, command = wins.get(charge.LIBRARY_NAME), wins[charge.COMMAND_NAME]
+    library, command = wins.get(precedence.LIBRARY_NAME), wins[precedence.COMMAND_NAME]
     now = library if library is not None and library.value else command
     if now.value != ours:
-        return charge.tell_change(now, archive.asked)
-    found = charge.decide(now_said, ours, archive.asked)
-    return charge.tell_next(found.own) if found.own else charge.tell(found, archive.asked, archive.tool.name)
+        return precedence.tell_change(now, archive.asked)
+    found = precedence.decide(now_said, ours, archive.asked)
+    return (
+        precedence.tell_next(found.own)
+        if found.own
+        else precedence.tell(found, archive.asked, archive.tool.name)
+    )
 
 
 def notice(context: Context) -> None:

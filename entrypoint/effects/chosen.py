@@ -4,7 +4,7 @@ from entrypoint import configfile, sources, wal_commands
 from entrypoint.argv import parse_server
 from entrypoint.configfile import conf_value
 from entrypoint.effects import charge, collect, control_file, files, follow, memory, programs, rendered
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.effects.data_folder import running_arguments
 from entrypoint.sources import Source

@@ -9,22 +9,22 @@ from __future__ import annotations
 import os
 import time
 
-from entrypoint import exits, log, upgrade
+from entrypoint import exits, log, succession
 from entrypoint.archivers.interface import IDENTITY, Upgrading, brief
-from entrypoint.effects import archive as archives
-from entrypoint.effects import control_file, files, fork, mark, status, writer
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects import calls, control_file, files, fork, mark, status, writer
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.effects.data_folder import data_major
+from entrypoint.effects.storage import other_tool_at, storage_problem
 from entrypoint.errors import Failure, Problem
 from entrypoint.settings import Archive
-from entrypoint.upgrade import Cluster
+from entrypoint.succession import Cluster
 
 _WARM = 15
 """Seconds that a start with a database gives the storage before the server comes up without it."""
 _LISTING = 60
 """Seconds that the first start after a restore gives it to list the archive."""
-_IDENTITY = 16 * archives.SMALL
+_IDENTITY = 16 * calls.SMALL
 """Bytes that are read of who an archive belongs to: pgBackRest tells all of its backups with it."""
 _NEAR = 0.08
 """Seconds in which a near storage tells whose archive it is: wal-g starts, and asks three times."""
@@ -40,13 +40,13 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> bool:
     A restored cluster in whose archive somebody else has gone on is started too, and archives nothing: see
     effects/fork.py. Returns whether the storage is near: it answered within milliseconds.
     """
-    later = f"{context.runtime_folder}/{archives.PREPARE}"
+    later = f"{context.runtime_folder}/{calls.PREPARE}"
     data = context.settings.data_folder
     if not must_work:
         fork.reopen(context, archive)
     elif (refused := fork.refusal(data)) is not None:
         raise Failure(refused)
-    problem, near = _settle(context, archive, archives.QUICK if must_work else _WARM)
+    problem, near = _settle(context, archive, calls.QUICK if must_work else _WARM)
     if problem is None and not must_work and status.in_recovery(data) and fork.read(data) is not None:
         # Who else goes on in the archive is to be seen once this server is promoted: its first segment looks.
         files.write_atomically(later, script(context, "prepare-archive"))
@@ -75,7 +75,7 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> bool:
 
 def _look(context: Context, archive: Archive, *, must_work: bool) -> Problem | None:
     """Look who else goes on in the archive, and note it; return why that cannot be told."""
-    problem = writer.look(context, archive, seconds=archives.QUICK if must_work else _WARM)
+    problem = writer.look(context, archive, seconds=calls.QUICK if must_work else _WARM)
     return problem or fork.look(context, archive, archive.command_timeout if must_work else _LISTING)
 
 
@@ -84,7 +84,7 @@ def _settle(context: Context, archive: Archive, seconds: int) -> tuple[Problem |
 
     Returns also whether the storage is near.
     """
-    problem = archives.storage_problem(archive)
+    problem = storage_problem(archive)
     near = False
     if problem is not None:
         return problem, near
@@ -105,7 +105,7 @@ def _settle(context: Context, archive: Archive, seconds: int) -> tuple[Problem |
             lost = mark.was_ours(data, archive)
         if lost and (unmounted := mark.unmounted(data, archive)) is not None:
             return unmounted, near
-        code, words = archives.run_quietly(context, archive.tool.prepare(what), seconds=seconds)
+        code, words = calls.run_quietly(context, archive.tool.prepare(what), seconds=seconds)
         upgrading = archive.tool.capabilities.upgrading
         if code and upgrading and code == archive.tool.capabilities.other_cluster_code:
             code, words = _succeed(context, archive, upgrading, seconds)
@@ -129,9 +129,9 @@ def _noted(context: Context, archive: Archive, *, anew: bool) -> None:
     if place is not None:
         try:
             files.write_atomically(
-                f"{context.runtime_folder}/{archives.CLAIM}", script(context, "prepare-archive")
+                f"{context.runtime_folder}/{calls.CLAIM}", script(context, "prepare-archive")
             )
-            files.write_atomically(f"{context.runtime_folder}/{archives.MARK}", f"{place}\n")
+            files.write_atomically(f"{context.runtime_folder}/{calls.MARK}", f"{place}\n")
         except OSError as error:
             log.debug(f"whether the archive loses its mark is not looked at: {error}")
 
@@ -184,7 +184,7 @@ def _owner(context: Context, archive: Archive, seconds: float) -> tuple[str | No
     """Return the same, and whether the storage that told it is near."""
     tool = archive.tool
     began = time.monotonic()
-    code, text = archives.run_quietly(
+    code, text = calls.run_quietly(
         context, tool.identify(describe_server(context)), seconds=seconds, at_most=_IDENTITY
     )
     near = time.monotonic() - began < _NEAR
@@ -192,7 +192,7 @@ def _owner(context: Context, archive: Archive, seconds: float) -> tuple[str | No
     if owner is not None or tool.capabilities.other_cluster_code is not None:
         return owner, near
     try:
-        backups = archives.list_backups(context, archive, seconds=seconds)  # of a time before it was marked
+        backups = calls.list_backups(context, archive, seconds=seconds)  # of a time before it was marked
     except Failure as failure:
         raise ValueError(failure.problems[0].what) from failure
     return (backups[-1].system_identifier if backups else None), near
@@ -205,7 +205,7 @@ def _succeed(context: Context, archive: Archive, upgrading: Upgrading, seconds: 
     """
     tool = archive.tool
     what = describe_server(context)
-    owners = upgrading.parse_owners(*archives.run_quietly(context, tool.identify(what), seconds=seconds))
+    owners = upgrading.parse_owners(*calls.run_quietly(context, tool.identify(what), seconds=seconds))
     control = control_file.read_control(context)
     cluster = Cluster(
         identifier=control.get("Database system identifier", ""),
@@ -215,10 +215,10 @@ def _succeed(context: Context, archive: Archive, upgrading: Upgrading, seconds: 
     )
     owner = next((each.identifier for each in owners if each.identifier != cluster.identifier), "unknown")
     told = archive.upgraded_from
-    objection = upgrade.objection(owners, cluster, told)
+    objection = succession.objection(owners, cluster, told)
     if objection is not None:
         mend = _MEND
-        if upgrade.objection(owners, cluster, owner) is None:
+        if succession.objection(owners, cluster, owner) is None:
             mend += f"; if pg_upgrade made it of that very cluster, set ARCHIVE_UPGRADED_FROM={owner}"
         problem = _others(archive, owner, cluster.identifier, mend)
         raise Failure(
@@ -228,7 +228,7 @@ def _succeed(context: Context, archive: Archive, upgrading: Upgrading, seconds: 
             if told
             else problem
         )
-    code, words = archives.run_quietly(context, upgrading.upgrade(what), seconds=seconds)
+    code, words = calls.run_quietly(context, upgrading.upgrade(what), seconds=seconds)
     if code == 0:
         log.info(
             f"the archive {archive.storage.url} was upgraded with the cluster: from PostgreSQL "
@@ -263,17 +263,17 @@ def script(context: Context, command: str) -> str:
     return f"exec {shlex.join([*words, OUR_PROGRAM, 'internal', command])}\n"
 
 
-def check_unused(context: Context, archive: Archive, *, seconds: float = archives.QUICK) -> None:
+def check_unused(context: Context, archive: Archive, *, seconds: float = calls.QUICK) -> None:
     """Make sure that a new cluster does not begin in an archive that belongs to another one.
 
     This is the moment when a volume got lost and its container was made anew: what the user wants then
     is a restore. Raises Failure, before anything is made.
     """
-    problem = archives.storage_problem(archive)
+    problem = storage_problem(archive)
     if problem is not None:
         raise Failure(problem)
     where = archive.storage.url
-    backups = archives.list_backups(context, archive, seconds=seconds)
+    backups = calls.list_backups(context, archive, seconds=seconds)
     if backups:
         newest = backups[-1]
         raise Failure(
@@ -301,6 +301,6 @@ def check_unused(context: Context, archive: Archive, *, seconds: float = archive
                 exits.ARCHIVE_REFUSED,
             )
         )
-    other = archives.other_tool_at(context, archive)
+    other = other_tool_at(context, archive)
     if other is not None:
         raise Failure(other)

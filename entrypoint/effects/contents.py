@@ -10,9 +10,8 @@ from collections.abc import Collection, Sequence
 from entrypoint import exits, log, reading
 from entrypoint.archivers.interface import Command, brief
 from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
-from entrypoint.effects import archive as archives
-from entrypoint.effects import history, unpack
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects import calls, history, unpack
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.children import answer_file, memory_file, read_back
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.light import NamedTuple
@@ -251,10 +250,10 @@ class _Reader:
         """Run a command and give the judge what it prints; return its exit code and its last words."""
         children = self.context.children
         end, begin = os.pipe2(os.O_CLOEXEC)
-        streams = {0: memory_file(""), 1: begin, 2: answer_file(archives.SMALL)}
+        streams = {0: memory_file(""), 1: begin, 2: answer_file(calls.SMALL)}
         pid = None
         try:
-            made = archives.environment(self.context, command)
+            made = calls.environment(self.context, command)
             pid = children.spawn(command.argv, made, descriptors=streams)
             os.close(streams.pop(1))
             heard = time.monotonic()
@@ -305,7 +304,7 @@ def _libraries(context: Context, archive: Archive) -> dict[str, str]:
         return {}
     # The loader then tells what it would load, and starts nothing; this is how ldd works.
     asked = {"PATH": path, "LD_TRACE_LOADED_OBJECTS": "1"}
-    _, text = context.children.output([program], asked, seconds=archives.QUICK)
+    _, text = context.children.output([program], asked, seconds=calls.QUICK)
     rows = (line.split() for line in text.splitlines())
     return {row[0]: row[2] for row in rows if len(row) > 2 and row[1] == "=>" and row[2].startswith("/")}
 
@@ -313,8 +312,8 @@ def _libraries(context: Context, archive: Archive) -> dict[str, str]:
 def objects_of(context: Context, archive: Archive, backups: Collection[str]) -> list[Object]:
     """Return what is in the archive; raises Failure where the storage does not answer."""
     commands = archive.tool.list_objects(describe_server(context))
-    answers = [archives.ask(context, command, seconds=5 * archives.QUICK) for command in commands]
+    answers = [calls.ask(context, command, seconds=5 * calls.QUICK) for command in commands]
     try:
         return archive.tool.parse_objects(answers, backups)
     except ValueError as error:
-        raise archives.not_verified(archive, error) from error
+        raise calls.not_verified(archive, error) from error

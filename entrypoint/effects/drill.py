@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from entrypoint import drills, exits, guest, log, recovery, runs, segments, shares, sql, wal_commands
 from entrypoint.configfile import conf_value
 from entrypoint.drills import Drill
-from entrypoint.effects import archive as archives
 from entrypoint.effects import (
     backups,
+    calls,
     capacity,
     confine,
     control_file,
@@ -36,7 +36,7 @@ from entrypoint.effects import (
     status,
     temporary,
 )
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context, tool_path, write_down_settings
 from entrypoint.effects.data_folder import forget_original, is_postmaster_of, live_postmaster
 from entrypoint.effects.fetch import not_fetched
@@ -329,7 +329,7 @@ def _limit(last: str, runtime: str) -> str:
     What is archived meanwhile is not replayed: it has not been looked at. The names of timelines' histories
     are not behind any segment.
     """
-    note = shlex.quote(f"{runtime}/{archives.READ_TO_END}").replace("%", "%%")
+    note = shlex.quote(f"{runtime}/{calls.READ_TO_END}").replace("%", "%%")
     return f'n="%f"; [ "${{n#????????}}" \\> {last[8:]} ] && {{ : >{note}; exit 1; }}'
 
 
@@ -447,7 +447,7 @@ def scheduled(context: Context, archive: Archive) -> int:
         with backups.alone(context, "the scheduled drill", wait=False) as lock:
             clear(context)
             if _due(data, plan) <= time.time() and not status.in_recovery(data):
-                if not archives.list_backups(context, archive):
+                if not calls.list_backups(context, archive):
                     return _SOON  # the first backup is still to come
                 rehearse(context, archive, why=backups.SCHEDULE, lock=lock)
     except backups.Busy as busy:

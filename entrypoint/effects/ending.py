@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, segments
-from entrypoint.effects import archive as archives
-from entrypoint.effects import control_file, files
+from entrypoint.effects import calls, control_file, files
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
@@ -18,11 +17,11 @@ from entrypoint.segments import lsn_text
 
 def early(context: Context, last: str) -> Problem | None:
     """Return where a recovery ended, if too early; `last` was the archive's last segment when it began."""
-    if not os.path.exists(f"{context.runtime_folder}/{archives.ENDED_EARLY}"):
+    if not os.path.exists(f"{context.runtime_folder}/{calls.ENDED_EARLY}"):
         return None
     try:
         # At its end the server has asked again for the segment that holds the last record.
-        segment = files.read_text(f"{context.runtime_folder}/{archives.FETCHED}").strip()
+        segment = files.read_text(f"{context.runtime_folder}/{calls.FETCHED}").strip()
     except OSError:
         segment = ""
     lsn = _last_record(context, segment) if segment else ""

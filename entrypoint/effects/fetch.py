@@ -5,9 +5,8 @@ import shutil
 
 from entrypoint import exits, log
 from entrypoint.archivers.interface import brief
-from entrypoint.effects import archive as archives
-from entrypoint.effects import control_file, files, fork, history, progress
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects import calls, control_file, files, fork, history, progress
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context
 from entrypoint.effects.data_folder import forget_original
 from entrypoint.effects.planning import Plan, unreadable
@@ -67,7 +66,7 @@ def _fetch(plan: Plan, folder: str) -> int:
     said = Words(tool.name)
     shown = progress.Progress("restore", plan.bytes, lambda: progress.size_of(folder))
     try:
-        made = archives.environment(source, command)
+        made = calls.environment(source, command)
         pid = source.children.spawn(command.argv, made, descriptors={1: said.writing, 2: said.writing})
         said.begin()
         while True:
@@ -88,10 +87,10 @@ def _plan_tablespaces(plan: Plan, folder: str) -> str:
     source, planning = plan.source, plan.archive.tool.capabilities.planning
     if planning is None:
         return ""
-    answer = archives.ask(source, planning.describe_backup(describe_server(source), plan.choice.backup.name))
+    answer = calls.ask(source, planning.describe_backup(describe_server(source), plan.choice.backup.name))
     if answer.code:
         raise Failure(unreadable(plan.archive, brief(answer.stderr.strip())))
-    with archives.understood(plan.archive):
+    with calls.understood(plan.archive):
         text, locations = planning.plan_tablespaces(answer.stdout, folder)
     for location in locations:
         if os.path.isdir(location) and os.listdir(location):

@@ -10,9 +10,8 @@ from contextlib import contextmanager
 from entrypoint import exits, segments
 from entrypoint.archivers.interface import brief
 from entrypoint.archivers.known import adapters
-from entrypoint.effects import archive as archives
-from entrypoint.effects import control_file, files
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects import calls, control_file, files
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
@@ -41,25 +40,25 @@ def prepare(context: Context) -> None:
     """Write down how shims/fetch-segment asks the archive for names, and forget the last recovery."""
     import shlex
 
-    for name in archives.OF_A_RECOVERY:
+    for name in calls.OF_A_RECOVERY:
         if os.path.lexists(f"{context.runtime_folder}/{name}"):
             os.unlink(f"{context.runtime_folder}/{name}")
     made = later_environment(context)
     words = ["env", "-i", *(f"{name}={value}" for name, value in made.items()), OUR_PROGRAM, "internal"]
-    files.write_atomically(f"{context.runtime_folder}/{archives.ASK}", f'exec {shlex.join(words)} "$@"\n')
+    files.write_atomically(f"{context.runtime_folder}/{calls.ASK}", f'exec {shlex.join(words)} "$@"\n')
 
 
 def _start_helper(context: Context, archive: Archive) -> int | None:
     what = describe_server(context)
     helping = archive.tool.capabilities.helping
-    if helping is None or not archives.can_help(context, archive):
+    if helping is None or not calls.can_help(context, archive):
         return None
     command = helping.fetch_helper(what)
     socket = helping.socket(what)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
     log = os.open(f"{socket}.log", flags, 0o600)
     try:
-        environment = archives.environment(context, command)
+        environment = calls.environment(context, command)
         return context.children.spawn(command.argv, environment, descriptors={1: log, 2: log})
     finally:
         os.close(log)
@@ -136,7 +135,7 @@ def stored_bytes(context: Context, archive: Archive, segment: str, seconds: floa
     words = "it is not there"
     for path in paths:
         command = tool.raw_object(describe_server(context), path)
-        answer = archives.ask(context, command, seconds=seconds)
+        answer = calls.ask(context, command, seconds=seconds)
         if answer.code == 0:
             return answer.stdout.encode("utf-8", "surrogateescape")
         words = answer.stderr.strip() or f"no answer (exit code {answer.code})"
@@ -149,13 +148,13 @@ def stored_bytes(context: Context, archive: Archive, segment: str, seconds: floa
     )
 
 
-def _folder_of(context: Context, archive: Archive, segment: str, seconds: float = archives.QUICK) -> str:
+def _folder_of(context: Context, archive: Archive, segment: str, seconds: float = calls.QUICK) -> str:
     """Return the folder of a segment in the archive of a tool that has one for each 256."""
     return f"{_wal_folder(context, archive, seconds)}/{segment[:16]}"
 
 
 def _stored_files(
-    context: Context, archive: Archive, folder: str, seconds: float = archives.QUICK
+    context: Context, archive: Archive, folder: str, seconds: float = calls.QUICK
 ) -> dict[str, str]:
     names = _list(context, archive, folder, seconds)
     return {found[1]: found[0] for name in names if (found := _SEGMENT.fullmatch(name))}
@@ -171,19 +170,19 @@ def wal_names(context: Context, archive: Archive, seconds: float) -> tuple[str, 
     return root, _list(context, archive, root, seconds)
 
 
-def _wal_folder(context: Context, archive: Archive, seconds: float = archives.QUICK) -> str:
+def _wal_folder(context: Context, archive: Archive, seconds: float = calls.QUICK) -> str:
     identifier = control_file.read_control(context).get("Database system identifier", "")
     command = archive.tool.identify(describe_server(context))
-    code, text = archives.run_quietly(context, command, seconds=seconds)
+    code, text = calls.run_quietly(context, command, seconds=seconds)
     try:
         return archive.tool.wal_folder(identifier, code, text)
     except ValueError as error:
         raise _failure(archive, str(error)) from error
 
 
-def _list(context: Context, archive: Archive, folder: str, seconds: float = archives.QUICK) -> list[str]:
+def _list(context: Context, archive: Archive, folder: str, seconds: float = calls.QUICK) -> list[str]:
     command = archive.tool.list_folder(describe_server(context), folder)
-    answer = archives.ask(context, command, seconds=seconds)
+    answer = calls.ask(context, command, seconds=seconds)
     if answer.code:
         raise _failure(archive, answer.stderr.strip() or f"no answer (exit code {answer.code})")
     return archive.tool.parse_names(answer.stdout)

@@ -173,12 +173,3 @@ def _archive_folder(folder: str, who: Identity) -> None:
     if os.getuid() == 0:
         with refusal.Explained(folder, "prepare"):
             walk.give_empty(folder, who)
-
-
-def check_archive_folder(folder: str, *, to_write: bool) -> Problem | None:
-    """Return what keeps this process from reading the archive folder, and from writing to it."""
-    if os.access(folder, os.R_OK | os.X_OK | (os.W_OK if to_write else 0)):
-        return None
-    return refusal.denied(
-        folder, "write to" if to_write else "read", PermissionError(errno.EACCES, "Permission denied")
-    )

@@ -10,7 +10,7 @@ from entrypoint.effects import (
     rendered,
     ruling,
 )
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context, handed_on_folder, tool_path
 from entrypoint.effects.source import find_source, source_of
 

@@ -14,9 +14,8 @@ import os
 
 from entrypoint import exits, guest, own, segments
 from entrypoint.archivers.interface import brief
-from entrypoint.effects import archive as archives
-from entrypoint.effects import control_file, files, notes
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects import calls, control_file, files, notes
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
@@ -185,7 +184,7 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
         return None
     forks = segments.parse_history(_text(f"{data}/pg_wal/{timeline:08X}.history"))
     command = archive.tool.list_wal(describe_server(context))
-    answer = archives.ask(context, command, seconds=seconds)
+    answer = calls.ask(context, command, seconds=seconds)
     if answer.code or not forks:
         why = brief(answer.stderr.strip()) if answer.code else f"pg_wal/{timeline:08X}.history is missing"
         return Problem(
@@ -194,7 +193,7 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
             exits.ARCHIVE_REFUSED,
         )
     try:
-        with archives.understood(archive):
+        with calls.understood(archive):
             present = {each.name for each in archive.tool.parse_wal(answer.stdout)}
     except Failure as failure:
         return failure.problems[0]  # a server with data comes up all the same

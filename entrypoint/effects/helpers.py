@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from entrypoint import environment, lifecycle, log, shares
-from entrypoint.effects import archive, capacity, fork, probe, rendered, sessions, status
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects import calls, capacity, fork, probe, rendered, sessions, status
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.children import memory_file
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.effects.handoff import HelperSpec
@@ -70,10 +70,10 @@ def _archive_helpers(context: Context) -> list[HelperSpec]:
     if archive_ is None or archive_.by_user or not archives(context):
         return []
     helping = archive_.tool.capabilities.helping
-    if helping is None or not archive.can_help(context, archive_):
+    if helping is None or not calls.can_help(context, archive_):
         return []
     command = helping.helper(describe_server(context), shares.push(capacity.memory(), near=context.near))
-    made = archive.environment(context, command)
+    made = calls.environment(context, command)
     made.pop("PGPASSWORD", None)
     role = lifecycle.daemon_role(archive_.tool.name)
     return [HelperSpec(role, [*command.argv], {**made}, after_server=True, keep=True)]

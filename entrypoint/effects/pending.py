@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 
 from entrypoint import exits, own
 from entrypoint.archivers.interface import PROBE, Command, brief
-from entrypoint.effects import archive as archives
-from entrypoint.effects import backlog, claim, control_file, files, fork, holder, sessions
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects import backlog, calls, claim, control_file, files, fork, holder, sessions
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context
 from entrypoint.effects.data_folder import live_postmaster, read_postmaster
 from entrypoint.effects.locks import Alone
@@ -52,7 +51,7 @@ def round_trip(
         """Return what the archiver printed, why it failed, and its exit code."""
         say(step)
         left = max(1.0, began + seconds - time.monotonic())
-        answer = archives.ask(context, command, seconds=left, given=content)
+        answer = calls.ask(context, command, seconds=left, given=content)
         words = brief(answer.stderr.strip()) or f"exit code {answer.code}"
         return answer.stdout, words if answer.code else "", answer.code
 
@@ -136,7 +135,7 @@ def check(context: Context, archive: Archive, seconds: float, say: Callable[[str
 
 
 def read_back(
-    context: Context, archive: Archive, name: str, *, patience: float = archives.QUICK
+    context: Context, archive: Archive, name: str, *, patience: float = calls.QUICK
 ) -> tuple[float, bool]:
     """Read an archived segment back; returns the seconds, and whether it was compared with the server's copy.
 
@@ -148,7 +147,7 @@ def read_back(
     try:
         _make(folder)
         command = _fill(archive.tool.read_back(describe_server(context)), name, copy)
-        code, words = archives.run_quietly(context, command, seconds=patience)
+        code, words = calls.run_quietly(context, command, seconds=patience)
         if code:
             raise Failure(
                 _failed(archive, f"{name} cannot be read back (exit code {code}):\n{words.strip()}")
@@ -228,7 +227,7 @@ def push(context: Context, archive: Archive, seconds: float, say: Callable[[str]
 
 def _push_one(context: Context, archive: Archive, name: str) -> None:
     command = _fill(archive.tool.archive_segment(describe_server(context)), name, f"pg_wal/{name}")
-    code, words = archives.run_quietly(context, command, seconds=archive.command_timeout)
+    code, words = calls.run_quietly(context, command, seconds=archive.command_timeout)
     if code:
         raise Failure(_failed(archive, f"{name} cannot be archived (exit code {code}):\n{words.strip()}"))
     status = "pg_wal/archive_status"

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from entrypoint import exits, log, recovery, retention, segments
 from entrypoint.archivers.interface import Backup, brief
 from entrypoint.choose import Choice, Refusal, Wal, choose, history_of, worded
-from entrypoint.effects import archive as archives
-from entrypoint.effects import programs, ruling
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects import calls, programs, ruling
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context
 from entrypoint.effects.source import source_of
+from entrypoint.effects.storage import other_tool_at, storage_problem
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 from entrypoint.recovery import Request
@@ -69,7 +69,7 @@ def look_at(
 
     `of_source`: it is set by the RESTORE_* variables.
     """
-    problem = archives.storage_problem(archive, to_write=to_write, of_source=of_source)
+    problem = storage_problem(archive, to_write=to_write, of_source=of_source)
     if problem is not None:
         raise Failure(problem)
     backups = _candidates(source, archive, request, of_source=of_source)
@@ -97,7 +97,7 @@ def _candidates(
     source: Context, archive: Archive, request: Request, *, of_source: bool = False
 ) -> list[Backup]:
     """Return the backups that this server can run, oldest first: those of one cluster, and one version."""
-    found = archives.list_backups(source, archive)
+    found = calls.list_backups(source, archive)
     if not found:
         raise Failure(_empty(source, archive, request, of_source=of_source))
     named = next((each for each in found if each.name == request.backup), None)
@@ -130,7 +130,7 @@ def _candidates(
 
 def _empty(source: Context, archive: Archive, request: Request, *, of_source: bool) -> Problem:
     """Return what is wrong with an archive that lists no backup."""
-    other = archives.other_tool_at(source, archive, of_source=of_source)
+    other = other_tool_at(source, archive, of_source=of_source)
     if other is not None:
         return other
     prefix = SOURCE_PREFIX if of_source else ""
@@ -168,10 +168,10 @@ def _of_major(major: int, found: list[Backup], named: Backup | None) -> list[Bac
 def _read_wal(source: Context, archive: Archive, request: Request, backups: list[Backup]) -> Wal:
     """Look what WAL the archive has, and read one object of it, which takes the right key."""
     tool, what = archive.tool, describe_server(source)
-    answer = archives.ask(source, tool.list_wal(what))
+    answer = calls.ask(source, tool.list_wal(what))
     if answer.code:
         raise Failure(unreadable(archive, f"its WAL cannot be listed:\n{brief(answer.stderr.strip())}"))
-    with archives.understood(archive):
+    with calls.understood(archive):
         stored = {each.name: each for each in tool.parse_wal(answer.stdout, backups[-1].major)}
     timeline = history_of(stored, request, backups)
     history = f"{timeline:08X}.history"
@@ -196,7 +196,7 @@ def _read_wal(source: Context, archive: Archive, request: Request, backups: list
 
 
 def _read(source: Context, archive: Archive, path: str) -> str:
-    answer = archives.ask(source, archive.tool.read_object(describe_server(source), path))
+    answer = calls.ask(source, archive.tool.read_object(describe_server(source), path))
     if answer.code:
         words = brief(answer.stderr.strip())
         raise Failure(unreadable(archive, f"{path} cannot be read (a wrong key?):\n{words}"))

@@ -6,8 +6,7 @@ import os
 import time
 
 from entrypoint import exits, log
-from entrypoint.effects import archive as archives
-from entrypoint.effects import control_file, files, fork, processes, sessions, status, writer
+from entrypoint.effects import calls, control_file, files, fork, processes, sessions, status, writer
 from entrypoint.effects.context import Context
 from entrypoint.effects.data_folder import live_postmaster
 from entrypoint.errors import Failure, Problem
@@ -81,7 +80,7 @@ def wait(context: Context) -> str:
             return (
                 "the server does not archive, so nothing tells an old primary of this promotion: keep it down"
             )
-        failing = os.path.exists(f"{context.runtime_folder}/{archives.FAILING}")
+        failing = os.path.exists(f"{context.runtime_folder}/{calls.FAILING}")
         if failing or time.monotonic() > deadline:
             return (
                 f"{name} is not in the archive yet (entrypoint archive status): until then nothing tells an "

@@ -24,7 +24,7 @@ def arguments(context: Context, following: Mapping[str, str] | None = None) -> l
     given = list(settings.server.given)
     if following or rendered.renders(context):
         archive = settings.archive if settings.archive and not settings.archive.by_user else None
-        from entrypoint.effects.archive import describe_server
+        from entrypoint.effects.calls import describe_server
 
         path = write_configuration(context, archive, describe_server(context), following)
         given = [*settings.server.without_config_file, "-c", f"config_file={path}"]

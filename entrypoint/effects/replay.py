@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 
 from entrypoint import exits, log, private_server, ruled, segments
-from entrypoint.effects import archive as archives
 from entrypoint.effects import (
+    calls,
     control_file,
     ending,
     fetching,
@@ -19,7 +19,7 @@ from entrypoint.effects import (
     status,
     temporary,
 )
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.effects.data_folder import data_major, read_postmaster
 from entrypoint.effects.source import source_of
@@ -207,7 +207,7 @@ def _ended(source: Context, wanted: Recorded, problem: Problem) -> Problem:
         return Problem(
             f"the restore is not complete: {early.what}; nothing was promoted", early.mend, early.code
         )
-    if os.path.exists(f"{source.runtime_folder}/{archives.FETCH_FAILED}"):
+    if os.path.exists(f"{source.runtime_folder}/{calls.FETCH_FAILED}"):
         return problem._replace(
             what=f"{problem.what}, since WAL cannot be fetched from the archive",
             mend="see the archiver's words above; the next start goes on with the replay",

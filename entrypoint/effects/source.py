@@ -1,7 +1,6 @@
 """The archive to restore from and to follow: mostly the server's own, used in a context of its own."""
 
-from entrypoint.effects import archive as archives
-from entrypoint.effects import files
+from entrypoint.effects import calls, files
 from entrypoint.effects.context import Context, write_down_settings
 from entrypoint.settings import Archive
 
@@ -12,7 +11,7 @@ def source_of(context: Context) -> tuple[Context, Archive]:
     context, archive = find_source(context)
     if context.runtime_folder != own:
         files.ensure_folder(context.runtime_folder, 0o700)
-    archives.render(context, archive)
+    calls.render(context, archive)
     write_down_settings(context)
     return context, archive
 

@@ -7,7 +7,7 @@ import os
 from entrypoint import log, plan, variables
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.effects import (
-    archive,
+    calls,
     control_file,
     files,
     folders,
@@ -145,8 +145,8 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
 
         drill.clear(context)
     if wanted.archive is not None:
-        archive.forget(context.runtime_folder, wanted.data_folder)
-        archive.render(context, wanted.archive)
+        calls.forget(context.runtime_folder, wanted.data_folder)
+        calls.render(context, wanted.archive)
     if rendered.renders(context):
         write_down_settings(context)
     if wanted.files and wanted.archive is not None:
@@ -168,7 +168,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
         wanted = context.settings
         if wanted.archive is not None:
             # Now there is a cluster, with its own segment size.
-            archive.render(context, wanted.archive)
+            calls.render(context, wanted.archive)
         # Init files may have changed its configuration file.
         given = [*render.arguments(context), *recovering]
     superseded = fork.is_superseded(wanted.data_folder)
@@ -210,7 +210,7 @@ def _open_archive(context: Context, given: list[str], *, first: bool) -> tuple[C
     near = claim.prepare(context, wanted, must_work=first)
     context = context._replace(near=near)
     given = takeover.gate(context, wanted, given)
-    files.write_atomically(f"{context.runtime_folder}/{archive.LOOK}", claim.script(context, "look-first"))
+    files.write_atomically(f"{context.runtime_folder}/{calls.LOOK}", claim.script(context, "look-first"))
     if fork.refusal(context.settings.data_folder) is not None:
         # Off, and not a command that fails: WAL that nobody may archive would fill the volume.
         given = [*given, "-c", "archive_mode=off"]

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, log, private_server, ruled
-from entrypoint.effects import archive as archives
-from entrypoint.effects import control_file, files, fork, status, writer
+from entrypoint.effects import calls, control_file, files, fork, status, writer
 from entrypoint.effects.context import Context
 from entrypoint.effects.data_folder import data_major
 from entrypoint.effects.fork import Fork
@@ -62,7 +61,7 @@ def _promote(context: Context, given: list[str]) -> None:
 def _put_histories(context: Context, archive: Archive, known: Fork) -> None:
     """Put into pg_wal a history for each number that is taken; raises Failure where nobody can tell."""
     data = context.settings.data_folder
-    seconds = archives.QUICK
+    seconds = calls.QUICK
     try:
         found = writer.find(context, archive, known.timeline, seconds=seconds)
         highest = max(known.theirs, found[0].timeline if found else 0)

@@ -2,7 +2,7 @@
 
 A promoted server archives the history of its new timeline before anything else, so this is what is looked
 for: before the server starts, before the first segment after an outage, and every so often while it serves
-(effects/watch.py). What was found is remembered in the data folder, so that an old primary stays down while
+(effects/lookout.py). What was found is remembered in the data folder, so that an old primary stays down while
 the storage is away, too. ARCHIVE_FORK says what else may be done.
 """
 
@@ -12,12 +12,12 @@ import os
 
 from entrypoint import exits, log, ruled, segments, timelines
 from entrypoint.archivers.interface import Command, NoSegment, brief
-from entrypoint.effects import archive as archives
-from entrypoint.effects import control_file, files, fork, status
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects import calls, control_file, files, fork, status
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context
 from entrypoint.effects.data_folder import data_major
 from entrypoint.effects.fork import Fork
+from entrypoint.effects.storage import storage_problem
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
 from entrypoint.segments import lsn_text
@@ -113,7 +113,7 @@ def find(
 
     Raises Unknown.
     """
-    storage = archives.storage_problem(archive, to_write=False)
+    storage = storage_problem(archive, to_write=False)
     if storage is not None:
         raise Unknown(storage.what)
     ours = segments.parse_history(_own_history(context, mine))
@@ -214,7 +214,7 @@ def _read(
             found[timeline] = None
             continue
         command = archive.tool.read_object(describe_server(context), stored[timeline])
-        answer = archives.ask(context, command, seconds=seconds)
+        answer = calls.ask(context, command, seconds=seconds)
         if answer.code:
             raise Unknown(f"{stored[timeline]} cannot be read: {brief(answer.stderr.strip())}")
         found[timeline] = answer.stdout[:_SHORT]
@@ -236,7 +236,7 @@ def _with_backups(context: Context, archive: Archive, last: int, seconds: float)
     of the backups is short, where one of all segments takes long.
     """
     command = archive.tool.list_folder(describe_server(context), archive.tool.backups_root)
-    answer = archives.ask(context, command, seconds=seconds)
+    answer = calls.ask(context, command, seconds=seconds)
     if answer.code:
         raise Unknown(f"the backups cannot be listed: {brief(answer.stderr.strip())}")
     names = (each.removeprefix("base_") for each in archive.tool.parse_names(answer.stdout))
@@ -251,7 +251,7 @@ def fetch(context: Context, archive: Archive, timeline: int, seconds: float) -> 
     try:
         command = archive.tool.read_back(describe_server(context))
         argv = tuple(word.replace("%f", name).replace("%p", copy) for word in command.argv)
-        answer = archives.ask(context, command._replace(argv=argv), seconds=seconds)
+        answer = calls.ask(context, command._replace(argv=argv), seconds=seconds)
         if answer.code == archive.tool.capabilities.missing_code:
             return None
         if answer.code:
@@ -318,7 +318,7 @@ def _written(context: Context, mine: int, lsn: int) -> Written:
     argv = ["pg_waldump", "--path", f"{data}/pg_wal", "--timeline", str(mine), "--rmgr", "Transaction"]
     argv += ["--start", lsn_text(start), "--limit", str(_COUNTED)]
     command = Command(tuple(argv), {"TZ": "UTC"})
-    answer = archives.ask(context, command, seconds=_COUNTING)
+    answer = calls.ask(context, command, seconds=_COUNTING)
     return timelines.parse_dump(answer.stdout, answer.stderr, lsn)
 
 

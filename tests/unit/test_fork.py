@@ -10,8 +10,7 @@ import pytest
 
 from entrypoint import own
 from entrypoint.archivers.interface import Answer
-from entrypoint.effects import archive as archives
-from entrypoint.effects import control_file, fork
+from entrypoint.effects import calls, control_file, fork
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context
 from entrypoint.effects.identity import Identity
@@ -50,7 +49,7 @@ class Copy:
         archive = settings.archive
         assert isinstance(archive, Archive)
         text = "".join(f"obj 1 2026-11-22 12:00:00.1 +0000 UTC {name}.lz4\n" for name in segments)
-        self.patch.setattr(archives, "ask", lambda *_, **__: Answer(code, text, "connection refused"))
+        self.patch.setattr(calls, "ask", lambda *_, **__: Answer(code, text, "connection refused"))
         if fresh:
             fork.begin(context)
         else:

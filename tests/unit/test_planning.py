@@ -11,7 +11,6 @@ import pytest
 from entrypoint import segments
 from entrypoint.archivers.interface import Backup
 from entrypoint.choose import Wal
-from entrypoint.effects import archive as archives
 from entrypoint.effects import planning
 from entrypoint.errors import Failure, Problem
 from entrypoint.recovery import Request
@@ -38,7 +37,7 @@ def _look(
 ) -> tuple[planning.Plan, int]:
     """Plan a restore from an archive that is seen so, one look after the other; return the pauses as well."""
     pauses: list[float] = []
-    monkeypatch.setattr(archives, "storage_problem", lambda *_, **__: None)
+    monkeypatch.setattr(planning, "storage_problem", lambda *_, **__: None)
     monkeypatch.setattr(planning, "_candidates", lambda *_, **__: [BACKUP])
     monkeypatch.setattr(planning, "_read_wal", lambda *_: seen.pop(0))
     monkeypatch.setattr(planning, "worded", lambda *_: Problem("said in another way", "mend it"))

@@ -13,7 +13,7 @@ from entrypoint import exits
 from entrypoint.archivers.interface import Backup
 from entrypoint.choose import Choice
 from entrypoint.effects import fetch, planning, programs
-from entrypoint.effects.archive import describe_server
+from entrypoint.effects.calls import describe_server
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context, helper_environment, server_environment
 from entrypoint.effects.data_folder import read_postmaster

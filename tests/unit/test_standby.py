@@ -11,9 +11,9 @@ import pytest
 
 from entrypoint.archivers.interface import Backup
 from entrypoint.choose import Choice
-from entrypoint.effects import archive as archives
 from entrypoint.effects import (
     backups,
+    calls,
     control_file,
     fetch,
     fetching,
@@ -89,7 +89,7 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_what_it_follows_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The archive and the primary with STANDBY=on; without it the archive, if there is one, or nothing of ours."""
-    monkeypatch.setattr(archives, "render", lambda *_: None)
+    monkeypatch.setattr(calls, "render", lambda *_: None)
     monkeypatch.setattr("entrypoint.effects.source.write_down_settings", lambda *_: None)
     monkeypatch.setattr(fetching, "prepare", lambda *_: None)
     monkeypatch.setattr(follow, "describe_server", lambda *_: made.SERVER)
@@ -182,7 +182,7 @@ def test_a_standby_removes_nothing_from_the_archive(tmp_path: Path) -> None:
 
 def test_there_must_be_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An archive without one is refused, and the mend is to take one: no new database is proposed."""
-    monkeypatch.setattr(archives, "list_backups", lambda *_: [])
+    monkeypatch.setattr(calls, "list_backups", lambda *_: [])
     context = _context(tmp_path, STANDBY)
     request, source = context.settings.restore, context.settings.source
     assert request is not None

@@ -8,8 +8,9 @@ import pytest
 
 from entrypoint.archivers.interface import Storage
 from entrypoint.archivers.known import adapter
-from entrypoint.effects import archive, withheld
+from entrypoint.effects import withheld
 from entrypoint.effects.context import Context
+from entrypoint.effects.storage import storage_problem
 from entrypoint.settings import Archive
 from unit import made
 
@@ -88,7 +89,7 @@ def test_the_other_tools_archive(tmp_path: Path, values: dict[str, str], other: 
     for name in adapter(other, {}).top_folders:
         (tmp_path / name).mkdir()
     wanted = _archive({name: value.replace("FOLDER", str(tmp_path)) for name, value in values.items()})
-    problem = archive.storage_problem(wanted, to_write=False, of_source=bool(prefix))
+    problem = storage_problem(wanted, to_write=False, of_source=bool(prefix))
     assert problem is not None
     assert f"another tool's archive, of {other} (" in problem.what
     assert f"set {prefix}ARCHIVE_TOOL={other}" in problem.mend

@@ -10,8 +10,7 @@ import pytest
 
 from entrypoint import exits
 from entrypoint.archivers.interface import Answer, Command
-from entrypoint.effects import archive as archives
-from entrypoint.effects import control_file, fork, takeover, writer
+from entrypoint.effects import calls, control_file, fork, takeover, writer
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context
 from entrypoint.effects.identity import Identity
@@ -40,7 +39,7 @@ class Primary:
         self.control = dict(CONTROL)
         self.reachable = True
         patch.setattr(control_file, "read_control", lambda _: self.control)
-        patch.setattr(archives, "ask", self._ask)
+        patch.setattr(calls, "ask", self._ask)
         patch.setattr(takeover, "run", lambda *_: self.taken.append(True))
         self.taken: list[bool] = []
 

@@ -1,4 +1,4 @@
-"""Running the archiver: its settings file, its calls, its backups."""
+"""Running the archiver: its settings file, its calls, and the notes of the server's own calls."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import os
 
 from entrypoint import exits, own
 from entrypoint.archivers.interface import Answer, Backup, Command, Server, brief
-from entrypoint.archivers.known import WORK_FOLDERS, adapters
-from entrypoint.effects import capacity, control_file, files, folders, sessions, small, status
+from entrypoint.archivers.known import WORK_FOLDERS
+from entrypoint.effects import capacity, control_file, files, sessions, small, status
 from entrypoint.effects.children import answer_file, find_program, memory_file, read_back
 from entrypoint.effects.context import Context, server_port, tool_path
 from entrypoint.errors import Failure, Problem
-from entrypoint.settings import SOURCE_PREFIX, Archive
+from entrypoint.settings import Archive
 from entrypoint.shares import MOST_PROCESSES
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 QUICK = 120
 """Seconds for calls that only ask the storage something."""
@@ -61,40 +57,6 @@ def render(context: Context, archive: Archive) -> None:
     files.write_atomically(path, text)
 
 
-def _other_tool(
-    archive: Archive, where: str, is_there: Callable[[str], bool], *, of_source: bool
-) -> Problem | None:
-    """Return the problem of an archive in which folders of another tool are found at the top.
-
-    `of_source`: it is another archive than this cluster's, to restore from.
-    """
-    prefix = SOURCE_PREFIX if of_source else ""
-    for other, tool in adapters({}).items():
-        found = [name for name in tool.top_folders if is_there(name)] if other != archive.tool.name else []
-        if not found:
-            continue
-        choose = f"{prefix}ARCHIVE_TOOL={other}"
-        if not archive.storage.from_url:
-            own = f"{prefix}{archive.tool.group}*"
-            choose += f" and {prefix}ARCHIVE_URL={archive.storage.url} in place of the {own} variables"
-        return Problem(
-            f"{where} holds another tool's archive, of {other} ({', '.join(found)}), not one of "
-            f"{archive.tool.name}",
-            f"set {choose}, or give another {prefix}ARCHIVE_URL",
-            exits.ARCHIVE_REFUSED,
-        )
-    return None
-
-
-def other_tool_at(context: Context, archive: Archive, *, of_source: bool = False) -> Problem | None:
-    """Return the problem of a storage that is no folder, where the other tool's archive is in it."""
-    if archive.storage.folder is not None:
-        return None  # see storage_problem
-    code, text = run_quietly(context, archive.tool.look(describe_server(context)))
-    names = archive.tool.parse_names(text) if code == 0 else []
-    return _other_tool(archive, archive.storage.url, names.__contains__, of_source=of_source)
-
-
 def outage(runtime_folder: str, data_folder: str) -> tuple[list[str], list[str]]:
     """Return why archiving fails and since when, and what the archiver last said; empty: it works."""
     for beginning in (f"{runtime_folder}/", f"{data_folder}/{own.PREFIX}"):
@@ -131,23 +93,6 @@ def forget(runtime_folder: str, data_folder: str) -> None:
     for folder in (runtime_folder, f"{data_folder}/pg_wal"):
         for name in filter(own.is_ours_in_wal, os.listdir(folder) if os.path.isdir(folder) else ()):
             files.remove_tree(f"{folder}/{name}")  # of a check that was killed
-
-
-def storage_problem(archive: Archive, *, to_write: bool = True, of_source: bool = False) -> Problem | None:
-    """Return what is wrong with an archive on a folder, as far as that can be seen."""
-    folder = archive.storage.folder
-    if folder is None:
-        return None
-    if not os.path.isdir(folder):
-        return Problem(
-            f"the archive folder {folder} does not exist",
-            f"mount a volume there: -v NAME:{folder}",
-            exits.ARCHIVE_REFUSED,
-        )
-    problem = folders.check_archive_folder(folder, to_write=to_write)
-    if problem is not None:
-        return problem._replace(code=exits.ARCHIVE_REFUSED)
-    return _other_tool(archive, folder, lambda name: os.path.isdir(f"{folder}/{name}"), of_source=of_source)
 
 
 def environment(context: Context, command: Command) -> dict[str, str]:

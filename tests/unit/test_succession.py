@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint import upgrade
+from entrypoint import succession
 from entrypoint.archivers.interface import Owner
-from entrypoint.upgrade import Cluster
+from entrypoint.succession import Cluster
 
 OLD = Owner("71", 15, "0000000500000001000000FE")
 NEW = Cluster("72", 17, "0000000100000001000000FF", 16 * 1024**2)
@@ -15,7 +15,7 @@ NEW = Cluster("72", 17, "0000000100000001000000FF", 16 * 1024**2)
 def _objection(
     owner: Owner = OLD, cluster: Cluster = NEW, told: str = "71", others: tuple[Owner, ...] = ()
 ) -> str:
-    return upgrade.objection([owner, *others], cluster, told) or ""
+    return succession.objection([owner, *others], cluster, told) or ""
 
 
 def test_the_upgraded_cluster_is_the_archives() -> None:
@@ -77,4 +77,4 @@ def test_every_repository_must_agree() -> None:
     assert "" == _objection(others=(ours,))
     assert "the archive's cluster is 99" == _objection(others=(Owner("99", 15, "0" * 24),))
     for owners in ([], [ours]):
-        assert "the archive does not say whose it is" == upgrade.objection(owners, NEW, "71")
+        assert "the archive does not say whose it is" == succession.objection(owners, NEW, "71")

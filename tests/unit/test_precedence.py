@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from entrypoint import charge
+from entrypoint import precedence
 from entrypoint.sources import ALTER, COMMAND, FILE, FOLDER, VARIABLE, Source
 from unit import made
 
@@ -31,19 +31,19 @@ def _on(origin: Origin = FILE) -> tuple[Origin, str, str]:
 def test_a_command_of_the_users_own_is_in_charge(origin: Origin, mode: str) -> None:
     """Wherever it stands, where nobody asks for ours."""
     said = _said((FILE, "archive_mode", mode), (origin, "archive_command", OWN))
-    assert said[1] == charge.decide(said, OURS, "").own
+    assert said[1] == precedence.decide(said, OURS, "").own
     library = _said(_on(), (origin, "archive_library", "basic_archive"))
-    assert library[1] == charge.decide(library, OURS, "").own
+    assert library[1] == precedence.decide(library, OURS, "").own
 
 
 @pytest.mark.parametrize("origin", [VARIABLE, FOLDER, ALTER])
 def test_ours_is_stronger_where_it_is_asked_for(origin: Origin) -> None:
     """What is stronger than its file is met on the command line; the cluster's own file is not stronger."""
     said = _said(_on(), (origin, "archive_command", OWN))
-    found = charge.decide(said, OURS, "ARCHIVE_URL")
+    found = precedence.decide(said, OURS, "ARCHIVE_URL")
     assert (None, (said[1],), {"archive_command": OURS}) == (found.own, found.idle, found.options)
     weak = _said(_on(), (FILE, "archive_command", OWN))
-    assert (None, (weak[1],), {}) == charge.decide(weak, OURS, "ARCHIVE_URL")[:3]
+    assert (None, (weak[1],), {}) == precedence.decide(weak, OURS, "ARCHIVE_URL")[:3]
 
 
 @pytest.mark.parametrize("asked", ["", "ARCHIVE_URL"])
@@ -51,7 +51,7 @@ def test_ours_is_stronger_where_it_is_asked_for(origin: Origin) -> None:
 def test_the_command_line_is_the_users(asked: str, name: str, value: str) -> None:
     """Also an empty command, and whatever the files say."""
     said = _said(_on(), (FILE, "archive_library", "x"), (COMMAND, name, value))
-    assert said[2] == charge.decide(said, OURS, asked).own
+    assert said[2] == precedence.decide(said, OURS, asked).own
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_command_line_is_the_users(asked: str, name: str, value: str) -> Non
 )
 def test_what_archives_nothing_is_nobodys(said: list[Source]) -> None:
     """Ours is in charge then, though nobody asks for it by name."""
-    found = charge.decide(said, OURS, "")
+    found = precedence.decide(said, OURS, "")
     assert (None, OURS) == (found.own, found.options["archive_command"])
 
 
@@ -76,7 +76,7 @@ def test_all_that_archiving_needs_is_met() -> None:
     said = _said(
         (FILE, "archive_library", "x"), (ALTER, "archive_mode", "off"), (FOLDER, "wal_level", "minimal")
     )
-    found = charge.decide(said, OURS, "ARCHIVE_URL")
+    found = precedence.decide(said, OURS, "ARCHIVE_URL")
     assert {"archive_library": "", "archive_mode": "on", "wal_level": "replica"} == found.options
     assert tuple(said) == found.idle
 
@@ -84,16 +84,16 @@ def test_all_that_archiving_needs_is_met() -> None:
 def test_nothing_is_said_where_nobody_says_anything() -> None:
     """Defaults that stand in the cluster's own file are no contradiction, nor is what goes with ours."""
     said = _said((FILE, "archive_command", ""), _on(ALTER), (FILE, "wal_level", "logical"))
-    assert charge.Charge(None, (), {}, None) == charge.decide(said, OURS, "ARCHIVE_URL")
-    assert charge.tell(charge.decide(said, OURS, "ARCHIVE_URL"), "ARCHIVE_URL", "wal-g") is None
+    assert precedence.Charge(None, (), {}, None) == precedence.decide(said, OURS, "ARCHIVE_URL")
+    assert precedence.tell(precedence.decide(said, OURS, "ARCHIVE_URL"), "ARCHIVE_URL", "wal-g") is None
 
 
 def test_archive_mode_on_the_command_line_turns_ours_off() -> None:
     """It wins, as each argument does, and that nothing is archived is told."""
     said = _said((COMMAND, "archive_mode", "off"))
-    found = charge.decide(said, OURS, "ARCHIVE_URL")
+    found = precedence.decide(said, OURS, "ARCHIVE_URL")
     assert ({}, said[0]) == (found.options, found.off)
-    told = charge.tell(found, "ARCHIVE_URL", "wal-g")
+    told = precedence.tell(found, "ARCHIVE_URL", "wal-g")
     assert told is not None
     assert told.lost
 
@@ -102,10 +102,10 @@ def test_secrets_are_not_shown() -> None:
     """A command may hold one."""
     said = _said(_on(), (ALTER, "archive_command", "push --key=geheim %p"))
     for asked in ("", "ARCHIVE_URL"):
-        told = charge.tell(charge.decide(said, OURS, asked), asked, "wal-g")
+        told = precedence.tell(precedence.decide(said, OURS, asked), asked, "wal-g")
         assert told is not None
         assert "geheim" not in told.what + told.mend
-    assert "geheim" not in str(charge.tell_change(said[1], "")) + str(charge.tell_next(said[1]))
+    assert "geheim" not in str(precedence.tell_change(said[1], "")) + str(precedence.tell_next(said[1]))
 
 
 @pytest.mark.parametrize(
