@@ -1,6 +1,6 @@
-"""Which first starts a copy of the image's own cluster can serve, and what a copy must have of its own.
+"""Which first starts a copy of the image's cluster can serve, and what a copy must have of its own; pure.
 
-Pure. Two clusters that initdb makes with the same arguments, programs and locale differ in two numbers: the
+Two clusters that initdb makes with the same arguments, programs and locale differ in two numbers: the
 system identifier, in the control file and in the first page of a WAL segment, and the nonce with which the
 server answers logins of users that it does not have (postgres/postgres:src/backend/access/transam/xlog.c).
 """

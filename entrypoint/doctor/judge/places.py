@@ -10,6 +10,10 @@ from entrypoint.finding import Finding, error, ok, warning
 from entrypoint.light import NamedTuple
 from entrypoint.units import spell
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.facts import Place
+
 _TIGHT = 85
 _FULL = 95
 """Percent: of 20 GB the last gigabyte, which one checkpoint's WAL can take."""
@@ -32,12 +36,11 @@ class Folder(NamedTuple):
     mode: int
     """Permission bits."""
     filesystem: str
-    place: str
-    """As in `facts.DataFolder`."""
+    place: Place
     read_only: bool
 
 
-MISSING = Folder("", "", exists=False, owner=0, mode=0, filesystem="", place="", read_only=False)
+MISSING = Folder("", "", exists=False, owner=0, mode=0, filesystem="", place="unknown", read_only=False)
 
 
 def data_folder(facts: Facts) -> list[Finding]:

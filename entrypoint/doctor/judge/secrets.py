@@ -7,6 +7,12 @@ from collections.abc import Iterable, Sequence
 from entrypoint.finding import Finding, error, ok, several, warning
 from entrypoint.light import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Where = Literal["environment", "command line"]
+
 
 class Seen(NamedTuple):
     """A secret that is seen in a process."""
@@ -14,8 +20,7 @@ class Seen(NamedTuple):
     variable: str
     process: str
     """Its name and pid."""
-    where: str
-    """`environment` or `command line`."""
+    where: Where
 
 
 def secrets(
