@@ -484,7 +484,7 @@ print(examine.found(opening.make_context(wanted, Children(Signals()))))
         assert server.stop() == 0
     with serve() as server:
         told = server.exec(*ask, user="postgres").stdout
-        assert told.startswith("Problem('a library that sorts text has changed")
+        assert told.startswith("Problem(what='a library that sorts text has changed")
         assert "entrypoint collation fix" in told
 
 
