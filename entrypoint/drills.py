@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from entrypoint import guest
+from entrypoint import guest, private_server
 from entrypoint.light import NamedTuple, re
 from entrypoint.runs import FAILED, INTERRUPTED, OK, RUNNING, STOPPED
 from entrypoint.units import spell
@@ -149,19 +149,13 @@ _MODEST = {
     "dynamic_shared_memory_type": "mmap",
 }
 _CLOSED = {
-    "listen_addresses": "",
     "port": "5432",
     "archive_mode": "off",
-    "archive_command": "",
-    # A subscription would take its publisher's changes away from the real server.
-    "max_logical_replication_workers": "0",
     "max_worker_processes": "0",
     "max_wal_senders": "0",
     "hot_standby": "off",
 }
 _LOG = {
-    "logging_collector": "off",
-    "log_destination": "stderr",
     "log_line_prefix": "",
     "lc_messages": "C",
     "timezone": "UTC",
@@ -183,13 +177,11 @@ def server_settings(
     prepared = int(control.get("max_prepared_xacts setting", 0))
     return {
         **_MODEST,
+        **private_server.out_of_reach(folder),
         **_CLOSED,
         **_LOG,
         "max_prepared_transactions": str(max(prepared, _LEAST_PREPARED)),
         "max_locks_per_transaction": control.get("max_locks_per_xact setting", "64"),
-        "unix_socket_directories": folder,
-        "hba_file": f"{folder}/pg_hba.conf",
-        "ident_file": f"{folder}/pg_ident.conf",
         "restore_command": restore_command,
         "recovery_target_timeline": str(timeline),
         "recovery_target_action": "promote",

@@ -12,6 +12,7 @@ from entrypoint.effects.context import Context, server_port
 from entrypoint.effects.data_folder import data_major
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
+from entrypoint.private_server import ACCESS, LIBRARY, out_of_reach
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 _RUNTIME = "collation"
 """Below the runtime folder: the socket of the server that only looks, and its log."""
-_LIBRARY = 15
-"""The first major with archive_library."""
 
 LEAST = 60
 """Seconds that the expressions of one object may take in any case."""
@@ -131,25 +130,18 @@ def private_server(context: Context, given: list[str]) -> Iterator[Session]:
     folder = f"{context.runtime_folder}/{_RUNTIME}"
     files.ensure_folder(folder, 0o700)
     try:
-        files.write_atomically(f"{folder}/pg_hba.conf", "local all all trust\n")
-        files.write_atomically(f"{folder}/pg_ident.conf", "")
+        for name, text in ACCESS.items():
+            files.write_atomically(f"{folder}/{name}", text)
         session = Session(context, folder, serving=False)
         closed = {
-            "listen_addresses": "",
+            **out_of_reach(folder),
             "port": server_port(context.settings),
-            "unix_socket_directories": folder,
-            "hba_file": f"{folder}/pg_hba.conf",
-            "ident_file": f"{folder}/pg_ident.conf",
-            "archive_command": "",
-            "max_logical_replication_workers": "0",
             "autovacuum": "off",
             # Nobody follows this server, and a file beside the data is the real server's.
             "synchronous_standby_names": "",
             "external_pid_file": "",
-            "logging_collector": "off",
-            "log_destination": "stderr",
         }
-        if session.major >= _LIBRARY:
+        if session.major >= LIBRARY:
             closed["archive_library"] = ""
         if _preloads(context, given):
             # Libraries are kept, for tables and WAL may need them, but nothing that works in the background.

@@ -41,6 +41,7 @@ from entrypoint.effects.context import Context, tool_path, write_down_settings
 from entrypoint.effects.data_folder import forget_original, is_postmaster_of, live_postmaster
 from entrypoint.effects.fetch import not_fetched
 from entrypoint.errors import Failure, Problem
+from entrypoint.private_server import ACCESS
 from entrypoint.recovery import Request
 from entrypoint.schedule import ASK_AGAIN, Schedule, due
 from entrypoint.settings import Archive, drill_folder_problem
@@ -273,8 +274,7 @@ def _start(scratch: Context, plan: planning.Plan) -> int:
         (f"{data}/postgresql.conf", lines),
         (f"{data}/postgresql.auto.conf", ""),
         (f"{data}/recovery.signal", ""),
-        (f"{runtime}/pg_hba.conf", "local all all trust\n"),
-        (f"{runtime}/pg_ident.conf", ""),
+        *((f"{runtime}/{name}", text) for name, text in ACCESS.items()),
     ):
         files.write_atomically(path, text)
     return _spawn(scratch)
@@ -303,7 +303,7 @@ def _keep_in(scratch: Context, pid: int, deadline: float) -> int:
     data, runtime = scratch.settings.data_folder, scratch.runtime_folder
     temporary.stop(scratch, pid)
     for name in os.listdir(runtime):
-        if name not in ("pg_hba.conf", "pg_ident.conf", _LOG):
+        if name not in (*ACCESS, _LOG):
             files.remove_tree(f"{runtime}/{name}")
     reached = confine.missing()
     if reached:
