@@ -12,6 +12,10 @@ import time
 
 from entrypoint.errors import Problem
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
 _MOST = 256 * 1024
 """Bytes that wait in memory at most."""
 _PATIENCE = 2.0
@@ -219,7 +223,7 @@ def is_behind() -> bool:
     return ERR.size > _MOST // 2 and time.monotonic() - ERR.since < _PATIENCE
 
 
-def _write(level: str, message: str) -> None:
+def _write(level: Literal["debug", "info", "warning", "error"], message: str) -> None:
     lines = printable(message.rstrip("\n")).split("\n")
     text = f"entrypoint: {level}: {lines[0]}\n" + "".join(f"  {line}\n" for line in lines[1:])
     ERR.put(text.encode())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Phase = Literal["boot", "init", "restore", "recovery"]
     """Of a start; the others are those of `lifecycle`."""
+    HelperState = Literal["running", "waiting", "ended"]
 
 SERVER_USER = "postgres"
 """Whom root becomes."""
@@ -49,7 +50,7 @@ def publish(
         lines.append(f"server {server}")
     running = {role: pid for pid, role in pids.items()}
     for helper in state.helpers.values():
-        word = "running" if helper.running else "waiting" if helper.due is not None else "ended"
+        word: HelperState = "running" if helper.running else "waiting" if helper.due is not None else "ended"
         if helper.role in lifecycle.ON_DEMAND or (word, helper.last_code) == ("ended", 0):
             continue  # nobody has to know of what has done its work
         code = "-" if helper.last_code is None else helper.last_code
@@ -101,8 +102,8 @@ class KnownHelper(NamedTuple):
     """What PID 1 tells of a helper that has work left, or has failed."""
 
     role: str
-    state: str
-    """`running`, `waiting` for its time, or `ended`."""
+    state: HelperState
+    """`waiting`: for its time."""
     pid: int
     """0: it does not run."""
     failures: int
@@ -151,9 +152,9 @@ def _parse(rows: list[list[str]]) -> Known | None:
     helpers = {}
     for row in rows:
         if row[0] == "helper":
-            _, role, state, pid, failures, code = row
+            _, role, word, pid, failures, code = row
             last_code = int(code) if code.isdecimal() else None
-            helpers[role] = KnownHelper(role, state, int(pid), int(failures), last_code)
+            helpers[role] = KnownHelper(role, _STATES[word], int(pid), int(failures), last_code)
     return Known(
         phase, int(since), None if detail == "-" else detail, int(server[1]) if server else None, helpers
     )
@@ -161,12 +162,15 @@ def _parse(rows: list[list[str]]) -> Known | None:
 
 _NUMBERS = {"phase": (4, (2,)), "server": (2, (1,)), "helper": (6, (3, 4))}
 """How many words a line has, and which are numbers."""
+_STATES: dict[str, HelperState] = {"running": "running", "waiting": "waiting", "ended": "ended"}
 
 
 def _is_row(words: list[str]) -> bool:
     """Tell whether PID 1 writes such lines; the server's user can write others."""
     count, numbers = _NUMBERS.get(words[0], (0, ()))
-    return len(words) == count and all(words[each].isdecimal() for each in numbers)
+    if len(words) != count or (words[0] == "helper" and words[2] not in _STATES):
+        return False
+    return all(words[each].isdecimal() for each in numbers)
 
 
 def failing(runtime_folders: Sequence[str]) -> dict[str, int]:

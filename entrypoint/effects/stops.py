@@ -13,14 +13,20 @@ import time
 from entrypoint import own
 from entrypoint.effects import notes, small
 
-KILLED = "killed"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Literal
+
+    from entrypoint.lifecycle import Step
+
+KILLED: Final = "killed"
 _MOST_BYTES = 4096
 """Then only the last half is kept: about fifty stops."""
 _CLEAN = (1, 2)
 """States in pg_control: shut down, and shut down in recovery."""
 
 
-def note(data_folder: str, seconds: float | None, step: str) -> None:
+def note(data_folder: str, seconds: float | None, step: Step | Literal["killed"]) -> None:
     """Note a stop; a full disk must not stop a stop."""
     took = "-" if seconds is None else f"{seconds:.1f}"
     try:
