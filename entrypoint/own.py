@@ -27,6 +27,8 @@ HALF = ".new"
 WAL_CHECK = "entrypoint.check"
 """Folder in pg_wal for what is read back from the archive, where /run has no room for it."""
 _FORMER_WAL_CHECK = ".entrypoint-check-"
+DRILL_SCRATCH = "entrypoint.drill"
+"""Below DRILL_FOLDER: what a drill makes there, and the next start or drill removes."""
 
 _OUTAGE = (f"{PREFIX}archive-failing", f"{PREFIX}archive-words")
 _ALL = (ARCHIVE, BACKUPS, COLLATION, DRILLS, FORK, INIT, READ, STOPS, *_OUTAGE, UNFINISHED, FINISHED)

@@ -10,8 +10,8 @@ from entrypoint import drills, exits, log
 from entrypoint.archivers.interface import Backup
 from entrypoint.archivers.known import KEEPING_PARENTS
 from entrypoint.commands.output import echo
+from entrypoint.effects import access, calls, contents, drill, fork, history, opening
 from entrypoint.effects import backups as engine
-from entrypoint.effects import calls, contents, drill, folders, fork, history, opening
 from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import SETTINGS_VARIABLE, Context
 from entrypoint.errors import Failure, Problem
@@ -122,7 +122,7 @@ def drill_(as_json: bool) -> None:
     """
     wanted = opening.load_settings(opening.beside(opening.in_force()), ())
     if wanted.archive is not None:
-        folders.make_drill_folder(wanted.drill.folder, opening.server_identity())  # root may
+        access.make_own(wanted.drill.folder, opening.server_identity())  # root may
     context, archive = open_archive()
     if not calls.list_backups(context, archive):
         raise Failure(

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from entrypoint import drills, exits, guest, log, recovery, runs, segments, shares, sql, wal_commands
+from entrypoint import drills, exits, guest, log, own, recovery, runs, segments, shares, sql, wal_commands
 from entrypoint.configfile import conf_value
 from entrypoint.drills import Drill
 from entrypoint.effects import (
+    access,
     backups,
     calls,
     capacity,
@@ -27,7 +28,6 @@ from entrypoint.effects import (
     ending,
     fetching,
     files,
-    folders,
     history,
     locks,
     planning,
@@ -65,7 +65,7 @@ def rehearse(context: Context, archive: Archive, *, why: str, lock: int) -> Dril
     problem = drill_folder_problem(wanted.drill.folder, wanted.data_folder)
     if problem is not None:
         raise Failure(problem)
-    folders.make_drill_folder(wanted.drill.folder, context.who)
+    access.make_own(wanted.drill.folder, context.who)
     clear(context)
     drill = Drill(datetime.now(UTC).isoformat(), why, url=archive.storage.url)
     history.note_drill(wanted.data_folder, drill)
@@ -144,7 +144,7 @@ def _scratch(context: Context, archive: Archive) -> Iterator[Context]:
 
 
 def _folder(context: Context) -> str:
-    return f"{context.settings.drill.folder}/{folders.DRILL_SCRATCH}"
+    return f"{context.settings.drill.folder}/{own.DRILL_SCRATCH}"
 
 
 def _take(folder: str) -> int:

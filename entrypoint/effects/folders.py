@@ -5,12 +5,11 @@ The server's user looks first, with his own rights. Root does what is left, to w
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 
 from entrypoint import log
-from entrypoint.effects import identity, refusal, walk
+from entrypoint.effects import access, identity, walk
 from entrypoint.effects.children import Children
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.status import SOCKET_FOLDER
@@ -22,25 +21,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SOCKET_MODE = 0o3775
-DRILL_SCRATCH = "entrypoint.drill"
-"""Below DRILL_FOLDER: what a drill makes there, and the next start or drill removes."""
 
 
 def prepare(settings: Settings, who: Identity, children: Children) -> None:
     """Make and own the data, socket, WAL and archive folders; raises Failure where one is unusable."""
     path = settings.data_folder
     if not _is_in_order(path, who, 0o700, levels=2):
-        with refusal.Explained(path, "write to"):
+        with access.Explained(path, "write to"):
             descriptor = walk.open_folder(path, make=True)
         try:
             # Five digits in the official image: setuid, setgid and sticky bits go as well.
             os.fchmod(descriptor, 0o700)
         except OSError as error:
-            log.warning(f"the mode of {path} stays as it is: {error.strerror}{refusal.lacking(error)}")
+            log.warning(f"the mode of {path} stays as it is: {error.strerror}{access.lacking(error)}")
         try:
             if os.getuid() == 0:
                 read_only: list[str] = []
-                with refusal.Explained(path, "change the owner of"):
+                with access.Explained(path, "change the owner of"):
                     changed = walk.own_tree(descriptor, path, who.uid, children.raise_if_stopped, read_only)
                 _let_through(read_only, who)
                 if changed > 1:
@@ -53,7 +50,7 @@ def prepare(settings: Settings, who: Identity, children: Children) -> None:
     if settings.archive is not None and settings.archive.storage.folder:
         _archive_folder(settings.archive.storage.folder, who)
     if settings.archive is not None and settings.drill.schedule is not None:
-        make_drill_folder(settings.drill.folder, who)
+        access.make_own(settings.drill.folder, who)
 
 
 def _let_through(read_only: Sequence[str], who: Identity) -> None:
@@ -63,7 +60,7 @@ def _let_through(read_only: Sequence[str], who: Identity) -> None:
     """
     if not read_only:
         return
-    closed = [path for path in read_only if not _can_read(path, who)]
+    closed = [path for path in read_only if not access.can_read(path, who)]
     if files_needed := [path for path in closed if path.endswith(".conf")]:
         path = files_needed[0]
         found = os.lstat(path)
@@ -80,18 +77,6 @@ def _let_through(read_only: Sequence[str], who: Identity) -> None:
         f"mounted read-only, so the owner stays as it is: {', '.join(read_only[:3])}{more}{unread}",
         "let everybody read it, on the host: chmod a+r FILE" if closed else None,
     )
-
-
-def _can_read(path: str, who: Identity) -> bool:
-    """Tell whether a user can open a file or folder; no question of access(), which strict hosts deny."""
-    try:
-        with identity.Acting(who):
-            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
-    except PermissionError:
-        return False
-    except OSError:
-        return True  # a socket, say: not for reading
-    return True
 
 
 def _is_in_order(path: str, who: Identity, mode: int, levels: int) -> bool:
@@ -118,7 +103,7 @@ def _is_in_order(path: str, who: Identity, mode: int, levels: int) -> bool:
 def _wal_folder(folder: str, who: Identity, children: Children) -> None:
     if _is_in_order(folder, who, 0o700, levels=2):
         return
-    with refusal.Explained(folder, "prepare"):
+    with access.Explained(folder, "prepare"):
         descriptor = walk.open_folder(folder, make=True)
         try:
             if os.getuid() == 0:
@@ -126,17 +111,6 @@ def _wal_folder(folder: str, who: Identity, children: Children) -> None:
             os.fchmod(descriptor, 0o700)
         finally:
             os.close(descriptor)
-
-
-def make_drill_folder(folder: str, who: Identity) -> None:
-    """Make the folder of drills where it is missing, and give an empty one to the server's user."""
-    with refusal.Explained(folder, "prepare"):
-        if os.getuid() == 0:
-            walk.give_empty(folder, who, make=True)
-        else:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-    if os.getuid() != 0 and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise Failure(refusal.denied(folder, "write to", PermissionError(errno.EACCES, "Permission denied")))
 
 
 def _socket_folder(who: Identity) -> None:
@@ -154,7 +128,7 @@ def _socket_folder(who: Identity) -> None:
     except OSError as error:
         if not os.path.isdir(SOCKET_FOLDER) or not os.access(SOCKET_FOLDER, os.W_OK):
             log.warning(
-                f"{SOCKET_FOLDER} cannot be prepared ({error.strerror}{refusal.lacking(error)}): the server "
+                f"{SOCKET_FOLDER} cannot be prepared ({error.strerror}{access.lacking(error)}): the server "
                 "may find no place for its sockets",
                 f"mount a tmpfs there: --tmpfs {SOCKET_FOLDER}",
             )
@@ -171,5 +145,5 @@ def _archive_folder(folder: str, who: Identity) -> None:
             )
         )
     if os.getuid() == 0:
-        with refusal.Explained(folder, "prepare"):
-            walk.give_empty(folder, who)
+        with access.Explained(folder, "prepare"):
+            access.give_empty(folder, who)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 
-from entrypoint.effects import files, identity
-from entrypoint.errors import Failure, Problem, no_permission
+from entrypoint.effects import access
+from entrypoint.errors import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def explain(error: OSError) -> Problem:
     where = (
         name if name.startswith("/") else f"{name} of {path}" if name and path else name or path or "a file"
     )
-    missing = _missing(error)
+    missing = access.lacked(error)
     return Problem(
         f"the system refused an operation on {where} ({call or 'unknown'}): {error.strerror or error}",
         f"the container lacks the capabilities {missing}: grant them by --cap-add"
@@ -60,48 +59,3 @@ def _call(trace: TracebackType) -> str:
         return code.co_name
     name = text.partition(b"(")[0].rpartition(b".")[2].decode("ascii", "replace")
     return name if name.isidentifier() else code.co_name
-
-
-class Explained:
-    """Turns an OSError of the block into the message about owners and modes."""
-
-    def __init__(self, path: str, doing: str) -> None:
-        self.path = path
-        self.doing = doing
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Raise Failure for an OSError."""
-        if isinstance(error, OSError):
-            raise Failure(denied(self.path, self.doing, error)) from error
-
-
-def denied(path: str, doing: str, error: OSError) -> Problem:
-    """Return the message for an operation that was denied."""
-    place = path
-    while not os.path.exists(place):
-        place = os.path.dirname(place)
-    mount = files.mount_of(place, files.mounts())
-    problem = no_permission(
-        path,
-        doing,
-        os.getuid(),
-        os.stat(place).st_uid,
-        mount.filesystem if mount else "an unknown filesystem",
-        place=place,
-        missing=_missing(error),
-    )
-    mend = "mount it without :ro" if error.errno == errno.EROFS else problem.mend
-    return problem._replace(what=f"{problem.what} ({error.strerror or error})", mend=mend)
-
-
-def _missing(error: OSError) -> str:
-    return identity.missing_capabilities() if error.errno in (errno.EPERM, errno.EACCES) else ""
-
-
-def lacking(error: OSError) -> str:
-    """Return which capabilities the container lacks, as the end of a sentence; empty where it is not that."""
-    missing = _missing(error)
-    return f"; the container lacks the capabilities {missing}" if missing else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import log, plan, variables
+from entrypoint import log, own, plan, variables
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.effects import (
     calls,
@@ -140,7 +140,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
     """
     context = _settle(context)
     wanted = context.settings
-    if os.path.lexists(f"{wanted.drill.folder}/{folders.DRILL_SCRATCH}"):
+    if os.path.lexists(f"{wanted.drill.folder}/{own.DRILL_SCRATCH}"):
         from entrypoint.effects import drill
 
         drill.clear(context)

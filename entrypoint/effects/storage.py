@@ -8,8 +8,8 @@ import os
 from entrypoint import exits
 from entrypoint.archivers.known import adapters
 from entrypoint.effects import (
+    access,
     calls,
-    refusal,
 )
 from entrypoint.effects.context import Context
 from entrypoint.errors import Problem
@@ -75,6 +75,6 @@ def _folder_problem(folder: str, *, to_write: bool) -> Problem | None:
     """Return what keeps this process from reading the archive folder, and from writing to it."""
     if os.access(folder, os.R_OK | os.X_OK | (os.W_OK if to_write else 0)):
         return None
-    return refusal.denied(
+    return access.denied(
         folder, "write to" if to_write else "read", PermissionError(errno.EACCES, "Permission denied")
     )

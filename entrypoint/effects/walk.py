@@ -12,14 +12,12 @@ import os
 import stat
 
 from entrypoint import log
-from entrypoint.effects import identity, small
+from entrypoint.effects import small
 from entrypoint.errors import Failure, Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from entrypoint.effects.identity import Identity
 
 _PASS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -338,23 +336,6 @@ def _is_elsewhere(told: os.stat_result) -> bool:
         return small.read("/proc/sys/fs/protected_hardlinks", most=16).strip() != b"1"
     except OSError:
         return True
-
-
-def give_empty(folder: str, who: Identity, *, make: bool = False) -> None:
-    """Give a folder to the server's user where it is empty, as Docker leaves a fresh volume to root."""
-    try:
-        with identity.Acting(who):
-            if os.stat(folder).st_uid == who.uid:
-                return
-    except OSError:
-        pass  # root sees more, or makes it
-    descriptor = open_folder(folder, make=make)
-    try:
-        if os.fstat(descriptor).st_uid != who.uid and not os.listdir(descriptor):
-            os.fchown(descriptor, who.uid, who.gid)
-            os.fchmod(descriptor, 0o700)
-    finally:
-        os.close(descriptor)
 
 
 def empty(descriptor: int, path: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from entrypoint import __main__ as main
-from entrypoint.effects import children, files, identity, refusal, small
+from entrypoint.effects import access, children, files, identity, refusal, small
 from entrypoint.errors import Failure, Problem
 
 
@@ -126,7 +126,7 @@ def test_a_mounted_configuration_that_the_server_cannot_read(
 
     who = identity.Identity(65_534, 65_534, (65_534,), "/", "nobody")
     closed: list[str] = []
-    monkeypatch.setattr(folders, "_can_read", lambda path, _: path not in closed)
+    monkeypatch.setattr(access, "can_read", lambda path, _: path not in closed)
     conf, other = tmp_path / "postgresql.conf", tmp_path / "server.key"
     for path in (conf, other):
         path.touch(0o640)
