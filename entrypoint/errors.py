@@ -1,4 +1,4 @@
-"""What can be wrong, as values: the same value ends a start and appears in `doctor`."""
+"""What can be wrong, as values: the same value ends a start and appears in `doctor`; pure."""
 
 from __future__ import annotations
 

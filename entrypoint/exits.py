@@ -1,4 +1,4 @@
-"""The exit codes of the program, in one place; the README's table is compared with it.
+"""The exit codes of the program, in one place, with which the README's table is compared; pure.
 
 Codes of other programs are passed on as they are: what postgres, psql, initdb or an init file
 ended with is what the container ends with, and 128 + signal where a signal ended it.

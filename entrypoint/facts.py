@@ -1,4 +1,4 @@
-"""What is, looked at once and passed on as values."""
+"""What is, looked at once and passed on as values; pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of what is ours in a data folder. Pure.
+"""The names of what is ours in a data folder; pure.
 
 All of them can be seen: `rm -rf data/*` is how people begin anew, and takes them along. What is there beside
 none of PostgreSQL's own files counts as nothing.

@@ -1,4 +1,4 @@
-"""What follows from the settings and the facts; a refusal is a value with an exit code."""
+"""What follows from the settings and the facts, a refusal being a value with an exit code; pure."""
 
 from __future__ import annotations
 
