@@ -90,9 +90,9 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         return cli(arguments)
     from entrypoint.archivers.known import TOOLS
     from entrypoint.argv import HELP
-    from entrypoint.effects import script, start
+    from entrypoint.effects import doors, start
 
-    script.run_if_changed(arguments)
+    doors.run_script_if_changed(arguments)
     if arguments[0].startswith("-"):
         arguments = ["postgres", *arguments]
     if arguments[0] in TOOLS:

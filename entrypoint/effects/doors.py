@@ -1,8 +1,17 @@
-"""Our doors to the archivers: shims/by-hand, which stands on PATH under their names, for people."""
+"""Our doors that others may have replaced: shims/by-hand and docker-entrypoint.sh.
+
+`by-hand` is our door to the archivers and stands on PATH under their names, for people. A
+docker-entrypoint.sh that is not ours any more is what runs, as it would in the official image: images of
+others mount or copy a script of their own over it, patch a hook into it, or replace its last line so that it
+makes a database while their image is built.
+"""
 
 from __future__ import annotations
 
 import os
+
+from entrypoint import log
+from entrypoint.effects.children import replace_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +21,12 @@ DOOR = os.path.join(os.path.dirname(os.path.dirname(__file__)), "shims", "by-han
 """Stands on PATH under the names of the archivers, for people."""
 DOOR_FOLDER = "/usr/local/sbin"
 """The first folder of PATH, which is root's."""
+SCRIPT = "/usr/local/bin/docker-entrypoint.sh"
+"""Also what the log lines of init files begin with."""
+ORIGINAL_SCRIPT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "shims", "docker-entrypoint.sh")
+"""As the image brings it: the functions that init files may call."""
+RAN = "ENTRYPOINT_SCRIPT"
+"""Set by the script when it calls us, so that it is not run twice."""
 
 
 def path_without(names: Sequence[str], path: str) -> tuple[list[str], list[str]]:
@@ -35,4 +50,24 @@ def is_door(path: str) -> bool:
         with open(path, "rb") as one, open(DOOR, "rb") as other:
             return one.read() == other.read()
     except OSError:
+        return False
+
+
+def run_script_if_changed(arguments: Sequence[str]) -> None:
+    """Become the script with these arguments, where it was changed and did not call us; raises Failure."""
+    if os.environ.pop(RAN, "") or not is_changed(SCRIPT, ORIGINAL_SCRIPT):
+        return
+    log.info(f"{SCRIPT} is not the image's own any more: it runs, and decides what is started")
+    replace_process(SCRIPT, [SCRIPT, *arguments], {**os.environ, RAN: "called"})
+
+
+def is_changed(path: str, original: str) -> bool:
+    """Tell whether there is a file at this path that does not hold the same as the original."""
+    try:
+        here = os.stat(path)
+        if os.path.samestat(here, os.stat(original)):
+            return False  # a link, as in the Nix image
+        with open(path, "rb") as one, open(original, "rb") as other:
+            return one.read(65536) != other.read(65536)
+    except FileNotFoundError:
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import log, own
-from entrypoint.effects import notes, probe, script, user_files
+from entrypoint.effects import doors, notes, probe, user_files
 from entrypoint.errors import Failure
 
 TYPE_CHECKING = False
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(context: Context, unfinished: Unfinished) -> dict[str, str]:
     """Run the init files and return the environment that their shell ended with."""
     if not probe.init_files():
-        log.say(f"\n{script.SCRIPT}: ignoring {probe.INIT_FOLDER}/*\n\n")  # as the shell would
+        log.say(f"\n{doors.SCRIPT}: ignoring {probe.INIT_FOLDER}/*\n\n")  # as the shell would
         return context.environment
     try:
         return user_files.run(context, probe.INIT_FOLDER, unfinished.state)

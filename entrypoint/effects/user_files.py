@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits
-from entrypoint.effects import probe, script
+from entrypoint.effects import doors, probe
 from entrypoint.effects.children import memory_file, read_back
 from entrypoint.environment import unpack
 from entrypoint.errors import Failure, Problem
@@ -52,7 +52,7 @@ def run(context: Context, folder: str, state: str = "") -> dict[str, str]:
     """
     done = memory_file("")
     descriptor = 8
-    argv = ["bash", "-c", _FILES, script.SCRIPT, script.ORIGINAL, folder, state, str(descriptor)]
+    argv = ["bash", "-c", _FILES, doors.SCRIPT, doors.ORIGINAL_SCRIPT, folder, state, str(descriptor)]
     try:
         code = context.children.run(argv, context.environment, descriptors={descriptor: done})
         handed_over = read_back(done)
