@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
     from entrypoint.reading import Object
 
+    Kind = Literal["full", "incremental"]
+    """Of a base backup; an incremental one builds on another."""
     Consequence = Literal["writes", "archives", "nothing left", "stops archiving"]
     """Of a typed command: it writes to the archive (a segment), removes all of it, makes archiving fail."""
 
@@ -109,8 +111,7 @@ class Backup(NamedTuple):
     """One base backup, with the same fields for both tools."""
 
     name: str
-    kind: str
-    """`full` or `incremental`."""
+    kind: Kind
     started: str
     """ISO 8601 with offset."""
     finished: str

@@ -22,22 +22,30 @@ from entrypoint.light import NamedTuple
 from entrypoint.segments import lsn_text
 from entrypoint.settings import Archive
 
-RESTORED = "restored"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    _Unrivalled = Literal["", "restored", "refused", "clear", "confirmed", "settled"]
+    """Of a cluster beside which no other server was seen promoted."""
+    State = Literal[_Unrivalled, "standby", "superseded", "reading", "taking"]
+
+RESTORED: State = "restored"
 """Nobody has looked into the archive yet."""
-REFUSED = "refused"
-CLEAR = "clear"
+REFUSED: State = "refused"
+CLEAR: State = "clear"
 """Nobody else has gone on in it."""
-CONFIRMED = "confirmed"
+CONFIRMED: State = "confirmed"
 """Somebody else has, and that this cluster takes its place was said: by ARCHIVE_FORK, or by a promotion."""
-STANDBY = "standby"
+STANDBY: State = "standby"
 """It was built to follow, and has archived nothing itself. Who promotes it says that it takes over."""
-SUPERSEDED = "superseded"
+SUPERSEDED: State = "superseded"
 """Another server was promoted and goes on, so this one takes no writes."""
-READING = "reading"
+READING: State = "reading"
 """The same, and standby.signal is ours: it serves read-only, to be looked at."""
-TAKING = "taking"
+TAKING: State = "taking"
 """It is on its way to a timeline of its own, above the other server's; recovery.signal is ours."""
-SETTLED = "settled"
+SETTLED: State = "settled"
 """Nothing is open; only that ARCHIVE_FORK=confirm was obeyed is remembered."""
 
 _STOPPED = (SUPERSEDED, READING, TAKING)
@@ -47,7 +55,7 @@ _ARCHIVING = (CLEAR, CONFIRMED)
 class Fork(NamedTuple):
     """What is known of a restored cluster that has no backup on its timeline yet."""
 
-    state: str = RESTORED
+    state: State = RESTORED
     url: str = ""
     """Of the archive that the state is about."""
     timeline: int = 0
@@ -57,7 +65,7 @@ class Fork(NamedTuple):
     mend: str = ""
     theirs: int = 0
     """The timeline of the server that was promoted beside this one."""
-    before: str = ""
+    before: State = ""
     """The state that is left to return to, should that one turn out to be gone."""
     confirmed: int = 0
     """The timeline that the present ARCHIVE_FORK=confirm was obeyed for: it holds once."""
@@ -88,7 +96,7 @@ def forget(data_folder: str) -> None:
     notes.remove(data_folder, own.FORK)
 
 
-def begin(context: Context, state: str = RESTORED) -> None:
+def begin(context: Context, state: State = RESTORED) -> None:
     """Note that a cluster is restored, before anything can be archived."""
     write(context.settings.data_folder, Fork(state))
 

@@ -18,8 +18,9 @@ NOW = datetime(2026, 11, 22, tzinfo=UTC)
 def backup(name: str, days: float, parent: str | None = None, *, permanent: bool = False) -> Backup:
     """Return a backup that ended so many days ago."""
     time = (NOW - timedelta(days=days)).isoformat()
-    kind = "incremental" if parent else "full"
-    return Backup(name, kind, time, time, 1, "0/1", "0/2", permanent, "1", parent)
+    return Backup(
+        name, "incremental" if parent else "full", time, time, 1, "0/1", "0/2", permanent, "1", parent
+    )
 
 
 def _restores(each: Backup, backups: Sequence[Backup], broken: Collection[str] = ()) -> bool:

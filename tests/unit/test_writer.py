@@ -218,7 +218,7 @@ def test_a_number_that_two_have_taken(primary: Primary, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("state", [fork.RESTORED, fork.REFUSED])
-def test_a_copy_is_another_matter(primary: Primary, state: str) -> None:
+def test_a_copy_is_another_matter(primary: Primary, state: fork.State) -> None:
     """One that has archived nothing yet serves beside the other one, and goes on archiving nothing."""
     primary.has("00000002.history")
     context, archive = primary.context({})
