@@ -151,24 +151,7 @@ class WalG:
                     "remove ARCHIVE_UPGRADED_FROM",
                 )
             )
-        compression = values.get("WALG_COMPRESSION_METHOD") or "lz4"
-        if compression not in ("lz4", "zstd"):
-            shown = f"={compression}" if compression in _WITHOUT_SUMS else " is neither lz4 nor zstd"
-            problems.append(
-                Problem(
-                    f"WALG_COMPRESSION_METHOD{shown}: a damaged segment would be replayed unnoticed, since "
-                    "there is no checksum in what wal-g stores then",
-                    "set WALG_COMPRESSION_METHOD to lz4 or zstd, or remove it",
-                )
-            )
-        if values.get("WALG_ZSTD_LEVEL") and values.get("WALG_COMPRESSION_METHOD") != "zstd":
-            problems.append(
-                Problem(
-                    "WALG_ZSTD_LEVEL is set, but WALG_COMPRESSION_METHOD is not zstd",
-                    "set WALG_COMPRESSION_METHOD=zstd or remove WALG_ZSTD_LEVEL",
-                )
-            )
-        return problems
+        return [*problems, *_check_compression(values)]
 
     def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
         """Return all settings of wal-g as its JSON file wants them."""
@@ -610,6 +593,28 @@ class WalG:
         # A damaged file is tried again after a minute; the tool's own 15 times take an hour.
         made["WALG_DOWNLOAD_FILE_RETRIES"] = "1"
         return command._replace(environment={**command.environment, **self._unless_own(made)})
+
+
+def _check_compression(values: Mapping[str, str]) -> list[Problem]:
+    problems = []
+    compression = values.get("WALG_COMPRESSION_METHOD") or "lz4"
+    if compression not in ("lz4", "zstd"):
+        shown = f"={compression}" if compression in _WITHOUT_SUMS else " is neither lz4 nor zstd"
+        problems.append(
+            Problem(
+                f"WALG_COMPRESSION_METHOD{shown}: a damaged segment would be replayed unnoticed, since "
+                "there is no checksum in what wal-g stores then",
+                "set WALG_COMPRESSION_METHOD to lz4 or zstd, or remove it",
+            )
+        )
+    if values.get("WALG_ZSTD_LEVEL") and values.get("WALG_COMPRESSION_METHOD") != "zstd":
+        problems.append(
+            Problem(
+                "WALG_ZSTD_LEVEL is set, but WALG_COMPRESSION_METHOD is not zstd",
+                "set WALG_COMPRESSION_METHOD=zstd or remove WALG_ZSTD_LEVEL",
+            )
+        )
+    return problems
 
 
 def _object(output: str) -> str:
