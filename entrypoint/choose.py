@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from entrypoint import exits, recovery, segments
-from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.terms import Backup
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple
 from entrypoint.segments import lsn_text

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from entrypoint import guest
-from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.terms import Backup
 from entrypoint.light import NamedTuple
 
 __all__ = ["AHEAD", "Decision", "chain", "decide", "roots", "unsound", "whole"]

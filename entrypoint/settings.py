@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from entrypoint import foreign, recovery, variables
 from entrypoint.archivers import tool_variables
-from entrypoint.archivers.interface import Archiver, Storage
+from entrypoint.archivers.interface import Archiver
 from entrypoint.archivers.known import TOOLS, adapters
+from entrypoint.archivers.terms import Storage
 from entrypoint.argv import ServerArguments, parse_server
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple, re

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoint.archivers.interface import Resources
+from entrypoint.archivers.terms import Resources
 
 MOST_PROCESSES = 4
 MEMORY_SHARE = 4

@@ -8,7 +8,7 @@ one. A new cluster of initdb begins at the first segment.
 from __future__ import annotations
 
 from entrypoint import segments
-from entrypoint.archivers.interface import Owner
+from entrypoint.archivers.terms import Owner
 from entrypoint.light import NamedTuple
 
 TYPE_CHECKING = False

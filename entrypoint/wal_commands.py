@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from entrypoint import templates
-from entrypoint.archivers.interface import Command, Server
+from entrypoint.archivers.terms import Command, Server
 from entrypoint.settings import Archive, Settings
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from entrypoint import guest, segments
-from entrypoint.archivers.interface import (
+from entrypoint.archivers.interface import Capabilities
+from entrypoint.archivers.terms import (
     Answer,
     Backup,
-    Capabilities,
     Check,
     Command,
     NoSegment,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from entrypoint import guest, segments, variables
-from entrypoint.archivers.interface import (
+from entrypoint.archivers.interface import Capabilities
+from entrypoint.archivers.terms import (
     IDENTITY,
     Answer,
     Backup,
-    Capabilities,
     Check,
     Command,
     Removal,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import click
 
 from entrypoint import drills, exits, log
-from entrypoint.archivers.interface import Backup
 from entrypoint.archivers.known import KEEPING_PARENTS
+from entrypoint.archivers.terms import Backup
 from entrypoint.commands.output import echo
 from entrypoint.effects import access, calls, contents, drill, fork, history, opening
 from entrypoint.effects import backups as engine

@@ -5,8 +5,8 @@ import json
 import click
 
 from entrypoint import shares, sources, tune
-from entrypoint.archivers.interface import Server
 from entrypoint.archivers.known import IN_GO
+from entrypoint.archivers.terms import Server
 from entrypoint.commands.output import echo, echo_dim
 from entrypoint.effects import chosen, follow, memory, opening, reload, rendered
 from entrypoint.effects.calls import describe_server

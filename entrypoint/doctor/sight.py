@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 
 from entrypoint import lifecycle, queries
-from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.terms import Backup
 from entrypoint.doctor import questions
 from entrypoint.effects import backlog, calls, chosen, claim, files, memory, objections, opening, status
 from entrypoint.effects.data_folder import data_major, live_postmaster

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from entrypoint import drills, exits, guest, log, retention, runs, segments, shares
-from entrypoint.archivers.interface import Backup, Check, Command, Verification, brief
+from entrypoint.archivers.terms import Backup, Check, Command, Verification, brief
 from entrypoint.effects import (
     calls,
     capacity,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, own
-from entrypoint.archivers.interface import Answer, Backup, Command, Server, brief
 from entrypoint.archivers.known import WORK_FOLDERS
+from entrypoint.archivers.terms import Answer, Backup, Command, Server, brief
 from entrypoint.effects import capacity, control_file, files, sessions, small, status
 from entrypoint.effects.children import answer_file, find_program, memory_file, read_back
 from entrypoint.effects.context import Context, server_port, tool_path

@@ -10,7 +10,8 @@ import os
 import time
 
 from entrypoint import exits, log, succession
-from entrypoint.archivers.interface import IDENTITY, Upgrading, brief
+from entrypoint.archivers.interface import Upgrading
+from entrypoint.archivers.terms import IDENTITY, brief
 from entrypoint.effects import calls, control_file, files, fork, mark, status, writer
 from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment

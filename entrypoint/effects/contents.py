@@ -8,8 +8,8 @@ import time
 from collections.abc import Collection, Sequence
 
 from entrypoint import exits, log, reading
-from entrypoint.archivers.interface import Command, brief
 from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
+from entrypoint.archivers.terms import Command, brief
 from entrypoint.effects import calls, history, unpack
 from entrypoint.effects.calls import describe_server
 from entrypoint.effects.children import answer_file, memory_file, read_back

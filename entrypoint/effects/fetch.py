@@ -4,7 +4,7 @@ import os
 import shutil
 
 from entrypoint import exits, log
-from entrypoint.archivers.interface import brief
+from entrypoint.archivers.terms import brief
 from entrypoint.effects import calls, control_file, files, fork, history, progress
 from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from entrypoint import exits, segments
-from entrypoint.archivers.interface import brief
 from entrypoint.archivers.known import adapters
+from entrypoint.archivers.terms import brief
 from entrypoint.effects import calls, control_file, files
 from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment

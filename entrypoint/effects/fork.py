@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, guest, own, segments
-from entrypoint.archivers.interface import brief
+from entrypoint.archivers.terms import brief
 from entrypoint.effects import calls, control_file, files, notes
 from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from entrypoint import exits, own
-from entrypoint.archivers.interface import PROBE, Command, brief
+from entrypoint.archivers.terms import PROBE, Command, brief
 from entrypoint.effects import backlog, calls, claim, control_file, files, fork, holder, sessions
 from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context

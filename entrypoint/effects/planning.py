@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from entrypoint import exits, log, recovery, retention, segments
-from entrypoint.archivers.interface import Backup, brief
+from entrypoint.archivers.terms import Backup, brief
 from entrypoint.choose import Choice, Refusal, Wal, choose, history_of, worded
 from entrypoint.effects import calls, programs, ruling
 from entrypoint.effects.calls import describe_server

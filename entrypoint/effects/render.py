@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from entrypoint.archivers.interface import Server
+from entrypoint.archivers.terms import Server
 from entrypoint.effects import files, rendered
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.settings import Archive, Settings

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, log, ruled, segments, timelines
-from entrypoint.archivers.interface import Command, NoSegment, brief
+from entrypoint.archivers.terms import Command, NoSegment, brief
 from entrypoint.effects import calls, control_file, files, fork, status
 from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import Context

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from entrypoint import settings as settings_module
-from entrypoint.archivers.interface import Server
+from entrypoint.archivers.terms import Server
 from entrypoint.errors import Problem
 from entrypoint.facts import DataFolder, Facts, Unfinished
 from entrypoint.settings import Settings

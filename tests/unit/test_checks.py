@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.terms import Backup
 from entrypoint.doctor.judge import archive, places, server
 from entrypoint.drills import Drill, LastDrills
 from entrypoint.errors import Problem

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from entrypoint import segments
-from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.terms import Backup
 from entrypoint.choose import Choice, Refusal, Wal, choose, history_of, worded
 from entrypoint.record import record, recorded
 from entrypoint.recovery import Request

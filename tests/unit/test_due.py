@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from entrypoint import own
-from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.terms import Backup
 from entrypoint.effects import backups
 from entrypoint.schedule import Schedule
 

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.terms import Backup
 from entrypoint.choose import Choice
 from entrypoint.effects import (
     backups,

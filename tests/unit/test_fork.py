@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from entrypoint import own
-from entrypoint.archivers.interface import Answer
+from entrypoint.archivers.terms import Answer
 from entrypoint.effects import calls, control_file, fork
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from entrypoint import drills, guest, runs, segments
-from entrypoint.archivers.interface import Answer, Backup, Check
 from entrypoint.archivers.pgbackrest import PgBackRest
+from entrypoint.archivers.terms import Answer, Backup, Check
 from entrypoint.archivers.walg import WalG
 
 WALG = WalG({})

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint import conninfo, settings, variables, wal_commands
-from entrypoint.archivers.interface import hide_address
 from entrypoint.archivers.known import TOOLS
+from entrypoint.archivers.terms import hide_address
 from entrypoint.complaints import Complaint, problem
 from entrypoint.effects.context import server_environment
 from entrypoint.environment import read

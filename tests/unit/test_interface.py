@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint.archivers.interface import Archiver, Command
+from entrypoint.archivers.interface import Archiver
 from entrypoint.archivers.known import TOOLS, adapter
 from entrypoint.archivers.pgbackrest import PgBackRest
+from entrypoint.archivers.terms import Command
 from entrypoint.archivers.walg import WalG
 from entrypoint.segments import lsn_text
 from unit.made import SERVER

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pytest
 
 from entrypoint.archivers import pgbackrest, tool_variables
-from entrypoint.archivers.interface import Answer, Backup, Check, Owner, Removal, Resources, Storage, Stored
 from entrypoint.archivers.judges import Sum
 from entrypoint.archivers.pgbackrest import PgBackRest
+from entrypoint.archivers.terms import Answer, Backup, Check, Owner, Removal, Resources, Storage, Stored
 from entrypoint.reading import Object
 from unit import made
 from unit.made import SERVER

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from entrypoint import segments
-from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.terms import Backup
 from entrypoint.choose import Wal
 from entrypoint.effects import planning
 from entrypoint.errors import Failure, Problem

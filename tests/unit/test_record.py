@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.terms import Backup
 from entrypoint.choose import Choice
 from entrypoint.record import record, recorded
 from entrypoint.recovery import Request

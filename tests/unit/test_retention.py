@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint import retention
-from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.terms import Backup
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from entrypoint import exits
-from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.terms import Backup
 from entrypoint.choose import Choice
 from entrypoint.effects import fetch, planning, programs
 from entrypoint.effects.calls import describe_server

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from entrypoint import settings as settings_module
 from entrypoint import variables
-from entrypoint.archivers.interface import Storage
 from entrypoint.archivers.pgbackrest import PgBackRest
+from entrypoint.archivers.terms import Storage
 from entrypoint.archivers.walg import WalG
 from entrypoint.recovery import Request
 from entrypoint.settings import Init, Stop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from entrypoint import succession
-from entrypoint.archivers.interface import Owner
+from entrypoint.archivers.terms import Owner
 from entrypoint.succession import Cluster
 
 OLD = Owner("71", 15, "0000000500000001000000FE")

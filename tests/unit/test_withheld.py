@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.archivers.interface import Storage
 from entrypoint.archivers.known import adapter
+from entrypoint.archivers.terms import Storage
 from entrypoint.effects import withheld
 from entrypoint.effects.context import Context
 from entrypoint.effects.storage import storage_problem

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from entrypoint import exits
-from entrypoint.archivers.interface import Answer, Command
+from entrypoint.archivers.terms import Answer, Command
 from entrypoint.effects import calls, control_file, fork, takeover, writer
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from entrypoint import guest
-from entrypoint.archivers.interface import Backup
+from entrypoint.archivers.terms import Backup
 from entrypoint.drills import LastDrills
 from entrypoint.errors import Problem
 from entrypoint.facts import ArchiveState, OwnCommand
