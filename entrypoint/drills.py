@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-
-from entrypoint import guest, private_server
+from entrypoint import guest, journal, private_server
+from entrypoint.journal import INTERRUPTED, OK, RUNNING, STOPPED
 from entrypoint.light import NamedTuple, re
-from entrypoint.runs import FAILED, INTERRUPTED, OK, RUNNING, STOPPED
 from entrypoint.units import spell
 
-KEPT = 100
-"""How many drills are remembered."""
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from entrypoint.journal import Outcome, Why
 
 
 class Drill(NamedTuple):
@@ -18,9 +20,8 @@ class Drill(NamedTuple):
 
     started: str
     """ISO 8601 with offset."""
-    why: str
-    """`schedule` or `command`."""
-    outcome: str = RUNNING
+    why: Why
+    outcome: Outcome = RUNNING
     """As of a backup run."""
     backup: str = ""
     """Name of the base backup."""
@@ -53,48 +54,24 @@ class LastDrills(NamedTuple):
 
 
 def parse(text: str) -> list[Drill]:
-    """Read the file; lines that are none are left out."""
-    found = []
-    for line in text.split("\n"):
-        try:
-            with guest.Reading("the line"):
-                row = guest.parse_json(line)
-                made = Drill(**{name: row[name] for name in Drill._fields if name in row})
-                checks = tuple(str(each) for each in made.checks)
-                found.append(guest.typed(made._replace(checks=checks)))
-        except ValueError:
-            continue
-    return found
+    """Read the file of all drills."""
+    return journal.parse(text, _drill)
+
+
+def _drill(row: Mapping[str, Any]) -> Drill:
+    made = Drill(**{name: row[name] for name in Drill._fields if name in row})
+    drill: Drill = guest.typed(made._replace(checks=tuple(str(each) for each in made.checks)))
+    return drill
 
 
 def write(drills: Sequence[Drill]) -> str:
     """Return the text of the file: the last drills, and of older ones the last good one."""
-    import json
-
-    good = [each for each in drills[:-KEPT] if each.outcome == OK][-1:]
-    lines = [json.dumps(each._asdict(), ensure_ascii=False) for each in [*good, *drills[-KEPT:]]]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def settled(drills: Iterable[Drill]) -> list[Drill]:
-    """Return the drills with those that were killed told as such."""
-    words = "it was killed before it could end"
-    return [
-        each._replace(outcome=INTERRUPTED, words=words) if each.outcome == RUNNING else each
-        for each in drills
-    ]
+    return journal.write(drills, (lambda drill: drill.outcome == OK,))
 
 
 def last(drills: Sequence[Drill]) -> LastDrills:
     """Return the drills that matter now."""
-    success = failure = running = None
-    for each in drills:
-        if each.outcome == OK:
-            success, failure = each, None
-        elif each.outcome in (FAILED, INTERRUPTED):
-            failure = each
-        running = each if each.outcome == RUNNING else None
-    return LastDrills(success, failure, running)
+    return LastDrills(*journal.last(drills))
 
 
 def interrupted_in_a_row(drills: Sequence[Drill]) -> int:
@@ -186,15 +163,3 @@ def server_settings(
         "recovery_target_timeline": str(timeline),
         "recovery_target_action": "promote",
     }
-
-
-def overdue(last_good: float, slots: Sequence[float]) -> bool:
-    """Tell whether the last good drill is older than two periods of the schedule.
-
-    `slots` are its last moments, the newest first; `last_good` is when the cluster was made where there
-    is no good one.
-
-    >>> overdue(150, [300, 200, 100]), overdue(250, [300, 200, 100]), overdue(0, [300])
-    (True, False, False)
-    """
-    return len(slots) > 1 and last_good < slots[1]

@@ -27,6 +27,8 @@ class Decision(NamedTuple):
     """Each with the reason, oldest first."""
     root: Backup | None
     """The full backup from which on all WAL is kept; older ones are kept for themselves alone."""
+    ahead: tuple[Backup, ...] = ()
+    """Those that are kept because they are dated in the future."""
 
 
 def chain(backup: Backup, backups: Sequence[Backup]) -> list[Backup] | None:
@@ -122,6 +124,7 @@ def decide(
         remove=tuple(each for each in ordered if each.name not in reasons),
         keep=tuple((each, reasons[each.name]) for each in ordered if each.name in reasons),
         root=root,
+        ahead=() if full is None and days is None else tuple(ordered[len(dated) :]),
     )
 
 

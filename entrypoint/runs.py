@@ -1,29 +1,25 @@
-"""What is remembered of backup runs: one line of JSON each, oldest first; pure."""
+"""What is remembered of backup runs; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from entrypoint import guest
-from entrypoint.errors import Failure, Stopped
+from entrypoint import guest, journal
+from entrypoint.journal import DAMAGED, FAILED, INTERRUPTED, OK, RUNNING
 from entrypoint.light import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Literal
 
-KEPT = 100
-"""How many runs are remembered."""
+    from entrypoint.journal import Outcome
 
-RUNNING = "running"
-OK = "ok"
-FAILED = "failed"
-INTERRUPTED = "interrupted"
-"""It was killed, or the container with it, before it could say how it ended."""
-STOPPED = "stopped"
-"""A stop of the container came first."""
-DAMAGED = "damaged"
-"""It is complete, but so are the damaged pages of the database in it."""
+    Why = Literal[journal.Why, "hole", "restore"]
+    """Why a backup is taken."""
+
+HOLE: Literal["hole"] = "hole"
+"""A segment was missing before."""
+RESTORE: Literal["restore"] = "restore"
+"""Nothing else is on this timeline yet."""
 
 
 class Run(NamedTuple):
@@ -33,9 +29,8 @@ class Run(NamedTuple):
     """`full` or `incremental`."""
     started: str
     """ISO 8601 with offset."""
-    why: str
-    """`schedule`, `command`, or `hole`: a segment was missing before."""
-    outcome: str = RUNNING
+    why: Why
+    outcome: Outcome = RUNNING
     seconds: float = 0
     bytes: int = 0
     """Stored in the archive."""
@@ -72,23 +67,9 @@ class LastRuns(NamedTuple):
     """The last run with a verification."""
 
 
-def ended_by(error: BaseException) -> tuple[str, str]:
-    """Return the outcome and the words of a run that this error has ended."""
-    if isinstance(error, Stopped):
-        return STOPPED, "a stop was asked for"
-    return FAILED, error.problems[0].what if isinstance(error, Failure) else "the entrypoint itself failed"
-
-
 def parse(text: str) -> list[Run]:
-    """Read the file; lines that are none are left out, since history must never stop a backup."""
-    found = []
-    for line in text.split("\n"):
-        try:
-            with guest.Reading("the line"):
-                found.append(_run(guest.parse_json(line)))
-        except ValueError:
-            continue
-    return found
+    """Read the file of all runs."""
+    return journal.parse(text, _run)
 
 
 def _run(row: Mapping[str, Any]) -> Run:
@@ -101,35 +82,12 @@ def _run(row: Mapping[str, Any]) -> Run:
 
 def write(runs: Sequence[Run]) -> str:
     """Return the text of the file: the last runs, and of older ones the last success and verification."""
-    import json
-
-    cut = len(runs) - KEPT
-    keep = {index for index in range(len(runs)) if index >= cut}
-    keep |= set([index for index, run in enumerate(runs) if run.succeeded][-1:])
-    keep |= set([index for index, run in enumerate(runs) if run.verified][-1:])
-    return "".join(
-        json.dumps(run._asdict(), ensure_ascii=False) + "\n"
-        for index, run in enumerate(runs)
-        if index in keep
-    )
+    return journal.write(runs, (lambda run: run.succeeded, lambda run: run.verified))
 
 
 def last(runs: Sequence[Run]) -> LastRuns:
     """Return the runs that matter now."""
-    success = _last(runs, OK, DAMAGED)
-    failure = _last(runs, FAILED, INTERRUPTED)
-    if failure is not None and success is not None and _place(runs, success) > _place(runs, failure):
-        failure = None
-    verified = [run for run in runs if run.verified]
-    return LastRuns(success, failure, _last(runs, RUNNING), verified[-1] if verified else None)
-
-
-def _last(runs: Sequence[Run], *outcomes: str) -> Run | None:
-    return next((run for run in reversed(runs) if run.outcome in outcomes), None)
-
-
-def _place(runs: Sequence[Run], run: Run) -> int:
-    return max(index for index, each in enumerate(runs) if each is run)
+    return LastRuns(*journal.last(runs), next((run for run in reversed(runs) if run.verified), None))
 
 
 def failures_in_a_row(runs: Sequence[Run]) -> int:

@@ -1,4 +1,4 @@
-"""When a backup is due; pure but for the system's time zone data.
+"""When a backup or a drill is due; pure but for the system's time zone data.
 
 The only module that knows cronsim. Times are seconds since 1970.
 """
@@ -113,6 +113,11 @@ class Schedule:
             if len(found) == count:
                 break
         return found
+
+    def is_overdue(self, now: float, last_good: float) -> bool:
+        """Tell whether what was done last, and well, is older than two periods."""
+        slots = self.passed(now, 2)
+        return len(slots) > 1 and last_good < slots[1]
 
     def next(self, now: float) -> float | None:
         """Return the first moment after `now`."""

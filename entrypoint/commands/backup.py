@@ -6,16 +6,22 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from entrypoint import drills, exits, log
+from entrypoint import drills, exits, journal, log
 from entrypoint.archivers.known import KEEPING_PARENTS
 from entrypoint.archivers.terms import Backup
 from entrypoint.commands.output import echo
-from entrypoint.effects import access, calls, contents, drill, fork, history, opening
-from entrypoint.effects import backups as engine
+from entrypoint.effects import access, calls, contents, fork, history, opening
 from entrypoint.effects.calls import describe_server
+from entrypoint.effects.catalog import decide, known_broken, own_backups
 from entrypoint.effects.context import SETTINGS_VARIABLE, Context
+from entrypoint.effects.expire import expire
+from entrypoint.effects.rehearsals import DRILLS
+from entrypoint.effects.rehearse import rehearse
+from entrypoint.effects.take import obstacle, push
+from entrypoint.effects.turn import alone
+from entrypoint.effects.verify import verify, wrong
 from entrypoint.errors import Failure, Problem
-from entrypoint.runs import RUNNING, Run
+from entrypoint.runs import Run
 from entrypoint.settings import Archive
 from entrypoint.units import spell
 
@@ -28,20 +34,20 @@ def group() -> None:
     """Take, list, verify, keep and remove base backups; works in a running container by `docker exec`."""
 
 
-@group.command()
+@group.command("push")
 @click.option("--incremental", is_flag=True, help="Only what has changed since the last backup.")
 @click.option("--json", "as_json", is_flag=True, help="Print the new backup as JSON.")
-def push(incremental: bool, as_json: bool) -> None:
+def push_(incremental: bool, as_json: bool) -> None:
     """Take a full base backup of the running server now; waits for one that is running."""
     context, archive = open_archive()
-    problem = engine.obstacle(context, archive)
+    problem = obstacle(context, archive)
     if problem is not None:
         raise Failure(problem)
     what = f"a backup by hand ({'incremental' if incremental else 'full'})"
-    with engine.alone(context, what, wait=True) as lock:
-        run = engine.push(context, archive, incremental=incremental, why=engine.COMMAND, lock=lock)
+    with alone(context, what, wait=True) as lock:
+        run = push(context, archive, incremental=incremental, why=journal.COMMAND, lock=lock)
     made = [each for each in calls.list_backups(context, archive) if each.name == run.name]
-    _show(made, engine.known_broken(context), as_json=as_json)
+    _show(made, known_broken(context), as_json=as_json)
 
 
 @group.command("list")
@@ -49,12 +55,12 @@ def push(incremental: bool, as_json: bool) -> None:
 def list_(as_json: bool) -> None:
     """List the base backups, oldest first, and how the last runs ended."""
     context, archive = open_archive()
-    _show(calls.list_backups(context, archive), engine.known_broken(context), as_json=as_json)
-    found = history.read(context.settings.data_folder)
+    _show(calls.list_backups(context, archive), known_broken(context), as_json=as_json)
+    found = history.RUNS.read(context.settings.data_folder)
     if found and not as_json:
         echo()
         _show_runs(found[-_SHOWN:])
-    rehearsed = history.read_drills(context.settings.data_folder)
+    rehearsed = DRILLS.read(context.settings.data_folder)
     if rehearsed and not as_json:
         echo()
         for each in rehearsed[-_SHOWN:]:
@@ -69,9 +75,9 @@ def show(name: str, as_json: bool) -> None:
     context, archive = open_archive()
     backups = calls.list_backups(context, archive)
     backup = _find(name, backups, archive)
-    broken = engine.known_broken(context)
-    decision = engine.decide(context, engine.own_backups(context, archive), broken)
-    taken = [run for run in history.read(context.settings.data_folder) if run.name == name]
+    broken = known_broken(context)
+    decision = decide(context, own_backups(context, archive), broken)
+    taken = [run for run in history.RUNS.read(context.settings.data_folder) if run.name == name]
     shown: dict[str, object] = {
         **_fields(backup, broken),
         "kept": {each.name: why for each, why in decision.keep}.get(name),
@@ -87,17 +93,17 @@ def show(name: str, as_json: bool) -> None:
         echo(f"{field.ljust(20)}{'-' if value in (None, '') else value}")
 
 
-@group.command()
+@group.command("verify")
 @click.option("--json", "as_json", is_flag=True, help="Print an object.")
-def verify(as_json: bool) -> int:
+def verify_(as_json: bool) -> int:
     """Look for missing and damaged segments and backups; exit code 1 where something is wrong.
 
     With BACKUP_VERIFY=content the whole archive is read, whatever was read before.
     """
     context, archive = open_archive()
-    backups = engine.own_backups(context, archive)
-    found, read = engine.verify(context, archive, backups)
-    lines = engine.wrong(found)
+    backups = own_backups(context, archive)
+    found, read = verify(context, archive, backups)
+    lines = wrong(found)
     if read is not None:
         contents.say(read, context.settings.backup.verify_days, whole=True)
     if as_json:
@@ -132,8 +138,8 @@ def drill_(as_json: bool) -> None:
                 exits.ARCHIVE_REFUSED,
             )
         )
-    with engine.alone(context, "a drill by hand", wait=True) as lock:
-        made = drill.rehearse(context, archive, why=engine.COMMAND, lock=lock)
+    with alone(context, "a drill by hand", wait=True) as lock:
+        made = rehearse(context, archive, why=journal.COMMAND, lock=lock)
     click.echo(json.dumps(made._asdict(), indent=2) if as_json else drills.describe(made))
 
 
@@ -148,7 +154,7 @@ def mark(name: str, undo: bool, as_json: bool) -> None:
     if objection is not None:
         raise Failure(objection)
     _find(name, calls.list_backups(context, archive), archive)
-    with engine.alone(context, f"the marking of {name}", wait=True):
+    with alone(context, f"the marking of {name}", wait=True):
         command = archive.tool.mark(describe_server(context), name, permanent=not undo)
         code, words = calls.run_quietly(context, command)
     made = _find(name, calls.list_backups(context, archive), archive)
@@ -161,13 +167,13 @@ def mark(name: str, undo: bool, as_json: bool) -> None:
                 exits.ARCHIVE_REFUSED,
             )
         )
-    _show([made], engine.known_broken(context), as_json=as_json)
+    _show([made], known_broken(context), as_json=as_json)
 
 
-@group.command()
+@group.command("expire")
 @click.option("--dry-run", is_flag=True, help="Only tell what would go and what would stay.")
 @click.option("--json", "as_json", is_flag=True, help="Print an object.")
-def expire(dry_run: bool, as_json: bool) -> None:
+def expire_(dry_run: bool, as_json: bool) -> None:
     """Remove the backups that BACKUP_RETAIN_FULL and BACKUP_RETAIN_DAYS let go, and the WAL they needed."""
     context, archive = open_archive()
     if not context.settings.backup.retains:
@@ -178,8 +184,8 @@ def expire(dry_run: bool, as_json: bool) -> None:
                 "entrypoint backup expire --dry-run",
             )
         )
-    with engine.alone(context, "retention by hand", wait=True):
-        found = engine.expire(context, archive, dry_run=dry_run)
+    with alone(context, "retention by hand", wait=True):
+        found = expire(context, archive, dry_run=dry_run)
     kept = {each.name: why for each, why in found.decision.keep}
     removed = [each.name for each in found.decision.remove]
     if as_json:
@@ -281,7 +287,7 @@ def _show(backups: Sequence[Backup], broken: Mapping[str, str], *, as_json: bool
 def _show_runs(found: Sequence[Run]) -> None:
     rows = [("RUN", "WHY", "KIND", "SECONDS", "STORED", "OUTCOME", "LAST WORDS")]
     for run in found:
-        seconds = "" if run.outcome == RUNNING else f"{run.seconds:.0f}"
+        seconds = "" if run.outcome == journal.RUNNING else f"{run.seconds:.0f}"
         words = run.words.replace("\n", " ")[:100]
         stored = spell(run.bytes) if run.bytes else ""
         rows.append((run.started[:19], run.why, run.kind, seconds, stored, run.outcome, words))

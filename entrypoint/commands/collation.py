@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import click
 
-from entrypoint import dependents, exits
+from entrypoint import dependents, exits, journal
 from entrypoint.commands.output import echo, echo_lines
 from entrypoint.dependents import Finding, Report
-from entrypoint.effects import backups, calls, examine, opening, policy, rebuild, remembered, status
+from entrypoint.effects import calls, examine, opening, policy, rebuild, remembered, status
 from entrypoint.effects.asking import Session
 from entrypoint.effects.context import SETTINGS_VARIABLE, Context
 from entrypoint.effects.data_folder import live_postmaster
+from entrypoint.effects.take import push
+from entrypoint.effects.turn import alone
 from entrypoint.errors import Failure, Problem
 
 _ALL = click.option(
@@ -139,8 +141,8 @@ def _back_up(context: Context) -> None:
         return
     if SETTINGS_VARIABLE not in os.environ:
         calls.render(context, archive)
-    with backups.alone(context, "the backup before a collation fix", wait=True) as lock:
-        backups.push(context, archive, incremental=False, why=backups.COMMAND, lock=lock)
+    with alone(context, "the backup before a collation fix", wait=True) as lock:
+        push(context, archive, incremental=False, why=journal.COMMAND, lock=lock)
 
 
 def _lines(report: Report) -> list[str]:

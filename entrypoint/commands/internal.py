@@ -6,11 +6,9 @@ import click
 
 from entrypoint import exits, lifecycle
 from entrypoint.commands.backup import open_archive
-from entrypoint.effects import backups as engine
 from entrypoint.effects import (
     claim,
     copy,
-    drill,
     fetching,
     files,
     folders,
@@ -21,8 +19,10 @@ from entrypoint.effects import (
     notes,
     objections,
     opening,
+    rehearse,
     reload,
     rotation,
+    scheduled,
     start,
     status,
 )
@@ -100,18 +100,24 @@ def make_template(locales: str, folder: str) -> None:
 def backups() -> None:
     """Take the backup that the schedule or a restore asks for, and tell PID 1 when to call again, if ever."""
     context, archive = open_archive()
-    seconds = engine.scheduled(context, archive)
-    if seconds is None:
-        return
-    files.write_atomically(status.pause_path(context.runtime_folder, lifecycle.BACKUPS), str(seconds), 0o644)
+    _call_again(
+        status.pause_path(context.runtime_folder, lifecycle.BACKUPS), scheduled.scheduled(context, archive)
+    )
 
 
 @group.command(lifecycle.DRILLS)
 def drills() -> None:
     """Rehearse a restore if the schedule says so, and tell PID 1 when to call again."""
     context, archive = open_archive()
-    seconds = drill.scheduled(context, archive)
-    files.write_atomically(status.pause_path(context.runtime_folder, lifecycle.DRILLS), str(seconds), 0o644)
+    _call_again(
+        status.pause_path(context.runtime_folder, lifecycle.DRILLS), rehearse.scheduled(context, archive)
+    )
+
+
+def _call_again(path: str, seconds: int | None) -> None:
+    """Tell PID 1 when to call a helper again; None: never."""
+    if seconds is not None:
+        files.write_atomically(path, str(seconds), 0o644)
 
 
 @group.command(lifecycle.RELOAD)

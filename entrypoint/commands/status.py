@@ -10,7 +10,7 @@ from entrypoint import drills, exits
 from entrypoint.commands import archive
 from entrypoint.commands.output import echo
 from entrypoint.drills import LastDrills
-from entrypoint.effects import backlog, history, opening, processes, promotion, ready, status
+from entrypoint.effects import backlog, history, opening, processes, promotion, ready, rehearsals, status
 from entrypoint.effects.status import Known
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Following
@@ -33,7 +33,7 @@ def show(as_json: bool) -> None:
     state = None if problems else archive_state(wanted)
     following = promotion.look(opening.command_context(wanted)) if facts["role"] == "standby" else None
     last = None if state is None else history.last_runs(os.environ.get("PGDATA", ""))
-    rehearsed = None if state is None else history.last_drills(os.environ.get("PGDATA", ""))
+    rehearsed = None if state is None else rehearsals.last_drills(os.environ.get("PGDATA", ""))
     if as_json:
         shown: dict[str, object] = {**facts, "helpers": found, "archive": state and state._asdict()}
         shown["following"] = following and following._asdict()

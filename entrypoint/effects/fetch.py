@@ -35,7 +35,7 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
         raise not_fetched(plan, f"(exit code {code})", mend)
     _move_wal(context, unfinished)
     forget_original(unfinished.cluster)
-    history.forget_running(unfinished.cluster)
+    history.RUNS.forget_running(unfinished.cluster)
     history.forget_contents(unfinished.cluster)
     # Its presence makes the server recover from the archive; PostgreSQL removes it when it is promoted.
     if follows:

@@ -1,12 +1,18 @@
-"""What happened to backups and drills, in files beside the data that outlive the container."""
+"""What happened to backups, in files beside the data that outlive the container."""
 
-import os
-from collections.abc import Sequence
+from __future__ import annotations
 
-from entrypoint import drills, log, own, reading, runs
-from entrypoint.drills import Drill, LastDrills
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from entrypoint import journal, log, own, reading, runs
 from entrypoint.effects import notes
-from entrypoint.runs import LastRuns, Run
+
+if TYPE_CHECKING:
+    from entrypoint.journal import Entry
+    from entrypoint.runs import LastRuns
+
+E = TypeVar("E", bound="Entry")
 
 _MOST = 16 * 1024**2
 """Bytes that are read of them: a run names every hole that it has found."""
@@ -14,42 +20,64 @@ _MOST_CONTENTS = 64 * 1024**2
 """The same of what was read: 150 bytes for each backup and for each 256 segments."""
 
 
-def read(data_folder: str) -> list[Run]:
-    """Return the runs, oldest first."""
-    try:
-        return runs.parse(notes.read_text(data_folder, own.BACKUPS, most=_MOST))
-    except OSError:
-        return []
+class Journal(Generic[E]):
+    """Entries in a file beside the data, a line of JSON each."""
+
+    def __init__(
+        self,
+        note: str,
+        word: str,
+        parse: Callable[[str], list[E]],
+        write: Callable[[Sequence[E]], str],
+    ) -> None:
+        self._note = note
+        """The file's name, see `own`."""
+        self._word = word
+        """What an entry is about, for people."""
+        self._parse = parse
+        self._write = write
+
+    def read(self, data_folder: str) -> list[E]:
+        """Return the entries, oldest first."""
+        try:
+            return self._parse(notes.read_text(data_folder, self._note, most=_MOST))
+        except OSError:
+            return []
+
+    def write(self, data_folder: str, entries: Sequence[E]) -> None:
+        """Replace them; a full disk must not fail a backup that is good."""
+        try:
+            notes.write(data_folder, self._note, self._write(entries))
+        except OSError as error:
+            log.warning(f"the {self._word} cannot be noted in {data_folder}: {error.strerror}")
+
+    def note(self, data_folder: str, entry: E) -> None:
+        """Note that something begins, or how what was begun last has ended.
+
+        What else is still noted as running was killed: nobody else holds the lock.
+        """
+        others = [each for each in self.read(data_folder) if each.started != entry.started]
+        self.write(data_folder, [*journal.settled(others), entry])
+
+    def settle(self, data_folder: str) -> None:
+        """Note that nothing is running any more."""
+        found = self.read(data_folder)
+        if found and journal.settled(found) != found:
+            self.write(data_folder, journal.settled(found))
+
+    def forget_running(self, data_folder: str) -> None:
+        """Drop from a copy of a data folder what was running when it was made: there it has never ended."""
+        found = self.read(data_folder)
+        if any(each.outcome == journal.RUNNING for each in found):
+            self.write(data_folder, [each for each in found if each.outcome != journal.RUNNING])
+
+
+RUNS = Journal(own.BACKUPS, "backup", runs.parse, runs.write)
 
 
 def last_runs(data_folder: str) -> LastRuns:
     """Return what status and doctor tell of the runs."""
-    return runs.last(read(data_folder))
-
-
-def write(data_folder: str, found: Sequence[Run]) -> None:
-    """Replace them, a line of JSON each; a full disk must not fail a backup that is good."""
-    try:
-        notes.write(data_folder, own.BACKUPS, runs.write(found))
-    except OSError as error:
-        log.warning(f"the backup cannot be noted in {data_folder}: {error.strerror}")
-
-
-def begin(data_folder: str, run: Run) -> None:
-    """Note that a run begins. One that is still noted as running was killed: nobody else holds the lock."""
-    write(data_folder, [*settled(read(data_folder)), run])
-
-
-def end(data_folder: str, run: Run) -> None:
-    """Note how the run that was begun last ended."""
-    write(data_folder, [*(each for each in read(data_folder) if each.outcome != runs.RUNNING), run])
-
-
-def forget_running(data_folder: str) -> None:
-    """Drop from a copy of a data folder the backup that made it, which there has never ended."""
-    found = read(data_folder)
-    if any(each.outcome == runs.RUNNING for each in found):
-        write(data_folder, [each for each in found if each.outcome != runs.RUNNING])
+    return runs.last(RUNS.read(data_folder))
 
 
 def read_contents(data_folder: str) -> reading.State | None:
@@ -74,47 +102,3 @@ def forget_contents(data_folder: str) -> None:
         notes.remove(data_folder, own.READ)
     except FileNotFoundError:
         pass
-
-
-def settled(found: Sequence[Run]) -> list[Run]:
-    """Return the runs with those that were killed told as such."""
-    killed = {"outcome": runs.INTERRUPTED, "words": "it was killed before it could end"}
-    return [each._replace(**killed) if each.outcome == runs.RUNNING else each for each in found]  # type: ignore[arg-type]
-
-
-def read_drills(data_folder: str) -> list[Drill]:
-    """Return the drills, oldest first."""
-    try:
-        return drills.parse(notes.read_text(data_folder, own.DRILLS, most=_MOST))
-    except OSError:
-        return []
-
-
-def last_drills(data_folder: str) -> LastDrills:
-    """Return what status and doctor tell of the drills."""
-    return drills.last(read_drills(data_folder))
-
-
-def note_drill(data_folder: str, drill: Drill) -> None:
-    """Note that a drill has begun, or how the one that was begun last has ended.
-
-    Beside an empty data folder nothing is noted: it must stay empty.
-    """
-    if not os.path.exists(f"{data_folder}/PG_VERSION"):
-        return
-    known = drills.settled(each for each in read_drills(data_folder) if each.started != drill.started)
-    _write_drills(data_folder, [*known, drill])
-
-
-def settle_drills(data_folder: str) -> None:
-    """Note that nothing is running any more."""
-    found = read_drills(data_folder)
-    if found and drills.settled(found) != found:
-        _write_drills(data_folder, drills.settled(found))
-
-
-def _write_drills(data_folder: str, found: Sequence[Drill]) -> None:
-    try:
-        notes.write(data_folder, own.DRILLS, drills.write(found))
-    except OSError as error:
-        log.warning(f"the drill cannot be noted in {data_folder}: {error.strerror}")

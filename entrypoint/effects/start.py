@@ -141,9 +141,9 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
     context = _settle(context)
     wanted = context.settings
     if os.path.lexists(f"{wanted.drill.folder}/{own.DRILL_SCRATCH}"):
-        from entrypoint.effects import drill
+        from entrypoint.effects import scratch
 
-        drill.clear(context)
+        scratch.clear(context)
     if wanted.archive is not None:
         calls.forget(context.runtime_folder, wanted.data_folder)
         calls.render(context, wanted.archive)

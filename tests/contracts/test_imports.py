@@ -14,7 +14,7 @@ PACKAGE = "entrypoint"
 
 ROWS = (
     ("errors", "exits", "finding", "guest", "signal_numbers", "light", "log", "own"),
-    ("variables", "conninfo", "harmless", "runs", "segments", "sql", "units"),
+    ("variables", "conninfo", "harmless", "journal", "segments", "sql", "units"),
     (
         "facts",
         "cluster",
@@ -41,6 +41,7 @@ ROWS = (
     (
         "complaints",
         "drills",
+        "runs",
         "tune",
         "wal_commands",
         "plan",

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint import drills, runs
+from entrypoint import drills, journal
 from entrypoint.drills import Drill, LastDrills
+
+if TYPE_CHECKING:
+    from entrypoint.journal import Outcome
 
 ALL = st.builds(
     Drill,
     started=st.just("2026-11-22T03:00:00+00:00"),
     why=st.sampled_from(["schedule", "command"]),
-    outcome=st.sampled_from([runs.OK, runs.FAILED, runs.INTERRUPTED, runs.STOPPED, runs.RUNNING]),
+    outcome=st.sampled_from(
+        [journal.OK, journal.FAILED, journal.INTERRUPTED, journal.STOPPED, journal.RUNNING]
+    ),
     last_transaction=st.none() | st.just("2026-11-22T02:59:00+00:00"),
     checks=st.lists(st.text()).map(tuple),
     words=st.text(),
@@ -24,7 +31,7 @@ ALL = st.builds(
 )
 
 
-def _ended(*outcomes: str) -> list[Drill]:
+def _ended(*outcomes: Outcome) -> list[Drill]:
     return [Drill(str(number), "schedule", outcome=each) for number, each in enumerate(outcomes)]
 
 
@@ -37,31 +44,31 @@ def test_it_is_read_as_it_was_written(found: list[Drill]) -> None:
 @given(st.lists(ALL, max_size=5))
 def test_the_last_good_one_outlives_the_rest(found: list[Drill]) -> None:
     """A hundred failures do not push it out."""
-    kept = drills.parse(drills.write([*found, *_ended(*[runs.FAILED] * 120)]))
-    assert len(kept) <= drills.KEPT + 1
+    kept = drills.parse(drills.write([*found, *_ended(*[journal.FAILED] * 120)]))
+    assert len(kept) <= journal.KEPT + 1
     assert drills.last(found).success == drills.last(kept).success
 
 
 def test_the_drills_that_matter() -> None:
     """A failure counts until the next good drill; one that was stopped counts for nothing."""
-    first, second, third = _ended(runs.OK, runs.FAILED, runs.STOPPED)
+    first, second, third = _ended(journal.OK, journal.FAILED, journal.STOPPED)
     assert LastDrills(first, second, None) == drills.last([first, second, third])
     assert LastDrills(first, None, None) == drills.last([second, first, third])
-    (running,) = _ended(runs.RUNNING)
+    (running,) = _ended(journal.RUNNING)
     assert LastDrills(None, None, running) == drills.last([running])
-    assert [runs.INTERRUPTED] == [each.outcome for each in drills.settled([running])]
+    assert [journal.INTERRUPTED] == [each.outcome for each in journal.settled([running])]
 
 
 @pytest.mark.parametrize(
     ("outcomes", "expected"),
     [
         ([], 0),
-        ([runs.FAILED], 0),
-        ([runs.INTERRUPTED, runs.STOPPED], 2),
-        ([runs.STOPPED, runs.OK, runs.INTERRUPTED], 1),
+        ([journal.FAILED], 0),
+        ([journal.INTERRUPTED, journal.STOPPED], 2),
+        ([journal.STOPPED, journal.OK, journal.INTERRUPTED], 1),
     ],
 )
-def test_interrupted_in_a_row(outcomes: list[str], expected: int) -> None:
+def test_interrupted_in_a_row(outcomes: list[Outcome], expected: int) -> None:
     """Those that have proven nothing are tried again, after a growing pause."""
     assert expected == drills.interrupted_in_a_row(_ended(*outcomes))
 

@@ -13,7 +13,7 @@ import pytest
 
 from entrypoint import own
 from entrypoint.archivers.terms import Backup
-from entrypoint.effects import backups
+from entrypoint.effects import scheduled
 from entrypoint.schedule import Schedule
 
 URL = "file:///archive"
@@ -38,14 +38,14 @@ def _due(
         )
         for day in archived
     ]
-    monkeypatch.setattr(backups, "own_backups", lambda *_: listed)
+    monkeypatch.setattr(scheduled, "own_backups", lambda *_: listed)
     yesterday = datetime.now(UTC) - timedelta(days=1)
     schedule = Schedule(f"0 0 {yesterday.day} {yesterday.month} *", "UTC", 0, "")
-    monkeypatch.setattr(backups, "_schedule", lambda *_: schedule)
+    monkeypatch.setattr(scheduled, "schedule_of", lambda *_: schedule)
     settings: Any = SimpleNamespace(data_folder=str(folder), backup=SimpleNamespace(schedule="x"))
     archive: Any = SimpleNamespace(storage=SimpleNamespace(url=URL))
     context: Any = SimpleNamespace(settings=settings)
-    when = backups._due(context, archive)
+    when = scheduled._due(context, archive)
     return None if when is None else when - time.time()
 
 

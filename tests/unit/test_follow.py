@@ -12,7 +12,6 @@ import pytest
 from entrypoint.archivers.terms import Backup
 from entrypoint.choose import Choice
 from entrypoint.effects import (
-    backups,
     calls,
     control_file,
     fetch,
@@ -25,6 +24,7 @@ from entrypoint.effects import (
 )
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context
+from entrypoint.effects.expire import expire
 from entrypoint.effects.identity import current
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import Following
@@ -73,7 +73,7 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for name in ("recovery.signal", "postmaster.pid"):
             Path(folder, name).write_text("15\n")
         Path(folder, ".entrypoint.archive").write_text("{}")  # of a backup that an earlier version has taken
-        history.write(folder, [running._replace(outcome="ok", name="base_0"), running])
+        history.RUNS.write(folder, [running._replace(outcome="ok", name="base_0"), running])
         return 0
 
     monkeypatch.setattr(fetch, "_fetch", fetched)
@@ -84,7 +84,7 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [] == fetch.restore(context, plan, [])
     names = ["PG_VERSION", "entrypoint.archive", "entrypoint.backups", "entrypoint.fork", "global"]
     assert [*names, "pg_wal", "standby.signal"] == sorted(os.listdir(data))
-    assert ["base_0"] == [run.name for run in history.read(str(data))]
+    assert ["base_0"] == [run.name for run in history.RUNS.read(str(data))]
 
 
 def test_what_it_follows_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_a_standby_removes_nothing_from_the_archive(tmp_path: Path) -> None:
     archive = context.settings.archive
     assert archive is not None
     with pytest.raises(Failure) as refused:
-        backups.expire(context, archive, dry_run=False)
+        expire(context, archive, dry_run=False)
     assert "nothing is removed" in refused.value.problems[0].what
 
 

@@ -55,7 +55,7 @@ def test_nothing_is_written_where_the_cluster_is_gone(data: Path, happens: Calla
     before = sorted(data.rglob("*"))
     stops.note(str(data), 1.5, "fast")
     init_files.note(str(data), "/nowhere")
-    history.write(str(data), [])
+    history.RUNS.write(str(data), [])
     with pytest.raises(OSError, match=r"by now|any more|No such file"):
         fork.write(str(data), Fork())
     assert before == sorted(data.rglob("*"))

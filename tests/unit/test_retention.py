@@ -223,6 +223,8 @@ def test_the_future_removes_nothing() -> None:
     assert ["old"] == [each.name for each in decision.remove]
     kept = {"today": "one of the last 1 full backups, or newer", "ahead": retention.AHEAD}
     assert kept == {each.name: why for each, why in decision.keep}
+    assert ["ahead"] == [each.name for each in decision.ahead]
+    assert () == retention.decide(made, full=None, days=None, now=NOW).ahead
     assert ["old"] == [each.name for each in retention.decide(made, full=None, days=1, now=NOW).remove]
 
 

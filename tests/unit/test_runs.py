@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint import runs
+from entrypoint import journal, runs
 from entrypoint.runs import Run
 
 RUNS = st.builds(
@@ -14,7 +14,7 @@ RUNS = st.builds(
     started=st.just("2026-11-22T03:00:00+00:00"),
     why=st.just("schedule"),
     outcome=st.sampled_from(
-        [runs.OK, runs.FAILED, runs.INTERRUPTED, runs.STOPPED, runs.DAMAGED, runs.RUNNING]
+        [journal.OK, journal.FAILED, journal.INTERRUPTED, journal.STOPPED, journal.DAMAGED, journal.RUNNING]
     ),
     seconds=st.integers(0, 10**6).map(float),
     words=st.text(),
@@ -33,10 +33,10 @@ def test_it_is_read_as_it_was_written(found: list[Run]) -> None:
 @given(st.lists(RUNS, max_size=5))
 def test_the_last_success_and_verification_outlive_the_rest(found: list[Run]) -> None:
     """A hundred failures do not push out when the last good backup was, nor what is known to be broken."""
-    bad = [Run("full", "", "schedule", outcome=runs.FAILED, words=str(number)) for number in range(120)]
+    bad = [Run("full", "", "schedule", outcome=journal.FAILED, words=str(number)) for number in range(120)]
     kept = runs.parse(runs.write([*found, *bad]))
-    assert bad[-runs.KEPT :] == kept[-runs.KEPT :]
-    assert len(kept) <= runs.KEPT + 2
+    assert bad[-journal.KEPT :] == kept[-journal.KEPT :]
+    assert len(kept) <= journal.KEPT + 2
     assert runs.last(found).success == runs.last(kept).success
     assert runs.last(found).verified == runs.last(kept).verified
 
@@ -51,10 +51,10 @@ def test_a_torn_line_does_no_harm() -> None:
 
 def test_what_matters_now() -> None:
     """A failure counts until the next success; one that was stopped with its container is none."""
-    good = Run("full", "1", "schedule", outcome=runs.OK)
-    bad = Run("full", "2", "schedule", outcome=runs.FAILED)
-    killed = Run("full", "3", "schedule", outcome=runs.INTERRUPTED)
-    stopped = Run("full", "4", "schedule", outcome=runs.STOPPED)
+    good = Run("full", "1", "schedule", outcome=journal.OK)
+    bad = Run("full", "2", "schedule", outcome=journal.FAILED)
+    killed = Run("full", "3", "schedule", outcome=journal.INTERRUPTED)
+    stopped = Run("full", "4", "schedule", outcome=journal.STOPPED)
     assert (good, killed) == runs.last([bad, good, bad, killed, stopped])[:2]
     assert (good, None) == runs.last([bad, good])[:2]
     assert (None, None, None, None) == runs.last([])

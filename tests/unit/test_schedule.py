@@ -143,3 +143,9 @@ def test_the_last_moments() -> None:
     """The newest first; the present one counts."""
     assert [THREE, THREE - DAY] == NIGHTLY.passed(THREE, 2)
     assert [THREE - DAY] == NIGHTLY.passed(THREE - 1, 1)
+
+
+def test_what_is_overdue() -> None:
+    """What was done last is older than two periods: the last moment may just be at work."""
+    schedule = Schedule("0 * * * *", "UTC", 0, "1")
+    assert [False, False, True] == [schedule.is_overdue(7300, last) for last in (7250, 3600, 3599)]

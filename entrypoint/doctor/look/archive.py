@@ -8,7 +8,7 @@ from datetime import datetime
 from entrypoint import segments
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import ARCHIVE, ARCHIVING, STORAGE, Check, Sight
-from entrypoint.effects import backups, charge_now, control_file, drill, fetching, history, pending
+from entrypoint.effects import charge_now, control_file, fetching, history, pending, rehearsals, scheduled
 from entrypoint.finding import Finding, ok
 
 
@@ -68,10 +68,10 @@ def _last_segment(sight: Sight) -> list[Finding]:
 def _backups(sight: Sight) -> list[Finding]:
     found = sight.backups
     age = time.time() - datetime.fromisoformat(found[-1].finished).timestamp() if found else 0
-    made = [each for each in history.read(sight.data_folder) if each.succeeded]
+    made = [each for each in history.RUNS.read(sight.data_folder) if each.succeeded]
     here = [each for each in made if sight.archive is not None and each.url == sight.archive.storage.url]
     return judge.archive.backups(
-        found, age, overdue=backups.overdue(sight.context, found), taken=here[-1] if here else None
+        found, age, overdue=scheduled.overdue(sight.context, found), taken=here[-1] if here else None
     )
 
 
@@ -181,8 +181,8 @@ def _runs(sight: Sight) -> list[Finding]:
 
 
 def _drills(sight: Sight) -> list[Finding]:
-    overdue = drill.overdue(sight.context)
-    return judge.archive.drills(history.last_drills(sight.data_folder), overdue=overdue)
+    overdue = rehearsals.overdue(sight.context)
+    return judge.archive.drills(rehearsals.last_drills(sight.data_folder), overdue=overdue)
 
 
 CHECKS = (
