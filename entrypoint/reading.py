@@ -10,24 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from entrypoint import guest
+from entrypoint.archivers.terms import Object
 from entrypoint.light import NamedTuple
 
-__all__ = ["Note", "Object", "Plan", "State", "Tally", "parse", "plan", "write"]
+__all__ = ["Note", "Plan", "State", "Tally", "parse", "plan", "write"]
 
 _DAY = 86400.0
-
-
-class Object(NamedTuple):
-    """Something in an archive whose damage would be seen by reading it."""
-
-    path: str
-    size: int
-    modified: int
-    """Seconds since 1970, by the storage's clock."""
-    group: str
-    """A backup, or some segments."""
-    closed: bool
-    """Nothing is added to its group later, and nothing removed but the whole."""
 
 
 class Note(NamedTuple):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Backup,
         Check,
         Command,
+        Object,
         Owner,
         Removal,
         Resources,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
         Stored,
         Verification,
     )
-    from entrypoint.reading import Object
 
     Consequence = Literal["writes", "archives", "nothing left", "stops archiving"]
     """Of a typed command: it writes to the archive (a segment), removes all of it, makes archiving fail."""

@@ -10,6 +10,7 @@ from entrypoint.archivers.terms import (
     Check,
     Command,
     NoSegment,
+    Object,
     Owner,
     Removal,
     Resources,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from entrypoint.archivers.interface import Consequence
     from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
-    from entrypoint.reading import Object
 
 _OURS = frozenset(
     """
@@ -505,8 +505,6 @@ class PgBackRest:
 
     def parse_objects(self, answers: Sequence[Answer], backups: Collection[str]) -> list[Object]:
         """Return segments and the files of backups; others have no checksum, or are read by each call."""
-        from entrypoint.reading import Object
-
         made = []
         for answer, top in zip(answers, ("archive", "backup"), strict=True):
             if answer.code:

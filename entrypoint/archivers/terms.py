@@ -202,3 +202,16 @@ def brief(text: str) -> str:
     '403 (Forbidden): No: m'
     """
     return _REQUEST.sub(lambda found: f": {found[1]}: {found[2]}" if found[1] else "", text)
+
+
+class Object(NamedTuple):
+    """Something in an archive whose damage would be seen by reading it."""
+
+    path: str
+    size: int
+    modified: int
+    """Seconds since 1970, by the storage's clock."""
+    group: str
+    """A backup, or some segments."""
+    closed: bool
+    """Nothing is added to its group later, and nothing removed but the whole."""

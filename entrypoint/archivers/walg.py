@@ -10,6 +10,7 @@ from entrypoint.archivers.terms import (
     Backup,
     Check,
     Command,
+    Object,
     Removal,
     Resources,
     Server,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from entrypoint.archivers.interface import Consequence
     from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
-    from entrypoint.reading import Object
 
 OURS = {"WALG_CONFIG_PATH", "WALG_PG_WAL_SIZE", "WALG_PREVENT_WAL_OVERWRITE"}
 """Settings that the entrypoint fills in itself."""
@@ -477,8 +477,6 @@ class WalG:
     def parse_objects(self, answers: Sequence[Answer], backups: Collection[str]) -> list[Object]:
         """Return segments and what is of backups."""
         from datetime import UTC, datetime
-
-        from entrypoint.reading import Object
 
         made = []
         for answer, top in zip(answers, (_WAL, _BACKUPS), strict=True):

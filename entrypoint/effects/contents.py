@@ -9,13 +9,13 @@ from collections.abc import Collection, Sequence
 
 from entrypoint import exits, log, reading
 from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
-from entrypoint.archivers.terms import Command, brief
+from entrypoint.archivers.terms import Command, Object, brief
 from entrypoint.effects import calls, history, unpack
 from entrypoint.effects.calls import describe_server
 from entrypoint.effects.children import answer_file, memory_file, read_back
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.light import NamedTuple
-from entrypoint.reading import Note, Object, Plan, Tally
+from entrypoint.reading import Note, Plan, Tally
 from entrypoint.settings import Archive
 from entrypoint.units import spell
 

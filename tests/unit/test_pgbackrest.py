@@ -10,8 +10,17 @@ import pytest
 from entrypoint.archivers import pgbackrest, tool_variables
 from entrypoint.archivers.judges import Sum
 from entrypoint.archivers.pgbackrest import PgBackRest
-from entrypoint.archivers.terms import Answer, Backup, Check, Owner, Removal, Resources, Storage, Stored
-from entrypoint.reading import Object
+from entrypoint.archivers.terms import (
+    Answer,
+    Backup,
+    Check,
+    Object,
+    Owner,
+    Removal,
+    Resources,
+    Storage,
+    Stored,
+)
 from unit import made
 from unit.made import SERVER
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from entrypoint import reading
-from entrypoint.reading import Note, Object, Plan, State
+from entrypoint.archivers.terms import Object
+from entrypoint.reading import Note, Plan, State
 
 DAY = 86400
 URL = "file:///archive"

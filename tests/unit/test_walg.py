@@ -9,10 +9,9 @@ import pytest
 
 from entrypoint import shares
 from entrypoint.archivers import walg
-from entrypoint.archivers.terms import Answer, Backup, Check, Command, Removal, Resources, Storage
+from entrypoint.archivers.terms import Answer, Backup, Check, Command, Object, Removal, Resources, Storage
 from entrypoint.archivers.tool_variables import WALG_PREFIXES
 from entrypoint.archivers.walg import WalG
-from entrypoint.reading import Object
 from unit import made
 from unit.made import SERVER
 
