@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from entrypoint import exits, recovery, segments
+from entrypoint import exits, segments
 from entrypoint.archivers.terms import Backup
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple
 from entrypoint.segments import lsn_text
+from entrypoint.settings import restoring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from typing import Literal
 
-    from entrypoint.recovery import Kind, Request
+    from entrypoint.settings.restoring import Kind, Request
 
     Reason = Literal[
         "no backup", "target too late", "target too early", "backup too late", "backup unfit", "gap"
@@ -131,7 +132,7 @@ def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: datetime)
     `backups` are the cluster's, oldest first, at least one.
     """
     aim = _Aim(
-        recovery.moment(request.value, now) if request.kind == "time" else None,
+        restoring.moment(request.value, now) if request.kind == "time" else None,
         segments.parse_lsn(request.value) if request.kind == "lsn" else None,
     )
     usable = [each for each in backups if _leads_to(each, wal)]
@@ -144,7 +145,7 @@ def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: datetime)
     if not aim.is_reached_from(usable[0]):
         return Refusal("target too early", earliest, latest)
     fitting = [each for each in usable if aim.is_reached_from(each)]
-    if request.backup == recovery.LATEST:
+    if request.backup == restoring.LATEST:
         chosen = fitting[-1]
         why = "the newest that ended before the target" if aim.moment or aim.lsn else "the newest"
     else:

@@ -7,7 +7,7 @@ from entrypoint.argv import NOT_A_SERVER
 from entrypoint.errors import Problem, no_permission
 from entrypoint.facts import Facts, Unfinished
 from entrypoint.light import NamedTuple
-from entrypoint.settings import Settings
+from entrypoint.settings.values import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from entrypoint import guest, segments
 from entrypoint.light import NamedTuple
-from entrypoint.recovery import described
+from entrypoint.settings.restoring import described
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.choose import Choice
-    from entrypoint.recovery import Kind, Request
+    from entrypoint.settings.restoring import Kind, Request
 
 
 def record(choice: Choice, request: Request) -> str:

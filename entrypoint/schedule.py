@@ -1,78 +1,18 @@
 """When a backup or a drill is due; pure but for the system's time zone data.
 
-The only module that knows cronsim. Times are seconds since 1970.
+Times are seconds since 1970.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 
-from entrypoint.errors import Problem
+from entrypoint.settings.cron import in_fields, zone
 
 RETRY_FIRST = 60
 RETRY_LAST = 3600
 """Seconds after which a failed run is tried again: 1, 2, 4 … up to 60 minutes."""
 ASK_AGAIN = 3600
 """Seconds after which we look again at the latest: machines are suspended, and clocks are set."""
-
-
-ALIASES = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-}
-"""Cron's own names; not `@reboot`, which is no time."""
-
-
-def in_fields(text: str) -> str:
-    """Return a schedule in five fields.
-
-    >>> in_fields("@Daily"), in_fields("0 3 * * *")
-    ('0 0 * * *', '0 3 * * *')
-    """
-    return ALIASES.get(text.lower(), text)
-
-
-def check(text: str, timezone: str, name: str = "BACKUP_SCHEDULE") -> list[Problem]:
-    """Return what is wrong with the schedule that this variable sets."""
-    from cronsim import CronSim, CronSimError
-
-    problems = []
-    if zone(timezone) is None:
-        problems.append(
-            Problem(
-                f"BACKUP_TIMEZONE={timezone} is no time zone",
-                "use a name such as Europe/Berlin or UTC",
-            )
-        )
-    try:
-        next(CronSim(in_fields(text), datetime(2026, 1, 1, tzinfo=UTC)))
-    except CronSimError as error:
-        problems.append(
-            Problem(
-                f"{name}={text} is no schedule: {error}",
-                f"give minute, hour, day of month, month and day of week, for example {name}='0 3 * * *', "
-                "or one of " + " ".join(ALIASES),
-            )
-        )
-    except StopIteration:
-        problems.append(Problem(f"{name}={text} is a day that never comes", f"correct {name}"))
-    return problems
-
-
-def zone(name: str) -> tzinfo | None:
-    """Return a time zone, None for one that the system does not know."""
-    if name == "UTC":
-        return UTC
-    from zoneinfo import ZoneInfo
-
-    try:
-        return ZoneInfo(name)
-    except (OSError, ValueError, KeyError):  # a folder, a bad key, and not found
-        return None
 
 
 class Schedule:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from entrypoint import shares
 from entrypoint.light import NamedTuple
-from entrypoint.settings import UNITS
+from entrypoint.units import BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ def size(count: int) -> str:
     >>> size(3 * 1024**3), size(1536 * 1024**2), size(1000)
     ('3GB', '1536MB', '0kB')
     """
-    unit = next((each for each in ("GB", "MB") if count >= UNITS[each] and not count % UNITS[each]), "kB")
+    unit = next((each for each in ("GB", "MB") if count >= BYTES[each] and not count % BYTES[each]), "kB")
     if unit == "kB" and count >= 10 * MB:
         unit = "MB"
-    return f"{count // UNITS[unit]}{unit}"
+    return f"{count // BYTES[unit]}{unit}"
 
 
 def size_bytes(text: str, unit: str) -> int | None:
@@ -120,7 +120,7 @@ def size_bytes(text: str, unit: str) -> int | None:
     number = text.strip().rstrip("BkMGT ")
     given = text.strip()[len(number) :].strip()
     try:
-        return int(float(number) * (UNITS[given] if given else 8 * KB if unit == "8kB" else UNITS[unit]))
+        return int(float(number) * (BYTES[given] if given else 8 * KB if unit == "8kB" else BYTES[unit]))
     except (ValueError, KeyError, OverflowError):
         return None
 

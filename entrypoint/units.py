@@ -1,5 +1,8 @@
 """Numbers of bytes as people read them; pure."""
 
+BYTES = {"": 1, "B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
+"""PostgreSQL's units of memory, in bytes."""
+
 
 def spell(count: float) -> str:
     """Return bytes in a unit of which there are some.

@@ -6,7 +6,8 @@ import shlex
 
 from entrypoint import templates
 from entrypoint.archivers.terms import Command, Server
-from entrypoint.settings import Archive, Settings
+from entrypoint.settings.archiving import Archive
+from entrypoint.settings.values import Settings
 
 
 def archiver_conf(settings: Settings, archive: Archive, server: Server) -> str:

@@ -9,16 +9,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "COMMAND_TIMEOUT",
     "COMMAND_WORDS",
     "FAMILIES",
     "GROUPS",
     "KINDS",
     "PGBACKREST",
     "PLACES",
+    "SOURCE_PREFIX",
+    "STORAGES",
     "WALG",
     "WALG_PREFIXES",
     "all_like",
     "is_known",
+    "is_of_source",
     "is_of_storage",
     "is_own",
     "is_place",
@@ -140,6 +144,13 @@ KINDS = {PGBACKREST + "REPO1_TYPE": _TYPES}
 COMMAND_WORDS = ("wal-g", "wal-push", "wal-fetch", "pgbackrest", "archive-push", "archive-get")
 """What stands in a command that stores or fetches a segment."""
 
+STORAGES = frozenset(("ARCHIVE_URL", *(name for places in PLACES.values() for name in places)))
+"""Each of them names the place of an archive; with `SOURCE_PREFIX` that of the one to restore from."""
+SOURCE_PREFIX = "RESTORE_"
+"""Before a variable of the archive: it holds for the one that is restored from."""
+COMMAND_TIMEOUT = 300
+"""Seconds for one call for one segment, where ARCHIVE_COMMAND_TIMEOUT does not say otherwise."""
+
 FAMILIES = (
     *(
         "WALG_",
@@ -168,6 +179,12 @@ def is_known(name: str) -> bool:
 def is_own(name: str, values: Mapping[str, str]) -> bool:
     """Tell whether an archiver reads a variable with these settings, be its name a known one or not."""
     return name in WALG or name.startswith(PGBACKREST) or (name.startswith("AWS_") and takes_aws(values))
+
+
+def is_of_source(name: str) -> bool:
+    """Tell whether a variable is one of the archive's, for the archive to restore from."""
+    rest = name.removeprefix(SOURCE_PREFIX)
+    return rest != name and (rest in ("ARCHIVE_URL", "ARCHIVE_TOOL") or is_own(rest, {}))
 
 
 def takes_aws(values: Mapping[str, str]) -> bool:

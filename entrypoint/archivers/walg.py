@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoint import guest, segments, variables
+from entrypoint import guest, segments
 from entrypoint.archivers.interface import Capabilities
 from entrypoint.archivers.terms import (
     IDENTITY,
@@ -19,7 +19,7 @@ from entrypoint.archivers.terms import (
     Verification,
     hide_address,
 )
-from entrypoint.archivers.tool_variables import GROUPS, WALG, WALG_PREFIXES
+from entrypoint.archivers.tool_variables import COMMAND_TIMEOUT, GROUPS, WALG, WALG_PREFIXES
 from entrypoint.errors import Problem
 from entrypoint.light import re
 from entrypoint.segments import lsn_text
@@ -88,7 +88,7 @@ class WalG:
         self.patience = {"WALG_S3_MAX_RETRIES": given.get("WALG_S3_MAX_RETRIES") or "5"}
         """What is different for pushing segments."""
         # The daemon's own 60 seconds are too few for a slow line and the segments that it sends beside one.
-        seconds = given.get("ARCHIVE_COMMAND_TIMEOUT") or variables.ALL["ARCHIVE_COMMAND_TIMEOUT"].default
+        seconds = given.get("ARCHIVE_COMMAND_TIMEOUT") or COMMAND_TIMEOUT
         self.deadline = {"WALG_DAEMON_WAL_UPLOAD_TIMEOUT": f"{seconds}s"}
         if not given.get("WALG_LOG_LEVEL"):
             self.patience["WALG_LOG_LEVEL"] = "ERROR"  # else lines for each segment

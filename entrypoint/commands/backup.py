@@ -22,7 +22,7 @@ from entrypoint.effects.turn import alone
 from entrypoint.effects.verify import verify, wrong
 from entrypoint.errors import Failure, Problem
 from entrypoint.runs import Run
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 from entrypoint.units import spell
 
 _SHOWN = 10

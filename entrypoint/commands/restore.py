@@ -7,7 +7,7 @@ import click
 
 from entrypoint.commands.output import echo
 from entrypoint.effects import start
-from entrypoint.recovery import ACTIONS
+from entrypoint.settings.restoring import ACTIONS
 
 _VARIABLES = {
     "backup": "RESTORE_FROM",

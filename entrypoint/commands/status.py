@@ -15,7 +15,7 @@ from entrypoint.effects.status import Known
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Following
 from entrypoint.runs import LastRuns
-from entrypoint.settings import Settings
+from entrypoint.settings.values import Settings
 from entrypoint.units import spell
 
 

@@ -20,7 +20,7 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.facts import ArchiveState, Facts
 from entrypoint.finding import Finding
 from entrypoint.light import NamedTuple
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 _PATIENCE = 30
 """Seconds for all calls of the archiver together: somebody waits for them."""

@@ -6,7 +6,7 @@ import time
 from entrypoint import segments
 from entrypoint.effects import calls, fork, mark
 from entrypoint.facts import ArchiveState
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 _REASON_LINES = 3
 _RECENT = 600.0

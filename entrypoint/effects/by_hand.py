@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import log, variables
+from entrypoint import log
 from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS, adapter
 from entrypoint.effects import calls, files, fork, identity, opening, status
@@ -21,6 +21,7 @@ from entrypoint.effects.context import Context, helper_environment
 from entrypoint.effects.doors import is_door, path_without
 from entrypoint.effects.signals import Signals
 from entrypoint.errors import Failure, Problem
+from entrypoint.settings import serving
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _callers(context: Context, known: Mapping[str, str]) -> dict[str, str]:
         if (
             name.startswith(tool_variables.FAMILIES)
             or name.lower() in _PROXIES
-            or variables.is_for_server(name, value, asked, all_else=False)
+            or serving.is_for_server(name, value, asked, all_else=False)
         ):
             found[name] = value
     return found

@@ -11,7 +11,7 @@ from entrypoint.effects import capacity, control_file, files, sessions, small, s
 from entrypoint.effects.children import answer_file, find_program, memory_file, read_back
 from entrypoint.effects.context import Context, server_port, tool_path
 from entrypoint.errors import Failure, Problem
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 from entrypoint.shares import MOST_PROCESSES
 
 QUICK = 120

@@ -14,7 +14,7 @@ from entrypoint.effects import (
 )
 from entrypoint.effects.context import Context
 from entrypoint.retention import Decision
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 LONG = 6 * 3600
 """Seconds for one call of the archiver that looks through all of an archive, and for the reading of it."""

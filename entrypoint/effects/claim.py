@@ -18,7 +18,7 @@ from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.effects.data_folder import data_major
 from entrypoint.effects.storage import other_tool_at, storage_problem
 from entrypoint.errors import Failure, Problem
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 from entrypoint.succession import Cluster
 
 _WARM = 15

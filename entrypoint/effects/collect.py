@@ -8,8 +8,8 @@ from entrypoint import configfile, sources
 from entrypoint.effects import files
 from entrypoint.effects.context import Context
 from entrypoint.effects.rendered import CONF_FOLDER
+from entrypoint.settings.serving import CONF_PREFIX
 from entrypoint.sources import Source
-from entrypoint.variables import CONF_PREFIX
 
 
 def own_file(context: Context) -> str:

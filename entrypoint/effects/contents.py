@@ -16,7 +16,7 @@ from entrypoint.effects.children import answer_file, memory_file, read_back
 from entrypoint.effects.context import Context, tool_path
 from entrypoint.light import NamedTuple
 from entrypoint.reading import Note, Plan, Tally
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 from entrypoint.units import spell
 
 _SILENT = 300.0

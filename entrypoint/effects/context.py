@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import foreign, variables
 from entrypoint.archivers import tool_variables
 from entrypoint.argv import parse_server
 from entrypoint.effects import files, notes
@@ -12,7 +11,9 @@ from entrypoint.effects.children import Children
 from entrypoint.effects.doors import path_without
 from entrypoint.effects.identity import Identity
 from entrypoint.light import NamedTuple
-from entrypoint.settings import SOURCE_PREFIX, Settings
+from entrypoint.settings import foreign, serving, variables
+from entrypoint.settings.fields import INJECTED
+from entrypoint.settings.values import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,20 +90,18 @@ def write_down_settings(context: Context) -> None:
 
 
 HIDDEN_VALUE = "in the archiver's own settings file"
-_SECRET_WORDS = ("KEY", "SECRET", "PASS", "TOKEN", "CREDENTIALS", "SSE_C")
 
 
 def kept_values(values: Mapping[str, str]) -> dict[str, str]:
     """Return what is kept of the variables: ours, libpq's and the archivers', with their secrets hidden."""
     found = {}
     for name, value in values.items():
-        declared = variables.ALL.get(name)
-        if tool_variables.is_own(name.removeprefix(SOURCE_PREFIX), values):
-            secret = any(word in name for word in _SECRET_WORDS) and not name.endswith("_PATH")
-            found[name] = HIDDEN_VALUE if secret and value else value
+        declared = variables.find(name)
+        if variables.is_of_archiver(name, values):
+            found[name] = HIDDEN_VALUE if value and variables.is_secret_of_archiver(name) else value
         elif (declared is not None and declared.secret) or name.startswith("STANDBY"):
             continue  # the server alone needs to know how it follows
-        elif declared is not None or name.startswith(("PG", variables.CONF_PREFIX)):
+        elif declared is not None or name.startswith(("PG", serving.CONF_PREFIX)):
             found[name] = value
     return found
 
@@ -126,7 +125,7 @@ def server_environment(settings: Settings, environment: Mapping[str, str]) -> di
     return {
         name: value
         for name, value in environment.items()
-        if variables.is_for_server(name, value, asked, all_else=all_else)
+        if serving.is_for_server(name, value, asked, all_else=all_else)
     }
 
 
@@ -143,10 +142,10 @@ def withheld_variables(settings: Settings, environment: Mapping[str, str]) -> li
         name
         for name, value in sorted(environment.items())
         if name not in handed_on
-        and variables.is_for_server(name, value, (), all_else=True)
-        and name not in variables.ALL
-        and not name.startswith(foreign.STRICT_GROUPS + variables.OUR_GROUPS)
-        and not variables.INJECTED.fullmatch(name)
+        and serving.is_for_server(name, value, (), all_else=True)
+        and variables.find(name) is None
+        and not name.startswith(foreign.STRICT_GROUPS + foreign.OUR_GROUPS)
+        and not INJECTED.fullmatch(name)
         and not tool_variables.is_own(name, settings.values)
     ]
 

@@ -24,7 +24,7 @@ from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 from entrypoint.retention import Decision
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 _TORN = 86400
 """Seconds after which a half written file is one that nobody writes any more."""

@@ -15,7 +15,7 @@ from entrypoint.effects.unfinished import Unfinished
 from entrypoint.effects.words import Words
 from entrypoint.errors import Failure, Problem, Stopped
 from entrypoint.record import record
-from entrypoint.recovery import FOLLOW
+from entrypoint.settings.restoring import FOLLOW
 
 
 def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from entrypoint.effects.calls import describe_server
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 _FOLDER = re.compile("[0-9A-F]{16}")
 _SEGMENT = re.compile(r"([0-9A-F]{24})(-[0-9a-f]{40})?(\.[a-z0-9]{2,4})?")

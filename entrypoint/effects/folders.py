@@ -14,7 +14,7 @@ from entrypoint.effects.children import Children
 from entrypoint.effects.identity import Identity
 from entrypoint.effects.status import SOCKET_FOLDER
 from entrypoint.errors import Failure, Problem
-from entrypoint.settings import Settings
+from entrypoint.settings.values import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -20,7 +20,10 @@ from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 from entrypoint.segments import lsn_text
-from entrypoint.settings import Archive
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.settings.archiving import Archive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from entrypoint import environment, lifecycle, log, shares
+from entrypoint import lifecycle, log, shares
 from entrypoint.effects import calls, capacity, fork, probe, rendered, sessions, status
 from entrypoint.effects.calls import describe_server
 from entrypoint.effects.children import memory_file
 from entrypoint.effects.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.effects.handoff import HelperSpec
+from entrypoint.settings import environment
 
 _FIRST_LOOK = 10
 """Seconds after the server's start until it is looked again whether another one was promoted."""

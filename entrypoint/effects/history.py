@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from entrypoint import journal, log, own, reading, runs
 from entrypoint.effects import notes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.journal import Entry
     from entrypoint.runs import LastRuns

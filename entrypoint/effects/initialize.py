@@ -21,7 +21,7 @@ from entrypoint.effects.context import Context, at_port, server_environment, wit
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Failure, Problem, Stopped
 from entrypoint.light import re
-from entrypoint.settings import AUTH_METHODS, PLAIN_METHODS
+from entrypoint.settings.starting import AUTH_METHODS, PLAIN_METHODS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from entrypoint import exits, lifecycle, log
 from entrypoint.effects import charge_now, files, fork, opening, processes, status, writer
 from entrypoint.effects.context import Context
 from entrypoint.effects.data_folder import live_postmaster
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 _PATIENCE = 20
 """Seconds for one call of the archiver."""

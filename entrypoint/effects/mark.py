@@ -15,7 +15,7 @@ from entrypoint import exits, guest, log, own
 from entrypoint.effects import notes
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 
 class Mark(NamedTuple):

@@ -10,8 +10,8 @@ from entrypoint.effects import capacity, collect, files, follow, rendered
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
+from entrypoint.settings.serving import CONF_PREFIX
 from entrypoint.sources import Source
-from entrypoint.variables import CONF_PREFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from entrypoint.effects import identity, opening, probe, programs, rendered
 from entrypoint.effects.context import Context
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import Facts
-from entrypoint.settings import Settings
+from entrypoint.settings.values import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

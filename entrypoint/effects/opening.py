@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from entrypoint import environment, foreign, log, settings, variables
+from entrypoint import log
 from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS
 from entrypoint.effects import files, identity, locks, status, walk
@@ -23,8 +23,9 @@ from entrypoint.effects.identity import Identity
 from entrypoint.effects.signals import Signals
 from entrypoint.effects.status import RUNTIME_FOLDERS
 from entrypoint.errors import Failure, Problem
-from entrypoint.foreign import FILE_SUFFIX
-from entrypoint.settings import Settings
+from entrypoint.settings import environment, foreign, loading, variables
+from entrypoint.settings.fields import FILE_SUFFIX
+from entrypoint.settings.values import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def read_settings(
     """Return the settings, everything that is wrong with them, and what is doubtful."""
     read = environment.read(raw, read_named)
     programs = {name: has_program(name, raw) for name in TOOLS}
-    wanted, problems = settings.load(read.values, arguments, programs)
+    wanted, problems = loading.load(read.values, arguments, programs)
     return wanted._replace(files=read.files), [*read.problems, *problems], read.warnings
 
 
@@ -95,10 +96,7 @@ def has_program(name: str, environ: Mapping[str, str]) -> bool:
 
 def secret_names(values: Mapping[str, str]) -> set[str]:
     """Return the variables that hold secrets: ours by their declaration, the archivers' all."""
-    declared = {name for name, variable in variables.ALL.items() if variable.secret}
-    return declared | {
-        name for name in values if tool_variables.is_own(name.removeprefix(settings.SOURCE_PREFIX), {})
-    }
+    return {name for name in values if variables.is_withheld(name)}
 
 
 def environ() -> Mapping[str, str]:

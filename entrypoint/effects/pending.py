@@ -17,7 +17,7 @@ from entrypoint.effects.data_folder import live_postmaster, read_postmaster
 from entrypoint.effects.locks import Alone
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 _LOOK_EVERY = 0.1
 """Seconds between two looks at what waits."""

@@ -7,8 +7,9 @@ import shutil
 import time
 from datetime import UTC, datetime, timedelta
 
-from entrypoint import exits, log, recovery, retention, segments
+from entrypoint import exits, log, retention, segments
 from entrypoint.archivers.terms import Backup, brief
+from entrypoint.archivers.tool_variables import SOURCE_PREFIX
 from entrypoint.choose import Choice, Refusal, Wal, choose, history_of, worded
 from entrypoint.effects import calls, programs, ruling
 from entrypoint.effects.calls import describe_server
@@ -17,8 +18,9 @@ from entrypoint.effects.source import source_of
 from entrypoint.effects.storage import other_tool_at, storage_problem
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
-from entrypoint.recovery import Request
-from entrypoint.settings import SOURCE_PREFIX, Archive
+from entrypoint.settings import restoring
+from entrypoint.settings.archiving import Archive
+from entrypoint.settings.restoring import Request
 from entrypoint.units import spell
 
 _FETCHED_A_SECOND = 100 * 1024**2
@@ -73,7 +75,7 @@ def look_at(
     if problem is not None:
         raise Failure(problem)
     backups = _candidates(source, archive, request, of_source=of_source)
-    if recovery.has_no_offset(request):
+    if restoring.has_no_offset(request):
         log.info(f"RESTORE_TARGET_TIME={request.value} has no offset: taken as UTC")
     began = time.monotonic()
     while True:
@@ -101,7 +103,7 @@ def _candidates(
     if not found:
         raise Failure(_empty(source, archive, request, of_source=of_source))
     named = next((each for each in found if each.name == request.backup), None)
-    if named is None and request.backup != recovery.LATEST:
+    if named is None and request.backup != restoring.LATEST:
         raise Failure(
             Problem(
                 f"RESTORE_FROM={request.backup} is no backup in {archive.storage.url}",
@@ -134,7 +136,7 @@ def _empty(source: Context, archive: Archive, request: Request, *, of_source: bo
     if other is not None:
         return other
     prefix = SOURCE_PREFIX if of_source else ""
-    if request.action == recovery.FOLLOW:
+    if request.action == restoring.FOLLOW:
         return Problem(
             f"STANDBY=on, but the archive {archive.storage.url} holds no backup to build it from",
             "take one of the primary (entrypoint backup push), or check "
@@ -243,7 +245,7 @@ def describe(plan: Plan) -> list[str]:
     ]
     if backup.damaged:
         lines.append("the archiver saw damaged pages of the database when it took this backup")
-    if choice.kind in ("name", "xid") and plan.request.backup == recovery.LATEST:
+    if choice.kind in ("name", "xid") and plan.request.backup == restoring.LATEST:
         lines.append(f"if the {choice.kind} is older than this backup, name an older one: RESTORE_FROM=NAME")
     return lines
 

@@ -12,7 +12,7 @@ from entrypoint.effects import files, identity, notes, small, unfinished, walk
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure, Problem
 from entrypoint.facts import DataFolder, Facts, Unfinished
-from entrypoint.settings import Settings
+from entrypoint.settings.values import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.facts import Following
 from entrypoint.light import re
 from entrypoint.segments import lsn_text
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 _PATIENCE = 20
 """Seconds for one call of the archiver: who promotes is in a hurry."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from entrypoint import drills, exits, journal, log, recovery, segments, shares, sql
+from entrypoint import drills, exits, journal, log, segments, shares, sql
 from entrypoint.drills import Drill
 from entrypoint.effects import (
     access,
@@ -40,9 +40,11 @@ from entrypoint.effects.scratch import (
 )
 from entrypoint.effects.turn import be_modest, run_tool
 from entrypoint.errors import Failure, Problem
-from entrypoint.recovery import Request
 from entrypoint.schedule import ASK_AGAIN
-from entrypoint.settings import Archive, drill_folder_problem
+from entrypoint.settings import restoring
+from entrypoint.settings.archiving import Archive
+from entrypoint.settings.rehearsing import drill_folder_problem
+from entrypoint.settings.restoring import Request
 from entrypoint.units import spell
 
 TYPE_CHECKING = False
@@ -118,7 +120,7 @@ def _since(began: float) -> float:
 
 def _plan(context: Context, archive: Archive) -> planning.Plan:
     """Choose what to restore; raises Failure, before a byte is written, if it cannot work here."""
-    plan = planning.look_at(context, archive, Request(recovery.LATEST))
+    plan = planning.look_at(context, archive, Request(restoring.LATEST))
     # After the plan: what it lets replay was archived before, so its tablespaces are known by now.
     refuse_tablespaces(context.settings.data_folder)
     size = segments.size_by(plan.choice.backup.first_segment, plan.choice.backup.start_lsn)

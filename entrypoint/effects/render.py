@@ -7,11 +7,13 @@ import os
 from entrypoint.archivers.terms import Server
 from entrypoint.effects import files, rendered
 from entrypoint.effects.context import Context, tool_path
-from entrypoint.settings import Archive, Settings
+from entrypoint.settings.values import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from entrypoint.settings.archiving import Archive
 
 
 def arguments(context: Context, following: Mapping[str, str] | None = None) -> list[str]:

@@ -27,11 +27,11 @@ from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Ended, Failure, Problem
 from entrypoint.record import Recorded, recorded
 from entrypoint.segments import lsn_text
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from entrypoint.recovery import AtTheEnd
+    from entrypoint.settings.restoring import AtTheEnd
 
 
 def recover(context: Context, given: list[str]) -> list[str]:

@@ -8,9 +8,10 @@ import json
 import os
 import signal
 
-from entrypoint import environment, lifecycle, log
+from entrypoint import lifecycle, log
 from entrypoint.effects import files, status
 from entrypoint.effects.context import Context
+from entrypoint.settings import environment
 
 _FILES = "secret-files.json"
 """In the runtime folder: the file of each variable that has come from one."""

@@ -26,7 +26,7 @@ from entrypoint.effects.turn import Busy, alone
 from entrypoint.errors import Failure
 from entrypoint.light import NamedTuple
 from entrypoint.schedule import ASK_AGAIN, Schedule, at_once, due
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from entrypoint.effects.data_folder import forget_original, is_postmaster_of, li
 from entrypoint.effects.rehearsals import DRILLS
 from entrypoint.errors import Failure, Problem
 from entrypoint.private_server import ACCESS
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 _RUNTIME = "drill"
 """Below the runtime folder: the sockets, and the archiver's settings with its secrets."""

@@ -2,7 +2,7 @@
 
 from entrypoint.effects import calls, files
 from entrypoint.effects.context import Context, write_down_settings
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 
 def source_of(context: Context) -> tuple[Context, Archive]:

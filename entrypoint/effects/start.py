@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from entrypoint import log, own, plan, variables
+from entrypoint import log, own, plan
 from entrypoint.argv import NOT_A_SERVER
 from entrypoint.effects import (
     calls,
@@ -42,7 +42,8 @@ from entrypoint.effects.signals import Signals
 from entrypoint.effects.unfinished import Unfinished
 from entrypoint.errors import Ended, Failure, Problem
 from entrypoint.facts import Facts
-from entrypoint.settings import Settings
+from entrypoint.settings import serving
+from entrypoint.settings.values import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _make_door(wanted: Settings) -> None:
 
 def _start_alone(wanted: Settings) -> set[str]:
     """Return the variables that nobody is to see in PID 1, however long a first start or a restore takes."""
-    names = {name for name in wanted.values if name.startswith(variables.CONF_PREFIX)}
+    names = {name for name in wanted.values if name.startswith(serving.CONF_PREFIX)}
     if is_guarded(wanted):
         names |= wanted.values.keys() - server_environment(wanted, wanted.values).keys()
     return opening.secret_names(wanted.values) | names

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from entrypoint import environment, log
+from entrypoint import log
 from entrypoint.effects import (
     files,
     opening,
@@ -22,6 +22,7 @@ from entrypoint.effects import (
 )
 from entrypoint.effects.context import Context, at_port, with_password
 from entrypoint.errors import Failure
+from entrypoint.settings import environment
 
 
 def main() -> int:

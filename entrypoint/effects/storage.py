@@ -7,13 +7,14 @@ import os
 
 from entrypoint import exits
 from entrypoint.archivers.known import adapters
+from entrypoint.archivers.tool_variables import SOURCE_PREFIX
 from entrypoint.effects import (
     access,
     calls,
 )
 from entrypoint.effects.context import Context
 from entrypoint.errors import Problem
-from entrypoint.settings import SOURCE_PREFIX, Archive
+from entrypoint.settings.archiving import Archive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

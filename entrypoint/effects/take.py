@@ -34,7 +34,7 @@ from entrypoint.effects.turn import be_modest, run_tool
 from entrypoint.effects.verify import hole_is_open, verified
 from entrypoint.errors import Failure, Problem
 from entrypoint.runs import Run
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 from entrypoint.units import spell
 
 TYPE_CHECKING = False

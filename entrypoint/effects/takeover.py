@@ -15,7 +15,7 @@ from entrypoint.effects.context import Context
 from entrypoint.effects.data_folder import data_major
 from entrypoint.effects.fork import Fork
 from entrypoint.errors import Failure, Problem
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 
 def run(context: Context, archive: Archive, given: list[str], known: Fork) -> None:

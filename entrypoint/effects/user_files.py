@@ -7,8 +7,8 @@ import os
 from entrypoint import exits
 from entrypoint.effects import doors, probe
 from entrypoint.effects.children import memory_file, read_back
-from entrypoint.environment import unpack
 from entrypoint.errors import Failure, Problem
+from entrypoint.settings.environment import unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

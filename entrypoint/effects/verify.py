@@ -25,7 +25,7 @@ from entrypoint.errors import Failure
 from entrypoint.light import NamedTuple
 from entrypoint.reading import Tally
 from entrypoint.runs import Run
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 
 
 def _first(path: str) -> str:

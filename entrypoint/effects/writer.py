@@ -21,7 +21,7 @@ from entrypoint.effects.storage import storage_problem
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
 from entrypoint.segments import lsn_text
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 from entrypoint.timelines import Rival, Written
 from entrypoint.units import spell
 

@@ -10,8 +10,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [] if str(REPOSITORY) in sys.path else [str(REPOSITORY)]
 
-from entrypoint import exits, variables  # noqa: E402 - also works when started as a program
+from entrypoint import exits  # noqa: E402 - also works when started as a program
 from entrypoint.doctor.checkup import CHECKS  # noqa: E402
+from entrypoint.settings import variables  # noqa: E402
 
 __all__ = ["REPOSITORY", "check_rows", "exit_codes", "rows_between", "variable_rows"]
 
@@ -20,7 +21,7 @@ def variable_rows() -> list[str]:
     """Return one row of Markdown for each variable; † marks those that can come from a file."""
     return [
         f"| `{variable.name}`{' †' if variable.from_file else ''} | {_default(variable.default)} | {variable.doc} |"
-        for variable in variables.ALL.values()
+        for variable in variables.table().values()
     ]
 
 

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from contracts.tables import REPOSITORY
-from entrypoint import environment, settings, variables
 from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS
+from entrypoint.settings import environment, loading, variables
 from examples import EXAMPLES, READERS, Example
 from layout import layout_of
 from nix import Nix
@@ -41,12 +41,12 @@ def test_only_known_variables(example: Example) -> None:
         name
         for name in example.environment
         if not (base := name.removesuffix("_FILE")).startswith("POSTGRES_CONF_")
-        and base not in variables.ALL
+        and base not in variables.table()
         and not tool_variables.is_known(base)
     ]
     assert [] == unknown
     for tool in TOOLS:
-        wanted, problems = settings.load(read.values, [], {name: name == tool for name in TOOLS})
+        wanted, problems = loading.load(read.values, [], {name: name == tool for name in TOOLS})
         assert [] == problems
         assert wanted.archive is not None
         assert tool == wanted.archive.tool.name
@@ -72,7 +72,9 @@ def test_places_and_times(example: Example) -> None:
     assert frozenset(layout_of(17)["config"]["volumes"]) == example.volumes
     assert "256m" == example.shared_memory
     own = sum(
-        int(variables.ALL[name].default) for name in variables.ALL if re.fullmatch("STOP_.*_TIMEOUT", name)
+        int(variables.table()[name].default)
+        for name in variables.table()
+        if re.fullmatch("STOP_.*_TIMEOUT", name)
     )
     assert own < example.stop_seconds
     assert example.asks_ready

@@ -14,13 +14,12 @@ PACKAGE = "entrypoint"
 
 ROWS = (
     ("errors", "exits", "finding", "guest", "signal_numbers", "light", "log", "own"),
-    ("variables", "conninfo", "harmless", "journal", "segments", "sql", "units"),
+    ("conninfo", "harmless", "journal", "segments", "sql", "units"),
     (
         "facts",
         "cluster",
         "postmaster",
         "argv",
-        "schedule",
         "known_extensions",
         "huge_pages",
         "dependents",
@@ -33,9 +32,8 @@ ROWS = (
     ),
     ("archivers",),
     ("hiding", "reading"),
-    ("recovery", "choose", "record"),
-    ("foreign",),
-    ("environment", "settings"),
+    ("settings",),
+    ("choose", "record", "schedule"),
     ("private_server", "shares", "sources", "templates"),
     (
         "complaints",
@@ -65,8 +63,6 @@ WITHIN_A_ROW = {
     ("guest", "log"): "what is refused is named, and is escaped",
     ("guest", "light"): "names are known by expressions",
     ("errors", "light"): "a problem is a value",
-    ("choose", "recovery"): "a backup is chosen for what is asked for",
-    ("record", "recovery"): "what was asked for is written down",
     ("record", "choose"): "and what was chosen for it",
 }
 """Imports between two modules of one row, which are otherwise for the modules of one folder only."""
@@ -91,7 +87,8 @@ IMPURE = {
     ("light", "_operator"): "the getters of named tuples",
     ("templates", "jinja2"): "renders; its loader reads the program's own templates",
     ("schedule", "cronsim"): "computes with times that it is given",
-    ("schedule", "zoneinfo"): "reads the system's time zones",
+    ("settings.cron", "cronsim"): "tells whether a schedule is one",
+    ("settings.cron", "zoneinfo"): "reads the system's time zones",
     ("templates", "pathlib"): "knows where the program's own templates and shims are",
 }
 """What else a pure module may import, and what for."""
@@ -236,5 +233,5 @@ def test_only_the_log_writes() -> None:
 
 def test_the_package_is_where_it_is_looked_for() -> None:
     """The modules were found, or nothing above would say anything."""
-    assert {"settings", "effects.supervisor", "archivers.walg", "commands.doctor"} <= set(MODULES)
+    assert {"settings.loading", "effects.supervisor", "archivers.walg", "commands.doctor"} <= set(MODULES)
     assert (Path(REPOSITORY) / PACKAGE / "__main__.py").exists()

@@ -70,6 +70,43 @@ def test_a_warm_start_loads_nothing_more(tmp_path: Path) -> None:
     assert set() == _loaded(WARM_START, str(tmp_path)) & set(HEAVY)
 
 
+NOT_SET = (
+    *("archivers.walg", "archivers.pgbackrest", "conninfo", "schedule"),
+    *(
+        f"settings.{name}"
+        for name in ("archiving", "backing_up", "cron", "following", "rehearsing", "restoring")
+    ),
+)
+"""What a start needs only where an archive, backups, drills, a restore or a standby are set."""
+
+
+def test_a_plain_start_loads_no_section_that_is_not_set(tmp_path: Path) -> None:
+    """No adapter is asked whose a variable is, and no parser for what nobody has set."""
+    (tmp_path / "PG_VERSION").write_text("17\n")
+    loaded = _loaded(WARM_START, str(tmp_path))
+    assert "entrypoint.settings.loading" in loaded
+    assert set() == loaded & {f"entrypoint.{name}" for name in NOT_SET}
+
+
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [
+        ("ARCHIVE_URL", "archiving"),
+        ("BACKUP_JITTER", "backing_up"),
+        ("DRILL_FOLDER", "rehearsing"),
+        ("RESTORE_FROM", "restoring"),
+        ("STANDBY", "following"),
+    ],
+)
+def test_a_section_that_is_set_is_loaded(name: str, section: str) -> None:
+    """With one variable, also a wrong one, its section is there, or the test above would say nothing."""
+    code = f"""
+from entrypoint.settings import loading
+loading.load({{"PGDATA": "/data", {name!r}: "x", "ARCHIVE_TOOL": "wal-g"}}, [], {{"wal-g": True, "pgbackrest": True}})
+"""
+    assert f"entrypoint.settings.{section}" in _loaded(code)
+
+
 def test_the_supervisor_knows_little() -> None:
     """Of our own modules PID 1 keeps only those that it needs while the server runs."""
     ours = {name for name in _loaded(IMPORT_SUPERVISOR) if name.startswith("entrypoint")}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from entrypoint import settings as settings_module
 from entrypoint.archivers.terms import Server
 from entrypoint.errors import Problem
 from entrypoint.facts import DataFolder, Facts, Unfinished
-from entrypoint.settings import Settings
+from entrypoint.settings import loading
+from entrypoint.settings.values import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def load(
     values: Mapping[str, str], arguments: Sequence[str] = (), programs: Mapping[str, bool] = BOTH
 ) -> tuple[Settings, list[Problem]]:
     """Return the settings of a plain start with these values on top, and what is wrong with them."""
-    return settings_module.load({**PLAIN, **values}, arguments, programs)
+    return loading.load({**PLAIN, **values}, arguments, programs)
 
 
 def settings(

@@ -11,10 +11,10 @@ from entrypoint import segments
 from entrypoint.archivers.terms import Backup
 from entrypoint.choose import Choice, Refusal, Wal, choose, history_of, worded
 from entrypoint.record import record, recorded
-from entrypoint.recovery import Request
+from entrypoint.settings.restoring import Request
 
 if TYPE_CHECKING:
-    from entrypoint.recovery import Kind
+    from entrypoint.settings.restoring import Kind
 
 SIZE = 16 * 1024**2
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from entrypoint import environment, foreign, variables
 from entrypoint.archivers import tool_variables
-from entrypoint.environment import Environment
+from entrypoint.settings import environment, fields, foreign, variables
+from entrypoint.settings.environment import Environment
 
 FILES = {
     "/secret": "from file\n\n",
@@ -38,7 +38,7 @@ def _whats(found: Environment) -> list[str]:
 
 
 FROM_FILE = [
-    *(name for name, variable in variables.ALL.items() if variable.from_file),
+    *(name for name, variable in variables.table().items() if variable.from_file),
     "WALG_PGP_KEY_PASSPHRASE",
     "WALG_S3_PREFIX",
     "PGBACKREST_REPO1_CIPHER_PASS",
@@ -179,7 +179,7 @@ def test_a_misspelt_name_is_told(name: str, meant: str) -> None:
 
 
 OUR_NAMES = sorted(
-    name for name in variables.ALL if name.startswith((*foreign.STRICT_GROUPS, *variables.OUR_GROUPS))
+    name for name in variables.table() if name.startswith((*foreign.STRICT_GROUPS, *foreign.OUR_GROUPS))
 )
 
 
@@ -193,7 +193,7 @@ def test_any_slip_of_one_letter_is_told(name: str, place: int, letter: str) -> N
         name[:at] + letter + name[at:],
         name[:at] + letter + name[at + 1 :],
     ):
-        if slip in variables.ALL or variables.INJECTED.fullmatch(slip):
+        if slip in variables.table() or fields.INJECTED.fullmatch(slip):
             continue
         found = _read(WALG_FILE_PREFIX="/archive", **{slip: "x"})
         assert [f"unknown variable {slip}"] == _whats(found)
@@ -227,7 +227,7 @@ def test_names_of_others_are_left_alone(name: str) -> None:
 
 @pytest.mark.parametrize(
     "names",
-    [tuple(variables.ALL), tuple(tool_variables.all_like("PGBACKREST_REPO1_PATH"))],
+    [tuple(variables.table()), tuple(tool_variables.all_like("PGBACKREST_REPO1_PATH"))],
     ids=["ours", "archivers"],
 )
 def test_every_known_name_is_taken(names: tuple[str, ...]) -> None:
@@ -239,6 +239,6 @@ def test_every_known_name_is_taken(names: tuple[str, ...]) -> None:
 @given(st.dictionaries(st.text(min_size=1), st.text()))
 def test_other_variables_pass_unchanged(raw: Mapping[str, str]) -> None:
     """Whatever is not ours is handed on as it is."""
-    ours = (*foreign.STRICT_GROUPS, *variables.OUR_GROUPS, "POSTGRES_", "PG")
+    ours = (*foreign.STRICT_GROUPS, *foreign.OUR_GROUPS, "POSTGRES_", "PG")
     assume(not any(name.startswith(ours) or name.endswith("_FILE") for name in raw))
     assert Environment(dict(raw), ()) == environment.read(raw, _read_file)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint import environment, foreign, variables
 from entrypoint.errors import Problem
+from entrypoint.settings import environment, fields, foreign, variables
 from unit import made
 
 STORAGES = (
@@ -226,8 +226,8 @@ def test_no_value_is_repeated() -> None:
     """It may be a secret of somebody else's."""
     values = {
         name: "geheim"
-        for name in (*variables.ALL, "BACKUP_PASSWORD", "WALG_X", "ARCHIVE_DIR", "POSTGRES_CONF_PATH")
-        if name.startswith((*foreign.STRICT_GROUPS, *variables.OUR_GROUPS, "STANDBY", "POSTGRES_CONF_"))
+        for name in (*variables.table(), "BACKUP_PASSWORD", "WALG_X", "ARCHIVE_DIR", "POSTGRES_CONF_PATH")
+        if name.startswith((*foreign.STRICT_GROUPS, *foreign.OUR_GROUPS, "STANDBY", "POSTGRES_CONF_"))
         and name not in ("ARCHIVE_URL", "RESTORE_ARCHIVE_URL", "STANDBY_PRIMARY_CONNINFO")
     }
     _, doubts = _judge(values)
@@ -249,5 +249,5 @@ def test_a_doubt_says_what_it_would_mean_here() -> None:
 @pytest.mark.parametrize("text", ["ARCHIVE_UR", "ARCHIVE_URLL", "ARCHIVE_URI", "ARCHIVE_ULR", "RCHIVE_URL"])
 def test_slips(text: str) -> None:
     """One letter, or two exchanged; ARCHIVE_DIR is another name."""
-    assert foreign.is_slip(text, "ARCHIVE_URL")
-    assert not foreign.is_slip("ARCHIVE_DIR", "ARCHIVE_URL")
+    assert fields.is_slip(text, "ARCHIVE_URL")
+    assert not fields.is_slip("ARCHIVE_DIR", "ARCHIVE_URL")

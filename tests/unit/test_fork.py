@@ -14,7 +14,7 @@ from entrypoint.effects import calls, control_file, fork
 from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context
 from entrypoint.effects.identity import Identity
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 from unit import made
 
 NO_CHILDREN = cast("Children", None)

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint import conninfo, settings, variables, wal_commands
+from entrypoint import conninfo, wal_commands
 from entrypoint.archivers.known import TOOLS
 from entrypoint.archivers.terms import hide_address
 from entrypoint.complaints import Complaint, problem
 from entrypoint.effects.context import server_environment
-from entrypoint.environment import read
 from entrypoint.hiding import hide_arguments, hide_secrets, hide_words
+from entrypoint.settings import loading, variables
+from entrypoint.settings.environment import read
 from entrypoint.sources import Change, Source
 from unit import made
 
@@ -203,7 +204,7 @@ def _reader(value: str) -> Callable[[str], str]:
 )
 def test_no_mistake_repeats_a_hidden_value(value: str, switch: dict[str, str]) -> None:
     """Whatever stands in a variable that may hold a secret, no message about it has its words."""
-    names_ = [name for name, variable in variables.ALL.items() if variable.hidden]
+    names_ = [name for name, variable in variables.table().items() if variable.hidden]
     names_ += [
         "WALG_S3_PREFIX",
         "WALG_FILE_PREFIX",
@@ -216,7 +217,7 @@ def test_no_mistake_repeats_a_hidden_value(value: str, switch: dict[str, str]) -
     for name in [*names_, *(f"RESTORE_{each}" for each in names_)]:
         for given_ in ({name: value}, {f"{name}_FILE": value}, {f"{name}_FILE": "/file"}):
             found = read({"PGDATA": "/data", **switch, **given_}, _reader(value))
-            made_, problems = settings.load(found.values, (), dict.fromkeys(TOOLS, True))
+            made_, problems = loading.load(found.values, (), dict.fromkeys(TOOLS, True))
             told = [f"{each.what} {each.mend}" for each in (*found.problems, *found.warnings, *problems)]
             told += [
                 each.storage.url

@@ -10,7 +10,7 @@ from entrypoint import exits, plan
 from entrypoint.errors import no_permission
 from entrypoint.facts import DataFolder, Facts, Unfinished
 from entrypoint.plan import Plan
-from entrypoint.settings import Settings
+from entrypoint.settings.values import Settings
 from unit import made
 
 TYPE_CHECKING = False

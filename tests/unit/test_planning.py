@@ -13,7 +13,7 @@ from entrypoint.archivers.terms import Backup
 from entrypoint.choose import Wal
 from entrypoint.effects import planning
 from entrypoint.errors import Failure, Problem
-from entrypoint.recovery import Request
+from entrypoint.settings.restoring import Request
 
 SIZE = 16 * 1024**2
 BACKUP = Backup(

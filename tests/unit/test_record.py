@@ -10,10 +10,10 @@ import pytest
 from entrypoint.archivers.terms import Backup
 from entrypoint.choose import Choice
 from entrypoint.record import record, recorded
-from entrypoint.recovery import Request
+from entrypoint.settings.restoring import Request
 
 if TYPE_CHECKING:
-    from entrypoint.recovery import Kind
+    from entrypoint.settings.restoring import Kind
 
 
 def _choice(request: Request) -> Choice:

@@ -6,14 +6,12 @@ from collections.abc import Mapping
 
 import pytest
 
-from entrypoint import recovery
-from entrypoint.errors import Problem
-from entrypoint.recovery import Request
+from entrypoint.settings import restoring
+from entrypoint.settings.restoring import Request
 
 
 def _parse(values: Mapping[str, str]) -> tuple[Request | None, list[str]]:
-    problems: list[Problem] = []
-    found = recovery.parse(values, problems)
+    found, problems = restoring.parse(values, None, source=True)
     return found, [problem.what for problem in problems]
 
 

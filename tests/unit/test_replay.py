@@ -14,7 +14,7 @@ from entrypoint.errors import Ended, Failure, Problem
 from entrypoint.record import Recorded
 
 if TYPE_CHECKING:
-    from entrypoint.recovery import AtTheEnd
+    from entrypoint.settings.restoring import AtTheEnd
 
 OTHER = Problem("it was said in another way", "mend it")
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint import schedule
 from entrypoint.schedule import Schedule, due
+from entrypoint.settings import cron
 
 DAY = 86400
 
@@ -28,13 +28,13 @@ THREE = _at("2026-11-22T03:00:00+00:00")
 )
 def test_good_schedules(text: str) -> None:
     """The syntax of cron, with seconds in front where there are six fields."""
-    assert [] == schedule.check(text, "Europe/Berlin")
+    assert [] == cron.check(text, "Europe/Berlin", "BACKUP_SCHEDULE")
 
 
-@pytest.mark.parametrize("text", [*schedule.ALIASES, "@Daily", "@WEEKLY"])
+@pytest.mark.parametrize("text", [*cron.ALIASES, "@Daily", "@WEEKLY"])
 def test_the_names_of_cron(text: str) -> None:
     """`@daily` and its kin are schedules, which come back."""
-    assert [] == schedule.check(text, "UTC")
+    assert [] == cron.check(text, "UTC", "BACKUP_SCHEDULE")
     found = Schedule(text, "UTC", 0, "1")
     assert (found.previous(NOON) or 0) <= NOON < (found.next(NOON) or 0)
 
@@ -47,7 +47,7 @@ def test_daily_is_at_midnight() -> None:
 @pytest.mark.parametrize("text", ["@reboot", "@every 1h", "@", "@nightly"])
 def test_no_names_of_cron(text: str) -> None:
     """What is no time of the clock is refused, and the names that are schedules are told."""
-    (problem,) = schedule.check(text, "UTC")
+    (problem,) = cron.check(text, "UTC", "BACKUP_SCHEDULE")
     assert "is no schedule" in problem.what
     assert "@daily" in problem.mend
 
@@ -65,7 +65,7 @@ def test_no_names_of_cron(text: str) -> None:
 )
 def test_bad_schedules(text: str, timezone: str, expected: str) -> None:
     """What is wrong is said with the words of cronsim."""
-    assert [expected] == [problem.what for problem in schedule.check(text, timezone)]
+    assert [expected] == [problem.what for problem in cron.check(text, timezone, "BACKUP_SCHEDULE")]
 
 
 def test_the_moments_around() -> None:
@@ -136,7 +136,7 @@ def test_it_is_never_late(days: int | None, failed: int, failures: int) -> None:
 
 def test_utc_needs_no_time_zone_data() -> None:
     """The default works in an image without tzdata."""
-    assert UTC is schedule.zone("UTC")
+    assert UTC is cron.zone("UTC")
 
 
 def test_the_last_moments() -> None:

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoint import settings as settings_module
-from entrypoint import variables
 from entrypoint.archivers.pgbackrest import PgBackRest
 from entrypoint.archivers.terms import Storage
 from entrypoint.archivers.walg import WalG
-from entrypoint.recovery import Request
-from entrypoint.settings import Init, Stop
+from entrypoint.settings import loading, variables
+from entrypoint.settings.restoring import Request
+from entrypoint.settings.serving import Stop
+from entrypoint.settings.starting import Init
+from entrypoint.settings.values import Backups, Drills
 from unit import made
 
 URL = "file:///archive"
@@ -554,7 +555,7 @@ def test_a_folder_is_given_in_full(values: dict[str, str], tool: type) -> None:
 
 NAMES = st.sampled_from(
     [
-        *variables.ALL,
+        *variables.table(),
         *(
             "POSTGRES_CONF_work_mem",
             "POSTGRES_CONF_a.b",
@@ -589,7 +590,7 @@ def test_no_environment_is_a_surprise(
     values: dict[str, str], arguments: list[str], programs: dict[str, bool]
 ) -> None:
     """Any environment gives settings, and mistakes that all have a mend; never an exception."""
-    found, problems = settings_module.load(values, arguments, programs)
+    found, problems = loading.load(values, arguments, programs)
     assert values == found.values
     assert [] == [problem for problem in problems if not problem.what or not problem.mend]
     if not problems and found.archive is not None:
@@ -599,9 +600,7 @@ def test_no_environment_is_a_surprise(
 
 def test_backups_by_default() -> None:
     """Nothing is taken by itself, nothing is removed, and what is taken is verified by reading."""
-    expected = settings_module.Backups(
-        None, "UTC", 0, 0, None, None, 86400, None, contents=True, verify_days=30
-    )
+    expected = Backups(None, "UTC", 0, 0, None, None, 86400, None, contents=True, verify_days=30)
     assert expected == made.settings().backup
     assert not expected.retains
 
@@ -687,9 +686,9 @@ def test_a_standby() -> None:
 
 def test_drills() -> None:
     """None by default; the folder is outside of the data folder."""
-    assert settings_module.Drills(None, "/var/lib/postgresql/drill") == made.settings().drill
+    assert Drills(None, "/var/lib/postgresql/drill") == made.settings().drill
     given = {**ARCHIVED, "DRILL_SCHEDULE": "0 5 * * 0", "DRILL_FOLDER": "/drill/"}
-    assert settings_module.Drills("0 5 * * 0", "/drill") == made.settings(given).drill
+    assert Drills("0 5 * * 0", "/drill") == made.settings(given).drill
 
 
 @pytest.mark.parametrize(

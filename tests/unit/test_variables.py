@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoint import foreign, variables
-from entrypoint.variables import OFFICIAL, OURS, Variable
+from entrypoint.settings import (
+    archiving,
+    backing_up,
+    fields,
+    following,
+    foreign,
+    rehearsing,
+    restoring,
+    serving,
+    starting,
+    variables,
+)
+from entrypoint.settings.fields import Variable
+from entrypoint.settings.starting import OFFICIAL
 
-EVERY = [*OFFICIAL, *OURS]
+EVERY = [*variables.table().values()]
+OURS = [each for each in EVERY if each not in OFFICIAL]
 
 
 def test_each_is_declared_once() -> None:
-    """No name stands twice in the table."""
-    assert sorted(variables.ALL) == sorted(variable.name for variable in EVERY)
+    """No name stands twice in the table, and each is found in its section by its name alone."""
+    assert EVERY == [variables.find(each.name) for each in EVERY]
+    rows = (starting.OFFICIAL, starting.OURS, serving.SERVER, serving.POLICIES)
+    few = (archiving, backing_up, rehearsing, restoring, following)
+    assert len(EVERY) == sum(map(len, rows)) + sum(len(each.VARIABLES) for each in few)
 
 
 @pytest.mark.parametrize("variable", EVERY, ids=lambda variable: str(variable.name))
@@ -64,15 +80,15 @@ def test_times_have_numbers() -> None:
 )
 def test_what_engines_inject_is_known(name: str) -> None:
     """Names that Docker and Kubernetes put into the environment for a service are nobody's mistake."""
-    assert variables.INJECTED.fullmatch(name)
+    assert fields.INJECTED.fullmatch(name)
 
 
 def test_none_of_ours_looks_injected() -> None:
     """A name of ours that looked injected would never be checked."""
-    assert [] == [name for name in variables.ALL if variables.INJECTED.fullmatch(name)]
+    assert [] == [name for name in variables.table() if fields.INJECTED.fullmatch(name)]
 
 
 def test_our_names_lie_in_our_groups() -> None:
     """Every name of ours begins as one of our groups, or is its name, so that a misspelt one is seen."""
-    groups = (*foreign.STRICT_GROUPS, *variables.OUR_GROUPS, "POSTGRES_")
+    groups = (*foreign.STRICT_GROUPS, *foreign.OUR_GROUPS, "POSTGRES_")
     assert [] == [variable.name for variable in OURS if not f"{variable.name}_".startswith(groups)]

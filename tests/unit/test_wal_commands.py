@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from entrypoint import templates, wal_commands
 from entrypoint.configfile import conf_value
 from entrypoint.effects import render
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 from unit import made
 from unit.made import SERVER
 

@@ -11,7 +11,7 @@ from entrypoint.archivers.terms import Storage
 from entrypoint.effects import withheld
 from entrypoint.effects.context import Context
 from entrypoint.effects.storage import storage_problem
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 from unit import made
 
 HANDS_ON = "POSTGRES_ENVIRONMENT=PGPASSWORD"

@@ -15,7 +15,7 @@ from entrypoint.effects.children import Children
 from entrypoint.effects.context import Context
 from entrypoint.effects.identity import Identity
 from entrypoint.errors import Failure
-from entrypoint.settings import Archive
+from entrypoint.settings.archiving import Archive
 from unit import made
 
 CONTROL = {"Latest checkpoint's TimeLineID": "1", "Latest checkpoint location": "0/6000000"}

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from entrypoint.errors import Problem
 from entrypoint.finding import Finding, error, ok, warning
 from entrypoint.light import re
-from entrypoint.settings import UNITS
-from entrypoint.units import spell
+from entrypoint.units import BYTES, spell
 
 _MOST_BUFFERS = 0.8
 """Of the memory: the rest is for sessions, and for the file cache that counts as theirs."""
@@ -81,4 +80,4 @@ def size(text: str) -> int:
     found = re.fullmatch(r"(-?\d+)(B|kB|MB|GB|TB)?", text)
     if found is None:
         raise ValueError(text)
-    return int(found[1]) * UNITS[found[2] or ""]
+    return int(found[1]) * BYTES[found[2] or ""]

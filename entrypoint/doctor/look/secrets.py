@@ -6,28 +6,24 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 
-from entrypoint import variables
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import ALWAYS, Check, Sight
-from entrypoint.effects import files, opening
+from entrypoint.effects import files
 from entrypoint.finding import Finding
-from entrypoint.foreign import FILE_SUFFIX
 from entrypoint.light import re
+from entrypoint.settings import variables
+from entrypoint.settings.fields import FILE_SUFFIX
 
 _SHORTEST = 6
 """Characters: a shorter value is found in command lines by chance."""
 
 
 def _secrets(sight: Sight) -> list[Finding]:
-    names = [name for name in opening.secret_names(sight.settings.values) if _is_secret(name)]
+    known = {*sight.settings.values, *variables.table()}
+    names = [name for name in known if variables.is_withheld(name) and variables.is_told_when_seen(name)]
     values = {name: sight.settings.values[name] for name in names if sight.settings.values.get(name)}
-    plain = [name for name in sorted(values) if name in sight.raw and name in variables.ALL]
+    plain = [name for name in sorted(values) if name in sight.raw and variables.find(name) is not None]
     return judge.secrets.secrets(_seen(values), _open_files(sight.raw, names), plain)
-
-
-def _is_secret(name: str) -> bool:
-    """Tell whether the value itself must be hidden; of the archivers' variables most are plain settings."""
-    return name in variables.ALL or any(word in name for word in ("KEY", "SECRET", "PASS", "TOKEN"))
 
 
 def _seen(values: Mapping[str, str]) -> Iterator[judge.secrets.Seen]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from containers import FRESH, LOOK_INSIDE, Container, data_folder, in_volume, serve, start, until, volume
-from entrypoint import foreign
+from entrypoint.settings import serving
 
 OTHERS = {
     "BACKUP_RETENTION_DAYS": "14",
@@ -78,7 +78,7 @@ def test_no_setting_of_the_server_is_taken_for_somebody_elses(shared: Container)
     """Every setting can be written in capitals."""
     names = shared.sql("SELECT upper(name) FROM pg_settings WHERE name !~ '\\.'").splitlines()
     assert len(names) > 300
-    assert [] == [name for name in names if foreign.conf_doubt(f"POSTGRES_CONF_{name}", "/x") is not None]
+    assert [] == [name for name in names if serving.conf_doubt(f"POSTGRES_CONF_{name}", "/x") is not None]
 
 
 @pytest.mark.better

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from entrypoint import foreign, variables
 from entrypoint.archivers import tool_variables
 from entrypoint.errors import Problem
-from entrypoint.foreign import FILE_SUFFIX
 from entrypoint.light import NamedTuple
+from entrypoint.settings import foreign, serving, variables
+from entrypoint.settings.fields import FILE_SUFFIX
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
             files[name] = path
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            is_ours = archives or name in variables.ALL
+            is_ours = archives or variables.find(name) is not None
             (problems if is_ours else doubts).append(
                 Problem(
                     # What is no path may be the secret itself, by mistake.
@@ -68,7 +68,7 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
             )
     unknown, doubtful = foreign.unknown(values)
     doubts += [*doubtful, *foreign.theirs(values).values()]
-    doubts += [doubt for name in values if (doubt := foreign.conf_doubt(name, values[name])) is not None]
+    doubts += [doubt for name in values if (doubt := serving.conf_doubt(name, values[name])) is not None]
     return Environment(values, tuple(problems + unknown), tuple(doubts), files)
 
 
@@ -96,7 +96,7 @@ def text_of(content: str) -> str:
 
 def may_come_from_file(name: str, file_name: str, *, archives: bool) -> bool:
     """Tell whether the file that `file_name` names holds the value of `name`."""
-    declared = variables.ALL.get(name)
+    declared = variables.find(name)
     if declared is not None:
         return declared.from_file
     rest, file_rest = name.removeprefix("RESTORE_"), file_name.removeprefix("RESTORE_")

@@ -1,9 +1,10 @@
-"""What RESTORE_* and STANDBY_* ask for: where a recovery begins, where it ends, and what then; pure."""
+"""What is restored on an empty volume: where it begins, where it ends, and what then; pure."""
 
 from __future__ import annotations
 
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple, re
+from entrypoint.settings.fields import FALSE, TRUE, Variable
 
 # datetime costs a start that restores nothing as much as all the rest of this file.
 TYPE_CHECKING = False
@@ -12,11 +13,60 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Literal
 
+    from entrypoint.settings.following import Standby
+
     Kind = Literal["", "time", "name", "lsn", "xid", "immediate"]
     """Of a target; empty: the end of the archive."""
     Action = Literal["promote", "pause", "shutdown"]
     """What can be asked for at a target."""
     AtTheEnd = Literal[Action, "follow"]
+
+VARIABLES = (
+    Variable(
+        "RESTORE_FROM",
+        "",
+        "On an empty volume: restore this backup, a name or `LATEST` (the newest that fits), and replay the "
+        "archive to the target. A volume that holds a database is simply started.",
+    ),
+    Variable(
+        "RESTORE_TARGET_TIME",
+        "",
+        "Restore up to this time: ISO 8601, UTC where it has no offset, or `10 minutes ago` (seconds, "
+        "minutes, hours, days). At most one target; with none up to the end of the archive.",
+    ),
+    Variable(
+        "RESTORE_TARGET_NAME", "", "Restore up to this restore point, made by `pg_create_restore_point()`."
+    ),
+    Variable("RESTORE_TARGET_LSN", "", "Restore up to this LSN, for example `0/3000060`."),
+    Variable("RESTORE_TARGET_XID", "", "Restore up to this transaction."),
+    Variable("RESTORE_TARGET", "", "`immediate`: restore up to the end of the base backup."),
+    Variable(
+        "RESTORE_TARGET_INCLUSIVE",
+        "on",
+        "`off`: stop right before the target (time, LSN or transaction), not right after it.",
+    ),
+    Variable(
+        "RESTORE_TARGET_TIMELINE", "latest", "`latest`, `current` (the backup's), or a timeline's number."
+    ),
+    Variable(
+        "RESTORE_TARGET_ACTION",
+        "promote",
+        "What to do at the target: `promote`, `pause` (serve read-only until it is promoted), or `shutdown`.",
+    ),
+    Variable(
+        "RESTORE_ARCHIVE_URL",
+        "",
+        "Restore from another archive than `ARCHIVE_URL`. Any variable of the archive can be given for it "
+        "with `RESTORE_` before its name, for example `RESTORE_AWS_ACCESS_KEY_ID`.",
+        mixed=True,
+        from_file=True,
+    ),
+    Variable(
+        "RESTORE_ARCHIVE_TOOL",
+        "as `ARCHIVE_TOOL`",
+        "The tool of that archive; the variables of one tool with `RESTORE_` before them decide too.",
+    ),
+)
 
 LATEST = "LATEST"
 TARGETS: dict[str, Kind] = {
@@ -29,8 +79,6 @@ TARGETS: dict[str, Kind] = {
 ACTIONS: tuple[Action, ...] = ("promote", "pause", "shutdown")
 FOLLOW: Literal["follow"] = "follow"
 """What a standby does at the end of the archive, in place of an action; it cannot be asked for as one."""
-_TRUE = ("on", "true", "yes", "1")
-FALSE = ("off", "false", "no", "0")
 _NAME_BYTES = 63
 """PostgreSQL cuts the name of a restore point after as many."""
 
@@ -77,8 +125,23 @@ def described(kind: Kind, value: str) -> str:
     return ends.get(kind, f"{kind} {value}")
 
 
-def parse(values: Mapping[str, str], problems: list[Problem]) -> Request | None:
-    """Return what RESTORE_* ask for; None: nothing is to be restored."""
+def parse(
+    values: Mapping[str, str], standby: Standby | None, *, source: bool
+) -> tuple[Request | None, list[Problem]]:
+    """Return what a restore is asked for, and what is wrong with it; None: nothing is to be restored.
+
+    A standby is built from a backup, and has no target. `source`: there is an archive to restore from.
+    """
+    if standby is None:
+        return _request(values)
+    if not source:
+        return None, []
+    backup = values.get("RESTORE_FROM", "").strip() or LATEST
+    return Request(backup, action=FOLLOW), []
+
+
+def _request(values: Mapping[str, str]) -> tuple[Request | None, list[Problem]]:
+    problems: list[Problem] = []
     given = {name: values[name] for name in TARGETS if values.get(name)}
     extra = [
         name
@@ -95,10 +158,10 @@ def parse(values: Mapping[str, str], problems: list[Problem]) -> Request | None:
                     f"set RESTORE_FROM=LATEST, or remove {names}",
                 )
             )
-        return None
+        return None, problems
     kind, value = _target(given, problems)
     inclusive = (values.get("RESTORE_TARGET_INCLUSIVE") or "on").lower()
-    if inclusive not in _TRUE + FALSE:
+    if inclusive not in TRUE + FALSE:
         problems.append(
             Problem(
                 f"RESTORE_TARGET_INCLUSIVE={inclusive} is not known",
@@ -122,7 +185,7 @@ def parse(values: Mapping[str, str], problems: list[Problem]) -> Request | None:
             )
         )
     known = next((each for each in ACTIONS if each == action), ACTIONS[0])
-    return Request(backup, kind, value, inclusive in _TRUE, timeline, known)
+    return Request(backup, kind, value, inclusive in TRUE, timeline, known), problems
 
 
 def _target(given: Mapping[str, str], problems: list[Problem]) -> tuple[Kind, str]:
@@ -140,82 +203,6 @@ def _target(given: Mapping[str, str], problems: list[Problem]) -> tuple[Kind, st
         problems += [problem] if problem is not None else []
         return kind, value
     return "", ""
-
-
-class Standby(NamedTuple):
-    """How a standby follows, beside the archive."""
-
-    conninfo: str
-    """Of the primary to stream from; empty: by the archive alone. May hold a password."""
-    slot: str
-
-
-def parse_standby(values: Mapping[str, str], *, archive: bool, problems: list[Problem]) -> Standby | None:
-    """Return what STANDBY_* ask for; None: this is to be no standby. `archive`: there is one to follow."""
-    switch = (values.get("STANDBY") or "off").lower()
-    conninfo, slot = values.get("STANDBY_PRIMARY_CONNINFO", ""), values.get("STANDBY_SLOT", "")
-    if switch not in _TRUE + FALSE:
-        problems.append(Problem(f"STANDBY={switch} is not known", "set STANDBY to on or off"))
-    if switch not in _TRUE:
-        given = [name for name in ("STANDBY_PRIMARY_CONNINFO", "STANDBY_SLOT") if values.get(name)]
-        if given and switch in FALSE:
-            names = ", ".join(given)
-            problems.append(
-                Problem(f"{names} is for a standby, but STANDBY is off", f"set STANDBY=on, or remove {names}")
-            )
-        return None
-    targets = [name for name in values if name.startswith("RESTORE_TARGET") and values[name]]
-    if targets:
-        names = ", ".join(sorted(targets))
-        problems.append(
-            Problem(
-                f"STANDBY=on contradicts {names}: a standby follows without end and stops at no target",
-                f"remove {names} for a standby, or STANDBY to restore up to there",
-            )
-        )
-    if not archive and not conninfo:
-        problems.append(
-            Problem(
-                "STANDBY=on, but nothing says what to follow",
-                "set ARCHIVE_URL to the primary's archive, or STANDBY_PRIMARY_CONNINFO to stream from it",
-            )
-        )
-    wrong = conninfo_problem("STANDBY_PRIMARY_CONNINFO", conninfo)
-    problems += [wrong] if wrong is not None else []
-    if slot and not conninfo:
-        problems.append(
-            Problem(
-                "STANDBY_SLOT is for streaming, but STANDBY_PRIMARY_CONNINFO is not set",
-                "set STANDBY_PRIMARY_CONNINFO, or remove STANDBY_SLOT",
-            )
-        )
-    if slot and not re.fullmatch(r"[a-z0-9_]{1,63}", slot):
-        problems.append(
-            Problem(
-                f"STANDBY_SLOT={slot} is no name of a slot",
-                "give lower case letters, digits and underscores, at most 63",
-            )
-        )
-    return Standby(conninfo, slot)
-
-
-def conninfo_problem(name: str, text: str) -> Problem | None:
-    """Return what is wrong with a connection string, without a word of it.
-
-    The server looks at it when it connects, and then logs what it could not read, every few seconds.
-    """
-    if "\n" in text or "\r" in text:
-        return Problem(f"{name} holds a line break", "give it in one line: host=… user=…")
-    if not text:
-        return None
-    from entrypoint import conninfo
-
-    try:
-        conninfo.parse(text)
-    except ValueError as error:
-        mend = "give it as libpq takes it, for example host=db1 user=replicator password='…'"
-        return Problem(f"{name} is no connection string: {error}", mend)
-    return None
 
 
 def _malformed(name: str, kind: Kind, value: str) -> Problem | None:

@@ -1,0 +1,1 @@
+"""What the user wants: a module for each section of variables, with its rows, its value and its parser."""

@@ -1,0 +1,309 @@
+"""Where and how WAL and base backups are kept, and where is restored from; pure."""
+
+from __future__ import annotations
+
+from entrypoint.archivers import tool_variables
+from entrypoint.archivers.known import TOOLS, adapter
+from entrypoint.archivers.terms import Storage
+from entrypoint.archivers.tool_variables import SOURCE_PREFIX, is_of_source
+from entrypoint.argv import parse_server
+from entrypoint.errors import Problem
+from entrypoint.light import NamedTuple, re
+from entrypoint.settings.fields import Variable, choice, normal, seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from entrypoint.archivers.interface import Archiver
+
+
+VARIABLES = (
+    Variable(
+        "ARCHIVE_URL",
+        "",
+        "Turns WAL archiving on: `file:///folder` or `s3://bucket/prefix`.",
+        mixed=True,
+        from_file=True,
+    ),
+    Variable(
+        "ARCHIVE_TOOL",
+        "the tool whose own settings are there, else wal-g where the image has it, else pgbackrest",
+        "`wal-g` or `pgbackrest`.",
+    ),
+    Variable(
+        "ARCHIVE_TIMEOUT",
+        "60",
+        "A segment is archived at the latest after this time: seconds, or with PostgreSQL's units.",
+    ),
+    Variable(
+        "ARCHIVE_COMMAND_TIMEOUT",
+        str(tool_variables.COMMAND_TIMEOUT),
+        "Seconds after which one archiver call for one segment is ended and tried again; segments then go "
+        "out one by one for ten minutes. A recovery waits so long for a storage that is away.",
+    ),
+    Variable(
+        "ARCHIVE_UPGRADED_FROM",
+        "",
+        "After pg_upgrade: the old cluster's system identifier, so that its archive is gone on with. "
+        "pgBackRest only; may stay set.",
+    ),
+    Variable(
+        "ARCHIVE_FORK",
+        "refuse",
+        "What happens where another server has gone on in the archive: `refuse` (a restored copy archives "
+        "nothing, an old primary does not start), `confirm` (the other one is gone for good, and this one "
+        "takes its place; for one start) or `readonly` (an old primary starts read-only, to look at it).",
+    ),
+    Variable(
+        "ARCHIVE_FORK_INTERVAL",
+        "30",
+        "Seconds between two looks of a primary into the archive, whether another server was promoted.",
+    ),
+)
+_ALL = {each.name: each for each in VARIABLES}
+
+_ASKING = ("ARCHIVE_", "BACKUP_", "DRILL_", "RESTORE_", "STANDBY")
+"""What variables of ours begin with that are of no use without archiving of ours."""
+
+
+class Archive(NamedTuple):
+    """Where and how WAL and base backups are kept."""
+
+    tool: Archiver
+    storage: Storage
+    timeout: str
+    """archive_timeout, with PostgreSQL's units."""
+    command_timeout: int
+    """Seconds for one archiver call for one segment."""
+    by_user: bool
+    """The user's own archive_command is in charge: see `precedence`; on the command line it is known here."""
+    asked: str
+    """The variables of ours that ask for archiving of ours; empty where only the tool's own are there."""
+    upgraded_from: str
+    """System identifier of the cluster that pg_upgrade made this one of, or empty."""
+    fork: str
+    """What to do where somebody else has gone on in it: `refuse`, `confirm` or `readonly`."""
+    fork_interval: int
+    """Seconds between two looks whether somebody has."""
+
+    @property
+    def fork_confirmed(self) -> bool:
+        """This cluster goes on here, whatever another one has archived since."""
+        return self.fork == "confirm"
+
+
+class Archives(NamedTuple):
+    """The archive that is written to, and the one that is restored from; mostly the same one."""
+
+    archive: Archive | None
+    source: Archive | None
+    source_values: dict[str, str]
+    """The variables as that one is to see them."""
+
+
+def parse(
+    values: Mapping[str, str],
+    arguments: Sequence[str],
+    has_program: Mapping[str, bool],
+    ours: Sequence[str],
+) -> tuple[Archives, list[Problem]]:
+    """Return both archives, and what is wrong with them.
+
+    `arguments` are those of postgres; `has_program` tells for each archiver whether the image has it;
+    `ours` are the names of all variables of ours, in their order.
+    """
+    problems: list[Problem] = []
+    archive = _archive(values, arguments, has_program, ours, problems)
+    source_values = _source_values(values, archive)
+    source = archive
+    if source_values != dict(values):
+        found: list[Problem] = []
+        source = _archive(source_values, arguments, has_program, ours, found)
+        problems += [_of_source(problem, values) for problem in found if problem not in problems]
+    if values.get("RESTORE_FROM") and source is None and not problems:
+        problems.append(
+            Problem(
+                f"RESTORE_FROM={values['RESTORE_FROM']}, but no archive is set to restore from",
+                "set ARCHIVE_URL to the archive, for example ARCHIVE_URL=file:///archive",
+            )
+        )
+    return Archives(archive, source, source_values), problems
+
+
+def _archive(
+    values: Mapping[str, str],
+    arguments: Sequence[str],
+    has_program: Mapping[str, bool],
+    ours: Sequence[str],
+    problems: list[Problem],
+) -> Archive | None:
+    storage, chosen = _storage(values, problems)
+    if storage is None:
+        return None
+    chosen = chosen or _default_tool(values, has_program)
+    if not has_program[chosen]:
+        other = next((name for name in TOOLS if has_program[name]), None)
+        problems.append(
+            Problem(
+                f"the archiver {chosen} is not in this image",
+                f"set ARCHIVE_TOOL={other}" if other else f"use an image that has {chosen}",
+            )
+        )
+    tool = adapter(chosen, values)
+    problems += tool.check(values)
+    timeout = _ALL["ARCHIVE_TIMEOUT"].of(values)
+    if not re.fullmatch(r"[0-9]{1,9} *(us|ms|s|min|h|d)?", timeout):
+        problems.append(
+            Problem(
+                f"ARCHIVE_TIMEOUT={timeout} is no time",
+                "give seconds, or a number with us, ms, s, min, h or d",
+            )
+        )
+    given = parse_server(arguments).settings
+    return Archive(
+        tool=tool,
+        storage=storage,
+        timeout=timeout,
+        command_timeout=seconds(values, _ALL["ARCHIVE_COMMAND_TIMEOUT"], problems),
+        by_user="archive_command" in given or bool(given.get("archive_library")),
+        asked=_asked(values, ours),
+        upgraded_from=_identifier(values, problems),
+        fork=choice(values, _ALL["ARCHIVE_FORK"], ("refuse", "confirm", "readonly"), problems),
+        fork_interval=seconds(values, _ALL["ARCHIVE_FORK_INTERVAL"], problems),
+    )
+
+
+def _asked(values: Mapping[str, str], ours: Sequence[str]) -> str:
+    names = (name for name in ours if name.startswith(_ASKING) and values.get(name))
+    return ", ".join(name for name in names if (name, values[name]) != ("STANDBY", "off"))
+
+
+def _own_of_source(values: Mapping[str, str]) -> dict[str, str]:
+    """Return what is set for the archive to restore from alone, by the names that the archive has."""
+    return {
+        name.removeprefix(SOURCE_PREFIX): value
+        for name, value in values.items()
+        if value and name.startswith(SOURCE_PREFIX) and is_of_source(name)
+    }
+
+
+def _is_elsewhere(own: Mapping[str, str]) -> bool:
+    """Tell whether what is set for the archive to restore from alone names its place."""
+    return any(name in tool_variables.STORAGES for name in own)
+
+
+def _is_of_place(name: str) -> bool:
+    if name.startswith("ARCHIVE_"):
+        return not name.startswith(("ARCHIVE_TOOL", "ARCHIVE_TIMEOUT", "ARCHIVE_COMMAND_TIMEOUT"))
+    return tool_variables.is_place(name)
+
+
+def _source_values(values: Mapping[str, str], archive: Archive | None) -> dict[str, str]:
+    """Return the variables for the archive to restore from; where it is another one the place is not kept.
+
+    Its tool is the archive's, unless what is set for it alone tells of another one.
+    """
+    own = _own_of_source(values)
+    if not own:
+        return dict(values)
+    kept = {name: value for name, value in values.items() if not (_is_elsewhere(own) and _is_of_place(name))}
+    tool = own.get("ARCHIVE_TOOL") or _only_tool(own)
+    if not tool and archive is not None:
+        tool = archive.tool.name
+    return {**kept, **own, "ARCHIVE_TOOL": tool or values.get("ARCHIVE_TOOL", "")}
+
+
+def _of_source(problem: Problem, values: Mapping[str, str]) -> Problem:
+    """Return what is wrong with the archive to restore from, with its variables by their full names."""
+    names = "|".join([*_own_of_source(values), "ARCHIVE_URL", "ARCHIVE_TOOL"])
+    full = re.compile(rf"(?<![A-Z0-9_])({names})(?![A-Z0-9_])")
+    what, mend = (full.sub(rf"{SOURCE_PREFIX}\1", text) for text in (problem.what, problem.mend))
+    return problem._replace(what=f"for the archive to restore from (RESTORE_*): {what}", mend=mend)
+
+
+def _identifier(values: Mapping[str, str], problems: list[Problem]) -> str:
+    text = values.get("ARCHIVE_UPGRADED_FROM", "")
+    if text and not re.fullmatch(r"[1-9][0-9]{0,19}", text):
+        problems.append(
+            Problem(
+                f"ARCHIVE_UPGRADED_FROM={text} is no system identifier",
+                "give the number that pg_controldata prints for the old cluster as its system identifier",
+            )
+        )
+    return text
+
+
+def _storage(values: Mapping[str, str], problems: list[Problem]) -> tuple[Storage | None, str]:
+    """Return the one storage that is set, and the tool that goes with it or was chosen."""
+    url = values.get("ARCHIVE_URL", "")
+    chosen = values.get("ARCHIVE_TOOL", "")
+    given = {
+        tool: [each for each in places if values.get(each)] for tool, places in tool_variables.PLACES.items()
+    }
+    names = {tool: " and ".join(set_) for tool, set_ in given.items() if set_}
+    own = {name: storage for name in names if (storage := adapter(name, values).storage(values)) is not None}
+    owner = next(iter(own), "")
+    problem = None
+    if chosen and chosen not in TOOLS:
+        problem = Problem(f"ARCHIVE_TOOL={chosen} is not known", f"set ARCHIVE_TOOL to {' or '.join(TOOLS)}")
+    elif len(own) > 1:
+        where = ", ".join(f"{storage.url} for {name}" for name, storage in own.items())
+        problem = Problem(
+            f"storages for both archivers are set: {where}",
+            f"keep the variables of one: remove {', or '.join(names.values())}",
+        )
+    elif url and own:
+        problem = Problem(
+            f"two storages are set: ARCHIVE_URL, and {own[owner].url} by {owner}'s own variables",
+            f"keep one: remove ARCHIVE_URL, or {names[owner]}",
+        )
+    elif own and chosen and chosen != owner:
+        problem = Problem(
+            f"ARCHIVE_TOOL={chosen}, but the storage is set by {owner}'s variables",
+            f"set ARCHIVE_TOOL={owner}, or give the storage by ARCHIVE_URL in place of {names[owner]}",
+        )
+    elif chosen and not own and not url and not _is_elsewhere(_own_of_source(values)):
+        problem = Problem(
+            f"ARCHIVE_TOOL={chosen}, but no storage is set",
+            "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive",
+        )
+    if problem is not None:
+        problems.append(problem)
+        return None, ""
+    if own:
+        return own[owner], owner
+    return (_url_storage(url, problems) if url else None), chosen
+
+
+def _only_tool(values: Mapping[str, str]) -> str:
+    """Return the tool whose own variables are set, and empty where those of both are, or of none."""
+    own = [
+        name
+        for name, group in tool_variables.GROUPS.items()
+        if any(value and each.startswith(group) for each, value in values.items())
+    ]
+    return own[0] if len(own) == 1 else ""
+
+
+def _default_tool(values: Mapping[str, str], has_program: Mapping[str, bool]) -> str:
+    """Return the tool whose own settings are there, else the first one that the image has."""
+    return _only_tool(values) or next((name for name in TOOLS if has_program[name]), TOOLS[-1])
+
+
+def _url_storage(url: str, problems: list[Problem]) -> Storage | None:
+    if re.fullmatch(r"file:///[^\s'\"%]*", url) and normal(url.removeprefix("file://")) != "/":
+        return Storage(url, normal(url.removeprefix("file://")), from_url=True)
+    if re.fullmatch(r"s3://[A-Za-z0-9][A-Za-z0-9._-]+(/[^\s'\"%]*)?", url):
+        return Storage(url.rstrip("/"), None, from_url=True)
+    wrong = "begins with neither file:/// nor s3://"
+    if url.startswith(("file:///", "s3://")):
+        wrong = "has a space, a quote, a percent sign, a user, a password, or no folder or bucket"
+    problems.append(
+        Problem(
+            f"ARCHIVE_URL is not understood: it {wrong}",
+            "use file:///folder or s3://bucket/prefix, without spaces, quotes, user or password; keys have "
+            "variables of their own, such as AWS_ACCESS_KEY_ID",
+        )
+    )
+    return None

@@ -1,0 +1,286 @@
+"""How the server is served: its own settings, its environment, and how it is stopped; pure."""
+
+from __future__ import annotations
+
+from entrypoint.errors import Problem
+from entrypoint.light import NamedTuple
+from entrypoint.settings.fields import INJECTED, Variable, choice, is_slip, seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from entrypoint.settings.archiving import Archive
+
+
+LOG_LEVELS = ("info", "debug")
+
+SERVER = (
+    Variable(
+        "POSTGRES_NO_NEW_PRIVILEGES",
+        "off",
+        "`on`: setuid programs and file capabilities have no power below the entrypoint (no_new_privs). "
+        "An init file that calls sudo needs `off`.",
+    ),
+    Variable(
+        "POSTGRES_ENVIRONMENT",
+        "",
+        "Names of further variables for the server's environment, parted by spaces; `APP_*` is a family. "
+        "With an archive it gets only what PostgreSQL and its libraries read; PGPASSWORD only by its name.",
+        mixed=True,  # a value in the name's place
+    ),
+    Variable(
+        "POSTGRES_TUNE",
+        "off",
+        "`auto`: memory, workers and WAL settings follow the container's limits of memory and CPU, wherever "
+        "nobody has set them; `entrypoint config show` tells the numbers and why.",
+    ),
+    Variable(
+        "STATUS_LOG_LEVEL",
+        "info",
+        "`debug` also logs every signal and every reaped orphan.",
+    ),
+)
+
+POLICIES = (
+    Variable(
+        "COLLATION_POLICY",
+        "warn",
+        "What a start does when text sorts otherwise than when the indexes were built: `warn` with a list, "
+        "`refuse`, or `reindex` before anybody can connect.",
+    ),
+    Variable(
+        "STOP_SMART_TIMEOUT",
+        "5",
+        "Seconds that a smart shutdown (SIGTERM) may take before it becomes a fast one.",
+    ),
+    Variable(
+        "STOP_FAST_TIMEOUT",
+        "60",
+        "Seconds that a fast shutdown (SIGINT) may take before it becomes an immediate one.",
+    ),
+    Variable(
+        "STOP_IMMEDIATE_TIMEOUT",
+        "10",
+        "Seconds that an immediate shutdown (SIGQUIT) may take before the server is killed.",
+    ),
+)
+_ALL = {each.name: each for each in SERVER + POLICIES}
+
+CONF_PREFIX = "POSTGRES_CONF_"
+"""`POSTGRES_CONF_<setting>` sets a server setting."""
+
+_FOR_THE_SERVER = frozenset(
+    """
+    PATH HOME USER LOGNAME SHELL HOSTNAME TERM TMPDIR container NOTIFY_SOCKET
+    TZ TZDIR LANG LANGUAGE LOCPATH LOCALE_ARCHIVE LOCALE_ARCHIVE_2_27 ICU_DATA ICU_TIMEZONE_FILES_DIR
+    GLIBC_TUNABLES GCONV_PATH RES_OPTIONS LOCALDOMAIN HOSTALIASES
+    PGDATA PG_MAJOR PG_VERSION PG_GRANDPARENT_PID PG_OOM_ADJUST_FILE PG_OOM_ADJUST_VALUE PG_COLOR
+    GOSU_VERSION
+    PGAPPNAME PGCHANNELBINDING PGCLIENTENCODING PGCONNECT_TIMEOUT PGDATABASE PGDATESTYLE PGGEQO
+    PGGSSDELEGATION PGGSSENCMODE PGGSSLIB PGHOST PGHOSTADDR PGKRBSRVNAME PGLOADBALANCEHOSTS PGLOCALEDIR
+    PGMAXPROTOCOLVERSION PGMINPROTOCOLVERSION PGOPTIONS PGPASSFILE PGPORT PGREQUIREAUTH PGREQUIREPEER
+    PGREQUIRESSL PGSERVICE PGSERVICEFILE PGSSLCERT PGSSLCERTMODE PGSSLCOMPRESSION PGSSLCRL PGSSLCRLDIR
+    PGSSLKEY PGSSLMAXPROTOCOLVERSION PGSSLMINPROTOCOLVERSION PGSSLMODE PGSSLNEGOTIATION PGSSLROOTCERT
+    PGSSLSNI PGSYSCONFDIR PGTARGETSESSIONATTRS PGTZ PGUSER
+    SSL_CERT_FILE SSL_CERT_DIR NIX_SSL_CERT_FILE OPENSSL_CONF OPENSSL_MODULES OPENSSL_ENGINES CURL_CA_BUNDLE
+    LDAPCONF LDAPRC LDAPNOINIT
+    TCLLIBPATH TCL_LIBRARY CLASSPATH JAVA_HOME LUA_PATH LUA_CPATH NODE_PATH JULIA_PROJECT JULIA_DEPOT_PATH
+    GDAL_DATA GDAL_DRIVER_PATH GDAL_CACHEMAX GDAL_NUM_THREADS
+    ORACLE_HOME ORACLE_BASE ORACLE_SID TNS_ADMIN ODBCINI ODBCSYSINI ODBCINSTINI FREETDS FREETDSCONF TDSVER
+    """.split()
+)
+"""What PostgreSQL, libpq, the C library and the libraries of well-known extensions and languages read."""
+_FAMILIES_FOR_THE_SERVER = (
+    "LC_",
+    "LD_",
+    "MALLOC_",
+    "KRB5",
+    "LDAPTLS_",
+    "NSS_WRAPPER_",
+    "PERL",
+    "PYTHON",
+    "R_",
+    "PLJAVA_",
+    "POSTGIS_",
+    "PROJ_",
+    "NLS_",
+    "OMP_",
+    "CUDA_",
+    "NVIDIA_",
+)
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy")
+_NEVER_FOR_THE_SERVER = ("POSTGRES_", "ARCHIVE_", "RESTORE_", "STANDBY_", "ENTRYPOINT_")
+
+_SETTINGS = frozenset(
+    """
+    autovacuum bonjour datestyle fsync geqo intervalstyle jit port role seed ssl timezone xmlbinary xmloption
+    include include_dir data_directory log_directory stats_temp_directory config_file hba_file ident_file
+    external_pid_file krb_server_keyfile promote_trigger_file ssl_ca_file ssl_cert_file ssl_crl_file
+    ssl_crl_dir ssl_dh_params_file ssl_key_file dynamic_library_path extension_control_path search_path
+    application_name bonjour_name cluster_name primary_slot_name recovery_target_name
+    """.split()
+)
+"""Settings of PostgreSQL 14 to 18 of one word, and those that end like the name of a place."""
+_PLACES = ("dir", "directory", "file", "folder", "mount", "name", "path", "src", "url", "volume")
+"""How others name a file, a folder or an address."""
+_SHORTEST = 3
+"""Letters of a name that is taken for one of others, unless the value is a path."""
+
+
+class Stop(NamedTuple):
+    """Seconds that each step of the shutdown may take."""
+
+    smart: int
+    fast: int
+    immediate: int
+
+
+class Serving(NamedTuple):
+    """How the server is served."""
+
+    tune: bool
+    collation_policy: str
+    stop: Stop
+    no_new_privileges: bool
+    debug: bool
+    handed_on: tuple[str, ...]
+
+
+def parse(values: Mapping[str, str]) -> tuple[Serving, list[Problem]]:
+    """Return how the server is served, and what is wrong with it."""
+    problems: list[Problem] = []
+    tune = choice(values, _ALL["POSTGRES_TUNE"], ("off", "auto"), problems) == "auto"
+    policy = choice(values, _ALL["COLLATION_POLICY"], ("refuse", "warn", "reindex"), problems)
+    stop = Stop(
+        smart=seconds(values, _ALL["STOP_SMART_TIMEOUT"], problems),
+        fast=seconds(values, _ALL["STOP_FAST_TIMEOUT"], problems),
+        immediate=seconds(values, _ALL["STOP_IMMEDIATE_TIMEOUT"], problems),
+    )
+    no_new_privileges = choice(values, _ALL["POSTGRES_NO_NEW_PRIVILEGES"], ("off", "on"), problems) == "on"
+    debug = choice(values, _ALL["STATUS_LOG_LEVEL"], LOG_LEVELS, problems) == "debug"
+    handed_on = _handed_on(values, problems)
+    return Serving(tune, policy, stop, no_new_privileges, debug, handed_on), problems
+
+
+def parse_conf(
+    values: Mapping[str, str], archive: Archive | None, source: Archive | None
+) -> tuple[dict[str, str], list[Problem]]:
+    """Return the server settings of POSTGRES_CONF_*, and what is wrong with them."""
+    problems: list[Problem] = []
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        given = name.removeprefix(CONF_PREFIX)
+        if given == name or is_injected(name, value) or conf_doubt(name, value) is not None:
+            continue
+        # A shell exports no name with a dot in it, and no setting has two underscores.
+        setting = given.lower().replace("__", ".")
+        parts = setting.split(".")
+        if len(parts) > 2 or not all(part.isascii() and part.isidentifier() for part in parts):
+            problems.append(Problem(f"{name} names no server setting", f"correct or remove {name}"))
+        elif (mend := _instead(setting, value, values, archive, source)) is not None:
+            problems.append(Problem(f"{name} cannot be set by a variable", mend))
+        elif "\n" in value or "\r" in value:
+            problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
+        elif setting == "primary_conninfo" and (wrong := _conninfo_problem(name, value)) is not None:
+            problems.append(wrong)
+        elif setting in found:
+            problems.append(Problem(f"{name} sets {setting} a second time", f"remove {name}"))
+        else:
+            found[setting] = value
+    return found, problems
+
+
+def _instead(
+    setting: str, value: str, values: Mapping[str, str], archive: Archive | None, source: Archive | None
+) -> str | None:
+    """Return what to do instead, where a setting is not to be set by POSTGRES_CONF_*."""
+    if setting == "config_file":
+        return "pass -c config_file=… instead"
+    if setting == "data_directory":
+        return "set PGDATA instead"
+    if setting in ("include", "include_dir", "include_if_exists"):
+        return "put the file into /docker-entrypoint-conf.d instead"
+    if archive is not None and not archive.by_user and archive.asked:
+        if setting == "archive_timeout":
+            return "set ARCHIVE_TIMEOUT instead"
+        if setting in ("archive_command", "archive_library") or (setting, value) in (
+            ("archive_mode", "off"),
+            ("wal_level", "minimal"),
+        ):
+            return f"remove it, or {archive.asked}: with that the archiving is the entrypoint's"
+    if source is not None and setting == "restore_command":
+        return "remove it: the archive's own is set where something is restored"
+    if values.get("RESTORE_FROM") and setting.startswith("recovery_target"):
+        return f"set {setting.upper().replace('RECOVERY', 'RESTORE')} instead"
+    following = {"primary_conninfo": "STANDBY_PRIMARY_CONNINFO", "primary_slot_name": "STANDBY_SLOT"}
+    if values.get("STANDBY") == "on" and setting in following:
+        return f"set {following[setting]} instead"
+    return None
+
+
+def _conninfo_problem(name: str, value: str) -> Problem | None:
+    from entrypoint.settings.following import conninfo_problem
+
+    return conninfo_problem(name, value)
+
+
+def is_injected(name: str, value: str) -> bool:
+    """Tell whether a container engine has given this variable of a service whose name begins like ours.
+
+    >>> is_injected("POSTGRES_CONF_PORT", "tcp://10.0.0.1:5432"), is_injected("POSTGRES_CONF_PORT", "5433")
+    (True, False)
+    """
+    given = name.removeprefix(CONF_PREFIX)
+    is_setting = given == "PORT" or "__" in given
+    return INJECTED.fullmatch(name) is not None and ("://" in value or not is_setting)
+
+
+def conf_doubt(name: str, value: str) -> Problem | None:
+    """Return what is said of a POSTGRES_CONF_* that is no setting, but somebody's file or folder."""
+    given = name.removeprefix(CONF_PREFIX)
+    setting, last = given.lower(), given.lower().rpartition("_")[2]
+    if given == name or not given.isupper() or "__" in given:
+        return None
+    if len(given) < _SHORTEST and not value.startswith("/"):
+        return None
+    if setting in _SETTINGS or is_injected(name, value) or any(is_slip(setting, each) for each in _SETTINGS):
+        return None
+    if "_" in setting and last not in _PLACES:
+        return None
+    return Problem(
+        f"{name} has no effect: the server has no setting {setting}",
+        f"a setting is set by its own name, for example {CONF_PREFIX}work_mem=64MB",
+    )
+
+
+def _handed_on(values: Mapping[str, str], problems: list[Problem]) -> tuple[str, ...]:
+    names = tuple(values.get("POSTGRES_ENVIRONMENT", "").replace(",", " ").split())
+    if not all(each == "*" or each.removesuffix("*").isidentifier() for each in names):
+        problems.append(
+            Problem(
+                "POSTGRES_ENVIRONMENT holds what is no name of a variable",
+                "give names without values, parted by spaces, for example POSTGRES_ENVIRONMENT='TZ APP_*'",
+            )
+        )
+    return names
+
+
+def is_for_server(name: str, value: str, asked: Sequence[str], *, all_else: bool) -> bool:
+    """Tell whether the server's environment is to have a variable.
+
+    `asked` are the names, and beginnings of names with a `*`, of POSTGRES_ENVIRONMENT. `all_else`: nothing
+    of ours needs secrets in the container's environment, so that all of it is the server's, as in the
+    official image, but for what the start alone is told.
+    """
+    if name.startswith(_NEVER_FOR_THE_SERVER):
+        return False
+    if name in asked:
+        return True
+    if name == "PGPASSWORD":
+        return False
+    if all_else or any(each[-1] == "*" and name.startswith(each[:-1]) for each in asked):
+        return True
+    if name.lower() in _PROXIES:
+        return "@" not in value
+    return name in _FOR_THE_SERVER or name.startswith(_FAMILIES_FOR_THE_SERVER)
