@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
-
 from entrypoint import journal, log, own, reading, runs
 from entrypoint.effects import notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Generic, TypeVar
+
     from entrypoint.journal import Entry
     from entrypoint.runs import LastRuns
 
-E = TypeVar("E", bound="Entry")
+    E = TypeVar("E", bound=Entry)
+else:
+    E = None
+
+    class Generic:
+        """For type checkers only."""
+
+        def __class_getitem__(cls, _: object) -> type:
+            return cls
+
 
 _MOST = 16 * 1024**2
 """Bytes that are read of them: a run names every hole that it has found."""
