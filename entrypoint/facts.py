@@ -19,7 +19,7 @@ class Unfinished(NamedTuple):
     """`building` (only our own work so far), `files` (init files have begun), `recovery`, `promoted` (the
     server itself has ended the recovery), or `unknown`."""
     detail: str
-    """For `files` the last init file that began; for `recovery` what `recovery.record` has written."""
+    """For `files` the last init file that began; for `recovery` what `record.record` has written."""
 
 
 class DataFolder(NamedTuple):

@@ -12,9 +12,6 @@ from contracts.test_imports import MODULES
 FOR_TYPE_CHECKERS = {"typing", "dataclasses", "enum", "re"}
 """What no module loads while it is being loaded, nor later: `light` has what is needed of it."""
 
-GENERIC = {"Generic", "TypeVar"}
-"""What of `typing` a generic class needs; it is not on the way of a plain start, see test_start.py."""
-
 
 def _is_for_type_checkers(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
@@ -32,7 +29,7 @@ def _loads(nodes: Iterator[ast.AST]) -> Iterator[str]:
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not {alias.name for alias in node.names} <= GENERIC:
+        elif isinstance(node, ast.ImportFrom):
             yield node.module or ""
 
 

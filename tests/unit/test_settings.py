@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from entrypoint.archivers.pgbackrest import PgBackRest
 from entrypoint.archivers.terms import Storage
 from entrypoint.archivers.walg import WalG
-from entrypoint.settings import loading, variables
+from entrypoint.settings import backing_up, loading, rehearsing, variables
 from entrypoint.settings.restoring import Request
 from entrypoint.settings.serving import Stop
 from entrypoint.settings.starting import Init
@@ -682,6 +682,12 @@ def test_a_standby() -> None:
     assert ("host=db", "a_1") == streaming.standby
     assert streaming.restore is None
     assert made.settings({"STANDBY": "off"}).standby is None
+
+
+def test_what_is_not_set_is_what_the_sections_say() -> None:
+    """A start that loads neither section has what each makes of nothing."""
+    assert (Backups(), []) == backing_up.parse({}, archive=False, wrong=False)
+    assert (Drills(), []) == rehearsing.parse({}, archive=False, wrong=False)
 
 
 def test_drills() -> None:
