@@ -70,14 +70,13 @@ def _known() -> Known:
 
 
 def _server(known: Known) -> dict[str, object]:
-    code, text = ready.look(os.environ.get("PGDATA", ""))
-    phase = text.removeprefix("not ready: ") if text.startswith("not ready: ") else known.phase
+    code, word = ready.look(os.environ.get("PGDATA", ""))
     return {
-        "phase": phase,
+        "phase": word if code == ready.NOT_READY else known.phase,
         "since": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(known.since)),
         "shutdown": known.detail,
         "ready": code == ready.READY,
-        "role": text.removeprefix("ready: ") if code == ready.READY else None,
+        "role": word if code == ready.READY else None,
         "server_pid": known.server,
         "sessions": processes.sessions(known.server) if known.server else 0,
     }

@@ -33,8 +33,8 @@ _SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
 def main() -> int:
     """Print one line and return the exit code."""
     step_down()
-    code, text = look(os.environ.get("PGDATA", ""))
-    print(log.inline(text), file=sys.stdout if code == READY else sys.stderr)
+    code, word = look(os.environ.get("PGDATA", ""))
+    print(log.inline(said(code, word)), file=sys.stdout if code == READY else sys.stderr)
     return code
 
 
@@ -57,13 +57,21 @@ def step_down() -> None:
 
 
 def look(data_folder: str) -> tuple[int, str]:
-    """Return the exit code and one line about the server of a data folder."""
+    """Return the exit code, and a word about the server of a data folder.
+
+    That is its role where it is ready, what it is at where it is not, and else what is wrong.
+    """
     known = status.read(status.RUNTIME_FOLDERS)
-    code, text = accepts(data_folder, known)
+    code, word = accepts(data_folder, known)
     starter = known and known.helpers.get(lifecycle.STARTDB)
     if code == READY and starter and starter.state != "ended":
-        return NOT_READY, f"not ready: {lifecycle.STARTDB}"
-    return code, text
+        return NOT_READY, lifecycle.STARTDB
+    return code, word
+
+
+def said(code: int, word: str) -> str:
+    """Return in one line what `look` has returned."""
+    return {READY: "ready: ", NOT_READY: "not ready: "}.get(code, "") + word
 
 
 def accepts(data_folder: str, known: status.Known | None) -> tuple[int, str]:
@@ -71,25 +79,25 @@ def accepts(data_folder: str, known: status.Known | None) -> tuple[int, str]:
     if known is None:
         return NO_SERVER, "no server: the entrypoint does not run here"
     if known.phase != lifecycle.SERVING:
-        return NOT_READY, f"not ready: {known.phase or 'unknown'}"
+        return NOT_READY, known.phase or "unknown"
     try:
         text = small.read_text(f"{data_folder}/postmaster.pid")
     except PermissionError:
         # Root without its capabilities cannot look into the data folder; the server still answers.
         return _ask(f"{status.SOCKET_FOLDER}/.s.PGSQL.{os.environ.get('PGPORT') or '5432'}", "serving")
     except OSError:
-        return NOT_READY, f"not ready: {status.RECOVERY}"
+        return NOT_READY, status.RECOVERY
     found = parse_postmaster(text)
     # "standby" in this file is a server that recovers and lets nobody in (hot_standby=off). One that was
     # killed leaves it behind, and in a container the next one mostly has the same pid.
     if found is None or found.pid != known.server or found.started < known.since or found.status != "ready":
         word = lifecycle.STOPPING if found and found.status == "stopping" else status.RECOVERY
-        return NOT_READY, f"not ready: {word}"
+        return NOT_READY, word
     lines = text.split("\n")
     port, folder = lines[3], lines[4]
     role = "standby" if status.in_recovery(data_folder) else "primary"
     if not port.isdecimal():
-        return NOT_READY, "not ready: postmaster.pid has no port"
+        return NOT_READY, "postmaster.pid has no port"
     if folder:
         return _ask(f"{folder}/.s.PGSQL.{port}", role)
     return _ask((lines[5].replace("*", "127.0.0.1"), int(port)), role)
@@ -107,4 +115,4 @@ def _ask(address: str | tuple[str, int], role: str) -> tuple[int, str]:
         return NO_SERVER, f"no answer: {error.strerror or error}"
     finally:
         connection.close()
-    return (READY, f"ready: {role}") if answer in (b"S", b"N") else (NO_SERVER, "no answer")
+    return (READY, role) if answer in (b"S", b"N") else (NO_SERVER, "no answer")

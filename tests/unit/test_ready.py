@@ -16,10 +16,10 @@ SINCE = 1_795_364_442
     ("pid", "started", "word", "expected"),
     [
         (16, SINCE, "ready", (2, "no answer: No such file or directory")),
-        (16, SINCE - 1, "ready", (1, "not ready: recovery")),
-        (17, SINCE, "ready", (1, "not ready: recovery")),
-        (16, SINCE, "starting", (1, "not ready: recovery")),
-        (16, SINCE, "stopping", (1, "not ready: stopping")),
+        (16, SINCE - 1, "ready", (1, "recovery")),
+        (17, SINCE, "ready", (1, "recovery")),
+        (16, SINCE, "starting", (1, "recovery")),
+        (16, SINCE, "stopping", (1, "stopping")),
     ],
     ids=["this-server", "left-by-a-killed-one", "another-pid", "starting", "stopping"],
 )
@@ -31,3 +31,16 @@ def test_only_the_file_of_this_server_is_believed(
     (tmp_path / "postmaster.pid").write_text("\n".join(map(str, lines)))
     known = Known("serving", SINCE, None, 16, {})
     assert expected == ready.accepts(str(tmp_path), known)
+
+
+@pytest.mark.parametrize(
+    ("code", "word", "expected"),
+    [
+        (ready.READY, "standby", "ready: standby"),
+        (ready.NOT_READY, "recovery", "not ready: recovery"),
+        (ready.NO_SERVER, "no answer", "no answer"),
+    ],
+)
+def test_what_is_said(code: int, word: str, expected: str) -> None:
+    """One line for people and probes; nothing decides by it."""
+    assert expected == ready.said(code, word)
