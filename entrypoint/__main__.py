@@ -3,7 +3,7 @@
 import os
 import sys
 
-from entrypoint.effects import given
+from entrypoint.system import given
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def main() -> int:
     given.undo_coercion()
     handoff = os.environ.pop("ENTRYPOINT_HANDOFF", None)
     if handoff is not None:
-        from entrypoint.effects import supervisor
+        from entrypoint.pid1 import supervisor
 
         # There is nothing to be tidied up, for which a stop would wait.
         os._exit(supervisor.main(handoff))
@@ -54,7 +54,7 @@ def _guard(arguments: "Sequence[str]") -> int:
         return exits.SIGNAL_BASE + 2
     except OSError as error:
         # No place for a traceback: what the kernel refused and where is what one needs to know.
-        from entrypoint.effects import refusal
+        from entrypoint.system import refusal
 
         log.problem(refusal.explain(error))
         return exits.FAILURE
@@ -67,36 +67,37 @@ def _guard(arguments: "Sequence[str]") -> int:
 
 def _dispatch(arguments: "Sequence[str]") -> int:
     if arguments[:1] == ["ready"]:
-        from entrypoint.effects import ready
+        from entrypoint.pid1 import ready
 
         code = ready.main()
         sys.stdout.flush()
         os._exit(code)  # there is nothing to be tidied up, which would take a tenth of its time
     if arguments == ["internal", "startdb"]:
-        from entrypoint.effects import startdb
+        from entrypoint.every_start import startdb
 
         return startdb.main()
     if arguments in (["internal", "look"], ["internal", "look-first"]):
-        from entrypoint.effects import lookout
+        from entrypoint.standby import lookout
 
         return lookout.main(whole=arguments[1] == "look-first")
     if arguments[:2] == ["internal", "by-hand"]:
-        from entrypoint.effects import by_hand
+        from entrypoint.archive import by_hand
 
         by_hand.run(arguments[2], arguments[3:])
     if not arguments or arguments[0] in COMMANDS:
-        from entrypoint.commands import cli
+        from entrypoint.cli import cli
 
         return cli(arguments)
     from entrypoint.archivers.known import TOOLS
-    from entrypoint.argv import HELP
-    from entrypoint.effects import doors, start
+    from entrypoint.postgres.argv import HELP
+    from entrypoint.start import start
+    from entrypoint.system import doors
 
     doors.run_script_if_changed(arguments)
     if arguments[0].startswith("-"):
         arguments = ["postgres", *arguments]
     if arguments[0] in TOOLS:
-        from entrypoint.effects import by_hand
+        from entrypoint.archive import by_hand
 
         if by_hand.is_asked_for(arguments[0]):
             by_hand.run(arguments[0], arguments[1:])

@@ -4,9 +4,9 @@ import os
 import sys
 
 from entrypoint import __version__
-from entrypoint.effects import given, identity
-from entrypoint.effects.children import find_program, replace_process
 from entrypoint.errors import Failure
+from entrypoint.system import given, identity
+from entrypoint.system.children import find_program, replace_process
 
 USAGE = """\
 usage: gosu user-spec command [args]

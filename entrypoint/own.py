@@ -5,7 +5,7 @@ none of PostgreSQL's own files counts as nothing.
 """
 
 UNFINISHED = "entrypoint.unfinished"
-"""Folder while a first start or a restore is not finished; see effects/unfinished.py."""
+"""Folder while a first start or a restore is not finished; see volume/unfinished.py."""
 FINISHED = "entrypoint.finished"
 """The same after everything is finished; a start that finds it removes it."""
 ASIDE_PREFIX = "unfinished-"

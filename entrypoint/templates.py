@@ -5,7 +5,7 @@ This is the only module that knows jinja2, which takes longer to load than the r
 
 from pathlib import Path
 
-from entrypoint.configfile import conf_value
+from entrypoint.postgres.configfile import conf_value
 
 HERE = Path(__file__).resolve().parent
 """The folder of the program, below which its templates and shims are."""

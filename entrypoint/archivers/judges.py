@@ -9,9 +9,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 
-from entrypoint import guest
 from entrypoint.light import NamedTuple, Protocol
 from entrypoint.log import inline
+from entrypoint.system import guest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from entrypoint import guest, segments
 from entrypoint.archivers.interface import Capabilities
 from entrypoint.archivers.terms import (
     Answer,
@@ -23,6 +22,8 @@ from entrypoint.archivers.terms import (
 from entrypoint.archivers.tool_variables import GROUPS, PGBACKREST, option, takes_aws
 from entrypoint.errors import Problem
 from entrypoint.light import re
+from entrypoint.postgres import segments
+from entrypoint.system import guest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from entrypoint import guest, segments
 from entrypoint.archivers.interface import Capabilities
 from entrypoint.archivers.terms import (
     IDENTITY,
@@ -22,7 +21,9 @@ from entrypoint.archivers.terms import (
 from entrypoint.archivers.tool_variables import COMMAND_TIMEOUT, GROUPS, WALG, WALG_PREFIXES
 from entrypoint.errors import Problem
 from entrypoint.light import re
-from entrypoint.segments import lsn_text
+from entrypoint.postgres import segments
+from entrypoint.postgres.segments import lsn_text
+from entrypoint.system import guest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from entrypoint.effects import sessions, tour
-from entrypoint.effects.context import Context
 from entrypoint.light import NamedTuple
+from entrypoint.server import sessions, tour
+from entrypoint.server.context import Context
 
 Row = Mapping[str, object]
 Rows = list[Row]

@@ -10,17 +10,22 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
-from entrypoint import lifecycle, queries
+from entrypoint.archive import backlog, calls, claim
+from entrypoint.archive.storage import storage_problem
 from entrypoint.archivers.terms import Backup
+from entrypoint.collation import queries
+from entrypoint.config import chosen, memory
 from entrypoint.doctor import questions
-from entrypoint.effects import backlog, calls, chosen, claim, files, memory, objections, opening, status
-from entrypoint.effects.data_folder import data_major, live_postmaster
-from entrypoint.effects.storage import storage_problem
 from entrypoint.errors import Failure, Problem
-from entrypoint.facts import ArchiveState, Facts
 from entrypoint.finding import Finding
 from entrypoint.light import NamedTuple
+from entrypoint.pid1 import lifecycle, status
+from entrypoint.server import opening
+from entrypoint.server.data_folder import data_major, live_postmaster
 from entrypoint.settings.archiving import Archive
+from entrypoint.start import objections
+from entrypoint.system import files
+from entrypoint.volume.facts import ArchiveState, Facts
 
 _PATIENCE = 30
 """Seconds for all calls of the archiver together: somebody waits for them."""

@@ -6,9 +6,9 @@ from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS, adapter
 from entrypoint.archivers.terms import Storage
 from entrypoint.archivers.tool_variables import SOURCE_PREFIX, is_of_source
-from entrypoint.argv import parse_server
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple, re
+from entrypoint.postgres.argv import parse_server
 from entrypoint.settings.fields import Variable, choice, normal, seconds
 
 TYPE_CHECKING = False

@@ -99,7 +99,7 @@ def conninfo_problem(name: str, text: str) -> Problem | None:
         return Problem(f"{name} holds a line break", "give it in one line: host=… user=…")
     if not text:
         return None
-    from entrypoint import conninfo
+    from entrypoint.postgres import conninfo
 
     try:
         conninfo.parse(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrypoint.archivers.tool_variables import STORAGES, is_of_source
-from entrypoint.argv import parse_server
+from entrypoint.postgres.argv import parse_server
 from entrypoint.settings import foreign, serving, starting, variables
 from entrypoint.settings.values import Backups, Drills, Settings
 

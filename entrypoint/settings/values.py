@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from entrypoint.argv import ServerArguments
+    from entrypoint.postgres.argv import ServerArguments
     from entrypoint.settings.archiving import Archive
     from entrypoint.settings.following import Standby
     from entrypoint.settings.restoring import Request
@@ -90,4 +90,4 @@ class Settings(NamedTuple):
     handed_on: tuple[str, ...] = ()
     """Names of variables for the server's environment; one that ends with `*` is the begin of names."""
     own_recovery: bool = False
-    """A recovery that is not ours fetches WAL by the user's own restore_command: see effects/charge.py."""
+    """A recovery that is not ours fetches WAL by the user's own restore_command: see config/charge.py."""

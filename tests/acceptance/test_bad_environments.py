@@ -38,7 +38,7 @@ SECRET = "vErY-sEcReT"
 START = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-from entrypoint.effects import opening
+from entrypoint.server import opening
 opening.RUNTIME_FOLDERS = (sys.argv.pop(1),)
 from entrypoint.__main__ import main
 sys.exit(main())

@@ -9,7 +9,7 @@ import pytest
 
 from contracts.tables import REPOSITORY
 
-DOOR = "entrypoint/effects/sessions.py"
+DOOR = "entrypoint/server/sessions.py"
 CLIENTS = """
     clusterdb createdb createuser dropdb dropuser pg_amcheck pg_dump pg_dumpall pg_isready pg_restore psql psycopg
     reindexdb vacuumdb
@@ -19,7 +19,7 @@ RULES = ("PGOPTIONS", "PGSERVICE", "PGHOST", "PGHOSTADDR", "PGAPPNAME", "PGCONNE
 
 ALLOWED = {
     ("entrypoint/doctor/look/server.py", "psql"): "is looked for, not started",
-    ("entrypoint/effects/peer.py", "psql"): "asks another server, by its own connection string",
+    ("entrypoint/standby/peer.py", "psql"): "asks another server, by its own connection string",
     ("entrypoint/archivers/walg.py", "PGHOST"): "wal-g's own settings file says where the server is",
 }
 

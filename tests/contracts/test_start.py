@@ -16,16 +16,19 @@ HEAVY = """
 """.split()
 """Modules that a start without an archive can do without, and PID 1 for good: 1 ms to 59 ms (jinja2) each."""
 
-IMPORT_START = "import entrypoint.__main__, entrypoint.effects.start"
-IMPORT_SUPERVISOR = "import entrypoint.effects.supervisor"
-IMPORT_READY = "import entrypoint.__main__, entrypoint.effects.ready"
+IMPORT_START = "import entrypoint.__main__, entrypoint.start.start"
+IMPORT_SUPERVISOR = "import entrypoint.pid1.supervisor"
+IMPORT_READY = "import entrypoint.__main__, entrypoint.pid1.ready"
 
 WARM_START = """
 import sys
-from entrypoint import plan
-from entrypoint.effects import holder, leftover, opening, probe, remembered, render
-from entrypoint.effects.context import Context, helper_environment, server_environment
-from entrypoint.effects.identity import current
+from entrypoint.start import plan
+from entrypoint.volume import holder, probe
+from entrypoint.server import leftover, opening
+from entrypoint.collation import remembered
+from entrypoint.config import render
+from entrypoint.server.context import Context, helper_environment, server_environment
+from entrypoint.system.identity import current
 
 values = {"PGDATA": sys.argv[2], "PATH": "/usr/bin:/bin", "PG_MAJOR": "17"}
 settings, problems, doubts = opening.read_settings(values, ["-c", "work_mem=4MB"])
@@ -110,28 +113,14 @@ loading.load({{"PGDATA": "/data", {name!r}: "x", "ARCHIVE_TOOL": "wal-g"}}, [], 
 def test_the_supervisor_knows_little() -> None:
     """Of our own modules PID 1 keeps only those that it needs while the server runs."""
     ours = {name for name in _loaded(IMPORT_SUPERVISOR) if name.startswith("entrypoint")}
-    expected = {
-        "entrypoint",
-        *(
-            f"entrypoint.{name}"
-            for name in ("effects", "errors", "exits", "lifecycle", "light", "log", "own", "signal_numbers")
-        ),
-        *(
-            f"entrypoint.effects.{name}"
-            for name in (
-                "children",
-                "handoff",
-                "kernel",
-                "notes",
-                "processes",
-                "signals",
-                "small",
-                "status",
-                "stops",
-                "supervisor",
-            )
-        ),
+    flat = ("errors", "exits", "light", "log", "own", "signal_numbers")
+    rooms = {
+        "pid1": ("handoff", "lifecycle", "status", "stops", "supervisor"),
+        "system": ("children", "kernel", "processes", "signals", "small"),
+        "volume": ("notes",),
     }
+    expected = {"entrypoint", *(f"entrypoint.{name}" for name in (*flat, *rooms))}
+    expected |= {f"entrypoint.{room}.{name}" for room, names in rooms.items() for name in names}
     assert expected == ours
 
 

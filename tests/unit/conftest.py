@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-from entrypoint.effects.children import Children
-from entrypoint.effects.signals import HANDLED, Signals
+from entrypoint.system.children import Children
+from entrypoint.system.signals import HANDLED, Signals
 
 # No time limit for one example, since other tests keep the machine busy, and nothing kept between runs.
 hypothesis.settings.register_profile("unit", deadline=None, database=None)

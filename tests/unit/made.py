@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from entrypoint.archivers.terms import Server
 from entrypoint.errors import Problem
-from entrypoint.facts import DataFolder, Facts, Unfinished
 from entrypoint.settings import loading
 from entrypoint.settings.values import Settings
+from entrypoint.system.children import Children
+from entrypoint.system.identity import Identity
+from entrypoint.volume.facts import DataFolder, Facts, Unfinished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from entrypoint.facts import Place, Stage
+    from entrypoint.volume.facts import Place, Stage
 
 __all__ = [
     "BOTH",
     "INITDB_MAKES",
+    "NO_CHILDREN",
     "PLAIN",
+    "POSTGRES",
     "SERVER",
     "cluster",
     "data_folder",
@@ -31,6 +36,10 @@ __all__ = [
 
 PLAIN: Mapping[str, str] = {"PGDATA": "/data", "POSTGRES_PASSWORD": "secret"}
 """What every start has: where the data lies, and a password."""
+
+POSTGRES = Identity(999, 999, (999,), "/var/lib/postgresql", "postgres")
+NO_CHILDREN = cast("Children", None)
+"""For what starts nothing: it would fail at once."""
 
 BOTH: Mapping[str, bool] = {"wal-g": True, "pgbackrest": True}
 """An image with both archivers."""

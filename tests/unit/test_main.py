@@ -12,7 +12,7 @@ import pytest
 
 from entrypoint import __main__ as main
 from entrypoint import exits
-from entrypoint.commands import group
+from entrypoint.cli import group
 
 ROOT = Path(main.__file__).parents[1]
 START = "import sys\nsys.path.insert(0, sys.argv.pop(1))\nfrom entrypoint.{0} import main\nsys.exit(main())"

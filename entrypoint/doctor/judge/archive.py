@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from entrypoint import guest
 from entrypoint.archivers.terms import Backup
-from entrypoint.drills import LastDrills
+from entrypoint.backup.runs import LastRuns, Run
+from entrypoint.drill.drills import LastDrills
 from entrypoint.errors import Problem
-from entrypoint.facts import ArchiveState, OwnCommand
 from entrypoint.finding import Finding, error, ok, warning
-from entrypoint.hiding import hide_secrets
-from entrypoint.runs import LastRuns, Run
+from entrypoint.settings.hiding import hide_secrets
+from entrypoint.system import guest
 from entrypoint.units import spell
+from entrypoint.volume.facts import ArchiveState, OwnCommand
 
 _MANY = 2
 """More WAL files than that do not wait while all is well: one that is full, and a history."""

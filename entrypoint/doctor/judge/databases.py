@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from entrypoint import passwords
-from entrypoint.argv import first_line
 from entrypoint.errors import Problem
 from entrypoint.finding import Finding, error, ok, several, warning
 from entrypoint.light import NamedTuple
+from entrypoint.postgres import passwords
+from entrypoint.postgres.argv import first_line
 from entrypoint.units import spell
 
 _IDLE_SLOT = 256 * 1024**2

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from entrypoint.archivers.known import LOCKING
-from entrypoint.facts import Facts
 from entrypoint.finding import Finding, error, ok, warning
 from entrypoint.light import NamedTuple
 from entrypoint.units import spell
+from entrypoint.volume.facts import Facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from entrypoint.facts import Place
+    from entrypoint.volume.facts import Place
 
 _TIGHT = 85
 _FULL = 95

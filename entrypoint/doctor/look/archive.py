@@ -5,11 +5,15 @@ import os
 import time
 from datetime import datetime
 
-from entrypoint import segments
+from entrypoint.archive import fetching, pending
+from entrypoint.backup import history, scheduled
+from entrypoint.config import charge_now
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import ARCHIVE, ARCHIVING, STORAGE, Check, Sight
-from entrypoint.effects import charge_now, control_file, fetching, history, pending, rehearsals, scheduled
+from entrypoint.drill import rehearsals
 from entrypoint.finding import Finding, ok
+from entrypoint.postgres import segments
+from entrypoint.server import control_file
 
 
 def _archive(sight: Sight) -> list[Finding]:

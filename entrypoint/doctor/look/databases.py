@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from entrypoint.collation import examine
 from entrypoint.doctor import judge, questions
 from entrypoint.doctor.judge.memory import size
 from entrypoint.doctor.sight import CLUSTER, SERVER, Check, Sight
-from entrypoint.effects import examine, files, programs
 from entrypoint.finding import Finding, ok
+from entrypoint.server import programs
+from entrypoint.system import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 import os
 
-from entrypoint import tune
+from entrypoint.config import chosen, memory, tune
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import CLUSTER, SERVER, Check, Sight
-from entrypoint.effects import capacity, chosen, memory
 from entrypoint.finding import Finding
+from entrypoint.system import capacity
 
 
 def _shared_memory(sight: Sight) -> list[Finding]:

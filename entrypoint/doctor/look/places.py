@@ -5,8 +5,10 @@ import stat
 
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import Check, Sight
-from entrypoint.effects import files, probe, status
 from entrypoint.finding import Finding
+from entrypoint.pid1 import status
+from entrypoint.system import files
+from entrypoint.volume import probe
 
 
 def _data_folder(sight: Sight) -> list[Finding]:

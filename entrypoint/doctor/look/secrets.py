@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import ALWAYS, Check, Sight
-from entrypoint.effects import files
 from entrypoint.finding import Finding
 from entrypoint.light import re
 from entrypoint.settings import variables
 from entrypoint.settings.fields import FILE_SUFFIX
+from entrypoint.system import files
 
 _SHORTEST = 6
 """Characters: a shorter value is found in command lines by chance."""

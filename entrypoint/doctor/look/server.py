@@ -1,21 +1,15 @@
 """Checks of the start and of the server."""
 
-from entrypoint import plan
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import ALWAYS, CLUSTER, Check, Sight
-from entrypoint.effects import (
-    control_file,
-    files,
-    init_files,
-    objections,
-    opening,
-    probe,
-    programs,
-    status,
-    stops,
-)
-from entrypoint.effects.context import server_environment
 from entrypoint.finding import OK, Finding
+from entrypoint.first_start import init_files
+from entrypoint.pid1 import status, stops
+from entrypoint.server import control_file, opening, programs
+from entrypoint.server.context import server_environment
+from entrypoint.start import objections, plan
+from entrypoint.system import files
+from entrypoint.volume import probe
 
 
 def _settings(sight: Sight) -> list[Finding]:

@@ -472,9 +472,10 @@ def test_what_doctor_is_told(serve: Serve, images: Images) -> None:
     look = """
 import sys
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
-from entrypoint.effects import examine, opening
-from entrypoint.effects.children import Children
-from entrypoint.effects.signals import Signals
+from entrypoint.collation import examine
+from entrypoint.server import opening
+from entrypoint.system.children import Children
+from entrypoint.system.signals import Signals
 wanted, _, _ = opening.read_settings(opening.os.environ, ())
 print(examine.found(opening.make_context(wanted, Children(Signals()))))
 """
@@ -500,9 +501,10 @@ def test_time_of_a_warm_start(serve: Serve, images: Images) -> None:
     measure = """
 import sys, time
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
-from entrypoint.effects import opening, remembered
-from entrypoint.effects.children import Children
-from entrypoint.effects.signals import Signals
+from entrypoint.server import opening
+from entrypoint.collation import remembered
+from entrypoint.system.children import Children
+from entrypoint.system.signals import Signals
 wanted, _, _ = opening.read_settings(opening.os.environ, ())
 context = opening.make_context(wanted, Children(Signals()))
 remembered.is_settled(context)

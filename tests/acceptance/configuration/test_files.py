@@ -22,7 +22,7 @@ ODD = (
 SCRIPT = r"""
 import json, os, subprocess, sys
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
-from entrypoint import configfile
+from entrypoint.postgres import configfile
 path = os.environ["PGDATA"] + "/odd.conf"
 query = "SELECT json_agg(json_build_array(name, setting, error)) FROM pg_file_settings WHERE sourcefile = '%s'"
 found = []
@@ -71,7 +71,7 @@ printf "x.c = 3\n" > d/e/.c.conf; printf "x.d = 4\n" > d/e/d.txt; printf "x.e = 
     ours = r"""
 import json, os, sys
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
-from entrypoint import configfile
+from entrypoint.postgres import configfile
 read = lambda path: open(path, encoding="utf-8", newline="").read()
 found = [configfile.read(os.environ["PGDATA"] + name, read, os.listdir) for name in ("/postgresql.conf", "/postgresql.auto.conf")]
 print(json.dumps([[entry.where, entry.name, entry.value] for entries, _ in found for entry in entries]))

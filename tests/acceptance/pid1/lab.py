@@ -23,9 +23,10 @@ _PROGRAM = """#!/usr/local/lib/nix-postgres/python3 -IS
 import os, sys
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
 from entrypoint import __main__, log
-from entrypoint.effects import handoff, kernel
-from entrypoint.effects.handoff import ServerSpec
-from entrypoint.effects.signals import Signals
+from entrypoint.pid1 import handoff
+from entrypoint.system import kernel
+from entrypoint.pid1.handoff import ServerSpec
+from entrypoint.system.signals import Signals
 from entrypoint.errors import Failure
 
 def hand_over(argv):
@@ -196,9 +197,9 @@ sys.path.insert(0, "/usr/local/lib/nix-postgres")
 if "ENTRYPOINT_HANDOFF" in os.environ:
     from entrypoint.__main__ import main
     sys.exit(main())
-from entrypoint.effects import holder, notes
-from entrypoint.effects.handoff import HelperSpec, ServerSpec, hand_over
-from entrypoint.effects.signals import Signals
+from entrypoint.volume import holder, notes
+from entrypoint.pid1.handoff import HelperSpec, ServerSpec, hand_over
+from entrypoint.system.signals import Signals
 environment = dict(os.environ)
 helpers = [
     HelperSpec(role, ["/helpers/" + role], environment, after_server=after, keep=keep)

@@ -418,12 +418,12 @@ def test_p9_terminate_at_200_points(used_volume: str) -> None:
 SPAWN = "pid = Children(signals).spawn("
 ITSELF = "os.kill(os.getpid(), signal.SIGTERM)"
 MOMENTS = {
-    "before-the-handover": ("effects/supervisor.py", "signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)"),
-    "in-the-handover": ("effects/supervisor.py", "descriptor = unnamed_file("),
-    "before-the-handlers": ("effects/supervisor.py", 'signals = Signals(given["mask"], given["ignored"])'),
-    "before-the-fork": ("effects/supervisor.py", SPAWN),
-    "after-the-fork": ("effects/supervisor.py", "os.execve(sys.executable"),
-    "before-the-first-look": ("effects/supervisor.py", 'log.debug(f"started the server'),
+    "before-the-handover": ("pid1/handoff.py", "signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)"),
+    "in-the-handover": ("pid1/handoff.py", "descriptor = unnamed_file("),
+    "before-the-handlers": ("pid1/supervisor.py", "signals = Signals(given.mask, given.ignored)"),
+    "before-the-fork": ("pid1/handoff.py", SPAWN),
+    "after-the-fork": ("pid1/handoff.py", "os.execve(sys.executable"),
+    "before-the-first-look": ("pid1/supervisor.py", 'log.debug(f"started the server'),
 }
 
 
@@ -439,13 +439,13 @@ def test_p9_terminate_at_an_exact_moment(used_volume: str, moment: str) -> None:
 
 FAULTS = {
     "at-a-signal": (
-        "lifecycle.py",
+        "pid1/lifecycle.py",
         "    if number == signal.SIGUSR1:\n",
         "        raise RuntimeError('injected')\n",
     ),
-    "at-a-report": ("effects/supervisor.py", "    def _report(self, _: None) -> None:\n", "        1 / 0\n"),
+    "at-a-report": ("pid1/supervisor.py", "    def _report(self, _: None) -> None:\n", "        1 / 0\n"),
     "interrupted": (
-        "effects/supervisor.py",
+        "pid1/supervisor.py",
         "    def _report(self, _: None) -> None:\n",
         "        raise KeyboardInterrupt\n",
     ),
@@ -467,7 +467,7 @@ def test_p10_our_own_mistake_stops_the_server(used_volume: str, fault: str) -> N
 
 def test_p10_mistake_before_the_server_runs(used_volume: str) -> None:
     """A supervisor that fails before it has a server ends at once, without a signal to anybody else."""
-    files = _faulty("effects/supervisor.py", SPAWN, f"raise RuntimeError('injected'); {SPAWN}")
+    files = _faulty("pid1/handoff.py", SPAWN, f"raise RuntimeError('injected'); {SPAWN}")
     outcome = run(env=USED, files=files, volumes={"/volume": used_volume}, timeout=8)
     assert outcome.code not in (0, 137), outcome.output
     assert "injected" in outcome.stderr

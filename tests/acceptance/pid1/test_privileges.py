@@ -92,7 +92,7 @@ LIES = {
 @pytest.mark.parametrize("step", LIES)
 def test_drop_is_verified(step: str) -> None:
     """If a step of the drop has no effect, nothing of the database is started."""
-    path = f"{CODE}/effects/identity.py"
+    path = f"{CODE}/system/identity.py"
     source = run(path, options=("--entrypoint", "cat")).stdout
     old, new = LIES[step]
     assert 1 == source.count(old)
@@ -106,7 +106,7 @@ def test_drop_is_verified(step: str) -> None:
 
 def test_order_of_the_drop() -> None:
     """Groups, then gid, then uid: the other way round the kernel would refuse, or worse, rights would stay."""
-    path = f"{CODE}/effects/identity.py"
+    path = f"{CODE}/system/identity.py"
     source = run(path, options=("--entrypoint", "cat")).stdout
     for call in ("setgroups", "setresgid", "setresuid"):
         source = source.replace(f"os.{call}(", f"print('did {call}', flush=True) or os.{call}(")

@@ -300,7 +300,7 @@ def test_ready_loads_the_standard_library_only(server: Container) -> None:
         "except SystemExit:\n    print(*sys.modules, file=sys.stderr)"
     )
     loaded = server.exec(PYTHON, "-IS", "-c", look).stderr.split()
-    assert "entrypoint.effects.ready" in loaded
+    assert "entrypoint.pid1.ready" in loaded
     heavy = {"click", "jinja2", "psutil", "json", "logging", "subprocess", "asyncio", "dataclasses"}
     assert set() == heavy & set(loaded)
     standard = server.exec(PYTHON, "-c", "import sys; print(*sys.stdlib_module_names)").stdout.split()

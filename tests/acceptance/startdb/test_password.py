@@ -9,7 +9,7 @@ import pytest
 
 import containers
 from containers import FRESH, Container, complaints, copied_volume, docker, run, script, serve, until
-from entrypoint.passwords import is_stored
+from entrypoint.postgres.passwords import is_stored
 
 DATA = {"PGDATA": "/volume/data"}
 WARNING = "POSTGRES_PASSWORD is not the password of"

@@ -1,0 +1,1 @@
+"""WAL into the archive and out of it, and whose archive it is."""

@@ -1,0 +1,125 @@
+"""What waits to be archived and how that goes: read from pg_wal and from the notes of archive-segment."""
+
+import os
+import time
+
+from entrypoint.archive import calls, fork, mark
+from entrypoint.postgres import segments
+from entrypoint.settings.archiving import Archive
+from entrypoint.volume.facts import ArchiveState
+
+_REASON_LINES = 3
+_RECENT = 600.0
+"""Seconds over which the rate of archiving is counted."""
+
+
+def waiting(data_folder: str) -> list[str]:
+    """Return what waits to be archived, in PostgreSQL's order: .history files first, then the oldest."""
+    names = _names(f"{data_folder}/pg_wal", ".ready")
+    return sorted(names, key=lambda name: (not name.endswith(".history"), name))
+
+
+def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveState:
+    """Return the state; what cannot be read counts as not there."""
+    wal = f"{data_folder}/pg_wal"
+    ready = _times(wal, ".ready")
+    done = _times(wal, ".done")
+    now = time.time()
+    oldest = min(ready, key=lambda name: ready[name], default=None)
+    age = None if oldest is None else max(0, int(now - ready[oldest]))
+    size = sum(_size(f"{wal}/{name}") for name in ready)
+    last, last_at = _last_archived(runtime_folder, done)
+    failing, words = calls.outage(runtime_folder, data_folder)
+    free = _free(wal)
+    grows = size / age if failing and age else 0
+    refused = fork.refusal(data_folder)
+    return ArchiveState(
+        tool=archive.tool.name,
+        url=archive.storage.url,
+        backlog_segments=len(ready),
+        backlog_bytes=size,
+        oldest_ready=oldest,
+        oldest_ready_seconds=age,
+        archived_per_minute=round(sum(now - when < _RECENT for when in done.values()) / (_RECENT / 60), 1),
+        last_archived=last,
+        last_archived_at=None if last_at is None else _iso(last_at),
+        failing_since=_iso(float(failing[1])) if len(failing) > 1 and failing[1].isdigit() else None,
+        last_error=_reason(words) or failing[0].strip() if failing else None,
+        prepared=not os.path.exists(f"{runtime_folder}/{calls.PREPARE}"),
+        fork_refused=None if refused is None else refused.what,
+        fork_mend=None if refused is None else refused.mend,
+        free_bytes=free,
+        seconds_until_full=int(free / grows) if free is not None and grows else None,
+        lost=mark.is_lost(data_folder, archive),
+    )
+
+
+def _names(wal: str, ending: str) -> list[str]:
+    """Return the files of a state."""
+    try:
+        names = os.listdir(f"{wal}/archive_status")
+    except OSError:
+        return []
+    return [name.removesuffix(ending) for name in names if name.endswith(ending)]
+
+
+def _times(wal: str, ending: str) -> dict[str, float]:
+    """Return the files of a state and since when they are in it: PostgreSQL renames .ready to .done."""
+    found = {}
+    for name in _names(wal, ending):
+        try:
+            found[name] = os.stat(f"{wal}/archive_status/{name}{ending}").st_ctime
+        except OSError:
+            continue  # archived meanwhile
+    return found
+
+
+def last_segment(data_folder: str, runtime_folder: str, timeline: str) -> tuple[str, float] | None:
+    """Return the last archived segment of a timeline (eight digits), and when it was archived.
+
+    Of another timeline one may be noted as done that came from another archive.
+    """
+    name, when = _last_archived(runtime_folder, {})
+    if name is not None and when is not None and segments.NAME.fullmatch(name):
+        return name, when
+    done = _times(f"{data_folder}/pg_wal", ".done")
+    of_it = {name: when for name, when in done.items() if name.startswith(timeline)}
+    name, when = _last_archived("", of_it)
+    return None if name is None or when is None else (name, when)
+
+
+def _last_archived(runtime_folder: str, done: dict[str, float]) -> tuple[str | None, float | None]:
+    path = f"{runtime_folder}/{calls.ARCHIVED}"
+    lines = calls.lines(path)
+    if lines:
+        return lines[0], os.stat(path).st_mtime
+    whole = [name for name in done if segments.NAME.fullmatch(name)]
+    newest = max(whole, key=lambda name: done[name], default=None)
+    return newest, None if newest is None else done[newest]
+
+
+def _reason(words: list[str]) -> str | None:
+    """Return why, of what an archiver said: wal-g begins with news, pgBackRest ends with hints."""
+    lines = [line.strip() for line in words if line.strip()]
+    start = next((number for number, line in enumerate(lines) if "error" in line.lower()), -1)
+    told = lines[start:][:_REASON_LINES] if lines else []
+    return " ".join(line for line in told if not line.startswith("HINT")) or None
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _free(folder: str) -> int | None:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def _iso(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(seconds))

@@ -1,0 +1,201 @@
+"""What restore_command needs while a server recovers; and what shims/fetch-segment asks the archive for."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from entrypoint import exits
+from entrypoint.archive import calls
+from entrypoint.archive.calls import describe_server
+from entrypoint.archivers.known import adapters
+from entrypoint.archivers.terms import brief
+from entrypoint.errors import Failure, Problem
+from entrypoint.light import re
+from entrypoint.postgres import segments
+from entrypoint.server import control_file
+from entrypoint.server.context import OUR_PROGRAM, Context, later_environment
+from entrypoint.settings.archiving import Archive
+from entrypoint.system import files
+
+_FOLDER = re.compile("[0-9A-F]{16}")
+_SEGMENT = re.compile(r"([0-9A-F]{24})(-[0-9a-f]{40})?(\.[a-z0-9]{2,4})?")
+"""A stored one; not a `.partial`, which is no whole segment."""
+
+
+@contextmanager
+def fetching(context: Context, archive: Archive) -> Iterator[None]:
+    """Keep what restore_command needs for the duration of a block; nothing of it is left afterwards."""
+    _clear(context, archive)  # what a killed recovery left: nobody knows any more whether it is whole
+    prepare(context)
+    helper = _start_helper(context, archive)
+    try:
+        yield
+    finally:
+        if helper is not None:
+            context.children.end_group(helper)
+        _clear(context, archive)
+
+
+def prepare(context: Context) -> None:
+    """Write down how shims/fetch-segment asks the archive for names, and forget the last recovery."""
+    import shlex
+
+    for name in calls.OF_A_RECOVERY:
+        if os.path.lexists(f"{context.runtime_folder}/{name}"):
+            os.unlink(f"{context.runtime_folder}/{name}")
+    made = later_environment(context)
+    words = ["env", "-i", *(f"{name}={value}" for name, value in made.items()), OUR_PROGRAM, "internal"]
+    files.write_atomically(f"{context.runtime_folder}/{calls.ASK}", f'exec {shlex.join(words)} "$@"\n')
+
+
+def _start_helper(context: Context, archive: Archive) -> int | None:
+    what = describe_server(context)
+    helping = archive.tool.capabilities.helping
+    if helping is None or not calls.can_help(context, archive):
+        return None
+    command = helping.fetch_helper(what)
+    socket = helping.socket(what)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+    log = os.open(f"{socket}.log", flags, 0o600)
+    try:
+        environment = calls.environment(context, command)
+        return context.children.spawn(command.argv, environment, descriptors={1: log, 2: log})
+    finally:
+        os.close(log)
+
+
+def _clear(context: Context, archive: Archive) -> None:
+    what = describe_server(context)
+    helping = archive.tool.capabilities.helping
+    socket = helping.socket(what) if helping is not None else ""
+    for path in (socket, f"{socket}.log") if socket else ():
+        if os.path.lexists(path):
+            os.unlink(path)
+    # What was fetched ahead and not needed, by whichever tool.
+    for folder in (tool.read_ahead(what) for tool in adapters({}).values()):
+        if os.path.isdir(folder):
+            _remove(folder)
+
+
+def _remove(folder: str) -> None:
+    """Remove a folder in which a process of the tool may still put a last segment."""
+    for _ in range(50):
+        try:
+            files.remove_tree(folder)
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    files.remove_tree(folder)
+
+
+def later_segment(context: Context, archive: Archive, missing: str) -> str | None:
+    """Return the first later segment of the same timeline, if the archive holds one.
+
+    Raises Failure where the archive does not tell. PostgreSQL has put the timeline's history into pg_wal
+    before it asks for its segments; without one it takes the timeline for one that has no parent.
+    """
+    try:
+        history = files.read_text(f"{context.settings.data_folder}/pg_wal/{missing[:8]}.history")
+    except FileNotFoundError:
+        history = ""
+    size = control_file.segment_bytes(context)
+    root = _wal_folder(context, archive)
+    names = _list(context, archive, root)
+    folders = sorted(name for name in names if _FOLDER.fullmatch(name))
+    found = _segments(names)
+    # There are those of the backup at least: an archive without any is not the one that it was.
+    if not folders and not found:
+        raise _failure(archive, f"{root} holds no segment at all")
+    begin = segments.begin(history)
+    for folder in folders:
+        if folder[:8] == missing[:8] and folder >= missing[:16]:
+            found = _segments(_list(context, archive, f"{root}/{folder}"))
+            if later := segments.later(missing, found, begin, size):
+                return later
+    return segments.later(missing, found, begin, size)
+
+
+def stored_files(context: Context, archive: Archive, segment: str) -> dict[str, str]:
+    """Return the names of the files in the archive's folder of this segment, by those of their segments.
+
+    Raises Failure. There is nothing in them that a shell would take for anything but a letter.
+    """
+    return _stored_files(context, archive, _folder_of(context, archive, segment))
+
+
+def stored_bytes(context: Context, archive: Archive, segment: str, seconds: float) -> bytes:
+    """Return a segment as it is stored; a call of the archiver gets so many seconds. Raises Failure."""
+    tool = archive.tool
+    paths = tool.stored_paths(segment)
+    if not paths:
+        folder = _folder_of(context, archive, segment, seconds)
+        name = _stored_files(context, archive, folder, seconds).get(segment)
+        paths = (f"{folder}/{name}",) if name else ()
+    words = "it is not there"
+    for path in paths:
+        command = tool.raw_object(describe_server(context), path)
+        answer = calls.ask(context, command, seconds=seconds)
+        if answer.code == 0:
+            return answer.stdout.encode("utf-8", "surrogateescape")
+        words = answer.stderr.strip() or f"no answer (exit code {answer.code})"
+    raise Failure(
+        Problem(
+            f"{segment} cannot be read as it is stored in {archive.storage.url}:\n{brief(words)}",
+            "check that the storage can be reached",
+            exits.ARCHIVE_REFUSED,
+        )
+    )
+
+
+def _folder_of(context: Context, archive: Archive, segment: str, seconds: float = calls.QUICK) -> str:
+    """Return the folder of a segment in the archive of a tool that has one for each 256."""
+    return f"{_wal_folder(context, archive, seconds)}/{segment[:16]}"
+
+
+def _stored_files(
+    context: Context, archive: Archive, folder: str, seconds: float = calls.QUICK
+) -> dict[str, str]:
+    names = _list(context, archive, folder, seconds)
+    return {found[1]: found[0] for name in names if (found := _SEGMENT.fullmatch(name))}
+
+
+def _segments(names: list[str]) -> list[str]:
+    return [found[1] for name in names if (found := _SEGMENT.fullmatch(name))]
+
+
+def wal_names(context: Context, archive: Archive, seconds: float) -> tuple[str, list[str]]:
+    """Return the archive's folder of this cluster's WAL and the names in it; raises Failure."""
+    root = _wal_folder(context, archive, seconds)
+    return root, _list(context, archive, root, seconds)
+
+
+def _wal_folder(context: Context, archive: Archive, seconds: float = calls.QUICK) -> str:
+    identifier = control_file.read_control(context).get("Database system identifier", "")
+    command = archive.tool.identify(describe_server(context))
+    code, text = calls.run_quietly(context, command, seconds=seconds)
+    try:
+        return archive.tool.wal_folder(identifier, code, text)
+    except ValueError as error:
+        raise _failure(archive, str(error)) from error
+
+
+def _list(context: Context, archive: Archive, folder: str, seconds: float = calls.QUICK) -> list[str]:
+    command = archive.tool.list_folder(describe_server(context), folder)
+    answer = calls.ask(context, command, seconds=seconds)
+    if answer.code:
+        raise _failure(archive, answer.stderr.strip() or f"no answer (exit code {answer.code})")
+    return archive.tool.parse_names(answer.stdout)
+
+
+def _failure(archive: Archive, words: str) -> Failure:
+    return Failure(
+        Problem(
+            f"the segments in {archive.storage.url} cannot be listed:\n{brief(words)}",
+            "check that the storage can be reached",
+            exits.ARCHIVE_REFUSED,
+        )
+    )

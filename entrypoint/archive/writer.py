@@ -1,0 +1,332 @@
+"""One writer: a primary looks into its archive whether another server was promoted, and gives way to it.
+
+A promoted server archives the history of its new timeline before anything else, so this is what is looked
+for: before the server starts, before the first segment after an outage, and every so often while it serves
+(standby/lookout.py). What was found is remembered in the data folder, so that an old primary stays down while
+the storage is away, too. ARCHIVE_FORK says what else may be done.
+"""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint import exits, log
+from entrypoint.archive import calls, fork
+from entrypoint.archive.calls import describe_server
+from entrypoint.archive.fork import Fork
+from entrypoint.archive.storage import storage_problem
+from entrypoint.archivers.terms import Command, NoSegment, brief
+from entrypoint.errors import Failure, Problem
+from entrypoint.light import re
+from entrypoint.pid1 import status
+from entrypoint.postgres import ruled, segments, timelines
+from entrypoint.postgres.segments import lsn_text
+from entrypoint.postgres.timelines import Rival, Written
+from entrypoint.server import control_file
+from entrypoint.server.context import Context
+from entrypoint.server.data_folder import data_major
+from entrypoint.settings.archiving import Archive
+from entrypoint.system import files
+from entrypoint.units import spell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MOST = 16
+"""Histories that are read at most; of more the newest."""
+_SHORT = 65536
+"""Bytes of a history: a line of about 50 for each promotion there ever was."""
+_COUNTING = 10
+"""Seconds for counting what was written here."""
+_COUNTED = 100_000
+"""Transactions that are counted at most."""
+_CLUSTER = re.compile(r"[0-9]+-([0-9]+)")
+_ELSEWHERE = (fork.RESTORED, fork.REFUSED, fork.READING, fork.TAKING)
+"""States of a cluster that takes no writes, or does not archive: it is no other one's rival."""
+
+
+class Unknown(Exception):
+    """The archive does not tell, for this reason."""
+
+
+def look(context: Context, archive: Archive, *, seconds: float, whole: bool = True) -> Problem | None:
+    """Look whether another server was promoted, and note it; returns why that cannot be told.
+
+    Without `whole` a far storage is asked for the next timeline alone, in one call.
+    """
+    data = context.settings.data_folder
+    known = fork.read(data)
+    mine = control_file.timeline(context)
+    if not mine or status.in_recovery(data) or (known is not None and known.state in _ELSEWHERE):
+        return None
+    try:
+        found = find(context, archive, mine, seconds=seconds, whole=whole)
+    except Unknown as unknown:
+        return Problem(
+            f"whether another server was promoted cannot be told by {archive.storage.url}: {unknown}",
+            "check that the storage can be reached and that the variables of the archive are right",
+            exits.ARCHIVE_REFUSED,
+        )
+    if found is None:
+        if known is not None and known.state == fork.SUPERSEDED:
+            fork.restore(data, known)
+        return None
+    rival, since = found
+    if known is not None and (known.state, known.theirs, known.timeline) == (
+        fork.SUPERSEDED,
+        rival.timeline,
+        mine,
+    ):
+        return None  # it was said and counted already
+    before = known or Fork("")
+    note(
+        context,
+        describe(context, mine, rival, archive.storage.url, since),
+        Fork(
+            fork.SUPERSEDED,
+            archive.storage.url,
+            mine,
+            theirs=rival.timeline,
+            before=before.before if before.state == fork.SUPERSEDED else before.state,
+            confirmed=before.confirmed,
+        ),
+    )
+    return None
+
+
+def note(context: Context, what: str, state: Fork) -> None:
+    """Remember that another server goes on."""
+    again = (
+        f" (obeyed for timeline {state.confirmed} already: start once without it before)"
+        if state.confirmed
+        else ""
+    )
+    mend = (
+        "make it a standby of that server: start it with STANDBY=on on an empty volume, and keep this volume "
+        "until nobody needs what only it has; or keep this one: stop the other server for good, and start "
+        f"this one once with ARCHIVE_FORK=confirm{again}; or look at what it has: ARCHIVE_FORK=readonly"
+    )
+    fork.write(context.settings.data_folder, state._replace(what=what, mend=mend))
+
+
+def find(
+    context: Context, archive: Archive, mine: int, *, seconds: float, whole: bool = True
+) -> tuple[Rival, str] | None:
+    """Return the newest timeline on which another server goes on, and since when, where that is known.
+
+    Raises Unknown.
+    """
+    storage = storage_problem(archive, to_write=False)
+    if storage is not None:
+        raise Unknown(storage.what)
+    ours = segments.parse_history(_own_history(context, mine))
+    if archive.storage.folder is not None:
+        found, when = _in_folder(context, archive, mine, seconds)
+    elif whole and not archive.tool.capabilities.flat:
+        found, when = _listed(context, archive, mine, seconds), {}
+    else:
+        found, when = _asked_for(context, archive, mine, seconds), {}
+        if whole:
+            found |= _with_backups(context, archive, mine + len(found), seconds)
+    rival = timelines.find(mine, ours, found)
+    if rival is not None:
+        return rival, when.get(rival.timeline, "")
+    strangers = sorted(each for each in found if each > mine)
+    if strangers:
+        log.warning(
+            f"{archive.storage.url} holds a history of timeline {strangers[-1]} that shares nothing with "
+            "this cluster's",
+            "remove it from the archive, if nobody knows what it is",
+        )
+    if whole and _is_taken(context, archive, mine, seconds):
+        return Rival(mine, *(ours[-1] if ours else (0, 0))), ""
+    return None
+
+
+def _own_history(context: Context, timeline: int) -> str:
+    if timeline == 1:
+        return ""
+    try:
+        return files.read_text(f"{context.settings.data_folder}/pg_wal/{timeline:08X}.history")
+    except OSError:
+        return ""
+
+
+def _in_folder(
+    context: Context, archive: Archive, mine: int, seconds: float
+) -> tuple[dict[int, str | None], dict[int, str]]:
+    """Return the histories in an archive on a folder, from our timeline on, and when they came."""
+    folder = archive.storage.folder or ""
+    root = archive.tool.wal_root
+    try:
+        if root.endswith("/*"):
+            above = root.removesuffix("/*")
+            clusters = [name for name in os.listdir(f"{folder}/{above}") if _CLUSTER.fullmatch(name)]
+            newest = max(clusters, key=lambda name: int(name.partition("-")[2]), default=None)
+            if newest is None:
+                return {}, {}
+            root = f"{above}/{newest}"
+        names = os.listdir(f"{folder}/{root}")
+    except FileNotFoundError:
+        return {}, {}  # nothing was archived yet
+    except OSError as error:
+        raise Unknown(f"{folder}/{root}: {os.strerror(error.errno or 0)}") from error
+    found = _read(context, archive, {each: f"{root}/{each}" for each in names}, mine, seconds)
+    when = {}
+    for name in names:
+        if name.partition(".")[0] in {f"{each:08X}" for each in found}:
+            when[int(name[:8], 16)] = _time(f"{folder}/{root}/{name}")
+    return found, when
+
+
+def _time(path: str) -> str:
+    from time import gmtime, strftime
+
+    try:
+        return strftime("%Y-%m-%d %H:%M:%S UTC", gmtime(os.lstat(path).st_mtime))
+    except OSError:
+        return ""
+
+
+def _listed(context: Context, archive: Archive, mine: int, seconds: float) -> dict[int, str | None]:
+    """Return the same of a far storage that tells in two calls what is in the folder."""
+    from entrypoint.archive import fetching
+
+    try:
+        root, names = fetching.wal_names(context, archive, seconds)
+    except Failure as failure:
+        if isinstance(failure.__cause__, NoSegment):
+            return {}
+        raise Unknown(brief(failure.problems[0].what)) from failure
+    return _read(context, archive, {each: f"{root}/{each}" for each in names}, mine, seconds)
+
+
+def _read(
+    context: Context, archive: Archive, paths: Mapping[str, str], mine: int, seconds: float
+) -> dict[int, str | None]:
+    """Return the histories of newer timelines, by the names and paths in the folder; raises Unknown."""
+    stored = {
+        int(each[:8], 16): path
+        for each, path in paths.items()
+        if (name := segments.archived(each)) is not None and name.endswith(".history")
+    }
+    newer = sorted((each for each in timelines.numbers(paths) if each > mine), reverse=True)[:_MOST]
+    found: dict[int, str | None] = {}
+    for timeline in newer:
+        if timeline not in stored:
+            found[timeline] = None
+            continue
+        command = archive.tool.read_object(describe_server(context), stored[timeline])
+        answer = calls.ask(context, command, seconds=seconds)
+        if answer.code:
+            raise Unknown(f"{stored[timeline]} cannot be read: {brief(answer.stderr.strip())}")
+        found[timeline] = answer.stdout[:_SHORT]
+    return found
+
+
+def _asked_for(context: Context, archive: Archive, mine: int, seconds: float) -> dict[int, str | None]:
+    """Return the histories of the timelines that follow ours without a gap, as PostgreSQL asks for them."""
+    found: dict[int, str | None] = {}
+    while (text := fetch(context, archive, mine + len(found) + 1, seconds)) is not None:
+        found[mine + len(found) + 1] = text
+    return found
+
+
+def _with_backups(context: Context, archive: Archive, last: int, seconds: float) -> dict[int, str | None]:
+    """Return the histories of the timelines above that have a backup.
+
+    A history that is missing ends what PostgreSQL asks for, and would hide all that come after it. A listing
+    of the backups is short, where one of all segments takes long.
+    """
+    command = archive.tool.list_folder(describe_server(context), archive.tool.backups_root)
+    answer = calls.ask(context, command, seconds=seconds)
+    if answer.code:
+        raise Unknown(f"the backups cannot be listed: {brief(answer.stderr.strip())}")
+    names = (each.removeprefix("base_") for each in archive.tool.parse_names(answer.stdout))
+    newer = sorted((each for each in timelines.numbers(names) if each > last), reverse=True)[:_MOST]
+    return {each: fetch(context, archive, each, seconds) for each in newer}
+
+
+def fetch(context: Context, archive: Archive, timeline: int, seconds: float) -> str | None:
+    """Return a timeline's history from the archive; None: there is none. Raises Unknown."""
+    name = f"{timeline:08X}.history"
+    copy = f"{context.runtime_folder}/look-{os.getpid()}-{name}"
+    try:
+        command = archive.tool.read_back(describe_server(context))
+        argv = tuple(word.replace("%f", name).replace("%p", copy) for word in command.argv)
+        answer = calls.ask(context, command._replace(argv=argv), seconds=seconds)
+        if answer.code == archive.tool.capabilities.missing_code:
+            return None
+        if answer.code:
+            raise Unknown(f"{name} cannot be fetched: {brief(answer.stderr.strip())}")
+        return files.read_text(copy)[:_SHORT]
+    except OSError as error:
+        raise Unknown(f"{name} cannot be read: {os.strerror(error.errno or 0)}") from error
+    finally:
+        if os.path.lexists(copy):
+            os.unlink(copy)
+
+
+def _is_taken(context: Context, archive: Archive, mine: int, seconds: float) -> bool:
+    """Tell whether another server has taken the number of our own timeline, at the same moment as we did.
+
+    That can only be while our history waits to be archived. A server that has archived nothing on its
+    timeline finds another's there; of one that has, the history must be its own.
+    """
+    data = context.settings.data_folder
+    if not os.path.exists(f"{data}/pg_wal/archive_status/{mine:08X}.history.ready"):
+        return False
+    theirs = fetch(context, archive, mine, seconds)
+    if theirs is None:
+        return False
+    known = fork.read(data)
+    return (known is not None and known.state == fork.STANDBY) or theirs != _own_history(context, mine)
+
+
+def describe(context: Context, mine: int, rival: Rival, where: str, since: str) -> str:
+    """Return what was found, and what this cluster has written that the other one does not have."""
+    what = (
+        f"another server was promoted: {where} holds its timeline {rival.timeline}, and this one is on "
+        f"timeline {mine}"
+    )
+    if not rival.left:
+        return f"{what}; where they parted is not known"
+    if rival.timeline == mine:
+        what = f"another server has taken timeline {mine} in {where} at the same time as this one"
+    written = _written(context, mine, max(rival.lsn, segments.begin(_own_history(context, mine))))
+    moment = since or written.first
+    what = f"{what}; they parted at {lsn_text(rival.lsn)} of timeline {rival.left}" + (
+        f", {moment}" if moment else ""
+    )
+    if not written.bytes:
+        return f"{what}; nothing was written here since"
+    least = "" if written.whole else "at least "
+    what = f"{what}; here {least}{spell(written.bytes)} of WAL were written since"
+    if written.transactions:
+        what += f", with {least}{written.transactions} transactions, the last at {written.last}"
+    return what
+
+
+def _written(context: Context, mine: int, lsn: int) -> Written:
+    """Return what is in pg_wal from an LSN on; of what was recycled nothing is known."""
+    data = context.settings.data_folder
+    size = control_file.segment_bytes(context)
+    start = lsn
+    while not os.path.exists(f"{data}/pg_wal/{segments.name(mine, start // size, size)}"):
+        control = control_file.read_control(context)
+        end = segments.parse_lsn(control.get("Latest checkpoint location", "0/0"))
+        if start >= end:
+            return Written(max(0, end - lsn), 0, "", "", whole=False)
+        start = (start // size + 1) * size
+    argv = ["pg_waldump", "--path", f"{data}/pg_wal", "--timeline", str(mine), "--rmgr", "Transaction"]
+    argv += ["--start", lsn_text(start), "--limit", str(_COUNTED)]
+    command = Command(tuple(argv), {"TZ": "UTC"})
+    answer = calls.ask(context, command, seconds=_COUNTING)
+    return timelines.parse_dump(answer.stdout, answer.stderr, lsn)
+
+
+def nowhere(context: Context) -> dict[str, str]:
+    """Return the settings of a recovery that reads what is in pg_wal, and nothing else."""
+    neutral = ruled.neutral(data_major(context.settings.data_folder))
+    return {**neutral, "restore_command": "false", "recovery_target_timeline": "current"}

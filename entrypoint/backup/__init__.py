@@ -1,0 +1,1 @@
+"""Base backups: when they are due, taken, verified, kept and removed."""

@@ -1,0 +1,176 @@
+"""Retention: what is too old is removed, each step only after a dry run has named nothing else."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Sequence
+
+from entrypoint import exits, log
+from entrypoint.archive import calls, fork
+from entrypoint.archive.calls import describe_server
+from entrypoint.archivers.terms import Backup, Command, brief
+from entrypoint.backup import retention
+from entrypoint.backup.catalog import LONG, decide, known_broken, own_backups
+from entrypoint.backup.retention import Decision
+from entrypoint.errors import Failure, Problem
+from entrypoint.light import NamedTuple
+from entrypoint.pid1 import status
+from entrypoint.postgres import segments
+from entrypoint.server.context import Context
+from entrypoint.settings.archiving import Archive
+
+_TORN = 86400
+"""Seconds after which a half written file is one that nobody writes any more."""
+
+
+class Expired(NamedTuple):
+    """What retention has removed, or would remove, and what stays."""
+
+    decision: Decision
+    segments: tuple[str, ...]
+    """Names of WAL segments; of ranges the first and the last."""
+
+
+def _against_removal(data_folder: str) -> Problem | None:
+    if status.in_recovery(data_folder):
+        return Problem(
+            "this server is in recovery, and the archive belongs to its primary: nothing is removed",
+            "remove old backups from the primary, or here after the promotion",
+        )
+    return fork.objection(data_folder)
+
+
+def expire(context: Context, archive: Archive, *, dry_run: bool) -> Expired:
+    """Remove what retention lets go, each step only after a dry run has named nothing else.
+
+    Raises Failure where the tool would remove something that was not chosen.
+    """
+    problem = _against_removal(context.settings.data_folder)
+    if problem is not None and not dry_run:
+        raise Failure(problem)
+    tool = archive.tool
+    what = describe_server(context)
+    backups = own_backups(context, archive)
+    decision = decide(context, backups, known_broken(context))
+    chosen = {each.name for each in decision.remove}
+    for each in retention.roots(decision.remove):
+        named = tool.parse_removal(_told(context, archive, tool.expire(what, each.name, dry_run=True)))
+        if each.name not in named.backups or not named.backups <= chosen or named.segments:
+            raise _other(archive, each.name, named.backups - chosen, ())
+        if not dry_run:
+            _told(context, archive, tool.expire(what, each.name, dry_run=False))
+            log.info(f"removed {', '.join(sorted(named.backups))}")
+    return Expired(decision, _expire_wal(context, archive, backups, decision, dry_run=dry_run))
+
+
+def _expire_wal(
+    context: Context, archive: Archive, backups: Sequence[Backup], decision: Decision, *, dry_run: bool
+) -> tuple[str, ...]:
+    """Remove the WAL that no backup needs any more; return the names of its segments."""
+    tool, what = archive.tool, describe_server(context)
+    if decision.root is None or decision.root.kind != "full":
+        return ()
+    early = [each.name for each in decision.ahead]
+    if early:
+        # Where its WAL stands among that of the others is not told by its date.
+        log.warning(
+            f"no WAL is removed, since backups are dated in the future: {', '.join(early)}",
+            "set the clock right (NTP); it is removed when that date has come, or they are removed by hand",
+        )
+        return ()
+    chosen = {each.name for each in decision.remove}
+    left = [each for each in backups if each.name not in chosen]
+    command = tool.expire_wal(what, decision.root, backups if dry_run else left, dry_run=True)
+    named = tool.parse_removal(_told(context, archive, command))
+    needed = [name for name in named.segments if _is_needed(name, decision, what.segment_bytes)]
+    # Backups that are not in the list are remains of killed ones, and may go.
+    kept = named.backups & {each.name for each in left}
+    if kept or needed:
+        raise _other(archive, f"WAL before {decision.root.name}", kept, needed)
+    if not dry_run:
+        _told(context, archive, tool.expire_wal(what, decision.root, left, dry_run=False))
+        if named.segments:
+            log.info(f"removed WAL that no backup needs: {named.segments[0]} to {named.segments[-1]}")
+    if not dry_run:
+        _remove_torn(archive)
+        _remove_remains(context, archive, {each.name for each in left})
+    return named.segments
+
+
+def _remove_remains(context: Context, archive: Archive, listed: Collection[str]) -> None:
+    """Remove what killed backups have left; none of it is in the list of backups."""
+    what = describe_server(context)
+    leaving = archive.tool.capabilities.leaving
+    if leaving is None:
+        return
+    answer = calls.ask(context, leaving.expire_remains(what, dry_run=True), seconds=LONG)
+    named = archive.tool.parse_removal(f"{answer.stdout}\n{answer.stderr}")
+    if answer.code or not named.backups:
+        # wal-g gives up where the oldest backup is an increment on a permanent one; remains only take space.
+        return
+    if named.segments or not named.backups.isdisjoint(listed):
+        raise _other(archive, "remains of killed backups", named.backups & set(listed), named.segments)
+    _told(context, archive, leaving.expire_remains(what, dry_run=False))
+    log.info(f"removed what is left of killed backups: {', '.join(sorted(named.backups))}")
+
+
+def _remove_torn(archive: Archive) -> None:
+    """Remove files that a killed call left half written, once nobody has written to them for a day."""
+    torn, folder = archive.tool.capabilities.torn, archive.storage.folder
+    if torn is None or folder is None:
+        return
+    count = 0
+    for place, _, names in os.walk(folder):
+        for path in (f"{place}/{name}" for name in names if torn.fullmatch(name)):
+            try:
+                if time.time() - os.lstat(path).st_mtime > _TORN:
+                    os.unlink(path)
+                    count += 1
+            except OSError:
+                continue
+    if count:
+        log.info(f"removed {count} files that were never written to their end")
+
+
+def _is_needed(segment: str, decision: Decision, size: int) -> bool:
+    """Tell whether a kept backup needs a segment: since the oldest of the window all, of others their own."""
+    if len(segment) != 24 or decision.root is None:
+        return False
+    count, timeline = segments.number(segment, size), int(segment[:8], 16)
+    for each, _ in decision.keep:
+        first = segments.number(segments.of_lsn(each.timeline, each.start_lsn, size), size)
+        last = segments.number(segments.of_lsn(each.timeline, each.stop_lsn, size, end=True), size)
+        if each.timeline == timeline and first <= count <= last:
+            return True
+        if each == decision.root and timeline >= each.timeline and count >= first:
+            return True
+    return False
+
+
+def _other(archive: Archive, what: str, names: Collection[str], needed: Sequence[str]) -> Failure:
+    others = ", ".join([*sorted(names), *needed][:10]) or "nothing"
+    return Failure(
+        Problem(
+            f"{archive.tool.name} was asked what it would remove for {what}, and named {others} beside it or "
+            "instead; nothing more is removed",
+            "please report this, with the output of entrypoint backup list --json",
+            exits.ARCHIVE_REFUSED,
+        )
+    )
+
+
+def _told(context: Context, archive: Archive, command: Command) -> str:
+    """Run a command of removal and return its words."""
+    answer = calls.ask(context, command, seconds=LONG)
+    text = f"{answer.stdout}\n{answer.stderr}"
+    if answer.code:
+        raise Failure(
+            Problem(
+                f"{archive.tool.name} could not remove old backups (exit code {answer.code}):\n"
+                + brief("\n".join(text.strip().splitlines()[-8:])),
+                "check that the storage can be reached; the next run tries again",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    return text

@@ -1,0 +1,185 @@
+"""What is due by a schedule is done in its turn; a backup is one such thing, a drill another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from entrypoint import log
+from entrypoint.archive import calls, claim, fork
+from entrypoint.archivers.terms import Backup
+from entrypoint.backup import history, journal, runs
+from entrypoint.backup.catalog import next_is_incremental, own_backups
+from entrypoint.backup.schedule import ASK_AGAIN, Schedule, at_once, due
+from entrypoint.backup.take import obstacle, push
+from entrypoint.backup.turn import Busy, alone
+from entrypoint.errors import Failure
+from entrypoint.light import NamedTuple
+from entrypoint.pid1 import status
+from entrypoint.server import control_file
+from entrypoint.server.context import Context
+from entrypoint.server.data_folder import read_postmaster
+from entrypoint.settings.archiving import Archive
+from entrypoint.system import guest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.backup.runs import Why
+
+SOON = 60
+"""Seconds until it is looked again where something could not be done now."""
+_LOOK = 300
+"""Seconds after which it is looked again, at the latest, whether the archive is what it was."""
+
+
+class Job(NamedTuple):
+    """Something that is done by a schedule, in turn with all else that is done with backups."""
+
+    name: str
+    """For those who wait for its end."""
+    do: Callable[[int], bool]
+    """Does it with the lock's descriptor, if it is due; False: something else has to come first."""
+    due: Callable[[], float | None]
+    """When it is due next, in seconds since 1970; None: never."""
+    most: int
+    """Seconds after which it is looked again, at the latest."""
+
+
+def attempt(context: Context, job: Job) -> int | None:
+    """Do a job in its turn; return the seconds until the next look, None for never.
+
+    What fails is told here.
+    """
+    least = 1
+    try:
+        with alone(context, job.name, wait=False) as lock:
+            if not job.do(lock):
+                return SOON
+    except Busy as busy:
+        log.info(f"{job.name} waits for its turn: {busy}")
+        return SOON
+    except Failure as failure:
+        for problem in failure.problems:
+            log.problem(problem)
+        least = SOON
+    return _until(job.due(), job.most, least)
+
+
+def _until(when: float | None, most: int, least: int = 1) -> int | None:
+    """Return the seconds until the next look."""
+    return None if when is None else max(least, min(most, int(when - time.time()) + 1))
+
+
+def wait_for_server(context: Context) -> None:
+    """Wait until the server accepts connections."""
+    while not _is_up(context.settings.data_folder):
+        context.children.pause(0.5)
+
+
+def _is_up(data_folder: str) -> bool:
+    """Tell whether the server accepts connections."""
+    found = read_postmaster(data_folder)
+    return found is not None and found.status in ("ready", "standby")
+
+
+def schedule_of(context: Context, text: str) -> Schedule:
+    """Return a schedule of this cluster; all have the time zone and the jitter of backups."""
+    wanted = context.settings.backup
+    identifier = control_file.read_control(context).get("Database system identifier", "")
+    return Schedule(text, wanted.timezone, wanted.jitter, identifier)
+
+
+def scheduled(context: Context, archive: Archive) -> int | None:
+    """Take the backup that the schedule or a restore asks for, if one is due.
+
+    Return the seconds until the next look, None for never.
+    """
+    data = context.settings.data_folder
+    wait_for_server(context)
+    if status.in_recovery(data):
+        return SOON
+    try:
+        when = _due(context, archive)
+    except Failure:
+        return SOON  # the storage is away, which is told elsewhere
+    if when is None or when > time.time():
+        return _until(when, _LOOK)
+    if obstacle(context, archive) is not None:
+        return SOON  # archiving fails, which is told elsewhere
+    why: Why = runs.RESTORE if fork.awaits_backup(data) else journal.SCHEDULE
+
+    def take(lock: int) -> bool:
+        incremental = why == journal.SCHEDULE and next_is_incremental(
+            context, archive, own_backups(context, archive)
+        )
+        push(context, archive, incremental=incremental, why=why, lock=lock)
+        return True
+
+    job = Job(f"the backup of a {why}", take, lambda: _due(context, archive), _LOOK)
+    return attempt(context, job)
+
+
+def _due(context: Context, archive: Archive) -> float | None:
+    """Return when the next backup is due, in seconds since 1970; None: never."""
+    wanted = context.settings.backup
+    data = context.settings.data_folder
+    now = time.time()
+    found = journal.believed(journal.settled(history.RUNS.read(data)), now)
+    awaited = fork.awaits_backup_since(data)
+    if awaited is not None:
+        # What is noted from before is of the original, the run of the very backup that was restored too.
+        found = [each for each in found if journal.began(each) >= awaited]
+    failed = runs.last(found).failure
+    failed_at = journal.ended(failed) if failed else None
+    if awaited is not None:
+        own_backups(context, archive)  # raises Failure where the storage is away
+        return at_once(now, failed_at, runs.failures_in_a_row(found))
+    if wanted.schedule is None:
+        return None
+    if fork.refusal(data) is not None:
+        return now + ASK_AGAIN
+    good = [each for each in found if each.succeeded and each.url == archive.storage.url]
+    if good and _is_emptied(context, archive):
+        good = []
+    ended = [journal.ended(good[-1])] if good else _moments(own_backups(context, archive), now)[-1:]
+    return due(
+        schedule_of(context, wanted.schedule),
+        now,
+        ended[0] if ended else None,
+        failed_at,
+        runs.failures_in_a_row(found),
+    )
+
+
+def _is_emptied(context: Context, archive: Archive) -> bool:
+    """Tell whether the archive holds no backup any more, and claim it anew where it has lost its mark, too.
+
+    While the storage is away nothing is told.
+    """
+    try:
+        if own_backups(context, archive):
+            return False
+        if claim.owner(context, archive, calls.QUICK) is None:
+            claim.prepare(context, archive, must_work=True)
+    except ValueError:
+        return False
+    except Failure as failure:
+        log.problem(failure.problems[0])
+        return False
+    log.warning(f"{archive.storage.url} holds no backup any more, though some were taken: a full one is due")
+    return True
+
+
+def overdue(context: Context, found: Sequence[Backup]) -> bool:
+    """Tell whether a schedule is set and the newest backup is older than two of its periods."""
+    text = context.settings.backup.schedule
+    if text is None or not found:
+        return False
+    now = time.time()
+    return schedule_of(context, text).is_overdue(now, max(_moments(found, now), default=0.0))
+
+
+def _moments(found: Sequence[Backup], now: float) -> list[float]:
+    """Return when backups ended, in seconds since 1970, but for those by a clock that was ahead."""
+    moments = (guest.moment(each.finished, now) for each in found)
+    return [each for each in moments if each is not None]

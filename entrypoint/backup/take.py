@@ -1,0 +1,181 @@
+"""Base backups: taken, verified, and the old ones removed; `push` is the table of contents.
+
+Used by the commands of people and by the schedule.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from entrypoint import exits, log
+from entrypoint.archive import calls, claim, fork, shares
+from entrypoint.archive.calls import describe_server
+from entrypoint.archivers.terms import Backup
+from entrypoint.backup import history, journal, runs
+from entrypoint.backup.catalog import choose_parent, own_backups
+from entrypoint.backup.expire import expire
+from entrypoint.backup.runs import Run
+from entrypoint.backup.turn import be_modest, run_tool
+from entrypoint.backup.verify import hole_is_open, verified
+from entrypoint.errors import Failure, Problem
+from entrypoint.pid1 import status
+from entrypoint.server import sessions
+from entrypoint.server.context import Context
+from entrypoint.server.data_folder import live_postmaster
+from entrypoint.settings.archiving import Archive
+from entrypoint.system import capacity, progress
+from entrypoint.units import spell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.backup.journal import Outcome
+    from entrypoint.backup.runs import Why
+
+
+def obstacle(context: Context, archive: Archive) -> Problem | None:
+    """Return why no backup can be taken now."""
+    data = context.settings.data_folder
+    found = live_postmaster(data)
+    if found is None or not found.status:
+        return Problem(
+            f"no server accepts connections on {data}, so nothing can be backed up",
+            "run this in the server's container: docker exec CONTAINER entrypoint backup push",
+        )
+    if status.in_recovery(data) or found.status == "standby":
+        return Problem(
+            "the server is in recovery: a backup of it would need WAL that another server archives",
+            "take backups of the primary, or come again after the promotion",
+        )
+    if found.status != "ready":
+        return Problem(f"the server is {found.status}", "come again when it is ready")
+    refused = fork.refusal(data)
+    if refused is not None:
+        return refused
+    failing, _ = calls.outage(context.runtime_folder, data)
+    if not failing:
+        return None
+    return Problem(
+        f"archiving to {archive.storage.url} fails, so a backup would wait for its WAL for ever: "
+        f"{failing[0] or 'see the log'}",
+        "mend the archive first (entrypoint doctor); the backlog is then archived by itself",
+        exits.ARCHIVE_REFUSED,
+    )
+
+
+def push(context: Context, archive: Archive, *, incremental: bool, why: Why, lock: int) -> Run:
+    """Take a backup, verify the archive, mend a hole by a new full backup, and remove what is too old.
+
+    Raises Failure where it cannot be taken or fails, after that was noted.
+    """
+    problem = obstacle(context, archive)
+    if problem is not None:
+        raise Failure(problem)
+    unknown = fork.objection(context.settings.data_folder) is not None
+    if unknown or os.path.exists(f"{context.runtime_folder}/{calls.PREPARE}"):
+        claim.prepare(context, archive, must_work=True)
+    if fork.awaits_backup(context.settings.data_folder):
+        if incremental:
+            log.info("taking a full backup: none is on this timeline since the restore")
+        # The newest one in the archive may be of a history that is not this cluster's.
+        incremental = False
+    run = _push(context, archive, incremental=incremental, why=why, lock=lock)
+    if run.verified and hole_is_open(context, archive, run):
+        log.warning("no full backup is newer than what is missing in the archive: taking a new one")
+        run = _push(context, archive, incremental=False, why=runs.HOLE, lock=lock)
+    if context.settings.backup.retains:
+        try:
+            expire(context, archive, dry_run=False)
+        except Failure as failure:
+            # The backup itself is good, and what is too much is only a matter of space.
+            for each in failure.problems:
+                log.problem(each)
+    return run
+
+
+def _push(context: Context, archive: Archive, *, incremental: bool, why: Why, lock: int) -> Run:
+    data = context.settings.data_folder
+    before = own_backups(context, archive)
+    parent = choose_parent(context, archive, before) if incremental else None
+    if incremental and parent is None:
+        log.info("no backup is there that an incremental one could build on: taking a full one")
+    run = Run(
+        kind="full" if parent is None else "incremental",
+        started=datetime.now(UTC).isoformat(),
+        why=why,
+        url=archive.storage.url,
+    )
+    history.RUNS.note(data, run)
+    began = time.monotonic()
+    try:
+        log.info(f"taking {'a full' if parent is None else 'an incremental'} backup to {archive.storage.url}")
+        run = _take(context, archive, run, parent=parent, before=before, lock=lock)
+        run = run._replace(seconds=round(time.monotonic() - began, 1))
+        log.info(f"backup {run.name} ({run.kind}): {spell(run.bytes)} stored in {run.seconds:.0f} s")
+        run = verified(context, archive, run)
+    except BaseException as error:
+        outcome, words = journal.ended_by(error)
+        run = run._replace(outcome=outcome, words=words)
+        raise
+    finally:
+        history.RUNS.note(data, run._replace(seconds=run.seconds or round(time.monotonic() - began, 1)))
+    return run
+
+
+def _take(
+    context: Context,
+    archive: Archive,
+    run: Run,
+    *,
+    parent: Backup | None,
+    before: Sequence[Backup],
+    lock: int,
+) -> Run:
+    """Run the archiver and find the new backup in the archive."""
+    wanted = context.settings.backup
+    tool = archive.tool
+    if wanted.rate_limit and (told := tool.capabilities.no_rate) is not None:
+        log.warning(told.what, told.mend)
+    be_modest()
+    resources = shares.backup(capacity.processors(), capacity.memory_limit(), wanted.rate_limit)
+    what = describe_server(context)._replace(database=sessions.database(context))
+    command = tool.push(what, parent, resources)
+    shown = progress.Progress("backup", progress.size_of(context.settings.data_folder), lambda: 0)
+    code, words = run_tool(
+        context, command, lock, seconds=wanted.timeout, shown=shown, counter=progress.read_by
+    )
+    if code:
+        raise Failure(
+            Problem(
+                f"{tool.name} could not take the backup (exit code {code}):\n{words}",
+                "see its own words; entrypoint doctor looks for the reason",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    known = {each.name for each in before}
+    new = [each for each in own_backups(context, archive) if each.name not in known]
+    if not new:
+        raise Failure(
+            Problem(
+                f"{tool.name} ended well, but the archive lists no new backup:\n{words}",
+                "look at the archive: entrypoint backup list, entrypoint doctor",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    made = new[-1]
+    fork.end(context, made.kind, made.timeline)
+    if made.kind != run.kind:
+        log.warning(f"{tool.name} took a {made.kind} backup instead of the {run.kind} one that was asked for")
+    outcome: Outcome = journal.OK
+    if made.damaged:
+        outcome = journal.DAMAGED
+        words = "the database has damaged pages, which are in this backup as well"
+        log.warning(
+            f"{words}: {made.name}",
+            "older backups stay; find the pages (pg_amcheck, or the log), and restore from before the damage",
+        )
+    return run._replace(
+        kind=made.kind, name=made.name, bytes=made.stored_bytes, outcome=outcome, words=words.split("\n")[-1]
+    )

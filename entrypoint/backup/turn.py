@@ -1,0 +1,112 @@
+"""One at a time: what takes backups or rehearses restores, modestly, in turn and under its deadline."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+
+from entrypoint import exits, log
+from entrypoint.archive import calls
+from entrypoint.archivers.terms import Command, brief
+from entrypoint.errors import Stopped
+from entrypoint.server.context import Context
+from entrypoint.system import files, progress
+from entrypoint.system.locks import Alone
+from entrypoint.system.words import Words
+
+LOCK = "backup.lock"
+"""Below the runtime folder. The archiver inherits it, so that it lasts as long as anything still works."""
+_GRACE = 3.0
+"""Seconds that the archiver gets at a stop; PID 1 gives us five, and the run is to be noted."""
+
+
+class Busy(Exception):
+    """Somebody else holds the lock."""
+
+
+@contextmanager
+def alone(context: Context, what: str, *, wait: bool) -> Iterator[int]:
+    """Hold the lock on backups during a block, which gets its descriptor.
+
+    Raises Busy without `wait`; who waits is told once for whom.
+    """
+    path = f"{context.runtime_folder}/{LOCK}"
+    told = False
+
+    def wait_or_raise() -> None:
+        nonlocal told
+        who = files.read_text(path).strip() or "another backup"
+        if not wait:
+            raise Busy(who)
+        if not told:
+            log.info(f"waiting for its end: {who}")
+            told = True
+        context.children.pause(0.2)
+
+    with Alone(path, wait_or_raise) as descriptor:
+        os.truncate(descriptor, 0)
+        with suppress(OSError):  # a full /run: the lock holds all the same
+            since = datetime.now(UTC).isoformat()
+            os.pwrite(descriptor, f"{what} since {since} (pid {os.getpid()})\n".encode(), 0)
+        yield descriptor
+
+
+def be_modest() -> None:
+    """Leave the processor and the disk to the server; children inherit it."""
+    import psutil
+
+    me = psutil.Process()
+    try:
+        me.nice(max(me.nice(), 10))
+        me.ionice(psutil.IOPRIO_CLASS_BE, 7)
+    except (psutil.Error, OSError) as error:
+        log.debug(f"the priority stays as it is: {error}")
+
+
+def run_tool(
+    context: Context,
+    command: Command,
+    lock: int,
+    *,
+    seconds: float,
+    shown: progress.Progress,
+    counter: Callable[[int], Callable[[], int]],
+) -> tuple[int, str]:
+    """Run the archiver under its deadline, with progress; return its exit code and its last words.
+
+    `counter` gives what counts the progress, by the archiver's pid.
+    """
+    said = Words()
+    deadline = time.monotonic() + seconds
+    late = ""
+    try:
+        pid = context.children.spawn(
+            command.argv,
+            calls.environment(context, command),
+            descriptors={1: said.writing, 2: said.writing, lock: lock},
+        )
+        said.begin()
+        shown.count = counter(pid)
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                code = context.children.wait(pid, seconds=max(0, min(left, shown.step)), words=said)
+                break
+            except TimeoutError:
+                if left <= 0:
+                    context.children.end_group(pid, words=said)
+                    code = exits.SIGNAL_BASE
+                    late = f"\nit was ended after {seconds:.0f} seconds (BACKUP_TIMEOUT)"
+                    break
+            shown.look()
+    except Stopped:
+        context.children.end_group(pid, _GRACE, words=said)
+        raise
+    finally:
+        shown.close()
+        text = said.end()
+    words = [line for line in brief(text + late).splitlines() if line.strip()]
+    return code, "\n".join(words[-8:] if code else words[-1:])

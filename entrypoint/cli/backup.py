@@ -1,0 +1,309 @@
+"""`entrypoint backup`: take, list, verify, keep and remove base backups."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+
+import click
+
+from entrypoint import exits, log
+from entrypoint.archive import calls, fork
+from entrypoint.archive.calls import describe_server
+from entrypoint.archivers.known import KEEPING_PARENTS
+from entrypoint.archivers.terms import Backup
+from entrypoint.backup import contents, history, journal
+from entrypoint.backup.catalog import decide, known_broken, own_backups
+from entrypoint.backup.expire import expire
+from entrypoint.backup.runs import Run
+from entrypoint.backup.take import obstacle, push
+from entrypoint.backup.turn import alone
+from entrypoint.backup.verify import verify, wrong
+from entrypoint.cli.output import echo
+from entrypoint.drill import drills
+from entrypoint.drill.rehearsals import DRILLS
+from entrypoint.drill.rehearse import rehearse
+from entrypoint.errors import Failure, Problem
+from entrypoint.server import opening
+from entrypoint.server.context import SETTINGS_VARIABLE, Context
+from entrypoint.settings.archiving import Archive
+from entrypoint.system import access
+from entrypoint.units import spell
+
+_SHOWN = 10
+"""How many runs `list` shows."""
+
+
+@click.group("backup")
+def group() -> None:
+    """Take, list, verify, keep and remove base backups; works in a running container by `docker exec`."""
+
+
+@group.command("push")
+@click.option("--incremental", is_flag=True, help="Only what has changed since the last backup.")
+@click.option("--json", "as_json", is_flag=True, help="Print the new backup as JSON.")
+def push_(incremental: bool, as_json: bool) -> None:
+    """Take a full base backup of the running server now; waits for one that is running."""
+    context, archive = open_archive()
+    problem = obstacle(context, archive)
+    if problem is not None:
+        raise Failure(problem)
+    what = f"a backup by hand ({'incremental' if incremental else 'full'})"
+    with alone(context, what, wait=True) as lock:
+        run = push(context, archive, incremental=incremental, why=journal.COMMAND, lock=lock)
+    made = [each for each in calls.list_backups(context, archive) if each.name == run.name]
+    _show(made, known_broken(context), as_json=as_json)
+
+
+@group.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print an array, oldest first.")
+def list_(as_json: bool) -> None:
+    """List the base backups, oldest first, and how the last runs ended."""
+    context, archive = open_archive()
+    _show(calls.list_backups(context, archive), known_broken(context), as_json=as_json)
+    found = history.RUNS.read(context.settings.data_folder)
+    if found and not as_json:
+        echo()
+        _show_runs(found[-_SHOWN:])
+    rehearsed = DRILLS.read(context.settings.data_folder)
+    if rehearsed and not as_json:
+        echo()
+        for each in rehearsed[-_SHOWN:]:
+            echo(f"drill {each.started[:19]}  {each.why}  {drills.describe(each)}")
+
+
+@group.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+def show(name: str, as_json: bool) -> None:
+    """Show one backup: what it needs, why it is kept, and the run that took it."""
+    context, archive = open_archive()
+    backups = calls.list_backups(context, archive)
+    backup = _find(name, backups, archive)
+    broken = known_broken(context)
+    decision = decide(context, own_backups(context, archive), broken)
+    taken = [run for run in history.RUNS.read(context.settings.data_folder) if run.name == name]
+    shown: dict[str, object] = {
+        **_fields(backup, broken),
+        "kept": {each.name: why for each, why in decision.keep}.get(name),
+        "built_on_it": [each.name for each in backups if each.parent == name],
+        "run": taken[-1]._asdict() if taken else None,
+    }
+    if as_json:
+        click.echo(json.dumps(shown, indent=2))
+        return
+    shown["run"] = _words(taken[-1]) if taken else None
+    shown["built_on_it"] = ", ".join(each.name for each in backups if each.parent == name)
+    for field, value in shown.items():
+        echo(f"{field.ljust(20)}{'-' if value in (None, '') else value}")
+
+
+@group.command("verify")
+@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+def verify_(as_json: bool) -> int:
+    """Look for missing and damaged segments and backups; exit code 1 where something is wrong.
+
+    With BACKUP_VERIFY=content the whole archive is read, whatever was read before.
+    """
+    context, archive = open_archive()
+    backups = own_backups(context, archive)
+    found, read = verify(context, archive, backups)
+    lines = wrong(found)
+    if read is not None:
+        contents.say(read, context.settings.backup.verify_days, whole=True)
+    if as_json:
+        shown = {"sound": found.sound, "holes": found.holes, "broken": found.broken, "backups": len(backups)}
+        if read is not None:
+            shown |= {"read_files": read.files, "read_bytes": read.bytes}
+        click.echo(json.dumps(shown, indent=2))
+    else:
+        echo("\n".join(lines) if lines else f"{len(backups)} backups and their WAL: nothing is wrong")
+        if not found.sound:
+            echo("mend: entrypoint backup push")
+    return 0 if found.sound else exits.FAILURE
+
+
+@group.command("drill")
+@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+def drill_(as_json: bool) -> None:
+    """Restore the newest backup into DRILL_FOLDER, check it, and throw it away; waits for a running backup.
+
+    Checked are all databases by pg_amcheck, and your own /docker-entrypoint-drill.d/*.sql. The running server
+    goes on; also works alone (docker run … backup drill).
+    """
+    wanted = opening.load_settings(opening.beside(opening.in_force()), ())
+    if wanted.archive is not None:
+        access.make_own(wanted.drill.folder, opening.server_identity())  # root may
+    context, archive = open_archive()
+    if not calls.list_backups(context, archive):
+        raise Failure(
+            Problem(
+                f"{archive.storage.url} holds no backup to restore",
+                "take one: docker exec CONTAINER entrypoint backup push",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    with alone(context, "a drill by hand", wait=True) as lock:
+        made = rehearse(context, archive, why=journal.COMMAND, lock=lock)
+    click.echo(json.dumps(made._asdict(), indent=2) if as_json else drills.describe(made))
+
+
+@group.command()
+@click.argument("name")
+@click.option("--undo", is_flag=True, help="Let retention remove it again.")
+@click.option("--json", "as_json", is_flag=True, help="Print the backup as JSON.")
+def mark(name: str, undo: bool, as_json: bool) -> None:
+    """Keep a backup for good: retention never removes it, nor what it builds on."""
+    context, archive = open_archive()
+    objection = fork.objection(context.settings.data_folder)
+    if objection is not None:
+        raise Failure(objection)
+    _find(name, calls.list_backups(context, archive), archive)
+    with alone(context, f"the marking of {name}", wait=True):
+        command = archive.tool.mark(describe_server(context), name, permanent=not undo)
+        code, words = calls.run_quietly(context, command)
+    made = _find(name, calls.list_backups(context, archive), archive)
+    if code or made.permanent == undo:
+        raise Failure(
+            Problem(
+                f"{archive.tool.name} could not mark {name} (exit code {code}):\n{words.strip()}",
+                f"check that the storage can be reached; with {KEEPING_PARENTS}, what a permanent backup "
+                "builds on stays permanent",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    _show([made], known_broken(context), as_json=as_json)
+
+
+@group.command("expire")
+@click.option("--dry-run", is_flag=True, help="Only tell what would go and what would stay.")
+@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+def expire_(dry_run: bool, as_json: bool) -> None:
+    """Remove the backups that BACKUP_RETAIN_FULL and BACKUP_RETAIN_DAYS let go, and the WAL they needed."""
+    context, archive = open_archive()
+    if not context.settings.backup.retains:
+        raise Failure(
+            Problem(
+                "nothing is ever removed, since neither BACKUP_RETAIN_FULL nor BACKUP_RETAIN_DAYS is set",
+                "set one of them and start anew, or only here: docker exec -e BACKUP_RETAIN_FULL=7 CONTAINER "
+                "entrypoint backup expire --dry-run",
+            )
+        )
+    with alone(context, "retention by hand", wait=True):
+        found = expire(context, archive, dry_run=dry_run)
+    kept = {each.name: why for each, why in found.decision.keep}
+    removed = [each.name for each in found.decision.remove]
+    if as_json:
+        shown = {"dry_run": dry_run, "removed": removed, "kept": kept, "removed_wal": list(found.segments)}
+        click.echo(json.dumps(shown, indent=2))
+        return
+    word = "would go" if dry_run else "went"
+    for name in removed:
+        echo(f"{word.ljust(9)} {name}")
+    if found.segments:
+        echo(f"{word.ljust(9)} WAL from {found.segments[0]} to {found.segments[-1]}")
+    for name, why in kept.items():
+        echo(f"{'stays'.ljust(9)} {name}: {why}")
+
+
+def open_archive() -> tuple[Context, Archive]:
+    """Return the archive of this container, with the archiver's settings file in place."""
+    known = opening.in_force()
+    wanted = opening.load_settings(opening.beside(known), ())
+    if wanted.archive is None:
+        raise Failure(
+            Problem(
+                "no archive is set, so there are no backups",
+                "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive, and start anew",
+            )
+        )
+    served = None if known is None else opening.read_settings({**os.environ, **known}, ())[0].archive
+    if served is not None:
+        _refuse_another(wanted.archive, served, known or {})
+    context = opening.command_context(wanted)
+    if SETTINGS_VARIABLE not in os.environ and served is None:  # else PID 1 has rendered it, with the secrets
+        calls.render(context, wanted.archive)
+    return context, wanted.archive
+
+
+def _refuse_another(archive: Archive, served: Archive, known: Mapping[str, str]) -> None:
+    """Refuse another archive than that of the server beside us, which archives by the same settings file."""
+    if (archive.tool.name, archive.storage) != (served.tool.name, served.storage):
+        raise Failure(
+            Problem(
+                f"{archive.storage.url} ({archive.tool.name}) is not the archive of the server here: "
+                f"{served.storage.url} ({served.tool.name})",
+                "look at it from a container of its own: docker run --rm -e ARCHIVE_URL=… IMAGE backup list",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    without = [
+        name
+        for name, value in os.environ.items()
+        if value and archive.tool.is_own_variable(name) and not opening.is_as_known(name, value, known)
+    ]
+    if without:
+        log.warning(
+            f"of no effect, since the settings of the server here are in force: {', '.join(sorted(without))}",
+            f"call the tool itself: docker exec -e {without[0]}=… … {archive.tool.name} …",
+        )
+
+
+def _find(name: str, backups: Sequence[Backup], archive: Archive) -> Backup:
+    for backup in backups:
+        if backup.name == name:
+            return backup
+    raise Failure(
+        Problem(
+            f"{name} is no backup in {archive.storage.url}",
+            f"use one of {', '.join(each.name for each in backups[-10:])}" if backups else "there is none",
+            exits.ARCHIVE_REFUSED,
+        )
+    )
+
+
+def _fields(backup: Backup, broken: Mapping[str, str]) -> dict[str, object]:
+    return {**backup._asdict(), "problem": broken.get(backup.name)}
+
+
+def _show(backups: Sequence[Backup], broken: Mapping[str, str], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([_fields(backup, broken) for backup in backups], indent=2))
+        return
+    if not backups:
+        echo("no backups")
+        return
+    rows = [("NAME", "KIND", "FINISHED", "SIZE", "STORED", "LSN", "NOTE")] + [
+        (
+            backup.name,
+            backup.kind,
+            backup.finished,
+            spell(backup.size_bytes),
+            spell(backup.stored_bytes),
+            f"{backup.start_lsn} - {backup.stop_lsn}",
+            broken.get(backup.name)
+            or ("damaged pages" if backup.damaged else "permanent" if backup.permanent else ""),
+        )
+        for backup in backups
+    ]
+    _table(rows)
+
+
+def _show_runs(found: Sequence[Run]) -> None:
+    rows = [("RUN", "WHY", "KIND", "SECONDS", "STORED", "OUTCOME", "LAST WORDS")]
+    for run in found:
+        seconds = "" if run.outcome == journal.RUNNING else f"{run.seconds:.0f}"
+        words = run.words.replace("\n", " ")[:100]
+        stored = spell(run.bytes) if run.bytes else ""
+        rows.append((run.started[:19], run.why, run.kind, seconds, stored, run.outcome, words))
+    _table(rows)
+
+
+def _words(run: Run) -> str:
+    return f"{run.outcome} in {run.seconds:.0f} s, by {run.why}: {run.words}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        echo(line.rstrip())

@@ -1,0 +1,180 @@
+"""`entrypoint collation`: what depends on collations whose library has changed, and its mending."""
+
+import json
+import os
+from collections.abc import Sequence
+
+import click
+
+from entrypoint import exits
+from entrypoint.archive import calls
+from entrypoint.backup import journal
+from entrypoint.backup.take import push
+from entrypoint.backup.turn import alone
+from entrypoint.cli.output import echo, echo_lines
+from entrypoint.collation import dependents, examine, policy, rebuild, remembered
+from entrypoint.collation.asking import Session
+from entrypoint.collation.dependents import Finding, Report
+from entrypoint.errors import Failure, Problem
+from entrypoint.pid1 import status
+from entrypoint.server import opening
+from entrypoint.server.context import SETTINGS_VARIABLE, Context
+from entrypoint.server.data_folder import live_postmaster
+
+_ALL = click.option(
+    "--all", "everything", is_flag=True, help="Also what depends on collations whose version matches."
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print an object.")
+
+
+@click.group("collation")
+def group() -> None:
+    """Show, check and mend what depends on collations that have changed; by `docker exec`."""
+
+
+@group.command()
+@_ALL
+@_JSON
+def show(everything: bool, as_json: bool) -> None:
+    """List changed collations, and the indexes and other objects that depend on them, with their sizes."""
+    report = _look(_session(), everything=everything)
+    if as_json:
+        click.echo(json.dumps(dependents.as_json(report), indent=2))
+    else:
+        echo_lines(_lines(report))
+
+
+@group.command()
+@_ALL
+@click.option(
+    "--amcheck", is_flag=True, help="Also read the B-tree indexes, and compare them with their tables."
+)
+@_JSON
+def check(everything: bool, amcheck: bool, as_json: bool) -> int:
+    """Look what is really broken; reads whole tables and changes nothing; exit code 1 where something is.
+
+    Found are duplicates in unique indexes, rows that fail a CHECK or are in a wrong partition, and ranges
+    that end before they begin; with --amcheck also broken B-tree indexes.
+    """
+    session = _session()
+    report = _look(session, everything=everything)
+    findings = examine.check(session, report, amcheck=amcheck)
+    if as_json:
+        click.echo(json.dumps({**dependents.as_json(report), "findings": _rows(findings)}, indent=2))
+    else:
+        echo_lines([*_lines(report), *_told(findings)])
+        if not findings and not report.matches:
+            read = "" if amcheck else "; the indexes themselves are read with --amcheck"
+            echo(f"nothing is found broken{read}")
+    return exits.FAILURE if findings else 0
+
+
+@group.command()
+@_ALL
+@click.option(
+    "--accept", is_flag=True, help="Note the versions anew although rows are where they do not belong."
+)
+@click.option("--no-backup", is_flag=True, help="Go on although no base backup was taken within two days.")
+@_JSON
+def fix(everything: bool, accept: bool, no_backup: bool, as_json: bool) -> int:
+    """Rebuild the indexes that depend on changed collations, while clients work; exit code 1 if one is left.
+
+    A killed fix goes on where it was. Versions are noted anew (REFRESH VERSION) in a database once all its
+    indexes are rebuilt and no row is where it does not belong. With an archive a base backup is taken first,
+    unless there is one of the last two days.
+    """
+    session = _session()
+    context = session.context
+    if status.in_recovery(context.settings.data_folder):
+        raise Failure(
+            Problem(
+                "this server is in recovery: its indexes come from the primary",
+                "run this on the primary; or promote this one first (entrypoint promote)",
+            )
+        )
+    with rebuild.alone(context):
+        mark = remembered.fingerprint(context)
+        memory = remembered.read(context.settings.data_folder)
+        report = _look(session, everything=everything)
+        if report.matches:
+            remembered.remember_match(context)
+        elif not no_backup and not policy.has_recent_backup(context):
+            _back_up(context)
+        outcome = rebuild.mend(session, report, memory, mark, accept=accept) if not report.matches else None
+    rebuilt = [each.words for each in outcome.rebuilt] if outcome else []
+    refreshed = list(outcome.refreshed) if outcome else []
+    findings = outcome.findings if outcome else ()
+    if as_json:
+        echo(json.dumps({"rebuilt": rebuilt, "refreshed": refreshed, "findings": _rows(findings)}, indent=2))
+    else:
+        words = f"rebuilt: {len(rebuilt)}; versions noted in: {', '.join(refreshed) or 'no database'}"
+        echo_lines([words if outcome else "nothing is to be mended", *_told(findings)])
+        for each in report.others:
+            if each.kind == dependents.VIEW:
+                words = (
+                    f"{each.words} may hold what the old order said: REFRESH MATERIALIZED VIEW {each.name}"
+                )
+                echo(words)
+    return exits.FAILURE if findings else 0
+
+
+def _session() -> Session:
+    # Whatever else may be wrong with the variables, it is no reason not to look.
+    wanted, _, _ = opening.read_settings(opening.environ(), ())
+    found = live_postmaster(wanted.data_folder)
+    if found is None or found.status not in ("ready", "standby"):
+        raise Failure(
+            Problem(
+                f"no server accepts connections on {wanted.data_folder}, so there is none to ask",
+                "run this in the server's container (docker exec CONTAINER entrypoint collation …); "
+                "COLLATION_POLICY=reindex mends before the server is up",
+            )
+        )
+    return Session(opening.command_context(wanted))
+
+
+def _look(session: Session, *, everything: bool) -> Report:
+    context = session.context
+    mixed = remembered.read(context.settings.data_folder).mixed(remembered.fingerprint(context))
+    return examine.look(session, mixed, everything=everything)
+
+
+def _back_up(context: Context) -> None:
+    archive = context.settings.archive
+    if archive is None:
+        return
+    if SETTINGS_VARIABLE not in os.environ:
+        calls.render(context, archive)
+    with alone(context, "the backup before a collation fix", wait=True) as lock:
+        push(context, archive, incremental=False, why=journal.COMMAND, lock=lock)
+
+
+def _lines(report: Report) -> list[str]:
+    if report.matches:
+        return [f"all collations match ({remembered.libraries()})"]
+    return dependents.describe(
+        report,
+        most=len(report.changes) + len(report.dependents) + len(report.unseen) + len(report.unlooked) + 1,
+    )
+
+
+def _told(findings: Sequence[Finding]) -> list[str]:
+    return [
+        line
+        for each in findings
+        for line in (f"{'BROKEN' if each.broken else 'UNKNOWN'} {each.words}", f"       mend: {each.mend}")
+    ]
+
+
+def _rows(findings: Sequence[Finding]) -> list[dict[str, str | bool]]:
+    return [
+        {
+            "database": each.database,
+            "kind": each.kind,
+            "name": each.name,
+            "found": each.words,
+            "mend": each.mend,
+            "broken": each.broken,
+        }
+        for each in findings
+    ]

@@ -1,0 +1,189 @@
+"""What the functions of docker-entrypoint.sh call; not for people."""
+
+import os
+
+import click
+
+from entrypoint import exits
+from entrypoint.archive import claim, fetching, rotation
+from entrypoint.backup import scheduled
+from entrypoint.cli.backup import open_archive
+from entrypoint.config import reload
+from entrypoint.drill import rehearse
+from entrypoint.first_start import copy, initdb, initialize
+from entrypoint.pid1 import lifecycle, status
+from entrypoint.server import opening
+from entrypoint.server.context import Context
+from entrypoint.start import folders, objections, start
+from entrypoint.system import files, identity
+from entrypoint.system.children import Children
+from entrypoint.system.signals import Signals
+from entrypoint.volume import holder, notes
+from entrypoint.volume.unfinished import Unfinished
+
+_PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+@click.group(hidden=True)
+def group() -> None:
+    """What the functions of docker-entrypoint.sh call; not for people."""
+
+
+group.name = "internal"
+
+
+def _context(arguments: tuple[str, ...]) -> Context:
+    given = arguments[1:] if arguments[:1] == ("postgres",) else arguments
+    wanted = opening.load_settings(os.environ, given)
+    return opening.make_context(wanted, Children(Signals()))
+
+
+@group.command("create-directories")
+def create_directories() -> None:
+    """Make and own the folders of the server."""
+    context = _context(())
+    folders.prepare(context.settings, context.who, context.children)
+
+
+@group.command("old-databases")
+def old_databases() -> None:
+    """Print the places with data of other versions, one a line."""
+    facts = objections.look(_context(()).settings)
+    for place in facts.old_databases:
+        click.echo(place)
+
+
+@group.command("init-database-dir", context_settings=_PASS_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def init_database_dir(arguments: tuple[str, ...]) -> None:
+    """Run initdb: a whole cluster or none. The caller's script answers for what comes after it."""
+    context = _context(())
+    words = initdb.evaluate_arguments(context, *arguments)
+    identity.become(context.who)
+    os.makedirs(context.settings.data_folder, mode=0o700, exist_ok=True)
+    lock = holder.lock_folder(context.settings.data_folder)
+    found = objections.look(context.settings).data_folder
+    notes.migrate(context.settings.data_folder)
+    unfinished = Unfinished(context.settings.data_folder)
+    if found.unfinished and found.unfinished.stage == "building":
+        unfinished.discard()
+    if not (found.has_cluster or found.unfinished or found.foreign):
+        notes.clear(context.settings.data_folder)
+    unfinished.begin()
+    source = initdb.make_cluster(context, unfinished, words)
+    unfinished.move_into_place()
+    if initdb.syncs_late(source, words):
+        initdb.make_durable(context)
+    unfinished.finish()
+    os.close(lock)
+
+
+@group.command("template")
+@click.option("--locales", default=copy.LOCALES, help="Archive of locales in another place.")
+@click.argument("folder", default=copy.FOLDER)
+def make_template(locales: str, folder: str) -> None:
+    """Make the cluster that first starts copy; called when the image is built."""
+    copy.make(folder, os.environ, Children(Signals()), opening.server_identity(), locales)
+
+
+@group.command(lifecycle.BACKUPS)
+def backups() -> None:
+    """Take the backup that the schedule or a restore asks for, and tell PID 1 when to call again, if ever."""
+    context, archive = open_archive()
+    _call_again(
+        status.pause_path(context.runtime_folder, lifecycle.BACKUPS), scheduled.scheduled(context, archive)
+    )
+
+
+@group.command(lifecycle.DRILLS)
+def drills() -> None:
+    """Rehearse a restore if the schedule says so, and tell PID 1 when to call again."""
+    context, archive = open_archive()
+    _call_again(
+        status.pause_path(context.runtime_folder, lifecycle.DRILLS), rehearse.scheduled(context, archive)
+    )
+
+
+def _call_again(path: str, seconds: int | None) -> None:
+    """Tell PID 1 when to call a helper again; None: never."""
+    if seconds is not None:
+        files.write_atomically(path, str(seconds), 0o644)
+
+
+@group.command(lifecycle.RELOAD)
+def reload_() -> None:
+    """Look at what has changed, and let the server read its files again if all of it is right."""
+    context = opening.command_context(opening.load_settings(opening.environ(), ()))
+    rotation.take_over(context)
+    reload.reload(context)
+
+
+@group.command("prepare-archive")
+def prepare_archive() -> None:
+    """Do what a start could not, because the storage was away; called before a segment is archived."""
+    context, archive = open_archive()
+    claim.prepare(context, archive, must_work=True)
+
+
+@group.command("later-segment")
+@click.argument("missing")
+def later_segment(missing: str) -> None:
+    """Print the first later segment of its timeline, if there is one; called where a segment is missing."""
+    context, archive = open_archive()
+    later = fetching.later_segment(context, archive, missing)
+    if later:
+        click.echo(later)
+
+
+@group.command("stored-files")
+@click.argument("segment")
+def stored_files(segment: str) -> None:
+    """Print a piece of sh that sets `file` to what `name` is stored as, for all beside a segment."""
+    context, archive = open_archive()
+    click.echo("case $name in")  # for sh this is less work than to start a program that searches a list
+    for name, file in fetching.stored_files(context, archive, segment).items():
+        click.echo(f"{name}) file={file} ;;")
+    click.echo("esac")
+
+
+@group.command("ensure-initdb", context_settings=_PASS_ON)
+@click.argument("name")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def ensure_initdb(name: str, arguments: tuple[str, ...]) -> int:
+    """Make the database if there is none, then end."""
+    if name not in ("docker-ensure-initdb.sh", "docker-enforce-initdb.sh"):
+        click.echo(f"{name}: error: unknown file name: {name}", err=True)
+        return 99
+    context = _context(arguments)
+    path = context.settings.data_folder
+    if _make_if_missing(context):
+        return 0
+    if name == "docker-ensure-initdb.sh":
+        click.echo(f"{name}: note: database already initialized in '{path}'!", err=True)
+        return 0
+    click.echo(f"{name}: error: (unexpected) database found in '{path}'!", err=True)
+    return exits.FAILURE
+
+
+@group.command("init", context_settings=_PASS_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def init(arguments: tuple[str, ...]) -> None:
+    """Make the database if there is none; the rest is up to the changed script that calls this."""
+    if _make_if_missing(_context(arguments)):
+        initialize.say_complete()
+
+
+def _make_if_missing(context: Context) -> bool:
+    """Make or restore the database, and tell whether that was to be done; as root this steps down."""
+    facts = objections.look(context.settings)
+    if facts.data_folder.has_cluster and facts.data_folder.unfinished is None:
+        return False
+    decided = objections.check(context, facts)
+    folders.prepare(context.settings, context.who, context.children)
+    identity.become(context.who)
+    lock = holder.lock_folder(context.settings.data_folder)
+    decided = objections.refuse_if_changed(context, decided)
+    notes.migrate(context.settings.data_folder)
+    start.act(context, decided, facts)
+    os.close(lock)
+    return True

@@ -1,0 +1,1 @@
+"""Text that sorts differently than when it was indexed: noticed, examined, rebuilt."""

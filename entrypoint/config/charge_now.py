@@ -1,0 +1,68 @@
+"""Whether the running server still archives as its start has decided."""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint import log
+from entrypoint.archive import fork
+from entrypoint.config import chosen, collect, precedence, rendered, sources
+from entrypoint.config.charge import decide, rendered_command, running_options, said
+from entrypoint.config.precedence import Charge
+from entrypoint.config.sources import Source
+from entrypoint.server.context import Context
+from entrypoint.server.data_folder import running_arguments
+from entrypoint.system import files
+from entrypoint.volume.facts import OwnCommand
+
+_NOTE = "archive-changed"
+"""In the runtime folder: it was said that the server does not archive by what its start has decided."""
+
+
+def look(context: Context) -> OwnCommand | None:
+    """Return what there is to say, of the running server or of the next start."""
+    archive = context.settings.archive
+    if archive is None or fork.refusal(context.settings.data_folder) is not None:
+        return None  # a copy that may not archive says so itself
+    words = running_arguments(context)
+    context = chosen.beside(context)
+    if words is None:
+        return precedence.tell(decide(context), archive.asked, archive.tool.name)
+    now_said, ours = said(context), rendered_command(context, words)
+    if not ours:
+        own = precedence.own(now_said)
+        if own is None or not own.value:
+            return precedence.tell_change(None, "")
+        return precedence.tell(Charge(own, (), {}, None), archive.asked, archive.tool.name)
+    ruled = running_options(context, words)
+    wins = sources.winners(
+        [
+            *collect.base(context),
+            Source(precedence.COMMAND_NAME, ours, sources.ARCHIVE, rendered.rendered_path(context)),
+            *collect.overriding(context),
+            *(Source(name, value, sources.ARCHIVE, "") for name, value in ruled.items()),
+        ]
+    )
+    library, command = wins.get(precedence.LIBRARY_NAME), wins[precedence.COMMAND_NAME]
+    now = library if library is not None and library.value else command
+    if now.value != ours:
+        return precedence.tell_change(now, archive.asked)
+    found = precedence.decide(now_said, ours, archive.asked)
+    return (
+        precedence.tell_next(found.own)
+        if found.own
+        else precedence.tell(found, archive.asked, archive.tool.name)
+    )
+
+
+def notice(context: Context) -> None:
+    """Say in the log, once, that somebody has changed who archives while the server runs."""
+    told = look(context)
+    note = f"{context.runtime_folder}/{_NOTE}"
+    if told is not None and told.lost:
+        if not os.path.exists(note):
+            log.warning(told.what, told.mend)
+            files.write_atomically(note, "")
+    elif os.path.exists(note):
+        os.unlink(note)
+        log.info("the entrypoint archives again")

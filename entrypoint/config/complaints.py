@@ -1,0 +1,79 @@
+"""What the server's binary says against settings, and how each is mended; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from entrypoint.config import sources
+from entrypoint.errors import Problem
+from entrypoint.light import NamedTuple, re
+from entrypoint.settings.hiding import hide_words
+
+_WORDS = r"(?:LOG|FATAL|ERROR|WARNING|HINT|DETAIL): +(.*)"
+_NAMED = r'parameter "([^"]+)"'
+_RANGE = r"(\S+)((?: \S+)?) is outside the valid range for parameter \"[^\"]+\" \((.+) \.\. (.+)\)"
+
+
+class Complaint(NamedTuple):
+    """What the server's binary says against one setting."""
+
+    name: str
+    words: str
+    mend: str
+
+
+def complaints(text: str) -> list[Complaint]:
+    """Return what `postgres -C` has said against settings, each with the mend that its words hold.
+
+    >>> complaints('LOG:  0 8kB is outside the valid range for parameter "wal_buffers" (16 .. 99)')[0].mend
+    'give wal_buffers from 16 to 99, in units of 8kB'
+    """
+    found: list[Complaint] = []
+    for line in text.splitlines():
+        said = re.search(_WORDS, line)
+        named = said and re.search(_NAMED, said[1])
+        if said and named:
+            name = named[1].lower()
+            found.append(Complaint(name, said[1].strip(), _mend(name, said[1])))
+        elif said and "HINT:" in line and found:
+            found[-1] = found[-1]._replace(mend=said[1].strip())
+    return found
+
+
+def _mend(name: str, words: str) -> str:
+    if (outside := re.search(_RANGE, words)) is not None:
+        unit = outside[2].strip()
+        counted = f", in units of {unit}" if unit and not outside[3].endswith(unit) else ""
+        return f"give {name} from {outside[3]} to {outside[4]}{counted}"
+    if "Boolean" in words:
+        return f"give {name} as on or off"
+    if "cannot be changed" in words:
+        return f"remove {name}: it is built into the server or made with the cluster"
+    return f"correct or remove {name}"
+
+
+def is_unknown(complaint: Complaint) -> bool:
+    """Tell whether the server does not know a setting of this name."""
+    return complaint.words.startswith("unrecognized configuration parameter")
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """Return the setting that a misspelt name probably means.
+
+    >>> nearest("wrok_mem", ["port", "work_mem"])
+    'work_mem'
+    """
+    import difflib  # only for a mistake
+
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return found[0] if found else None
+
+
+def problem(source: sources.Source, complaint: Complaint, known: Sequence[str]) -> Problem:
+    """Return what is wrong with one setting, at the place where it was set."""
+    if is_unknown(complaint):
+        near = nearest(source.name, known)
+        mend = f"did you mean {near}?" if near else f"correct or remove {source.name}"
+        return Problem(f"{source.where}: the server has no setting {source.name}", mend)
+    words = hide_words(complaint.words, [(source.name, source.value)])
+    return Problem(f"{source.where}: {words}", hide_words(complaint.mend, [(source.name, source.value)]))

@@ -1,0 +1,81 @@
+"""A standby: the settings with which it follows, and what rules it."""
+
+import os
+
+from entrypoint.archive import fetching, wal_commands
+from entrypoint.archive.calls import describe_server
+from entrypoint.archive.source import find_source, source_of
+from entrypoint.config import rendered, ruling
+from entrypoint.postgres import configfile, ruled
+from entrypoint.server import control_file
+from entrypoint.server.context import Context, handed_on_folder, tool_path
+from entrypoint.system import files
+
+
+def settings(context: Context) -> dict[str, str]:
+    """Return the server's settings for it; renders those of the archive that it follows.
+
+    Without STANDBY=on, or without an archive, what the cluster's own configuration says stays as it is.
+    """
+    if context.settings.source is not None and not context.settings.own_recovery:
+        source, _ = source_of(context)
+        fetching.prepare(source)
+    return values(context)
+
+
+def values(context: Context) -> dict[str, str]:
+    """Return the same settings, without rendering anything."""
+    wanted = context.settings
+    found: dict[str, str] = {}
+    if wanted.source is not None and not wanted.own_recovery:
+        source, archive = find_source(context)
+        command = wal_commands.restore_command(archive, describe_server(source), tool_path(context))
+        found = {"restore_command": command, "recovery_target_timeline": "latest"}
+    if control_file.is_our_standby(context) or wanted.standby is not None:
+        found |= {"hot_standby": "on", "recovery_target_timeline": "latest"}
+    if wanted.standby is not None:
+        if wanted.standby.conninfo:
+            found["primary_conninfo"] = wanted.standby.conninfo
+        if wanted.standby.slot:
+            found["primary_slot_name"] = wanted.standby.slot
+    return found
+
+
+def ruling_words(context: Context) -> list[str]:
+    """Return the arguments by which nothing that a backup brought along rules a standby of ours.
+
+    ALTER SYSTEM is stronger than every file, so what this says no file can say. Tells what has no effect.
+    Raises Failure where a target is asked for. A standby that somebody else has made stays as it is.
+    """
+    if not control_file.is_our_standby(context):
+        return []
+    ruling.refuse_targets(context)
+    found = ruled_settings(context)
+    ruling.tell("this standby", found.idle)
+    ruling.forget_conninfo(context, found.conninfo)
+    return ruled.words(found.options)
+
+
+def ruled_settings(context: Context) -> ruling.Ruling:
+    """Return what rules a standby of ours."""
+    follows_ours = context.settings.standby is not None
+    return ruling.for_standby(context, values(context), follows_ours=follows_ours)
+
+
+def following(context: Context) -> dict[str, str]:
+    """Return the settings of a standby, where the data folder holds one or is to be one."""
+    wanted = context.settings
+    made = os.path.exists(f"{wanted.data_folder}/PG_VERSION")
+    if os.path.exists(f"{wanted.data_folder}/standby.signal") or (wanted.standby is not None and not made):
+        return {**_rendered_for_standby(context), **values(context)}
+    return {}
+
+
+def _rendered_for_standby(context: Context) -> dict[str, str]:
+    """Return how a standby follows by what its start has rendered: helpers are not told STANDBY_*."""
+    path = rendered.rendered_path(context)
+    if handed_on_folder() is None or not os.path.exists(path):
+        return {}
+    entries, _ = configfile.parse(files.read_text(path), path)
+    names = ("primary_conninfo", "primary_slot_name")
+    return {entry.name: entry.value for entry in entries if entry.name in names}

@@ -1,0 +1,177 @@
+"""What the server gets of the container's memory and processors, and whether its shared memory is enough."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from entrypoint import log
+from entrypoint.config import collect, follow, rendered, sources, tune
+from entrypoint.config.sources import Source
+from entrypoint.errors import Failure, Problem
+from entrypoint.light import NamedTuple
+from entrypoint.server.context import Context
+from entrypoint.settings.serving import CONF_PREFIX
+from entrypoint.system import capacity, files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.finding import Finding
+
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only looked at
+SHARED_MEMORY_TYPE = "dynamic_shared_memory_type"
+
+
+def machine(context: Context) -> tune.Machine:
+    """Return what the container has for the server."""
+    data = context.settings.data_folder
+    place = next(path for path in (f"{data}/pg_wal", data, "/") if os.path.exists(path))
+    room = os.statvfs(place)
+    archive = context.settings.archive
+    return tune.Machine(
+        memory=capacity.memory(),
+        limited=capacity.memory_limit() is not None,
+        processors=capacity.processors(),
+        wal_bytes=room.f_blocks * room.f_frsize,
+        archives=archive is not None and not archive.by_user,
+    )
+
+
+def tuned(context: Context) -> list[Source]:
+    """Return what POSTGRES_TUNE sets: what no person has set in the cluster's own file."""
+    if not context.settings.tune:
+        return []
+    found = collect.base(context)
+    connections = sources.winners([*found, *collect.overriding(context)]).get("max_connections")
+    count = int(connections.value) if connections and connections.value.isdigit() else tune.CONNECTIONS
+    own = {source.name for source in found if source.origin == sources.FILE}
+    return [
+        Source(each.name, each.value, sources.TUNE, "POSTGRES_TUNE=auto", each.reason)
+        for each in tune.tune(machine(context), max(1, count))
+        if each.name not in own
+    ]
+
+
+class SharedMemory(NamedTuple):
+    """The size of the folder of shared memory, and what the settings can ask for."""
+
+    have: int
+    """Bytes."""
+    need: int
+    """Bytes of dynamic shared memory that the settings can ask for at once."""
+    kind: str
+    """dynamic_shared_memory_type, as the server is to get it."""
+    free: bool
+    """No person has set it."""
+    adapted: bool
+    """It is `sysv` because /dev/shm is too small, where it is rendered."""
+
+    @property
+    def words(self) -> str:
+        """Say what is too small for what."""
+        have, need = tune.size(self.have), tune.size(self.need)
+        return (
+            f"{SHARED_MEMORY} has {have}, parallel queries and vacuum can ask for {need} with these settings"
+        )
+
+    @property
+    def problem(self) -> Problem | None:
+        """What is wrong, where nothing was adapted."""
+        if self.adapted or self.kind != "posix" or self.have >= self.need:
+            return None
+        mend = (
+            f"docker run --shm-size={-(-self.need // tune.MB)}m, or -e {CONF_PREFIX}{SHARED_MEMORY_TYPE}=sysv"
+        )
+        return Problem(
+            f"{self.words}: queries would fail with “could not resize shared memory segment”", mend
+        )
+
+
+def shared_memory(context: Context) -> SharedMemory:
+    """Return whether /dev/shm is large enough, and what the server gets where it is not.
+
+    Docker gives 64 MB, and PostgreSQL's own defaults can ask for more: a parallel hash join then fails. The
+    server gets System V shared memory instead (`dynamic_shared_memory_type = sysv`). It lies in the
+    same kind of memory and is as quick, counts against the same limit of the container, needs no parallel
+    worker to be given up, and no size to be guessed; its only limit is the kernel's (kernel.shmmax), which
+    is none by default. `mmap` would write it all to disk. Where a person has set the type it stays.
+
+    It is set in the cluster's own file when that is made, and in what is rendered where something is. A
+    plain start on an older cluster is only warned: as an argument each reload would call the file's own
+    line an error, and a config_file of ours would hide the file that people edit.
+    """
+    found = sources.winners([*collect.base(context), *tuned(context), *collect.overriding(context)])
+    need = tune.shared_memory({name: source.value for name, source in found.items()})
+    chosen = found.get(SHARED_MEMORY_TYPE)
+    kind = chosen.value.lower() if chosen else "posix"
+    try:
+        room = os.statvfs(SHARED_MEMORY)
+        have = room.f_blocks * room.f_frsize
+    except OSError:
+        have = 0
+    free = chosen is None or chosen.origin == sources.IMAGE
+    ours = rendered.renders(context) or bool(follow.following(context))
+    adapted = ours and free and kind == "posix" and have < need <= system_v_limit()
+    return SharedMemory(have, need, "sysv" if adapted else kind, free, adapted)
+
+
+def adapt(context: Context, cluster: str) -> None:
+    """Give a cluster that was just made System V shared memory where /dev/shm is too small."""
+    path = f"{cluster}/postgresql.conf"
+    found = shared_memory(context)
+    free = found.free and SHARED_MEMORY_TYPE not in context.settings.init.initdb_args
+    text, usual = files.read_text(path), f"\n{SHARED_MEMORY_TYPE} = posix"
+    if not free or usual not in text or not found.have < found.need <= system_v_limit():
+        return
+    reason = f"{sources.OWN_COMMENT}{found.words}"
+    files.write_atomically(
+        path, text.replace(usual, f"\n{SHARED_MEMORY_TYPE} = sysv\t# {reason}\n#{usual[1:]}", 1)
+    )
+    log.info(f"{found.words}, so the new cluster gets {SHARED_MEMORY_TYPE} = sysv, which has no such limit")
+
+
+def planned(context: Context) -> dict[str, str]:
+    """Return what each setting will have at a start, of those that anybody or POSTGRES_TUNE sets."""
+    found = sources.winners([*collect.base(context), *tuned(context), *collect.overriding(context)])
+    return {name: source.value for name, source in found.items()}
+
+
+def huge_pages(wanted: Mapping[str, str]) -> list[Finding]:
+    """Return what there is to say of huge pages for a server that is to start with these settings."""
+    from entrypoint.config.huge_pages import judge
+
+    value = wanted.get("huge_pages", "try").lower()
+    buffers = tune.size_bytes(wanted.get("shared_buffers", "128MB"), "8kB") or 0
+    return judge(
+        {"true": "on", "yes": "on", "1": "on"}.get(value, value),
+        pages=capacity.huge_pages(),
+        limit=capacity.huge_pages_limit(),
+        least=-(-buffers // capacity.huge_page_bytes()),
+    )
+
+
+def check_huge_pages(context: Context) -> None:
+    """Raise Failure where the server is to have huge pages that it cannot get."""
+    bad = [each for each in huge_pages(planned(context)) if each.level == "error"]
+    if bad:
+        raise Failure(*(Problem(each.found, each.mend) for each in bad))
+
+
+def system_v_limit() -> int:
+    """Return how many bytes one segment of System V shared memory may have; 0 where nobody tells."""
+    try:
+        return int(files.read_text("/proc/sys/kernel/shmmax"))
+    except (OSError, ValueError):
+        return 0
+
+
+def say(context: Context) -> None:
+    """Say in the log what was chosen for the server, and what is too small for what a person has chosen."""
+    found = shared_memory(context)
+    if found.adapted:
+        log.info(f"{found.words}, so the server gets {SHARED_MEMORY_TYPE} = sysv, which has no such limit")
+    elif found.problem is not None:
+        log.warning(found.problem.what, found.problem.mend)
+    if context.settings.tune:
+        log.info("POSTGRES_TUNE: " + ", ".join(f"{each.name} = {each.value}" for each in tuned(context)))

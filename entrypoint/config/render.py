@@ -1,0 +1,100 @@
+"""The server's arguments and its configuration file."""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint.archivers.terms import Server
+from entrypoint.config import rendered
+from entrypoint.server.context import Context, tool_path
+from entrypoint.settings.values import Settings
+from entrypoint.system import files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from entrypoint.settings.archiving import Archive
+
+
+def arguments(context: Context, following: Mapping[str, str] | None = None) -> list[str]:
+    """Return the server's arguments; renders its configuration where something is to be rendered.
+
+    `following` are the settings of a standby. Where nothing is to be rendered the arguments are exactly
+    those that were given.
+    """
+    settings = context.settings
+    given = list(settings.server.given)
+    if following or rendered.renders(context):
+        archive = settings.archive if settings.archive and not settings.archive.by_user else None
+        from entrypoint.archive.calls import describe_server
+
+        path = write_configuration(context, archive, describe_server(context), following)
+        given = [*settings.server.without_config_file, "-c", f"config_file={path}"]
+        if archive is not None:
+            from entrypoint.config import charge
+            from entrypoint.postgres import ruled
+
+            given += ruled.words(charge.decide(context).options)
+    return given
+
+
+def write_configuration(
+    context: Context, archive: Archive | None, server: Server, following: Mapping[str, str] | None = None
+) -> str:
+    """Write the server's configuration file, and what is chosen beside it; return its path."""
+    from entrypoint.config import chosen
+
+    chosen.write_chosen(context, f"{server.runtime_folder}/{rendered.CHOSEN_FILE}")
+    path = f"{server.runtime_folder}/postgresql.conf"
+    text = rendered_text(context, archive, server, following)
+    files.write_atomically(path, text)
+    return path
+
+
+def rendered_text(
+    context: Context,
+    archive: Archive | None,
+    server: Server,
+    following: Mapping[str, str] | None = None,
+) -> str:
+    """Return the server's configuration file."""
+    return postgresql_conf(
+        context.settings,
+        archive,
+        server,
+        tool_path(context),
+        rendered.CONF_FOLDER if os.access(rendered.CONF_FOLDER, os.R_OK | os.X_OK) else None,
+        following=following,
+        chosen=f"{server.runtime_folder}/{rendered.CHOSEN_FILE}",
+    )
+
+
+def postgresql_conf(
+    settings: Settings,
+    archive: Archive | None,
+    server: Server,
+    tool_path: str,
+    conf_folder: str | None,
+    *,
+    following: Mapping[str, str] | None = None,
+    chosen: str | None = None,
+) -> str:
+    """Return the server's configuration file, which includes the cluster's own or the user's.
+
+    `following` is what makes a standby follow, `chosen` the path of what follows from the container's
+    limits.
+    """
+    from entrypoint import templates
+    from entrypoint.archive import wal_commands
+
+    return templates.render(
+        "postgresql.conf",
+        base_file=settings.server.settings.get("config_file") or f"{server.data_folder}/postgresql.conf",
+        archive_settings=archive and wal_commands.archive_settings(archive, server, tool_path),
+        archive_url=archive and archive.storage.url,
+        following=following or {},
+        chosen=chosen,
+        settings=settings.conf,
+        conf_folder=conf_folder,
+    )

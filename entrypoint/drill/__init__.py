@@ -1,0 +1,1 @@
+"""A restore that is rehearsed beside the running server."""

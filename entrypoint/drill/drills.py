@@ -1,0 +1,167 @@
+"""What is remembered of drills, and the scratch server's configuration; pure."""
+
+from __future__ import annotations
+
+from entrypoint.backup import journal
+from entrypoint.backup.journal import INTERRUPTED, OK, RUNNING, STOPPED
+from entrypoint.light import NamedTuple, re
+from entrypoint.server import private_server
+from entrypoint.system import guest
+from entrypoint.units import spell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from entrypoint.backup.journal import Outcome, Why
+
+
+class Drill(NamedTuple):
+    """One restore of the newest backup that was only made to see whether it works."""
+
+    started: str
+    """ISO 8601 with offset."""
+    why: Why
+    outcome: Outcome = RUNNING
+    """As of a backup run."""
+    backup: str = ""
+    """Name of the base backup."""
+    bytes: int = 0
+    """Of the restored cluster, once the archive was replayed."""
+    segments: int = 0
+    """WAL segments that were to be replayed, at most."""
+    last_transaction: str | None = None
+    """When the last replayed transaction was committed; None: there was none behind the backup."""
+    fetch_seconds: float = 0
+    replay_seconds: float = 0
+    check_seconds: float = 0
+    seconds: float = 0
+    """In all."""
+    checks: tuple[str, ...] = ()
+    """What was good: `pg_amcheck`, and the names of the user's SQL files."""
+    words: str = ""
+    """Why it failed."""
+    url: str = ""
+    """Of the archive."""
+
+
+class LastDrills(NamedTuple):
+    """What status and doctor tell."""
+
+    success: Drill | None
+    failure: Drill | None
+    """The last one that failed or was interrupted, if none was good since."""
+    running: Drill | None
+
+
+def parse(text: str) -> list[Drill]:
+    """Read the file of all drills."""
+    return journal.parse(text, _drill)
+
+
+def _drill(row: Mapping[str, Any]) -> Drill:
+    made = Drill(**{name: row[name] for name in Drill._fields if name in row})
+    drill: Drill = guest.typed(made._replace(checks=tuple(str(each) for each in made.checks)))
+    return drill
+
+
+def write(drills: Sequence[Drill]) -> str:
+    """Return the text of the file: the last drills, and of older ones the last good one."""
+    return journal.write(drills, (lambda drill: drill.outcome == OK,))
+
+
+def last(drills: Sequence[Drill]) -> LastDrills:
+    """Return the drills that matter now."""
+    return LastDrills(*journal.last(drills))
+
+
+def interrupted_in_a_row(drills: Sequence[Drill]) -> int:
+    """Return how many of the last drills were killed or stopped: they have proven nothing."""
+    count = 0
+    for each in reversed(drills):
+        if each.outcome not in (INTERRUPTED, STOPPED):
+            break
+        count += 1
+    return count
+
+
+def describe(drill: Drill) -> str:
+    """Return the figures of a drill for people."""
+    size = spell(drill.bytes)
+    if drill.outcome != OK:
+        return f"{drill.outcome}: {drill.words}"
+    at = f", last transaction {drill.last_transaction}" if drill.last_transaction else ""
+    files = len(drill.checks) - 1
+    return (
+        f"{drill.backup}, {size}, restored in {drill.fetch_seconds + drill.replay_seconds:.1f} s (fetch "
+        f"{drill.fetch_seconds:.1f}, replay {drill.replay_seconds:.1f}){at}; pg_amcheck and {files} SQL "
+        f"file{'' if files == 1 else 's'} found nothing wrong in {drill.check_seconds:.1f} s"
+    )
+
+
+def last_transaction(log: str) -> str | None:
+    """Return the time of the last transaction that was replayed, by the server's log.
+
+    >>> last_transaction("LOG:  last completed transaction was at log time 2026-11-23 01:02:03.5+00")
+    '2026-11-23T01:02:03.500000+00:00'
+    """
+    found = re.findall(r"last completed transaction was at log time (\S+ \S+)", log)
+    if not found:
+        return None
+    from datetime import datetime
+
+    return datetime.fromisoformat(found[-1]).isoformat()
+
+
+_MODEST = {
+    "shared_buffers": "64MB",
+    "maintenance_work_mem": "64MB",
+    "max_wal_size": "512MB",
+    "max_parallel_workers": "0",
+    "huge_pages": "off",
+    "jit": "off",
+    "autovacuum": "off",
+    # What is thrown away anyway need not reach the disk.
+    "fsync": "off",
+    # /dev/shm is small and the server's own, and a killed server would leave its files there.
+    "dynamic_shared_memory_type": "mmap",
+}
+_CLOSED = {
+    "port": "5432",
+    "archive_mode": "off",
+    "max_worker_processes": "0",
+    "max_wal_senders": "0",
+    "hot_standby": "off",
+}
+_LOG = {
+    "log_line_prefix": "",
+    "lc_messages": "C",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "datestyle": "ISO",
+}
+_LEAST_PREPARED = 64
+"""The setting may have grown after the backup; without room for a prepared transaction a replay fails."""
+
+
+def server_settings(
+    control: Mapping[str, str], folder: str, restore_command: str, timeline: int
+) -> dict[str, str]:
+    """Return all settings of the scratch server; it reads none of the original's.
+
+    Those may name commands, libraries with background workers, and files that belong to the real server.
+    `control` is what pg_controldata tells of the backup, `folder` the one for its socket.
+    """
+    prepared = int(control.get("max_prepared_xacts setting", 0))
+    return {
+        **_MODEST,
+        **private_server.out_of_reach(folder),
+        **_CLOSED,
+        **_LOG,
+        "max_prepared_transactions": str(max(prepared, _LEAST_PREPARED)),
+        "max_locks_per_transaction": control.get("max_locks_per_xact setting", "64"),
+        "restore_command": restore_command,
+        "recovery_target_timeline": str(timeline),
+        "recovery_target_action": "promote",
+    }

@@ -1,0 +1,64 @@
+"""Which drills there were, and when the next one is due."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from entrypoint import own
+from entrypoint.backup import journal
+from entrypoint.backup.history import Journal
+from entrypoint.backup.schedule import due
+from entrypoint.backup.scheduled import schedule_of
+from entrypoint.drill import drills
+from entrypoint.server.context import Context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.backup.schedule import Schedule
+    from entrypoint.drill.drills import Drill, LastDrills
+
+DRILLS = Journal(own.DRILLS, "drill", drills.parse, drills.write)
+
+
+def last_drills(data_folder: str) -> LastDrills:
+    """Return what status and doctor tell of the drills."""
+    return drills.last(DRILLS.read(data_folder))
+
+
+def note(data_folder: str, drill: Drill) -> None:
+    """Note that a drill has begun, or how the one that was begun last has ended.
+
+    Beside an empty data folder nothing is noted: it must stay empty.
+    """
+    if os.path.exists(f"{data_folder}/PG_VERSION"):
+        DRILLS.note(data_folder, drill)
+
+
+def due_by(data_folder: str, schedule: Schedule) -> float:
+    """Return when the next drill is due, in seconds since 1970.
+
+    A failed one has answered its question, so only one that was killed or stopped is tried again.
+    """
+    now = time.time()
+    found = journal.believed(journal.settled(DRILLS.read(data_folder)), now)
+    done = [journal.ended(each) for each in found if each.outcome in (journal.OK, journal.FAILED)]
+    broken = drills.interrupted_in_a_row(found)
+    last = journal.ended(found[-1]) if broken else None
+    return due(schedule, now, done[-1] if done else _made(data_folder), last, broken)
+
+
+def overdue(context: Context) -> bool:
+    """Tell whether a schedule is set and the last good drill is older than two of its periods."""
+    data, text = context.settings.data_folder, context.settings.drill.schedule
+    if text is None or not os.path.exists(f"{data}/PG_VERSION"):
+        return False
+    now = time.time()
+    good = drills.last(journal.believed(DRILLS.read(data), now)).success
+    return schedule_of(context, text).is_overdue(now, journal.ended(good) if good else _made(data))
+
+
+def _made(data_folder: str) -> float:
+    """Return when the cluster was made; a schedule begins to count then."""
+    made = os.stat(f"{data_folder}/PG_VERSION").st_mtime
+    return made if made <= time.time() else 0.0

@@ -1,0 +1,234 @@
+"""A drill: the newest backup restored beside the running server, checked, and thrown away.
+
+`rehearse` is the table of contents.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from entrypoint import exits, log
+from entrypoint.archive import calls, shares
+from entrypoint.archive.calls import describe_server
+from entrypoint.backup import journal
+from entrypoint.backup.schedule import ASK_AGAIN
+from entrypoint.backup.scheduled import Job, attempt, schedule_of, wait_for_server
+from entrypoint.backup.turn import be_modest, run_tool
+from entrypoint.drill import drills
+from entrypoint.drill.drills import Drill
+from entrypoint.drill.rehearsals import due_by, note
+from entrypoint.drill.scratch import (
+    clear,
+    end_server,
+    keep_in,
+    prepared,
+    refuse_tablespaces,
+    start,
+    wait,
+    words_of,
+)
+from entrypoint.errors import Failure, Problem
+from entrypoint.pid1 import status
+from entrypoint.postgres import segments, sql
+from entrypoint.restore import planning
+from entrypoint.restore.fetch import not_fetched
+from entrypoint.server import sessions
+from entrypoint.server.context import Context
+from entrypoint.settings import restoring
+from entrypoint.settings.archiving import Archive
+from entrypoint.settings.rehearsing import drill_folder_problem
+from entrypoint.settings.restoring import Request
+from entrypoint.system import access, capacity, progress
+from entrypoint.units import spell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.backup.journal import Why
+
+SQL_FOLDER = "/docker-entrypoint-drill.d"
+"""The user's own checks, `*.sql`."""
+_MARGIN = 10
+"""One part in so many that the database may have grown since the backup."""
+_MOST_WAL = 1024**3
+"""What the replayed WAL takes at most between two restartpoints."""
+
+
+def rehearse(context: Context, archive: Archive, *, why: Why, lock: int) -> Drill:
+    """Restore, check and throw away; raises Failure where that fails, after it was noted."""
+    wanted = context.settings
+    problem = drill_folder_problem(wanted.drill.folder, wanted.data_folder)
+    if problem is not None:
+        raise Failure(problem)
+    access.make_own(wanted.drill.folder, context.who)
+    clear(context)
+    drill = Drill(datetime.now(UTC).isoformat(), why, url=archive.storage.url)
+    note(wanted.data_folder, drill)
+    context.children.tied = True
+    be_modest()
+    began = time.monotonic()
+    try:
+        plan = _plan(context, archive)
+        drill = drill._replace(backup=plan.choice.backup.name, segments=plan.choice.segments)
+        with prepared(context, archive) as scratch:
+            drill = _restored(scratch, plan, drill, lock)
+        drill = drill._replace(outcome=journal.OK)
+    except BaseException as error:
+        outcome, words = journal.ended_by(error)
+        drill = drill._replace(outcome=outcome, words=words)
+        raise
+    finally:
+        drill = drill._replace(seconds=_since(began))
+        note(wanted.data_folder, drill)
+        context.children.tied = False
+    log.info(f"drill: {drills.describe(drill)}")
+    return drill
+
+
+def _restored(scratch: Context, plan: planning.Plan, drill: Drill, lock: int) -> Drill:
+    """Fetch, replay and check; return the drill with its figures."""
+    deadline = time.monotonic() + scratch.settings.backup.timeout
+    log.info(f"drill: restoring {drill.backup} and up to {drill.segments} WAL segments")
+    began = time.monotonic()
+    _fetch(scratch, plan, deadline, lock)
+    fetched = time.monotonic()
+    drill = drill._replace(fetch_seconds=_since(began))
+    pid = start(scratch, plan)
+    try:
+        wait(scratch, pid, deadline, plan.choice.last_segment)
+        drill = drill._replace(
+            replay_seconds=_since(fetched),
+            last_transaction=drills.last_transaction(words_of(scratch)),
+            bytes=progress.size_of(scratch.settings.data_folder),
+        )
+        replayed = time.monotonic()
+        pid = keep_in(scratch, pid, deadline)
+        checks = _check(scratch, deadline)
+        return drill._replace(checks=checks, check_seconds=_since(replayed))
+    finally:
+        end_server(scratch, pid)
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 1)
+
+
+def _plan(context: Context, archive: Archive) -> planning.Plan:
+    """Choose what to restore; raises Failure, before a byte is written, if it cannot work here."""
+    plan = planning.look_at(context, archive, Request(restoring.LATEST))
+    # After the plan: what it lets replay was archived before, so its tablespaces are known by now.
+    refuse_tablespaces(context.settings.data_folder)
+    size = segments.size_by(plan.choice.backup.first_segment, plan.choice.backup.start_lsn)
+    need = plan.bytes + plan.bytes // _MARGIN + min(plan.choice.segments * size, _MOST_WAL)
+    free = planning.free(context.settings.drill.folder)
+    if free < need:
+        raise Failure(
+            Problem(
+                f"a drill needs {spell(need)} for backup {plan.choice.backup.name} and its WAL, "
+                f"and only {spell(free)} are free on {context.settings.drill.folder}",
+                "set DRILL_FOLDER to a folder with more room, for example on a volume of its own",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    return plan
+
+
+def _fetch(scratch: Context, plan: planning.Plan, deadline: float, lock: int) -> None:
+    folder = scratch.settings.data_folder
+    tool = plan.archive.tool
+    shown = progress.Progress("drill", plan.bytes, lambda: 0)
+
+    def counter(_: int) -> Callable[[], int]:
+        return lambda: progress.size_of(folder)
+
+    resources = shares.backup(capacity.processors(), capacity.memory_limit(), None)
+    command = tool.fetch(describe_server(scratch), plan.choice.backup.name, folder, resources=resources)
+    code, words = run_tool(
+        scratch, command, lock, seconds=deadline - time.monotonic(), shown=shown, counter=counter
+    )
+    if code or not os.path.exists(f"{folder}/PG_VERSION"):
+        mend = "see its own words; if the backup is damaged take a new one: entrypoint backup push"
+        raise not_fetched(plan, f"(exit code {code}):\n{words}", mend)
+
+
+_DATABASES = "SELECT to_json(datname) FROM pg_database WHERE datallowconn AND datconnlimit > -2"
+
+
+def _own_amcheck(scratch: Context) -> None:
+    """Have amcheck in a schema of its own in all databases.
+
+    pg_amcheck calls it by its schema, and not by its exact types: where others may write there, a function of
+    theirs can be nearer.
+    """
+    schema = f"entrypoint_{secrets.token_hex(16)}"
+    body = f"""BEGIN
+        IF EXISTS (SELECT FROM pg_extension WHERE extname = 'amcheck') THEN
+            ALTER EXTENSION amcheck SET SCHEMA {schema};
+        ELSE
+            CREATE EXTENSION amcheck SCHEMA {schema};
+        END IF;
+    END"""
+    text = f"CREATE SCHEMA {schema}; DO {sql.literal(body)}"
+    for line in sql.lines(sessions.query(scratch, _DATABASES)):
+        sessions.query(scratch, text, database=json.loads(line), writes=True)
+
+
+def _check(scratch: Context, deadline: float) -> tuple[str, ...]:
+    """Run pg_amcheck and the user's SQL; return what was run."""
+    _own_amcheck(scratch)
+    done = []
+    for name in (sessions.AMCHECK, *_sql_files()):
+        left = max(1, deadline - time.monotonic())
+        if name == sessions.AMCHECK:
+            code, said = sessions.amcheck(scratch, seconds=left)
+        else:
+            database = scratch.settings.init.database
+            code, said = sessions.file(scratch, f"{SQL_FOLDER}/{name}", database, seconds=left)
+        done.append(name)
+        if code == sessions.TOO_LATE or (name == sessions.AMCHECK and "due to statement timeout" in said):
+            raise Failure(
+                Problem(
+                    f"the restored copy was not looked at to its end: {name} was ended after {left:.0f} s",
+                    "give backups and drills more time: BACKUP_TIMEOUT",
+                )
+            )
+        if code:
+            words = "\n".join(said.strip().splitlines()[-8:])
+            raise Failure(
+                Problem(
+                    f"the restored copy does not stand {name} (exit code {code}):\n{words}",
+                    "see its own words: damaged is the backup or the database itself, or the check is wrong",
+                )
+            )
+    return tuple(done)
+
+
+def _sql_files() -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(SQL_FOLDER) if name.endswith(".sql"))
+    except FileNotFoundError:
+        return []
+
+
+def scheduled(context: Context, archive: Archive) -> int | None:
+    """Rehearse, if the schedule says so; return the seconds until the next look."""
+    data = context.settings.data_folder
+    wait_for_server(context)
+    if context.settings.drill.schedule is None:
+        return ASK_AGAIN
+    schedule = schedule_of(context, context.settings.drill.schedule)
+
+    def rehearse_if_due(lock: int) -> bool:
+        clear(context)
+        if due_by(data, schedule) <= time.time() and not status.in_recovery(data):
+            if not calls.list_backups(context, archive):
+                return False  # the first backup is still to come
+            rehearse(context, archive, why=journal.SCHEDULE, lock=lock)
+        return True
+
+    job = Job("the scheduled drill", rehearse_if_due, lambda: due_by(data, schedule), ASK_AGAIN)
+    return attempt(context, job)

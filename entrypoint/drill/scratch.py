@@ -1,0 +1,254 @@
+"""The scratch folder of drills, and the server that a drill starts there.
+
+The server archives nothing, cannot be reached but by its own socket, and reaches nothing itself once it takes
+sessions; what a drill starts ends with it, and what a killed one leaves the next start or drill removes.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from entrypoint import exits, log, own
+from entrypoint.archive import calls, fetching, wal_commands
+from entrypoint.archive.calls import describe_server
+from entrypoint.drill import drills
+from entrypoint.drill.rehearsals import DRILLS
+from entrypoint.errors import Failure, Problem
+from entrypoint.postgres import segments
+from entrypoint.postgres.configfile import conf_value
+from entrypoint.restore import ending, planning
+from entrypoint.server import control_file, temporary
+from entrypoint.server.context import Context, tool_path, write_down_settings
+from entrypoint.server.data_folder import forget_original, is_postmaster_of, live_postmaster
+from entrypoint.server.private_server import ACCESS
+from entrypoint.settings.archiving import Archive
+from entrypoint.system import confine, files, locks
+
+_RUNTIME = "drill"
+"""Below the runtime folder: the sockets, and the archiver's settings with its secrets."""
+_LOG = "log"
+
+
+@contextmanager
+def prepared(context: Context, archive: Archive) -> Iterator[Context]:
+    """Yield the context of a cluster in the folder of drills; all of it is removed afterwards."""
+    folder = _folder(context)
+    runtime = f"{context.runtime_folder}/{_RUNTIME}"
+    lock = _take(folder)
+    try:
+        for each in (runtime, f"{folder}/cluster"):
+            files.ensure_folder(each, 0o700)
+        made = context._replace(
+            settings=context.settings._replace(data_folder=f"{folder}/cluster"),
+            runtime_folder=runtime,
+            # No password of the real server, and no wish of the user for a server elsewhere.
+            environment={"PATH": tool_path(context), "LC_ALL": "C.UTF-8", "HOME": runtime},
+        )
+        name = archive.tool.config_name
+        text = files.read_text(f"{context.runtime_folder}/{name}")
+        moved = archive.tool.moved(text, describe_server(context), describe_server(made))
+        files.write_atomically(f"{runtime}/{name}", moved)
+        yield made
+    finally:
+        _remove(context)
+        os.close(lock)
+
+
+def _folder(context: Context) -> str:
+    return f"{context.settings.drill.folder}/{own.DRILL_SCRATCH}"
+
+
+def _take(folder: str) -> int:
+    """Hold the scratch folder, also against containers that share the volume."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if locks.take(descriptor):
+        return descriptor
+    os.close(descriptor)
+    raise Failure(
+        Problem(
+            f"another drill is at work in {folder}",
+            "wait for its end, or give each container a DRILL_FOLDER of its own",
+        )
+    )
+
+
+def clear(context: Context) -> None:
+    """Remove what a killed drill has left; nothing of one that lives, here or in another container."""
+    folder = _folder(context)
+    if os.path.isdir(folder):
+        try:
+            lock = _take(folder)
+        except Failure:
+            return
+        data = f"{folder}/cluster"
+        found = live_postmaster(data)
+        if found is not None and is_postmaster_of(found.pid, data):
+            log.info(f"ending the server that a killed drill has left (pid {found.pid})")
+            _kill(context, found.pid)
+        log.info(f"removing what a killed drill has left in {folder}")
+        _remove(context)
+        DRILLS.settle(context.settings.data_folder)
+        os.close(lock)
+    elif os.path.isdir(f"{context.runtime_folder}/{_RUNTIME}"):
+        files.remove_tree(f"{context.runtime_folder}/{_RUNTIME}")
+
+
+def _remove(context: Context) -> None:
+    for path in (f"{context.runtime_folder}/{_RUNTIME}", _folder(context)):
+        try:
+            if os.path.lexists(path):
+                files.remove_tree(path)
+        except OSError as error:
+            log.warning(
+                f"{path} cannot be removed: {error.strerror}",
+                "remove it; the next drill or start tries again",
+            )
+
+
+def refuse_tablespaces(data_folder: str) -> None:
+    """Raise Failure for a cluster with tablespaces: replayed WAL writes to their real places."""
+    try:
+        found = os.listdir(f"{data_folder}/pg_tblspc")
+    except OSError:
+        return
+    if found:
+        raise Failure(
+            Problem(
+                "the cluster has tablespaces outside of its data folder, where a drill would write as well",
+                "rehearse a restore in a container without the tablespaces' volumes: docker run … restore",
+            )
+        )
+
+
+def start(scratch: Context, plan: planning.Plan) -> int:
+    """Start the server on the fetched cluster with settings of its own, and nothing of the original's."""
+    data, runtime = scratch.settings.data_folder, scratch.runtime_folder
+    refuse_tablespaces(data)
+    forget_original(data)
+    if os.path.islink(f"{data}/pg_wal"):
+        os.unlink(f"{data}/pg_wal")
+    os.makedirs(f"{data}/pg_wal", mode=0o700, exist_ok=True)
+    write_down_settings(scratch)
+    fetching.prepare(scratch)
+    last = plan.choice.last_segment
+    fetch = wal_commands.restore_command(
+        plan.archive,
+        describe_server(scratch),
+        tool_path(scratch),
+        proof=segments.proof(plan.choice.timeline, last) if last else "",
+    )
+    limited = f"{_limit(last, runtime)}; {fetch}" if last else fetch
+    wanted = drills.server_settings(
+        control_file.read_control(scratch), runtime, limited, plan.choice.timeline
+    )
+    lines = "".join(f"{name} = {conf_value(value)}\n" for name, value in wanted.items())
+    for path, text in (
+        (f"{data}/postgresql.conf", lines),
+        (f"{data}/postgresql.auto.conf", ""),
+        (f"{data}/recovery.signal", ""),
+        *((f"{runtime}/{name}", text) for name, text in ACCESS.items()),
+    ):
+        files.write_atomically(path, text)
+    return _spawn(scratch)
+
+
+def _spawn(scratch: Context, kept_in: Sequence[str] | None = None) -> int:
+    data = scratch.settings.data_folder
+    log_file = os.open(
+        f"{scratch.runtime_folder}/{_LOG}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600
+    )
+    try:
+        argv = ["postgres", "-D", data]
+        environment = {**scratch.environment, "LC_ALL": "C", "PGDATA": data}
+        outputs = {1: log_file, 2: log_file}
+        return scratch.children.spawn(argv, environment, descriptors=outputs, kept_in=kept_in)
+    finally:
+        os.close(log_file)
+
+
+def keep_in(scratch: Context, pid: int, deadline: float) -> int:
+    """Start the server anew for the checks, out of reach of everything else; return its pid.
+
+    Until here nobody had a session. From here on what the database's users have written may run: the
+    deployer's SQL reads their views. So the archive's settings are gone, and the kernel keeps the server in.
+    """
+    data, runtime = scratch.settings.data_folder, scratch.runtime_folder
+    temporary.stop(scratch, pid)
+    for name in os.listdir(runtime):
+        if name not in (*ACCESS, _LOG):
+            files.remove_tree(f"{runtime}/{name}")
+    reached = confine.missing()
+    if reached:
+        log.info(f"drill: this kernel cannot keep its server from {reached}")
+    pid = _spawn(scratch, (data, runtime))
+    try:
+        temporary.wait_until_ready(scratch, pid, seconds=deadline - time.monotonic())
+    except Failure as failure:
+        end_server(scratch, pid)
+        words = "\n".join(words_of(scratch).split("\n")[-9:])
+        raise Failure(
+            Problem(
+                f"the restored copy did not start again: {failure.problems[0].what}:\n{words}",
+                "see the server's own words",
+            )
+        ) from failure
+    return pid
+
+
+def _limit(last: str, runtime: str) -> str:
+    """Return a piece of sh that says of what is behind a segment that it is not archived.
+
+    What is archived meanwhile is not replayed: it has not been looked at. The names of timelines' histories
+    are not behind any segment.
+    """
+    note = shlex.quote(f"{runtime}/{calls.READ_TO_END}").replace("%", "%%")
+    return f'n="%f"; [ "${{n#????????}}" \\> {last[8:]} ] && {{ : >{note}; exit 1; }}'
+
+
+def words_of(scratch: Context) -> str:
+    """Return what the scratch server has said."""
+    return files.read_text(f"{scratch.runtime_folder}/{_LOG}")
+
+
+def wait(scratch: Context, pid: int, deadline: float, last: str) -> None:
+    """Wait until the archive is replayed to its last segment and the server promoted."""
+    try:
+        temporary.wait_until_ready(scratch, pid, seconds=deadline - time.monotonic())
+    except Failure as failure:
+        words = "\n".join(words_of(scratch).splitlines()[-8:])
+        early = ending.early(scratch, last)
+        why = failure.problems[0].what if early is None else early.what
+        raise Failure(
+            Problem(
+                f"the archive could not be replayed: {why}:\n{words}",
+                "see the server's own words; entrypoint backup verify looks for damaged segments",
+                exits.ARCHIVE_REFUSED,
+            )
+        ) from failure
+
+
+def end_server(scratch: Context, pid: int) -> None:
+    """End the scratch server, if it lives."""
+    if scratch.children.poll(pid) is None:
+        _kill(scratch, pid)
+
+
+def _kill(context: Context, pid: int) -> None:
+    """End a scratch server at once: what it has is thrown away."""
+    for number in (signal.SIGQUIT, signal.SIGKILL):
+        deadline = time.monotonic() + 2
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        while time.monotonic() < deadline:
+            context.children.reap()
+            if not os.path.exists(f"/proc/{pid}"):
+                return
+            context.children.pause(0.02, stoppable=False)

@@ -1,0 +1,1 @@
+"""What is done at every start once the server accepts connections."""

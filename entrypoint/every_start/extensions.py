@@ -1,0 +1,184 @@
+"""Extensions as the image has them and as databases have them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+
+from entrypoint import log
+from entrypoint.errors import Failure, Problem
+from entrypoint.every_start import known_extensions
+from entrypoint.postgres import sql
+from entrypoint.server import programs, sessions, tour
+from entrypoint.server.context import Context
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    Kind = TypeVar("Kind")
+
+_LOCKED = "60s"
+"""For which a lock that a client holds is waited for."""
+_SERVER = """\
+SELECT json_build_object(
+    'databases', (SELECT json_agg(json_build_array(datname, datallowconn AND datconnlimit > -2)
+                                  ORDER BY datname) FROM pg_database WHERE datname <> 'template0'),
+    'preloaded', current_setting('shared_preload_libraries'),
+    'cron', coalesce(current_setting('cron.database_name', true), 'postgres'))
+"""
+_DATABASE = """\
+SELECT json_build_object(
+    'there', coalesce((SELECT json_agg(extname) FROM pg_extension), '[]'),
+    'placed', coalesce((SELECT json_object_agg(name, schema) FROM pg_available_extension_versions v
+                        JOIN pg_available_extensions a USING (name)
+                        WHERE v.version = a.default_version AND v.schema IS NOT NULL), '{}'),
+    'public', to_regnamespace('public') IS NOT NULL)
+"""
+_OUTDATED = """\
+SELECT coalesce(json_agg(json_build_array(extname, extversion, default_version, (
+    SELECT path FROM pg_extension_update_paths(extname) WHERE source = extversion AND target = default_version
+)) ORDER BY extname), '[]')
+FROM pg_extension JOIN pg_available_extensions ON name = extname WHERE extversion <> default_version
+"""
+
+
+def available(context: Context) -> set[str]:
+    """Return the extensions that the image's server can create, by their control files."""
+    found = set()
+    for folder in _folders(context, programs.folder_with(programs.SAMPLE, context)):
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        found |= {name.removesuffix(".control") for name in names if name.endswith(".control")}
+    return {name for name in found if "--" not in name}
+
+
+def _folders(context: Context, system: str) -> list[str]:
+    """Return where control files lie, from PostgreSQL 18 on also by a setting."""
+    wanted = context.settings
+    name = "extension_control_path"
+    path = wanted.server.settings.get(name) or wanted.conf.get(name) or "$system"
+    return [f"{each.replace('$system', system)}/extension" for each in path.split(":")]
+
+
+def check(context: Context) -> None:
+    """Refuse names in POSTGRES_EXTENSIONS that the image does not have."""
+    wanted = context.settings.every_start.extensions
+    problems = known_extensions.unknown(wanted, sorted(available(context))) if wanted else []
+    if problems:
+        raise Failure(*problems)
+
+
+def create(context: Context) -> None:
+    """Create what POSTGRES_EXTENSIONS asks for, where it is missing; raises Failure where that fails.
+
+    A database that cannot be looked at is told of: whether anything is missing in it is not known.
+    """
+    wanted = context.settings.every_start.extensions
+    found = _ask(context, _SERVER, None, dict)
+    if found is None:
+        return
+    unloaded = known_extensions.not_preloaded(wanted, found["preloaded"])
+    if unloaded is not None:
+        log.warning(unloaded.what, unloaded.mend)
+    places = known_extensions.places(wanted, context.settings.init.database, found["cron"])
+    for database, names in places.items():
+        has = _ask(context, _DATABASE, database, dict)
+        if has is None:
+            continue
+        for name in names:
+            if name in has["there"]:
+                continue
+            if not has["public"] and name not in has["placed"]:
+                log.problem(
+                    Problem(
+                        f"the extension {name} is not created in {database}: there is no schema public",
+                        f"create it where you want it: CREATE EXTENSION {sql.identifier(name)} SCHEMA …",
+                    )
+                )
+                continue
+            mend = f"see the words above, or remove {name} from POSTGRES_EXTENSIONS"
+            statement = known_extensions.create(name, public=has["public"])
+            _change(context, database, statement, unloaded.mend if unloaded else mend)
+            log.info(f"created the extension {name} in {database}")
+
+
+def update(context: Context) -> None:
+    """Bring all extensions of all databases to the version that the image has."""
+    found = _ask(context, _SERVER, None, dict)
+    databases = found["databases"] if found is not None else ()
+    for database, connects in databases:
+        if not connects:
+            log.warning(
+                f"the extensions in {database} stay as they are: nobody can connect to it",
+                f"drop it if a DROP DATABASE was interrupted, or: ALTER DATABASE {sql.identifier(database)} "
+                "ALLOW_CONNECTIONS true",
+            )
+    for database, outdated in _outdated(context, [name for name, connects in databases if connects]):
+        for name, old, new, path in outdated:
+            if path is None:
+                log.warning(
+                    f"the extension {name} in {database} is {old}, the image has {new}, and no script leads "
+                    "from one to the other",
+                    f"see the manual of {name} for how to get from {old} to {new}",
+                )
+                continue
+            mend = "see the words above, or remove POSTGRES_EXTENSIONS_UPDATE"
+            _change(context, database, known_extensions.update(name), mend)
+            log.info(f"updated the extension {name} in {database} from {old} to {new}")
+
+
+def _outdated(context: Context, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+    """Return what is outdated in each database; one that cannot be looked at is told."""
+    asked = {"outdated": _OUTDATED}
+    # Nothing is changed until all are looked at: a client on its way would keep what it has seen.
+    looks = dict(
+        tour.ask(context, names, asked, each=sessions.QUICK, patience=sessions.PATIENCE) if names else ()
+    )
+    for database in names:
+        text = looks[database].answers.get("outdated")
+        if text is None:
+            _unlooked(f"the database {database}", looks[database].words)
+        else:
+            yield database, json.loads(text)
+
+
+def _unlooked(where: str, words: str) -> None:
+    log.problem(
+        Problem(
+            f"{where} could not be looked at for its extensions: {words}",
+            "see its own words; the next start looks again",
+        )
+    )
+
+
+def _ask(context: Context, text: str, database: str | None, kind: type[Kind]) -> Kind | None:
+    """Return what a database answers, or None where it does not, which is told and ends nothing."""
+    try:
+        return sessions.query_json(context, text, kind, database=database, patience=sessions.PATIENCE)
+    except Failure as failure:
+        _unlooked("the server" if database is None else f"the database {database}", str(failure))
+        return None
+
+
+def _change(context: Context, database: str, statement: str, mend: str) -> None:
+    """Change a database, as its only session that does not wait for others for ever.
+
+    The script of an extension runs with a search_path that PostgreSQL makes of the extension's own schema.
+    Without a path of ours nothing is made anywhere else.
+    """
+    try:
+        sessions.query(
+            context,
+            statement,
+            database=database,
+            writes=True,
+            settings={"search_path": "", "lock_timeout": _LOCKED},
+            seconds=None,
+            patience=sessions.PATIENCE,
+        )
+    except Failure as failure:
+        raise Failure(Problem(f"{statement}, in the database {database}:\n{failure}", mend)) from None

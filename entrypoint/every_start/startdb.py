@@ -1,0 +1,88 @@
+"""What is done at every start once the server accepts connections: password, extensions, start files.
+
+A process of its own, started by PID 1 once. As long as it runs the server is not called ready; if it fails,
+PID 1 stops the server. Where there is nothing to do but to compare the password, nobody waits for it.
+Killed in the middle it begins anew at the next start, so start files have to be repeatable.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from entrypoint import log
+from entrypoint.errors import Failure
+from entrypoint.every_start import superuser_password, user_files
+from entrypoint.pid1 import ready, status
+from entrypoint.server import opening
+from entrypoint.server.context import Context, at_port, with_password
+from entrypoint.settings import environment
+from entrypoint.system import files
+from entrypoint.volume import probe
+
+
+def main() -> int:
+    """Do what is asked for and return the exit code; raises Failure, Stopped on a stop signal."""
+    context = _receive()
+    asked = context.settings.every_start
+    if not _wait(context):
+        return 0
+    port = files.read_text(f"{context.settings.data_folder}/postmaster.pid").split("\n")[3]
+    context = at_port(context, port)
+    if context.settings.init.password:
+        context = superuser_password.check(context)
+    if asked.extensions or asked.update_extensions:
+        from entrypoint.every_start import extensions
+
+        if asked.extensions:
+            extensions.create(context)
+        if asked.update_extensions:
+            extensions.update(context)
+    if probe.has_start_files():
+        run_start_files(context._replace(environment=with_password(context)))
+    return 0
+
+
+def check(context: Context) -> None:
+    """Look before anything is touched: can the files be listed, does the image have the extensions."""
+    from entrypoint.every_start import extensions
+
+    if os.path.isdir(probe.STARTDB_FOLDER):
+        user_files.check_folder(context, probe.STARTDB_FOLDER)
+    extensions.check(context)
+
+
+def _receive() -> Context:
+    """Return the context with the environment that PID 1 has handed on, which is then out of reach."""
+    values = environment.unpack(sys.stdin.buffer.read().decode("utf-8", "surrogateescape"))
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    wanted, _, _ = opening.read_settings(values, ())  # what is wrong with them was said by the start
+    log.debugging = wanted.debug
+    return opening.command_context(wanted)
+
+
+def _wait(context: Context) -> bool:
+    """Wait until the server accepts connections; tell whether it takes writes."""
+    data = context.settings.data_folder
+    while True:
+        code, _ = ready.accepts(data, status.read([context.runtime_folder]))
+        if code == ready.READY:
+            return not status.in_recovery(data)
+        context.children.pause(0.02)
+
+
+def run_start_files(context: Context) -> None:
+    """Run the start files as init files are run; raises Failure with the exit code of one that failed."""
+    try:
+        user_files.run(context, probe.STARTDB_FOLDER)
+    except Failure as failure:
+        (problem,) = failure.problems
+        raise Failure(
+            problem._replace(
+                what=f"the start file {problem.what}; the server is stopped",
+                mend=f"{problem.mend}; to start without it, take it out of {probe.STARTDB_FOLDER}. "
+                "All start files run again at the next start",
+            )
+        ) from None

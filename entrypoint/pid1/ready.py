@@ -1,0 +1,119 @@
+"""`entrypoint ready`: does the server accept connections now? For health checks and probes.
+
+Standard library only, and little of it, since it is started every few seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from entrypoint import log
+from entrypoint.errors import Failure
+from entrypoint.pid1 import lifecycle, status
+from entrypoint.postgres.postmaster import parse_postmaster
+from entrypoint.system import small
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+else:
+    import _socket as socket  # without the enumerations, as in `signal_numbers`
+
+READY = 0
+NOT_READY = 1
+"""Not yet, or not any more: boot, init, restore, recovery, startdb, stopping."""
+NO_SERVER = 2
+"""There is nothing to wait for: no PID 1 of ours, or its server does not answer."""
+
+_SECONDS = 3.0
+_SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
+"""What a client may send first; every server answers with one letter, before any authentication."""
+
+
+def main() -> int:
+    """Print one line and return the exit code."""
+    step_down()
+    code, word = look(os.environ.get("PGDATA", ""))
+    print(log.inline(said(code, word)), file=sys.stdout if code == READY else sys.stderr)
+    return code
+
+
+def step_down() -> None:
+    """Become the server's user, where we are root: what is read and asked from here on, he wrote.
+
+    Root without the right to it stays; it has no other rights either.
+    """
+    if os.getuid() != 0:
+        return
+    owners = (status.owner_of(folder) for folder in status.RUNTIME_FOLDERS)
+    uid = next((uid for uid in owners if uid is not None), 0)
+    if uid:
+        from entrypoint.system import identity
+
+        try:
+            identity.become(identity.resolve(str(uid)))
+        except Failure:
+            pass
+
+
+def look(data_folder: str) -> tuple[int, str]:
+    """Return the exit code, and a word about the server of a data folder.
+
+    That is its role where it is ready, what it is at where it is not, and else what is wrong.
+    """
+    known = status.read(status.RUNTIME_FOLDERS)
+    code, word = accepts(data_folder, known)
+    starter = known and known.helpers.get(lifecycle.STARTDB)
+    if code == READY and starter and starter.state != "ended":
+        return NOT_READY, lifecycle.STARTDB
+    return code, word
+
+
+def said(code: int, word: str) -> str:
+    """Return in one line what `look` has returned."""
+    return {READY: "ready: ", NOT_READY: "not ready: "}.get(code, "") + word
+
+
+def accepts(data_folder: str, known: status.Known | None) -> tuple[int, str]:
+    """Return the same, whatever is still to be done at this start; `known` is PID 1's status."""
+    if known is None:
+        return NO_SERVER, "no server: the entrypoint does not run here"
+    if known.phase != lifecycle.SERVING:
+        return NOT_READY, known.phase or "unknown"
+    try:
+        text = small.read_text(f"{data_folder}/postmaster.pid")
+    except PermissionError:
+        # Root without its capabilities cannot look into the data folder; the server still answers.
+        return _ask(f"{status.SOCKET_FOLDER}/.s.PGSQL.{os.environ.get('PGPORT') or '5432'}", "serving")
+    except OSError:
+        return NOT_READY, status.RECOVERY
+    found = parse_postmaster(text)
+    # "standby" in this file is a server that recovers and lets nobody in (hot_standby=off). One that was
+    # killed leaves it behind, and in a container the next one mostly has the same pid.
+    if found is None or found.pid != known.server or found.started < known.since or found.status != "ready":
+        word = lifecycle.STOPPING if found and found.status == "stopping" else status.RECOVERY
+        return NOT_READY, word
+    lines = text.split("\n")
+    port, folder = lines[3], lines[4]
+    role = "standby" if status.in_recovery(data_folder) else "primary"
+    if not port.isdecimal():
+        return NOT_READY, "postmaster.pid has no port"
+    if folder:
+        return _ask(f"{folder}/.s.PGSQL.{port}", role)
+    return _ask((lines[5].replace("*", "127.0.0.1"), int(port)), role)
+
+
+def _ask(address: str | tuple[str, int], role: str) -> tuple[int, str]:
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(_SECONDS)
+        connection.connect(address)
+        connection.sendall(_SSL_REQUEST)
+        answer = connection.recv(1)
+    except OSError as error:
+        return NO_SERVER, f"no answer: {error.strerror or error}"
+    finally:
+        connection.close()
+    return (READY, role) if answer in (b"S", b"N") else (NO_SERVER, "no answer")

@@ -1,0 +1,65 @@
+"""How the server's last stops went: a file of lines beside the data, for `doctor`.
+
+A line is `TIME SECONDS STEP`: seconds since 1970, how long the shutdown took, and the step of the ladder that
+it ended in. PID 1 writes it, so this module needs nothing. A server that was killed leaves no line of its
+own; the next start writes one, with `-` for the seconds and `killed` for the step.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from entrypoint import own
+from entrypoint.system import small
+from entrypoint.volume import notes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final, Literal
+
+    from entrypoint.pid1.lifecycle import Step
+
+KILLED: Final = "killed"
+_MOST_BYTES = 4096
+"""Then only the last half is kept: about fifty stops."""
+_CLEAN = (1, 2)
+"""States in pg_control: shut down, and shut down in recovery."""
+
+
+def note(data_folder: str, seconds: float | None, step: Step | Literal["killed"]) -> None:
+    """Note a stop; a full disk must not stop a stop."""
+    took = "-" if seconds is None else f"{seconds:.1f}"
+    try:
+        notes.append(data_folder, own.STOPS, f"{int(time.time())} {took} {step}\n")
+    except OSError:
+        pass
+
+
+def is_clean(data_folder: str) -> bool | None:
+    """Tell whether the last server was shut down; None where pg_control cannot be read."""
+    try:
+        state = small.read(f"{data_folder}/global/pg_control")[16:20]
+        return int.from_bytes(state, sys.byteorder) in _CLEAN
+    except OSError:
+        return None
+
+
+def look_back(data_folder: str) -> None:
+    """Note at a start that the server was killed, if it was, and keep the file small."""
+    clean = is_clean(data_folder)
+    if clean is None:
+        return
+    if not clean:
+        note(data_folder, None, KILLED)
+    text = read(data_folder)
+    if len(text) > _MOST_BYTES:
+        notes.write(data_folder, own.STOPS, text[-_MOST_BYTES // 2 :].partition("\n")[2])
+
+
+def read(data_folder: str) -> str:
+    """Return the file, or nothing where there is none."""
+    try:
+        return notes.read(data_folder, own.STOPS).decode("ascii", "replace")
+    except OSError:
+        return ""

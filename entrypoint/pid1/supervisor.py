@@ -1,0 +1,315 @@
+"""PID 1 while the server runs. It holds nothing of the start: the program has replaced itself.
+
+The decisions are those of `lifecycle`; here is one loop that feeds it events and does what it says.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from entrypoint import exits, log
+from entrypoint.errors import Failure
+from entrypoint.pid1 import handoff, lifecycle, status, stops
+from entrypoint.pid1.handoff import Handoff
+from entrypoint.signal_numbers import signal, signal_name
+from entrypoint.system import kernel, processes
+from entrypoint.system.children import Children
+from entrypoint.system.signals import Signals
+from entrypoint.volume import notes
+
+TYPE_CHECKING = False
+
+
+def main(descriptor_text: str) -> int:
+    """Run the server that the handed over values describe, and return the exit code."""
+    try:
+        given = handoff.receive(descriptor_text)
+        log.debugging = given.server.debug
+        log.never_wait(given.log)
+        kernel.keep_descriptors_to_ourselves()
+        signals = Signals(given.mask, given.ignored)
+    except (OSError, ValueError, EOFError, TypeError):
+        sys.stderr.write(f"entrypoint: error: {handoff.HANDOFF} is not for you to set\n  mend: unset it\n")
+        return exits.FAILURE
+    children = Children(signals)
+    children.adopt(given.pid)
+    supervisor = Supervisor(children, given)
+    try:
+        code = supervisor.run()
+    except Failure as failure:
+        log.problem(failure.problems[0])
+        supervisor.stop_at_all_events()
+        code = failure.code
+    except BaseException:
+        # Whatever is wrong with us, the server must end in an orderly way.
+        log.warning("the supervisor failed; stopping the server")
+        supervisor.stop_at_all_events()
+        log.let_go()
+        raise
+    log.drain()
+    return code
+
+
+class Supervisor:
+    """The one loop."""
+
+    def __init__(self, children: Children, given: Handoff) -> None:
+        self.children = children
+        self.given = given.server
+        notes.expect(self.given.data_folder, self.given.cluster)
+        self.specs = {spec.role: spec for spec in self.given.helpers}
+        helpers = [
+            lifecycle.Helper(
+                role,
+                after_server=spec.after_server,
+                keep=spec.keep,
+                due=time.monotonic() + spec.delay,
+            )
+            for role, spec in self.specs.items()
+        ]
+        archives = bool(self.given.archive_status)
+        self.state = lifecycle.begin(self.given.timeouts, helpers, archives=archives)
+        self.server = given.pid
+        self.since = given.since
+        self.pids: dict[int, str] = {}
+        """Roles of running helpers."""
+        self.pipes: dict[int, tuple[str, bytes]] = {}
+        """Role and unfinished line by the descriptor of a helper's output."""
+        self.exit_code: int | None = None
+
+    def run(self) -> int:
+        """Keep the server up and return the container's exit code when all has ended."""
+        log.debug(f"started the server (pid {self.server})")
+        os.chdir("/")  # the server is in the folder we were started in; we keep none busy
+        self._follow(lifecycle.on_time(self.state, time.monotonic()))
+        self._publish()
+        while self.exit_code is None:
+            due = lifecycle.wake_at(self.state)
+            left = None if due is None else due - time.monotonic()
+            if self.state.phase == lifecycle.SWEEPING:
+                left = min(left or 0.05, 0.05)  # the death of strangers is not announced to us
+            behind = log.is_behind()
+            if behind:
+                left = min(left or 0.5, 0.5)  # until then somebody reads, or nobody is thought to
+            for number in self.children.signals.wait(left, () if behind else self.pipes):
+                log.debug(f"received {signal_name(number)}")
+                if number != signal.SIGCHLD:
+                    asked = self._allowed(number)
+                    self._follow(lifecycle.on_signal(self.state, asked, time.monotonic()))
+            if not behind:
+                self._pass_on_output()
+            self._see_ends()
+            self._follow(lifecycle.on_time(self.state, time.monotonic()))
+        return self.exit_code
+
+    def _see_ends(self) -> None:
+        ended = self.children.reap()
+        for pid in list(ended):
+            code = ended.pop(pid)
+            now = time.monotonic()
+            if pid == self.server:
+                log.debug(f"the server (pid {pid}) ended with code {code}")
+                _say_if_out_of_memory(code)
+                _say_backlog(self.given.archive_status)
+                if self.state.step:
+                    stops.note(self.given.data_folder, time.time() - self.since, self.state.step)
+                clean = stops.is_clean(self.given.data_folder) is True
+                self._follow(lifecycle.on_server_end(self.state, code, now, clean=clean))
+            elif pid in self.pids:
+                role = self.pids.pop(pid)
+                pause = status.asked_pause(self.given.runtime_folder, role)
+                self._follow(lifecycle.on_helper_end(self.state, role, code, now, pause))
+        if self.state.phase == lifecycle.SWEEPING and not processes.others():
+            self._follow(lifecycle.on_alone(self.state))
+
+    def _follow(self, decision: lifecycle.Decision) -> None:
+        before = self.state
+        self.state, actions = decision
+        if self.state.phase != before.phase:
+            self.since = time.time()
+        for action in actions:
+            self._do(action)
+        if self.state is not before and self.exit_code is None:
+            self._publish()
+
+    def _do(self, action: lifecycle.Action) -> None:
+        match action:
+            case "say", text:
+                log.info(text)
+            case "report", _:
+                log.info(_describe(self.state, self.server))
+            case "send", number:
+                self._send(number)
+            case "start", role:
+                self._start(role)
+            case "end" | "kill" as how, role:
+                self._signal_helper(role, signal.SIGTERM if how == "end" else signal.SIGKILL)
+            case "nudge", _:
+                self._nudge()
+            case "hurry", _:
+                self._hurry()
+            case "sweep", number:
+                self._sweep(number)
+            case "exit", code:
+                self.exit_code = code
+
+    def _publish(self) -> None:
+        status.publish(self.given.runtime_folder, self.state, self.server, self.pids, int(self.since))
+
+    def _send(self, number: int) -> None:
+        # The postmaster alone: it knows which of its processes must outlive the sessions.
+        if self.state.server:
+            number = self._allowed(number)
+            log.debug(f"sending {signal_name(number)} to the server (pid {self.server})")
+            os.kill(self.server, number)
+
+    def _allowed(self, number: int) -> int:
+        """Return the signal for an immediate stop where a checkpoint would go into another cluster.
+
+        PostgreSQL itself does so, but looks once a minute.
+        """
+        cluster = self.given.cluster
+        if number not in (signal.SIGTERM, signal.SIGINT) or not self.state.server or cluster == "":
+            return number
+        if notes.cluster(self.given.data_folder) == cluster:
+            return number
+        log.warning("the data folder was emptied, or holds another database: the server ends at once")
+        return signal.SIGQUIT
+
+    def _start(self, role: str) -> None:
+        spec = self.specs[role]
+        read, write = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(read, False)
+        stdin = spec.stdin
+        self.specs[role] = spec._replace(stdin=None)
+        streams = {1: write, 2: write} if stdin is None else {0: stdin}
+        try:
+            pid = self.children.spawn(spec.argv, spec.environment, descriptors=streams)
+        except Failure as failure:
+            os.close(read)
+            log.problem(failure.problems[0])
+            code = failure.code
+            self._follow(lifecycle.on_helper_end(self.state, role, code, time.monotonic()))
+            return
+        finally:
+            os.close(write)
+            if stdin is not None:
+                os.close(stdin)  # what it holds is for that process alone
+        self.pids[pid] = role
+        self.pipes[read] = (role, b"")
+
+    def _pass_on_output(self) -> None:
+        for descriptor, (role, rest) in list(self.pipes.items()):
+            try:
+                data = os.read(descriptor, 65536)
+            except BlockingIOError:
+                continue
+            *lines, unfinished = (rest + data).split(b"\n")
+            for line in lines if data else [*lines, unfinished]:
+                if line:
+                    log.relay(role, line)
+            if data:
+                # A line without an end must not fill the memory.
+                self.pipes[descriptor] = (role, unfinished[-65536:])
+            else:
+                os.close(descriptor)
+                del self.pipes[descriptor]
+
+    def _signal_helper(self, role: str, number: int) -> None:
+        for pid, name in self.pids.items():
+            if name == role:
+                try:
+                    os.killpg(pid, number)
+                except ProcessLookupError:
+                    pass
+
+    def _nudge(self) -> None:
+        # The archiver runs once the server takes writes. SIGUSR1 without a request only wakes a process.
+        pid = processes.child_of(self.server, "checkpointer")
+        if pid is not None and processes.child_of(self.server, "archiver") is not None:
+            os.kill(pid, signal.SIGUSR1)
+            self.state = lifecycle.on_nudged(self.state)
+
+    def _hurry(self) -> None:
+        # What the archiver cannot do now it does after the next start; an immediate shutdown would cost more.
+        for pid in processes.archiver_calls(self.server):
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                continue
+
+    def _sweep(self, number: int) -> None:
+        others = processes.others()
+        for pid in others:
+            try:
+                os.kill(pid, number)
+            except (ProcessLookupError, PermissionError):
+                continue
+        if not others:
+            self._follow(lifecycle.on_alone(self.state))
+
+    def stop_at_all_events(self) -> None:
+        """Stop the server without any further thought."""
+        for number, seconds in ((signal.SIGINT, 60), (signal.SIGQUIT, 10), (signal.SIGKILL, 5)):
+            try:
+                os.kill(self.server, number)
+                self.children.wait(self.server, seconds=seconds, stoppable=False)
+            except (ProcessLookupError, TimeoutError):
+                continue
+            return
+
+
+def _describe(state: lifecycle.State, server: int) -> str:
+    """Return one line about what goes on, for the log."""
+    if state.phase == lifecycle.SERVING:
+        return f"serving; {_count(processes.sessions(server))}"
+    if state.phase == lifecycle.STOPPING and not state.asked:
+        names = ", ".join(helper.role for helper in state.helpers.values() if helper.running)
+        return f"stopping; waiting for {names} before the server is asked to"
+    if processes.is_checkpointing(server):
+        return f"{state.step} shutdown; waiting for the shutdown's checkpoint"
+    if processes.child_of(server, "archiver") and not processes.sessions(server):
+        return f"{state.step} shutdown; waiting for the last segments to be archived"
+    return f"{state.step} shutdown; waiting for {_count(processes.sessions(server))}"
+
+
+def _count(number: int) -> str:
+    return f"{number} session{'' if number == 1 else 's'}"
+
+
+def _say_backlog(folder: str) -> None:
+    """Say what a server that has ended leaves unarchived; `folder` is pg_wal/archive_status."""
+    try:
+        waiting = sorted(
+            name.removesuffix(".ready") for name in os.listdir(folder) if name.endswith(".ready")
+        )
+    except OSError:
+        return
+    if waiting:
+        log.warning(
+            f"not archived yet: {len(waiting)} of the WAL files, from {waiting[0]} on; they wait in pg_wal",
+            "keep the volume; they are archived after the next start, or by: entrypoint archive push-pending",
+        )
+
+
+def _say_if_out_of_memory(code: int) -> None:
+    """Explain a server killed by SIGKILL, if the container's own memory limit did it."""
+    if code != 128 + 9:
+        return
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            with open(path, encoding="ascii") as file:
+                counts = dict(line.split()[:2] for line in file if " " in line)
+        except (OSError, ValueError):
+            continue
+        kills = int(counts.get("oom_kill", 0))
+        log.warning(
+            f"the server was killed by SIGKILL; the kernel counts {kills} out-of-memory kills in this "
+            "container",
+            "give it more memory (docker run --memory), or lower shared_buffers and work_mem"
+            if kills
+            else "nothing in this container did it: look at the host's log (dmesg)",
+        )
+        return

@@ -1,0 +1,250 @@
+"""Which base backup a restore begins with, or why there is none; pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from entrypoint import exits
+from entrypoint.archivers.terms import Backup
+from entrypoint.errors import Problem
+from entrypoint.light import NamedTuple
+from entrypoint.postgres import segments
+from entrypoint.postgres.segments import lsn_text
+from entrypoint.settings import restoring
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from typing import Literal
+
+    from entrypoint.settings.restoring import Kind, Request
+
+    Reason = Literal[
+        "no backup", "target too late", "target too early", "backup too late", "backup unfit", "gap"
+    ]
+    """Why nothing can be restored.
+
+    `no backup`: none leads to the timeline with all its WAL. The target is behind the end of the archive, or
+    before the end of the first backup. The backup that was named ended after the target, or does not lead to
+    the timeline with all its WAL. `gap`: the archive misses WAL on the way.
+    """
+
+
+class Wal(NamedTuple):
+    """The WAL in an archive along the history of one timeline."""
+
+    timeline: int
+    forks: tuple[tuple[int, int], ...]
+    """Earlier timelines and the LSNs where each ended, oldest first."""
+    names: frozenset[str]
+    """All segments in the archive, of every timeline."""
+    segment_bytes: int
+    archived_at: datetime | None
+    """When the newest segment came: no commit that it holds is younger."""
+
+    @property
+    def last(self) -> str | None:
+        """The newest segment of the timeline; of one that has none yet the last before it."""
+        size = self.segment_bytes
+        for timeline, end in ((self.timeline, None), *reversed(self.forks)):
+            found = [
+                name
+                for name in self.names
+                if int(name[:8], 16) == timeline and (end is None or segments.number(name, size) * size < end)
+            ]
+            if found:
+                return max(found)
+        return None
+
+    @property
+    def end_lsn(self) -> int:
+        """Where the archive ends."""
+        return (segments.number(self.last, self.segment_bytes) + 1) * self.segment_bytes if self.last else 0
+
+
+class Choice(NamedTuple):
+    """The base backup to begin with, and what is to be replayed on it."""
+
+    backup: Backup
+    why: str
+    timeline: int
+    kind: Kind
+    value: str
+    """As PostgreSQL takes it."""
+    inclusive: bool
+    segments: int
+    """How many are replayed at most."""
+    earliest: str
+    """The first point that can be restored: time and LSN, for people."""
+    latest: str
+    hole: tuple[str, str] | None
+    """WAL segments that are missing, maybe only behind the target."""
+    last_segment: str
+    """The newest one of the archive when this was chosen."""
+
+
+class Refusal(NamedTuple):
+    """Why no base backup restores what is asked for; `worded` says it."""
+
+    reason: Reason
+    earliest: str = ""
+    """The first point that can be restored, as in `Choice`."""
+    latest: str = ""
+    backup: str = ""
+    """The one that was chosen, by its name."""
+    better: str = ""
+    """The newest one that fits, where the chosen one does not."""
+    hole: tuple[str, str] | None = None
+    """WAL segments that are missing on the way."""
+
+
+class _Aim(NamedTuple):
+    """What is to be reached, as far as it can be compared with backups and WAL."""
+
+    moment: datetime | None
+    lsn: int | None
+
+    def is_behind(self, wal: Wal, now: datetime) -> bool:
+        """Tell whether it comes after all that is archived."""
+        late = self.moment is not None and self.moment > min(now, wal.archived_at or now)
+        return late or (self.lsn is not None and self.lsn >= wal.end_lsn)
+
+    def is_reached_from(self, backup: Backup) -> bool:
+        """Tell whether a backup has ended before it."""
+        if self.moment is not None:
+            # The tools tell whole seconds.
+            return datetime.fromisoformat(backup.finished) + timedelta(seconds=1) <= self.moment
+        return self.lsn is None or segments.parse_lsn(backup.stop_lsn) <= self.lsn
+
+
+def history_of(names: Collection[str], request: Request, backups: Sequence[Backup]) -> int:
+    """Return the timeline to follow, by the names of all segments and `.history` files in the archive."""
+    if request.timeline.isdigit():
+        return int(request.timeline)
+    if request.timeline == "current":
+        chosen = next((each for each in backups if each.name == request.backup), backups[-1])
+        return chosen.timeline
+    return max((int(name[:8], 16) for name in names), default=backups[-1].timeline)
+
+
+def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: datetime) -> Choice | Refusal:
+    """Return the newest base backup from which the target can be reached, or why there is none.
+
+    `backups` are the cluster's, oldest first, at least one.
+    """
+    aim = _Aim(
+        restoring.moment(request.value, now) if request.kind == "time" else None,
+        segments.parse_lsn(request.value) if request.kind == "lsn" else None,
+    )
+    usable = [each for each in backups if _leads_to(each, wal)]
+    if not usable:
+        return Refusal("no backup")
+    earliest = f"{usable[0].finished} ({usable[0].stop_lsn})"
+    latest = f"{wal.archived_at.isoformat() if wal.archived_at else 'none'} ({lsn_text(wal.end_lsn)})"
+    if aim.is_behind(wal, now):
+        return Refusal("target too late", earliest, latest)
+    if not aim.is_reached_from(usable[0]):
+        return Refusal("target too early", earliest, latest)
+    fitting = [each for each in usable if aim.is_reached_from(each)]
+    if request.backup == restoring.LATEST:
+        chosen = fitting[-1]
+        why = "the newest that ended before the target" if aim.moment or aim.lsn else "the newest"
+    else:
+        (chosen,) = [each for each in backups if each.name == request.backup]
+        why = "as asked for"
+        if chosen not in fitting:
+            reason: Reason = "backup too late" if chosen in usable else "backup unfit"
+            return Refusal(reason, earliest, latest, chosen.name, fitting[-1].name)
+    hole = None if request.kind == "immediate" else _hole(chosen, aim.lsn, wal)
+    if hole is not None and request.kind in ("", "lsn"):
+        return Refusal("gap", earliest, latest, chosen.name, hole=hole)
+    return Choice(
+        backup=chosen,
+        why=why,
+        timeline=wal.timeline,
+        kind=request.kind,
+        value=_as_postgres_takes_it(request, aim),
+        inclusive=request.inclusive,
+        segments=_to_replay(request, chosen, aim, wal),
+        earliest=earliest,
+        latest=latest,
+        hole=hole,
+        last_segment=wal.last or "",
+    )
+
+
+def worded(refusal: Refusal, request: Request, wal: Wal) -> Problem:
+    """Return for people why there is nothing to restore from."""
+    span = f"the archive holds what restores from {refusal.earliest} to {refusal.latest}"
+    name, reason = refusal.backup, refusal.reason
+    if reason == "no backup":
+        what = f"no base backup leads to timeline {wal.timeline} with all the WAL that it needs"
+        mend = "entrypoint backup verify tells what is missing; RESTORE_TARGET_TIMELINE chooses another one"
+    elif reason in ("target too late", "target too early"):
+        late = reason == "target too late"
+        where = "after the end of the archive" if late else "before the end of the first backup"
+        what = f"the target ({request.words}) is {where}; {span}"
+        mend = "give a target in that range, or none to restore up to the end of the archive"
+    elif reason == "gap" and refusal.hole is not None:
+        first, last = refusal.hole
+        before = segments.number(first, wal.segment_bytes) * wal.segment_bytes
+        what = (
+            f"the archive misses the WAL segments {first} to {last}, which backup {name} needs "
+            f"to reach {request.words}"
+        )
+        mend = (
+            f"restore up to where the gap begins (RESTORE_TARGET_LSN={lsn_text(before - 1)}), this backup "
+            "alone (RESTORE_TARGET=immediate), or from a backup behind it"
+        )
+    else:
+        why = (
+            f"ended after the target ({request.words})"
+            if reason == "backup too late"
+            else f"does not lead to timeline {wal.timeline}, or segments that it needs are missing"
+        )
+        what = f"backup {name} {why}; {span}"
+        mend = f"name another backup, or leave the choice: RESTORE_FROM=LATEST would take {refusal.better}"
+    return Problem(what, mend, exits.ARCHIVE_REFUSED)
+
+
+def _as_postgres_takes_it(request: Request, aim: _Aim) -> str:
+    """Return the value of the target: a time in UTC, whatever it was given in."""
+    if aim.moment is None:
+        return request.value
+    return aim.moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
+
+
+def _to_replay(request: Request, chosen: Backup, aim: _Aim, wal: Wal) -> int:
+    """Return how many segments are replayed at most."""
+    first = segments.parse_lsn(chosen.start_lsn) // wal.segment_bytes
+    end = aim.lsn if aim.lsn is not None else wal.end_lsn - 1
+    if request.kind == "immediate":
+        end = segments.parse_lsn(chosen.stop_lsn)
+    return max(1, end // wal.segment_bytes - first + 1)
+
+
+def _leads_to(backup: Backup, wal: Wal) -> bool:
+    """Tell whether a backup lies on the history of the timeline, and all WAL that it needs is there."""
+    stop = segments.parse_lsn(backup.stop_lsn)
+    on_the_way = backup.timeline == wal.timeline or any(
+        timeline == backup.timeline and stop <= end for timeline, end in wal.forks
+    )
+    first = segments.of_lsn(backup.timeline, backup.start_lsn, wal.segment_bytes)
+    last = segments.of_lsn(backup.timeline, backup.stop_lsn, wal.segment_bytes, end=True)
+    return on_the_way and not segments.gaps(wal.names, first, last, (), wal.segment_bytes)
+
+
+def _hole(backup: Backup, lsn: int | None, wal: Wal) -> tuple[str, str] | None:
+    """Return the first run of segments that the archive misses on the way."""
+    if wal.last is None:
+        return None
+    size = wal.segment_bytes
+    count = segments.number(wal.last, size)
+    if lsn is not None:
+        count = min(count, lsn // size)
+    first = segments.of_lsn(backup.timeline, backup.start_lsn, size)
+    # A timeline that has a history and no segment yet misses nothing.
+    timeline = int(wal.last[:8], 16)
+    forks = [fork for fork in wal.forks if fork[0] < timeline]
+    found = segments.gaps(wal.names, first, segments.name(timeline, count, size), forks, size)
+    return found[0] if found else None

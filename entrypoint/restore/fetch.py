@@ -1,0 +1,137 @@
+"""A restore on an empty volume: fetch a base backup, move it into place, and recover."""
+
+import os
+import shutil
+
+from entrypoint import exits, log
+from entrypoint.archive import calls, fork
+from entrypoint.archive.calls import describe_server
+from entrypoint.archivers.terms import brief
+from entrypoint.backup import history
+from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.restore.planning import Plan, unreadable
+from entrypoint.restore.record import record
+from entrypoint.restore.replay import recover
+from entrypoint.server import control_file
+from entrypoint.server.context import Context
+from entrypoint.server.data_folder import forget_original
+from entrypoint.settings.restoring import FOLLOW
+from entrypoint.system import files, progress
+from entrypoint.system.words import Words
+from entrypoint.volume.unfinished import Unfinished
+
+
+def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
+    """Fetch a backup into the work folder, move it into place, and recover; see `recover`.
+
+    A standby is left to the real server, which recovers as long as standby.signal is there; the record of
+    what is not finished ends with it in place.
+    """
+    follows = plan.request.action == FOLLOW
+    unfinished = Unfinished(context.settings.data_folder)
+    unfinished.begin()
+    chosen = plan.choice.backup.name
+    log.info(f"fetching backup {chosen} from {plan.archive.storage.url}")
+    code = _fetch(plan, unfinished.cluster)
+    if code or not os.path.exists(f"{unfinished.cluster}/PG_VERSION"):
+        mend = "see its own words above; the next start tries again from the beginning"
+        raise not_fetched(plan, f"(exit code {code})", mend)
+    _move_wal(context, unfinished)
+    forget_original(unfinished.cluster)
+    history.RUNS.forget_running(unfinished.cluster)
+    history.forget_contents(unfinished.cluster)
+    # Its presence makes the server recover from the archive; PostgreSQL removes it when it is promoted.
+    if follows:
+        files.write_atomically(f"{unfinished.cluster}/standby.signal", control_file.OURS)
+    else:
+        files.write_atomically(f"{unfinished.cluster}/recovery.signal", "")
+    unfinished.move_into_place()
+    if follows:
+        fork.begin(context, fork.STANDBY)
+        unfinished.finish()
+        log.info(f"the standby is built from backup {chosen}; the server follows from there on")
+        return []
+    unfinished.enter("recovery", record(plan.choice, plan.request))
+    return recover(context, given)
+
+
+def not_fetched(plan: Plan, why: str, mend: str) -> Failure:
+    """Return what is raised where the archiver has not fetched the backup."""
+    what = f"{plan.archive.tool.name} could not fetch backup {plan.choice.backup.name} {why}"
+    return Failure(Problem(what, mend, exits.ARCHIVE_REFUSED))
+
+
+def _fetch(plan: Plan, folder: str) -> int:
+    """Run the archiver, with progress; return its exit code."""
+    source = plan.source
+    tool, what, name = plan.archive.tool, describe_server(source), plan.choice.backup.name
+    command = tool.fetch(what, name, folder, plan=_plan_tablespaces(plan, folder))
+    said = Words(tool.name)
+    shown = progress.Progress("restore", plan.bytes, lambda: progress.size_of(folder))
+    try:
+        made = calls.environment(source, command)
+        pid = source.children.spawn(command.argv, made, descriptors={1: said.writing, 2: said.writing})
+        said.begin()
+        while True:
+            try:
+                return source.children.wait(pid, seconds=shown.step, words=said)
+            except TimeoutError:
+                shown.look()
+    except Stopped:
+        source.children.end_group(pid, words=said)
+        raise
+    finally:
+        shown.close()
+        said.end()
+
+
+def _plan_tablespaces(plan: Plan, folder: str) -> str:
+    """Write down where the tablespaces go, for a tool that wants to be told; return the path, or nothing."""
+    source, planning = plan.source, plan.archive.tool.capabilities.planning
+    if planning is None:
+        return ""
+    answer = calls.ask(source, planning.describe_backup(describe_server(source), plan.choice.backup.name))
+    if answer.code:
+        raise Failure(unreadable(plan.archive, brief(answer.stderr.strip())))
+    with calls.understood(plan.archive):
+        text, locations = planning.plan_tablespaces(answer.stdout, folder)
+    for location in locations:
+        if os.path.isdir(location) and os.listdir(location):
+            raise Failure(
+                Problem(
+                    f"the tablespace's location {location} is not empty",
+                    "mount an empty folder there that uid "
+                    f"{source.who.uid} may write to; what is in it stays as it is",
+                    exits.ARCHIVE_REFUSED,
+                )
+            )
+    if not text:
+        return ""
+    path = f"{source.runtime_folder}/tablespaces.json"
+    files.write_atomically(path, text)
+    return path
+
+
+def _move_wal(context: Context, unfinished: Unfinished) -> None:
+    """Put pg_wal where POSTGRES_INITDB_WALDIR wants it."""
+    target = context.settings.init.wal_folder
+    wal = f"{unfinished.cluster}/pg_wal"
+    if not os.path.lexists(wal):
+        os.mkdir(wal, 0o700)  # wal-g leaves it out where it was a link
+    if target is None or os.path.islink(wal):
+        return
+    if os.listdir(target):
+        raise Failure(
+            Problem(
+                f"POSTGRES_INITDB_WALDIR={target} is not empty",
+                "give the restored cluster an empty folder for its WAL",
+                exits.UNFINISHED_RESTORE,
+            )
+        )
+    # The link comes first, so that the next start finds and empties what an interrupted move has left.
+    moving = f"{wal}.moving"
+    os.rename(wal, moving)
+    os.symlink(target, wal)
+    for name in os.listdir(moving):
+        shutil.move(f"{moving}/{name}", f"{target}/{name}")
+    os.rmdir(moving)

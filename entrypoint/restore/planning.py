@@ -1,0 +1,276 @@
+"""What a restore will do: from which backup, up to where, and what it takes; nothing is written yet."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from datetime import UTC, datetime, timedelta
+
+from entrypoint import exits, log
+from entrypoint.archive import calls
+from entrypoint.archive.calls import describe_server
+from entrypoint.archive.source import source_of
+from entrypoint.archive.storage import other_tool_at, storage_problem
+from entrypoint.archivers.terms import Backup, brief
+from entrypoint.archivers.tool_variables import SOURCE_PREFIX
+from entrypoint.backup import retention
+from entrypoint.config import ruling
+from entrypoint.errors import Failure, Problem
+from entrypoint.light import NamedTuple
+from entrypoint.postgres import segments
+from entrypoint.restore.choose import Choice, Refusal, Wal, choose, history_of, worded
+from entrypoint.server import programs
+from entrypoint.server.context import Context
+from entrypoint.settings import restoring
+from entrypoint.settings.archiving import Archive
+from entrypoint.settings.restoring import Request
+from entrypoint.units import spell
+
+_FETCHED_A_SECOND = 100 * 1024**2
+_REPLAYED_A_SECOND = 10
+"""Bytes and segments, of a middling machine: for an estimate only."""
+_HOLE_SECONDS = 5
+"""What several processes send arrives in any order; a gap that stays is one."""
+
+
+class Plan(NamedTuple):
+    """What a restore will do."""
+
+    source: Context
+    """As the archive to restore from wants it."""
+    archive: Archive
+    request: Request
+    choice: Choice
+    bytes: int
+    free_bytes: int
+
+    @property
+    def seconds(self) -> int:
+        """About how long it takes."""
+        return round(self.bytes / _FETCHED_A_SECOND + self.choice.segments / _REPLAYED_A_SECOND) + 1
+
+
+def look(context: Context, request: Request) -> Plan:
+    """Plan a restore; raises Failure, before a byte is written, if it cannot reach its target."""
+    ruling.refuse_targets(context)
+    source, archive = source_of(context)
+    plan = look_at(source, archive, request, to_write=source is context, of_source=source is not context)
+    if plan.free_bytes < plan.bytes:
+        raise Failure(
+            Problem(
+                f"backup {plan.choice.backup.name} needs {spell(plan.bytes)}, and only "
+                f"{spell(plan.free_bytes)} are free on {context.settings.data_folder}",
+                "give it a larger volume",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    return plan
+
+
+def look_at(
+    source: Context, archive: Archive, request: Request, *, to_write: bool = False, of_source: bool = False
+) -> Plan:
+    """Plan a restore from this archive, whatever room there is; `to_write`: it is archived to as well.
+
+    `of_source`: it is set by the RESTORE_* variables.
+    """
+    problem = storage_problem(archive, to_write=to_write, of_source=of_source)
+    if problem is not None:
+        raise Failure(problem)
+    backups = _candidates(source, archive, request, of_source=of_source)
+    if restoring.has_no_offset(request):
+        log.info(f"RESTORE_TARGET_TIME={request.value} has no offset: taken as UTC")
+    began = time.monotonic()
+    while True:
+        wal = _read_wal(source, archive, request, backups)
+        choice = choose(request, backups, wal, datetime.now(UTC))
+        if choice.hole is None or time.monotonic() - began > _HOLE_SECONDS:
+            break
+        source.children.pause(1)
+    if isinstance(choice, Refusal):
+        raise Failure(worded(choice, request, wal))
+    if choice.hole:
+        log.warning(
+            f"the archive misses the WAL segments {choice.hole[0]} to {choice.hole[1]}: the replay stops "
+            "there unless the target comes before",
+        )
+    need = max(each.size_bytes for each in _chain(choice.backup, backups))
+    return Plan(source, archive, request, choice, need, free(source.settings.data_folder))
+
+
+def _candidates(
+    source: Context, archive: Archive, request: Request, *, of_source: bool = False
+) -> list[Backup]:
+    """Return the backups that this server can run, oldest first: those of one cluster, and one version."""
+    found = calls.list_backups(source, archive)
+    if not found:
+        raise Failure(_empty(source, archive, request, of_source=of_source))
+    named = next((each for each in found if each.name == request.backup), None)
+    if named is None and request.backup != restoring.LATEST:
+        raise Failure(
+            Problem(
+                f"RESTORE_FROM={request.backup} is no backup in {archive.storage.url}",
+                f"use LATEST or one of {', '.join(each.name for each in found[-10:])}",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    found = _of_major(programs.binary_major(source), found, named)
+    whole = retention.whole(found)
+    if named is not None and named.name not in whole:
+        raise Failure(
+            Problem(
+                f"backup {named.name} builds on one that is not there ({named.parent})",
+                "name another one: entrypoint backup list",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    found = [each for each in found if each.name in whole] or found
+    wanted = named or found[-1]
+    return [
+        each
+        for each in found
+        if each.system_identifier == wanted.system_identifier and each.major == wanted.major
+    ]
+
+
+def _empty(source: Context, archive: Archive, request: Request, *, of_source: bool) -> Problem:
+    """Return what is wrong with an archive that lists no backup."""
+    other = other_tool_at(source, archive, of_source=of_source)
+    if other is not None:
+        return other
+    prefix = SOURCE_PREFIX if of_source else ""
+    if request.action == restoring.FOLLOW:
+        return Problem(
+            f"STANDBY=on, but the archive {archive.storage.url} holds no backup to build it from",
+            "take one of the primary (entrypoint backup push), or check "
+            f"{prefix}ARCHIVE_URL and {prefix}ARCHIVE_TOOL",
+            exits.ARCHIVE_REFUSED,
+        )
+    return Problem(
+        f"RESTORE_FROM={request.backup}, but the archive {archive.storage.url} holds no backup",
+        f"check {prefix}ARCHIVE_URL and {prefix}ARCHIVE_TOOL; without RESTORE_FROM a new database is made",
+        exits.ARCHIVE_REFUSED,
+    )
+
+
+def _of_major(major: int, found: list[Backup], named: Backup | None) -> list[Backup]:
+    """Return the backups that this PostgreSQL can run, where the one that is wanted is of another."""
+    wanted = named or found[-1]
+    if not major or wanted.major in (0, major):
+        return found
+    usable = [each for each in found if each.major in (0, major)]
+    if named is not None or not usable:
+        raise Failure(
+            Problem(
+                f"backup {wanted.name} is of PostgreSQL {wanted.major}, this image has {major}",
+                f"restore it with an image of PostgreSQL {wanted.major}",
+                exits.ARCHIVE_REFUSED,
+            )
+        )
+    return usable
+
+
+def _read_wal(source: Context, archive: Archive, request: Request, backups: list[Backup]) -> Wal:
+    """Look what WAL the archive has, and read one object of it, which takes the right key."""
+    tool, what = archive.tool, describe_server(source)
+    answer = calls.ask(source, tool.list_wal(what))
+    if answer.code:
+        raise Failure(unreadable(archive, f"its WAL cannot be listed:\n{brief(answer.stderr.strip())}"))
+    with calls.understood(archive):
+        stored = {each.name: each for each in tool.parse_wal(answer.stdout, backups[-1].major)}
+    timeline = history_of(stored, request, backups)
+    history = f"{timeline:08X}.history"
+    forks: list[tuple[int, int]] = []
+    if history in stored:
+        forks = segments.parse_history(_read(source, archive, stored[history].path))
+    elif timeline > 1:
+        raise Failure(
+            unreadable(archive, f"it has no timeline {timeline} ({history} is missing)")._replace(
+                mend="set RESTORE_TARGET_TIMELINE to latest or to a timeline that is there"
+            )
+        )
+    size = segments.size_by(backups[-1].first_segment, backups[-1].start_lsn)
+    names = frozenset(name for name in stored if segments.NAME.fullmatch(name))
+    wal = Wal(timeline, tuple(forks), names, size, None)
+    if wal.last is None:
+        return wal
+    if history not in stored:
+        _read(source, archive, stored[wal.last].path)
+    # Told in whole seconds.
+    return wal._replace(archived_at=datetime.fromisoformat(stored[wal.last].modified) + timedelta(seconds=1))
+
+
+def _read(source: Context, archive: Archive, path: str) -> str:
+    answer = calls.ask(source, archive.tool.read_object(describe_server(source), path))
+    if answer.code:
+        words = brief(answer.stderr.strip())
+        raise Failure(unreadable(archive, f"{path} cannot be read (a wrong key?):\n{words}"))
+    return answer.stdout
+
+
+def unreadable(archive: Archive, what: str) -> Problem:
+    """Return the problem with an archive of which something cannot be read."""
+    return Problem(
+        f"the archive {archive.storage.url} cannot be restored from: {what}",
+        "check that the storage can be reached, and the key of the archive",
+        exits.ARCHIVE_REFUSED,
+    )
+
+
+def _chain(backup: Backup, backups: list[Backup]) -> list[Backup]:
+    """Return a backup and all that it builds on."""
+    by_name = {each.name: each for each in backups}
+    chain = {backup.name: backup}
+    while (parent := by_name.get(backup.parent or "")) is not None and parent.name not in chain:
+        backup = chain[parent.name] = parent
+    return list(chain.values())
+
+
+def free(folder: str) -> int:
+    """Return the free bytes where a folder is or will be."""
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    return shutil.disk_usage(folder).free
+
+
+def describe(plan: Plan) -> list[str]:
+    """Return the plan for people."""
+    choice = plan.choice
+    backup = choice.backup
+    end = f" ({choice.value})" if choice.kind == "time" else ""
+    free = spell(plan.free_bytes)
+    lines = [
+        f"restoring from {plan.archive.storage.url}; it restores from {choice.earliest} to {choice.latest}",
+        f"base backup {backup.name} ({backup.kind}, of {backup.finished}): {choice.why}",
+        f"target: {plan.request.words}{end}, on timeline {choice.timeline}; then {plan.request.action}",
+        f"{spell(plan.bytes)} and up to {choice.segments} WAL segments, about {plan.seconds} s",
+        f"{free} are free on the volume",
+    ]
+    if backup.damaged:
+        lines.append("the archiver saw damaged pages of the database when it took this backup")
+    if choice.kind in ("name", "xid") and plan.request.backup == restoring.LATEST:
+        lines.append(f"if the {choice.kind} is older than this backup, name an older one: RESTORE_FROM=NAME")
+    return lines
+
+
+def as_json(plan: Plan) -> dict[str, object]:
+    """Return the plan for machines."""
+    choice = plan.choice
+    return {
+        "url": plan.archive.storage.url,
+        "tool": plan.archive.tool.name,
+        "backup": choice.backup.name,
+        "why": choice.why,
+        "target": choice.kind or "end",
+        "value": choice.value,
+        "inclusive": choice.inclusive,
+        "timeline": choice.timeline,
+        "action": plan.request.action,
+        "earliest": choice.earliest,
+        "latest": choice.latest,
+        "bytes": plan.bytes,
+        "segments": choice.segments,
+        "seconds": plan.seconds,
+        "free_bytes": plan.free_bytes,
+    }

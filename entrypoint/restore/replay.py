@@ -1,0 +1,218 @@
+"""The recovery of a restored cluster: replay the archive to the target and promote, also after a kill."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from entrypoint import exits, log
+from entrypoint.archive import calls, fetching, fork
+from entrypoint.archive.calls import describe_server
+from entrypoint.archive.source import source_of
+from entrypoint.config import ruling
+from entrypoint.errors import Ended, Failure, Problem
+from entrypoint.pid1 import status
+from entrypoint.postgres import ruled, segments
+from entrypoint.postgres.segments import lsn_text
+from entrypoint.restore import ending
+from entrypoint.restore.record import Recorded, recorded
+from entrypoint.server import control_file, private_server, programs, temporary
+from entrypoint.server.context import Context, tool_path
+from entrypoint.server.data_folder import data_major, read_postmaster
+from entrypoint.settings.archiving import Archive
+from entrypoint.system import files, progress
+from entrypoint.volume.unfinished import Unfinished
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.settings.restoring import AtTheEnd
+
+
+def recover(context: Context, given: list[str]) -> list[str]:
+    """Replay the archive to the target and promote, closed to all clients.
+
+    archive_command is empty meanwhile, so that the promoted cluster's first segments and its timeline
+    history wait for the real start. hot_standby is off: nobody is to see an old state, and settings
+    smaller than the original's do not stop the replay. "Ready" then means: promoted.
+
+    With the action `pause` nothing is replayed here: the settings with which the real server recovers and
+    waits at the target are returned.
+    """
+    source, archive = source_of(context)
+    wanted = _recorded(context)
+    if not _resume(context, wanted):
+        complete(context)
+        return []
+    fork.begin(context)  # before anything is promoted
+    action = context.settings.restore.action if context.settings.restore and wanted.kind else "promote"
+    recovering = _settings(context, source, archive, wanted, action)
+    if action == "pause":
+        fetching.prepare(source)
+        log.info(f"the server replays up to {wanted.words} and waits there: promote it, or stop it")
+        return ruled.words(recovering)
+    log.info(f"replaying the archive up to {wanted.words}")
+    status.enter(context.runtime_folder, status.RECOVERY)
+    major = data_major(context.settings.data_folder)
+    arguments = [*given, *private_server.recovering(recovering, context.settings.port, major)]
+    _replay(context, source, archive, wanted, action=action, arguments=arguments)
+    if os.path.exists(f"{context.settings.data_folder}/recovery.signal"):
+        raise Failure(
+            Problem(
+                "the server ended its recovery without a promotion",
+                "see its own words above; the next start goes on with the replay",
+                exits.UNFINISHED_RESTORE,
+            )
+        )
+    complete(context)
+    return []
+
+
+def _resume(context: Context, wanted: Recorded) -> bool:
+    """Tell whether anything is to be replayed; begins an interrupted promotion again."""
+    signal = f"{context.settings.data_folder}/recovery.signal"
+    if not os.path.exists(signal):
+        if _is_in_new_timeline(context, wanted):
+            return False
+        log.warning("the promotion at the end of the restore was interrupted: it begins again")
+        files.write_atomically(signal, "")
+    return True
+
+
+def _settings(
+    context: Context, source: Context, archive: Archive, wanted: Recorded, action: AtTheEnd
+) -> dict[str, str]:
+    """Return the server's settings for the recovery; nothing that a backup brought along rules it."""
+    from entrypoint.archive import wal_commands
+
+    command = wal_commands.restore_command(
+        archive, describe_server(source), tool_path(context), proof=wanted.proof
+    )
+    recovering = ruling.for_restore(
+        context,
+        {
+            "restore_command": command,
+            **wanted.options,
+            "recovery_target_action": action,
+            "hot_standby": "on" if action == "pause" else "off",
+        },
+    )
+    if wanted.kind == "immediate" and programs.binary_major(context) >= 15:
+        # It would want the segment behind the backup before it is consistent, which may be missing for good.
+        recovering["recovery_prefetch"] = "off"
+    return recovering
+
+
+def _replay(
+    context: Context,
+    source: Context,
+    archive: Archive,
+    wanted: Recorded,
+    *,
+    action: AtTheEnd,
+    arguments: Sequence[str],
+) -> None:
+    """Run the server until it is promoted; raises Ended where it has shut down at its target as asked."""
+    shown = progress.Progress("replay", wanted.segments, _replayed(context), unit="segments")
+    try:
+        with (
+            fetching.fetching(source, archive),
+            temporary.serve(context, arguments, seconds=None, look=shown.tick),
+        ):
+            pass
+    except Failure as failure:
+        shown.close()
+        if action == "shutdown" and isinstance(failure, temporary.EarlyEnd) and failure.server_code == 0:
+            log.info(
+                f"the server has shut down at its target ({wanted.words}), as RESTORE_TARGET_ACTION says; "
+                "start again with promote to go on, or with pause to look at it"
+            )
+            raise Ended(0) from failure
+        raise Failure(_ended(source, wanted, failure.problems[0])) from failure
+    finally:
+        shown.close()
+
+
+def _is_in_new_timeline(context: Context, wanted: Recorded) -> bool:
+    """Tell whether an interrupted promotion has got so far that the server itself ends it."""
+    control = control_file.read_control(context)
+    old = wanted.timeline or int(control["Latest checkpoint's TimeLineID"])
+    return int(control["Min recovery ending loc's timeline"]) > old
+
+
+def complete(context: Context) -> None:
+    """Make the promoted cluster an ordinary one."""
+    Unfinished(context.settings.data_folder).finish()
+    log.info(f"the restore is complete{_end(context)}")
+
+
+def _end(context: Context) -> str:
+    """Return where the recovery ended, for people; nothing where that cannot be told."""
+    control = control_file.read_control(context)
+    # The second one is ahead of the first where the promotion was killed in its last checkpoint.
+    names = ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")
+    timeline = max(int(control.get(name, 0)) for name in names)
+    try:
+        text = files.read_text(f"{context.settings.data_folder}/pg_wal/{timeline:08X}.history")
+        old, lsn = segments.parse_history(text)[-1]
+    except (OSError, IndexError):
+        return ""
+    return f": it ended at {lsn_text(lsn)} of timeline {old}, and goes on in timeline {timeline}"
+
+
+def _recorded(context: Context) -> Recorded:
+    from entrypoint.volume import probe
+
+    left = probe.look(context.settings, context.who).data_folder.unfinished
+    return recorded(left.detail if left else "")
+
+
+def _replayed(context: Context) -> Callable[[], int]:
+    """Return what counts the segments that the startup process has taken up."""
+    from entrypoint.light import re
+
+    data = context.settings.data_folder
+    seen: list[str] = []
+
+    def count() -> int:
+        found = read_postmaster(data)
+        if found is None:
+            return 0
+        try:
+            children = files.read_text(f"/proc/{found.pid}/task/{found.pid}/children").split()
+            titles = [files.read_text(f"/proc/{pid}/cmdline") for pid in children]
+        except OSError:
+            return len(seen)
+        found_name = re.search("recovering ([0-9A-F]{24})", " ".join(titles))
+        name = found_name[1] if found_name else ""
+        if name and name not in seen:
+            seen.append(name)
+        if len(seen) < 2:
+            return len(seen)
+        size = control_file.segment_bytes(context)
+        return segments.number(seen[-1], size) - segments.number(seen[0], size) + 1
+
+    return count
+
+
+def _ended(source: Context, wanted: Recorded, problem: Problem) -> Problem:
+    """Return what it means that the server ended before it was promoted."""
+    early = ending.early(source, wanted.last_segment)
+    if early is not None:
+        return Problem(
+            f"the restore is not complete: {early.what}; nothing was promoted", early.mend, early.code
+        )
+    if os.path.exists(f"{source.runtime_folder}/{calls.FETCH_FAILED}"):
+        return problem._replace(
+            what=f"{problem.what}, since WAL cannot be fetched from the archive",
+            mend="see the archiver's words above; the next start goes on with the replay",
+            code=exits.UNFINISHED_RESTORE,
+        )
+    if wanted.kind in ("", "immediate"):
+        return problem._replace(code=exits.UNFINISHED_RESTORE)
+    return Problem(
+        f"the recovery has not reached its target ({wanted.words}): the archive does not hold it behind "
+        f"backup {wanted.backup}, or the server's own words above say why; nothing was promoted",
+        "correct the target, or name an older backup that was taken before it (RESTORE_FROM=NAME); the next "
+        "start then begins anew",
+        exits.UNFINISHED_RESTORE,
+    )

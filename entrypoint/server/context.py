@@ -1,0 +1,172 @@
+"""What every effect of a start needs, and the environments of what it starts."""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint.archivers import tool_variables
+from entrypoint.light import NamedTuple
+from entrypoint.postgres.argv import parse_server
+from entrypoint.settings import foreign, serving, variables
+from entrypoint.settings.fields import INJECTED
+from entrypoint.settings.values import Settings
+from entrypoint.system import files
+from entrypoint.system.children import Children
+from entrypoint.system.doors import path_without
+from entrypoint.system.identity import Identity
+from entrypoint.volume import notes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OUR_PROGRAM = "/usr/local/bin/entrypoint"
+"""Ours, which PID 1 starts again: not what somebody else calls so in a folder that PATH names first."""
+SETTINGS_VARIABLE = "ENTRYPOINT_SETTINGS"
+"""Names the file of variables for what PID 1 starts, whose environment holds no secret."""
+SETTINGS_FILE = "settings.json"
+OWN_PREFIX = "ENTRYPOINT_"
+"""Variables that this program passes to itself."""
+
+
+class Context(NamedTuple):
+    """What every effect of a start needs."""
+
+    settings: Settings
+    children: Children
+    who: Identity
+    """The server's user."""
+    runtime_folder: str
+    environment: dict[str, str]
+    """For helpers of a first start and for init files: as the official image's script has it."""
+    near: bool = False
+    """The storage of the archive answers within milliseconds."""
+
+
+def helper_environment(settings: Settings, who: Identity, *, stepped_down: bool) -> dict[str, str]:
+    """Return the environment of init files and of our own psql and initdb."""
+    environment = {name: value for name, value in settings.values.items() if not name.startswith(OWN_PREFIX)}
+    environment |= {
+        "POSTGRES_USER": settings.init.user,
+        "POSTGRES_PASSWORD": settings.init.password,
+        "POSTGRES_DB": settings.init.database,
+        "POSTGRES_INITDB_ARGS": settings.init.initdb_args,
+        "POSTGRES_HOST_AUTH_METHOD": settings.init.auth_method,
+        "PGDATA": settings.data_folder,
+    }
+    if stepped_down:
+        environment["HOME"] = who.home
+    return environment
+
+
+def with_password(context: Context) -> dict[str, str]:
+    """Return the environment with PGPASSWORD, which psql needs where local connections ask for one."""
+    password = context.environment.get("PGPASSWORD") or context.settings.init.password
+    return context.environment | {"PGPASSWORD": password}
+
+
+def later_environment(context: Context) -> dict[str, str]:
+    """Return the environment of our own program where PID 1 or archive-segment starts it: without secrets."""
+    made = {
+        "PATH": tool_path(context),
+        "LC_ALL": "C",
+        "HOME": context.runtime_folder,
+        SETTINGS_VARIABLE: f"{context.runtime_folder}/{SETTINGS_FILE}",
+    }
+    cluster = notes.cluster(context.settings.data_folder)
+    return made | {notes.CLUSTER: cluster} if cluster else made
+
+
+def write_down_settings(context: Context) -> None:
+    """Keep the variables for what PID 1 starts later: what it may need, and no secret.
+
+    The archiver's secrets are in its own settings file, which is there already.
+    """
+    import json
+
+    # A scratch cluster has the variables of the server beside it, and a folder of its own.
+    values = {**kept_values(context.settings.values), "PGDATA": context.settings.data_folder}
+    path = f"{context.runtime_folder}/{SETTINGS_FILE}"
+    files.write_atomically(path, json.dumps(values))
+
+
+HIDDEN_VALUE = "in the archiver's own settings file"
+
+
+def kept_values(values: Mapping[str, str]) -> dict[str, str]:
+    """Return what is kept of the variables: ours, libpq's and the archivers', with their secrets hidden."""
+    found = {}
+    for name, value in values.items():
+        declared = variables.find(name)
+        if variables.is_of_archiver(name, values):
+            found[name] = HIDDEN_VALUE if value and variables.is_secret_of_archiver(name) else value
+        elif (declared is not None and declared.secret) or name.startswith("STANDBY"):
+            continue  # the server alone needs to know how it follows
+        elif declared is not None or name.startswith(("PG", serving.CONF_PREFIX)):
+            found[name] = value
+    return found
+
+
+def handed_on_folder() -> str | None:
+    """Return the runtime folder of whoever has started us with `later_environment`."""
+    path = os.environ.get(SETTINGS_VARIABLE)
+    return os.path.dirname(path) if path else None
+
+
+def server_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of the server, which every superuser of the database can read.
+
+    Where the entrypoint archives or restores, the container's environment holds keys, under names that each
+    tool adds to. So it is built from what the server and its libraries read, and from what
+    POSTGRES_ENVIRONMENT names. Else it is what the official image hands on: people's functions and
+    COPY OUR_PROGRAM count on it, and so does an archive_command of their own. Never in it is what is for the
+    start alone: no POSTGRES_* (docker-library/postgres#1412), no PGPASSWORD.
+    """
+    asked, all_else = settings.handed_on, not is_guarded(settings)
+    return {
+        name: value
+        for name, value in environment.items()
+        if serving.is_for_server(name, value, asked, all_else=all_else)
+    }
+
+
+def is_guarded(settings: Settings) -> bool:
+    """Tell whether the container's environment may hold secrets of archives that are the entrypoint's."""
+    archives = (settings.archive, settings.source)
+    return not settings.own_recovery and any(each is not None and not each.by_user for each in archives)
+
+
+def withheld_variables(settings: Settings, environment: Mapping[str, str]) -> list[str]:
+    """Return the variables that the server would have without an archive, and that nobody here knows."""
+    handed_on = server_environment(settings, environment)
+    return [
+        name
+        for name, value in sorted(environment.items())
+        if name not in handed_on
+        and serving.is_for_server(name, value, (), all_else=True)
+        and variables.find(name) is None
+        and not name.startswith(foreign.STRICT_GROUPS + foreign.OUR_GROUPS)
+        and not INJECTED.fullmatch(name)
+        and not tool_variables.is_own(name, settings.values)
+    ]
+
+
+def server_port(settings: Settings) -> str:
+    """Return the port of the real server, as far as it is known before it runs."""
+    return settings.server.settings.get("port") or settings.conf.get("port") or settings.port
+
+
+def tool_path(context: Context) -> str:
+    """Return the PATH for the archiver, on which it is found itself, and not our door to it."""
+    wanted = context.settings
+    names = {each.tool.name for each in (wanted.archive, wanted.source) if each is not None}
+    folders, doors = path_without([*names], context.environment.get("PATH", ""))
+    return ":".join([*folders, *doors])
+
+
+def at_port(context: Context, number: str) -> Context:
+    """Return the context of a server that has this port, whatever the settings say."""
+    wanted = context.settings
+    conf = {name: value for name, value in wanted.conf.items() if name != "port"}
+    settings = wanted._replace(port=number, conf=conf, server=parse_server(()))
+    return context._replace(settings=settings, environment={**context.environment, "PGPORT": number})

@@ -1,0 +1,85 @@
+"""The image's server as a program: where its files are, its version, and what it says when it is asked."""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint.errors import Failure, Problem
+from entrypoint.light import re
+from entrypoint.server.context import Context, server_environment
+from entrypoint.system import files
+from entrypoint.system.children import find_program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SAMPLE = "postgresql.conf.sample"
+"""Of which initdb makes postgresql.conf; extensions lie beside it."""
+
+
+def binary_major(context: Context) -> int:
+    """Return the major of the image's server; 0 where it does not say."""
+    _, text = context.children.output(["postgres", "--version"], context.environment)
+    found = re.search(r"(\d+)", text)
+    return int(found[1]) if found else 0
+
+
+def folder_with(name: str, context: Context) -> str:
+    """
+    Return the folder of the image's server that holds a file, its sample or a library; empty where none does.
+
+    By where `postgres` is found: of nixpkgs' pg_config neither the program nor the view says anything.
+    """
+    try:
+        program = find_program("postgres", context.environment)
+    except Failure:
+        return ""
+    for path in (program, os.path.realpath(program)):
+        prefix = os.path.dirname(os.path.dirname(path))
+        for folder in (
+            f"/usr/share/postgresql/{os.path.basename(prefix)}",  # Debian's
+            *(f"{prefix}/{each}" for each in ("share/postgresql", "share", "lib/postgresql", "lib")),
+        ):
+            if os.path.exists(f"{folder}/{name}"):
+                return folder
+    return ""
+
+
+def check_shell(context: Context) -> Problem | None:
+    """Run /bin/sh as PostgreSQL does for archive_command: by this path, as the server's user."""
+    mend = "use an image that has /bin/sh: archive_command, restore_command and COPY OUR_PROGRAM need it"
+    if not os.path.exists("/bin/sh"):
+        return Problem("/bin/sh is missing; commands of the server would end with code 127", mend)
+    argv = ["/bin/sh", "-c", "exit 0"]
+    try:
+        code = context.children.run(argv, context.environment, become=context.who)
+    except Failure as failure:
+        return Problem(f"/bin/sh does not work: {failure.problems[0].what}", mend)
+    if code:
+        return Problem(f"/bin/sh ends with code {code} when uid {context.who.uid} runs it", mend)
+    return None
+
+
+class ScratchFolder:
+    """A data folder for questions to the server's binary, of its user; it is removed in the end."""
+
+    def __init__(self, context: Context) -> None:
+        self._path = f"{context.runtime_folder}/check-{os.getpid()}"
+
+    def __enter__(self) -> str:
+        if os.path.lexists(self._path):
+            files.remove_tree(self._path)  # of a process that was killed
+        os.mkdir(self._path, 0o700)
+        return self._path
+
+    def __exit__(self, *_: object) -> None:
+        files.remove_tree(self._path)
+
+
+def ask(context: Context, setting: str, given: Sequence[str], data: str) -> tuple[int, str]:
+    """Return the exit code and the output of `postgres -C setting` for a data folder."""
+    argv = ["postgres", "-D", data, *given, "-C", setting]
+    environment = server_environment(context.settings, context.environment) | {"PGDATA": data, "LC_ALL": "C"}
+    code, text = context.children.output(argv, environment, errors=True, become=context.who)
+    return code, text.strip()

@@ -1,0 +1,1 @@
+"""Following another server, taking its place, and giving way to it."""

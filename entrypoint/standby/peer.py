@@ -1,0 +1,128 @@
+"""The other server of a pair, asked whether it is a primary of the same cluster: before this one is one."""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint import exits, log
+from entrypoint.errors import Failure, Problem
+from entrypoint.light import NamedTuple
+from entrypoint.server import control_file
+from entrypoint.server.context import Context, server_environment
+from entrypoint.system import files
+
+_SECONDS = 3
+"""For the connection and both answers: a dead host must not keep a server down for long."""
+
+
+class Peer(NamedTuple):
+    """What another server says of itself."""
+
+    identifier: str
+    timeline: int
+    primary: bool
+
+
+def check(context: Context, conninfo: str) -> None:
+    """Ask the server that a standby would follow; raises Failure where both would be primaries.
+
+    Its word counts for nothing but this. One that does not answer, or not as PostgreSQL does, is no obstacle.
+    """
+    found = ask(context, conninfo)
+    mine = control_file.timeline(context)
+    if found is None or not found.primary or found.timeline < mine:
+        return
+    if found.identifier != control_file.read_control(context).get("Database system identifier"):
+        return
+    raise Failure(
+        Problem(
+            "the server of STANDBY_PRIMARY_CONNINFO is a primary of this cluster already, on timeline "
+            f"{found.timeline}; this one is on timeline {mine}",
+            "make this one its standby: start it with STANDBY=on on an empty volume, and keep this volume "
+            "until nobody needs what only it has; or stop that server for good, and start this one again",
+            exits.SUPERSEDED,
+        )
+    )
+
+
+def ask(context: Context, conninfo: str) -> Peer | None:
+    """Return what the server of a connection string says of itself; None: nothing that can be understood."""
+    options = parse(conninfo)
+    if not options:
+        log.debug("the server of STANDBY_PRIMARY_CONNINFO is not asked: its form is not understood")
+        return None
+    folder = context.runtime_folder
+    path = f"{folder}/peer-{os.getpid()}.conf"
+    password = options.pop("password", None)
+    options |= {"replication": "true", "connect_timeout": "2", "application_name": "entrypoint"}
+    environment = {name: value for name, value in context.environment.items() if not name.startswith("PG")}
+    environment |= {"PGSERVICEFILE": path, "LC_ALL": "C"}
+    if password is None:
+        # As the server will have it.
+        handed = server_environment(context.settings, context.environment)
+        password = handed.get("PGPASSWORD")
+    if password is not None:
+        environment["PGPASSWORD"] = password
+    if "PGPASSFILE" in context.environment:
+        environment["PGPASSFILE"] = context.environment["PGPASSFILE"]
+    argv = [
+        *("psql", "--no-psqlrc", "--no-password", "--no-align", "--tuples-only", "--dbname", "service=peer"),
+        *("--command", "IDENTIFY_SYSTEM", "--command", "SHOW in_hot_standby"),
+    ]
+    files.write_atomically(path, "[peer]\n" + "".join(f"{name}={value}\n" for name, value in options.items()))
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        code, text = context.children.output(argv, environment, seconds=_SECONDS, stderr=nowhere)
+    except TimeoutError:
+        return None
+    finally:
+        os.close(nowhere)
+        os.unlink(path)
+    return _parse_answer(text) if code == 0 else None
+
+
+def _parse_answer(text: str) -> Peer | None:
+    rows = text.strip("\n").split("\n")
+    if len(rows) != 2 or rows[1] not in ("on", "off"):
+        return None
+    words = rows[0].split("|")
+    if len(words) < 2 or not (words[0].isdigit() and words[1].isdigit()):
+        return None
+    return Peer(words[0], int(words[1]), primary=rows[1] == "off")
+
+
+def parse(text: str) -> dict[str, str] | None:
+    r"""Return a connection string as the lines of a service file; None: it cannot be one.
+
+    >>> parse(r"host=db1 user=replicator password='it\'s'")
+    {'host': 'db1', 'user': 'replicator', 'password': "it's"}
+    >>> parse("postgresql://me:s%40crt@db1:5433,[::1]:5434/app?sslmode=require")["host"]
+    'db1,::1'
+    >>> parse("service=pair"), parse("postgresql://db1:5433,db2"), parse("host=db1 password=a%0Ab") is None
+    (None, None, False)
+    """
+    from entrypoint.postgres import conninfo
+
+    found: dict[str, str] = {}
+    hosts, ports = [], []
+    try:
+        for part in conninfo.parse(text):
+            if part.name == "host":
+                hosts.append(part.value.removeprefix("[").removesuffix("]"))
+            elif part.name == "port":
+                ports.append(part.value)
+            else:
+                found[part.name] = part.value
+    except ValueError:
+        return None
+    if hosts:
+        found = {"host": ",".join(hosts), **found}
+    if ports:
+        found["port"] = ",".join(ports)
+    odd = (
+        "service" in found
+        or any("\n" in value for value in found.values())
+        or (len(hosts) > 1 and len(ports) not in (0, 1, len(hosts)))
+        or (len(hosts) > 1 and len(ports) == 1 and text.startswith("postgres"))
+    )
+    return None if odd else found

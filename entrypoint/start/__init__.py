@@ -1,0 +1,1 @@
+"""A start, from the settings to the hand-over to PID 1."""

@@ -1,0 +1,111 @@
+"""Which processes PID 1 keeps beside the server."""
+
+from __future__ import annotations
+
+from entrypoint import log
+from entrypoint.archive import calls, fork, shares
+from entrypoint.archive.calls import describe_server
+from entrypoint.config import rendered
+from entrypoint.pid1 import lifecycle, status
+from entrypoint.pid1.handoff import HelperSpec
+from entrypoint.server import sessions
+from entrypoint.server.context import OUR_PROGRAM, Context, later_environment
+from entrypoint.settings import environment
+from entrypoint.system import capacity
+from entrypoint.system.children import memory_file
+from entrypoint.volume import probe
+
+_FIRST_LOOK = 10
+"""Seconds after the server's start until it is looked again whether another one was promoted."""
+
+
+def specs(context: Context, *, first: bool) -> list[HelperSpec]:
+    """Return the auxiliary processes that PID 1 keeps beside the server; `first`: of a first start."""
+    argv, environment_ = sessions.checkpoint(context)
+    checkpoint = HelperSpec(lifecycle.CHECKPOINT, [*argv], {**environment_})
+    return [
+        checkpoint,
+        *_reload_helpers(context),
+        *_archive_helpers(context),
+        *_scheduled_helpers(context),
+        *_start_helper(context, first=first),
+    ]
+
+
+def _reload_helpers(context: Context) -> list[HelperSpec]:
+    """Return the short-lived process that SIGHUP starts where something is rendered; it reloads."""
+    if not rendered.renders(context):
+        return []
+    return [HelperSpec(lifecycle.RELOAD, [OUR_PROGRAM, "internal", "reload"], later_environment(context))]
+
+
+def _start_helper(context: Context, *, first: bool) -> list[HelperSpec]:
+    """Return the process for what is done once at each start, if there is anything to be done.
+
+    It has the environment of init files, which PID 1 must not keep: it is handed on in a file in memory.
+    """
+    wanted = context.settings
+    holds = probe.asks_for_startdb(wanted)
+    if not holds and (first or not wanted.init.password):
+        return []
+    if status.in_recovery(wanted.data_folder):
+        if holds:
+            log.info(
+                f"not on a standby: {probe.STARTDB_FOLDER}, POSTGRES_EXTENSIONS, POSTGRES_PASSWORD_UPDATE"
+            )
+        return []
+    secrets = memory_file(environment.pack(context.environment))
+    return [
+        HelperSpec(
+            lifecycle.STARTDB if holds else lifecycle.PASSWORD,
+            # A comparison that nobody waits for gives way to the server, which starts at the same time.
+            [*(() if holds else ("nice", "-n", "19")), OUR_PROGRAM, "internal", "startdb"],
+            later_environment(context),
+            stdin=secrets,
+        )
+    ]
+
+
+def archives(context: Context) -> bool:
+    """Tell whether the server is to archive at all."""
+    return context.settings.archive is not None and fork.refusal(context.settings.data_folder) is None
+
+
+def _archive_helpers(context: Context) -> list[HelperSpec]:
+    archive_ = context.settings.archive
+    if archive_ is None or archive_.by_user or not archives(context):
+        return []
+    helping = archive_.tool.capabilities.helping
+    if helping is None or not calls.can_help(context, archive_):
+        return []
+    command = helping.helper(describe_server(context), shares.push(capacity.memory(), near=context.near))
+    made = calls.environment(context, command)
+    made.pop("PGPASSWORD", None)
+    role = lifecycle.daemon_role(archive_.tool.name)
+    return [HelperSpec(role, [*command.argv], {**made}, after_server=True, keep=True)]
+
+
+def _scheduled_helpers(context: Context) -> list[HelperSpec]:
+    """Return the short-lived processes for scheduled work; each says when it is to be called again.
+
+    Without a schedule the one for backups takes the backup that a restored cluster needs, once.
+    """
+    wanted = context.settings
+    if wanted.archive is None or wanted.archive.by_user or not archives(context):
+        return []
+    schedules = {lifecycle.BACKUPS: wanted.backup.schedule, lifecycle.DRILLS: wanted.drill.schedule}
+    wanted_once = {lifecycle.BACKUPS} if fork.awaits_backup(wanted.data_folder) else set()
+    handed_on = later_environment(context)
+    look_at_others = HelperSpec(
+        lifecycle.LOOK,
+        [OUR_PROGRAM, "internal", lifecycle.LOOK],
+        handed_on,
+        keep=True,
+        delay=min(_FIRST_LOOK, wanted.archive.fork_interval),
+    )
+    scheduled = [
+        HelperSpec(role, [OUR_PROGRAM, "internal", role], handed_on, keep=schedule is not None)
+        for role, schedule in schedules.items()
+        if schedule is not None or role in wanted_once
+    ]
+    return [look_at_others, *scheduled]

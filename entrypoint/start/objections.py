@@ -1,0 +1,95 @@
+"""What a start finds, and what speaks against what it would do."""
+
+from __future__ import annotations
+
+from entrypoint import exits, log
+from entrypoint.config import rendered
+from entrypoint.errors import Failure, Problem
+from entrypoint.server import opening, programs
+from entrypoint.server.context import Context
+from entrypoint.settings.values import Settings
+from entrypoint.start import plan
+from entrypoint.system import identity
+from entrypoint.volume import probe
+from entrypoint.volume.facts import Facts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def look(wanted: Settings) -> Facts:
+    """Return what a start finds; changes nothing."""
+    return probe.look(wanted, opening.server_identity())
+
+
+def check(context: Context, facts: Facts, problems: Sequence[Problem] = ()) -> plan.Plan:
+    """Return what to do; raises Failure, before anything is touched, with all that speaks against it."""
+    with identity.Acting(context.who):
+        return _checked(context, facts, problems)
+
+
+def _checked(context: Context, facts: Facts, problems: Sequence[Problem]) -> plan.Plan:
+    decided = plan.decide(context.settings, facts)
+    refusals = [*problems, *decided.refusals]
+    shell = programs.check_shell(context)
+    if shell is not None and (context.settings.archive is not None or decided.kind != plan.START):
+        refusals.append(shell)
+    elif shell is not None:
+        log.problem(shell)
+    refusals += objections(context, decided)
+    if refusals:
+        raise Failure(*refusals)
+    for doubt in decided.warnings:
+        log.warning(doubt.what, doubt.mend)
+    return decided
+
+
+def objections(context: Context, decided: plan.Plan) -> list[Problem]:
+    """Return what programs of the image have to say against a plan; `doctor` asks for it too."""
+    found: list[Problem] = []
+    if decided.kind == plan.INITIALIZE:
+        from entrypoint.every_start import user_files
+        from entrypoint.first_start import initdb
+
+        found += _first(user_files.check_folder, context)
+        found += _first(initdb.evaluate_arguments, context)
+    if probe.asks_for_startdb(context.settings):
+        from entrypoint.every_start import startdb
+
+        found += _first(startdb.check, context)
+    if decided.kind == plan.INITIALIZE:
+        configured = rendered.is_configured(context)
+    else:
+        configured = decided.kind != plan.START or rendered.has_own_configuration(context)
+    if configured:
+        from entrypoint.config import accept
+
+        found += _first(accept.check_configuration, context)
+    if not found and "huge_pages" in {**context.settings.conf, **context.settings.server.settings}:
+        from entrypoint.config import memory
+
+        found += _first(memory.check_huge_pages, context)
+    return found
+
+
+def _first(look: Callable[[Context], object], context: Context) -> tuple[Problem, ...]:
+    try:
+        look(context)
+    except Failure as failure:
+        return failure.problems
+    return ()
+
+
+def refuse_if_changed(context: Context, decided: plan.Plan) -> plan.Plan:
+    """Look again after the lock was taken: nobody else may have begun a start meanwhile."""
+    again = plan.decide(context.settings, look(context.settings))
+    if again.kind == decided.kind and not again.refusals:
+        return again
+    raise Failure(
+        Problem(
+            f"{context.settings.data_folder} was changed by somebody else while this start looked at it",
+            "start again",
+            exits.VOLUME_IN_USE,
+        )
+    )

@@ -1,0 +1,362 @@
+"""The first half of a start: from the environment to a server that is ready to be handed over."""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint import log, own
+from entrypoint.archive import calls, fork
+from entrypoint.collation import remembered
+from entrypoint.config import render, rendered
+from entrypoint.errors import Ended, Failure, Problem
+from entrypoint.pid1 import status, stops
+from entrypoint.pid1.handoff import ServerSpec, hand_over
+from entrypoint.postgres.argv import NOT_A_SERVER
+from entrypoint.server import control_file, leftover, login, opening
+from entrypoint.server.context import (
+    Context,
+    is_guarded,
+    server_environment,
+    withheld_variables,
+    write_down_settings,
+)
+from entrypoint.settings import serving
+from entrypoint.settings.values import Settings
+from entrypoint.start import folders, helpers, objections, plan
+from entrypoint.system import files, identity, kernel
+from entrypoint.system.children import Children, find_program, replace_process
+from entrypoint.system.doors import DOOR, DOOR_FOLDER
+from entrypoint.system.identity import Identity
+from entrypoint.system.signals import Signals
+from entrypoint.volume import holder, notes
+from entrypoint.volume.facts import Facts
+from entrypoint.volume.unfinished import Unfinished
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn
+
+    from entrypoint.restore.planning import Plan
+
+
+def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
+    """Become the server's PID 1: `arguments` are those of postgres.
+
+    With `restore_only` end before the server starts; a volume with a database is refused then.
+    """
+    log.never_wait()  # while we are root, who may open a log of anybody
+    children = Children(Signals())
+    kernel.keep_descriptors_to_ourselves()
+    kernel.adopt_orphans()
+    wanted, problems = opening.open_settings(os.environ, arguments)
+    log.debugging = wanted.debug
+    kernel.hide_environment(_start_alone(wanted))
+    _make_door(wanted)
+    who = opening.server_identity()
+    # As early as it can be taken: what is in the folder of a running start is not ours to judge.
+    lock = _lock_early(wanted.data_folder, who)
+    held: list[int] = []
+    context = opening.make_context(wanted, children, held)
+    with identity.Acting(who):
+        status.enter(context.runtime_folder, status.BOOT)
+    facts = objections.look(wanted)
+    decided = objections.check(context, facts, problems)
+    if restore_only and decided.kind not in (plan.RESTORE, plan.RECOVER):
+        raise Failure(_nothing_to_restore(wanted))
+    folders.prepare(wanted, context.who, children)
+    identity.become(context.who)
+    if wanted.no_new_privileges:
+        kernel.forbid_new_privileges()
+    if lock is None:
+        lock = holder.lock_folder(wanted.data_folder)
+        decided = objections.refuse_if_changed(context, decided)
+    holder.sign_folder(wanted.data_folder)
+    notes.migrate(wanted.data_folder)
+    context, done, given = act(context, decided, facts)
+    if decided.kind == plan.INITIALIZE:
+        from entrypoint.first_start import initialize
+
+        initialize.say_complete()
+        lock = holder.keep_locked(lock, wanted.data_folder)
+        holder.sign_folder(wanted.data_folder)
+    if restore_only:
+        status.enter(context.runtime_folder, status.BOOT)
+        raise Ended(0)
+    check_collations(context, done, given)
+    run_server(context, given, [lock, *held], first=done.kind == plan.INITIALIZE)
+
+
+def _lock_early(folder: str, who: Identity) -> int | None:
+    """Lock the data folder, if it is there, with the rights of the server's user where they suffice."""
+    try:
+        with identity.Acting(who):
+            return holder.lock_folder(folder)
+    except PermissionError:
+        pass
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return holder.lock_folder(folder)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+
+
+def _make_door(wanted: Settings) -> None:
+    """Where an image of others has brought the archiver, put our door to it before it, for people."""
+    tool = wanted.archive and wanted.archive.tool
+    if os.getuid() != 0 or tool is None or not opening.has_program(tool.name, os.environ):
+        return
+    try:
+        os.symlink(DOOR, f"{DOOR_FOLDER}/{tool.name}")
+    except OSError:
+        pass  # it is there, or something of somebody else's; or nothing can be written
+
+
+def _start_alone(wanted: Settings) -> set[str]:
+    """Return the variables that nobody is to see in PID 1, however long a first start or a restore takes."""
+    names = {name for name in wanted.values if name.startswith(serving.CONF_PREFIX)}
+    if is_guarded(wanted):
+        names |= wanted.values.keys() - server_environment(wanted, wanted.values).keys()
+    return opening.secret_names(wanted.values) | names
+
+
+def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, plan.Plan, list[str]]:
+    """Do what was decided; return the context, what was done, and the arguments for the server.
+
+    Where init files have put another cluster in the place of the new one, that is served as any other is.
+    """
+    context = _settle(context)
+    wanted = context.settings
+    if os.path.lexists(f"{wanted.drill.folder}/{own.DRILL_SCRATCH}"):
+        from entrypoint.drill import scratch
+
+        scratch.clear(context)
+    if wanted.archive is not None:
+        calls.forget(context.runtime_folder, wanted.data_folder)
+        calls.render(context, wanted.archive)
+    if rendered.renders(context):
+        write_down_settings(context)
+    if wanted.files and wanted.archive is not None:
+        from entrypoint.archive import rotation
+
+        rotation.write_down(context)
+    given = render.arguments(context)
+    if decided.kind == plan.START:
+        if facts.data_folder.unfinished is not None:
+            from entrypoint.restore import replay
+
+            replay.complete(context)
+        Unfinished(wanted.data_folder).remove_finished()
+        stops.look_back(wanted.data_folder)
+        _say_skipped(facts)
+    else:
+        context, decided, recovering = _make(context, decided, given)
+        context = _settle(context)  # init files, or a backup, may have brought a command of the user's own
+        wanted = context.settings
+        if wanted.archive is not None:
+            # Now there is a cluster, with its own segment size.
+            calls.render(context, wanted.archive)
+        # Init files may have changed its configuration file.
+        given = [*render.arguments(context), *recovering]
+    superseded = fork.is_superseded(wanted.data_folder)
+    if superseded:
+        fork.end_reading(wanted.data_folder)
+    given = _follow(context, given, superseded=superseded)
+    context, given = _open_archive(context, given, first=decided.kind == plan.INITIALIZE)
+    if wanted.standby is not None and wanted.standby.conninfo and not status.in_recovery(wanted.data_folder):
+        from entrypoint.standby import peer
+
+        peer.check(context, wanted.standby.conninfo)
+    return context, decided, given
+
+
+def _settle(context: Context) -> Context:
+    """Return the context in which it is decided who archives."""
+    if context.settings.archive is None and context.settings.source is None:
+        return context
+    from entrypoint.config import charge
+
+    return charge.settle(context)
+
+
+def _open_archive(context: Context, given: list[str], *, first: bool) -> tuple[Context, list[str]]:
+    """Make the archive this cluster's, and see who else goes on in it; return what `act` does."""
+    wanted = context.settings.archive
+    if wanted is None:
+        return context, given
+    from entrypoint.config import charge
+
+    refused = fork.refusal(context.settings.data_folder) is not None
+    charge.say(context)
+    if wanted.by_user:
+        # What came with a backup does not write beside the original; the command line was meant for now.
+        told = "archive_command" in context.settings.server.settings
+        return context, given if told or not refused else [*given, "-c", "archive_mode=off"]
+    from entrypoint.archive import claim
+    from entrypoint.standby import takeover
+
+    near = claim.prepare(context, wanted, must_work=first)
+    context = context._replace(near=near)
+    given = takeover.gate(context, wanted, given)
+    files.write_atomically(f"{context.runtime_folder}/{calls.LOOK}", claim.script(context, "look-first"))
+    if fork.refusal(context.settings.data_folder) is not None:
+        # Off, and not a command that fails: WAL that nobody may archive would fill the volume.
+        given = [*given, "-c", "archive_mode=off"]
+    return context, given
+
+
+def _follow(context: Context, given: list[str], *, superseded: bool) -> list[str]:
+    """Return the arguments of a standby where this is one."""
+    wanted = context.settings
+    if wanted.standby is not None and not superseded and control_file.is_half_promoted(context):
+        log.warning("a promotion was interrupted: this is a standby again", "promote it: entrypoint promote")
+        files.write_atomically(f"{wanted.data_folder}/standby.signal", control_file.OURS)
+    if os.path.exists(f"{wanted.data_folder}/standby.signal"):
+        from entrypoint.config import follow
+
+        given = [*render.arguments(context, follow.settings(context)), *follow.ruling_words(context)]
+    elif wanted.standby is not None:
+        log.info("STANDBY=on has no effect: this database is a primary; once promoted, it stays one")
+    return given
+
+
+def _nothing_to_restore(wanted: Settings) -> Problem:
+    if wanted.restore is None:
+        return Problem("nothing says what is to be restored", "give --from LATEST or a backup's name")
+    return Problem(
+        f"{wanted.data_folder} holds a database already",
+        "restore onto an empty volume; this one stays as it is",
+    )
+
+
+def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Context, plan.Plan, list[str]]:
+    """Make the cluster: anew, from a backup, or by going on with a restore.
+
+    Returns as `act` does, with the settings with which the server itself goes on with a recovery.
+    """
+    wanted = context.settings
+    phases: dict[plan.Kind, status.Phase] = {
+        plan.INITIALIZE: status.INIT,
+        plan.RESTORE: status.RESTORE,
+        plan.RECOVER: status.RECOVERY,
+    }
+    status.enter(context.runtime_folder, phases[decided.kind])
+    if decided.kind == plan.INITIALIZE:
+        if wanted.archive is not None and not wanted.archive.by_user:
+            from entrypoint.archive import claim
+
+            claim.check_unused(context, wanted.archive)
+        clear(context, decided)
+        from entrypoint.first_start import initialize
+
+        context, is_new = initialize.initialize(context, given)
+        return context, decided if is_new else decided._replace(kind=plan.START), []
+    from entrypoint.restore import fetch, planning, replay  # what they take is loaded only where it is needed
+
+    if decided.kind == plan.RECOVER or wanted.restore is None:
+        log.info("going on with a restore that was interrupted")
+        return context, decided, replay.recover(context, given)
+    planned = planning.look(context, wanted.restore)
+    for line in planning.describe(planned):
+        log.info(line)
+    clear(context, decided)
+    return context, decided, fetch.restore(context, planned, given)
+
+
+def plan_restore(raw: Mapping[str, str]) -> Plan:
+    """Return what a restore would do; writes only below /run, beside whatever runs there."""
+    import tempfile
+
+    from entrypoint.restore import planning
+
+    wanted = opening.load_settings(raw, ())
+    if wanted.restore is None or wanted.source is None:
+        raise Failure(_nothing_to_restore(wanted))
+    context = opening.command_context(wanted)
+    with tempfile.TemporaryDirectory(dir=context.runtime_folder, prefix="plan-") as folder:
+        return planning.look(context._replace(runtime_folder=folder), wanted.restore)
+
+
+def clear(context: Context, decided: plan.Plan) -> None:
+    """Make room for a new cluster, where an interrupted start or an earlier cluster has left what is ours."""
+    unfinished = Unfinished(context.settings.data_folder)
+    if decided.discard:
+        unfinished.discard()
+    if decided.move_aside:
+        unfinished.move_aside()
+    notes.clear(context.settings.data_folder)
+
+
+def _say_skipped(facts: Facts) -> None:
+    log.say("\nPostgreSQL Database directory appears to contain a database; Skipping initialization\n\n")
+    if facts.init_files:
+        since = _made(facts.data_folder.path)
+        names = ", ".join(facts.init_files[:5]) + (", …" if len(facts.init_files) > 5 else "")
+        log.info(f"init files do not run, since the database exists since {since}: {names}")
+
+
+def _made(folder: str) -> str:
+    """Return when a cluster was made: initdb writes PG_VERSION, and nothing does later."""
+    from time import gmtime, strftime
+
+    return strftime("%Y-%m-%d %H:%M:%S UTC", gmtime(os.stat(f"{folder}/PG_VERSION").st_mtime))
+
+
+def check_collations(context: Context, decided: plan.Plan, given: list[str]) -> None:
+    """Look, before clients come in, whether text sorts as it did; raises Failure by COLLATION_POLICY."""
+    arguments = context.settings.server
+    if arguments.prints_a_setting or (arguments.given and arguments.given[0] in NOT_A_SERVER):
+        return
+    if decided.kind == plan.INITIALIZE:
+        remembered.remember_match(context)
+    elif not remembered.is_settled(context):
+        from entrypoint.collation import policy  # what it takes is loaded only where it is needed
+
+        policy.gate(context, given)
+
+
+def run_server(context: Context, given: list[str], held: list[int], *, first: bool) -> NoReturn:
+    """Hand over to the supervisor, or to postgres itself where it is no server.
+
+    `held` are the descriptors of locks: first that of the data folder.
+    """
+    wanted = context.settings
+    environ = server_environment(wanted, context.environment)
+    arguments = wanted.server
+    if is_guarded(wanted) and (names := withheld_variables(wanted, context.environment)):
+        log.info(f"not in the server's environment: {', '.join(names)}; POSTGRES_ENVIRONMENT can name them")
+    if arguments.prints_a_setting or (arguments.given and arguments.given[0] in NOT_A_SERVER):
+        os.set_inheritable(held[0], True)  # noqa: FBT003 - the name says what is true
+        context.children.raise_if_stopped()
+        context.children.signals.give_back()
+        execute(["postgres", *arguments.given], environ)
+    if not first and context.environment.get("PGPASSWORD") and "PGPASSWORD" not in environ:
+        from entrypoint.start import withheld
+
+        withheld.say_password(context)
+    environ |= leftover.clear(context, given)
+    login.keep_password(context)
+    if rendered.renders(context) or rendered.has_usual_shared_memory(context):
+        from entrypoint.config import memory
+
+        memory.say(context)
+    context.children.raise_if_stopped()
+    spec = ServerSpec(
+        argv=["postgres", *given],
+        environment=environ,
+        timeouts=[*wanted.stop],
+        helpers=helpers.specs(context, first=first),
+        runtime_folder=context.runtime_folder,
+        data_folder=wanted.data_folder,
+        cluster=notes.cluster(wanted.data_folder),
+        archive_status=f"{wanted.data_folder}/pg_wal/archive_status" if helpers.archives(context) else "",
+        debug=wanted.debug,
+    )
+    hand_over(context.children.signals, spec, held)
+
+
+def execute(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    """Replace this process by a command, with the exit codes of a shell where that fails."""
+    log.drain()
+    replace_process(find_program(argv[0], environ), argv, environ)

@@ -1,0 +1,116 @@
+"""Files and folders: atomic writes, ownership, mounts."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from entrypoint import own
+from entrypoint.light import NamedTuple
+from entrypoint.system import small, walk
+
+_MOST = 64 * 1024**2
+"""Bytes; the largest that is read is the log of a server that lived for a moment."""
+
+
+def read_text(path: str) -> str:
+    """Return a regular file's text, also through a link; bytes that are no UTF-8 survive a round trip.
+
+    Raises OSError, also for a FIFO, for which others would have us wait, and for what would fill the memory.
+    """
+    return small.read_text(path, most=_MOST, follow=True)
+
+
+def write_atomically(path: str, text: str, mode: int = 0o600, *, dir_fd: int | None = None) -> None:
+    """Write a file so that a reader, or a crash, sees the old or the new one, never a half.
+
+    `path` is a name in the folder that `dir_fd` has open, where that is given.
+    """
+    temporary = f"{path}{own.HALF}"
+    descriptor = small.make(temporary, mode, dir_fd=dir_fd)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        error.filename = path  # the kernel names none where a disk is full
+        raise
+    os.replace(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    if dir_fd is None:
+        sync_folder(os.path.dirname(path))
+    else:
+        os.fsync(dir_fd)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a folder or file and everything below, without following links."""
+    if not os.path.isdir(path) or os.path.islink(path):
+        os.unlink(path)
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        walk.empty(descriptor, path)
+    finally:
+        os.close(descriptor)
+    os.rmdir(path)
+
+
+class Mount(NamedTuple):
+    """One line of /proc/self/mountinfo."""
+
+    point: str
+    root: str
+    """The folder of the filesystem that is mounted; shows the name of a container engine's volume."""
+    filesystem: str
+    options: str
+
+
+def mounts() -> list[Mount]:
+    """Return the mounts of this container, as the kernel tells them."""
+    try:
+        text = read_text("/proc/self/mountinfo")
+    except OSError:
+        return []
+    found = []
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        fields = left.split(" ")
+        if len(fields) >= 6 and right:
+            point, root = (_unescape(field) for field in (fields[4], fields[3]))
+            found.append(Mount(point, root, right.split(" ")[0], fields[5]))
+    return found
+
+
+def _unescape(text: str) -> str:
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, character)
+    return text
+
+
+def mount_of(path: str, table: list[Mount]) -> Mount | None:
+    """Return the mount that a path is on; the last of equally long ones is on top."""
+    best = None
+    for mount in table:
+        point = mount.point.rstrip("/")
+        if (path == mount.point or path.startswith(point + "/")) and (
+            best is None or len(mount.point) >= len(best.point)
+        ):
+            best = mount
+    return best
+
+
+def ensure_folder(path: str, mode: int) -> None:
+    """Make a folder with this mode, as who we are: not for root, where others can write near it."""
+    os.makedirs(path, exist_ok=True)
+    if stat.S_IMODE(os.stat(path).st_mode) != mode:
+        os.chmod(path, mode)

@@ -1,0 +1,61 @@
+"""What the system has refused, in words: the call and the file, without a traceback."""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint.errors import Problem
+from entrypoint.system import access
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def explain(error: OSError) -> Problem:
+    """Return what is wrong and what to look at.
+
+    Writing names no file, and opening in a folder only a part of one: then it is told by the path that our
+    function was called with.
+    """
+    call = path = ""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename.startswith(_OURS):
+            call = _call(trace)
+            path = _path(trace.tb_frame) or path
+        trace = trace.tb_next
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
+    where = (
+        name if name.startswith("/") else f"{name} of {path}" if name and path else name or path or "a file"
+    )
+    missing = access.lacked(error)
+    return Problem(
+        f"the system refused an operation on {where} ({call or 'unknown'}): {error.strerror or error}",
+        f"the container lacks the capabilities {missing}: grant them by --cap-add"
+        if missing
+        else "check owner, mode and free space there",
+    )
+
+
+def _path(frame: FrameType) -> str:
+    for name in ("path", "folder"):
+        value = frame.f_locals.get(name)
+        if isinstance(value, str) and value.startswith("/"):
+            return value
+    return ""
+
+
+def _call(trace: TracebackType) -> str:
+    """Return the name of the function that was called there, or if there is no source that of the caller."""
+    code = trace.tb_frame.f_code
+    try:
+        line, _, column, _ = list(code.co_positions())[trace.tb_lasti // 2]
+        with open(code.co_filename, "rb") as file:
+            text = file.read().split(b"\n")[(line or 0) - 1][column or 0 :]
+    except (OSError, IndexError):
+        return code.co_name
+    name = text.partition(b"(")[0].rpartition(b".")[2].decode("ascii", "replace")
+    return name if name.isidentifier() else code.co_name

@@ -1,0 +1,1 @@
+"""The data folder before there is a server, and what is ours in it."""

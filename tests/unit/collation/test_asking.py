@@ -1,0 +1,57 @@
+"""How long what users wrote may take, when it is asked about collations."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from entrypoint.collation import asking
+from entrypoint.collation.asking import LEAST, Session, Turns
+from entrypoint.collation.dependents import Dependent
+from entrypoint.errors import Failure, Problem
+from entrypoint.server.context import Context
+from unit import made
+from unit.made import NO_CHILDREN, POSTGRES
+
+SESSION = Session(Context(made.settings(), NO_CHILDREN, POSTGRES, "/run/entrypoint", {}))
+INDEX = Dependent("index", "app", "i", "t", ("default",), bytes=2**21, stored=2**20, owner="mallory")
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """Return the seconds of each question; all of them take as long as they may, and fail."""
+    found: list[float | None] = []
+    clock = [0.0]
+
+    def ask(*_: object, seconds: float | None, **__: object) -> str:
+        found.append(seconds)
+        clock[0] += 5.0 if seconds is None else seconds
+        raise Failure(Problem("it took too long", "wait"))
+
+    monkeypatch.setattr(asking, "ask", ask)
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    return found
+
+
+def test_a_slow_owner_is_waited_for_no_more(given: list[float | None]) -> None:
+    """After three of his objects the others are left out; those of others have their time."""
+    turns = Turns(SESSION)
+    for _ in range(5):
+        with pytest.raises(Failure):
+            turns.ask(INDEX, "SELECT 1")
+    assert [LEAST + 3] * 3 == given
+    with pytest.raises(Failure) as raised:
+        turns.ask(INDEX, "SELECT 1")
+    assert "3 other objects of mallory took too long" in str(raised.value)
+    with pytest.raises(Failure):
+        turns.ask(INDEX._replace(owner="alice"), "SELECT 1")
+    assert 4 == len(given)
+
+
+def test_what_runs_nothing_of_users_has_no_limit(given: list[float | None]) -> None:
+    """To read a large index takes as long as it takes."""
+    for _ in range(4):
+        with pytest.raises(Failure):
+            Turns(SESSION).ask(INDEX, "SELECT 1", limited=False)
+    assert [None] * 4 == given

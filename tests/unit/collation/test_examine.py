@@ -1,0 +1,80 @@
+"""What is found really broken, and what is left to its owner."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from unit.collation.test_asking import INDEX, SESSION
+
+from entrypoint.collation import asking, examine
+from entrypoint.collation.dependents import Dependent, Report
+
+CHECKED = Dependent("check", "app", "in_order", "public.t", ("default",), test="NOT (a < b)", owner="alice")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what the server is asked; it answers that two rows, or two keys, are wrong."""
+    found: list[str] = []
+
+    def ask(_: object, __: object, text: str, **___: object) -> str:
+        found.append(text)
+        return json.dumps({"keys": 2, "example": "(a)"}) if "json_build_object" in text else "2"
+
+    monkeypatch.setattr(asking, "ask", ask)
+    return found
+
+
+def _words(*dependents: Dependent, amcheck: bool = False) -> list[tuple[str, str, bool]]:
+    found = examine.check(SESSION, Report(dependents=dependents), amcheck=amcheck)
+    return [(each.words, each.mend, each.broken) for each in found]
+
+
+def test_rows_are_counted(asked: list[str]) -> None:
+    """The mend shows them; they are read only while the table is what it was."""
+    ((words, mend, broken),) = _words(CHECKED)
+    assert "check in_order on public.t in app is violated: 2 rows against it" == words
+    assert "correct them: SELECT * FROM ONLY public.t WHERE NOT (a < b)" == mend
+    assert broken
+    assert asked[0].startswith("PREPARE entrypoint AS SELECT FROM ONLY public.t; ")
+
+
+def test_keys_that_are_there_twice(asked: list[str]) -> None:
+    """Of a unique index its table is read; a rebuild would fail by them."""
+    ((words, mend, broken),) = _words(INDEX._replace(unique=True, keys="name"))
+    assert "has let duplicates in: 2 keys more than once, for example (a)" in words
+    assert (True, True) == (broken, "delete all but one row of each key" in mend)
+    assert "SET enable_indexscan = off" in asked[0]
+
+
+@pytest.mark.parametrize(
+    ("dependent", "expected"),
+    [
+        (CHECKED._replace(foreign=True), "let alice look: SELECT * FROM ONLY public.t"),
+        (CHECKED._replace(foreign=True, privileged=True), "let a role without rights that may read it look"),
+        (
+            CHECKED._replace(test="", domain="d", column="c"),
+            "look at the values of d in column c of public.t",
+        ),
+        (INDEX._replace(unique=True, keys="name", foreign=True), "let mallory look: SET enable_indexscan"),
+    ],
+)
+def test_code_of_users_is_not_run(asked: list[str], dependent: Dependent, expected: str) -> None:
+    """Where a look could run it, nothing is asked, and its owner is told how to look."""
+    ((_, mend, broken),) = _words(dependent)
+    assert (False, True) == (broken, expected in mend), mend
+    assert [] == asked
+
+
+def test_an_index_that_lends_rights_is_not_read(asked: list[str]) -> None:
+    """Amcheck would become its owner, who is a superuser."""
+    ((words, _, broken),) = _words(INDEX._replace(method="btree", unsafe=True), amcheck=True)
+    assert "would run code of others as the superuser" in words
+    assert (False, []) == (broken, asked)
+
+
+def test_a_view_is_not_looked_at(asked: list[str]) -> None:
+    """Whether it holds what another order said cannot be seen."""
+    assert [] == _words(CHECKED._replace(kind="materialized view"))
+    assert [] == asked

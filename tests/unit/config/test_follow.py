@@ -1,0 +1,209 @@
+"""How a standby is made, what it follows by, and when it cannot be promoted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from entrypoint.archive import calls, fetching
+from entrypoint.archivers.terms import Backup
+from entrypoint.backup import history
+from entrypoint.backup.expire import expire
+from entrypoint.backup.runs import Run
+from entrypoint.config import follow
+from entrypoint.errors import Failure, Problem
+from entrypoint.restore import fetch, planning
+from entrypoint.restore.choose import Choice
+from entrypoint.server import control_file, sessions
+from entrypoint.server.context import Context
+from entrypoint.standby import promotion
+from entrypoint.system.children import Children
+from entrypoint.system.identity import current
+from entrypoint.volume.facts import Following
+from unit import made
+
+STANDBY = {"STANDBY": "on", "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "wal-g"}
+
+
+class _Children:
+    """What the server's programs answer, one after the other; the command lines are kept."""
+
+    def __init__(self, *answers: tuple[int, str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[list[str]] = []
+
+    def output(self, argv: list[str], *_: object, **__: object) -> tuple[int, str]:
+        """Answer."""
+        self.asked.append(argv)
+        return self.answers.pop(0)
+
+
+def _context(folder: Path, values: Mapping[str, str], *answers: tuple[int, str]) -> Context:
+    return Context(
+        settings=made.settings({"PGDATA": str(folder), **values}),
+        children=cast("Children", _Children(*answers)),
+        who=current(),
+        runtime_folder=str(folder / "run"),
+        environment={"PATH": "/usr/bin"},
+    )
+
+
+def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One signal file, whatever the archiver or the backup brings along, and no record of ours is left."""
+    data = tmp_path / "data"
+    data.mkdir()
+    context = _context(data, STANDBY)
+    backup = Backup("base_1", "full", "", "", 1, "0/1", "0/2", permanent=False, system_identifier="1")
+    choice = Choice(
+        backup, "", 1, "", "", inclusive=True, segments=1, earliest="", latest="", hole=None, last_segment=""
+    )
+    running = Run(kind="full", started="2026-11-23T02:00:00+00:00", why="schedule", url="file:///archive")
+
+    def fetched(_: object, folder: str) -> int:
+        made.cluster(Path(folder))
+        for name in ("recovery.signal", "postmaster.pid"):
+            Path(folder, name).write_text("15\n")
+        Path(folder, ".entrypoint.archive").write_text("{}")  # of a backup that an earlier version has taken
+        history.RUNS.write(folder, [running._replace(outcome="ok", name="base_0"), running])
+        return 0
+
+    monkeypatch.setattr(fetch, "_fetch", fetched)
+    request, source = context.settings.restore, context.settings.source
+    assert request is not None
+    assert source is not None
+    plan = planning.Plan(context, source, request, choice, 1, 1)
+    assert [] == fetch.restore(context, plan, [])
+    names = ["PG_VERSION", "entrypoint.archive", "entrypoint.backups", "entrypoint.fork", "global"]
+    assert [*names, "pg_wal", "standby.signal"] == sorted(os.listdir(data))
+    assert ["base_0"] == [run.name for run in history.RUNS.read(str(data))]
+
+
+def test_what_it_follows_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archive and the primary with STANDBY=on; without it the archive, if there is one, or nothing of ours."""
+    monkeypatch.setattr(calls, "render", lambda *_: None)
+    monkeypatch.setattr("entrypoint.archive.source.write_down_settings", lambda *_: None)
+    monkeypatch.setattr(fetching, "prepare", lambda *_: None)
+    monkeypatch.setattr(follow, "describe_server", lambda *_: made.SERVER)
+    streams = {"STANDBY_PRIMARY_CONNINFO": "host=db", "STANDBY_SLOT": "a"}
+    of_archive = ["recovery_target_timeline", "restore_command"]
+    of_primary = ["primary_conninfo", "primary_slot_name"]
+    archive = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "wal-g"}
+    cases: tuple[tuple[Mapping[str, str], list[str]], ...] = (
+        (STANDBY, ["hot_standby", *of_archive]),
+        ({**STANDBY, **streams}, ["hot_standby", *of_primary, *of_archive]),
+        ({"STANDBY": "on", **streams}, ["hot_standby", *of_primary, of_archive[0]]),
+        (archive, of_archive),
+        ({}, []),
+    )
+    for values, expected in cases:
+        assert expected == sorted(follow.settings(_context(tmp_path, values)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("0/3000060|12.5|t", Following("0/3000060", 12.5, "streaming")),
+        ("0/3000060||f", Following("0/3000060", None, "archive")),
+        ("something else", None),
+        (None, None),
+    ],
+)
+def test_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str | None, expected: Following | None
+) -> None:
+    """As its server tells; before the first transaction there is no time, and without an answer nothing."""
+
+    def query(*_: object, **__: object) -> str:
+        if answer is None:
+            raise sessions.Unreachable(Problem("no server", "start it"))
+        return answer
+
+    monkeypatch.setattr(sessions, "query", query)
+    assert expected == promotion.look(_context(tmp_path, {}))
+
+
+def _server(data: Path, word: str) -> None:
+    (data / "postmaster.pid").write_text(f"{os.getpid()}\n{data}\n1\n5432\n/run\n*\n0\n{word}\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "signal", "expected"),
+    [
+        ("", "standby.signal", "no server runs"),
+        ("ready", "", "is a primary already"),
+        ("starting", "standby.signal", "cannot be promoted yet"),
+    ],
+)
+def test_what_cannot_be_promoted(tmp_path: Path, word: str, signal: str, expected: str) -> None:
+    """No server, a primary, and a standby that is not consistent yet, which a promotion would end."""
+    if word:
+        _server(tmp_path, word)
+    if signal:
+        (tmp_path / signal).touch()
+    with pytest.raises(Failure) as refused:
+        promotion.promote(_context(tmp_path, {}), 60)
+    assert expected in refused.value.problems[0].what
+    assert refused.value.problems[0].mend
+
+
+def test_a_promotion_is_waited_for(tmp_path: Path) -> None:
+    """As long as was asked for; what has not happened by then may still come."""
+    _server(tmp_path, "ready")
+    (tmp_path / "standby.signal").touch()
+    context = _context(tmp_path, {}, (0, ""), (1, "pg_ctl: server did not promote in time\n"))
+    promotion.promote(context, 7)
+    with pytest.raises(Failure) as late:
+        promotion.promote(context, 7)
+    assert "not promoted within 7 seconds: pg_ctl: server did not" in late.value.problems[0].what
+    argv = cast("_Children", context.children).asked[0]
+    assert ["pg_ctl", "promote"] == argv[:2]
+    assert "7" == argv[argv.index("--timeout") + 1]
+
+
+def test_a_standby_removes_nothing_from_the_archive(tmp_path: Path) -> None:
+    """The archive is the primary's, which may need what seems too old here."""
+    (tmp_path / "standby.signal").touch()
+    context = _context(tmp_path, {**STANDBY, "BACKUP_RETAIN_FULL": "1"})
+    archive = context.settings.archive
+    assert archive is not None
+    with pytest.raises(Failure) as refused:
+        expire(context, archive, dry_run=False)
+    assert "nothing is removed" in refused.value.problems[0].what
+
+
+def test_there_must_be_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive without one is refused, and the mend is to take one: no new database is proposed."""
+    monkeypatch.setattr(calls, "list_backups", lambda *_: [])
+    context = _context(tmp_path, STANDBY)
+    request, source = context.settings.restore, context.settings.source
+    assert request is not None
+    assert source is not None
+    with pytest.raises(Failure) as refused:
+        planning._candidates(context, source, request)
+    assert "no backup to build it from" in refused.value.problems[0].what
+    assert "entrypoint backup push" in refused.value.problems[0].mend
+
+
+@pytest.mark.parametrize(
+    ("state", "signal", "expected"),
+    [
+        ("in archive recovery", "", True),
+        ("shut down in recovery", "", True),
+        ("shut down in recovery", "standby.signal", False),
+        ("in archive recovery", "recovery.signal", False),
+        ("in production", "", False),
+        ("shut down", "", False),
+    ],
+)
+def test_an_interrupted_promotion_is_seen(tmp_path: Path, state: str, signal: str, *, expected: bool) -> None:
+    """The signal file is gone, and the server was no primary yet; a primary is never taken for one."""
+    (tmp_path / "global").mkdir()
+    (tmp_path / "global" / "pg_control").touch()
+    if signal:
+        (tmp_path / signal).touch()
+    context = _context(tmp_path, STANDBY, (0, f"Database cluster state:               {state}\n"))
+    assert expected == control_file.is_half_promoted(context)

@@ -1,0 +1,215 @@
+"""What doctor finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from entrypoint.archivers.terms import Backup
+from entrypoint.backup.runs import LastRuns, Run
+from entrypoint.doctor.judge import archive, places, server
+from entrypoint.drill.drills import Drill, LastDrills
+from entrypoint.errors import Problem
+from entrypoint.finding import ERROR, OK, WARNING, Finding
+from entrypoint.volume.facts import ArchiveState, Unfinished
+from unit import made
+
+PROBLEM = Problem("it is wrong", "do this")
+QUICK = server.Stop("2026-11-22T18:35:07+00:00", 0.4, "fast")
+KILLED = QUICK._replace(seconds=None, step="killed")
+BACKUP = Backup(
+    name="base_1",
+    kind="full",
+    started="2026-11-22T18:35:07+00:00",
+    finished="2026-11-22T18:35:08+00:00",
+    size_bytes=1,
+    start_lsn="0/1",
+    stop_lsn="0/2",
+    permanent=False,
+    system_identifier="1",
+)
+ARCHIVING = ArchiveState(
+    tool="wal-g",
+    url="file:///archive",
+    backlog_segments=0,
+    backlog_bytes=0,
+    oldest_ready=None,
+    oldest_ready_seconds=None,
+    archived_per_minute=1.0,
+    last_archived="000000010000000000000001",
+    last_archived_at="2026-11-22T18:35:08+00:00",
+    failing_since=None,
+    last_error=None,
+    prepared=True,
+    fork_refused=None,
+    fork_mend=None,
+    free_bytes=10**9,
+    seconds_until_full=None,
+)
+RUN = Run(kind="full", started="2026-11-22T18:35:08+00:00", why="schedule", words="why")
+DRILL = Drill("2026-11-22T18:35:08+00:00", "schedule", outcome="failed", words="why")
+OUTAGE = ARCHIVING._replace(
+    failing_since="2026-11-22T18:35:08+00:00", last_error="connection refused", seconds_until_full=7200
+)
+NO_RUNS = LastRuns(success=None, failure=None, running=None, verified=None)
+NO_DRILLS = LastDrills(None, None, None)
+FOLDER = places.Folder(
+    "data folder",
+    "/data",
+    exists=True,
+    owner=999,
+    mode=0o700,
+    filesystem="ext4",
+    place="volume",
+    read_only=False,
+)
+
+
+def _levels(found: Sequence[Finding]) -> list[str]:
+    """Return the levels; whatever is not well has a mend, and nothing is without words."""
+    assert [] == [each for each in found if not each.found or (each.level != OK) != bool(each.mend)]
+    return [each.level for each in found]
+
+
+def _waiting(segments: int, seconds: int) -> ArchiveState:
+    """Return what it is like when so many segments wait, the oldest for so long."""
+    return ARCHIVING._replace(backlog_segments=segments, oldest_ready_seconds=seconds)
+
+
+def test_every_mistake_in_the_settings() -> None:
+    """All problems are errors and all doubts warnings, with their own mends."""
+    expected = [Finding(level, "it is wrong", "do this") for level in (ERROR, ERROR, WARNING)]
+    assert expected == server.settings((PROBLEM, PROBLEM), (PROBLEM,))
+    assert [OK] == _levels(server.settings((), ()))
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (server.start(()), [OK]),
+        (server.start((PROBLEM, PROBLEM)), [ERROR, ERROR]),
+        (server.shell(None, [], 999), [OK]),
+        (server.shell(PROBLEM, [], 999), [ERROR]),
+        (server.shell(None, ["timeout"], 999), [ERROR]),
+        (server.versions("15", "15", []), [OK]),
+        (server.versions("14", "15", []), [ERROR]),
+        (server.versions("16", "15", []), [ERROR]),
+        (server.versions("9.6", "15", []), [ERROR]),
+        (server.versions("15", None, ["postgres"]), [ERROR]),
+        (server.versions(None, "15", []), [OK]),
+        (server.server("ready"), [OK]),
+        (server.server("ready", "no answer"), [ERROR]),
+        (server.server("ready", 'FATAL:  role "a b" does not exist'), [ERROR]),
+        (server.server(None), [WARNING]),
+        (server.server("starting"), [WARNING]),
+        (server.helpers({}), []),
+        (server.stops([]), []),
+        (server.stops([KILLED, QUICK]), [OK]),
+        (server.stops([QUICK, KILLED]), [WARNING]),
+        (server.stops([QUICK._replace(step="immediate")]), [WARNING]),
+        (server.stops([QUICK._replace(seconds=8.1), QUICK]), [WARNING]),
+        (server.stops([QUICK._replace(seconds=8.1), *[QUICK] * 5]), [OK]),
+        (server.helpers({"daemon": 3, "backups": 2}), [WARNING, WARNING]),
+        (places.space({"/data": (84.9, 1)}), [OK]),
+        (places.space({"/data": (85.0, 1), "/wal": (95.0, 1)}), [WARNING, ERROR]),
+        (places.run_folder("/run", exists=True, writable=True, uid=999), [OK]),
+        (places.run_folder("/run", exists=True, writable=False, uid=999), [ERROR]),
+        (places.run_folder("/run", exists=False, writable=False, uid=999), [ERROR]),
+        (archive.archive("", None), [WARNING]),
+        (archive.archive("wal-g to /archive", None), [OK]),
+        (archive.archive("wal-g to /archive", PROBLEM), [ERROR]),
+        (archive.fork(ARCHIVING), []),
+        (archive.backlog(ARCHIVING), [OK]),
+        (archive.backlog(_waiting(3, 121)), [WARNING]),
+        (archive.backlog(_waiting(2, 1000)), [OK]),
+        (archive.backlog(_waiting(1000, 5)), [OK]),
+        (archive.backlog(OUTAGE), [ERROR]),
+        (archive.backups((BACKUP,), 5400), [OK]),
+        (archive.backups((), 0), [WARNING]),
+        (archive.backups((BACKUP,), 5400, overdue=True), [WARNING]),
+        (archive.runs(NO_RUNS), []),
+        (archive.runs(NO_RUNS._replace(failure=RUN)), [ERROR]),
+        (archive.runs(NO_RUNS._replace(verified=RUN)), []),
+        (archive.runs(NO_RUNS._replace(verified=RUN._replace(holes=(("01", "02"),)))), [WARNING]),
+        (archive.runs(NO_RUNS._replace(verified=RUN._replace(broken={"base_1": "torn"}))), [WARNING]),
+        (archive.drills(NO_DRILLS, overdue=False), []),
+        (archive.drills(NO_DRILLS, overdue=True), [WARNING]),
+        (archive.drills(NO_DRILLS._replace(failure=DRILL), overdue=False), [WARNING]),
+        (archive.drills(NO_DRILLS._replace(success=DRILL), overdue=False), [OK]),
+    ],
+)
+def test_how_bad_it_is(found: list[Finding], expected: list[str]) -> None:
+    """Each piece of evidence gives its own findings and no others."""
+    assert expected == _levels(found)
+
+
+def test_words() -> None:
+    """A finding names what was seen."""
+    assert "1, the newest base_1 is 1.5 hours old" == archive.backups((BACKUP,), 5400)[0].found
+    assert "3 times" in server.helpers({"daemon": 3})[0].found
+    assert "127" in server.shell(None, ["timeout"], 999)[0].found
+    assert "full in 2.0 hours" in archive.backlog(OUTAGE)[0].found
+
+
+@pytest.mark.parametrize(
+    ("folder", "more", "expected"),
+    [
+        ({}, {}, [OK]),
+        ({"place": "container layer"}, {}, [ERROR]),
+        ({"place": "anonymous volume"}, {}, [WARNING]),
+        ({"unfinished": Unfinished("files", "x")}, {}, [OK, ERROR]),
+        ({}, {"old_databases": ["/a", "/b"]}, [OK, WARNING, WARNING]),
+        ({}, {"stray_mounts": ["/var/lib/postgresql"]}, [OK, WARNING]),
+    ],
+)
+def test_data_folders(folder: dict[str, Any], more: dict[str, Any], expected: list[str]) -> None:
+    """What is wrong with the data folder and its neighbours is found."""
+    facts = made.facts(made.data_folder(**{"has_cluster": True, **folder}), **more)
+    assert expected == _levels(places.data_folder(facts))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, [OK]),
+        ({"mode": 0o750}, [OK]),
+        ({"exists": False}, [ERROR]),
+        ({"owner": 0}, [WARNING]),
+        ({"mode": 0o600}, [ERROR]),
+        ({"mode": 0o755}, [WARNING]),
+        ({"mode": 0o770}, [WARNING]),
+        ({"read_only": True}, [ERROR]),
+        ({"filesystem": "tmpfs"}, [ERROR]),
+        ({"filesystem": "nfs4"}, [WARNING]),
+        ({"filesystem": "fuse.sshfs"}, [WARNING]),
+        ({"filesystem": "cifs"}, [ERROR]),
+        ({"place": "container layer"}, [OK]),
+        ({"place": "container layer", "name": "WAL folder"}, [ERROR]),
+        ({"owner": 0, "read_only": True, "filesystem": "9p"}, [WARNING, ERROR, ERROR]),
+    ],
+)
+def test_folders(changes: dict[str, Any], expected: list[str]) -> None:
+    """A folder must be the server's own, closed to others, writable, and on a disk that keeps what it got."""
+    assert expected == _levels(places.folders([FOLDER._replace(**changes)], 999))
+
+
+def test_the_steps_of_an_upgrade() -> None:
+    """To a newer major they are told, to an older one there is no way."""
+    assert "pg_upgrade" in server.versions("14", "15", [])[0].mend
+    assert "cannot go back" in server.versions("16", "15", [])[0].mend
+
+
+def test_a_refused_fork_is_an_error_with_its_mend() -> None:
+    """And the backlog, which nobody will archive, is not spoken of."""
+    state = ARCHIVING._replace(
+        fork_refused="another cluster has gone on",
+        fork_mend="give it its own",
+        backlog_segments=9,
+        oldest_ready_seconds=999,
+    )
+    assert [] == archive.backlog(state)
+    (found,) = archive.fork(state)
+    assert (ERROR, "give it its own") == (found.level, found.mend)
+    assert "another cluster has gone on" in found.found

@@ -1,0 +1,36 @@
+"""What is noted of init files, so that a change in them is seen later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from entrypoint import own
+from entrypoint.first_start import init_files
+from unit import made
+
+
+def test_what_is_noted_is_read(tmp_path: Path) -> None:
+    """By name, whatever it holds but a line feed; hidden files and folders are none."""
+    folder, data = tmp_path / "files", str(made.cluster(tmp_path / "data"))
+    (folder / "sub").mkdir(parents=True)
+    for name in ("1 a.sql", "2.sh", ".hidden"):
+        (folder / name).write_text(name)
+    init_files.note(data, str(folder))
+    noted = init_files.noted(data)
+    assert noted == init_files.digests(str(folder))
+    assert ["1 a.sql", "2.sh"] == [*(noted or {})]
+    (folder / "2.sh").write_text("changed")
+    now = init_files.digests(str(folder))
+    assert ["2.sh"] == [name for name, digest in now.items() if (noted or {})[name] != digest]
+
+
+def test_what_cannot_be_noted_keeps_nothing_down(tmp_path: Path) -> None:
+    """Without a folder nothing is noted of it; without a cluster nothing is written beside it."""
+    data = str(made.cluster(tmp_path))
+    assert init_files.noted(data) is None
+    init_files.note(data, "/nowhere")
+    assert {} == init_files.noted(data)
+    (tmp_path / own.INIT).unlink()
+    (tmp_path / own.INIT).mkdir()
+    init_files.note(data, "/nowhere")
+    assert init_files.noted(data) is None

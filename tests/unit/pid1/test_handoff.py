@@ -1,0 +1,71 @@
+"""What one half of PID 1 hands on to the other."""
+
+from __future__ import annotations
+
+import marshal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entrypoint.pid1.handoff import Handoff, HelperSpec, ServerSpec
+
+HELPER = HelperSpec("backups", ["a", "\udcff"], {"A": "\udcff"}, delay=2, stdin=7)
+SERVER = ServerSpec(
+    argv=["postgres", "-c", "x=y"],
+    environment={"PGDATA": "/data"},
+    timeouts=[5, 60.0, 10],
+    helpers=[HELPER, HelperSpec("daemon", [], {}, after_server=True, keep=True)],
+    runtime_folder="/run/entrypoint",
+    data_folder="/data",
+    cluster="7",
+    archive_status="",
+)
+HANDOFF = Handoff(SERVER, 42, 1795364442.5, [1, 2], [], (2, [b"waits"], 3))
+
+
+def test_what_is_packed_is_unpacked() -> None:
+    """Every field arrives, with its name and its type."""
+    found = Handoff.unpack(HANDOFF.pack())
+    assert HANDOFF == found
+    assert (HELPER, "daemon") == (found.server.helpers[0], found.server.helpers[1].role)
+    assert isinstance(found.server.helpers[1], HelperSpec)
+
+
+def _changed(value: object, path: tuple[int, ...], new: object) -> Any:
+    """Return a packed value with another one at this place."""
+    if not path:
+        return new
+    assert isinstance(value, (tuple, list))
+    rows = [*value]
+    rows[path[0]] = _changed(rows[path[0]], path[1:], new)
+    return type(value)(rows)
+
+
+@pytest.mark.parametrize(
+    ("path", "new"),
+    [
+        ((), None),
+        ((), (1, 2)),
+        ((1,), "42"),
+        ((0, 0), "postgres"),
+        ((0, 1), {"A": 1}),
+        ((0, 1), [("A", "B")]),
+        ((0, 2, 0), "5"),
+        ((0, 3, 0), ("backups", ["a"], {})),
+        ((0, 3, 0, 6), "7"),
+        ((5,), (2, ["waits"], 3)),
+    ],
+)
+def test_what_does_not_fit_is_refused(path: tuple[int, ...], new: object) -> None:
+    """A value of another type, one too few, or one that is none of ours is no handoff."""
+    with pytest.raises(ValueError, match="b'"):
+        Handoff.unpack(marshal.dumps(_changed(marshal.loads(HANDOFF.pack()), path, new)))
+
+
+@given(st.binary(max_size=40))
+def test_other_bytes_are_no_handoff(data: bytes) -> None:
+    """Whatever is in the file, it is one of the errors that the caller knows."""
+    with pytest.raises((ValueError, EOFError, TypeError)):
+        Handoff.unpack(data)

@@ -1,0 +1,78 @@
+"""What PID 1 tells about itself, and how it is read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from entrypoint.pid1 import lifecycle, status
+from entrypoint.pid1.lifecycle import Helper
+from entrypoint.pid1.status import Known, KnownHelper
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """Return a runtime folder of ours."""
+    tmp_path.chmod(0o711)
+    return str(tmp_path)
+
+
+def test_what_is_published_is_read(folder: str) -> None:
+    """The server and its helpers; of what has done its work, or no clock starts, nobody has to know."""
+    helpers = [
+        Helper("daemon", running=True, failures=2, last_code=1),
+        Helper(lifecycle.BACKUPS),
+        Helper(lifecycle.STARTDB, due=None, last_code=0),
+        Helper(lifecycle.RELOAD),
+    ]
+    state = lifecycle.begin((5, 60, 10), helpers)
+    status.publish(folder, state, 42, {7: "daemon"}, 1795364442)
+    expected = {
+        "daemon": KnownHelper("daemon", "running", 7, 2, 1),
+        lifecycle.BACKUPS: KnownHelper(lifecycle.BACKUPS, "waiting", 0, 0, None),
+    }
+    assert Known(lifecycle.SERVING, 1795364442, None, 42, expected) == status.read([folder])
+    assert {"daemon": 2} == status.failing([folder])
+
+
+def test_a_stop_says_its_step(folder: str) -> None:
+    """A server that has ended is not named any more."""
+    state = lifecycle.begin((5, 60, 10))._replace(phase=lifecycle.SWEEPING, step="fast", server=False)
+    status.publish(folder, state, 42, {}, 1795364442)
+    assert Known(lifecycle.STOPPING, 1795364442, "fast", None, {}) == status.read([folder])
+
+
+def test_a_phase_of_the_start(folder: str) -> None:
+    """Before the server there is nothing else to tell."""
+    status.enter(folder, status.RECOVERY)
+    found = status.read([f"{folder}/none", folder])
+    assert found is not None
+    assert (status.RECOVERY, None, None, {}) == (found.phase, found.detail, found.server, found.helpers)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "phase\n",
+        "phase serving x -\n",
+        "server -1\n",
+        "helper backups running x 0 0\n",
+        "helper backups sleeping 7 0 0\n",
+        "other 1\n",
+    ],
+)
+def test_what_pid_1_does_not_write_is_not_read(folder: str, text: str) -> None:
+    """The server's user can write there; nobody falls over it."""
+    Path(folder, "status").write_text(text)
+    assert status.read([folder]) is None
+
+
+def test_a_pause_is_asked_for_once(folder: str) -> None:
+    """A helper says when it wants to be called again, an hour at most; the next time it has to say so again."""
+    path = status.pause_path(folder, lifecycle.BACKUPS)
+    Path(path).write_text("86400")
+    assert 3600.0 == status.asked_pause(folder, lifecycle.BACKUPS)
+    assert (None, False) == (status.asked_pause(folder, lifecycle.BACKUPS), os.path.exists(path))

@@ -1,0 +1,64 @@
+"""How the server's last stops went."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from entrypoint import own
+from entrypoint.pid1 import stops
+from unit import made
+
+SHUT_DOWN, IN_PRODUCTION = 1, 6
+
+
+def _cluster(folder: Path, state: int) -> str:
+    path = made.cluster(folder) / "global" / "pg_control"
+    content = bytearray(path.read_bytes())
+    content[16:20] = state.to_bytes(4, sys.byteorder)
+    path.write_bytes(content)
+    return str(folder)
+
+
+def test_a_stop_is_noted(tmp_path: Path) -> None:
+    """One line each: when, how long it took, and by which step."""
+    data = _cluster(tmp_path, SHUT_DOWN)
+    stops.note(data, 0.44, "fast")
+    stops.note(data, None, stops.KILLED)
+    rows = [line.split() for line in stops.read(data).splitlines()]
+    assert [["0.4", "fast"], ["-", "killed"]] == [row[1:] for row in rows]
+    assert all(row[0].isdigit() for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"), [(SHUT_DOWN, True), (2, True), (IN_PRODUCTION, False), (0, False)]
+)
+def test_a_server_that_was_killed_is_seen_at_the_next_start(
+    tmp_path: Path, state: int, expected: bool
+) -> None:
+    """By its control file; it could leave no line of its own."""
+    data = _cluster(tmp_path, state)
+    assert expected == stops.is_clean(data)
+    stops.look_back(data)
+    assert expected == (stops.read(data) == "")
+
+
+def test_without_a_cluster_nothing_is_known(tmp_path: Path) -> None:
+    """And nothing is written."""
+    assert stops.is_clean(str(tmp_path)) is None
+    stops.look_back(str(tmp_path))
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_the_file_stays_small(tmp_path: Path) -> None:
+    """The newest lines stay, each of them whole."""
+    data = _cluster(tmp_path, SHUT_DOWN)
+    text = "".join(f"{1_795_364_442 + number} 0.4 fast\n" for number in range(400))
+    (tmp_path / own.STOPS).write_text(text)
+    stops.look_back(data)
+    kept = stops.read(data)
+    assert len(kept) <= 2048
+    assert text.endswith(kept)
+    assert kept.startswith("17953")

@@ -1,0 +1,168 @@
+"""Which base backup fits, and why none does."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from entrypoint.archivers.terms import Backup
+from entrypoint.postgres import segments
+from entrypoint.restore.choose import Choice, Refusal, Wal, choose, history_of, worded
+from entrypoint.restore.record import record, recorded
+from entrypoint.settings.restoring import Request
+
+if TYPE_CHECKING:
+    from entrypoint.settings.restoring import Kind
+
+SIZE = 16 * 1024**2
+START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def _names(timeline: int, first: int, last: int) -> frozenset[str]:
+    return frozenset(segments.name(timeline, count, SIZE) for count in range(first, last + 1))
+
+
+def _backup(name: str, hour: int, segment: int, *, timeline: int = 1) -> Backup:
+    at = (START + timedelta(hours=hour)).isoformat()
+    start, stop = f"0/{segment * SIZE + 40:X}", f"0/{segment * SIZE + 256:X}"
+    return Backup(
+        name, "full", at, at, 1, start, stop, permanent=False, system_identifier="1", timeline=timeline
+    )
+
+
+BACKUPS = [_backup("first", 0, 2), _backup("second", 2, 10), _backup("third", 4, 20)]
+WAL = Wal(1, (), _names(1, 1, 30), SIZE, START + timedelta(hours=6))
+NOW = START + timedelta(hours=9)
+
+
+def _choose(request: Request, wal: Wal = WAL, backups: list[Backup] | None = None) -> Choice | Refusal:
+    return choose(request, backups or BACKUPS, wal, NOW)
+
+
+def _chosen(request: Request, wal: Wal = WAL, backups: list[Backup] | None = None) -> Choice:
+    found = _choose(request, wal, backups)
+    assert isinstance(found, Choice), found
+    return found
+
+
+def _refused(request: Request, wal: Wal = WAL, backups: list[Backup] | None = None) -> str:
+    found = _choose(request, wal, backups)
+    assert isinstance(found, Refusal)
+    problem = worded(found, request, wal)
+    return f"{problem.what}; {problem.mend}"
+
+
+@pytest.mark.parametrize(
+    ("hours", "backup"),
+    [(0.01, "first"), (1.99, "first"), (2.01, "second"), (3.9, "second"), (4.01, "third"), (5.9, "third")],
+)
+def test_a_time_takes_the_newest_backup_before_it(hours: float, backup: str) -> None:
+    """Only a backup that has ended before the target leads to it."""
+    found = _chosen(Request("LATEST", "time", (START + timedelta(hours=hours)).isoformat()))
+    assert backup == found.backup.name
+    assert found.value.endswith("+00")
+
+
+def test_a_relative_time_is_one_of_now() -> None:
+    """`4 hours ago` becomes a moment, which an interrupted restore goes on with."""
+    request = Request("LATEST", "time", "4 hours ago")
+    found = _chosen(request)
+    assert ("third", "2026-11-22 17:00:00.000000+00") == (found.backup.name, found.value)
+    noted = recorded(record(found, request))
+    assert noted.is_for(request._replace(action="pause"))
+    assert not noted.is_for(request._replace(value="3 hours ago"))
+    assert "2026-11-22 17:00:00.000000+00" == noted.options["recovery_target_time"]
+
+
+@pytest.mark.parametrize(
+    ("lsn", "backup"), [(2 * SIZE + 256, "first"), (10 * SIZE + 255, "first"), (10 * SIZE + 256, "second")]
+)
+def test_an_lsn_takes_the_newest_backup_before_it(lsn: int, backup: str) -> None:
+    """The end of a backup counts, where it is consistent."""
+    assert backup == _chosen(Request("LATEST", "lsn", f"0/{lsn:X}")).backup.name
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "word"),
+    [
+        ("time", "2026-11-22T11:59:59+00:00", "before"),
+        ("time", "2026-11-22T18:00:01+00:00", "after"),
+        ("time", "2026-11-22T13:00:00+02:00", "before"),
+        ("lsn", f"0/{2 * SIZE:X}", "before"),
+        ("lsn", f"0/{31 * SIZE:X}", "after"),
+    ],
+)
+def test_out_of_range(kind: Kind, value: str, word: str) -> None:
+    """What the archive does not hold is refused, with what it holds."""
+    text = _refused(Request("LATEST", kind, value))
+    assert f"is {word} the" in text
+    assert "2026-11-22T12:00:00+00:00 (0/2000100) to 2026-11-22T18:00:00+00:00 (0/1F000000)" in text
+
+
+@pytest.mark.parametrize("kind", ["", "name", "xid"])
+def test_else_the_newest(kind: Kind) -> None:
+    """For the end, a name or a transaction the newest backup is taken, or the one that is named."""
+    assert "third" == _chosen(Request("LATEST", kind, "745")).backup.name
+    assert "first" == _chosen(Request("first", kind, "745")).backup.name
+
+
+def test_a_named_backup_after_the_target() -> None:
+    """It is refused, and the one that fits is told."""
+    text = _refused(Request("third", "lsn", f"0/{11 * SIZE:X}"))
+    assert "backup third ended after the target" in text
+    assert "RESTORE_FROM=LATEST would take second" in text
+
+
+def test_a_gap_on_the_way_is_found_before_anything_is_fetched() -> None:
+    """What the archive misses ends a replay, so it is refused; a newer backup or an earlier target will do."""
+    torn = WAL._replace(names=WAL.names - _names(1, 15, 16))
+    assert "third" == _chosen(Request("LATEST"), torn).backup.name
+    text = _refused(Request("second"), torn)
+    assert f"misses the WAL segments {segments.name(1, 15, SIZE)} to {segments.name(1, 16, SIZE)}" in text
+    assert f"RESTORE_TARGET_LSN=0/{15 * SIZE - 1:X}" in text
+    assert "second" == _chosen(Request("LATEST", "lsn", f"0/{15 * SIZE - 1:X}"), torn).backup.name
+    found = _chosen(Request("second", "xid", "745"), torn)
+    assert (segments.name(1, 15, SIZE), segments.name(1, 16, SIZE)) == found.hole
+    assert _chosen(Request("second", "immediate", "immediate"), torn).hole is None
+
+
+def test_a_backup_without_its_own_wal_is_none() -> None:
+    """The newest backup that can become consistent is taken."""
+    torn = WAL._replace(names=WAL.names - _names(1, 20, 20))
+    assert "second" == _chosen(Request("LATEST", "lsn", f"0/{19 * SIZE:X}"), torn).backup.name
+    assert "third does not lead to timeline 1, or segments" in _refused(Request("third"), torn)
+    assert "no base backup leads to timeline 1" in _refused(Request("LATEST"), torn, BACKUPS[2:])
+
+
+FORKED = Wal(2, ((1, 12 * SIZE + 500),), WAL.names | _names(2, 12, 14), SIZE, START + timedelta(hours=6))
+"""Timeline 2 began in segment 12 of timeline 1, which went on up to 30."""
+
+
+def test_a_backup_of_the_abandoned_timeline_does_not_lead_to_the_new_one() -> None:
+    """After the fork the old timeline's backups are another history."""
+    assert "second" == _chosen(Request("LATEST"), FORKED).backup.name
+    assert "third does not lead to timeline 2" in _refused(Request("third"), FORKED)
+    assert f"{15 * SIZE:X}" == f"{FORKED.end_lsn:X}"
+    assert _chosen(Request("LATEST"), FORKED).hole is None
+    newer = _backup("newer", 5, 13, timeline=2)
+    assert "newer" == _chosen(Request("LATEST"), FORKED, [*BACKUPS, newer]).backup.name
+
+
+def test_a_timeline_without_a_segment_ends_where_it_began() -> None:
+    """Its first segment is not missing: it was not archived yet."""
+    young = FORKED._replace(names=WAL.names)
+    assert segments.name(1, 12, SIZE) == young.last
+    assert "second" == _chosen(Request("LATEST"), young).backup.name
+
+
+@pytest.mark.parametrize(
+    ("asked", "backup", "expected"),
+    [("latest", "LATEST", 2), ("current", "first", 1), ("current", "LATEST", 2), ("7", "LATEST", 7)],
+)
+def test_the_timeline_to_follow(asked: str, backup: str, expected: int) -> None:
+    """The newest, the backup's, or the one that is named."""
+    backups = [*BACKUPS, _backup("newer", 5, 13, timeline=2)]
+    request = Request(backup, timeline=asked)
+    assert expected == history_of({*WAL.names, "00000002.history"}, request, backups)

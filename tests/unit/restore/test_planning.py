@@ -1,0 +1,62 @@
+"""What a restore will do, and that no wording decides it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from entrypoint.archivers.terms import Backup
+from entrypoint.errors import Failure, Problem
+from entrypoint.postgres import segments
+from entrypoint.restore import planning
+from entrypoint.restore.choose import Wal
+from entrypoint.settings.restoring import Request
+
+SIZE = 16 * 1024**2
+BACKUP = Backup(
+    "base",
+    "full",
+    "2026-11-22T12:00:00+00:00",
+    "2026-11-22T12:00:00+00:00",
+    1,
+    f"0/{2 * SIZE + 40:X}",
+    f"0/{2 * SIZE + 256:X}",
+    permanent=False,
+    system_identifier="1",
+    timeline=1,
+)
+WHOLE = Wal(1, (), frozenset(segments.name(1, count, SIZE) for count in range(2, 9)), SIZE, None)
+TORN = WHOLE._replace(names=WHOLE.names - {segments.name(1, 5, SIZE)})
+
+
+def _look(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, seen: list[Wal], request: Request
+) -> tuple[planning.Plan, int]:
+    """Plan a restore from an archive that is seen so, one look after the other; return the pauses as well."""
+    pauses: list[float] = []
+    monkeypatch.setattr(planning, "storage_problem", lambda *_, **__: None)
+    monkeypatch.setattr(planning, "_candidates", lambda *_, **__: [BACKUP])
+    monkeypatch.setattr(planning, "_read_wal", lambda *_: seen.pop(0))
+    monkeypatch.setattr(planning, "worded", lambda *_: Problem("said in another way", "mend it"))
+    source: Any = SimpleNamespace(
+        children=SimpleNamespace(pause=pauses.append), settings=SimpleNamespace(data_folder=str(folder))
+    )
+    archive: Any = None
+    return planning.look_at(source, archive, request), len(pauses)
+
+
+def test_a_gap_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What several processes send arrives in any order; this does not hang on how a gap is said."""
+    plan, pauses = _look(tmp_path, monkeypatch, [TORN, TORN, WHOLE], Request("LATEST"))
+    assert ("base", None, 2) == (plan.choice.backup.name, plan.choice.hole, pauses)
+
+
+def test_what_does_not_change_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target behind the end of the archive does not come by waiting, whatever is said of it."""
+    seen = [WHOLE, WHOLE]
+    with pytest.raises(Failure) as refused:
+        _look(tmp_path, monkeypatch, seen, Request("LATEST", "lsn", f"0/{9 * SIZE:X}"))
+    assert ("said in another way", 1) == (refused.value.problems[0].what, len(seen))

@@ -1,0 +1,61 @@
+"""The end of a recovery: what the server's own end means, whatever is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from entrypoint.archive import fetching
+from entrypoint.errors import Ended, Failure, Problem
+from entrypoint.restore import replay
+from entrypoint.restore.record import Recorded
+from entrypoint.server import temporary
+
+if TYPE_CHECKING:
+    from entrypoint.settings.restoring import AtTheEnd
+
+OTHER = Problem("it was said in another way", "mend it")
+
+
+def _replay(monkeypatch: pytest.MonkeyPatch, end: Failure, action: AtTheEnd) -> None:
+    @contextmanager
+    def serve(*_: object, **__: object) -> Iterator[None]:
+        raise end
+        yield
+
+    monkeypatch.setattr(fetching, "fetching", lambda *_: nullcontext())
+    monkeypatch.setattr(temporary, "serve", serve)
+    monkeypatch.setattr(replay, "_ended", lambda *_: OTHER)
+    context: Any = SimpleNamespace(settings=SimpleNamespace(data_folder="/nowhere"))
+    archive: Any = None
+    wanted = Recorded("base", 1, "xid", "745")
+    replay._replay(context, context, archive, wanted, action=action, arguments=[])
+
+
+def test_a_shutdown_at_the_target_is_seen_by_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the end that was asked for, also where the server's end is told in other words."""
+    end = temporary.EarlyEnd(0)
+    end.problems = (OTHER,)
+    with pytest.raises(Ended) as ended:
+        _replay(monkeypatch, end, "shutdown")
+    assert 0 == ended.value.code
+
+
+@pytest.mark.parametrize(
+    ("end", "action"),
+    [
+        (temporary.EarlyEnd(1), "shutdown"),
+        (temporary.EarlyEnd(0), "promote"),
+        (Failure(Problem("it ended with code 0 while", "see above")), "shutdown"),
+    ],
+    ids=["failed", "not asked for", "words alone"],
+)
+def test_any_other_end_is_a_failure(monkeypatch: pytest.MonkeyPatch, end: Failure, action: AtTheEnd) -> None:
+    """Only a server that has ended well where it was to end has done what was asked for."""
+    with pytest.raises(Failure) as failed:
+        _replay(monkeypatch, end, action)
+    assert OTHER == failed.value.problems[0]

@@ -1,0 +1,81 @@
+"""What a start keeps for what PID 1 starts later."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from entrypoint.errors import Failure
+from entrypoint.server import opening
+from entrypoint.server.context import HIDDEN_VALUE, SETTINGS_VARIABLE, kept_values
+
+
+def test_no_secret_is_written_down() -> None:
+    """Ours, libpq's and the archivers' variables are kept; their secrets and everybody else's are not."""
+    secrets = (
+        "POSTGRES_PASSWORD PGPASSWORD AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN WALG_LIBSODIUM_KEY SSH_PASSWORD "
+        "PGBACKREST_REPO1_CIPHER_PASS PGBACKREST_REPO1_S3_KEY_SECRET WALG_S3_SSE_C WALG_PGP_KEY_PASSPHRASE "
+        "MY_OWN"
+    ).split()
+    plain = {
+        "PGDATA": "/data",
+        "PGPORT": "6543",
+        "PG_MAJOR": "15",
+        "BACKUP_SCHEDULE": "0 3 * * *",
+        "ARCHIVE_URL": "s3://bucket/prefix",
+        "POSTGRES_CONF_work_mem": "4MB",
+        "POSTGRES_USER": "boss",
+        "WALG_PGP_KEY_PATH": "/key",
+        "AWS_ENDPOINT": "https://s3.test",
+        "PGBACKREST_STANZA": "main",
+    }
+    of_a_standby = {"STANDBY": "on", "STANDBY_SLOT": "a", "STANDBY_PRIMARY_CONNINFO": "host=db"}
+    kept = kept_values({**plain, **of_a_standby, **dict.fromkeys(secrets, "geheim")})
+    assert plain == {name: value for name, value in kept.items() if name in plain}
+    assert "geheim" not in kept.values()
+    assert [] == [name for name in ("MY_OWN", *of_a_standby) if name in kept]
+
+
+def test_what_was_handed_on_is_not_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It lacks the secrets; whoever has them is told."""
+    values = {
+        "PGDATA": "/data",
+        "POSTGRES_PASSWORD_UPDATE": "on",
+        "POSTGRES_PASSWORD": "geheim",
+        "PATH": os.defpath,
+    }
+    assert opening.load_settings(values, ()).every_start.update_password
+    kept = {**kept_values(values), "PATH": os.defpath}
+    with pytest.raises(Failure):
+        opening.load_settings(kept, ())
+    monkeypatch.setenv(SETTINGS_VARIABLE, "/run/entrypoint/settings.json")
+    assert opening.load_settings(kept, ()).every_start.update_password
+
+
+def test_a_command_beside_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What this call sets wins, but neither an empty variable, nor the archiver's, nor a file that cannot be read."""
+    readable = tmp_path / "file"
+    readable.touch()
+    given = {
+        "BACKUP_RETAIN_FULL": "1",
+        "BACKUP_RETAIN_DAYS": "",
+        "AWS_SECRET_ACCESS_KEY": "",
+        "WALG_UPLOAD_CONCURRENCY": "3",
+        "AWS_ACCESS_KEY_ID_FILE": "/of/root",
+        "POSTGRES_PASSWORD_FILE": "/of/root",
+        "STANDBY_PRIMARY_CONNINFO_FILE": str(readable),
+    }
+    known = {
+        "ARCHIVE_URL": "s3://bucket",
+        "BACKUP_RETAIN_FULL": "5",
+        "BACKUP_RETAIN_DAYS": "7",
+        "AWS_SECRET_ACCESS_KEY": HIDDEN_VALUE,
+        "AWS_ACCESS_KEY_ID": HIDDEN_VALUE,
+    }
+    monkeypatch.setattr(os, "environ", given)
+    mine = {name: given[name] for name in ("BACKUP_RETAIN_FULL", "STANDBY_PRIMARY_CONNINFO_FILE")}
+    assert {**known, **mine} == opening.beside(known)
+    assert given == opening.beside(None)
+    assert opening.beside({"PGDATA": "/data"})["WALG_UPLOAD_CONCURRENCY"] == "3"

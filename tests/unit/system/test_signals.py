@@ -1,0 +1,81 @@
+"""Signals as events."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from entrypoint.system.children import Children
+from entrypoint.system.signals import HANDLED, STOPS, Signals
+
+
+def _arrive(*numbers: int) -> None:
+    for number in numbers:
+        os.kill(os.getpid(), number)
+
+
+def test_every_signal_that_matters_is_recorded(children: Children) -> None:
+    """What arrives is told once, in its order, and none of it ends the program."""
+    _arrive(*HANDLED)
+    assert sorted(HANDLED) == sorted(children.signals.take())
+    assert [] == children.signals.take()
+    _arrive(signal.SIGTERM)
+    _arrive(signal.SIGHUP)
+    assert [signal.SIGTERM, signal.SIGHUP] == children.signals.take()
+
+
+def test_a_signal_that_waits_is_seen_at_once(children: Children) -> None:
+    """What arrived before the wait is not slept over."""
+    _arrive(signal.SIGUSR1)
+    assert [signal.SIGUSR1] == children.signals.wait(None)
+
+
+def test_a_signal_ends_the_wait(children: Children) -> None:
+    """What arrives during the wait ends it."""
+    timer = threading.Timer(0.05, _arrive, (signal.SIGHUP,))
+    timer.start()
+    assert [signal.SIGHUP] == children.signals.wait(30)
+    timer.join()
+
+
+def test_a_wait_ends_by_itself(children: Children) -> None:
+    """Without a signal the wait ends after its time; a time that is over does not wait."""
+    assert [] == children.signals.wait(0.01)
+    assert [] == children.signals.wait(-1)
+
+
+def test_output_ends_the_wait(children: Children) -> None:
+    """A helper that says something is heard."""
+    read, write = os.pipe()
+    try:
+        os.write(write, b"x")
+        assert [] == children.signals.wait(None, [read])
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_blocked_signals_are_let_in(children: Children) -> None:
+    """We hear signals that were blocked when we were started; children get the mask as it was."""
+    del children
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2})
+    signal.raise_signal(signal.SIGTERM)  # for this thread; pytest-xdist has others that block nothing
+    signals = Signals()
+    assert [signal.SIGTERM] == signals.wait(30)
+    assert {signal.SIGTERM, signal.SIGUSR2} <= signals.original_mask
+    assert set() == signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(HANDLED)
+
+
+def test_a_handed_over_mask_is_kept(children: Children) -> None:
+    """The second half of the program passes on the mask that the first half was started with."""
+    del children
+    assert {signal.SIGUSR2} == Signals([signal.SIGUSR2]).original_mask
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_stops_are_handled(number: int) -> None:
+    """Each stop signal is one that is listened to."""
+    assert number in HANDLED

@@ -1,0 +1,344 @@
+"""The record of a first start or a restore that is not finished, killed at every step."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from entrypoint import own
+from entrypoint.volume import probe
+from entrypoint.volume.facts import DataFolder
+from entrypoint.volume.unfinished import Unfinished
+from unit.made import INITDB_MAKES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.volume.unfinished import Stage
+
+FOLDERS = {
+    "base",
+    "global",
+    "log",
+    *(name for name in INITDB_MAKES if name.startswith("pg_") and "." not in name),
+}
+RESTORED = [
+    *INITDB_MAKES,
+    "backup_label",
+    "tablespace_map",
+    "recovery.signal",
+    "log",
+    "server.crt",
+    "my.conf",
+]
+"""A base backup holds all that was in the data folder, also what people have put there."""
+TEMPORARY = ["postmaster.pid", "postmaster.opts", "log", "current_logfiles"]
+"""What the temporary server of a first start makes, with logging_collector=on."""
+FOREIGN = ["notes.txt", "pg_dump.sql"]
+"""What somebody puts into the data folder while nothing runs."""
+STEPS = ("mkdir", "open", "fsync", "replace", "rename", "rmdir", "unlink")
+
+
+class Killed(BaseException):
+    """What a kill looks like from inside: nothing handles it."""
+
+
+@contextmanager
+def _killed_at(step: int) -> Iterator[None]:
+    """Let everything that changes a folder end the program, from this step on."""
+    assert shutil.rmtree.avoids_symlink_attacks  # shutil has found the real functions before they are patched
+    left = itertools.count(step, -1)
+    real: dict[str, Callable[..., object]] = {name: getattr(os, name) for name in STEPS}
+
+    def patched(name: str) -> Callable[..., object]:
+        def call(*arguments: object, **named: object) -> object:
+            if next(left) <= 0:
+                raise Killed
+            return real[name](*arguments, **named)
+
+        return call
+
+    try:
+        for name in STEPS:
+            setattr(os, name, patched(name))
+        yield
+    finally:
+        for name in STEPS:
+            setattr(os, name, real[name])
+
+
+def _every_kill(make: Callable[[], Unfinished], act: Callable[[Unfinished], None]) -> Iterator[Unfinished]:
+    """Act on a new data folder once for each step, killed there; the last one is not killed any more."""
+    for step in range(1000):
+        unfinished = make()
+        try:
+            with _killed_at(step):
+                act(unfinished)
+        except Killed:
+            yield unfinished
+        else:
+            assert step > 2
+            yield unfinished
+            return
+    raise AssertionError("it never ends")
+
+
+def _look(unfinished: Unfinished) -> DataFolder:
+    return probe.data_folder(unfinished.data_folder, [])
+
+
+def _stage(folder: DataFolder) -> str | None:
+    return folder.unfinished.stage if folder.unfinished else None
+
+
+def _fill(folder: str, names: Sequence[str]) -> None:
+    for name in names:
+        path = f"{folder}/{name}"
+        if name in FOLDERS:
+            os.makedirs(path, exist_ok=True)
+            Path(path, "pg_control").write_bytes(bytes(range(8)))
+        else:
+            Path(path).write_text(
+                'postgres "-c" "listen_addresses="\n' if name == "postmaster.opts" else "15\n"
+            )
+
+
+def _names(unfinished: Unfinished) -> list[str]:
+    return sorted(os.listdir(unfinished.data_folder))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No power is cut here."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> Callable[[], Unfinished]:
+    """Gives an empty data folder at each call."""
+    numbers = itertools.count()
+
+    def make() -> Unfinished:
+        path = tmp_path / str(next(numbers))
+        path.mkdir()
+        return Unfinished(str(path))
+
+    return make
+
+
+Maker = Callable[[], Unfinished]
+
+
+def _begun(new: Maker, names: Sequence[str]) -> Unfinished:
+    """Return a data folder in whose work folder a cluster lies ready."""
+    unfinished = new()
+    unfinished.begin()
+    _fill(unfinished.cluster, names)
+    return unfinished
+
+
+def _moved(new: Maker, names: Sequence[str] = INITDB_MAKES, stage: Stage = "building") -> Unfinished:
+    """Return a data folder whose cluster is in place, in this stage."""
+    unfinished = _begun(new, names)
+    unfinished.move_into_place()
+    unfinished.enter(stage)
+    return unfinished
+
+
+def _first_start(unfinished: Unfinished) -> None:
+    """Do what a first start does to the folder, from whatever an earlier one left behind."""
+    if _stage(_look(unfinished)) == "building":
+        unfinished.discard()
+    unfinished.begin()
+    _fill(unfinished.cluster, INITDB_MAKES)
+    unfinished.move_into_place()
+    _fill(unfinished.data_folder, ["postmaster.pid", "postmaster.opts"])
+    unfinished.enter("files")
+    unfinished.finish()
+
+
+def test_begin_killed_anywhere(new: Maker) -> None:
+    """Nothing is taken for a cluster, nothing for foreign, and the next start succeeds."""
+    for unfinished in _every_kill(new, Unfinished.begin):
+        found = _look(unfinished)
+        assert _stage(found) in (None, "building")
+        assert (False, ()) == (found.has_cluster, found.foreign)
+        _first_start(unfinished)
+        assert (None, True) == (_stage(_look(unfinished)), _look(unfinished).has_cluster)
+
+
+@pytest.mark.parametrize("names", [INITDB_MAKES, RESTORED], ids=["initdb", "restore"])
+def test_the_move_killed_anywhere(new: Maker, names: Sequence[str]) -> None:
+    """It is still our own building, and nothing of it is taken for somebody else's."""
+    for unfinished in _every_kill(lambda: _begun(new, names), Unfinished.move_into_place):
+        found = _look(unfinished)
+        assert ("building", ()) == (_stage(found), found.foreign)
+        unfinished.discard()
+        assert [] == _names(unfinished)
+
+
+def test_the_version_comes_last(new: Maker) -> None:
+    """Before everything else is in place nobody, not even the official image, sees a cluster."""
+    for unfinished in _every_kill(lambda: _begun(new, INITDB_MAKES), Unfinished.move_into_place):
+        if _look(unfinished).has_cluster:
+            assert sorted([*INITDB_MAKES, own.UNFINISHED]) == _names(unfinished)
+
+
+def test_what_the_temporary_server_makes_is_ours(new: Maker) -> None:
+    """A first start that is killed before the init files begins anew, also with logging_collector=on."""
+    unfinished = _moved(new)
+    _fill(unfinished.data_folder, TEMPORARY)
+    assert ("building", ()) == (_stage(_look(unfinished)), _look(unfinished).foreign)
+    unfinished.discard()
+    assert [] == _names(unfinished)
+
+
+def test_a_stage_killed_anywhere(new: Maker) -> None:
+    """The record says the old stage or the new one."""
+    stages = [
+        _stage(_look(unfinished))
+        for unfinished in _every_kill(lambda: _moved(new), lambda unfinished: unfinished.enter("files"))
+    ]
+    assert ["building", "files"] == [stage for stage, _ in itertools.groupby(stages)]
+
+
+def test_the_end_killed_anywhere(new: Maker) -> None:
+    """It is unfinished until one step, and from then on an ordinary cluster."""
+    seen = []
+    for unfinished in _every_kill(lambda: _moved(new, stage="files"), Unfinished.finish):
+        found = _look(unfinished)
+        assert (True, ()) == (found.has_cluster, found.foreign)
+        seen.append(_stage(found))
+        assert {*INITDB_MAKES, own.UNFINISHED, own.FINISHED} >= set(_names(unfinished))
+    assert ["files", None] == [stage for stage, _ in itertools.groupby(seen)]
+    assert sorted(INITDB_MAKES) == _names(unfinished)
+
+
+def test_an_old_end_does_not_disturb_a_new_one(new: Maker) -> None:
+    """A folder that a killed end has left does not make a later first start fail at its very end."""
+    unfinished = new()
+    done = Path(unfinished.data_folder, own.FINISHED)
+    done.mkdir()
+    (done / "state").touch()
+    _first_start(unfinished)
+    assert (None, True) == (_stage(_look(unfinished)), _look(unfinished).has_cluster)
+
+
+def _half_way(new: Maker) -> Unfinished:
+    """Return a building of which one half is in place, beside files of somebody else."""
+    unfinished = _begun(new, INITDB_MAKES)
+    for name in sorted(INITDB_MAKES)[1::2]:  # the version comes last
+        os.rename(f"{unfinished.cluster}/{name}", f"{unfinished.data_folder}/{name}")
+    _fill(unfinished.data_folder, FOREIGN)
+    return unfinished
+
+
+@pytest.mark.parametrize("make", [_half_way, _moved], ids=["half in place", "in place"])
+def test_the_discard_killed_anywhere(new: Maker, make: Callable[[Maker], Unfinished]) -> None:
+    """What is left is our building or nothing, never a cluster; a second discard ends it."""
+    for unfinished in _every_kill(lambda: make(new), Unfinished.discard):
+        found = _look(unfinished)
+        if found.unfinished is None:
+            assert not found.has_cluster
+        else:
+            assert "building" == _stage(found)
+            unfinished.discard()
+        assert [] == [name for name in _names(unfinished) if name not in FOREIGN]
+
+
+def test_the_discard_removes_the_version_first(new: Maker) -> None:
+    """Also for the official image, which knows nothing of our record, a half removed cluster is none."""
+    for unfinished in _every_kill(lambda: _moved(new), Unfinished.discard):
+        if _look(unfinished).has_cluster:
+            assert sorted([*INITDB_MAKES, own.UNFINISHED]) == _names(unfinished)
+
+
+def test_the_discard_deletes_nothing_foreign(new: Maker) -> None:
+    """Whatever somebody has put into the data folder is still there, killed or not."""
+    for unfinished in _every_kill(lambda: _half_way(new), Unfinished.discard):
+        assert [] == [name for name in FOREIGN if name not in _names(unfinished)]
+
+
+def test_the_discard_empties_a_wal_folder_elsewhere(new: Maker, tmp_path: Path) -> None:
+    """Of POSTGRES_INITDB_WALDIR only WAL is removed, wherever it is killed; nothing else, and not the folder."""
+    wal = tmp_path / "wal"
+
+    def make() -> Unfinished:
+        unfinished = _begun(new, [name for name in INITDB_MAKES if name != "pg_wal"])
+        (wal / "archive_status").mkdir(parents=True, exist_ok=True)
+        for name in ("000000010000000000000001", "00000002.history", "notes.txt"):
+            (wal / name).touch()
+        (wal / "lost+found").mkdir(exist_ok=True)
+        os.symlink(wal, f"{unfinished.cluster}/pg_wal")
+        return unfinished
+
+    for unfinished in _every_kill(make, Unfinished.discard):
+        if _look(unfinished).unfinished:
+            unfinished.discard()
+        assert ["lost+found", "notes.txt"] == sorted(os.listdir(wal))
+        assert [] == _names(unfinished)
+
+
+def _with_files_of_init_files(new: Maker) -> Unfinished:
+    unfinished = _moved(new, stage="files")
+    _fill(unfinished.data_folder, ["server.crt", "log"])
+    return unfinished
+
+
+def test_moving_aside_killed_anywhere(new: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it is done it is refused or repeated, never served; then all is there, below one name or more."""
+    numbers = itertools.count()
+    monkeypatch.setattr(time, "strftime", lambda *_: f"20261122T18{next(numbers):04}Z")
+    for unfinished in _every_kill(lambda: _with_files_of_init_files(new), Unfinished.move_aside):
+        found = _look(unfinished)
+        if _stage(found) == "building":
+            unfinished.discard()  # all but the record is aside already
+        elif found.unfinished is not None:
+            assert "files" == _stage(found)
+            unfinished.move_aside()
+        found = _look(unfinished)
+        assert (None, False, ()) == (found.unfinished, found.has_cluster, found.foreign)
+        moved = [
+            name for aside in _names(unfinished) for name in os.listdir(f"{unfinished.data_folder}/{aside}")
+        ]
+        assert sorted([*INITDB_MAKES, "server.crt", "log"]) == sorted({*moved} - {own.UNFINISHED})
+
+
+def test_moving_aside_twice_in_a_second(new: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that is killed and begun again at once finds another name."""
+    monkeypatch.setattr(time, "strftime", lambda *_: "20261122T180000Z")
+    unfinished = _with_files_of_init_files(new)
+    with pytest.raises(Killed), _killed_at(5):
+        unfinished.move_aside()
+    unfinished.move_aside()
+    assert _look(unfinished).unfinished is None
+
+
+def test_a_first_start_killed_anywhere(new: Maker) -> None:
+    """A cluster without a record is complete; with one it is never served, and the next start knows what to do."""
+    seen = set()
+    for unfinished in _every_kill(new, _first_start):
+        found = _look(unfinished)
+        seen.add((found.has_cluster, _stage(found)))
+        assert () == found.foreign
+        if found.has_cluster and found.unfinished is None:
+            whole = {*INITDB_MAKES, "postmaster.pid", "postmaster.opts"}
+            assert whole == set(_names(unfinished)) - {own.FINISHED}
+    expected = {(False, None), (False, "building"), (True, "building"), (True, "files"), (True, None)}
+    assert expected == seen
+
+
+def test_a_second_first_start_killed_anywhere(new: Maker) -> None:
+    """The same on top of what an earlier one has left behind."""
+    for unfinished in _every_kill(lambda: _moved(new), _first_start):
+        found = _look(unfinished)
+        assert () == found.foreign
+        assert _stage(found) in ("building", "files", None)
+        if found.has_cluster and found.unfinished is None:
+            assert {"base", "global", "PG_VERSION", "postmaster.opts"} <= set(_names(unfinished))
