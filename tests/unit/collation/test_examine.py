@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from unit.collation.test_asking import INDEX, SESSION
 
 from entrypoint.collation import asking, examine
 from entrypoint.collation.dependents import Dependent, Report
+from unit.collation.test_asking import INDEX, SESSION
 
 CHECKED = Dependent("check", "app", "in_order", "public.t", ("default",), test="NOT (a < b)", owner="alice")
 
