@@ -90,7 +90,7 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         return cli(arguments)
     from entrypoint.archivers.known import TOOLS
     from entrypoint.postgres.argv import HELP
-    from entrypoint.start import start
+    from entrypoint.start import startup
     from entrypoint.system import doors
 
     doors.run_script_if_changed(arguments)
@@ -102,8 +102,8 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         if by_hand.is_asked_for(arguments[0]):
             by_hand.run(arguments[0], arguments[1:])
     if arguments[0] == "postgres" and not any(word in HELP for word in arguments):
-        start.start(arguments[1:])
-    return start.execute(arguments, os.environ)
+        startup.start(arguments[1:])
+    return startup.execute(arguments, os.environ)
 
 
 if __name__ == "__main__":

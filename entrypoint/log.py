@@ -11,6 +11,7 @@ import stat
 import time
 
 from entrypoint.errors import Problem
+from entrypoint.shown import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,38 +24,6 @@ _PATIENCE = 2.0
 
 debugging = False
 """Whether `debug` says anything."""
-
-
-def printable(text: str, keep: str = "\n\t") -> str:
-    r"""Return a text with everything escaped that a terminal or a reader of lines could obey or hide.
-
-    That is what Unicode calls control, format, private, unassigned, and separators of lines. Blanks stay, and
-    what is to be kept. A byte that is no UTF-8 is escaped as well.
-
-    >>> printable("a\x1b]0;x\x07\u2028\u202e\udcff ä\u00a0€")
-    'a\\x1b]0;x\\x07\\u2028\\u202e\\xff ä\xa0€'
-    """
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() or each in keep else _escaped(each) for each in text)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if character.isspace() and code > 0x9F and character not in "\u2028\u2029":
-        return character
-    return ascii(character)[1:-1]
-
-
-def inline(text: str) -> str:
-    r"""Return the same for a name inside of a line.
-
-    >>> inline("a\nentrypoint: info: b")
-    'a\\nentrypoint: info: b'
-    """
-    return printable(text, "")
 
 
 class Stream:

@@ -1,4 +1,4 @@
-"""The signals without the enumerations around them, which would cost PID 1 a megabyte for good.
+"""The signals without the enumerations around them, which would cost PID 1 a megabyte for good; pure.
 
 `signal` here is the C module below the standard library's `signal`: the same functions with plain numbers.
 """

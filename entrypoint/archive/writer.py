@@ -26,8 +26,8 @@ from entrypoint.server import control_file
 from entrypoint.server.context import Context
 from entrypoint.server.data_folder import data_major
 from entrypoint.settings.archiving import Archive
+from entrypoint.shown import spell
 from entrypoint.system import files
-from entrypoint.units import spell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from entrypoint.light import NamedTuple, Protocol
-from entrypoint.log import inline
+from entrypoint.shown import inline
 from entrypoint.system import guest
 
 TYPE_CHECKING = False

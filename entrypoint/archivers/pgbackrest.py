@@ -1,4 +1,4 @@
-"""pgBackRest: its options, command lines and answers (tested with 2.45 of bookworm)."""
+"""pgBackRest: its options, command lines and answers (tested with 2.45 of bookworm); pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""wal-g: its variables, command lines and answers (wal-g/wal-g, tested with 3.0.9)."""
+"""wal-g: its variables, command lines and answers (wal-g/wal-g, tested with 3.0.9); pure."""
 
 from __future__ import annotations
 

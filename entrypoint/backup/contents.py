@@ -17,8 +17,8 @@ from entrypoint.backup.reading import Note, Plan, Tally
 from entrypoint.light import NamedTuple
 from entrypoint.server.context import Context, tool_path
 from entrypoint.settings.archiving import Archive
+from entrypoint.shown import spell
 from entrypoint.system.children import answer_file, memory_file, read_back
-from entrypoint.units import spell
 
 _SILENT = 300.0
 """Seconds without a byte after which an object counts as one that cannot be read."""

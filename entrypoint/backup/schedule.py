@@ -1,6 +1,6 @@
-"""When a backup or a drill is due; pure but for the system's time zone data.
+"""When a backup or a drill is due; pure.
 
-Times are seconds since 1970.
+But for the system's time zone data. Times are seconds since 1970.
 """
 
 from collections.abc import Iterator

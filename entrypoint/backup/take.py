@@ -26,8 +26,8 @@ from entrypoint.server import sessions
 from entrypoint.server.context import Context
 from entrypoint.server.data_folder import live_postmaster
 from entrypoint.settings.archiving import Archive
+from entrypoint.shown import spell
 from entrypoint.system import capacity, progress
-from entrypoint.units import spell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

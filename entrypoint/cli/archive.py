@@ -10,7 +10,7 @@ from entrypoint.cli.output import echo
 from entrypoint.config import charge_now
 from entrypoint.doctor.judge.archive import LOST
 from entrypoint.server.context import Context
-from entrypoint.units import spell
+from entrypoint.shown import spell
 from entrypoint.volume.facts import ArchiveState
 
 

@@ -26,8 +26,8 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.server import opening
 from entrypoint.server.context import SETTINGS_VARIABLE, Context
 from entrypoint.settings.archiving import Archive
+from entrypoint.shown import spell
 from entrypoint.system import access
-from entrypoint.units import spell
 
 _SHOWN = 10
 """How many runs `list` shows."""

@@ -14,7 +14,7 @@ from entrypoint.first_start import copy, initdb, initialize
 from entrypoint.pid1 import lifecycle, status
 from entrypoint.server import opening
 from entrypoint.server.context import Context
-from entrypoint.start import folders, objections, start
+from entrypoint.start import folders, objections, startup
 from entrypoint.system import files, identity
 from entrypoint.system.children import Children
 from entrypoint.system.signals import Signals
@@ -184,6 +184,6 @@ def _make_if_missing(context: Context) -> bool:
     lock = holder.lock_folder(context.settings.data_folder)
     decided = objections.refuse_if_changed(context, decided)
     notes.migrate(context.settings.data_folder)
-    start.act(context, decided, facts)
+    startup.act(context, decided, facts)
     os.close(lock)
     return True

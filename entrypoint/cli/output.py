@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import click
 
-from entrypoint.log import printable
+from entrypoint.shown import printable
 
 
 def echo(text: str = "", *, mark: str = "", err: bool = False) -> None:

@@ -7,7 +7,7 @@ import click
 
 from entrypoint.cli.output import echo
 from entrypoint.settings.restoring import ACTIONS
-from entrypoint.start import start
+from entrypoint.start import startup
 
 _VARIABLES = {
     "backup": "RESTORE_FROM",
@@ -58,8 +58,8 @@ def restore(immediate: bool, exclusive: bool, dry_run: bool, as_json: bool, **gi
         os.environ["RESTORE_TARGET_INCLUSIVE"] = "off"
     os.environ.setdefault("RESTORE_FROM", "LATEST")
     if not dry_run:
-        start.start((), restore_only=True)
-    plan = start.plan_restore(os.environ)
+        startup.start((), restore_only=True)
+    plan = startup.plan_restore(os.environ)
     from entrypoint.restore import planning
 
     if as_json:

@@ -19,9 +19,9 @@ from entrypoint.pid1 import ready, status
 from entrypoint.pid1.status import Known
 from entrypoint.server import opening
 from entrypoint.settings.values import Settings
+from entrypoint.shown import spell
 from entrypoint.standby import promotion
 from entrypoint.system import processes
-from entrypoint.units import spell
 from entrypoint.volume.facts import ArchiveState, Following
 
 

@@ -14,7 +14,7 @@ import json
 
 from entrypoint.light import NamedTuple
 from entrypoint.postgres import sql
-from entrypoint.units import spell
+from entrypoint.shown import spell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

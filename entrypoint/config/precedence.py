@@ -1,4 +1,4 @@
-"""Who archives: the entrypoint, or an archive_command of the user's own. One rule for all places; pure.
+"""Who archives, the entrypoint or an archive_command of the user's own, by one rule for all places; pure.
 
 1. On the command line it is the user's, as each setting there wins.
 2. Else a variable of ours that needs an archive (ARCHIVE_URL, BACKUP_SCHEDULE, …) asks for ours, which is

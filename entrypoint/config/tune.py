@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from entrypoint.archive import shares
 from entrypoint.light import NamedTuple
-from entrypoint.units import BYTES
+from entrypoint.shown import BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from entrypoint.backup import journal
 from entrypoint.backup.journal import INTERRUPTED, OK, RUNNING, STOPPED
 from entrypoint.light import NamedTuple, re
 from entrypoint.server import private_server
+from entrypoint.shown import spell
 from entrypoint.system import guest
-from entrypoint.units import spell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -43,8 +43,8 @@ from entrypoint.settings import restoring
 from entrypoint.settings.archiving import Archive
 from entrypoint.settings.rehearsing import drill_folder_problem
 from entrypoint.settings.restoring import Request
+from entrypoint.shown import spell
 from entrypoint.system import access, capacity, progress
-from entrypoint.units import spell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

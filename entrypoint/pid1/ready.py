@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 
-from entrypoint import log
 from entrypoint.errors import Failure
 from entrypoint.pid1 import lifecycle, status
 from entrypoint.postgres.postmaster import parse_postmaster
+from entrypoint.shown import inline
 from entrypoint.system import small
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ def main() -> int:
     """Print one line and return the exit code."""
     step_down()
     code, word = look(os.environ.get("PGDATA", ""))
-    print(log.inline(said(code, word)), file=sys.stdout if code == READY else sys.stderr)
+    print(inline(said(code, word)), file=sys.stdout if code == READY else sys.stderr)
     return code
 
 

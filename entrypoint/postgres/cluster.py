@@ -1,4 +1,4 @@
-"""Pure readers of the files of a data folder."""
+"""Readers of the files of a data folder; pure."""
 
 from __future__ import annotations
 

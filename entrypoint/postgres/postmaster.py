@@ -1,4 +1,7 @@
-"""The reader of postmaster.pid; pure, and light, since `entrypoint ready` needs it every few seconds."""
+"""The reader of postmaster.pid; pure.
+
+And light, since `entrypoint ready` needs it every few seconds.
+"""
 
 
 class Postmaster:

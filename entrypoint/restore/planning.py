@@ -25,7 +25,7 @@ from entrypoint.server.context import Context
 from entrypoint.settings import restoring
 from entrypoint.settings.archiving import Archive
 from entrypoint.settings.restoring import Request
-from entrypoint.units import spell
+from entrypoint.shown import spell
 
 _FETCHED_A_SECOND = 100 * 1024**2
 _REPLAYED_A_SECOND = 10

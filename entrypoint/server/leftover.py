@@ -19,6 +19,7 @@ from entrypoint.postgres.argv import parse_server
 from entrypoint.postgres.postmaster import parse_postmaster, pid_in, split_folders
 from entrypoint.server import programs
 from entrypoint.server.data_folder import is_postmaster_of
+from entrypoint.shown import inline
 from entrypoint.system import files, processes, small
 
 TYPE_CHECKING = False
@@ -231,7 +232,7 @@ def _listens(path: str) -> bool | None:
 
 
 def _is_taken(path: str, pid: int, data: str) -> Failure:
-    whose = f" (pid {pid}, data folder {log.inline(data)}, by its lock file)" if pid and data else ""
+    whose = f" (pid {pid}, data folder {inline(data)}, by its lock file)" if pid and data else ""
     return Failure(
         Problem(
             f"another server{whose} is alive at {path}, and a socket is for one server",

@@ -6,7 +6,7 @@ from entrypoint.errors import Problem
 from entrypoint.light import re
 from entrypoint.settings.fields import Variable, choice, count, seconds
 from entrypoint.settings.values import Backups
-from entrypoint.units import BYTES
+from entrypoint.shown import BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,4 +1,7 @@
-"""Schedules in cron's syntax, and time zones; pure but for the system's time zone data."""
+"""Schedules in cron's syntax, and time zones; pure.
+
+But for the system's time zone data.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the raw environment to checked values: `X_FILE` is read, unknown names are found."""
+"""From the raw environment to checked values: `X_FILE` is read, unknown names are found; pure."""
 
 from __future__ import annotations
 

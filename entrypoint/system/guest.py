@@ -1,4 +1,4 @@
-"""What others wrote: the answers of archivers, objects in archives, files in a volume.
+"""What others wrote: the answers of archivers, objects in archives, files in a volume; pure.
 
 It may be anything: nested without an end, too large, dated in the future, with names that are none. Whatever
 is wrong with it is a ValueError, and nothing else.
@@ -7,7 +7,7 @@ is wrong with it is a ValueError, and nothing else.
 from __future__ import annotations
 
 from entrypoint.light import re
-from entrypoint.log import inline
+from entrypoint.shown import inline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from entrypoint import log
-from entrypoint.units import spell
+from entrypoint.shown import spell
 
 EVERY = 30.0
 """Seconds between two lines where nobody looks."""

@@ -16,7 +16,7 @@ HEAVY = """
 """.split()
 """Modules that a start without an archive can do without, and PID 1 for good: 1 ms to 59 ms (jinja2) each."""
 
-IMPORT_START = "import entrypoint.__main__, entrypoint.start.start"
+IMPORT_START = "import entrypoint.__main__, entrypoint.start.startup"
 IMPORT_SUPERVISOR = "import entrypoint.pid1.supervisor"
 IMPORT_READY = "import entrypoint.__main__, entrypoint.pid1.ready"
 
@@ -113,7 +113,7 @@ loading.load({{"PGDATA": "/data", {name!r}: "x", "ARCHIVE_TOOL": "wal-g"}}, [], 
 def test_the_supervisor_knows_little() -> None:
     """Of our own modules PID 1 keeps only those that it needs while the server runs."""
     ours = {name for name in _loaded(IMPORT_SUPERVISOR) if name.startswith("entrypoint")}
-    flat = ("errors", "exits", "light", "log", "own", "signal_numbers")
+    flat = ("errors", "exits", "light", "log", "own", "shown", "signal_numbers")
     rooms = {
         "pid1": ("handoff", "lifecycle", "status", "stops", "supervisor"),
         "system": ("children", "kernel", "processes", "signals", "small"),

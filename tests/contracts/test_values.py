@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from contracts.test_imports import MODULES
+from contracts.house import MODULES
 
 FOR_TYPE_CHECKERS = {"typing", "dataclasses", "enum", "re"}
 """What no module loads while it is being loaded, nor later: `light` has what is needed of it."""

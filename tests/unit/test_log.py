@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from entrypoint import log
 from entrypoint.errors import Problem
+from entrypoint.shown import inline, printable
 
 
 def test_levels(capfd: pytest.CaptureFixture[str]) -> None:
@@ -173,9 +174,9 @@ def test_an_end_waits_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(st.text())
 def test_nothing_printable_is_changed(text: str) -> None:
     """What is escaped is escaped once, no line is added, and what is left obeys nobody."""
-    shown = log.printable(text)
-    assert shown == log.printable(shown)
+    shown = printable(text)
+    assert shown == printable(shown)
     assert text.count("\n") == shown.count("\n")
-    assert "\n" not in log.inline(text)
+    assert "\n" not in inline(text)
     bad = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
     assert not {each for each in shown if unicodedata.category(each) in bad} - {"\n", "\t"}

@@ -8,8 +8,8 @@ from entrypoint.drill.drills import LastDrills
 from entrypoint.errors import Problem
 from entrypoint.finding import Finding, error, ok, warning
 from entrypoint.settings.hiding import hide_secrets
+from entrypoint.shown import spell
 from entrypoint.system import guest
-from entrypoint.units import spell
 from entrypoint.volume.facts import ArchiveState, OwnCommand
 
 _MANY = 2

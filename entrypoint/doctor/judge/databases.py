@@ -9,7 +9,7 @@ from entrypoint.finding import Finding, error, ok, several, warning
 from entrypoint.light import NamedTuple
 from entrypoint.postgres import passwords
 from entrypoint.postgres.argv import first_line
-from entrypoint.units import spell
+from entrypoint.shown import spell
 
 _IDLE_SLOT = 256 * 1024**2
 """Bytes: sixteen segments, more than a restart of whoever reads the slot lets pile up."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from entrypoint.errors import Problem
 from entrypoint.finding import Finding, error, ok, warning
 from entrypoint.light import re
-from entrypoint.units import BYTES, spell
+from entrypoint.shown import BYTES, spell
 
 _MOST_BUFFERS = 0.8
 """Of the memory: the rest is for sessions, and for the file cache that counts as theirs."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from entrypoint.archivers.known import LOCKING
 from entrypoint.finding import Finding, error, ok, warning
 from entrypoint.light import NamedTuple
-from entrypoint.units import spell
+from entrypoint.shown import spell
 from entrypoint.volume.facts import Facts
 
 TYPE_CHECKING = False

@@ -10,7 +10,7 @@ import pytest
 
 import containers
 from containers import FRESH, PYTHON, Container, run, serve, until
-from entrypoint import log
+from entrypoint.shown import printable
 
 ESCAPES = "\x1b]0;x\x07"
 WALG = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "wal-g"}
@@ -94,7 +94,7 @@ def test_a_wrong_passphrase(archive: str) -> None:
         )
         assert re.search("CryptoError|FormatError", listed.output), listed.output
         assert "ontrol character" not in listed.output
-        assert log.printable(listed.output) == listed.output
+        assert printable(listed.output) == listed.output
 
 
 def test_names_rule_no_terminal() -> None:

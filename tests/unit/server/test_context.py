@@ -138,7 +138,7 @@ def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """POSTGRES_INIT_UNFINISHED=restart together with RESTORE_FROM: moved aside, then fetched."""
-    from entrypoint.start import start
+    from entrypoint.start import startup
     from entrypoint.start.plan import RESTORE, Plan
 
     folder = str(tmp_path)
@@ -166,7 +166,7 @@ def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
     context = context._replace(runtime_folder=str(tmp_path / "none"))
     decided = Plan(kind=RESTORE, discard=False, move_aside=True, refusals=(), warnings=())
     with pytest.raises(Failure) as failed:
-        start._make(context, decided, [])
+        startup._make(context, decided, [])
     assert exits.ARCHIVE_REFUSED == failed.value.code
     assert [f"{folder}/entrypoint.unfinished/cluster"] == fetched
     (aside,) = (name for name in os.listdir(folder) if name.startswith("unfinished-"))

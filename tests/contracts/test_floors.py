@@ -1,0 +1,111 @@
+"""Arrows go down only: nobody has to know the whole house to change a room."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+
+import pytest
+
+from contracts.house import FLOORS, MODULES, PACKAGE, floor_of, lines_of, own_imports, room_of
+from contracts.tables import REPOSITORY
+
+LONG = {
+    "archivers.pgbackrest": "an adapter: everything that is known of one tool",
+    "archivers.walg": "an adapter: everything that is known of one tool",
+}
+"""Modules that may have more lines than others, and why."""
+
+MOST_LINES = 400
+MOST_LINES_OF_A_FUNCTION = 60
+
+
+def test_every_room_has_its_floor() -> None:
+    """No module is outside the order, and no floor names a room that is gone."""
+    assert sorted({room_of(module) for module in MODULES if module}) == sorted(sum(FLOORS, ()))
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_go_down_only(module: str) -> None:
+    """A module imports from the floors below it and from its own room, in functions too."""
+    wrong = [
+        target
+        for target in sorted(own_imports(module))
+        if floor_of(target) >= floor_of(module) and room_of(target) != room_of(module)
+    ]
+    assert [] == wrong
+
+
+def test_no_circles() -> None:
+    """A module that imports another is not imported by it, in no way and at no time."""
+    left = {module: own_imports(module) for module in MODULES}
+    while left:
+        ready = {module for module, targets in left.items() if not targets & set(left)}
+        assert ready, f"a circle among {sorted(left)}"
+        left = {module: targets for module, targets in left.items() if module not in ready}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_other_names(module: str) -> None:
+    """A module of ours has one name, wherever it is used."""
+    renamed = [
+        f"{node.module}.{alias.name} as {alias.asname}"
+        for node in ast.walk(MODULES[module])
+        if isinstance(node, ast.ImportFrom) and node.module and room_of(node.module) == PACKAGE
+        for alias in node.names
+        if alias.asname and f"{node.module}.{alias.name}".removeprefix(f"{PACKAGE}.") in MODULES
+    ]
+    assert [] == renamed
+
+
+def test_names_of_modules() -> None:
+    """No two modules have one name, but for a command or a check of that topic."""
+    names = Counter(
+        module.rpartition(".")[2] for module in MODULES if room_of(module) not in ("cli", "doctor")
+    )
+    assert [] == [name for name, count in names.items() if count > 1]
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_modules_can_be_read(module: str) -> None:
+    """A module is read in one go, and a function is seen at a glance."""
+    assert module in LONG or lines_of(module) <= MOST_LINES
+    long = [
+        node.name
+        for node in ast.walk(MODULES[module])
+        if isinstance(node, ast.FunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION
+    ]
+    assert [] == long
+
+
+def test_long_modules_are_long() -> None:
+    """An exception that nobody needs any more is gone."""
+    assert [] == [module for module in LONG if lines_of(module) <= MOST_LINES]
+
+
+def test_the_house_is_where_it_is_looked_for() -> None:
+    """The modules were found, or nothing above would say anything."""
+    assert {"settings.loading", "pid1.supervisor", "archivers.walg", "cli.doctor"} <= set(MODULES)
+    assert (REPOSITORY / PACKAGE / "__main__.py").exists()
+
+
+NO_MODULE = {
+    "shims/test_shims.py": "all that is in that folder",
+    "test_main.py": "the door, `__main__`",
+    "doctor/test_judge_cluster.py": "what doctor judges of a running cluster",
+}
+"""Unit tests of what has no module of their name."""
+
+
+def _units() -> list[str]:
+    root = REPOSITORY / "tests" / "unit"
+    return sorted(str(path.relative_to(root)) for path in root.rglob("test_*.py"))
+
+
+@pytest.mark.parametrize("path", _units())
+def test_unit_tests_lie_as_what_they_test(path: str) -> None:
+    """The tests of `room/module.py` are `room/test_module.py`; those of a script lie as the script does."""
+    tested = path.replace("test_", "")
+    module = tested.removesuffix(".py").replace("/", ".")
+    assert module in MODULES or (REPOSITORY / tested).exists() or path in NO_MODULE

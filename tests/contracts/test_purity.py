@@ -1,0 +1,95 @@
+"""A module that calls itself pure only computes, and one that only computes says so."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from contracts.house import MODULES, foreign_imports, own_imports
+
+HARMLESS = set(
+    """
+    __future__ base64 collections collections.abc datetime difflib errno hashlib hmac json re shlex stringprep typing unicodedata
+    urllib.parse zlib
+    """.split()
+)
+"""Modules of others that only compute."""
+
+ALLOWED = {
+    ("light", "_operator"): "the getters of named tuples",
+    ("settings.cron", "cronsim"): "reads expressions of a schedule",
+    ("settings.cron", "zoneinfo"): "reads the system's time zones",
+    ("backup.schedule", "cronsim"): "computes with times that it is given",
+    ("signal_numbers", "signal"): "the numbers and names of signals, for type checkers",
+    ("signal_numbers", "_signal"): "the same without enumerations",
+    ("templates", "jinja2"): "renders; its loader reads the program's own templates",
+    ("templates", "pathlib"): "knows where the program's own templates and shims are",
+}
+"""What else a pure module may import, and what for."""
+
+WORLDLY = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}
+"""What touches the world and needs no import."""
+
+EXEMPT = {module for module, tree in MODULES.items() if len(tree.body) <= 1} | {""}
+"""Modules without any code."""
+
+
+def _says_so(module: str) -> bool:
+    """Tell whether the first sentence of a module's docstring ends in `pure.`."""
+    told = " ".join((ast.get_docstring(MODULES[module]) or "").split())
+    return f"{told} ".partition(". ")[0].endswith("pure")
+
+
+def _only_computes() -> set[str]:
+    """Return the modules that import nothing but what only computes."""
+    found = {
+        module
+        for module, tree in MODULES.items()
+        if not {name for name in foreign_imports(module) - HARMLESS if (module, name) not in ALLOWED}
+        and not WORLDLY & {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    }
+    while wrong := {module for module in found if own_imports(module) - found}:
+        found -= wrong
+    return found
+
+
+PURE = _only_computes()
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - EXEMPT))
+def test_the_word_is_true(module: str) -> None:
+    """Who reads `pure.` may rely on it, and who does not read it may not."""
+    assert (module in PURE) == _says_so(module)
+
+
+def test_exceptions_are_used() -> None:
+    """An exception that nobody needs any more is gone."""
+    assert [] == [f"{module}: {name}" for module, name in ALLOWED if name not in foreign_imports(module)]
+
+
+def test_lifecycle_knows_signals_by_name_only() -> None:
+    """It uses numbers and names of signals, and none of the functions that send or handle them."""
+    used = {
+        node.attr
+        for node in ast.walk(MODULES["pid1.lifecycle"])
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "signal"
+    }
+    assert "SIGTERM" in used
+    assert [] == sorted(name for name in used if not name.startswith("SIG") and name != "Signals")
+
+
+def test_only_the_log_writes() -> None:
+    """Of os the log uses what writes, and what it takes to wait for no reader."""
+    used = {
+        node.attr
+        for node in ast.walk(MODULES["log"])
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+    }
+    assert {"write", "fstat", "open", "set_blocking"} == {name for name in used if not name.startswith("O_")}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_light_tuples_find_their_annotations(module: str) -> None:
+    """From Python 3.14 on only postponed ones lie in a class's body, where `light.NamedTuple` looks for them."""
+    assert "light" not in own_imports(module) or "__future__" in foreign_imports(module)
