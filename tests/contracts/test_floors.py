@@ -90,6 +90,17 @@ def test_the_house_is_where_it_is_looked_for() -> None:
     assert (REPOSITORY / PACKAGE / "__main__.py").exists()
 
 
+@pytest.mark.parametrize("room", sorted({room for floor in FLOORS for room in floor}))
+def test_the_page_for_contributors_names_every_room(room: str) -> None:
+    """It says of each room what it is for, in the words of the room itself."""
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = (ast.get_docstring(MODULES.get(room, ast.parse(""))) or "").partition("\n")[0]
+    if any(module.startswith(f"{room}.") for module in MODULES):
+        assert f"| `{room}` | {told} |" in page
+    else:
+        assert f"`{room}`" in page
+
+
 NO_MODULE = {
     "shims/test_shims.py": "all that is in that folder",
     "test_main.py": "the door, `__main__`",
