@@ -1,4 +1,4 @@
-"""Named tuples, protocols and regular expressions without what they cost a start; pure.
+"""Named tuples, protocols, regular expressions and signals without what they cost a start; pure.
 
 `typing` takes as long to load as the interpreter itself, `re` half of that, and `dataclasses` needs both.
 So that nobody has to know what a plain start or PID 1 loads, there is one rule for the whole program: every
@@ -12,6 +12,8 @@ What differs from the library, and what happens to whoever does not know it:
 - `re` is loaded with the first expression that is used, not with the first that is compiled. Flags stand in
   the expression, `(?s)`: `compile` takes none, and `re.DOTALL` would load the library at once.
 - `Protocol` is for type checkers alone: nothing can be asked by isinstance.
+- `signal` is the C module below the standard library's: the same functions with plain numbers. The
+  enumerations around them would cost PID 1 a megabyte for good.
 """
 
 from __future__ import annotations
@@ -19,8 +21,10 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import re
+    import signal
     from typing import Any, NamedTuple, Protocol
 else:
+    import _signal as signal
     from _operator import itemgetter
 
     class _Expression:
@@ -106,4 +110,20 @@ else:
             return type(self)(**(self._asdict() | named))
 
 
-__all__ = ["NamedTuple", "Protocol", "re"]
+__all__ = ["NamedTuple", "Protocol", "re", "signal", "signal_name"]
+
+
+def signal_name(number: int) -> str:
+    """Return a signal's name; most real-time signals have none.
+
+    >>> signal_name(15)
+    'SIGTERM'
+    >>> signal_name(40)
+    'signal 40'
+    """
+    names = {
+        getattr(signal, name): name
+        for name in dir(signal)
+        if name.startswith("SIG") and not name.startswith(("SIG_", "SIGCLD", "SIGPOLL"))
+    }
+    return names.get(number, f"signal {number}")

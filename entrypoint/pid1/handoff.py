@@ -12,8 +12,7 @@ import sys
 import time
 
 from entrypoint import log
-from entrypoint.light import NamedTuple
-from entrypoint.signal_numbers import signal
+from entrypoint.light import NamedTuple, signal
 from entrypoint.system.children import Children, unnamed_file
 from entrypoint.system.signals import HANDLED, STOPS, Signals
 

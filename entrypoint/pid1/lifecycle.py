@@ -14,8 +14,7 @@ This module is loaded by PID 1 for good.
 from __future__ import annotations
 
 from entrypoint import exits
-from entrypoint.light import NamedTuple
-from entrypoint.signal_numbers import signal, signal_name
+from entrypoint.light import NamedTuple, signal, signal_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

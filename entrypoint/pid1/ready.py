@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 else:
-    import _socket as socket  # without the enumerations, as in `signal_numbers`
+    import _socket as socket  # without the enumerations, as `light` has the signals
 
 READY = 0
 NOT_READY = 1

@@ -11,9 +11,9 @@ import time
 
 from entrypoint import exits, log
 from entrypoint.errors import Failure
+from entrypoint.light import signal, signal_name
 from entrypoint.pid1 import handoff, lifecycle, status, stops
 from entrypoint.pid1.handoff import Handoff
-from entrypoint.signal_numbers import signal, signal_name
 from entrypoint.system import kernel, processes
 from entrypoint.system.children import Children
 from entrypoint.system.signals import Signals

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from entrypoint.server.context import Context
 else:
-    import _socket as socket  # without the enumerations, as in `signal_numbers`
+    import _socket as socket  # without the enumerations, as `light` has the signals
 
 _USUAL = (status.SOCKET_FOLDER, "/run/postgresql", "/tmp")  # noqa: S108 - only looked at
 """Where servers have their sockets by default, whoever has built them."""

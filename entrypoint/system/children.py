@@ -9,7 +9,7 @@ import time
 
 from entrypoint import exits, log
 from entrypoint.errors import Failure, Problem, Stopped
-from entrypoint.signal_numbers import signal
+from entrypoint.light import signal
 from entrypoint.system.signals import HANDLED, STOPS, Signals
 
 TYPE_CHECKING = False

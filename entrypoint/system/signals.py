@@ -10,7 +10,7 @@ import os
 import select
 
 from entrypoint import log
-from entrypoint.signal_numbers import signal
+from entrypoint.light import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

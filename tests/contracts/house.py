@@ -21,7 +21,7 @@ __all__ = [
 PACKAGE = "entrypoint"
 
 FLOORS = (
-    ("exits", "light", "own", "shown", "signal_numbers"),
+    ("exits", "light", "own", "shown"),
     ("errors",),
     ("finding", "log"),
     ("system",),

@@ -21,8 +21,8 @@ ALLOWED = {
     ("settings.cron", "cronsim"): "reads expressions of a schedule",
     ("settings.cron", "zoneinfo"): "reads the system's time zones",
     ("backup.schedule", "cronsim"): "computes with times that it is given",
-    ("signal_numbers", "signal"): "the numbers and names of signals, for type checkers",
-    ("signal_numbers", "_signal"): "the same without enumerations",
+    ("light", "signal"): "the numbers and names of signals, for type checkers",
+    ("light", "_signal"): "the same without enumerations",
     ("templates", "jinja2"): "renders; its loader reads the program's own templates",
     ("templates", "pathlib"): "knows where the program's own templates and shims are",
 }

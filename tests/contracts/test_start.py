@@ -113,7 +113,7 @@ loading.load({{"PGDATA": "/data", {name!r}: "x", "ARCHIVE_TOOL": "wal-g"}}, [], 
 def test_the_supervisor_knows_little() -> None:
     """Of our own modules PID 1 keeps only those that it needs while the server runs."""
     ours = {name for name in _loaded(IMPORT_SUPERVISOR) if name.startswith("entrypoint")}
-    flat = ("errors", "exits", "light", "log", "own", "shown", "signal_numbers")
+    flat = ("errors", "exits", "light", "log", "own", "shown")
     rooms = {
         "pid1": ("handoff", "lifecycle", "status", "stops", "supervisor"),
         "system": ("children", "kernel", "processes", "signals", "small"),
