@@ -184,7 +184,7 @@ def _say_what_follows(context: Context, tool: Archiver, arguments: Sequence[str]
             log.warning(f"this server is not to write into its archive: {refused.what}", refused.mend)
         elif "archives" in follows and status.in_recovery(data):
             log.warning(
-                "this is a standby: its primary calls, and two that do may take each other's segments"
+                "this is a standby: its primary archives, and two that do may take each other's segments"
             )
     if "nothing left" in follows:
         log.warning(

@@ -160,7 +160,7 @@ class Sight:
 
     @cached_property
     def last_segment(self) -> tuple[str, float] | None:
-        """The last archived segment and when it was archived, while a primary runs that calls."""
+        """The last archived segment and when it was archived, while a primary runs that archives."""
         state = self.archiving
         if state is None or state.fork_refused is not None or not self.runs:
             return None

@@ -119,7 +119,7 @@ def server_environment(settings: Settings, environment: Mapping[str, str]) -> di
     Where the entrypoint archives or restores, the container's environment holds keys, under names that each
     tool adds to. So it is built from what the server and its libraries read, and from what
     POSTGRES_ENVIRONMENT names. Else it is what the official image hands on: people's functions and
-    COPY OUR_PROGRAM count on it, and so does an archive_command of their own. Never in it is what is for the
+    COPY PROGRAM count on it, and so does an archive_command of their own. Never in it is what is for the
     start alone: no POSTGRES_* (docker-library/postgres#1412), no PGPASSWORD.
     """
     asked, all_else = settings.handed_on, not is_guarded(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -285,10 +286,8 @@ def _is_free(descriptor: int) -> bool:
     """Say that a start lives in this folder, unless one does already."""
     try:
         return locks.take(descriptor)
-    except PermissionError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno != errno.EACCES  # where nothing can be locked, nobody holds it
 
 
 def _empty(descriptor: int, folder: str) -> None:

@@ -48,7 +48,7 @@ def folder_with(name: str, context: Context) -> str:
 
 def check_shell(context: Context) -> Problem | None:
     """Run /bin/sh as PostgreSQL does for archive_command: by this path, as the server's user."""
-    mend = "use an image that has /bin/sh: archive_command, restore_command and COPY OUR_PROGRAM need it"
+    mend = "use an image that has /bin/sh: archive_command, restore_command and COPY PROGRAM need it"
     if not os.path.exists("/bin/sh"):
         return Problem("/bin/sh is missing; commands of the server would end with code 127", mend)
     argv = ["/bin/sh", "-c", "exit 0"]

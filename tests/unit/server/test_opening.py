@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from pathlib import Path
 
@@ -79,3 +81,22 @@ def test_a_command_beside_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert {**known, **mine} == opening.beside(known)
     assert given == opening.beside(None)
     assert opening.beside({"PGDATA": "/data"})["WALG_UPLOAD_CONCURRENCY"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("number", "free"),
+    [(0, True), (errno.EWOULDBLOCK, False), (errno.EACCES, False), (errno.EPERM, True), (errno.ENOLCK, True)],
+)
+def test_a_folder_is_free_where_nothing_can_be_locked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, *, free: bool
+) -> None:
+    """A start lives there only where somebody else holds the lock; a filter of system calls may forbid it."""
+
+    def lock(*_: int) -> None:
+        if number:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    assert free == opening._is_free(descriptor)
+    os.close(descriptor)

@@ -1,0 +1,36 @@
+"""The shell that the server needs."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from entrypoint.errors import Problem
+from entrypoint.server import programs
+
+MEND = "use an image that has /bin/sh: archive_command, restore_command and COPY PROGRAM need it"
+
+
+def _context(code: int) -> Any:
+    return SimpleNamespace(
+        children=SimpleNamespace(run=lambda *_, **__: code),
+        environment={},
+        who=SimpleNamespace(uid=999),
+    )
+
+
+def test_a_shell_that_works() -> None:
+    """Nothing is said."""
+    assert programs.check_shell(_context(0)) is None
+
+
+def test_what_is_wrong_with_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What needs it is told, as people know it."""
+    wrong = Problem("/bin/sh ends with code 126 when uid 999 runs it", MEND)
+    assert wrong == programs.check_shell(_context(126))
+    monkeypatch.setattr(os.path, "exists", lambda _: False)
+    missing = Problem("/bin/sh is missing; commands of the server would end with code 127", MEND)
+    assert missing == programs.check_shell(_context(0))
