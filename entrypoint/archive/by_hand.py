@@ -158,7 +158,7 @@ def _callers(context: Context, known: Mapping[str, str]) -> dict[str, str]:
     libpq's variables as the container has them, `known`, are for the server's clients: where the server is
     stands in the settings file.
     """
-    asked = context.settings.handed_on
+    asked = context.settings.serving.handed_on
     found = {}
     for name, value in os.environ.items():
         if not value or name in _OF_A_USER or opening.is_from_file(name):

@@ -46,7 +46,7 @@ def show(as_json: bool, arguments: tuple[str, ...]) -> None:
         echo(f"{str(row['name']).ljust(width)}  {row['value']}")
         for line in _details(row):
             echo_dim(f"{' ' * width}  {line}")
-    if context.settings.tune:
+    if context.settings.serving.tune:
         for line in _budget(memory.machine(context)):
             echo(line)
 

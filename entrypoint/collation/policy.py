@@ -32,7 +32,7 @@ def gate(context: Context, given: list[str]) -> None:
     mended the server starts, and says so; `refuse` counts what is more than that (`Report.weighs`). Where
     nothing can be known at all, only `warn` starts.
     """
-    data, policy = context.settings.data_folder, context.settings.collation_policy
+    data, policy = context.settings.data_folder, context.settings.serving.collation_policy
     mark, memory = remembered.fingerprint(context), remembered.read(data)
     mixed = memory.mixed(mark)
     same = remembered.same_libraries(data, memory, mark)  # before a server leaves its traces

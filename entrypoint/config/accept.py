@@ -59,7 +59,7 @@ def check_configuration(context: Context) -> None:
     with programs.ScratchFolder(context) as scratch:
         files.write_atomically(f"{scratch}/postgresql.conf", "", 0o644)
         given = list(settings.server.given)
-        if settings.conf or settings.tune or rendered.has_conf_folder():
+        if settings.conf or settings.serving.tune or rendered.has_conf_folder():
             os.mkdir(f"{scratch}/rendered", 0o700)
             server = describe_server(context)._replace(
                 data_folder=scratch, runtime_folder=f"{scratch}/rendered"

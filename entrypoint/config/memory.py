@@ -40,7 +40,7 @@ def machine(context: Context) -> tune.Machine:
 
 def tuned(context: Context) -> list[Source]:
     """Return what POSTGRES_TUNE sets: what no person has set in the cluster's own file."""
-    if not context.settings.tune:
+    if not context.settings.serving.tune:
         return []
     found = collect.base(context)
     connections = sources.winners([*found, *collect.overriding(context)]).get("max_connections")
@@ -173,5 +173,5 @@ def say(context: Context) -> None:
         log.info(f"{found.words}, so the server gets {SHARED_MEMORY_TYPE} = sysv, which has no such limit")
     elif found.problem is not None:
         log.warning(found.problem.what, found.problem.mend)
-    if context.settings.tune:
+    if context.settings.serving.tune:
         log.info("POSTGRES_TUNE: " + ", ".join(f"{each.name} = {each.value}" for each in tuned(context)))

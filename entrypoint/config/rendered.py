@@ -18,7 +18,7 @@ def renders(context: Context) -> bool:
     """Tell whether variables or files of the user's conf folder configure the server."""
     settings = context.settings
     archives = settings.archive is not None and not settings.archive.by_user
-    return bool(archives or settings.conf or settings.tune or has_conf_folder())
+    return bool(archives or settings.conf or settings.serving.tune or has_conf_folder())
 
 
 def has_usual_shared_memory(context: Context) -> bool:
@@ -52,7 +52,9 @@ def is_configured(context: Context) -> bool:
     """Tell whether anybody but initdb has a say in the settings of a new cluster."""
     settings = context.settings
     environment = any(name in context.environment for name in ("PGDATESTYLE", "PGCLIENTENCODING", "PGPORT"))
-    return bool(environment or settings.server.given or settings.conf or settings.tune or has_conf_folder())
+    return bool(
+        environment or settings.server.given or settings.conf or settings.serving.tune or has_conf_folder()
+    )
 
 
 def rendered_path(context: Context) -> str:

@@ -59,7 +59,7 @@ def _receive() -> Context:
     os.dup2(nothing, 0)
     os.close(nothing)
     wanted, _, _ = opening.read_settings(values, ())  # what is wrong with them was said by the start
-    log.debugging = wanted.debug
+    log.debugging = wanted.serving.debug
     return opening.command_context(wanted)
 
 

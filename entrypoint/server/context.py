@@ -122,7 +122,7 @@ def server_environment(settings: Settings, environment: Mapping[str, str]) -> di
     COPY PROGRAM count on it, and so does an archive_command of their own. Never in it is what is for the
     start alone: no POSTGRES_* (docker-library/postgres#1412), no PGPASSWORD.
     """
-    asked, all_else = settings.handed_on, not is_guarded(settings)
+    asked, all_else = settings.serving.handed_on, not is_guarded(settings)
     return {
         name: value
         for name, value in environment.items()

@@ -59,12 +59,7 @@ def load(
         source=source,
         source_values=source_values,
         conf=conf,
-        tune=served.tune,
-        collation_policy=served.collation_policy,
-        stop=served.stop,
-        no_new_privileges=served.no_new_privileges,
-        debug=served.debug,
-        handed_on=served.handed_on,
+        serving=served,
     )
     return settings, problems
 

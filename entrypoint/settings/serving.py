@@ -140,11 +140,14 @@ class Serving(NamedTuple):
     """How the server is served."""
 
     tune: bool
+    """Memory, workers and WAL settings follow the container's limits."""
     collation_policy: str
+    """`refuse`, `warn` or `reindex`."""
     stop: Stop
     no_new_privileges: bool
     debug: bool
     handed_on: tuple[str, ...]
+    """Names of variables for the server's environment; one that ends with `*` is the begin of names."""
 
 
 def parse(values: Mapping[str, str]) -> tuple[Serving, list[Problem]]:

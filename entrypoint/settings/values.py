@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from entrypoint.settings.archiving import Archive
     from entrypoint.settings.following import Standby
     from entrypoint.settings.restoring import Request
-    from entrypoint.settings.serving import Stop
+    from entrypoint.settings.serving import Serving
     from entrypoint.settings.starting import EveryStart, Init
 
 
@@ -78,16 +78,8 @@ class Settings(NamedTuple):
     """The variables as that one is to see them."""
     conf: dict[str, str]
     """POSTGRES_CONF_*: server settings by name."""
-    tune: bool
-    """Memory, workers and WAL settings follow the container's limits."""
-    collation_policy: str
-    """`refuse`, `warn` or `reindex`."""
-    stop: Stop
-    no_new_privileges: bool
-    debug: bool
+    serving: Serving
     files: Mapping[str, str] = {}
     """The files that variables have come from, by the variable's plain name."""
-    handed_on: tuple[str, ...] = ()
-    """Names of variables for the server's environment; one that ends with `*` is the begin of names."""
     own_recovery: bool = False
     """A recovery that is not ours fetches WAL by the user's own restore_command: see config/charge.py."""

@@ -50,7 +50,7 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     kernel.keep_descriptors_to_ourselves()
     kernel.adopt_orphans()
     wanted, problems = opening.open_settings(os.environ, arguments)
-    log.debugging = wanted.debug
+    log.debugging = wanted.serving.debug
     kernel.hide_environment(_start_alone(wanted))
     _make_door(wanted)
     who = opening.server_identity()
@@ -66,7 +66,7 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
         raise Failure(_nothing_to_restore(wanted))
     folders.prepare(wanted, context.who, children)
     identity.become(context.who)
-    if wanted.no_new_privileges:
+    if wanted.serving.no_new_privileges:
         kernel.forbid_new_privileges()
     if lock is None:
         lock = holder.lock_folder(wanted.data_folder)
@@ -342,16 +342,17 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
 
         memory.say(context)
     context.children.raise_if_stopped()
+    stop = wanted.serving.stop
     spec = ServerSpec(
         argv=["postgres", *given],
         environment=environ,
-        timeouts=[*wanted.stop],
+        timeouts=[stop.smart, stop.fast, stop.immediate],
         helpers=helpers.specs(context, first=first),
         runtime_folder=context.runtime_folder,
         data_folder=wanted.data_folder,
         cluster=notes.cluster(wanted.data_folder),
         archive_status=f"{wanted.data_folder}/pg_wal/archive_status" if helpers.archives(context) else "",
-        debug=wanted.debug,
+        debug=wanted.serving.debug,
     )
     hand_over(context.children.signals, spec, held)
 

@@ -139,7 +139,7 @@ def _has(name: str) -> bool:
 
 
 def _collations(sight: Sight) -> list[Finding]:
-    policy = sight.settings.collation_policy
+    policy = sight.settings.serving.collation_policy
     if not sight.runs:
         return judge.databases.collations(examine.found(sight.context), policy)
     missed = _unlooked(sight, "collations")

@@ -50,9 +50,9 @@ def test_defaults() -> None:
 
 def test_the_stop_has_time() -> None:
     """Each step of the shutdown has its own time."""
-    assert Stop(5, 60, 10) == made.settings().stop
+    assert Stop(5, 60, 10) == made.settings().serving.stop
     values = {"STOP_SMART_TIMEOUT": "0", "STOP_FAST_TIMEOUT": "1", "STOP_IMMEDIATE_TIMEOUT": "0002"}
-    assert Stop(0, 1, 2) == made.settings(values).stop
+    assert Stop(0, 1, 2) == made.settings(values).serving.stop
 
 
 def test_the_database_is_called_like_its_user() -> None:
