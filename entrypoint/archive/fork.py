@@ -13,13 +13,8 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, own
-from entrypoint.archive import calls
-from entrypoint.archive.calls import describe_server
-from entrypoint.archivers.terms import brief
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
-from entrypoint.postgres import segments
-from entrypoint.postgres.segments import lsn_text
 from entrypoint.server import control_file
 from entrypoint.server.context import Context
 from entrypoint.system import files, guest
@@ -27,11 +22,10 @@ from entrypoint.volume import notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from entrypoint.settings.archiving import Archive
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
     from typing import Literal
+
+    from entrypoint.postgres import segments
+    from entrypoint.settings.archiving import Archive
 
     _Unrivalled = Literal["", "restored", "refused", "clear", "confirmed", "settled"]
     """Of a cluster beside which no other server was seen promoted."""
@@ -197,8 +191,12 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
         # What the old primary has archived since says nothing; a newer timeline is looked for at each start.
         write(data, Fork(CONFIRMED, url, timeline))
         return None
+    from entrypoint.archive import calls  # what it takes is loaded only where an archive is set
+    from entrypoint.archivers.terms import brief
+    from entrypoint.postgres import segments
+
     forks = segments.parse_history(_text(f"{data}/pg_wal/{timeline:08X}.history"))
-    command = archive.tool.list_wal(describe_server(context))
+    command = archive.tool.list_wal(calls.describe_server(context))
     answer = calls.ask(context, command, seconds=seconds)
     if answer.code or not forks:
         why = brief(answer.stderr.strip()) if answer.code else f"pg_wal/{timeline:08X}.history is missing"
@@ -251,9 +249,12 @@ def _judge(others: segments.Others, timeline: int, left: tuple[int, int], url: s
         found.append(f"timeline {others.timelines[-1]}, which is newer than this copy's {timeline}")
     if not found:
         return None
+    from entrypoint.postgres.segments import lsn_text
+
+    left_at = lsn_text(left[1])
     return Problem(
         f"another cluster has gone on in {url} since this one was restored from it (up to "
-        f"{lsn_text(left[1])} of timeline {left[0]}): it holds {' and '.join(found)}",
+        f"{left_at} of timeline {left[0]}): it holds {' and '.join(found)}",
         "give this copy its own ARCHIVE_URL; or, if the other one is gone for good and this one takes its "
         "place, start it with ARCHIVE_FORK=confirm",
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from entrypoint.archivers.terms import Server
 from entrypoint.config import rendered
 from entrypoint.server.context import Context, tool_path
 from entrypoint.settings.values import Settings
@@ -14,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from entrypoint.archivers.terms import Server
     from entrypoint.settings.archiving import Archive
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from entrypoint import log
-from entrypoint.archive import calls, fork, shares
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive import fork
 from entrypoint.config import rendered
 from entrypoint.pid1 import lifecycle, status
 from entrypoint.pid1.handoff import HelperSpec
 from entrypoint.server import sessions
 from entrypoint.server.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.settings import environment
-from entrypoint.system import capacity
 from entrypoint.system.children import memory_file
 from entrypoint.volume import probe
 
@@ -75,10 +73,15 @@ def _archive_helpers(context: Context) -> list[HelperSpec]:
     archive_ = context.settings.archive
     if archive_ is None or archive_.by_user or not archives(context):
         return []
+    from entrypoint.archive import calls, shares  # what they take is loaded only where it is needed
+    from entrypoint.system import capacity
+
     helping = archive_.tool.capabilities.helping
     if helping is None or not calls.can_help(context, archive_):
         return []
-    command = helping.helper(describe_server(context), shares.push(capacity.memory(), near=context.near))
+    command = helping.helper(
+        calls.describe_server(context), shares.push(capacity.memory(), near=context.near)
+    )
     made = calls.environment(context, command)
     made.pop("PGPASSWORD", None)
     role = lifecycle.daemon_role(archive_.tool.name)

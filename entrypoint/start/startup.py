@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import log, own
-from entrypoint.archive import calls, fork
+from entrypoint.archive import fork
 from entrypoint.collation import remembered
 from entrypoint.config import render, rendered
 from entrypoint.errors import Ended, Failure, Problem
@@ -133,6 +133,8 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
 
         scratch.clear(context)
     if wanted.archive is not None:
+        from entrypoint.archive import calls  # what it takes is loaded only where it is needed
+
         calls.forget(context.runtime_folder, wanted.data_folder)
         calls.render(context, wanted.archive)
     if rendered.renders(context):
@@ -155,6 +157,8 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
         context = _settle(context)  # init files, or a backup, may have brought a command of the user's own
         wanted = context.settings
         if wanted.archive is not None:
+            from entrypoint.archive import calls
+
             # Now there is a cluster, with its own segment size.
             calls.render(context, wanted.archive)
         # Init files may have changed its configuration file.
@@ -193,7 +197,7 @@ def _open_archive(context: Context, given: list[str], *, first: bool) -> tuple[C
         # What came with a backup does not write beside the original; the command line was meant for now.
         told = "archive_command" in context.settings.server.settings
         return context, given if told or not refused else [*given, "-c", "archive_mode=off"]
-    from entrypoint.archive import claim
+    from entrypoint.archive import calls, claim
     from entrypoint.standby import takeover
 
     near = claim.prepare(context, wanted, must_work=first)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from contracts.house import MODULES
 from contracts.tables import REPOSITORY
 
 HEAVY = """
@@ -20,8 +21,30 @@ IMPORT_START = "import entrypoint.__main__, entrypoint.start.startup"
 IMPORT_SUPERVISOR = "import entrypoint.pid1.supervisor"
 IMPORT_READY = "import entrypoint.__main__, entrypoint.pid1.ready"
 
+READY = f"""
+{IMPORT_READY}
+import sys
+from entrypoint.__main__ import main
+
+def leave(code):
+    assert code == 2
+    raise EOFError
+
+sys.argv[1:] = ["ready"]
+sys.stderr = None
+entrypoint.__main__.os._exit = leave
+entrypoint.pid1.ready.step_down = lambda: None
+entrypoint.pid1.status.read = lambda folders: None
+try:
+    main()
+except EOFError:
+    pass
+"""
+"""The whole of a health check where nobody is found."""
+
 WARM_START = """
 import sys
+import entrypoint.__main__, entrypoint.start.startup
 from entrypoint.start import plan
 from entrypoint.volume import holder, probe
 from entrypoint.server import leftover, opening
@@ -74,7 +97,8 @@ def test_a_warm_start_loads_nothing_more(tmp_path: Path) -> None:
 
 
 NOT_SET = (
-    *("archivers.walg", "archivers.pgbackrest", "conninfo", "schedule"),
+    *("archivers.walg", "archivers.pgbackrest", "archivers.terms", "archive.calls", "archive.shares"),
+    *("backup.schedule", "postgres.conninfo", "postgres.segments", "system.capacity", "system.progress"),
     *(
         f"settings.{name}"
         for name in ("archiving", "backing_up", "cron", "following", "rehearsing", "restoring")
@@ -89,6 +113,25 @@ def test_a_plain_start_loads_no_section_that_is_not_set(tmp_path: Path) -> None:
     loaded = _loaded(WARM_START, str(tmp_path))
     assert "entrypoint.settings.loading" in loaded
     assert set() == loaded & {f"entrypoint.{name}" for name in NOT_SET}
+
+
+def test_what_is_not_set_has_its_name() -> None:
+    """Or the test above would say nothing."""
+    assert set(NOT_SET) <= set(MODULES)
+
+
+BUDGETS = {"start": 72, "ready": 16, "supervisor": 21}
+"""How many of our own modules a plain start, a health check and PID 1 load, rooms counted; raise them on purpose only."""
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_modules_that_are_loaded(name: str, tmp_path: Path) -> None:
+    """Each costs a tenth of a millisecond, and a room twice that."""
+    (tmp_path / "PG_VERSION").write_text("17\n")
+    code = {"start": WARM_START, "ready": READY, "supervisor": IMPORT_SUPERVISOR}[name]
+    loaded = _loaded(code, str(tmp_path))
+    ours = sorted(each for each in loaded if each.split(".")[0] == "entrypoint")
+    assert BUDGETS[name] == len(ours), ours
 
 
 @pytest.mark.parametrize(
