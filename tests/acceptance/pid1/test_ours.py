@@ -443,11 +443,11 @@ FAULTS = {
         "    if number == signal.SIGUSR1:\n",
         "        raise RuntimeError('injected')\n",
     ),
-    "at-a-report": ("pid1/supervisor.py", "    def _report(self, _: None) -> None:\n", "        1 / 0\n"),
+    "at-a-report": ("pid1/supervisor.py", '            case "report", _:\n', "                1 / 0\n"),
     "interrupted": (
         "pid1/supervisor.py",
-        "    def _report(self, _: None) -> None:\n",
-        "        raise KeyboardInterrupt\n",
+        '            case "report", _:\n',
+        "                raise KeyboardInterrupt\n",
     ),
 }
 
