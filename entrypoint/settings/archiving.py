@@ -9,7 +9,7 @@ from entrypoint.archivers.tool_variables import SOURCE_PREFIX, is_of_source
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple, re
 from entrypoint.postgres.argv import parse_server
-from entrypoint.settings.fields import Variable, choice, normal, seconds
+from entrypoint.settings.fields import OF_FEW, Variable, choice, normal, seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,9 +62,6 @@ VARIABLES = (
     ),
 )
 _ALL = {each.name: each for each in VARIABLES}
-
-_ASKING = ("ARCHIVE_", "BACKUP_", "DRILL_", "RESTORE_", "STANDBY")
-"""What variables of ours begin with that are of no use without archiving of ours."""
 
 
 class Archive(NamedTuple):
@@ -175,7 +172,7 @@ def _archive(
 
 
 def _asked(values: Mapping[str, str], ours: Sequence[str]) -> str:
-    names = (name for name in ours if name.startswith(_ASKING) and values.get(name))
+    names = (name for name in ours if name.startswith(OF_FEW) and values.get(name))
     return ", ".join(name for name in names if (name, values[name]) != ("STANDBY", "off"))
 
 

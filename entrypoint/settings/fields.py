@@ -42,6 +42,12 @@ class Variable(NamedTuple):
         return values.get(self.name) or self.default
 
 
+OF_FEW = ("ARCHIVE_", "BACKUP_", "DRILL_", "RESTORE_", "STANDBY")
+"""How the variables of the sections begin that few starts have.
+
+None of them does anything where no archive, no restore and no standby is asked for.
+"""
+
 FILE_SUFFIX = "_FILE"
 TRUE = ("on", "true", "yes", "1")
 FALSE = ("off", "false", "no", "0")

@@ -12,7 +12,7 @@ from entrypoint.archivers.tool_variables import SOURCE_PREFIX, STORAGES
 from entrypoint.errors import Problem
 from entrypoint.light import re
 from entrypoint.settings import variables
-from entrypoint.settings.fields import FALSE, FILE_SUFFIX, INJECTED, is_slip
+from entrypoint.settings.fields import FALSE, FILE_SUFFIX, INJECTED, OF_FEW, is_slip
 from entrypoint.settings.serving import LOG_LEVELS
 
 TYPE_CHECKING = False
@@ -31,8 +31,6 @@ _SWITCHES = (
     *("RESTORE_TARGET", "RESTORE_FROM", "STANDBY", "STANDBY_PRIMARY_CONNINFO"),
 )
 """With these something is asked for, where the value is one of ours."""
-_IDLE = ("ARCHIVE_", "BACKUP_", "DRILL_", "RESTORE_", "STANDBY")
-"""Nothing of these groups does anything where no archive, no restore and no standby is asked for."""
 
 _UNITS = frozenset("ms s sec secs second seconds m min mins minute minutes h hour hours d day days".split())
 _LEVELS = frozenset("trace debug verbose info notice warn warning error fatal critical off none".split())
@@ -92,7 +90,7 @@ def _is_our_value(name: str, value: str) -> bool:
 
 def theirs(values: Mapping[str, str]) -> dict[str, Problem]:
     """Return the variables that have our names and are not for us, each with what is said of it."""
-    if not any(value and name.startswith((*_IDLE, "STOP_", "STATUS_")) for name, value in values.items()):
+    if not any(value and name.startswith((*OF_FEW, "STOP_", "STATUS_")) for name, value in values.items()):
         return {}
     if is_asked_for(values):
         return {}
@@ -112,7 +110,7 @@ def _why_theirs(declared: Variable, value: str) -> str:
         return "no archive is set to restore from, and its value is no backup's name"
     if name == "STANDBY":
         return "neither an archive nor STANDBY_PRIMARY_CONNINFO says what to follow, so this is no standby"
-    if name.startswith(_IDLE):
+    if name.startswith(OF_FEW):
         return "no archive is set (ARCHIVE_URL)"
     if name.startswith("STOP_") and _is_duration(value):
         return f"its value is no whole number of seconds, so the default holds ({declared.default})"

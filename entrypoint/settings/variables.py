@@ -9,6 +9,7 @@ from __future__ import annotations
 from entrypoint.archivers import tool_variables
 from entrypoint.archivers.tool_variables import SOURCE_PREFIX
 from entrypoint.settings import serving, starting
+from entrypoint.settings.fields import OF_FEW
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,10 +55,9 @@ def find(name: str) -> Variable | None:
 
 def table() -> dict[str, Variable]:
     """Return all variables by name, in the order of the README."""
-    few = ("ARCHIVE_", "BACKUP_", "DRILL_", "RESTORE_", "STANDBY")
     every = (
         *(*starting.OFFICIAL, *starting.OURS, *serving.SERVER),
-        *(each for section in few for each in _section(section)),
+        *(each for section in OF_FEW for each in _section(section)),
         *serving.POLICIES,
     )
     return {each.name: each for each in every}

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from contracts.tables import REPOSITORY
+from entrypoint.archivers import interface, tool_variables
 from entrypoint.archivers.interface import Capabilities
 from entrypoint.archivers.known import TOOLS, WORK_FOLDERS, adapters
-from entrypoint.archivers.tool_variables import GROUPS, PLACES
+from entrypoint.archivers.tool_variables import COMMAND_WORDS, FAMILIES, GROUPS, PLACES, SOURCE_PREFIX
 
 PACKAGE = REPOSITORY / "entrypoint"
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "archivers"]
@@ -57,6 +58,28 @@ def test_what_is_known_without_an_adapter(name: str) -> None:
     assert (name, tool.group) == (tool.name, GROUPS[name])
     assert all(tool.is_own_variable(each) for each in PLACES[name])
     assert not tool.work_folder or tool.work_folder in WORK_FOLDERS
+    assert {name, *tool.segment_commands} <= set(COMMAND_WORDS)
+    assert GROUPS[name].startswith(FAMILIES)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_place_of_an_archive_is_known_as_one(name: str) -> None:
+    """What names a storage is no unknown variable, is the tool's, and is left out where another one is meant."""
+    for each in PLACES[name]:
+        assert tool_variables.is_known(each)
+        assert tool_variables.is_own(each, {})
+        assert tool_variables.is_of_source(f"{SOURCE_PREFIX}{each}")
+        assert tool_variables.is_of_storage(each)
+        assert tool_variables.is_place(each)
+
+
+@pytest.mark.parametrize("part", interface.Archiver.__bases__[:-1], ids=lambda part: part.__name__)
+@pytest.mark.parametrize("name", TOOLS)
+def test_a_tool_has_every_part_that_is_no_capability(name: str, part: type) -> None:
+    """The type checker says only that an adapter is none; this says what is missing in it."""
+    members = {each for each in {*vars(part), *part.__annotations__} if not each.startswith("_")}
+    assert members
+    assert set() == members - set(dir(adapters({})[name]))
 
 
 @pytest.mark.parametrize("name", TOOLS)

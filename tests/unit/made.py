@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from entrypoint.archivers.known import TOOLS
 from entrypoint.archivers.terms import Server
 from entrypoint.errors import Problem
 from entrypoint.settings import loading
@@ -41,8 +42,8 @@ POSTGRES = Identity(999, 999, (999,), "/var/lib/postgresql", "postgres")
 NO_CHILDREN = cast("Children", None)
 """For what starts nothing: it would fail at once."""
 
-BOTH: Mapping[str, bool] = {"wal-g": True, "pgbackrest": True}
-"""An image with both archivers."""
+BOTH: Mapping[str, bool] = dict.fromkeys(TOOLS, True)
+"""An image with every archiver."""
 
 SERVER = Server(
     data_folder="/var/lib/postgresql/data",

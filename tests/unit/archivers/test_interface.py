@@ -7,20 +7,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint.archivers.interface import Archiver
-from entrypoint.archivers.known import TOOLS, adapter
+from entrypoint.archivers.known import TOOLS, adapter, adapters
 from entrypoint.archivers.pgbackrest import PgBackRest
 from entrypoint.archivers.terms import Command
 from entrypoint.archivers.walg import WalG
 from entrypoint.postgres.segments import lsn_text
 from unit.made import SERVER
 
-ADAPTERS: tuple[Archiver, ...] = (WalG(), PgBackRest({}))
+ADAPTERS = tuple(adapters({}).values())
 
 
 def test_each_name_has_its_adapter() -> None:
     """The names are those of the tools, and each gives the adapter of that tool."""
-    assert ["wal-g", "pgbackrest"] == [adapter(name, {}).name for name in TOOLS]
-    assert [WalG, PgBackRest] == [type(adapter(name, {})) for name in TOOLS]
+    assert [*TOOLS] == [adapter(name, {}).name for name in TOOLS]
+    assert {WalG, PgBackRest} <= {type(adapter(name, {})) for name in TOOLS}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from entrypoint.errors import Problem
-from entrypoint.settings import environment, fields, foreign, variables
+from entrypoint.settings import environment, fields, foreign, restoring, variables
 from unit import made
 
 STORAGES = (
@@ -106,6 +106,22 @@ def test_where_something_is_archived_it_is_a_mistake(archive: dict[str, str], na
     problems, _ = _judge({**archive, name: value})
     assert 1 == len(problems)
     assert name in problems[0].what
+
+
+VALUES = {
+    "time": "2026-11-22T14:02:00+01:00",
+    "name": "before the migration",
+    "lsn": "0/3000060",
+    "xid": "1234",
+    "immediate": "immediate",
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), restoring.TARGETS.items())
+def test_every_target_asks_for_a_restore(name: str, kind: str) -> None:
+    """A target alone asks for one, but for a name, which any word can be."""
+    assert restoring.is_target(name, VALUES[kind])
+    assert (kind != "name") == foreign.is_asked_for({name: VALUES[kind]})
 
 
 @pytest.mark.parametrize(
