@@ -37,32 +37,46 @@ def main() -> int:
 
 
 def _guard(arguments: "Sequence[str]") -> int:
+    try:
+        return _dispatch(arguments)
+    except BaseException as error:
+        code = _ended(error)
+        if code is None:
+            raise
+        return code
+    finally:
+        from entrypoint import log
+
+        log.drain()
+
+
+def _ended(error: BaseException) -> int | None:
+    """Say what has ended the program and return its exit code; None where Python itself knows what to do.
+
+    What that takes is loaded only here: a health check, of which there are many, needs none of it.
+    """
     from entrypoint import exits, log
     from entrypoint.errors import Ended, Failure, Stopped
 
-    try:
-        return _dispatch(arguments)
-    except Failure as failure:
-        for problem in failure.problems:
+    if isinstance(error, Failure):
+        for problem in error.problems:
             log.problem(problem)
-        return failure.code
-    except Ended as ended:
-        return ended.code
-    except Stopped as stopped:
-        return exits.SIGNAL_BASE + stopped.signal_number
-    except KeyboardInterrupt:
+        return error.code
+    if isinstance(error, Ended):
+        return error.code
+    if isinstance(error, Stopped):
+        return exits.SIGNAL_BASE + error.signal_number
+    if isinstance(error, KeyboardInterrupt):
         return exits.SIGNAL_BASE + 2
-    except OSError as error:
+    if isinstance(error, OSError):
         # No place for a traceback: what the kernel refused and where is what one needs to know.
         from entrypoint.system import refusal
 
         log.problem(refusal.explain(error))
         return exits.FAILURE
-    except Exception:
+    if isinstance(error, Exception):
         log.let_go()
-        raise
-    finally:
-        log.drain()
+    return None
 
 
 def _dispatch(arguments: "Sequence[str]") -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 
-from entrypoint.errors import Failure
 from entrypoint.pid1 import lifecycle, status
 from entrypoint.postgres.postmaster import parse_postmaster
 from entrypoint.shown import inline
@@ -49,6 +48,7 @@ def step_down() -> None:
     owners = (status.owner_of(folder) for folder in status.RUNTIME_FOLDERS)
     uid = next((uid for uid in owners if uid is not None), 0)
     if uid:
+        from entrypoint.errors import Failure
         from entrypoint.system import identity
 
         try:

@@ -26,19 +26,17 @@ READY = f"""
 import sys
 from entrypoint.__main__ import main
 
-def leave(code):
+def leave(code, really=entrypoint.__main__.os._exit):
     assert code == 2
-    raise EOFError
+    print(*sys.modules, flush=True)
+    really(0)
 
 sys.argv[1:] = ["ready"]
 sys.stderr = None
 entrypoint.__main__.os._exit = leave
 entrypoint.pid1.ready.step_down = lambda: None
 entrypoint.pid1.status.read = lambda folders: None
-try:
-    main()
-except EOFError:
-    pass
+main()
 """
 """The whole of a health check where nobody is found."""
 
@@ -120,7 +118,7 @@ def test_what_is_not_set_has_its_name() -> None:
     assert set(NOT_SET) <= set(MODULES)
 
 
-BUDGETS = {"start": 72, "ready": 16, "supervisor": 21}
+BUDGETS = {"start": 72, "ready": 14, "supervisor": 21}
 """How many of our own modules a plain start, a health check and PID 1 load, rooms counted; raise them on purpose only."""
 
 
