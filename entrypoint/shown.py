@@ -41,7 +41,7 @@ def _escaped(character: str) -> str:
 
 
 def inline(text: str) -> str:
-    r"""Return the same for a name inside of a line.
+    r"""Return a name without what a terminal would obey, and on one line.
 
     >>> inline("a\nentrypoint: info: b")
     'a\\nentrypoint: info: b'

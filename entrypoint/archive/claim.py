@@ -185,7 +185,7 @@ def owner(context: Context, archive: Archive, seconds: float) -> str | None:
 
 
 def _owner(context: Context, archive: Archive, seconds: float) -> tuple[str | None, bool]:
-    """Return the same, and whether the storage that told it is near."""
+    """Return the owner of an archive, see `owner`, and whether the storage that told it is near."""
     tool = archive.tool
     began = time.monotonic()
     code, text = calls.run_quietly(

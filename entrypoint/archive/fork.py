@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
+    from entrypoint.archivers.terms import Kind
     from entrypoint.postgres import segments
     from entrypoint.settings.archiving import Archive
 
@@ -102,7 +103,7 @@ def begin(context: Context, state: State = RESTORED) -> None:
     write(context.settings.data_folder, Fork(state))
 
 
-def end(context: Context, kind: str, timeline: int) -> None:
+def end(context: Context, kind: Kind, timeline: int) -> None:
     """Forget the fork, once a full backup on the cluster's timeline is in the archive."""
     data = context.settings.data_folder
     fork = read(data)

@@ -18,7 +18,7 @@ def source_of(context: Context) -> tuple[Context, Archive]:
 
 
 def find_source(context: Context) -> tuple[Context, Archive]:
-    """Return the same, without writing anything."""
+    """Return the archive to restore from and its context, as `source_of` does, but write nothing."""
     wanted = context.settings
     if wanted.source is None:
         raise AssertionError("the plan refuses a restore without an archive")

@@ -190,7 +190,7 @@ def _time(path: str) -> str:
 
 
 def _listed(context: Context, archive: Archive, mine: int, seconds: float) -> dict[int, str | None]:
-    """Return the same of a far storage that tells in two calls what is in the folder."""
+    """Return the newer histories in a far storage that tells in two calls what is in its folder of WAL."""
     from entrypoint.archive import fetching
 
     try:

@@ -57,7 +57,7 @@ class Ended:
         """Take the next bytes, and forget them."""
 
     def verdict(self) -> str:
-        """Return nothing."""
+        """Return that nothing is wrong."""
         return ""
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Literal
 
+    from entrypoint.archivers.terms import Kind
     from entrypoint.backup.journal import Outcome
 
     Why = Literal[journal.Why, "hole", "restore"]
@@ -26,8 +27,7 @@ RESTORE: Literal["restore"] = "restore"
 class Run(NamedTuple):
     """One run of a backup."""
 
-    kind: str
-    """`full` or `incremental`."""
+    kind: Kind
     started: str
     """ISO 8601 with offset."""
     why: Why

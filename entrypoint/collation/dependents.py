@@ -193,7 +193,7 @@ class Finding(NamedTuple):
     """What is broken, or what was not mended."""
 
     database: str
-    kind: str
+    kind: Kind | Literal["database", "server"]
     name: str
     words: str
     mend: str

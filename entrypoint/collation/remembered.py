@@ -23,9 +23,18 @@ from entrypoint.system import small
 from entrypoint.system.children import find_program
 from entrypoint.volume import notes
 
-MATCHED = "matched"
-CHANGED = "changed"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    State = Literal["", "matched", "changed"]
+    """Of what was found last; empty: nothing is remembered, or in words that are not ours."""
+
+MATCHED: Literal["matched"] = "matched"
+CHANGED: Literal["changed"] = "changed"
 """It is served, or was mended in part, while versions did not match."""
+_STATES: dict[str, State] = {MATCHED: MATCHED, CHANGED: CHANGED}
+"""The states by the words in the file."""
 
 _HEAD = 52
 """Bytes of pg_control up to the end of the timeline, as it is laid out since PostgreSQL 11."""
@@ -38,7 +47,7 @@ _START = 60
 class Memory(NamedTuple):
     """What the file says: a state and a fingerprint, then lines `rebuilt OID FILENODE DATABASE`."""
 
-    state: str = ""
+    state: State = ""
     fingerprint: str = ""
     rebuilt: frozenset[tuple[str, int, int]] = frozenset()
     """Database, oid and file node of the indexes that were built anew with these libraries."""
@@ -93,7 +102,11 @@ def read(data_folder: str) -> Memory:
         first, *rest = notes.read_text(data_folder, own.COLLATION, most=_MOST).split("\n")[:-1]
         state, _, mark = first.partition(" ")
         rows = [line.split(" ", 3) for line in rest]
-        return Memory(state, mark, frozenset((_plain(row[3]), int(row[1]), int(row[2])) for row in rows))
+        return Memory(
+            _STATES.get(state, ""),
+            mark,
+            frozenset((_plain(row[3]), int(row[1]), int(row[2])) for row in rows),
+        )
     except (OSError, ValueError, IndexError):
         return Memory()
 

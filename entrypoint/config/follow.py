@@ -24,7 +24,7 @@ def settings(context: Context) -> dict[str, str]:
 
 
 def values(context: Context) -> dict[str, str]:
-    """Return the same settings, without rendering anything."""
+    """Return the server's settings for it, as `settings` does, but write nothing."""
     wanted = context.settings
     found: dict[str, str] = {}
     if wanted.source is not None and not wanted.own_recovery:

@@ -76,7 +76,7 @@ def said(code: int, word: str) -> str:
 
 
 def accepts(data_folder: str, known: status.Known | None) -> tuple[int, str]:
-    """Return the same, whatever is still to be done at this start; `known` is PID 1's status."""
+    """Return what `look` does, but of the server alone; `known` is what PID 1 tells."""
     if known is None:
         return NO_SERVER, "no server: the entrypoint does not run here"
     if known.phase != lifecycle.SERVING:

@@ -14,8 +14,11 @@ from entrypoint.settings.fields import OF_FEW, Variable, choice, normal, seconds
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
     from entrypoint.archivers.interface import Archiver
+
+    AtFork = Literal["refuse", "confirm", "readonly"]
 
 
 VARIABLES = (
@@ -79,8 +82,8 @@ class Archive(NamedTuple):
     """The variables of ours that ask for archiving of ours; empty where only the tool's own are there."""
     upgraded_from: str
     """System identifier of the cluster that pg_upgrade made this one of, or empty."""
-    fork: str
-    """What to do where somebody else has gone on in it: `refuse`, `confirm` or `readonly`."""
+    fork: AtFork
+    """What to do where somebody else has gone on in it."""
     fork_interval: int
     """Seconds between two looks whether somebody has."""
 

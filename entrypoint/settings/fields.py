@@ -8,6 +8,9 @@ from entrypoint.light import NamedTuple, re
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import TypeVar
+
+    W = TypeVar("W", bound=str)
 
 
 class Variable(NamedTuple):
@@ -72,16 +75,15 @@ def seconds(values: Mapping[str, str], variable: Variable, problems: list[Proble
     return int(variable.default)
 
 
-def choice(
-    values: Mapping[str, str], variable: Variable, choices: Sequence[str], problems: list[Problem]
-) -> str:
-    """Return one of several words."""
+def choice(values: Mapping[str, str], variable: Variable, choices: Sequence[W], problems: list[Problem]) -> W:
+    """Return one of several words; the default, which is one of them, where another one is set."""
     text = variable.of(values)
     if text not in choices:
         problems.append(
             Problem(f"{variable.said(text)} is not known", f"set {variable.name} to {' or '.join(choices)}")
         )
-    return text
+        text = variable.default
+    return next(each for each in choices if each == text)
 
 
 def count(

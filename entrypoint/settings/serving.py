@@ -9,8 +9,12 @@ from entrypoint.settings.fields import INJECTED, Variable, choice, is_slip, seco
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
     from entrypoint.settings.archiving import Archive
+
+    Policy = Literal["refuse", "warn", "reindex"]
+    """Where text sorts otherwise than when it was indexed."""
 
 
 LOG_LEVELS = ("info", "debug")
@@ -141,8 +145,7 @@ class Serving(NamedTuple):
 
     tune: bool
     """Memory, workers and WAL settings follow the container's limits."""
-    collation_policy: str
-    """`refuse`, `warn` or `reindex`."""
+    collation_policy: Policy
     stop: Stop
     no_new_privileges: bool
     debug: bool
@@ -154,7 +157,7 @@ def parse(values: Mapping[str, str]) -> tuple[Serving, list[Problem]]:
     """Return how the server is served, and what is wrong with it."""
     problems: list[Problem] = []
     tune = choice(values, _ALL["POSTGRES_TUNE"], ("off", "auto"), problems) == "auto"
-    policy = choice(values, _ALL["COLLATION_POLICY"], ("refuse", "warn", "reindex"), problems)
+    policy: Policy = choice(values, _ALL["COLLATION_POLICY"], ("refuse", "warn", "reindex"), problems)
     stop = Stop(
         smart=seconds(values, _ALL["STOP_SMART_TIMEOUT"], problems),
         fast=seconds(values, _ALL["STOP_FAST_TIMEOUT"], problems),

@@ -75,7 +75,7 @@ class Progress:
         return f"{percent} %, {done} of {self.total} {self.unit}, {rate:.1f}/s"
 
     def bar(self, done: int, now: float) -> str:
-        """Return the same with a bar."""
+        """Return what `words` says, behind a bar."""
         filled = min(_WIDTH, _WIDTH * done // max(self.total, 1))
         return f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {self.words(done, now)}"
 

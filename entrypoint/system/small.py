@@ -66,7 +66,7 @@ def drain(descriptor: int, path: str, *, most: int = MOST, wait: Callable[[], No
 
 
 def read_text(path: str, *, most: int = MOST, dir_fd: int | None = None, follow: bool = False) -> str:
-    """Return the same as text; bytes that are no UTF-8 survive a round trip."""
+    """Return what `read` does, as text; bytes that are no UTF-8 survive a round trip."""
     return read(path, most=most, dir_fd=dir_fd, follow=follow).decode("utf-8", "surrogateescape")
 
 

@@ -31,7 +31,7 @@ def read(data_folder: str, name: str, *, most: int = small.MOST) -> bytes:
 
 
 def read_text(data_folder: str, name: str, *, most: int = small.MOST) -> str:
-    """Return the same as text; bytes that are no UTF-8 survive a round trip."""
+    """Return what is noted as text; bytes that are no UTF-8 survive a round trip. Raises OSError."""
     return read(data_folder, name, most=most).decode("utf-8", "surrogateescape")
 
 

@@ -11,6 +11,10 @@ from entrypoint.postgres import passwords
 from entrypoint.postgres.argv import first_line
 from entrypoint.shown import spell
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.settings.serving import Policy
+
 _IDLE_SLOT = 256 * 1024**2
 """Bytes: sixteen segments, more than a restart of whoever reads the slot lets pile up."""
 _LATE_SLOT = 10 * 1024**3
@@ -180,7 +184,7 @@ def locales(
     return [ok("all databases can be connected to, and their locales are in the image")]
 
 
-def collations(told: Problem | str | None, policy: str, missed: Unlooked = NOTHING) -> list[Finding]:
+def collations(told: Problem | str | None, policy: Policy, missed: Unlooked = NOTHING) -> list[Finding]:
     """Judge what the look at the collations has told: a problem, or in words that all is well.
 
     Of those that were `missed` it is not known.
