@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from entrypoint.archivers.known import BACKUP_NAME
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple, re
 from entrypoint.settings.fields import FALSE, TRUE, Variable
@@ -83,16 +84,13 @@ _NAME_BYTES = 63
 """PostgreSQL cuts the name of a restore point after as many."""
 
 
-_BACKUP = re.compile(r"(?i)latest|base_[0-9A-F_D]+|[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?")
-
-
 def may_be_backup(text: str) -> bool:
-    """Tell whether this can be the name of a backup, of either archiver.
+    """Tell whether this can be the name of a backup, of any archiver.
 
     >>> [may_be_backup(text) for text in ("LATEST", "base_000000010000000000000002", "backup.sql")]
     [True, True, False]
     """
-    return _BACKUP.fullmatch(text) is not None
+    return text.upper() == LATEST or BACKUP_NAME.fullmatch(text) is not None
 
 
 def is_target(name: str, value: str) -> bool:

@@ -1,4 +1,4 @@
-"""The README's tables as they follow from the program; `python tests/contracts/tables.py [checks]` prints them."""
+"""The README's tables as they follow from the program; `python tests/contracts/tables.py` writes them there."""
 
 from __future__ import annotations
 
@@ -56,5 +56,17 @@ def rows_between(marker: str) -> list[str]:
     return [line for line in table.splitlines() if line.startswith("| `")] if found else []
 
 
+def _written(text: str, marker: str, rows: list[str]) -> str:
+    """Return the README with these rows in its table between two markers."""
+    before, begin, rest = text.partition(f"<!-- {marker} -->\n")
+    table, end, after = rest.partition(f"<!-- /{marker} -->\n")
+    head = [line for line in table.splitlines() if not line.startswith("| `")]
+    return before + begin + "".join(f"{line}\n" for line in (*head, *rows)) + end + after
+
+
 if __name__ == "__main__":
-    print("\n".join(check_rows() if sys.argv[1:] == ["checks"] else variable_rows()))
+    readme = REPOSITORY / "README.md"
+    before = readme.read_text(encoding="utf-8")
+    readme.write_text(
+        _written(_written(before, "variables", variable_rows()), "checks", check_rows()), "utf-8"
+    )

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from contracts.tables import exit_codes, rows_between, variable_rows
+import click
+
+from contracts.tables import REPOSITORY, exit_codes, rows_between, variable_rows
+from entrypoint.cli import group
 
 
 def test_every_variable_is_in_the_readme() -> None:
     """The README's table of variables is the program's: every name, with its default and its meaning.
 
-    When this fails, `python tests/contracts/tables.py` prints the rows that belong there.
+    When this fails, `python tests/contracts/tables.py` writes the rows that belong there.
     """
-    expected = variable_rows()
-    assert expected == rows_between("variables"), "put these rows into README.md:\n" + "\n".join(expected)
+    assert variable_rows() == rows_between("variables")
+
+
+def _commands(group: click.Group, name: str) -> Iterator[str]:
+    for word, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{name} {word}")
+        else:
+            yield f"{name} {word}"
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """Each command for people has its row, and no row is of one that is gone."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| `(entrypoint [a-z -]+?)(?: [A-Z]+)?` \|", text)
+    ours = {each for each in _commands(group, "entrypoint") if not each.startswith("entrypoint internal")}
+    assert sorted({*ours, "entrypoint ready"}) == sorted(rows)
 
 
 def test_every_exit_code_is_in_the_readme() -> None:

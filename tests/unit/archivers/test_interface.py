@@ -96,7 +96,7 @@ def test_segments_are_named_by_postgresql(tool: Archiver) -> None:
     assert ["%f", "%p"] == [word for word in tool.fetch_segment(SERVER).argv if "%" in word]
 
 
-@pytest.mark.parametrize(("tool", "code"), [(ADAPTERS[0], 74), (ADAPTERS[1], 1)], ids=TOOLS)
+@pytest.mark.parametrize(("tool", "code"), [(WalG(), 74), (PgBackRest({}), 1)], ids=["wal-g", "pgbackrest"])
 def test_a_missing_segment_has_its_own_code(tool: Archiver, code: int) -> None:
     """The one code that means "not in the archive" is the tool's own."""
     assert code == tool.capabilities.missing_code

@@ -79,7 +79,7 @@ def test_names_are_unique() -> None:
 
 
 def test_the_readme_lists_all_checks() -> None:
-    """The README's table is what `python tests/contracts/tables.py checks` prints."""
+    """The README's table is what `python tests/contracts/tables.py` writes there."""
     assert [row.rstrip() for row in check_rows()] == rows_between("checks")
 
 
