@@ -3,8 +3,6 @@
 import os
 import sys
 
-from entrypoint.system import given
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,11 +20,13 @@ COMMANDS = (
     "internal",
 )
 """Our own commands; any other word is a program of the image, as in the official one."""
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
+"""What Python makes of the locale C, before our first line runs."""
 
 
 def main() -> int:
     """Run what the arguments ask for and return the exit code."""
-    given.undo_coercion()
+    undo_coercion()
     handoff = os.environ.pop("ENTRYPOINT_HANDOFF", None)
     if handoff is not None:
         from entrypoint.pid1 import supervisor
@@ -34,6 +34,26 @@ def main() -> int:
         # There is nothing to be tidied up, for which a stop would wait.
         os._exit(supervisor.main(handoff))
     return _guard(sys.argv[1:])
+
+
+def undo_coercion() -> None:
+    """Give LC_CTYPE back what this program was started with.
+
+    In the locale C, Python sets it to a UTF-8 one, for itself and for all that it starts (PEP 538), and
+    isolated mode ignores PYTHONCOERCECLOCALE. initdb would make databases of another ctype and encoding.
+    """
+    if os.environ.get("LC_CTYPE") not in _COERCED:
+        return
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return
+    given = next((entry for entry in entries if entry.startswith(b"LC_CTYPE=")), None)
+    if given is None:
+        del os.environ["LC_CTYPE"]
+    else:
+        os.environ["LC_CTYPE"] = os.fsdecode(given.removeprefix(b"LC_CTYPE="))
 
 
 def _guard(arguments: "Sequence[str]") -> int:

@@ -4,8 +4,9 @@ import os
 import sys
 
 from entrypoint import __version__
+from entrypoint.__main__ import undo_coercion
 from entrypoint.errors import Failure
-from entrypoint.system import given, identity
+from entrypoint.system import identity
 from entrypoint.system.children import find_program, replace_process
 
 USAGE = """\
@@ -16,7 +17,7 @@ usage: gosu user-spec command [args]
 
 def main() -> int:
     """Become the user and replace this process by the command; 1 on any error, as gosu does."""
-    given.undo_coercion()
+    undo_coercion()
     arguments = sys.argv[1:]
     if arguments in (["--help"], ["-h"], ["-?"]):
         print(USAGE, end="")

@@ -39,7 +39,8 @@ FLOORS = (
     ("start",),
     ("doctor",),
     ("cli",),
-    ("__main__", "gosu"),
+    ("__main__",),
+    ("gosu",),
 )
 """From the ground up. A name stands for a room, which is a folder, or for a module beside the rooms."""
 
