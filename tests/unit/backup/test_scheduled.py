@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from entrypoint import own
+from entrypoint import log, own
 from entrypoint.archivers.terms import Backup
-from entrypoint.backup import scheduled
+from entrypoint.backup import scheduled, turn
 from entrypoint.backup.schedule import Schedule
+from entrypoint.errors import Failure, Problem
 
 URL = "file:///archive"
 
@@ -70,3 +72,52 @@ def test_what_was_just_taken_counts(
     found = _due(tmp_path, monkeypatch, noted, archived)
     assert found is not None
     assert found > 60
+
+
+def _attempt(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, do: Callable[[int], bool], due: float | None
+) -> tuple[int | None, list[str]]:
+    """Attempt a job that is next due in so many seconds; return when it is looked again, and what was told."""
+    told: list[str] = []
+    monkeypatch.setattr(log, "info", told.append)
+    monkeypatch.setattr(log, "problem", lambda problem: told.append(problem.what))
+    when = None if due is None else time.time() + due
+    job = scheduled.Job("the scheduled drill", do, lambda: when, 3600)
+    context: Any = SimpleNamespace(runtime_folder=str(folder))
+    return scheduled.attempt(context, job), told
+
+
+def _fail(_: int) -> bool:
+    raise Failure(Problem("the storage is away", "wait"), Problem("and more", "look"))
+
+
+@pytest.mark.parametrize(
+    ("do", "due", "expected"),
+    [
+        (lambda _: True, 100.5, (101, [])),
+        (lambda _: True, -100, (1, [])),
+        (lambda _: True, 86400, (3600, [])),
+        (lambda _: True, None, (None, [])),
+        (lambda _: False, -100, (60, [])),
+        (_fail, -100, (60, ["the storage is away", "and more"])),
+        (_fail, 1000.5, (1001, ["the storage is away", "and more"])),
+    ],
+)
+def test_when_it_is_looked_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    do: Callable[[int], bool],
+    due: float | None,
+    expected: tuple[int | None, list[str]],
+) -> None:
+    """By what is due next; a failure is told, and not tried again within a minute."""
+    assert expected == _attempt(tmp_path, monkeypatch, do, due)
+
+
+def test_a_job_waits_for_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody else is at work it is not begun, and looked again in a minute."""
+    context: Any = SimpleNamespace(runtime_folder=str(tmp_path))
+    with turn.alone(context, "a backup by hand (full)", wait=False):
+        seconds, told = _attempt(tmp_path, monkeypatch, lambda _: pytest.fail("it is begun"), -100)
+    assert 60 == seconds
+    assert told[0].startswith("the scheduled drill waits for its turn: a backup by hand (full) since ")

@@ -1,0 +1,50 @@
+"""What takes backups or rehearses restores comes one at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from entrypoint import log
+from entrypoint.backup import turn
+
+
+class Impatient(Exception):
+    """Whoever waits has waited enough."""
+
+
+def _context(folder: Path, pauses: list[float]) -> Any:
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 2:
+            raise Impatient
+
+    return SimpleNamespace(runtime_folder=str(folder), children=SimpleNamespace(pause=pause))
+
+
+def test_whoever_does_not_wait(tmp_path: Path) -> None:
+    """It is told who is at work; afterwards the lock is free again."""
+    context = _context(tmp_path, [])
+    with turn.alone(context, "a backup by hand (full)", wait=False):
+        with pytest.raises(turn.Busy) as busy, turn.alone(context, "the scheduled drill", wait=False):
+            pytest.fail("somebody else is at work")
+        assert f"{busy.value}".startswith("a backup by hand (full) since 20")
+    with turn.alone(context, "the scheduled drill", wait=False):
+        assert (tmp_path / turn.LOCK).read_text().startswith("the scheduled drill since 20")
+
+
+def test_whoever_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told once for whom, however long that lasts."""
+    told: list[str] = []
+    monkeypatch.setattr(log, "info", told.append)
+    pauses: list[float] = []
+    context = _context(tmp_path, pauses)
+    with turn.alone(context, "the backup of a schedule", wait=True):
+        assert [] == told
+        with pytest.raises(Impatient), turn.alone(context, "retention by hand", wait=True):
+            pytest.fail("somebody else is at work")
+    assert (3, 1) == (len(pauses), len(told))
+    assert told[0].startswith("waiting for its end: the backup of a schedule since ")
