@@ -6,15 +6,12 @@ import os
 import click
 
 from entrypoint.cli.output import echo
-from entrypoint.settings.restoring import ACTIONS
+from entrypoint.settings.restoring import ACTIONS, TARGETS
 from entrypoint.start import startup
 
-_VARIABLES = {
+_VARIABLES: dict[str, str] = {
     "backup": "RESTORE_FROM",
-    "time": "RESTORE_TARGET_TIME",
-    "name": "RESTORE_TARGET_NAME",
-    "lsn": "RESTORE_TARGET_LSN",
-    "xid": "RESTORE_TARGET_XID",
+    **{kind: name for name, kind in TARGETS.items() if kind != "immediate"},
     "timeline": "RESTORE_TARGET_TIMELINE",
     "action": "RESTORE_TARGET_ACTION",
     "archive_url": "RESTORE_ARCHIVE_URL",
@@ -47,9 +44,8 @@ def restore(immediate: bool, exclusive: bool, dry_run: bool, as_json: bool, **gi
 
     The target is the end of the archive unless one is given, by an option or by RESTORE_TARGET_*.
     """
-    targets = ("time", "name", "lsn", "xid")
-    if immediate or any(given[each] for each in targets):
-        for name in ("RESTORE_TARGET", *(_VARIABLES[each] for each in targets)):
+    if immediate or any(given.get(kind) for kind in TARGETS.values()):
+        for name in TARGETS:
             os.environ.pop(name, None)
     os.environ.update({_VARIABLES[option]: value for option, value in given.items() if value})
     if immediate:

@@ -160,10 +160,7 @@ def _end(context: Context) -> str:
 
 
 def _recorded(context: Context) -> Recorded:
-    from entrypoint.volume import probe
-
-    left = probe.look(context.settings, context.who).data_folder.unfinished
-    return recorded(left.detail if left else "")
+    return recorded(Unfinished(context.settings.data_folder).noted()[1])
 
 
 def _replayed(context: Context) -> Callable[[], int]:

@@ -121,9 +121,9 @@ def _unfinished(record: unfinished.Unfinished, data_folder: str, has_cluster: bo
     try:
         if not stat.S_ISDIR(os.lstat(record.folder).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "it is no folder")
-        lines = small.read_text(record.state).split("\n")
+        noted, detail = record.noted()
     except FileNotFoundError:
-        lines = []
+        noted, detail = None, ""
     except OSError as error:
         _leave_to_root(error)
         work = f"{data_folder}/{os.path.basename(record.folder)}"
@@ -131,14 +131,7 @@ def _unfinished(record: unfinished.Unfinished, data_folder: str, has_cluster: bo
         mend = f"mend that, or remove {work} if you know that no first start or restore was interrupted"
         raise Failure(Problem(what, mend)) from error
     # Killed before the first line was written: nothing else was done yet, or somebody else's hand.
-    stage: Stage = "unknown" if has_cluster else "building"
-    detail = ""
-    for line in lines:
-        word, _, rest = line.partition(" ")
-        if word in unfinished.STAGES:
-            stage, detail = unfinished.STAGES[word], rest
-        elif word == "file":
-            detail = rest
+    stage: Stage = noted or ("unknown" if has_cluster else "building")
     # The server may have been promoted after it has waited at its target.
     if stage == "recovery" and has_cluster and _is_promoted(record.data_folder):
         stage = "promoted"

@@ -57,6 +57,22 @@ class Unfinished:
         """Record the stage, durably."""
         files.write_atomically(self.state, f"{stage} {detail}\n")
 
+    def noted(self) -> tuple[Stage | None, str]:
+        """Return the stage and what stands beside it; None: nothing is noted."""
+        try:
+            lines = small.read_text(self.state).split("\n")
+        except FileNotFoundError:
+            return None, ""
+        stage: Stage | None = None
+        detail = ""
+        for line in lines:
+            word, _, rest = line.partition(" ")
+            if word in STAGES:
+                stage, detail = STAGES[word], rest
+            elif word == "file":
+                detail = rest
+        return stage, detail
+
     def move_into_place(self) -> None:
         """Rename the finished cluster into the data folder; PG_VERSION, which makes it one, comes last."""
         names = sorted(os.listdir(self.cluster), key=lambda name: (name == "PG_VERSION", name))

@@ -342,3 +342,21 @@ def test_a_second_first_start_killed_anywhere(new: Maker) -> None:
         assert _stage(found) in ("building", "files", None)
         if found.has_cluster and found.unfinished is None:
             assert {"base", "global", "PG_VERSION", "postmaster.opts"} <= set(_names(unfinished))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("building \n", ("building", "")),
+        ('recovery {"backup": "base_1 2"}\n', ("recovery", '{"backup": "base_1 2"}')),
+        ("files \nfile 10-a b.sql\nother x\n", ("files", "10-a b.sql")),
+        ("other x\n", (None, "")),
+    ],
+)
+def test_what_is_noted_is_read(tmp_path: Path, text: str, expected: tuple[str | None, str]) -> None:
+    """The stage and what stands beside it, which earlier versions wrote into a line of its own."""
+    record = Unfinished(str(tmp_path))
+    assert (None, "") == record.noted()
+    record.begin()
+    Path(record.state).write_text(text, encoding="utf-8")
+    assert expected == record.noted()
