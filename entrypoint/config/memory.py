@@ -1,4 +1,4 @@
-"""What the server gets of the container's memory and processors, and whether its shared memory is enough."""
+"""What the server gets of memory and processors, and whether shared memory and huge pages suffice."""
 
 from __future__ import annotations
 
@@ -139,16 +139,34 @@ def planned(context: Context) -> dict[str, str]:
 
 def huge_pages(wanted: Mapping[str, str]) -> list[Finding]:
     """Return what there is to say of huge pages for a server that is to start with these settings."""
-    from entrypoint.config.huge_pages import judge
-
     value = wanted.get("huge_pages", "try").lower()
     buffers = tune.size_bytes(wanted.get("shared_buffers", "128MB"), "8kB") or 0
-    return judge(
+    return judge_huge_pages(
         {"true": "on", "yes": "on", "1": "on"}.get(value, value),
         pages=capacity.huge_pages(),
         limit=capacity.huge_pages_limit(),
         least=-(-buffers // capacity.huge_page_bytes()),
     )
+
+
+def judge_huge_pages(wanted: str, *, pages: int, limit: int | None, least: int = 1) -> list[Finding]:
+    """Judge the kernel's huge pages against what the server is to have.
+
+    `pages` are the kernel's, `limit` the container's own in bytes, if it has one; a server takes at least
+    `least` pages.
+    """
+    from entrypoint.finding import error, ok
+
+    if wanted == "off" or (wanted == "try" and not pages):
+        return []
+    if wanted == "on" and pages < least:
+        mend = f"reserve more on the host (sysctl vm.nr_hugepages={least}, and some), or set huge_pages=try"
+        has = f"{pages} of the {least} or more that it needs" if pages else "none"
+        return [error(f"huge_pages is on, but the kernel has {has}: the server does not start", mend)]
+    if limit == 0:
+        what = "the kernel has huge pages, but this container may use none: the server ends with “Bus error”"
+        return [error(what, "set huge_pages=off, or raise the limit of the container's hugetlb cgroup")]
+    return [ok(f"the kernel has {pages} huge pages")]
 
 
 def check_huge_pages(context: Context) -> None:

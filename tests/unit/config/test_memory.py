@@ -1,4 +1,4 @@
-"""The kernel's huge pages against what the server is to have."""
+"""Huge pages: what the kernel has against what the server is to have."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 import pytest
 
-from entrypoint.config import huge_pages
+from entrypoint.config.memory import judge_huge_pages
 from entrypoint.finding import ERROR, OK, Finding
 
 
 @pytest.mark.parametrize(
     ("found", "levels"),
     [
-        (huge_pages.judge("off", pages=9, limit=0), []),
-        (huge_pages.judge("try", pages=0, limit=0), []),
-        (huge_pages.judge("try", pages=9, limit=0), [ERROR]),
-        (huge_pages.judge("on", pages=0, limit=None), [ERROR]),
-        (huge_pages.judge("on", pages=63, limit=None, least=64), [ERROR]),
-        (huge_pages.judge("on", pages=64, limit=None, least=64), [OK]),
+        (judge_huge_pages("off", pages=9, limit=0), []),
+        (judge_huge_pages("try", pages=0, limit=0), []),
+        (judge_huge_pages("try", pages=9, limit=0), [ERROR]),
+        (judge_huge_pages("on", pages=0, limit=None), [ERROR]),
+        (judge_huge_pages("on", pages=63, limit=None, least=64), [ERROR]),
+        (judge_huge_pages("on", pages=64, limit=None, least=64), [OK]),
     ],
 )
 def test_who_gets_them(found: Sequence[Finding], levels: list[str]) -> None:
@@ -28,6 +28,6 @@ def test_who_gets_them(found: Sequence[Finding], levels: list[str]) -> None:
 
 def test_how_many_are_needed_is_said() -> None:
     """With the setting that reserves them."""
-    (found,) = huge_pages.judge("on", pages=3, limit=None, least=64)
+    (found,) = judge_huge_pages("on", pages=3, limit=None, least=64)
     assert "3 of the 64 or more that it needs" in found.found
     assert "vm.nr_hugepages=64" in found.mend
