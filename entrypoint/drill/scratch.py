@@ -21,7 +21,7 @@ from entrypoint.drill.rehearsals import DRILLS
 from entrypoint.errors import Failure, Problem
 from entrypoint.postgres import segments
 from entrypoint.postgres.configfile import conf_value
-from entrypoint.restore import ending, planning
+from entrypoint.restore import planning, replay
 from entrypoint.server import control_file, temporary
 from entrypoint.server.context import Context, tool_path, write_down_settings
 from entrypoint.server.data_folder import forget_original, is_postmaster_of, live_postmaster
@@ -222,7 +222,7 @@ def wait(scratch: Context, pid: int, deadline: float, last: str) -> None:
         temporary.wait_until_ready(scratch, pid, seconds=deadline - time.monotonic())
     except Failure as failure:
         words = "\n".join(words_of(scratch).splitlines()[-8:])
-        early = ending.early(scratch, last)
+        early = replay.ended_early(scratch, last)
         why = failure.problems[0].what if early is None else early.what
         raise Failure(
             Problem(

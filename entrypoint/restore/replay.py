@@ -11,10 +11,10 @@ from entrypoint.archive.calls import describe_server
 from entrypoint.archive.source import source_of
 from entrypoint.config import ruling
 from entrypoint.errors import Ended, Failure, Problem
+from entrypoint.light import re
 from entrypoint.pid1 import status
 from entrypoint.postgres import ruled, segments
 from entrypoint.postgres.segments import lsn_text
-from entrypoint.restore import ending
 from entrypoint.restore.record import Recorded, recorded
 from entrypoint.server import control_file, private_server, programs, temporary
 from entrypoint.server.context import Context, tool_path
@@ -193,7 +193,7 @@ def _replayed(context: Context) -> Callable[[], int]:
 
 def _ended(source: Context, wanted: Recorded, problem: Problem) -> Problem:
     """Return what it means that the server ended before it was promoted."""
-    early = ending.early(source, wanted.last_segment)
+    early = ended_early(source, wanted.last_segment)
     if early is not None:
         return Problem(
             f"the restore is not complete: {early.what}; nothing was promoted", early.mend, early.code
@@ -213,3 +213,45 @@ def _ended(source: Context, wanted: Recorded, problem: Problem) -> Problem:
         "start then begins anew",
         exits.UNFINISHED_RESTORE,
     )
+
+
+def ended_early(context: Context, last: str) -> Problem | None:
+    """Return where a recovery ended, if too early; `last` was the archive's last segment when it began.
+
+    PostgreSQL takes the first record that it cannot read for the end of the WAL, also in the midst of an
+    archive; shims/fetch-segment has refused it then.
+    """
+    if not os.path.exists(f"{context.runtime_folder}/{calls.ENDED_EARLY}"):
+        return None
+    try:
+        # At its end the server has asked again for the segment that holds the last record.
+        segment = files.read_text(f"{context.runtime_folder}/{calls.FETCHED}").strip()
+    except OSError:
+        segment = ""
+    lsn = _last_record(context, segment) if segment else ""
+    size = control_file.segment_bytes(context)
+    end = lsn_text((segments.number(last, size) + 1) * size)
+    where = f"at {lsn} in {segment}" if lsn else f"in {segment}" if segment else "before"
+    target = f", or restore what comes before it: RESTORE_TARGET_LSN={lsn}" if lsn else ""
+    return Problem(
+        f"the replay ended {where}, and the archive goes on to {end} ({last})",
+        "the server's own words above say what it could not read; put a good copy of that segment into the "
+        f"archive (entrypoint backup verify looks for damage){target}",
+        exits.UNFINISHED_RESTORE,
+    )
+
+
+def _last_record(context: Context, segment: str) -> str:
+    """Return the LSN of the last record that can be read from a segment on; empty where nobody can tell."""
+    folder = f"{context.settings.data_folder}/pg_wal"
+    size = control_file.segment_bytes(context)
+    following = segments.name(int(segment[:8], 16), segments.number(segment, size) + 1, size)
+    names = [segment, *([following] if os.path.exists(f"{folder}/{following}") else [])]
+    argv = ["pg_waldump", "--quiet", f"--path={folder}", *names]
+    environment = {"PATH": tool_path(context), "LC_ALL": "C"}
+    try:
+        _, words = context.children.output(argv, environment, seconds=60, errors=True)
+    except (Failure, TimeoutError):
+        return ""
+    found = re.search("error in WAL record at ([0-9A-F]+/[0-9A-F]+)", words)
+    return found[1] if found else ""
