@@ -11,7 +11,7 @@ import time
 
 from entrypoint import exits, log
 from entrypoint.archive import calls, fork, mark, succession, writer
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archive.storage import other_tool_at, storage_problem
 from entrypoint.archive.succession import Cluster
 from entrypoint.archivers.interface import Upgrading
@@ -21,7 +21,6 @@ from entrypoint.pid1 import status
 from entrypoint.server import control_file
 from entrypoint.server.context import OUR_PROGRAM, Context, later_environment
 from entrypoint.server.data_folder import data_major
-from entrypoint.settings.archiving import Archive
 from entrypoint.system import files
 
 _WARM = 15
@@ -34,7 +33,7 @@ _NEAR = 0.08
 """Seconds in which a near storage tells whose archive it is: wal-g starts, and asks three times."""
 
 
-def prepare(context: Context, archive: Archive, *, must_work: bool) -> bool:
+def prepare(opened: OpenedArchive, *, must_work: bool) -> bool:
     """Make the archive this cluster's; raises Failure, before anything is written, if it is another's.
 
     With `must_work` (nothing is in the volume yet that could be lost) any trouble ends the start. A
@@ -44,19 +43,19 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> bool:
     A restored cluster in whose archive somebody else has gone on is started too, and archives nothing: see
     archive/fork.py. Returns whether the storage is near: it answered within milliseconds.
     """
-    later = f"{context.runtime_folder}/{calls.PREPARE}"
-    data = context.settings.data_folder
+    later = f"{opened.runtime_folder}/{calls.PREPARE}"
+    data = opened.data_folder
     if not must_work:
-        fork.reopen(context, archive)
+        fork.reopen(opened)
     elif (refused := fork.refusal(data)) is not None:
         raise Failure(refused)
-    problem, near = _settle(context, archive, calls.QUICK if must_work else _WARM)
+    problem, near = _settle(opened, calls.QUICK if must_work else _WARM)
     if problem is None and not must_work and status.in_recovery(data) and fork.read(data) is not None:
         # Who else goes on in the archive is to be seen once this server is promoted: its first segment looks.
-        files.write_atomically(later, script(context, "prepare-archive"))
+        files.write_atomically(later, script(opened.context, "prepare-archive"))
         return near
     if problem is None:
-        problem = _look(context, archive, must_work=must_work)
+        problem = _look(opened, must_work=must_work)
     refused = fork.refusal(data)
     problem = refused or problem
     if problem is None:
@@ -71,91 +70,90 @@ def prepare(context: Context, archive: Archive, *, must_work: bool) -> bool:
         log.problem(refused)
         log.warning("serving without archiving: nothing is archived, backed up or removed from the archive")
         return near
-    files.write_atomically(later, script(context, "prepare-archive"))
+    files.write_atomically(later, script(opened.context, "prepare-archive"))
     log.problem(problem)
     log.warning("starting without a working archive; WAL stays in pg_wal until it works")
     return near
 
 
-def _look(context: Context, archive: Archive, *, must_work: bool) -> Problem | None:
+def _look(opened: OpenedArchive, *, must_work: bool) -> Problem | None:
     """Look who else goes on in the archive, and note it; return why that cannot be told."""
-    problem = writer.look(context, archive, seconds=calls.QUICK if must_work else _WARM)
-    return problem or fork.look(context, archive, archive.command_timeout if must_work else _LISTING)
+    problem = writer.look(opened, seconds=calls.QUICK if must_work else _WARM)
+    return problem or fork.look(opened, opened.archive.command_timeout if must_work else _LISTING)
 
 
-def _settle(context: Context, archive: Archive, seconds: int) -> tuple[Problem | None, bool]:
+def _settle(opened: OpenedArchive, seconds: int) -> tuple[Problem | None, bool]:
     """Make the archive ours, or return why that cannot be done now; raises Failure if it is another's.
 
     Returns also whether the storage is near.
     """
-    problem = storage_problem(archive)
+    problem = storage_problem(opened.archive)
     near = False
     if problem is not None:
         return problem, near
-    data = context.settings.data_folder
-    lost = mark.is_lost(data, archive)
-    ours = control_file.read_control(context).get("Database system identifier", "")
-    what = describe_server(context)
+    data = opened.data_folder
+    lost = mark.is_lost(data, opened.archive)
+    ours = control_file.read_control(opened.context).get("Database system identifier", "")
+    what = opened.server
     try:
-        if archive.tool.capabilities.other_cluster_code is None:
-            found, near = _owner(context, archive, seconds)
+        if opened.can.other_cluster_code is None:
+            found, near = _owner(opened, seconds)
             if found == ours:
-                _noted(context, archive, anew=False)
+                _noted(opened, anew=False)
                 return None, near
             if found is not None:
-                raise Failure(_others(archive, found, ours, _MEND))
+                raise Failure(_others(opened, found, ours, _MEND))
             text = f'{{"system_identifier": "{ours}"}}\n'
             files.write_atomically(f"{what.runtime_folder}/{IDENTITY}", text)
-            lost = mark.was_ours(data, archive)
-        if lost and (unmounted := mark.unmounted(data, archive)) is not None:
+            lost = mark.was_ours(data, opened.archive)
+        if lost and (unmounted := mark.unmounted(data, opened.archive)) is not None:
             return unmounted, near
-        code, words = calls.run_quietly(context, archive.tool.prepare(what), seconds=seconds)
-        upgrading = archive.tool.capabilities.upgrading
-        if code and upgrading and code == archive.tool.capabilities.other_cluster_code:
-            code, words = _succeed(context, archive, upgrading, seconds)
+        code, words = opened.run_quietly(opened.tool.prepare(what), seconds=seconds)
+        upgrading = opened.can.upgrading
+        if code and upgrading and code == opened.can.other_cluster_code:
+            code, words = _succeed(opened, upgrading, seconds)
     except ValueError as error:
         code, words = 1, str(error)
     if code == 0:
         if lost:
             log.warning(
-                f"{archive.storage.url} held nothing of this cluster any more: its archive begins anew, and "
+                f"{opened.url} held nothing of this cluster any more: its archive begins anew, and "
                 "nothing from before can be restored from it",
                 "a full backup is taken where BACKUP_SCHEDULE is set; else take one: entrypoint backup push",
             )
-        _noted(context, archive, anew=lost)
-    return (None if code == 0 else _unusable(archive, code, words)), near
+        _noted(opened, anew=lost)
+    return (None if code == 0 else _unusable(opened, code, words)), near
 
 
-def _noted(context: Context, archive: Archive, *, anew: bool) -> None:
+def _noted(opened: OpenedArchive, *, anew: bool) -> None:
     """Note that the archive is ours, and how archive-segment sees that it no longer is."""
-    mark.note(context.settings.data_folder, archive, anew=anew)
-    place = mark.path(archive)
+    mark.note(opened.data_folder, opened.archive, anew=anew)
+    place = mark.path(opened.archive)
     if place is not None:
         try:
             files.write_atomically(
-                f"{context.runtime_folder}/{calls.CLAIM}", script(context, "prepare-archive")
+                f"{opened.runtime_folder}/{calls.CLAIM}", script(opened.context, "prepare-archive")
             )
-            files.write_atomically(f"{context.runtime_folder}/{calls.MARK}", f"{place}\n")
+            files.write_atomically(f"{opened.runtime_folder}/{calls.MARK}", f"{place}\n")
         except OSError as error:
             log.debug(f"whether the archive loses its mark is not looked at: {error}")
 
 
-def _unusable(archive: Archive, code: int, words: str) -> Problem:
+def _unusable(opened: OpenedArchive, code: int, words: str) -> Problem:
     return Problem(
-        f"{archive.tool.name} cannot use the archive {archive.storage.url} (exit code {code}):\n"
-        f"{brief(words.strip())}",
+        f"{opened.tool.name} cannot use the archive {opened.url} (exit code {code}):\n{brief(words.strip())}",
         "check that the storage can be reached and that the variables of the archive are right",
         exits.ARCHIVE_REFUSED,
     )
 
 
-def objection(context: Context, archive: Archive, *, settled: bool, seconds: float) -> str:
+def objection(opened: OpenedArchive, *, settled: bool, seconds: float) -> str:
     """Return why nothing may be written to an archive now; empty: it is this cluster's, or nobody's.
 
     `settled` tells that this container's start has made it this cluster's. Nothing is changed. Raises Failure
     where the next start would refuse the archive, and where it cannot be asked.
     """
-    data = context.settings.data_folder
+    data = opened.data_folder
     if status.in_recovery(data):
         return "this is a standby, or replays the archive"
     if fork.objection(data) is not None:
@@ -163,54 +161,52 @@ def objection(context: Context, archive: Archive, *, settled: bool, seconds: flo
     if settled:
         return ""
     if not os.path.exists(f"{data}/PG_VERSION"):
-        if context.settings.restore is not None:
+        if opened.settings.restore is not None:
             return "a database is to be restored from it"
-        check_unused(context, archive, seconds=seconds)
+        check_unused(opened, seconds=seconds)
         return ""
-    ours = control_file.read_control(context).get("Database system identifier", "")
+    ours = control_file.read_control(opened.context).get("Database system identifier", "")
     try:
-        found = owner(context, archive, seconds)
+        found = owner(opened, seconds)
     except ValueError as error:
-        raise Failure(_unusable(archive, 1, str(error))) from error
+        raise Failure(_unusable(opened, 1, str(error))) from error
     if found in (None, ours):
         return ""
-    if archive.upgraded_from:
+    if opened.archive.upgraded_from:
         return f"it belongs to the cluster {found}, until the next start takes it over"
-    raise Failure(_others(archive, f"{found}", ours, _MEND))
+    raise Failure(_others(opened, f"{found}", ours, _MEND))
 
 
-def owner(context: Context, archive: Archive, seconds: float) -> str | None:
+def owner(opened: OpenedArchive, seconds: float) -> str | None:
     """Return the system identifier that an archive belongs to; raises ValueError with the tool's words."""
-    return _owner(context, archive, seconds)[0]
+    return _owner(opened, seconds)[0]
 
 
-def _owner(context: Context, archive: Archive, seconds: float) -> tuple[str | None, bool]:
+def _owner(opened: OpenedArchive, seconds: float) -> tuple[str | None, bool]:
     """Return the owner of an archive, see `owner`, and whether the storage that told it is near."""
-    tool = archive.tool
+    tool = opened.tool
     began = time.monotonic()
-    code, text = calls.run_quietly(
-        context, tool.identify(describe_server(context)), seconds=seconds, at_most=_IDENTITY
-    )
+    code, text = opened.run_quietly(tool.identify(opened.server), seconds=seconds, at_most=_IDENTITY)
     near = time.monotonic() - began < _NEAR
     owner = tool.parse_identity(code, text)
     if owner is not None or tool.capabilities.other_cluster_code is not None:
         return owner, near
     try:
-        backups = calls.list_backups(context, archive, seconds=seconds)  # of a time before it was marked
+        backups = opened.list_backups(seconds=seconds)  # of a time before it was marked
     except Failure as failure:
         raise ValueError(failure.problems[0].what) from failure
     return (backups[-1].system_identifier if backups else None), near
 
 
-def _succeed(context: Context, archive: Archive, upgrading: Upgrading, seconds: int) -> tuple[int, str]:
+def _succeed(opened: OpenedArchive, upgrading: Upgrading, seconds: int) -> tuple[int, str]:
     """Take over another cluster's archive, if ours was made of that one by pg_upgrade; raises Failure if not.
 
     Returns how that ended and the tool's words; raises ValueError with its words where it cannot be asked.
     """
-    tool = archive.tool
-    what = describe_server(context)
-    owners = upgrading.parse_owners(*calls.run_quietly(context, tool.identify(what), seconds=seconds))
-    control = control_file.read_control(context)
+    tool = opened.tool
+    what = opened.server
+    owners = upgrading.parse_owners(*opened.run_quietly(tool.identify(what), seconds=seconds))
+    control = control_file.read_control(opened.context)
     cluster = Cluster(
         identifier=control.get("Database system identifier", ""),
         major=data_major(what.data_folder),
@@ -218,13 +214,13 @@ def _succeed(context: Context, archive: Archive, upgrading: Upgrading, seconds: 
         segment_bytes=what.segment_bytes,
     )
     owner = next((each.identifier for each in owners if each.identifier != cluster.identifier), "unknown")
-    told = archive.upgraded_from
+    told = opened.archive.upgraded_from
     objection = succession.objection(owners, cluster, told)
     if objection is not None:
         mend = _MEND
         if succession.objection(owners, cluster, owner) is None:
             mend += f"; if pg_upgrade made it of that very cluster, set ARCHIVE_UPGRADED_FROM={owner}"
-        problem = _others(archive, owner, cluster.identifier, mend)
+        problem = _others(opened, owner, cluster.identifier, mend)
         raise Failure(
             problem._replace(
                 what=f"{problem.what}; ARCHIVE_UPGRADED_FROM={told} does not make it this one's: {objection}"
@@ -232,10 +228,10 @@ def _succeed(context: Context, archive: Archive, upgrading: Upgrading, seconds: 
             if told
             else problem
         )
-    code, words = calls.run_quietly(context, upgrading.upgrade(what), seconds=seconds)
+    code, words = opened.run_quietly(upgrading.upgrade(what), seconds=seconds)
     if code == 0:
         log.info(
-            f"the archive {archive.storage.url} was upgraded with the cluster: from PostgreSQL "
+            f"the archive {opened.url} was upgraded with the cluster: from PostgreSQL "
             f"{', '.join(sorted({str(each.major) for each in owners}))} and system identifier {owner} to "
             f"PostgreSQL {cluster.major} and {cluster.identifier}"
         )
@@ -249,9 +245,9 @@ def _succeed(context: Context, archive: Archive, upgrading: Upgrading, seconds: 
 _MEND = "an archive belongs to one cluster only: give this one its own ARCHIVE_URL"
 
 
-def _others(archive: Archive, owner: str, ours: str, mend: str) -> Problem:
+def _others(opened: OpenedArchive, owner: str, ours: str, mend: str) -> Problem:
     return Problem(
-        f"the archive {archive.storage.url} belongs to another cluster: its system identifier is {owner}, "
+        f"the archive {opened.url} belongs to another cluster: its system identifier is {owner}, "
         f"this cluster's is {ours}",
         mend,
         exits.ARCHIVE_REFUSED,
@@ -267,17 +263,17 @@ def script(context: Context, command: str) -> str:
     return f"exec {shlex.join([*words, OUR_PROGRAM, 'internal', command])}\n"
 
 
-def check_unused(context: Context, archive: Archive, *, seconds: float = calls.QUICK) -> None:
+def check_unused(opened: OpenedArchive, *, seconds: float = calls.QUICK) -> None:
     """Make sure that a new cluster does not begin in an archive that belongs to another one.
 
     This is the moment when a volume got lost and its container was made anew: what the user wants then
     is a restore. Raises Failure, before anything is made.
     """
-    problem = storage_problem(archive)
+    problem = storage_problem(opened.archive)
     if problem is not None:
         raise Failure(problem)
-    where = archive.storage.url
-    backups = calls.list_backups(context, archive, seconds=seconds)
+    where = opened.url
+    backups = opened.list_backups(seconds=seconds)
     if backups:
         newest = backups[-1]
         raise Failure(
@@ -291,7 +287,7 @@ def check_unused(context: Context, archive: Archive, *, seconds: float = calls.Q
             )
         )
     try:
-        found = owner(context, archive, seconds)
+        found = owner(opened, seconds)
     except ValueError as error:
         what = f"{where} cannot be read:\n{error}"
         problem = Problem(what, "see these words of the archiver", exits.ARCHIVE_REFUSED)
@@ -305,6 +301,6 @@ def check_unused(context: Context, archive: Archive, *, seconds: float = calls.Q
                 exits.ARCHIVE_REFUSED,
             )
         )
-    other = other_tool_at(context, archive)
+    other = other_tool_at(opened)
     if other is not None:
         raise Failure(other)

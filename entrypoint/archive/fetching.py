@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from entrypoint import exits
 from entrypoint.archive import calls
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.known import adapters
 from entrypoint.archivers.terms import brief
 from entrypoint.errors import Failure, Problem
@@ -17,7 +17,6 @@ from entrypoint.light import re
 from entrypoint.postgres import segments
 from entrypoint.server import control_file
 from entrypoint.server.context import OUR_PROGRAM, Context, later_environment
-from entrypoint.settings.archiving import Archive
 from entrypoint.system import files
 
 _FOLDER = re.compile("[0-9A-F]{16}")
@@ -26,17 +25,17 @@ _SEGMENT = re.compile(r"([0-9A-F]{24})(-[0-9a-f]{40})?(\.[a-z0-9]{2,4})?")
 
 
 @contextmanager
-def fetching(context: Context, archive: Archive) -> Iterator[None]:
+def fetching(opened: OpenedArchive) -> Iterator[None]:
     """Keep what restore_command needs for the duration of a block; nothing of it is left afterwards."""
-    _clear(context, archive)  # what a killed recovery left: nobody knows any more whether it is whole
-    prepare(context)
-    helper = _start_helper(context, archive)
+    _clear(opened)  # what a killed recovery left: nobody knows any more whether it is whole
+    prepare(opened.context)
+    helper = _start_helper(opened)
     try:
         yield
     finally:
         if helper is not None:
-            context.children.end_group(helper)
-        _clear(context, archive)
+            opened.context.children.end_group(helper)
+        _clear(opened)
 
 
 def prepare(context: Context) -> None:
@@ -51,25 +50,24 @@ def prepare(context: Context) -> None:
     files.write_atomically(f"{context.runtime_folder}/{calls.ASK}", f'exec {shlex.join(words)} "$@"\n')
 
 
-def _start_helper(context: Context, archive: Archive) -> int | None:
-    what = describe_server(context)
-    helping = archive.tool.capabilities.helping
-    if helping is None or not calls.can_help(context, archive):
+def _start_helper(opened: OpenedArchive) -> int | None:
+    what = opened.server
+    helping = opened.can.helping
+    if helping is None or not opened.can_help():
         return None
     command = helping.fetch_helper(what)
     socket = helping.socket(what)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
     log = os.open(f"{socket}.log", flags, 0o600)
     try:
-        environment = calls.environment(context, command)
-        return context.children.spawn(command.argv, environment, descriptors={1: log, 2: log})
+        return opened.spawn(command, {1: log, 2: log})
     finally:
         os.close(log)
 
 
-def _clear(context: Context, archive: Archive) -> None:
-    what = describe_server(context)
-    helping = archive.tool.capabilities.helping
+def _clear(opened: OpenedArchive) -> None:
+    what = opened.server
+    helping = opened.can.helping
     socket = helping.socket(what) if helping is not None else ""
     for path in (socket, f"{socket}.log") if socket else ():
         if os.path.lexists(path):
@@ -92,74 +90,72 @@ def _remove(folder: str) -> None:
     files.remove_tree(folder)
 
 
-def later_segment(context: Context, archive: Archive, missing: str) -> str | None:
+def later_segment(opened: OpenedArchive, missing: str) -> str | None:
     """Return the first later segment of the same timeline, if the archive holds one.
 
     Raises Failure where the archive does not tell. PostgreSQL has put the timeline's history into pg_wal
     before it asks for its segments; without one it takes the timeline for one that has no parent.
     """
     try:
-        history = files.read_text(f"{context.settings.data_folder}/pg_wal/{missing[:8]}.history")
+        history = files.read_text(f"{opened.data_folder}/pg_wal/{missing[:8]}.history")
     except FileNotFoundError:
         history = ""
-    size = control_file.segment_bytes(context)
-    root = _wal_folder(context, archive)
-    names = _list(context, archive, root)
+    size = control_file.segment_bytes(opened.context)
+    root = _wal_folder(opened)
+    names = _list(opened, root)
     folders = sorted(name for name in names if _FOLDER.fullmatch(name))
     found = _segments(names)
     # There are those of the backup at least: an archive without any is not the one that it was.
     if not folders and not found:
-        raise _failure(archive, f"{root} holds no segment at all")
+        raise _failure(opened, f"{root} holds no segment at all")
     begin = segments.begin(history)
     for folder in folders:
         if folder[:8] == missing[:8] and folder >= missing[:16]:
-            found = _segments(_list(context, archive, f"{root}/{folder}"))
+            found = _segments(_list(opened, f"{root}/{folder}"))
             if later := segments.later(missing, found, begin, size):
                 return later
     return segments.later(missing, found, begin, size)
 
 
-def stored_files(context: Context, archive: Archive, segment: str) -> dict[str, str]:
+def stored_files(opened: OpenedArchive, segment: str) -> dict[str, str]:
     """Return the names of the files in the archive's folder of this segment, by those of their segments.
 
     Raises Failure. There is nothing in them that a shell would take for anything but a letter.
     """
-    return _stored_files(context, archive, _folder_of(context, archive, segment))
+    return _stored_files(opened, _folder_of(opened, segment))
 
 
-def stored_bytes(context: Context, archive: Archive, segment: str, seconds: float) -> bytes:
+def stored_bytes(opened: OpenedArchive, segment: str, seconds: float) -> bytes:
     """Return a segment as it is stored; a call of the archiver gets so many seconds. Raises Failure."""
-    tool = archive.tool
+    tool = opened.tool
     paths = tool.stored_paths(segment)
     if not paths:
-        folder = _folder_of(context, archive, segment, seconds)
-        name = _stored_files(context, archive, folder, seconds).get(segment)
+        folder = _folder_of(opened, segment, seconds)
+        name = _stored_files(opened, folder, seconds).get(segment)
         paths = (f"{folder}/{name}",) if name else ()
     words = "it is not there"
     for path in paths:
-        command = tool.raw_object(describe_server(context), path)
-        answer = calls.ask(context, command, seconds=seconds)
+        command = tool.raw_object(opened.server, path)
+        answer = opened.ask(command, seconds=seconds)
         if answer.code == 0:
             return answer.stdout.encode("utf-8", "surrogateescape")
         words = answer.stderr.strip() or f"no answer (exit code {answer.code})"
     raise Failure(
         Problem(
-            f"{segment} cannot be read as it is stored in {archive.storage.url}:\n{brief(words)}",
+            f"{segment} cannot be read as it is stored in {opened.url}:\n{brief(words)}",
             "check that the storage can be reached",
             exits.ARCHIVE_REFUSED,
         )
     )
 
 
-def _folder_of(context: Context, archive: Archive, segment: str, seconds: float = calls.QUICK) -> str:
+def _folder_of(opened: OpenedArchive, segment: str, seconds: float = calls.QUICK) -> str:
     """Return the folder of a segment in the archive of a tool that has one for each 256."""
-    return f"{_wal_folder(context, archive, seconds)}/{segment[:16]}"
+    return f"{_wal_folder(opened, seconds)}/{segment[:16]}"
 
 
-def _stored_files(
-    context: Context, archive: Archive, folder: str, seconds: float = calls.QUICK
-) -> dict[str, str]:
-    names = _list(context, archive, folder, seconds)
+def _stored_files(opened: OpenedArchive, folder: str, seconds: float = calls.QUICK) -> dict[str, str]:
+    names = _list(opened, folder, seconds)
     return {found[1]: found[0] for name in names if (found := _SEGMENT.fullmatch(name))}
 
 
@@ -167,34 +163,34 @@ def _segments(names: list[str]) -> list[str]:
     return [found[1] for name in names if (found := _SEGMENT.fullmatch(name))]
 
 
-def wal_names(context: Context, archive: Archive, seconds: float) -> tuple[str, list[str]]:
+def wal_names(opened: OpenedArchive, seconds: float) -> tuple[str, list[str]]:
     """Return the archive's folder of this cluster's WAL and the names in it; raises Failure."""
-    root = _wal_folder(context, archive, seconds)
-    return root, _list(context, archive, root, seconds)
+    root = _wal_folder(opened, seconds)
+    return root, _list(opened, root, seconds)
 
 
-def _wal_folder(context: Context, archive: Archive, seconds: float = calls.QUICK) -> str:
-    identifier = control_file.read_control(context).get("Database system identifier", "")
-    command = archive.tool.identify(describe_server(context))
-    code, text = calls.run_quietly(context, command, seconds=seconds)
+def _wal_folder(opened: OpenedArchive, seconds: float = calls.QUICK) -> str:
+    identifier = control_file.read_control(opened.context).get("Database system identifier", "")
+    command = opened.tool.identify(opened.server)
+    code, text = opened.run_quietly(command, seconds=seconds)
     try:
-        return archive.tool.wal_folder(identifier, code, text)
+        return opened.tool.wal_folder(identifier, code, text)
     except ValueError as error:
-        raise _failure(archive, str(error)) from error
+        raise _failure(opened, str(error)) from error
 
 
-def _list(context: Context, archive: Archive, folder: str, seconds: float = calls.QUICK) -> list[str]:
-    command = archive.tool.list_folder(describe_server(context), folder)
-    answer = calls.ask(context, command, seconds=seconds)
+def _list(opened: OpenedArchive, folder: str, seconds: float = calls.QUICK) -> list[str]:
+    command = opened.tool.list_folder(opened.server, folder)
+    answer = opened.ask(command, seconds=seconds)
     if answer.code:
-        raise _failure(archive, answer.stderr.strip() or f"no answer (exit code {answer.code})")
-    return archive.tool.parse_names(answer.stdout)
+        raise _failure(opened, answer.stderr.strip() or f"no answer (exit code {answer.code})")
+    return opened.tool.parse_names(answer.stdout)
 
 
-def _failure(archive: Archive, words: str) -> Failure:
+def _failure(opened: OpenedArchive, words: str) -> Failure:
     return Failure(
         Problem(
-            f"the segments in {archive.storage.url} cannot be listed:\n{brief(words)}",
+            f"the segments in {opened.url} cannot be listed:\n{brief(words)}",
             "check that the storage can be reached",
             exits.ARCHIVE_REFUSED,
         )

@@ -24,9 +24,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
+    from entrypoint.archive.opened import OpenedArchive
     from entrypoint.archivers.terms import Kind
     from entrypoint.postgres import segments
-    from entrypoint.settings.archiving import Archive
 
     _Unrivalled = Literal["", "restored", "refused", "clear", "confirmed", "settled"]
     """Of a cluster beside which no other server was seen promoted."""
@@ -154,18 +154,18 @@ def objection(data_folder: str) -> Problem | None:
     )
 
 
-def reopen(context: Context, archive: Archive) -> None:
+def reopen(opened: OpenedArchive) -> None:
     """Make a refusal an open question again where this start is told something else than the last one."""
-    data = context.settings.data_folder
+    data = opened.data_folder
     fork = read(data)
     if fork is None:
         return
-    elsewhere = fork.url != archive.storage.url
-    if fork.state == REFUSED and (archive.fork_confirmed or elsewhere):
+    elsewhere = fork.url != opened.url
+    if fork.state == REFUSED and (opened.archive.fork_confirmed or elsewhere):
         write(data, fork._replace(state=RESTORED))
     elif fork.state == SUPERSEDED and elsewhere:
         restore(data, fork)
-    elif fork.confirmed and not archive.fork_confirmed:
+    elif fork.confirmed and not opened.archive.fork_confirmed:
         # It may be said again, of the next one.
         forget(data) if fork.state == SETTLED else write(data, fork._replace(confirmed=0))
 
@@ -178,13 +178,13 @@ def restore(data_folder: str, fork: Fork) -> None:
         forget(data_folder)
 
 
-def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
+def look(opened: OpenedArchive, seconds: int) -> Problem | None:
     """Look who else has gone on in the archive, and note it; returns why that cannot be told."""
-    data = context.settings.data_folder
+    data = opened.data_folder
     fork = read(data)
     if fork is None or fork.state in (SETTLED, *_STOPPED):
         return None
-    timeline, url = control_file.timeline(context), archive.storage.url
+    timeline, url = control_file.timeline(opened.context), opened.url
     known = fork.timeline == timeline and fork.url == url
     if known and fork.state == CONFIRMED:
         return None
@@ -192,13 +192,12 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
         # What the old primary has archived since says nothing; a newer timeline is looked for at each start.
         write(data, Fork(CONFIRMED, url, timeline))
         return None
-    from entrypoint.archive import calls  # what it takes is loaded only where an archive is set
-    from entrypoint.archivers.terms import brief
+    from entrypoint.archivers.terms import brief  # what it takes is loaded only where an archive is set
     from entrypoint.postgres import segments
 
     forks = segments.parse_history(_text(f"{data}/pg_wal/{timeline:08X}.history"))
-    command = archive.tool.list_wal(calls.describe_server(context))
-    answer = calls.ask(context, command, seconds=seconds)
+    command = opened.tool.list_wal(opened.server)
+    answer = opened.ask(command, seconds=seconds)
     if answer.code or not forks:
         why = brief(answer.stderr.strip()) if answer.code else f"pg_wal/{timeline:08X}.history is missing"
         return Problem(
@@ -207,15 +206,15 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
             exits.ARCHIVE_REFUSED,
         )
     try:
-        with calls.understood(archive):
-            present = {each.name for each in archive.tool.parse_wal(answer.stdout)}
+        with opened.understood():
+            present = {each.name for each in opened.tool.parse_wal(answer.stdout)}
     except Failure as failure:
         return failure.problems[0]  # a server with data comes up all the same
     others = segments.others(
         present,
         timeline,
         forks,
-        control_file.segment_bytes(context),
+        control_file.segment_bytes(opened.context),
         ours=known and fork.state == CLEAR,
     )
     if known and fork.state == CLEAR:
@@ -223,7 +222,7 @@ def look(context: Context, archive: Archive, seconds: int) -> Problem | None:
     problem = _judge(others, timeline, forks[-1], url)
     if problem is None:
         state = CLEAR
-    elif archive.fork_confirmed and timeline not in others.timelines:
+    elif opened.archive.fork_confirmed and timeline not in others.timelines:
         state, problem = CONFIRMED, None
     else:
         state = REFUSED

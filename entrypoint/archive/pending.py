@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from entrypoint import exits, own
 from entrypoint.archive import backlog, calls, claim, fork
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import PROBE, Command, brief
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
@@ -38,7 +38,7 @@ class Trip(NamedTuple):
 
 
 def round_trip(
-    context: Context, archive: Archive, seconds: float, say: Callable[[str], None] = lambda _: None
+    opened: OpenedArchive, seconds: float, say: Callable[[str], None] = lambda _: None
 ) -> Trip | None:
     """Write a small object to the archive, read it back and remove it; `say` is told each step before.
 
@@ -47,31 +47,31 @@ def round_trip(
     overwritten and removed by the next one, and no tool takes it for a part of a backup or for WAL.
     """
     began = time.monotonic()
-    what, tool, url = describe_server(context), archive.tool, archive.storage.url
+    what, tool, url = opened.server, opened.tool, opened.url
     content = f"written by the entrypoint to see whether it can be: {time.time()}\n"
 
     def do(step: str, command: Command) -> tuple[str, str, int]:
         """Return what the archiver printed, why it failed, and its exit code."""
         say(step)
         left = max(1.0, began + seconds - time.monotonic())
-        answer = calls.ask(context, command, seconds=left, given=content)
+        answer = opened.ask(command, seconds=left, given=content)
         words = brief(answer.stderr.strip()) or f"exit code {answer.code}"
         return answer.stdout, words if answer.code else "", answer.code
 
-    with _alone(context, began + seconds):
+    with _alone(opened.context, began + seconds):
         _, failed, code = do("writing", tool.store(what, PROBE))
         if failed and code == tool.capabilities.unknown_command_code:
             return None
         if failed:
-            raise Failure(_failed(archive, f"{url} cannot be written:\n{failed}"))
+            raise Failure(_failed(opened, f"{url} cannot be written:\n{failed}"))
         try:
             read, failed, _ = do("reading back", tool.raw_object(what, PROBE))
         finally:
             stays = do("removing", tool.remove(what, PROBE))[1]
-            _remove_torn(archive)
+            _remove_torn(opened.archive)
     if failed or read != content:
         found = f"cannot be read back:\n{failed}" if failed else "came back with other content"
-        raise Failure(_failed(archive, f"what was written to {url} {found}"))
+        raise Failure(_failed(opened, f"what was written to {url} {found}"))
     return Trip(time.monotonic() - began, stays)
 
 
@@ -113,55 +113,51 @@ class Proof(NamedTuple):
     """Why that one could not be removed; empty: it is gone."""
 
 
-def check(context: Context, archive: Archive, seconds: float, say: Callable[[str], None]) -> Proof:
+def check(opened: OpenedArchive, seconds: float, say: Callable[[str], None]) -> Proof:
     """Archive the present segment and read it back; raises Failure for whatever does not work.
 
     Nothing stays in the archive but what the server would have archived anyway.
     """
-    _refuse_where_forked(context)
-    _refuse_without_primary(context, "a check writes WAL")
+    _refuse_where_forked(opened.context)
+    _refuse_without_primary(opened.context, "a check writes WAL")
     began = time.monotonic()
     # What does not work at all is told at once, and not when the segment's time is over.
-    trip = round_trip(context, archive, seconds, lambda step: say(f"{step}: a small object"))
+    trip = round_trip(opened, seconds, lambda step: say(f"{step}: a small object"))
     seconds -= time.monotonic() - began
-    sessions.query(context, "SELECT pg_create_restore_point('entrypoint archive check')", writes=True)
-    name = sessions.query(context, "SELECT pg_walfile_name(pg_current_wal_lsn())")
+    sessions.query(opened.context, "SELECT pg_create_restore_point('entrypoint archive check')", writes=True)
+    name = sessions.query(opened.context, "SELECT pg_walfile_name(pg_current_wal_lsn())")
     began = time.monotonic()
-    sessions.query(context, "SELECT pg_switch_wal()", writes=True)
+    sessions.query(opened.context, "SELECT pg_switch_wal()", writes=True)
     say(f"waiting for {name} to be archived")
-    _wait(context, archive, {name}, seconds, say)
+    _wait(opened, {name}, seconds, say)
     archived = time.monotonic() - began
     say(f"reading {name} back")
-    fetched, compared = read_back(context, archive, name)
+    fetched, compared = read_back(opened, name)
     small = (None, "") if trip is None else (round(trip.seconds, 2), trip.stays)
     return Proof(name, round(archived, 2), round(fetched, 2), compared, *small)
 
 
-def read_back(
-    context: Context, archive: Archive, name: str, *, patience: float = calls.QUICK
-) -> tuple[float, bool]:
+def read_back(opened: OpenedArchive, name: str, *, patience: float = calls.QUICK) -> tuple[float, bool]:
     """Read an archived segment back; returns the seconds, and whether it was compared with the server's copy.
 
     Raises Failure where it does not come back within `patience` seconds, or differs.
     """
     began = time.monotonic()
-    folder = f"{_room(context, archive, name)}/{own.WAL_CHECK}"
+    folder = f"{_room(opened, name)}/{own.WAL_CHECK}"
     copy = f"{folder}/{os.getpid()}-{name}"
     try:
         _make(folder)
-        command = _fill(archive.tool.read_back(describe_server(context)), name, copy)
-        code, words = calls.run_quietly(context, command, seconds=patience)
+        command = _fill(opened.tool.read_back(opened.server), name, copy)
+        code, words = opened.run_quietly(command, seconds=patience)
         if code:
-            raise Failure(
-                _failed(archive, f"{name} cannot be read back (exit code {code}):\n{words.strip()}")
-            )
+            raise Failure(_failed(opened, f"{name} cannot be read back (exit code {code}):\n{words.strip()}"))
         fetched = time.monotonic() - began
-        original = f"{context.settings.data_folder}/pg_wal/{name}"
+        original = f"{opened.data_folder}/pg_wal/{name}"
         compared = os.path.exists(original)
         if compared and not filecmp.cmp(original, copy, shallow=False):
             # Recycled meanwhile? Then it is gone by its name.
             if os.path.exists(original):
-                raise Failure(_failed(archive, f"{name} came back with other content"))
+                raise Failure(_failed(opened, f"{name} came back with other content"))
             compared = False
         return fetched, compared
     finally:
@@ -184,77 +180,76 @@ def _remove_empty(folder: str) -> None:
         pass  # somebody else is at work in it
 
 
-def _room(context: Context, archive: Archive, name: str) -> str:
+def _room(opened: OpenedArchive, name: str) -> str:
     """Return a folder with room for a segment that is read back: /run, or pg_wal while that has plenty.
 
     Raises Failure where there is none.
     """
-    size = control_file.segment_bytes(context)
-    wal = f"{context.settings.data_folder}/pg_wal"
-    for folder, needed in ((context.runtime_folder, 2 * size), (wal, 8 * size)):
+    size = control_file.segment_bytes(opened.context)
+    wal = f"{opened.data_folder}/pg_wal"
+    for folder, needed in ((opened.runtime_folder, 2 * size), (wal, 8 * size)):
         found = os.statvfs(folder)
         if found.f_bavail * found.f_frsize >= needed and found.f_favail:
             return folder
     raise Failure(
         _failed(
-            archive, f"{name} is not read back: neither {context.runtime_folder} nor {wal} has room for it"
+            opened,
+            f"{name} is not read back: neither {opened.runtime_folder} nor {wal} has room for it",
         )._replace(mend="give /run or the data folder more room")
     )
 
 
-def push(context: Context, archive: Archive, seconds: float, say: Callable[[str], None]) -> list[str]:
+def push(opened: OpenedArchive, seconds: float, say: Callable[[str], None]) -> list[str]:
     """Archive everything that waits now, and return the names; raises Failure if some of it still waits.
 
     With a running server its own archiver does it, and is waited for. Without one it is done here, in
     PostgreSQL's order, under the lock of the data folder.
     """
-    folder = context.settings.data_folder
-    _refuse_where_forked(context)
+    folder = opened.data_folder
+    _refuse_where_forked(opened.context)
     waiting = backlog.waiting(folder)
     if live_postmaster(folder) is not None:
         if waiting:
-            _wait(context, archive, set(waiting), seconds, say)
+            _wait(opened, set(waiting), seconds, say)
         return waiting
     lock = holder.lock_folder(folder)
     try:
         if waiting:
-            claim.prepare(context, archive, must_work=True)
+            claim.prepare(opened, must_work=True)
         os.chdir(folder)
         for number, name in enumerate(waiting, 1):
             say(f"{name} ({number} of {len(waiting)})")
-            _push_one(context, archive, name)
+            _push_one(opened, name)
     finally:
         os.close(lock)
     return waiting
 
 
-def _push_one(context: Context, archive: Archive, name: str) -> None:
-    command = _fill(archive.tool.archive_segment(describe_server(context)), name, f"pg_wal/{name}")
-    code, words = calls.run_quietly(context, command, seconds=archive.command_timeout)
+def _push_one(opened: OpenedArchive, name: str) -> None:
+    command = _fill(opened.tool.archive_segment(opened.server), name, f"pg_wal/{name}")
+    code, words = opened.run_quietly(command, seconds=opened.archive.command_timeout)
     if code:
-        raise Failure(_failed(archive, f"{name} cannot be archived (exit code {code}):\n{words.strip()}"))
+        raise Failure(_failed(opened, f"{name} cannot be archived (exit code {code}):\n{words.strip()}"))
     status = "pg_wal/archive_status"
     os.replace(f"{status}/{name}.ready", f"{status}/{name}.done")
     files.sync_folder(status)
 
 
-def _wait(
-    context: Context, archive: Archive, names: set[str], seconds: float, say: Callable[[str], None]
-) -> None:
+def _wait(opened: OpenedArchive, names: set[str], seconds: float, say: Callable[[str], None]) -> None:
     """Wait until none of these waits to be archived any more."""
-    folder = context.settings.data_folder
+    folder = opened.data_folder
     deadline = time.monotonic() + seconds
     said = time.monotonic()
     while left := names & set(backlog.waiting(folder)):
         if time.monotonic() > deadline:
-            state = backlog.look(archive, folder, context.runtime_folder)
+            state = backlog.look(opened.archive, folder, opened.runtime_folder)
             words = f"; the archiver says: {state.last_error}" if state.last_error else ""
             what = f"after {seconds:.0f} seconds {min(left)} and {len(left) - 1} others still wait{words}"
-            raise Failure(_failed(archive, what))
+            raise Failure(_failed(opened, what))
         if time.monotonic() - said > 5:
             say(f"{len(left)} still wait")
             said = time.monotonic()
-        context.children.pause(_LOOK_EVERY)
+        opened.context.children.pause(_LOOK_EVERY)
 
 
 def _fill(command: Command, name: str, path: str) -> Command:
@@ -262,10 +257,8 @@ def _fill(command: Command, name: str, path: str) -> Command:
     return command._replace(argv=tuple(placed.get(word, word) for word in command.argv))
 
 
-def _failed(archive: Archive, what: str) -> Problem:
-    mend = (
-        f"check that {archive.storage.url} can be reached and written; nothing is lost while pg_wal has room"
-    )
+def _failed(opened: OpenedArchive, what: str) -> Problem:
+    mend = f"check that {opened.url} can be reached and written; nothing is lost while pg_wal has room"
     return Problem(what, mend, exits.ARCHIVE_REFUSED)
 
 

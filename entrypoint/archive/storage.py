@@ -6,11 +6,10 @@ import errno
 import os
 
 from entrypoint import exits
-from entrypoint.archive import calls
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.known import adapters
 from entrypoint.archivers.tool_variables import SOURCE_PREFIX
 from entrypoint.errors import Problem
-from entrypoint.server.context import Context
 from entrypoint.settings.archiving import Archive
 from entrypoint.system import access
 
@@ -44,13 +43,13 @@ def _other_tool(
     return None
 
 
-def other_tool_at(context: Context, archive: Archive, *, of_source: bool = False) -> Problem | None:
+def other_tool_at(opened: OpenedArchive, *, of_source: bool = False) -> Problem | None:
     """Return the problem of a storage that is no folder, where the other tool's archive is in it."""
-    if archive.storage.folder is not None:
+    if opened.folder is not None:
         return None  # see storage_problem
-    code, text = calls.run_quietly(context, archive.tool.look(calls.describe_server(context)))
-    names = archive.tool.parse_names(text) if code == 0 else []
-    return _other_tool(archive, archive.storage.url, names.__contains__, of_source=of_source)
+    code, text = opened.run_quietly(opened.tool.look(opened.server))
+    names = opened.tool.parse_names(text) if code == 0 else []
+    return _other_tool(opened.archive, opened.url, names.__contains__, of_source=of_source)
 
 
 def storage_problem(archive: Archive, *, to_write: bool = True, of_source: bool = False) -> Problem | None:

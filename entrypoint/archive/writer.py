@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, log
-from entrypoint.archive import calls, fork
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive import fork
 from entrypoint.archive.fork import Fork
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archive.storage import storage_problem
 from entrypoint.archivers.terms import Command, NoSegment, brief
 from entrypoint.errors import Failure, Problem
@@ -25,7 +25,6 @@ from entrypoint.postgres.timelines import Rival, Written
 from entrypoint.server import control_file
 from entrypoint.server.context import Context
 from entrypoint.server.data_folder import data_major
-from entrypoint.settings.archiving import Archive
 from entrypoint.shown import spell
 from entrypoint.system import files
 
@@ -50,21 +49,21 @@ class Unknown(Exception):
     """The archive does not tell, for this reason."""
 
 
-def look(context: Context, archive: Archive, *, seconds: float, whole: bool = True) -> Problem | None:
+def look(opened: OpenedArchive, *, seconds: float, whole: bool = True) -> Problem | None:
     """Look whether another server was promoted, and note it; returns why that cannot be told.
 
     Without `whole` a far storage is asked for the next timeline alone, in one call.
     """
-    data = context.settings.data_folder
+    data = opened.data_folder
     known = fork.read(data)
-    mine = control_file.timeline(context)
+    mine = control_file.timeline(opened.context)
     if not mine or status.in_recovery(data) or (known is not None and known.state in _ELSEWHERE):
         return None
     try:
-        found = find(context, archive, mine, seconds=seconds, whole=whole)
+        found = find(opened, mine, seconds=seconds, whole=whole)
     except Unknown as unknown:
         return Problem(
-            f"whether another server was promoted cannot be told by {archive.storage.url}: {unknown}",
+            f"whether another server was promoted cannot be told by {opened.url}: {unknown}",
             "check that the storage can be reached and that the variables of the archive are right",
             exits.ARCHIVE_REFUSED,
         )
@@ -81,11 +80,11 @@ def look(context: Context, archive: Archive, *, seconds: float, whole: bool = Tr
         return None  # it was said and counted already
     before = known or Fork("")
     note(
-        context,
-        describe(context, mine, rival, archive.storage.url, since),
+        opened.context,
+        describe(opened, mine, rival, since),
         Fork(
             fork.SUPERSEDED,
-            archive.storage.url,
+            opened.url,
             mine,
             theirs=rival.timeline,
             before=before.before if before.state == fork.SUPERSEDED else before.state,
@@ -110,36 +109,34 @@ def note(context: Context, what: str, state: Fork) -> None:
     fork.write(context.settings.data_folder, state._replace(what=what, mend=mend))
 
 
-def find(
-    context: Context, archive: Archive, mine: int, *, seconds: float, whole: bool = True
-) -> tuple[Rival, str] | None:
+def find(opened: OpenedArchive, mine: int, *, seconds: float, whole: bool = True) -> tuple[Rival, str] | None:
     """Return the newest timeline on which another server goes on, and since when, where that is known.
 
     Raises Unknown.
     """
-    storage = storage_problem(archive, to_write=False)
+    storage = storage_problem(opened.archive, to_write=False)
     if storage is not None:
         raise Unknown(storage.what)
-    ours = segments.parse_history(_own_history(context, mine))
-    if archive.storage.folder is not None:
-        found, when = _in_folder(context, archive, mine, seconds)
-    elif whole and not archive.tool.capabilities.flat:
-        found, when = _listed(context, archive, mine, seconds), {}
+    ours = segments.parse_history(_own_history(opened.context, mine))
+    if opened.folder is not None:
+        found, when = _in_folder(opened, mine, seconds)
+    elif whole and not opened.can.flat:
+        found, when = _listed(opened, mine, seconds), {}
     else:
-        found, when = _asked_for(context, archive, mine, seconds), {}
+        found, when = _asked_for(opened, mine, seconds), {}
         if whole:
-            found |= _with_backups(context, archive, mine + len(found), seconds)
+            found |= _with_backups(opened, mine + len(found), seconds)
     rival = timelines.find(mine, ours, found)
     if rival is not None:
         return rival, when.get(rival.timeline, "")
     strangers = sorted(each for each in found if each > mine)
     if strangers:
         log.warning(
-            f"{archive.storage.url} holds a history of timeline {strangers[-1]} that shares nothing with "
+            f"{opened.url} holds a history of timeline {strangers[-1]} that shares nothing with "
             "this cluster's",
             "remove it from the archive, if nobody knows what it is",
         )
-    if whole and _is_taken(context, archive, mine, seconds):
+    if whole and _is_taken(opened, mine, seconds):
         return Rival(mine, *(ours[-1] if ours else (0, 0))), ""
     return None
 
@@ -154,11 +151,11 @@ def _own_history(context: Context, timeline: int) -> str:
 
 
 def _in_folder(
-    context: Context, archive: Archive, mine: int, seconds: float
+    opened: OpenedArchive, mine: int, seconds: float
 ) -> tuple[dict[int, str | None], dict[int, str]]:
     """Return the histories in an archive on a folder, from our timeline on, and when they came."""
-    folder = archive.storage.folder or ""
-    root = archive.tool.wal_root
+    folder = opened.folder or ""
+    root = opened.tool.wal_root
     try:
         if root.endswith("/*"):
             above = root.removesuffix("/*")
@@ -172,7 +169,7 @@ def _in_folder(
         return {}, {}  # nothing was archived yet
     except OSError as error:
         raise Unknown(f"{folder}/{root}: {os.strerror(error.errno or 0)}") from error
-    found = _read(context, archive, {each: f"{root}/{each}" for each in names}, mine, seconds)
+    found = _read(opened, {each: f"{root}/{each}" for each in names}, mine, seconds)
     when = {}
     for name in names:
         if name.partition(".")[0] in {f"{each:08X}" for each in found}:
@@ -189,21 +186,21 @@ def _time(path: str) -> str:
         return ""
 
 
-def _listed(context: Context, archive: Archive, mine: int, seconds: float) -> dict[int, str | None]:
+def _listed(opened: OpenedArchive, mine: int, seconds: float) -> dict[int, str | None]:
     """Return the newer histories in a far storage that tells in two calls what is in its folder of WAL."""
     from entrypoint.archive import fetching
 
     try:
-        root, names = fetching.wal_names(context, archive, seconds)
+        root, names = fetching.wal_names(opened, seconds)
     except Failure as failure:
         if isinstance(failure.__cause__, NoSegment):
             return {}
         raise Unknown(brief(failure.problems[0].what)) from failure
-    return _read(context, archive, {each: f"{root}/{each}" for each in names}, mine, seconds)
+    return _read(opened, {each: f"{root}/{each}" for each in names}, mine, seconds)
 
 
 def _read(
-    context: Context, archive: Archive, paths: Mapping[str, str], mine: int, seconds: float
+    opened: OpenedArchive, paths: Mapping[str, str], mine: int, seconds: float
 ) -> dict[int, str | None]:
     """Return the histories of newer timelines, by the names and paths in the folder; raises Unknown."""
     stored = {
@@ -217,46 +214,46 @@ def _read(
         if timeline not in stored:
             found[timeline] = None
             continue
-        command = archive.tool.read_object(describe_server(context), stored[timeline])
-        answer = calls.ask(context, command, seconds=seconds)
+        command = opened.tool.read_object(opened.server, stored[timeline])
+        answer = opened.ask(command, seconds=seconds)
         if answer.code:
             raise Unknown(f"{stored[timeline]} cannot be read: {brief(answer.stderr.strip())}")
         found[timeline] = answer.stdout[:_SHORT]
     return found
 
 
-def _asked_for(context: Context, archive: Archive, mine: int, seconds: float) -> dict[int, str | None]:
+def _asked_for(opened: OpenedArchive, mine: int, seconds: float) -> dict[int, str | None]:
     """Return the histories of the timelines that follow ours without a gap, as PostgreSQL asks for them."""
     found: dict[int, str | None] = {}
-    while (text := fetch(context, archive, mine + len(found) + 1, seconds)) is not None:
+    while (text := fetch(opened, mine + len(found) + 1, seconds)) is not None:
         found[mine + len(found) + 1] = text
     return found
 
 
-def _with_backups(context: Context, archive: Archive, last: int, seconds: float) -> dict[int, str | None]:
+def _with_backups(opened: OpenedArchive, last: int, seconds: float) -> dict[int, str | None]:
     """Return the histories of the timelines above that have a backup.
 
     A history that is missing ends what PostgreSQL asks for, and would hide all that come after it. A listing
     of the backups is short, where one of all segments takes long.
     """
-    command = archive.tool.list_folder(describe_server(context), archive.tool.backups_root)
-    answer = calls.ask(context, command, seconds=seconds)
+    command = opened.tool.list_folder(opened.server, opened.tool.backups_root)
+    answer = opened.ask(command, seconds=seconds)
     if answer.code:
         raise Unknown(f"the backups cannot be listed: {brief(answer.stderr.strip())}")
-    names = (each.removeprefix("base_") for each in archive.tool.parse_names(answer.stdout))
+    names = (each.removeprefix("base_") for each in opened.tool.parse_names(answer.stdout))
     newer = sorted((each for each in timelines.numbers(names) if each > last), reverse=True)[:_MOST]
-    return {each: fetch(context, archive, each, seconds) for each in newer}
+    return {each: fetch(opened, each, seconds) for each in newer}
 
 
-def fetch(context: Context, archive: Archive, timeline: int, seconds: float) -> str | None:
+def fetch(opened: OpenedArchive, timeline: int, seconds: float) -> str | None:
     """Return a timeline's history from the archive; None: there is none. Raises Unknown."""
     name = f"{timeline:08X}.history"
-    copy = f"{context.runtime_folder}/look-{os.getpid()}-{name}"
+    copy = f"{opened.runtime_folder}/look-{os.getpid()}-{name}"
     try:
-        command = archive.tool.read_back(describe_server(context))
+        command = opened.tool.read_back(opened.server)
         argv = tuple(word.replace("%f", name).replace("%p", copy) for word in command.argv)
-        answer = calls.ask(context, command._replace(argv=argv), seconds=seconds)
-        if answer.code == archive.tool.capabilities.missing_code:
+        answer = opened.ask(command._replace(argv=argv), seconds=seconds)
+        if answer.code == opened.can.missing_code:
             return None
         if answer.code:
             raise Unknown(f"{name} cannot be fetched: {brief(answer.stderr.strip())}")
@@ -268,33 +265,33 @@ def fetch(context: Context, archive: Archive, timeline: int, seconds: float) -> 
             os.unlink(copy)
 
 
-def _is_taken(context: Context, archive: Archive, mine: int, seconds: float) -> bool:
+def _is_taken(opened: OpenedArchive, mine: int, seconds: float) -> bool:
     """Tell whether another server has taken the number of our own timeline, at the same moment as we did.
 
     That can only be while our history waits to be archived. A server that has archived nothing on its
     timeline finds another's there; of one that has, the history must be its own.
     """
-    data = context.settings.data_folder
+    data = opened.data_folder
     if not os.path.exists(f"{data}/pg_wal/archive_status/{mine:08X}.history.ready"):
         return False
-    theirs = fetch(context, archive, mine, seconds)
+    theirs = fetch(opened, mine, seconds)
     if theirs is None:
         return False
     known = fork.read(data)
-    return (known is not None and known.state == fork.STANDBY) or theirs != _own_history(context, mine)
+    return (known is not None and known.state == fork.STANDBY) or theirs != _own_history(opened.context, mine)
 
 
-def describe(context: Context, mine: int, rival: Rival, where: str, since: str) -> str:
+def describe(opened: OpenedArchive, mine: int, rival: Rival, since: str) -> str:
     """Return what was found, and what this cluster has written that the other one does not have."""
     what = (
-        f"another server was promoted: {where} holds its timeline {rival.timeline}, and this one is on "
+        f"another server was promoted: {opened.url} holds its timeline {rival.timeline}, and this one is on "
         f"timeline {mine}"
     )
     if not rival.left:
         return f"{what}; where they parted is not known"
     if rival.timeline == mine:
-        what = f"another server has taken timeline {mine} in {where} at the same time as this one"
-    written = _written(context, mine, max(rival.lsn, segments.begin(_own_history(context, mine))))
+        what = f"another server has taken timeline {mine} in {opened.url} at the same time as this one"
+    written = _written(opened, mine, max(rival.lsn, segments.begin(_own_history(opened.context, mine))))
     moment = since or written.first
     what = f"{what}; they parted at {lsn_text(rival.lsn)} of timeline {rival.left}" + (
         f", {moment}" if moment else ""
@@ -308,13 +305,13 @@ def describe(context: Context, mine: int, rival: Rival, where: str, since: str) 
     return what
 
 
-def _written(context: Context, mine: int, lsn: int) -> Written:
+def _written(opened: OpenedArchive, mine: int, lsn: int) -> Written:
     """Return what is in pg_wal from an LSN on; of what was recycled nothing is known."""
-    data = context.settings.data_folder
-    size = control_file.segment_bytes(context)
+    data = opened.data_folder
+    size = control_file.segment_bytes(opened.context)
     start = lsn
     while not os.path.exists(f"{data}/pg_wal/{segments.name(mine, start // size, size)}"):
-        control = control_file.read_control(context)
+        control = control_file.read_control(opened.context)
         end = segments.parse_lsn(control.get("Latest checkpoint location", "0/0"))
         if start >= end:
             return Written(max(0, end - lsn), 0, "", "", whole=False)
@@ -322,7 +319,7 @@ def _written(context: Context, mine: int, lsn: int) -> Written:
     argv = ["pg_waldump", "--path", f"{data}/pg_wal", "--timeline", str(mine), "--rmgr", "Transaction"]
     argv += ["--start", lsn_text(start), "--limit", str(_COUNTED)]
     command = Command(tuple(argv), {"TZ": "UTC"})
-    answer = calls.ask(context, command, seconds=_COUNTING)
+    answer = opened.ask(command, seconds=_COUNTING)
     return timelines.parse_dump(answer.stdout, answer.stderr, lsn)
 
 

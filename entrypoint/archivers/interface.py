@@ -1,6 +1,6 @@
 """What the rest of the program knows of an archiver: an adapter builds command lines and reads answers; pure.
 
-Nothing here runs a program. `archive/calls.py` runs what an adapter returns.
+Nothing here runs a program. `archive/opened.py` runs what an adapter returns.
 """
 
 from __future__ import annotations

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from entrypoint.archive import calls
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import history, retention
 from entrypoint.backup.retention import Decision
 from entrypoint.server import control_file
 from entrypoint.server.context import Context
-from entrypoint.settings.archiving import Archive
 
 LONG = 6 * 3600
 """Seconds for one call of the archiver that looks through all of an archive, and for the reading of it."""
 
 
-def own_backups(context: Context, archive: Archive) -> list[Backup]:
+def own_backups(opened: OpenedArchive) -> list[Backup]:
     """Return this cluster's backups, oldest first; all of them where there is no cluster here."""
-    found = calls.list_backups(context, archive)
-    identifier = control_file.read_control(context).get("Database system identifier")
+    found = opened.list_backups()
+    identifier = control_file.read_control(opened.context).get("Database system identifier")
     if identifier is None:
         return found
     return [each for each in found if each.system_identifier in (None, identifier)]
@@ -32,16 +31,16 @@ def known_broken(context: Context) -> dict[str, str]:
     return dict(found.broken) if found else {}
 
 
-def choose_parent(context: Context, archive: Archive, backups: Sequence[Backup]) -> Backup | None:
+def choose_parent(opened: OpenedArchive, backups: Sequence[Backup]) -> Backup | None:
     """Return what the next incremental backup builds on."""
-    return archive.tool.parent(backups, retention.unsound(backups, known_broken(context)))
+    return opened.tool.parent(backups, retention.unsound(backups, known_broken(opened.context)))
 
 
-def next_is_incremental(context: Context, archive: Archive, backups: Sequence[Backup]) -> bool:
+def next_is_incremental(opened: OpenedArchive, backups: Sequence[Backup]) -> bool:
     """Tell whether the schedule's next backup is incremental: so many of them follow each full one."""
-    parent = choose_parent(context, archive, backups)
+    parent = choose_parent(opened, backups)
     needed = retention.chain(parent, backups) if parent else None
-    return needed is not None and len(needed) <= context.settings.backup.incrementals
+    return needed is not None and len(needed) <= opened.settings.backup.incrementals
 
 
 def decide(context: Context, backups: Sequence[Backup], broken: dict[str, str]) -> Decision:

@@ -9,14 +9,13 @@ from collections.abc import Collection, Sequence
 
 from entrypoint import exits, log
 from entrypoint.archive import calls
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
 from entrypoint.archivers.terms import Command, Object, brief
 from entrypoint.backup import history, reading, unpack
 from entrypoint.backup.reading import Note, Plan, Tally
 from entrypoint.light import NamedTuple
-from entrypoint.server.context import Context, tool_path
-from entrypoint.settings.archiving import Archive
+from entrypoint.server.context import tool_path
 from entrypoint.shown import spell
 from entrypoint.system.children import answer_file, memory_file, read_back
 
@@ -38,16 +37,14 @@ class Found(NamedTuple):
     tally: Tally
 
 
-def read(
-    context: Context, archive: Archive, backups: Collection[str], *, made: str | None, seconds: float
-) -> Found:
+def read(opened: OpenedArchive, backups: Collection[str], *, made: str | None, seconds: float) -> Found:
     """Read what is new and a slice of the rest, after the backup `made`; without one everything, unnoted.
 
     Raises Failure where the storage does not answer; how far it came is noted.
     """
-    data = context.settings.data_folder
-    objects = objects_of(context, archive, backups)
-    now, url = time.time(), archive.storage.url
+    data = opened.data_folder
+    objects = objects_of(opened, backups)
+    now, url = time.time(), opened.url
     if made is None:
         known: reading.State | None = reading.State(url, now)
     else:
@@ -59,10 +56,10 @@ def read(
         url=url,
         made=made or "",
         now=now,
-        days=context.settings.backup.verify_days,
+        days=opened.settings.backup.verify_days,
         doubtful={*before.broken, *(name for hole in before.holes for name in hole)} if before else (),
     )
-    reader = _Reader(context, archive, plan, backups, noted=made is not None, seconds=seconds)
+    reader = _Reader(opened, plan, backups, noted=made is not None, seconds=seconds)
     try:
         reader.read(made or "")
     finally:
@@ -101,16 +98,14 @@ class _Reader:
 
     def __init__(
         self,
-        context: Context,
-        archive: Archive,
+        opened: OpenedArchive,
         plan: Plan,
         backups: Collection[str],
         *,
         noted: bool,
         seconds: float,
     ) -> None:
-        self.context = context
-        self.archive = archive
+        self.opened = opened
         self.plan = plan
         self.notes: dict[str, Note] = dict(plan.state.notes)
         self._noted = noted
@@ -123,7 +118,6 @@ class _Reader:
         self._backups = backups
         self._there: set[str] = set()
         self._looked = -_LOOKED
-        self._server = describe_server(context)
         self._libraries: dict[str, str] | None = None
         self._unjudged: set[str] = set()
 
@@ -136,7 +130,7 @@ class _Reader:
         self._saved = time.monotonic()
         if self._noted:
             state = self.plan.state._replace(credit=self._credit, notes=self.notes)
-            history.write_contents(self.context.settings.data_folder, state)
+            history.write_contents(self.opened.data_folder, state)
 
     def read(self, made: str) -> None:
         """Read what is new, the newest backup first, and then the slice."""
@@ -195,11 +189,11 @@ class _Reader:
         for each in chosen:
             if slice_of and self._credit <= 0:
                 return False
-            judge = self.archive.tool.judge(each.path, catalogue, self._unpack)
+            judge = self.opened.tool.judge(each.path, catalogue, self._unpack)
             if judge is None and catalogue is None:
                 continue
             if judge is not None:  # else it is empty, and nothing is known of it
-                command = self.archive.tool.read_whole(self._server, each.path)
+                command = self.opened.tool.read_whole(self.opened.server, each.path)
                 why = self._judged(each.path, command, judge)
                 if why is None:
                     continue
@@ -217,7 +211,7 @@ class _Reader:
     def _catalogue(self, name: str) -> Catalogue | None:
         """Return what says how the objects of a group are judged; raises _Unreadable where nothing does."""
         there = frozenset(each.path for each in self.plan.groups[name])
-        given = self.archive.tool.catalogue(self._server, name, there)
+        given = self.opened.tool.catalogue(self.opened.server, name, there)
         if given is None:
             return None
         path, command, catalogue = given
@@ -243,19 +237,18 @@ class _Reader:
             return judge.verdict()
         if time.monotonic() - self._looked > _LOOKED:
             # Raises Failure where it is the storage that does not answer.
-            self._there = {each.path for each in objects_of(self.context, self.archive, self._backups)}
+            self._there = {each.path for each in objects_of(self.opened, self._backups)}
             self._looked = time.monotonic()
         return f"it cannot be read: {brief(words)}" if path in self._there else None
 
     def _stream(self, command: Command, judge: Judge) -> tuple[int, str]:
         """Run a command and give the judge what it prints; return its exit code and its last words."""
-        children = self.context.children
+        children = self.opened.context.children
         end, begin = os.pipe2(os.O_CLOEXEC)
         streams = {0: memory_file(""), 1: begin, 2: answer_file(calls.SMALL)}
         pid = None
         try:
-            made = calls.environment(self.context, command)
-            pid = children.spawn(command.argv, made, descriptors=streams)
+            pid = self.opened.spawn(command, streams)
             os.close(streams.pop(1))
             heard = time.monotonic()
             while True:
@@ -283,38 +276,38 @@ class _Reader:
 
     def _unpack(self, ending: str) -> Unpacker | None:
         if self._libraries is None:
-            self._libraries = _libraries(self.context, self.archive)
+            self._libraries = _libraries(self.opened)
         made = unpack.by_ending(ending, self._libraries)
         if made is None and ending not in self._unjudged:
             self._unjudged.add(ending)
             log.warning(
                 f"segments that end in {ending} are not read: the library for it is not there",
-                f"install it where the loader finds it, or set {self.archive.tool.capabilities.readable}",
+                f"install it where the loader finds it, or set {self.opened.can.readable}",
             )
         return made
 
 
-def _libraries(context: Context, archive: Archive) -> dict[str, str]:
+def _libraries(opened: OpenedArchive) -> dict[str, str]:
     """Return the paths of the libraries that the tool is linked with, by name."""
-    path = tool_path(context)
+    path = tool_path(opened.context)
     program = next(
-        (each for folder in path.split(":") if os.access(each := f"{folder}/{archive.tool.name}", os.X_OK)),
+        (each for folder in path.split(":") if os.access(each := f"{folder}/{opened.tool.name}", os.X_OK)),
         "",
     )
     if not program:
         return {}
     # The loader then tells what it would load, and starts nothing; this is how ldd works.
     asked = {"PATH": path, "LD_TRACE_LOADED_OBJECTS": "1"}
-    _, text = context.children.output([program], asked, seconds=calls.QUICK)
+    _, text = opened.context.children.output([program], asked, seconds=calls.QUICK)
     rows = (line.split() for line in text.splitlines())
     return {row[0]: row[2] for row in rows if len(row) > 2 and row[1] == "=>" and row[2].startswith("/")}
 
 
-def objects_of(context: Context, archive: Archive, backups: Collection[str]) -> list[Object]:
+def objects_of(opened: OpenedArchive, backups: Collection[str]) -> list[Object]:
     """Return what is in the archive; raises Failure where the storage does not answer."""
-    commands = archive.tool.list_objects(describe_server(context))
-    answers = [calls.ask(context, command, seconds=5 * calls.QUICK) for command in commands]
+    commands = opened.tool.list_objects(opened.server)
+    answers = [opened.ask(command, seconds=5 * calls.QUICK) for command in commands]
     try:
-        return archive.tool.parse_objects(answers, backups)
+        return opened.tool.parse_objects(answers, backups)
     except ValueError as error:
-        raise calls.not_verified(archive, error) from error
+        raise opened.not_verified(error) from error

@@ -7,8 +7,8 @@ import time
 from collections.abc import Collection, Sequence
 
 from entrypoint import exits, log
-from entrypoint.archive import calls, fork
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive import fork
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup, Command, brief
 from entrypoint.backup import retention
 from entrypoint.backup.catalog import LONG, decide, known_broken, own_backups
@@ -17,8 +17,6 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 from entrypoint.pid1 import status
 from entrypoint.postgres import segments
-from entrypoint.server.context import Context
-from entrypoint.settings.archiving import Archive
 
 _TORN = 86400
 """Seconds after which a half written file is one that nobody writes any more."""
@@ -41,34 +39,34 @@ def _against_removal(data_folder: str) -> Problem | None:
     return fork.objection(data_folder)
 
 
-def expire(context: Context, archive: Archive, *, dry_run: bool) -> Expired:
+def expire(opened: OpenedArchive, *, dry_run: bool) -> Expired:
     """Remove what retention lets go, each step only after a dry run has named nothing else.
 
     Raises Failure where the tool would remove something that was not chosen.
     """
-    problem = _against_removal(context.settings.data_folder)
+    problem = _against_removal(opened.data_folder)
     if problem is not None and not dry_run:
         raise Failure(problem)
-    tool = archive.tool
-    what = describe_server(context)
-    backups = own_backups(context, archive)
-    decision = decide(context, backups, known_broken(context))
+    tool = opened.tool
+    what = opened.server
+    backups = own_backups(opened)
+    decision = decide(opened.context, backups, known_broken(opened.context))
     chosen = {each.name for each in decision.remove}
     for each in retention.roots(decision.remove):
-        named = tool.parse_removal(_told(context, archive, tool.expire(what, each.name, dry_run=True)))
+        named = tool.parse_removal(_told(opened, tool.expire(what, each.name, dry_run=True)))
         if each.name not in named.backups or not named.backups <= chosen or named.segments:
-            raise _other(archive, each.name, named.backups - chosen, ())
+            raise _other(opened, each.name, named.backups - chosen, ())
         if not dry_run:
-            _told(context, archive, tool.expire(what, each.name, dry_run=False))
+            _told(opened, tool.expire(what, each.name, dry_run=False))
             log.info(f"removed {', '.join(sorted(named.backups))}")
-    return Expired(decision, _expire_wal(context, archive, backups, decision, dry_run=dry_run))
+    return Expired(decision, _expire_wal(opened, backups, decision, dry_run=dry_run))
 
 
 def _expire_wal(
-    context: Context, archive: Archive, backups: Sequence[Backup], decision: Decision, *, dry_run: bool
+    opened: OpenedArchive, backups: Sequence[Backup], decision: Decision, *, dry_run: bool
 ) -> tuple[str, ...]:
     """Remove the WAL that no backup needs any more; return the names of its segments."""
-    tool, what = archive.tool, describe_server(context)
+    tool, what = opened.tool, opened.server
     if decision.root is None or decision.root.kind != "full":
         return ()
     early = [each.name for each in decision.ahead]
@@ -82,42 +80,42 @@ def _expire_wal(
     chosen = {each.name for each in decision.remove}
     left = [each for each in backups if each.name not in chosen]
     command = tool.expire_wal(what, decision.root, backups if dry_run else left, dry_run=True)
-    named = tool.parse_removal(_told(context, archive, command))
+    named = tool.parse_removal(_told(opened, command))
     needed = [name for name in named.segments if _is_needed(name, decision, what.segment_bytes)]
     # Backups that are not in the list are remains of killed ones, and may go.
     kept = named.backups & {each.name for each in left}
     if kept or needed:
-        raise _other(archive, f"WAL before {decision.root.name}", kept, needed)
+        raise _other(opened, f"WAL before {decision.root.name}", kept, needed)
     if not dry_run:
-        _told(context, archive, tool.expire_wal(what, decision.root, left, dry_run=False))
+        _told(opened, tool.expire_wal(what, decision.root, left, dry_run=False))
         if named.segments:
             log.info(f"removed WAL that no backup needs: {named.segments[0]} to {named.segments[-1]}")
     if not dry_run:
-        _remove_torn(archive)
-        _remove_remains(context, archive, {each.name for each in left})
+        _remove_torn(opened)
+        _remove_remains(opened, {each.name for each in left})
     return named.segments
 
 
-def _remove_remains(context: Context, archive: Archive, listed: Collection[str]) -> None:
+def _remove_remains(opened: OpenedArchive, listed: Collection[str]) -> None:
     """Remove what killed backups have left; none of it is in the list of backups."""
-    what = describe_server(context)
-    leaving = archive.tool.capabilities.leaving
+    what = opened.server
+    leaving = opened.can.leaving
     if leaving is None:
         return
-    answer = calls.ask(context, leaving.expire_remains(what, dry_run=True), seconds=LONG)
-    named = archive.tool.parse_removal(f"{answer.stdout}\n{answer.stderr}")
+    answer = opened.ask(leaving.expire_remains(what, dry_run=True), seconds=LONG)
+    named = opened.tool.parse_removal(f"{answer.stdout}\n{answer.stderr}")
     if answer.code or not named.backups:
         # wal-g gives up where the oldest backup is an increment on a permanent one; remains only take space.
         return
     if named.segments or not named.backups.isdisjoint(listed):
-        raise _other(archive, "remains of killed backups", named.backups & set(listed), named.segments)
-    _told(context, archive, leaving.expire_remains(what, dry_run=False))
+        raise _other(opened, "remains of killed backups", named.backups & set(listed), named.segments)
+    _told(opened, leaving.expire_remains(what, dry_run=False))
     log.info(f"removed what is left of killed backups: {', '.join(sorted(named.backups))}")
 
 
-def _remove_torn(archive: Archive) -> None:
+def _remove_torn(opened: OpenedArchive) -> None:
     """Remove files that a killed call left half written, once nobody has written to them for a day."""
-    torn, folder = archive.tool.capabilities.torn, archive.storage.folder
+    torn, folder = opened.can.torn, opened.folder
     if torn is None or folder is None:
         return
     count = 0
@@ -148,11 +146,11 @@ def _is_needed(segment: str, decision: Decision, size: int) -> bool:
     return False
 
 
-def _other(archive: Archive, what: str, names: Collection[str], needed: Sequence[str]) -> Failure:
+def _other(opened: OpenedArchive, what: str, names: Collection[str], needed: Sequence[str]) -> Failure:
     others = ", ".join([*sorted(names), *needed][:10]) or "nothing"
     return Failure(
         Problem(
-            f"{archive.tool.name} was asked what it would remove for {what}, and named {others} beside it or "
+            f"{opened.tool.name} was asked what it would remove for {what}, and named {others} beside it or "
             "instead; nothing more is removed",
             "please report this, with the output of entrypoint backup list --json",
             exits.ARCHIVE_REFUSED,
@@ -160,14 +158,14 @@ def _other(archive: Archive, what: str, names: Collection[str], needed: Sequence
     )
 
 
-def _told(context: Context, archive: Archive, command: Command) -> str:
+def _told(opened: OpenedArchive, command: Command) -> str:
     """Run a command of removal and return its words."""
-    answer = calls.ask(context, command, seconds=LONG)
+    answer = opened.ask(command, seconds=LONG)
     text = f"{answer.stdout}\n{answer.stderr}"
     if answer.code:
         raise Failure(
             Problem(
-                f"{archive.tool.name} could not remove old backups (exit code {answer.code}):\n"
+                f"{opened.tool.name} could not remove old backups (exit code {answer.code}):\n"
                 + brief("\n".join(text.strip().splitlines()[-8:])),
                 "check that the storage can be reached; the next run tries again",
                 exits.ARCHIVE_REFUSED,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from entrypoint import log
 from entrypoint.archive import calls, claim, fork
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import history, journal, runs
 from entrypoint.backup.catalog import next_is_incremental, own_backups
@@ -19,7 +20,6 @@ from entrypoint.pid1 import status
 from entrypoint.server import control_file
 from entrypoint.server.context import Context
 from entrypoint.server.data_folder import read_postmaster
-from entrypoint.settings.archiving import Archive
 from entrypoint.system import guest
 
 TYPE_CHECKING = False
@@ -89,40 +89,38 @@ def schedule_of(context: Context, text: str) -> Schedule:
     return Schedule(text, wanted.timezone, wanted.jitter, identifier)
 
 
-def scheduled(context: Context, archive: Archive) -> int | None:
+def scheduled(opened: OpenedArchive) -> int | None:
     """Take the backup that the schedule or a restore asks for, if one is due.
 
     Return the seconds until the next look, None for never.
     """
-    data = context.settings.data_folder
-    wait_for_server(context)
+    data = opened.data_folder
+    wait_for_server(opened.context)
     if status.in_recovery(data):
         return SOON
     try:
-        when = _due(context, archive)
+        when = _due(opened)
     except Failure:
         return SOON  # the storage is away, which is told elsewhere
     if when is None or when > time.time():
         return _until(when, _LOOK)
-    if obstacle(context, archive) is not None:
+    if obstacle(opened) is not None:
         return SOON  # archiving fails, which is told elsewhere
     why: Why = runs.RESTORE if fork.awaits_backup(data) else journal.SCHEDULE
 
     def take(lock: int) -> bool:
-        incremental = why == journal.SCHEDULE and next_is_incremental(
-            context, archive, own_backups(context, archive)
-        )
-        push(context, archive, incremental=incremental, why=why, lock=lock)
+        incremental = why == journal.SCHEDULE and next_is_incremental(opened, own_backups(opened))
+        push(opened, incremental=incremental, why=why, lock=lock)
         return True
 
-    job = Job(f"the backup of a {why}", take, lambda: _due(context, archive), _LOOK)
-    return attempt(context, job)
+    job = Job(f"the backup of a {why}", take, lambda: _due(opened), _LOOK)
+    return attempt(opened.context, job)
 
 
-def _due(context: Context, archive: Archive) -> float | None:
+def _due(opened: OpenedArchive) -> float | None:
     """Return when the next backup is due, in seconds since 1970; None: never."""
-    wanted = context.settings.backup
-    data = context.settings.data_folder
+    wanted = opened.settings.backup
+    data = opened.data_folder
     now = time.time()
     found = journal.believed(journal.settled(history.RUNS.read(data)), now)
     awaited = fork.awaits_backup_since(data)
@@ -132,18 +130,18 @@ def _due(context: Context, archive: Archive) -> float | None:
     failed = runs.last(found).failure
     failed_at = journal.ended(failed) if failed else None
     if awaited is not None:
-        own_backups(context, archive)  # raises Failure where the storage is away
+        own_backups(opened)  # raises Failure where the storage is away
         return at_once(now, failed_at, runs.failures_in_a_row(found))
     if wanted.schedule is None:
         return None
     if fork.refusal(data) is not None:
         return now + ASK_AGAIN
-    good = [each for each in found if each.succeeded and each.url == archive.storage.url]
-    if good and _is_emptied(context, archive):
+    good = [each for each in found if each.succeeded and each.url == opened.url]
+    if good and _is_emptied(opened):
         good = []
-    ended = [journal.ended(good[-1])] if good else _moments(own_backups(context, archive), now)[-1:]
+    ended = [journal.ended(good[-1])] if good else _moments(own_backups(opened), now)[-1:]
     return due(
-        schedule_of(context, wanted.schedule),
+        schedule_of(opened.context, wanted.schedule),
         now,
         ended[0] if ended else None,
         failed_at,
@@ -151,22 +149,22 @@ def _due(context: Context, archive: Archive) -> float | None:
     )
 
 
-def _is_emptied(context: Context, archive: Archive) -> bool:
+def _is_emptied(opened: OpenedArchive) -> bool:
     """Tell whether the archive holds no backup any more, and claim it anew where it has lost its mark, too.
 
     While the storage is away nothing is told.
     """
     try:
-        if own_backups(context, archive):
+        if own_backups(opened):
             return False
-        if claim.owner(context, archive, calls.QUICK) is None:
-            claim.prepare(context, archive, must_work=True)
+        if claim.owner(opened, calls.QUICK) is None:
+            claim.prepare(opened, must_work=True)
     except ValueError:
         return False
     except Failure as failure:
         log.problem(failure.problems[0])
         return False
-    log.warning(f"{archive.storage.url} holds no backup any more, though some were taken: a full one is due")
+    log.warning(f"{opened.url} holds no backup any more, though some were taken: a full one is due")
     return True
 
 

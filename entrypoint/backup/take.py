@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from entrypoint import exits, log
 from entrypoint.archive import calls, claim, fork, shares
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import history, journal, runs
 from entrypoint.backup.catalog import choose_parent, own_backups
@@ -23,9 +23,7 @@ from entrypoint.backup.verify import hole_is_open, verified
 from entrypoint.errors import Failure, Problem
 from entrypoint.pid1 import status
 from entrypoint.server import sessions
-from entrypoint.server.context import Context
 from entrypoint.server.data_folder import live_postmaster
-from entrypoint.settings.archiving import Archive
 from entrypoint.shown import spell
 from entrypoint.system import capacity, progress
 
@@ -35,9 +33,9 @@ if TYPE_CHECKING:
     from entrypoint.backup.runs import Why
 
 
-def obstacle(context: Context, archive: Archive) -> Problem | None:
+def obstacle(opened: OpenedArchive) -> Problem | None:
     """Return why no backup can be taken now."""
-    data = context.settings.data_folder
+    data = opened.data_folder
     found = live_postmaster(data)
     if found is None or not found.status:
         return Problem(
@@ -54,40 +52,40 @@ def obstacle(context: Context, archive: Archive) -> Problem | None:
     refused = fork.refusal(data)
     if refused is not None:
         return refused
-    failing, _ = calls.outage(context.runtime_folder, data)
+    failing, _ = calls.outage(opened.runtime_folder, data)
     if not failing:
         return None
     return Problem(
-        f"archiving to {archive.storage.url} fails, so a backup would wait for its WAL for ever: "
+        f"archiving to {opened.url} fails, so a backup would wait for its WAL for ever: "
         f"{failing[0] or 'see the log'}",
         "mend the archive first (entrypoint doctor); the backlog is then archived by itself",
         exits.ARCHIVE_REFUSED,
     )
 
 
-def push(context: Context, archive: Archive, *, incremental: bool, why: Why, lock: int) -> Run:
+def push(opened: OpenedArchive, *, incremental: bool, why: Why, lock: int) -> Run:
     """Take a backup, verify the archive, mend a hole by a new full backup, and remove what is too old.
 
     Raises Failure where it cannot be taken or fails, after that was noted.
     """
-    problem = obstacle(context, archive)
+    problem = obstacle(opened)
     if problem is not None:
         raise Failure(problem)
-    unknown = fork.objection(context.settings.data_folder) is not None
-    if unknown or os.path.exists(f"{context.runtime_folder}/{calls.PREPARE}"):
-        claim.prepare(context, archive, must_work=True)
-    if fork.awaits_backup(context.settings.data_folder):
+    unknown = fork.objection(opened.data_folder) is not None
+    if unknown or os.path.exists(f"{opened.runtime_folder}/{calls.PREPARE}"):
+        claim.prepare(opened, must_work=True)
+    if fork.awaits_backup(opened.data_folder):
         if incremental:
             log.info("taking a full backup: none is on this timeline since the restore")
         # The newest one in the archive may be of a history that is not this cluster's.
         incremental = False
-    run = _push(context, archive, incremental=incremental, why=why, lock=lock)
-    if run.verified and hole_is_open(context, archive, run):
+    run = _push(opened, incremental=incremental, why=why, lock=lock)
+    if run.verified and hole_is_open(opened, run):
         log.warning("no full backup is newer than what is missing in the archive: taking a new one")
-        run = _push(context, archive, incremental=False, why=runs.HOLE, lock=lock)
-    if context.settings.backup.retains:
+        run = _push(opened, incremental=False, why=runs.HOLE, lock=lock)
+    if opened.settings.backup.retains:
         try:
-            expire(context, archive, dry_run=False)
+            expire(opened, dry_run=False)
         except Failure as failure:
             # The backup itself is good, and what is too much is only a matter of space.
             for each in failure.problems:
@@ -95,26 +93,26 @@ def push(context: Context, archive: Archive, *, incremental: bool, why: Why, loc
     return run
 
 
-def _push(context: Context, archive: Archive, *, incremental: bool, why: Why, lock: int) -> Run:
-    data = context.settings.data_folder
-    before = own_backups(context, archive)
-    parent = choose_parent(context, archive, before) if incremental else None
+def _push(opened: OpenedArchive, *, incremental: bool, why: Why, lock: int) -> Run:
+    data = opened.data_folder
+    before = own_backups(opened)
+    parent = choose_parent(opened, before) if incremental else None
     if incremental and parent is None:
         log.info("no backup is there that an incremental one could build on: taking a full one")
     run = Run(
         kind="full" if parent is None else "incremental",
         started=datetime.now(UTC).isoformat(),
         why=why,
-        url=archive.storage.url,
+        url=opened.url,
     )
     history.RUNS.note(data, run)
     began = time.monotonic()
     try:
-        log.info(f"taking {'a full' if parent is None else 'an incremental'} backup to {archive.storage.url}")
-        run = _take(context, archive, run, parent=parent, before=before, lock=lock)
+        log.info(f"taking {'a full' if parent is None else 'an incremental'} backup to {opened.url}")
+        run = _take(opened, run, parent=parent, before=before, lock=lock)
         run = run._replace(seconds=round(time.monotonic() - began, 1))
         log.info(f"backup {run.name} ({run.kind}): {spell(run.bytes)} stored in {run.seconds:.0f} s")
-        run = verified(context, archive, run)
+        run = verified(opened, run)
     except BaseException as error:
         outcome, words = journal.ended_by(error)
         run = run._replace(outcome=outcome, words=words)
@@ -125,8 +123,7 @@ def _push(context: Context, archive: Archive, *, incremental: bool, why: Why, lo
 
 
 def _take(
-    context: Context,
-    archive: Archive,
+    opened: OpenedArchive,
     run: Run,
     *,
     parent: Backup | None,
@@ -134,17 +131,17 @@ def _take(
     lock: int,
 ) -> Run:
     """Run the archiver and find the new backup in the archive."""
-    wanted = context.settings.backup
-    tool = archive.tool
+    wanted = opened.settings.backup
+    tool = opened.tool
     if wanted.rate_limit and (told := tool.capabilities.no_rate) is not None:
         log.warning(told.what, told.mend)
     be_modest()
     resources = shares.backup(capacity.processors(), capacity.memory_limit(), wanted.rate_limit)
-    what = describe_server(context)._replace(database=sessions.database(context))
+    what = opened.server._replace(database=sessions.database(opened.context))
     command = tool.push(what, parent, resources)
-    shown = progress.Progress("backup", progress.size_of(context.settings.data_folder), lambda: 0)
+    shown = progress.Progress("backup", progress.size_of(opened.data_folder), lambda: 0)
     code, words = run_tool(
-        context, command, lock, seconds=wanted.timeout, shown=shown, counter=progress.read_by
+        opened, command, lock, seconds=wanted.timeout, shown=shown, counter=progress.read_by
     )
     if code:
         raise Failure(
@@ -155,7 +152,7 @@ def _take(
             )
         )
     known = {each.name for each in before}
-    new = [each for each in own_backups(context, archive) if each.name not in known]
+    new = [each for each in own_backups(opened) if each.name not in known]
     if not new:
         raise Failure(
             Problem(
@@ -165,7 +162,7 @@ def _take(
             )
         )
     made = new[-1]
-    fork.end(context, made.kind, made.timeline)
+    fork.end(opened.context, made.kind, made.timeline)
     if made.kind != run.kind:
         log.warning(f"{tool.name} took a {made.kind} backup instead of the {run.kind} one that was asked for")
     outcome: Outcome = journal.OK

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from entrypoint import exits, log
-from entrypoint.archive import calls
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Command, brief
 from entrypoint.errors import Stopped
 from entrypoint.server.context import Context
@@ -67,7 +67,7 @@ def be_modest() -> None:
 
 
 def run_tool(
-    context: Context,
+    opened: OpenedArchive,
     command: Command,
     lock: int,
     *,
@@ -80,30 +80,27 @@ def run_tool(
     `counter` gives what counts the progress, by the archiver's pid.
     """
     said = Words()
+    children = opened.context.children
     deadline = time.monotonic() + seconds
     late = ""
     try:
-        pid = context.children.spawn(
-            command.argv,
-            calls.environment(context, command),
-            descriptors={1: said.writing, 2: said.writing, lock: lock},
-        )
+        pid = opened.spawn(command, {1: said.writing, 2: said.writing, lock: lock})
         said.begin()
         shown.count = counter(pid)
         while True:
             left = deadline - time.monotonic()
             try:
-                code = context.children.wait(pid, seconds=max(0, min(left, shown.step)), words=said)
+                code = children.wait(pid, seconds=max(0, min(left, shown.step)), words=said)
                 break
             except TimeoutError:
                 if left <= 0:
-                    context.children.end_group(pid, words=said)
+                    children.end_group(pid, words=said)
                     code = exits.SIGNAL_BASE
                     late = f"\nit was ended after {seconds:.0f} seconds (BACKUP_TIMEOUT)"
                     break
             shown.look()
     except Stopped:
-        context.children.end_group(pid, _GRACE, words=said)
+        children.end_group(pid, _GRACE, words=said)
         raise
     finally:
         shown.close()

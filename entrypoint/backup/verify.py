@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from entrypoint import log
-from entrypoint.archive import calls
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup, Check, Verification
 from entrypoint.backup import contents, retention
 from entrypoint.backup.catalog import LONG, decide, known_broken, own_backups
@@ -16,9 +15,7 @@ from entrypoint.errors import Failure
 from entrypoint.light import NamedTuple
 from entrypoint.postgres import segments
 from entrypoint.server import control_file
-from entrypoint.server.context import Context
 from entrypoint.server.data_folder import live_postmaster
-from entrypoint.settings.archiving import Archive
 from entrypoint.system import files
 
 
@@ -36,9 +33,7 @@ class Verified(NamedTuple):
     tally: Tally | None = None
 
 
-def verify(
-    context: Context, archive: Archive, backups: Sequence[Backup], *, made: str | None = None
-) -> Verified:
+def verify(opened: OpenedArchive, backups: Sequence[Backup], *, made: str | None = None) -> Verified:
     """Return what is wrong with the archive of this cluster, by the tool's words and not by its exit code.
 
     After the backup `made` only a part of it is read, see `reading`. Raises Failure where it cannot be told.
@@ -46,17 +41,17 @@ def verify(
     if not backups:
         return Verified(Verification())
     read = None
-    if context.settings.backup.contents:
-        listed = {each.name for each in calls.list_backups(context, archive)}
-        read = contents.read(context, archive, listed, made=made, seconds=LONG)
-    what = describe_server(context)
+    if opened.settings.backup.contents:
+        listed = {each.name for each in opened.list_backups()}
+        read = contents.read(opened, listed, made=made, seconds=LONG)
+    what = opened.server
     found = live_postmaster(what.data_folder)
     live = found is not None and found.status == "ready"
-    control = control_file.read_control(context)
+    control = control_file.read_control(opened.context)
     timeline = int(control.get("Latest checkpoint's TimeLineID") or backups[-1].timeline)
     if not live:
         timeline = max(each.timeline for each in backups)
-    root = decide(context, backups, known_broken(context)).root or backups[0]
+    root = decide(opened.context, backups, known_broken(opened.context)).root or backups[0]
     check = Check(
         backups=backups,
         root=root,
@@ -66,25 +61,25 @@ def verify(
         live=live,
         damaged=read.damaged if read else {},
     )
-    answers = [calls.ask(context, command, seconds=LONG) for command in archive.tool.verify(what, check)]
+    answers = [opened.ask(command, seconds=LONG) for command in opened.tool.verify(what, check)]
     try:
-        seen = archive.tool.parse_verification(check, answers)
+        seen = opened.tool.parse_verification(check, answers)
         gone = dict.fromkeys(read.gone, "nothing of it is in the archive") if read else {}
         return Verified(seen._replace(broken=gone | dict(seen.broken)), read.tally if read else None)
     except ValueError as error:
-        raise calls.not_verified(archive, error) from error
+        raise opened.not_verified(error) from error
 
 
-def verified(context: Context, archive: Archive, run: Run) -> Run:
+def verified(opened: OpenedArchive, run: Run) -> Run:
     """Verify after a backup; return the run with what was found, which is also said."""
     try:
-        found, read = verify(context, archive, own_backups(context, archive), made=run.name)
+        found, read = verify(opened, own_backups(opened), made=run.name)
     except Failure as failure:
         log.problem(failure.problems[0])
         return run._replace(words="not verified: " + failure.problems[0].what)
     report(found)
     if read is not None:
-        contents.say(read, context.settings.backup.verify_days, whole=False)
+        contents.say(read, opened.settings.backup.verify_days, whole=False)
         run = run._replace(read_files=read.files, read_bytes=read.bytes, archive_bytes=read.all_bytes)
     words = run.words if found.sound else "; ".join(wrong(found))
     return run._replace(verified=True, holes=found.holes, broken=dict(found.broken), words=words)
@@ -107,11 +102,11 @@ def report(found: Verification) -> None:
         log.warning(line, "a newer full backup does not need it; what builds on it does not restore either")
 
 
-def hole_is_open(context: Context, archive: Archive, run: Run) -> bool:
+def hole_is_open(opened: OpenedArchive, run: Run) -> bool:
     """Tell whether no full backup that restores was begun after the last hole."""
     if not run.holes and not run.broken:
         return False
-    backups = own_backups(context, archive)
+    backups = own_backups(opened)
     new = [each for each in backups if each.name == run.name]
     # pgBackRest from 2.55 on calls an incremental backup valid although what it builds on is broken.
     unsound = retention.unsound(backups, run.broken)
@@ -121,6 +116,6 @@ def hole_is_open(context: Context, archive: Archive, run: Run) -> bool:
     good = [each for each in backups if each.kind == "full" and each.name not in unsound]
     if not good or not sound:
         return True
-    size = describe_server(context).segment_bytes
+    size = opened.server.segment_bytes
     first = segments.number(segments.of_lsn(good[-1].timeline, good[-1].start_lsn, size), size)
     return any(segments.number(last, size) >= first for _, last in run.holes)

@@ -5,7 +5,7 @@ import json
 import click
 
 from entrypoint.archive import backlog, pending
-from entrypoint.cli.backup import open_archive
+from entrypoint.archive.opened import open_archive
 from entrypoint.cli.output import echo
 from entrypoint.config import charge_now
 from entrypoint.doctor.judge.archive import LOST
@@ -23,9 +23,9 @@ def group() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print an object.")
 def show(as_json: bool) -> None:
     """Show what waits to be archived, the last success, and an outage with the archiver's own words."""
-    context, archive = open_archive()
-    state = backlog.look(archive, context.settings.data_folder, context.runtime_folder)
-    state = with_own_command(state, context)
+    opened = open_archive()
+    state = backlog.look(opened.archive, opened.data_folder, opened.runtime_folder)
+    state = with_own_command(state, opened.context)
     if as_json:
         click.echo(json.dumps(state._asdict(), indent=2))
         return
@@ -80,8 +80,8 @@ def check(as_json: bool, timeout: float) -> None:
 
     Before that a small object is written, read back and removed, so that what does not work is told at once.
     """
-    context, archive = open_archive()
-    proof = pending.check(context, archive, timeout, _say)
+    opened = open_archive()
+    proof = pending.check(opened, timeout, _say)
     if as_json:
         click.echo(json.dumps(proof._asdict(), indent=2))
         return
@@ -100,8 +100,8 @@ def check(as_json: bool, timeout: float) -> None:
 @click.option("--timeout", default=600.0, show_default=True, help="Seconds to wait for a running server.")
 def push_pending(as_json: bool, timeout: float) -> None:
     """Archive everything that waits now, also without a server: before a volume is moved or given up."""
-    context, archive = open_archive()
-    names = pending.push(context, archive, timeout, _say)
+    opened = open_archive()
+    names = pending.push(opened, timeout, _say)
     if as_json:
         click.echo(json.dumps(names, indent=2))
     else:

@@ -1,14 +1,13 @@
 """`entrypoint backup`: take, list, verify, keep and remove base backups."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 
 import click
 
-from entrypoint import exits, log
-from entrypoint.archive import calls, fork
-from entrypoint.archive.calls import describe_server
+from entrypoint import exits
+from entrypoint.archive import fork
+from entrypoint.archive.opened import OpenedArchive, open_archive
 from entrypoint.archivers.known import KEEPING_PARENTS
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import contents, history, journal
@@ -24,8 +23,6 @@ from entrypoint.drill.rehearsals import DRILLS
 from entrypoint.drill.rehearse import rehearse
 from entrypoint.errors import Failure, Problem
 from entrypoint.server import opening
-from entrypoint.server.context import SETTINGS_VARIABLE, Context
-from entrypoint.settings.archiving import Archive
 from entrypoint.shown import spell
 from entrypoint.system import access
 
@@ -43,28 +40,28 @@ def group() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the new backup as JSON.")
 def push_(incremental: bool, as_json: bool) -> None:
     """Take a full base backup of the running server now; waits for one that is running."""
-    context, archive = open_archive()
-    problem = obstacle(context, archive)
+    opened = open_archive()
+    problem = obstacle(opened)
     if problem is not None:
         raise Failure(problem)
     what = f"a backup by hand ({'incremental' if incremental else 'full'})"
-    with alone(context, what, wait=True) as lock:
-        run = push(context, archive, incremental=incremental, why=journal.COMMAND, lock=lock)
-    made = [each for each in calls.list_backups(context, archive) if each.name == run.name]
-    _show(made, known_broken(context), as_json=as_json)
+    with alone(opened.context, what, wait=True) as lock:
+        run = push(opened, incremental=incremental, why=journal.COMMAND, lock=lock)
+    made = [each for each in opened.list_backups() if each.name == run.name]
+    _show(made, known_broken(opened.context), as_json=as_json)
 
 
 @group.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print an array, oldest first.")
 def list_(as_json: bool) -> None:
     """List the base backups, oldest first, and how the last runs ended."""
-    context, archive = open_archive()
-    _show(calls.list_backups(context, archive), known_broken(context), as_json=as_json)
-    found = history.RUNS.read(context.settings.data_folder)
+    opened = open_archive()
+    _show(opened.list_backups(), known_broken(opened.context), as_json=as_json)
+    found = history.RUNS.read(opened.data_folder)
     if found and not as_json:
         echo()
         _show_runs(found[-_SHOWN:])
-    rehearsed = DRILLS.read(context.settings.data_folder)
+    rehearsed = DRILLS.read(opened.data_folder)
     if rehearsed and not as_json:
         echo()
         for each in rehearsed[-_SHOWN:]:
@@ -76,12 +73,12 @@ def list_(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print an object.")
 def show(name: str, as_json: bool) -> None:
     """Show one backup: what it needs, why it is kept, and the run that took it."""
-    context, archive = open_archive()
-    backups = calls.list_backups(context, archive)
-    backup = _find(name, backups, archive)
-    broken = known_broken(context)
-    decision = decide(context, own_backups(context, archive), broken)
-    taken = [run for run in history.RUNS.read(context.settings.data_folder) if run.name == name]
+    opened = open_archive()
+    backups = opened.list_backups()
+    backup = _find(name, backups, opened)
+    broken = known_broken(opened.context)
+    decision = decide(opened.context, own_backups(opened), broken)
+    taken = [run for run in history.RUNS.read(opened.data_folder) if run.name == name]
     shown: dict[str, object] = {
         **_fields(backup, broken),
         "kept": {each.name: why for each, why in decision.keep}.get(name),
@@ -104,12 +101,12 @@ def verify_(as_json: bool) -> int:
 
     With BACKUP_VERIFY=content the whole archive is read, whatever was read before.
     """
-    context, archive = open_archive()
-    backups = own_backups(context, archive)
-    found, read = verify(context, archive, backups)
+    opened = open_archive()
+    backups = own_backups(opened)
+    found, read = verify(opened, backups)
     lines = wrong(found)
     if read is not None:
-        contents.say(read, context.settings.backup.verify_days, whole=True)
+        contents.say(read, opened.settings.backup.verify_days, whole=True)
     if as_json:
         shown = {"sound": found.sound, "holes": found.holes, "broken": found.broken, "backups": len(backups)}
         if read is not None:
@@ -133,17 +130,17 @@ def drill_(as_json: bool) -> None:
     wanted = opening.load_settings(opening.beside(opening.in_force()), ())
     if wanted.archive is not None:
         access.make_own(wanted.drill.folder, opening.server_identity())  # root may
-    context, archive = open_archive()
-    if not calls.list_backups(context, archive):
+    opened = open_archive()
+    if not opened.list_backups():
         raise Failure(
             Problem(
-                f"{archive.storage.url} holds no backup to restore",
+                f"{opened.url} holds no backup to restore",
                 "take one: docker exec CONTAINER entrypoint backup push",
                 exits.ARCHIVE_REFUSED,
             )
         )
-    with alone(context, "a drill by hand", wait=True) as lock:
-        made = rehearse(context, archive, why=journal.COMMAND, lock=lock)
+    with alone(opened.context, "a drill by hand", wait=True) as lock:
+        made = rehearse(opened, why=journal.COMMAND, lock=lock)
     click.echo(json.dumps(made._asdict(), indent=2) if as_json else drills.describe(made))
 
 
@@ -153,25 +150,25 @@ def drill_(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the backup as JSON.")
 def mark(name: str, undo: bool, as_json: bool) -> None:
     """Keep a backup for good: retention never removes it, nor what it builds on."""
-    context, archive = open_archive()
-    objection = fork.objection(context.settings.data_folder)
+    opened = open_archive()
+    objection = fork.objection(opened.data_folder)
     if objection is not None:
         raise Failure(objection)
-    _find(name, calls.list_backups(context, archive), archive)
-    with alone(context, f"the marking of {name}", wait=True):
-        command = archive.tool.mark(describe_server(context), name, permanent=not undo)
-        code, words = calls.run_quietly(context, command)
-    made = _find(name, calls.list_backups(context, archive), archive)
+    _find(name, opened.list_backups(), opened)
+    with alone(opened.context, f"the marking of {name}", wait=True):
+        command = opened.tool.mark(opened.server, name, permanent=not undo)
+        code, words = opened.run_quietly(command)
+    made = _find(name, opened.list_backups(), opened)
     if code or made.permanent == undo:
         raise Failure(
             Problem(
-                f"{archive.tool.name} could not mark {name} (exit code {code}):\n{words.strip()}",
+                f"{opened.tool.name} could not mark {name} (exit code {code}):\n{words.strip()}",
                 f"check that the storage can be reached; with {KEEPING_PARENTS}, what a permanent backup "
                 "builds on stays permanent",
                 exits.ARCHIVE_REFUSED,
             )
         )
-    _show([made], known_broken(context), as_json=as_json)
+    _show([made], known_broken(opened.context), as_json=as_json)
 
 
 @group.command("expire")
@@ -179,8 +176,8 @@ def mark(name: str, undo: bool, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print an object.")
 def expire_(dry_run: bool, as_json: bool) -> None:
     """Remove the backups that BACKUP_RETAIN_FULL and BACKUP_RETAIN_DAYS let go, and the WAL they needed."""
-    context, archive = open_archive()
-    if not context.settings.backup.retains:
+    opened = open_archive()
+    if not opened.settings.backup.retains:
         raise Failure(
             Problem(
                 "nothing is ever removed, since neither BACKUP_RETAIN_FULL nor BACKUP_RETAIN_DAYS is set",
@@ -188,8 +185,8 @@ def expire_(dry_run: bool, as_json: bool) -> None:
                 "entrypoint backup expire --dry-run",
             )
         )
-    with alone(context, "retention by hand", wait=True):
-        found = expire(context, archive, dry_run=dry_run)
+    with alone(opened.context, "retention by hand", wait=True):
+        found = expire(opened, dry_run=dry_run)
     kept = {each.name: why for each, why in found.decision.keep}
     removed = [each.name for each in found.decision.remove]
     if as_json:
@@ -205,56 +202,13 @@ def expire_(dry_run: bool, as_json: bool) -> None:
         echo(f"{'stays'.ljust(9)} {name}: {why}")
 
 
-def open_archive() -> tuple[Context, Archive]:
-    """Return the archive of this container, with the archiver's settings file in place."""
-    known = opening.in_force()
-    wanted = opening.load_settings(opening.beside(known), ())
-    if wanted.archive is None:
-        raise Failure(
-            Problem(
-                "no archive is set, so there are no backups",
-                "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive, and start anew",
-            )
-        )
-    served = None if known is None else opening.read_settings({**os.environ, **known}, ())[0].archive
-    if served is not None:
-        _refuse_another(wanted.archive, served, known or {})
-    context = opening.command_context(wanted)
-    if SETTINGS_VARIABLE not in os.environ and served is None:  # else PID 1 has rendered it, with the secrets
-        calls.render(context, wanted.archive)
-    return context, wanted.archive
-
-
-def _refuse_another(archive: Archive, served: Archive, known: Mapping[str, str]) -> None:
-    """Refuse another archive than that of the server beside us, which archives by the same settings file."""
-    if (archive.tool.name, archive.storage) != (served.tool.name, served.storage):
-        raise Failure(
-            Problem(
-                f"{archive.storage.url} ({archive.tool.name}) is not the archive of the server here: "
-                f"{served.storage.url} ({served.tool.name})",
-                "look at it from a container of its own: docker run --rm -e ARCHIVE_URL=… IMAGE backup list",
-                exits.ARCHIVE_REFUSED,
-            )
-        )
-    without = [
-        name
-        for name, value in os.environ.items()
-        if value and archive.tool.is_own_variable(name) and not opening.is_as_known(name, value, known)
-    ]
-    if without:
-        log.warning(
-            f"of no effect, since the settings of the server here are in force: {', '.join(sorted(without))}",
-            f"call the tool itself: docker exec -e {without[0]}=… … {archive.tool.name} …",
-        )
-
-
-def _find(name: str, backups: Sequence[Backup], archive: Archive) -> Backup:
+def _find(name: str, backups: Sequence[Backup], opened: OpenedArchive) -> Backup:
     for backup in backups:
         if backup.name == name:
             return backup
     raise Failure(
         Problem(
-            f"{name} is no backup in {archive.storage.url}",
+            f"{name} is no backup in {opened.url}",
             f"use one of {', '.join(each.name for each in backups[-10:])}" if backups else "there is none",
             exits.ARCHIVE_REFUSED,
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from entrypoint import exits
-from entrypoint.archive import calls
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.backup import journal
 from entrypoint.backup.take import push
 from entrypoint.backup.turn import alone
@@ -143,10 +143,11 @@ def _back_up(context: Context) -> None:
     archive = context.settings.archive
     if archive is None:
         return
+    opened = OpenedArchive(context, archive)
     if SETTINGS_VARIABLE not in os.environ:
-        calls.render(context, archive)
+        opened.render()
     with alone(context, "the backup before a collation fix", wait=True) as lock:
-        push(context, archive, incremental=False, why=journal.COMMAND, lock=lock)
+        push(opened, incremental=False, why=journal.COMMAND, lock=lock)
 
 
 def _lines(report: Report) -> list[str]:

@@ -6,8 +6,8 @@ import click
 
 from entrypoint import exits
 from entrypoint.archive import claim, fetching, rotation
+from entrypoint.archive.opened import open_archive
 from entrypoint.backup import scheduled
-from entrypoint.cli.backup import open_archive
 from entrypoint.config import reload
 from entrypoint.drill import rehearse
 from entrypoint.first_start import copy, initdb, initialize
@@ -89,19 +89,15 @@ def make_template(locales: str, folder: str) -> None:
 @group.command(lifecycle.BACKUPS)
 def backups() -> None:
     """Take the backup that the schedule or a restore asks for, and tell PID 1 when to call again, if ever."""
-    context, archive = open_archive()
-    _call_again(
-        status.pause_path(context.runtime_folder, lifecycle.BACKUPS), scheduled.scheduled(context, archive)
-    )
+    opened = open_archive()
+    _call_again(status.pause_path(opened.runtime_folder, lifecycle.BACKUPS), scheduled.scheduled(opened))
 
 
 @group.command(lifecycle.DRILLS)
 def drills() -> None:
     """Rehearse a restore if the schedule says so, and tell PID 1 when to call again."""
-    context, archive = open_archive()
-    _call_again(
-        status.pause_path(context.runtime_folder, lifecycle.DRILLS), rehearse.scheduled(context, archive)
-    )
+    opened = open_archive()
+    _call_again(status.pause_path(opened.runtime_folder, lifecycle.DRILLS), rehearse.scheduled(opened))
 
 
 def _call_again(path: str, seconds: int | None) -> None:
@@ -121,16 +117,16 @@ def reload_() -> None:
 @group.command("prepare-archive")
 def prepare_archive() -> None:
     """Do what a start could not, because the storage was away; called before a segment is archived."""
-    context, archive = open_archive()
-    claim.prepare(context, archive, must_work=True)
+    opened = open_archive()
+    claim.prepare(opened, must_work=True)
 
 
 @group.command("later-segment")
 @click.argument("missing")
 def later_segment(missing: str) -> None:
     """Print the first later segment of its timeline, if there is one; called where a segment is missing."""
-    context, archive = open_archive()
-    later = fetching.later_segment(context, archive, missing)
+    opened = open_archive()
+    later = fetching.later_segment(opened, missing)
     if later:
         click.echo(later)
 
@@ -139,9 +135,9 @@ def later_segment(missing: str) -> None:
 @click.argument("segment")
 def stored_files(segment: str) -> None:
     """Print a piece of sh that sets `file` to what `name` is stored as, for all beside a segment."""
-    context, archive = open_archive()
+    opened = open_archive()
     click.echo("case $name in")  # for sh this is less work than to start a program that searches a list
-    for name, file in fetching.stored_files(context, archive, segment).items():
+    for name, file in fetching.stored_files(opened, segment).items():
         click.echo(f"{name}) file={file} ;;")
     click.echo("esac")
 

@@ -2,6 +2,7 @@
 
 import click
 
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.cli.output import echo
 from entrypoint.server import opening
 from entrypoint.standby import promotion
@@ -22,7 +23,7 @@ def promote(timeout: int, force: bool) -> None:
     context = opening.command_context(wanted)
     archives = wanted.archive is not None and not wanted.archive.by_user
     if wanted.archive is not None and archives and not force:
-        promotion.check(context, wanted.archive)
+        promotion.check(OpenedArchive(context, wanted.archive))
     promotion.promote(context, timeout)
     echo("promoted: this server is the primary now")
     if archives:

@@ -3,7 +3,6 @@
 import os
 
 from entrypoint.archive import fetching, wal_commands
-from entrypoint.archive.calls import describe_server
 from entrypoint.archive.source import find_source, source_of
 from entrypoint.config import rendered, ruling
 from entrypoint.postgres import configfile, ruled
@@ -18,8 +17,7 @@ def settings(context: Context) -> dict[str, str]:
     Without STANDBY=on, or without an archive, what the cluster's own configuration says stays as it is.
     """
     if context.settings.source is not None and not context.settings.own_recovery:
-        source, _ = source_of(context)
-        fetching.prepare(source)
+        fetching.prepare(source_of(context).context)
     return values(context)
 
 
@@ -28,8 +26,8 @@ def values(context: Context) -> dict[str, str]:
     wanted = context.settings
     found: dict[str, str] = {}
     if wanted.source is not None and not wanted.own_recovery:
-        source, archive = find_source(context)
-        command = wal_commands.restore_command(archive, describe_server(source), tool_path(context))
+        source = find_source(context)
+        command = wal_commands.restore_command(source.archive, source.server, tool_path(context))
         found = {"restore_command": command, "recovery_target_timeline": "latest"}
     if control_file.is_our_standby(context) or wanted.standby is not None:
         found |= {"hot_standby": "on", "recovery_target_timeline": "latest"}

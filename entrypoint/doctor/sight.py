@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
-from entrypoint.archive import backlog, calls, claim
+from entrypoint.archive import backlog, claim
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archive.storage import storage_problem
 from entrypoint.archivers.terms import Backup
 from entrypoint.collation import queries
@@ -22,7 +23,6 @@ from entrypoint.light import NamedTuple
 from entrypoint.pid1 import lifecycle, status
 from entrypoint.server import opening
 from entrypoint.server.data_folder import data_major, live_postmaster
-from entrypoint.settings.archiving import Archive
 from entrypoint.start import objections
 from entrypoint.system import files
 from entrypoint.volume.facts import ArchiveState, Facts
@@ -141,22 +141,23 @@ class Sight:
         return self._planned.get(name)
 
     @cached_property
-    def archive(self) -> Archive | None:
+    def archive(self) -> OpenedArchive | None:
         """The archive, where the archiving is ours and its settings are good."""
         archive = self.settings.archive
-        return None if archive is None or archive.by_user or self.problems else archive
+        ours = archive is not None and not archive.by_user and not self.problems
+        return OpenedArchive(self.context, archive) if archive is not None and ours else None
 
     @cached_property
     def archive_problem(self) -> Problem | None:
         """What is wrong with the storage, as far as it can be seen without a call of the archiver."""
-        return None if self.archive is None else storage_problem(self.archive)
+        return None if self.archive is None else storage_problem(self.archive.archive)
 
     @cached_property
     def archiving(self) -> ArchiveState | None:
         """How archiving goes."""
         if self.archive is None:
             return None
-        return backlog.look(self.archive, self.data_folder, self.context.runtime_folder)
+        return backlog.look(self.archive.archive, self.data_folder, self.context.runtime_folder)
 
     @cached_property
     def last_segment(self) -> tuple[str, float] | None:
@@ -175,7 +176,7 @@ class Sight:
         if self.archive is None or self.archive_problem is not None:
             return []
         self.render()
-        return calls.list_backups(self.context, self.archive, seconds=self.patience)
+        return self.archive.list_backups(seconds=self.patience)
 
     @cached_property
     def _deadline(self) -> float:
@@ -197,7 +198,7 @@ class Sight:
             return f"PID 1 is at work (phase {self.phase})"
         settled = self.tended and self.archiving is not None and self.archiving.prepared
         self.render()
-        return claim.objection(self.context, self.archive, settled=settled, seconds=self.patience)
+        return claim.objection(self.archive, settled=settled, seconds=self.patience)
 
     def render(self) -> None:
         """Write the archiver's settings file, unless PID 1 has: that one is what the server archives by."""
@@ -205,7 +206,7 @@ class Sight:
             return
         path = f"{self.context.runtime_folder}/{self.archive.tool.config_name}"
         if not self.tended or not os.path.exists(path):
-            calls.render(self.context, self.archive)
+            self.archive.render()
 
     @property
     def runs(self) -> bool:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from entrypoint import exits, log
-from entrypoint.archive import calls, shares
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive import shares
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.backup import journal
 from entrypoint.backup.schedule import ASK_AGAIN
 from entrypoint.backup.scheduled import Job, attempt, schedule_of, wait_for_server
@@ -40,7 +40,6 @@ from entrypoint.restore.fetch import not_fetched
 from entrypoint.server import sessions
 from entrypoint.server.context import Context
 from entrypoint.settings import restoring
-from entrypoint.settings.archiving import Archive
 from entrypoint.settings.rehearsing import drill_folder_problem
 from entrypoint.settings.restoring import Request
 from entrypoint.shown import spell
@@ -58,23 +57,23 @@ _MOST_WAL = 1024**3
 """What the replayed WAL takes at most between two restartpoints."""
 
 
-def rehearse(context: Context, archive: Archive, *, why: Why, lock: int) -> Drill:
+def rehearse(opened: OpenedArchive, *, why: Why, lock: int) -> Drill:
     """Restore, check and throw away; raises Failure where that fails, after it was noted."""
-    wanted = context.settings
+    wanted = opened.settings
     problem = drill_folder_problem(wanted.drill.folder, wanted.data_folder)
     if problem is not None:
         raise Failure(problem)
-    access.make_own(wanted.drill.folder, context.who)
-    clear(context)
-    drill = Drill(datetime.now(UTC).isoformat(), why, url=archive.storage.url)
+    access.make_own(wanted.drill.folder, opened.context.who)
+    clear(opened.context)
+    drill = Drill(datetime.now(UTC).isoformat(), why, url=opened.url)
     note(wanted.data_folder, drill)
-    context.children.tied = True
+    opened.context.children.tied = True
     be_modest()
     began = time.monotonic()
     try:
-        plan = _plan(context, archive)
+        plan = _plan(opened)
         drill = drill._replace(backup=plan.choice.backup.name, segments=plan.choice.segments)
-        with prepared(context, archive) as scratch:
+        with prepared(opened) as scratch:
             drill = _restored(scratch, plan, drill, lock)
         drill = drill._replace(outcome=journal.OK)
     except BaseException as error:
@@ -84,7 +83,7 @@ def rehearse(context: Context, archive: Archive, *, why: Why, lock: int) -> Dril
     finally:
         drill = drill._replace(seconds=_since(began))
         note(wanted.data_folder, drill)
-        context.children.tied = False
+        opened.context.children.tied = False
     log.info(f"drill: {drills.describe(drill)}")
     return drill
 
@@ -117,19 +116,19 @@ def _since(began: float) -> float:
     return round(time.monotonic() - began, 1)
 
 
-def _plan(context: Context, archive: Archive) -> planning.Plan:
+def _plan(opened: OpenedArchive) -> planning.Plan:
     """Choose what to restore; raises Failure, before a byte is written, if it cannot work here."""
-    plan = planning.look_at(context, archive, Request(restoring.LATEST))
+    plan = planning.look_at(opened, Request(restoring.LATEST))
     # After the plan: what it lets replay was archived before, so its tablespaces are known by now.
-    refuse_tablespaces(context.settings.data_folder)
+    refuse_tablespaces(opened.data_folder)
     size = segments.size_by(plan.choice.backup.first_segment, plan.choice.backup.start_lsn)
     need = plan.bytes + plan.bytes // _MARGIN + min(plan.choice.segments * size, _MOST_WAL)
-    free = planning.free(context.settings.drill.folder)
+    free = planning.free(opened.settings.drill.folder)
     if free < need:
         raise Failure(
             Problem(
                 f"a drill needs {spell(need)} for backup {plan.choice.backup.name} and its WAL, "
-                f"and only {spell(free)} are free on {context.settings.drill.folder}",
+                f"and only {spell(free)} are free on {opened.settings.drill.folder}",
                 "set DRILL_FOLDER to a folder with more room, for example on a volume of its own",
                 exits.ARCHIVE_REFUSED,
             )
@@ -139,16 +138,16 @@ def _plan(context: Context, archive: Archive) -> planning.Plan:
 
 def _fetch(scratch: Context, plan: planning.Plan, deadline: float, lock: int) -> None:
     folder = scratch.settings.data_folder
-    tool = plan.archive.tool
+    source = plan.source.with_context(scratch)
     shown = progress.Progress("drill", plan.bytes, lambda: 0)
 
     def counter(_: int) -> Callable[[], int]:
         return lambda: progress.size_of(folder)
 
     resources = shares.backup(capacity.processors(), capacity.memory_limit(), None)
-    command = tool.fetch(describe_server(scratch), plan.choice.backup.name, folder, resources=resources)
+    command = source.tool.fetch(source.server, plan.choice.backup.name, folder, resources=resources)
     code, words = run_tool(
-        scratch, command, lock, seconds=deadline - time.monotonic(), shown=shown, counter=counter
+        source, command, lock, seconds=deadline - time.monotonic(), shown=shown, counter=counter
     )
     if code or not os.path.exists(f"{folder}/PG_VERSION"):
         mend = "see its own words; if the backup is damaged take a new one: entrypoint backup push"
@@ -214,21 +213,21 @@ def _sql_files() -> list[str]:
         return []
 
 
-def scheduled(context: Context, archive: Archive) -> int | None:
+def scheduled(opened: OpenedArchive) -> int | None:
     """Rehearse, if the schedule says so; return the seconds until the next look."""
-    data = context.settings.data_folder
-    wait_for_server(context)
-    if context.settings.drill.schedule is None:
+    data = opened.data_folder
+    wait_for_server(opened.context)
+    if opened.settings.drill.schedule is None:
         return ASK_AGAIN
-    schedule = schedule_of(context, context.settings.drill.schedule)
+    schedule = schedule_of(opened.context, opened.settings.drill.schedule)
 
     def rehearse_if_due(lock: int) -> bool:
-        clear(context)
+        clear(opened.context)
         if due_by(data, schedule) <= time.time() and not status.in_recovery(data):
-            if not calls.list_backups(context, archive):
+            if not opened.list_backups():
                 return False  # the first backup is still to come
-            rehearse(context, archive, why=journal.SCHEDULE, lock=lock)
+            rehearse(opened, why=journal.SCHEDULE, lock=lock)
         return True
 
     job = Job("the scheduled drill", rehearse_if_due, lambda: due_by(data, schedule), ASK_AGAIN)
-    return attempt(context, job)
+    return attempt(opened.context, job)

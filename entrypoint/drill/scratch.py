@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from entrypoint import exits, log, own
 from entrypoint.archive import calls, fetching, wal_commands
 from entrypoint.archive.calls import describe_server
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.drill import drills
 from entrypoint.drill.rehearsals import DRILLS
 from entrypoint.errors import Failure, Problem
@@ -26,7 +27,6 @@ from entrypoint.server import control_file, temporary
 from entrypoint.server.context import Context, tool_path, write_down_settings
 from entrypoint.server.data_folder import forget_original, is_postmaster_of, live_postmaster
 from entrypoint.server.private_server import ACCESS
-from entrypoint.settings.archiving import Archive
 from entrypoint.system import confine, files, locks
 
 _RUNTIME = "drill"
@@ -35,27 +35,27 @@ _LOG = "log"
 
 
 @contextmanager
-def prepared(context: Context, archive: Archive) -> Iterator[Context]:
+def prepared(opened: OpenedArchive) -> Iterator[Context]:
     """Yield the context of a cluster in the folder of drills; all of it is removed afterwards."""
-    folder = _folder(context)
-    runtime = f"{context.runtime_folder}/{_RUNTIME}"
+    folder = _folder(opened.context)
+    runtime = f"{opened.runtime_folder}/{_RUNTIME}"
     lock = _take(folder)
     try:
         for each in (runtime, f"{folder}/cluster"):
             files.ensure_folder(each, 0o700)
-        made = context._replace(
-            settings=context.settings._replace(data_folder=f"{folder}/cluster"),
+        made = opened.context._replace(
+            settings=opened.settings._replace(data_folder=f"{folder}/cluster"),
             runtime_folder=runtime,
             # No password of the real server, and no wish of the user for a server elsewhere.
-            environment={"PATH": tool_path(context), "LC_ALL": "C.UTF-8", "HOME": runtime},
+            environment={"PATH": tool_path(opened.context), "LC_ALL": "C.UTF-8", "HOME": runtime},
         )
-        name = archive.tool.config_name
-        text = files.read_text(f"{context.runtime_folder}/{name}")
-        moved = archive.tool.moved(text, describe_server(context), describe_server(made))
+        name = opened.tool.config_name
+        text = files.read_text(f"{opened.runtime_folder}/{name}")
+        moved = opened.tool.moved(text, opened.server, describe_server(made))
         files.write_atomically(f"{runtime}/{name}", moved)
         yield made
     finally:
-        _remove(context)
+        _remove(opened.context)
         os.close(lock)
 
 
@@ -138,7 +138,7 @@ def start(scratch: Context, plan: planning.Plan) -> int:
     fetching.prepare(scratch)
     last = plan.choice.last_segment
     fetch = wal_commands.restore_command(
-        plan.archive,
+        plan.source.archive,
         describe_server(scratch),
         tool_path(scratch),
         proof=segments.proof(plan.choice.timeline, last) if last else "",

@@ -4,8 +4,7 @@ import os
 import shutil
 
 from entrypoint import exits, log
-from entrypoint.archive import calls, fork
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive import fork
 from entrypoint.archivers.terms import brief
 from entrypoint.backup import history
 from entrypoint.errors import Failure, Problem, Stopped
@@ -31,7 +30,7 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
     unfinished = Unfinished(context.settings.data_folder)
     unfinished.begin()
     chosen = plan.choice.backup.name
-    log.info(f"fetching backup {chosen} from {plan.archive.storage.url}")
+    log.info(f"fetching backup {chosen} from {plan.source.url}")
     code = _fetch(plan, unfinished.cluster)
     if code or not os.path.exists(f"{unfinished.cluster}/PG_VERSION"):
         mend = "see its own words above; the next start tries again from the beginning"
@@ -57,28 +56,28 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
 
 def not_fetched(plan: Plan, why: str, mend: str) -> Failure:
     """Return what is raised where the archiver has not fetched the backup."""
-    what = f"{plan.archive.tool.name} could not fetch backup {plan.choice.backup.name} {why}"
+    what = f"{plan.source.tool.name} could not fetch backup {plan.choice.backup.name} {why}"
     return Failure(Problem(what, mend, exits.ARCHIVE_REFUSED))
 
 
 def _fetch(plan: Plan, folder: str) -> int:
     """Run the archiver, with progress; return its exit code."""
     source = plan.source
-    tool, what, name = plan.archive.tool, describe_server(source), plan.choice.backup.name
-    command = tool.fetch(what, name, folder, plan=_plan_tablespaces(plan, folder))
+    tool, name = source.tool, plan.choice.backup.name
+    command = tool.fetch(source.server, name, folder, plan=_plan_tablespaces(plan, folder))
     said = Words(tool.name)
+    children = source.context.children
     shown = progress.Progress("restore", plan.bytes, lambda: progress.size_of(folder))
     try:
-        made = calls.environment(source, command)
-        pid = source.children.spawn(command.argv, made, descriptors={1: said.writing, 2: said.writing})
+        pid = source.spawn(command, {1: said.writing, 2: said.writing})
         said.begin()
         while True:
             try:
-                return source.children.wait(pid, seconds=shown.step, words=said)
+                return children.wait(pid, seconds=shown.step, words=said)
             except TimeoutError:
                 shown.look()
     except Stopped:
-        source.children.end_group(pid, words=said)
+        children.end_group(pid, words=said)
         raise
     finally:
         shown.close()
@@ -87,13 +86,14 @@ def _fetch(plan: Plan, folder: str) -> int:
 
 def _plan_tablespaces(plan: Plan, folder: str) -> str:
     """Write down where the tablespaces go, for a tool that wants to be told; return the path, or nothing."""
-    source, planning = plan.source, plan.archive.tool.capabilities.planning
+    source = plan.source
+    planning = source.can.planning
     if planning is None:
         return ""
-    answer = calls.ask(source, planning.describe_backup(describe_server(source), plan.choice.backup.name))
+    answer = source.ask(planning.describe_backup(source.server, plan.choice.backup.name))
     if answer.code:
-        raise Failure(unreadable(plan.archive, brief(answer.stderr.strip())))
-    with calls.understood(plan.archive):
+        raise Failure(unreadable(source, brief(answer.stderr.strip())))
+    with source.understood():
         text, locations = planning.plan_tablespaces(answer.stdout, folder)
     for location in locations:
         if os.path.isdir(location) and os.listdir(location):
@@ -101,7 +101,7 @@ def _plan_tablespaces(plan: Plan, folder: str) -> str:
                 Problem(
                     f"the tablespace's location {location} is not empty",
                     "mount an empty folder there that uid "
-                    f"{source.who.uid} may write to; what is in it stays as it is",
+                    f"{source.context.who.uid} may write to; what is in it stays as it is",
                     exits.ARCHIVE_REFUSED,
                 )
             )

@@ -8,8 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from entrypoint import exits, log
-from entrypoint.archive import calls
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archive.source import source_of
 from entrypoint.archive.storage import other_tool_at, storage_problem
 from entrypoint.archivers.terms import Backup, brief
@@ -23,7 +22,6 @@ from entrypoint.restore.choose import Choice, Refusal, Wal, choose, history_of, 
 from entrypoint.server import programs
 from entrypoint.server.context import Context
 from entrypoint.settings import restoring
-from entrypoint.settings.archiving import Archive
 from entrypoint.settings.restoring import Request
 from entrypoint.shown import spell
 
@@ -37,9 +35,8 @@ _HOLE_SECONDS = 5
 class Plan(NamedTuple):
     """What a restore will do."""
 
-    source: Context
-    """As the archive to restore from wants it."""
-    archive: Archive
+    source: OpenedArchive
+    """The archive to restore from."""
     request: Request
     choice: Choice
     bytes: int
@@ -54,8 +51,9 @@ class Plan(NamedTuple):
 def look(context: Context, request: Request) -> Plan:
     """Plan a restore; raises Failure, before a byte is written, if it cannot reach its target."""
     ruling.refuse_targets(context)
-    source, archive = source_of(context)
-    plan = look_at(source, archive, request, to_write=source is context, of_source=source is not context)
+    source = source_of(context)
+    own = source.context is context
+    plan = look_at(source, request, to_write=own, of_source=not own)
     if plan.free_bytes < plan.bytes:
         raise Failure(
             Problem(
@@ -69,25 +67,25 @@ def look(context: Context, request: Request) -> Plan:
 
 
 def look_at(
-    source: Context, archive: Archive, request: Request, *, to_write: bool = False, of_source: bool = False
+    source: OpenedArchive, request: Request, *, to_write: bool = False, of_source: bool = False
 ) -> Plan:
     """Plan a restore from this archive, whatever room there is; `to_write`: it is archived to as well.
 
     `of_source`: it is set by the RESTORE_* variables.
     """
-    problem = storage_problem(archive, to_write=to_write, of_source=of_source)
+    problem = storage_problem(source.archive, to_write=to_write, of_source=of_source)
     if problem is not None:
         raise Failure(problem)
-    backups = _candidates(source, archive, request, of_source=of_source)
+    backups = _candidates(source, request, of_source=of_source)
     if restoring.has_no_offset(request):
         log.info(f"RESTORE_TARGET_TIME={request.value} has no offset: taken as UTC")
     began = time.monotonic()
     while True:
-        wal = _read_wal(source, archive, request, backups)
+        wal = _read_wal(source, request, backups)
         choice = choose(request, backups, wal, datetime.now(UTC))
         if choice.hole is None or time.monotonic() - began > _HOLE_SECONDS:
             break
-        source.children.pause(1)
+        source.context.children.pause(1)
     if isinstance(choice, Refusal):
         raise Failure(worded(choice, request, wal))
     if choice.hole:
@@ -96,26 +94,24 @@ def look_at(
             "there unless the target comes before",
         )
     need = max(each.size_bytes for each in _chain(choice.backup, backups))
-    return Plan(source, archive, request, choice, need, free(source.settings.data_folder))
+    return Plan(source, request, choice, need, free(source.data_folder))
 
 
-def _candidates(
-    source: Context, archive: Archive, request: Request, *, of_source: bool = False
-) -> list[Backup]:
+def _candidates(source: OpenedArchive, request: Request, *, of_source: bool = False) -> list[Backup]:
     """Return the backups that this server can run, oldest first: those of one cluster, and one version."""
-    found = calls.list_backups(source, archive)
+    found = source.list_backups()
     if not found:
-        raise Failure(_empty(source, archive, request, of_source=of_source))
+        raise Failure(_empty(source, request, of_source=of_source))
     named = next((each for each in found if each.name == request.backup), None)
     if named is None and request.backup != restoring.LATEST:
         raise Failure(
             Problem(
-                f"RESTORE_FROM={request.backup} is no backup in {archive.storage.url}",
+                f"RESTORE_FROM={request.backup} is no backup in {source.url}",
                 f"use LATEST or one of {', '.join(each.name for each in found[-10:])}",
                 exits.ARCHIVE_REFUSED,
             )
         )
-    found = _of_major(programs.binary_major(source), found, named)
+    found = _of_major(programs.binary_major(source.context), found, named)
     whole = retention.whole(found)
     if named is not None and named.name not in whole:
         raise Failure(
@@ -134,21 +130,21 @@ def _candidates(
     ]
 
 
-def _empty(source: Context, archive: Archive, request: Request, *, of_source: bool) -> Problem:
+def _empty(source: OpenedArchive, request: Request, *, of_source: bool) -> Problem:
     """Return what is wrong with an archive that lists no backup."""
-    other = other_tool_at(source, archive, of_source=of_source)
+    other = other_tool_at(source, of_source=of_source)
     if other is not None:
         return other
     prefix = SOURCE_PREFIX if of_source else ""
     if request.action == restoring.FOLLOW:
         return Problem(
-            f"STANDBY=on, but the archive {archive.storage.url} holds no backup to build it from",
+            f"STANDBY=on, but the archive {source.url} holds no backup to build it from",
             "take one of the primary (entrypoint backup push), or check "
             f"{prefix}ARCHIVE_URL and {prefix}ARCHIVE_TOOL",
             exits.ARCHIVE_REFUSED,
         )
     return Problem(
-        f"RESTORE_FROM={request.backup}, but the archive {archive.storage.url} holds no backup",
+        f"RESTORE_FROM={request.backup}, but the archive {source.url} holds no backup",
         f"check {prefix}ARCHIVE_URL and {prefix}ARCHIVE_TOOL; without RESTORE_FROM a new database is made",
         exits.ARCHIVE_REFUSED,
     )
@@ -171,22 +167,22 @@ def _of_major(major: int, found: list[Backup], named: Backup | None) -> list[Bac
     return usable
 
 
-def _read_wal(source: Context, archive: Archive, request: Request, backups: list[Backup]) -> Wal:
+def _read_wal(source: OpenedArchive, request: Request, backups: list[Backup]) -> Wal:
     """Look what WAL the archive has, and read one object of it, which takes the right key."""
-    tool, what = archive.tool, describe_server(source)
-    answer = calls.ask(source, tool.list_wal(what))
+    tool, what = source.tool, source.server
+    answer = source.ask(tool.list_wal(what))
     if answer.code:
-        raise Failure(unreadable(archive, f"its WAL cannot be listed:\n{brief(answer.stderr.strip())}"))
-    with calls.understood(archive):
+        raise Failure(unreadable(source, f"its WAL cannot be listed:\n{brief(answer.stderr.strip())}"))
+    with source.understood():
         stored = {each.name: each for each in tool.parse_wal(answer.stdout, backups[-1].major)}
     timeline = history_of(stored, request, backups)
     history = f"{timeline:08X}.history"
     forks: list[tuple[int, int]] = []
     if history in stored:
-        forks = segments.parse_history(_read(source, archive, stored[history].path))
+        forks = segments.parse_history(_read(source, stored[history].path))
     elif timeline > 1:
         raise Failure(
-            unreadable(archive, f"it has no timeline {timeline} ({history} is missing)")._replace(
+            unreadable(source, f"it has no timeline {timeline} ({history} is missing)")._replace(
                 mend="set RESTORE_TARGET_TIMELINE to latest or to a timeline that is there"
             )
         )
@@ -196,23 +192,23 @@ def _read_wal(source: Context, archive: Archive, request: Request, backups: list
     if wal.last is None:
         return wal
     if history not in stored:
-        _read(source, archive, stored[wal.last].path)
+        _read(source, stored[wal.last].path)
     # Told in whole seconds.
     return wal._replace(archived_at=datetime.fromisoformat(stored[wal.last].modified) + timedelta(seconds=1))
 
 
-def _read(source: Context, archive: Archive, path: str) -> str:
-    answer = calls.ask(source, archive.tool.read_object(describe_server(source), path))
+def _read(source: OpenedArchive, path: str) -> str:
+    answer = source.ask(source.tool.read_object(source.server, path))
     if answer.code:
         words = brief(answer.stderr.strip())
-        raise Failure(unreadable(archive, f"{path} cannot be read (a wrong key?):\n{words}"))
+        raise Failure(unreadable(source, f"{path} cannot be read (a wrong key?):\n{words}"))
     return answer.stdout
 
 
-def unreadable(archive: Archive, what: str) -> Problem:
+def unreadable(source: OpenedArchive, what: str) -> Problem:
     """Return the problem with an archive of which something cannot be read."""
     return Problem(
-        f"the archive {archive.storage.url} cannot be restored from: {what}",
+        f"the archive {source.url} cannot be restored from: {what}",
         "check that the storage can be reached, and the key of the archive",
         exits.ARCHIVE_REFUSED,
     )
@@ -241,7 +237,7 @@ def describe(plan: Plan) -> list[str]:
     end = f" ({choice.value})" if choice.kind == "time" else ""
     free = spell(plan.free_bytes)
     lines = [
-        f"restoring from {plan.archive.storage.url}; it restores from {choice.earliest} to {choice.latest}",
+        f"restoring from {plan.source.url}; it restores from {choice.earliest} to {choice.latest}",
         f"base backup {backup.name} ({backup.kind}, of {backup.finished}): {choice.why}",
         f"target: {plan.request.words}{end}, on timeline {choice.timeline}; then {plan.request.action}",
         f"{spell(plan.bytes)} and up to {choice.segments} WAL segments, about {plan.seconds} s",
@@ -258,8 +254,8 @@ def as_json(plan: Plan) -> dict[str, object]:
     """Return the plan for machines."""
     choice = plan.choice
     return {
-        "url": plan.archive.storage.url,
-        "tool": plan.archive.tool.name,
+        "url": plan.source.url,
+        "tool": plan.source.tool.name,
         "backup": choice.backup.name,
         "why": choice.why,
         "target": choice.kind or "end",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from entrypoint import exits, log
 from entrypoint.archive import calls, fetching, fork
-from entrypoint.archive.calls import describe_server
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archive.source import source_of
 from entrypoint.config import ruling
 from entrypoint.errors import Ended, Failure, Problem
@@ -19,7 +19,6 @@ from entrypoint.restore.record import Recorded, recorded
 from entrypoint.server import control_file, private_server, programs, temporary
 from entrypoint.server.context import Context, tool_path
 from entrypoint.server.data_folder import data_major, read_postmaster
-from entrypoint.settings.archiving import Archive
 from entrypoint.system import files, progress
 from entrypoint.volume.unfinished import Unfinished
 
@@ -38,23 +37,23 @@ def recover(context: Context, given: list[str]) -> list[str]:
     With the action `pause` nothing is replayed here: the settings with which the real server recovers and
     waits at the target are returned.
     """
-    source, archive = source_of(context)
+    source = source_of(context)
     wanted = _recorded(context)
     if not _resume(context, wanted):
         complete(context)
         return []
     fork.begin(context)  # before anything is promoted
     action = context.settings.restore.action if context.settings.restore and wanted.kind else "promote"
-    recovering = _settings(context, source, archive, wanted, action)
+    recovering = _settings(context, source, wanted, action)
     if action == "pause":
-        fetching.prepare(source)
+        fetching.prepare(source.context)
         log.info(f"the server replays up to {wanted.words} and waits there: promote it, or stop it")
         return ruled.words(recovering)
     log.info(f"replaying the archive up to {wanted.words}")
     status.enter(context.runtime_folder, status.RECOVERY)
     major = data_major(context.settings.data_folder)
     arguments = [*given, *private_server.recovering(recovering, context.settings.port, major)]
-    _replay(context, source, archive, wanted, action=action, arguments=arguments)
+    _replay(context, source, wanted, action=action, arguments=arguments)
     if os.path.exists(f"{context.settings.data_folder}/recovery.signal"):
         raise Failure(
             Problem(
@@ -78,14 +77,12 @@ def _resume(context: Context, wanted: Recorded) -> bool:
     return True
 
 
-def _settings(
-    context: Context, source: Context, archive: Archive, wanted: Recorded, action: AtTheEnd
-) -> dict[str, str]:
+def _settings(context: Context, source: OpenedArchive, wanted: Recorded, action: AtTheEnd) -> dict[str, str]:
     """Return the server's settings for the recovery; nothing that a backup brought along rules it."""
     from entrypoint.archive import wal_commands
 
     command = wal_commands.restore_command(
-        archive, describe_server(source), tool_path(context), proof=wanted.proof
+        source.archive, source.server, tool_path(context), proof=wanted.proof
     )
     recovering = ruling.for_restore(
         context,
@@ -104,8 +101,7 @@ def _settings(
 
 def _replay(
     context: Context,
-    source: Context,
-    archive: Archive,
+    source: OpenedArchive,
     wanted: Recorded,
     *,
     action: AtTheEnd,
@@ -115,7 +111,7 @@ def _replay(
     shown = progress.Progress("replay", wanted.segments, _replayed(context), unit="segments")
     try:
         with (
-            fetching.fetching(source, archive),
+            fetching.fetching(source),
             temporary.serve(context, arguments, seconds=None, look=shown.tick),
         ):
             pass
@@ -127,7 +123,7 @@ def _replay(
                 "start again with promote to go on, or with pause to look at it"
             )
             raise Ended(0) from failure
-        raise Failure(_ended(source, wanted, failure.problems[0])) from failure
+        raise Failure(_ended(source.context, wanted, failure.problems[0])) from failure
     finally:
         shown.close()
 

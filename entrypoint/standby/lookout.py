@@ -8,12 +8,12 @@ import signal
 
 from entrypoint import exits, log
 from entrypoint.archive import fork, writer
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.config import charge_now
 from entrypoint.pid1 import lifecycle, status
 from entrypoint.server import opening
 from entrypoint.server.context import Context
 from entrypoint.server.data_folder import live_postmaster
-from entrypoint.settings.archiving import Archive
 from entrypoint.system import files, processes
 
 _PATIENCE = 20
@@ -31,7 +31,7 @@ def main(*, whole: bool = False) -> int:
     archive = wanted.archive
     if archive is None or archive.by_user:
         return 0
-    code = look(context, archive, whole=whole)
+    code = look(OpenedArchive(context, archive), whole=whole)
     if code and whole:
         _hurry(context)
     if not code and not whole:
@@ -50,14 +50,14 @@ def _hurry(context: Context) -> None:
         os.kill(processes.parent_of(found.pid), signal.SIGUSR1)
 
 
-def look(context: Context, archive: Archive, *, whole: bool) -> int:
+def look(opened: OpenedArchive, *, whole: bool) -> int:
     """Look once and return the exit code."""
-    data = context.settings.data_folder
+    data = opened.data_folder
     if status.in_recovery(data):
         return 0
     told = fork.is_superseded(data)
     if not told:
-        problem = writer.look(context, archive, seconds=_PATIENCE, whole=whole)
+        problem = writer.look(opened, seconds=_PATIENCE, whole=whole)
         if problem is not None:
             log.debug(problem.what)  # an outage is told where it matters: by archive-segment and doctor
     if not fork.is_superseded(data):

@@ -7,6 +7,7 @@ import time
 
 from entrypoint import exits, log
 from entrypoint.archive import calls, fork, writer
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
 from entrypoint.pid1 import status
@@ -14,7 +15,6 @@ from entrypoint.postgres.segments import lsn_text
 from entrypoint.server import control_file, sessions
 from entrypoint.server.context import Context
 from entrypoint.server.data_folder import live_postmaster
-from entrypoint.settings.archiving import Archive
 from entrypoint.system import files, processes
 from entrypoint.volume.facts import Following
 
@@ -25,20 +25,20 @@ _ARRIVAL = 15
 _RECEIVED = "SELECT coalesce(max(received_tli), 0) FROM pg_stat_wal_receiver"
 
 
-def check(context: Context, archive: Archive) -> None:
+def check(opened: OpenedArchive) -> None:
     """Look whether another server was promoted already; raises Failure, with the server as it was.
 
     An archive that cannot be asked is no obstacle: it may be what was lost.
     """
-    data = context.settings.data_folder
+    data = opened.data_folder
     if not status.in_recovery(data):
         return
     refused = fork.refusal(data)
     if refused is not None:
         raise Failure(refused)
     try:
-        mine = _followed(context)
-        found = writer.find(context, archive, mine, seconds=_PATIENCE)
+        mine = _followed(opened.context)
+        found = writer.find(opened, mine, seconds=_PATIENCE)
     except (writer.Unknown, Failure, ValueError) as error:
         log.warning(
             f"whether another server was promoted already cannot be told: {error}",
@@ -51,7 +51,7 @@ def check(context: Context, archive: Archive) -> None:
     where = f", which left timeline {rival.left} at {lsn_text(rival.lsn)}" if rival.left else ""
     raise Failure(
         Problem(
-            f"another server was promoted already: {archive.storage.url} holds its timeline {rival.timeline}"
+            f"another server was promoted already: {opened.url} holds its timeline {rival.timeline}"
             f"{where}; this standby follows timeline {mine}",
             "wait until it follows that one (entrypoint status), or build it anew on an empty volume; if the "
             "other server is gone for good and this one is to take its place: entrypoint promote --force",

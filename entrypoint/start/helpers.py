@@ -74,14 +74,14 @@ def _archive_helpers(context: Context) -> list[HelperSpec]:
     if archive_ is None or archive_.by_user or not archives(context):
         return []
     from entrypoint.archive import calls, shares  # what they take is loaded only where it is needed
+    from entrypoint.archive.opened import OpenedArchive
     from entrypoint.system import capacity
 
     helping = archive_.tool.capabilities.helping
-    if helping is None or not calls.can_help(context, archive_):
+    opened = OpenedArchive(context, archive_)
+    if helping is None or not opened.can_help():
         return []
-    command = helping.helper(
-        calls.describe_server(context), shares.push(capacity.memory(), near=context.near)
-    )
+    command = helping.helper(opened.server, shares.push(capacity.memory(), near=context.near))
     made = calls.environment(context, command)
     made.pop("PGPASSWORD", None)
     role = lifecycle.daemon_role(archive_.tool.name)

@@ -134,9 +134,10 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
         scratch.clear(context)
     if wanted.archive is not None:
         from entrypoint.archive import calls  # what it takes is loaded only where it is needed
+        from entrypoint.archive.opened import OpenedArchive
 
         calls.forget(context.runtime_folder, wanted.data_folder)
-        calls.render(context, wanted.archive)
+        OpenedArchive(context, wanted.archive).render()
     if rendered.renders(context):
         write_down_settings(context)
     if wanted.files and wanted.archive is not None:
@@ -157,10 +158,10 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
         context = _settle(context)  # init files, or a backup, may have brought a command of the user's own
         wanted = context.settings
         if wanted.archive is not None:
-            from entrypoint.archive import calls
+            from entrypoint.archive.opened import OpenedArchive
 
             # Now there is a cluster, with its own segment size.
-            calls.render(context, wanted.archive)
+            OpenedArchive(context, wanted.archive).render()
         # Init files may have changed its configuration file.
         given = [*render.arguments(context), *recovering]
     superseded = fork.is_superseded(wanted.data_folder)
@@ -198,11 +199,13 @@ def _open_archive(context: Context, given: list[str], *, first: bool) -> tuple[C
         told = "archive_command" in context.settings.server.settings
         return context, given if told or not refused else [*given, "-c", "archive_mode=off"]
     from entrypoint.archive import calls, claim
+    from entrypoint.archive.opened import OpenedArchive
     from entrypoint.standby import takeover
 
-    near = claim.prepare(context, wanted, must_work=first)
+    opened = OpenedArchive(context, wanted)
+    near = claim.prepare(opened, must_work=first)
+    given = takeover.gate(opened, given)
     context = context._replace(near=near)
-    given = takeover.gate(context, wanted, given)
     files.write_atomically(f"{context.runtime_folder}/{calls.LOOK}", claim.script(context, "look-first"))
     if fork.refusal(context.settings.data_folder) is not None:
         # Off, and not a command that fails: WAL that nobody may archive would fill the volume.
@@ -249,8 +252,9 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
     if decided.kind == plan.INITIALIZE:
         if wanted.archive is not None and not wanted.archive.by_user:
             from entrypoint.archive import claim
+            from entrypoint.archive.opened import OpenedArchive
 
-            claim.check_unused(context, wanted.archive)
+            claim.check_unused(OpenedArchive(context, wanted.archive))
         clear(context, decided)
         from entrypoint.first_start import initialize
 

@@ -95,7 +95,8 @@ def test_a_warm_start_loads_nothing_more(tmp_path: Path) -> None:
 
 
 NOT_SET = (
-    *("archivers.walg", "archivers.pgbackrest", "archivers.terms", "archive.calls", "archive.shares"),
+    *("archivers.walg", "archivers.pgbackrest", "archivers.terms"),
+    *("archive.calls", "archive.opened", "archive.shares"),
     *("backup.schedule", "postgres.conninfo", "postgres.segments", "system.capacity", "system.progress"),
     *(
         f"settings.{name}"

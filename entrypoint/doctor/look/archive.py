@@ -73,7 +73,7 @@ def _backups(sight: Sight) -> list[Finding]:
     found = sight.backups
     age = time.time() - datetime.fromisoformat(found[-1].finished).timestamp() if found else 0
     made = [each for each in history.RUNS.read(sight.data_folder) if each.succeeded]
-    here = [each for each in made if sight.archive is not None and each.url == sight.archive.storage.url]
+    here = [each for each in made if sight.archive is not None and each.url == sight.archive.url]
     return judge.archive.backups(
         found, age, overdue=scheduled.overdue(sight.context, found), taken=here[-1] if here else None
     )
@@ -85,9 +85,7 @@ def _round_trip(sight: Sight) -> list[Finding]:
     if sight.untouchable:
         return judge.archive.read_only(len(sight.backups), sight.untouchable)
     sight.render()
-    trip = pending.round_trip(
-        sight.context, sight.archive, sight.patience, lambda step: sight.say(f"round trip: {step}")
-    )
+    trip = pending.round_trip(sight.archive, sight.patience, lambda step: sight.say(f"round trip: {step}"))
     if trip is None:
         why = f"this {sight.archive.tool.name} has no command that stores one object; a whole segment goes "
         why += "there and back by: entrypoint archive check"
@@ -104,7 +102,7 @@ def _way_back(sight: Sight) -> list[Finding]:
     if sight.archive is None or name is None or control_file.segment_bytes(sight.context) > _MOST:
         return []
     sight.render()
-    seconds, same = pending.read_back(sight.context, sight.archive, name, patience=sight.patience)
+    seconds, same = pending.read_back(sight.archive, name, patience=sight.patience)
     told = "identical" if same else "the server has no copy to compare any more"
     return [ok(f"{name} came back in {seconds:.2f} s: {told}")]
 
@@ -121,29 +119,27 @@ def _last_name(sight: Sight) -> str | None:
 def _stored(sight: Sight) -> str | None:
     """Return the file of the last archived segment in an archive on a folder."""
     name = _last_name(sight)
-    if name is None or sight.archive is None or sight.archive.storage.folder is None:
+    if name is None or sight.archive is None or sight.archive.folder is None:
         return None
-    pattern = f"{glob.escape(sight.archive.storage.folder)}/{sight.archive.tool.stored(name)}"
+    pattern = f"{glob.escape(sight.archive.folder)}/{sight.archive.tool.stored(name)}"
     return next(iter(glob.glob(pattern)), None)
 
 
 def _encryption(sight: Sight) -> list[Finding]:
     name = _last_name(sight)
-    if sight.archive is None or not sight.archive.tool.capabilities.encrypts or name is None:
+    if sight.archive is None or not sight.archive.can.encrypts or name is None:
         return []
     path = _stored(sight)
     if path is not None:
         with open(path, "rb") as file:
             return judge.archive.encryption(name, file.read(16))
     sight.render()
-    return judge.archive.encryption(
-        name, fetching.stored_bytes(sight.context, sight.archive, name, sight.patience)
-    )
+    return judge.archive.encryption(name, fetching.stored_bytes(sight.archive, name, sight.patience))
 
 
 def _clock(sight: Sight) -> list[Finding]:
     archive = sight.archive
-    url = archive.tool.s3_server(sight.settings.values, archive.storage) if archive else ""
+    url = archive.tool.s3_server(sight.settings.values, archive.archive.storage) if archive else ""
     if url:
         try:
             return judge.archive.clock(seconds_ahead(url), url)

@@ -67,8 +67,8 @@ _UNCOUNTED = 10**6
 
 def _space(sight: Sight) -> list[Finding]:
     used = [sight.data_folder, f"{sight.data_folder}/pg_wal"]
-    if sight.archive is not None and sight.archive.storage.folder:
-        used.append(sight.archive.storage.folder)
+    if sight.archive is not None and sight.archive.folder:
+        used.append(sight.archive.folder)
     full: dict[str, tuple[float, int]] = {}
     devices = set()
     for folder in used:

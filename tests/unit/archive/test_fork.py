@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 
 from entrypoint import own
-from entrypoint.archive import calls, fork
+from entrypoint.archive import fork
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Answer
 from entrypoint.server import control_file
 from entrypoint.server.context import Context
@@ -50,12 +51,13 @@ class Copy:
         archive = settings.archive
         assert isinstance(archive, Archive)
         text = "".join(f"obj 1 2026-11-22 12:00:00.1 +0000 UTC {name}.lz4\n" for name in segments)
-        self.patch.setattr(calls, "ask", lambda *_, **__: Answer(code, text, "connection refused"))
+        self.patch.setattr(OpenedArchive, "ask", lambda *_, **__: Answer(code, text, "connection refused"))
+        opened = OpenedArchive(context, archive)
         if fresh:
             fork.begin(context)
         else:
-            fork.reopen(context, archive)
-            problem = fork.look(context, archive, 1)
+            fork.reopen(opened)
+            problem = fork.look(opened, 1)
             self.told = "" if problem is None else problem.what
         return self.state
 

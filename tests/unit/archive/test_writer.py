@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 
 from entrypoint import exits
-from entrypoint.archive import calls, fork, writer
+from entrypoint.archive import fork, writer
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Answer, Command
 from entrypoint.errors import Failure
 from entrypoint.server import control_file
@@ -41,11 +42,11 @@ class Primary:
         self.control = dict(CONTROL)
         self.reachable = True
         patch.setattr(control_file, "read_control", lambda _: self.control)
-        patch.setattr(calls, "ask", self._ask)
+        patch.setattr(OpenedArchive, "ask", lambda _, command, **__: self._ask(command))
         patch.setattr(takeover, "run", lambda *_: self.taken.append(True))
         self.taken: list[bool] = []
 
-    def _ask(self, _: Context, command: Command, **__: object) -> Answer:
+    def _ask(self, command: Command) -> Answer:
         if command.argv[0] == "pg_waldump":
             return Answer(1, "", "pg_waldump: error: error in WAL record at 0/6000000: invalid record length")
         if not self.reachable:
@@ -58,24 +59,25 @@ class Primary:
         ending = ".lz4" if self.tool == "wal-g" and name.endswith(".history") else ""
         (self.root / f"{name}{ending}").write_text(text)
 
-    def context(self, env: dict[str, str]) -> tuple[Context, Archive]:
-        """Return the context of a start."""
+    def opened(self, env: dict[str, str]) -> OpenedArchive:
+        """Return the archive as a start opens it."""
         url = f"file://{self.storage}"
         values = {"ARCHIVE_URL": url, "ARCHIVE_TOOL": self.tool, "PGDATA": str(self.data), **env}
         settings = made.settings(values)
         assert isinstance(settings.archive, Archive)
         who = Identity(999, 999, (), "", "")
-        return Context(settings, cast("Children", None), who, str(self.run), {}), settings.archive
+        context = Context(settings, cast("Children", None), who, str(self.run), {})
+        return OpenedArchive(context, settings.archive)
 
     def start(self, env: dict[str, str] | None = None) -> tuple[int, Sequence[str]]:
         """Begin a start; return its exit code, 0 for a server that serves, and what it is given."""
-        context, archive = self.context(env or {})
+        opened = self.opened(env or {})
         fork.end_reading(str(self.data))
-        fork.reopen(context, archive)
-        problem = writer.look(context, archive, seconds=1)
+        fork.reopen(opened)
+        problem = writer.look(opened, seconds=1)
         self.told = "" if problem is None else problem.what
         try:
-            return 0, takeover.gate(context, archive, [])
+            return 0, takeover.gate(opened, [])
         except Failure as failure:
             self.refused = failure.problems[0]
             return failure.code, []
@@ -158,8 +160,7 @@ def test_confirmed_once(primary: Primary) -> None:
     (primary.data / "pg_wal/00000003.history").write_text(own)
     primary.has("00000003.history", own)
     assert (0, []) == primary.start(CONFIRM)
-    context, _ = primary.context({})
-    fork.end(context, "full", 3)
+    fork.end(primary.opened({}).context, "full", 3)
     assert fork.SETTLED == primary.state
     assert not fork.awaits_backup(str(primary.data))
     assert (None, None) == (fork.refusal(str(primary.data)), fork.objection(str(primary.data)))
@@ -223,9 +224,9 @@ def test_a_number_that_two_have_taken(primary: Primary, monkeypatch: pytest.Monk
 def test_a_copy_is_another_matter(primary: Primary, state: fork.State) -> None:
     """One that has archived nothing yet serves beside the other one, and goes on archiving nothing."""
     primary.has("00000002.history")
-    context, archive = primary.context({})
-    fork.write(str(primary.data), fork.Fork(state, url=archive.storage.url))
-    assert writer.look(context, archive, seconds=1) is None
+    opened = primary.opened({})
+    fork.write(str(primary.data), fork.Fork(state, url=opened.url))
+    assert writer.look(opened, seconds=1) is None
     assert state == primary.state
 
 

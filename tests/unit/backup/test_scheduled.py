@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from entrypoint import log, own
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import scheduled, turn
 from entrypoint.backup.schedule import Schedule
@@ -47,7 +48,7 @@ def _due(
     settings: Any = SimpleNamespace(data_folder=str(folder), backup=SimpleNamespace(schedule="x"))
     archive: Any = SimpleNamespace(storage=SimpleNamespace(url=URL))
     context: Any = SimpleNamespace(settings=settings)
-    when = scheduled._due(context, archive)
+    when = scheduled._due(OpenedArchive(context, archive))
     return None if when is None else when - time.time()
 
 

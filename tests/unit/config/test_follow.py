@@ -9,7 +9,8 @@ from typing import cast
 
 import pytest
 
-from entrypoint.archive import calls, fetching
+from entrypoint.archive import fetching
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import history
 from entrypoint.backup.expire import expire
@@ -75,7 +76,7 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     request, source = context.settings.restore, context.settings.source
     assert request is not None
     assert source is not None
-    plan = planning.Plan(context, source, request, choice, 1, 1)
+    plan = planning.Plan(OpenedArchive(context, source), request, choice, 1, 1)
     assert [] == fetch.restore(context, plan, [])
     names = ["PG_VERSION", "entrypoint.archive", "entrypoint.backups", "entrypoint.fork", "global"]
     assert [*names, "pg_wal", "standby.signal"] == sorted(os.listdir(data))
@@ -84,10 +85,10 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_what_it_follows_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The archive and the primary with STANDBY=on; without it the archive, if there is one, or nothing of ours."""
-    monkeypatch.setattr(calls, "render", lambda *_: None)
+    monkeypatch.setattr(OpenedArchive, "render", lambda *_: None)
     monkeypatch.setattr("entrypoint.archive.source.write_down_settings", lambda *_: None)
     monkeypatch.setattr(fetching, "prepare", lambda *_: None)
-    monkeypatch.setattr(follow, "describe_server", lambda *_: made.SERVER)
+    monkeypatch.setattr(OpenedArchive, "server", made.SERVER)
     streams = {"STANDBY_PRIMARY_CONNINFO": "host=db", "STANDBY_SLOT": "a"}
     of_archive = ["recovery_target_timeline", "restore_command"]
     of_primary = ["primary_conninfo", "primary_slot_name"]
@@ -171,19 +172,19 @@ def test_a_standby_removes_nothing_from_the_archive(tmp_path: Path) -> None:
     archive = context.settings.archive
     assert archive is not None
     with pytest.raises(Failure) as refused:
-        expire(context, archive, dry_run=False)
+        expire(OpenedArchive(context, archive), dry_run=False)
     assert "nothing is removed" in refused.value.problems[0].what
 
 
 def test_there_must_be_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An archive without one is refused, and the mend is to take one: no new database is proposed."""
-    monkeypatch.setattr(calls, "list_backups", lambda *_: [])
+    monkeypatch.setattr(OpenedArchive, "list_backups", lambda *_: [])
     context = _context(tmp_path, STANDBY)
     request, source = context.settings.restore, context.settings.source
     assert request is not None
     assert source is not None
     with pytest.raises(Failure) as refused:
-        planning._candidates(context, source, request)
+        planning._candidates(OpenedArchive(context, source), request)
     assert "no backup to build it from" in refused.value.problems[0].what
     assert "entrypoint backup push" in refused.value.problems[0].mend
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.errors import Failure, Problem
 from entrypoint.postgres import segments
@@ -41,11 +42,11 @@ def _look(
     monkeypatch.setattr(planning, "_candidates", lambda *_, **__: [BACKUP])
     monkeypatch.setattr(planning, "_read_wal", lambda *_: seen.pop(0))
     monkeypatch.setattr(planning, "worded", lambda *_: Problem("said in another way", "mend it"))
-    source: Any = SimpleNamespace(
+    context: Any = SimpleNamespace(
         children=SimpleNamespace(pause=pauses.append), settings=SimpleNamespace(data_folder=str(folder))
     )
     archive: Any = None
-    return planning.look_at(source, archive, request), len(pauses)
+    return planning.look_at(OpenedArchive(context, archive), request), len(pauses)
 
 
 def test_a_gap_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,9 +31,9 @@ def _replay(monkeypatch: pytest.MonkeyPatch, end: Failure, action: AtTheEnd) -> 
     monkeypatch.setattr(temporary, "serve", serve)
     monkeypatch.setattr(replay, "_ended", lambda *_: OTHER)
     context: Any = SimpleNamespace(settings=SimpleNamespace(data_folder="/nowhere"))
-    archive: Any = None
+    source: Any = SimpleNamespace(context=context)
     wanted = Recorded("base", 1, "xid", "745")
-    replay._replay(context, context, archive, wanted, action=action, arguments=[])
+    replay._replay(context, source, wanted, action=action, arguments=[])
 
 
 def test_a_shutdown_at_the_target_is_seen_by_the_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from entrypoint import exits
 from entrypoint.archive.calls import describe_server
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.errors import Failure
 from entrypoint.restore import fetch, planning
@@ -160,7 +161,7 @@ def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
     request, source = context.settings.restore, context.settings.source
     assert request is not None
     assert source is not None
-    plan = planning.Plan(context, source, request, choice, 1, 1)
+    plan = planning.Plan(OpenedArchive(context, source), request, choice, 1, 1)
     monkeypatch.setattr(planning, "look", lambda *_: plan)
     monkeypatch.setattr(fetch, "_fetch", fail)
     context = context._replace(runtime_folder=str(tmp_path / "none"))
