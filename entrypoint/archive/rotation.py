@@ -20,8 +20,8 @@ _FILES = "secret-files.json"
 
 def write_down(context: Context) -> None:
     """Keep the names of the files, where there are any; what they hold is in the archiver's settings file."""
-    archive = context.settings.archive
-    if archive is None or archive.by_user:
+    archive = context.settings.our_archive
+    if archive is None:
         return
     found = {
         name: file for name, file in context.settings.files.items() if archive.tool.is_own_variable(name)
@@ -33,9 +33,9 @@ def write_down(context: Context) -> None:
 
 def take_over(context: Context) -> None:
     """Read the files again, and hand the archiver what has changed in them."""
-    archive = context.settings.archive
+    archive = context.settings.our_archive
     path = f"{context.runtime_folder}/{_FILES}"
-    if archive is None or archive.by_user or not os.path.exists(path):
+    if archive is None or not os.path.exists(path):
         return
     settings = f"{context.runtime_folder}/{archive.tool.config_name}"
     text = files.read_text(settings)

@@ -88,11 +88,10 @@ def render(arguments: tuple[str, ...]) -> None:
         return
     settings = context.settings
     context = context._replace(settings=settings._replace(conf=_without_secrets(settings.conf)))
-    archive = context.settings.archive
     described: Server = describe_server(context)
     text = rendered_text(
         context,
-        None if archive is None or archive.by_user else archive,
+        context.settings.our_archive,
         described,
         following,
     )

@@ -21,12 +21,12 @@ def promote(timeout: int, force: bool) -> None:
     # Whatever else may be wrong with the variables, it is no reason not to take over.
     wanted, _, _ = opening.read_settings(opening.environ(), ())
     context = opening.command_context(wanted)
-    archives = wanted.archive is not None and not wanted.archive.by_user
-    if wanted.archive is not None and archives and not force:
-        promotion.check(OpenedArchive(context, wanted.archive))
+    archive = wanted.our_archive
+    if archive is not None and not force:
+        promotion.check(OpenedArchive(context, archive))
     promotion.promote(context, timeout)
     echo("promoted: this server is the primary now")
-    if archives:
+    if archive is not None:
         echo(promotion.wait(context))
     if wanted.archive is not None:
         # A standby does not archive what it has received by streaming.

@@ -114,8 +114,8 @@ def _tell_unfinished(outcome: Outcome) -> None:
 
 def has_recent_backup(context: Context) -> bool:
     """Tell whether a base backup that was good has been taken within RECENT, or none is asked for."""
-    archive = context.settings.archive
-    if archive is None or archive.by_user:
+    archive = context.settings.our_archive
+    if archive is None:
         return True
     last = history.last_runs(context.settings.data_folder).success
     if last is None or last.url != archive.storage.url:

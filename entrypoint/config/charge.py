@@ -67,8 +67,7 @@ def settled(context: Context, *, own: bool) -> Context:
 
 def options(context: Context) -> dict[str, str]:
     """Return what archiving of ours has on the command line: of the running server, else at a start."""
-    archive = context.settings.archive
-    if archive is None or archive.by_user:
+    if context.settings.our_archive is None:
         return {}
     words = running_arguments(context)
     return decide(context).options if words is None else running_options(context, words)

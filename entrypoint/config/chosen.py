@@ -103,9 +103,9 @@ def _ruling(context: Context) -> list[Source]:
 
 def _entrypoints(context: Context) -> list[Source]:
     """Return what is set for the archive, and for a standby as far as it was rendered."""
-    archive = context.settings.archive
+    archive = context.settings.our_archive
     found = []
-    if archive is not None and not archive.by_user:
+    if archive is not None:
         values = wal_commands.archive_settings(archive, describe_server(context), tool_path(context))
         found = [Source(name, value, sources.ARCHIVE, archive.storage.url) for name, value in values.items()]
     return found + [

@@ -28,13 +28,12 @@ def machine(context: Context) -> tune.Machine:
     data = context.settings.data_folder
     place = next(path for path in (f"{data}/pg_wal", data, "/") if os.path.exists(path))
     room = os.statvfs(place)
-    archive = context.settings.archive
     return tune.Machine(
         memory=capacity.memory(),
         limited=capacity.memory_limit() is not None,
         processors=capacity.processors(),
         wal_bytes=room.f_blocks * room.f_frsize,
-        archives=archive is not None and not archive.by_user,
+        archives=context.settings.our_archive is not None,
     )
 
 

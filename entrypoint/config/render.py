@@ -26,7 +26,7 @@ def arguments(context: Context, following: Mapping[str, str] | None = None) -> l
     settings = context.settings
     given = list(settings.server.given)
     if following or rendered.renders(context):
-        archive = settings.archive if settings.archive and not settings.archive.by_user else None
+        archive = settings.our_archive
         from entrypoint.archive.calls import describe_server
 
         path = write_configuration(context, archive, describe_server(context), following)

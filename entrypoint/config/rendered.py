@@ -17,7 +17,7 @@ CHOSEN_FILE = "chosen.conf"
 def renders(context: Context) -> bool:
     """Tell whether variables or files of the user's conf folder configure the server."""
     settings = context.settings
-    archives = settings.archive is not None and not settings.archive.by_user
+    archives = settings.our_archive is not None
     return bool(archives or settings.conf or settings.serving.tune or has_conf_folder())
 
 

@@ -143,9 +143,8 @@ class Sight:
     @cached_property
     def archive(self) -> OpenedArchive | None:
         """The archive, where the archiving is ours and its settings are good."""
-        archive = self.settings.archive
-        ours = archive is not None and not archive.by_user and not self.problems
-        return OpenedArchive(self.context, archive) if archive is not None and ours else None
+        archive = self.settings.our_archive
+        return None if archive is None or self.problems else OpenedArchive(self.context, archive)
 
     @cached_property
     def archive_problem(self) -> Problem | None:

@@ -137,7 +137,7 @@ def initialize(context: Context, given: list[str]) -> tuple[Context, bool]:
     append_hba(context, given, source)
     helper = context._replace(environment=with_password(context))
     in_reach = [*given, "-c", "listen_addresses=", "-p", context.settings.port]
-    if context.settings.archive is not None and not context.settings.archive.by_user:
+    if context.settings.our_archive is not None:
         in_reach += ["-c", "archive_mode=off"]  # the archive is not prepared yet
     if initdb.syncs_late(source, arguments):
         in_reach += ["-c", "fsync=off"]  # a power cut before the end of a first start loses it anyway

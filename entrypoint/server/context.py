@@ -9,7 +9,7 @@ from entrypoint.light import NamedTuple
 from entrypoint.postgres.argv import parse_server
 from entrypoint.settings import foreign, serving, variables
 from entrypoint.settings.fields import INJECTED
-from entrypoint.settings.values import Settings
+from entrypoint.settings.values import Settings, ours
 from entrypoint.system import files
 from entrypoint.system.children import Children
 from entrypoint.system.doors import path_without
@@ -133,7 +133,7 @@ def server_environment(settings: Settings, environment: Mapping[str, str]) -> di
 def is_guarded(settings: Settings) -> bool:
     """Tell whether the container's environment may hold secrets of archives that are the entrypoint's."""
     archives = (settings.archive, settings.source)
-    return not settings.own_recovery and any(each is not None and not each.by_user for each in archives)
+    return not settings.own_recovery and any(ours(each) is not None for each in archives)
 
 
 def withheld_variables(settings: Settings, environment: Mapping[str, str]) -> list[str]:

@@ -54,6 +54,11 @@ class Drills(NamedTuple):
     folder: str = "/var/lib/postgresql/drill"
 
 
+def ours(archive: Archive | None) -> Archive | None:
+    """Return an archive that the entrypoint uses, none where the user's own archive_command is in charge."""
+    return None if archive is None or archive.by_user else archive
+
+
 class Settings(NamedTuple):
     """Everything that the user can decide."""
 
@@ -83,3 +88,8 @@ class Settings(NamedTuple):
     """The files that variables have come from, by the variable's plain name."""
     own_recovery: bool = False
     """A recovery that is not ours fetches WAL by the user's own restore_command: see config/charge.py."""
+
+    @property
+    def our_archive(self) -> Archive | None:
+        """The archive that the entrypoint archives to; None where nobody does, or the user by himself."""
+        return ours(self.archive)

@@ -28,8 +28,8 @@ def main(*, whole: bool = False) -> int:
     # Whatever else may be wrong with the variables by now, it is no reason to be a second primary.
     wanted, _, _ = opening.read_settings(opening.environ(), ())
     context = opening.command_context(wanted)
-    archive = wanted.archive
-    if archive is None or archive.by_user:
+    archive = wanted.our_archive
+    if archive is None:
         return 0
     code = look(OpenedArchive(context, archive), whole=whole)
     if code and whole:

@@ -70,21 +70,21 @@ def archives(context: Context) -> bool:
 
 
 def _archive_helpers(context: Context) -> list[HelperSpec]:
-    archive_ = context.settings.archive
-    if archive_ is None or archive_.by_user or not archives(context):
+    archive = context.settings.our_archive
+    if archive is None or not archives(context):
         return []
     from entrypoint.archive import calls, shares  # what they take is loaded only where it is needed
     from entrypoint.archive.opened import OpenedArchive
     from entrypoint.system import capacity
 
-    helping = archive_.tool.capabilities.helping
-    opened = OpenedArchive(context, archive_)
+    helping = archive.tool.capabilities.helping
+    opened = OpenedArchive(context, archive)
     if helping is None or not opened.can_help():
         return []
     command = helping.helper(opened.server, shares.push(capacity.memory(), near=context.near))
     made = calls.environment(context, command)
     made.pop("PGPASSWORD", None)
-    role = lifecycle.daemon_role(archive_.tool.name)
+    role = lifecycle.daemon_role(archive.tool.name)
     return [HelperSpec(role, [*command.argv], {**made}, after_server=True, keep=True)]
 
 
@@ -94,7 +94,8 @@ def _scheduled_helpers(context: Context) -> list[HelperSpec]:
     Without a schedule the one for backups takes the backup that a restored cluster needs, once.
     """
     wanted = context.settings
-    if wanted.archive is None or wanted.archive.by_user or not archives(context):
+    archive = wanted.our_archive
+    if archive is None or not archives(context):
         return []
     schedules = {lifecycle.BACKUPS: wanted.backup.schedule, lifecycle.DRILLS: wanted.drill.schedule}
     wanted_once = {lifecycle.BACKUPS} if fork.awaits_backup(wanted.data_folder) else set()
@@ -104,7 +105,7 @@ def _scheduled_helpers(context: Context) -> list[HelperSpec]:
         [OUR_PROGRAM, "internal", lifecycle.LOOK],
         handed_on,
         keep=True,
-        delay=min(_FIRST_LOOK, wanted.archive.fork_interval),
+        delay=min(_FIRST_LOOK, archive.fork_interval),
     )
     scheduled = [
         HelperSpec(role, [OUR_PROGRAM, "internal", role], handed_on, keep=schedule is not None)

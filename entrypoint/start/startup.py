@@ -250,11 +250,11 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
     }
     status.enter(context.runtime_folder, phases[decided.kind])
     if decided.kind == plan.INITIALIZE:
-        if wanted.archive is not None and not wanted.archive.by_user:
+        if wanted.our_archive is not None:
             from entrypoint.archive import claim
             from entrypoint.archive.opened import OpenedArchive
 
-            claim.check_unused(OpenedArchive(context, wanted.archive))
+            claim.check_unused(OpenedArchive(context, wanted.our_archive))
         clear(context, decided)
         from entrypoint.first_start import initialize
 
