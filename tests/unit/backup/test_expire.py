@@ -1,0 +1,159 @@
+"""What is too old is removed only after a dry run has named nothing else."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from entrypoint import log
+from entrypoint.archive import fork
+from entrypoint.archivers.terms import Answer, Backup, Removal
+from entrypoint.backup import expire as expiring
+from entrypoint.backup.retention import Decision
+from entrypoint.errors import Failure
+from entrypoint.pid1 import status
+from unit import made
+
+NEW, OLD = (
+    Backup(name, "full", at, at, 1, lsn, lsn, permanent=False, system_identifier="1")
+    for name, at, lsn in (
+        ("new", "2026-11-22T03:00:00+00:00", "0/9000028"),
+        ("old", "2026-11-01T03:00:00+00:00", "0/2000028"),
+    )
+)
+
+
+class Tool:
+    """An archiver that names in a dry run what it was told to, and remembers what it was asked to do."""
+
+    name = "wal-g"
+
+    def __init__(self, backups: Sequence[str], wal: Sequence[str]) -> None:
+        self.backups, self.wal = backups, wal
+        self.done: list[str] = []
+
+    def _command(self, word: str, *, dry_run: bool) -> str:
+        if not dry_run:
+            self.done.append(word)
+        return word
+
+    def expire(self, _: object, name: str, *, dry_run: bool) -> str:
+        """Remove a backup."""
+        return self._command(name, dry_run=dry_run)
+
+    def expire_wal(self, _: object, root: Backup, __: object, *, dry_run: bool) -> str:
+        """Remove WAL."""
+        return self._command(f"wal before {root.name}", dry_run=dry_run)
+
+    def parse_removal(self, text: str) -> Removal:
+        """Tell what is named."""
+        of_wal = text.startswith("wal")
+        return Removal(frozenset(() if of_wal else self.backups), tuple(self.wal if of_wal else ()))
+
+
+def _opened(
+    monkeypatch: pytest.MonkeyPatch, tool: Tool, decision: Decision, folder: Path | None = None
+) -> Any:
+    monkeypatch.setattr(expiring, "own_backups", lambda _: [OLD, NEW])
+    monkeypatch.setattr(expiring, "known_broken", lambda _: {})
+    monkeypatch.setattr(expiring, "decide", lambda *_: decision)
+    monkeypatch.setattr(status, "in_recovery", lambda _: False)
+    monkeypatch.setattr(fork, "objection", lambda _: None)
+    can = SimpleNamespace(torn=re.compile(r".*\.tmp"), leaving=None)
+    return SimpleNamespace(
+        tool=tool,
+        can=can,
+        server=made.SERVER,
+        context=None,
+        data_folder="/data",
+        folder=None if folder is None else str(folder),
+        ask=lambda command, **_: Answer(0, command, ""),
+    )
+
+
+DECISION = Decision(remove=(OLD,), keep=((NEW, "the newest"),), root=NEW)
+
+
+def test_what_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backup first, then the WAL that only it needed; a dry run removes neither."""
+    tool = Tool(["old"], ["000000010000000000000002"])
+    opened = _opened(monkeypatch, tool, DECISION)
+    found = expiring.expire(opened, dry_run=True)
+    assert (("000000010000000000000002",), []) == (found.segments, tool.done)
+    assert found == expiring.expire(opened, dry_run=False)
+    assert ["old", "wal before new"] == tool.done
+
+
+@pytest.mark.parametrize("named", [["old", "new"], ["new"], []])
+def test_it_names_another_backup(monkeypatch: pytest.MonkeyPatch, named: list[str]) -> None:
+    """Then nothing is removed."""
+    tool = Tool(named, [])
+    with pytest.raises(Failure) as failure:
+        expiring.expire(_opened(monkeypatch, tool, DECISION), dry_run=False)
+    assert "nothing more is removed" in failure.value.problems[0].what
+    assert [] == tool.done
+
+
+def test_it_names_wal_that_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then no WAL is removed."""
+    tool = Tool(["old"], ["000000010000000000000009"])
+    with pytest.raises(Failure):
+        expiring.expire(_opened(monkeypatch, tool, DECISION), dry_run=False)
+    assert ["old"] == tool.done
+
+
+def test_a_clock_that_was_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a backup is dated in the future no WAL goes, and it is told which."""
+    told: list[str] = []
+    tool = Tool(["old"], [])
+    monkeypatch.setattr(log, "warning", lambda what, _mend=None: told.append(what))
+    opened = _opened(monkeypatch, tool, DECISION._replace(ahead=(NEW,)))
+    assert () == expiring.expire(opened, dry_run=False).segments
+    assert (["old"], ["no WAL is removed, since backups are dated in the future: new"]) == (tool.done, told)
+
+
+def test_a_standby_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may tell what would go."""
+    tool = Tool(["old"], [])
+    opened = _opened(monkeypatch, tool, DECISION)
+    monkeypatch.setattr(status, "in_recovery", lambda _: True)
+    with pytest.raises(Failure):
+        expiring.expire(opened, dry_run=False)
+    assert DECISION == expiring.expire(opened, dry_run=True).decision
+    assert [] == tool.done
+
+
+def test_what_was_never_written_to_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It goes once nobody has written to it for a day."""
+    old, young, whole = (tmp_path / name for name in ("a.tmp", "b.tmp", "c"))
+    for each in (old, young, whole):
+        each.touch()
+    for each in (old, whole):
+        os.utime(each, (time.time() - 90000,) * 2)
+    expiring.expire(_opened(monkeypatch, Tool(["old"], []), DECISION, tmp_path), dry_run=False)
+    assert [False, True, True] == [each.exists() for each in (old, young, whole)]
+
+
+@pytest.mark.parametrize(
+    ("segment", "needed"),
+    [
+        ("000000010000000000000009", True),
+        ("00000001000000000000000A", True),
+        ("00000002000000000000000A", True),
+        ("000000010000000000000008", False),
+        ("000000010000000000000002", True),
+        ("000000020000000000000002", False),
+        ("00000002.history", False),
+    ],
+)
+def test_which_wal_is_needed(segment: str, *, needed: bool) -> None:
+    """From the oldest backup of the window on all of it, and that of each older one that is kept."""
+    decision = Decision(remove=(), keep=((OLD, "permanent"), (NEW, "the newest")), root=NEW)
+    assert needed == expiring._is_needed(segment, decision, 16 * 1024**2)
