@@ -42,7 +42,7 @@ class Run(NamedTuple):
     url: str = ""
     """Of the archive."""
     holes: tuple[tuple[str, str], ...] = ()
-    """What the verification after it found; see `archivers.Verification`."""
+    """What the verification after it found; see `terms.Verification`."""
     broken: Mapping[str, str] = {}
     verified: bool = False
     read_files: int = 0

@@ -2,7 +2,7 @@
 
 A check is added by one entry in the table CHECKS of its subject's module in look/; what it says to what it
 has seen is a pure function in the module of that name in judge/. `entrypoint doctor` makes all of them. What
-must hold for a start is judged by the same functions there: `plan.decide`, `server.check_shell`,
+must hold for a start is judged by the same functions there: `plan.decide`, `programs.check_shell`,
 `objections.objections`.
 """
 
