@@ -1,4 +1,4 @@
-# make image | demo | test | test-long | acceptance | bench | lint | s3-server | clean; each sets up what it needs.
+# make image | demo | test | test-long | acceptance | bench | lint | reference | s3-server | clean; each sets up what it needs.
 #
 #   WALG=folder     where wal-g and walg-daemon-client lie, to have wal-g in the image and in the tests
 #   MAJOR, SUITE    for `make image`: 15 bookworm (default), 17 trixie, 18 sid
@@ -72,7 +72,11 @@ lint: setup .venv/synced
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 
+# The pages of docs/reference/ that follow from the program.
+reference: .venv/synced
+	@.venv/bin/python -m docs.reference
+
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup image images arm64-image demo s3-server test test-long acceptance bench lint clean
+.PHONY: help setup image images arm64-image demo s3-server test test-long acceptance bench lint reference clean

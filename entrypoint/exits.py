@@ -1,36 +1,41 @@
-"""The exit codes of the program, in one place, with which the README's table is compared; pure.
+"""The exit codes of the program, in one place; pure.
+
+What is said below each of them is its row in `docs/reference/exit-codes.md`.
 
 Codes of other programs are passed on as they are: what postgres, psql, initdb or an init file
 ended with is what the container ends with, and 128 + signal where a signal ended it.
 """
 
 FAILURE = 1
-"""A setting, the environment or the data folder is wrong, or a helper program failed."""
+"""A setting, the environment or the data folder is wrong; a helper failed; or the server stopped although
+nobody asked."""
 UNREADABLE_INIT_FOLDER = 2
-"""The folder of init files is missing or cannot be read, or that of start files; also psql's and bash's."""
+"""`/docker-entrypoint-initdb.d` is missing or cannot be read, or `/docker-entrypoint-startdb.d` cannot; psql
+could not connect."""
 UNFINISHED_FIRST_START = 10
 """An init file had begun in an earlier first start that did not finish."""
 VOLUME_IN_USE = 11
 """Another container or process runs a server on this data folder."""
 ARCHIVE_REFUSED = 12
-"""The archive is not ours, not reachable at a first start, or the archiver is missing."""
+"""The archive is another cluster's or another tool's, cannot be used at a first start, or holds no such
+backup; or the archiver is missing."""
 UNFINISHED_RESTORE = 13
-"""A restore began on this volume and cannot go on with the settings of this start."""
+"""A restore began on this volume and cannot go on with these settings."""
 COLLATION_CHANGED = 14
-"""Text may sort otherwise than when it was indexed, and COLLATION_POLICY does not let the server start."""
+"""Text may sort otherwise than when it was indexed, and `COLLATION_POLICY` does not let the server start."""
 SUPERSEDED = 15
-"""Another server was promoted and goes on on a newer timeline: this one takes no writes."""
+"""Another server was promoted from this one's archive and goes on, so this one takes no writes."""
 NOT_EXECUTABLE = 126
 """The command was found but cannot be executed."""
 NOT_FOUND = 127
 """The command was not found."""
 SIGNAL_BASE = 128
-"""Added to the number of the signal that ended a child, or that asked us to stop too early."""
+"""A signal ended the server, or a stop arrived before it was up (130 SIGINT, 143 SIGTERM)."""
 
 DOCTOR_WARNINGS = 1
-"""`entrypoint doctor` found warnings only."""
+"""There are warnings, but no errors."""
 DOCTOR_ERRORS = 2
-"""`entrypoint doctor` found errors."""
+"""There are errors."""
 
 
 def from_wait_status(status: int) -> int:

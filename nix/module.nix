@@ -36,7 +36,7 @@ in
         ARCHIVE_URL = "s3://bucket/prefix";
         BACKUP_SCHEDULE = "0 3 * * *";
       };
-      description = "Variables of the README's table.";
+      description = "Variables of docs/reference/variables.md.";
     };
 
     secrets = mkOption {

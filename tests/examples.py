@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import hcl2
 import yaml
 
-from contracts.tables import REPOSITORY
 from nix import Nix
+from repository import REPOSITORY
 
 __all__ = ["EXAMPLES", "READERS", "Example"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 __all__ = ["LAYOUT", "known", "layout_of", "names"]
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 __all__ = ["Nix"]
 

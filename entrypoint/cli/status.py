@@ -28,7 +28,7 @@ from entrypoint.volume.facts import ArchiveState, Following
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print an object.")
 def show(as_json: bool) -> None:
-    """Show the phase, the server, its helpers, and how archiving and backups go.
+    """Show the phase, the server, its sessions and helpers, and how archiving and backups go.
 
     Phases: boot, init, restore, recovery, startdb, serving, stopping.
     """

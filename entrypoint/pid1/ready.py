@@ -20,10 +20,11 @@ else:
     import _socket as socket  # without the enumerations, as `light` has the signals
 
 READY = 0
+"""The server accepts connections, as a primary or as a standby."""
 NOT_READY = 1
 """Not yet, or not any more: boot, init, restore, recovery, startdb, stopping."""
 NO_SERVER = 2
-"""There is nothing to wait for: no PID 1 of ours, or its server does not answer."""
+"""No entrypoint runs here, or its server does not answer."""
 
 _SECONDS = 3.0
 _SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])

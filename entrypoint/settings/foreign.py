@@ -146,7 +146,8 @@ def unknown(values: Mapping[str, str]) -> tuple[list[Problem], list[Problem]]:
     for name in names:
         near = nearest(name)
         mistake = asked and (near is not None or name.startswith(STRICT_GROUPS))
-        mend = f"did you mean {near}?" if near else f"remove {name}; the README lists every variable"
+        others = "docs/reference/variables.md lists every variable"
+        mend = f"did you mean {near}?" if near else f"remove {name}; {others}"
         if not mistake:
             declared = variables.find(near or "")
             meaning = f" {_meaning(declared)}" if declared is not None else ""

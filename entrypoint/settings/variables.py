@@ -1,7 +1,7 @@
 """Every variable that can be set, and what of them is secret; pure.
 
-Each is declared once, in the module of its section. The README's table, `doctor` and the check for misspelt
-names derive from `table`; a plain start asks `find`, which loads no section that is not set.
+Each is declared once, in the module of its section. The page of variables, `doctor` and the check for
+misspelt names derive from `table`; a plain start asks `find`, which loads no section that is not set.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def find(name: str) -> Variable | None:
 
 
 def table() -> dict[str, Variable]:
-    """Return all variables by name, in the order of the README."""
+    """Return all variables by name, in the order of the page of variables."""
     every = (
         *(*starting.OFFICIAL, *starting.OURS, *serving.SERVER),
         *(each for section in OF_FEW for each in _section(section)),

@@ -6,7 +6,7 @@ import re
 import runpy
 
 from containers import IMAGE, Container
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 
 def test_measured_versions(server: Container) -> None:

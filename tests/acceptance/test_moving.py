@@ -7,7 +7,7 @@ import re
 import pytest
 
 from containers import READY, Container, in_volume, run, serve, start
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 GUIDE = (REPOSITORY / "docs/moving.md").read_text(encoding="utf-8")
 PLAIN = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 __all__ = [
     "FLOORS",

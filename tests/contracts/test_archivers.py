@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from contracts.tables import REPOSITORY
 from entrypoint.archivers import interface, tool_variables
 from entrypoint.archivers.interface import Capabilities
 from entrypoint.archivers.known import TOOLS, WORK_FOLDERS, adapters
 from entrypoint.archivers.tool_variables import COMMAND_WORDS, FAMILIES, GROUPS, PLACES, SOURCE_PREFIX
+from repository import REPOSITORY
 
 PACKAGE = REPOSITORY / "entrypoint"
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent.name != "archivers"]
@@ -20,11 +20,11 @@ NAMES = re.compile(
     r"(?i)wal-?g\b|walg_|pgbackrest|wal-(?:push|fetch)|archive-(?:push|get)\b|basebackups_|stanza"
 )
 DESCRIBED = ("Variable", "Check")
-"""Tables of the README: what their rows say is for people, who do know the tools."""
+"""Rows of the reference: what they say is for people, who do know the tools."""
 
 
 def _literals(tree: ast.Module) -> list[str]:
-    """Return the strings of a module that do something: no docstrings, and no rows of the README."""
+    """Return the strings of a module that do something: no docstrings, and no rows of the reference."""
     told = set[int]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):

@@ -12,13 +12,13 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from contracts.tables import REPOSITORY
 from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS
 from entrypoint.settings import environment, loading, variables
 from examples import EXAMPLES, READERS, Example
 from layout import layout_of
 from nix import Nix
+from repository import REPOSITORY
 
 
 @pytest.fixture(scope="module", params=READERS)

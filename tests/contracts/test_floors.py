@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from contracts.house import FLOORS, MODULES, PACKAGE, floor_of, lines_of, own_imports, room_of
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 LONG = {
     "archivers.pgbackrest": "an adapter: everything that is known of one tool",

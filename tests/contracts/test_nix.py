@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from contracts.tables import REPOSITORY
 from layout import known, layout_of, names
 from nix import Nix
+from repository import REPOSITORY
 
 MAJORS = ["15", "16", "17", "18"]
 BUILT = ["17", "18"]

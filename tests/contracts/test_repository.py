@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 GIT = ["git", "-C", str(REPOSITORY), "-c", f"safe.directory={REPOSITORY}"]
 

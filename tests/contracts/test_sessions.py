@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 DOOR = "entrypoint/server/sessions.py"
 CLIENTS = """

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from contracts.house import MODULES
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 HEAVY = """
     asyncio click collections contextlib ctypes dataclasses datetime difflib enum functools inspect jinja2 json logging

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 FOLDER = REPOSITORY / ".github"
 WORKFLOWS = sorted((FOLDER / "workflows").glob("*.yml"))

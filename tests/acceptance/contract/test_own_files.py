@@ -9,7 +9,7 @@ import pytest
 
 import containers
 from containers import FRESH, Container, Files, Outcome, complaints, in_volume, run, script, serve, start
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 DATA = "/volume/data"
 ENV = {**FRESH, "PGDATA": DATA}

@@ -1,20 +1,20 @@
-"""Every row of the README's table of exit codes, on real containers."""
+"""Every row of the table of the container's exit codes, on real containers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
 import containers
 from containers import FRESH, Files, complaints, create, docker, in_volume, run, script, serve, start, until
+from repository import REPOSITORY
 
 USED = {"PGDATA": "/volume/data"}
 INIT = "/docker-entrypoint-initdb.d"
 DATA = containers.data_folder()
-README = Path(__file__).parents[3] / "README.md"
+PAGE = REPOSITORY / "docs/reference/exit-codes.md"
 #: Row to the tests of it in this module.
 TESTED = {
     "`0`",
@@ -34,10 +34,8 @@ TESTED = {
 
 
 def test_every_row_of_the_table_is_here() -> None:
-    """A new row of the README's table needs a test below."""
-    table = (
-        README.read_text(encoding="utf-8").split("<!-- exit codes -->")[1].split("<!-- /exit codes -->")[0]
-    )
+    """A new row of the table needs a test below."""
+    table = PAGE.read_text(encoding="utf-8").split("\n## ")[1]
     rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
     assert sorted(TESTED) == sorted(rows)
 

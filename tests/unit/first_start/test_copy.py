@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from contracts.tables import REPOSITORY
 from entrypoint.first_start import copy
 from entrypoint.server.context import Context, helper_environment
 from layout import layout_of
+from repository import REPOSITORY
 from unit import made
 from unit.made import NO_CHILDREN, POSTGRES
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 Complaint = Callable[[str, dict[str, dict[str, str]], dict[str, str]], str | None]
 NOW = {"glibc": "2.41", "icu": "153.128"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from contracts.tables import REPOSITORY
+from repository import REPOSITORY
 
 
 class Registry:

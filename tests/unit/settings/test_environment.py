@@ -205,7 +205,8 @@ def test_a_strange_name_of_a_strict_group_is_told(name: str) -> None:
     """In these groups nobody else has anything to say, where something is archived."""
     found = _read(WALG_FILE_PREFIX="/archive", **{name: "x"})
     assert [f"unknown variable {name}"] == _whats(found)
-    assert (f"remove {name}; the README lists every variable", ()) == (found.problems[0].mend, found.warnings)
+    mend = f"remove {name}; docs/reference/variables.md lists every variable"
+    assert (mend, ()) == (found.problems[0].mend, found.warnings)
 
 
 @pytest.mark.parametrize("name", ["BACKUP_BUCKET", "STATUS_PAGE_TITLE", "RESTORE_POINT_HOOK"])

@@ -252,7 +252,7 @@ def test_no_value_is_repeated() -> None:
 
 
 def test_a_doubt_says_what_it_would_mean_here() -> None:
-    """The first sentence of the README's table."""
+    """The first sentence of what is said of the variable."""
     _, (known,) = _judge({"BACKUP_SCHEDULE": "@daily"})
     assert "BACKUP_SCHEDULE has no effect: no archive is set (ARCHIVE_URL)" == known.what
     assert known.mend.startswith("here it means: When base backups are taken, in cron's syntax")

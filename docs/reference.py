@@ -1,0 +1,241 @@
+"""The pages of `docs/reference/` that follow from the program; `make reference` writes them there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import click
+
+from entrypoint import exits
+from entrypoint.cli import group
+from entrypoint.doctor.look import archive, databases, memory, places, secrets, server
+from entrypoint.doctor.sight import Check
+from entrypoint.pid1 import ready
+from entrypoint.settings import (
+    archiving,
+    backing_up,
+    following,
+    rehearsing,
+    restoring,
+    serving,
+    starting,
+)
+from entrypoint.settings.fields import Variable
+
+FOLDER = Path(__file__).with_suffix("")
+README = "../../README.md"
+_NOTE = "<!-- `make reference` writes this page, from the program and docs/reference.py. -->"
+
+_ABOUT_VARIABLES = f"""\
+“Set” means not empty. A variable that is marked with † can also be given as `NAME_FILE`, which names a file
+that holds the value, for example a secret. A start reports all mistakes at once, before it touches anything.
+
+Two kinds of variables are not listed here. `POSTGRES_CONF_<setting>` sets a setting of the server, see
+[Configuration]({README}#configuration). The archivers have their own variables, such as `WALG_*`,
+`PGBACKREST_*` and `AWS_*`, see [The two archivers]({README}#the-two-archivers)."""
+
+_ABOUT_COMMANDS = """\
+Run a command in the running container, as root or as postgres: `docker exec db entrypoint status`. These also
+work in a container of their own (`docker run … doctor`): `doctor`, `config show`, `render`, `restore`,
+`archive push-pending`, and `backup list`, `show`, `verify` and `drill`. Each command explains itself with
+`--help`.
+
+The image runs any other command as it is (`docker run … bash`). Arguments that begin with `-` go to
+`postgres`."""
+
+_ABOUT_READY = f"""\
+Tells whether the server accepts connections now. It is made for
+[health checks]({README}#health-checks-and-probes): small, quick, and any user may run it. It has no options.
+Its [exit codes](exit-codes.md#entrypoint-ready) say more."""
+
+_ABOUT_CHECKS = """\
+`entrypoint doctor` makes all of these checks, `entrypoint doctor NAME…` only those that you name.
+`entrypoint doctor --explain` prints what they look at. Doctor works with the server up, down or not yet
+created, in the running container (`docker exec`) or in one of its own (`docker run … doctor`). It changes
+nothing. It writes one small object to the archive, and removes it again.
+
+Each finding has a level, what was found, why it matters and what to do. Doctor spends ten seconds on the
+databases, which is enough for some hundreds. It names those that it had no time for, with the command that
+looks at them (`entrypoint doctor --seconds 60 collations`)."""
+
+_ABOUT_EXIT_CODES = """\
+The container ends with one of these codes, or with the code of what failed: postgres, initdb, psql, an init
+file or a start file."""
+
+_VARIABLES: tuple[tuple[str, str, tuple[Variable, ...]], ...] = (
+    ("As in the official image", "These mean what they mean there.", starting.OFFICIAL),
+    ("Starting", f"See [At every start]({README}#at-every-start).", starting.OURS),
+    ("The server", f"See [Configuration]({README}#configuration).", serving.SERVER),
+    ("Archiving", f"See [The two archivers]({README}#the-two-archivers).", archiving.VARIABLES),
+    ("Backups", f"See [Backups]({README}#backups).", backing_up.VARIABLES),
+    ("Drills", f"See [Drill]({README}#drill).", rehearsing.VARIABLES),
+    ("Restores", f"See [A table was dropped]({README}#a-table-was-dropped-at-1403).", restoring.VARIABLES),
+    ("Standbys", f"See [Standby]({README}#standby).", following.VARIABLES),
+    (
+        "Collations, and stopping",
+        (
+            f"See [When the collations change]({README}#when-the-collations-change) and "
+            f"[Stopping]({README}#stopping-and-exit-codes)."
+        ),
+        serving.POLICIES,
+    ),
+)
+
+_CHECKS: tuple[tuple[str, tuple[Check, ...]], ...] = (
+    ("Start and server", server.CHECKS),
+    ("Folders, mounts and free space", places.CHECKS),
+    ("Memory, processors and kernel", memory.CHECKS),
+    ("Archive, backups and drills", archive.CHECKS),
+    ("Databases", databases.CHECKS),
+    ("Secrets", secrets.CHECKS),
+)
+
+_PASSED_ON = {
+    0: "The server was asked to stop and did.",
+    3: "An SQL error in an init file or a start file.",
+}
+"""Codes of postgres and psql that have a meaning of their own here."""
+
+_MORE = {
+    "UNFINISHED_FIRST_START": f" See [Where the data lies]({README}#where-the-data-lies).",
+    "VOLUME_IN_USE": f" See [Where the data lies]({README}#where-the-data-lies).",
+    "ARCHIVE_REFUSED": f" See [The two archivers]({README}#the-two-archivers).",
+    "UNFINISHED_RESTORE": f" See [The volume is gone]({README}#the-volume-is-gone).",
+    "COLLATION_CHANGED": f" See [When the collations change]({README}#when-the-collations-change).",
+    "SUPERSEDED": f" See [One writer]({README}#one-writer).",
+}
+"""Where the README says more of an exit code."""
+
+
+def pages() -> dict[str, str]:
+    """Return the text of each page by the name of its file."""
+    return {
+        "variables.md": _page(_variables()),
+        "commands.md": _page(_commands()),
+        "checks.md": _page(_checks()),
+        "exit-codes.md": _page(_exit_codes()),
+    }
+
+
+def _page(blocks: Iterable[str]) -> str:
+    """Return blocks of Markdown as a page."""
+    title, *rest = blocks
+    return "\n\n".join((title, _NOTE, *rest)) + "\n"
+
+
+def _table(head: str, rows: Iterable[Iterable[str]]) -> str:
+    """Return a table with these words above its columns."""
+    words = head.split(", ")
+    lines = (words, ["---"] * len(words), *([cell.replace("|", r"\|") for cell in row] for row in rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _variables() -> Iterator[str]:
+    yield "# Variables"
+    yield _ABOUT_VARIABLES
+    for title, more, section in _VARIABLES:
+        yield f"## {title}"
+        yield more
+        yield _table(
+            "variable, default, what it does",
+            ([_marked(each), _default(each.default), each.doc] for each in section),
+        )
+
+
+def _marked(variable: Variable) -> str:
+    return f"`{variable.name}` †" if variable.from_file else f"`{variable.name}`"
+
+
+def _default(text: str) -> str:
+    """Return a value as code, and words as words."""
+    return f"`{text}`" if re.fullmatch(r"\S+", text) else text
+
+
+def _commands() -> Iterator[str]:
+    yield "# Commands"
+    yield _ABOUT_COMMANDS
+    top = click.Context(group, info_name="entrypoint", terminal_width=78, **group.context_settings)
+    found = list(_people(top))
+    single = [each for each in found if not isinstance(each.command, click.Group)]
+    entries = [(each.command_path, each.command.get_short_help_str(200)) for each in single]
+    entries.append(("entrypoint ready", "Tell whether the server accepts connections."))
+    yield "\n".join(f"- [`{path}`](#{path.replace(' ', '-')}): {what}" for path, what in entries)
+    for context in found:
+        depth = "##" if context.parent and context.parent.command is group else "###"
+        yield f"{depth} {context.command_path}"
+        if isinstance(context.command, click.Group):
+            yield f"{context.command.help}"
+        else:
+            yield f"```text\n{context.get_help()}\n```"
+    yield "## entrypoint ready"
+    yield _ABOUT_READY
+
+
+def _people(parent: click.Context) -> Iterator[click.Context]:
+    """Return the commands for people below a group, each with what click knows of its place."""
+    assert isinstance(parent.command, click.Group)
+    for word, command in parent.command.commands.items():
+        if word == "internal":
+            continue
+        context = click.Context(command, parent=parent, info_name=word, **command.context_settings)
+        yield context
+        if isinstance(command, click.Group):
+            yield from _people(context)
+
+
+def _checks() -> Iterator[str]:
+    yield "# Checks of doctor"
+    yield _ABOUT_CHECKS
+    for title, checks in _CHECKS:
+        yield f"## {title}"
+        yield _table(
+            "check, what it looks at, why", ([f"`{each.name}`", each.looks_at, each.why] for each in checks)
+        )
+
+
+def described(module: ModuleType) -> dict[str, str]:
+    """Return what a module says below each of its constants."""
+    body = ast.parse(Path(f"{module.__file__}").read_text(encoding="utf-8")).body
+    found = {}
+    for node, after in pairwise(body):
+        if isinstance(node, ast.Assign) and isinstance(after, ast.Expr):
+            text = ast.literal_eval(after.value)
+            found[ast.unparse(node.targets[0])] = " ".join(text.split())
+    return found
+
+
+def _exit_codes() -> Iterator[str]:
+    yield "# Exit codes"
+    yield "## The container"
+    yield _ABOUT_EXIT_CODES
+    ours = {
+        getattr(exits, name): text + _MORE.get(name, "")
+        for name, text in described(exits).items()
+        if not name.startswith("DOCTOR_")
+    }
+    yield _codes(_PASSED_ON | ours)
+    yield "## entrypoint doctor"
+    judged = {name: text for name, text in described(exits).items() if name.startswith("DOCTOR_")}
+    yield _codes({0: "All is well."} | {getattr(exits, name): text for name, text in judged.items()})
+    yield "## entrypoint ready"
+    asked = {name: text for name, text in described(ready).items() if name[0] != "_"}
+    yield _codes({getattr(ready, name): text for name, text in asked.items()})
+
+
+def _codes(meanings: Mapping[int, str]) -> str:
+    return _table("code, meaning", ([_code(code), text] for code, text in sorted(meanings.items())))
+
+
+def _code(number: int) -> str:
+    return f"`{number}` + signal" if number == exits.SIGNAL_BASE else f"`{number}`"
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")

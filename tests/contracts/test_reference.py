@@ -1,0 +1,92 @@
+"""The reference is what the program says, and the links of all pages lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from docs import reference
+from entrypoint import exits
+from entrypoint.cli import group
+from entrypoint.doctor.checkup import CHECKS
+from entrypoint.pid1 import ready
+from entrypoint.settings import variables
+from repository import REPOSITORY
+
+GENERATED = reference.pages()
+PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+
+
+def _rows(page: str) -> list[str]:
+    """Return the first word of each row of a page's tables."""
+    return re.findall(r"(?m)^\| `([^`]+)`", GENERATED[page])
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_page_is_what_the_program_says(name: str) -> None:
+    """The file is what is generated now."""
+    path = reference.FOLDER / name
+    written = path.read_text(encoding="utf-8") if path.exists() else ""
+    assert GENERATED[name] == written, (
+        f"docs/reference/{name} is not what the program says; run: make reference"
+    )
+
+
+def test_every_variable_has_its_row() -> None:
+    """No section is forgotten, and the order is that of the table of variables."""
+    assert list(variables.table()) == _rows("variables.md")
+
+
+def test_every_check_has_its_row() -> None:
+    """No subject is forgotten, and the order is that in which doctor makes them."""
+    assert [check.name for check in CHECKS] == _rows("checks.md")
+
+
+def _commands(group: click.Group, name: str) -> Iterator[str]:
+    for word, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{name} {word}")
+        else:
+            yield f"{name} {word}"
+
+
+def test_every_command_has_its_part() -> None:
+    """Each command for people stands in the list and has its help, and no internal one does."""
+    ours = {each for each in _commands(group, "entrypoint") if not each.startswith("entrypoint internal")}
+    page = GENERATED["commands.md"]
+    assert sorted({*ours, "entrypoint ready"}) == sorted(re.findall(r"(?m)^- \[`(.+?)`\]", page))
+    assert sorted(ours) == sorted(re.findall(r"(?m)^Usage: (entrypoint [a-z -]+?) \[", page))
+
+
+@pytest.mark.parametrize("module", [exits, ready])
+def test_every_exit_code_is_described(module: ModuleType) -> None:
+    """Each constant has its text below it, or the page would lack it."""
+    codes = {name for name, value in vars(module).items() if name[0] != "_" and type(value) is int}
+    assert codes
+    assert [] == sorted(codes - set(reference.described(module)))
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return what forges make of the titles of a page."""
+    text = re.sub(r"(?ms)^```.*?^```", "", page.read_text(encoding="utf-8"))
+    titles = re.findall(r"(?m)^#+ (.+)$", text)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each link within the repository names a file that is there, and a title in it."""
+    lost = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        if "://" in name:
+            continue
+        target = (page.parent / name) if name else page
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            lost.append(link)
+    assert [] == lost
