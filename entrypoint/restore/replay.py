@@ -161,8 +161,6 @@ def _recorded(context: Context) -> Recorded:
 
 def _replayed(context: Context) -> Callable[[], int]:
     """Return what counts the segments that the startup process has taken up."""
-    from entrypoint.light import re
-
     data = context.settings.data_folder
     seen: list[str] = []
 
