@@ -6,7 +6,7 @@ import click
 
 from entrypoint.archive import backlog, pending
 from entrypoint.archive.opened import open_archive
-from entrypoint.cli.output import echo
+from entrypoint.cli.output import echo, echo_rows
 from entrypoint.config import charge_now
 from entrypoint.doctor.judge.archive import LOST
 from entrypoint.server.context import Context
@@ -29,8 +29,7 @@ def show(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(state._asdict(), indent=2))
         return
-    for line in describe(state):
-        echo(line)
+    echo_rows(describe(state))
 
 
 def with_own_command(state: ArchiveState, context: Context) -> ArchiveState:
@@ -39,8 +38,8 @@ def with_own_command(state: ArchiveState, context: Context) -> ArchiveState:
     return state if told is None else state._replace(own_command=told.what, own_command_mend=told.mend)
 
 
-def describe(state: ArchiveState) -> list[str]:
-    """Return the state as lines for people."""
+def describe(state: ArchiveState) -> list[tuple[str, str]]:
+    """Return the state as rows for people."""
     rows = [("archive", f"{state.tool} to {state.url}")]
     if state.fork_refused is not None:
         rows.append(("refused", f"{state.fork_refused}; nothing is archived, backed up or removed"))
@@ -65,7 +64,7 @@ def describe(state: ArchiveState) -> list[str]:
     )
     rows.append(("last archived", last))
     rows.append(("rate", f"{state.archived_per_minute} a minute over the last ten minutes"))
-    return [f"{name.ljust(16)}{text}" for name, text in rows]
+    return rows
 
 
 def _say(text: str) -> None:

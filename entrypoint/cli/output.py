@@ -12,6 +12,12 @@ def echo(text: str = "", *, mark: str = "", err: bool = False) -> None:
     click.echo(mark + printable(text), err=err)
 
 
+def echo_rows(rows: Iterable[tuple[str, str]]) -> None:
+    """Print what has a name, one below the other; a text may have several lines."""
+    for name, text in rows:
+        echo(f"{name.ljust(16)}{text}")
+
+
 def echo_lines(lines: Iterable[str]) -> None:
     """Print lines, of which each stays one whatever names are in it."""
     for line in lines:

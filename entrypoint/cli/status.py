@@ -11,7 +11,7 @@ from entrypoint.archive import backlog
 from entrypoint.backup import history
 from entrypoint.backup.runs import LastRuns
 from entrypoint.cli import archive
-from entrypoint.cli.output import echo
+from entrypoint.cli.output import echo_rows
 from entrypoint.drill import drills, rehearsals
 from entrypoint.drill.drills import LastDrills
 from entrypoint.errors import Failure, Problem
@@ -49,16 +49,14 @@ def show(as_json: bool) -> None:
         }
         click.echo(json.dumps(shown, indent=2))
         return
-    for name, value in facts.items():
-        echo(f"{name.ljust(16)}{'-' if value is None else value}")
-    for line in _describe_following(following) if following else ():
-        echo(line)
+    echo_rows((name, "-" if value is None else f"{value}") for name, value in facts.items())
+    if following:
+        echo_rows(_describe_following(following))
     if state is not None and last is not None and rehearsed is not None:
-        for line in [*archive.describe(state), *_describe_runs(last), *_describe_drills(rehearsed)]:
-            echo(line)
+        echo_rows([*archive.describe(state), *_describe_runs(last), *_describe_drills(rehearsed)])
     for helper in found:
         failures = f", failed {helper['failures']} times" if helper["failures"] else ""
-        echo(f"{'helper'.ljust(16)}{helper['role']}: {helper['state']}{failures}")
+        echo_rows([("helper", f"{helper['role']}: {helper['state']}{failures}")])
 
 
 def _known() -> Known:
@@ -88,17 +86,16 @@ def _server(known: Known) -> dict[str, object]:
     }
 
 
-def _describe_following(following: Following) -> list[str]:
+def _describe_following(following: Following) -> list[tuple[str, str]]:
     seconds = following.seconds_since_transaction
-    rows = [
+    return [
         ("follows by", following.by),
         ("replayed", following.replayed_lsn or "nothing yet"),
         ("last commit", "none yet" if seconds is None else f"{seconds} s ago on the primary"),
     ]
-    return [f"{name.ljust(16)}{text}" for name, text in rows]
 
 
-def _describe_runs(last: LastRuns) -> list[str]:
+def _describe_runs(last: LastRuns) -> list[tuple[str, str]]:
     rows = []
     if last.running is not None:
         rows.append(("backup", f"a {last.running.kind} one has been running since {last.running.started}"))
@@ -112,10 +109,10 @@ def _describe_runs(last: LastRuns) -> list[str]:
     if last.verified is not None and (last.verified.holes or last.verified.broken):
         ranges = ", ".join(f"{first} to {final}" for first, final in last.verified.holes)
         rows.append(("missing WAL", ranges or ", ".join(last.verified.broken)))
-    return [f"{name.ljust(16)}{text}" for name, text in rows]
+    return rows
 
 
-def _describe_drills(last: LastDrills) -> list[str]:
+def _describe_drills(last: LastDrills) -> list[tuple[str, str]]:
     rows = []
     if last.running is not None:
         rows.append(("drill", f"one has been running since {last.running.started}"))
@@ -124,7 +121,7 @@ def _describe_drills(last: LastDrills) -> list[str]:
     if last.failure is not None:
         why = last.failure.words.partition("\n")[0]
         rows.append(("drill failed", f"{last.failure.started}: {why}"))
-    return [f"{name.ljust(16)}{text}" for name, text in rows]
+    return rows
 
 
 def archive_state(wanted: Settings) -> ArchiveState | None:
