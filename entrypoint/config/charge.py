@@ -1,13 +1,12 @@
 """Who archives, in the world: decided at a start, and looked at again where a server runs."""
 
-import os
-
 from entrypoint import log
 from entrypoint.archive import fork, wal_commands
 from entrypoint.archive.calls import describe_server
 from entrypoint.config import collect, precedence, rendered, sources
 from entrypoint.config.precedence import Charge
 from entrypoint.config.sources import Source
+from entrypoint.pid1 import status
 from entrypoint.postgres import configfile
 from entrypoint.postgres.argv import parse_server
 from entrypoint.server import control_file
@@ -44,12 +43,7 @@ def own_recovery(context: Context) -> Source | None:
     fails as if the archive were at its end, and PostgreSQL would promote.
     """
     data = context.settings.data_folder
-    signals = (f"{data}/{name}" for name in ("standby.signal", "recovery.signal"))
-    if (
-        not any(map(os.path.exists, signals))
-        or control_file.is_our_standby(context)
-        or fork.is_superseded(data)
-    ):
+    if not status.in_recovery(data) or control_file.is_our_standby(context) or fork.is_superseded(data):
         return None
     found = sources.winners(said(context)).get("restore_command")
     return found if found is not None and found.value else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from entrypoint.postgres.argv import NOT_A_SERVER
 from entrypoint.server.context import Context
 from entrypoint.system import files
 
@@ -43,9 +42,7 @@ def has_conf_folder() -> bool:
 def has_own_configuration(context: Context) -> bool:
     """Tell whether anything but the cluster's own files configures the server."""
     settings = context.settings
-    first = settings.server.given[0] if settings.server.given else ""
-    is_server = not settings.server.prints_a_setting and first not in NOT_A_SERVER
-    return is_server and bool(settings.server.given or settings.conf or has_conf_folder())
+    return settings.server.is_server and bool(settings.server.given or settings.conf or has_conf_folder())
 
 
 def is_configured(context: Context) -> bool:

@@ -35,9 +35,9 @@ RESTORE: Final = "restore"
 RECOVERY: Final = "recovery"
 
 
-def enter(runtime_folder: str, phase: Phase, detail: str = "-") -> None:
+def enter(runtime_folder: str, phase: Phase) -> None:
     """Say that a phase of the start has begun."""
-    _write(runtime_folder, f"phase {phase} {int(time.time())} {detail}\n")
+    _write(runtime_folder, f"phase {phase} {int(time.time())} -\n")
 
 
 def publish(

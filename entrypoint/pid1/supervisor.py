@@ -19,8 +19,6 @@ from entrypoint.system.children import Children
 from entrypoint.system.signals import Signals
 from entrypoint.volume import notes
 
-TYPE_CHECKING = False
-
 
 def main(descriptor_text: str) -> int:
     """Run the server that the handed over values describe, and return the exit code."""
@@ -270,9 +268,10 @@ def _describe(state: lifecycle.State, server: int) -> str:
         return f"stopping; waiting for {names} before the server is asked to"
     if processes.is_checkpointing(server):
         return f"{state.step} shutdown; waiting for the shutdown's checkpoint"
-    if processes.child_of(server, "archiver") and not processes.sessions(server):
+    sessions = processes.sessions(server)
+    if not sessions and processes.child_of(server, "archiver"):
         return f"{state.step} shutdown; waiting for the last segments to be archived"
-    return f"{state.step} shutdown; waiting for {_count(processes.sessions(server))}"
+    return f"{state.step} shutdown; waiting for {_count(sessions)}"
 
 
 def _count(number: int) -> str:

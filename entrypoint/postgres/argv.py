@@ -38,6 +38,11 @@ class ServerArguments(NamedTuple):
     data_folder: str | None
     """-D, if given."""
 
+    @property
+    def is_server(self) -> bool:
+        """Whether postgres becomes a server by them; else it prints something, or works alone."""
+        return not self.prints_a_setting and not (self.given and self.given[0] in NOT_A_SERVER)
+
 
 def parse_server(arguments: Sequence[str]) -> ServerArguments:
     """Read the arguments of postgres, tolerantly: what is not understood is left to postgres.

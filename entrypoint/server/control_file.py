@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from entrypoint.pid1 import status
 from entrypoint.postgres.cluster import parse_control
 from entrypoint.server.context import Context
 from entrypoint.system import small
@@ -67,8 +68,7 @@ def is_half_promoted(context: Context) -> bool:
     PostgreSQL removes the file before the new timeline is complete. Killed in between, the next start would
     be a primary in the old timeline, beside the old one.
     """
-    data = context.settings.data_folder
-    if any(os.path.exists(f"{data}/{name}") for name in ("standby.signal", "recovery.signal")):
+    if status.in_recovery(context.settings.data_folder):
         return False
     state = read_control(context).get("Database cluster state", "")
     return state in ("in archive recovery", "shut down in recovery")

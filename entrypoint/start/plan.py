@@ -5,7 +5,6 @@ from __future__ import annotations
 from entrypoint import exits, own
 from entrypoint.errors import Problem, no_permission
 from entrypoint.light import NamedTuple
-from entrypoint.postgres.argv import NOT_A_SERVER
 from entrypoint.settings.values import Settings
 from entrypoint.volume.facts import Facts, Unfinished
 
@@ -151,7 +150,7 @@ def _foreign(facts: Facts) -> list[Problem]:
 
 def _not_empty_handed(settings: Settings) -> list[Problem]:
     arguments = settings.server.given
-    if settings.server.prints_a_setting or (arguments and arguments[0] in NOT_A_SERVER):
+    if not settings.server.is_server:
         from entrypoint.settings.hiding import hide_arguments
 
         return [

@@ -11,7 +11,6 @@ from entrypoint.config import render, rendered
 from entrypoint.errors import Ended, Failure, Problem
 from entrypoint.pid1 import status, stops
 from entrypoint.pid1.handoff import ServerSpec, hand_over
-from entrypoint.postgres.argv import NOT_A_SERVER
 from entrypoint.server import control_file, leftover, login, opening
 from entrypoint.server.context import (
     Context,
@@ -192,12 +191,13 @@ def _open_archive(context: Context, given: list[str], *, first: bool) -> tuple[C
         return context, given
     from entrypoint.config import charge
 
-    refused = fork.refusal(context.settings.data_folder) is not None
     charge.say(context)
     if wanted.by_user:
         # What came with a backup does not write beside the original; the command line was meant for now.
         told = "archive_command" in context.settings.server.settings
-        return context, given if told or not refused else [*given, "-c", "archive_mode=off"]
+        if not told and fork.refusal(context.settings.data_folder) is not None:
+            given = [*given, "-c", "archive_mode=off"]
+        return context, given
     from entrypoint.archive import calls, claim
     from entrypoint.archive.opened import OpenedArchive
     from entrypoint.standby import takeover
@@ -313,8 +313,7 @@ def _made(folder: str) -> str:
 
 def check_collations(context: Context, decided: plan.Plan, given: list[str]) -> None:
     """Look, before clients come in, whether text sorts as it did; raises Failure by COLLATION_POLICY."""
-    arguments = context.settings.server
-    if arguments.prints_a_setting or (arguments.given and arguments.given[0] in NOT_A_SERVER):
+    if not context.settings.server.is_server:
         return
     if decided.kind == plan.INITIALIZE:
         remembered.remember_match(context)
@@ -334,7 +333,7 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
     arguments = wanted.server
     if is_guarded(wanted) and (names := withheld_variables(wanted, context.environment)):
         log.info(f"not in the server's environment: {', '.join(names)}; POSTGRES_ENVIRONMENT can name them")
-    if arguments.prints_a_setting or (arguments.given and arguments.given[0] in NOT_A_SERVER):
+    if not arguments.is_server:
         os.set_inheritable(held[0], True)  # noqa: FBT003 - the name says what is true
         context.children.raise_if_stopped()
         context.children.signals.give_back()
