@@ -19,7 +19,7 @@ from entrypoint.archivers.terms import IDENTITY, brief
 from entrypoint.errors import Failure, Problem
 from entrypoint.pid1 import status
 from entrypoint.server import control_file
-from entrypoint.server.context import OUR_PROGRAM, Context, later_environment
+from entrypoint.server.context import Context, later_command
 from entrypoint.server.data_folder import data_major
 from entrypoint.system import files
 
@@ -93,7 +93,7 @@ def _settle(opened: OpenedArchive, seconds: int) -> tuple[Problem | None, bool]:
         return problem, near
     data = opened.data_folder
     lost = mark.is_lost(data, opened.archive)
-    ours = control_file.read_control(opened.context).get("Database system identifier", "")
+    ours = control_file.system_identifier(opened.context)
     what = opened.server
     try:
         if opened.can.other_cluster_code is None:
@@ -165,7 +165,7 @@ def objection(opened: OpenedArchive, *, settled: bool, seconds: float) -> str:
             return "a database is to be restored from it"
         check_unused(opened, seconds=seconds)
         return ""
-    ours = control_file.read_control(opened.context).get("Database system identifier", "")
+    ours = control_file.system_identifier(opened.context)
     try:
         found = owner(opened, seconds)
     except ValueError as error:
@@ -256,11 +256,7 @@ def _others(opened: OpenedArchive, owner: str, ours: str, mend: str) -> Problem:
 
 def script(context: Context, command: str) -> str:
     """Return a piece of sh by which archive-segment calls a command of ours."""
-    import shlex
-
-    made = later_environment(context)
-    words = ["env", "-i", *(f"{name}={value}" for name, value in made.items())]
-    return f"exec {shlex.join([*words, OUR_PROGRAM, 'internal', command])}\n"
+    return f"{later_command(context, command)}\n"
 
 
 def check_unused(opened: OpenedArchive, *, seconds: float = calls.QUICK) -> None:

@@ -16,7 +16,7 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
 from entrypoint.postgres import segments
 from entrypoint.server import control_file
-from entrypoint.server.context import OUR_PROGRAM, Context, later_environment
+from entrypoint.server.context import Context, later_command
 from entrypoint.system import files
 
 _FOLDER = re.compile("[0-9A-F]{16}")
@@ -40,14 +40,10 @@ def fetching(opened: OpenedArchive) -> Iterator[None]:
 
 def prepare(context: Context) -> None:
     """Write down how shims/fetch-segment asks the archive for names, and forget the last recovery."""
-    import shlex
-
     for name in calls.OF_A_RECOVERY:
         if os.path.lexists(f"{context.runtime_folder}/{name}"):
             os.unlink(f"{context.runtime_folder}/{name}")
-    made = later_environment(context)
-    words = ["env", "-i", *(f"{name}={value}" for name, value in made.items()), OUR_PROGRAM, "internal"]
-    files.write_atomically(f"{context.runtime_folder}/{calls.ASK}", f'exec {shlex.join(words)} "$@"\n')
+    files.write_atomically(f"{context.runtime_folder}/{calls.ASK}", f'{later_command(context)} "$@"\n')
 
 
 def _start_helper(opened: OpenedArchive) -> int | None:
@@ -170,7 +166,7 @@ def wal_names(opened: OpenedArchive, seconds: float) -> tuple[str, list[str]]:
 
 
 def _wal_folder(opened: OpenedArchive, seconds: float = calls.QUICK) -> str:
-    identifier = control_file.read_control(opened.context).get("Database system identifier", "")
+    identifier = control_file.system_identifier(opened.context)
     command = opened.tool.identify(opened.server)
     code, text = opened.run_quietly(command, seconds=seconds)
     try:

@@ -195,7 +195,7 @@ def look(opened: OpenedArchive, seconds: int) -> Problem | None:
     from entrypoint.archivers.terms import brief  # what it takes is loaded only where an archive is set
     from entrypoint.postgres import segments
 
-    forks = segments.parse_history(_text(f"{data}/pg_wal/{timeline:08X}.history"))
+    forks = segments.parse_history(control_file.history(opened.context, timeline))
     command = opened.tool.list_wal(opened.server)
     answer = opened.ask(command, seconds=seconds)
     if answer.code or not forks:
@@ -258,13 +258,6 @@ def _judge(others: segments.Others, timeline: int, left: tuple[int, int], url: s
         "give this copy its own ARCHIVE_URL; or, if the other one is gone for good and this one takes its "
         "place, start it with ARCHIVE_FORK=confirm",
     )
-
-
-def _text(path: str) -> str:
-    try:
-        return files.read_text(path)
-    except OSError:
-        return ""
 
 
 def end_reading(data_folder: str) -> None:

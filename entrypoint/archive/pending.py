@@ -6,7 +6,7 @@ import filecmp
 import glob
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from entrypoint import exits, own
 from entrypoint.archive import backlog, calls, claim, fork
@@ -147,7 +147,7 @@ def read_back(opened: OpenedArchive, name: str, *, patience: float = calls.QUICK
     copy = f"{folder}/{os.getpid()}-{name}"
     try:
         _make(folder)
-        command = _fill(opened.tool.read_back(opened.server), name, copy)
+        command = opened.tool.read_back(opened.server).filled(name, copy)
         code, words = opened.run_quietly(command, seconds=patience)
         if code:
             raise Failure(_failed(opened, f"{name} cannot be read back (exit code {code}):\n{words.strip()}"))
@@ -226,7 +226,7 @@ def push(opened: OpenedArchive, seconds: float, say: Callable[[str], None]) -> l
 
 
 def _push_one(opened: OpenedArchive, name: str) -> None:
-    command = _fill(opened.tool.archive_segment(opened.server), name, f"pg_wal/{name}")
+    command = opened.tool.archive_segment(opened.server).filled(name, f"pg_wal/{name}")
     code, words = opened.run_quietly(command, seconds=opened.archive.command_timeout)
     if code:
         raise Failure(_failed(opened, f"{name} cannot be archived (exit code {code}):\n{words.strip()}"))
@@ -250,11 +250,6 @@ def _wait(opened: OpenedArchive, names: set[str], seconds: float, say: Callable[
             say(f"{len(left)} still wait")
             said = time.monotonic()
         opened.context.children.pause(_LOOK_EVERY)
-
-
-def _fill(command: Command, name: str, path: str) -> Command:
-    placed: Mapping[str, str] = {"%f": name, "%p": path}
-    return command._replace(argv=tuple(placed.get(word, word) for word in command.argv))
 
 
 def _failed(opened: OpenedArchive, what: str) -> Problem:

@@ -142,12 +142,7 @@ def find(opened: OpenedArchive, mine: int, *, seconds: float, whole: bool = True
 
 
 def _own_history(context: Context, timeline: int) -> str:
-    if timeline == 1:
-        return ""
-    try:
-        return files.read_text(f"{context.settings.data_folder}/pg_wal/{timeline:08X}.history")
-    except OSError:
-        return ""
+    return "" if timeline == 1 else control_file.history(context, timeline)
 
 
 def _in_folder(
@@ -250,9 +245,8 @@ def fetch(opened: OpenedArchive, timeline: int, seconds: float) -> str | None:
     name = f"{timeline:08X}.history"
     copy = f"{opened.runtime_folder}/look-{os.getpid()}-{name}"
     try:
-        command = opened.tool.read_back(opened.server)
-        argv = tuple(word.replace("%f", name).replace("%p", copy) for word in command.argv)
-        answer = opened.ask(command._replace(argv=argv), seconds=seconds)
+        command = opened.tool.read_back(opened.server).filled(name, copy)
+        answer = opened.ask(command, seconds=seconds)
         if answer.code == opened.can.missing_code:
             return None
         if answer.code:

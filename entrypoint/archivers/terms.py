@@ -60,6 +60,11 @@ class Command(NamedTuple):
     argv: tuple[str, ...]
     environment: dict[str, str]
 
+    def filled(self, name: str, path: str) -> Command:
+        """Return it for one segment or history: `%f` is its name and `%p` its path, as in archive_command."""
+        placed = {"%f": name, "%p": path}
+        return self._replace(argv=tuple(placed.get(word, word) for word in self.argv))
+
 
 class Answer(NamedTuple):
     """How a command ended and what it wrote."""

@@ -90,7 +90,6 @@ def _expire_wal(
         _told(opened, tool.expire_wal(what, decision.root, left, dry_run=False))
         if named.segments:
             log.info(f"removed WAL that no backup needs: {named.segments[0]} to {named.segments[-1]}")
-    if not dry_run:
         _remove_torn(opened)
         _remove_remains(opened, {each.name for each in left})
     return named.segments

@@ -44,7 +44,7 @@ def chain(backup: Backup, backups: Sequence[Backup]) -> list[Backup] | None:
 
 
 def unsound(backups: Sequence[Backup], broken: Collection[str] = ()) -> set[str]:
-    """Return the names of those that are not known to restore; as `restores`, for all of them at once."""
+    """Return the names of those that are not known to restore."""
     return {name for name, (_, sound) in _lines(backups, broken).items() if not sound}
 
 

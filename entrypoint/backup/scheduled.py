@@ -85,7 +85,7 @@ def _is_up(data_folder: str) -> bool:
 def schedule_of(context: Context, text: str) -> Schedule:
     """Return a schedule of this cluster; all have the time zone and the jitter of backups."""
     wanted = context.settings.backup
-    identifier = control_file.read_control(context).get("Database system identifier", "")
+    identifier = control_file.system_identifier(context)
     return Schedule(text, wanted.timezone, wanted.jitter, identifier)
 
 

@@ -16,14 +16,6 @@ from entrypoint.light import NamedTuple
 from entrypoint.postgres import segments
 from entrypoint.server import control_file
 from entrypoint.server.data_folder import live_postmaster
-from entrypoint.system import files
-
-
-def _first(path: str) -> str:
-    try:
-        return files.read_text(path).strip()
-    except OSError:
-        return ""
 
 
 class Verified(NamedTuple):
@@ -56,7 +48,7 @@ def verify(opened: OpenedArchive, backups: Sequence[Backup], *, made: str | None
         backups=backups,
         root=root,
         timeline=timeline,
-        forks=segments.parse_history(_first(f"{what.data_folder}/pg_wal/{timeline:08X}.history")),
+        forks=segments.parse_history(control_file.history(opened.context, timeline)),
         segment_bytes=what.segment_bytes,
         live=live,
         damaged=read.damaged if read else {},

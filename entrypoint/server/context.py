@@ -77,6 +77,14 @@ def later_environment(context: Context) -> dict[str, str]:
     return made | {notes.CLUSTER: cluster} if cluster else made
 
 
+def later_command(context: Context, *words: str) -> str:
+    """Return a piece of sh that becomes our own program, with `later_environment` and nothing else."""
+    import shlex
+
+    made = (f"{name}={value}" for name, value in later_environment(context).items())
+    return f"exec {shlex.join(['env', '-i', *made, OUR_PROGRAM, 'internal', *words])}"
+
+
 def write_down_settings(context: Context) -> None:
     """Keep the variables for what PID 1 starts later: what it may need, and no secret.
 

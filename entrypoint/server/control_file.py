@@ -7,7 +7,7 @@ import os
 from entrypoint.pid1 import status
 from entrypoint.postgres.cluster import parse_control
 from entrypoint.server.context import Context
-from entrypoint.system import small
+from entrypoint.system import files, small
 
 OURS = "entrypoint\n"
 """In a standby.signal that is ours; PostgreSQL looks at the file's name alone."""
@@ -38,6 +38,19 @@ def read_control(context: Context) -> dict[str, str]:
     if code:
         return {}
     return _controls.setdefault((path, found.st_ino, found.st_mtime_ns), parse_control(text))
+
+
+def system_identifier(context: Context) -> str:
+    """Return the cluster's system identifier; empty without a cluster."""
+    return read_control(context).get("Database system identifier", "")
+
+
+def history(context: Context, timeline: int) -> str:
+    """Return a timeline's history as it lies in pg_wal; empty where there is none, as of the first."""
+    try:
+        return files.read_text(f"{context.settings.data_folder}/pg_wal/{timeline:08X}.history")
+    except OSError:
+        return ""
 
 
 def is_our_standby(context: Context) -> bool:
