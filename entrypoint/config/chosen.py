@@ -88,12 +88,7 @@ def _ruling(context: Context) -> list[Source]:
     ]
     if not control_file.is_our_standby(context):
         return archives
-    from entrypoint.config import follow
-
-    said = {
-        *follow.following(context),
-        *(each.name for each in [*collect.base(context), *collect.overriding(context)]),
-    }
+    said = {*follow.following(context), *(each.name for each in charge.said(context))}
     return archives + [
         Source(name, value, sources.STANDBY, "on the command line, as long as this is a standby of ours")
         for name, value in follow.ruled_settings(context).options.items()

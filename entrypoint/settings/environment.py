@@ -99,7 +99,8 @@ def may_come_from_file(name: str, file_name: str, *, archives: bool) -> bool:
     declared = variables.find(name)
     if declared is not None:
         return declared.from_file
-    rest, file_rest = name.removeprefix("RESTORE_"), file_name.removeprefix("RESTORE_")
+    prefix = tool_variables.SOURCE_PREFIX
+    rest, file_rest = name.removeprefix(prefix), file_name.removeprefix(prefix)
     if rest != name:
         return may_come_from_file(rest, file_rest, archives=archives)
     if tool_variables.is_known(file_name):

@@ -132,7 +132,7 @@ def parse(values: Mapping[str, str]) -> tuple[Cluster, list[Problem]]:
         problems.append(Problem("PGDATA is empty", "set PGDATA to the data folder"))
     elif not values["PGDATA"].startswith("/"):
         problems.append(Problem(f"PGDATA={values['PGDATA']} is not an absolute path", "give PGDATA in full"))
-    user = values.get("POSTGRES_USER") or "postgres"
+    user = _ALL["POSTGRES_USER"].of(values)
     wal_folder = values.get("POSTGRES_INITDB_WALDIR") or None
     if wal_folder and not wal_folder.startswith("/"):
         problems.append(
@@ -153,7 +153,7 @@ def parse(values: Mapping[str, str]) -> tuple[Cluster, list[Problem]]:
         auth_method=auth_method,
         restart_unfinished=unfinished == "restart",
     )
-    port = values.get("PGPORT") or "5432"
+    port = _ALL["PGPORT"].of(values)
     return Cluster(normal(values.get("PGDATA") or "/"), port, server_timeout, init), problems
 
 

@@ -87,9 +87,3 @@ def test_only_the_log_writes() -> None:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
     }
     assert {"write", "fstat", "open", "set_blocking"} == {name for name in used if not name.startswith("O_")}
-
-
-@pytest.mark.parametrize("module", sorted(MODULES))
-def test_light_tuples_find_their_annotations(module: str) -> None:
-    """From Python 3.14 on only postponed ones lie in a class's body, where `light.NamedTuple` looks for them."""
-    assert "light" not in own_imports(module) or "__future__" in foreign_imports(module)
