@@ -7,14 +7,16 @@ from entrypoint.light import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong, and the exact way to mend it."""
+    """One thing that is wrong, and the exact way to fix it."""
 
     what: str
     """What is wrong and what was found, in one sentence."""
-    mend: str
-    """The command, variable or action that mends it."""
+    hint: str
+    """The command, variable or action that fixes it."""
     code: int = exits.FAILURE
     """The exit code if this ends the program."""
+    docs: str = ""
+    """The page in docs/how-to/ that shows the way, without its ending; empty if there is none."""
 
 
 class Failure(Exception):
@@ -73,7 +75,7 @@ def no_permission(
             f"uid {uid} cannot {doing} {path}: {belongs}, so it is the mode that forbids it",
             f"let its owner open it: chmod u+rwx {place or path}",
         )
-    mend = (
+    hint = (
         "the filesystem forbids it even to root: start with "
         f"--user {owner}:{owner}, or let the host change the owner: chown -R 999:999 FOLDER"
         if uid == 0
@@ -82,5 +84,5 @@ def no_permission(
     )
     return Problem(
         f"uid {uid} cannot {doing} {path}: {belongs}",
-        mend,
+        hint,
     )

@@ -22,8 +22,10 @@ class Finding(NamedTuple):
 
     level: Level
     found: str
-    mend: str = ""
-    """The command, variable or action that mends it; empty where all is well."""
+    hint: str = ""
+    """The command, variable or action that fixes it; empty if all is well."""
+    docs: str = ""
+    """As in `Problem`."""
 
 
 def ok(found: str) -> Finding:
@@ -31,19 +33,19 @@ def ok(found: str) -> Finding:
     return Finding(OK, found)
 
 
-def warning(found: str, mend: str) -> Finding:
-    """Return what will hurt, or may."""
-    return Finding(WARNING, found, mend)
+def warning(found: str, hint: str, docs: str = "") -> Finding:
+    """Return what will or may do harm."""
+    return Finding(WARNING, found, hint, docs)
 
 
-def error(found: str, mend: str) -> Finding:
-    """Return what hurts now, or would cost data."""
-    return Finding(ERROR, found, mend)
+def error(found: str, hint: str, docs: str = "") -> Finding:
+    """Return what does harm now, or would cost data."""
+    return Finding(ERROR, found, hint, docs)
 
 
 def problem(told: Problem) -> Finding:
     """Return what would end a start."""
-    return error(told.what, told.mend)
+    return error(told.what, told.hint, told.docs)
 
 
 def several(names: list[str], most: int = 5) -> str:

@@ -226,11 +226,17 @@ def info(message: str) -> None:
     _write("info", message)
 
 
-def warning(message: str, mend: str | None = None) -> None:
-    """Say what will hurt later, and what to do about it."""
-    _write("warning", message if mend is None else f"{message}\nmend: {mend}")
+def warning(message: str, hint: str = "", docs: str = "") -> None:
+    """Log what will do harm later, and what to do about it."""
+    _write("warning", advised(message, hint, docs))
 
 
 def problem(problem: Problem) -> None:
-    """Say what is wrong and how it is mended."""
-    _write("error", f"{problem.what}\nmend: {problem.mend}")
+    """Log what is wrong and how to fix it."""
+    _write("error", advised(problem.what, problem.hint, problem.docs))
+
+
+def advised(message: str, hint: str, docs: str) -> str:
+    """Return a message with what to do about it, and the page that shows the way, on lines of their own."""
+    advice = (("hint", hint), ("docs", docs))
+    return "\n".join((message, *(f"{name}: {text}" for name, text in advice if text)))

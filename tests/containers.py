@@ -93,7 +93,7 @@ def complaints(outcome: Outcome) -> list[str]:
     blocks = re.split(r"^entrypoint: error: ", outcome.stderr, flags=re.MULTILINE)[1:]
     assert blocks, outcome.output
     for block in blocks:
-        assert re.search(r"^\s+mend: \S", block, re.MULTILINE), outcome.output
+        assert re.search(r"^\s+hint: \S", block, re.MULTILINE), outcome.output
     return blocks
 
 

@@ -50,7 +50,7 @@ class Relay:
     """
 
     def __init__(self, address: str, target: Path) -> None:
-        """Take a port on the address; nothing passes before `mend`."""
+        """Take a port on the address; nothing passes before `hint`."""
         self._target = str(target)
         self._delay = 0.0
         self._rate = math.inf
@@ -69,7 +69,7 @@ class Relay:
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
         self._thread.start()
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Let everything pass."""
         self._do(self._listen(silent=False))
 
@@ -344,7 +344,7 @@ def serve(size: str = "") -> Iterator[S3]:
         server = S3(top, Relay(_bridge(), top / "listening"), size)
         try:
             server.rekey(SECRET)
-            server.relay.mend()
+            server.relay.restore()
             yield server
         finally:
             server.relay.close()

@@ -47,7 +47,7 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
         last_error=_reason(words) or failing[0].strip() if failing else None,
         prepared=not os.path.exists(f"{runtime_folder}/{calls.PREPARE}"),
         fork_refused=None if refused is None else refused.what,
-        fork_mend=None if refused is None else refused.mend,
+        fork_hint=None if refused is None else refused.hint,
         free_bytes=free,
         seconds_until_full=int(free / grows) if free is not None and grows else None,
         lost=mark.is_lost(data_folder, archive),

@@ -129,7 +129,7 @@ def _given(tool: Archiver, arguments: Sequence[str], *, beside: int | None = Non
             raise Failure(_stranger(tool, beside))
         return os.environ, None
     for each in [*problems, *([] if beside is None else [_stranger(tool, beside)])]:
-        log.warning(each.what, each.mend)
+        log.warning(each.what, each.hint)
     context = opening.command_context(wanted)
     what = describe_server(context)
     options = archive.tool.options(wanted.values, archive.storage, what)
@@ -181,7 +181,7 @@ def _say_what_follows(context: Context, tool: Archiver, arguments: Sequence[str]
     if "writes" in follows:
         refused = fork.objection(data)
         if refused is not None:
-            log.warning(f"this server is not to write into its archive: {refused.what}", refused.mend)
+            log.warning(f"this server is not to write into its archive: {refused.what}", refused.hint)
         elif "archives" in follows and status.in_recovery(data):
             log.warning(
                 "this is a standby: its primary archives, and two that do may take each other's segments"

@@ -217,10 +217,10 @@ def _succeed(opened: OpenedArchive, upgrading: Upgrading, seconds: int) -> tuple
     told = opened.archive.upgraded_from
     objection = succession.objection(owners, cluster, told)
     if objection is not None:
-        mend = _MEND
+        hint = _MEND
         if succession.objection(owners, cluster, owner) is None:
-            mend += f"; if pg_upgrade made it of that very cluster, set ARCHIVE_UPGRADED_FROM={owner}"
-        problem = _others(opened, owner, cluster.identifier, mend)
+            hint += f"; if pg_upgrade made it of that very cluster, set ARCHIVE_UPGRADED_FROM={owner}"
+        problem = _others(opened, owner, cluster.identifier, hint)
         raise Failure(
             problem._replace(
                 what=f"{problem.what}; ARCHIVE_UPGRADED_FROM={told} does not make it this one's: {objection}"
@@ -245,11 +245,11 @@ def _succeed(opened: OpenedArchive, upgrading: Upgrading, seconds: int) -> tuple
 _MEND = "an archive belongs to one cluster only: give this one its own ARCHIVE_URL"
 
 
-def _others(opened: OpenedArchive, owner: str, ours: str, mend: str) -> Problem:
+def _others(opened: OpenedArchive, owner: str, ours: str, hint: str) -> Problem:
     return Problem(
         f"the archive {opened.url} belongs to another cluster: its system identifier is {owner}, "
         f"this cluster's is {ours}",
-        mend,
+        hint,
         exits.ARCHIVE_REFUSED,
     )
 

@@ -64,7 +64,7 @@ class Fork(NamedTuple):
     """The cluster's own when it was looked."""
     what: str = ""
     """Why it is refused."""
-    mend: str = ""
+    hint: str = ""
     theirs: int = 0
     """The timeline of the server that was promoted beside this one."""
     before: State = ""
@@ -78,7 +78,10 @@ def read(data_folder: str) -> Fork | None:
     try:
         text = notes.read_text(data_folder, own.FORK)
         with guest.Reading(own.FORK):
-            fork: Fork = guest.typed(Fork(**guest.parse_json(text)))
+            noted = guest.parse_json(text)
+            if "mend" in noted:
+                noted["hint"] = noted.pop("mend")  # its name in earlier versions
+            fork: Fork = guest.typed(Fork(**noted))
             return fork
     except FileNotFoundError:
         return None
@@ -133,7 +136,7 @@ def refusal(data_folder: str) -> Problem | None:
     fork = read(data_folder)
     if fork is None or fork.state not in (REFUSED, *_STOPPED):
         return None
-    return Problem(fork.what, fork.mend, exits.ARCHIVE_REFUSED if fork.state == REFUSED else exits.SUPERSEDED)
+    return Problem(fork.what, fork.hint, exits.ARCHIVE_REFUSED if fork.state == REFUSED else exits.SUPERSEDED)
 
 
 def is_superseded(data_folder: str) -> bool:
@@ -228,7 +231,7 @@ def look(opened: OpenedArchive, seconds: int) -> Problem | None:
         state = REFUSED
     write(
         data,
-        Fork(state, url, timeline, problem.what if problem else "", problem.mend if problem else ""),
+        Fork(state, url, timeline, problem.what if problem else "", problem.hint if problem else ""),
     )
     return None
 

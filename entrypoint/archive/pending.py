@@ -195,7 +195,7 @@ def _room(opened: OpenedArchive, name: str) -> str:
         _failed(
             opened,
             f"{name} is not read back: neither {opened.runtime_folder} nor {wal} has room for it",
-        )._replace(mend="give /run or the data folder more room")
+        )._replace(hint="give /run or the data folder more room")
     )
 
 
@@ -253,8 +253,8 @@ def _wait(opened: OpenedArchive, names: set[str], seconds: float, say: Callable[
 
 
 def _failed(opened: OpenedArchive, what: str) -> Problem:
-    mend = f"check that {opened.url} can be reached and written; nothing is lost while pg_wal has room"
-    return Problem(what, mend, exits.ARCHIVE_REFUSED)
+    hint = f"check that {opened.url} can be reached and written; nothing is lost while pg_wal has room"
+    return Problem(what, hint, exits.ARCHIVE_REFUSED)
 
 
 def _refuse_where_forked(context: Context) -> None:

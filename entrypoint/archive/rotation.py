@@ -45,8 +45,8 @@ def take_over(context: Context) -> None:
             value = environment.text_of(files.read_text(file))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            mend = f"let uid {context.who.uid} read it, or restart the container: its start reads it as root"
-            log.warning(f"{name}_FILE={file} cannot be read again: {reason}; {name} stays as it was", mend)
+            hint = f"let uid {context.who.uid} read it, or restart the container: its start reads it as root"
+            log.warning(f"{name}_FILE={file} cannot be read again: {reason}; {name} stays as it was", hint)
             continue
         new = archive.tool.changed(text, name, value) if value else text
         if new != text:

@@ -101,12 +101,12 @@ def note(context: Context, what: str, state: Fork) -> None:
         if state.confirmed
         else ""
     )
-    mend = (
+    hint = (
         "make it a standby of that server: start it with STANDBY=on on an empty volume, and keep this volume "
         "until nobody needs what only it has; or keep this one: stop the other server for good, and start "
         f"this one once with ARCHIVE_FORK=confirm{again}; or look at what it has: ARCHIVE_FORK=readonly"
     )
-    fork.write(context.settings.data_folder, state._replace(what=what, mend=mend))
+    fork.write(context.settings.data_folder, state._replace(what=what, hint=hint))
 
 
 def find(opened: OpenedArchive, mine: int, *, seconds: float, whole: bool = True) -> tuple[Rival, str] | None:

@@ -134,7 +134,7 @@ def _take(
     wanted = opened.settings.backup
     tool = opened.tool
     if wanted.rate_limit and (told := tool.capabilities.no_rate) is not None:
-        log.warning(told.what, told.mend)
+        log.warning(told.what, told.hint)
     be_modest()
     resources = shares.backup(capacity.processors(), capacity.memory_limit(), wanted.rate_limit)
     what = opened.server._replace(database=sessions.database(opened.context))

@@ -35,7 +35,7 @@ def show(as_json: bool) -> None:
 def with_own_command(state: ArchiveState, context: Context) -> ArchiveState:
     """Return the state with what there is to say of an archive_command of the user's own."""
     told = charge_now.look(context)
-    return state if told is None else state._replace(own_command=told.what, own_command_mend=told.mend)
+    return state if told is None else state._replace(own_command=told.what, own_command_hint=told.hint)
 
 
 def describe(state: ArchiveState) -> list[tuple[str, str]]:
@@ -43,9 +43,9 @@ def describe(state: ArchiveState) -> list[tuple[str, str]]:
     rows = [("archive", f"{state.tool} to {state.url}")]
     if state.fork_refused is not None:
         rows.append(("refused", f"{state.fork_refused}; nothing is archived, backed up or removed"))
-        rows.append(("mend", f"{state.fork_mend}"))
+        rows.append(("hint", f"{state.fork_hint}"))
     if state.own_command is not None:
-        first, *rest = f"{state.own_command}\nmend: {state.own_command_mend}".split("\n")
+        first, *rest = f"{state.own_command}\nhint: {state.own_command_hint}".split("\n")
         rows += [("own command", first), *(("", line) for line in rest)]
     if state.lost:
         rows.append(("emptied", LOST))

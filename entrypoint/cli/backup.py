@@ -115,7 +115,7 @@ def verify_(as_json: bool) -> int:
     else:
         echo("\n".join(lines) if lines else f"{len(backups)} backups and their WAL: nothing is wrong")
         if not found.sound:
-            echo("mend: entrypoint backup push")
+            echo("hint: entrypoint backup push")
     return 0 if found.sound else exits.FAILURE
 
 

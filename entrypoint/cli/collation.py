@@ -100,7 +100,7 @@ def fix(everything: bool, accept: bool, no_backup: bool, as_json: bool) -> int:
             remembered.remember_match(context)
         elif not no_backup and not policy.has_recent_backup(context):
             _back_up(context)
-        outcome = rebuild.mend(session, report, memory, mark, accept=accept) if not report.matches else None
+        outcome = rebuild.fix(session, report, memory, mark, accept=accept) if not report.matches else None
     rebuilt = [each.words for each in outcome.rebuilt] if outcome else []
     refreshed = list(outcome.refreshed) if outcome else []
     findings = outcome.findings if outcome else ()
@@ -163,7 +163,7 @@ def _told(findings: Sequence[Finding]) -> list[str]:
     return [
         line
         for each in findings
-        for line in (f"{'BROKEN' if each.broken else 'UNKNOWN'} {each.words}", f"       mend: {each.mend}")
+        for line in (f"{'BROKEN' if each.broken else 'UNKNOWN'} {each.words}", f"       hint: {each.hint}")
     ]
 
 
@@ -174,7 +174,7 @@ def _rows(findings: Sequence[Finding]) -> list[dict[str, str | bool]]:
             "kind": each.kind,
             "name": each.name,
             "found": each.words,
-            "mend": each.mend,
+            "hint": each.hint,
             "broken": each.broken,
         }
         for each in findings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from entrypoint import exits
+from entrypoint import exits, log
 from entrypoint.cli.output import echo
 from entrypoint.doctor import checkup
 from entrypoint.doctor.checkup import CHECKS, Told
@@ -76,7 +76,7 @@ def _print(told: Told) -> None:
     echo(f"  {check.name.ljust(_WIDTH)}  {lines[0]}", mark=mark)
     rest = lines[1:]
     if finding.level != OK:
-        rest += [f"why: {check.why}", f"mend: {finding.mend}"]
+        rest += [f"why: {check.why}", *log.advised("", finding.hint, finding.docs).split("\n")[1:]]
     for line in rest:
         echo(f"{' ' * (_WIDTH + 9)}{line}")
 

@@ -196,18 +196,18 @@ class Finding(NamedTuple):
     kind: Kind | Literal["database", "server"]
     name: str
     words: str
-    mend: str
+    hint: str
     collations: tuple[str, ...] = ()
     """Whose versions are not noted anew until it is mended; none: those of the whole database."""
     broken: bool = True
     """It was looked at."""
 
 
-def finding(dependent: Dependent, words: str, mend: str, *, broken: bool = True) -> Finding:
+def finding(dependent: Dependent, words: str, hint: str, *, broken: bool = True) -> Finding:
     """Return what a closer look at one object has found; `words` follow its name."""
     what = f"{dependent.words} in {dependent.database} {words}"
     return Finding(
-        dependent.database, dependent.kind, dependent.name, what, mend, dependent.collations, broken
+        dependent.database, dependent.kind, dependent.name, what, hint, dependent.collations, broken
     )
 
 

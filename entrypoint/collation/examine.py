@@ -231,8 +231,8 @@ def _duplicates(turns: Turns, index: Dependent, shown: progress.Progress) -> lis
         return []
     count = f"{answer['keys']} key{'' if answer['keys'] == 1 else 's'}"
     words = f"has let duplicates in: {count} more than once, for example {answer['example']}"
-    mend = "delete all but one row of each key (with enable_indexscan = off), then: entrypoint collation fix"
-    return [finding(index, words, mend)]
+    hint = "delete all but one row of each key (with enable_indexscan = off), then: entrypoint collation fix"
+    return [finding(index, words, hint)]
 
 
 def _look_by_hand(each: Dependent, query: str) -> str:
@@ -257,8 +257,8 @@ def misplaced(turns: Turns, report: Report) -> list[Finding]:
 def _misplaced_of(turns: Turns, each: Dependent) -> list[Finding]:
     if not each.test:
         words = "is not checked here: its values lie inside others"
-        mend = f"look at the values of {each.domain} in column {each.column} of {each.table}"
-        return [finding(each, words, mend, broken=False)]
+        hint = f"look at the values of {each.domain} in column {each.column} of {each.table}"
+        return [finding(each, words, hint, broken=False)]
     look = queries.rows_query(each)
     if each.foreign:
         return [finding(each, _FOREIGN, _look_by_hand(each, look), broken=False)]

@@ -44,7 +44,7 @@ def gate(context: Context, given: list[str]) -> None:
             if not found.matches and policy == "reindex":
                 if found.weighs:
                     _demand_backup(session)
-                outcome = _mend_what_can_be(session, found, memory, mark)
+                outcome = _hint_what_can_be(session, found, memory, mark)
     except (Failure, OSError, *ODD) as error:
         failure = error if isinstance(error, Failure) else Failure(Problem(repr(error), "report it"))
         _not_looked(failure)
@@ -92,17 +92,17 @@ def _not_looked(failure: Failure) -> None:
     )
 
 
-def _mend_what_can_be(session: Session, found: Report, memory: Memory, mark: str) -> Outcome:
+def _hint_what_can_be(session: Session, found: Report, memory: Memory, mark: str) -> Outcome:
     """Mend; what ends it half way becomes a finding, and what is rebuilt by then stays rebuilt."""
     try:
-        return rebuild.mend(session, found, memory, mark)
+        return rebuild.fix(session, found, memory, mark)
     except Failure as failure:
         words = f"not all could be looked through: {failure.problems[0].what}"
         return Outcome((), (), (Finding("", "server", "", words, "entrypoint collation fix"),))
 
 
 def _tell_unfinished(outcome: Outcome) -> None:
-    lines = [f"{each.words}: {each.mend}" for each in outcome.findings[: dependents.SHOWN]]
+    lines = [f"{each.words}: {each.hint}" for each in outcome.findings[: dependents.SHOWN]]
     if len(outcome.findings) > len(lines):
         lines.append(f"and {len(outcome.findings) - len(lines)} more: entrypoint collation check")
     log.warning(

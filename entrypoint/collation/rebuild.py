@@ -37,7 +37,7 @@ class Outcome(NamedTuple):
     """What is still to be done by somebody."""
 
 
-def mend(session: Session, report: Report, memory: Memory, mark: str, *, accept: bool = False) -> Outcome:
+def fix(session: Session, report: Report, memory: Memory, mark: str, *, accept: bool = False) -> Outcome:
     """Rebuild the indexes that depend on a changed collation, then note the present versions.
 
     Each rebuilt one is remembered, so that a killed run goes on where it was. No version is noted anew of a
@@ -78,8 +78,8 @@ def mend(session: Session, report: Report, memory: Memory, mark: str, *, accept:
                     done.append(index)
                 except Failure as failure:
                     words = f"cannot be rebuilt: {failure.problems[0].what}"
-                    mend = "entrypoint collation check finds duplicates; then: entrypoint collation fix"
-                    failed[index.database, index.oid] = finding(index, words, mend)
+                    hint = "entrypoint collation check finds duplicates; then: entrypoint collation fix"
+                    failed[index.database, index.oid] = finding(index, words, hint)
                 built += index.bytes
             shown.close()
             report = look(session, report.mixed, everything=report.everything)

@@ -108,4 +108,4 @@ def say(context: Context) -> None:
         )
     told = precedence.tell(decide(context), archive.asked, archive.tool.name)
     if told is not None:
-        log.warning(told.what, told.mend)
+        log.warning(told.what, told.hint)

@@ -61,7 +61,7 @@ def notice(context: Context) -> None:
     note = f"{context.runtime_folder}/{_NOTE}"
     if told is not None and told.lost:
         if not os.path.exists(note):
-            log.warning(told.what, told.mend)
+            log.warning(told.what, told.hint)
             files.write_atomically(note, "")
     elif os.path.exists(note):
         os.unlink(note)

@@ -19,7 +19,7 @@ class Complaint(NamedTuple):
 
     name: str
     words: str
-    mend: str
+    hint: str
 
 
 def complaints(text: str) -> list[Complaint]:
@@ -34,13 +34,13 @@ def complaints(text: str) -> list[Complaint]:
         named = said and re.search(_NAMED, said[1])
         if said and named:
             name = named[1].lower()
-            found.append(Complaint(name, said[1].strip(), _mend(name, said[1])))
+            found.append(Complaint(name, said[1].strip(), _hint(name, said[1])))
         elif said and "HINT:" in line and found:
-            found[-1] = found[-1]._replace(mend=said[1].strip())
+            found[-1] = found[-1]._replace(hint=said[1].strip())
     return found
 
 
-def _mend(name: str, words: str) -> str:
+def _hint(name: str, words: str) -> str:
     if (outside := re.search(_RANGE, words)) is not None:
         unit = outside[2].strip()
         counted = f", in units of {unit}" if unit and not outside[3].endswith(unit) else ""
@@ -73,7 +73,7 @@ def problem(source: sources.Source, complaint: Complaint, known: Sequence[str]) 
     """Return what is wrong with one setting, at the place where it was set."""
     if is_unknown(complaint):
         near = nearest(source.name, known)
-        mend = f"did you mean {near}?" if near else f"correct or remove {source.name}"
-        return Problem(f"{source.where}: the server has no setting {source.name}", mend)
+        hint = f"did you mean {near}?" if near else f"correct or remove {source.name}"
+        return Problem(f"{source.where}: the server has no setting {source.name}", hint)
     words = hide_words(complaint.words, [(source.name, source.value)])
-    return Problem(f"{source.where}: {words}", hide_words(complaint.mend, [(source.name, source.value)]))
+    return Problem(f"{source.where}: {words}", hide_words(complaint.hint, [(source.name, source.value)]))

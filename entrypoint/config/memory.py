@@ -79,11 +79,11 @@ class SharedMemory(NamedTuple):
         """What is wrong, where nothing was adapted."""
         if self.adapted or self.kind != "posix" or self.have >= self.need:
             return None
-        mend = (
+        hint = (
             f"docker run --shm-size={-(-self.need // tune.MB)}m, or -e {CONF_PREFIX}{SHARED_MEMORY_TYPE}=sysv"
         )
         return Problem(
-            f"{self.words}: queries would fail with “could not resize shared memory segment”", mend
+            f"{self.words}: queries would fail with “could not resize shared memory segment”", hint
         )
 
 
@@ -159,9 +159,9 @@ def judge_huge_pages(wanted: str, *, pages: int, limit: int | None, least: int =
     if wanted == "off" or (wanted == "try" and not pages):
         return []
     if wanted == "on" and pages < least:
-        mend = f"reserve more on the host (sysctl vm.nr_hugepages={least}, and some), or set huge_pages=try"
+        hint = f"reserve more on the host (sysctl vm.nr_hugepages={least}, and some), or set huge_pages=try"
         has = f"{pages} of the {least} or more that it needs" if pages else "none"
-        return [error(f"huge_pages is on, but the kernel has {has}: the server does not start", mend)]
+        return [error(f"huge_pages is on, but the kernel has {has}: the server does not start", hint)]
     if limit == 0:
         what = "the kernel has huge pages, but this container may use none: the server ends with “Bus error”"
         return [error(what, "set huge_pages=off, or raise the limit of the container's hugetlb cgroup")]
@@ -172,7 +172,7 @@ def check_huge_pages(context: Context) -> None:
     """Raise Failure where the server is to have huge pages that it cannot get."""
     bad = [each for each in huge_pages(planned(context)) if each.level == "error"]
     if bad:
-        raise Failure(*(Problem(each.found, each.mend) for each in bad))
+        raise Failure(*(Problem(each.found, each.hint) for each in bad))
 
 
 def system_v_limit() -> int:
@@ -189,6 +189,6 @@ def say(context: Context) -> None:
     if found.adapted:
         log.info(f"{found.words}, so the server gets {SHARED_MEMORY_TYPE} = sysv, which has no such limit")
     elif found.problem is not None:
-        log.warning(found.problem.what, found.problem.mend)
+        log.warning(found.problem.what, found.problem.hint)
     if context.settings.serving.tune:
         log.info("POSTGRES_TUNE: " + ", ".join(f"{each.name} = {each.value}" for each in tuned(context)))

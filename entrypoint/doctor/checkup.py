@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from entrypoint.doctor.look import archive, databases, memory, places, secrets, server
 from entrypoint.doctor.sight import Check, NotLooked, Sight
 from entrypoint.errors import Failure
-from entrypoint.finding import ERROR, WARNING, Finding, problem
+from entrypoint.finding import ERROR, OK, WARNING, Finding, problem
 from entrypoint.light import NamedTuple
 
 CHECKS: tuple[Check, ...] = (
@@ -40,7 +40,8 @@ def make(sight: Sight, names: Sequence[str] = ()) -> Iterator[Told]:
             continue
         sight.say(check.name)
         for finding in _findings(check, sight, asked_for=bool(names)):
-            yield Told(check, finding)
+            lacks_page = finding.level != OK and not finding.docs
+            yield Told(check, finding._replace(docs=check.docs) if lacks_page else finding)
 
 
 def _findings(check: Check, sight: Sight, *, asked_for: bool) -> list[Finding]:

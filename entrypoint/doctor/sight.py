@@ -258,3 +258,5 @@ class Check(NamedTuple):
     look: Callable[[Sight], list[Finding]]
     """May raise Failure, which is an error that was found."""
     need: Need = FOLDER
+    docs: str = ""
+    """The page of docs/how-to/ for its findings that name none themselves."""

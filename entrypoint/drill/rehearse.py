@@ -150,8 +150,8 @@ def _fetch(scratch: Context, plan: planning.Plan, deadline: float, lock: int) ->
         source, command, lock, seconds=deadline - time.monotonic(), shown=shown, counter=counter
     )
     if code or not os.path.exists(f"{folder}/PG_VERSION"):
-        mend = "see its own words; if the backup is damaged take a new one: entrypoint backup push"
-        raise not_fetched(plan, f"(exit code {code}):\n{words}", mend)
+        hint = "see its own words; if the backup is damaged take a new one: entrypoint backup push"
+        raise not_fetched(plan, f"(exit code {code}):\n{words}", hint)
 
 
 _DATABASES = "SELECT to_json(datname) FROM pg_database WHERE datallowconn AND datconnlimit > -2"

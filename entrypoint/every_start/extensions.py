@@ -83,7 +83,7 @@ def create(context: Context) -> None:
         return
     unloaded = known_extensions.not_preloaded(wanted, found["preloaded"])
     if unloaded is not None:
-        log.warning(unloaded.what, unloaded.mend)
+        log.warning(unloaded.what, unloaded.hint)
     places = known_extensions.places(wanted, context.settings.init.database, found["cron"])
     for database, names in places.items():
         has = _ask(context, _DATABASE, database, dict)
@@ -100,9 +100,9 @@ def create(context: Context) -> None:
                     )
                 )
                 continue
-            mend = f"see the words above, or remove {name} from POSTGRES_EXTENSIONS"
+            hint = f"see the words above, or remove {name} from POSTGRES_EXTENSIONS"
             statement = known_extensions.create(name, public=has["public"])
-            _change(context, database, statement, unloaded.mend if unloaded else mend)
+            _change(context, database, statement, unloaded.hint if unloaded else hint)
             log.info(f"created the extension {name} in {database}")
 
 
@@ -126,8 +126,8 @@ def update(context: Context) -> None:
                     f"see the manual of {name} for how to get from {old} to {new}",
                 )
                 continue
-            mend = "see the words above, or remove POSTGRES_EXTENSIONS_UPDATE"
-            _change(context, database, known_extensions.update(name), mend)
+            hint = "see the words above, or remove POSTGRES_EXTENSIONS_UPDATE"
+            _change(context, database, known_extensions.update(name), hint)
             log.info(f"updated the extension {name} in {database} from {old} to {new}")
 
 
@@ -164,7 +164,7 @@ def _ask(context: Context, text: str, database: str | None, kind: type[Kind]) ->
         return None
 
 
-def _change(context: Context, database: str, statement: str, mend: str) -> None:
+def _change(context: Context, database: str, statement: str, hint: str) -> None:
     """Change a database, as its only session that does not wait for others for ever.
 
     The script of an extension runs with a search_path that PostgreSQL makes of the extension's own schema.
@@ -181,4 +181,4 @@ def _change(context: Context, database: str, statement: str, mend: str) -> None:
             patience=sessions.PATIENCE,
         )
     except Failure as failure:
-        raise Failure(Problem(f"{statement}, in the database {database}:\n{failure}", mend)) from None
+        raise Failure(Problem(f"{statement}, in the database {database}:\n{failure}", hint)) from None

@@ -82,7 +82,7 @@ def run_start_files(context: Context) -> None:
         raise Failure(
             problem._replace(
                 what=f"the start file {problem.what}; the server is stopped",
-                mend=f"{problem.mend}; to start without it, take it out of {probe.STARTDB_FOLDER}. "
+                hint=f"{problem.hint}; to start without it, take it out of {probe.STARTDB_FOLDER}. "
                 "All start files run again at the next start",
             )
         ) from None

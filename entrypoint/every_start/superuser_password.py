@@ -40,13 +40,13 @@ def check(context: Context) -> Context:
     except Failure as failure:
         if update:
             raise
-        mend = (
+        hint = (
             f"set POSTGRES_PASSWORD to the present password of {init.user}, or let it in without one by "
             f"pg_hba.conf (local all {init.user} peer); until then scheduled backups and SIGHUP fail"
         )
         asks = login.asks_for_password(context)
         log.warning(
-            f"POSTGRES_PASSWORD could not be compared with the stored one: {failure}", mend if asks else None
+            f"POSTGRES_PASSWORD could not be compared with the stored one: {failure}", hint if asks else ""
         )
         return context
     password = first_line(init.password)

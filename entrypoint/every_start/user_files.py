@@ -68,11 +68,11 @@ def run(context: Context, folder: str, state: str = "") -> dict[str, str]:
     file = begun[-1].removeprefix(_BEGUN) if begun else folder
     if code == 0:
         what = f"{file} ended the shell of all these files with `exit 0`"
-        mend = "use `return` instead of `exit`, or make the file executable (chmod +x)"
+        hint = "use `return` instead of `exit`, or make the file executable (chmod +x)"
     else:
         what = f"{file} failed with exit code {code}"
-        mend = _why(file, code) or "correct the file"
-    raise Failure(Problem(what, mend, code or exits.FAILURE))
+        hint = _why(file, code) or "correct the file"
+    raise Failure(Problem(what, hint, code or exits.FAILURE))
 
 
 def _why(file: str, code: int) -> str:

@@ -212,8 +212,8 @@ def make(
         settings = files.read_text(f"{cluster}/postgresql.conf")
         unusual = [line for line in _USUAL if f"\n{line}" not in settings]
         if unusual:
-            mend = "build where a server may have 128 MB and /dev/shm"
-            raise Failure(Problem(f"initdb did not choose {', '.join(unusual)}", mend))
+            hint = "build where a server may have 128 MB and /dev/shm"
+            raise Failure(Problem(f"initdb did not choose {', '.join(unusual)}", hint))
         encryption = run("postgres", "-D", cluster, "-C", "password_encryption").strip()
         if os.path.exists(f"{folder}/made-from"):
             files.remove_tree(folder)  # that of the image that this one is built on

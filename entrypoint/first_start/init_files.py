@@ -29,7 +29,7 @@ def run(context: Context, unfinished: Unfinished) -> dict[str, str]:
             problem._replace(
                 what=f"the init file {problem.what}; the database is only partly set up and will not be "
                 "served",
-                mend=f"{problem.mend}, then empty the volume or start once with "
+                hint=f"{problem.hint}, then empty the volume or start once with "
                 "-e POSTGRES_INIT_UNFINISHED=restart",
             )
         ) from None

@@ -29,7 +29,7 @@ def main(descriptor_text: str) -> int:
         kernel.keep_descriptors_to_ourselves()
         signals = Signals(given.mask, given.ignored)
     except (OSError, ValueError, EOFError, TypeError):
-        sys.stderr.write(f"entrypoint: error: {handoff.HANDOFF} is not for you to set\n  mend: unset it\n")
+        sys.stderr.write(f"entrypoint: error: {handoff.HANDOFF} is not for you to set\n  hint: unset it\n")
         return exits.FAILURE
     children = Children(signals)
     children.adopt(given.pid)

@@ -179,12 +179,12 @@ def worded(refusal: Refusal, request: Request, wal: Wal) -> Problem:
     name, reason = refusal.backup, refusal.reason
     if reason == "no backup":
         what = f"no base backup leads to timeline {wal.timeline} with all the WAL that it needs"
-        mend = "entrypoint backup verify tells what is missing; RESTORE_TARGET_TIMELINE chooses another one"
+        hint = "entrypoint backup verify tells what is missing; RESTORE_TARGET_TIMELINE chooses another one"
     elif reason in ("target too late", "target too early"):
         late = reason == "target too late"
         where = "after the end of the archive" if late else "before the end of the first backup"
         what = f"the target ({request.words}) is {where}; {span}"
-        mend = "give a target in that range, or none to restore up to the end of the archive"
+        hint = "give a target in that range, or none to restore up to the end of the archive"
     elif reason == "gap" and refusal.hole is not None:
         first, last = refusal.hole
         before = segments.number(first, wal.segment_bytes) * wal.segment_bytes
@@ -192,7 +192,7 @@ def worded(refusal: Refusal, request: Request, wal: Wal) -> Problem:
             f"the archive misses the WAL segments {first} to {last}, which backup {name} needs "
             f"to reach {request.words}"
         )
-        mend = (
+        hint = (
             f"restore up to where the gap begins (RESTORE_TARGET_LSN={lsn_text(before - 1)}), this backup "
             "alone (RESTORE_TARGET=immediate), or from a backup behind it"
         )
@@ -203,8 +203,8 @@ def worded(refusal: Refusal, request: Request, wal: Wal) -> Problem:
             else f"does not lead to timeline {wal.timeline}, or segments that it needs are missing"
         )
         what = f"backup {name} {why}; {span}"
-        mend = f"name another backup, or leave the choice: RESTORE_FROM=LATEST would take {refusal.better}"
-    return Problem(what, mend, exits.ARCHIVE_REFUSED)
+        hint = f"name another backup, or leave the choice: RESTORE_FROM=LATEST would take {refusal.better}"
+    return Problem(what, hint, exits.ARCHIVE_REFUSED)
 
 
 def _as_postgres_takes_it(request: Request, aim: _Aim) -> str:

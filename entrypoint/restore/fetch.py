@@ -33,8 +33,8 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
     log.info(f"fetching backup {chosen} from {plan.source.url}")
     code = _fetch(plan, unfinished.cluster)
     if code or not os.path.exists(f"{unfinished.cluster}/PG_VERSION"):
-        mend = "see its own words above; the next start tries again from the beginning"
-        raise not_fetched(plan, f"(exit code {code})", mend)
+        hint = "see its own words above; the next start tries again from the beginning"
+        raise not_fetched(plan, f"(exit code {code})", hint)
     _move_wal(context, unfinished)
     forget_original(unfinished.cluster)
     history.RUNS.forget_running(unfinished.cluster)
@@ -54,10 +54,10 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
     return recover(context, given)
 
 
-def not_fetched(plan: Plan, why: str, mend: str) -> Failure:
+def not_fetched(plan: Plan, why: str, hint: str) -> Failure:
     """Return what is raised where the archiver has not fetched the backup."""
     what = f"{plan.source.tool.name} could not fetch backup {plan.choice.backup.name} {why}"
-    return Failure(Problem(what, mend, exits.ARCHIVE_REFUSED))
+    return Failure(Problem(what, hint, exits.ARCHIVE_REFUSED))
 
 
 def _fetch(plan: Plan, folder: str) -> int:

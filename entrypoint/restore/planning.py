@@ -183,7 +183,7 @@ def _read_wal(source: OpenedArchive, request: Request, backups: list[Backup]) ->
     elif timeline > 1:
         raise Failure(
             unreadable(source, f"it has no timeline {timeline} ({history} is missing)")._replace(
-                mend="set RESTORE_TARGET_TIMELINE to latest or to a timeline that is there"
+                hint="set RESTORE_TARGET_TIMELINE to latest or to a timeline that is there"
             )
         )
     size = segments.size_by(backups[-1].first_segment, backups[-1].start_lsn)

@@ -190,12 +190,12 @@ def _ended(source: Context, wanted: Recorded, problem: Problem) -> Problem:
     early = ended_early(source, wanted.last_segment)
     if early is not None:
         return Problem(
-            f"the restore is not complete: {early.what}; nothing was promoted", early.mend, early.code
+            f"the restore is not complete: {early.what}; nothing was promoted", early.hint, early.code
         )
     if os.path.exists(f"{source.runtime_folder}/{calls.FETCH_FAILED}"):
         return problem._replace(
             what=f"{problem.what}, since WAL cannot be fetched from the archive",
-            mend="see the archiver's words above; the next start goes on with the replay",
+            hint="see the archiver's words above; the next start goes on with the replay",
             code=exits.UNFINISHED_RESTORE,
         )
     if wanted.kind in ("", "immediate"):

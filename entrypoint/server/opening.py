@@ -45,7 +45,7 @@ def open_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> tuple[Set
     if not wanted.values.get("PGDATA", "").startswith("/"):
         raise Failure(*problems)
     for doubt in doubts:
-        log.warning(doubt.what, doubt.mend)
+        log.warning(doubt.what, doubt.hint)
     return wanted, problems
 
 

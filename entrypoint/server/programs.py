@@ -48,16 +48,16 @@ def folder_with(name: str, context: Context) -> str:
 
 def check_shell(context: Context) -> Problem | None:
     """Run /bin/sh as PostgreSQL does for archive_command: by this path, as the server's user."""
-    mend = "use an image that has /bin/sh: archive_command, restore_command and COPY PROGRAM need it"
+    hint = "use an image that has /bin/sh: archive_command, restore_command and COPY PROGRAM need it"
     if not os.path.exists("/bin/sh"):
-        return Problem("/bin/sh is missing; commands of the server would end with code 127", mend)
+        return Problem("/bin/sh is missing; commands of the server would end with code 127", hint)
     argv = ["/bin/sh", "-c", "exit 0"]
     try:
         code = context.children.run(argv, context.environment, become=context.who)
     except Failure as failure:
-        return Problem(f"/bin/sh does not work: {failure.problems[0].what}", mend)
+        return Problem(f"/bin/sh does not work: {failure.problems[0].what}", hint)
     if code:
-        return Problem(f"/bin/sh ends with code {code} when uid {context.who.uid} runs it", mend)
+        return Problem(f"/bin/sh ends with code {code} when uid {context.who.uid} runs it", hint)
     return None
 
 

@@ -218,8 +218,8 @@ def _of_source(problem: Problem, values: Mapping[str, str]) -> Problem:
     """Return what is wrong with the archive to restore from, with its variables by their full names."""
     names = "|".join([*_own_of_source(values), "ARCHIVE_URL", "ARCHIVE_TOOL"])
     full = re.compile(rf"(?<![A-Z0-9_])({names})(?![A-Z0-9_])")
-    what, mend = (full.sub(rf"{SOURCE_PREFIX}\1", text) for text in (problem.what, problem.mend))
-    return problem._replace(what=f"for the archive to restore from (RESTORE_*): {what}", mend=mend)
+    what, hint = (full.sub(rf"{SOURCE_PREFIX}\1", text) for text in (problem.what, problem.hint))
+    return problem._replace(what=f"for the archive to restore from (RESTORE_*): {what}", hint=hint)
 
 
 def _identifier(values: Mapping[str, str], problems: list[Problem]) -> str:

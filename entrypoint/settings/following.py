@@ -104,6 +104,6 @@ def conninfo_problem(name: str, text: str) -> Problem | None:
     try:
         conninfo.parse(text)
     except ValueError as error:
-        mend = "give it as libpq takes it, for example host=db1 user=replicator password='…'"
-        return Problem(f"{name} is no connection string: {error}", mend)
+        hint = "give it as libpq takes it, for example host=db1 user=replicator password='…'"
+        return Problem(f"{name} is no connection string: {error}", hint)
     return None

@@ -147,16 +147,16 @@ def unknown(values: Mapping[str, str]) -> tuple[list[Problem], list[Problem]]:
         near = nearest(name)
         mistake = asked and (near is not None or name.startswith(STRICT_GROUPS))
         others = "docs/reference/variables.md lists every variable"
-        mend = f"did you mean {near}?" if near else f"remove {name}; {others}"
+        hint = f"did you mean {near}?" if near else f"remove {name}; {others}"
         if not mistake:
             declared = variables.find(near or "")
             meaning = f" {_meaning(declared)}" if declared is not None else ""
-            mend = (
+            hint = (
                 f"nothing is done with it; did you mean {near}?{meaning}"
                 if near
                 else "nothing is done with it"
             )
-        (wrong if mistake else doubtful).append(Problem(f"unknown variable {name}", mend))
+        (wrong if mistake else doubtful).append(Problem(f"unknown variable {name}", hint))
     return wrong, doubtful
 
 

@@ -205,21 +205,21 @@ def _target(given: Mapping[str, str], problems: list[Problem]) -> tuple[Kind, st
 
 def _malformed(name: str, kind: Kind, value: str) -> Problem | None:
     if kind == "time" and not _is_moment(value):
-        mend = (
+        hint = (
             "give ISO 8601, for example 2026-11-22T14:02:00+01:00 (without an offset it is UTC), or "
             "10 minutes ago"
         )
     elif kind == "lsn" and not re.fullmatch(r"[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}", value):
-        mend = "give it as pg_current_wal_lsn() does, for example 0/3000060"
+        hint = "give it as pg_current_wal_lsn() does, for example 0/3000060"
     elif kind == "xid" and not (re.fullmatch(r"[0-9]{1,10}", value) and 3 <= int(value) < 2**32):
-        mend = "give the number of a transaction, from 3 on, without its epoch"
+        hint = "give the number of a transaction, from 3 on, without its epoch"
     elif kind == "name" and (len(value.encode()) > _NAME_BYTES or not value.isprintable()):
-        mend = f"give the name that pg_create_restore_point() was given, at most {_NAME_BYTES} bytes"
+        hint = f"give the name that pg_create_restore_point() was given, at most {_NAME_BYTES} bytes"
     elif kind == "immediate" and value != "immediate":
-        mend = "set RESTORE_TARGET=immediate, or RESTORE_TARGET_TIME, _NAME, _LSN or _XID"
+        hint = "set RESTORE_TARGET=immediate, or RESTORE_TARGET_TIME, _NAME, _LSN or _XID"
     else:
         return None
-    return Problem(f"{name}={value} is not understood", mend)
+    return Problem(f"{name}={value} is not understood", hint)
 
 
 _AGO = re.compile(r"([0-9]{1,9}) *(second|minute|hour|day)s? +ago")

@@ -184,8 +184,8 @@ def parse_conf(
         parts = setting.split(".")
         if len(parts) > 2 or not all(part.isascii() and part.isidentifier() for part in parts):
             problems.append(Problem(f"{name} names no server setting", f"correct or remove {name}"))
-        elif (mend := _instead(setting, value, values, archive, source)) is not None:
-            problems.append(Problem(f"{name} cannot be set by a variable", mend))
+        elif (hint := _instead(setting, value, values, archive, source)) is not None:
+            problems.append(Problem(f"{name} cannot be set by a variable", hint))
         elif "\n" in value or "\r" in value:
             problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
         elif setting == "primary_conninfo" and (wrong := _conninfo_problem(name, value)) is not None:

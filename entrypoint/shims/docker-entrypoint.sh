@@ -52,7 +52,7 @@ docker_verify_minimum_env() {
 		echo 'entrypoint: warning: POSTGRES_HOST_AUTH_METHOD has been set to "trust": everybody gets in without a password' >&2
 	elif [[ -z ${POSTGRES_PASSWORD:-} ]]; then
 		echo 'entrypoint: error: no database yet, and no superuser password is specified to make one' >&2
-		echo '  mend: set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE' >&2
+		echo '  hint: set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE' >&2
 		exit 1
 	fi
 }
@@ -60,7 +60,7 @@ docker_verify_minimum_env() {
 docker_error_old_databases() {
 	[[ -n ${OLD_DATABASES[0]:-} ]] || return 0
 	echo "entrypoint: error: there appears to be PostgreSQL data of another version or layout in: ${OLD_DATABASES[*]}" >&2
-	echo '  mend: use a single mount at /var/lib/postgresql and move the data with pg_upgrade (https://github.com/docker-library/postgres/pull/1259, https://github.com/docker-library/postgres/issues/37)' >&2
+	echo '  hint: use a single mount at /var/lib/postgresql and move the data with pg_upgrade (https://github.com/docker-library/postgres/pull/1259, https://github.com/docker-library/postgres/issues/37)' >&2
 	exit 1
 }
 

@@ -99,7 +99,7 @@ def gate(opened: OpenedArchive, given: list[str]) -> list[str]:
         return given
     if known.state != fork.SUPERSEDED:
         return given
-    refused = Problem(known.what, known.mend, exits.SUPERSEDED)
+    refused = Problem(known.what, known.hint, exits.SUPERSEDED)
     if opened.archive.fork != "readonly":
         raise Failure(refused)
     log.problem(refused)

@@ -75,7 +75,7 @@ def _let_through(read_only: Sequence[str], who: Identity) -> None:
     unread = f"; uid {who.uid} cannot read {', '.join(closed[:3])}" if closed else ""
     log.warning(
         f"mounted read-only, so the owner stays as it is: {', '.join(read_only[:3])}{more}{unread}",
-        "let everybody read it, on the host: chmod a+r FILE" if closed else None,
+        "let everybody read it, on the host: chmod a+r FILE" if closed else "",
     )
 
 

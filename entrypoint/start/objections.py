@@ -41,7 +41,7 @@ def _checked(context: Context, facts: Facts, problems: Sequence[Problem]) -> pla
     if refusals:
         raise Failure(*refusals)
     for doubt in decided.warnings:
-        log.warning(doubt.what, doubt.mend)
+        log.warning(doubt.what, doubt.hint)
     return decided
 
 

@@ -41,8 +41,8 @@ def denied(path: str, doing: str, error: OSError) -> Problem:
         place=place,
         missing=lacked(error),
     )
-    mend = "mount it without :ro" if error.errno == errno.EROFS else problem.mend
-    return problem._replace(what=f"{problem.what} ({error.strerror or error})", mend=mend)
+    hint = "mount it without :ro" if error.errno == errno.EROFS else problem.hint
+    return problem._replace(what=f"{problem.what} ({error.strerror or error})", hint=hint)
 
 
 def lacking(error: OSError) -> str:

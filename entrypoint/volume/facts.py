@@ -69,7 +69,7 @@ class OwnCommand(NamedTuple):
 
     what: str
     """Whose is in charge, and where it stands."""
-    mend: str
+    hint: str
     lost: bool = False
     """The entrypoint does not archive although it was in charge at the start, or nobody does."""
 
@@ -98,7 +98,7 @@ class ArchiveState(NamedTuple):
     """The archive is known to be this cluster's."""
     fork_refused: str | None
     """Why a restored cluster archives nothing: somebody else has gone on in the archive. None: it does."""
-    fork_mend: str | None
+    fork_hint: str | None
     free_bytes: int | None
     """Of the filesystem of pg_wal."""
     seconds_until_full: int | None
@@ -107,4 +107,4 @@ class ArchiveState(NamedTuple):
     """The archive was this cluster's, and nothing in it is any more: it was emptied, or is not mounted."""
     own_command: str | None = None
     """See OwnCommand."""
-    own_command_mend: str | None = None
+    own_command_hint: str | None = None

@@ -128,8 +128,8 @@ def _unfinished(record: unfinished.Unfinished, data_folder: str, has_cluster: bo
         _leave_to_root(error)
         work = f"{data_folder}/{os.path.basename(record.folder)}"
         what = f"{work}/state, which says how far an earlier start came, cannot be read: {error.strerror}"
-        mend = f"mend that, or remove {work} if you know that no first start or restore was interrupted"
-        raise Failure(Problem(what, mend)) from error
+        hint = f"mend that, or remove {work} if you know that no first start or restore was interrupted"
+        raise Failure(Problem(what, hint)) from error
     # Killed before the first line was written: nothing else was done yet, or somebody else's hand.
     stage: Stage = noted or ("unknown" if has_cluster else "building")
     # The server may have been promoted after it has waited at its target.

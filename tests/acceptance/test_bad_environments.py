@@ -602,9 +602,9 @@ def _errors(text: str) -> list[tuple[str, str]]:
             inside = False
     errors = []
     for lines in found:
-        mends = [number for number, line in enumerate(lines) if line.startswith("mend: ")]
-        at = mends[-1] if mends else len(lines)
-        errors.append(("\n".join(lines[:at]), "\n".join(lines[at:]).removeprefix("mend: ")))
+        hints = [number for number, line in enumerate(lines) if line.startswith("hint: ")]
+        at = hints[-1] if hints else len(lines)
+        errors.append(("\n".join(lines[:at]), "\n".join(lines[at:]).removeprefix("hint: ")))
     return errors
 
 
@@ -644,7 +644,7 @@ def test_a_bad_environment_is_refused(
         assert done.returncode in OUR_CODES
         errors = _errors(text)
         assert errors
-        assert [] == [what for what, mend in errors if not what.strip() or not mend.strip()]
+        assert [] == [what for what, hint in errors if not what.strip() or not hint.strip()]
         said = "\n".join(what for what, _ in errors)
         assert [] == [words for words in case.expected if words not in said]
         assert SECRET not in text

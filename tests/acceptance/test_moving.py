@@ -1,4 +1,4 @@
-"""What docs/moving.md says: a cluster that another image made is taken over, and can be given back."""
+"""What docs/how-to/move-here-and-back.md says: a cluster that another image made is taken over, and can be given back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from containers import READY, Container, in_volume, run, serve, start
 from repository import REPOSITORY
 
-GUIDE = (REPOSITORY / "docs/moving.md").read_text(encoding="utf-8")
+GUIDE = (REPOSITORY / "docs/how-to/move-here-and-back.md").read_text(encoding="utf-8")
 PLAIN = """
 set -eu
 who=postgres more=

@@ -123,4 +123,4 @@ def test_we_tell_of_127_before_the_start(bare: str, data: str) -> None:
         assert 2 == inside.code
     for told in (beside, inside):
         assert "/bin/sh is missing" in told.stdout
-        assert "mend: use an image that has /bin/sh" in told.stdout
+        assert "hint: use an image that has /bin/sh" in told.stdout

@@ -8,16 +8,16 @@ from entrypoint.errors import Ended, Failure, Problem, Stopped
 
 def test_a_problem_ends_with_1_unless_it_says_otherwise() -> None:
     """The plain code of a problem is 1."""
-    assert exits.FAILURE == Problem("what", "mend").code
+    assert exits.FAILURE == Problem("what", "hint").code
 
 
 def test_problems_are_values() -> None:
     """Two that say the same are one; a copy with other words or another code is another one."""
-    problem = Problem("what", "mend", 12)
-    assert {problem} == {problem, Problem("what", "mend", 12)}
-    assert [problem, "what"] != [Problem("what", "mend", 13), "what"]
-    assert Problem("other", "mend", 12) == problem._replace(what="other")
-    assert Problem("what", "mend", 0) == problem._replace(code=0)
+    problem = Problem("what", "hint", 12)
+    assert {problem} == {problem, Problem("what", "hint", 12)}
+    assert [problem, "what"] != [Problem("what", "hint", 13), "what"]
+    assert Problem("other", "hint", 12) == problem._replace(what="other")
+    assert Problem("what", "hint", 0) == problem._replace(code=0)
 
 
 def test_a_failure_has_the_code_of_its_first_problem() -> None:

@@ -26,13 +26,15 @@ def test_levels(capfd: pytest.CaptureFixture[str]) -> None:
     assert "entrypoint: info: it happens\nentrypoint: warning: it will hurt\n" == capfd.readouterr().err
 
 
-def test_a_mend_stands_below(capfd: pytest.CaptureFixture[str]) -> None:
-    """What is wrong is followed by the way out, on a line of its own."""
+def test_a_hint_and_a_page_follow_on_their_own_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    """A problem is followed by its fix, and by the page that explains the fix if there is one."""
+    log.problem(Problem("it is wrong", "do this", docs="fix-it"))
     log.problem(Problem("it is wrong", "do this"))
-    log.warning("it will hurt", "do that")
+    log.warning("it will break", "do that", "fix-it")
     expected = (
-        "entrypoint: error: it is wrong\n  mend: do this\n"
-        "entrypoint: warning: it will hurt\n  mend: do that\n"
+        "entrypoint: error: it is wrong\n  hint: do this\n  docs: fix-it\n"
+        "entrypoint: error: it is wrong\n  hint: do this\n"
+        "entrypoint: warning: it will break\n  hint: do that\n  docs: fix-it\n"
     )
     assert expected == capfd.readouterr().err
 

@@ -78,7 +78,7 @@ def test_programs_that_are_not_there(argument: str, expected: int) -> None:
     assert expected == done.returncode
     first, second = done.stderr.splitlines()
     assert first.startswith(f"entrypoint: error: {argument}: ")
-    assert second.startswith("  mend: ")
+    assert second.startswith("  hint: ")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def archive(where: str, problem: Problem | None) -> list[Finding]:
     if not where:
         what = "off: what is written after the last dump is lost with the volume"
         return [warning(what, "set ARCHIVE_URL, for example file:///archive")]
-    return [ok(where)] if problem is None else [error(problem.what, problem.mend)]
+    return [ok(where)] if problem is None else [error(problem.what, problem.hint)]
 
 
 LOST = "it was emptied or is not mounted: nothing in it belongs to this cluster any more"
@@ -33,15 +33,15 @@ def lost(archiving: ArchiveState) -> list[Finding]:
     """Judge whether the archive still is what it was."""
     if not archiving.lost:
         return []
-    mend = "mount it again; one that was emptied begins anew with the next segment: entrypoint archive check"
-    return [error(f"{archiving.url}: {LOST}", mend)]
+    hint = "mount it again; one that was emptied begins anew with the next segment: entrypoint archive check"
+    return [error(f"{archiving.url}: {LOST}", hint)]
 
 
 def fork(archiving: ArchiveState) -> list[Finding]:
     """Judge whether a restored cluster may archive at all."""
     if archiving.fork_refused is None:
         return []
-    return [error(f"nothing is archived: {archiving.fork_refused}", archiving.fork_mend or "")]
+    return [error(f"nothing is archived: {archiving.fork_refused}", archiving.fork_hint or "")]
 
 
 def backlog(archiving: ArchiveState) -> list[Finding]:
@@ -58,8 +58,8 @@ def backlog(archiving: ArchiveState) -> list[Finding]:
             )
         return [error(what, "mend the storage; what waits is archived by itself then, without a restart")]
     if waiting > _MANY and age > _LONG:
-        mend = "entrypoint archive status says whether it shrinks; the WAL fills the data volume meanwhile"
-        return [warning(f"{what}, the oldest for {age} s", mend)]
+        hint = "entrypoint archive status says whether it shrinks; the WAL fills the data volume meanwhile"
+        return [warning(f"{what}, the oldest for {age} s", hint)]
     return [ok(what)]
 
 
@@ -71,19 +71,19 @@ def backups(
     `newest_seconds` is the age of the newest one, `taken` the last run that is noted to have made one there.
     """
     if not found:
-        mend = "docker exec CONTAINER entrypoint backup push"
+        hint = "docker exec CONTAINER entrypoint backup push"
         if taken is not None:
             what = f"none, though {taken.name} was taken at {taken.started}: nothing can be restored"
-            return [error(f"{what}; the archive was emptied", mend)]
-        return [warning("none: nothing could be restored", mend)]
+            return [error(f"{what}; the archive was emptied", hint)]
+        return [warning("none: nothing could be restored", hint)]
     if newest_seconds < -guest.AHEAD:
         what = f"{len(found)}; {found[-1].name} is dated {-newest_seconds / 3600:.1f} hours in the future"
-        mend = "set the clock right (NTP), then: entrypoint backup push. Until then it counts for nothing"
-        return [warning(f"{what}: a clock was wrong", f"{mend}, and no WAL is removed")]
+        hint = "set the clock right (NTP), then: entrypoint backup push. Until then it counts for nothing"
+        return [warning(f"{what}: a clock was wrong", f"{hint}, and no WAL is removed")]
     what = f"{len(found)}, the newest {found[-1].name} is {newest_seconds / 3600:.1f} hours old"
     if overdue:
-        mend = "look for lines that begin with “backups:” in the log, or: entrypoint backup push"
-        return [warning(f"{what}: overdue by BACKUP_SCHEDULE", mend)]
+        hint = "look for lines that begin with “backups:” in the log, or: entrypoint backup push"
+        return [warning(f"{what}: overdue by BACKUP_SCHEDULE", hint)]
     return [ok(what)]
 
 
@@ -97,8 +97,8 @@ def runs(last: LastRuns) -> list[Finding]:
     if verified is not None and (verified.holes or verified.broken):
         holes = [f"WAL from {first} to {final} is missing" for first, final in verified.holes]
         broken = [f"{name} does not restore: {why}" for name, why in verified.broken.items()]
-        mend = "a moment in there cannot be restored; it is reported until retention has removed it"
-        found.append(warning("\n".join([*holes, *broken]), mend))
+        hint = "a moment in there cannot be restored; it is reported until retention has removed it"
+        found.append(warning("\n".join([*holes, *broken]), hint))
     return found
 
 
@@ -109,8 +109,8 @@ def drills(last: LastDrills, *, overdue: bool) -> list[Finding]:
         what = f"the drill of {last.failure.started} {last.failure.outcome}; {good}: {last.failure.words}"
         return [warning(what, "mend what it names, then: entrypoint backup drill")]
     if overdue:
-        mend = "look for lines that begin with “drills:” in the log, or: entrypoint backup drill"
-        return [warning(f"overdue by DRILL_SCHEDULE; {good}", mend)]
+        hint = "look for lines that begin with “drills:” in the log, or: entrypoint backup drill"
+        return [warning(f"overdue by DRILL_SCHEDULE; {good}", hint)]
     return [ok(good)] if last.success is not None else []
 
 
@@ -124,27 +124,27 @@ def running(*, mode: str, command: str, library: str, timeout: int, own: OwnComm
     `own` is what there is to say of a command of the user's own. What ALTER SYSTEM sets while the server runs
     outranks what the start has rendered, and the command line outranks all.
     """
-    mend = "ALTER SYSTEM RESET {0}; where it is on the command line remove -c {0}=…; then restart"
+    hint = "ALTER SYSTEM RESET {0}; where it is on the command line remove -c {0}=…; then restart"
     if mode == "off":
         what = "the server runs with archive_mode=off: nothing is archived"
-        return [error(what, mend.format("archive_mode"))]
+        return [error(what, hint.format("archive_mode"))]
     if library or "archive-segment" not in command:
         if own is not None and not own.lost:
-            return [warning(own.what, own.mend)]
+            return [warning(own.what, own.hint)]
         shown = library or hide_secrets(command, "archive_command") or "(empty)"
         what = f"the server's archive_command is not the entrypoint's, but: {shown}"
         name = "archive_library" if library else "archive_command"
-        return [error(f"{what}\n{own.what}", own.mend) if own is not None else error(what, mend.format(name))]
+        return [error(f"{what}\n{own.what}", own.hint) if own is not None else error(what, hint.format(name))]
     found = own_command(own)
     if timeout == 0:
         what = "archive_timeout is 0: what is written is archived only when a segment of WAL is full"
-        found.append(warning(what, mend.format("archive_timeout")))
+        found.append(warning(what, hint.format("archive_timeout")))
     return found
 
 
 def own_command(own: OwnCommand | None) -> list[Finding]:
     """Judge a command of the user's own that is not the server's, or not yet."""
-    return [] if own is None else [warning(own.what, own.mend)]
+    return [] if own is None else [warning(own.what, own.hint)]
 
 
 def last_segment(*, name: str, seconds: float, written: bool, timeout: int) -> list[Finding]:
@@ -154,8 +154,8 @@ def last_segment(*, name: str, seconds: float, written: bool, timeout: int) -> l
     """
     age = f"{name} was archived {seconds / 60:.0f} minutes ago"
     if written and seconds > timeout + _CALM:
-        mend = "entrypoint archive status tells why; entrypoint archive check proves the way"
-        return [error(f"{age}, and the server has written more since", mend)]
+        hint = "entrypoint archive status tells why; entrypoint archive check proves the way"
+        return [error(f"{age}, and the server has written more since", hint)]
     return [ok(age)]
 
 
@@ -164,9 +164,9 @@ def round_trip(seconds: float, stays: str) -> list[Finding]:
     done = f"a small object was written and read back in {seconds:.2f} s"
     if not stays:
         return [ok(f"{done}, and removed")]
-    mend = "allow this user to delete there: retention cannot remove anything either. Where that is on "
-    mend += "purpose, remove old backups by other means"
-    return [warning(f"{done}, but cannot be removed: {stays}", mend)]
+    hint = "allow this user to delete there: retention cannot remove anything either. Where that is on "
+    hint += "purpose, remove old backups by other means"
+    return [warning(f"{done}, but cannot be removed: {stays}", hint)]
 
 
 def read_only(backups: int, why: str) -> list[Finding]:
@@ -192,8 +192,8 @@ def encryption(name: str, head: bytes) -> list[Finding]:
     if plain is None and head[1:2] == b"\xd1":
         plain = "uncompressed"
     if plain is not None:
-        mend = "find out which settings the server was started with; then: entrypoint backup push"
-        return [error(f"{name} is stored without encryption ({plain}), although a key is set", mend)]
+        hint = "find out which settings the server was started with; then: entrypoint backup push"
+        return [error(f"{name} is stored without encryption ({plain}), although a key is set", hint)]
     return [ok(f"{name} is stored encrypted")]
 
 
@@ -208,6 +208,6 @@ def clock(seconds: float, where: str) -> list[Finding]:
     if abs(seconds) < _SKEW:
         return [ok(f"within {max(1, abs(seconds)):.0f} s of the clock of {where}")]
     what = f"the clock of {where} is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} ours"
-    mend = "set the clocks by NTP: restores to a time, retention and schedules go by them"
+    hint = "set the clocks by NTP: restores to a time, retention and schedules go by them"
     judge = error if abs(seconds) >= _REFUSED else warning
-    return [judge(what, mend)]
+    return [judge(what, hint)]

@@ -54,11 +54,11 @@ def _slot(slot: Slot, limit: int, free: int | None) -> list[Finding]:
     reader = "" if slot.active else ", which nobody reads"
     what = f"{spell(slot.held)} of WAL are kept for slot {slot.name}{reader}"
     until = f"up to max_slot_wal_keep_size ({spell(limit)})" if limit >= 0 else "without a limit"
-    mend = f"let its reader catch up; where nobody needs it: {drop}; limit it by max_slot_wal_keep_size"
+    hint = f"let its reader catch up; where nobody needs it: {drop}; limit it by max_slot_wal_keep_size"
     if slot.held > (_LATE_SLOT if slot.active else _IDLE_SLOT):
         # Does the volume end before the limit does?
         soon = free is not None and slot.held > free and (limit < 0 or limit - slot.held > free)
-        return [(error if soon else warning)(f"{what}, {until}", mend)]
+        return [(error if soon else warning)(f"{what}, {until}", hint)]
     return []
 
 
@@ -71,14 +71,14 @@ def wraparound(ages: Mapping[str, tuple[int, int]], limits: tuple[int, int]) -> 
     for name, pair in ages.items():
         for what, age, limit in zip(("transaction", "multixact"), pair, limits, strict=True):
             words = f"the oldest {what} of database {name} is {age / 1e6:.1f} million back, of 2147 million"
-            mend = (
+            hint = (
                 "end what holds it: old sessions (pg_stat_activity.backend_xmin), prepared transactions, "
                 f"slots; then: vacuumdb --freeze --dbname={name}"
             )
             if age >= _FAILSAFE:
-                told.append(error(f"{words}: the server stops taking writes before that", mend))
+                told.append(error(f"{words}: the server stops taking writes before that", hint))
             elif age > limit * _FORCED:
-                told.append(warning(f"{words}; autovacuum was to begin at {limit / 1e6:.1f}", mend))
+                told.append(warning(f"{words}; autovacuum was to begin at {limit / 1e6:.1f}", hint))
     oldest = max((pair[0] for pair in ages.values()), default=0)
     return told or [ok(f"the oldest transaction is {oldest / 1e6:.1f} million back, of 2147 million")]
 
@@ -128,8 +128,8 @@ def unlooked(check: str, found: Unlooked) -> list[Finding]:
         looked = max(1, found.total - len(found.late))
         enough = 10 * int(1 + max(2.0, found.seconds) * found.total / looked / 5)
         what = f"not looked at within {found.seconds:g} s: {len(found.late)} of {found.total} databases"
-        mend = f"entrypoint doctor --seconds {enough} {check}"
-        told.append(warning(f"{what} ({several(list(found.late))})", mend))
+        hint = f"entrypoint doctor --seconds {enough} {check}"
+        told.append(warning(f"{what} ({several(list(found.late))})", hint))
     by_words: dict[str, list[str]] = {}
     for name, words in found.silent.items():
         by_words.setdefault(words, []).append(name)
@@ -156,8 +156,8 @@ def extensions(database: str, found: Sequence[Extension], missing: Sequence[str]
             told.append(error(what, f"use an image that has {each.name}"))
         elif each.available != each.installed:
             what = f"extension {each.name} of {database} is {each.installed}, the image has {each.available}"
-            mend = f'in {database}: ALTER EXTENSION "{each.name}" UPDATE; its notes tell what changes'
-            told.append(warning(what, mend))
+            hint = f'in {database}: ALTER EXTENSION "{each.name}" UPDATE; its notes tell what changes'
+            told.append(warning(what, hint))
     return told
 
 
@@ -191,7 +191,7 @@ def collations(told: Problem | str | None, policy: Policy, missed: Unlooked = NO
     """
     rest = unlooked("collations", missed)
     if isinstance(told, Problem):
-        return [(error if policy == "refuse" else warning)(told.what, told.mend), *rest]
+        return [(error if policy == "refuse" else warning)(told.what, told.hint), *rest]
     if rest:
         return rest
     return [ok(told)] if told else []
@@ -201,13 +201,13 @@ def password(user: str, given: str, verifier: str | None) -> list[Finding]:
     """Judge whether the password that is given is the one that is stored, without a login."""
     if not given:
         return []
-    mend = "set POSTGRES_PASSWORD_UPDATE=on to store it at the next start, or correct POSTGRES_PASSWORD"
+    hint = "set POSTGRES_PASSWORD_UPDATE=on to store it at the next start, or correct POSTGRES_PASSWORD"
     why = "the variable is only used by a first start"
     if verifier is None:
-        return [warning(f"POSTGRES_PASSWORD is set, but role {user} has no password: {why}", mend)]
+        return [warning(f"POSTGRES_PASSWORD is set, but role {user} has no password: {why}", hint)]
     right = passwords.is_stored(verifier, first_line(given), user)
     if right is None:
         return []
     if right:
         return [ok(f"POSTGRES_PASSWORD is the password of {user}")]
-    return [warning(f"POSTGRES_PASSWORD is not the password of {user}: {why}", mend)]
+    return [warning(f"POSTGRES_PASSWORD is not the password of {user}: {why}", hint)]

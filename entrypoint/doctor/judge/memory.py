@@ -19,7 +19,7 @@ _EACH_PROCESSOR = 4
 def shared_memory(words: str, kind: str, problem: Problem | None) -> list[Finding]:
     """Judge /dev/shm against what parallel work can ask for; `words` say both, `kind` is the type in use."""
     if problem is not None:
-        return [warning(problem.what, problem.mend)]
+        return [warning(problem.what, problem.hint)]
     unused = f"; the server does not use it (dynamic_shared_memory_type = {kind})"
     return [ok(words if kind == "posix" else words + unused)]
 
@@ -35,11 +35,11 @@ def memory(limit: int, settings: Mapping[str, str]) -> list[Finding]:
         f"shared_buffers {spell(buffers)}, {sessions} sessions with work_mem {spell(work)} each and "
         f"autovacuum come to {spell(asked)}; this container has {spell(limit)}"
     )
-    mend = "give it more memory (docker run --memory), or lower shared_buffers, work_mem or max_connections"
+    hint = "give it more memory (docker run --memory), or lower shared_buffers, work_mem or max_connections"
     if buffers > limit * _MOST_BUFFERS:
-        return [error(f"{words}: the kernel kills the server once the buffers are in use", mend)]
+        return [error(f"{words}: the kernel kills the server once the buffers are in use", hint)]
     if asked > limit:
-        return [warning(f"{words}: many sessions at work at once get the server killed", mend)]
+        return [warning(f"{words}: many sessions at work at once get the server killed", hint)]
     return [ok(words)]
 
 
@@ -66,9 +66,9 @@ def io_uring(method: str, failed: int) -> list[Finding]:
         errno.ENOSYS: "the kernel has none, or seccomp hides it: --security-opt seccomp=PROFILE",
         errno.ENOMEM: "too little memory may be locked: docker run --ulimit memlock=-1",
     }
-    mend = why.get(failed, "see the kernel's log")
+    hint = why.get(failed, "see the kernel's log")
     what = f"io_method is io_uring, but io_uring_setup fails ({errno.errorcode.get(failed, failed)})"
-    return [error(f"{what}: the server does not start", f"{mend}; or set io_method=worker")]
+    return [error(f"{what}: the server does not start", f"{hint}; or set io_method=worker")]
 
 
 def size(text: str) -> int:

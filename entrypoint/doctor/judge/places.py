@@ -49,8 +49,8 @@ def data_folder(facts: Facts) -> list[Finding]:
     where = f"{folder.path} is on {folder.filesystem}, {folder.place} ({folder.mount_point})"
     found = []
     if folder.place == "container layer":
-        mend = "mount a volume: see the README, “Where the data lies”"
-        found.append(error(f"{where}: it dies with the container", mend))
+        hint = "mount a volume: see the README, “Where the data lies”"
+        found.append(error(f"{where}: it dies with the container", hint))
     elif folder.place == "anonymous volume":
         found.append(warning(where, f"mount a volume with a name: -v NAME:{folder.mount_point}"))
     else:
@@ -80,8 +80,8 @@ def _folder(folder: Folder, uid: int) -> list[Finding]:
         return [error(f"{what} is missing", "mount the volume that holds it, at this very path")]
     found = []
     if folder.owner != uid:
-        mend = f"start as root once, or with --user {folder.owner}:{folder.owner}"
-        found.append(warning(f"{what} belongs to uid {folder.owner}, the server's is {uid}", mend))
+        hint = f"start as root once, or with --user {folder.owner}:{folder.owner}"
+        found.append(warning(f"{what} belongs to uid {folder.owner}, the server's is {uid}", hint))
     elif folder.mode & 0o700 != 0o700:
         found.append(error(f"{what} is closed to its owner (mode {folder.mode:04o})", _chmod(folder)))
     if folder.mode & 0o027:
@@ -90,11 +90,11 @@ def _folder(folder: Folder, uid: int) -> list[Finding]:
     if folder.read_only:
         found.append(error(f"{what} is mounted read-only", "mount it without :ro"))
     if folder.filesystem in _GONE:
-        mend = "mount a volume on a disk there"
-        found.append(error(f"{what} is in memory ({folder.filesystem}): it is gone with the container", mend))
+        hint = "mount a volume on a disk there"
+        found.append(error(f"{what} is in memory ({folder.filesystem}): it is gone with the container", hint))
     elif folder.place == "container layer" and folder.name != "data folder":
-        mend = "mount a volume there, and move what is in it"
-        found.append(error(f"{what} is in the container's own layer: it dies with the container", mend))
+        hint = "mount a volume there, and move what is in it"
+        found.append(error(f"{what} is in the container's own layer: it dies with the container", hint))
     elif folder.filesystem in _NETWORK or folder.filesystem.startswith("fuse."):
         found.append(_network(folder, what))
     return found
@@ -106,10 +106,10 @@ def _chmod(folder: Folder) -> str:
 
 def _network(folder: Folder, what: str) -> Finding:
     if folder.filesystem in _NO_FSYNC:
-        mend = "move it to a local disk, or to a volume of the container engine"
-        return error(f"{what} is on {folder.filesystem}, which does not keep what was synced", mend)
-    mend = "mount NFS with hard,sync and let one host alone use it; better, move it to a local disk"
-    return warning(f"{what} is on a network filesystem ({folder.filesystem})", mend)
+        hint = "move it to a local disk, or to a volume of the container engine"
+        return error(f"{what} is on {folder.filesystem}, which does not keep what was synced", hint)
+    hint = "mount NFS with hard,sync and let one host alone use it; better, move it to a local disk"
+    return warning(f"{what} is on a network filesystem ({folder.filesystem})", hint)
 
 
 _NOTES = 256 * 1024
@@ -121,16 +121,16 @@ def runtime_folder(path: str, free: int, files: int) -> list[Finding]:
     if free >= _NOTES and files >= 16:
         return []
     what = f"{path} has room for {spell(free)} and {files} files: notes of the archiving may be missing there"
-    mend = "remove what fills it, or make it larger (--tmpfs /run:size=64m)"
-    return [error(f"{what}, and {LOCKING} can lock nothing", mend)]
+    hint = "remove what fills it, or make it larger (--tmpfs /run:size=64m)"
+    return [error(f"{what}, and {LOCKING} can lock nothing", hint)]
 
 
 def run_folder(path: str, *, exists: bool, writable: bool, uid: int) -> list[Finding]:
     """Judge the folder of the sockets, as the server's user."""
     if exists and writable:
         return [ok(f"{path} can be written")]
-    mend = f"mount a tmpfs there: --tmpfs {path}:mode=3777, or start as root"
-    return [error(f"{path} {'cannot be written by uid ' + str(uid) if exists else 'is missing'}", mend)]
+    hint = f"mount a tmpfs there: --tmpfs {path}:mode=3777, or start as root"
+    return [error(f"{path} {'cannot be written by uid ' + str(uid) if exists else 'is missing'}", hint)]
 
 
 def space(full: Mapping[str, tuple[float, int]]) -> list[Finding]:
@@ -139,6 +139,6 @@ def space(full: Mapping[str, tuple[float, int]]) -> list[Finding]:
     for folder, (percent, free) in full.items():
         what = f"the filesystem of {folder} is {percent:.0f} % full, {spell(free)} are free"
         judge = error if percent >= _FULL else warning if percent >= _TIGHT else None
-        mend = "make room: a full disk stops the server or the archiving; never delete in pg_wal by hand"
-        found.append(ok(what) if judge is None else judge(what, mend))
+        hint = "make room: a full disk stops the server or the archiving; never delete in pg_wal by hand"
+        found.append(ok(what) if judge is None else judge(what, hint))
     return found

@@ -38,8 +38,8 @@ def secrets(
                 error(f"{what} to every user of the host", "pass it by a file or a variable, and change it")
             )
         else:
-            mend = "start it without this variable: the entrypoint keeps it from the server"
-            told.append(warning(what, mend))
+            hint = "start it without this variable: the entrypoint keeps it from the server"
+            told.append(warning(what, hint))
     for variable, path, mode in open_files:
         what = f"{path}, which {variable} names, can be read by everybody (mode {mode:04o})"
         told.append(

@@ -13,7 +13,7 @@ from entrypoint.light import NamedTuple, re
 def settings(problems: Sequence[Problem], doubts: Sequence[Problem]) -> list[Finding]:
     """Judge the variables."""
     found = [problem(each) for each in problems]
-    found += [warning(each.what, each.mend) for each in doubts]
+    found += [warning(each.what, each.hint) for each in doubts]
     return found or [ok("all variables are known and have good values")]
 
 
@@ -35,8 +35,8 @@ def shell(found: Problem | None, missing: Sequence[str], uid: int) -> list[Findi
 def versions(data: str | None, binary: str | None, missing: Sequence[str]) -> list[Finding]:
     """Judge the majors of data and image; `missing` are programs of the server."""
     if missing:
-        mend = "use a whole image: these programs are PostgreSQL's own"
-        return [error(f"the image lacks {several(list(missing))}", mend)]
+        hint = "use a whole image: these programs are PostgreSQL's own"
+        return [error(f"the image lacks {several(list(missing))}", hint)]
     if data is None:
         return [ok(f"PostgreSQL {binary}; no database yet")]
     if data == binary:
@@ -44,7 +44,7 @@ def versions(data: str | None, binary: str | None, missing: Sequence[str]) -> li
     what = f"the data is of PostgreSQL {data}, the image has {binary}: the server will not start"
     if data.isdigit() and (binary or "").isdigit() and int(data) > int(binary or 0):
         return [error(what, f"use the image of major {data}: a database cannot go back to an older one")]
-    mend = (
+    hint = (
         f"use the image of major {data} as before. To move to {binary}: "
         "1. with that image take a base backup, and stop it cleanly; "
         "2. in an image that has the programs of both majors, with the old volume and a new one: initdb of "
@@ -52,7 +52,7 @@ def versions(data: str | None, binary: str | None, missing: Sequence[str]) -> li
         "3. start this image on the new volume (README, “After a pg_upgrade”); "
         "4. vacuumdb --all --analyze-in-stages. Or pg_dumpall of the old server into a new one"
     )
-    return [error(what, mend)]
+    return [error(what, hint)]
 
 
 def server(status: str | None, unanswered: str = "") -> list[Finding]:
@@ -133,11 +133,11 @@ def last_stop(state: str) -> list[Finding]:
     if not state or state in _CLEAN:
         return [ok(f"the server was stopped cleanly ({state})")] if state else []
     what = f"the data folder is not shut down ({state}): its server was killed, or runs in another container"
-    mend = (
+    hint = (
         f"if it was killed, the next start repairs it from the WAL; {_STOP_TIME}, and look for out-of-memory "
         "kills in the host's log"
     )
-    return [warning(what, mend)]
+    return [warning(what, hint)]
 
 
 def init_files(recorded: Mapping[str, str], present: Mapping[str, str]) -> list[Finding]:

@@ -34,5 +34,5 @@ def road(s3_server: S3) -> Iterator[S3]:
     yield s3_server
     s3_server.relay.slow(0)
     s3_server.relay.narrow(math.inf)
-    s3_server.relay.mend()
+    s3_server.relay.restore()
     s3_server.rekey(s3.SECRET)

@@ -245,7 +245,7 @@ def test_without_bin_sh_the_start_says_so() -> None:
     assert 1 == ended.code
     assert "/bin/sh is missing" in ended.stderr
     assert "127" in ended.stderr
-    assert "mend: use an image that has /bin/sh" in ended.stderr
+    assert "hint: use an image that has /bin/sh" in ended.stderr
 
 
 def test_doctor_tells_what_is_wrong_and_what_is_well() -> None:

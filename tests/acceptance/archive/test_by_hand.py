@@ -281,10 +281,10 @@ def test_our_own_calls_go_to_the_program(folder: Archive) -> None:
 
 
 CONSEQUENCES: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
-    "wal-g": ((("delete", "everything", "--confirm"), "mend: entrypoint backup push"),),
+    "wal-g": ((("delete", "everything", "--confirm"), "hint: entrypoint backup push"),),
     "pgbackrest": (
         (("stop",), "archiving fails until the next pgbackrest start"),
-        (("stanza-delete",), "mend: entrypoint backup push"),
+        (("stanza-delete",), "hint: entrypoint backup push"),
         (("start",), ""),
     ),
 }

@@ -101,7 +101,7 @@ def test_a_hole_is_not_the_end_of_the_archive(archive: Archive) -> None:
         said = _refused(restored, lost)
         later = names[names.index(lost) + 1]
         assert f"{lost} is missing in the archive, which holds the later {later}" in said
-        assert "mend: restore to a target before it" in said
+        assert "hint: restore to a target before it" in said
         _put_back(archive, lost, later)
         restored.begin()
         restored.ready(60)
@@ -172,7 +172,7 @@ def test_a_road_that_is_mended_in_time_is_waited_for(tool: str, road: S3) -> Non
     """A replay that loses its storage goes on by itself, to the last row, and says so once."""
     with _cut_off(tool, road) as restored:
         time.sleep(5)
-        road.relay.mend()
+        road.relay.restore()
         restored.ready(90)
         said = restored.logs().output
         assert (1, 1) == (said.count("cannot be fetched"), said.count("works again"))
@@ -186,7 +186,7 @@ def test_a_stop_during_an_outage_is_not_delayed(tool: str, road: S3) -> None:
         began = time.monotonic()
         restored.stop(timeout=60)
         assert time.monotonic() - began < 10
-        road.relay.mend()
+        road.relay.restore()
         restored.begin()
         restored.ready(90)
         assert "25" == restored.sql("SELECT count(*) FROM kept")

@@ -58,7 +58,7 @@ def test_a_storage_cut_under_load_loses_nothing(tool: str, seconds: int, road: S
                 containers.until(lambda: server.sql(changed) == "t", "archived under load")
                 road.relay.cut()
             assert waiting(server) > 5
-            road.relay.mend()
+            road.relay.restore()
             seen = [""]
 
             def drained() -> bool:

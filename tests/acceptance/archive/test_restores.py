@@ -95,7 +95,7 @@ def test_refused_before_a_byte_is_written(
     ended = source.archive.run(_from(source, **target), volumes={DATA: data})
     assert code == ended.code, ended.output
     assert words in ended.stderr
-    assert "mend: " in ended.stderr
+    assert "hint: " in ended.stderr
     assert containers.in_volume(data, "ls -A") == ""
     assert time.monotonic() - began < 15
 

@@ -39,7 +39,7 @@ def test_a_first_start_without_its_archive_is_refused_soon(
         ended = archive.run(FRESH, volumes={DATA: data}, timeout=seconds)
         assert 12 == ended.code, ended.output
         assert re.search("connection refused|timeout|no answer", ended.stderr, re.IGNORECASE)
-        assert re.search("mend: check that the storage can be reached", ended.stderr)
+        assert re.search("hint: check that the storage can be reached", ended.stderr)
         assert "" == containers.in_volume(data, "ls -A")
 
 
@@ -59,7 +59,7 @@ def test_a_warm_start_without_its_archive_serves_and_archives_later(
         write(server, 3)
         if state == "cut":
             server.says("archiving fails from", 60)
-        road.relay.mend()
+        road.relay.restore()
         write(server, 1)
         wait_until_whole(archive, server)
         said = server.logs().output
@@ -77,7 +77,7 @@ def test_archiving_begins_late_where_it_could_not_be_prepared(archive: Archive, 
         road.relay.cut()
         with archive.serve(volumes=volumes) as server:
             write(server, 2)
-            road.relay.mend()
+            road.relay.restore()
             write(server, 1)
             archives.wait_for_archiving(server)
             assert server.sql("SELECT last_archived_wal FROM pg_stat_archiver") in archive.segments()
@@ -132,7 +132,7 @@ def test_a_line_too_slow_for_many_segments_at_once(archive: Archive, road: S3) -
         for _ in range(20):
             server.sql(f"SELECT pg_logical_emit_message(true, 'test', ({incompressible}))")
         road.relay.narrow(8e6)
-        road.relay.mend()
+        road.relay.restore()
         assert 15 < waiting(server)
         archives.wait_for_archiving(server, 120)
         assert 15 < len(archive.segments())
@@ -151,7 +151,7 @@ def test_a_stop_without_the_storage_is_orderly(archive: Archive, road: S3, state
         assert time.monotonic() - began < 30
         assert "immediate shutdown" not in server.logs().output
         assert "database system is shut down" in server.logs().output
-        road.relay.mend()
+        road.relay.restore()
         server.again()
         assert "was not properly shut down" not in server.logs().output
         write(server, 1)
@@ -172,7 +172,7 @@ def test_a_road_cut_during_the_replay_does_not_promote(archive: Archive, road: S
         assert 0 != restored.wait(90)
         assert "selected new timeline" not in restored.logs().output
         assert "recovery stops here" in restored.logs().output
-        road.relay.mend()
+        road.relay.restore()
         restored.begin()
         restored.ready(90)
         assert "25" == restored.sql("SELECT count(*) FROM kept")
@@ -192,7 +192,7 @@ def test_twenty_cuts_at_any_moment_of_a_replay(archive: Archive, road: S3) -> No
             time.sleep(random.uniform(0, 1.5))
             road.relay.cut()
             time.sleep(random.uniform(0.1, 4))
-            road.relay.mend()
+            road.relay.restore()
             restored.ready(90)
             assert "25" == restored.sql("SELECT count(*) FROM kept")
 

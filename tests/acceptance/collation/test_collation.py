@@ -313,7 +313,7 @@ NOT_MENDED = {
 }
 
 
-def test_what_no_reindex_mends(serve: Serve, images: Images) -> None:
+def test_what_no_reindex_hints(serve: Serve, images: Images) -> None:
     """Rows against a CHECK, of a domain too, in a wrong partition and ranges upside down are named; versions stay until accepted."""
     with serve(image=images.old) as server:
         server.sql(UNMENDABLE)
@@ -322,8 +322,8 @@ def test_what_no_reindex_mends(serve: Serve, images: Images) -> None:
         done = _ask(server, "fix", code=1)
         assert NOT_MENDED == {each["found"] for each in done["findings"]}
         for each in done["findings"]:
-            if "correct them: " in each["mend"]:
-                query = each["mend"].removeprefix("correct them: ")
+            if "correct them: " in each["hint"]:
+                query = each["hint"].removeprefix("correct them: ")
                 assert each["found"].count(f": {len(server.sql(query).splitlines())} row") == 1
         assert 4 == len(done["rebuilt"])
         assert {"2.36", "2.41"} == set(server.sql(VERSIONS).split())

@@ -40,7 +40,7 @@ def alone(*names: str, **options: Any) -> list[dict[str, str]]:
 def worst(found: list[dict[str, str]]) -> str:
     """Return the findings that are not well as lines; each says why it matters and what mends it."""
     bad = [each for each in found if each["level"] != "ok"]
-    assert [] == [each for each in bad if not each["why"] or not each["mend"]]
+    assert [] == [each for each in bad if not each["why"] or not each["hint"]]
     return "\n".join(f"{each['level']}: {each['check']}: {each['found']}" for each in bad)
 
 
@@ -104,7 +104,7 @@ def test_tables_names_and_words(server: Container) -> None:
     lines = [line.strip() for line in bad.stdout.splitlines()]
     assert "ERROR  settings" == lines[0][:15]
     assert "why: a misspelt variable does nothing, and a wrong one ends the start" in lines
-    assert "mend: did you mean ARCHIVE_URL?" in lines
+    assert "hint: did you mean ARCHIVE_URL?" in lines
 
 
 def test_a_stranger_may_ask(server: Container) -> None:
@@ -148,7 +148,7 @@ class Break(NamedTuple):
     level: str
     words: str
     steps: tuple[str, ...] = ()
-    mend: tuple[str, ...] = ()
+    hint: tuple[str, ...] = ()
     env: Mapping[str, str] = {}
 
 
@@ -368,7 +368,7 @@ def test_what_is_broken_is_found(server: Container, case: Break) -> None:
             _do(server, step)
         found = worst(doctor(server, case.check, env=case.env))
     finally:
-        for step in case.mend:
+        for step in case.hint:
             _do(server, step)
     assert f"{case.level}: {case.check}: " in found
     assert case.words in found

@@ -31,7 +31,7 @@ def beside(server: Container, *names: str, env: dict[str, str] | None = None) ->
 
 def _worst(text: str) -> str:
     bad = [each for each in json.loads(text) if each["level"] != "ok"]
-    assert [] == [each for each in bad if not each["why"] or not each["mend"]]
+    assert [] == [each for each in bad if not each["why"] or not each["hint"]]
     return "\n".join(f"{each['level']}: {each['check']}: {each['found']}" for each in bad)
 
 

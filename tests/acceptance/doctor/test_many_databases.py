@@ -105,8 +105,8 @@ def test_what_there_was_no_time_for(server: Container) -> None:
             assert late is not None, told
             assert str(len(HERE)) == late[2]
             assert "d07" in late[3] or int(late[1]) > 5
-            assert re.fullmatch(rf"entrypoint doctor --seconds \d+ {check}", told[0]["mend"])
-    again = found["extensions"][0]["mend"].split()
+            assert re.fullmatch(rf"entrypoint doctor --seconds \d+ {check}", told[0]["hint"])
+    again = found["extensions"][0]["hint"].split()
     assert 0 == server.exec(*again, timeout=120).code
 
 

@@ -55,7 +55,7 @@ def test_an_unknown_one_is_refused_before_anything_is_made(volume: str) -> None:
     assert 1 == ended.code
     one, other = complaints(ended)
     assert "POSTGRES_EXTENSIONS names hstor, which this image does not have" in one
-    assert "mend: did you mean hstore?" in one
+    assert "hint: did you mean hstore?" in one
     assert "no_such_thing" in other
     assert "" == in_volume(volume, "find . -mindepth 1")
 

@@ -121,7 +121,7 @@ def test_nothing_of_users_runs_as_the_superuser() -> None:
         told = {each["name"]: each for each in checked["findings"]}
         assert UNCHECKED - {"public.ranged_s"} == told.keys()
         assert {False} == {each["broken"] for each in told.values()}
-        assert "let app look: SELECT * FROM ONLY app.called WHERE NOT (" in told["called"]["mend"]
+        assert "let app look: SELECT * FROM ONLY app.called WHERE NOT (" in told["called"]["hint"]
         assert "0" == _as_app(
             server, f"SELECT count(*) FROM ({told['called']['mend'].partition(': ')[2]}) AS bad"
         )

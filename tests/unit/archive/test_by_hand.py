@@ -25,7 +25,7 @@ def _said(
     """Return the warnings before such a command."""
     found: list[str] = []
     problem = Problem("it is a copy", "look") if refused else None
-    monkeypatch.setattr(log, "warning", lambda what, _mend=None: found.append(what))
+    monkeypatch.setattr(log, "warning", lambda what, *_: found.append(what))
     monkeypatch.setattr(fork, "objection", lambda _: problem)
     monkeypatch.setattr(status, "in_recovery", lambda _: standby)
     context: Any = SimpleNamespace(settings=SimpleNamespace(data_folder="/data"))

@@ -117,7 +117,7 @@ def test_a_taken_timeline_cannot_be_confirmed(copy: Copy) -> None:
     assert fork.REFUSED == copy.start(*TAKEN, env={"ARCHIVE_FORK": "confirm"})
     refused = fork.refusal(copy.folder)
     assert refused is not None
-    assert "ARCHIVE_FORK" not in refused.mend
+    assert "ARCHIVE_FORK" not in refused.hint
 
 
 def test_another_archive_is_another_question(copy: Copy) -> None:

@@ -59,7 +59,7 @@ def test_a_mount_that_is_missing(data: str, folder: Path) -> None:
     problem = mark.unmounted(data, archive)
     assert problem is not None
     assert exits.ARCHIVE_REFUSED == problem.code
-    assert f"{data}/{own.ARCHIVE}" in problem.mend
+    assert f"{data}/{own.ARCHIVE}" in problem.hint
 
 
 def test_since_when(data: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +84,6 @@ def test_a_full_disk_is_told(data: str, folder: Path, monkeypatch: pytest.Monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(notes, "write", write)
-    monkeypatch.setattr(log, "warning", lambda what, _mend=None: told.append(what))
+    monkeypatch.setattr(log, "warning", lambda what, *_: told.append(what))
     mark.note(data, _archive(folder), anew=False)
     assert [f"the archive cannot be noted in {data}: No space left on device"] == told

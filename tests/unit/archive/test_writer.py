@@ -112,7 +112,7 @@ def test_another_one(primary: Primary) -> None:
     for told in ("timeline 2", "timeline 1", "parted at 0/5000148", "at least 16 MiB of WAL"):
         assert told in primary.refused.what, primary.refused.what
     for told in ("STANDBY=on", "ARCHIVE_FORK=confirm", "ARCHIVE_FORK=readonly"):
-        assert told in primary.refused.mend
+        assert told in primary.refused.hint
     primary.storage.rename(primary.storage.with_name("away"))
     assert exits.SUPERSEDED == primary.start()[0]
     assert "does not exist" in primary.told
@@ -166,7 +166,7 @@ def test_confirmed_once(primary: Primary) -> None:
     assert (None, None) == (fork.refusal(str(primary.data)), fork.objection(str(primary.data)))
     primary.has("00000004.history", "1\t0/6000000\treason\n3\t0/7000000\treason\n")
     assert exits.SUPERSEDED == primary.start(CONFIRM)[0]
-    assert "obeyed for timeline 2 already" in primary.refused.mend
+    assert "obeyed for timeline 2 already" in primary.refused.hint
     assert exits.SUPERSEDED == primary.start()[0]
     assert (0, [True, True]) == (primary.start(CONFIRM)[0], primary.taken)
 

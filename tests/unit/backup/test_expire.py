@@ -113,7 +113,7 @@ def test_a_clock_that_was_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a backup is dated in the future no WAL goes, and it is told which."""
     told: list[str] = []
     tool = Tool(["old"], [])
-    monkeypatch.setattr(log, "warning", lambda what, _mend=None: told.append(what))
+    monkeypatch.setattr(log, "warning", lambda what, *_: told.append(what))
     opened = _opened(monkeypatch, tool, DECISION._replace(ahead=(NEW,)))
     assert () == expiring.expire(opened, dry_run=False).segments
     assert (["old"], ["no WAL is removed, since backups are dated in the future: new"]) == (tool.done, told)

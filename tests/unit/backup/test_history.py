@@ -59,7 +59,7 @@ def test_a_full_disk_fails_nothing(data: str, monkeypatch: pytest.MonkeyPatch) -
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(notes, "write", write)
-    monkeypatch.setattr(log, "warning", lambda what, _mend=None: told.append(what))
+    monkeypatch.setattr(log, "warning", lambda what, *_: told.append(what))
     RUNS.note(data, Run("full", "1", "schedule"))
     rehearsals.note(data, Drill("1", "command"))
     assert [

@@ -49,7 +49,7 @@ def test_no_names_of_cron(text: str) -> None:
     """What is no time of the clock is refused, and the names that are schedules are told."""
     (problem,) = cron.check(text, "UTC", "BACKUP_SCHEDULE")
     assert "is no schedule" in problem.what
-    assert "@daily" in problem.mend
+    assert "@daily" in problem.hint
 
 
 @pytest.mark.parametrize(

@@ -28,23 +28,23 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def _words(*dependents: Dependent, amcheck: bool = False) -> list[tuple[str, str, bool]]:
     found = examine.check(SESSION, Report(dependents=dependents), amcheck=amcheck)
-    return [(each.words, each.mend, each.broken) for each in found]
+    return [(each.words, each.hint, each.broken) for each in found]
 
 
 def test_rows_are_counted(asked: list[str]) -> None:
     """The mend shows them; they are read only while the table is what it was."""
-    ((words, mend, broken),) = _words(CHECKED)
+    ((words, hint, broken),) = _words(CHECKED)
     assert "check in_order on public.t in app is violated: 2 rows against it" == words
-    assert "correct them: SELECT * FROM ONLY public.t WHERE NOT (a < b)" == mend
+    assert "correct them: SELECT * FROM ONLY public.t WHERE NOT (a < b)" == hint
     assert broken
     assert asked[0].startswith("PREPARE entrypoint AS SELECT FROM ONLY public.t; ")
 
 
 def test_keys_that_are_there_twice(asked: list[str]) -> None:
     """Of a unique index its table is read; a rebuild would fail by them."""
-    ((words, mend, broken),) = _words(INDEX._replace(unique=True, keys="name"))
+    ((words, hint, broken),) = _words(INDEX._replace(unique=True, keys="name"))
     assert "has let duplicates in: 2 keys more than once, for example (a)" in words
-    assert (True, True) == (broken, "delete all but one row of each key" in mend)
+    assert (True, True) == (broken, "delete all but one row of each key" in hint)
     assert "SET enable_indexscan = off" in asked[0]
 
 
@@ -62,8 +62,8 @@ def test_keys_that_are_there_twice(asked: list[str]) -> None:
 )
 def test_code_of_users_is_not_run(asked: list[str], dependent: Dependent, expected: str) -> None:
     """Where a look could run it, nothing is asked, and its owner is told how to look."""
-    ((_, mend, broken),) = _words(dependent)
-    assert (False, True) == (broken, expected in mend), mend
+    ((_, hint, broken),) = _words(dependent)
+    assert (False, True) == (broken, expected in hint), hint
     assert [] == asked
 
 

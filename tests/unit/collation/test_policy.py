@@ -52,14 +52,14 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
                 raise found
             return found
 
-        def mend(*_: object) -> Outcome:
+        def fix(*_: object) -> Outcome:
             assert outcome is not None, "nothing is mended here"
             return outcome
 
         monkeypatch.setattr(policy, "private_server", server)
         monkeypatch.setattr(policy, "look", look)
         monkeypatch.setattr(policy, "has_recent_backup", lambda _: how.get("backup", True))
-        monkeypatch.setattr(rebuild, "mend", mend)
+        monkeypatch.setattr(rebuild, "fix", fix)
         monkeypatch.setattr(remembered, "fingerprint", lambda _: MARK)
         policy.gate(context, [])
         return remembered.read(data)
@@ -88,7 +88,7 @@ def test_what_weighs_is_refused(gate: Gate) -> None:
         gate("refuse", HEAVY)
     (problem,) = raised.value.problems
     assert exits.COLLATION_CHANGED == problem.code
-    assert "COLLATION_POLICY=reindex" in (problem.mend or "")
+    assert "COLLATION_POLICY=reindex" in (problem.hint or "")
 
 
 def test_what_the_same_libraries_had_matched_is_not_refused(gate: Gate) -> None:

@@ -11,7 +11,7 @@ import pytest
 from entrypoint.collation import rebuild, remembered
 from entrypoint.collation.asking import Session
 from entrypoint.collation.dependents import Change, Dependent, Report
-from entrypoint.collation.rebuild import mend
+from entrypoint.collation.rebuild import fix
 from entrypoint.collation.remembered import CHANGED, MATCHED, Memory
 from entrypoint.errors import Failure, Problem
 from entrypoint.server.context import Context
@@ -69,7 +69,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def test_one_that_fails_hinders_no_other(world: World, session: Session) -> None:
     """What is left is told, and what is done is remembered, under libraries that do not match yet."""
-    outcome = mend(session, world.look(), Memory(), MARK)
+    outcome = fix(session, world.look(), Memory(), MARK)
     assert ["i1", "i2"] == world.built
     assert ["i1"] == [each.name for each in outcome.rebuilt]
     assert {"i2": True, "i3": False} == {each.name: each.broken for each in outcome.findings}
@@ -81,11 +81,11 @@ def test_a_killed_one_goes_on(world: World, session: Session) -> None:
     """What was rebuilt with these libraries is not rebuilt again; what was with others is."""
     world.indexes = {"i1": _index(1), "i4": _index(4)}
     rebuilt = frozenset({("app", 1, 1)})
-    outcome = mend(session, world.look(), Memory(CHANGED, MARK, rebuilt), MARK)
+    outcome = fix(session, world.look(), Memory(CHANGED, MARK, rebuilt), MARK)
     assert ["i4"] == world.built
     assert () == outcome.findings
     assert Memory(MATCHED, MARK) == remembered.read(session.context.settings.data_folder)
-    mend(session, world.look(), Memory(CHANGED, MARK.replace("2.41", "2.36"), rebuilt), MARK)
+    fix(session, world.look(), Memory(CHANGED, MARK.replace("2.41", "2.36"), rebuilt), MARK)
     assert ["i4", "i1", "i4"] == world.built
 
 
@@ -101,5 +101,5 @@ def test_somebody_who_makes_indexes_all_the_time(
 
     world.indexes, world.broken = {"i1": _index(1)}, frozenset()
     monkeypatch.setattr(rebuild, "look", look)
-    mend(session, world.look(), Memory(), MARK)
+    fix(session, world.look(), Memory(), MARK)
     assert [f"i{number}" for number in range(1, 6)] == world.built

@@ -148,7 +148,7 @@ def test_what_cannot_be_promoted(tmp_path: Path, word: str, signal: str, expecte
     with pytest.raises(Failure) as refused:
         promotion.promote(_context(tmp_path, {}), 60)
     assert expected in refused.value.problems[0].what
-    assert refused.value.problems[0].mend
+    assert refused.value.problems[0].hint
 
 
 def test_a_promotion_is_waited_for(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_there_must_be_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(Failure) as refused:
         planning._candidates(OpenedArchive(context, source), request)
     assert "no backup to build it from" in refused.value.problems[0].what
-    assert "entrypoint backup push" in refused.value.problems[0].mend
+    assert "entrypoint backup push" in refused.value.problems[0].hint
 
 
 @pytest.mark.parametrize(

@@ -30,4 +30,4 @@ def test_how_many_are_needed_is_said() -> None:
     """With the setting that reserves them."""
     (found,) = judge_huge_pages("on", pages=3, limit=None, least=64)
     assert "3 of the 64 or more that it needs" in found.found
-    assert "vm.nr_hugepages=64" in found.mend
+    assert "vm.nr_hugepages=64" in found.hint

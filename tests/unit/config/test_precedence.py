@@ -104,7 +104,7 @@ def test_secrets_are_not_shown() -> None:
     for asked in ("", "ARCHIVE_URL"):
         told = precedence.tell(precedence.decide(said, OURS, asked), asked, "wal-g")
         assert told is not None
-        assert "geheim" not in told.what + told.mend
+        assert "geheim" not in told.what + told.hint
     assert "geheim" not in str(precedence.tell_change(said[1], "")) + str(precedence.tell_next(said[1]))
 
 

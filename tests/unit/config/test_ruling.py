@@ -124,7 +124,7 @@ def test_another_target_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folder = ["recovery_target_name = x"] if place == "folder" else []
     with pytest.raises(Failure, match="sets recovery_target_name = x") as caught:
         ruling.refuse_targets(_context(tmp_path, monkeypatch, *words, folder=folder))
-    assert "RESTORE_TARGET_NAME" in caught.value.problems[0].mend
+    assert "RESTORE_TARGET_NAME" in caught.value.problems[0].hint
     inside = _context(tmp_path, monkeypatch, "-c", f"config_file={tmp_path}/postgresql.conf")
     ruling.refuse_targets(inside)
 

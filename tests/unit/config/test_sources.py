@@ -83,7 +83,7 @@ SAID = """\
 """
 
 
-def test_complaints_hold_their_mend() -> None:
+def test_complaints_hold_their_hint() -> None:
     """Units and values by the server's hint, ranges with their unit, and what cannot be set at all."""
     expected = {
         "work_mem": 'Valid units for this parameter are "B", "kB", "MB", "GB", and "TB".',
@@ -92,7 +92,7 @@ def test_complaints_hold_their_mend() -> None:
         "bgwriter_delay": "give bgwriter_delay from 10 ms to 10000 ms",
         "fsync": "give fsync as on or off",
     }
-    assert expected == {each.name: each.mend for each in complaints.complaints(SAID)}
+    assert expected == {each.name: each.hint for each in complaints.complaints(SAID)}
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
@@ -101,4 +101,4 @@ def test_an_unknown_name_gets_the_nearest() -> None:
     source = Source("wrok_mem", "1", VARIABLE, "POSTGRES_CONF_wrok_mem")
     problem = complaints.problem(source, said, ["port", "work_mem"])
     assert "POSTGRES_CONF_wrok_mem: the server has no setting wrok_mem" == problem.what
-    assert "did you mean work_mem?" == problem.mend
+    assert "did you mean work_mem?" == problem.hint

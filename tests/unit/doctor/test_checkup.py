@@ -43,7 +43,7 @@ def _made(
 
 def test_one_that_raises_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
     """A refusal is told as such, a bug as an error of that check."""
-    refused = Failure(Problem("refused", "mend"), Problem("twice", "mend"))
+    refused = Failure(Problem("refused", "hint"), Problem("twice", "hint"))
     found = _made(monkeypatch, sight, _check("a", refused), _check("b", KeyError("x")), _check("c"))
     assert [
         f"a {ERROR}: refused",
@@ -103,4 +103,4 @@ def test_what_the_archiver_left_no_time_for(monkeypatch: pytest.MonkeyPatch, sig
     (told,) = _made(monkeypatch, sight, check)
     assert told.startswith("way back warning: not looked at within 30 s")
     (late,) = checkup.make(sight)
-    assert "entrypoint doctor 'way back'" == late.finding.mend
+    assert "entrypoint doctor 'way back'" == late.finding.hint

@@ -44,7 +44,7 @@ ARCHIVING = ArchiveState(
     last_error=None,
     prepared=True,
     fork_refused=None,
-    fork_mend=None,
+    fork_hint=None,
     free_bytes=10**9,
     seconds_until_full=None,
 )
@@ -69,7 +69,7 @@ FOLDER = places.Folder(
 
 def _levels(found: Sequence[Finding]) -> list[str]:
     """Return the levels; whatever is not well has a mend, and nothing is without words."""
-    assert [] == [each for each in found if not each.found or (each.level != OK) != bool(each.mend)]
+    assert [] == [each for each in found if not each.found or (each.level != OK) != bool(each.hint)]
     return [each.level for each in found]
 
 
@@ -197,19 +197,19 @@ def test_folders(changes: dict[str, Any], expected: list[str]) -> None:
 
 def test_the_steps_of_an_upgrade() -> None:
     """To a newer major they are told, to an older one there is no way."""
-    assert "pg_upgrade" in server.versions("14", "15", [])[0].mend
-    assert "cannot go back" in server.versions("16", "15", [])[0].mend
+    assert "pg_upgrade" in server.versions("14", "15", [])[0].hint
+    assert "cannot go back" in server.versions("16", "15", [])[0].hint
 
 
-def test_a_refused_fork_is_an_error_with_its_mend() -> None:
+def test_a_refused_fork_is_an_error_with_its_hint() -> None:
     """And the backlog, which nobody will archive, is not spoken of."""
     state = ARCHIVING._replace(
         fork_refused="another cluster has gone on",
-        fork_mend="give it its own",
+        fork_hint="give it its own",
         backlog_segments=9,
         oldest_ready_seconds=999,
     )
     assert [] == archive.backlog(state)
     (found,) = archive.fork(state)
-    assert (ERROR, "give it its own") == (found.level, found.mend)
+    assert (ERROR, "give it its own") == (found.level, found.hint)
     assert "another cluster has gone on" in found.found

@@ -44,7 +44,7 @@ RUNNING: dict[str, Any] = {
 
 def _levels(found: Sequence[Finding]) -> list[str]:
     """Return the levels; whatever is not well has a mend, and nothing is without words."""
-    assert [] == [each for each in found if not each.found or (each.level != OK) != bool(each.mend)]
+    assert [] == [each for each in found if not each.found or (each.level != OK) != bool(each.hint)]
     return [each.level for each in found]
 
 
@@ -174,22 +174,22 @@ def test_passwords(given: str) -> None:
         assert [WARNING] == _levels(databases.password("postgres", f"{given}2", verifier))
 
 
-def test_a_mend_names_what_it_mends() -> None:
+def test_a_hint_names_what_it_hints() -> None:
     """The size of /dev/shm is enough for what was found, and a slot can be dropped by its name."""
     (found,) = _shared_memory(64 * MIB, 1536 * MIB, "posix")
-    assert "--shm-size=1536m" in found.mend
+    assert "--shm-size=1536m" in found.hint
     assert "1536MB" in found.found
     (slot,) = databases.slots([IDLE._replace(held=GIB)], -1, None)
-    assert "pg_drop_replication_slot('standby')" in slot.mend
+    assert "pg_drop_replication_slot('standby')" in slot.hint
 
 
 def test_what_there_was_no_time_for() -> None:
     """It is counted and named, and the command that is told gives twice the time that it would have taken."""
     (found,) = databases.unlooked("collations", LATE)
     assert "not looked at within 10 s: 2 of 4 databases (b, c)" == found.found
-    assert "entrypoint doctor --seconds 50 collations" == found.mend
+    assert "entrypoint doctor --seconds 50 collations" == found.hint
     none = databases.Unlooked(late=["a"] * 300, total=300, seconds=0.5)
-    assert "--seconds 1210 " in databases.unlooked("locales", none)[0].mend
+    assert "--seconds 1210 " in databases.unlooked("locales", none)[0].hint
     assert ["b, c: no", "d: never"] == [
         each.found.partition("answer: ")[2] for each in databases.unlooked("locales", SILENT)
     ]

@@ -25,18 +25,18 @@ def test_an_unknown_extension_is_refused_with_the_nearest_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "mend"),
+    ("setting", "hint"),
     [
         ("", "pg_stat_statements,pg_cron"),
         ("auto_explain, pg_cron", "auto_explain,pg_cron,pg_stat_statements"),
         ('"$libdir/pg_cron"', "$libdir/pg_cron,pg_stat_statements"),
     ],
 )
-def test_what_is_not_preloaded(setting: str, mend: str) -> None:
+def test_what_is_not_preloaded(setting: str, hint: str) -> None:
     """The mend keeps what is loaded already."""
     found = not_preloaded(["pg_stat_statements", "hstore", "pg_cron"], setting)
     assert found is not None
-    assert f"set POSTGRES_CONF_shared_preload_libraries={mend} and start again" == found.mend
+    assert f"set POSTGRES_CONF_shared_preload_libraries={hint} and start again" == found.hint
 
 
 def test_what_needs_no_preloading() -> None:

@@ -54,7 +54,7 @@ def test_a_file_that_fails_is_named() -> None:
     """The last one that began, with the shell's own exit code."""
     problem = _refused(Shell(7, "file /files/1.sh", "file /files/2.sql"))
     expected = ("/files/2.sql failed with exit code 7", "correct the file", 7)
-    assert expected == (problem.what, problem.mend, problem.code)
+    assert expected == (problem.what, problem.hint, problem.code)
 
 
 def test_a_file_that_ends_the_shell() -> None:
@@ -85,4 +85,4 @@ def test_why_it_could_not_be_executed(
         path.mkdir()
     else:
         path.write_bytes(content)
-    assert expected in (_refused(Shell(code, f"file {path}")).mend or "")
+    assert expected in (_refused(Shell(code, f"file {path}")).hint or "")

@@ -51,7 +51,7 @@ def _refused(request: Request, wal: Wal = WAL, backups: list[Backup] | None = No
     found = _choose(request, wal, backups)
     assert isinstance(found, Refusal)
     problem = worded(found, request, wal)
-    return f"{problem.what}; {problem.mend}"
+    return f"{problem.what}; {problem.hint}"
 
 
 @pytest.mark.parametrize(

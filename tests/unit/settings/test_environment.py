@@ -58,7 +58,7 @@ def test_both_are_a_mistake(name: str) -> None:
     """A value and a file for it are refused with the official image's words, and both are named."""
     found = _read(**{f"{name}_FILE": "/secret", name: "x"})
     assert [f"both {name} and {name}_FILE are set (but are exclusive)"] == _whats(found)
-    assert f"set only one of {name} and {name}_FILE" == found.problems[0].mend
+    assert f"set only one of {name} and {name}_FILE" == found.problems[0].hint
 
 
 @pytest.mark.parametrize("name", FROM_FILE)
@@ -175,7 +175,7 @@ def test_a_misspelt_name_is_told(name: str, meant: str) -> None:
     """The mistake names what was written, its mend what was probably meant."""
     found = _read(WALG_FILE_PREFIX="/archive", **{name: "x"})
     assert [f"unknown variable {name}"] == _whats(found)
-    assert f"did you mean {meant}?" == found.problems[0].mend
+    assert f"did you mean {meant}?" == found.problems[0].hint
 
 
 OUR_NAMES = sorted(
@@ -197,7 +197,7 @@ def test_any_slip_of_one_letter_is_told(name: str, place: int, letter: str) -> N
             continue
         found = _read(WALG_FILE_PREFIX="/archive", **{slip: "x"})
         assert [f"unknown variable {slip}"] == _whats(found)
-        assert f"did you mean {name}?" == found.problems[0].mend
+        assert f"did you mean {name}?" == found.problems[0].hint
 
 
 @pytest.mark.parametrize("name", ["ARCHIVE_FLOPPY", "WALG_FLOPPY_DISK_SIZE", "PGBACKREST_XYZZY"])
@@ -205,8 +205,8 @@ def test_a_strange_name_of_a_strict_group_is_told(name: str) -> None:
     """In these groups nobody else has anything to say, where something is archived."""
     found = _read(WALG_FILE_PREFIX="/archive", **{name: "x"})
     assert [f"unknown variable {name}"] == _whats(found)
-    mend = f"remove {name}; docs/reference/variables.md lists every variable"
-    assert (mend, ()) == (found.problems[0].mend, found.warnings)
+    hint = f"remove {name}; docs/reference/variables.md lists every variable"
+    assert (hint, ()) == (found.problems[0].hint, found.warnings)
 
 
 @pytest.mark.parametrize("name", ["BACKUP_BUCKET", "STATUS_PAGE_TITLE", "RESTORE_POINT_HOOK"])

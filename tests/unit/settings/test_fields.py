@@ -45,8 +45,8 @@ def test_no_seconds(text: str) -> None:
     """The default goes on, and an example is given."""
     problems: list[Problem] = []
     assert 60 == fields.seconds({"TIMEOUT": text}, TIMEOUT, problems)
-    mend = "give TIMEOUT as seconds, for example TIMEOUT=60"
-    assert [Problem(f"TIMEOUT={text} is not a whole number of seconds", mend)] == problems
+    hint = "give TIMEOUT as seconds, for example TIMEOUT=60"
+    assert [Problem(f"TIMEOUT={text} is not a whole number of seconds", hint)] == problems
     assert 60 == fields.seconds({"TIMEOUT": ""}, TIMEOUT, [])
 
 
@@ -57,5 +57,5 @@ def test_a_count() -> None:
     assert 3 == fields.count({"KEEP": "3"}, KEEP, problems, least=1)
     assert [] == problems
     assert fields.count({"KEEP": "0"}, KEEP, problems, least=1) is None
-    mend = "give KEEP as a number, or remove it"
-    assert [Problem("KEEP=0 is not a whole number from 1 on", mend)] == problems
+    hint = "give KEEP as a number, or remove it"
+    assert [Problem("KEEP=0 is not a whole number from 1 on", hint)] == problems

@@ -64,7 +64,7 @@ def test_what_is_somebody_elses_ends_no_start(values: dict[str, str]) -> None:
     assert [] == problems
     told = [doubt for doubt in doubts if any(name in doubt.what for name in values)]
     assert len(doubts) == len(told) >= 1
-    assert all("\n" not in doubt.what + doubt.mend and doubt.mend for doubt in doubts)
+    assert all("\n" not in doubt.what + doubt.hint and doubt.hint for doubt in doubts)
 
 
 @pytest.mark.parametrize(
@@ -248,16 +248,16 @@ def test_no_value_is_repeated() -> None:
     }
     _, doubts = _judge(values)
     assert len(doubts) > len(values) - 7, "and those in force without an archive are refused"
-    assert not [doubt for doubt in doubts if "geheim" in doubt.what + doubt.mend]
+    assert not [doubt for doubt in doubts if "geheim" in doubt.what + doubt.hint]
 
 
 def test_a_doubt_says_what_it_would_mean_here() -> None:
     """The first sentence of what is said of the variable."""
     _, (known,) = _judge({"BACKUP_SCHEDULE": "@daily"})
     assert "BACKUP_SCHEDULE has no effect: no archive is set (ARCHIVE_URL)" == known.what
-    assert known.mend.startswith("here it means: When base backups are taken, in cron's syntax")
+    assert known.hint.startswith("here it means: When base backups are taken, in cron's syntax")
     _, (near,) = _judge({"BACKUP_RETENTION_DAYS": "14"})
-    assert near.mend.startswith(
+    assert near.hint.startswith(
         "nothing is done with it; did you mean BACKUP_RETAIN_DAYS? Keep what restores"
     )
 

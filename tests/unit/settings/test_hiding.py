@@ -219,7 +219,7 @@ def test_no_mistake_repeats_a_hidden_value(value: str, switch: dict[str, str]) -
         for given_ in ({name: value}, {f"{name}_FILE": value}, {f"{name}_FILE": "/file"}):
             found = read({"PGDATA": "/data", **switch, **given_}, _reader(value))
             made_, problems = loading.load(found.values, (), dict.fromkeys(TOOLS, True))
-            told = [f"{each.what} {each.mend}" for each in (*found.problems, *found.warnings, *problems)]
+            told = [f"{each.what} {each.hint}" for each in (*found.problems, *found.warnings, *problems)]
             told += [
                 each.storage.url
                 for each in (made_.archive, made_.source)

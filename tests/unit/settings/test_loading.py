@@ -29,7 +29,7 @@ def _problems(
     values: Mapping[str, str], arguments: Sequence[str] = (), programs: Mapping[str, bool] = made.BOTH
 ) -> list[str]:
     found = made.load(values, arguments, programs)[1]
-    assert [] == [problem for problem in found if not problem.mend or problem.code != 1]
+    assert [] == [problem for problem in found if not problem.hint or problem.code != 1]
     return [problem.what for problem in found]
 
 
@@ -257,7 +257,7 @@ def test_no_name_of_a_server_setting(setting: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "values", "mend"),
+    ("setting", "values", "hint"),
     [
         ("archive_timeout", {"ARCHIVE_URL": "file:///a"}, "ARCHIVE_TIMEOUT"),
         ("Archive_Command", {"ARCHIVE_URL": "file:///a"}, "ARCHIVE_URL"),
@@ -276,10 +276,10 @@ def test_no_name_of_a_server_setting(setting: str) -> None:
         ("data_directory", {}, "PGDATA"),
     ],
 )
-def test_a_setting_that_another_variable_owns(setting: str, values: dict[str, str], mend: str) -> None:
+def test_a_setting_that_another_variable_owns(setting: str, values: dict[str, str], hint: str) -> None:
     """The mend names the variable that is meant for it."""
     _, problems = made.load({**values, f"POSTGRES_CONF_{setting}": "x"})
-    assert [True] == [mend in problem.mend for problem in problems]
+    assert [True] == [hint in problem.hint for problem in problems]
 
 
 def test_settings_of_the_archive_are_free_without_one() -> None:
@@ -472,10 +472,10 @@ def test_one_archive_only(values: dict[str, str], programs: Mapping[str, bool], 
         ),
     ],
 )
-def test_the_mend_names_the_variables(values: dict[str, str], expected: str) -> None:
+def test_the_hint_names_the_variables(values: dict[str, str], expected: str) -> None:
     """Of two storages, and of a storage and a tool that do not fit, each variable is named, in full."""
     _, (problem,) = made.load(values)
-    assert expected in problem.mend
+    assert expected in problem.hint
 
 
 @pytest.mark.parametrize(
@@ -592,7 +592,7 @@ def test_no_environment_is_a_surprise(
     """Any environment gives settings, and mistakes that all have a mend; never an exception."""
     found, problems = loading.load(values, arguments, programs)
     assert values == found.values
-    assert [] == [problem for problem in problems if not problem.what or not problem.mend]
+    assert [] == [problem for problem in problems if not problem.what or not problem.hint]
     if not problems and found.archive is not None:
         assert programs[found.archive.tool.name]
         assert found.data_folder.startswith("/")

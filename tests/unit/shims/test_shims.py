@@ -331,7 +331,7 @@ def test_a_long_outage_ends_the_recovery(fetching: Fetching) -> None:
     assert (126, True) == (code, 1 < time.monotonic() - began < 6)
     last = len((fetching.data / "calls").read_text().splitlines()) - 1
     assert 0 < last
-    assert f"recovery stops here:\n  {last}\n  mend: see these words" in words
+    assert f"recovery stops here:\n  {last}\n  hint: see these words" in words
     assert not (fetching.runtime / "fetch-failing").exists()
 
 

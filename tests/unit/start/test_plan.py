@@ -27,7 +27,7 @@ EMPTY = made.facts()
 
 
 def _whats(decided: Plan) -> list[str]:
-    assert [] == [each for each in decided.refusals + decided.warnings if not each.mend]
+    assert [] == [each for each in decided.refusals + decided.warnings if not each.hint]
     return [refusal.what for refusal in decided.refusals]
 
 
@@ -90,7 +90,7 @@ def test_a_first_start_needs_a_password() -> None:
     """Without one nothing is made; the official image's words are in the message."""
     (refusal,) = plan.decide(made.settings(NO_PASSWORD), EMPTY).refusals
     assert "superuser password is specified" in refusal.what
-    assert "POSTGRES_PASSWORD_FILE" in refusal.mend
+    assert "POSTGRES_PASSWORD_FILE" in refusal.hint
     assert exits.FAILURE == refusal.code
 
 
@@ -112,7 +112,7 @@ def test_a_half_made_database_is_refused(stage: Stage) -> None:
     assert exits.UNFINISHED_FIRST_START == refusal.code
     assert "/docker-entrypoint-initdb.d/2.sql" in refusal.what
     ways = ("docker volume rm", "POSTGRES_INIT_UNFINISHED=restart", "rm -r /data/entrypoint.unfinished")
-    assert [] == [way for way in ways if way not in refusal.mend]
+    assert [] == [way for way in ways if way not in refusal.hint]
 
 
 def test_a_half_made_database_without_a_known_file() -> None:
@@ -142,7 +142,7 @@ def test_a_write_ahead_log_elsewhere_cannot_be_moved_aside() -> None:
     values = {**RESTART, "POSTGRES_INITDB_WALDIR": "/wal"}
     (refusal,) = plan.decide(made.settings(values), made.unfinished("files")).refusals
     assert exits.UNFINISHED_FIRST_START == refusal.code
-    assert "empty /data and /wal" in refusal.mend
+    assert "empty /data and /wal" in refusal.hint
 
 
 def test_a_restore_without_its_archive_is_refused() -> None:
@@ -160,14 +160,14 @@ def test_foreign_files_are_refused() -> None:
     assert what.endswith("a, b, c, d, e, …")
     (refusal,) = plan.decide(made.settings(), made.facts(made.data_folder(foreign=("lost+found",)))).refusals
     assert "top of a filesystem" in refusal.what
-    assert "PGDATA=/data/pgdata" in refusal.mend
+    assert "PGDATA=/data/pgdata" in refusal.hint
 
 
 def test_old_databases_are_refused() -> None:
     """Data of another major or layout is never passed over for a new, empty database."""
     (refusal,) = plan.decide(made.settings(), made.facts(old_databases=("/a", "/b"))).refusals
     assert "in: /a /b" in refusal.what
-    assert "pg_upgrade" in refusal.mend
+    assert "pg_upgrade" in refusal.hint
 
 
 def test_an_unreadable_folder_is_told_once() -> None:
@@ -176,7 +176,7 @@ def test_an_unreadable_folder_is_told_once() -> None:
     (refusal,) = plan.decide(made.settings(NO_PASSWORD), made.facts(folder, uid=1000)).refusals
     words = ("uid 1000 cannot", "/data", "belongs to uid 5", "nfs4")
     assert [] == [word for word in words if word not in refusal.what]
-    assert "--user 5:5" in refusal.mend
+    assert "--user 5:5" in refusal.hint
 
 
 @pytest.mark.parametrize("arguments", [["-C", "port"], ["--single", "postgres"], ["--boot"], ["--check"]])
@@ -198,7 +198,7 @@ def test_the_data_folder_has_one_name() -> None:
     """A first start with another `-D` would make a database where nobody looks for it."""
     (refusal,) = plan.decide(made.settings({}, ["-D", "/other"]), EMPTY).refusals
     assert "-D /other is not PGDATA (/data)" in refusal.what
-    assert "PGDATA=/other" in refusal.mend
+    assert "PGDATA=/other" in refusal.hint
     assert [] == _whats(plan.decide(made.settings({}, ["-D", "/data"]), EMPTY))
 
 
@@ -255,7 +255,7 @@ def test_the_mount_that_is_proposed(path: str, expected: str) -> None:
     """The proposed mount is where the image of that major wants it."""
     folder = made.data_folder(path=path, place="container layer")
     (warning,) = plan.decide(made.settings({"PGDATA": path}), made.facts(folder)).warnings
-    assert f"mount a volume: -v NAME:{expected}" == warning.mend
+    assert f"mount a volume: -v NAME:{expected}" == warning.hint
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_the_mount_that_is_proposed(path: str, expected: str) -> None:
 def test_permission_messages(uid: int, owner: int, words: list[str]) -> None:
     """Uid, owner, path and filesystem are named, with a mend that can help."""
     problem = no_permission("/data", "read", uid, owner, "ext4")
-    text = f"{problem.what} {problem.mend}"
+    text = f"{problem.what} {problem.hint}"
     assert [] == [word for word in [f"uid {uid}", "/data", "ext4", *words] if word not in text]
 
 
@@ -279,8 +279,8 @@ def test_missing_capabilities_are_what_is_wrong(owner: int) -> None:
     """Root that lacks some is told which, also where it owns the folder, and no other mend that would not help."""
     problem = no_permission("/data", "read", 0, owner, "ext4", missing="CHOWN, FOWNER")
     assert "the container lacks the capabilities CHOWN, FOWNER" in problem.what
-    assert "--cap-add CHOWN --cap-add FOWNER" in problem.mend
-    assert "chmod" not in problem.mend
+    assert "--cap-add CHOWN --cap-add FOWNER" in problem.hint
+    assert "chmod" not in problem.hint
 
 
 def _settings() -> st.SearchStrategy[Settings]:
@@ -364,4 +364,4 @@ def test_a_standby_goes_on_without_the_variable() -> None:
     assert plan.START == decided.kind
     (warning,) = decided.warnings
     assert "goes on following" in warning.what
-    assert "entrypoint promote" in warning.mend
+    assert "entrypoint promote" in warning.hint

@@ -92,7 +92,7 @@ def test_the_other_tools_archive(tmp_path: Path, values: dict[str, str], other: 
     problem = storage_problem(wanted, to_write=False, of_source=bool(prefix))
     assert problem is not None
     assert f"another tool's archive, of {other} (" in problem.what
-    assert f"set {prefix}ARCHIVE_TOOL={other}" in problem.mend
+    assert f"set {prefix}ARCHIVE_TOOL={other}" in problem.hint
     own = not wanted.storage.from_url
-    assert own == (f"and {prefix}ARCHIVE_URL=file://{tmp_path} in place of the {prefix}" in problem.mend)
+    assert own == (f"and {prefix}ARCHIVE_URL=file://{tmp_path} in place of the {prefix}" in problem.hint)
     assert Storage(f"file://{tmp_path}", str(tmp_path), from_url=not own) == wanted.storage

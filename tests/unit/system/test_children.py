@@ -294,7 +294,7 @@ def test_programs_that_are_not_found(programs: Path, name: str, code: int) -> No
     with pytest.raises(Failure) as failed:
         find_program(name, {"PATH": f"{programs}/a"})
     assert code == failed.value.code
-    assert failed.value.problems[0].mend
+    assert failed.value.problems[0].hint
 
 
 @pytest.mark.parametrize(
@@ -392,7 +392,7 @@ def test_no_place_for_a_private_file(without_memory_files: Path, monkeypatch: py
     with pytest.raises(Failure) as failed:
         memory_file("")
     assert "memfd_create" in failed.value.problems[0].what
-    assert "--tmpfs /tmp" in failed.value.problems[0].mend
+    assert "--tmpfs /tmp" in failed.value.problems[0].hint
 
 
 def test_python_itself_can_be_a_child(children: Children) -> None:

@@ -166,7 +166,7 @@ def test_rights_that_stay_are_noticed(kernel: Kernel) -> None:
     with pytest.raises(Failure) as failed:
         identity.become(POSTGRES)
     assert "could not be given up" in failed.value.problems[0].what
-    assert "--user 999:999" in failed.value.problems[0].mend
+    assert "--user 999:999" in failed.value.problems[0].hint
 
 
 def test_missing_capabilities_are_named(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,4 +178,4 @@ def test_missing_capabilities_are_named(kernel: Kernel, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "setgroups", refuse)
     with pytest.raises(Failure) as failed:
         identity.become(POSTGRES)
-    assert "--cap-add SETUID --cap-add SETGID" in failed.value.problems[0].mend
+    assert "--cap-add SETUID --cap-add SETGID" in failed.value.problems[0].hint

@@ -76,8 +76,8 @@ def test_without_the_source_the_function_is_named(tmp_path: Path, monkeypatch: p
 def test_missing_capabilities_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Root that is denied something for lack of them is told so."""
     monkeypatch.setattr(identity, "missing_capabilities", lambda: "CHOWN")
-    assert "lacks the capabilities CHOWN" in refusal.explain(PermissionError(errno.EPERM, "x", "/f")).mend
-    assert "capabilities" not in refusal.explain(OSError(errno.ENOSPC, "x", "/f")).mend
+    assert "lacks the capabilities CHOWN" in refusal.explain(PermissionError(errno.EPERM, "x", "/f")).hint
+    assert "capabilities" not in refusal.explain(OSError(errno.ENOSPC, "x", "/f")).hint
 
 
 def test_nothing_but_words(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

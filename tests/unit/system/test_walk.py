@@ -243,7 +243,7 @@ def test_root_follows_no_link_of_others(as_root: Path, path: str) -> None:
         f"{link} is a link that uid {os.lstat(link).st_uid} has made, which root does not follow"
         == problem.what
     )
-    assert f"chown -h root {link}" in problem.mend
+    assert f"chown -h root {link}" in problem.hint
 
 
 def test_root_follows_its_own_links(as_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

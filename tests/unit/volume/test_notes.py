@@ -159,6 +159,6 @@ def test_a_mark_of_an_earlier_version_is_known(data: Path) -> None:
     assert "file:///archive" == mark.read(str(data)).url
     refused = fork.refusal(str(data))
     assert refused is not None
-    assert "a" == refused.what
+    assert ("a", "b") == (refused.what, refused.hint)
     fork.forget(str(data))
     assert fork.read(str(data)) is None
