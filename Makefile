@@ -1,4 +1,4 @@
-# make image | demo | test | test-long | acceptance | bench | lint | reference | s3-server | clean; each sets up what it needs.
+# make image | demo | test | test-long | acceptance | bench | lint | reference | docs | s3-server | clean; each sets up what it needs.
 #
 #   WALG=folder     where wal-g and walg-daemon-client lie, to have wal-g in the image and in the tests
 #   MAJOR, SUITE    for `make image`: 15 bookworm (default), 17 trixie, 18 sid
@@ -27,7 +27,7 @@ setup:
 .venv/synced: uv.lock pyproject.toml .ci/uv.txt
 	@python3 -m venv .venv
 	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: --requirement .ci/uv.txt
-	@.venv/bin/uv sync --quiet --locked --inexact --no-install-project
+	@.venv/bin/uv sync --quiet --locked --inexact --no-install-project --group docs
 	@touch $@
 
 image: setup
@@ -76,7 +76,12 @@ lint: setup .venv/synced
 reference: .venv/synced
 	@.venv/bin/python -m docs.reference
 
-clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+# A site in build/site; every warning, also of a link within it, is an error.
+docs: .venv/synced
+	@.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
+	@echo "build/site/index.html"
 
-.PHONY: help setup image images arm64-image demo s3-server test test-long acceptance bench lint reference clean
+clean:
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.PHONY: help setup image images arm64-image demo s3-server test test-long acceptance bench lint reference docs clean

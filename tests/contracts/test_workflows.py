@@ -117,8 +117,8 @@ def test_whoever_may_write_runs_no_test(path: Path) -> None:
     for name in writing:
         scripts = "\n".join(step.get("run", "") for step in jobs[name]["steps"])
         assert [] == [found[0] for found in TEST_CODE.finditer(scripts)], name
-    tests = {name for name, job in jobs.items() if re.search(r"make acceptance|\.ci/run", str(job))}
-    assert tests, "tests run somewhere" if path.name in ("images.yml", "check.yml") else ""
+    tests = {name for name, job in jobs.items() if re.search(r"make \w+|\.ci/run", str(job))}
+    assert tests
     assert set() == tests & writing
     for name in tests:
         assert "write" not in str(jobs[name].get("permissions", workflow["permissions"]))
@@ -166,7 +166,7 @@ def test_what_they_call_is_there() -> None:
         assert (REPOSITORY / name).stat().st_mode & 0o111, name
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"\bmake (\w+)", text)
-    assert ["acceptance"] == targets
+    assert ["docs", "acceptance"] == targets
     assert [] == [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
     flake = (REPOSITORY / "flake.nix").read_text(encoding="utf-8")
     assert {"image-$TAG-stream", "release"} == set(re.findall(r"\.#([\w$-]+)", text))
