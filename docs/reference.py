@@ -194,8 +194,14 @@ def _checks() -> Iterator[str]:
     for title, checks in _CHECKS:
         yield f"## {title}"
         yield _table(
-            "check, what it looks at, why", ([f"`{each.name}`", each.looks_at, each.why] for each in checks)
+            "check, what it looks at, why, page",
+            ([f"`{each.name}`", each.looks_at, each.why, _how_to(each.docs)] for each in checks),
         )
+
+
+def _how_to(name: str) -> str:
+    """Return a link to a page in docs/how-to/, or nothing without a name."""
+    return f"[{name}](../how-to/{name}.md)" if name else ""
 
 
 def described(module: ModuleType) -> dict[str, str]:

@@ -83,9 +83,13 @@ def _print(told: Told) -> None:
 
 def _explain(checks: Sequence[Check], *, as_json: bool) -> int:
     if as_json:
-        rows = [{"check": each.name, "why": each.why, "looks_at": each.looks_at} for each in checks]
+        rows = [
+            {"check": each.name, "why": each.why, "looks_at": each.looks_at, "docs": each.docs}
+            for each in checks
+        ]
         click.echo(json.dumps(rows, indent=2))
         return 0
     for check in checks:
-        echo(f"{check.name}\n  why: {check.why}\n  looks at: {check.looks_at}")
+        page = f"\n  docs: {check.docs}" if check.docs else ""
+        echo(f"{check.name}\n  why: {check.why}\n  looks at: {check.looks_at}{page}")
     return 0

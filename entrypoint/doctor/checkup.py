@@ -1,8 +1,8 @@
-"""The table of all checks, and how they are made.
+"""The table of all checks, and the code that runs them.
 
-A check is added by one entry in the table CHECKS of its subject's module in look/; what it says to what it
-has seen is a pure function in the module of that name in judge/. `entrypoint doctor` makes all of them. What
-must hold for a start is judged by the same functions there: `plan.decide`, `programs.check_shell`,
+To add a check, add an entry to the table CHECKS of its subject's module in look/, and a pure function that
+judges the evidence to the module of the same name in judge/. `entrypoint doctor` runs all checks. The checks
+of the next start call the functions that a start calls: `plan.decide`, `programs.check_shell`,
 `objections.objections`.
 """
 
@@ -27,14 +27,14 @@ CHECKS: tuple[Check, ...] = (
 
 
 class Told(NamedTuple):
-    """A finding, and the check that it is of."""
+    """A finding, with the check that made it."""
 
     check: Check
     finding: Finding
 
 
 def make(sight: Sight, names: Sequence[str] = ()) -> Iterator[Told]:
-    """Make all checks, or those of these names."""
+    """Run all checks, or only the named ones, and yield their findings."""
     for check in CHECKS:
         if names and check.name not in names:
             continue
@@ -45,7 +45,7 @@ def make(sight: Sight, names: Sequence[str] = ()) -> Iterator[Told]:
 
 
 def _findings(check: Check, sight: Sight, *, asked_for: bool) -> list[Finding]:
-    """Return what a check finds; one that fails must not hide the others."""
+    """Return the findings of a check; a check that fails must not hide the others."""
     try:
         if check.need.is_met(sight):
             return check.look(sight)
@@ -53,15 +53,15 @@ def _findings(check: Check, sight: Sight, *, asked_for: bool) -> list[Finding]:
         return [Finding(WARNING, late.problems[0].what, f"entrypoint doctor '{check.name}'")]
     except Failure as failure:
         return [problem(each) for each in failure.problems]
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with one check, the others are made
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with one check, the others run
         what = f"the check itself failed: {type(error).__name__}: {error}"
-        return [Finding(ERROR, what, "report it as a bug of the entrypoint, with this line")]
+        return [Finding(ERROR, what, "report this as a bug of the entrypoint, and include this line")]
     if not asked_for:
         return []
     return [
         Finding(
             WARNING,
             f"not looked at: {check.need.otherwise}",
-            "see the findings of the others: entrypoint doctor",
+            "see the findings of the other checks: entrypoint doctor",
         )
     ]

@@ -1,7 +1,8 @@
-"""What the checks ask the server: about the cluster in one call of psql, about the databases in a tour.
+"""The queries of the checks: one call of psql for the cluster, and a tour of the databases.
 
-Each question is one SELECT, answered as JSON; one that fails leaves the others their answers. The sessions
-are read-only. What is the same in all databases is asked once: what initdb made has a number below 16384.
+Each question is one SELECT with an answer in JSON. If one fails, the others still get their answers. The
+sessions are read-only. Objects that initdb made are the same in all databases, so they are queried once;
+their oid is below 16384.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Row = Mapping[str, object]
 Rows = list[Row]
 
 _SECONDS = 10
-"""For the cluster; a single statement gets half."""
+"""For all questions about the cluster; a single statement gets half of it."""
 _STATEMENT = 5
 _PATIENT = {"statement_timeout": f"{_STATEMENT}s", "lock_timeout": "1s"}
 
@@ -56,19 +57,19 @@ _MARK = "@ "
 
 
 class Answers(NamedTuple):
-    """What one database has answered."""
+    """The answers of one database."""
 
     rows: Mapping[str, Rows]
-    """By the names of the questions; those without an answer are missing."""
+    """By the name of the question; a question without an answer is missing."""
     words: str
-    """What the server complained of."""
+    """The server's error messages."""
     connected: bool
     late: bool
-    """There was no time for it."""
+    """Whether there was no time to query this database."""
 
 
 def ask(context: Context, asked: Mapping[str, str]) -> tuple[dict[str, Rows], str]:
-    """Return the answers to questions by name, and the words of a server that does not answer all of them."""
+    """Return the answers by question, and the server's error messages unless it has answered all of them."""
     script = "".join(f"\\echo '{_MARK}{name}'\n{_rows(text)};\n" for name, text in asked.items())
     text, words = sessions.script(context, script, settings=_PATIENT, seconds=_SECONDS)
     answers = dict(_answers(text))
@@ -78,7 +79,7 @@ def ask(context: Context, asked: Mapping[str, str]) -> tuple[dict[str, Rows], st
 def ask_databases(
     context: Context, names: Sequence[str], asked: Mapping[str, str], *, seconds: float
 ) -> dict[str, Answers]:
-    """Return the answers of each database by its name; after so many seconds no further one is asked."""
+    """Return the answers by database; no further database is queried after this many seconds."""
     found: dict[str, Answers] = {}
     queries = {name: _rows(text) for name, text in asked.items()}
     for name, look in tour.ask(context, names, queries, settings=_PATIENT, each=_STATEMENT, seconds=seconds):
@@ -88,14 +89,14 @@ def ask_databases(
 
 
 def _rows(text: str) -> str:
-    return f"SELECT coalesce(json_agg(row_to_json(answer)), '[]') FROM ({text}) answer"  # noqa: S608 - ours
+    return f"SELECT coalesce(json_agg(row_to_json(answer)), '[]') FROM ({text}) answer"  # noqa: S608 - our own
 
 
 def _answers(text: str) -> Iterator[tuple[str, Rows]]:
-    """Read the output of a script: a line with the mark, and behind it the rows; nothing where it failed."""
+    """Read the output of a script: a line with the mark, then the rows; none if the question failed."""
     for part in f"\n{text}".split(f"\n{_MARK}")[1:]:
         name, _, rows = part.partition("\n")
         try:
             yield name, json.loads(rows)
         except ValueError:
-            continue  # it gave no answer
+            continue  # there is no answer

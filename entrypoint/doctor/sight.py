@@ -1,6 +1,6 @@
-"""What the checks look at: each thing is looked at once, when the first check asks for it.
+"""The evidence that the checks share: each part is gathered once, when the first check needs it.
 
-Nothing here changes anything but files of our own below the runtime folder.
+This module changes nothing except our own files below the runtime folder.
 """
 
 from __future__ import annotations
@@ -28,31 +28,32 @@ from entrypoint.system import files
 from entrypoint.volume.facts import ArchiveState, Facts
 
 _PATIENCE = 30
-"""Seconds for all calls of the archiver together: somebody waits for them."""
+"""Seconds for all calls of the archiver together: a person waits for them."""
 _LEAST = 5
-"""Seconds without which a call of the archiver is not begun: what it then lacks would look like a fault."""
+"""Seconds that must be left before a call of the archiver starts: a call that runs out of time looks like a
+fault."""
 SECONDS = 10.0
-"""For looking into the databases, where nothing else is asked for."""
+"""The default time for looking into the databases."""
 
 
 class NotLooked(Failure):
-    """There was no time left for a look."""
+    """Raised if no time is left to gather the evidence."""
 
 
 class _Answers(dict[str, questions.Rows]):
-    """Answers by the name of the question; one that is missing is a Failure."""
+    """Answers by the name of the question; a missing one raises Failure."""
 
     def __init__(self, found: Mapping[str, questions.Rows], words: str) -> None:
         super().__init__(found)
         self._words = words
 
     def __missing__(self, name: str) -> questions.Rows:
-        what = f"not looked at, for the server gave no answer about its {name}: {self._words}"
-        raise Failure(Problem(what, "see its own words, and ask again"))
+        what = f"not looked at, since the server gave no answer about its {name}: {self._words}"
+        raise Failure(Problem(what, "fix the cause that the message names, then run doctor again"))
 
 
 class Sight:
-    """One look at a container, as the server's user where we may become it."""
+    """One look at a container, as the server's user if the process may change to that user."""
 
     def __init__(
         self,
@@ -62,12 +63,12 @@ class Sight:
     ) -> None:
         self.raw = raw
         self.seconds = seconds
-        """For looking into the databases."""
+        """The time for looking into the databases."""
         self.say = say
-        """Is told what is done next, for somebody who waits."""
+        """Called with the name of the next step, for a person who waits."""
         self.settings, self.problems, self.doubts = opening.read_settings(raw, ())
         self.data_folder = self.settings.data_folder
-        # As who we were started: root sees what it would mend.
+        # Before the change of user: root must see what a start as root would repair.
         known = bool(self.settings.values.get("PGDATA"))
         self.facts: Facts | None = objections.look(self.settings) if known else None
         self.context = opening.command_context(self.settings)
@@ -79,32 +80,32 @@ class Sight:
 
     @cached_property
     def phase(self) -> str:
-        """What PID 1 of this container is at; empty: none is at work."""
+        """The phase of PID 1 of this container; empty if PID 1 is not the entrypoint."""
         known = status.read(status.RUNTIME_FOLDERS)
         return "" if known is None else known.phase
 
     @property
     def tended(self) -> bool:
-        """Whether PID 1 of this container is at work, so that the runtime folder is its own."""
+        """Whether PID 1 of this container is the entrypoint, so that it owns the runtime folder."""
         return bool(self.phase)
 
     @cached_property
     def status(self) -> str | None:
-        """Status in postmaster.pid, or None without a server."""
+        """The status in postmaster.pid, or None without a server."""
         found = live_postmaster(self.data_folder)
         return (found.status or "starting") if found else None
 
     @cached_property
     def asked(self) -> tuple[dict[str, questions.Rows], str]:
-        """The server's answers about the cluster, and why there are none."""
+        """The server's answers about the cluster, and the reason if some are missing."""
         if self.status != "ready":
-            return {}, "no server runs here that could be asked"
+            return {}, "no server that accepts queries runs here"
         changed = queries.changed_databases_query(data_major(self.data_folder))
         return questions.ask(self.context, {**questions.CLUSTER, "collations": changed})
 
     @cached_property
     def answers(self) -> dict[str, questions.Rows]:
-        """The server's answers about the cluster; raises Failure where one is missing."""
+        """The server's answers about the cluster; a missing one raises Failure."""
         return _Answers(*self.asked)
 
     @cached_property
@@ -121,12 +122,12 @@ class Sight:
 
     @property
     def databases_patience(self) -> float:
-        """Seconds that are left for looking into the databases."""
+        """The seconds that are left for looking into the databases."""
         return max(0.0, self._databases_deadline - time.monotonic())
 
     @cached_property
     def conf(self) -> dict[str, questions.Row]:
-        """The running server's settings by name, as pg_settings has them."""
+        """The running server's settings by name, from pg_settings."""
         return {str(row["name"]): row for row in self.answers["settings"]}
 
     @cached_property
@@ -134,7 +135,7 @@ class Sight:
         return memory.planned(chosen.beside(self.context))
 
     def wanted(self, name: str) -> str | None:
-        """Return the value of a setting: the running server's, else what a start would set."""
+        """Return a setting of the running server, or without one the value that a start would set."""
         if self.asked[0]:
             row = self.conf.get(name)
             return None if row is None else str(row["value"])
@@ -142,25 +143,25 @@ class Sight:
 
     @cached_property
     def archive(self) -> OpenedArchive | None:
-        """The archive, where the archiving is ours and its settings are good."""
+        """The archive, if the entrypoint archives and its settings are valid."""
         archive = self.settings.our_archive
         return None if archive is None or self.problems else OpenedArchive(self.context, archive)
 
     @cached_property
     def archive_problem(self) -> Problem | None:
-        """What is wrong with the storage, as far as it can be seen without a call of the archiver."""
+        """The problem with the storage that is visible without a call of the archiver, if there is one."""
         return None if self.archive is None else storage_problem(self.archive.archive)
 
     @cached_property
     def archiving(self) -> ArchiveState | None:
-        """How archiving goes."""
+        """The state of archiving."""
         if self.archive is None:
             return None
         return backlog.look(self.archive.archive, self.data_folder, self.context.runtime_folder)
 
     @cached_property
     def last_segment(self) -> tuple[str, float] | None:
-        """The last archived segment and when it was archived, while a primary runs that archives."""
+        """The last archived segment and the time when it was archived, if a primary runs and archives."""
         state = self.archiving
         if state is None or state.fork_refused is not None or not self.runs:
             return None
@@ -171,7 +172,7 @@ class Sight:
 
     @cached_property
     def backups(self) -> list[Backup]:
-        """The base backups; raises Failure with the tool's words."""
+        """The base backups; raises Failure with the archiver's output."""
         if self.archive is None or self.archive_problem is not None:
             return []
         self.render()
@@ -183,24 +184,24 @@ class Sight:
 
     @property
     def patience(self) -> float:
-        """Seconds that the next call of the archiver may take; raises NotLooked where there are too few."""
+        """The seconds that the next call of the archiver may take; raises NotLooked if too few are left."""
         left = self._deadline - time.monotonic()
         if left < _LEAST:
-            what = f"not looked at within {_PATIENCE} s, which the archiver has needed for other answers"
-            raise NotLooked(Problem(what, "ask for it alone: entrypoint doctor NAME"))
+            what = f"not looked at within {_PATIENCE} s: the archiver needed that time for other answers"
+            raise NotLooked(Problem(what, "run this check alone: entrypoint doctor NAME"))
         return left
 
     @cached_property
     def untouchable(self) -> str:
-        """Why nothing may be written to the archive now; raises Failure where it is not for this cluster."""
+        """Why nothing may be written to the archive now; raises Failure if it belongs to another cluster."""
         if self.archive is None or (self.tended and self.phase != lifecycle.SERVING):
-            return f"PID 1 is at work (phase {self.phase})"
+            return f"the server is not up yet, or is stopping (phase {self.phase})"
         settled = self.tended and self.archiving is not None and self.archiving.prepared
         self.render()
         return claim.objection(self.archive, settled=settled, seconds=self.patience)
 
     def render(self) -> None:
-        """Write the archiver's settings file, unless PID 1 has: that one is what the server archives by."""
+        """Write the archiver's settings file, unless PID 1 has: the server archives with that one."""
         if self.archive is None:
             return
         path = f"{self.context.runtime_folder}/{self.archive.tool.config_name}"
@@ -214,7 +215,7 @@ class Sight:
 
     @property
     def has_storage(self) -> bool:
-        """Whether there is an archive that can be asked."""
+        """Whether there is an archive that can be queried."""
         return self.archive is not None and self.archive_problem is None
 
     @property
@@ -224,39 +225,41 @@ class Sight:
 
     @property
     def has_folder(self) -> bool:
-        """Whether it is known where to look at all."""
+        """Whether the data folder is known."""
         return self.facts is not None
 
 
 class Need(NamedTuple):
-    """What must be there before a check can look."""
+    """What a check needs before it can look."""
 
     is_met: Callable[[Sight], bool]
     otherwise: str
-    """Why a check that was asked for by name was not made."""
+    """The reason to report if a check that was requested by name cannot run."""
 
 
 ALWAYS = Need(lambda _: True, "")
 FOLDER = Need(lambda sight: sight.has_folder, "PGDATA is not known")
 CLUSTER = Need(lambda sight: sight.has_cluster, "there is no database yet")
-SERVER = Need(lambda sight: sight.runs, "no server runs here that could be asked")
-ARCHIVE = Need(lambda sight: sight.archive is not None, "archiving is off, or not the entrypoint's")
+SERVER = Need(lambda sight: sight.runs, "no server that accepts queries runs here")
+ARCHIVE = Need(
+    lambda sight: sight.archive is not None, "archiving is off, or you use your own archive_command"
+)
 ARCHIVING = Need(
     lambda sight: sight.archive is not None and sight.runs, "archiving is off, or no server runs here"
 )
-STORAGE = Need(lambda sight: sight.has_storage, "there is no archive that could be asked")
+STORAGE = Need(lambda sight: sight.has_storage, "there is no archive that can be queried")
 
 
 class Check(NamedTuple):
-    """One check: it looks, changes nothing, and gives findings; none where there is nothing to say."""
+    """One check: it looks, changes nothing, and returns findings; none if there is nothing to say."""
 
     name: str
     why: str
-    """Why it matters: one sentence."""
+    """Why the check matters, in one sentence."""
     looks_at: str
-    """What is looked at."""
+    """The evidence that it looks at."""
     look: Callable[[Sight], list[Finding]]
-    """May raise Failure, which is an error that was found."""
+    """May raise Failure, which becomes an error."""
     need: Need = FOLDER
     docs: str = ""
-    """The page of docs/how-to/ for its findings that name none themselves."""
+    """The page in docs/how-to/ for findings that do not name one themselves."""

@@ -1,4 +1,4 @@
-"""The versions by which an image sorts can be measured."""
+"""The versions of an image's collations can be measured."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from repository import REPOSITORY
 
 
 def test_measured_versions(server: Container) -> None:
-    """What image/collations.py measures is what the image's server records of its databases and collations."""
+    """image/collations.py measures the versions that the image's server records."""
     measured = runpy.run_path(str(REPOSITORY / "image/collations.py"))["measure"](IMAGE)
     assert {"glibc", "icu"} == set(measured)
     assert (

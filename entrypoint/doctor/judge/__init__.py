@@ -1,6 +1,6 @@
-"""What `doctor` says to what it has seen, evidence in, findings out: pure.
+"""How `doctor` judges what it has seen: evidence in, findings out; pure.
 
-One module for each subject. Where the evidence comes from is in look/, which also has the entries of the
+There is one module for each subject. The modules of look/ gather the evidence, and hold the entries of the
 table of all checks.
 """
 

@@ -1,4 +1,4 @@
-"""What is in the cluster: slots, ages, extensions, locales, collations, the password; pure."""
+"""The contents of the cluster: slots, ages, extensions, locales, collations, the password; pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from entrypoint.settings.serving import Policy
 
 _IDLE_SLOT = 256 * 1024**2
-"""Bytes: sixteen segments, more than a restart of whoever reads the slot lets pile up."""
+"""Bytes: sixteen segments, more than piles up while the slot's reader restarts."""
 _LATE_SLOT = 10 * 1024**3
-"""Bytes that a slot in use may be behind: ten times max_wal_size as it is by default."""
+"""Bytes by which an active slot may be behind: ten times the default of max_wal_size."""
 
 _FORCED = 1.5
-"""Times autovacuum_freeze_max_age: autovacuum begins at once that, and has not got through by then."""
+"""Multiple of autovacuum_freeze_max_age: autovacuum starts at 1.0, and should have finished by then."""
+_LIMIT = "and the limit is 2147 million"
 _FAILSAFE = 1_600_000_000
-"""Of 2^31 transactions: from here on VACUUM itself leaves everything else out (vacuum_failsafe_age)."""
+"""Of 2^31 transactions: from this age on VACUUM skips all other work (vacuum_failsafe_age)."""
 
 
 class Slot(NamedTuple):
@@ -34,29 +35,29 @@ class Slot(NamedTuple):
     status: str
     """`reserved`, `extended`, `unreserved` or `lost`."""
     held: int
-    """Bytes of WAL that are kept for it."""
+    """Bytes of WAL that the server keeps for it."""
 
 
 def slots(found: Sequence[Slot], limit: int, free: int | None) -> list[Finding]:
-    """Judge what slots hold.
+    """Judge how much WAL the slots hold.
 
-    `limit` is max_slot_wal_keep_size in bytes (negative: none), `free` the room that is left.
+    `limit` is max_slot_wal_keep_size in bytes (negative: none), `free` the bytes that are free.
     """
     told = [finding for slot in found for finding in _slot(slot, limit, free)]
-    return told or [ok(f"{len(found)} replication slots, none holds much WAL")]
+    return told or [ok(f"{len(found)} replication slots, and none of them holds much WAL")]
 
 
 def _slot(slot: Slot, limit: int, free: int | None) -> list[Finding]:
     drop = f"SELECT pg_drop_replication_slot('{slot.name}')"
     if slot.status in ("lost", "unreserved"):
-        what = f"slot {slot.name} has lost WAL, or loses it with the next checkpoint ({slot.status})"
-        return [error(what, f"build its standby or subscription anew; where nobody needs it: {drop}")]
+        what = f"slot {slot.name} has lost WAL, or will lose it at the next checkpoint ({slot.status})"
+        return [error(what, f"rebuild its standby or subscription; if nobody needs the slot: {drop}")]
     reader = "" if slot.active else ", which nobody reads"
     what = f"{spell(slot.held)} of WAL are kept for slot {slot.name}{reader}"
     until = f"up to max_slot_wal_keep_size ({spell(limit)})" if limit >= 0 else "without a limit"
-    hint = f"let its reader catch up; where nobody needs it: {drop}; limit it by max_slot_wal_keep_size"
+    hint = f"let its reader catch up; if nobody needs the slot: {drop}; max_slot_wal_keep_size limits it"
     if slot.held > (_LATE_SLOT if slot.active else _IDLE_SLOT):
-        # Does the volume end before the limit does?
+        # Does the volume fill up before the slot reaches the limit?
         soon = free is not None and slot.held > free and (limit < 0 or limit - slot.held > free)
         return [(error if soon else warning)(f"{what}, {until}", hint)]
     return []
@@ -70,25 +71,25 @@ def wraparound(ages: Mapping[str, tuple[int, int]], limits: tuple[int, int]) -> 
     told = []
     for name, pair in ages.items():
         for what, age, limit in zip(("transaction", "multixact"), pair, limits, strict=True):
-            words = f"the oldest {what} of database {name} is {age / 1e6:.1f} million back, of 2147 million"
+            words = f"the oldest {what} of database {name} is {age / 1e6:.1f} million {what}s old, {_LIMIT}"
             hint = (
-                "end what holds it: old sessions (pg_stat_activity.backend_xmin), prepared transactions, "
-                f"slots; then: vacuumdb --freeze --dbname={name}"
+                "end what prevents freezing: old sessions (pg_stat_activity.backend_xmin), prepared "
+                f"transactions, slots; then: vacuumdb --freeze --dbname={name}"
             )
             if age >= _FAILSAFE:
-                told.append(error(f"{words}: the server stops taking writes before that", hint))
+                told.append(error(f"{words}: the server stops accepting writes before that", hint))
             elif age > limit * _FORCED:
-                told.append(warning(f"{words}; autovacuum was to begin at {limit / 1e6:.1f}", hint))
+                told.append(warning(f"{words}; autovacuum should start at {limit / 1e6:.1f} million", hint))
     oldest = max((pair[0] for pair in ages.values()), default=0)
-    return told or [ok(f"the oldest transaction is {oldest / 1e6:.1f} million back, of 2147 million")]
+    return told or [ok(f"the oldest transaction is {oldest / 1e6:.1f} million transactions old, {_LIMIT}")]
 
 
 def restart(pending: Sequence[str]) -> list[Finding]:
-    """Judge settings that were changed and not taken over yet."""
+    """Judge settings whose change has not taken effect yet."""
     if not pending:
         return [ok("no setting waits for a restart")]
-    what = f"changed, but only in effect after a restart: {several(list(pending))}"
-    return [warning(what, "restart the container when it suits; a mistake in them shows only then")]
+    what = f"changed, but without effect until a restart: {several(list(pending))}"
+    return [warning(what, "restart the container at a convenient time; a mistake in them shows only then")]
 
 
 class Extension(NamedTuple):
@@ -97,23 +98,23 @@ class Extension(NamedTuple):
     name: str
     installed: str
     available: str | None
-    """The version that the image would create; None: it has none."""
+    """The version that the image would create; None: the image lacks the extension."""
 
 
 class Unlooked(NamedTuple):
-    """What a check has not seen."""
+    """The databases that a check has not looked into."""
 
     late: Sequence[str] = ()
     """Databases for which there was no time."""
     silent: Mapping[str, str] = {}
-    """Databases that gave no answer, and their words."""
+    """Databases that gave no answer, and their error messages."""
     total: int = 0
-    """Databases there are."""
+    """The number of all databases."""
     seconds: float = 0
-    """There were."""
+    """The time limit for all databases."""
 
     def __bool__(self) -> bool:
-        """Tell whether there is anything."""
+        """Return whether any database was not looked into."""
         return bool(self.late or self.silent)
 
 
@@ -121,10 +122,10 @@ NOTHING = Unlooked()
 
 
 def unlooked(check: str, found: Unlooked) -> list[Finding]:
-    """Tell what was not looked at, and how it is."""
+    """Return what was not looked at, and the command that looks at it."""
     told = []
     if found.late:
-        # As fast as it went, and once more as long, for the machine may have been idle.
+        # Extrapolated from the databases that were looked into, and doubled: the machine may be busier then.
         looked = max(1, found.total - len(found.late))
         enough = 10 * int(1 + max(2.0, found.seconds) * found.total / looked / 5)
         what = f"not looked at within {found.seconds:g} s: {len(found.late)} of {found.total} databases"
@@ -134,21 +135,21 @@ def unlooked(check: str, found: Unlooked) -> list[Finding]:
     for name, words in found.silent.items():
         by_words.setdefault(words, []).append(name)
     for words, names in by_words.items():
-        what = f"not looked at, for there was no answer: {several(names)}: {words}"
-        told.append(warning(what, f"see its own words, then: entrypoint doctor {check}"))
+        what = f"not looked at, since there was no answer: {several(names)}: {words}"
+        told.append(warning(what, f"fix the cause that the message names, then: entrypoint doctor {check}"))
     return told
 
 
 def libraries(who: str, missing: Sequence[str]) -> list[Finding]:
-    """Judge the libraries that functions need and that are `missing`."""
+    """Judge the libraries that functions need and that the image lacks (`missing`)."""
     if not missing:
         return []
     what = f"{who} needs libraries that the image lacks: {several(list(missing))}"
-    return [error(what, "use an image that has them; until then what calls them fails")]
+    return [error(what, "use an image that has them; until then every function that calls them fails")]
 
 
 def extensions(database: str, found: Sequence[Extension], missing: Sequence[str]) -> list[Finding]:
-    """Judge the extensions of a database; `missing` are libraries that its functions need."""
+    """Judge the extensions of a database; its functions need the `missing` libraries."""
     told = libraries(f"database {database}", missing)
     for each in found:
         if each.available is None:
@@ -156,7 +157,7 @@ def extensions(database: str, found: Sequence[Extension], missing: Sequence[str]
             told.append(error(what, f"use an image that has {each.name}"))
         elif each.available != each.installed:
             what = f"extension {each.name} of {database} is {each.installed}, the image has {each.available}"
-            hint = f'in {database}: ALTER EXTENSION "{each.name}" UPDATE; its notes tell what changes'
+            hint = f'in {database}: ALTER EXTENSION "{each.name}" UPDATE; its release notes say what changes'
             told.append(warning(what, hint))
     return told
 
@@ -164,30 +165,30 @@ def extensions(database: str, found: Sequence[Extension], missing: Sequence[str]
 def locales(
     missing: Mapping[str, Sequence[str]], unreachable: Sequence[str], late: Unlooked = NOTHING
 ) -> list[Finding]:
-    """Judge locales that the image lacks, by what needs them, and databases that cannot be connected to.
+    """Judge locales that the image lacks, with what needs them, and databases that refuse connections.
 
-    Of those that are `late` it is not known.
+    Nothing is known about databases that are `late`.
     """
     told = [
         error(
             f"the image has no locale {name}, which is needed by {several(list(places))}",
-            "use an image with the locales of the one that made the database, or add it by localedef",
+            "use an image with the locales of the image that made the database, or add it with localedef",
         )
         for name, places in missing.items()
     ]
     left = [name for name in unreachable if not any(f"database {name}" in each for each in missing.values())]
     if left:
-        what = f"cannot be connected to, and so not looked into: {several(left)}"
-        told.append(warning(what, "psql tells why: psql --dbname=NAME"))
+        what = f"no connection is possible, so these databases were not looked into: {several(left)}"
+        told.append(warning(what, "psql shows why: psql --dbname=NAME"))
     if told or late:
         return [*told, *unlooked("locales", late)]
-    return [ok("all databases can be connected to, and their locales are in the image")]
+    return [ok("all databases accept connections, and the image has their locales")]
 
 
 def collations(told: Problem | str | None, policy: Policy, missed: Unlooked = NOTHING) -> list[Finding]:
-    """Judge what the look at the collations has told: a problem, or in words that all is well.
+    """Judge the result of the look at the collations: a problem, or a text that says that all is well.
 
-    Of those that were `missed` it is not known.
+    Nothing is known about databases that were `missed`.
     """
     rest = unlooked("collations", missed)
     if isinstance(told, Problem):
@@ -198,11 +199,11 @@ def collations(told: Problem | str | None, policy: Policy, missed: Unlooked = NO
 
 
 def password(user: str, given: str, verifier: str | None) -> list[Finding]:
-    """Judge whether the password that is given is the one that is stored, without a login."""
+    """Judge whether the given password is the stored one, without a login."""
     if not given:
         return []
     hint = "set POSTGRES_PASSWORD_UPDATE=on to store it at the next start, or correct POSTGRES_PASSWORD"
-    why = "the variable is only used by a first start"
+    why = "only a first start uses the variable"
     if verifier is None:
         return [warning(f"POSTGRES_PASSWORD is set, but role {user} has no password: {why}", hint)]
     right = passwords.is_stored(verifier, first_line(given), user)

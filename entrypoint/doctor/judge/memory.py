@@ -11,21 +11,21 @@ from entrypoint.light import re
 from entrypoint.shown import BYTES, spell
 
 _MOST_BUFFERS = 0.8
-"""Of the memory: the rest is for sessions, and for the file cache that counts as theirs."""
+"""Share of the memory: sessions need the rest, and so does the file cache, which counts as their memory."""
 _EACH_PROCESSOR = 4
-"""Workers that were asked for by hand, for one processor: more only wait for each other."""
+"""Explicitly configured workers for one processor: more of them only wait for each other."""
 
 
 def shared_memory(words: str, kind: str, problem: Problem | None) -> list[Finding]:
-    """Judge /dev/shm against what parallel work can ask for; `words` say both, `kind` is the type in use."""
+    """Judge /dev/shm against the needs of parallel work; `words` state both, `kind` is the type in use."""
     if problem is not None:
-        return [warning(problem.what, problem.hint)]
+        return [warning(problem.what, problem.hint, problem.docs)]
     unused = f"; the server does not use it (dynamic_shared_memory_type = {kind})"
     return [ok(words if kind == "posix" else words + unused)]
 
 
 def memory(limit: int, settings: Mapping[str, str]) -> list[Finding]:
-    """Judge the memory that the settings can ask for against the bytes that there are."""
+    """Judge the memory that the settings can request against the container's `limit` in bytes."""
     buffers, work = size(settings["shared_buffers"]), size(settings["work_mem"])
     sessions = int(settings["max_connections"])
     vacuum = size(settings["autovacuum_work_mem"])
@@ -33,38 +33,38 @@ def memory(limit: int, settings: Mapping[str, str]) -> list[Finding]:
     asked = buffers + sessions * work + int(settings["autovacuum_max_workers"]) * vacuum
     words = (
         f"shared_buffers {spell(buffers)}, {sessions} sessions with work_mem {spell(work)} each and "
-        f"autovacuum come to {spell(asked)}; this container has {spell(limit)}"
+        f"autovacuum add up to {spell(asked)}; this container has {spell(limit)}"
     )
-    hint = "give it more memory (docker run --memory), or lower shared_buffers, work_mem or max_connections"
+    hint = "give the container more memory (--memory), or lower shared_buffers, work_mem or max_connections"
     if buffers > limit * _MOST_BUFFERS:
         return [error(f"{words}: the kernel kills the server once the buffers are in use", hint)]
     if asked > limit:
-        return [warning(f"{words}: many sessions at work at once get the server killed", hint)]
+        return [warning(f"{words}: the kernel kills the server if many sessions are busy at once", hint)]
     return [ok(words)]
 
 
 def processors(count: int, by_hand: Mapping[str, int]) -> list[Finding]:
-    """Judge numbers of workers that somebody has set, by the setting's name."""
+    """Judge explicitly configured numbers of workers, by the setting's name."""
     many = {name: number for name, number in by_hand.items() if number > count * _EACH_PROCESSOR}
     return [
         warning(
-            f"{name} is {number}, and this container may use {count} processors",
-            f"lower {name} to {max(2, count)}, or give it more (docker run --cpus)",
+            f"{name} is {number}, but this container may use only {count} processors",
+            f"lower {name} to {max(2, count)}, or give the container more processors (docker run --cpus)",
         )
         for name, number in many.items()
     ]
 
 
 def io_uring(method: str, failed: int) -> list[Finding]:
-    """Judge io_method; `failed` is errno of io_uring_setup as the server's user, 0: it works."""
+    """Judge io_method; `failed` is the errno of io_uring_setup as the server's user, 0 if it works."""
     if method != "io_uring":
         return []
     if not failed:
         return [ok("io_uring works")]
     why = {
         errno.EPERM: "seccomp or sysctl kernel.io_uring_disabled forbids it: --security-opt seccomp=PROFILE",
-        errno.ENOSYS: "the kernel has none, or seccomp hides it: --security-opt seccomp=PROFILE",
-        errno.ENOMEM: "too little memory may be locked: docker run --ulimit memlock=-1",
+        errno.ENOSYS: "the kernel lacks it, or seccomp hides it: --security-opt seccomp=PROFILE",
+        errno.ENOMEM: "the limit of locked memory is too low: docker run --ulimit memlock=-1",
     }
     hint = why.get(failed, "see the kernel's log")
     what = f"io_method is io_uring, but io_uring_setup fails ({errno.errorcode.get(failed, failed)})"
@@ -72,7 +72,7 @@ def io_uring(method: str, failed: int) -> list[Finding]:
 
 
 def size(text: str) -> int:
-    """Return the bytes of a setting as the server shows it.
+    """Return the bytes of a setting in the form in which the server shows it; raises ValueError otherwise.
 
     >>> size("4MB"), size("-1")
     (4194304, -1)

@@ -1,4 +1,4 @@
-"""Where the data lies: folders, their owners, modes and filesystems, and the room that is left; pure."""
+"""The folders of the data: their owners, modes, mounts and filesystems, and the free space; pure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 _TIGHT = 85
 _FULL = 95
-"""Percent: of 20 GB the last gigabyte, which one checkpoint's WAL can take."""
+"""Percent: the last gigabyte of 20 GB, which the WAL of one checkpoint can fill."""
 
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "glusterfs", "ceph", "lustre", "afs")
 _NO_FSYNC = ("cifs", "smb3", "9p")
-"""Of those the ones on which PostgreSQL is known to lose or refuse data: no fsync of folders, no owners."""
+"""Those on which PostgreSQL is known to lose or refuse data: no fsync of folders, no owners."""
 _GONE = ("tmpfs", "ramfs")
 
 
@@ -28,7 +28,7 @@ class Folder(NamedTuple):
     """A folder of the server."""
 
     name: str
-    """What it is for: `data folder`, `WAL folder`, `tablespace NAME`."""
+    """Its purpose: `data folder`, `WAL folder`, `tablespace NAME`."""
     path: str
     exists: bool
     owner: int
@@ -44,23 +44,26 @@ MISSING = Folder("", "", exists=False, owner=0, mode=0, filesystem="", place="un
 
 
 def data_folder(facts: Facts) -> list[Finding]:
-    """Judge where the data folder lies, and what lies beside it."""
+    """Judge the place of the data folder, and other data and mounts near it."""
     folder = facts.data_folder
     where = f"{folder.path} is on {folder.filesystem}, {folder.place} ({folder.mount_point})"
     found = []
     if folder.place == "container layer":
-        hint = "mount a volume: see the README, “Where the data lies”"
-        found.append(error(f"{where}: it dies with the container", hint))
+        hint = "mount a volume that holds the data folder: -v NAME:FOLDER"
+        found.append(error(f"{where}: it is removed with the container", hint))
     elif folder.place == "anonymous volume":
         found.append(warning(where, f"mount a volume with a name: -v NAME:{folder.mount_point}"))
     else:
         found.append(ok(where))
     if folder.unfinished is not None:
         what = f"a first start or a restore is not finished (stage {folder.unfinished.stage})"
-        found.append(error(what, "look at the log of the last start: it names the reason and the way out"))
+        hint = "see the log of the last start: it names the reason and how to resolve it"
+        restores = folder.unfinished.stage in ("recovery", "promoted")
+        page = "restore-a-lost-volume" if restores else "finish-a-first-start"
+        found.append(error(what, hint, page))
     for place in facts.old_databases:
-        what = f"PostgreSQL data of another version or layout lies in {place}"
-        found.append(warning(what, "move it with pg_upgrade"))
+        what = f"PostgreSQL data of another version or layout is in {place}"
+        found.append(warning(what, "move it with pg_upgrade", "upgrade-to-a-newer-major"))
     for mount in facts.stray_mounts:
         what = f"a volume is mounted at {mount}, but the data folder is not on it"
         found.append(warning(what, f"mount it at {folder.mount_point} instead"))
@@ -77,56 +80,57 @@ def folders(found: Sequence[Folder], uid: int) -> list[Finding]:
 def _folder(folder: Folder, uid: int) -> list[Finding]:
     what = f"the {folder.name} {folder.path}"
     if not folder.exists:
-        return [error(f"{what} is missing", "mount the volume that holds it, at this very path")]
+        return [error(f"{what} is missing", "mount the volume that holds it, at exactly this path")]
     found = []
     if folder.owner != uid:
         hint = f"start as root once, or with --user {folder.owner}:{folder.owner}"
-        found.append(warning(f"{what} belongs to uid {folder.owner}, the server's is {uid}", hint))
+        belongs = f"{what} belongs to uid {folder.owner}, but the server runs as uid {uid}"
+        found.append(warning(belongs, hint, "run-without-root"))
     elif folder.mode & 0o700 != 0o700:
         found.append(error(f"{what} is closed to its owner (mode {folder.mode:04o})", _chmod(folder)))
     if folder.mode & 0o027:
-        more = "; the server refuses to start so" if folder.name == "data folder" else ""
+        more = "; the server refuses to start with this mode" if folder.name == "data folder" else ""
         found.append(warning(f"{what} is open to others (mode {folder.mode:04o}){more}", _chmod(folder)))
     if folder.read_only:
         found.append(error(f"{what} is mounted read-only", "mount it without :ro"))
     if folder.filesystem in _GONE:
         hint = "mount a volume on a disk there"
-        found.append(error(f"{what} is in memory ({folder.filesystem}): it is gone with the container", hint))
+        found.append(error(f"{what} is in memory ({folder.filesystem}): it is lost with the container", hint))
     elif folder.place == "container layer" and folder.name != "data folder":
-        hint = "mount a volume there, and move what is in it"
-        found.append(error(f"{what} is in the container's own layer: it dies with the container", hint))
+        hint = "mount a volume there, and move the files into it"
+        found.append(error(f"{what} is in the container's own layer: it is removed with the container", hint))
     elif folder.filesystem in _NETWORK or folder.filesystem.startswith("fuse."):
         found.append(_network(folder, what))
     return found
 
 
 def _chmod(folder: Folder) -> str:
-    return f"chmod 0700 {folder.path}; a start as root does it for the data folder"
+    return f"chmod 0700 {folder.path}; a start as root does this for the data folder"
 
 
 def _network(folder: Folder, what: str) -> Finding:
     if folder.filesystem in _NO_FSYNC:
         hint = "move it to a local disk, or to a volume of the container engine"
-        return error(f"{what} is on {folder.filesystem}, which does not keep what was synced", hint)
-    hint = "mount NFS with hard,sync and let one host alone use it; better, move it to a local disk"
+        return error(f"{what} is on {folder.filesystem}, which can lose synced data", hint)
+    hint = "mount NFS with hard,sync and let only one host use it; a local disk is better"
     return warning(f"{what} is on a network filesystem ({folder.filesystem})", hint)
 
 
 _NOTES = 256 * 1024
-"""Bytes: what the archiving notes and locks needs a fraction of them."""
+"""Bytes: the notes and locks of archiving need a fraction of them."""
 
 
 def runtime_folder(path: str, free: int, files: int) -> list[Finding]:
-    """Judge the room in the folder of our own notes: free bytes and files."""
+    """Judge the free space in the folder of our own notes: bytes and files."""
     if free >= _NOTES and files >= 16:
         return []
-    what = f"{path} has room for {spell(free)} and {files} files: notes of the archiving may be missing there"
-    hint = "remove what fills it, or make it larger (--tmpfs /run:size=64m)"
-    return [error(f"{what}, and {LOCKING} can lock nothing", hint)]
+    what = f"{path} has room for only {spell(free)} and {files} files: notes of archiving may get lost"
+    hint = "remove the files that fill it, or make it larger (--tmpfs /run:size=64m)"
+    return [error(f"{what}, and {LOCKING} cannot lock", hint)]
 
 
 def run_folder(path: str, *, exists: bool, writable: bool, uid: int) -> list[Finding]:
-    """Judge the folder of the sockets, as the server's user."""
+    """Judge the folder of the sockets, as the server's user sees it."""
     if exists and writable:
         return [ok(f"{path} can be written")]
     hint = f"mount a tmpfs there: --tmpfs {path}:mode=3777, or start as root"
@@ -134,11 +138,11 @@ def run_folder(path: str, *, exists: bool, writable: bool, uid: int) -> list[Fin
 
 
 def space(full: Mapping[str, tuple[float, int]]) -> list[Finding]:
-    """Judge how full filesystems are: percent and free bytes by folder."""
+    """Judge how full the filesystems are: percent and free bytes by folder."""
     found = []
     for folder, (percent, free) in full.items():
         what = f"the filesystem of {folder} is {percent:.0f} % full, {spell(free)} are free"
         judge = error if percent >= _FULL else warning if percent >= _TIGHT else None
-        hint = "make room: a full disk stops the server or the archiving; never delete in pg_wal by hand"
+        hint = "free some space, but never delete files in pg_wal yourself"
         found.append(ok(what) if judge is None else judge(what, hint))
     return found

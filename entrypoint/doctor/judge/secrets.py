@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Seen(NamedTuple):
-    """A secret that is seen in a process."""
+    """A secret that is visible in a process."""
 
     variable: str
     process: str
@@ -26,19 +26,19 @@ class Seen(NamedTuple):
 def secrets(
     seen: Iterable[Seen], open_files: Iterable[tuple[str, str, int]], plain: Sequence[str]
 ) -> list[Finding]:
-    """Judge where secrets are: in processes, in files (variable, path, mode), in plain variables.
+    """Judge where secrets are visible: in processes, in files (variable, path, mode), in plain variables.
 
-    A plain variable is a hint and no warning: it is how the official image is started.
+    A plain variable is mentioned, but is no warning: the official image is started with plain variables.
     """
     told = []
     for each in seen:
         what = f"the {each.where} of {each.process} shows {each.variable}"
         if each.where == "command line":
             told.append(
-                error(f"{what} to every user of the host", "pass it by a file or a variable, and change it")
+                error(f"{what} to every user of the host", "pass it in a file or a variable, and change it")
             )
         else:
-            hint = "start it without this variable: the entrypoint keeps it from the server"
+            hint = "start this process without the variable: the entrypoint withholds it from the server"
             told.append(warning(what, hint))
     for variable, path, mode in open_files:
         what = f"{path}, which {variable} names, can be read by everybody (mode {mode:04o})"
@@ -48,6 +48,6 @@ def secrets(
     if told:
         return told
     if plain:
-        hint = f"{several(list(plain))}: docker inspect shows plain variables; {plain[0]}_FILE hides it"
-        return [ok(f"no process shows a secret. A hint: {hint}")]
+        shown = f"docker inspect shows the plain variables {several(list(plain))}; {plain[0]}_FILE hides it"
+        return [ok(f"no process shows a secret, but {shown}")]
     return [ok("no process and no file shows a secret")]

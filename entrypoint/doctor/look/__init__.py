@@ -1,1 +1,1 @@
-"""Where the evidence comes from: one module for each subject, with the entries of its checks."""
+"""Gathers the evidence: one module for each subject, with the entries of its checks."""

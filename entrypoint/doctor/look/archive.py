@@ -1,4 +1,4 @@
-"""Checks of the archive, its backups and drills; one of them writes a small object and removes it."""
+"""Checks of the archive, its backups and drills; one of them writes a small object, then removes it."""
 
 import glob
 import os
@@ -19,7 +19,7 @@ from entrypoint.server import control_file
 def _archive(sight: Sight) -> list[Finding]:
     archive = sight.settings.archive
     if archive is not None and sight.problems:
-        return []  # what is wrong is said already
+        return []  # the check of the settings has reported the problems
     where = f"{archive.tool.name} to {archive.storage.url}" if archive is not None else ""
     lost = judge.archive.lost(sight.archiving) if sight.archiving is not None else []
     if lost and sight.archive_problem is None:
@@ -87,14 +87,14 @@ def _round_trip(sight: Sight) -> list[Finding]:
     sight.render()
     trip = pending.round_trip(sight.archive, sight.patience, lambda step: sight.say(f"round trip: {step}"))
     if trip is None:
-        why = f"this {sight.archive.tool.name} has no command that stores one object; a whole segment goes "
-        why += "there and back by: entrypoint archive check"
+        why = f"this {sight.archive.tool.name} has no command that stores one object; to write and read "
+        why += "back a whole segment: entrypoint archive check"
         return judge.archive.read_only(len(sight.backups), why)
     return judge.archive.round_trip(trip.seconds, trip.stays)
 
 
 _MOST = 64 * 1024**2
-"""Bytes: a bigger segment takes longer to read back than somebody waits for a look."""
+"""Bytes: it takes too long to read back a larger segment while a person waits."""
 
 
 def _way_back(sight: Sight) -> list[Finding]:
@@ -103,12 +103,12 @@ def _way_back(sight: Sight) -> list[Finding]:
         return []
     sight.render()
     seconds, same = pending.read_back(sight.archive, name, patience=sight.patience)
-    told = "identical" if same else "the server has no copy to compare any more"
-    return [ok(f"{name} came back in {seconds:.2f} s: {told}")]
+    result = "identical" if same else "the server no longer has a copy to compare"
+    return [ok(f"{name} was read back in {seconds:.2f} s: {result}")]
 
 
 def _last_name(sight: Sight) -> str | None:
-    """Return the last archived segment, unless there is an outage, which is told already."""
+    """Return the last archived segment, unless there is an outage, which another check reports."""
     if sight.last_segment is None or (
         sight.archiving is not None and sight.archiving.failing_since is not None
     ):
@@ -144,19 +144,19 @@ def _clock(sight: Sight) -> list[Finding]:
         try:
             return judge.archive.clock(seconds_ahead(url), url)
         except (OSError, ValueError):
-            return []  # that it cannot be reached is told by others
+            return []  # other checks report that the server cannot be reached
     path = _stored(sight)
     if path is None or sight.last_segment is None:
         return []
-    # The storage has dated the segment, we have dated the note that it was archived.
+    # The storage has dated the segment, and we have dated the note that it was archived.
     return judge.archive.clock(os.stat(path).st_mtime - sight.last_segment[1], "the archive's folder")
 
 
 def seconds_ahead(url: str) -> float:
-    """Return by how much a web server's clock is ahead of ours; any answer has a date, also a refusal.
+    """Return how many seconds a web server's clock is ahead of this machine's.
 
-    Raises OSError where there is none. Nothing is sent and nothing but the date is believed, so the server's
-    certificate, which may be of an authority that only the archiver knows, is not looked at.
+    Every answer has a date, even a refusal. Raises OSError if there is no answer. No data is sent, and only
+    the date is used, so the server's certificate is not checked: only the archiver may know its authority.
     """
     import ssl
     import urllib.error
@@ -165,14 +165,14 @@ def seconds_ahead(url: str) -> float:
 
     unverified = ssl._create_unverified_context()  # noqa: S323, SLF001 - see above
     asked = time.time()
-    request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - of the settings
+    request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - from the settings
     try:
         with urllib.request.urlopen(request, timeout=3, context=unverified) as answer:  # noqa: S310
             headers = answer.headers
     except urllib.error.HTTPError as refusal:
         headers = refusal.headers
     between = (asked + time.time()) / 2
-    # A date has whole seconds: on average it is half a one too small.
+    # A date has whole seconds: on average it is half a second too early.
     return parsedate_to_datetime(headers["Date"] or "").timestamp() + 0.5 - between
 
 
@@ -188,47 +188,53 @@ def _drills(sight: Sight) -> list[Finding]:
 CHECKS = (
     Check(
         "archive",
-        "without an archive everything since the last dump is lost with the volume",
-        "whether archiving is on, and its folder can be used",
+        "without an archive, everything since the last dump is lost with the volume",
+        "whether archiving is on, and whether its folder can be used",
         _archive,
+        docs="fix-archiving",
     ),
     Check(
         "archive fork",
-        "two clusters that write into one archive make it worthless for both",
-        "whether somebody else has gone on in the archive that this cluster was restored from, or was "
-        "promoted beside it",
+        "two clusters that write to the same archive make it worthless for both",
+        "whether another cluster has written to the archive that this cluster was restored from, or was "
+        "promoted in addition to it",
         _fork,
         ARCHIVE,
+        "resolve-two-writers",
     ),
     Check(
         "archive backlog",
-        "WAL that waits is lost with the volume, and fills it meanwhile",
-        "pg_wal/archive_status, the outage that archive_command notes, the room that is left",
+        "waiting WAL is lost with the volume, and fills it until it is archived",
+        "pg_wal/archive_status, the outage that archive_command records, and the free space",
         _backlog,
         ARCHIVE,
+        "fix-archiving",
     ),
     Check(
         "archiving",
-        "a command of your own, or none: a server can archive nothing, and be content",
-        "archive_mode, archive_command, archive_library and archive_timeout, of the running server and where "
-        "they stand",
+        "a server with a wrong archive_command, or none, can archive nothing without any error",
+        "archive_mode, archive_command, archive_library and archive_timeout in the running server, and the "
+        "places that set them",
         _running,
         ARCHIVE,
+        "fix-archiving",
     ),
     Check(
         "last segment",
-        "what was written after the last archived segment is lost with the volume",
-        "the last archived segment against the one that is being written, and archive_timeout",
+        "everything written after the last archived segment is lost with the volume",
+        "the last archived segment, the segment that the server writes now, and archive_timeout",
         _last_segment,
         ARCHIVING,
+        "fix-archiving",
     ),
     Check(
         "round trip",
-        "an archive that cannot be written takes no WAL, and one where nothing can be removed fills up",
-        "a small object, written, read back and removed as the server's user; only read where this cluster "
-        "may not write: on a standby, and in the archive of another one, and with pgBackRest 2.60",
+        "an archive that cannot be written takes no WAL, and one from which nothing can be removed fills up",
+        "a small object that is written, read back and removed as the server's user; the archive is only "
+        "read on a standby, if it belongs to another cluster, and with pgBackRest 2.60",
         _round_trip,
         STORAGE,
+        "fix-archiving",
     ),
     Check(
         "way back",
@@ -236,40 +242,46 @@ CHECKS = (
         "the last archived segment, read back as the server's user and compared",
         _way_back,
         STORAGE,
+        "fix-archiving",
     ),
     Check(
         "encryption",
-        "whoever reads the archive has the database",
-        "the stored bytes of the last archived segment, where a key is set",
+        "anyone who can read an unencrypted archive has the database",
+        "the stored bytes of the last archived segment, if a key is set",
         _encryption,
         STORAGE,
+        "set-up-archiving",
     ),
     Check(
         "clock",
-        "restores to a time, retention and schedules go by it, and S3 refuses one that is 15 minutes off",
-        "the date that the archive's folder gave the last segment, or of an S3 server's answer, against ours",
+        "restores to a time, retention and schedules depend on it, and S3 refuses one that is 15 minutes off",
+        "this machine's clock, against the date that the archive's folder gave the last segment, or the date "
+        "in an S3 server's answer",
         _clock,
         STORAGE,
     ),
     Check(
         "backups",
         "WAL without a base backup restores nothing",
-        "the archive's list of base backups, their age and the schedule",
+        "the archive's list of base backups, their age, and the schedule",
         _backups,
         STORAGE,
+        "schedule-backups",
     ),
     Check(
         "backup runs",
-        "a backup that failed, or one with holes, is found out when it is needed",
-        "the record of the last runs and verifications beside the data",
+        "otherwise a failed backup, or a gap in the WAL, is noticed only when you need the backup",
+        "the records of the last runs and verifications in the data folder",
         _runs,
         ARCHIVE,
+        "schedule-backups",
     ),
     Check(
         "drills",
-        "a backup that was never restored is a hope",
-        "the record of the last drills, and their schedule",
+        "you cannot rely on a backup that was never restored",
+        "the records of the last drills, and their schedule",
         _drills,
         ARCHIVE,
+        "rehearse-restores",
     ),
 )

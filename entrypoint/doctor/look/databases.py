@@ -1,4 +1,4 @@
-"""Checks of what is in the cluster; all of them ask the running server."""
+"""Checks of the contents of the cluster; most of them query the running server."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _missing(rows: questions.Rows, library: str) -> list[str]:
 
 
 def _unlooked(sight: Sight, *asked: str) -> judge.databases.Unlooked:
-    """Return the databases that have not answered these questions; of some the locales tell why."""
+    """Return the databases that have not answered these questions; the locales check reports the others."""
     found = sight.of_databases
     return judge.databases.Unlooked(
         [name for name, each in found.items() if each.late],
@@ -81,7 +81,7 @@ def _unlooked(sight: Sight, *asked: str) -> judge.databases.Unlooked:
 
 
 def _is_there(path: str, library: str) -> bool:
-    """Tell whether the server would find a library; a plain name may be anywhere in dynamic_library_path."""
+    """Return whether the server would find a library; a bare name may be anywhere in dynamic_library_path."""
     path = path.replace("$libdir", library)
     return "/" not in path or any(os.path.exists(f"{path}{ending}") for ending in ("", ".so"))
 
@@ -110,7 +110,7 @@ def _locales(sight: Sight) -> list[Finding]:
 
 
 def _file_settings(path: str) -> Iterator[tuple[str, str]]:
-    """Return the locales that initdb has written down."""
+    """Return the settings of locales that initdb has written, with their values."""
     from entrypoint.light import re
 
     try:
@@ -124,7 +124,7 @@ def _file_settings(path: str) -> Iterator[tuple[str, str]]:
 
 
 def _has(name: str) -> bool:
-    """Tell whether the C library, which the server uses too, has a locale."""
+    """Return whether the C library, which the server uses too, has a locale."""
     import locale
 
     before = locale.setlocale(locale.LC_CTYPE)
@@ -170,51 +170,56 @@ def _password(sight: Sight) -> list[Finding]:
 CHECKS = (
     Check(
         "slots",
-        "a slot that nobody reads keeps all WAL since, until the volume is full and the server stops",
-        "pg_replication_slots: bytes held, activity, wal_status, max_slot_wal_keep_size",
+        "a slot without a reader keeps all later WAL, until the volume is full and the server stops",
+        "pg_replication_slots: the bytes held, activity, wal_status; and max_slot_wal_keep_size",
         _slots,
         SERVER,
+        "run-a-standby",
     ),
     Check(
         "wraparound",
-        "the server stops taking writes when its transaction numbers run out",
-        "ages of datfrozenxid and datminmxid against autovacuum's limits",
+        "the server stops accepting writes when its transaction IDs run out",
+        "the ages of datfrozenxid and datminmxid, against autovacuum's limits",
         _wraparound,
         SERVER,
     ),
     Check(
         "collations",
-        "an index that was built with another C library's order misses rows and lets duplicates in",
-        "recorded and actual versions of the collations of all databases",
+        "an index that was built with the sort order of another C library misses rows and admits duplicates",
+        "the recorded and the actual versions of the collations in all databases",
         _collations,
         CLUSTER,
+        "fix-collations",
     ),
     Check(
         "locales",
-        "a database whose locale the image lacks cannot be connected to, and the server may not start",
-        "the locales of all databases, without a server those of postgresql.conf, against the C library's",
+        "a database whose locale the image lacks refuses connections, and the server may not start",
+        "the locales of all databases, or without a server those in postgresql.conf, against the C library's",
         _locales,
         CLUSTER,
     ),
     Check(
         "extensions",
         "a missing library fails at the first call; one newer than its SQL definitions can crash the server",
-        "pg_extension and the libraries of pg_proc in all databases, against the image's files",
+        "pg_extension and the libraries in pg_proc in all databases, against the image's files",
         _extensions,
         SERVER,
+        "install-extensions",
     ),
     Check(
         "pending restart",
-        "a setting that waits for a restart surprises the night in which the container restarts",
+        "a setting that waits for a restart takes effect, or fails, at a restart that nobody planned",
         "pg_settings.pending_restart",
         _restart,
         SERVER,
+        "configure-the-server",
     ),
     Check(
         "password",
-        "POSTGRES_PASSWORD is used by a first start only; a changed one that is not stored locks people out",
+        "only a first start uses POSTGRES_PASSWORD; a changed value that is not stored locks people out",
         "POSTGRES_PASSWORD against the verifier in pg_authid, without a login",
         _password,
         SERVER,
+        "handle-secrets",
     ),
 )

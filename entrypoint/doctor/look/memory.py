@@ -43,11 +43,11 @@ def _io_uring(sight: Sight) -> list[Finding]:
 
 
 _IO_URING_SETUP = 425
-"""The number of the system call; calls of its age have the same one on all machines."""
+"""The number of the system call; calls of its age have the same number on all machines."""
 
 
 def _try_io_uring() -> int:
-    """Ask for a small ring and give it back; returns 0, or why there is none (errno)."""
+    """Request a small ring and release it; return 0, or the errno if the request fails."""
     import ctypes
 
     library = ctypes.CDLL(None, use_errno=True)
@@ -61,35 +61,38 @@ def _try_io_uring() -> int:
 CHECKS = (
     Check(
         "shared memory",
-        "a parallel query that finds /dev/shm too small ends with “could not resize shared memory segment”",
-        "the size of /dev/shm against what the settings can ask for",
+        "if /dev/shm is too small, a parallel query fails with “could not resize shared memory segment”",
+        "the size of /dev/shm against the memory that the settings can request",
         _shared_memory,
         CLUSTER,
+        "configure-the-server",
     ),
     Check(
         "memory",
-        "the kernel ends a server that takes more than its container has, and all sessions with it",
-        "shared_buffers, work_mem, max_connections and autovacuum against the container's limit",
+        "the kernel kills a server that uses more memory than its container has, and all sessions with it",
+        "shared_buffers, work_mem, max_connections and autovacuum, against the container's limit",
         _memory,
         SERVER,
+        "configure-the-server",
     ),
     Check(
         "processors",
         "workers without processors wait for each other",
-        "numbers of workers that were set, against the container's share",
+        "the configured numbers of workers, against the container's processors",
         _processors,
         SERVER,
+        "configure-the-server",
     ),
     Check(
         "huge pages",
-        "a server that may not use the kernel's huge pages does not start, or ends with “Bus error”",
-        "huge_pages, the kernel's pages, the container's limit",
+        "a server that may not use the kernel's huge pages does not start, or fails with “Bus error”",
+        "huge_pages, the kernel's huge pages, and the container's limit",
         _huge_pages,
     ),
     Check(
         "io_uring",
-        "container engines forbid io_uring by default, and a server set to use it does not start",
-        "io_method, and io_uring_setup as the server's user (seccomp, memlock)",
+        "container engines forbid io_uring by default, and a server that is set to use it does not start",
+        "io_method, and a call of io_uring_setup as the server's user (seccomp, memlock)",
         _io_uring,
     ),
 )

@@ -18,7 +18,7 @@ def _data_folder(sight: Sight) -> list[Finding]:
 def _folders(sight: Sight) -> list[Finding]:
     data = sight.data_folder
     if not os.path.isdir(data):
-        return []  # the start makes it
+        return []  # the start creates it
     found = [_folder("data folder", data, sight)]
     if sight.has_cluster:
         found.append(_folder("WAL folder", f"{data}/pg_wal", sight))
@@ -62,7 +62,7 @@ def _run_folder(sight: Sight) -> list[Finding]:
 
 
 _UNCOUNTED = 10**6
-"""Files on a filesystem that does not count them, as btrfs."""
+"""The number of free files on a filesystem that does not count them, such as btrfs."""
 
 
 def _space(sight: Sight) -> list[Finding]:
@@ -78,7 +78,7 @@ def _space(sight: Sight) -> list[Finding]:
             continue
         if device not in devices:
             devices.add(device)
-            # As df counts: what is kept for root is not there for the server.
+            # As df counts: the server cannot use the space that is reserved for root.
             taken = room.f_blocks - room.f_bfree
             percent = 100 * taken / max(1, taken + room.f_bavail)
             full[folder] = (percent, room.f_bavail * room.f_frsize)
@@ -89,24 +89,27 @@ CHECKS = (
     Check(
         "data folder",
         "data in the container's own layer or on an anonymous volume is lost with the container",
-        "the mount that PGDATA is on, an unfinished first start or restore, data in other places",
+        "the mount that holds PGDATA, an unfinished first start or restore, and data in other places",
         _data_folder,
+        docs="mount-the-volume",
     ),
     Check(
         "folders",
-        "a server with the wrong owner, mode or filesystem below it does not start, or loses what was synced",
-        "owner, mode, filesystem and mount of PGDATA, the WAL folder and the tablespaces",
+        "with the wrong owner, mode or filesystem, a server does not start, or loses synced data",
+        "the owner, mode, filesystem and mount of PGDATA, the WAL folder and the tablespaces",
         _folders,
+        docs="mount-the-volume",
     ),
     Check(
         "run folder",
-        "without a place for its sockets the server does not start, and local clients do not get in",
-        f"{status.SOCKET_FOLDER}, as the server's user",
+        "without a folder for its sockets, the server does not start and local clients cannot connect",
+        f"{status.SOCKET_FOLDER}, as the server's user, and the free space in the runtime folder",
         _run_folder,
+        docs="run-without-root",
     ),
     Check(
         "free space",
-        "a full disk stops the server or the archiving",
+        "a full disk stops the server or archiving",
         "the filesystems of the data, the WAL and the archive",
         _space,
     ),

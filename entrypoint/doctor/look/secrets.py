@@ -15,7 +15,7 @@ from entrypoint.settings.fields import FILE_SUFFIX
 from entrypoint.system import files
 
 _SHORTEST = 6
-"""Characters: a shorter value is found in command lines by chance."""
+"""Characters: a shorter value may appear in command lines by chance."""
 
 
 def _secrets(sight: Sight) -> list[Finding]:
@@ -27,7 +27,7 @@ def _secrets(sight: Sight) -> list[Finding]:
 
 
 def _seen(values: Mapping[str, str]) -> Iterator[judge.secrets.Seen]:
-    """Look into what the server's user can see: PID 1, the server and all that they have started."""
+    """Return the secrets visible to the server's user: in PID 1, the server and all processes below them."""
     for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
         if pid == os.getpid():
             continue
@@ -39,7 +39,7 @@ def _seen(values: Mapping[str, str]) -> Iterator[judge.secrets.Seen]:
             for variable, value in values.items():
                 if _is_word(os.fsencode(value), arguments):
                     yield judge.secrets.Seen(variable, name, "command line")
-            # What docker exec starts has the container's variables; what PID 1 starts must not.
+            # Processes of docker exec have the container's variables; processes that PID 1 starts must not.
             if pid == 1 or _is_below_1(pid):
                 with open(f"/proc/{pid}/environ", "rb") as file:
                     entries = set(file.read().split(b"\0"))
@@ -47,22 +47,22 @@ def _seen(values: Mapping[str, str]) -> Iterator[judge.secrets.Seen]:
                     if os.fsencode(f"{variable}={value}") in entries:
                         yield judge.secrets.Seen(variable, name, "environment")
         except OSError:
-            continue  # gone, or not ours to look into
+            continue  # the process has ended, or we may not look into it
 
 
 def _is_word(value: bytes, arguments: bytes) -> bool:
-    """Tell whether a value stands in a command line on its own, and not as a part of another word."""
+    """Return whether a command line contains a value as a whole word, not as a part of another word."""
     return len(value) >= _SHORTEST and bool(re.search(rb"(?<!\w)%b(?!\w)" % re.escape(value), arguments))
 
 
 def _is_below_1(pid: int) -> bool:
-    """Tell whether a process is a child of PID 1, by whom docker exec's are not started."""
+    """Return whether a process is a child of PID 1; processes of docker exec are not."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[1]) == 1
 
 
 def _open_files(raw: Mapping[str, str], names: list[str]) -> Iterator[tuple[str, str, int]]:
-    """Return the files of secrets that everybody can read, but for those in memory: they are the engine's."""
+    """Return the secret files that everybody can read, except those in memory: the engine made them."""
     table = files.mounts()
     for name in names:
         path = raw.get(name + FILE_SUFFIX)
@@ -71,7 +71,7 @@ def _open_files(raw: Mapping[str, str], names: list[str]) -> Iterator[tuple[str,
         try:
             mode = stat.S_IMODE(os.stat(path).st_mode)
         except OSError:
-            continue  # told as a mistake of the settings
+            continue  # the check of the settings reports the problem
         mount = files.mount_of(os.path.realpath(path), table)
         if mode & 0o004 and (mount is None or mount.filesystem not in ("tmpfs", "ramfs")):
             yield name + FILE_SUFFIX, path, mode
@@ -80,9 +80,10 @@ def _open_files(raw: Mapping[str, str], names: list[str]) -> Iterator[tuple[str,
 CHECKS = (
     Check(
         "secrets",
-        "a password that ps, docker inspect or a file shows to others is no secret any more",
-        "command lines, environments of PID 1 and what it started, modes of the files of X_FILE",
+        "a password that ps, docker inspect or a file shows to others is no longer a secret",
+        "command lines, the environments of PID 1 and its children, and the modes of files that X_FILE names",
         _secrets,
         ALWAYS,
+        "handle-secrets",
     ),
 )

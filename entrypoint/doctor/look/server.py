@@ -17,7 +17,7 @@ def _settings(sight: Sight) -> list[Finding]:
 
 
 def _start(sight: Sight) -> list[Finding]:
-    # A start that is under way judges for itself, in the same scratch folder.
+    # A start that is in progress judges for itself, in the same scratch folder.
     if sight.facts is None or sight.status is not None or sight.tended:
         return []
     decided = plan.decide(sight.settings, sight.facts)
@@ -28,7 +28,7 @@ _NEEDED = (
     *("cat", "date", "env", "find", "grep", "mv", "rm", "sed", "seq", "sha1sum", "sleep", "tail", "timeout"),
     "touch",
 )
-"""What shims/archive-segment and shims/fetch-segment call."""
+"""The programs that shims/archive-segment and shims/fetch-segment call."""
 
 
 def _shell(sight: Sight) -> list[Finding]:
@@ -36,7 +36,7 @@ def _shell(sight: Sight) -> list[Finding]:
     found = programs.check_shell(context)
     missing: list[str] = []
     if found is None:
-        # As PostgreSQL would: /bin/sh with the server's PATH looks for each.
+        # As PostgreSQL does: /bin/sh looks for each program on the server's PATH.
         script = 'for name in "$@"; do command -v "$name" >/dev/null || printf "%s\\n" "$name"; done'
         tool = [sight.archive.tool.name] if sight.archive is not None else []
         argv = ["/bin/sh", "-c", script, "sh", *_NEEDED, "/usr/bin/env", *tool]
@@ -65,7 +65,7 @@ def _first_line(path: str) -> str | None:
 def _server(sight: Sight) -> list[Finding]:
     refused = sight.status == "ready" and not sight.runs
     return judge.server.server(
-        sight.status, f"the server cannot be asked:\n{sight.asked[1]}" if refused else ""
+        sight.status, f"the server does not answer queries:\n{sight.asked[1]}" if refused else ""
     )
 
 
@@ -91,49 +91,57 @@ def _helpers(_: Sight) -> list[Finding]:
 CHECKS = (
     Check(
         "settings",
-        "a misspelt variable does nothing, and a wrong one ends the start",
-        "names and values of all variables, and the files of X_FILE",
+        "a misspelled variable has no effect, and a wrong value ends the start",
+        "the names and values of all variables, and the files that X_FILE names",
         _settings,
         ALWAYS,
     ),
     Check(
         "shell",
-        "PostgreSQL runs archive_command by /bin/sh; without it WAL fills the volume, and the log says 127",
-        "/bin/sh, /usr/bin/env and the programs of archive_command, executed as the server's user",
+        "PostgreSQL runs archive_command with /bin/sh; without it, WAL fills the volume and the log says 127",
+        "/bin/sh, /usr/bin/env and the programs of archive_command, as the server's user",
         _shell,
         ALWAYS,
     ),
     Check(
         "start",
-        "what would end the next start is better known before it",
+        "it is better to know what would end the next start before you need that start",
         "data folder, init files, arguments and settings, as a start judges them; not while a server runs",
         _start,
     ),
     Check(
         "version",
-        "a server starts only on data of its own major",
-        "PG_VERSION against the image's postgres, and whether PostgreSQL's programs are all there",
+        "a server starts only on data of its own major version",
+        "PG_VERSION against the image's postgres, and whether all of PostgreSQL's programs are there",
         _version,
     ),
     Check(
         "last stop",
-        "a server that was killed repairs itself at the next start, which takes time and trusts the disk",
-        "how the last stops ended and how long they took; the state in pg_control, while no server runs",
+        "after a kill, the next start has to recover, which takes time and relies on the disk",
+        "how the last stops ended and how long they took; while no server runs, the state in pg_control",
         _last_stop,
         CLUSTER,
+        "deploy",
     ),
     Check(
         "init files",
-        "they run once, on an empty volume: a change in them never reaches this database",
-        "/docker-entrypoint-initdb.d against its digests from the first start, where they were noted",
+        "init files run once, on an empty volume: a later change in them never reaches this database",
+        "/docker-entrypoint-initdb.d against its digests from the first start, if there are any",
         _init_files,
         CLUSTER,
+        "run-scripts-at-every-start",
     ),
-    Check("server", "without it nobody is served", "postmaster.pid, and one question", _server),
+    Check(
+        "server",
+        "without a server, clients cannot connect",
+        "postmaster.pid, and the answer to one query",
+        _server,
+        docs="check-health",
+    ),
     Check(
         "helpers",
-        "a backup or an archiver that keeps ending never takes the server down, so nobody notices",
-        "what PID 1 tells of its helpers",
+        "a backup or an archiver that keeps exiting does not stop the server, so it can go unnoticed",
+        "the states of the helpers, as PID 1 reports them",
         _helpers,
     ),
 )

@@ -293,7 +293,7 @@ def test_a_wal_volume_that_is_nearly_full(archive: Archive) -> None:
         state = _status(server)
         assert state["free_bytes"] < 100 * 1024**2
         doctor = server.exec("entrypoint", "doctor", "--json", check=False).stdout
-        assert "the volume is full in" in doctor or "cannot write to /archive" in doctor
+        assert "the volume will be full in" in doctor or "cannot write to /archive" in doctor
         _unlock(server)
         _all_archived(server)
         assert "5" == server.sql("SELECT count(*) FROM kept")

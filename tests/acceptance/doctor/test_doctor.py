@@ -1,4 +1,4 @@
-"""What doctor finds in real containers: each check is made to fail for real, and nothing is wrong without a reason."""
+"""Doctor in real containers: each check is made to fail by a real fault, and is quiet without one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOMY = ("--shm-size", "256m")
 
 
 def doctor(server: Container, *names: str, **options: Any) -> list[dict[str, str]]:
-    """Return the findings of these checks, or of all."""
+    """Return the findings of the named checks, or of all checks."""
     asked = server.exec("entrypoint", "doctor", "--json", *names, check=False, **options)
     found: list[dict[str, str]] = json.loads(asked.stdout)
     levels = {each["level"] for each in found}
@@ -30,7 +30,7 @@ def doctor(server: Container, *names: str, **options: Any) -> list[dict[str, str
 
 
 def alone(*names: str, **options: Any) -> list[dict[str, str]]:
-    """Return what it finds in a container of its own."""
+    """Return the findings of doctor in a container of its own."""
     ended = containers.run("doctor", "--json", *names, **options)
     assert "Traceback" not in ended.output
     found: list[dict[str, str]] = json.loads(ended.stdout)
@@ -38,7 +38,7 @@ def alone(*names: str, **options: Any) -> list[dict[str, str]]:
 
 
 def worst(found: list[dict[str, str]]) -> str:
-    """Return the findings that are not well as lines; each says why it matters and what mends it."""
+    """Return the warnings and errors as lines; each must say why it matters and how to fix it."""
     bad = [each for each in found if each["level"] != "ok"]
     assert [] == [each for each in bad if not each["why"] or not each["hint"]]
     return "\n".join(f"{each['level']}: {each['check']}: {each['found']}" for each in bad)
@@ -46,14 +46,14 @@ def worst(found: list[dict[str, str]]) -> str:
 
 @pytest.fixture(scope="module", params=archives.TOOLS)
 def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An archive on a folder."""
+    """An archive in a folder."""
     with archives.made(request.param, None) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def server(archive: Archive) -> Iterator[Container]:
-    """A healthy server with a backup and an archived segment behind it; what a test breaks it mends again."""
+    """A healthy server with a backup and an archived segment; each test repairs what it breaks."""
     with (
         containers.volume() as data,
         containers.create(
@@ -72,7 +72,7 @@ def server(archive: Archive) -> Iterator[Container]:
 
 
 def test_a_healthy_server(server: Container) -> None:
-    """Nothing is found but that all is well, as root and as the server's user."""
+    """Doctor finds nothing wrong, as root and as the server's user."""
     for user in ("", "postgres"):
         found = doctor(server, user=user)
         assert "" == worst(found)
@@ -80,8 +80,8 @@ def test_a_healthy_server(server: Container) -> None:
         assert set(expected) - {"start"} <= {each["check"] for each in found}
 
 
-def test_it_takes_no_time(server: Container) -> None:
-    """All of it takes less than a second, on a machine that has one to spare."""
+def test_doctor_is_quick(server: Container) -> None:
+    """All checks together take less than a second on an idle machine."""
 
     def takes() -> float:
         began = time.monotonic()
@@ -91,24 +91,25 @@ def test_it_takes_no_time(server: Container) -> None:
     until(lambda: takes() < 1, "less than a second", 60)
 
 
-def test_tables_names_and_words(server: Container) -> None:
-    """A single check by its name, what it looks at, and what there is where the name is wrong."""
+def test_names_explanations_and_advice(server: Container) -> None:
+    """Checks run by name and explain themselves; a wrong name gets the list; findings carry their advice."""
     shown = server.exec("entrypoint", "doctor", "slots", "free space").stdout.splitlines()
     assert ["free space", "slots"] == [line[7:24].strip() for line in shown]
     explained = server.exec("entrypoint", "doctor", "--explain", "slots").stdout.splitlines()
-    assert ["slots", "  why: a slot ", "  looks at: pg"] == [line[:14] for line in explained]
+    expected = ["slots", "  why: a slot ", "  looks at: pg", "  docs: run-a-"]
+    assert expected == [line[:14] for line in explained]
     wrong = server.exec("entrypoint", "doctor", "slot", check=False)
     assert (2, True) == (wrong.code, "slot is none of: settings, shell, " in wrong.stderr)
     bad = server.exec("entrypoint", "doctor", "settings", env={"ARCHIVE_URLS": "x"}, check=False)
     assert 2 == bad.code
     lines = [line.strip() for line in bad.stdout.splitlines()]
     assert "ERROR  settings" == lines[0][:15]
-    assert "why: a misspelt variable does nothing, and a wrong one ends the start" in lines
+    assert "why: a misspelled variable has no effect, and a wrong value ends the start" in lines
     assert "hint: did you mean ARCHIVE_URL?" in lines
 
 
-def test_a_stranger_may_ask(server: Container) -> None:
-    """A user who may not see much is told so, and nothing breaks."""
+def test_an_unprivileged_user_may_run_it(server: Container) -> None:
+    """A user without rights gets findings about what the user may not see, and no check crashes."""
     asked = server.exec("entrypoint", "doctor", "--json", user="12345", check=False)
     assert "the check itself failed" not in asked.output
     assert "Traceback" not in asked.output
@@ -116,7 +117,7 @@ def test_a_stranger_may_ask(server: Container) -> None:
 
 
 def test_it_changes_nothing(server: Container, archive: Archive) -> None:
-    """Neither the archive nor the files of the runtime folder are other ones afterwards."""
+    """The archive and the files in the runtime folder are the same afterwards."""
     listed = "cd /run/entrypoint && find . -type f ! -name status | sort | xargs sha256sum"
     before = server.shell(listed), archive.digest()
     doctor(server)
@@ -130,7 +131,7 @@ def _stored(server: Container) -> str:
 
 
 def _do(server: Container, step: str) -> None:
-    """Run bash as root where the step begins with a dollar sign, SQL elsewhere; settings are loaded."""
+    """Run a step: bash as root if it begins with a dollar sign, else SQL; then wait for changed settings."""
     if step.startswith("$ "):
         server.shell(step.removeprefix("$ ").replace("{stored}", _stored(server)), user="0")
         return
@@ -142,18 +143,18 @@ def _do(server: Container, step: str) -> None:
 
 
 class Break(NamedTuple):
-    """How a healthy server is broken, and mended again."""
+    """How to break a healthy server, and how to repair it."""
 
     check: str
     level: str
     words: str
     steps: tuple[str, ...] = ()
-    hint: tuple[str, ...] = ()
+    repair: tuple[str, ...] = ()
     env: Mapping[str, str] = {}
 
 
 def _away(path: str) -> tuple[tuple[str], tuple[str]]:
-    """Return how files are taken away, and brought back."""
+    """Return the steps that take files away and bring them back."""
     return (f"$ for f in {path}; do mv $f $f.away; done",), (
         f"$ for f in {path}.away; do mv $f ${{f%.away}}; done",
     )
@@ -199,14 +200,22 @@ OF_THE_ARCHIVE = (
         ("$ cp -a {stored} /tmp/kept; printf xxxx | dd of={stored} bs=1 seek=40 conv=notrunc 2>&1",),
         ("$ cp -a /tmp/kept {stored}",),
     ),
-    Break("clock", "warning", "behind ours", ("$ touch -d '-2 minutes' {stored}",), ("$ touch {stored}",)),
-    Break("clock", "error", "behind ours", ("$ touch -d '-1 hour' {stored}",), ("$ touch {stored}",)),
+    Break(
+        "clock",
+        "warning",
+        "behind this machine's",
+        ("$ touch -d '-2 minutes' {stored}",),
+        ("$ touch {stored}",),
+    ),
+    Break(
+        "clock", "error", "behind this machine's", ("$ touch -d '-1 hour' {stored}",), ("$ touch {stored}",)
+    ),
 )
 KEYS = {
     "pgbackrest": {"PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc", "PGBACKREST_REPO1_CIPHER_PASS": "x"},
     "wal-g": {"WALG_LIBSODIUM_KEY": "0123456789abcdef0123456789abcdef"},
 }
-"""Keys that the server was not started with."""
+"""Keys with which the server was not started."""
 OTHERS = (
     Break("settings", "error", "unknown variable ARCHIVE_URLS", env={"ARCHIVE_URLS": "x"}),
     Break("shell", "error", "/bin/sh is missing", *_away("/bin/sh")),
@@ -218,7 +227,7 @@ OTHERS = (
     Break(
         "version",
         "error",
-        "the data is of PostgreSQL 9",
+        "the data is from PostgreSQL 9",
         (f"$ cp -a {DATA}/PG_VERSION /tmp && echo 9 >{DATA}/PG_VERSION",),
         (f"$ cp -a /tmp/PG_VERSION {DATA}",),
     ),
@@ -268,7 +277,7 @@ OTHERS = (
         (f"$ truncate -s -1 {INIT_FILE}",),
     ),
     Break("shared memory", "warning", "can ask for", *_setting("work_mem", "64MB")),
-    Break("memory", "warning", "come to", *_setting("work_mem", "1TB")),
+    Break("memory", "warning", "add up to", *_setting("work_mem", "1TB")),
     Break("processors", "warning", "max_parallel_workers is 500", *_setting("max_parallel_workers", "500")),
     Break("pending restart", "warning", "shared_buffers", *_setting("shared_buffers", "64MB")),
     Break(
@@ -360,15 +369,15 @@ CASES = [
 
 
 @pytest.mark.parametrize(("archive", "case"), CASES, indirect=["archive"])
-def test_what_is_broken_is_found(server: Container, case: Break) -> None:
-    """The check is quiet, then says what is wrong, and is quiet again once that is mended."""
+def test_each_fault_is_found(server: Container, case: Break) -> None:
+    """The check is quiet, then reports the fault, and is quiet again after the repair."""
     assert "" == worst(doctor(server, case.check))
     try:
         for step in case.steps:
             _do(server, step)
         found = worst(doctor(server, case.check, env=case.env))
     finally:
-        for step in case.hint:
+        for step in case.repair:
             _do(server, step)
     assert f"{case.level}: {case.check}: " in found
     assert case.words in found

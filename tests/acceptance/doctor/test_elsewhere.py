@@ -1,4 +1,4 @@
-"""What doctor finds without a server, in containers made wrongly, and over time."""
+"""The findings of doctor without a server, in wrongly configured containers, and over time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DATA = containers.data_folder()
 
 
 def alone(*names: str, **options: Any) -> str:
-    """Return what is not well in a container of its own, as lines."""
+    """Return the warnings and errors of doctor in a container of its own, as lines."""
     ended = containers.run("doctor", "--json", *names, **options)
     assert "Traceback" not in ended.output
     return _worst(ended.stdout)
 
 
 def beside(server: Container, *names: str, env: dict[str, str] | None = None) -> str:
-    """Return what is not well with a running server."""
+    """Return the warnings and errors of doctor in the container of a running server, as lines."""
     return _worst(server.exec("entrypoint", "doctor", "--json", *names, check=False, env=env).stdout)
 
 
@@ -42,9 +42,14 @@ ALONE = {
     "settings": ({"ARCHIVE_URLL": "x"}, (), "error: settings: ", "unknown variable ARCHIVE_URLL"),
     "no server": (FRESH, (), "warning: server: ", "no server runs here"),
     "anonymous volume": (FRESH, (), "warning: data folder: ", "anonymous volume"),
-    "container layer": ({**FRESH, "PGDATA": "/data"}, (), "error: data folder: ", "dies with the container"),
+    "container layer": (
+        {**FRESH, "PGDATA": "/data"},
+        (),
+        "error: data folder: ",
+        "is removed with the container",
+    ),
     "setting": ({**FRESH, "POSTGRES_CONF_work_mem": "4QB"}, (), "error: start: ", "work_mem"),
-    "no archive": (FRESH, (), "warning: archive: ", "off: what is written"),
+    "no archive": (FRESH, (), "warning: archive: ", "off: everything written"),
     "no folder": (
         {**FRESH, "ARCHIVE_URL": "file:///archive"},
         (),
@@ -76,7 +81,7 @@ FULL = ("-c", "chmod 777 /archive; fallocate -l 1m /archive/x; exec entrypoint d
 
 @pytest.mark.parametrize("name", ALONE)
 def test_without_a_server(name: str) -> None:
-    """Alone, before there is a database, it finds what a start would stumble over, and more."""
+    """Before there is a database, doctor finds what would fail at a start, and more."""
     env, options, check, words = ALONE[name]
     if "--entrypoint" in options:
         found = _worst(containers.run(*FULL, env=env, options=options).stdout)
@@ -86,8 +91,8 @@ def test_without_a_server(name: str) -> None:
     assert words in found
 
 
-def test_huge_pages_that_are_not_there(volume: str) -> None:
-    """A start that would fail for them is refused before anything is made; in the cluster's own files doctor sees it."""
+def test_missing_huge_pages_end_a_start(volume: str) -> None:
+    """If the kernel lacks the huge pages that the server must have, a start is refused before it writes anything."""
     env = {**FRESH, "POSTGRES_CONF_huge_pages": "on"}
     ended = containers.run(env=env, volumes={DATA: volume})
     (told,) = containers.complaints(ended)
@@ -96,8 +101,8 @@ def test_huge_pages_that_are_not_there(volume: str) -> None:
     assert "" == containers.in_volume(volume, "ls -A")
 
 
-def test_a_filesystem_of_another_machine(tmp_path: Path) -> None:
-    """Data on a filesystem that a program serves, such as sshfs, is warned of."""
+def test_a_network_filesystem(tmp_path: Path) -> None:
+    """Data on a filesystem that a program serves, such as sshfs, gets a warning."""
     with fuse.mounted(tmp_path, "fuse.sshfs", 999):
         found = alone("folders", "data folder", env=FRESH, volumes={DATA: str(tmp_path)})
     assert (
@@ -107,7 +112,7 @@ def test_a_filesystem_of_another_machine(tmp_path: Path) -> None:
 
 
 def test_io_uring_is_forbidden(tmp_path: Path) -> None:
-    """Where seccomp does not let the server have it, its start would fail."""
+    """It is an error if seccomp forbids io_uring to a server that is set to use it."""
     forbidden = {"names": ["io_uring_setup"], "action": "SCMP_ACT_ERRNO"}
     profile = tmp_path / "seccomp.json"
     profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [forbidden]}))
@@ -133,7 +138,7 @@ def test_io_uring_is_forbidden(tmp_path: Path) -> None:
 def test_a_stopped_cluster(
     used_volume: str, image_env: dict[str, str], break_it: str, check: str, words: str
 ) -> None:
-    """With the server down its data is judged, and nothing is said of a clean one but that it is down."""
+    """While the server is down, doctor judges its data, and finds nothing wrong with a clean data folder."""
     place = {"env": {**FRESH, "PGDATA": "/volume/data"}, "volumes": {"/volume": used_volume}}
     quiet = ("version", "locales", "folders", "last stop", "init files", "start", "huge pages")
     assert "" == alone(*quiet, **place)
@@ -144,14 +149,12 @@ def test_a_stopped_cluster(
 
 
 def test_a_server_that_was_killed(volume: str) -> None:
-    """The next look says so, also what to do about it, until a clean stop."""
+    """Doctor reports the kill, with a hint, until the next clean stop."""
     place: dict[str, Any] = {"env": FRESH, "volumes": {DATA: volume}}
     with containers.serve(**place) as server:
         server.kill()
         server.wait()
-    assert "warning: last stop: the data folder is not shut down (in production)" in alone(
-        "last stop", **place
-    )
+    assert "warning: last stop: the server was not shut down (in production)" in alone("last stop", **place)
     with containers.serve(**place) as server:
         assert "warning: last stop: the start of 20" in beside(server, "last stop")
         assert 0 == server.stop()
@@ -159,7 +162,7 @@ def test_a_server_that_was_killed(volume: str) -> None:
 
 
 def test_a_stop_that_takes_long(volume: str) -> None:
-    """The time that shutdowns needed outlives the container, and is told before somebody's patience ends."""
+    """The duration of a stop outlives the container, and a long one gets a warning."""
     place: dict[str, Any] = {"env": {**FRESH, "STOP_SMART_TIMEOUT": "9"}, "volumes": {DATA: volume}}
     with containers.serve(**place) as server, server.session("SELECT pg_sleep(60)"):
         assert 0 == server.stop("TERM", timeout=30)
@@ -170,10 +173,10 @@ def test_a_stop_that_takes_long(volume: str) -> None:
         ), found
 
 
-def test_a_cluster_near_its_end() -> None:
-    """Slots that hold more than there is room for or have lost WAL, a superuser of another name, and old transactions."""
+def test_a_cluster_near_its_limits() -> None:
+    """Slots that hold more WAL than fits, or have lost WAL; a superuser of another name; old transactions."""
     env = {**FRESH, "PGDATA": "/disk/data", "POSTGRES_CONF_autovacuum": "off"}
-    # As far as it goes: else autovacuum would freeze what this is about.
+    # The maximum: otherwise autovacuum would freeze the old transactions.
     settings = ("-c", "autovacuum_freeze_max_age=2000000000")
     with (
         containers.small_volume("480m") as disk,
@@ -192,14 +195,14 @@ def test_a_cluster_near_its_end() -> None:
         server.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '160MB'")
         server.sql("SELECT pg_reload_conf()")
         until(
-            lambda: "error: slots: slot idle has lost WAL, or loses it" in beside(server, "slots"),
+            lambda: "error: slots: slot idle has lost WAL, or will lose it" in beside(server, "slots"),
             "unreserved",
         )
         assert "(unreserved)" in beside(server, "slots")
         server.sql("CHECKPOINT")
         until(
             lambda: (
-                "slot idle has lost WAL, or loses it with the next checkpoint (lost)"
+                "slot idle has lost WAL, or will lose it at the next checkpoint (lost)"
                 in beside(server, "slots")
             ),
             "lost",
@@ -208,7 +211,7 @@ def test_a_cluster_near_its_end() -> None:
         server.sql("CREATE ROLE other SUPERUSER LOGIN")
         server.sql("ALTER ROLE postgres RENAME TO renamed", user="other", database="postgres")
         found = beside(server, *names)
-        assert "error: server: the server cannot be asked" in found
+        assert "error: server: the server does not answer queries" in found
         assert 'role "postgres" does not exist' in found
         assert "" == beside(server, *names, env={"POSTGRES_USER": "renamed"})
         server.sql("ALTER ROLE renamed RENAME TO postgres", user="other", database="postgres")
@@ -217,26 +220,27 @@ def test_a_cluster_near_its_end() -> None:
         server.again()
         found = beside(server, *names)
         assert (
-            "error: wraparound: the oldest transaction of database postgres is 1700.0 million back" in found
+            "error: wraparound: the oldest transaction of database postgres is 1700.0 million transactions old"
+            in found
         )
 
 
 _AGED = """cd data && pg_resetwal=$(echo /usr/lib/postgresql/*/bin/pg_resetwal) &&
 gosu postgres $pg_resetwal -x 1700000000 . >/dev/null &&
 gosu postgres dd if=/dev/zero of=pg_xact/0655 bs=256k count=1 2>/dev/null"""
-"""Makes 1.7 thousand million transactions pass; the file holds the states of those around the next one."""
+"""Advances the transaction ID by 1.7 billion; the file holds the states of the transactions around it."""
 
 
-def test_what_cannot_be_looked_at() -> None:
-    """A check that was asked for by name and not made is a warning, and not silence."""
+def test_a_requested_check_that_cannot_run() -> None:
+    """A check that is requested by name and cannot run is a warning."""
     found = alone("slots", "way back", env=FRESH)
-    assert "warning: slots: not looked at: no server runs here that could be asked" in found
+    assert "warning: slots: not looked at: no server that accepts queries runs here" in found
     assert "warning: way back: not looked at" in found
 
 
 @pytest.mark.parametrize(("memory", "level"), [("600m", "warning"), ("150m", "error")])
 def test_too_little_memory(memory: str, level: str) -> None:
-    """What the settings can ask for is compared with the container's limit."""
+    """The memory that the settings can request is compared with the container's limit."""
     with containers.serve(options=("--memory", memory)) as server:
         found = beside(server, "memory")
         assert f"{level}: memory: shared_buffers 128 MiB" in found
@@ -244,7 +248,7 @@ def test_too_little_memory(memory: str, level: str) -> None:
 
 
 def test_a_small_shared_memory() -> None:
-    """Docker's 64 MB are less than PostgreSQL's own defaults can ask for, where somebody wants just that."""
+    """Docker's 64 MB are less than PostgreSQL's own defaults can request, which matters if you choose posix."""
     with containers.serve("-c", "dynamic_shared_memory_type=posix") as server:
         found = beside(server, "shared memory")
         assert (
@@ -256,7 +260,7 @@ def test_a_small_shared_memory() -> None:
 
 
 def test_transactions_that_are_not_frozen() -> None:
-    """A forgotten prepared transaction keeps autovacuum from its work, and is found by the age of the database."""
+    """The age of the database reveals a forgotten prepared transaction, which prevents freezing."""
     env = {
         **FRESH,
         "POSTGRES_CONF_max_prepared_transactions": "1",
@@ -272,19 +276,22 @@ def test_transactions_that_are_not_frozen() -> None:
             timeout=60,
         )
         found = beside(server, "wraparound")
-        assert "warning: wraparound: the oldest transaction of database postgres is 0.2 million back" in found
+        assert (
+            "warning: wraparound: the oldest transaction of database postgres is 0.2 million transactions old"
+            in found
+        )
 
 
 @pytest.mark.walg
-def test_a_helper_that_keeps_ending() -> None:
-    """It does not take the server down, so doctor tells it."""
+def test_a_helper_that_keeps_exiting() -> None:
+    """Such a helper does not stop the server, so doctor reports it."""
     with archives.made("wal-g", None) as archive, archive.serve(FRESH) as server:
         assert "" == beside(server, "helpers")
         for failures in range(1, 3):
             until(lambda: _helper(server)["pid"] is not None, "the helper runs")
             server.shell(f"kill -KILL {_helper(server)['pid']}", user="0")
             until(lambda failures=failures: _helper(server)["failures"] >= failures, "its end is seen")  # type: ignore[misc]
-        assert "warning: helpers: wal-g-daemon keeps ending by itself, 2 times" in beside(server, "helpers")
+        assert "warning: helpers: wal-g-daemon keeps exiting on its own, 2 times" in beside(server, "helpers")
 
 
 def _helper(server: Container) -> dict[str, Any]:
@@ -294,7 +301,7 @@ def _helper(server: Container) -> dict[str, Any]:
 
 @pytest.mark.long
 def test_an_archiver_that_hangs() -> None:
-    """What was written a minute after archive_timeout and is not archived is an error."""
+    """It is an error if written WAL is not archived a minute after archive_timeout."""
     with (
         archives.made("pgbackrest", None) as archive,
         archive.serve({**FRESH, "ARCHIVE_TIMEOUT": "1s"}) as server,
@@ -309,13 +316,13 @@ def test_an_archiver_that_hangs() -> None:
 
 @pytest.mark.long
 def test_backups_that_are_not_taken() -> None:
-    """Two moments of the schedule without a backup are told."""
+    """Doctor warns if the schedule has come due twice without a backup."""
     with archives.made("pgbackrest", None) as archive, archive.serve(FRESH) as server:
         server.exec("entrypoint", "backup", "push", timeout=60)
         every_minute = {"BACKUP_SCHEDULE": "* * * * *"}
         assert "" == beside(server, "backups", env=every_minute)
         until(
-            lambda: "overdue by BACKUP_SCHEDULE" in beside(server, "backups", env=every_minute),
-            "it is told",
+            lambda: "overdue according to BACKUP_SCHEDULE" in beside(server, "backups", env=every_minute),
+            "doctor warns",
             150,
         )

@@ -1,4 +1,4 @@
-"""Many databases: few clients go through all of them, and what there was no time for is told as such."""
+"""Many databases: a few clients visit all of them, and doctor names those that it had no time for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HERE = ["postgres", "template1", *MANY, *ODD]
 CHECKS = ("collations", "locales", "extensions")
 TEMPLATE = "CREATE TABLE people (name text PRIMARY KEY)"
 
-#: Counts the clients that are started, and is otherwise what it stands for.
+#: Replaces psql with a script that counts its starts and then runs the real psql.
 COUNTER = r"""
 real=$(dirname "$(readlink -f "$(which -a pg_ctl postgres /usr/lib/postgresql/*/bin/postgres 2>/dev/null | tail -n 1)")")/psql
 mv "$real" "$real.real" && printf '#!/bin/sh\necho >>/tmp/clients\nexec %s.real "$@"\n' "$real" >"$real" && chmod 755 "$real"
@@ -33,7 +33,7 @@ def _quoted(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Container]:
-    """A server of many databases, some of odd names, with the same in each."""
+    """A server with many databases, some with odd names, and the same objects in each."""
     with containers.serve("-c", "log_connections=on", env=FRESH) as made:
         made.sql(TEMPLATE, database="template1")
         for name in [*MANY, *ODD]:
@@ -52,7 +52,7 @@ def _doctor(server: Container, *words: str) -> dict[str, list[dict[str, str]]]:
 
 
 def _clients(server: Container, *words: str) -> tuple[int, list[str]]:
-    """Return how many clients a command starts, and the databases to which they connect."""
+    """Return the number of clients that a command starts, and the databases to which they connect."""
     server.shell(": >/tmp/clients")
     before = len(server.logs().stderr)
     server.exec("entrypoint", *words, check=False, timeout=120)
@@ -63,8 +63,8 @@ def _clients(server: Container, *words: str) -> tuple[int, list[str]]:
 
 
 @pytest.mark.parametrize("words", [("doctor",), ("collation", "show"), ("collation", "show", "--all")])
-def test_few_clients_and_one_session_for_each(server: Container, words: tuple[str, ...]) -> None:
-    """A client goes through several databases, each of which has one session; the server itself two more."""
+def test_few_clients_and_one_session_for_each_database(server: Container, words: tuple[str, ...]) -> None:
+    """A client visits several databases with one session each; two more sessions ask about the cluster."""
     clients, connected = _clients(server, *words)
     assert clients <= len(HERE) // 3
     assert {1} == {connected.count(name) for name in HERE if name != "postgres" and "\n" not in name}
@@ -72,7 +72,7 @@ def test_few_clients_and_one_session_for_each(server: Container, words: tuple[st
 
 
 def test_everything_is_seen(server: Container) -> None:
-    """What is in each database is found, whatever its name."""
+    """The objects in each database are found, whatever its name."""
     report = json.loads(server.exec("entrypoint", "collation", "show", "--all", "--json").stdout)
     assert [] == report["unlooked"]
     assert set(HERE) == {each["database"] for each in report["dependents"]}
@@ -81,7 +81,7 @@ def test_everything_is_seen(server: Container) -> None:
 
 @contextlib.contextmanager
 def _doing(server: Container, statement: str, database: str = "postgres") -> Iterator[None]:
-    """Hold what a statement has locked, in a session of somebody else."""
+    """Hold the locks of a statement in a session of another client."""
     text = shlex.quote(f"BEGIN; SET application_name = holder; {statement}; SELECT pg_sleep(600)")
     server.shell(f"nohup psql.real -U postgres -d {database} -c {text} >/dev/null 2>&1 &")
     holds = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'holder' AND query ~ 'pg_sleep' AND wait_event = 'PgSleep'"
@@ -94,7 +94,7 @@ def _doing(server: Container, statement: str, database: str = "postgres") -> Ite
 
 
 def test_what_there_was_no_time_for(server: Container) -> None:
-    """It is told as that, with the command that looks at it, and by no check as something else, or as well."""
+    """Each check names the databases it had no time for, with the command for them, and reports nothing else."""
     with _doing(server, "ALTER DATABASE d07 RENAME TO other"):
         found = _doctor(server, "--seconds", "2")
         for check, told in found.items():
@@ -110,8 +110,8 @@ def test_what_there_was_no_time_for(server: Container) -> None:
     assert 0 == server.exec(*again, timeout=120).code
 
 
-def test_who_cannot_be_connected_to_is_told_so(server: Container) -> None:
-    """A lock on the database, and one that a DROP DATABASE has left half: with time enough it is no matter of time."""
+def test_databases_that_refuse_connections_are_named(server: Container) -> None:
+    """A locked database, and one left by an interrupted DROP DATABASE, are not reported as a lack of time."""
     server.sql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'd03'")
     server.sql("ALTER DATABASE d04 CONNECTION LIMIT 0; ALTER DATABASE d05 ALLOW_CONNECTIONS false")
     try:
@@ -122,18 +122,20 @@ def test_who_cannot_be_connected_to_is_told_so(server: Container) -> None:
             "UPDATE pg_database SET datconnlimit = -1, datallowconn = true WHERE datname IN ('d03', 'd04', 'd05')"
         )
     words = [each["found"] for each in found["locales"]]
-    assert ["cannot be connected to, and so not looked into: d03, d07"] == words
+    assert ["no connection is possible, so these databases were not looked into: d03, d07"] == words
     assert "not looked at" not in json.dumps(found)
 
 
-def test_who_gives_no_answer_is_told_so(server: Container) -> None:
-    """A lock in a database, or a session that somebody ends: its words are told, and the others are looked at."""
+def test_databases_without_an_answer_are_named(server: Container) -> None:
+    """A lock in a database, or a terminated session: the error is reported, and the others are looked into."""
     with _doing(server, "LOCK TABLE pg_catalog.pg_extension", "d11"):
         found = _doctor(server, "--seconds", "100")
         assert ["ok"] == [each["level"] for each in found["locales"]]
         words = [each["found"] for each in found["extensions"]]
         assert 1 == len(words), words
-        assert words[0].startswith("not looked at, for there was no answer: d11: ERROR:  canceling statement")
+        assert words[0].startswith(
+            "not looked at, since there was no answer: d11: ERROR:  canceling statement"
+        )
         ends = "FOR i IN 1..2000 LOOP PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'd11' AND application_name = 'entrypoint'; PERFORM pg_sleep(0.02); PERFORM pg_stat_clear_snapshot(); END LOOP"
         text = shlex.quote(f"SET application_name = ends; DO $$ BEGIN {ends}; END $$")
         server.shell(f"nohup psql.real -U postgres -c {text} >/dev/null 2>&1 &")
@@ -148,11 +150,11 @@ def test_who_gives_no_answer_is_told_so(server: Container) -> None:
     for check in ("extensions", "collations"):
         told = [each["found"] for each in found[check]]
         assert 1 == len(told), told
-        assert told[0].startswith("not looked at, for there was no answer: d11: "), told
+        assert told[0].startswith("not looked at, since there was no answer: d11: "), told
         assert "terminating connection" in told[0]
 
 
-#: What uses a collation of its own, and in no column of a table.
+#: By database: objects that use a collation outside of a table's column.
 USES = {
     "d00": "CREATE DOMAIN x AS text COLLATE {0} CHECK (VALUE COLLATE {0} < 'm'); CREATE TABLE a (v x)",
     "d01": "CREATE TYPE r AS RANGE (subtype = text, collation = {0}); CREATE TABLE a (v r); CREATE INDEX ON a (v)",
@@ -166,8 +168,8 @@ USES = {
 }
 
 
-def test_of_all_collations_those_in_use_count(server: Container) -> None:
-    """Wherever one is used, its change is found; where it is not, it is none."""
+def test_only_collations_in_use_count(server: Container) -> None:
+    """A changed collation is reported wherever it is used, and only there."""
     for name in MANY:
         server.sql(USES.get(name, "SELECT").format('"de-x-icu"'), database=name)
         server.sql("UPDATE pg_collation SET collversion = '1.0' WHERE collname = 'de-x-icu'", database=name)

@@ -45,7 +45,7 @@ def test_a_full_run_folder(tool: str) -> None:
         container.sql("CREATE TABLE b AS SELECT 1; SELECT pg_switch_wal()")
         until(lambda: _status(container)["failing_since"] is not None, "the outage is noted")
         found = _findings(container, "archive backlog", "run folder")
-        assert "archiving fails since" in found["archive backlog error"]
+        assert "archiving has failed since" in found["archive backlog error"]
         assert "/run/entrypoint has room for" in found["run folder error"]
         pushed = container.exec("entrypoint", "backup", "push", check=False)
         assert "archiving to file:///archive fails" in pushed.output

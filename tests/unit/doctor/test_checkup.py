@@ -1,4 +1,4 @@
-"""The table of checks, and how they are made."""
+"""The table of checks, and how they run."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ import threading
 import time
 
 import pytest
+from click.testing import CliRunner
 
+from entrypoint.cli.doctor import doctor
 from entrypoint.doctor import checkup
 from entrypoint.doctor.checkup import CHECKS
 from entrypoint.doctor.look import archive
 from entrypoint.doctor.sight import ALWAYS, Check, Need, Sight
 from entrypoint.errors import Failure, Problem
-from entrypoint.finding import ERROR, OK, WARNING, Finding, ok
+from entrypoint.finding import ERROR, OK, WARNING, Finding, error, ok, warning
+from repository import REPOSITORY
 
 
-def _raise(error: Exception) -> list[Finding]:
-    raise error
+def _raise(bug: Exception) -> list[Finding]:
+    raise bug
 
 
-def _check(name: str, error: Exception | None = None, need: Need = ALWAYS) -> Check:
-    return Check(name, "why", "at", lambda _: [ok("well")] if error is None else _raise(error), need)
+def _check(name: str, bug: Exception | None = None, need: Need = ALWAYS) -> Check:
+    return Check(name, "why", "at", lambda _: [ok("well")] if bug is None else _raise(bug), need)
 
 
 @pytest.fixture
 def sight() -> Sight:
-    """What the checks below do not look at."""
+    """A sight without any evidence."""
     made = Sight.__new__(Sight)
     made.say = lambda _: None
     return made
@@ -41,8 +44,8 @@ def _made(
     ]
 
 
-def test_one_that_raises_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
-    """A refusal is told as such, a bug as an error of that check."""
+def test_a_check_that_raises_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
+    """A Failure becomes its problems, and a bug becomes an error of that check."""
     refused = Failure(Problem("refused", "hint"), Problem("twice", "hint"))
     found = _made(monkeypatch, sight, _check("a", refused), _check("b", KeyError("x")), _check("c"))
     assert [
@@ -53,8 +56,8 @@ def test_one_that_raises_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatc
     ] == found
 
 
-def test_what_is_needed_is_missing(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
-    """Such a check says nothing, but where it was asked for by name."""
+def test_a_check_without_what_it_needs(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
+    """Such a check is silent, unless it was requested by name."""
     need = Need(lambda _: False, "no server runs")
     assert [] == _made(monkeypatch, sight, _check("a", need=need))
     expected = [f"a {WARNING}: not looked at: no server runs"]
@@ -62,7 +65,7 @@ def test_what_is_needed_is_missing(monkeypatch: pytest.MonkeyPatch, sight: Sight
 
 
 def test_a_need_that_raises(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
-    """Also what a check needs is looked at on its own account."""
+    """An error while the need is evaluated is an error of that check only."""
 
     def fails(_: Sight) -> bool:
         raise OSError("gone")
@@ -72,14 +75,35 @@ def test_a_need_that_raises(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> No
 
 
 def test_names_are_unique() -> None:
-    """A check can be called by its name."""
+    """A name selects one check."""
     names = [check.name for check in CHECKS]
     assert len(set(names)) == len(names)
 
 
+def test_findings_name_the_page_of_their_check(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
+    """A finding without a page gets its check's page, unless all is well."""
+    given = [ok("well"), warning("bad", "hint"), error("worse", "hint", "fix-archiving")]
+    check = Check("a", "why", "at", lambda _: given, ALWAYS, "check-health")
+    monkeypatch.setattr(checkup, "CHECKS", (check,))
+    assert ["", "check-health", "fix-archiving"] == [told.finding.docs for told in checkup.make(sight)]
+
+
+def test_each_check_names_a_page_that_exists() -> None:
+    """The page of a check is a file in docs/how-to/."""
+    pages = {path.stem for path in (REPOSITORY / "docs/how-to").glob("*.md")}
+    assert {check.docs for check in CHECKS} - {""} <= pages
+
+
+@pytest.mark.parametrize("options", [["slots"], ["slots", "--json"]])
+def test_an_explanation_names_the_page(options: list[str]) -> None:
+    """`entrypoint doctor --explain` prints the page of a check, as text and as JSON."""
+    shown = CliRunner().invoke(doctor, ["--explain", *options]).output
+    assert ('"docs": "run-a-standby"' if "--json" in options else "\n  docs: run-a-standby\n") in shown
+
+
 @pytest.mark.parametrize("ahead", [0, 100, -1000])
 def test_the_clock_of_a_web_server(ahead: int) -> None:
-    """Its date is that of any answer, also of one that refuses the request."""
+    """Every answer has a date, even one that refuses the request."""
 
     class Refusing(http.server.BaseHTTPRequestHandler):
         def date_time_string(self, timestamp: float | None = None) -> str:
@@ -94,8 +118,8 @@ def test_the_clock_of_a_web_server(ahead: int) -> None:
     assert abs(told - ahead) < 2
 
 
-def test_what_the_archiver_left_no_time_for(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
-    """A call is not begun in the last seconds: that it then did not answer would be told as a fault."""
+def test_a_check_for_which_no_time_is_left(monkeypatch: pytest.MonkeyPatch, sight: Sight) -> None:
+    """No call of the archiver starts in the last seconds: it would time out and look like a fault."""
     check = Check("way back", "why", "what", lambda each: [ok("long" if each.patience > 40 else "")], ALWAYS)
     vars(sight)["_deadline"] = time.monotonic() + 60
     assert ["way back ok: long"] == _made(monkeypatch, sight, check)

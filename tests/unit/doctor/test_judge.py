@@ -1,4 +1,4 @@
-"""What doctor finds."""
+"""How doctor judges the start, the server, the folders and the archive."""
 
 from __future__ import annotations
 
@@ -68,18 +68,18 @@ FOLDER = places.Folder(
 
 
 def _levels(found: Sequence[Finding]) -> list[str]:
-    """Return the levels; whatever is not well has a mend, and nothing is without words."""
+    """Return the levels; every finding has a text, and exactly the warnings and errors have a hint."""
     assert [] == [each for each in found if not each.found or (each.level != OK) != bool(each.hint)]
     return [each.level for each in found]
 
 
 def _waiting(segments: int, seconds: int) -> ArchiveState:
-    """Return what it is like when so many segments wait, the oldest for so long."""
+    """Return the state of an archive for which this many segments wait, the oldest for this many seconds."""
     return ARCHIVING._replace(backlog_segments=segments, oldest_ready_seconds=seconds)
 
 
 def test_every_mistake_in_the_settings() -> None:
-    """All problems are errors and all doubts warnings, with their own mends."""
+    """Each problem becomes an error and each doubt a warning, with its own hint."""
     expected = [Finding(level, "it is wrong", "do this") for level in (ERROR, ERROR, WARNING)]
     assert expected == server.settings((PROBLEM, PROBLEM), (PROBLEM,))
     assert [OK] == _levels(server.settings((), ()))
@@ -140,13 +140,13 @@ def test_every_mistake_in_the_settings() -> None:
         (archive.drills(NO_DRILLS._replace(success=DRILL), overdue=False), [OK]),
     ],
 )
-def test_how_bad_it_is(found: list[Finding], expected: list[str]) -> None:
-    """Each piece of evidence gives its own findings and no others."""
+def test_levels(found: list[Finding], expected: list[str]) -> None:
+    """Each piece of evidence has its own findings and no others."""
     assert expected == _levels(found)
 
 
-def test_words() -> None:
-    """A finding names what was seen."""
+def test_texts() -> None:
+    """A finding names the evidence."""
     assert "1, the newest base_1 is 1.5 hours old" == archive.backups((BACKUP,), 5400)[0].found
     assert "3 times" in server.helpers({"daemon": 3})[0].found
     assert "127" in server.shell(None, ["timeout"], 999)[0].found
@@ -165,7 +165,7 @@ def test_words() -> None:
     ],
 )
 def test_data_folders(folder: dict[str, Any], more: dict[str, Any], expected: list[str]) -> None:
-    """What is wrong with the data folder and its neighbours is found."""
+    """Problems with the data folder, and with other data and mounts, are found."""
     facts = made.facts(made.data_folder(**{"has_cluster": True, **folder}), **more)
     assert expected == _levels(places.data_folder(facts))
 
@@ -191,20 +191,20 @@ def test_data_folders(folder: dict[str, Any], more: dict[str, Any], expected: li
     ],
 )
 def test_folders(changes: dict[str, Any], expected: list[str]) -> None:
-    """A folder must be the server's own, closed to others, writable, and on a disk that keeps what it got."""
+    """A folder must belong to the server, be closed to others, be writable, and be on a reliable filesystem."""
     assert expected == _levels(places.folders([FOLDER._replace(**changes)], 999))
 
 
 def test_the_steps_of_an_upgrade() -> None:
-    """To a newer major they are told, to an older one there is no way."""
+    """The hint names the steps to a newer major; an older major is impossible."""
     assert "pg_upgrade" in server.versions("14", "15", [])[0].hint
     assert "cannot go back" in server.versions("16", "15", [])[0].hint
 
 
 def test_a_refused_fork_is_an_error_with_its_hint() -> None:
-    """And the backlog, which nobody will archive, is not spoken of."""
+    """The backlog is not reported, since nothing will archive it."""
     state = ARCHIVING._replace(
-        fork_refused="another cluster has gone on",
+        fork_refused="another cluster writes to it",
         fork_hint="give it its own",
         backlog_segments=9,
         oldest_ready_seconds=999,
@@ -212,4 +212,17 @@ def test_a_refused_fork_is_an_error_with_its_hint() -> None:
     assert [] == archive.backlog(state)
     (found,) = archive.fork(state)
     assert (ERROR, "give it its own") == (found.level, found.hint)
-    assert "another cluster has gone on" in found.found
+    assert "another cluster writes to it" in found.found
+
+
+def test_findings_of_one_check_may_need_different_pages() -> None:
+    """An unfinished restore, an older version and a foreign owner have pages of their own."""
+    facts = made.facts(
+        made.data_folder(has_cluster=True, unfinished=Unfinished("recovery", "x")), old_databases=["/a"]
+    )
+    pages = [each.docs for each in places.data_folder(facts)]
+    assert ["", "restore-a-lost-volume", "upgrade-to-a-newer-major"] == pages
+    assert ["run-without-root"] == [each.docs for each in places.folders([FOLDER._replace(owner=0)], 999)]
+    assert ["fix-archiving", "schedule-backups", ""] == [
+        each.docs for each in server.helpers({"wal-g-daemon": 2, "backups": 2, "reload": 2})
+    ]

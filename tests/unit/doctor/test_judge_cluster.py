@@ -1,4 +1,4 @@
-"""What doctor finds in a running cluster, its memory and its processes."""
+"""How doctor judges a running cluster, its memory and its processes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ RUNNING: dict[str, Any] = {
 
 
 def _levels(found: Sequence[Finding]) -> list[str]:
-    """Return the levels; whatever is not well has a mend, and nothing is without words."""
+    """Return the levels; every finding has a text, and exactly the warnings and errors have a hint."""
     assert [] == [each for each in found if not each.found or (each.level != OK) != bool(each.hint)]
     return [each.level for each in found]
 
@@ -98,7 +98,7 @@ SILENT = databases.Unlooked(silent={"b": "no", "c": "no", "d": "never"}, total=4
         (databases.collations(Problem("changed", "fix"), "refuse"), [ERROR]),
         (databases.password("postgres", "", None), []),
         (databases.password("postgres", "secret", None), [WARNING]),
-        (databases.password("postgres", "secret", "of a kind to come"), []),
+        (databases.password("postgres", "secret", "a future kind of verifier"), []),
         (_shared_memory(96 * MIB, 96 * MIB, "posix"), [OK]),
         (_shared_memory(95 * MIB, 96 * MIB, "posix"), [WARNING]),
         (_shared_memory(1, 96 * MIB, "sysv"), [OK]),
@@ -148,13 +148,13 @@ SILENT = databases.Unlooked(silent={"b": "no", "c": "no", "d": "never"}, total=4
         (server.init_files({"a": "1", "b": "2"}, {"a": "1"}), [WARNING]),
     ],
 )
-def test_how_bad_it_is(found: list[Finding], expected: list[str]) -> None:
-    """Each piece of evidence gives its own findings and no others."""
+def test_levels(found: list[Finding], expected: list[str]) -> None:
+    """Each piece of evidence has its own findings and no others."""
     assert expected == _levels(found)
 
 
 VERIFIERS = {
-    # What PostgreSQL 15 has stored for these passwords of role postgres.
+    # The verifiers that PostgreSQL 15 has stored for these passwords of role postgres.
     "secret": (
         "SCRAM-SHA-256$4096:6Vqdp7WvjbDWpOxmdGBkyQ==$7rwcrmiDnDncvxFDDXnBBjYtlQcakwidFId6FylXSyI=:rWFUL9Iu/LlgCofJvKReRP/tIFIJ9Qr39GuBZ5Qab6E=",
         "md553f48b7c4b76a86ce72276c5755f217d",
@@ -168,14 +168,14 @@ VERIFIERS = {
 
 @pytest.mark.parametrize("given", VERIFIERS)
 def test_passwords(given: str) -> None:
-    """The right one is known without a login, a wrong one too, in both kinds of PostgreSQL's verifiers."""
+    """Both kinds of PostgreSQL's verifiers show without a login whether a password is right."""
     for verifier in VERIFIERS[given]:
         assert [OK] == _levels(databases.password("postgres", given, verifier))
         assert [WARNING] == _levels(databases.password("postgres", f"{given}2", verifier))
 
 
-def test_a_hint_names_what_it_hints() -> None:
-    """The size of /dev/shm is enough for what was found, and a slot can be dropped by its name."""
+def test_a_hint_has_the_exact_values() -> None:
+    """The hint names a sufficient size of /dev/shm, and drops the slot by its name."""
     (found,) = _shared_memory(64 * MIB, 1536 * MIB, "posix")
     assert "--shm-size=1536m" in found.hint
     assert "1536MB" in found.found
@@ -184,7 +184,7 @@ def test_a_hint_names_what_it_hints() -> None:
 
 
 def test_what_there_was_no_time_for() -> None:
-    """It is counted and named, and the command that is told gives twice the time that it would have taken."""
+    """The databases are counted and named, and the command in the hint allows twice the time they need."""
     (found,) = databases.unlooked("collations", LATE)
     assert "not looked at within 10 s: 2 of 4 databases (b, c)" == found.found
     assert "entrypoint doctor --seconds 50 collations" == found.hint
