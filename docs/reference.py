@@ -5,17 +5,24 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import ModuleType
 
 import click
 
-from entrypoint import exits
+from docs import messages
+from entrypoint import exits, own
+from entrypoint.archive import calls
+from entrypoint.archivers import pgbackrest, terms, walg
+from entrypoint.backup import turn
 from entrypoint.cli import group
+from entrypoint.config import rendered
 from entrypoint.doctor.look import archive, databases, memory, places, secrets, server
 from entrypoint.doctor.sight import Check
-from entrypoint.pid1 import ready
+from entrypoint.pid1 import ready, status
+from entrypoint.server import context as contexts
+from entrypoint.server import login
 from entrypoint.settings import (
     archiving,
     backing_up,
@@ -67,6 +74,30 @@ _ABOUT_EXIT_CODES = """\
 The container ends with one of these codes, or with the code of what failed: postgres, initdb, psql, an init
 file or a start file."""
 
+_ABOUT_FILES = """\
+Nothing in the data folder is hidden, so `rm -rf data/*` removes these files together with the cluster. A data
+folder that holds nothing else counts as empty, and a start removes them. The entrypoint never writes such a
+file next to a cluster that the file is not about. Earlier versions put a dot in front of these names; a start
+renames what it finds. You can remove all of them when you move to another image."""
+
+_ABOUT_RUNTIME = f"""\
+In the first of {", ".join(f"`{folder}`" for folder in status.RUNTIME_FOLDERS)} that the server's user owns.
+Only that user and root can read it. Each start writes its files again, so a tmpfs is fine."""
+
+_ABOUT_MESSAGES = f"""\
+Every message that the entrypoint can log or that `entrypoint doctor` can print, by part of the program.
+`{messages.ELLIPSIS}` stands for what only the running program knows. A message looks like this:
+
+```text
+entrypoint: error: what is wrong, and what was found
+  hint: the command, variable or action that fixes it
+  docs: name-of-a-page
+```
+
+`docs:` names one of [the how-to guides](../index.md), which `docker exec db entrypoint help name-of-a-page`
+prints. A message of a helper of PID 1 begins with its role: `backups: entrypoint: info: …`. Messages of
+PostgreSQL and of the archivers are not listed."""
+
 _VARIABLES: tuple[tuple[str, str, tuple[Variable, ...]], ...] = (
     ("As in the official image", "These mean what they mean there.", starting.OFFICIAL),
     ("Starting", f"See [At every start]({README}#at-every-start).", starting.OURS),
@@ -95,6 +126,38 @@ _CHECKS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     ("Secrets", secrets.CHECKS),
 )
 
+_RUNTIME_FILES = {
+    "status": "What PID 1 does now, read by `entrypoint status`, `ready` and `doctor`.",
+    "next-backups": "When the next scheduled backup is due.",
+    "next-drills": "When the next scheduled drill is due.",
+    contexts.SETTINGS_FILE: "The variables that commands inside the container use, without secrets.",
+    "postgresql.conf": "The server's configuration, rendered from the variables. Only if they set something.",
+    rendered.CHOSEN_FILE: "The settings that the entrypoint chose, for example by `POSTGRES_TUNE`.",
+    "pg_hba.conf": "The access rules of a temporary server.",
+    login.PASSWORDS: "The superuser's password for later connections, if `pg_hba.conf` asks for one.",
+    pgbackrest.PgBackRest.config_name: "pgBackRest's settings with its secrets.",
+    f"{pgbackrest.PgBackRest.work_folder}/": "pgBackRest's spool, lock and log folders.",
+    walg.WalG.config_name: "wal-g's settings with its secrets.",
+    "wal-g.socket": "The socket of `wal-g daemon`.",
+    "tablespaces.json": "Where a restore puts tablespaces, for wal-g.",
+    calls.ARCHIVED: "The name of the last archived segment.",
+    calls.FAILING: "During an outage: the archiver's reason, and when the outage began.",
+    calls.WORDS: "The archiver's last output.",
+    calls.PREPARE: "What a start could not do because the storage was away; the first segment does it.",
+    calls.ONE_BY_ONE: "For ten minutes after a call missed its deadline: one segment is sent at a time.",
+    calls.LOOK: "How to look for another server that was promoted.",
+    calls.MARK: "The path by which a local archive is recognized.",
+    calls.CLAIM: "What to do if that path is missing.",
+    calls.ASK: "How to ask the archive whether later segments exist.",
+    "fetch-*, fetched, read-to-end, ended-early, stored, later": "Notes of one recovery.",
+    "archive-changed": "How `archive_command` has changed since the start.",
+    turn.LOCK: "Held by the backup or drill that runs now.",
+    "collation.lock": "Held by the `collation fix` that runs now.",
+    "round-trip.lock": "Held by the `archive check` that runs now.",
+    "collation/, drill/, check-PID/": "While a collation check, a drill or a check of the settings runs.",
+}
+"""The runtime folder's files, and what they hold."""
+
 _PASSED_ON = {
     0: "The server was asked to stop and did.",
     3: "An SQL error in an init file or a start file.",
@@ -119,6 +182,8 @@ def pages() -> dict[str, str]:
         "commands.md": _page(_commands()),
         "checks.md": _page(_checks()),
         "exit-codes.md": _page(_exit_codes()),
+        "files.md": _page(_files()),
+        "messages.md": _page(_messages()),
     }
 
 
@@ -235,6 +300,72 @@ def _exit_codes() -> Iterator[str]:
 
 def _codes(meanings: Mapping[int, str]) -> str:
     return _table("code, meaning", ([_code(code), text] for code, text in sorted(meanings.items())))
+
+
+def _files() -> Iterator[str]:
+    yield "# Files"
+    yield _ABOUT_FILES
+    for title, about, files in _places():
+        yield f"## {title}"
+        yield about
+        yield _table("file, what it holds", ([f"`{name}`", text] for name, text in files))
+
+
+def _places() -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+    """Yield each place with its files."""
+    here = described(own)
+    kept = (
+        "ARCHIVE",
+        "BACKUPS",
+        "COLLATION",
+        "DRILLS",
+        "FORK",
+        "INIT",
+        "READ",
+        "STOPS",
+        "UNFINISHED",
+        "FINISHED",
+    )
+    yield (
+        "In the data folder",
+        "In `PGDATA`.",
+        [
+            *((getattr(own, name), here[name]) for name in kept),
+            (f"{own.PREFIX}{calls.FAILING}", f"As `{calls.FAILING}` below, if the runtime folder is full."),
+            (f"{own.PREFIX}{calls.WORDS}", f"As `{calls.WORDS}` below, if the runtime folder is full."),
+            (f"{own.ASIDE_PREFIX}TIME/", here["ASIDE_PREFIX"]),
+            (f"pg_wal/{own.WAL_CHECK}/", here["WAL_CHECK"]),
+        ],
+    )
+    yield (
+        "In DRILL_FOLDER",
+        "Next to anything else that is there.",
+        [(f"{own.DRILL_SCRATCH}/", here["DRILL_SCRATCH"])],
+    )
+    yield "In the runtime folder", _ABOUT_RUNTIME, list(_RUNTIME_FILES.items())
+    yield (
+        "In the archive",
+        "Everything else there belongs to the archiver.",
+        [(terms.IDENTITY, "With wal-g: the system identifier of the cluster that the archive belongs to.")],
+    )
+
+
+def _messages() -> Iterator[str]:
+    yield "# Messages"
+    yield _ABOUT_MESSAGES
+    for room, found in groupby(messages.messages(), lambda message: message.room):
+        yield f"## {room}"
+        yield _table("level, message, hint, page", (_message(each) for each in found))
+
+
+def _message(each: messages.Message) -> list[str]:
+    page = f"[{each.docs}](../how-to/{each.docs}.md)" if each.docs else ""
+    return [each.level, _escaped(each.text), "" if each.hint == "…" else _escaped(each.hint), page]
+
+
+def _escaped(text: str) -> str:
+    """Return a text without what Markdown would take for more than text."""
+    return re.sub(r"([\\*<>`\[\]])", r"\\\1", text)
 
 
 def _code(number: int) -> str:

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from docs import reference
+from docs.messages import Message, messages
 from entrypoint import exits
 from entrypoint.cli import group
 from entrypoint.doctor.checkup import CHECKS
@@ -45,6 +46,53 @@ def test_every_variable_has_its_row() -> None:
 def test_every_check_has_its_row() -> None:
     """No subject is forgotten, and the order is that in which doctor makes them."""
     assert [check.name for check in CHECKS] == _rows("checks.md")
+
+
+def test_pages_that_messages_name_exist() -> None:
+    """`docs: NAME` below a message leads to docs/how-to/NAME.md, in every module and every script."""
+    sources = (*REPOSITORY.glob("entrypoint/**/*.py"), *REPOSITORY.glob("entrypoint/shims/*"))
+    texts = [path.read_text(encoding="utf-8") for path in sources if path.is_file()]
+    named = {each.docs for each in messages() if each.docs}
+    for text in texts:
+        named.update(re.findall(r"""(?m)(?:\bdocs=["']|^\s*echo ['"]  docs: )([^"'$]+)""", text))
+    assert named
+    lost = {name for name in named if not (REPOSITORY / f"docs/how-to/{name}.md").is_file()}
+    assert set() == lost
+
+
+SOURCE = """
+LIMIT = 5
+HINT = "lower it"
+
+def look(size, words):
+    what = f"{size} bytes are too many:  {words}" if size else "nothing is there"
+    log.warning(what, HINT, docs="configure-the-server")
+    return Problem("first " + "second", hint=f"set X={size}")
+
+log.info("it " "runs")
+"""
+
+
+def test_each_way_to_write_a_message_is_read(tmp_path: Path) -> None:
+    """A constant, a sum, a condition, a name, and what only a run knows."""
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room/module.py").write_text(SOURCE, encoding="utf-8")
+    expected = [
+        Message("room", "info", "it runs", "", ""),
+        Message("room", "warning", "… bytes are too many: …", "lower it", "configure-the-server"),
+        Message("room", "warning", "nothing is there", "lower it", "configure-the-server"),
+        Message("room", "error", "first second", "set X=…", ""),
+    ]
+    assert expected == messages(tmp_path)
+
+
+def test_the_page_of_messages_has_them_all() -> None:
+    """Nearly every call in the program that makes a problem gives a message to the page."""
+    calls = sum(
+        path.read_text(encoding="utf-8").count("Problem(") for path in REPOSITORY.glob("entrypoint/**/*.py")
+    )
+    errors = [each for each in messages() if each.level == "error"]
+    assert len(errors) > 0.9 * calls
 
 
 def _commands(group: click.Group, name: str) -> Iterator[str]:
