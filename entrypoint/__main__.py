@@ -1,4 +1,4 @@
-"""The door: the arguments decide between the server, a command of ours, and any other program."""
+"""The program's entrance: its arguments choose the server, one of our commands, or another program."""
 
 import os
 import sys
@@ -19,28 +19,28 @@ COMMANDS = (
     "status",
     "internal",
 )
-"""Our own commands; any other word is a program of the image, as in the official one."""
+"""Our own commands; any other first argument is a program in the image, as in the official image."""
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
-"""What Python makes of the locale C, before our first line runs."""
+"""What Python turns the locale C into, before our first line runs."""
 
 
 def main() -> int:
-    """Run what the arguments ask for and return the exit code."""
+    """Run the command in the arguments and return the exit code."""
     undo_coercion()
     handoff = os.environ.pop("ENTRYPOINT_HANDOFF", None)
     if handoff is not None:
         from entrypoint.pid1 import supervisor
 
-        # There is nothing to be tidied up, for which a stop would wait.
+        # Nothing has to be cleaned up, and cleaning up would delay a stop.
         os._exit(supervisor.main(handoff))
     return _guard(sys.argv[1:])
 
 
 def undo_coercion() -> None:
-    """Give LC_CTYPE back what this program was started with.
+    """Reset LC_CTYPE to the value that this program was started with.
 
-    In the locale C, Python sets it to a UTF-8 one, for itself and for all that it starts (PEP 538), and
-    isolated mode ignores PYTHONCOERCECLOCALE. initdb would make databases of another ctype and encoding.
+    In the locale C, Python sets it to a UTF-8 locale, for itself and its children (PEP 538), and isolated
+    mode ignores PYTHONCOERCECLOCALE. initdb would create databases with another ctype and encoding.
     """
     if os.environ.get("LC_CTYPE") not in _COERCED:
         return
@@ -71,9 +71,9 @@ def _guard(arguments: "Sequence[str]") -> int:
 
 
 def _ended(error: BaseException) -> int | None:
-    """Say what has ended the program and return its exit code; None where Python itself knows what to do.
+    """Log what ended the program and return its exit code; None: Python itself handles the exception.
 
-    What that takes is loaded only here: a health check, of which there are many, needs none of it.
+    The modules for this are loaded only here, because the frequent health checks need none of them.
     """
     from entrypoint import exits, log
     from entrypoint.errors import Ended, Failure, Stopped
@@ -89,13 +89,13 @@ def _ended(error: BaseException) -> int | None:
     if isinstance(error, KeyboardInterrupt):
         return exits.SIGNAL_BASE + 2
     if isinstance(error, OSError):
-        # No place for a traceback: what the kernel refused and where is what one needs to know.
+        # A traceback would not help: people need to know what the kernel refused, and where.
         from entrypoint.system import refusal
 
         log.problem(refusal.explain(error))
         return exits.FAILURE
     if isinstance(error, Exception):
-        log.let_go()
+        log.drain_for_traceback()
     return None
 
 
@@ -105,7 +105,7 @@ def _dispatch(arguments: "Sequence[str]") -> int:
 
         code = ready.main()
         sys.stdout.flush()
-        os._exit(code)  # there is nothing to be tidied up, which would take a tenth of its time
+        os._exit(code)  # nothing has to be cleaned up, and cleaning up would take a tenth of the time
     if arguments == ["internal", "startdb"]:
         from entrypoint.every_start import startdb
 

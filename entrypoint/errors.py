@@ -1,4 +1,4 @@
-"""What can be wrong, as values: the same value ends a start and appears in `doctor`; pure."""
+"""Problems as values: the same value can end a start and appear in `doctor`; pure."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from entrypoint.light import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong, and the exact way to fix it."""
+    """A problem, and exactly how to fix it."""
 
     what: str
-    """What is wrong and what was found, in one sentence."""
+    """One sentence: what is wrong, and what was found."""
     hint: str
     """The command, variable or action that fixes it."""
     code: int = exits.FAILURE
-    """The exit code if this ends the program."""
+    """The program's exit code, if this problem ends it."""
     docs: str = ""
-    """The page in docs/how-to/ that shows the way, without its ending; empty if there is none."""
+    """The page in docs/how-to/ that explains the fix, without `.md`; empty if there is none."""
 
 
 class Failure(Exception):
-    """Ends the program with all problems that were found; printed only at the top."""
+    """Ends the program with all problems that were found; only the top level prints them."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("; ".join(problem.what for problem in problems))
@@ -33,7 +33,7 @@ class Failure(Exception):
 
 
 class Ended(Exception):
-    """Ends the program with an exit code, everything worth saying having been said."""
+    """Ends the program with an exit code, without a further message."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"exit code {code}")
@@ -58,31 +58,34 @@ def no_permission(
     place: str | None = None,
     missing: str = "",
 ) -> Problem:
-    """Return the one message for all trouble with owners and modes.
+    """Return the problem for an operation that an owner, a mode or a missing capability forbids.
 
-    `place` is the nearest folder above the path that exists; `owner` and `filesystem` are its. `missing` are
-    the capabilities that root lacks, as `identity.missing_capabilities` names them.
+    `place` is the nearest existing folder above the path; `owner` and `filesystem` describe that folder.
+    `missing` lists the capabilities that root lacks, as `identity.missing_capabilities` names them.
     """
     belongs = f"{place or path} belongs to uid {owner}, on {filesystem}"
     if uid == 0 and missing:
         words = " ".join(f"--cap-add {name}" for name in missing.split(", "))
         return Problem(
-            f"root cannot {doing} {path}, since the container lacks the capabilities {missing}: {belongs}",
+            f"root cannot {doing} {path}, because the container lacks the capabilities {missing}: {belongs}",
             f"grant them: {words}; or start as the owner of the files (--user UID:GID)",
+            docs="run-without-root",
         )
     if uid == owner:
         return Problem(
-            f"uid {uid} cannot {doing} {path}: {belongs}, so it is the mode that forbids it",
-            f"let its owner open it: chmod u+rwx {place or path}",
+            f"uid {uid} cannot {doing} {path}: {belongs}, so its mode forbids this",
+            f"give its owner all rights: chmod u+rwx {place or path}",
+            docs="run-without-root",
         )
     hint = (
-        "the filesystem forbids it even to root: start with "
-        f"--user {owner}:{owner}, or let the host change the owner: chown -R 999:999 FOLDER"
+        "the filesystem forbids this even to root: start with "
+        f"--user {owner}:{owner}, or change the owner on the host: chown -R 999:999 FOLDER"
         if uid == 0
-        else f"start as its owner (--user {owner}:{owner}), as root (no --user), or let the host "
-        f"change the owner: chown -R {uid} FOLDER"
+        else f"start as its owner (--user {owner}:{owner}) or as root (no --user), or change the owner "
+        f"on the host: chown -R {uid} FOLDER"
     )
     return Problem(
         f"uid {uid} cannot {doing} {path}: {belongs}",
         hint,
+        docs="run-without-root",
     )

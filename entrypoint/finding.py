@@ -1,4 +1,4 @@
-"""What is found where something is looked at, and how bad it is; pure."""
+"""Findings of checks, and how serious they are; pure."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ ERROR: Literal["error"] = "error"
 
 
 class Finding(NamedTuple):
-    """One thing that a check has found."""
+    """One result of a check."""
 
     level: Level
     found: str
     hint: str = ""
-    """The command, variable or action that fixes it; empty if all is well."""
+    """The command, variable or action that fixes the problem; empty if there is none."""
     docs: str = ""
     """As in `Problem`."""
 
 
 def ok(found: str) -> Finding:
-    """Return that all is well, and what was seen."""
+    """Return a finding that needs no action."""
     return Finding(OK, found)
 
 
 def warning(found: str, hint: str, docs: str = "") -> Finding:
-    """Return what will or may do harm."""
+    """Return a finding about something that will or may do harm."""
     return Finding(WARNING, found, hint, docs)
 
 
 def error(found: str, hint: str, docs: str = "") -> Finding:
-    """Return what does harm now, or would cost data."""
+    """Return a finding about something that does harm now, or would cost data."""
     return Finding(ERROR, found, hint, docs)
 
 
-def problem(told: Problem) -> Finding:
-    """Return what would end a start."""
-    return error(told.what, told.hint, told.docs)
+def problem(reason: Problem) -> Finding:
+    """Return the finding for a problem that would end a start."""
+    return error(reason.what, reason.hint, reason.docs)
 
 
 def several(names: list[str], most: int = 5) -> str:
-    """Return names for people, not too many.
+    """Return the first names as a list for people, and the number of the others.
 
     >>> several(["a", "b", "c"], 2)
     'a, b and 1 more'

@@ -1,4 +1,4 @@
-"""A stand-in for tianon/gosu, which scripts of others call: `gosu user[:group] command [arguments]`."""
+"""A stand-in for tianon/gosu, which other people's scripts call: `gosu user[:group] command [arguments]`."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ usage: gosu user-spec command [args]
 
 
 def main() -> int:
-    """Become the user and replace this process by the command; 1 on any error, as gosu does."""
+    """Become the user and replace this process with the command; return 1 on any error, as gosu does."""
     undo_coercion()
     arguments = sys.argv[1:]
     if arguments in (["--help"], ["-h"], ["-?"]):

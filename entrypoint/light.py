@@ -1,19 +1,19 @@
-"""Named tuples, protocols, regular expressions and signals without what they cost a start; pure.
+"""Named tuples, protocols, regular expressions and signals without their cost at a start; pure.
 
-`typing` takes as long to load as the interpreter itself, `re` half of that, and `dataclasses` needs both.
-So that nobody has to know what a plain start or PID 1 loads, there is one rule for the whole program: every
-value is a `NamedTuple` of this module, every expression is of its `re`, and `typing` is imported for type
-checkers only. `tests/contracts/test_values.py` says so. Type checkers see the library's own.
+Loading `typing` takes as long as the interpreter itself, `re` half of that, and `dataclasses` needs both.
+The whole program follows one rule, so that nobody has to know what a normal start or PID 1 loads: every value
+is a `NamedTuple` of this module, every regular expression comes from its `re`, and `typing` is imported for
+type checkers only. `tests/contracts/test_values.py` enforces this. Type checkers see the standard library.
 
-What differs from the library, and what happens to whoever does not know it:
+Differences from the standard library:
 
-- `NamedTuple` reads the annotations as texts, so its module begins with `from __future__ import annotations`;
-  without it the class is refused with a TypeError. Nothing can be inherited from a tuple with fields.
-- `re` is loaded with the first expression that is used, not with the first that is compiled. Flags stand in
-  the expression, `(?s)`: `compile` takes none, and `re.DOTALL` would load the library at once.
-- `Protocol` is for type checkers alone: nothing can be asked by isinstance.
-- `signal` is the C module below the standard library's: the same functions with plain numbers. The
-  enumerations around them would cost PID 1 a megabyte for good.
+- `NamedTuple` reads the annotations as text, so its module must begin with `from __future__ import
+  annotations`; otherwise the class raises a TypeError. A tuple with fields cannot be subclassed.
+- `re` is loaded when the first expression is used, not when it is compiled. Flags are part of the expression,
+  as in `(?s)`: `compile` takes none, and `re.DOTALL` would load the library at once.
+- `Protocol` is for type checkers only: isinstance does not work with it.
+- `signal` is the C module below the standard library's: the same functions with numbers. The enumerations
+  around them would permanently cost PID 1 a megabyte.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ else:
             return method
 
     class _Expressions:
-        """The module `re`, loaded when it is first used; flags stand in the expressions."""
+        """The module `re`, loaded when it is first used; flags are part of the expressions."""
 
         def compile(self, pattern: str) -> _Expression:
             return _Expression(pattern)
@@ -53,10 +53,10 @@ else:
 
     re = _Expressions()
     _NOT_POSTPONED = "__annotate_func__"
-    """What a class has instead of annotations from Python 3.14 on, where they are not postponed."""
+    """What a class has instead of annotations since Python 3.14, unless they are postponed."""
 
     class _NoQuestions(type):
-        """Refuses what only the library's protocols can tell."""
+        """Refuses isinstance, which only the standard library's protocols support."""
 
         def __instancecheck__(cls, value: object) -> bool:
             raise TypeError(f"{cls.__name__} is for type checkers only")
@@ -70,7 +70,7 @@ else:
         def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
             annotations = body.get("__annotations__", {})
             if [base for base in bases if getattr(base, "_fields", ())]:
-                raise TypeError(f"{name}: nothing can be inherited from a tuple with fields")
+                raise TypeError(f"{name}: a tuple with fields cannot be subclassed")
             if [text for text in annotations.values() if type(text) is not str] or _NOT_POSTPONED in body:
                 raise TypeError(f"{name}: its module lacks `from __future__ import annotations`")
             fields = tuple(annotations)
@@ -87,7 +87,7 @@ else:
             return super().__new__(cls, name, bases, body)
 
     class NamedTuple(tuple, metaclass=_Fields):  # noqa: SLOT001 - the metaclass does
-        """A tuple with names; its module has to postpone annotations (`from __future__`)."""
+        """A tuple with named fields; its module has to postpone annotations (`from __future__`)."""
 
         def __new__(cls, *values: Any, **named: Any) -> NamedTuple:  # noqa: D102, PYI034
             fields = cls._fields

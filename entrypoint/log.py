@@ -1,7 +1,7 @@
-"""One line per event on stderr; no logging module, since PID 1 pays for every import.
+"""One line per event on stderr; no logging module, because PID 1 pays for every import.
 
-PID 1 waits for nobody who reads its log (`never_wait`): what is not taken now waits in memory, and what is
-too much for that is counted. Other processes simply write: they may wait.
+PID 1 never waits for a reader of its log (`never_wait`). Lines that the reader does not take now wait in
+memory; lines that do not fit there are counted and dropped. Other processes simply write: they may wait.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from typing import Literal
 
 _MOST = 256 * 1024
-"""Bytes that wait in memory at most."""
+"""The most bytes that wait in memory."""
 _PATIENCE = 2.0
-"""Seconds without a byte taken after which nobody is thought to read."""
+"""Seconds without a byte taken after which we assume that there is no reader."""
 
 debugging = False
-"""Whether `debug` says anything."""
+"""Whether `debug` prints anything."""
 
 
 class Stream:
@@ -32,22 +32,22 @@ class Stream:
     def __init__(self, standard: int) -> None:
         self.standard = standard
         self.own: int | None = None
-        """Where it is written without waiting; None: it is waited for."""
+        """The descriptor to write to without waiting; None: writing waits for the reader."""
         self.queue: list[bytes] = []
-        """What was not taken yet, an event each."""
+        """Events that were not taken yet."""
         self.size = 0
-        """Bytes in it."""
+        """Bytes in the queue."""
         self.lost = 0
-        """Lines that there was no room for."""
+        """Lines that did not fit into the queue."""
         self.since = 0.0
-        """Since when nothing was taken, by the monotonic clock; 0: all is taken."""
+        """Since when the reader has taken nothing, by the monotonic clock; 0: everything was taken."""
 
     def never_wait(self, own: int | None = None) -> None:
-        """Wait for nobody from now on; `own` is what an earlier call in this process has opened.
+        """Never wait for the reader from now on; `own` is what an earlier call in this process has opened.
 
-        O_NONBLOCK belongs to the open file, which the server and all others write to as well, and they would
-        lose lines. So a pipe or terminal is opened anew. That wants its owner's rights: it is done as root.
-        Where it cannot be done (a socket, another owner) the kernel is asked for room before each write.
+        O_NONBLOCK belongs to the open file, which the server and others write to as well; they would lose
+        lines. So a pipe or terminal is opened again. That needs its owner's rights, so it happens as root.
+        Where it is impossible (a socket, another owner), the kernel is asked for room before each write.
         """
         if own is None:
             own = self.standard
@@ -61,7 +61,7 @@ class Stream:
         self.own = own
 
     def put(self, data: bytes) -> None:
-        """Write an event, or keep it until it is taken."""
+        """Write an event, or keep it until the reader takes it."""
         if self.own is None:
             self._write_all(data)
             return
@@ -82,7 +82,7 @@ class Stream:
             pass  # nobody reads the log any more; that must never stop the database
 
     def flush(self) -> None:
-        """Write what waits, as far as it is taken now; what was lost is told once all of it is taken."""
+        """Write as much as the reader takes now; report lost lines after everything else was taken."""
         while self.queue or self.lost:
             if not self.queue:
                 text = f"entrypoint: warning: {self.lost} lines of the log were lost while nobody read it\n"
@@ -106,10 +106,10 @@ class Stream:
             return os.write(self.standard if self.own is None else self.own, data)
         if not self.has_room(0):
             raise BlockingIOError
-        return os.write(self.standard, data[:4096])  # a pipe with room has room for so many bytes
+        return os.write(self.standard, data[:4096])  # a pipe that has room takes at least this many bytes
 
     def has_room(self, seconds: float) -> bool:
-        """Wait at most so long for room, or for the end of the reader; tell whether one of them came."""
+        """Wait for room, or for the end of the reader; return whether one of them came within this time."""
         import select
 
         poll = select.poll()
@@ -117,7 +117,7 @@ class Stream:
         return bool(poll.poll(int(seconds * 1000)))
 
     def drain(self, seconds: float) -> None:
-        """Write what waits before an end; a reader that takes nothing for so many seconds is given up."""
+        """Write what is in the queue before an end; give up on a reader that takes nothing for this long."""
         latest = time.monotonic() + 5 * seconds
         self.flush()
         while self.queue:
@@ -131,7 +131,7 @@ OUT, ERR = Stream(1), Stream(2)
 
 
 def never_wait(handed: tuple[int, list[bytes], int] | None = None) -> None:
-    """Wait for no reader of the standard streams from now on; `handed` is what `hand_over` gave."""
+    """Never wait for readers of the standard streams from now on; `handed` is what `hand_over` returned."""
     for stream in (OUT, ERR):
         if stream.own is None:
             stream.never_wait()
@@ -144,9 +144,9 @@ def never_wait(handed: tuple[int, list[bytes], int] | None = None) -> None:
 
 
 def hand_over() -> tuple[int, list[bytes], int]:
-    """Return what the second half of PID 1 needs to go on with the log.
+    """Return what the second half of PID 1 needs to continue the log.
 
-    That is the descriptor, what waits to be written to it, and how many lines were lost.
+    That is the descriptor, the queue, and how many lines were lost.
     """
     if ERR.own is None:
         never_wait()
@@ -155,40 +155,40 @@ def hand_over() -> tuple[int, list[bytes], int]:
 
 
 def simply_write() -> None:
-    """Wait for readers again, and forget what waits: for a fork of PID 1, whose queue it is."""
+    """Wait for readers again, and drop the queue: for a fork of PID 1, to which the queue belongs."""
     for stream in (OUT, ERR):
         stream.own, stream.queue, stream.size, stream.lost = None, [], 0, 0
 
 
 def flush() -> None:
-    """Write what waits, as far as it is taken now."""
+    """Write as much of the queues as is taken now."""
     for stream in (OUT, ERR):
         stream.flush()
 
 
 def drain() -> None:
-    """Write what waits before the end of the process, as long as somebody reads."""
+    """Write the queues before the end of the process, as long as somebody reads."""
     for stream in (OUT, ERR):
         stream.drain(_PATIENCE / 2)
 
 
-def let_go() -> None:
-    """See to it that a traceback waits for nobody either: the process ends, and its streams with it."""
+def drain_for_traceback() -> None:
+    """Write the queues, and make sure that a traceback waits for nobody either; the process ends after it."""
     drain()
     if ERR.own is not None:
         try:
             os.set_blocking(ERR.standard, False)
         except OSError:
-            pass  # it is closed
+            pass  # the stream is closed
 
 
 def waiting() -> list[int]:
-    """Return the descriptors for which something waits until they can be written."""
+    """Return the descriptors that have a queue and wait until they can be written."""
     return [stream.own for stream in (OUT, ERR) if stream.queue and stream.own is not None]
 
 
 def is_behind() -> bool:
-    """Tell whether much waits for somebody who reads: who adds to it should let him catch up."""
+    """Return whether the queue is long and somebody reads: callers should let the reader catch up."""
     return ERR.size > _MOST // 2 and time.monotonic() - ERR.since < _PATIENCE
 
 
@@ -199,44 +199,44 @@ def _write(level: Literal["debug", "info", "warning", "error"], message: str) ->
 
 
 def relay(role: str, line: bytes) -> None:
-    """Pass a line of a helper on, with its role."""
+    """Pass on a line of a helper, with the helper's role."""
     text = printable(line.removesuffix(b"\r").decode("utf-8", "surrogateescape"))
     ERR.put(f"{role}: {text}\n".encode())
 
 
 def say(text: str) -> None:
-    """Say on stdout, as it is, what the official image says there."""
+    """Print a text on stdout exactly as the official image does."""
     OUT.put(text.encode())
 
 
 def draw(text: str) -> None:
-    """Draw on the terminal that stderr is, unless it is behind: the next picture is as good."""
+    """Draw on stderr if that is a terminal that keeps up; if not, skip it, since a newer picture follows."""
     if not ERR.queue:
         ERR.put(text.encode())
 
 
 def debug(message: str) -> None:
-    """Say what only somebody who looks for a mistake wants to know."""
+    """Log what only helps to find a mistake."""
     if debugging:
         _write("debug", message)
 
 
 def info(message: str) -> None:
-    """Say what happens."""
+    """Log an event."""
     _write("info", message)
 
 
 def warning(message: str, hint: str = "", docs: str = "") -> None:
-    """Log what will do harm later, and what to do about it."""
+    """Log something that will do harm later, and what to do about it."""
     _write("warning", advised(message, hint, docs))
 
 
 def problem(problem: Problem) -> None:
-    """Log what is wrong and how to fix it."""
+    """Log a problem and how to fix it."""
     _write("error", advised(problem.what, problem.hint, problem.docs))
 
 
 def advised(message: str, hint: str, docs: str) -> str:
-    """Return a message with what to do about it, and the page that shows the way, on lines of their own."""
+    """Return a message with its hint and the how-to page that explains it, each on a line of its own."""
     advice = (("hint", hint), ("docs", docs))
     return "\n".join((message, *(f"{name}: {text}" for name, text in advice if text)))

@@ -1,7 +1,7 @@
-"""The names of what is ours in a data folder; pure.
+"""The names of our own files in a data folder; pure.
 
-All of them can be seen: `rm -rf data/*` is how people begin anew, and takes them along. What is there beside
-none of PostgreSQL's own files counts as nothing.
+All of them are visible, so that `rm -rf data/*`, which is how people start from scratch, removes them too. A
+data folder that contains these files but none of PostgreSQL's counts as empty.
 """
 
 UNFINISHED = "entrypoint.unfinished"
@@ -28,9 +28,9 @@ READ = "entrypoint.read"
 STOPS = "entrypoint.stops"
 """How the last stops went. After the first stop."""
 PREFIX = "entrypoint."
-"""Before the names by which shims/archive-segment notes an outage here, while /run is full."""
+"""Prefix of the files in which shims/archive-segment notes an outage here, while /run is full."""
 HALF = ".new"
-"""Behind a name while its file is being written."""
+"""Suffix of a file while it is being written."""
 
 WAL_CHECK = "entrypoint.check"
 """Folder in pg_wal for a segment that is read back from the archive, if /run has no room for it."""
@@ -44,7 +44,7 @@ _FORMER = {".entrypoint": UNFINISHED, ".entrypoint.done": FINISHED}
 
 
 def is_ours(name: str) -> bool:
-    """Tell whether a name in a data folder is ours, of this version or of an earlier one.
+    """Return whether a name in a data folder is ours, from this version or an earlier one.
 
     >>> [is_ours(name) for name in (FORK, ".entrypoint.fork", f"{FORK}.new", ".entrypoint", "entrypoint.txt")]
     [True, True, True, True, False]
@@ -54,12 +54,12 @@ def is_ours(name: str) -> bool:
 
 
 def is_ours_in_wal(name: str) -> bool:
-    """Tell whether a name in pg_wal is ours."""
+    """Return whether a name in pg_wal is ours."""
     return name == WAL_CHECK or name.startswith(_FORMER_WAL_CHECK)
 
 
 def is_aside(name: str) -> bool:
-    """Tell whether a folder holds what was moved aside: its name ends with the time.
+    """Return whether a folder was moved aside: its name ends with the time.
 
     >>> is_aside("unfinished-20261122T180000Z+"), is_aside("unfinished-work")
     (True, False)
@@ -69,7 +69,7 @@ def is_aside(name: str) -> bool:
 
 
 def present(name: str) -> str | None:
-    """Return what is called so by an earlier version has for a name now; None: it is none of those names.
+    """Return the current name for one that earlier versions used; None: they did not use it.
 
     >>> present(".entrypoint.backups"), present(".entrypoint"), present(".unfinished-20261122T180000Z")
     ('entrypoint.backups', 'entrypoint.unfinished', 'unfinished-20261122T180000Z')
@@ -82,7 +82,7 @@ def present(name: str) -> str | None:
 
 
 def former(name: str) -> str:
-    """Return what earlier versions called it.
+    """Return the name that earlier versions used.
 
     >>> former(BACKUPS), former(UNFINISHED)
     ('.entrypoint.backups', '.entrypoint')

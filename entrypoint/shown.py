@@ -1,11 +1,11 @@
-"""What people are shown: bytes in units of theirs, and texts without what a terminal would obey; pure."""
+"""What people see: bytes in readable units, and text without characters that control a terminal; pure."""
 
 BYTES = {"": 1, "B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 """PostgreSQL's units of memory, in bytes."""
 
 
 def spell(count: float) -> str:
-    """Return bytes in a unit of which there are some.
+    """Return a number of bytes in a readable unit.
 
     >>> spell(8192), spell(3 * 1024**2), spell(150.4 * 1024**2), spell(20 * 1024**3)
     ('8 KiB', '3.0 MiB', '150 MiB', '20.0 GiB')
@@ -18,10 +18,10 @@ def spell(count: float) -> str:
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
-    r"""Return a text with everything escaped that a terminal or a reader of lines could obey or hide.
+    r"""Return a text in which every character is escaped that could control a terminal, break a line or hide.
 
-    That is what Unicode calls control, format, private, unassigned, and separators of lines. Blanks stay, and
-    what is to be kept. A byte that is no UTF-8 is escaped as well.
+    These are Unicode's control, format, private and unassigned characters and its line separators. Blanks and
+    the characters in `keep` stay. Bytes that are not UTF-8 are escaped as well.
 
     >>> printable("a\x1b]0;x\x07\u2028\u202e\udcff ä\u00a0€")
     'a\\x1b]0;x\\x07\\u2028\\u202e\\xff ä\xa0€'
@@ -41,7 +41,7 @@ def _escaped(character: str) -> str:
 
 
 def inline(text: str) -> str:
-    r"""Return a name without what a terminal would obey, and on one line.
+    r"""Return a name on one line, without characters that control a terminal.
 
     >>> inline("a\nentrypoint: info: b")
     'a\\nentrypoint: info: b'

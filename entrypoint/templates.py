@@ -1,6 +1,6 @@
 """Rendering of `conf_templates/`: settings in, text out; pure.
 
-This is the only module that knows jinja2, which takes longer to load than the rest of a start.
+This is the only module that uses jinja2, which takes longer to load than the rest of a start.
 """
 
 from pathlib import Path
@@ -8,11 +8,11 @@ from pathlib import Path
 from entrypoint.postgres.configfile import conf_value
 
 HERE = Path(__file__).resolve().parent
-"""The folder of the program, below which its templates and shims are."""
+"""The program's folder, which contains its templates and shims."""
 
 
 def render(template: str, **context: object) -> str:
-    """Return a rendered template; an unknown name in it is an error."""
+    """Return a rendered template; an unknown variable in it is an error."""
     import jinja2
 
     folders = (HERE / "conf_templates", HERE.parent / "conf_templates")

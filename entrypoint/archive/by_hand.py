@@ -75,7 +75,7 @@ def _is_called_by_a_server(tool: Archiver, arguments: Sequence[str]) -> bool:
 
 def _environment(tool: Archiver, arguments: Sequence[str]) -> _Made:
     """Return the program's environment; where it is ours, root's rights are given up for good."""
-    folder = status.at_work()
+    folder = status.folder_in_use()
     owner = None if folder is None else status.owner_of(folder)
     if folder is None or owner is None:
         return _given(tool, arguments)

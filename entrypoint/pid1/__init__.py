@@ -1,1 +1,1 @@
-"""Keeping the server up: the second half of PID 1, what it decides, and what it tells."""
+"""Keeping the server up: the second half of PID 1, its decisions, and its status."""

@@ -1,6 +1,6 @@
-"""What the first half of PID 1 hands on to the second one, and the step from one to the other.
+"""What the first half of PID 1 hands to the second half, and the step from one to the other.
 
-The program replaces itself. That also is what removes the secrets from /proc/1/environ for good; changing
+The program replaces itself with execve. Only this removes the secrets from /proc/1/environ for good; changing
 os.environ does not.
 """
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 HANDOFF = "ENTRYPOINT_HANDOFF"
-"""Names the descriptor from which the second half of the program reads what the first one found out."""
+"""The variable with the descriptor from which the second half reads what the first half has prepared."""
 
 
 class HelperSpec(NamedTuple):
-    """An auxiliary process that PID 1 keeps beside the server."""
+    """An auxiliary process that PID 1 runs next to the server."""
 
     role: str
     argv: list[str]
     environment: dict[str, str]
     after_server: bool = False
-    """It is stopped after the server, because the server needs it to the last."""
+    """Stop it after the server, which needs it until its own end."""
     keep: bool = False
-    """It is started again when it ends."""
+    """Start it again when it ends."""
     delay: float = 0.0
-    """Seconds after the server's start until it is started first."""
+    """Seconds from the server's start to its own first start."""
     stdin: int | None = None
-    """A descriptor with secrets, for a process that gets them and writes to our own streams."""
+    """A descriptor with secrets; a process that gets one writes to our own standard streams."""
 
 
 class ServerSpec(NamedTuple):
-    """The server that PID 1 is to keep up, as the start has found it out."""
+    """The server that PID 1 keeps up, as the start has prepared it."""
 
     argv: list[str]
     environment: dict[str, str]
@@ -52,29 +52,29 @@ class ServerSpec(NamedTuple):
     runtime_folder: str
     data_folder: str
     cluster: str
-    """The system identifier of what is in the data folder; empty: it is not known."""
+    """The system identifier of the cluster in the data folder; empty: it is not known."""
     archive_status: str
-    """The folder of what waits to be archived; empty: nothing is archived."""
+    """The folder that lists the segments to be archived; empty: nothing is archived."""
     debug: bool = False
 
 
 class Handoff(NamedTuple):
-    """The server, and the state of this process that goes with it."""
+    """The server, and the state of this process that the second half needs."""
 
     server: ServerSpec
     pid: int
-    """The server's."""
+    """The server's pid."""
     since: float
-    """When it was started, in seconds since 1970."""
+    """When the server was started, in seconds since 1970."""
     mask: list[int]
-    """The signals that were blocked when this program was started first."""
+    """The signals that were blocked when the first half was started."""
     ignored: list[int]
     """The signals that were ignored then."""
     log: tuple[int, list[bytes], int]
-    """What `log.hand_over` gave."""
+    """What `log.hand_over` returned."""
 
     def pack(self) -> bytes:
-        """Return it for `unpack`."""
+        """Return the value as bytes for `unpack`."""
         helpers = [tuple(helper) for helper in self.server.helpers]
         before, after = self.server[:3], self.server[4:]
         values: Any = ((*before, helpers, *after), *self[1:])
@@ -82,8 +82,8 @@ class Handoff(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> Handoff:
-        """Return what was packed; raises ValueError, EOFError or TypeError for anything else."""
-        values = marshal.loads(data)  # noqa: S302 - written by ourselves, and looked at
+        """Return the value that was packed; raises ValueError, EOFError or TypeError for any other bytes."""
+        values = marshal.loads(data)  # noqa: S302 - we wrote it ourselves, and its types are checked
         if not _fits(values, _SHAPE):
             raise ValueError(data[:16])
         server, *rest = values
@@ -96,7 +96,7 @@ _TEXTS, _VARIABLES = [str], {str: str}
 _HELPER = (str, _TEXTS, _VARIABLES, bool, bool, _SECONDS, int | None)
 _SERVER = (_TEXTS, _VARIABLES, [_SECONDS], [_HELPER], str, str, str, str, bool)
 _SHAPE = (_SERVER, int, float, [int], [int], (int, [bytes], int))
-"""The types of what is packed: those of each in a list or dict, and of one after another in a tuple."""
+"""The types of the packed values: in a list or dict the type of every element, in a tuple one for each."""
 
 
 def _fits(value: object, shape: object) -> bool:
@@ -110,20 +110,20 @@ def _fits(value: object, shape: object) -> bool:
 
 
 def hand_over(signals: Signals, server: ServerSpec, held: Sequence[int]) -> NoReturn:
-    """Start the server, and replace this process by one that does nothing but keep it up.
+    """Start the server, and replace this process with one that only keeps the server up.
 
-    The server, a child of this process before and after, starts up while the new program is loaded. `held`
-    are descriptors of locks. Raises Failure where the server cannot be started.
-    Signals stay blocked on the way, so that none is lost between the two programs; they are pending
-    until the new one has its handlers.
+    The server is a child of this process before and after; it starts up while the new program loads. `held`
+    are descriptors of locks. Raises Failure if the server cannot be started.
+    Signals stay blocked in between, so that none is lost: they are pending until the new program has its
+    handlers.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     for number in signals.take():
         if number in STOPS:
             os.kill(os.getpid(), number)
-    descriptor = unnamed_file()  # what can fail comes before the server
+    descriptor = unnamed_file()  # before the server starts, since this can fail
     logging = log.hand_over()
-    since = time.time()  # before the server notes its own start, since an older note is taken for stale
+    since = time.time()  # before the server records its own start: an older record counts as stale
     pid = Children(signals).spawn(server.argv, server.environment)
     mask = [int(number) for number in signals.original_mask]
     ignored = [int(number) for number in signals.original_ignored]
@@ -131,7 +131,7 @@ def hand_over(signals: Signals, server: ServerSpec, held: Sequence[int]) -> NoRe
     while data:
         data = data[os.write(descriptor, data) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
-    # Not before the server was started, which none of them is for.
+    # Only after the server was started, which must inherit none of them.
     stdins = [helper.stdin for helper in server.helpers if helper.stdin is not None]
     for handed_on in (descriptor, *held, logging[0], *stdins):
         os.set_inheritable(handed_on, True)  # noqa: FBT003 - the name says what is true
@@ -140,13 +140,12 @@ def hand_over(signals: Signals, server: ServerSpec, held: Sequence[int]) -> NoRe
 
 
 def receive(descriptor_text: str) -> Handoff:
-    """Return what our first half wrote.
+    """Return what the first half wrote.
 
-    Raises OSError, ValueError, EOFError or TypeError for what cannot be its descriptor, or was not written by
-    it.
+    Raises OSError, ValueError, EOFError or TypeError for anything that is not the first half's descriptor.
     """
     descriptor = int(descriptor_text)
-    if not 2 < descriptor < 2**31:  # the standard streams are needed for the message about it
+    if not 2 < descriptor < 2**31:  # the standard streams are needed for the error message
         raise ValueError(descriptor_text)
     with os.fdopen(descriptor, "rb") as stream:
         return Handoff.unpack(stream.read())

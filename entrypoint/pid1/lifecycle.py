@@ -1,14 +1,14 @@
 """What PID 1 decides while the server runs: (state, event) -> (state, actions); pure.
 
-A stop climbs a ladder: smart -> fast -> immediate -> kill, PostgreSQL's shutdown modes and SIGKILL. Each
-step has its own time, a second stop request climbs at once, and no step goes back.
+A stop climbs a ladder: smart -> fast -> immediate -> kill, which are PostgreSQL's shutdown modes and SIGKILL.
+Each step has a time of its own, a second stop request climbs at once, and no step goes back.
 
-Helpers (an archiver's daemon, a backup) never decide about the server: one that ends is started again after
-a growing pause. The exceptions are what must succeed before the server counts as ready, and what has seen
-another server take over. Those that need
-the server end before it, those that the server needs end after it.
+Helpers (an archiver's daemon, a backup) never decide about the server: a helper that ends is started again
+after a growing pause. There are two exceptions: the helper that must succeed before the server counts as
+ready, and the helper that has seen another server take over. Helpers that need the server end before it;
+helpers that the server needs end after it.
 
-This module is loaded by PID 1 for good.
+PID 1 keeps this module in memory for good.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Final, Literal
 
     Step = Literal["smart", "fast", "immediate", "kill"]
-    """Of a shutdown."""
+    """A step of a shutdown."""
     Phase = Literal["serving", "stopping", "sweeping", "ended"]
 
 LADDER: tuple[Step, ...] = ("smart", "fast", "immediate", "kill")
@@ -37,89 +37,89 @@ STEP_OF: Mapping[int, Step] = {signal.SIGTERM: "smart", signal.SIGINT: "fast", s
 SERVING: Final = "serving"
 STOPPING: Final = "stopping"
 SWEEPING: Final = "sweeping"
-"""The server has ended; the rest of the container is asked to go."""
+"""The server has ended; the remaining processes of the container are asked to end."""
 ENDED: Final = "ended"
 
 CHECKPOINT = "checkpoint"
-"""The helper that asks for a checkpoint when a smart shutdown begins, so that the shutdown's own is short."""
+"""The helper that requests a checkpoint when a smart shutdown begins, so that the shutdown's own is short."""
 STARTDB = "startdb"
-"""The helper that does what is asked for at every start; until it has, the server is not called ready."""
+"""The helper that does the work of every start; the server does not count as ready before it has ended."""
 RELOAD = "reload"
-"""The helper that SIGHUP starts: it checks what has changed, and then lets the server reload."""
+"""The helper that SIGHUP starts: it checks what has changed, and then makes the server reload."""
 LOOK = "look"
-"""The helper that looks whether another server was promoted; if one was, the server takes no more writes."""
+"""The helper that checks whether another server was promoted; if so, the server takes no more writes."""
 PASSWORD = "password"  # noqa: S105 - a name
-"""The helper that compares the superuser's password with the one that is asked for; nobody waits for it."""
+"""The helper that compares the superuser's password with the configured one; nothing waits for it."""
 BACKUPS = "backups"
-"""The helper that takes the backup that a schedule or a restore asks for."""
+"""The helper that takes the backups that a schedule or a restore requires."""
 DRILLS = "drills"
 """The helper that rehearses a restore."""
 ON_DEMAND = (CHECKPOINT, RELOAD)
-"""Helpers that no clock starts."""
+"""Helpers that do not start at a set time."""
 CHECKPOINT_LEAD = 1.0
-"""Seconds that it gets to connect and to end, before the server takes no new sessions."""
+"""Seconds for the checkpoint helper to connect and end, before the server refuses new sessions."""
 HELPER_GRACE = 5.0
-"""Seconds that a helper gets between SIGTERM and SIGKILL."""
+"""Seconds between SIGTERM and SIGKILL for a helper."""
 SWEEP_GRACE = 2.0
-"""Seconds that whatever else is left gets between SIGTERM and the end of the container."""
+"""Seconds between SIGTERM for all remaining processes and the end of the container."""
 PROGRESS_EVERY = 5.0
-"""Seconds between two lines about what a shutdown waits for."""
+"""Seconds between two lines about the progress of a shutdown."""
 NUDGE_MAX = 256.0
-"""Seconds; then the checkpointer has woken up by itself."""
+"""Seconds; by then the checkpointer has woken up by itself."""
 BACKOFF_MAX = 60.0
 STEADY = 60.0
-"""A helper that ran so many seconds counts as healthy: its next pause is the shortest again."""
+"""A helper that ran for this many seconds counts as healthy: its next pause is the shortest again."""
 
 
 class Helper(NamedTuple):
-    """What is known of one auxiliary process."""
+    """The state of one helper."""
 
     role: str
     after_server: bool = False
-    """It is stopped after the server, because the server needs it to the last."""
+    """Stop it after the server, which needs it until its own end."""
     keep: bool = True
-    """It is started again when it ends."""
+    """Start it again when it ends."""
     due: float | None = 0.0
-    """When it is to be started, in seconds of the clock of `now`; None: not by the clock."""
+    """When to start it, in seconds of the clock of `now`; None: at no set time."""
     running: bool = False
     started: float = 0.0
     failures: int = 0
-    """How often in a row it ended by itself."""
+    """How many times in a row it has ended by itself."""
     last_code: int | None = None
 
 
 class State(NamedTuple):
-    """Where we are; never changed, only replaced."""
+    """The supervisor's state; never changed, only replaced."""
 
     timeouts: tuple[float, ...]
-    """Seconds for smart, fast and immediate."""
+    """Seconds for a smart, a fast and an immediate shutdown."""
     helpers: Mapping[str, Helper]
-    """By role."""
+    """By their roles."""
     nudge: float | None
-    """When the checkpointer is to be woken next, until it knows that the server takes writes.
+    """When to wake the checkpointer next; None: it knows that the server takes writes.
 
-    It goes to sleep for a whole checkpoint_timeout while the server is still starting, and looks at
-    archive_timeout only when it is awake.
+    While the server is still starting, the checkpointer goes to sleep for a whole checkpoint_timeout, and it
+    looks at archive_timeout only when it is awake.
     """
     nudge_pause: float = 1.0
     phase: Phase = SERVING
     step: Step | None = None
-    """The step of the ladder that was reached, or None while the server is to run."""
+    """The step of the ladder that was reached; None: no shutdown was requested."""
     asked: bool = False
-    """The server has been sent the signal of this step; before that, helpers are waited for."""
+    """The signal of this step was sent to the server; until then, the shutdown waits for helpers."""
     server: bool = True
-    """The server runs."""
+    """The server is running."""
     code: int = 0
-    """The exit code of the container, once the server has ended; earlier, of what makes it end."""
+    """The container's exit code once the server has ended; before that, the code of what makes it end."""
     deadline: float | None = None
-    """When the present step is over, in seconds of the clock of `now`."""
+    """When the current step is over, in seconds of the clock of `now`."""
     progress: float | None = None
     """When the next line about the shutdown's progress is due."""
     hurry: float | None = None
-    """From when on a fast shutdown waits no longer for the archiver alone."""
+    """From when on a fast shutdown no longer waits if only the archiver is left."""
 
     def with_helper(self, helper: Helper) -> State:
-        """Return a copy with this helper in place of the one of its role."""
+        """Return a copy in which this helper replaces the helper of the same role."""
         return self._replace(helpers={**self.helpers, helper.role: helper})
 
 
@@ -129,14 +129,14 @@ if TYPE_CHECKING:
         | tuple[Literal["start", "end", "kill", "say"], str]
         | tuple[Literal["nudge", "report", "hurry"], None]
     )
-    """`send` a signal to the server, `start`, `end` or `kill` a helper, `say` something,
-    `nudge` the checkpointer, `report` progress, `hurry` the archiver, `sweep` with a signal, `exit` with a
+    """`send` a signal to the server; `start`, `end` or `kill` a helper; `say` a text in the log;
+    `nudge` the checkpointer; `report` progress; `hurry` the archiver; `sweep` with a signal; `exit` with a
     code."""
     Decision = tuple[State, list[Action]]
 
 
 def begin(timeouts: Sequence[float], helpers: Sequence[Helper] = (), *, archives: bool = False) -> State:
-    """Return the state of a server that has just been started, and of helpers that are not yet."""
+    """Return the state of a server that was just started, with helpers that are not started yet."""
     known = {
         helper.role: helper._replace(due=None) if helper.role in ON_DEMAND else helper for helper in helpers
     }
@@ -144,12 +144,12 @@ def begin(timeouts: Sequence[float], helpers: Sequence[Helper] = (), *, archives
 
 
 def daemon_role(tool: str) -> str:
-    """Return what the helper is called that an archiver has beside the server."""
+    """Return the role of an archiver's daemon."""
     return f"{tool}-daemon"
 
 
 def wake_at(state: State) -> float | None:
-    """Return when `on_time` has something to do next; None: never."""
+    """Return when `on_time` has work to do next; None: never."""
     times = [time for time in (state.deadline, state.progress) if time is not None]
     if state.phase == SERVING:
         times += [] if state.nudge is None else [state.nudge]
@@ -160,14 +160,14 @@ def wake_at(state: State) -> float | None:
 
 
 def on_signal(state: State, number: int, now: float) -> Decision:
-    """Decide what a signal to PID 1 means."""
+    """Decide what to do about a signal to PID 1."""
     if number == signal.SIGUSR1:
         if state.phase == SERVING and LOOK in state.helpers:
             state = state.with_helper(state.helpers[LOOK]._replace(due=now))
         return state, [("report", None)]
     if number == signal.SIGHUP:
         if state.phase == SERVING and RELOAD in state.helpers:
-            # Where one is at work, the next one begins after it: files may have changed since it looked.
+            # If one is already running, another one follows it: files may have changed since it looked.
             return state.with_helper(state.helpers[RELOAD]._replace(due=now)), []
         return state, [("send", signal.SIGHUP)] if state.phase == SERVING else []
     if number == signal.SIGCONT:
@@ -178,14 +178,14 @@ def on_signal(state: State, number: int, now: float) -> Decision:
     name = signal_name(number)
     if state.step is None:
         return _enter(state, asked, now, f"{name}: {asked} shutdown")
-    # Whoever asks again has no patience left: at least one step further.
+    # A second request means that the first was too slow: climb at least one step.
     further = LADDER[min(LADDER.index(state.step) + 1, len(LADDER) - 1)]
     step = max(asked, further, key=LADDER.index)
     return _enter(state, step, now, f"{name} again: {step} shutdown")
 
 
 def on_time(state: State, now: float) -> Decision:
-    """Decide what is due."""
+    """Do what is due."""
     actions: list[Action] = []
     if state.phase == SERVING:
         if state.nudge is not None and now >= state.nudge:
@@ -221,23 +221,24 @@ def on_time(state: State, now: float) -> Decision:
 
 
 def on_nudged(state: State) -> State:
-    """Return the state after the checkpointer of a server that takes writes was woken."""
+    """Return the state after waking the checkpointer of a server that takes writes."""
     return state._replace(nudge=None)
 
 
 def on_server_end(state: State, code: int, now: float, *, clean: bool) -> Decision:
-    """Decide what the end of the server means: the container ends, helpers first.
+    """React to the end of the server: the container ends, helpers first.
 
     `clean`: pg_control says that the server was shut down.
     """
     actions: list[Action] = []
     if state.step is None and code == 0 and clean:
-        # As in the official image: a job that ends itself, or a hook of the orchestrator, has done well.
-        actions.append(("say", "the server was shut down, not by us: pg_ctl stop, or its own settings"))
+        # Exit code 0, as in the official image: a job that ends itself, or an orchestrator's hook, succeeded.
+        text = "the server was shut down by something other than the entrypoint, such as pg_ctl stop"
+        actions.append(("say", text))
     elif state.step is None and code == 0:
-        # Its lock file is gone, say: what nobody asked for must not look like a success to a restart policy.
+        # Perhaps its lock file is gone. An unrequested end must not look like a success to a restart policy.
         code = exits.FAILURE
-        actions.append(("say", "the server ended without a shutdown that anybody asked for"))
+        actions.append(("say", "the server ended although nothing requested a shutdown"))
     code = state.code or code
     state = state._replace(
         server=False, code=code, phase=SWEEPING, deadline=now + HELPER_GRACE, progress=None
@@ -250,9 +251,9 @@ def on_server_end(state: State, code: int, now: float, *, clean: bool) -> Decisi
 
 
 def on_helper_end(state: State, role: str, code: int, now: float, pause: float | None = None) -> Decision:
-    """Decide what the end of a helper means: a restart after a pause, or one less to wait for.
+    """React to the end of a helper: start it again after a pause, or stop waiting for it.
 
-    `pause` is what a helper that ended well has asked for: it has done its work for now.
+    `pause` is requested by a helper that has done its work for now and ended with code 0.
     """
     helper = state.helpers[role]
     if state.phase == SERVING and role == STARTDB and code:
@@ -272,7 +273,7 @@ def on_helper_end(state: State, role: str, code: int, now: float, pause: float |
         failures = 1 if now - helper.started >= STEADY else helper.failures + 1
         pause = min(BACKOFF_MAX, 2.0 ** min(failures - 1, 6))
         helper = helper._replace(running=False, failures=failures, last_code=code, due=now + pause)
-        text = f"{role} ended with code {code}; it is started again in {pause:.0f} s"
+        text = f"{role} ended with code {code}; starting it again in {pause:.0f} s"
         return state.with_helper(helper), [("say", text)]
     state = state.with_helper(helper._replace(running=False, last_code=code))
     if state.phase == STOPPING and not state.asked and not _waited_for(state):
@@ -283,7 +284,7 @@ def on_helper_end(state: State, role: str, code: int, now: float, pause: float |
 
 
 def on_alone(state: State) -> Decision:
-    """Decide what it means that no other process is left."""
+    """React when no other process is left."""
     return _end(state, []) if state.phase == SWEEPING and not state.server else (state, [])
 
 
@@ -292,12 +293,12 @@ def _any_running(state: State) -> bool:
 
 
 def _waited_for(state: State) -> list[Helper]:
-    """Return the helpers that must end before the server is asked to."""
+    """Return the helpers that must end before the server's shutdown begins."""
     return [helper for helper in state.helpers.values() if helper.running and not helper.after_server]
 
 
 def _enter(state: State, step: Step, now: float, why: str) -> Decision:
-    """Climb to a step: first the helpers that need the server, then the server itself."""
+    """Climb to a step: first end the helpers that need the server, then the server itself."""
     actions: list[Action] = [("say", why)]
     first = state.phase == SERVING
     state = state._replace(phase=STOPPING, step=step)
@@ -316,7 +317,7 @@ def _enter(state: State, step: Step, now: float, why: str) -> Decision:
 
 
 def _ask(state: State, now: float, actions: list[Action]) -> Decision:
-    """Send the server the signal of the present step."""
+    """Send the server the signal of the current step."""
     step = state.step or "fast"
     actions.append(("send", SIGNAL_OF[step]))
     index = LADDER.index(step)

@@ -1,6 +1,6 @@
 """`entrypoint ready`: does the server accept connections now? For health checks and probes.
 
-Standard library only, and little of it, since it is started every few seconds.
+It uses little of the standard library and nothing else, because it is started every few seconds.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 else:
-    import _socket as socket  # without the enumerations, as `light` has the signals
+    import _socket as socket  # without the enumerations, like `signal` in `light`
 
 READY = 0
 """The server accepts connections, as a primary or as a standby."""
 NOT_READY = 1
-"""Not yet, or not any more: boot, init, restore, recovery, startdb, stopping."""
+"""It does not accept connections yet, or no longer: boot, init, restore, recovery, startdb, stopping."""
 NO_SERVER = 2
-"""No entrypoint runs here, or its server does not answer."""
+"""No entrypoint is running here, or its server does not answer."""
 
 _SECONDS = 3.0
 _SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
-"""What a client may send first; every server answers with one letter, before any authentication."""
+"""A packet that a client may send first; every server answers it with one letter, before authentication."""
 
 
 def main() -> int:
@@ -40,9 +40,9 @@ def main() -> int:
 
 
 def step_down() -> None:
-    """Become the server's user, where we are root: what is read and asked from here on, he wrote.
+    """If we are root, become the server's user, who wrote the files that are read and queried from here on.
 
-    Root without the right to it stays; it has no other rights either.
+    A root user without the right to change its uid stays root; it has no other rights either.
     """
     if os.getuid() != 0:
         return
@@ -61,7 +61,7 @@ def step_down() -> None:
 def look(data_folder: str) -> tuple[int, str]:
     """Return the exit code, and a word about the server of a data folder.
 
-    That is its role where it is ready, what it is at where it is not, and else what is wrong.
+    That word is the server's role if it is ready, its phase if it is not ready, and otherwise what is wrong.
     """
     known = status.read(status.RUNTIME_FOLDERS)
     code, word = accepts(data_folder, known)
@@ -72,14 +72,14 @@ def look(data_folder: str) -> tuple[int, str]:
 
 
 def said(code: int, word: str) -> str:
-    """Return in one line what `look` has returned."""
+    """Return the result of `look` as one line."""
     return {READY: "ready: ", NOT_READY: "not ready: "}.get(code, "") + word
 
 
 def accepts(data_folder: str, known: status.Known | None) -> tuple[int, str]:
-    """Return what `look` does, but of the server alone; `known` is what PID 1 tells."""
+    """Return what `look` does, but for the server alone; `known` is what PID 1 reports."""
     if known is None:
-        return NO_SERVER, "no server: the entrypoint does not run here"
+        return NO_SERVER, "no server: the entrypoint is not running here"
     if known.phase != lifecycle.SERVING:
         return NOT_READY, known.phase or "unknown"
     try:
@@ -90,8 +90,8 @@ def accepts(data_folder: str, known: status.Known | None) -> tuple[int, str]:
     except OSError:
         return NOT_READY, status.RECOVERY
     found = parse_postmaster(text)
-    # "standby" in this file is a server that recovers and lets nobody in (hot_standby=off). One that was
-    # killed leaves it behind, and in a container the next one mostly has the same pid.
+    # "standby" in this file means that the server recovers and lets nobody in (hot_standby=off). A killed
+    # server leaves the file behind, and in a container the next one usually has the same pid.
     if found is None or found.pid != known.server or found.started < known.since or found.status != "ready":
         word = lifecycle.STOPPING if found and found.status == "stopping" else status.RECOVERY
         return NOT_READY, word

@@ -1,8 +1,8 @@
-"""What PID 1 tells about itself: one small file of lines, and how to read it.
+"""What PID 1 reports about itself: one small file of lines, and how to read it.
 
-`<runtime folder>/status` has a line `phase NAME SINCE DETAIL`, and while the server runs a line `server PID`
-and for each helper with work left `helper ROLE STATE PID FAILURES LAST_CODE`. Standard library only,
-and little of it: `entrypoint ready` is called every few seconds by health checks.
+`<runtime folder>/status` has a line `phase NAME SINCE DETAIL`. While the server runs it also has a line
+`server PID`, and a line `helper ROLE STATE PID FAILURES LAST_CODE` for each helper with work left. The module
+uses little of the standard library and nothing else: health checks call `entrypoint ready` every few seconds.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from typing import Final, Literal
 
     Phase = Literal["boot", "init", "restore", "recovery"]
-    """Of a start; the others are those of `lifecycle`."""
+    """A phase of a start; the other phases are those of `lifecycle`."""
     HelperState = Literal["running", "waiting", "ended"]
 
 SERVER_USER = "postgres"
-"""Whom root becomes."""
+"""The user that root becomes."""
 SOCKET_FOLDER = "/var/run/postgresql"
 RUNTIME_FOLDERS = ("/run/entrypoint", f"{SOCKET_FOLDER}/entrypoint", "/tmp/entrypoint")  # noqa: S108 - only taken when it is ours and closed
 
@@ -36,14 +36,14 @@ RECOVERY: Final = "recovery"
 
 
 def enter(runtime_folder: str, phase: Phase) -> None:
-    """Say that a phase of the start has begun."""
+    """Report that a phase of the start has begun."""
     _write(runtime_folder, f"phase {phase} {int(time.time())} -\n")
 
 
 def publish(
     runtime_folder: str, state: lifecycle.State, server: int, pids: Mapping[int, str], since: int
 ) -> None:
-    """Say where the supervisor is; `since` is when the phase began, in seconds since 1970."""
+    """Report the supervisor's state; `since` is when the phase began, in seconds since 1970."""
     phase = lifecycle.SERVING if state.phase == lifecycle.SERVING else lifecycle.STOPPING
     lines = [f"phase {phase} {since} {state.step or '-'}"]
     if state.server:
@@ -52,7 +52,7 @@ def publish(
     for helper in state.helpers.values():
         word: HelperState = "running" if helper.running else "waiting" if helper.due is not None else "ended"
         if helper.role in lifecycle.ON_DEMAND or (word, helper.last_code) == ("ended", 0):
-            continue  # nobody has to know of what has done its work
+            continue  # a helper that has done its work is of no interest
         code = "-" if helper.last_code is None else helper.last_code
         pid = running.get(helper.role, 0)
         lines.append(f"helper {helper.role} {word} {pid} {helper.failures} {code}")
@@ -60,7 +60,7 @@ def publish(
 
 
 def _write(runtime_folder: str, text: str) -> None:
-    """Replace the file; no fsync, since it is worth nothing after a crash."""
+    """Replace the file, without fsync: it is worthless after a crash."""
     path = f"{runtime_folder}/status"
     try:
         descriptor = small.make(path + ".new", 0o644)
@@ -74,63 +74,63 @@ def _write(runtime_folder: str, text: str) -> None:
 
 
 def pause_path(runtime_folder: str, role: str) -> str:
-    """Return where a helper writes after how many seconds it wants to be started again."""
+    """Return the file in which a helper writes after how many seconds to start it again."""
     return f"{runtime_folder}/next-{role}"
 
 
 def asked_pause(runtime_folder: str, role: str) -> float | None:
-    """Return after how many seconds a helper that has ended wants to be started again, if it said so."""
+    """Return after how many seconds to start a helper again that has ended; None: it has not said."""
     path = pause_path(runtime_folder, role)
     try:
         seconds = int(small.read(path, most=32))
         os.unlink(path)
     except (OSError, ValueError):
         return None
-    # The clock here stands still while the machine is suspended, so nobody sleeps longer than an hour.
+    # This clock stops while the machine is suspended, so no pause is longer than an hour.
     return float(min(max(seconds, 1), 3600))
 
 
 def in_recovery(data_folder: str) -> bool:
-    """Tell whether a server is a standby, replays an archive, or waits at its target.
+    """Return whether a server is a standby, replays an archive, or waits at its recovery target.
 
-    Either file stays until it is promoted.
+    Either file stays until the server is promoted.
     """
     return any(os.path.exists(f"{data_folder}/{name}") for name in ("standby.signal", "recovery.signal"))
 
 
 class KnownHelper(NamedTuple):
-    """What PID 1 tells of a helper that has work left, or has failed."""
+    """What PID 1 reports about a helper that has work left, or has failed."""
 
     role: str
     state: HelperState
     """`waiting`: for its time."""
     pid: int
-    """0: it does not run."""
+    """0: it is not running."""
     failures: int
-    """How often in a row it ended by itself."""
+    """How many times in a row it has ended by itself."""
     last_code: int | None
     """None: it has not ended yet."""
 
 
 class Known(NamedTuple):
-    """What PID 1 tells about itself."""
+    """What PID 1 reports about itself."""
 
     phase: str
-    """Empty where it is not told."""
+    """Empty: not reported."""
     since: int
-    """When it began, in seconds since 1970."""
+    """When the phase began, in seconds since 1970."""
     detail: str | None
     """The step of a shutdown."""
     server: int | None
-    """The pid of the server, while it runs."""
+    """The server's pid while it runs."""
     helpers: dict[str, KnownHelper]
     """By their roles."""
 
 
 def read(runtime_folders: Sequence[str]) -> Known | None:
-    """Return what PID 1 tells, or None where none of ours runs.
+    """Return what PID 1 reports; None: our PID 1 is not running.
 
-    Its file is in the first of these folders that is there and is ours.
+    The file is in the first of these folders that exists and is ours.
     """
     for folder in runtime_folders:
         if owner_of(folder) is None:
@@ -161,12 +161,12 @@ def _parse(rows: list[list[str]]) -> Known | None:
 
 
 _NUMBERS = {"phase": (4, (2,)), "server": (2, (1,)), "helper": (6, (3, 4))}
-"""How many words a line has, and which are numbers."""
+"""How many words a line has, and which of them are numbers."""
 _STATES: dict[str, HelperState] = {"running": "running", "waiting": "waiting", "ended": "ended"}
 
 
 def _is_row(words: list[str]) -> bool:
-    """Tell whether PID 1 writes such lines; the server's user can write others."""
+    """Return whether PID 1 can have written this line; the server's user can write other lines."""
     count, numbers = _NUMBERS.get(words[0], (0, ()))
     if len(words) != count or (words[0] == "helper" and words[2] not in _STATES):
         return False
@@ -174,7 +174,7 @@ def _is_row(words: list[str]) -> bool:
 
 
 def failing(runtime_folders: Sequence[str]) -> dict[str, int]:
-    """Return the helpers that end by themselves again and again, and how often in a row they did."""
+    """Return the helpers that keep ending by themselves, and how many times in a row they have."""
     known = read(runtime_folders)
     helpers = {} if known is None else known.helpers
     return {role: helper.failures for role, helper in helpers.items() if helper.failures > 1}
@@ -185,8 +185,8 @@ def own_folder(uid: int) -> str | None:
     return next((folder for folder in RUNTIME_FOLDERS if owner_of(folder) == uid), None)
 
 
-def at_work() -> str | None:
-    """Return the runtime folder of the PID 1 that is at work here, whoever it runs as."""
+def folder_in_use() -> str | None:
+    """Return the runtime folder of the PID 1 that is running here, for whatever user it runs as."""
     for folder in RUNTIME_FOLDERS:
         if owner_of(folder) and os.path.lexists(f"{folder}/status"):
             return folder
@@ -194,9 +194,9 @@ def at_work() -> str | None:
 
 
 def owner_of(folder: str) -> int | None:
-    """Return whose a runtime folder is, or None where it is none or a stranger may have made it.
+    """Return the owner of a runtime folder; None: it does not exist, or a stranger may have made it.
 
-    In /tmp anybody can make one before us, and nobody is to believe what is in it.
+    Anybody can make such a folder in /tmp before us; nothing in it can be trusted.
     """
     try:
         found, above = os.lstat(folder), os.lstat(os.path.dirname(folder))
@@ -206,7 +206,7 @@ def owner_of(folder: str) -> int | None:
         return None
     if found.st_uid == os.geteuid() or (above.st_uid == 0 and not above.st_mode & 0o022):
         return found.st_uid
-    # The user of PID 1, or where that is still root, the one that it steps down to.
+    # The user of PID 1, or if that is still root, the user that it is going to become.
     try:
         first = os.stat("/proc/1").st_uid
     except OSError:

@@ -1,8 +1,8 @@
-"""How the server's last stops went: a file of lines beside the data, for `doctor`.
+"""How the server's last stops went: a file of lines next to the data, for `doctor`.
 
-A line is `TIME SECONDS STEP`: seconds since 1970, how long the shutdown took, and the step of the ladder that
-it ended in. PID 1 writes it, so this module needs nothing. A server that was killed leaves no line of its
-own; the next start writes one, with `-` for the seconds and `killed` for the step.
+A line is `TIME SECONDS STEP`: seconds since 1970, the duration of the shutdown, and the step of the ladder at
+which it ended. PID 1 writes the file, so this module imports almost nothing. A server that was killed leaves
+no line; the next start writes one for it, with `-` for the seconds and `killed` for the step.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 KILLED: Final = "killed"
 _MOST_BYTES = 4096
-"""Then only the last half is kept: about fifty stops."""
+"""Above this size, only the last half is kept: about fifty stops."""
 _CLEAN = (1, 2)
 """States in pg_control: shut down, and shut down in recovery."""
 
 
 def note(data_folder: str, seconds: float | None, step: Step | Literal["killed"]) -> None:
-    """Note a stop; a full disk must not stop a stop."""
+    """Record a stop; a full disk must not prevent a stop."""
     took = "-" if seconds is None else f"{seconds:.1f}"
     try:
         notes.append(data_folder, own.STOPS, f"{int(time.time())} {took} {step}\n")
@@ -37,7 +37,7 @@ def note(data_folder: str, seconds: float | None, step: Step | Literal["killed"]
 
 
 def is_clean(data_folder: str) -> bool | None:
-    """Tell whether the last server was shut down; None where pg_control cannot be read."""
+    """Return whether the last server was shut down; None: pg_control cannot be read."""
     try:
         state = small.read(f"{data_folder}/global/pg_control")[16:20]
         return int.from_bytes(state, sys.byteorder) in _CLEAN
@@ -46,7 +46,7 @@ def is_clean(data_folder: str) -> bool | None:
 
 
 def look_back(data_folder: str) -> None:
-    """Note at a start that the server was killed, if it was, and keep the file small."""
+    """At a start, record that the server was killed, if it was, and keep the file small."""
     clean = is_clean(data_folder)
     if clean is None:
         return
@@ -58,7 +58,7 @@ def look_back(data_folder: str) -> None:
 
 
 def read(data_folder: str) -> str:
-    """Return the file, or nothing where there is none."""
+    """Return the file's text; empty if there is no file."""
     try:
         return notes.read(data_folder, own.STOPS).decode("ascii", "replace")
     except OSError:

@@ -1,6 +1,6 @@
-"""PID 1 while the server runs. It holds nothing of the start: the program has replaced itself.
+"""PID 1 while the server runs. Nothing of the start is left in it: the program has replaced itself.
 
-The decisions are those of `lifecycle`; here is one loop that feeds it events and does what it says.
+`lifecycle` makes the decisions; this module is one loop that feeds it events and does what it decides.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from entrypoint.volume import notes
 
 
 def main(descriptor_text: str) -> int:
-    """Run the server that the handed over values describe, and return the exit code."""
+    """Keep the server up that the handed over values describe, and return the exit code."""
     try:
         given = handoff.receive(descriptor_text)
         log.debugging = given.server.debug
@@ -29,7 +29,7 @@ def main(descriptor_text: str) -> int:
         kernel.keep_descriptors_to_ourselves()
         signals = Signals(given.mask, given.ignored)
     except (OSError, ValueError, EOFError, TypeError):
-        sys.stderr.write(f"entrypoint: error: {handoff.HANDOFF} is not for you to set\n  hint: unset it\n")
+        sys.stderr.write(f"entrypoint: error: {handoff.HANDOFF} is for internal use only\n  hint: unset it\n")
         return exits.FAILURE
     children = Children(signals)
     children.adopt(given.pid)
@@ -38,13 +38,13 @@ def main(descriptor_text: str) -> int:
         code = supervisor.run()
     except Failure as failure:
         log.problem(failure.problems[0])
-        supervisor.stop_at_all_events()
+        supervisor.stop_no_matter_what()
         code = failure.code
     except BaseException:
-        # Whatever is wrong with us, the server must end in an orderly way.
+        # Whatever is wrong with the supervisor, the server must end in an orderly way.
         log.warning("the supervisor failed; stopping the server")
-        supervisor.stop_at_all_events()
-        log.let_go()
+        supervisor.stop_no_matter_what()
+        log.drain_for_traceback()
         raise
     log.drain()
     return code
@@ -74,23 +74,23 @@ class Supervisor:
         self.pids: dict[int, str] = {}
         """Roles of running helpers."""
         self.pipes: dict[int, tuple[str, bytes]] = {}
-        """Role and unfinished line by the descriptor of a helper's output."""
+        """The role and the unfinished line of each helper, by the descriptor of its output."""
         self.exit_code: int | None = None
 
     def run(self) -> int:
-        """Keep the server up and return the container's exit code when all has ended."""
+        """Keep the server up, and return the container's exit code when everything has ended."""
         log.debug(f"started the server (pid {self.server})")
-        os.chdir("/")  # the server is in the folder we were started in; we keep none busy
+        os.chdir("/")  # the server runs in the folder we were started in; we must not keep a mount busy
         self._follow(lifecycle.on_time(self.state, time.monotonic()))
         self._publish()
         while self.exit_code is None:
             due = lifecycle.wake_at(self.state)
             left = None if due is None else due - time.monotonic()
             if self.state.phase == lifecycle.SWEEPING:
-                left = min(left or 0.05, 0.05)  # the death of strangers is not announced to us
+                left = min(left or 0.05, 0.05)  # nothing announces the end of other people's processes to us
             behind = log.is_behind()
             if behind:
-                left = min(left or 0.5, 0.5)  # until then somebody reads, or nobody is thought to
+                left = min(left or 0.5, 0.5)  # by then somebody reads, or there is no reader
             for number in self.children.signals.wait(left, () if behind else self.pipes):
                 log.debug(f"received {signal_name(number)}")
                 if number != signal.SIGCHLD:
@@ -157,23 +157,23 @@ class Supervisor:
         status.publish(self.given.runtime_folder, self.state, self.server, self.pids, int(self.since))
 
     def _send(self, number: int) -> None:
-        # The postmaster alone: it knows which of its processes must outlive the sessions.
+        # Only to the postmaster, which knows which of its processes must outlive the sessions.
         if self.state.server:
             number = self._allowed(number)
             log.debug(f"sending {signal_name(number)} to the server (pid {self.server})")
             os.kill(self.server, number)
 
     def _allowed(self, number: int) -> int:
-        """Return the signal for an immediate stop where a checkpoint would go into another cluster.
+        """Return SIGQUIT in place of a signal that would write a checkpoint into another cluster.
 
-        PostgreSQL itself does so, but looks once a minute.
+        PostgreSQL checks this itself, but only once a minute.
         """
         cluster = self.given.cluster
         if number not in (signal.SIGTERM, signal.SIGINT) or not self.state.server or cluster == "":
             return number
         if notes.cluster(self.given.data_folder) == cluster:
             return number
-        log.warning("the data folder was emptied, or holds another database: the server ends at once")
+        log.warning("the data folder was emptied, or holds another database: stopping the server at once")
         return signal.SIGQUIT
 
     def _start(self, role: str) -> None:
@@ -194,7 +194,7 @@ class Supervisor:
         finally:
             os.close(write)
             if stdin is not None:
-                os.close(stdin)  # what it holds is for that process alone
+                os.close(stdin)  # its content is for that process alone
         self.pids[pid] = role
         self.pipes[read] = (role, b"")
 
@@ -209,7 +209,7 @@ class Supervisor:
                 if line:
                     log.relay(role, line)
             if data:
-                # A line without an end must not fill the memory.
+                # A line that never ends must not fill the memory.
                 self.pipes[descriptor] = (role, unfinished[-65536:])
             else:
                 os.close(descriptor)
@@ -224,14 +224,14 @@ class Supervisor:
                     pass
 
     def _nudge(self) -> None:
-        # The archiver runs once the server takes writes. SIGUSR1 without a request only wakes a process.
+        # The archiver runs once the server takes writes. SIGUSR1 without a request only wakes a process up.
         pid = processes.child_of(self.server, "checkpointer")
         if pid is not None and processes.child_of(self.server, "archiver") is not None:
             os.kill(pid, signal.SIGUSR1)
             self.state = lifecycle.on_nudged(self.state)
 
     def _hurry(self) -> None:
-        # What the archiver cannot do now it does after the next start; an immediate shutdown would cost more.
+        # The next start archives what the archiver cannot archive now; an immediate shutdown would cost more.
         for pid in processes.archiver_calls(self.server):
             try:
                 os.kill(pid, signal.SIGTERM)
@@ -248,8 +248,8 @@ class Supervisor:
         if not others:
             self._follow(lifecycle.on_alone(self.state))
 
-    def stop_at_all_events(self) -> None:
-        """Stop the server without any further thought."""
+    def stop_no_matter_what(self) -> None:
+        """Stop the server, escalating until it is gone."""
         for number, seconds in ((signal.SIGINT, 60), (signal.SIGQUIT, 10), (signal.SIGKILL, 5)):
             try:
                 os.kill(self.server, number)
@@ -260,14 +260,14 @@ class Supervisor:
 
 
 def _describe(state: lifecycle.State, server: int) -> str:
-    """Return one line about what goes on, for the log."""
+    """Return one line for the log about what PID 1 is doing."""
     if state.phase == lifecycle.SERVING:
         return f"serving; {_count(processes.sessions(server))}"
     if state.phase == lifecycle.STOPPING and not state.asked:
         names = ", ".join(helper.role for helper in state.helpers.values() if helper.running)
-        return f"stopping; waiting for {names} before the server is asked to"
+        return f"stopping; waiting for {names} before stopping the server"
     if processes.is_checkpointing(server):
-        return f"{state.step} shutdown; waiting for the shutdown's checkpoint"
+        return f"{state.step} shutdown; waiting for the shutdown checkpoint"
     sessions = processes.sessions(server)
     if not sessions and processes.child_of(server, "archiver"):
         return f"{state.step} shutdown; waiting for the last segments to be archived"
@@ -279,7 +279,7 @@ def _count(number: int) -> str:
 
 
 def _say_backlog(folder: str) -> None:
-    """Say what a server that has ended leaves unarchived; `folder` is pg_wal/archive_status."""
+    """Report the WAL files that a server has left unarchived; `folder` is pg_wal/archive_status."""
     try:
         waiting = sorted(
             name.removesuffix(".ready") for name in os.listdir(folder) if name.endswith(".ready")
@@ -288,13 +288,14 @@ def _say_backlog(folder: str) -> None:
         return
     if waiting:
         log.warning(
-            f"not archived yet: {len(waiting)} of the WAL files, from {waiting[0]} on; they wait in pg_wal",
+            f"not archived yet: {len(waiting)} WAL files, starting with {waiting[0]}; they wait in pg_wal",
             "keep the volume; they are archived after the next start, or by: entrypoint archive push-pending",
+            docs="fix-archiving",
         )
 
 
 def _say_if_out_of_memory(code: int) -> None:
-    """Explain a server killed by SIGKILL, if the container's own memory limit did it."""
+    """Explain why the server was killed by SIGKILL, if the container's memory limit can be the cause."""
     if code != 128 + 9:
         return
     for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
@@ -309,6 +310,6 @@ def _say_if_out_of_memory(code: int) -> None:
             "container",
             "give it more memory (docker run --memory), or lower shared_buffers and work_mem"
             if kills
-            else "nothing in this container did it: look at the host's log (dmesg)",
+            else "the container's memory limit is not the cause: look at the host's log (dmesg)",
         )
         return

@@ -1,1 +1,1 @@
-"""What PostgreSQL writes and reads: its files, its command lines, its names and its SQL, without a server."""
+"""What PostgreSQL reads and writes without a server: its files, command lines, names and SQL."""

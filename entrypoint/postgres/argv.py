@@ -1,4 +1,4 @@
-"""Reading the command lines of postgres and initdb; pure."""
+"""Parsers for the command lines of postgres and initdb; pure."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ _SHORT_FOR = {
     "S": "work_mem",
 }
 NOT_A_SERVER = ("--single", "--boot", "--check", "--describe-config")
-"""First arguments that make postgres something else than a server."""
+"""First arguments with which postgres is not a server."""
 HELP = ("-?", "--help", "--describe-config", "-V", "--version")
-"""Arguments anywhere that make the official image skip every preparation."""
+"""Arguments that make the official image skip all preparation, wherever they are."""
 
 
 class ServerArguments(NamedTuple):
-    """What the arguments of `postgres` say."""
+    """The parsed arguments of `postgres`."""
 
     given: tuple[str, ...]
-    """All arguments, as they were given."""
+    """All arguments, unchanged."""
     settings: dict[str, str]
-    """Settings by name; the last one wins, as in postgres."""
+    """Settings by name; the last value wins, as in postgres."""
     without_config_file: tuple[str, ...]
-    """The arguments without those that name the configuration file."""
+    """The arguments, except for those that name the configuration file."""
     prints_a_setting: bool
-    """-C: postgres prints one setting and ends."""
+    """-C is given: postgres prints one setting and ends."""
     data_folder: str | None
     """-D, if given."""
 
     @property
     def is_server(self) -> bool:
-        """Whether postgres becomes a server by them; else it prints something, or works alone."""
+        """Whether postgres becomes a server; otherwise it prints something, or runs in single-user mode."""
         return not self.prints_a_setting and not (self.given and self.given[0] in NOT_A_SERVER)
 
 
 def parse_server(arguments: Sequence[str]) -> ServerArguments:
-    """Read the arguments of postgres, tolerantly: what is not understood is left to postgres.
+    """Parse the arguments of postgres; arguments that are not understood are left to postgres.
 
     >>> parse_server(["-c", "Shared-Buffers=1GB", "-p5433"]).settings
     {'shared_buffers': '1GB', 'port': '5433'}
@@ -82,7 +82,7 @@ def parse_server(arguments: Sequence[str]) -> ServerArguments:
 
 
 def first_line(password: str) -> str:
-    r"""Return what initdb takes of POSTGRES_PASSWORD: it reads one line.
+    r"""Return the part of POSTGRES_PASSWORD that initdb uses: it reads one line.
 
     >>> [first_line(text) for text in ("a b", "a\nb", "a\r\nb", "\na")]
     ['a b', 'a', 'a', '']

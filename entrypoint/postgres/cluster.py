@@ -1,4 +1,4 @@
-"""Readers of the files of a data folder; pure."""
+"""Parsers for the files of a data folder; pure."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ SERVER_ENTRIES = frozenset(
     tablespace_map tablespace_map.old recovery.signal standby.signal
     """.split()
 )
-"""Names that initdb and the server make in a data folder."""
+"""Names that initdb and the server create in a data folder."""
 
 WAL_ENTRY = re.compile(
     r"[0-9A-F]{24}(\.partial|\.[0-9A-F]{8}\.backup)?|[0-9A-F]{8}\.history"
     r"|xlogtemp\.\d+|archive_status|summaries|RECOVERYXLOG|RECOVERYHISTORY"
 )
-"""Names that initdb and the server make in pg_wal."""
+"""Names that initdb and the server create in pg_wal."""
 
 
 CONTROL_BYTES = 148
-"""How much of pg_control `is_in_recovery` reads."""
+"""The number of bytes that `is_in_recovery` reads from pg_control."""
 
 
 def is_in_recovery(control: bytes) -> bool:
-    """Tell from the file pg_control whether the cluster was in archive recovery, and is no primary yet.
+    """Return whether a cluster was in archive recovery and is not yet a primary, by its file pg_control.
 
-    Its field `state` lies at the same place in all versions; 2 is a shutdown in recovery, 5 the recovery
-    itself (postgres/postgres:src/include/catalog/pg_control.h). The checkpoint that ends a recovery says 3,
-    shutting down, as that of a stop does; until it is there the place that the recovery had to reach is on
-    the checkpoint's own timeline, and after it there is none, or one on the new timeline.
+    The field `state` has the same offset in all versions; 2 is a shutdown in recovery, 5 is the recovery
+    itself (postgres/postgres:src/include/catalog/pg_control.h). State 3, shutting down, belongs to the
+    checkpoint that ends a recovery and also to the checkpoint of a stop. Before the end of a recovery, the
+    minimum recovery point is on the checkpoint's own timeline; afterwards there is none, or it is on the new
+    timeline.
     """
     if len(control) < CONTROL_BYTES:
         return False
@@ -41,7 +42,7 @@ def is_in_recovery(control: bytes) -> bool:
         return int.from_bytes(control[start : start + size], "little")
 
     state = number(16, 4)
-    # The version of pg_control says where the fields behind the checkpoint are: from PostgreSQL 13 to 18.
+    # The version of pg_control determines the offsets after the checkpoint; these are PostgreSQL 13 to 18.
     if state != 3 or number(8, 4) not in (1300, 1700, 1800):
         return state in (2, 5)
     timeline, reached, reached_timeline = number(48, 4), number(136, 8), number(144, 4)
@@ -49,6 +50,6 @@ def is_in_recovery(control: bytes) -> bool:
 
 
 def parse_control(text: str) -> dict[str, str]:
-    """Read the output of pg_controldata, run with LC_ALL=C."""
+    """Parse the output of pg_controldata, run with LC_ALL=C."""
     pairs = (line.partition(":") for line in text.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}

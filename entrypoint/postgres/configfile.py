@@ -1,7 +1,7 @@
-"""PostgreSQL's configuration files, read as the server reads them (guc-file.l); pure.
+"""PostgreSQL's configuration files, parsed as the server does it (guc-file.l); pure.
 
-It is for where no server runs that could be asked (`pg_file_settings`), and for a start, which cannot wait
-for one. Tests hold it against the real server.
+This is for the case that no server is running that could answer (`pg_file_settings`), and for a start, which
+cannot wait for one. Tests compare it with the real server.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from entrypoint.light import NamedTuple, re
 DEEPEST = 10
 """How deep includes may be nested (CONF_FILE_MAX_DEPTH)."""
 
-# What is no ASCII is a letter. Said by what is left out: a class with all of Unicode takes 40 ms to compile.
+# Every character outside ASCII is a letter. The classes exclude characters, because one that lists all of
+# Unicode takes 40 ms to compile.
 _LETTER = r"[^\x00-@\[-^`{-\x7f]"
 _LETTER_OR_DIGIT = r"[^\x00-/:-@\[-^`{-\x7f]"
-_UNQUOTED = r"[^\x00-,;-@\[-^`{-\x7f]"  # these and - . / :
+_UNQUOTED = r"[^\x00-,;-@\[-^`{-\x7f]"  # letters, digits and - . / :
 _NAME = f"{_LETTER}{_LETTER_OR_DIGIT}*"
 _LINE = re.compile(
     rf"""(?xs)[ \t\r]*
     (?P<name> {_NAME} (?:\.{_NAME})? ) (?!{_UNQUOTED})
     [ \t\r]* (?: =[ \t\r]* )?
     (?: ' (?P<quoted> (?: [^'\\] | \\. | '' )* ) '
-      | (?! {_NAME}\.{_NAME} (?!{_UNQUOTED}) )   # the form of a name, which is no value
+      | (?! {_NAME}\.{_NAME} (?!{_UNQUOTED}) )   # a qualified name, which is not a value
         (?P<plain> {_LETTER} {_UNQUOTED}*
                  | [-+]? [0-9]* \. [0-9]* (?: [Ee][-+]?[0-9]+ )?
                  | [-+]? 0x[0-9A-Fa-f]+ [A-Za-z]*
@@ -35,24 +36,24 @@ _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
 class Entry(NamedTuple):
-    """One line that sets something."""
+    """A line that sets a parameter."""
 
     name: str
-    """In lower case, since PostgreSQL does not look at the case."""
+    """In lower case, because PostgreSQL ignores the case."""
     value: str
     file: str
     line: int
     comment: str
-    """What follows it on its line."""
+    """The comment after the value on the same line."""
 
     @property
     def where(self) -> str:
-        """The place, as people write it."""
+        """The file and line, as people write them."""
         return f"{self.file}:{self.line}"
 
 
 def parse(text: str, file: str) -> tuple[list[Entry], list[str]]:
-    r"""Return the lines of one file that set something, and what is wrong with others; includes are entries.
+    r"""Return the entries of one file, with includes as entries, and its errors.
 
     >>> parse("Work_Mem '64MB' # more\nport = 5432 5433", "f")
     ([Entry(name='work_mem', value='64MB', file='f', line=1, comment='more')], ['f:2: syntax error'])
@@ -87,9 +88,10 @@ def read(
     *,
     depth: int = 0,
 ) -> tuple[list[Entry], list[str]]:
-    """Return what a file and all that it includes set, in the server's order: later ones win.
+    """Return the entries of a file and of all files that it includes, in the server's order: later ones win.
 
-    What cannot be read, or is no setting, is among the errors; the server would not start with it.
+    Also return the errors: files that cannot be read, and lines that are not settings. The server would not
+    start with them.
     """
     try:
         found, errors = parse(read_text(path), path)
@@ -131,7 +133,7 @@ def _include(
 
 
 def is_fragment(name: str) -> bool:
-    """Tell whether the server takes a file of this name from a folder."""
+    """Return whether the server reads a file with this name from an included folder."""
     return name.endswith(".conf") and not name.startswith(".")
 
 
@@ -140,7 +142,7 @@ def _folder(path: str) -> str:
 
 
 def conf_value(text: str) -> str:
-    """Return a value quoted for postgresql.conf.
+    """Return a value, quoted for postgresql.conf.
 
     >>> conf_value("it's")
     "'it''s'"

@@ -1,7 +1,7 @@
-"""Connection strings, read as libpq reads them (fe-connect.c), and judged without their words; pure.
+"""Connection strings, parsed as libpq does it (fe-connect.c), and checked without quoting them; pure.
 
-libpq itself cannot be asked: whatever calls it with a malformed string prints the part that it did not
-expect, which may be the password.
+libpq itself cannot do this: when a program gives it a malformed string, libpq's error message contains the
+part that it did not expect, which may be the password.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PLAIN = frozenset(
     sslnegotiation sslrootcert sslsni target_session_attrs tcp_user_timeout user
     """.split()
 )
-"""Parameters whose values tell no secret."""
+"""Parameters whose values are not secret."""
 KNOWN = PLAIN | frozenset(
     """
     authtype oauth_ca_file oauth_client_id oauth_client_secret oauth_issuer oauth_scope options password
@@ -51,14 +51,14 @@ class Part(NamedTuple):
 
     name: str
     value: str
-    """As libpq takes it: without quotes and escapes."""
+    """The value as libpq uses it: without quotes and escapes."""
     begin: int
-    """Where the value stands in the text, with its quotes and escapes."""
+    """The offset of the value in the text, with its quotes and escapes."""
     end: int
 
 
 def parse(text: str) -> list[Part]:
-    r"""Return the parameters; raises ValueError, which says what is wrong without any of the text's words.
+    r"""Return the parameters; raises ValueError with a message that quotes nothing from the text.
 
     >>> [(part.name, part.value) for part in parse(r"host=a password='b \' c'")]
     [('host', 'a'), ('password', "b ' c")]
@@ -77,7 +77,7 @@ def _of_pairs(text: str) -> list[Part]:
     while text[position:].strip(" \t\n\r\f\v"):
         pair = _PAIR.match(text, position)
         if pair is None:
-            raise ValueError("a part of it is not name=value, or lacks its closing quote")
+            raise ValueError("a part of it is not name=value, or it lacks a closing quote")
         value = pair["value"]
         bare = value[1:-1] if value[:1] == "'" else value
         plain = re.sub(r"(?s)\\(.?)", r"\1", bare)
@@ -89,7 +89,7 @@ def _of_pairs(text: str) -> list[Part]:
 def _of_uri(text: str) -> list[Part]:
     parts = _PARTS.fullmatch(text)
     if parts is None:
-        raise ValueError("it is no URI; write %40 for an @ and %2F for a / in a user, a password or a name")
+        raise ValueError("it is not a valid URI; write %40 for @ and %2F for / in a user, password or name")
     found = [
         Part(name, _decode(parts[name]), parts.start(name), parts.end(name))
         for name in ("user", "password", "dbname")
@@ -99,7 +99,7 @@ def _of_uri(text: str) -> list[Part]:
     for host in parts["hosts"].split(","):
         one = _HOST.fullmatch(host)
         if one is None:
-            raise ValueError("a host is not NAME, NAME:PORT or [ADDRESS]:PORT; write %3A for a : in it")
+            raise ValueError("a host is not NAME, NAME:PORT or [ADDRESS]:PORT; write %3A for : in a host")
         name_end = one.start("port") - 1 if one["port"] is not None else len(host)
         found.append(Part("host", _decode(host[:name_end]), begin, begin + name_end))
         if one["port"]:
@@ -109,7 +109,7 @@ def _of_uri(text: str) -> list[Part]:
     for pair in (parts["query"] or "").split("&") if parts["query"] else ():
         name, equals, value = pair.partition("=")
         if not equals or "=" in value:
-            raise ValueError("a part behind its ? is not name=value")
+            raise ValueError("a part after the ? is not name=value")
         plain = "sslmode" if (name, value) == ("ssl", "true") else _decode(name)
         shown = "require" if plain != name == "ssl" else _decode(value)
         found.append(Part(plain, shown, begin + len(name) + 1, begin + len(pair)))
@@ -120,21 +120,21 @@ def _of_uri(text: str) -> list[Part]:
 
 def _decode(text: str) -> str:
     if re.search(r"%(?![0-9A-Fa-f]{2})|%00", text):
-        raise ValueError("a % in it begins no code of two digits; write %25 for a percent sign")
+        raise ValueError("a % is not followed by two hexadecimal digits; write %25 for a percent sign")
     return unquote(text)
 
 
 def _judge(name: str, value: str) -> None:
-    """Refuse what libpq refuses later: the server would log that again and again, with the value."""
+    """Refuse values that libpq refuses later: the server would keep logging that, with the value."""
     if name not in KNOWN:
         raise ValueError(
             "it has a parameter that libpq does not know; a value with blanks needs quotes: 'a b'"
         )
     if name == "port" and not re.fullmatch(r"[0-9]{0,5}(,[0-9]{0,5})*", value):
-        raise ValueError("its port is no number; write %3A, %40 and %2F for : @ / in a URI's password")
+        raise ValueError("its port is not a number; write %3A, %40 and %2F for : @ / in a URI's password")
     if name == "host" and re.search(r"[\s@]", value.removeprefix("@")):
-        raise ValueError("its host is no name; write %40 for an @ in a URI's password")
+        raise ValueError("its host is not a host name; write %40 for @ in a URI's password")
     if name in _INTEGERS and not re.fullmatch(r"-?[0-9]{1,10}|", value.strip()):
-        raise ValueError(f"its {name} is no number")
+        raise ValueError(f"its {name} is not a number")
     if name == "sslmode" and value not in _SSL_MODES:
-        raise ValueError(f"its sslmode is none of {', '.join(_SSL_MODES)}")
+        raise ValueError(f"its sslmode is not one of {', '.join(_SSL_MODES)}")

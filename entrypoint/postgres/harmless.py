@@ -1,21 +1,21 @@
 r"""Which expressions of users a superuser may evaluate; pure.
 
-A CHECK, an index or a partition key is an expression that a role wrote. To look whether rows still obey it,
-it is evaluated, and then whatever it calls runs with the rights of whoever looks. `SET ROLE` is no way out:
-the function that is called can take it back. So a superuser evaluates what cannot run anybody's code, and
-nothing else.
+A CHECK, an index or a partition key is an expression that a role wrote. To check whether rows still satisfy
+it, it is evaluated, and every function that it calls then runs with the rights of the role that checks. `SET
+ROLE` does not help: the called function can undo it. So a superuser evaluates only expressions that cannot
+run anybody's code.
 
-This is decided by the tree that PostgreSQL stores, from an allowed list: the kinds of nodes, no oid of a
-user's object, and functions that came with the server and are immutable. Immutable alone rules out what
-runs a text as a query (`query_to_xml`, `ts_stat`, `table_to_xml`), or changes something. A cast to a domain
-evaluates its CHECKs, one to a composite type or a range what these are made of. Even a value of a type of
-users is not read: text is made of the tree and read again, and whoever owns the type may meanwhile have
-defined a cast that the new reading finds. A domain over a type of the server's is the exception, since
-PostgreSQL ignores casts from a domain itself.
+This is decided from the tree that PostgreSQL stores, with a list of what is allowed: certain kinds of nodes,
+no oid of a user's object, and functions that came with the server and are immutable. Immutability alone
+excludes functions that run a text as a query (`query_to_xml`, `ts_stat`, `table_to_xml`) or change something.
+A cast to a domain evaluates its CHECKs; a cast to a composite type or a range evaluates what these are made
+of. Even reading a value of a user's type is not allowed: the tree is turned into text and parsed again, and
+the type's owner may have defined a cast in between that the second parsing finds. The exception is a domain
+over one of the server's types, because PostgreSQL ignores casts from a domain itself.
 """
 
 _FIRST_OF_USERS = r"(?:\d{6,}|[2-9]\d{4}|1[7-9]\d{3}|16[4-9]\d\d|163[89]\d)"
-"""An oid from 16380 on; those of users begin at 16384."""
+"""A regular expression for oids from 16380 on; those of users begin at 16384."""
 _NODES = (
     "VAR CONST OPEXPR FUNCEXPR BOOLEXPR SCALARARRAYOPEXPR DISTINCTEXPR NULLIFEXPR ROWCOMPAREEXPR MINMAXEXPR "
     "COALESCEEXPR CASEEXPR CASEWHEN CASETESTEXPR NULLTEST BOOLEANTEST ARRAYEXPR SUBSCRIPTINGREF ROWEXPR "
@@ -25,13 +25,13 @@ _NUMBERS = (
     "location|list_start|list_end|[a-z]*typmod|typeMod|[a-z_]*collid|inputcollids|collation|collOid|constlen"
     "|vartype|typeId"
 )
-"""Fields with numbers that may be as large: sizes, places in a text, and collations, which run nothing.
+"""Fields with numbers that may be as large: sizes, positions in a text, and collations, which run nothing.
 
-The type of a column, and of the value of a domain, is judged by itself.
+The type of a column, and the type of a domain's value, are checked separately.
 """
 
 _STABLE = "concat concat_ws format to_char to_date to_timestamp to_number date_trunc timezone now"
-"""Functions that follow the session's settings, and run nothing else."""
+"""Functions that depend on the session's settings, and run nothing else."""
 
 PLAIN = """
 bases (type, base) AS (
@@ -39,7 +39,7 @@ bases (type, base) AS (
     UNION ALL SELECT t.oid, b.base FROM bases b JOIN pg_type t ON t.typbasetype = b.type WHERE t.typtype = 'd'
 ),
 plain (type, base) AS MATERIALIZED (SELECT type, base FROM bases WHERE base < 16384)"""
-"""The types that came with the server and domains over them, with the type whose values these are."""
+"""The types that came with the server and domains over them, each with its base type."""
 
 LENDERS = """
 lenders (type) AS MATERIALIZED (
@@ -49,13 +49,13 @@ lenders (type) AS MATERIALIZED (
     JOIN pg_roles r ON r.oid = f.proowner AND NOT r.rolsuper
     JOIN bases b ON b.base IN (g.rngtypid, (to_jsonb(g) ->> 'rngmultitypid')::oid)
 )"""
-"""The ranges, and domains over them, whose own functions no superuser owns."""
+"""The ranges, and domains over them, whose own functions belong to a role that is not a superuser."""
 
 
 def risky(tree: str) -> str:
-    """Return a condition, as SQL: to evaluate what this expression has as its tree may run code of users.
+    """Return an SQL condition: evaluating the expression with this tree may run code of users.
 
-    `plain` has to be there.
+    The query must define `plain`.
     """
     nodes = _NODES.replace(" ", "|")
     stable = ", ".join(f"'{name}'" for name in _STABLE.split())
@@ -75,10 +75,10 @@ def risky(tree: str) -> str:
 
 
 def lent(index: str) -> str:
-    """Return a condition, as SQL: the expressions of this index need what no superuser owns; see LENDERS.
+    """Return an SQL condition: this index's expressions need objects that no superuser owns; see LENDERS.
 
-    Whoever rebuilds an index becomes its table's owner for it, in a context that can change little. Where
-    that is a superuser, it must not run what others may write anew.
+    Rebuilding an index happens as its table's owner, in a context that can change little. If the owner is a
+    superuser, the rebuild must not run code that other roles can replace.
     """
     return f"""EXISTS (
         SELECT FROM pg_depend n
@@ -88,16 +88,16 @@ def lent(index: str) -> str:
         LEFT JOIN pg_type t ON n.refclassid = 'pg_type'::regclass AND t.oid = n.refobjid
         JOIN pg_roles r ON r.oid IN (f.proowner, o.oprowner, t.typowner) AND NOT r.rolsuper
         WHERE n.classid = 'pg_class'::regclass AND n.objid = {index})
-        -- GiST asks a range's own function how far apart two values are.
+        -- GiST calls a range's own function to find out how far apart two values are.
         OR EXISTS (
         SELECT FROM pg_attribute a
         WHERE a.attrelid = {index} AND a.attnum > 0 AND a.atttypid IN (SELECT type FROM lenders))"""  # noqa: S608 - a column
 
 
 def shape(table: str) -> str:
-    """Return an expression, as SQL, that is another one once a table or the type of a column is another one.
+    """Return an SQL expression whose value changes when a table or the type of a column is replaced.
 
-    What was judged has to be what is evaluated later: in between a table can have become a view.
+    What was checked must also be what is evaluated later: in between, a view can have replaced the table.
     """
     columns = "a.attnum, a.atttypid, a.attcollation, a.attgenerated, a.attname"
     return f"""(
@@ -111,14 +111,14 @@ def shape(table: str) -> str:
 
 
 def guard(table: str, expected: str) -> str:
-    """Return what holds a table as it is until the transaction ends; fails where it has another shape.
+    """Return SQL that keeps a table unchanged until the transaction ends; it fails if the shape differs.
 
-    `table` is as SQL wants it. PREPARE takes the lock and evaluates nothing.
+    `table` is the name as SQL needs it. PREPARE takes the lock and evaluates nothing.
     """
     quoted = table.replace("'", "''")
     body = f"""BEGIN
         IF {shape(f"'{quoted}'::regclass")} IS DISTINCT FROM '{expected}' THEN
-            RAISE EXCEPTION 'it was changed meanwhile, look again';
+            RAISE EXCEPTION 'the table was changed in the meantime: check it again';
         END IF;
     END""".replace("'", "''")
     return f"PREPARE entrypoint AS SELECT FROM ONLY {table}; DO '{body}'"

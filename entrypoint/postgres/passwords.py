@@ -1,4 +1,4 @@
-"""What PostgreSQL stores of a password: made and compared without a login; pure.
+"""What PostgreSQL stores for a password: computed and compared without a login; pure.
 
 A stored password is `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>` (RFC 5802 and 7677) or
 `md5` and the MD5 of password and role. The same rules are in postgres/postgres:src/common/scram-common.c.
@@ -31,7 +31,7 @@ _PROHIBITED = (
 
 
 def is_stored(stored: str, password: str, role: str) -> bool | None:
-    """Tell whether a value of pg_authid.rolpassword was made of a password; None if of no known kind."""
+    """Return whether a value of pg_authid.rolpassword is that of a password; None: of an unknown kind."""
     found = re.fullmatch(rf"{SCRAM}\$([0-9]{{1,9}}):([^$]+)\$[^:]+:.+", stored)
     if found:
         try:
@@ -46,7 +46,7 @@ def is_stored(stored: str, password: str, role: str) -> bool | None:
 
 
 def scram(password: str, salt: bytes, iterations: int) -> str:
-    """Return what is stored of a password with password_encryption=scram-sha-256."""
+    """Return what the server stores for a password with password_encryption=scram-sha-256."""
     salted = hashlib.pbkdf2_hmac("sha256", _prepare(password), salt, iterations)
     stored_key = hashlib.sha256(_hmac(salted, b"Client Key")).digest()
     server_key = _hmac(salted, b"Server Key")
@@ -57,7 +57,7 @@ def scram(password: str, salt: bytes, iterations: int) -> str:
 
 
 def md5(password: str, role: str) -> str:
-    """Return what is stored of a password with password_encryption=md5; the role's name is its salt."""
+    """Return what the server stores for a password with password_encryption=md5; the role is the salt."""
     text = f"{password}{role}".encode("utf-8", "surrogateescape")
     return "md5" + hashlib.md5(text, usedforsecurity=False).hexdigest()
 
@@ -67,9 +67,9 @@ def _hmac(key: bytes, text: bytes) -> bytes:
 
 
 def _prepare(password: str) -> bytes:
-    r"""Return the bytes that SCRAM works on: SASLprep (RFC 4013), or the password as it is where that fails.
+    r"""Return the bytes that SCRAM works on: SASLprep (RFC 4013), or the unchanged password if that fails.
 
-    As the server does it, what is prohibited is looked for before the normalization.
+    Like the server, check for prohibited characters before the normalization.
 
     >>> _prepare("I\u00adX"), _prepare("\u2168"), _prepare("\u0007\u2168") == "\u0007\u2168".encode()
     (b'IX', b'IX', True)
@@ -81,7 +81,7 @@ def _prepare(password: str) -> bytes:
     text = "".join(each for each in spaced if not stringprep.in_table_b1(each))
     if not text or any(prohibited(each) for each in text for prohibited in _PROHIBITED):
         return raw
-    # Text from right to left may neither be mixed with the other kind nor begin or end in something else.
+    # Right-to-left text must not be mixed with the other direction, nor begin or end with anything else.
     right = [stringprep.in_table_d1(each) for each in text]
     mixed = any(stringprep.in_table_d2(each) for each in text)
     if any(right) and (mixed or not (right[0] and right[-1])):

@@ -1,11 +1,11 @@
-"""The reader of postmaster.pid; pure.
+"""The parser for postmaster.pid; pure.
 
-And light, since `entrypoint ready` needs it every few seconds.
+It is also light, because `entrypoint ready` needs it every few seconds.
 """
 
 
 class Postmaster:
-    """What postmaster.pid says; no tuple with names, whose import would take longer than a look."""
+    """The values in postmaster.pid; not a named tuple, which would take longer to import than to read."""
 
     def __init__(
         self,
@@ -17,10 +17,10 @@ class Postmaster:
         port: str = "",
         socket_folder: str = "",
     ) -> None:
-        """Hold the values.
+        """Store the values.
 
         `started` is in seconds since 1970; `status` is `starting`, `stopping`, `ready`, `standby` or empty;
-        `socket_folder` is the first one, and empty without.
+        `socket_folder` is the first socket folder, or empty if there is none.
         """
         self.pid = pid
         self.data_folder = data_folder
@@ -31,7 +31,7 @@ class Postmaster:
 
 
 def parse_postmaster(text: str) -> Postmaster | None:
-    r"""Read postmaster.pid; None while it is being written.
+    r"""Parse postmaster.pid; None: it is still being written.
 
     >>> found = parse_postmaster("42\n/data\n1795364442\n5432\n/run\n*\n 1 2\nready   \n")
     >>> found.pid, found.data_folder, found.started, found.status, found.port, found.socket_folder
@@ -50,7 +50,7 @@ def parse_postmaster(text: str) -> Postmaster | None:
 
 
 def pid_in(text: str) -> int:
-    r"""Return the pid that a lock file names, read as PostgreSQL does, with atoi; 0 where it names none.
+    r"""Return the pid in a lock file, parsed with atoi as PostgreSQL does it; 0 if there is none.
 
     >>> [pid_in(text) for text in ("42\n/data\n", "-7\n", " 12 x", "", "\0\0", "x1", "9" * 20)]
     [42, 7, 12, 0, 0, 0, 0]
@@ -62,7 +62,7 @@ def pid_in(text: str) -> int:
 
 
 def split_folders(text: str) -> list[str]:
-    """Return the folders that unix_socket_directories names, as PostgreSQL takes them apart.
+    """Return the folders in a value of unix_socket_directories, split as PostgreSQL does it.
 
     >>> split_folders('/run/postgresql , "/a, ""b""/",@abstract,,')
     ['/run/postgresql', '/a, "b"/', '@abstract']

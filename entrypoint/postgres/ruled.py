@@ -1,12 +1,12 @@
-"""The settings that PostgreSQL reads only in recovery, and what each says where nobody wants anything; pure.
+"""The settings that PostgreSQL reads only in recovery, and their neutral values; pure.
 
-A backup brings along whatever its cluster was once told: the target of a restore by hand, the delay of a
-standby, a command that empties an archive. None of it was asked for now, so all of them are set on the
-command line of every recovery of ours, which is stronger than postgresql.conf, its includes and ALTER SYSTEM.
+A backup contains whatever its cluster was once configured for: the target of a manual restore, the delay of a
+standby, a command that empties an archive. None of it was requested now. So every recovery that we run sets
+all of them on its command line, which overrides postgresql.conf, its includes and ALTER SYSTEM.
 
-Left out are `max_standby_*_delay`, `hot_standby_feedback`, `wal_receiver_status_interval` and
-`wal_receiver_timeout`: how a standby treats its queries and its line, which changes nothing of what is
-recovered, is tuned in the same files as the primary's.
+The list omits `max_standby_*_delay`, `hot_standby_feedback`, `wal_receiver_status_interval` and
+`wal_receiver_timeout`. They control how a standby treats its queries and its connection, do not change what
+is recovered, and are tuned in the same files as the primary's.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ TARGETS = (
     "recovery_target_time",
     "recovery_target_xid",
 )
-"""Of these PostgreSQL takes one, and an empty one that comes after it undoes it or ends the server."""
+"""PostgreSQL takes one of these; an empty one that follows it cancels it or ends the server."""
 DELAY = "recovery_min_apply_delay"
 CONNECTION = ("primary_conninfo", "primary_slot_name", "restore_command")
-"""What a standby follows by."""
+"""The settings that tell a standby what to follow."""
 _NEUTRAL = {
     **dict.fromkeys(TARGETS, ""),
     "recovery_target_inclusive": "on",
@@ -51,7 +51,7 @@ _MAY_HOLD_SECRETS = ("primary_conninfo", "restore_command", "recovery_end_comman
 
 
 def neutral(major: int) -> dict[str, str]:
-    """Return what every setting of a recovery has where nobody wants anything, for this major."""
+    """Return the neutral value of every recovery setting of this major version."""
     return {
         name: value
         for name, value in _NEUTRAL.items()
@@ -60,7 +60,7 @@ def neutral(major: int) -> dict[str, str]:
 
 
 def ordered(options: Mapping[str, str]) -> dict[str, str]:
-    """Return settings in the order for a command line: no empty target comes after the wanted one.
+    """Return settings in the order for a command line: no empty target may follow the real one.
 
     >>> list(ordered({"recovery_target_name": "a", "hot_standby": "on", "recovery_target": ""}))
     ['recovery_target', 'hot_standby', 'recovery_target_name']
@@ -69,12 +69,12 @@ def ordered(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def words(options: Mapping[str, str]) -> list[str]:
-    """Return the arguments of postgres that set these."""
+    """Return the arguments of postgres that set these options."""
     return [word for name, value in ordered(options).items() for word in ("-c", f"{name}={value}")]
 
 
 def shown(name: str, value: str) -> str:
-    """Return a setting for people, without what may be a secret.
+    """Return a setting for people, without a value that may be a secret.
 
     >>> shown("recovery_target_xid", "700"), shown("primary_conninfo", "host=a password=b")
     ('recovery_target_xid = 700', 'primary_conninfo')

@@ -1,6 +1,7 @@
-"""Names and numbers of WAL segments, and which are missing; pure.
+"""Names and numbers of WAL segments, and gaps between them; pure.
 
-A name is eight hexadecimal digits each of the timeline, of the LSN's upper half, and of the segment in it.
+A name has three groups of eight hexadecimal digits: the timeline, the upper half of the LSN, and the segment
+in it.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ _ARCHIVED = re.compile(r"([0-9A-F]{24}|[0-9A-F]{8}\.history)(-[0-9a-f]{40})?(\.(
 
 
 class Others(NamedTuple):
-    """What somebody else has written into an archive since a restored cluster left its old timeline."""
+    """What another cluster has written into an archive since a restored cluster left its old timeline."""
 
     segment: str | None
-    """The newest segment of the old timeline that starts at or after the fork."""
+    """The newest segment of the old timeline that begins at or after the fork."""
     timelines: tuple[int, ...]
-    """Timelines that are as high as this cluster's or higher, and not this cluster's."""
+    """Timelines that are at least as high as this cluster's and not this cluster's own."""
 
 
 def number(segment: str, segment_bytes: int) -> int:
-    """Return the number of a segment, the same on every timeline.
+    """Return the number of a segment; it is the same on every timeline.
 
     >>> number("000000010000000200000003", 16 * 1024**2)
     515
@@ -61,7 +62,7 @@ def name(timeline: int, count: int, segment_bytes: int) -> str:
 
 
 def parse_lsn(text: str) -> int:
-    """Return the number of an LSN as PostgreSQL writes it.
+    """Return an LSN, as PostgreSQL writes it, as a number.
 
     >>> parse_lsn("0/F2000128")
     4060086568
@@ -80,12 +81,12 @@ def lsn_text(number: int) -> str:
 
 
 def of_lsn(timeline: int, lsn: str, segment_bytes: int, *, end: bool = False) -> str:
-    """Return the segment that an LSN is in; with `end` the one whose last byte is before it."""
+    """Return the segment that contains an LSN; with `end`, the segment of the last byte before it."""
     return name(timeline, (parse_lsn(lsn) - end) // segment_bytes, segment_bytes)
 
 
 def size_by(segment: str, lsn: str) -> int:
-    """Return the size of a cluster's segments, by one of them and an LSN in it, in bytes.
+    """Return a cluster's segment size in bytes, from one of its segments and an LSN in it.
 
     >>> size_by("000000010000000000000002", "0/2000028") // 1024**2
     16
@@ -98,7 +99,7 @@ def size_by(segment: str, lsn: str) -> int:
 
 
 def proof(timeline: int, last: str) -> str:
-    """Return what shims/fetch-segment calls PROOF: a recovery of this timeline, of which `last` is archived.
+    """Return the PROOF of shims/fetch-segment: for a recovery of this timeline, whose archived end is `last`.
 
     >>> proof(1, "000000010000000000000007")
     '00000002.history/0000000000000007'
@@ -117,7 +118,7 @@ def parse_history(text: str) -> list[tuple[int, int]]:
 
 
 def archived(path: str) -> str | None:
-    """Return the segment or `.history` file that a file of an archive holds; None: neither, or not whole.
+    """Return the segment or `.history` file in an archived file; None: it is neither, or is incomplete.
 
     >>> archived("000000010000000000000002-a7a566ee25e4b92e2700f47e02fab01a3e2e5f14.lz4")
     '000000010000000000000002'
@@ -136,13 +137,13 @@ def others(
     *,
     ours: bool,
 ) -> Others:
-    """Return what in an archive is neither this cluster's nor from before its timeline began.
+    """Return what in an archive is neither this cluster's own nor older than its timeline.
 
-    A segment that holds the fork itself proves nothing: the cluster was restored from it. One after it may be
-    no more than the rest of a record that a crash cut off; whether its writer lives and has not archived its
-    end yet looks the same, so it counts. `ours` tells that
-    what is there of the cluster's own timeline was archived by itself; before its first write it is
-    another copy's, whose segments would have the same names.
+    A segment that contains the fork itself proves nothing: the cluster was restored from it. A segment after
+    it may be no more than the rest of a record that a crash cut off. It counts nevertheless, because a writer
+    that is alive and has not archived the end of its record looks the same. `ours` means that this cluster
+    itself archived the segments of its own timeline; before its first write they belong to another copy,
+    whose segments would have the same names.
     """
     names = list(present)
     parent, lsn = forks[-1] if forks else (0, 0)
@@ -161,7 +162,7 @@ def others(
 
 
 def begin(history: str) -> int:
-    r"""Return the LSN where a timeline began, by its `.history` file; the first timeline has none.
+    r"""Return the LSN at which a timeline began, from its `.history` file; the first timeline has none.
 
     >>> begin("1\t0/5000000\treason\n2\t0/7000128\treason\n"), begin("")
     (117440808, 0)
@@ -171,10 +172,11 @@ def begin(history: str) -> int:
 
 
 def later(missing: str, present: Iterable[str], begin_lsn: int, segment_bytes: int) -> str | None:
-    """Return the first segment after a missing one, if there is one on its timeline: then it is a hole.
+    """Return the first segment after a missing one on its timeline; if there is one, the WAL has a gap.
 
-    Timelines are looked at apart. A newer one may have ended earlier than an older one went on to, and on a
-    newer one PostgreSQL also looks for what came before it began (`begin_lsn`), which is on an older one.
+    Each timeline is looked at separately, for two reasons. A newer timeline may have ended at an earlier LSN
+    than an older one. And on a newer timeline PostgreSQL also looks for segments from before it began
+    (`begin_lsn`), which are on an older one.
     """
     if number(missing, segment_bytes) < begin_lsn // segment_bytes:
         return None
@@ -188,10 +190,10 @@ def gaps(
     forks: Sequence[tuple[int, int]],
     segment_bytes: int,
 ) -> list[tuple[str, str]]:
-    """Return the runs of segments that are missing between two, along the history of the last one.
+    """Return the runs of missing segments between two segments, along the history of the last one.
 
-    The segment in which a timeline ended is looked for on the next one, which begins with a copy of it. Where
-    that history is not known, any timeline will do.
+    The segment in which a timeline ended is expected on the next timeline, which begins with a copy of it. If
+    the history is not known, any timeline will do.
     """
     timeline = int(last[:8], 16)
     if not forks and first[:8] != last[:8]:
@@ -204,7 +206,7 @@ def gaps(
     missing = []
     count, end = number(first, segment_bytes), number(last, segment_bytes)
     ahead: list[int] | None = None
-    """Numbers that are there, the last one first: over a long gap we jump, since a name can be any."""
+    """Numbers of existing segments, last first, for jumping over long gaps: a name can be anything."""
     since = count
     while count <= end:
         if wanted(count) in present:
@@ -224,11 +226,11 @@ def gaps(
 
 
 _LONG = 1000
-"""Segments that are missing in a row before it is looked where the next one is."""
+"""After this many missing segments in a row, jump to the next existing segment."""
 
 
 def runs(missing: Iterable[tuple[str, str]], segment_bytes: int) -> list[tuple[str, str]]:
-    """Join neighbours, of runs in order: each is told by its first and its last name."""
+    """Join adjacent runs; each run is a pair of its first and last name, and they are in order."""
     found: list[tuple[str, str]] = []
     for first, last in missing:
         if found and number(found[-1][1], segment_bytes) + 1 == number(first, segment_bytes):

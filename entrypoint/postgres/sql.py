@@ -1,6 +1,6 @@
-"""What a session of our own is told: names and texts quoted, its settings, passwords; pure.
+"""SQL for our own sessions: quoted names and texts, session settings, password files; pure.
 
-A session is ruled by nobody but us: what the startup packet sets is stronger than `ALTER ROLE … SET`,
+Only we control these sessions: settings in the startup packet override `ALTER ROLE … SET`,
 `ALTER DATABASE … SET` and the server's files.
 """
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _EVERYBODYS = {
-    # Nothing of a schema that others can write is found by a plain name; temporary tables come last.
+    # An unqualified name finds nothing in a schema that others can write to; temporary tables come last.
     "search_path": "pg_catalog,pg_temp",
     "role": "none",
     "client_min_messages": "error",
@@ -23,9 +23,9 @@ _EVERYBODYS = {
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
-    # A server whose client was killed ends its work.
+    # The server stops working for a client that was killed.
     "client_connection_check_interval": "5s",
-    # What we have done is on this disk; no standby is waited for, which may be gone.
+    # A commit is complete once it is on this disk; do not wait for a standby, which may be gone.
     "synchronous_commit": "local",
     "exit_on_error": "off",
     "standard_conforming_strings": "on",
@@ -37,18 +37,18 @@ _EVERYBODYS = {
     "intervalstyle": "postgres",
     "timezone": "UTC",
     "extra_float_digits": "1",
-    # To compile one of our long queries would take longer than to answer it.
+    # Compiling one of our long queries would take longer than running it.
     "jit": "off",
     "plpgsql.extra_errors": "none",
     "plpgsql.extra_warnings": "none",
 }
-"""What anybody may set, and so the owner of a database may have set otherwise."""
+"""Settings that anybody may change, so that the owner of a database may have changed them."""
 _EVERYBODYS_SINCE = {17: {"transaction_timeout": "0"}}
 _SUPERUSERS = {"lc_messages": "C"}
 _SUPERUSERS_SINCE = {17: {"event_triggers": "off"}}
-"""What only a superuser may set; the server refuses others who ask for it."""
+"""Settings that only a superuser may change; the server refuses the connection of any other role."""
 
-UNTOLD = {
+UNLOGGED = {
     "log_statement": "none",
     "log_min_duration_statement": "-1",
     "log_min_duration_sample": "-1",
@@ -60,11 +60,11 @@ UNTOLD = {
     "track_activities": "off",
     "pg_stat_statements.track": "none",
 }
-"""So that even what is stored of a password is kept nowhere but in pg_authid."""
+"""Settings that keep a stored password out of everything but pg_authid."""
 
 
 def settings(major: int, *, superuser: bool, writes: bool) -> dict[str, str]:
-    """Return the settings of a session with a server of this major."""
+    """Return the settings of a session with a server of this major version."""
     found = {**_EVERYBODYS, "default_transaction_read_only": "off" if writes else "on"}
     for since, more in _EVERYBODYS_SINCE.items():
         found |= more if major >= since else {}
@@ -76,13 +76,13 @@ def settings(major: int, *, superuser: bool, writes: bool) -> dict[str, str]:
 
 
 def is_refused_setting(words: str) -> bool:
-    """Tell, in whatever language, whether a connection failed since its role is no superuser."""
+    """Return whether a connection failed because its role is no superuser; works in any language."""
     names = [*_SUPERUSERS, *(name for more in _SUPERUSERS_SINCE.values() for name in more)]
     return any(name in words for name in names)
 
 
 def options(values: Mapping[str, str]) -> str:
-    r"""Return settings as PGOPTIONS wants them.
+    r"""Return settings in the form of PGOPTIONS.
 
     >>> print(options({"datestyle": "ISO, DMY", "x.y": "a\\b"}))
     -c datestyle=ISO,\ DMY -c x.y=a\\b
@@ -95,7 +95,7 @@ def options(values: Mapping[str, str]) -> str:
 
 
 def connection(**values: str) -> str:
-    r"""Return a connection string in which no value is taken for more than it is; empty ones are left out.
+    r"""Return a connection string whose values are quoted; empty ones are omitted.
 
     >>> print(connection(dbname="host=evil dbname='x'", port=""))
     dbname='host=evil dbname=\'x\''
@@ -105,7 +105,7 @@ def connection(**values: str) -> str:
 
 
 def identifier(name: str) -> str:
-    """Return a name as SQL wants it.
+    """Return a name, quoted for SQL.
 
     >>> identifier('a"b')
     '"a""b"'
@@ -114,7 +114,7 @@ def identifier(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    r"""Return a text as SQL wants it, where strings conform to the standard, as in our sessions.
+    r"""Return a text, quoted for SQL with standard_conforming_strings, which our sessions have.
 
     >>> print(literal("it's a \\"))
     'it''s a \'
@@ -123,7 +123,7 @@ def literal(text: str) -> str:
 
 
 def lines(answer: str) -> list[str]:
-    r"""Return the rows of an answer: only a line feed ends one, whatever else a name holds.
+    r"""Return the rows of an answer: only a line feed ends a row, whatever other characters a name contains.
 
     >>> lines("a\u2028b\r\nc\n")
     ['a\u2028b\r', 'c']
@@ -133,7 +133,7 @@ def lines(answer: str) -> list[str]:
 
 
 def password_line(user: str, password: str, host: str = "localhost") -> str:
-    r"""Return the line of a password file for the server's socket.
+    r"""Return the line for the server's socket in a password file.
 
     >>> print(password_line("a:b", "c\\d"))
     localhost:*:*:a\:b:c\\d
@@ -143,7 +143,7 @@ def password_line(user: str, password: str, host: str = "localhost") -> str:
 
 
 def knows_password(text: str, user: str) -> bool:
-    r"""Tell whether a password file of somebody else has a line for the server's socket and this role.
+    r"""Return whether a user's password file has a line for the server's socket and this role.
 
     >>> [knows_password(line, "me") for line in ("db1:*:*:me:x", "localhost:*:*:me:x", "*:*:*:*:x", "#")]
     [False, True, True, False]
@@ -161,7 +161,7 @@ _PASSWORD_METHODS = ("scram-sha-256", "md5", "password", "ldap", "pam", "radius"
 
 
 def asks_for_password(hba: str) -> bool:
-    """Tell whether pg_hba.conf may ask for a password on the server's socket; an included file may.
+    """Return whether pg_hba.conf may require a password on the server's socket; an included file may.
 
     >>> [asks_for_password(f"{line} all all md5") for line in ("#local", "local", "host")]
     [False, True, False]
@@ -187,18 +187,18 @@ _FOR_GOOD = (
     "permission denied",
     "not permitted to log in",
 )
-"""What the server says to whom it will not let in later either; in another language we just wait."""
+"""Messages of a server that will not let us in later either; in another language we just wait."""
 TO_NO_DATABASE = _FOR_GOOD[1:3]
-"""And what it says whatever the database."""
+"""Those that apply to every database."""
 
 
 def is_for_good(words: str) -> bool:
-    """Tell whether a server that says so will not let us in later either."""
+    """Return whether a server with this message will not let us in later either."""
     return any(each in words for each in _FOR_GOOD)
 
 
 def words_of(text: str) -> str:
-    """Return what was complained of, without what the server says to everybody who connects."""
+    """Return the error messages, without the notices that the server prints for every connection."""
     rows = text.strip().split("\n")
     starts = [
         number

@@ -1,7 +1,7 @@
-"""Timelines of one cluster: whether somebody else goes on in one that is newer than ours; pure.
+"""Timelines of one cluster: whether another server writes on a newer one than ours; pure.
 
-PostgreSQL numbers a new timeline one higher than all that it finds, so the highest number in an archive is
-that of the server that was promoted last, and the one that a restore follows.
+PostgreSQL gives a new timeline the next number after the highest one that it finds. So the highest number in
+an archive belongs to the server that was promoted last, and a restore follows that timeline.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Rival", "Written", "find", "numbers", "parse_dump", "parted"]
+__all__ = ["Rival", "Written", "diverged", "find", "numbers", "parse_dump"]
 
 _OPEN = 2**64
-"""Where a timeline ends that has not ended."""
+"""The end of a timeline that has not ended."""
 _NAME = re.compile(r"([0-9A-F]{8})(?:\.history|[0-9A-F]{8}(?![0-9A-F])|[0-9A-F]{16}(?![0-9A-F]))")
 
 
 class Rival(NamedTuple):
-    """A timeline on which another server goes on."""
+    """A timeline on which another server writes."""
 
     timeline: int
     left: int
-    """The last timeline that was both's; 0: not known."""
+    """The last timeline that both servers share; 0: not known."""
     lsn: int
-    """Where they parted."""
+    """Where their timelines diverged."""
 
 
 class Written(NamedTuple):
-    """What a cluster has written since another one left its history."""
+    """What a cluster has written since another cluster's history diverged from its own."""
 
     bytes: int
     """Of WAL."""
     transactions: int
     first: str
-    """When the first of them was committed, as pg_waldump writes it; empty: there is none."""
+    """When the first transaction was committed, as pg_waldump writes it; empty: there is none."""
     last: str
     whole: bool
-    """The end of the WAL was reached; otherwise it is at least so much."""
+    """The end of the WAL was reached; otherwise the numbers are minimums."""
 
 
 def numbers(names: Iterable[str]) -> set[int]:
-    """Return the timelines that names in an archive's folder of WAL tell of.
+    """Return the timelines of the names in an archive's WAL folder.
 
-    Of histories, of segments, and of pgBackRest's folders of segments.
+    These are names of histories, of segments, and of pgBackRest's folders of segments.
 
     >>> sorted(numbers(["00000003.history.lz4", "000000010000000000000002-a7.lz4", "0000000200000000", "x"]))
     [1, 2, 3]
@@ -55,12 +55,12 @@ def numbers(names: Iterable[str]) -> set[int]:
 
 
 def find(mine: int, ours: Sequence[tuple[int, int]], found: Mapping[int, str | None]) -> Rival | None:
-    r"""Return the newest timeline that goes on from this cluster's history, if one is newer than its own.
+    r"""Return the newest timeline that branches off this cluster's history, if newer than the cluster's own.
 
-    `ours` is the history of the cluster's own timeline `mine`, `found` the texts of the histories in the
-    archive by timeline; None: there are segments of it, and no history. Lower numbers are of servers that
-    were promoted before this one. What is no history of its timeline, or has nothing in common with ours, is
-    left out.
+    `ours` is the history of the cluster's own timeline `mine`. `found` maps the timelines in the archive to
+    the texts of their histories; None: the timeline has segments but no history. Lower numbers belong to
+    servers that were promoted before this one. A text that is no history of its timeline, or that has nothing
+    in common with ours, is ignored.
 
     >>> find(1, [], {2: "1\t0/5000148\tno recovery target specified\n"})
     Rival(timeline=2, left=1, lsn=83886408)
@@ -72,25 +72,25 @@ def find(mine: int, ours: Sequence[tuple[int, int]], found: Mapping[int, str | N
         if text is None or (mine > 1 and not ours):
             return Rival(timeline, 0, 0)
         theirs = parse_history(text)
-        where = parted(ours, mine, theirs, timeline) if _is_proper(theirs, timeline) else None
+        where = diverged(ours, mine, theirs, timeline) if _is_proper(theirs, timeline) else None
         if where is not None:
             return Rival(timeline, *where)
     return None
 
 
 def _is_proper(forks: Sequence[tuple[int, int]], timeline: int) -> bool:
-    """Tell whether this can be a timeline's history: its ancestors are older, and ended in their order."""
+    """Return whether this can be a timeline's history: its ancestors are older, and they ended in order."""
     chain = [*(number for number, _ in forks), timeline]
     ends = [lsn for _, lsn in forks]
     return bool(forks) and chain == sorted(set(chain)) and ends == sorted(ends)
 
 
-def parted(
+def diverged(
     ours: Sequence[tuple[int, int]], mine: int, theirs: Sequence[tuple[int, int]], timeline: int
 ) -> tuple[int, int] | None:
-    """Return the last timeline that two histories share and the LSN where they parted; None: they share none.
+    """Return the last timeline that two histories share, and the LSN where they diverged; None: none.
 
-    >>> parted([(1, 100)], 2, [(1, 100), (2, 200)], 3), parted([(1, 150)], 3, [(1, 100)], 2)
+    >>> diverged([(1, 100)], 2, [(1, 100), (2, 200)], 3), diverged([(1, 150)], 3, [(1, 100)], 2)
     ((2, 200), (1, 100))
     """
     common = None
@@ -107,7 +107,7 @@ def parted(
 def parse_dump(text: str, errors: str, lsn: int) -> Written:
     r"""Return what was written since an LSN.
 
-    By pg_waldump's list of transactions from there on, and what it says at the end of the WAL.
+    `text` is pg_waldump's list of transactions from there on, `errors` its message at the end of the WAL.
 
     >>> parse_dump(
     ...     "rmgr: Transaction len (rec/tot): 34/34, tx: 731, lsn: 0/05000200, prev 0/050001C8, "

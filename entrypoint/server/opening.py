@@ -114,7 +114,7 @@ def environ() -> Mapping[str, str]:
 
 def in_force() -> dict[str, str] | None:
     """Return what the PID 1 beside us has written down of its variables, for root and its own user."""
-    folder = status.at_work()
+    folder = status.folder_in_use()
     if SETTINGS_VARIABLE in os.environ or folder is None:
         return None
     if os.getuid() not in (0, status.owner_of(folder)):
@@ -195,7 +195,7 @@ def command_context(wanted: Settings) -> Context:
 
 def user_beside() -> Identity:
     """Return the user of the server beside us, for root; without one, as whom root would start it."""
-    folder = status.at_work()
+    folder = status.folder_in_use()
     if os.getuid() != 0 or folder is None:
         return server_identity()
     found = os.stat(folder)

@@ -105,7 +105,7 @@ def query(
 
     Raises Unreachable where there is no session, and Failure with the server's words where it refuses.
     """
-    more = {**(sql.UNTOLD if private else {}), **(settings or {})}
+    more = {**(sql.UNLOGGED if private else {}), **(settings or {})}
     session = _Session(context, user, host, writes, more, seconds)
     texts = [text] if isinstance(text, str) else [*text]
     words = [word for each in texts for word in ("--command", each)]

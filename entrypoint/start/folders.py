@@ -1,6 +1,6 @@
-"""The folders that a server needs: made, owned and closed to others.
+"""The folders that a server needs: created, owned and closed to others.
 
-The server's user looks first, with his own rights. Root does what is left, to what it has opened (`walk`).
+The server's user looks first, with its own rights. Root does the rest, only to what it has opened (`walk`).
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _SOCKET_MODE = 0o3775
 
 
 def prepare(settings: Settings, who: Identity, children: Children) -> None:
-    """Make and own the data, socket, WAL and archive folders; raises Failure where one is unusable."""
+    """Create the data, socket, WAL and archive folders, and own them; raises Failure if one is unusable."""
     path = settings.data_folder
     if not _is_in_order(path, who, 0o700, levels=2):
         with access.Explained(path, "write to"):
             descriptor = walk.open_folder(path, make=True)
         try:
-            # Five digits in the official image: setuid, setgid and sticky bits go as well.
+            # Like the five digits in the official image, this also removes setuid, setgid and sticky bits.
             os.fchmod(descriptor, 0o700)
         except OSError as error:
-            log.warning(f"the mode of {path} stays as it is: {error.strerror}{access.lacking(error)}")
+            log.warning(f"cannot change the mode of {path}: {error.strerror}{access.lacking(error)}")
         try:
             if os.getuid() == 0:
                 read_only: list[str] = []
@@ -41,7 +41,7 @@ def prepare(settings: Settings, who: Identity, children: Children) -> None:
                     changed = walk.own_tree(descriptor, path, who.uid, children.raise_if_stopped, read_only)
                 _let_through(read_only, who)
                 if changed > 1:
-                    log.info(f"gave {changed} files in {path} to uid {who.uid}")
+                    log.info(f"changed the owner of {changed} files in {path} to uid {who.uid}")
         finally:
             os.close(descriptor)
     _socket_folder(who)
@@ -54,9 +54,9 @@ def prepare(settings: Settings, who: Identity, children: Children) -> None:
 
 
 def _let_through(read_only: Sequence[str], who: Identity) -> None:
-    """Say what stays another user's, as in the official image.
+    """Warn about files that keep another owner, as in the official image.
 
-    Raises Failure for a file of its configuration that the server cannot read.
+    Raises Failure for a configuration file that the server cannot read.
     """
     if not read_only:
         return
@@ -68,19 +68,19 @@ def _let_through(read_only: Sequence[str], who: Identity) -> None:
             Problem(
                 f"{path} is mounted read-only, and uid {who.uid} cannot read it: it belongs to uid "
                 f"{found.st_uid}, with mode {stat.S_IMODE(found.st_mode):o}",
-                "let everybody read it, on the host: chmod a+r FILE",
+                "make it readable for everybody, on the host: chmod a+r FILE",
             )
         )
     more = f" and {len(read_only) - 3} more" if len(read_only) > 3 else ""
     unread = f"; uid {who.uid} cannot read {', '.join(closed[:3])}" if closed else ""
     log.warning(
-        f"mounted read-only, so the owner stays as it is: {', '.join(read_only[:3])}{more}{unread}",
-        "let everybody read it, on the host: chmod a+r FILE" if closed else "",
+        f"the owner of what is mounted read-only cannot be changed: {', '.join(read_only[:3])}{more}{unread}",
+        "make it readable for everybody, on the host: chmod a+r FILE" if closed else "",
     )
 
 
 def _is_in_order(path: str, who: Identity, mode: int, levels: int) -> bool:
-    """Tell whether the server's user finds a folder of his with this mode, and so many levels of it his.
+    """Return whether the server's user owns a folder with this mode, and this many levels below it.
 
     Then root has nothing to do there, wherever the path leads.
     """
@@ -128,8 +128,8 @@ def _socket_folder(who: Identity) -> None:
     except OSError as error:
         if not os.path.isdir(SOCKET_FOLDER) or not os.access(SOCKET_FOLDER, os.W_OK):
             log.warning(
-                f"{SOCKET_FOLDER} cannot be prepared ({error.strerror}{access.lacking(error)}): the server "
-                "may find no place for its sockets",
+                f"cannot prepare {SOCKET_FOLDER} ({error.strerror}{access.lacking(error)}): the server may "
+                "have no place for its sockets",
                 f"mount a tmpfs there: --tmpfs {SOCKET_FOLDER}",
             )
 
@@ -140,8 +140,9 @@ def _archive_folder(folder: str, who: Identity) -> None:
         raise Failure(
             Problem(
                 f"the archive folder {folder} does not exist",
-                f"mount a volume there: -v NAME:{folder}; without a mount the backups would die "
+                f"mount a volume there: -v NAME:{folder}; without a mount, the backups would be deleted "
                 "together with the container",
+                docs="set-up-archiving",
             )
         )
     if os.getuid() == 0:

@@ -1,4 +1,4 @@
-"""Which processes PID 1 keeps beside the server."""
+"""Which processes PID 1 runs next to the server."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from entrypoint.system.children import memory_file
 from entrypoint.volume import probe
 
 _FIRST_LOOK = 10
-"""Seconds after the server's start until it is looked again whether another one was promoted."""
+"""Seconds from the server's start to the first check whether another server was promoted."""
 
 
 def specs(context: Context, *, first: bool) -> list[HelperSpec]:
-    """Return the auxiliary processes that PID 1 keeps beside the server; `first`: of a first start."""
+    """Return the auxiliary processes that PID 1 runs next to the server; `first`: this is a first start."""
     argv, environment_ = sessions.checkpoint(context)
     checkpoint = HelperSpec(lifecycle.CHECKPOINT, [*argv], {**environment_})
     return [
@@ -31,16 +31,16 @@ def specs(context: Context, *, first: bool) -> list[HelperSpec]:
 
 
 def _reload_helpers(context: Context) -> list[HelperSpec]:
-    """Return the short-lived process that SIGHUP starts where something is rendered; it reloads."""
+    """Return the short-lived process that SIGHUP starts if settings are rendered; it reloads the server."""
     if not rendered.renders(context):
         return []
     return [HelperSpec(lifecycle.RELOAD, [OUR_PROGRAM, "internal", "reload"], later_environment(context))]
 
 
 def _start_helper(context: Context, *, first: bool) -> list[HelperSpec]:
-    """Return the process for what is done once at each start, if there is anything to be done.
+    """Return the process that does the work of every start, if there is any.
 
-    It has the environment of init files, which PID 1 must not keep: it is handed on in a file in memory.
+    It has the environment of init files, which PID 1 must not keep: a file in memory passes it on.
     """
     wanted = context.settings
     holds = probe.asks_for_startdb(wanted)
@@ -49,14 +49,14 @@ def _start_helper(context: Context, *, first: bool) -> list[HelperSpec]:
     if status.in_recovery(wanted.data_folder):
         if holds:
             log.info(
-                f"not on a standby: {probe.STARTDB_FOLDER}, POSTGRES_EXTENSIONS, POSTGRES_PASSWORD_UPDATE"
+                f"skipped on a standby: {probe.STARTDB_FOLDER}, POSTGRES_EXTENSIONS, POSTGRES_PASSWORD_UPDATE"
             )
         return []
     secrets = memory_file(environment.pack(context.environment))
     return [
         HelperSpec(
             lifecycle.STARTDB if holds else lifecycle.PASSWORD,
-            # A comparison that nobody waits for gives way to the server, which starts at the same time.
+            # Nobody waits for the comparison, so it gives way to the server, which starts at the same time.
             [*(() if holds else ("nice", "-n", "19")), OUR_PROGRAM, "internal", "startdb"],
             later_environment(context),
             stdin=secrets,
@@ -65,7 +65,7 @@ def _start_helper(context: Context, *, first: bool) -> list[HelperSpec]:
 
 
 def archives(context: Context) -> bool:
-    """Tell whether the server is to archive at all."""
+    """Return whether the server is to archive at all."""
     return context.settings.archive is not None and fork.refusal(context.settings.data_folder) is None
 
 
@@ -73,7 +73,7 @@ def _archive_helpers(context: Context) -> list[HelperSpec]:
     archive = context.settings.our_archive
     if archive is None or not archives(context):
         return []
-    from entrypoint.archive import calls, shares  # what they take is loaded only where it is needed
+    from entrypoint.archive import calls, shares  # loaded only if they are needed
     from entrypoint.archive.opened import OpenedArchive
     from entrypoint.system import capacity
 
@@ -89,9 +89,9 @@ def _archive_helpers(context: Context) -> list[HelperSpec]:
 
 
 def _scheduled_helpers(context: Context) -> list[HelperSpec]:
-    """Return the short-lived processes for scheduled work; each says when it is to be called again.
+    """Return the short-lived processes for scheduled work; each reports when to start it again.
 
-    Without a schedule the one for backups takes the backup that a restored cluster needs, once.
+    Without a schedule, the backup helper takes the one backup that a restored cluster needs.
     """
     wanted = context.settings
     archive = wanted.our_archive

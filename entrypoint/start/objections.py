@@ -1,4 +1,4 @@
-"""What a start finds, and what speaks against what it would do."""
+"""What a start finds, and the objections to what it would do."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def look(wanted: Settings) -> Facts:
-    """Return what a start finds; changes nothing."""
+    """Return the facts that a start decides by; changes nothing."""
     return probe.look(wanted, opening.server_identity())
 
 
 def check(context: Context, facts: Facts, problems: Sequence[Problem] = ()) -> plan.Plan:
-    """Return what to do; raises Failure, before anything is touched, with all that speaks against it."""
+    """Return the plan of a start; raises Failure with all objections before anything is changed."""
     with identity.Acting(context.who):
         return _checked(context, facts, problems)
 
@@ -41,12 +41,12 @@ def _checked(context: Context, facts: Facts, problems: Sequence[Problem]) -> pla
     if refusals:
         raise Failure(*refusals)
     for doubt in decided.warnings:
-        log.warning(doubt.what, doubt.hint)
+        log.warning(doubt.what, doubt.hint, doubt.docs)
     return decided
 
 
 def objections(context: Context, decided: plan.Plan) -> list[Problem]:
-    """Return what programs of the image have to say against a plan; `doctor` asks for it too."""
+    """Return the objections of the image's programs to a plan; `doctor` uses it too."""
     found: list[Problem] = []
     if decided.kind == plan.INITIALIZE:
         from entrypoint.every_start import user_files
@@ -82,14 +82,14 @@ def _first(look: Callable[[Context], object], context: Context) -> tuple[Problem
 
 
 def refuse_if_changed(context: Context, decided: plan.Plan) -> plan.Plan:
-    """Look again after the lock was taken: nobody else may have begun a start meanwhile."""
+    """Decide again after the lock was taken, since another process may have begun a start in between."""
     again = plan.decide(context.settings, look(context.settings))
     if again.kind == decided.kind and not again.refusals:
         return again
     raise Failure(
         Problem(
-            f"{context.settings.data_folder} was changed by somebody else while this start looked at it",
-            "start again",
+            f"another process changed {context.settings.data_folder} while this start examined it",
+            "start the container again",
             exits.VOLUME_IN_USE,
         )
     )

@@ -1,4 +1,4 @@
-"""What follows from the settings and the facts, a refusal being a value with an exit code; pure."""
+"""What to do, given the settings and the facts; a refusal is a value with an exit code; pure."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ RECOVER: Final = "recover"
 
 
 class Plan(NamedTuple):
-    """What a start will do."""
+    """What a start is going to do."""
 
     kind: Kind
-    """`recover`: go on with a restore that was interrupted."""
+    """`recover`: continue an interrupted restore."""
     discard: bool
-    """Throw away first what an interrupted first start of ours has built; no user code has run in it."""
+    """First delete what our own interrupted first start has built; it has not run any user code."""
     move_aside: bool
-    """Move an unfinished cluster aside first, as the user asked."""
+    """First move an unfinished cluster aside, as the user has requested."""
     refusals: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
 
 
 def decide(settings: Settings, facts: Facts) -> Plan:
-    """Return what to do; nothing has been touched yet."""
+    """Return what to do; nothing has been changed yet."""
     folder = facts.data_folder
     unfinished = folder.unfinished
     stage = unfinished.stage if unfinished else ""
@@ -64,16 +64,16 @@ def decide(settings: Settings, facts: Facts) -> Plan:
 
 
 def _is_for_something_else(settings: Settings, unfinished: Unfinished) -> bool:
-    """Tell whether a restore that is not finished was begun for something else than is asked for now.
+    """Return whether the settings now ask for something else than the unfinished restore was begun for.
 
-    What it has built is a copy of the archive that was never promoted. To go on with it would promote it,
-    so a standby is built anew.
+    The unfinished restore has built a copy of the archive that was never promoted. Continuing it would
+    promote the copy, so a standby is built from scratch.
     """
     if settings.standby is not None:
         return True
     if settings.restore is None:
         return False
-    from entrypoint.restore.record import recorded  # most starts have nothing to go on with
+    from entrypoint.restore.record import recorded  # most starts have no restore to continue
 
     return not recorded(unfinished.detail).is_for(settings.restore)
 
@@ -98,7 +98,7 @@ def _against_a_new_cluster(settings: Settings, facts: Facts, kind: Kind, *, anew
 
 
 def _not_ours(facts: Facts) -> bool:
-    """Tell whether the server would refuse the folder: it must own it, and only root can mend that."""
+    """Return whether the server would refuse the folder: it must own it, and only root can change that."""
     folder = facts.data_folder
     return folder.exists and (not folder.readable or facts.uid not in (0, folder.owner))
 
@@ -109,9 +109,10 @@ def _needs_password(settings: Settings) -> list[Problem]:
     return [
         Problem(
             f"{settings.data_folder} holds no database yet, and no superuser password is specified "
-            "to make one",
+            "for a new one",
             "set POSTGRES_PASSWORD (-e POSTGRES_PASSWORD=…) or POSTGRES_PASSWORD_FILE; "
-            "POSTGRES_HOST_AUTH_METHOD=trust lets everybody in without one",
+            "POSTGRES_HOST_AUTH_METHOD=trust lets everybody in without a password",
+            docs="handle-secrets",
         )
     ]
 
@@ -123,10 +124,11 @@ def _old_databases(facts: Facts) -> list[Problem]:
         Problem(
             f"{facts.data_folder.path} holds no database, but there appears to be PostgreSQL data "
             f"of another version or layout in: {' '.join(facts.old_databases)}",
-            "from 18 on the data lies in /var/lib/postgresql/<major>/docker: use a single mount at "
-            "/var/lib/postgresql and move the data with pg_upgrade, or go back to the image of the "
+            "from PostgreSQL 18 on, the data folder is /var/lib/postgresql/<major>/docker: use a single "
+            "mount at /var/lib/postgresql and move the data with pg_upgrade, or return to the image of the "
             "data's major version; see https://github.com/docker-library/postgres/pull/1259 and "
             "https://github.com/docker-library/postgres/issues/37",
+            docs="upgrade-to-a-newer-major",
         )
     ]
 
@@ -137,13 +139,14 @@ def _foreign(facts: Facts) -> list[Problem]:
         return []
     names = ", ".join(folder.foreign[:5]) + (", …" if len(folder.foreign) > 5 else "")
     if folder.foreign == ("lost+found",):
-        what = f"{folder.path} is the top of a filesystem (it holds lost+found)"
+        what = f"{folder.path} is the top folder of a filesystem (it contains lost+found)"
     else:
-        what = f"{folder.path} is not empty and holds no database, but: {names}"
+        what = f"{folder.path} is not empty, but it holds no database; it contains: {names}"
     return [
         Problem(
             what,
             f"use a folder below it: -e PGDATA={folder.path}/pgdata, or empty it if nothing in it is needed",
+            docs="mount-the-volume",
         )
     ]
 
@@ -164,9 +167,9 @@ def _not_empty_handed(settings: Settings) -> list[Problem]:
     if given is not None and (given.rstrip("/") or "/") != settings.data_folder:
         return [
             Problem(
-                f"-D {settings.server.data_folder} is not PGDATA ({settings.data_folder}), where the "
-                "first start would make the database",
-                f"set PGDATA={settings.server.data_folder} and leave -D out",
+                f"-D {settings.server.data_folder} differs from PGDATA ({settings.data_folder}), where the "
+                "first start would create the database",
+                f"set PGDATA={settings.server.data_folder} and omit -D",
             )
         ]
     return []
@@ -176,8 +179,8 @@ def _init_files_unfinished(settings: Settings, unfinished: Unfinished) -> Proble
     where = f"{settings.data_folder}/{own.UNFINISHED}"
     if unfinished.stage == "unknown" and not unfinished.detail:
         why = (
-            "the init file that it came to is (unknown), or somebody else has served the database since, "
-            "or put it there"
+            "it is unknown which init file was running, or another server has used the database since, "
+            "or somebody else put the database there"
         )
     else:
         file = unfinished.detail or "(unknown)"
@@ -185,27 +188,30 @@ def _init_files_unfinished(settings: Settings, unfinished: Unfinished) -> Proble
     return Problem(
         f"an earlier first start did not finish: {why}",
         "correct the file, then either empty the volume (docker volume rm, docker compose down "
-        "--volumes) or start once with -e POSTGRES_INIT_UNFINISHED=restart, which moves what is "
-        f"there aside and begins anew. If you have checked the database yourself and want it as it "
-        f"is: rm -r {where}",
+        "--volumes) or start once with -e POSTGRES_INIT_UNFINISHED=restart, which moves the existing "
+        "files aside and starts from scratch. If you have checked the database yourself and want to keep "
+        f"it as it is: rm -r {where}",
         exits.UNFINISHED_FIRST_START,
+        docs="finish-a-first-start",
     )
 
 
 def _cannot_move_wal(settings: Settings) -> Problem:
     return Problem(
-        "POSTGRES_INIT_UNFINISHED=restart cannot move a write-ahead log that lies elsewhere "
+        "POSTGRES_INIT_UNFINISHED=restart cannot move a write-ahead log outside the data folder "
         f"({settings.init.wal_folder})",
         f"empty {settings.data_folder} and {settings.init.wal_folder} yourself",
         exits.UNFINISHED_FIRST_START,
+        docs="finish-a-first-start",
     )
 
 
 def _nothing_to_build_from(settings: Settings) -> Problem:
     return Problem(
-        f"STANDBY=on, but {settings.data_folder} holds no database yet, and there is no archive to build it "
-        "from",
+        f"STANDBY=on, but {settings.data_folder} holds no database yet, and there is no archive to build the "
+        "standby from",
         "set ARCHIVE_URL to the primary's archive, or put a copy of the primary there with pg_basebackup",
+        docs="run-a-standby",
     )
 
 
@@ -215,9 +221,10 @@ def _recovery_without_archive(settings: Settings, detail: str) -> Problem:
     backup = recorded(detail).backup
     return Problem(
         f"the restore of backup {backup} into {settings.data_folder} is not finished, and no archive "
-        "is set to go on with",
-        "set the same ARCHIVE_* variables as when it began, or empty the volume",
+        "is set to continue it from",
+        "set the same ARCHIVE_* variables as when the restore began, or empty the volume",
         exits.UNFINISHED_RESTORE,
+        docs="restore-a-lost-volume",
     )
 
 
@@ -227,41 +234,44 @@ def _warnings(settings: Settings, facts: Facts, kind: Kind) -> list[Problem]:
     if folder.place == "container layer":
         found.append(
             Problem(
-                f"the data folder {folder.path} lies in the container's own layer and is deleted "
+                f"the data folder {folder.path} is in the container's own layer and is deleted "
                 "together with the container",
                 f"mount a volume: -v NAME:{_volume_for(settings)}",
+                docs="mount-the-volume",
             )
         )
     elif folder.place == "anonymous volume" and facts.stray_mounts:
         found.append(
             Problem(
-                f"the data folder {folder.path} lies on an anonymous volume, although a volume is "
-                f"mounted at {', '.join(facts.stray_mounts)}: the data is lost from sight when the "
-                "container is made anew",
+                f"the data folder {folder.path} is on an anonymous volume, although a volume is "
+                f"mounted at {', '.join(facts.stray_mounts)}: a new container will not find the data again",
                 f"mount the volume at {folder.mount_point} instead",
+                docs="mount-the-volume",
             )
         )
     elif folder.place == "anonymous volume" and kind != START:
         found.append(
             Problem(
-                f"the data folder {folder.path} lies on an anonymous volume, which a new container "
-                "does not find again",
-                f"mount a volume with a name: -v NAME:{folder.mount_point}",
+                f"the data folder {folder.path} is on an anonymous volume: a new container will not find "
+                "the data again",
+                f"mount a named volume: -v NAME:{folder.mount_point}",
+                docs="mount-the-volume",
             )
         )
     if kind == START and folder.standby and settings.standby is None:
         found.append(
             Problem(
                 f"the database in {folder.path} is a standby (it has standby.signal), although STANDBY is "
-                "not on: it goes on following",
+                "not on: it remains a standby",
                 "set STANDBY=on; to make it a primary: entrypoint promote",
+                docs="run-a-standby",
             )
         )
     if settings.init.auth_method.split()[:1] == ["trust"] and kind == INITIALIZE:
         found.append(
             Problem(
-                'POSTGRES_HOST_AUTH_METHOD has been set to "trust": everybody who reaches the port, also '
-                "any other container, gets in without a password, even if POSTGRES_PASSWORD is set",
+                'POSTGRES_HOST_AUTH_METHOD has been set to "trust": anybody who can reach the port, '
+                "including any other container, gets in without a password, even if POSTGRES_PASSWORD is set",
                 "set POSTGRES_PASSWORD and remove POSTGRES_HOST_AUTH_METHOD",
             )
         )

@@ -1,4 +1,4 @@
-"""The first half of a start: from the environment to a server that is ready to be handed over."""
+"""The first half of a start: from the environment to a server that can be handed over."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 
 def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
-    """Become the server's PID 1: `arguments` are those of postgres.
+    """Become the server's PID 1; `arguments` are the arguments of postgres.
 
-    With `restore_only` end before the server starts; a volume with a database is refused then.
+    With `restore_only`, end before the server starts, and refuse a volume that holds a database.
     """
-    log.never_wait()  # while we are root, who may open a log of anybody
+    log.never_wait()  # while we are root, who may open anybody's log
     children = Children(Signals())
     kernel.keep_descriptors_to_ourselves()
     kernel.adopt_orphans()
@@ -53,7 +53,7 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     kernel.hide_environment(_start_alone(wanted))
     _make_door(wanted)
     who = opening.server_identity()
-    # As early as it can be taken: what is in the folder of a running start is not ours to judge.
+    # As early as possible: we must not judge a folder in which another start is working.
     lock = _lock_early(wanted.data_folder, who)
     held: list[int] = []
     context = opening.make_context(wanted, children, held)
@@ -87,7 +87,7 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
 
 
 def _lock_early(folder: str, who: Identity) -> int | None:
-    """Lock the data folder, if it is there, with the rights of the server's user where they suffice."""
+    """Lock the data folder if it exists, with the rights of the server's user if they suffice."""
     try:
         with identity.Acting(who):
             return holder.lock_folder(folder)
@@ -102,18 +102,18 @@ def _lock_early(folder: str, who: Identity) -> int | None:
 
 
 def _make_door(wanted: Settings) -> None:
-    """Where an image of others has brought the archiver, put our door to it before it, for people."""
+    """Put our door for people in front of an archiver that a derived image has installed."""
     tool = wanted.archive and wanted.archive.tool
     if os.getuid() != 0 or tool is None or not opening.has_program(tool.name, os.environ):
         return
     try:
         os.symlink(DOOR, f"{DOOR_FOLDER}/{tool.name}")
     except OSError:
-        pass  # it is there, or something of somebody else's; or nothing can be written
+        pass  # the door exists, or somebody else's file has its name, or the folder is read-only
 
 
 def _start_alone(wanted: Settings) -> set[str]:
-    """Return the variables that nobody is to see in PID 1, however long a first start or a restore takes."""
+    """Return the variables to hide in PID 1 from now on, since a first start or a restore may take long."""
     names = {name for name in wanted.values if name.startswith(serving.CONF_PREFIX)}
     if is_guarded(wanted):
         names |= wanted.values.keys() - server_environment(wanted, wanted.values).keys()
@@ -121,9 +121,9 @@ def _start_alone(wanted: Settings) -> set[str]:
 
 
 def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, plan.Plan, list[str]]:
-    """Do what was decided; return the context, what was done, and the arguments for the server.
+    """Carry out the plan; return the context, what was done, and the arguments for the server.
 
-    Where init files have put another cluster in the place of the new one, that is served as any other is.
+    If init files have replaced the new cluster by another one, the other one is served like any cluster.
     """
     context = _settle(context)
     wanted = context.settings
@@ -132,7 +132,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
 
         scratch.clear(context)
     if wanted.archive is not None:
-        from entrypoint.archive import calls  # what it takes is loaded only where it is needed
+        from entrypoint.archive import calls  # loaded only if it is needed
         from entrypoint.archive.opened import OpenedArchive
 
         calls.forget(context.runtime_folder, wanted.data_folder)
@@ -154,12 +154,12 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
         _say_skipped(facts)
     else:
         context, decided, recovering = _make(context, decided, given)
-        context = _settle(context)  # init files, or a backup, may have brought a command of the user's own
+        context = _settle(context)  # init files or a backup may contain the user's own archive_command
         wanted = context.settings
         if wanted.archive is not None:
             from entrypoint.archive.opened import OpenedArchive
 
-            # Now there is a cluster, with its own segment size.
+            # Only now does the cluster exist, with its segment size.
             OpenedArchive(context, wanted.archive).render()
         # Init files may have changed its configuration file.
         given = [*render.arguments(context), *recovering]
@@ -176,7 +176,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
 
 
 def _settle(context: Context) -> Context:
-    """Return the context in which it is decided who archives."""
+    """Return the context after deciding who archives: the entrypoint or the user's own command."""
     if context.settings.archive is None and context.settings.source is None:
         return context
     from entrypoint.config import charge
@@ -185,7 +185,7 @@ def _settle(context: Context) -> Context:
 
 
 def _open_archive(context: Context, given: list[str], *, first: bool) -> tuple[Context, list[str]]:
-    """Make the archive this cluster's, and see who else goes on in it; return what `act` does."""
+    """Claim the archive for this cluster, and look for another writer; return what `act` does."""
     wanted = context.settings.archive
     if wanted is None:
         return context, given
@@ -193,9 +193,9 @@ def _open_archive(context: Context, given: list[str], *, first: bool) -> tuple[C
 
     charge.say(context)
     if wanted.by_user:
-        # What came with a backup does not write beside the original; the command line was meant for now.
-        told = "archive_command" in context.settings.server.settings
-        if not told and fork.refusal(context.settings.data_folder) is not None:
+        # A command that came with a backup must not write next to the original; the command line may.
+        on_command_line = "archive_command" in context.settings.server.settings
+        if not on_command_line and fork.refusal(context.settings.data_folder) is not None:
             given = [*given, "-c", "archive_mode=off"]
         return context, given
     from entrypoint.archive import calls, claim
@@ -208,16 +208,20 @@ def _open_archive(context: Context, given: list[str], *, first: bool) -> tuple[C
     context = context._replace(near=near)
     files.write_atomically(f"{context.runtime_folder}/{calls.LOOK}", claim.script(context, "look-first"))
     if fork.refusal(context.settings.data_folder) is not None:
-        # Off, and not a command that fails: WAL that nobody may archive would fill the volume.
+        # Off rather than a command that fails: WAL that nobody may archive would fill the volume.
         given = [*given, "-c", "archive_mode=off"]
     return context, given
 
 
 def _follow(context: Context, given: list[str], *, superseded: bool) -> list[str]:
-    """Return the arguments of a standby where this is one."""
+    """Return the arguments for the server, with those of a standby if it is one."""
     wanted = context.settings
     if wanted.standby is not None and not superseded and control_file.is_half_promoted(context):
-        log.warning("a promotion was interrupted: this is a standby again", "promote it: entrypoint promote")
+        log.warning(
+            "a promotion was interrupted: this is a standby again",
+            "promote it: entrypoint promote",
+            docs="run-a-standby",
+        )
         files.write_atomically(f"{wanted.data_folder}/standby.signal", control_file.OURS)
     if os.path.exists(f"{wanted.data_folder}/standby.signal"):
         from entrypoint.config import follow
@@ -230,17 +234,18 @@ def _follow(context: Context, given: list[str], *, superseded: bool) -> list[str
 
 def _nothing_to_restore(wanted: Settings) -> Problem:
     if wanted.restore is None:
-        return Problem("nothing says what is to be restored", "give --from LATEST or a backup's name")
+        return Problem("no backup to restore was named", "add --from LATEST, or --from with a backup's name")
     return Problem(
-        f"{wanted.data_folder} holds a database already",
-        "restore onto an empty volume; this one stays as it is",
+        f"{wanted.data_folder} already holds a database",
+        "restore onto an empty volume; this volume was not changed",
+        docs="restore-to-a-moment",
     )
 
 
 def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Context, plan.Plan, list[str]]:
-    """Make the cluster: anew, from a backup, or by going on with a restore.
+    """Create the cluster: from scratch, from a backup, or by continuing a restore.
 
-    Returns as `act` does, with the settings with which the server itself goes on with a recovery.
+    Returns what `act` does, with the settings with which the server itself continues a recovery.
     """
     wanted = context.settings
     phases: dict[plan.Kind, status.Phase] = {
@@ -260,10 +265,10 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
 
         context, is_new = initialize.initialize(context, given)
         return context, decided if is_new else decided._replace(kind=plan.START), []
-    from entrypoint.restore import fetch, planning, replay  # what they take is loaded only where it is needed
+    from entrypoint.restore import fetch, planning, replay  # loaded only if they are needed
 
     if decided.kind == plan.RECOVER or wanted.restore is None:
-        log.info("going on with a restore that was interrupted")
+        log.info("resuming an interrupted restore")
         return context, decided, replay.recover(context, given)
     planned = planning.look(context, wanted.restore)
     for line in planning.describe(planned):
@@ -273,7 +278,7 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
 
 
 def plan_restore(raw: Mapping[str, str]) -> Plan:
-    """Return what a restore would do; writes only below /run, beside whatever runs there."""
+    """Return what a restore would do; writes only below /run, and does not disturb what runs there."""
     import tempfile
 
     from entrypoint.restore import planning
@@ -287,7 +292,7 @@ def plan_restore(raw: Mapping[str, str]) -> Plan:
 
 
 def clear(context: Context, decided: plan.Plan) -> None:
-    """Make room for a new cluster, where an interrupted start or an earlier cluster has left what is ours."""
+    """Make room for a new cluster: remove our files of an interrupted start or an earlier cluster."""
     unfinished = Unfinished(context.settings.data_folder)
     if decided.discard:
         unfinished.discard()
@@ -301,38 +306,38 @@ def _say_skipped(facts: Facts) -> None:
     if facts.init_files:
         since = _made(facts.data_folder.path)
         names = ", ".join(facts.init_files[:5]) + (", …" if len(facts.init_files) > 5 else "")
-        log.info(f"init files do not run, since the database exists since {since}: {names}")
+        log.info(f"init files do not run, because the database has existed since {since}: {names}")
 
 
 def _made(folder: str) -> str:
-    """Return when a cluster was made: initdb writes PG_VERSION, and nothing does later."""
+    """Return when a cluster was created: initdb writes PG_VERSION, and nothing changes it later."""
     from time import gmtime, strftime
 
     return strftime("%Y-%m-%d %H:%M:%S UTC", gmtime(os.stat(f"{folder}/PG_VERSION").st_mtime))
 
 
 def check_collations(context: Context, decided: plan.Plan, given: list[str]) -> None:
-    """Look, before clients come in, whether text sorts as it did; raises Failure by COLLATION_POLICY."""
+    """Before clients connect, check that text still sorts as before; raises Failure by COLLATION_POLICY."""
     if not context.settings.server.is_server:
         return
     if decided.kind == plan.INITIALIZE:
         remembered.remember_match(context)
     elif not remembered.is_settled(context):
-        from entrypoint.collation import policy  # what it takes is loaded only where it is needed
+        from entrypoint.collation import policy  # loaded only if it is needed
 
         policy.gate(context, given)
 
 
 def run_server(context: Context, given: list[str], held: list[int], *, first: bool) -> NoReturn:
-    """Hand over to the supervisor, or to postgres itself where it is no server.
+    """Hand over to the supervisor, or to postgres itself if its arguments make it no server.
 
-    `held` are the descriptors of locks: first that of the data folder.
+    `held` are the descriptors of locks; the first one is the data folder's.
     """
     wanted = context.settings
     environ = server_environment(wanted, context.environment)
     arguments = wanted.server
     if is_guarded(wanted) and (names := withheld_variables(wanted, context.environment)):
-        log.info(f"not in the server's environment: {', '.join(names)}; POSTGRES_ENVIRONMENT can name them")
+        log.info(f"hidden from the server: {', '.join(names)}; POSTGRES_ENVIRONMENT can pass variables to it")
     if not arguments.is_server:
         os.set_inheritable(held[0], True)  # noqa: FBT003 - the name says what is true
         context.children.raise_if_stopped()
@@ -365,6 +370,6 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
 
 
 def execute(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
-    """Replace this process by a command, with the exit codes of a shell where that fails."""
+    """Replace this process with a command; if that fails, with the exit codes of a shell."""
     log.drain()
     replace_process(find_program(argv[0], environ), argv, environ)

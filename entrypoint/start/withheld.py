@@ -1,4 +1,4 @@
-"""What is said of PGPASSWORD, which the container has and the server has not."""
+"""Messages about PGPASSWORD, which the container has but the server does not get."""
 
 import os
 
@@ -7,25 +7,25 @@ from entrypoint.config import collect, sources
 from entrypoint.postgres import conninfo
 from entrypoint.server.context import Context
 
-_MEND = "if it is needed: -e POSTGRES_ENVIRONMENT=PGPASSWORD"
+_HINT = "if it is needed: -e POSTGRES_ENVIRONMENT=PGPASSWORD"
 
 
 def say_password(context: Context) -> None:
-    """Say what gets no password from PGPASSWORD, and which variable hands it on.
+    """Report which connections get no password from PGPASSWORD, and which variable passes it on.
 
-    The official image hands it on where it finds a database. Here it must be asked for, since every superuser
+    The official image passes it on if it finds a database. Here it must be requested, because every superuser
     of the database can read the server's environment.
     """
-    what = "PGPASSWORD is not in the server's environment, so that {} gets no password from it"
+    what = "PGPASSWORD is not in the server's environment, so {} gets no password from it"
     if not os.path.exists(f"{context.settings.data_folder}/standby.signal"):
-        own = "what the server itself connects to (dblink, postgres_fdw, a subscription)"
-        log.info(f"{what.format(own)}; {_MEND}")
+        own = "a connection that the server itself makes (dblink, postgres_fdw, a subscription)"
+        log.info(f"{what.format(own)}; {_HINT}")
     elif _lacks_password(_primary(context)):
-        log.warning(what.format("the connection to the primary"), _MEND)
+        log.warning(what.format("the connection to the primary"), _HINT, docs="handle-secrets")
 
 
 def _primary(context: Context) -> str:
-    """Return the connection string of the primary, by whoever has set it; empty without one."""
+    """Return the connection string of the primary, wherever it is set; empty if it is not set."""
     wanted = context.settings
     if wanted.standby is not None and wanted.standby.conninfo:
         return wanted.standby.conninfo
@@ -34,7 +34,7 @@ def _primary(context: Context) -> str:
 
 
 def _lacks_password(text: str) -> bool:
-    """Tell whether a connection string needs a password from elsewhere, as far as it can be read."""
+    """Return whether a connection string has no password, and so needs one from elsewhere."""
     try:
         return bool(text) and not any(part.name in ("password", "passfile") for part in conninfo.parse(text))
     except ValueError:

@@ -1,1 +1,1 @@
-"""What Linux gives: processes, signals, files, users, locks, and how root handles what others can write."""
+"""What Linux provides: processes, signals, files, users and locks, and safe file access for root."""

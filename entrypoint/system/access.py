@@ -1,4 +1,4 @@
-"""What the server's user may do with a file or folder, in words where he may not, and giving it to him."""
+"""What the server's user may do with a file or folder, the error if it may not, and changes of the owner."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from entrypoint.system.identity import Identity
 
 
 class Explained:
-    """Turns an OSError of the block into the message about owners and modes."""
+    """Turns an OSError in the block into a problem that names owners and modes."""
 
     def __init__(self, path: str, doing: str) -> None:
         self.path = path
@@ -27,7 +27,7 @@ class Explained:
 
 
 def denied(path: str, doing: str, error: OSError) -> Problem:
-    """Return the message for an operation that was denied."""
+    """Return the problem for an operation that was denied."""
     place = path
     while not os.path.exists(place):
         place = os.path.dirname(place)
@@ -41,29 +41,31 @@ def denied(path: str, doing: str, error: OSError) -> Problem:
         place=place,
         missing=lacked(error),
     )
-    hint = "mount it without :ro" if error.errno == errno.EROFS else problem.hint
-    return problem._replace(what=f"{problem.what} ({error.strerror or error})", hint=hint)
+    what = f"{problem.what} ({error.strerror or error})"
+    if error.errno == errno.EROFS:
+        return problem._replace(what=what, hint="mount it without :ro", docs="mount-the-volume")
+    return problem._replace(what=what)
 
 
 def lacking(error: OSError) -> str:
-    """Return which capabilities the container lacks, as the end of a sentence; empty where it is not that."""
+    """Return the capabilities that the container lacks, as the end of a sentence; empty if irrelevant."""
     missing = lacked(error)
     return f"; the container lacks the capabilities {missing}" if missing else ""
 
 
 def lacked(error: OSError) -> str:
-    """Return the capabilities that root lacks, where that may be why it was refused."""
+    """Return the capabilities that root lacks, if that may be why the operation was denied."""
     return identity.missing_capabilities() if error.errno in (errno.EPERM, errno.EACCES) else ""
 
 
 def give_empty(folder: str, who: Identity, *, make: bool = False) -> None:
-    """Give a folder to the server's user where it is empty, as Docker leaves a fresh volume to root."""
+    """Make the server's user the owner of an empty folder, because Docker leaves a new volume to root."""
     try:
         with identity.Acting(who):
             if os.stat(folder).st_uid == who.uid:
                 return
     except OSError:
-        pass  # root sees more, or makes it
+        pass  # root may see the folder, or create it
     descriptor = walk.open_folder(folder, make=make)
     try:
         if os.fstat(descriptor).st_uid != who.uid and not os.listdir(descriptor):
@@ -74,19 +76,19 @@ def give_empty(folder: str, who: Identity, *, make: bool = False) -> None:
 
 
 def can_read(path: str, who: Identity) -> bool:
-    """Tell whether a user can open a file or folder; no question of access(), which strict hosts deny."""
+    """Return whether a user can open a file or folder; does not use access(), which strict hosts deny."""
     try:
         with identity.Acting(who):
             os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC))
     except PermissionError:
         return False
     except OSError:
-        return True  # a socket, say: not for reading
+        return True  # a socket, for example, which nobody can open
     return True
 
 
 def make_own(folder: str, who: Identity) -> None:
-    """Make a folder where it is missing, and give an empty one to the server's user."""
+    """Create a folder if it is missing, and make the server's user the owner of an empty one."""
     with Explained(folder, "prepare"):
         if os.getuid() == 0:
             give_empty(folder, who, make=True)

@@ -14,13 +14,13 @@ def processors() -> int:
                     words += file.read().split()
             except OSError:
                 break
-        if len(words) == 2 and words[0].isdigit() and words[1].isdigit():  # else "max", or -1
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit():  # otherwise "max" or -1
             return max(1, min(count, round(int(words[0]) / int(words[1]))))
     return count
 
 
 def memory_limit() -> int | None:
-    """Return the bytes of memory that this container may use, where it has a limit."""
+    """Return this container's memory limit in bytes; None: it has none."""
     return _limit("memory.max", "memory/memory.limit_in_bytes")
 
 
@@ -41,23 +41,23 @@ def _of_memory(name: str) -> int:
 
 
 def huge_pages_limit() -> int | None:
-    """Return the bytes of huge pages that this container may use, where it has a limit."""
+    """Return this container's limit of huge pages in bytes; None: it has none."""
     return _limit("hugetlb.2MB.max", "hugetlb/hugetlb.2MB.limit_in_bytes")
 
 
 def _limit(*names: str) -> int | None:
-    """Return the first limit that is there, of the cgroup's version 2 and of version 1."""
+    """Return the first limit that exists, of cgroup version 2 or 1."""
     for name in names:
         try:
             with open(f"/sys/fs/cgroup/{name}", encoding="ascii") as file:
                 text = file.read().strip()
         except OSError:
             continue
-        # Version 1 writes a number near 2^63 for no limit, version 2 "max".
+        # Without a limit, version 1 writes a number near 2^63, and version 2 "max".
         return int(text) if text.isdigit() and int(text) < 2**60 else None
     return None
 
 
 def memory() -> int:
-    """Return the bytes of memory that there are for this container: its limit, or the machine's."""
+    """Return the memory for this container in bytes: its limit, or the machine's memory."""
     return memory_limit() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from entrypoint.system.identity import Identity
     from entrypoint.system.words import Words
 
-# CPython ignores these for itself; a child must not inherit that.
+# CPython ignores these signals for itself; a child must not inherit that.
 _PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
 PRIVATE_FOLDERS = ("/dev/shm", "/run/entrypoint", "/tmp")  # noqa: S108 - what is made there has no name
-"""Where a file in memory is where the kernel has none: never beside data, and in memory first."""
+"""Folders for a file in memory if the kernel has no memfd_create: never next to data, and in memory first."""
 WRAPPER = "/usr/share/postgresql-common/pg_wrapper"
-"""What Debian has in the place of PostgreSQL's clients."""
+"""What Debian installs under the names of PostgreSQL's clients."""
 
 
 class Children:
-    """The children of this process: our own, by pid, and orphans that became ours."""
+    """The children of this process: those that we started, by pid, and adopted orphans."""
 
     def __init__(self, signals: Signals) -> None:
         self.signals = signals
@@ -37,7 +37,7 @@ class Children:
         self._own: set[int] = set()
         self._stops: list[int] = []
         self.tied = False
-        """What is started gets SIGINT when this process ends, be it by SIGKILL."""
+        """Our children get SIGINT when this process ends, even by SIGKILL."""
 
     def spawn(
         self,
@@ -51,9 +51,9 @@ class Children:
     ) -> int:
         """Start a program found on the environment's PATH and return its pid.
 
-        `descriptors` maps a descriptor of the child to one of ours; without an entry the child has our
-        standard streams and nothing else. `become` is for the checks that root makes with the rights of
-        the server's user. What is `kept_in` reaches nothing but these folders, see confine.
+        `descriptors` maps a descriptor of the child to one of ours; without it, the child has only our
+        standard streams. `become` is for checks that root makes with the rights of the server's user. A
+        program that is `kept_in` reaches only these folders, see `confine`.
         """
         program = _behind_wrapper(find_program(argv[0], environment), environment)
         if os.geteuid() != os.getuid():
@@ -66,7 +66,7 @@ class Children:
             self._own.add(pid)
             return pid
         actions = [
-            (os.POSIX_SPAWN_DUP2, ours, theirs)  # of the same number: glibc then keeps it open
+            (os.POSIX_SPAWN_DUP2, ours, theirs)  # if both are the same, glibc keeps it open
             for theirs, ours in (descriptors or {}).items()
         ]
         options = {"setpgroup": 0} if own_group else {}
@@ -85,7 +85,7 @@ class Children:
         except OSError as error:
             if error.errno != errno.EPERM:
                 raise Failure(cannot_execute(program, error)) from error
-            # Docker before 20.10.10 refuses clone3 so, and glibc's posix_spawn then tries nothing else.
+            # Docker before 20.10.10 refuses clone3 this way, and glibc's posix_spawn then tries nothing else.
             pid = self._fork(program, argv, environment, descriptors or {}, become=None, kept_in=None)
         finally:
             for number, handler in handlers.items():
@@ -94,7 +94,7 @@ class Children:
         return pid
 
     def adopt(self, pid: int) -> None:
-        """Take for an own child what this process has started before it became this program."""
+        """Adopt a child that this process started before it replaced itself with this program."""
         self._own.add(pid)
 
     def _fork(
@@ -107,7 +107,7 @@ class Children:
         become: Identity | None,
         kept_in: Sequence[str] | None,
     ) -> int:
-        """Start a program as another user, tied to us or kept in, which posix_spawn cannot."""
+        """Start a program as another user, tied to us or confined, which posix_spawn cannot do."""
         parent = os.getpid()
         pid = os.fork()
         if pid:
@@ -136,7 +136,7 @@ class Children:
             os._exit(exits.NOT_EXECUTABLE)
 
     def reap(self) -> dict[int, int]:
-        """Take every dead child; return the exit codes of all own ones that ended and nobody took."""
+        """Reap all dead children; return the exit codes of our own ones that nobody has fetched yet."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -153,11 +153,11 @@ class Children:
         return self._ended
 
     def poll(self, pid: int) -> int | None:
-        """Return the exit code of an own child that has ended, else None."""
+        """Return the exit code of our own child if it has ended, otherwise None."""
         return self.reap().pop(pid, None)
 
     def lives(self, pid: int) -> bool:
-        """Tell whether an own child is still at work; not of one whose end was told before."""
+        """Return whether our own child is still running; not for a child whose exit code was returned."""
         try:
             return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         except ChildProcessError:
@@ -171,10 +171,10 @@ class Children:
         stoppable: bool = True,
         words: Words | None = None,
     ) -> int:
-        """Wait for an own child and return its exit code; meanwhile what it says is read.
+        """Wait for our own child and return its exit code; meanwhile, read its output.
 
-        Raises Stopped on a stop signal (if stoppable) and TimeoutError after so many seconds; the
-        child then still runs.
+        Raises Stopped on a stop signal (if stoppable) and TimeoutError after this many seconds; the child
+        then keeps running.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         while (code := self.poll(pid)) is None:
@@ -187,7 +187,7 @@ class Children:
         return code
 
     def pause(self, seconds: float | None, *, stoppable: bool = True, readable: Sequence[int] = ()) -> None:
-        """Wait for the next signal, at most so many seconds; raises Stopped for a stop signal."""
+        """Wait for the next signal, at most this long; raises Stopped for a stop signal."""
         if stoppable and self._stops:
             seconds = 0
         self._remember(self.signals.wait(seconds, readable))
@@ -195,7 +195,7 @@ class Children:
             self.raise_if_stopped()
 
     def raise_if_stopped(self) -> None:
-        """Raise Stopped if a signal that arrived, maybe while nobody could stop, asks for the end."""
+        """Raise Stopped if a stop signal has arrived, perhaps while stopping was impossible."""
         self._remember(self.signals.take())
         if self._stops:
             raise Stopped(self._stops[0])
@@ -212,10 +212,10 @@ class Children:
         seconds: float | None = None,
         become: Identity | None = None,
     ) -> int:
-        """Run a program to its end in a process group of its own and return its exit code.
+        """Run a program to its end in its own process group and return its exit code.
 
-        On a stop signal or after the deadline the group gets SIGTERM, then SIGKILL, before the
-        exception (Stopped or TimeoutError) goes on.
+        On a stop signal or after the deadline, the group gets SIGTERM and then SIGKILL before Stopped or
+        TimeoutError is raised.
         """
         pid = self.spawn(argv, environment, descriptors=descriptors, become=become)
         try:
@@ -234,7 +234,7 @@ class Children:
         stderr: int = 2,
         become: Identity | None = None,
     ) -> tuple[int, str]:
-        """Run a program and return its exit code and what it wrote to stdout (and stderr)."""
+        """Run a program and return its exit code and its stdout (with `errors` also its stderr)."""
         out = memory_file("")
         try:
             code = self.run(
@@ -249,7 +249,7 @@ class Children:
             os.close(out)
 
     def end_group(self, pid: int, seconds: float = 5, words: Words | None = None) -> None:
-        """End the process group of a child: SIGTERM, and SIGKILL after so many seconds."""
+        """End the process group of a child: SIGTERM, then SIGKILL after this many seconds."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(pid, number)
@@ -277,7 +277,7 @@ def replace_process(program: str, argv: Sequence[str], environment: Mapping[str,
 
 
 def memory_file(text: str) -> int:
-    """Return a descriptor of a file in memory that holds this text, at its start."""
+    """Return a descriptor, at position 0, of a file in memory with this text."""
     descriptor = unnamed_file()
     data = text.encode("utf-8", "surrogateescape")
     while data:
@@ -287,10 +287,10 @@ def memory_file(text: str) -> int:
 
 
 def unnamed_file(flags: int = 0) -> int:
-    """Return a descriptor of an empty file that has no name, in memory; `flags` are of memfd_create.
+    """Return a descriptor of an empty, nameless file in memory; `flags` are those of memfd_create.
 
-    Kernels before 3.17, and some sandboxes, have no such files: then it is one that nobody else may open, and
-    that has lost its name before anything is in it. Raises Failure where there is no place for it.
+    Kernels before 3.17 and some sandboxes have no such files. Then it is a file that nobody else may open,
+    and that loses its name before anything is written to it. Raises Failure if there is no place for it.
     """
     try:
         return os.memfd_create("entrypoint", os.MFD_CLOEXEC | flags)
@@ -300,7 +300,7 @@ def unnamed_file(flags: int = 0) -> int:
         try:
             return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError:
-            pass  # Linux before 3.11, and some filesystems: then it has a name for a moment
+            pass  # Linux before 3.11 and some filesystems: the file has a name for a moment
         name = f"{folder}/entrypoint-{os.getpid()}-{os.urandom(8).hex()}"
         try:
             descriptor = os.open(
@@ -312,24 +312,24 @@ def unnamed_file(flags: int = 0) -> int:
         return descriptor
     raise Failure(
         Problem(
-            f"there is no place for a private file: the system refuses memfd_create ({reason}), and no file "
-            f"can be made in {', '.join(PRIVATE_FOLDERS)}",
+            f"cannot create a private file: the system refuses memfd_create ({reason}), and no file can be "
+            f"created in {', '.join(PRIVATE_FOLDERS)}",
             "mount a small tmpfs: --tmpfs /run/entrypoint, or --tmpfs /tmp",
         )
     )
 
 
 def answer_file(most: int) -> int:
-    """Return a descriptor of an empty file in memory that takes so many bytes and no more.
+    """Return a descriptor of an empty file in memory that takes at most this many bytes.
 
-    It has that size from the beginning and cannot grow; what stands before its position was written.
+    It has that size from the beginning and cannot grow; the bytes before its position were written.
     """
     descriptor = unnamed_file(getattr(os, "MFD_ALLOW_SEALING", 0))
     try:
         os.truncate(descriptor, most)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
     except OSError:
-        os.truncate(descriptor, 0)  # an emulator, or an old kernel, that knows no seals
+        os.truncate(descriptor, 0)  # an emulator or an old kernel without seals
     return descriptor
 
 
@@ -346,7 +346,7 @@ def read_back(descriptor: int) -> str:
 
 
 def find_program(name: str, environment: Mapping[str, str]) -> str:
-    """Return the path of a program as execvp would find it; raises Failure (126 or 127)."""
+    """Return the path of a program as execvp finds it; raises Failure (126 or 127)."""
     if "/" in name:
         return name
     found = None
@@ -374,7 +374,7 @@ def find_program(name: str, environment: Mapping[str, str]) -> str:
 
 
 def _behind_wrapper(program: str, environment: Mapping[str, str]) -> str:
-    """Return the server's own client where Debian's wrapper is found for it.
+    """Return the server's own client program if `program` is Debian's wrapper for it.
 
     The wrapper looks for clusters in places that a container does not have, and takes three times as long.
     """
@@ -389,7 +389,7 @@ def _behind_wrapper(program: str, environment: Mapping[str, str]) -> str:
 
 
 def cannot_execute(program: str, error: OSError) -> Problem:
-    """Return the problem for a failed exec, with the shell's exit code for it."""
+    """Return the problem for a failed exec, with the shell's exit code."""
     missing = isinstance(error, FileNotFoundError)
     return Problem(
         f"{program}: cannot be executed: {error.strerror}",

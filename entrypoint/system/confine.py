@@ -1,7 +1,8 @@
-"""A server that reaches nothing but its own folders: no connection, no file and no process beside its own.
+"""Confinement of a server to its own folders: no connections, and no files or processes but its own.
 
-For a drill: what is restored there is others' data, and their code may run with a superuser's rights. The
-kernel keeps it in, without rights of ours: seccomp from connecting, Landlock from files and from signals.
+It is for drills, which restore other people's data; code in that data may run with a superuser's rights. The
+kernel confines the server without any rights of ours: seccomp forbids connections, Landlock files and
+signals.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/nix", "/opt", "/proc", "/sys")
-"""Folders of programs and libraries, and what the kernel tells: read and run; they hold no secret."""
+"""Folders of programs and libraries, and the kernel's: to be read and run; they contain no secrets."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _FILES_KEPT = 1
 _SIGNALS_KEPT = 6
-"""The first versions of Landlock that can keep a process from files, and from others' processes."""
+"""The first versions of Landlock that protect files, and processes of others."""
 
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
@@ -31,14 +32,14 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION = 1
 _BENEATH = 1
 _SCOPES = 3
-"""Abstract Unix sockets and signals."""
+"""Abstract Unix sockets, and signals."""
 _READ = 1 << 0 | 1 << 2 | 1 << 3
-"""To run a file, to read one, to list a folder."""
+"""Run a file, read a file, list a folder."""
 _OF_FILES = 1 << 0 | 1 << 1 | 1 << 2
 _ALL_SINCE = ((1, (1 << 13) - 1), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15))
-"""What Landlock knows of files since which version."""
+"""The rights on files that Landlock handles, each with its first version."""
 _NETWORK = (4, 3)
-"""To bind and to connect with TCP."""
+"""The first version with rights on TCP, and those rights: bind and connect."""
 
 _DENIED = 0x00050001
 """SECCOMP_RET_ERRNO with EPERM."""
@@ -51,20 +52,21 @@ _CALLS = {
     "x86_64": (0xC000003E, {"socket": 41, "prlimit64": 302}, (42, 101, 310, 311, 425)),
     "aarch64": (0xC00000B7, {"socket": 198, "prlimit64": 261}, (203, 117, 270, 271, 425)),
 }
-"""By machine: its number for seccomp, calls that are judged by their first argument, and denied ones.
+"""By machine: its number for seccomp, calls that are judged by their first argument, and denied calls.
 
-These are connect, ptrace, process_vm_readv, process_vm_writev, and io_uring_setup, which goes around all.
+The denied calls are connect, ptrace, process_vm_readv, process_vm_writev, and io_uring_setup, which would
+bypass all of them.
 """
 
 
 def version() -> int:
-    """Return the version of Landlock; 0: the kernel, or the container engine, has none."""
+    """Return the version of Landlock; 0: the kernel or the container engine has none."""
     found = _library().syscall(_CREATE_RULESET, None, 0, _VERSION)
     return max(0, int(found))
 
 
 def missing() -> str:
-    """Return what a confined process can reach here in spite of all, for people."""
+    """Return what even a confined process can reach here, for people."""
     reached = []
     if platform.machine() not in _CALLS:
         reached.append("other servers")
@@ -75,7 +77,7 @@ def missing() -> str:
 
 
 def keep_in(writable: Sequence[str], program: str) -> None:
-    """Keep this process, and what it becomes and starts, from all but these folders, as far as possible."""
+    """Confine this process, and what it becomes and starts, to these folders, as far as possible."""
     library = _library()
     try:
         _demand(library.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
@@ -85,7 +87,7 @@ def keep_in(writable: Sequence[str], program: str) -> None:
         if platform.machine() in _CALLS:
             _keep_from_connections(library)
     except OSError as error:
-        log.warning(f"{os.path.basename(program)} is not kept in, since the kernel says: {error.strerror}")
+        log.warning(f"cannot confine {os.path.basename(program)}: the kernel says: {error.strerror}")
 
 
 def _library() -> ctypes.CDLL:
@@ -122,7 +124,7 @@ def _keep_from_files(library: ctypes.CDLL, found: int, writable: Sequence[str], 
         except OSError:
             continue
         if not os.path.isdir(path):
-            allowed &= _OF_FILES | 1 << 14 | 1 << 15  # noqa: PLW2901 - what is not of a folder
+            allowed &= _OF_FILES | 1 << 14 | 1 << 15  # noqa: PLW2901 - without the rights of a folder
         # A packed structure: a mask of 64 bits, a descriptor of 32.
         rule = allowed.to_bytes(8, byteorder="little") + place.to_bytes(4, byteorder="little")
         _demand(library.syscall(_ADD_RULE, rules, _BENEATH, rule, 0))
@@ -135,7 +137,7 @@ def _keep_from_connections(library: ctypes.CDLL) -> None:
     import ctypes
 
     architecture, judged, denied = _CALLS[platform.machine()]
-    # Each is a code, two distances to jump, and a value.
+    # Each instruction is a code, two jump distances, and a value.
     program = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, architecture), (_RETURN, 0, 0, _DENIED)]
     program += [(_LOAD, 0, 0, _NUMBER), (_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, _DENIED)]
     for number in denied:

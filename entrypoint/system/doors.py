@@ -1,9 +1,9 @@
 """Our doors that others may have replaced: shims/by-hand and docker-entrypoint.sh.
 
-`by-hand` is our door to the archivers and stands on PATH under their names, for people. A
-docker-entrypoint.sh that is not ours any more is what runs, as it would in the official image: images of
-others mount or copy a script of their own over it, patch a hook into it, or replace its last line so that it
-makes a database while their image is built.
+`by-hand` is our door to the archivers; it is on PATH under their names, for people. If docker-entrypoint.sh
+is no longer ours, it runs, as it would in the official image. Derived images mount or copy their own script
+over it, patch a hook into it, or replace its last line so that it creates a database while the image is
+built.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DOOR = os.path.join(os.path.dirname(os.path.dirname(__file__)), "shims", "by-hand")
-"""Stands on PATH under the names of the archivers, for people."""
+"""The file that is on PATH under the names of the archivers, for people."""
 DOOR_FOLDER = "/usr/local/sbin"
-"""The first folder of PATH, which is root's."""
+"""The first folder of PATH; it belongs to root."""
 SCRIPT = "/usr/local/bin/docker-entrypoint.sh"
-"""Also what the log lines of init files begin with."""
+"""The script's path; the log lines of init files begin with it too."""
 ORIGINAL_SCRIPT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "shims", "docker-entrypoint.sh")
-"""As the image brings it: the functions that init files may call."""
+"""The script as the image contains it: the functions that init files may call."""
 RAN = "ENTRYPOINT_SCRIPT"
-"""Set by the script when it calls us, so that it is not run twice."""
+"""Set by the script when it calls us, so that it does not run twice."""
 
 
 def path_without(names: Sequence[str], path: str) -> tuple[list[str], list[str]]:
-    """Return the folders of a PATH without our doors of these names, and those that hold one.
+    """Return the folders of a PATH that contain none of our doors with these names, and those that do.
 
-    An archiver that people call by hand is first on PATH as shims/by-hand; our own calls are for the program.
+    When people call an archiver, PATH finds shims/by-hand first; our own calls are for the program itself.
     """
     folders = (path or os.defpath).split(":")
     doors = [each for each in folders if any(is_door(os.path.join(each or ".", name)) for name in names)]
@@ -40,7 +40,7 @@ def path_without(names: Sequence[str], path: str) -> tuple[list[str], list[str]]
 
 
 def is_door(path: str) -> bool:
-    """Tell whether this file is our shims/by-hand, and not what somebody has put in its place."""
+    """Return whether this file is our shims/by-hand, and not somebody's replacement."""
     try:
         here = os.stat(path)
         if os.path.samestat(here, os.stat(DOOR)):
@@ -54,15 +54,15 @@ def is_door(path: str) -> bool:
 
 
 def run_script_if_changed(arguments: Sequence[str]) -> None:
-    """Become the script with these arguments, where it was changed and did not call us; raises Failure."""
+    """Become the script with these arguments if it was changed and did not call us; raises Failure."""
     if os.environ.pop(RAN, "") or not is_changed(SCRIPT, ORIGINAL_SCRIPT):
         return
-    log.info(f"{SCRIPT} is not the image's own any more: it runs, and decides what is started")
+    log.info(f"{SCRIPT} was changed: running it, and it decides what to start")
     replace_process(SCRIPT, [SCRIPT, *arguments], {**os.environ, RAN: "called"})
 
 
 def is_changed(path: str, original: str) -> bool:
-    """Tell whether there is a file at this path that does not hold the same as the original."""
+    """Return whether there is a file at this path whose content differs from the original's."""
     try:
         here = os.stat(path)
         if os.path.samestat(here, os.stat(original)):

@@ -10,21 +10,21 @@ from entrypoint.light import NamedTuple
 from entrypoint.system import small, walk
 
 _MOST = 64 * 1024**2
-"""Bytes; the largest that is read is the log of a server that lived for a moment."""
+"""Bytes; the largest file that is read is the log of a server that ran for a moment."""
 
 
 def read_text(path: str) -> str:
-    """Return a regular file's text, also through a link; bytes that are no UTF-8 survive a round trip.
+    """Return a regular file's text, also through a link; bytes that are not UTF-8 survive a round trip.
 
-    Raises OSError, also for a FIFO, for which others would have us wait, and for what would fill the memory.
+    Raises OSError. That includes a FIFO, which would make us wait, and a file that would fill the memory.
     """
     return small.read_text(path, most=_MOST, follow=True)
 
 
 def write_atomically(path: str, text: str, mode: int = 0o600, *, dir_fd: int | None = None) -> None:
-    """Write a file so that a reader, or a crash, sees the old or the new one, never a half.
+    """Write a file so that a reader, or a crash, sees the old or the new version, never half of it.
 
-    `path` is a name in the folder that `dir_fd` has open, where that is given.
+    If `dir_fd` is given, `path` is a name in that open folder.
     """
     temporary = f"{path}{own.HALF}"
     descriptor = small.make(temporary, mode, dir_fd=dir_fd)
@@ -34,7 +34,7 @@ def write_atomically(path: str, text: str, mode: int = 0o600, *, dir_fd: int | N
             file.flush()
             os.fsync(descriptor)
     except OSError as error:
-        error.filename = path  # the kernel names none where a disk is full
+        error.filename = path  # the kernel names no file if a disk is full
         raise
     os.replace(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     if dir_fd is None:
@@ -53,7 +53,7 @@ def sync_folder(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a folder or file and everything below, without following links."""
+    """Remove a folder or file and everything below it, without following links."""
     if not os.path.isdir(path) or os.path.islink(path):
         os.unlink(path)
         return
@@ -70,13 +70,13 @@ class Mount(NamedTuple):
 
     point: str
     root: str
-    """The folder of the filesystem that is mounted; shows the name of a container engine's volume."""
+    """The mounted folder of the filesystem; it contains the name of a container engine's volume."""
     filesystem: str
     options: str
 
 
 def mounts() -> list[Mount]:
-    """Return the mounts of this container, as the kernel tells them."""
+    """Return the mounts of this container, as the kernel lists them."""
     try:
         text = read_text("/proc/self/mountinfo")
     except OSError:
@@ -98,7 +98,7 @@ def _unescape(text: str) -> str:
 
 
 def mount_of(path: str, table: list[Mount]) -> Mount | None:
-    """Return the mount that a path is on; the last of equally long ones is on top."""
+    """Return the mount of a path; the last of several with the same length is on top."""
     best = None
     for mount in table:
         point = mount.point.rstrip("/")
@@ -110,7 +110,7 @@ def mount_of(path: str, table: list[Mount]) -> Mount | None:
 
 
 def ensure_folder(path: str, mode: int) -> None:
-    """Make a folder with this mode, as who we are: not for root, where others can write near it."""
+    """Create a folder with this mode as the current user: not as root, if others can write near it."""
     os.makedirs(path, exist_ok=True)
     if stat.S_IMODE(os.stat(path).st_mode) != mode:
         os.chmod(path, mode)

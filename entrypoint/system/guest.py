@@ -1,7 +1,7 @@
 """What others wrote: the answers of archivers, objects in archives, files in a volume; pure.
 
-It may be anything: nested without an end, too large, dated in the future, with names that are none. Whatever
-is wrong with it is a ValueError, and nothing else.
+It can be anything: endlessly nested, too large, dated in the future, with invalid names. Whatever is wrong
+with it, these functions raise ValueError, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 AHEAD = 60.0
-"""Seconds that clocks may differ: what is later than this from now is not believed."""
+"""Seconds that clocks may differ: a time that is further ahead of now is not believed."""
 
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+@=-]{0,254}")
 _LSN = re.compile(r"[0-9A-F]{1,8}/[0-9A-F]{1,8}")
 
 
 def parse_json(text: str) -> Any:
-    r"""Return the value of a JSON text; raises ValueError for all else.
+    r"""Return the value of a JSON text; raises ValueError for anything else.
 
-    Line breaks in strings are taken: pgBackRest writes the words of a failure so.
+    Line breaks in strings are allowed, because pgBackRest writes error messages with them.
 
     >>> parse_json('{"a": "b\nc"}'), parse_json("[1e2]")
     ({'a': 'b\nc'}, [100.0])
@@ -40,7 +40,7 @@ def parse_json(text: str) -> Any:
 
 
 def _refuse(text: str) -> NoReturn:
-    raise ValueError(f"{inline(text)} is no number")
+    raise ValueError(f"{inline(text)} is not a number")
 
 
 def _number(text: str) -> float:
@@ -51,40 +51,40 @@ def _number(text: str) -> float:
 
 
 def word(value: object) -> str:
-    """Return a name that is one word, without anything that parts words, paths or lines.
+    """Return a name that is one word, without characters that separate words, paths or lines.
 
     >>> word("20261122-162042F"), word("a b")
     Traceback (most recent call last):
-    ValueError: 'a b' is no name
+    ValueError: 'a b' is not a name
     """
     if not isinstance(value, str) or not _WORD.fullmatch(value):
-        raise ValueError(f"{inline(repr(value)[:80])} is no name")
+        raise ValueError(f"{inline(repr(value)[:80])} is not a name")
     return value
 
 
 def lsn(value: object) -> str:
-    """Return an LSN as PostgreSQL writes it."""
+    """Return a valid LSN as PostgreSQL writes it; raises ValueError for anything else."""
     if not isinstance(value, str) or not _LSN.fullmatch(value):
-        raise ValueError(f"{inline(repr(value)[:80])} is no LSN")
+        raise ValueError(f"{inline(repr(value)[:80])} is not an LSN")
     return value
 
 
 def identifier(value: object) -> str:
-    r"""Return a system identifier: a number of 64 bits, or a text of one.
+    r"""Return a system identifier as text: a number of 64 bits, or its text.
 
     >>> identifier(7577301420165435420), identifier("\x1b[2J")
     Traceback (most recent call last):
-    ValueError: '\x1b[2J' is no system identifier
+    ValueError: '\x1b[2J' is not a system identifier
     """
     text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
     good = text.isascii() and text.isdigit() and len(text) <= 20
     if not good:
-        raise ValueError(f"{inline(repr(value)[:80])} is no system identifier")
+        raise ValueError(f"{inline(repr(value)[:80])} is not a system identifier")
     return text
 
 
 def moment(text: str, now: float) -> float | None:
-    """Return when something was noted (ISO 8601), in seconds since 1970; None: by a clock that was ahead.
+    """Return a noted time (ISO 8601) in seconds since 1970; None: its clock was ahead, or it is no time.
 
     >>> moment("1970-01-01T00:01:40+00:00", 1000.0), moment("2999-01-01T00:00:00+00:00", 1000.0)
     (100.0, None)
@@ -99,7 +99,7 @@ def moment(text: str, now: float) -> float | None:
 
 
 def typed(row: Any) -> Any:
-    """Return a named tuple whose fields are all of the types of their defaults; raises ValueError."""
+    """Return a named tuple whose fields have the types of their defaults; raises ValueError."""
     for name in row._fields:
         value, usual = getattr(row, name), row._field_defaults.get(name, "")
         kind = (int, float) if isinstance(usual, (int, float)) else type(usual)
@@ -107,16 +107,16 @@ def typed(row: Any) -> Any:
         if good and isinstance(value, (int, float)):
             good = abs(value) < _LARGE
         if not good:
-            raise ValueError(f"{name} is not what it should be")
+            raise ValueError(f"{name} has an unexpected value")
     return row
 
 
 _LARGE = 10**100
-"""Nothing that is noted is as much, and what is larger cannot be shown."""
+"""No noted number is this large, and larger ones cannot be shown."""
 
 
 class Reading:
-    """A block in which whatever goes wrong means that what is read is not what it should be: a ValueError."""
+    """A block in which every error means that the input is not what it should be: it becomes a ValueError."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -125,9 +125,9 @@ class Reading:
         """Begin."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Turn a mistake into a ValueError."""
+        """Turn an error into a ValueError."""
         if isinstance(error, LookupError):
-            raise ValueError(f"{self.what} lacks {inline(str(error)[:80])}") from error  # noqa: TRY004 - which is what it is for
+            raise ValueError(f"{self.what} lacks {inline(str(error)[:80])}") from error  # noqa: TRY004 - that is its purpose
         if isinstance(error, (ArithmeticError, AttributeError, OSError, RecursionError, TypeError)):
             words = inline(str(error)[:200])
             raise ValueError(f"{self.what} is not understood: {words}") from error  # noqa: TRY004 - the same

@@ -1,4 +1,4 @@
-"""Who we are and who we become: user lookup and the drop of root's rights."""
+"""Who we are and whom we become: user lookup, and giving up root's rights."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Identity(NamedTuple):
 
 
 def resolve(spec: str) -> Identity:
-    """Return the identity for `user[:group]`, names or numbers, as `docker run --user` takes it.
+    """Return the identity for `user[:group]`, names or numbers, as `docker run --user` accepts it.
 
-    Without a group it is the user's own with all its supplementary groups; an unknown number keeps
-    the caller's group. With a group there is only that one. Raises ValueError.
+    Without a group, it is the user's own group with all supplementary groups; an unknown number keeps the
+    caller's group. With a group, there is only that group. Raises ValueError.
     """
     user, _, group = spec.partition(":")
     uid, gid, name, home = os.getuid(), os.getgid(), "", "/"
@@ -71,7 +71,7 @@ def _passwd(user: str) -> pwd.struct_passwd | None:
 
 
 def _number(text: str) -> int:
-    """Return an id; above 2^31 - 1 the kernel's -1 is near, which means "leave it as it is"."""
+    """Return an id; ids above 2^31 - 1 come close to the kernel's -1, which means "leave it as it is"."""
     if len(text) > 10 or int(text) >= 2**31:
         raise ValueError(f"{text} is out of range: ids go from 0 to {2**31 - 1}")
     return int(text)
@@ -89,11 +89,11 @@ def _group(group: str) -> int:
 def become(identity: Identity) -> None:
     """Give up all other rights for good: groups, then gid, then uid, then verify.
 
-    In this order, because after setuid there is no right left for the others.
+    The order matters: after setuid, there is no right left to change the others.
     """
     try:
         if os.getuid() == 0:
-            os.seteuid(0)  # within `Acting` they are laid aside
+            os.seteuid(0)  # within `Acting`, root's rights are suspended
         if os.getuid() == 0 or set(os.getgroups()) != set(identity.groups):
             os.setgroups(list(identity.groups))
         os.setresgid(identity.gid, identity.gid, identity.gid)
@@ -107,7 +107,7 @@ _CAPABILITIES = {0: "CHOWN", 1: "DAC_OVERRIDE", 3: "FOWNER", 6: "SETGID", 7: "SE
 
 
 def missing_capabilities() -> str:
-    """Return which of the capabilities for a start as root this process lacks; empty for all but root."""
+    """Return the capabilities for a start as root that this process lacks; empty unless it is root."""
     if os.geteuid() != 0:
         return ""
     try:
@@ -127,30 +127,31 @@ def _no_right(identity: Identity, error: OSError) -> Failure:
             "grant the capabilities SETUID and SETGID "
             f"(--cap-add SETUID --cap-add SETGID), or start with "
             f"--user {identity.uid}:{identity.gid}",
+            docs="run-without-root",
         )
     )
 
 
 class Acting:
-    """For a block in which root touches nothing but as another user: it reads and writes what he may.
+    """A block in which root acts as another user, and reads and writes only what that user may.
 
-    Root's rights come back after the block, so nothing of another's may run in it: a process that is started
-    becomes the user for good (`Children`). For all but root nothing changes. Raises Failure without the right
-    to step down.
+    Root's rights return after the block, so no code of another user may run in it: a process that is started
+    here becomes the user for good (`Children`). For users other than root nothing changes. Raises Failure
+    without the right to step down.
     """
 
     present: Identity | None = None
-    """Who we act as."""
+    """The user that we act as."""
 
     def __init__(self, who: Identity) -> None:
         self._who = who
         self._back: tuple[tuple[Callable[[Any], None], object], ...] = ()
 
     def __enter__(self) -> None:
-        """Lay root's rights aside."""
+        """Suspend root's rights."""
         if os.geteuid() != 0 or self._who.uid == 0:
             return
-        # Root first, without which there is no right to the others.
+        # First in this list, because without root there is no right to the others.
         self._back = ((os.seteuid, 0), (os.setegid, os.getegid()), (os.setgroups, os.getgroups()))
         try:
             os.setgroups([*self._who.groups])
@@ -161,7 +162,7 @@ class Acting:
         Acting.present = self._who
 
     def __exit__(self, *_: object) -> None:
-        """Take root's rights up again, unless they were given up for good meanwhile."""
+        """Restore root's rights, unless they were given up for good in the meantime."""
         if os.getuid() == 0 and self._back:
             Acting.present = None
             for take, value in self._back:
@@ -185,7 +186,7 @@ def _verify(identity: Identity) -> None:
     if not same or regained:
         raise Failure(
             Problem(
-                f"root's rights could not be given up: uids {os.getresuid()}, "
+                f"could not give up root's rights: uids {os.getresuid()}, "
                 f"gids {os.getresgid()}, groups {os.getgroups()}",
                 "report this with the name of your container runtime; "
                 f"--user {identity.uid}:{identity.gid} avoids it",

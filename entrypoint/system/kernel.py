@@ -1,4 +1,4 @@
-"""The few requests to the kernel that Python has no function for."""
+"""Kernel requests that Python has no function for."""
 
 import os
 
@@ -18,7 +18,7 @@ def _prctl(option: int, value: int) -> bool:
 
 
 def adopt_orphans() -> None:
-    """Become the one to whom orphans below us go, where we are not PID 1 anyway (`docker run --init`)."""
+    """Adopt the orphans below us if we are not PID 1, which has them anyway (`docker run --init`)."""
     if os.getpid() != 1 and not _prctl(_PR_SET_CHILD_SUBREAPER, 1):
         log.warning(
             "not PID 1 and no child subreaper: zombie reaping won't work",
@@ -27,13 +27,13 @@ def adopt_orphans() -> None:
 
 
 def end_with(parent: int, number: int) -> None:
-    """Ask for a signal to us, and to what we become, as soon as the parent ends."""
+    """Request a signal for us, and for the program that we become, as soon as the parent ends."""
     if not _prctl(_PR_SET_PDEATHSIG, number) or os.getppid() != parent:
         os._exit(1)  # it has ended already
 
 
 def keep_descriptors_to_ourselves() -> None:
-    """Let no descriptor but the standard streams reach our children, whoever left it open for us."""
+    """Pass only the standard streams on to our children, whoever opened the other descriptors."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             try:
@@ -43,7 +43,7 @@ def keep_descriptors_to_ourselves() -> None:
 
 
 def forbid_new_privileges() -> None:
-    """Make setuid programs and file capabilities powerless for us and all that we start."""
+    """Disable setuid programs and file capabilities for us and everything that we start."""
     if not _prctl(_PR_SET_NO_NEW_PRIVS, 1):
         raise Failure(
             Problem(
@@ -54,10 +54,10 @@ def forbid_new_privileges() -> None:
 
 
 def hide_environment(names: set[str]) -> None:
-    """Blank the values of these variables in /proc/self/environ, where changing os.environ does nothing.
+    """Blank the values of these variables in /proc/self/environ, which changing os.environ does not do.
 
-    The kernel shows the memory in which the environment was handed to us; what is written there shows.
-    Until the program replaces itself, this is what hides the secrets of a long first start or restore.
+    The kernel shows the memory in which it handed us the environment, so writing to that memory changes the
+    file. Until the program replaces itself, this hides the secrets of a long first start or restore.
     """
     try:
         with open("/proc/self/stat", "rb") as file:
@@ -74,4 +74,4 @@ def hide_environment(names: set[str]) -> None:
                     memory.write(b"\0" * len(value))
                 position += len(entry) + 1
     except (OSError, ValueError, IndexError):
-        return  # an emulator, or a kernel that forbids it: hidden when the program replaces itself
+        return  # an emulator, or a kernel that forbids it: replacing the program will hide them

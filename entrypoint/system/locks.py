@@ -1,4 +1,4 @@
-"""Locks that go when their holder dies, also by SIGKILL, and that work between containers of one host."""
+"""Locks that end with their holder, even by SIGKILL, and that work between containers on one host."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def take(descriptor: int) -> bool:
-    """Lock what a descriptor has open, as long as it is open, and tell whether nobody else holds that.
+    """Lock an open file for as long as it is open; return False if somebody else holds the lock.
 
-    Raises OSError where the filesystem cannot lock it.
+    Raises OSError if the filesystem cannot lock it.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -23,9 +23,9 @@ def take(descriptor: int) -> bool:
 
 
 class Alone:
-    """Holds the lock of a file for a block, which gets its descriptor; the file is made where it is missing.
+    """Holds the lock of a file during a block, which gets its descriptor; a missing file is created.
 
-    As long as somebody else holds it, `wait` is called again and again: it pauses, or raises.
+    While somebody else holds the lock, `wait` is called repeatedly: it pauses, or raises.
     """
 
     def __init__(self, path: str, wait: Callable[[], object]) -> None:
@@ -46,5 +46,5 @@ class Alone:
         return self._descriptor
 
     def __exit__(self, *_: object) -> None:
-        """Let go of the lock, unless a child has inherited it."""
+        """Release the lock, unless a child has inherited it."""
         os.close(self._descriptor)

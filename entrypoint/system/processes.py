@@ -1,4 +1,4 @@
-"""The processes of this container, and what those of a server are at, by their titles."""
+"""The processes of this container, and what a server's processes are doing, by their titles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def pids() -> list[int]:
 
 
 def parent_of(pid: int) -> int:
-    """Return the parent of a process, or -1 where it is gone."""
+    """Return the parent of a process; -1: the process is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return int(file.read().rpartition(b")")[2].split()[1])
@@ -25,7 +25,7 @@ def parent_of(pid: int) -> int:
 
 
 def others() -> list[int]:
-    """Return what else runs in this container, or, if we are not its PID 1, below us."""
+    """Return all other processes in this container or, if we are not its PID 1, our children."""
     me = os.getpid()
     if me == 1:
         return [pid for pid in pids() if pid != 1]
@@ -33,13 +33,13 @@ def others() -> list[int]:
 
 
 def child_of(server: int, duty: str) -> int | None:
-    """Return the pid of the server's process with this duty, as its title names it."""
+    """Return the pid of the server's process with this duty, which its title begins with."""
     found = (pid for pid, title in _titles(server).items() if title.startswith(f"postgres: {duty}"))
     return next(found, None)
 
 
 def archiver_calls(server: int) -> list[int]:
-    """Return the processes of the archive_command, if a shutdown waits for nothing else."""
+    """Return the processes of the archive_command if a shutdown waits for nothing else."""
     archiver = child_of(server, "archiver")
     if archiver is None or is_checkpointing(server) or sessions(server):
         return []
@@ -50,8 +50,8 @@ def archiver_calls(server: int) -> list[int]:
 
 
 def sessions(server: int) -> int:
-    """Return how many client sessions a server has, by the titles of its processes."""
-    # postgres: USER DATABASE HOST ACTIVITY; every other process has the name of its duty there.
+    """Return the number of a server's client sessions, by the titles of its processes."""
+    # postgres: USER DATABASE HOST ACTIVITY; all other processes have their duty in that place.
     duties = (
         "archiver", "autovacuum", "background", "bgworker", "checkpointer", "checksum", "io worker",
         "logger", "logical replication", "parallel", "slotsync", "startup", "stats", "walreceiver",
@@ -65,7 +65,7 @@ def sessions(server: int) -> int:
 
 
 def _titles(parent: int) -> dict[int, str]:
-    """Return how the children of a process call themselves, by pid."""
+    """Return the titles of a process's children, by pid."""
     titles = {}
     for pid in children_of(parent):
         try:
@@ -73,7 +73,7 @@ def _titles(parent: int) -> dict[int, str]:
                 titles[pid] = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
         except OSError:
             continue
-    # A cluster_name stands before every duty; the checkpointer is the one that is always there.
+    # A cluster_name precedes every duty; the checkpointer is the process that always exists.
     for title in titles.values():
         name, found, _ = title.removeprefix("postgres: ").partition(": checkpointer")
         if found:
@@ -82,5 +82,5 @@ def _titles(parent: int) -> dict[int, str]:
 
 
 def is_checkpointing(server: int) -> bool:
-    """Tell whether a server is at a checkpoint."""
+    """Return whether a server is performing a checkpoint."""
     return any("checkpoint" in title and "performing" in title for title in _titles(server).values())

@@ -1,4 +1,4 @@
-"""How far a backup or a restore is."""
+"""The progress of a backup or a restore."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from entrypoint import log
 from entrypoint.shown import spell
 
 EVERY = 30.0
-"""Seconds between two lines where nobody looks."""
+"""Seconds between two lines if stderr is not a terminal."""
 _WIDTH = 30
 
 
@@ -24,7 +24,7 @@ def size_of(data_folder: str) -> int:
                 for entry in entries:
                     if folder == data_folder and entry.name == "pg_wal":
                         continue
-                    # Only the links of tablespaces are followed.
+                    # Follow only the links of tablespaces.
                     if entry.is_dir(follow_symlinks=os.path.basename(folder) == "pg_tblspc"):
                         waiting.append(entry.path)
                     else:
@@ -35,29 +35,29 @@ def size_of(data_folder: str) -> int:
 
 
 class Progress:
-    """A bar on a terminal, a line now and then elsewhere."""
+    """A bar on a terminal; otherwise a line at intervals."""
 
     def __init__(self, what: str, total: int, count: Callable[[], int], *, unit: str = "bytes") -> None:
         self.what = what
         self.total = total
         self.count = count
-        """Tells how much is done, of the total; in bytes or whatever the unit is."""
+        """Returns how much of the total is done, in bytes or the given unit."""
         self.unit = unit
         self.terminal = sys.stderr.isatty()
         self.began = self.said = self.looked = time.monotonic()
 
     @property
     def step(self) -> float:
-        """Seconds until the next look."""
+        """Seconds between two counts."""
         return 0.5 if self.terminal else 5.0
 
     def tick(self) -> None:
-        """Look, where it is time to."""
+        """Count if it is time to."""
         if time.monotonic() - self.looked >= self.step:
             self.look()
 
     def look(self) -> None:
-        """Count, and show where it is time to."""
+        """Count, and show the result if it is time to."""
         done = self.count()
         self.looked = now = time.monotonic()
         if self.terminal:
@@ -67,26 +67,26 @@ class Progress:
             log.info(f"{self.what}: {self.words(done, now)}")
 
     def words(self, done: int, now: float) -> str:
-        """Return how much is done, of how much, and how fast."""
+        """Return a text: how much is done, out of how much, and how fast."""
         rate = done / max(now - self.began, 0.001)
-        percent = min(99, 100 * done // max(self.total, 1))  # the end is told by whoever reaches it
+        percent = min(99, 100 * done // max(self.total, 1))  # the caller reports the end
         if self.unit == "bytes":
             return f"{percent} %, {spell(done)} of {spell(self.total)}, {spell(rate)}/s"
         return f"{percent} %, {done} of {self.total} {self.unit}, {rate:.1f}/s"
 
     def bar(self, done: int, now: float) -> str:
-        """Return what `words` says, behind a bar."""
+        """Return the text of `words` after a bar."""
         filled = min(_WIDTH, _WIDTH * done // max(self.total, 1))
         return f"[{'#' * filled}{'.' * (_WIDTH - filled)}] {self.words(done, now)}"
 
     def close(self) -> None:
-        """Leave the line of the bar."""
+        """Clear the line of the bar."""
         if self.terminal:
             log.draw("\r\033[K")
 
 
 def read_by(pid: int) -> Callable[[], int]:
-    """Return what counts the bytes that a process and its children have read."""
+    """Return a function that counts the bytes that a process and its children have read."""
     import psutil
 
     read: dict[int, int] = {}

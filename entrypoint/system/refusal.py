@@ -1,4 +1,4 @@
-"""What the system has refused, in words: the call and the file, without a traceback."""
+"""What the system refused, as a message: the call and the file, without a traceback."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def explain(error: OSError) -> Problem:
-    """Return what is wrong and what to look at.
+    """Return the problem for an OSError that nothing else has handled.
 
-    Writing names no file, and opening in a folder only a part of one: then it is told by the path that our
-    function was called with.
+    An error while writing names no file, and one while opening in a folder names only part of the path. Then
+    the path is taken from the arguments of our function.
     """
     call = path = ""
     trace = error.__traceback__
@@ -34,7 +34,7 @@ def explain(error: OSError) -> Problem:
     missing = access.lacked(error)
     return Problem(
         f"the system refused an operation on {where} ({call or 'unknown'}): {error.strerror or error}",
-        f"the container lacks the capabilities {missing}: grant them by --cap-add"
+        f"the container lacks the capabilities {missing}: grant them with --cap-add"
         if missing
         else "check owner, mode and free space there",
     )
@@ -49,7 +49,7 @@ def _path(frame: FrameType) -> str:
 
 
 def _call(trace: TracebackType) -> str:
-    """Return the name of the function that was called there, or if there is no source that of the caller."""
+    """Return the name of the function that was called there or, without its source, of the caller."""
     code = trace.tb_frame.f_code
     try:
         line, _, column, _ = list(code.co_positions())[trace.tb_lasti // 2]

@@ -1,7 +1,7 @@
-"""Signals as events: handlers only record, one pipe wakes the one loop.
+"""Signals as events: handlers only record them, and one pipe wakes the one loop.
 
-A handler for every signal that matters must exist from the first instruction on: the kernel drops
-signals with the default action that are sent to PID 1 from inside its namespace.
+Every signal that matters needs a handler from the first instruction on: if its action is the default one, the
+kernel drops a signal that is sent to PID 1 from inside its namespace.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _LEFT_ALONE = {
     *(signal.SIGKILL, signal.SIGSTOP),
-    # our own mistakes, which must end us
+    # our own errors, which must end us
     *(
         signal.SIGSEGV,
         signal.SIGBUS,
@@ -29,15 +29,15 @@ _LEFT_ALONE = {
         signal.SIGABRT,
         signal.SIGSYS,
     ),
-    # CPython ignores these itself
+    # signals that CPython itself ignores
     *(signal.SIGPIPE, signal.SIGXFSZ),
 }
 HANDLED = tuple(sorted(signal.valid_signals() - _LEFT_ALONE))
-"""All others: where we are not PID 1 (`docker run --init`), most of them would end or stop us."""
+"""All other signals: if we are not PID 1 (`docker run --init`), most of them would end or stop us."""
 
 
 class Signals:
-    """The signals that arrived, in order, and a way to wait for the next one."""
+    """The signals that have arrived, in order, and a way to wait for the next one."""
 
     def __init__(
         self, original_mask: Iterable[int] | None = None, original_ignored: Iterable[int] | None = None
@@ -47,28 +47,28 @@ class Signals:
         before = {number: signal.signal(number, _ignore) for number in HANDLED}
         ignored = [number for number, handler in before.items() if handler == signal.SIG_IGN]
         self.original_ignored = set(ignored if original_ignored is None else original_ignored)
-        """What children get ignored: what was ignored when we were started."""
+        """The signals that children ignore: those that were ignored when we were started."""
         mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
         self.original_mask = set(mask if original_mask is None else original_mask)
-        """The mask that children get: what was blocked when we were started."""
+        """The signals that children block: those that were blocked when we were started."""
 
     def give_back(self) -> None:
-        """Set everything that survives an exec to what it was when we were started."""
+        """Reset everything that survives an exec to its state when we were started."""
         for number in self.original_ignored:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.original_mask)
 
     def take(self) -> list[int]:
-        """Return the signals that arrived since the last call; SIGCHLD only says "look"."""
+        """Return the signals since the last call; SIGCHLD only means that children may have ended."""
         try:
             return list(os.read(self._read, 4096))
         except BlockingIOError:
             return []
 
     def wait(self, seconds: float | None, readable: Iterable[int] = ()) -> list[int]:
-        """Wait for a signal or a readable descriptor, at most so many seconds; return the signals.
+        """Wait at most this long for a signal or a readable descriptor; return the signals.
 
-        Meanwhile what waits for a reader of the log goes to him; that may end the wait before its time.
+        Meanwhile, lines that wait for a reader of the log are written, which may end the wait early.
         """
         log.flush()
         poll = select.poll()

@@ -1,7 +1,7 @@
-"""Small regular files, read and written so that nothing else can be put in their place.
+"""Small regular files, read and written so that nothing else can take their place.
 
-Whoever can write to a folder can put a link, a FIFO, a device or an endless file where we look for a file of
-ours. Opening a FIFO waits for its writer for ever, and a link leads wherever its maker wants.
+Whoever can write to a folder can put a link, a FIFO, a device or an endless file in the place of one of our
+files. Opening a FIFO waits for its writer forever, and a link leads wherever its creator wants.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST = 1024 * 1024
-"""Bytes; nothing that we keep in a file is as large."""
+"""Bytes; none of our files is this large."""
 
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -28,10 +28,10 @@ _KINDS = {
 
 
 def read(path: str, *, most: int = MOST, dir_fd: int | None = None, follow: bool = False) -> bytes:
-    """Return what a small regular file holds, at most `most` bytes; waits for nobody.
+    """Return the content of a small regular file, at most `most` bytes; never waits.
 
-    `path` is relative to the folder that `dir_fd` has open, where that is given. A link in the file's place
-    is refused unless `follow` is set. Raises OSError, in whose words is what is wrong with the file.
+    If `dir_fd` is given, `path` is relative to that open folder. A link in the file's place is refused unless
+    `follow` is set. Raises OSError, whose message says what is wrong with the file.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -51,7 +51,7 @@ def read(path: str, *, most: int = MOST, dir_fd: int | None = None, follow: bool
 
 
 def drain(descriptor: int, path: str, *, most: int = MOST, wait: Callable[[], None] | None = None) -> bytes:
-    """Return what can be read to its end, at most `most` bytes; `wait` waits before each block."""
+    """Return the content up to its end, at most `most` bytes; `wait` is called before each block."""
     blocks: list[bytes] = []
     left = most + 1
     while left:
@@ -66,15 +66,15 @@ def drain(descriptor: int, path: str, *, most: int = MOST, wait: Callable[[], No
 
 
 def read_text(path: str, *, most: int = MOST, dir_fd: int | None = None, follow: bool = False) -> str:
-    """Return what `read` does, as text; bytes that are no UTF-8 survive a round trip."""
+    """Return what `read` does as text; bytes that are not UTF-8 survive a round trip."""
     return read(path, most=most, dir_fd=dir_fd, follow=follow).decode("utf-8", "surrogateescape")
 
 
 def make(path: str, mode: int, *, dir_fd: int | None = None) -> int:
-    """Return a descriptor to write a new file through, whose mode is exactly this.
+    """Return a descriptor for writing a new file with exactly this mode.
 
-    What lies there is removed: a link, a FIFO, or the rest of a killed writer. Raises OSError for a folder,
-    and where somebody puts something there at that moment. `dir_fd` as for `read`.
+    Anything already there is removed: a link, a FIFO, or the remains of a killed writer. Raises OSError for a
+    folder, or if somebody creates something there at that moment. `dir_fd` is that of `read`.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:

@@ -1,8 +1,8 @@
-"""How root gets to a folder or a file that others can write near: each component is opened, none is believed.
+"""How root reaches files and folders near which others can write: it opens each component and trusts none.
 
-Between a look at a path and its use, whoever can write to a folder on the way can put a link there. So a path
-is opened component by component, a link counts only if root has made it, and what is then done is done to the
-descriptor. Users who are not root need none of this: the kernel gives them nothing that is not theirs.
+Between checking a path and using it, whoever can write to a folder on the way can put a link there. So a path
+is opened component by component, only links made by root count, and everything is then done to the
+descriptor. Users other than root need none of this: the kernel gives them nothing that is not theirs.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 _PASS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NAMED = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-"""How to open what `read_named` reads."""
+"""Flags for opening a file for `read_named`."""
 _PATIENCE = 10
-"""Seconds for somebody to write to a FIFO."""
+"""Seconds to wait for a writer of a FIFO."""
 _MOST_LINKS = 40
-"""As in the kernel."""
+"""The kernel's limit."""
 _MOST_LEVELS = 200
-"""Each holds two descriptors; a data folder has six."""
+"""Each level needs two descriptors; a data folder has six levels."""
 
 
 def is_closed(found: os.stat_result) -> bool:
-    """Tell whether nobody but root can put anything into a folder."""
+    """Return whether only root can create files in a folder."""
     return found.st_uid == 0 and not found.st_mode & 0o022
 
 
 def open_folder(path: str, *, make: bool = False) -> int:
-    """Return a descriptor of a folder, which is made where it is missing if that is asked for.
+    """Return a descriptor of a folder; with `make`, create the folder if it is missing.
 
-    Raises Failure for a link that root does not follow, and OSError.
+    Raises OSError, and Failure for a link that root does not follow.
     """
     if os.geteuid() != 0:
         if make:
@@ -57,10 +57,10 @@ def open_folder(path: str, *, make: bool = False) -> int:
 
 
 def open_named(path: str) -> int:
-    """Return a descriptor of a file that a variable names, to be read.
+    """Return a descriptor for reading a file that a variable names.
 
-    A link of somebody else's is followed to what is his own, which he could have put there as well. Raises
-    Failure for another one, and OSError.
+    A link made by another user is followed if its target belongs to that user, who could have put the target
+    there instead. Raises OSError, and Failure for any other link.
     """
     strangers: list[tuple[str, int]] = []
     try:
@@ -70,7 +70,7 @@ def open_named(path: str) -> int:
             for link, uid in strangers:
                 if uid != owner:
                     raise _not_followed(link, uid)
-            # Without O_NOFOLLOW, since this link is the kernel's own name for what we hold.
+            # Without O_NOFOLLOW, since this link is the kernel's own name for our descriptor.
             return os.open(f"/proc/self/fd/{place}", NAMED)
         finally:
             os.close(place)
@@ -80,9 +80,9 @@ def open_named(path: str) -> int:
 
 
 def read_named(descriptor: int, path: str) -> str:
-    """Return the text of what a variable names, and close it: a file, or a FIFO or device that has an end.
+    """Return the text of a file that a variable names, and close it; FIFOs and devices must have an end.
 
-    Raises OSError, also where nobody writes to a FIFO for a while.
+    Raises OSError, also if nobody writes to a FIFO for a while.
     """
     try:
         waits = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
@@ -103,9 +103,9 @@ def _wait(descriptor: int, path: str) -> None:
 
 
 def _resolve(path: str, *, make: bool, strangers: list[tuple[str, int]] | None) -> int:
-    """Return a descriptor of what an absolute path leads to, good for its place alone.
+    """Return an O_PATH descriptor of the target of an absolute path.
 
-    Links that root has not made are a Failure, or are added to `strangers`, each with its owner.
+    A link that root did not make raises Failure or, if `strangers` is given, is added to it with its owner.
     """
     here = os.open("/", _PASS)
     way = ""
@@ -134,15 +134,15 @@ def _resolve(path: str, *, make: bool, strangers: list[tuple[str, int]] | None) 
 
 
 def _target(link: int, folder: int, path: str, links: int, strangers: list[tuple[str, int]] | None) -> str:
-    """Return where a link leads, and close it; raises Failure where it must not be followed."""
+    """Return the target of a link, and close the link; raises Failure if it must not be followed."""
     try:
         if links > _MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        told = os.fstat(link)
-        if not _is_roots(told, os.fstat(folder)):
+        found = os.fstat(link)
+        if not _is_roots(found, os.fstat(folder)):
             if strangers is None:
-                raise _not_followed(path, told.st_uid)
-            strangers.append((path, told.st_uid))
+                raise _not_followed(path, found.st_uid)
+            strangers.append((path, found.st_uid))
         return os.readlink("", dir_fd=link)
     finally:
         os.close(link)
@@ -162,26 +162,27 @@ def _step(here: int, name: str, *, make: bool) -> int:
 
 
 def _is_roots(link: os.stat_result, folder: os.stat_result) -> bool:
-    """Tell whether a link leads where root wants: in a folder of others it may be a second name of one."""
+    """Return whether root made a link for this place: in other users' folders it may be a hard link."""
     return link.st_uid == 0 and (is_closed(folder) or link.st_nlink == 1)
 
 
 def _not_followed(link: str, uid: int) -> Failure:
     return Failure(
         Problem(
-            f"{link} is a link that uid {uid} has made, which root does not follow",
-            f"name the folder or file itself in place of {link}; if the link is right, let root own it: "
+            f"{link} is a link made by uid {uid}, and root does not follow it",
+            f"name the folder or file itself instead of {link}; if the link is right, make root its owner: "
             f"chown -h root {link}",
         )
     )
 
 
 def below(descriptor: int, path: str, *, listed: bool = False) -> Iterator[tuple[int, os.DirEntry[str], int]]:
-    """Yield all that is below a folder; whatever is in a folder comes before the folder itself.
+    """Yield everything below a folder; the content of a folder comes before the folder itself.
 
-    Each with the descriptor of the folder that it is in, and one of its own if it is a folder, else -1. No
-    link is followed, also none that takes a folder's place meanwhile. With `listed` a folder is read to its
-    end before anything in it is yielded, for those who remove. `path` is for messages. Raises OSError.
+    Each entry comes with the descriptor of its parent folder, and with its own descriptor if it is a folder,
+    otherwise -1. No link is followed, not even one that replaces a folder in the meantime. With `listed`, a
+    folder is read to its end before anything in it is yielded, for callers that remove entries. `path` is for
+    messages. Raises OSError.
     """
     levels = [_Level(os.dup(descriptor), None, listed=listed)]
     try:
@@ -207,7 +208,7 @@ def below(descriptor: int, path: str, *, listed: bool = False) -> Iterator[tuple
 
 
 class _Level:
-    """A folder that is walked through, and its entry in the folder above."""
+    """A folder during a walk, and its entry in the folder above."""
 
     def __init__(self, descriptor: int, entry: os.DirEntry[str] | None, *, listed: bool) -> None:
         self.descriptor = descriptor
@@ -216,27 +217,27 @@ class _Level:
         self.entries = iter(list(self._scan)) if listed else self._scan
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the descriptors."""
         self._scan.close()
         os.close(self.descriptor)
 
 
 def _enter(folder: int, entry: os.DirEntry[str]) -> int:
-    """Return a descriptor of an entry that is a folder, else -1."""
+    """Return a descriptor of an entry if it is a folder, otherwise -1."""
     if not entry.is_dir(follow_symlinks=False):
         return -1
     try:
         return os.open(entry.name, _FOLDER, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENOENT):
-            return -1  # it was one a moment ago
+            return -1  # it was a folder a moment ago
         raise
 
 
 def owns_top(descriptor: int, uid: int, read_only: list[str], levels: int = 2) -> bool:
-    """Tell whether a folder, and what is in the first levels below it, belongs to a user.
+    """Return whether a folder, and everything in the first levels below it, belongs to a user.
 
-    But for what is mounted read-only, whose owner nobody can change: that is added to `read_only`.
+    Read-only mounts, whose owner nobody can change, do not count; they are added to `read_only`.
     """
     if os.fstat(descriptor).st_uid != uid:
         return False
@@ -271,29 +272,29 @@ def _is_read_only(folder: int, name: str) -> bool:
         finally:
             os.close(place)
     except OSError:
-        return False  # gone, or Linux before 3.12: root tries to give it, and sees
+        return False  # gone, or Linux before 3.12: root tries to change the owner
 
 
 def own_tree(descriptor: int, path: str, uid: int, look_up: Callable[[], None], read_only: list[str]) -> int:
-    """Give a folder and everything below it to a user, if its first two levels are not his yet.
+    """Make a user the owner of a folder and everything below it, unless it owns the first two levels.
 
-    A whole walk is only made when something near the top has the wrong owner: on a big cluster it
-    takes minutes (docker-library/postgres#916). Only owners are changed, never groups. What is mounted below
-    is given as well, as the official image does: the deployer has put it there. `look_up` is called now and
-    then so that a stop signal is seen; `path` is for messages. What is mounted read-only stays as it is, and
-    is added to `read_only`. Returns how many were changed.
+    The whole walk only happens if something near the top has the wrong owner: on a big cluster it takes
+    minutes (docker-library/postgres#916). Only owners are changed, never groups. Mounts below the folder are
+    included, as in the official image: the deployer has put them there. `look_up` is called at intervals so
+    that a stop signal is noticed; `path` is for messages. Read-only mounts stay unchanged and are added to
+    `read_only`. Returns the number of changes.
     """
     if owns_top(descriptor, uid, read_only):
         return 0
     read_only.clear()
     changed = 0
     kept: list[str] = []
-    # The folder itself comes last, so that an interrupted walk is seen and begun again.
+    # The folder itself comes last, so that an interrupted walk is noticed and repeated.
     for count, (folder, entry, inner) in enumerate(below(descriptor, path), 1):
-        told = os.fstat(inner) if inner >= 0 else entry.stat(follow_symlinks=False)
-        if told.st_uid != uid and _is_elsewhere(told):
+        found = os.fstat(inner) if inner >= 0 else entry.stat(follow_symlinks=False)
+        if found.st_uid != uid and _is_elsewhere(found):
             kept.append(entry.name)
-        elif told.st_uid != uid:
+        elif found.st_uid != uid:
             if _give(folder, entry, inner, uid):
                 changed += 1
             else:
@@ -307,15 +308,16 @@ def own_tree(descriptor: int, path: str, uid: int, look_up: Callable[[], None], 
         changed += 1
     if kept:
         log.warning(
-            f"{len(kept)} files below {path} stay root's, since they have other names, perhaps elsewhere, as "
-            f"on this host everybody may give them: {', '.join(kept[:3])}",
-            f"copy them, or chown {uid} them; sysctl fs.protected_hardlinks=1 on the host forbids it",
+            f"{len(kept)} files below {path} still belong to root: they have other hard links, perhaps "
+            f"elsewhere, which everybody on this host may create: {', '.join(kept[:3])}",
+            f"copy them, or change their owner yourself: chown {uid} FILE; sysctl "
+            "fs.protected_hardlinks=1 on the host forbids such links",
         )
     return changed
 
 
 def _give(folder: int, entry: os.DirEntry[str], inner: int, uid: int) -> bool:
-    """Give what `below` has found to a user; tell whether it could be: not if it is mounted read-only."""
+    """Make a user the owner of an entry of `below`; return False if its mount is read-only."""
     try:
         if inner >= 0:
             os.fchown(inner, uid, -1)
@@ -328,9 +330,9 @@ def _give(folder: int, entry: os.DirEntry[str], inner: int, uid: int) -> bool:
     return True
 
 
-def _is_elsewhere(told: os.stat_result) -> bool:
-    """Tell whether a file of root's may be one of another folder, for which others have made a name here."""
-    if told.st_nlink < 2 or told.st_uid != 0 or not stat.S_ISREG(told.st_mode):
+def _is_elsewhere(found: os.stat_result) -> bool:
+    """Return whether root's file may belong to another folder, and others have made a hard link here."""
+    if found.st_nlink < 2 or found.st_uid != 0 or not stat.S_ISREG(found.st_mode):
         return False
     try:
         return small.read("/proc/sys/fs/protected_hardlinks", most=16).strip() != b"1"
@@ -339,6 +341,6 @@ def _is_elsewhere(told: os.stat_result) -> bool:
 
 
 def empty(descriptor: int, path: str) -> None:
-    """Remove everything that is in a folder; `path` is for messages."""
+    """Remove everything in a folder; `path` is for messages."""
     for folder, entry, inner in below(descriptor, path, listed=True):
         (os.unlink if inner < 0 else os.rmdir)(entry.name, dir_fd=folder)

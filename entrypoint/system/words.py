@@ -1,7 +1,7 @@
-"""What a tool says while it works: passed on line by line, and its last words kept.
+"""The output of a running tool: passed on line by line, with the last part kept.
 
-They may be somebody else's, an archive's names among them: so they are bounded, in a line and altogether, and
-nothing of them reaches a terminal as it is. They are read all the time, so that no tool waits for that.
+It may contain text from others, such as names in an archive. So lines and the whole are bounded, and control
+characters are escaped before a terminal sees them. It is read all the time, so that no tool waits for us.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import os
 from entrypoint import log
 
 KEPT = 256 * 1024
-"""Bytes that are kept of all that was said: the last ones."""
+"""The last bytes of the output that are kept."""
 _LINE = 64 * 1024
-"""Bytes of a line that are looked at together."""
+"""The most bytes of a line; a longer line is split."""
 _AT_ONCE = 64
 
 
 class Words:
-    """The reading end of a child's output; with a `role` its lines are passed on to the log, under that."""
+    """The reading end of a child's output; with a `role`, its lines are logged under that name."""
 
     def __init__(self, role: str = "") -> None:
         self.role = role
@@ -30,21 +30,21 @@ class Words:
 
     @property
     def writing(self) -> int:
-        """The descriptor for the child, until `begin`."""
+        """The descriptor for the child until `begin`."""
         return self._write
 
     @property
     def readable(self) -> tuple[int, ...]:
-        """What is to be looked at while the child works."""
+        """The descriptors to watch while the child runs."""
         return () if self._ended else (self._read,)
 
     def begin(self) -> None:
-        """Leave the writing to the child, which was started."""
+        """Close our writing end after the child was started."""
         os.close(self._write)
         self._write = -1
 
     def take(self) -> None:
-        """Read what there is, but not for ever."""
+        """Read the available output, but not forever."""
         for _ in range(0 if self._ended else _AT_ONCE):
             try:
                 data = os.read(self._read, _LINE)
@@ -67,7 +67,7 @@ class Words:
                 log.relay(self.role, line)
 
     def end(self) -> str:
-        """Return the last words, once the child has ended: what it has left running is not waited for."""
+        """Return the kept output of a child that has ended; do not wait for processes that it left behind."""
         self.take()
         self._put(b"")
         for descriptor in (self._read, self._write):

@@ -218,5 +218,5 @@ def test_nothing_to_build_from_is_refused() -> None:
         ended = containers.run(env=env, volumes={DATA: data})
         assert 1 == ended.code
         (complaint,) = containers.complaints(ended)
-        assert "no archive to build it from" in complaint
+        assert "no archive to build the standby from" in complaint
         assert "" == containers.in_volume(data, "ls -A")

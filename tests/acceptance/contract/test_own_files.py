@@ -409,7 +409,7 @@ def test_what_the_official_script_has_served_is_never_thrown_away(used_volume: s
     )
     assert official(used_volume) is None
     refused = run(env=ENV, volumes={"/volume": used_volume})
-    assert (10, True) == (refused.code, "somebody else has served the database" in complaints(refused)[0])
+    assert (10, True) == (refused.code, "another server has used the database" in complaints(refused)[0])
     in_volume(used_volume, "rm -r data/*entrypoint.unfinished data/.entrypoint 2>/dev/null || true")
     with serve(env={"PGDATA": DATA}, volumes={"/volume": used_volume}) as container:
         assert "42" == container.sql("SELECT answer FROM kept")

@@ -83,7 +83,7 @@ def test_restarts_after_growing_pauses(used_volume: str) -> None:
     """A helper that keeps failing is started again after 1, 2, 4 s; the server does not notice."""
     with serve_with(used_volume, {"failing": Helper("#!/bin/sh\necho try\nexit 7\n")}) as container:
         before = container.postmaster()
-        container.says("failing ended with code 7; it is started again in 4 s")
+        container.says("failing ended with code 7; starting it again in 4 s")
         found = _helpers(container)["failing"]
         assert {"state": "waiting", "pid": None, "failures": 3, "last_code": 7} == found
         assert "failing: waiting, failed 3 times" in container.exec("entrypoint", "status").stdout
@@ -98,7 +98,7 @@ def test_restarts_after_growing_pauses(used_volume: str) -> None:
 def test_helper_that_cannot_be_executed(used_volume: str) -> None:
     """A helper that is not there fails like one that ends: it is said, shown and tried again."""
     with serve_with(used_volume, {"missing": Helper("#!/no/such/interpreter\n")}) as container:
-        container.says("missing ended with code 127; it is started again in 2 s")
+        container.says("missing ended with code 127; starting it again in 2 s")
         assert (2, 127) == tuple(_helpers(container)["missing"][name] for name in ("failures", "last_code"))
         assert "42" == container.sql("SELECT answer FROM kept")
         assert 0 == container.stop()
@@ -111,7 +111,7 @@ def test_killed_helper_is_started_again(used_volume: str) -> None:
         until(lambda: _helpers(container)["mate"]["state"] == "running", "running")
         first = _helpers(container)["mate"]["pid"]
         container.shell(f"kill -KILL {first}", user="postgres")
-        container.says("mate ended with code 137; it is started again in 1 s")
+        container.says("mate ended with code 137; starting it again in 1 s")
         until(lambda: _helpers(container)["mate"]["state"] == "running", "running again")
         assert first != _helpers(container)["mate"]["pid"]
         assert 0 == container.stop()

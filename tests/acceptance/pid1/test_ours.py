@@ -574,7 +574,7 @@ def test_p16_server_that_ends_by_itself(used_volume: str, stop: str, code: int) 
         container.shell(how, user="postgres")
         assert code == container.wait(8)
         assert "mate: ended" in container.logs().output
-        said = "the server was shut down, not by us"
+        said = "the server was shut down by something other than the entrypoint"
         assert (stop == "fast") == (said in container.logs().output)
 
 

@@ -126,7 +126,7 @@ def test_crash_recovery_is_not_ready(used_volume: str) -> None:
             (NOT_READY, "not ready: recovery"),
             (NOT_READY, "not ready: boot"),
             (READY, "ready: primary"),
-            (NO_SERVER, "no server: the entrypoint does not run here"),
+            (NO_SERVER, "no server: the entrypoint is not running here"),
         }
 
 

@@ -259,7 +259,7 @@ def test_not_on_a_standby(used_volume: str, until_ready: Wait) -> None:
         assert "t" == container.sql("SELECT pg_is_in_recovery()")
         assert 1 == container.exec("test", "-e", "/tmp/begun", check=False).code
         output = container.logs().output
-        assert f"not on a standby: {STARTDB}" in output
+        assert f"skipped on a standby: {STARTDB}" in output
         assert "POSTGRES_PASSWORD is not" not in output
         assert [] == json.loads(container.exec("entrypoint", "status", "--json").stdout)["helpers"]
 

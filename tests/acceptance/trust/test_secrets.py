@@ -59,7 +59,7 @@ def test_a_restored_server_has_no_key(archive: str) -> None:
         assert {"PATH", "LANG", "PGDATA", "PG_MAJOR", "MY_VARIABLE", *NEEDED} <= names
         assert "OTHER" not in names
         (told,) = re.findall(
-            r"not in the server's environment: (.*); POSTGRES_ENVIRONMENT can", container.logs().stderr
+            r"hidden from the server: (.*); POSTGRES_ENVIRONMENT can", container.logs().stderr
         )
         assert {"DATABASE_URL", "GOOGLE_KEY_OF_A_TOOL", "HTTPS_PROXY", "OTHER", "RESTIC_PASSWORD"} == {
             *told.split(", ")

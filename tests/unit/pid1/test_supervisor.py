@@ -170,7 +170,7 @@ def test_a_handoff_that_is_none(text: str) -> None:
         capture_output=True,
         text=True,
     )
-    expected = "entrypoint: error: ENTRYPOINT_HANDOFF is not for you to set\n  hint: unset it\n"
+    expected = "entrypoint: error: ENTRYPOINT_HANDOFF is for internal use only\n  hint: unset it\n"
     assert (exits.FAILURE, expected) == (done.returncode, done.stderr)
 
 

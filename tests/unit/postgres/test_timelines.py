@@ -8,7 +8,7 @@ import random
 import pytest
 
 from entrypoint.postgres.segments import lsn_text
-from entrypoint.postgres.timelines import Rival, find, numbers, parse_dump, parted
+from entrypoint.postgres.timelines import Rival, diverged, find, numbers, parse_dump
 
 FORK, LATER = 0x5000148, 0x7000060
 
@@ -93,8 +93,8 @@ def test_where_two_parted(seed: int) -> None:
     """It is the same from either side, on the history of both, and never behind the end of what they share."""
     known = _grow(seed)
     for (one, ours), (other, theirs) in itertools.combinations(known.items(), 2):
-        where = parted(ours, one, theirs, other)
-        assert where == parted(theirs, other, ours, one)
+        where = diverged(ours, one, theirs, other)
+        assert where == diverged(theirs, other, ours, one)
         assert where is not None
         timeline, lsn = where
         for number, forks in ((one, ours), (other, theirs)):

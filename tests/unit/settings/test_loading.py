@@ -153,15 +153,15 @@ def test_a_slash_at_the_end_of_a_path_means_nothing(path: str) -> None:
         (
             {"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": "host=db password='geheim"},
             (
-                "STANDBY_PRIMARY_CONNINFO is no connection string: a part of it is not name=value, or lacks its "
-                "closing quote"
+                "STANDBY_PRIMARY_CONNINFO is no connection string: a part of it is not name=value, or it lacks "
+                "a closing quote"
             ),
         ),
         (
             {"POSTGRES_CONF_primary_conninfo": "postgres://me:ge/heim@db"},
             (
-                "POSTGRES_CONF_primary_conninfo is no connection string: it is no URI; write %40 for an @ and %2F "
-                "for a / in a user, a password or a name"
+                "POSTGRES_CONF_primary_conninfo is no connection string: it is not a valid URI; write %40 for @ "
+                "and %2F for / in a user, password or name"
             ),
         ),
     ],

@@ -117,7 +117,10 @@ def test_a_half_made_database_is_refused(stage: Stage) -> None:
 
 def test_a_half_made_database_without_a_known_file() -> None:
     """A record that names no file still gives a whole sentence."""
-    assert "(unknown)" in _whats(plan.decide(made.settings(), made.unfinished("unknown")))[0]
+    assert (
+        "it is unknown which init file was running"
+        in _whats(plan.decide(made.settings(), made.unfinished("unknown")))[0]
+    )
 
 
 FILLED = made.data_folder(
@@ -155,11 +158,11 @@ def test_a_restore_without_its_archive_is_refused() -> None:
 def test_foreign_files_are_refused() -> None:
     """A data folder with anything else in it is not touched; some of it is named."""
     (what,) = _whats(plan.decide(made.settings(), made.facts(made.data_folder(foreign=("a", "b")))))
-    assert "/data is not empty and holds no database, but: a, b" == what
+    assert "/data is not empty, but it holds no database; it contains: a, b" == what
     (what,) = _whats(plan.decide(made.settings(), made.facts(made.data_folder(foreign="abcdefg"))))
     assert what.endswith("a, b, c, d, e, …")
     (refusal,) = plan.decide(made.settings(), made.facts(made.data_folder(foreign=("lost+found",)))).refusals
-    assert "top of a filesystem" in refusal.what
+    assert "top folder of a filesystem" in refusal.what
     assert "PGDATA=/data/pgdata" in refusal.hint
 
 
@@ -197,7 +200,7 @@ def test_a_restore_is_not_finished_for_what_is_no_server() -> None:
 def test_the_data_folder_has_one_name() -> None:
     """A first start with another `-D` would make a database where nobody looks for it."""
     (refusal,) = plan.decide(made.settings({}, ["-D", "/other"]), EMPTY).refusals
-    assert "-D /other is not PGDATA (/data)" in refusal.what
+    assert "-D /other differs from PGDATA (/data)" in refusal.what
     assert "PGDATA=/other" in refusal.hint
     assert [] == _whats(plan.decide(made.settings({}, ["-D", "/data"]), EMPTY))
 
@@ -223,7 +226,7 @@ def test_several_refusals_come_together() -> None:
             ("/var/lib/postgresql",),
             ["although a volume is mounted at /var/lib/postgresql"],
         ),
-        (made.data_folder(place="anonymous volume"), (), ["a new container does not find again"]),
+        (made.data_folder(place="anonymous volume"), (), ["a new container will not find the data again"]),
         (made.data_folder(place="volume"), ("/var/lib/postgresql",), []),
         (made.data_folder(place="unknown"), (), []),
     ],
@@ -353,7 +356,7 @@ def test_a_standby_of_nothing_is_refused() -> None:
     """Streaming alone builds none, and a first start would make a primary."""
     values = {"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": "host=db"}
     (what,) = _whats(plan.decide(made.settings(values), EMPTY))
-    assert "no archive to build it from" in what
+    assert "no archive to build the standby from" in what
     assert [] == _whats(plan.decide(made.settings(values), CLUSTER))
 
 
@@ -363,5 +366,5 @@ def test_a_standby_goes_on_without_the_variable() -> None:
     decided = plan.decide(made.settings(ARCHIVE), found)
     assert plan.START == decided.kind
     (warning,) = decided.warnings
-    assert "goes on following" in warning.what
+    assert "it remains a standby" in warning.what
     assert "entrypoint promote" in warning.hint

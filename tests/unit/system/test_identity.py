@@ -165,7 +165,7 @@ def test_rights_that_stay_are_noticed(kernel: Kernel) -> None:
     """If the groups stay, or root can be had back, the start ends with both said."""
     with pytest.raises(Failure) as failed:
         identity.become(POSTGRES)
-    assert "could not be given up" in failed.value.problems[0].what
+    assert "could not give up root's rights" in failed.value.problems[0].what
     assert "--user 999:999" in failed.value.problems[0].hint
 
 

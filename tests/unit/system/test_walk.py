@@ -240,8 +240,7 @@ def test_root_follows_no_link_of_others(as_root: Path, path: str) -> None:
     (problem,) = refused.value.problems
     link = f"{as_root}/{path.partition('/')[0]}"
     assert (
-        f"{link} is a link that uid {os.lstat(link).st_uid} has made, which root does not follow"
-        == problem.what
+        f"{link} is a link made by uid {os.lstat(link).st_uid}, and root does not follow it" == problem.what
     )
     assert f"chown -h root {link}" in problem.hint
 
@@ -281,7 +280,7 @@ def test_whose_link_it_is(owner: int, links: int, folder_owner: int, mode: int, 
 def test_what_a_variable_names(as_root: Path, tmp_path: Path) -> None:
     """A link of others leads to what is theirs, and to nothing else."""
     if os.getuid() == 0:
-        with pytest.raises(Failure, match="which root does not follow"):
+        with pytest.raises(Failure, match="root does not follow it"):
             walk.open_named(f"{as_root}/file")
         os.chown(as_root / "target" / "file", 1, 1)
     assert "text" == walk.read_named(walk.open_named(f"{as_root}/file"), "file")
