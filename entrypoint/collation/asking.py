@@ -1,4 +1,4 @@
-"""The servers that are asked about collations: the one that serves, or one that nobody else can reach."""
+"""Queries about collations: to the server that runs, or to a private server that nobody else can reach."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
     from entrypoint.system import progress
 
 _RUNTIME = "collation"
-"""Below the runtime folder: the socket of the server that only looks, and its log."""
+"""The folder below the runtime folder for the socket of the private server, and its log."""
 
 LEAST = 60
-"""Seconds that the expressions of one object may take in any case."""
+"""Seconds that the expressions of one object may always take."""
 _LOCKS = {"lock_timeout": f"{LEAST}s"}
-"""What somebody holds for ever hinders one object, and not all."""
+"""A lock that is never released delays one object, not all of them."""
 _SLOWEST = 2**20
-"""Bytes of a table and its index for which there is a second more."""
+"""Bytes of a table and its index that add one second to the limit."""
 _STRIKES = 3
-"""How often an owner's objects may take longer."""
+"""The number of an owner's objects that may exceed the limit."""
 
 
 class Session(NamedTuple):
-    """A server that can be asked."""
+    """A server that answers queries."""
 
     context: Context
     host: str = ""
-    """Folder of its socket; empty: libpq's own."""
+    """The folder of its socket; empty: libpq's default."""
     serving: bool = True
-    """Clients are at work."""
+    """Whether clients can use this server; they cannot use a private one."""
 
     @property
     def major(self) -> int:
-        """PostgreSQL's major."""
+        """PostgreSQL's major version."""
         return data_major(self.context.settings.data_folder)
 
 
@@ -62,7 +62,7 @@ def ask(
     verbose: bool = False,
     shown: progress.Progress | None = None,
 ) -> str:
-    """Return what a database answers, however long that takes; raises Failure with its words."""
+    """Return the answer of a database; no time limit by default. Raises Failure with the server's error."""
     return sessions.query(
         session.context,
         text,
@@ -78,14 +78,14 @@ def ask(
 
 
 def _patience(session: Session) -> float:
-    """Return the seconds for a session: after a crash it replays first, and nobody else can ask meanwhile."""
+    """Return the seconds to wait for a connection: after a crash, a private server replays WAL first."""
     return 0 if session.serving else sessions.PATIENCE
 
 
 def ask_each(
     session: Session, names: Sequence[str], questions: Mapping[str, str], seconds: float | None
 ) -> Iterator[tuple[str, tour.Look]]:
-    """Return the answers of each database to questions by name; after `seconds` no further one is asked."""
+    """Return the answers of each database to the named questions; query no further one after `seconds`."""
     return tour.ask(
         session.context,
         names,
@@ -98,7 +98,7 @@ def ask_each(
 
 
 class Turns:
-    """How long expressions of users may take; an owner who was too slow too often is waited for no more."""
+    """Time limits for expressions of users; once an owner was too slow too often, the rest is skipped."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -107,10 +107,10 @@ class Turns:
     def ask(
         self, each: Dependent, text: str, *, limited: bool = True, least: float = LEAST, **how: Any
     ) -> str:
-        """Ask about one object; raises Failure, also where it took too long."""
+        """Query one object; raises Failure, also if it took too long."""
         if limited and self._slow[each.owner] >= _STRIKES:
             words = f"{_STRIKES} other objects of {each.owner} took too long, so this one was not tried"
-            raise Failure(Problem(words, "see the others"))
+            raise Failure(Problem(words, "see the findings about the others"))
         seconds = least + (each.bytes + each.stored) / _SLOWEST
         began = time.monotonic()
         try:
@@ -123,10 +123,10 @@ class Turns:
 
 @contextmanager
 def private_server(context: Context, given: list[str]) -> Iterator[Session]:
-    """Run the server for a block, out of everybody's reach.
+    """Run a private server during a block, which nobody else can reach.
 
-    archive_mode stays as it is: switched off, the server would remove segments that still wait to be
-    archived. With an empty command they go on waiting.
+    archive_mode stays as it is: with archive_mode=off, the server would remove segments that still wait to be
+    archived. With an empty command they keep waiting.
     """
     folder = f"{context.runtime_folder}/{_RUNTIME}"
     files.ensure_folder(folder, 0o700)
@@ -138,19 +138,19 @@ def private_server(context: Context, given: list[str]) -> Iterator[Session]:
             **out_of_reach(folder),
             "port": server_port(context.settings),
             "autovacuum": "off",
-            # Nobody follows this server, and a file beside the data is the real server's.
+            # No standby follows this server, and the external PID file belongs to the real one.
             "synchronous_standby_names": "",
             "external_pid_file": "",
         }
         if session.major >= LIBRARY:
             closed["archive_library"] = ""
         if _preloads(context, given):
-            # Libraries are kept, for tables and WAL may need them, but nothing that works in the background.
+            # Tables and WAL may need the preloaded libraries, but their background workers must not run.
             closed["max_worker_processes"] = "0"
         arguments = [word for name, value in closed.items() for word in ("-c", f"{name}={value}")]
         output = os.open(f"{folder}/log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            # After a crash it replays as long as it takes.
+            # No time limit: after a crash the server replays WAL first.
             with temporary.serve(context, [*given, *arguments], seconds=None, output=output):
                 yield session
         except Failure as failure:

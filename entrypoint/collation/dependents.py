@@ -1,11 +1,11 @@
-"""Collations that sort otherwise than before, and what depends on them; pure.
+"""Collations whose sort order may have changed, and the objects that depend on them; pure.
 
-PostgreSQL notes for each collation, and from 15 on for each database, the version of the library (libc or
-ICU) that sorted it. With another library the order may be another one: an index that was built by the old
-order is then searched by the new one, rows are not found, and a unique index takes duplicates.
+PostgreSQL records for each collation, and from 15 on for each database, the version of the library (libc or
+ICU) that defines its order. Another library may sort differently: an index that was built in the old order
+is then searched in the new one, so rows are not found, and a unique index admits duplicates.
 
-What depends on a collation is asked by `queries`. What of it is read by a superuser, and not only rebuilt,
-is what `harmless` allows; what may run code of users is named, with the SQL by which its owner can look.
+`queries` finds the dependent objects. A superuser reads an object, instead of only rebuilding it, if
+`harmless` allows that. An object that may run users' code is named, with the SQL that its owner can run.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ VIEW: Literal["materialized view"] = "materialized view"
 
 
 class Database(NamedTuple):
-    """One database, as the cluster knows it."""
+    """One database, from pg_database."""
 
     name: str
     connects: bool
     recorded: str | None
-    """Version of its own collation; None: it has none, or PostgreSQL 14 and older, which notes none."""
+    """The recorded version of its default collation; None: there is none, or in PostgreSQL 14 and older."""
     actual: str | None
     changed: bool
-    """Its own collation."""
+    """Whether the version of its default collation has changed."""
     trusted: bool = False
-    """As of a change."""
+    """As in `Change`."""
 
 
 class Dependent(NamedTuple):
@@ -50,77 +50,77 @@ class Dependent(NamedTuple):
     kind: Kind
     database: str
     name: str
-    """Quoted and with its schema, as SQL wants it; of a constraint or a column without."""
+    """Quoted for SQL, with its schema; the name of a constraint or a column has no schema."""
     table: str
     collations: tuple[str, ...]
-    """The changed ones, as SQL wants them; `default` is the database's own."""
+    """The changed ones, quoted for SQL; `default` is the database's default collation."""
     oid: int = 0
     filenode: int = 0
     bytes: int = 0
     method: str = ""
-    """Of an index: btree, gist, …"""
+    """The access method of an index: btree, gist, …"""
     constraint: str = ""
-    """Of an index: the constraint that it serves."""
+    """The constraint that an index implements."""
     unique: bool = False
     exclusion: bool = False
     test: str = ""
-    """Of what no reindex mends: the condition, as SQL, that a row meets which does not belong there."""
+    """For an object that no reindex repairs: the SQL condition that holds for misplaced rows."""
     keys: str = ""
-    """Of a unique index: what must differ between two rows, as SQL."""
+    """The keys of a unique index, as SQL."""
     predicate: str = ""
-    """Of a unique index: which rows count, as SQL."""
+    """The predicate of a unique index, as SQL."""
     domain: str = ""
-    """Of a CHECK: the domain that it is of, as SQL wants it; it is then told once for each column."""
+    """The domain of a CHECK, quoted for SQL; the CHECK is then listed once for each column."""
     column: str = ""
     """The column that holds the domain's values."""
     values: str = ""
-    """What has these values as its column `value`, as SQL."""
+    """A table expression, as SQL, that has these values as its column `value`."""
     written: bool = False
-    """Of an index: it has expressions or a predicate."""
+    """Whether an index has expressions or a predicate."""
     foreign: bool = False
-    """To evaluate it may run code of users."""
+    """Whether evaluating it may run users' code."""
     unsafe: bool = False
-    """Of an index: to rebuild it would run code of others as the superuser."""
+    """Whether rebuilding the index would run other users' code as the superuser."""
     owner: str = ""
-    """Of the table, as SQL wants it."""
+    """The owner of the table, quoted for SQL."""
     privileged: bool = False
-    """The owner is a superuser."""
+    """Whether the owner is a superuser."""
     stored: int = 0
-    """Bytes of the table."""
+    """The bytes of the table."""
     shape: str = ""
-    """What `harmless.guard` wants to see again."""
+    """The shape of the table, which `harmless.guard` checks again."""
 
     @property
     def rows(self) -> str:
-        """The table that holds its rows, as SQL wants it."""
+        """The table that holds its rows, quoted for SQL."""
         return self.name if self.kind == PARTITION else self.table
 
     @property
     def source(self) -> str:
-        """What `test` is asked of, as SQL wants it."""
+        """The table expression to which `test` applies, as SQL."""
         return self.values or f"ONLY {self.rows}"
 
     @property
     def words(self) -> str:
-        """What it is, for people."""
+        """A description of the object, for people."""
         notes = [f"constraint {self.constraint}"] if self.constraint else []
         notes += ["unique"] if self.unique else []
         notes += [f"column {self.column}, domain {self.domain}"] if self.domain else []
         where = "" if self.kind == VIEW else f" on {self.table}"
-        told = f" ({', '.join(notes)})" if notes else ""
-        return f"{self.kind} {self.name}{where}{told}"
+        more = f" ({', '.join(notes)})" if notes else ""
+        return f"{self.kind} {self.name}{where}{more}"
 
 
 class Change(NamedTuple):
-    """One collation whose version is another one now."""
+    """One collation whose version has changed."""
 
     database: str
     collation: str
-    """As SQL wants it; `default` is the database's own."""
+    """Quoted for SQL; `default` is the database's default collation."""
     recorded: str | None
     actual: str | None
     trusted: bool = False
-    """A superuser has noted the same version; other ones may be made up."""
+    """Whether a superuser has recorded the same version; any other version may be made up."""
 
 
 class Unlooked(NamedTuple):
@@ -131,49 +131,49 @@ class Unlooked(NamedTuple):
 
 
 class Leftover(NamedTuple):
-    """An invalid index that an interrupted REINDEX CONCURRENTLY has left."""
+    """An invalid index that an interrupted REINDEX CONCURRENTLY has left behind."""
 
     database: str
     name: str
 
 
 class Report(NamedTuple):
-    """What was found in the whole cluster."""
+    """The findings in the whole cluster."""
 
     changes: tuple[Change, ...] = ()
-    """Of databases, and of collations that something depends on."""
+    """Changed default collations of databases, and changed collations on which an object depends."""
     dependents: tuple[Dependent, ...] = ()
     leftovers: tuple[Leftover, ...] = ()
     unseen: tuple[str, ...] = ()
-    """Databases that nobody can connect to, so that what depends on their collation is not known."""
+    """Databases that accept no connections, so that the dependents of their collation are unknown."""
     unlooked: tuple[Unlooked, ...] = ()
     late: tuple[str, ...] = ()
-    """Databases that were not looked at for time."""
+    """Databases that were not looked into for lack of time."""
     mixed: str = ""
-    """Other libraries with which it was served for a while, whatever the versions say."""
+    """Other libraries with which the cluster was served for a while, whatever the versions say."""
     everything: bool = False
-    """All collations with a version count as changed."""
+    """Whether all collations with a version count as changed."""
 
     @property
     def indexes(self) -> tuple[Dependent, ...]:
-        """What a reindex mends."""
+        """The objects that a reindex repairs."""
         return tuple(each for each in self.dependents if each.kind == INDEX)
 
     @property
     def others(self) -> tuple[Dependent, ...]:
-        """What no reindex mends."""
+        """The objects that no reindex repairs."""
         return tuple(each for each in self.dependents if each.kind != INDEX)
 
     @property
     def matches(self) -> bool:
-        """Whether nothing is to be done."""
+        """Whether there is nothing to do."""
         return not (self.changes or self.dependents or self.unlooked)
 
     @property
     def weighs(self) -> bool:
-        """Whether it is more than what a role without rights can make up for its own objects.
+        """Whether the report holds more than a role without privileges can make up with its own objects.
 
-        Anybody may note any version for a collation of his own, and make tables that depend on it.
+        Every role may record any version for its own collation, and create tables that depend on it.
         """
         trusted = {(each.database, each.collation) for each in self.changes if each.trusted}
         own = any(collation == "default" for _, collation in trusted)
@@ -190,7 +190,7 @@ class Report(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What is broken, or what was not mended."""
+    """An object that is broken, or that was not repaired or not checked."""
 
     database: str
     kind: Kind | Literal["database", "server"]
@@ -198,13 +198,13 @@ class Finding(NamedTuple):
     words: str
     hint: str
     collations: tuple[str, ...] = ()
-    """Whose versions are not noted anew until it is mended; none: those of the whole database."""
+    """Their new versions are recorded only after the repair; if empty, this holds for the whole database."""
     broken: bool = True
-    """It was looked at."""
+    """Whether it is known to be broken; otherwise it could not be checked."""
 
 
 def finding(dependent: Dependent, words: str, hint: str, *, broken: bool = True) -> Finding:
-    """Return what a closer look at one object has found; `words` follow its name."""
+    """Return a finding about one object; `words` follow its name."""
     what = f"{dependent.words} in {dependent.database} {words}"
     return Finding(
         dependent.database, dependent.kind, dependent.name, what, hint, dependent.collations, broken
@@ -212,14 +212,14 @@ def finding(dependent: Dependent, words: str, hint: str, *, broken: bool = True)
 
 
 def unseen_findings(found: Report) -> list[Finding]:
-    """Return the databases that could not be looked at."""
+    """Return a finding for each database that could not be looked into."""
     return [
         Finding(
             database,
             "database",
             database,
             f"database {database} could not be looked into: {words}",
-            "see its own words; then: entrypoint collation fix",
+            "fix the cause that the message names, then: entrypoint collation fix",
             broken=False,
         )
         for database, words in found.unlooked
@@ -228,7 +228,7 @@ def unseen_findings(found: Report) -> list[Finding]:
             name,
             "database",
             name,
-            f"nobody can connect to database {name}, so what depends on its collation is not known",
+            f"nobody can connect to database {name}, so it is not known what depends on its collation",
             f"ALTER DATABASE {sql.identifier(name)} ALLOW_CONNECTIONS true, then: entrypoint collation fix",
             broken=False,
         )
@@ -237,12 +237,12 @@ def unseen_findings(found: Report) -> list[Finding]:
 
 
 def parse_databases(text: str) -> list[Database]:
-    """Read what DATABASES answers."""
+    """Parse the answer to `queries.databases_query`."""
     return [Database(**json.loads(line)) for line in sql.lines(text)]
 
 
 def parse_database(name: str, text: str) -> tuple[list[Change], list[Dependent], list[Leftover]]:
-    """Read what DEPENDENTS answers in one database."""
+    """Parse the answer of one database to `queries.dependents_query`."""
     changes, dependents, leftovers = [], [], []
     for line in sql.lines(text):
         row = json.loads(line)
@@ -267,11 +267,11 @@ def report(
     unlooked: Iterable[Unlooked] = (),
     late: Iterable[str] = (),
 ) -> Report:
-    """Put together what was found.
+    """Combine the findings.
 
-    Changed collations that nothing depends on do not count: every database has hundreds of them, and a new
-    one inherits those of template0, which nobody can mend there. A database's own always counts, since
-    PostgreSQL warns at each connection.
+    Changed collations without dependents do not count: every database has hundreds of them, and a new
+    database inherits those of template0, where nobody can fix them. A database's default collation always
+    counts, since PostgreSQL warns at each connection.
     """
     changes = {
         (each.name, "default"): Change(each.name, "default", each.recorded, each.actual, each.trusted)
@@ -288,7 +288,7 @@ def report(
                 changes[place] = each
         dependents += objects
         leftovers += remains
-    # template0 holds nothing of anybody's.
+    # template0 holds no objects of users.
     unseen = [
         each.name for each in databases if not each.connects and each.changed and each.name != "template0"
     ]
@@ -305,25 +305,25 @@ def report(
 
 
 def waiting(found: Report, rebuilt: Collection[tuple[str, int, int]]) -> list[Dependent]:
-    """Return the indexes still to be rebuilt; `rebuilt` has database, oid and file node of the others."""
+    """Return the indexes still to be rebuilt; `rebuilt` holds database, oid and file node of the others."""
     return [each for each in found.indexes if (each.database, each.oid, each.filenode) not in rebuilt]
 
 
 def version(change: Change) -> str:
-    """Return what has changed, for people."""
-    return f"{change.recorded or 'none'} is noted, {change.actual or 'none'} is here"
+    """Return both versions, for people."""
+    return f"{change.recorded or 'none'} is recorded, {change.actual or 'none'} is here"
 
 
 SHOWN = 15
 
 
 def describe(found: Report, most: int = SHOWN) -> list[str]:
-    """Return the list for people: each collation, what depends on it, and how large that is."""
+    """Return the list for people: the collations, and the objects that depend on them, with their sizes."""
     lines = [
         f"database {each.database}, collation {each.collation}: {version(each)}" for each in found.changes
     ]
     if found.mixed:
-        lines.append(f"it was served with {found.mixed} meanwhile, which wrote by another order")
+        lines.append(f"for a while it was served with {found.mixed}, which writes in another order")
     lines += [
         f"database {each.database}: {each.words}, {spell(each.bytes)}, by {', '.join(each.collations)}"
         for each in found.dependents
@@ -335,12 +335,12 @@ def describe(found: Report, most: int = SHOWN) -> list[str]:
 
 
 def headline(found: Report) -> str:
-    """Return in one sentence what is wrong."""
+    """Return the problem in one sentence."""
     count = len(found.indexes)
     what = f"{count} index{'' if count == 1 else 'es'} ({spell(sum(each.bytes for each in found.indexes))})"
     if found.others:
         what += f" and {len(found.others)} other object{'' if len(found.others) == 1 else 's'}"
-    return f"a library that sorts text has changed, and what depends on the old order is {what}"
+    return f"a library that sorts text has changed, and these depend on the old order: {what}"
 
 
 def as_json(found: Report) -> dict[str, object]:

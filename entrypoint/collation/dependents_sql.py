@@ -1,10 +1,9 @@
-"""The query for all that depends on a collation that has changed, as one text with places to fill; pure.
+"""The query for everything that depends on a changed collation, as one text with placeholders; pure.
 
-`queries` fills them. Not counted is what does not need the order: hash and SP-GiST indexes, the
-`text_pattern_ops` family, and equality in expressions and predicates, as long as the collation is
-deterministic; C and POSIX, which have no version. Where it cannot be told (a function of the user's in an
-expression), the index counts: to rebuild it needlessly costs time only. Whether a superuser may evaluate it
-is judged by `harmless`.
+`queries` fills the placeholders. Objects that do not need the order do not count: hash and SP-GiST indexes,
+the `text_pattern_ops` family, and equality in expressions and predicates, as long as the collation is
+deterministic; C and POSIX, which have no version. In doubt (a user's function in an expression) the index
+counts: a needless rebuild only costs time. `harmless` judges whether a superuser may evaluate an object.
 """
 
 VERSIONS = """
@@ -12,14 +11,14 @@ WITH RECURSIVE own AS (
     SELECT $recorded AS recorded, $actual AS actual, $provider AS provider
     FROM pg_database WHERE datname = current_database()
 ),
--- What anybody may note for a collation of his own counts for less than what only a superuser has noted.
+-- Any role may record any version for its own collation, so only versions recorded by superusers count fully.
 known AS MATERIALIZED (
     SELECT c.collprovider AS provider, c.collversion AS version
     FROM pg_collation c JOIN pg_roles r ON r.oid = c.collowner AND r.rolsuper
     UNION SELECT $provider, $recorded FROM pg_database d JOIN pg_roles r ON r.oid = d.datdba AND r.rolsuper
 ),
--- Of hundreds of collations a few are used, and to ask ICU for the version of one takes long. Whoever depends
--- on one is in pg_depend, but for the first ones, which cannot be dropped.
+-- Only a few of hundreds of collations are used, and asking ICU for a version is slow. pg_depend holds the
+-- dependencies, except those on the first collations, which cannot be dropped.
 used AS MATERIALIZED (
     SELECT DISTINCT refobjid AS oid FROM pg_depend WHERE refclassid = 'pg_collation'::regclass
 ),
@@ -41,7 +40,7 @@ changed AS MATERIALIZED (
 
 DEPENDENTS = r"""
 $versions,
--- Types whose values are compared by a coll, beside the one of the column: by what they are made of.
+-- Types whose values are compared with collations of their components, in addition to the column's collation.
 edges (inside, outside) AS (
     SELECT typbasetype, oid FROM pg_type WHERE typtype = 'd'
     UNION ALL SELECT typelem, oid FROM pg_type WHERE typelem <> 0 AND typcategory = 'A'
@@ -54,7 +53,7 @@ seeds (type, coll) AS (
     SELECT rngtypid, rngcollation FROM pg_range
     UNION SELECT c.reltype, a.attcollation FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
           WHERE c.reltype <> 0 AND a.attnum > 0 AND NOT a.attisdropped
-    -- A B-tree compares the strings in jsonb by the database's coll.
+    -- A B-tree compares the strings in jsonb with the database's default collation.
     UNION SELECT 'jsonb'::regtype::oid, oid FROM pg_collation WHERE collprovider = 'd'
 ),
 holds (type, coll, exact) AS (
@@ -71,9 +70,9 @@ trees (kind, object, tree) AS (
     UNION ALL SELECT 'materialized view', v.oid, r.ev_action::text
               FROM pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class WHERE v.relkind = 'm'
 ),
--- Most of them compare no text at all, which is quickly told.
+-- Most of them compare no text at all, which is quick to find out.
 compared AS MATERIALIZED (SELECT * FROM trees WHERE tree ~ ':inputcollids? (?:\(o )?(?:0 )*[1-9]'),
--- The collations by which an expression compares or folds case, and not only tests for equality.
+-- The collations with which an expression compares or folds case, rather than only tests for equality.
 uses (kind, object, coll) AS (
     SELECT t.kind, t.object, c.oid
     FROM compared t
@@ -134,7 +133,7 @@ by_index (index, coll) AS (
     UNION
     SELECT object, coll FROM uses WHERE kind = 'index'
     UNION
-    -- An expression or a predicate over a column that is compared by what it is made of.
+    -- An expression or a predicate over a column whose components are compared.
     SELECT i.indexrelid, h.coll
     FROM indexes i
     JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
@@ -165,13 +164,13 @@ by_partition (leaf, parent, coll) AS (
     WHERE t.isleaf AND (p.partstrat = 'r' OR NOT c.exact)
       AND pg_get_partition_constraintdef(t.relid) IS NOT NULL
 ),
--- Whose values are those of a domain with a CHECK that counts: its own, and of domains over it.
+-- Types whose values are values of a domain with a CHECK that counts: the domain, and domains over it.
 domains (domain, type) AS (
     SELECT k.contypid, k.contypid FROM pg_constraint k
     WHERE k.contypid <> 0 AND k.oid IN (SELECT object FROM uses WHERE kind = 'check')
     UNION SELECT d.domain, t.oid FROM domains d JOIN pg_type t ON t.typbasetype = d.type AND t.typtype = 'd'
 ),
--- Types that hold such values: the same, arrays of them, and whatever is made of these.
+-- Types that hold such values: these types, arrays of them, and types composed of both.
 holders (domain, type) AS (
     SELECT domain, type FROM domains
     UNION SELECT h.domain, e.outside FROM holders h JOIN edges e ON e.inside = h.type
@@ -188,7 +187,7 @@ by_domain (domain, attrelid, attname, place) AS (
 ),
 $plain,
 $lenders,
--- The others are not judged, which takes a while for each.
+-- Only these are judged, since judging takes a while for each.
 judged AS MATERIALIZED (
     SELECT t.kind, t.object, t.tree FROM trees t
     WHERE t.kind = 'index' AND t.object IN (SELECT index FROM by_index)
@@ -204,7 +203,7 @@ risks (kind, object) AS MATERIALIZED (
     WHERE a.atttypid NOT IN (SELECT type FROM plain)
 ),
 names AS (SELECT oid, name FROM changed),
--- Put together once: to look each up for its object would take the square of their number.
+-- Joined once: a look-up for each object would take quadratic time.
 named_indexes (index, collations) AS MATERIALIZED (
     SELECT b.index, json_agg(n.name ORDER BY n.name) FROM by_index b JOIN names n ON n.oid = b.coll
     GROUP BY b.index
@@ -216,7 +215,7 @@ named_checks (object, collations) AS MATERIALIZED (
 constraints (index, name) AS MATERIALIZED (
     SELECT conindid, min(conname::text) FROM pg_constraint WHERE contype IN ('p', 'u', 'x') GROUP BY conindid
 ),
--- Everything but what is known of the table that holds the rows: that is looked up once for each.
+-- Everything except the facts about the table that holds the rows, which are looked up once for each table.
 objects (relation, bytes, fields) AS MATERIALIZED (
     SELECT i.indrelid, i.bytes, json_build_object(
         'kind', 'index', 'oid', i.indexrelid::bigint, 'filenode', pg_relation_filenode(i.indexrelid)::bigint,
@@ -233,7 +232,7 @@ objects (relation, bytes, fields) AS MATERIALIZED (
         'unsafe',
             (SELECT r.rolsuper FROM pg_class s JOIN pg_roles r ON r.oid = s.relowner WHERE s.oid = i.indrelid)
             AND ($lent)
-            -- These do not become the owner (CVE-2022-1552).
+            -- These versions do not switch to the owner (CVE-2022-1552).
             OR current_setting('server_version_num')::int BETWEEN 140000 AND 140002
                AND i.indexrelid IN (SELECT object FROM risks WHERE kind = 'index'),
         'collations', i.collations)
@@ -254,7 +253,7 @@ objects (relation, bytes, fields) AS MATERIALIZED (
         'kind', 'check', 'oid', k.oid::bigint, 'name', quote_ident(k.conname),
         'table', d.attrelid::regclass::text,
         'domain', k.contypid::regtype::text, 'column', quote_ident(d.attname),
-        -- VALUE in the expression is then a column, of the type and the collation that a CHECK gives it.
+        -- VALUE in the expression becomes a column with the type and the collation that it has in a CHECK.
         'values', CASE WHEN d.place IS NULL THEN '' ELSE format(
             '(SELECT (%s)::%s%s AS value FROM ONLY %s) AS stored',
             d.place, format_type(coalesce(p.base, b.oid), -1),
@@ -282,7 +281,7 @@ objects (relation, bytes, fields) AS MATERIALIZED (
     SELECT b.attrelid, NULL, json_build_object(
         'kind', 'range column', 'oid', b.attrelid::bigint, 'name', quote_ident(attname),
         'table', b.attrelid::regclass::text,
-        -- Stored is what was in order when it was made: reading it back tells whether it still is.
+        -- A range was in order when it was stored: reading it back shows whether it still is.
         'test', format('lower(%1$I)%2$s > upper(%1$I)%2$s', attname,
                        ' COLLATE ' || nullif(g.rngcollation, 0)::regcollation::text),
         'foreign', g.rngsubtype IS NULL OR g.rngsubtype NOT IN (SELECT type FROM plain),
@@ -310,7 +309,7 @@ SELECT json_build_object(
     'trusted', $mixed OR (provider, recorded) IN (SELECT provider, version FROM known))
 FROM changed
 UNION ALL
--- The smallest first, so that much is mended soon.
+-- The smallest first, so that many are repaired soon.
 (SELECT json_build_object(
     'bytes', coalesce(o.bytes, t.stored), 'stored', t.stored, 'owner', t.owner, 'privileged', t.privileged,
     'shape', t.shape, 'fields', o.fields)

@@ -1,4 +1,4 @@
-"""What depends on changed collations, and what of it is really broken: looked at, and nothing is changed."""
+"""Finds the objects that depend on changed collations, and checks which are broken; changes nothing."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from entrypoint.server.context import Context
 
     _Found = tuple[list[dependents.Change], list[Dependent], list[dependents.Leftover]]
-    # What one database has answered.
+    # The answer of one database.
 
+PAGE = "fix-collations"
+"""The page about collations in docs/how-to/."""
 ODD = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
-"""What is raised where an answer is another one than we know, whatever somebody has put into a name."""
+"""The exceptions of an answer that we do not understand, whatever a user has put into a name."""
 
 
 def look(
@@ -36,10 +38,11 @@ def look(
     only: Collection[str] | None = None,
     seconds: float | None = None,
 ) -> Report:
-    """Return what has changed and what depends on it.
+    """Return the changed collations and their dependents.
 
-    With `mixed` (other libraries under which it was served) or `everything` all collations with a version
-    count as changed. Looked into are all databases, or `only` these; after so many `seconds` no further ones.
+    With `mixed` (other libraries with which the cluster was served) or `everything`, all collations with a
+    version count as changed. All databases are looked into, or `only` the given ones; after `seconds`, no
+    further database is.
     """
     assume = bool(mixed) or everything
     answer = ask(session, None, queries.databases_query(session.major, mixed=assume))
@@ -50,7 +53,7 @@ def look(
     unlooked: dict[str, str] = {}
     late: set[str] = set()
     if not assume:
-        # What takes long to ask, and longer to plan, is asked only where something has changed.
+        # The long query is slow, and slower to plan, so only databases with a change get it.
         counted = {"collations": queries.changed_query(session.major)}
         for name, answered in ask_each(session, names, counted, seconds):
             if answered.late:
@@ -71,7 +74,7 @@ def look(
             try:
                 found[name] = dependents.parse_database(name, answered.answers["dependents"])
             except ODD as error:
-                # Whatever somebody has written into his database, the others are still looked at.
+                # Whatever a user has written into one database, the others are still looked into.
                 unlooked[name] = f"its answer is not understood: {error}"
     return dependents.report(
         databases,
@@ -91,11 +94,12 @@ def found(
     seconds: float | None = None,
     late: list[str] | None = None,
 ) -> Problem | str | None:
-    """Return what is wrong with the collations, or in words that all is well; None without a database.
+    """Return the problem with the collations, or a text that says that all is well; None without a database.
 
-    The running server is asked, unless it is known that the versions of all collations of all databases
-    match; `only` are those that may have changed, where that is known. Without one it is told what the last
-    start has found. What was not looked at within so many `seconds` goes to `late`. Changes nothing.
+    Queries the running server, unless it is known (`all_match`) that the versions of all collations in all
+    databases match; `only` names the databases that may have changed, if they are known. Without a server,
+    returns the result of the last start. Adds databases that were not looked into within `seconds` to `late`.
+    Changes nothing.
     """
     data = context.settings.data_folder
     mark = remembered.fingerprint(context)
@@ -106,7 +110,7 @@ def found(
     if all_match and not memory.mixed(mark):
         return f"all match ({remembered.libraries()})"
     if running is not None and running.status in ("ready", "standby"):
-        # What other libraries have written shows in no version.
+        # No version shows what other libraries have written.
         only = None if memory.mixed(mark) else only
         told, missed = _by_server(context, memory, mark, only=only, seconds=seconds)
         if late is not None:
@@ -116,9 +120,11 @@ def found(
         return f"all match, by the last start ({remembered.libraries()})"
     if memory.libraries and memory.libraries != remembered.libraries():
         return Problem(
-            remembered.elsewhere(memory, mark), "the next start looks, and does what COLLATION_POLICY says"
+            remembered.elsewhere(memory, mark),
+            "the next start looks at the collations, and does what COLLATION_POLICY says",
+            docs=PAGE,
         )
-    return "not looked at yet: the next start does"
+    return "not looked at yet: the next start does that"
 
 
 def _by_server(
@@ -129,9 +135,9 @@ def _by_server(
     only: Collection[str] | None = None,
     seconds: float | None = None,
 ) -> tuple[Problem | str, tuple[str, ...]]:
-    """Return what is wrong by the running server, or in words that all is well.
+    """Return the problem in the running server, or a text that says that all is well.
 
-    Beside it are the databases that were not looked at for time; `only` and `seconds` are as of `look`.
+    Also returns the databases that were not looked into for lack of time. `look` explains the arguments.
     """
     try:
         report = look(Session(context), memory.mixed(mark), only=only, seconds=seconds)
@@ -141,15 +147,16 @@ def _by_server(
         return f"all match ({remembered.libraries()})", report.late
     problem = Problem(
         "\n".join([dependents.headline(report), *dependents.describe(report, most=5)]),
-        "entrypoint collation check --amcheck says what is broken, entrypoint collation fix mends it",
+        "entrypoint collation check --amcheck shows what is broken, entrypoint collation fix repairs it",
+        docs=PAGE,
     )
     return problem, report.late
 
 
 def check(session: Session, report: Report, *, amcheck: bool) -> list[Finding]:
-    """Return what is really broken: rows where they do not belong, keys twice, and with `amcheck` B-trees.
+    """Return what is really broken: misplaced rows, duplicate keys, and with `amcheck` B-tree indexes.
 
-    What cannot be looked at is named as well, and hinders nothing else.
+    Objects that cannot be checked are named as well, and do not prevent the other checks.
     """
     turns = Turns(session)
     found = [*dependents.unseen_findings(report), *misplaced(turns, report)]
@@ -173,18 +180,20 @@ def _checked(index: Dependent, look: Callable[[Dependent], list[Finding]]) -> li
     except Failure as failure:
         words = f"cannot be checked: {failure.problems[0].what}"
         return [
-            finding(index, words, "see its own words; or rebuild it: entrypoint collation fix", broken=False)
+            finding(
+                index, words, "fix that cause, or rebuild the index: entrypoint collation fix", broken=False
+            )
         ]
 
 
 def _amcheck(turns: Turns, session: Session, index: Dependent, shown: progress.Progress) -> list[Finding]:
-    """Return what amcheck says against an index; to evaluate something it becomes the table's owner."""
+    """Return what amcheck finds in an index; it switches to the table's owner to evaluate expressions."""
     if index.unsafe:
         return [finding(index, *UNSAFE, broken=False)]
     answer = ask(session, index.database, queries.AMCHECK)
     recovers, _, installed = answer.partition("|")
-    # Below a name that nobody can know before, and gone with the transaction: in a schema of others there may
-    # be a function that is called in place of the right one.
+    # In a schema whose name nobody can know in advance, and which ends with the transaction: another user's
+    # schema could hold a function that is called in place of the right one.
     schema = f"entrypoint_{secrets.token_hex(16)}"
     how = (
         f"ALTER EXTENSION amcheck SET SCHEMA {schema}"
@@ -213,31 +222,31 @@ def _amcheck(turns: Turns, session: Session, index: Dependent, shown: progress.P
     return []
 
 
-_FOREIGN = "is not checked: to evaluate it may run code of users, and would do so as the superuser"
+_FOREIGN = "is not checked: evaluating it may run users' code, and would run it as the superuser"
 UNSAFE = (
-    "is left as it is: to rebuild or to read it would run code of others as the superuser",
+    "is left as it is: rebuilding or reading it would run other users' code as the superuser",
     "give its functions to the superuser, or its table to another role; then: entrypoint collation fix",
 )
 
 
 def _duplicates(turns: Turns, index: Dependent, shown: progress.Progress) -> list[Finding]:
-    """Return the keys that are more than once in the table of a unique index."""
+    """Return the keys that occur more than once in the table of a unique index."""
     if index.foreign:
-        words = f"{_FOREIGN}; a rebuild finds duplicates"
+        words = f"{_FOREIGN}; a rebuild does find duplicates"
         return [finding(index, words, _look_by_hand(index, queries.twice_query(index)), broken=False)]
     query = queries.guarded(index, queries.duplicates_query(index))
     answer = json.loads(turns.ask(index, query, limited=index.written, shown=shown))
     if not answer["keys"]:
         return []
     count = f"{answer['keys']} key{'' if answer['keys'] == 1 else 's'}"
-    words = f"has let duplicates in: {count} more than once, for example {answer['example']}"
+    words = f"has admitted duplicates: {count} more than once, for example {answer['example']}"
     hint = "delete all but one row of each key (with enable_indexscan = off), then: entrypoint collation fix"
     return [finding(index, words, hint)]
 
 
 def _look_by_hand(each: Dependent, query: str) -> str:
-    who = "a role without rights that may read it" if each.privileged else each.owner
-    return f"let {who} look: {query}"
+    who = "a role that may read it and has no other privileges" if each.privileged else each.owner
+    return f"let {who} run: {query}"
 
 
 _VERBS = {
@@ -248,7 +257,7 @@ _VERBS = {
 
 
 def misplaced(turns: Turns, report: Report) -> list[Finding]:
-    """Return what no reindex mends: rows against a CHECK, in a wrong partition, ranges upside down."""
+    """Return what no reindex repairs: rows that violate a CHECK or a partition, and reversed ranges."""
     return [
         told for each in report.others if each.kind != dependents.VIEW for told in _misplaced_of(turns, each)
     ]
@@ -256,7 +265,7 @@ def misplaced(turns: Turns, report: Report) -> list[Finding]:
 
 def _misplaced_of(turns: Turns, each: Dependent) -> list[Finding]:
     if not each.test:
-        words = "is not checked here: its values lie inside others"
+        words = "is not checked here: its values are stored inside others"
         hint = f"look at the values of {each.domain} in column {each.column} of {each.table}"
         return [finding(each, words, hint, broken=False)]
     look = queries.rows_query(each)
@@ -266,7 +275,7 @@ def _misplaced_of(turns: Turns, each: Dependent) -> list[Finding]:
         count = int(turns.ask(each, queries.guarded(each, queries.count_query(each))))
     except Failure as failure:
         words = f"cannot be checked: {failure.problems[0].what}"
-        how = f"mend what it complains of, or {_look_by_hand(each, look)}"
+        how = f"fix that cause, or {_look_by_hand(each, look)}"
         return [finding(each, words, how, broken=False)]
     if not count:
         return []

@@ -1,4 +1,4 @@
-"""What a start does where it is not known that text still sorts as it was indexed: COLLATION_POLICY."""
+"""What a start does if text may no longer sort as it did when it was indexed: COLLATION_POLICY."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from entrypoint.backup import history
 from entrypoint.collation import dependents, rebuild, remembered
 from entrypoint.collation.asking import private_server
 from entrypoint.collation.dependents import Finding
-from entrypoint.collation.examine import ODD, look
+from entrypoint.collation.examine import ODD, PAGE, look
 from entrypoint.collation.rebuild import Outcome
 from entrypoint.collation.remembered import CHANGED, MATCHED, Memory
 from entrypoint.errors import Failure, Problem
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from entrypoint.server.context import Context
 
 RECENT = 2 * 86400
-"""Seconds: how old the last base backup may be when indexes are rebuilt. A nightly one may fail once."""
+"""Seconds: the maximum age of the last base backup for a rebuild. A nightly backup may fail once."""
 
 
 def gate(context: Context, given: list[str]) -> None:
-    """Look by a server that nobody else can reach, and do what COLLATION_POLICY says.
+    """Look at the collations with a private server, and do what COLLATION_POLICY says.
 
-    What a role can bring about by objects of its own never keeps the server down: where an object cannot be
-    mended the server starts, and says so; `refuse` counts what is more than that (`Report.weighs`). Where
-    nothing can be known at all, only `warn` starts.
+    Nothing that a role can cause with its own objects keeps the server down: if an object cannot be repaired,
+    the server starts and logs that. `refuse` only counts findings beyond that (`Report.weighs`). If nothing
+    can be found out at all, only `warn` starts.
     """
     data, policy = context.settings.data_folder, context.settings.serving.collation_policy
     mark, memory = remembered.fingerprint(context), remembered.read(data)
     mixed = memory.mixed(mark)
-    same = remembered.same_libraries(data, memory, mark)  # before a server leaves its traces
-    log.info(f"looking whether text still sorts as it did when it was indexed ({remembered.libraries()})")
+    same = remembered.same_libraries(data, memory, mark)  # before the private server leaves its traces
+    log.info(f"checking whether text still sorts as it did when it was indexed ({remembered.libraries()})")
     try:
         with private_server(context, given) as session:
             found = look(session, mixed)
@@ -46,7 +46,7 @@ def gate(context: Context, given: list[str]) -> None:
                     _demand_backup(session)
                 outcome = _hint_what_can_be(session, found, memory, mark)
     except (Failure, OSError, *ODD) as error:
-        failure = error if isinstance(error, Failure) else Failure(Problem(repr(error), "report it"))
+        failure = error if isinstance(error, Failure) else Failure(Problem(repr(error), "report this bug"))
         _not_looked(failure)
         if policy == "warn":
             return
@@ -62,23 +62,25 @@ def gate(context: Context, given: list[str]) -> None:
         raise Failure(
             Problem(
                 "\n".join([dependents.headline(found), *dependents.describe(found)]),
-                "start the image that it was built with; or have all rebuilt before anybody can connect: "
-                "COLLATION_POLICY=reindex; or serve at once with COLLATION_POLICY=warn, then: "
+                "start the image that built the indexes; or rebuild them before clients can connect: "
+                "COLLATION_POLICY=reindex; or start at once with COLLATION_POLICY=warn, then: "
                 "docker exec CONTAINER entrypoint collation fix",
                 exits.COLLATION_CHANGED,
+                PAGE,
             )
         )
     else:
         _note_serving(data, memory, mark)
         log.warning(
             "\n".join([dependents.headline(found), *dependents.describe(found)]),
-            "docker exec CONTAINER entrypoint collation fix (rows may not be found until then); "
-            "COLLATION_POLICY=reindex does it before anybody can connect",
+            "docker exec CONTAINER entrypoint collation fix (until then, rows may not be found); "
+            "COLLATION_POLICY=reindex rebuilds before clients can connect",
+            PAGE,
         )
 
 
 def _note_serving(data: str, memory: Memory, mark: str) -> None:
-    """Note that it is served as it is; what was rebuilt for other libraries no longer counts."""
+    """Record that the cluster is served as it is; indexes rebuilt for other libraries no longer count."""
     if memory.mixed(mark):
         remembered.write(data, memory._replace(rebuilt=frozenset()))
     elif (memory.state, memory.fingerprint) != (CHANGED, mark):
@@ -87,17 +89,18 @@ def _note_serving(data: str, memory: Memory, mark: str) -> None:
 
 def _not_looked(failure: Failure) -> None:
     log.warning(
-        f"the collations could not be looked at: {failure.problems[0].what}",
-        "see its own words; once it serves: entrypoint collation show",
+        f"the collations could not be checked: {failure.problems[0].what}",
+        "fix the cause that the message names; once the server is up: entrypoint collation show",
+        PAGE,
     )
 
 
 def _hint_what_can_be(session: Session, found: Report, memory: Memory, mark: str) -> Outcome:
-    """Mend; what ends it half way becomes a finding, and what is rebuilt by then stays rebuilt."""
+    """Rebuild; a failure becomes a finding, and the indexes that are rebuilt by then stay rebuilt."""
     try:
         return rebuild.fix(session, found, memory, mark)
     except Failure as failure:
-        words = f"not all could be looked through: {failure.problems[0].what}"
+        words = f"not everything could be checked: {failure.problems[0].what}"
         return Outcome((), (), (Finding("", "server", "", words, "entrypoint collation fix"),))
 
 
@@ -106,14 +109,15 @@ def _tell_unfinished(outcome: Outcome) -> None:
     if len(outcome.findings) > len(lines):
         lines.append(f"and {len(outcome.findings) - len(lines)} more: entrypoint collation check")
     log.warning(
-        "\n".join(["not everything that depends on the changed collations could be mended:", *lines]),
-        "it is served as it is; mend what is named, then: docker exec CONTAINER entrypoint collation fix; "
-        "what is rebuilt already is not rebuilt again",
+        "\n".join(["not everything that depends on the changed collations could be repaired:", *lines]),
+        "the server starts all the same; follow these hints, then: docker exec CONTAINER entrypoint "
+        "collation fix; indexes that are rebuilt already are not rebuilt again",
+        PAGE,
     )
 
 
 def has_recent_backup(context: Context) -> bool:
-    """Tell whether a base backup that was good has been taken within RECENT, or none is asked for."""
+    """Return whether a good base backup has been taken within RECENT, or there is no archive."""
     archive = context.settings.our_archive
     if archive is None:
         return True
@@ -128,10 +132,12 @@ def _demand_backup(session: Session) -> None:
     if not has_recent_backup(session.context):
         raise Failure(
             Problem(
-                "indexes are to be rebuilt, and no base backup of the last "
-                f"{RECENT // 3600} hours is in the archive (now {datetime.now(UTC):%Y-%m-%d %H:%M} UTC)",
-                "take one with the image of before (entrypoint backup push); or start with "
-                "COLLATION_POLICY=warn, then: docker exec CONTAINER entrypoint collation fix takes one first",
+                "indexes must be rebuilt, but the archive has no base backup of the last "
+                f"{RECENT // 3600} hours (now {datetime.now(UTC):%Y-%m-%d %H:%M} UTC)",
+                "take one with the previous image (entrypoint backup push); or start with "
+                "COLLATION_POLICY=warn, then: docker exec CONTAINER entrypoint collation fix "
+                "(it takes a backup first)",
                 exits.COLLATION_CHANGED,
+                PAGE,
             )
         )

@@ -1,4 +1,4 @@
-"""All SQL about collations: finds changed ones and their dependents, checks and mends them; pure."""
+"""All SQL about collations: finds changed collations and their dependents, checks and repairs them; pure."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ if TYPE_CHECKING:
 
 
 def databases_query(major: int, *, mixed: bool) -> str:
-    """Return what asks for all databases; PostgreSQL 14 and older note no version for them."""
+    """Return the query for all databases; PostgreSQL 14 and older record no version for them."""
     return _fill(_DATABASES, major, mixed=mixed)
 
 
 def dependents_query(major: int, *, mixed: bool) -> str:
-    """Return what asks one database for its changed collations and all that depends on them.
+    """Return the query for the changed collations of one database and everything that depends on them.
 
-    With `mixed` every collation with a version counts as changed.
+    With `mixed`, every collation with a version counts as changed.
     """
     return _fill(DEPENDENTS, major, mixed=mixed)
 
 
 def changed_query(major: int) -> str:
-    """Return what asks one database how many collations that are used in it have changed; it is quick."""
+    """Return the quick query that counts the changed collations in use in one database."""
     return _fill(_CHANGED, major, mixed=False)
 
 
 def changed_databases_query(major: int) -> str:
-    """Return what asks in how many databases their own has changed, also where nobody can connect."""
+    """Return the query that counts the databases, also closed ones, whose default collation has changed."""
     return _fill(_CHANGED_DATABASES, major, mixed=False)
 
 
@@ -61,9 +61,9 @@ def _fill(text: str, major: int, *, mixed: bool) -> str:
 
 
 def _size(relation: str) -> str:
-    """Return the bytes of a relation, as SQL, without a lock: a role may hold one for ever.
+    """Return SQL for the bytes of a relation, without a lock, which a role could hold forever.
 
-    Of a large one the server's last estimate counts.
+    For a relation of more than one file, the server's last estimate counts.
     """
     return f"""coalesce((
         SELECT CASE WHEN f.size < 2 ^ 30 THEN f.size
@@ -73,7 +73,7 @@ def _size(relation: str) -> str:
 
 
 _NOTES_DATABASES = 15
-"""The first major that notes a version for each database."""
+"""The first major that records a version for each database."""
 
 _VIRTUAL = 18
 """The first major with virtual columns, which are computed where they are read."""
@@ -111,13 +111,13 @@ SELECT count(*) AS changed FROM pg_database WHERE $recorded IS NOT NULL AND $rec
 
 
 def statement(index: Dependent, *, serving: bool) -> str:
-    """Return what rebuilds an index; an exclusion constraint's cannot be rebuilt concurrently."""
+    """Return the statement that rebuilds an index; that of an exclusion constraint cannot be concurrent."""
     concurrently = " CONCURRENTLY" if serving and not index.exclusion else ""
     return f"REINDEX INDEX{concurrently} {index.name}"
 
 
 def refresh(spoiled: Iterable[str]) -> str:
-    """Return what notes the present versions of all collations of a database but these."""
+    """Return the statement that records the present versions of all collations of a database except these."""
     names = ", ".join(sql.literal(name) for name in sorted(spoiled))
     body = f"""
 DECLARE one record;
@@ -136,7 +136,7 @@ END"""  # noqa: S608 - literals
 
 
 def refresh_database(name: str) -> str:
-    """Return what notes the present version of a database's own collation."""
+    """Return the statement that records the present version of a database's default collation."""
     return f"ALTER DATABASE {sql.identifier(name)} REFRESH COLLATION VERSION"
 
 
@@ -145,21 +145,21 @@ SELECT pg_is_in_recovery(), (
     SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
     WHERE e.extname = 'amcheck')
 """
-"""Asks whether nothing can be made here, and where amcheck is installed."""
+"""Asks whether the server is in recovery, where nothing can be created, and in which schema amcheck is."""
 
 
 def guarded(dependent: Dependent, query: str) -> str:
-    """Return a query that is only run while the object's table is what it was when it was judged."""
+    """Return the query with a guard: it only runs if the object's table is the same as when it was judged."""
     return f"{harmless.guard(dependent.rows, dependent.shape)}; {query}"
 
 
 def count_query(dependent: Dependent) -> str:
-    """Return what counts the rows that do not belong where they are."""
+    """Return the query that counts the misplaced rows."""
     return f"SELECT count(*) FROM {dependent.source} WHERE {dependent.test}"  # noqa: S608 - by the server
 
 
 def rows_query(dependent: Dependent) -> str:
-    """Return what shows the rows that do not belong where they are."""
+    """Return the query that shows the misplaced rows."""
     return f"SELECT * FROM {dependent.source} WHERE {dependent.test}"  # noqa: S608 - by the server
 
 
@@ -167,9 +167,9 @@ _FROM_THE_TABLE = "SET enable_indexscan = off; SET enable_indexonlyscan = off; S
 
 
 def duplicates_query(index: Dependent) -> str:
-    """Return what counts the keys that are more than once in a unique index's table, with one of them.
+    """Return the query that counts the duplicate keys in a unique index's table, with an example.
 
-    The table itself is read, and not the index.
+    It reads the table itself, not the index.
     """
     return f"""{_FROM_THE_TABLE}
 SELECT json_build_object('keys', count(*), 'example', min(key))
@@ -178,7 +178,7 @@ FROM (SELECT ROW({index.keys})::text AS key FROM {_twice(index)}) AS twice
 
 
 def twice_query(index: Dependent) -> str:
-    """Return what shows the keys that are more than once."""
+    """Return the query that shows the duplicate keys."""
     return f"{_FROM_THE_TABLE}SELECT {index.keys}, count(*) FROM {_twice(index)}"  # noqa: S608 - as above
 
 

@@ -1,4 +1,4 @@
-"""What depends on changed collations is rebuilt, and their present versions are noted."""
+"""Rebuilds the indexes that depend on changed collations, and records the present versions."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 
 _LOCK = "collation.lock"
 _LOCKED = 3600
-"""Seconds for which a rebuild waits for others."""
+"""Seconds for which a rebuild waits for locks of others."""
 _ROUNDS = 5
-"""How often what was made meanwhile is looked for."""
+"""The number of looks for indexes that were created in the meantime."""
 
 
 class Outcome(NamedTuple):
-    """What mending has done."""
+    """The result of a repair."""
 
     rebuilt: tuple[Dependent, ...]
     refreshed: tuple[str, ...]
-    """Databases whose versions are noted anew."""
+    """Databases whose present versions are recorded."""
     findings: tuple[Finding, ...]
-    """What is still to be done by somebody."""
+    """What a person still has to do."""
 
 
 def fix(session: Session, report: Report, memory: Memory, mark: str, *, accept: bool = False) -> Outcome:
-    """Rebuild the indexes that depend on a changed collation, then note the present versions.
+    """Rebuild the indexes that depend on a changed collation, then record the present versions.
 
-    Each rebuilt one is remembered, so that a killed run goes on where it was. No version is noted anew of a
-    collation by which an index could not be rebuilt, or rows are, or may be, where they do not belong (unless
-    `accept`).
+    Each rebuilt index is remembered, so that a killed run resumes where it stopped. The version of a
+    collation stays as it is if an index with it could not be rebuilt, or (unless `accept`) if rows are or may
+    be misplaced by it.
     """
     data = session.context.settings.data_folder
     rebuilt = set(memory.rebuilt) if (memory.state, memory.fingerprint) == (CHANGED, mark) else set()
-    # Also before anybody is served: a mended index is a broken one for the old libraries.
+    # Even before clients can connect: for the old libraries, a rebuilt index is a broken one.
     remembered.write(data, Memory(CHANGED, mark, frozenset(rebuilt)))
     _remove_leftovers(session, report)
     turns = Turns(session)
@@ -58,7 +58,7 @@ def fix(session: Session, report: Report, memory: Memory, mark: str, *, accept: 
     }
     session.context.children.tied = True
     try:
-        # Until none is left, for somebody may have made one meanwhile; but not for ever.
+        # Repeat until none is left, since new ones may have been created meanwhile; but not forever.
         for _ in range(_ROUNDS):
             todo = [
                 each
@@ -78,7 +78,7 @@ def fix(session: Session, report: Report, memory: Memory, mark: str, *, accept: 
                     done.append(index)
                 except Failure as failure:
                     words = f"cannot be rebuilt: {failure.problems[0].what}"
-                    hint = "entrypoint collation check finds duplicates; then: entrypoint collation fix"
+                    hint = "look for duplicates: entrypoint collation check; then: entrypoint collation fix"
                     failed[index.database, index.oid] = finding(index, words, hint)
                 built += index.bytes
             shown.close()
@@ -98,19 +98,20 @@ def fix(session: Session, report: Report, memory: Memory, mark: str, *, accept: 
 def _rebuild(
     session: Session, turns: Turns, index: Dependent, report: Report, shown: progress.Progress
 ) -> tuple[str, int, int]:
-    """Rebuild one index; return what tells later that it was."""
+    """Rebuild one index; return its database, oid and new file node, which later show that it was rebuilt."""
     if session.serving and index.exclusion:
-        log.info(f"{index.name} serves an exclusion constraint: {index.table} takes no writes meanwhile")
+        what = f"{index.name} implements an exclusion constraint"
+        log.info(f"{what}: {index.table} accepts no writes until it is rebuilt")
     settings: dict[str, str | None] = {"lock_timeout": f"{_LOCKED}s"} if session.serving else {}
     if not index.privileged:
-        # The owner's functions find what they always found; they run as the owner.
+        # The owner's functions run as the owner, and must find the objects that they usually find.
         settings["search_path"] = None
     try:
         turns.ask(
             index,
             queries.statement(index, serving=session.serving),
             limited=index.foreign or (index.written and not session.serving),
-            # While clients work it waits for the end of their transactions.
+            # A concurrent rebuild waits for the end of the clients' transactions.
             least=_LOCKED if session.serving else LEAST,
             writes=True,
             settings=settings,
@@ -133,7 +134,7 @@ def _rebuild(
 def _remove_leftovers(session: Session, report: Report) -> None:
     concurrently = " CONCURRENTLY" if session.serving else ""
     for each in report.leftovers:
-        log.info(f"removing {each.name} in {each.database}, which an interrupted REINDEX has left")
+        log.info(f"removing {each.name} in {each.database}, which an interrupted REINDEX has left behind")
         try:
             ask(session, each.database, f"DROP INDEX{concurrently} IF EXISTS {each.name}", writes=True)
         except Failure as failure:
@@ -143,9 +144,9 @@ def _remove_leftovers(session: Session, report: Report) -> None:
 def _refresh(
     session: Session, report: Report, findings: Sequence[Finding]
 ) -> tuple[tuple[str, ...], list[Finding]]:
-    """Note the present versions of all collations that no finding is about.
+    """Record the present versions of all collations without a finding.
 
-    Returns the databases in which some had changed, and what could not be noted.
+    Returns the databases in which a version had changed, and findings for versions that cannot be recorded.
     """
     refreshed, refused = [], []
     answer = ask(session, None, queries.databases_query(session.major, mixed=False))
@@ -160,7 +161,7 @@ def _refresh(
             if each.changed and "default" not in spoiled:
                 ask(session, None, queries.refresh_database(each.name), writes=True)
         except Failure as failure:
-            words = f"the versions of database {each.name} cannot be noted: {failure.problems[0].what}"
+            words = f"the versions of database {each.name} cannot be recorded: {failure.problems[0].what}"
             refused.append(Finding(each.name, "database", each.name, words, "entrypoint collation fix"))
             continue
         if any(one.database == each.name and one.collation not in spoiled for one in report.changes):
@@ -169,11 +170,11 @@ def _refresh(
 
 
 def alone(context: Context) -> Alone:
-    """Let nobody else mend during a block; raises Failure if somebody does."""
+    """Keep other processes from repairing during a block; raises Failure if one already is."""
 
     def refuse() -> None:
         raise Failure(
-            Problem("another entrypoint collation fix is at work", "wait for its end, it says what it does")
+            Problem("another entrypoint collation fix is running", "wait for it to finish: see its output")
         )
 
     return Alone(f"{context.runtime_folder}/{_LOCK}", refuse)

@@ -1,12 +1,13 @@
-"""Whether text still sorts as when it was indexed: remembered, so that a warm start asks nobody.
+"""Remembers whether text still sorts as it did when it was indexed, so that a warm start needs no queries.
 
-`$PGDATA/entrypoint.collation` says what was found last, and for which libraries, cluster and program. Where
-that holds, a start reads it and pg_control, and no more. A restored cluster has another timeline, an upgraded
-one another catalog, and another image other libraries: then `policy.gate` looks. It looks also when another
-image's server has run meanwhile.
+`$PGDATA/entrypoint.collation` holds the last result, with the libraries, cluster and program for which it
+holds. As long as these are the same, a start reads only this file and pg_control. A restored cluster has
+another timeline, an upgraded one another catalog version, and another image has other libraries: then
+`policy.gate` looks. It also looks if the server of another image has run in the meantime.
 
-While a cluster is served although something has changed, the file says so. Going back to the old libraries
-then does not make all well, though the versions match again: what was written meanwhile was sorted by others.
+The file also says if a cluster is served although a version has changed. A return to the old libraries then
+does not make everything right, although the versions match again: other libraries have sorted what was
+written in the meantime.
 """
 
 from __future__ import annotations
@@ -28,43 +29,43 @@ if TYPE_CHECKING:
     from typing import Literal
 
     State = Literal["", "matched", "changed"]
-    """Of what was found last; empty: nothing is remembered, or in words that are not ours."""
+    """The last result; empty: nothing is remembered, or the file has an unknown state."""
 
 MATCHED: Literal["matched"] = "matched"
 CHANGED: Literal["changed"] = "changed"
-"""It is served, or was mended in part, while versions did not match."""
+"""The cluster is served, or was repaired in part, while versions did not match."""
 _STATES: dict[str, State] = {MATCHED: MATCHED, CHANGED: CHANGED}
-"""The states by the words in the file."""
+"""The states by their names in the file."""
 
 _HEAD = 52
-"""Bytes of pg_control up to the end of the timeline, as it is laid out since PostgreSQL 11."""
+"""Bytes of pg_control up to the end of the timeline, in the layout since PostgreSQL 11."""
 _MOST = 64 * 1024**2
-"""Bytes: it may name each index of a large cluster."""
+"""Bytes: the file may name each index of a large cluster."""
 _START = 60
-"""Seconds that a server may take, with much shared memory, until it writes postmaster.opts."""
+"""Seconds that a server with much shared memory may take until it writes postmaster.opts."""
 
 
 class Memory(NamedTuple):
-    """What the file says: a state and a fingerprint, then lines `rebuilt OID FILENODE DATABASE`."""
+    """The content of the file: a state and a fingerprint, then lines `rebuilt OID FILENODE DATABASE`."""
 
     state: State = ""
     fingerprint: str = ""
     rebuilt: frozenset[tuple[str, int, int]] = frozenset()
-    """Database, oid and file node of the indexes that were built anew with these libraries."""
+    """The database, oid and file node of each index that was rebuilt with these libraries."""
 
     @property
     def libraries(self) -> str:
-        """The libraries that it is about."""
+        """The libraries in the fingerprint."""
         return self.fingerprint.partition("; ")[0]
 
     def mixed(self, fingerprint: str) -> str:
-        """Return the other libraries by which some of the data may be sorted, or nothing."""
+        """Return the other libraries that may have sorted some of the data, or an empty string."""
         ours = fingerprint.partition("; ")[0]
         return self.libraries if self.state == CHANGED and self.libraries != ours else ""
 
 
 def fingerprint(context: Context) -> str:
-    """Return the libraries, the cluster and the server's program, in this order; empty without a cluster."""
+    """Return the libraries, the cluster and the server's program, in this order, or "" without a cluster."""
     try:
         head = small.read(f"{context.settings.data_folder}/global/pg_control")[:_HEAD]
         program = os.path.realpath(find_program("postgres", context.environment))
@@ -81,7 +82,7 @@ def fingerprint(context: Context) -> str:
 
 
 def libraries() -> str:
-    """Return what sorts text here: the C library, and ICU where it is."""
+    """Return the libraries that sort text here: the C library, and ICU if it is there."""
     try:
         libc = os.confstr("CS_GNU_LIBC_VERSION") or "a C library"
     except (OSError, ValueError):
@@ -96,9 +97,9 @@ def libraries() -> str:
 
 
 def read(data_folder: str) -> Memory:
-    """Return what is remembered; nothing where it cannot be understood."""
+    """Return the content of the file; an empty memory if it cannot be understood."""
     try:
-        # What stands behind the last line feed was not written to its end.
+        # Text after the last line feed was not completely written.
         first, *rest = notes.read_text(data_folder, own.COLLATION, most=_MOST).split("\n")[:-1]
         state, _, mark = first.partition(" ")
         rows = [line.split(" ", 3) for line in rest]
@@ -112,22 +113,22 @@ def read(data_folder: str) -> Memory:
 
 
 def write(data_folder: str, memory: Memory) -> None:
-    """Remember."""
+    """Write the file; a failure is only logged."""
     lines = [f"{memory.state} {memory.fingerprint}\n", *(_line(row) for row in sorted(memory.rebuilt))]
     try:
         notes.write(data_folder, own.COLLATION, "".join(lines))
     except OSError as error:
         what = f"{data_folder}/{own.COLLATION} cannot be written: {error.strerror}"
-        log.warning(what, "the next start looks again")
+        log.warning(what, "resolve this error; until then, each start checks the collations again")
 
 
 def remember_rebuilt(data_folder: str, row: tuple[str, int, int]) -> None:
-    """Remember one more index that was built anew; writing all of them each time would take ever longer."""
+    """Append one more rebuilt index to the file; writing the whole file each time would get ever slower."""
     try:
         notes.append(data_folder, own.COLLATION, _line(row), only_durably=True)
     except OSError as error:
         what = f"{data_folder}/{own.COLLATION} cannot be written: {error.strerror}"
-        log.warning(what, "it may be rebuilt once more")
+        log.warning(what, "resolve this error; otherwise the index may be rebuilt once more")
 
 
 def _line(row: tuple[str, int, int]) -> str:
@@ -149,17 +150,17 @@ def _plain(text: str) -> str:
 
 
 def remember_match(context: Context) -> None:
-    """Remember that all versions match here and now."""
+    """Remember that all versions match now."""
     mark = fingerprint(context)
     if mark:
         write(context.settings.data_folder, Memory(MATCHED, mark))
 
 
 def is_settled(context: Context) -> bool:
-    """Tell whether nothing is to be looked at before clients come in, which takes a server of our own.
+    """Return whether a start can skip the look at the collations, which takes a private server.
 
-    It is known that nothing has changed, or there is nothing that could be done here: there is no cluster, or
-    it is in recovery, of which is said if other libraries have sorted it.
+    It can if nothing has changed, and if nothing could be done: without a cluster, and in recovery. In
+    recovery, a warning says if other libraries have sorted the data.
     """
     data = context.settings.data_folder
     mark = fingerprint(context)
@@ -170,19 +171,21 @@ def is_settled(context: Context) -> bool:
         os.utime(notes.path(data, own.COLLATION))
         return True
     if status.in_recovery(data):
-        # A server would change it, and only the primary can rebuild its indexes.
+        # A private server would change the data, and only the primary can rebuild the indexes.
         if memory.libraries and memory.libraries != mark.partition("; ")[0]:
             log.warning(
-                elsewhere(memory, mark), "run the primary's image here, or ask: entrypoint collation show"
+                elsewhere(memory, mark),
+                "run the primary's image here, or look: entrypoint collation show",
+                "fix-collations",
             )
         return True
     return False
 
 
 def _ran_elsewhere(data: str) -> bool:
-    """Tell whether another image's server was the last one on the data, which may have other libraries.
+    """Return whether the server of another image, maybe with other libraries, was the last one on the data.
 
-    Each server writes postmaster.opts when it starts, and each start of ours touches the memory right before.
+    Each server writes postmaster.opts when it starts, and the entrypoint touches its file just before that.
     """
     try:
         noted = os.stat(notes.path(data, own.COLLATION)).st_mtime
@@ -192,9 +195,9 @@ def _ran_elsewhere(data: str) -> bool:
 
 
 def same_libraries(data_folder: str, memory: Memory, mark: str) -> bool:
-    """Tell whether only the server's program is another one than when all matched on this very cluster.
+    """Return whether only the server's program has changed since all versions matched on this cluster.
 
-    What does not match then has not changed with a library, but was made up.
+    A version that does not match in that case was not changed by a library, but is made up.
     """
     head = mark.rpartition("; ")[0]
     known = memory.state == MATCHED and memory.fingerprint.rpartition("; ")[0] == head
@@ -202,8 +205,7 @@ def same_libraries(data_folder: str, memory: Memory, mark: str) -> bool:
 
 
 def elsewhere(memory: Memory, mark: str) -> str:
-    """Return that other libraries have sorted it, for people."""
+    """Return a message that other libraries have sorted the data."""
     here = mark.partition("; ")[0]
-    return (
-        f"this database was last served with {memory.libraries}, and here is {here}: text may sort otherwise"
-    )
+    libraries = f"last served with {memory.libraries}, but here is {here}"
+    return f"this database was {libraries}: text may sort differently"

@@ -1,4 +1,4 @@
-"""Data of PostgreSQL 15 on glibc 2.36 that sorts in Latvian, and images with 2.36 and with 2.41."""
+"""Data of PostgreSQL 15 in Latvian order from glibc 2.36, and images with glibc 2.36 and 2.41."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def images() -> Iterator[Images]:
 
 @pytest.fixture(scope="session")
 def made(images: Images) -> Iterator[str]:
-    """A volume with the data, cleanly stopped; to be copied."""
+    """A volume with the data of a cleanly stopped server, to be copied."""
     env = {**containers.FRESH, "POSTGRES_INITDB_ARGS": "--no-sync --locale=lv_LV.UTF-8"}
     with (
         containers.volume() as volume,

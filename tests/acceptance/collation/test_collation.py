@@ -1,4 +1,4 @@
-"""A cluster whose collations have changed below it, for real: built on glibc 2.36, opened on 2.41."""
+"""A cluster whose collations have really changed: it was built on glibc 2.36, and is opened on 2.41."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import containers
 from containers import PYTHON, READY, Container
 from latvian import AFFECTED, DATA, SCHEMA, Images, Serve
 
-LOOKS = "looking whether text still sorts"
+LOOKS = "checking whether text still sorts"
 MEMORY = "entrypoint.collation"
 
 NODES = "SELECT relname, pg_relation_filenode(oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'i'"
@@ -21,7 +21,7 @@ VERSIONS = "SELECT DISTINCT datcollversion FROM pg_database WHERE datcollversion
 
 
 def _ask(server: Container, *words: str, code: int = 0, timeout: float = 60) -> Any:
-    """Return what a command answers in JSON."""
+    """Return the JSON output of a command."""
     done = server.exec("entrypoint", "collation", *words, "--json", check=False, timeout=timeout)
     assert code == done.code, done.output
     return json.loads(done.stdout)
@@ -36,7 +36,7 @@ def _nodes(server: Container) -> dict[str, str]:
 
 
 def _broken(server: Container) -> set[str]:
-    """Return the B-tree indexes that amcheck, called by ourselves, does not agree with."""
+    """Return the B-tree indexes that amcheck finds broken when the test calls it directly."""
     server.sql("CREATE EXTENSION IF NOT EXISTS amcheck")
     found = server.sql(
         "SELECT oid::regclass FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'i' "
@@ -50,8 +50,8 @@ def _broken(server: Container) -> set[str]:
     return broken
 
 
-def test_latvian_sorts_otherwise(images: Images) -> None:
-    """The same words have another order on 2.41: there letters with a macron have places of their own."""
+def test_latvian_sorts_differently(images: Images) -> None:
+    """The same words sort differently on 2.41, where letters with a macron are letters of their own."""
     words = "rīga\nrygis\nia\nya\nab\nāa\n"
     sort = ("-c", "LC_ALL=lv_LV.UTF-8 sort")
     orders = [
@@ -61,11 +61,11 @@ def test_latvian_sorts_otherwise(images: Images) -> None:
     assert ["āa ab ia ya rīga rygis".split(), "ab āa ia ya rygis rīga".split()] == orders
 
 
-def test_a_change_is_found_listed_and_mended(serve: Serve) -> None:
-    """By default it is served with a list; check finds the broken index, fix rebuilds it and leaves others alone."""
+def test_a_change_is_found_listed_and_repaired(serve: Serve) -> None:
+    """By default the server starts with a list; check finds the broken index, and fix rebuilds only what it must."""
     with serve() as server:
         log = server.logs().stderr
-        assert "2.36 is noted, 2.41 is here" in log
+        assert "2.36 is recorded, 2.41 is here" in log
         assert set() == {name for name in AFFECTED if name not in log}
         assert "words_pattern" not in log
         report = _ask(server, "show")
@@ -97,23 +97,23 @@ def test_a_change_is_found_listed_and_mended(serve: Serve) -> None:
 
 
 def test_amcheck_leaves_nothing(serve: Serve) -> None:
-    """The extension is there only as long as it is used."""
+    """The extension exists only while it is used."""
     with serve() as server:
         _ask(server, "check", "--amcheck", code=1)
         assert "plpgsql" == server.sql("SELECT extname FROM pg_extension")
         assert "0" == server.sql("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'entrypoint%'")
 
 
-def test_a_change_that_was_not_mended_is_told_again(serve: Serve) -> None:
-    """Nothing is forgotten with a restart."""
+def test_a_change_that_was_not_repaired_is_reported_again(serve: Serve) -> None:
+    """The warning returns at the next start."""
     with serve() as server:
         assert server.stop() == 0
         server.again()
-        assert 2 == server.logs().stderr.count("2.36 is noted, 2.41 is here\n  database template1")
+        assert 2 == server.logs().stderr.count("2.36 is recorded, 2.41 is here\n  database template1")
 
 
 def test_a_duplicate_is_found(serve: Serve) -> None:
-    """A row that the unique index no longer finds can be inserted twice; check names it, and fix does not hide it."""
+    """A row that the unique index no longer finds can be inserted again; check names it, and fix does not hide it."""
     with serve() as server:
         word = _let_in(server)
         (finding,) = [
@@ -142,7 +142,7 @@ def _let_in(server: Container) -> str:
 
 
 def test_refuse(serve: Serve, data: str, images: Images) -> None:
-    """With `refuse` the start ends with 14, the list and the way out; the old image then starts as ever."""
+    """With `refuse`, the start ends with exit code 14, a list and a hint; the old image still starts."""
     before = containers.in_volume(data, f"cat {MEMORY}")
     ended = containers.run(
         env={"COLLATION_POLICY": "refuse"}, volumes={DATA: data}, image=images.new, timeout=60
@@ -154,12 +154,12 @@ def test_refuse(serve: Serve, data: str, images: Images) -> None:
     assert before == containers.in_volume(data, f"cat {MEMORY}")
     assert READY not in ended.output
     with serve(image=images.old) as server:
-        assert "is noted" not in server.logs().stderr
+        assert "is recorded" not in server.logs().stderr
         assert set() == _broken(server)
 
 
 def test_reindex_comes_before_clients(serve: Serve) -> None:
-    """With `reindex` all is mended before the server can be reached, and exactly what depends on the order."""
+    """With `reindex`, exactly the dependent indexes are rebuilt before clients can connect."""
     with serve({"COLLATION_POLICY": "reindex"}) as server:
         log = server.logs().stderr
         assert log.rindex("rebuilding 4 of 4") < log.index("listening on IPv4")
@@ -169,8 +169,8 @@ def test_reindex_comes_before_clients(serve: Serve) -> None:
         assert [] == _ask(server, "show")["dependents"]
 
 
-def test_reindex_goes_on_after_a_kill(serve: Serve, data: str, images: Images) -> None:
-    """A start that is killed while it rebuilds goes on with what is left."""
+def test_reindex_resumes_after_a_kill(serve: Serve, data: str, images: Images) -> None:
+    """After a kill during the rebuild, the next start rebuilds the remaining indexes."""
     env = {"COLLATION_POLICY": "reindex"}
     with containers.start(env=env, volumes={DATA: data}, image=images.new) as killed:
         killed.says("rebuilding 3 of 4")
@@ -188,11 +188,11 @@ CREATE FUNCTION slow(w text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
 CREATE TABLE slowly AS SELECT w FROM words LIMIT 60;
 CREATE INDEX slowly_w ON slowly (slow(w));
 """
-"""An index that takes half a minute to be built where `test.pause` is half a second."""
+"""An index that takes half a minute to build if `test.pause` is half a second."""
 
 
-def test_a_kill_and_a_stop_in_the_midst_of_an_index(serve: Serve, data: str, images: Images) -> None:
-    """Neither is in the way of the next start, which does not do again what was done; nobody gets in before."""
+def test_a_kill_and_a_stop_during_a_rebuild(serve: Serve, data: str, images: Images) -> None:
+    """After either, the next start resumes and does not repeat work; no client connects before it is done."""
     with serve(image=images.old) as server:
         server.sql(SLOW)
         assert 0 == server.stop()
@@ -224,8 +224,8 @@ def test_a_kill_and_a_stop_in_the_midst_of_an_index(serve: Serve, data: str, ima
         assert "0" == server.sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid")
 
 
-def test_fix_goes_on_after_a_kill(serve: Serve) -> None:
-    """What an interrupted REINDEX CONCURRENTLY leaves is removed, and what is rebuilt already stays as it is."""
+def test_fix_resumes_after_a_kill(serve: Serve) -> None:
+    """The remains of an interrupted REINDEX CONCURRENTLY are removed, and rebuilt indexes are not rebuilt again."""
     invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid"
     with serve() as server:
         with server.session("BEGIN; SELECT FROM words LIMIT 1; SELECT pg_sleep(600)"):
@@ -250,7 +250,7 @@ def test_fix_goes_on_after_a_kill(serve: Serve) -> None:
 
 
 def test_after_a_crash_and_with_a_tablespace(images: Images, data: str) -> None:
-    """A cluster that was killed is recovered before it is looked at, with all its tablespaces."""
+    """A killed cluster is recovered before its collations are checked, with all its tablespaces."""
     with containers.volume() as place:
         containers.in_volume(place, "mkdir there; chown 999:999 there")
         volumes = {DATA: data, "/space": place}
@@ -269,7 +269,7 @@ def test_after_a_crash_and_with_a_tablespace(images: Images, data: str) -> None:
 
 
 def test_going_back_is_a_change_too(serve: Serve, images: Images) -> None:
-    """What was written with the new library is in its order: the old one must not take the index for good."""
+    """The new library has written in its own order, so the old one must not treat the index as intact."""
     with serve() as server:
         server.sql("INSERT INTO words SELECT -id, w || 'x', w || 'x' FROM words")
         assert server.stop() == 0
@@ -284,7 +284,7 @@ def test_going_back_is_a_change_too(serve: Serve, images: Images) -> None:
         assert 1 == server.logs().stderr.count(LOOKS)
 
 
-UNMENDABLE = """
+UNREPAIRABLE = """
 CREATE TABLE pairs (low text, high text, CONSTRAINT pairs_order CHECK (low < high));
 INSERT INTO pairs VALUES ('rīga', 'rygis'), ('a', 'b');
 CREATE TABLE parts (w text) PARTITION BY RANGE (w);
@@ -299,7 +299,7 @@ CREATE TYPE boxed AS (inside soon);
 CREATE TABLE kinds (one soon, "Other" sooner, many soon[], none sooner, box boxed);
 INSERT INTO kinds VALUES ('rīga', 'a', '{a,rīga,rīga}', 'a', NULL), ('b', 'rīga', '{}', NULL, ROW('rīga'));
 """
-NOT_MENDED = {
+NOT_REPAIRED = {
     "check pairs_order on public.pairs in postgres is violated: 1 row against it",
     "partition public.parts_early on public.parts in postgres is violated: 1 row of another partition",
     "range column s on public.bent in postgres is violated: 1 row with a range that ends before it begins",
@@ -308,19 +308,19 @@ NOT_MENDED = {
     "check soon_order on public.kinds (column many, domain public.soon) in postgres is violated: 2 rows against it",
     (
         "check soon_order on public.kinds (column box, domain public.soon) in postgres is not checked here: its values"
-        " lie inside others"
+        " are stored inside others"
     ),
 }
 
 
-def test_what_no_reindex_hints(serve: Serve, images: Images) -> None:
-    """Rows against a CHECK, of a domain too, in a wrong partition and ranges upside down are named; versions stay until accepted."""
+def test_what_no_reindex_repairs(serve: Serve, images: Images) -> None:
+    """Rows that violate a CHECK or a partition and reversed ranges are named; versions stay until accepted."""
     with serve(image=images.old) as server:
-        server.sql(UNMENDABLE)
+        server.sql(UNREPAIRABLE)
         assert server.stop() == 0
     with serve() as server:
         done = _ask(server, "fix", code=1)
-        assert NOT_MENDED == {each["found"] for each in done["findings"]}
+        assert NOT_REPAIRED == {each["found"] for each in done["findings"]}
         for each in done["findings"]:
             if "correct them: " in each["hint"]:
                 query = each["hint"].removeprefix("correct them: ")
@@ -333,7 +333,7 @@ def test_what_no_reindex_hints(serve: Serve, images: Images) -> None:
 
 
 def test_a_standby_is_left_alone(data: str, images: Images) -> None:
-    """It is neither changed nor promoted, but warned of, and can be asked."""
+    """A standby gets a warning and can be queried, but is neither changed nor promoted."""
     containers.in_volume(data, "touch standby.signal; chown 999:999 standby.signal")
     with containers.start(
         env={"COLLATION_POLICY": "reindex"}, volumes={DATA: data}, image=images.new
@@ -352,7 +352,7 @@ def test_a_standby_is_left_alone(data: str, images: Images) -> None:
 
 
 def test_icu(serve: Serve, images: Images) -> None:
-    """A collation of ICU counts like one of the C library; its change is told by hand, since one ICU is in both images."""
+    """An ICU collation counts like one of the C library; the test fakes a change, since both images have one ICU."""
     with serve(image=images.old) as server:
         server.sql(
             'CREATE TABLE icu (w text COLLATE "lv-x-icu" PRIMARY KEY, other text COLLATE "de-x-icu" UNIQUE)'
@@ -369,7 +369,7 @@ def test_icu(serve: Serve, images: Images) -> None:
 
 @pytest.mark.parametrize("tag", ["17-trixie", "18-sid"])
 def test_newer_majors(tag: str) -> None:
-    """What depends on the order of text is known of every PostgreSQL, and can be rebuilt without a change too."""
+    """The dependents are found in every major version, and can be rebuilt even without a change."""
     with containers.serve(image=containers.kin(tag)) as server:
         server.sql(SCHEMA)
         assert _ask(server, "show")["matches"]
@@ -382,7 +382,7 @@ def test_newer_majors(tag: str) -> None:
 
 
 def test_a_first_look_is_remembered(serve: Serve, data: str, images: Images) -> None:
-    """Data that is new to this image is looked at once; its clients and its log see one start."""
+    """Data that is new to this image is checked once; its clients and its log see one start."""
     containers.in_volume(data, f"rm {MEMORY}")
     with serve(image=images.old) as server:
         log = server.logs().stderr
@@ -390,19 +390,19 @@ def test_a_first_look_is_remembered(serve: Serve, data: str, images: Images) -> 
         assert server.stop() == 0
         server.again()
         assert 1 == server.logs().stderr.count(LOOKS)
-        told = server.shell('pg_controldata "$PGDATA"')
+        control = server.shell('pg_controldata "$PGDATA"')
         memory = server.shell(f'cat "$PGDATA/{MEMORY}"')
         for name, word in (
             ("Database system identifier", "cluster"),
             ("Latest checkpoint's TimeLineID", "timeline"),
         ):
-            value = re.search(rf"{name}: +(\d+)", told)
+            value = re.search(rf"{name}: +(\d+)", control)
             assert value is not None
             assert f"{word} {value[1]}" in memory
 
 
 def test_another_image_in_between(serve: Serve, data: str, images: Images) -> None:
-    """A server of another image may have changed the versions behind our back, so its traces make a start look."""
+    """The server of another image may have changed the versions, so the next start checks them again."""
     opts = '"$PGDATA/postmaster.opts"'
     with serve(image=images.old) as server:
         assert LOOKS not in server.logs().stderr
@@ -416,7 +416,7 @@ def test_another_image_in_between(serve: Serve, data: str, images: Images) -> No
         assert other.stop() == 0
     with serve(image=images.old) as server:
         log = server.logs().stderr
-        assert (1, True) == (log.count(LOOKS), "2.41 is noted, 2.36 is here" in log)
+        assert (1, True) == (log.count(LOOKS), "2.41 is recorded, 2.36 is here" in log)
 
 
 DEPENDING = """
@@ -459,7 +459,7 @@ CREATE VIEW expected AS
 
 
 def test_what_depends_on_the_order() -> None:
-    """Exactly what was named so: of indexes, constraints, partitions, ranges and materialized views of all kinds."""
+    """Exactly the objects whose names begin with yes depend on it, for all kinds of objects."""
     with containers.serve() as server:
         server.sql(DEPENDING)
         found = {each["name"].removeprefix("public.") for each in _ask(server, "show", "--all")["dependents"]}
@@ -467,8 +467,8 @@ def test_what_depends_on_the_order() -> None:
         assert 30 == len(found)
 
 
-def test_what_doctor_is_told(serve: Serve, images: Images) -> None:
-    """The running server is asked; what is wrong has its mend."""
+def test_the_answer_for_doctor(serve: Serve, images: Images) -> None:
+    """The running server is queried, and a problem comes with its hint."""
     look = """
 import sys
 sys.path.insert(0, "/usr/local/lib/nix-postgres")
@@ -489,15 +489,15 @@ print(examine.found(opening.make_context(wanted, Children(Signals()))))
         assert "entrypoint collation fix" in told
 
 
-def test_it_looks_also_where_nobody_lets_it_in(serve: Serve, data: str, images: Images) -> None:
-    """The server that only looks has rules of its own for connections, and nobody else reaches it."""
+def test_pg_hba_conf_does_not_block_the_check(serve: Serve, data: str, images: Images) -> None:
+    """The private server has its own pg_hba.conf, and nobody else can reach it."""
     containers.in_volume(data, "echo 'local all all reject' >pg_hba.conf")
     with serve() as server:
-        assert "2.36 is noted, 2.41 is here" in server.logs().stderr
+        assert "2.36 is recorded, 2.41 is here" in server.logs().stderr
 
 
 def test_time_of_a_warm_start(serve: Serve, images: Images) -> None:
-    """What a start with nothing new does takes less than a millisecond or two, and starts nothing."""
+    """If nothing is new, the check takes a few milliseconds at most, and starts no process."""
     measure = """
 import sys, time
 sys.path.insert(0, "/usr/local/lib/nix-postgres")

@@ -1,4 +1,4 @@
-"""PostgreSQL 14 notes a version for each collation only: the same query, a start and doctor with its real programs."""
+"""PostgreSQL 14 only records versions of collations: queries, a start and doctor work with its real programs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [
 
 SCRIPT = Path(__file__).parents[2] / "postgres14.sh"
 SOCKETS = {"POSTGRES_CONF_unix_socket_directories": "/var/run/postgresql"}
-"""What Debian has compiled in, and others have not."""
+"""The default that Debian has compiled in, unlike other builds."""
 DATA = containers.data_folder()
 SORTED = """
 CREATE TABLE words (plain text CONSTRAINT words_plain UNIQUE, icu text COLLATE "und-x-icu" CONSTRAINT words_icu UNIQUE);
@@ -33,7 +33,7 @@ UPDATE pg_collation SET collversion = '1' WHERE collname = 'und-x-icu';
 
 @pytest.fixture(scope="module")
 def image() -> Iterator[str]:
-    """The image under test with the programs of 14 before its own."""
+    """The image under test, with the programs of 14 first on its PATH."""
     top = Path(subprocess.run((SCRIPT,), check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
     files: dict[str, File] = {}
     for path in top.rglob("*"):
@@ -52,7 +52,7 @@ def _ask(server: Container, *words: str) -> Any:
 
 
 def test_a_version_for_each_collation(image: str, volume: str) -> None:
-    """What depends on a collation whose version is another one is told, mended and noted, and nothing else."""
+    """Objects that depend on a changed collation are listed, repaired and their versions recorded; no others."""
     place: dict[str, Any] = {"volumes": {DATA: volume}, "image": image}
     with containers.serve(env={**FRESH, **SOCKETS}, **place) as server:
         assert "14.23" == server.sql("SHOW server_version")
@@ -65,12 +65,12 @@ def test_a_version_for_each_collation(image: str, volume: str) -> None:
         everything = {each["name"] for each in _ask(server, "show", "--all")["dependents"]}
         assert {"public.words_icu", "public.words_plain"} == everything
         assert 0 == server.stop()
-    # As another library would: where nothing is remembered a start looks.
+    # This has the effect of another library: a start looks if nothing is remembered.
     containers.in_volume(volume, "rm entrypoint.collation")
     refused = containers.run(env={**SOCKETS, "COLLATION_POLICY": "refuse"}, **place)
     assert (14, True) == (refused.code, "public.words_icu" in refused.stderr)
     with containers.serve(env=SOCKETS, **place) as server:
-        assert "1 is noted, " in server.logs().stderr
+        assert "1 is recorded, " in server.logs().stderr
         assert [] == _ask(server, "check", "--amcheck")["findings"]
         plain = server.sql("SELECT pg_relation_filenode('words_plain')")
         (rebuilt,) = _ask(server, "fix")["rebuilt"]

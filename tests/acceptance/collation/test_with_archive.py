@@ -1,4 +1,4 @@
-"""Collations that have changed below a cluster with an archive."""
+"""Changed collations in a cluster with an archive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from containers import Container
 from latvian import AFFECTED, DATA, Images
 
 ENV = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
-LOOKS = "looking whether text still sorts"
+LOOKS = "checking whether text still sorts"
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def _backups(server: Container) -> int:
 
 
 def test_a_backup_comes_first(images: Images, volumes: dict[str, str]) -> None:
-    """Before clients one is demanded; fix takes one itself, and none where there is a new one already."""
+    """A start with `reindex` demands a backup; fix takes one itself, unless a recent one exists."""
     refused = containers.run(
         env={**ENV, "COLLATION_POLICY": "reindex"}, volumes=volumes, image=images.new, timeout=40
     )
     assert 14 == refused.code, refused.output
-    assert "no base backup of the last 48 hours" in containers.complaints(refused)[0]
+    assert "the archive has no base backup of the last 48 hours" in containers.complaints(refused)[0]
     with containers.serve(env=ENV, volumes=volumes, image=images.new) as server:
         assert 0 == _backups(server)
         server.exec("entrypoint", "collation", "fix", timeout=120)
@@ -42,7 +42,7 @@ def test_a_backup_comes_first(images: Images, volumes: dict[str, str]) -> None:
 
 
 def test_nothing_that_waits_to_be_archived_is_lost(data: str, images: Images) -> None:
-    """The server that only looks leaves WAL alone that nobody has archived yet, also after a crash."""
+    """The private server keeps WAL that is not archived yet, also after a crash."""
     waiting = 'cd "$PGDATA/pg_wal/archive_status" && ls | grep ready && ls .. | grep -c 0000'
     args = ("-c", "archive_mode=on", "-c", "archive_command=false", "-c", "wal_keep_size=0")
     with containers.serve(*args, env={}, volumes={DATA: data}, image=images.old) as server:
@@ -54,7 +54,7 @@ def test_nothing_that_waits_to_be_archived_is_lost(data: str, images: Images) ->
         server.kill()
         server.wait()
     with containers.serve(*args, env={}, volumes={DATA: data}, image=images.new) as server:
-        assert "2.36 is noted, 2.41 is here" in server.logs().stderr
+        assert "2.36 is recorded, 2.41 is here" in server.logs().stderr
         after = server.shell(waiting).splitlines()
         assert 4 <= len(before[:-1])
         assert set(before[:-1]) <= set(after[:-1])
@@ -64,7 +64,7 @@ def test_nothing_that_waits_to_be_archived_is_lost(data: str, images: Images) ->
 
 @pytest.mark.parametrize("library", ["old", "new"])
 def test_a_restored_copy_is_looked_at(images: Images, volumes: dict[str, str], library: str) -> None:
-    """What the backup remembers is not trusted: WAL of a later time, with other libraries, may have followed."""
+    """The memory in the backup is not trusted: later WAL, written with other libraries, may have followed."""
     with containers.serve(env=ENV, volumes=volumes, image=images.old) as server:
         server.exec("entrypoint", "backup", "push", timeout=120)
         assert server.stop() == 0

@@ -290,14 +290,14 @@ OTHERS = (
     Break(
         "collations",
         "warning",
-        "database postgres, collation default: 1.0 is noted",
+        "database postgres, collation default: 1.0 is recorded",
         (_RECORDED.format("'1.0'"),),
         (_RECORDED.format("pg_database_collation_actual_version(oid)"),),
     ),
     Break(
         "collations",
         "warning",
-        'collation "und-x-icu": 1 is noted',
+        'collation "und-x-icu": 1 is recorded',
         (
             'CREATE TABLE sorted (word text COLLATE "und-x-icu" UNIQUE)',
             "UPDATE pg_collation SET collversion = '1' WHERE collname = 'und-x-icu'",

@@ -121,9 +121,9 @@ def test_nothing_of_users_runs_as_the_superuser() -> None:
         told = {each["name"]: each for each in checked["findings"]}
         assert UNCHECKED - {"public.ranged_s"} == told.keys()
         assert {False} == {each["broken"] for each in told.values()}
-        assert "let app look: SELECT * FROM ONLY app.called WHERE NOT (" in told["called"]["hint"]
+        assert "let app run: SELECT * FROM ONLY app.called WHERE NOT (" in told["called"]["hint"]
         assert "0" == _as_app(
-            server, f"SELECT count(*) FROM ({told['called']['mend'].partition(': ')[2]}) AS bad"
+            server, f"SELECT count(*) FROM ({told['called']['hint'].partition(': ')[2]}) AS bad"
         )
         done = _ask(server, "fix", code=1)
         assert "" == server.sql(RIGHTS)
@@ -200,7 +200,7 @@ def test_no_role_keeps_a_server_down(policy: str, volume: str) -> None:
     containers.in_volume(volume, "find . -name entrypoint.collation -delete")
     with containers.serve(env={"COLLATION_POLICY": policy}, volumes=place) as server:
         log = server.logs().stderr
-        assert (True, False) == ("looking whether text" in log, "Traceback" in log), log
-        assert (policy != "reindex") == ("1 is noted, 153" in log)
+        assert (True, False) == ("checking whether text" in log, "Traceback" in log), log
+        assert (policy != "reindex") == ("1 is recorded, 153" in log)
         assert (policy == "reindex") == ("division by zero" in log)
         assert "postgres" == server.sql("SELECT current_user")

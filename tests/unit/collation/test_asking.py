@@ -1,4 +1,4 @@
-"""How long what users wrote may take, when it is asked about collations."""
+"""Time limits for users' expressions in queries about collations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INDEX = Dependent("index", "app", "i", "t", ("default",), bytes=2**21, stored=2*
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
-    """Return the seconds of each question; all of them take as long as they may, and fail."""
+    """Return the time limit of each query; every query uses all of its time, and fails."""
     found: list[float | None] = []
     clock = [0.0]
 
@@ -34,8 +34,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
     return found
 
 
-def test_a_slow_owner_is_waited_for_no_more(given: list[float | None]) -> None:
-    """After three of his objects the others are left out; those of others have their time."""
+def test_a_slow_owner_is_skipped(given: list[float | None]) -> None:
+    """After three slow objects, an owner's other objects are skipped; those of other owners are not."""
     turns = Turns(SESSION)
     for _ in range(5):
         with pytest.raises(Failure):
@@ -49,8 +49,8 @@ def test_a_slow_owner_is_waited_for_no_more(given: list[float | None]) -> None:
     assert 4 == len(given)
 
 
-def test_what_runs_nothing_of_users_has_no_limit(given: list[float | None]) -> None:
-    """To read a large index takes as long as it takes."""
+def test_queries_that_run_no_user_code_have_no_limit(given: list[float | None]) -> None:
+    """Reading a large index may take any time."""
     for _ in range(4):
         with pytest.raises(Failure):
             Turns(SESSION).ask(INDEX, "SELECT 1", limited=False)

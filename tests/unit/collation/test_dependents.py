@@ -1,4 +1,4 @@
-"""What depends on a changed collation, and what is told of it."""
+"""The objects that depend on a changed collation, and the report about them."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_answers_of_a_database_are_read() -> None:
     assert [Leftover("app", "public.i_ccnew")] == leftovers
 
 
-def test_what_nothing_depends_on_does_not_count() -> None:
-    """Hundreds of collations change with the library; only a database's own, and those in use, are of interest."""
+def test_collations_without_dependents_do_not_count() -> None:
+    """Hundreds of collations change with the library; only a database's default and those in use count."""
     unused = Change("app", '"en_US"', "2.36", "2.41")
     quiet = APP._replace(recorded="2.41", changed=False)
     assert dependents.report([quiet], [([unused], [], [])]).matches
@@ -62,7 +62,7 @@ def test_what_nothing_depends_on_does_not_count() -> None:
 
 
 def test_a_closed_database_is_not_known() -> None:
-    """What cannot be looked at is told, and template0, which holds nothing, is not."""
+    """A closed database is reported, except template0, which holds no objects of users."""
     closed = APP._replace(name="closed", connects=False)
     template = APP._replace(name="template0", connects=False)
     found = dependents.report([closed, template], [])
@@ -70,8 +70,8 @@ def test_a_closed_database_is_not_known() -> None:
     assert ["closed"] == [each.name for each in dependents.unseen_findings(found)]
 
 
-def test_what_was_rebuilt_is_not_rebuilt_again() -> None:
-    """Until it has another file, which somebody else may have built elsewhere."""
+def test_a_rebuilt_index_is_not_rebuilt_again() -> None:
+    """An index with another file is, since that file may have been built with other libraries."""
     found = dependents.report([APP], [([], [INDEX, CHECKED], [])])
     assert [INDEX] == dependents.waiting(found, set())
     assert [] == dependents.waiting(found, {("app", 7, 8)})
@@ -79,7 +79,7 @@ def test_what_was_rebuilt_is_not_rebuilt_again() -> None:
 
 
 def test_the_list_is_short() -> None:
-    """A log is no place for thousands of lines; the rest is counted, and the command that tells it is named."""
+    """The log lists only a few objects; the last line counts the rest, and names the command that lists all."""
     found = dependents.report([APP], [([], [INDEX] * 50, [])])
     lines = dependents.describe(found, most=5)
     assert 6 == len(lines)
@@ -107,19 +107,19 @@ QUIET = APP._replace(changed=False)
         ([APP._replace(trusted=True)], [], "app.c", 0, True),
     ],
 )
-def test_what_a_role_makes_up_does_not_weigh(
+def test_made_up_versions_do_not_weigh(
     databases: list[Database], changes: list[Change], name: str, stored: int, weighs: bool
 ) -> None:
-    """Anybody may note any version for a collation of his own; what weighs has rows, and a version that a superuser has noted."""
+    """Any role can record any version for its own collation; only rows with a superuser's version weigh."""
     index = INDEX._replace(collations=(name,), stored=stored)
     assert weighs == dependents.report(databases, [(changes, [index], [])]).weighs
     assert dependents.report(databases, [(changes, [index], [])], "glibc 2.36").weighs
 
 
-def test_a_database_that_could_not_be_looked_into_is_told() -> None:
-    """It is neither well nor in the way of others, and its versions are not noted."""
+def test_a_database_that_could_not_be_looked_into_is_reported() -> None:
+    """It does not count as matching, and its versions are not recorded."""
     found = dependents.report([QUIET], [([], [], [])], unlooked=[dependents.Unlooked("app", "out of memory")])
     assert (False, True) == (found.matches, found.weighs)
-    (told,) = dependents.unseen_findings(found)
-    assert ("app", (), False) == (told.database, told.collations, told.broken)
-    assert "out of memory" in told.words
+    (finding,) = dependents.unseen_findings(found)
+    assert ("app", (), False) == (finding.database, finding.collations, finding.broken)
+    assert "out of memory" in finding.words

@@ -1,4 +1,4 @@
-"""What is found really broken, and what is left to its owner."""
+"""The objects that are really broken, and those that only their owner may check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHECKED = Dependent("check", "app", "in_order", "public.t", ("default",), test="
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return what the server is asked; it answers that two rows, or two keys, are wrong."""
+    """Return the queries to the server; the answer is always that two rows, or two keys, are wrong."""
     found: list[str] = []
 
     def ask(_: object, __: object, text: str, **___: object) -> str:
@@ -32,7 +32,7 @@ def _words(*dependents: Dependent, amcheck: bool = False) -> list[tuple[str, str
 
 
 def test_rows_are_counted(asked: list[str]) -> None:
-    """The mend shows them; they are read only while the table is what it was."""
+    """The hint shows misplaced rows; they are read only if the table is unchanged since it was judged."""
     ((words, hint, broken),) = _words(CHECKED)
     assert "check in_order on public.t in app is violated: 2 rows against it" == words
     assert "correct them: SELECT * FROM ONLY public.t WHERE NOT (a < b)" == hint
@@ -40,10 +40,10 @@ def test_rows_are_counted(asked: list[str]) -> None:
     assert asked[0].startswith("PREPARE entrypoint AS SELECT FROM ONLY public.t; ")
 
 
-def test_keys_that_are_there_twice(asked: list[str]) -> None:
-    """Of a unique index its table is read; a rebuild would fail by them."""
+def test_duplicate_keys(asked: list[str]) -> None:
+    """The table of a unique index is read for duplicates, with which a rebuild would fail."""
     ((words, hint, broken),) = _words(INDEX._replace(unique=True, keys="name"))
-    assert "has let duplicates in: 2 keys more than once, for example (a)" in words
+    assert "has admitted duplicates: 2 keys more than once, for example (a)" in words
     assert (True, True) == (broken, "delete all but one row of each key" in hint)
     assert "SET enable_indexscan = off" in asked[0]
 
@@ -51,30 +51,33 @@ def test_keys_that_are_there_twice(asked: list[str]) -> None:
 @pytest.mark.parametrize(
     ("dependent", "expected"),
     [
-        (CHECKED._replace(foreign=True), "let alice look: SELECT * FROM ONLY public.t"),
-        (CHECKED._replace(foreign=True, privileged=True), "let a role without rights that may read it look"),
+        (CHECKED._replace(foreign=True), "let alice run: SELECT * FROM ONLY public.t"),
+        (
+            CHECKED._replace(foreign=True, privileged=True),
+            "let a role that may read it and has no other privileges run",
+        ),
         (
             CHECKED._replace(test="", domain="d", column="c"),
             "look at the values of d in column c of public.t",
         ),
-        (INDEX._replace(unique=True, keys="name", foreign=True), "let mallory look: SET enable_indexscan"),
+        (INDEX._replace(unique=True, keys="name", foreign=True), "let mallory run: SET enable_indexscan"),
     ],
 )
 def test_code_of_users_is_not_run(asked: list[str], dependent: Dependent, expected: str) -> None:
-    """Where a look could run it, nothing is asked, and its owner is told how to look."""
+    """If a check could run users' code, there is no query, and the hint names the one for the owner."""
     ((_, hint, broken),) = _words(dependent)
     assert (False, True) == (broken, expected in hint), hint
     assert [] == asked
 
 
-def test_an_index_that_lends_rights_is_not_read(asked: list[str]) -> None:
-    """Amcheck would become its owner, who is a superuser."""
+def test_an_index_that_lends_privileges_is_not_read(asked: list[str]) -> None:
+    """Amcheck would switch to its owner, who is a superuser."""
     ((words, _, broken),) = _words(INDEX._replace(method="btree", unsafe=True), amcheck=True)
-    assert "would run code of others as the superuser" in words
+    assert "would run other users' code as the superuser" in words
     assert (False, []) == (broken, asked)
 
 
-def test_a_view_is_not_looked_at(asked: list[str]) -> None:
-    """Whether it holds what another order said cannot be seen."""
+def test_a_materialized_view_is_not_checked(asked: list[str]) -> None:
+    """Nothing shows whether its rows come from another order."""
     assert [] == _words(CHECKED._replace(kind="materialized view"))
     assert [] == asked

@@ -1,4 +1,4 @@
-"""What a start does where it is not known that text still sorts as it was indexed."""
+"""What a start does if text may no longer sort as it did when it was indexed."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ INDEX = Dependent(
     kind="index", database="app", name="i", table="t", collations=("default",), bytes=8192, stored=8192
 )
 LIGHT = Report((Change("app", "mine", "1", "2.41"),), (INDEX._replace(collations=("mine",)),))
-"""What a role can make up for objects of its own."""
+"""A report that any role can cause with its own objects."""
 HEAVY = Report((Change("app", "default", "2.36", "2.41", trusted=True),), (INDEX,))
 Gate = Callable[..., Memory]
 
 
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
-    """Return what calls the gate of a cluster whose server finds this, and returns what is remembered then."""
+    """Return a function that calls the gate with these findings, and returns the memory afterwards."""
     data = str(made.cluster(tmp_path / "data"))
 
     def run(
@@ -53,7 +53,7 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
             return found
 
         def fix(*_: object) -> Outcome:
-            assert outcome is not None, "nothing is mended here"
+            assert outcome is not None, "nothing may be rebuilt here"
             return outcome
 
         monkeypatch.setattr(policy, "private_server", server)
@@ -68,53 +68,54 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
 
 
 @pytest.mark.parametrize("wanted", ["warn", "refuse", "reindex"])
-def test_what_matches_is_remembered(gate: Gate, wanted: str) -> None:
-    """The next start then asks nobody."""
+def test_a_match_is_remembered(gate: Gate, wanted: str) -> None:
+    """The next start then needs no queries."""
     assert Memory(MATCHED, MARK) == gate(wanted, Report())
 
 
 @pytest.mark.parametrize(("wanted", "found"), [("warn", HEAVY), ("warn", LIGHT), ("refuse", LIGHT)])
-def test_it_is_served_as_it_is(
+def test_the_server_starts_with_a_warning(
     gate: Gate, capfd: pytest.CaptureFixture[str], wanted: str, found: Report
 ) -> None:
-    """It is said, and remembered that others may have been served by another order."""
+    """The warning names the command, and the memory says that versions did not match."""
     assert Memory(CHANGED, MARK) == gate(wanted, found)
     assert "entrypoint collation fix" in capfd.readouterr().err
 
 
-def test_what_weighs_is_refused(gate: Gate) -> None:
-    """With its exit code, and the ways out."""
+def test_a_real_change_is_refused(gate: Gate) -> None:
+    """The refusal has its exit code, a hint and a page."""
     with pytest.raises(Failure) as raised:
         gate("refuse", HEAVY)
     (problem,) = raised.value.problems
     assert exits.COLLATION_CHANGED == problem.code
-    assert "COLLATION_POLICY=reindex" in (problem.hint or "")
+    assert "COLLATION_POLICY=reindex" in problem.hint
+    assert "fix-collations" == problem.docs
 
 
-def test_what_the_same_libraries_had_matched_is_not_refused(gate: Gate) -> None:
-    """Another program of the server changes no order: what does not match then was made up."""
+def test_a_change_with_the_same_libraries_is_not_refused(gate: Gate) -> None:
+    """Another postgres program does not change the order, so a version that does not match was made up."""
     before = Memory(MATCHED, MARK.replace("postgres 4", "postgres 6"))
     assert Memory(CHANGED, MARK) == gate("refuse", HEAVY, before=before)
 
 
 def test_other_libraries_stay_remembered(gate: Gate) -> None:
-    """What was written under them does not become well by serving it again; what was rebuilt counts no more."""
+    """Serving the cluster again does not repair what they wrote; indexes rebuilt with them no longer count."""
     before = Memory(CHANGED, THERE, frozenset({("app", 1, 2)}))
     assert Memory(CHANGED, THERE) == gate("warn", HEAVY._replace(mixed="glibc 2.36"), before=before)
 
 
 def test_nothing_is_rebuilt_without_a_backup(gate: Gate) -> None:
-    """Where it weighs; what a role made up keeps no server down."""
+    """A real change needs a recent backup; a change that a role made up does not keep the server down."""
     with pytest.raises(Failure) as raised:
         gate("reindex", HEAVY, backup=False)
     assert [exits.COLLATION_CHANGED] == [each.code for each in raised.value.problems]
     gate("reindex", LIGHT, Outcome((), (), ()), backup=False)
 
 
-def test_what_could_not_be_rebuilt_does_not_keep_it_down(
+def test_a_failed_rebuild_does_not_keep_the_server_down(
     gate: Gate, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Only so many are named in the log."""
+    """The log names only some of the failures."""
     left = [Finding("app", "index", f"i{number}", f"index i{number}", "see") for number in range(20)]
     gate("reindex", HEAVY, Outcome((), (), tuple(left)))
     said = capfd.readouterr().err
@@ -123,8 +124,8 @@ def test_what_could_not_be_rebuilt_does_not_keep_it_down(
 
 
 @pytest.mark.parametrize("wanted", ["refuse", "reindex"])
-def test_only_warn_starts_where_nothing_is_known(gate: Gate, wanted: str) -> None:
-    """The server could not be asked."""
+def test_only_warn_starts_if_nothing_is_known(gate: Gate, wanted: str) -> None:
+    """If the private server does not start, only COLLATION_POLICY=warn continues."""
     unknown = Failure(Problem("it did not come up", "look"))
     assert Memory() == gate("warn", unknown)
     with pytest.raises(Failure) as raised:

@@ -32,12 +32,12 @@ INDEX = Dependent(
     ],
 )
 def test_how_an_index_is_rebuilt(serving: bool, exclusion: bool, expected: str) -> None:
-    """Concurrently while clients work, where PostgreSQL can."""
+    """An index is rebuilt concurrently while clients work, if PostgreSQL can do that."""
     assert expected == queries.statement(INDEX._replace(exclusion=exclusion), serving=serving)
 
 
 @pytest.mark.parametrize(("major", "noted"), [(14, False), (15, True), (18, True)])
-def test_a_version_of_a_database_is_asked_for_where_there_is_one(major: int, noted: bool) -> None:
+def test_the_version_of_a_database_is_queried_since_15(major: int, noted: bool) -> None:
     """PostgreSQL 14 and older have neither the column nor the function."""
     for query in (
         queries.databases_query(major, mixed=False),
@@ -49,7 +49,7 @@ def test_a_version_of_a_database_is_asked_for_where_there_is_one(major: int, not
 
 
 def test_names_are_quoted() -> None:
-    """In what is executed: of a database, a collation and a table, whatever they hold."""
+    """Statements quote the names of databases, collations and tables, whatever they contain."""
     assert 'ALTER DATABASE "a""b" REFRESH COLLATION VERSION' == queries.refresh_database('a"b')
     assert "ARRAY[''it''''s'']::text[]" in queries.refresh({"it's"})
     query = queries.guarded(INDEX._replace(table='public."it\'s $$"', shape="0f"), "SELECT 1")

@@ -1,4 +1,4 @@
-"""How indexes are rebuilt one after the other, and what is left."""
+"""How indexes are rebuilt one after the other, and what remains to do."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def _index(number: int, *, unsafe: bool = False) -> Dependent:
 
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
-    """Return one that nothing is asked by."""
+    """Return a session that sends no queries."""
     children = cast("Children", SimpleNamespace(tied=False))
     settings = made.settings({"PGDATA": str(made.cluster(tmp_path))})
     return Session(Context(settings, children, POSTGRES, str(tmp_path), {}))
 
 
 class World:
-    """The indexes that there are; rebuilding one gives it another file, and those named fail."""
+    """The existing indexes; rebuilding one gives it another file, and the `broken` ones fail."""
 
     def __init__(self, *indexes: Dependent, broken: frozenset[str] = frozenset()) -> None:
         self.indexes = {each.name: each for each in indexes}
@@ -45,7 +45,7 @@ class World:
         self.built: list[str] = []
 
     def rebuild(self, _: object, __: object, index: Dependent, *___: object) -> tuple[str, int, int]:
-        """Rebuild one."""
+        """Rebuild an index."""
         self.built.append(index.name)
         if index.name in self.broken:
             raise Failure(Problem("ERROR: could not create unique index", "look"))
@@ -53,13 +53,13 @@ class World:
         return index.database, index.oid, index.filenode + 100
 
     def look(self, *_: object, **__: object) -> Report:
-        """Look."""
+        """Return a report with all indexes."""
         return Report(CHANGES, tuple(self.indexes.values()))
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    """Return one with three indexes: one cannot be rebuilt, and one must not be."""
+    """Return a world with three indexes: one cannot be rebuilt, and one must not be."""
     world = World(_index(1), _index(2), _index(3, unsafe=True), broken=frozenset({"i2"}))
     monkeypatch.setattr(rebuild, "_rebuild", world.rebuild)
     monkeypatch.setattr(rebuild, "look", world.look)
@@ -67,8 +67,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-def test_one_that_fails_hinders_no_other(world: World, session: Session) -> None:
-    """What is left is told, and what is done is remembered, under libraries that do not match yet."""
+def test_a_failed_rebuild_does_not_stop_the_others(world: World, session: Session) -> None:
+    """The remaining indexes are reported, and the rebuilt ones are remembered for these libraries."""
     outcome = fix(session, world.look(), Memory(), MARK)
     assert ["i1", "i2"] == world.built
     assert ["i1"] == [each.name for each in outcome.rebuilt]
@@ -77,8 +77,8 @@ def test_one_that_fails_hinders_no_other(world: World, session: Session) -> None
     assert expected == remembered.read(session.context.settings.data_folder)
 
 
-def test_a_killed_one_goes_on(world: World, session: Session) -> None:
-    """What was rebuilt with these libraries is not rebuilt again; what was with others is."""
+def test_a_killed_fix_resumes(world: World, session: Session) -> None:
+    """Indexes that were rebuilt with these libraries are not rebuilt again, but others are."""
     world.indexes = {"i1": _index(1), "i4": _index(4)}
     rebuilt = frozenset({("app", 1, 1)})
     outcome = fix(session, world.look(), Memory(CHANGED, MARK, rebuilt), MARK)
@@ -89,10 +89,8 @@ def test_a_killed_one_goes_on(world: World, session: Session) -> None:
     assert ["i4", "i1", "i4"] == world.built
 
 
-def test_somebody_who_makes_indexes_all_the_time(
-    world: World, session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """New ones are rebuilt too, but not for ever."""
+def test_new_indexes_keep_appearing(world: World, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """New indexes are rebuilt too, but not forever."""
 
     def look(*_: object, **__: object) -> Report:
         number = len(world.indexes) + 1

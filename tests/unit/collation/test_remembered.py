@@ -1,4 +1,4 @@
-"""What is remembered of collations."""
+"""The memory of the state of collations."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ THERE = HERE.replace("2.41", "2.36")
 
 
 def test_memory_survives(tmp_path: Path) -> None:
-    """What is written is read, with names of databases that hold blanks."""
+    """A memory is read as it was written, even with blanks in the names of databases."""
     memory = Memory(CHANGED, HERE, frozenset({("my app", 1, 2), ("a\nrebuilt 1 2 \u2028\\n ł", 3, 4)}))
     remembered.write(str(made.cluster(tmp_path)), memory)
     assert memory == remembered.read(str(tmp_path))
     assert f"{CHANGED} {HERE}" == (tmp_path / own.COLLATION).read_text().splitlines()[0]
 
 
-def test_what_is_rebuilt_is_added_to_the_memory(tmp_path: Path) -> None:
-    """One line each; a last one that was not written to its end is none, and what is written next is."""
+def test_rebuilt_indexes_are_added_to_the_memory(tmp_path: Path) -> None:
+    """Each index has a line; an incomplete last line does not count."""
     first, second = ("my app", 1, 2), ("a\nb", 3, 4)
     remembered.write(str(made.cluster(tmp_path)), Memory(CHANGED, HERE))
     remembered.remember_rebuilt(str(tmp_path), first)
@@ -39,8 +39,8 @@ def test_what_is_rebuilt_is_added_to_the_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "\n", "matched x\nrebuilt 1\n", "matched x\nrebuilt a b c\n", "\0"])
-def test_a_torn_memory_is_none(tmp_path: Path, text: str) -> None:
-    """Whatever is there, a start looks anew and never fails by it."""
+def test_a_torn_memory_does_not_count(tmp_path: Path, text: str) -> None:
+    """Whatever the file contains, a start checks the collations again and does not fail."""
     (tmp_path / own.COLLATION).write_text(text)
     assert MATCHED != remembered.read(str(tmp_path)).state
 
@@ -55,8 +55,8 @@ def test_a_torn_memory_is_none(tmp_path: Path, text: str) -> None:
         (Memory(CHANGED, THERE), "glibc 2.36, libicui18n.so.72"),
     ],
 )
-def test_what_others_have_sorted(memory: Memory, expected: str) -> None:
-    """Only a cluster that was served although its versions did not match, and by other libraries, is mixed."""
+def test_mixed_libraries(memory: Memory, expected: str) -> None:
+    """A cluster is mixed only if other libraries served it although its versions did not match."""
     assert expected == memory.mixed(HERE)
 
 
@@ -71,6 +71,6 @@ def test_what_others_have_sorted(memory: Memory, expected: str) -> None:
         (Memory(MATCHED, HERE.replace("timeline 3", "timeline 4")), False),
     ],
 )
-def test_the_same_libraries_have_changed_nothing(tmp_path: Path, memory: Memory, expected: bool) -> None:
-    """Where all matched with them on this cluster and timeline, whatever does not match now was made up."""
+def test_the_same_libraries_change_nothing(tmp_path: Path, memory: Memory, expected: bool) -> None:
+    """If all matched with these libraries on this cluster and timeline, a change now was made up."""
     assert expected == remembered.same_libraries(str(tmp_path), memory, HERE)
