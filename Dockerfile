@@ -50,12 +50,13 @@ RUN python3 /tmp/wheels/fetch.py /usr/local/lib/nix-postgres && rm -r /tmp/wheel
 
 COPY entrypoint/ /usr/local/lib/nix-postgres/entrypoint/
 COPY conf_templates/ /usr/local/lib/nix-postgres/conf_templates/
+COPY docs/how-to/ /usr/local/lib/nix-postgres/docs/how-to/
 
 # Modes are set here since a clone's depend on its umask. Compiled now, because nothing may write here later, and a start would
 # compile everything each time. docker-entrypoint.sh and its kin are copies, since they look at the name they are called by.
 RUN set -eu; \
     cd /usr/local/lib/nix-postgres; \
-    chmod -R u=rwX,go=rX conf_templates cronsim* entrypoint; \
+    chmod -R u=rwX,go=rX conf_templates cronsim* docs entrypoint; \
     chmod 755 entrypoint/shims/* /usr/local/bin/entrypoint /usr/local/bin/gosu; \
     ./python3 -m compileall -q entrypoint cronsim; \
     install -d -o postgres -g postgres -m 711 /run/entrypoint; \

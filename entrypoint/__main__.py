@@ -13,13 +13,17 @@ COMMANDS = (
     "backup",
     "collation",
     "config",
+    "help",
     "promote",
+    "ready",
     "render",
     "restore",
     "status",
     "internal",
 )
 """Our own commands; any other first argument is a program in the image, as in the official image."""
+QUESTIONS = ("--help", "-h", "-?", "--version", "-V")
+"""What a person types to get our help or version; as the container's only argument it is postgres's."""
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
 """What Python turns the locale C into, before our first line runs."""
 
@@ -100,7 +104,7 @@ def _ended(error: BaseException) -> int | None:
 
 
 def _dispatch(arguments: "Sequence[str]") -> int:
-    if arguments[:1] == ["ready"]:
+    if arguments[:1] == ["ready"] and arguments[1:] not in (["-h"], ["--help"]):
         from entrypoint.pid1 import ready
 
         code = ready.main()
@@ -118,7 +122,7 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         from entrypoint.archive import by_hand
 
         by_hand.run(arguments[2], arguments[3:])
-    if not arguments or arguments[0] in COMMANDS:
+    if not arguments or arguments[0] in COMMANDS or is_for_us(arguments):
         from entrypoint.cli import cli
 
         return cli(arguments)
@@ -137,7 +141,52 @@ def _dispatch(arguments: "Sequence[str]") -> int:
             by_hand.run(arguments[0], arguments[1:])
     if arguments[0] == "postgres" and not any(word in HELP for word in arguments):
         startup.start(arguments[1:])
-    return startup.execute(arguments, os.environ)
+    return _execute(arguments)
+
+
+def is_for_us(arguments: "Sequence[str]") -> bool:
+    """Return whether the only argument is a question that a person asks us, not the container's argument."""
+    return len(arguments) == 1 and arguments[0] in QUESTIONS and not is_the_container(arguments)
+
+
+def is_the_container(arguments: "Sequence[str]") -> bool:
+    """Return whether these are the container's arguments: those of its first process, or of its init's child.
+
+    An init (`docker run --init`, tini, catatonit), or a script that starts us, has our arguments at the end
+    of its own command line. A shell that is the first process, and in which a person calls us, does not.
+
+    If containers share their processes (Kubernetes' shareProcessNamespace, `--pid=host`), nothing sets the
+    main process apart, so we answer for ourselves. `postgres --help` is the server's everywhere.
+    """
+    if os.getpid() == 1:
+        return True
+    if os.getppid() != 1:
+        return False
+    try:
+        with open("/proc/1/cmdline", "rb") as file:
+            words = file.read().split(b"\0")[:-1]
+    except OSError:
+        return True  # hidden from us: then the official image's behavior is the safe one
+    return words[-len(arguments) :] == [os.fsencode(word) for word in arguments]
+
+
+def _execute(arguments: "Sequence[str]") -> int:
+    """Become a program of the image; if there is none, name our command that the word resembles."""
+    from entrypoint import exits
+    from entrypoint.errors import Failure
+    from entrypoint.start import startup
+
+    try:
+        startup.execute(arguments, os.environ)
+    except Failure as failure:
+        from entrypoint import topics
+
+        near = topics.spoken(topics.nearest(arguments)) if failure.code == exits.NOT_FOUND else ""
+        if not near:
+            raise
+        before = f"run {near} (entrypoint help lists all commands); for a program of the image, "
+        problems = (each._replace(hint=before + each.hint) for each in failure.problems)
+        raise Failure(*problems) from failure
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ refuse() {
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # What the Dockerfile may see. Its modes do not depend on the umask of whoever cloned, so neither do the cached layers.
 context=(--create --dereference --exclude=__pycache__ --mode='u=rwX,go=rX' -C "$here/.."
-	Dockerfile uv.lock entrypoint conf_templates image/bin image/wheels)
+	Dockerfile uv.lock entrypoint conf_templates docs/how-to image/bin image/wheels)
 
 # Here and not in a container, which may know neither this machine's proxy nor its certificates.
 python3 "$here/wheels/fetch.py" || refuse "a wheel of uv.lock cannot be fetched, above is why. Needed is files.pythonhosted.org."

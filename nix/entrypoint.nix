@@ -30,6 +30,7 @@ stdenvNoCC.mkDerivation {
 
   src = lib.sourceByRegex ../. [
     "(conf_templates|entrypoint)(/.*)?"
+    "docs(/how-to(/.*)?)?"
     "image(/bin(/(entrypoint|gosu))?)?"
   ];
 
@@ -37,7 +38,7 @@ stdenvNoCC.mkDerivation {
   dontPatchShebangs = true;
   installPhase = ''
     mkdir -p $out/bin $out/lib/nix-postgres
-    cp -r conf_templates entrypoint $out/lib/nix-postgres/
+    cp -r conf_templates docs entrypoint $out/lib/nix-postgres/
     chmod 755 $out/lib/nix-postgres/entrypoint/shims/*
     ln -s ${python3.interpreter} $out/lib/nix-postgres/python3
     mkdir $out/by-hand
@@ -57,6 +58,7 @@ stdenvNoCC.mkDerivation {
   doInstallCheck = true;
   installCheckPhase = ''
     $out/bin/entrypoint backup --help >/dev/null
+    $out/bin/entrypoint help check-health >/dev/null
     $out/bin/gosu --version >/dev/null
   '';
 

@@ -6,6 +6,7 @@ import click
 
 from entrypoint.archive import backlog, pending
 from entrypoint.archive.opened import open_archive
+from entrypoint.cli.grouping import Commands
 from entrypoint.cli.output import echo, echo_rows
 from entrypoint.config import charge_now
 from entrypoint.doctor.judge.archive import LOST
@@ -14,7 +15,7 @@ from entrypoint.shown import spell
 from entrypoint.volume.facts import ArchiveState
 
 
-@click.group("archive")
+@click.group("archive", cls=Commands)
 def group() -> None:
     """See, check and push WAL archiving; works in a running container by `docker exec`."""
 

@@ -17,6 +17,7 @@ from entrypoint.backup.runs import Run
 from entrypoint.backup.take import obstacle, push
 from entrypoint.backup.turn import alone
 from entrypoint.backup.verify import verify, wrong
+from entrypoint.cli.grouping import Commands
 from entrypoint.cli.output import echo
 from entrypoint.drill import drills
 from entrypoint.drill.rehearsals import DRILLS
@@ -30,7 +31,7 @@ _SHOWN = 10
 """How many runs `list` shows."""
 
 
-@click.group("backup")
+@click.group("backup", cls=Commands)
 def group() -> None:
     """Take, list, verify, keep and remove base backups; works in a running container by `docker exec`."""
 

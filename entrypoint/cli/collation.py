@@ -11,6 +11,7 @@ from entrypoint.archive.opened import OpenedArchive
 from entrypoint.backup import journal
 from entrypoint.backup.take import push
 from entrypoint.backup.turn import alone
+from entrypoint.cli.grouping import Commands
 from entrypoint.cli.output import echo, echo_lines
 from entrypoint.collation import dependents, examine, policy, rebuild, remembered
 from entrypoint.collation.asking import Session
@@ -27,7 +28,7 @@ _ALL = click.option(
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print an object.")
 
 
-@click.group("collation")
+@click.group("collation", cls=Commands)
 def group() -> None:
     """Show, check and mend what depends on collations that have changed; by `docker exec`."""
 

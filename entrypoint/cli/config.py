@@ -8,6 +8,7 @@ from entrypoint.archive import shares
 from entrypoint.archive.calls import describe_server
 from entrypoint.archivers.known import IN_GO
 from entrypoint.archivers.terms import Server
+from entrypoint.cli.grouping import Commands
 from entrypoint.cli.output import echo, echo_dim
 from entrypoint.config import chosen, follow, memory, reload, rendered, sources, tune
 from entrypoint.config.render import rendered_text
@@ -20,7 +21,7 @@ from entrypoint.settings.hiding import hide_secrets
 _ARGUMENTS = {"ignore_unknown_options": True}
 
 
-@click.group("config")
+@click.group("config", cls=Commands)
 def group() -> None:
     """Show from where each setting of the server comes; works with the server up, down, and not yet made."""
 

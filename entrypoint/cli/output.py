@@ -1,5 +1,8 @@
 """What commands print for people: nothing that others wrote can rule the terminal that it is shown on."""
 
+import os
+import shutil
+import sys
 from collections.abc import Iterable
 
 import click
@@ -27,3 +30,13 @@ def echo_lines(lines: Iterable[str]) -> None:
 def echo_dim(text: str) -> None:
     """Print a line that is less important."""
     click.echo(click.style(printable(text), dim=True))
+
+
+def echo_page(text: str) -> None:
+    """Print a text of many lines, through a pager if stdout is a terminal and the image has a pager."""
+    if sys.stdout.isatty() and shutil.which("less"):
+        # End at once if all of it fits, and leave it on the screen: people copy commands from it.
+        os.environ.setdefault("LESS", "FRX")
+        click.echo_via_pager(printable(text))
+    else:
+        echo(text.rstrip("\n"))

@@ -1,4 +1,4 @@
-"""`entrypoint status`: what PID 1 is doing."""
+"""`entrypoint status` and `entrypoint ready`: what PID 1 is doing."""
 
 import json
 import os
@@ -25,12 +25,24 @@ from entrypoint.system import processes
 from entrypoint.volume.facts import ArchiveState, Following
 
 
+@click.command("ready")
+def ready_() -> int:
+    """Report whether the server accepts connections.
+
+    The command is made for health checks: it is small and quick, and any user may run it. Exit codes: 0 the
+    server accepts connections, 1 it does not accept them yet or is stopping, 2 no entrypoint runs here or its
+    server does not answer.
+    """
+    return ready.main()
+
+
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print an object.")
 def show(as_json: bool) -> None:
-    """Show the phase, the server, its sessions and helpers, and how archiving and backups go.
+    """Show the phase, the server, archiving, and backups.
 
-    Phases: boot, init, restore, recovery, startdb, serving, stopping.
+    Phases: boot, init, restore, recovery, startdb, serving, stopping. The output also has the sessions, the
+    helpers of PID 1, and on a standby how it follows.
     """
     wanted, problems, _ = opening.read_settings(opening.environ(), ())
     known = _known()

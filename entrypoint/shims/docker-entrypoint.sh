@@ -224,6 +224,8 @@ _main() {
 			printf '\nPostgreSQL init process complete; ready for start up.\n\n'
 		fi
 	fi
+	# Options are the server's here, as in the official script; `entrypoint --help` of a person is our own.
+	[[ $1 != -* ]] || set -- postgres "$@"
 	set -- entrypoint "$@"
 	# Dockerfiles of others replace this very line to make a database while they build an image.
 	exec "$@"
@@ -231,6 +233,9 @@ _main() {
 
 if ! _is_sourced; then
 	(($#)) || exit 0
-	_entrypoint_is_changed || exec entrypoint "$@"
+	if ! _entrypoint_is_changed; then
+		[[ $1 != -* ]] || set -- postgres "$@"
+		exec entrypoint "$@"
+	fi
 	_main "$@"
 fi

@@ -21,7 +21,7 @@ __all__ = [
 PACKAGE = "entrypoint"
 
 FLOORS = (
-    ("exits", "light", "own", "shown"),
+    ("exits", "light", "own", "shown", "topics"),
     ("errors",),
     ("finding", "log"),
     ("system",),

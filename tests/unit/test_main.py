@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -92,6 +93,69 @@ def test_users_that_are_not_there(user: str) -> None:
     assert [f"error: failed switching to {user!r}:"] == [
         line[: len(f"error: failed switching to {user!r}:")] for line in done.stderr.splitlines()
     ]
+
+
+def test_a_misspelled_command_names_the_nearest() -> None:
+    """A word like one of our commands keeps a shell's exit code, and the hint names the command."""
+    done = _run("__main__", "stauts", "--json")
+    first, second = done.stderr.splitlines()
+    assert (exits.NOT_FOUND, "entrypoint: error: stauts: command not found") == (done.returncode, first)
+    assert second.startswith("  hint: run entrypoint status (entrypoint help lists all commands); for a ")
+    assert "PATH is " in second
+
+
+@pytest.mark.parametrize(
+    ("pid", "parent", "first", "expected"),
+    [
+        pytest.param(1, 0, b"", True, id="docker run"),
+        pytest.param(7, 1, b"/sbin/docker-init\0--\0entrypoint\0--help\0", True, id="docker run --init"),
+        pytest.param(7, 1, b"sh\0/wrapper.sh\0--help\0", True, id="script that does not exec"),
+        pytest.param(7, 1, None, True, id="/proc is hidden"),
+        pytest.param(7, 0, b"entrypoint\0postgres\0", False, id="docker exec"),
+        pytest.param(7, 0, b"entrypoint\0--help\0", False, id="docker exec beside the same question"),
+        pytest.param(7, 1, b"bash\0", False, id="shell is the first process"),
+        pytest.param(7, 1, b"bash\0-c\0entrypoint --help; true\0", False, id="shell with a script"),
+        pytest.param(8, 7, b"entrypoint\0--help\0", False, id="shell below docker exec"),
+        pytest.param(7, 0, b"/pause\0", False, id="shared process namespace"),
+    ],
+)
+def test_who_asks(
+    monkeypatch: pytest.MonkeyPatch, pid: int, parent: int, first: bytes | None, expected: bool
+) -> None:
+    """A question is the container's if we are its first process or the child of its init, else a person's."""
+
+    def opened(path: str, mode: str) -> io.BytesIO:
+        assert ("/proc/1/cmdline", "rb") == (path, mode)
+        if first is None:
+            raise PermissionError
+        return io.BytesIO(first)
+
+    monkeypatch.setattr(os, "getpid", lambda: pid)
+    monkeypatch.setattr(os, "getppid", lambda: parent)
+    monkeypatch.setattr(main, "open", opened, raising=False)
+    assert expected == main.is_the_container(["--help"])
+
+
+@pytest.mark.parametrize("question", main.QUESTIONS)
+def test_questions_of_people(monkeypatch: pytest.MonkeyPatch, question: str) -> None:
+    """A question alone is ours where a person asks; with other arguments it is the server's."""
+    monkeypatch.setattr(main, "is_the_container", lambda _: False)
+    assert main.is_for_us([question])
+    assert not main.is_for_us([question, "x"])
+    assert not main.is_for_us(["postgres", question])
+    assert not main.is_for_us(["-c"])
+    monkeypatch.setattr(main, "is_the_container", lambda _: True)
+    assert not main.is_for_us([question])
+
+
+def test_the_door_asks_little() -> None:
+    """To decide whose question it is, nothing is loaded that the door does not have anyway."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from entrypoint import __main__ as main; "
+        "before = set(sys.modules); main.is_for_us(['--help']); print(*(set(sys.modules) - before))"
+    )
+    argv = [sys.executable, "-IS", "-c", code, str(ROOT)]
+    assert "\n" == subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
 
 def test_help_prepares_nothing() -> None:

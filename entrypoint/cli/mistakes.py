@@ -1,0 +1,51 @@
+"""What is wrong with a command line, and which command or option was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from entrypoint import topics
+from entrypoint.cli.grouping import UnknownCommand
+from entrypoint.errors import Problem
+
+CODE = 2
+"""The exit code for a wrong command line."""
+
+
+def explain(error: click.ClickException, arguments: Sequence[str]) -> Problem:
+    """Return what is wrong with the arguments of one of our commands."""
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    path = ctx.command_path if ctx else _path(arguments)
+    help_of = f"entrypoint help {path.partition(' ')[2]}".rstrip()
+    if isinstance(error, UnknownCommand) and ctx:
+        near = _nearest_command(error, ctx)
+        hint = f"run {near}, or see the commands: {help_of}" if near else f"see the commands: {help_of}"
+        return Problem(f"{path} has no command {error.name}", hint, CODE)
+    if isinstance(error, click.NoSuchOption) and ctx:
+        known = [name for each in ctx.command.get_params(ctx) for name in (*each.opts, *each.secondary_opts)]
+        option = topics.alike(error.option_name, [name for name in known if name.startswith("--")])
+        hint = f"use {option}, or see the options: {help_of}" if option else f"see the options: {help_of}"
+        return Problem(f"{path} has no option {error.option_name}", hint, CODE)
+    return Problem(f"{path}: {_sentence(error)}", f"see how to call it: {help_of}", error.exit_code)
+
+
+def _path(arguments: Sequence[str]) -> str:
+    """Return which command was called: click does not say so if an option lacks its value."""
+    called = next((path for path in topics.PATHS if [*arguments[: path.count(" ") + 1]] == path.split()), "")
+    return f"entrypoint {called}".rstrip()
+
+
+def _nearest_command(error: UnknownCommand, ctx: click.Context) -> str:
+    assert isinstance(ctx.command, click.Group)
+    word = topics.alike(error.name, ctx.command.commands)
+    if word:
+        return f"{ctx.command_path} {word}"
+    return topics.spoken(topics.nearest([error.name]))
+
+
+def _sentence(error: click.ClickException) -> str:
+    """Return click's sentence as our messages are: in lower case and without a full stop."""
+    text = error.format_message().strip().removesuffix(".")
+    return text[:1].lower() + text[1:]
