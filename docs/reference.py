@@ -33,6 +33,7 @@ from entrypoint.settings import (
     starting,
 )
 from entrypoint.settings.fields import Variable
+from entrypoint.topics import TOPICS
 
 FOLDER = Path(__file__).with_suffix("")
 README = "../../README.md"
@@ -49,16 +50,26 @@ Two kinds of variables are not listed here. `POSTGRES_CONF_<setting>` sets a set
 _ABOUT_COMMANDS = """\
 Run a command in the running container, as root or as postgres: `docker exec db entrypoint status`. These also
 work in a container of their own (`docker run … doctor`): `doctor`, `config show`, `render`, `restore`,
-`archive push-pending`, and `backup list`, `show`, `verify` and `drill`. Each command explains itself with
-`--help`.
+`archive push-pending`, and `backup list`, `show`, `verify` and `drill`.
 
-The image runs any other command as it is (`docker run … bash`). Arguments that begin with `-` go to
-`postgres`."""
+`docker exec db entrypoint help` lists the commands, and `entrypoint help COMMAND` or `entrypoint COMMAND
+--help` explains one. `entrypoint help PAGE` prints a how-to page: the image contains the pages that messages
+name below their hints (`docs: PAGE`). If the command line is wrong, a command ends with exit code 2.
+
+The image runs any other command as it is (`docker run … bash`). Options of the container go to `postgres`, as
+in the official image: `docker run … --help` and `--version` print the help and the version of `postgres`. They
+do so too with an init (`docker run --init`). In a running container, `docker exec db entrypoint --help` (or
+`-h`, `-?`) and `--version` (or `-V`) print those of `entrypoint`. Two cases need care:
+
+- `docker run … bash -c 'entrypoint --help'` prints the help of `postgres`, since bash becomes the command.
+- In containers that share their processes (`shareProcessNamespace` in Kubernetes, `--pid=host`), nothing sets
+  the main process apart, so `--help` as the container's argument prints the help of `entrypoint`.
+
+`entrypoint help` and `postgres --help` are unambiguous everywhere."""
 
 _ABOUT_READY = f"""\
-Tells whether the server accepts connections now. It is made for
-[health checks]({README}#health-checks-and-probes): small, quick, and any user may run it. It has no options.
-Its [exit codes](exit-codes.md#entrypoint-ready) say more."""
+See [Health checks]({README}#health-checks-and-probes), and the
+[exit codes](exit-codes.md#entrypoint-ready) in full."""
 
 _ABOUT_CHECKS = """\
 `entrypoint doctor` makes all of these checks, `entrypoint doctor NAME…` only those that you name.
@@ -224,33 +235,32 @@ def _default(text: str) -> str:
 def _commands() -> Iterator[str]:
     yield "# Commands"
     yield _ABOUT_COMMANDS
-    top = click.Context(group, info_name="entrypoint", terminal_width=78, **group.context_settings)
-    found = list(_people(top))
-    single = [each for each in found if not isinstance(each.command, click.Group)]
-    entries = [(each.command_path, each.command.get_short_help_str(200)) for each in single]
-    entries.append(("entrypoint ready", "Tell whether the server accepts connections."))
-    yield "\n".join(f"- [`{path}`](#{path.replace(' ', '-')}): {what}" for path, what in entries)
-    for context in found:
-        depth = "##" if context.parent and context.parent.command is group else "###"
-        yield f"{depth} {context.command_path}"
-        if isinstance(context.command, click.Group):
-            yield f"{context.command.help}"
-        else:
-            yield f"```text\n{context.get_help()}\n```"
-    yield "## entrypoint ready"
-    yield _ABOUT_READY
+    contexts = {path: _context(path.split()) for _, paths in TOPICS for path in paths}
+    for title, paths in TOPICS:
+        rows = (
+            f"- [`entrypoint {path}`](#entrypoint-{path.replace(' ', '-')}): "
+            + contexts[path].command.get_short_help_str(200)
+            for path in paths
+        )
+        yield f"**{title}**"
+        yield "\n".join(rows)
+    for title, paths in TOPICS:
+        yield f"## {title}"
+        for path in paths:
+            yield f"### entrypoint {path}"
+            yield f"```text\n{contexts[path].get_help()}\n```"
+            if path == "ready":
+                yield _ABOUT_READY
 
 
-def _people(parent: click.Context) -> Iterator[click.Context]:
-    """Return the commands for people below a group, each with what click knows of its place."""
-    assert isinstance(parent.command, click.Group)
-    for word, command in parent.command.commands.items():
-        if word == "internal":
-            continue
-        context = click.Context(command, parent=parent, info_name=word, **command.context_settings)
-        yield context
-        if isinstance(command, click.Group):
-            yield from _people(context)
+def _context(words: Iterable[str]) -> click.Context:
+    """Return a command with all that click knows about its place."""
+    found = click.Context(group, info_name="entrypoint", terminal_width=78, **group.context_settings)
+    for word in words:
+        assert isinstance(found.command, click.Group)
+        command = found.command.commands[word]
+        found = click.Context(command, parent=found, info_name=word, **command.context_settings)
+    return found
 
 
 def _checks() -> Iterator[str]:

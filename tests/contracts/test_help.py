@@ -73,7 +73,9 @@ def test_each_command_and_option_is_described(path: str) -> None:
     """Each has a sentence that begins with a capital letter and ends with a full stop."""
     context = ALL[path]
     texts = [f"{context.command.help}".split("\n\n")[0]]
-    texts += [f"{each.help}" for each in context.command.get_params(context) if isinstance(each, click.Option)]
+    texts += [
+        f"{each.help}" for each in context.command.get_params(context) if isinstance(each, click.Option)
+    ]
     assert [] == [text for text in texts if not re.fullmatch(r"(?s)[A-Z].*\.", text)]
 
 
@@ -87,9 +89,7 @@ def test_a_command_is_described_in_one_line() -> None:
 
 def test_every_command_has_one_topic() -> None:
     """The list shows each command for people once, and no internal one."""
-    commands = [
-        path.partition(" ")[2] for path in ALL if not isinstance(ALL[path].command, click.Group)
-    ]
+    commands = [path.partition(" ")[2] for path in ALL if not isinstance(ALL[path].command, click.Group)]
     assert sorted(commands) == sorted(PATHS)
     assert len(TOPICS) == len(dict(TOPICS))
 

@@ -17,6 +17,7 @@ from entrypoint.cli import group
 from entrypoint.doctor.checkup import CHECKS
 from entrypoint.pid1 import ready
 from entrypoint.settings import variables
+from entrypoint.topics import TOPICS
 from repository import REPOSITORY
 
 GENERATED = reference.pages()
@@ -104,10 +105,11 @@ def _commands(group: click.Group, name: str) -> Iterator[str]:
 
 
 def test_every_command_has_its_part() -> None:
-    """Each command for people stands in the list and has its help, and no internal one does."""
+    """Each command for people is in the list and has its help below its topic; no internal command is there."""
     ours = {each for each in _commands(group, "entrypoint") if not each.startswith("entrypoint internal")}
     page = GENERATED["commands.md"]
-    assert sorted({*ours, "entrypoint ready"}) == sorted(re.findall(r"(?m)^- \[`(.+?)`\]", page))
+    assert sorted(ours) == sorted(re.findall(r"(?m)^- \[`(.+?)`\]", page))
+    assert [title for title, _ in TOPICS] == re.findall(r"(?m)^## (.+)$", page)
     assert sorted(ours) == sorted(re.findall(r"(?m)^Usage: (entrypoint [a-z -]+?) \[", page))
 
 
