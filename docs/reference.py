@@ -57,9 +57,9 @@ work in a container of their own (`docker run … doctor`): `doctor`, `config sh
 name below their hints (`docs: PAGE`). If the command line is wrong, a command ends with exit code 2.
 
 The image runs any other command as it is (`docker run … bash`). Options of the container go to `postgres`, as
-in the official image: `docker run … --help` and `--version` print the help and the version of `postgres`. They
-do so too with an init (`docker run --init`). In a running container, `docker exec db entrypoint --help` (or
-`-h`, `-?`) and `--version` (or `-V`) print those of `entrypoint`. Two cases need care:
+in the official image: `docker run … --help` and `docker run … --version` print the help and the version of
+`postgres`, also with an init (`docker run --init …`). In a running container, `docker exec db entrypoint
+--help` (or `-h`, `-?`) and `--version` (or `-V`) print those of `entrypoint`. Two cases need care:
 
 - `docker run … bash -c 'entrypoint --help'` prints the help of `postgres`, since bash becomes the command.
 - In containers that share their processes (`shareProcessNamespace` in Kubernetes, `--pid=host`), nothing sets

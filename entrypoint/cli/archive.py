@@ -1,4 +1,4 @@
-"""`entrypoint archive`: how archiving goes, a proof that it works, and a push of what waits."""
+"""`entrypoint archive`: the state of archiving, a test of it, and a push of the pending WAL."""
 
 import json
 
@@ -17,13 +17,19 @@ from entrypoint.volume.facts import ArchiveState
 
 @click.group("archive", cls=Commands)
 def group() -> None:
-    """See, check and push WAL archiving; works in a running container by `docker exec`."""
+    """Show and check the archiving of WAL, and push pending WAL.
+
+    Run these commands in the server's container: docker exec CONTAINER entrypoint archive status.
+    """
 
 
 @group.command("status")
-@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def show(as_json: bool) -> None:
-    """Show what waits to be archived, the last success, and an outage with the archiver's own words."""
+    """Show pending WAL, the last success, and any outage.
+
+    During an outage the output contains the archiver's own message.
+    """
     opened = open_archive()
     state = backlog.look(opened.archive, opened.data_folder, opened.runtime_folder)
     state = with_own_command(state, opened.context)
@@ -34,7 +40,7 @@ def show(as_json: bool) -> None:
 
 
 def with_own_command(state: ArchiveState, context: Context) -> ArchiveState:
-    """Return the state with what there is to say of an archive_command of the user's own."""
+    """Return the state with what a user's own archive_command means for it, if there is one."""
     told = charge_now.look(context)
     return state if told is None else state._replace(own_command=told.what, own_command_hint=told.hint)
 
@@ -53,13 +59,15 @@ def describe(state: ArchiveState) -> list[tuple[str, str]]:
     if state.failing_since is not None:
         rows.append(("fails since", f"{state.failing_since}: {state.last_error}"))
     if not state.prepared:
-        rows.append(("not prepared", "the storage was away at the start; the next segment tries again"))
+        rows.append(
+            ("not prepared", "the storage was unavailable at the start; the next segment tries again")
+        )
     waiting = f"{state.backlog_segments} WAL files, {spell(state.backlog_bytes)}"
     if state.oldest_ready_seconds is not None:
         waiting += f", the oldest ({state.oldest_ready}) for {state.oldest_ready_seconds} s"
     rows.append(("waiting", waiting))
     if state.seconds_until_full is not None:
-        rows.append(("volume full in", f"{state.seconds_until_full / 3600:.1f} hours at the present rate"))
+        rows.append(("volume full in", f"{state.seconds_until_full / 3600:.1f} hours at the current rate"))
     last = (
         "nothing yet" if state.last_archived is None else f"{state.last_archived} at {state.last_archived_at}"
     )
@@ -73,19 +81,22 @@ def _say(text: str) -> None:
 
 
 @group.command()
-@click.option("--json", "as_json", is_flag=True, help="Print an object.")
-@click.option("--timeout", default=120.0, show_default=True, help="Seconds to wait for the segment.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+@click.option(
+    "--timeout", default=120.0, metavar="SECONDS", show_default=True, help="Seconds to wait for the segment."
+)
 def check(as_json: bool, timeout: float) -> None:
-    """Archive the present segment of the running server, read it back, and compare it.
+    """Archive a WAL segment and read it back.
 
-    Before that a small object is written, read back and removed, so that what does not work is told at once.
+    The segment is the current one of the running server, and the copy is compared with it. Before that, the
+    command writes a small object, reads it back and removes it, so that an error shows at once.
     """
     opened = open_archive()
     proof = pending.check(opened, timeout, _say)
     if as_json:
         click.echo(json.dumps(proof._asdict(), indent=2))
         return
-    same = "identical" if proof.compared else "of which the server has no copy to compare any more"
+    same = "identical" if proof.compared else "but the server no longer has a copy to compare it with"
     echo(
         f"{proof.segment} was archived within {proof.archived_seconds} s and came back in "
         f"{proof.fetched_seconds} s: {same}"
@@ -96,13 +107,22 @@ def check(as_json: bool, timeout: float) -> None:
 
 
 @group.command("push-pending")
-@click.option("--json", "as_json", is_flag=True, help="Print an array of names.")
-@click.option("--timeout", default=600.0, show_default=True, help="Seconds to wait for a running server.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of names.")
+@click.option(
+    "--timeout",
+    default=600.0,
+    metavar="SECONDS",
+    show_default=True,
+    help="Seconds to wait for a running server.",
+)
 def push_pending(as_json: bool, timeout: float) -> None:
-    """Archive everything that waits now, also without a server: before a volume is moved or given up."""
+    """Archive all pending WAL now, even without a server.
+
+    Run it before you move or give up a volume.
+    """
     opened = open_archive()
     names = pending.push(opened, timeout, _say)
     if as_json:
         click.echo(json.dumps(names, indent=2))
     else:
-        echo(f"{len(names)} WAL files were waiting; all are archived")
+        echo(f"{len(names)} WAL files were waiting; all of them are archived now")

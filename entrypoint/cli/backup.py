@@ -28,24 +28,31 @@ from entrypoint.shown import spell
 from entrypoint.system import access
 
 _SHOWN = 10
-"""How many runs `list` shows."""
+"""How many runs and drills `list` shows."""
 
 
 @click.group("backup", cls=Commands)
 def group() -> None:
-    """Take, list, verify, keep and remove base backups; works in a running container by `docker exec`."""
+    """Take, list, verify, keep and remove base backups.
+
+    Run these commands in the server's container: docker exec CONTAINER entrypoint backup list.
+    """
 
 
 @group.command("push")
-@click.option("--incremental", is_flag=True, help="Only what has changed since the last backup.")
-@click.option("--json", "as_json", is_flag=True, help="Print the new backup as JSON.")
+@click.option("--incremental", is_flag=True, help="Store only what has changed since the last backup.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array with the new backup.")
 def push_(incremental: bool, as_json: bool) -> None:
-    """Take a full base backup of the running server now; waits for one that is running."""
+    """Take a base backup of the running server now.
+
+    The backup is full unless you give --incremental. If another backup, a drill or a retention run is in
+    progress, the command waits for it to finish.
+    """
     opened = open_archive()
     problem = obstacle(opened)
     if problem is not None:
         raise Failure(problem)
-    what = f"a backup by hand ({'incremental' if incremental else 'full'})"
+    what = f"a manual backup ({'incremental' if incremental else 'full'})"
     with alone(opened.context, what, wait=True) as lock:
         run = push(opened, incremental=incremental, why=journal.COMMAND, lock=lock)
     made = [each for each in opened.list_backups() if each.name == run.name]
@@ -53,9 +60,12 @@ def push_(incremental: bool, as_json: bool) -> None:
 
 
 @group.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print an array, oldest first.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, oldest first.")
 def list_(as_json: bool) -> None:
-    """List the base backups, oldest first, and how the last runs ended."""
+    """List the base backups, the last runs, and the drills.
+
+    The oldest backup comes first. The runs show how each backup ended.
+    """
     opened = open_archive()
     _show(opened.list_backups(), known_broken(opened.context), as_json=as_json)
     found = history.RUNS.read(opened.data_folder)
@@ -71,9 +81,13 @@ def list_(as_json: bool) -> None:
 
 @group.command()
 @click.argument("name")
-@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def show(name: str, as_json: bool) -> None:
-    """Show one backup: what it needs, why it is kept, and the run that took it."""
+    """Show one backup, why it is kept, and how it was taken.
+
+    The output also names the backup that it builds on, and those that build on it. NAME is the name in the
+    output of entrypoint backup list.
+    """
     opened = open_archive()
     backups = opened.list_backups()
     backup = _find(name, backups, opened)
@@ -96,11 +110,12 @@ def show(name: str, as_json: bool) -> None:
 
 
 @group.command("verify")
-@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def verify_(as_json: bool) -> int:
-    """Look for missing and damaged segments and backups; exit code 1 where something is wrong.
+    """Find missing or damaged WAL segments and backups.
 
-    With BACKUP_VERIFY=content the whole archive is read, whatever was read before.
+    With BACKUP_VERIFY=content the command reads the whole archive, even what was read before. The exit code
+    is 1 if something is wrong.
     """
     opened = open_archive()
     backups = own_backups(opened)
@@ -121,12 +136,14 @@ def verify_(as_json: bool) -> int:
 
 
 @group.command("drill")
-@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def drill_(as_json: bool) -> None:
-    """Restore the newest backup into DRILL_FOLDER, check it, and throw it away; waits for a running backup.
+    """Rehearse a restore of the newest backup.
 
-    Checked are all databases by pg_amcheck, and your own /docker-entrypoint-drill.d/*.sql. The running server
-    goes on; also works alone (docker run … backup drill).
+    The command restores the backup into DRILL_FOLDER, checks it, and removes it again. It runs pg_amcheck on
+    all databases, then your own SQL files: /docker-entrypoint-drill.d/*.sql. The server keeps running
+    meanwhile; the command also works in a container without a server. If a backup is in progress, the drill
+    waits for it to finish.
     """
     wanted = opening.load_settings(opening.beside(opening.in_force()), ())
     if wanted.archive is not None:
@@ -140,23 +157,26 @@ def drill_(as_json: bool) -> None:
                 exits.ARCHIVE_REFUSED,
             )
         )
-    with alone(opened.context, "a drill by hand", wait=True) as lock:
+    with alone(opened.context, "a manual drill", wait=True) as lock:
         made = rehearse(opened, why=journal.COMMAND, lock=lock)
     click.echo(json.dumps(made._asdict(), indent=2) if as_json else drills.describe(made))
 
 
 @group.command()
 @click.argument("name")
-@click.option("--undo", is_flag=True, help="Let retention remove it again.")
-@click.option("--json", "as_json", is_flag=True, help="Print the backup as JSON.")
+@click.option("--undo", is_flag=True, help="Let retention remove the backup again.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array with the backup.")
 def mark(name: str, undo: bool, as_json: bool) -> None:
-    """Keep a backup for good: retention never removes it, nor what it builds on."""
+    """Keep a backup permanently, or with --undo no longer.
+
+    Retention never removes a permanent backup, nor the backups that it builds on.
+    """
     opened = open_archive()
     objection = fork.objection(opened.data_folder)
     if objection is not None:
         raise Failure(objection)
     _find(name, opened.list_backups(), opened)
-    with alone(opened.context, f"the marking of {name}", wait=True):
+    with alone(opened.context, f"a change of the mark of {name}", wait=True):
         command = opened.tool.mark(opened.server, name, permanent=not undo)
         code, words = opened.run_quietly(command)
     made = _find(name, opened.list_backups(), opened)
@@ -164,7 +184,7 @@ def mark(name: str, undo: bool, as_json: bool) -> None:
         raise Failure(
             Problem(
                 f"{opened.tool.name} could not mark {name} (exit code {code}):\n{words.strip()}",
-                f"check that the storage can be reached; with {KEEPING_PARENTS}, what a permanent backup "
+                f"check that the storage is reachable; with {KEEPING_PARENTS}, what a permanent backup "
                 "builds on stays permanent",
                 exits.ARCHIVE_REFUSED,
             )
@@ -173,20 +193,24 @@ def mark(name: str, undo: bool, as_json: bool) -> None:
 
 
 @group.command("expire")
-@click.option("--dry-run", is_flag=True, help="Only tell what would go and what would stay.")
-@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+@click.option("--dry-run", is_flag=True, help="Only print what would go and what would stay.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def expire_(dry_run: bool, as_json: bool) -> None:
-    """Remove the backups that BACKUP_RETAIN_FULL and BACKUP_RETAIN_DAYS let go, and the WAL they needed."""
+    """Remove backups that retention no longer keeps.
+
+    Retention is set by BACKUP_RETAIN_FULL and BACKUP_RETAIN_DAYS. The WAL that only the removed backups
+    needed is removed too.
+    """
     opened = open_archive()
     if not opened.settings.backup.retains:
         raise Failure(
             Problem(
-                "nothing is ever removed, since neither BACKUP_RETAIN_FULL nor BACKUP_RETAIN_DAYS is set",
-                "set one of them and start anew, or only here: docker exec -e BACKUP_RETAIN_FULL=7 CONTAINER "
-                "entrypoint backup expire --dry-run",
+                "nothing is ever removed: neither BACKUP_RETAIN_FULL nor BACKUP_RETAIN_DAYS is set",
+                "set one of them and recreate the container, or set it for this call only: docker exec -e "
+                "BACKUP_RETAIN_FULL=7 CONTAINER entrypoint backup expire --dry-run",
             )
         )
-    with alone(opened.context, "retention by hand", wait=True):
+    with alone(opened.context, "a manual retention run", wait=True):
         found = expire(opened, dry_run=dry_run)
     kept = {each.name: why for each, why in found.decision.keep}
     removed = [each.name for each in found.decision.remove]
@@ -209,8 +233,10 @@ def _find(name: str, backups: Sequence[Backup], opened: OpenedArchive) -> Backup
             return backup
     raise Failure(
         Problem(
-            f"{name} is no backup in {opened.url}",
-            f"use one of {', '.join(each.name for each in backups[-10:])}" if backups else "there is none",
+            f"{opened.url} has no backup named {name}",
+            f"use one of {', '.join(each.name for each in backups[-10:])}"
+            if backups
+            else "the archive has no backups; take one: entrypoint backup push",
             exits.ARCHIVE_REFUSED,
         )
     )
@@ -244,7 +270,7 @@ def _show(backups: Sequence[Backup], broken: Mapping[str, str], *, as_json: bool
 
 
 def _show_runs(found: Sequence[Run]) -> None:
-    rows = [("RUN", "WHY", "KIND", "SECONDS", "STORED", "OUTCOME", "LAST WORDS")]
+    rows = [("RUN", "WHY", "KIND", "SECONDS", "STORED", "OUTCOME", "LAST OUTPUT")]
     for run in found:
         seconds = "" if run.outcome == journal.RUNNING else f"{run.seconds:.0f}"
         words = run.words.replace("\n", " ")[:100]

@@ -1,4 +1,4 @@
-"""`entrypoint collation`: what depends on collations whose library has changed, and its mending."""
+"""`entrypoint collation`: find and fix what depends on collations whose library has changed."""
 
 import json
 import os
@@ -23,21 +23,27 @@ from entrypoint.server.context import SETTINGS_VARIABLE, Context
 from entrypoint.server.data_folder import live_postmaster
 
 _ALL = click.option(
-    "--all", "everything", is_flag=True, help="Also what depends on collations whose version matches."
+    "--all", "everything", is_flag=True, help="Include what depends on collations whose version matches."
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print an object.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 
 
 @click.group("collation", cls=Commands)
 def group() -> None:
-    """Show, check and mend what depends on collations that have changed; by `docker exec`."""
+    """Show, check and fix what depends on changed collations.
+
+    Run these commands in the server's container: docker exec CONTAINER entrypoint collation show.
+    """
 
 
 @group.command()
 @_ALL
 @_JSON
 def show(everything: bool, as_json: bool) -> None:
-    """List changed collations, and the indexes and other objects that depend on them, with their sizes."""
+    """List changed collations and what depends on them.
+
+    The list has indexes and other objects, with their sizes.
+    """
     report = _look(_session(), everything=everything)
     if as_json:
         click.echo(json.dumps(dependents.as_json(report), indent=2))
@@ -52,10 +58,11 @@ def show(everything: bool, as_json: bool) -> None:
 )
 @_JSON
 def check(everything: bool, amcheck: bool, as_json: bool) -> int:
-    """Look what is really broken; reads whole tables and changes nothing; exit code 1 where something is.
+    """Find what changed collations have really broken.
 
-    Found are duplicates in unique indexes, rows that fail a CHECK or are in a wrong partition, and ranges
-    that end before they begin; with --amcheck also broken B-tree indexes.
+    The command reads whole tables and changes nothing. It finds duplicates in unique indexes, rows that
+    violate a CHECK constraint or are in the wrong partition, and ranges that end before they begin. With
+    --amcheck it also finds broken B-tree indexes. The exit code is 1 if something is broken.
     """
     session = _session()
     report = _look(session, everything=everything)
@@ -65,32 +72,31 @@ def check(everything: bool, amcheck: bool, as_json: bool) -> int:
     else:
         echo_lines([*_lines(report), *_told(findings)])
         if not findings and not report.matches:
-            read = "" if amcheck else "; the indexes themselves are read with --amcheck"
-            echo(f"nothing is found broken{read}")
+            read = "" if amcheck else "; --amcheck also reads the indexes themselves"
+            echo(f"nothing is broken{read}")
     return exits.FAILURE if findings else 0
 
 
 @group.command()
 @_ALL
-@click.option(
-    "--accept", is_flag=True, help="Note the versions anew although rows are where they do not belong."
-)
-@click.option("--no-backup", is_flag=True, help="Go on although no base backup was taken within two days.")
+@click.option("--accept", is_flag=True, help="Record the new versions even if rows are in the wrong place.")
+@click.option("--no-backup", is_flag=True, help="Continue without a base backup of the last two days.")
 @_JSON
 def fix(everything: bool, accept: bool, no_backup: bool, as_json: bool) -> int:
-    """Rebuild the indexes that depend on changed collations, while clients work; exit code 1 if one is left.
+    """Rebuild indexes that depend on changed collations.
 
-    A killed fix goes on where it was. Versions are noted anew (REFRESH VERSION) in a database once all its
-    indexes are rebuilt and no row is where it does not belong. With an archive a base backup is taken first,
-    unless there is one of the last two days.
+    Clients can work meanwhile. If the command is killed, run it again: it resumes where it stopped. It
+    records the new versions in a database (REFRESH VERSION) once all indexes of the database are rebuilt and
+    no row is in the wrong place. With an archive, it first takes a base backup, unless there is one of the
+    last two days. The exit code is 1 if something is left to fix.
     """
     session = _session()
     context = session.context
     if status.in_recovery(context.settings.data_folder):
         raise Failure(
             Problem(
-                "this server is in recovery: its indexes come from the primary",
-                "run this on the primary; or promote this one first (entrypoint promote)",
+                "this server is in recovery, so its indexes come from the primary",
+                "run this command on the primary, or promote this server first: entrypoint promote",
             )
         )
     with rebuild.alone(context):
@@ -108,27 +114,25 @@ def fix(everything: bool, accept: bool, no_backup: bool, as_json: bool) -> int:
     if as_json:
         echo(json.dumps({"rebuilt": rebuilt, "refreshed": refreshed, "findings": _rows(findings)}, indent=2))
     else:
-        words = f"rebuilt: {len(rebuilt)}; versions noted in: {', '.join(refreshed) or 'no database'}"
-        echo_lines([words if outcome else "nothing is to be mended", *_told(findings)])
+        words = f"rebuilt: {len(rebuilt)}; versions recorded in: {', '.join(refreshed) or 'no database'}"
+        echo_lines([words if outcome else "nothing needs fixing", *_told(findings)])
         for each in report.others:
             if each.kind == dependents.VIEW:
-                words = (
-                    f"{each.words} may hold what the old order said: REFRESH MATERIALIZED VIEW {each.name}"
-                )
-                echo(words)
+                old = "may contain results of the old order"
+                echo(f"{each.words} {old}: REFRESH MATERIALIZED VIEW {each.name}")
     return exits.FAILURE if findings else 0
 
 
 def _session() -> Session:
-    # Whatever else may be wrong with the variables, it is no reason not to look.
+    # Other mistakes in the variables do not prevent a look.
     wanted, _, _ = opening.read_settings(opening.environ(), ())
     found = live_postmaster(wanted.data_folder)
     if found is None or found.status not in ("ready", "standby"):
         raise Failure(
             Problem(
-                f"no server accepts connections on {wanted.data_folder}, so there is none to ask",
-                "run this in the server's container (docker exec CONTAINER entrypoint collation …); "
-                "COLLATION_POLICY=reindex mends before the server is up",
+                f"no server accepts connections on {wanted.data_folder}",
+                "run this in the server's container: docker exec CONTAINER entrypoint collation show; "
+                "to rebuild the indexes before the server accepts connections: COLLATION_POLICY=reindex",
             )
         )
     return Session(opening.command_context(wanted))

@@ -1,4 +1,4 @@
-"""`entrypoint config` and `entrypoint render`: from where each setting of the server comes."""
+"""`entrypoint config` and `entrypoint render`: where each setting of the server comes from."""
 
 import json
 
@@ -23,17 +23,21 @@ _ARGUMENTS = {"ignore_unknown_options": True}
 
 @click.group("config", cls=Commands)
 def group() -> None:
-    """Show from where each setting of the server comes; works with the server up, down, and not yet made."""
+    """Show where each setting of the server comes from.
+
+    The commands also work without a server, and before there is a database, except for diff.
+    """
 
 
 @group.command("show", context_settings=_ARGUMENTS)
-@click.option("--json", "as_json", is_flag=True, help="Print an array.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def show(as_json: bool, arguments: tuple[str, ...]) -> None:
-    """Show every setting that something sets: its value, who set it, and what that hides.
+    """Show each setting, its value, and where it comes from.
 
-    With a running server also what it really runs with, where that differs. ARGUMENTS are those of postgres,
-    where none runs yet.
+    The output has the settings that something sets, and the values that each of them hides. If the server is
+    running with a different value, the output says so. If no server is running yet, give the arguments of
+    postgres as ARGUMENTS.
     """
     context = _context(arguments)
     known = reload.running(context)
@@ -53,17 +57,20 @@ def show(as_json: bool, arguments: tuple[str, ...]) -> None:
 
 
 @group.command("diff")
-@click.option("--json", "as_json", is_flag=True, help="Print an array.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array.")
 def diff(as_json: bool) -> None:
-    """Show what a start now would change against the running server, and what of it needs a restart."""
+    """Show what a start would change in the running server.
+
+    The output also says which of the changes need a restart.
+    """
     context = _context(())
     known = reload.running(context)
     if known is None:
         raise Failure(
             Problem(
-                "no server runs here to compare with",
-                "run this in the server's container, docker exec CONTAINER entrypoint config diff; without a "
-                "server: entrypoint config show",
+                "no server is running here to compare with",
+                "run this command in the server's container: docker exec CONTAINER entrypoint config diff; "
+                "without a server, use entrypoint config show",
             )
         )
     found = reload.changes(context, chosen.all_sources(context), known)
@@ -78,9 +85,9 @@ def diff(as_json: bool) -> None:
 @click.command("render", context_settings=_ARGUMENTS)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def render(arguments: tuple[str, ...]) -> None:
-    """Print the configuration file that a start now would render, without secrets; writes nothing of it.
+    """Print the configuration that a start would render.
 
-    ARGUMENTS are those of postgres.
+    The output contains no secrets, and nothing is written to disk. ARGUMENTS are those of postgres.
     """
     context = _context(arguments)
     following = _without_secrets(follow.following(context))
@@ -152,7 +159,7 @@ def _details(row: dict[str, object]) -> list[str]:
         when = "a restart" if row["needs_restart"] else "a reload"
         lines.append(f"the server runs with {row['running'] or '(empty)'} until {when}")
     elif row["needs_restart"]:
-        lines.append("waits for a restart")
+        lines.append("takes effect at a restart")
     hidden = row["hides"]
     assert isinstance(hidden, list)
     lines += [f"hides {each['value']} of {each['origin']}: {each['where']}" for each in hidden]
@@ -160,7 +167,7 @@ def _details(row: dict[str, object]) -> list[str]:
 
 
 def _budget(machine: tune.Machine) -> list[str]:
-    whole = "the container's limit" if machine.limited else "the machine's, since the container has no limit"
+    whole = "the container's limit" if machine.limited else "the machine's: the container has no limit"
     rows = [("memory", machine.memory, whole), ("server", tune.server(machine), "")]
     if machine.archives:
         sent = shares.push(machine.memory).memory_bytes or 0

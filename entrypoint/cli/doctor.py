@@ -6,41 +6,45 @@ from collections.abc import Sequence
 
 import click
 
-from entrypoint import exits, log
+from entrypoint import exits, log, topics
+from entrypoint.cli import mistakes
 from entrypoint.cli.output import echo
 from entrypoint.doctor import checkup
 from entrypoint.doctor.checkup import CHECKS, Told
 from entrypoint.doctor.sight import SECONDS, Check, Sight
+from entrypoint.errors import Failure, Problem
 from entrypoint.finding import ERROR, OK, WARNING
 from entrypoint.server import opening
 
 _MARKS = {OK: "ok", WARNING: "WARN", ERROR: "ERROR"}
-_COLOURS = {OK: "green", WARNING: "yellow", ERROR: "red"}
+_COLORS = {OK: "green", WARNING: "yellow", ERROR: "red"}
 _WIDTH = max(len(check.name) for check in CHECKS)
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[CHECK]...")
-@click.option("--json", "as_json", is_flag=True, help="Print an array of findings.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array of findings.")
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
     default=SECONDS,
+    metavar="SECONDS",
     show_default=True,
-    help="For looking into the databases; what takes longer is told as not looked at.",
+    help="Time for the databases; doctor reports what it had no time for.",
 )
-@click.option("--explain", is_flag=True, help="Tell what the checks look at and why, and make none.")
+@click.option("--explain", is_flag=True, help="Print what the checks look at and why, without making them.")
 def doctor(names: Sequence[str], as_json: bool, seconds: float, explain: bool) -> int:
-    """Look at everything that can hurt, change nothing, and say what to do.
+    """Find what is wrong, and say what to do about it.
 
-    One check writes a small object to the archive, reads it back and removes it. Works in a running container
-    (docker exec), or alone (docker run … doctor). CHECK is the name of one check, for example "free space";
-    by default all are made. Exit codes: 0 all is well, 1 warnings, 2 errors.
+    Doctor changes nothing, except that one check writes a small object to the archive, reads it back and
+    removes it. It works in a running container (docker exec) and in a container of its own (docker run).
+    CHECK is the name of a check, for example "free space"; by default doctor makes all checks. Exit codes: 0
+    all is well, 1 there are warnings, 2 there are errors.
     """
     known = [check.name for check in CHECKS]
     for name in names:
         if name not in known:
-            raise click.BadParameter(f"{name} is none of: {', '.join(known)}", param_hint="CHECK")
+            raise Failure(_unknown(name, known))
     if explain:
         return _explain([check for check in CHECKS if check.name in (names or known)], as_json=as_json)
     found: list[Told] = []
@@ -57,12 +61,18 @@ def doctor(names: Sequence[str], as_json: bool, seconds: float, explain: bool) -
     return exits.DOCTOR_WARNINGS if WARNING in levels else 0
 
 
+def _unknown(name: str, known: Sequence[str]) -> Problem:
+    near = topics.alike(name, known)
+    use = f'use "{near}", or one' if near else "use one"
+    return Problem(f"doctor has no check named {name}", f"{use} of: {', '.join(known)}", mistakes.CODE)
+
+
 def _row(told: Told) -> dict[str, str]:
     return {"check": told.check.name, **told.finding._asdict(), "why": told.check.why}
 
 
 def _say(name: str) -> None:
-    """Show what is being done, where somebody waits for it."""
+    """Show the progress to a person who waits at a terminal."""
     if sys.stderr.isatty():
         sys.stderr.write(f"\r{name and f'looking at: {name}'}\033[K")
         sys.stderr.flush()
@@ -71,7 +81,7 @@ def _say(name: str) -> None:
 def _print(told: Told) -> None:
     check, finding = told
     _say("")
-    mark = click.style(_MARKS[finding.level].ljust(5), fg=_COLOURS[finding.level])
+    mark = click.style(_MARKS[finding.level].ljust(5), fg=_COLORS[finding.level])
     lines = finding.found.split("\n")
     echo(f"  {check.name.ljust(_WIDTH)}  {lines[0]}", mark=mark)
     rest = lines[1:]

@@ -1,4 +1,4 @@
-"""What the functions of docker-entrypoint.sh call; not for people."""
+"""Commands for the functions of docker-entrypoint.sh, for PID 1 and for the shims; not for people."""
 
 import os
 
@@ -26,7 +26,7 @@ _PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_opti
 
 @click.group(hidden=True)
 def group() -> None:
-    """What the functions of docker-entrypoint.sh call; not for people."""
+    """Commands for the functions of docker-entrypoint.sh, for PID 1 and for the shims; not for people."""
 
 
 group.name = "internal"
@@ -40,14 +40,14 @@ def _context(arguments: tuple[str, ...]) -> Context:
 
 @group.command("create-directories")
 def create_directories() -> None:
-    """Make and own the folders of the server."""
+    """Create the folders of the server, and set their owner."""
     context = _context(())
     folders.prepare(context.settings, context.who, context.children)
 
 
 @group.command("old-databases")
 def old_databases() -> None:
-    """Print the places with data of other versions, one a line."""
+    """Print the places that contain data of other versions, one per line."""
     facts = objections.look(_context(()).settings)
     for place in facts.old_databases:
         click.echo(place)
@@ -56,7 +56,7 @@ def old_databases() -> None:
 @group.command("init-database-dir", context_settings=_PASS_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def init_database_dir(arguments: tuple[str, ...]) -> None:
-    """Run initdb: a whole cluster or none. The caller's script answers for what comes after it."""
+    """Run initdb: create a complete cluster or none. The script that calls this does the rest."""
     context = _context(())
     words = initdb.evaluate_arguments(context, *arguments)
     identity.become(context.who)
@@ -82,33 +82,33 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
 @click.option("--locales", default=copy.LOCALES, help="Archive of locales in another place.")
 @click.argument("folder", default=copy.FOLDER)
 def make_template(locales: str, folder: str) -> None:
-    """Make the cluster that first starts copy; called when the image is built."""
+    """Create the cluster that first starts copy; called when the image is built."""
     copy.make(folder, os.environ, Children(Signals()), opening.server_identity(), locales)
 
 
 @group.command(lifecycle.BACKUPS)
 def backups() -> None:
-    """Take the backup that the schedule or a restore asks for, and tell PID 1 when to call again, if ever."""
+    """Take a backup if the schedule or a restore requires it, and report to PID 1 when to call again."""
     opened = open_archive()
     _call_again(status.pause_path(opened.runtime_folder, lifecycle.BACKUPS), scheduled.scheduled(opened))
 
 
 @group.command(lifecycle.DRILLS)
 def drills() -> None:
-    """Rehearse a restore if the schedule says so, and tell PID 1 when to call again."""
+    """Rehearse a restore if one is due by the schedule, and report to PID 1 when to call again."""
     opened = open_archive()
     _call_again(status.pause_path(opened.runtime_folder, lifecycle.DRILLS), rehearse.scheduled(opened))
 
 
 def _call_again(path: str, seconds: int | None) -> None:
-    """Tell PID 1 when to call a helper again; None: never."""
+    """Report to PID 1 after how many seconds to call a helper again; None: never."""
     if seconds is not None:
         files.write_atomically(path, str(seconds), 0o644)
 
 
 @group.command(lifecycle.RELOAD)
 def reload_() -> None:
-    """Look at what has changed, and let the server read its files again if all of it is right."""
+    """Look at what has changed, and let the server reload its files if every change is valid."""
     context = opening.command_context(opening.load_settings(opening.environ(), ()))
     rotation.take_over(context)
     reload.reload(context)
@@ -116,7 +116,7 @@ def reload_() -> None:
 
 @group.command("prepare-archive")
 def prepare_archive() -> None:
-    """Do what a start could not, because the storage was away; called before a segment is archived."""
+    """Do what a start could not do while the storage was unavailable; called before a segment is archived."""
     opened = open_archive()
     claim.prepare(opened, must_work=True)
 
@@ -124,7 +124,7 @@ def prepare_archive() -> None:
 @group.command("later-segment")
 @click.argument("missing")
 def later_segment(missing: str) -> None:
-    """Print the first later segment of its timeline, if there is one; called where a segment is missing."""
+    """Print the first later segment of the same timeline, if any; called when a segment is missing."""
     opened = open_archive()
     later = fetching.later_segment(opened, missing)
     if later:
@@ -134,9 +134,9 @@ def later_segment(missing: str) -> None:
 @group.command("stored-files")
 @click.argument("segment")
 def stored_files(segment: str) -> None:
-    """Print a piece of sh that sets `file` to what `name` is stored as, for all beside a segment."""
+    """Print sh code that sets `file` to the stored name of `name`, for the files around a segment."""
     opened = open_archive()
-    click.echo("case $name in")  # for sh this is less work than to start a program that searches a list
+    click.echo("case $name in")  # for sh this is cheaper than starting a program that searches a list
     for name, file in fetching.stored_files(opened, segment).items():
         click.echo(f"{name}) file={file} ;;")
     click.echo("esac")
@@ -146,7 +146,7 @@ def stored_files(segment: str) -> None:
 @click.argument("name")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def ensure_initdb(name: str, arguments: tuple[str, ...]) -> int:
-    """Make the database if there is none, then end."""
+    """Create the database if there is none, then end."""
     if name not in ("docker-ensure-initdb.sh", "docker-enforce-initdb.sh"):
         click.echo(f"{name}: error: unknown file name: {name}", err=True)
         return 99
@@ -164,13 +164,13 @@ def ensure_initdb(name: str, arguments: tuple[str, ...]) -> int:
 @group.command("init", context_settings=_PASS_ON)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def init(arguments: tuple[str, ...]) -> None:
-    """Make the database if there is none; the rest is up to the changed script that calls this."""
+    """Create the database if there is none; the changed script that calls this does the rest."""
     if _make_if_missing(_context(arguments)):
         initialize.say_complete()
 
 
 def _make_if_missing(context: Context) -> bool:
-    """Make or restore the database, and tell whether that was to be done; as root this steps down."""
+    """Create or restore the database if there is none, and return whether; gives up root."""
     facts = objections.look(context.settings)
     if facts.data_folder.has_cluster and facts.data_folder.unfinished is None:
         return False

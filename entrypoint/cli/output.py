@@ -1,4 +1,4 @@
-"""What commands print for people: nothing that others wrote can rule the terminal that it is shown on."""
+"""What commands print for people; text from elsewhere cannot control the terminal."""
 
 import os
 import shutil
@@ -11,18 +11,18 @@ from entrypoint.shown import printable
 
 
 def echo(text: str = "", *, mark: str = "", err: bool = False) -> None:
-    """Print a line, or several, behind a mark of our own that may have colours."""
+    """Print one or more lines after a mark of our own, which may have colors."""
     click.echo(mark + printable(text), err=err)
 
 
 def echo_rows(rows: Iterable[tuple[str, str]]) -> None:
-    """Print what has a name, one below the other; a text may have several lines."""
+    """Print rows of a name and a text, which may have several lines."""
     for name, text in rows:
         echo(f"{name.ljust(16)}{text}")
 
 
 def echo_lines(lines: Iterable[str]) -> None:
-    """Print lines, of which each stays one whatever names are in it."""
+    """Print lines; a line break within one of them is escaped."""
     for line in lines:
         click.echo(printable(line, "\t"))
 

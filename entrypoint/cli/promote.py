@@ -1,4 +1,4 @@
-"""`entrypoint promote`: a standby takes over."""
+"""`entrypoint promote`: make a standby the primary."""
 
 import click
 
@@ -10,15 +10,22 @@ from entrypoint.standby import promotion
 
 @click.command()
 @click.option(
-    "--timeout", default=60, show_default=True, type=click.IntRange(1), help="Seconds to wait for it."
+    "--timeout",
+    default=60,
+    show_default=True,
+    type=click.IntRange(1),
+    metavar="SECONDS",
+    help="Seconds to wait for the promotion.",
 )
-@click.option("--force", is_flag=True, help="Also where the archive tells that another one was promoted.")
+@click.option(
+    "--force", is_flag=True, help="Promote even if the archive shows that another server was promoted."
+)
 def promote(timeout: int, force: bool) -> None:
-    """Make the running standby a primary, and wait until it takes writes.
+    """Promote this standby, and wait until it takes writes.
 
-    Make sure before that the old primary takes none any more.
+    First make sure that the old primary no longer takes writes.
     """
-    # Whatever else may be wrong with the variables, it is no reason not to take over.
+    # Other mistakes in the variables do not prevent a promotion.
     wanted, _, _ = opening.read_settings(opening.environ(), ())
     context = opening.command_context(wanted)
     archive = wanted.our_archive
@@ -29,8 +36,8 @@ def promote(timeout: int, force: bool) -> None:
     if archive is not None:
         echo(promotion.wait(context))
     if wanted.archive is not None:
-        # A standby does not archive what it has received by streaming.
+        # A standby does not archive the WAL that it receives by streaming.
         echo(
-            "WAL that the old primary had not archived is missing in the archive: take a backup now "
-            "(entrypoint backup push), or leave it to the schedule"
+            "the archive lacks the WAL that the old primary had not archived: take a backup now (entrypoint "
+            "backup push), or leave that to the schedule"
         )

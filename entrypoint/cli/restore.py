@@ -1,4 +1,4 @@
-"""`entrypoint restore`: what RESTORE_* do at a start, by options; and what it would do."""
+"""`entrypoint restore`: a restore by options instead of RESTORE_* variables, and a preview of it."""
 
 import json
 import os
@@ -21,28 +21,76 @@ _VARIABLES: dict[str, str] = {
 
 @click.command()
 @click.option(
-    "--from", "backup", metavar="NAME", help="A backup's name, or LATEST: the newest that fits (default)."
+    "--from",
+    "backup",
+    metavar="NAME",
+    show_default="RESTORE_FROM, else LATEST",
+    help="Name of a backup, or LATEST: the newest one that fits.",
 )
 @click.option(
-    "--target-time", "time", metavar="TIME", help="ISO 8601, UTC without an offset; or '10 minutes ago'."
+    "--target-time",
+    "time",
+    metavar="TIME",
+    show_default="RESTORE_TARGET_TIME",
+    help="ISO 8601, in UTC if it has no offset, or '10 minutes ago'.",
 )
-@click.option("--target-name", "name", metavar="NAME", help="A restore point of pg_create_restore_point().")
-@click.option("--target-lsn", "lsn", metavar="LSN", help="For example 0/3000060.")
-@click.option("--target-xid", "xid", metavar="XID", help="A transaction's number.")
-@click.option("--immediate", is_flag=True, help="Up to the end of the base backup.")
-@click.option("--exclusive", is_flag=True, help="Stop right before the target, not right after it (default).")
-@click.option("--target-timeline", "timeline", metavar="ID", help="latest (default), current, or a number.")
 @click.option(
-    "--target-action", "action", type=click.Choice(ACTIONS), help="What to do there; default promote."
+    "--target-name",
+    "name",
+    metavar="NAME",
+    show_default="RESTORE_TARGET_NAME",
+    help="A restore point that pg_create_restore_point() made.",
 )
-@click.option("--archive-url", metavar="URL", help="Restore from another archive than ARCHIVE_URL (default).")
-@click.option("--archive-tool", metavar="TOOL", help="The tool of that archive; default as for ARCHIVE_TOOL.")
-@click.option("--dry-run", is_flag=True, help="Tell what would be done, and write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="With --dry-run: print an object.")
+@click.option(
+    "--target-lsn",
+    "lsn",
+    metavar="LSN",
+    show_default="RESTORE_TARGET_LSN",
+    help="A position in the WAL, for example 0/3000060.",
+)
+@click.option(
+    "--target-xid",
+    "xid",
+    metavar="XID",
+    show_default="RESTORE_TARGET_XID",
+    help="The number of a transaction.",
+)
+@click.option("--immediate", is_flag=True, help="Stop at the end of the base backup.")
+@click.option("--exclusive", is_flag=True, help="Stop right before the target instead of right after it.")
+@click.option(
+    "--target-timeline",
+    "timeline",
+    metavar="ID",
+    show_default="RESTORE_TARGET_TIMELINE, else latest",
+    help="The timeline to follow: latest, current, or a number.",
+)
+@click.option(
+    "--target-action",
+    "action",
+    type=click.Choice(ACTIONS),
+    show_default="RESTORE_TARGET_ACTION, else promote",
+    help="What to do at the target.",
+)
+@click.option(
+    "--archive-url",
+    metavar="URL",
+    show_default="RESTORE_ARCHIVE_URL, else ARCHIVE_URL",
+    help="The archive to restore from.",
+)
+@click.option(
+    "--archive-tool",
+    metavar="TOOL",
+    show_default="RESTORE_ARCHIVE_TOOL, else as for ARCHIVE_TOOL",
+    help="The tool of that archive.",
+)
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="With --dry-run, print a JSON object.")
 def restore(immediate: bool, exclusive: bool, dry_run: bool, as_json: bool, **given: str | None) -> None:
-    """Restore an empty volume from the archive; the next start of the container serves it.
+    """Restore the archive into an empty volume.
 
-    The target is the end of the archive unless one is given, by an option or by RESTORE_TARGET_*.
+    The next start of the container serves the restored database. The target is the end of the archive unless
+    you give one, by an option or by a variable RESTORE_TARGET_*. At most one target can be given; a target in
+    the options replaces a target in the variables.
     """
     if immediate or any(given.get(kind) for kind in TARGETS.values()):
         for name in TARGETS:

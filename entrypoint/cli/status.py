@@ -37,7 +37,7 @@ def ready_() -> int:
 
 
 @click.command("status")
-@click.option("--json", "as_json", is_flag=True, help="Print an object.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def show(as_json: bool) -> None:
     """Show the phase, the server, archiving, and backups.
 
@@ -72,13 +72,13 @@ def show(as_json: bool) -> None:
 
 
 def _known() -> Known:
-    """Return what PID 1 tells; raises Failure where none of ours runs."""
+    """Return what PID 1 reports; raises Failure if no entrypoint is running."""
     known = status.read(status.RUNTIME_FOLDERS)
     if known is None:
         raise Failure(
             Problem(
                 "the entrypoint does not run here",
-                "run this in the server's container: docker exec CONTAINER entrypoint status",
+                "run this command in the server's container: docker exec CONTAINER entrypoint status",
                 exits.FAILURE,
             )
         )
@@ -110,11 +110,13 @@ def _describe_following(following: Following) -> list[tuple[str, str]]:
 def _describe_runs(last: LastRuns) -> list[tuple[str, str]]:
     rows = []
     if last.running is not None:
-        rows.append(("backup", f"a {last.running.kind} one has been running since {last.running.started}"))
+        rows.append(
+            ("backup", f"a backup ({last.running.kind}) has been running since {last.running.started}")
+        )
     if last.success is not None:
         run = last.success
         size = f"{spell(run.bytes)} in {run.seconds:.0f} s"
-        rows.append(("last backup", f"{run.name} ({run.kind}), begun {run.started}, {size}: {run.outcome}"))
+        rows.append(("last backup", f"{run.name} ({run.kind}), started {run.started}, {size}: {run.outcome}"))
     if last.failure is not None:
         why = last.failure.words.partition("\n")[0]
         rows.append(("backup failed", f"{last.failure.started}: {why}"))
@@ -127,7 +129,7 @@ def _describe_runs(last: LastRuns) -> list[tuple[str, str]]:
 def _describe_drills(last: LastDrills) -> list[tuple[str, str]]:
     rows = []
     if last.running is not None:
-        rows.append(("drill", f"one has been running since {last.running.started}"))
+        rows.append(("drill", f"a drill has been running since {last.running.started}"))
     if last.success is not None:
         rows.append(("last drill", f"{last.success.started}: {drills.describe(last.success)}"))
     if last.failure is not None:
@@ -137,7 +139,7 @@ def _describe_drills(last: LastDrills) -> list[tuple[str, str]]:
 
 
 def archive_state(wanted: Settings) -> ArchiveState | None:
-    """Return how archiving goes, or None where it is off."""
+    """Return the state of archiving, or None if it is off."""
     if wanted.archive is None:
         return None
     folder = status.own_folder(os.stat(wanted.data_folder).st_uid) or ""
@@ -146,5 +148,5 @@ def archive_state(wanted: Settings) -> ArchiveState | None:
 
 
 def helpers(known: Known) -> list[dict[str, object]]:
-    """Return the helpers that PID 1 keeps."""
+    """Return the helpers of PID 1."""
     return [{**helper._asdict(), "pid": helper.pid or None} for helper in known.helpers.values()]

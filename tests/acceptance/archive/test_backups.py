@@ -261,7 +261,7 @@ def test_one_at_a_time_and_the_second_says_for_whom_it_waits(archive: Archive) -
             assert second.stderr is not None
             told = second.stderr.readline()
             assert re.search(
-                r"waiting for its end: a backup by hand \(full\) since 20\S+ \(pid \d+\)", told
+                r"waiting for its end: a manual backup \(full\) since 20\S+ \(pid \d+\)", told
             ), told
             server.shell(f"kill -CONT $({_FIND})")
             assert (0, 0) == (first.wait(60), second.wait(60))

@@ -99,7 +99,7 @@ def test_names_explanations_and_advice(server: Container) -> None:
     expected = ["slots", "  why: a slot ", "  looks at: pg", "  docs: run-a-"]
     assert expected == [line[:14] for line in explained]
     wrong = server.exec("entrypoint", "doctor", "slot", check=False)
-    assert (2, True) == (wrong.code, "slot is none of: settings, shell, " in wrong.stderr)
+    assert (2, True) == (wrong.code, 'use "slots", or one of: settings, shell, ' in wrong.stderr)
     bad = server.exec("entrypoint", "doctor", "settings", env={"ARCHIVE_URLS": "x"}, check=False)
     assert 2 == bad.code
     lines = [line.strip() for line in bad.stdout.splitlines()]

@@ -118,7 +118,7 @@ def test_when_it_is_looked_again(
 def test_a_job_waits_for_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While somebody else is at work it is not begun, and looked again in a minute."""
     context: Any = SimpleNamespace(runtime_folder=str(tmp_path))
-    with turn.alone(context, "a backup by hand (full)", wait=False):
+    with turn.alone(context, "a manual backup (full)", wait=False):
         seconds, told = _attempt(tmp_path, monkeypatch, lambda _: pytest.fail("it is begun"), -100)
     assert 60 == seconds
-    assert told[0].startswith("the scheduled drill waits for its turn: a backup by hand (full) since ")
+    assert told[0].startswith("the scheduled drill waits for its turn: a manual backup (full) since ")

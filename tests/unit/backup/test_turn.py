@@ -28,10 +28,10 @@ def _context(folder: Path, pauses: list[float]) -> Any:
 def test_whoever_does_not_wait(tmp_path: Path) -> None:
     """It is told who is at work; afterwards the lock is free again."""
     context = _context(tmp_path, [])
-    with turn.alone(context, "a backup by hand (full)", wait=False):
+    with turn.alone(context, "a manual backup (full)", wait=False):
         with pytest.raises(turn.Busy) as busy, turn.alone(context, "the scheduled drill", wait=False):
             pytest.fail("somebody else is at work")
-        assert f"{busy.value}".startswith("a backup by hand (full) since 20")
+        assert f"{busy.value}".startswith("a manual backup (full) since 20")
     with turn.alone(context, "the scheduled drill", wait=False):
         assert (tmp_path / turn.LOCK).read_text().startswith("the scheduled drill since 20")
 
@@ -44,7 +44,7 @@ def test_whoever_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = _context(tmp_path, pauses)
     with turn.alone(context, "the backup of a schedule", wait=True):
         assert [] == told
-        with pytest.raises(Impatient), turn.alone(context, "retention by hand", wait=True):
+        with pytest.raises(Impatient), turn.alone(context, "a manual retention run", wait=True):
             pytest.fail("somebody else is at work")
     assert (3, 1) == (len(pauses), len(told))
     assert told[0].startswith("waiting for its end: the backup of a schedule since ")
