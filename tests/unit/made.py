@@ -1,4 +1,4 @@
-"""Values that several unit tests begin with."""
+"""Values that several unit tests start from."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ __all__ = [
 ]
 
 PLAIN: Mapping[str, str] = {"PGDATA": "/data", "POSTGRES_PASSWORD": "secret"}
-"""What every start has: where the data lies, and a password."""
+"""The variables of every start: the data folder and a password."""
 
 POSTGRES = Identity(999, 999, (999,), "/var/lib/postgresql", "postgres")
 NO_CHILDREN = cast("Children", None)
-"""For what starts nothing: it would fail at once."""
+"""A program for tests that start nothing: it would fail at once."""
 
 BOTH: Mapping[str, bool] = dict.fromkeys(TOOLS, True)
 """An image with every archiver."""
@@ -63,13 +63,13 @@ INITDB_MAKES = tuple(
     pg_wal pg_xact postgresql.auto.conf postgresql.conf
     """.split()
 )
-"""What initdb of PostgreSQL 15 puts into a data folder."""
+"""The entries that initdb of PostgreSQL 15 creates in a data folder."""
 
 _SAMPLES = Path(__file__).parent / "samples"
 
 
 def cluster(folder: Path, identifier: int = 7) -> Path:
-    """Make a folder that of a cluster, as far as notes beside it are about one."""
+    """Make a folder look like a cluster's, as far as our notes in it require that."""
     (folder / "global").mkdir(parents=True, exist_ok=True)
     (folder / "PG_VERSION").write_text("15\n")
     (folder / "global" / "pg_control").write_bytes(identifier.to_bytes(8, "little") + bytes(200))
@@ -77,14 +77,14 @@ def cluster(folder: Path, identifier: int = 7) -> Path:
 
 
 def sample(name: str) -> str:
-    """Return what a real program wrote; only the paths and the host's name are ours."""
+    """Return the output of a real program; only the paths and the host's name were changed."""
     return (_SAMPLES / name).read_text(encoding="utf-8")
 
 
 def load(
     values: Mapping[str, str], arguments: Sequence[str] = (), programs: Mapping[str, bool] = BOTH
 ) -> tuple[Settings, list[Problem]]:
-    """Return the settings of a plain start with these values on top, and what is wrong with them."""
+    """Return the settings of a normal start with these values added, and their problems."""
     return loading.load({**PLAIN, **values}, arguments, programs)
 
 
@@ -93,7 +93,7 @@ def settings(
     arguments: Sequence[str] = (),
     programs: Mapping[str, bool] = BOTH,
 ) -> Settings:
-    """Return good settings with these values on top."""
+    """Return valid settings with these values added."""
     found, problems = load(values or {}, arguments, programs)
     assert [] == problems
     return found
@@ -113,7 +113,7 @@ def data_folder(
     filesystem: str = "ext4",
     standby: bool = False,
 ) -> DataFolder:
-    """Return an empty data folder on a volume, but for what is said."""
+    """Return an empty data folder on a volume, changed by these values."""
     return DataFolder(
         path=path,
         exists=exists,
@@ -137,7 +137,7 @@ def facts(
     stray_mounts: Sequence[str] = (),
     init_files: Sequence[str] = (),
 ) -> Facts:
-    """Return the facts of a first start on an empty volume, but for what is said."""
+    """Return the facts of a first start on an empty volume, changed by these values."""
     return Facts(
         uid=uid,
         data_folder=folder or data_folder(),
@@ -148,5 +148,5 @@ def facts(
 
 
 def unfinished(stage: Stage, detail: str = "", *, has_cluster: bool = True) -> Facts:
-    """Return the facts of a start that finds the work of an interrupted one."""
+    """Return the facts of a start that finds an interrupted one."""
     return facts(data_folder(has_cluster=has_cluster, unfinished=Unfinished(stage, detail)))

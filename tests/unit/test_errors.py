@@ -1,4 +1,4 @@
-"""What can be wrong, as values."""
+"""Problems as values, and the exceptions that end the program."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from entrypoint import exits
 from entrypoint.errors import Ended, Failure, Problem, Stopped
 
 
-def test_a_problem_ends_with_1_unless_it_says_otherwise() -> None:
-    """The plain code of a problem is 1."""
+def test_a_problem_has_exit_code_1_by_default() -> None:
+    """A problem without a code ends the program with 1."""
     assert exits.FAILURE == Problem("what", "hint").code
 
 
 def test_problems_are_values() -> None:
-    """Two that say the same are one; a copy with other words or another code is another one."""
+    """Two problems with the same texts are equal; another text or another code makes another problem."""
     problem = Problem("what", "hint", 12)
     assert {problem} == {problem, Problem("what", "hint", 12)}
     assert [problem, "what"] != [Problem("what", "hint", 13), "what"]
@@ -21,14 +21,14 @@ def test_problems_are_values() -> None:
 
 
 def test_a_failure_has_the_code_of_its_first_problem() -> None:
-    """Several problems are kept in order; the first one decides about the exit code."""
+    """Several problems stay in order; the first one decides the exit code."""
     failure = Failure(Problem("a", "x", 11), Problem("b", "y"))
     assert 11 == failure.code
     assert "a; b" == str(failure)
 
 
 def test_an_end_carries_its_code() -> None:
-    """A helper's exit code and a stop signal's number survive the way up."""
+    """A helper's exit code and the number of a stop signal survive all levels of the program."""
     assert 3 == Ended(3).code
     assert 15 == Stopped(15).signal_number
     assert "3" in str(Ended(3))

@@ -1,4 +1,4 @@
-"""The light NamedTuple and the lazy `re` are like those of the standard library."""
+"""The light NamedTuple and the lazy `re` behave like those of the standard library."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class Light(light.NamedTuple):
 
     @property
     def both(self) -> str:
-        """Return what a method sees."""
+        """Return the values that a method sees."""
         return f"{self.name}{self.size}"
 
 
 class Usual(typing.NamedTuple):
-    """The same."""
+    """The same tuple of the standard library."""
 
     name: str
     size: int = 1
     rest: tuple[str, ...] = ()
 
 
-def test_a_light_tuple_is_like_the_usual_one() -> None:
-    """Made by place and by name, with defaults; compared, unpacked, shown and changed in the same way."""
+def test_a_light_tuple_behaves_like_the_standard_one() -> None:
+    """It is created by position and by name, with defaults, and compared, unpacked, shown and replaced alike."""
     light, usual = Light("a", rest=("b",)), Usual("a", rest=("b",))
     assert tuple(usual) == tuple(light)
     assert hash(usual) == hash(light)
@@ -55,7 +55,7 @@ def test_a_light_tuple_is_like_the_usual_one() -> None:
     ids=["too few", "too many", "twice", "unknown"],
 )
 def test_wrong_fields_are_refused(values: tuple[typing.Any, ...], named: dict[str, typing.Any]) -> None:
-    """As with the usual one."""
+    """Both classes refuse them."""
     for kind in (Light, Usual):
         with pytest.raises(TypeError):
             kind(*values, **named)
@@ -64,14 +64,14 @@ def test_wrong_fields_are_refused(values: tuple[typing.Any, ...], named: dict[st
 
 
 def test_a_field_cannot_be_changed() -> None:
-    """Nor can there be another one."""
+    """No field can be added either."""
     for name in ("name", "another"):
         with pytest.raises(AttributeError):
             setattr(Light("a"), name, "b")
 
 
 def test_expressions_are_those_of_the_library() -> None:
-    """Whether compiled before or used at once."""
+    """Both compiled expressions and the module's functions work like the library's."""
     found = light.re.compile("(?s)a.(b)").fullmatch("a\nb")
     assert found is not None
     assert "b" == found[1]
@@ -79,7 +79,7 @@ def test_expressions_are_those_of_the_library() -> None:
 
 
 def _made(code: str) -> None:
-    """Run the text of a module, with or without postponed annotations."""
+    """Execute the source of a module, with or without postponed annotations."""
     exec(compile(code, "module", "exec", dont_inherit=True), {"__name__": "module"})
 
 
@@ -98,12 +98,12 @@ IMPORTED = "from entrypoint.light import NamedTuple, Protocol, re\n"
     ],
     ids=["annotations not postponed", "order of defaults", "inherited", "protocol asked", "flags"],
 )
-def test_what_it_cannot_do_is_refused(wrong: str) -> None:
-    """At once and loudly, not with a tuple that lacks a field."""
+def test_unsupported_uses_are_refused(wrong: str) -> None:
+    """The class fails at once, rather than becoming a tuple without a field."""
     with pytest.raises(TypeError):
         _made(wrong)
 
 
-def test_what_it_can_do() -> None:
-    """Or the test above would say nothing."""
+def test_supported_uses_are_accepted() -> None:
+    """Without this, the test above would prove nothing."""
     _made(f"{POSTPONED}{IMPORTED}class A(NamedTuple):\n  a: int\n  b: int = 1\nassert A(1) == (1, 1)")

@@ -1,4 +1,4 @@
-"""The log: one line per event on stderr, and never a reason to end."""
+"""The log: one line per event on stderr, and never a reason for the program to end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from entrypoint.shown import inline, printable
 
 
 def test_levels(capfd: pytest.CaptureFixture[str]) -> None:
-    """Each line says who speaks and how bad it is."""
+    """Each line names the program and the level."""
     log.info("it happens")
     log.warning("it will hurt")
     assert "entrypoint: info: it happens\nentrypoint: warning: it will hurt\n" == capfd.readouterr().err
@@ -39,7 +39,7 @@ def test_a_hint_and_a_page_follow_on_their_own_lines(capfd: pytest.CaptureFixtur
     assert expected == capfd.readouterr().err
 
 
-def test_details_are_for_those_who_ask(
+def test_debug_lines_are_for_the_debug_level(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only STATUS_LOG_LEVEL=debug shows them."""
@@ -50,26 +50,26 @@ def test_details_are_for_those_who_ask(
 
 
 def test_a_helpers_line_has_its_role(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """What a helper says is passed on with its role before it, and nothing in it can fake a line or a colour."""
+    """A helper's output is passed on with the role before it, and cannot fake a line or a colour."""
     log.relay("daemon", b"\xff said\tc\xc3\xa4 \x1b[2J\xe2\x80\xa8entrypoint: info: all is well\r")
     expected = b"daemon: \\xff said\tc\xc3\xa4 \\x1b[2J\\u2028entrypoint: info: all is well\n"
     assert expected == capfdbinary.readouterr().err
 
 
 def test_further_lines_are_indented(capfd: pytest.CaptureFixture[str]) -> None:
-    """A message of several lines cannot pass for several messages, however a line is ended."""
+    """A message of several lines cannot look like several messages, whatever ends its lines."""
     log.info("one\nentrypoint: error: forged\x85\rtwo\n\n")
     assert "entrypoint: info: one\n  entrypoint: error: forged\\x85\\rtwo\n" == capfd.readouterr().err
 
 
-def test_bytes_that_are_no_text_are_escaped(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    """A file name of any bytes can be named."""
+def test_bytes_that_are_not_text_are_escaped(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """A file name of any bytes can be logged."""
     log.info(os.fsdecode(b"\xff\xfe"))
     assert b"entrypoint: info: \\xff\\xfe\n" == capfdbinary.readouterr().err
 
 
 def test_short_writes_are_continued(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pipe that takes a few bytes at a time loses nothing."""
+    """Nothing is lost if a pipe takes a few bytes at a time."""
     written: list[bytes] = []
 
     def write(descriptor: int, data: bytes) -> int:
@@ -81,7 +81,7 @@ def test_short_writes_are_continued(monkeypatch: pytest.MonkeyPatch) -> None:
     assert b"entrypoint: info: a long message\n" == b"".join(written)
 
 
-def test_a_log_that_nobody_reads_is_no_reason_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_without_a_reader_does_not_end_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken pipe on stderr is ignored."""
     calls: list[int] = []
 
@@ -96,7 +96,7 @@ def test_a_log_that_nobody_reads_is_no_reason_to_end(monkeypatch: pytest.MonkeyP
 
 @contextmanager
 def _unread(monkeypatch: pytest.MonkeyPatch, kind: str) -> Iterator[tuple[log.Stream, int]]:
-    """A log that nobody reads yet, and the descriptor to read it by."""
+    """A log that nobody reads yet, and the descriptor for reading it."""
     if kind == "socket":
         ours, theirs = (end.detach() for end in socket.socketpair())
     else:
@@ -114,7 +114,7 @@ def _unread(monkeypatch: pytest.MonkeyPatch, kind: str) -> Iterator[tuple[log.St
 
 
 def _read(descriptor: int, until: bytes, stream: log.Stream) -> bytes:
-    """What is read up to this, while the log is flushed as PID 1 does."""
+    """Read until there is this much, while the log is flushed as PID 1 does it."""
     found = b""
     while until not in found:
         found += os.read(descriptor, 65536)
@@ -123,8 +123,8 @@ def _read(descriptor: int, until: bytes, stream: log.Stream) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "terminal", "socket"])
-def test_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """Lines wait in memory, in order and whole; once that is full they are counted, and the count is told."""
+def test_no_reader_is_waited_for(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Lines wait in memory, in order and complete; when it is full, they are counted, and the count is logged."""
     with _unread(monkeypatch, kind) as (stream, reader):
         for number in range(30000):
             log.info(f"line {number}")
@@ -140,8 +140,8 @@ def test_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch, kind: str) -> Non
         assert b"entrypoint: info: again\n" == _read(reader, b"again\n", stream)
 
 
-def test_what_waits_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second half of PID 1 goes on where the first one was."""
+def test_the_queue_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second half of PID 1 continues where the first half stopped."""
     with _unread(monkeypatch, "pipe") as (stream, reader):
         while not stream.size:
             log.info("x" * 4000)
@@ -153,8 +153,8 @@ def test_what_waits_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
         assert b"entrypoint: info: the second half\n" in _read(reader, b"second half\n", second)
 
 
-def test_a_reader_who_is_slow_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Helpers wait while much waits and somebody reads; where nobody does they go on, and nothing is lost sooner."""
+def test_a_slow_reader_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Helpers wait while the queue is long and somebody reads; without a reader they continue, and nothing is lost sooner."""
     with _unread(monkeypatch, "pipe") as (stream, _):
         while stream.size <= 129 * 1024:
             log.info("x" * 4000)
@@ -163,8 +163,8 @@ def test_a_reader_who_is_slow_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -
         assert not log.is_behind()
 
 
-def test_an_end_waits_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the process ends the reader gets what he takes; one that takes nothing is not waited for."""
+def test_the_end_of_the_process_waits_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the process ends, a reader gets the queue; a reader that takes nothing is not waited for."""
     with _unread(monkeypatch, "pipe") as (stream, _):
         while not stream.size:
             log.info("x" * 4000)
@@ -175,7 +175,7 @@ def test_an_end_waits_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(st.text())
 def test_nothing_printable_is_changed(text: str) -> None:
-    """What is escaped is escaped once, no line is added, and what is left obeys nobody."""
+    """Escaping happens once, adds no line, and leaves nothing that controls a terminal."""
     shown = printable(text)
     assert shown == printable(shown)
     assert text.count("\n") == shown.count("\n")

@@ -1,4 +1,4 @@
-"""The doors: what the program becomes, and how it says that it cannot."""
+"""The program's entrance: what the program becomes, and what it says if it cannot."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def _signals(status: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("door", "before"), DOORS)
 def test_other_programs_begin_clean(door: str, before: list[str]) -> None:
-    """A program that we become finds the signals as whoever starts it directly, as in the official image.
+    """A program that we become finds the signals that a direct start would give it, as in the official image.
 
-    CPython ignores SIGPIPE for itself; inherited, it would make `… | head` end with an error.
+    CPython ignores SIGPIPE for itself; a program that inherits that makes `… | head` end with an error.
     """
     argv = ["cat", "/proc/self/status"]
     direct = subprocess.run(argv, check=True, capture_output=True, text=True)
@@ -60,8 +60,8 @@ def test_other_programs_begin_clean(door: str, before: list[str]) -> None:
 
 @pytest.mark.parametrize(("door", "before"), DOORS)
 @pytest.mark.parametrize("code", [0, 1, 3, 130, 255])
-def test_other_programs_end_as_they_end(door: str, before: list[str], code: int) -> None:
-    """The exit code is the program's own, since it is the same process."""
+def test_the_exit_code_of_other_programs_is_theirs(door: str, before: list[str], code: int) -> None:
+    """The exit code is the program's own, because it is the same process."""
     assert code == _run(door, *before, "sh", "-c", f"exit {code}").returncode
 
 
@@ -73,8 +73,8 @@ def test_other_programs_end_as_they_end(door: str, before: list[str], code: int)
         ("/etc", exits.NOT_EXECUTABLE),
     ],
 )
-def test_programs_that_are_not_there(argument: str, expected: int) -> None:
-    """A command that is not there or cannot be executed has a shell's exit code, and a message with a mend."""
+def test_programs_that_do_not_exist(argument: str, expected: int) -> None:
+    """A missing command and one that cannot be executed have a shell's exit code, and a message with a hint."""
     done = _run("__main__", argument)
     assert expected == done.returncode
     first, second = done.stderr.splitlines()
@@ -86,7 +86,7 @@ def test_programs_that_are_not_there(argument: str, expected: int) -> None:
     "user",
     ["no-such-user", "-1", "99999999999999999999", "0:99999999999999999999", "0:no-such-group", "4294967295"],
 )
-def test_users_that_are_not_there(user: str) -> None:
+def test_users_that_do_not_exist(user: str) -> None:
     """The stand-in for gosu ends with 1 and one line, as gosu does."""
     done = _run("gosu", user, "true")
     assert (1, "") == (done.returncode, done.stdout)
@@ -159,13 +159,13 @@ def test_the_door_asks_little() -> None:
 
 
 def test_help_prepares_nothing() -> None:
-    """Arguments that only make postgres print something skip every preparation: here is no PGDATA."""
+    """Arguments that only make postgres print something skip all preparation: there is no PGDATA here."""
     done = _run("__main__", "postgres", "--version")
     assert "PGDATA" not in done.stderr
     assert done.returncode in (0, exits.NOT_FOUND)
     assert 1 == _run("__main__", "postgres").returncode
 
 
-def test_the_door_knows_every_command() -> None:
-    """What click offers is what the light door sends to it, and no other word."""
+def test_every_command_is_known_at_the_entrance() -> None:
+    """The entrance sends exactly the commands to click that click offers."""
     assert sorted(group.commands) == sorted(main.COMMANDS)

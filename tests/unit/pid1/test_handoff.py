@@ -1,4 +1,4 @@
-"""What one half of PID 1 hands on to the other."""
+"""The values that the first half of PID 1 hands to the second."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SERVER = ServerSpec(
 HANDOFF = Handoff(SERVER, 42, 1795364442.5, [1, 2], [], (2, [b"waits"], 3))
 
 
-def test_what_is_packed_is_unpacked() -> None:
-    """Every field arrives, with its name and its type."""
+def test_unpacking_returns_the_packed_value() -> None:
+    """Every field arrives with its name and its type."""
     found = Handoff.unpack(HANDOFF.pack())
     assert HANDOFF == found
     assert (HELPER, "daemon") == (found.server.helpers[0], found.server.helpers[1].role)
@@ -34,7 +34,7 @@ def test_what_is_packed_is_unpacked() -> None:
 
 
 def _changed(value: object, path: tuple[int, ...], new: object) -> Any:
-    """Return a packed value with another one at this place."""
+    """Return a packed value with another value at this place."""
     if not path:
         return new
     assert isinstance(value, (tuple, list))
@@ -58,14 +58,14 @@ def _changed(value: object, path: tuple[int, ...], new: object) -> Any:
         ((5,), (2, ["waits"], 3)),
     ],
 )
-def test_what_does_not_fit_is_refused(path: tuple[int, ...], new: object) -> None:
-    """A value of another type, one too few, or one that is none of ours is no handoff."""
+def test_a_value_that_does_not_fit_is_refused(path: tuple[int, ...], new: object) -> None:
+    """A value of another type, a missing value, or anything that we did not pack is no handoff."""
     with pytest.raises(ValueError, match="b'"):
         Handoff.unpack(marshal.dumps(_changed(marshal.loads(HANDOFF.pack()), path, new)))
 
 
 @given(st.binary(max_size=40))
-def test_other_bytes_are_no_handoff(data: bytes) -> None:
-    """Whatever is in the file, it is one of the errors that the caller knows."""
+def test_other_bytes_are_refused(data: bytes) -> None:
+    """Whatever the file contains, the error is one that the caller expects."""
     with pytest.raises((ValueError, EOFError, TypeError)):
         Handoff.unpack(data)

@@ -1,4 +1,4 @@
-"""What PID 1 decides while the server runs."""
+"""The decisions of PID 1 while the server runs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _of(actions: Sequence[tuple[str, object]], kind: str) -> list[Any]:
 
 
 def _at(step: str | None, helpers: tuple[Helper, ...] = ()) -> State:
-    """Return the state of a server that was asked to stop in this step, at NOW."""
+    """Return the state of a server that was asked to stop at NOW, at this step."""
     state = on_time(begin(TIMES, helpers), NOW)[0]
     if step == "kill":
         return on_signal(_at("immediate", helpers), signal.SIGTERM, NOW)[0]
@@ -72,7 +72,7 @@ def _at(step: str | None, helpers: tuple[Helper, ...] = ()) -> State:
     [(signal.SIGTERM, "smart", 5), (signal.SIGINT, "fast", 60), (signal.SIGQUIT, "immediate", 10)],
 )
 def test_the_first_request(number: int, step: str, seconds: float) -> None:
-    """Each stop signal means PostgreSQL's own shutdown mode and starts that mode's time."""
+    """Each stop signal means one of PostgreSQL's shutdown modes, and starts the time of that mode."""
     state, actions = on_signal(begin(TIMES), number, NOW)
     assert (STOPPING, step, NOW + seconds) == (state.phase, state.step, state.deadline)
     assert [number] == _of(actions, "send")
@@ -94,14 +94,14 @@ def test_the_first_request(number: int, step: str, seconds: float) -> None:
         ("kill", "SIGTERM", "kill"),
     ],
 )
-def test_whoever_asks_again_gets_more(first: str, second: str, expected: Step) -> None:
-    """A second request climbs by at least one step, and never goes back."""
+def test_a_second_request_climbs(first: str, second: str, expected: Step) -> None:
+    """It climbs by at least one step, and never goes back."""
     state, actions = on_signal(_at(first), signal.Signals[second], NOW + 1)
     assert (expected, [SIGNAL_OF[expected]]) == (state.step, _of(actions, "send"))
 
 
-def test_a_step_that_takes_too_long_is_followed_by_the_next() -> None:
-    """smart, fast, immediate, kill: each after its own time, and then there is nothing more to do."""
+def test_a_step_that_takes_too_long_is_followed_by_the_next_one() -> None:
+    """smart, fast, immediate, kill: each step has its own time, and after kill there is nothing left to do."""
     state = _at("smart")
     seen = []
     for now in (NOW + 4.9, NOW + 5, NOW + 64.9, NOW + 65, NOW + 74.9, NOW + 75, NOW + 10_000):
@@ -119,14 +119,14 @@ def test_a_step_that_takes_too_long_is_followed_by_the_next() -> None:
     assert expected == seen
 
 
-def test_time_says_why() -> None:
-    """What did not end within its time is named."""
+def test_the_log_names_the_step_that_took_too_long() -> None:
+    """It says which shutdown did not end within its time."""
     actions = on_time(_at("smart"), NOW + 5)[1]
     assert ["the smart shutdown did not end within its time: fast shutdown"] == _of(actions, "say")
 
 
 def test_a_smart_shutdown_begins_with_a_checkpoint() -> None:
-    """What is written while the sessions still work need not be written by the shutdown; else there is no time."""
+    """Pages written while sessions still work need not be written by the shutdown, which has little time."""
     started = {}
     for number, step in STEP_OF.items():
         _, actions = on_signal(_at(None, (CHECKPOINTER,)), number, NOW)
@@ -140,7 +140,7 @@ def test_a_smart_shutdown_begins_with_a_checkpoint() -> None:
 
 
 def test_the_checkpoint_does_not_delay_a_smart_shutdown() -> None:
-    """It gets the time to connect; when it has ended, or takes longer, the server is asked."""
+    """It gets time to connect; the server gets its signal when it has ended or takes longer."""
     state = _at("smart", (CHECKPOINTER,))
     assert NOW + CHECKPOINT_LEAD == wake_at(state)
     assert [signal.SIGTERM] == _of(on_helper_end(state, CHECKPOINT, 0, NOW + 0.1)[1], "send")
@@ -149,21 +149,21 @@ def test_the_checkpoint_does_not_delay_a_smart_shutdown() -> None:
 
 
 def test_nothing_is_due_while_the_server_runs() -> None:
-    """Without a request and without helpers time changes nothing, and nobody needs to wake up."""
+    """Without a request and without helpers, time changes nothing, and nobody has to wake up."""
     state = begin(TIMES)
     assert (state, []) == on_time(state, NOW)
     assert wake_at(state) is None
 
 
 def test_a_reload_is_passed_on_while_the_server_serves() -> None:
-    """SIGHUP goes to the server; when it is stopping there is nothing to reload any more."""
+    """SIGHUP goes to the server; a server that is stopping has nothing to reload."""
     state = begin(TIMES)
     assert (state, [("send", signal.SIGHUP)]) == on_signal(state, signal.SIGHUP, NOW)
     assert [] == on_signal(_at("fast"), signal.SIGHUP, NOW)[1]
 
 
 def test_a_reload_is_checked_first() -> None:
-    """Where something is rendered a helper checks it; a SIGHUP that comes meanwhile is looked at after it."""
+    """If settings are rendered, a helper checks them; a SIGHUP that comes meanwhile is handled after it."""
     state = begin(TIMES, [Helper(RELOAD, keep=False)])
     assert wake_at(state) is None
     state, actions = on_signal(state, signal.SIGHUP, NOW)
@@ -194,8 +194,8 @@ def test_the_checkpointer_is_woken_until_it_knows() -> None:
     assert wake_at(on_nudged(begin(TIMES, archives=True))) is None
 
 
-def test_a_helper_that_has_done_its_work_says_when_it_is_due_again() -> None:
-    """Ended well and with a pause asked for: no line, no failure, and the clock decides."""
+def test_a_helper_can_request_its_next_start() -> None:
+    """If it ends with code 0 and requests a pause, nothing is logged, no failure is counted, and the clock decides."""
     state, _ = on_time(begin(TIMES, [Helper("backups")._replace(failures=3)]), NOW)
     done, actions = on_helper_end(state, "backups", 0, NOW + 5, 600.0)
     assert ([], 0, NOW + 605) == (actions, done.helpers["backups"].failures, wake_at(done))
@@ -204,8 +204,8 @@ def test_a_helper_that_has_done_its_work_says_when_it_is_due_again() -> None:
     assert NOW + 605 > (wake_at(failed) or 0)
 
 
-def test_a_fast_shutdown_does_not_wait_for_the_archiver_for_ever() -> None:
-    """From a third of its time on, every look asks the archiver's present call to end."""
+def test_a_fast_shutdown_does_not_wait_for_the_archiver_forever() -> None:
+    """After a third of its time, every look asks the archiver's current call to end."""
     state, _ = on_signal(begin(TIMES), signal.SIGINT, NOW)
     third = TIMES[1] / 3
     seen = []
@@ -217,20 +217,20 @@ def test_a_fast_shutdown_does_not_wait_for_the_archiver_for_ever() -> None:
 
 @pytest.mark.parametrize("step", [None, "fast"])
 def test_cont_is_passed_on(step: str | None) -> None:
-    """SIGCONT goes to the server in every phase: a server that was suspended cannot even stop."""
+    """SIGCONT goes to the server in every phase, because a suspended server cannot even stop."""
     assert [("send", signal.SIGCONT)] == on_signal(_at(step), signal.SIGCONT, NOW)[1]
 
 
 @pytest.mark.parametrize("step", [None, "fast"])
 def test_usr1_asks_for_a_report(step: str | None) -> None:
-    """SIGUSR1 asks what goes on and changes nothing."""
+    """SIGUSR1 requests a line about the state and changes nothing."""
     state = _at(step)
     assert (state, [("report", None)]) == on_signal(state, signal.SIGUSR1, NOW)
 
 
 @pytest.mark.parametrize("number", [signal.SIGCHLD, signal.SIGUSR2, 35, 63])
-def test_other_signals_mean_nothing(number: int) -> None:
-    """What is not for the server is not passed on: SIGUSR2 has a meaning inside PostgreSQL."""
+def test_other_signals_do_nothing(number: int) -> None:
+    """Signals that are not for the server are not passed on: SIGUSR2 has a meaning inside PostgreSQL."""
     state = begin(TIMES)
     assert (state, []) == on_signal(state, number, NOW)
 
@@ -238,7 +238,7 @@ def test_other_signals_mean_nothing(number: int) -> None:
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 137, 255])
 @pytest.mark.parametrize("step", LADDER)
 def test_the_end_after_a_request(step: str, code: int) -> None:
-    """When somebody asked for the end, the server's exit code is the container's."""
+    """After a request to stop, the server's exit code is the container's."""
     state, actions = on_server_end(_at(step), code, NOW, clean=True)
     assert (SWEEPING, code) == (state.phase, state.code)
     assert [signal.SIGTERM] == _of(actions, "sweep")
@@ -247,8 +247,8 @@ def test_the_end_after_a_request(step: str, code: int) -> None:
 
 
 @pytest.mark.parametrize(("clean", "code"), [(True, 0), (False, exits.FAILURE)])
-def test_an_end_that_this_container_was_not_asked_for(*, clean: bool, code: int) -> None:
-    """A shutdown is what somebody else asked for; any other end with 0 is an error for a restart policy."""
+def test_an_end_without_a_request(*, clean: bool, code: int) -> None:
+    """A shutdown is somebody else's request; any other end with 0 is an error for a restart policy."""
     state, actions = on_server_end(begin(TIMES), 0, NOW, clean=clean)
     assert (code, 1) == (state.code, len(_of(actions, "say")))
 
@@ -259,8 +259,8 @@ def test_a_crash(code: int) -> None:
     assert code == on_server_end(begin(TIMES), code, NOW, clean=True)[0].code
 
 
-def test_what_does_not_go_is_killed() -> None:
-    """Whatever is left after the server gets a little time, then the container ends."""
+def test_leftover_processes_are_killed() -> None:
+    """Processes left after the server get a little time, then the container ends."""
     state, _ = on_server_end(_at("fast"), 0, NOW, clean=True)
     assert [] == on_time(state, NOW + SWEEP_GRACE - 0.1)[1]
     state, actions = on_time(state, NOW + SWEEP_GRACE)
@@ -268,22 +268,22 @@ def test_what_does_not_go_is_killed() -> None:
     assert ENDED == state.phase
 
 
-def test_a_running_server_is_never_left_alone() -> None:
-    """That nobody else runs means the end only after the server's own end."""
+def test_a_running_server_is_never_abandoned() -> None:
+    """That no other process is left means the end only after the server has ended."""
     state = _at("fast")
     assert (state, []) == on_alone(state)
 
 
 def test_helpers_start_with_the_server() -> None:
-    """A helper is due at once, and started once."""
+    """A helper is due at once, and starts once."""
     state, actions = on_time(begin(TIMES, [Helper("daemon")]), NOW)
     assert ["daemon"] == _of(actions, "start")
     assert [] == on_time(state, NOW)[1]
     assert wake_at(state) is None
 
 
-def test_a_helper_that_fails_is_started_again_ever_later() -> None:
-    """1, 2, 4 … seconds up to a minute; the server does not notice, however often it fails."""
+def test_a_failing_helper_is_started_again_after_growing_pauses() -> None:
+    """1, 2, 4 … seconds, up to a minute; the server does not notice, however often the helper fails."""
     state = begin(TIMES, [Helper("daemon")])
     now, pauses = NOW, []
     for _ in range(2000):
@@ -300,7 +300,7 @@ def test_a_helper_that_fails_is_started_again_ever_later() -> None:
 
 
 def test_a_helper_that_ran_well_is_started_again_soon() -> None:
-    """After a minute of health the pause is the shortest again."""
+    """After a minute without a failure, the pause is the shortest again."""
     state = begin(TIMES, [Helper("daemon")])
     for now, ran in ((NOW, 0.0), (NOW + 100, 0.0), (NOW + 200, STEADY)):
         state, _ = on_time(state, now)
@@ -308,8 +308,8 @@ def test_a_helper_that_ran_well_is_started_again_soon() -> None:
     assert (1, NOW + 200 + STEADY + 1) == (state.helpers["daemon"].failures, wake_at(state))
 
 
-def test_a_helper_that_is_done_stays_away() -> None:
-    """What is not to be kept is not started again."""
+def test_a_helper_that_is_not_kept_stays_away() -> None:
+    """It is not started again after its end."""
     state, _ = on_time(begin(TIMES, [Helper("backup", keep=False)]), NOW)
     state, actions = on_helper_end(state, "backup", 0, NOW)
     assert ([], []) == (actions, on_time(state, NOW + 1000)[1])
@@ -318,8 +318,8 @@ def test_a_helper_that_is_done_stays_away() -> None:
 STARTER = Helper(STARTDB, keep=False)
 
 
-def test_a_start_that_fails_ends_the_container_with_its_code() -> None:
-    """The server is stopped in fast mode; what the start failed with is the exit code, not the server's 0."""
+def test_a_failed_startdb_ends_the_container_with_its_code() -> None:
+    """The server is stopped in fast mode; the exit code is the helper's, not the server's 0."""
     state, _ = on_time(begin(TIMES, [STARTER]), NOW)
     state, actions = on_helper_end(state, STARTDB, 3, NOW)
     assert ["startdb failed with code 3: fast shutdown"] == _of(actions, "say")
@@ -328,15 +328,15 @@ def test_a_start_that_fails_ends_the_container_with_its_code() -> None:
     assert 3 == state.code
 
 
-def test_a_start_that_works_changes_nothing() -> None:
-    """It has done its work once and for all, and the server goes on."""
+def test_a_successful_startdb_changes_nothing() -> None:
+    """It has done its work for good, and the server keeps running."""
     state, _ = on_time(begin(TIMES, [STARTER]), NOW)
     state, actions = on_helper_end(state, STARTDB, 0, NOW)
     assert ([], SERVING, None) == (actions, state.phase, wake_at(state))
 
 
-def test_a_start_that_is_stopped_is_no_failure() -> None:
-    """A stop request ends what is done at a start; the container ends with the server's code."""
+def test_a_stopped_startdb_is_no_failure() -> None:
+    """A stop request ends the helper; the container ends with the server's code."""
     state, actions = on_signal(_at(None, (STARTER,)), signal.SIGINT, NOW)
     assert ([STARTDB], []) == (_of(actions, "end"), _of(actions, "send"))
     state, actions = on_helper_end(state, STARTDB, 143, NOW)
@@ -344,8 +344,8 @@ def test_a_start_that_is_stopped_is_no_failure() -> None:
     assert 0 == on_server_end(state, 0, NOW, clean=True)[0].code
 
 
-def test_a_server_that_another_one_has_replaced() -> None:
-    """It is stopped in fast mode with the code for that; no other end of the look has a say, and it goes on."""
+def test_a_server_that_another_one_has_superseded() -> None:
+    """It is stopped in fast mode with the code for that. Any other end of the look changes nothing, and the look stays."""
     state, _ = on_time(begin(TIMES, [Helper(LOOK)]), NOW)
     seen, actions = on_helper_end(state, LOOK, exits.SUPERSEDED, NOW)
     assert ["another server has taken over: fast shutdown"] == _of(actions, "say")
@@ -358,16 +358,16 @@ def test_a_server_that_another_one_has_replaced() -> None:
     assert (SERVING, []) == (other.phase, _of(actions, "send"))
 
 
-def test_a_look_that_comes_later_and_at_once() -> None:
-    """The first one is due some time after the start; SIGUSR1 brings the next one forward."""
+def test_the_first_look_comes_later_or_on_request() -> None:
+    """It is due some time after the start; SIGUSR1 brings the next one forward."""
     state = begin(TIMES, [Helper(LOOK, due=NOW + 10)])
     assert (NOW + 10, []) == (wake_at(state), on_time(state, NOW)[1])
     state, actions = on_signal(state, signal.SIGUSR1, NOW)
     assert ([("report", None)], [LOOK]) == (actions, _of(on_time(state, NOW)[1], "start"))
 
 
-def test_a_stop_tells_first_who_needs_the_server() -> None:
-    """The backup ends before the server is asked; the daemon that archives its last segments ends after it."""
+def test_a_stop_first_ends_the_helpers_that_need_the_server() -> None:
+    """The backup ends before the server; the daemon that archives the last segments ends after it."""
     state, actions = on_signal(_at(None, (BACKUP, DAEMON)), signal.SIGTERM, NOW)
     assert (["backup"], []) == (_of(actions, "end"), _of(actions, "send"))
     assert NOW + HELPER_GRACE == state.deadline
@@ -380,8 +380,8 @@ def test_a_stop_tells_first_who_needs_the_server() -> None:
     assert [signal.SIGTERM] == _of(actions, "sweep")
 
 
-def test_a_helper_that_does_not_listen_is_killed() -> None:
-    """A helper cannot keep the server from being stopped, nor the container from ending."""
+def test_a_helper_that_ignores_signals_is_killed() -> None:
+    """A helper can prevent neither the server's stop nor the container's end."""
     state = _at("fast", (BACKUP, DAEMON))
     state, actions = on_time(state, NOW + HELPER_GRACE)
     assert (["backup"], [signal.SIGINT]) == (_of(actions, "kill"), _of(actions, "send"))
@@ -399,8 +399,8 @@ def test_a_helper_that_does_not_listen_is_killed() -> None:
         ("fast", signal.SIGINT, [signal.SIGQUIT]),
     ],
 )
-def test_an_immediate_shutdown_waits_for_nobody(first: str, second: int, sent: list[int]) -> None:
-    """Smart and fast wait for helpers a little, immediate does not."""
+def test_an_immediate_shutdown_does_not_wait(first: str, second: int, sent: list[int]) -> None:
+    """Smart and fast shutdowns wait for helpers a little; an immediate one does not."""
     assert sent == _of(on_signal(_at(first, (BACKUP,)), second, NOW + 1)[1], "send")
 
 
@@ -416,7 +416,7 @@ TIMEOUTS = st.tuples(SECONDS, SECONDS, SECONDS)
 
 
 class Run:
-    """A container: takes decisions, and watches that they stay within the rules."""
+    """A container that follows the decisions, and checks that they obey the rules."""
 
     def __init__(self, times: tuple[float, float, float]) -> None:
         self.state = begin(times, [BACKUP, DAEMON, Helper("other"), CHECKPOINTER])
@@ -428,7 +428,7 @@ class Run:
         self._follow(on_time(self.state, self.now))
 
     def happen(self, event: float | str) -> None:
-        """Let one thing happen, if it can."""
+        """Let one thing happen, if it is possible."""
         state = self.state
         if self.exits:
             return
@@ -497,9 +497,9 @@ def _firmness(step: str | None) -> int:
 @given(times=TIMEOUTS, events=EVENTS)
 @example(times=(0.0, 0.0, 0.0), events=[int(signal.SIGTERM), 0.0, 0.0, 0.0, 0.0, 0.0])
 def test_any_sequence_of_events(times: tuple[float, float, float], events: list[float | str]) -> None:
-    """Signals, time and ends in any order: ever more firmly, never less, and always a deadline until kill.
+    """Signals, time and ends in any order: steps only climb, and there is always a deadline until kill.
 
-    An event is a signal, seconds that pass, an end, or the next time that something is due.
+    An event is a signal, a number of seconds, an end, or the next time that something is due.
     """
     run = Run(times)
     for event in events:
@@ -508,7 +508,7 @@ def test_any_sequence_of_events(times: tuple[float, float, float], events: list[
 
 @given(times=TIMEOUTS, events=EVENTS, number=st.sampled_from(sorted(STEP_OF)))
 def test_every_stop_ends(times: tuple[float, float, float], events: list[float | str], number: int) -> None:
-    """After any beginning a request leads to SIGKILL within the sum of the times, though nobody asks again."""
+    """After any beginning, one request leads to SIGKILL within the sum of the times, without a second request."""
     run = Run(times)
     for event in events:
         if event != "server ends":
@@ -529,7 +529,7 @@ def test_every_stop_ends(times: tuple[float, float, float], events: list[float |
 def test_after_the_server_the_container_ends(
     times: tuple[float, float, float], events: list[float | str]
 ) -> None:
-    """Once the server has ended the container ends within the graces, though no helper listens."""
+    """Once the server has ended, the container ends within the grace periods, even if no helper obeys."""
     run = Run(times)
     for event in events:
         run.happen(event)
@@ -542,8 +542,10 @@ def test_after_the_server_the_container_ends(
 
 
 @given(times=TIMEOUTS, events=EVENTS)
-def test_nobody_is_woken_for_nothing(times: tuple[float, float, float], events: list[float | str]) -> None:
-    """When something is due, doing it moves the next time into the future, within a few steps."""
+def test_nobody_is_woken_without_a_reason(
+    times: tuple[float, float, float], events: list[float | str]
+) -> None:
+    """Doing what is due moves the next time into the future, within a few steps."""
     run = Run(times)
     for event in events:
         run.happen(event)
@@ -556,7 +558,7 @@ def test_nobody_is_woken_for_nothing(times: tuple[float, float, float], events: 
 
 
 def test_states_are_never_changed() -> None:
-    """A decision gives a new state; the old one stays what it was."""
+    """A decision returns a new state; the old one stays unchanged."""
     state = begin(TIMES, [DAEMON])
     on_signal(on_time(state, NOW)[0], signal.SIGINT, NOW)
     assert (SERVING, None, None, False) == (

@@ -23,10 +23,10 @@ SINCE = 1_795_364_442
     ],
     ids=["this-server", "left-by-a-killed-one", "another-pid", "starting", "stopping"],
 )
-def test_only_the_file_of_this_server_is_believed(
+def test_only_the_file_of_this_server_counts(
     tmp_path: Path, pid: int, started: int, word: str, expected: tuple[int, str]
 ) -> None:
-    """Only of a server that PID 1 has started, and not earlier than that, the socket is asked."""
+    """The socket is queried only if PID 1 started this server, and the file is not older than that."""
     lines = (pid, "/data", started, 5432, tmp_path, "*", "1 2", word, "")
     (tmp_path / "postmaster.pid").write_text("\n".join(map(str, lines)))
     known = Known("serving", SINCE, None, 16, {})
@@ -41,6 +41,6 @@ def test_only_the_file_of_this_server_is_believed(
         (ready.NO_SERVER, "no answer", "no answer"),
     ],
 )
-def test_what_is_said(code: int, word: str, expected: str) -> None:
-    """One line for people and probes; nothing decides by it."""
+def test_the_printed_line(code: int, word: str, expected: str) -> None:
+    """One line for people and probes; no program decides by it."""
     assert expected == ready.said(code, word)

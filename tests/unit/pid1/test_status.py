@@ -1,4 +1,4 @@
-"""What PID 1 tells about itself, and how it is read."""
+"""What PID 1 reports about itself, and how it is read."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from entrypoint.pid1.status import Known, KnownHelper
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    """Return a runtime folder of ours."""
+    """Return a runtime folder that is ours."""
     tmp_path.chmod(0o711)
     return str(tmp_path)
 
 
-def test_what_is_published_is_read(folder: str) -> None:
-    """The server and its helpers; of what has done its work, or no clock starts, nobody has to know."""
+def test_a_published_status_is_read_back(folder: str) -> None:
+    """It contains the server and its helpers, except those that have done their work or start on demand."""
     helpers = [
         Helper("daemon", running=True, failures=2, last_code=1),
         Helper(lifecycle.BACKUPS),
@@ -37,15 +37,15 @@ def test_what_is_published_is_read(folder: str) -> None:
     assert {"daemon": 2} == status.failing([folder])
 
 
-def test_a_stop_says_its_step(folder: str) -> None:
-    """A server that has ended is not named any more."""
+def test_a_stop_has_a_step(folder: str) -> None:
+    """A server that has ended is no longer listed."""
     state = lifecycle.begin((5, 60, 10))._replace(phase=lifecycle.SWEEPING, step="fast", server=False)
     status.publish(folder, state, 42, {}, 1795364442)
     assert Known(lifecycle.STOPPING, 1795364442, "fast", None, {}) == status.read([folder])
 
 
 def test_a_phase_of_the_start(folder: str) -> None:
-    """Before the server there is nothing else to tell."""
+    """Before the server runs, there is nothing else to report."""
     status.enter(folder, status.RECOVERY)
     found = status.read([f"{folder}/none", folder])
     assert found is not None
@@ -64,14 +64,14 @@ def test_a_phase_of_the_start(folder: str) -> None:
         "other 1\n",
     ],
 )
-def test_what_pid_1_does_not_write_is_not_read(folder: str, text: str) -> None:
-    """The server's user can write there; nobody falls over it."""
+def test_lines_that_pid_1_does_not_write_are_ignored(folder: str, text: str) -> None:
+    """The server's user can write to the file; no reader fails because of that."""
     Path(folder, "status").write_text(text)
     assert status.read([folder]) is None
 
 
-def test_a_pause_is_asked_for_once(folder: str) -> None:
-    """A helper says when it wants to be called again, an hour at most; the next time it has to say so again."""
+def test_a_pause_is_read_once(folder: str) -> None:
+    """A helper requests its next start within an hour at most, and has to request each one again."""
     path = status.pause_path(folder, lifecycle.BACKUPS)
     Path(path).write_text("86400")
     assert 3600.0 == status.asked_pause(folder, lifecycle.BACKUPS)

@@ -22,8 +22,8 @@ def _cluster(folder: Path, state: int) -> str:
     return str(folder)
 
 
-def test_a_stop_is_noted(tmp_path: Path) -> None:
-    """One line each: when, how long it took, and by which step."""
+def test_a_stop_is_recorded(tmp_path: Path) -> None:
+    """One line each: the time, the duration, and the step."""
     data = _cluster(tmp_path, SHUT_DOWN)
     stops.note(data, 0.44, "fast")
     stops.note(data, None, stops.KILLED)
@@ -35,10 +35,8 @@ def test_a_stop_is_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "expected"), [(SHUT_DOWN, True), (2, True), (IN_PRODUCTION, False), (0, False)]
 )
-def test_a_server_that_was_killed_is_seen_at_the_next_start(
-    tmp_path: Path, state: int, expected: bool
-) -> None:
-    """By its control file; it could leave no line of its own."""
+def test_the_next_start_notices_a_killed_server(tmp_path: Path, state: int, expected: bool) -> None:
+    """It reads the control file; the server could leave no line of its own."""
     data = _cluster(tmp_path, state)
     assert expected == stops.is_clean(data)
     stops.look_back(data)
@@ -46,14 +44,14 @@ def test_a_server_that_was_killed_is_seen_at_the_next_start(
 
 
 def test_without_a_cluster_nothing_is_known(tmp_path: Path) -> None:
-    """And nothing is written."""
+    """Nothing is written either."""
     assert stops.is_clean(str(tmp_path)) is None
     stops.look_back(str(tmp_path))
     assert [] == list(tmp_path.iterdir())
 
 
 def test_the_file_stays_small(tmp_path: Path) -> None:
-    """The newest lines stay, each of them whole."""
+    """The newest lines stay, and each of them is complete."""
     data = _cluster(tmp_path, SHUT_DOWN)
     text = "".join(f"{1_795_364_442 + number} 0.4 fast\n" for number in range(400))
     (tmp_path / own.STOPS).write_text(text)

@@ -54,7 +54,7 @@ except Failure as failure:
 def _serving(
     folder: Path, argv: Sequence[str], *, timeouts: str = "20,20,20", helper: str = ""
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run the supervisor over a program, in a session of its own; it is not left behind."""
+    """Run the supervisor with a program, in a session of its own, and leave nothing of it behind."""
     with subprocess.Popen(
         [sys.executable, "-IS", "-c", SERVE, str(ROOT), str(folder), timeouts, helper, *argv],
         stdout=subprocess.PIPE,
@@ -78,7 +78,7 @@ def _end(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 def _server(script: str) -> list[str]:
-    # It ends by itself if a test has forgotten it.
+    # It ends by itself, in case a test has forgotten it.
     stay = "i=0; while [ $i -lt 2000 ]; do i=$((i + 1)); sleep 0.01; done"
     return ["sh", "-c", f"{script}\necho up\n{stay}"]
 
@@ -89,21 +89,21 @@ def _until_up(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize(("code", "expected"), [(1, 1), (2, 2), (137, 137), (0, exits.FAILURE)])
-def test_the_server_decides(tmp_path: Path, code: int, expected: int) -> None:
-    """The server's code is the container's, but for an end that nobody asked for."""
+def test_the_servers_exit_code_decides(tmp_path: Path, code: int, expected: int) -> None:
+    """It is the container's, except for an end that nobody requested."""
     with _serving(tmp_path, ["sh", "-c", f"exit {code}"]) as process:
         assert expected == _end(process)[0]
 
 
 def test_a_server_killed_by_a_signal(tmp_path: Path) -> None:
-    """A death by signal is 128 and the signal."""
+    """A death by signal is 128 + signal."""
     with _serving(tmp_path, ["sh", "-c", "kill -SEGV $$"]) as process:
         assert 128 + signal.SIGSEGV == _end(process)[0]
 
 
 @pytest.mark.parametrize(("name", "expected"), [("TERM", 15), ("INT", 2), ("QUIT", 3)])
 def test_a_stop_reaches_the_server(tmp_path: Path, name: str, expected: int) -> None:
-    """The signal that PID 1 gets is the one that the server gets, and the server's code is the container's."""
+    """The server gets the signal that PID 1 gets, and its exit code is the container's."""
     traps = "\n".join(
         f"trap 'exit {number}' {other}" for other, number in (("TERM", 15), ("INT", 2), ("QUIT", 3))
     )
@@ -115,8 +115,8 @@ def test_a_stop_reaches_the_server(tmp_path: Path, name: str, expected: int) -> 
     assert f"SIG{name}: " in errors
 
 
-def test_a_server_that_does_not_listen_is_killed(tmp_path: Path) -> None:
-    """Smart, fast, immediate, SIGKILL, each when its time is over."""
+def test_a_server_that_ignores_signals_is_killed(tmp_path: Path) -> None:
+    """Smart, fast, immediate, SIGKILL: each follows when the time of the step before is over."""
     with _serving(tmp_path, _server("trap '' TERM INT QUIT"), timeouts="0.05,0.05,0.05") as process:
         _until_up(process)
         process.send_signal(signal.SIGTERM)
@@ -135,7 +135,7 @@ def test_a_reload_is_passed_on(tmp_path: Path) -> None:
 
 
 def test_a_helper_is_heard_and_restarted(tmp_path: Path) -> None:
-    """What a helper says has its role before it; that it ends does not end the server."""
+    """A helper's output has its role before it; the helper's end does not end the server."""
     server = _server("trap 'exit 0' INT")
     with _serving(tmp_path, server, helper="printf 'one\\ntwo'; exit 4") as process:
         _until_up(process)
@@ -152,7 +152,7 @@ def test_a_helper_is_heard_and_restarted(tmp_path: Path) -> None:
     ("argv", "expected"), [(["no-such-program"], exits.NOT_FOUND), (["/dev/null"], exits.NOT_EXECUTABLE)]
 )
 def test_a_server_that_cannot_be_started(tmp_path: Path, argv: list[str], expected: int) -> None:
-    """It ends at once with the reason and a shell's code; nobody else is signalled instead of the server."""
+    """The supervisor ends at once with the reason and a shell's code, and signals no other process instead."""
     with _serving(tmp_path, argv) as process:
         code, errors = _end(process)
     assert expected == code
@@ -160,8 +160,8 @@ def test_a_server_that_cannot_be_started(tmp_path: Path, argv: list[str], expect
 
 
 @pytest.mark.parametrize("text", ["", "x", "0", "1", "2", "-1", "77", "99999999999999999999"])
-def test_a_handoff_that_is_none(text: str) -> None:
-    """Whoever sets our variable is told so; the standard streams stay open for that."""
+def test_a_handoff_that_is_not_one(text: str) -> None:
+    """Setting our variable is an error with a message; the standard streams stay open for it."""
     script = "import sys; sys.path.insert(0, sys.argv[1])\nfrom entrypoint.pid1 import supervisor\n"
     done = subprocess.run(
         [sys.executable, "-IS", "-c", f"{script}sys.exit(supervisor.main(sys.argv[2]))", str(ROOT), text],
@@ -174,10 +174,10 @@ def test_a_handoff_that_is_none(text: str) -> None:
     assert (exits.FAILURE, expected) == (done.returncode, done.stderr)
 
 
-def test_the_servers_own_note_is_not_older_than_the_phase(
+def test_the_servers_own_record_is_not_older_than_the_phase(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A health check takes postmaster.pid for stale where it is older than the phase, however slow we are."""
+    """A health check considers postmaster.pid stale if it is older than the phase, however slow we are."""
     monkeypatch.setenv("SLOW_SECOND_HALF", "1.1")
     with _serving(tmp_path, _server(f"date +%s > {tmp_path}/began; trap 'exit 0' INT")) as process:
         _until_up(process)

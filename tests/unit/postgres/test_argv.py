@@ -41,8 +41,8 @@ WORDS = st.sampled_from(
         (["-c"], {}),
     ],
 )
-def test_settings_are_read_as_postgres_reads_them(arguments: list[str], expected: dict[str, str]) -> None:
-    """Every spelling of a setting is understood; the last one wins; values are not taken for options."""
+def test_settings_are_parsed_as_postgres_does_it(arguments: list[str], expected: dict[str, str]) -> None:
+    """Every spelling of a setting is understood, the last one wins, and a value is not mistaken for an option."""
     assert expected == parse_server(arguments).settings
 
 
@@ -57,16 +57,16 @@ def test_settings_are_read_as_postgres_reads_them(arguments: list[str], expected
         (["-c", "hba_file=/a"], ("-c", "hba_file=/a")),
     ],
 )
-def test_the_configuration_file_can_be_taken_out(arguments: list[str], kept: tuple[str, ...]) -> None:
-    """Without the arguments that name the configuration file ours can take its place."""
+def test_the_configuration_file_can_be_removed(arguments: list[str], kept: tuple[str, ...]) -> None:
+    """Without the arguments that name the configuration file, ours can take its place."""
     found = parse_server(arguments)
     assert kept == found.without_config_file
     assert tuple(arguments) == found.given
 
 
 @given(st.lists(WORDS))
-def test_nothing_else_is_taken_out(arguments: list[str]) -> None:
-    """What is kept names no configuration file and says otherwise the same as all arguments."""
+def test_nothing_else_is_removed(arguments: list[str]) -> None:
+    """The remaining arguments name no configuration file, and set the same as all arguments."""
     found = parse_server(arguments)
     again = parse_server(found.without_config_file)
     assert again.without_config_file == found.without_config_file
@@ -82,8 +82,8 @@ def test_nothing_else_is_taken_out(arguments: list[str]) -> None:
     ("arguments", "expected"),
     [(["-C", "port"], True), (["-Cport"], True), (["-c", "-C"], False), (["-D", "-C"], False), ([], False)],
 )
-def test_printing_a_setting_is_recognised(arguments: list[str], *, expected: bool) -> None:
-    """`-C` makes postgres print a setting, but not where it is another option's value."""
+def test_printing_a_setting_is_recognized(arguments: list[str], *, expected: bool) -> None:
+    """`-C` makes postgres print a setting, unless it is the value of another option."""
     assert expected == parse_server(arguments).prints_a_setting
 
 

@@ -1,4 +1,4 @@
-"""Readers of the files of a data folder."""
+"""Parsers for the files of a data folder."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SERVER_MAKES = """
 
 
 @pytest.mark.parametrize("name", [*made.INITDB_MAKES, *SERVER_MAKES])
-def test_what_postgresql_makes_is_known(name: str) -> None:
-    """Everything that initdb, the server or a restore makes may be thrown away with an unfinished start."""
+def test_entries_of_postgresql_are_known(name: str) -> None:
+    """Everything that initdb, the server or a restore creates may be deleted with an unfinished start."""
     assert name in SERVER_ENTRIES
 
 
@@ -34,12 +34,12 @@ def test_what_postgresql_makes_is_known(name: str) -> None:
             "base.tar",
             "PG_VERSION~",
         ),
-        # These begin like a folder of PostgreSQL, but people call their dumps so.
+        # These begin like a folder of PostgreSQL, but people give such names to their dumps.
         *("pg_dump.sql", "pg_dumpall.sql.gz", "pg_backup", "pg_hba.conf.orig"),
     ],
 )
-def test_what_is_not_ours_is_not_taken_for_it(name: str) -> None:
-    """What PostgreSQL does not make belongs to somebody else and is never deleted."""
+def test_other_entries_are_not_mistaken_for_postgresqls(name: str) -> None:
+    """Entries that PostgreSQL does not create belong to somebody else and are never deleted."""
     assert name not in SERVER_ENTRIES
 
 
@@ -55,25 +55,25 @@ def test_what_is_not_ours_is_not_taken_for_it(name: str) -> None:
         "xlogtemp.17",
     ],
 )
-def test_what_lies_in_a_wal_folder_is_known(name: str) -> None:
-    """Segments, histories and the server's own folders."""
+def test_entries_of_a_wal_folder_are_known(name: str) -> None:
+    """These are segments, histories and the server's own folders."""
     assert WAL_ENTRY.fullmatch(name)
 
 
 @pytest.mark.parametrize("name", ["lost+found", "notes", "00000001000000000000000g", "00000001", "x.history"])
-def test_what_is_no_wal_stays(name: str) -> None:
+def test_other_entries_of_a_wal_folder_stay(name: str) -> None:
     """Nothing else in a WAL folder is ever deleted."""
     assert not WAL_ENTRY.fullmatch(name)
 
 
 def _values(text: str) -> tuple[int, str, int, str] | None:
-    """Return what is read from a postmaster.pid."""
+    """Return the values read from a postmaster.pid."""
     found = parse_postmaster(text)
     return None if found is None else (found.pid, found.data_folder, found.started, found.status)
 
 
 def test_postmaster_of_a_running_server() -> None:
-    """A real postmaster.pid is read completely."""
+    """All fields of a real postmaster.pid are read."""
     expected = (30736, "/var/lib/postgresql/data", 1795372501, "ready")
     assert expected == _values(made.sample("postmaster.pid"))
 
@@ -100,12 +100,12 @@ def test_postmaster_of_a_running_server() -> None:
     ],
 )
 def test_postmaster_in_all_its_states(text: str, expected: tuple[int, str, int, str] | None) -> None:
-    """Every state of the file that a reader can meet has its meaning."""
+    """Every state of the file that a reader can meet has a meaning."""
     assert expected == _values(text)
 
 
-def test_postmaster_while_it_is_written() -> None:
-    """Of a file that is cut anywhere either nothing is told, or nothing that differs from the whole."""
+def test_a_postmaster_file_that_is_being_written() -> None:
+    """A file cut at any point gives either nothing, or nothing that differs from the complete file."""
     text = made.sample("postmaster.pid")
     whole = _values(text)
     assert whole is not None
@@ -118,14 +118,14 @@ def test_postmaster_while_it_is_written() -> None:
 
 @given(st.text() | st.lists(st.text() | st.integers().map(str)).map("\n".join))
 @example("1\n/d\n²\n5432\n")
-def test_postmaster_of_any_text(text: str) -> None:
+def test_a_postmaster_file_with_any_text(text: str) -> None:
     """A damaged file is read as None or as numbers, and never ends a start with a traceback."""
     found = parse_postmaster(text)
     assert found is None or (found.pid >= 0 and found.started >= 0)
 
 
 def test_control_data() -> None:
-    """A real output of pg_controldata is read by its labels."""
+    """The labels of a real output of pg_controldata are read."""
     found = parse_control(made.sample("pg_controldata.txt"))
     expected = {
         "Database system identifier": "7711066109405266527",
@@ -152,10 +152,10 @@ def test_control_data() -> None:
         (9999, 3, 0x3000000, 1, False),
     ],
 )
-def test_an_unfinished_promotion_is_seen(
+def test_an_unfinished_promotion_is_noticed(
     version: int, state: int, reached: int, timeline: int, *, expected: bool
 ) -> None:
-    """Killed in the checkpoint that ends a recovery it is no primary yet; killed in that of a stop it is one."""
+    """A server killed in the checkpoint that ends a recovery is no primary yet; killed in that of a stop, it is one."""
     control = bytearray(200)
     for start, size, value in (
         *((8, 4, version), (16, 4, state), (48, 4, 1)),

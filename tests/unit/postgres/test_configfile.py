@@ -1,4 +1,4 @@
-"""Reading PostgreSQL's configuration files; `acceptance/configuration` holds it against the real server."""
+"""The parser for PostgreSQL's configuration files; `acceptance/configuration` compares it with the real server."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def _value(line: str) -> tuple[str, str] | None:
     ],
 )
 def test_a_line(line: str, expected: tuple[str, str] | None) -> None:
-    """A line sets something, or is no setting at all."""
+    """A line sets a parameter, or is no setting at all."""
     assert expected == _value(line)
 
 
 @given(st.text(st.characters(exclude_characters="\n\r\0", exclude_categories=["Cs"])))
-def test_what_we_quote_is_read_back(text: str) -> None:
-    """The reader and the writer mean the same."""
+def test_a_quoted_value_is_read_back(text: str) -> None:
+    """The parser and the writer agree."""
     assert ("x", text) == _value(f"x = {conf_value(text)} # it's")
 
 
@@ -71,8 +71,8 @@ def _read(files: Mapping[str, str], path: str = "/a.conf") -> tuple[list[str], l
     return [f"{entry.where} {entry.name}={entry.value}" for entry in entries], errors
 
 
-def test_includes_stand_where_they_are_written() -> None:
-    """Relative to the file that includes, a folder's files in order, those with another name left out."""
+def test_includes_take_effect_where_they_are_written() -> None:
+    """Paths are relative to the including file; a folder's files come in order, without those of another suffix."""
     files = {
         "/a.conf": "x=1\ninclude 'd/b.conf'\ny=1\ninclude_dir 'd'\ninclude_if_exists = 'none'",
         "/d/b.conf": "x=2",
@@ -84,8 +84,8 @@ def test_includes_stand_where_they_are_written() -> None:
     assert (expected, []) == _read(files)
 
 
-def test_mistakes_of_includes_are_told_with_their_place() -> None:
-    """What the server would not start with is found, and all the rest is read."""
+def test_errors_of_includes_have_their_place() -> None:
+    """What the server would not start with is an error, and everything else is read."""
     files = {"/a.conf": "x 1 2\ninclude 'b'\ninclude_dir 'c'\ny=1", "/d/z.conf": ""}
     expected = ["/a.conf:1: syntax error", "/b: No such file or directory"]
     entries, errors = _read(files)
@@ -94,6 +94,6 @@ def test_mistakes_of_includes_are_told_with_their_place() -> None:
 
 
 def test_a_file_that_includes_itself_has_an_end() -> None:
-    """As deep as the server goes, and no deeper."""
+    """The includes are followed as deep as the server does, and no deeper."""
     entries, errors = _read({"/a.conf": "x=1\ninclude '/a.conf'"})
     assert (configfile.DEEPEST + 1, ["/a.conf:2: included too deeply"]) == (len(entries), errors)

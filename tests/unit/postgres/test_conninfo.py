@@ -1,4 +1,4 @@
-"""Connection strings as libpq reads them."""
+"""Connection strings, parsed as libpq does it."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SECRET = "hunter2"
         ),
     ],
 )
-def test_what_is_read(text: str, expected: list[tuple[str, str]]) -> None:
-    """Both forms, with their quotes, escapes and codes."""
+def test_valid_connection_strings(text: str, expected: list[tuple[str, str]]) -> None:
+    """Both forms are read, with their quotes, escapes and percent codes."""
     assert expected == [(part.name, part.value) for part in conninfo.parse(text)]
 
 
@@ -50,8 +50,8 @@ def test_what_is_read(text: str, expected: list[tuple[str, str]]) -> None:
         (f"postgres://a:b:{SECRET}", "a host is not NAME"),
     ],
 )
-def test_what_libpq_would_refuse(text: str, reason: str) -> None:
-    """It is refused at once, by a reason that repeats nothing of it."""
+def test_a_string_that_libpq_would_refuse(text: str, reason: str) -> None:
+    """It is refused at once, for a reason that quotes nothing from it."""
     with pytest.raises(ValueError, match=re.escape(reason)) as raised:
         conninfo.parse(text)
     assert SECRET not in str(raised.value)
@@ -62,7 +62,7 @@ def test_what_libpq_would_refuse(text: str, reason: str) -> None:
     st.sampled_from(["", "host=", "password='", "postgres://a:"]),
 )
 def test_any_text(text: str, begin: str) -> None:
-    """It is read or refused; each value lies where it is said to lie, so that it can be hidden."""
+    """It is parsed or refused; each value is at its reported offset, so that it can be hidden."""
     try:
         parts = conninfo.parse(begin + text)
     except ValueError:

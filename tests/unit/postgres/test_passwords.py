@@ -1,4 +1,4 @@
-"""What is stored of a password, as PostgreSQL stores it."""
+"""Stored passwords, computed as PostgreSQL does it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 from entrypoint.postgres.passwords import is_stored, md5, scram
 
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
-#: What `PASSWORD 'password'` of the role postgres is with password_encryption=md5.
+#: The stored form of `PASSWORD 'password'` for the role postgres with password_encryption=md5.
 OLD = "md532e12f215ba27cb750c9e093ce4b5127"
 
 
 def test_the_exchange_of_rfc_7677() -> None:
-    """The keys that are stored accept the client's proof of RFC 7677 and give the server's signature."""
+    """The stored keys accept the client's proof of RFC 7677 and give the server's signature."""
     algorithm, parameters, keys = scram("pencil", SALT, 4096).split("$")
     assert ("SCRAM-SHA-256", "4096:W22ZaJ0SNY7soEsUEjb6gQ==") == (algorithm, parameters)
     stored, server = (base64.b64decode(key) for key in keys.split(":"))
@@ -37,14 +37,14 @@ def test_md5() -> None:
 
 @pytest.mark.parametrize("stored", [scram("password", SALT, 1000), OLD], ids=["scram", "md5"])
 def test_a_stored_password(stored: str) -> None:
-    """The right password of the right role is the stored one, and no other is."""
+    """Only the right password of the right role matches."""
     assert is_stored(stored, "password", "postgres")
     assert not is_stored(stored, "Password", "postgres")
     assert not is_stored(stored, "", "postgres")
 
 
-def test_md5_is_of_one_role() -> None:
-    """A role that was renamed has no md5 password any more."""
+def test_an_md5_password_belongs_to_one_role() -> None:
+    """A renamed role has no valid md5 password any more."""
     assert not is_stored(OLD, "password", "boss")
 
 
@@ -52,8 +52,8 @@ def test_md5_is_of_one_role() -> None:
     "stored",
     ["", "password", "SCRAM-SHA-256$", "SCRAM-SHA-256$0:AAAA$a:b", "SCRAM-SHA-256$4096:A$a:b", "md5"],
 )
-def test_what_cannot_be_read(stored: str) -> None:
-    """Nothing is said about what is stored in a way that is not known."""
+def test_an_unknown_form(stored: str) -> None:
+    """The result for a password that is stored in an unknown form is None."""
     assert is_stored(stored, "password", "postgres") is None
 
 
@@ -75,6 +75,6 @@ def test_what_cannot_be_read(stored: str) -> None:
         ("\u00ad", "", False),
     ],
 )
-def test_passwords_of_more_than_ascii(one: str, other: str, same: bool) -> None:
-    """Two ways to write a password are one, unless it holds what RFC 4013 does not allow."""
+def test_passwords_beyond_ascii(one: str, other: str, same: bool) -> None:
+    """Two spellings of a password are the same, unless it contains what RFC 4013 prohibits."""
     assert same == is_stored(scram(one, SALT, 1000), other, "postgres")

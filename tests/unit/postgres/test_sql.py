@@ -1,4 +1,4 @@
-"""What a session of our own is told."""
+"""SQL for our own sessions."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from entrypoint.postgres import sql
 
 ODD = st.text(alphabet="ab'\"\\ \t\n:=\u2028$")
-"""Letters, and whatever has a meaning somewhere."""
+"""Letters, and all characters with a special meaning somewhere."""
 
 
 @pytest.mark.parametrize("major", [14, 16, 17, 18])
-def test_a_session_is_ruled_by_nobody(major: int) -> None:
-    """It finds nothing by a plain name that others may make, and no role or database changes that."""
+def test_nobody_else_controls_a_session(major: int) -> None:
+    """Unqualified names find no object that others may create, and no role or database changes that."""
     found = sql.settings(major, superuser=True, writes=False)
     assert ("pg_catalog,pg_temp", "none", "on") == (
         found["search_path"],
@@ -24,15 +24,15 @@ def test_a_session_is_ruled_by_nobody(major: int) -> None:
     assert (major >= 17) == ("event_triggers" in found) == ("transaction_timeout" in found)
 
 
-def test_it_writes_where_that_is_asked_for() -> None:
-    """And only then."""
+def test_only_a_writing_session_may_write() -> None:
+    """Other sessions are read-only."""
     reads, writes = (sql.settings(17, superuser=True, writes=each) for each in (False, True))
     assert {"default_transaction_read_only"} == {name for name in reads if reads[name] != writes[name]}
 
 
 @pytest.mark.parametrize("major", [14, 18])
-def test_what_only_a_superuser_may_set_is_known_by_its_name(major: int) -> None:
-    """A server that refuses one says its name in any language; the others it never refuses."""
+def test_a_setting_for_superusers_is_recognized_by_its_name(major: int) -> None:
+    """A server that refuses such a setting names it in any language; it never refuses the others."""
     everybody = sql.settings(major, superuser=False, writes=False)
     more = set(sql.settings(major, superuser=True, writes=False)) - set(everybody)
     assert more
@@ -41,7 +41,7 @@ def test_what_only_a_superuser_may_set_is_known_by_its_name(major: int) -> None:
 
 
 def _as_libpq_splits(options: str) -> list[str]:
-    """Return the words as the server takes PGOPTIONS apart (pg_split_opts)."""
+    """Return the words of PGOPTIONS, split as the server does it (pg_split_opts)."""
     words, word, escaped, begun = [], "", False, False
     for letter in options:
         if escaped:
@@ -57,15 +57,15 @@ def _as_libpq_splits(options: str) -> list[str]:
 
 
 @given(st.dictionaries(st.sampled_from(["search_path", "x.y", "role"]), ODD))
-def test_options_say_what_was_meant(values: dict[str, str]) -> None:
-    """Whatever a value holds, it ends where it should."""
+def test_options_are_read_back(values: dict[str, str]) -> None:
+    """Whatever characters a value contains, it ends where it should."""
     expected = [word for name, value in values.items() for word in ("-c", f"{name}={value}")]
     assert expected == _as_libpq_splits(sql.options(values))
 
 
 @given(ODD)
 def test_a_password_line_is_found_again(user: str) -> None:
-    """What we write for a role is what we take for one of it, and of no other role."""
+    """The line that we write for a role is recognized for that role, and for no other."""
     name = user.replace("\n", "")
     line = sql.password_line(name, "secret")
     assert sql.knows_password(f"# others\n{line}\n", name)
@@ -84,6 +84,6 @@ def test_a_password_line_is_found_again(user: str) -> None:
         ("@more", True),
     ],
 )
-def test_who_may_be_asked_for_a_password(hba: str, expected: bool) -> None:
-    """By the server's socket; what is included may say anything."""
+def test_when_a_password_may_be_required(hba: str, expected: bool) -> None:
+    """This is about the server's socket; an included file may require one too."""
     assert expected == sql.asks_for_password(hba)

@@ -1,4 +1,4 @@
-"""Which timeline in an archive is another server's that was promoted later, and where it left ours."""
+"""Which timeline in an archive belongs to a server that was promoted later, and where it diverged from ours."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ def _text(*forks: tuple[int, int]) -> str:
 def test_find(
     mine: int, ours: tuple[tuple[int, int], ...], found: dict[int, str | None], expected: Rival | None
 ) -> None:
-    """The newest timeline counts that is newer than ours and goes on from our history."""
+    """The newest timeline counts that is newer than ours and branches off our history."""
     assert expected == find(mine, ours, found)
 
 
 def _grow(seed: int) -> dict[int, tuple[tuple[int, int], ...]]:
-    """Histories as promotions make them: each new timeline leaves one that there is, behind its begin."""
+    """Histories as promotions create them: each new timeline leaves an existing one after its beginning."""
     chance = random.Random(seed)
     known: dict[int, tuple[tuple[int, int], ...]] = {1: ()}
     for timeline in range(2, 2 + chance.randint(1, 6)):
@@ -78,8 +78,8 @@ def _grow(seed: int) -> dict[int, tuple[tuple[int, int], ...]]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_only_the_newest_serves(seed: int) -> None:
-    """Of any family of timelines, all histories of which are archived, the newest one alone finds no other."""
+def test_only_the_newest_timeline_finds_no_rival(seed: int) -> None:
+    """In any family of timelines with all histories archived, only the newest one finds no newer one."""
     known = _grow(seed)
     found: dict[int, str | None] = {each: _text(*forks) for each, forks in known.items() if forks}
     newest = max(known)
@@ -89,8 +89,8 @@ def test_only_the_newest_serves(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_where_two_parted(seed: int) -> None:
-    """It is the same from either side, on the history of both, and never behind the end of what they share."""
+def test_where_two_timelines_diverged(seed: int) -> None:
+    """The result is the same from either side, is on both histories, and is never after the end of what they share."""
     known = _grow(seed)
     for (one, ours), (other, theirs) in itertools.combinations(known.items(), 2):
         where = diverged(ours, one, theirs, other)
@@ -119,12 +119,12 @@ def test_where_two_parted(seed: int) -> None:
     ],
 )
 def test_numbers(name: str, expected: set[int]) -> None:
-    """What either archiver calls its files and folders of WAL tells a timeline; other names tell none."""
+    """The names of either archiver's WAL files and folders contain a timeline; other names do not."""
     assert expected == numbers([name])
 
 
 def test_a_dump_that_was_cut_short() -> None:
-    """Without the end of the WAL it is at least what was seen; without a transaction nothing is told of one."""
+    """Without the end of the WAL, the numbers are minimums; without a transaction, there is no time."""
     line = "rmgr: Transaction len (rec/tot): 34/34, tx: 731, lsn: 0/05000200, prev 0/050001C8, desc: {} 2026-11-29 {} UTC\n"
     text = line.format("COMMIT", "05:00:00.1") + line.format("ABORT", "05:00:01.2").replace("0200,", "0300,")
     found = parse_dump(text, "", FORK)

@@ -1,4 +1,4 @@
-"""Which processes PID 1 keeps beside the server."""
+"""Which processes PID 1 runs next to the server."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _specs(folder: Path, values: Mapping[str, str], *, first: bool = False) -> d
         ),
     ],
 )
-def test_what_is_kept(
+def test_each_setting_has_its_helper(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     values: Mapping[str, str],
@@ -60,22 +60,22 @@ def test_what_is_kept(
     *,
     first: bool,
 ) -> None:
-    """Each setting brings its helper, and a plain first start the one for a smart shutdown alone."""
+    """A normal first start has only the helper for a smart shutdown."""
     monkeypatch.setattr(probe, "STARTDB_FOLDER", str(tmp_path / "none"))
     assert [lifecycle.CHECKPOINT, *expected] == list(_specs(tmp_path, values, first=first))
 
 
-def test_nothing_is_asked_of_a_standby(
+def test_a_standby_runs_no_start_helper(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What every start does writes to the database; who asked for it is told."""
+    """The work of every start writes to the database; the log names what was skipped."""
     monkeypatch.setattr(probe, "STARTDB_FOLDER", str(tmp_path / "none"))
     (tmp_path / "standby.signal").touch()
     assert [lifecycle.CHECKPOINT] == list(_specs(tmp_path, {"POSTGRES_EXTENSIONS": "pg_trgm"}))
     assert "skipped on a standby" in capfd.readouterr().err
 
 
-def test_what_nobody_waits_for_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A comparison of passwords is no reason for a slower start."""
+def test_the_password_helper_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing passwords does not make a start slower."""
     monkeypatch.setattr(probe, "STARTDB_FOLDER", str(tmp_path / "none"))
     assert ["nice", "-n", "19"] == _specs(tmp_path, {})[lifecycle.PASSWORD].argv[:3]

@@ -1,4 +1,4 @@
-"""What follows from the settings and the facts."""
+"""What a start does, given the settings and the facts."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def _whats(decided: Plan) -> list[str]:
         ),
     ],
 )
-def test_what_is_done(values: dict[str, str], found: Facts, expected: Plan) -> None:
+def test_the_plan(values: dict[str, str], found: Facts, expected: Plan) -> None:
     """The state of the volume decides first, the settings second."""
     assert expected == plan.decide(made.settings(values), found)
 
 
 def test_a_first_start_needs_a_password() -> None:
-    """Without one nothing is made; the official image's words are in the message."""
+    """Without a password nothing is created; the message contains the official image's text."""
     (refusal,) = plan.decide(made.settings(NO_PASSWORD), EMPTY).refusals
     assert "superuser password is specified" in refusal.what
     assert "POSTGRES_PASSWORD_FILE" in refusal.hint
@@ -95,8 +95,8 @@ def test_a_first_start_needs_a_password() -> None:
 
 
 @pytest.mark.parametrize("method", ["trust", "trust clientcert=verify-ca"])
-def test_trust_needs_no_password_but_is_warned_of(method: str) -> None:
-    """Whoever lets everybody in needs no password, and is told what that means."""
+def test_trust_needs_no_password_but_causes_a_warning(method: str) -> None:
+    """Without authentication no password is needed; the warning says what that means."""
     values = {**NO_PASSWORD, "POSTGRES_HOST_AUTH_METHOD": method}
     decided = plan.decide(made.settings(values), EMPTY)
     assert [] == _whats(decided)
@@ -105,8 +105,8 @@ def test_trust_needs_no_password_but_is_warned_of(method: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["files", "unknown"])
-def test_a_half_made_database_is_refused(stage: Stage) -> None:
-    """Where an init file had begun, only the user knows what is good; the file and all ways out are named."""
+def test_a_half_initialized_database_is_refused(stage: Stage) -> None:
+    """After an init file has begun, only the user knows what is good; the message names the file and all ways out."""
     found = made.unfinished(stage, "/docker-entrypoint-initdb.d/2.sql")
     (refusal,) = plan.decide(made.settings(NO_PASSWORD), found).refusals
     assert exits.UNFINISHED_FIRST_START == refusal.code
@@ -115,8 +115,8 @@ def test_a_half_made_database_is_refused(stage: Stage) -> None:
     assert [] == [way for way in ways if way not in refusal.hint]
 
 
-def test_a_half_made_database_without_a_known_file() -> None:
-    """A record that names no file still gives a whole sentence."""
+def test_a_half_initialized_database_without_a_known_file() -> None:
+    """A record without a file still gives a complete sentence."""
     assert (
         "it is unknown which init file was running"
         in _whats(plan.decide(made.settings(), made.unfinished("unknown")))[0]
@@ -128,20 +128,20 @@ FILLED = made.data_folder(
 )
 
 
-def test_a_half_made_database_with_more_files_is_refused_with_one_reason() -> None:
+def test_a_half_initialized_database_with_more_files_is_refused_for_one_reason() -> None:
     """Init files may have put files into the data folder; that is no second mistake of the user."""
     decided = plan.decide(made.settings(), made.facts(FILLED))
     assert [exits.UNFINISHED_FIRST_START] == [refusal.code for refusal in decided.refusals]
 
 
-def test_a_half_made_database_with_more_files_can_be_moved_aside() -> None:
-    """What init files have put beside the database goes with it, so it does not keep us from beginning anew."""
+def test_a_half_initialized_database_with_more_files_can_be_moved_aside() -> None:
+    """Files that init files have put next to the database move too, so they do not prevent a fresh start."""
     decided = plan.decide(made.settings(RESTART), made.facts(FILLED))
     assert (True, []) == (decided.move_aside, _whats(decided))
 
 
 def test_a_write_ahead_log_elsewhere_cannot_be_moved_aside() -> None:
-    """The user is told to empty both folders."""
+    """The hint is to empty both folders."""
     values = {**RESTART, "POSTGRES_INITDB_WALDIR": "/wal"}
     (refusal,) = plan.decide(made.settings(values), made.unfinished("files")).refusals
     assert exits.UNFINISHED_FIRST_START == refusal.code
@@ -149,14 +149,14 @@ def test_a_write_ahead_log_elsewhere_cannot_be_moved_aside() -> None:
 
 
 def test_a_restore_without_its_archive_is_refused() -> None:
-    """A restore that is not finished cannot go on without the archive that it came from."""
+    """An unfinished restore cannot continue without the archive that it came from."""
     decided = plan.decide(made.settings(), made.unfinished("recovery", "base_000000010000000000000007"))
     assert [exits.UNFINISHED_RESTORE] == [refusal.code for refusal in decided.refusals]
     assert "base_000000010000000000000007" in decided.refusals[0].what
 
 
 def test_foreign_files_are_refused() -> None:
-    """A data folder with anything else in it is not touched; some of it is named."""
+    """A data folder with any other content stays untouched; the message names some of it."""
     (what,) = _whats(plan.decide(made.settings(), made.facts(made.data_folder(foreign=("a", "b")))))
     assert "/data is not empty, but it holds no database; it contains: a, b" == what
     (what,) = _whats(plan.decide(made.settings(), made.facts(made.data_folder(foreign="abcdefg"))))
@@ -167,14 +167,14 @@ def test_foreign_files_are_refused() -> None:
 
 
 def test_old_databases_are_refused() -> None:
-    """Data of another major or layout is never passed over for a new, empty database."""
+    """Data of another major version or layout is never ignored in favor of a new, empty database."""
     (refusal,) = plan.decide(made.settings(), made.facts(old_databases=("/a", "/b"))).refusals
     assert "in: /a /b" in refusal.what
     assert "pg_upgrade" in refusal.hint
 
 
-def test_an_unreadable_folder_is_told_once() -> None:
-    """Whatever else seems wrong with a folder that cannot be read is not known."""
+def test_an_unreadable_folder_is_one_refusal() -> None:
+    """Nothing else is known about a folder that cannot be read."""
     folder = made.data_folder(readable=False, owner=5, filesystem="nfs4")
     (refusal,) = plan.decide(made.settings(NO_PASSWORD), made.facts(folder, uid=1000)).refusals
     words = ("uid 1000 cannot", "/data", "belongs to uid 5", "nfs4")
@@ -184,21 +184,23 @@ def test_an_unreadable_folder_is_told_once() -> None:
 
 @pytest.mark.parametrize("arguments", [["-C", "port"], ["--single", "postgres"], ["--boot"], ["--check"]])
 @pytest.mark.parametrize("values", [{}, RESTORE])
-def test_no_database_is_made_for_what_is_no_server(arguments: list[str], values: dict[str, str]) -> None:
-    """`postgres -C port` on an empty volume makes no database on the way."""
+def test_no_database_is_created_for_a_postgres_that_is_no_server(
+    arguments: list[str], values: dict[str, str]
+) -> None:
+    """`postgres -C port` on an empty volume does not create a database on the way."""
     (what,) = _whats(plan.decide(made.settings(values, arguments), EMPTY))
     assert f"postgres {' '.join(arguments)} needs a database, and /data holds none" == what
     assert [] == _whats(plan.decide(made.settings(values, arguments), CLUSTER))
 
 
-def test_a_restore_is_not_finished_for_what_is_no_server() -> None:
-    """`postgres -C port` in the middle of a restore does not go on with it."""
+def test_a_restore_is_not_continued_for_a_postgres_that_is_no_server() -> None:
+    """`postgres -C port` in the middle of a restore does not continue it."""
     decided = plan.decide(made.settings(ARCHIVE, ["-C", "port"]), made.unfinished("recovery", "base_1"))
     assert 1 == len(decided.refusals)
 
 
 def test_the_data_folder_has_one_name() -> None:
-    """A first start with another `-D` would make a database where nobody looks for it."""
+    """A first start with another `-D` would create a database where nobody looks for it."""
     (refusal,) = plan.decide(made.settings({}, ["-D", "/other"]), EMPTY).refusals
     assert "-D /other differs from PGDATA (/data)" in refusal.what
     assert "PGDATA=/other" in refusal.hint
@@ -206,13 +208,13 @@ def test_the_data_folder_has_one_name() -> None:
 
 
 @pytest.mark.parametrize("given_path", ["/data/", "/data//"])
-def test_a_slash_at_the_end_is_the_same_folder(given_path: str) -> None:
+def test_a_trailing_slash_means_the_same_folder(given_path: str) -> None:
     """`-D /data/` is PGDATA=/data."""
     assert [] == _whats(plan.decide(made.settings({}, ["-D", given_path]), EMPTY))
 
 
 def test_several_refusals_come_together() -> None:
-    """Whatever speaks against a start is said at once."""
+    """All objections to a start are reported at once."""
     found = made.facts(made.data_folder(foreign=("x",)), old_databases=("/a",))
     assert 4 == len(_whats(plan.decide(made.settings(NO_PASSWORD, ["-C", "port"]), found)))
 
@@ -231,17 +233,17 @@ def test_several_refusals_come_together() -> None:
         (made.data_folder(place="unknown"), (), []),
     ],
 )
-def test_data_in_the_wrong_place_is_warned_of(
+def test_data_in_the_wrong_place_causes_a_warning(
     folder: DataFolder, stray: tuple[str, ...], words: list[str]
 ) -> None:
-    """Data that a new container would not find again is named before it is written, with the mount to use."""
+    """It comes before any data is written that a new container would not find, and names the mount to use."""
     decided = plan.decide(made.settings(), made.facts(folder, stray_mounts=stray))
     assert len(words) == len(decided.warnings)
     assert [] == [word for word, each in zip(words, decided.warnings, strict=True) if word not in each.what]
 
 
 def test_an_anonymous_volume_is_mentioned_once() -> None:
-    """A database that is there already is not nagged about its anonymous volume."""
+    """There is no warning about the anonymous volume of a database that already exists."""
     folder = made.data_folder(has_cluster=True, place="anonymous volume")
     assert () == plan.decide(made.settings(), made.facts(folder)).warnings
 
@@ -254,8 +256,8 @@ def test_an_anonymous_volume_is_mentioned_once() -> None:
         ("/srv/data", "/srv/data"),
     ],
 )
-def test_the_mount_that_is_proposed(path: str, expected: str) -> None:
-    """The proposed mount is where the image of that major wants it."""
+def test_the_proposed_mount(path: str, expected: str) -> None:
+    """It is where the image of that major version expects the volume."""
     folder = made.data_folder(path=path, place="container layer")
     (warning,) = plan.decide(made.settings({"PGDATA": path}), made.facts(folder)).warnings
     assert f"mount a volume: -v NAME:{expected}" == warning.hint
@@ -266,20 +268,20 @@ def test_the_mount_that_is_proposed(path: str, expected: str) -> None:
     [
         (999, 0, ["belongs to uid 0", "--user 0:0", "chown -R 999 FOLDER"]),
         (0, 5, ["belongs to uid 5", "--user 5:5"]),
-        # its owner, and yet it cannot: then it is the mode, and another user would not help
+        # its owner cannot open it: so the mode is the cause, and another user would not help
         (999, 999, ["chmod"]),
     ],
 )
 def test_permission_messages(uid: int, owner: int, words: list[str]) -> None:
-    """Uid, owner, path and filesystem are named, with a mend that can help."""
+    """The message names the uid, owner, path and filesystem, and its hint helps."""
     problem = no_permission("/data", "read", uid, owner, "ext4")
     text = f"{problem.what} {problem.hint}"
     assert [] == [word for word in [f"uid {uid}", "/data", "ext4", *words] if word not in text]
 
 
 @pytest.mark.parametrize("owner", [0, 5])
-def test_missing_capabilities_are_what_is_wrong(owner: int) -> None:
-    """Root that lacks some is told which, also where it owns the folder, and no other mend that would not help."""
+def test_missing_capabilities_are_the_cause(owner: int) -> None:
+    """The message says which capabilities root lacks, even if root owns the folder, and gives no hint that would not help."""
     problem = no_permission("/data", "read", 0, owner, "ext4", missing="CHOWN, FOWNER")
     assert "the container lacks the capabilities CHOWN, FOWNER" in problem.what
     assert "--cap-add CHOWN --cap-add FOWNER" in problem.hint
@@ -306,8 +308,8 @@ def _facts() -> st.SearchStrategy[Facts]:
 
 
 @given(wanted=_settings(), found=_facts())
-def test_what_no_plan_may_do(wanted: Settings, found: Facts) -> None:
-    """Whatever is found: no half database is served, and nothing is thrown away but our own building."""
+def test_no_plan_destroys_or_serves_the_wrong_data(wanted: Settings, found: Facts) -> None:
+    """Whatever is found, no incomplete database is served, and only our own unfinished work is deleted."""
     decided = plan.decide(wanted, found)
     folder = found.data_folder
     stage = folder.unfinished.stage if folder.unfinished else None
@@ -339,7 +341,7 @@ STANDBY = {**ARCHIVE, "STANDBY": "on"}
         (STANDBY, CLUSTER, plan.START, False),
         (STANDBY, made.facts(made.data_folder(has_cluster=True, standby=True)), plan.START, False),
         (STANDBY, made.unfinished("building"), plan.RESTORE, True),
-        # Going on would promote it.
+        # Continuing it would promote it.
         (STANDBY, made.unfinished("recovery", "base_1"), plan.RESTORE, True),
         ({**STANDBY, "RESTORE_FROM": "base_1"}, made.unfinished("recovery", "base_1"), plan.RESTORE, True),
     ],
@@ -347,21 +349,21 @@ STANDBY = {**ARCHIVE, "STANDBY": "on"}
 def test_a_standby_is_built_or_started(
     values: dict[str, str], found: Facts, kind: plan.Kind, *, discard: bool
 ) -> None:
-    """On an empty volume it is built; what a restore has begun is thrown away; a database is started."""
+    """It is built on an empty volume; an unfinished restore is deleted; an existing database is started."""
     expected = Plan(kind, discard=discard, move_aside=False, refusals=(), warnings=())
     assert expected == plan.decide(made.settings(values), found)
 
 
-def test_a_standby_of_nothing_is_refused() -> None:
-    """Streaming alone builds none, and a first start would make a primary."""
+def test_a_standby_without_a_source_is_refused() -> None:
+    """Streaming alone cannot build one, and a first start would create a primary."""
     values = {"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": "host=db"}
     (what,) = _whats(plan.decide(made.settings(values), EMPTY))
     assert "no archive to build the standby from" in what
     assert [] == _whats(plan.decide(made.settings(values), CLUSTER))
 
 
-def test_a_standby_goes_on_without_the_variable() -> None:
-    """The volume decides; whoever has forgotten STANDBY=on, or wants a primary, is told what to do."""
+def test_a_standby_stays_one_without_the_variable() -> None:
+    """The volume decides; the warning says what to do if STANDBY=on was forgotten, or a primary is wanted."""
     found = made.facts(made.data_folder(has_cluster=True, standby=True))
     decided = plan.decide(made.settings(ARCHIVE), found)
     assert plan.START == decided.kind

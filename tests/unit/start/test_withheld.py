@@ -1,4 +1,4 @@
-"""What is said of PGPASSWORD, and of an archive of the other tool."""
+"""Messages about PGPASSWORD, and about an archive of the other tool."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _say(folder: Path, capfd: pytest.CaptureFixture[str], values: dict[str, str]
 
 
 def test_a_primary(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """One line, which names the variable: whether something connects from there nobody can know."""
+    """One line names the variable: nobody can know whether the server makes connections of its own."""
     (line,) = _say(tmp_path, capfd).splitlines()
     assert "entrypoint: info: PGPASSWORD is not in the server's environment" in line
     assert "dblink" in line
@@ -50,7 +50,7 @@ def test_a_standby_without_a_password(tmp_path: Path, capfd: pytest.CaptureFixtu
 
 
 def test_a_standby_of_variables(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """STANDBY_PRIMARY_CONNINFO is the server's connection too."""
+    """The server also makes the connection in STANDBY_PRIMARY_CONNINFO."""
     (tmp_path / "standby.signal").touch()
     values = {"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": "postgres://me@first"}
     assert HANDS_ON in _say(tmp_path, capfd, values)
@@ -61,8 +61,8 @@ def test_a_standby_of_variables(tmp_path: Path, capfd: pytest.CaptureFixture[str
     ["host=a password=x", "postgres://me:x@a/", "host=a passfile=/x", ""],
     ids=["word", "uri", "file", "none"],
 )
-def test_no_noise_for_others(tmp_path: Path, capfd: pytest.CaptureFixture[str], conninfo: str) -> None:
-    """A standby that has its password, or follows the archive alone, is not told of one."""
+def test_no_message_for_others(tmp_path: Path, capfd: pytest.CaptureFixture[str], conninfo: str) -> None:
+    """There is none for a standby that has its password, or only follows the archive."""
     (tmp_path / "standby.signal").touch()
     (tmp_path / "postgresql.auto.conf").write_text(f"primary_conninfo = '{conninfo}'\n")
     assert "" == _say(tmp_path, capfd)
@@ -85,7 +85,7 @@ def _archive(values: dict[str, str]) -> Archive:
 )
 @pytest.mark.parametrize("prefix", ["", "RESTORE_"])
 def test_the_other_tools_archive(tmp_path: Path, values: dict[str, str], other: str, prefix: str) -> None:
-    """The tool is named, and the very variable that chooses it; where its own variables name the storage, the way out."""
+    """The message names the tool and the variable that chooses it; if the tool's own variables name the storage, the way out."""
     for name in adapter(other, {}).top_folders:
         (tmp_path / name).mkdir()
     wanted = _archive({name: value.replace("FOLDER", str(tmp_path)) for name, value in values.items()})

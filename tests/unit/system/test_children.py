@@ -30,7 +30,7 @@ from entrypoint.system.children import (
 ENVIRONMENT: Mapping[str, str] = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 PR_SET_CHILD_SUBREAPER = 36
 STAY = "i=0; while [ $i -lt 2000 ]; do i=$((i + 1)); sleep 0.01; done"
-"""A shell that listens to signals all the time, and ends by itself if a test has forgotten it."""
+"""A shell that always listens to signals, and ends by itself in case a test has forgotten it."""
 
 
 def _run(children: Children, script: str) -> int:
@@ -48,7 +48,7 @@ def _exists(pid: int) -> bool:
 
 
 def _until_gone(children: Children, pid: int) -> None:
-    """Reap until a process is gone; whoever does not come to it has hung."""
+    """Reap until a process is gone; fail if that takes too long."""
     for _ in range(1000):
         children.reap()
         if not _exists(pid):
@@ -58,7 +58,7 @@ def _until_gone(children: Children, pid: int) -> None:
 
 
 def test_every_exit_code(children: Children) -> None:
-    """What a program ends with is what the caller gets."""
+    """The caller gets the exit code that a program ends with."""
     assert list(range(256)) == [_run(children, f"exit {code}") for code in range(256)]
 
 
@@ -66,29 +66,29 @@ def test_every_exit_code(children: Children) -> None:
     "name", ["HUP", "INT", "QUIT", "ABRT", "KILL", "USR1", "SEGV", "PIPE", "TERM", "XFSZ"]
 )
 def test_every_signal(children: Children, name: str) -> None:
-    """A program that a signal ends gives 128 and its number; none is ignored just because we do."""
+    """A program that a signal ends gives 128 + signal; no signal is ignored just because we ignore it."""
     expected = 128 + signal.Signals[f"SIG{name}"]
     assert expected == _run(children, f"ulimit -c 0; kill -s {name} $$; exit 1")
 
 
 def test_children_begin_clean(children: Children) -> None:
-    """A child ignores nothing, blocks what was blocked at the beginning, and leads its own group."""
+    """A child ignores nothing, blocks what was blocked at our start, and leads its own group."""
     children.signals.original_mask = {signal.SIGUSR2}
     code, text = children.output(["cat", "/proc/self/status"], ENVIRONMENT)
     rows = dict(line.split(":\t") for line in text.splitlines())
-    ignored = int(rows["SigIgn"], 16) & ((1 << 31) - 1)  # above are the C library's own
+    ignored = int(rows["SigIgn"], 16) & ((1 << 31) - 1)  # the others are the C library's own
     assert (0, 0, 1 << (signal.SIGUSR2 - 1)) == (code, ignored, int(rows["SigBlk"], 16))
     assert rows["Pid"] == rows["NSpgid"]
 
 
-def test_children_get_nothing_else(children: Children, tmp_path: Path) -> None:
-    """A child has the standard streams, what it was given, and exactly the environment it was given."""
+def test_children_inherit_nothing_else(children: Children, tmp_path: Path) -> None:
+    """A child has the standard streams and the descriptors it was given, and exactly the given environment."""
     inherited = {int(name) for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")}
     inherited = {number for number in inherited if os.get_inheritable(number)}
     given, out = memory_file(""), memory_file("")
     with (tmp_path / "file").open("w"):
         assert 0 == children.run(["ls", "/proc/self/fd"], ENVIRONMENT, descriptors={7: given, 1: out})
-    of_ls = 3  # the folder that it reads
+    of_ls = 3  # the folder that ls reads
     assert {0, 1, 2, 7, of_ls} | inherited == {int(name) for name in read_back(out).split()}
     os.close(given)
     os.close(out)
@@ -99,9 +99,9 @@ def test_children_get_nothing_else(children: Children, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [8, 9])
 def test_a_descriptor_may_keep_its_number(children: Children, number: int) -> None:
-    """A descriptor that has in the child the number that it happens to have here arrives as well.
+    """A descriptor that has the same number in the child and here arrives as well.
 
-    A runtime may give the first process more descriptors (podman's --preserve-fds), so any number comes up.
+    A runtime may give the first process more descriptors (podman's --preserve-fds), so any number can occur.
     """
     saved = (
         fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 0) if os.path.exists(f"/proc/self/fd/{number}") else None
@@ -120,7 +120,7 @@ def test_a_descriptor_may_keep_its_number(children: Children, number: int) -> No
 
 
 def test_output_is_collected(children: Children) -> None:
-    """Stdout, and stderr where it is wanted; bytes that are no text survive."""
+    """Stdout is collected, and stderr if requested; bytes that are not text survive."""
     argv = ["sh", "-c", "printf '\\377out'; echo err >&2; exit 3"]
     assert (3, "\udcffouterr\n") == children.output(argv, ENVIRONMENT, errors=True)
     errors = memory_file("")
@@ -129,8 +129,8 @@ def test_output_is_collected(children: Children) -> None:
     os.close(errors)
 
 
-def test_nobodys_end_is_lost(children: Children) -> None:
-    """While one child is waited for the ends of others are kept for whoever asks later."""
+def test_no_childs_end_is_lost(children: Children) -> None:
+    """While we wait for one child, the exit codes of others are kept for later."""
     first = children.spawn(["sh", "-c", "exit 7"], ENVIRONMENT)
     _until_gone(children, first)
     assert 0 == _run(children, "exit 0")
@@ -139,7 +139,7 @@ def test_nobodys_end_is_lost(children: Children) -> None:
 
 @pytest.fixture
 def _subreaper() -> Iterator[None]:
-    """Make orphans ours, as they are PID 1's."""
+    """Adopt orphans, as PID 1 does."""
     libc = ctypes.CDLL(None)
     assert 0 == libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     yield
@@ -148,7 +148,7 @@ def _subreaper() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_subreaper")
 def test_orphans_are_reaped(children: Children) -> None:
-    """A stranger whose parent has gone does not stay a zombie, and is nobody's child."""
+    """A stranger whose parent has ended does not stay a zombie, and is not taken for our child."""
     orphan = int(_output(children, "sleep 60 >/dev/null 2>&1 & echo $!"))
     os.kill(orphan, signal.SIGKILL)
     _until_gone(children, orphan)
@@ -157,7 +157,7 @@ def test_orphans_are_reaped(children: Children) -> None:
 
 @pytest.mark.usefixtures("_subreaper")
 def test_an_orphan_does_not_end_a_wait(children: Children) -> None:
-    """The end of a stranger is not taken for the child's that is waited for."""
+    """The end of a stranger does not end the wait for a child."""
     assert 5 == _run(children, "(sh -c 'exit 9' &); exit 5")
     assert 6 == _run(children, "(exit 9) & sleep 0.05; exit 6")
 
@@ -175,13 +175,13 @@ class _Remembering(Children):
 
 @pytest.fixture
 def remembering(children: Children) -> _Remembering:
-    """Children of which the last one is known."""
+    """Children that remember the pid of the last one."""
     return _Remembering(children.signals)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
-def test_a_stop_ends_what_is_run(remembering: _Remembering, number: int) -> None:
-    """A stop signal raises Stopped with its number, after the program was ended with all its group."""
+def test_a_stop_ends_the_program(remembering: _Remembering, number: int) -> None:
+    """A stop signal raises Stopped with its number, after the program and its whole group have ended."""
     os.kill(os.getpid(), number)
     with pytest.raises(Stopped) as stopped:
         _run(remembering, "sleep 60 & wait")
@@ -189,8 +189,8 @@ def test_a_stop_ends_what_is_run(remembering: _Remembering, number: int) -> None
     assert not _exists(remembering.last)
 
 
-def test_a_deadline_ends_what_is_run(remembering: _Remembering) -> None:
-    """A program that takes too long is ended before the TimeoutError goes on."""
+def test_a_deadline_ends_the_program(remembering: _Remembering) -> None:
+    """A program that takes too long is ended before TimeoutError is raised."""
     with pytest.raises(TimeoutError):
         remembering.output(["sleep", "60"], ENVIRONMENT, seconds=0.05)
     assert not _exists(remembering.last)
@@ -213,7 +213,7 @@ def test_a_stop_is_not_forgotten(children: Children, number: int) -> None:
 
 
 def _say_ready(children: Children, script: str) -> int:
-    """Start a shell and return its pid when it says that it is ready."""
+    """Start a shell and return its pid once it says that it is ready."""
     read, write = os.pipe()
     pid = children.spawn(["sh", "-c", script], ENVIRONMENT, descriptors={1: write})
     os.close(write)
@@ -222,8 +222,8 @@ def _say_ready(children: Children, script: str) -> int:
     return pid
 
 
-def test_who_does_not_listen_is_killed(children: Children) -> None:
-    """A program that ignores SIGTERM gets SIGKILL, and so does what it has started."""
+def test_a_program_that_ignores_sigterm_is_killed(children: Children) -> None:
+    """It gets SIGKILL, and so do the processes that it has started."""
     pid = _say_ready(children, f"trap '' TERM; echo ready; {STAY}")
     children.end_group(pid, seconds=0.05)
     assert not _exists(pid)
@@ -231,7 +231,7 @@ def test_who_does_not_listen_is_killed(children: Children) -> None:
 
 @pytest.mark.usefixtures("_subreaper")
 def test_what_the_leader_leaves_behind_is_killed(children: Children) -> None:
-    """A worker that outlives its leader is ended with the group."""
+    """A worker that outlives its leader ends with the group."""
     read, write = os.pipe()
     script = f"(trap '' TERM; echo ready $(sh -c 'echo $PPID'); {STAY}) & wait"
     pid = children.spawn(["sh", "-c", script], ENVIRONMENT, descriptors={1: write})
@@ -244,8 +244,8 @@ def test_what_the_leader_leaves_behind_is_killed(children: Children) -> None:
 
 
 @pytest.mark.usefixtures("_subreaper")
-def test_what_is_tied_ends_with_its_parent(children: Children) -> None:
-    """Even if that one is killed; its children are no burden of anybody else."""
+def test_a_tied_child_ends_with_its_parent(children: Children) -> None:
+    """It ends even if the parent is killed; children that are not tied are not affected."""
     read, write = os.pipe()
     parent = os.fork()
     if parent == 0:
@@ -260,7 +260,7 @@ def test_what_is_tied_ends_with_its_parent(children: Children) -> None:
     _until_gone(children, tied)
 
 
-def test_an_end_that_has_come_already(children: Children) -> None:
+def test_a_group_that_has_already_ended(children: Children) -> None:
     """A group that has ended by itself is no error."""
     pid = children.spawn(["true"], ENVIRONMENT)
     _until_gone(children, pid)
@@ -281,7 +281,7 @@ def programs(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("name", "expected"), [("tool", "b/tool"), ("only", "a/only")])
 def test_programs_are_found_as_a_shell_does(programs: Path, name: str, expected: str) -> None:
-    """The first on PATH that can be executed; a path is taken as it is."""
+    """The first one on PATH that can be executed is found; a path is used unchanged."""
     environment = {"PATH": f"{programs}/none:{programs}/a:{programs}/b"}
     assert f"{programs}/{expected}" == find_program(name, environment)
     assert "./x" == find_program("./x", environment)
@@ -290,7 +290,7 @@ def test_programs_are_found_as_a_shell_does(programs: Path, name: str, expected:
 
 @pytest.mark.parametrize(("name", "code"), [("data", 126), ("none", 127), ("folder", 127)])
 def test_programs_that_are_not_found(programs: Path, name: str, code: int) -> None:
-    """126 for what cannot be executed and 127 for what is not there, as in a shell."""
+    """126 if a program cannot be executed, 127 if it does not exist, as in a shell."""
     with pytest.raises(Failure) as failed:
         find_program(name, {"PATH": f"{programs}/a"})
     assert code == failed.value.code
@@ -304,7 +304,7 @@ def test_programs_that_are_not_found(programs: Path, name: str, code: int) -> No
 def test_programs_that_cannot_be_executed(
     children: Children, tmp_path: Path, content: str, expected: int
 ) -> None:
-    """A missing interpreter and a broken file are told apart, with a shell's codes and no traceback."""
+    """A missing interpreter and a broken file have different shell codes, and no traceback."""
     path = tmp_path / "program"
     path.write_text(content)
     path.chmod(0o755)
@@ -315,14 +315,14 @@ def test_programs_that_cannot_be_executed(
 
 
 def test_a_failed_execution_is_explained() -> None:
-    """The reason is the system's, the mend fits it."""
+    """The message contains the system's reason and a hint that fits it."""
     problem = cannot_execute("/x", FileNotFoundError(2, "No such file or directory"))
     assert ("/x: cannot be executed: No such file or directory", 127) == (problem.what, problem.code)
     assert 126 == cannot_execute("/x", OSError(8, "Exec format error")).code
 
 
 def test_files_in_memory() -> None:
-    """What was written is read back from the beginning, as often as one likes."""
+    """The text is read back from the beginning, any number of times."""
     descriptor = memory_file("\udcffa\n")
     os.lseek(descriptor, 0, os.SEEK_END)
     os.write(descriptor, b"b")
@@ -342,7 +342,7 @@ def _refuse(number: int) -> Callable[..., int]:
 def without_memory_files(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Path:
-    """Return the folder where files have to be instead; nothing of a name may stay there."""
+    """Return the folder that must contain the files instead; no name may remain in it."""
     if request.param is None:
         monkeypatch.delattr(os, "memfd_create")
         monkeypatch.delattr(os, "MFD_CLOEXEC")
@@ -354,7 +354,7 @@ def without_memory_files(
 
 
 def test_files_of_a_kernel_without_files_in_memory(without_memory_files: Path, children: Children) -> None:
-    """They hold the same, are for nobody else, and have no name from before anything is in them."""
+    """They have the same content, only we may open them, and they have no name once anything is in them."""
     descriptor = memory_file("secret\udcff")
     assert "secret\udcff" == read_back(descriptor)
     found = os.fstat(descriptor)
@@ -371,7 +371,7 @@ def test_files_of_a_kernel_without_files_in_memory(without_memory_files: Path, c
 
 
 def test_answers_on_a_kernel_without_seals(without_memory_files: Path) -> None:
-    """An answer is read to its end, though nothing limits it."""
+    """An answer is read to its end, although nothing limits it."""
     answer = answer_file(10)
     os.write(answer, b"more than ten bytes")
     assert "more than ten bytes" == read_back(answer)
@@ -379,7 +379,7 @@ def test_answers_on_a_kernel_without_seals(without_memory_files: Path) -> None:
 
 
 def test_a_host_that_refuses_clone3(children: Children, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where posix_spawn is refused, a program is started all the same, in a group of its own and with its streams."""
+    """If posix_spawn is refused, a program starts all the same, in its own group and with its streams."""
     monkeypatch.setattr(os, "posix_spawn", _refuse(errno.EPERM))
     script = 'exit $(($(cut -d" " -f5 /proc/$$/stat) != $$))'
     assert 0 == children.run(["sh", "-c", script], ENVIRONMENT)
@@ -387,7 +387,7 @@ def test_a_host_that_refuses_clone3(children: Children, monkeypatch: pytest.Monk
 
 
 def test_no_place_for_a_private_file(without_memory_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing can be written either, it is told what to mount."""
+    """If no folder is writable either, the hint says what to mount."""
     monkeypatch.setattr(module, "PRIVATE_FOLDERS", (f"{without_memory_files}/none",))
     with pytest.raises(Failure) as failed:
         memory_file("")
@@ -401,10 +401,10 @@ def test_python_itself_can_be_a_child(children: Children) -> None:
     assert 33 == children.run([sys.executable, "-c", script], ENVIRONMENT)
 
 
-def test_the_servers_own_client_is_called_behind_debians_wrapper(
+def test_the_servers_own_client_is_called_instead_of_debians_wrapper(
     tmp_path: Path, children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrapper of the user's is none of that kind."""
+    """A wrapper of the user's own is not replaced."""
     for name, text in (("debian/pg_wrapper", "debian"), ("server/psql", "server"), ("user/psql", "user")):
         path = tmp_path / name
         path.parent.mkdir()

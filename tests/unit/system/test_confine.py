@@ -1,4 +1,4 @@
-"""A process that is kept in reaches its own folders, and nothing else that its user could reach."""
+"""A confined process reaches its own folders, and nothing else that its user could reach."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ print(json.dumps([name for name, what in tries.items() if went(what)]))
 
 @pytest.mark.skipif(bool(confine.missing()), reason="this kernel cannot keep a process in")
 def test_nothing_else_is_reached(tmp_path: Path) -> None:
-    """No file, socket, process or network; what it needs itself goes on."""
+    """It reaches no file, socket, process or network; what it needs itself still works."""
     own, other = tmp_path / "own", tmp_path / "other"
     own.mkdir()
     other.mkdir()
@@ -57,7 +57,7 @@ def test_nothing_else_is_reached(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", TRIED, str(REPOSITORY), str(own), "", "", str(other)]
     done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
     went = json.loads(done.stdout)
-    # Root may measure what others do.
+    # Root may measure what other users' processes do.
     assert ["write", "listen", "signal itself", "limits"] == [
         each for each in went if each != "environment" or os.getuid()
     ]

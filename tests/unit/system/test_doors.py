@@ -7,8 +7,8 @@ from pathlib import Path
 from entrypoint.system.doors import DOOR, is_door, path_without
 
 
-def test_our_door_is_known_by_what_it_holds(tmp_path: Path) -> None:
-    """A copy and a link are ours, whatever their name; what somebody has put in its place is not."""
+def test_our_door_is_recognized_by_its_content(tmp_path: Path) -> None:
+    """A copy and a link are ours, whatever their names; somebody's replacement is not."""
     copy, link, other, folder = (tmp_path / name for name in ("copy", "link", "other", "folder"))
     text = Path(DOOR).read_bytes()
     copy.write_bytes(text)
@@ -20,7 +20,7 @@ def test_our_door_is_known_by_what_it_holds(tmp_path: Path) -> None:
 
 
 def test_a_path_without_doors(tmp_path: Path) -> None:
-    """Only the folder that holds a door of that name is told apart."""
+    """Only the folder that contains a door with that name is separated."""
     doors, plain = tmp_path / "doors", tmp_path / "plain"
     for each in (doors, plain):
         each.mkdir()

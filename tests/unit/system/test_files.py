@@ -14,15 +14,15 @@ from entrypoint.system.files import Mount
 
 ROOT = Path(files.__file__).parents[2]
 NOBODY = 4_000_000
-"""A uid that nothing here belongs to."""
+"""A uid that owns nothing here."""
 
 
 class Killed(BaseException):
-    """What a kill looks like from inside: nothing handles it."""
+    """What a kill looks like from inside: no code handles it."""
 
 
 def test_any_bytes_survive(tmp_path: Path) -> None:
-    """What is read and written again is the same, also if it is no UTF-8, also its line ends."""
+    """A file that is read and written again is the same, even if it is not UTF-8, and with its line ends."""
     path = tmp_path / "file"
     path.write_bytes(b"a\r\nb\rc\n\xff\xfe\0")
     files.write_atomically(str(tmp_path / "copy"), files.read_text(str(path)))
@@ -31,7 +31,7 @@ def test_any_bytes_survive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o600, 0o644])
 def test_a_written_file_has_its_mode(tmp_path: Path, mode: int) -> None:
-    """The mode is right whatever the umask and the old file's mode."""
+    """The mode is right, whatever the umask and the old file's mode."""
     path = tmp_path / "file"
     path.write_text("old")
     path.chmod(0o777)
@@ -45,10 +45,10 @@ def test_a_written_file_has_its_mode(tmp_path: Path, mode: int) -> None:
 
 
 @pytest.mark.parametrize("step", ["open", "fchmod", "fsync", "replace"])
-def test_a_kill_leaves_the_old_file_or_the_new(
+def test_a_kill_leaves_the_old_or_the_new_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Before the rename the old file is whole, with the rename the new one; a second try always works."""
+    """Before the rename the old file is complete, after it the new one; a second try always works."""
     path = tmp_path / "file"
     path.write_text("old")
 
@@ -65,7 +65,7 @@ def test_a_kill_leaves_the_old_file_or_the_new(
 
 
 def test_a_file_is_durable_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a power cut a name never stands for an empty file: sync, rename, sync the folder."""
+    """A power cut never leaves a name with an empty file: sync, rename, sync the folder."""
     steps: list[str] = []
     for name in ("fsync", "replace"):
         real: Callable[..., None] = getattr(os, name)
@@ -81,8 +81,8 @@ def test_a_file_is_durable_before_it_is_renamed(tmp_path: Path, monkeypatch: pyt
     assert ["fsync", "replace", "fsync"] == steps
 
 
-def test_a_tree_is_removed_but_no_link_is_followed(tmp_path: Path) -> None:
-    """A link, or a folder with links, goes; what they lead to stays."""
+def test_a_tree_is_removed_without_following_links(tmp_path: Path) -> None:
+    """A link, or a folder with links, is removed; the targets stay."""
     kept = tmp_path / "kept"
     (kept / "deep").mkdir(parents=True)
     (kept / "file").write_text("x")
@@ -116,7 +116,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> list[Mount]:
 
 
 def test_mounts_are_read(table: list[Mount]) -> None:
-    """Point, root, filesystem and options, with the kernel's escapes undone, each once."""
+    """Mount point, root, filesystem and options are read once each, with the kernel's escapes decoded."""
     expected = [
         Mount("/", "/", "overlay", "rw,relatime"),
         Mount("/proc", "/", "proc", "rw,nosuid"),
@@ -128,12 +128,12 @@ def test_mounts_are_read(table: list[Mount]) -> None:
 
 
 def test_this_machine_has_mounts() -> None:
-    """The kernel's real table is understood."""
+    """The kernel's real table can be parsed."""
     assert "/proc" in {mount.point for mount in files.mounts()}
 
 
 def test_a_kernel_without_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where /proc cannot be read nothing is known, which is no error."""
+    """If /proc cannot be read, no mount is known, which is no error."""
 
     def refuse(path: str) -> str:
         raise PermissionError(errno.EACCES, "Permission denied", path)
@@ -154,18 +154,18 @@ def test_a_kernel_without_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_mount_of_a_path(table: list[Mount], path: str, expected: int) -> None:
-    """The nearest mount above counts, and of two at one place the later, which lies on top."""
+    """The nearest mount above the path counts, and of two at one place the later one, which is on top."""
     assert table[expected] == files.mount_of(path, table)
 
 
 def test_no_mount() -> None:
-    """Without a table the mount is not known."""
+    """Without a table, the mount is not known."""
     assert files.mount_of("/", []) is None
 
 
 @pytest.mark.parametrize("before", [None, 0o700, 0o3777])
-def test_a_folder_is_made_with_its_mode(tmp_path: Path, before: int | None) -> None:
-    """A folder exists afterwards with all twelve bits of its mode, whatever it was before."""
+def test_a_folder_is_created_with_its_mode(tmp_path: Path, before: int | None) -> None:
+    """Afterwards the folder exists with all twelve bits of its mode, whatever it was before."""
     path = tmp_path / "a" / "b"
     if before is not None:
         path.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What others wrote may be anything: whatever is wrong with it is a ValueError."""
+"""Input from others may be anything: whatever is wrong with it is a ValueError."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ ODD: tuple[Any, ...] = (
 
 
 def _changed(value: Any) -> Iterator[Any]:
-    """Every value with one part of it replaced by something odd, or left out."""
+    """Every value, with one of its parts replaced by something odd, or omitted."""
     yield from ODD
     if isinstance(value, dict):
         for key, part in value.items():
@@ -127,8 +127,8 @@ def _changed(value: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("name", PARSERS)
-def test_whatever_is_wrong_is_a_value_error(name: str) -> None:
-    """No answer, whatever is put in the place of any of its parts, leads to another error."""
+def test_every_error_is_a_value_error(name: str) -> None:
+    """No answer leads to another error, whatever replaces any of its parts."""
     good, parse = PARSERS[name]
     parse(json.dumps(copy.deepcopy(good)))
     for bad in _changed(good):
@@ -153,29 +153,29 @@ def test_whatever_is_wrong_is_a_value_error(name: str) -> None:
         "",
     ],
 )
-def test_what_is_no_json_is_a_value_error(text: str) -> None:
-    """Deep, huge, no number, half, nothing."""
+def test_text_that_is_not_json_is_a_value_error(text: str) -> None:
+    """It may be deeply nested, huge, an invalid number, cut off, or empty."""
     with pytest.raises(ValueError, match=r"."):
         guest.parse_json(text)
 
 
 def test_a_raw_line_break_in_a_string() -> None:
-    """PgBackRest tells of a wrong passphrase so; its own words are shown."""
+    """PgBackRest reports a wrong passphrase this way; its own text is shown."""
     text = '[{"status":{"code":99,"message":"other"},"repo":[{"status":{"message":"[CryptoError] unable to\nload"}}]}]'
     with pytest.raises(ValueError, match=r"\[CryptoError\] unable to\nload"):
         PGBACKREST.parse_backups(text)
 
 
 def test_names_with_blanks() -> None:
-    """The last word of a file's name is not the file's name."""
+    """The last word of a file's name is not the whole name."""
     listing = "obj 2 2026-11-29 05:24:36.303705984 +0000 UTC a 000000010000000000000009.lz4  \n"
     assert [] == WALG.parse_wal(listing)
     assert ["a 000000010000000000000009.lz4"] == WALG.parse_names(listing)
     assert ["a 000000010000000000000009"] == PGBACKREST.parse_names("a 000000010000000000000009\n")
 
 
-def test_a_name_far_away_is_no_work() -> None:
-    """A file that is called as the last segment there can be makes one long hole, at once."""
+def test_a_name_far_away_costs_no_work() -> None:
+    """A file with the name of the last possible segment makes one long gap, at once."""
     size = 16 * 1024**2
     present = {segments.name(1, count, size) for count in (2, 3, 5, 70_000)} | {"00000001FFFFFFFF000000FF"}
     first, last = segments.name(1, 2, size), "00000001FFFFFFFF000000FF"

@@ -1,4 +1,4 @@
-"""Who we are and who we become."""
+"""Who we are and whom we become."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GROUPS = {"root": 0, "postgres": 999, "ssl-cert": 104}
 
 @pytest.fixture(autouse=True)
 def _database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Users and groups of a small system, on which we are uid 1000, gid 1001, with three groups."""
+    """Users and groups of a small system, on which we are uid 1000 and gid 1001, with three groups."""
     by_name = {
         name: pwd.struct_passwd((name, "x", uid, gid, "", home, "/bin/sh"))
         for name, (uid, gid, home) in USERS.items()
@@ -49,37 +49,37 @@ def _database(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        # a name: its own group and all its supplementary ones
+        # a name: the user's own group and all supplementary groups
         ("postgres", Identity(999, 999, (999, 104), "/var/lib/postgresql", "postgres")),
         ("postgres:", Identity(999, 999, (999, 104), "/var/lib/postgresql", "postgres")),
         ("root", Identity(0, 0, (0, 104), "/root", "root")),
-        # a number that has a name is that user
+        # a number with a passwd entry is that user
         ("999", Identity(999, 999, (999, 104), "/var/lib/postgresql", "postgres")),
         ("0", Identity(0, 0, (0, 104), "/root", "root")),
         # a number without a name keeps the caller's group
         ("4242", Identity(4242, 1001, (1001,), "/", "")),
-        # with a group there is only that one
+        # with a group, there is only that group
         ("postgres:root", Identity(999, 0, (0,), "/var/lib/postgresql", "postgres")),
         ("postgres:104", Identity(999, 104, (104,), "/var/lib/postgresql", "postgres")),
         ("4242:4343", Identity(4242, 4343, (4343,), "/", "")),
         ("0:0", Identity(0, 0, (0,), "/root", "root")),
-        # without a user we stay who we are
+        # without a user, we stay who we are
         ("", Identity(1000, 1001, (1001, 1002, 104), "/", "")),
         (":", Identity(1000, 1001, (1001, 1002, 104), "/", "")),
         (":ssl-cert", Identity(1000, 104, (104,), "/", "")),
         ("homeless", Identity(5, 6, (6, 104), "/", "homeless")),
-        # digits are a number first, as in the runtime's own code
+        # digits are taken as a number first, as in the runtime's own code
         ("007", Identity(7, 7, (7, 104), "/seven", "007")),
         ("2147483647", Identity(2147483647, 1001, (1001,), "/", "")),
     ],
 )
-def test_whoever_can_be_named(spec: str, expected: Identity) -> None:
-    """`user[:group]`, names or numbers, means what it means for `docker run --user`."""
+def test_valid_users_and_groups(spec: str, expected: Identity) -> None:
+    """`user[:group]`, names or numbers, means the same as for `docker run --user`."""
     assert expected == identity.resolve(spec)
 
 
-def test_the_present_identity() -> None:
-    """The current one keeps all groups of this process."""
+def test_the_current_identity() -> None:
+    """It keeps all groups of this process."""
     assert Identity(1000, 1001, (1001, 1002, 104), "/", "") == identity.current()
 
 
@@ -93,7 +93,7 @@ def test_the_present_identity() -> None:
         ("postgres:nogroup-here", "unable to find group nogroup-here"),
         ("1:2:3", "unable to find group 2:3"),
         (":-1", "unable to find group -1"),
-        # the kernel has no such numbers, and 4294967295 means "leave it as it is" to setresuid
+        # the kernel has no such numbers, and to setresuid 4294967295 means "leave it as it is"
         ("2147483648", "range"),
         ("4294967295", "range"),
         ("99999999999999999999", "range"),
@@ -101,14 +101,14 @@ def test_the_present_identity() -> None:
         ("0:99999999999999999999", "range"),
     ],
 )
-def test_whoever_cannot(spec: str, words: str) -> None:
-    """Anything else is a ValueError with the runtime's own words, never another exception."""
+def test_invalid_users_and_groups(spec: str, words: str) -> None:
+    """Everything else is a ValueError with the runtime's own text, never another exception."""
     with pytest.raises(ValueError, match=words):
         identity.resolve(spec)
 
 
 class Kernel:
-    """The ids of a process, as far as becoming somebody goes."""
+    """The ids of a process, as far as `become` needs them."""
 
     def __init__(self, *, obeys: bool = True, keeps_root: bool = False) -> None:
         self.uids, self.gids, self.groups = (0, 0, 0), (0, 0, 0), [0, 1]
@@ -154,15 +154,15 @@ POSTGRES = Identity(999, 999, (999, 104), "/", "postgres")
 
 
 def test_rights_are_given_up_in_order(kernel: Kernel) -> None:
-    """Groups, then gid, then uid: after the uid there is no right left for the others."""
+    """The order is groups, then gid, then uid: after the uid, there is no right left for the others."""
     identity.become(POSTGRES)
     assert (["groups", "gid", "uid"], (999,) * 3, (999,) * 3) == (kernel.order, kernel.uids, kernel.gids)
     assert [999, 104] == kernel.groups
 
 
 @pytest.mark.parametrize("kernel", [Kernel(obeys=False), Kernel(keeps_root=True)], indirect=True)
-def test_rights_that_stay_are_noticed(kernel: Kernel) -> None:
-    """If the groups stay, or root can be had back, the start ends with both said."""
+def test_remaining_rights_are_noticed(kernel: Kernel) -> None:
+    """If the groups stay, or root's rights can be regained, the start ends with a message about both."""
     with pytest.raises(Failure) as failed:
         identity.become(POSTGRES)
     assert "could not give up root's rights" in failed.value.problems[0].what
@@ -170,7 +170,7 @@ def test_rights_that_stay_are_noticed(kernel: Kernel) -> None:
 
 
 def test_missing_capabilities_are_named(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root without SETUID and SETGID is told to have them, or to start as that user."""
+    """The hint for root without SETUID and SETGID is to grant them, or to start as that user."""
 
     def refuse(_: object) -> None:
         raise PermissionError(1, "Operation not permitted")

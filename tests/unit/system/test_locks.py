@@ -11,11 +11,11 @@ from entrypoint.system import locks
 
 
 class Impatient(Exception):
-    """Whoever waits has waited enough."""
+    """Raised when a test has waited long enough."""
 
 
-def test_whoever_comes_later_waits(tmp_path: Path) -> None:
-    """Who waits is asked again and again, may give up, and leaves no descriptor open."""
+def test_a_second_holder_waits(tmp_path: Path) -> None:
+    """`wait` is called repeatedly, may give up, and leaves no descriptor open."""
     path = str(tmp_path / "lock")
     asked: list[int] = []
 
@@ -35,7 +35,7 @@ def test_whoever_comes_later_waits(tmp_path: Path) -> None:
 
 
 def test_a_lock_lasts_as_long_as_its_descriptor(tmp_path: Path) -> None:
-    """It can be taken once, and again when its holder has let go."""
+    """It can be taken once, and again after its holder has released it."""
     one, other = (os.open(tmp_path, os.O_RDONLY) for _ in range(2))
     assert (True, False) == (locks.take(one), locks.take(other))
     os.close(one)

@@ -1,4 +1,4 @@
-"""What is said when the system refuses something that nobody has thought of."""
+"""The message for a system error that no other code handles."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_calls_on_a_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_name_in_an_open_folder(tmp_path: Path) -> None:
-    """A part of a path is told with the folder or file that was meant."""
+    """A partial path is shown with the folder or file that it belongs to."""
     place = os.open(tmp_path, os.O_RDONLY)
     problem = _caught(lambda: small.read("none", dir_fd=place))
     os.close(place)
@@ -61,7 +61,7 @@ def test_a_name_in_an_open_folder(tmp_path: Path) -> None:
 
 
 def test_without_the_source_the_function_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An image may be without it."""
+    """An image may lack the source."""
     real = builtins.open
 
     def gone(path: str, mode: str) -> object:
@@ -74,14 +74,14 @@ def test_without_the_source_the_function_is_named(tmp_path: Path, monkeypatch: p
 
 
 def test_missing_capabilities_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Root that is denied something for lack of them is told so."""
+    """The hint for root says which capabilities are missing, if they are the cause."""
     monkeypatch.setattr(identity, "missing_capabilities", lambda: "CHOWN")
     assert "lacks the capabilities CHOWN" in refusal.explain(PermissionError(errno.EPERM, "x", "/f")).hint
     assert "capabilities" not in refusal.explain(OSError(errno.ENOSPC, "x", "/f")).hint
 
 
-def test_nothing_but_words(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """It ends with one error and its mend, never with a traceback."""
+def test_there_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """The program ends with one error and its hint."""
 
     def dispatch(_: object) -> int:
         return len(small.read("/no/such"))
@@ -105,7 +105,7 @@ def test_nothing_but_words(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 def test_missing_capabilities_are_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mask: str, expected: str
 ) -> None:
-    """As the kernel tells them of this process; who is not root needs none."""
+    """They are read from the kernel's report about this process; users other than root need none."""
     monkeypatch.undo()
     (tmp_path / "status").write_text(f"Name:\tx\nCapEff:\t{mask}\nCapBnd:\t0\n")
     real = builtins.open
@@ -121,7 +121,7 @@ def test_missing_capabilities_are_read(
 def test_a_mounted_configuration_that_the_server_cannot_read(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """One that it can read is let through with a warning, one that it cannot is named and refused."""
+    """A warning is enough for a file that it can read; a file that it cannot read is named and refused."""
     from entrypoint.start import folders
 
     who = identity.Identity(65_534, 65_534, (65_534,), "/", "nobody")

@@ -18,7 +18,7 @@ def _arrive(*numbers: int) -> None:
 
 
 def test_every_signal_that_matters_is_recorded(children: Children) -> None:
-    """What arrives is told once, in its order, and none of it ends the program."""
+    """Every signal is reported once, in order, and none ends the program."""
     _arrive(*HANDLED)
     assert sorted(HANDLED) == sorted(children.signals.take())
     assert [] == children.signals.take()
@@ -27,14 +27,14 @@ def test_every_signal_that_matters_is_recorded(children: Children) -> None:
     assert [signal.SIGTERM, signal.SIGHUP] == children.signals.take()
 
 
-def test_a_signal_that_waits_is_seen_at_once(children: Children) -> None:
-    """What arrived before the wait is not slept over."""
+def test_a_pending_signal_is_seen_at_once(children: Children) -> None:
+    """A signal that arrived before the wait is not slept through."""
     _arrive(signal.SIGUSR1)
     assert [signal.SIGUSR1] == children.signals.wait(None)
 
 
 def test_a_signal_ends_the_wait(children: Children) -> None:
-    """What arrives during the wait ends it."""
+    """A signal that arrives during the wait ends it."""
     timer = threading.Timer(0.05, _arrive, (signal.SIGHUP,))
     timer.start()
     assert [signal.SIGHUP] == children.signals.wait(30)
@@ -42,13 +42,13 @@ def test_a_signal_ends_the_wait(children: Children) -> None:
 
 
 def test_a_wait_ends_by_itself(children: Children) -> None:
-    """Without a signal the wait ends after its time; a time that is over does not wait."""
+    """Without a signal, the wait ends after its time; if the time is over, there is no wait."""
     assert [] == children.signals.wait(0.01)
     assert [] == children.signals.wait(-1)
 
 
 def test_output_ends_the_wait(children: Children) -> None:
-    """A helper that says something is heard."""
+    """Output of a helper is read."""
     read, write = os.pipe()
     try:
         os.write(write, b"x")
@@ -59,10 +59,12 @@ def test_output_ends_the_wait(children: Children) -> None:
 
 
 def test_blocked_signals_are_let_in(children: Children) -> None:
-    """We hear signals that were blocked when we were started; children get the mask as it was."""
+    """We receive signals that were blocked when we were started; children get the original mask."""
     del children
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR2})
-    signal.raise_signal(signal.SIGTERM)  # for this thread; pytest-xdist has others that block nothing
+    signal.raise_signal(
+        signal.SIGTERM
+    )  # for this thread; pytest-xdist has other threads, which block nothing
     signals = Signals()
     assert [signal.SIGTERM] == signals.wait(30)
     assert {signal.SIGTERM, signal.SIGUSR2} <= signals.original_mask
@@ -77,5 +79,5 @@ def test_a_handed_over_mask_is_kept(children: Children) -> None:
 
 @pytest.mark.parametrize("number", STOPS)
 def test_stops_are_handled(number: int) -> None:
-    """Each stop signal is one that is listened to."""
+    """There is a handler for each stop signal."""
     assert number in HANDLED

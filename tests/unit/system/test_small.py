@@ -1,4 +1,4 @@
-"""Small regular files, and what is put in their place."""
+"""Small regular files, and other files in their place."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ STRANGE = {
 }
 
 
-def test_what_is_read(tmp_path: Path) -> None:
-    """All that a file holds, up to the limit, also bytes that are no UTF-8."""
+def test_the_content_is_read(tmp_path: Path) -> None:
+    """A file is read completely, up to the limit, even if its bytes are not UTF-8."""
     (tmp_path / "file").write_bytes(b"a\xff\n")
     assert b"a\xff\n" == small.read(f"{tmp_path}/file", most=3)
     assert "a\udcff\n" == small.read_text(f"{tmp_path}/file")
 
 
 def test_relative_to_an_open_folder(tmp_path: Path) -> None:
-    """A folder that was opened stays the one that is read from, whatever its name leads to later."""
+    """Reading stays in the folder that was opened, wherever its name leads later."""
     (tmp_path / "here").mkdir()
     (tmp_path / "here" / "file").write_text("ours")
     folder = os.open(tmp_path / "here", os.O_RDONLY)
@@ -53,16 +53,16 @@ def test_relative_to_an_open_folder(tmp_path: Path) -> None:
         os.close(folder)
 
 
-def test_what_is_larger(tmp_path: Path) -> None:
-    """A file above the limit is refused, and no more of it is read."""
+def test_a_file_above_the_limit(tmp_path: Path) -> None:
+    """It is refused, and no more of it is read."""
     (tmp_path / "file").write_bytes(b"1234")
     with pytest.raises(OSError, match="it has more than 3 bytes"):
         small.read(f"{tmp_path}/file", most=3)
 
 
 @pytest.mark.parametrize("kind", STRANGE)
-def test_what_is_no_regular_file(kind: str, tmp_path: Path) -> None:
-    """A FIFO, a link, a socket and a folder are refused by their kind, at once."""
+def test_files_that_are_not_regular(kind: str, tmp_path: Path) -> None:
+    """A FIFO, a link, a socket and a folder are refused at once, and the message names their kind."""
     make: Callable[[str], None] = STRANGE[kind]
     make(f"{tmp_path}/file")
     with pytest.raises(OSError, match=f"it is {kind.removesuffix(' to zeros')}, where a regular file"):
@@ -71,7 +71,7 @@ def test_what_is_no_regular_file(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["a FIFO", "a link to zeros"])
 def test_a_link_that_may_be_followed(kind: str, tmp_path: Path) -> None:
-    """Where links are welcome they lead to regular files only, and the limit holds."""
+    """If links are allowed, they may lead to regular files only, and the limit applies."""
     STRANGE[kind](f"{tmp_path}/strange")
     os.symlink("strange", tmp_path / "link")
     (tmp_path / "file").write_text("text")
@@ -82,8 +82,8 @@ def test_a_link_that_may_be_followed(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["a FIFO", "a link", "a socket"])
-def test_what_is_made(kind: str, tmp_path: Path) -> None:
-    """A new file takes the place of whatever lies there, and what a link leads to stays as it is."""
+def test_a_new_file_replaces_anything(kind: str, tmp_path: Path) -> None:
+    """It replaces whatever is there, and the target of a link stays unchanged."""
     before = Path("/etc/hostname").read_bytes()
     STRANGE[kind](f"{tmp_path}/file")
     descriptor = small.make(f"{tmp_path}/file", 0o640)

@@ -1,4 +1,4 @@
-"""How root gets to what others can write near, and gives a tree away."""
+"""How root reaches files near which others can write, and changes the owner of a tree."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ NOBODY = 65_534
 
 
 class Killed(BaseException):
-    """Ends a walk as a stop does."""
+    """Ends a walk, as a stop does."""
 
 
 def _tree(top: Path) -> list[str]:
-    """Make a folder like a cluster's, with a link out of it, and return the paths of all that is in it."""
+    """Create a folder like a cluster's, with a link to the outside, and return all paths in it."""
     for name in ("base/1/1259", "base/5/1259", "base/5/pg_internal.init", "global/pg_control", "PG_VERSION"):
         (top / name).parent.mkdir(parents=True, exist_ok=True)
         (top / name).touch()
@@ -41,7 +41,7 @@ def _chowned(
     look_up: Callable[[], None] = lambda: None,
     read_only: Sequence[str] = (),
 ) -> list[str]:
-    """Return the paths that would be given to another user, in this order; some are mounted read-only."""
+    """Return the paths that would get another owner, in order; some are mounted read-only."""
     paths: list[str] = []
 
     def chown(name: str, uid: int, gid: int, *, dir_fd: int, follow_symlinks: bool) -> None:
@@ -74,13 +74,13 @@ def _path(descriptor: int) -> str:
 
 
 def test_everything_gets_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each file and folder once, links themselves and not what they lead to; groups stay."""
+    """Each file and folder changes once, links themselves rather than their targets; groups stay."""
     top = tmp_path / "data"
     assert sorted(_tree(top)) == sorted(_chowned(monkeypatch, top))
 
 
-def test_what_is_mounted_read_only_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file or a folder that nobody can give away is told, and keeps nothing else from its owner."""
+def test_read_only_mounts_stay_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file or folder whose owner nobody can change is reported, and does not stop the other changes."""
     top = tmp_path / "data"
     everything = _tree(top)
     mounted = [f"{top}/PG_VERSION", f"{top}/base/5", f"{top}/base/5/1259"]
@@ -89,10 +89,8 @@ def test_what_is_mounted_read_only_stays_as_it_is(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may give files away")
-def test_a_mount_does_not_make_the_whole_folder_be_walked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is mounted read-only stays another user's for ever: the rest is in order all the same."""
+def test_a_mount_does_not_cause_a_whole_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only mount keeps another owner forever: the rest is in order all the same."""
     top = tmp_path / "data"
     _tree(top)
     mounted = [f"{top}/PG_VERSION", f"{top}/base/5"]
@@ -107,8 +105,8 @@ def test_a_mount_does_not_make_the_whole_folder_be_walked(
     assert sorted(mounted) == sorted(seen)
 
 
-def test_nothing_is_done_where_all_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A data folder of the right owner is left alone, and only its top is looked at."""
+def test_nothing_is_done_if_the_owner_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data folder with the right owner stays untouched, and only its top is examined."""
     top = tmp_path / "data"
     _tree(top)
     shutil.copytree(top / "base", top / "base" / "7" / "deep")
@@ -124,10 +122,10 @@ def test_nothing_is_done_where_all_is_right(tmp_path: Path, monkeypatch: pytest.
     assert {".", "base", "global"} == set(seen)
 
 
-def test_an_interrupted_walk_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever the walk is stopped, the next start sees it.
+def test_an_interrupted_walk_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the walk stops, the next start notices.
 
-    It looks at the folder and two levels below: these must not all be right before everything is.
+    It checks the folder and two levels below: these must not all be right before everything is.
     """
     top = tmp_path / "data"
     everything = set(_tree(top))
@@ -139,7 +137,7 @@ def test_an_interrupted_walk_is_begun_again(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_long_walk_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within a thousand files somebody looks whether a stop was asked for."""
+    """At least every thousand files, the walk checks for a stop."""
     top = tmp_path / "data"
     top.mkdir()
     for number in range(1000):
@@ -162,7 +160,7 @@ def _contents(folder: Path, *, listed: bool = False) -> Iterator[str]:
 
 
 def test_a_folder_that_becomes_a_link_is_not_entered(tmp_path: Path) -> None:
-    """What was a folder when it was listed, and is a link when its turn comes, is walked past."""
+    """An entry that was a folder when it was listed, and is a link when its turn comes, is skipped."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "secret").touch()
     for number in range(20):
@@ -178,7 +176,7 @@ def test_a_folder_that_becomes_a_link_is_not_entered(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_moved_stays_the_one_that_was_opened(tmp_path: Path) -> None:
-    """A folder that is being walked through and is replaced by a link does not lead there."""
+    """A folder that is replaced by a link during the walk does not lead to the link's target."""
     (tmp_path / "outside" / "inner").mkdir(parents=True)
     (tmp_path / "outside" / "inner" / "secret").touch()
     (tmp_path / "top" / "a" / "inner").mkdir(parents=True)
@@ -191,8 +189,8 @@ def test_a_folder_that_is_moved_stays_the_one_that_was_opened(tmp_path: Path) ->
     assert {"0", "1", "2", "inner/", "a/"} == {*found, *seen}
 
 
-def test_what_is_nested_too_deep(tmp_path: Path) -> None:
-    """There is an end to it: an error, and neither a traceback nor all descriptors."""
+def test_nesting_has_a_limit(tmp_path: Path) -> None:
+    """Beyond it there is an error, rather than a traceback or a process without free descriptors."""
     here = os.open(tmp_path, os.O_RDONLY)
     for _ in range(1500):
         os.mkdir("deep", dir_fd=here)
@@ -206,7 +204,7 @@ def test_what_is_nested_too_deep(tmp_path: Path) -> None:
 
 
 def test_an_emptied_folder(tmp_path: Path) -> None:
-    """All is removed, links themselves and not what they lead to."""
+    """Everything in it is removed; links are removed themselves, and their targets stay."""
     top = tmp_path / "data"
     _tree(top)
     (tmp_path / "kept").touch()
@@ -218,7 +216,7 @@ def test_an_emptied_folder(tmp_path: Path) -> None:
 
 @pytest.fixture
 def as_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Take ourselves for root; return a folder in which links are somebody else's."""
+    """Pretend to be root; return a folder whose links belong to another user."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     (tmp_path / "target" / "inner").mkdir(parents=True)
     (tmp_path / "target" / "file").write_text("text")
@@ -234,7 +232,7 @@ def as_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("path", ["absolute", "relative", "absolute/inner", "relative/inner", "loop"])
 def test_root_follows_no_link_of_others(as_root: Path, path: str) -> None:
-    """Wherever on the way it lies, it is named in the refusal, with what mends it."""
+    """Wherever the link is in the path, the refusal names it, and says how to fix it."""
     with pytest.raises(Failure) as refused:
         walk.open_folder(f"{as_root}/{path}")
     (problem,) = refused.value.problems
@@ -246,7 +244,7 @@ def test_root_follows_no_link_of_others(as_root: Path, path: str) -> None:
 
 
 def test_root_follows_its_own_links(as_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relative, absolute and through `..`, also to what is still to be made, but not for ever."""
+    """This includes relative and absolute links, links through `..`, and missing targets, but has an end."""
     monkeypatch.setattr(walk, "_is_roots", lambda *_: True)
     (as_root / "new").symlink_to("../" + as_root.name + "/target/new")
     for path in ("absolute/inner", "relative/../relative/inner", "new"):
@@ -270,15 +268,17 @@ def test_root_follows_its_own_links(as_root: Path, monkeypatch: pytest.MonkeyPat
         (999, 1, 999, 0o755, False),
     ],
 )
-def test_whose_link_it_is(owner: int, links: int, folder_owner: int, mode: int, *, expected: bool) -> None:
-    """Root's, and no second name of one of root's that others have given it."""
+def test_links_that_root_has_made(
+    owner: int, links: int, folder_owner: int, mode: int, *, expected: bool
+) -> None:
+    """A link is root's if root owns it, and it is not a hard link that others have made."""
     link = os.stat_result((0o120777, 1, 1, links, owner, 0, 1, 0, 0, 0))
     folder = os.stat_result((0o040000 | mode, 1, 1, 2, folder_owner, 0, 1, 0, 0, 0))
     assert expected == walk._is_roots(link, folder)
 
 
-def test_what_a_variable_names(as_root: Path, tmp_path: Path) -> None:
-    """A link of others leads to what is theirs, and to nothing else."""
+def test_files_that_variables_name(as_root: Path, tmp_path: Path) -> None:
+    """A link of another user may lead to that user's own files, and to nothing else."""
     if os.getuid() == 0:
         with pytest.raises(Failure, match="root does not follow it"):
             walk.open_named(f"{as_root}/file")
@@ -289,16 +289,16 @@ def test_what_a_variable_names(as_root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protected", [True, False])
-def test_second_names_of_roots_files(
+def test_hard_links_to_roots_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *, protected: bool
 ) -> None:
-    """Where everybody may make them, they may be names of files elsewhere: they stay root's, and are told."""
+    """If everybody may create hard links, root's files may belong elsewhere: they stay root's, with a warning."""
     top = tmp_path / "data"
     top.mkdir()
     (tmp_path / "shadow").touch()
     os.link(tmp_path / "shadow", top / "linked")
     (top / "own").touch()
-    monkeypatch.setattr(walk, "_is_elsewhere", lambda told: not protected and told.st_nlink > 1)
+    monkeypatch.setattr(walk, "_is_elsewhere", lambda found: not protected and found.st_nlink > 1)
     given = {os.path.basename(path) for path in _chowned(monkeypatch, top)}
     assert ({"data", "own", "linked"} if protected else {"data", "own"}) == given
     assert protected != ("linked" in capfd.readouterr().err)

@@ -1,4 +1,4 @@
-"""What a tool says while it works."""
+"""The output of a running tool."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 
 def _say(children: Children, script: str, role: str = "") -> tuple[int, str]:
-    """Return how a shell ended and what is kept of its words."""
+    """Return the exit code of a shell, and the part of its output that is kept."""
     words = Words(role)
     pid = children.spawn(["sh", "-c", script], ENVIRONMENT, descriptors={1: words.writing, 2: words.writing})
     words.begin()
@@ -24,20 +24,20 @@ def _say(children: Children, script: str, role: str = "") -> tuple[int, str]:
 
 
 def test_both_streams_are_read(children: Children) -> None:
-    """All that was said is there, also what came right before the end, and no line need have one."""
+    """All output is there, even from right before the end, and the last line needs no line feed."""
     assert (3, "one\ntwo\nthree") == _say(children, "echo one; echo two >&2; printf three; exit 3")
 
 
-def test_only_the_last_words_are_kept(children: Children) -> None:
-    """However much a tool says, it never waits for us, and the memory does not fill."""
+def test_only_the_last_output_is_kept(children: Children) -> None:
+    """However much a tool prints, it never waits for us, and memory does not fill up."""
     code, text = _say(children, "head -c 20000000 /dev/zero | tr '\\0' x; printf '\\nlast'")
     assert code == 0
     assert len(text) == module.KEPT
     assert text.endswith("x\nlast")
 
 
-def test_nothing_rules_a_terminal(children: Children, capfd: pytest.CaptureFixture[str]) -> None:
-    """What is passed on is escaped, in lines of a limited length, each with its role."""
+def test_nothing_controls_a_terminal(children: Children, capfd: pytest.CaptureFixture[str]) -> None:
+    """Lines are passed on escaped, with a limited length, and each with its role."""
     script = r"printf 'a\033]0;x\007b\r\n\n\342\200\250\377c\n'; head -c 200000 /dev/zero | tr '\0' y"
     _say(children, script, "tool")
     lines = capfd.readouterr().err.split("\n")
@@ -47,16 +47,16 @@ def test_nothing_rules_a_terminal(children: Children, capfd: pytest.CaptureFixtu
     assert max(map(len, lines)) < 200000
 
 
-def test_a_tool_that_speaks_no_more(children: Children) -> None:
-    """One that closes its streams is waited for all the same, and so is none that it has left behind."""
+def test_a_tool_that_closes_its_streams(children: Children) -> None:
+    """We still wait for its end, but not for processes that it left behind."""
     assert (0, "x") == _say(children, "printf x; exec >/dev/null 2>&1; sleep 0.2")
     code, text = _say(children, "sleep 60 & echo $!")
     os.kill(int(text), signal.SIGKILL)
     assert code == 0
 
 
-def test_an_endless_talker_is_ended(children: Children) -> None:
-    """Its deadline holds, and its end is not waited for in vain."""
+def test_a_tool_that_never_stops_printing_is_ended(children: Children) -> None:
+    """Its deadline applies, and the wait for its end succeeds."""
     words = Words()
     pid = children.spawn(["yes"], ENVIRONMENT, descriptors={1: words.writing})
     words.begin()
