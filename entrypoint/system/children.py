@@ -51,7 +51,7 @@ class Children:
     ) -> int:
         """Start a program found on the environment's PATH and return its pid.
 
-        `descriptors` maps a descriptor of the child to one of ours; without it, the child has only our
+        `descriptors` maps the child's descriptors to our own; without it, the child has only our
         standard streams. `become` is for checks that root makes with the rights of the server's user. A
         program that is `kept_in` reaches only these folders, see `confine`.
         """

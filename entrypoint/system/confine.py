@@ -1,7 +1,7 @@
 """Confinement of a server to its own folders: no connections, and no files or processes but its own.
 
 It is for drills, which restore other people's data; code in that data may run with a superuser's rights. The
-kernel confines the server without any rights of ours: seccomp forbids connections, Landlock files and
+kernel confines the server and we need no special rights: seccomp forbids connections, Landlock files and
 signals.
 """
 

@@ -22,8 +22,8 @@ from entrypoint.shown import inline, printable
 def test_levels(capfd: pytest.CaptureFixture[str]) -> None:
     """Each line names the program and the level."""
     log.info("it happens")
-    log.warning("it will hurt")
-    assert "entrypoint: info: it happens\nentrypoint: warning: it will hurt\n" == capfd.readouterr().err
+    log.warning("it will break")
+    assert "entrypoint: info: it happens\nentrypoint: warning: it will break\n" == capfd.readouterr().err
 
 
 def test_a_hint_and_a_page_follow_on_their_own_lines(capfd: pytest.CaptureFixture[str]) -> None:

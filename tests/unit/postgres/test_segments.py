@@ -40,12 +40,12 @@ def test_every_missing_segment_is_in_exactly_one_run(lost: set[int]) -> None:
     names = _between(250, 290)  # across the border of two upper halves
     present = {name for name in names if names.index(name) not in lost}
     found = segments.gaps(present, names[0], names[-1], (), SIZE)
-    found = [
+    numbers = [
         count
         for first, last in found
         for count in range(segments.number(first, SIZE), segments.number(last, SIZE) + 1)
     ]
-    assert sorted(250 + each for each in lost) == found
+    assert sorted(250 + each for each in lost) == numbers
     ends = [(segments.number(first, SIZE), segments.number(last, SIZE)) for first, last in found]
     assert all(one[1] + 1 < other[0] for one, other in pairwise(ends))
 
@@ -142,7 +142,7 @@ PRESENT = [*_named(1, 3, 4, 5, 7), *_named(2, 5, 6, 7, 9), *_named(3, 8, 10)]
 def test_a_gap_has_a_later_segment_on_its_timeline(
     timeline: int, count: int, expected: tuple[int, int] | None
 ) -> None:
-    """Newer timelines come first: segments from before they began are no gap of theirs."""
+    """Newer timelines come first: segments from before they began are not a gap in them."""
     begin = {1: 0, 2: segments.parse_lsn("0/5000028"), 3: segments.begin(HISTORY)}[timeline]
     (missing,) = _named(timeline, count)
     wanted = _named(*expected)[0] if expected else None
