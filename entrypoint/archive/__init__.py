@@ -1,1 +1,1 @@
-"""WAL into the archive and out of it, and whose archive it is."""
+"""WAL goes into the archive and comes out of it; the archive belongs to one cluster."""

@@ -1,4 +1,4 @@
-"""What waits to be archived and how that goes: read from pg_wal and from the notes of archive-segment."""
+"""The backlog and progress of archiving, read from pg_wal and from the notes of archive-segment."""
 
 import os
 import time
@@ -10,17 +10,20 @@ from entrypoint.volume.facts import ArchiveState
 
 _REASON_LINES = 3
 _RECENT = 600.0
-"""Seconds over which the rate of archiving is counted."""
+"""Seconds over which the archiving rate is measured."""
 
 
 def waiting(data_folder: str) -> list[str]:
-    """Return what waits to be archived, in PostgreSQL's order: .history files first, then the oldest."""
+    """Return the names of the files that wait to be archived, in PostgreSQL's order.
+
+    Timeline histories come first, then the segments, oldest first.
+    """
     names = _names(f"{data_folder}/pg_wal", ".ready")
     return sorted(names, key=lambda name: (not name.endswith(".history"), name))
 
 
 def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveState:
-    """Return the state; what cannot be read counts as not there."""
+    """Return the state of archiving; a file that cannot be read counts as missing."""
     wal = f"{data_folder}/pg_wal"
     ready = _times(wal, ".ready")
     done = _times(wal, ".done")
@@ -55,7 +58,7 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
 
 
 def _names(wal: str, ending: str) -> list[str]:
-    """Return the files of a state."""
+    """Return the names of the files in this state."""
     try:
         names = os.listdir(f"{wal}/archive_status")
     except OSError:
@@ -64,7 +67,7 @@ def _names(wal: str, ending: str) -> list[str]:
 
 
 def _times(wal: str, ending: str) -> dict[str, float]:
-    """Return the files of a state and since when they are in it: PostgreSQL renames .ready to .done."""
+    """Return each file in this state with the time it entered it: PostgreSQL renames .ready to .done."""
     found = {}
     for name in _names(wal, ending):
         try:
@@ -77,7 +80,7 @@ def _times(wal: str, ending: str) -> dict[str, float]:
 def last_segment(data_folder: str, runtime_folder: str, timeline: str) -> tuple[str, float] | None:
     """Return the last archived segment of a timeline (eight digits), and when it was archived.
 
-    Of another timeline one may be noted as done that came from another archive.
+    A segment of another timeline may be marked as done although it came from another archive.
     """
     name, when = _last_archived(runtime_folder, {})
     if name is not None and when is not None and segments.NAME.fullmatch(name):
@@ -99,11 +102,11 @@ def _last_archived(runtime_folder: str, done: dict[str, float]) -> tuple[str | N
 
 
 def _reason(words: list[str]) -> str | None:
-    """Return why, of what an archiver said: wal-g begins with news, pgBackRest ends with hints."""
+    """Return the reason from an archiver's output: wal-g starts with news, pgBackRest ends with hints."""
     lines = [line.strip() for line in words if line.strip()]
     start = next((number for number, line in enumerate(lines) if "error" in line.lower()), -1)
-    told = lines[start:][:_REASON_LINES] if lines else []
-    return " ".join(line for line in told if not line.startswith("HINT")) or None
+    reason = lines[start:][:_REASON_LINES] if lines else []
+    return " ".join(line for line in reason if not line.startswith("HINT")) or None
 
 
 def _size(path: str) -> int:

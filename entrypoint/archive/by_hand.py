@@ -1,10 +1,10 @@
-"""An archiver that somebody calls by its name: with the settings that are in force, as the server's user.
+"""An archiver that a person calls by name: it runs with the settings in effect, as the server's user.
 
-`docker exec db wal-g backup-list` is what people type and what every guide says. The settings are those that
-PID 1 has resolved and written down: secrets from files, our defaults and what a reload has changed are among
-them. Where no server is beside us (`docker run … wal-g backup-list`) they follow from the environment. What
-the caller himself sets for this call wins, be it an option or a variable. The program then takes the place of
-this process, so that streams, signals and exit code are its own; nothing is added to its command line.
+People type `docker exec db wal-g backup-list`, as every guide shows it. The settings are those that PID 1 has
+resolved and written down, including secrets from files, our defaults and changes by a reload. Where no server
+runs (`docker run … wal-g backup-list`), the settings come from the environment. An option or a variable that
+the caller sets for this call wins. The program then replaces this process, so that the streams, the signals
+and the exit code are its own. Nothing is added to its command line.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _OF_A_USER = ("HOME", "USER", "LOGNAME", "SHELL")
 
 
 def is_asked_for(name: str) -> bool:
-    """Tell whether an archiver's name means our door to it, and not what somebody has put there."""
+    """Return whether an archiver's name leads to our wrapper, and not to another program of that name."""
     try:
         return is_door(find_program(name, os.environ))
     except Failure:
@@ -52,7 +52,7 @@ def run(name: str, arguments: Sequence[str]) -> NoReturn:
     """Become the archiver with these arguments; raises Failure."""
     folders, _ = path_without([name], os.environ.get("PATH", ""))
     program = find_program(name, {"PATH": ":".join(folders)})
-    argv = [program, *arguments]  # by its path, since it starts processes of its own by that name
+    argv = [program, *arguments]  # the full path, since the program starts itself again by this name
     tool = adapter(name, {})
     if _is_called_by_a_server(tool, arguments):
         replace_process(program, argv, os.environ)
@@ -64,17 +64,17 @@ def run(name: str, arguments: Sequence[str]) -> NoReturn:
 
 
 def _is_called_by_a_server(tool: Archiver, arguments: Sequence[str]) -> bool:
-    """Tell whether this is a server's archive_command or restore_command, with variables of its own."""
+    """Return whether a server runs this as its archive_command or restore_command, with its own variables."""
     return (
         os.getuid() != 0
         and not tool.segment_commands.isdisjoint(arguments)
-        and os.path.exists("PG_VERSION")  # a server lives in its data folder
+        and os.path.exists("PG_VERSION")  # a server's working directory is its data folder
         and any(map(tool_variables.is_of_storage, os.environ))
     )
 
 
 def _environment(tool: Archiver, arguments: Sequence[str]) -> _Made:
-    """Return the program's environment; where it is ours, root's rights are given up for good."""
+    """Return the program's environment; if it is not the caller's, drop root's rights for good."""
     folder = status.folder_in_use()
     owner = None if folder is None else status.owner_of(folder)
     if folder is None or owner is None:
@@ -83,7 +83,8 @@ def _environment(tool: Archiver, arguments: Sequence[str]) -> _Made:
         for other in TOOLS:
             if os.path.lexists(f"{folder}/{adapter(other, {}).config_name}"):
                 log.warning(
-                    f"the server here archives with {other}, so there are no settings for {tool.name}"
+                    f"the server here archives with {other}, so there are no settings for {tool.name}",
+                    docs="call-the-archivers",
                 )
         return _given(tool, arguments)
     if os.getuid() not in (0, owner):
@@ -92,9 +93,9 @@ def _environment(tool: Archiver, arguments: Sequence[str]) -> _Made:
 
 
 def _in_force(folder: str, tool: Archiver, arguments: Sequence[str]) -> _Made:
-    """Return the environment beside a server: its settings file, and what the caller has set beside that."""
+    """Return the environment next to a server: its settings file, and the variables that the caller set."""
     who, stepped_down = opening.user_beside(), os.getuid() == 0
-    identity.become(who)  # before anything is read that is that user's
+    identity.become(who)  # before reading any file of that user
     known = opening.written_down(folder)
     path = {"PATH": os.environ.get("PATH", os.defpath)}
     wanted, _, _ = opening.read_settings({**(os.environ if known is None else known), **path}, ())
@@ -118,9 +119,9 @@ def _in_force(folder: str, tool: Archiver, arguments: Sequence[str]) -> _Made:
 
 
 def _given(tool: Archiver, arguments: Sequence[str], *, beside: int | None = None) -> _Made:
-    """Return the environment where no server is, or one of another user, `beside`: from the caller's own.
+    """Return an environment made from the caller's: no server runs, or it runs as another user, `beside`.
 
-    Without any storage in it the program is simply run.
+    If the caller's environment names no storage, the program runs with it unchanged.
     """
     wanted, problems, _ = opening.read_settings({"ARCHIVE_TOOL": tool.name, **os.environ}, ())
     archive = wanted.archive or wanted.source
@@ -129,7 +130,7 @@ def _given(tool: Archiver, arguments: Sequence[str], *, beside: int | None = Non
             raise Failure(_stranger(tool, beside))
         return os.environ, None
     for each in [*problems, *([] if beside is None else [_stranger(tool, beside)])]:
-        log.warning(each.what, each.hint)
+        log.warning(each.what, each.hint, each.docs)
     context = opening.command_context(wanted)
     what = describe_server(context)
     options = archive.tool.options(wanted.values, archive.storage, what)
@@ -140,23 +141,25 @@ def _given(tool: Archiver, arguments: Sequence[str], *, beside: int | None = Non
 
 def _stranger(tool: Archiver, owner: int) -> Problem:
     return Problem(
-        f"uid {os.getuid()} may not read the settings of {tool.name}, which are the server's user's, {owner}",
-        f"call it as that one: docker exec --user {owner} …",
+        f"uid {os.getuid()} may not read the settings of {tool.name}, which belong to the server's user, "
+        f"uid {owner}",
+        f"call it as that user: docker exec --user {owner} …",
+        docs="call-the-archivers",
     )
 
 
 def _user(context: Context) -> dict[str, str]:
-    """Return the variables of the user that the program runs as."""
+    """Return the variables that describe the user the program runs as."""
     name = context.who.name or str(context.who.uid)
     return {"HOME": context.who.home, "USER": name, "LOGNAME": name}
 
 
 def _callers(context: Context, known: Mapping[str, str]) -> dict[str, str]:
-    """Return what is handed on of the caller's variables: what an archiver, libpq and the C library read.
+    """Return the caller's variables that are passed on: those that an archiver, libpq and the C library read.
 
-    What else the container's environment holds is for root alone, and the program is the server's user's.
-    libpq's variables as the container has them, `known`, are for the server's clients: where the server is
-    stands in the settings file.
+    The rest of the container's environment is for root alone, and the program runs as the server's user.
+    libpq's variables with the container's values, `known`, are for the server's clients and are not passed
+    on: the settings file says where the server is.
     """
     asked = context.settings.serving.handed_on
     found = {}
@@ -175,20 +178,25 @@ def _callers(context: Context, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _say_what_follows(context: Context, tool: Archiver, arguments: Sequence[str]) -> None:
-    """Warn of what the tool permits, and what something here counts on."""
+    """Warn before a command that the tool permits although it breaks something here."""
     follows = tool.consequences(arguments)
     data = context.settings.data_folder
     if "writes" in follows:
         refused = fork.objection(data)
         if refused is not None:
-            log.warning(f"this server is not to write into its archive: {refused.what}", refused.hint)
+            log.warning(
+                f"this server must not write to its archive: {refused.what}", refused.hint, refused.docs
+            )
         elif "archives" in follows and status.in_recovery(data):
             log.warning(
-                "this is a standby: its primary archives, and two that do may take each other's segments"
+                "this is a standby, and its primary archives: two servers that archive may take each other's "
+                "segment names",
+                docs="call-the-archivers",
             )
     if "nothing left" in follows:
         log.warning(
-            "after this nothing can be restored until there is a new backup", "entrypoint backup push"
+            "after this, nothing can be restored until there is a new backup",
+            "take one afterwards: entrypoint backup push",
         )
     if "stops archiving" in follows:
-        log.warning(f"archiving fails until the next {tool.name} start; WAL stays in pg_wal meanwhile")
+        log.warning(f"archiving fails until you run {tool.name} start; until then, WAL stays in pg_wal")

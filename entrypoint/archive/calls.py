@@ -1,4 +1,4 @@
-"""What any call of an archiver needs, and the notes of the server's own calls."""
+"""What every archiver call needs, and the notes that the server's own calls leave."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from entrypoint.system import capacity, files, small
 from entrypoint.system.children import find_program
 
 QUICK = 120
-"""Seconds for calls that only ask the storage something."""
+"""Seconds for calls that only query the storage."""
 
 
 FAILING = "archive-failing"
@@ -24,13 +24,13 @@ WORDS = "archive-words"
 ARCHIVED = "archived"
 PREPARE = "prepare-archive"
 ONE_BY_ONE = "one-by-one"
-"""Notes of shims/archive-segment below the runtime folder, which says what is in them."""
+"""Notes of shims/archive-segment in the runtime folder; that script describes their content."""
 
 LOOK = "look-archive"
-"""How archive-segment looks whether another server was promoted."""
+"""How archive-segment checks whether another server was promoted."""
 MARK = "archive-mark"
 CLAIM = "claim-archive"
-"""Where the archive's mark lies, and what is done where it is missing."""
+"""Where the archive's mark is, and what to do if it is missing."""
 ASK = "ask-archive"
 FETCH_FAILED = "fetch-failed"
 FETCHED = "fetched"
@@ -40,11 +40,11 @@ OF_A_RECOVERY = (
     *("fetch-words", "fetch-failing", FETCH_FAILED, FETCHED, READ_TO_END, ENDED_EARLY),
     *("stored", "stored.new", "later"),
 )
-"""The same of shims/fetch-segment; all but ASK are of one recovery, and another one must not believe them."""
+"""Notes of shims/fetch-segment. All but ASK belong to one recovery; the next one must not trust them."""
 
 
 def outage(runtime_folder: str, data_folder: str) -> tuple[list[str], list[str]]:
-    """Return why archiving fails and since when, and what the archiver last said; empty: it works."""
+    """Return why archiving fails and since when, and the archiver's last output; empty while it works."""
     for beginning in (f"{runtime_folder}/", f"{data_folder}/{own.PREFIX}"):
         failing = lines(beginning + FAILING)
         if failing:
@@ -53,7 +53,7 @@ def outage(runtime_folder: str, data_folder: str) -> tuple[list[str], list[str]]
 
 
 def lines(path: str) -> list[str]:
-    """Return the lines of a note; none where it cannot be read."""
+    """Return the lines of a note; none if it cannot be read."""
     try:
         text = small.read(path).decode("utf-8", "replace")
     except OSError:
@@ -62,10 +62,9 @@ def lines(path: str) -> list[str]:
 
 
 def forget(runtime_folder: str, data_folder: str) -> None:
-    """Remove what an earlier start of this container left about its archiving.
+    """Remove the notes and spools about archiving that an earlier start of this container left.
 
-    A stale acknowledgement in a spool would tell PostgreSQL that a segment was archived which
-    never was.
+    A stale acknowledgement in a spool would report a segment to PostgreSQL as archived although it never was.
     """
     for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE, MARK, CLAIM, ASK, *OF_A_RECOVERY):
         if os.path.lexists(f"{runtime_folder}/{name}"):
@@ -78,21 +77,21 @@ def forget(runtime_folder: str, data_folder: str) -> None:
             files.remove_tree(f"{runtime_folder}/{name}")
     for folder in (runtime_folder, f"{data_folder}/pg_wal"):
         for name in filter(own.is_ours_in_wal, os.listdir(folder) if os.path.isdir(folder) else ()):
-            files.remove_tree(f"{folder}/{name}")  # of a check that was killed
+            files.remove_tree(f"{folder}/{name}")  # left by a check that was killed
 
 
 def environment(context: Context, command: Command) -> dict[str, str]:
-    """Return the environment of an archiver call: made from zero."""
+    """Return the environment of an archiver call, built from scratch."""
     fixed = {"PATH": tool_path(context), "LC_ALL": "C", **sessions.for_tools(context)}
     return {**fixed, **command.environment}
 
 
 SMALL = 1024**2
-"""Bytes: more than any object of ours in an archive has, and any history of a timeline."""
+"""Bytes: more than the size of any object that we put into an archive, and of any timeline history."""
 
 
 def describe_server(context: Context) -> Server:
-    """Return the server as an archiver needs to know it."""
+    """Return the description of the server that an archiver needs."""
     return Server(
         data_folder=context.settings.data_folder,
         socket_folder=status.SOCKET_FOLDER,

@@ -1,7 +1,7 @@
-"""Whose archive it is: one archive belongs to one cluster, and to one tool.
+"""The claim to an archive: one archive belongs to one cluster, and to one tool.
 
-pgBackRest knows the cluster of a stanza. For wal-g an object of ours says it, since wal-g would let a second
-cluster write beside the first one's files: wal-g/wal-g#104, wal-g/wal-g#354.
+pgBackRest records the cluster of a stanza. For wal-g we store an object that records it, since wal-g would
+let a second cluster write next to the first cluster's files: wal-g/wal-g#104, wal-g/wal-g#354.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from entrypoint.server.data_folder import data_major
 from entrypoint.system import files
 
 _WARM = 15
-"""Seconds that a start with a database gives the storage before the server comes up without it."""
+"""Seconds that a start with a database waits for the storage before the server comes up without it."""
 _LISTING = 60
-"""Seconds that the first start after a restore gives it to list the archive."""
+"""Seconds that the first start after a restore waits for the list of the archive's WAL."""
 _IDENTITY = 16 * calls.SMALL
-"""Bytes that are read of who an archive belongs to: pgBackRest tells all of its backups with it."""
+"""Most bytes that are read to find an archive's owner: pgBackRest lists all of its backups as well."""
 _NEAR = 0.08
-"""Seconds in which a near storage tells whose archive it is: wal-g starts, and asks three times."""
+"""Seconds within which a near storage says whose archive it is: wal-g starts, and queries it three times."""
 
 
 def prepare(opened: OpenedArchive, *, must_work: bool) -> bool:
-    """Make the archive this cluster's; raises Failure, before anything is written, if it is another's.
+    """Claim the archive for this cluster; raises Failure, before anything is written, if it is another's.
 
-    With `must_work` (nothing is in the volume yet that could be lost) any trouble ends the start. A
-    server with data is started all the same: its WAL waits in pg_wal until the storage is back, and
-    archive-segment then does first what could not be done here.
+    With `must_work` (the volume holds nothing yet that could be lost) any trouble ends the start. A server
+    with data starts anyway: its WAL waits in pg_wal until the storage is back, and archive-segment then first
+    does what could not be done here.
 
-    A restored cluster in whose archive somebody else has gone on is started too, and archives nothing: see
-    archive/fork.py. Returns whether the storage is near: it answered within milliseconds.
+    A restored cluster starts too, but archives nothing, if another server has written to the archive since:
+    see archive/fork.py. Returns whether the storage is near, which means that it answers within milliseconds.
     """
     later = f"{opened.runtime_folder}/{calls.PREPARE}"
     data = opened.data_folder
@@ -51,7 +51,7 @@ def prepare(opened: OpenedArchive, *, must_work: bool) -> bool:
         raise Failure(refused)
     problem, near = _settle(opened, calls.QUICK if must_work else _WARM)
     if problem is None and not must_work and status.in_recovery(data) and fork.read(data) is not None:
-        # Who else goes on in the archive is to be seen once this server is promoted: its first segment looks.
+        # Other writers matter only once this server is promoted: its first segment triggers the check then.
         files.write_atomically(later, script(opened.context, "prepare-archive"))
         return near
     if problem is None:
@@ -65,7 +65,7 @@ def prepare(opened: OpenedArchive, *, must_work: bool) -> bool:
     if must_work:
         raise Failure(problem)
     if fork.is_superseded(data):
-        return near  # whether it serves all the same is not for the archive to say
+        return near  # whether it serves is decided elsewhere
     if refused is not None:
         log.problem(refused)
         log.warning("serving without archiving: nothing is archived, backed up or removed from the archive")
@@ -77,15 +77,15 @@ def prepare(opened: OpenedArchive, *, must_work: bool) -> bool:
 
 
 def _look(opened: OpenedArchive, *, must_work: bool) -> Problem | None:
-    """Look who else goes on in the archive, and note it; return why that cannot be told."""
+    """Check whether another server writes to the archive, and note it; return why that is unknown."""
     problem = writer.look(opened, seconds=calls.QUICK if must_work else _WARM)
     return problem or fork.look(opened, opened.archive.command_timeout if must_work else _LISTING)
 
 
 def _settle(opened: OpenedArchive, seconds: int) -> tuple[Problem | None, bool]:
-    """Make the archive ours, or return why that cannot be done now; raises Failure if it is another's.
+    """Claim the archive, or return why that is impossible now; raises Failure if it is another cluster's.
 
-    Returns also whether the storage is near.
+    Also returns whether the storage is near.
     """
     problem = storage_problem(opened.archive)
     near = False
@@ -99,10 +99,10 @@ def _settle(opened: OpenedArchive, seconds: int) -> tuple[Problem | None, bool]:
         if opened.can.other_cluster_code is None:
             found, near = _owner(opened, seconds)
             if found == ours:
-                _noted(opened, anew=False)
+                _noted(opened, new=False)
                 return None, near
             if found is not None:
-                raise Failure(_others(opened, found, ours, _MEND))
+                raise Failure(_others(opened, found, ours, _HINT))
             text = f'{{"system_identifier": "{ours}"}}\n'
             files.write_atomically(f"{what.runtime_folder}/{IDENTITY}", text)
             lost = mark.was_ours(data, opened.archive)
@@ -117,17 +117,19 @@ def _settle(opened: OpenedArchive, seconds: int) -> tuple[Problem | None, bool]:
     if code == 0:
         if lost:
             log.warning(
-                f"{opened.url} held nothing of this cluster any more: its archive begins anew, and "
-                "nothing from before can be restored from it",
-                "a full backup is taken where BACKUP_SCHEDULE is set; else take one: entrypoint backup push",
+                f"{opened.url} no longer held anything of this cluster: its archive starts from scratch, and "
+                "no earlier state can be restored from it",
+                "with BACKUP_SCHEDULE set, a full backup is taken by itself; without it, take one now: "
+                "entrypoint backup push",
+                docs="fix-archiving",
             )
-        _noted(opened, anew=lost)
+        _noted(opened, new=lost)
     return (None if code == 0 else _unusable(opened, code, words)), near
 
 
-def _noted(opened: OpenedArchive, *, anew: bool) -> None:
-    """Note that the archive is ours, and how archive-segment sees that it no longer is."""
-    mark.note(opened.data_folder, opened.archive, anew=anew)
+def _noted(opened: OpenedArchive, *, new: bool) -> None:
+    """Note that the archive is ours, and how archive-segment detects that it no longer is."""
+    mark.note(opened.data_folder, opened.archive, new=new)
     place = mark.path(opened.archive)
     if place is not None:
         try:
@@ -136,7 +138,7 @@ def _noted(opened: OpenedArchive, *, anew: bool) -> None:
             )
             files.write_atomically(f"{opened.runtime_folder}/{calls.MARK}", f"{place}\n")
         except OSError as error:
-            log.debug(f"whether the archive loses its mark is not looked at: {error}")
+            log.debug(f"cannot watch for a loss of the archive's mark: {error}")
 
 
 def _unusable(opened: OpenedArchive, code: int, words: str) -> Problem:
@@ -144,25 +146,26 @@ def _unusable(opened: OpenedArchive, code: int, words: str) -> Problem:
         f"{opened.tool.name} cannot use the archive {opened.url} (exit code {code}):\n{brief(words.strip())}",
         "check that the storage can be reached and that the variables of the archive are right",
         exits.ARCHIVE_REFUSED,
+        docs="fix-archiving",
     )
 
 
 def objection(opened: OpenedArchive, *, settled: bool, seconds: float) -> str:
-    """Return why nothing may be written to an archive now; empty: it is this cluster's, or nobody's.
+    """Return why nothing may be written to an archive now; empty if it is this cluster's or nobody's.
 
-    `settled` tells that this container's start has made it this cluster's. Nothing is changed. Raises Failure
-    where the next start would refuse the archive, and where it cannot be asked.
+    `settled` means that this container's start has claimed the archive. Nothing is changed. Raises Failure if
+    the next start would refuse the archive, or if the archive cannot be queried.
     """
     data = opened.data_folder
     if status.in_recovery(data):
-        return "this is a standby, or replays the archive"
+        return "this server is a standby, or is replaying the archive"
     if fork.objection(data) is not None:
-        return "this cluster was restored, and may not write there (yet)"
+        return "this cluster was restored and may not write there (yet)"
     if settled:
         return ""
     if not os.path.exists(f"{data}/PG_VERSION"):
         if opened.settings.restore is not None:
-            return "a database is to be restored from it"
+            return "a database will be restored from it"
         check_unused(opened, seconds=seconds)
         return ""
     ours = control_file.system_identifier(opened.context)
@@ -173,17 +176,17 @@ def objection(opened: OpenedArchive, *, settled: bool, seconds: float) -> str:
     if found in (None, ours):
         return ""
     if opened.archive.upgraded_from:
-        return f"it belongs to the cluster {found}, until the next start takes it over"
-    raise Failure(_others(opened, f"{found}", ours, _MEND))
+        return f"it belongs to cluster {found} until the next start takes it over"
+    raise Failure(_others(opened, f"{found}", ours, _HINT))
 
 
 def owner(opened: OpenedArchive, seconds: float) -> str | None:
-    """Return the system identifier that an archive belongs to; raises ValueError with the tool's words."""
+    """Return the system identifier of an archive's cluster; raises ValueError with the tool's output."""
     return _owner(opened, seconds)[0]
 
 
 def _owner(opened: OpenedArchive, seconds: float) -> tuple[str | None, bool]:
-    """Return the owner of an archive, see `owner`, and whether the storage that told it is near."""
+    """Return the owner of an archive, see `owner`, and whether the storage is near."""
     tool = opened.tool
     began = time.monotonic()
     code, text = opened.run_quietly(tool.identify(opened.server), seconds=seconds, at_most=_IDENTITY)
@@ -192,16 +195,16 @@ def _owner(opened: OpenedArchive, seconds: float) -> tuple[str | None, bool]:
     if owner is not None or tool.capabilities.other_cluster_code is not None:
         return owner, near
     try:
-        backups = opened.list_backups(seconds=seconds)  # of a time before it was marked
+        backups = opened.list_backups(seconds=seconds)  # the archive may be older than its mark
     except Failure as failure:
         raise ValueError(failure.problems[0].what) from failure
     return (backups[-1].system_identifier if backups else None), near
 
 
 def _succeed(opened: OpenedArchive, upgrading: Upgrading, seconds: int) -> tuple[int, str]:
-    """Take over another cluster's archive, if ours was made of that one by pg_upgrade; raises Failure if not.
+    """Take over another cluster's archive if pg_upgrade made our cluster from that one; else raise Failure.
 
-    Returns how that ended and the tool's words; raises ValueError with its words where it cannot be asked.
+    Returns the exit code and the tool's output; raises ValueError with the output if the query fails.
     """
     tool = opened.tool
     what = opened.server
@@ -214,18 +217,22 @@ def _succeed(opened: OpenedArchive, upgrading: Upgrading, seconds: int) -> tuple
         segment_bytes=what.segment_bytes,
     )
     owner = next((each.identifier for each in owners if each.identifier != cluster.identifier), "unknown")
-    told = opened.archive.upgraded_from
-    objection = succession.objection(owners, cluster, told)
+    claimed = opened.archive.upgraded_from
+    objection = succession.objection(owners, cluster, claimed)
     if objection is not None:
-        hint = _MEND
+        problem = _others(opened, owner, cluster.identifier, _HINT)
         if succession.objection(owners, cluster, owner) is None:
-            hint += f"; if pg_upgrade made it of that very cluster, set ARCHIVE_UPGRADED_FROM={owner}"
-        problem = _others(opened, owner, cluster.identifier, hint)
+            problem = problem._replace(
+                hint=f"{_HINT}; if pg_upgrade made this cluster from that one, set "
+                f"ARCHIVE_UPGRADED_FROM={owner}",
+                docs="upgrade-to-a-newer-major",
+            )
         raise Failure(
             problem._replace(
-                what=f"{problem.what}; ARCHIVE_UPGRADED_FROM={told} does not make it this one's: {objection}"
+                what=f"{problem.what}; ARCHIVE_UPGRADED_FROM={claimed} does not change that: {objection}",
+                docs="upgrade-to-a-newer-major",
             )
-            if told
+            if claimed
             else problem
         )
     code, words = opened.run_quietly(upgrading.upgrade(what), seconds=seconds)
@@ -236,13 +243,14 @@ def _succeed(opened: OpenedArchive, upgrading: Upgrading, seconds: int) -> tuple
             f"PostgreSQL {cluster.major} and {cluster.identifier}"
         )
         log.warning(
-            "backups from before the upgrade restore only with an image of the old major",
+            "backups from before the upgrade can only be restored with an image of the old major version",
             "take a full backup now: entrypoint backup push",
+            docs="upgrade-to-a-newer-major",
         )
     return code, words
 
 
-_MEND = "an archive belongs to one cluster only: give this one its own ARCHIVE_URL"
+_HINT = "give this cluster its own ARCHIVE_URL, since an archive belongs to one cluster only"
 
 
 def _others(opened: OpenedArchive, owner: str, ours: str, hint: str) -> Problem:
@@ -251,19 +259,20 @@ def _others(opened: OpenedArchive, owner: str, ours: str, hint: str) -> Problem:
         f"this cluster's is {ours}",
         hint,
         exits.ARCHIVE_REFUSED,
+        docs="set-up-archiving",
     )
 
 
 def script(context: Context, command: str) -> str:
-    """Return a piece of sh by which archive-segment calls a command of ours."""
+    """Return a line of sh with which archive-segment calls one of our commands."""
     return f"{later_command(context, command)}\n"
 
 
 def check_unused(opened: OpenedArchive, *, seconds: float = calls.QUICK) -> None:
-    """Make sure that a new cluster does not begin in an archive that belongs to another one.
+    """Make sure that a new cluster does not start with an archive that belongs to another one.
 
-    This is the moment when a volume got lost and its container was made anew: what the user wants then
-    is a restore. Raises Failure, before anything is made.
+    This usually means that a volume was lost and its container was created again: the user then wants a
+    restore. Raises Failure, before anything is created.
     """
     problem = storage_problem(opened.archive)
     if problem is not None:
@@ -277,24 +286,27 @@ def check_unused(opened: OpenedArchive, *, seconds: float = calls.QUICK) -> None
                 f"the volume is empty, but the archive {where} holds {len(backups)} backups "
                 f"of a cluster (system identifier {newest.system_identifier}, newest {newest.name} of "
                 f"{newest.finished})",
-                "to have that database back, set RESTORE_FROM=LATEST; to make a new one, give it its own "
+                "to get that database back, set RESTORE_FROM=LATEST; to create a new one, give it its own "
                 "ARCHIVE_URL",
                 exits.ARCHIVE_REFUSED,
+                docs="restore-a-lost-volume",
             )
         )
     try:
         found = owner(opened, seconds)
     except ValueError as error:
-        what = f"{where} cannot be read:\n{error}"
-        problem = Problem(what, "see these words of the archiver", exits.ARCHIVE_REFUSED)
+        what = f"the archive {where} cannot be read:\n{error}"
+        hint = "see the archiver's output above"
+        problem = Problem(what, hint, exits.ARCHIVE_REFUSED, docs="fix-archiving")
         raise Failure(problem) from error
     if found is not None:
         raise Failure(
             Problem(
-                f"the volume is empty, but the archive {where} belongs to a cluster already (system "
+                f"the volume is empty, but the archive {where} already belongs to a cluster (system "
                 f"identifier {found}), which has no backup there",
                 "give the new database its own ARCHIVE_URL, or empty this archive if nobody needs it",
                 exits.ARCHIVE_REFUSED,
+                docs="set-up-archiving",
             )
         )
     other = other_tool_at(opened)

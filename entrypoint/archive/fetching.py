@@ -1,4 +1,4 @@
-"""What restore_command needs while a server recovers; and what shims/fetch-segment asks the archive for."""
+"""What restore_command needs while a server recovers, and the archive queries of shims/fetch-segment."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from entrypoint.system import files
 
 _FOLDER = re.compile("[0-9A-F]{16}")
 _SEGMENT = re.compile(r"([0-9A-F]{24})(-[0-9a-f]{40})?(\.[a-z0-9]{2,4})?")
-"""A stored one; not a `.partial`, which is no whole segment."""
+"""The file name of a stored segment; a `.partial` file does not match, since it is not a whole segment."""
 
 
 @contextmanager
 def fetching(opened: OpenedArchive) -> Iterator[None]:
-    """Keep what restore_command needs for the duration of a block; nothing of it is left afterwards."""
-    _clear(opened)  # what a killed recovery left: nobody knows any more whether it is whole
+    """Provide what restore_command needs for the duration of a block, and remove it afterwards."""
+    _clear(opened)  # what a killed recovery left may be incomplete
     prepare(opened.context)
     helper = _start_helper(opened)
     try:
@@ -39,7 +39,7 @@ def fetching(opened: OpenedArchive) -> Iterator[None]:
 
 
 def prepare(context: Context) -> None:
-    """Write down how shims/fetch-segment asks the archive for names, and forget the last recovery."""
+    """Write down how shims/fetch-segment queries the archive for names, and forget the last recovery."""
     for name in calls.OF_A_RECOVERY:
         if os.path.lexists(f"{context.runtime_folder}/{name}"):
             os.unlink(f"{context.runtime_folder}/{name}")
@@ -68,14 +68,14 @@ def _clear(opened: OpenedArchive) -> None:
     for path in (socket, f"{socket}.log") if socket else ():
         if os.path.lexists(path):
             os.unlink(path)
-    # What was fetched ahead and not needed, by whichever tool.
+    # Segments that either tool fetched ahead and that were not needed.
     for folder in (tool.read_ahead(what) for tool in adapters({}).values()):
         if os.path.isdir(folder):
             _remove(folder)
 
 
 def _remove(folder: str) -> None:
-    """Remove a folder in which a process of the tool may still put a last segment."""
+    """Remove a folder into which a process of the tool may still put a last segment."""
     for _ in range(50):
         try:
             files.remove_tree(folder)
@@ -89,8 +89,8 @@ def _remove(folder: str) -> None:
 def later_segment(opened: OpenedArchive, missing: str) -> str | None:
     """Return the first later segment of the same timeline, if the archive holds one.
 
-    Raises Failure where the archive does not tell. PostgreSQL has put the timeline's history into pg_wal
-    before it asks for its segments; without one it takes the timeline for one that has no parent.
+    Raises Failure if the archive cannot be listed. PostgreSQL puts the timeline's history into pg_wal before
+    it requests the timeline's segments; without a history it takes the timeline for one without a parent.
     """
     try:
         history = files.read_text(f"{opened.data_folder}/pg_wal/{missing[:8]}.history")
@@ -101,7 +101,7 @@ def later_segment(opened: OpenedArchive, missing: str) -> str | None:
     names = _list(opened, root)
     folders = sorted(name for name in names if _FOLDER.fullmatch(name))
     found = _segments(names)
-    # There are those of the backup at least: an archive without any is not the one that it was.
+    # The archive held at least the backup's segments: without any, it is not the same archive any more.
     if not folders and not found:
         raise _failure(opened, f"{root} holds no segment at all")
     begin = segments.begin(history)
@@ -114,22 +114,22 @@ def later_segment(opened: OpenedArchive, missing: str) -> str | None:
 
 
 def stored_files(opened: OpenedArchive, segment: str) -> dict[str, str]:
-    """Return the names of the files in the archive's folder of this segment, by those of their segments.
+    """Return the names of the files in the archive's folder of this segment, by the names of their segments.
 
-    Raises Failure. There is nothing in them that a shell would take for anything but a letter.
+    Raises Failure. The names contain no character that has a special meaning in a shell.
     """
     return _stored_files(opened, _folder_of(opened, segment))
 
 
 def stored_bytes(opened: OpenedArchive, segment: str, seconds: float) -> bytes:
-    """Return a segment as it is stored; a call of the archiver gets so many seconds. Raises Failure."""
+    """Return a segment as it is stored; each archiver call gets `seconds` to answer. Raises Failure."""
     tool = opened.tool
     paths = tool.stored_paths(segment)
     if not paths:
         folder = _folder_of(opened, segment, seconds)
         name = _stored_files(opened, folder, seconds).get(segment)
         paths = (f"{folder}/{name}",) if name else ()
-    words = "it is not there"
+    words = "it is not in the archive"
     for path in paths:
         command = tool.raw_object(opened.server, path)
         answer = opened.ask(command, seconds=seconds)
@@ -141,12 +141,13 @@ def stored_bytes(opened: OpenedArchive, segment: str, seconds: float) -> bytes:
             f"{segment} cannot be read as it is stored in {opened.url}:\n{brief(words)}",
             "check that the storage can be reached",
             exits.ARCHIVE_REFUSED,
+            docs="fix-archiving",
         )
     )
 
 
 def _folder_of(opened: OpenedArchive, segment: str, seconds: float = calls.QUICK) -> str:
-    """Return the folder of a segment in the archive of a tool that has one for each 256."""
+    """Return the folder of a segment in the archive, for a tool with one folder for each 256 segments."""
     return f"{_wal_folder(opened, seconds)}/{segment[:16]}"
 
 
@@ -189,5 +190,6 @@ def _failure(opened: OpenedArchive, words: str) -> Failure:
             f"the segments in {opened.url} cannot be listed:\n{brief(words)}",
             "check that the storage can be reached",
             exits.ARCHIVE_REFUSED,
+            docs="fix-archiving",
         )
     )

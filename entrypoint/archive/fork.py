@@ -1,11 +1,11 @@
-"""What a cluster remembers of others in its archive; and a restored one, which archives beside nobody.
+"""The note about other servers in a cluster's archive; a restored cluster never archives next to another one.
 
-The original may live: then both would take backups, remove each other's, and after the next restore nobody
-knows whose history it is. So a restore leaves `$PGDATA/entrypoint.fork`. While that is there every start
-looks into the archive before anything is written to it; the first full backup on the new timeline removes
-it. A backup holds the file of its time, and a restore of it writes it anew.
+The original may still run. Then both would take backups and remove each other's, and after the next restore
+nobody would know whose history it is. So a restore leaves `$PGDATA/entrypoint.fork`. While this file exists,
+every start looks into the archive before anything is written there. The first full backup on the new timeline
+removes the file. A backup contains the file as it was at that time, and a restore writes a new one.
 
-The file also says that another server was promoted beside this one: see archive/writer.py.
+The file also records that another server was promoted in place of this one: see archive/writer.py.
 """
 
 from __future__ import annotations
@@ -29,52 +29,52 @@ if TYPE_CHECKING:
     from entrypoint.postgres import segments
 
     _Unrivalled = Literal["", "restored", "refused", "clear", "confirmed", "settled"]
-    """Of a cluster beside which no other server was seen promoted."""
+    """The states of a cluster that has not seen another server promoted."""
     State = Literal[_Unrivalled, "standby", "superseded", "reading", "taking"]
 
 RESTORED: State = "restored"
 """Nobody has looked into the archive yet."""
 REFUSED: State = "refused"
 CLEAR: State = "clear"
-"""Nobody else has gone on in it."""
+"""No other server has written to the archive since."""
 CONFIRMED: State = "confirmed"
-"""Somebody else has, and that this cluster takes its place was said: by ARCHIVE_FORK, or by a promotion."""
+"""Another server has, but the user said that this cluster takes its place: by ARCHIVE_FORK or a promotion."""
 STANDBY: State = "standby"
-"""It was built to follow, and has archived nothing itself. Who promotes it says that it takes over."""
+"""The cluster was built as a standby and has archived nothing itself. Its promotion means a takeover."""
 SUPERSEDED: State = "superseded"
-"""Another server was promoted and goes on, so this one takes no writes."""
+"""Another server was promoted and takes writes, so this one does not."""
 READING: State = "reading"
-"""The same, and standby.signal is ours: it serves read-only, to be looked at."""
+"""As `superseded`, and standby.signal is ours: the server is read-only, so that people can see its data."""
 TAKING: State = "taking"
-"""It is on its way to a timeline of its own, above the other server's; recovery.signal is ours."""
+"""The cluster is moving to its own timeline, above the other server's; recovery.signal is ours."""
 SETTLED: State = "settled"
-"""Nothing is open; only that ARCHIVE_FORK=confirm was obeyed is remembered."""
+"""No question is open; the note only remembers that ARCHIVE_FORK=confirm was obeyed."""
 
 _STOPPED = (SUPERSEDED, READING, TAKING)
 _ARCHIVING = (CLEAR, CONFIRMED)
 
 
 class Fork(NamedTuple):
-    """What is known of a restored cluster that has no backup on its timeline yet."""
+    """What is known about a restored cluster that has no backup on its timeline yet."""
 
     state: State = RESTORED
     url: str = ""
-    """Of the archive that the state is about."""
+    """Address of the archive that the state is about."""
     timeline: int = 0
-    """The cluster's own when it was looked."""
+    """The cluster's own timeline when the archive was checked."""
     what: str = ""
-    """Why it is refused."""
+    """Why writing to the archive is refused."""
     hint: str = ""
     theirs: int = 0
-    """The timeline of the server that was promoted beside this one."""
+    """The timeline of the other server that was promoted."""
     before: State = ""
-    """The state that is left to return to, should that one turn out to be gone."""
+    """The state to return to if the other server turns out to be gone."""
     confirmed: int = 0
-    """The timeline that the present ARCHIVE_FORK=confirm was obeyed for: it holds once."""
+    """The timeline for which the current ARCHIVE_FORK=confirm was obeyed; it takes effect once."""
 
 
 def read(data_folder: str) -> Fork | None:
-    """Return what the file says; one that cannot be understood says that nobody has looked yet."""
+    """Return the note; a file that cannot be parsed means that nobody has looked into the archive yet."""
     try:
         text = notes.read_text(data_folder, own.FORK)
         with guest.Reading(own.FORK):
@@ -90,7 +90,7 @@ def read(data_folder: str) -> Fork | None:
 
 
 def write(data_folder: str, fork: Fork) -> None:
-    """Note it."""
+    """Write the note."""
     import json
 
     notes.write(data_folder, own.FORK, json.dumps(fork._asdict()) + "\n")
@@ -102,12 +102,12 @@ def forget(data_folder: str) -> None:
 
 
 def begin(context: Context, state: State = RESTORED) -> None:
-    """Note that a cluster is restored, before anything can be archived."""
+    """Note that a cluster was restored, before anything can be archived."""
     write(context.settings.data_folder, Fork(state))
 
 
 def end(context: Context, kind: Kind, timeline: int) -> None:
-    """Forget the fork, once a full backup on the cluster's timeline is in the archive."""
+    """Forget the fork once the archive holds a full backup on the cluster's timeline."""
     data = context.settings.data_folder
     fork = read(data)
     if fork is None or fork.state not in _ARCHIVING or (kind, timeline) != ("full", fork.timeline):
@@ -119,12 +119,12 @@ def end(context: Context, kind: Kind, timeline: int) -> None:
 
 
 def awaits_backup(data_folder: str) -> bool:
-    """Tell whether a restored cluster still has no backup on its own timeline, and may take one."""
+    """Return whether a restored cluster still has no backup on its own timeline, and may take one."""
     return awaits_backup_since(data_folder) is not None
 
 
 def awaits_backup_since(data_folder: str) -> float | None:
-    """Return since when it does, in seconds since 1970: the restore, or the last look into the archive."""
+    """Return since when that is so, in seconds since 1970: the restore, or the last look into the archive."""
     fork = read(data_folder)
     if fork is None or fork.state not in (RESTORED, STANDBY, *_ARCHIVING):
         return None
@@ -132,33 +132,37 @@ def awaits_backup_since(data_folder: str) -> float | None:
 
 
 def refusal(data_folder: str) -> Problem | None:
-    """Return why this cluster must not write into its archive, by the last look."""
+    """Return why this cluster must not write to its archive, according to the last look."""
     fork = read(data_folder)
     if fork is None or fork.state not in (REFUSED, *_STOPPED):
         return None
-    return Problem(fork.what, fork.hint, exits.ARCHIVE_REFUSED if fork.state == REFUSED else exits.SUPERSEDED)
+    if fork.state == REFUSED:
+        return Problem(fork.what, fork.hint, exits.ARCHIVE_REFUSED, docs="inspect-a-copy")
+    return Problem(fork.what, fork.hint, exits.SUPERSEDED, docs="resolve-two-writers")
 
 
 def is_superseded(data_folder: str) -> bool:
-    """Tell whether this cluster takes no writes, since another server was promoted beside it."""
+    """Return whether this cluster takes no writes because another server was promoted in its place."""
     fork = read(data_folder)
     return fork is not None and fork.state in _STOPPED
 
 
 def objection(data_folder: str) -> Problem | None:
-    """Return why nothing in the archive may be changed: refused, or nobody could look yet."""
+    """Return why nothing in the archive may be changed: that is refused, or nobody could look there yet."""
     fork = read(data_folder)
     if fork is None or fork.state not in (RESTORED, STANDBY):
         return refusal(data_folder)
     return Problem(
-        "this cluster was restored, and whether the original has gone on in the archive is not known yet",
-        "make the storage reachable (entrypoint doctor); the first segment to be archived looks first",
+        "this cluster was restored, and it is not known yet whether the original has written to the archive "
+        "since",
+        "make the storage reachable (entrypoint doctor); archiving the next segment looks there first",
         exits.ARCHIVE_REFUSED,
+        docs="inspect-a-copy",
     )
 
 
 def reopen(opened: OpenedArchive) -> None:
-    """Make a refusal an open question again where this start is told something else than the last one."""
+    """Make a refusal an open question again if this start has different settings than the last one."""
     data = opened.data_folder
     fork = read(data)
     if fork is None:
@@ -169,7 +173,7 @@ def reopen(opened: OpenedArchive) -> None:
     elif fork.state == SUPERSEDED and elsewhere:
         restore(data, fork)
     elif fork.confirmed and not opened.archive.fork_confirmed:
-        # It may be said again, of the next one.
+        # The user may confirm again, about the next server.
         forget(data) if fork.state == SETTLED else write(data, fork._replace(confirmed=0))
 
 
@@ -182,7 +186,7 @@ def restore(data_folder: str, fork: Fork) -> None:
 
 
 def look(opened: OpenedArchive, seconds: int) -> Problem | None:
-    """Look who else has gone on in the archive, and note it; returns why that cannot be told."""
+    """Check whether another server writes to the archive, and note it; return why that is unknown."""
     data = opened.data_folder
     fork = read(data)
     if fork is None or fork.state in (SETTLED, *_STOPPED):
@@ -192,10 +196,10 @@ def look(opened: OpenedArchive, seconds: int) -> Problem | None:
     if known and fork.state == CONFIRMED:
         return None
     if fork.state == STANDBY:
-        # What the old primary has archived since says nothing; a newer timeline is looked for at each start.
+        # What the old primary has archived since does not matter; each start looks for a newer timeline.
         write(data, Fork(CONFIRMED, url, timeline))
         return None
-    from entrypoint.archivers.terms import brief  # what it takes is loaded only where an archive is set
+    from entrypoint.archivers.terms import brief  # loaded only where an archive is set
     from entrypoint.postgres import segments
 
     forks = segments.parse_history(control_file.history(opened.context, timeline))
@@ -204,15 +208,16 @@ def look(opened: OpenedArchive, seconds: int) -> Problem | None:
     if answer.code or not forks:
         why = brief(answer.stderr.strip()) if answer.code else f"pg_wal/{timeline:08X}.history is missing"
         return Problem(
-            f"whether the original of this restored cluster has gone on in {url} cannot be told: {why}",
+            f"cannot find out whether the original of this restored cluster still writes to {url}: {why}",
             "check that the storage can be reached and that the variables of the archive are right",
             exits.ARCHIVE_REFUSED,
+            docs="fix-archiving",
         )
     try:
         with opened.understood():
             present = {each.name for each in opened.tool.parse_wal(answer.stdout)}
     except Failure as failure:
-        return failure.problems[0]  # a server with data comes up all the same
+        return failure.problems[0]  # a server with data starts anyway
     others = segments.others(
         present,
         timeline,
@@ -221,7 +226,7 @@ def look(opened: OpenedArchive, seconds: int) -> Problem | None:
         ours=known and fork.state == CLEAR,
     )
     if known and fork.state == CLEAR:
-        others = others._replace(timelines=())  # a newer one than ours says more than that: archive/writer.py
+        others = others._replace(timelines=())  # a newer timeline than ours means more: archive/writer.py
     problem = _judge(others, timeline, forks[-1], url)
     if problem is None:
         state = CLEAR
@@ -237,17 +242,17 @@ def look(opened: OpenedArchive, seconds: int) -> Problem | None:
 
 
 def _judge(others: segments.Others, timeline: int, left: tuple[int, int], url: str) -> Problem | None:
-    """Return what speaks against writing into the archive."""
+    """Return what speaks against writing to the archive."""
     if timeline in others.timelines:
-        # Segments of the same names would follow, so nothing can be confirmed here.
+        # Both would write segments of the same names, so a confirmation cannot help here.
         return Problem(
-            f"another copy of this cluster has taken timeline {timeline} in {url} already",
-            "give this copy its own ARCHIVE_URL, or restore it anew on an empty volume: it then gets a "
-            "timeline of its own",
+            f"another copy of this cluster has already taken timeline {timeline} in {url}",
+            "give this copy its own ARCHIVE_URL, or restore it again on an empty volume: it then gets its "
+            "own timeline",
         )
     found = []
     if others.segment is not None:
-        found.append(f"{others.segment}, which was written after this copy had left timeline {left[0]}")
+        found.append(f"{others.segment}, which was written after this copy left timeline {left[0]}")
     if others.timelines:
         found.append(f"timeline {others.timelines[-1]}, which is newer than this copy's {timeline}")
     if not found:
@@ -256,17 +261,17 @@ def _judge(others: segments.Others, timeline: int, left: tuple[int, int], url: s
 
     left_at = lsn_text(left[1])
     return Problem(
-        f"another cluster has gone on in {url} since this one was restored from it (up to "
+        f"another cluster has written to {url} since this one was restored from it (up to "
         f"{left_at} of timeline {left[0]}): it holds {' and '.join(found)}",
-        "give this copy its own ARCHIVE_URL; or, if the other one is gone for good and this one takes its "
-        "place, start it with ARCHIVE_FORK=confirm",
+        "give this copy its own ARCHIVE_URL; or, if the other cluster is gone for good and this one takes "
+        "its place, start this one with ARCHIVE_FORK=confirm",
     )
 
 
 def end_reading(data_folder: str) -> None:
-    """Make a cluster that was looked at read-only what it was: a primary that is to be judged anew.
+    """Turn a cluster that was read-only back into a primary, which the start then judges again.
 
-    One of which somebody has made a standby by hand is one from now on.
+    If somebody has made a standby of the cluster manually, it is a standby from now on.
     """
     known = read(data_folder)
     followed = os.path.exists(f"{data_folder}/standby.signal")

@@ -1,9 +1,9 @@
-"""Whether the archive still is the one that this cluster was given: it may have been emptied, or unmounted.
+"""Whether the archive is still the one that this cluster was given: it may have been emptied, or unmounted.
 
-Beside the data it is noted where the cluster archives to, on which filesystem, and since when. Its own sign
-must be in the archive from then on. Where it is missing on the same filesystem somebody has emptied the
-archive: it is begun anew. On another filesystem a mount is missing, and what lies there is the disk below it:
-nothing is written there.
+A note in the data folder says where the cluster archives to, on which filesystem, and since when. From then
+on the archive must contain the cluster's mark. If the mark is missing on the same filesystem, somebody has
+emptied the archive: it starts from scratch. If the mark is missing on another filesystem, a mount is missing
+and the folder is on the disk below: nothing is written there.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from entrypoint.volume import notes
 
 
 class Mark(NamedTuple):
-    """What is noted of the archive that this cluster was given."""
+    """The note about the archive that this cluster was given."""
 
     url: str = ""
     device: int = 0
-    """Of the filesystem of an archive on a folder."""
+    """Device number of the filesystem, for an archive in a folder."""
     since: float = 0
-    """Since when it has been this cluster's without a break, in seconds since 1970."""
+    """Since when the archive has been this cluster's without a break, in seconds since 1970."""
 
 
 def read(data_folder: str) -> Mark:
-    """Return what is noted; nothing where it cannot be understood."""
+    """Return the note; an empty one if it cannot be parsed."""
     try:
         text = notes.read_text(data_folder, own.ARCHIVE)
         with guest.Reading(own.ARCHIVE):
@@ -40,11 +40,11 @@ def read(data_folder: str) -> Mark:
         return Mark()
 
 
-def note(data_folder: str, archive: Archive, *, anew: bool) -> None:
-    """Note that the archive is this cluster's, since now where it is a new one."""
+def note(data_folder: str, archive: Archive, *, new: bool) -> None:
+    """Note that the archive is this cluster's; if it is a new one, it is so from now on."""
     known = read(data_folder)
     device = _device(archive)
-    if anew or known.url != archive.storage.url:
+    if new or known.url != archive.storage.url:
         known = Mark(archive.storage.url, device, time.time())
     elif known.device == device:
         return
@@ -53,7 +53,7 @@ def note(data_folder: str, archive: Archive, *, anew: bool) -> None:
     try:
         notes.write(data_folder, own.ARCHIVE, json.dumps(known._replace(device=device)._asdict()))
     except OSError as error:
-        log.warning(f"the archive cannot be noted in {data_folder}: {error.strerror}")
+        log.warning(f"cannot write the note about the archive in {data_folder}: {error.strerror}")
 
 
 def _device(archive: Archive) -> int:
@@ -65,20 +65,20 @@ def _device(archive: Archive) -> int:
 
 
 def was_ours(data_folder: str, archive: Archive) -> bool:
-    """Tell whether this archive was this cluster's already."""
+    """Return whether this archive already was this cluster's."""
     return read(data_folder).url == archive.storage.url
 
 
 def path(archive: Archive) -> str | None:
-    """Return the path of the mark in an archive on a folder."""
+    """Return the path of the mark, for an archive in a folder."""
     folder = archive.storage.folder
     return None if folder is None else f"{folder}/{archive.tool.sign}"
 
 
 def is_lost(data_folder: str, archive: Archive) -> bool:
-    """Tell whether an archive on a folder was this cluster's and has no mark any more.
+    """Return whether an archive in a folder was this cluster's and has no mark any more.
 
-    Where it cannot be looked at, something else is wrong.
+    Return False if the folder cannot be read: then something else is wrong.
     """
     place = path(archive)
     if place is None or not was_ours(data_folder, archive):
@@ -93,14 +93,15 @@ def is_lost(data_folder: str, archive: Archive) -> bool:
 
 
 def unmounted(data_folder: str, archive: Archive) -> Problem | None:
-    """Return what is wrong where an archive without its mark is on another filesystem than it was."""
+    """Return what is wrong if an archive without its mark is on a different filesystem than before."""
     known = read(data_folder)
     if archive.storage.folder is None or known.url != archive.storage.url or known.device == _device(archive):
         return None
     return Problem(
-        f"{archive.storage.folder} is on another filesystem than before, and holds nothing of this cluster's "
-        "archive: its mount is missing",
-        "mount it again; what waits is archived then. If the archive is to begin anew there, remove "
-        f"{notes.path(data_folder, own.ARCHIVE)}",
+        f"{archive.storage.folder} is on a different filesystem than before, and holds nothing of this "
+        "cluster's archive: its mount is missing",
+        "mount it again, and the waiting WAL is archived; or, to start the archive from scratch there, "
+        f"remove {notes.path(data_folder, own.ARCHIVE)}",
         exits.ARCHIVE_REFUSED,
+        docs="fix-archiving",
     )

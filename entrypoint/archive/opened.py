@@ -1,4 +1,4 @@
-"""An opened archive: one value with what one asks of it, made of an archive and the context of its use."""
+"""An opened archive: one value for an archive and the context of its use, with the queries to it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 def most() -> int:
-    """Return how many bytes of an answer are taken: what is made of them takes several times as many."""
+    """Return how many bytes of an answer are accepted: parsing them takes several times as much memory."""
     return min(256 * 1024**2, max(16 * 1024**2, capacity.memory() // 16))
 
 
 class OpenedArchive:
-    """An archive, and the context in which it is used."""
+    """An archive and the context of its use."""
 
     def __init__(self, context: Context, archive: Archive) -> None:
         self.context = context
@@ -37,12 +37,12 @@ class OpenedArchive:
         self._server: Server | None = None
 
     def with_context(self, context: Context) -> OpenedArchive:
-        """Return the same archive as another server uses it."""
+        """Return the same archive in the context of another server."""
         return OpenedArchive(context, self.archive)
 
     @property
     def server(self) -> Server:
-        """The server as the archiver needs to know it, looked at when it is first asked for."""
+        """The description of the server that the archiver needs, made on first use."""
         if self._server is None:
             self._server = calls.describe_server(self.context)
         return self._server
@@ -59,17 +59,17 @@ class OpenedArchive:
 
     @property
     def url(self) -> str:
-        """Where the archive is, for people."""
+        """The archive's address, for people."""
         return self.archive.storage.url
 
     @property
     def folder(self) -> str | None:
-        """The folder that the archive is on, if it is on one."""
+        """The folder of the archive, if it is in one."""
         return self.archive.storage.folder
 
     @property
     def settings(self) -> Settings:
-        """What the user wants."""
+        """The user's settings."""
         return self.context.settings
 
     @property
@@ -90,13 +90,13 @@ class OpenedArchive:
         text = wal_commands.archiver_conf(self.settings, self.archive, self.server)
         try:
             if small.read_text(path) == text:
-                return  # for which there need be no room
+                return  # nothing is written, so a full disk does no harm
         except OSError:
             pass
         files.write_atomically(path, text)
 
     def can_help(self) -> bool:
-        """Tell whether the image has an archiver whose helper is to be trusted."""
+        """Return whether the image has an archiver with a helper that can be trusted."""
         helping = self.can.helping
         if helping is None or not self.server.client:
             return False
@@ -112,10 +112,10 @@ class OpenedArchive:
     def ask(
         self, command: Command, *, seconds: float = QUICK, given: str = "", at_most: int | None = None
     ) -> Answer:
-        """Run an archiver call, `given` on its stdin, and return all that it said.
+        """Run an archiver call, with `given` on its stdin, and return its output.
 
-        The code is 124 where it has not ended within its time. One that says more than `at_most` bytes (by
-        default `most()`) fails, and the last line of its words says so.
+        The code is 124 if the call does not end in time. A call that prints more than `at_most` bytes (by
+        default `most()`) fails, and the last line of its output says so.
         """
         size = at_most or most()
         streams = {0: memory_file(given), 1: answer_file(size), 2: answer_file(max(size, SMALL))}
@@ -136,12 +136,12 @@ class OpenedArchive:
     def run_quietly(
         self, command: Command, *, seconds: float = QUICK, at_most: int | None = None
     ) -> tuple[int, str]:
-        """Run an archiver call and return its exit code and everything it said."""
+        """Run an archiver call and return its exit code and everything it printed."""
         answer = self.ask(command, seconds=seconds, at_most=at_most)
-        return answer.code, answer.stderr + answer.stdout  # what is to be parsed comes last
+        return answer.code, answer.stderr + answer.stdout  # the part to parse comes last
 
     def list_backups(self, *, seconds: float = QUICK) -> list[Backup]:
-        """Return the backups, oldest first; raises Failure with the tool's words."""
+        """Return the backups, oldest first; raises Failure with the tool's output."""
         code, text, words = self.ask(self.tool.list_backups(self.server), seconds=seconds)
         if code == 0:
             try:
@@ -153,22 +153,24 @@ class OpenedArchive:
                 f"the backups in {self.url} cannot be listed (exit code {code}):\n"
                 f"{brief(words.strip() or text.strip())}",
                 "check that the storage can be reached and that the ARCHIVE_* variables are right"
-                + (", and the passphrase or key with which it was written" if self.can.encrypts else ""),
+                + (", and so is the passphrase or key that it was written with" if self.can.encrypts else ""),
                 exits.ARCHIVE_REFUSED,
+                docs="fix-archiving",
             )
         )
 
     def understood(self) -> _Understood:
-        """Return a block in which an answer of the archiver is read: what is wrong with that is a Failure."""
+        """Return a block for parsing an answer of the archiver: a mistake in the answer becomes a Failure."""
         return _Understood(self.archive)
 
     def not_verified(self, error: ValueError) -> Failure:
-        """Return what is said where an answer does not tell whether the archive is whole."""
+        """Return the failure for an answer that does not say whether the archive is intact."""
         return Failure(
             Problem(
                 f"{self.tool.name} cannot verify {self.url}:\n{brief(str(error))}",
                 "check that the storage can be reached",
                 exits.ARCHIVE_REFUSED,
+                docs="fix-archiving",
             )
         )
 
@@ -187,10 +189,11 @@ class _Understood:
         if isinstance(error, ValueError):
             raise Failure(
                 Problem(
-                    f"what {self.archive.tool.name} says of {self.archive.storage.url} is not understood:\n"
-                    f"{brief(str(error))}",
-                    "somebody has written there what the archiver did not; look at it: entrypoint doctor",
+                    f"the answer of {self.archive.tool.name} about {self.archive.storage.url} cannot be "
+                    f"parsed:\n{brief(str(error))}",
+                    "find out what wrote to the archive besides the archiver: entrypoint doctor",
                     exits.ARCHIVE_REFUSED,
+                    docs="fix-archiving",
                 )
             ) from error
 
@@ -203,26 +206,27 @@ def open_archive() -> OpenedArchive:
         raise Failure(
             Problem(
                 "no archive is set, so there are no backups",
-                "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive, and start anew",
+                "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive, and start again",
+                docs="set-up-archiving",
             )
         )
     served = None if known is None else opening.read_settings({**os.environ, **known}, ())[0].archive
     if served is not None:
         _refuse_another(wanted.archive, served, known or {})
     opened = OpenedArchive(opening.command_context(wanted), wanted.archive)
-    if SETTINGS_VARIABLE not in os.environ and served is None:  # else PID 1 has rendered it, with the secrets
+    if SETTINGS_VARIABLE not in os.environ and served is None:  # else PID 1 has written it, with the secrets
         opened.render()
     return opened
 
 
 def _refuse_another(archive: Archive, served: Archive, known: Mapping[str, str]) -> None:
-    """Refuse another archive than that of the server beside us, which archives by the same settings file."""
+    """Refuse an archive other than that of the running server, which archives with the same settings file."""
     if (archive.tool.name, archive.storage) != (served.tool.name, served.storage):
         raise Failure(
             Problem(
                 f"{archive.storage.url} ({archive.tool.name}) is not the archive of the server here: "
                 f"{served.storage.url} ({served.tool.name})",
-                "look at it from a container of its own: docker run --rm -e ARCHIVE_URL=… IMAGE backup list",
+                "look at it from a separate container: docker run --rm -e ARCHIVE_URL=… IMAGE backup list",
                 exits.ARCHIVE_REFUSED,
             )
         )
@@ -233,6 +237,8 @@ def _refuse_another(archive: Archive, served: Archive, known: Mapping[str, str])
     ]
     if without:
         log.warning(
-            f"of no effect, since the settings of the server here are in force: {', '.join(sorted(without))}",
+            "these variables have no effect, since the settings of the running server apply: "
+            f"{', '.join(sorted(without))}",
             f"call the tool itself: docker exec -e {without[0]}=… … {archive.tool.name} …",
+            docs="call-the-archivers",
         )

@@ -1,4 +1,4 @@
-"""Archiving on request: push what waits, and prove that what is written to the archive comes back."""
+"""Archiving on request: push the waiting files, and prove that the archive returns what is written to it."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from entrypoint.system.locks import Alone
 from entrypoint.volume import holder
 
 _LOOK_EVERY = 0.1
-"""Seconds between two looks at what waits."""
+"""Seconds between two looks at the waiting files."""
 _LOCK = "round-trip.lock"
-"""Below the runtime folder."""
+"""In the runtime folder."""
 
 
 class Trip(NamedTuple):
-    """How a small object went to the archive and came back."""
+    """The round trip of a small object to the archive and back."""
 
     seconds: float
-    """For writing, reading back and removing it."""
+    """For writing, reading back and removing the object."""
     stays: str
-    """Why it could not be removed; empty: it is gone."""
+    """Why the object could not be removed; empty if it was removed."""
 
 
 def round_trip(
     opened: OpenedArchive, seconds: float, say: Callable[[str], None] = lambda _: None
 ) -> Trip | None:
-    """Write a small object to the archive, read it back and remove it; `say` is told each step before.
+    """Write a small object to the archive, read it back and remove it; call `say` before each step.
 
-    Returns None where the archiver has no command for that. Raises Failure where it cannot be written or does
-    not come back, all within so many seconds. Its name is always the same: what a killed trip leaves is
-    overwritten and removed by the next one, and no tool takes it for a part of a backup or for WAL.
+    Returns None if the archiver has no command for that. Raises Failure if the object cannot be written or
+    does not come back, all within `seconds`. Its name is always the same: the next trip overwrites and
+    removes what a killed one leaves, and no tool takes the object for WAL or for a part of a backup.
     """
     began = time.monotonic()
     what, tool, url = opened.server, opened.tool, opened.url
-    content = f"written by the entrypoint to see whether it can be: {time.time()}\n"
+    content = f"written by the entrypoint to test the archive: {time.time()}\n"
 
     def do(step: str, command: Command) -> tuple[str, str, int]:
-        """Return what the archiver printed, why it failed, and its exit code."""
+        """Return the archiver's output, why it failed, and its exit code."""
         say(step)
         left = max(1.0, began + seconds - time.monotonic())
         answer = opened.ask(command, seconds=left, given=content)
@@ -70,26 +70,26 @@ def round_trip(
             stays = do("removing", tool.remove(what, PROBE))[1]
             _remove_torn(opened.archive)
     if failed or read != content:
-        found = f"cannot be read back:\n{failed}" if failed else "came back with other content"
+        found = f"cannot be read back:\n{failed}" if failed else "came back with different content"
         raise Failure(_failed(opened, f"what was written to {url} {found}"))
     return Trip(time.monotonic() - began, stays)
 
 
 def _alone(context: Context, deadline: float) -> Alone:
-    """Wait until nobody else in this container makes a round trip, and keep others waiting for a block."""
+    """Wait until no other process in this container makes a round trip, and make others wait for this one."""
 
     def wait() -> None:
         if time.monotonic() > deadline:
-            what = "somebody else has been trying the archive all the time"
-            raise Failure(Problem(what, "try again when that has ended"))
+            what = "another process in this container has been testing the archive all the time"
+            raise Failure(Problem(what, "try again when it has ended"))
         context.children.pause(_LOOK_EVERY)
 
-    # Not the folder itself, which a start holds as long as it lives.
+    # Not a lock of the folder itself: a start holds that one as long as it lives.
     return Alone(f"{context.runtime_folder}/{_LOCK}", wait)
 
 
 def _remove_torn(archive: Archive) -> None:
-    """Remove what killed trips have left half written on a folder."""
+    """Remove the half-written objects that killed trips left in a folder."""
     if archive.storage.folder is not None:
         for path in glob.glob(f"{glob.escape(archive.storage.folder)}/{PROBE}.*"):
             try:
@@ -99,29 +99,29 @@ def _remove_torn(archive: Archive) -> None:
 
 
 class Proof(NamedTuple):
-    """What a check has found."""
+    """The result of a check."""
 
     segment: str
     archived_seconds: float
     """From the switch of the segment until it was archived."""
     fetched_seconds: float
     compared: bool
-    """The server still had the segment, and it is the same byte for byte."""
+    """Whether the server still had the segment; if so, it is the same byte for byte."""
     object_seconds: float | None
-    """For a small object to be written, read back and removed, before that; None: the archiver cannot."""
+    """For writing, reading back and removing a small object first; None if the archiver cannot do that."""
     object_stays: str
-    """Why that one could not be removed; empty: it is gone."""
+    """Why that object could not be removed; empty if it was removed."""
 
 
 def check(opened: OpenedArchive, seconds: float, say: Callable[[str], None]) -> Proof:
-    """Archive the present segment and read it back; raises Failure for whatever does not work.
+    """Archive the current segment and read it back; raises Failure if a step does not work.
 
-    Nothing stays in the archive but what the server would have archived anyway.
+    Nothing stays in the archive except what the server would have archived anyway.
     """
     _refuse_where_forked(opened.context)
     _refuse_without_primary(opened.context, "a check writes WAL")
     began = time.monotonic()
-    # What does not work at all is told at once, and not when the segment's time is over.
+    # An archive that does not work at all is reported at once, not after the segment's timeout.
     trip = round_trip(opened, seconds, lambda step: say(f"{step}: a small object"))
     seconds -= time.monotonic() - began
     sessions.query(opened.context, "SELECT pg_create_restore_point('entrypoint archive check')", writes=True)
@@ -138,9 +138,9 @@ def check(opened: OpenedArchive, seconds: float, say: Callable[[str], None]) -> 
 
 
 def read_back(opened: OpenedArchive, name: str, *, patience: float = calls.QUICK) -> tuple[float, bool]:
-    """Read an archived segment back; returns the seconds, and whether it was compared with the server's copy.
+    """Read an archived segment back; return the seconds, and whether it was compared with the server's copy.
 
-    Raises Failure where it does not come back within `patience` seconds, or differs.
+    Raises Failure if it does not come back within `patience` seconds, or if it differs.
     """
     began = time.monotonic()
     folder = f"{_room(opened, name)}/{own.WAL_CHECK}"
@@ -155,9 +155,9 @@ def read_back(opened: OpenedArchive, name: str, *, patience: float = calls.QUICK
         original = f"{opened.data_folder}/pg_wal/{name}"
         compared = os.path.exists(original)
         if compared and not filecmp.cmp(original, copy, shallow=False):
-            # Recycled meanwhile? Then it is gone by its name.
+            # If the server has recycled it meanwhile, that name is gone.
             if os.path.exists(original):
-                raise Failure(_failed(opened, f"{name} came back with other content"))
+                raise Failure(_failed(opened, f"{name} came back with different content"))
             compared = False
         return fetched, compared
     finally:
@@ -170,20 +170,20 @@ def _make(folder: str) -> None:
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:
-        pass  # somebody else is at work in it, or was killed
+        pass  # another process is using it, or was killed
 
 
 def _remove_empty(folder: str) -> None:
     try:
         os.rmdir(folder)
     except OSError:
-        pass  # somebody else is at work in it
+        pass  # another process is using it
 
 
 def _room(opened: OpenedArchive, name: str) -> str:
     """Return a folder with room for a segment that is read back: /run, or pg_wal while that has plenty.
 
-    Raises Failure where there is none.
+    Raises Failure if neither has room.
     """
     size = control_file.segment_bytes(opened.context)
     wal = f"{opened.data_folder}/pg_wal"
@@ -194,7 +194,7 @@ def _room(opened: OpenedArchive, name: str) -> str:
     raise Failure(
         _failed(
             opened,
-            f"{name} is not read back: neither {opened.runtime_folder} nor {wal} has room for it",
+            f"{name} cannot be read back: neither {opened.runtime_folder} nor {wal} has room for it",
         )._replace(hint="give /run or the data folder more room")
     )
 
@@ -202,8 +202,8 @@ def _room(opened: OpenedArchive, name: str) -> str:
 def push(opened: OpenedArchive, seconds: float, say: Callable[[str], None]) -> list[str]:
     """Archive everything that waits now, and return the names; raises Failure if some of it still waits.
 
-    With a running server its own archiver does it, and is waited for. Without one it is done here, in
-    PostgreSQL's order, under the lock of the data folder.
+    A running server's own archiver does the work, and this function waits for it. Without a server, the work
+    is done here, in PostgreSQL's order and under the lock of the data folder.
     """
     folder = opened.data_folder
     _refuse_where_forked(opened.context)
@@ -236,7 +236,7 @@ def _push_one(opened: OpenedArchive, name: str) -> None:
 
 
 def _wait(opened: OpenedArchive, names: set[str], seconds: float, say: Callable[[str], None]) -> None:
-    """Wait until none of these waits to be archived any more."""
+    """Wait until none of these files waits to be archived any more."""
     folder = opened.data_folder
     deadline = time.monotonic() + seconds
     said = time.monotonic()
@@ -254,7 +254,7 @@ def _wait(opened: OpenedArchive, names: set[str], seconds: float, say: Callable[
 
 def _failed(opened: OpenedArchive, what: str) -> Problem:
     hint = f"check that {opened.url} can be reached and written; nothing is lost while pg_wal has room"
-    return Problem(what, hint, exits.ARCHIVE_REFUSED)
+    return Problem(what, hint, exits.ARCHIVE_REFUSED, docs="fix-archiving")
 
 
 def _refuse_where_forked(context: Context) -> None:

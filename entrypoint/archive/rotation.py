@@ -1,7 +1,7 @@
-"""The archiver's secrets in files, read again at SIGHUP: a key that was rotated needs no restart.
+"""The archiver's secrets in files, read again on SIGHUP: a rotated key needs no restart.
 
-Only the files of the archiver's own variables: what else a variable says is for the next start. They are read
-as the server's user, who may not see all that root saw at the start.
+Only the files of the archiver's own variables are read; all other variables wait for the next start. The
+files are read as the server's user, who may not be able to read everything that root read at the start.
 """
 
 import json
@@ -15,11 +15,11 @@ from entrypoint.settings import environment
 from entrypoint.system import files
 
 _FILES = "secret-files.json"
-"""In the runtime folder: the file of each variable that has come from one."""
+"""In the runtime folder: the file of each variable that came from a file."""
 
 
 def write_down(context: Context) -> None:
-    """Keep the names of the files, where there are any; what they hold is in the archiver's settings file."""
+    """Keep the names of the files, if there are any; the archiver's settings file has their content."""
     archive = context.settings.our_archive
     if archive is None:
         return
@@ -32,7 +32,7 @@ def write_down(context: Context) -> None:
 
 
 def take_over(context: Context) -> None:
-    """Read the files again, and hand the archiver what has changed in them."""
+    """Read the files again, and give the archiver the values that have changed."""
     archive = context.settings.our_archive
     path = f"{context.runtime_folder}/{_FILES}"
     if archive is None or not os.path.exists(path):
@@ -46,7 +46,8 @@ def take_over(context: Context) -> None:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             hint = f"let uid {context.who.uid} read it, or restart the container: its start reads it as root"
-            log.warning(f"{name}_FILE={file} cannot be read again: {reason}; {name} stays as it was", hint)
+            what = f"{name}_FILE={file} cannot be read again: {reason}; {name} keeps its value"
+            log.warning(what, hint, docs="handle-secrets")
             continue
         new = archive.tool.changed(text, name, value) if value else text
         if new != text:
@@ -55,8 +56,8 @@ def take_over(context: Context) -> None:
     if not changed:
         return
     files.write_atomically(settings, text)
-    log.info(f"taken over from files: {', '.join(changed)}")
+    log.info(f"new values read from files: {', '.join(changed)}")
     known = status.read(status.RUNTIME_FOLDERS)
     helper = known and known.helpers.get(lifecycle.daemon_role(archive.tool.name))
     if helper and helper.pid:
-        os.kill(helper.pid, signal.SIGTERM)  # PID 1 starts it again, and it reads its settings then
+        os.kill(helper.pid, signal.SIGTERM)  # PID 1 starts it again, and it then reads its settings

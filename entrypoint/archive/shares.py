@@ -1,4 +1,4 @@
-"""How much of the memory and the processors of a container is the archiver's; pure."""
+"""How much of a container's memory and processors the archiver may use; pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from entrypoint.archivers.terms import Resources
 
 MOST_PROCESSES = 4
 MEMORY_SHARE = 4
-"""A backup may use one part in so many of the container's memory."""
+"""A backup may use one part in this many of the container's memory."""
 LEAST_MEMORY = 64 * 1024**2
 PUSH_SHARE = 8
-"""And sending a backlog of segments one part in so many; the rest is the server's."""
+"""Sending a backlog of segments may use one part in this many; the rest is for the server."""
 MOST_PUSH_MEMORY = 512 * 1024**2
-"""More of it makes a backlog of segments no faster."""
+"""More memory does not make sending a backlog of segments any faster."""
 PROCESS_BYTES = 128 * 1024**2
-"""What one process of an archiver may need."""
+"""The memory that one process of an archiver may need."""
 
 
 def backup(processors: int, memory: int | None, rate_limit: int | None) -> Resources:
-    """Return a backup's share of a container with so many processors and bytes of memory, if limited.
+    """Return a backup's share of a container with these processors and bytes of memory; None: no limit.
 
     >>> backup(8, 1024**3, None)
     Resources(processes=2, memory_bytes=268435456, rate_limit=None, near=False)
@@ -32,9 +32,9 @@ def backup(processors: int, memory: int | None, rate_limit: int | None) -> Resou
 
 
 def push(memory: int, *, near: bool = False) -> Resources:
-    """Return what sending a backlog of segments may use of so much memory, the container's or the machine's.
+    """Return what sending a backlog of segments may use of this memory, the container's or the machine's.
 
-    `near` tells that the storage answers within milliseconds.
+    `near` means that the storage answers within milliseconds.
 
     >>> push(2 * 1024**3).memory_bytes == 256 * 1024**2
     True

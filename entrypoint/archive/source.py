@@ -1,4 +1,4 @@
-"""The archive to restore from and to follow: mostly the server's own, used in a context of its own."""
+"""The archive to restore from and to follow: usually the server's own, otherwise one with its own context."""
 
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.server.context import Context, write_down_settings
@@ -6,7 +6,7 @@ from entrypoint.system import files
 
 
 def source_of(context: Context) -> OpenedArchive:
-    """Return the archive to restore from, in the context in which it is used; renders its settings."""
+    """Return the archive to restore from, in the context of its use, and write its settings file."""
     source = find_source(context)
     if source.runtime_folder != context.runtime_folder:
         files.ensure_folder(source.runtime_folder, 0o700)
@@ -16,7 +16,7 @@ def source_of(context: Context) -> OpenedArchive:
 
 
 def find_source(context: Context) -> OpenedArchive:
-    """Return the archive to restore from, as `source_of` does, but write nothing."""
+    """Return the archive to restore from as `source_of` does, but write nothing."""
     wanted = context.settings
     if wanted.source is None:
         raise AssertionError("the plan refuses a restore without an archive")

@@ -1,4 +1,4 @@
-"""What can be told of a storage: whether a folder can be used, and which tool's archive is there."""
+"""What can be found out about a storage: whether a folder is usable, and which tool's archive it holds."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def _other_tool(
     archive: Archive, where: str, is_there: Callable[[str], bool], *, of_source: bool
 ) -> Problem | None:
-    """Return the problem of an archive in which folders of another tool are found at the top.
+    """Return the problem of an archive that has folders of another tool at its top level.
 
-    `of_source`: it is another archive than this cluster's, to restore from.
+    `of_source` means that the archive is not this cluster's own, but the one to restore from.
     """
     prefix = SOURCE_PREFIX if of_source else ""
     for other, tool in adapters({}).items():
@@ -35,16 +35,17 @@ def _other_tool(
             own = f"{prefix}{archive.tool.group}*"
             choose += f" and {prefix}ARCHIVE_URL={archive.storage.url} in place of the {own} variables"
         return Problem(
-            f"{where} holds another tool's archive, of {other} ({', '.join(found)}), not one of "
+            f"{where} holds an archive of another tool, {other} ({', '.join(found)}), and not one of "
             f"{archive.tool.name}",
-            f"set {choose}, or give another {prefix}ARCHIVE_URL",
+            f"set {choose}, or set a different {prefix}ARCHIVE_URL",
             exits.ARCHIVE_REFUSED,
+            docs="set-up-archiving",
         )
     return None
 
 
 def other_tool_at(opened: OpenedArchive, *, of_source: bool = False) -> Problem | None:
-    """Return the problem of a storage that is no folder, where the other tool's archive is in it."""
+    """Return the problem of a storage other than a folder that holds another tool's archive."""
     if opened.folder is not None:
         return None  # see storage_problem
     code, text = opened.run_quietly(opened.tool.look(opened.server))
@@ -53,7 +54,7 @@ def other_tool_at(opened: OpenedArchive, *, of_source: bool = False) -> Problem 
 
 
 def storage_problem(archive: Archive, *, to_write: bool = True, of_source: bool = False) -> Problem | None:
-    """Return what is wrong with an archive on a folder, as far as that can be seen."""
+    """Return what is wrong with an archive in a folder, as far as that is visible."""
     folder = archive.storage.folder
     if folder is None:
         return None
@@ -62,6 +63,7 @@ def storage_problem(archive: Archive, *, to_write: bool = True, of_source: bool 
             f"the archive folder {folder} does not exist",
             f"mount a volume there: -v NAME:{folder}",
             exits.ARCHIVE_REFUSED,
+            docs="set-up-archiving",
         )
     problem = _folder_problem(folder, to_write=to_write)
     if problem is not None:
@@ -70,7 +72,7 @@ def storage_problem(archive: Archive, *, to_write: bool = True, of_source: bool 
 
 
 def _folder_problem(folder: str, *, to_write: bool) -> Problem | None:
-    """Return what keeps this process from reading the archive folder, and from writing to it."""
+    """Return what keeps this process from reading the archive folder, or from writing to it."""
     if os.access(folder, os.R_OK | os.X_OK | (os.W_OK if to_write else 0)):
         return None
     return access.denied(

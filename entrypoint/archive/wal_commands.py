@@ -1,4 +1,4 @@
-"""The commands by which the server archives and fetches WAL, and the archiver's settings file; pure."""
+"""The commands with which the server archives and fetches WAL, and the archiver's settings file; pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def archive_settings(archive: Archive, server: Server, tool_path: str) -> dict[s
 def archive_command(archive: Archive, server: Server, tool_path: str) -> str:
     """Return the value of archive_command.
 
-    It ends with the tool's name because one of them refuses to work for a command without it.
+    The value ends with the tool's name, because one of the tools refuses to work if the command lacks it.
     """
     words = _words(str(archive.command_timeout), server.runtime_folder) + ' "%f" '
     words += _words(server.client or "-", _socket(archive, server), archive.tool.capabilities.alone)
@@ -40,7 +40,8 @@ def archive_command(archive: Archive, server: Server, tool_path: str) -> str:
 def restore_command(archive: Archive, server: Server, tool_path: str, *, proof: str = "") -> str:
     """Return the value of restore_command; `proof` is PROOF of shims/fetch-segment.
 
-    Without the shim a shell ends with 2, which PostgreSQL takes for the end of the archive; for 126 it stops.
+    If the shim is missing, a shell exits with 2, which PostgreSQL takes for the end of the archive. With 126,
+    PostgreSQL stops.
     """
     can = archive.tool.capabilities
     sums = "sums" if can.leaves_sums else "-"
@@ -58,20 +59,20 @@ def _socket(archive: Archive, server: Server) -> str:
 
 
 def _shim(name: str, words: str) -> str:
-    # The shell that PostgreSQL starts reads it: another shell would cost a millisecond a segment.
+    # The shell that PostgreSQL starts reads the shim: another shell would cost a millisecond per segment.
     return f"set -- {words}; . {_words(str(templates.HERE / 'shims' / name))}"
 
 
 def _words(*words: str) -> str:
-    # PostgreSQL puts in %p and %f, and takes %% for a percent sign.
+    # PostgreSQL replaces %p and %f, and takes %% for a percent sign.
     return shlex.join(words).replace("%", "%%")
 
 
 def _from_zero(command: Command, tool_path: str) -> str:
-    """Return the command with all of its environment, for `env -i`: it would inherit the server's."""
+    """Return the command with its whole environment, for `env -i`: else it would inherit the server's."""
     variables = {"PATH": tool_path, **command.environment}
     words = [*(f"{name}={value}" for name, value in variables.items()), *command.argv]
-    # %p and %f are put in by PostgreSQL, and a data folder may have a space in its name.
+    # PostgreSQL replaces %p and %f, and the name of a data folder may contain a space.
     return " ".join(
         f'"{word}"' if word in ("%p", "%f") else shlex.quote(word).replace("%", "%%") for word in words
     )

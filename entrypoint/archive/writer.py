@@ -1,9 +1,9 @@
-"""One writer: a primary looks into its archive whether another server was promoted, and gives way to it.
+"""One writer: a primary checks in its archive whether another server was promoted, and gives way to it.
 
-A promoted server archives the history of its new timeline before anything else, so this is what is looked
-for: before the server starts, before the first segment after an outage, and every so often while it serves
-(standby/lookout.py). What was found is remembered in the data folder, so that an old primary stays down while
-the storage is away, too. ARCHIVE_FORK says what else may be done.
+A promoted server archives the history of its new timeline before anything else, so a primary looks for such
+histories: before the server starts, before the first segment after an outage, and regularly while it serves
+(standby/lookout.py). The result is remembered in the data folder, so that an old primary stays down even
+while the storage is away. ARCHIVE_FORK allows other ways.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MOST = 16
-"""Histories that are read at most; of more the newest."""
+"""Most histories that are read; if there are more, the newest ones."""
 _SHORT = 65536
-"""Bytes of a history: a line of about 50 for each promotion there ever was."""
+"""Most bytes of a history that are read: it has a line of about 50 bytes for each promotion ever."""
 _COUNTING = 10
-"""Seconds for counting what was written here."""
+"""Seconds for counting the transactions that were written here."""
 _COUNTED = 100_000
-"""Transactions that are counted at most."""
+"""Most transactions that are counted."""
 _CLUSTER = re.compile(r"[0-9]+-([0-9]+)")
 _ELSEWHERE = (fork.RESTORED, fork.REFUSED, fork.READING, fork.TAKING)
-"""States of a cluster that takes no writes, or does not archive: it is no other one's rival."""
+"""States of a cluster that takes no writes or does not archive: it is no rival of another server."""
 
 
 class Unknown(Exception):
-    """The archive does not tell, for this reason."""
+    """The archive cannot answer, for this reason."""
 
 
 def look(opened: OpenedArchive, *, seconds: float, whole: bool = True) -> Problem | None:
-    """Look whether another server was promoted, and note it; returns why that cannot be told.
+    """Check whether another server was promoted, and note it; return why that cannot be found out.
 
-    Without `whole` a far storage is asked for the next timeline alone, in one call.
+    Without `whole`, a far storage is queried for the next timeline only, in one call.
     """
     data = opened.data_folder
     known = fork.read(data)
@@ -63,9 +63,10 @@ def look(opened: OpenedArchive, *, seconds: float, whole: bool = True) -> Proble
         found = find(opened, mine, seconds=seconds, whole=whole)
     except Unknown as unknown:
         return Problem(
-            f"whether another server was promoted cannot be told by {opened.url}: {unknown}",
+            f"cannot find out from {opened.url} whether another server was promoted: {unknown}",
             "check that the storage can be reached and that the variables of the archive are right",
             exits.ARCHIVE_REFUSED,
+            docs="fix-archiving",
         )
     if found is None:
         if known is not None and known.state == fork.SUPERSEDED:
@@ -77,7 +78,7 @@ def look(opened: OpenedArchive, *, seconds: float, whole: bool = True) -> Proble
         rival.timeline,
         mine,
     ):
-        return None  # it was said and counted already
+        return None  # already reported and counted
     before = known or Fork("")
     note(
         opened.context,
@@ -95,22 +96,23 @@ def look(opened: OpenedArchive, *, seconds: float, whole: bool = True) -> Proble
 
 
 def note(context: Context, what: str, state: Fork) -> None:
-    """Remember that another server goes on."""
+    """Remember that another server has taken over."""
     again = (
-        f" (obeyed for timeline {state.confirmed} already: start once without it before)"
+        f" (already obeyed for timeline {state.confirmed}: first start once without it)"
         if state.confirmed
         else ""
     )
     hint = (
-        "make it a standby of that server: start it with STANDBY=on on an empty volume, and keep this volume "
-        "until nobody needs what only it has; or keep this one: stop the other server for good, and start "
-        f"this one once with ARCHIVE_FORK=confirm{again}; or look at what it has: ARCHIVE_FORK=readonly"
+        "make this server a standby of the other one: start it with STANDBY=on on an empty volume, and keep "
+        "this volume until nobody needs the data that only it has; or keep this server: stop the other one "
+        f"for good, and start this one once with ARCHIVE_FORK=confirm{again}; or look at this server's data "
+        "first: ARCHIVE_FORK=readonly"
     )
     fork.write(context.settings.data_folder, state._replace(what=what, hint=hint))
 
 
 def find(opened: OpenedArchive, mine: int, *, seconds: float, whole: bool = True) -> tuple[Rival, str] | None:
-    """Return the newest timeline on which another server goes on, and since when, where that is known.
+    """Return the newest timeline of another server, and since when it exists, if that is known.
 
     Raises Unknown.
     """
@@ -133,8 +135,9 @@ def find(opened: OpenedArchive, mine: int, *, seconds: float, whole: bool = True
     if strangers:
         log.warning(
             f"{opened.url} holds a history of timeline {strangers[-1]} that shares nothing with "
-            "this cluster's",
-            "remove it from the archive, if nobody knows what it is",
+            "this cluster's history",
+            "remove it from the archive if nobody knows where it comes from",
+            docs="resolve-two-writers",
         )
     if whole and _is_taken(opened, mine, seconds):
         return Rival(mine, *(ours[-1] if ours else (0, 0))), ""
@@ -148,7 +151,7 @@ def _own_history(context: Context, timeline: int) -> str:
 def _in_folder(
     opened: OpenedArchive, mine: int, seconds: float
 ) -> tuple[dict[int, str | None], dict[int, str]]:
-    """Return the histories in an archive on a folder, from our timeline on, and when they came."""
+    """Return the histories of an archive in a folder, from our timeline on, and when each one arrived."""
     folder = opened.folder or ""
     root = opened.tool.wal_root
     try:
@@ -161,7 +164,7 @@ def _in_folder(
             root = f"{above}/{newest}"
         names = os.listdir(f"{folder}/{root}")
     except FileNotFoundError:
-        return {}, {}  # nothing was archived yet
+        return {}, {}  # nothing has been archived yet
     except OSError as error:
         raise Unknown(f"{folder}/{root}: {os.strerror(error.errno or 0)}") from error
     found = _read(opened, {each: f"{root}/{each}" for each in names}, mine, seconds)
@@ -182,7 +185,7 @@ def _time(path: str) -> str:
 
 
 def _listed(opened: OpenedArchive, mine: int, seconds: float) -> dict[int, str | None]:
-    """Return the newer histories in a far storage that tells in two calls what is in its folder of WAL."""
+    """Return the newer histories in a far storage that lists its WAL folder in two calls."""
     from entrypoint.archive import fetching
 
     try:
@@ -197,7 +200,7 @@ def _listed(opened: OpenedArchive, mine: int, seconds: float) -> dict[int, str |
 def _read(
     opened: OpenedArchive, paths: Mapping[str, str], mine: int, seconds: float
 ) -> dict[int, str | None]:
-    """Return the histories of newer timelines, by the names and paths in the folder; raises Unknown."""
+    """Return the histories of newer timelines, given the names and paths in the folder; raises Unknown."""
     stored = {
         int(each[:8], 16): path
         for each, path in paths.items()
@@ -218,7 +221,7 @@ def _read(
 
 
 def _asked_for(opened: OpenedArchive, mine: int, seconds: float) -> dict[int, str | None]:
-    """Return the histories of the timelines that follow ours without a gap, as PostgreSQL asks for them."""
+    """Return the histories of the timelines that follow ours without a gap, as PostgreSQL requests them."""
     found: dict[int, str | None] = {}
     while (text := fetch(opened, mine + len(found) + 1, seconds)) is not None:
         found[mine + len(found) + 1] = text
@@ -226,10 +229,10 @@ def _asked_for(opened: OpenedArchive, mine: int, seconds: float) -> dict[int, st
 
 
 def _with_backups(opened: OpenedArchive, last: int, seconds: float) -> dict[int, str | None]:
-    """Return the histories of the timelines above that have a backup.
+    """Return the histories of the timelines above `last` that have a backup.
 
-    A history that is missing ends what PostgreSQL asks for, and would hide all that come after it. A listing
-    of the backups is short, where one of all segments takes long.
+    PostgreSQL stops at the first missing history, which would hide all later ones. A list of the backups is
+    short, while a list of all segments takes long.
     """
     command = opened.tool.list_folder(opened.server, opened.tool.backups_root)
     answer = opened.ask(command, seconds=seconds)
@@ -241,7 +244,7 @@ def _with_backups(opened: OpenedArchive, last: int, seconds: float) -> dict[int,
 
 
 def fetch(opened: OpenedArchive, timeline: int, seconds: float) -> str | None:
-    """Return a timeline's history from the archive; None: there is none. Raises Unknown."""
+    """Return a timeline's history from the archive, or None if there is none. Raises Unknown."""
     name = f"{timeline:08X}.history"
     copy = f"{opened.runtime_folder}/look-{os.getpid()}-{name}"
     try:
@@ -260,10 +263,10 @@ def fetch(opened: OpenedArchive, timeline: int, seconds: float) -> str | None:
 
 
 def _is_taken(opened: OpenedArchive, mine: int, seconds: float) -> bool:
-    """Tell whether another server has taken the number of our own timeline, at the same moment as we did.
+    """Return whether another server has taken the number of our own timeline at the same time as we did.
 
-    That can only be while our history waits to be archived. A server that has archived nothing on its
-    timeline finds another's there; of one that has, the history must be its own.
+    That is possible only while our history waits to be archived. If this server has archived nothing on its
+    timeline yet, any history there is another server's; otherwise the history there must be our own.
     """
     data = opened.data_folder
     if not os.path.exists(f"{data}/pg_wal/archive_status/{mine:08X}.history.ready"):
@@ -276,31 +279,31 @@ def _is_taken(opened: OpenedArchive, mine: int, seconds: float) -> bool:
 
 
 def describe(opened: OpenedArchive, mine: int, rival: Rival, since: str) -> str:
-    """Return what was found, and what this cluster has written that the other one does not have."""
+    """Return what was found, and what this cluster has written that the other one lacks."""
     what = (
-        f"another server was promoted: {opened.url} holds its timeline {rival.timeline}, and this one is on "
-        f"timeline {mine}"
+        f"another server was promoted: {opened.url} holds its timeline {rival.timeline}, and this server is "
+        f"on timeline {mine}"
     )
     if not rival.left:
-        return f"{what}; where they parted is not known"
+        return f"{what}; where they diverged is not known"
     if rival.timeline == mine:
         what = f"another server has taken timeline {mine} in {opened.url} at the same time as this one"
     written = _written(opened, mine, max(rival.lsn, segments.begin(_own_history(opened.context, mine))))
     moment = since or written.first
-    what = f"{what}; they parted at {lsn_text(rival.lsn)} of timeline {rival.left}" + (
+    what = f"{what}; they diverged at {lsn_text(rival.lsn)} of timeline {rival.left}" + (
         f", {moment}" if moment else ""
     )
     if not written.bytes:
-        return f"{what}; nothing was written here since"
+        return f"{what}; this server has written nothing since"
     least = "" if written.whole else "at least "
-    what = f"{what}; here {least}{spell(written.bytes)} of WAL were written since"
+    what = f"{what}; since then, this server has written {least}{spell(written.bytes)} of WAL"
     if written.transactions:
         what += f", with {least}{written.transactions} transactions, the last at {written.last}"
     return what
 
 
 def _written(opened: OpenedArchive, mine: int, lsn: int) -> Written:
-    """Return what is in pg_wal from an LSN on; of what was recycled nothing is known."""
+    """Return what was written from an LSN on, according to pg_wal; recycled segments are unknown."""
     data = opened.data_folder
     size = control_file.segment_bytes(opened.context)
     start = lsn
@@ -318,6 +321,6 @@ def _written(opened: OpenedArchive, mine: int, lsn: int) -> Written:
 
 
 def nowhere(context: Context) -> dict[str, str]:
-    """Return the settings of a recovery that reads what is in pg_wal, and nothing else."""
+    """Return the settings of a recovery that reads only what is in pg_wal."""
     neutral = ruled.neutral(data_major(context.settings.data_folder))
     return {**neutral, "restore_command": "false", "recovery_target_timeline": "current"}

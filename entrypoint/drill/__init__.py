@@ -1,1 +1,1 @@
-"""A restore that is rehearsed beside the running server."""
+"""The rehearsal of a restore next to the running server."""

@@ -1,4 +1,4 @@
-"""What is remembered of drills, and the scratch server's configuration; pure."""
+"""The records of drills, and the scratch server's configuration; pure."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ if TYPE_CHECKING:
 
 
 class Drill(NamedTuple):
-    """One restore of the newest backup that was only made to see whether it works."""
+    """One restore of the newest backup, made only to see whether it works."""
 
     started: str
     """ISO 8601 with offset."""
     why: Why
     outcome: Outcome = RUNNING
-    """As of a backup run."""
+    """As for a backup run."""
     backup: str = ""
     """Name of the base backup."""
     bytes: int = 0
-    """Of the restored cluster, once the archive was replayed."""
+    """Size of the restored cluster after the replay."""
     segments: int = 0
-    """WAL segments that were to be replayed, at most."""
+    """The most WAL segments to replay."""
     last_transaction: str | None = None
-    """When the last replayed transaction was committed; None: there was none behind the backup."""
+    """When the last replayed transaction was committed; None if there was none after the backup."""
     fetch_seconds: float = 0
     replay_seconds: float = 0
     check_seconds: float = 0
     seconds: float = 0
-    """In all."""
+    """In total."""
     checks: tuple[str, ...] = ()
-    """What was good: `pg_amcheck`, and the names of the user's SQL files."""
+    """The checks that passed: `pg_amcheck`, and the names of the user's SQL files."""
     words: str = ""
-    """Why it failed."""
+    """Why the drill failed."""
     url: str = ""
-    """Of the archive."""
+    """Address of the archive."""
 
 
 class LastDrills(NamedTuple):
-    """What status and doctor tell."""
+    """The drills that status and doctor report."""
 
     success: Drill | None
     failure: Drill | None
-    """The last one that failed or was interrupted, if none was good since."""
+    """The last drill that failed or was interrupted, if none has succeeded since."""
     running: Drill | None
 
 
 def parse(text: str) -> list[Drill]:
-    """Read the file of all drills."""
+    """Parse the file of all drills."""
     return journal.parse(text, _drill)
 
 
@@ -67,7 +67,7 @@ def _drill(row: Mapping[str, Any]) -> Drill:
 
 
 def write(drills: Sequence[Drill]) -> str:
-    """Return the text of the file: the last drills, and of older ones the last good one."""
+    """Return the text of the file: the last drills, and the last good one if it is older."""
     return journal.write(drills, (lambda drill: drill.outcome == OK,))
 
 
@@ -77,7 +77,7 @@ def last(drills: Sequence[Drill]) -> LastDrills:
 
 
 def interrupted_in_a_row(drills: Sequence[Drill]) -> int:
-    """Return how many of the last drills were killed or stopped: they have proven nothing."""
+    """Return how many of the last drills were killed or stopped, and so have proved nothing."""
     count = 0
     for each in reversed(drills):
         if each.outcome not in (INTERRUPTED, STOPPED):
@@ -87,7 +87,7 @@ def interrupted_in_a_row(drills: Sequence[Drill]) -> int:
 
 
 def describe(drill: Drill) -> str:
-    """Return the figures of a drill for people."""
+    """Return the figures of a drill, for people."""
     size = spell(drill.bytes)
     if drill.outcome != OK:
         return f"{drill.outcome}: {drill.words}"
@@ -101,7 +101,7 @@ def describe(drill: Drill) -> str:
 
 
 def last_transaction(log: str) -> str | None:
-    """Return the time of the last transaction that was replayed, by the server's log.
+    """Return the time of the last replayed transaction, according to the server's log.
 
     >>> last_transaction("LOG:  last completed transaction was at log time 2026-11-23 01:02:03.5+00")
     '2026-11-23T01:02:03.500000+00:00'
@@ -122,9 +122,9 @@ _MODEST = {
     "huge_pages": "off",
     "jit": "off",
     "autovacuum": "off",
-    # What is thrown away anyway need not reach the disk.
+    # The cluster is thrown away, so nothing has to reach the disk.
     "fsync": "off",
-    # /dev/shm is small and the server's own, and a killed server would leave its files there.
+    # /dev/shm is small and belongs to the real server, and a killed scratch server would leave files there.
     "dynamic_shared_memory_type": "mmap",
 }
 _CLOSED = {
@@ -142,7 +142,7 @@ _LOG = {
     "datestyle": "ISO",
 }
 _LEAST_PREPARED = 64
-"""The setting may have grown after the backup; without room for a prepared transaction a replay fails."""
+"""The setting may have grown after the backup; without room for a prepared transaction, the replay fails."""
 
 
 def server_settings(
@@ -150,8 +150,8 @@ def server_settings(
 ) -> dict[str, str]:
     """Return all settings of the scratch server; it reads none of the original's.
 
-    Those may name commands, libraries with background workers, and files that belong to the real server.
-    `control` is what pg_controldata tells of the backup, `folder` the one for its socket.
+    The original's settings may name commands, libraries with background workers, and files of the real
+    server. `control` is the output of pg_controldata for the backup; `folder` is the folder of the socket.
     """
     prepared = int(control.get("max_prepared_xacts setting", 0))
     return {

@@ -1,4 +1,4 @@
-"""Which drills there were, and when the next one is due."""
+"""The drills that have run, and when the next one is due."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ DRILLS = Journal(own.DRILLS, "drill", drills.parse, drills.write)
 
 
 def last_drills(data_folder: str) -> LastDrills:
-    """Return what status and doctor tell of the drills."""
+    """Return the drills that status and doctor report."""
     return drills.last(DRILLS.read(data_folder))
 
 
 def note(data_folder: str, drill: Drill) -> None:
-    """Note that a drill has begun, or how the one that was begun last has ended.
+    """Note that a drill has started, or how the last one that started has ended.
 
-    Beside an empty data folder nothing is noted: it must stay empty.
+    Nothing is noted in an empty data folder: it must stay empty.
     """
     if os.path.exists(f"{data_folder}/PG_VERSION"):
         DRILLS.note(data_folder, drill)
@@ -38,7 +38,7 @@ def note(data_folder: str, drill: Drill) -> None:
 def due_by(data_folder: str, schedule: Schedule) -> float:
     """Return when the next drill is due, in seconds since 1970.
 
-    A failed one has answered its question, so only one that was killed or stopped is tried again.
+    A failed drill has given its answer, so only a drill that was killed or stopped is tried again.
     """
     now = time.time()
     found = journal.believed(journal.settled(DRILLS.read(data_folder)), now)
@@ -49,7 +49,7 @@ def due_by(data_folder: str, schedule: Schedule) -> float:
 
 
 def overdue(context: Context) -> bool:
-    """Tell whether a schedule is set and the last good drill is older than two of its periods."""
+    """Return whether a schedule is set and the last good drill is older than two of its periods."""
     data, text = context.settings.data_folder, context.settings.drill.schedule
     if text is None or not os.path.exists(f"{data}/PG_VERSION"):
         return False
@@ -59,6 +59,6 @@ def overdue(context: Context) -> bool:
 
 
 def _made(data_folder: str) -> float:
-    """Return when the cluster was made; a schedule begins to count then."""
+    """Return when the cluster was created; a schedule counts from then on."""
     made = os.stat(f"{data_folder}/PG_VERSION").st_mtime
     return made if made <= time.time() else 0.0

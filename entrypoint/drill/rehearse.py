@@ -1,4 +1,4 @@
-"""A drill: the newest backup restored beside the running server, checked, and thrown away.
+"""A drill: the newest backup is restored next to the running server, checked, and thrown away.
 
 `rehearse` is the table of contents.
 """
@@ -52,13 +52,13 @@ if TYPE_CHECKING:
 SQL_FOLDER = "/docker-entrypoint-drill.d"
 """The user's own checks, `*.sql`."""
 _MARGIN = 10
-"""One part in so many that the database may have grown since the backup."""
+"""The database may have grown since the backup by one part in this many."""
 _MOST_WAL = 1024**3
-"""What the replayed WAL takes at most between two restartpoints."""
+"""The most bytes that the replayed WAL takes between two restartpoints."""
 
 
 def rehearse(opened: OpenedArchive, *, why: Why, lock: int) -> Drill:
-    """Restore, check and throw away; raises Failure where that fails, after it was noted."""
+    """Restore, check and throw away; raises Failure if that fails, after noting it."""
     wanted = opened.settings
     problem = drill_folder_problem(wanted.drill.folder, wanted.data_folder)
     if problem is not None:
@@ -119,7 +119,7 @@ def _since(began: float) -> float:
 def _plan(opened: OpenedArchive) -> planning.Plan:
     """Choose what to restore; raises Failure, before a byte is written, if it cannot work here."""
     plan = planning.look_at(opened, Request(restoring.LATEST))
-    # After the plan: what it lets replay was archived before, so its tablespaces are known by now.
+    # After the plan: the WAL that it replays is archived by now, so its tablespaces are visible here.
     refuse_tablespaces(opened.data_folder)
     size = segments.size_by(plan.choice.backup.first_segment, plan.choice.backup.start_lsn)
     need = plan.bytes + plan.bytes // _MARGIN + min(plan.choice.segments * size, _MOST_WAL)
@@ -128,9 +128,10 @@ def _plan(opened: OpenedArchive) -> planning.Plan:
         raise Failure(
             Problem(
                 f"a drill needs {spell(need)} for backup {plan.choice.backup.name} and its WAL, "
-                f"and only {spell(free)} are free on {opened.settings.drill.folder}",
-                "set DRILL_FOLDER to a folder with more room, for example on a volume of its own",
+                f"but only {spell(free)} are free on {opened.settings.drill.folder}",
+                "set DRILL_FOLDER to a folder with more room, for example on a separate volume",
                 exits.ARCHIVE_REFUSED,
+                docs="rehearse-restores",
             )
         )
     return plan
@@ -150,7 +151,7 @@ def _fetch(scratch: Context, plan: planning.Plan, deadline: float, lock: int) ->
         source, command, lock, seconds=deadline - time.monotonic(), shown=shown, counter=counter
     )
     if code or not os.path.exists(f"{folder}/PG_VERSION"):
-        hint = "see its own words; if the backup is damaged take a new one: entrypoint backup push"
+        hint = "see its output above; if the backup is damaged, take a new one: entrypoint backup push"
         raise not_fetched(plan, f"(exit code {code}):\n{words}", hint)
 
 
@@ -158,10 +159,10 @@ _DATABASES = "SELECT to_json(datname) FROM pg_database WHERE datallowconn AND da
 
 
 def _own_amcheck(scratch: Context) -> None:
-    """Have amcheck in a schema of its own in all databases.
+    """Give amcheck its own schema in all databases.
 
-    pg_amcheck calls it by its schema, and not by its exact types: where others may write there, a function of
-    theirs can be nearer.
+    pg_amcheck names the schema, but not the exact argument types: if other users may write to that schema,
+    PostgreSQL can prefer one of their functions.
     """
     schema = f"entrypoint_{secrets.token_hex(16)}"
     body = f"""BEGIN
@@ -177,7 +178,7 @@ def _own_amcheck(scratch: Context) -> None:
 
 
 def _check(scratch: Context, deadline: float) -> tuple[str, ...]:
-    """Run pg_amcheck and the user's SQL; return what was run."""
+    """Run pg_amcheck and the user's SQL files; return the names of these checks."""
     _own_amcheck(scratch)
     done = []
     for name in (sessions.AMCHECK, *_sql_files()):
@@ -191,16 +192,18 @@ def _check(scratch: Context, deadline: float) -> tuple[str, ...]:
         if code == sessions.TOO_LATE or (name == sessions.AMCHECK and "due to statement timeout" in said):
             raise Failure(
                 Problem(
-                    f"the restored copy was not looked at to its end: {name} was ended after {left:.0f} s",
+                    f"the restored copy was not checked completely: {name} was ended after {left:.0f} s",
                     "give backups and drills more time: BACKUP_TIMEOUT",
+                    docs="rehearse-restores",
                 )
             )
         if code:
             words = "\n".join(said.strip().splitlines()[-8:])
             raise Failure(
                 Problem(
-                    f"the restored copy does not stand {name} (exit code {code}):\n{words}",
-                    "see its own words: damaged is the backup or the database itself, or the check is wrong",
+                    f"the restored copy failed {name} (exit code {code}):\n{words}",
+                    "see its output above: the backup or the database is damaged, or the check is wrong",
+                    docs="rehearse-restores",
                 )
             )
     return tuple(done)
@@ -225,7 +228,7 @@ def scheduled(opened: OpenedArchive) -> int | None:
         clear(opened.context)
         if due_by(data, schedule) <= time.time() and not status.in_recovery(data):
             if not opened.list_backups():
-                return False  # the first backup is still to come
+                return False  # there is no backup yet
             rehearse(opened, why=journal.SCHEDULE, lock=lock)
         return True
 

@@ -1,7 +1,8 @@
 """The scratch folder of drills, and the server that a drill starts there.
 
-The server archives nothing, cannot be reached but by its own socket, and reaches nothing itself once it takes
-sessions; what a drill starts ends with it, and what a killed one leaves the next start or drill removes.
+The server archives nothing and can be reached only through its own socket. Once it accepts sessions, it can
+reach nothing itself. Whatever a drill starts ends with the drill. The next start or drill removes what a
+killed drill leaves.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from entrypoint.server.private_server import ACCESS
 from entrypoint.system import confine, files, locks
 
 _RUNTIME = "drill"
-"""Below the runtime folder: the sockets, and the archiver's settings with its secrets."""
+"""In the runtime folder: the sockets, and the archiver's settings with its secrets."""
 _LOG = "log"
 
 
 @contextmanager
 def prepared(opened: OpenedArchive) -> Iterator[Context]:
-    """Yield the context of a cluster in the folder of drills; all of it is removed afterwards."""
+    """Yield the context of a cluster in the drill folder; everything there is removed afterwards."""
     folder = _folder(opened.context)
     runtime = f"{opened.runtime_folder}/{_RUNTIME}"
     lock = _take(folder)
@@ -46,7 +47,7 @@ def prepared(opened: OpenedArchive) -> Iterator[Context]:
         made = opened.context._replace(
             settings=opened.settings._replace(data_folder=f"{folder}/cluster"),
             runtime_folder=runtime,
-            # No password of the real server, and no wish of the user for a server elsewhere.
+            # Neither the real server's password nor the user's variables for another server.
             environment={"PATH": tool_path(opened.context), "LC_ALL": "C.UTF-8", "HOME": runtime},
         )
         name = opened.tool.config_name
@@ -64,7 +65,7 @@ def _folder(context: Context) -> str:
 
 
 def _take(folder: str) -> int:
-    """Hold the scratch folder, also against containers that share the volume."""
+    """Lock the scratch folder, also against containers that share the volume."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     if locks.take(descriptor):
@@ -72,14 +73,15 @@ def _take(folder: str) -> int:
     os.close(descriptor)
     raise Failure(
         Problem(
-            f"another drill is at work in {folder}",
-            "wait for its end, or give each container a DRILL_FOLDER of its own",
+            f"another drill is running in {folder}",
+            "wait until it ends, or give each container its own DRILL_FOLDER",
+            docs="rehearse-restores",
         )
     )
 
 
 def clear(context: Context) -> None:
-    """Remove what a killed drill has left; nothing of one that lives, here or in another container."""
+    """Remove what a killed drill has left, but nothing of a running one, here or in another container."""
     folder = _folder(context)
     if os.path.isdir(folder):
         try:
@@ -112,7 +114,7 @@ def _remove(context: Context) -> None:
 
 
 def refuse_tablespaces(data_folder: str) -> None:
-    """Raise Failure for a cluster with tablespaces: replayed WAL writes to their real places."""
+    """Raise Failure for a cluster with tablespaces: replayed WAL would write to their real locations."""
     try:
         found = os.listdir(f"{data_folder}/pg_tblspc")
     except OSError:
@@ -120,14 +122,15 @@ def refuse_tablespaces(data_folder: str) -> None:
     if found:
         raise Failure(
             Problem(
-                "the cluster has tablespaces outside of its data folder, where a drill would write as well",
+                "the cluster has tablespaces outside its data folder, and a drill would write to them",
                 "rehearse a restore in a container without the tablespaces' volumes: docker run … restore",
+                docs="rehearse-restores",
             )
         )
 
 
 def start(scratch: Context, plan: planning.Plan) -> int:
-    """Start the server on the fetched cluster with settings of its own, and nothing of the original's."""
+    """Start the server on the fetched cluster, with its own settings and none of the original's."""
     data, runtime = scratch.settings.data_folder, scratch.runtime_folder
     refuse_tablespaces(data)
     forget_original(data)
@@ -173,10 +176,10 @@ def _spawn(scratch: Context, kept_in: Sequence[str] | None = None) -> int:
 
 
 def keep_in(scratch: Context, pid: int, deadline: float) -> int:
-    """Start the server anew for the checks, out of reach of everything else; return its pid.
+    """Restart the server for the checks, isolated from everything else; return its pid.
 
-    Until here nobody had a session. From here on what the database's users have written may run: the
-    deployer's SQL reads their views. So the archive's settings are gone, and the kernel keeps the server in.
+    Until now, nobody had a session. From now on, code of the database's users may run: the deployer's SQL
+    reads their views. So the archive's settings are removed, and the kernel confines the server.
     """
     data, runtime = scratch.settings.data_folder, scratch.runtime_folder
     temporary.stop(scratch, pid)
@@ -185,7 +188,7 @@ def keep_in(scratch: Context, pid: int, deadline: float) -> int:
             files.remove_tree(f"{runtime}/{name}")
     reached = confine.missing()
     if reached:
-        log.info(f"drill: this kernel cannot keep its server from {reached}")
+        log.info(f"drill: this kernel cannot keep the drill's server from {reached}")
     pid = _spawn(scratch, (data, runtime))
     try:
         temporary.wait_until_ready(scratch, pid, seconds=deadline - time.monotonic())
@@ -195,29 +198,30 @@ def keep_in(scratch: Context, pid: int, deadline: float) -> int:
         raise Failure(
             Problem(
                 f"the restored copy did not start again: {failure.problems[0].what}:\n{words}",
-                "see the server's own words",
+                "see the server's output above",
+                docs="rehearse-restores",
             )
         ) from failure
     return pid
 
 
 def _limit(last: str, runtime: str) -> str:
-    """Return a piece of sh that says of what is behind a segment that it is not archived.
+    """Return a piece of sh that reports all segments after `last` as not archived.
 
-    What is archived meanwhile is not replayed: it has not been looked at. The names of timelines' histories
-    are not behind any segment.
+    Segments that are archived meanwhile are not replayed: they have not been checked. The name of a
+    timeline's history is never after a segment.
     """
     note = shlex.quote(f"{runtime}/{calls.READ_TO_END}").replace("%", "%%")
     return f'n="%f"; [ "${{n#????????}}" \\> {last[8:]} ] && {{ : >{note}; exit 1; }}'
 
 
 def words_of(scratch: Context) -> str:
-    """Return what the scratch server has said."""
+    """Return the scratch server's output."""
     return files.read_text(f"{scratch.runtime_folder}/{_LOG}")
 
 
 def wait(scratch: Context, pid: int, deadline: float, last: str) -> None:
-    """Wait until the archive is replayed to its last segment and the server promoted."""
+    """Wait until the archive is replayed to its last segment and the server is promoted."""
     try:
         temporary.wait_until_ready(scratch, pid, seconds=deadline - time.monotonic())
     except Failure as failure:
@@ -227,20 +231,21 @@ def wait(scratch: Context, pid: int, deadline: float, last: str) -> None:
         raise Failure(
             Problem(
                 f"the archive could not be replayed: {why}:\n{words}",
-                "see the server's own words; entrypoint backup verify looks for damaged segments",
+                "see the server's output above; look for damaged segments: entrypoint backup verify",
                 exits.ARCHIVE_REFUSED,
+                docs="rehearse-restores",
             )
         ) from failure
 
 
 def end_server(scratch: Context, pid: int) -> None:
-    """End the scratch server, if it lives."""
+    """End the scratch server, if it is running."""
     if scratch.children.poll(pid) is None:
         _kill(scratch, pid)
 
 
 def _kill(context: Context, pid: int) -> None:
-    """End a scratch server at once: what it has is thrown away."""
+    """End a scratch server at once: its data is thrown away."""
     for number in (signal.SIGQUIT, signal.SIGKILL):
         deadline = time.monotonic() + 2
         try:

@@ -1,1 +1,1 @@
-"""A cluster out of the archive: which backup, up to where, fetched and replayed."""
+"""A cluster restored from the archive: the backup and the target are chosen, fetched and replayed."""

@@ -1,4 +1,4 @@
-"""Which base backup a restore begins with, or why there is none; pure."""
+"""Which base backup a restore starts from, or why there is none; pure."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     ]
     """Why nothing can be restored.
 
-    `no backup`: none leads to the timeline with all its WAL. The target is behind the end of the archive, or
-    before the end of the first backup. The backup that was named ended after the target, or does not lead to
-    the timeline with all its WAL. `gap`: the archive misses WAL on the way.
+    `no backup`: no backup leads to the timeline with all its WAL. `target too late`: the target is after the
+    end of the archive. `target too early`: it is before the end of the first backup. `backup too late`: the
+    backup that was named ended after the target. `backup unfit`: that backup does not lead to the timeline
+    with all its WAL. `gap`: the archive lacks WAL on the way to the target.
     """
 
 
@@ -40,11 +41,11 @@ class Wal(NamedTuple):
     """All segments in the archive, of every timeline."""
     segment_bytes: int
     archived_at: datetime | None
-    """When the newest segment came: no commit that it holds is younger."""
+    """When the newest segment arrived: it holds no later commit."""
 
     @property
     def last(self) -> str | None:
-        """The newest segment of the timeline; of one that has none yet the last before it."""
+        """The newest segment of the timeline, or the last one before it if the timeline has none yet."""
         size = self.segment_bytes
         for timeline, end in ((self.timeline, None), *reversed(self.forks)):
             found = [
@@ -58,67 +59,67 @@ class Wal(NamedTuple):
 
     @property
     def end_lsn(self) -> int:
-        """Where the archive ends."""
+        """The LSN at which the archive ends."""
         return (segments.number(self.last, self.segment_bytes) + 1) * self.segment_bytes if self.last else 0
 
 
 class Choice(NamedTuple):
-    """The base backup to begin with, and what is to be replayed on it."""
+    """The base backup to start from, and the WAL to replay on it."""
 
     backup: Backup
     why: str
     timeline: int
     kind: Kind
     value: str
-    """As PostgreSQL takes it."""
+    """In the form that PostgreSQL takes."""
     inclusive: bool
     segments: int
-    """How many are replayed at most."""
+    """The most WAL segments that are replayed."""
     earliest: str
     """The first point that can be restored: time and LSN, for people."""
     latest: str
     hole: tuple[str, str] | None
-    """WAL segments that are missing, maybe only behind the target."""
+    """WAL segments that are missing, perhaps only after the target."""
     last_segment: str
-    """The newest one of the archive when this was chosen."""
+    """The newest segment in the archive at the time of the choice."""
 
 
 class Refusal(NamedTuple):
-    """Why no base backup restores what is asked for; `worded` says it."""
+    """Why no base backup can be restored as requested; `worded` puts it into words."""
 
     reason: Reason
     earliest: str = ""
     """The first point that can be restored, as in `Choice`."""
     latest: str = ""
     backup: str = ""
-    """The one that was chosen, by its name."""
+    """The name of the chosen backup."""
     better: str = ""
-    """The newest one that fits, where the chosen one does not."""
+    """The name of the newest backup that fits, if the chosen one does not."""
     hole: tuple[str, str] | None = None
-    """WAL segments that are missing on the way."""
+    """WAL segments that are missing on the way to the target."""
 
 
 class _Aim(NamedTuple):
-    """What is to be reached, as far as it can be compared with backups and WAL."""
+    """The target, as far as it can be compared with backups and WAL."""
 
     moment: datetime | None
     lsn: int | None
 
     def is_behind(self, wal: Wal, now: datetime) -> bool:
-        """Tell whether it comes after all that is archived."""
+        """Return whether the target comes after everything that is archived."""
         late = self.moment is not None and self.moment > min(now, wal.archived_at or now)
         return late or (self.lsn is not None and self.lsn >= wal.end_lsn)
 
     def is_reached_from(self, backup: Backup) -> bool:
-        """Tell whether a backup has ended before it."""
+        """Return whether a backup ended before the target."""
         if self.moment is not None:
-            # The tools tell whole seconds.
+            # The tools report whole seconds.
             return datetime.fromisoformat(backup.finished) + timedelta(seconds=1) <= self.moment
         return self.lsn is None or segments.parse_lsn(backup.stop_lsn) <= self.lsn
 
 
 def history_of(names: Collection[str], request: Request, backups: Sequence[Backup]) -> int:
-    """Return the timeline to follow, by the names of all segments and `.history` files in the archive."""
+    """Return the timeline to follow, given the names of all segments and `.history` files in the archive."""
     if request.timeline.isdigit():
         return int(request.timeline)
     if request.timeline == "current":
@@ -130,7 +131,7 @@ def history_of(names: Collection[str], request: Request, backups: Sequence[Backu
 def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: datetime) -> Choice | Refusal:
     """Return the newest base backup from which the target can be reached, or why there is none.
 
-    `backups` are the cluster's, oldest first, at least one.
+    `backups` are the cluster's backups, oldest first; there is at least one.
     """
     aim = _Aim(
         restoring.moment(request.value, now) if request.kind == "time" else None,
@@ -151,7 +152,7 @@ def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: datetime)
         why = "the newest that ended before the target" if aim.moment or aim.lsn else "the newest"
     else:
         (chosen,) = [each for each in backups if each.name == request.backup]
-        why = "as asked for"
+        why = "as requested"
         if chosen not in fitting:
             reason: Reason = "backup too late" if chosen in usable else "backup unfit"
             return Refusal(reason, earliest, latest, chosen.name, fitting[-1].name)
@@ -174,27 +175,30 @@ def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: datetime)
 
 
 def worded(refusal: Refusal, request: Request, wal: Wal) -> Problem:
-    """Return for people why there is nothing to restore from."""
-    span = f"the archive holds what restores from {refusal.earliest} to {refusal.latest}"
+    """Return a refusal as a problem for people."""
+    span = f"the archive can restore any point from {refusal.earliest} to {refusal.latest}"
     name, reason = refusal.backup, refusal.reason
     if reason == "no backup":
-        what = f"no base backup leads to timeline {wal.timeline} with all the WAL that it needs"
-        hint = "entrypoint backup verify tells what is missing; RESTORE_TARGET_TIMELINE chooses another one"
+        what = f"no base backup on the way to timeline {wal.timeline} has all the WAL that it needs"
+        hint = (
+            "see what is missing: entrypoint backup verify; or choose another timeline: "
+            "RESTORE_TARGET_TIMELINE"
+        )
     elif reason in ("target too late", "target too early"):
         late = reason == "target too late"
         where = "after the end of the archive" if late else "before the end of the first backup"
         what = f"the target ({request.words}) is {where}; {span}"
-        hint = "give a target in that range, or none to restore up to the end of the archive"
+        hint = "set a target in that range, or set none to restore up to the end of the archive"
     elif reason == "gap" and refusal.hole is not None:
         first, last = refusal.hole
         before = segments.number(first, wal.segment_bytes) * wal.segment_bytes
         what = (
-            f"the archive misses the WAL segments {first} to {last}, which backup {name} needs "
+            f"the archive lacks the WAL segments {first} to {last}, which backup {name} needs "
             f"to reach {request.words}"
         )
         hint = (
-            f"restore up to where the gap begins (RESTORE_TARGET_LSN={lsn_text(before - 1)}), this backup "
-            "alone (RESTORE_TARGET=immediate), or from a backup behind it"
+            f"restore up to the start of the gap (RESTORE_TARGET_LSN={lsn_text(before - 1)}), this backup "
+            "alone (RESTORE_TARGET=immediate), or from a backup after the gap"
         )
     else:
         why = (
@@ -203,19 +207,19 @@ def worded(refusal: Refusal, request: Request, wal: Wal) -> Problem:
             else f"does not lead to timeline {wal.timeline}, or segments that it needs are missing"
         )
         what = f"backup {name} {why}; {span}"
-        hint = f"name another backup, or leave the choice: RESTORE_FROM=LATEST would take {refusal.better}"
-    return Problem(what, hint, exits.ARCHIVE_REFUSED)
+        hint = f"name another backup, or name none: RESTORE_FROM=LATEST would take {refusal.better}"
+    return Problem(what, hint, exits.ARCHIVE_REFUSED, docs="restore-to-a-moment")
 
 
 def _as_postgres_takes_it(request: Request, aim: _Aim) -> str:
-    """Return the value of the target: a time in UTC, whatever it was given in."""
+    """Return the value of the target; a time is in UTC, whatever its zone was."""
     if aim.moment is None:
         return request.value
     return aim.moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
 
 
 def _to_replay(request: Request, chosen: Backup, aim: _Aim, wal: Wal) -> int:
-    """Return how many segments are replayed at most."""
+    """Return the most segments that are replayed."""
     first = segments.parse_lsn(chosen.start_lsn) // wal.segment_bytes
     end = aim.lsn if aim.lsn is not None else wal.end_lsn - 1
     if request.kind == "immediate":
@@ -224,7 +228,7 @@ def _to_replay(request: Request, chosen: Backup, aim: _Aim, wal: Wal) -> int:
 
 
 def _leads_to(backup: Backup, wal: Wal) -> bool:
-    """Tell whether a backup lies on the history of the timeline, and all WAL that it needs is there."""
+    """Return whether a backup is on the history of the timeline, with all the WAL that it needs."""
     stop = segments.parse_lsn(backup.stop_lsn)
     on_the_way = backup.timeline == wal.timeline or any(
         timeline == backup.timeline and stop <= end for timeline, end in wal.forks
@@ -235,7 +239,7 @@ def _leads_to(backup: Backup, wal: Wal) -> bool:
 
 
 def _hole(backup: Backup, lsn: int | None, wal: Wal) -> tuple[str, str] | None:
-    """Return the first run of segments that the archive misses on the way."""
+    """Return the first run of segments that the archive lacks on the way to the target."""
     if wal.last is None:
         return None
     size = wal.segment_bytes
@@ -243,7 +247,7 @@ def _hole(backup: Backup, lsn: int | None, wal: Wal) -> tuple[str, str] | None:
     if lsn is not None:
         count = min(count, lsn // size)
     first = segments.of_lsn(backup.timeline, backup.start_lsn, size)
-    # A timeline that has a history and no segment yet misses nothing.
+    # A timeline that has a history but no segment yet lacks nothing.
     timeline = int(wal.last[:8], 16)
     forks = [fork for fork in wal.forks if fork[0] < timeline]
     found = segments.gaps(wal.names, first, segments.name(timeline, count, size), forks, size)

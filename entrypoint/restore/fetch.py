@@ -1,4 +1,4 @@
-"""A restore on an empty volume: fetch a base backup, move it into place, and recover."""
+"""A restore onto an empty volume: fetch a base backup, move it into place, and recover."""
 
 import os
 import shutil
@@ -23,8 +23,8 @@ from entrypoint.volume.unfinished import Unfinished
 def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
     """Fetch a backup into the work folder, move it into place, and recover; see `recover`.
 
-    A standby is left to the real server, which recovers as long as standby.signal is there; the record of
-    what is not finished ends with it in place.
+    A standby is not recovered here: the real server recovers as long as standby.signal exists. Its restore is
+    finished once the backup is in place.
     """
     follows = plan.request.action == FOLLOW
     unfinished = Unfinished(context.settings.data_folder)
@@ -33,7 +33,7 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
     log.info(f"fetching backup {chosen} from {plan.source.url}")
     code = _fetch(plan, unfinished.cluster)
     if code or not os.path.exists(f"{unfinished.cluster}/PG_VERSION"):
-        hint = "see its own words above; the next start tries again from the beginning"
+        hint = "see its output above; the next start tries again from scratch"
         raise not_fetched(plan, f"(exit code {code})", hint)
     _move_wal(context, unfinished)
     forget_original(unfinished.cluster)
@@ -48,14 +48,14 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
     if follows:
         fork.begin(context, fork.STANDBY)
         unfinished.finish()
-        log.info(f"the standby is built from backup {chosen}; the server follows from there on")
+        log.info(f"the standby is built from backup {chosen}; the server continues from there")
         return []
     unfinished.enter("recovery", record(plan.choice, plan.request))
     return recover(context, given)
 
 
 def not_fetched(plan: Plan, why: str, hint: str) -> Failure:
-    """Return what is raised where the archiver has not fetched the backup."""
+    """Return the failure for a backup that the archiver could not fetch."""
     what = f"{plan.source.tool.name} could not fetch backup {plan.choice.backup.name} {why}"
     return Failure(Problem(what, hint, exits.ARCHIVE_REFUSED))
 
@@ -85,7 +85,7 @@ def _fetch(plan: Plan, folder: str) -> int:
 
 
 def _plan_tablespaces(plan: Plan, folder: str) -> str:
-    """Write down where the tablespaces go, for a tool that wants to be told; return the path, or nothing."""
+    """Write down where the tablespaces go, for a tool that needs such a file; return its path, or nothing."""
     source = plan.source
     planning = source.can.planning
     if planning is None:
@@ -99,10 +99,11 @@ def _plan_tablespaces(plan: Plan, folder: str) -> str:
         if os.path.isdir(location) and os.listdir(location):
             raise Failure(
                 Problem(
-                    f"the tablespace's location {location} is not empty",
+                    f"the tablespace location {location} is not empty",
                     "mount an empty folder there that uid "
-                    f"{source.context.who.uid} may write to; what is in it stays as it is",
+                    f"{source.context.who.uid} may write to; the present content is left alone",
                     exits.ARCHIVE_REFUSED,
+                    docs="restore-a-lost-volume",
                 )
             )
     if not text:
@@ -113,11 +114,11 @@ def _plan_tablespaces(plan: Plan, folder: str) -> str:
 
 
 def _move_wal(context: Context, unfinished: Unfinished) -> None:
-    """Put pg_wal where POSTGRES_INITDB_WALDIR wants it."""
+    """Move pg_wal to the folder that POSTGRES_INITDB_WALDIR names."""
     target = context.settings.init.wal_folder
     wal = f"{unfinished.cluster}/pg_wal"
     if not os.path.lexists(wal):
-        os.mkdir(wal, 0o700)  # wal-g leaves it out where it was a link
+        os.mkdir(wal, 0o700)  # wal-g omits it if it was a link
     if target is None or os.path.islink(wal):
         return
     if os.listdir(target):
@@ -128,7 +129,7 @@ def _move_wal(context: Context, unfinished: Unfinished) -> None:
                 exits.UNFINISHED_RESTORE,
             )
         )
-    # The link comes first, so that the next start finds and empties what an interrupted move has left.
+    # The link comes first, so that the next start finds and empties the folder after an interrupted move.
     moving = f"{wal}.moving"
     os.rename(wal, moving)
     os.symlink(target, wal)

@@ -1,4 +1,4 @@
-"""What a restore will do: from which backup, up to where, and what it takes; nothing is written yet."""
+"""What a restore will do: its backup, its target, and the space and time it needs; nothing is written yet."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from entrypoint.shown import spell
 
 _FETCHED_A_SECOND = 100 * 1024**2
 _REPLAYED_A_SECOND = 10
-"""Bytes and segments, of a middling machine: for an estimate only."""
+"""Bytes and segments per second on an average machine, for an estimate only."""
 _HOLE_SECONDS = 5
-"""What several processes send arrives in any order; a gap that stays is one."""
+"""Seconds to wait for a gap to close: segments that several processes send arrive in any order."""
 
 
 class Plan(NamedTuple):
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
 
     @property
     def seconds(self) -> int:
-        """About how long it takes."""
+        """The estimated duration."""
         return round(self.bytes / _FETCHED_A_SECOND + self.choice.segments / _REPLAYED_A_SECOND) + 1
 
 
@@ -57,9 +57,9 @@ def look(context: Context, request: Request) -> Plan:
     if plan.free_bytes < plan.bytes:
         raise Failure(
             Problem(
-                f"backup {plan.choice.backup.name} needs {spell(plan.bytes)}, and only "
+                f"backup {plan.choice.backup.name} needs {spell(plan.bytes)}, but only "
                 f"{spell(plan.free_bytes)} are free on {context.settings.data_folder}",
-                "give it a larger volume",
+                "use a larger volume",
                 exits.ARCHIVE_REFUSED,
             )
         )
@@ -69,9 +69,10 @@ def look(context: Context, request: Request) -> Plan:
 def look_at(
     source: OpenedArchive, request: Request, *, to_write: bool = False, of_source: bool = False
 ) -> Plan:
-    """Plan a restore from this archive, whatever room there is; `to_write`: it is archived to as well.
+    """Plan a restore from this archive without regard to the free space.
 
-    `of_source`: it is set by the RESTORE_* variables.
+    `to_write` means that the server also archives there; `of_source` means that the RESTORE_* variables name
+    the archive.
     """
     problem = storage_problem(source.archive, to_write=to_write, of_source=of_source)
     if problem is not None:
@@ -90,15 +91,16 @@ def look_at(
         raise Failure(worded(choice, request, wal))
     if choice.hole:
         log.warning(
-            f"the archive misses the WAL segments {choice.hole[0]} to {choice.hole[1]}: the replay stops "
-            "there unless the target comes before",
+            f"the archive lacks the WAL segments {choice.hole[0]} to {choice.hole[1]}: the replay stops "
+            "there unless it reaches the target before",
+            docs="restore-to-a-moment",
         )
     need = max(each.size_bytes for each in _chain(choice.backup, backups))
     return Plan(source, request, choice, need, free(source.data_folder))
 
 
 def _candidates(source: OpenedArchive, request: Request, *, of_source: bool = False) -> list[Backup]:
-    """Return the backups that this server can run, oldest first: those of one cluster, and one version."""
+    """Return the backups that this server can run, oldest first, all of one cluster and one version."""
     found = source.list_backups()
     if not found:
         raise Failure(_empty(source, request, of_source=of_source))
@@ -106,9 +108,10 @@ def _candidates(source: OpenedArchive, request: Request, *, of_source: bool = Fa
     if named is None and request.backup != restoring.LATEST:
         raise Failure(
             Problem(
-                f"RESTORE_FROM={request.backup} is no backup in {source.url}",
+                f"RESTORE_FROM={request.backup} is not a backup in {source.url}",
                 f"use LATEST or one of {', '.join(each.name for each in found[-10:])}",
                 exits.ARCHIVE_REFUSED,
+                docs="restore-a-lost-volume",
             )
         )
     found = _of_major(programs.binary_major(source.context), found, named)
@@ -116,8 +119,8 @@ def _candidates(source: OpenedArchive, request: Request, *, of_source: bool = Fa
     if named is not None and named.name not in whole:
         raise Failure(
             Problem(
-                f"backup {named.name} builds on one that is not there ({named.parent})",
-                "name another one: entrypoint backup list",
+                f"backup {named.name} builds on backup {named.parent}, which is missing",
+                "name another backup: entrypoint backup list",
                 exits.ARCHIVE_REFUSED,
             )
         )
@@ -138,20 +141,22 @@ def _empty(source: OpenedArchive, request: Request, *, of_source: bool) -> Probl
     prefix = SOURCE_PREFIX if of_source else ""
     if request.action == restoring.FOLLOW:
         return Problem(
-            f"STANDBY=on, but the archive {source.url} holds no backup to build it from",
-            "take one of the primary (entrypoint backup push), or check "
+            f"STANDBY=on, but the archive {source.url} holds no backup to build the standby from",
+            "take a backup on the primary (entrypoint backup push), or check "
             f"{prefix}ARCHIVE_URL and {prefix}ARCHIVE_TOOL",
             exits.ARCHIVE_REFUSED,
+            docs="run-a-standby",
         )
     return Problem(
         f"RESTORE_FROM={request.backup}, but the archive {source.url} holds no backup",
-        f"check {prefix}ARCHIVE_URL and {prefix}ARCHIVE_TOOL; without RESTORE_FROM a new database is made",
+        f"check {prefix}ARCHIVE_URL and {prefix}ARCHIVE_TOOL; without RESTORE_FROM a new database is created",
         exits.ARCHIVE_REFUSED,
+        docs="restore-a-lost-volume",
     )
 
 
 def _of_major(major: int, found: list[Backup], named: Backup | None) -> list[Backup]:
-    """Return the backups that this PostgreSQL can run, where the one that is wanted is of another."""
+    """Return the backups that this PostgreSQL can run, if the newest or named one is of another version."""
     wanted = named or found[-1]
     if not major or wanted.major in (0, major):
         return found
@@ -159,16 +164,17 @@ def _of_major(major: int, found: list[Backup], named: Backup | None) -> list[Bac
     if named is not None or not usable:
         raise Failure(
             Problem(
-                f"backup {wanted.name} is of PostgreSQL {wanted.major}, this image has {major}",
+                f"backup {wanted.name} is of PostgreSQL {wanted.major}, but this image has {major}",
                 f"restore it with an image of PostgreSQL {wanted.major}",
                 exits.ARCHIVE_REFUSED,
+                docs="upgrade-to-a-newer-major",
             )
         )
     return usable
 
 
 def _read_wal(source: OpenedArchive, request: Request, backups: list[Backup]) -> Wal:
-    """Look what WAL the archive has, and read one object of it, which takes the right key."""
+    """Find out which WAL the archive has, and read one object of it, which needs the right key."""
     tool, what = source.tool, source.server
     answer = source.ask(tool.list_wal(what))
     if answer.code:
@@ -183,7 +189,7 @@ def _read_wal(source: OpenedArchive, request: Request, backups: list[Backup]) ->
     elif timeline > 1:
         raise Failure(
             unreadable(source, f"it has no timeline {timeline} ({history} is missing)")._replace(
-                hint="set RESTORE_TARGET_TIMELINE to latest or to a timeline that is there"
+                hint="set RESTORE_TARGET_TIMELINE to latest or to a timeline that the archive has"
             )
         )
     size = segments.size_by(backups[-1].first_segment, backups[-1].start_lsn)
@@ -193,7 +199,7 @@ def _read_wal(source: OpenedArchive, request: Request, backups: list[Backup]) ->
         return wal
     if history not in stored:
         _read(source, stored[wal.last].path)
-    # Told in whole seconds.
+    # The tools report whole seconds.
     return wal._replace(archived_at=datetime.fromisoformat(stored[wal.last].modified) + timedelta(seconds=1))
 
 
@@ -206,16 +212,17 @@ def _read(source: OpenedArchive, path: str) -> str:
 
 
 def unreadable(source: OpenedArchive, what: str) -> Problem:
-    """Return the problem with an archive of which something cannot be read."""
+    """Return the problem of an archive in which something cannot be read."""
     return Problem(
-        f"the archive {source.url} cannot be restored from: {what}",
-        "check that the storage can be reached, and the key of the archive",
+        f"cannot restore from the archive {source.url}: {what}",
+        "check that the storage can be reached and that the archive's key is right",
         exits.ARCHIVE_REFUSED,
+        docs="restore-a-lost-volume",
     )
 
 
 def _chain(backup: Backup, backups: list[Backup]) -> list[Backup]:
-    """Return a backup and all that it builds on."""
+    """Return a backup and all backups that it builds on."""
     by_name = {each.name: each for each in backups}
     chain = {backup.name: backup}
     while (parent := by_name.get(backup.parent or "")) is not None and parent.name not in chain:
@@ -231,20 +238,20 @@ def free(folder: str) -> int:
 
 
 def describe(plan: Plan) -> list[str]:
-    """Return the plan for people."""
+    """Return the plan as lines for people."""
     choice = plan.choice
     backup = choice.backup
     end = f" ({choice.value})" if choice.kind == "time" else ""
     free = spell(plan.free_bytes)
     lines = [
-        f"restoring from {plan.source.url}; it restores from {choice.earliest} to {choice.latest}",
+        f"restoring from {plan.source.url}, which covers {choice.earliest} to {choice.latest}",
         f"base backup {backup.name} ({backup.kind}, of {backup.finished}): {choice.why}",
         f"target: {plan.request.words}{end}, on timeline {choice.timeline}; then {plan.request.action}",
         f"{spell(plan.bytes)} and up to {choice.segments} WAL segments, about {plan.seconds} s",
         f"{free} are free on the volume",
     ]
     if backup.damaged:
-        lines.append("the archiver saw damaged pages of the database when it took this backup")
+        lines.append("the archiver found damaged pages in the database when it took this backup")
     if choice.kind in ("name", "xid") and plan.request.backup == restoring.LATEST:
         lines.append(f"if the {choice.kind} is older than this backup, name an older one: RESTORE_FROM=NAME")
     return lines

@@ -1,4 +1,4 @@
-"""What is written down of a recovery that has begun, and what an interrupted one goes on with; pure."""
+"""The record of a recovery that has started, with which it continues after an interruption; pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def record(choice: Choice, request: Request) -> str:
-    """Return one line that holds what was chosen, and for what."""
+    """Return one line with what was chosen, and for which request."""
     import json
 
     return json.dumps(
@@ -32,7 +32,7 @@ def record(choice: Choice, request: Request) -> str:
 
 
 class Recorded(NamedTuple):
-    """What a restore that has begun was begun for."""
+    """What a restore that has started was started for."""
 
     backup: str
     timeline: int | None = None
@@ -42,10 +42,10 @@ class Recorded(NamedTuple):
     segments: int = 0
     asked: str = ""
     last_segment: str = ""
-    """The newest one of the archive when it was begun; empty: not known."""
+    """The newest segment in the archive when the restore started; empty if that is not known."""
 
     def is_for(self, request: Request) -> bool:
-        """Tell whether it is what is asked for now; the action may have changed."""
+        """Return whether this is still what the user requests; the action may have changed."""
         return not self.asked or self.asked == _asked(request)
 
     @property
@@ -55,7 +55,7 @@ class Recorded(NamedTuple):
 
     @property
     def options(self) -> dict[str, str]:
-        """The server's settings for it."""
+        """The server's settings for this recovery."""
         made = {"recovery_target_timeline": str(self.timeline or "latest")}
         if self.kind == "immediate":
             return {**made, "recovery_target": "immediate"}
@@ -66,9 +66,9 @@ class Recorded(NamedTuple):
 
     @property
     def proof(self) -> str:
-        """What shims/fetch-segment calls PROOF: nothing is promoted before the archive's end was read.
+        """What shims/fetch-segment calls PROOF: nothing is promoted before the archive's end has been read.
 
-        PostgreSQL itself ends without a promotion where it does not come to a target.
+        If there is a target and PostgreSQL does not reach it, PostgreSQL itself ends without a promotion.
 
         >>> Recorded("base_1", 2, last_segment="000000020000000000000007").proof
         '00000003.history/0000000000000007'
@@ -79,7 +79,7 @@ class Recorded(NamedTuple):
 
 
 def recorded(detail: str) -> Recorded:
-    """Return what `record` has written; before there were targets it was the backup's name."""
+    """Return what `record` has written; before there were targets, that was only the backup's name."""
     try:
         with guest.Reading("the record"):
             found: Recorded = guest.typed(Recorded(**guest.parse_json(detail)))
@@ -91,4 +91,4 @@ def recorded(detail: str) -> Recorded:
 def _asked(request: Request) -> str:
     import json
 
-    return json.dumps(request[:5])  # all but the action
+    return json.dumps(request[:5])  # everything but the action

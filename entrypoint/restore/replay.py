@@ -1,4 +1,4 @@
-"""The recovery of a restored cluster: replay the archive to the target and promote, also after a kill."""
+"""The recovery of a restored cluster: replay the archive to the target and promote, even after a kill."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def recover(context: Context, given: list[str]) -> list[str]:
     """Replay the archive to the target and promote, closed to all clients.
 
     archive_command is empty meanwhile, so that the promoted cluster's first segments and its timeline
-    history wait for the real start. hot_standby is off: nobody is to see an old state, and settings
-    smaller than the original's do not stop the replay. "Ready" then means: promoted.
+    history wait for the real start. hot_standby is off: nobody must see an old state, and settings smaller
+    than the original's do not stop the replay. "Ready" then means: promoted.
 
-    With the action `pause` nothing is replayed here: the settings with which the real server recovers and
-    waits at the target are returned.
+    With the action `pause`, nothing is replayed here. The result is the settings with which the real server
+    recovers and waits at the target.
     """
     source = source_of(context)
     wanted = _recorded(context)
@@ -58,7 +58,7 @@ def recover(context: Context, given: list[str]) -> list[str]:
         raise Failure(
             Problem(
                 "the server ended its recovery without a promotion",
-                "see its own words above; the next start goes on with the replay",
+                "see its output above; the next start continues the replay",
                 exits.UNFINISHED_RESTORE,
             )
         )
@@ -67,18 +67,18 @@ def recover(context: Context, given: list[str]) -> list[str]:
 
 
 def _resume(context: Context, wanted: Recorded) -> bool:
-    """Tell whether anything is to be replayed; begins an interrupted promotion again."""
+    """Return whether there is anything left to replay; restart an interrupted promotion."""
     signal = f"{context.settings.data_folder}/recovery.signal"
     if not os.path.exists(signal):
         if _is_in_new_timeline(context, wanted):
             return False
-        log.warning("the promotion at the end of the restore was interrupted: it begins again")
+        log.warning("the promotion at the end of the restore was interrupted: it starts again")
         files.write_atomically(signal, "")
     return True
 
 
 def _settings(context: Context, source: OpenedArchive, wanted: Recorded, action: AtTheEnd) -> dict[str, str]:
-    """Return the server's settings for the recovery; nothing that a backup brought along rules it."""
+    """Return the server's settings for the recovery; no setting in the backup overrides them."""
     from entrypoint.archive import wal_commands
 
     command = wal_commands.restore_command(
@@ -94,7 +94,8 @@ def _settings(context: Context, source: OpenedArchive, wanted: Recorded, action:
         },
     )
     if wanted.kind == "immediate" and programs.binary_major(context) >= 15:
-        # It would want the segment behind the backup before it is consistent, which may be missing for good.
+        # Prefetching needs the segment after the backup before the server is consistent. That segment may be
+        # missing for good.
         recovering["recovery_prefetch"] = "off"
     return recovering
 
@@ -107,7 +108,7 @@ def _replay(
     action: AtTheEnd,
     arguments: Sequence[str],
 ) -> None:
-    """Run the server until it is promoted; raises Ended where it has shut down at its target as asked."""
+    """Run the server until it is promoted; raises Ended if it has shut down at its target as requested."""
     shown = progress.Progress("replay", wanted.segments, _replayed(context), unit="segments")
     try:
         with (
@@ -120,7 +121,7 @@ def _replay(
         if action == "shutdown" and isinstance(failure, temporary.EarlyEnd) and failure.server_code == 0:
             log.info(
                 f"the server has shut down at its target ({wanted.words}), as RESTORE_TARGET_ACTION says; "
-                "start again with promote to go on, or with pause to look at it"
+                "start again with promote to continue, or with pause to look at the data"
             )
             raise Ended(0) from failure
         raise Failure(_ended(source.context, wanted, failure.problems[0])) from failure
@@ -129,22 +130,22 @@ def _replay(
 
 
 def _is_in_new_timeline(context: Context, wanted: Recorded) -> bool:
-    """Tell whether an interrupted promotion has got so far that the server itself ends it."""
+    """Return whether an interrupted promotion got so far that the server completes it itself."""
     control = control_file.read_control(context)
     old = wanted.timeline or int(control["Latest checkpoint's TimeLineID"])
     return int(control["Min recovery ending loc's timeline"]) > old
 
 
 def complete(context: Context) -> None:
-    """Make the promoted cluster an ordinary one."""
+    """Turn the promoted cluster into an ordinary one."""
     Unfinished(context.settings.data_folder).finish()
     log.info(f"the restore is complete{_end(context)}")
 
 
 def _end(context: Context) -> str:
-    """Return where the recovery ended, for people; nothing where that cannot be told."""
+    """Return where the recovery ended, for people; empty if that is unknown."""
     control = control_file.read_control(context)
-    # The second one is ahead of the first where the promotion was killed in its last checkpoint.
+    # The second name is ahead of the first if the promotion was killed during its last checkpoint.
     names = ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")
     timeline = max(int(control.get(name, 0)) for name in names)
     try:
@@ -152,7 +153,7 @@ def _end(context: Context) -> str:
         old, lsn = segments.parse_history(text)[-1]
     except (OSError, IndexError):
         return ""
-    return f": it ended at {lsn_text(lsn)} of timeline {old}, and goes on in timeline {timeline}"
+    return f": it ended at {lsn_text(lsn)} of timeline {old}, and continues on timeline {timeline}"
 
 
 def _recorded(context: Context) -> Recorded:
@@ -160,7 +161,7 @@ def _recorded(context: Context) -> Recorded:
 
 
 def _replayed(context: Context) -> Callable[[], int]:
-    """Return what counts the segments that the startup process has taken up."""
+    """Return a function that counts the segments that the startup process has begun to replay."""
     data = context.settings.data_folder
     seen: list[str] = []
 
@@ -186,57 +187,63 @@ def _replayed(context: Context) -> Callable[[], int]:
 
 
 def _ended(source: Context, wanted: Recorded, problem: Problem) -> Problem:
-    """Return what it means that the server ended before it was promoted."""
+    """Return the problem of a server that ended before it was promoted."""
     early = ended_early(source, wanted.last_segment)
     if early is not None:
         return Problem(
-            f"the restore is not complete: {early.what}; nothing was promoted", early.hint, early.code
+            f"the restore is not complete: {early.what}; nothing was promoted",
+            early.hint,
+            early.code,
+            early.docs,
         )
     if os.path.exists(f"{source.runtime_folder}/{calls.FETCH_FAILED}"):
         return problem._replace(
             what=f"{problem.what}, since WAL cannot be fetched from the archive",
-            hint="see the archiver's words above; the next start goes on with the replay",
+            hint="see the archiver's output above; the next start continues the replay",
             code=exits.UNFINISHED_RESTORE,
+            docs="fix-archiving",
         )
     if wanted.kind in ("", "immediate"):
         return problem._replace(code=exits.UNFINISHED_RESTORE)
     return Problem(
-        f"the recovery has not reached its target ({wanted.words}): the archive does not hold it behind "
-        f"backup {wanted.backup}, or the server's own words above say why; nothing was promoted",
+        f"the recovery has not reached its target ({wanted.words}): the archive does not hold the target "
+        f"after backup {wanted.backup}, or the server's output above says why; nothing was promoted",
         "correct the target, or name an older backup that was taken before it (RESTORE_FROM=NAME); the next "
-        "start then begins anew",
+        "start then begins from scratch",
         exits.UNFINISHED_RESTORE,
+        docs="restore-to-a-moment",
     )
 
 
 def ended_early(context: Context, last: str) -> Problem | None:
-    """Return where a recovery ended, if too early; `last` was the archive's last segment when it began.
+    """Return where a recovery ended, if too early; `last` was the archive's last segment when it started.
 
-    PostgreSQL takes the first record that it cannot read for the end of the WAL, also in the midst of an
-    archive; shims/fetch-segment has refused it then.
+    PostgreSQL takes the first record that it cannot read for the end of the WAL, even in the middle of an
+    archive. In that case shims/fetch-segment has refused the promotion.
     """
     if not os.path.exists(f"{context.runtime_folder}/{calls.ENDED_EARLY}"):
         return None
     try:
-        # At its end the server has asked again for the segment that holds the last record.
+        # At the end, the server has fetched the segment with the last record again.
         segment = files.read_text(f"{context.runtime_folder}/{calls.FETCHED}").strip()
     except OSError:
         segment = ""
     lsn = _last_record(context, segment) if segment else ""
     size = control_file.segment_bytes(context)
     end = lsn_text((segments.number(last, size) + 1) * size)
-    where = f"at {lsn} in {segment}" if lsn else f"in {segment}" if segment else "before"
+    where = f"at {lsn} in {segment}" if lsn else f"in {segment}" if segment else "too early"
     target = f", or restore what comes before it: RESTORE_TARGET_LSN={lsn}" if lsn else ""
     return Problem(
-        f"the replay ended {where}, and the archive goes on to {end} ({last})",
-        "the server's own words above say what it could not read; put a good copy of that segment into the "
+        f"the replay ended {where}, but the archive continues to {end} ({last})",
+        "see in the server's output above what it could not read; put a good copy of that segment into the "
         f"archive (entrypoint backup verify looks for damage){target}",
         exits.UNFINISHED_RESTORE,
+        docs="restore-to-a-moment",
     )
 
 
 def _last_record(context: Context, segment: str) -> str:
-    """Return the LSN of the last record that can be read from a segment on; empty where nobody can tell."""
+    """Return the LSN of the last readable record from a segment on; empty if that is unknown."""
     folder = f"{context.settings.data_folder}/pg_wal"
     size = control_file.segment_bytes(context)
     following = segments.name(int(segment[:8], 16), segments.number(segment, size) + 1, size)

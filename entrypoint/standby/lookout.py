@@ -1,6 +1,7 @@
-"""The look of a serving primary into its archive, whether another server was promoted: PID 1 starts it often.
+"""A running primary's check of its archive for another promoted server; PID 1 starts it regularly.
 
-It ends with an exit code for that, and then PID 1 stops the server. Whatever else goes wrong has no say.
+If there is such a server, the check reports it by its exit code, and PID 1 stops our server. No other failure
+of the check has any effect.
 """
 
 import os
@@ -21,11 +22,11 @@ _PATIENCE = 20
 
 
 def main(*, whole: bool = False) -> int:
-    """Look once and return the exit code; tells PID 1 when to look again.
+    """Check once and return the exit code; also leave a note for PID 1 about when to check again.
 
-    `whole` is for the first segment after an outage, in which much can have happened.
+    `whole` is for the first segment after an outage, since much can have happened meanwhile.
     """
-    # Whatever else may be wrong with the variables by now, it is no reason to be a second primary.
+    # Other mistakes in the variables are no reason to become a second primary.
     wanted, _, _ = opening.read_settings(opening.environ(), ())
     context = opening.command_context(wanted)
     archive = wanted.our_archive
@@ -43,7 +44,7 @@ def main(*, whole: bool = False) -> int:
 
 
 def _hurry(context: Context) -> None:
-    """Let PID 1, which is the server's parent, start its own look now; that one stops the server."""
+    """Make PID 1, the server's parent, start its own check now; that check stops the server."""
     found = live_postmaster(context.settings.data_folder)
     known = status.read([context.runtime_folder])
     if found is not None and known is not None and known.server == found.pid:
@@ -51,15 +52,15 @@ def _hurry(context: Context) -> None:
 
 
 def look(opened: OpenedArchive, *, whole: bool) -> int:
-    """Look once and return the exit code."""
+    """Check once and return the exit code."""
     data = opened.data_folder
     if status.in_recovery(data):
         return 0
-    told = fork.is_superseded(data)
-    if not told:
+    known = fork.is_superseded(data)
+    if not known:
         problem = writer.look(opened, seconds=_PATIENCE, whole=whole)
         if problem is not None:
-            log.debug(problem.what)  # an outage is told where it matters: by archive-segment and doctor
+            log.debug(problem.what)  # archive-segment and doctor report an outage
     if not fork.is_superseded(data):
         return 0
     refused = fork.refusal(data)

@@ -1,4 +1,4 @@
-"""The other server of a pair, asked whether it is a primary of the same cluster: before this one is one."""
+"""The query to the other server of a pair, before this one becomes a primary: the other must not be one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from entrypoint.server.context import Context, server_environment
 from entrypoint.system import files
 
 _SECONDS = 3
-"""For the connection and both answers: a dead host must not keep a server down for long."""
+"""Seconds for the connection and both answers: a dead host must not keep a server down for long."""
 
 
 class Peer(NamedTuple):
-    """What another server says of itself."""
+    """What another server reports about itself."""
 
     identifier: str
     timeline: int
@@ -24,9 +24,9 @@ class Peer(NamedTuple):
 
 
 def check(context: Context, conninfo: str) -> None:
-    """Ask the server that a standby would follow; raises Failure where both would be primaries.
+    """Query the server that a standby would follow; raises Failure if both would be primaries.
 
-    Its word counts for nothing but this. One that does not answer, or not as PostgreSQL does, is no obstacle.
+    The answer is used for nothing else. A server that does not answer as PostgreSQL does is no obstacle.
     """
     found = ask(context, conninfo)
     mine = control_file.timeline(context)
@@ -36,20 +36,22 @@ def check(context: Context, conninfo: str) -> None:
         return
     raise Failure(
         Problem(
-            "the server of STANDBY_PRIMARY_CONNINFO is a primary of this cluster already, on timeline "
+            "the server of STANDBY_PRIMARY_CONNINFO is already a primary of this cluster, on timeline "
             f"{found.timeline}; this one is on timeline {mine}",
-            "make this one its standby: start it with STANDBY=on on an empty volume, and keep this volume "
-            "until nobody needs what only it has; or stop that server for good, and start this one again",
+            "make this server its standby: start it with STANDBY=on on an empty volume, and keep this volume "
+            "until nobody needs the data that only it has; or stop the other server for good, and start this "
+            "one again",
             exits.SUPERSEDED,
+            docs="resolve-two-writers",
         )
     )
 
 
 def ask(context: Context, conninfo: str) -> Peer | None:
-    """Return what the server of a connection string says of itself; None: nothing that can be understood."""
+    """Return what the server of a connection string reports about itself; None without a valid answer."""
     options = parse(conninfo)
     if not options:
-        log.debug("the server of STANDBY_PRIMARY_CONNINFO is not asked: its form is not understood")
+        log.debug("the server of STANDBY_PRIMARY_CONNINFO is not queried: the value cannot be parsed")
         return None
     folder = context.runtime_folder
     path = f"{folder}/peer-{os.getpid()}.conf"
@@ -58,7 +60,7 @@ def ask(context: Context, conninfo: str) -> Peer | None:
     environment = {name: value for name, value in context.environment.items() if not name.startswith("PG")}
     environment |= {"PGSERVICEFILE": path, "LC_ALL": "C"}
     if password is None:
-        # As the server will have it.
+        # The same password that the server will get.
         handed = server_environment(context.settings, context.environment)
         password = handed.get("PGPASSWORD")
     if password is not None:
@@ -92,7 +94,7 @@ def _parse_answer(text: str) -> Peer | None:
 
 
 def parse(text: str) -> dict[str, str] | None:
-    r"""Return a connection string as the lines of a service file; None: it cannot be one.
+    r"""Return a connection string as the lines of a service file; None if that is impossible.
 
     >>> parse(r"host=db1 user=replicator password='it\'s'")
     {'host': 'db1', 'user': 'replicator', 'password': "it's"}

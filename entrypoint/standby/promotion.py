@@ -1,4 +1,4 @@
-"""A promotion: nobody else was promoted already, the standby becomes a primary, the archive tells of it."""
+"""A promotion: no other server was promoted, the standby becomes a primary, and the archive records it."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from entrypoint.system import files, processes
 from entrypoint.volume.facts import Following
 
 _PATIENCE = 20
-"""Seconds for one call of the archiver: who promotes is in a hurry."""
+"""Seconds for one call of the archiver: a promotion is urgent."""
 _ARRIVAL = 15
-"""Seconds that the new timeline's history gets to reach the archive while somebody waits for it."""
+"""Seconds that a promotion waits for the new timeline's history to reach the archive."""
 _RECEIVED = "SELECT coalesce(max(received_tli), 0) FROM pg_stat_wal_receiver"
 
 
 def check(opened: OpenedArchive) -> None:
-    """Look whether another server was promoted already; raises Failure, with the server as it was.
+    """Check whether another server was already promoted; if so, raise Failure and leave the server as it was.
 
-    An archive that cannot be asked is no obstacle: it may be what was lost.
+    An archive that cannot be queried is no obstacle: it may have been lost with the primary.
     """
     data = opened.data_folder
     if not status.in_recovery(data):
@@ -41,8 +41,9 @@ def check(opened: OpenedArchive) -> None:
         found = writer.find(opened, mine, seconds=_PATIENCE)
     except (writer.Unknown, Failure, ValueError) as error:
         log.warning(
-            f"whether another server was promoted already cannot be told: {error}",
-            "see to it that no other one takes writes",
+            f"cannot find out whether another server was already promoted: {error}",
+            "make sure that no other server takes writes",
+            docs="run-a-standby",
         )
         return
     if found is None:
@@ -51,43 +52,45 @@ def check(opened: OpenedArchive) -> None:
     where = f", which left timeline {rival.left} at {lsn_text(rival.lsn)}" if rival.left else ""
     raise Failure(
         Problem(
-            f"another server was promoted already: {opened.url} holds its timeline {rival.timeline}"
+            f"another server was already promoted: {opened.url} holds its timeline {rival.timeline}"
             f"{where}; this standby follows timeline {mine}",
-            "wait until it follows that one (entrypoint status), or build it anew on an empty volume; if the "
-            "other server is gone for good and this one is to take its place: entrypoint promote --force",
+            "wait until this standby follows that timeline (entrypoint status), or build the standby again "
+            "on an empty volume; if the other server is gone for good and this one takes its place: "
+            "entrypoint promote --force",
             exits.SUPERSEDED,
+            docs="resolve-two-writers",
         )
     )
 
 
 def _followed(context: Context) -> int:
-    """Return the timeline that a running standby follows, which the control file knows only later."""
+    """Return the timeline that a running standby follows; the control file shows it only later."""
     data = context.settings.data_folder
     found = [control_file.timeline(context), int(sessions.query(context, _RECEIVED, seconds=5))]
     postmaster = live_postmaster(data)
     startup = processes.child_of(postmaster.pid, "startup") if postmaster is not None else None
     if startup is not None:
-        # What it replays, or waits for: postgres: startup recovering 000000020000000000000007
+        # The title names the current segment, as in: postgres: startup recovering 000000020000000000000007
         title = files.read_text(f"/proc/{startup}/cmdline")
         found += [int(name[:8], 16) for name in re.findall("[0-9A-F]{24}", title)]
     return max(found)
 
 
 def wait(context: Context) -> str:
-    """Wait for the history of the new timeline to be archived, and return what came of it, for people."""
+    """Wait for the history of the new timeline to be archived, and return the outcome, for people."""
     name = f"{control_file.timeline(context):08X}.history"
     path = f"{context.settings.data_folder}/pg_wal/archive_status/{name}"
     deadline = time.monotonic() + _ARRIVAL
     while not os.path.exists(f"{path}.done"):
         if not os.path.exists(f"{path}.ready") and not os.path.exists(f"{path}.done"):
             return (
-                "the server does not archive, so nothing tells an old primary of this promotion: keep it down"
+                "the server does not archive, so an old primary cannot learn of this promotion: keep it down"
             )
         failing = os.path.exists(f"{context.runtime_folder}/{calls.FAILING}")
         if failing or time.monotonic() > deadline:
             return (
-                f"{name} is not in the archive yet (entrypoint archive status): until then nothing tells an "
-                "old primary of this promotion: keep it down"
+                f"{name} is not in the archive yet (entrypoint archive status); until it is, an old primary "
+                "cannot learn of this promotion: keep it down"
             )
         context.children.pause(0.1)
     return f"{name} is in the archive: an old primary sees it there, and does not take writes"
@@ -101,7 +104,7 @@ SELECT pg_last_wal_replay_lsn(),
 
 
 def look(context: Context) -> Following | None:
-    """Return how far a standby has come, or None where its server does not tell."""
+    """Return how far a standby has come, or None if its server does not answer."""
     try:
         lsn, seconds, streams = sessions.query(context, _HOW_FAR, seconds=5).split("|")
     except (Failure, ValueError):
@@ -114,7 +117,7 @@ def look(context: Context) -> Following | None:
 
 
 def promote(context: Context, seconds: int) -> None:
-    """Promote the running standby and wait until it takes writes; raises Failure where it does not."""
+    """Promote the running standby and wait until it takes writes; raises Failure if it does not."""
     data = context.settings.data_folder
     found = live_postmaster(data)
     if found is None:
@@ -127,8 +130,8 @@ def promote(context: Context, seconds: int) -> None:
     if not status.in_recovery(data):
         raise Failure(
             Problem(
-                f"the server on {data} is a primary already",
-                "nothing is to be done; to promote another server, run this in its container",
+                f"the server on {data} is already a primary",
+                "there is nothing to do here; to promote another server, run this in its container",
             )
         )
     if found.status != "ready":
@@ -136,7 +139,7 @@ def promote(context: Context, seconds: int) -> None:
         raise Failure(
             Problem(
                 "the standby has not replayed enough to be consistent, so it cannot be promoted yet",
-                "come again when entrypoint ready says: ready: standby",
+                "try again when entrypoint ready prints: ready: standby",
             )
         )
     argv = ["pg_ctl", "promote", "--pgdata", data, "--timeout", str(seconds), "--silent"]
@@ -148,7 +151,7 @@ def promote(context: Context, seconds: int) -> None:
     raise Failure(
         Problem(
             f"the server was not promoted within {seconds} seconds: {words.strip()}",
-            "the request stands: see the server's log, and whether entrypoint status says primary",
+            "the request remains: see the server's log, and check whether entrypoint status says primary",
             exits.FAILURE,
         )
     )

@@ -1,8 +1,8 @@
-"""An old primary takes its place back: it goes on in a timeline above that of the server that was promoted.
+"""An old primary takes its place back: it continues on a timeline above that of the promoted server.
 
-Only so does a later restore, which follows the highest timeline, find what this one writes. PostgreSQL gives
-a new timeline at the end of an archive recovery, so that is what it is made to do: to replay what is in its
-own pg_wal, and nothing else. The number is the first that is not taken, by the histories that lie in pg_wal.
+Only then does a later restore, which follows the highest timeline, find what this server writes. PostgreSQL
+starts a new timeline at the end of an archive recovery. So the server runs one that replays what is in its
+own pg_wal, and nothing else. The new number is the first one that is free by the histories in pg_wal.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from entrypoint.system import files
 
 
 def run(opened: OpenedArchive, given: list[str], known: Fork) -> None:
-    """Take a new timeline. May be killed at any point; the next start goes on. Raises Failure."""
+    """Take a new timeline; raises Failure. After a kill at any point, the next start continues."""
     data = opened.data_folder
     if known.state != fork.TAKING:
         _put_histories(opened, known)
@@ -31,8 +31,9 @@ def run(opened: OpenedArchive, given: list[str], known: Fork) -> None:
         fork.write(data, known)
     if control_file.timeline(opened.context) == known.timeline:
         log.warning(
-            f"ARCHIVE_FORK=confirm: this server goes on although {known.what}",
-            "see to it that the other one stays down",
+            f"ARCHIVE_FORK=confirm: this server continues although {known.what}",
+            "make sure that the other server stays down",
+            docs="resolve-two-writers",
         )
         files.write_atomically(f"{data}/recovery.signal", "")
         _promote(opened.context, given)
@@ -40,14 +41,16 @@ def run(opened: OpenedArchive, given: list[str], known: Fork) -> None:
     if os.path.exists(f"{data}/recovery.signal") or mine <= max(known.timeline, known.theirs):
         raise Failure(
             Problem(
-                "the server did not get a timeline of its own",
-                "see its own words above; the next start tries again",
+                "the server did not get its own timeline",
+                "see its output above; the next start tries again",
                 exits.SUPERSEDED,
             )
         )
-    # A full backup is due: what is in the archive since is of another history.
+    # A full backup is due: what was archived since belongs to another history.
     fork.write(data, Fork(fork.CONFIRMED, opened.url, mine, confirmed=known.theirs))
-    log.info(f"this server goes on in timeline {mine}; remove ARCHIVE_FORK=confirm, which holds once")
+    log.info(
+        f"this server continues on timeline {mine}; remove ARCHIVE_FORK=confirm, which takes effect once"
+    )
 
 
 def _promote(context: Context, given: list[str]) -> None:
@@ -63,7 +66,7 @@ def _promote(context: Context, given: list[str]) -> None:
 
 
 def _put_histories(opened: OpenedArchive, known: Fork) -> None:
-    """Put into pg_wal a history for each number that is taken; raises Failure where nobody can tell."""
+    """Put a history into pg_wal for each number that is taken; raises Failure if that is unknown."""
     data = opened.data_folder
     seconds = calls.QUICK
     try:
@@ -73,21 +76,23 @@ def _put_histories(opened: OpenedArchive, known: Fork) -> None:
             path = f"{data}/pg_wal/{timeline:08X}.history"
             if os.path.exists(path):
                 continue
-            # One that is missing in the archive keeps the number from being taken all the same.
+            # If the archive lacks a history, one is made up, so that its number is not used either.
             text = writer.fetch(opened, timeline, seconds) or f"{known.timeline}\t0/0\tnot known\n"
             files.write_atomically(path, text)
     except writer.Unknown as unknown:
         raise Failure(
             Problem(
-                f"{opened.url} does not tell which timelines are taken, so none can be: {unknown}",
+                f"cannot find out from {opened.url} which timelines are taken, so this server cannot take "
+                f"one: {unknown}",
                 "make the storage reachable, then start again",
                 exits.ARCHIVE_REFUSED,
+                docs="fix-archiving",
             )
         ) from unknown
 
 
 def gate(opened: OpenedArchive, given: list[str]) -> list[str]:
-    """Return the arguments for a server that may take writes or be looked at; raises Failure for others."""
+    """Return the arguments for a server that may take writes or be read; raises Failure for any other."""
     data = opened.data_folder
     known = fork.read(data)
     if known is None or (status.in_recovery(data) and known.state != fork.TAKING):
@@ -99,7 +104,7 @@ def gate(opened: OpenedArchive, given: list[str]) -> list[str]:
         return given
     if known.state != fork.SUPERSEDED:
         return given
-    refused = Problem(known.what, known.hint, exits.SUPERSEDED)
+    refused = Problem(known.what, known.hint, exits.SUPERSEDED, docs="resolve-two-writers")
     if opened.archive.fork != "readonly":
         raise Failure(refused)
     log.problem(refused)

@@ -281,10 +281,10 @@ def test_our_own_calls_go_to_the_program(folder: Archive) -> None:
 
 
 CONSEQUENCES: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
-    "wal-g": ((("delete", "everything", "--confirm"), "hint: entrypoint backup push"),),
+    "wal-g": ((("delete", "everything", "--confirm"), "afterwards: entrypoint backup push"),),
     "pgbackrest": (
-        (("stop",), "archiving fails until the next pgbackrest start"),
-        (("stanza-delete",), "hint: entrypoint backup push"),
+        (("stop",), "archiving fails until you run pgbackrest start"),
+        (("stanza-delete",), "afterwards: entrypoint backup push"),
         (("start",), ""),
     ),
 }
@@ -336,5 +336,5 @@ def test_no_call_changes_where_the_server_archives(server: Container, archive: A
         assert "file:///tmp/other" in told
         name = {"wal-g": "WALG_UPLOAD_CONCURRENCY", "pgbackrest": "PGBACKREST_PROCESS_MAX"}[archive.tool]
         asked = server.exec("entrypoint", "backup", "list", user=user, env={name: "3"})
-        assert f"in force: {name}" in asked.stderr
+        assert f"the settings of the running server apply: {name}" in asked.stderr
     assert before == server.shell(look, user="root")

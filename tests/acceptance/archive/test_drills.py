@@ -129,7 +129,7 @@ def test_a_check_that_fails_fails_the_drill(archive: Archive) -> None:
         failed = _backup(server, "drill", check=False)
         assert 1 == failed.code
         (told,) = containers.complaints(failed)
-        assert "does not stand 10_rows.sql" in told
+        assert "the restored copy failed 10_rows.sql" in told
         assert "division by zero" in told
         last = _drills(server)
         assert (good, "failed", None) == (last["success"], last["failure"]["outcome"], last["running"])

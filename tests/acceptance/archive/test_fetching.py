@@ -95,7 +95,7 @@ def test_a_hole_is_not_the_end_of_the_archive(archive: Archive) -> None:
     _change(archive, lost, 'mv $f "./kept-$(basename $f)"')
     planned = archive.run(LATEST, timeout=40)
     assert 12 == planned.code, planned.output
-    assert f"misses the WAL segments {lost} to {lost}" in planned.stderr
+    assert f"lacks the WAL segments {lost} to {lost}" in planned.stderr
     assert "fetching backup" not in planned.output
     with archive.create({**SHORT, **BEYOND_THE_PLAN}) as restored:
         said = _refused(restored, lost)

@@ -70,11 +70,14 @@ def test_an_old_primary_that_comes_back(archive: Archive, volume: str) -> None:
         for _ in range(2):
             complaint = _refused(primary)
             assert re.search(
-                r"holds its timeline 2, and this one is on timeline 1; they parted at 0/[0-9A-F]+ of timeline 1, \d{4}-",
+                r"holds its timeline 2, and this server is on timeline 1; "
+                r"they diverged at 0/[0-9A-F]+ of timeline 1, \d{4}-",
                 complaint,
             ), complaint
             assert re.search(
-                r"[\d.]+ \w+ of WAL were written since, with \d+ transactions, the last at \d{4}-", complaint
+                r"since then, this server has written [\d.]+ \w+ of WAL, with \d+ transactions, "
+                r"the last at \d{4}-",
+                complaint,
             ), complaint
             for way in ("STANDBY=on", "ARCHIVE_FORK=confirm", "ARCHIVE_FORK=readonly"):
                 assert way in complaint, complaint
@@ -176,10 +179,10 @@ def test_what_may_be_done_with_an_old_primary(archive: Archive, volume: str) -> 
         assert "holds its timeline 2" in _refused(primary)
         with archive.create({**CONFIRM, **OFTEN, **STANDBY}, volumes={DATA: volume}) as kept:
             kept.begin()
-            kept.says("goes on in timeline 3", 60)
+            kept.says("continues on timeline 3", 60)
             kept.ready(60)
             assert SUPERSEDED == standby.wait(60)
-            assert "holds its timeline 3, and this one is on timeline 2" in standby.logs().output
+            assert "holds its timeline 3, and this server is on timeline 2" in standby.logs().output
             assert "1|0" == _rows(kept)
             _write(kept, -1)
             assert 0 == kept.stop()
@@ -216,7 +219,7 @@ def test_the_other_server_of_a_pair_is_asked(archive: Archive, volume: str) -> N
         asking = {**STANDBY, "STANDBY_PRIMARY_CONNINFO": conninfo}
         with archive.create(asking, volumes={DATA: volume}) as again:
             complaint = _refused(again)
-            assert "is a primary of this cluster already, on timeline 2" in complaint
+            assert "is already a primary of this cluster, on timeline 2" in complaint
             assert "geheim" not in again.logs().output
             standby.kill()
             standby.wait()

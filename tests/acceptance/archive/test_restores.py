@@ -268,7 +268,7 @@ def test_everything_comes_back(tool: str) -> None:
             wrong = archive.run({**env, **LATEST, "PGBACKREST_REPO1_CIPHER_PASS": "wrong"}, timeout=20)
             assert wrong.code == 12, wrong.output
             assert "Error" in wrong.stderr, "the words of the archiver, not of a parser"
-            assert "the passphrase or key with which it was written" in wrong.stderr
+            assert "the passphrase or key that it was written with" in wrong.stderr
 
 
 @pytest.mark.parametrize("tool", TOOLS)

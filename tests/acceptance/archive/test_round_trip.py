@@ -162,7 +162,7 @@ def test_it_only_reads_what_is_not_its_own(archive: Archive, used_volume: str) -
     ((level, _, words),) = _told(archive.run(env, *look, volumes=volumes))
     assert ("error", True) == (level, "belongs to another cluster" in words)
     ((level, _, words),) = _told(archive.run(LATEST, *look))
-    assert ("ok", True) == (level, "nothing is written: a database is to be restored from it" in words)
+    assert ("ok", True) == (level, "nothing is written: a database will be restored from it" in words)
     ((level, _, words),) = _told(archive.run(FRESH, *look))
     assert ("error", True) == (level, "the volume is empty, but the archive" in words)
     assert before == archive.digest()

@@ -111,12 +111,12 @@ def test_a_rotated_key_loses_nothing(archive: Archive, road: S3, volume: str) ->
         server.says("AWS_SECRET_ACCESS_KEY_FILE=/keys/secret cannot be read again: Permission denied")
         server.shell("chown 999 /keys/secret; echo another/Secret >/keys/secret", user="0")
         server.kill("HUP")
-        server.says("taken over from files: AWS_SECRET_ACCESS_KEY")
+        server.says("new values read from files: AWS_SECRET_ACCESS_KEY")
         write(server, 1)
         wait_until_whole(archive, server)
         server.exec("entrypoint", "backup", "push", timeout=60)
         log = server.logs().output
-        assert 1 == log.count("taken over from files")
+        assert 1 == log.count("new values read from files")
         assert not {s3.SECRET, "another/Secret"} & set(log.split())
 
 

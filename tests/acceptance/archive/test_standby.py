@@ -179,7 +179,7 @@ def test_takes_over(tool: str) -> None:
         with archive.serve(FRESH) as primary:
             refused = primary.exec("entrypoint", "promote", check=False)
             assert 1 == refused.code
-            assert "is a primary already" in refused.stderr
+            assert "is already a primary" in refused.stderr
             primary.sql("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS i")
             primary.exec("entrypoint", "backup", "push", timeout=60)
             primary.sql("INSERT INTO kept VALUES (0)")

@@ -143,9 +143,8 @@ def test_a_wrong_word_is_refused(upgraded: Upgraded, archive: Archive, data: str
     before = archive.digest()
     ended = _run(archive, {"ARCHIVE_UPGRADED_FROM": "77"}, data)
     assert 12 == ended.code, ended.output
-    assert (
-        f"ARCHIVE_UPGRADED_FROM=77 does not make it this one's: the archive's cluster is {upgraded.old}"
-        in (ended.stderr)
+    assert f"ARCHIVE_UPGRADED_FROM=77 does not change that: the archive's cluster is {upgraded.old}" in (
+        ended.stderr
     )
     assert before == archive.digest()
 
@@ -195,7 +194,7 @@ def test_a_fresh_cluster_is_refused_for_all_the_users_word(upgraded: Upgraded, a
             ended = _run(archive, env, fresh)
             assert 12 == ended.code, ended.output
             assert f"its system identifier is {upgraded.old}" in ended.stderr
-            assert bool(env) == ("does not make it this one's: the archive's WAL ends with" in ended.stderr)
+            assert bool(env) == ("does not change that: the archive's WAL ends with" in ended.stderr)
             assert "set ARCHIVE_UPGRADED_FROM" not in ended.stderr
     assert before == archive.digest()
 

@@ -74,7 +74,7 @@ def test_an_emptied_archive_begins_anew(archiving: Container) -> None:
 
     until(looked, "a full backup", 60)
     assert "" == _errors(archiving)
-    assert "its archive begins anew" in archiving.logs().output
+    assert "its archive starts from scratch" in archiving.logs().output
 
 
 def test_what_is_below_a_missing_mount_is_not_written_to(archiving: Container) -> None:

@@ -216,7 +216,7 @@ def test_a_replay_that_ends_early_is_not_complete(source: Source, text: str) -> 
             assert "selected new timeline" not in ended.output
             assert "the restore is complete" not in ended.output
             found = re.search(
-                r"the replay ended at (\S+) in (\w+), and the archive goes on to (\S+)", ended.output
+                r"the replay ended at (\S+) in (\w+), but the archive continues to (\S+)", ended.output
             )
             assert found, ended.output
             assert source.last == found[2]

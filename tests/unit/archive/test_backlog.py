@@ -1,4 +1,4 @@
-"""What waits to be archived, and why."""
+"""The files that wait to be archived, and the reason."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from entrypoint.archive import backlog, calls
 
 
-def test_the_order_of_what_waits(tmp_path: Path) -> None:
-    """PostgreSQL's own: histories first, then the oldest segment; without a folder nothing waits."""
+def test_files_wait_in_postgresqls_order(tmp_path: Path) -> None:
+    """Histories come first, then the oldest segment; without a folder nothing waits."""
     assert [] == backlog.waiting(str(tmp_path))
     status = tmp_path / "pg_wal/archive_status"
     status.mkdir(parents=True)
@@ -33,13 +33,13 @@ def test_the_order_of_what_waits(tmp_path: Path) -> None:
         ([], None),
     ],
 )  # fmt: skip
-def test_why(words: list[str], reason: str | None) -> None:
-    """From the first error on, without hints and blank lines; without one the last line."""
+def test_the_reason_starts_at_the_first_error(words: list[str], reason: str | None) -> None:
+    """It has no hints and no blank lines. If the output has no error, the last line is the reason."""
     assert reason == backlog._reason(words)
 
 
-def test_the_last_segment(tmp_path: Path) -> None:
-    """As archive-segment has noted it; else the newest one of this timeline that is done."""
+def test_the_last_segment_is_the_one_that_was_noted(tmp_path: Path) -> None:
+    """Without a note of archive-segment, it is the newest segment of this timeline that is done."""
     data, run = tmp_path / "data", tmp_path / "run"
     (data / "pg_wal/archive_status").mkdir(parents=True)
     run.mkdir()

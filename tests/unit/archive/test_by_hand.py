@@ -1,4 +1,4 @@
-"""What is said to somebody who types a command of an archiver."""
+"""The warnings to a person who types an archiver's command."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from entrypoint.archivers.known import adapter
 from entrypoint.errors import Problem
 from entrypoint.pid1 import status
 
-WRITES = "this server is not to write into its archive: it is a copy"
-STANDBY = "this is a standby: its primary archives, and two that do may take each other's segments"
-NOTHING_LEFT = "after this nothing can be restored until there is a new backup"
-STOPS = "archiving fails until the next pgbackrest start; WAL stays in pg_wal meanwhile"
+WRITES = "this server must not write to its archive: it is a copy"
+STANDBY = "this is a standby, and its primary archives: two servers that archive may take each other's segment names"
+NOTHING_LEFT = "after this, nothing can be restored until there is a new backup"
+STOPS = "archiving fails until you run pgbackrest start; until then, WAL stays in pg_wal"
 
 
 def _said(
     monkeypatch: pytest.MonkeyPatch, tool: str, words: str, *, refused: bool = False, standby: bool = False
 ) -> list[str]:
-    """Return the warnings before such a command."""
+    """Return the warnings before this command."""
     found: list[str] = []
     problem = Problem("it is a copy", "look") if refused else None
-    monkeypatch.setattr(log, "warning", lambda what, *_: found.append(what))
+    monkeypatch.setattr(log, "warning", lambda what, *_, **__: found.append(what))
     monkeypatch.setattr(fork, "objection", lambda _: problem)
     monkeypatch.setattr(status, "in_recovery", lambda _: standby)
     context: Any = SimpleNamespace(settings=SimpleNamespace(data_folder="/data"))
@@ -48,10 +48,10 @@ def _said(
         ("pgbackrest", "stop", [STOPS], [STOPS]),
     ],
 )
-def test_what_follows(
+def test_a_command_that_breaks_something_gets_a_warning(
     monkeypatch: pytest.MonkeyPatch, tool: str, words: str, refused: list[str], standby: list[str]
 ) -> None:
-    """On a copy that is not to write, and on a standby; elsewhere only what takes something away."""
+    """A copy that must not write and a standby get more warnings than other servers."""
     assert refused == _said(monkeypatch, tool, words, refused=True)
     assert standby == _said(monkeypatch, tool, words, standby=True)
     assert [each for each in standby if each != STANDBY] == _said(monkeypatch, tool, words)

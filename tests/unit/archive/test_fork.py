@@ -1,4 +1,4 @@
-"""What a restored cluster remembers until its first backup, and what it may do meanwhile."""
+"""What a restored cluster remembers until its first backup, and what it may do until then."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from entrypoint.system.identity import Identity
 from unit import made
 
 NO_CHILDREN = cast("Children", None)
-"""Nothing is started here."""
+"""These tests start no process."""
 OURS = ("000000010000000000000004", "000000010000000000000005")
-"""What a cluster was restored from that left timeline 1 at the end of segment 5."""
+"""The WAL from which a cluster was restored that left timeline 1 at the end of segment 5."""
 GROWN = (*OURS, "000000010000000000000006")
 TAKEN = (*OURS, "00000002.history")
 
 
 class Copy:
-    """A restored cluster on timeline 2, and what its archive answers."""
+    """A restored cluster on timeline 2, and the answers of its archive."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = str(folder)
         self.patch = monkeypatch
-        self.told = ""
-        """Why the last start could not look."""
+        self.unknown = ""
+        """Why the last start could not look into the archive."""
         made.cluster(folder)
         wal = folder / "pg_wal"
         wal.mkdir()
@@ -58,12 +58,12 @@ class Copy:
         else:
             fork.reopen(opened)
             problem = fork.look(opened, 1)
-            self.told = "" if problem is None else problem.what
+            self.unknown = "" if problem is None else problem.what
         return self.state
 
     @property
     def state(self) -> str:
-        """The state that is noted."""
+        """The state in the note."""
         found = fork.read(self.folder)
         return "" if found is None else found.state
 
@@ -76,10 +76,10 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
     return found
 
 
-def test_nothing_is_noted_of_a_cluster_that_was_not_restored(
+def test_nothing_is_noted_about_a_cluster_that_was_not_restored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not looked into its archive either."""
+    """Its archive is not checked either."""
     found = Copy(tmp_path, monkeypatch)
     assert "" == found.start(*GROWN)
     assert (None, None, False) == (
@@ -89,16 +89,16 @@ def test_nothing_is_noted_of_a_cluster_that_was_not_restored(
     )
 
 
-def test_an_archive_in_which_nobody_has_gone_on(copy: Copy) -> None:
-    """It is clear, also when the cluster's own timeline is in it then."""
+def test_an_archive_without_another_writer_is_clear(copy: Copy) -> None:
+    """It stays clear when the cluster's own timeline is added to it."""
     assert fork.objection(copy.folder) is not None
     assert fork.CLEAR == copy.start(*OURS)
     assert fork.CLEAR == copy.start(*TAKEN, "000000020000000000000006")
     assert (None, True) == (fork.objection(copy.folder), fork.awaits_backup(copy.folder))
 
 
-def test_an_original_that_goes_on(copy: Copy) -> None:
-    """It is refused at every start, also where the first one found nothing, until that is confirmed."""
+def test_writing_beside_a_running_original_is_refused(copy: Copy) -> None:
+    """Every start refuses it until it is confirmed, even if the first start found nothing."""
     confirm = {"ARCHIVE_FORK": "confirm"}
     copy.start(*OURS)
     assert fork.REFUSED == copy.start(*GROWN)
@@ -113,32 +113,32 @@ def test_an_original_that_goes_on(copy: Copy) -> None:
 
 
 def test_a_taken_timeline_cannot_be_confirmed(copy: Copy) -> None:
-    """Its segments have the names that ours would have."""
+    """Its segments have the same names as ours would have."""
     assert fork.REFUSED == copy.start(*TAKEN, env={"ARCHIVE_FORK": "confirm"})
     refused = fork.refusal(copy.folder)
     assert refused is not None
     assert "ARCHIVE_FORK" not in refused.hint
 
 
-def test_another_archive_is_another_question(copy: Copy) -> None:
-    """What was found of one archive says nothing of the next, and a storage that is away nothing at all."""
+def test_another_archive_is_checked_again(copy: Copy) -> None:
+    """The answer about one archive does not hold for the next; an unreachable storage gives no answer."""
     other = {"ARCHIVE_URL": "file:///other"}
     assert fork.REFUSED == copy.start(*GROWN)
     assert fork.RESTORED == copy.start(code=1, env=other)
-    assert "connection refused" in copy.told
+    assert "connection refused" in copy.unknown
     assert fork.CLEAR == copy.start(env=other)
     assert fork.REFUSED == copy.start(*TAKEN)
 
 
-def test_a_file_that_cannot_be_understood(copy: Copy) -> None:
-    """It means that nobody has looked yet."""
+def test_a_note_that_cannot_be_parsed_means_that_nobody_has_looked(copy: Copy) -> None:
+    """The next start looks into the archive."""
     Path(copy.folder, own.FORK).write_text("{")
     assert fork.RESTORED == copy.state
     assert fork.REFUSED == copy.start(*TAKEN)
 
 
-def test_a_missing_history_says_nothing(copy: Copy) -> None:
-    """Without it nobody knows where the old timeline was left, so nothing is written."""
+def test_a_missing_history_gives_no_answer(copy: Copy) -> None:
+    """Without the history, nobody knows where the cluster left the old timeline, so nothing is written."""
     Path(copy.folder, "pg_wal/00000002.history").unlink()
     assert fork.RESTORED == copy.start(*OURS)
-    assert "00000002.history is missing" in copy.told
+    assert "00000002.history is missing" in copy.unknown

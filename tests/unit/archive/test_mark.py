@@ -1,4 +1,4 @@
-"""Whether an archive still is the one that a cluster was given."""
+"""Whether an archive is still the one that a cluster was given."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def _folder(tmp_path: Path) -> Path:
     return tmp_path / "archive"
 
 
-def test_an_archive_without_its_mark(data: str, folder: Path) -> None:
-    """It is lost where it was this cluster's; an archive that nobody has noted is only a new one."""
+def test_an_archive_without_its_mark_is_lost_if_it_was_noted(data: str, folder: Path) -> None:
+    """An archive without a note is only a new one."""
     archive = _archive(folder)
     (folder / "wal_005/sign").unlink()
     assert not mark.is_lost(data, archive)
-    mark.note(data, archive, anew=False)
+    mark.note(data, archive, new=False)
     assert mark.was_ours(data, archive)
     assert mark.is_lost(data, archive)
     assert mark.unmounted(data, archive) is None
@@ -48,10 +48,10 @@ def test_an_archive_without_its_mark(data: str, folder: Path) -> None:
     assert not mark.is_lost(data, _archive(folder, "file:///other"))
 
 
-def test_a_mount_that_is_missing(data: str, folder: Path) -> None:
-    """What is below it is on another filesystem, and the file to remove is told."""
+def test_a_missing_mount_is_reported(data: str, folder: Path) -> None:
+    """The folder below it is on another filesystem; the hint names the file to remove."""
     archive = _archive(folder)
-    mark.note(data, archive, anew=False)
+    mark.note(data, archive, new=False)
     known = mark.read(data)
     assert os.stat(folder).st_dev == known.device
     text = notes.read_text(data, own.ARCHIVE).replace(f'"device": {known.device}', '"device": 1')
@@ -62,28 +62,28 @@ def test_a_mount_that_is_missing(data: str, folder: Path) -> None:
     assert f"{data}/{own.ARCHIVE}" in problem.hint
 
 
-def test_since_when(data: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stays as it was first noted, until the archive is begun anew; a note that is none counts as none."""
+def test_the_first_time_is_kept(data: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is replaced when the archive starts from scratch; a note that cannot be parsed counts as missing."""
     archive = _archive(folder)
     clock = iter((100.0, 200.0))
     monkeypatch.setattr(time, "time", lambda: next(clock))
-    mark.note(data, archive, anew=False)
-    mark.note(data, archive, anew=False)
+    mark.note(data, archive, new=False)
+    mark.note(data, archive, new=False)
     assert 100.0 == mark.read(data).since
-    mark.note(data, archive, anew=True)
+    mark.note(data, archive, new=True)
     assert 200.0 == mark.read(data).since
     notes.write(data, own.ARCHIVE, "[")
     assert mark.Mark() == mark.read(data)
 
 
-def test_a_full_disk_is_told(data: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Archiving goes on without the note."""
-    told: list[str] = []
+def test_a_full_disk_is_reported(data: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Archiving continues without the note."""
+    warnings: list[str] = []
 
     def write(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(notes, "write", write)
-    monkeypatch.setattr(log, "warning", lambda what, *_: told.append(what))
-    mark.note(data, _archive(folder), anew=False)
-    assert [f"the archive cannot be noted in {data}: No space left on device"] == told
+    monkeypatch.setattr(log, "warning", lambda what, *_: warnings.append(what))
+    mark.note(data, _archive(folder), new=False)
+    assert [f"cannot write the note about the archive in {data}: No space left on device"] == warnings

@@ -1,4 +1,4 @@
-"""What one asks of an opened archive, and what becomes of an answer that cannot be used."""
+"""The queries to an opened archive, and the failure for an answer that cannot be used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unit.made import NO_CHILDREN, POSTGRES
 
 @pytest.fixture(params=["wal-g", "pgbackrest"])
 def opened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> OpenedArchive:
-    """An archive of each tool, as nobody has looked at it yet."""
+    """An archive of each tool that nobody has queried yet."""
     settings = made.settings({"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": request.param})
     assert settings.archive is not None
     monkeypatch.setattr(
@@ -26,23 +26,23 @@ def opened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> O
 
 
 def test_the_server_is_described_once(opened: OpenedArchive) -> None:
-    """And anew for the same archive in another context."""
+    """The same archive in another context describes it again."""
     assert opened.server is opened.server
     context = opened.context._replace(settings=opened.settings._replace(port="6000"))
     assert ("6000", "5432") == (opened.with_context(context).server.port, opened.server.port)
 
 
-def test_both_streams_are_one_text(opened: OpenedArchive, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is to be parsed comes last."""
+def test_both_streams_become_one_text(opened: OpenedArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part to parse comes last."""
     monkeypatch.setattr(OpenedArchive, "ask", lambda *_, **__: Answer(3, "[]", "a warning\n"))
     assert (3, "a warning\n[]") == opened.run_quietly(opened.tool.list_backups(opened.server))
 
 
 @pytest.mark.parametrize("answer", [Answer(1, "", "connection refused"), Answer(0, "[{}]", "")])
-def test_backups_that_cannot_be_listed(
+def test_a_list_of_backups_that_cannot_be_used_is_a_failure(
     opened: OpenedArchive, monkeypatch: pytest.MonkeyPatch, answer: Answer
 ) -> None:
-    """A call that fails, and an answer that is none, are a failure with the archive's address."""
+    """The failure names the archive, whether the call fails or its answer cannot be parsed."""
     monkeypatch.setattr(OpenedArchive, "ask", lambda *_, **__: answer)
     with pytest.raises(Failure) as failed:
         opened.list_backups()
@@ -52,12 +52,12 @@ def test_backups_that_cannot_be_listed(
     assert answer.stderr in problem.what
 
 
-def test_an_answer_that_is_not_understood(opened: OpenedArchive) -> None:
-    """It is a failure that names tool and archive; every other error goes on as it is."""
+def test_an_answer_that_cannot_be_parsed_is_a_failure(opened: OpenedArchive) -> None:
+    """The failure names the tool and the archive; every other error passes unchanged."""
     with pytest.raises(Failure) as failed, opened.understood():
         raise ValueError("line 3")
     assert (
-        f"what {opened.tool.name} says of {opened.url} is not understood:\nline 3"
+        f"the answer of {opened.tool.name} about {opened.url} cannot be parsed:\nline 3"
         in failed.value.problems[0].what
     )
     with pytest.raises(OSError, match="gone"), opened.understood():

@@ -1,4 +1,4 @@
-"""When an archive is gone on with after pg_upgrade."""
+"""When a cluster may continue an archive after pg_upgrade."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ NEW = Cluster("72", 17, "0000000100000001000000FF", 16 * 1024**2)
 
 
 def _objection(
-    owner: Owner = OLD, cluster: Cluster = NEW, told: str = "71", others: tuple[Owner, ...] = ()
+    owner: Owner = OLD, cluster: Cluster = NEW, claimed: str = "71", others: tuple[Owner, ...] = ()
 ) -> str:
-    return succession.objection([owner, *others], cluster, told) or ""
+    return succession.objection([owner, *others], cluster, claimed) or ""
 
 
-def test_the_upgraded_cluster_is_the_archives() -> None:
-    """The user's word, a lower version, and WAL that goes on behind the end, on whatever timeline."""
+def test_the_upgraded_cluster_continues_the_archive() -> None:
+    """The user says so, the archive's version is lower, and the WAL continues after its end on any timeline."""
     assert "" == _objection()
 
 
-@pytest.mark.parametrize("told", ["", "72", "711"])
-def test_the_users_word_is_needed(told: str) -> None:
-    """Everything else may hold: without the archive's own identifier nothing is taken."""
-    assert "the archive's cluster is 71" == _objection(told=told)
+@pytest.mark.parametrize("claimed", ["", "72", "711"])
+def test_the_users_word_is_needed(claimed: str) -> None:
+    """Without the archive's own identifier no archive is taken over, even if everything else fits."""
+    assert "the archive's cluster is 71" == _objection(claimed=claimed)
 
 
 @pytest.mark.parametrize("major", [17, 18])
 def test_the_version_must_be_lower(major: int) -> None:
     """pg_upgrade never leads to the same or a lower major."""
-    assert f"the archive's cluster is one of PostgreSQL {major}, this one of 17" in _objection(
+    assert f"the archive's cluster has PostgreSQL {major} and this one has 17" in _objection(
         OLD._replace(major=major)
     )
 
@@ -40,25 +40,25 @@ def test_the_version_must_be_lower(major: int) -> None:
 @pytest.mark.parametrize(
     ("segment", "taken"),
     [
-        ("000000010000000000000001", False),  # a fresh cluster's first
+        ("000000010000000000000001", False),  # the first one of a new cluster
         ("0000000100000001000000FD", False),
-        ("0000000100000001000000FE", False),  # pg_resetwal -l begins behind the old cluster's last one
+        ("0000000100000001000000FE", False),  # pg_resetwal -l starts after the old cluster's last one
         ("0000000100000001000000FF", True),
         ("000000010000000200000000", True),
-        ("000000090000000000000001", False),  # the timeline says nothing
+        ("000000090000000000000001", False),  # the timeline does not matter
         ("", False),
     ],
 )
-def test_the_wal_must_go_on_behind_the_end(segment: str, *, taken: bool) -> None:
-    """A cluster whose last checkpoint is not behind the archive's last segment is not made of its cluster."""
+def test_the_wal_must_continue_after_the_end(segment: str, *, taken: bool) -> None:
+    """The upgraded cluster's last checkpoint is after the archive's last segment."""
     found = _objection(cluster=NEW._replace(redo_segment=segment))
     assert taken == (not found)
     assert taken or "the archive's WAL ends with 0000000500000001000000FE" in found
 
 
 @pytest.mark.parametrize("megabytes", [1, 16, 64, 1024])
-def test_places_are_counted_in_the_clusters_segments(megabytes: int) -> None:
-    """Whatever their size, the first segment of the next 4 GB is behind the last one before it."""
+def test_positions_are_counted_in_the_clusters_segments(megabytes: int) -> None:
+    """With any segment size, the first segment of the next 4 GB comes after the last one before it."""
     size = megabytes * 1024**2
     last = f"0000000100000000{2**32 // size - 1:08X}"
     ahead = "000000010000000100000000"
@@ -67,14 +67,16 @@ def test_places_are_counted_in_the_clusters_segments(megabytes: int) -> None:
 
 
 def test_an_archive_without_wal_proves_nothing() -> None:
-    """Where nothing was archived, nothing says where the old cluster ended."""
+    """If nothing was archived, nobody knows where the old cluster ended."""
     assert "the archive holds no WAL" in _objection(OLD._replace(last_segment=None))
 
 
 def test_every_repository_must_agree() -> None:
-    """One that is this cluster's already is left from an upgrade that was killed; a stranger's is refused."""
+    """A repository may already be this cluster's, after a killed upgrade; another cluster's is refused."""
     ours = Owner("72", 17, None)
     assert "" == _objection(others=(ours,))
     assert "the archive's cluster is 99" == _objection(others=(Owner("99", 15, "0" * 24),))
     for owners in ([], [ours]):
-        assert "the archive does not say whose it is" == succession.objection(owners, NEW, "71")
+        assert "the archive does not say which cluster it belongs to" == succession.objection(
+            owners, NEW, "71"
+        )

@@ -1,4 +1,4 @@
-"""Rendering of the templates."""
+"""The rendered settings files and commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from unit import made
 from unit.made import SERVER
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
-# Whatever a path or a value may hold: what the shell, PostgreSQL's lexer and its placeholders care about.
+# Characters that a path or a value may contain and that the shell, PostgreSQL's lexer or placeholders treat
+# specially.
 NASTY = st.text(st.sampled_from("ab'\"\\%pf$`;#&|<>*?~! \t=/ü"), min_size=1, max_size=12)
 
 
@@ -55,7 +56,7 @@ def test_a_quoted_value_is_read_back(text: str) -> None:
 
 
 def test_an_unknown_name_in_a_template_is_an_error() -> None:
-    """A misprint in a template must not become an empty setting."""
+    """A typo in a template must not become an empty setting."""
     with pytest.raises(jinja2.UndefinedError):
         templates.render("pgbackrest.conf", options={}, server=SERVER)
 
@@ -64,8 +65,8 @@ def _lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def test_postgresql_conf_of_variables_only() -> None:
-    """The cluster's own file is included first, so that the variables are stronger."""
+def test_postgresql_conf_has_the_variables() -> None:
+    """The cluster's own file is included first, so that the variables override it."""
     wanted = made.settings(
         {"POSTGRES_CONF_work_mem": "4MB", "POSTGRES_CONF_a.b": "it's", "POSTGRES_CONF_Z": ""}
     )
@@ -78,8 +79,8 @@ def test_postgresql_conf_of_variables_only() -> None:
     assert expected == _lines(render.postgresql_conf(wanted, None, SERVER, PATH, None))
 
 
-def test_postgresql_conf_of_everything() -> None:
-    """Base file, archiving, variables, the user's folder: in this order, later lines are stronger."""
+def test_postgresql_conf_has_everything_in_order() -> None:
+    """Base file, archiving, variables, the user's folder: in this order, later lines override earlier ones."""
     wanted = made.settings(
         {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TIMEOUT": "5min", "POSTGRES_CONF_wal_level": "logical"},
         ["-c", "config_file=/etc/my.conf"],
@@ -104,8 +105,8 @@ def test_postgresql_conf_of_everything() -> None:
     assert "# WAL archiving to file:///archive" in text.splitlines()
 
 
-def test_postgresql_conf_of_a_standby() -> None:
-    """How it follows is weaker than what the user says."""
+def test_the_user_overrides_the_settings_of_a_standby() -> None:
+    """The settings for following come before the user's variables."""
     wanted = made.settings({"POSTGRES_CONF_hot_standby": "off"})
     following = {"hot_standby": "on", "primary_conninfo": "host=db password='a b'"}
     expected = [
@@ -118,14 +119,14 @@ def test_postgresql_conf_of_a_standby() -> None:
 
 
 def test_no_secret_is_rendered_for_the_server() -> None:
-    """postgresql.conf can be read by every superuser of the database: the archiver's secrets are not in it."""
+    """Every superuser of the database can read postgresql.conf, so the archiver's secrets are not in it."""
     values = {"ARCHIVE_URL": "s3://bucket", "ARCHIVE_TOOL": "wal-g", "AWS_SECRET_ACCESS_KEY": "hidden"}
     wanted = made.settings(values)
     assert "hidden" not in render.postgresql_conf(wanted, wanted.archive, SERVER, PATH, None)
 
 
-def test_walg_json() -> None:
-    """wal-g's file is JSON with its settings, whatever is in them."""
+def test_walg_json_has_the_settings() -> None:
+    """wal-g's file is valid JSON with any characters in the values."""
     values = {
         "ARCHIVE_URL": "file:///archive",
         "ARCHIVE_TOOL": "wal-g",
@@ -143,8 +144,8 @@ def _pgbackrest_conf(**values: str) -> list[str]:
     return _lines(wal_commands.archiver_conf(wanted, wanted.archive, SERVER))
 
 
-def test_pgbackrest_conf() -> None:
-    """The file of pgBackRest has the options of all stanzas, and the server in the section of ours."""
+def test_pgbackrest_conf_has_the_server_in_its_stanza() -> None:
+    """The options of all stanzas are in the global section, the server in the section of our stanza."""
     found = _pgbackrest_conf(PGBACKREST_STANZA="mine", PGBACKREST_REPO1_CIPHER_PASS="a b=c#d")
     assert "[global]" == found[0]
     assert "repo1-cipher-pass=a b=c#d" in found
@@ -169,8 +170,10 @@ def test_pgbackrest_conf() -> None:
         ("REPO1_S3_ENDPOINT", "https://host:9000", ["repo1-s3-endpoint=https://host:9000"]),
     ],
 )
-def test_lists_of_pgbackrest(name: str, value: str, expected: list[str]) -> None:
-    """In a variable pgBackRest takes colons between a list's values, in a file one line each (2.45)."""
+def test_a_list_of_pgbackrest_becomes_one_line_for_each_value(
+    name: str, value: str, expected: list[str]
+) -> None:
+    """In a variable, colons separate the values of a list; in a file, pgBackRest wants one line each (2.45)."""
     found = _pgbackrest_conf(**{f"PGBACKREST_{name}": value})
     assert expected == [line for line in found if line.startswith(expected[0].split("=")[0] + "=")]
 
@@ -185,7 +188,7 @@ env -0
 
 @pytest.fixture(scope="module")
 def recorders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with programs in place of the archivers, which print their arguments and environment."""
+    """A folder with programs that replace the archivers and print their arguments and environment."""
     folder = tmp_path_factory.mktemp("bin")
     for name in ("wal-g", "pgbackrest"):
         (folder / name).write_text(RECORDER)
@@ -194,7 +197,7 @@ def recorders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _as_postgresql_does(command: str, **names: str) -> subprocess.CompletedProcess[bytes]:
-    """Put the names in for the placeholders, and let the shell run the command, with secrets in reach."""
+    """Replace the placeholders by the names, and run the command in a shell whose environment has secrets."""
     parts = command.split("%%")
     for placeholder, value in names.items():
         parts = [part.replace(f"%{placeholder}", value) for part in parts]
@@ -229,7 +232,7 @@ def _recorded(output: bytes) -> tuple[list[str], set[str]]:
 def test_archive_command_runs_the_tool(
     recorders: Path, tmp_path: Path, tool: str, expected: Sequence[str], names: set[str]
 ) -> None:
-    """Through PostgreSQL's placeholders, the shell and the shim the tool gets its words and nothing else."""
+    """The tool gets its arguments and nothing else, through PostgreSQL's placeholders, the shell and the shim."""
     server = SERVER._replace(runtime_folder=str(tmp_path))
     command = wal_commands.archive_command(_archive(ARCHIVE_TOOL=tool), server, f"{recorders}:{PATH}")
     done = _as_postgresql_does(command, p="pg_wal/0001")
@@ -241,17 +244,17 @@ def test_archive_command_runs_the_tool(
 
 
 def test_restore_command_runs_the_tool(recorders: Path) -> None:
-    """The segment and its place reach the tool in this order."""
+    """The tool gets the segment and its destination in this order."""
     command = wal_commands.restore_command(_archive(ARCHIVE_TOOL="wal-g"), SERVER, f"{recorders}:{PATH}")
     done = _as_postgresql_does(command, p="pg_wal/RECOVERYXLOG", f="0002")
     assert ["wal-fetch", "0002", "pg_wal/RECOVERYXLOG"] == _recorded(done.stdout)[0]
 
 
 @pytest.mark.parametrize("text", [None, "case x in\nfoo(\n"], ids=["away", "torn"])
-def test_a_lost_shim_ends_no_recovery(
+def test_a_lost_shim_does_not_end_a_recovery(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
 ) -> None:
-    """126 stops the recovery; the 2 of a shell that finds no script would promote the server."""
+    """Exit code 126 stops the recovery; the 2 of a shell without its script would promote the server."""
     if text is not None:
         (tmp_path / "shims").mkdir()
         (tmp_path / "shims/fetch-segment").write_text(text)
@@ -266,7 +269,7 @@ def test_a_lost_shim_ends_no_recovery(
 @example(name="%%f 100%")
 @example(name="it's \\ $HOME")
 def test_any_folder_is_quoted(recorders: Path, name: str) -> None:
-    """Whatever is in the name of a folder of ours, the tool gets it as it is."""
+    """The tool gets the name of our folder unchanged, with any characters in it."""
     server = SERVER._replace(runtime_folder=f"/run/{name}")
     command = wal_commands.restore_command(_archive(ARCHIVE_TOOL="wal-g"), server, f"{recorders}:{PATH}")
     done = _as_postgresql_does(command, p="pg_wal/0001")

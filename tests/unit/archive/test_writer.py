@@ -1,4 +1,4 @@
-"""What a primary makes of the timelines in its archive, and what it remembers of them."""
+"""How a primary judges the timelines in its archive, and what it remembers about them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONFIRM = {"ARCHIVE_FORK": "confirm"}
 
 
 class Primary:
-    """A primary on timeline 1 and its archive on a folder, whose histories are not compressed here."""
+    """A primary on timeline 1 and its archive in a folder, here with histories that are not compressed."""
 
     def __init__(self, folder: Path, tool: str, patch: pytest.MonkeyPatch) -> None:
         made.cluster(folder / "data")
@@ -55,7 +55,7 @@ class Primary:
         return Answer(0, (self.storage / path).read_text(), "")
 
     def has(self, name: str, text: str = SECOND) -> None:
-        """Let the archive hold a file."""
+        """Put a file into the archive."""
         ending = ".lz4" if self.tool == "wal-g" and name.endswith(".history") else ""
         (self.root / f"{name}{ending}").write_text(text)
 
@@ -70,12 +70,12 @@ class Primary:
         return OpenedArchive(context, settings.archive)
 
     def start(self, env: dict[str, str] | None = None) -> tuple[int, Sequence[str]]:
-        """Begin a start; return its exit code, 0 for a server that serves, and what it is given."""
+        """Begin a start; return its exit code, 0 for a server that serves, and the server's arguments."""
         opened = self.opened(env or {})
         fork.end_reading(str(self.data))
         fork.reopen(opened)
         problem = writer.look(opened, seconds=1)
-        self.told = "" if problem is None else problem.what
+        self.unknown = "" if problem is None else problem.what
         try:
             return 0, takeover.gate(opened, [])
         except Failure as failure:
@@ -84,19 +84,19 @@ class Primary:
 
     @property
     def state(self) -> str:
-        """What is remembered."""
+        """The state in the note."""
         found = fork.read(str(self.data))
         return "" if found is None else found.state
 
 
 @pytest.fixture(params=["wal-g", "pgbackrest"])
 def primary(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Primary:
-    """A primary for which nothing speaks against serving."""
+    """A primary that may serve."""
     return Primary(tmp_path, request.param, monkeypatch)
 
 
-def test_nobody_else(primary: Primary) -> None:
-    """Its own segments, an archive without any, and other clusters' histories are no obstacle."""
+def test_a_primary_without_a_rival_serves(primary: Primary) -> None:
+    """Its own segments, an archive without segments, and other clusters' histories are no obstacle."""
     assert (0, []) == primary.start()
     primary.has("000000010000000000000005-a7.lz4")
     primary.has("00000001.history", "")
@@ -104,18 +104,18 @@ def test_nobody_else(primary: Primary) -> None:
     assert "" == primary.state
 
 
-def test_another_one(primary: Primary) -> None:
-    """It is refused, at each start, also while the storage is away, until the other one's timeline is gone."""
+def test_a_primary_with_a_rival_is_refused(primary: Primary) -> None:
+    """Each start refuses it, even while the storage is away, until the other server's timeline is gone."""
     primary.has("00000002.history")
     for _ in range(2):
         assert exits.SUPERSEDED == primary.start()[0]
-    for told in ("timeline 2", "timeline 1", "parted at 0/5000148", "at least 16 MiB of WAL"):
-        assert told in primary.refused.what, primary.refused.what
-    for told in ("STANDBY=on", "ARCHIVE_FORK=confirm", "ARCHIVE_FORK=readonly"):
-        assert told in primary.refused.hint
+    for text in ("timeline 2", "timeline 1", "diverged at 0/5000148", "at least 16 MiB of WAL"):
+        assert text in primary.refused.what, primary.refused.what
+    for text in ("STANDBY=on", "ARCHIVE_FORK=confirm", "ARCHIVE_FORK=readonly"):
+        assert text in primary.refused.hint
     primary.storage.rename(primary.storage.with_name("away"))
     assert exits.SUPERSEDED == primary.start()[0]
-    assert "does not exist" in primary.told
+    assert "does not exist" in primary.unknown
     primary.storage.with_name("away").rename(primary.storage)
     next(primary.root.glob("00000002.history*")).unlink()
     assert (0, []) == primary.start()
@@ -123,35 +123,35 @@ def test_another_one(primary: Primary) -> None:
 
 
 def test_a_storage_that_is_away_delays_nothing(primary: Primary) -> None:
-    """What was never seen is no obstacle; nor is a history that is there and cannot be read, for now."""
+    """A rival that was never seen is no obstacle, and neither is a history that cannot be read now."""
     primary.has("00000002.history")
     primary.reachable = False
     assert (0, []) == primary.start()
-    assert "connection refused" in primary.told
+    assert "connection refused" in primary.unknown
     primary.reachable = True
     assert exits.SUPERSEDED == primary.start()[0]
 
 
-def test_segments_without_a_history(primary: Primary) -> None:
-    """They are a sign too."""
+def test_segments_without_a_history_are_a_rival_too(primary: Primary) -> None:
+    """A primary with newer segments in its archive is refused."""
     primary.has("0000000300000000" if primary.tool == "pgbackrest" else "000000030000000000000006.lz4")
     assert exits.SUPERSEDED == primary.start()[0]
     assert "timeline 3" in primary.refused.what
 
 
-def test_nonsense(primary: Primary) -> None:
-    """A history that has nothing to do with ours keeps nobody down."""
+def test_an_unrelated_history_is_no_rival(primary: Primary) -> None:
+    """A primary serves although its archive holds histories that share nothing with its own."""
     for number, text in enumerate(("", "x" * 100_000, "7\t0/1\tfoo\n", "1\t0/FFFFFFFFFFFF\n2\t0/1\n"), 2):
         primary.has(f"{number:08X}.history", text)
     assert (0, []) == primary.start()
 
 
-def test_confirmed_once(primary: Primary) -> None:
-    """It is obeyed for one other server; for the next one only after it was taken away."""
+def test_a_confirmation_takes_effect_once(primary: Primary) -> None:
+    """It is obeyed for one other server, and for the next one only after a start without it."""
     primary.has("00000002.history")
     assert (0, []) == primary.start(CONFIRM)
     assert [True] == primary.taken
-    # What the takeover leaves:
+    # The state after a takeover:
     fork.write(
         str(primary.data), fork.Fork(fork.CONFIRMED, timeline=3, url=f"file://{primary.storage}", confirmed=2)
     )
@@ -166,13 +166,13 @@ def test_confirmed_once(primary: Primary) -> None:
     assert (None, None) == (fork.refusal(str(primary.data)), fork.objection(str(primary.data)))
     primary.has("00000004.history", "1\t0/6000000\treason\n3\t0/7000000\treason\n")
     assert exits.SUPERSEDED == primary.start(CONFIRM)[0]
-    assert "obeyed for timeline 2 already" in primary.refused.hint
+    assert "already obeyed for timeline 2" in primary.refused.hint
     assert exits.SUPERSEDED == primary.start()[0]
     assert (0, [True, True]) == (primary.start(CONFIRM)[0], primary.taken)
 
 
-def test_read_only(primary: Primary) -> None:
-    """It is a standby of nobody, archives nothing, and the next start judges it anew."""
+def test_a_read_only_primary_follows_nobody(primary: Primary) -> None:
+    """It is a standby without a primary, archives nothing, and the next start judges it again."""
     look = {"ARCHIVE_FORK": "readonly"}
     assert (0, []) == primary.start(look)
     primary.has("00000002.history")
@@ -186,8 +186,8 @@ def test_read_only(primary: Primary) -> None:
     assert not (primary.data / "standby.signal").exists()
 
 
-def test_a_standby_that_somebody_made_of_it(primary: Primary) -> None:
-    """With a standby.signal that is not ours it is no old primary any more."""
+def test_an_old_primary_may_become_a_standby_manually(primary: Primary) -> None:
+    """With a standby.signal that is not ours, it is no old primary any more."""
     primary.has("00000002.history")
     assert exits.SUPERSEDED == primary.start()[0]
     (primary.data / "standby.signal").write_text("")
@@ -195,16 +195,18 @@ def test_a_standby_that_somebody_made_of_it(primary: Primary) -> None:
     assert fork.STANDBY == primary.state
 
 
-def test_a_promotion_that_no_checkpoint_has_seen(primary: Primary) -> None:
-    """Its own new timeline is not another's, although the control file tells of it only by its recovery."""
+def test_an_own_new_timeline_is_no_rival_before_a_checkpoint(primary: Primary) -> None:
+    """Right after a promotion, only the end of recovery in the control file shows the new timeline."""
     primary.has("00000002.history")
     (primary.data / "pg_wal/00000002.history").write_text(SECOND)
     primary.control["Min recovery ending loc's timeline"] = "2"
     assert (0, []) == primary.start()
 
 
-def test_a_number_that_two_have_taken(primary: Primary, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two that were promoted at the same moment the one gives way whose history is not in the archive."""
+def test_of_two_with_the_same_timeline_one_gives_way(
+    primary: Primary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If two servers are promoted at the same time, the one whose history is not in the archive gives way."""
     primary.control["Latest checkpoint's TimeLineID"] = "2"
     (primary.data / "pg_wal/00000002.history").write_text(SECOND)
     primary.has("00000002.history")
@@ -221,8 +223,8 @@ def test_a_number_that_two_have_taken(primary: Primary, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("state", [fork.RESTORED, fork.REFUSED])
-def test_a_copy_is_another_matter(primary: Primary, state: fork.State) -> None:
-    """One that has archived nothing yet serves beside the other one, and goes on archiving nothing."""
+def test_a_copy_is_no_rival(primary: Primary, state: fork.State) -> None:
+    """A copy that has archived nothing yet serves next to the other server, and still archives nothing."""
     primary.has("00000002.history")
     opened = primary.opened({})
     fork.write(str(primary.data), fork.Fork(state, url=opened.url))
@@ -230,8 +232,8 @@ def test_a_copy_is_another_matter(primary: Primary, state: fork.State) -> None:
     assert state == primary.state
 
 
-def test_another_archive_knows_nothing_of_it(primary: Primary) -> None:
-    """What was found in one archive does not hold for the next one."""
+def test_a_rival_in_one_archive_is_no_rival_in_another(primary: Primary) -> None:
+    """The answer of one archive does not hold for the next one."""
     primary.has("00000002.history")
     assert exits.SUPERSEDED == primary.start()[0]
     primary.storage.rename(primary.storage.with_name("other"))

@@ -135,7 +135,7 @@ def _server(data: Path, word: str) -> None:
     ("word", "signal", "expected"),
     [
         ("", "standby.signal", "no server runs"),
-        ("ready", "", "is a primary already"),
+        ("ready", "", "is already a primary"),
         ("starting", "standby.signal", "cannot be promoted yet"),
     ],
 )
@@ -185,7 +185,7 @@ def test_there_must_be_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert source is not None
     with pytest.raises(Failure) as refused:
         planning._candidates(OpenedArchive(context, source), request)
-    assert "no backup to build it from" in refused.value.problems[0].what
+    assert "no backup to build the standby from" in refused.value.problems[0].what
     assert "entrypoint backup push" in refused.value.problems[0].hint
 
 

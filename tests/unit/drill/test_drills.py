@@ -1,4 +1,4 @@
-"""What is remembered of drills, and the settings of their server."""
+"""The records of drills, and the settings of their server."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def _ended(*outcomes: Outcome) -> list[Drill]:
 
 
 @given(st.lists(ALL, max_size=5))
-def test_it_is_read_as_it_was_written(found: list[Drill]) -> None:
-    """Whatever the words of a tool hold; torn lines are left out."""
+def test_the_records_are_read_as_they_were_written(found: list[Drill]) -> None:
+    """A tool's output may contain anything; torn lines are skipped."""
     assert found == drills.parse(f"7\n[]\n{{\n{drills.write(found)}" + '{"why":')
 
 
 @given(st.lists(ALL, max_size=5))
-def test_the_last_good_one_outlives_the_rest(found: list[Drill]) -> None:
-    """A hundred failures do not push it out."""
+def test_the_last_good_drill_is_kept(found: list[Drill]) -> None:
+    """More than a hundred failures do not push it out."""
     kept = drills.parse(drills.write([*found, *_ended(*[journal.FAILED] * 120)]))
     assert len(kept) <= journal.KEPT + 1
     assert drills.last(found).success == drills.last(kept).success
 
 
-def test_the_drills_that_matter() -> None:
-    """A failure counts until the next good drill; one that was stopped counts for nothing."""
+def test_only_the_last_drills_matter() -> None:
+    """A failure counts until the next good drill; a stopped drill counts for nothing."""
     first, second, third = _ended(journal.OK, journal.FAILED, journal.STOPPED)
     assert LastDrills(first, second, None) == drills.last([first, second, third])
     assert LastDrills(first, None, None) == drills.last([second, first, third])
@@ -69,18 +69,18 @@ def test_the_drills_that_matter() -> None:
         ([journal.STOPPED, journal.OK, journal.INTERRUPTED], 1),
     ],
 )
-def test_interrupted_in_a_row(outcomes: list[Outcome], expected: int) -> None:
-    """Those that have proven nothing are tried again, after a growing pause."""
+def test_interrupted_drills_are_counted(outcomes: list[Outcome], expected: int) -> None:
+    """Drills that proved nothing are tried again, after a growing pause."""
     assert expected == drills.interrupted_in_a_row(_ended(*outcomes))
 
 
-def test_no_transaction_behind_the_backup() -> None:
-    """The server says nothing then."""
+def test_there_may_be_no_transaction_after_the_backup() -> None:
+    """The server's log then names none."""
     assert drills.last_transaction("LOG:  redo done at 0/3000060") is None
 
 
-def test_the_server_has_room_for_what_the_backup_knows() -> None:
-    """Prepared transactions and locks of the original have to fit; it is closed and archives nothing."""
+def test_the_server_has_room_for_the_originals_transactions() -> None:
+    """The original's prepared transactions and locks fit; the server is closed and archives nothing."""
     control = {"max_prepared_xacts setting": "200", "max_locks_per_xact setting": "128"}
     made = drills.server_settings(control, "/run/drill", "fetch", 3)
     assert ("200", "128", "3") == (

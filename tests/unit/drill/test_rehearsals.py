@@ -23,7 +23,7 @@ YEARLY = "0 0 1 1 *"
 
 
 def _due(folder: Path, *noted: tuple[float, Outcome]) -> float:
-    """In how many seconds a drill is due that is to be made each hour, with drills so many hours from now."""
+    """Return the seconds until an hourly drill is due, after drills at these hours from now."""
     data = str(made.cluster(folder))
     os.utime(f"{data}/PG_VERSION", (time.time() - 86400,) * 2)
     for hours, outcome in noted:
@@ -33,14 +33,14 @@ def _due(folder: Path, *noted: tuple[float, Outcome]) -> float:
 
 
 @pytest.mark.parametrize("noted", [(), ((-30, "ok"),), ((-30, "failed"),), ((48, "ok"),)])
-def test_it_is_due(tmp_path: Path, noted: tuple[tuple[float, Outcome], ...]) -> None:
-    """Since the cluster was made, or since the last one; one of a clock that was ahead does not count."""
+def test_a_drill_is_due(tmp_path: Path, noted: tuple[tuple[float, Outcome], ...]) -> None:
+    """The time counts from the cluster's creation or the last drill, unless that drill is in the future."""
     assert _due(tmp_path, *noted) <= 0
 
 
 @pytest.mark.parametrize("outcome", ["ok", "failed"])
-def test_it_has_given_its_answer(tmp_path: Path, outcome: Outcome) -> None:
-    """A failed one is not tried again before its time, either."""
+def test_a_drill_that_gave_its_answer_is_not_due(tmp_path: Path, outcome: Outcome) -> None:
+    """A failed drill is not tried again before its time, either."""
     assert 0 < _due(tmp_path, (0, outcome)) <= 3600
 
 
@@ -49,7 +49,7 @@ def _context(settings: object) -> Any:
 
 
 def test_nothing_is_overdue_without_a_schedule(tmp_path: Path) -> None:
-    """Nor in a data folder without a cluster."""
+    """Nothing is overdue in a data folder without a cluster, either."""
     plain = made.settings({"PGDATA": str(tmp_path)})
     assert not rehearsals.overdue(_context(plain))
     planned = plain._replace(drill=plain.drill._replace(schedule=YEARLY))

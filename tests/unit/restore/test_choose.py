@@ -1,4 +1,4 @@
-"""Which base backup fits, and why none does."""
+"""Which base backup fits a target, and why none does."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def _refused(request: Request, wal: Wal = WAL, backups: list[Backup] | None = No
     [(0.01, "first"), (1.99, "first"), (2.01, "second"), (3.9, "second"), (4.01, "third"), (5.9, "third")],
 )
 def test_a_time_takes_the_newest_backup_before_it(hours: float, backup: str) -> None:
-    """Only a backup that has ended before the target leads to it."""
+    """Only a backup that ended before the target leads to it."""
     found = _chosen(Request("LATEST", "time", (START + timedelta(hours=hours)).isoformat()))
     assert backup == found.backup.name
     assert found.value.endswith("+00")
 
 
-def test_a_relative_time_is_one_of_now() -> None:
-    """`4 hours ago` becomes a moment, which an interrupted restore goes on with."""
+def test_a_relative_time_becomes_absolute() -> None:
+    """`4 hours ago` becomes a moment, and an interrupted restore continues with the same moment."""
     request = Request("LATEST", "time", "4 hours ago")
     found = _chosen(request)
     assert ("third", "2026-11-22 17:00:00.000000+00") == (found.backup.name, found.value)
@@ -80,7 +80,7 @@ def test_a_relative_time_is_one_of_now() -> None:
     ("lsn", "backup"), [(2 * SIZE + 256, "first"), (10 * SIZE + 255, "first"), (10 * SIZE + 256, "second")]
 )
 def test_an_lsn_takes_the_newest_backup_before_it(lsn: int, backup: str) -> None:
-    """The end of a backup counts, where it is consistent."""
+    """The end of a backup counts, since the backup is consistent there."""
     assert backup == _chosen(Request("LATEST", "lsn", f"0/{lsn:X}")).backup.name
 
 
@@ -94,33 +94,33 @@ def test_an_lsn_takes_the_newest_backup_before_it(lsn: int, backup: str) -> None
         ("lsn", f"0/{31 * SIZE:X}", "after"),
     ],
 )
-def test_out_of_range(kind: Kind, value: str, word: str) -> None:
-    """What the archive does not hold is refused, with what it holds."""
+def test_a_target_out_of_range_is_refused(kind: Kind, value: str, word: str) -> None:
+    """The refusal shows the range that the archive covers."""
     text = _refused(Request("LATEST", kind, value))
     assert f"is {word} the" in text
     assert "2026-11-22T12:00:00+00:00 (0/2000100) to 2026-11-22T18:00:00+00:00 (0/1F000000)" in text
 
 
 @pytest.mark.parametrize("kind", ["", "name", "xid"])
-def test_else_the_newest(kind: Kind) -> None:
-    """For the end, a name or a transaction the newest backup is taken, or the one that is named."""
+def test_other_targets_take_the_newest_backup(kind: Kind) -> None:
+    """The end, a name or a transaction takes the newest backup, or the backup that is named."""
     assert "third" == _chosen(Request("LATEST", kind, "745")).backup.name
     assert "first" == _chosen(Request("first", kind, "745")).backup.name
 
 
-def test_a_named_backup_after_the_target() -> None:
-    """It is refused, and the one that fits is told."""
+def test_a_named_backup_after_the_target_is_refused() -> None:
+    """The hint names the backup that fits."""
     text = _refused(Request("third", "lsn", f"0/{11 * SIZE:X}"))
     assert "backup third ended after the target" in text
     assert "RESTORE_FROM=LATEST would take second" in text
 
 
 def test_a_gap_on_the_way_is_found_before_anything_is_fetched() -> None:
-    """What the archive misses ends a replay, so it is refused; a newer backup or an earlier target will do."""
+    """A gap would end the replay, so it is refused; a newer backup or an earlier target avoids it."""
     torn = WAL._replace(names=WAL.names - _names(1, 15, 16))
     assert "third" == _chosen(Request("LATEST"), torn).backup.name
     text = _refused(Request("second"), torn)
-    assert f"misses the WAL segments {segments.name(1, 15, SIZE)} to {segments.name(1, 16, SIZE)}" in text
+    assert f"lacks the WAL segments {segments.name(1, 15, SIZE)} to {segments.name(1, 16, SIZE)}" in text
     assert f"RESTORE_TARGET_LSN=0/{15 * SIZE - 1:X}" in text
     assert "second" == _chosen(Request("LATEST", "lsn", f"0/{15 * SIZE - 1:X}"), torn).backup.name
     found = _chosen(Request("second", "xid", "745"), torn)
@@ -128,20 +128,20 @@ def test_a_gap_on_the_way_is_found_before_anything_is_fetched() -> None:
     assert _chosen(Request("second", "immediate", "immediate"), torn).hole is None
 
 
-def test_a_backup_without_its_own_wal_is_none() -> None:
-    """The newest backup that can become consistent is taken."""
+def test_a_backup_without_its_own_wal_is_not_used() -> None:
+    """The newest backup that can become consistent is chosen."""
     torn = WAL._replace(names=WAL.names - _names(1, 20, 20))
     assert "second" == _chosen(Request("LATEST", "lsn", f"0/{19 * SIZE:X}"), torn).backup.name
     assert "third does not lead to timeline 1, or segments" in _refused(Request("third"), torn)
-    assert "no base backup leads to timeline 1" in _refused(Request("LATEST"), torn, BACKUPS[2:])
+    assert "no base backup on the way to timeline 1" in _refused(Request("LATEST"), torn, BACKUPS[2:])
 
 
 FORKED = Wal(2, ((1, 12 * SIZE + 500),), WAL.names | _names(2, 12, 14), SIZE, START + timedelta(hours=6))
-"""Timeline 2 began in segment 12 of timeline 1, which went on up to 30."""
+"""Timeline 2 started in segment 12 of timeline 1, which continued up to segment 30."""
 
 
 def test_a_backup_of_the_abandoned_timeline_does_not_lead_to_the_new_one() -> None:
-    """After the fork the old timeline's backups are another history."""
+    """The old timeline's backups after the fork belong to another history."""
     assert "second" == _chosen(Request("LATEST"), FORKED).backup.name
     assert "third does not lead to timeline 2" in _refused(Request("third"), FORKED)
     assert f"{15 * SIZE:X}" == f"{FORKED.end_lsn:X}"
@@ -151,7 +151,7 @@ def test_a_backup_of_the_abandoned_timeline_does_not_lead_to_the_new_one() -> No
 
 
 def test_a_timeline_without_a_segment_ends_where_it_began() -> None:
-    """Its first segment is not missing: it was not archived yet."""
+    """Its first segment is not missing: it has not been archived yet."""
     young = FORKED._replace(names=WAL.names)
     assert segments.name(1, 12, SIZE) == young.last
     assert "second" == _chosen(Request("LATEST"), young).backup.name
@@ -161,8 +161,8 @@ def test_a_timeline_without_a_segment_ends_where_it_began() -> None:
     ("asked", "backup", "expected"),
     [("latest", "LATEST", 2), ("current", "first", 1), ("current", "LATEST", 2), ("7", "LATEST", 7)],
 )
-def test_the_timeline_to_follow(asked: str, backup: str, expected: int) -> None:
-    """The newest, the backup's, or the one that is named."""
+def test_the_request_decides_the_timeline_to_follow(asked: str, backup: str, expected: int) -> None:
+    """It is the newest timeline, the backup's, or the one that is named."""
     backups = [*BACKUPS, _backup("newer", 5, 13, timeline=2)]
     request = Request(backup, timeline=asked)
     assert expected == history_of({*WAL.names, "00000002.history"}, request, backups)

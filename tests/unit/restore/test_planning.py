@@ -1,4 +1,4 @@
-"""What a restore will do, and that no wording decides it."""
+"""What a restore will do; no wording of a message decides that."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ TORN = WHOLE._replace(names=WHOLE.names - {segments.name(1, 5, SIZE)})
 def _look(
     folder: Path, monkeypatch: pytest.MonkeyPatch, seen: list[Wal], request: Request
 ) -> tuple[planning.Plan, int]:
-    """Plan a restore from an archive that is seen so, one look after the other; return the pauses as well."""
+    """Plan a restore from an archive that shows this WAL, one look after the other; also return the pauses."""
     pauses: list[float] = []
     monkeypatch.setattr(planning, "storage_problem", lambda *_, **__: None)
     monkeypatch.setattr(planning, "_candidates", lambda *_, **__: [BACKUP])
     monkeypatch.setattr(planning, "_read_wal", lambda *_: seen.pop(0))
-    monkeypatch.setattr(planning, "worded", lambda *_: Problem("said in another way", "mend it"))
+    monkeypatch.setattr(planning, "worded", lambda *_: Problem("said in another way", "repair it"))
     context: Any = SimpleNamespace(
         children=SimpleNamespace(pause=pauses.append), settings=SimpleNamespace(data_folder=str(folder))
     )
@@ -49,14 +49,14 @@ def _look(
     return planning.look_at(OpenedArchive(context, archive), request), len(pauses)
 
 
-def test_a_gap_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What several processes send arrives in any order; this does not hang on how a gap is said."""
+def test_a_gap_is_checked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments from several processes arrive in any order; the wording of the message does not matter."""
     plan, pauses = _look(tmp_path, monkeypatch, [TORN, TORN, WHOLE], Request("LATEST"))
     assert ("base", None, 2) == (plan.choice.backup.name, plan.choice.hole, pauses)
 
 
-def test_what_does_not_change_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A target behind the end of the archive does not come by waiting, whatever is said of it."""
+def test_a_target_after_the_end_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting does not help here, and the wording of the message does not matter."""
     seen = [WHOLE, WHOLE]
     with pytest.raises(Failure) as refused:
         _look(tmp_path, monkeypatch, seen, Request("LATEST", "lsn", f"0/{9 * SIZE:X}"))

@@ -1,4 +1,4 @@
-"""What is written down of a recovery, and the server's settings for it."""
+"""The record of a recovery, and the server's settings for it."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def _choice(request: Request) -> Choice:
         ),
     ],
 )
-def test_the_servers_settings(kind: Kind, value: str, expected: Mapping[str, str]) -> None:
-    """As PostgreSQL means them; what was written before there were targets is the end of the archive."""
+def test_a_record_becomes_the_servers_settings(kind: Kind, value: str, expected: Mapping[str, str]) -> None:
+    """A record from before there were targets, which is only a name, means the end of the archive."""
     request = Request("first", kind, value, inclusive=False)
     assert expected == recorded(record(_choice(request), request)).options
     assert {"recovery_target_timeline": "latest"} == recorded("20261122-183502F").options

@@ -1,4 +1,4 @@
-"""The end of a recovery: what the server's own end means, whatever is said of it."""
+"""The end of a recovery: what the server's end means, whatever the wording of the message is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from entrypoint.server import temporary
 if TYPE_CHECKING:
     from entrypoint.settings.restoring import AtTheEnd
 
-OTHER = Problem("it was said in another way", "mend it")
+OTHER = Problem("it was said in another way", "repair it")
 
 
 def _replay(monkeypatch: pytest.MonkeyPatch, end: Failure, action: AtTheEnd) -> None:
@@ -36,8 +36,8 @@ def _replay(monkeypatch: pytest.MonkeyPatch, end: Failure, action: AtTheEnd) -> 
     replay._replay(context, source, wanted, action=action, arguments=[])
 
 
-def test_a_shutdown_at_the_target_is_seen_by_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the end that was asked for, also where the server's end is told in other words."""
+def test_the_exit_code_shows_a_shutdown_at_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the end that was requested, whatever the wording of the server's end is."""
     end = temporary.EarlyEnd(0)
     end.problems = (OTHER,)
     with pytest.raises(Ended) as ended:
@@ -52,10 +52,10 @@ def test_a_shutdown_at_the_target_is_seen_by_the_code(monkeypatch: pytest.Monkey
         (temporary.EarlyEnd(0), "promote"),
         (Failure(Problem("it ended with code 0 while", "see above")), "shutdown"),
     ],
-    ids=["failed", "not asked for", "words alone"],
+    ids=["failed", "not requested", "wording alone"],
 )
 def test_any_other_end_is_a_failure(monkeypatch: pytest.MonkeyPatch, end: Failure, action: AtTheEnd) -> None:
-    """Only a server that has ended well where it was to end has done what was asked for."""
+    """Only a server that ended well and was supposed to end has done what was requested."""
     with pytest.raises(Failure) as failed:
         _replay(monkeypatch, end, action)
     assert OTHER == failed.value.problems[0]

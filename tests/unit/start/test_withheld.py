@@ -91,7 +91,7 @@ def test_the_other_tools_archive(tmp_path: Path, values: dict[str, str], other: 
     wanted = _archive({name: value.replace("FOLDER", str(tmp_path)) for name, value in values.items()})
     problem = storage_problem(wanted, to_write=False, of_source=bool(prefix))
     assert problem is not None
-    assert f"another tool's archive, of {other} (" in problem.what
+    assert f"an archive of another tool, {other} (" in problem.what
     assert f"set {prefix}ARCHIVE_TOOL={other}" in problem.hint
     own = not wanted.storage.from_url
     assert own == (f"and {prefix}ARCHIVE_URL=file://{tmp_path} in place of the {prefix}" in problem.hint)
