@@ -1,1 +1,1 @@
-"""WAL goes into the archive and comes out of it; the archive belongs to one cluster."""
+"""WAL to and from the archive, and the claim to the archive."""

@@ -1,1 +1,1 @@
-"""A cluster restored from the archive: the backup and the target are chosen, fetched and replayed."""
+"""Restore a cluster from the archive: choose the backup and the target, fetch, and replay."""
