@@ -1,1 +1,1 @@
-"""The archivers behind one interface: one file for each tool."""
+"""Adapters that put both archivers behind one interface, a module for each tool."""

@@ -1,6 +1,6 @@
-"""What the rest of the program knows of an archiver: an adapter builds command lines and reads answers; pure.
+"""The interface of an archiver: an adapter builds command lines and parses answers; pure.
 
-Nothing here runs a program. `archive/opened.py` runs what an adapter returns.
+Nothing here runs a program. `archive/opened.py` runs the commands that an adapter returns.
 """
 
 from __future__ import annotations
@@ -30,167 +30,169 @@ if TYPE_CHECKING:
     )
 
     Consequence = Literal["writes", "archives", "nothing left", "stops archiving"]
-    """Of a typed command: it writes to the archive (a segment), removes all of it, makes archiving fail."""
+    """Effect of a typed command: it writes to the archive, archives a segment, empties the archive, or makes
+    archiving fail."""
 
 
 class Helping(Protocol):
-    """A process of the tool that stays, and saves each segment a start and a connection."""
+    """A long-running process of the tool, which saves each segment a program start and a connection."""
 
     client: str
-    """A small program that talks to it.
+    """A small program that talks to the helper.
 
     `CLIENT SOCKET wal-push NAME`, `CLIENT SOCKET wal-fetch NAME PLACE`.
     """
 
     def helper(self, server: Server, resources: Resources) -> Command:
-        """Return the process that PID 1 keeps beside the server, listening on `socket(server)`."""
+        """Return the process that PID 1 runs next to the server; it listens on `socket(server)`."""
 
     def fetch_helper(self, server: Server) -> Command:
-        """Return the process that reads ahead during a recovery, listening on `socket(server)`.
+        """Return the process that reads ahead during a recovery; it listens on `socket(server)`.
 
-        Whatever it says is written to that name with `.log`: each segment that is not to be trusted.
+        Its output goes to the file of that name with `.log`. It names each segment that must not be trusted.
         """
 
     def can_help(self, version: str) -> bool:
-        """Tell by what `--version` prints whether the helper is to be trusted."""
+        """Return whether the helper can be trusted, given the output of `--version`."""
 
     def socket(self, server: Server) -> str:
-        """Return where the helper listens."""
+        """Return the path of the socket on which the helper listens."""
 
 
 class Upgrading(Protocol):
-    """An archive that can go to the cluster that pg_upgrade made of its owner."""
+    """An archive that can be handed to the cluster that pg_upgrade made of its owner."""
 
     def parse_owners(self, code: int, output: str) -> list[Owner]:
-        """Return the newest owner for each place that an archive is kept in, by the answer to `identify`.
+        """Return the newest owner in each repository of an archive, from the answer to `identify`.
 
-        Raises ValueError with the tool's words.
+        Raises ValueError with the tool's output.
         """
 
     def upgrade(self, server: Server) -> Command:
-        """Return the command that gives an archive to the cluster that pg_upgrade made of its owner.
+        """Return the command that hands an archive to the cluster that pg_upgrade made of its owner.
 
-        The tool gives it to any cluster: that it is the same one must be proven first. May be run again
-        after it was killed.
+        The tool accepts any cluster, so the caller must first prove that it is the same one. A command that
+        was killed can be run again.
         """
 
 
 class Planning(Protocol):
-    """A restore that must be told where a backup's tablespaces go."""
+    """A restore that needs a plan of where a backup's tablespaces go."""
 
     def describe_backup(self, server: Server, backup: str) -> Command:
-        """Return the command that tells where a backup's tablespaces lie."""
+        """Return the command that prints the locations of a backup's tablespaces."""
 
     def plan_tablespaces(self, output: str, folder: str) -> tuple[str, tuple[str, ...]]:
-        """Return the plan for `fetch` by the answer to `describe_backup`, and where the tablespaces lie."""
+        """Return the plan for `fetch` and the tablespaces' locations; `output` is from `describe_backup`."""
 
 
 class Leaving(Protocol):
-    """A killed backup leaves something that no later one removes."""
+    """A tool whose killed backups leave files that no later backup removes."""
 
     def expire_remains(self, server: Server, *, dry_run: bool) -> Command:
-        """Return the command that removes what killed backups left."""
+        """Return the command that removes the files that killed backups left."""
 
 
 class Redirecting(Protocol):
-    """Settings that a typed command cannot set aside one by one."""
+    """Settings that a typed command cannot override one by one."""
 
     def elsewhere(
         self, text: str, given: Mapping[str, str], arguments: Sequence[str]
     ) -> dict[str, str] | None:
-        """Return the variables of a typed command that itself names another storage than the settings file.
+        """Return the variables of a typed command that names a storage other than the settings file's.
 
-        `text` is that file, `given` what is set beside it. None: it names none.
+        `text` is the settings file, `given` are the variables that are set in addition. None: the command
+        names no other storage.
         """
 
 
 class Capabilities(NamedTuple):
-    """What a tool can do and how it behaves; the parts that are None it lacks, and need not have."""
+    """What a tool can do and how it behaves; a part is None where the tool lacks it and need not have it."""
 
     missing_code: int
     """Exit code of the fetch of a segment that is not in the archive."""
     damage: str
-    """Extended regular expression: what the fetch of a segment says where the stored file is damaged."""
+    """Extended regular expression for the output of a fetch whose stored file is damaged."""
     leaves_sums: bool = False
-    """Whether a fetch may give out a damaged file, whose checksum is a part of its name in the archive."""
+    """Whether a fetch may deliver a damaged file; the file's name in the archive then has its checksum."""
     sure: str = ""
-    """A setting with which `fetch_segment` itself answers, and no process that reads ahead; or empty."""
+    """A setting that makes `fetch_segment` itself answer, not a process that reads ahead; or empty."""
     alone: str = ""
-    """A setting for `archive_segment` that makes it send nothing beside its segment; empty: none needed."""
+    """A setting that makes `archive_segment` send its segment only; empty: none is needed."""
     torn: re.Pattern[str] | None = None
-    """Names of files that a killed call leaves in an archive on a folder, and that nothing else removes."""
+    """Names of files that a killed call leaves in an archive in a folder, and that nothing else removes."""
     readable: str = ""
-    """A setting with which what it stores can be judged without any library, where that may need one."""
+    """A setting that makes stored objects checkable without a library, where a library may be missing."""
     flat: bool = False
-    """All segments lie in one folder, so that a far storage takes long to tell what is in it."""
+    """All segments are in one folder, so that a remote storage takes long to list it."""
     encrypts: bool = False
-    """Whether what is stored can only be read with a key."""
+    """Whether the stored objects can be read with a key only."""
     other_cluster_code: int | None = None
-    """Exit code of `prepare` for another cluster's archive; None: it would take any."""
+    """Exit code of `prepare` for another cluster's archive; None: it accepts any archive."""
     unknown_command_code: int | None = None
-    """Exit code of `store` where this version of the tool has no such command."""
+    """Exit code of `store` where this version of the tool lacks that command."""
     no_rate: Problem | None = None
-    """What is said where a backup is to be slow, and the tool cannot limit its rate."""
+    """The warning for a rate limit that the tool cannot apply to a backup."""
     helping: Helping | None = None
     upgrading: Upgrading | None = None
     """Only where `other_cluster_code` is not None."""
     planning: Planning | None = None
-    """None: the tool makes the links by itself."""
+    """None: the tool creates the links itself."""
     leaving: Leaving | None = None
-    """None: the next backup resumes or removes what a killed one left."""
+    """None: the next backup resumes or removes what a killed backup left."""
     redirecting: Redirecting | None = None
-    """None: what is given beside the settings file outranks it, each for itself."""
+    """None: each variable that is set in addition overrides the settings file."""
 
 
 class Naming(Protocol):
-    """The tool's name, its variables, its settings file, and who types its commands."""
+    """The tool's name, its variables, its settings file, and the commands that people type."""
 
     name: str
-    """Also of its executable, to look for on PATH."""
+    """Also the name of its executable, which is looked up on PATH."""
     group: str
-    """How its variables begin."""
+    """The prefix of its variables."""
     config_name: str
-    """File name of the rendered settings, below the runtime folder; also the template's name."""
+    """File name of the rendered settings in the runtime folder; also the template's name."""
     work_folder: str
-    """Its folder below the runtime folder, for what it works on (`known.WORK_FOLDERS`); or empty."""
+    """Its working folder in the runtime folder (`known.WORK_FOLDERS`); or empty."""
     segment_commands: frozenset[str]
-    """What a server of somebody's runs for each segment."""
+    """The subcommands that a server runs for each segment."""
 
     def is_own_variable(self, name: str) -> bool:
-        """Tell whether the tool reads this environment variable."""
+        """Return whether the tool reads this environment variable."""
 
     def storage(self, values: Mapping[str, str]) -> Storage | None:
-        """Return the storage that the tool's own variables name, if any."""
+        """Return the storage that the tool's own variables name; None: they name none."""
 
     def s3_server(self, values: Mapping[str, str], storage: Storage) -> str:
-        """Return the URL of the S3 server that holds the archive; empty for another kind of storage."""
+        """Return the URL of the S3 server that holds the archive; empty for other kinds of storage."""
 
     def check(self, values: Mapping[str, str]) -> list[Problem]:
-        """Return what is wrong with the settings for this tool."""
+        """Return the problems in the settings for this tool."""
 
     def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
-        """Return the variables of the template of the tool's settings file."""
+        """Return the variables for the template of the tool's settings file."""
 
     def moved(self, text: str, old: Server, new: Server) -> str:
-        """Return the settings file of one server as that of another one in the same container."""
+        """Return the settings file of one server, adapted to another server in the same container."""
 
     def changed(self, text: str, name: str, value: str) -> str:
-        """Return the settings file with another value of one of the tool's own variables."""
+        """Return the settings file with one of the tool's own variables changed."""
 
     def by_hand(
         self, server: Server, arguments: Sequence[str], instead: Mapping[str, str] | None = None
     ) -> Command:
-        """Return the command that somebody has typed; `instead` of the settings file there are variables."""
+        """Return the command that somebody typed; the variables `instead` replace the settings file."""
 
     def as_variables(self, options: Mapping[str, object]) -> dict[str, str]:
-        """Return what `options` has returned as the tool's own variables."""
+        """Return the result of `options` as the tool's own variables."""
 
     def consequences(self, arguments: Sequence[str]) -> frozenset[Consequence]:
-        """Return what follows from a typed command that something else here counts on."""
+        """Return the effects of a typed command that the rest of the program must know."""
 
 
 class Segments(Protocol):
-    """Calls for segments of WAL, and where these lie in an archive."""
+    """Calls for WAL segments, and the places of segments in an archive."""
 
     def archive_segment(self, server: Server) -> Command:
         """Return the command that stores the segment `%p`."""
@@ -202,94 +204,94 @@ class Segments(Protocol):
         """Return the command that fetches segment `%f` to `%p` without touching the data folder."""
 
     def read_ahead(self, server: Server) -> str:
-        """Return the folder for what a recovery has fetched ahead, which need not be whole."""
+        """Return the folder of files that a recovery has fetched ahead; they may be incomplete."""
 
     def stored(self, segment: str) -> str:
-        """Return the pattern, for glob, of a segment's file below an archive on a folder."""
+        """Return the glob pattern of a segment's file in an archive in a folder."""
 
     def stored_paths(self, segment: str) -> tuple[str, ...]:
-        """Return the paths that a segment may have in the archive; empty: the archive must be asked."""
+        """Return the paths that a segment may have in the archive; empty: only a listing shows its path."""
 
     @property
     def wal_root(self) -> str:
-        """Return the folder of the archive that holds the histories of timelines, and how far each has come.
+        """Return the archive's folder of timeline histories and segments.
 
-        `*` stands for the folder of the newest cluster, which is named `MAJOR-NUMBER`.
+        `*` means the folder of the newest cluster, whose name is `MAJOR-NUMBER`.
         """
 
     def wal_folder(self, identifier: str, code: int, output: str) -> str:
-        """Return the archive's folder of a cluster's segments, by the answer to `identify`.
+        """Return the archive's folder of a cluster's segments, from the answer to `identify`.
 
-        Raises NoSegment where there is none yet, and ValueError with the tool's words.
+        Raises NoSegment if it has no segment yet, and ValueError with the tool's output.
         """
 
     def list_wal(self, server: Server) -> Command:
         """Return the command that lists the archived WAL."""
 
     def parse_wal(self, output: str, major: int = 0) -> list[Stored]:
-        """Return the segments and histories of the archive's present cluster, by the answer to `list_wal`."""
+        """Return the segments and histories of the archive's current cluster, as `list_wal` lists them."""
 
 
 class Ownership(Protocol):
-    """Whose an archive is."""
+    """The cluster that an archive belongs to."""
 
     @property
     def sign(self) -> str:
-        """Return the path, in the archive, of what makes it a cluster's."""
+        """Return the path, in the archive, of the object that names its cluster."""
 
     def prepare(self, server: Server) -> Command:
-        """Return the command that makes an archive this cluster's.
+        """Return the command that claims an archive for this cluster.
 
-        It may store the file IDENTITY of the runtime folder. Where there is no code for another cluster's
-        (Capabilities) it would take any archive, so its owner must be asked for first.
+        It may store the file IDENTITY of the runtime folder. If `Capabilities.other_cluster_code` is None,
+        the command accepts any archive, so the caller must look up the owner first.
         """
 
     def identify(self, server: Server) -> Command:
-        """Return the command that asks the archive for its cluster."""
+        """Return the command that prints the archive's cluster."""
 
     def parse_identity(self, code: int, output: str) -> str | None:
-        """Return the archive's system identifier, if it has one; raises ValueError with the tool's words."""
+        """Return the archive's system identifier, if it has one; raises ValueError with the tool's output."""
 
 
 class BaseBackups(Protocol):
-    """Base backups: taken, listed, verified, kept, removed, fetched."""
+    """Base backups: take, list, verify, keep, remove and fetch them."""
 
     backups_root: str
-    """There, the folder of backups whose names begin with `base_` and the timeline."""
+    """The archive's folder of backups whose names begin with `base_` and the timeline; or empty."""
 
     def list_backups(self, server: Server) -> Command:
         """Return the command that lists the backups."""
 
     def parse_backups(self, output: str) -> list[Backup]:
-        """Return the backups, oldest first; raises ValueError with the tool's words."""
+        """Return the backups, oldest first; raises ValueError with the tool's output."""
 
     def push(
         self, server: Server, parent: Backup | None = None, resources: Resources | None = None
     ) -> Command:
-        """Return the command that takes a full base backup, or an incremental one on `parent`."""
+        """Return the command that takes a full base backup, or an incremental one based on `parent`."""
 
     def parent(self, backups: Sequence[Backup], broken: Collection[str]) -> Backup | None:
-        """Return the backup that the next incremental one builds on; None: it must be a full one."""
+        """Return the backup that the next incremental one builds on; None: the next one must be full."""
 
     def verify(self, server: Server, check: Check) -> tuple[Command, ...]:
         """Return the commands that verify the archive."""
 
     def parse_verification(self, check: Check, answers: Sequence[Answer]) -> Verification:
-        """Return what is wrong, by the answers to the commands of `verify`; raises ValueError."""
+        """Return what is wrong, from the answers to the commands of `verify`; raises ValueError."""
 
     def mark(self, server: Server, backup: str, *, permanent: bool) -> Command:
-        """Return the command that keeps a backup from being removed, or allows it again."""
+        """Return the command that protects a backup from removal, or ends that protection."""
 
     def expire(self, server: Server, backup: str, *, dry_run: bool) -> Command:
-        """Return the command that removes a backup and all that build on it, and no WAL."""
+        """Return the command that removes a backup and every backup that builds on it, but no WAL."""
 
     def expire_wal(
         self, server: Server, root: Backup, backups: Sequence[Backup], *, dry_run: bool
     ) -> Command:
-        """Return the command that removes the WAL before `root`, but for what permanent backups need."""
+        """Return the command that removes the WAL before `root`, except what permanent backups need."""
 
     def parse_removal(self, text: str) -> Removal:
-        """Return what the output of `expire` or `expire_wal` names."""
+        """Return the backups and segments that the output of `expire` or `expire_wal` names."""
 
     def fetch(
         self,
@@ -300,60 +302,61 @@ class BaseBackups(Protocol):
         plan: str = "",
         resources: Resources | None = None,
     ) -> Command:
-        """Return the command that puts a backup into an empty folder; `plan` is a file's path, or empty."""
+        """Return the command that restores a backup to an empty folder; `plan` is a file's path or empty."""
 
 
 class Objects(Protocol):
-    """Whatever lies in an archive, by its path."""
+    """The objects in an archive, by path."""
 
     top_folders: tuple[str, ...]
-    """The folders at the top of its archives."""
+    """The top folders of its archives."""
 
     def look(self, server: Server) -> Command:
-        """Return the command that prints the names at the top of the archive."""
+        """Return the command that prints the names in the archive's top folder."""
 
     def list_folder(self, server: Server, folder: str) -> Command:
         """Return the command that prints the names in a folder of the archive."""
 
     def parse_names(self, output: str) -> list[str]:
-        """Return the names that `list_folder` or `look` has printed, without the `/` of folders."""
+        """Return the names that `list_folder` or `look` printed, without the `/` of folders."""
 
     def read_object(self, server: Server, path: str) -> Command:
-        """Return the command that prints an object; a history comes as PostgreSQL wrote it."""
+        """Return the command that prints an object; a history is printed as PostgreSQL wrote it."""
 
     def raw_object(self, server: Server, path: str) -> Command:
         """Return the command that prints an object as it is stored."""
 
     def store(self, server: Server, path: str) -> Command:
-        """Return the command that stores what it is given on stdin, as it is, in place of what is there."""
+        """Return the command that stores its stdin unchanged and replaces the object that is there."""
 
     def remove(self, server: Server, path: str) -> Command:
-        """Return the command that removes an object, which must be there."""
+        """Return the command that removes an existing object."""
 
     def list_objects(self, server: Server) -> tuple[Command, ...]:
-        """Return the commands that list all that is in the archive, with sizes and times."""
+        """Return the commands that list everything in the archive, with sizes and times."""
 
     def parse_objects(self, answers: Sequence[Answer], backups: Collection[str]) -> list[Object]:
-        """Return what can be judged by reading it, of these backups and of WAL; raises ValueError."""
+        """Return the objects of WAL and of these backups that reading can check; raises ValueError."""
 
     def catalogue(
         self, server: Server, group: str, there: Collection[str]
     ) -> tuple[str, Command, Catalogue] | None:
-        """Return the path of what tells how a group is judged, how that is read, and its own judge.
+        """Return the path of a group's catalogue, the command that reads it, and its own judge.
 
-        None: they are judged without. `there`: the paths of all of them.
+        The catalogue says how the objects of the group are judged. None: they are judged without a catalogue.
+        `there`: the paths of all objects of the group.
         """
 
     def judge(
         self, path: str, catalogue: Catalogue | None, unpack: Callable[[str], Unpacker | None]
     ) -> Judge | None:
-        """Return what judges an object; None: nothing can. `unpack` gives what undoes a compression."""
+        """Return the judge of an object; None: there is none. `unpack` returns a decompressor."""
 
     def read_whole(self, server: Server, path: str) -> Command:
-        """Return the command that prints an object as its judge wants it, however large it is."""
+        """Return the command that prints an object of any size in the form that its judge needs."""
 
 
 class Archiver(Naming, Segments, Ownership, BaseBackups, Objects, Protocol):
-    """What the rest of the program knows of an archiver."""
+    """The whole interface of an archiver."""
 
     capabilities: Capabilities

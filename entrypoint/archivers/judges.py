@@ -1,6 +1,6 @@
-"""What tells of an object's bytes whether they are what was stored; pure.
+"""Judges, which check whether an object's bytes are still those that were stored; pure.
 
-A judge gets the bytes block by block and says in the end what is wrong, or nothing.
+A judge takes the bytes block by block. Its verdict then says what is wrong; it is empty if nothing is.
 """
 
 from __future__ import annotations
@@ -19,54 +19,54 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalogue", "Ended", "Judge", "Manifest", "Part", "Parts", "Sum", "Tars", "Text", "Unpacker"]
 
-DIFFERS = "its checksum is another one"
+DIFFERS = "its checksum differs"
 
 
 class Judge(Protocol):
-    """What judges one object."""
+    """The judge of one object."""
 
     def feed(self, block: bytes) -> None:
         """Take the next bytes."""
 
     def verdict(self) -> str:
-        """Return what is wrong, or nothing; after the last byte."""
+        """Return what is wrong, or an empty text; called after the last byte."""
 
 
 class Catalogue(Judge, Protocol):
-    """A judge of the object that says how the others of a backup are judged."""
+    """The judge of the object that says how the other objects of a backup are judged."""
 
     def missing(self, paths: frozenset[str]) -> list[str]:
-        """Return what should be there beside it, and is not."""
+        """Return the objects that the catalogue names and that are missing in `paths`."""
 
 
 class Unpacker(Protocol):
-    """What undoes a compression."""
+    """A decompressor."""
 
     def decompress(self, block: bytes, /) -> bytes:
-        """Return what these bytes make; raises an OSError, ValueError or zlib.error for what is damaged."""
+        """Decompress these bytes; raises OSError, ValueError or zlib.error if they are damaged."""
 
     @property
     def eof(self) -> bool:
-        """Whether the end was there."""
+        """Whether the end of the compressed data was reached."""
 
 
 class Ended:
-    """The tool's own exit code says it all: what is stored has a checksum in it."""
+    """A judge that needs only the tool's exit code, since the stored file contains a checksum."""
 
     def feed(self, block: bytes) -> None:
-        """Take the next bytes, and forget them."""
+        """Discard the next bytes."""
 
     def verdict(self) -> str:
-        """Return that nothing is wrong."""
+        """Return an empty text: nothing is wrong."""
         return ""
 
 
 _MOST_TEXT = 64 * 1024**2
-"""Bytes of a text that is judged: what is made of it takes several times as many."""
+"""Most bytes of a text that is parsed: the parsed value takes several times as much memory."""
 
 
 class Text:
-    """A text of JSON; of a very large one it is only known that it could be read."""
+    """The judge of a JSON text; a very large one is only known to be readable."""
 
     def __init__(self) -> None:
         self._blocks: list[bytes] = []
@@ -82,25 +82,25 @@ class Text:
             self._blocks.append(block)
 
     def verdict(self) -> str:
-        """Return why it is none."""
+        """Return why the text is not JSON."""
         if self._size > _MOST_TEXT:
             return ""
         try:
             self._value = guest.parse_json(b"".join(self._blocks).decode())
         except ValueError as error:
-            return f"it is no JSON: {inline(str(error)[:80])}"
+            return f"it is not valid JSON: {inline(str(error)[:80])}"
         return ""
 
 
 class Tars(Text):
-    """wal-g's list of a backup's files, which names the archives that they are in."""
+    """The judge of wal-g's list of a backup's files, which names the tar archives that contain them."""
 
     def __init__(self, folder: str) -> None:
         super().__init__()
         self._folder = f"{folder}/tar_partitions"
 
     def missing(self, paths: frozenset[str]) -> list[str]:
-        """Return the archives that it names and that are not there."""
+        """Return the tar archives that the list names and that are missing in `paths`."""
         sets = self._value.get("TarFileSets") if isinstance(self._value, dict) else None
         named = {f"{self._folder}/{name}" for name in sets} if isinstance(sets, dict) else set()
         control = f"{self._folder}/pg_control.tar"
@@ -110,7 +110,7 @@ class Tars(Text):
 
 
 class Sum:
-    """The SHA-1 of what was compressed is known."""
+    """The judge of an object for which the SHA-1 of the uncompressed bytes is known."""
 
     def __init__(self, digest: str, unpacker: Unpacker | None) -> None:
         self._digest = digest
@@ -119,16 +119,16 @@ class Sum:
         self._wrong = ""
 
     def feed(self, block: bytes) -> None:
-        """Take the next bytes; after a mistake they say nothing any more."""
+        """Take the next bytes; after an error they are ignored."""
         if self._wrong:
             return
         try:
             self._hash.update(self._unpacker.decompress(block) if self._unpacker else block)
-        except Exception as error:  # noqa: BLE001 - zlib.error is no OSError, and zlib need not be loaded
+        except Exception as error:  # noqa: BLE001 - zlib.error is not an OSError, and zlib need not be loaded
             self._wrong = f"it cannot be decompressed: {inline(str(error)[:80])}"
 
     def verdict(self) -> str:
-        """Return how it differs."""
+        """Return how the object differs from what was stored."""
         if not self._wrong and self._unpacker and not self._unpacker.eof:
             self._wrong = "its end is missing"
         return self._wrong or ("" if self._hash.hexdigest() == self._digest else DIFFERS)
@@ -142,11 +142,11 @@ class Part(NamedTuple):
     digest: str
     """SHA-1; empty: not known."""
     name: str
-    """The database's file that is in it."""
+    """The database's file that the piece contains."""
 
 
 class Parts:
-    """The checksums of an object's pieces are known."""
+    """The judge of an object for which the checksums of its pieces are known."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self._parts = iter(sorted(parts))
@@ -174,14 +174,14 @@ class Parts:
         self._place = end
 
     def verdict(self) -> str:
-        """Return the first piece that differs, or is cut off."""
+        """Return the first piece that differs or is truncated."""
         if self._part is not None and not self._wrong:
             return f"{self._part.name}: its end is missing"
         return self._wrong
 
 
 class Manifest:
-    """pgBackRest's list of a backup's files, which has a checksum of itself."""
+    """The judge of pgBackRest's list of a backup's files, which contains its own checksum."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -194,9 +194,9 @@ class Manifest:
         self._ending = ""
         self._sealed = False
         self.parts: dict[str, list[Part]] = {}
-        """What is stored of this backup itself, by path."""
+        """The pieces that this backup itself stores, by path."""
         self.unknown = 0
-        """So many files have no checksum of what is stored: pgBackRest before 2.44 noted none."""
+        """Number of files without a checksum of the stored bytes: pgBackRest before 2.44 recorded none."""
 
     def feed(self, block: bytes) -> None:
         """Take the next bytes, line by line."""
@@ -208,7 +208,7 @@ class Manifest:
                 with guest.Reading("the manifest"):
                     self._line(line.decode("utf-8", "surrogateescape"))
             except ValueError as error:
-                self._wrong = f"it is not understood: {inline(str(error)[:80])}"
+                self._wrong = f"it cannot be parsed: {inline(str(error)[:80])}"
 
     def _line(self, line: str) -> None:
         if line.startswith("[") and line.endswith("]"):
@@ -243,12 +243,12 @@ class Manifest:
         self.parts.setdefault(f"{self._folder}/{path}", []).append(part)
 
     def verdict(self) -> str:
-        """Return whether it differs from its own checksum, which is the last line."""
+        """Return whether the list differs from its own checksum, which is in its last line."""
         self._hash.update(b"}}")
         return self._wrong or ("" if self._hash.hexdigest() == self._digest else DIFFERS)
 
     def missing(self, paths: frozenset[str]) -> list[str]:
-        """Return the objects that it names and that are not there."""
+        """Return the objects that the list names and that are missing in `paths`."""
         return sorted(self.parts.keys() - paths)
 
 
@@ -260,7 +260,7 @@ def _quoted(text: str) -> str:
 
 
 def _parted(line: str) -> tuple[str, str, Any]:
-    """Return key, value and what the value means; a file's name may have a `=` in it, too."""
+    """Return the key, the value's text and the parsed value; a file's name may also contain a `=`."""
     for at in _places(line):
         try:
             return line[:at], line[at + 1 :], guest.parse_json(line[at + 1 :])

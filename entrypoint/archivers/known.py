@@ -1,4 +1,4 @@
-"""Which archivers there are; pure."""
+"""The archivers that exist; pure."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ __all__ = [
 ]
 
 TOOLS = ("wal-g", "pgbackrest")
-"""Their names; of two that serve as well the first one is taken."""
+"""Their names; if both would do, the first one is used."""
 
 
 IN_GO = "wal-g"
-"""Whose memory Go's own limit holds."""
+"""The tool whose memory Go's own limit restricts."""
 KEEPING_PARENTS = "wal-g"
-"""With which what a permanent backup builds on cannot be made impermanent."""
+"""The tool with which the parents of a permanent backup cannot be made impermanent."""
 LOCKING = "pgBackRest"
-"""What locks files in the runtime folder, as people know it."""
+"""The tool that locks files in the runtime folder, by its product name."""
 WORK_FOLDERS = ("pgbackrest",)
-"""Below the runtime folder, for what they work on."""
+"""The working folders of the tools, in the runtime folder."""
 BACKUP_NAME = re.compile(r"(?i)base_[0-9A-F_D]+|[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?")
-"""What a base backup of any of them can be called."""
+"""Matches every name that a tool gives to a base backup."""
 
 
 def adapter(name: str, values: Mapping[str, str]) -> Archiver:
-    """Return the adapter of this name, for these settings."""
+    """Return the adapter that has this name, for these settings."""
     if name == "wal-g":
         from entrypoint.archivers.walg import WalG
 
@@ -49,5 +49,5 @@ def adapter(name: str, values: Mapping[str, str]) -> Archiver:
 
 
 def adapters(values: Mapping[str, str]) -> dict[str, Archiver]:
-    """Return all of them by their names, for these settings."""
+    """Return all adapters by name, for these settings."""
     return {name: adapter(name, values) for name in TOOLS}

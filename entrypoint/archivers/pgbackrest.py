@@ -41,24 +41,24 @@ _OURS = frozenset(
     target-action target-exclusive target-timeline type
     """.split()
 )
-"""Options that the entrypoint decides, or that would make the tool lose segments or write elsewhere."""
+"""Options that the entrypoint sets itself, or that would make the tool lose segments or write elsewhere."""
 
 
 _NEVER = {
-    "archive-push-queue-max": "is never set: when the backlog reaches it, all WAL that waits is dropped "
-    "and PostgreSQL is told that it is archived (pgbackrest/pgbackrest#2714)",
+    "archive-push-queue-max": "must not be set: when the backlog reaches it, pgBackRest drops all "
+    "waiting WAL and reports it to PostgreSQL as archived (pgbackrest/pgbackrest#2714)",
 }
 
 _LISTS = frozenset(
     "annotation db-exclude db-include exclude link-map repo-storage-tag tablespace-map".split()
 )
-"""Options with several values: parted by colons in a variable, a line each in a file."""
+"""Options with several values: separated by colons in a variable, one line each in a file."""
 
 _IMPATIENT = "--io-timeout=3"
-"""For calls that somebody waits for: four tries take 12 seconds with a dead storage, 24 with a silent one."""
+"""For calls that somebody waits for: four tries take 12 s if the storage is down, 24 s if it is silent."""
 
 _QUIET = "--log-level-stderr=warn"
-"""PostgreSQL says itself which segment it archives and restores; three lines more for each help nobody."""
+"""PostgreSQL itself logs which segment it archives or restores; three more lines for each help nobody."""
 
 
 _SURE = PGBACKREST + "ARCHIVE_ASYNC=n"
@@ -82,15 +82,15 @@ class PgBackRest:
     def __init__(self, values: Mapping[str, str]) -> None:
         self.stanza = values.get(PGBACKREST + "STANZA") or "main"
         self.own = frozenset(name for name, value in values.items() if value)
-        """What the user has set: it outranks what we would fill in."""
+        """Variables that the user has set; they override our defaults."""
         self.capabilities = Capabilities(
             missing_code=1,
             damage="FormatError|ChecksumError",
             leaves_sums=True,
             sure=_SURE,
-            encrypts=PGBACKREST + "REPO1_CIPHER_PASS" in self.own,  # taken together with a cipher only
+            encrypts=PGBACKREST + "REPO1_CIPHER_PASS" in self.own,  # accepted only with a cipher
             other_cluster_code=28,
-            unknown_command_code=48,  # of repo-put, which 2.55 has and 2.60 has not
+            unknown_command_code=48,  # of repo-put, which 2.55 has and 2.60 lacks
             no_rate=_NO_RATE,
             readable=PGBACKREST + "COMPRESS_TYPE=gz",
             upgrading=self,
@@ -98,7 +98,7 @@ class PgBackRest:
         self.uses_aws_names = takes_aws(values)
 
     def is_own_variable(self, name: str) -> bool:
-        """Tell whether pgBackRest reads this environment variable."""
+        """Return whether pgBackRest reads this environment variable."""
         return name.startswith(PGBACKREST) or (self.uses_aws_names and name.startswith("AWS_"))
 
     def storage(self, values: Mapping[str, str]) -> Storage | None:
@@ -115,7 +115,7 @@ class PgBackRest:
         return Storage(hide_address(f"{kind}://{name}{path}"), None, from_url=False)
 
     def check(self, values: Mapping[str, str]) -> list[Problem]:
-        """Return what is wrong with the settings for pgBackRest."""
+        """Return the problems in the settings for pgBackRest."""
         problems = []
         for name in sorted(values):
             found = option(name)
@@ -123,15 +123,16 @@ class PgBackRest:
                 why = _NEVER.get(found[0], "is set by the entrypoint itself")
                 problems.append(Problem(f"{name} {why}", f"remove {name}"))
             elif found and ("\n" in values[name] or "\r" in values[name]):
-                problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
+                problems.append(Problem(f"{name} contains a line break", f"correct {name}"))
         storage = self.storage(values)
         if storage and storage.folder and not storage.folder.startswith("/"):
             name = PGBACKREST + "REPO1_PATH"
-            problems.append(Problem(f"{name} is not an absolute path", f"give {name} in full"))
+            problems.append(Problem(f"{name} is not an absolute path", f"set {name} to an absolute path"))
         problems += [
             Problem(
-                f"{name} has no effect, since what is removed is decided by the entrypoint",
+                f"{name} has no effect: the entrypoint itself decides what to remove",
                 "set BACKUP_RETAIN_FULL or BACKUP_RETAIN_DAYS instead",
+                docs="schedule-backups",
             )
             for name in sorted(values)
             if values[name]
@@ -139,14 +140,14 @@ class PgBackRest:
         ]
         if values.get("ARCHIVE_URL", "").startswith("s3://"):
             problems += [
-                Problem(f"{name} is needed for ARCHIVE_URL with pgbackrest", f"set {name}")
+                Problem(f"ARCHIVE_URL needs {name} with pgbackrest", f"set {name}", docs="set-up-archiving")
                 for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
                 if not values.get(name)
             ]
         return problems
 
     def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
-        """Return the global options and those of the stanza."""
+        """Return the global options and the stanza's options."""
         options: dict[str, object] = {
             "repo1-bundle": "y",
             "compress-type": "lz4",
@@ -155,7 +156,7 @@ class PgBackRest:
             # The first of many waiting segments starts a process that archives all of them.
             "archive-async": "y",
             "process-max": str(server.processes),
-            # A call may take eight times as long before it gives up: keep that below our deadline.
+            # A call may take eight times as long before it gives up; keep that below our deadline.
             "io-timeout": "10",
         }
         for name, value in sorted(values.items()):
@@ -165,7 +166,7 @@ class PgBackRest:
         if storage.from_url:
             options |= _repository(values, storage)
         options |= {
-            # Nothing expires by itself: retention is ours to decide.
+            # The tool removes nothing by itself: the entrypoint decides about retention.
             "repo1-retention-full": "9999999",
             "expire-auto": "n",
             "spool-path": f"{server.runtime_folder}/{self.work_folder}/spool",
@@ -180,7 +181,7 @@ class PgBackRest:
         return {"options": options, "stanza": self.stanza, "server": server}
 
     def moved(self, text: str, old: Server, new: Server) -> str:
-        """Return the settings file with other folders: its secrets may be known only from it."""
+        """Return the settings file with other folders; its secrets may be nowhere else."""
         text = text.replace(
             f"-path={old.runtime_folder}/{self.work_folder}/",
             f"-path={new.runtime_folder}/{self.work_folder}/",
@@ -188,7 +189,7 @@ class PgBackRest:
         return re.sub("(?m)^pg1-path=.*$", lambda _: f"pg1-path={new.data_folder}", text)
 
     def changed(self, text: str, name: str, value: str) -> str:
-        """Return the settings file with another value of a variable; one of several values stays."""
+        """Return the settings file with one variable changed; an option with several values stays."""
         found = option(name)
         key = _AWS.get(name) if found is None else found[1]
         if not key or (found and found[0] in _LISTS) or "\n" in value:
@@ -204,15 +205,15 @@ class PgBackRest:
     def by_hand(
         self, server: Server, arguments: Sequence[str], instead: Mapping[str, str] | None = None
     ) -> Command:
-        """Return what somebody has typed, about our stanza where it names none."""
+        """Return the typed command, for our stanza if it names none."""
         made = self._command(server, "").environment if instead is None else instead
         fixed = {PGBACKREST + "STANZA": self.stanza}
         if any(word.startswith("--log-level-console") for word in arguments):
-            fixed[PGBACKREST + "LOG_LEVEL_STDERR"] = "warn"  # else every word is there twice
+            fixed[PGBACKREST + "LOG_LEVEL_STDERR"] = "warn"  # otherwise each line would appear twice
         return Command((self.name, *arguments), {**made, **fixed})
 
     def consequences(self, arguments: Sequence[str]) -> frozenset[Consequence]:
-        """Return what follows from a typed command that something else here counts on."""
+        """Return the effects of a typed command that the rest of the program must know."""
         words = {*arguments}
         found: set[Consequence] = set()
         if words & {"archive-push", "backup"} and "info" not in words:
@@ -226,7 +227,7 @@ class PgBackRest:
         return frozenset(found)
 
     def as_variables(self, options: Mapping[str, object]) -> dict[str, str]:
-        """Return the options, and no file beside them."""
+        """Return the options as variables, with no settings file."""
         server: Server = options["server"]  # type: ignore[assignment]
         found = {
             "config": "/dev/null",
@@ -249,11 +250,11 @@ class PgBackRest:
     def fetch_segment(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p`.
 
-        It starts a process that reads ahead, whose answers are only trusted where they are good ones: before
-        2.59 it can fail at a timeline switch (pgbackrest/pgbackrest#2423).
+        It starts a process that reads ahead. Only that process's successes are trusted: before 2.59 it can
+        fail at a timeline switch (pgbackrest/pgbackrest#2423).
         """
         command = self._command(server, "archive-get", "--repo=1", _QUIET)
-        # It is tried again anyway, and told sooner: a dead storage is one after four times the io-timeout.
+        # Our shim tries again anyway, and reports sooner: the tool gives up after four times the io-timeout.
         patience = {PGBACKREST + "IO_TIMEOUT": "5", PGBACKREST + "ARCHIVE_TIMEOUT": "20"}
         made = {name: value for name, value in patience.items() if name not in self.own}
         environment = {**command.environment, **made}
@@ -266,45 +267,45 @@ class PgBackRest:
         return command._replace(environment={**command.environment, name: value})
 
     def s3_server(self, values: Mapping[str, str], storage: Storage) -> str:
-        """Return the URL of the S3 server; this tool speaks TLS only."""
+        """Return the URL of the S3 server; pgBackRest supports TLS only."""
         given = values.get(PGBACKREST + "REPO1_S3_ENDPOINT", "")
         if storage.from_url and storage.folder is None:
             given = _repository(values, storage)["repo1-s3-endpoint"]
         return f"https://{given.removeprefix('https://')}" if given else ""
 
     def read_ahead(self, server: Server) -> str:
-        """Return the folder for what a recovery has fetched ahead, which is the tool's spool."""
+        """Return the folder of files that a recovery has fetched ahead: the tool's spool."""
         return f"{server.runtime_folder}/{self.work_folder}/spool"
 
     def stored(self, segment: str) -> str:
-        """Return the pattern of the segment's file, whose name has its checksum."""
+        """Return the pattern of the segment's file, whose name contains its checksum."""
         return f"archive/{self.stanza}/*/{segment[:16]}/{segment}-*"
 
     @property
     def wal_root(self) -> str:
-        """Return the folder of the newest cluster, which has a folder for 256 segments of a timeline each."""
+        """Return the newest cluster's folder; it has a folder for each 256 segments of a timeline."""
         return f"archive/{self.stanza}/*"
 
     def stored_paths(self, segment: str) -> tuple[str, ...]:
-        """Return none: the file's checksum is a part of its name, so that the archive must be asked."""
+        """Return no path: the file's name contains its checksum, so only a listing shows it."""
         del segment
         return ()
 
     @property
     def sign(self) -> str:
-        """Return the path of what says of the stanza's WAL whose it is."""
+        """Return the path of the object that names the owner of the stanza's WAL."""
         return f"archive/{self.stanza}/archive.info"
 
     def prepare(self, server: Server) -> Command:
-        """Return stanza-create, which needs only pg_control and refuses another cluster's archive."""
+        """Return `stanza-create`, which needs only pg_control and refuses another cluster's archive."""
         return self._command(server, "stanza-create", "--no-online", _IMPATIENT)
 
     def identify(self, server: Server) -> Command:
-        """Return the command that tells about the stanza."""
+        """Return the command that prints the stanza's state."""
         return self.list_backups(server)
 
     def parse_identity(self, code: int, output: str) -> str | None:
-        """Return the newest system identifier of the stanza; raises ValueError with the tool's words."""
+        """Return the newest system identifier of the stanza; raises ValueError with the tool's output."""
         if code:
             raise ValueError(output)
         stanzas = self._stanzas(output)
@@ -314,7 +315,7 @@ class PgBackRest:
             return guest.identifier(newest["system-id"]) if newest else None
 
     def parse_owners(self, code: int, output: str) -> list[Owner]:
-        """Return the newest identity of the stanza in each repository; raises ValueError."""
+        """Return the newest owner of the stanza in each repository; raises ValueError."""
         if code:
             raise ValueError(output)
         newest: dict[int, Owner] = {}
@@ -332,16 +333,16 @@ class PgBackRest:
         return list(newest.values())
 
     def upgrade(self, server: Server) -> Command:
-        """Return stanza-upgrade, which takes any cluster.
+        """Return `stanza-upgrade`, which accepts any cluster.
 
-        It writes two files, looks at each on its own, and so mends what a killed one left.
+        It writes two files and checks each separately, so it repairs what a killed call left.
         """
         return self._command(server, "stanza-upgrade", "--no-online", _IMPATIENT)
 
     def wal_folder(self, identifier: str, code: int, output: str) -> str:
-        """Return the folder of the cluster's own segments in the first repository.
+        """Return the folder of the cluster's segments in the first repository.
 
-        Raises NoSegment where there is none yet, and ValueError with the tool's words.
+        Raises NoSegment if it has no segment yet, and ValueError with the tool's output.
         """
         if code:
             raise ValueError(output)
@@ -352,14 +353,14 @@ class PgBackRest:
                 for row in stanza["archive"]:
                     if row["database"]["id"] in ours and row["database"]["repo-key"] == 1:
                         return f"archive/{self.stanza}/{guest.word(row['id'])}"
-        raise NoSegment(f"the archive holds no segment of the cluster {identifier}")
+        raise NoSegment(f"the archive has no segment of the cluster {identifier}")
 
     def list_folder(self, server: Server, folder: str) -> Command:
         """Return the command that prints the names in a folder."""
         return self._object(server, "repo-ls", folder, _QUIET)
 
     def look(self, server: Server) -> Command:
-        """Return the command that prints the names at the top of the archive."""
+        """Return the command that prints the names in the archive's top folder."""
         return self._command(server, "repo-ls", "--repo=1", _IMPATIENT)
 
     def list_backups(self, server: Server) -> Command:
@@ -367,7 +368,7 @@ class PgBackRest:
         return self._command(server, "info", "--output=json", _IMPATIENT)
 
     def _stanzas(self, output: str) -> list[dict[str, Any]]:
-        """Return what `info` tells; raises ValueError with the tool's words where it tells of an error."""
+        """Return the stanzas that `info` lists; raises ValueError with the tool's output on an error."""
         # 2.59 writes warnings to stdout before the JSON.
         answer = re.search(r"^\[(?=[{\]\s]|\Z)", output, re.MULTILINE)
         try:
@@ -385,7 +386,7 @@ class PgBackRest:
         return stanzas
 
     def parse_backups(self, output: str) -> list[Backup]:
-        """Return the backups, oldest first; raises ValueError with the tool's words."""
+        """Return the backups, oldest first; raises ValueError with the tool's output."""
         stanzas = self._stanzas(output)
         with guest.Reading(_INFO):
             rows = [row for stanza in stanzas for row in stanza["db"]]
@@ -402,7 +403,7 @@ class PgBackRest:
         return listing._replace(argv=(*listing.argv, f"archive/{self.stanza}"))
 
     def parse_wal(self, output: str, major: int = 0) -> list[Stored]:
-        """Return what paths such as `15-1/0000000100000000/NAME-CHECKSUM.lz4` name, of the newest cluster."""
+        """Return the newest cluster's files, from paths like `15-1/0000000100000000/NAME-CHECKSUM.lz4`."""
         found = re.search(r"^\{.*", output, re.MULTILINE | re.DOTALL)
         stored = []
         with guest.Reading("the list of WAL"):
@@ -423,7 +424,7 @@ class PgBackRest:
         return stored
 
     def parse_names(self, output: str) -> list[str]:
-        """Return the names in what `list_folder` and `look` print, one a line."""
+        """Return the names that `list_folder` and `look` print, one per line."""
         return [line for line in output.split("\n") if line]
 
     def read_object(self, server: Server, path: str) -> Command:
@@ -435,7 +436,7 @@ class PgBackRest:
         return self._object(server, "repo-get", path, "--raw")
 
     def store(self, server: Server, path: str) -> Command:
-        """Return the command that stores what it is given on stdin, as it is."""
+        """Return the command that stores its stdin unchanged."""
         return self._object(server, "repo-put", path, "--raw")
 
     def remove(self, server: Server, path: str) -> Command:
@@ -449,7 +450,7 @@ class PgBackRest:
     def push(
         self, server: Server, parent: Backup | None = None, resources: Resources | None = None
     ) -> Command:
-        """Return the command that takes a full base backup, or an incremental one on the newest."""
+        """Return the command that takes a full base backup, or an incremental one based on the newest."""
         kind = "--type=full" if parent is None else "--type=incr"
         processes = (
             ()
@@ -460,11 +461,11 @@ class PgBackRest:
         return self._command(server, "backup", kind, *processes, *place)
 
     def parent(self, backups: Sequence[Backup], broken: Collection[str]) -> Backup | None:
-        """Return the newest backup, which the tool builds on; where that is broken there is no choice."""
+        """Return the newest backup, which the tool always builds on; None if that one is broken."""
         return backups[-1] if backups and backups[-1].name not in broken else None
 
     def verify(self, server: Server, check: Check) -> tuple[Command, ...]:
-        """Return a listing of the archive: the tool's own `verify` misses gaps, and reads all or nothing."""
+        """Return a listing of the archive: pgBackRest's `verify` misses gaps, and reads all or nothing."""
         del check
         return (self.list_wal(server),)
 
@@ -505,7 +506,7 @@ class PgBackRest:
         return (wal, wal._replace(argv=(*wal.argv[:-1], f"backup/{self.stanza}")))
 
     def parse_objects(self, answers: Sequence[Answer], backups: Collection[str]) -> list[Object]:
-        """Return segments and the files of backups; others have no checksum, or are read by each call."""
+        """Return segments and backup files; other objects have no checksum, or every call reads them."""
         made = []
         for answer, top in zip(answers, ("archive", "backup"), strict=True):
             if answer.code:
@@ -539,7 +540,7 @@ class PgBackRest:
     def judge(
         self, path: str, catalogue: Catalogue | None, unpack: Callable[[str], Unpacker | None]
     ) -> Judge | None:
-        """Return what judges an object: of backups their manifest, of segments their name."""
+        """Return an object's judge, made from a backup's manifest or a segment's name."""
         from entrypoint.archivers.judges import Manifest, Parts, Sum
 
         if isinstance(catalogue, Manifest):
@@ -552,7 +553,7 @@ class PgBackRest:
         return Sum(digest, unpacker) if unpacker or not ending else None
 
     def read_whole(self, server: Server, path: str) -> Command:
-        """Return the command that prints an object: of backups as it is stored, of all else decrypted."""
+        """Return the command that prints an object: a backup's as stored, any other decrypted."""
         plain = path.startswith("archive/") or path.endswith((f"/{_MANIFEST}", f"/{_MANIFEST}.copy"))
         return self._object_of_any_size(server, path, *(() if plain else ("--raw",)))
 
@@ -561,12 +562,12 @@ class PgBackRest:
         return made._replace(argv=(*made.argv, path))
 
     def mark(self, server: Server, backup: str, *, permanent: bool) -> Command:
-        """Return the command that notes whether a backup is kept; the tool itself knows no such thing."""
+        """Return the command that annotates a backup as kept; pgBackRest has no such mark itself."""
         note = "yes" if permanent else ""
         return self._command(server, "annotate", f"--set={backup}", f"--annotation=keep={note}")
 
     def expire(self, server: Server, backup: str, *, dry_run: bool) -> Command:
-        """Return the command that removes a backup and all that build on it."""
+        """Return the command that removes a backup and every backup that builds on it."""
         return self._expire(server, f"--set={backup}", dry_run=dry_run)
 
     def expire_wal(
@@ -574,8 +575,8 @@ class PgBackRest:
     ) -> Command:
         """Return the command that removes the WAL before `root`.
 
-        The tool counts the full backups from the newest on, of which all WAL is kept; of older ones
-        it keeps what makes them consistent.
+        The tool counts full backups from the newest. It keeps all WAL since the last one counted, and for
+        each older backup the WAL that makes it consistent.
         """
         fulls = [each for each in backups if each.kind == "full" and each.finished >= root.finished]
         return self._expire(server, f"--repo1-retention-archive={len(fulls)}", dry_run=dry_run)
@@ -585,10 +586,10 @@ class PgBackRest:
         return self._command(server, "expire", "--repo=1", *fixed, what, *(("--dry-run",) * dry_run))
 
     def parse_removal(self, text: str) -> Removal:
-        """Return what lines such as `repo1: remove expired backup LABEL` name."""
+        """Return the names in lines such as `repo1: remove expired backup LABEL`."""
         names = re.findall(r"remove expired backup (\S+)", text)
         ranges = re.findall(r"remove archive, start = ([0-9A-F]{24}), stop = ([0-9A-F]{24})", text)
-        # Whole folders of a timeline's upper half are named by their first 16 digits.
+        # Whole folders are named by the first 16 digits of their segments.
         folders = re.findall(r"remove archive, start = ([0-9A-F]{16}), stop = ([0-9A-F]{16})\b", text)
         return Removal(frozenset(names), tuple(each for pair in (*ranges, *folders) for each in pair))
 
@@ -601,9 +602,9 @@ class PgBackRest:
         plan: str = "",
         resources: Resources | None = None,
     ) -> Command:
-        """Return the command that puts a backup into an empty folder.
+        """Return the command that restores a backup to an empty folder.
 
-        `--type=none` leaves no recovery settings of the tool in the cluster; they would outrank ours.
+        With `--type=none` the tool writes no recovery settings to the cluster; they would override ours.
         """
         del plan
         chosen = [] if backup == "LATEST" else [f"--set={backup}"]
@@ -612,11 +613,11 @@ class PgBackRest:
         return self._command(server, "restore", "--repo=1", "--type=none", f"--pg1-path={folder}", *chosen)
 
 
-_INFO = "the answer of pgbackrest info"
+_INFO = "the output of pgbackrest info"
 
 
 def _backup(row: Mapping[str, Any], identifiers: Mapping[int, str], majors: Mapping[int, int]) -> Backup:
-    """Return a backup as `info` tells of it."""
+    """Return a backup from a row of `info`."""
     first, database = guest.word(row["archive"]["start"]), row["database"]["id"]
     return Backup(
         name=guest.word(row["label"]),
@@ -638,7 +639,7 @@ def _backup(row: Mapping[str, Any], identifiers: Mapping[int, str], majors: Mapp
 
 
 _UNREADABLE = re.compile(r"(?s)(found outside of section at line \d+): .*?(?=\n(?:\[?\w+Error|HINT)\b|\Z)")
-"""What a wrong passphrase has made of a file, which pgBackRest repeats as a whole."""
+"""A file that a wrong passphrase has made unreadable, and that pgBackRest repeats in full."""
 _MANIFEST = "backup.manifest"
 _SEGMENT = re.compile(r"/[0-9A-F]{24}-[0-9a-f]{40}[^/]*$")
 
@@ -652,7 +653,7 @@ _AWS = {
     "AWS_SECRET_ACCESS_KEY": "repo1-s3-key-secret",
     "AWS_SESSION_TOKEN": "repo1-s3-token",
 }
-"""What is secret of the repository that ARCHIVE_URL names."""
+"""The secrets of the repository that ARCHIVE_URL names."""
 
 
 def _repository(values: Mapping[str, str], storage: Storage) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What goes to an archiver and comes back from it: commands and answers, backups, segments, owners; pure."""
+"""The values exchanged with an archiver: commands and answers, backups, segments, owners; pure."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ if TYPE_CHECKING:
     from typing import Literal
 
     Kind = Literal["full", "incremental"]
-    """Of a base backup; an incremental one builds on another."""
+    """The kind of a base backup; an incremental backup builds on another."""
 
 IDENTITY = "cluster.json"
-"""File in the runtime folder, and object in an archive, that says whose archive it is."""
+"""File in the runtime folder, and object in an archive, that names the archive's cluster."""
 
 PROBE = "entrypoint.probe"
-"""Object in an archive that is written, read back and removed to see whether that works."""
+"""Object in an archive that is written, read back and removed as a test."""
 
 
 class Storage(NamedTuple):
-    """Where the archive is."""
+    """The place of an archive."""
 
     url: str
-    """For people; never with a secret."""
+    """Shown to people; never contains a secret."""
     folder: str | None
     """The folder of a `file://` storage, else None."""
     from_url: bool
-    """Given by ARCHIVE_URL; otherwise by the tool's own variables."""
+    """Whether ARCHIVE_URL names the place; otherwise the tool's own variables do."""
 
 
 class NoSegment(ValueError):
-    """An archive holds no segment of a cluster."""
+    """An archive has no segment of a cluster."""
 
 
 class Server(NamedTuple):
@@ -41,33 +41,36 @@ class Server(NamedTuple):
     socket_folder: str
     port: str
     user: str
-    """Superuser of the database."""
+    """The database superuser."""
     runtime_folder: str
-    """Folder under /run that only the server's user can read; holds the rendered settings."""
+    """Folder under /run that only the server's user can read; contains the rendered settings."""
     segment_bytes: int
     """Size of a WAL segment."""
     client: str
-    """Path of the archiver's own client, or empty."""
+    """Path of the archiver's client for its helper, or empty."""
     processes: int
-    """How many processes an archiver may use at once."""
+    """Maximum number of processes that an archiver may use at once."""
     database: str = "postgres"
-    """One that takes connections."""
+    """A database that accepts connections."""
 
 
 class Command(NamedTuple):
-    """A command line and the complete environment it runs with."""
+    """A command line and its complete environment."""
 
     argv: tuple[str, ...]
     environment: dict[str, str]
 
     def filled(self, name: str, path: str) -> Command:
-        """Return it for one segment or history: `%f` is its name and `%p` its path, as in archive_command."""
+        """Return the command for one segment or history.
+
+        `%f` becomes its name and `%p` its path, as in archive_command.
+        """
         placed = {"%f": name, "%p": path}
         return self._replace(argv=tuple(placed.get(word, word) for word in self.argv))
 
 
 class Answer(NamedTuple):
-    """How a command ended and what it wrote."""
+    """The exit code and the output of a command."""
 
     code: int
     stdout: str
@@ -75,7 +78,7 @@ class Answer(NamedTuple):
 
 
 class Backup(NamedTuple):
-    """One base backup, with the same fields for both tools."""
+    """A base backup, with the same fields for both tools."""
 
     name: str
     kind: Kind
@@ -83,31 +86,31 @@ class Backup(NamedTuple):
     """ISO 8601 with offset."""
     finished: str
     size_bytes: int
-    """Of the cluster, uncompressed."""
+    """Size of the cluster, uncompressed."""
     start_lsn: str
     stop_lsn: str
     permanent: bool
     system_identifier: str | None
     parent: str | None = None
-    """Name of the backup that an incremental one builds on; it may be gone."""
+    """Name of the backup that an incremental one builds on; that backup may be gone."""
     timeline: int = 1
     stored_bytes: int = 0
-    """What this backup alone takes in the archive."""
+    """Size in the archive of this backup alone."""
     damaged: bool = False
-    """The tool saw damaged pages of the database while it took it."""
+    """Whether the tool found damaged pages of the database while it took the backup."""
     first_segment: str = ""
-    """The segment in which it starts."""
+    """The segment that contains its start."""
     major: int = 0
-    """Of PostgreSQL; 0: not known."""
+    """Major version of PostgreSQL; 0: unknown."""
 
 
 class Stored(NamedTuple):
     """A WAL segment or a timeline's history in an archive."""
 
     name: str
-    """As PostgreSQL calls it."""
+    """The name that PostgreSQL uses."""
     path: str
-    """As `read_object` wants it."""
+    """The path for `read_object`."""
     modified: str
     """ISO 8601 with offset."""
 
@@ -118,68 +121,68 @@ class Owner(NamedTuple):
     identifier: str
     """Its system identifier."""
     major: int
-    """Of PostgreSQL, as the archive knows it."""
+    """Major version of PostgreSQL, as recorded in the archive."""
     last_segment: str | None
-    """The greatest name of its segments in the archive; None: there is none."""
+    """The highest segment name of this cluster in the archive; None: there is no segment."""
 
 
 class Resources(NamedTuple):
-    """What a call may use, so that the server keeps the rest."""
+    """The resources that a call may use; the rest stays with the server."""
 
     processes: int = 1
     memory_bytes: int | None = None
     """None: there is no limit."""
     rate_limit: int | None = None
-    """Bytes per second."""
+    """Bytes per second; None: there is no limit."""
     near: bool = False
-    """The storage answers within milliseconds."""
+    """Whether the storage answers within milliseconds."""
 
 
 class Check(NamedTuple):
-    """What a verification looks at."""
+    """The input of a verification."""
 
     backups: Sequence[Backup]
-    """All of this cluster, oldest first; at least one."""
+    """All backups of this cluster, oldest first; at least one."""
     root: Backup
-    """From its start on every segment must be there."""
+    """The backup from whose start on every segment must exist."""
     timeline: int
-    """The cluster's present one."""
+    """The cluster's current timeline."""
     forks: Sequence[tuple[int, int]]
-    """Earlier timelines and the LSNs where each ended, oldest first."""
+    """Earlier timelines and the LSN at which each ended, oldest first."""
     segment_bytes: int
     live: bool
-    """The server runs and can be asked where it is."""
+    """Whether the server is running and can report its current position."""
     damaged: Mapping[str, str] = {}
-    """Objects that were found damaged by reading, and why."""
+    """Objects that reading has found damaged, and why."""
 
 
 class Verification(NamedTuple):
-    """What is wrong with the archive."""
+    """The faults of an archive."""
 
     holes: tuple[tuple[str, str], ...] = ()
-    """First and last name of runs of segments that are missing or damaged."""
+    """First and last name of each run of segments that are missing or damaged."""
     broken: Mapping[str, str] = {}
-    """Backups that do not restore, and why."""
+    """Backups that cannot be restored, and why."""
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether the archive has no fault."""
         return not self.holes and not self.broken
 
 
 class Removal(NamedTuple):
-    """What a tool said that it removes, or would remove."""
+    """What a tool reported as removed, or as to be removed."""
 
     backups: frozenset[str]
     segments: tuple[str, ...]
-    """Names of segments, of ranges the first and the last."""
+    """Names of segments; of each range, the first and the last."""
 
 
 _HIDDEN = "***"
 
 
 def hide_address(text: str) -> str:
-    """Return where an archive is, without user, password and query.
+    """Return an archive's address without user, password and query.
 
     >>> hide_address("ssh://me:secret@host/folder"), hide_address("s3://bucket/db")
     ('ssh://***@host/folder', 's3://bucket/db')
@@ -201,7 +204,7 @@ _REQUEST = re.compile(
 
 
 def brief(text: str) -> str:
-    r"""Return what a tool said without the headers of a failed request.
+    r"""Return a tool's output without the headers of a failed request.
 
     >>> brief("403 (Forbidden):\n*** Path/Query ***:\nGET /\n<Code>No</Code><Message>m</Message></Error>")
     '403 (Forbidden): No: m'
@@ -210,13 +213,13 @@ def brief(text: str) -> str:
 
 
 class Object(NamedTuple):
-    """Something in an archive whose damage would be seen by reading it."""
+    """An object in an archive whose damage is found by reading it."""
 
     path: str
     size: int
     modified: int
     """Seconds since 1970, by the storage's clock."""
     group: str
-    """A backup, or some segments."""
+    """A backup, or a number of segments."""
     closed: bool
-    """Nothing is added to its group later, and nothing removed but the whole."""
+    """Whether its group is complete: nothing is added to it later, and it is only removed as a whole."""

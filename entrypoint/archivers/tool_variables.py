@@ -1,4 +1,4 @@
-"""Which variables are an archiver's own: every name, so that no adapter is needed to ask; pure."""
+"""The names of all variables that an archiver reads, available without loading an adapter; pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 GROUPS = {"wal-g": "WALG_", "pgbackrest": "PGBACKREST_"}
-"""How each tool's variables begin, by its name; some read others as well."""
+"""The prefix of each tool's variables, by the tool's name; a tool may read other variables as well."""
 
 WALG_PREFIXES = (
     "WALG_OSS_PREFIX",
@@ -41,7 +41,7 @@ WALG_PREFIXES = (
     "WALG_SWIFT_PREFIX",
     "WALG_SSH_PREFIX",
 )
-"""wal-g takes the first one that is set, in this order, and says nothing of the others."""
+"""wal-g uses the first one that is set, in this order, and silently ignores the others."""
 
 WALG = frozenset(
     """
@@ -99,7 +99,7 @@ WALG = frozenset(
 
 PGBACKREST = GROUPS["pgbackrest"]
 _STORAGE = (PGBACKREST + "REPO1_TYPE", PGBACKREST + "REPO1_PATH")
-"""Each of them names a storage; with neither pgBackRest's own variables name none."""
+"""Each of them names a storage; if neither is set, pgBackRest's own variables name none."""
 _TYPES = ("posix", "cifs", "s3", "gcs", "azure", "sftp")
 
 _OPTIONS = frozenset(
@@ -137,19 +137,19 @@ _OPTIONS = frozenset(
 )
 
 PLACES = {"wal-g": WALG_PREFIXES, "pgbackrest": _STORAGE}
-"""The variables that name a storage, by the tool that they are of."""
+"""The variables that name a storage, by tool."""
 KINDS = {PGBACKREST + "REPO1_TYPE": _TYPES}
-"""Those of them that say of which kind it is, and what they may say."""
+"""The variables that set the kind of storage, with their allowed values."""
 
 COMMAND_WORDS = ("wal-g", "wal-push", "wal-fetch", "pgbackrest", "archive-push", "archive-get")
-"""What stands in a command that stores or fetches a segment."""
+"""The words that identify a command that stores or fetches a segment."""
 
 STORAGES = frozenset(("ARCHIVE_URL", *(name for places in PLACES.values() for name in places)))
-"""Each of them names the place of an archive; with `SOURCE_PREFIX` that of the one to restore from."""
+"""Variables that name an archive's place; with `SOURCE_PREFIX`, the place of the archive to restore from."""
 SOURCE_PREFIX = "RESTORE_"
-"""Before a variable of the archive: it holds for the one that is restored from."""
+"""A variable of the archive with this prefix applies to the archive to restore from."""
 COMMAND_TIMEOUT = 300
-"""Seconds for one call for one segment, where ARCHIVE_COMMAND_TIMEOUT does not say otherwise."""
+"""Default of ARCHIVE_COMMAND_TIMEOUT: seconds for one call for one segment."""
 
 FAMILIES = (
     *(
@@ -168,42 +168,42 @@ FAMILIES = (
     ),
     *("YC_", "GNUPG", "GO", "HTTP_", "PROFILE_", "TOTAL_BG_"),
 )
-"""How the names of variables begin that the archivers and their libraries read."""
+"""Prefixes of the variables that the archivers and their libraries read."""
 
 
 def is_known(name: str) -> bool:
-    """Tell whether an archiver has a variable of this name."""
+    """Return whether an archiver has a variable of this name."""
     return name in WALG or option(name) is not None
 
 
 def is_own(name: str, values: Mapping[str, str]) -> bool:
-    """Tell whether an archiver reads a variable with these settings, be its name a known one or not."""
+    """Return whether an archiver reads a variable with these settings, even if its name is unknown."""
     return name in WALG or name.startswith(PGBACKREST) or (name.startswith("AWS_") and takes_aws(values))
 
 
 def is_of_source(name: str) -> bool:
-    """Tell whether a variable is one of the archive's, for the archive to restore from."""
+    """Return whether a variable is an archive's variable for the archive to restore from."""
     rest = name.removeprefix(SOURCE_PREFIX)
     return rest != name and (rest in ("ARCHIVE_URL", "ARCHIVE_TOOL") or is_own(rest, {}))
 
 
 def takes_aws(values: Mapping[str, str]) -> bool:
-    """Tell whether pgBackRest's settings follow from the names that Amazon gives them, too."""
+    """Return whether pgBackRest's settings are also taken from Amazon's variable names."""
     return values.get("ARCHIVE_URL", "").startswith("s3://")
 
 
 def is_of_storage(name: str) -> bool:
-    """Tell whether a variable of an archiver is about its storage."""
+    """Return whether an archiver's variable configures its storage."""
     return name.startswith(PGBACKREST + "REPO") or (name.startswith("WALG_") and name.endswith("_PREFIX"))
 
 
 def is_place(name: str) -> bool:
-    """Tell whether it says which storage that is, and how to come in: with another one it has no meaning."""
+    """Return whether a variable names a storage or its access data; it means nothing for another storage."""
     return re.fullmatch(r"WALG_[A-Z0-9]+_PREFIX|PGBACKREST_REPO\d*_(?!CIPHER).*", name) is not None
 
 
 def all_like(name: str) -> list[str]:
-    """Return every variable of the archivers' that a misspelt name may mean."""
+    """Return every archiver variable that a misspelled name may mean."""
     return [*WALG, *_options_like(name)]
 
 
@@ -226,7 +226,7 @@ def option(variable: str) -> tuple[str, str] | None:
 
 
 def _options_like(variable: str) -> list[str]:
-    """Return every option's variable, with the index that a misspelt name has."""
+    """Return every option's variable, with the index of the misspelled name."""
     if not variable.startswith(PGBACKREST):
         return []
     found = re.search(r"_(?:REPO|PG)([1-9]\d*)", variable)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from entrypoint.archivers.judges import Catalogue, Judge, Unpacker
 
 OURS = {"WALG_CONFIG_PATH", "WALG_PG_WAL_SIZE", "WALG_PREVENT_WAL_OVERWRITE"}
-"""Settings that the entrypoint fills in itself."""
+"""Variables that the entrypoint sets itself."""
 
 _KEYS = frozenset(
     """
@@ -42,10 +42,10 @@ _KEYS = frozenset(
     WALG_ENVELOPE_PGP_KEY WALG_ENVELOPE_PGP_KEY_PATH YC_CSE_KMS_KEY_ID
     """.split()
 )
-"""Each of them turns encryption on."""
+"""Variables each of which turns encryption on."""
 
 _QUICK = {"WALG_S3_MAX_RETRIES": "2", "S3_ENABLE_VERSIONING": "disabled"}
-"""For calls that somebody waits for: an answer within seconds, and one request instead of two."""
+"""For calls that somebody waits for: they answer within seconds, with one request instead of two."""
 
 
 _WAL = "wal_005"
@@ -69,10 +69,10 @@ class WalG:
     def __init__(self, values: Mapping[str, str] | None = None) -> None:
         given = values or {}
         self.own = frozenset(name for name, value in given.items() if value)
-        """What the user has set: it outranks what we would fill in."""
+        """Variables that the user has set; they override our defaults."""
         damage = "lz4: |CRC check|checksum|corrupt|magic number|invalid input|size exceeded|block size"
         if given.get("WALG_FILE_PREFIX") or given.get("ARCHIVE_URL", "").startswith("file:"):
-            damage += "|unexpected EOF"  # of a far storage it may be the line that was cut
+            damage += "|unexpected EOF"  # with a remote storage, the connection may have been cut
         self.capabilities = Capabilities(
             missing_code=74,  # EX_IOERR, the tool's own choice: wal-g/wal-g#1195
             damage=damage,
@@ -85,17 +85,17 @@ class WalG:
             leaving=self,
             redirecting=self,
         )
-        # A push is tried again anyway: the tool's own 15 tries take minutes with a dead storage.
+        # Our shim retries a push anyway: the tool's own 15 tries take minutes if the storage is down.
         self.patience = {"WALG_S3_MAX_RETRIES": given.get("WALG_S3_MAX_RETRIES") or "5"}
-        """What is different for pushing segments."""
-        # The daemon's own 60 seconds are too few for a slow line and the segments that it sends beside one.
+        """Variables for pushing and fetching segments."""
+        # The daemon's default of 60 seconds is too short on a slow line: it sends other segments as well.
         seconds = given.get("ARCHIVE_COMMAND_TIMEOUT") or COMMAND_TIMEOUT
         self.deadline = {"WALG_DAEMON_WAL_UPLOAD_TIMEOUT": f"{seconds}s"}
         if not given.get("WALG_LOG_LEVEL"):
-            self.patience["WALG_LOG_LEVEL"] = "ERROR"  # else lines for each segment
+            self.patience["WALG_LOG_LEVEL"] = "ERROR"  # otherwise it logs lines for each segment
 
     def is_own_variable(self, name: str) -> bool:
-        """Tell whether wal-g reads this environment variable."""
+        """Return whether wal-g reads this environment variable."""
         return name in WALG
 
     def storage(self, values: Mapping[str, str]) -> Storage | None:
@@ -108,26 +108,28 @@ class WalG:
         return None
 
     def check(self, values: Mapping[str, str]) -> list[Problem]:
-        """Return what is wrong with the settings for wal-g."""
+        """Return the problems in the settings for wal-g."""
         problems = []
         prefixes = [name for name in WALG_PREFIXES if values.get(name)]
         if len(prefixes) > 1:
             problems.append(
                 Problem(
                     f"several storages are set: {', '.join(prefixes)}; wal-g would silently use one",
-                    f"keep one of {', '.join(prefixes)}",
+                    f"keep only one of {', '.join(prefixes)}",
+                    docs="set-up-archiving",
                 )
             )
         problems += [
-            Problem(f"{name} holds a line break", f"correct {name}")
+            Problem(f"{name} contains a line break", f"correct {name}")
             for name in prefixes
             if "\n" in values[name]
         ]
         problems += [
             Problem(
-                f"{name} holds a user, a password or another thing beside the place",
+                f"{name} contains a user, a password or something else besides the place",
                 f"give {name} as SCHEME://PLACE/FOLDER; users and keys have variables of their own, such as "
                 "AWS_ACCESS_KEY_ID or SSH_USERNAME",
+                docs="set-up-archiving",
             )
             for name in prefixes
             if name != "WALG_FILE_PREFIX" and "\n" not in values[name]
@@ -136,7 +138,9 @@ class WalG:
         folder = values.get("WALG_FILE_PREFIX", "/")
         if folder and not folder.startswith("/"):
             problems.append(
-                Problem("WALG_FILE_PREFIX is not an absolute path", "give WALG_FILE_PREFIX in full")
+                Problem(
+                    "WALG_FILE_PREFIX is not an absolute path", "set WALG_FILE_PREFIX to an absolute path"
+                )
             )
         problems += [
             Problem(f"{name} is set by the entrypoint itself", f"remove {name}")
@@ -146,16 +150,17 @@ class WalG:
         if values.get("ARCHIVE_UPGRADED_FROM"):
             problems.append(
                 Problem(
-                    "ARCHIVE_UPGRADED_FROM is set, but wal-g cannot keep two majors apart in one archive: "
-                    "the names of their segments and backups would mix",
-                    "give the new major its own ARCHIVE_URL, keep the old one for the old backups, and "
-                    "remove ARCHIVE_UPGRADED_FROM",
+                    "ARCHIVE_UPGRADED_FROM is set, but wal-g cannot keep two major versions apart in one "
+                    "archive: the names of their segments and backups would mix",
+                    "remove ARCHIVE_UPGRADED_FROM, set an ARCHIVE_URL of its own for the new major version, "
+                    "and keep the old archive for the old backups",
+                    docs="upgrade-to-a-newer-major",
                 )
             )
         return [*problems, *_check_compression(values)]
 
     def options(self, values: Mapping[str, str], storage: Storage, server: Server) -> dict[str, object]:
-        """Return all settings of wal-g as its JSON file wants them."""
+        """Return all settings for wal-g's JSON file."""
         settings = {name: values[name] for name in sorted(WALG) if values.get(name)}
         if storage.from_url:
             if storage.folder:
@@ -177,14 +182,14 @@ class WalG:
         return {"settings": settings}
 
     def moved(self, text: str, old: Server, new: Server) -> str:
-        """Return the settings file with another data folder: its secrets may be known only from it."""
+        """Return the settings file with another data folder; its secrets may be nowhere else."""
         import json
 
         del old
         return json.dumps({**json.loads(text), "PGDATA": new.data_folder}, indent=2) + "\n"
 
     def changed(self, text: str, name: str, value: str) -> str:
-        """Return the settings file with another value of a variable."""
+        """Return the settings file with one variable changed."""
         import json
 
         settings = json.loads(text)
@@ -208,14 +213,14 @@ class WalG:
     def by_hand(
         self, server: Server, arguments: Sequence[str], instead: Mapping[str, str] | None = None
     ) -> Command:
-        """Return what somebody has typed."""
+        """Return the typed command."""
         command = self._command(server, *arguments)
         if instead is None:
             return command
         return command._replace(environment={"HOME": server.runtime_folder, **instead})
 
     def consequences(self, arguments: Sequence[str]) -> frozenset[Consequence]:
-        """Return what follows from a typed command that something else here counts on."""
+        """Return the effects of a typed command that the rest of the program must know."""
         words = {*arguments}
         found: set[Consequence] = set()
         if words & {"wal-push", "backup-push"}:
@@ -227,14 +232,14 @@ class WalG:
         return frozenset(found)
 
     def as_variables(self, options: Mapping[str, object]) -> dict[str, str]:
-        """Return the settings, whose names are those of variables."""
+        """Return the settings; their names are names of variables already."""
         settings: dict[str, str] = options["settings"]  # type: ignore[assignment]
         return settings
 
     def elsewhere(
         self, text: str, given: Mapping[str, str], arguments: Sequence[str]
     ) -> dict[str, str] | None:
-        """Return all settings with the prefix that was given alone: of several wal-g silently takes one."""
+        """Return all settings, with the given prefix only: of several, wal-g would silently use one."""
         import json
 
         settings = json.loads(text)
@@ -248,7 +253,7 @@ class WalG:
         return {**rest, **own}
 
     def helper(self, server: Server, resources: Resources) -> Command:
-        """Return the daemon, which saves a start and a connection for each segment."""
+        """Return the daemon, which saves each segment a program start and a connection."""
         command = self._command(server, "daemon", self.socket(server))
         made = _push_limits(resources) | self.deadline
         return command._replace(
@@ -256,9 +261,9 @@ class WalG:
         )
 
     def fetch_helper(self, server: Server) -> Command:
-        """Return the daemon, which fetches the segments that follow into `.wal-g` of pg_wal."""
+        """Return the daemon, which fetches the following segments to `pg_wal/.wal-g`."""
         command = self._command(server, "daemon", self.socket(server))
-        # Its log names what it failed to fetch ahead, and is to hold nothing else.
+        # Its log must name the segments that it failed to fetch ahead, and nothing else.
         spoken = {"WALG_LOG_LEVEL": "ERROR", "WALG_LOG_DESTINATION": "stderr"}
         return command._replace(environment={**command.environment, **self.patience, **spoken})
 
@@ -266,12 +271,12 @@ class WalG:
         return {name: value for name, value in made.items() if name not in self.own}
 
     def can_help(self, version: str) -> bool:
-        """Tell whether this wal-g is 3.0.9 or newer; before, its daemon was broken (wal-g/wal-g#2404)."""
+        """Return whether wal-g is 3.0.9 or newer; the older daemons are broken (wal-g/wal-g#2404)."""
         found = re.search(r"v(\d+)\.(\d+)\.(\d+)", version)
         return found is not None and tuple(int(number) for number in found.groups()) >= (3, 0, 9)
 
     def socket(self, server: Server) -> str:
-        """Return where the daemon listens."""
+        """Return the path of the daemon's socket."""
         return f"{server.runtime_folder}/wal-g.socket"
 
     def archive_segment(self, server: Server) -> Command:
@@ -283,8 +288,8 @@ class WalG:
     def fetch_segment(self, server: Server) -> Command:
         """Return the command that fetches segment `%f` to `%p`.
 
-        It neither reads ahead nor takes what was read ahead: that may be damaged, of which only the helper's
-        log has a word.
+        It neither reads ahead nor uses files that were fetched ahead: they may be damaged, and only the
+        helper's log says so.
         """
         command = self._command(server, "wal-fetch", "%f", "%p")
         alone = {"WALG_DOWNLOAD_CONCURRENCY": "1", "WALG_PREFETCH_DIR": f"{server.runtime_folder}/none"}
@@ -302,38 +307,38 @@ class WalG:
         return given if "://" in given else f"https://{given}"
 
     def read_ahead(self, server: Server) -> str:
-        """Return the folder for what a recovery has fetched ahead, which lies beside the segments."""
+        """Return the folder of files that a recovery has fetched ahead, next to the segments."""
         return f"{server.data_folder}/pg_wal/.wal-g"
 
     def stored(self, segment: str) -> str:
-        """Return the pattern of the segment's file; its ending is that of the compression."""
+        """Return the pattern of the segment's file; its suffix names the compression."""
         return f"wal_005/{segment}.[lzb]*"
 
     @property
     def wal_root(self) -> str:
-        """Return the folder of the archive that holds the histories of timelines, and all segments."""
+        """Return the archive's folder of timeline histories and all segments."""
         return _WAL
 
     def stored_paths(self, segment: str) -> tuple[str, ...]:
-        """Return those with the endings of the compressions that `check` lets through."""
+        """Return a path for each compression that `check` allows."""
         return tuple(f"{_WAL}/{segment}{ending}" for ending in (".lz4", ".zst"))
 
     @property
     def sign(self) -> str:
-        """Return the path of what `prepare` stores."""
+        """Return the path of the object that `prepare` stores."""
         return IDENTITY
 
     def prepare(self, server: Server) -> Command:
-        """Return the command that stores whose archive this is, readable without a key."""
+        """Return the command that stores the archive's owner, readable without a key."""
         path = f"{server.runtime_folder}/{IDENTITY}"
         return self._quick(server, "st", "put", path, IDENTITY, "--no-compress", "--no-encrypt")
 
     def identify(self, server: Server) -> Command:
-        """Return the command that prints what `prepare` has stored."""
+        """Return the command that prints the object that `prepare` stored."""
         return self._quick(server, "st", "cat", IDENTITY)
 
     def parse_identity(self, code: int, output: str) -> str | None:
-        """Return the archive's system identifier, if it has one; raises ValueError with the tool's words."""
+        """Return the archive's system identifier, if it has one; raises ValueError with the tool's output."""
         if code and "not found in storage" in output:
             return None
         if code:
@@ -342,16 +347,16 @@ class WalG:
             return guest.identifier(guest.parse_json(_object(output))["system_identifier"])
 
     def wal_folder(self, identifier: str, code: int, output: str) -> str:
-        """Return the archive's folder of segments, which it has only one of."""
+        """Return the archive's only folder of segments."""
         del identifier, code, output
         return _WAL
 
     def list_folder(self, server: Server, folder: str) -> Command:
-        """Return the command that prints the names in a folder, behind their sizes and times."""
+        """Return the command that prints the names in a folder, each after its size and time."""
         return self._quick(server, "st", "ls", f"{folder}/")
 
     def look(self, server: Server) -> Command:
-        """Return the command that prints the names at the top of the archive."""
+        """Return the command that prints the names in the archive's top folder."""
         return self._quick(server, "st", "ls")
 
     def list_backups(self, server: Server) -> Command:
@@ -362,7 +367,7 @@ class WalG:
         """Return the backups, oldest first; raises ValueError."""
         with guest.Reading("the list of backups"):
             backups = [_backup(row) for row in guest.parse_json(output or "[]") or []]
-        # A name tells of its parent only the first segment.
+        # A backup's name contains only the first segment of its parent.
         names = {backup.name[:29]: backup.name for backup in backups}
         backups = [
             backup._replace(parent=names.get(f"base_{backup.name[32:]}", f"base_{backup.name[32:]}"))
@@ -377,7 +382,7 @@ class WalG:
         return self._quick(server, "st", "ls", "-r", _WAL)
 
     def parse_wal(self, output: str, major: int = 0) -> list[Stored]:
-        """Return what lines such as `obj 258 DATE TIME +0000 UTC NAME.lz4` name."""
+        """Return the files in lines such as `obj 258 DATE TIME +0000 UTC NAME.lz4`."""
         del major
         found = []
         for row in _LISTED.finditer(output):
@@ -387,7 +392,7 @@ class WalG:
         return found
 
     def parse_names(self, output: str) -> list[str]:
-        """Return the names in what `list_folder` and `look` print: all that stands behind the time."""
+        """Return the names that `list_folder` and `look` print: everything after the time."""
         return [row["name"].strip("/") for row in _LISTED.finditer(output)]
 
     def read_object(self, server: Server, path: str) -> Command:
@@ -399,36 +404,36 @@ class WalG:
         return self._quick(server, "st", "cat", path)
 
     def store(self, server: Server, path: str) -> Command:
-        """Return the command that stores what it is given on stdin, as it is."""
+        """Return the command that stores its stdin unchanged."""
         return self._quick(server, "st", "put", "-s", path, "--force", "--no-compress", "--no-encrypt")
 
     def remove(self, server: Server, path: str) -> Command:
-        """Return the command that removes an object; of one that is not there it makes an empty folder."""
+        """Return the command that removes an object; for a missing one it creates an empty folder."""
         return self._quick(server, "st", "rm", path)
 
     def push(
         self, server: Server, parent: Backup | None = None, resources: Resources | None = None
     ) -> Command:
-        """Return the command that takes a full base backup, or an incremental one on `parent`."""
+        """Return the command that takes a full base backup, or an incremental one based on `parent`."""
         base = ("--full",) if parent is None else ("--delta-from-name", parent.name)
         command = self._command(server, "backup-push", *base, server.data_folder)
-        # Without a limit it would wait for ever for an archive that fails meanwhile: wal-g/wal-g#1048.
+        # Without a limit it would wait forever if archiving fails during the backup: wal-g/wal-g#1048.
         made = {"WALG_STOP_BACKUP_TIMEOUT": "10m", **_limits(resources or Resources())}
         if parent is not None:
-            made["WALG_DELTA_MAX_STEPS"] = "1000000"  # how many there are is decided by us
+            made["WALG_DELTA_MAX_STEPS"] = "1000000"  # the entrypoint decides how many there are
         ours = {name: value for name, value in made.items() if "DELTA" in name}
         if server.database != "postgres":
             ours["PGDATABASE"] = server.database
         return command._replace(environment={**command.environment, **self._unless_own(made), **ours})
 
     def parent(self, backups: Sequence[Backup], broken: Collection[str]) -> Backup | None:
-        """Return the newest good backup that is not permanent: on a permanent one wal-g takes a full one."""
+        """Return the newest good backup that is not permanent; wal-g never builds on a permanent one."""
         return next(
             (each for each in reversed(backups) if each.name not in broken and not each.permanent), None
         )
 
     def verify(self, server: Server, check: Check) -> tuple[Command, ...]:
-        """Return the one command; without a server it is told how far the archive should reach."""
+        """Return the command; if no server runs, its arguments say how far the archive must reach."""
         newest = check.backups[-1]
         where = () if check.live else ("--timeline", str(newest.timeline), "--lsn", newest.stop_lsn)
         arguments = ("wal-verify", "integrity", "timeline", "--json", "--backup-name", check.root.name)
@@ -438,8 +443,8 @@ class WalG:
     def parse_verification(self, check: Check, answers: Sequence[Answer]) -> Verification:
         """Return what is missing or damaged; wal-g's exit code is 0 whatever it finds.
 
-        The last segments are excused as being uploaded; those up to the end of the newest backup are
-        not, since that waited for them.
+        The last segments may be missing, since they may be on their way. Segments up to the end of the
+        newest backup may not: that backup waited for them.
         """
         (answer,) = answers
         found = re.search(r"^\{.*", answer.stdout, re.MULTILINE)
@@ -461,7 +466,7 @@ class WalG:
             lost = sorted(each for each in damaged if start <= each <= stop)
             if lost:
                 broken.setdefault(backup.name, f"its segment {lost[0]} is damaged")
-        with guest.Reading("the answer of wal-verify"):
+        with guest.Reading("the output of wal-verify"):
             for row in guest.parse_json(found[0])["integrity"]["details"] or []:
                 first, last = (segments.number(row[name], size) for name in ("start_segment", "end_segment"))
                 if row["status"] != "MISSING_LOST":
@@ -476,7 +481,7 @@ class WalG:
         return tuple(self._command(server, "st", "ls", "-r", folder) for folder in (_WAL, _BACKUPS))
 
     def parse_objects(self, answers: Sequence[Answer], backups: Collection[str]) -> list[Object]:
-        """Return segments and what is of backups."""
+        """Return segments and the objects of backups."""
         from datetime import UTC, datetime
 
         made = []
@@ -502,7 +507,7 @@ class WalG:
     def catalogue(
         self, server: Server, group: str, there: Collection[str]
     ) -> tuple[str, Command, Catalogue] | None:
-        """Return the list of a backup's files, which may be without one (WALG_WITHOUT_FILES_METADATA)."""
+        """Return the list of a backup's files; it may lack one (WALG_WITHOUT_FILES_METADATA)."""
         from entrypoint.archivers.judges import Tars
 
         path = f"{group}/files_metadata.json"
@@ -511,23 +516,23 @@ class WalG:
     def judge(
         self, path: str, catalogue: Catalogue | None, unpack: Callable[[str], Unpacker | None]
     ) -> Judge | None:
-        """Return what judges an object: the tool itself, but for the texts that it does not compress."""
+        """Return an object's judge: wal-g itself, except for JSON texts, which it does not compress."""
         from entrypoint.archivers.judges import Ended, Text
 
         del catalogue, unpack
         return Text() if path.endswith(".json") else Ended()
 
     def read_whole(self, server: Server, path: str) -> Command:
-        """Return the command that prints an object, decrypted and decompressed but for texts."""
+        """Return the command that prints an object: a JSON text as stored, any other decoded."""
         plain = () if path.endswith(".json") else ("--decrypt", "--decompress")
         return self._command(server, "st", "cat", path, *plain)
 
     def mark(self, server: Server, backup: str, *, permanent: bool) -> Command:
-        """Return the command that marks a backup; wal-g marks those that it builds on as well."""
+        """Return the command that marks a backup; wal-g also marks the backups that it builds on."""
         return self._command(server, "backup-mark", *(() if permanent else ("--impermanent",)), backup)
 
     def expire(self, server: Server, backup: str, *, dry_run: bool) -> Command:
-        """Return the command that removes a backup and all that build on it."""
+        """Return the command that removes a backup and every backup that builds on it."""
         return self._delete(server, ("target", backup), dry_run=dry_run)
 
     def expire_wal(
@@ -535,24 +540,23 @@ class WalG:
     ) -> Command:
         """Return the command that removes the WAL before `root`.
 
-        Not `delete garbage ARCHIVES`: it gives up where the oldest backup is an increment on a permanent
-        one.
+        Not `delete garbage ARCHIVES`: it gives up if the oldest backup is an increment on a permanent one.
         """
         del backups
         return self._delete(server, ("before", root.name), dry_run=dry_run)
 
     def expire_remains(self, server: Server, *, dry_run: bool) -> Command:
-        """Return the command that removes what killed backups left before the oldest one."""
+        """Return the command that removes the files of killed backups before the oldest backup."""
         return self._delete(server, ("garbage", "BACKUPS"), dry_run=dry_run)
 
     def _delete(self, server: Server, what: Sequence[str], *, dry_run: bool) -> Command:
         confirm = () if dry_run else ("--confirm",)
-        # By time, not by name: after a new timeline the names say nothing about the age (wal-g/wal-g#636).
+        # By time, not by name: once there is a new timeline, names do not show the age (wal-g/wal-g#636).
         command = self._command(server, "delete", *what, "--use-sentinel-time", *confirm)
         return command._replace(environment={**command.environment, **_TALKATIVE})
 
     def parse_removal(self, text: str) -> Removal:
-        """Return what lines such as `Object marked for deletion: wal_005/….lz4 storage=default` name."""
+        """Return the names in lines like `Object marked for deletion: wal_005/….lz4 storage=default`."""
         objects = re.findall(r"marked for deletion: (\S+)", text)
         names = {found[0] for each in objects if (found := _BACKUP_NAME.search(each))}
         wal = [
@@ -561,11 +565,11 @@ class WalG:
         return Removal(frozenset(names), tuple(wal))
 
     def describe_backup(self, server: Server, backup: str) -> Command:
-        """Return the command that prints the object that makes a backup one."""
+        """Return the command that prints a backup's sentinel, the object that completes the backup."""
         return self._quick(server, "st", "cat", f"basebackups_005/{backup}_backup_stop_sentinel.json")
 
     def plan_tablespaces(self, output: str, folder: str) -> tuple[str, tuple[str, ...]]:
-        """Return wal-g's restore specification: without one the links go to where the original lay."""
+        """Return wal-g's restore specification; without one, links point to the original's tablespaces."""
         import json
 
         with guest.Reading("the backup's sentinel"):
@@ -583,13 +587,13 @@ class WalG:
         plan: str = "",
         resources: Resources | None = None,
     ) -> Command:
-        """Return the command that puts a backup into an empty folder."""
+        """Return the command that restores a backup to an empty folder."""
         spec = ("--restore-spec", plan) if plan else ()
         command = self._command(server, "backup-fetch", folder, backup, *spec)
         if resources is None:
             return command
         made = {name: str(resources.processes) for name in ("GOMAXPROCS", "WALG_DOWNLOAD_CONCURRENCY")}
-        # A damaged file is tried again after a minute; the tool's own 15 times take an hour.
+        # A damaged file is retried once, after a minute; the tool's default of 15 retries takes an hour.
         made["WALG_DOWNLOAD_FILE_RETRIES"] = "1"
         return command._replace(environment={**command.environment, **self._unless_own(made)})
 
@@ -602,7 +606,7 @@ def _check_compression(values: Mapping[str, str]) -> list[Problem]:
         problems.append(
             Problem(
                 f"WALG_COMPRESSION_METHOD{shown}: a damaged segment would be replayed unnoticed, since "
-                "there is no checksum in what wal-g stores then",
+                "wal-g's files then contain no checksum",
                 "set WALG_COMPRESSION_METHOD to lz4 or zstd, or remove it",
             )
         )
@@ -617,15 +621,15 @@ def _check_compression(values: Mapping[str, str]) -> list[Problem]:
 
 
 def _object(output: str) -> str:
-    """Return an object of JSON without what an older wal-g writes before it."""
+    """Return a JSON object without the text that an older wal-g writes before it."""
     begin = output.find("{")
     if begin < 0:
-        raise ValueError(f"{output[:40]!r} is no object of JSON")
+        raise ValueError(f"{output[:40]!r} is not a JSON object")
     return output[begin:]
 
 
 def _backup(row: Mapping[str, Any]) -> Backup:
-    """Return a backup as wal-g lists it."""
+    """Return a backup from a row of wal-g's list."""
     name = guest.word(row["backup_name"])
     return Backup(
         name=name,
@@ -652,37 +656,37 @@ _LISTED = re.compile(
 
 
 _TALKATIVE = {"WALG_LOG_LEVEL": "NORMAL", "WALG_LOG_DESTINATION": "stderr"}
-"""For calls whose words we read."""
+"""For calls whose log lines are parsed."""
 
 _BACKUP_NAME = re.compile(r"base_[0-9A-F]{24}(?:_D_[0-9A-F]{24})?")
 
 PUSH_STREAM_BYTES = 8 * 1024**2
-"""What a segment on its way may hold. Measured: 64 in 512 MiB as fast as with the 3.6 GiB of no limit."""
+"""Memory for a segment on its way. Measured: 64 in 512 MiB are as fast as without a limit, in 3.6 GiB."""
 FAR_STREAMS = 64
-"""Overwrite protection asks for each segment under every ending before it is sent: on a far storage only many
-at once make a backlog go away."""
+"""Overwrite protection looks up each segment with every suffix before it is sent. With a remote storage, a
+backlog shrinks only if many segments are sent at once."""
 NEAR_STREAMS = 8
-"""On a near one they make it slower: wal-g keeps two connections open, and makes new ones for the rest."""
+"""With a near storage, more are slower: wal-g keeps two connections open, and opens new ones for the rest."""
 
 
 def _push_limits(resources: Resources) -> dict[str, str]:
-    """Return wal-g's own names for what pushing segments may use."""
+    """Return the resource limits for pushing segments, as wal-g's variables."""
     memory = resources.memory_bytes or 0
     most = NEAR_STREAMS if resources.near else FAR_STREAMS
     return {
         "WALG_UPLOAD_CONCURRENCY": str(max(1, min(most, memory // PUSH_STREAM_BYTES))),
-        # How many follow the one that was asked for: else a daemon waits for 32 before it goes on.
+        # Segments that follow the requested one; otherwise the daemon waits for 32 before it continues.
         "TOTAL_BG_UPLOADED_LIMIT": "256",
         "GOMEMLIMIT": str(memory),
     }
 
 
 _STREAM_BYTES = 64 * 1024**2
-"""What one upload stream may hold: parts of 20 MiB, one being sent while others are filled."""
+"""Memory of an upload stream: parts of 20 MiB, one of which is sent while others are filled."""
 
 
 def _limits(resources: Resources) -> dict[str, str]:
-    """Return wal-g's own names for what a backup may use."""
+    """Return the resource limits for a backup, as wal-g's variables."""
     memory = resources.memory_bytes
     streams = 16 if memory is None else max(1, min(16, memory // _STREAM_BYTES))
     made = {
@@ -698,7 +702,7 @@ def _limits(resources: Resources) -> dict[str, str]:
 
 
 def _time(text: str) -> str:
-    """Return a time of wal-g with seconds and an offset.
+    """Return a time from wal-g in whole seconds and with an offset.
 
     >>> _time("2026-11-22T18:01:02.123456Z")
     '2026-11-22T18:01:02+00:00'

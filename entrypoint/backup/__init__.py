@@ -1,1 +1,1 @@
-"""Base backups: when they are due, taken, verified, kept and removed."""
+"""Base backups: scheduling, taking, verifying, keeping and removing them."""

@@ -1,4 +1,4 @@
-"""Which backups there are of this cluster, what is known of them, and what retention thinks of them."""
+"""The backups of this cluster, their known state, and the decision of retention about them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from entrypoint.server import control_file
 from entrypoint.server.context import Context
 
 LONG = 6 * 3600
-"""Seconds for one call of the archiver that looks through all of an archive, and for the reading of it."""
+"""Seconds for one archiver call that scans the whole archive, and for reading the archive's objects."""
 
 
 def own_backups(opened: OpenedArchive) -> list[Backup]:
-    """Return this cluster's backups, oldest first; all of them where there is no cluster here."""
+    """Return this cluster's backups, oldest first; all backups if there is no cluster here."""
     found = opened.list_backups()
     identifier = control_file.read_control(opened.context).get("Database system identifier")
     if identifier is None:
@@ -26,25 +26,25 @@ def own_backups(opened: OpenedArchive) -> list[Backup]:
 
 
 def known_broken(context: Context) -> dict[str, str]:
-    """Return the backups that the last verification found broken, and why."""
+    """Return the backups that the last verification found broken, with the reasons."""
     found = history.last_runs(context.settings.data_folder).verified
     return dict(found.broken) if found else {}
 
 
 def choose_parent(opened: OpenedArchive, backups: Sequence[Backup]) -> Backup | None:
-    """Return what the next incremental backup builds on."""
+    """Return the backup that the next incremental backup builds on; None: the next one must be full."""
     return opened.tool.parent(backups, retention.unsound(backups, known_broken(opened.context)))
 
 
 def next_is_incremental(opened: OpenedArchive, backups: Sequence[Backup]) -> bool:
-    """Tell whether the schedule's next backup is incremental: so many of them follow each full one."""
+    """Return whether the schedule's next backup is incremental: a set number follows each full backup."""
     parent = choose_parent(opened, backups)
     needed = retention.chain(parent, backups) if parent else None
     return needed is not None and len(needed) <= opened.settings.backup.incrementals
 
 
 def decide(context: Context, backups: Sequence[Backup], broken: dict[str, str]) -> Decision:
-    """Return what retention would do now."""
+    """Return what retention would keep and remove now."""
     wanted = context.settings.backup
     return retention.decide(
         backups, full=wanted.retain_full, days=wanted.retain_days, now=datetime.now(UTC), broken=broken

@@ -1,4 +1,4 @@
-"""Reading what is in an archive: what is new, and a slice of the rest. `read` is the table of contents."""
+"""Verification that reads an archive: all new objects, and a slice of the others. `read` is the overview."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from entrypoint.shown import spell
 from entrypoint.system.children import answer_file, memory_file, read_back
 
 _SILENT = 300.0
-"""Seconds without a byte after which an object counts as one that cannot be read."""
+"""Seconds without a byte after which an object counts as unreadable."""
 _SAVE = 30.0
-"""Seconds between two notes of how far it has come."""
+"""Seconds between two records of the progress."""
 _LOOKED = 60.0
-"""Seconds for which it is believed that the storage answers."""
+"""Seconds for which the storage is assumed to answer."""
 
 
 class Found(NamedTuple):
-    """What came of it."""
+    """The result of reading an archive."""
 
     damaged: dict[str, str]
-    """Every object that is known to be damaged, and why."""
+    """Every object that is known to be damaged, with the reason."""
     gone: list[str]
-    """Backups of which nothing is in the archive."""
+    """Backups that have no object in the archive."""
     tally: Tally
 
 
 def read(opened: OpenedArchive, backups: Collection[str], *, made: str | None, seconds: float) -> Found:
-    """Read what is new and a slice of the rest, after the backup `made`; without one everything, unnoted.
+    """Read new objects and a slice of the others, after the backup `made` was taken.
 
-    Raises Failure where the storage does not answer; how far it came is noted.
+    If `made` is None, read everything and record nothing. Raises Failure if the storage does not answer; the
+    progress until then is recorded.
     """
     data = opened.data_folder
     objects = objects_of(opened, backups)
@@ -71,30 +72,32 @@ def read(opened: OpenedArchive, backups: Collection[str], *, made: str | None, s
 
 
 def say(found: Tally, days: int, *, whole: bool) -> None:
-    """Tell how much was read."""
+    """Log how much was read."""
     text = f"verified: read {spell(found.bytes)} in {found.files} objects"
     if found.files < found.all_files:
         text += f", {found.share} of the archive ({spell(found.all_bytes)} in {found.all_files})"
     else:
         text += ", the whole archive"
-    log.info(text if whole else f"{text}; all of it is read once in {days} days")
+    log.info(text if whole else f"{text}; the whole archive is read once every {days} days")
     if found.left_bytes:
         log.warning(
-            f"{spell(found.left_bytes)} more should have been read, and were not for time",
-            "the next backup's verification goes on there; BACKUP_VERIFY_PERIOD with more days asks for less",
+            f"no time was left to read {spell(found.left_bytes)} that should have been verified now",
+            "the next backup's verification continues there; set BACKUP_VERIFY_PERIOD to more days to read "
+            "less each time",
+            "schedule-backups",
         )
 
 
 class _OutOfTime(Exception):
-    """The time for all of it is up."""
+    """The time for the whole reading is up."""
 
 
 class _Unreadable(Exception):
-    """Nothing says how the objects of a group are judged."""
+    """The objects of a group cannot be judged, because their catalogue is unusable."""
 
 
 class _Reader:
-    """Reads by a plan, and notes how far it has come."""
+    """Reads objects by a plan, and records the progress."""
 
     def __init__(
         self,
@@ -122,19 +125,19 @@ class _Reader:
         self._unjudged: set[str] = set()
 
     def told(self, files: int, size: int) -> Tally:
-        """Return what was read, of so much."""
+        """Return how much was read of this many objects and bytes."""
         return Tally(self._files, self._bytes, files, size, self._left)
 
     def save(self) -> None:
-        """Note how far it has come."""
+        """Record the progress."""
         self._saved = time.monotonic()
         if self._noted:
             state = self.plan.state._replace(credit=self._credit, notes=self.notes)
             history.write_contents(self.opened.data_folder, state)
 
     def read(self, made: str) -> None:
-        """Read what is new, the newest backup first, and then the slice."""
-        self.save()  # so that what is new stays new whatever happens
+        """Read new objects, the newest backup first, then the slice of the others."""
+        self.save()  # so that new objects still count as new if this process is killed
         order = sorted(self.plan.new, key=lambda name: (not name.endswith(f"/{made}"), name))
         for index, name in enumerate(order):
             try:
@@ -165,7 +168,7 @@ class _Reader:
         note = self.notes[name]
         read = note.since if begun else note.read
         self.notes[name] = Note(name, read, newest, len(found), damaged=note.damaged)
-        if not begun:  # an unfinished reading of what was there before goes on
+        if not begun:  # an unfinished reading of the older objects continues
             self.notes[name] = note._replace(newest=newest, objects=len(found))
 
     def _old(self, name: str) -> None:
@@ -178,9 +181,9 @@ class _Reader:
             self.notes[name] = note._replace(read=note.since, at="", since=0.0)
 
     def _group(self, name: str, chosen: Sequence[Object], *, steps: bool, slice_of: bool = False) -> bool:
-        """Read objects of a group; return whether all of them were.
+        """Read objects of a group; return whether all of them were read.
 
-        `steps`: how far it has come is noted. `slice_of`: no more is read than there is credit for.
+        `steps`: record the progress. `slice_of`: stop when the credit is used up.
         """
         try:
             catalogue = self._catalogue(name)
@@ -192,7 +195,7 @@ class _Reader:
             judge = self.opened.tool.judge(each.path, catalogue, self._unpack)
             if judge is None and catalogue is None:
                 continue
-            if judge is not None:  # else it is empty, and nothing is known of it
+            if judge is not None:  # otherwise it is empty, and the catalogue lists no part of it
                 command = self.opened.tool.read_whole(self.opened.server, each.path)
                 why = self._judged(each.path, command, judge)
                 if why is None:
@@ -209,7 +212,7 @@ class _Reader:
         return True
 
     def _catalogue(self, name: str) -> Catalogue | None:
-        """Return what says how the objects of a group are judged; raises _Unreadable where nothing does."""
+        """Return the catalogue of a group, None if it has none; raises _Unreadable if it is unusable."""
         there = frozenset(each.path for each in self.plan.groups[name])
         given = self.opened.tool.catalogue(self.opened.server, name, there)
         if given is None:
@@ -219,7 +222,7 @@ class _Reader:
         if why is None:
             why = "it is missing"
         if not why and (lost := catalogue.missing(there)):
-            why = f"{lost[0].removeprefix(name)[1:]} is missing, which it names"
+            why = f"it names {lost[0].removeprefix(name)[1:]}, which is missing"
         self._damage(name, path, why)
         if why:
             raise _Unreadable
@@ -231,18 +234,18 @@ class _Reader:
         self.notes[name] = note._replace(damaged={**others, path: why} if why else others)
 
     def _judged(self, path: str, command: Command, judge: Judge) -> str | None:
-        """Return what is wrong with an object, or nothing; None: it is gone meanwhile."""
+        """Return what is wrong with an object, or an empty text; None: the object no longer exists."""
         code, words = self._stream(command, judge)
         if code == 0:
             return judge.verdict()
         if time.monotonic() - self._looked > _LOOKED:
-            # Raises Failure where it is the storage that does not answer.
+            # Raises Failure if the storage itself does not answer.
             self._there = {each.path for each in objects_of(self.opened, self._backups)}
             self._looked = time.monotonic()
         return f"it cannot be read: {brief(words)}" if path in self._there else None
 
     def _stream(self, command: Command, judge: Judge) -> tuple[int, str]:
-        """Run a command and give the judge what it prints; return its exit code and its last words."""
+        """Run a command and pass its output to the judge; return its exit code and last error line."""
         children = self.opened.context.children
         end, begin = os.pipe2(os.O_CLOEXEC)
         streams = {0: memory_file(""), 1: begin, 2: answer_file(calls.SMALL)}
@@ -262,7 +265,7 @@ class _Reader:
                     judge.feed(block)
                     heard = time.monotonic()
                 elif time.monotonic() - heard > _SILENT:
-                    return exits.FAILURE, f"nothing came for {_SILENT:.0f} seconds"
+                    return exits.FAILURE, f"no data for {_SILENT:.0f} seconds"
             code = children.wait(pid, seconds=_SILENT)
             pid = None
             return code, read_back(streams[2]).strip().rpartition("\n")[2]
@@ -281,14 +284,15 @@ class _Reader:
         if made is None and ending not in self._unjudged:
             self._unjudged.add(ending)
             log.warning(
-                f"segments that end in {ending} are not read: the library for it is not there",
-                f"install it where the loader finds it, or set {self.opened.can.readable}",
+                f"segments with the suffix {ending} are not verified: the library that decompresses them is "
+                "missing",
+                f"install the library where the loader finds it, or set {self.opened.can.readable}",
             )
         return made
 
 
 def _libraries(opened: OpenedArchive) -> dict[str, str]:
-    """Return the paths of the libraries that the tool is linked with, by name."""
+    """Return the paths of the libraries that the tool is linked against, by name."""
     path = tool_path(opened.context)
     program = next(
         (each for folder in path.split(":") if os.access(each := f"{folder}/{opened.tool.name}", os.X_OK)),
@@ -296,7 +300,7 @@ def _libraries(opened: OpenedArchive) -> dict[str, str]:
     )
     if not program:
         return {}
-    # The loader then tells what it would load, and starts nothing; this is how ldd works.
+    # The loader then prints what it would load and does not start the program; ldd works this way.
     asked = {"PATH": path, "LD_TRACE_LOADED_OBJECTS": "1"}
     _, text = opened.context.children.output([program], asked, seconds=calls.QUICK)
     rows = (line.split() for line in text.splitlines())
@@ -304,7 +308,7 @@ def _libraries(opened: OpenedArchive) -> dict[str, str]:
 
 
 def objects_of(opened: OpenedArchive, backups: Collection[str]) -> list[Object]:
-    """Return what is in the archive; raises Failure where the storage does not answer."""
+    """Return the objects in the archive; raises Failure if the storage does not answer."""
     commands = opened.tool.list_objects(opened.server)
     answers = [opened.ask(command, seconds=5 * calls.QUICK) for command in commands]
     try:

@@ -1,4 +1,4 @@
-"""Retention: what is too old is removed, each step only after a dry run has named nothing else."""
+"""Retention: removes what is too old, each step only after a dry run has named nothing else."""
 
 from __future__ import annotations
 
@@ -19,30 +19,31 @@ from entrypoint.pid1 import status
 from entrypoint.postgres import segments
 
 _TORN = 86400
-"""Seconds after which a half written file is one that nobody writes any more."""
+"""Seconds after which a half-written file counts as abandoned."""
 
 
 class Expired(NamedTuple):
-    """What retention has removed, or would remove, and what stays."""
+    """What retention has removed or would remove, and what stays."""
 
     decision: Decision
     segments: tuple[str, ...]
-    """Names of WAL segments; of ranges the first and the last."""
+    """Names of WAL segments; of each range, the first and the last."""
 
 
 def _against_removal(data_folder: str) -> Problem | None:
     if status.in_recovery(data_folder):
         return Problem(
             "this server is in recovery, and the archive belongs to its primary: nothing is removed",
-            "remove old backups from the primary, or here after the promotion",
+            "remove old backups on the primary, or here after the promotion",
+            docs="schedule-backups",
         )
     return fork.objection(data_folder)
 
 
 def expire(opened: OpenedArchive, *, dry_run: bool) -> Expired:
-    """Remove what retention lets go, each step only after a dry run has named nothing else.
+    """Remove what retention no longer keeps, each step only after a dry run has named nothing else.
 
-    Raises Failure where the tool would remove something that was not chosen.
+    Raises Failure if the tool would remove something that was not chosen.
     """
     problem = _against_removal(opened.data_folder)
     if problem is not None and not dry_run:
@@ -65,16 +66,18 @@ def expire(opened: OpenedArchive, *, dry_run: bool) -> Expired:
 def _expire_wal(
     opened: OpenedArchive, backups: Sequence[Backup], decision: Decision, *, dry_run: bool
 ) -> tuple[str, ...]:
-    """Remove the WAL that no backup needs any more; return the names of its segments."""
+    """Remove the WAL that no backup needs any longer; return the names of its segments."""
     tool, what = opened.tool, opened.server
     if decision.root is None or decision.root.kind != "full":
         return ()
     early = [each.name for each in decision.ahead]
     if early:
-        # Where its WAL stands among that of the others is not told by its date.
+        # The date of such a backup does not show where its WAL is in the sequence.
         log.warning(
-            f"no WAL is removed, since backups are dated in the future: {', '.join(early)}",
-            "set the clock right (NTP); it is removed when that date has come, or they are removed by hand",
+            f"no WAL is removed, because backups are dated in the future: {', '.join(early)}",
+            "correct the clock (NTP); WAL is removed again once that date has passed, or once you have "
+            "removed these backups",
+            "schedule-backups",
         )
         return ()
     chosen = {each.name for each in decision.remove}
@@ -82,7 +85,7 @@ def _expire_wal(
     command = tool.expire_wal(what, decision.root, backups if dry_run else left, dry_run=True)
     named = tool.parse_removal(_told(opened, command))
     needed = [name for name in named.segments if _is_needed(name, decision, what.segment_bytes)]
-    # Backups that are not in the list are remains of killed ones, and may go.
+    # Backups that are not in the list are left over from killed runs, and may be removed.
     kept = named.backups & {each.name for each in left}
     if kept or needed:
         raise _other(opened, f"WAL before {decision.root.name}", kept, needed)
@@ -96,7 +99,7 @@ def _expire_wal(
 
 
 def _remove_remains(opened: OpenedArchive, listed: Collection[str]) -> None:
-    """Remove what killed backups have left; none of it is in the list of backups."""
+    """Remove the files that killed backups left; none of them is in the list of backups."""
     what = opened.server
     leaving = opened.can.leaving
     if leaving is None:
@@ -104,16 +107,16 @@ def _remove_remains(opened: OpenedArchive, listed: Collection[str]) -> None:
     answer = opened.ask(leaving.expire_remains(what, dry_run=True), seconds=LONG)
     named = opened.tool.parse_removal(f"{answer.stdout}\n{answer.stderr}")
     if answer.code or not named.backups:
-        # wal-g gives up where the oldest backup is an increment on a permanent one; remains only take space.
+        # wal-g gives up if the oldest backup is an increment on a permanent one; such files only take space.
         return
     if named.segments or not named.backups.isdisjoint(listed):
         raise _other(opened, "remains of killed backups", named.backups & set(listed), named.segments)
     _told(opened, leaving.expire_remains(what, dry_run=False))
-    log.info(f"removed what is left of killed backups: {', '.join(sorted(named.backups))}")
+    log.info(f"removed files that killed backups left: {', '.join(sorted(named.backups))}")
 
 
 def _remove_torn(opened: OpenedArchive) -> None:
-    """Remove files that a killed call left half written, once nobody has written to them for a day."""
+    """Remove files that a killed call left half-written, once nobody has written to them for a day."""
     torn, folder = opened.can.torn, opened.folder
     if torn is None or folder is None:
         return
@@ -127,11 +130,14 @@ def _remove_torn(opened: OpenedArchive) -> None:
             except OSError:
                 continue
     if count:
-        log.info(f"removed {count} files that were never written to their end")
+        log.info(f"removed {count} incomplete files of killed calls")
 
 
 def _is_needed(segment: str, decision: Decision, size: int) -> bool:
-    """Tell whether a kept backup needs a segment: since the oldest of the window all, of others their own."""
+    """Return whether a kept backup needs a segment.
+
+    The root of the decision needs all WAL since its start, any other backup only the WAL written during it.
+    """
     if len(segment) != 24 or decision.root is None:
         return False
     count, timeline = segments.number(segment, size), int(segment[:8], 16)
@@ -149,16 +155,16 @@ def _other(opened: OpenedArchive, what: str, names: Collection[str], needed: Seq
     others = ", ".join([*sorted(names), *needed][:10]) or "nothing"
     return Failure(
         Problem(
-            f"{opened.tool.name} was asked what it would remove for {what}, and named {others} beside it or "
-            "instead; nothing more is removed",
-            "please report this, with the output of entrypoint backup list --json",
+            f"a dry run of {opened.tool.name} for {what} would also or instead remove {others}: nothing more "
+            "is removed",
+            "report this as a bug, with the output of: entrypoint backup list --json",
             exits.ARCHIVE_REFUSED,
         )
     )
 
 
 def _told(opened: OpenedArchive, command: Command) -> str:
-    """Run a command of removal and return its words."""
+    """Run a removal command and return its output; raises Failure if it fails."""
     answer = opened.ask(command, seconds=LONG)
     text = f"{answer.stdout}\n{answer.stderr}"
     if answer.code:
@@ -166,7 +172,7 @@ def _told(opened: OpenedArchive, command: Command) -> str:
             Problem(
                 f"{opened.tool.name} could not remove old backups (exit code {answer.code}):\n"
                 + brief("\n".join(text.strip().splitlines()[-8:])),
-                "check that the storage can be reached; the next run tries again",
+                "check that the storage can be reached: entrypoint doctor; the next run tries again",
                 exits.ARCHIVE_REFUSED,
             )
         )

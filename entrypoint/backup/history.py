@@ -1,4 +1,4 @@
-"""What happened to backups, in files beside the data that outlive the container."""
+"""The history of backups, in files next to the data that outlive the container."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ else:
 
 
 _MOST = 16 * 1024**2
-"""Bytes that are read of them: a run names every hole that it has found."""
+"""Most bytes that are read of a journal: a run names every hole that it found."""
 _MOST_CONTENTS = 64 * 1024**2
-"""The same of what was read: 150 bytes for each backup and for each 256 segments."""
+"""Most bytes of the record of what was read: 150 bytes for each backup and for each 256 segments."""
 
 
 class Journal(Generic[E]):
-    """Entries in a file beside the data, a line of JSON each."""
+    """Entries in a file next to the data, one line of JSON each."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Journal(Generic[E]):
         self._note = note
         """The file's name, see `own`."""
         self._word = word
-        """What an entry is about, for people."""
+        """The subject of an entry, for messages."""
         self._parse = parse
         self._write = write
 
@@ -56,28 +56,31 @@ class Journal(Generic[E]):
             return []
 
     def write(self, data_folder: str, entries: Sequence[E]) -> None:
-        """Replace them; a full disk must not fail a backup that is good."""
+        """Replace the entries; only warn on failure, since a full disk must not fail a good backup."""
         try:
             notes.write(data_folder, self._note, self._write(entries))
         except OSError as error:
-            log.warning(f"the {self._word} cannot be noted in {data_folder}: {error.strerror}")
+            log.warning(f"cannot record the {self._word} in {data_folder}: {error.strerror}")
 
     def note(self, data_folder: str, entry: E) -> None:
-        """Note that something begins, or how what was begun last has ended.
+        """Record the begin of an entry, or how it ended.
 
-        What else is still noted as running was killed: nobody else holds the lock.
+        Any other entry still recorded as running was killed: nobody else holds the lock.
         """
         others = [each for each in self.read(data_folder) if each.started != entry.started]
         self.write(data_folder, [*journal.settled(others), entry])
 
     def settle(self, data_folder: str) -> None:
-        """Note that nothing is running any more."""
+        """Record that nothing is running any longer."""
         found = self.read(data_folder)
         if found and journal.settled(found) != found:
             self.write(data_folder, journal.settled(found))
 
     def forget_running(self, data_folder: str) -> None:
-        """Drop from a copy of a data folder what was running when it was made: there it has never ended."""
+        """Drop from a copied data folder the entries that were running at the time of the copy.
+
+        In the copy they never end.
+        """
         found = self.read(data_folder)
         if any(each.outcome == journal.RUNNING for each in found):
             self.write(data_folder, [each for each in found if each.outcome != journal.RUNNING])
@@ -87,12 +90,12 @@ RUNS = Journal(own.BACKUPS, "backup", runs.parse, runs.write)
 
 
 def last_runs(data_folder: str) -> LastRuns:
-    """Return what status and doctor tell of the runs."""
+    """Return the runs that status and doctor show."""
     return runs.last(RUNS.read(data_folder))
 
 
 def read_contents(data_folder: str) -> reading.State | None:
-    """Return what of the archive was read, and when; None: it is not known."""
+    """Return the record of what was read of the archive, and when; None: unknown."""
     try:
         return reading.parse(notes.read_text(data_folder, own.READ, most=_MOST_CONTENTS))
     except OSError:
@@ -100,15 +103,15 @@ def read_contents(data_folder: str) -> reading.State | None:
 
 
 def write_contents(data_folder: str, state: reading.State) -> None:
-    """Note what of the archive was read; a full disk must not fail a backup that is good."""
+    """Record what was read of the archive; only warn on failure: a full disk must not fail a good backup."""
     try:
         notes.write(data_folder, own.READ, reading.write(state))
     except OSError as error:
-        log.warning(f"what was read cannot be noted in {data_folder}: {error.strerror}")
+        log.warning(f"cannot record how much of the archive was read in {data_folder}: {error.strerror}")
 
 
 def forget_contents(data_folder: str) -> None:
-    """Drop from a copy of a data folder what the original had read: what it read since is not in it."""
+    """Drop from a copied data folder the record of what was read: the original has read more since."""
     try:
         notes.remove(data_folder, own.READ)
     except FileNotFoundError:

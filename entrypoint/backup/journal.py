@@ -1,4 +1,4 @@
-"""What is remembered of backups and drills, in one line of JSON each, oldest first; pure."""
+"""The journal of backups and drills, one line of JSON each, oldest first; pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Outcome = Literal["running", "ok", "damaged", "failed", "interrupted", "stopped"]
 
     class Entry(Protocol):
-        """A run of a backup, or a drill."""
+        """A backup run or a drill."""
 
         @property
         def started(self) -> str:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
         @property
         def seconds(self) -> float:
-            """How long it took."""
+            """The duration."""
 
         @property
         def outcome(self) -> Outcome:
@@ -36,34 +36,34 @@ if TYPE_CHECKING:
     E = TypeVar("E", bound=Entry)
 
 KEPT = 100
-"""How many entries are remembered."""
+"""Number of entries that are kept."""
 
 SCHEDULE: Why = "schedule"
 COMMAND: Why = "command"
-"""Why something is done."""
+"""The reason for a run: the schedule, or a command that somebody typed."""
 
 RUNNING: Outcome = "running"
 OK: Outcome = "ok"
 FAILED: Outcome = "failed"
 INTERRUPTED: Outcome = "interrupted"
-"""It was killed, or the container with it, before it could say how it ended."""
+"""It was killed, or the container was, before it could record how it ended."""
 STOPPED: Outcome = "stopped"
-"""A stop of the container came first."""
+"""The container was stopped first."""
 DAMAGED: Outcome = "damaged"
-"""It is complete, but so are the damaged pages of the database in it."""
+"""It is complete, but it contains damaged pages of the database."""
 
 
 def ended_by(error: BaseException) -> tuple[Outcome, str]:
-    """Return the outcome and the words of what this error has ended."""
+    """Return the outcome and the description of a run that this error has ended."""
     if isinstance(error, Stopped):
-        return STOPPED, "a stop was asked for"
+        return STOPPED, "a stop was requested"
     return FAILED, error.problems[0].what if isinstance(error, Failure) else "the entrypoint itself failed"
 
 
 def parse(text: str, make: Callable[[Any], E]) -> list[E]:
-    """Read the file; lines that are none are left out, since history must never stop a backup.
+    """Parse the journal; invalid lines are skipped, since the journal must never stop a backup.
 
-    `make` returns the entry of a line's value; whatever goes wrong in it means that the line is none.
+    `make` returns the entry for a line's value; if it fails in any way, the line is invalid.
     """
     found = []
     for line in text.split("\n"):
@@ -76,7 +76,7 @@ def parse(text: str, make: Callable[[Any], E]) -> list[E]:
 
 
 def write(entries: Sequence[E], lasting: Sequence[Callable[[E], bool]]) -> str:
-    """Return the text of the file: the last entries, and the last one of each kind that is to last."""
+    """Return the journal's text: the newest entries, and the last entry for each test in `lasting`."""
     import json
 
     cut = len(entries) - KEPT
@@ -91,8 +91,8 @@ def write(entries: Sequence[E], lasting: Sequence[Callable[[E], bool]]) -> str:
 
 
 def settled(entries: Iterable[E]) -> list[E]:
-    """Return the entries with those that were killed told as such."""
-    words = "it was killed before it could end"
+    """Return the entries, with those still running marked as interrupted: they were killed."""
+    words = "it was killed before it finished"
     return [
         each._replace(outcome=INTERRUPTED, words=words) if each.outcome == RUNNING else each
         for each in entries
@@ -102,7 +102,8 @@ def settled(entries: Iterable[E]) -> list[E]:
 def last(entries: Sequence[E]) -> tuple[E | None, E | None, E | None]:
     """Return the entries that matter now.
 
-    The last success, the last one that failed or was interrupted if nothing succeeded since, and what runs.
+    These are the last success, the last failed or interrupted entry if nothing has succeeded since, and the
+    running entry.
     """
     success = failure = running = None
     for each in entries:
@@ -116,15 +117,15 @@ def last(entries: Sequence[E]) -> tuple[E | None, E | None, E | None]:
 
 
 def began(entry: Entry) -> float:
-    """Return when something began, in seconds since 1970."""
+    """Return when an entry began, in seconds since 1970."""
     return datetime.fromisoformat(entry.started).timestamp()
 
 
 def ended(entry: Entry) -> float:
-    """Return when something ended, in seconds since 1970."""
+    """Return when an entry ended, in seconds since 1970."""
     return began(entry) + entry.seconds
 
 
 def believed(entries: Sequence[E], now: float) -> list[E]:
-    """Return the entries without those of a clock that was ahead: they do not tell when anything is due."""
+    """Return the entries without those dated by a clock that was ahead: these must not set due times."""
     return [each for each in entries if guest.moment(each.started, now) is not None]

@@ -1,8 +1,8 @@
-"""What of an archive is read after a backup, so that all of it has been read once in a period; pure.
+"""Plans what to read of an archive after a backup, so that each period reads the whole archive once; pure.
 
-What is new is read at once, and of what was read before a slice, oldest reading first. Objects are noted in
-groups, a backup or 256 segments each, so that the notes stay small. A group that is read in part is gone on
-with behind the last object.
+New objects are read immediately. Of the others a slice is read, the oldest reading first. Notes are kept for
+groups of objects, a backup or 256 segments each, so that they stay small. A partly read group is continued
+after its last object that was read.
 """
 
 from __future__ import annotations
@@ -19,68 +19,68 @@ _DAY = 86400.0
 
 
 class Note(NamedTuple):
-    """When a group was read."""
+    """The reading state of a group."""
 
     group: str
     read: float = 0.0
     """When the oldest reading of its objects began, in seconds since 1970.
 
-    Of what was found without a note it is when an even round would have come by: none of it is forgotten, and
-    not all is read at once.
+    A group found without a note gets the time at which evenly spread reading would have reached it. So each
+    group is read in time, and not all of them at once.
     """
     newest: int = -1
-    """What was modified later is new; -1: it was never read to its end."""
+    """Objects modified after this time are new; -1: the group was never read completely."""
     objects: int = 0
-    """So many objects were not newer than that."""
+    """Number of objects that were not newer than that."""
     at: str = ""
-    """The last path that was read of a reading which has not come to its end."""
+    """The last path that an unfinished reading has read."""
     since: float = 0.0
-    """When that began."""
+    """When the unfinished reading began."""
     upto: int = -1
     """The newest modification at that time."""
     damaged: Mapping[str, str] = {}
-    """Objects that were found damaged, and why; they are read again each time."""
+    """Objects that were found damaged, with the reasons; they are read again each time."""
 
 
 class State(NamedTuple):
-    """What is noted of one archive."""
+    """The notes about one archive."""
 
     url: str = ""
     when: float = 0.0
-    """When it was last planned what is read."""
+    """When reading was last planned."""
     credit: float = 0.0
-    """Bytes that should have been read by then and were not; negative: the last object was larger."""
+    """Bytes that should have been read by then but were not; negative: the last object was larger."""
     notes: Mapping[str, Note] = {}
 
 
 class Plan(NamedTuple):
-    """What is read now."""
+    """What to read now."""
 
     state: State
-    """Notes without those of groups that are gone, and with those of groups that were found without one."""
+    """The state without notes of groups that are gone, and with notes for groups found without one."""
     groups: Mapping[str, Sequence[Object]]
-    """All objects that are there, by path."""
+    """All objects in the archive, by group."""
     new: Mapping[str, Sequence[Object]]
-    """What is read at once, by group."""
+    """The objects to read immediately, by group."""
     old: Sequence[str]
-    """The groups of which a slice is read, oldest reading first."""
+    """The groups to read a slice of, oldest reading first."""
     due: Collection[str]
-    """Those of which the period would be over before the next time."""
+    """The groups whose period would end before the next reading."""
 
 
 class Tally(NamedTuple):
-    """What was read, and of how much."""
+    """How much was read, and of how much."""
 
     files: int = 0
     bytes: int = 0
     all_files: int = 0
     all_bytes: int = 0
     left_bytes: int = 0
-    """What should have been read, and was not for time."""
+    """Bytes that should have been read but were not, because the time was up."""
 
     @property
     def share(self) -> str:
-        """How much that is of the whole, in percent.
+        """The share of the archive that was read, in percent.
 
         >>> Tally(1, 1, 1000, 1000).share, Tally(1, 999, 2, 1000).share, Tally(2, 5, 2, 5).share
         ('less than 1 %', '99 %', 'all')
@@ -101,11 +101,11 @@ def plan(
     days: int,
     doubtful: Collection[str] = (),
 ) -> Plan:
-    """Return what is read now; `made` is the name of the backup that was just taken.
+    """Return what to read now; `made` is the name of the backup that was just taken.
 
-    Without a state, or with another archive's, the backup that was just taken is new, and what came after
-    its first object, and what is `doubtful`: backups and segments that were not good the last time. The rest
-    is read in the course of a period.
+    Without a state, or with another archive's state, these objects are new: the backup that was just taken,
+    everything stored after its first object, and the `doubtful` backups and segments, in which the last
+    verification found a fault. The others are read in the course of a period.
     """
     period = days * _DAY
     groups: dict[str, list[Object]] = {}
@@ -138,7 +138,7 @@ def plan(
 def _evenly(
     groups: Mapping[str, Sequence[Object]], made: str, now: float, period: float, doubtful: Collection[str]
 ) -> dict[str, Note]:
-    """Return notes of what was there before the backup that was just taken, as if it had been read evenly."""
+    """Return notes for the objects older than the backup just taken, as if they had been read evenly."""
     ours = [each.modified for name, found in groups.items() if name.endswith(f"/{made}") for each in found]
     begin = min(
         ours, default=max((each.modified for found in groups.values() for each in found), default=0) + 1
@@ -159,13 +159,13 @@ def _evenly(
 
 
 def _seen(note: Note, found: Sequence[Object], now: float) -> Note:
-    """Return a note as it holds for what is there now; nothing was read by a clock that was ahead."""
+    """Return a note adapted to the objects that exist now; times of a clock that was ahead are cut to now."""
     known = sum(each.modified <= note.newest for each in found)
     note = note._replace(read=min(note.read, now), since=min(note.since, now))
     paths = {each.path for each in found}
     damaged = {path: why for path, why in note.damaged.items() if path in paths}
     if known > note.objects or (found[0].closed and len(found) < note.objects):
-        # Something was put there with an old date, or is missing: which one is not told by a count.
+        # An object with an old date was added, or one is missing: a count does not show which.
         note = Note(note.group) if note.newest >= 0 else note
     elif not found[0].closed:
         note = note._replace(objects=known)
@@ -181,7 +181,7 @@ def _is_new(each: Object, note: Note) -> bool:
 
 
 def parse(text: str) -> State | None:
-    """Return the state that was written; None where it is none, which leads to an even round."""
+    """Return the state from the file's text; None if it is invalid, which starts an even round."""
     lines = text.split("\n")
     try:
         with guest.Reading("the first line"):
@@ -200,7 +200,7 @@ def parse(text: str) -> State | None:
 
 
 def write(state: State) -> str:
-    """Return the text of the file: a line for the archive, and one for each group."""
+    """Return the file's text: a line for the archive, and a line for each group."""
     import json
 
     head = {"url": state.url, "when": round(state.when, 1), "credit": round(state.credit)}

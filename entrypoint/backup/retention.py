@@ -1,7 +1,7 @@
-"""Which backups go, which stay and why; pure.
+"""Decides which backups are removed, which are kept, and why; pure.
 
-Ages are told by the end of a backup, never by its name (wal-g/wal-g#636). A backup "restores" when all that
-it builds on is there and none of it was found broken.
+A backup's age is the time since its end; its name never counts (wal-g/wal-g#636). A backup "restores" if
+every backup that it builds on exists, and if neither it nor any of them was found broken.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ AHEAD = "it is dated in the future: a clock was wrong"
 
 
 class Decision(NamedTuple):
-    """What retention does."""
+    """The decision of retention."""
 
     remove: tuple[Backup, ...]
     """Oldest first."""
     keep: tuple[tuple[Backup, str], ...]
-    """Each with the reason, oldest first."""
+    """Each backup with the reason, oldest first."""
     root: Backup | None
-    """The full backup from which on all WAL is kept; older ones are kept for themselves alone."""
+    """The full backup since whose start all WAL is kept; older backups are kept with their own WAL only."""
     ahead: tuple[Backup, ...] = ()
-    """Those that are kept because they are dated in the future."""
+    """Backups that are kept because they are dated in the future."""
 
 
 def chain(backup: Backup, backups: Sequence[Backup]) -> list[Backup] | None:
-    """Return what a backup needs to be restored, itself first; None where something is missing."""
+    """Return the backups needed to restore a backup, itself first; None if one of them is missing."""
     by_name = {each.name: each for each in backups}
     found = {backup.name: backup}
     while backup.kind != "full":
@@ -44,24 +44,24 @@ def chain(backup: Backup, backups: Sequence[Backup]) -> list[Backup] | None:
 
 
 def unsound(backups: Sequence[Backup], broken: Collection[str] = ()) -> set[str]:
-    """Return the names of those that are not known to restore."""
+    """Return the names of the backups that are not known to restore."""
     return {name for name, (_, sound) in _lines(backups, broken).items() if not sound}
 
 
 def whole(backups: Sequence[Backup]) -> set[str]:
-    """Return the names of those that have all that they build on."""
+    """Return the names of the backups for which every backup that they build on exists."""
     return {name for name, (root, _) in _lines(backups, ()).items() if root is not None}
 
 
 def _lines(backups: Sequence[Backup], broken: Collection[str]) -> dict[str, tuple[Backup | None, bool]]:
-    """Return by name the full backup that each builds on, if it is all there, and whether it restores."""
+    """Return, by name, a backup's full backup if the whole chain exists, and whether the backup restores."""
     by_name = {each.name: each for each in backups}
     known: dict[str, tuple[Backup | None, bool]] = {}
     for each in backups:
         way: list[Backup] = []
         here: Backup | None = each
         while here is not None and here.name not in known:
-            known[here.name] = (None, False)  # what comes by here again goes in a circle
+            known[here.name] = (None, False)  # a chain that returns here is a circle
             way.append(here)
             here = None if here.kind == "full" else by_name.get(here.parent or "")
         root, sound = (None, False) if here is None else known[here.name]
@@ -81,20 +81,21 @@ def decide(
     now: datetime,
     broken: Collection[str] = (),
 ) -> Decision:
-    """Return what goes and what stays.
+    """Return what is removed and what is kept.
 
-    `full`: so many full backups that restore are kept, with all that build on them. `days`: what restores
-    any moment since then is kept. What either keeps is kept; with neither nothing goes.
+    `full`: keep this many full backups that restore, and all backups that build on them. `days`: keep
+    everything needed to restore any moment of this many days. A backup is kept if either rule keeps it. With
+    neither rule, nothing is removed.
     """
     ordered = sorted(backups, key=_age)
     lines = _lines(ordered, broken)
-    # A date in the future is a clock's mistake: who has one would be the newest for as long.
+    # A date in the future is a wrong clock's: that backup would count as the newest until then.
     latest = now + timedelta(seconds=guest.AHEAD)
     dated = [each for each in ordered if _age(each) <= latest]
     good = [each for each in dated if lines[each.name][1]]
     reasons = {each.name: AHEAD for each in ordered[len(dated) :]}
     if full is None and days is None:
-        reasons = {each.name: "nothing is ever removed" for each in ordered}
+        reasons = {each.name: "no retention is set" for each in ordered}
     if full is not None:
         fulls = [each for each in good if each.kind == "full"]
         cut = fulls[-full] if len(fulls) >= full else None
@@ -110,7 +111,7 @@ def decide(
         )
     for each, reason in [
         *((each, "the newest") for each in dated[-1:]),
-        *((each, "the newest that restores") for each in good[-1:]),
+        *((each, "the newest that can be restored") for each in good[-1:]),
     ]:
         reasons.setdefault(each.name, reason)
     _keep_needed(ordered, reasons)
@@ -129,7 +130,7 @@ def decide(
 
 
 def roots(chosen: Sequence[Backup]) -> list[Backup]:
-    """Return those of the chosen ones that build on none of them: removing these removes all."""
+    """Return the chosen backups that build on no other chosen one: removing these removes all of them."""
     names = {each.name for each in chosen}
     return [each for each in chosen if each.parent not in names]
 
@@ -139,14 +140,14 @@ def _age(backup: Backup) -> datetime:
 
 
 def _keep_since(cut: Backup | None, backups: Sequence[Backup], reason: str, reasons: dict[str, str]) -> None:
-    """Keep every backup that is not older than `cut`; all of them without one."""
+    """Keep every backup that is not older than `cut`; without `cut`, keep all backups."""
     for each in backups:
         if cut is None or _age(each) >= _age(cut):
             reasons.setdefault(each.name, reason)
 
 
 def _keep_needed(backups: Sequence[Backup], reasons: dict[str, str]) -> None:
-    """Keep what a kept backup builds on."""
+    """Keep the backups that a kept backup builds on."""
     by_name = {each.name: each for each in backups}
     for name in list(reasons):
         each = by_name[name]

@@ -1,4 +1,4 @@
-"""What is remembered of backup runs; pure."""
+"""The record of backup runs; pure."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from entrypoint.backup.journal import Outcome
 
     Why = Literal[journal.Why, "hole", "restore"]
-    """Why a backup is taken."""
+    """The reason for a backup."""
 
 HOLE: Literal["hole"] = "hole"
-"""A segment was missing before."""
+"""A segment is missing since the last full backup."""
 RESTORE: Literal["restore"] = "restore"
-"""Nothing else is on this timeline yet."""
+"""This timeline has no backup yet."""
 
 
 class Run(NamedTuple):
-    """One run of a backup."""
+    """A backup run."""
 
     kind: Kind
     started: str
@@ -34,42 +34,43 @@ class Run(NamedTuple):
     outcome: Outcome = RUNNING
     seconds: float = 0
     bytes: int = 0
-    """Stored in the archive."""
+    """Size in the archive."""
     name: str = ""
-    """Of the backup, where one was made."""
+    """Name of the backup, if one was made."""
     words: str = ""
-    """The tool's own last words, or what was found wrong."""
+    """The last lines of the tool's output, or the faults that were found."""
     url: str = ""
-    """Of the archive."""
+    """The archive's address."""
     holes: tuple[tuple[str, str], ...] = ()
-    """What the verification after it found; see `terms.Verification`."""
+    """The faults that the verification after the run found; see `terms.Verification`."""
     broken: Mapping[str, str] = {}
     verified: bool = False
     read_files: int = 0
-    """So many objects of the archive were read by the verification, and so many bytes."""
+    """Number of objects that the verification read."""
     read_bytes: int = 0
+    """Number of bytes that the verification read."""
     archive_bytes: int = 0
-    """How much there was to be read."""
+    """Size of the whole archive."""
 
     @property
     def succeeded(self) -> bool:
-        """Whether there is a backup of it."""
+        """Whether the run made a backup."""
         return self.outcome in (OK, DAMAGED)
 
 
 class LastRuns(NamedTuple):
-    """What status and doctor tell."""
+    """The runs that status and doctor show."""
 
     success: Run | None
     failure: Run | None
-    """The last run that failed or was interrupted, if nothing succeeded since."""
+    """The last run that failed or was interrupted, if none has succeeded since."""
     running: Run | None
     verified: Run | None
-    """The last run with a verification."""
+    """The last run that was verified."""
 
 
 def parse(text: str) -> list[Run]:
-    """Read the file of all runs."""
+    """Parse the journal of runs."""
     return journal.parse(text, _run)
 
 
@@ -82,7 +83,7 @@ def _run(row: Mapping[str, Any]) -> Run:
 
 
 def write(runs: Sequence[Run]) -> str:
-    """Return the text of the file: the last runs, and of older ones the last success and verification."""
+    """Return the journal's text: the last runs, and the last success and verification if these are older."""
     return journal.write(runs, (lambda run: run.succeeded, lambda run: run.verified))
 
 
@@ -92,7 +93,7 @@ def last(runs: Sequence[Run]) -> LastRuns:
 
 
 def failures_in_a_row(runs: Sequence[Run]) -> int:
-    """Return how many runs failed since the last one that succeeded."""
+    """Return how many runs have failed since the last success."""
     count = 0
     for run in reversed(runs):
         if run.succeeded:

@@ -1,4 +1,4 @@
-"""What is due by a schedule is done in its turn; a backup is one such thing, a drill another."""
+"""Scheduled jobs: backups and drills run when they are due, one at a time."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
     from entrypoint.backup.runs import Why
 
 SOON = 60
-"""Seconds until it is looked again where something could not be done now."""
+"""Seconds until the next look after a job could not be done."""
 _LOOK = 300
-"""Seconds after which it is looked again, at the latest, whether the archive is what it was."""
+"""Seconds within which the archive is looked at again, to see whether it has changed."""
 
 
 class Job(NamedTuple):
-    """Something that is done by a schedule, in turn with all else that is done with backups."""
+    """A scheduled job, which never runs at the same time as any other job on backups."""
 
     name: str
-    """For those who wait for its end."""
+    """Shown to those who wait for its end."""
     do: Callable[[int], bool]
-    """Does it with the lock's descriptor, if it is due; False: something else has to come first."""
+    """Does the job if it is due, given the lock's descriptor; False: something else must come first."""
     due: Callable[[], float | None]
-    """When it is due next, in seconds since 1970; None: never."""
+    """When the job is due next, in seconds since 1970; None: never."""
     most: int
-    """Seconds after which it is looked again, at the latest."""
+    """Seconds within which the due time is computed again."""
 
 
 def attempt(context: Context, job: Job) -> int | None:
-    """Do a job in its turn; return the seconds until the next look, None for never.
+    """Do a job if no other job is running; return the seconds until the next look, None for never.
 
-    What fails is told here.
+    A failure is logged here.
     """
     least = 1
     try:
@@ -56,7 +56,7 @@ def attempt(context: Context, job: Job) -> int | None:
             if not job.do(lock):
                 return SOON
     except Busy as busy:
-        log.info(f"{job.name} waits for its turn: {busy}")
+        log.info(f"{job.name} waits for another job to finish: {busy}")
         return SOON
     except Failure as failure:
         for problem in failure.problems:
@@ -77,20 +77,20 @@ def wait_for_server(context: Context) -> None:
 
 
 def _is_up(data_folder: str) -> bool:
-    """Tell whether the server accepts connections."""
+    """Return whether the server accepts connections."""
     found = read_postmaster(data_folder)
     return found is not None and found.status in ("ready", "standby")
 
 
 def schedule_of(context: Context, text: str) -> Schedule:
-    """Return a schedule of this cluster; all have the time zone and the jitter of backups."""
+    """Return a schedule of this cluster; all schedules have the time zone and the jitter of backups."""
     wanted = context.settings.backup
     identifier = control_file.system_identifier(context)
     return Schedule(text, wanted.timezone, wanted.jitter, identifier)
 
 
 def scheduled(opened: OpenedArchive) -> int | None:
-    """Take the backup that the schedule or a restore asks for, if one is due.
+    """Take the backup that the schedule or a restore requires, if one is due.
 
     Return the seconds until the next look, None for never.
     """
@@ -101,11 +101,11 @@ def scheduled(opened: OpenedArchive) -> int | None:
     try:
         when = _due(opened)
     except Failure:
-        return SOON  # the storage is away, which is told elsewhere
+        return SOON  # the storage is unreachable, which is reported elsewhere
     if when is None or when > time.time():
         return _until(when, _LOOK)
     if obstacle(opened) is not None:
-        return SOON  # archiving fails, which is told elsewhere
+        return SOON  # the obstacle, such as failing archiving, is reported elsewhere
     why: Why = runs.RESTORE if fork.awaits_backup(data) else journal.SCHEDULE
 
     def take(lock: int) -> bool:
@@ -113,7 +113,8 @@ def scheduled(opened: OpenedArchive) -> int | None:
         push(opened, incremental=incremental, why=why, lock=lock)
         return True
 
-    job = Job(f"the backup of a {why}", take, lambda: _due(opened), _LOOK)
+    name = "the first backup after a restore" if why == runs.RESTORE else "the scheduled backup"
+    job = Job(name, take, lambda: _due(opened), _LOOK)
     return attempt(opened.context, job)
 
 
@@ -125,12 +126,12 @@ def _due(opened: OpenedArchive) -> float | None:
     found = journal.believed(journal.settled(history.RUNS.read(data)), now)
     awaited = fork.awaits_backup_since(data)
     if awaited is not None:
-        # What is noted from before is of the original, the run of the very backup that was restored too.
+        # Earlier runs are the original cluster's, including the run of the backup that was restored.
         found = [each for each in found if journal.began(each) >= awaited]
     failed = runs.last(found).failure
     failed_at = journal.ended(failed) if failed else None
     if awaited is not None:
-        own_backups(opened)  # raises Failure where the storage is away
+        own_backups(opened)  # raises Failure if the storage is unreachable
         return at_once(now, failed_at, runs.failures_in_a_row(found))
     if wanted.schedule is None:
         return None
@@ -150,9 +151,10 @@ def _due(opened: OpenedArchive) -> float | None:
 
 
 def _is_emptied(opened: OpenedArchive) -> bool:
-    """Tell whether the archive holds no backup any more, and claim it anew where it has lost its mark, too.
+    """Return whether the archive has no backup any longer.
 
-    While the storage is away nothing is told.
+    If the archive has also lost its owner's mark, claim it again. Return False while the storage is
+    unreachable.
     """
     try:
         if own_backups(opened):
@@ -164,12 +166,12 @@ def _is_emptied(opened: OpenedArchive) -> bool:
     except Failure as failure:
         log.problem(failure.problems[0])
         return False
-    log.warning(f"{opened.url} holds no backup any more, though some were taken: a full one is due")
+    log.warning(f"{opened.url} no longer has any backup, although some were taken: a full backup is due")
     return True
 
 
 def overdue(context: Context, found: Sequence[Backup]) -> bool:
-    """Tell whether a schedule is set and the newest backup is older than two of its periods."""
+    """Return whether a schedule is set and the newest backup is older than two of its periods."""
     text = context.settings.backup.schedule
     if text is None or not found:
         return False
@@ -178,6 +180,6 @@ def overdue(context: Context, found: Sequence[Backup]) -> bool:
 
 
 def _moments(found: Sequence[Backup], now: float) -> list[float]:
-    """Return when backups ended, in seconds since 1970, but for those by a clock that was ahead."""
+    """Return when the backups ended, in seconds since 1970, without those dated by a clock that was ahead."""
     moments = (guest.moment(each.finished, now) for each in found)
     return [each for each in moments if each is not None]

@@ -1,6 +1,6 @@
-"""Base backups: taken, verified, and the old ones removed; `push` is the table of contents.
+"""Takes a base backup, verifies the archive and removes old backups; `push` is the overview.
 
-Used by the commands of people and by the schedule.
+Both the commands and the schedule use this module.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def obstacle(opened: OpenedArchive) -> Problem | None:
-    """Return why no backup can be taken now."""
+    """Return why no backup can be taken now; None: it can."""
     data = opened.data_folder
     found = live_postmaster(data)
     if found is None or not found.status:
@@ -45,10 +45,11 @@ def obstacle(opened: OpenedArchive) -> Problem | None:
     if status.in_recovery(data) or found.status == "standby":
         return Problem(
             "the server is in recovery: a backup of it would need WAL that another server archives",
-            "take backups of the primary, or come again after the promotion",
+            "take backups on the primary, or try again after the promotion",
+            docs="schedule-backups",
         )
     if found.status != "ready":
-        return Problem(f"the server is {found.status}", "come again when it is ready")
+        return Problem(f"the server is {found.status}", "try again when it is ready")
     refused = fork.refusal(data)
     if refused is not None:
         return refused
@@ -56,17 +57,18 @@ def obstacle(opened: OpenedArchive) -> Problem | None:
     if not failing:
         return None
     return Problem(
-        f"archiving to {opened.url} fails, so a backup would wait for its WAL for ever: "
+        f"archiving to {opened.url} fails, so a backup would wait for its WAL forever: "
         f"{failing[0] or 'see the log'}",
-        "mend the archive first (entrypoint doctor); the backlog is then archived by itself",
+        "fix archiving first: entrypoint doctor; the backlog is then archived automatically",
         exits.ARCHIVE_REFUSED,
+        "fix-archiving",
     )
 
 
 def push(opened: OpenedArchive, *, incremental: bool, why: Why, lock: int) -> Run:
-    """Take a backup, verify the archive, mend a hole by a new full backup, and remove what is too old.
+    """Take a backup, verify the archive, take a full backup after a hole, and remove what is too old.
 
-    Raises Failure where it cannot be taken or fails, after that was noted.
+    Raises Failure if the backup cannot be taken, or if it fails; a failed backup is recorded first.
     """
     problem = obstacle(opened)
     if problem is not None:
@@ -76,18 +78,18 @@ def push(opened: OpenedArchive, *, incremental: bool, why: Why, lock: int) -> Ru
         claim.prepare(opened, must_work=True)
     if fork.awaits_backup(opened.data_folder):
         if incremental:
-            log.info("taking a full backup: none is on this timeline since the restore")
-        # The newest one in the archive may be of a history that is not this cluster's.
+            log.info("taking a full backup: this timeline has none since the restore")
+        # The newest backup in the archive may be from a history that is not this cluster's.
         incremental = False
     run = _push(opened, incremental=incremental, why=why, lock=lock)
     if run.verified and hole_is_open(opened, run):
-        log.warning("no full backup is newer than what is missing in the archive: taking a new one")
+        log.warning("no full backup is newer than what is missing from the archive: taking a new one")
         run = _push(opened, incremental=False, why=runs.HOLE, lock=lock)
     if opened.settings.backup.retains:
         try:
             expire(opened, dry_run=False)
         except Failure as failure:
-            # The backup itself is good, and what is too much is only a matter of space.
+            # The backup itself is good, and old backups only take space.
             for each in failure.problems:
                 log.problem(each)
     return run
@@ -98,7 +100,7 @@ def _push(opened: OpenedArchive, *, incremental: bool, why: Why, lock: int) -> R
     before = own_backups(opened)
     parent = choose_parent(opened, before) if incremental else None
     if incremental and parent is None:
-        log.info("no backup is there that an incremental one could build on: taking a full one")
+        log.info("there is no backup that an incremental one could build on: taking a full one")
     run = Run(
         kind="full" if parent is None else "incremental",
         started=datetime.now(UTC).isoformat(),
@@ -147,8 +149,9 @@ def _take(
         raise Failure(
             Problem(
                 f"{tool.name} could not take the backup (exit code {code}):\n{words}",
-                "see its own words; entrypoint doctor looks for the reason",
+                "see its output above; to find the reason: entrypoint doctor",
                 exits.ARCHIVE_REFUSED,
+                "fix-archiving",
             )
         )
     known = {each.name for each in before}
@@ -156,22 +159,24 @@ def _take(
     if not new:
         raise Failure(
             Problem(
-                f"{tool.name} ended well, but the archive lists no new backup:\n{words}",
-                "look at the archive: entrypoint backup list, entrypoint doctor",
+                f"{tool.name} succeeded, but the archive lists no new backup:\n{words}",
+                "inspect the archive: entrypoint backup list, entrypoint doctor",
                 exits.ARCHIVE_REFUSED,
             )
         )
     made = new[-1]
     fork.end(opened.context, made.kind, made.timeline)
     if made.kind != run.kind:
-        log.warning(f"{tool.name} took a {made.kind} backup instead of the {run.kind} one that was asked for")
+        log.warning(f"{tool.name} took a {made.kind} backup instead of the requested {run.kind} one")
     outcome: Outcome = journal.OK
     if made.damaged:
         outcome = journal.DAMAGED
-        words = "the database has damaged pages, which are in this backup as well"
+        words = "the database has damaged pages, and this backup contains them"
         log.warning(
             f"{words}: {made.name}",
-            "older backups stay; find the pages (pg_amcheck, or the log), and restore from before the damage",
+            "older backups are kept; find the pages (pg_amcheck, or the log), and restore from before the "
+            "damage",
+            "restore-to-a-moment",
         )
     return run._replace(
         kind=made.kind, name=made.name, bytes=made.stored_bytes, outcome=outcome, words=words.split("\n")[-1]

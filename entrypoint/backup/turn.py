@@ -1,4 +1,4 @@
-"""One at a time: what takes backups or rehearses restores, modestly, in turn and under its deadline."""
+"""Jobs on backups: one at a time, at low priority, and under a deadline."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from entrypoint.system.locks import Alone
 from entrypoint.system.words import Words
 
 LOCK = "backup.lock"
-"""Below the runtime folder. The archiver inherits it, so that it lasts as long as anything still works."""
+"""File in the runtime folder. The archiver inherits the lock, so it lasts until the last process ends."""
 _GRACE = 3.0
-"""Seconds that the archiver gets at a stop; PID 1 gives us five, and the run is to be noted."""
+"""Seconds that the archiver gets at a stop; PID 1 gives us five, and the run must still be recorded."""
 
 
 class Busy(Exception):
-    """Somebody else holds the lock."""
+    """Another process holds the lock."""
 
 
 @contextmanager
 def alone(context: Context, what: str, *, wait: bool) -> Iterator[int]:
-    """Hold the lock on backups during a block, which gets its descriptor.
+    """Hold the lock on backups during a block, which gets the lock's descriptor.
 
-    Raises Busy without `wait`; who waits is told once for whom.
+    If another process holds the lock, wait and log once what that process does. Without `wait`, raise Busy.
     """
     path = f"{context.runtime_folder}/{LOCK}"
     told = False
@@ -42,20 +42,20 @@ def alone(context: Context, what: str, *, wait: bool) -> Iterator[int]:
         if not wait:
             raise Busy(who)
         if not told:
-            log.info(f"waiting for its end: {who}")
+            log.info(f"waiting for another job to finish: {who}")
             told = True
         context.children.pause(0.2)
 
     with Alone(path, wait_or_raise) as descriptor:
         os.truncate(descriptor, 0)
-        with suppress(OSError):  # a full /run: the lock holds all the same
+        with suppress(OSError):  # a full /run: the lock works without the text
             since = datetime.now(UTC).isoformat()
             os.pwrite(descriptor, f"{what} since {since} (pid {os.getpid()})\n".encode(), 0)
         yield descriptor
 
 
 def be_modest() -> None:
-    """Leave the processor and the disk to the server; children inherit it."""
+    """Lower our priority for processor and disk in favor of the server; children inherit it."""
     import psutil
 
     me = psutil.Process()
@@ -63,7 +63,7 @@ def be_modest() -> None:
         me.nice(max(me.nice(), 10))
         me.ionice(psutil.IOPRIO_CLASS_BE, 7)
     except (psutil.Error, OSError) as error:
-        log.debug(f"the priority stays as it is: {error}")
+        log.debug(f"the priority cannot be lowered: {error}")
 
 
 def run_tool(
@@ -75,9 +75,9 @@ def run_tool(
     shown: progress.Progress,
     counter: Callable[[int], Callable[[], int]],
 ) -> tuple[int, str]:
-    """Run the archiver under its deadline, with progress; return its exit code and its last words.
+    """Run the archiver under a deadline and show progress; return its exit code and last lines of output.
 
-    `counter` gives what counts the progress, by the archiver's pid.
+    `counter` takes the archiver's pid and returns the function that counts the progress.
     """
     said = Words()
     children = opened.context.children
@@ -96,7 +96,7 @@ def run_tool(
                 if left <= 0:
                     children.end_group(pid, words=said)
                     code = exits.SIGNAL_BASE
-                    late = f"\nit was ended after {seconds:.0f} seconds (BACKUP_TIMEOUT)"
+                    late = f"\nit was stopped after {seconds:.0f} seconds (BACKUP_TIMEOUT)"
                     break
             shown.look()
     except Stopped:

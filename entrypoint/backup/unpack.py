@@ -1,4 +1,4 @@
-"""lz4 and zstd by the libraries that pgBackRest itself is linked with: Python has neither before 3.14."""
+"""lz4 and zstd, through the libraries that pgBackRest is linked against: Python has neither before 3.14."""
 
 import bz2
 import ctypes
@@ -12,7 +12,7 @@ _LZ4_VERSION = 100
 
 
 class _Library:
-    """A decompressor of a library, which is freed with it."""
+    """A decompressor object of a C library, freed together with this object."""
 
     def __init__(self, free: Callable[[ctypes.c_void_p], object]) -> None:
         self._made = ctypes.c_void_p()
@@ -21,11 +21,11 @@ class _Library:
         self.eof = False
 
     def decompress(self, block: bytes) -> bytes:
-        """Return what these bytes make."""
+        """Decompress these bytes."""
         raise NotImplementedError
 
     def __del__(self) -> None:
-        """Give the library's memory back."""
+        """Free the library's memory."""
         if self._made:
             self._free(self._made)
 
@@ -49,7 +49,7 @@ class _Lz4(_Library):
         return code
 
     def decompress(self, block: bytes) -> bytes:
-        """Return what these bytes make."""
+        """Decompress these bytes."""
         made = []
         place = ctypes.create_string_buffer(block, len(block))
         done, room, left = 0, ctypes.c_size_t(_BLOCK), ctypes.c_size_t()
@@ -69,12 +69,12 @@ class _Lz4(_Library):
             done += left.value
             self.eof = hint == 0
             if done == len(block) and (self.eof or not room.value):
-                break  # asked again, it would wait for another frame
+                break  # another call would wait for another frame
         return b"".join(made)
 
 
 class _Piece(ctypes.Structure):
-    """ZSTD_inBuffer and ZSTD_outBuffer."""
+    """The layout of ZSTD_inBuffer and ZSTD_outBuffer."""
 
     _fields_ = (("place", ctypes.c_void_p), ("size", ctypes.c_size_t), ("done", ctypes.c_size_t))
 
@@ -93,7 +93,7 @@ class _Zstd(_Library):
         self._made = ctypes.c_void_p(library.ZSTD_createDStream())
 
     def decompress(self, block: bytes) -> bytes:
-        """Return what these bytes make."""
+        """Decompress these bytes."""
         made = []
         place = ctypes.create_string_buffer(block, len(block))
         given = _Piece(ctypes.addressof(place), len(block), 0)
@@ -118,9 +118,9 @@ _LIBRARIES = {".lz4": ("liblz4.so.1", _Lz4), ".zst": ("libzstd.so.1", _Zstd)}
 
 
 def by_ending(ending: str, libraries: Mapping[str, str]) -> Unpacker | None:
-    """Return what undoes the compression of this ending; None where its library is not there.
+    """Return the decompressor for a file suffix; None if its library is missing.
 
-    `libraries` gives the paths of those that are not where the loader looks.
+    `libraries` maps library names to paths, for libraries that the loader does not find.
     """
     if ending in _OWN:
         return _OWN[ending]()

@@ -1,4 +1,4 @@
-"""What is wrong with an archive: missing WAL, and backups that do not restore."""
+"""Verifies an archive: finds missing WAL, and backups that cannot be restored."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from entrypoint.server.data_folder import live_postmaster
 
 
 class Verified(NamedTuple):
-    """What a verification has found, and how much it has read."""
+    """What a verification found, and how much it read."""
 
     found: Verification
     tally: Tally | None = None
 
 
 def verify(opened: OpenedArchive, backups: Sequence[Backup], *, made: str | None = None) -> Verified:
-    """Return what is wrong with the archive of this cluster, by the tool's words and not by its exit code.
+    """Return what is wrong with this cluster's archive, from the tool's output, not from its exit code.
 
-    After the backup `made` only a part of it is read, see `reading`. Raises Failure where it cannot be told.
+    After the backup `made`, only a part of the archive is read, see `reading`. Raises Failure if the archive
+    cannot be verified.
     """
     if not backups:
         return Verified(Verification())
@@ -56,14 +57,14 @@ def verify(opened: OpenedArchive, backups: Sequence[Backup], *, made: str | None
     answers = [opened.ask(command, seconds=LONG) for command in opened.tool.verify(what, check)]
     try:
         seen = opened.tool.parse_verification(check, answers)
-        gone = dict.fromkeys(read.gone, "nothing of it is in the archive") if read else {}
+        gone = dict.fromkeys(read.gone, "the archive has no object of it") if read else {}
         return Verified(seen._replace(broken=gone | dict(seen.broken)), read.tally if read else None)
     except ValueError as error:
         raise opened.not_verified(error) from error
 
 
 def verified(opened: OpenedArchive, run: Run) -> Run:
-    """Verify after a backup; return the run with what was found, which is also said."""
+    """Verify the archive after a backup; log the result and return the run with it."""
     try:
         found, read = verify(opened, own_backups(opened), made=run.name)
     except Failure as failure:
@@ -78,29 +79,38 @@ def verified(opened: OpenedArchive, run: Run) -> Run:
 
 
 def wrong(found: Verification) -> list[str]:
-    """Return what a verification found, a line each."""
+    """Return the faults that a verification found, one line each."""
     lines = [
-        f"missing in the archive: {first}" + (f" to {last}" if last != first else "")
+        f"missing from the archive: {first}" + (f" to {last}" if last != first else "")
         for first, last in found.holes
     ]
-    return lines + [f"backup {name} does not restore: {reason}" for name, reason in found.broken.items()]
+    return lines + [f"backup {name} cannot be restored: {reason}" for name, reason in found.broken.items()]
 
 
 def report(found: Verification) -> None:
-    """Say what is wrong."""
+    """Log the faults that a verification found."""
     for line in wrong(found._replace(broken={})):
-        log.warning(line, "no restore gets past a missing segment; a newer backup does not need it")
+        log.warning(
+            line,
+            "no restore gets past a missing segment; a newer backup does not need it: entrypoint backup push",
+            "schedule-backups",
+        )
     for line in wrong(found._replace(holes=())):
-        log.warning(line, "a newer full backup does not need it; what builds on it does not restore either")
+        log.warning(
+            line,
+            "backups that build on it cannot be restored either; a newer full backup does not need it: "
+            "entrypoint backup push",
+            "schedule-backups",
+        )
 
 
 def hole_is_open(opened: OpenedArchive, run: Run) -> bool:
-    """Tell whether no full backup that restores was begun after the last hole."""
+    """Return whether no full backup that restores has begun since the last hole."""
     if not run.holes and not run.broken:
         return False
     backups = own_backups(opened)
     new = [each for each in backups if each.name == run.name]
-    # pgBackRest from 2.55 on calls an incremental backup valid although what it builds on is broken.
+    # From 2.55 on, pgBackRest calls an incremental backup valid even if its parent is broken.
     unsound = retention.unsound(backups, run.broken)
     sound = all(each.name not in unsound for each in new)
     if not run.holes and sound:

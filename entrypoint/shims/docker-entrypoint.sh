@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# The functions of the official image's script, for init files and for scripts that source this file.
-# Executed, it is the entrypoint program. What these functions do is described in the README; all but
-# what must happen in the caller's own shell is done by the program.
+# The functions of the official image's script, for init files and for scripts that source this file. When executed,
+# this file runs the entrypoint program. The program does everything that need not happen in the caller's own shell.
 set -Eeo pipefail
 
-# This file as the image brought it. Images of others put their own in its place, or change a line of it.
+# The unchanged copy of this file in the image. Derived images replace this file, or change a line of it.
 _entrypoint_original=/usr/local/lib/nix-postgres/entrypoint/shims/docker-entrypoint.sh
 
-# file_env VARIABLE [DEFAULT]: VARIABLE from itself, else from the file VARIABLE_FILE, else DEFAULT.
+# file_env VARIABLE [DEFAULT]: keep the value of VARIABLE, else read it from the file VARIABLE_FILE, else use DEFAULT.
 file_env() {
 	local name=$1 file=${1}_FILE value=${2:-}
 	if [[ -n ${!name:-} && -n ${!file:-} ]]; then
@@ -49,9 +48,9 @@ docker_create_db_directories() {
 
 docker_verify_minimum_env() {
 	if [[ ${POSTGRES_HOST_AUTH_METHOD:-} == trust ]]; then
-		echo 'entrypoint: warning: POSTGRES_HOST_AUTH_METHOD has been set to "trust": everybody gets in without a password' >&2
+		echo 'entrypoint: warning: POSTGRES_HOST_AUTH_METHOD has been set to "trust": anybody can connect without a password' >&2
 	elif [[ -z ${POSTGRES_PASSWORD:-} ]]; then
-		echo 'entrypoint: error: no database yet, and no superuser password is specified to make one' >&2
+		echo 'entrypoint: error: there is no database yet, and no superuser password is specified to create one' >&2
 		echo '  hint: set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE' >&2
 		exit 1
 	fi
@@ -61,11 +60,12 @@ docker_error_old_databases() {
 	[[ -n ${OLD_DATABASES[0]:-} ]] || return 0
 	echo "entrypoint: error: there appears to be PostgreSQL data of another version or layout in: ${OLD_DATABASES[*]}" >&2
 	echo '  hint: use a single mount at /var/lib/postgresql and move the data with pg_upgrade (https://github.com/docker-library/postgres/pull/1259, https://github.com/docker-library/postgres/issues/37)' >&2
+	echo '  docs: upgrade-to-a-newer-major' >&2
 	exit 1
 }
 
 # docker_init_database_dir [ARGUMENTS OF INITDB...]
-# shellcheck disable=SC2120 # scripts of others pass them
+# shellcheck disable=SC2120 # scripts that source this file pass arguments
 docker_init_database_dir() {
 	entrypoint internal init-database-dir "$@"
 }
@@ -83,7 +83,7 @@ pg_setup_hba_conf() {
 	} >>"$PGDATA/pg_hba.conf"
 }
 
-# docker_temp_server_start [postgres] [ARGUMENTS OF POSTGRES...]: a server on the Unix socket only.
+# docker_temp_server_start [postgres] [ARGUMENTS OF POSTGRES...]: start a server that listens on the Unix socket only.
 docker_temp_server_start() {
 	[[ ${1:-} != postgres ]] || shift
 	set -- "$@" -c listen_addresses='' -p "${PGPORT:-5432}"
@@ -95,14 +95,14 @@ docker_temp_server_stop() {
 	PGUSER=${PGUSER:-postgres} pg_ctl -D "$PGDATA" -m fast -w stop
 }
 
-# docker_process_sql [ARGUMENTS OF PSQL...]: SQL from stdin or -f, as the superuser.
+# docker_process_sql [ARGUMENTS OF PSQL...]: run SQL from stdin or -f as the superuser.
 docker_process_sql() {
 	local command=(psql -v ON_ERROR_STOP=1 --username "$POSTGRES_USER" --no-password --no-psqlrc)
 	if [[ -n ${POSTGRES_DB:-} ]]; then
 		command+=(--dbname "$POSTGRES_DB")
 	fi
 	local -x PATH=$PATH
-	# Debian's psql is a wrapper that looks for clusters where a container has none, and takes three times as long.
+	# Debian's psql is a wrapper that looks for clusters, which a container does not have; it takes three times as long.
 	hash psql postgres 2>/dev/null || :
 	if [[ ${BASH_CMDS[psql]:-} -ef /usr/share/postgresql-common/pg_wrapper && -x ${BASH_CMDS[postgres]%/*}/psql ]]; then
 		PATH=${BASH_CMDS[postgres]%/*}:$PATH
@@ -126,7 +126,7 @@ docker_process_init_files() {
 	local f
 	for f; do
 		if [[ -n ${_entrypoint_done:-} && -e $f ]]; then
-			# What the next start will name if this one does not finish. A file may have thrown the record away.
+			# The next start names this file if this one does not finish. An init file may have removed the record.
 			[[ ! -e ${_entrypoint_state:-} ]] || echo "file $f" >>"$_entrypoint_state" || :
 			printf 'file %s\0' "$f" >&"$_entrypoint_done" || :
 		fi
@@ -161,7 +161,7 @@ _entrypoint_unpacked() {
 	echo
 }
 
-# True if an argument makes postgres print something and end.
+# True if an argument makes postgres print something and exit.
 _pg_want_help() {
 	local argument
 	for argument; do
@@ -172,7 +172,7 @@ _pg_want_help() {
 	return 1
 }
 
-# What a wrapper may have put functions of its own in the place of, as text.
+# Print the functions that a wrapper may have replaced with its own.
 _entrypoint_functions() {
 	declare -f pg_ctl initdb psql postgres docker_setup_env docker_create_db_directories \
 		docker_verify_minimum_env docker_error_old_databases docker_init_database_dir pg_setup_hba_conf \
@@ -186,26 +186,26 @@ _entrypoint_is_changed() {
 
 _main() {
 	(($#)) || return 0
-	# Else `entrypoint` would run this file first, where that was changed.
+	# Otherwise `entrypoint` would run this file first if it was changed.
 	export ENTRYPOINT_SCRIPT=ran
 	local own
 	own=$(bash -c 'source "$1"; _entrypoint_functions' bash "$_entrypoint_original")
 	if [[ $1 != postgres && $1 != -* ]] || _pg_want_help "$@"; then
 		: # nothing to prepare
 	elif [[ $own == "$(_entrypoint_functions)" ]]; then
-		# The program does it all, but a changed file may end with something else than the server.
+		# The program does everything, but a changed file may end with something other than the server.
 		if _entrypoint_is_changed; then
 			entrypoint internal init "$@"
 		fi
 	elif ((EUID == 0)); then
-		# As in the official script, functions of a wrapper are lost where it starts as root; those of this file are not.
+		# As in the official script, a wrapper's functions are lost if it starts as root; this file's functions are not.
 		if _entrypoint_is_changed; then
 			docker_setup_env
 			docker_create_db_directories
 			exec gosu postgres "${BASH_SOURCE[0]}" "$@"
 		fi
 	else
-		# These functions are called in the official order; the server is the program's all the same.
+		# The functions run in the official order; the program still starts the server.
 		docker_setup_env
 		docker_create_db_directories
 		if [[ -z $DATABASE_ALREADY_EXISTS ]]; then
@@ -227,7 +227,7 @@ _main() {
 	# Options are the server's here, as in the official script; `entrypoint --help` of a person is our own.
 	[[ $1 != -* ]] || set -- postgres "$@"
 	set -- entrypoint "$@"
-	# Dockerfiles of others replace this very line to make a database while they build an image.
+	# Other people's Dockerfiles replace exactly this line to create a database while they build an image.
 	exec "$@"
 }
 

@@ -83,15 +83,15 @@ def test_what_is_new_is_read_at_once_and_of_the_rest_a_slice(archive: Archive) -
         unread, _ = _push(server, BACKUP_VERIFY="names")
         _flip(archive, _of(unread))
         name, said = _push(server)
-        assert f"backup {unread} does not restore" in said
+        assert f"backup {unread} cannot be restored" in said
         run = _last(server)
         assert [unread] == list(run["broken"])
         assert 0 < run["read_bytes"] < run["archive_bytes"]
         assert f"in {run['read_files']} objects, " in said
-        assert "all of it is read once in 30 days" in said
+        assert "the whole archive is read once every 30 days" in said
         # It is told until it is gone, without reading all of it again.
         _, said = _push(server)
-        assert f"backup {unread} does not restore" in said
+        assert f"backup {unread} cannot be restored" in said
         assert name not in _last(server)["broken"]
         assert _last(server)["read_bytes"] < run["read_bytes"]
         # And no more once it is as it was.
@@ -110,9 +110,9 @@ def test_damage_of_what_was_read_is_found_within_the_period(archive: Archive) ->
             name, _ = _push(server)
         _flip(archive, _of(name))
         _, said = _push(server)
-        assert "does not restore" not in said
+        assert "cannot be restored" not in said
         days = 0
-        while "does not restore" not in said:
+        while "cannot be restored" not in said:
             days += 1
             assert days <= 3, said
             _later(server, 1)
@@ -132,7 +132,7 @@ def test_a_damaged_segment_is_a_hole(archive: Archive) -> None:
         containers.until(lambda: segment in containers.in_volume(archive.volume, stored), "it is archived")
         _flip(archive, f"-name '{segment}[-.]*' ! -name '*backup*'")
         _, said = _push(server)
-        assert f"missing in the archive: {segment}" in said
+        assert f"missing from the archive: {segment}" in said
         assert "no full backup is newer" not in said
         assert [[segment, segment]] == _last(server)["holes"]
 
@@ -143,7 +143,7 @@ def test_a_file_of_a_backup_that_is_gone(archive: Archive) -> None:
         name, _ = _push(server)
         containers.in_volume(archive.volume, f"rm $(find . -type f {_of(name)} | head -1)")
         _, said = _push(server)
-        assert f"backup {name} does not restore" in said
+        assert f"backup {name} cannot be restored" in said
         assert "is missing" in said
 
 
@@ -179,7 +179,7 @@ def test_what_is_cut_short_goes_on_the_next_time(archive: Archive) -> None:
         server.exec("bash", "-c", _CUT_SHORT, timeout=120)
         assert "running" == _last(server)["outcome"]
         _, said = _push(server)
-        assert f"backup {unread} does not restore" in said
+        assert f"backup {unread} cannot be restored" in said
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def test_a_drill_at_work_disturbs_nobody(archive: Archive) -> None:
             pid = server.shell(f"head -n 1 {SCRATCH}/cluster/postmaster.pid")
             assert "10" == server.shell(f"cut -d ' ' -f 19 /proc/{pid}/stat")
             waiting = server.exec("timeout", "3", "entrypoint", "backup", "push", check=False)
-            assert "waiting for its end: a manual drill" in waiting.output
+            assert "waiting for another job to finish: a manual drill" in waiting.output
             began = time.monotonic()
             assert 0 == server.stop()
             assert time.monotonic() - began < 8

@@ -100,7 +100,7 @@ def test_a_hole_is_not_the_end_of_the_archive(archive: Archive) -> None:
     with archive.create({**SHORT, **BEYOND_THE_PLAN}) as restored:
         said = _refused(restored, lost)
         later = names[names.index(lost) + 1]
-        assert f"{lost} is missing in the archive, which holds the later {later}" in said
+        assert f"{lost} is missing from the archive, which holds the later {later}" in said
         assert "hint: restore to a target before it" in said
         _put_back(archive, lost, later)
         restored.begin()

@@ -229,7 +229,7 @@ def test_a_storage_that_is_away_at_the_start_is_upgraded_later(
     with _serve(archive, env, data) as server:
         assert "starting without a working archive" in server.logs().stderr
         archives.write(server, 2)
-        server.says("archiving fails from")
+        server.says("archiving fails, starting with")
         server.shell("chown 999:999 /archive", user="0")
         server.says("was upgraded with the cluster")
         archives.wait_for_archiving(server)

@@ -1,4 +1,4 @@
-"""The archivers' one interface."""
+"""The common interface of the archivers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ADAPTERS = tuple(adapters({}).values())
 
 
 def test_each_name_has_its_adapter() -> None:
-    """The names are those of the tools, and each gives the adapter of that tool."""
+    """`adapter` returns a tool's adapter for the tool's name."""
     assert [*TOOLS] == [adapter(name, {}).name for name in TOOLS]
     assert {WalG, PgBackRest} <= {type(adapter(name, {})) for name in TOOLS}
 
@@ -34,13 +34,13 @@ def test_each_name_has_its_adapter() -> None:
     ],
 )
 def test_lsn(number: int, expected: str) -> None:
-    """An LSN is written as PostgreSQL writes it."""
+    """An LSN is formatted as PostgreSQL formats it."""
     assert expected == lsn_text(number)
 
 
 @given(st.integers(0, 2**64 - 1))
 def test_lsn_is_one_to_one(number: int) -> None:
-    """Whatever the number, its text says the same number."""
+    """The text of any number parses back to the same number."""
     high, low = lsn_text(number).split("/")
     assert number == (int(high, 16) << 32) + int(low, 16)
 
@@ -91,12 +91,12 @@ def test_commands_find_their_settings_in_the_file(tool: Archiver) -> None:
 
 @pytest.mark.parametrize("tool", ADAPTERS, ids=TOOLS)
 def test_segments_are_named_by_postgresql(tool: Archiver) -> None:
-    """The commands for segments hold PostgreSQL's placeholders as words of their own."""
+    """The commands for segments contain PostgreSQL's placeholders as separate arguments."""
     assert ["%p"] == [word for word in tool.archive_segment(SERVER).argv if "%" in word]
     assert ["%f", "%p"] == [word for word in tool.fetch_segment(SERVER).argv if "%" in word]
 
 
 @pytest.mark.parametrize(("tool", "code"), [(WalG(), 74), (PgBackRest({}), 1)], ids=["wal-g", "pgbackrest"])
 def test_a_missing_segment_has_its_own_code(tool: Archiver, code: int) -> None:
-    """The one code that means "not in the archive" is the tool's own."""
+    """Each tool has its own exit code for "not in the archive"."""
     assert code == tool.capabilities.missing_code

@@ -1,4 +1,4 @@
-"""What tells of an object's bytes whether they are what was stored."""
+"""Judges, which check whether an object's bytes are still those that were stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from entrypoint.archivers.judges import DIFFERS, Judge, Manifest, Part, Parts, Sum, Text
 from entrypoint.backup import unpack
 
-#: 600,000 times the letter a, each in a frame with a checksum.
+#: The letter a 600,000 times, in a frame with a checksum.
 LZ4 = zlib.decompress(
     base64.b64decode(
         "eNpjUfKVcHA4wM3IwCCfyMjwf4SD5wGJIMAFDA7+0dB4MRoao6ExGhqjoTEaGqOhMRoatAsNQwZSQuM8RBNQDwMALjxA2g=="
@@ -54,7 +54,7 @@ PARTS = [Part(at, 100, _sha(BYTES[at : at + 100]), f"file {at}") for at in (300,
 
 @pytest.mark.parametrize("step", [1, 99, 100, 250, 1000])
 def test_every_piece_has_its_checksum(step: int) -> None:
-    """A changed byte is told with the file that it is in; what belongs to no file is nothing to look at."""
+    """A changed byte is reported with the file that it is in; bytes of no file are ignored."""
     assert "" == _judged(Parts(PARTS), BYTES, step)
     for at in (0, 99, 100, 350, 999):
         assert _judged(Parts(PARTS), _flipped(BYTES, at), step) == f"file {at // 100 * 100}: {DIFFERS}"
@@ -62,20 +62,20 @@ def test_every_piece_has_its_checksum(step: int) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 50, 399, 999])
-def test_a_piece_that_is_cut_off(length: int) -> None:
-    """An object that ends too early is damaged also where no checksum differs yet."""
+def test_a_truncated_piece_is_damaged(length: int) -> None:
+    """An object that ends too early is damaged even if no checksum differs yet."""
     assert "its end is missing" in _judged(Parts(PARTS), BYTES[:length])
 
 
 def test_a_piece_without_a_checksum_is_only_counted() -> None:
-    """As of a pgBackRest before 2.44."""
+    """A pgBackRest before 2.44 recorded no checksum of the stored bytes."""
     assert "" == _judged(Parts([Part(0, 1000, "", "x")]), BYTES)
     assert "x: its end is missing" == _judged(Parts([Part(0, 1001, "", "x")]), BYTES)
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".bz2"])
-def test_the_sum_of_what_was_compressed(ending: str) -> None:
-    """Changed, cut off and replaced."""
+def test_the_sum_of_the_uncompressed_bytes(ending: str) -> None:
+    """Changed, truncated and replaced objects are found."""
     data = {"": BYTES, ".gz": gzip.compress(BYTES), ".bz2": bz2.compress(BYTES)}[ending]
 
     def judge() -> Sum:
@@ -88,9 +88,9 @@ def test_the_sum_of_what_was_compressed(ending: str) -> None:
 
 @pytest.mark.parametrize(("ending", "frame"), [(".lz4", LZ4), (".zst", ZSTD)])
 def test_the_libraries(ending: str, frame: bytes) -> None:
-    """Python has neither; where a library is not there, nothing is judged by it."""
+    """Python has neither format; if a library is missing, there is no decompressor."""
     unpacker = unpack.by_ending(ending, {})
-    assert unpacker is not None, "the machine has no such library"
+    assert unpacker is not None, "this machine lacks the library"
     letters = b"".join(unpacker.decompress(frame[at : at + 3]) for at in range(0, len(frame), 3))
     assert (b"a" * 600_000, True) == (letters, unpacker.eof)
     made = unpack.by_ending(ending, {})
@@ -104,11 +104,11 @@ def test_the_libraries(ending: str, frame: bytes) -> None:
     assert unpack.by_ending(".br", {}) is None
 
 
-def test_a_text_of_json() -> None:
-    """What wal-g does not compress."""
+def test_a_json_text() -> None:
+    """wal-g stores JSON texts uncompressed; only valid JSON passes."""
     assert "" == _judged(Text(), b'{"a": [1]}')
-    assert "it is no JSON" in _judged(Text(), b'{"a": [1}')
-    assert "it is no JSON" in _judged(Text(), b'{"a": "\xff"}')
+    assert "it is not valid JSON" in _judged(Text(), b'{"a": [1}')
+    assert "it is not valid JSON" in _judged(Text(), b'{"a": "\xff"}')
 
 
 def _manifest(files: Iterable[str], compress: str = "lz4", rest: str = "") -> bytes:
@@ -137,7 +137,7 @@ FILES = (
 
 
 def test_what_a_manifest_names() -> None:
-    """Bundles, files of their own and blocks; not what an older backup holds, nor what is empty."""
+    """It names bundles, single files and blocks, but neither files of an older backup nor empty files."""
     manifest = Manifest("backup/main/L")
     assert "" == _judged(manifest, _manifest(FILES))
     assert {
@@ -155,7 +155,7 @@ def test_what_a_manifest_names() -> None:
     [("none", "", "c"), ("none", '[cipher]\ncipher-pass="x"\n\n', ""), ("gz", "", "")],
 )
 def test_a_manifest_of_an_old_pgbackrest(compress: str, rest: str, digest: str) -> None:
-    """Without the checksum of what is stored the file's own will do where it is stored as it is."""
+    """If there is no checksum of the stored bytes, the file's own checksum serves for an unchanged file."""
     manifest = Manifest("L")
     data = _manifest(['pg_data/x={"checksum":"c","size":8,"timestamp":1}'], compress, rest)
     assert "" == _judged(manifest, data)
@@ -165,7 +165,7 @@ def test_a_manifest_of_an_old_pgbackrest(compress: str, rest: str, digest: str) 
 
 
 def test_a_damaged_manifest() -> None:
-    """Any changed byte is found, the checksum's own too; so is an end that is missing."""
+    """Any changed byte is found, also in the checksum itself; so is a missing end."""
     data = _manifest(FILES)
     for at in range(0, len(data) - 1, 11):
         assert _judged(Manifest("L"), _flipped(data, at), 64), at

@@ -37,7 +37,7 @@ def _options(values: dict[str, str], storage: Storage = FOLDER) -> dict[str, obj
 
 
 def test_its_variables() -> None:
-    """All that begins like its options is its own, and never in the server's environment."""
+    """Every variable with its prefix is its own, and never in the server's environment."""
     assert TOOL.is_own_variable("PGBACKREST_REPO1_CIPHER_PASS")
     assert not TOOL.is_own_variable("PGDATA")
 
@@ -58,7 +58,7 @@ def test_the_keys_of_a_bucket_are_its_variables(name: str) -> None:
             {"PGBACKREST_REPO1_PATH": "/a", "PGBACKREST_REPO1_TYPE": "cifs"},
             Storage("file:///a", "/a", from_url=False),
         ),
-        # its own default, which must be looked at like any other folder
+        # pgBackRest's default, which is checked like any other folder
         (
             {"PGBACKREST_REPO1_TYPE": "posix"},
             Storage("file:///var/lib/pgbackrest", "/var/lib/pgbackrest", from_url=False),
@@ -87,13 +87,13 @@ def test_the_keys_of_a_bucket_are_its_variables(name: str) -> None:
     ],
 )
 def test_storage(values: dict[str, str], expected: Storage | None) -> None:
-    """The first repository is the storage; what is shown of it holds no secret."""
+    """The first repository is the storage; its shown address contains no secret."""
     assert expected == TOOL.storage(values)
 
 
 QUEUE_MAX = (
-    "PGBACKREST_ARCHIVE_PUSH_QUEUE_MAX is never set: when the backlog reaches it, all WAL that waits is dropped "
-    "and PostgreSQL is told that it is archived (pgbackrest/pgbackrest#2714)"
+    "PGBACKREST_ARCHIVE_PUSH_QUEUE_MAX must not be set: when the backlog reaches it, pgBackRest drops all "
+    "waiting WAL and reports it to PostgreSQL as archived (pgbackrest/pgbackrest#2714)"
 )
 
 
@@ -112,39 +112,39 @@ QUEUE_MAX = (
         (
             {"PGBACKREST_REPO1_RETENTION_FULL": "7", "PGBACKREST_EXPIRE_AUTO": "y"},
             [
-                f"{name} has no effect, since what is removed is decided by the entrypoint"
+                f"{name} has no effect: the entrypoint itself decides what to remove"
                 for name in ("PGBACKREST_EXPIRE_AUTO", "PGBACKREST_REPO1_RETENTION_FULL")
             ],
         ),
-        ({"PGBACKREST_REPO1_PATH": "/a\nb"}, ["PGBACKREST_REPO1_PATH holds a line break"]),
-        ({"PGBACKREST_STANZA": "a\r"}, ["PGBACKREST_STANZA holds a line break"]),
+        ({"PGBACKREST_REPO1_PATH": "/a\nb"}, ["PGBACKREST_REPO1_PATH contains a line break"]),
+        ({"PGBACKREST_STANZA": "a\r"}, ["PGBACKREST_STANZA contains a line break"]),
         ({"ARCHIVE_URL": "s3://b", **KEYS}, []),
         (
             {"ARCHIVE_URL": "s3://b", **KEYS, "AWS_REGION": ""},
-            ["AWS_REGION is needed for ARCHIVE_URL with pgbackrest"],
+            ["ARCHIVE_URL needs AWS_REGION with pgbackrest"],
         ),
     ],
 )
 def test_mistakes(values: dict[str, str], expected: list[str]) -> None:
-    """What the entrypoint decides, what cannot stand in a file, and what is missing is told."""
+    """Settings of the entrypoint, values that no file can contain and missing settings are reported."""
     assert expected == [problem.what for problem in TOOL.check(values)]
 
 
 @pytest.mark.parametrize("name", ["none", "zst", "lz4"])
 def test_every_compression_is_allowed(name: str) -> None:
-    """Where the tool does not compare checksums when it fetches a segment, shims/fetch-segment does."""
+    """If the tool does not compare checksums when it fetches a segment, shims/fetch-segment does."""
     assert [] == TOOL.check({"PGBACKREST_COMPRESS_TYPE": name})
     assert TOOL.capabilities.leaves_sums
 
 
 def test_an_empty_compression_is_the_default() -> None:
-    """Set means not empty."""
+    """An empty variable counts as not set."""
     assert [] == TOOL.check({"PGBACKREST_COMPRESS_TYPE": ""})
     assert "lz4" == _options({"PGBACKREST_COMPRESS_TYPE": ""})["compress-type"]
 
 
 def test_options() -> None:
-    """Nothing expires by itself, all that it writes lies below the runtime folder, and it says little."""
+    """Nothing expires automatically, everything it writes is in the runtime folder, and it logs little."""
     expected = {
         "repo1-type": "posix",
         "repo1-path": "/archive",
@@ -169,7 +169,7 @@ def test_options() -> None:
 
 
 def test_the_users_options_win() -> None:
-    """What the user sets is stronger than the recommended values, but an empty value is not set."""
+    """A user's setting overrides the recommended value, but an empty value counts as not set."""
     values = {
         "PGBACKREST_PROCESS_MAX": "4",
         "PGBACKREST_REPO1_BUNDLE": "n",
@@ -216,7 +216,7 @@ def test_a_bucket(values: dict[str, str], expected: dict[str, str]) -> None:
 
 
 def test_command_lines() -> None:
-    """The calls are those of pgBackRest's documentation; one repository only is asked for segments."""
+    """The calls are those of pgBackRest's documentation; segments come from one repository only."""
     expected = [
         "pgbackrest --stanza=main --log-level-stderr=warn archive-push %p",
         "pgbackrest --stanza=main --repo=1 --log-level-stderr=warn archive-get %f %p",
@@ -241,7 +241,7 @@ def test_command_lines() -> None:
 
 
 def _in_order(argv: tuple[str, ...]) -> str:
-    """Return a command line with its command after the options: pgBackRest takes both orders."""
+    """Return a command line with its command after the options; pgBackRest accepts both orders."""
     program, *words = argv
     options = [word for word in words if word.startswith("--")]
     return " ".join([program, *options, *(word for word in words if not word.startswith("--"))])
@@ -249,14 +249,14 @@ def _in_order(argv: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize(("value", "expected"), [("", "main"), ("mine", "mine")])
 def test_the_stanza(value: str, expected: str) -> None:
-    """The stanza is main unless the user has another one."""
+    """The stanza is main unless the user sets another one."""
     tool = PgBackRest({"PGBACKREST_STANZA": value})
     assert expected == tool.options({}, FOLDER, SERVER)["stanza"]
     assert f"--stanza={expected}" in tool.push(SERVER).argv
 
 
 def test_backups() -> None:
-    """A real answer (a full backup, an annotated increment, a difference) is read with all its fields."""
+    """A real answer (full, annotated incremental and differential backup) is parsed with all fields."""
     identifier = "7711066109405266527"
     expected = [
         Backup(
@@ -312,7 +312,7 @@ def test_backups() -> None:
     [made.sample("pgbackrest-info-no-stanza.json"), made.sample("pgbackrest-info-no-backup.json"), "[]", ""],
 )
 def test_no_backups(output: str) -> None:
-    """A repository without a stanza, and a stanza without a backup, have no backups, which is no error."""
+    """A repository without a stanza and a stanza without a backup have no backups; that is not an error."""
     assert [] == TOOL.parse_backups(output)
 
 
@@ -321,7 +321,7 @@ def test_no_backups(output: str) -> None:
     [("wrong-passphrase", "cipher header invalid"), ("no-permission", "Permission denied")],
 )
 def test_a_repository_that_cannot_be_read(name: str, words: str) -> None:
-    """The tool ends with 0 all the same; its own words, which it says of the repository, are the reason."""
+    """The tool still exits with 0; the message that it gives for the repository is the reason."""
     with pytest.raises(ValueError, match=words):
         TOOL.parse_backups(made.sample(f"pgbackrest-info-{name}.json"))
 
@@ -329,8 +329,8 @@ def test_a_repository_that_cannot_be_read(name: str, words: str) -> None:
 @pytest.mark.parametrize(
     "garbage", ["\x05\u023a\x8e", "a\nb\nc", "[x] \\"], ids=["binary", "lines", "no JSON"]
 )
-def test_what_a_wrong_passphrase_makes_of_a_file_is_not_repeated(garbage: str) -> None:
-    """The tool's own words are, also where what it repeats makes its answer unreadable."""
+def test_the_garbage_from_a_wrong_passphrase_is_not_repeated(garbage: str) -> None:
+    """The tool's error message is shown, even if the garbage in it makes the answer unreadable."""
     words = "[FormatError] unable to load info file '/a':"
     words += f"\\nFormatError: key/value found outside of section at line 1: {garbage}\\nHINT: look"
     status = f'{{"code":99,"message":"other"}},"repo":[{{"status":{{"code":99,"message":"{words}"}}}}]'
@@ -365,47 +365,47 @@ NEW = "7711127586748387343"
     ],
 )
 def test_the_owner_is_the_newest(name: str, expected: list[Owner]) -> None:
-    """With its major and the end of its WAL, which a stanza has not yet after its upgrade."""
+    """It comes with its major version and its last segment, which a stanza lacks right after its upgrade."""
     assert expected == TOOL.parse_owners(0, made.sample(f"pgbackrest-info{name}.json"))
 
 
 def test_each_repository_has_its_owner() -> None:
-    """An upgrade that was killed may have reached one and not the other."""
+    """A killed upgrade may have reached one repository and not the other."""
     (stanza,) = json.loads(made.sample("pgbackrest-info-upgraded.json"))
     stanza["db"] += [{"id": 1, "repo-key": 2, "system-id": 5, "version": "9.6"}]
     stanza["archive"] += [{"database": {"id": 1, "repo-key": 2}, "id": "9.6-1", "max": "F", "min": "F"}]
     assert [Owner(NEW, 17, None), Owner("5", 9, "F")] == TOOL.parse_owners(0, json.dumps([stanza]))
 
 
-def test_an_owner_that_cannot_be_asked_for() -> None:
-    """The tool's words are the reason."""
+def test_an_owner_that_cannot_be_found_out() -> None:
+    """The error contains the tool's output."""
     for code, text in ((103, "unable to find"), (0, made.sample("pgbackrest-info-no-permission.json"))):
         with pytest.raises(ValueError, match=r"unable|Permission denied"):
             TOOL.parse_owners(code, text)
 
 
 @pytest.mark.parametrize("output", ["[", "[{}]", '[{"status":{"code":0,"message":"ok"}}]'])
-def test_an_answer_that_is_none(output: str) -> None:
-    """What is no answer is an error that the caller handles."""
+def test_an_invalid_answer(output: str) -> None:
+    """An invalid answer raises an error that the caller handles."""
     with pytest.raises((ValueError, KeyError, TypeError)):
         TOOL.parse_backups(output)
 
 
 def test_backups_are_sorted_by_age() -> None:
-    """LATEST is the last one to finish, in whatever order they are told."""
+    """LATEST is the last backup to finish, in whatever order the tool lists them."""
     (stanza,) = json.loads(made.sample("pgbackrest-info.json"))
     stanza["backup"].reverse()
     assert TOOL.parse_backups(made.sample("pgbackrest-info.json")) == TOOL.parse_backups(json.dumps([stanza]))
 
 
 def test_what_the_entrypoint_decides_are_options() -> None:
-    """The options that are refused are options at all; without a name they could not be refused."""
+    """Every refused option is a known option; an unknown name could not be refused."""
     assert [] == sorted(pgbackrest._OURS - tool_variables._OPTIONS)
 
 
 @pytest.mark.parametrize("option", ["PG1_HOST", "PG2_HOST"])
 def test_no_other_server(option: str) -> None:
-    """The server is in this container; the tool takes another host only in a section that is ours."""
+    """The server is in this container; the tool would take another host only in a section that we write."""
     assert 1 == len(TOOL.check({f"PGBACKREST_{option}": "elsewhere"}))
 
 
@@ -423,37 +423,37 @@ def _segments(first: int, last: int) -> list[str]:
 
 
 def test_a_whole_archive_is_sound() -> None:
-    """Every segment from the first backup on is there."""
+    """Every segment since the first backup exists."""
     assert TOOL.parse_verification(CHECK, [_listing(*_segments(2, 9))]).sound
     assert TOOL.parse_verification(CHECK, [_listing(*_segments(1, 6))]).sound
 
 
 def test_gaps_are_found_by_names() -> None:
-    """A segment in the middle is a hole; one that a backup needs makes that one broken, too."""
+    """A missing segment is a hole; if a backup needs the segment, that backup is also broken."""
     found = TOOL.parse_verification(CHECK, [_listing(*_segments(2, 2), *_segments(4, 9))])
     assert (((_segments(3, 3)[0],) * 2,), {}) == (found.holes, found.broken)
     found = TOOL.parse_verification(CHECK, [_listing(*_segments(2, 3), *_segments(5, 5), *_segments(7, 9))])
     assert [("000000010000000000000004",) * 2, ("000000010000000000000006",) * 2] == list(found.holes)
     assert [LISTED[1].name, LISTED[2].name] == list(found.broken)
-    # The stop segment of the newest backup is missed also where nothing is after it.
+    # The stop segment of the newest backup is found missing even if no segment follows it.
     found = TOOL.parse_verification(CHECK, [_listing()])
     assert [("000000010000000000000002", "000000010000000000000006")] == list(found.holes)
 
 
-def test_what_was_read_damaged() -> None:
-    """A segment is a hole, a file of a backup breaks that one."""
+def test_objects_that_were_read_and_are_damaged() -> None:
+    """A damaged segment is a hole; a damaged file of a backup breaks that backup."""
     damaged = {
         f"archive/main/15-1/0000000100000000/{_segments(8, 8)[0]}-{'0' * 40}.lz4": "x",
-        f"backup/main/{LISTED[0].name}/bundle/1": "base/1/2: its checksum is another one",
-        f"backup/main/{LISTED[0].name}/bundle/2": "base/1/3: its checksum is another one",
+        f"backup/main/{LISTED[0].name}/bundle/1": "base/1/2: its checksum differs",
+        f"backup/main/{LISTED[0].name}/bundle/2": "base/1/3: its checksum differs",
     }
     found = TOOL.parse_verification(CHECK._replace(damaged=damaged), [_listing(*_segments(2, 9))])
     assert ((_segments(8, 8)[0],) * 2,) == found.holes
-    assert {LISTED[0].name: "bundle/1: base/1/2: its checksum is another one"} == found.broken
+    assert {LISTED[0].name: "bundle/1: base/1/2: its checksum differs"} == found.broken
 
 
-def test_no_verification_is_not_a_good_one() -> None:
-    """Where the tool could not look nothing is called sound."""
+def test_a_failed_verification_is_not_a_good_one() -> None:
+    """If the tool could not look, nothing counts as sound."""
     refused = Answer(103, "", "unable to find a valid repository")
     with pytest.raises(ValueError, match="repository"):
         TOOL.parse_verification(CHECK, [refused])
@@ -462,7 +462,7 @@ def test_no_verification_is_not_a_good_one() -> None:
 
 
 def test_objects_of_a_listing() -> None:
-    """Segments by folder and the files of listed backups; what is read by each call anyway is left out."""
+    """Segments by folder and files of listed backups are listed, but no object that every call reads."""
     label, folder = LISTED[0].name, "15-1/0000000100000000"
     segment = f"{folder}/000000010000000000000001-{'0' * 40}.lz4"
     file = {"type": "file", "size": 5, "time": 7}
@@ -482,7 +482,7 @@ def test_objects_of_a_listing() -> None:
     given = TOOL.catalogue(SERVER, found[1].group, ())
     assert given is not None
     assert f"backup/main/{label}/backup.manifest" == given[0] == given[1].argv[-1]
-    # Files of backups are judged as they are stored, without a key; segments by what they were.
+    # Files of backups are judged as they are stored, without a key; segments after decompression.
     assert "--raw" in TOOL.read_whole(SERVER, found[1].path).argv
     assert "--raw" not in TOOL.read_whole(SERVER, found[0].path).argv
     assert TOOL.judge(found[0].path, None, lambda _: None) is None
@@ -490,7 +490,7 @@ def test_objects_of_a_listing() -> None:
 
 
 def test_what_a_removal_names() -> None:
-    """Backups one by one, WAL by its ranges."""
+    """It names backups one by one, and WAL by ranges."""
     expected = Removal(
         frozenset({"20261122-213103F", "20261122-213103F_20261122-213316I"}),
         ("000000010000000000000001", "000000010000000000000010"),
@@ -499,7 +499,7 @@ def test_what_a_removal_names() -> None:
 
 
 def test_command_lines_of_backups() -> None:
-    """Only what we chose expires, whatever PGBACKREST_REPO1_RETENTION_FULL says."""
+    """Only what the entrypoint chose expires, whatever PGBACKREST_REPO1_RETENTION_FULL is."""
     commands = [
         TOOL.push(SERVER, None, Resources(3)),
         TOOL.push(SERVER, LISTED[0]),
@@ -529,14 +529,14 @@ def test_command_lines_of_backups() -> None:
 
 
 def test_the_parent_is_the_newest() -> None:
-    """The tool chooses it itself, so where the newest is broken there is none."""
+    """The tool itself chooses the newest, so if that one is broken, there is no parent."""
     assert LISTED[2] == TOOL.parent(LISTED, ())
     assert TOOL.parent(LISTED, {LISTED[2].name}) is None
     assert TOOL.parent([], ()) is None
 
 
-def test_segments_are_those_of_the_present_cluster() -> None:
-    """After a pg_upgrade the old major's timelines are another cluster's, also where they are higher."""
+def test_segments_are_those_of_the_current_cluster() -> None:
+    """After pg_upgrade the old major version's timelines are another cluster's, even if they are higher."""
     segment = "000000010000000000000005-a7a566ee25e4b92e2700f47e02fab01a3e2e5f14.lz4"
     paths = [
         "15-9/0000000300000000",
@@ -559,7 +559,7 @@ def test_segments_are_those_of_the_present_cluster() -> None:
 
 
 def test_the_folder_of_a_clusters_segments() -> None:
-    """An upgraded archive has one for each cluster; only the first repository is asked for segments."""
+    """An upgraded archive has one folder for each cluster; segments come from the first repository only."""
     text = made.sample("pgbackrest-info-upgraded.json")
     rows = json.loads(text)[0]
     for row in rows["archive"]:
@@ -574,20 +574,20 @@ def test_the_folder_of_a_clusters_segments() -> None:
 
 
 def test_a_read_back_is_the_tools_own_answer() -> None:
-    """What reads ahead for a recovery has no part in it."""
+    """The process that reads ahead for a recovery is not involved."""
     assert "n" == TOOL.read_back(SERVER).environment["PGBACKREST_ARCHIVE_ASYNC"]
     assert TOOL.capabilities.helping is None
 
 
-def test_patience_is_the_users() -> None:
-    """A fetch gives up sooner, since it is tried again; what the user has set is not touched."""
+def test_the_users_timeouts_win() -> None:
+    """A fetch gives up sooner, since it is tried again; the user's settings are left alone."""
     assert "5" == TOOL.fetch_segment(SERVER).environment["PGBACKREST_IO_TIMEOUT"]
     own = PgBackRest({"PGBACKREST_IO_TIMEOUT": "60"})
     assert "PGBACKREST_IO_TIMEOUT" not in own.fetch_segment(SERVER).environment
 
 
 def test_a_settings_file_for_a_copy() -> None:
-    """Its data, spool and locks are other ones; the repository and what is secret stay."""
+    """Data, spool and locks are in other folders; the repository and the secrets stay."""
     text = (
         "repo1-path=/run/entrypoint/archive\nrepo1-cipher-pass=secret\n"
         "spool-path=/run/entrypoint/pgbackrest/spool\nlock-path=/run/entrypoint/pgbackrest/lock\n"
@@ -602,8 +602,8 @@ def test_a_settings_file_for_a_copy() -> None:
     assert expected == TOOL.moved(text, SERVER, other)
 
 
-def test_a_modest_fetch() -> None:
-    """A drill fetches with its share of the processors; what the user has set wins."""
+def test_a_fetch_with_limited_resources() -> None:
+    """A drill fetches with its share of the processors; the user's setting wins."""
     assert "--process-max=2" in TOOL.fetch(SERVER, "LATEST", "/copy", resources=Resources(processes=2)).argv
     own = PgBackRest({"PGBACKREST_PROCESS_MAX": "9"}).fetch(
         SERVER, "LATEST", "/copy", resources=Resources(processes=2)
@@ -629,13 +629,13 @@ def test_a_modest_fetch() -> None:
     ],
 )
 def test_another_value_in_the_settings_file(name: str, value: str, expected: str) -> None:
-    """It takes the place of the old one, and nothing else changes."""
+    """The new value replaces the old one, and nothing else changes."""
     text = "repo1-s3-key=k\nrepo1-s3-key-secret=s\nrepo1-cipher-pass=p\n"
     assert expected == TOOL.changed(text, name, value)
 
 
-def test_what_people_type_reads_the_settings_file() -> None:
-    """It is about our stanza where it names none; its words are not said twice where it asks for them."""
+def test_a_typed_command_reads_the_settings_file() -> None:
+    """It uses our stanza if it names none; log lines that it turns on do not appear twice."""
     command = TOOL.by_hand(SERVER, ("info",))
     assert ("pgbackrest", "info") == command.argv
     assert {"PGBACKREST_CONFIG", "PGBACKREST_STANZA"} == set(command.environment)
@@ -645,7 +645,7 @@ def test_what_people_type_reads_the_settings_file() -> None:
 
 
 def test_options_as_variables() -> None:
-    """Where nothing is rendered they are variables, each with its whole name and lists with colons."""
+    """Without a rendered file the options are variables with full names; list values are joined by colons."""
     values = {"PGBACKREST_REPO1_CIPHER_PASS": "a b", "PGBACKREST_EXCLUDE": "x:y"}
     found = TOOL.as_variables(TOOL.options(values, FOLDER, SERVER))
     expected = {

@@ -1,4 +1,4 @@
-"""Which variables are an archiver's own."""
+"""The names of the variables that an archiver reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from entrypoint.archivers.known import adapters
         ("PGBACKREST_PROCESS_MAX", True),
         ("PGBACKREST_PG1_PATH", True),
         ("PGBACKREST_STANZA", True),
-        # needs its index, and these need none
+        # an index is missing, invalid or not allowed
         ("PGBACKREST_REPO_PATH", False),
         ("PGBACKREST_PG_PATH", False),
         ("PGBACKREST_REPO0_PATH", False),
@@ -34,7 +34,7 @@ def test_options_are_known(name: str, *, expected: bool) -> None:
 
 
 def test_every_proposed_name_is_an_option() -> None:
-    """What is proposed for a misspelt name is a name, with the same index."""
+    """Every name proposed for a misspelled one is an option, with the same index."""
     names = tool_variables.all_like("PGBACKREST_REPO3_PAHT")
     assert [] == [name for name in names if not tool_variables.is_known(name)]
     assert {"PGBACKREST_REPO3_PATH", "PGBACKREST_PROCESS_MAX", "PGBACKREST_PG3_PATH"} <= set(names)
@@ -42,7 +42,7 @@ def test_every_proposed_name_is_an_option() -> None:
 
 
 def test_every_setting_of_the_list_is_a_name() -> None:
-    """The list has no misprints that no environment could hold."""
+    """The list has no misprint that an environment variable could not have as its name."""
     assert [] == [
         name for name in tool_variables.WALG if not name.replace("_", "").isalnum() or name != name.upper()
     ]
@@ -54,8 +54,8 @@ def test_every_setting_of_the_list_is_a_name() -> None:
 @pytest.mark.parametrize(
     "name", ["AWS_REGION", "AWS_NOSUCH", "WALG_S3_PREFIX", "PGBACKREST_NOSUCH", "PGDATA", "WALG_NOSUCH"]
 )
-def test_whose_a_variable_is_follows_without_an_adapter(name: str, url: str) -> None:
-    """The names alone say what the adapters would say."""
+def test_the_owner_of_a_variable_is_known_without_an_adapter(name: str, url: str) -> None:
+    """The names alone give the same answer as the adapters."""
     values = {"ARCHIVE_URL": url}
     expected = any(tool.is_own_variable(name) for tool in adapters(values).values())
     assert expected == tool_variables.is_own(name, values)

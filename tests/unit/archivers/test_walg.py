@@ -20,7 +20,7 @@ FOLDER = Storage("file:///archive", "/archive", from_url=True)
 
 
 def test_its_variables_are_known() -> None:
-    """Its own settings and the storages' are its variables; libpq's and the server's are not."""
+    """Its settings and those of its storages are its variables; libpq's and the server's are not."""
     known = (
         "WALG_COMPRESSION_METHOD",
         "AWS_SECRET_ACCESS_KEY",
@@ -35,7 +35,7 @@ def test_its_variables_are_known() -> None:
 
 @pytest.mark.parametrize("name", WALG_PREFIXES)
 def test_a_prefix_is_a_storage(name: str) -> None:
-    """Each prefix turns archiving on; only a folder can be looked at."""
+    """Each prefix turns archiving on; only a folder can be inspected directly."""
     folder = "/archive" if name == "WALG_FILE_PREFIX" else None
     value = folder or "s3://bucket/prefix"
     expected = Storage(f"file://{folder}" if folder else value, folder, from_url=False)
@@ -43,7 +43,7 @@ def test_a_prefix_is_a_storage(name: str) -> None:
 
 
 def test_no_storage() -> None:
-    """Without a prefix, or with an empty one, there is none."""
+    """Without a prefix, or with an empty one, there is no storage."""
     assert TOOL.storage({"WALG_S3_PREFIX": "", "AWS_REGION": "x", "WALG_UPLOAD_CONCURRENCY": "2"}) is None
 
 
@@ -61,7 +61,7 @@ def test_no_storage() -> None:
                 [
                     (
                         f"WALG_COMPRESSION_METHOD={name}: a damaged segment would be replayed unnoticed, since "
-                        "there is no checksum in what wal-g stores then"
+                        "wal-g's files then contain no checksum"
                     )
                 ],
             )
@@ -72,8 +72,8 @@ def test_no_storage() -> None:
             {"ARCHIVE_UPGRADED_FROM": "71"},
             [
                 (
-                    "ARCHIVE_UPGRADED_FROM is set, but wal-g cannot keep two majors apart in one archive: "
-                    "the names of their segments and backups would mix"
+                    "ARCHIVE_UPGRADED_FROM is set, but wal-g cannot keep two major versions apart in one "
+                    "archive: the names of their segments and backups would mix"
                 )
             ],
         ),
@@ -84,18 +84,18 @@ def test_no_storage() -> None:
     ],
 )
 def test_mistakes(values: dict[str, str], expected: list[str]) -> None:
-    """What wal-g would silently take otherwise, and what the entrypoint decides, is told."""
+    """Values that wal-g would silently misunderstand and settings of the entrypoint are reported."""
     assert expected == [problem.what for problem in TOOL.check(values)]
 
 
 @pytest.mark.parametrize("name", ["WALG_S3_PREFIX", "WALG_FILE_PREFIX"])
 def test_a_prefix_is_one_line(name: str) -> None:
-    """A prefix stands in a comment of postgresql.conf: a second line of it would be a setting."""
+    """A prefix is in a comment of postgresql.conf: a second line of it would be a setting."""
     assert 1 == len(TOOL.check({name: "/archive\narchive_mode = off"}))
 
 
 def test_options() -> None:
-    """Its file holds all its settings and what it must know of the server, and nobody else's variables."""
+    """Its file contains all its settings and what it must know of the server, and no other variables."""
     values = {
         "WALG_COMPRESSION_METHOD": "zstd",
         "WALG_ZSTD_LEVEL": "",
@@ -119,7 +119,7 @@ def test_options() -> None:
 
 
 def test_options_of_a_bucket() -> None:
-    """A bucket of ARCHIVE_URL becomes wal-g's prefix; a prefix of its own stays; segments may be bigger."""
+    """A bucket of ARCHIVE_URL becomes wal-g's prefix; a prefix that is set stays; segments may be larger."""
     server = SERVER._replace(segment_bytes=64 * 1024**2)
     found = TOOL.options({}, Storage("s3://b/p", None, from_url=True), server)["settings"]
     assert isinstance(found, dict)
@@ -135,7 +135,7 @@ def test_options_of_a_bucket() -> None:
 
 
 def test_command_lines() -> None:
-    """The calls are those of wal-g's documentation; a push names the data folder, so that it can be parallel."""
+    """The calls are those of wal-g's documentation; a push names the data folder to run in parallel."""
     expected = [
         "wal-g wal-push %p",
         "wal-g wal-fetch %f %p",
@@ -156,7 +156,7 @@ def test_command_lines() -> None:
 
 
 def test_fetching() -> None:
-    """Only the helper reads ahead, whose log says what went wrong with that; its level is not the user's."""
+    """Only the helper reads ahead; its log names failures, at a level that the user cannot change."""
     tool = WalG({"WALG_LOG_LEVEL": "DEVEL"})
     helper = tool.fetch_helper(SERVER)
     assert ("wal-g", "daemon", "/run/entrypoint/wal-g.socket") == helper.argv
@@ -173,12 +173,12 @@ def test_fetching() -> None:
     ("version", "expected"), [("v3.0.9", True), ("v3.1.0", True), ("v3.0.8", False), ("devel", False)]
 )
 def test_the_daemon_is_for_new_versions(version: str, expected: bool) -> None:
-    """Before 3.0.9 daemon mode lost answers."""
+    """The daemon mode of versions before 3.0.9 loses answers."""
     assert expected == TOOL.can_help(f"wal-g version {version}\t3e49\t2026\tPostgreSQL")
 
 
 def test_identity() -> None:
-    """The object of ours names the cluster; none is nobody's; anything else is no answer."""
+    """Our object names the cluster; without it the archive has no owner; anything else is an error."""
     assert "77" == TOOL.parse_identity(0, 'INFO: a line\n{"system_identifier": "77"}\n')
     assert TOOL.parse_identity(1, "ERROR: object 'cluster.json' not found in storage\n") is None
     for code, text in ((1, "ERROR: connection refused"), (0, "not JSON"), (0, "{}")):
@@ -187,7 +187,7 @@ def test_identity() -> None:
 
 
 def test_backups() -> None:
-    """A real list (a full backup, an increment on it, a permanent one) is read with all its fields."""
+    """A real list (a full backup, an increment on it, a permanent one) is parsed with all its fields."""
     identifier = "7711066109405266527"
     expected = [
         Backup(
@@ -239,12 +239,12 @@ def test_backups() -> None:
 
 @pytest.mark.parametrize("output", [made.sample("walg-backup-list-empty.json"), "", "null"])
 def test_no_backups(output: str) -> None:
-    """An empty archive has no backups, which is no error."""
+    """An empty archive has no backups; that is not an error."""
     assert [] == TOOL.parse_backups(output)
 
 
 def test_backups_are_sorted_by_age() -> None:
-    """After a new timeline or an upgrade the names say nothing about the age: LATEST is the last to finish."""
+    """After a new timeline or an upgrade, names do not show the age: LATEST is the last to finish."""
     newer = '{"backup_name":"base_000000010000000000000002","start_time":"2026-11-22T18:00:00Z",'
     older = '{"backup_name":"base_0000000200000000000000FF","start_time":"2026-11-21T18:00:00Z",'
     rest = (
@@ -257,8 +257,8 @@ def test_backups_are_sorted_by_age() -> None:
 
 
 @pytest.mark.parametrize("output", ["no backups found", "[{}]", "{", '[{"backup_name": "x"}]'])
-def test_an_answer_that_is_none(output: str) -> None:
-    """What is no list of backups is an error that the caller handles."""
+def test_an_invalid_answer(output: str) -> None:
+    """An invalid list of backups raises an error that the caller handles."""
     with pytest.raises((ValueError, KeyError, TypeError)):
         TOOL.parse_backups(output)
 
@@ -274,7 +274,7 @@ def test_an_answer_that_is_none(output: str) -> None:
     ],
 )
 def test_times(text: str, expected: str) -> None:
-    """Go drops zeros at the end of a fraction; the offset is kept."""
+    """Go drops trailing zeros of a fraction; the offset is kept."""
     assert expected == walg._time(text)
 
 
@@ -286,7 +286,7 @@ LISTED = TOOL.parse_backups(made.sample("walg-backup-list.json"))
 
 
 def test_a_missing_segment_before_the_newest_backup_is_a_hole() -> None:
-    """Also where wal-g excuses it as being uploaded; after the newest backup it may well be."""
+    """It is a hole even if wal-g reports it as being uploaded, which only a later segment may be."""
     text = made.sample("walg-verify.json")
     lost = "000000010000000000000012"
     newest = LISTED[2]._replace(stop_lsn="0/14000100")
@@ -297,8 +297,8 @@ def test_a_missing_segment_before_the_newest_backup_is_a_hole() -> None:
     assert ((lost, lost),) == TOOL.parse_verification(_check(LISTED), [Answer(0, gone, "")]).holes
 
 
-def test_what_was_read_damaged() -> None:
-    """A segment is a hole, and breaks the backup that needs it; a part of a backup breaks that one."""
+def test_objects_that_were_read_and_are_damaged() -> None:
+    """A damaged segment is a hole and breaks the backup that needs it; a damaged part breaks its backup."""
     text = made.sample("walg-verify.json").replace("MISSING_UPLOADING", "FOUND")
     own, part = LISTED[1].first_segment, f"basebackups_005/{LISTED[0].name}/tar_partitions/part_1.tar.lz4"
     damaged = {f"wal_005/{own}.lz4": "a", part: "lz4: invalid"}
@@ -311,7 +311,7 @@ def test_what_was_read_damaged() -> None:
 
 
 def test_objects_of_a_listing() -> None:
-    """Segments in groups of 256, and what is of listed backups; remains and other names are not read."""
+    """Segments in groups of 256 and objects of listed backups are listed; remains and other names are not."""
     name, other = LISTED[0].name, "base_000000010000000000000099"
     wal = """type size    last modified                           name
 obj  1977245 2026-11-23 01:06:37.756380918 +0000 UTC 000000010000000000000001.lz4
@@ -356,14 +356,14 @@ obj  41      2026-11-23 01:06:42.57638109 +0000 UTC  00000002.history.lz4
 
 
 @pytest.mark.parametrize("answer", [Answer(1, "", "no such bucket"), Answer(0, "", ""), Answer(0, "{", "x")])
-def test_no_verification_is_not_a_good_one(answer: Answer) -> None:
-    """Whatever is no answer is an error, and not an archive without holes."""
+def test_a_failed_verification_is_not_a_good_one(answer: Answer) -> None:
+    """An invalid answer is an error, not an archive without holes."""
     with pytest.raises(ValueError, match=r"."):
         TOOL.parse_verification(_check(LISTED), [answer])
 
 
 def test_what_a_removal_names() -> None:
-    """Backups by their objects, segments by theirs; what is only mentioned is not named."""
+    """Removed objects name backups and segments; names that are only mentioned do not count."""
     expected = Removal(
         frozenset(
             {"base_00000001000000000000000B_D_000000010000000000000006", "base_000000010000000000000011"}
@@ -376,8 +376,8 @@ def test_what_a_removal_names() -> None:
 @pytest.mark.parametrize(
     ("memory", "streams", "limit"), [(2**35, "64", 2**29), (2**31, "32", 2**28), (2**27, "8", 2**26)]
 )
-def test_the_daemon_is_held_to_a_part_of_the_memory(memory: int, streams: str, limit: int) -> None:
-    """By itself it takes gigabytes for a backlog; what the user has set stays, in its settings file."""
+def test_the_daemon_is_limited_to_a_part_of_the_memory(memory: int, streams: str, limit: int) -> None:
+    """Without a limit it uses gigabytes for a backlog; the user's settings stay in the settings file."""
     environment = (TOOL.helper(SERVER, shares.push(memory)) or TOOL.look(SERVER)).environment
     assert (streams, str(limit)) == (environment["WALG_UPLOAD_CONCURRENCY"], environment["GOMEMLIMIT"])
     near = TOOL.helper(SERVER, shares.push(memory, near=True))
@@ -389,7 +389,7 @@ def test_the_daemon_is_held_to_a_part_of_the_memory(memory: int, streams: str, l
 
 
 def test_the_users_own_limits_win() -> None:
-    """What WALG_* sets is not filled in; the number of increments is ours."""
+    """Our defaults do not replace WALG_* variables; only the number of increments is always ours."""
     resources = Resources(2, 512 * 1024**2, 1000)
     environment = TOOL.push(SERVER, LISTED[0], resources).environment
     expected = {
@@ -409,14 +409,14 @@ def test_the_users_own_limits_win() -> None:
 
 
 def test_the_parent_is_the_newest_good_one_that_is_not_permanent() -> None:
-    """On a permanent one wal-g would take a full backup."""
+    """Based on a permanent backup, wal-g would take a full one."""
     assert LISTED[1] == TOOL.parent(LISTED, ())
     assert LISTED[0] == TOOL.parent(LISTED, {LISTED[1].name})
     assert TOOL.parent(LISTED[2:], ()) is None
 
 
 def test_command_lines_of_backups() -> None:
-    """Removal goes by time, and is a dry run unless it is confirmed; verification names where to begin."""
+    """Removal goes by time, and is a dry run unless confirmed; verification names its first backup."""
     check = _check(LISTED)
     commands = [
         TOOL.push(SERVER, LISTED[0]),
@@ -446,7 +446,7 @@ def test_command_lines_of_backups() -> None:
 
 
 def test_segments_are_the_last_words_of_a_listing() -> None:
-    """What `st ls` prints: a head, then size, time and name."""
+    """`st ls` prints a header, then lines with size, time and name."""
     listing = """type size    last modified                           name
 obj  1977245 2026-11-23 01:06:37.756380918 +0000 UTC 000000010000000000000001.lz4                  
 obj  259     2026-11-23 01:06:42.57638109 +0000 UTC  000000010000000000000005.00000028.backup.lz4  
@@ -468,8 +468,8 @@ obj  41      2026-11-23 01:06:42.57638109 +0000 UTC  00000002.history.lz4
         ({"ARCHIVE_URL": "s3://b"}, False),
     ],
 )
-def test_what_is_taken_for_damage(values: dict[str, str], expected: bool) -> None:
-    """In a folder a file that ends too early was cut; from a far storage it may be the line."""
+def test_which_errors_mean_damage(values: dict[str, str], expected: bool) -> None:
+    """In a folder, a file that ends early is truncated; with a remote storage the connection may be."""
     damage = WalG(values).capabilities.damage
     assert expected == bool(re.search(damage, "ERROR: unexpected EOF"))
     assert re.search(damage, "ERROR: lz4: invalid frame checksum: got ec09bee1; expected d10f281c")
@@ -478,14 +478,14 @@ def test_what_is_taken_for_damage(values: dict[str, str], expected: bool) -> Non
 
 
 def test_a_settings_file_for_a_copy() -> None:
-    """Only the data folder is another one; what is secret stays."""
+    """Only the data folder changes; the secrets stay."""
     text = json.dumps({"PGDATA": "/data", "WALG_LIBSODIUM_KEY": "secret"})
     other = SERVER._replace(data_folder="/copy")
     assert {"PGDATA": "/copy", "WALG_LIBSODIUM_KEY": "secret"} == json.loads(TOOL.moved(text, SERVER, other))
 
 
-def test_a_modest_fetch() -> None:
-    """A drill fetches with its share of the processors; what the user has set wins."""
+def test_a_fetch_with_limited_resources() -> None:
+    """A drill fetches with its share of the processors; the user's setting wins."""
     made_for = TOOL.fetch(SERVER, "base_1", "/copy", resources=Resources(processes=2)).environment
     assert ("2", "1") == (made_for["WALG_DOWNLOAD_CONCURRENCY"], made_for["WALG_DOWNLOAD_FILE_RETRIES"])
     own = WalG({"WALG_DOWNLOAD_CONCURRENCY": "9"}).fetch(
@@ -496,7 +496,7 @@ def test_a_modest_fetch() -> None:
 
 
 def test_another_value_in_the_settings_file() -> None:
-    """It takes the place of the old one, and nothing else changes."""
+    """The new value replaces the old one, and nothing else changes."""
     text = json.dumps({"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}, indent=2) + "\n"
     changed = json.loads(TOOL.changed(text, "AWS_SECRET_ACCESS_KEY", 'a"b'))
     assert {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": 'a"b'} == changed
@@ -526,7 +526,7 @@ STORED = json.dumps({"WALG_S3_PREFIX": "s3://ours", "WALG_PGP_KEY": "key", "AWS_
 def test_a_call_that_names_another_storage(
     given: dict[str, str], arguments: tuple[str, ...], expected: dict[str, str] | None
 ) -> None:
-    """Its prefix is the only one, since wal-g takes the first of several; what else is set stays."""
+    """Its prefix is the only one left, since wal-g uses the first of several; other settings stay."""
     found = TOOL.elsewhere(STORED, given, arguments)
     if expected is None:
         assert found is None
@@ -537,8 +537,8 @@ def test_a_call_that_names_another_storage(
     assert ("wal-g", *arguments) == command.argv
 
 
-def test_what_people_type_reads_the_settings_file() -> None:
-    """Nothing is added to the words, and no secret to the environment."""
+def test_a_typed_command_reads_the_settings_file() -> None:
+    """No argument is added to it, and no secret to its environment."""
     command = TOOL.by_hand(SERVER, ("backup-list", "--pretty"))
     assert ("wal-g", "backup-list", "--pretty") == command.argv
     assert {"WALG_CONFIG_PATH", "HOME"} == set(command.environment)

@@ -1,4 +1,4 @@
-"""What is too old is removed only after a dry run has named nothing else."""
+"""Retention removes what is too old only after a dry run has named nothing else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NEW, OLD = (
 
 
 class Tool:
-    """An archiver that names in a dry run what it was told to, and remembers what it was asked to do."""
+    """An archiver whose dry run names given objects, and that records what it removes."""
 
     name = "wal-g"
 
@@ -53,7 +53,7 @@ class Tool:
         return self._command(f"wal before {root.name}", dry_run=dry_run)
 
     def parse_removal(self, text: str) -> Removal:
-        """Tell what is named."""
+        """Return the given objects."""
         of_wal = text.startswith("wal")
         return Removal(frozenset(() if of_wal else self.backups), tuple(self.wal if of_wal else ()))
 
@@ -81,8 +81,8 @@ def _opened(
 DECISION = Decision(remove=(OLD,), keep=((NEW, "the newest"),), root=NEW)
 
 
-def test_what_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The backup first, then the WAL that only it needed; a dry run removes neither."""
+def test_what_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The backup is removed first, then the WAL that only it needed; a dry run removes neither."""
     tool = Tool(["old"], ["000000010000000000000002"])
     opened = _opened(monkeypatch, tool, DECISION)
     found = expiring.expire(opened, dry_run=True)
@@ -92,8 +92,8 @@ def test_what_goes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("named", [["old", "new"], ["new"], []])
-def test_it_names_another_backup(monkeypatch: pytest.MonkeyPatch, named: list[str]) -> None:
-    """Then nothing is removed."""
+def test_a_dry_run_that_names_another_backup(monkeypatch: pytest.MonkeyPatch, named: list[str]) -> None:
+    """Nothing is removed if the dry run names a backup that was not chosen."""
     tool = Tool(named, [])
     with pytest.raises(Failure) as failure:
         expiring.expire(_opened(monkeypatch, tool, DECISION), dry_run=False)
@@ -101,8 +101,8 @@ def test_it_names_another_backup(monkeypatch: pytest.MonkeyPatch, named: list[st
     assert [] == tool.done
 
 
-def test_it_names_wal_that_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then no WAL is removed."""
+def test_a_dry_run_that_names_needed_wal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No WAL is removed if the dry run names a segment that a backup needs."""
     tool = Tool(["old"], ["000000010000000000000009"])
     with pytest.raises(Failure):
         expiring.expire(_opened(monkeypatch, tool, DECISION), dry_run=False)
@@ -110,17 +110,17 @@ def test_it_names_wal_that_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_clock_that_was_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a backup is dated in the future no WAL goes, and it is told which."""
+    """While a backup is dated in the future, no WAL is removed, and a warning names the backup."""
     told: list[str] = []
     tool = Tool(["old"], [])
     monkeypatch.setattr(log, "warning", lambda what, *_: told.append(what))
     opened = _opened(monkeypatch, tool, DECISION._replace(ahead=(NEW,)))
     assert () == expiring.expire(opened, dry_run=False).segments
-    assert (["old"], ["no WAL is removed, since backups are dated in the future: new"]) == (tool.done, told)
+    assert (["old"], ["no WAL is removed, because backups are dated in the future: new"]) == (tool.done, told)
 
 
 def test_a_standby_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may tell what would go."""
+    """Only a dry run is allowed on a standby."""
     tool = Tool(["old"], [])
     opened = _opened(monkeypatch, tool, DECISION)
     monkeypatch.setattr(status, "in_recovery", lambda _: True)
@@ -130,8 +130,8 @@ def test_a_standby_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [] == tool.done
 
 
-def test_what_was_never_written_to_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It goes once nobody has written to it for a day."""
+def test_incomplete_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An incomplete file is removed once nobody has written to it for a day."""
     old, young, whole = (tmp_path / name for name in ("a.tmp", "b.tmp", "c"))
     for each in (old, young, whole):
         each.touch()
@@ -154,6 +154,6 @@ def test_what_was_never_written_to_its_end(monkeypatch: pytest.MonkeyPatch, tmp_
     ],
 )
 def test_which_wal_is_needed(segment: str, *, needed: bool) -> None:
-    """From the oldest backup of the window on all of it, and that of each older one that is kept."""
+    """All WAL since the oldest backup of the window is needed, and each older kept backup's own WAL."""
     decision = Decision(remove=(), keep=((OLD, "permanent"), (NEW, "the newest")), root=NEW)
     assert needed == expiring._is_needed(segment, decision, 16 * 1024**2)

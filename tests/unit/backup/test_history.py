@@ -1,4 +1,4 @@
-"""What is noted of backups and drills beside the data."""
+"""The history of backups and drills in files next to the data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from entrypoint.drill.drills import Drill
 from entrypoint.volume import notes
 from unit import made
 
-WORDS = "it was killed before it could end"
+WORDS = "it was killed before it finished"
 
 
 @pytest.fixture(name="data")
@@ -23,7 +23,7 @@ def _data(tmp_path: Path) -> str:
 
 
 def test_a_run_begins_and_ends(data: str) -> None:
-    """It is one entry, and the last one."""
+    """A run is one entry, and the last one."""
     run = Run("full", "1", "schedule")
     RUNS.note(data, run)
     assert run == last_runs(data).running
@@ -33,7 +33,7 @@ def test_a_run_begins_and_ends(data: str) -> None:
 
 
 def test_a_killed_run(data: str) -> None:
-    """The next one tells it, and the newer one alone is running."""
+    """The next run marks it as interrupted, and only the newer run counts as running."""
     RUNS.note(data, Run("full", "1", "schedule"))
     RUNS.note(data, Run("full", "2", "command"))
     first, second = RUNS.read(data)
@@ -43,7 +43,7 @@ def test_a_killed_run(data: str) -> None:
 
 
 def test_a_copy_of_a_data_folder(data: str) -> None:
-    """The backup that made it never ended there, and is not called a failure."""
+    """The backup that made the copy never ends there, and does not count as a failure."""
     good = Run("full", "1", "schedule", outcome="ok")
     RUNS.note(data, good)
     RUNS.note(data, Run("full", "2", "schedule"))
@@ -52,7 +52,7 @@ def test_a_copy_of_a_data_folder(data: str) -> None:
 
 
 def test_a_full_disk_fails_nothing(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told, by the word for what could not be noted."""
+    """A warning names what could not be recorded."""
     told: list[str] = []
 
     def write(*_: object) -> None:
@@ -63,12 +63,12 @@ def test_a_full_disk_fails_nothing(data: str, monkeypatch: pytest.MonkeyPatch) -
     RUNS.note(data, Run("full", "1", "schedule"))
     rehearsals.note(data, Drill("1", "command"))
     assert [
-        f"the backup cannot be noted in {data}: No space left on device",
-        f"the drill cannot be noted in {data}: No space left on device",
+        f"cannot record the backup in {data}: No space left on device",
+        f"cannot record the drill in {data}: No space left on device",
     ] == told
 
 
-def test_nothing_is_noted_beside_an_empty_data_folder(tmp_path: Path) -> None:
+def test_nothing_is_recorded_in_an_empty_data_folder(tmp_path: Path) -> None:
     """A drill of an empty volume leaves it empty."""
     rehearsals.note(str(tmp_path), Drill("1", "command"))
     assert not (tmp_path / own.DRILLS).exists()

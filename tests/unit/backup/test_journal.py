@@ -1,4 +1,4 @@
-"""What is remembered of backups and drills alike."""
+"""The journal of backups and drills."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def _run(number: int, outcome: journal.Outcome = "failed", *, verified: bool = F
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (Stopped(15), ("stopped", "a stop was asked for")),
+        (Stopped(15), ("stopped", "a stop was requested")),
         (
-            Failure(Problem("the storage is away", "wait"), Problem("more", "")),
-            ("failed", "the storage is away"),
+            Failure(Problem("the storage is unreachable", "wait"), Problem("more", "")),
+            ("failed", "the storage is unreachable"),
         ),
         (KeyError("x"), ("failed", "the entrypoint itself failed")),
     ],
 )
 def test_how_it_ended(error: BaseException, expected: tuple[str, str]) -> None:
-    """A stop is no failure, and what is not foreseen is ours."""
+    """A stop is not a failure, and an unforeseen error is the entrypoint's own."""
     assert expected == journal.ended_by(error)
 
 
-def test_what_lasts() -> None:
-    """Beyond the last hundred the newest of each kind is kept, and none where a newer one is there anyway."""
+def test_which_entries_are_kept() -> None:
+    """The last hundred entries are kept, and the newest of each lasting kind if that one is older."""
     found = [_run(0, "ok"), _run(1, "ok"), _run(2, verified=True), *(_run(each) for each in range(3, 103))]
     lasting = [lambda run: run.outcome == "ok", lambda run: run.verified]
 
@@ -47,7 +47,7 @@ def test_what_lasts() -> None:
 
 
 def test_when_it_was() -> None:
-    """In seconds since 1970; what a clock that was ahead has noted is left out."""
+    """Times are in seconds since 1970; entries dated by a clock that was ahead are left out."""
     run = Run("full", FIRST, "schedule", seconds=90.5)
     assert 90.5 == journal.ended(run) - journal.began(run)
     assert 1795316400.0 == journal.began(run)

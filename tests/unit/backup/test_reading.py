@@ -1,4 +1,4 @@
-"""What of an archive is read after a backup."""
+"""The plan of what to read of an archive after a backup."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _plan(objects: Sequence[Object], state: State | None, day: float, days: int 
 
 
 def _carry_out(plan: Plan, now: float, limit: int = 10**9) -> tuple[State, list[Object]]:
-    """Read as backup/contents.py does, at most `limit` objects."""
+    """Read at most `limit` objects, in the same way as backup/contents.py."""
     notes, credit = dict(plan.state.notes), plan.state.credit
     read: list[Object] = []
 
@@ -69,7 +69,7 @@ def _size(objects: Sequence[Object]) -> int:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_everything_is_read_once_in_a_period(seed: int) -> None:
-    """Whatever comes, goes and how large it is; what is new at once, and never much more than its share."""
+    """Whatever is added, removed or large: new objects at once, and never much more than a day's share."""
     chance = random.Random(seed)
     period, keep = chance.choice([3, 7, 30]), chance.choice([5, 20, 60])
     objects: list[Object] = []
@@ -82,7 +82,7 @@ def test_everything_is_read_once_in_a_period(seed: int) -> None:
         gone = {each.group for each in objects if each.modified < NOW + (day - keep) * DAY}
         objects = [each for each in objects if each.group not in gone] + new
         made = new[0].group.rpartition("/")[2]
-        # Sometimes it is killed in the middle, and comes again.
+        # Sometimes the reading is killed halfway and runs again.
         for limit in [chance.randint(0, 40)] * (chance.random() < 0.3) + [10**9]:
             plan = _plan(objects, state, day, period, made)
             state, read = _carry_out(plan, NOW + day * DAY, limit)
@@ -95,8 +95,8 @@ def test_everything_is_read_once_in_a_period(seed: int) -> None:
     assert {each.group for each in objects} == set(state.notes)
 
 
-def test_what_is_read_a_night_is_what_is_new_and_its_share() -> None:
-    """30 backups of the same size: two a night, not thirty."""
+def test_each_night_reads_new_objects_and_a_share_of_the_others() -> None:
+    """With 30 backups of the same size, a night reads two of them, not thirty."""
     objects = [each for day in range(30) for each in _backup(day, [10] * 10)]
     state = None
     sizes = []
@@ -111,7 +111,7 @@ def test_what_is_read_a_night_is_what_is_new_and_its_share() -> None:
 
 
 def test_without_a_state_all_is_read_evenly() -> None:
-    """The new backup at once, of the others nothing that night, and in a period each."""
+    """The new backup is read at once, nothing else that night, and every other backup within a period."""
     objects = [each for day in range(11) for each in _backup(day)]
     first = _plan(objects, None, 10, made="b0010")
     assert (["backup/b0010"], set()) == (list(first.new), first.due)
@@ -125,16 +125,16 @@ def test_without_a_state_all_is_read_evenly() -> None:
     assert {each.path for each in objects} == seen
 
 
-def test_segments_that_came_after_the_backup_began_are_new_without_a_state() -> None:
-    """Earlier ones of the same group are not."""
+def test_without_a_state_segments_since_the_begin_of_the_backup_are_new() -> None:
+    """Earlier segments of the same group are not new."""
     wal = [Object(f"wal/a/{at}", 1, NOW + 5 * DAY + at, "wal/a", closed=False) for at in range(-3, 3)]
     plan = _plan([*wal, *_backup(5)], None, 6, made="b0005")
     assert [wal[3:], _backup(5)] == [plan.new["wal/a"], plan.new["backup/b0005"]]
     assert 3 == plan.state.notes["wal/a"].objects
 
 
-def test_what_was_not_good_the_last_time_is_read_at_once_without_a_state() -> None:
-    """Else a lost state would make a backup count that does not restore."""
+def test_without_a_state_doubtful_objects_are_read_at_once() -> None:
+    """Otherwise a lost state would make a broken backup count as good."""
     wal = [Object(f"wal/a/{at:024X}-0.lz4", 1, NOW + at, "wal/a", closed=False) for at in range(5)]
     objects = [*wal, *(each for day in range(4) for each in _backup(day))]
     doubtful = {"b0001", f"{3:024X}"}
@@ -143,7 +143,7 @@ def test_what_was_not_good_the_last_time_is_read_at_once_without_a_state() -> No
 
 
 def test_another_archive_has_another_state() -> None:
-    """What was read there says nothing of this one."""
+    """Readings of one archive do not count for another."""
     objects = [each for day in range(3) for each in _backup(day)]
     state, _ = _carry_out(_plan(objects, None, 2, made="b0002"), NOW + 2 * DAY)
     assert "backup/b0002" in _plan(objects, state._replace(url="s3://other"), 3, made="b0002").new
@@ -158,17 +158,17 @@ def test_another_archive_has_another_state() -> None:
         (lambda found: found[:1], 1),
         (lambda found: found, 0),
     ],
-    ids=["rewritten", "put there with an old date", "one is missing", "the same"],
+    ids=["rewritten", "added with an old date", "one is missing", "the same"],
 )
 def test_a_backup_that_changed(change: object, expected: int) -> None:
-    """What was rewritten is read, and all of it where it is not told what is other than it was."""
+    """Rewritten objects are read again; the whole backup is if it is unclear which object changed."""
     assert callable(change)
     state, _ = _carry_out(_plan(_backup(0), State(URL, NOW), 0), NOW)
     assert expected == len(_plan(change(_backup(0)), state, 1).new.get("backup/b0000", ()))
 
 
 def test_segments_that_retention_removed_change_nothing() -> None:
-    """And one that is put there with an old date is found all the same."""
+    """A segment that is added with an old date is still found."""
     wal = [Object(f"wal/a/{at}", 1, NOW + at, "wal/a", closed=False) for at in range(5)]
     state, _ = _carry_out(_plan(wal, State(URL, NOW), 0), NOW)
     later = _plan(wal[2:], state, 1)
@@ -177,8 +177,8 @@ def test_segments_that_retention_removed_change_nothing() -> None:
     assert 4 == len(back.new["wal/a"])
 
 
-def test_a_clock_that_goes_back() -> None:
-    """What was read by a clock that was ahead counts as read now: not at once, and not never."""
+def test_a_clock_that_is_set_back() -> None:
+    """A reading dated in the future counts as read now: it is repeated in time, but not at once."""
     objects = [each for day in range(3) for each in _backup(day)]
     state, _ = _carry_out(_plan(objects, State(URL, NOW), 400), NOW + 400 * DAY)
     back = _plan(objects, state, 3)
@@ -187,7 +187,7 @@ def test_a_clock_that_goes_back() -> None:
 
 
 def test_what_was_found_damaged_is_read_again_each_time() -> None:
-    """Until it is gone; its backup is not new for that."""
+    """It is read again until it is gone; the rest of its backup does not count as new."""
     state, _ = _carry_out(_plan(_backup(0), State(URL, NOW), 0), NOW)
     (name,) = state.notes
     damaged = state._replace(notes={name: state.notes[name]._replace(damaged={"backup/b0000/1": "x"})})
@@ -202,13 +202,13 @@ def test_what_was_found_damaged_is_read_again_each_time() -> None:
     "text",
     ["", "{}", "[]", '{"url": "u", "when": "x", "credit": 1}', '{"url": "u", "when": 1, "credit": 1}\n[1]'],
 )
-def test_what_is_no_state(text: str) -> None:
-    """It leads to an even round."""
+def test_an_invalid_state(text: str) -> None:
+    """An invalid state counts as none, which starts an even round."""
     assert reading.parse(text) is None
 
 
 def test_the_state_is_small() -> None:
-    """1,000 backups of 500 objects and 1,000 groups of segments."""
+    """It stays small with 1,000 backups of 500 objects and 1,000 groups of segments."""
     objects = [each for day in range(1000) for each in _backup(day, [1] * 500)]
     state, _ = _carry_out(_plan(objects, State(URL, NOW), 1000), NOW + 1000 * DAY)
     assert len(reading.write(state)) < 200 * 1000

@@ -1,4 +1,4 @@
-"""What is remembered of backup runs."""
+"""The record of backup runs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ RUNS = st.builds(
 
 @given(st.lists(RUNS, max_size=5))
 def test_it_is_read_as_it_was_written(found: list[Run]) -> None:
-    """Whatever the words of a tool hold."""
+    """A run survives writing and parsing, whatever the tool's output contains."""
     assert found == runs.parse(runs.write(found))
 
 
 @given(st.lists(RUNS, max_size=5))
 def test_the_last_success_and_verification_outlive_the_rest(found: list[Run]) -> None:
-    """A hundred failures do not push out when the last good backup was, nor what is known to be broken."""
+    """A hundred failures do not push out the last good backup, nor the backups known to be broken."""
     bad = [Run("full", "", "schedule", outcome=journal.FAILED, words=str(number)) for number in range(120)]
     kept = runs.parse(runs.write([*found, *bad]))
     assert bad[-journal.KEPT :] == kept[-journal.KEPT :]
@@ -42,7 +42,7 @@ def test_the_last_success_and_verification_outlive_the_rest(found: list[Run]) ->
 
 
 def test_a_torn_line_does_no_harm() -> None:
-    """Lines of another version, or of no version, are left out."""
+    """Lines of another version and invalid lines are skipped."""
     text = runs.write([Run("full", "a", "command"), Run("full", "b", "command")])
     assert ["a", "b"] == [
         run.started for run in runs.parse('{"kind": "full"}\n[]\n7\n{\n' + text + '{"kind":')
@@ -50,7 +50,7 @@ def test_a_torn_line_does_no_harm() -> None:
 
 
 def test_what_matters_now() -> None:
-    """A failure counts until the next success; one that was stopped with its container is none."""
+    """A failure counts until the next success; a run stopped with its container is not a failure."""
     good = Run("full", "1", "schedule", outcome=journal.OK)
     bad = Run("full", "2", "schedule", outcome=journal.FAILED)
     killed = Run("full", "3", "schedule", outcome=journal.INTERRUPTED)

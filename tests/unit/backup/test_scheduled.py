@@ -1,4 +1,4 @@
-"""When a backup is due, by what is noted of earlier ones; a clock may have been ahead."""
+"""When a backup is due, from the record of earlier runs; the clock may have been ahead."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _iso(days: float) -> str:
 def _due(
     folder: Path, monkeypatch: pytest.MonkeyPatch, noted: list[float], archived: list[float]
 ) -> float | None:
-    """In how many seconds a yearly backup is due, with runs and backups so many days from now."""
+    """Return the seconds until a yearly backup is due, with runs and backups this many days from now."""
     rows = [
         {"kind": "full", "started": _iso(day), "why": "schedule", "outcome": "ok", "url": URL}
         for day in noted
@@ -56,20 +56,20 @@ def _due(
     ("noted", "archived"),
     [([365], [365]), ([365], []), ([-400, 365], [-400, 365]), ([0.1], [0.1]), ([], [365])],
 )
-def test_the_future_puts_nothing_off(
+def test_dates_in_the_future_delay_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: list[float], archived: list[float]
 ) -> None:
-    """What a clock that was ahead has noted is no backup of before now."""
+    """A run dated by a clock that was ahead does not count as an earlier backup."""
     found = _due(tmp_path, monkeypatch, noted, archived)
     assert found is not None
     assert found < 1
 
 
 @pytest.mark.parametrize(("noted", "archived"), [([-0.001], [-0.001]), ([0.0001], [0.0001]), ([], [-0.001])])
-def test_what_was_just_taken_counts(
+def test_a_backup_that_was_just_taken_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: list[float], archived: list[float]
 ) -> None:
-    """Also by a clock that is some seconds ahead."""
+    """It counts even if the clock was some seconds ahead."""
     found = _due(tmp_path, monkeypatch, noted, archived)
     assert found is not None
     assert found > 60
@@ -78,7 +78,7 @@ def test_what_was_just_taken_counts(
 def _attempt(
     folder: Path, monkeypatch: pytest.MonkeyPatch, do: Callable[[int], bool], due: float | None
 ) -> tuple[int | None, list[str]]:
-    """Attempt a job that is next due in so many seconds; return when it is looked again, and what was told."""
+    """Attempt a job due in `due` seconds; return the seconds until the next look, and the messages."""
     told: list[str] = []
     monkeypatch.setattr(log, "info", told.append)
     monkeypatch.setattr(log, "problem", lambda problem: told.append(problem.what))
@@ -89,7 +89,7 @@ def _attempt(
 
 
 def _fail(_: int) -> bool:
-    raise Failure(Problem("the storage is away", "wait"), Problem("and more", "look"))
+    raise Failure(Problem("the storage is unreachable", "wait"), Problem("and more", "look"))
 
 
 @pytest.mark.parametrize(
@@ -100,25 +100,27 @@ def _fail(_: int) -> bool:
         (lambda _: True, 86400, (3600, [])),
         (lambda _: True, None, (None, [])),
         (lambda _: False, -100, (60, [])),
-        (_fail, -100, (60, ["the storage is away", "and more"])),
-        (_fail, 1000.5, (1001, ["the storage is away", "and more"])),
+        (_fail, -100, (60, ["the storage is unreachable", "and more"])),
+        (_fail, 1000.5, (1001, ["the storage is unreachable", "and more"])),
     ],
 )
-def test_when_it_is_looked_again(
+def test_when_the_next_look_is(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     do: Callable[[int], bool],
     due: float | None,
     expected: tuple[int | None, list[str]],
 ) -> None:
-    """By what is due next; a failure is told, and not tried again within a minute."""
+    """It depends on when the job is due next; a failure is logged, and not tried again within a minute."""
     assert expected == _attempt(tmp_path, monkeypatch, do, due)
 
 
 def test_a_job_waits_for_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While somebody else is at work it is not begun, and looked again in a minute."""
+    """While another job is running it does not begin, and the next look is in a minute."""
     context: Any = SimpleNamespace(runtime_folder=str(tmp_path))
     with turn.alone(context, "a manual backup (full)", wait=False):
-        seconds, told = _attempt(tmp_path, monkeypatch, lambda _: pytest.fail("it is begun"), -100)
+        seconds, told = _attempt(tmp_path, monkeypatch, lambda _: pytest.fail("it began"), -100)
     assert 60 == seconds
-    assert told[0].startswith("the scheduled drill waits for its turn: a manual backup (full) since ")
+    assert told[0].startswith(
+        "the scheduled drill waits for another job to finish: a manual backup (full) since "
+    )

@@ -1,4 +1,4 @@
-"""An image whose libraries sort by another version than before is refused, unless that is declared."""
+"""An image whose libraries sort by a different version than before is refused, unless that is declared."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def script() -> dict[str, Any]:
 
 
 def test_same_versions_pass(script: dict[str, Any]) -> None:
-    """Nothing is said of an image that sorts as it did."""
+    """There is no complaint about an image that sorts as before."""
     assert script["complaint"]("17", {"17": NOW}, dict(reversed(NOW.items()))) is None
 
 
@@ -35,7 +35,7 @@ def test_same_versions_pass(script: dict[str, Any]) -> None:
     ],
 )
 def test_a_change_is_refused(script: dict[str, Any], before: dict[str, str], named: str) -> None:
-    """Each change is named, and the mend is the line that declares it."""
+    """The complaint names each change, and ends with the line that declares it."""
     words = script["complaint"]("17", {"17": before, "18": NOW}, NOW)
     assert words is not None
     assert words.startswith(f"17: {named} ")
@@ -43,7 +43,7 @@ def test_a_change_is_refused(script: dict[str, Any], before: dict[str, str], nam
 
 
 def test_an_unknown_tag_is_refused(script: dict[str, Any]) -> None:
-    """A tag that was never declared is no excuse; the mend declares it."""
+    """A tag that was never declared does not pass; the complaint contains the line that declares it."""
     words = script["complaint"]("18", {"17": NOW}, NOW)
     assert words is not None
     assert f'"18": {json.dumps(NOW)}' in words
@@ -51,14 +51,14 @@ def test_an_unknown_tag_is_refused(script: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("measured", [{}, {"icu": "153.128"}, {"glibc": "", "icu": "153.128"}])
 def test_what_cannot_be_measured_is_refused(script: dict[str, Any], measured: dict[str, str]) -> None:
-    """An image without the locale that clusters have, or without its version, does not pass."""
+    """An image without the locale of the clusters, or without that locale's version, does not pass."""
     words = script["complaint"]("17", {"17": measured}, measured)
     assert words is not None
     assert "cannot be measured" in words
 
 
 def test_what_is_declared(script: dict[str, Any]) -> None:
-    """The file names tags that are published, each with both libraries."""
+    """The file names only published tags, each with both libraries."""
     declared = json.loads(script["DECLARED"].read_text(encoding="utf-8"))
     tags = {f"{major}{kind}" for major in (15, 16, 17, 18) for kind in ("", "-official")}
     assert set() == set(declared) - tags

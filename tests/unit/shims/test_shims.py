@@ -1,4 +1,4 @@
-"""What PostgreSQL runs once per segment: the exit codes, the deadlines, and what is kept of an outage."""
+"""The scripts that PostgreSQL runs for each segment: exit codes, deadlines, and the record of an outage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATH = f"PATH={os.environ['PATH']}"
 
 
 class Folders:
-    """One data folder and one runtime folder."""
+    """A data folder and a runtime folder."""
 
     def __init__(self, root: Path) -> None:
         """Make both folders."""
@@ -31,20 +31,20 @@ class Folders:
 
 
 class Segment(Folders):
-    """One data folder and one runtime folder, and the shim between them."""
+    """A data folder, a runtime folder, and the shim that archives."""
 
     def __init__(self, root: Path) -> None:
-        """Let the server be ready."""
+        """Set the server's status to ready."""
         super().__init__(root)
         (self.data / "postgresql.auto.conf").touch()
         self.status("ready")
 
     def status(self, word: str) -> None:
-        """Let the server be in this state."""
+        """Set the server's status."""
         (self.data / "postmaster.pid").write_text(f"{os.getppid()}\n/data\n1\n5432\n/run\n*\n0\n{word}\n")
 
     def start(self, text: str, seconds: str = "5") -> subprocess.Popen[str]:
-        """Begin to archive with this piece of shell as the archiver."""
+        """Start archiving with this piece of shell as the archiver."""
         words = [seconds, str(self.runtime), NAME, self.client, self.socket, "ALONE=yes"]
         words += [PATH, "sh", "-c", text]
         return subprocess.Popen(
@@ -56,19 +56,19 @@ class Segment(Folders):
         )
 
     def archive(self, text: str, seconds: str = "5") -> tuple[int, str]:
-        """How that ends, and what it says."""
+        """Archive with this piece of shell; return the exit code and the output."""
         process = self.start(text, seconds)
         _, words = process.communicate(timeout=30)
         return process.returncode, words
 
     def has(self, name: str) -> bool:
-        """Whether this file is in the runtime folder."""
+        """Return whether this file is in the runtime folder."""
         return (self.runtime / name).exists()
 
 
 @pytest.fixture
 def segment(tmp_path: Path) -> Segment:
-    """A segment to be archived."""
+    """Return a segment to archive."""
     return Segment(tmp_path)
 
 
@@ -83,18 +83,19 @@ def _until(condition: Callable[[], bool]) -> None:
     ("code", "expected"),
     [(0, 0), (1, 1), (2, 2), (74, 74), (125, 125), (126, 1), (127, 1), (137, 1), (255, 1)],
 )
-def test_the_first_failure_never_ends_the_archiver(segment: Segment, code: int, expected: int) -> None:
-    """Above 125 PostgreSQL's archiver would end with FATAL: such a code becomes 1, and it tries again."""
+def test_the_first_failure_never_stops_the_archiver(segment: Segment, code: int, expected: int) -> None:
+    """Above 125 PostgreSQL's archiver would end with FATAL: such a code becomes 1, and PostgreSQL retries."""
     assert expected == segment.archive(f"exit {code}")[0]
     assert bool(code) == segment.has("archive-failing")
     assert bool(code) != segment.has("archived")
 
 
 def test_an_outage_begins_once_and_ends_once(segment: Segment) -> None:
-    """The first call fails with the archiver's words; the next one waits until the storage is back."""
+    """The first call fails with the archiver's output; the next one waits until the storage is back."""
     store = f"if [ -e {segment.data}/storage ]; then exit 0; fi; echo dead >&2; date >>{segment.data}/tried; exit 9"
     code, words = segment.archive(store)
-    assert (9, True, True) == (code, "archiving fails" in words, "  dead\n" in words)
+    assert (9, True, True) == (code, "archiving fails" in words, "  dead\n  hint: fix what" in words)
+    assert words.endswith("\n  docs: fix-archiving\n")
     assert ["dead", True] == [
         *(lines := (segment.runtime / "archive-failing").read_text().split("\n"))[:1],
         abs(int(lines[1]) - time.time()) < 60,
@@ -104,7 +105,7 @@ def test_an_outage_begins_once_and_ends_once(segment: Segment) -> None:
     assert waiting.poll() is None
     (segment.data / "storage").touch()
     _, words = waiting.communicate(timeout=20)
-    assert (0, f"entrypoint: archiving works again, from {NAME} on\n") == (waiting.returncode, words)
+    assert (0, f"entrypoint: archiving works again, starting with {NAME}\n") == (waiting.returncode, words)
     assert (False, NAME + "\n") == (
         segment.has("archive-failing"),
         (segment.runtime / "archived").read_text(),
@@ -112,8 +113,8 @@ def test_an_outage_begins_once_and_ends_once(segment: Segment) -> None:
     assert (0, "") == segment.archive("exit 0")
 
 
-def test_a_stop_does_not_wait_for_a_dead_storage(segment: Segment) -> None:
-    """At a stop a failing call ends PostgreSQL's archiver at once, and a hanging one after 5 seconds."""
+def test_a_stop_does_not_wait_for_an_unreachable_storage(segment: Segment) -> None:
+    """At a stop, a failing call ends PostgreSQL's archiver immediately, and a hanging one after 5 seconds."""
     segment.archive("exit 1")
     waiting = segment.start("exit 1")
     segment.status("stopping")
@@ -135,7 +136,7 @@ def test_changed_settings_end_the_waiting(segment: Segment) -> None:
 
 
 def test_the_archive_is_prepared_first(segment: Segment) -> None:
-    """What a start could not do is done before the first segment, and no segment goes without it."""
+    """A step that the start could not do runs before the first segment; until it succeeds, none is sent."""
     script = segment.runtime / "prepare-archive"
     script.write_text(f"test -e {segment.data}/storage\n")
     store = f"touch {segment.data}/stored"
@@ -147,30 +148,30 @@ def test_the_archive_is_prepared_first(segment: Segment) -> None:
     assert not script.exists()
 
 
-def test_a_hanging_archiver_is_ended(segment: Segment) -> None:
-    """A call has a deadline, which counts for all that it has started."""
+def test_a_hanging_archiver_is_stopped(segment: Segment) -> None:
+    """A call has a deadline, which also applies to every process that the call has started."""
     code, words = segment.archive("sleep 60 & wait", "0.1")
     assert 124 == code
     assert "no answer within 0.1 seconds" in (segment.runtime / "archive-failing").read_text() + words
 
 
 def test_a_full_run_folder_does_not_matter(segment: Segment) -> None:
-    """Without a place for its notes a segment is archived all the same."""
+    """If the shim cannot write its files, a segment is still archived."""
     segment.runtime.rmdir()
     assert (0, "words\n") == segment.archive("echo words >&2")
     assert 3 == segment.archive("exit 3")[0]
 
 
 @pytest.mark.parametrize(("answer", "asked"), [("exit 0", False), ("exit 1", True)])
-def test_the_helper_is_asked_first(segment: Segment, answer: str, asked: bool) -> None:
-    """Where a helper listens it gets the segment; if it fails, the archiver itself is called."""
+def test_the_helper_is_called_first(segment: Segment, answer: str, asked: bool) -> None:
+    """If a helper listens, it gets the segment; if it fails, the archiver itself is called."""
     client = segment.data / "client"
     client.write_text(f'#!/bin/sh\necho "$@" >{segment.data}/client-words\n{answer}\n')
     client.chmod(0o755)
     segment.client, segment.socket = str(client), str(segment.runtime / "s")
     store = f"touch {segment.data}/stored"
     assert 0 == segment.archive(store)[0]
-    assert (segment.data / "stored").exists(), "nobody listens yet"
+    assert (segment.data / "stored").exists(), "no helper listens yet"
     (segment.data / "stored").unlink()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(segment.socket)
@@ -181,8 +182,8 @@ def test_the_helper_is_asked_first(segment: Segment, answer: str, asked: bool) -
         assert asked == (segment.data / "stored").exists()
 
 
-def test_segments_go_alone_after_a_missed_deadline(segment: Segment) -> None:
-    """A helper that sends many at once over a slow line would never get one through."""
+def test_segments_are_sent_alone_after_a_missed_deadline(segment: Segment) -> None:
+    """On a slow line, a helper that sends many segments at once would never complete one."""
     client = segment.data / "client"
     client.write_text(f"#!/bin/sh\necho >>{segment.data}/asked\nsleep 1.1\nexit 1\n")
     client.chmod(0o755)
@@ -193,7 +194,7 @@ def test_segments_go_alone_after_a_missed_deadline(segment: Segment) -> None:
         for _ in range(2):
             assert (0, "") == segment.archive(store, "1")
             assert "yes\n" == (segment.data / "stored").read_text()
-        assert "\n" == (segment.data / "asked").read_text(), "the helper was asked once"
+        assert "\n" == (segment.data / "asked").read_text(), "the helper was called once"
         long_ago = time.time() - 700
         os.utime(segment.runtime / "one-by-one", (long_ago, long_ago))
         assert (0, "") == segment.archive(store, "1")
@@ -203,8 +204,8 @@ def test_segments_go_alone_after_a_missed_deadline(segment: Segment) -> None:
     assert "\n" == (segment.data / "stored").read_text()
 
 
-def test_an_archiver_that_missed_its_deadline_goes_on_alone(segment: Segment) -> None:
-    """Where there is no helper the archiver itself may have sent too many at once."""
+def test_an_archiver_that_missed_its_deadline_sends_segments_alone(segment: Segment) -> None:
+    """Without a helper, the archiver itself may have sent too many at once."""
     store = f'[ "$ALONE" ] || sleep 30; echo >{segment.data}/stored'
     assert 124 == segment.archive(store, "1")[0]
     assert 0 == segment.archive(store, "1")[0]
@@ -215,21 +216,21 @@ LATER = "000000010000000000000009"
 
 
 class Fetching(Folders):
-    """One data folder of a recovering server, and what its restore_command is given."""
+    """The data folder of a recovering server, and the arguments of its restore_command."""
 
     def __init__(self, root: Path) -> None:
-        """The archive says that nothing comes after a missing segment."""
+        """Make an archive that has no segment after a missing one."""
         super().__init__(root)
         (self.data / "recovery.signal").touch()
         self.sure, self.sums, self.proof = "", "-", ""
         self.ask("exit 0")
 
     def ask(self, text: str) -> None:
-        """Let this be how the archive answers."""
+        """Answer questions to the archive with this piece of shell."""
         (self.runtime / "ask-archive").write_text(text + "\n")
 
     def start(self, text: str, seconds: str, name: str = NAME, missing: str = "74") -> subprocess.Popen[str]:
-        """Begin to fetch with this piece of shell as the archiver."""
+        """Start fetching with this piece of shell as the archiver."""
         words = [missing, "damaged|torn", self.sums, seconds, str(self.runtime), name, "place"]
         words += [self.client, self.socket, self.sure, self.proof, PATH, "sh", "-c", text]
         return subprocess.Popen(
@@ -241,39 +242,39 @@ class Fetching(Folders):
         )
 
     def fetch(self, text: str, seconds: str = "1", name: str = NAME, missing: str = "74") -> tuple[int, str]:
-        """How that ends, and what it says."""
+        """Fetch with this piece of shell; return the exit code and the output."""
         process = self.start(text, seconds, name, missing)
         _, words = process.communicate(timeout=30)
         return process.returncode, words
 
     def calls(self) -> int:
-        """How often the archiver wrote a line to `calls`."""
+        """Return how many lines the archiver has written to `calls`."""
         return len((self.data / "calls").read_text().splitlines())
 
 
 @pytest.fixture
 def fetching(tmp_path: Path) -> Fetching:
-    """A segment to be fetched."""
+    """Return a segment to fetch."""
     return Fetching(tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["1", "74"])
 @pytest.mark.parametrize("code", [0, 1, 2, 25, 74, 103, 124, 125, 126, 127, 137, 255])
-def test_fetch_segment_never_lies(fetching: Fetching, missing: str, code: int) -> None:
-    """0 found, 1 not in the archive, 126 anything else: PostgreSQL takes 1 to 125 for the archive's end."""
+def test_fetch_segment_never_gives_a_false_answer(fetching: Fetching, missing: str, code: int) -> None:
+    """0: found, 1: not in the archive, 126: anything else; PostgreSQL takes 1 to 125 for the archive's end."""
     expected = 0 if code == 0 else 1 if str(code) == missing else 126
     assert expected == fetching.fetch(f"exit {code}", missing=missing)[0]
 
 
-def test_whatever_ends_fetch_segment_is_no_answer(tmp_path: Path) -> None:
-    """A call that was garbled must not end a recovery; sh itself would end with 2."""
+def test_an_unexpected_end_of_fetch_segment_is_not_an_answer(tmp_path: Path) -> None:
+    """A garbled call must not end a recovery; sh itself would exit with 2."""
     argv = ["/bin/sh", "-c", '. "$0"', str(SHIMS / "fetch-segment")]
     for words in ([], ["1", "2", "3", "not a number", str(tmp_path), NAME, "p", "-", "-", "", "", "true"]):
         assert 126 == subprocess.run([*argv, *words], check=False, capture_output=True).returncode
 
 
-def test_fetch_segment_never_ends_a_standby(fetching: Fetching) -> None:
-    """For a standby, and once a promotion has begun, whatever goes wrong is "not there"."""
+def test_fetch_segment_never_stops_a_standby(fetching: Fetching) -> None:
+    """For a standby, and once a promotion has begun, every failure counts as "not in the archive"."""
     texts = ("exit 0", "exit 74", "exit 2", "sleep 5")
     (fetching.data / "standby.signal").touch()
     assert [0, 1, 1, 1] == [fetching.fetch(text)[0] for text in texts]
@@ -284,7 +285,7 @@ def test_fetch_segment_never_ends_a_standby(fetching: Fetching) -> None:
 
 
 def test_no_promotion_before_the_end_was_read(fetching: Fetching) -> None:
-    """The next timeline's history is asked for by a promotion alone: 126, unless a later segment is missing."""
+    """Only a promotion requests the next timeline's history: 126, unless a later segment was missing."""
     fetching.proof = "00000002.history/0000000000000007"
 
     def promotes() -> int:
@@ -294,7 +295,7 @@ def test_no_promotion_before_the_end_was_read(fetching: Fetching) -> None:
     assert (fetching.runtime / "ended-early").exists()
     assert (0, 1, 126) == (fetching.fetch("exit 0")[0], fetching.fetch("exit 74")[0], promotes())
     assert NAME == (fetching.runtime / "fetched").read_text().strip()
-    later = "0000000300000000000000FF"  # of whatever timeline
+    later = "0000000300000000000000FF"  # on any timeline
     assert (0, 126) == (fetching.fetch("exit 0", name=later)[0], promotes())
     assert (126, 126) == (fetching.fetch("exit 2", name=later)[0], promotes())
     assert (1, 1) == (fetching.fetch("exit 74", name=later)[0], promotes())
@@ -303,41 +304,42 @@ def test_no_promotion_before_the_end_was_read(fetching: Fetching) -> None:
 
 @pytest.mark.parametrize("text", ["sleep 60 & wait", "kill -KILL $$"], ids=["hangs", "killed"])
 def test_fetch_segment_stops_the_recovery(fetching: Fetching, text: str) -> None:
-    """An archiver that hangs or was killed has not said that the segment is missing."""
+    """An archiver that hangs or was killed has not reported that the segment is missing."""
     began = time.monotonic()
     code, words = fetching.fetch(text, "3")
     assert (126, True) == (code, f"fetching {NAME} failed for 3 seconds" in words)
     assert time.monotonic() - began < 8
 
 
-def test_an_outage_of_a_recovery_is_waited_for(fetching: Fetching) -> None:
-    """It is told once when it begins, with the archiver's words, and once when it ends."""
+def test_a_recovery_waits_for_the_end_of_an_outage(fetching: Fetching) -> None:
+    """An outage is logged once when it begins, with the archiver's output, and once when it ends."""
     waiting = fetching.start("echo >>calls; [ -e storage ] || { echo dead >&2; exit 9; }", "30")
     _until(lambda: (fetching.data / "calls").exists() and fetching.calls() > 2)
     (fetching.data / "storage").touch()
     _, words = waiting.communicate(timeout=20)
     expected = [
-        f"entrypoint: warning: {NAME} cannot be fetched from the archive (failed); it is tried again:",
+        f"entrypoint: warning: {NAME} cannot be fetched from the archive (failed); trying again:",
         "  dead",
-        f"entrypoint: fetching from the archive works again, from {NAME} on",
+        f"entrypoint: fetching from the archive works again, starting with {NAME}",
     ]
     assert (0, expected) == (waiting.returncode, words.splitlines())
 
 
 def test_a_long_outage_ends_the_recovery(fetching: Fetching) -> None:
-    """After so many seconds, with the archiver's last words and what to do."""
+    """It ends after this many seconds, with the archiver's last output and a hint."""
     began = time.monotonic()
     code, words = fetching.fetch("echo $(wc -l <calls) >&2; echo >>calls; exit 9", "4")
     assert (126, True) == (code, 1 < time.monotonic() - began < 6)
     last = len((fetching.data / "calls").read_text().splitlines()) - 1
     assert 0 < last
-    assert f"recovery stops here:\n  {last}\n  hint: see these words" in words
+    assert f"recovery stops here:\n  {last}\n  hint: see the output above" in words
+    assert words.endswith("\n  docs: fix-archiving\n")
     assert not (fetching.runtime / "fetch-failing").exists()
 
 
 @pytest.mark.parametrize("text", ["sleep 60", "exit 9"], ids=["hangs", "fails"])
 def test_a_stop_does_not_wait_for_a_fetch(fetching: Fetching, text: str) -> None:
-    """The archiver is ended with it; 143 is what PostgreSQL takes for its own stop."""
+    """The archiver is stopped with the shim; PostgreSQL takes code 143 for its own stop."""
     waiting = fetching.start(f"echo $$ >pid; {text}", "60")
     _until(lambda: (fetching.data / "pid").exists() and bool((fetching.data / "pid").read_text()))
     time.sleep(0.3)
@@ -350,11 +352,15 @@ def test_a_stop_does_not_wait_for_a_fetch(fetching: Fetching, text: str) -> None
 
 
 def test_a_hole_is_not_the_end_of_the_archive(fetching: Fetching) -> None:
-    """Where later segments are there it is waited for the missing one, which may be on its way."""
+    """If there are later segments, the shim waits for the missing one, which may be on its way."""
     fetching.ask(f'[ "$1 $2" = "later-segment {NAME}" ] && echo {LATER}')
     code, words = fetching.fetch("exit 74")
-    assert (126, True) == (code, f"{NAME} is missing in the archive, which holds the later {LATER}" in words)
+    assert (126, True) == (
+        code,
+        f"{NAME} is missing from the archive, which holds the later {LATER}" in words,
+    )
     assert "RESTORE_TARGET_LSN" in words
+    assert words.endswith("\n  docs: restore-to-a-moment\n")
     waiting = fetching.start("[ -e storage ] || exit 74", "30")
     time.sleep(0.5)
     (fetching.data / "storage").touch()
@@ -362,8 +368,8 @@ def test_a_hole_is_not_the_end_of_the_archive(fetching: Fetching) -> None:
     assert (0, 1) == (waiting.returncode, words.count("works again"))
 
 
-def test_an_archive_that_does_not_tell_is_not_at_its_end(fetching: Fetching) -> None:
-    """Whether there are later segments is not known, if nobody could look."""
+def test_an_archive_that_does_not_answer_is_not_at_its_end(fetching: Fetching) -> None:
+    """If the archive cannot be listed, later segments may exist."""
     fetching.ask("echo silence >&2; exit 12")
     code, words = fetching.fetch("exit 74")
     assert (126, True) == (code, "  silence\n" in words)
@@ -373,14 +379,14 @@ def test_an_archive_that_does_not_tell_is_not_at_its_end(fetching: Fetching) -> 
 
 @pytest.mark.parametrize("name", ["00000002.history", f"{NAME}.00000028.backup", f"{NAME}.partial"])
 def test_other_files_may_be_missing(fetching: Fetching, name: str) -> None:
-    """PostgreSQL asks for files that were never there, and the archive is not asked about those."""
+    """PostgreSQL requests files that never existed, and the shim does not look for later ones."""
     fetching.ask("echo later")
     assert (1, "") == fetching.fetch("echo no such file >&2; exit 74", name=name)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("exit 74", 0), ("exit 9", 1)], ids=["hole", "outage"])
-def test_a_standby_asks_again_by_itself(fetching: Fetching, text: str, expected: int) -> None:
-    """It gets 1 after one try, is not promoted by that, and an outage is told once over all calls."""
+def test_a_standby_retries_by_itself(fetching: Fetching, text: str, expected: int) -> None:
+    """It gets 1 after one try, which does not promote it; an outage is logged once over all calls."""
     (fetching.data / "standby.signal").touch()
     fetching.ask(f"echo {LATER}")
     for _ in range(3):
@@ -392,8 +398,8 @@ def test_a_standby_asks_again_by_itself(fetching: Fetching, text: str, expected:
     assert (0, text == "exit 9") == (code, "works again" in words)
 
 
-def test_a_damaged_segment_is_fetched_once_more_only(fetching: Fetching) -> None:
-    """The archiver's word is enough; another answer the second time is another case."""
+def test_a_damaged_segment_is_fetched_only_once_more(fetching: Fetching) -> None:
+    """The archiver's report of damage counts after the second fetch."""
     code, words = fetching.fetch("echo >>calls; echo it is torn >&2; exit 9", "60")
     assert (126, 2) == (code, fetching.calls())
     assert f"{NAME} is damaged in the archive; recovery stops here:\n  it is torn\n" in words
@@ -405,8 +411,8 @@ def _stored(content: str, ending: str) -> str:
 
 
 @pytest.mark.parametrize("ending", ["", ".zst"])
-def test_checksums_are_compared_where_nobody_else_does(fetching: Fetching, ending: str) -> None:
-    """The names are listed once, and again for a segment that is not among them."""
+def test_checksums_are_compared_if_the_archiver_does_not(fetching: Fetching, ending: str) -> None:
+    """The names are listed once, and again for a segment that is not in the list."""
     fetching.sums = "sums"
     (fetching.data / "there").write_text(_stored("right", ending))
     fetching.ask('echo "$@" >>asked; cat there')
@@ -419,20 +425,20 @@ def test_checksums_are_compared_where_nobody_else_does(fetching: Fetching, endin
     assert 0 == fetching.fetch("printf right >place")[0]
     fetching.ask("exit 1")
     (fetching.runtime / "stored").unlink()
-    assert 126 == fetching.fetch("printf right >place")[0], "without a list nothing is known"
+    assert 126 == fetching.fetch("printf right >place")[0], "without a list the file counts as unchecked"
 
 
 @pytest.mark.parametrize("ending", [".lz4", ".gz", ".bz2"])
-def test_formats_with_a_checksum_of_their_own(fetching: Fetching, ending: str) -> None:
-    """What was unpacked without a complaint is whole."""
+def test_formats_with_their_own_checksum(fetching: Fetching, ending: str) -> None:
+    """A file that was decompressed without an error is whole."""
     fetching.sums = "sums"
     (fetching.data / "there").write_text(_stored("right", ending))
     fetching.ask("cat there")
     assert (0, "") == fetching.fetch("printf unpacked >place")
 
 
-def test_only_good_answers_of_what_reads_ahead_are_trusted(fetching: Fetching) -> None:
-    """Anything else is asked again, of the archiver itself."""
+def test_only_successes_of_the_reading_ahead_are_trusted(fetching: Fetching) -> None:
+    """After any other answer, the archiver itself fetches the segment."""
     fetching.sure = "SURE=yes"
     text = 'echo "$SURE" >>calls; [ "$SURE" ] || exit 74; exit 0'
     assert (0, "") == fetching.fetch(text)
@@ -442,7 +448,7 @@ def test_only_good_answers_of_what_reads_ahead_are_trusted(fetching: Fetching) -
 
 
 def test_the_helpers_log_is_read(fetching: Fetching) -> None:
-    """Of a segment that it failed to fetch ahead wal-g gives out what it has, without a word."""
+    """wal-g silently delivers the incomplete file of a segment that it failed to fetch ahead."""
     client = fetching.data / "client"
     client.write_text('#!/bin/sh\nshift\necho "$@" >>asked\nprintf ahead >place\n')
     client.chmod(0o755)
@@ -450,7 +456,7 @@ def test_the_helpers_log_is_read(fetching: Fetching) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(fetching.socket)
         assert 0 == fetching.fetch("printf itself >place")[0]
-        assert "itself" == (fetching.data / "place").read_text(), "without a log it is not asked"
+        assert "itself" == (fetching.data / "place").read_text(), "without a log the helper is not called"
         log = fetching.runtime / "s.log"
         log.write_text(f"WAL-prefetch {LATER}: failed\n")
         assert 0 == fetching.fetch("exit 9")[0]
@@ -461,22 +467,22 @@ def test_the_helpers_log_is_read(fetching: Fetching) -> None:
 
 
 def test_a_full_run_folder_does_not_end_a_recovery(fetching: Fetching) -> None:
-    """Without a place for its notes a segment is fetched all the same; nothing else is believed."""
+    """If the shim cannot write its files, a segment is still fetched; "missing" is not believed."""
     (fetching.runtime / "ask-archive").unlink()
     fetching.runtime.rmdir()
     assert (0, "") == fetching.fetch("exit 0")
     assert 126 == fetching.fetch("exit 74")[0]
 
 
-def test_words_of_an_archiver_rule_no_terminal(segment: Segment) -> None:
-    """Escapes, C1 controls, separators of lines and reversed writing are replaced; letters stay."""
+def test_the_output_of_an_archiver_controls_no_terminal(segment: Segment) -> None:
+    """Escapes, C1 controls, line separators and right-to-left marks are replaced; letters stay."""
     odd = r"\033]0;x\007 \302\233 \342\200\250 \342\200\256 \342\201\246 \303\244 \342\202\254\n"
     code, words = segment.archive(f"printf '{odd}' >&2; exit 1")
     assert (1, True) == (code, "  ?]0;x? ? ? ? ? ä €\n" in words)
 
 
-def test_an_outage_is_noted_although_run_is_full(segment: Segment) -> None:
-    """The data folder takes the note, which goes with the outage."""
+def test_an_outage_is_recorded_even_if_run_is_full(segment: Segment) -> None:
+    """The record is in the data folder, and is removed when the outage ends."""
     segment.runtime.rmdir()
     note = segment.data / "entrypoint.archive-failing"
     assert 3 == segment.archive("echo dead >&2; exit 3")[0]
@@ -486,7 +492,7 @@ def test_an_outage_is_noted_although_run_is_full(segment: Segment) -> None:
 
 
 def test_an_archive_without_its_mark_is_claimed_first(segment: Segment) -> None:
-    """Nothing is sent until that has worked: what lies there may be the disk below a missing mount."""
+    """Nothing is sent until the claim succeeds: the folder may be the disk below a missing mount."""
     mark = segment.data / "mark"
     (segment.runtime / "archive-mark").write_text(f"{mark}\n")
     (segment.runtime / "claim-archive").write_text("echo not mounted >&2; exit 12\n")
