@@ -1,4 +1,4 @@
-"""What the tests of PID 1 share."""
+"""Fixtures that the tests of PID 1 share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from containers import FRESH, serve
 
 @pytest.fixture(scope="module")
 def archive() -> Iterator[str]:
-    """A volume with a pgBackRest archive that holds one base backup."""
+    """A volume with a pgBackRest archive that contains one base backup."""
     with containers.volume() as name:
         env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
         with serve(env=env, volumes={"/archive": name}) as container:

@@ -1,9 +1,9 @@
 """
-A laboratory for PID 1: one long-lived container in which the supervisor is run many times.
+A laboratory for PID 1: one long-lived container in which the supervisor runs many times.
 
-Each run has a process namespace of its own, so the supervisor really is PID 1 of it, and it is handed its
-child by the program's own `hand_over`.
-The child is whatever a test needs: an init's duties do not depend on what its child is.
+Each run has its own process namespace, in which the supervisor really is PID 1, and the program's own
+`hand_over` gives it its child. The child is whatever a test needs, because an init's duties do not depend
+on its child.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ _SUPERVISE = f"""{_PROGRAM}
 hand_over(sys.argv[1:])
 """
 
-# Prints how a child is reported for each exit code: exit-codes server, or exit-codes command.
-# The program is loaded once and its processes are forks, since 256 starts of an interpreter take their time.
+# Prints how a child's end is reported for each exit code: exit-codes server, or exit-codes command.
+# The program is loaded once and its processes are forks, because 256 starts of an interpreter take a while.
 _EXIT_CODES = f"""{_PROGRAM}
 def server(argv):
     def no_exec(path, argv, environment):
@@ -77,7 +77,7 @@ for code in range(256):
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
-# Executes a command with exactly these signals ignored and these blocked: with-signals 1,2 3,4 COMMAND...
+# Executes a command with exactly these signals ignored and those blocked: with-signals 1,2 3,4 COMMAND...
 WITH_SIGNALS = """#!/usr/local/lib/nix-postgres/python3 -IS
 import os, signal, sys
 ignored, blocked = ({int(word) for word in words.split(",") if word} for words in sys.argv[1:3])
@@ -90,7 +90,7 @@ signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 os.execvp(sys.argv[3], sys.argv[3:])
 """
 
-# What children in Python have at hand.
+# Helpers for children in Python.
 _PRELUDE = """
 import os, signal, sys, time
 
@@ -139,32 +139,32 @@ def orphan(live):
 
 
 def bash(text: str) -> tuple[str, ...]:
-    """The command for a piece of bash."""
+    """The command that runs a piece of bash."""
     return ("bash", "-c", text)
 
 
 def python(text: str) -> tuple[str, ...]:
-    """The command for a piece of Python, which has the helpers of `_PRELUDE`."""
+    """The command that runs a piece of Python, which can use the helpers of `_PRELUDE`."""
     return (PYTHON, "-IS", "-c", _PRELUDE + text)
 
 
 def numbers(mask: str) -> set[int]:
-    """The signals of a mask as `/proc/<pid>/status` shows it."""
+    """The signals of a mask, as in `/proc/<pid>/status`."""
     bits = int(mask, 16)
     return {number for number in range(1, 65) if bits >> (number - 1) & 1}
 
 
 def signal_state(status: str, wanted: Sequence[str] = ("SigIgn", "SigBlk")) -> dict[str, set[int]]:
-    """Which signals are ignored and which blocked, by the text of `/proc/<pid>/status`.
+    """The ignored and the blocked signals, from the text of `/proc/<pid>/status`.
 
-    Without 32 and 33: the C library ignores them in what it spawns, which a whole engine can inherit, and
-    nobody can send them.
+    Signals 32 and 33 are left out: the C library ignores them in processes that it spawns, which a whole
+    engine can inherit, and nobody can send them.
     """
     lines = (line.split(":") for line in status.splitlines() if line.startswith("Sig"))
     return {name: numbers(mask) - {32, 33} for name, mask in lines if name in wanted}
 
 
-#: Orphans at a rate, by sh, which is dash on Debian and forks cheapest: each subshell leaves forty. Prints the rate it reached.
+#: Creates orphans at a rate, with sh, which is dash on Debian and forks cheapest: each subshell leaves forty. Prints the reached rate.
 FLOOD = """
 import os, sys, time
 rate, seconds = int(sys.argv[1]), float(sys.argv[2])
@@ -184,7 +184,7 @@ print(made / (time.monotonic() - began))
 
 
 class Helper(NamedTuple):
-    """A helper as `hand_over` gets it: a small script."""
+    """A helper in the form of `hand_over`: a small script."""
 
     text: str
     after_server: bool = False
@@ -228,18 +228,18 @@ def serve_with(volume: str, helpers: Mapping[str, Helper]) -> Iterator[Container
 
 
 class Lab:
-    """The container, and what can be run in it."""
+    """The container, and the ways to run something in it."""
 
     def __init__(self, container: Container) -> None:
         """Refer to a container that was opened by `open_lab`."""
         self.container = container
 
     def run(self, *command: str, stdin: str | None = None, env: Mapping[str, str] | None = None) -> Outcome:
-        """How a command of the container ends."""
+        """How a command in the container ends."""
         return self.container.exec(*command, stdin=stdin, env=env, check=False, timeout=60)
 
     def alone(self, *command: str, env: Mapping[str, str] | None = None, limit: int = 60) -> Outcome:
-        """How a command ends that is PID 1 of its own namespace, within so many seconds."""
+        """How a command ends that is PID 1 of its own namespace, within this many seconds."""
         return self.run("timeout", "--signal", "KILL", str(limit), *_NAMESPACE, *command, env=env)
 
     def supervise(
@@ -258,12 +258,12 @@ class Lab:
 
         Args:
             child: The command that stands in for the server.
-            pid1: Whether the supervisor is PID 1, or the subreaper below another one.
-            before: A command which executes what is put after it: the state in which the supervisor begins.
-            limit: Seconds until all of it is killed.
+            pid1: Whether the supervisor is PID 1, or the subreaper below another process.
+            before: A command that executes its arguments, and sets the state in which the supervisor begins.
+            limit: Seconds until everything is killed.
             debug: Whether the debug log is on.
             timeouts: Seconds for a smart, a fast and an immediate shutdown.
-            env: More of the child's environment.
+            env: Additions to the child's environment.
 
         """
         below = () if pid1 else ("bash", "-c", '"$@"; exit $?', "-")
@@ -273,7 +273,7 @@ class Lab:
 
 @contextmanager
 def open_lab() -> Iterator[Lab]:
-    """A laboratory, which is closed in the end."""
+    """A laboratory, which is closed at the end."""
     tools = {
         "/lab/supervise": script(_SUPERVISE),
         "/lab/with-signals": script(WITH_SIGNALS),

@@ -1,19 +1,19 @@
 """
-Table 4.2: what Yelp/dumb-init's tests assert, D1 to D23.
+Table 4.2: the assertions of Yelp/dumb-init's tests, D1 to D23.
 
-D12 is tested with T1 and T2, the parts of D8 that concern postgres with T13 and T18, D18, D20 and D21 in
+D12 is tested with T1 and T2, the parts of D8 about postgres with T13 and T18, and D18, D20 and D21 in
 `test_terminal`.
 
 Rows without a test of their own:
 
-- D1, D4: the server is signalled alone (D2) and the rest is asked to go when it has ended (D3); there are no
+- D1, D4: the server alone gets signals (D2), and the other processes are asked to end after it (D3); there are no
   modes to choose from.
-- D6: no arguments are no mistake; see `test_t18_no_arguments_print_help`.
-- D10 as far as it is about a map of signals: ours cannot be set. The nearest settings are the ladder's times
+- D6: a command line without arguments is no error; see `test_t18_no_arguments_print_help`.
+- D10 as far as it concerns a map of signals: ours cannot be configured. The nearest settings are the ladder's times
   and the level of the log.
-- D16, D19: the supervisor never stops itself, so that no signal may do it (D18).
-- D22: we neither give up nor take a controlling terminal, so the kernel sends no HUP and CONT that would have
-  to be swallowed; that the first HUP counts is asserted in D15.
+- D16, D19: the supervisor never stops itself, because no signal may do that (D18).
+- D22: we neither give up nor take a controlling terminal, so the kernel sends no HUP and CONT that we would have
+  to ignore; D15 asserts that the first HUP counts.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ USED = {"PGDATA": "/volume/data"}
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Where supervisors are run."""
+    """The laboratory in which supervisors run."""
     with open_lab() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def real(cluster: str) -> Iterator[Container]:
-    """A server with the debug log, in whose volume nothing is changed by the tests."""
+    """A server with the debug log; the tests change nothing in its volume."""
     with (
         copied_volume(cluster) as volume,
         serve(env={**USED, "STATUS_LOG_LEVEL": "debug"}, volumes={"/volume": volume}) as container,
@@ -46,11 +46,11 @@ def real(cluster: str) -> Iterator[Container]:
         yield container
 
 
-# D2, D3: who is signalled
+# D2, D3: which processes get signals
 
 
 def test_d2_only_the_child_is_signalled(lab: Lab) -> None:
-    """Of a child and its children in the same group, only the child gets what is forwarded."""
+    """Of a child and its children in the same group, only the child gets forwarded signals."""
     child = """
 numbers = {signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
@@ -103,18 +103,18 @@ os._exit(7)
 
 
 @pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "subreaper"])
-def test_d3_leftovers_are_asked_to_go(lab: Lab, pid1: bool) -> None:
-    """What outlives the child gets TERM and has the time to end by itself."""
+def test_d3_leftovers_are_asked_to_end(lab: Lab, pid1: bool) -> None:
+    """A process that outlives the child gets TERM and has time to end by itself."""
     stay = "time.sleep(0.2); print('tidied up', flush=True)"
     ended = lab.supervise(python(_LEFTOVER.replace("STAY", stay)), pid1=pid1)
     assert (7, "got 15\ntidied up\n", "") == ended
 
 
 def test_d3_leftovers_are_killed(lab: Lab) -> None:
-    """What does not go on TERM is killed: the supervisor ends, and where it is no PID 1 nothing stays."""
+    """A process that ignores TERM is killed: the supervisor ends, and nothing stays even if it is not PID 1."""
     stubborn = "open('/tmp/pid', 'w').write(str(os.getpid())); os.setsid()"
     child = _LEFTOVER.replace("STAY", "signal.pause()").replace("live():", f"live():\n    {stubborn}")
-    # Whether it is left is seen by the one that is PID 1 there.
+    # The process that is PID 1 there sees whether it is left.
     gone = "pid=$(</tmp/pid); for i in {1..500}; do [[ -e /proc/$pid ]] || break; sleep 0.01; done"
     tell = '[[ -e /proc/$pid ]] && echo "$pid stays" || echo "$pid is gone"'
     below = ("bash", "-c", f'"$@"; code=$?; {gone}; {tell}; exit $code', "-")
@@ -125,8 +125,8 @@ def test_d3_leftovers_are_killed(lab: Lab) -> None:
 def test_d3_leftovers_of_the_real_server(used_volume: str) -> None:
     """When the server has ended, a process that a session left behind gets TERM."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
-        tells = "trap 'echo got TERM > /volume/data/witness; exit' TERM"
-        waits = f"trap '' HUP INT; {tells}; echo > /volume/data/armed; while :; do sleep 0.01; done"
+        writes = "trap 'echo got TERM > /volume/data/witness; exit' TERM"
+        waits = f"trap '' HUP INT; {writes}; echo > /volume/data/armed; while :; do sleep 0.01; done"
         left = f'(bash -c "{waits}" > /dev/null 2>&1 & echo $!)'.replace("'", "''")
         container.sql(f"CREATE TEMP TABLE t (pid int); COPY t FROM PROGRAM '{left}'")
         until(lambda: "" != container.shell("ls /volume/data/armed 2> /dev/null || true"), "the trap is set")
@@ -160,14 +160,14 @@ def test_d5_bad_command(lab: Lab, command: str, code: int, reason: str) -> None:
 
 @pytest.mark.parametrize("arguments", [("doctor", "--nonsense"), ("backup", "nonsense"), ("status", "word")])
 def test_d7_invalid_arguments_of_our_commands(lab: Lab, arguments: tuple[str, ...]) -> None:
-    """A mistake in the arguments of a command of ours is 2 and names the argument."""
+    """An error in the arguments of our own command ends with 2, and the message names the argument."""
     ended = lab.run("entrypoint", *arguments)
     assert (2, "", True) == (ended.code, ended.stdout, arguments[-1] in ended.stderr), ended.output
 
 
 @pytest.mark.parametrize("spellings", [("-?", "--help"), ("-V", "--version")], ids=str)
 def test_d8_both_spellings(lab: Lab, spellings: tuple[str, str]) -> None:
-    """Help and version of PID 1 are the server's in both spellings, to the letter, and nothing else is printed."""
+    """Both spellings print the server's help and version unchanged, and nothing else."""
     for spelling in spellings:
         expected = lab.run("postgres", spellings[1])
         assert (0, "") == (expected.code, expected.stderr)
@@ -176,7 +176,7 @@ def test_d8_both_spellings(lab: Lab, spellings: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("spelling", ["-h", "--help"])
 def test_d8_help_of_our_commands(lab: Lab, spelling: str) -> None:
-    """A command of ours explains itself in both spellings."""
+    """Our own commands explain themselves in both spellings."""
     ended = lab.run("entrypoint", "doctor", spelling)
     assert (0, True, "") == (ended.code, ended.stdout.startswith("Usage: entrypoint doctor"), ended.stderr)
 
@@ -185,8 +185,8 @@ def test_d8_help_of_our_commands(lab: Lab, spelling: str) -> None:
 
 
 @pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "subreaper"])
-def test_d9_debug_log_tells_all_in_order(lab: Lab, pid1: bool) -> None:
-    """The log tells of the child, the orphan, what arrived and was sent; the child's output is untouched."""
+def test_d9_debug_log_reports_everything_in_order(lab: Lab, pid1: bool) -> None:
+    """The log reports the child, the orphan, and all signals that came and went; the child's output stays unchanged."""
     child = """
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 orphan(lambda: os._exit(3))
@@ -217,7 +217,7 @@ os._exit(0)
 @pytest.mark.parametrize("name", ["STOP_SMART_TIMEOUT", "STOP_FAST_TIMEOUT", "STOP_IMMEDIATE_TIMEOUT"])
 @pytest.mark.parametrize("value", ["-1", "word", "1:2", "1;2", "0x10", "nan", "inf", "1e999", "5s5", "5 5"])
 def test_d10_malformed_times(lab: Lab, name: str, value: str) -> None:
-    """A time that is none is refused with the variable's name and the value, before anything is done."""
+    """An invalid time is refused with the variable's name and the value before anything is done."""
     ended = lab.run("entrypoint", "postgres", env={**FRESH, name: value, "PGDATA": "/tmp/never"})
     assert 1 == ended.code, ended.output
     assert name in ended.stderr
@@ -226,7 +226,7 @@ def test_d10_malformed_times(lab: Lab, name: str, value: str) -> None:
 
 
 def test_d10_malformed_level(lab: Lab) -> None:
-    """A level of the log that does not exist is refused with those that do."""
+    """An unknown level is refused, and the message lists the known ones."""
     ended = lab.run(
         "entrypoint", "postgres", env={**FRESH, "STATUS_LOG_LEVEL": "loud", "PGDATA": "/tmp/never"}
     )
@@ -238,7 +238,7 @@ def test_d10_malformed_level(lab: Lab) -> None:
 
 @pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "subreaper"])
 def test_d11_working_folders(lab: Lab, pid1: bool) -> None:
-    """The supervisor goes to `/`, its child stays where the entrypoint was started."""
+    """The supervisor changes to `/`, its child stays where the entrypoint was started."""
     child = python("""
 until(lambda: os.readlink(f"/proc/{INIT}/cwd") == "/")
 print(os.getcwd())
@@ -253,11 +253,11 @@ def test_d11_working_folder_of_a_command(lab: Lab) -> None:
     assert (0, "/var/lib\n", "") == lab.run(*bash("cd /var/lib && entrypoint pwd"))
 
 
-# D13: the child is ended by a signal
+# D13: a signal ends the child
 
 
 def test_d13_death_by_signal(lab: Lab) -> None:
-    """For each signal that ends a child, the code is 128 and the signal."""
+    """For each signal that ends a child, the code is 128 + signal."""
     deadly = [*range(1, 17), *range(24, 28), *range(29, 32)]
     script = """
 import resource
@@ -273,14 +273,14 @@ os.kill(os.getpid(), number)
     assert [128 + number for number in deadly] == [int(line) for line in ended.stdout.split()]
 
 
-# D14, D15, D17: what is forwarded as what
+# D14, D15, D17: which signals are forwarded, and as which ones
 
 _ALL = [number for number in range(1, 32) if number not in (9, 17, 19, 20, 21, 22)]
 """All signals but KILL, STOP, CHLD, TSTP, TTIN and TTOU."""
 
 
 def test_d14_command_gets_every_signal(lab: Lab) -> None:
-    """A command can trap every signal, and gets each."""
+    """A command can trap every signal, and receives it."""
     words = " ".join(map(str, _ALL))
     traps = f"for n in {words}; do trap \"printf '%s ' $n\" $n; done"
     text = f"{traps}; for n in {words}; do kill -$n $$; done; exit 5"
@@ -305,12 +305,12 @@ def arrived(number):
 """
 
 _SYNCHRONOUS = (4, 5, 6, 7, 8, 11, 31)
-"""ILL, TRAP, ABRT, BUS, FPE, SEGV and SYS: a program's own mistakes, which nobody sends to a supervisor."""
+"""ILL, TRAP, ABRT, BUS, FPE, SEGV and SYS: a program's own errors, which nobody sends to a supervisor."""
 
 
 @pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "subreaper"])
-def test_d14_d17_what_is_not_the_servers_is_dropped(lab: Lab, pid1: bool) -> None:
-    """All signals that mean nothing to the server, as USR2 and WINCH, neither reach it nor hurt us."""
+def test_d14_d17_signals_that_are_not_the_servers_are_dropped(lab: Lab, pid1: bool) -> None:
+    """Signals that mean nothing to the server, such as USR2 and WINCH, neither reach it nor harm us."""
     meaningless = [
         n for n in (*range(1, 32), 34, 40, 64) if n not in (1, 2, 3, 9, 15, 17, 18, 19, *_SYNCHRONOUS)
     ]
@@ -339,7 +339,7 @@ sys.exit(5)
     ids=str,
 )
 def test_d15_stops_climb(lab: Lab, sent: tuple[int, ...], expected: list[int], pid1: bool) -> None:
-    """HUP, TERM, INT and QUIT go to the server; each further stop is at least one step firmer."""
+    """HUP, TERM, INT and QUIT go to the server; each further stop climbs at least one step."""
     child = f"""
 numbers = {{1, 2, 3, 15}}
 signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
@@ -356,7 +356,7 @@ sys.exit(5)
 
 
 def test_d15_last_step_is_kill(lab: Lab) -> None:
-    """Whoever asks after QUIT once more has the child killed."""
+    """A further request after QUIT kills the child."""
     child = python("""
 signal.pthread_sigmask(signal.SIG_BLOCK, {3})
 os.kill(INIT, 3)
@@ -368,7 +368,7 @@ signal.pause()
 
 
 def test_d15_ladder_climbs_by_itself(lab: Lab) -> None:
-    """Each step has its own time; the last one is KILL."""
+    """Each step has its own time; the last step is KILL."""
     child = python("""
 began = time.monotonic()
 numbers = {2, 3, 15}
@@ -386,7 +386,7 @@ signal.pause()
 
 
 def test_d17_usr1_logs_a_status_line(real: Container) -> None:
-    """USR1 never reaches the server: it is asked for a line on the state, sessions counted."""
+    """USR1 never reaches the server: it requests a log line about the state, with the number of sessions."""
     with real.session("SELECT pg_sleep(60)"):
         real.kill("USR1")
         said = re.compile("entrypoint: info: serving; [1-9][0-9]* sessions?")
@@ -411,7 +411,7 @@ def test_d17_usr2_and_winch_do_not_reach_the_server(real: Container) -> None:
 
 @pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "subreaper"])
 def test_d23_no_zombies(lab: Lab, pid1: bool) -> None:
-    """A nested background process that ends is no zombie a second later, whoever its parent was."""
+    """A nested background process that ends is no zombie a second later, whatever its parent was."""
     child = """
 for _ in range(20):
     nested = os.fork()

@@ -1,4 +1,4 @@
-"""Every row of the table of the container's exit codes, on real containers."""
+"""Every row in the table of the container's exit codes, on real containers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ USED = {"PGDATA": "/volume/data"}
 INIT = "/docker-entrypoint-initdb.d"
 DATA = containers.data_folder()
 PAGE = REPOSITORY / "docs/reference/exit-codes.md"
-#: Row to the tests of it in this module.
+#: The tests in this module for each row.
 TESTED = {
     "`0`",
     "`1`",
@@ -33,15 +33,15 @@ TESTED = {
 }
 
 
-def test_every_row_of_the_table_is_here() -> None:
+def test_every_row_of_the_table_has_a_test() -> None:
     """A new row of the table needs a test below."""
     table = PAGE.read_text(encoding="utf-8").split("\n## ")[1]
     rows = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
     assert sorted(TESTED) == sorted(rows)
 
 
-def test_14_text_may_sort_otherwise(used_volume: str) -> None:
-    """The version of the library that is noted is not the one that is here."""
+def test_14_text_may_sort_differently(used_volume: str) -> None:
+    """The recorded version of the library is not the installed one."""
     place = {"/volume": used_volume}
     with serve(env=USED, volumes=place) as container:
         container.sql("UPDATE pg_database SET datcollversion = '1.0' WHERE datname = 'postgres'")
@@ -52,7 +52,7 @@ def test_14_text_may_sort_otherwise(used_volume: str) -> None:
 
 
 def test_15_another_server_was_promoted(used_volume: str, volume: str) -> None:
-    """The archive holds the history of a newer timeline that this cluster is not on."""
+    """The archive contains the history of a newer timeline that this cluster is not on."""
     env = {**USED, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
     place = {"/volume": used_volume, "/archive": volume}
     with serve(env=env, volumes=place) as container:
@@ -66,13 +66,13 @@ def test_15_another_server_was_promoted(used_volume: str, volume: str) -> None:
 
 @pytest.mark.parametrize("signal", ["INT", "TERM"])
 def test_0_asked_to_stop(used_volume: str, signal: str) -> None:
-    """The server was asked to stop and did."""
+    """The server was asked to stop, and did."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
         assert 0 == container.stop(signal)
 
 
 def test_0_asked_to_stop_at_once(used_volume: str) -> None:
-    """SIGQUIT is a request too: postgres ends with 0, though the next start has to recover."""
+    """SIGQUIT is a request too: postgres ends with 0, although the next start has to recover."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
         assert 0 == container.stop("QUIT")
         container.again()
@@ -90,7 +90,7 @@ ONE: dict[str, tuple[Mapping[str, str], tuple[str, ...], Files]] = {
 
 @pytest.mark.parametrize("case", ONE)
 def test_1_something_is_wrong(case: str) -> None:
-    """A setting, the environment, or a helper program of the start."""
+    """The cause is a setting, the environment, or a helper program of the start."""
     env, arguments, files = ONE[case]
     outcome = run(*arguments, env=env, files=files)
     assert 1 == outcome.code, outcome.output
@@ -98,7 +98,7 @@ def test_1_something_is_wrong(case: str) -> None:
 
 
 def test_1_data_folder(used_volume: str) -> None:
-    """A data folder of another major version."""
+    """The data folder is of another major version."""
     in_volume(used_volume, "echo 9 > data/PG_VERSION")
     outcome = run(env=USED, volumes={"/volume": used_volume})
     assert 1 == outcome.code, outcome.output
@@ -107,7 +107,7 @@ def test_1_data_folder(used_volume: str) -> None:
 
 @pytest.mark.parametrize("mode", ["smart", "fast"])
 def test_0_shutdown_by_somebody_else(used_volume: str, mode: str) -> None:
-    """A job that ends its own server, or an orchestrator's hook, has done well."""
+    """A job that ends its own server, or an orchestrator's hook, has succeeded."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
         container.shell(f"pg_ctl stop --mode {mode} --no-wait", user="postgres")
         assert 0 == container.wait()
@@ -115,7 +115,7 @@ def test_0_shutdown_by_somebody_else(used_volume: str, mode: str) -> None:
 
 
 def test_0_init_file_that_ends_the_server(volume: str) -> None:
-    """What an init file leaves behind may end the real server, when its work is done."""
+    """A process that an init file leaves behind may end the real server when its work is done."""
     until = "psql -h 127.0.0.1 -U postgres -tc 'SELECT 1' >/dev/null 2>&1"
     job = f"(until {until}; do sleep 0.1; done; pg_ctl stop -m smart) >/dev/null 2>&1 &\n"
     files: containers.Files = {f"{INIT}/1.sh": job}
@@ -124,8 +124,8 @@ def test_0_init_file_that_ends_the_server(volume: str) -> None:
 
 
 @pytest.mark.parametrize("end", ["pg_ctl stop --mode immediate --no-wait", "rm /volume/data/postmaster.pid"])
-def test_1_server_that_ends_unasked(used_volume: str, end: str) -> None:
-    """An end with 0 that was no shutdown: the server looks for its lock file once a minute."""
+def test_1_server_that_ends_without_a_request(used_volume: str, end: str) -> None:
+    """An exit code 0 without a shutdown: the server checks for its lock file once a minute."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
         container.shell(end, user="postgres")
         assert 1 == container.wait(90)
@@ -133,14 +133,14 @@ def test_1_server_that_ends_unasked(used_volume: str, end: str) -> None:
 
 
 def test_2_init_folder_cannot_be_read() -> None:
-    """A folder that the server's user cannot list."""
+    """The server's user cannot list the folder."""
     outcome = run(env=FRESH, files={INIT: containers.folder(0o700), f"{INIT}/1.sql": "SELECT 1"})
     assert 2 == outcome.code, outcome.output
     assert INIT in complaints(outcome)[0]
 
 
 def test_2_psql_cannot_connect() -> None:
-    """Connections of the first start are not let in."""
+    """The first start refuses connections."""
     deny = {f"{INIT}/1.sql": "SELECT 1"}
     args = "--no-sync --auth-local=reject"
     outcome = run(env={**FRESH, "POSTGRES_INITDB_ARGS": args}, files=deny)
@@ -148,7 +148,7 @@ def test_2_psql_cannot_connect() -> None:
 
 
 def test_3_sql_error() -> None:
-    """An init file with a mistake."""
+    """An init file contains an error."""
     outcome = run(env=FRESH, files={f"{INIT}/1.sql": "SELECT 1 FROM nosuch;"})
     assert 3 == outcome.code, outcome.output
     assert f"{INIT}/1.sql" in complaints(outcome)[0]
@@ -156,13 +156,13 @@ def test_3_sql_error() -> None:
 
 @pytest.mark.parametrize("code", [7, 42, 255])
 def test_other_codes_of_init_files_are_passed_on(code: int) -> None:
-    """Otherwise the container ends with the code of what failed."""
+    """In all other cases, the container ends with the code of what failed."""
     outcome = run(env=FRESH, files={f"{INIT}/1.sh": script(f"#!/bin/sh\nexit {code}\n")})
     assert code == outcome.code, outcome.output
 
 
-def test_10_init_files_had_begun() -> None:
-    """An init file that was killed is not simply repeated."""
+def test_10_init_files_have_begun() -> None:
+    """An init file that was killed does not simply run again."""
     files: Files = {f"{INIT}/1.sh": "sleep 60\n"}
     with create(env=FRESH, files=files) as container:
         container.begin()
@@ -173,7 +173,7 @@ def test_10_init_files_had_begun() -> None:
 
 
 def test_11_volume_is_in_use(used_volume: str) -> None:
-    """A second server on one volume."""
+    """A second server starts on the same volume."""
     with serve(env=USED, volumes={"/volume": used_volume}):
         assert 11 == run(env=USED, volumes={"/volume": used_volume}).code
 
@@ -187,8 +187,8 @@ def test_12_archive_without_a_backup(volume: str) -> None:
     assert 12 == outcome.code, outcome.output
 
 
-def test_13_restore_that_cannot_go_on(volume: str) -> None:
-    """A restore had begun; a start that names no archive does not know how to go on."""
+def test_13_restore_that_cannot_continue(volume: str) -> None:
+    """A restore has begun; a start without an archive cannot continue it."""
     with containers.volume() as data:
         env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
         with serve(env=env, volumes={"/archive": volume}) as container:
@@ -205,17 +205,17 @@ def test_13_restore_that_cannot_go_on(volume: str) -> None:
 
 
 def test_126_command_that_cannot_be_executed() -> None:
-    """A folder, and a file without the right."""
+    """The command is a folder, or a file without the right."""
     assert [126, 126] == [run(command).code for command in ("/etc", "/etc/passwd")]
 
 
-def test_127_command_that_is_not_there() -> None:
-    """By name and by path."""
+def test_127_command_that_does_not_exist() -> None:
+    """The command is given by name and by path."""
     assert [127, 127] == [run(command).code for command in ("nosuch", "/no/such")]
 
 
-def test_127_server_that_is_not_there(used_volume: str) -> None:
-    """A PATH without postgres is said at once, with how to mend it."""
+def test_127_server_that_does_not_exist(used_volume: str) -> None:
+    """A PATH without postgres is reported at once, with a hint."""
     env = {**USED, "PATH": "/usr/local/bin:/usr/bin:/bin"}
     outcome = run(env=env, volumes={"/volume": used_volume}, timeout=10)
     assert 127 == outcome.code, outcome.output

@@ -1,8 +1,8 @@
 """
-Auxiliary processes beside the server: their output, their restarts, their end.
+Auxiliary processes next to the server: their output, their restarts, their end.
 
-The second half of the program is started as the first half does it, by `hand_over`, with helpers that are small
-scripts and with the real PostgreSQL.
+`hand_over` starts the second half of the program as the first half does it, with helpers that are small scripts,
+and with the real PostgreSQL.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _helpers(container: Container) -> dict[str, dict[str, object]]:
 
 
 def _timed(container: Container) -> list[tuple[float, str]]:
-    """The lines of the log with the seconds at which they came, oldest first."""
+    """The lines of the log with their times in seconds, oldest first."""
     lines = sorted(docker("logs", "--timestamps", container.name).output.splitlines())
     found = []
     for line in lines:
@@ -36,17 +36,17 @@ def _timed(container: Container) -> list[tuple[float, str]]:
 
 
 def _order(container: Container, *texts: str) -> list[str]:
-    """Those of the texts that are in the log, in its order."""
+    """Those of the texts that are in the log, in the log's order."""
     return [text for _, line in _timed(container) for text in texts if text in line]
 
 
 def _waiting(trap: str, before: str = "") -> str:
-    """A helper that waits, and does this when it is asked to stop."""
+    """A helper that waits, and does this on a request to stop."""
     return f"#!/bin/bash\ntrap '{trap}' TERM\n{before}\necho begun\nwhile :; do sleep 0.1; done\n"
 
 
 def test_output_is_passed_on_with_the_role(used_volume: str) -> None:
-    """Line by line, both streams, a last line without an end, and bytes that are no text."""
+    """It comes line by line, from both streams, with an unfinished last line, and with bytes that are not text."""
     text = r"""#!/bin/bash
 printf 'first\nsecond\n'
 echo error >&2
@@ -70,7 +70,7 @@ printf 'no end'
 
 
 def test_flood_of_output_does_not_starve_the_server(used_volume: str) -> None:
-    """A helper that never stops talking: the server answers, and a stop is obeyed."""
+    """If a helper never stops printing, the server still answers, and a stop is obeyed."""
     with serve_with(used_volume, {"talker": Helper("#!/bin/sh\nexec yes\n")}) as container:
         assert "42" == container.sql("SELECT answer FROM kept")
         began = time.monotonic()
@@ -80,7 +80,7 @@ def test_flood_of_output_does_not_starve_the_server(used_volume: str) -> None:
 
 
 def test_restarts_after_growing_pauses(used_volume: str) -> None:
-    """A helper that keeps failing is started again after 1, 2, 4 s; the server does not notice."""
+    """A failing helper is started again after 1, 2 and 4 s; the server does not notice."""
     with serve_with(used_volume, {"failing": Helper("#!/bin/sh\necho try\nexit 7\n")}) as container:
         before = container.postmaster()
         container.says("failing ended with code 7; starting it again in 4 s")
@@ -96,7 +96,7 @@ def test_restarts_after_growing_pauses(used_volume: str) -> None:
 
 
 def test_helper_that_cannot_be_executed(used_volume: str) -> None:
-    """A helper that is not there fails like one that ends: it is said, shown and tried again."""
+    """A missing helper fails like one that ends: the log and the status show it, and it is tried again."""
     with serve_with(used_volume, {"missing": Helper("#!/no/such/interpreter\n")}) as container:
         container.says("missing ended with code 127; starting it again in 2 s")
         assert (2, 127) == tuple(_helpers(container)["missing"][name] for name in ("failures", "last_code"))
@@ -105,7 +105,7 @@ def test_helper_that_cannot_be_executed(used_volume: str) -> None:
 
 
 def test_killed_helper_is_started_again(used_volume: str) -> None:
-    """A helper that somebody kills comes back, with another process id."""
+    """A helper that somebody kills comes back with another process id."""
     with serve_with(used_volume, {"mate": Helper(_waiting("exit 0"))}) as container:
         container.says("mate: begun")
         until(lambda: _helpers(container)["mate"]["state"] == "running", "running")
@@ -118,7 +118,7 @@ def test_killed_helper_is_started_again(used_volume: str) -> None:
 
 
 def test_order_of_stopping(used_volume: str) -> None:
-    """Those that need the server end before it is asked to; those that it needs end after it."""
+    """Helpers that need the server end before it; helpers that the server needs end after it."""
     alive = 'psql -XAtqU postgres -c "SELECT \\$\\$server is there\\$\\$" 2> /dev/null || echo server is gone'
     helpers = {
         "user": Helper(_waiting(f"{alive}; exit 0")),
@@ -139,8 +139,8 @@ def test_order_of_stopping(used_volume: str) -> None:
         assert expected == _order(container, *expected)
 
 
-def test_deaf_helper_is_killed_after_5_seconds(used_volume: str) -> None:
-    """A helper that ignores SIGTERM holds the server up for 5 s, no longer, and the stop is still clean."""
+def test_helper_that_ignores_sigterm_is_killed_after_5_seconds(used_volume: str) -> None:
+    """It delays the server's stop for 5 s and no longer, and the stop is still clean."""
     with serve_with(used_volume, {"deaf": Helper(_waiting(""))}) as container:
         container.says("deaf: begun")
         began = time.monotonic()
@@ -156,7 +156,7 @@ def test_deaf_helper_is_killed_after_5_seconds(used_volume: str) -> None:
 
 
 def test_second_stop_request_does_not_wait_for_a_helper(used_volume: str) -> None:
-    """Who asks twice gets an immediate shutdown, deaf helper or not."""
+    """A second request is an immediate shutdown, even if a helper ignores it."""
     with serve_with(used_volume, {"deaf": Helper(_waiting(""))}) as container:
         container.says("deaf: begun")
         container.kill("INT")
@@ -166,8 +166,8 @@ def test_second_stop_request_does_not_wait_for_a_helper(used_volume: str) -> Non
         container.wait(15)
 
 
-def test_whole_group_of_a_helper_ends(used_volume: str) -> None:
-    """What a helper has started goes with it."""
+def test_the_whole_group_of_a_helper_ends(used_volume: str) -> None:
+    """Processes that a helper has started end with it."""
     text = (
         "#!/bin/bash\n(trap 'echo child ended; exit' TERM; echo begun; while :; do sleep 0.1; done) &\nwait\n"
     )
@@ -177,8 +177,8 @@ def test_whole_group_of_a_helper_ends(used_volume: str) -> None:
         assert "parent: child ended" in container.logs().stderr
 
 
-def test_stranger_is_asked_to_go_at_the_end(used_volume: str) -> None:
-    """What else runs in the container gets SIGTERM when the server is gone, and 2 s."""
+def test_other_processes_are_asked_to_end_last(used_volume: str) -> None:
+    """Any other process in the container gets SIGTERM when the server is gone, and 2 s."""
     polite = _waiting("echo polite ended > /proc/1/fd/2; exit 0").encode()
     with serve_with(used_volume, {}) as container:
         container.exec("bash", "-c", "cat > /tmp/polite; chmod 755 /tmp/polite", stdin=polite.decode())
@@ -192,7 +192,7 @@ def test_stranger_is_asked_to_go_at_the_end(used_volume: str) -> None:
 
 
 def test_helpers_have_clean_signals_and_descriptors(used_volume: str) -> None:
-    """Nothing blocked or ignored, a process group of its own, and only 0, 1 and 2."""
+    """No signal is blocked or ignored; each has its own process group, and only the descriptors 0, 1 and 2."""
     text = (
         "#!/usr/local/lib/nix-postgres/python3 -IS\nimport os, time\n"
         "lines = open('/proc/self/status').read().splitlines()\n"
@@ -206,6 +206,6 @@ def test_helpers_have_clean_signals_and_descriptors(used_volume: str) -> None:
     assert found, line
     blocked, ignored = (
         int(found[number], 16) & 0x7FFFFFFF for number in (1, 2)
-    )  # above are the C library's own
+    )  # the others are the C library's own
     # Python itself ignores SIGPIPE (13) and SIGXFSZ (25).
     assert (0, (1 << 12) | (1 << 24)) == (blocked, ignored)

@@ -1,12 +1,12 @@
 """
-Table 4.3: what other inits teach.
+Table 4.3: lessons from other inits.
 
-- openSUSE/catatonit has no tests; its list of changes is taken for one: deaths that coalesce, descriptors
-  from 3 on closed, LISTEN_PID right, the folder of the start not kept busy. Its pause mode is not ours: there
-  is always a child. Its refusal to run when it is not PID 1 is not ours either: we are subreaper then (T3, T11).
+- openSUSE/catatonit has no tests, so we test its list of changes: deaths that coalesce, descriptors from 3 on
+  closed, LISTEN_PID right, the folder of the start not kept busy. We have no pause mode, because there is
+  always a child. And it refuses to run unless it is PID 1, while we are a subreaper then (T3, T11).
 - tianon/gosu: one process only.
 
-Rows without a test: phusion/baseimage-docker (its services, which we have not) and just-containers/s6-overlay
+Rows without a test: phusion/baseimage-docker (its services, which we do not have) and just-containers/s6-overlay
 (it has no tests).
 """
 
@@ -25,14 +25,14 @@ START = "/srv"
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Where supervisors are run."""
+    """The laboratory in which supervisors run."""
     with open_lab() as made:
         yield made
 
 
 @pytest.fixture
 def started_elsewhere(used_volume: str) -> Iterator[Container]:
-    """A server whose container starts in a folder of its own, with two more descriptors than usual."""
+    """A server whose container starts in a folder of its own, with two additional descriptors."""
     leaking = ("-c", 'exec 5< /etc/passwd 77< /etc/group; exec entrypoint "$@"', "-", "postgres")
     options = ("--workdir", START, "--entrypoint", "bash", "--cap-add", "SYS_PTRACE")
     with serve(*leaking, env=USED, volumes={"/volume": used_volume}, options=options) as container:
@@ -43,20 +43,20 @@ def started_elsewhere(used_volume: str) -> Iterator[Container]:
 
 
 def test_catatonit_coalesced_deaths(lab: Lab) -> None:
-    """While the supervisor is stopped, 200 orphans and the child itself die; one look takes them all."""
+    """While the supervisor is stopped, 200 orphans and the child itself end; one look reaps them all."""
     child = """
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-told, tell = os.pipe()
+reading, writing = os.pipe()
 def live():
-    os.close(tell)
-    os.read(told, 1)
+    os.close(writing)
+    os.read(reading, 1)
     os._exit(3)
 for _ in range(200):
     orphan(live)
 until(lambda: len(adopted()) == 200)
 if not os.fork():
-    # It looks on while the others die untaken, lets the supervisor go on, and waits for the sweep.
-    os.close(tell)
+    # It watches while the others end unreaped, lets the supervisor continue, and waits for the sweep.
+    os.close(writing)
     until(lambda: sum(state == "Z" for state in adopted().values()) == 201)
     print("201 dead", flush=True)
     os.kill(INIT, signal.SIGCONT)
@@ -69,7 +69,7 @@ os._exit(7)  # and with it the other end of their pipe
     assert (7, "201 dead\n{}\n", "") == lab.supervise(python(child), pid1=False)
 
 
-# catatonit, what is left open
+# catatonit: descriptors and folders that are left open
 
 
 def test_catatonit_descriptors_are_closed(lab: Lab) -> None:
@@ -84,7 +84,7 @@ sys.exit(5)
 
 
 def test_catatonit_descriptors_and_folder_of_the_real_server(started_elsewhere: Container) -> None:
-    """The real server has none of the start's descriptors and works in its data folder, we are in `/`."""
+    """The real server has none of the start's descriptors and works in its data folder; we are in `/`."""
     server = started_elsewhere.postmaster()
     user = started_elsewhere.process(server)["Uid"].split()[0]
     seen = started_elsewhere.exec("bash", "-c", f"ls -l /proc/{server}/fd", user="0").stdout
@@ -108,7 +108,7 @@ def test_catatonit_start_folder_is_not_kept_busy(lab: Lab) -> None:
 
 
 def test_catatonit_listen_pid_names_the_command(lab: Lab) -> None:
-    """LISTEN_PID stays right for a command, since the command is the process that was started."""
+    """LISTEN_PID stays right for a command, because the command is the process that was started."""
     text = """LISTEN_PID=$$ exec entrypoint bash -c 'echo $(( LISTEN_PID == $$ ))'"""
     assert (0, "1\n", "") == lab.run(*bash(text))
 
@@ -140,7 +140,7 @@ def test_gosu_exactly_one_process(entrypoint: str, before: tuple[str, ...]) -> N
 
 
 def test_gosu_inherits_the_signal_state(lab: Lab) -> None:
-    """The stand-in for gosu leaves ignored and blocked signals as they are, as T9 asks of any init."""
+    """The stand-in for gosu keeps ignored and blocked signals, as T9 requires of any init."""
     state = ("/lab/with-signals", "2,11,22", "4,15,21")
     ended = lab.run(*state, "gosu", "nobody", "cat", "/proc/self/status")
     assert {"SigBlk": {4, 15, 21}, "SigIgn": {2, 11, 22}} == signal_state(ended.stdout)

@@ -1,7 +1,7 @@
 """
-PID 1, table 4.5: what no other init tests, on real containers with the real PostgreSQL.
+PID 1, table 4.5: cases that no other init tests, on real containers with the real PostgreSQL.
 
-The second half of P5, what is rendered anew at SIGHUP, is `configuration/test_reload.py`; P11, stale
+The second half of P5, settings that are rendered again at SIGHUP, is `configuration/test_reload.py`; P11, stale
 `postmaster.pid`, is `test_stale_pid.py`.
 """
 
@@ -37,19 +37,19 @@ def _source(path: str) -> str:
 
 
 def _faulty(module: str, old: str, new: str) -> Files:
-    """A module of the program with one place changed."""
+    """A module of the program with one change."""
     path = f"{CODE}/{module}"
     assert 1 == _source(path).count(old), f"{module} has changed: {old}"
     return {path: _source(path).replace(old, new)}
 
 
 def _has(container: Container, path: str) -> bool:
-    """Whether a path is in a container that may have ended, volumes included."""
+    """Whether a container that may have ended has this path, including its volumes."""
     return docker("cp", f"{container.name}:{path}", "-", check=False).code == 0
 
 
 def _control(volume: str) -> str:
-    """The state of the cluster, as pg_controldata words it."""
+    """The state of the cluster, in the words of pg_controldata."""
     outcome = run(
         "-D", "/volume/data", volumes={"/volume": volume}, options=("--entrypoint", "pg_controldata")
     )
@@ -64,13 +64,13 @@ def _zombies(container: Container) -> list[str]:
 
 
 def _untouched(container: Container) -> None:
-    """No crash recovery has happened."""
+    """There was no crash recovery."""
     assert [] == [word for word in CRASHED if word in container.logs().output]
 
 
 @pytest.fixture
 def running(used_volume: str) -> Iterator[Container]:
-    """A server of its own, whose smart shutdown lasts a second at most."""
+    """A server of its own, whose smart shutdown lasts at most a second."""
     with serve(env={**USED, "STOP_SMART_TIMEOUT": "1"}, volumes={"/volume": used_volume}) as container:
         yield container
 
@@ -79,7 +79,7 @@ def running(used_volume: str) -> Iterator[Container]:
 
 
 def _waits(program: str, when: str = "true") -> Files:
-    """A program of the image that waits, for as long as there is no file /go, where `when` holds."""
+    """A program of the image that waits where `when` is true, until there is a file /go."""
     text = f"""#!/bin/bash
 if {when} && [ ! -e /go ]; then sleep 60; fi
 for folder in /usr/lib/postgresql/*/bin /usr/bin /bin; do
@@ -93,14 +93,14 @@ RESTORE = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest", "REST
 
 
 class Phase(NamedTuple):
-    """A phase of a start, and what holds the start up there."""
+    """A phase of a start, and what delays the start in it."""
 
     files: Files
     env: Mapping[str, str] = FRESH
     next_start: int | None = None
-    """With which code the next start refuses; None if it completes."""
+    """The code with which the next start refuses; None if it completes."""
     seen: str = "sleep"
-    """The process by which one sees that the phase is reached."""
+    """The process that shows that the phase is reached."""
 
 
 PHASES = {
@@ -119,7 +119,7 @@ PHASES = {
 @pytest.mark.parametrize("signal", CODES)
 @pytest.mark.parametrize("phase", PHASES)
 def test_p1_stop_in_each_phase(request: pytest.FixtureRequest, phase: str, signal: str) -> None:
-    """A stop is obeyed within 5 s with 128 + signal, no server is left, and the next start knows."""
+    """A stop is obeyed within 5 s with 128 + signal, no server is left, and the next start knows about it."""
     held = PHASES[phase]
     mounts: dict[str, str] = {}
     if held.env is RESTORE:
@@ -150,7 +150,7 @@ def copied_archive(archive: str) -> Iterator[str]:
 
 
 def test_p2_terminate_with_an_idle_session(running: Container, used_volume: str) -> None:
-    """SIGTERM does not wait for a session that does nothing: fast shutdown, exit 0, a clean cluster."""
+    """SIGTERM does not wait for an idle session: fast shutdown, exit 0, a clean cluster."""
     idle = subprocess.Popen(
         ("docker", "exec", "-i", running.name, "psql", "-U", "postgres"),
         stdin=subprocess.PIPE,
@@ -169,7 +169,7 @@ def test_p2_terminate_with_an_idle_session(running: Container, used_volume: str)
 
 
 def _deaf(container: Container) -> None:
-    """Stop a session's process so that it hears no request; only SIGKILL gets through."""
+    """Stop a session's process, so that it receives no request; only SIGKILL gets through."""
     pid = container.sql("SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
     container.shell(f"kill -STOP {pid}", user="postgres")
 
@@ -185,8 +185,8 @@ def _ladder(container: Container) -> list[str]:
     return [*steps, *(["kill"] if "kill shutdown" in text else [])]
 
 
-def test_p3_deaf_session_and_deadlines(used_volume: str) -> None:
-    """A session that nothing ends: QUIT after the fast shutdown's time, then KILL, and 137 tells so."""
+def test_p3_stuck_session_and_deadlines(used_volume: str) -> None:
+    """A session that nothing ends: QUIT after the fast shutdown's time, then KILL, and exit code 137."""
     env = {
         **USED,
         "STOP_SMART_TIMEOUT": "1",
@@ -202,12 +202,12 @@ def test_p3_deaf_session_and_deadlines(used_volume: str) -> None:
         assert 137 == container.stop("TERM", timeout=15)
         assert 2.9 < time.monotonic() - began < 8
         assert ["smart", "fast", "immediate", "kill"] == _ladder(container)
-        container.again()  # crash recovery, and nothing of the old server is in the way
+        container.again()  # crash recovery, and nothing of the old server prevents it
         assert "42" == container.sql("SELECT answer FROM kept")
 
 
 def test_p4_second_terminate_escalates_at_once(used_volume: str) -> None:
-    """Each further stop request climbs one step without waiting for the time of the last one."""
+    """Each further stop request climbs one step without waiting for the time of the last step."""
     env = {**USED, "STOP_SMART_TIMEOUT": "60", "STOP_FAST_TIMEOUT": "60", "STOP_IMMEDIATE_TIMEOUT": "60"}
     with (
         serve(env=env, volumes={"/volume": used_volume}) as container,
@@ -222,7 +222,7 @@ def test_p4_second_terminate_escalates_at_once(used_volume: str) -> None:
 
 
 def test_p4_interrupt_after_terminate_is_fast(used_volume: str) -> None:
-    """SIGTERM, then SIGINT, with a session at work: clean, at once, exit 0."""
+    """SIGTERM, then SIGINT, with an active session: clean, at once, exit 0."""
     with (
         serve(env={**USED, "STOP_SMART_TIMEOUT": "60"}, volumes={"/volume": used_volume}) as container,
         container.session("SELECT pg_sleep(60)"),
@@ -245,17 +245,17 @@ def test_p5_hangup_reloads(running: Container) -> None:
 
 
 def test_p5_continue_reaches_the_server(running: Container) -> None:
-    """A suspended server goes on when the container gets SIGCONT, and can be stopped."""
+    """A suspended server continues when the container gets SIGCONT, and can be stopped."""
     server = running.postmaster()
     running.shell(f"kill -STOP {server}", user="0")
     until(lambda: running.shell(f"cut -d' ' -f3 /proc/{server}/stat") == "T", "the server is suspended")
     running.kill("CONT")
-    until(lambda: running.shell(f"cut -d' ' -f3 /proc/{server}/stat") != "T", "the server goes on")
+    until(lambda: running.shell(f"cut -d' ' -f3 /proc/{server}/stat") != "T", "the server continues")
     assert "1" == running.sql("SELECT 1")
 
 
 def test_p6_killed_from_outside(running: Container) -> None:
-    """A server that somebody kills: exit code 137, and where to look for who did it."""
+    """A server that somebody kills: exit code 137, and where to look for the cause."""
     running.shell(f"kill -KILL {running.postmaster()}", user="0")
     assert 137 == running.wait(10)
     log = running.logs().stderr
@@ -263,12 +263,12 @@ def test_p6_killed_from_outside(running: Container) -> None:
     assert "dmesg" in log
 
 
-def test_p6_killed_for_want_of_memory(used_volume: str) -> None:
+def test_p6_killed_because_of_memory(used_volume: str) -> None:
     """A server that the kernel kills at the container's limit: 137, the counter, and what to change."""
     with serve(
         env=USED, volumes={"/volume": used_volume}, options=("--memory", "200m", "--memory-swap", "200m")
     ) as container:
-        # The kernel would take one of the server's children, which the server survives.
+        # The kernel would choose one of the server's children, which the server survives.
         container.shell(f"echo 1000 > /proc/{container.postmaster()}/oom_score_adj", user="0")
         hog = "import time; rest = b'x' * (300 << 20); time.sleep(60)"
         docker("exec", "--detach", container.name, PYTHON, "-c", hog)
@@ -284,13 +284,13 @@ ENDS = ("exit 0", "exit 1", "exit 2", "exit 127", "kill -KILL $$")
 
 
 def _orphans_of_the_server() -> str:
-    """Statements that make the server start programs which outlive their parents, and end in all ways."""
+    """Statements that make the server start programs that outlive their parents, and end in all ways."""
     program = "cat > /dev/null; (sleep 0.1; exec sh -c '{end}') > /dev/null 2>&1 &"
     return "; ".join(f"COPY (SELECT 1) TO PROGRAM $_${program.format(end=end)}$_$" for end in ENDS)
 
 
 def test_p7_orphans_do_not_disturb_a_query(used_volume: str) -> None:
-    """Orphans of sessions in the container and of the server itself end badly; the clients go on."""
+    """Orphans of sessions in the container and of the server itself end badly; the clients continue."""
     env = {**USED, "STATUS_LOG_LEVEL": "debug"}
     with serve(env=env, volumes={"/volume": used_volume}) as container:
         container.exec("pgbench", "--initialize", "--quiet", "-U", "postgres", "postgres")
@@ -314,7 +314,7 @@ def test_p7_orphans_do_not_disturb_a_query(used_volume: str) -> None:
             for end in ENDS:
                 container.shell(f"(sh -c 'sleep 0.1; {end}' < /dev/null > /dev/null 2>&1 &)")
             container.sql(_orphans_of_the_server())
-            # A shell that is killed leaves its `sleep` for us as well, so more may follow.
+            # A shell that is killed leaves its `sleep` to us as well, so more orphans may follow.
             reaped = [("0", 2), ("1", 2), ("2", 2), ("127", 2), ("137", 2)]
 
             def seen() -> bool:
@@ -342,7 +342,7 @@ def _flood(container: Container, rate: int, seconds: float) -> subprocess.Popen[
 
 
 def _said_at(container: Container, text: str) -> float:
-    """When a line was logged, in seconds since 1970."""
+    """The time of a line in the log, in seconds since 1970."""
     lines = docker("logs", "--timestamps", container.name)
     line = next(line for line in lines.output.splitlines() if text in line)
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z.*", r"\1+00:00", line)).timestamp()
@@ -355,7 +355,7 @@ def _survives_a_flood(container: Container, rate: int) -> None:
     assert float(words) > rate * 0.9, f"only {words} orphans a second were made"
     until(lambda: _zombies(container) == [], "no zombie is left", timeout=1)
     _untouched(container)
-    # And under the same load the death of the server is noticed.
+    # And under the same load, the death of the server is noticed.
     again = _flood(container, rate, 30)
     try:
         until(lambda: container.has_process("python3"), "the flood")
@@ -379,11 +379,11 @@ def test_p8_orphans_at_5000_a_second(running: Container) -> None:
     _survives_a_flood(running, 5000)
 
 
-# P9, P10: stops at the worst moment, and our own mistakes
+# P9, P10: stops at the worst moment, and our own errors
 
 
 def _obeys(container: Container) -> None:
-    """It ends, soon, in an orderly way: 0 if the server got the request, 143 if it was not up yet."""
+    """The container ends soon and in an orderly way: 0 if the server got the request, 143 if it was not up yet."""
     code = container.wait(5)
     assert code in (0, 143), container.logs().output
     assert not _has(container, "/volume/data/postmaster.pid")
@@ -395,7 +395,7 @@ def _terminate_at(used_volume: str, points: int) -> None:
         for point in range(points):
             container.begin()
             container.says("Skipping initialization")
-            time.sleep(0.2 * point / points)  # the point itself, no waiting for a condition
+            time.sleep(0.2 * point / points)  # the point itself, rather than a wait for a condition
             container.kill("TERM")
             _obeys(container)
             codes.append(container.state["ExitCode"])
@@ -453,7 +453,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_p10_our_own_mistake_stops_the_server(used_volume: str, fault: str) -> None:
+def test_p10_our_own_error_stops_the_server(used_volume: str, fault: str) -> None:
     """Whatever is wrong with the supervisor, the server is stopped cleanly, and the exit code is not 0."""
     module, place, extra = FAULTS[fault]
     files = _faulty(module, place, place + extra)
@@ -465,8 +465,8 @@ def test_p10_our_own_mistake_stops_the_server(used_volume: str, fault: str) -> N
     assert "shut down" == _control(used_volume)
 
 
-def test_p10_mistake_before_the_server_runs(used_volume: str) -> None:
-    """A supervisor that fails before it has a server ends at once, without a signal to anybody else."""
+def test_p10_error_before_the_server_runs(used_volume: str) -> None:
+    """A supervisor that fails before it has a server ends at once, and signals no other process."""
     files = _faulty("pid1/handoff.py", SPAWN, f"raise RuntimeError('injected'); {SPAWN}")
     outcome = run(env=USED, files=files, volumes={"/volume": used_volume}, timeout=8)
     assert outcome.code not in (0, 137), outcome.output
@@ -477,7 +477,7 @@ def test_p10_mistake_before_the_server_runs(used_volume: str) -> None:
 
 
 def test_p12_uid_without_a_name() -> None:
-    """A uid that no passwd entry knows makes a database and serves it."""
+    """A uid without a passwd entry creates a database and serves it."""
     options = ("--user", "1234:1234", "--tmpfs", "/data:uid=1234,gid=1234,mode=700")
     with serve(env={**FRESH, "PGDATA": "/data/db"}, options=options) as container:
         assert "1" == container.sql("SELECT 1")
@@ -486,7 +486,7 @@ def test_p12_uid_without_a_name() -> None:
 
 
 def test_p13_descriptors_of_the_server(running: Container) -> None:
-    """The server has 0, 1 and 2 from us, and beyond those only what it opened itself."""
+    """The server has 0, 1 and 2 from us, and otherwise only descriptors that it opened itself."""
     mine, its = (
         dict(
             line.rsplit(" -> ", 1)
@@ -501,11 +501,11 @@ def test_p13_descriptors_of_the_server(running: Container) -> None:
     assert {n: mine[n] for n in "012"} == {n: its[n] for n in "012"}
     beyond = {n: its[n] for n in its if int(n) > 2}
     assert {} == {n: target for n, target in beyond.items() if target in mine.values()}
-    # A server that is started from a clean shell has its own pipe, sockets and what they need.
+    # A server that is started from a clean shell has its own pipe, its sockets and what they need.
     assert {} == {
         n: target for n, target in beyond.items() if not re.match(r"(pipe|socket|anon_inode):", target)
     }
-    # And we hold nothing but our wake-up pipe, the locks on two folders, and the log once more, not to wait for it.
+    # And we hold only our wake-up pipe, the locks on two folders, and a second descriptor of the log, in order not to wait for it.
     held = {n: target for n, target in mine.items() if int(n) > 2}
     assert ["/run/entrypoint", "/volume/data"] == sorted(each for each in held.values() if each[0] == "/")
     assert mine["2"] in held.values()
@@ -513,7 +513,7 @@ def test_p13_descriptors_of_the_server(running: Container) -> None:
 
 
 def test_p14_orphans_come_to_us_under_another_init(used_volume: str) -> None:
-    """With `docker run --init` we are no PID 1, yet the server's orphans are ours, and all are reaped."""
+    """With `docker run --init` we are not PID 1, yet we adopt the server's orphans, and all are reaped."""
     env = {**USED, "STATUS_LOG_LEVEL": "debug"}
     with serve(env=env, volumes={"/volume": used_volume}, options=("--init",)) as container:
         assert "entrypoint" not in container.shell("cat /proc/1/cmdline | tr '\\0' ' ' | cut -d' ' -f1")
@@ -528,7 +528,7 @@ def test_p14_orphans_come_to_us_under_another_init(used_volume: str) -> None:
 
 
 def test_p15_helper_ends_before_the_server_is_asked(used_volume: str) -> None:
-    """A backup at work gets SIGTERM, finishes with the server still there; then the server is asked."""
+    """A running backup gets SIGTERM and finishes while the server is still there; then the server is stopped."""
     backup = """#!/bin/bash
 finish() {
     echo "stop requested"
@@ -554,7 +554,7 @@ while :; do sleep 0.1; done
         )
         if text in line
     ]
-    # What the server said when it was stopped before the test is not of this container.
+    # Messages of the server from its stop before the test are not of this container.
     assert [
         "SIGINT: fast shutdown",
         "backup: stop requested",
@@ -566,7 +566,7 @@ while :; do sleep 0.1; done
 
 @pytest.mark.parametrize(("stop", "code"), [("fast", 0), ("kill", 137)])
 def test_p16_server_that_ends_by_itself(used_volume: str, stop: str, code: int) -> None:
-    """The container ends as the server did; helpers end first."""
+    """The container ends with the server's code; helpers end first."""
     helper = "#!/bin/bash\ntrap 'echo ended; exit 0' TERM\necho begun\nwhile :; do sleep 0.1; done\n"
     with serve_with(used_volume, {"mate": Helper(helper)}) as container:
         container.says("mate: begun")

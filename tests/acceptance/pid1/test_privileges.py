@@ -1,4 +1,4 @@
-"""Root's rights: given up in every process of ours, and not needed by those who never had them."""
+"""Root's rights: given up in all our processes, and not needed by users who never had them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ USED = {"PGDATA": "/volume/data"}
 INIT = "/docker-entrypoint-initdb.d"
 CODE = "/usr/local/lib/nix-postgres/entrypoint"
 RIGHTS = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapAmb", "NoNewPrivs")
-#: Init files of both kinds, which write down what they may.
+#: Init files of both kinds, which record their rights.
 WITNESSES: Files = {
     f"{INIT}/1.sh": "cat /proc/self/status > /tmp/sourced\n",
     f"{INIT}/2.sh": script("#!/bin/sh\ncat /proc/self/status > /tmp/executed\n"),
@@ -51,7 +51,7 @@ def _everybody(container: Container) -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize(("env", "forbidden"), [({}, "0"), ({"POSTGRES_NO_NEW_PRIVILEGES": "on"}, "1")])
 def test_rights_are_gone_everywhere(env: dict[str, str], forbidden: str) -> None:
-    """Real, effective and saved ids, groups and capabilities, from initdb to the server's children."""
+    """This covers real, effective and saved ids, groups and capabilities, from initdb to the server's children."""
     with serve(env={**FRESH, **env}, files=WITNESSES) as container:
         everybody = _everybody(container)
         # In Debian's images the server's user may read the keys of ssl-cert as well.
@@ -77,7 +77,7 @@ def test_setuid_programs_have_no_power(used_volume: str) -> None:
             container.stop()
 
 
-#: A libc that lies: a step of the drop reports success and does nothing.
+#: A faulty libc: a step of the drop reports success and does nothing.
 LIES = {
     "groups": ("os.setgroups(list(identity.groups))", "pass"),
     "gid": ("os.setresgid(identity.gid, identity.gid, identity.gid)", "pass"),
@@ -105,7 +105,7 @@ def test_drop_is_verified(step: str) -> None:
 
 
 def test_order_of_the_drop() -> None:
-    """Groups, then gid, then uid: the other way round the kernel would refuse, or worse, rights would stay."""
+    """Groups, then gid, then uid: in another order the kernel would refuse, or worse, rights would remain."""
     path = f"{CODE}/system/identity.py"
     source = run(path, options=("--entrypoint", "cat")).stdout
     for call in ("setgroups", "setresgid", "setresuid"):
@@ -121,7 +121,7 @@ CLOSED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileg
 @pytest.mark.parametrize("run_folder", ["/run", "/var/run/postgresql"])
 @pytest.mark.parametrize("user", ["999:999", "4321:4321"])
 def test_closed_container(volume: str, user: str, run_folder: str) -> None:
-    """Read-only, no capability, no new privileges, a known or an unknown uid: first start, stop, start."""
+    """Read-only, no capabilities, no new privileges, a known or an unknown uid: first start, stop, start."""
     in_volume(volume, f"chown {user} .")
     uid = user.partition(":")[0]
     options = (
@@ -141,14 +141,14 @@ def test_closed_container(volume: str, user: str, run_folder: str) -> None:
 
 
 def test_closed_container_says_what_it_lacks() -> None:
-    """Without a place to write to, the refusal names it and how to mend it."""
+    """Without a writable place, the refusal names it and says how to provide one."""
     outcome = run(env={**FRESH, **USED}, options=(*CLOSED, "--user", "999:999"))
     assert 1 == outcome.code
     assert any("--tmpfs /run" in text for text in complaints(outcome))
 
 
 def test_root_without_the_right_to_step_down(used_volume: str) -> None:
-    """Root that may not change its ids is told which capabilities it lacks."""
+    """Root that may not change its ids learns which capabilities it lacks."""
     with copied_volume(used_volume) as name:
         outcome = run(env=USED, volumes={"/volume": name}, options=("--cap-drop", "ALL"))
     assert 1 == outcome.code
@@ -156,7 +156,7 @@ def test_root_without_the_right_to_step_down(used_volume: str) -> None:
 
 
 def test_least_capabilities_of_root(used_volume: str) -> None:
-    """DAC_OVERRIDE, SETUID and SETGID are all that root needs when the owners are right."""
+    """DAC_OVERRIDE, SETUID and SETGID are all that root needs if the owners are right."""
     options = ("--cap-drop", "ALL", *(f"--cap-add={name}" for name in ("DAC_OVERRIDE", "SETUID", "SETGID")))
     with serve(env=USED, volumes={"/volume": used_volume}, options=options) as container:
         assert "42" == container.sql("SELECT answer FROM kept")

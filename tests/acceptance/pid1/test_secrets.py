@@ -1,4 +1,4 @@
-"""Secrets are in no environment, command line, log or file where somebody else may see them."""
+"""Secrets are in no environment, command line, log or file in which somebody else may see them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENV = {
 }
 #: An empty volume for an archive.
 ARCHIVE = ("--volume", "/archive")
-#: Waits in the program that fetches segments, and otherwise is that program.
+#: Waits in place of the program that fetches segments, and otherwise is that program.
 WAITING_FETCH: Files = {
     "/usr/local/bin/pgbackrest": script(
         '#!/bin/bash\n[[ " $* " != *" archive-get "* ]] || sleep 60\nexec /usr/bin/pgbackrest "$@"\n'
@@ -38,7 +38,7 @@ WAITING_FETCH: Files = {
 
 
 class Process(NamedTuple):
-    """A process as root in its container sees it."""
+    """A process, as root in its container sees it."""
 
     name: str
     argv: str
@@ -46,7 +46,7 @@ class Process(NamedTuple):
 
 
 def _processes(container: Container) -> dict[int, Process]:
-    """What the kernel tells about all processes but those of this question."""
+    """What the kernel shows of all processes except those of this query."""
     text = """
 for folder in /proc/[0-9]*; do
     pid=${folder#/proc/}
@@ -61,13 +61,13 @@ done
 
 
 def _spilled(text: str) -> list[str]:
-    """Names of the secrets that are in a text."""
+    """Names of the secrets in a text."""
     return [name for name, value in SECRETS.items() if value in text]
 
 
 @pytest.fixture(scope="module")
 def archive() -> Iterator[str]:
-    """A volume with an encrypted archive that holds one base backup."""
+    """A volume with an encrypted archive that contains one base backup."""
     with containers.volume() as name:
         with serve(env=ENV, volumes={"/archive": name}) as container:
             container.exec("entrypoint", "backup", "push", timeout=60)
@@ -77,7 +77,7 @@ def archive() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def serving(archive: str) -> Iterator[Container]:
-    """A server with all secrets, restored and at work."""
+    """A running server with all secrets, after a restore."""
     with (
         containers.copied_volume(archive) as copy,
         serve(
@@ -88,7 +88,7 @@ def serving(archive: str) -> Iterator[Container]:
 
 
 def test_no_process_shows_a_secret_while_serving(serving: Container) -> None:
-    """PID 1, the server and its children: nothing in /proc/<pid>/environ, nothing in `ps`."""
+    """PID 1, the server and its children show none in /proc/<pid>/environ or in `ps`."""
     found = _processes(serving)
     assert found[1].name.startswith("python3")
     assert "postgres" in {process.name for process in found.values()}
@@ -116,7 +116,7 @@ def test_no_process_shows_a_secret_while_archiving(serving: Container) -> None:
 
 
 def test_no_file_but_the_archivers_holds_a_secret(serving: Container) -> None:
-    """Of all files, volumes and /run included, one has a secret: the archiver's, closed to all others."""
+    """Of all files, including volumes and /run, one contains a secret: the archiver's, closed to all others."""
     holds: dict[tuple[str, str], list[str]] = {}
     for name, value in SECRETS.items():
         look = f"grep --recursive --files-with-matches --fixed-strings --devices=skip -e {value} "
@@ -132,13 +132,13 @@ def test_no_file_but_the_archivers_holds_a_secret(serving: Container) -> None:
 
 
 def test_no_log_line_holds_a_secret(serving: Container) -> None:
-    """Not even at the debug level."""
+    """This holds even at the debug level."""
     assert "entrypoint: debug: started the server" in serving.logs().stderr
     assert [] == _spilled(serving.logs().output)
 
 
 def test_no_process_shows_a_secret_during_the_replay(archive: str) -> None:
-    """PID 1, the server that replays, and the program that fetches its segments."""
+    """This concerns PID 1, the server that replays, and the program that fetches its segments."""
     with (
         containers.copied_volume(archive) as copy,
         create(
@@ -162,13 +162,13 @@ def test_during_an_init_file_only_init_files_have_the_password() -> None:
     files = {f"{INIT}/1.sh": "test -n $POSTGRES_PASSWORD -a -n $PGPASSWORD && sleep 60\n"}
     with create(env=ENV, files=files, options=(*LOOK_INSIDE, *ARCHIVE)) as container:
         container.begin()
-        until(lambda: container.has_process("sleep"), "an init file at work")
+        until(lambda: container.has_process("sleep"), "a running init file")
         found = _processes(container)
         assert "PGDATA=" in found[1].environ, "the environment could not be read"
         servers = [process for process in found.values() if process.name == "postgres"]
         assert len(servers) > 3
         assert {} == {one: _spilled(text) for one in [found[1], *servers] if _spilled(text := str(one))}
-        # init files are promised the password, by the official image's contract
+        # the official image's contract promises the password to init files
         assert ["POSTGRES_PASSWORD", "PGPASSWORD"] == _spilled(
             next(process.environ for process in found.values() if process.name == "sleep")
         )[:2]
@@ -177,7 +177,7 @@ def test_during_an_init_file_only_init_files_have_the_password() -> None:
 
 
 def test_initdb_gets_the_password_from_memory() -> None:
-    """Initdb has the password neither in its environment nor on its command line."""
+    """The password is neither in initdb's environment nor on its command line."""
     spy = '#!/bin/sh\n{ env; echo "$*"; } > /tmp/seen\nexec /usr/lib/postgresql/*/bin/initdb "$@"\n'
     with serve(env=ENV, files={"/usr/local/bin/initdb": script(spy)}, options=ARCHIVE) as container:
         seen = container.shell("cat /tmp/seen")
@@ -188,7 +188,7 @@ def test_initdb_gets_the_password_from_memory() -> None:
 
 
 def test_helpers_get_no_secret() -> None:
-    """The helper that asks for a checkpoint has the server's environment, without secrets."""
+    """The helper that requests a checkpoint has the server's environment, without secrets."""
     spy = '#!/bin/sh\n{ echo "$*"; env; } >> /tmp/seen\nexec /usr/lib/postgresql/*/bin/psql "$@"\n'
     with serve(env=ENV, files={"/usr/local/bin/psql": script(spy)}, options=ARCHIVE) as container:
         container.shell("rm --force /tmp/seen", user="0")  # psql of the first start may have the password
@@ -210,7 +210,7 @@ with open("/proc/1/maps") as maps, open("/proc/1/mem", "rb", buffering=0) as mem
             held += memory.read(last - first)
 print(*[word for word in sys.argv[1:] if word[::-1].encode() in held])
 """
-"""Which of the words, given backwards so that this command line does not hold them, PID 1 has in its memory."""
+"""Which of the words PID 1 has in its memory; they are given backwards, so that this command line does not contain them."""
 
 
 def test_only_start_files_have_the_password() -> None:
@@ -238,7 +238,7 @@ def test_only_start_files_have_the_password() -> None:
 
 
 def test_secrets_from_files_do_not_become_environment() -> None:
-    """`NAME_FILE` ends in the same place as the value: not in an environment."""
+    """`NAME_FILE` has the same effect as the value: the secret is in no environment."""
     env = {name: value for name, value in ENV.items() if name not in SECRETS}
     names = ("POSTGRES_PASSWORD", "PGBACKREST_REPO1_CIPHER_PASS")
     env |= {f"{name}_FILE": f"/secrets/{name}" for name in names}

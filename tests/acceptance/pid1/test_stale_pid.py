@@ -1,4 +1,4 @@
-"""P11 of table 4.5, section 5.3: a `postmaster.pid` that was left behind, and the lock on the volume."""
+"""P11 of table 4.5, section 5.3: a leftover `postmaster.pid`, and the lock on the volume."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ USED = {"PGDATA": "/volume/data"}
 TAKEN = 11
 STALE = "postmaster.pid is left from an unclean stop: its pid {} is another process now"
 
-#: What a server leaves behind when it is killed, but for the process id.
+#: The lock file that a killed server leaves behind, except for the process id.
 REST = "\n/volume/data\n1700000000\n5432\n/var/run/postgresql\n*\n  5432001    163840\nready   \n"
 
-#: Starts what /case says, leaves a lock file with its number, and then becomes the entrypoint.
+#: Starts what /case says, leaves a lock file with that process's number, and then becomes the entrypoint.
 SHADOW = f"""#!/bin/bash
 case $(</case) in
     same-user) setpriv --reuid 999 --regid 999 --clear-groups sleep 300 & pid=$! ;;
@@ -76,11 +76,11 @@ CASES = {
     "thread": True,
     "other-server": True,
 }
-"""Case to whether its number is that of another process for sure; None where that depends on the moment."""
+"""Whether the number of each case certainly belongs to another process; None: that depends on the moment."""
 
 
 def test_p11_stale_number(used_volume: str) -> None:
-    """Whatever the number belongs to now, if it is no server of this folder, the server starts."""
+    """Whatever process has the number now, the server starts unless it is a server of this folder."""
     with create(
         env=USED,
         files={"/shadow.sh": script(SHADOW)},
@@ -99,7 +99,7 @@ def test_p11_stale_number(used_volume: str) -> None:
             assert 0 == container.stop(), case
 
 
-#: Leaves a lock file of the data folder and two of sockets, with the numbers that /case says, and becomes the entrypoint.
+#: Leaves a lock file of the data folder and two of sockets, with the numbers in /case, and becomes the entrypoint.
 LOCKS = """#!/bin/bash
 read -r data here there < /case
 setpriv --reuid 999 --regid 999 --clear-groups sleep 300 & one=$!
@@ -125,7 +125,7 @@ exec docker-entrypoint.sh postgres -c 'unix_socket_directories=/var/run/postgres
 
 
 def test_p11_lock_files_of_sockets(used_volume: str) -> None:
-    """Whatever the lock files of the data folder and of the sockets name, and be it different, the server starts."""
+    """Whatever numbers are in the lock files of the data folder and of the sockets, even different ones, the server starts."""
     cases = ("one two one", "none 1 two", "two 9 16", "empty zeros one", "zeros one empty")
     with create(
         env={**USED, "PGPORT": "5433"},
@@ -144,7 +144,7 @@ def test_p11_lock_files_of_sockets(used_volume: str) -> None:
 
 
 def test_p11_a_shared_folder_of_sockets(used_volume: str) -> None:
-    """A living server of another container keeps its socket; one that was killed is in nobody's way."""
+    """A running server of another container keeps its socket; the socket of a killed one is in nobody's way."""
     with volume() as sockets, copied_volume(used_volume) as other:
         shared = {"/var/run/postgresql": sockets}
         with serve(env=USED, volumes={"/volume": used_volume, **shared}) as first:
@@ -162,7 +162,7 @@ def test_p11_a_shared_folder_of_sockets(used_volume: str) -> None:
 
 @pytest.mark.parametrize("case", ["real-server", "emptied"])
 def test_p11_a_real_server_is_refused(used_volume: str, case: str) -> None:
-    """If it really is a server of this folder, the start refuses, and that server goes on."""
+    """If it really is a server of this folder, the start refuses, and that server keeps running."""
     with start(
         env=USED,
         files={"/shadow.sh": script(SHADOW), "/case": case},
@@ -175,7 +175,7 @@ def test_p11_a_real_server_is_refused(used_volume: str, case: str) -> None:
     assert "received fast shutdown request" not in outcome.output
 
 
-#: All numbers from 1 to 200, most of them those of living processes of the server's user.
+#: All numbers from 1 to 200, most of them of running processes of the server's user.
 SWEEP = f"""
 crowd='
 import os, time
@@ -213,7 +213,7 @@ done
 
 @pytest.mark.long
 def test_p11_every_number_from_1_to_200(used_volume: str) -> None:
-    """Every number that a restart is likely to see again: the server starts, and stops with 0."""
+    """With any number that a restart is likely to see again, the server starts, and stops with 0."""
     outcome = run(
         "-c",
         SWEEP,
@@ -232,7 +232,7 @@ def test_p11_every_number_from_1_to_200(used_volume: str) -> None:
 
 
 def test_p11_lock_names_its_holder(used_volume: str) -> None:
-    """Who is refused is told by whom the volume is used, and since when."""
+    """The refusal says which container uses the volume, and since when."""
     with serve(env=USED, volumes={"/volume": used_volume}) as first:
         identity = inspect(first.name)["Id"]
         refused = run(env=USED, volumes={"/volume": used_volume})
@@ -247,7 +247,7 @@ def test_p11_lock_names_its_holder(used_volume: str) -> None:
 
 
 def test_p11_lock_dies_with_its_holder(used_volume: str) -> None:
-    """A holder that is killed keeps nobody out, not for a moment; its name is not shown any more."""
+    """A holder that is killed keeps nobody out, not even for a moment; its name is no longer shown."""
     with create(env=USED, volumes={"/volume": used_volume}) as first:
         first.begin()
         first.ready()
@@ -265,7 +265,7 @@ def test_p11_lock_holds_between_users(used_volume: str) -> None:
         mount = {"/volume": name}
         with serve(env=USED, volumes=mount, options=("--user", "4321:4321")) as first:
             assert TAKEN == run(env=USED, volumes=mount).code
-            # One that may not even look into the folder cannot know why, but does no harm.
+            # A container that may not even list the folder cannot know the reason, but does no harm.
             assert run(env=USED, volumes=mount, options=("--user", "1234:1234")).code in (1, TAKEN)
             assert "" == in_volume(name, "find data ! -uid 4321")
             assert "42" == first.sql("SELECT answer FROM kept")
@@ -273,7 +273,7 @@ def test_p11_lock_holds_between_users(used_volume: str) -> None:
 
 
 def test_p11_lock_outlives_a_failing_start(used_volume: str) -> None:
-    """PID 1 holds the lock until the server is gone, also while it stops."""
+    """PID 1 holds the lock until the server is gone, even while it stops."""
     with (
         serve(env={**USED, "STOP_SMART_TIMEOUT": "60"}, volumes={"/volume": used_volume}) as first,
         first.session("SELECT pg_sleep(60)"),
@@ -286,10 +286,10 @@ def test_p11_lock_outlives_a_failing_start(used_volume: str) -> None:
 
 
 def test_p11_a_number_that_a_helper_gets(used_volume: str) -> None:
-    """A helper that starts beside the server may have the number of the server that was killed."""
+    """A helper that starts next to the server may have the number of the server that was killed."""
     beside = {"/docker-entrypoint-startdb.d/1.sh": "sleep 1\n"}
     with serve(env=USED, files=beside, volumes={"/volume": used_volume}) as container:
-        for _ in range(10):  # whose number it is depends on the moment
+        for _ in range(10):  # the moment decides who gets the number
             container.kill()
             container.wait()
             container.again()
@@ -297,7 +297,7 @@ def test_p11_a_number_that_a_helper_gets(used_volume: str) -> None:
 
 
 def test_p11_leftover_of_a_killed_container(used_volume: str) -> None:
-    """What `docker kill` leaves is judged stale, with the very same numbers in the next life."""
+    """The leftovers of `docker kill` are recognized as stale, even with the same numbers in the next life."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
         before = container.postmaster()
         for _ in range(3):
@@ -310,7 +310,7 @@ def test_p11_leftover_of_a_killed_container(used_volume: str) -> None:
 
 
 def test_p11_empty_leftover(used_volume: str) -> None:
-    """A server that is killed between making its lock file and filling it leaves nobody out."""
+    """A server that is killed between creating and filling its lock file keeps nobody out."""
     empty = {"/volume/data/postmaster.pid": File(b"", 0o600, 999)}
     with serve(env=USED, volumes={"/volume": used_volume}, files=empty) as container:
         assert "42" == container.sql("SELECT answer FROM kept")
@@ -318,7 +318,7 @@ def test_p11_empty_leftover(used_volume: str) -> None:
 
 
 def test_p11_unreadable_leftover(used_volume: str) -> None:
-    """A lock file that is no text is left to the server, which says what is wrong with it."""
+    """A lock file that is not text is left to the server, which reports what is wrong with it."""
     with create(
         env=USED,
         volumes={"/volume": used_volume},

@@ -1,4 +1,4 @@
-"""`entrypoint ready` and `entrypoint status`: right in every phase, for every caller."""
+"""`entrypoint ready` and `entrypoint status` are right in every phase and for every caller."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def running(used_volume: str) -> Iterator[Container]:
 
 
 def _waits(program: str, when: str = "true") -> Files:
-    """A program of the image that waits where `when` holds, until there is a file /tmp/go."""
+    """A program of the image that waits where `when` is true, until there is a file /tmp/go."""
     text = f"""#!/bin/bash
 if {when}; then until [ -e /tmp/go ]; do sleep 0.1; done; fi
 for folder in /usr/lib/postgresql/*/bin /usr/bin /bin; do
@@ -57,7 +57,7 @@ done
 
 
 class Phase(NamedTuple):
-    """A phase of a start, and what holds the start up there."""
+    """A phase of a start, and what delays the start in it."""
 
     files: Files
     env: Mapping[str, str]
@@ -80,7 +80,7 @@ PHASES = {
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_start_is_not_ready_before_its_end(request: pytest.FixtureRequest, phase: str) -> None:
-    """In every phase of a start the phase is known, and nothing is ready, though a server may answer."""
+    """In every phase of a start, the phase is known and nothing is ready, although a server may answer."""
     held = PHASES[phase]
     mounts = {"/archive": request.getfixturevalue("copied_archive")} if held.env is RESTORE else {}
     with start(env=held.env, files=held.files, volumes=mounts) as container:
@@ -103,8 +103,8 @@ def copied_archive(archive: str) -> Iterator[str]:
 
 
 def test_crash_recovery_is_not_ready(used_volume: str) -> None:
-    """While the real server replays its own log after a crash: recovery, then ready."""
-    # A server that must fetch what it replays waits there; a signal file is not needed for that.
+    """While the real server replays its own WAL after a crash: recovery, then ready."""
+    # A server that must fetch the WAL that it replays waits there; it needs no signal file for that.
     env = {**USED, "POSTGRES_INITDB_ARGS": ""}
     with serve(env=env, volumes={"/volume": used_volume}) as container:
         container.sql("CREATE TABLE big AS SELECT generate_series(1, 1000000) AS i")
@@ -121,7 +121,7 @@ def test_crash_recovery_is_not_ready(used_volume: str) -> None:
         until(over, "ready")
         assert "automatic recovery in progress" in container.logs().output
         assert {(NOT_READY, "not ready: recovery"), (READY, "ready: primary")} <= seen
-        # Nothing else is ever said on the way.
+        # Nothing else is ever reported on the way.
         assert seen <= {
             (NOT_READY, "not ready: recovery"),
             (NOT_READY, "not ready: boot"),
@@ -131,7 +131,7 @@ def test_crash_recovery_is_not_ready(used_volume: str) -> None:
 
 
 def test_serving(running: Container) -> None:
-    """A server that serves: phase, time, server, sessions and helpers."""
+    """A running server: phase, time, server, sessions and helpers."""
     with running.session("SELECT pg_sleep(60)"):
         found = _status(running)
     began = running.sql("SELECT floor(extract(epoch FROM pg_postmaster_start_time()))::bigint")
@@ -153,7 +153,7 @@ def test_serving(running: Container) -> None:
 
 
 def test_status_for_people(running: Container) -> None:
-    """Without --json: one fact a line, the same facts."""
+    """Without --json: the same facts, one per line."""
     lines = running.exec("entrypoint", "status").stdout.splitlines()
     found = {words[0]: words[1] for words in (line.split() for line in lines)}
     assert ("serving", "True", "primary", "-") == tuple(
@@ -162,7 +162,7 @@ def test_status_for_people(running: Container) -> None:
 
 
 def test_a_name_of_the_cluster_does_not_count_as_sessions(used_volume: str) -> None:
-    """With cluster_name the title of every process of the server begins otherwise."""
+    """With cluster_name, the title of every process of the server begins differently."""
     command = ("-c", "cluster_name=eins: zwei")
     with start(*command, env=USED, volumes={"/volume": used_volume}) as container:
         container.ready()
@@ -172,7 +172,7 @@ def test_a_name_of_the_cluster_does_not_count_as_sessions(used_volume: str) -> N
 
 
 def test_standby(used_volume: str) -> None:
-    """A standby that takes read-only sessions is ready and says what it is, and so does what it becomes."""
+    """A standby that takes read-only sessions is ready and reports its role, and so does the primary that it becomes."""
     containers.in_volume(used_volume, "touch data/standby.signal; chown 999:999 data/standby.signal")
     with start(env=USED, volumes={"/volume": used_volume}) as container:
         container.says("ready to accept read-only connections")
@@ -184,9 +184,9 @@ def test_standby(used_volume: str) -> None:
 
 
 def test_open_recovery(used_volume: str) -> None:
-    """A server that still replays, or waits at its target, and is read-only is not called a primary."""
+    """A read-only server that still replays, or waits at its target, is not reported as a primary."""
     containers.in_volume(used_volume, "touch data/recovery.signal; chown 999:999 data/recovery.signal")
-    # The archive answers no more once the cluster's own WAL is replayed.
+    # The archive no longer answers once the cluster's own WAL is replayed.
     fetch = "case %f in 0*.history) ;; *) test ! -e /tmp/once || sleep 60; touch /tmp/once ;; esac; false"
     command = ("-c", f"restore_command={fetch}")
     with start(*command, env=USED, volumes={"/volume": used_volume}) as container:
@@ -196,7 +196,7 @@ def test_open_recovery(used_volume: str) -> None:
 
 
 def test_closed_standby(used_volume: str) -> None:
-    """A standby that takes no sessions at all is not ready, though its status file says that it is up."""
+    """A standby that takes no sessions is not ready, although its status file says that it is up."""
     containers.in_volume(used_volume, "touch data/standby.signal; chown 999:999 data/standby.signal")
     with start("-c", "hot_standby=off", env=USED, volumes={"/volume": used_volume}) as container:
         container.says("entering standby mode")
@@ -206,7 +206,7 @@ def test_closed_standby(used_volume: str) -> None:
 
 
 def test_shutdown(used_volume: str) -> None:
-    """While a smart shutdown waits for a session: stopping, the mode, how many sessions; not ready."""
+    """While a smart shutdown waits for a session: stopping, the mode, the number of sessions; not ready."""
     env = {**USED, "STOP_SMART_TIMEOUT": "60", "STOP_FAST_TIMEOUT": "60"}
     with (
         serve(env=env, volumes={"/volume": used_volume}) as container,
@@ -222,8 +222,8 @@ def test_shutdown(used_volume: str) -> None:
         assert 0 == container.stop("INT")
 
 
-def test_shutdown_that_somebody_else_asked_for(running: Container) -> None:
-    """A server that was told to stop by pg_ctl is not ready either."""
+def test_shutdown_by_somebody_else(running: Container) -> None:
+    """A server that pg_ctl stops is not ready either."""
     with running.session("SELECT pg_sleep(60)"):
         running.shell("pg_ctl stop --mode smart --no-wait", user="postgres")
         running.says("received smart shutdown request")
@@ -232,7 +232,7 @@ def test_shutdown_that_somebody_else_asked_for(running: Container) -> None:
 
 
 def test_server_that_does_not_answer(running: Container) -> None:
-    """A server that hangs is no server: exit code 2, within the time of a health check."""
+    """A server that hangs counts as no server: exit code 2, within the time of a health check."""
     pid = running.postmaster()
     running.shell(f"kill -STOP {pid}", user="postgres")
     began = time.monotonic()
@@ -244,7 +244,7 @@ def test_server_that_does_not_answer(running: Container) -> None:
 
 
 def test_no_entrypoint() -> None:
-    """Where no entrypoint runs: `ready` ends with 2, `status` with 1 and how to use it."""
+    """Without an entrypoint, `ready` ends with 2, and `status` with 1 and a hint."""
     assert NO_SERVER == run("ready").code
     outcome = run("status")
     assert 1 == outcome.code
@@ -291,7 +291,7 @@ def test_asked_by_anybody(used_volume: str, user: str) -> None:
 
 
 def test_ready_loads_the_standard_library_only(server: Container) -> None:
-    """It is started every few seconds: nothing of others, and nothing that takes long to load."""
+    """It is started every few seconds, so it loads no other packages, and nothing that takes long."""
     look = (
         "import os, sys; sys.path.insert(0, '/usr/local/lib/nix-postgres'); sys.argv[1:] = ['ready']\n"
         "os._exit = sys.exit\n"
@@ -308,15 +308,15 @@ def test_ready_loads_the_standard_library_only(server: Container) -> None:
     assert set() == strangers
 
 
-def test_listens_where_it_is_told_to(used_volume: str) -> None:
-    """Another port, and no Unix socket at all."""
+def test_another_listening_address(used_volume: str) -> None:
+    """The server has another port and no Unix socket."""
     arguments = ("-c", "port=6543", "-c", "unix_socket_directories=", "-c", "listen_addresses=127.0.0.1")
     with serve(*arguments, env=USED, volumes={"/volume": used_volume}) as container:
         assert (READY, "ready: primary") == _ready(container)
 
 
 def test_probes_do_not_disturb_the_log(running: Container) -> None:
-    """A probe is no line in the server's log."""
+    """A probe writes no line to the server's log."""
     before = running.logs().output
     for _ in range(3):
         assert READY == _ready(running)[0]
@@ -324,7 +324,7 @@ def test_probes_do_not_disturb_the_log(running: Container) -> None:
 
 
 def test_ready_ends_with_2_when_the_container_is_gone(running: Container) -> None:
-    """Docker itself answers for a container that has ended; nothing of ours says ready."""
+    """Docker itself answers for a container that has ended; our program does not report ready."""
     running.stop()
     done = subprocess.run(
         ("docker", "exec", running.name, "entrypoint", "ready"), capture_output=True, check=False

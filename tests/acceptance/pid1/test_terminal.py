@@ -1,7 +1,7 @@
 """
-Sessions on a terminal: T15, T16, T22, D18, D20 and D21, and what people do with the server and psql there.
+Sessions on a terminal: T15, T16, T22, D18, D20 and D21, and what people do there with the server and psql.
 
-The terminal is that of `docker run -it` and `docker exec -it`, held by pexpect.
+The terminal is that of `docker run -it` and `docker exec -it`; pexpect holds it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 from containers import Container, create, serve, until
 
 USED = {"PGDATA": "/volume/data"}
-# A dumb terminal, so that nothing is between the lines but what is meant to be seen.
+# A dumb terminal, so that there is nothing between the lines but their text.
 TERMINAL = ("--interactive", "--tty", "--env", "TERM=dumb")
 PROMPT = "READY> "
 
@@ -58,8 +58,8 @@ def _shell(options: Sequence[str] = ()) -> Iterator[tuple[Terminal, Container]]:
 
 
 def _ask(terminal: Terminal, line: str) -> str:
-    """What a line prints; it finds the code of the line before in `$code`."""
-    # A prompt may be shown again when the size of the terminal becomes known, so it marks nothing.
+    """The output of a line; in the line, `$code` is the code of the line before."""
+    # A prompt may appear again when the size of the terminal becomes known, so it is no reliable mark.
     terminal.sendline(f"code=$?; echo be''gin; {line}; echo en''d")
     terminal.expect("begin\r\n(.*?)end\r\n")
     shown = terminal.match
@@ -73,7 +73,7 @@ def _job(first: str) -> str:
 
 
 def _code(terminal: Terminal, container: Container) -> int:
-    """How the container ended, once nothing is on the terminal any more."""
+    """How the container ended, once the terminal is empty."""
     terminal.expect(pexpect.EOF)
     return container.wait(5)
 
@@ -87,7 +87,7 @@ def running(used_volume: str) -> Iterator[Container]:
 
 @pytest.mark.parametrize("code", [0, 7])
 def test_t15_t22_exit_of_a_shell(code: int) -> None:
-    """What is typed into a shell ends the container with the shell's code, within 2 seconds."""
+    """A line typed into a shell ends the container with the shell's code, within 2 seconds."""
     with _shell() as (terminal, container):
         terminal.timeout = 2
         terminal.sendline(f"exit {code}")
@@ -96,7 +96,7 @@ def test_t15_t22_exit_of_a_shell(code: int) -> None:
 
 @pytest.mark.parametrize("init", [(), ("--init",)], ids=["pid1", "docker-init"])
 def test_t16_interrupt_ends_a_loop(init: tuple[str, ...]) -> None:
-    """Ctrl-C ends the loop that runs, not the shell, which then ends with 130."""
+    """Ctrl-C ends the running loop, not the shell, which then ends with 130."""
     with _shell(init) as (terminal, container):
         terminal.sendline("printf rou; echo nd; while :; do :; done")
         terminal.expect_exact("round")
@@ -108,7 +108,7 @@ def test_t16_interrupt_ends_a_loop(init: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("init", [(), ("--init",)], ids=["pid1", "docker-init"])
 def test_d18_job_control(init: tuple[str, ...]) -> None:
-    """Ctrl-Z stops the job in the foreground, fg goes on with it, and Ctrl-C ends it."""
+    """Ctrl-Z stops the job in the foreground, fg continues it, and Ctrl-C ends it."""
     with _shell(init) as (terminal, container):
         terminal.sendline(_job("trap 'echo going' CONT"))
         terminal.expect("[0-9]+ runs")
@@ -138,7 +138,7 @@ def test_d20_standard_streams_are_the_terminal() -> None:
 
 
 def test_d21_shell_has_the_controlling_terminal() -> None:
-    """An interactive shell has job control, without a complaint, and is the terminal's foreground group."""
+    """An interactive shell has job control, prints no complaint, and is the terminal's foreground group."""
     with _shell() as (terminal, container):
         assert "job control" not in (terminal.before or "")
         assert "m" in _ask(terminal, "echo $-")
@@ -152,7 +152,7 @@ def test_d21_shell_has_the_controlling_terminal() -> None:
 
 @pytest.mark.parametrize("init", [(), ("--init",)], ids=["pid1", "docker-init"])
 def test_interrupt_stops_a_server_on_a_terminal(used_volume: str, init: tuple[str, ...]) -> None:
-    """Ctrl-C at a server in the foreground is one fast shutdown, and no second request on top of it."""
+    """Ctrl-C with a server in the foreground is one fast shutdown, without a second request."""
     options = ("--env", "PGDATA=/volume/data", "--volume", f"{used_volume}:/volume", *init)
     with _run("postgres", options=options) as (terminal, container):
         terminal.expect_exact("database system is ready to accept connections")
@@ -166,7 +166,7 @@ def test_interrupt_stops_a_server_on_a_terminal(used_volume: str, init: tuple[st
 
 @pytest.mark.parametrize("init", [(), ("--init",)], ids=["pid1", "docker-init"])
 def test_d18_suspend_does_not_stop_a_server(used_volume: str, init: tuple[str, ...]) -> None:
-    """Ctrl-Z at a server in the foreground suspends nothing: it answers, and still stops when asked to."""
+    """Ctrl-Z with a server in the foreground suspends nothing: it answers, and still stops on request."""
     options = ("--env", "PGDATA=/volume/data", "--volume", f"{used_volume}:/volume", *init)
     with _run("postgres", options=options) as (terminal, container):
         terminal.expect_exact("database system is ready to accept connections")
@@ -177,7 +177,7 @@ def test_d18_suspend_does_not_stop_a_server(used_volume: str, init: tuple[str, .
 
 
 def test_psql_on_a_terminal(running: Container) -> None:
-    """Psql is at home on a terminal: a query, one that is cancelled by Ctrl-C, a shell within, the end."""
+    """Psql works on a terminal: a query, one that Ctrl-C cancels, a shell inside, the end."""
     with _terminal("exec", *TERMINAL, running.name, "psql", "-X", "-U", "postgres") as terminal:
         terminal.expect_exact("postgres=# ")
         terminal.sendline("SELECT answer FROM kept \\g (format=unaligned tuples_only)")
@@ -199,8 +199,8 @@ def test_psql_on_a_terminal(running: Container) -> None:
         assert 0 == terminal.exitstatus
 
 
-def test_shell_beside_the_server_on_a_terminal(running: Container) -> None:
-    """A shell by `docker exec -it` has job control; what it leaves behind does not disturb the server."""
+def test_shell_next_to_the_server_on_a_terminal(running: Container) -> None:
+    """A shell by `docker exec -it` has job control; processes that it leaves behind do not disturb the server."""
     shell = ("bash", "--norc", "--noprofile")
     with _terminal("exec", *TERMINAL, "--env", f"PS1={PROMPT}", running.name, *shell) as terminal:
         terminal.expect_exact(PROMPT)

@@ -1,15 +1,15 @@
 """
-Table 4.1: what krallin/tini's tests assert, T1 to T23.
+Table 4.1: the assertions of krallin/tini's tests, T1 to T23.
 
-A command that is passed through replaces our process, so there is no init then; the supervisor is the init
-of the server, and of any child as far as an init's duties go.
+A command that is passed through replaces our process, so there is no init then. The supervisor is the init of
+the server, and of any child as far as an init's duties are concerned.
 
 Rows without a test of their own:
 
-- T1 as far as it remaps codes, T6 and T7 (signals to the child's process group): there are no such modes. The
-  postmaster alone is signalled, since it knows which of its processes must outlive the sessions; see D2.
-- T10: no signal of ours tells of a parent's death; when PID 1 ends, the kernel ends the whole container.
-- T23: there is no binary of ours to be hardened.
+- T1 as far as it maps codes, T6 and T7 (signals to the child's process group): we have no such modes. Only the
+  postmaster gets signals, because it knows which of its processes must outlive the sessions; see D2.
+- T10: none of our signals reports a parent's death; when PID 1 ends, the kernel ends the whole container.
+- T23: we have no binary that could be hardened.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ALL_CODES = list(range(256))
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Where supervisors are run."""
+    """The laboratory in which supervisors run."""
     with open_lab() as made:
         yield made
 
@@ -50,14 +50,14 @@ def test_t1_d12_exit_code_of_a_command_is_passed_through(lab: Lab) -> None:
 
 
 def test_t2_d12_exit_code_of_the_server_is_passed_through(lab: Lab) -> None:
-    """The supervisor ends as its child does, for every code; but an end that nobody asked for is no success."""
+    """The supervisor ends with its child's code, for every code; but an end that nobody requested is no success."""
     codes = [int(code) for code in lab.alone("/lab/exit-codes", "server").stdout.split()]
     assert [1, *ALL_CODES[1:]] == codes
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 255])
 def test_t2_exit_code_after_a_stop_is_the_servers(lab: Lab, code: int) -> None:
-    """A child that was asked to stop decides the code, 0 included."""
+    """A child that was asked to stop decides the code, even 0."""
     child = bash(f"trap 'exit {code}' TERM; kill -TERM 1; while :; do sleep 0.01; done")
     assert code == lab.supervise(child).code
 
@@ -85,14 +85,14 @@ sys.exit(42)
 
 @pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "subreaper"])
 def test_t3_orphans_are_reaped(lab: Lab, pid1: bool) -> None:
-    """A hundred orphans come to the supervisor and leave nothing, without a word about it."""
+    """The supervisor adopts a hundred orphans, and leaves nothing of them and no message."""
     ended = lab.supervise(python(_HUNDRED), pid1=pid1)
     assert (42, "100 adopted\n[] left\n", "") == ended
 
 
 @pytest.mark.parametrize("code", [0, 3])
 def test_t4_reaping_is_logged(lab: Lab, code: int) -> None:
-    """The debug log names each reaped orphan and how it ended."""
+    """The debug log names each reaped orphan and its exit code."""
     child = f"""
 pid, write = os.pipe()
 orphan(lambda: (os.write(write, str(os.getpid()).encode()), os._exit({code})))
@@ -108,10 +108,10 @@ sys.exit(5)
 
 @pytest.mark.parametrize("init", [(), ("--init",)], ids=["pid1", "docker-init"])
 def test_t11_orphans_in_a_container_are_reaped(used_volume: str, init: tuple[str, ...]) -> None:
-    """Orphans of the server's own commands go to the supervisor, which is subreaper under docker's init."""
+    """Orphans of the server's own commands go to the supervisor, which is a subreaper under docker's init."""
     with serve(env=USED, volumes={"/volume": used_volume}, options=init) as container:
         supervisor = container.process(container.postmaster())["PPid"]
-        # COPY PROGRAM runs below the server, so what it leaves behind is adopted by the nearest reaper.
+        # COPY PROGRAM runs below the server, so the nearest reaper adopts the processes that it leaves behind.
         left = "(sleep 1000 > /dev/null 2>&1 & echo $!)"
         orphan = container.sql(
             f"CREATE TEMP TABLE t (pid int); COPY t FROM PROGRAM '{left}'; SELECT pid FROM t"
@@ -126,7 +126,7 @@ def test_t11_orphans_in_a_container_are_reaped(used_volume: str, init: tuple[str
 
 
 def test_t14_a_thousand_orphans_leak_nothing(lab: Lab) -> None:
-    """A thousand orphans later the supervisor has the descriptors it had before."""
+    """After a thousand orphans, the supervisor has the same descriptors as before."""
     child = """
 def open_files():
     return sorted(os.listdir(f"/proc/{INIT}/fd"))
@@ -138,7 +138,7 @@ def leave(orphans):
         os._exit(0)
     os.waitpid(helper, 0)
 leave(1)
-until(lambda: not adopted())  # who has reaped one is at work, and has opened what it needs
+until(lambda: not adopted())  # a supervisor that has reaped one is running, and has opened what it needs
 before = open_files()
 for _ in range(10):
     leave(100)
@@ -154,9 +154,9 @@ sys.exit(5)
 
 @pytest.mark.parametrize(("signal", "code"), [("TERM", 143), ("USR1", 138), ("USR2", 140)])
 def test_t5_t12_signal_reaches_a_command(signal: str, code: int) -> None:
-    """Under docker's init a command gets each signal itself, with a child of its own or not."""
+    """Under docker's init, a command itself gets each signal, with or without a child."""
     with start("bash", "-c", "sleep 1000 & echo up; wait; wait", options=("--init",)) as container:
-        # Not `says`: so early a line may be older than the time that docker gives for the start.
+        # Not `says`: so early, a line may be older than the time that docker reports for the start.
         until(lambda: "up" in container.logs().stdout, "the command runs")
         container.kill(signal)
         assert code == container.wait(10)
@@ -175,7 +175,7 @@ def test_t12_signals_reach_the_supervisor(running: Container) -> None:
 
 
 def test_t8_warns_when_neither_pid1_nor_subreaper(tmp_path: Path) -> None:
-    """Where the kernel refuses to make us a subreaper, the log says what will not work."""
+    """If the kernel refuses to make us a subreaper, the log says what will not work."""
     refused = {
         "names": ["prctl"],
         "action": "SCMP_ACT_ERRNO",
@@ -185,7 +185,7 @@ def test_t8_warns_when_neither_pid1_nor_subreaper(tmp_path: Path) -> None:
     profile.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [refused]}))
     without = ("--security-opt", f"seccomp={profile}")
     warning = "not PID 1 and no child subreaper: zombie reaping won't work"
-    # Without a password the start ends right after the warning would have been given.
+    # Without a password, the start ends right after the point of the warning.
     assert warning in run("postgres", options=("--init", *without)).stderr
     assert warning not in run("postgres", options=without).stderr
     assert warning not in run("postgres", options=("--init",)).stderr
@@ -199,7 +199,7 @@ _STATE = ("/lab/with-signals", "2,11,22", "4,15,21")
 
 
 def test_t9_command_inherits_the_signal_state(lab: Lab) -> None:
-    """A command ignores and blocks exactly what the entrypoint was started with."""
+    """A command ignores and blocks exactly the signals that were ignored and blocked when the entrypoint started."""
     assert {"SigBlk": _BLOCKED, "SigIgn": _IGNORED} == signal_state(
         lab.run(*_STATE, "entrypoint", "cat", "/proc/self/status").stdout
     )
@@ -207,13 +207,13 @@ def test_t9_command_inherits_the_signal_state(lab: Lab) -> None:
 
 @pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "subreaper"])
 def test_t9_child_inherits_the_signal_state(lab: Lab, pid1: bool) -> None:
-    """The supervisor's child ignores and blocks exactly what the entrypoint was started with."""
+    """The supervisor's child ignores and blocks exactly the signals that were when the entrypoint started."""
     ended = lab.supervise(("cat", "/proc/self/status"), pid1=pid1, before=_STATE)
     assert {"SigBlk": _BLOCKED, "SigIgn": _IGNORED} == signal_state(ended.stdout)
 
 
 def test_t9_single_user_server_inherits_the_signal_state(image_env: dict[str, str], used_volume: str) -> None:
-    """`postgres --single` replaces the program, which gives back the state that it was started with."""
+    """`postgres --single` replaces the program, which restores the state that it was started with."""
     reader = "#!/bin/sh\nexec cat /proc/self/status\n"
     ended = run(
         *(*_STATE[1:], "entrypoint", "postgres", "--single"),
@@ -226,8 +226,8 @@ def test_t9_single_user_server_inherits_the_signal_state(image_env: dict[str, st
 
 
 def test_t9_server_inherits_the_signal_state(used_volume: str, image_env: dict[str, str]) -> None:
-    """The real server, started the whole way, begins with nothing ignored and nothing blocked."""
-    # The shell itself reads, since it has other signals ignored and blocked in what it starts.
+    """The real server, started by the whole program, begins with no signal ignored or blocked."""
+    # The shell itself reads, because it ignores and blocks other signals in the programs that it starts.
     look = 'while read -r line; do echo "$line"; done < /proc/$$/status'
     wrapper = f"""#!/bin/sh
 {look} > /run/postgresql/state
@@ -238,13 +238,13 @@ PATH=${{PATH#*:}} exec postgres "$@"
         files={"/first/postgres": script(wrapper)},
         volumes={"/volume": used_volume},
     ) as container:
-        # Where sh is bash, it ignores SIGQUIT by itself.
+        # If sh is bash, it ignores SIGQUIT by itself.
         clean = signal_state(container.exec("sh", "-c", look).stdout)
         assert clean["SigIgn"] <= {3}
         assert clean == signal_state(container.shell("cat /run/postgresql/state"))
 
 
-# T13, T17, T18, T19: what the arguments mean
+# T13, T17, T18, T19: the meaning of the arguments
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ PATH=${{PATH#*:}} exec postgres "$@"
     ids=str,
 )
 def test_t13_t18_t19_meaning_of_arguments(lab: Lab, arguments: tuple[str, ...], code: int) -> None:
-    """Of PID 1, arguments that begin with `-` are the server's, and a word is a command; none is our own."""
+    """Arguments that begin with `-` are the server's, and a word is a command; none is our own."""
     ended = lab.alone("entrypoint", *arguments, env=FRESH)
     assert code == ended.code, ended.output
     if arguments[0].startswith("-"):
@@ -273,19 +273,19 @@ def test_t13_t18_t19_meaning_of_arguments(lab: Lab, arguments: tuple[str, ...], 
 
 
 def test_t18_no_arguments_print_help(lab: Lab) -> None:
-    """The entrypoint without any argument does nothing but say how it is used."""
+    """The entrypoint without any argument only prints its usage."""
     ended = lab.run("entrypoint")
     assert (0, True, "") == (ended.code, ended.stdout.startswith("Usage: entrypoint"), ended.stderr)
 
 
 def test_t18_version_is_the_servers(lab: Lab) -> None:
-    """The version of PID 1 is that of postgres, word for word."""
+    """The version is that of postgres, word for word."""
     assert lab.run("postgres", "--version") == lab.alone("entrypoint", "--version")
 
 
 @pytest.mark.parametrize("name", ["-h", "-s", "-w", "-x", "--version"])
 def test_t19_program_with_the_name_of_an_option(lab: Lab, name: str) -> None:
-    """A program of such a name runs when it is named by its path."""
+    """A program with such a name runs if it is named by its path."""
     made = f"printf '#!/bin/sh\\necho \"$@\"\\n' > '/tmp/{name}'; chmod +x '/tmp/{name}'"
     ended = lab.run(*bash(f"{made}; entrypoint '/tmp/{name}' --help -x; rm '/tmp/{name}'"))
     assert (0, "--help -x\n", "") == ended
@@ -297,11 +297,11 @@ def test_t17_image_runs(image: str) -> None:
     assert (0, "", "") == run("true", image=image)
 
 
-# T20, how much is logged
+# T20: how much is logged
 
 
 def test_t20_level_of_the_log(lab: Lab) -> None:
-    """SIGCHLD is in the debug log, and in no other."""
+    """SIGCHLD is in the debug log, and at no other level."""
     child = python("""
 orphan(lambda: None)
 until(lambda: not adopted())
@@ -313,19 +313,19 @@ os._exit(5)
     assert (5, "") == (quiet.code, quiet.stderr)
 
 
-# T21: what cannot be executed
+# T21: commands that cannot be executed
 
 
 @pytest.mark.parametrize(("command", "code"), [("nowhere", 127), ("/nowhere", 127), ("/etc", 126)])
 def test_t21_command_that_cannot_be_executed(lab: Lab, command: str, code: int) -> None:
-    """What is missing gives 127, and what is no program 126."""
+    """A missing file gives 127, and a file that is no program 126."""
     assert code == lab.run("entrypoint", command).code
 
 
 @pytest.mark.parametrize(("command", "code"), [("nowhere", 127), ("/nowhere", 127), ("/etc", 126)])
 @pytest.mark.parametrize("pid1", [True, False], ids=["pid1", "subreaper"])
 def test_t21_server_that_cannot_be_executed(lab: Lab, command: str, code: int, pid1: bool) -> None:
-    """The supervisor ends at once with the same codes and a plain message when it cannot start its child."""
+    """The supervisor ends at once with the same codes and a clear message if it cannot start its child."""
     # The limit is far below the time that waiting for a server which never began would take.
     ended = lab.supervise((command,), pid1=pid1, limit=10)
     assert (code, True, False) == (
