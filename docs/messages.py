@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,10 @@ _CALLS = {
     "error": "doctor: error",
 }
 """What makes a message, and its level; the last two are those of `finding`."""
+
+
+Names = dict[str, dict[int, ast.expr | None]]
+"""What is assigned to names, by line; None: the name is used there."""
 
 
 class Message(NamedTuple):
@@ -44,9 +48,12 @@ def _of_module(path: Path, room: str) -> Iterator[Message]:
     constants = _assigned(tree.body)
     for function in ast.walk(tree):
         if isinstance(function, (ast.FunctionDef, ast.Module)):
-            known = constants | _assigned(_statements(function))
+            known = {
+                name: constants.get(name, {}) | lines for name, lines in _assigned(_inside(function)).items()
+            }
             for node in _inside(function):
-                yield from _of_call(room, node, known)
+                if isinstance(node, ast.Call):
+                    yield from _of_call(room, node, _until(node.lineno, known))
 
 
 def _inside(scope: ast.AST) -> Iterator[ast.AST]:
@@ -57,22 +64,33 @@ def _inside(scope: ast.AST) -> Iterator[ast.AST]:
             yield from _inside(child)
 
 
-def _statements(scope: ast.AST) -> list[ast.AST]:
-    return [node for node in _inside(scope) if isinstance(node, ast.Assign)]
-
-
-def _assigned(statements: list[ast.stmt] | list[ast.AST]) -> dict[str, list[ast.expr]]:
-    """Return all that is assigned to each name."""
-    found: dict[str, list[ast.expr]] = {}
-    for node in statements:
+def _assigned(nodes: Iterable[ast.AST]) -> Names:
+    """Return all that is assigned to each name, by the line where it is."""
+    found: Names = {}
+    for node in nodes:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found.setdefault(node.targets[0].id, []).append(node.value)
+            found.setdefault(node.targets[0].id, {})[node.lineno] = node.value
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            found.setdefault(node.id, {})[node.lineno] = None
     return found
 
 
-def _of_call(room: str, node: ast.AST, known: Mapping[str, list[ast.expr]]) -> Iterator[Message]:
-    level = _CALLS.get(ast.unparse(node.func)) if isinstance(node, ast.Call) else None
-    if level is None or not isinstance(node, ast.Call) or not node.args:
+def _until(line: int, known: Names) -> dict[str, list[ast.expr]]:
+    """Return what each name can be on a line: what was assigned since its last use before that line."""
+    found: dict[str, list[ast.expr]] = {}
+    for name, lines in known.items():
+        before = sorted(each for each in lines if each < line)
+        values = [lines[each] for each in before]
+        while values and values[-1] is None:
+            values.pop()
+        last = max((at for at, value in enumerate(values) if value is None), default=-1)
+        found[name] = [value for value in values[last + 1 :] if value is not None]
+    return found
+
+
+def _of_call(room: str, node: ast.Call, known: Mapping[str, list[ast.expr]]) -> Iterator[Message]:
+    level = _CALLS.get(ast.unparse(node.func))
+    if level is None or not node.args:
         return
     names = ("what", "hint", "code", "docs") if level == "error" else ("what", "hint", "docs")
     given = dict(zip(names, node.args, strict=False)) | {
