@@ -1,1 +1,1 @@
-"""What is done at every start once the server accepts connections."""
+"""The steps of every start once the server accepts connections."""

@@ -1,4 +1,4 @@
-"""Extensions as the image has them and as databases have them."""
+"""Creates and updates extensions: compares those in the image with those in the databases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Kind = TypeVar("Kind")
 
 _LOCKED = "60s"
-"""For which a lock that a client holds is waited for."""
+"""How long to wait for a lock that a client holds."""
 _SERVER = """\
 SELECT json_build_object(
     'databases', (SELECT json_agg(json_build_array(datname, datallowconn AND datconnlimit > -2)
@@ -57,7 +57,7 @@ def available(context: Context) -> set[str]:
 
 
 def _folders(context: Context, system: str) -> list[str]:
-    """Return where control files lie, from PostgreSQL 18 on also by a setting."""
+    """Return the folders of control files; since PostgreSQL 18 a setting may name further ones."""
     wanted = context.settings
     name = "extension_control_path"
     path = wanted.server.settings.get(name) or wanted.conf.get(name) or "$system"
@@ -73,9 +73,9 @@ def check(context: Context) -> None:
 
 
 def create(context: Context) -> None:
-    """Create what POSTGRES_EXTENSIONS asks for, where it is missing; raises Failure where that fails.
+    """Create the missing extensions of POSTGRES_EXTENSIONS; raises Failure if that fails.
 
-    A database that cannot be looked at is told of: whether anything is missing in it is not known.
+    A database that cannot be queried is reported, since it is unknown whether an extension is missing there.
     """
     wanted = context.settings.every_start.extensions
     found = _ask(context, _SERVER, None, dict)
@@ -83,7 +83,7 @@ def create(context: Context) -> None:
         return
     unloaded = known_extensions.not_preloaded(wanted, found["preloaded"])
     if unloaded is not None:
-        log.warning(unloaded.what, unloaded.hint)
+        log.warning(unloaded.what, unloaded.hint, unloaded.docs)
     places = known_extensions.places(wanted, context.settings.init.database, found["cron"])
     for database, names in places.items():
         has = _ask(context, _DATABASE, database, dict)
@@ -95,46 +95,48 @@ def create(context: Context) -> None:
             if not has["public"] and name not in has["placed"]:
                 log.problem(
                     Problem(
-                        f"the extension {name} is not created in {database}: there is no schema public",
-                        f"create it where you want it: CREATE EXTENSION {sql.identifier(name)} SCHEMA …",
+                        f"cannot create the extension {name} in {database}: it has no schema public",
+                        "create the extension in another schema: "
+                        f"CREATE EXTENSION {sql.identifier(name)} SCHEMA …",
+                        docs="install-extensions",
                     )
                 )
                 continue
-            hint = f"see the words above, or remove {name} from POSTGRES_EXTENSIONS"
+            hint = f"fix the error above, or remove {name} from POSTGRES_EXTENSIONS"
             statement = known_extensions.create(name, public=has["public"])
             _change(context, database, statement, unloaded.hint if unloaded else hint)
             log.info(f"created the extension {name} in {database}")
 
 
 def update(context: Context) -> None:
-    """Bring all extensions of all databases to the version that the image has."""
+    """Update all extensions in all databases to the version in the image."""
     found = _ask(context, _SERVER, None, dict)
     databases = found["databases"] if found is not None else ()
     for database, connects in databases:
         if not connects:
             log.warning(
-                f"the extensions in {database} stay as they are: nobody can connect to it",
-                f"drop it if a DROP DATABASE was interrupted, or: ALTER DATABASE {sql.identifier(database)} "
-                "ALLOW_CONNECTIONS true",
+                f"cannot update the extensions in {database}: it does not accept connections",
+                "drop the database if a DROP DATABASE was interrupted, or allow connections: "
+                f"ALTER DATABASE {sql.identifier(database)} ALLOW_CONNECTIONS true",
             )
     for database, outdated in _outdated(context, [name for name, connects in databases if connects]):
         for name, old, new, path in outdated:
             if path is None:
                 log.warning(
-                    f"the extension {name} in {database} is {old}, the image has {new}, and no script leads "
-                    "from one to the other",
-                    f"see the manual of {name} for how to get from {old} to {new}",
+                    f"cannot update the extension {name} in {database}: it has version {old}, the image has "
+                    f"{new}, and {name} has no update script from one to the other",
+                    f"see the manual of {name} for the way from {old} to {new}",
                 )
                 continue
-            hint = "see the words above, or remove POSTGRES_EXTENSIONS_UPDATE"
+            hint = "fix the error above, or remove POSTGRES_EXTENSIONS_UPDATE"
             _change(context, database, known_extensions.update(name), hint)
             log.info(f"updated the extension {name} in {database} from {old} to {new}")
 
 
 def _outdated(context: Context, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
-    """Return what is outdated in each database; one that cannot be looked at is told."""
+    """Yield the outdated extensions of each database; report a database that cannot be queried."""
     asked = {"outdated": _OUTDATED}
-    # Nothing is changed until all are looked at: a client on its way would keep what it has seen.
+    # All databases are queried before any is changed: a connected client might not see a change.
     looks = dict(
         tour.ask(context, names, asked, each=sessions.QUICK, patience=sessions.PATIENCE) if names else ()
     )
@@ -149,14 +151,14 @@ def _outdated(context: Context, names: Sequence[str]) -> Iterator[tuple[str, lis
 def _unlooked(where: str, words: str) -> None:
     log.problem(
         Problem(
-            f"{where} could not be looked at for its extensions: {words}",
-            "see its own words; the next start looks again",
+            f"cannot query {where} for its extensions: {words}",
+            "fix the reported error; the next start tries again",
         )
     )
 
 
 def _ask(context: Context, text: str, database: str | None, kind: type[Kind]) -> Kind | None:
-    """Return what a database answers, or None where it does not, which is told and ends nothing."""
+    """Return a database's answer; if there is none, report that and return None."""
     try:
         return sessions.query_json(context, text, kind, database=database, patience=sessions.PATIENCE)
     except Failure as failure:
@@ -165,10 +167,10 @@ def _ask(context: Context, text: str, database: str | None, kind: type[Kind]) ->
 
 
 def _change(context: Context, database: str, statement: str, hint: str) -> None:
-    """Change a database, as its only session that does not wait for others for ever.
+    """Change a database; raises Failure, also if another session holds a lock for too long.
 
-    The script of an extension runs with a search_path that PostgreSQL makes of the extension's own schema.
-    Without a path of ours nothing is made anywhere else.
+    An extension's script runs with a search_path that PostgreSQL sets to the extension's own schema. Our
+    search_path is empty, so that nothing is created anywhere else.
     """
     try:
         sessions.query(
@@ -181,4 +183,8 @@ def _change(context: Context, database: str, statement: str, hint: str) -> None:
             patience=sessions.PATIENCE,
         )
     except Failure as failure:
-        raise Failure(Problem(f"{statement}, in the database {database}:\n{failure}", hint)) from None
+        raise Failure(
+            Problem(
+                f"{statement} failed in the database {database}:\n{failure}", hint, docs="install-extensions"
+            )
+        ) from None

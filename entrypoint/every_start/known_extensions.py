@@ -1,4 +1,4 @@
-"""What is known of extensions: which there are, which the server must load at its start; pure."""
+"""Known facts about extensions: which ones need preloading, and how to create them; pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -11,10 +11,10 @@ PRELOADED = frozenset(
     pg_stat_monitor pg_stat_statements pg_tle pg_wait_sampling pgaudit pglogical set_user timescaledb
     """.split()
 )
-"""Extensions that work only with their library, of the same name, in shared_preload_libraries."""
+"""Extensions that work only if their library, of the same name, is in shared_preload_libraries."""
 
 CRON = "pg_cron"
-"""It can be in one database only, that of its setting cron.database_name."""
+"""pg_cron can be in one database only, the one in its setting cron.database_name."""
 
 
 def unknown(wanted: Sequence[str], available: Collection[str]) -> list[Problem]:
@@ -30,26 +30,28 @@ def unknown(wanted: Sequence[str], available: Collection[str]) -> list[Problem]:
             Problem(
                 f"POSTGRES_EXTENSIONS names {name}, which this image does not have",
                 f"did you mean {near[0]}?" if near else "use an image that has it, or remove the name",
+                docs="" if near else "install-extensions",
             )
         )
     return problems
 
 
 def not_preloaded(wanted: Sequence[str], setting: str) -> Problem | None:
-    """Return what is missing in the server's shared_preload_libraries."""
+    """Return the warning about libraries that are missing in shared_preload_libraries, or None."""
     loaded = [name for word in setting.split(",") if (name := word.strip().strip('"'))]
     names = {word.rpartition("/")[2] for word in loaded}
     missing = [name for name in wanted if name in PRELOADED and name not in names]
     if not missing:
         return None
     return Problem(
-        f"{', '.join(missing)}: does not work before the server loads its library at its start",
+        f"{', '.join(missing)}: works only if the server loads its library at its start",
         f"set POSTGRES_CONF_shared_preload_libraries={','.join([*loaded, *missing])} and start again",
+        docs="install-extensions",
     )
 
 
 def places(wanted: Sequence[str], database: str, cron_database: str) -> Mapping[str, list[str]]:
-    """Return which extensions each database is to have; whatever is made of template1 has them too."""
+    """Return the extensions for each database; databases that are created from template1 get them too."""
     others = [name for name in wanted if name != CRON]
     found: dict[str, list[str]] = {name: list(others) for name in (database, "template1") if others}
     if CRON in wanted:
@@ -58,9 +60,9 @@ def places(wanted: Sequence[str], database: str, cron_database: str) -> Mapping[
 
 
 def create(name: str, *, public: bool) -> str:
-    """Return the statement that creates an extension and what it depends on.
+    """Return the statement that creates an extension and the extensions that it requires.
 
-    Both go to the schema that their authors gave them, else to `public`, where the database has one.
+    Each goes to the schema that its author chose, else to `public`, if the database has that schema.
 
     >>> create("uuid-ossp", public=True)
     'CREATE EXTENSION IF NOT EXISTS "uuid-ossp" SCHEMA public CASCADE'
@@ -69,5 +71,5 @@ def create(name: str, *, public: bool) -> str:
 
 
 def update(name: str) -> str:
-    """Return the statement that brings an extension to the version of its library."""
+    """Return the statement that updates an extension to the image's version."""
     return f"ALTER EXTENSION {identifier(name)} UPDATE"

@@ -1,8 +1,8 @@
-"""What is done at every start once the server accepts connections: password, extensions, start files.
+"""The steps of every start once the server accepts connections: password, extensions, start files.
 
-A process of its own, started by PID 1 once. As long as it runs the server is not called ready; if it fails,
-PID 1 stops the server. Where there is nothing to do but to compare the password, nobody waits for it.
-Killed in the middle it begins anew at the next start, so start files have to be repeatable.
+PID 1 runs them once, in a separate process. The server is not ready until that process ends; if it fails,
+PID 1 stops the server. If the only step is to compare the password, the server is ready without waiting. If
+the process is killed, the next start begins from scratch, so start files must be repeatable.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from entrypoint.volume import probe
 
 
 def main() -> int:
-    """Do what is asked for and return the exit code; raises Failure, Stopped on a stop signal."""
+    """Perform the steps and return the exit code; raises Failure, or Stopped on a stop signal."""
     context = _receive()
     asked = context.settings.every_start
     if not _wait(context):
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def check(context: Context) -> None:
-    """Look before anything is touched: can the files be listed, does the image have the extensions."""
+    """Check that the start files can be listed and that the image has the extensions; changes nothing."""
     from entrypoint.every_start import extensions
 
     if os.path.isdir(probe.STARTDB_FOLDER):
@@ -53,18 +53,18 @@ def check(context: Context) -> None:
 
 
 def _receive() -> Context:
-    """Return the context with the environment that PID 1 has handed on, which is then out of reach."""
+    """Return the context with the environment that PID 1 passed on stdin, and close stdin to others."""
     values = environment.unpack(sys.stdin.buffer.read().decode("utf-8", "surrogateescape"))
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(nothing, 0)
     os.close(nothing)
-    wanted, _, _ = opening.read_settings(values, ())  # what is wrong with them was said by the start
+    wanted, _, _ = opening.read_settings(values, ())  # the start has reported the problems
     log.debugging = wanted.serving.debug
     return opening.command_context(wanted)
 
 
 def _wait(context: Context) -> bool:
-    """Wait until the server accepts connections; tell whether it takes writes."""
+    """Wait until the server accepts connections; return whether it accepts writes."""
     data = context.settings.data_folder
     while True:
         code, _ = ready.accepts(data, status.read([context.runtime_folder]))
@@ -74,7 +74,7 @@ def _wait(context: Context) -> bool:
 
 
 def run_start_files(context: Context) -> None:
-    """Run the start files as init files are run; raises Failure with the exit code of one that failed."""
+    """Run the start files like init files; raises Failure with the exit code of the file that failed."""
     try:
         user_files.run(context, probe.STARTDB_FOLDER)
     except Failure as failure:
@@ -82,7 +82,8 @@ def run_start_files(context: Context) -> None:
         raise Failure(
             problem._replace(
                 what=f"the start file {problem.what}; the server is stopped",
-                hint=f"{problem.hint}; to start without it, take it out of {probe.STARTDB_FOLDER}. "
+                hint=f"{problem.hint}; to start without the file, remove it from {probe.STARTDB_FOLDER}. "
                 "All start files run again at the next start",
+                docs="run-scripts-at-every-start",
             )
         ) from None

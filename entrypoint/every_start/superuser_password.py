@@ -1,4 +1,4 @@
-"""POSTGRES_PASSWORD against the stored one at every start: said, or made so where that is asked for."""
+"""Compares POSTGRES_PASSWORD with the stored password at every start: warns, or updates it on request."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _STORED = """\
 SELECT json_build_object(
     'stored', (SELECT rolpassword FROM pg_authid WHERE rolname = current_user),
     'hba', current_setting('hba_file'),
-    -- What the owner of a database has set for it is not how the superuser's password is stored.
+    -- A database owner's settings for the database do not decide how the superuser's password is stored.
     'settings', (SELECT json_object_agg(name, CASE WHEN source = 'database' THEN boot_val ELSE setting END)
                  FROM pg_settings WHERE name IN ('password_encryption', 'scram_iterations')))
 """
 _ITERATIONS = 4096
-"""Of SCRAM, before PostgreSQL 16 let them be set."""
+"""SCRAM iterations before PostgreSQL 16, which has a setting for them."""
 
 
 def check(context: Context) -> Context:
-    """Say if POSTGRES_PASSWORD is not the superuser's, or make it so where that is asked for.
+    """Warn if POSTGRES_PASSWORD is not the superuser's password, or set it if the user requests that.
 
-    Returns the context with the password that lets us in, where one is needed.
+    Returns the context with the password that our sessions can log in with, if one is needed.
     """
     init, update = context.settings.init, context.settings.every_start.update_password
     try:
@@ -41,12 +41,13 @@ def check(context: Context) -> Context:
         if update:
             raise
         hint = (
-            f"set POSTGRES_PASSWORD to the present password of {init.user}, or let it in without one by "
-            f"pg_hba.conf (local all {init.user} peer); until then scheduled backups and SIGHUP fail"
+            f"set POSTGRES_PASSWORD to the current password of {init.user}, or let {init.user} in without a "
+            f"password by this line in pg_hba.conf: local all {init.user} peer; until then scheduled backups "
+            "and SIGHUP fail"
         )
         asks = login.asks_for_password(context)
         log.warning(
-            f"POSTGRES_PASSWORD could not be compared with the stored one: {failure}", hint if asks else ""
+            f"cannot compare POSTGRES_PASSWORD with the stored password: {failure}", hint if asks else ""
         )
         return context
     password = first_line(init.password)
@@ -55,10 +56,11 @@ def check(context: Context) -> Context:
         return context
     if not update:
         log.warning(
-            f"POSTGRES_PASSWORD is not the password of {init.user}: it is used for a first start only, "
-            "and this database had its own already",
-            f"connect with that one, or start with -e POSTGRES_PASSWORD_UPDATE=on to make POSTGRES_PASSWORD "
-            f"the password of {init.user}",
+            f"POSTGRES_PASSWORD is not the password of {init.user}: it is used only for a first start, "
+            "and this database already has a password",
+            "connect with the database's password, or start with -e POSTGRES_PASSWORD_UPDATE=on to make "
+            f"POSTGRES_PASSWORD the password of {init.user}",
+            docs="handle-secrets",
         )
         return context
     if found["settings"]["password_encryption"].startswith("scram"):
@@ -74,9 +76,9 @@ def check(context: Context) -> Context:
 
 
 def _stored(context: Context, patience: float) -> tuple[Context, dict[str, Any]]:
-    """Return what is stored of the password, and the context with the one that lets us in.
+    """Return the stored verifier of the password, and the context with the password that logs us in.
 
-    PGPASSWORD is the stronger one, but may be left from before POSTGRES_PASSWORD was changed.
+    PGPASSWORD takes precedence, but may date from before POSTGRES_PASSWORD was changed.
     """
     password = first_line(context.settings.init.password)
     left_over = context.environment.get("PGPASSWORD") not in (None, "", password)
@@ -102,7 +104,7 @@ def _store(context: Context, verifier: str) -> None:
     except Failure as failure:
         raise Failure(
             Problem(
-                f"the password of {context.settings.init.user} could not be changed: {failure}",
-                "start without POSTGRES_PASSWORD_UPDATE",
+                f"cannot change the password of {context.settings.init.user}: {failure}",
+                "fix the reported error, or start without POSTGRES_PASSWORD_UPDATE",
             )
         ) from None

@@ -1,4 +1,4 @@
-"""The files that people put into the folders of init files and start files: can they be read, and run."""
+"""Checks and runs the files that people put into the folders of init files and start files."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ set --
 docker_process_init_files "$_entrypoint_folder"/*
 command env -0 >&"$_entrypoint_done"
 """
-"""The one shell of all init files, or start files; it ends by handing its exported variables over.
+"""The script of the shell that runs all init files, or all start files, and then prints its variables.
 
-The functions are the image's own, whatever stands in the place of docker-entrypoint.sh.
+The functions are the image's own, even if another script has replaced docker-entrypoint.sh.
 """
 _BEGUN = "file "
-"""Before the name of each file that begins; all of them come before the variables, and end as those do."""
+"""The prefix of an entry for each file that starts; these entries come before the variables."""
 
 
 def check_folder(context: Context, folder: str = probe.INIT_FOLDER) -> None:
-    """Make sure that the server's user can list these files; otherwise they would silently not run."""
+    """Make sure that the server's user can list these files; otherwise they would be skipped silently."""
     code, text = context.children.output(
         ["ls", f"{folder}/"], context.environment, errors=True, become=context.who
     )
@@ -46,10 +46,10 @@ def check_folder(context: Context, folder: str = probe.INIT_FOLDER) -> None:
 
 
 def run(context: Context, folder: str, state: str = "") -> dict[str, str]:
-    """Run the files of a folder in one shell and return the environment it ended with.
+    """Run the files of a folder in one shell; return the environment that the shell ended with.
 
-    A line `file PATH` is added to the file `state` before each, while it is there. Raises Failure with the
-    exit code of the file that failed.
+    Before each file, the shell adds a line `file PATH` to the file `state`, if that exists. Raises Failure
+    with the exit code of the file that failed.
     """
     done = memory_file("")
     descriptor = 8
@@ -67,7 +67,7 @@ def run(context: Context, folder: str, state: str = "") -> dict[str, str]:
         }
     file = begun[-1].removeprefix(_BEGUN) if begun else folder
     if code == 0:
-        what = f"{file} ended the shell of all these files with `exit 0`"
+        what = f"{file} called `exit 0`, which ended the shell that runs all these files"
         hint = "use `return` instead of `exit`, or make the file executable (chmod +x)"
     else:
         what = f"{file} failed with exit code {code}"
@@ -76,11 +76,11 @@ def run(context: Context, folder: str, state: str = "") -> dict[str, str]:
 
 
 def _why(file: str, code: int) -> str:
-    """Return which of the usual reasons keeps a script from being executed."""
+    """Return a hint if one of the usual reasons prevents a script's execution; else empty."""
     if code not in (exits.NOT_EXECUTABLE, exits.NOT_FOUND) or not file.endswith(".sh"):
         return ""
     if os.path.isdir(file):
-        return f"{file} is a folder: such files lie directly in {os.path.dirname(file)}"
+        return f"{file} is a folder: put the files directly into {os.path.dirname(file)}"
     try:
         with open(file, "rb") as script:
             first = script.readline(200)
@@ -88,11 +88,11 @@ def _why(file: str, code: int) -> str:
         return ""
     interpreter = first[2:].split()[0].decode("utf-8", "replace") if first[2:].split() else ""
     if first.startswith(b"#!") and first.endswith(b"\r\n"):
-        return f"its lines end with CRLF, so {interpreter} is not found: sed -i 's/\\r$//' {file}"
+        return f"its lines end with CRLF, so {interpreter} is not found: run sed -i 's/\\r$//' {file}"
     if first.startswith(b"#!") and not os.path.exists(interpreter):
         return f"its interpreter {interpreter} is not in the image: change its first line"
     if first.startswith(b"#!") and not os.access(interpreter, os.X_OK):
-        return f"there is no permission to execute its interpreter {interpreter}: chmod +x it"
+        return f"its interpreter {interpreter} is not executable: run chmod +x {interpreter}"
     if os.statvfs(file).f_flag & os.ST_NOEXEC:
-        return "it lies on a mount with noexec: mount it without, or remove its x bit to have it sourced"
+        return "it is on a noexec mount: mount it without noexec, or remove its x bit so that it is sourced"
     return ""

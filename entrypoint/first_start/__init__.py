@@ -1,1 +1,1 @@
-"""A new cluster: made or copied, with its init files; all or nothing."""
+"""A first start: a new cluster, by initdb or as a copy, and its init files; all or nothing."""

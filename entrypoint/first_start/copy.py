@@ -1,8 +1,9 @@
-"""The cluster that was made with the image: a first start copies it where initdb would make the same one.
+"""The image's own cluster, the template: a first start copies it if initdb would make the same cluster.
 
 `entrypoint internal template` makes it when the image is built, with the image's own initdb and its usual
-locale. `made-from` beside it describes everything that initdb's result depends on; a start for which that
-reads differently (another locale or time zone, a changed sample file, an upgraded package) runs initdb.
+locale. The file `made-from` next to it describes everything that initdb's result depends on. A start for
+which that description differs (another locale or time zone, a changed sample file, an upgraded package) runs
+initdb.
 """
 
 from __future__ import annotations
@@ -26,29 +27,29 @@ from entrypoint.system.children import Children, find_program, memory_file
 from entrypoint.system.identity import Identity
 
 FOLDER = "/usr/local/share/nix-postgres/template"
-"""As in image/layout.json."""
+"""The same path as in image/layout.json."""
 
-_MEND = "POSTGRES_INITDB_ARGS=--encoding=UTF8 lets initdb make the cluster; report this"
+_HINT = "set POSTGRES_INITDB_ARGS=--encoding=UTF8, so that initdb makes the cluster, and report this"
 LOCALES = "/usr/lib/locale/locale-archive"
 _STANDALONE = "--single -F -j -c search_path=pg_catalog -c exit_on_error=true -c log_checkpoints=false"
-"""How initdb itself starts the server for its own statements, but for -O, which these do not need."""
+"""The arguments by which initdb starts the server for its own statements, without -O, which is not needed."""
 _USUAL = ("max_connections = 100", "shared_buffers = 128MB", "dynamic_shared_memory_type = posix")
-"""What initdb finds out about a machine and writes into postgresql.conf; hardly any has less."""
+"""The settings that initdb chooses by testing the machine; hardly any machine gets lower ones."""
 
 
 class Template(NamedTuple):
-    """A template that serves a start."""
+    """A template that a start can copy."""
 
     control: str
     """Path of the control file: with or without data checksums."""
     nonce_at: int
     crc_at: int
     encryption: str
-    """What the server tells for password_encryption where nobody has set anything."""
+    """The server's password_encryption if nobody has set it."""
 
 
 def find(context: Context, arguments: Sequence[str], folder: str = FOLDER) -> Template | None:
-    """Return what a copy is to be made of, or None where only initdb makes what this start asks for."""
+    """Return the template for a copy; None if only initdb can make the cluster that this start requests."""
     try:
         head, _, described = files.read_text(f"{folder}/made-from").partition("\n")
         share, locales, nonce_at, crc_at, encryption = head.split("\t")
@@ -71,9 +72,9 @@ def find(context: Context, arguments: Sequence[str], folder: str = FOLDER) -> Te
 
 
 def describe(environment: Mapping[str, str], share: str, locales: str) -> str:
-    """Return what initdb's result depends on, as text: programs, files, libraries, locale, time zone.
+    """Return everything that initdb's result depends on, as text: programs, files, locale, time zone.
 
-    `share` is the folder of the server's own files, `locales` the archive of locales.
+    `share` is the folder of the server's own files, `locales` is the locale archive.
     """
     programs = [os.path.realpath(find_program(name, environment)) for name in ("initdb", "postgres")]
     read = [
@@ -89,7 +90,7 @@ def describe(environment: Mapping[str, str], share: str, locales: str) -> str:
 
 
 def _file(path: str) -> str:
-    """Return the place, the size and the time of change of a file: layers of images keep whole seconds."""
+    """Return a file's path, size and time of change, in whole seconds, which is what image layers keep."""
     path = os.path.realpath(path)
     try:
         found = os.stat(path)
@@ -99,9 +100,9 @@ def _file(path: str) -> str:
 
 
 def fill(context: Context, source: Template, cluster: str, folder: str = FOLDER) -> None:
-    """Fill an empty folder with a copy that is a cluster of its own; nothing of it is synced.
+    """Fill an empty folder with a copy that is a cluster in its own right; nothing is synced.
 
-    Raises Failure where it cannot be done.
+    Raises Failure if the copy fails.
     """
     log.say(
         f'The files belonging to this database system will be owned by user "{context.who.name}".\n'
@@ -110,7 +111,7 @@ def fill(context: Context, source: Template, cluster: str, folder: str = FOLDER)
     try:
         _copy_files(context, source, cluster, folder)
     except (Failure, OSError):
-        files.remove_tree(cluster)  # as initdb does: on a full disk the next start needs some room
+        files.remove_tree(cluster)  # as initdb does: on a full disk the next start needs some space
         raise
 
 
@@ -121,7 +122,7 @@ def _copy_files(context: Context, source: Template, cluster: str, folder: str) -
         if code:
             raise Failure(
                 Problem(
-                    f"the cluster of the image could not be copied to {cluster}, see cp's words above",
+                    f"cannot copy the image's cluster to {cluster}: see the output of cp above",
                     "free some space there",
                 )
             )
@@ -133,7 +134,7 @@ def _copy_files(context: Context, source: Template, cluster: str, folder: str) -
 
 @contextmanager
 def _closed_files() -> Iterator[None]:
-    """Let nobody else read what is made."""
+    """Make files that are created in this block readable only for their owner."""
     before = os.umask(0o077)
     try:
         yield
@@ -142,7 +143,7 @@ def _closed_files() -> Iterator[None]:
 
 
 def _make_unique(source: Template, cluster: str) -> None:
-    """Give a copy its own system identifier and nonce, and its WAL segment its size."""
+    """Give a copy its own system identifier and nonce, and restore the full size of its WAL segment."""
     random = os.urandom(image_cluster.NONCE_BYTES + 2)
     identifier = image_cluster.identifier(time.time(), int.from_bytes(random[:2], "little"))
     try:
@@ -150,13 +151,13 @@ def _make_unique(source: Template, cluster: str) -> None:
             _content(source.control), source.nonce_at, source.crc_at, identifier, random[2:]
         )
     except ValueError as error:
-        raise Failure(Problem(f"{source.control}: {error}", _MEND)) from error
+        raise Failure(Problem(f"{source.control}: {error}", _HINT)) from error
     with open(f"{cluster}/global/pg_control", "r+b") as file:
         file.write(own)
     with open(_segment(cluster), "r+b") as file:
         file.seek(image_cluster.IDENTIFIER_IN_WAL.start)
         file.write(identifier)
-        # Written and not only made longer: the room must be there when the server needs it.
+        # Zeros are written, not only the size changed: the server needs the space to be allocated.
         left = image_cluster.SEGMENT_BYTES - file.seek(0, os.SEEK_END)
         file.write(bytes(left))
 
@@ -168,7 +169,7 @@ def _segment(cluster: str) -> str:
 
 
 def _run_standalone(context: Context, cluster: str, text: str) -> None:
-    """Run statements in template1 as initdb does: without the user's settings, and nothing is logged."""
+    """Run statements in template1 as initdb does: without the user's settings and without logging."""
     environment = server_environment(context.settings, context.environment) | {"PGDATA": cluster}
     script, said = memory_file(text), memory_file("")
     argv = ["postgres", *_STANDALONE.split(), "-D", cluster, "template1"]
@@ -178,10 +179,8 @@ def _run_standalone(context: Context, cluster: str, text: str) -> None:
         os.close(script)
         os.close(said)
     if code:
-        what = (
-            "the copied cluster did not take the superuser's name and password, see the server's words above"
-        )
-        raise Failure(Problem(what, _MEND))
+        what = "cannot set the superuser's name and password in the copied cluster: see the server's output above"
+        raise Failure(Problem(what, _HINT))
 
 
 def make(
@@ -191,7 +190,7 @@ def make(
     who: Identity,
     locales: str = LOCALES,
 ) -> None:
-    """Make a template in a folder of its own; raises Failure where initdb does not do as usual."""
+    """Make a template in a folder; raises Failure if initdb fails or chooses unusual settings."""
     import shutil
     import tempfile
 
@@ -203,7 +202,7 @@ def make(
             given = {**environment, "LOCALE_ARCHIVE": locales, **more}
             code, text = children.output(argv, given, errors=True, become=who)
             if code:
-                raise Failure(Problem(f"{argv[0]} failed:\n{text}", "mend what it says"))
+                raise Failure(Problem(f"{argv[0]} failed:\n{text}", "fix the reported error"))
             return text
 
         shown = [line.partition("=") for line in run("initdb", "--show", cluster).splitlines()]
@@ -212,11 +211,11 @@ def make(
         settings = files.read_text(f"{cluster}/postgresql.conf")
         unusual = [line for line in _USUAL if f"\n{line}" not in settings]
         if unusual:
-            hint = "build where a server may have 128 MB and /dev/shm"
+            hint = "build on a machine that gives a server 128 MB of memory and /dev/shm"
             raise Failure(Problem(f"initdb did not choose {', '.join(unusual)}", hint))
         encryption = run("postgres", "-D", cluster, "-C", "password_encryption").strip()
         if os.path.exists(f"{folder}/made-from"):
-            files.remove_tree(folder)  # that of the image that this one is built on
+            files.remove_tree(folder)  # the template of the base image
         shutil.copytree(cluster, f"{folder}/cluster", copy_function=shutil.copyfile)
         run("pg_checksums", "--disable", "--no-sync", cluster)
         shutil.copyfile(f"{cluster}/global/pg_control", f"{folder}/pg_control")
@@ -228,22 +227,22 @@ def make(
     described = describe(environment, share, locales)
     files.write_atomically(f"{folder}/made-from", "\t".join(map(str, head)) + f"\n{described}")
     for path, _, names in os.walk(folder):
-        os.chmod(path, 0o755)  # noqa: S103 - as all of the image; nothing in it is secret
+        os.chmod(path, 0o755)  # noqa: S103 - like the rest of the image; the template holds no secret
         for name in names:
             os.chmod(f"{path}/{name}", 0o644)
 
 
 def _cut(segment: str, control: bytes) -> None:
-    """Take off the empty end of a WAL segment, after a look whether it is what we take it for."""
+    """Cut off the zeros at the end of a WAL segment; raises Failure if it is not the expected segment."""
     with open(segment, "r+b") as file:
         data = file.read()
         if len(data) != image_cluster.SEGMENT_BYTES or data[image_cluster.IDENTIFIER_IN_WAL] != control[:8]:
-            raise Failure(Problem(f"{segment} is no first segment of this cluster", "report this"))
+            raise Failure(Problem(f"{segment} is not the first segment of this cluster", "report this"))
         file.truncate(len(data.rstrip(b"\0")))
 
 
 def _share_same(base: str) -> None:
-    """Keep the files of template0 and postgres that are the same as those of template1 only once."""
+    """Replace each file of template0 and postgres that equals template1's by a hard link."""
     for folder in os.listdir(base):
         for name in os.listdir(f"{base}/{folder}"):
             path, first = f"{base}/{folder}/{name}", f"{base}/1/{name}"

@@ -1,8 +1,8 @@
-"""Which first starts a copy of the image's cluster can serve, and what a copy must have of its own; pure.
+"""Decides when a first start may copy the image's cluster, and what must differ in the copy; pure.
 
 Two clusters that initdb makes with the same arguments, programs and locale differ in two numbers: the
 system identifier, in the control file and in the first page of a WAL segment, and the nonce with which the
-server answers logins of users that it does not have (postgres/postgres:src/backend/access/transam/xlog.c).
+server answers logins of unknown users (postgres/postgres:src/backend/access/transam/xlog.c).
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections.abc import Sequence
 from entrypoint.light import re
 
 SEGMENT_BYTES = 16 * 1024**2
-"""Of a segment where initdb is not told another size."""
+"""The size of a segment unless initdb has another size in its arguments."""
 IDENTIFIER_IN_WAL = slice(24, 32)
 """The system identifier in the first page of a segment (XLogLongPageHeaderData)."""
 NONCE_BYTES = 32
 
 _IDENTIFIER = slice(0, 8)
 _LEAST, _MOST = 200, 512
-"""Between them the checksum of pg_control ends it (postgres/postgres:src/include/catalog/pg_control.h)."""
+"""The range of its checksum's offset (postgres/postgres:src/include/catalog/pg_control.h)."""
 _NEUTRAL = ("-N", "--no-sync")
-"""Arguments of initdb by which its result is no other one."""
+"""Arguments of initdb that do not change its result."""
 
 
 def checksums(arguments: Sequence[str], major: int) -> bool | None:
-    """Tell whether initdb would make data checksums; None where it is asked for more than a copy can have.
+    """Return whether initdb would enable data checksums; None if a copy cannot have these arguments.
 
     >>> checksums(["--no-sync"], 17), checksums(["-k"], 17), checksums([], 18)
     (False, True, True)
@@ -43,7 +43,7 @@ def checksums(arguments: Sequence[str], major: int) -> bool | None:
 
 
 def can_rename(user: str) -> bool:
-    """Tell whether the superuser can get this name in a copy; initdb shall judge the unusual ones.
+    """Return whether the superuser can have this name in a copy; unusual names are left to initdb.
 
     >>> [name for name in ("postgres", "app_1", "pg_app", "public", 'a"b', "App") if can_rename(name)]
     ['postgres', 'app_1']
@@ -53,7 +53,9 @@ def can_rename(user: str) -> bool:
 
 
 def statements(user: str, password: str) -> str:
-    r"""Return what a standalone server of a copy is to run, or nothing; the second one is initdb's own.
+    r"""Return the statements for a copy's standalone server; empty if none are needed.
+
+    The second one is the same as initdb's own.
 
     >>> statements("postgres", "")
     ''
@@ -63,7 +65,7 @@ def statements(user: str, password: str) -> str:
     """
     found = ""
     if user != "postgres":
-        # The superuser's oid is 10 in each cluster. ALTER ROLE renames nobody who is logged in.
+        # The superuser's oid is 10 in each cluster. ALTER ROLE cannot rename the session's own user.
         found += f"UPDATE pg_authid SET rolname = '{user}' WHERE oid = 10;\n\n"  # noqa: S608 - letters only
     if password:
         escaped = password.replace("\\", "\\\\").replace("'", "''")
@@ -72,9 +74,9 @@ def statements(user: str, password: str) -> str:
 
 
 def identifier(seconds: float, random: int) -> bytes:
-    """Return a new system identifier, as initdb makes it but for its last 12 bits: it takes the process id.
+    """Return a new system identifier, made like initdb's except for the last 12 bits, which are random.
 
-    The first process ids of two containers are the same.
+    initdb uses the process id for them, but in two containers the first process ids are the same.
     """
     whole = int(seconds)
     micros = int((seconds - whole) * 1_000_000)
@@ -84,7 +86,7 @@ def identifier(seconds: float, random: int) -> bytes:
 def own_control(control: bytes, nonce_at: int, end: int, identifier: bytes, nonce: bytes) -> bytes:
     """Return a control file, whose checksum is at `end`, with this identifier and nonce.
 
-    Raises ValueError where it is damaged.
+    Raises ValueError if the file is damaged.
     """
     if not _matches(control, end):
         raise ValueError("the checksum of the control file does not match")
@@ -96,7 +98,7 @@ def own_control(control: bytes, nonce_at: int, end: int, identifier: bytes, nonc
 
 
 def crc_at(control: bytes) -> int:
-    """Return where a control file has its checksum; raises ValueError where none matches."""
+    """Return the offset of a control file's checksum; raises ValueError if no checksum matches."""
     for end in range(_LEAST, min(_MOST, len(control)), 4):
         if _matches(control, end):
             return end
@@ -108,7 +110,7 @@ def _matches(control: bytes, end: int) -> bool:
 
 
 def crc32c(data: bytes) -> int:
-    """Return the checksum by which PostgreSQL protects its control file.
+    """Return the checksum that PostgreSQL protects its control file with.
 
     >>> hex(crc32c(b"123456789"))
     '0xe3069283'

@@ -1,4 +1,4 @@
-"""The init files of a first start: run once, and noted, so that a change in them is seen later."""
+"""The init files of a first start: they run once, and their digests are noted to detect later changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, unfinished: Unfinished) -> dict[str, str]:
-    """Run the init files and return the environment that their shell ended with."""
+    """Run the init files and return the environment that their shell ended with; raises Failure."""
     if not probe.init_files():
         log.say(f"\n{doors.SCRIPT}: ignoring {probe.INIT_FOLDER}/*\n\n")  # as the shell would
         return context.environment
@@ -27,25 +27,25 @@ def run(context: Context, unfinished: Unfinished) -> dict[str, str]:
         (problem,) = failure.problems
         raise Failure(
             problem._replace(
-                what=f"the init file {problem.what}; the database is only partly set up and will not be "
-                "served",
+                what=f"the init file {problem.what}; the database is only partly set up, so it is not served",
                 hint=f"{problem.hint}, then empty the volume or start once with "
                 "-e POSTGRES_INIT_UNFINISHED=restart",
+                docs="finish-a-first-start",
             )
         ) from None
 
 
 def note(data_folder: str, folder: str) -> None:
-    """Note what a first start has run, a digest and a name in each line, so that a change is seen later."""
+    """Note the files that a first start has run, a digest and a name in each line."""
     lines = [f"{digest} {name}\n" for name, digest in digests(folder).items()]
     try:
         notes.write(data_folder, own.INIT, "".join(lines))
     except OSError as error:
-        log.warning(f"the init files cannot be noted in {data_folder}: {error.strerror}")
+        log.warning(f"cannot note the init files in {data_folder}: {error.strerror}")
 
 
 def noted(data_folder: str) -> dict[str, str] | None:
-    """Return the digests of what a first start has run, by name; None: it is not noted."""
+    """Return the digests of the files that a first start ran, by name; None if they are not noted."""
     try:
         lines = notes.read_text(data_folder, own.INIT).split("\n")[:-1]
     except OSError:
@@ -54,7 +54,7 @@ def noted(data_folder: str) -> dict[str, str] | None:
 
 
 def digests(folder: str) -> dict[str, str]:
-    """Return the SHA-256 of the files in a folder, by name, as far as they can be read."""
+    """Return the SHA-256 digests of the readable files in a folder, by name."""
     import hashlib
 
     found = {}

@@ -1,4 +1,4 @@
-"""A new cluster: a copy of the image's own, or what initdb makes."""
+"""Makes a new cluster: copies the image's own cluster, or runs initdb."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 def evaluate_arguments(context: Context, *extra: str) -> list[str]:
-    """Return POSTGRES_INITDB_ARGS, evaluated by a shell as the official image does, and what follows it.
+    """Return POSTGRES_INITDB_ARGS, evaluated by a shell as in the official image, and our further arguments.
 
-    Raises Failure with the shell's exit code where it cannot be evaluated.
+    Raises Failure with the shell's exit code if the shell cannot evaluate it.
     """
     text = context.settings.init.initdb_args
     wal_folder = context.settings.init.wal_folder
-    # Later, so that it wins over a --waldir in the arguments.
+    # Ours come last, so that they override a --waldir in POSTGRES_INITDB_ARGS.
     last = [*(("--waldir", wal_folder) if wal_folder else ()), *extra]
     if re.fullmatch(r"[\w\s=./:,+@-]*", text, re.ASCII):
         return [*text.split(), *last]
-    # bash repeats a line that it cannot read, and a password may be in it.
+    # stderr is discarded: bash repeats a line that it cannot parse, and the line may contain a password.
     script = '{ eval "set -- $POSTGRES_INITDB_ARGS"; } 2>/dev/null && printf "%s\\0" "$@"'
     code, out = context.children.output(
         ["bash", "-c", script, "POSTGRES_INITDB_ARGS"], context.environment, become=context.who
@@ -37,7 +37,7 @@ def evaluate_arguments(context: Context, *extra: str) -> list[str]:
     if code:
         raise Failure(
             Problem(
-                "POSTGRES_INITDB_ARGS cannot be evaluated by the shell",
+                "the shell cannot evaluate POSTGRES_INITDB_ARGS",
                 "correct the quotes in POSTGRES_INITDB_ARGS",
                 code,
             )
@@ -46,9 +46,9 @@ def evaluate_arguments(context: Context, *extra: str) -> list[str]:
 
 
 def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str]) -> Template | None:
-    """Make a cluster in the work folder: a copy of the image's own, or what initdb makes.
+    """Make a cluster in the work folder: copy the image's own cluster, or run initdb.
 
-    Returns what was copied, if it was; that is not synced yet.
+    Return the template if it was copied, else None. A copy is not synced yet.
     """
     from entrypoint.config import memory
     from entrypoint.first_start import copy
@@ -64,9 +64,9 @@ def make_cluster(context: Context, unfinished: Unfinished, arguments: list[str])
 
 
 def _warn_of_other_sample(context: Context) -> None:
-    """Say that the documented sample of postgresql.conf has no effect.
+    """Warn if the documented sample of postgresql.conf has no effect.
 
-    In a Nix image it is a link to the one that initdb reads, and a COPY puts a file in the link's place.
+    In a Nix image it is a link to the sample that initdb reads; a COPY in a Dockerfile replaces the link.
     """
     documented = f"/usr/share/postgresql/{programs.SAMPLE}"
     read = f"{programs.folder_with(programs.SAMPLE, context)}/{programs.SAMPLE}"
@@ -74,24 +74,28 @@ def _warn_of_other_sample(context: Context) -> None:
         if os.path.samefile(documented, read):
             return
     except OSError:
-        return  # other distributions have other places
-    log.warning(f"{documented} is not what initdb reads here, but {read}", f"put your settings into {read}")
+        return  # other distributions have it elsewhere
+    log.warning(
+        f"{documented} has no effect: initdb reads {read} in this image",
+        f"put your settings into {read}",
+        docs="configure-the-server",
+    )
 
 
 def syncs_late(source: Template | None, arguments: list[str]) -> bool:
-    """Tell whether the cluster is to be synced in the end: a copy, where initdb would sync."""
+    """Return whether to sync the cluster at the end: if it is a copy, unless initdb must not sync."""
     return source is not None and not {"-N", "--no-sync"} & {*arguments}
 
 
 def make_durable(context: Context) -> None:
-    """Sync all of a new cluster, as initdb does."""
+    """Sync all files of a new cluster, as initdb does; raises Failure."""
     argv = ["initdb", "--sync-only", "-D", context.settings.data_folder]
     code, text = context.children.output(argv, context.environment)
     if code:
         raise Failure(
             Problem(
-                f"the new database could not be synced: initdb --sync-only ended with {code}\n{text}",
-                "look after the disk, then empty the volume",
+                f"cannot sync the new database: initdb --sync-only ended with code {code}\n{text}",
+                "check the disk, then empty the volume",
                 code,
             )
         )
@@ -115,11 +119,11 @@ def _run_initdb(context: Context, unfinished: Unfinished, arguments: list[str]) 
     finally:
         os.close(password)
     if code:
-        log.problem(Problem("initdb failed, see its own words above", "correct POSTGRES_INITDB_ARGS"))
+        log.problem(Problem("initdb failed: see its output above", "correct POSTGRES_INITDB_ARGS"))
         raise Ended(code)
     if not os.path.exists(f"{unfinished.cluster}/PG_VERSION"):
         raise Failure(
-            Problem("initdb made its cluster somewhere else", "remove -D from POSTGRES_INITDB_ARGS")
+            Problem("initdb made the cluster in another folder", "remove -D from POSTGRES_INITDB_ARGS")
         )
 
 
@@ -127,7 +131,7 @@ _PASSWORD_DESCRIPTOR = 9
 
 
 def _unknown_user(context: Context, unfinished: Unfinished) -> dict[str, str]:
-    """Return what makes initdb accept a uid that has no name, as the official image does."""
+    """Return the variables that make initdb accept a uid without a name, as in the official image."""
     if context.who.name:
         return {}
     import glob

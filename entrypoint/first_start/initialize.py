@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 def say_complete() -> None:
-    """Say what scripts of others wait for; the official image's docker-ensure-initdb.sh does not say it."""
+    """Print the line that other programs wait for; the official docker-ensure-initdb.sh does not print it."""
     log.say("\nPostgreSQL init process complete; ready for start up.\n\n")
 
 
 def append_hba(context: Context, given: list[str], source: Template | None) -> None:
-    """Append the line for TCP connections to pg_hba.conf, with the server's own method by default.
+    """Append the line for TCP connections to pg_hba.conf; the default method is the server's own.
 
-    Of a copy of `source` it is known, where nobody has configured anything.
+    For a copy of `source` that method is known, if nobody has configured anything.
     """
     data_folder = context.settings.data_folder
     method = context.settings.init.auth_method
@@ -42,8 +42,9 @@ def append_hba(context: Context, given: list[str], source: Template | None) -> N
         if code:
             raise Failure(
                 Problem(
-                    f"the server does not tell its password_encryption:\n{text}",
+                    f"the server does not report its password_encryption:\n{text}",
                     "correct the arguments after the image's name",
+                    docs="configure-the-server",
                 )
             )
         method = text.splitlines()[-1]
@@ -67,9 +68,9 @@ _HBA_ERRORS = "SELECT line_number, error FROM pg_hba_file_rules WHERE error IS N
 
 
 def check_hba(context: Context, unfinished: Unfinished) -> None:
-    """Let the server's own parser judge POSTGRES_HOST_AUTH_METHOD, by the cluster that nobody has seen yet.
+    """Let the server's own parser check POSTGRES_HOST_AUTH_METHOD, in the cluster that is still being made.
 
-    Raises Failure with its words, and leaves an empty volume then.
+    Raises Failure with the parser's messages; the volume is then empty again.
     """
     method = context.settings.init.auth_method
     if method in PLAIN_METHODS:
@@ -93,15 +94,15 @@ def check_hba(context: Context, unfinished: Unfinished) -> None:
     unfinished.discard()
     raise Failure(
         Problem(
-            "POSTGRES_HOST_AUTH_METHOD is not accepted by the server behind `host all all all`"
+            "the server does not accept POSTGRES_HOST_AUTH_METHOD after `host all all all`"
             + "".join(f"\nline {number}: {_without_words_of(method, error)}" for number, error in wrong),
-            "give a method with its options, and further lines of pg_hba.conf as they stand there",
+            "give a method with its options; further lines must be complete lines of pg_hba.conf",
         )
     )
 
 
 def _without_words_of(method: str, error: str) -> str:
-    """Return what the server says without what it repeats, which may be a password in the wrong place."""
+    """Return a server message without the words that it quotes, which may be a misplaced password."""
     for word in re.findall(r'"([^"]*)"', error):
         if word in method and word not in AUTH_METHODS:
             error = error.replace(f'"{word}"', '"***"')
@@ -109,7 +110,7 @@ def _without_words_of(method: str, error: str) -> str:
 
 
 def create_database(context: Context) -> None:
-    """Create POSTGRES_DB unless initdb has; raises Failure with the exit code that psql ends with."""
+    """Create POSTGRES_DB unless initdb has created it; raises Failure with psql's exit code."""
     name = context.settings.init.database
     if name in ("postgres", "template0", "template1"):
         return
@@ -122,10 +123,10 @@ def create_database(context: Context) -> None:
 
 
 def initialize(context: Context, given: list[str]) -> tuple[Context, bool]:
-    """Make the database; return the context with the environment that the init files left.
+    """Make the database; return the context with the environment from the init files, and a flag.
 
-    Tells also whether the cluster is the one that was made: init files may put another one in its place. On
-    any failure the record stays, so that the next start knows.
+    The flag says whether the cluster is still the one that was made: init files may replace it by another
+    one. On any failure the record stays, so that the next start knows.
     """
     unfinished = Unfinished(context.settings.data_folder)
     arguments = initdb.evaluate_arguments(context)
@@ -152,14 +153,14 @@ def initialize(context: Context, given: list[str]) -> tuple[Context, bool]:
                 unfinished.enter("files")
             environment = init_files.run(helper, unfinished)
     except Stopped:
-        log.warning("stopped before the first start was finished; the next start says how to go on")
+        log.warning("stopped before the first start was finished; the next start says how to continue")
         raise
     now = notes.cluster(unfinished.data_folder)
     if not now:
         raise Failure(
             Problem(
-                f"the init files have left no database in {unfinished.data_folder}",
-                "correct them: what removes the database that was made is to put another one there",
+                f"the init files left no database in {unfinished.data_folder}",
+                "correct the init files: if they remove the new database, they must put another one there",
             )
         )
     notes.migrate(unfinished.data_folder)
@@ -169,7 +170,5 @@ def initialize(context: Context, given: list[str]) -> tuple[Context, bool]:
         initdb.make_durable(context)
     unfinished.finish()
     if now != made:
-        log.info(
-            "the init files have put another database in the place of the new one: it is served as it is"
-        )
+        log.info("the init files replaced the new database by another one, which is served as it is")
     return context._replace(environment=environment), now == made

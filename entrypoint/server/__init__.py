@@ -1,1 +1,1 @@
-"""The server as we run it and ask it: the context of a start, its programs, its sessions."""
+"""The server: the context of a start, the server's programs, and our sessions with it."""

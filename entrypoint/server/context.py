@@ -1,4 +1,4 @@
-"""What every effect of a start needs, and the environments of what it starts."""
+"""The context that every effect of a start needs, and the environments of the programs that it starts."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OUR_PROGRAM = "/usr/local/bin/entrypoint"
-"""Ours, which PID 1 starts again: not what somebody else calls so in a folder that PATH names first."""
+"""Our program, which PID 1 starts again. The full path rules out another `entrypoint` earlier on PATH."""
 SETTINGS_VARIABLE = "ENTRYPOINT_SETTINGS"
-"""Names the file of variables for what PID 1 starts, whose environment holds no secret."""
+"""Names the file of variables for the programs that PID 1 starts, whose environment holds no secret."""
 SETTINGS_FILE = "settings.json"
 OWN_PREFIX = "ENTRYPOINT_"
 """Variables that this program passes to itself."""
 
 
 class Context(NamedTuple):
-    """What every effect of a start needs."""
+    """Everything that each effect of a start needs."""
 
     settings: Settings
     children: Children
@@ -38,7 +38,7 @@ class Context(NamedTuple):
     """The server's user."""
     runtime_folder: str
     environment: dict[str, str]
-    """For helpers of a first start and for init files: as the official image's script has it."""
+    """For helpers of a first start and for init files: the same as in the official image's script."""
     near: bool = False
     """The storage of the archive answers within milliseconds."""
 
@@ -60,13 +60,13 @@ def helper_environment(settings: Settings, who: Identity, *, stepped_down: bool)
 
 
 def with_password(context: Context) -> dict[str, str]:
-    """Return the environment with PGPASSWORD, which psql needs where local connections ask for one."""
+    """Return the environment with PGPASSWORD, which psql needs if local connections require a password."""
     password = context.environment.get("PGPASSWORD") or context.settings.init.password
     return context.environment | {"PGPASSWORD": password}
 
 
 def later_environment(context: Context) -> dict[str, str]:
-    """Return the environment of our own program where PID 1 or archive-segment starts it: without secrets."""
+    """Return the environment, without secrets, of our program when PID 1 or archive-segment starts it."""
     made = {
         "PATH": tool_path(context),
         "LC_ALL": "C",
@@ -78,7 +78,7 @@ def later_environment(context: Context) -> dict[str, str]:
 
 
 def later_command(context: Context, *words: str) -> str:
-    """Return a piece of sh that becomes our own program, with `later_environment` and nothing else."""
+    """Return a sh command that becomes our own program, with `later_environment` and nothing else."""
     import shlex
 
     made = (f"{name}={value}" for name, value in later_environment(context).items())
@@ -86,13 +86,13 @@ def later_command(context: Context, *words: str) -> str:
 
 
 def write_down_settings(context: Context) -> None:
-    """Keep the variables for what PID 1 starts later: what it may need, and no secret.
+    """Write the variables that later programs of PID 1 may need to a file, without secrets.
 
-    The archiver's secrets are in its own settings file, which is there already.
+    The archiver's secrets are in its own settings file, which already exists.
     """
     import json
 
-    # A scratch cluster has the variables of the server beside it, and a folder of its own.
+    # A scratch cluster has the variables of the server that runs next to it, but its own data folder.
     values = {**kept_values(context.settings.values), "PGDATA": context.settings.data_folder}
     path = f"{context.runtime_folder}/{SETTINGS_FILE}"
     files.write_atomically(path, json.dumps(values))
@@ -102,21 +102,21 @@ HIDDEN_VALUE = "in the archiver's own settings file"
 
 
 def kept_values(values: Mapping[str, str]) -> dict[str, str]:
-    """Return what is kept of the variables: ours, libpq's and the archivers', with their secrets hidden."""
+    """Return the variables to keep: ours, libpq's and the archivers', with the archivers' secrets hidden."""
     found = {}
     for name, value in values.items():
         declared = variables.find(name)
         if variables.is_of_archiver(name, values):
             found[name] = HIDDEN_VALUE if value and variables.is_secret_of_archiver(name) else value
         elif (declared is not None and declared.secret) or name.startswith("STANDBY"):
-            continue  # the server alone needs to know how it follows
+            continue  # only the server needs to know how it follows
         elif declared is not None or name.startswith(("PG", serving.CONF_PREFIX)):
             found[name] = value
     return found
 
 
 def handed_on_folder() -> str | None:
-    """Return the runtime folder of whoever has started us with `later_environment`."""
+    """Return the runtime folder of the process that started us with `later_environment`, or None."""
     path = os.environ.get(SETTINGS_VARIABLE)
     return os.path.dirname(path) if path else None
 
@@ -124,11 +124,11 @@ def handed_on_folder() -> str | None:
 def server_environment(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the server, which every superuser of the database can read.
 
-    Where the entrypoint archives or restores, the container's environment holds keys, under names that each
-    tool adds to. So it is built from what the server and its libraries read, and from what
-    POSTGRES_ENVIRONMENT names. Else it is what the official image hands on: people's functions and
-    COPY PROGRAM count on it, and so does an archive_command of their own. Never in it is what is for the
-    start alone: no POSTGRES_* (docker-library/postgres#1412), no PGPASSWORD.
+    If the entrypoint archives or restores, the container's environment holds keys, and each tool has further
+    names for them. The server then gets only the variables that it and its libraries read, and those that
+    POSTGRES_ENVIRONMENT names. Otherwise it gets the same variables as in the official image: functions,
+    COPY PROGRAM and the user's own archive_command rely on them. The server never gets the variables that
+    are only for the start: POSTGRES_* (docker-library/postgres#1412) and PGPASSWORD.
     """
     asked, all_else = settings.serving.handed_on, not is_guarded(settings)
     return {
@@ -139,13 +139,13 @@ def server_environment(settings: Settings, environment: Mapping[str, str]) -> di
 
 
 def is_guarded(settings: Settings) -> bool:
-    """Tell whether the container's environment may hold secrets of archives that are the entrypoint's."""
+    """Return whether the container's environment may hold secrets of archives that the entrypoint uses."""
     archives = (settings.archive, settings.source)
     return not settings.own_recovery and any(ours(each) is not None for each in archives)
 
 
 def withheld_variables(settings: Settings, environment: Mapping[str, str]) -> list[str]:
-    """Return the variables that the server would have without an archive, and that nobody here knows."""
+    """Return the variables that nobody here knows and that the server loses because of the archive."""
     handed_on = server_environment(settings, environment)
     return [
         name
@@ -160,12 +160,12 @@ def withheld_variables(settings: Settings, environment: Mapping[str, str]) -> li
 
 
 def server_port(settings: Settings) -> str:
-    """Return the port of the real server, as far as it is known before it runs."""
+    """Return the port of the real server, as far as it is known before the server runs."""
     return settings.server.settings.get("port") or settings.conf.get("port") or settings.port
 
 
 def tool_path(context: Context) -> str:
-    """Return the PATH for the archiver, on which it is found itself, and not our door to it."""
+    """Return the PATH for the archiver, on which the archiver itself comes before our wrapper of it."""
     wanted = context.settings
     names = {each.tool.name for each in (wanted.archive, wanted.source) if each is not None}
     folders, doors = path_without([*names], context.environment.get("PATH", ""))
@@ -173,7 +173,7 @@ def tool_path(context: Context) -> str:
 
 
 def at_port(context: Context, number: str) -> Context:
-    """Return the context of a server that has this port, whatever the settings say."""
+    """Return the context of a server on this port, whatever the settings say."""
     wanted = context.settings
     conf = {name: value for name, value in wanted.conf.items() if name != "port"}
     settings = wanted._replace(port=number, conf=conf, server=parse_server(()))

@@ -1,4 +1,4 @@
-"""What the cluster's control file and its signal files tell: timeline, segments, whether it is a standby."""
+"""Facts from the control file and the signal files: timeline, segment size, whether it is a standby."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from entrypoint.server.context import Context
 from entrypoint.system import files, small
 
 OURS = "entrypoint\n"
-"""In a standby.signal that is ours; PostgreSQL looks at the file's name alone."""
+"""The content of a standby.signal of ours; PostgreSQL looks only at the file's name."""
 
 
 def segment_bytes(context: Context) -> int:
-    """Return the size of a WAL segment of the cluster; PostgreSQL's default before there is one."""
+    """Return the size of the cluster's WAL segments; PostgreSQL's default before there is a cluster."""
     control = read_control(context)
     return int(control.get("Bytes per WAL segment", 16 * 1024**2))
 
 
 _controls: dict[tuple[str, int, int], dict[str, str]] = {}
-"""What was read, by path, inode and time of change: a start with an archive asks several times."""
+"""What was read, by path, inode and time of change: a start with an archive reads it several times."""
 
 
 def read_control(context: Context) -> dict[str, str]:
-    """Return what pg_controldata prints, or nothing without a cluster."""
+    """Return what pg_controldata prints; an empty dictionary without a cluster."""
     path = f"{context.settings.data_folder}/global/pg_control"
     try:
         found = os.stat(path)
@@ -46,7 +46,7 @@ def system_identifier(context: Context) -> str:
 
 
 def history(context: Context, timeline: int) -> str:
-    """Return a timeline's history as it lies in pg_wal; empty where there is none, as of the first."""
+    """Return a timeline's history file from pg_wal; empty if there is none, as for the first timeline."""
     try:
         return files.read_text(f"{context.settings.data_folder}/pg_wal/{timeline:08X}.history")
     except OSError:
@@ -54,7 +54,7 @@ def history(context: Context, timeline: int) -> str:
 
 
 def is_our_standby(context: Context) -> bool:
-    """Tell whether this is a standby that STANDBY=on has made, or is to be one."""
+    """Return whether this is a standby that STANDBY=on has set up, or that is now set up with it."""
     try:
         text = small.read_text(f"{context.settings.data_folder}/standby.signal", follow=True)
     except OSError:
@@ -65,8 +65,8 @@ def is_our_standby(context: Context) -> bool:
 def timeline(context: Context) -> int:
     """Return the cluster's own timeline; 0 without a cluster.
 
-    After a promotion the first checkpoint may take minutes, and until then the control file tells of the new
-    timeline only by the end of its recovery.
+    After a promotion the first checkpoint may take minutes. Until then, only the end of recovery in the
+    control file shows the new timeline.
     """
     control = read_control(context)
     return max(
@@ -76,10 +76,10 @@ def timeline(context: Context) -> int:
 
 
 def is_half_promoted(context: Context) -> bool:
-    """Tell whether a standby has lost its signal file and was no primary yet.
+    """Return whether a standby has lost its signal file before it became a primary.
 
-    PostgreSQL removes the file before the new timeline is complete. Killed in between, the next start would
-    be a primary in the old timeline, beside the old one.
+    PostgreSQL removes the file before the new timeline is complete. If the server is killed in between, the
+    next start would be a second primary in the old timeline.
     """
     if status.in_recovery(context.settings.data_folder):
         return False

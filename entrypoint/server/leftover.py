@@ -1,8 +1,8 @@
-"""What a server that was killed leaves in the way of the next one: postmaster.pid, lock files of its sockets.
+"""Clears what a killed server leaves in the way of the next one: postmaster.pid and its sockets' lock files.
 
 PostgreSQL takes a lock file for stale if its pid is dead, its own, its parent's or that of PG_GRANDPARENT_PID
-(CreateLockFile in postgres/postgres:src/backend/utils/init/miscinit.c). In a container the same low pids come
-again at each start, and mostly belong to something else by then.
+(CreateLockFile in postgres/postgres:src/backend/utils/init/miscinit.c). In a container the same low pids are
+used again at each start, usually for another process.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ else:
     import _socket as socket  # without the enumerations, as `light` has the signals
 
 _USUAL = (status.SOCKET_FOLDER, "/run/postgresql", "/tmp")  # noqa: S108 - only looked at
-"""Where servers have their sockets by default, whoever has built them."""
+"""The folders where servers of all distributions have their sockets by default."""
 _YOUNG = 1.0
-"""Seconds within which a server that has made its lock file listens, on a busy machine too."""
+"""Seconds after which a server that has created its lock file surely listens, even on a busy machine."""
 
 
 def clear(context: Context, given: Sequence[str]) -> dict[str, str]:
-    """Make way for a server with these arguments; return what it must know to start over what is left.
+    """Make way for a server with these arguments; return the variables that it needs to start.
 
-    Raises Failure where a server is alive, on the data folder or at the same socket.
+    Raises Failure if a server is alive on the data folder or at the same socket.
     """
     environment = _judge_postmaster(context.settings.data_folder)
     _judge_sockets(context, given)
@@ -48,11 +48,11 @@ def clear(context: Context, given: Sequence[str]) -> dict[str, str]:
 
 
 def _judge_postmaster(data_folder: str) -> dict[str, str]:
-    """Judge a leftover postmaster.pid.
+    """Deal with a leftover postmaster.pid; return the variable that lets postgres start in spite of it.
 
-    Its pid is named to postgres by the variable that is meant for this: patroni/patroni#681 found that
-    removing the file is a race. One that is dead now is named too: a helper that starts beside the server may
-    get it. An empty file, which names nobody, is removed.
+    The variable passes the leftover pid to postgres; patroni/patroni#681 found that removing the file is a
+    race. A dead pid is passed as well, since a helper that starts next to the server may get that pid. An
+    empty file, which contains no pid, is removed.
     """
     try:
         text = files.read_text(f"{data_folder}/postmaster.pid")
@@ -70,16 +70,16 @@ def _judge_postmaster(data_folder: str) -> dict[str, str]:
         return stale
     if is_postmaster_of(pid, data_folder):
         raise _already_runs(pid, data_folder)
-    log.info(f"postmaster.pid is left from an unclean stop: its pid {pid} is another process now")
+    log.info(f"postmaster.pid is left over from an unclean stop: its pid {pid} is another process now")
     return stale
 
 
 def _remove_empty(data_folder: str) -> None:
-    """Remove a postmaster.pid that a server left empty, which was killed while it started.
+    """Remove an empty postmaster.pid, left by a server that was killed while it started.
 
-    postgres refuses such a file. A server that starts now fills it within a moment, so it must stay empty (or
-    full of zeros, as a power cut leaves it), and no server may be at work on the folder; none begins there
-    while the file is in its way.
+    postgres refuses to start with such a file. A server that is just starting fills the file within a moment,
+    so the file must stay empty (or full of zeros, as a power cut leaves it), and no server may run on the
+    folder. No server can start there as long as the file exists.
     """
     path = f"{data_folder}/postmaster.pid"
     for _ in range(20):
@@ -94,13 +94,13 @@ def _remove_empty(data_folder: str) -> None:
         if processes.parent_of(pid) not in at_work:
             raise _already_runs(pid, data_folder)
     os.unlink(path)
-    log.info("postmaster.pid was left empty by a server that was killed while it started: removed")
+    log.info("removed an empty postmaster.pid, left by a server that was killed while it started")
 
 
 def _already_runs(pid: int, data_folder: str) -> Failure:
     return Failure(
         Problem(
-            f"a server (pid {pid}) already runs on {data_folder}",
+            f"a server (pid {pid}) is already running on {data_folder}",
             f"stop it first: kill -INT {pid}",
             exits.VOLUME_IN_USE,
         )
@@ -108,10 +108,10 @@ def _already_runs(pid: int, data_folder: str) -> Failure:
 
 
 def _judge_sockets(context: Context, given: Sequence[str]) -> None:
-    """Judge the lock files where the server will have its sockets.
+    """Deal with the lock files in the folders where the server will have its sockets.
 
-    The server's own binary says where that is, but only where it can matter: a start that finds no lock file
-    in the usual places, and no word of others, does not ask.
+    The server's own binary reports these folders. It is run only if that can matter: not if there is no lock
+    file in the usual folders and no configuration file names other folders.
     """
     data = context.settings.data_folder
     known = parse_server(given).settings
@@ -142,7 +142,7 @@ def _has_lock(folder: str) -> bool:
 
 
 def _may_name_folders(path: str) -> bool:
-    """Tell whether a configuration file sets where sockets are, or includes others that may."""
+    """Return whether a configuration file sets where sockets are, or includes others that may."""
     try:
         lines = files.read_text(path).lower().split("\n")
     except FileNotFoundError:
@@ -153,10 +153,10 @@ def _may_name_folders(path: str) -> bool:
 
 
 def _judge_socket(folder: str, name: str) -> None:
-    """Remove a socket's lock file if no server is behind it; raises Failure if one is.
+    """Remove a socket's lock file if it belongs to no running server; raises Failure if it does.
 
-    The folder may be shared by containers, to whom each other's pids mean nothing, so the socket itself is
-    asked first. The socket is left: the next server puts its own there.
+    Containers may share the folder, and a pid of one container means nothing in another, so the socket itself
+    is tried first. The socket is left there: the next server replaces it.
     """
     lock = f"{name}.lock"
     try:
@@ -168,7 +168,7 @@ def _judge_socket(folder: str, name: str) -> None:
             text = _read(lock, place)
             listens = _listens(f"/proc/self/fd/{place}/{name}")
             if listens is None:
-                return  # nobody can tell, and the server says what it thinks of it
+                return  # it cannot be decided here; the server decides and logs the reason
             pid = pid_in(text)
             found = parse_postmaster(text)
             data = found.data_folder if found else ""
@@ -179,12 +179,12 @@ def _judge_socket(folder: str, name: str) -> None:
                 continue  # its server may be about to listen
             if _is_same(seen, _see(lock, place)):
                 os.unlink(lock, dir_fd=place)
-                words = f"its pid {pid} is no server" if pid else "it names nobody"
-                log.info(f"{folder}/{lock} is left from an unclean stop: {words}; removed")
+                reason = f"its pid {pid} is not a server" if pid else "it contains no pid"
+                log.info(f"removed {folder}/{lock}, left over from an unclean stop: {reason}")
                 return
     except OSError as error:
         log.warning(
-            f"{folder}/{lock} is left from an unclean stop, and cannot be removed: {error.strerror}",
+            f"cannot remove {folder}/{lock}, left over from an unclean stop: {error.strerror}",
             f"remove it: docker exec -u 0 CONTAINER rm {folder}/{lock}",
         )
     finally:
@@ -192,7 +192,7 @@ def _judge_socket(folder: str, name: str) -> None:
 
 
 def _see(lock: str, place: int) -> os.stat_result | None:
-    """Return what a lock file is; None where there is none. What is no file is left to the server."""
+    """Return a lock file's status; None if it is missing or no regular file, which the server handles."""
     try:
         found = os.stat(lock, dir_fd=place, follow_symlinks=False)
     except FileNotFoundError:
@@ -204,11 +204,11 @@ def _read(lock: str, place: int) -> str:
     try:
         return small.read_text(lock, dir_fd=place)
     except OSError:
-        return ""  # another user's; the socket is asked all the same
+        return ""  # another user's file; the socket is tried in any case
 
 
 def _is_same(one: os.stat_result, other: os.stat_result | None) -> bool:
-    """Tell whether it still is the file that was judged, and with the same content."""
+    """Return whether the file is still the one that was examined, with the same content."""
     return other is not None and all(
         getattr(one, name) == getattr(other, name)
         for name in ("st_ino", "st_size", "st_mtime_ns", "st_ctime_ns")
@@ -216,7 +216,7 @@ def _is_same(one: os.stat_result, other: os.stat_result | None) -> bool:
 
 
 def _listens(path: str) -> bool | None:
-    """Tell whether a process listens at a socket, in whichever container; None where we may not ask."""
+    """Return whether a process in any container listens at a socket; None if we may not connect to it."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(0)
@@ -224,7 +224,7 @@ def _listens(path: str) -> bool | None:
     except OSError as error:
         if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
             return False
-        # EAGAIN: more clients wait there already than it takes.
+        # EAGAIN: the queue of waiting clients is full.
         return True if error.errno == errno.EAGAIN else None
     finally:
         connection.close()
@@ -232,11 +232,11 @@ def _listens(path: str) -> bool | None:
 
 
 def _is_taken(path: str, pid: int, data: str) -> Failure:
-    whose = f" (pid {pid}, data folder {inline(data)}, by its lock file)" if pid and data else ""
+    whose = f" (pid {pid}, data folder {inline(data)}, as its lock file says)" if pid and data else ""
     return Failure(
         Problem(
-            f"another server{whose} is alive at {path}, and a socket is for one server",
-            "stop that one, or give this one another place: -c unix_socket_directories=FOLDER "
+            f"another server{whose} is listening at {path}, and only one server can use a socket",
+            "stop that server, or use another socket for this one: -c unix_socket_directories=FOLDER "
             "or -c port=NUMBER",
         )
     )

@@ -1,4 +1,4 @@
-"""As whom our sessions log in: where the superuser's password is found, and where it is kept for later."""
+"""How our sessions log in: where the superuser's password comes from, and where it is kept for later."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from entrypoint.server.context import Context
 from entrypoint.system import files
 
 PASSWORDS = "passfile"
-"""Below the runtime folder: the superuser's password, where connections by the socket ask for it."""
+"""The superuser's password, in the runtime folder, if connections through the socket require it."""
 
 
 def keep_password(context: Context, hba: str = "") -> None:
-    """Write the superuser's password down for our later processes, where the server's socket asks for it.
+    """Write the superuser's password to a file for our later processes, if the server's socket requires one.
 
-    The file is the server's user's alone, and names this server's socket only. What is in somebody's own
-    PGPASSFILE stays there. `hba` is the server's own word for its pg_hba.conf. Where no password is known
-    that is told: what connects later cannot.
+    Only the server's user can read the file, and it names only this server's socket. The content of the
+    user's own PGPASSFILE is not copied. `hba` is the path of pg_hba.conf as the server reports it. If no
+    password is known, a warning says that later connections will fail.
     """
     path = f"{context.runtime_folder}/{PASSWORDS}"
     user = context.settings.init.user
@@ -30,7 +30,7 @@ def keep_password(context: Context, hba: str = "") -> None:
         password = first_line(context.settings.init.password)
     asks = asks_for_password(context, hba)
     if asks and password:
-        # As libpq calls it, and as it is called where another folder is the usual one.
+        # libpq's name for a socket in its default folder, and the folder's own name if the default differs.
         hosts = ("localhost", status.SOCKET_FOLDER)
         lines = (sql.password_line(user, password, host) for host in hosts)
         files.write_atomically(path, "".join(f"{line}\n" for line in lines))
@@ -39,14 +39,15 @@ def keep_password(context: Context, hba: str = "") -> None:
         os.unlink(path)
     if asks and not own and not os.path.exists(f"{context.who.home}/.pgpass"):
         log.warning(
-            f"pg_hba.conf asks for a password on the server's socket, and that of {user} is not known: "
-            "scheduled backups, SIGHUP and what else connects later will fail",
-            f"set POSTGRES_PASSWORD, or PGPASSFILE; or let {user} in without one: local all {user} peer",
+            f"pg_hba.conf requires a password on the server's socket, and the password of {user} is unknown: "
+            "scheduled backups, SIGHUP and everything else that connects later will fail",
+            f"set POSTGRES_PASSWORD or PGPASSFILE, or let {user} in without a password by this line in "
+            f"pg_hba.conf: local all {user} peer",
         )
 
 
 def asks_for_password(context: Context, hba: str = "") -> bool:
-    """Tell whether connections by the server's socket may need a password, by the file that says so."""
+    """Return whether pg_hba.conf may require a password for connections through the server's socket."""
     wanted = context.settings
     path = hba or wanted.server.settings.get("hba_file") or wanted.conf.get("hba_file") or "pg_hba.conf"
     try:
@@ -56,7 +57,7 @@ def asks_for_password(context: Context, hba: str = "") -> bool:
 
 
 def credentials(context: Context) -> dict[str, str]:
-    """Return the variables by which a client finds the superuser's password, where it is asked for one."""
+    """Return the variables by which a client finds the superuser's password, if one is required."""
     explicit = context.environment.get("PGPASSWORD")
     if explicit:
         return {"PGPASSWORD": explicit}

@@ -1,4 +1,4 @@
-"""How any command gets its settings, its rights and its context."""
+"""Opens the settings, the rights and the context of every command."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _RUNTIME_MODE = 0o711
 
 
 def open_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> tuple[Settings, list[Problem]]:
-    """Return the settings of a start, and what is wrong with them.
+    """Return the settings of a start, and the problems with them; log the doubts about them.
 
-    Raises Failure where the data folder itself is not known.
+    Raises Failure if the data folder is unknown.
     """
     wanted, problems, doubts = read_settings(raw, arguments)
     if not wanted.values.get("PGDATA", "").startswith("/"):
         raise Failure(*problems)
     for doubt in doubts:
-        log.warning(doubt.what, doubt.hint)
+        log.warning(doubt.what, doubt.hint, doubt.docs)
     return wanted, problems
 
 
 def read_settings(
     raw: Mapping[str, str], arguments: Sequence[str]
 ) -> tuple[Settings, list[Problem], tuple[Problem, ...]]:
-    """Return the settings, everything that is wrong with them, and what is doubtful."""
+    """Return the settings, all problems with them, and the doubts about them."""
     read = environment.read(raw, read_named)
     programs = {name: has_program(name, raw) for name in TOOLS}
     wanted, problems = loading.load(read.values, arguments, programs)
@@ -60,25 +60,26 @@ def read_settings(
 
 
 def read_named(path: str) -> str:
-    """Return the text of a file that a variable names, also of a FIFO that somebody writes to.
+    """Return the text of a file that a variable names; the file may be a FIFO with a writer.
 
-    The server's user reads it where he may, else root does: a secret is often for root alone.
+    It is read as the server's user if possible, else as root: often only root may read a secret.
     """
     if os.getuid() == 0:
         try:
             with identity.Acting(server_identity()):
                 return walk.read_named(os.open(path, walk.NAMED), path)
         except PermissionError:
-            # What the caller has opened for us has no path.
+            # A descriptor that the caller opened for us has no path to walk.
             if not path.startswith(("/dev/fd/", "/dev/std", "/proc/self/fd/")):
                 return walk.read_named(walk.open_named(path), path)
     return walk.read_named(os.open(path, walk.NAMED), path)
 
 
 def load_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> Settings:
-    """Return the settings, or raise Failure with everything that is wrong with them.
+    """Return the settings, or raise Failure with all problems with them.
 
-    What PID 1 starts does not judge them again: the start has, and what was handed on lacks the secrets.
+    A program that PID 1 starts does not check the settings again: the start did, and the settings that it
+    passed on lack the secrets.
     """
     wanted, problems, _ = read_settings(raw, arguments)
     if problems and handed_on_folder() is None:
@@ -87,7 +88,7 @@ def load_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> Settings:
 
 
 def has_program(name: str, environ: Mapping[str, str]) -> bool:
-    """Tell whether the image has this program itself."""
+    """Return whether the image has this program itself, not only our wrapper of it."""
     folders, _ = path_without([name], environ.get("PATH", ""))
     try:
         find_program(name, {**environ, "PATH": ":".join(folders)})
@@ -97,12 +98,12 @@ def has_program(name: str, environ: Mapping[str, str]) -> bool:
 
 
 def secret_names(values: Mapping[str, str]) -> set[str]:
-    """Return the variables that hold secrets: ours by their declaration, the archivers' all."""
+    """Return the variables to withhold: ours that are declared secret, and all of the archivers'."""
     return {name for name in values if variables.is_withheld(name)}
 
 
 def environ() -> Mapping[str, str]:
-    """Return the variables: the environment's, or for what PID 1 starts those that it has written down."""
+    """Return the environment's variables; in a program that PID 1 starts, also those that PID 1 stored."""
     path = os.environ.get(SETTINGS_VARIABLE)
     if not path:
         return os.environ
@@ -113,7 +114,10 @@ def environ() -> Mapping[str, str]:
 
 
 def in_force() -> dict[str, str] | None:
-    """Return what the PID 1 beside us has written down of its variables, for root and its own user."""
+    """Return the variables that this container's PID 1 stored; None if there are none or we may not see them.
+
+    Only root and the server's user may see them.
+    """
     folder = status.folder_in_use()
     if SETTINGS_VARIABLE in os.environ or folder is None:
         return None
@@ -124,7 +128,7 @@ def in_force() -> dict[str, str] | None:
 
 
 def written_down(folder: str) -> dict[str, str] | None:
-    """Return the variables that a PID 1 has written down in its runtime folder, if it has."""
+    """Return the variables that a PID 1 stored in its runtime folder; None if it stored none."""
     import json
 
     try:
@@ -135,10 +139,10 @@ def written_down(folder: str) -> dict[str, str] | None:
 
 
 def beside(known: Mapping[str, str] | None) -> Mapping[str, str]:
-    """Return the variables of a command, where `known` are those in force: this call's own win.
+    """Return the variables of a command: those of the running server, `known`, overridden by this call's own.
 
-    But for the archiver's, whose settings file is the server's. What comes from a file was read by the start,
-    with rights that we may not have.
+    The archiver's variables are not overridden, since its settings file is the server's. Values from files
+    were read by the start, with rights that we may not have.
     """
     if known is None:
         return environ()
@@ -153,18 +157,18 @@ def beside(known: Mapping[str, str] | None) -> Mapping[str, str]:
 
 
 def is_as_known(name: str, value: str, known: Mapping[str, str]) -> bool:
-    """Tell whether a variable is as the start had it, as far as that is written down."""
+    """Return whether a variable has the value that it had at the start, as far as the start stored it."""
     return is_from_file(name) or known.get(name) in (value, HIDDEN_VALUE)
 
 
 def is_from_file(name: str) -> bool:
-    """Tell whether a variable names the file that holds the value of another one."""
+    """Return whether a variable names the file that contains another variable's value."""
     base = name.removesuffix(FILE_SUFFIX)
     return base != name and environment.may_come_from_file(base, name, archives=True)
 
 
 def make_context(wanted: Settings, children: Children, held: list[int] | None = None) -> Context:
-    """Return the context of a start, of which a folder under /run is made; `held` as for that."""
+    """Return the context of a start, and create its runtime folder; `held`: see `_make_runtime_folder`."""
     who = server_identity()
     return Context(
         settings=wanted,
@@ -176,9 +180,9 @@ def make_context(wanted: Settings, children: Children, held: list[int] | None = 
 
 
 def command_context(wanted: Settings) -> Context:
-    """Return the context of a command, beside a running server or alone.
+    """Return the context of a command, next to a running server or without one.
 
-    As root the rights are given up: what an archiver writes belongs to that user.
+    Root gives up its rights, so that the files of an archiver belong to the server's user.
     """
     who = user_beside()
     children = Children(Signals())
@@ -194,7 +198,10 @@ def command_context(wanted: Settings) -> Context:
 
 
 def user_beside() -> Identity:
-    """Return the user of the server beside us, for root; without one, as whom root would start it."""
+    """Return the user of the running server, or without a server the user that root would start it as.
+
+    If we are not root, return our own user.
+    """
     folder = status.folder_in_use()
     if os.getuid() != 0 or folder is None:
         return server_identity()
@@ -204,7 +211,7 @@ def user_beside() -> Identity:
 
 
 def server_identity() -> Identity:
-    """Return the user that the server runs as: `postgres` if we are root, else ourselves."""
+    """Return the user that the server runs as: `postgres` if we are root, else our own user."""
     if os.getuid() != 0:
         return identity.current()
     try:
@@ -213,19 +220,20 @@ def server_identity() -> Identity:
         raise Failure(
             Problem(
                 f"the image has no user {status.SERVER_USER}",
-                "add it to /etc/passwd, or start with --user UID:GID",
+                "add the user to /etc/passwd, or start with --user UID:GID",
+                docs="run-without-root",
             )
         ) from None
 
 
 def _make_runtime_folder(who: Identity, held: list[int] | None = None) -> str:
-    """Return a folder for what we render, which only the server's user can list.
+    """Return a folder for the files that we render; only the server's user can list it.
 
-    Its files are for that user alone, but for the status, which health checks of any user read.
+    Only that user can read its files, except the status, which health checks of any user read.
 
-    /run/entrypoint, or beside the sockets or in /tmp where /run cannot be written. A start gives `held`: then
-    the folder is emptied, unless another start of this container lives in it, and `held` gets the descriptor
-    that says so.
+    The folder is /run/entrypoint, or next to the sockets or in /tmp if /run is not writable. A start passes
+    `held`: the folder is then emptied, unless another start of this container uses it, and the descriptor
+    that marks the folder as used is added to `held`.
     """
     for folder in RUNTIME_FOLDERS:
         try:
@@ -249,12 +257,13 @@ def _make_runtime_folder(who: Identity, held: list[int] | None = None) -> str:
         Problem(
             f"uid {who.uid} can write to none of {', '.join(RUNTIME_FOLDERS)}",
             "mount a small tmpfs: --tmpfs /run --tmpfs /tmp",
+            docs="run-without-root",
         )
     )
 
 
 def _open_runtime_folder(folder: str, who: Identity) -> int:
-    """Open the folder, made where it is missing: by root if only root can make it there, else by the user."""
+    """Open the folder, and create it if it is missing: as root if only root can do so, else as the user."""
     parent, name = os.path.split(folder)
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     if os.geteuid() == 0:
@@ -283,19 +292,19 @@ def _make_folder(name: str, folder: int | None = None) -> None:
 
 
 def _is_free(descriptor: int) -> bool:
-    """Say that a start lives in this folder, unless one does already."""
+    """Mark this folder as used by a start; return whether no other start uses it."""
     try:
         return locks.take(descriptor)
     except OSError as error:
-        return error.errno != errno.EACCES  # where nothing can be locked, nobody holds it
+        return error.errno != errno.EACCES  # on a filesystem without locks, no other start holds one
 
 
 def _empty(descriptor: int, folder: str) -> None:
-    """Remove what an earlier start has left, or somebody else has put there."""
+    """Remove what an earlier start left or somebody else put there."""
     try:
         walk.empty(descriptor, folder)
     except OSError as error:
         log.warning(
             f"{folder} cannot be emptied: {error.filename or ''}: {error.strerror}",
-            f"remove what is in it: docker exec -u 0 CONTAINER sh -c 'rm -r {folder}/*'",
+            f"remove its content: docker exec -u 0 CONTAINER sh -c 'rm -r {folder}/*'",
         )

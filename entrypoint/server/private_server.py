@@ -1,4 +1,4 @@
-"""The settings of a server of ours that nobody else reaches; pure."""
+"""The settings of our private servers, which nobody else can reach; pure."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ACCESS = {"pg_hba.conf": "local all all trust\n", "pg_ident.conf": ""}
-"""The files of `out_of_reach`: whoever gets to the socket is let in as whom he says."""
+"""The files for `out_of_reach`: any client that can open the socket may log in as any user."""
 LIBRARY = 15
-"""The first major with an archive_library."""
+"""The first major version with an archive_library."""
 
 
 def out_of_reach(folder: str) -> dict[str, str]:
-    """Return the settings of a server whose one door is a socket in a folder of ours.
+    """Return the settings of a server that can only be reached through a socket in our folder.
 
-    The files of `ACCESS` lie there too. It archives nothing, and says what it has to say on stderr.
+    The files in `ACCESS` are in that folder too. The server archives nothing and logs to stderr.
     """
     return {
         "listen_addresses": "",
@@ -25,7 +25,7 @@ def out_of_reach(folder: str) -> dict[str, str]:
         "hba_file": f"{folder}/pg_hba.conf",
         "ident_file": f"{folder}/pg_ident.conf",
         "archive_command": "",
-        # A subscription would take its publisher's changes away from the real server.
+        # A subscription would consume its publisher's changes, and the real server would miss them.
         "max_logical_replication_workers": "0",
         "logging_collector": "off",
         "log_destination": "stderr",
@@ -33,9 +33,9 @@ def out_of_reach(folder: str) -> dict[str, str]:
 
 
 def recovering(options: Mapping[str, str], port: str, major: int) -> list[str]:
-    """Return the arguments of a server that recovers by these options, and is closed to all clients.
+    """Return the arguments of a server that recovers with these options and that no client can reach.
 
-    It archives nothing: its segments wait until the real server runs.
+    The server archives nothing: its segments wait until the real server runs.
     """
     closed = {"listen_addresses": "", "archive_mode": "on", "archive_command": "", **options}
     if major >= LIBRARY:

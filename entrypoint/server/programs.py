@@ -1,4 +1,4 @@
-"""The image's server as a program: where its files are, its version, and what it says when it is asked."""
+"""The image's server as a program: where its files are, its version, and its answers about settings."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SAMPLE = "postgresql.conf.sample"
-"""Of which initdb makes postgresql.conf; extensions lie beside it."""
+"""The file from which initdb makes postgresql.conf; the folder of extensions is next to it."""
 
 
 def binary_major(context: Context) -> int:
-    """Return the major of the image's server; 0 where it does not say."""
+    """Return the major version of the image's server; 0 if the server does not report it."""
     _, text = context.children.output(["postgres", "--version"], context.environment)
     found = re.search(r"(\d+)", text)
     return int(found[1]) if found else 0
 
 
 def folder_with(name: str, context: Context) -> str:
-    """
-    Return the folder of the image's server that holds a file, its sample or a library; empty where none does.
+    """Return the folder of the image's server that contains a file, such as its sample; empty if none does.
 
-    By where `postgres` is found: of nixpkgs' pg_config neither the program nor the view says anything.
+    The folder is derived from the place of `postgres`, since neither nixpkgs' program pg_config nor its view
+    reports it.
     """
     try:
         program = find_program("postgres", context.environment)
@@ -47,22 +47,22 @@ def folder_with(name: str, context: Context) -> str:
 
 
 def check_shell(context: Context) -> Problem | None:
-    """Run /bin/sh as PostgreSQL does for archive_command: by this path, as the server's user."""
+    """Run /bin/sh as PostgreSQL does for archive_command; return what is wrong with it, or None."""
     hint = "use an image that has /bin/sh: archive_command, restore_command and COPY PROGRAM need it"
     if not os.path.exists("/bin/sh"):
-        return Problem("/bin/sh is missing; commands of the server would end with code 127", hint)
+        return Problem("/bin/sh is missing: the server's commands would end with code 127", hint)
     argv = ["/bin/sh", "-c", "exit 0"]
     try:
         code = context.children.run(argv, context.environment, become=context.who)
     except Failure as failure:
         return Problem(f"/bin/sh does not work: {failure.problems[0].what}", hint)
     if code:
-        return Problem(f"/bin/sh ends with code {code} when uid {context.who.uid} runs it", hint)
+        return Problem(f"/bin/sh ends with code {code} if uid {context.who.uid} runs it", hint)
     return None
 
 
 class ScratchFolder:
-    """A data folder for questions to the server's binary, of its user; it is removed in the end."""
+    """A temporary data folder to query the server's binary with; it belongs to the server's user."""
 
     def __init__(self, context: Context) -> None:
         self._path = f"{context.runtime_folder}/check-{os.getpid()}"

@@ -1,10 +1,9 @@
-"""The one door to the server: every session of our own goes through here, and nothing else starts a client.
+"""The only way to the server: all our sessions go through this module, and nothing else starts a client.
 
-Nothing that others wrote rules such a session. Its environment is made from nothing, so no variable, service
-or psqlrc of the container has a say; what the owner of a database or an `ALTER ROLE` has set is overruled by
-`sql.settings`; names are quoted, so none is taken for a connection string. What the server says on the
-side (it warns at each connection where a collation has changed) is no part of an answer, and told only where
-something fails.
+Nothing that others wrote affects such a session. Its environment is built from scratch, so no variable,
+service or psqlrc of the container counts. `sql.settings` override the settings of the database's owner and of
+`ALTER ROLE`. Names are quoted, so none is taken for a connection string. The server's messages (it warns at
+each connection if a collation has changed) are not part of an answer; they are reported only on a failure.
 """
 
 from __future__ import annotations
@@ -29,36 +28,36 @@ if TYPE_CHECKING:
     Kind = TypeVar("Kind")
 
     class Shown(Protocol):
-        """Somebody who looks at the work now and then."""
+        """A display of the progress, which is updated now and then."""
 
         @property
         def step(self) -> float:
-            """Seconds until the next look."""
+            """Seconds until the next update."""
 
         def look(self) -> None:
-            """Look."""
+            """Update the display."""
 
 
 PATIENCE = 60.0
-"""Seconds for which a start tries to connect: half-open logins are thrown out after as many by default."""
+"""Seconds for which a start tries to connect: PostgreSQL's default timeout for logins that do not finish."""
 QUICK = 30.0
 """Seconds for an answer."""
 AMCHECK = "pg_amcheck"
 _SAID_AFTER = 5.0
-"""Seconds after which it is said what a session is waited for."""
+"""Seconds of waiting for a session after which the reason is logged."""
 CONNECT = 10
 """Seconds for one connection."""
 _OLDEST = 14
 TOO_LATE = 124
 _NOT_CONNECTED = 2
-"""The exit code of psql without a connection, or one that broke."""
-_MEND = "look at the server's log; entrypoint status says what it does"
+"""The exit code of psql if there was no connection, or the connection broke."""
+_HINT = "look at the server's log; entrypoint status shows what the server is doing"
 
 _GOES_ON = ("--set=ON_ERROR_STOP=0",)
 
 
 class Unreachable(Failure):
-    """No session could be had, so nothing was done."""
+    """There was no session, so nothing was done."""
 
 
 class _Answer(NamedTuple):
@@ -69,7 +68,7 @@ class _Answer(NamedTuple):
 
 
 class _Session(NamedTuple):
-    """With whom, as whom and how."""
+    """The server, the user and the settings of a session."""
 
     context: Context
     user: str
@@ -94,16 +93,16 @@ def query(
     verbose: bool = False,
     shown: Shown | None = None,
 ) -> str:
-    """Return what a database answers, without the last line feed; `sql.lines` parts it.
+    """Return a database's answer without the last line feed; `sql.lines` splits it.
 
-    `text` is what the server gets at once, in one transaction; several texts are one session and a
-    transaction each. Without `database` it is asked in any that takes connections; without `user` as the
-    superuser; without `host`, the folder of a socket, of the server that runs on the data folder. `settings`
-    are added to `sql.settings` (None: as the database has it). An answer may take so many `seconds` (None: as
-    long as it takes), and a session is tried for `patience` seconds. What is `private` is in no command
-    line and in no log. `verbose` errors have their SQLSTATE. `shown` is told that time passes.
+    The server gets one `text` at once, in one transaction; several texts are one session with a transaction
+    for each. The default for `database` is any database that accepts connections; for `user`, the superuser;
+    for `host`, which is the folder of a socket, the server that runs on the data folder. `settings` are added
+    to `sql.settings` (None: as the database has it). An answer may take `seconds` (None: no limit).
+    Connecting is retried for `patience` seconds. A `private` text appears in no command line and in no log.
+    `verbose` errors have their SQLSTATE. `shown` is updated while time passes.
 
-    Raises Unreachable where there is no session, and Failure with the server's words where it refuses.
+    Raises Unreachable if there is no session, and Failure with the server's message if the server refuses.
     """
     more = {**(sql.UNLOGGED if private else {}), **(settings or {})}
     session = _Session(context, user, host, writes, more, seconds)
@@ -120,12 +119,12 @@ def query(
     if answer.code == 0:
         return answer.text.strip("\n")
     if not answer.connected:
-        raise Unreachable(Problem(f"the server cannot be asked:\n{answer.words}", _MEND))
-    raise Failure(Problem(answer.words, _MEND))
+        raise Unreachable(Problem(f"cannot connect to the server:\n{answer.words}", _HINT))
+    raise Failure(Problem(answer.words, _HINT))
 
 
 def query_json(context: Context, text: str, kind: type[Kind], **how: Any) -> Kind:
-    """Return the JSON of this kind that a database answers, see `query`; raises Failure for anything else."""
+    """Return a database's answer as JSON of this kind, see `query`; raises Failure for any other answer."""
     import json
 
     answer = query(context, text, **how)
@@ -134,7 +133,7 @@ def query_json(context: Context, text: str, kind: type[Kind], **how: Any) -> Kin
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, kind):
-        raise Failure(Problem(f"the server's answer is not understood: {answer[:200]!r}", _MEND))
+        raise Failure(Problem(f"the server's answer is malformed: {answer[:200]!r}", _HINT))
     return found
 
 
@@ -146,16 +145,16 @@ def script(
     seconds: float,
     database: str | None = None,
 ) -> tuple[str, str]:
-    """Return what psql prints for a script of its own, which goes on after errors, and its complaints."""
+    """Run a psql script, which continues after errors; return its output and its error messages."""
     session = _Session(context, "", "", writes=False, more=settings, seconds=seconds)
     answer = _patiently(session, database, [*_GOES_ON], text)
     return answer.text, answer.words
 
 
 class Reader:
-    """A client that reads its way through a script of its own, which goes on after errors; see tour.
+    """A client that runs a psql script, which continues after errors; see tour.
 
-    Whoever has one closes it, and takes from `context.children` when it has ended.
+    The caller must close it, and learns from `context.children` when it has ended.
     """
 
     def __init__(
@@ -179,33 +178,34 @@ class Reader:
 
     @property
     def printed(self) -> str:
-        """What it has printed so far."""
+        """The client's output so far."""
         return read_back(self._streams[1])
 
     def last_printed(self, most: int) -> tuple[int, str]:
-        """Return how much it has printed so far, and the last of that."""
+        """Return the size of the output so far, and its last `most` bytes."""
         size = os.fstat(self._streams[1]).st_size
         return size, os.pread(self._streams[1], most, max(0, size - most)).decode("utf-8", "replace")
 
     @property
     def complaints(self) -> str:
-        """What it has complained of so far."""
+        """The client's error messages so far."""
         return read_back(self._streams[2])
 
     def end(self) -> None:
-        """End it before its time."""
+        """End the client early."""
         self._children.end_group(self.pid)
 
     def close(self) -> None:
-        """Throw away what it has said."""
+        """Discard the client's output."""
         for descriptor in self._streams.values():
             os.close(descriptor)
 
 
 def connect(context: Context, database: str, host: str) -> str:
-    """Return the line by which a script goes to another database: a session as new and as ruled as the first.
+    """Return the line by which a script switches to another database, with the first session's settings.
 
-    A connection string in an identifier's quotes, as pg_dumpall writes it; no line break can be in it.
+    The line has a connection string in an identifier's quotes, as pg_dumpall writes it; it cannot contain a
+    line break.
     """
     session = _Session(context, "", host, writes=False, more={}, seconds=None)
     place = sql.connection(dbname=database, **_place(session))
@@ -213,7 +213,7 @@ def connect(context: Context, database: str, host: str) -> str:
 
 
 def file(context: Context, path: str, database: str, *, seconds: float) -> tuple[int, str]:
-    """Run the deployer's own SQL, with the database's own settings; return the exit code and all it says."""
+    """Run the user's own SQL with the database's own settings; return the exit code and all output."""
     session = _Session(context, "", "", writes=True, more={}, seconds=seconds)
     environment = {**_environment(session, superuser=True), "PGOPTIONS": ""}
     argv = _argv(session, database, ["--set=ON_ERROR_STOP=1", "--file", path])
@@ -222,7 +222,7 @@ def file(context: Context, path: str, database: str, *, seconds: float) -> tuple
 
 
 def amcheck(context: Context, *, seconds: float) -> tuple[int, str]:
-    """Run pg_amcheck over all databases; return its exit code and all it says."""
+    """Run pg_amcheck over all databases; return its exit code and all its output."""
     session = _Session(context, "", "", writes=True, more={}, seconds=seconds)
     place = _place(session)
     argv = [AMCHECK, "--all", "--install-missing", "--no-password", f"--username={place['user']}"]
@@ -232,23 +232,23 @@ def amcheck(context: Context, *, seconds: float) -> tuple[int, str]:
 
 
 def checkpoint(context: Context) -> tuple[list[str], dict[str, str]]:
-    """Return the command line and environment of the client that asks for a checkpoint: no secret."""
+    """Return the command line and environment, without secrets, of a client that requests a checkpoint."""
     session = _Session(context, "", "", writes=True, more={}, seconds=None)
     environment = _environment(session, superuser=True)
     environment.pop("PGPASSWORD", None)
-    environment["PGDATA"] = context.settings.data_folder  # tells whose client it is; psql does not read it
+    environment["PGDATA"] = context.settings.data_folder  # marks whose client it is; psql does not read it
     return _argv(session, "postgres", ["--command", "CHECKPOINT"]), environment
 
 
 def for_tools(context: Context) -> dict[str, str]:
-    """Return the variables by which an archiver's own sessions are what ours are."""
+    """Return the variables that give an archiver's own sessions the settings of ours."""
     session = _Session(context, "", "", writes=True, more={}, seconds=None)
     made = _environment(session, superuser=True)
     return {name: value for name, value in made.items() if name.startswith("PG") and name != "PGAPPNAME"}
 
 
 def database(context: Context) -> str:
-    """Return the database that an archiver is to connect to; raises Failure where none takes connections."""
+    """Return the database for an archiver to connect to; raises Failure if none accepts connections."""
     return query(context, "SELECT current_database()")
 
 
@@ -261,7 +261,7 @@ def _patiently(
     patience: float = 0,
     shown: Shown | None = None,
 ) -> _Answer:
-    """Ask until there was a session, or the patience is over; return the answer."""
+    """Try until there is a session or `patience` seconds have passed; return the answer."""
     began = time.monotonic()
     told = False
     init = session.context.settings.init
@@ -291,7 +291,7 @@ def _ask(session: _Session, database: str, words: Sequence[str], given: str, sho
     superuser = session.user in ("", session.context.settings.init.user)
     answer = _run(session, argv, _environment(session, superuser=superuser), given, shown)
     if superuser and not answer.connected and sql.is_refused_setting(answer.words):
-        # Somebody has taken the superuser's rights; it may be that it needs none.
+        # Somebody has revoked the superuser's rights; the query may not need them.
         return _run(session, argv, _environment(session, superuser=False), given, shown)
     return answer
 
@@ -318,7 +318,7 @@ def _run(
 
 
 def _wait(session: _Session, pid: int, shown: Shown | None) -> int:
-    """Return the exit code of a client; after its time it is ended."""
+    """Return the exit code of a client; end the client if its time is over."""
     children, seconds = session.context.children, session.seconds
     deadline = None if seconds is None else time.monotonic() + seconds + min(seconds, CONNECT)
     while True:
@@ -338,7 +338,7 @@ def _wait(session: _Session, pid: int, shown: Shown | None) -> int:
 
 
 def no_answer(seconds: float) -> str:
-    """Return the words for an answer that did not come in time."""
+    """Return the message for an answer that did not arrive in time."""
     return f"no answer within {seconds:.0f} seconds"
 
 
@@ -349,7 +349,7 @@ def _argv(session: _Session, database: str, words: Sequence[str]) -> list[str]:
 
 
 def _place(session: _Session) -> dict[str, str]:
-    """Return where the server is, and as whom it is asked, as libpq names it."""
+    """Return the parts of libpq's connection string for the server and the session's user."""
     wanted = session.context.settings
     found = live_postmaster(wanted.data_folder)
     folder, port = (found.socket_folder, found.port) if found else ("", server_port(wanted))

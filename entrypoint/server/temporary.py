@@ -1,4 +1,4 @@
-"""A server that lives for a moment: for a first start, an upgrade of indexes, or a drill."""
+"""A temporary server: for a first start, an upgrade of indexes, or a drill."""
 
 import os
 import signal
@@ -14,13 +14,13 @@ from entrypoint.server.data_folder import read_postmaster
 
 
 class EarlyEnd(Failure):
-    """The server has ended before it accepted connections."""
+    """The server ended before it accepted connections."""
 
     def __init__(self, server_code: int) -> None:
         super().__init__(
             Problem(
                 f"the temporary server ended with code {server_code} while it was starting",
-                "see its own words above",
+                "see its output above",
             )
         )
         self.server_code = server_code
@@ -36,12 +36,11 @@ def serve(
     look: Callable[[], None] | None = None,
     output: int = 1,
 ) -> Iterator[None]:
-    """Run a server for the duration of a block; on the way out it is stopped in fast mode.
+    """Run a server for the duration of a block; at the end of the block, stop it in fast mode.
 
-    `look` is called all the time until it is ready; `output` is the descriptor that its log goes to.
-
-    Its log goes to stdout, where pg_ctl puts it in the official image. An init file may restart it
-    with pg_ctl: whatever server runs on the folder at the end is stopped.
+    `look` is called repeatedly until the server is ready. `output` is the descriptor for the server's log, by
+    default stdout, where pg_ctl writes it in the official image. An init file may restart the server with
+    pg_ctl, so the server that runs on the folder at the end is stopped, whichever it is.
     """
     data = context.settings.data_folder
     environment = server_environment(context.settings, context.environment)
@@ -57,7 +56,7 @@ def serve(
 
 
 def _pid_file(data_folder: str) -> tuple[int, int] | None:
-    """Return what tells one writing of postmaster.pid from another."""
+    """Return what differs between two versions of postmaster.pid: its inode and time; None without it."""
     try:
         found = os.stat(f"{data_folder}/postmaster.pid")
     except OSError:
@@ -73,10 +72,10 @@ def wait_until_ready(
     look: Callable[[], None] | None = None,
     stale: tuple[int, int] | None = None,
 ) -> None:
-    """Wait until a server accepts connections; -1 means PGCTLTIMEOUT, None for ever.
+    """Wait until a server accepts connections, at most `seconds`; -1 means PGCTLTIMEOUT, None no limit.
 
-    `stale` is the file of a server that was killed: in a container the new one often has the same pid.
-    Raises Failure if it ends or takes too long.
+    `stale` is the file of a killed server: in a container, the new server often has the same pid. Raises
+    Failure if the server ends or takes too long.
     """
     if seconds == -1:
         seconds = context.settings.server_timeout
@@ -94,13 +93,13 @@ def wait_until_ready(
             raise Failure(
                 Problem(
                     f"the temporary server was not up after {seconds} seconds",
-                    "give it more time: -e PGCTLTIMEOUT=600",
+                    "give the server more time: -e PGCTLTIMEOUT=600",
                 )
             )
         if look is not None:
             look()
         context.children.pause(pause)
-        pause = min(0.2, pause * 1.05)  # a replay takes minutes, and has use for the processor
+        pause = min(0.2, pause * 1.05)  # a replay takes minutes and needs the CPU
 
 
 def stop(context: Context, pid: int) -> None:
@@ -109,7 +108,7 @@ def stop(context: Context, pid: int) -> None:
     found = read_postmaster(context.settings.data_folder)
     if found is None or found.pid != pid:
         if context.children.lives(pid):
-            # Its cluster was thrown away: what it writes at a stop would go into what lies there now.
+            # Its cluster was removed: at a stop, it would write into the files that are there now.
             os.kill(pid, signal.SIGKILL)
             context.children.wait(pid, stoppable=False)
         running = found.pid if found else None  # an init file restarted it
@@ -127,4 +126,4 @@ def stop(context: Context, pid: int) -> None:
             if not os.path.exists(f"/proc/{running}"):
                 return
             context.children.pause(0.02, stoppable=False)
-        log.warning(f"the temporary server did not stop within {wait} seconds; going on more firmly")
+        log.warning(f"the temporary server did not stop within {wait} seconds; using a stronger signal")

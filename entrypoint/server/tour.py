@@ -1,7 +1,7 @@
-"""A look into each of many databases: a client goes from one to the next, and two go at once.
+"""Queries many databases: each client goes from one database to the next, and two clients run at once.
 
-To start a client for each costs more than most answers, and to look into three hundred takes its time. What
-one database has against it stops none of the others, and what there was no time for is told as that.
+Starting a client for each database takes longer than most answers, and a server may have hundreds of
+databases. A database that refuses stops none of the others; one that there was no time for is marked late.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from entrypoint.server import sessions
 from entrypoint.server.context import Context
 
 _AT_ONCE = 2
-"""The server has others to serve."""
+"""Clients at once; not more, since the server has other clients to serve."""
 _MOST = 10
-"""Databases for one client: with more, one of the two would often be idle at the end."""
+"""Databases for one client: with more, one of the two clients would often be idle at the end."""
 _STEP = 1.0
-"""Seconds between two looks at how far the clients are."""
+"""Seconds between two checks of the clients' progress."""
 _STUCK = sessions.CONNECT + 2
-"""Seconds for one connection: not every psql keeps to PGCONNECT_TIMEOUT in a script."""
+"""Seconds for one connection: not every psql obeys PGCONNECT_TIMEOUT in a script."""
 _PLACE = re.compile(r"psql:<stdin>:\d+: (?:error: (?:\\connect: )?)?")
 
 
 class Look(NamedTuple):
-    """What one database has answered."""
+    """The answers of one database."""
 
     answers: Mapping[str, str] = {}
-    """By the names of the questions; those that were refused are missing."""
+    """By the names of the questions; an answer is missing if the question was refused."""
     words: str = ""
-    """What the server, or the client, complained of."""
+    """The error messages of the server or the client."""
     connected: bool = True
     late: bool = False
-    """The time was over before it had answered everything."""
+    """The time was over before the database had answered everything."""
 
 
 class _Client:
@@ -47,7 +47,7 @@ class _Client:
     def __init__(self, tour: _Tour, names: Sequence[str]) -> None:
         self.names = names
         self.superuser = tour.superuser
-        # Nobody knows the mark before, so no answer and no error can look like one.
+        # The mark is random, so that no answer and no error can look like one.
         self._mark = f"@{secrets.token_hex(8)}"
         self.reader = sessions.Reader(
             tour.context,
@@ -66,10 +66,10 @@ class _Client:
         for number, name in enumerate(self.names):
             text += f"\\warn {self._mark} {number}\n"
             text += sessions.connect(tour.context, name, tour.host) if number else ""
-            # Without a connection psql does not know the server's version.
+            # psql knows the server's version only while it is connected.
             text += f"\\if :{{?SERVER_VERSION_NUM}}\n\\echo {self._mark} {number} here\n"
             for question, query in tour.questions.items():
-                # An error leaves it as it is where the connection is lost, too.
+                # If the connection is lost, psql leaves ERROR as it is, so it must be true before.
                 text += f"\\set ERROR true\n\\echo {self._mark} {number} ask {question}\n{query.strip()}\n;\n"
                 text += f"\\echo {self._mark} {number} error :ERROR\n"
             text += f"\\endif\n\\echo {self._mark} {number} done\n"
@@ -77,7 +77,7 @@ class _Client:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it has tried to connect for too long."""
+        """Whether the client has tried to connect for too long."""
         size, last = self.reader.last_printed(len(" done\n"))
         if size != self._size:
             self._size, self.since = size, time.monotonic()
@@ -85,7 +85,7 @@ class _Client:
         return connects and time.monotonic() - self.since > _STUCK
 
     def told(self) -> tuple[dict[str, Look], int]:
-        """Return what the databases have answered, and how many it has done with."""
+        """Return the databases' answers, and how many databases the client has finished."""
         words = dict(self._parts(self.reader.complaints))
         found: dict[str, Look] = {}
         done = 0
@@ -107,20 +107,20 @@ class _Client:
         return found, done
 
     def last_words(self, done: int) -> tuple[str, bool]:
-        """Return what was said of the database that it was in, or at, and whether it was in it."""
+        """Return the errors of the database that the client was at, and whether it was connected to it."""
         complaints = self.reader.complaints
         words = dict(self._parts(complaints)).get(str(done), "") or complaints
         return _cleaned(words), f"{self._mark} {done} here" in self.reader.printed
 
     def _parts(self, text: str) -> Iterator[tuple[str, str]]:
-        """Part a text at the lines with the mark: the rest of each such line, and what follows it."""
+        """Split a text at the lines with the mark: yield the rest of each such line and the text after it."""
         for part in f"\n{text}".split(f"\n{self._mark} ")[1:]:
             head, _, rest = part.partition("\n")
             yield head, rest
 
 
 class _Tour:
-    """What is asked and how, and who is on the way."""
+    """The questions, how they are asked, and the clients that ask them."""
 
     def __init__(
         self,
@@ -149,12 +149,12 @@ class _Tour:
         return float("inf") if self._deadline is None else self._deadline - time.monotonic()
 
     def looks(self) -> Iterator[tuple[str, Look]]:
-        """Yield what each database has answered, until all have or the time is over."""
+        """Yield the answers of each database, until all have answered or the time is over."""
         told: dict[str, Look] = {}
         while (self.waiting and self.left > 0) or self.clients:
             while self.waiting and self.left > 0 and len(self.clients) < _at_once():
                 self.clients.append(_Client(self, self.waiting.popleft()))
-            # Whoever has ended was followed by another one: to read so many answers takes a while.
+            # Start new clients before this, since the caller takes a while to read the answers.
             yield from told.items()
             told = {}
             for client in [*self.clients]:
@@ -164,7 +164,7 @@ class _Tour:
         yield from told.items()
 
     def _take(self, client: _Client) -> dict[str, Look]:
-        """Return what a client has been told, where it has ended or is to."""
+        """Return the answers of a client that has ended or must end; nothing for any other client."""
         ended = self.context.children.poll(client.reader.pid) is not None
         stuck = not ended and client.is_stuck
         if not ended and not stuck and self.left > 0:
@@ -178,7 +178,7 @@ class _Tour:
             if rest and (ended or stuck):
                 words, reached = client.last_words(done)
                 if client.superuser and not reached and sql.is_refused_setting(words):
-                    # Somebody has taken the superuser's rights; it may be that it needs none.
+                    # Somebody has revoked the superuser's rights; the questions may not need them.
                     self.superuser = False
                 else:
                     words = sessions.no_answer(_STUCK) if stuck else words
@@ -191,7 +191,7 @@ class _Tour:
             client.reader.close()
 
     def end(self) -> None:
-        """End who is still on the way."""
+        """End the clients that are still running."""
         for client in self.clients:
             client.reader.end()
             client.reader.close()
@@ -208,10 +208,11 @@ def ask(
     seconds: float | None = None,
     patience: float = 0,
 ) -> Iterator[tuple[str, Look]]:
-    """Ask databases the same questions, and yield what each has answered, in the order in which they do.
+    """Ask databases the same questions, and yield the answers of each as they arrive.
 
-    A question is one statement that reads. `host`, `settings` and `patience` are as of `sessions.query`. One
-    statement may take `each` seconds, all of it `seconds`; what was not looked at by then is `late`.
+    A question is one statement that only reads. `host`, `settings` and `patience` are those of
+    `sessions.query`. One statement may take `each` seconds, and all of them `seconds`; the databases that
+    were not reached by then are `late`.
     """
     tour = _Tour(context, names, questions, host=host, settings=settings or {}, each=each, seconds=seconds)
     again: list[tuple[str, Look]] = []
@@ -224,7 +225,7 @@ def ask(
     finally:
         tour.end()
     for name, look in again:
-        # All connections may have been taken, also by the other client; or the server replays.
+        # All connections may have been taken, even by the other client, or the server may be replaying WAL.
         yield name, _alone(tour, name, look, patience) if tour.left > 0 else look
     for rest in tour.waiting:
         for name in rest:
@@ -236,7 +237,7 @@ def _at_once() -> int:
 
 
 def _parted(names: Sequence[str]) -> list[Sequence[str]]:
-    """Part names among clients; one with a line break cannot be gone to, only begun with."""
+    """Divide names among clients; a name with a line break must be a client's first, see `connect`."""
     most = min(_MOST, -(-len(names) // (2 * _AT_ONCE)))
     found: list[list[str]] = []
     for name in names:
@@ -247,7 +248,7 @@ def _parted(names: Sequence[str]) -> list[Sequence[str]]:
 
 
 def _alone(tour: _Tour, name: str, look: Look, patience: float) -> Look:
-    """Try once more to connect, as the only one, and with patience where a start depends on it."""
+    """Try to connect once more, without other clients, and for `patience` seconds."""
     answers: dict[str, str] = {}
     words = ""
     for question, query in tour.questions.items():

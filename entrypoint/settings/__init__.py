@@ -1,1 +1,1 @@
-"""What the user wants: a module for each section of variables, with its rows, its value and its parser."""
+"""The user's settings: a module for each section of variables, with its rows, its value and its parser."""

@@ -1,4 +1,4 @@
-"""Where and how WAL and base backups are kept, and where is restored from; pure."""
+"""The archive that WAL and base backups go to, and the archive that a restore reads; pure."""
 
 from __future__ import annotations
 
@@ -25,43 +25,46 @@ VARIABLES = (
     Variable(
         "ARCHIVE_URL",
         "",
-        "Turns WAL archiving on: `file:///folder` or `s3://bucket/prefix`.",
+        "The archive's place, which turns WAL archiving on: `file:///folder` or `s3://bucket/prefix`.",
         mixed=True,
         from_file=True,
     ),
     Variable(
         "ARCHIVE_TOOL",
-        "the tool whose own settings are there, else wal-g where the image has it, else pgbackrest",
-        "`wal-g` or `pgbackrest`.",
+        "the tool whose own settings are set, else wal-g if the image has it, else pgbackrest",
+        "The archiver: `wal-g` or `pgbackrest`.",
     ),
     Variable(
         "ARCHIVE_TIMEOUT",
         "60",
-        "A segment is archived at the latest after this time: seconds, or with PostgreSQL's units.",
+        "Archive a segment within this time, even if it is not full: seconds, or a number with one of "
+        "PostgreSQL's units.",
     ),
     Variable(
         "ARCHIVE_COMMAND_TIMEOUT",
         str(tool_variables.COMMAND_TIMEOUT),
-        "Seconds after which one archiver call for one segment is ended and tried again; segments then go "
-        "out one by one for ten minutes. A recovery waits so long for a storage that is away.",
+        "Seconds that the archiver may take for one segment. A call that takes longer is ended and tried "
+        "again; for the next ten minutes, segments are then archived one by one. A recovery waits this long "
+        "for a storage that does not answer.",
     ),
     Variable(
         "ARCHIVE_UPGRADED_FROM",
         "",
-        "After pg_upgrade: the old cluster's system identifier, so that its archive is gone on with. "
+        "After pg_upgrade: the old cluster's system identifier, so that its archive is continued. "
         "pgBackRest only; may stay set.",
     ),
     Variable(
         "ARCHIVE_FORK",
         "refuse",
-        "What happens where another server has gone on in the archive: `refuse` (a restored copy archives "
-        "nothing, an old primary does not start), `confirm` (the other one is gone for good, and this one "
-        "takes its place; for one start) or `readonly` (an old primary starts read-only, to look at it).",
+        "What to do if another server has continued to write to the archive: `refuse` (a restored copy "
+        "archives nothing, an old primary does not start), `confirm` (the other server is gone for good and "
+        "this one takes its place; set it for one start) or `readonly` (an old primary starts read-only, so "
+        "that you can inspect it).",
     ),
     Variable(
         "ARCHIVE_FORK_INTERVAL",
         "30",
-        "Seconds between two looks of a primary into the archive, whether another server was promoted.",
+        "Seconds between two checks by a primary whether the archive shows that another server was promoted.",
     ),
 )
 _ALL = {each.name: each for each in VARIABLES}
@@ -77,29 +80,29 @@ class Archive(NamedTuple):
     command_timeout: int
     """Seconds for one archiver call for one segment."""
     by_user: bool
-    """The user's own archive_command is in charge: see `precedence`; on the command line it is known here."""
+    """The user's own archive_command archives. Known here if it is on the command line; see `precedence`."""
     asked: str
-    """The variables of ours that ask for archiving of ours; empty where only the tool's own are there."""
+    """Our variables that request archiving; empty if only the tool's own variables are set."""
     upgraded_from: str
-    """System identifier of the cluster that pg_upgrade made this one of, or empty."""
+    """System identifier of the cluster that pg_upgrade upgraded to this one, or empty."""
     fork: AtFork
-    """What to do where somebody else has gone on in it."""
+    """What to do if another server has continued to write to the archive."""
     fork_interval: int
-    """Seconds between two looks whether somebody has."""
+    """Seconds between two checks whether another server has."""
 
     @property
     def fork_confirmed(self) -> bool:
-        """This cluster goes on here, whatever another one has archived since."""
+        """Whether this cluster continues the archive, whatever another one has archived since."""
         return self.fork == "confirm"
 
 
 class Archives(NamedTuple):
-    """The archive that is written to, and the one that is restored from; mostly the same one."""
+    """The archive to write to and the archive to restore from, which usually is the same one."""
 
     archive: Archive | None
     source: Archive | None
     source_values: dict[str, str]
-    """The variables as that one is to see them."""
+    """The variables as `source` must see them."""
 
 
 def parse(
@@ -108,10 +111,10 @@ def parse(
     has_program: Mapping[str, bool],
     ours: Sequence[str],
 ) -> tuple[Archives, list[Problem]]:
-    """Return both archives, and what is wrong with them.
+    """Return both archives, and the problems with them.
 
-    `arguments` are those of postgres; `has_program` tells for each archiver whether the image has it;
-    `ours` are the names of all variables of ours, in their order.
+    `arguments` are those of postgres. `has_program` says for each archiver whether the image has it.
+    `ours` are the names of all our variables, in their order.
     """
     problems: list[Problem] = []
     archive = _archive(values, arguments, has_program, ours, problems)
@@ -124,8 +127,9 @@ def parse(
     if values.get("RESTORE_FROM") and source is None and not problems:
         problems.append(
             Problem(
-                f"RESTORE_FROM={values['RESTORE_FROM']}, but no archive is set to restore from",
+                f"RESTORE_FROM={values['RESTORE_FROM']} is set, but there is no archive to restore from",
                 "set ARCHIVE_URL to the archive, for example ARCHIVE_URL=file:///archive",
+                docs="restore-a-lost-volume",
             )
         )
     return Archives(archive, source, source_values), problems
@@ -147,7 +151,8 @@ def _archive(
         problems.append(
             Problem(
                 f"the archiver {chosen} is not in this image",
-                f"set ARCHIVE_TOOL={other}" if other else f"use an image that has {chosen}",
+                f"set ARCHIVE_TOOL={other}" if other else f"use an image that contains {chosen}",
+                docs="set-up-archiving",
             )
         )
     tool = adapter(chosen, values)
@@ -156,7 +161,7 @@ def _archive(
     if not re.fullmatch(r"[0-9]{1,9} *(us|ms|s|min|h|d)?", timeout):
         problems.append(
             Problem(
-                f"ARCHIVE_TIMEOUT={timeout} is no time",
+                f"ARCHIVE_TIMEOUT={timeout} is not a time",
                 "give seconds, or a number with us, ms, s, min, h or d",
             )
         )
@@ -180,7 +185,7 @@ def _asked(values: Mapping[str, str], ours: Sequence[str]) -> str:
 
 
 def _own_of_source(values: Mapping[str, str]) -> dict[str, str]:
-    """Return what is set for the archive to restore from alone, by the names that the archive has."""
+    """Return the variables that are set only for the archive to restore from, without their prefix."""
     return {
         name.removeprefix(SOURCE_PREFIX): value
         for name, value in values.items()
@@ -189,7 +194,7 @@ def _own_of_source(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_elsewhere(own: Mapping[str, str]) -> bool:
-    """Tell whether what is set for the archive to restore from alone names its place."""
+    """Return whether the variables that are set only for the archive to restore from name its place."""
     return any(name in tool_variables.STORAGES for name in own)
 
 
@@ -200,9 +205,10 @@ def _is_of_place(name: str) -> bool:
 
 
 def _source_values(values: Mapping[str, str], archive: Archive | None) -> dict[str, str]:
-    """Return the variables for the archive to restore from; where it is another one the place is not kept.
+    """Return the variables for the archive to restore from.
 
-    Its tool is the archive's, unless what is set for it alone tells of another one.
+    If that is another archive, the place of the archive to write to is left out. The tool is the same,
+    unless the variables that are set only for the archive to restore from name or imply another one.
     """
     own = _own_of_source(values)
     if not own:
@@ -215,7 +221,7 @@ def _source_values(values: Mapping[str, str], archive: Archive | None) -> dict[s
 
 
 def _of_source(problem: Problem, values: Mapping[str, str]) -> Problem:
-    """Return what is wrong with the archive to restore from, with its variables by their full names."""
+    """Return a problem with the archive to restore from, with the full names of its variables."""
     names = "|".join([*_own_of_source(values), "ARCHIVE_URL", "ARCHIVE_TOOL"])
     full = re.compile(rf"(?<![A-Z0-9_])({names})(?![A-Z0-9_])")
     what, hint = (full.sub(rf"{SOURCE_PREFIX}\1", text) for text in (problem.what, problem.hint))
@@ -227,15 +233,16 @@ def _identifier(values: Mapping[str, str], problems: list[Problem]) -> str:
     if text and not re.fullmatch(r"[1-9][0-9]{0,19}", text):
         problems.append(
             Problem(
-                f"ARCHIVE_UPGRADED_FROM={text} is no system identifier",
-                "give the number that pg_controldata prints for the old cluster as its system identifier",
+                f"ARCHIVE_UPGRADED_FROM={text} is not a system identifier",
+                "give the system identifier that pg_controldata prints for the old cluster, a number",
+                docs="upgrade-to-a-newer-major",
             )
         )
     return text
 
 
 def _storage(values: Mapping[str, str], problems: list[Problem]) -> tuple[Storage | None, str]:
-    """Return the one storage that is set, and the tool that goes with it or was chosen."""
+    """Return the storage that is set, and the tool that belongs to it or was chosen."""
     url = values.get("ARCHIVE_URL", "")
     chosen = values.get("ARCHIVE_TOOL", "")
     given = {
@@ -246,27 +253,33 @@ def _storage(values: Mapping[str, str], problems: list[Problem]) -> tuple[Storag
     owner = next(iter(own), "")
     problem = None
     if chosen and chosen not in TOOLS:
-        problem = Problem(f"ARCHIVE_TOOL={chosen} is not known", f"set ARCHIVE_TOOL to {' or '.join(TOOLS)}")
+        problem = Problem(
+            f"ARCHIVE_TOOL={chosen} is not a valid value", f"set ARCHIVE_TOOL to {' or '.join(TOOLS)}"
+        )
     elif len(own) > 1:
         where = ", ".join(f"{storage.url} for {name}" for name, storage in own.items())
         problem = Problem(
             f"storages for both archivers are set: {where}",
-            f"keep the variables of one: remove {', or '.join(names.values())}",
+            f"keep the variables of one archiver: remove {', or '.join(names.values())}",
+            docs="set-up-archiving",
         )
     elif url and own:
         problem = Problem(
             f"two storages are set: ARCHIVE_URL, and {own[owner].url} by {owner}'s own variables",
             f"keep one: remove ARCHIVE_URL, or {names[owner]}",
+            docs="set-up-archiving",
         )
     elif own and chosen and chosen != owner:
         problem = Problem(
             f"ARCHIVE_TOOL={chosen}, but the storage is set by {owner}'s variables",
-            f"set ARCHIVE_TOOL={owner}, or give the storage by ARCHIVE_URL in place of {names[owner]}",
+            f"set ARCHIVE_TOOL={owner}, or set ARCHIVE_URL instead of {names[owner]}",
+            docs="set-up-archiving",
         )
     elif chosen and not own and not url and not _is_elsewhere(_own_of_source(values)):
         problem = Problem(
-            f"ARCHIVE_TOOL={chosen}, but no storage is set",
+            f"ARCHIVE_TOOL={chosen} is set, but no storage is set",
             "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive",
+            docs="set-up-archiving",
         )
     if problem is not None:
         problems.append(problem)
@@ -277,7 +290,7 @@ def _storage(values: Mapping[str, str], problems: list[Problem]) -> tuple[Storag
 
 
 def _only_tool(values: Mapping[str, str]) -> str:
-    """Return the tool whose own variables are set, and empty where those of both are, or of none."""
+    """Return the tool whose own variables are set; empty if those of both or of neither are."""
     own = [
         name
         for name, group in tool_variables.GROUPS.items()
@@ -287,7 +300,7 @@ def _only_tool(values: Mapping[str, str]) -> str:
 
 
 def _default_tool(values: Mapping[str, str], has_program: Mapping[str, bool]) -> str:
-    """Return the tool whose own settings are there, else the first one that the image has."""
+    """Return the tool whose own variables are set, else the first one that the image has."""
     return _only_tool(values) or next((name for name in TOOLS if has_program[name]), TOOLS[-1])
 
 
@@ -298,12 +311,13 @@ def _url_storage(url: str, problems: list[Problem]) -> Storage | None:
         return Storage(url.rstrip("/"), None, from_url=True)
     wrong = "begins with neither file:/// nor s3://"
     if url.startswith(("file:///", "s3://")):
-        wrong = "has a space, a quote, a percent sign, a user, a password, or no folder or bucket"
+        wrong = "has a space, a quote, a percent sign, a user or a password, or lacks a folder or bucket"
     problems.append(
         Problem(
-            f"ARCHIVE_URL is not understood: it {wrong}",
-            "use file:///folder or s3://bucket/prefix, without spaces, quotes, user or password; keys have "
+            f"ARCHIVE_URL is malformed: it {wrong}",
+            "use file:///folder or s3://bucket/prefix, without spaces, quotes, user or password; set keys in "
             "variables of their own, such as AWS_ACCESS_KEY_ID",
+            docs="set-up-archiving",
         )
     )
     return None

@@ -17,66 +17,72 @@ VARIABLES = (
     Variable(
         "BACKUP_SCHEDULE",
         "",
-        "When base backups are taken, in cron's syntax, for example `0 3 * * *` or `@daily`. The first one "
-        "is taken right after the first start; what was missed meanwhile is caught up once.",
+        "When to take base backups, in cron's syntax, for example `0 3 * * *` or `@daily`. The first backup "
+        "is taken right after the first start. If scheduled backups were missed, one is taken to make up "
+        "for them.",
     ),
     Variable("BACKUP_TIMEZONE", "UTC", "Time zone of `BACKUP_SCHEDULE`, for example `Europe/Berlin`."),
     Variable(
         "BACKUP_JITTER",
         "0",
-        "Seconds by which a scheduled backup is late at most; always the same for one cluster and one time.",
+        "Maximum delay of a scheduled backup, in seconds. The delay is always the same for the same cluster "
+        "and time.",
     ),
     Variable(
         "BACKUP_INCREMENTALS",
         "0",
-        "How many incremental backups follow each full one of the schedule.",
+        "How many incremental backups follow each scheduled full backup.",
     ),
     Variable(
         "BACKUP_RETAIN_FULL",
         "",
-        "Keep so many full backups that restore, with their incremental ones and all WAL since.",
+        "Keep this many full backups that can be restored, with their incremental backups and all WAL since.",
     ),
     Variable(
         "BACKUP_RETAIN_DAYS",
         "",
-        "Keep what restores any moment of so many days. With neither this nor `BACKUP_RETAIN_FULL` nothing "
-        "is ever removed; with both, what either keeps is kept.",
+        "Keep everything that is needed to restore any moment of the last N days. If neither this nor "
+        "`BACKUP_RETAIN_FULL` is set, nothing is ever removed; if both are set, a backup is kept if either "
+        "keeps it.",
     ),
     Variable("BACKUP_TIMEOUT", "86400", "Seconds after which a backup is ended and counts as failed."),
     Variable(
         "BACKUP_RATE_LIMIT",
         "",
-        "Bytes per second that a backup reads at most: a number, or with kB, MB or GB. wal-g only.",
+        "Maximum rate at which a backup reads, in bytes per second: a number, or a number with kB, MB or "
+        "GB. wal-g only.",
     ),
     Variable(
         "BACKUP_VERIFY",
         "content",
-        "What is verified after each backup: `content`, or `names` (no segment is missing; nothing is read).",
+        "What to verify after each backup: `content`, or `names` (no segment is missing; nothing is read).",
     ),
     Variable(
         "BACKUP_VERIFY_PERIOD",
         "30",
-        "Days in which the whole archive is read once by `BACKUP_VERIFY=content`: after each backup what is "
-        "new, and a slice of the rest.",
+        "Days in which `BACKUP_VERIFY=content` reads the whole archive once: after each backup it reads what "
+        "is new and a slice of the rest.",
     ),
 )
 _ALL = {each.name: each for each in VARIABLES}
 
 
 def parse(values: Mapping[str, str], *, archive: bool, wrong: bool) -> tuple[Backups, list[Problem]]:
-    """Return when backups are taken, and what is wrong with that.
+    """Return when and how backups are taken, and the problems with that.
 
-    `archive`: there is one to keep them in; `wrong`: something else is, which is maybe why there is none.
+    `archive`: there is one to keep them in. `wrong`: other problems exist, which may be why there is none.
     """
     problems: list[Problem] = []
     schedule = values.get("BACKUP_SCHEDULE", "").strip()
     timezone = timezone_of(values)
     wanted = [name for name in values if name in _ALL and values[name]]
     if wanted and not archive and not wrong:
+        verb = "is" if len(wanted) == 1 else "are"
         problems.append(
             Problem(
-                f"{', '.join(sorted(wanted))}, but no archive is set to keep backups in",
+                f"{', '.join(sorted(wanted))} {verb} set, but there is no archive to keep backups in",
                 "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive",
+                docs="set-up-archiving",
             )
         )
     if schedule:
@@ -101,7 +107,7 @@ def parse(values: Mapping[str, str], *, archive: bool, wrong: bool) -> tuple[Bac
 
 
 def timezone_of(values: Mapping[str, str]) -> str:
-    """Return the time zone of all schedules, as it was written."""
+    """Return the time zone of all schedules, as the user wrote it."""
     return _ALL["BACKUP_TIMEZONE"].of(values)
 
 
@@ -114,8 +120,8 @@ def _rate(values: Mapping[str, str], problems: list[Problem]) -> int | None:
         return int(found[1]) * BYTES[found[2] or ""]
     problems.append(
         Problem(
-            f"BACKUP_RATE_LIMIT={text} is no number of bytes per second",
-            "give bytes, or a number with kB, MB or GB, for example BACKUP_RATE_LIMIT=50MB",
+            f"BACKUP_RATE_LIMIT={text} is not a number of bytes per second",
+            "give a number of bytes, or a number with kB, MB or GB, for example BACKUP_RATE_LIMIT=50MB",
         )
     )
     return None

@@ -1,6 +1,6 @@
 """Schedules in cron's syntax, and time zones; pure.
 
-But for the system's time zone data.
+The one exception: the system's time zone data is read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-"""Cron's own names; not `@reboot`, which is no time."""
+"""Cron's own names, without `@reboot`, which is not a time."""
 
 
 def in_fields(text: str) -> str:
@@ -31,14 +31,14 @@ def in_fields(text: str) -> str:
 
 
 def check(text: str, timezone: str, name: str) -> list[Problem]:
-    """Return what is wrong with the schedule that this variable sets."""
+    """Return the problems with the schedule that the variable `name` sets, and with the time zone."""
     from cronsim import CronSim, CronSimError
 
     problems = []
     if zone(timezone) is None:
         problems.append(
             Problem(
-                f"BACKUP_TIMEZONE={timezone} is no time zone",
+                f"BACKUP_TIMEZONE={timezone} is not a time zone",
                 "use a name such as Europe/Berlin or UTC",
             )
         )
@@ -47,18 +47,18 @@ def check(text: str, timezone: str, name: str) -> list[Problem]:
     except CronSimError as error:
         problems.append(
             Problem(
-                f"{name}={text} is no schedule: {error}",
+                f"{name}={text} is not a schedule: {error}",
                 f"give minute, hour, day of month, month and day of week, for example {name}='0 3 * * *', "
                 "or one of " + " ".join(ALIASES),
             )
         )
     except StopIteration:
-        problems.append(Problem(f"{name}={text} is a day that never comes", f"correct {name}"))
+        problems.append(Problem(f"{name}={text} never occurs", f"set {name} to a day that exists"))
     return problems
 
 
 def zone(name: str) -> tzinfo | None:
-    """Return a time zone, None for one that the system does not know."""
+    """Return a time zone; None if the system does not know it."""
     if name == "UTC":
         return UTC
     from zoneinfo import ZoneInfo

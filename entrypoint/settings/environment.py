@@ -1,4 +1,4 @@
-"""From the raw environment to checked values: `X_FILE` is read, unknown names are found; pure."""
+"""From the raw environment to checked values: resolves each `X_FILE` and finds unknown names; pure."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Environment(NamedTuple):
     """The environment with every `X_FILE` resolved."""
 
     values: dict[str, str]
-    """All variables, ours and others', each under its plain name."""
+    """All variables, ours and others', each by its plain name."""
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...] = ()
     files: Mapping[str, str] = {}
-    """The files that variables have come from, by the variable's plain name."""
+    """The files that variables were read from, by the variable's plain name."""
 
 
 def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment:
@@ -31,7 +31,7 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
     image's `file_env`.
     """
     values = dict(raw)
-    # Names such as AWS_SECRET_ACCESS_KEY_FILE may be meant for an init file where nothing is archived.
+    # If nothing is archived, names such as AWS_SECRET_ACCESS_KEY_FILE may be meant for an init file.
     archives = foreign.has_storage(raw)
     problems: list[Problem] = []
     doubts: list[Problem] = []
@@ -48,6 +48,7 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
                 Problem(
                     f"both {name} and {file_name} are set (but are exclusive)",
                     f"set only one of {name} and {file_name}",
+                    docs="handle-secrets",
                 )
             )
             continue
@@ -59,11 +60,12 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
             is_ours = archives or variables.find(name) is not None
             (problems if is_ours else doubts).append(
                 Problem(
-                    # What is no path may be the secret itself, by mistake.
+                    # A value that is not a path may be the secret itself, set in the wrong variable.
                     f"{file_name}={path}: cannot be read: {reason}"
                     if path.startswith("/")
                     else f"{file_name} is not the path of a file that can be read: {reason}",
                     f"mount the file so that the container's user can read it, or set {name}",
+                    docs="handle-secrets",
                 )
             )
     unknown, doubtful = foreign.unknown(values)
@@ -73,7 +75,7 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
 
 
 def pack(values: Mapping[str, str]) -> str:
-    """Return the environment as one text, in the form of `env -0`."""
+    """Return the environment as one text, in the format of `env -0`."""
     return "".join(f"{name}={value}\0" for name, value in values.items())
 
 
@@ -88,14 +90,14 @@ def unpack(text: str) -> dict[str, str]:
 
 
 def text_of(content: str) -> str:
-    """Return the value that a file holds; raises ValueError for one that no variable can have."""
+    """Return the value that a file contains; raises ValueError for a value that no variable can have."""
     if "\0" in content:
-        raise ValueError("it holds a zero byte, which no environment variable can")
+        raise ValueError("it contains a zero byte, which no environment variable can")
     return content.rstrip("\n")
 
 
 def may_come_from_file(name: str, file_name: str, *, archives: bool) -> bool:
-    """Tell whether the file that `file_name` names holds the value of `name`."""
+    """Return whether the file that `file_name` names contains the value of `name`."""
     declared = variables.find(name)
     if declared is not None:
         return declared.from_file
@@ -104,6 +106,6 @@ def may_come_from_file(name: str, file_name: str, *, archives: bool) -> bool:
     if rest != name:
         return may_come_from_file(rest, file_rest, archives=archives)
     if tool_variables.is_known(file_name):
-        return False  # a variable of its own, such as that of a certificate
+        return False  # a variable in its own right, for example for a certificate
     own = archives or name.startswith(tuple(tool_variables.GROUPS.values()))
     return own and tool_variables.is_known(name)

@@ -1,4 +1,4 @@
-"""What a variable is, and how its value is read; pure."""
+"""The declaration of a variable, and the parsers of its value; pure."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class Variable(NamedTuple):
     default: str
     """As shown to people; empty means unset."""
     doc: str
-    """What it does, in one or two sentences of Markdown."""
+    """What the variable does, in one to three sentences of Markdown."""
     secret: bool = False
     from_file: bool = False
-    """`NAME_FILE` may name a file that holds the value."""
+    """`NAME_FILE` may name a file that contains the value."""
     mixed: bool = False
-    """A part of the value may be a secret, at the latest where it is malformed."""
+    """A part of the value may be a secret, at least in a malformed value."""
 
     @property
     def hidden(self) -> bool:
-        """Whether no message repeats the value; a file may be the wrong one, so what it holds never is."""
+        """Whether no message repeats the value. The value from a file counts: it may be the wrong file."""
         return self.secret or self.mixed or self.from_file
 
     def said(self, value: str) -> str:
-        """Return the variable with a value for a message, or its name alone where that may hold a secret.
+        """Return `NAME=value` for a message, or the name alone if the value may hold a secret.
 
         >>> Variable("STANDBY", "off", "").said("maybe"), Variable("URL", "", "", mixed=True).said("s3://a:b@c")
         ('STANDBY=maybe', 'URL')
@@ -41,24 +41,24 @@ class Variable(NamedTuple):
         return self.name if self.hidden else f"{self.name}={value}"
 
     def of(self, values: Mapping[str, str]) -> str:
-        """Return what is set, or the default."""
+        """Return the value that is set, or the default."""
         return values.get(self.name) or self.default
 
 
 OF_FEW = ("ARCHIVE_", "BACKUP_", "DRILL_", "RESTORE_", "STANDBY")
-"""How the variables of the sections begin that few starts have.
+"""The beginnings of the variables' names in the sections that few starts use.
 
-None of them does anything where no archive, no restore and no standby is asked for.
+None of these variables has an effect without an archive, a restore or a standby.
 """
 
 FILE_SUFFIX = "_FILE"
 TRUE = ("on", "true", "yes", "1")
 FALSE = ("off", "false", "no", "0")
-"""What others write for on and off; where it is taken, it is told."""
+"""The spellings of on and off that a switch accepts."""
 
 INJECTED = re.compile(r"(?s)[A-Z]+_NAME|.*_(SERVICE_(HOST|PORT).*|PORT|PORT_\d+_(TCP|UDP|SCTP).*|ENV_.*)")
-"""What Kubernetes (service links) and Docker (`--link`) put into the environment for a service that
-happens to be called `archive` or `backup`."""
+"""The variables that Kubernetes (service links) and Docker (`--link`) set for a service with a name such as
+`archive` or `backup`."""
 
 
 def seconds(values: Mapping[str, str], variable: Variable, problems: list[Problem]) -> int:
@@ -76,11 +76,14 @@ def seconds(values: Mapping[str, str], variable: Variable, problems: list[Proble
 
 
 def choice(values: Mapping[str, str], variable: Variable, choices: Sequence[W], problems: list[Problem]) -> W:
-    """Return one of several words; the default, which is one of them, where another one is set."""
+    """Return one of several words: the one that is set, or the default if the value is none of them."""
     text = variable.of(values)
     if text not in choices:
         problems.append(
-            Problem(f"{variable.said(text)} is not known", f"set {variable.name} to {' or '.join(choices)}")
+            Problem(
+                f"{variable.said(text)} is not a valid value",
+                f"set {variable.name} to {' or '.join(choices)}",
+            )
         )
         text = variable.default
     return next(each for each in choices if each == text)
@@ -89,7 +92,7 @@ def choice(values: Mapping[str, str], variable: Variable, choices: Sequence[W], 
 def count(
     values: Mapping[str, str], variable: Variable, problems: list[Problem], *, least: int
 ) -> int | None:
-    """Return a whole number from `least` on; None: it is not set."""
+    """Return a whole number of at least `least`; None if it is not set."""
     text = values.get(variable.name, "")
     if not text:
         return None
@@ -97,7 +100,7 @@ def count(
         return int(text)
     problems.append(
         Problem(
-            f"{variable.said(text)} is not a whole number from {least} on",
+            f"{variable.said(text)} is not a whole number of at least {least}",
             f"give {variable.name} as a number, or remove it",
         )
     )
@@ -105,17 +108,17 @@ def count(
 
 
 def is_whole(text: str, digits: int) -> bool:
-    """Tell whether this is a number of at most so many digits, without `re`, which every start would load."""
+    """Return whether a text is a number of at most `digits` digits; without `re`, which is slow to load."""
     return text.isascii() and text.isdigit() and len(text) <= digits
 
 
 def normal(path: str) -> str:
-    """Return the path of a folder without a slash at its end."""
+    """Return the path of a folder without a trailing slash."""
     return path.rstrip("/") or "/"
 
 
 def is_slip(text: str, meant: str) -> bool:
-    """Tell whether one letter is missing, too much or another one, or two are exchanged.
+    """Return whether the text differs by one letter that is missing, extra or wrong, or by two swapped ones.
 
     >>> [is_slip(text, "ab_cd") for text in ("ab_c", "ab_ccd", "xb_cd", "ba_cd", "ab_cd", "b_c")]
     [True, True, True, True, False, False]

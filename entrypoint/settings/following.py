@@ -1,4 +1,4 @@
-"""How a standby follows; pure."""
+"""How a standby follows its primary; pure."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ VARIABLES = (
     Variable(
         "STANDBY",
         "off",
-        "`on`: be a standby. On an empty volume it is built from the newest base backup of the archive "
-        "(`RESTORE_FROM` may name another). May stay set: a cluster that was promoted stays a primary.",
+        "`on`: run as a standby. On an empty volume the standby is built from the newest base backup in the "
+        "archive (`RESTORE_FROM` may name another one). May stay set: a promoted cluster stays a primary.",
     ),
     Variable(
         "STANDBY_PRIMARY_CONNINFO",
         "",
-        "The standby also follows by streaming from this primary, in libpq's form, for example "
-        "`host=db1 user=replicator password=…`; without it by the archive alone.",
+        "Connection string of the primary to stream from, for example `host=db1 user=replicator "
+        "password=…`. Without it, the standby follows by the archive alone.",
         secret=True,
         from_file=True,
     ),
-    Variable("STANDBY_SLOT", "", "Replication slot on the primary, which must exist there."),
+    Variable("STANDBY_SLOT", "", "Replication slot on the primary to stream from. It must exist."),
 )
 
 
 class Standby(NamedTuple):
-    """How a standby follows, beside the archive."""
+    """How a standby follows, in addition to the archive."""
 
     conninfo: str
-    """Of the primary to stream from; empty: by the archive alone. May hold a password."""
+    """Of the primary to stream from; empty: follow by the archive alone. May hold a password."""
     slot: str
 
 
 def parse(values: Mapping[str, str], *, archive: bool) -> tuple[Standby | None, list[Problem]]:
-    """Return how a standby follows, and what is wrong with that; None: this is to be none.
+    """Return how a standby follows, and the problems with that; None if this is not a standby.
 
     `archive`: there is one to follow.
     """
@@ -46,13 +46,17 @@ def parse(values: Mapping[str, str], *, archive: bool) -> tuple[Standby | None, 
     switch = (values.get("STANDBY") or "off").lower()
     conninfo, slot = values.get("STANDBY_PRIMARY_CONNINFO", ""), values.get("STANDBY_SLOT", "")
     if switch not in TRUE + FALSE:
-        problems.append(Problem(f"STANDBY={switch} is not known", "set STANDBY to on or off"))
+        problems.append(Problem(f"STANDBY={switch} is not a valid value", "set STANDBY to on or off"))
     if switch not in TRUE:
         given = [name for name in ("STANDBY_PRIMARY_CONNINFO", "STANDBY_SLOT") if values.get(name)]
         if given and switch in FALSE:
             names = ", ".join(given)
             problems.append(
-                Problem(f"{names} is for a standby, but STANDBY is off", f"set STANDBY=on, or remove {names}")
+                Problem(
+                    f"{names} is for a standby, but STANDBY is off",
+                    f"set STANDBY=on, or remove {names}",
+                    docs="run-a-standby",
+                )
             )
         return None, problems
     targets = [name for name in values if name.startswith("RESTORE_TARGET") and values[name]]
@@ -60,15 +64,18 @@ def parse(values: Mapping[str, str], *, archive: bool) -> tuple[Standby | None, 
         names = ", ".join(sorted(targets))
         problems.append(
             Problem(
-                f"STANDBY=on contradicts {names}: a standby follows without end and stops at no target",
-                f"remove {names} for a standby, or STANDBY to restore up to there",
+                f"STANDBY=on contradicts {names}: a standby never stops at a target",
+                f"remove {names} for a standby, or remove STANDBY to restore up to that target",
+                docs="restore-to-a-moment",
             )
         )
     if not archive and not conninfo:
         problems.append(
             Problem(
-                "STANDBY=on, but nothing says what to follow",
-                "set ARCHIVE_URL to the primary's archive, or STANDBY_PRIMARY_CONNINFO to stream from it",
+                "STANDBY=on is set, but neither an archive nor a primary to follow",
+                "set ARCHIVE_URL to the primary's archive, or STANDBY_PRIMARY_CONNINFO to stream from the "
+                "primary",
+                docs="run-a-standby",
             )
         )
     wrong = conninfo_problem("STANDBY_PRIMARY_CONNINFO", conninfo)
@@ -78,25 +85,26 @@ def parse(values: Mapping[str, str], *, archive: bool) -> tuple[Standby | None, 
             Problem(
                 "STANDBY_SLOT is for streaming, but STANDBY_PRIMARY_CONNINFO is not set",
                 "set STANDBY_PRIMARY_CONNINFO, or remove STANDBY_SLOT",
+                docs="run-a-standby",
             )
         )
     if slot and not re.fullmatch(r"[a-z0-9_]{1,63}", slot):
         problems.append(
             Problem(
-                f"STANDBY_SLOT={slot} is no name of a slot",
-                "give lower case letters, digits and underscores, at most 63",
+                f"STANDBY_SLOT={slot} is not the name of a replication slot",
+                "give at most 63 lower-case letters, digits and underscores",
             )
         )
     return Standby(conninfo, slot), problems
 
 
 def conninfo_problem(name: str, text: str) -> Problem | None:
-    """Return what is wrong with a connection string, without a word of it.
+    """Return what is wrong with a connection string, without quoting any of it.
 
-    The server looks at it when it connects, and then logs what it could not read, every few seconds.
+    The server parses the string only when it connects; it then logs what it cannot parse every few seconds.
     """
     if "\n" in text or "\r" in text:
-        return Problem(f"{name} holds a line break", "give it in one line: host=… user=…")
+        return Problem(f"{name} contains a line break", "give it on one line: host=… user=…")
     if not text:
         return None
     from entrypoint.postgres import conninfo
@@ -104,6 +112,6 @@ def conninfo_problem(name: str, text: str) -> Problem | None:
     try:
         conninfo.parse(text)
     except ValueError as error:
-        hint = "give it as libpq takes it, for example host=db1 user=replicator password='…'"
-        return Problem(f"{name} is no connection string: {error}", hint)
+        hint = "give it as libpq expects it, for example host=db1 user=replicator password='…'"
+        return Problem(f"{name} is not a connection string: {error}", hint)
     return None

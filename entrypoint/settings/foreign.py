@@ -1,7 +1,8 @@
-"""Whose the variables are: one environment often serves several containers; pure.
+"""Decides which variables are meant for us: one environment often serves several containers; pure.
 
-Where nothing of an archive, a restore or a standby is asked for, a name or a value of our groups that is none
-of ours belongs to somebody else: it is left alone, and the log says so. Where one is, it is a mistake.
+Names in our groups that we do not know, and values that we cannot use, are mistakes if the environment
+requests an archive, a restore or a standby. Otherwise they belong to another program: they are ignored, and
+the log says so.
 """
 
 from __future__ import annotations
@@ -24,29 +25,29 @@ if TYPE_CHECKING:
 STRICT_GROUPS = ("ARCHIVE_", *tool_variables.GROUPS.values())
 """Any unknown name of these groups is an error."""
 OUR_GROUPS = ("BACKUP_", "RESTORE_", "STANDBY_", "STOP_", "COLLATION_", "STATUS_", "DRILL_")
-"""A name of these groups that is nearly one of ours is an error; others belong to somebody else's script."""
+"""A name of these groups that nearly is one of our names is an error; others belong to another program."""
 _SWITCHES = (
     *("ARCHIVE_URL", "ARCHIVE_TOOL", "RESTORE_ARCHIVE_URL", "RESTORE_ARCHIVE_TOOL"),
     *("RESTORE_TARGET_TIME", "RESTORE_TARGET_NAME", "RESTORE_TARGET_LSN", "RESTORE_TARGET_XID"),
     *("RESTORE_TARGET", "RESTORE_FROM", "STANDBY", "STANDBY_PRIMARY_CONNINFO"),
 )
-"""With these something is asked for, where the value is one of ours."""
+"""These variables request an archive, a restore or a standby, if their value is one that we accept."""
 
 _UNITS = frozenset("ms s sec secs second seconds m min mins minute minutes h hour hours d day days".split())
 _LEVELS = frozenset("trace debug verbose info notice warn warning error fatal critical off none".split())
-"""What other programs call the levels of their logs."""
+"""The log levels of other programs."""
 
 
 def has_storage(raw: Mapping[str, str]) -> bool:
-    """Tell whether the place of an archive is given, also by a file that is not read yet."""
+    """Return whether the place of an archive is set; a file that is not read yet counts as well."""
     names = (name.removeprefix(SOURCE_PREFIX) for name, value in raw.items() if value)
     return any(name in STORAGES or name.removesuffix(FILE_SUFFIX) in STORAGES for name in names)
 
 
 def is_asked_for(values: Mapping[str, str]) -> bool:
-    """Tell whether anything of an archive, a restore or a standby is asked for, if only by a slip of the pen.
+    """Return whether the environment requests an archive, a restore or a standby; a misspelt name counts.
 
-    Whoever means our archive must not go without one for a misspelt name.
+    A user who wants an archive must not end up without one because of a misspelt name.
     """
     return any(value and _asks(name, value) for name, value in values.items())
 
@@ -68,7 +69,7 @@ def _asks(name: str, value: str) -> bool:
 
 
 def _is_our_value(name: str, value: str) -> bool:
-    """Tell whether a value can be meant for this variable of ours, by whatever name it has come."""
+    """Return whether a value can be meant for this variable, even if the given name was misspelt."""
     from entrypoint.settings import restoring
 
     text = value.strip()
@@ -77,10 +78,10 @@ def _is_our_value(name: str, value: str) -> bool:
     if name == "RESTORE_FROM":
         return restoring.may_be_backup(text)
     if name in restoring.TARGETS:
-        # Any word is a good name, so that one alone asks for nothing.
+        # Any word is a valid name, so a name alone requests nothing.
         return name != "RESTORE_TARGET_NAME" and restoring.is_target(name, text)
     if name == "STANDBY":
-        return text.lower() == "on"  # as we write it; `true` is what everybody writes
+        return text.lower() == "on"  # our spelling; `true` is common in other programs
     if name == "STANDBY_PRIMARY_CONNINFO":
         return True
     if name in tool_variables.KINDS:
@@ -89,7 +90,7 @@ def _is_our_value(name: str, value: str) -> bool:
 
 
 def theirs(values: Mapping[str, str]) -> dict[str, Problem]:
-    """Return the variables that have our names and are not for us, each with what is said of it."""
+    """Return the variables that have our names but are not meant for us, each with its warning."""
     if not any(value and name.startswith((*OF_FEW, "STOP_", "STATUS_")) for name, value in values.items()):
         return {}
     if is_asked_for(values):
@@ -98,7 +99,9 @@ def theirs(values: Mapping[str, str]) -> dict[str, Problem]:
     for name, value in values.items():
         declared = variables.find(name)
         if value and declared is not None and (why := _why_theirs(declared, value)):
-            found[name] = Problem(f"{name} has no effect: {why}", f"here it means: {_meaning(declared)}")
+            found[name] = Problem(
+                f"{name} has no effect: {why}", f"in this image it means: {_meaning(declared)}"
+            )
     return found
 
 
@@ -107,20 +110,20 @@ def _why_theirs(declared: Variable, value: str) -> str:
     if name == "STANDBY" and value.lower() in FALSE:
         return ""
     if name == "RESTORE_FROM":
-        return "no archive is set to restore from, and its value is no backup's name"
+        return "there is no archive to restore from, and its value is not the name of a backup"
     if name == "STANDBY":
-        return "neither an archive nor STANDBY_PRIMARY_CONNINFO says what to follow, so this is no standby"
+        return "neither an archive nor STANDBY_PRIMARY_CONNINFO is set, so this is not a standby"
     if name.startswith(OF_FEW):
         return "no archive is set (ARCHIVE_URL)"
     if name.startswith("STOP_") and _is_duration(value):
-        return f"its value is no whole number of seconds, so the default holds ({declared.default})"
+        return f"its value is not a whole number of seconds, so the default applies ({declared.default})"
     if name == "STATUS_LOG_LEVEL" and value not in LOG_LEVELS and value.lower() in _LEVELS:
         return f"its value is neither {' nor '.join(LOG_LEVELS)}"
     return ""
 
 
 def _is_duration(text: str) -> bool:
-    """Tell whether others write a time so: what nobody would write is a mistake, and refused.
+    """Return whether another program would accept the text as a time; any other text is a mistake to refuse.
 
     >>> [_is_duration(text) for text in ("60s", "1m30s", "1.5 h", "500ms", "60", "5s5", "s", "1e9", "-1s")]
     [True, True, True, True, False, False, False, False, False]
@@ -131,12 +134,12 @@ def _is_duration(text: str) -> bool:
 
 
 def _meaning(declared: Variable) -> str:
-    """Return the first sentence of what is said of a variable."""
+    """Return the first sentence of a variable's description."""
     return declared.doc.partition(". ")[0].removesuffix(".")
 
 
 def unknown(values: Mapping[str, str]) -> tuple[list[Problem], list[Problem]]:
-    """Return what is wrong with the names of our groups, and what is only doubtful."""
+    """Return the mistakes among the names of our groups, and the names that are only doubtful."""
     names = [name for name in values if _is_unknown(name)]
     if not names:
         return [], []
@@ -151,11 +154,7 @@ def unknown(values: Mapping[str, str]) -> tuple[list[Problem], list[Problem]]:
         if not mistake:
             declared = variables.find(near or "")
             meaning = f" {_meaning(declared)}" if declared is not None else ""
-            hint = (
-                f"nothing is done with it; did you mean {near}?{meaning}"
-                if near
-                else "nothing is done with it"
-            )
+            hint = f"it is ignored; did you mean {near}?{meaning}" if near else "it is ignored"
         (wrong if mistake else doubtful).append(Problem(f"unknown variable {name}", hint))
     return wrong, doubtful
 
@@ -166,7 +165,7 @@ def _is_unknown(name: str) -> bool:
 
 
 def is_known(name: str) -> bool:
-    """Tell whether a variable is declared here, or one of an archiver's for either archive."""
+    """Return whether a variable is declared by us, or is an archiver's own variable for either archive."""
     rest = name.removeprefix(SOURCE_PREFIX)
     return (
         variables.find(name) is not None
@@ -176,8 +175,8 @@ def is_known(name: str) -> bool:
 
 
 def nearest(name: str) -> str | None:
-    """Return the known variable that a misspelt name probably means."""
-    import difflib  # only for a mistake: it costs as much as half a start
+    """Return the known variable that a misspelt name probably means; None if there is none."""
+    import difflib  # loaded only for a mistake: it takes half as long as a start
 
     known = [*variables.table(), *tool_variables.all_like(name)]
     found = difflib.get_close_matches(name.removesuffix(FILE_SUFFIX), known, n=1, cutoff=0.8)

@@ -1,8 +1,8 @@
-"""What of a setting may be shown to people: the one place that hides secrets; pure.
+"""Hides the secrets in settings before people see them: the only place that does so; pure.
 
-A setting's value is somebody else's text, and its secret may stand anywhere in it. So nothing is cut out of
-what is not understood: such a value is hidden as a whole. Shown are the parts of a connection string that
-tell no secret, the program of a command, and values in which nothing speaks of a secret.
+A setting's value is the user's text, and a secret may be anywhere in it. If a value cannot be parsed, all of
+it is hidden. Shown are the harmless parts of a connection string, the program of a command, and values in
+which nothing hints at a secret.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 
 HIDDEN = "***"
 
-# Compiled where they are used, as the other modules are loaded: a start does without them.
+# Each is compiled only where it is used: a plain start needs none of them.
 _SPEAKS = (
     r"(?i)passw|passphrase|\bpwd\b|_pwd|secret|token|credential|jwt|bearer|api_?key"
     r"|(?:^|[._-])(?:key|pass)s?(?:$|[._-])"
 )
-"""In a setting's name: its value is a secret."""
+"""If a setting's name matches, its value is a secret."""
 _BESIDE = r"(?i)_(?:file|path|dir|length|timeout|size|iterations|supports_reload)$"
-"""At the end of such a name: the value is not the secret itself."""
+"""If such a name ends with one of these, its value is not the secret itself."""
 _ENCRYPTION = r"(?i)md5|scram-sha-256|on|off|true|false|yes|no|0|1"
 _IN_TEXT = (
     r"(?i)(?:passw|passphrase|pwd|secret|token|credential|jwt|sig(?:nature)?\b"
     r"|(?:api|access|account|private|\b)[_-]?key\b)"
     r"""[\w-]*["']?\s*(?:=|:|%3d)|\bbearer\s|\bbasic\s|-----BEGIN|AKIA[0-9A-Z]{8}|\beyJ[\w-]{8}"""
 )
-"""In a value: somewhere in it there is a secret."""
+"""If a value matches, there is a secret somewhere in it."""
 _CONNECTION = r"(?i)conninfo|connstr|connection_string|(?:^|[._])(?:dsn|conn|ur[il])s?$"
 _FORMATS = ("log_line_prefix", "log_filename")
-"""Their values only look like pairs of a connection string."""
+"""Settings whose values look like pairs of a connection string, but are not."""
 _COMMAND = r"(?i)_(?:command|script|program|cmd)$"
 _URL = r"(?P<scheme>[A-Za-z][\w+.-]*://)(?:[^/?#@\s]*@)?(?P<host>[\w.:\[\]-]*)(?P<rest>[/?#]\S*)?"
 _PLAIN_VALUE = r"'?[\w./:,+*%\[\]~-]*'?"
@@ -45,13 +45,13 @@ _HARMLESS = frozenset(
     pg_archivecleanup
     """.split()
 ).union(tool_variables.COMMAND_WORDS)
-"""Words of commands that hold nothing of anybody's."""
+"""Words of commands that contain no secret."""
 _PATH = r"/[\w./%+-]*"
 _OURS = r"(?:trap 'exit 126' EXIT; )?set -- [^;]*; \. \S*/shims/(?:archive|fetch)-segment(?: # [\w-]+)?"
 
 
 def hide_secrets(text: str, name: str = "") -> str:
-    """Return what may be shown of a value; `name` is the setting's, empty for any other text.
+    """Return a value with its secrets hidden; `name` is the setting's name, empty for any other text.
 
     >>> hide_secrets("host=a password=b user=c")
     'host=a password=*** user=c'
@@ -80,10 +80,10 @@ def hide_secrets(text: str, name: str = "") -> str:
 
 
 def hide_words(words: str, values: Iterable[tuple[str, str]] = ()) -> str:
-    """Return what the server says of its settings without the secrets that it repeats.
+    """Return the server's messages about its settings without the secrets that they repeat.
 
-    `values` are the settings' names and values. What a line of a file holds that the server could not read is
-    hidden whatever it is.
+    `values` are the settings' names and values. The part of a file that the server could not parse is always
+    hidden.
 
     >>> hide_words('syntax error in file "/a" line 3, near token "b"')
     'syntax error in file "/a" line 3, near token "***"'
@@ -110,7 +110,7 @@ def hide_arguments(words: Iterable[str]) -> str:
 
 
 def _looks_like_a_connection(text: str) -> bool:
-    """Tell whether this may be a connection string, also a malformed one."""
+    """Return whether a text may be a connection string, even a malformed one."""
     from entrypoint.postgres import conninfo
 
     pairs = rf"(?:^|[\s'\"])(?:{'|'.join(sorted(conninfo.KNOWN))})\s*="
@@ -118,7 +118,7 @@ def _looks_like_a_connection(text: str) -> bool:
 
 
 def _connection(text: str) -> str:
-    """Return a connection string with all but what tells no secret hidden."""
+    """Return a connection string in which only the harmless parts are shown."""
     from entrypoint.postgres import conninfo
 
     if "://" in text and not re.match(conninfo.URI, text):
@@ -135,7 +135,7 @@ def _connection(text: str) -> str:
 
 
 def _address(text: str) -> str:
-    """Return the place that a URL names: its user, path and query may all be what lets one in."""
+    """Return only the scheme and host of a URL: its user, path and query may each contain a secret."""
     found = re.fullmatch(_URL, text)
     if found is None:
         return HIDDEN
@@ -146,7 +146,7 @@ def _address(text: str) -> str:
 
 
 def _command(text: str) -> str:
-    """Return a command, or of one with any word of its own the program alone."""
+    """Return a command of known words as it is, and only the program of any other command."""
     if re.fullmatch(_OURS, text):
         return text
     import shlex

@@ -1,4 +1,4 @@
-"""What the user wants, typed and checked; all mistakes are reported together; pure."""
+"""Loads the settings, typed and checked, and reports all mistakes together; pure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from entrypoint.settings.restoring import Request
 
 
-# What few starts have is loaded with the functions below, and only where one of its variables is set.
+# The functions below load the sections that few starts use, and only if one of their variables is set.
 
 
 def load(
     values: Mapping[str, str], arguments: Sequence[str], has_program: Mapping[str, bool]
 ) -> tuple[Settings, list[Problem]]:
-    """Return the settings and everything that is wrong with them.
+    """Return the settings and all problems with them.
 
-    `has_program` tells for each archiver whether the image has it.
+    `has_program` says for each archiver whether the image has it.
     """
     everything, others = values, foreign.theirs(values)
     values = {name: value for name, value in everything.items() if name not in others}
@@ -108,7 +108,7 @@ def _drill(values: Mapping[str, str], problems: list[Problem], *, archive: bool)
     from entrypoint.settings import rehearsing
 
     drill, found = rehearsing.parse(values, archive=archive, wrong=bool(problems))
-    problems += [each for each in found if each not in problems]  # the time zone is that of backups as well
+    problems += [each for each in found if each not in problems]  # backups and drills share the time zone
     return drill
 
 

@@ -1,4 +1,4 @@
-"""When restores are rehearsed, and where; pure."""
+"""When and where restores are rehearsed; pure."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ VARIABLES = (
     Variable(
         "DRILL_SCHEDULE",
         "",
-        "When the newest backup is restored into `DRILL_FOLDER`, checked and thrown away, in cron's syntax "
-        "and in `BACKUP_TIMEZONE`, for example `0 5 * * 0`.",
+        "When to rehearse a restore: the newest backup is restored into `DRILL_FOLDER`, checked and "
+        "removed. In cron's syntax and in `BACKUP_TIMEZONE`, for example `0 5 * * 0`.",
     ),
     Variable(
         "DRILL_FOLDER",
         "/var/lib/postgresql/drill",
-        "Where drills restore to: outside `PGDATA`, with room for the whole database.",
+        "The folder that drills restore into: outside `PGDATA`, with room for the whole database.",
     ),
 )
 _ALL = {each.name: each for each in VARIABLES}
 
 
 def parse(values: Mapping[str, str], *, archive: bool, wrong: bool) -> tuple[Drills, list[Problem]]:
-    """Return when restores are rehearsed, and what is wrong with that.
+    """Return when and where restores are rehearsed, and the problems with that.
 
-    `archive`: there is one to restore from; `wrong`: something else is, which is maybe why there is none.
+    `archive`: there is one to restore from. `wrong`: other problems exist, which may be why there is none.
     """
     problems: list[Problem] = []
     schedule = values.get("DRILL_SCHEDULE", "").strip()
@@ -42,8 +42,9 @@ def parse(values: Mapping[str, str], *, archive: bool, wrong: bool) -> tuple[Dri
         if not archive and not wrong:
             problems.append(
                 Problem(
-                    "DRILL_SCHEDULE, but no archive is set to restore from",
+                    "DRILL_SCHEDULE is set, but there is no archive to restore from",
                     "set ARCHIVE_URL, for example ARCHIVE_URL=file:///archive",
+                    docs="rehearse-restores",
                 )
             )
         problems += cron.check(schedule, timezone_of(values), "DRILL_SCHEDULE")
@@ -54,13 +55,17 @@ def parse(values: Mapping[str, str], *, archive: bool, wrong: bool) -> tuple[Dri
 
 
 def drill_folder_problem(folder: str, data_folder: str) -> Problem | None:
-    """Return what is wrong with the folder of drills."""
+    """Return what is wrong with the folder that drills restore into; None if nothing is."""
     if not folder.startswith("/") or folder == "/":
-        return Problem(f"DRILL_FOLDER={folder} is not an absolute path", "give DRILL_FOLDER in full")
+        return Problem(
+            f"DRILL_FOLDER={folder} is not an absolute path of a folder",
+            "set DRILL_FOLDER to an absolute path, for example DRILL_FOLDER=/drill",
+        )
     if f"{folder}/".startswith(f"{data_folder}/"):
         return Problem(
-            f"DRILL_FOLDER={folder} lies in the data folder {data_folder}: each base backup would hold a "
+            f"DRILL_FOLDER={folder} is in the data folder {data_folder}: each base backup would contain a "
             "second copy of the database",
-            "set DRILL_FOLDER to a folder outside of it, best on a volume of its own",
+            "set DRILL_FOLDER to a folder outside the data folder, preferably on a volume of its own",
+            docs="rehearse-restores",
         )
     return None

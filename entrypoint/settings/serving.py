@@ -1,4 +1,4 @@
-"""How the server is served: its own settings, its environment, and how it is stopped; pure."""
+"""How the server runs: its own settings, its environment, and how it is stopped; pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from entrypoint.settings.archiving import Archive
 
     Policy = Literal["refuse", "warn", "reindex"]
-    """Where text sorts otherwise than when it was indexed."""
+    """What to do if text sorts differently from when it was indexed."""
 
 
 LOG_LEVELS = ("info", "debug")
@@ -23,26 +23,27 @@ SERVER = (
     Variable(
         "POSTGRES_NO_NEW_PRIVILEGES",
         "off",
-        "`on`: setuid programs and file capabilities have no power below the entrypoint (no_new_privs). "
-        "An init file that calls sudo needs `off`.",
+        "`on`: setuid programs and file capabilities grant no privileges to the server and everything else "
+        "that the entrypoint starts (no_new_privs). An init file that calls sudo needs `off`.",
     ),
     Variable(
         "POSTGRES_ENVIRONMENT",
         "",
-        "Names of further variables for the server's environment, parted by spaces; `APP_*` is a family. "
-        "With an archive it gets only what PostgreSQL and its libraries read; PGPASSWORD only by its name.",
-        mixed=True,  # a value in the name's place
+        "Names of further variables for the server's environment, separated by spaces; `APP_*` stands for "
+        "all names with that beginning. With an archive the server gets only the variables that PostgreSQL "
+        "and its libraries read, and those named here. It gets PGPASSWORD only if it is named here in full.",
+        mixed=True,  # somebody may write a value in place of a name
     ),
     Variable(
         "POSTGRES_TUNE",
         "off",
-        "`auto`: memory, workers and WAL settings follow the container's limits of memory and CPU, wherever "
-        "nobody has set them; `entrypoint config show` tells the numbers and why.",
+        "`auto`: the memory, worker and WAL settings that nobody has set follow the container's memory and "
+        "CPU limits; `entrypoint config show` shows the values and the reasons.",
     ),
     Variable(
         "STATUS_LOG_LEVEL",
         "info",
-        "`debug` also logs every signal and every reaped orphan.",
+        "Log level: `info`, or `debug`, which also logs every signal and every reaped orphan.",
     ),
 )
 
@@ -50,8 +51,8 @@ POLICIES = (
     Variable(
         "COLLATION_POLICY",
         "warn",
-        "What a start does when text sorts otherwise than when the indexes were built: `warn` with a list, "
-        "`refuse`, or `reindex` before anybody can connect.",
+        "What a start does if text sorts differently from when the indexes were built: `warn` (list the "
+        "indexes), `refuse` (do not start), or `reindex` (rebuild them before anybody can connect).",
     ),
     Variable(
         "STOP_SMART_TIMEOUT",
@@ -94,7 +95,7 @@ _FOR_THE_SERVER = frozenset(
     ORACLE_HOME ORACLE_BASE ORACLE_SID TNS_ADMIN ODBCINI ODBCSYSINI ODBCINSTINI FREETDS FREETDSCONF TDSVER
     """.split()
 )
-"""What PostgreSQL, libpq, the C library and the libraries of well-known extensions and languages read."""
+"""Variables that PostgreSQL, libpq, the C library and well-known extensions and languages read."""
 _FAMILIES_FOR_THE_SERVER = (
     "LC_",
     "LD_",
@@ -125,11 +126,11 @@ _SETTINGS = frozenset(
     application_name bonjour_name cluster_name primary_slot_name recovery_target_name
     """.split()
 )
-"""Settings of PostgreSQL 14 to 18 of one word, and those that end like the name of a place."""
+"""The settings of PostgreSQL 14 to 18 that are one word, or that end with one of `_PLACES`."""
 _PLACES = ("dir", "directory", "file", "folder", "mount", "name", "path", "src", "url", "volume")
-"""How others name a file, a folder or an address."""
+"""Last words of other programs' variables for a file, a folder or an address."""
 _SHORTEST = 3
-"""Letters of a name that is taken for one of others, unless the value is a path."""
+"""Minimum length of a name that is taken for another program's, unless the value is a path."""
 
 
 class Stop(NamedTuple):
@@ -141,20 +142,20 @@ class Stop(NamedTuple):
 
 
 class Serving(NamedTuple):
-    """How the server is served."""
+    """How the server runs."""
 
     tune: bool
-    """Memory, workers and WAL settings follow the container's limits."""
+    """Memory, worker and WAL settings follow the container's limits."""
     collation_policy: Policy
     stop: Stop
     no_new_privileges: bool
     debug: bool
     handed_on: tuple[str, ...]
-    """Names of variables for the server's environment; one that ends with `*` is the begin of names."""
+    """Names of variables for the server's environment; with `*` at the end, the beginning of names."""
 
 
 def parse(values: Mapping[str, str]) -> tuple[Serving, list[Problem]]:
-    """Return how the server is served, and what is wrong with it."""
+    """Return how the server runs, and the problems with that."""
     problems: list[Problem] = []
     tune = choice(values, _ALL["POSTGRES_TUNE"], ("off", "auto"), problems) == "auto"
     policy: Policy = choice(values, _ALL["COLLATION_POLICY"], ("refuse", "warn", "reindex"), problems)
@@ -172,22 +173,28 @@ def parse(values: Mapping[str, str]) -> tuple[Serving, list[Problem]]:
 def parse_conf(
     values: Mapping[str, str], archive: Archive | None, source: Archive | None
 ) -> tuple[dict[str, str], list[Problem]]:
-    """Return the server settings of POSTGRES_CONF_*, and what is wrong with them."""
+    """Return the server settings of POSTGRES_CONF_*, and the problems with them."""
     problems: list[Problem] = []
     found: dict[str, str] = {}
     for name, value in values.items():
         given = name.removeprefix(CONF_PREFIX)
         if given == name or is_injected(name, value) or conf_doubt(name, value) is not None:
             continue
-        # A shell exports no name with a dot in it, and no setting has two underscores.
+        # A shell cannot export a name with a dot in it, and no setting has two underscores in a row.
         setting = given.lower().replace("__", ".")
         parts = setting.split(".")
         if len(parts) > 2 or not all(part.isascii() and part.isidentifier() for part in parts):
-            problems.append(Problem(f"{name} names no server setting", f"correct or remove {name}"))
+            problems.append(
+                Problem(
+                    f"{name} is not the name of a server setting",
+                    f"correct or remove {name}",
+                    docs="configure-the-server",
+                )
+            )
         elif (hint := _instead(setting, value, values, archive, source)) is not None:
-            problems.append(Problem(f"{name} cannot be set by a variable", hint))
+            problems.append(Problem(f"{name} cannot be set by a variable", hint, docs="configure-the-server"))
         elif "\n" in value or "\r" in value:
-            problems.append(Problem(f"{name} holds a line break", f"correct {name}"))
+            problems.append(Problem(f"{name} contains a line break", f"remove the line break from {name}"))
         elif setting == "primary_conninfo" and (wrong := _conninfo_problem(name, value)) is not None:
             problems.append(wrong)
         elif setting in found:
@@ -200,7 +207,7 @@ def parse_conf(
 def _instead(
     setting: str, value: str, values: Mapping[str, str], archive: Archive | None, source: Archive | None
 ) -> str | None:
-    """Return what to do instead, where a setting is not to be set by POSTGRES_CONF_*."""
+    """Return what to do instead, if a setting must not be set by POSTGRES_CONF_*."""
     if setting == "config_file":
         return "pass -c config_file=… instead"
     if setting == "data_directory":
@@ -214,9 +221,9 @@ def _instead(
             ("archive_mode", "off"),
             ("wal_level", "minimal"),
         ):
-            return f"remove it, or {archive.asked}: with that the archiving is the entrypoint's"
+            return f"remove it, or remove {archive.asked}: with that set, the entrypoint archives"
     if source is not None and setting == "restore_command":
-        return "remove it: the archive's own is set where something is restored"
+        return "remove it: a restore from the archive sets its own restore_command"
     if values.get("RESTORE_FROM") and setting.startswith("recovery_target"):
         return f"set {setting.upper().replace('RECOVERY', 'RESTORE')} instead"
     following = {"primary_conninfo": "STANDBY_PRIMARY_CONNINFO", "primary_slot_name": "STANDBY_SLOT"}
@@ -232,7 +239,7 @@ def _conninfo_problem(name: str, value: str) -> Problem | None:
 
 
 def is_injected(name: str, value: str) -> bool:
-    """Tell whether a container engine has given this variable of a service whose name begins like ours.
+    """Return whether a container engine has set this variable, for a service with a name like ours.
 
     >>> is_injected("POSTGRES_CONF_PORT", "tcp://10.0.0.1:5432"), is_injected("POSTGRES_CONF_PORT", "5433")
     (True, False)
@@ -243,7 +250,7 @@ def is_injected(name: str, value: str) -> bool:
 
 
 def conf_doubt(name: str, value: str) -> Problem | None:
-    """Return what is said of a POSTGRES_CONF_* that is no setting, but somebody's file or folder."""
+    """Return the warning for a POSTGRES_CONF_* that is not a setting but another program's file or folder."""
     given = name.removeprefix(CONF_PREFIX)
     setting, last = given.lower(), given.lower().rpartition("_")[2]
     if given == name or not given.isupper() or "__" in given:
@@ -256,7 +263,8 @@ def conf_doubt(name: str, value: str) -> Problem | None:
         return None
     return Problem(
         f"{name} has no effect: the server has no setting {setting}",
-        f"a setting is set by its own name, for example {CONF_PREFIX}work_mem=64MB",
+        f"use the setting's own name, for example {CONF_PREFIX}work_mem=64MB",
+        docs="configure-the-server",
     )
 
 
@@ -265,19 +273,20 @@ def _handed_on(values: Mapping[str, str], problems: list[Problem]) -> tuple[str,
     if not all(each == "*" or each.removesuffix("*").isidentifier() for each in names):
         problems.append(
             Problem(
-                "POSTGRES_ENVIRONMENT holds what is no name of a variable",
-                "give names without values, parted by spaces, for example POSTGRES_ENVIRONMENT='TZ APP_*'",
+                "POSTGRES_ENVIRONMENT contains a word that is not the name of a variable",
+                "give names without values, separated by spaces, for example POSTGRES_ENVIRONMENT='TZ APP_*'",
+                docs="handle-secrets",
             )
         )
     return names
 
 
 def is_for_server(name: str, value: str, asked: Sequence[str], *, all_else: bool) -> bool:
-    """Tell whether the server's environment is to have a variable.
+    """Return whether the server gets a variable in its environment.
 
-    `asked` are the names, and beginnings of names with a `*`, of POSTGRES_ENVIRONMENT. `all_else`: nothing
-    of ours needs secrets in the container's environment, so that all of it is the server's, as in the
-    official image, but for what the start alone is told.
+    `asked` are the names, and beginnings of names with a `*`, in POSTGRES_ENVIRONMENT. `all_else`: the
+    container's environment holds no secrets for us, so the server gets all of it, as in the official image,
+    except the variables that are only for the start.
     """
     if name.startswith(_NEVER_FOR_THE_SERVER):
         return False

@@ -1,4 +1,4 @@
-"""Where the cluster lies, what a first start makes, and what is done at every start; pure."""
+"""Where the cluster is, what a first start creates, and what every start does; pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ OFFICIAL = (
     Variable(
         "POSTGRES_PASSWORD",
         "",
-        "Password of the superuser; needed on an empty volume unless the method is `trust`.",
+        "Password of the superuser; required on an empty volume unless the authentication method is `trust`.",
         secret=True,
         from_file=True,
     ),
-    Variable("POSTGRES_USER", "postgres", "Name of the superuser that initdb makes.", from_file=True),
+    Variable("POSTGRES_USER", "postgres", "Name of the superuser that initdb creates.", from_file=True),
     Variable(
         "POSTGRES_DB",
         "value of `POSTGRES_USER`",
@@ -29,14 +29,14 @@ OFFICIAL = (
     Variable(
         "POSTGRES_INITDB_ARGS",
         "",
-        "Arguments for initdb, evaluated as a shell would.",
+        "Arguments for initdb; a shell evaluates them.",
         from_file=True,
     ),
     Variable("POSTGRES_INITDB_WALDIR", "", "Folder for the write-ahead log, outside `PGDATA`."),
     Variable(
         "POSTGRES_HOST_AUTH_METHOD",
         "the server's `password_encryption`",
-        "Method of the `host all all all` line in pg_hba.conf; `trust` needs no password.",
+        "Authentication method of the `host all all all` line in pg_hba.conf; `trust` needs no password.",
         mixed=True,  # ldapbindpasswd
     ),
     Variable("PGDATA", "set by the image", "The data folder."),
@@ -44,58 +44,59 @@ OFFICIAL = (
     Variable(
         "PGUSER",
         "",
-        "libpq's variable, handed on to init files and to the server's environment.",
+        "libpq's variable, passed to init files and to the server's environment.",
     ),
     Variable(
         "PGPASSWORD",
         "value of `POSTGRES_PASSWORD`",
-        "Password that psql uses during the first start; in the running server's environment only where "
+        "Password that psql uses during the first start. The running server gets it only if "
         "`POSTGRES_ENVIRONMENT` names it.",
         secret=True,
     ),
     Variable(
         "PGCTLTIMEOUT",
         "60",
-        "Seconds to wait for the temporary server of a first start to come up and to go down.",
+        "Seconds to wait for the temporary server of a first start to come up, and to shut down.",
     ),
 )
-"""Those that the official image has as well."""
+"""The variables that the official image has as well."""
 
 OURS = (
     Variable(
         "POSTGRES_INIT_UNFINISHED",
         "refuse",
-        "What to do when an init file of an earlier first start failed or was killed: `refuse`, or "
-        "`restart` (move what is there to `$PGDATA/unfinished-<time>/` and begin anew).",
+        "What to do if an init file of an earlier first start failed or was killed: `refuse`, or `restart` "
+        "(move the unfinished database to `$PGDATA/unfinished-<time>/` and start from scratch).",
     ),
     Variable(
         "POSTGRES_PASSWORD_UPDATE",
         "off",
-        "`on`: make `POSTGRES_PASSWORD` the superuser's password at each start where it is not. `off`: warn.",
+        "`on`: at each start, set the superuser's password to `POSTGRES_PASSWORD` if it differs. `off`: only "
+        "warn.",
     ),
     Variable(
         "POSTGRES_EXTENSIONS",
         "",
-        "Extensions that `POSTGRES_DB` and template1 are to have, parted by commas or spaces. Created where "
-        "they are missing, before init files and at every start.",
+        "Extensions for `POSTGRES_DB` and template1, separated by commas or spaces. Missing ones are created "
+        "before the init files run and at every start.",
     ),
     Variable(
         "POSTGRES_EXTENSIONS_UPDATE",
         "off",
-        "`on`: at every start update all extensions of all databases to the version that the image brings.",
+        "`on`: at every start, update all extensions in all databases to the version in the image.",
     ),
 )
 
 _ALL = {each.name: each for each in OFFICIAL + OURS}
 
 AUTH_METHODS = frozenset("trust reject scram-sha-256 md5 password gss ident pam ldap radius oauth".split())
-"""Those that work in a `host` line on Linux; with any other one the server would not start."""
+"""Methods that work in a `host` line on Linux; with any other method the server would not start."""
 PLAIN_METHODS = ("", "trust", "reject", "scram-sha-256", "md5", "password")
-"""Those that every server takes without options, so that nobody has to be asked."""
+"""Methods that every server accepts without options, so that the server's parser need not check them."""
 
 
 class Init(NamedTuple):
-    """What a first start makes."""
+    """What a first start creates."""
 
     user: str
     password: str
@@ -103,12 +104,12 @@ class Init(NamedTuple):
     initdb_args: str
     wal_folder: str | None
     auth_method: str
-    """Empty: ask the server for its password_encryption."""
+    """Empty: use the server's password_encryption."""
     restart_unfinished: bool
 
 
 class EveryStart(NamedTuple):
-    """What is done at every start, once the server is up."""
+    """What every start does once the server is up."""
 
     extensions: tuple[str, ...]
     update_extensions: bool
@@ -116,29 +117,31 @@ class EveryStart(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """Where it lies, and what a first start makes."""
+    """Where the cluster is, and what a first start creates."""
 
     data_folder: str
     port: str
     server_timeout: int
-    """Seconds that the temporary server may take to come up or go down."""
+    """Seconds that the temporary server may take to come up or to shut down."""
     init: Init
 
 
 def parse(values: Mapping[str, str]) -> tuple[Cluster, list[Problem]]:
-    """Return where the cluster lies and what a first start makes, and what is wrong with it."""
+    """Return where the cluster is and what a first start creates, and the problems with that."""
     problems: list[Problem] = []
     if not values.get("PGDATA"):
         problems.append(Problem("PGDATA is empty", "set PGDATA to the data folder"))
     elif not values["PGDATA"].startswith("/"):
-        problems.append(Problem(f"PGDATA={values['PGDATA']} is not an absolute path", "give PGDATA in full"))
+        problems.append(
+            Problem(f"PGDATA={values['PGDATA']} is not an absolute path", "set PGDATA to an absolute path")
+        )
     user = _ALL["POSTGRES_USER"].of(values)
     wal_folder = values.get("POSTGRES_INITDB_WALDIR") or None
     if wal_folder and not wal_folder.startswith("/"):
         problems.append(
             Problem(
                 f"POSTGRES_INITDB_WALDIR={wal_folder} is not an absolute path",
-                "give POSTGRES_INITDB_WALDIR in full",
+                "set POSTGRES_INITDB_WALDIR to an absolute path",
             )
         )
     server_timeout = seconds(values, _ALL["PGCTLTIMEOUT"], problems)
@@ -158,7 +161,7 @@ def parse(values: Mapping[str, str]) -> tuple[Cluster, list[Problem]]:
 
 
 def parse_every_start(values: Mapping[str, str]) -> tuple[EveryStart, list[Problem]]:
-    """Return what is done at every start, and what is wrong with it."""
+    """Return what every start does, and the problems with that."""
     problems: list[Problem] = []
     names = values.get("POSTGRES_EXTENSIONS", "").replace(",", " ").split()
     update_password = choice(values, _ALL["POSTGRES_PASSWORD_UPDATE"], ("off", "on"), problems) == "on"
@@ -174,16 +177,16 @@ def parse_every_start(values: Mapping[str, str]) -> tuple[EveryStart, list[Probl
 
 
 def _auth_method(values: Mapping[str, str], problems: list[Problem]) -> str:
-    """Return what is put behind `host all all all`; the server judges the rest of it, see first_start.
+    """Return the text after `host all all all`; the server checks the part after the method, see first_start.
 
-    It may go on with further lines: most replicas that are set up by a compose file have theirs here.
+    Further lines may follow: compose files often set up replicas' access in this way.
     """
     text = values.get("POSTGRES_HOST_AUTH_METHOD", "")
     words = text.partition("\n")[0].split()
     if text and (not words or words[0].strip('"') not in AUTH_METHODS):
         problems.append(
             Problem(
-                "POSTGRES_HOST_AUTH_METHOD is no authentication method for TCP connections",
+                "POSTGRES_HOST_AUTH_METHOD is not an authentication method for TCP connections",
                 f"use one of {', '.join(sorted(AUTH_METHODS))}",
             )
         )

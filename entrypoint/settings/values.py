@@ -1,4 +1,4 @@
-"""Everything that the user can decide, as one value; pure."""
+"""All settings of the user, as one value; pure."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from entrypoint.settings.starting import EveryStart, Init
 
 
-# Both are here and have defaults, so that a start with neither loads nothing more of them.
+# Backups and Drills are here and have defaults, so that a start without them need not load their sections.
 
 
 class Backups(NamedTuple):
-    """When base backups are taken, how, and which are kept; as it stands: with nothing set."""
+    """When base backups are taken, how, and which are kept; the defaults are for no variable set."""
 
     schedule: str | None = None
     """In cron's syntax."""
@@ -28,7 +28,7 @@ class Backups(NamedTuple):
     jitter: int = 0
     """Seconds."""
     incrementals: int = 0
-    """How many follow each full one of the schedule."""
+    """How many incremental backups follow each scheduled full backup."""
     retain_full: int | None = None
     retain_days: int | None = None
     timeout: int = 86400
@@ -36,9 +36,9 @@ class Backups(NamedTuple):
     rate_limit: int | None = None
     """Bytes per second."""
     contents: bool = True
-    """Verification reads what is in the archive."""
+    """Verification reads the archive's content."""
     verify_days: int = 30
-    """In so many days all of it is read once."""
+    """Days in which the whole archive is read once."""
 
     @property
     def retains(self) -> bool:
@@ -47,7 +47,7 @@ class Backups(NamedTuple):
 
 
 class Drills(NamedTuple):
-    """When restores are rehearsed, and where; as it stands: with nothing set."""
+    """When and where restores are rehearsed; the defaults are for no variable set."""
 
     schedule: str | None = None
     """In cron's syntax."""
@@ -55,12 +55,12 @@ class Drills(NamedTuple):
 
 
 def ours(archive: Archive | None) -> Archive | None:
-    """Return an archive that the entrypoint uses, none where the user's own archive_command is in charge."""
+    """Return an archive if the entrypoint archives to it; None if the user's own archive_command does."""
     return None if archive is None or archive.by_user else archive
 
 
 class Settings(NamedTuple):
-    """Everything that the user can decide."""
+    """All settings of the user."""
 
     values: dict[str, str]
     """All variables after `X_FILE` was resolved."""
@@ -68,28 +68,28 @@ class Settings(NamedTuple):
     data_folder: str
     port: str
     server_timeout: int
-    """Seconds that the temporary server may take to come up or go down (PGCTLTIMEOUT)."""
+    """Seconds that the temporary server may take to come up or to shut down (PGCTLTIMEOUT)."""
     init: Init
     every_start: EveryStart
     archive: Archive | None
     backup: Backups
     drill: Drills
     restore: Request | None
-    """Also what a standby is built from."""
+    """What to restore, or what to build a standby from."""
     standby: Standby | None
     source: Archive | None
-    """The archive to restore from and to follow; mostly the same one."""
+    """The archive to restore from and to follow; usually the same as `archive`."""
     source_values: dict[str, str]
-    """The variables as that one is to see them."""
+    """The variables as `source` must see them."""
     conf: dict[str, str]
     """POSTGRES_CONF_*: server settings by name."""
     serving: Serving
     files: Mapping[str, str] = {}
-    """The files that variables have come from, by the variable's plain name."""
+    """The files that variables were read from, by the variable's plain name."""
     own_recovery: bool = False
-    """A recovery that is not ours fetches WAL by the user's own restore_command: see config/charge.py."""
+    """The user's own restore_command fetches WAL for a recovery that is not ours: see config/charge.py."""
 
     @property
     def our_archive(self) -> Archive | None:
-        """The archive that the entrypoint archives to; None where nobody does, or the user by himself."""
+        """The archive that the entrypoint archives to; None if nobody archives or the user's command does."""
         return ours(self.archive)

@@ -1,7 +1,7 @@
-"""Every variable that can be set, and what of them is secret; pure.
+"""All variables, and which of them are secret; pure.
 
-Each is declared once, in the module of its section. The page of variables, `doctor` and the check for
-misspelt names derive from `table`; a plain start asks `find`, which loads no section that is not set.
+Each variable is declared once, in the module of its section. The page of variables, `doctor` and the check
+for misspelt names use `table`. A plain start uses `find`, which loads a section only if it is needed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 _PLAIN = {each.name: each for each in starting.OFFICIAL + starting.OURS + serving.SERVER + serving.POLICIES}
-"""Those of the sections that every start has."""
+"""The variables of the sections that every start loads."""
 
 
 def _section(name: str) -> tuple[Variable, ...]:
-    """Return the variables of the section that a name belongs to, of those that few starts have."""
+    """Return the variables of the section that a name belongs to, if it is one that few starts use."""
     found: tuple[Variable, ...] = ()
     if name.startswith("ARCHIVE_"):
         from entrypoint.settings import archiving
@@ -49,7 +49,7 @@ def _section(name: str) -> tuple[Variable, ...]:
 
 
 def find(name: str) -> Variable | None:
-    """Return the variable of this name, if it is one of ours."""
+    """Return our variable of this name; None if it is not ours."""
     return _PLAIN.get(name) or next((each for each in _section(name) if each.name == name), None)
 
 
@@ -64,7 +64,7 @@ def table() -> dict[str, Variable]:
 
 
 def is_of_archiver(name: str, values: Mapping[str, str]) -> bool:
-    """Tell whether an archiver reads this variable, for either archive, with these settings."""
+    """Return whether an archiver with these settings reads this variable, for either archive."""
     return tool_variables.is_own(name.removeprefix(SOURCE_PREFIX), values)
 
 
@@ -73,22 +73,23 @@ _HIDDEN_WORDS = (*_SECRET_WORDS, "CREDENTIALS", "SSE_C")
 
 
 def is_withheld(name: str) -> bool:
-    """Tell whether nobody is to see this variable in PID 1: what we declare as secret, the archivers' all."""
+    """Return whether PID 1 withholds this variable: one that is declared secret, or any of the archivers'."""
     declared = find(name)
     return (declared is not None and declared.secret) or is_of_archiver(name, {})
 
 
 def is_secret_of_archiver(name: str) -> bool:
-    """Tell whether an archiver's variable may hold a secret, so that it is not written down a second time.
+    """Return whether an archiver's variable may hold a secret, which must not be stored a second time.
 
-    The names tell: no tool declares it.
+    The name decides, since no archiver declares which of its variables are secret.
     """
     return any(word in name for word in _HIDDEN_WORDS) and not name.endswith("_PATH")
 
 
 def is_told_when_seen(name: str) -> bool:
-    """Tell whether doctor warns where others can see a variable that `is_withheld`.
+    """Return whether doctor warns if others can see a withheld variable (see `is_withheld`).
 
-    Of the archivers' most are plain settings; what is a path itself is looked into, if it can be read.
+    Most variables of the archivers are plain settings, so only names that hint at a secret count. If a
+    variable is the path of a secret's file, doctor checks who can read that file.
     """
     return find(name) is not None or any(word in name for word in _SECRET_WORDS)

@@ -1,1 +1,1 @@
-"""The data folder before there is a server, and what is ours in it."""
+"""The data folder before a server runs on it, and our own files in it."""

@@ -1,4 +1,4 @@
-"""What is, looked at once and passed on as values; pure."""
+"""Facts that are looked up once and passed on as values; pure."""
 
 from __future__ import annotations
 
@@ -16,95 +16,95 @@ class Unfinished(NamedTuple):
     """What an earlier start left behind in the work folder."""
 
     stage: Stage
-    """`building` (only our own work so far), `files` (init files have begun), `recovery`, `promoted` (the
+    """`building` (only our own work so far), `files` (init files have started), `recovery`, `promoted` (the
     server itself has ended the recovery), or `unknown`."""
     detail: str
-    """For `files` the last init file that began; for `recovery` what `record.record` has written."""
+    """For `files` the last init file that started; for `recovery` the text from `record.record`."""
 
 
 class DataFolder(NamedTuple):
-    """The data folder, before anything is done to it."""
+    """The data folder before the start changes anything in it."""
 
     path: str
     exists: bool
     readable: bool
     has_cluster: bool
-    """PG_VERSION is there and not empty."""
+    """PG_VERSION exists and is not empty."""
     unfinished: Unfinished | None
     foreign: tuple[str, ...]
-    """Names of what is in it, if it holds no cluster and is not empty."""
+    """Names of the entries that are not ours, if the folder does not hold a finished cluster."""
     owner: int | None
-    """uid."""
+    """The owner's uid."""
     place: Place
-    """What it lies on."""
+    """The kind of mount that the folder is on."""
     mount_point: str
     filesystem: str
     standby: bool
-    """It holds a standby: PostgreSQL removes standby.signal at the promotion."""
+    """The folder holds a standby, that is, a standby.signal, which PostgreSQL removes at the promotion."""
 
 
 class Facts(NamedTuple):
-    """What a start needs to know."""
+    """The facts that a start needs."""
 
     uid: int
     data_folder: DataFolder
     old_databases: tuple[str, ...]
-    """Data of other majors or in other places; only looked for where the official image does."""
+    """Data of other major versions or in other folders; looked for only when the official image does."""
     stray_mounts: tuple[str, ...]
-    """Volumes mounted at /var/lib/postgresql whose data folder lies elsewhere."""
+    """Volumes mounted in /var/lib/postgresql that do not contain the data folder."""
     init_files: tuple[str, ...]
 
 
 class Following(NamedTuple):
-    """How far a standby has come."""
+    """How far a standby has replayed."""
 
     replayed_lsn: str | None
     seconds_since_transaction: float | None
-    """Since the last replayed transaction was committed on the primary, which may have had none since."""
+    """Seconds since the last replayed transaction was committed on the primary, which may have been idle."""
     by: Literal["streaming", "archive"]
 
 
 class OwnCommand(NamedTuple):
-    """What there is to say of an archive_command of the user's own."""
+    """A message about the user's own archive_command."""
 
     what: str
-    """Whose is in charge, and where it stands."""
+    """Whose archive_command is in effect, and where it is set."""
     hint: str
     lost: bool = False
-    """The entrypoint does not archive although it was in charge at the start, or nobody does."""
+    """The entrypoint no longer archives although it did at the start, or nobody archives."""
 
 
 class ArchiveState(NamedTuple):
-    """How archiving goes, in the order of `entrypoint archive status`."""
+    """The state of archiving, in the order of `entrypoint archive status`."""
 
     tool: str
     url: str
     backlog_segments: int
-    """WAL files that wait to be archived, .history and .backup files included."""
+    """WAL files that are waiting to be archived, including .history and .backup files."""
     backlog_bytes: int
     oldest_ready: str | None
     oldest_ready_seconds: int | None
-    """For how long the oldest one has been waiting."""
+    """How long the oldest file has been waiting, in seconds."""
     archived_per_minute: float
-    """Over the last ten minutes."""
+    """Files per minute, over the last ten minutes."""
     last_archived: str | None
     last_archived_at: str | None
     """ISO 8601 with offset."""
     failing_since: str | None
-    """When the present outage began; None: there is none."""
+    """When the current outage began; None if there is none."""
     last_error: str | None
-    """What the archiver last said of the present outage."""
+    """The archiver's last error message of the current outage."""
     prepared: bool
-    """The archive is known to be this cluster's."""
+    """The archive is known to belong to this cluster."""
     fork_refused: str | None
-    """Why a restored cluster archives nothing: somebody else has gone on in the archive. None: it does."""
+    """Why a restored cluster archives nothing: another server continued the archive. None: it archives."""
     fork_hint: str | None
     free_bytes: int | None
-    """Of the filesystem of pg_wal."""
+    """Free space in the filesystem of pg_wal."""
     seconds_until_full: int | None
     """At the rate at which the backlog has grown; None while there is no outage."""
     lost: bool = False
-    """The archive was this cluster's, and nothing in it is any more: it was emptied, or is not mounted."""
+    """The archive belonged to this cluster and is now empty: it was emptied, or is not mounted."""
     own_command: str | None = None
     """See OwnCommand."""
     own_command_hint: str | None = None

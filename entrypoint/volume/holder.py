@@ -1,4 +1,4 @@
-"""Who holds the data folder: one start at a time, on this host."""
+"""Locks the data folder, so that only one start at a time uses it, on this host."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ _HOLDER = "user.entrypoint.holder"
 
 
 def lock_folder(folder: str) -> int:
-    """Lock a data folder against a second server and return the descriptor that holds the lock.
+    """Lock a data folder against a second server; return the descriptor that holds the lock.
 
-    The lock is on the folder itself, so nothing is written, and it goes when its holder dies. It works
-    between containers of one host. A network filesystem may not know locks on folders: then it is
-    taken on PG_VERSION, and where that fails too, a warning says that the protection is missing.
+    The lock is on the folder itself, so nothing is written, and it ends when its holder dies. It works
+    between the containers of one host. A network filesystem may not support locks on folders: then PG_VERSION
+    is locked instead. If that fails too, a warning says that the protection is missing.
+
+    Raises Failure if another start holds the lock.
     """
     descriptor = walk.open_folder(folder)
     try:
@@ -35,9 +37,9 @@ def lock_folder(folder: str) -> int:
 
 
 def keep_locked(descriptor: int, folder: str) -> int:
-    """Return a descriptor that holds the lock on what is at this path by now.
+    """Return a descriptor that holds the lock on the folder that now has this path.
 
-    Init files may have removed what was locked, and made it anew.
+    Init files may have removed the locked folder and created it again.
     """
     try:
         held = os.fstat(descriptor)
@@ -55,24 +57,26 @@ def _lock(descriptor: int, folder: str) -> None:
     if not locks.take(descriptor):
         raise Failure(
             Problem(
-                f"{folder} is in use by {_holder_of(descriptor)}; this start will not touch it",
-                "stop the other one first; `docker ps --filter volume=NAME` shows who uses a volume",
+                f"{folder} is in use by {_holder_of(descriptor)}; this start does not touch it",
+                "stop the other one first; `docker ps --filter volume=NAME` lists the containers that use a "
+                "volume",
                 exits.VOLUME_IN_USE,
             )
         )
 
 
 def _lock_version_file(descriptor: int, folder: str) -> int:
-    """Take the lock on the file, or hold the folder without one."""
+    """Lock PG_VERSION and return its descriptor; without locks, return the folder's descriptor."""
     try:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         version = os.open("PG_VERSION", flags, dir_fd=descriptor)
         _lock(version, folder)
     except OSError as error:
         log.warning(
-            f"the filesystem of {folder} cannot lock ({error.strerror}): nothing keeps a second "
-            "container from starting on it",
+            f"the filesystem of {folder} does not support locks ({error.strerror}): nothing prevents a "
+            "second container from starting on it",
             "make sure that only one container ever uses this volume",
+            docs="mount-the-volume",
         )
         return descriptor
     os.close(descriptor)
@@ -80,18 +84,18 @@ def _lock_version_file(descriptor: int, folder: str) -> int:
 
 
 def sign_folder(folder: str) -> None:
-    """Write on a locked folder who holds it: an extended attribute, which no backup carries along."""
+    """Note in an extended attribute of a locked folder who holds it; no backup contains the attribute."""
     from time import gmtime, strftime
 
     text = f"container {os.uname().nodename}, since {strftime('%Y-%m-%d %H:%M:%S UTC', gmtime())}"
     try:
         os.setxattr(folder, _HOLDER, text.encode())
     except OSError:
-        pass  # the filesystem has no such attributes; the lock holds all the same
+        pass  # the filesystem has no such attributes; the lock works without them
 
 
 def _holder_of(descriptor: int) -> str:
-    """Return who holds a locked folder, as far as it is written there."""
+    """Return who holds a locked folder, as far as the folder says so."""
     try:
         return os.getxattr(descriptor, _HOLDER).decode("utf-8", "replace")
     except OSError:

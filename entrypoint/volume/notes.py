@@ -1,7 +1,7 @@
-"""What we note beside the data, in files that outlive the container.
+"""Our notes in the data folder, in files that outlive the container.
 
-Nothing is written where the cluster is gone that it is about: the folder was emptied meanwhile, or holds
-another one. PID 1 uses this too, so it needs next to nothing.
+No note is written if its cluster is gone: the folder may have been emptied, or may hold another cluster.
+PID 1 uses this module too, so the module loads almost nothing.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from entrypoint import own
 from entrypoint.system import small
 
 CLUSTER = "ENTRYPOINT_CLUSTER"
-"""The variable that tells our own programs which cluster the server has that they run beside."""
+"""The variable that passes to our own programs which cluster the running server has."""
 
 _known: dict[str, str] = {}
-"""Which cluster was in a data folder when this process first wrote there."""
+"""The cluster that was in each data folder when this process first wrote there."""
 
 
 def path(data_folder: str, name: str) -> str:
-    """Return where a note is: under its former name until the first start of this version."""
+    """Return the path of a note; it has its former name until the first start of this version."""
     now, before = f"{data_folder}/{name}", f"{data_folder}/{own.former(name)}"
     return before if not os.path.lexists(now) and os.path.lexists(before) else now
 
 
 def read(data_folder: str, name: str, *, most: int = small.MOST) -> bytes:
-    """Return what is noted; raises OSError."""
+    """Return the content of a note; raises OSError."""
     return small.read(path(data_folder, name), most=most)
 
 
 def read_text(data_folder: str, name: str, *, most: int = small.MOST) -> str:
-    """Return what is noted as text; bytes that are no UTF-8 survive a round trip. Raises OSError."""
+    """Return the content of a note as text; bytes that are not UTF-8 survive a round trip. Raises OSError."""
     return read(data_folder, name, most=most).decode("utf-8", "surrogateescape")
 
 
 def write(data_folder: str, name: str, text: str) -> None:
-    """Note something durably; raises OSError, also where the cluster that it is about is gone."""
+    """Write a note durably; raises OSError, also if the cluster that the note is about is gone."""
     from entrypoint.system import files
 
     folder = _open(data_folder, name)
@@ -47,9 +47,9 @@ def write(data_folder: str, name: str, text: str) -> None:
 
 
 def append(data_folder: str, name: str, line: str, *, only_durably: bool = False) -> None:
-    """Add a line to a note, whole or not at all; raises OSError as `write` does.
+    """Add a line to a note, completely or not at all; raises OSError as `write` does.
 
-    `only_durably`: only to one that is there already, and it survives a power cut.
+    `only_durably`: the note must exist already, and the line survives a power cut.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
     flags |= 0 if only_durably else os.O_CREAT
@@ -59,7 +59,7 @@ def append(data_folder: str, name: str, line: str, *, only_durably: bool = False
         try:
             size, data = os.fstat(descriptor).st_size, line.encode()
             if os.write(descriptor, data) < len(data):
-                os.ftruncate(descriptor, size)  # no half a line, for the next one would be joined to it
+                os.ftruncate(descriptor, size)  # else the next line would be appended to half a line
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), f"{data_folder}/{name}")
             if only_durably:
                 os.fsync(descriptor)
@@ -70,7 +70,7 @@ def append(data_folder: str, name: str, line: str, *, only_durably: bool = False
 
 
 def remove(data_folder: str, name: str) -> None:
-    """Remove a note durably; raises OSError where it is not there."""
+    """Remove a note durably; raises OSError if it does not exist."""
     os.unlink(path(data_folder, name))
     folder = os.open(data_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -80,23 +80,23 @@ def remove(data_folder: str, name: str) -> None:
 
 
 def _open(data_folder: str, name: str) -> int:
-    """Return a descriptor of the folder; raises OSError where another cluster is in it, or none."""
+    """Return a descriptor of the folder; raises OSError if it holds another cluster, or none."""
     folder = os.open(data_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     found = _identifier(folder)
     if found and found == _known.setdefault(data_folder, os.environ.get(CLUSTER) or found):
         return folder
     os.close(folder)
-    what = "another database is there by now" if found else "no database is there any more"
+    what = "the folder now holds another database" if found else "the folder no longer holds a database"
     raise OSError(errno.ESTALE, what, f"{data_folder}/{name}")
 
 
 def expect(data_folder: str, identifier: str) -> None:
-    """Say which cluster is to be in a data folder whenever this process writes there."""
+    """Set the cluster that a data folder must hold whenever this process writes there."""
     _known[data_folder] = identifier
 
 
 def cluster(data_folder: str) -> str:
-    """Return the system identifier of the cluster in a folder, as text; empty where there is none."""
+    """Return the system identifier of the cluster in a folder, as text; empty if there is no cluster."""
     try:
         folder = os.open(data_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
@@ -117,9 +117,9 @@ def _identifier(folder: int) -> str:
 
 
 def migrate(data_folder: str) -> None:
-    """Give what earlier versions have left its present name; of two notes the newer one stays.
+    """Rename the notes of earlier versions to their present names; of two notes the newer one is kept.
 
-    Their names began with a dot, so `rm -rf data/*` left them, and nobody saw why the folder was not empty.
+    Their names began with a dot, so `rm -rf data/*` did not remove them, and the folder only seemed empty.
     """
     from entrypoint.system import files
 
@@ -146,7 +146,7 @@ def migrate(data_folder: str) -> None:
 
 
 def clear(data_folder: str) -> None:
-    """Remove what is ours from a folder without a cluster, but for what was moved aside."""
+    """Remove our own files from a folder without a cluster, except what was moved aside."""
     from entrypoint.system import files
 
     for name in os.listdir(data_folder):

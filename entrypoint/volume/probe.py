@@ -1,4 +1,4 @@
-"""Looking at the world: fills the facts, changes nothing."""
+"""Collects the facts about the volume; changes nothing."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ HOME = "/var/lib/postgresql"
 def look(settings: Settings, who: Identity) -> Facts:
     """Return the facts that a start depends on, as the server's user sees them.
 
-    Root looks itself only where that user may not, at what it is going to mend. Raises Failure for a link
-    on the way that root does not follow, and for what cannot be read.
+    Root looks itself only if that user may not, since root then corrects the permissions. Raises Failure for
+    a link in the path that root does not follow, and for a folder or record that cannot be read.
     """
     if os.getuid() != 0:
         return _look(settings, None)
@@ -61,7 +61,10 @@ def _look(settings: Settings, opened: str | None) -> Facts:
 
 
 def data_folder(path: str, table: list[files.Mount], opened: str | None = None) -> DataFolder:
-    """Return what a data folder holds and where it lies; `opened` leads to it where the path may be bent."""
+    """Return what a data folder holds and where it is.
+
+    `opened` is a safe way to the folder, for a path in which somebody may replace a link.
+    """
     seen = opened or path
     entries: list[str] = []
     exists = readable = has_cluster = False
@@ -80,8 +83,8 @@ def data_folder(path: str, table: list[files.Mount], opened: str | None = None) 
     if os.path.basename(record.folder) in entries:
         left = _unfinished(record, path, has_cluster)
         if not others:
-            left = Unfinished("building", "")  # the rest was removed: nothing is left to go on with
-    # What an interrupted start has moved into place is ours.
+            left = Unfinished("building", "")  # the rest was removed: nothing is left to continue
+    # Entries that an interrupted start has moved into place are ours.
     made = record.made() if left else frozenset()
     foreign = [name for name in others if name not in made]
     mount = files.mount_of(os.path.realpath(seen), table)
@@ -101,13 +104,13 @@ def data_folder(path: str, table: list[files.Mount], opened: str | None = None) 
 
 
 def _leave_to_root(error: OSError) -> None:
-    """Raise the error where it only says that root has to look instead of the user that it acts as."""
+    """Raise the error if root must look itself instead of the user that it acts as."""
     if isinstance(error, PermissionError) and os.geteuid() != os.getuid():
         raise error
 
 
 def _has_content(path: str) -> bool:
-    """Tell whether a file is not empty; raises PermissionError where that is not to be known."""
+    """Return whether a file is not empty; raises PermissionError if we may not know."""
     try:
         return os.stat(path).st_size > 0
     except PermissionError:
@@ -117,20 +120,24 @@ def _has_content(path: str) -> bool:
 
 
 def _unfinished(record: unfinished.Unfinished, data_folder: str, has_cluster: bool) -> Unfinished:
-    """Return how far an interrupted start came; raises Failure rather than guess."""
+    """Return how far an interrupted start came; raises Failure if that is unknown."""
     try:
         if not stat.S_ISDIR(os.lstat(record.folder).st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "it is no folder")
+            raise NotADirectoryError(errno.ENOTDIR, "it is not a folder")
         noted, detail = record.noted()
     except FileNotFoundError:
         noted, detail = None, ""
     except OSError as error:
         _leave_to_root(error)
         work = f"{data_folder}/{os.path.basename(record.folder)}"
-        what = f"{work}/state, which says how far an earlier start came, cannot be read: {error.strerror}"
-        hint = f"mend that, or remove {work} if you know that no first start or restore was interrupted"
-        raise Failure(Problem(what, hint)) from error
-    # Killed before the first line was written: nothing else was done yet, or somebody else's hand.
+        what = f"cannot read {work}/state, which records how far an earlier start came: {error.strerror}"
+        hint = (
+            f"make {work}/state readable, or remove {work} if you know that no first start or restore was "
+            "interrupted"
+        )
+        raise Failure(Problem(what, hint, docs="finish-a-first-start")) from error
+    # Without a note the start was killed before its first one, with nothing else done; a cluster without a
+    # note is somebody else's doing.
     stage: Stage = noted or ("unknown" if has_cluster else "building")
     # The server may have been promoted after it has waited at its target.
     if stage == "recovery" and has_cluster and _is_promoted(record.data_folder):
@@ -141,9 +148,9 @@ def _unfinished(record: unfinished.Unfinished, data_folder: str, has_cluster: bo
 
 
 def _is_of_others(record: unfinished.Unfinished, stage: Stage) -> bool:
-    """Tell whether a cluster beside the record is not, or no longer, our work alone.
+    """Return whether a cluster next to the record is not, or no longer, only our work.
 
-    The official image serves what is there, and people copy another cluster over it.
+    The official image serves whatever cluster is there, and people copy another cluster over it.
     """
     moved, now = record.moved(), notes.cluster(record.data_folder)
     if stage == "building":
@@ -152,10 +159,10 @@ def _is_of_others(record: unfinished.Unfinished, stage: Stage) -> bool:
 
 
 def _is_promoted(data_folder: str) -> bool:
-    """Tell whether a server has ended its recovery.
+    """Return whether a server has ended its recovery.
 
-    It removes the signal file shortly before that. Killed in between, the next start would be a primary in
-    the old timeline, and would replay what lies in pg_wal, whatever the target was.
+    The server removes the signal file shortly before that. If it is killed in between, the next start would
+    be a primary in the old timeline, and would replay all WAL in pg_wal, whatever the target was.
     """
     if os.path.exists(f"{data_folder}/recovery.signal"):
         return False
@@ -167,7 +174,7 @@ def _is_promoted(data_folder: str) -> bool:
 
 
 def place(mount: files.Mount | None) -> Place:
-    """Return what a mount is: `volume`, `anonymous volume`, `container layer`, or `unknown`."""
+    """Return the kind of a mount: `volume`, `anonymous volume`, `container layer`, or `unknown`."""
     if mount is None:
         return "unknown"
     if mount.point == "/" or mount.filesystem == "overlay":
@@ -181,9 +188,9 @@ def place(mount: files.Mount | None) -> Place:
 
 
 def _old_databases(path: str, major: str, table: list[files.Mount]) -> tuple[str, ...]:
-    """Return old data as the official image looks for it (docker-library/postgres#1259, #1409).
+    """Return the places of old data that the official image looks for (docker-library/postgres#1259, #1409).
 
-    Also one level deeper than it does: `data/<major>/docker` (docker-library/postgres#1400).
+    This also looks one level deeper: `data/<major>/docker` (docker-library/postgres#1400).
     """
     if path != f"{HOME}/{major}/docker":
         return ()
@@ -209,7 +216,7 @@ def _holds_data(folder: str) -> bool:
 
 
 def _stray_mounts(folder: DataFolder, table: list[files.Mount]) -> tuple[str, ...]:
-    """Return volumes mounted near the data folder that do not hold it."""
+    """Return the volumes that are mounted near the data folder but do not contain it."""
     if folder.place not in ("anonymous volume", "container layer"):
         return ()
     return tuple(
@@ -222,13 +229,13 @@ def _stray_mounts(folder: DataFolder, table: list[files.Mount]) -> tuple[str, ..
 
 
 def asks_for_startdb(settings: Settings) -> bool:
-    """Tell whether anything has to be done at this start before the server counts as ready."""
+    """Return whether this start must do anything before the server counts as ready."""
     asked = settings.every_start
     return bool(asked.extensions or asked.update_extensions or asked.update_password or has_start_files())
 
 
 def has_start_files() -> bool:
-    """Tell whether there are files to be run at every start, or a folder of them that cannot be listed."""
+    """Return whether there are start files, or the folder of start files cannot be listed."""
     try:
         return any(not name.startswith(".") for name in os.listdir(STARTDB_FOLDER))
     except (FileNotFoundError, NotADirectoryError):
@@ -238,7 +245,7 @@ def has_start_files() -> bool:
 
 
 def init_files() -> tuple[str, ...]:
-    """Return what lies in the folder of init files, as far as it can be seen."""
+    """Return the names in the folder of init files; empty if the folder cannot be listed."""
     try:
         return tuple(sorted(name for name in os.listdir(INIT_FOLDER) if not name.startswith(".")))
     except OSError:
