@@ -44,7 +44,7 @@ def not_preloaded(wanted: Sequence[str], setting: str) -> Problem | None:
     if not missing:
         return None
     return Problem(
-        f"{', '.join(missing)}: works only if the server loads its library at its start",
+        f"the server does not preload the libraries that these extensions need: {', '.join(missing)}",
         f"set POSTGRES_CONF_shared_preload_libraries={','.join([*loaded, *missing])} and start again",
         docs="install-extensions",
     )

@@ -92,7 +92,7 @@ def _why(file: str, code: int) -> str:
     if first.startswith(b"#!") and not os.path.exists(interpreter):
         return f"its interpreter {interpreter} is not in the image: change its first line"
     if first.startswith(b"#!") and not os.access(interpreter, os.X_OK):
-        return f"its interpreter {interpreter} is not executable: run chmod +x {interpreter}"
+        return f"there is no permission to execute its interpreter {interpreter}: run chmod +x {interpreter}"
     if os.statvfs(file).f_flag & os.ST_NOEXEC:
         return "it is on a noexec mount: mount it without noexec, or remove its x bit so that it is sourced"
     return ""

@@ -179,7 +179,7 @@ def _run_standalone(context: Context, cluster: str, text: str) -> None:
         os.close(script)
         os.close(said)
     if code:
-        what = "cannot set the superuser's name and password in the copied cluster: see the server's output above"
+        what = "cannot set the superuser's name and password in the copied cluster: see the output above"
         raise Failure(Problem(what, _HINT))
 
 

@@ -10,7 +10,7 @@ from entrypoint.server.context import Context
 from entrypoint.system import files, small
 
 OURS = "entrypoint\n"
-"""The content of a standby.signal of ours; PostgreSQL looks only at the file's name."""
+"""The content of our standby.signal; PostgreSQL looks only at the file's name."""
 
 
 def segment_bytes(context: Context) -> int:

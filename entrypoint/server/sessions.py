@@ -241,7 +241,7 @@ def checkpoint(context: Context) -> tuple[list[str], dict[str, str]]:
 
 
 def for_tools(context: Context) -> dict[str, str]:
-    """Return the variables that give an archiver's own sessions the settings of ours."""
+    """Return the variables that give an archiver's own sessions the same settings as our sessions."""
     session = _Session(context, "", "", writes=True, more={}, seconds=None)
     made = _environment(session, superuser=True)
     return {name: value for name, value in made.items() if name.startswith("PG") and name != "PGAPPNAME"}

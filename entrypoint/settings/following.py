@@ -50,10 +50,10 @@ def parse(values: Mapping[str, str], *, archive: bool) -> tuple[Standby | None, 
     if switch not in TRUE:
         given = [name for name in ("STANDBY_PRIMARY_CONNINFO", "STANDBY_SLOT") if values.get(name)]
         if given and switch in FALSE:
-            names = ", ".join(given)
+            names, verb = ", ".join(given), "is" if len(given) == 1 else "are"
             problems.append(
                 Problem(
-                    f"{names} is for a standby, but STANDBY is off",
+                    f"{names} {verb} set, but STANDBY is off",
                     f"set STANDBY=on, or remove {names}",
                     docs="run-a-standby",
                 )

@@ -151,10 +151,10 @@ def _request(values: Mapping[str, str]) -> tuple[Request | None, list[Problem]]:
     backup = values.get("RESTORE_FROM", "").strip()
     if not backup:
         if given or extra:
-            names = ", ".join([*given, *extra])
+            names, verb = ", ".join([*given, *extra]), "is" if len([*given, *extra]) == 1 else "are"
             problems.append(
                 Problem(
-                    f"{names} is for a restore, but RESTORE_FROM is not set",
+                    f"{names} {verb} set, but RESTORE_FROM is not set",
                     f"set RESTORE_FROM=LATEST, or remove {names}",
                     docs="restore-to-a-moment",
                 )

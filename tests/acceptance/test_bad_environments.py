@@ -303,7 +303,7 @@ def _a_tool_without_a_storage(case: Case, draw: Draw) -> None:
 @_way("archive")
 def _a_restore_from_nowhere(case: Case, draw: Draw) -> None:
     name = draw(st.sampled_from(["LATEST", "base_1", "latest", "20261129-063541F"]))
-    case.set("no archive is set", RESTORE_FROM=name)
+    case.set("there is no archive to restore from", RESTORE_FROM=name)
 
 
 STORAGES = {

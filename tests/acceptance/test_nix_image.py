@@ -114,11 +114,11 @@ def test_we_tell_of_127_before_the_start(bare: str, data: str) -> None:
         refused = run(env=env, volumes={**mounted, "/archive": archive}, image=bare)
         beside = run("doctor", env=env, volumes={**mounted, "/archive": archive}, image=bare)
     (complaint,) = complaints(refused)
-    assert "/bin/sh is missing; commands of the server would end with code 127" in complaint
+    assert "/bin/sh is missing: the server's commands would end with code 127" in complaint
     assert (1, 2) == (refused.code, beside.code)
     assert before == in_volume(data, "find . -type f -exec sha256sum {} + | sort", image=IMAGE)
     with serve(env={}, volumes=mounted, image=bare) as server:
-        assert "/bin/sh is missing; commands of the server would end with code 127" in server.logs().stderr
+        assert "/bin/sh is missing: the server's commands would end with code 127" in server.logs().stderr
         inside = server.exec("entrypoint", "doctor", "shell", check=False)
         assert 2 == inside.code
     for told in (beside, inside):

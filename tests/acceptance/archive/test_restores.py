@@ -82,7 +82,7 @@ def _rows(server: Container) -> str:
         ({"RESTORE_TARGET_LSN": "0/1"}, 12, "is before the end of the first backup"),
         ({"RESTORE_TARGET_LSN": "FF/1"}, 12, "is after the end of the archive"),
         ({"RESTORE_TARGET_TIMELINE": "9"}, 12, "it has no timeline 9"),
-        ({"RESTORE_TARGET_TIME": "noon"}, 1, "RESTORE_TARGET_TIME=noon is not understood"),
+        ({"RESTORE_TARGET_TIME": "noon"}, 1, "RESTORE_TARGET_TIME=noon is malformed"),
         ({"RESTORE_TARGET_XID": "1000", "RESTORE_TARGET_NAME": "three"}, 1, "several targets are set"),
         ({"RESTORE_FROM": "", "RESTORE_TARGET_NAME": "three"}, 1, "RESTORE_FROM is not set"),
     ],

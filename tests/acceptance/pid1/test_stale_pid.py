@@ -27,7 +27,7 @@ from containers import (
 
 USED = {"PGDATA": "/volume/data"}
 TAKEN = 11
-STALE = "postmaster.pid is left from an unclean stop: its pid {} is another process now"
+STALE = "postmaster.pid is left over from an unclean stop: its pid {} is another process now"
 
 #: The lock file that a killed server leaves behind, except for the process id.
 REST = "\n/volume/data\n1700000000\n5432\n/var/run/postgresql\n*\n  5432001    163840\nready   \n"
@@ -140,7 +140,7 @@ def test_p11_lock_files_of_sockets(used_volume: str) -> None:
             container.kill()
             container.wait()
         text = container.logs().stderr
-    assert "/tmp/sockets/.s.PGSQL.5433.lock is left from an unclean stop" in text
+    assert "removed /tmp/sockets/.s.PGSQL.5433.lock, left over from an unclean stop" in text
 
 
 def test_p11_a_shared_folder_of_sockets(used_volume: str) -> None:
@@ -151,7 +151,7 @@ def test_p11_a_shared_folder_of_sockets(used_volume: str) -> None:
             refused = run(env=USED, volumes={"/volume": other, **shared})
             assert 1 == refused.code
             assert any(
-                "is alive at /var/run/postgresql/.s.PGSQL.5432" in text for text in complaints(refused)
+                "is listening at /var/run/postgresql/.s.PGSQL.5432" in text for text in complaints(refused)
             )
             assert "42" == first.sql("SELECT answer FROM kept")
             first.kill()
@@ -171,7 +171,7 @@ def test_p11_a_real_server_is_refused(used_volume: str, case: str) -> None:
     ) as container:
         assert TAKEN == container.wait()
         outcome = container.logs()
-    assert any("already runs on /volume/data" in text for text in complaints(outcome))
+    assert any("is already running on /volume/data" in text for text in complaints(outcome))
     assert "received fast shutdown request" not in outcome.output
 
 
@@ -314,7 +314,7 @@ def test_p11_empty_leftover(used_volume: str) -> None:
     empty = {"/volume/data/postmaster.pid": File(b"", 0o600, 999)}
     with serve(env=USED, volumes={"/volume": used_volume}, files=empty) as container:
         assert "42" == container.sql("SELECT answer FROM kept")
-        assert "postmaster.pid was left empty" in container.logs().stderr
+        assert "removed an empty postmaster.pid" in container.logs().stderr
 
 
 def test_p11_unreadable_leftover(used_volume: str) -> None:

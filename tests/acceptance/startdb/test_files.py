@@ -158,7 +158,9 @@ FAILING = {
     "gz": Failing("5.sql.gz", File(gzip.compress(b"SELECT 1/0;")), 3),
     "sourced": Failing("5.sh", File("(exit 9)\n"), 9),
     "executed": Failing("5.sh", script("#!/bin/sh\nexit 7\n"), 7),
-    "exit-0": Failing("5.sh", File("exit 0\n"), 1, "ended the shell of all these files with `exit 0`"),
+    "exit-0": Failing(
+        "5.sh", File("exit 0\n"), 1, "called `exit 0`, which ended the shell that runs all these files"
+    ),
 }
 
 
@@ -172,7 +174,7 @@ def test_a_failing_file_ends_the_container(used_volume: str, kind: str, until_re
         assert bad.code == ended.code, ended.output
         (told,) = complaints(ended)
         assert f"the start file {STARTDB}/{bad.name} {bad.words}" in told
-        assert f"take it out of {STARTDB}" in told
+        assert f"remove it from {STARTDB}" in told
         assert CLEAN_STOP in ended.stderr
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
         until_ready(container)

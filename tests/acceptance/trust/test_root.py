@@ -175,7 +175,11 @@ def test_own_links_need_no_root(used_volume: str) -> None:
         (0, "ln -s /dev/zero data/entrypoint.unfinished/state", "a link"),
         (0, "mknod data/entrypoint.unfinished/state c 1 5", "a device"),
         (999, "truncate -s 100M data/entrypoint.unfinished/state", "it has more than"),
-        (0, "rmdir data/entrypoint.unfinished && ln -s /etc data/entrypoint.unfinished", "it is no folder"),
+        (
+            0,
+            "rmdir data/entrypoint.unfinished && ln -s /etc data/entrypoint.unfinished",
+            "it is not a folder",
+        ),
     ],
     ids=["fifo", "endless", "device", "large", "link"],
 )

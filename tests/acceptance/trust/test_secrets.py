@@ -145,7 +145,7 @@ def test_a_standbys_connection_string_is_judged_at_the_start(conninfo: str, arch
     with create(env=env, volumes={"/archive": f"{archive}:ro"}) as container:
         outcome = container.finish()
     assert 1 == outcome.code
-    assert "STANDBY_PRIMARY_CONNINFO is no connection string: " in outcome.stderr
+    assert "STANDBY_PRIMARY_CONNINFO is not a connection string: " in outcome.stderr
     assert MARK not in outcome.output
 
 

@@ -169,11 +169,11 @@ def test_a_start_obeys_no_owner_of_a_database(attacked: Container) -> None:
     output = attacked.logs().output
     assert "Traceback" not in output
     assert not _is_superuser(attacked)
-    assert "could not be compared" not in output
+    assert "cannot compare POSTGRES_PASSWORD" not in output
     for name in ODD_NAMES:
         assert "t" == _asked(attacked, name, VERSION), name
-    assert "the extensions in gone stay as they are: nobody can connect to it" in output
-    assert "the extensions in closed stay as they are: nobody can connect to it" in output
+    assert "cannot update the extensions in gone: it does not accept connections" in output
+    assert "cannot update the extensions in closed: it does not accept connections" in output
     assert "" == attacked.shell("ls /tmp/psqlrc 2> /dev/null || true", user="0")
 
 
@@ -247,7 +247,7 @@ def test_another_password_is_told_where_the_socket_asks_for_it() -> None:
             container.stop()
         later = {"PGDATA": "/volume/data"}
         with serve(env=later, volumes={"/volume": name}) as container:
-            assert "that of postgres is not known" in container.logs().output
+            assert "the password of postgres is unknown" in container.logs().output
             container.stop()
         both = {**env, "PGPASSWORD": "secret", "POSTGRES_PASSWORD": "new", "POSTGRES_PASSWORD_UPDATE": "on"}
         for _ in range(2):  # the second time PGPASSWORD is the wrong one
@@ -281,7 +281,7 @@ def test_no_database_is_needed(tool: str) -> None:
             60,
         )
         assert container.running, container.logs().output
-        assert "the database app could not be looked at" in container.logs().output
+        assert "cannot query the database app for its extensions" in container.logs().output
         container.exec("entrypoint", "backup", "push", timeout=60)
         container.exec("entrypoint", "config", "diff")
         container.exec("entrypoint", "archive", "check", timeout=60)

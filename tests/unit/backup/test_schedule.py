@@ -48,19 +48,19 @@ def test_daily_is_at_midnight() -> None:
 def test_names_that_are_no_schedule(text: str) -> None:
     """A name that is not a time of day is refused, and the hint lists the names that are schedules."""
     (problem,) = cron.check(text, "UTC", "BACKUP_SCHEDULE")
-    assert "is no schedule" in problem.what
+    assert "is not a schedule" in problem.what
     assert "@daily" in problem.hint
 
 
 @pytest.mark.parametrize(
     ("text", "timezone", "expected"),
     [
-        ("0 25 * * *", "UTC", "BACKUP_SCHEDULE=0 25 * * * is no schedule: Bad hour"),
-        ("daily", "UTC", "BACKUP_SCHEDULE=daily is no schedule: Wrong number of fields"),
-        ("0 0 30 2 *", "UTC", "BACKUP_SCHEDULE=0 0 30 2 * is no schedule: Bad day-of-month"),
-        ("0 3 * * *", "Mars/Olympus", "BACKUP_TIMEZONE=Mars/Olympus is no time zone"),
-        ("0 3 * * *", "../etc/passwd", "BACKUP_TIMEZONE=../etc/passwd is no time zone"),
-        ("0 3 * * *", "Europe", "BACKUP_TIMEZONE=Europe is no time zone"),
+        ("0 25 * * *", "UTC", "BACKUP_SCHEDULE=0 25 * * * is not a schedule: Bad hour"),
+        ("daily", "UTC", "BACKUP_SCHEDULE=daily is not a schedule: Wrong number of fields"),
+        ("0 0 30 2 *", "UTC", "BACKUP_SCHEDULE=0 0 30 2 * is not a schedule: Bad day-of-month"),
+        ("0 3 * * *", "Mars/Olympus", "BACKUP_TIMEZONE=Mars/Olympus is not a time zone"),
+        ("0 3 * * *", "../etc/passwd", "BACKUP_TIMEZONE=../etc/passwd is not a time zone"),
+        ("0 3 * * *", "Europe", "BACKUP_TIMEZONE=Europe is not a time zone"),
     ],
 )
 def test_bad_schedules(text: str, timezone: str, expected: str) -> None:

@@ -20,6 +20,7 @@ def test_an_unknown_extension_is_refused_with_the_nearest_name() -> None:
         Problem(
             "POSTGRES_EXTENSIONS names postgis, which this image does not have",
             "use an image that has it, or remove the name",
+            docs="install-extensions",
         ),
     ] == found
 

@@ -107,6 +107,6 @@ def test_who_is_not_let_in(server: Server, capfd: pytest.CaptureFixture[str]) ->
     """It is said and ends nothing, unless it was asked to make it so."""
     server.lets_in = ()
     _check()
-    assert "POSTGRES_PASSWORD could not be compared with the stored one" in capfd.readouterr().err
+    assert "cannot compare POSTGRES_PASSWORD with the stored password" in capfd.readouterr().err
     with pytest.raises(Failure):
         _check(UPDATE)

@@ -60,7 +60,7 @@ def test_a_file_that_fails_is_named() -> None:
 def test_a_file_that_ends_the_shell() -> None:
     """What would have come after it was not run, so this is no success."""
     problem = _refused(Shell(0, "file /files/1.sh"))
-    assert "/files/1.sh ended the shell of all these files with `exit 0`" == problem.what
+    assert "/files/1.sh called `exit 0`, which ended the shell that runs all these files" == problem.what
     assert exits.FAILURE == problem.code
 
 
@@ -73,7 +73,7 @@ def test_a_file_that_ends_the_shell() -> None:
         (b"#!/bin/sh\n", exits.NOT_FOUND, "correct the file"),
         (b"\xff\xfe", exits.NOT_EXECUTABLE, "correct the file"),
         (b"#!/bin/sh\r\n", 1, "correct the file"),
-        (None, exits.NOT_EXECUTABLE, "is a folder: such files lie directly in"),
+        (None, exits.NOT_EXECUTABLE, "is a folder: put the files directly into"),
     ],
 )
 def test_why_it_could_not_be_executed(

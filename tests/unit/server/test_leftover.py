@@ -110,7 +110,7 @@ def test_a_running_server_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "readlink", lambda path: answers[path] if path in answers else real(path))
     with pytest.raises(Failure) as refused:
         _stale(data, 1)
-    assert "a server (pid 1) already runs" in refused.value.problems[0].what
+    assert "a server (pid 1) is already running" in refused.value.problems[0].what
     answers["/proc/1/exe"] = "/usr/bin/bash"
     assert {"PG_GRANDPARENT_PID": "1"} == _stale(data, 1)
     answers |= {"/proc/1/exe": "/usr/lib/postgresql/15/bin/postgres", "/proc/1/cwd": "/"}
@@ -160,7 +160,7 @@ def test_a_living_servers_socket_is_not_taken(
         _clear(data)
     for client in clients:
         client.close()
-    assert f"alive at {listening.getsockname()}" in refused.value.problems[0].what
+    assert f"listening at {listening.getsockname()}" in refused.value.problems[0].what
     assert lock.exists()
 
 
@@ -181,7 +181,7 @@ def test_a_server_without_its_socket_keeps_its_lock_file(data: Path, monkeypatch
     lock = _lock(data, "7\n/other\n1795372501\n5433\n")
     with pytest.raises(Failure) as refused:
         _clear(data)
-    assert "(pid 7, data folder /other, by its lock file)" in refused.value.problems[0].what
+    assert "(pid 7, data folder /other, as its lock file says)" in refused.value.problems[0].what
     assert lock.exists()
 
 

@@ -29,8 +29,8 @@ def test_a_shell_that_works() -> None:
 
 def test_what_is_wrong_with_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     """What needs it is told, as people know it."""
-    wrong = Problem("/bin/sh ends with code 126 when uid 999 runs it", MEND)
+    wrong = Problem("/bin/sh ends with code 126 if uid 999 runs it", MEND)
     assert wrong == programs.check_shell(_context(126))
     monkeypatch.setattr(os.path, "exists", lambda _: False)
-    missing = Problem("/bin/sh is missing; commands of the server would end with code 127", MEND)
+    missing = Problem("/bin/sh is missing: the server's commands would end with code 127", MEND)
     assert missing == programs.check_shell(_context(0))

@@ -35,8 +35,8 @@ def test_a_choice_that_is_none() -> None:
     assert "refuse" == fields.choice({"FORK": "maybe"}, FORK, ("confirm", "refuse"), problems)
     assert "a" == fields.choice({"SECRET": "geheim"}, SECRET, ("b", "a"), problems)
     assert [
-        Problem("FORK=maybe is not known", "set FORK to confirm or refuse"),
-        Problem("SECRET is not known", "set SECRET to b or a"),
+        Problem("FORK=maybe is not a valid value", "set FORK to confirm or refuse"),
+        Problem("SECRET is not a valid value", "set SECRET to b or a"),
     ] == problems
 
 
@@ -58,4 +58,4 @@ def test_a_count() -> None:
     assert [] == problems
     assert fields.count({"KEEP": "0"}, KEEP, problems, least=1) is None
     hint = "give KEEP as a number, or remove it"
-    assert [Problem("KEEP=0 is not a whole number from 1 on", hint)] == problems
+    assert [Problem("KEEP=0 is not a whole number of at least 1", hint)] == problems

@@ -127,16 +127,16 @@ def test_every_target_asks_for_a_restore(name: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"RESTORE_FROM": "LATEST"}, "RESTORE_FROM=LATEST, but no archive is set to restore from"),
-        ({"RESTORE_FROM": "latest"}, "RESTORE_FROM=latest, but no archive is set to restore from"),
-        ({"RESTORE_FROM": "base_000000010000000000000004"}, "but no archive is set to restore from"),
-        ({"RESTORE_FROM": "20261129-063541F_20261129-070000I"}, "but no archive is set to restore from"),
+        ({"RESTORE_FROM": "LATEST"}, "RESTORE_FROM=LATEST is set, but there is no archive to restore from"),
+        ({"RESTORE_FROM": "latest"}, "RESTORE_FROM=latest is set, but there is no archive to restore from"),
+        ({"RESTORE_FROM": "base_000000010000000000000004"}, "but there is no archive to restore from"),
+        ({"RESTORE_FROM": "20261129-063541F_20261129-070000I"}, "but there is no archive to restore from"),
         ({"RESTORE_TARGET_TIME": "2026-11-22T14:02:00+01:00"}, "but RESTORE_FROM is not set"),
         ({"RESTORE_TARGET": "immediate"}, "but RESTORE_FROM is not set"),
-        ({"STANDBY": "on"}, "STANDBY=on, but nothing says what to follow"),
+        ({"STANDBY": "on"}, "STANDBY=on is set, but neither an archive nor a primary to follow"),
         ({"STANDBY_PRIMARY_CONNINFO": "host=db1"}, "but STANDBY is off"),
-        ({"ARCHIVE_TOOL": "wal-g"}, "ARCHIVE_TOOL=wal-g, but no storage is set"),
-        ({"ARCHIVE_URL": "/archive"}, "ARCHIVE_URL is not understood"),
+        ({"ARCHIVE_TOOL": "wal-g"}, "ARCHIVE_TOOL=wal-g is set, but no storage is set"),
+        ({"ARCHIVE_URL": "/archive"}, "ARCHIVE_URL is malformed"),
         ({"ARCHIVE_ULR": "file:///archive"}, "unknown variable ARCHIVE_ULR"),
         ({"ARCHIVE_URLS": "x"}, "unknown variable ARCHIVE_URLS"),
         ({"ARCHIVE_ULR_FILE": "/url"}, "unknown variable ARCHIVE_ULR_FILE"),
@@ -146,9 +146,9 @@ def test_every_target_asks_for_a_restore(name: str, kind: str) -> None:
         ({"PGBACKREST_REPO_PATH": "/archive"}, "unknown variable PGBACKREST_REPO_PATH"),
         ({"PGBACKREST_REPO1_TPYE": "s3"}, "unknown variable PGBACKREST_REPO1_TPYE"),
         ({"RESTORE_FORM": "LATEST"}, "unknown variable RESTORE_FORM"),
-        ({"COLLATION_POLICY": "never"}, "COLLATION_POLICY=never is not known"),
+        ({"COLLATION_POLICY": "never"}, "COLLATION_POLICY=never is not a valid value"),
         ({"POSTGRES_CONF_FSYCN": "off", "X": ""}, None),
-        ({"POSTGRES_TUNE": "yes"}, "POSTGRES_TUNE=yes is not known"),
+        ({"POSTGRES_TUNE": "yes"}, "POSTGRES_TUNE=yes is not a valid value"),
     ],
 )
 def test_who_means_ours_is_not_left_alone(values: dict[str, str], expected: str | None) -> None:
@@ -255,10 +255,10 @@ def test_a_doubt_says_what_it_would_mean_here() -> None:
     """The first sentence of what is said of the variable."""
     _, (known,) = _judge({"BACKUP_SCHEDULE": "@daily"})
     assert "BACKUP_SCHEDULE has no effect: no archive is set (ARCHIVE_URL)" == known.what
-    assert known.hint.startswith("here it means: When base backups are taken, in cron's syntax")
+    assert known.hint.startswith("in this image it means: When to take base backups, in cron's syntax")
     _, (near,) = _judge({"BACKUP_RETENTION_DAYS": "14"})
     assert near.hint.startswith(
-        "nothing is done with it; did you mean BACKUP_RETAIN_DAYS? Keep what restores"
+        "it is ignored; did you mean BACKUP_RETAIN_DAYS? Keep everything that is needed"
     )
 
 

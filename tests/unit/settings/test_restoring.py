@@ -67,9 +67,9 @@ def test_malformed_targets(name: str, value: str) -> None:
 def test_two_targets_and_none_to_restore() -> None:
     """A restore has one target, and a target needs a restore."""
     two = {"RESTORE_TARGET_XID": "745", "RESTORE_TARGET_LSN": "0/1"}
-    assert ["several targets are set: RESTORE_TARGET_LSN, RESTORE_TARGET_XID; a restore has one"] == _parse(
-        {"RESTORE_FROM": "LATEST", **two}
-    )[1]
+    assert [
+        "several targets are set: RESTORE_TARGET_LSN, RESTORE_TARGET_XID; a restore has only one"
+    ] == _parse({"RESTORE_FROM": "LATEST", **two})[1]
     (problem,) = _parse(two)[1]
     assert "RESTORE_FROM is not set" in problem
     assert (None, []) == _parse({})
