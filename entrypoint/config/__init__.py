@@ -1,1 +1,1 @@
-"""Who sets which setting of the server, and what it gets: also who archives, and what a standby follows."""
+"""The server's settings: what sets them and which value wins, who archives, and how a standby follows."""

@@ -1,4 +1,4 @@
-"""What the server's own binary has against arguments and settings, before a server gets them."""
+"""Has the server's own binary check arguments and settings before a server gets them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from entrypoint.system import files
 
 
 def explain(context: Context, found: Sequence[Source], errors: Sequence[str]) -> list[Problem]:
-    """Return all that the server's own binary has against these settings, each where it was set.
+    """Return everything that the server's own binary rejects in these settings, with the place that set it.
 
-    The binary stops at unknown names before it judges values, so it is asked again without what is known to
-    be wrong. `errors` are lines of files that set nothing.
+    The binary stops at unknown names before it judges values, so it runs again without the settings that are
+    known to be wrong. `errors` are about lines of files that set nothing.
     """
-    problems = [Problem(error, "correct or remove this line") for error in errors]
+    problems = [Problem(error, "correct or remove this line", docs=complaints.PAGE) for error in errors]
     rest = [source for source in found if source.name not in ("config_file", "data_directory")]
     names: list[str] = []
     with programs.ScratchFolder(context) as scratch:
@@ -50,10 +50,10 @@ def _known_names(context: Context) -> list[str]:
 
 
 def check_configuration(context: Context) -> None:
-    """Let the server's own binary judge the arguments and our configuration, before anything is made.
+    """Let the server's own binary check the arguments and our configuration before anything is created.
 
-    It gets a scratch folder with an empty configuration, since there is no cluster yet. Raises Failure
-    with its words.
+    It gets a scratch folder with an empty configuration, since there may be no cluster yet. Raises Failure
+    with its messages.
     """
     settings = context.settings
     with programs.ScratchFolder(context) as scratch:
@@ -79,5 +79,6 @@ def check_configuration(context: Context) -> None:
             f"postgres does not accept its arguments and settings:\n{words}",
             "correct the arguments after the image's name, the POSTGRES_CONF_* variables, or the "
             f"files in {rendered.CONF_FOLDER}",
+            docs=complaints.PAGE,
         )
     )

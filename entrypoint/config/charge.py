@@ -1,4 +1,4 @@
-"""Who archives, in the world: decided at a start, and looked at again where a server runs."""
+"""Who archives here: decides at a start, and finds out the decision of a running server."""
 
 from entrypoint import log
 from entrypoint.archive import fork, wal_commands
@@ -15,12 +15,12 @@ from entrypoint.server.data_folder import running_arguments
 from entrypoint.system import files
 
 OPTIONS = (*precedence.NEEDED, precedence.COMMAND_NAME)
-"""What archiving of ours may have on the command line."""
+"""The settings that our archiving may put on the command line."""
 _OURS = "/shims/archive-segment"
 
 
 def decide(context: Context) -> Charge:
-    """Return who archives when the server is started now; only for a context with an archive."""
+    """Return who archives if the server starts now; only for a context with an archive."""
     archive = context.settings.archive
     assert archive is not None
     command = wal_commands.archive_command(archive, describe_server(context), tool_path(context))
@@ -28,7 +28,7 @@ def decide(context: Context) -> Charge:
 
 
 def settle(context: Context) -> Context:
-    """Return the context of a start, in which it is decided who archives, and by what a recovery fetches."""
+    """Return the context of a start, with the decisions who archives and whose command a recovery uses."""
     own = own_recovery(context) is not None
     context = context._replace(settings=context.settings._replace(own_recovery=own))
     if context.settings.archive is None:
@@ -37,10 +37,10 @@ def settle(context: Context) -> Context:
 
 
 def own_recovery(context: Context) -> Source | None:
-    """Return the user's own restore_command where a recovery that is not ours is to fetch by it.
+    """Return the user's own restore_command if a recovery that is not ours must fetch with it.
 
-    It stays, for only it knows from where, and gets the container's variables: an archiver that lacks them
-    fails as if the archive were at its end, and PostgreSQL would promote.
+    That command stays, since only it knows the source. It gets the container's variables: an archiver without
+    them fails as if the archive had ended, and PostgreSQL would promote.
     """
     data = context.settings.data_folder
     if not status.in_recovery(data) or control_file.is_our_standby(context) or fork.is_superseded(data):
@@ -50,7 +50,7 @@ def own_recovery(context: Context) -> Source | None:
 
 
 def settled(context: Context, *, own: bool) -> Context:
-    """Return the context in which archiving is the user's own, or ours."""
+    """Return the context with the decision whether the user's own command archives."""
     wanted = context.settings
     if wanted.archive is None:
         return context
@@ -60,7 +60,7 @@ def settled(context: Context, *, own: bool) -> Context:
 
 
 def options(context: Context) -> dict[str, str]:
-    """Return what archiving of ours has on the command line: of the running server, else at a start."""
+    """Return the settings of our archiving on the running server's command line, or on that of a start."""
     if context.settings.our_archive is None:
         return {}
     words = running_arguments(context)
@@ -68,7 +68,7 @@ def options(context: Context) -> dict[str, str]:
 
 
 def running_options(context: Context, words: list[str]) -> dict[str, str]:
-    """Return what archiving of ours has on the command line of a server with these arguments."""
+    """Return the settings of our archiving on the command line of a server with these arguments."""
     path = f"config_file={rendered.rendered_path(context)}"
     behind = words[words.index(path) + 1 :] if path in words else []
     found = parse_server(behind).settings
@@ -78,7 +78,7 @@ def running_options(context: Context, words: list[str]) -> dict[str, str]:
 
 
 def rendered_command(context: Context, words: list[str]) -> str:
-    """Return our archive_command, with which a server was started; empty where the user archives."""
+    """Return our archive_command in the configuration of a server with these arguments, or ""."""
     path = rendered.rendered_path(context)
     if f"config_file={path}" not in words:
         return ""
@@ -91,21 +91,21 @@ def rendered_command(context: Context, words: list[str]) -> str:
 
 
 def said(context: Context) -> list[Source]:
-    """Return what the user's places set, weakest first."""
+    """Return everything that the user sets anywhere, weakest first."""
     return [*collect.base(context), *collect.overriding(context)]
 
 
 def say(context: Context) -> None:
-    """Say at a start who archives, where a place says something of it."""
+    """Log at a start who archives, if the user sets anything about it."""
     archive = context.settings.archive
     if archive is None:
         return
     recovery = own_recovery(context)
     if recovery is not None:
-        what = f"this recovery is yours: {precedence.shown(recovery)}"
+        what = f"this recovery uses your own command: {precedence.shown(recovery)}"
         log.info(
-            f"{what}; it has the container's variables, with the archiver's keys, as the server has them"
+            f"{what}; it has the container's variables, including the archiver's keys, as the server does"
         )
     told = precedence.tell(decide(context), archive.asked, archive.tool.name)
     if told is not None:
-        log.warning(told.what, told.hint)
+        log.warning(told.what, told.hint, precedence.PAGE)

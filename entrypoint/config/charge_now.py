@@ -1,4 +1,4 @@
-"""Whether the running server still archives as its start has decided."""
+"""Whether the running server still archives as its start decided."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from entrypoint.system import files
 from entrypoint.volume.facts import OwnCommand
 
 _NOTE = "archive-changed"
-"""In the runtime folder: it was said that the server does not archive by what its start has decided."""
+"""File in the runtime folder: the log says that the server does not archive as its start decided."""
 
 
 def look(context: Context) -> OwnCommand | None:
-    """Return what there is to say, of the running server or of the next start."""
+    """Return the report about the running server or the next start, or None if there is nothing to say."""
     archive = context.settings.archive
     if archive is None or fork.refusal(context.settings.data_folder) is not None:
-        return None  # a copy that may not archive says so itself
+        return None  # the refusal of a copy is reported elsewhere
     words = running_arguments(context)
     context = chosen.beside(context)
     if words is None:
@@ -56,12 +56,12 @@ def look(context: Context) -> OwnCommand | None:
 
 
 def notice(context: Context) -> None:
-    """Say in the log, once, that somebody has changed who archives while the server runs."""
+    """Log once that a change has taken archiving away from the entrypoint while the server runs."""
     told = look(context)
     note = f"{context.runtime_folder}/{_NOTE}"
     if told is not None and told.lost:
         if not os.path.exists(note):
-            log.warning(told.what, told.hint)
+            log.warning(told.what, told.hint, precedence.PAGE)
             files.write_atomically(note, "")
     elif os.path.exists(note):
         os.unlink(note)

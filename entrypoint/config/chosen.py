@@ -1,4 +1,4 @@
-"""What the entrypoint chooses for the server, and everything that sets a setting of it."""
+"""The settings that the entrypoint chooses for the server, and all sources of its settings."""
 
 from entrypoint.archive import wal_commands
 from entrypoint.archive.calls import describe_server
@@ -13,14 +13,14 @@ from entrypoint.server.data_folder import running_arguments
 from entrypoint.system import files
 
 FORKED = "archive_mode=off"
-"""On the command line of a copy that may not archive."""
+"""This is on the command line of a copy that may not archive."""
 
 
 def beside(context: Context) -> Context:
-    """Return the context with the arguments of the running server, and who archives there.
+    """Return the context with the running server's arguments, and with its decision who archives.
 
-    A command in its container does not know what was given after the image's name. Where no server runs it is
-    as a start would have it.
+    A command in the server's container does not know the arguments after the image's name. If no server runs,
+    the context is that of a start.
     """
     words = running_arguments(context)
     if words is None:
@@ -38,9 +38,9 @@ def beside(context: Context) -> Context:
 
 
 def _without_rule(context: Context, words: list[str]) -> list[str]:
-    """Return the arguments without those that are ours, behind the rendered file's name.
+    """Return the arguments without our own ones, which follow the rendered file's name.
 
-    They rule a standby, and archiving of ours; a copy that may not archive keeps its archive_mode=off.
+    Ours control a standby and our archiving; a copy that may not archive keeps its archive_mode=off.
     """
     ours = set(charge.OPTIONS)
     if control_file.is_our_standby(context):
@@ -52,21 +52,22 @@ def _without_rule(context: Context, words: list[str]) -> list[str]:
 
 
 def chosen(context: Context) -> list[Source]:
-    """Return what the entrypoint chooses where something is rendered: weaker than what any person has set."""
+    """Return the settings that the entrypoint chooses if it renders; any setting of a person is stronger."""
     found = memory.shared_memory(context)
     adapted = [Source(memory.SHARED_MEMORY_TYPE, found.kind, sources.ADAPTED, "the entrypoint", found.words)]
     return [*memory.tuned(context), *(adapted if found.adapted else [])]
 
 
 def write_chosen(context: Context, path: str) -> None:
-    """Write the file of what is chosen, which the rendered one includes."""
+    """Write the file of chosen settings, which the rendered file includes."""
     files.write_atomically(path, chosen_text(context))
 
 
 def chosen_text(context: Context) -> str:
-    """Return the file of what is chosen, with the reasons."""
+    """Return the content of the file of chosen settings, with the reasons."""
     lines = [f"{each.name} = {conf_value(each.value)}  # {each.reason}\n" for each in chosen(context)]
-    return "# What the entrypoint chooses for this container, at every start and SIGHUP\n" + "".join(lines)
+    head = "# The settings that the entrypoint chooses for this container, at every start and SIGHUP\n"
+    return head + "".join(lines)
 
 
 def all_sources(context: Context) -> list[Source]:
@@ -81,8 +82,8 @@ def all_sources(context: Context) -> list[Source]:
 
 
 def _ruling(context: Context) -> list[Source]:
-    """Return what is on the command line beside what was given, as far as it hides something."""
-    where = "on the command line, since a file or ALTER SYSTEM says otherwise"
+    """Return our own settings on the command line, as far as they hide another value."""
+    where = "on the command line, since a file or ALTER SYSTEM sets another value"
     archives = [
         Source(name, value, sources.ARCHIVE, where) for name, value in charge.options(context).items()
     ]
@@ -90,14 +91,14 @@ def _ruling(context: Context) -> list[Source]:
         return archives
     said = {*follow.following(context), *(each.name for each in charge.said(context))}
     return archives + [
-        Source(name, value, sources.STANDBY, "on the command line, as long as this is a standby of ours")
+        Source(name, value, sources.STANDBY, "on the command line, as long as this is our standby")
         for name, value in follow.ruled_settings(context).options.items()
         if name in said
     ]
 
 
 def _entrypoints(context: Context) -> list[Source]:
-    """Return what is set for the archive, and for a standby as far as it was rendered."""
+    """Return the settings for the archive, and those for a standby that are rendered."""
     archive = context.settings.our_archive
     found = []
     if archive is not None:
@@ -110,6 +111,6 @@ def _entrypoints(context: Context) -> list[Source]:
 
 
 def _sample(context: Context) -> dict[str, str]:
-    """Return what the image's sample file sets."""
+    """Return the settings in the image's sample file."""
     folder = programs.folder_with(programs.SAMPLE, context)
     return {entry.name: entry.value for entry in collect.read_entries(f"{folder}/{programs.SAMPLE}")}

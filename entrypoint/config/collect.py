@@ -1,4 +1,4 @@
-"""From where each setting of the server comes: its own files, the conf folder, variables, arguments."""
+"""Collects the sources of the server's settings: its own files, the conf folder, variables, arguments."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from entrypoint.system import files
 
 
 def own_file(context: Context) -> str:
-    """Return where the cluster's own configuration file lies."""
+    """Return the path of the cluster's own configuration file."""
     return f"{context.settings.data_folder}/postgresql.conf"
 
 
 def read_entries(path: str) -> list[configfile.Entry]:
-    """Return what a configuration file sets, with the files that it includes."""
+    """Return the entries of a configuration file, with those of the files that it includes."""
     return configfile.read(path, files.read_text, os.listdir)[0]
 
 
 def base(context: Context, sample: dict[str, str] | None = None) -> list[Source]:
-    """Return what the cluster's own file sets, or the one that was passed in its place."""
+    """Return the settings of the cluster's own file, or of the file that was passed in its place."""
     path = context.settings.server.settings.get("config_file") or own_file(context)
     return sources.of_base(read_entries(path), sample or {})
 
 
 def overriding(context: Context) -> list[Source]:
-    """Return what is stronger than the cluster's own file and the archive's settings; weakest first."""
+    """Return the settings that override the cluster's own file and the archive's settings, weakest first."""
     wanted = context.settings
     found = [Source(name, value, sources.VARIABLE, CONF_PREFIX + name) for name, value in wanted.conf.items()]
     folder, _ = fragments()
@@ -44,7 +44,7 @@ def overriding(context: Context) -> list[Source]:
 
 
 def fragments() -> tuple[list[configfile.Entry], list[str]]:
-    """Return what the files of the user's conf folder set, and what is wrong with them."""
+    """Return the entries of the files in the user's conf folder, and their errors."""
     try:
         names = sorted(name for name in os.listdir(CONF_FOLDER) if configfile.is_fragment(name))
     except OSError:

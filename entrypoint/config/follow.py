@@ -1,4 +1,4 @@
-"""A standby: the settings with which it follows, and what rules it."""
+"""The settings of a standby: those with which it follows, and those that override its files."""
 
 import os
 
@@ -12,9 +12,9 @@ from entrypoint.system import files
 
 
 def settings(context: Context) -> dict[str, str]:
-    """Return the server's settings for it; renders those of the archive that it follows.
+    """Return the server's settings for a standby; renders the settings of the archive that it follows.
 
-    Without STANDBY=on, or without an archive, what the cluster's own configuration says stays as it is.
+    Without STANDBY=on, or without an archive, the values in the cluster's own configuration stay.
     """
     if context.settings.source is not None and not context.settings.own_recovery:
         fetching.prepare(source_of(context).context)
@@ -22,7 +22,7 @@ def settings(context: Context) -> dict[str, str]:
 
 
 def values(context: Context) -> dict[str, str]:
-    """Return the server's settings for it, as `settings` does, but write nothing."""
+    """Return the server's settings for a standby, as `settings` does, but write nothing."""
     wanted = context.settings
     found: dict[str, str] = {}
     if wanted.source is not None and not wanted.own_recovery:
@@ -40,10 +40,10 @@ def values(context: Context) -> dict[str, str]:
 
 
 def ruling_words(context: Context) -> list[str]:
-    """Return the arguments by which nothing that a backup brought along rules a standby of ours.
+    """Return the arguments that keep settings from a backup from taking effect in our standby.
 
-    ALTER SYSTEM is stronger than every file, so what this says no file can say. Tells what has no effect.
-    Raises Failure where a target is asked for. A standby that somebody else has made stays as it is.
+    ALTER SYSTEM is stronger than every file, so no file can do this. Logs settings without effect. Raises
+    Failure if a recovery target is set. A standby that the entrypoint did not create stays as it is.
     """
     if not control_file.is_our_standby(context):
         return []
@@ -55,13 +55,13 @@ def ruling_words(context: Context) -> list[str]:
 
 
 def ruled_settings(context: Context) -> ruling.Ruling:
-    """Return what rules a standby of ours."""
+    """Return the settings that override the files of our standby."""
     follows_ours = context.settings.standby is not None
     return ruling.for_standby(context, values(context), follows_ours=follows_ours)
 
 
 def following(context: Context) -> dict[str, str]:
-    """Return the settings of a standby, where the data folder holds one or is to be one."""
+    """Return the settings of a standby if the data folder holds one or will hold one."""
     wanted = context.settings
     made = os.path.exists(f"{wanted.data_folder}/PG_VERSION")
     if os.path.exists(f"{wanted.data_folder}/standby.signal") or (wanted.standby is not None and not made):
@@ -70,7 +70,10 @@ def following(context: Context) -> dict[str, str]:
 
 
 def _rendered_for_standby(context: Context) -> dict[str, str]:
-    """Return how a standby follows by what its start has rendered: helpers are not told STANDBY_*."""
+    """Return the settings with which a standby follows from the file that its start has rendered.
+
+    Helpers do not get the STANDBY_* variables.
+    """
     path = rendered.rendered_path(context)
     if handed_on_folder() is None or not os.path.exists(path):
         return {}

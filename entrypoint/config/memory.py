@@ -1,4 +1,4 @@
-"""What the server gets of memory and processors, and whether shared memory and huge pages suffice."""
+"""The server's share of memory and processors, and whether shared memory and huge pages are sufficient."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHARED_MEMORY_TYPE = "dynamic_shared_memory_type"
 
 
 def machine(context: Context) -> tune.Machine:
-    """Return what the container has for the server."""
+    """Return the resources of the container."""
     data = context.settings.data_folder
     place = next(path for path in (f"{data}/pg_wal", data, "/") if os.path.exists(path))
     room = os.statvfs(place)
@@ -38,7 +38,7 @@ def machine(context: Context) -> tune.Machine:
 
 
 def tuned(context: Context) -> list[Source]:
-    """Return what POSTGRES_TUNE sets: what no person has set in the cluster's own file."""
+    """Return the settings of POSTGRES_TUNE, without those that a person has set in the cluster's own file."""
     if not context.settings.serving.tune:
         return []
     found = collect.base(context)
@@ -53,52 +53,54 @@ def tuned(context: Context) -> list[Source]:
 
 
 class SharedMemory(NamedTuple):
-    """The size of the folder of shared memory, and what the settings can ask for."""
+    """The size of the folder of shared memory, and the memory that the settings can request."""
 
     have: int
-    """Bytes."""
+    """The size in bytes."""
     need: int
-    """Bytes of dynamic shared memory that the settings can ask for at once."""
+    """Bytes of dynamic shared memory that the settings can request at once."""
     kind: str
-    """dynamic_shared_memory_type, as the server is to get it."""
+    """The dynamic_shared_memory_type that the server gets."""
     free: bool
-    """No person has set it."""
+    """Whether no person has set the type."""
     adapted: bool
-    """It is `sysv` because /dev/shm is too small, where it is rendered."""
+    """Whether the rendered type is `sysv` because /dev/shm is too small."""
 
     @property
     def words(self) -> str:
-        """Say what is too small for what."""
+        """A message with both sizes."""
         have, need = tune.size(self.have), tune.size(self.need)
         return (
-            f"{SHARED_MEMORY} has {have}, parallel queries and vacuum can ask for {need} with these settings"
+            f"{SHARED_MEMORY} has {have}; parallel queries and vacuum can request {need} with these settings"
         )
 
     @property
     def problem(self) -> Problem | None:
-        """What is wrong, where nothing was adapted."""
+        """The problem with the size, if the type was not adapted."""
         if self.adapted or self.kind != "posix" or self.have >= self.need:
             return None
         hint = (
             f"docker run --shm-size={-(-self.need // tune.MB)}m, or -e {CONF_PREFIX}{SHARED_MEMORY_TYPE}=sysv"
         )
         return Problem(
-            f"{self.words}: queries would fail with “could not resize shared memory segment”", hint
+            f"{self.words}: queries would fail with “could not resize shared memory segment”",
+            hint,
+            docs="configure-the-server",
         )
 
 
 def shared_memory(context: Context) -> SharedMemory:
-    """Return whether /dev/shm is large enough, and what the server gets where it is not.
+    """Return whether /dev/shm is large enough, and the type of shared memory that the server gets.
 
-    Docker gives 64 MB, and PostgreSQL's own defaults can ask for more: a parallel hash join then fails. The
-    server gets System V shared memory instead (`dynamic_shared_memory_type = sysv`). It lies in the
-    same kind of memory and is as quick, counts against the same limit of the container, needs no parallel
-    worker to be given up, and no size to be guessed; its only limit is the kernel's (kernel.shmmax), which
-    is none by default. `mmap` would write it all to disk. Where a person has set the type it stays.
+    Docker gives 64 MB, and PostgreSQL's own defaults can request more: a parallel hash join then fails. If
+    /dev/shm is too small, the server gets System V shared memory (`dynamic_shared_memory_type = sysv`). It is
+    the same kind of memory, equally fast, and counts against the same limit of the container; no parallel
+    worker has to be given up, and no size has to be guessed. Its only limit is the kernel's (kernel.shmmax),
+    which is unlimited by default. `mmap` would write all of it to disk. A type that a person has set stays.
 
-    It is set in the cluster's own file when that is made, and in what is rendered where something is. A
-    plain start on an older cluster is only warned: as an argument each reload would call the file's own
-    line an error, and a config_file of ours would hide the file that people edit.
+    The type is set in the cluster's own file when the cluster is created, and in the rendered file if there
+    is one. A plain start on an older cluster only logs a warning: with an argument, each reload would report
+    the line in the cluster's file as an error, and our config_file would hide the file that people edit.
     """
     found = sources.winners([*collect.base(context), *tuned(context), *collect.overriding(context)])
     need = tune.shared_memory({name: source.value for name, source in found.items()})
@@ -116,7 +118,7 @@ def shared_memory(context: Context) -> SharedMemory:
 
 
 def adapt(context: Context, cluster: str) -> None:
-    """Give a cluster that was just made System V shared memory where /dev/shm is too small."""
+    """Give a newly created cluster System V shared memory if /dev/shm is too small."""
     path = f"{cluster}/postgresql.conf"
     found = shared_memory(context)
     free = found.free and SHARED_MEMORY_TYPE not in context.settings.init.initdb_args
@@ -131,13 +133,13 @@ def adapt(context: Context, cluster: str) -> None:
 
 
 def planned(context: Context) -> dict[str, str]:
-    """Return what each setting will have at a start, of those that anybody or POSTGRES_TUNE sets."""
+    """Return the value at a start of each setting that a person or POSTGRES_TUNE sets."""
     found = sources.winners([*collect.base(context), *tuned(context), *collect.overriding(context)])
     return {name: source.value for name, source in found.items()}
 
 
 def huge_pages(wanted: Mapping[str, str]) -> list[Finding]:
-    """Return what there is to say of huge pages for a server that is to start with these settings."""
+    """Return findings about huge pages for a server that starts with these settings."""
     value = wanted.get("huge_pages", "try").lower()
     buffers = tune.size_bytes(wanted.get("shared_buffers", "128MB"), "8kB") or 0
     return judge_huge_pages(
@@ -149,34 +151,34 @@ def huge_pages(wanted: Mapping[str, str]) -> list[Finding]:
 
 
 def judge_huge_pages(wanted: str, *, pages: int, limit: int | None, least: int = 1) -> list[Finding]:
-    """Judge the kernel's huge pages against what the server is to have.
+    """Judge the kernel's huge pages against the value of huge_pages (`wanted`).
 
-    `pages` are the kernel's, `limit` the container's own in bytes, if it has one; a server takes at least
-    `least` pages.
+    `pages` is the kernel's number, `limit` the container's limit in bytes, if it has one; a server takes at
+    least `least` pages.
     """
     from entrypoint.finding import error, ok
 
     if wanted == "off" or (wanted == "try" and not pages):
         return []
     if wanted == "on" and pages < least:
-        hint = f"reserve more on the host (sysctl vm.nr_hugepages={least}, and some), or set huge_pages=try"
+        hint = f"reserve more on the host (sysctl vm.nr_hugepages={least} or more), or set huge_pages=try"
         has = f"{pages} of the {least} or more that it needs" if pages else "none"
         return [error(f"huge_pages is on, but the kernel has {has}: the server does not start", hint)]
     if limit == 0:
-        what = "the kernel has huge pages, but this container may use none: the server ends with “Bus error”"
+        what = "the kernel has huge pages, but this container may use none: the server fails with “Bus error”"
         return [error(what, "set huge_pages=off, or raise the limit of the container's hugetlb cgroup")]
     return [ok(f"the kernel has {pages} huge pages")]
 
 
 def check_huge_pages(context: Context) -> None:
-    """Raise Failure where the server is to have huge pages that it cannot get."""
+    """Raise Failure if the server's settings demand huge pages that it cannot get."""
     bad = [each for each in huge_pages(planned(context)) if each.level == "error"]
     if bad:
-        raise Failure(*(Problem(each.found, each.hint) for each in bad))
+        raise Failure(*(Problem(each.found, each.hint, docs=each.docs) for each in bad))
 
 
 def system_v_limit() -> int:
-    """Return how many bytes one segment of System V shared memory may have; 0 where nobody tells."""
+    """Return the maximum bytes of one segment of System V shared memory; 0 if the limit is unknown."""
     try:
         return int(files.read_text("/proc/sys/kernel/shmmax"))
     except (OSError, ValueError):
@@ -184,11 +186,11 @@ def system_v_limit() -> int:
 
 
 def say(context: Context) -> None:
-    """Say in the log what was chosen for the server, and what is too small for what a person has chosen."""
+    """Log the chosen settings, and a warning if /dev/shm is too small for the settings of a person."""
     found = shared_memory(context)
     if found.adapted:
         log.info(f"{found.words}, so the server gets {SHARED_MEMORY_TYPE} = sysv, which has no such limit")
     elif found.problem is not None:
-        log.warning(found.problem.what, found.problem.hint)
+        log.warning(found.problem.what, found.problem.hint, found.problem.docs)
     if context.settings.serving.tune:
         log.info("POSTGRES_TUNE: " + ", ".join(f"{each.name} = {each.value}" for each in tuned(context)))

@@ -1,4 +1,4 @@
-"""What the running server has, and what a reload or a start changes of it."""
+"""The running server's settings, and the changes that a reload or a start would make."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 
 from entrypoint import log
-from entrypoint.config import accept, charge_now, chosen, collect, rendered, sources
+from entrypoint.config import accept, charge_now, chosen, collect, complaints, rendered, sources
 from entrypoint.config.sources import Change, Running, Source
 from entrypoint.errors import Failure, Problem
 from entrypoint.server import programs, sessions
@@ -23,7 +23,7 @@ FROM pg_settings
 
 
 def running(context: Context) -> dict[str, Running] | None:
-    """Return what the running server says about its settings, or None where none runs; raises Failure."""
+    """Return the running server's settings, or None without a server; raises Failure without an answer."""
     if live_postmaster(context.settings.data_folder) is None:
         return None
     found = sessions.query_json(context, _RUNNING, dict)
@@ -31,7 +31,7 @@ def running(context: Context) -> dict[str, Running] | None:
 
 
 def changes(context: Context, found: Sequence[Source], known: dict[str, Running]) -> list[Change]:
-    """Return what a start now would change against the running server, without secrets."""
+    """Return the settings of the running server that a start now would change, without secrets."""
     wanted = sources.winners(found)
     names = sources.doubtful(wanted, known)
     plain = _plain(context, wanted, names)
@@ -39,13 +39,13 @@ def changes(context: Context, found: Sequence[Source], known: dict[str, Running]
 
 
 def _plain(context: Context, wanted: dict[str, Source], names: Sequence[str]) -> dict[str, str]:
-    """Return values as the server's binary writes them, so that 1GB and 1048576kB are the same."""
+    """Return values in the form of the server's binary, so that 1GB and 1048576kB are equal."""
     plain = {}
     with programs.ScratchFolder(context) as scratch:
         for name in names:
             accept.write_settings(
                 f"{scratch}/postgresql.conf", [wanted[name]]
-            )  # on no command line, which ps shows
+            )  # not on a command line, which ps would show
             code, text = programs.ask(context, name, [], scratch)
             if code == 0 and text:
                 plain[name] = text.splitlines()[-1]
@@ -53,14 +53,14 @@ def _plain(context: Context, wanted: dict[str, Source], names: Sequence[str]) ->
 
 
 def reload(context: Context) -> None:
-    """Look at what has changed, and let the server read its files again if all of it is right.
+    """Check the changed settings, and let the server reload its files if all of them are valid.
 
-    Raises Failure with everything that is wrong; the server then goes on with what it has.
+    Raises Failure with all problems; the server then keeps its present settings.
     """
     words = running_arguments(context)
     found = live_postmaster(context.settings.data_folder)
     if words is None or found is None:
-        raise Failure(Problem("no server runs that could reload", "start one"))
+        raise Failure(Problem("there is no running server to reload", "start the server"))
     context = chosen.beside(context)
     chosen.write_chosen(context, f"{context.runtime_folder}/{rendered.CHOSEN_FILE}")
     wanted = chosen.all_sources(context)
@@ -68,17 +68,25 @@ def reload(context: Context) -> None:
     if code:
         shown = hide_words(text, ((source.name, source.value) for source in wanted))
         problems = accept.explain(context, wanted, collect.fragments()[1]) or [
-            Problem(f"the server does not accept its files:\n{shown}", "correct the line that it names")
+            Problem(
+                f"the server does not accept its files:\n{shown}",
+                "correct the line that this message names",
+                docs=complaints.PAGE,
+            )
         ]
         raise Failure(
             *problems,
-            Problem("nothing was reloaded; the server keeps its settings", "then send SIGHUP again"),
+            Problem(
+                "nothing was reloaded; the server keeps its settings",
+                "correct the problems above, then send SIGHUP again",
+                docs=complaints.PAGE,
+            ),
         )
     try:
         differences = changes(context, wanted, running(context) or {})
     except Failure:
         os.kill(found.pid, signal.SIGHUP)
-        log.info("reloaded; the server takes no sessions now, so it cannot be told what changes")
+        log.info("reloaded; the server accepts no sessions now, so the changes cannot be shown")
         return
     os.kill(found.pid, signal.SIGHUP)
     for each in differences:
@@ -88,13 +96,13 @@ def reload(context: Context) -> None:
 
 
 def describe(change: Change) -> str:
-    """Return a change in one line."""
+    """Return one line about a change."""
     later = ", needs a restart" if change.restart else ""
     return f"{change.name}: {change.old or '(empty)'} → {change.new or '(empty)'}{later} ({change.where})"
 
 
 def count(found: Sequence[Change]) -> str:
-    """Return how many settings differ, and how many of them wait for a restart."""
+    """Return a text with the number of changed settings, and of those that wait for a restart."""
     if not found:
         return "no setting changes"
     waiting = sum(change.restart for change in found)

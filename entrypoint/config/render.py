@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def arguments(context: Context, following: Mapping[str, str] | None = None) -> list[str]:
-    """Return the server's arguments; renders its configuration where something is to be rendered.
+    """Return the server's arguments; renders its configuration if there is anything to render.
 
-    `following` are the settings of a standby. Where nothing is to be rendered the arguments are exactly
-    those that were given.
+    `following` holds the settings of a standby. If there is nothing to render, the arguments are exactly the
+    given ones.
     """
     settings = context.settings
     given = list(settings.server.given)
@@ -42,7 +42,7 @@ def arguments(context: Context, following: Mapping[str, str] | None = None) -> l
 def write_configuration(
     context: Context, archive: Archive | None, server: Server, following: Mapping[str, str] | None = None
 ) -> str:
-    """Write the server's configuration file, and what is chosen beside it; return its path."""
+    """Write the server's configuration file and the file of chosen settings; return the path of the first."""
     from entrypoint.config import chosen
 
     chosen.write_chosen(context, f"{server.runtime_folder}/{rendered.CHOSEN_FILE}")
@@ -58,7 +58,7 @@ def rendered_text(
     server: Server,
     following: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the server's configuration file."""
+    """Return the content of the server's configuration file."""
     return postgresql_conf(
         context.settings,
         archive,
@@ -80,10 +80,10 @@ def postgresql_conf(
     following: Mapping[str, str] | None = None,
     chosen: str | None = None,
 ) -> str:
-    """Return the server's configuration file, which includes the cluster's own or the user's.
+    """Return the content of the server's configuration file, which includes the cluster's own or the user's.
 
-    `following` is what makes a standby follow, `chosen` the path of what follows from the container's
-    limits.
+    `following` holds the settings with which a standby follows. `chosen` is the path of the file of chosen
+    settings.
     """
     from entrypoint import templates
     from entrypoint.archive import wal_commands

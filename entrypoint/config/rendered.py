@@ -1,4 +1,4 @@
-"""How far variables and the user's own files configure the server, beside what the cluster's files say."""
+"""Whether variables and the user's own files configure the server, in addition to the cluster's files."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from entrypoint.server.context import Context
 from entrypoint.system import files
 
 CONF_FOLDER = "/docker-entrypoint-conf.d"
-"""The user's own `*.conf` files: stronger than variables, weaker than ALTER SYSTEM."""
+"""The folder of the user's own `*.conf` files: stronger than variables, weaker than ALTER SYSTEM."""
 CHOSEN_FILE = "chosen.conf"
-"""In the runtime folder: what the entrypoint chooses for this container, with the reasons."""
+"""A file in the runtime folder: the settings that the entrypoint chooses, with the reasons."""
 
 
 def renders(context: Context) -> bool:
-    """Tell whether variables or files of the user's conf folder configure the server."""
+    """Return whether variables or files in the user's conf folder configure the server."""
     settings = context.settings
     archives = settings.our_archive is not None
     return bool(archives or settings.conf or settings.serving.tune or has_conf_folder())
 
 
 def has_usual_shared_memory(context: Context) -> bool:
-    """Tell whether the cluster's file has initdb's line for it, so that the size of /dev/shm matters."""
+    """Return whether the cluster's file has initdb's line for shared memory, so that /dev/shm matters."""
     try:
         text = files.read_text(f"{context.settings.data_folder}/postgresql.conf")
     except OSError:
@@ -30,23 +30,23 @@ def has_usual_shared_memory(context: Context) -> bool:
 
 
 def has_conf_folder() -> bool:
-    """Tell whether the user has given files in the conf folder."""
+    """Return whether the user's conf folder contains `*.conf` files."""
     try:
         return any(name.endswith(".conf") for name in os.listdir(CONF_FOLDER))
     except PermissionError:
-        return os.getuid() == 0  # before root steps down the server's binary says what is wrong with it
+        return os.getuid() == 0  # if so, the server's binary reports the error after root has stepped down
     except OSError:
         return False
 
 
 def has_own_configuration(context: Context) -> bool:
-    """Tell whether anything but the cluster's own files configures the server."""
+    """Return whether anything except the cluster's own files configures the server."""
     settings = context.settings
     return settings.server.is_server and bool(settings.server.given or settings.conf or has_conf_folder())
 
 
 def is_configured(context: Context) -> bool:
-    """Tell whether anybody but initdb has a say in the settings of a new cluster."""
+    """Return whether anything except initdb affects the settings of a new cluster."""
     settings = context.settings
     environment = any(name in context.environment for name in ("PGDATESTYLE", "PGCLIENTENCODING", "PGPORT"))
     return bool(
@@ -55,5 +55,5 @@ def is_configured(context: Context) -> bool:
 
 
 def rendered_path(context: Context) -> str:
-    """Return where the rendered configuration file lies."""
+    """Return the path of the rendered configuration file."""
     return f"{context.runtime_folder}/postgresql.conf"

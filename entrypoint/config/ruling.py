@@ -1,7 +1,7 @@
-"""A recovery of ours is ruled by what was asked for now; what a backup's files say of it is only told.
+"""Present settings control our recovery; settings in the files of a backup are only reported.
 
-Asked for now is what stands in a variable, among the arguments, in the user's conf folder, or in another file
-outside of the data folder. The files in the data folder came with the backup; they stay as they are.
+Present settings are those in a variable, an argument, the user's conf folder, or another file outside the
+data folder. The files in the data folder came with the backup; they stay as they are.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ AUTO_CONF = "postgresql.auto.conf"
 
 
 def for_restore(context: Context, ours: Mapping[str, str]) -> dict[str, str]:
-    """Return all settings of a recovery that ends; tells what has no effect in it.
+    """Return all settings of a restore; logs those without effect.
 
-    Raises Failure where another target than that of RESTORE_TARGET_* is asked for.
+    Raises Failure if anything except RESTORE_TARGET_* sets a target.
     """
     refuse_targets(context)
     neutral = ruled.neutral(data_major(context.settings.data_folder))
@@ -38,22 +38,22 @@ def for_restore(context: Context, ours: Mapping[str, str]) -> dict[str, str]:
 
 
 class Ruling(NamedTuple):
-    """What rules a standby beside its configuration file."""
+    """The settings that override the files of a standby."""
 
     options: dict[str, str]
-    """On its command line."""
+    """The settings on its command line."""
     idle: list[Source]
-    """What has no effect because of them."""
+    """The settings without effect because of them."""
     conninfo: str
-    """What primary_conninfo is to be; where it holds a secret it is only in the file."""
+    """The value for primary_conninfo; if it contains a secret, it is only in the file."""
 
 
 def for_standby(context: Context, ours: Mapping[str, str], *, follows_ours: bool) -> Ruling:
-    """Return what rules a standby.
+    """Return the settings that override the files of a standby.
 
-    `ours` is in its configuration file already, but ALTER SYSTEM is stronger. What was asked for now is
-    repeated only where something left over would win. A secret is not put where `ps` shows it, see
-    `forget_conninfo`. Without `follows_ours` it follows by what its own files say.
+    `ours` is in its configuration file already, but ALTER SYSTEM is stronger. A present setting is repeated
+    only if a setting from the backup would win. A secret must not be where `ps` shows it, see
+    `forget_conninfo`. Without `follows_ours`, the standby follows as its own files say.
     """
     neutral = ruled.neutral(data_major(context.settings.data_folder))
     if not follows_ours:
@@ -74,13 +74,14 @@ def for_standby(context: Context, ours: Mapping[str, str], *, follows_ours: bool
 
 
 def refuse_targets(context: Context) -> None:
-    """Raise Failure where a target is asked for by another name than RESTORE_TARGET_*."""
+    """Raise Failure if anything except RESTORE_TARGET_* sets a target."""
     now, *_ = _said(context, ruled.TARGETS)
     problems = [
         Problem(
-            f"{each.where} sets {ruled.shown(each.name, each.value)}, which nobody but RESTORE_TARGET_* may",
-            f"remove it; a restore up to there is asked for with {_VARIABLES[each.name]}, and a standby "
-            "stops at no target",
+            f"{each.where} sets {ruled.shown(each.name, each.value)}, but only RESTORE_TARGET_* may do that",
+            f"remove it; to restore up to this target, set {_VARIABLES[each.name]}; a standby stops at no "
+            "target",
+            docs="restore-to-a-moment",
         )
         for each in now.values()
         if each.value
@@ -98,21 +99,20 @@ _VARIABLES = {
 
 
 def tell(where: str, idle: Sequence[Source]) -> None:
-    """Say what has no effect in a recovery, in one warning."""
+    """Log the settings without effect in a recovery, in one warning."""
     if idle:
         lines = "".join(f"\n{each.where}: {ruled.shown(each.name, each.value)}" for each in idle)
         log.warning(
-            f"settings of recovery that were left over have no effect in {where}; they stay where a primary "
-            f"does not read them:{lines}",
-            "remove them (ALTER SYSTEM RESET); what is wanted now is told by RESTORE_*, STANDBY_* and "
-            "POSTGRES_CONF_* variables",
+            f"old recovery settings have no effect in {where}; they stay in the files, where a primary "
+            f"ignores them:{lines}",
+            "remove them (ALTER SYSTEM RESET), and use RESTORE_*, STANDBY_* and POSTGRES_CONF_* variables",
         )
 
 
 def forget_conninfo(context: Context, conninfo: str) -> None:
-    """Remove primary_conninfo from postgresql.auto.conf where ours cannot win otherwise.
+    """Remove primary_conninfo from postgresql.auto.conf if it would override ours.
 
-    It holds a secret, so it is in a file, and ALTER SYSTEM is stronger than every file.
+    Ours contains a secret, so it is in a file, and ALTER SYSTEM is stronger than every file.
     """
     if not _is_secret("primary_conninfo", conninfo):
         return
@@ -129,8 +129,8 @@ def forget_conninfo(context: Context, conninfo: str) -> None:
     kept = [line for number, line in enumerate(lines, start=1) if number not in gone]
     files.write_atomically(path, "\n".join(kept))
     log.warning(
-        f"{found[-1].where} has set primary_conninfo, which would win over what is asked for now: "
-        "removed, as ALTER SYSTEM RESET does"
+        f"{found[-1].where} set primary_conninfo, which would override the present setting: removed, as by "
+        "ALTER SYSTEM RESET"
     )
 
 
@@ -139,7 +139,7 @@ def _is_secret(name: str, value: str) -> bool:
 
 
 def _said(context: Context, names: Iterable[str]) -> tuple[dict[str, Source], ...]:
-    """Return what is said of these settings: now, in the data folder, and what of both would win."""
+    """Return the present values of these settings, those in the data folder, and the winners of both."""
     wanted = frozenset(names)
     base = [each._replace(origin=sources.FILE) for each in collect.base(context)]
     every = [each for each in [*base, *collect.overriding(context)] if each.name in wanted]
@@ -153,10 +153,10 @@ def _said(context: Context, names: Iterable[str]) -> tuple[dict[str, Source], ..
 
 
 def _file(source: Source) -> str:
-    """Return the file in which a setting stands; empty where it is no file."""
+    """Return the file that contains a setting; empty if it is not from a file."""
     return os.path.realpath(source.where.rpartition(":")[0]) if source.where.startswith("/") else ""
 
 
 def _idle(found: Iterable[Source], effective: Mapping[str, str], neutral: Mapping[str, str]) -> list[Source]:
-    """Return what says another thing than what is in force."""
+    """Return the settings whose value differs from the one in effect."""
     return [each for each in found if each.value not in ("", effective[each.name], neutral.get(each.name))]

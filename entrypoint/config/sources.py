@@ -1,4 +1,4 @@
-"""Which sources set the server's settings, which of them wins, and what a running one has; pure."""
+"""The sources of the server's settings, which of them wins, and what a running server has; pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     ]
 
 IMAGE: Final = "image"
-"""What initdb wrote, from the image's sample."""
+"""Written by initdb, from the image's sample file."""
 FILE: Final = "cluster file"
 TUNE: Final = "POSTGRES_TUNE"
 ARCHIVE: Final = "archive"
@@ -38,9 +38,9 @@ ALTER: Final = "ALTER SYSTEM"
 COMMAND: Final = "command line"
 ADAPTED: Final = "/dev/shm"  # noqa: S108 - the name of an origin
 DEFAULT: Final = "default"
-"""Nobody sets it."""
+"""Set nowhere."""
 OWN_COMMENT = "entrypoint: "
-"""Before the reason behind a line that the entrypoint has put into a new cluster's file."""
+"""Begins the comment with the reason on a line that the entrypoint has put into a new cluster's file."""
 
 _INITDB = {
     "dynamic_shared_memory_type": "posix",
@@ -49,7 +49,7 @@ _INITDB = {
     "min_wal_size": "80MB",
     "shared_buffers": "128MB",
 }
-"""What initdb puts in, whatever the machine; a person who writes the same value cannot be told apart."""
+"""The values that initdb writes on every machine; the same value from a person looks the same."""
 _INITDB_CHOOSES = ("lc_", "datestyle", "timezone", "log_timezone", "default_text_search_config")
 
 
@@ -62,18 +62,18 @@ class Source(NamedTuple):
     where: str
     """The file and line, the variable, or the option."""
     reason: str = ""
-    """Why, where nobody has asked for this value by name."""
+    """Why the setting has this value, if no person has set it."""
 
 
 def of_files(entries: Iterable[Entry], origin: Origin) -> list[Source]:
-    """Return what files set, in their order."""
+    """Return the settings of files, in their order."""
     return [Source(entry.name, entry.value, origin, entry.where, "") for entry in entries]
 
 
 def of_base(entries: Iterable[Entry], sample: Mapping[str, str]) -> list[Source]:
-    """Return what the cluster's own file sets: what initdb wrote is the image's, all else a person's.
+    """Return the settings of the cluster's own file; those that initdb wrote are the image's, not a person's.
 
-    `sample` is what the image's sample file sets.
+    `sample` holds the settings of the image's sample file.
     """
     found: list[Source] = []
     seen = set()
@@ -89,7 +89,7 @@ def of_base(entries: Iterable[Entry], sample: Mapping[str, str]) -> list[Source]
 
 
 def by_name(sources: Iterable[Source]) -> dict[str, list[Source]]:
-    """Return all that sets each setting, the strongest first; `sources` come weakest first."""
+    """Return all sources of each setting, the strongest first; `sources` come weakest first."""
     found: dict[str, list[Source]] = {}
     for source in sources:
         found.setdefault(source.name, []).insert(0, source)
@@ -97,19 +97,19 @@ def by_name(sources: Iterable[Source]) -> dict[str, list[Source]]:
 
 
 def winners(sources: Iterable[Source]) -> dict[str, Source]:
-    """Return what counts for each setting."""
+    """Return the source that wins for each setting."""
     return {source.name: source for source in sources}
 
 
 class Running(NamedTuple):
-    """What the running server says about one setting."""
+    """One setting of the running server."""
 
     setting: str
     """In the setting's own unit."""
     shown: str
     """As SHOW prints it."""
     context: str
-    """From when on a change holds, in PostgreSQL's words: `postmaster` is a restart."""
+    """When a change takes effect, in PostgreSQL's terms: `postmaster` means a restart."""
     source: str
     pending_restart: bool
     default: str
@@ -117,33 +117,33 @@ class Running(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a start, or a reload, changes."""
+    """A change by a start or a reload."""
 
     name: str
     old: str
     new: str
     restart: bool
-    """A reload is not enough."""
+    """Whether a reload is not enough."""
     where: str
 
     def hidden(self) -> Change:
-        """Return it as people may see it: without secrets."""
+        """Return the change without secrets, as people may see it."""
         return self._replace(old=hide_secrets(self.old, self.name), new=hide_secrets(self.new, self.name))
 
 
 _OF_A_FILE = ("configuration file", "command line", "default", "environment variable")
-"""Others are the session's own: what the server has for all does not show behind them."""
+"""The other sources are the session's own, and hide the value that the server has for all sessions."""
 _SIZED_BY_ITSELF = (
     "wal_buffers",
     "commit_timestamp_buffers",
     "subtransaction_buffers",
     "transaction_buffers",
 )
-"""With -1 or 0 the server chooses, and shows what it has chosen."""
+"""With -1 or 0, the server chooses the value, and shows its choice."""
 
 
 def doubtful(wanted: Mapping[str, Source], running: Mapping[str, Running]) -> list[str]:
-    """Return the settings whose value is written in another way than the server shows it."""
+    """Return the settings whose value is written in another form than the server shows."""
     return [
         name
         for name, source in wanted.items()
@@ -156,9 +156,9 @@ def doubtful(wanted: Mapping[str, Source], running: Mapping[str, Running]) -> li
 def changes(
     wanted: Mapping[str, Source], running: Mapping[str, Running], plain: Mapping[str, str]
 ) -> list[Change]:
-    """Return what is to be otherwise than the running server has it.
+    """Return the settings whose wanted value differs from the running server's.
 
-    `plain` are the values of `doubtful` ones as the server's binary writes them.
+    `plain` holds the values of the `doubtful` settings in the form of the server's binary.
     """
     found = []
     for name in doubtful(wanted, running):
@@ -166,7 +166,7 @@ def changes(
         value = plain.get(name, source.value)
         if value != known.setting and not (name in _SIZED_BY_ITSELF and value in ("-1", "0")):
             where = f"{source.origin}: {source.where}"
-            # A reload looks at files, and the command line stays stronger than all of them.
+            # A reload reads files, and the command line stays stronger than all of them.
             restart = known.context == "postmaster" or known.source == "command line"
             found.append(Change(name, known.shown, source.value, restart, where))
     for name, known in running.items():

@@ -1,4 +1,4 @@
-"""Which settings the server gets for the memory and the processors of a container; pure."""
+"""The server's settings for the memory and the processors of a container; pure."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ MOST_GATHERED = 4
 
 
 class Machine(NamedTuple):
-    """What a container has."""
+    """The resources of a container."""
 
     memory: int
-    """Bytes: its limit, or what the machine has."""
+    """Bytes: its limit, or the memory of the machine."""
     limited: bool
-    """It is a limit of the container."""
+    """Whether this is a limit of the container."""
     processors: int
     wal_bytes: int
-    """Size of the filesystem that holds pg_wal."""
+    """The size of the filesystem that holds pg_wal."""
     archives: bool
 
 
@@ -48,7 +48,7 @@ class Tuned(NamedTuple):
 
 
 def server(machine: Machine) -> int:
-    """Return the bytes of memory that are the server's: what the archiver at work leaves.
+    """Return the bytes of memory for the server: those that a running archiver leaves.
 
     >>> server(Machine(1024**3, True, 2, 0, archives=True)) // 1024**2
     640
@@ -56,16 +56,16 @@ def server(machine: Machine) -> int:
     if not machine.archives:
         return machine.memory
     taken = shares.backup(1, machine.memory, None).memory_bytes or 0
-    # The least shares are for tiny containers, where all of it is hope anyway.
+    # At least half, for tiny containers, where no split is sure to suffice.
     return max(machine.memory // 2, machine.memory - taken - (shares.push(machine.memory).memory_bytes or 0))
 
 
 def tune(machine: Machine, connections: int = CONNECTIONS) -> list[Tuned]:
     """Return the server's settings for a container, so that all of them together fit into its memory.
 
-    A quarter of the server's share is shared memory, a quarter is for vacuum and index builds (one by hand
-    beside the autovacuum workers), and half is for the sorts and hashes of the sessions. max_connections and
-    max_worker_processes stay: a standby, or a restore in a smaller container, must have at least as many
+    A quarter of the server's share is for shared memory, a quarter for vacuum and index builds (a manual one
+    in addition to the autovacuum workers), and half for the sorts and hashes of the sessions. max_connections
+    and max_worker_processes stay: a standby, or a restore in a smaller container, must have at least as many
     as the primary, or it stops.
     """
     share = server(machine)
@@ -100,7 +100,7 @@ def tune(machine: Machine, connections: int = CONNECTIONS) -> list[Tuned]:
 
 
 def size(count: int) -> str:
-    """Return bytes in the largest of PostgreSQL's units that says it exactly to the kB, rounded down.
+    """Return bytes in the largest of PostgreSQL's units that is exact to the kB, rounded down.
 
     >>> size(3 * 1024**3), size(1536 * 1024**2), size(1000)
     ('3GB', '1536MB', '0kB')
@@ -112,7 +112,7 @@ def size(count: int) -> str:
 
 
 def size_bytes(text: str, unit: str) -> int | None:
-    """Return the bytes of a value of a setting that counts in `unit` by itself; None where it is no size.
+    """Return the bytes of a value of a setting with the base unit `unit`; None if the value is not a size.
 
     >>> size_bytes("64MB", "kB"), size_bytes("4096", "kB"), size_bytes("4 apples", "kB")
     (67108864, 4194304, None)
@@ -135,10 +135,10 @@ SHARED_MEMORY_DEFAULTS = {
 
 
 def shared_memory(wanted: Mapping[str, str]) -> int:
-    """Return the bytes of dynamic shared memory that these settings can ask for at the same time.
+    """Return the bytes of dynamic shared memory that these settings can request at the same time.
 
-    Parallel hash joins keep one table for all their processes, of work_mem times hash_mem_multiplier for
-    each process; so many of them run at once as there are parallel workers for. A parallel VACUUM keeps up
+    A parallel hash join keeps one table for all its processes, with work_mem times hash_mem_multiplier for
+    each process; the number of parallel workers limits how many joins run at once. A parallel VACUUM keeps up
     to maintenance_work_mem there.
 
     >>> shared_memory({}) // 1024**2
@@ -153,7 +153,7 @@ def shared_memory(wanted: Mapping[str, str]) -> int:
         gathered = min(workers, int(given["max_parallel_workers_per_gather"]))
         each = (size_bytes(given["work_mem"], "kB") or 0) * float(given["hash_mem_multiplier"])
     except ValueError:
-        return vacuum  # the server will refuse it, in its own words
+        return vacuum  # the server will report the error
     if gathered <= 0:
         return vacuum
     leaders = -(-workers // gathered)

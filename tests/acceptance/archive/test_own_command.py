@@ -103,7 +103,7 @@ def _told(server: Container) -> str:
     words = server.exec("entrypoint", "archive", "status").stdout
     found = state["own_command"] or ""
     assert all(line in words for line in found.splitlines()), words
-    assert bool(found) == bool(state["own_command_mend"]) == ("own command" in words)
+    assert bool(found) == bool(state["own_command_hint"]) == ("own command" in words)
     whole = json.loads(server.exec("entrypoint", "status", "--json").stdout)
     assert state["own_command"] == whole["archive"]["own_command"]
     return str(found)
@@ -129,7 +129,7 @@ def test_with_a_tools_own_variables_it_is_in_charge(tool: dict[str, str], place:
         assert _mine(server)
         log = server.logs().output
         for told in (log, _told(server), *(found for _, found in _found(server))):
-            assert "archiving is yours" in told, told
+            assert "your own command archives" in told, told
             assert PLACES[place].where in told, told
         assert ["warning"] == [level for level, _ in _found(server)]
         assert 0 == server.stop()
@@ -144,7 +144,7 @@ def test_with_a_variable_of_ours_the_entrypoint_archives(place: str) -> None:
         assert "on" == server.sql("SHOW archive_mode")
         log = server.logs().output
         for told in (log, _told(server), *(found for _, found in _found(server))):
-            assert "the entrypoint archives, since ARCHIVE_URL asks for that" in told, told
+            assert "the entrypoint archives, since ARCHIVE_URL is set" in told, told
             assert PLACES[place].where in told, told
         assert ["warning"] == [level for level, _ in _found(server)]
         assert "ERROR" not in server.logs().output
@@ -157,14 +157,14 @@ def test_what_is_told_to_do_does_it(volume: str) -> None:
     with containers.volume() as archive:
         with _serve(env, PLACES["ALTER SYSTEM"], data=volume, archive=archive) as server:
             told = json.loads(server.exec("entrypoint", "archive", "status", "--json").stdout)[
-                "own_command_mend"
+                "own_command_hint"
             ]
             (word,) = re.findall(r"or set (\S+=[^;\s]+);", told)
             assert 0 == server.stop()
         asked = dict([word.split("=")])
         with _serve({**env, **asked}, Place({}, ""), data=volume, archive=archive) as server:
             _switch(server)
-            assert f"the entrypoint archives, since {next(iter(asked))} asks for that" in _told(server)
+            assert f"the entrypoint archives, since {next(iter(asked))} is set" in _told(server)
             assert "no setting changes\n" == server.exec("entrypoint", "config", "diff").stdout
 
 
@@ -211,7 +211,7 @@ def test_a_library_is_a_command(place: str, env: dict[str, str]) -> None:
         _switch(server)
         theirs = env != URL
         assert ("basic_archive" if theirs else "") == server.sql("SHOW archive_library")
-        assert ("archiving is yours" in _told(server)) == theirs
+        assert ("your own command archives" in _told(server)) == theirs
         assert "archive_library = basic_archive" in _told(server)
         assert "archive_library = basic_archive" in server.logs().output
 
@@ -228,7 +228,7 @@ def test_wal_g_by_its_guide(volume: str) -> None:
             assert 0 == server.stop()
         with _serve(env, Place({}, ""), data=volume, archive=archive) as server:
             _switch(server)
-            assert "archiving is yours" in server.logs().output
+            assert "your own command archives" in server.logs().output
             assert "wal_005" in server.shell("ls /archive", user="0")
 
 
@@ -243,9 +243,9 @@ def test_a_change_while_the_server_runs_is_told(env: dict[str, str]) -> None:
             server.sql(line)
         server.sql("SELECT pg_reload_conf()")
         if often:
-            server.says("the entrypoint does not archive any more")
+            server.says("the entrypoint no longer archives")
         told = _told(server)
-        assert f"the entrypoint does not archive any more: {DATA}/postgresql.auto.conf:" in told
+        assert f"the entrypoint no longer archives: {DATA}/postgresql.auto.conf:" in told
         assert ("error", True) == (_found(server)[0][0], "auto.conf" in _found(server)[0][1])
         server.sql("ALTER SYSTEM RESET ALL")
         server.sql("SELECT pg_reload_conf()")
@@ -286,7 +286,7 @@ def test_a_recovery_by_hand_fetches_by_its_own_command(env: dict[str, str], sign
             ready = "read-only connections" if signal == "standby.signal" else containers.READY
             second.says(ready)
             containers.until(lambda: second.sql("SELECT count(*) FROM kept") == "1", "the last row")
-            told = f"this recovery is yours: {DATA}/postgresql.auto.conf:"
+            told = f"this recovery uses your own command: {DATA}/postgresql.auto.conf:"
             assert told in second.logs().output
 
 
@@ -296,7 +296,7 @@ def test_a_change_is_told_at_a_reload() -> None:
         for line in _sql(LINES).splitlines():
             server.sql(line)
         containers.docker("kill", "--signal", "HUP", server.name)
-        server.says("the entrypoint does not archive any more")
+        server.says("the entrypoint no longer archives")
 
 
 def test_after_a_start_with_it_the_own_command_is_taken_away() -> None:

@@ -1,4 +1,4 @@
-"""Settings of the server are judged by its own binary, all at once, before anything is written."""
+"""The server's own binary checks all settings at once, before anything is written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONF = "/docker-entrypoint-conf.d"
     ],
 )
 def test_one_mistake(name: str, value: str, words: tuple[str, ...]) -> None:
-    """The message names the variable, what is wrong, and the mend; the volume stays empty."""
+    """The message names the variable, the problem and the hint; the volume stays empty."""
     env = {**FRESH, f"POSTGRES_CONF_{name}": value, "PGDATA": "/volume/data"}
     with create(env=env, options=("--mount", "type=volume,destination=/volume")) as container:
         before = container.tree("/volume")
@@ -37,7 +37,7 @@ def test_one_mistake(name: str, value: str, words: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("used", [False, True], ids=["first start", "warm start"])
 def test_all_mistakes_at_once(used: bool, used_volume: str) -> None:
-    """Unknown names and bad values, in variables, the conf folder and arguments: each in its place."""
+    """Unknown names and bad values in variables, the conf folder and arguments are reported with their places."""
     env = {"POSTGRES_CONF_wrok_mem": "1", "POSTGRES_CONF_work_mem": "1XB", "POSTGRES_CONF_fsync": "2"}
     env |= {"PGDATA": "/volume/data"} if used else FRESH
     files = {f"{CONF}/a.conf": "port = 5432\njit = 7\nwal_levle = x\n", f"{CONF}/b.conf": "port 1 2\n"}

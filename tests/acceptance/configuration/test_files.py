@@ -1,4 +1,4 @@
-"""Our reader of configuration files against the server's own: the same settings from the oddest lines."""
+"""Our parser of configuration files against the server's own: the same settings from the oddest lines."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ print(json.dumps(found))
 
 
 def test_the_server_reads_the_same() -> None:
-    """Line by line: the same name and value, or a syntax error for both."""
+    """For each line, both have the same name and value, or both report a syntax error."""
     with serve() as container:
         container.shell("echo \"include 'odd.conf'\" >> $PGDATA/postgresql.conf", user="postgres")
         answer = container.exec(
@@ -60,7 +60,7 @@ def _sources(container: Container) -> list[list[str]]:
 
 
 def test_the_server_includes_the_same() -> None:
-    """Includes within includes, folders, missing files: the same entries in the same order."""
+    """Nested includes, folders and missing files give the same entries in the same order."""
     script = r"""
 cd $PGDATA; mkdir -p d/e
 printf "include 'd/one.conf'\ninclude_if_exists 'none'\ninclude_dir = 'd/e'\nWork_Mem = 9MB\n" >> postgresql.conf

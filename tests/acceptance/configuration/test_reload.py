@@ -1,4 +1,4 @@
-"""SIGHUP: what has changed is checked by the server's own binary, told, and then taken over."""
+"""SIGHUP: the server's own binary checks changes before they are logged and take effect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def serving() -> Iterator[Container]:
 
 
 def change(container: Container, text: str) -> None:
-    """Change it, and send SIGHUP."""
+    """Change the user's conf file, and send SIGHUP."""
     write(container, text)
     container.kill("HUP")
 
@@ -31,7 +31,7 @@ def write(container: Container, text: str) -> None:
 
 
 def test_a_good_change(serving: Container) -> None:
-    """The difference is told, and holds."""
+    """The difference is logged, and takes effect."""
     assert "5MB" == serving.sql("SHOW work_mem")
     change(serving, "work_mem = 6MB\n")
     serving.says("reload: entrypoint: info: work_mem: 5MB → 6MB (conf.d: /docker-entrypoint-conf.d/a.conf:1)")
@@ -40,7 +40,7 @@ def test_a_good_change(serving: Container) -> None:
 
 
 def test_a_bad_change_keeps_the_old_one(serving: Container) -> None:
-    """All mistakes are told, nothing of the change holds, and a good one goes on from there."""
+    """All mistakes are logged, nothing takes effect, and a later good change does."""
     change(serving, "work_mem = 6MB\nwrok_mem = 7MB\nfsync = maybe\n")
     serving.says("a.conf:2: the server has no setting wrok_mem")
     serving.says("a.conf:3: ")
@@ -52,7 +52,7 @@ def test_a_bad_change_keeps_the_old_one(serving: Container) -> None:
 
 
 def test_a_change_that_needs_a_restart(serving: Container) -> None:
-    """It is told to be one; all others hold at once."""
+    """The log says that it needs a restart; the other changes take effect at once."""
     change(serving, "max_connections = 55\nwork_mem = 8MB\n")
     serving.says("max_connections: 100 → 55, needs a restart")
     serving.says("reloaded; 2 settings change, 1 of them at the next restart")
@@ -64,21 +64,21 @@ def test_a_change_that_needs_a_restart(serving: Container) -> None:
 
 
 def test_many_hangups_end_with_the_last_change(serving: Container) -> None:
-    """A change that comes while another is looked at is not lost."""
+    """A change that arrives while another is checked is not lost."""
     for number in range(10, 20):
         change(serving, f"work_mem = {number}MB\n")
     until(lambda: serving.sql("SHOW work_mem") == "19MB", "the last setting")
 
 
 def test_a_first_file_in_the_conf_folder() -> None:
-    """The folder counts from the start on where anything is rendered, also while it is empty."""
+    """If anything is rendered, the folder counts from the start, even while it is empty."""
     with serve(env={**FRESH, "POSTGRES_CONF_log_min_messages": "warning"}) as container:
         change(container, "work_mem = 6MB\n")
         container.says("reloaded; 1 setting changes")
         until(lambda: container.sql("SHOW work_mem") == "6MB", "the new setting")
 
 
-def test_a_stop_does_not_wait_for_it(serving: Container) -> None:
-    """SIGHUP and then a stop: the server ends in an orderly way."""
+def test_a_stop_does_not_wait_for_a_reload(serving: Container) -> None:
+    """After SIGHUP and then a stop, the server shuts down cleanly."""
     serving.kill("HUP")
     assert 0 == serving.stop("INT")

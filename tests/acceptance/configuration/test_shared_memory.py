@@ -1,4 +1,4 @@
-"""/dev/shm of 64 MB, which Docker gives to everybody, and parallel queries that need more."""
+"""/dev/shm of 64 MB, Docker's default, and parallel queries that need more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SELECT count(*) FROM numbers a JOIN numbers b USING (number);
 
 
 def join(container: Container) -> tuple[int, str]:
-    """How a parallel hash join of two million rows ends."""
+    """Return the exit code and the output of a parallel hash join of two million rows."""
     container.sql(
         "CREATE TABLE numbers WITH (autovacuum_enabled = off) AS SELECT generate_series(1, 2000000) AS number"
     )
@@ -30,8 +30,8 @@ def join(container: Container) -> tuple[int, str]:
     return outcome.code, outcome.output
 
 
-def test_a_join_that_fails_without_us() -> None:
-    """With the type that PostgreSQL has by itself the query fails, and the log has said so before."""
+def test_a_join_that_fails_with_posix() -> None:
+    """With PostgreSQL's default type the query fails, after a warning in the log."""
     with serve(env=POSIX, options=("--shm-size", "64m")) as container:
         code, words = join(container)
         assert (1, True) == (code, "could not resize shared memory segment" in words)
@@ -42,7 +42,7 @@ def test_a_join_that_fails_without_us() -> None:
 
 
 def test_the_same_join_works() -> None:
-    """A new cluster gets a type without that limit; who chose it and why is shown, and the log says so once."""
+    """A new cluster gets a type without that limit; its origin and reason are shown, and the log says it once."""
     with serve(env=BIG, options=("--shm-size", "64m")) as container:
         assert (0, "2000000") == (join(container)[0], container.sql(JOIN))
         assert ("sysv", "image") == shown(container)[:2]
@@ -54,7 +54,7 @@ def test_the_same_join_works() -> None:
 
 
 def shown(container: Container) -> tuple[str, str, str]:
-    """Value, origin and reason of the type."""
+    """Return the value, origin and reason of the type."""
     rows = json.loads(container.exec("entrypoint", "config", "show", "--json").stdout)
     [row] = [each for each in rows if each["name"] == "dynamic_shared_memory_type"]
     return row["value"], row["origin"], row["reason"]
@@ -71,7 +71,7 @@ def older_volume(used_volume: str) -> str:
 
 
 def test_an_older_cluster(older_volume: str) -> None:
-    """Where something is rendered it is as with a new one; its own file stays as it is."""
+    """If anything is rendered, it gets the same type as a new cluster; its own file stays as it is."""
     env = {"PGDATA": "/volume/data", "POSTGRES_CONF_work_mem": "256MB"}
     with serve(env=env, volumes={"/volume": older_volume}) as container:
         assert (0, "2000000") == (join(container)[0], container.sql(JOIN))
@@ -84,8 +84,8 @@ def test_an_older_cluster(older_volume: str) -> None:
     )
 
 
-def test_an_older_cluster_is_warned(older_volume: str) -> None:
-    """Where nothing is rendered nothing is changed; the warning says what to set."""
+def test_a_warning_for_an_older_cluster(older_volume: str) -> None:
+    """If nothing is rendered, nothing changes; the warning names the setting."""
     with serve(env={"PGDATA": "/volume/data"}, volumes={"/volume": older_volume}) as container:
         assert ("posix", "/volume/data/postgresql.conf") == (
             container.sql("SHOW dynamic_shared_memory_type"),
@@ -99,14 +99,14 @@ def test_an_older_cluster_is_warned(older_volume: str) -> None:
     [(("--shm-size", "1g"), "posix"), ((), "sysv")],
     ids=["enough", "docker's default"],
 )
-def test_only_where_it_is_too_small(options: tuple[str, ...], expected: str) -> None:
-    """PostgreSQL's own defaults can ask for more than Docker gives, and for less than a gigabyte."""
+def test_the_type_changes_only_if_dev_shm_is_too_small(options: tuple[str, ...], expected: str) -> None:
+    """PostgreSQL's own defaults can request more than Docker gives, but less than a gigabyte."""
     with serve(options=options) as container:
         assert expected == container.sql("SHOW dynamic_shared_memory_type")
 
 
 def test_a_persons_choice_stays() -> None:
-    """ALTER SYSTEM wins over us from the next start on."""
+    """From the next start on, ALTER SYSTEM overrides the entrypoint's choice."""
     with serve() as container:
         container.sql("ALTER SYSTEM SET dynamic_shared_memory_type = 'mmap'")
         container.stop()

@@ -1,4 +1,4 @@
-"""`config show`, `config diff` and `render`: who has set what, and what it hides."""
+"""`config show`, `config diff` and `render`: the sources of each setting, and the values that they hide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES = {f"{CONF}/a.conf": "# mine\nwork_mem = 16MB\n"}
 
 @pytest.fixture(scope="module")
 def full() -> Iterator[Container]:
-    """A server with settings from everywhere, to be looked at."""
+    """A server with settings from all sources; the tests only read."""
     with serve("-c", "log_statement=all", env=ENV, files=FILES) as container:
         container.shell(f"echo 'work_mem = 5MB' >> {DATA}/postgresql.conf", user="postgres")
         container.sql("ALTER SYSTEM SET work_mem = '32MB'")
@@ -27,18 +27,18 @@ def full() -> Iterator[Container]:
 
 
 def shown(outcome: Outcome) -> dict[str, dict[str, Any]]:
-    """What `config show --json` has printed, by name."""
+    """Return the output of `config show --json` by name."""
     return {row["name"]: row for row in json.loads(outcome.stdout)}
 
 
 def origins(row: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Value, origin and place, the strongest first."""
+    """Return value, origin and place of all sources, the strongest first."""
     return [(each["value"], each["origin"], each["where"]) for each in [row, *row["hides"]]]
 
 
 @pytest.mark.parametrize("user", ["0", "postgres"])
-def test_everything_that_sets_it_is_shown(full: Container, user: str) -> None:
-    """The strongest first, each with its place; as root and as postgres."""
+def test_all_sources_of_a_setting_are_shown(full: Container, user: str) -> None:
+    """The strongest comes first, each with its place, as root and as postgres."""
     rows = shown(full.exec("entrypoint", "config", "show", "--json", user=user))
     expected = [
         ("32MB", "ALTER SYSTEM", f"{DATA}/postgresql.auto.conf:3"),
@@ -58,7 +58,7 @@ def test_everything_that_sets_it_is_shown(full: Container, user: str) -> None:
 
 
 def test_the_server_agrees(full: Container) -> None:
-    """With nothing changed since, the server runs with every value that is shown."""
+    """If nothing has changed since the start, the server runs with every value that is shown."""
     assert "no setting changes\n" == full.exec("entrypoint", "config", "diff").stdout
     rows = shown(full.exec("entrypoint", "config", "show", "--json"))
     assert [] == [name for name, row in rows.items() if row["differs"] or row["needs_restart"]]
@@ -67,18 +67,18 @@ def test_the_server_agrees(full: Container) -> None:
 
 
 def test_the_file_and_line_are_the_servers_own(full: Container) -> None:
-    """What pg_settings tells of its files is what is shown of them."""
+    """The places that are shown are those in pg_settings."""
     query = "SELECT json_object_agg(lower(name), sourcefile || ':' || sourceline) FROM pg_settings WHERE sourcefile IS NOT NULL"
     servers = json.loads(full.sql(query))
     rows = shown(full.exec("entrypoint", "config", "show", "--json"))
-    # The lines of variables are in what is rendered.
+    # The lines of variables are in the rendered file.
     found = {name: rows[name]["where"] for name in servers if rows[name]["origin"] != "variable"}
     assert {name: servers[name] for name in found} == found
     assert len(found) > 5
 
 
 def test_a_container_of_its_own(used_volume: str) -> None:
-    """With the server down the same is shown, from the files alone."""
+    """With the server down, the same sources are shown, from the files alone."""
     env = {"PGDATA": "/volume/data", "POSTGRES_CONF_work_mem": "8MB"}
     volumes = {"/volume": used_volume}
     rows = shown(run("config", "show", "--json", "-c", "work_mem=9MB", env=env, volumes=volumes))
@@ -87,8 +87,8 @@ def test_a_container_of_its_own(used_volume: str) -> None:
     assert rows["work_mem"]["running"] is None
 
 
-def test_nothing_was_made_yet() -> None:
-    """Without a cluster, and as somebody whom nobody knows; nothing is written below PGDATA."""
+def test_without_a_cluster() -> None:
+    """It works without a cluster, even as an unknown user, and writes nothing below PGDATA."""
     options = ("--user", "4321:4321")
     with create("config", "show", "--json", env=ENV, files=FILES, options=options) as container:
         rows = shown(container.finish())
@@ -96,7 +96,7 @@ def test_nothing_was_made_yet() -> None:
 
 
 def test_what_a_start_would_change() -> None:
-    """A setting that holds after a reload, one that needs a restart, and one that is gone."""
+    """One setting changes with a reload, one needs a restart, and one was removed from the file."""
     with serve(env={**FRESH, "PGDATA": DATA}) as container:
         lines = "work_mem = 4096kB\nlog_statement = all\nmax_connections = 50\nshared_buffers = 131072kB\n"
         container.shell(
@@ -115,7 +115,7 @@ def test_what_a_start_would_change() -> None:
 
 
 def test_what_would_be_rendered_is_what_is_rendered(full: Container) -> None:
-    """`render` prints the file that is there, and writes none."""
+    """`render` prints the same file as the rendered one, and does not write it."""
     outcome = full.exec("entrypoint", "render")
     text = full.shell("cat /run/entrypoint/postgresql.conf", user="postgres")
     assert text in outcome.stdout
@@ -138,6 +138,6 @@ def test_render_shows_no_secret(used_volume: str) -> None:
 
 
 def test_render_of_nothing() -> None:
-    """Without anything to render it says so."""
+    """If there is nothing to render, it says so."""
     outcome = run("render", env=FRESH)
     assert (0, True) == (outcome.code, outcome.stdout.startswith("# Nothing is rendered"))

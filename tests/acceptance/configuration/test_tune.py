@@ -12,7 +12,7 @@ SMALL = ("--memory", "1g", "--cpus", "2")
 
 
 def test_the_numbers_and_their_reasons() -> None:
-    """The server has them, `config show` tells why, and the log has one line."""
+    """The server has the numbers, `config show` shows the reasons, and the log has one line."""
     with serve(env=TUNED, options=SMALL) as container:
         assert "256MB" == container.sql("SHOW shared_buffers")
         rows = {
@@ -29,7 +29,7 @@ def test_the_numbers_and_their_reasons() -> None:
 
 
 def test_an_archive_has_its_share() -> None:
-    """With an archive the server gets what archiving and backups leave."""
+    """With an archive, the server gets the memory that archiving and backups leave."""
     env = {**TUNED, "ARCHIVE_URL": "file:///archive"}
     with serve(env=env, options=(*SMALL, "--mount", "type=volume,destination=/archive")) as container:
         assert "160MB" == container.sql("SHOW shared_buffers")
@@ -41,8 +41,8 @@ def test_an_archive_has_its_share() -> None:
         ]
 
 
-def test_it_is_weaker_than_people() -> None:
-    """The cluster's own file, changed by an init file, a variable, the conf folder, and ALTER SYSTEM win."""
+def test_settings_of_people_override_it() -> None:
+    """The cluster's own file, a variable, the conf folder and ALTER SYSTEM all win."""
     files = {
         "/docker-entrypoint-initdb.d/own.sh": "echo \"work_mem = '3MB'\" >> $PGDATA/postgresql.conf\n",
         f"{CONF}/a.conf": "effective_cache_size = 100MB\n",
@@ -58,7 +58,7 @@ def test_it_is_weaker_than_people() -> None:
 
 
 def test_a_hangup_follows_a_new_limit() -> None:
-    """`docker update --memory` and SIGHUP: what can be changed at once is, the rest is told."""
+    """After `docker update --memory`, SIGHUP changes what it can, and logs settings that need a restart."""
     import containers
 
     with serve(env=TUNED, options=("--memory", "1g", "--memory-swap", "4g", "--cpus", "2")) as container:
@@ -70,6 +70,6 @@ def test_a_hangup_follows_a_new_limit() -> None:
 
 
 def test_off_by_default() -> None:
-    """Nobody's server changes by itself."""
+    """Without the variable, the settings stay PostgreSQL's."""
     with serve(options=SMALL) as container:
         assert "128MB" == container.sql("SHOW shared_buffers")

@@ -276,7 +276,7 @@ OTHERS = (
         (f"$ echo >>{INIT_FILE}",),
         (f"$ truncate -s -1 {INIT_FILE}",),
     ),
-    Break("shared memory", "warning", "can ask for", *_setting("work_mem", "64MB")),
+    Break("shared memory", "warning", "can request", *_setting("work_mem", "64MB")),
     Break("memory", "warning", "add up to", *_setting("work_mem", "1TB")),
     Break("processors", "warning", "max_parallel_workers is 500", *_setting("max_parallel_workers", "500")),
     Break("pending restart", "warning", "shared_buffers", *_setting("shared_buffers", "64MB")),

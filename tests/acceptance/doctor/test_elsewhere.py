@@ -252,7 +252,7 @@ def test_a_small_shared_memory() -> None:
     with containers.serve("-c", "dynamic_shared_memory_type=posix") as server:
         found = beside(server, "shared memory")
         assert (
-            "warning: shared memory: /dev/shm has 64MB, parallel queries and vacuum can ask for 160MB"
+            "warning: shared memory: /dev/shm has 64MB; parallel queries and vacuum can request 160MB"
             in found
         )
     with containers.serve() as server:

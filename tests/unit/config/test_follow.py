@@ -1,4 +1,4 @@
-"""How a standby is made, what it follows by, and when it cannot be promoted."""
+"""How a standby is created, how it follows, and when it cannot be promoted."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ STANDBY = {"STANDBY": "on", "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "w
 
 
 class _Children:
-    """What the server's programs answer, one after the other; the command lines are kept."""
+    """Gives the answers of the server's programs, one after the other, and keeps the command lines."""
 
     def __init__(self, *answers: tuple[int, str]) -> None:
         self.answers = list(answers)
         self.asked: list[list[str]] = []
 
     def output(self, argv: list[str], *_: object, **__: object) -> tuple[int, str]:
-        """Answer."""
+        """Return the next answer."""
         self.asked.append(argv)
         return self.answers.pop(0)
 
@@ -53,8 +53,8 @@ def _context(folder: Path, values: Mapping[str, str], *answers: tuple[int, str])
     )
 
 
-def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One signal file, whatever the archiver or the backup brings along, and no record of ours is left."""
+def test_a_standby_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has one signal file, whatever the archiver or the backup adds, and none of our old records."""
     data = tmp_path / "data"
     data.mkdir()
     context = _context(data, STANDBY)
@@ -68,7 +68,7 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         made.cluster(Path(folder))
         for name in ("recovery.signal", "postmaster.pid"):
             Path(folder, name).write_text("15\n")
-        Path(folder, ".entrypoint.archive").write_text("{}")  # of a backup that an earlier version has taken
+        Path(folder, ".entrypoint.archive").write_text("{}")  # from a backup of an earlier version
         history.RUNS.write(folder, [running._replace(outcome="ok", name="base_0"), running])
         return 0
 
@@ -83,8 +83,8 @@ def test_a_standby_is_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert ["base_0"] == [run.name for run in history.RUNS.read(str(data))]
 
 
-def test_what_it_follows_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The archive and the primary with STANDBY=on; without it the archive, if there is one, or nothing of ours."""
+def test_sources_of_a_standby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With STANDBY=on it follows the archive and the primary; without it, only the archive, if there is one."""
     monkeypatch.setattr(OpenedArchive, "render", lambda *_: None)
     monkeypatch.setattr("entrypoint.archive.source.write_down_settings", lambda *_: None)
     monkeypatch.setattr(fetching, "prepare", lambda *_: None)
@@ -116,7 +116,7 @@ def test_what_it_follows_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str | None, expected: Following | None
 ) -> None:
-    """As its server tells; before the first transaction there is no time, and without an answer nothing."""
+    """The server reports it; before the first transaction there is no time, and without an answer no result."""
 
     def query(*_: object, **__: object) -> str:
         if answer is None:
@@ -139,8 +139,8 @@ def _server(data: Path, word: str) -> None:
         ("starting", "standby.signal", "cannot be promoted yet"),
     ],
 )
-def test_what_cannot_be_promoted(tmp_path: Path, word: str, signal: str, expected: str) -> None:
-    """No server, a primary, and a standby that is not consistent yet, which a promotion would end."""
+def test_refused_promotions(tmp_path: Path, word: str, signal: str, expected: str) -> None:
+    """Without a server, on a primary, and before a standby is consistent, when a promotion would end it."""
     if word:
         _server(tmp_path, word)
     if signal:
@@ -152,7 +152,7 @@ def test_what_cannot_be_promoted(tmp_path: Path, word: str, signal: str, expecte
 
 
 def test_a_promotion_is_waited_for(tmp_path: Path) -> None:
-    """As long as was asked for; what has not happened by then may still come."""
+    """It is waited for as long as requested; a promotion that is late may still happen."""
     _server(tmp_path, "ready")
     (tmp_path / "standby.signal").touch()
     context = _context(tmp_path, {}, (0, ""), (1, "pg_ctl: server did not promote in time\n"))
@@ -166,7 +166,7 @@ def test_a_promotion_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_standby_removes_nothing_from_the_archive(tmp_path: Path) -> None:
-    """The archive is the primary's, which may need what seems too old here."""
+    """The archive belongs to the primary, which may need files that seem too old here."""
     (tmp_path / "standby.signal").touch()
     context = _context(tmp_path, {**STANDBY, "BACKUP_RETAIN_FULL": "1"})
     archive = context.settings.archive
@@ -177,7 +177,7 @@ def test_a_standby_removes_nothing_from_the_archive(tmp_path: Path) -> None:
 
 
 def test_there_must_be_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An archive without one is refused, and the mend is to take one: no new database is proposed."""
+    """An archive without a backup is refused, and the hint is to take one, not to create a new database."""
     monkeypatch.setattr(OpenedArchive, "list_backups", lambda *_: [])
     context = _context(tmp_path, STANDBY)
     request, source = context.settings.restore, context.settings.source
@@ -200,8 +200,10 @@ def test_there_must_be_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("shut down", "", False),
     ],
 )
-def test_an_interrupted_promotion_is_seen(tmp_path: Path, state: str, signal: str, *, expected: bool) -> None:
-    """The signal file is gone, and the server was no primary yet; a primary is never taken for one."""
+def test_an_interrupted_promotion_is_recognized(
+    tmp_path: Path, state: str, signal: str, *, expected: bool
+) -> None:
+    """The signal file is gone, but the server was not a primary yet; a primary is never mistaken for this."""
     (tmp_path / "global").mkdir()
     (tmp_path / "global" / "pg_control").touch()
     if signal:

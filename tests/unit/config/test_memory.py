@@ -1,4 +1,4 @@
-"""Huge pages: what the kernel has against what the server is to have."""
+"""Huge pages: the kernel's pages against the server's settings."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from entrypoint.finding import ERROR, OK, Finding
         (judge_huge_pages("on", pages=64, limit=None, least=64), [OK]),
     ],
 )
-def test_who_gets_them(found: Sequence[Finding], levels: list[str]) -> None:
-    """A server that must have them starts only where there are enough; one that may, dies of a limit of none."""
+def test_huge_pages(found: Sequence[Finding], levels: list[str]) -> None:
+    """A server with `on` needs enough of them; a server with `try` fails if the container may use none."""
     assert levels == [each.level for each in found]
 
 
-def test_how_many_are_needed_is_said() -> None:
-    """With the setting that reserves them."""
+def test_the_number_of_needed_pages_is_reported() -> None:
+    """The hint names the setting that reserves them."""
     (found,) = judge_huge_pages("on", pages=3, limit=None, least=64)
     assert "3 of the 64 or more that it needs" in found.found
     assert "vm.nr_hugepages=64" in found.hint

@@ -1,4 +1,4 @@
-"""Who archives: the entrypoint, or a command of the user's own."""
+"""Who archives: the entrypoint, or the user's own command."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def _on(origin: Origin = FILE) -> tuple[Origin, str, str]:
 
 @pytest.mark.parametrize("origin", [FILE, VARIABLE, FOLDER, ALTER])
 @pytest.mark.parametrize("mode", ["on", "ON", "always", "true", "1"])
-def test_a_command_of_the_users_own_is_in_charge(origin: Origin, mode: str) -> None:
-    """Wherever it stands, where nobody asks for ours."""
+def test_the_users_own_command_archives(origin: Origin, mode: str) -> None:
+    """It does wherever it is set, if no variable makes the entrypoint archive."""
     said = _said((FILE, "archive_mode", mode), (origin, "archive_command", OWN))
     assert said[1] == precedence.decide(said, OURS, "").own
     library = _said(_on(), (origin, "archive_library", "basic_archive"))
@@ -37,8 +37,8 @@ def test_a_command_of_the_users_own_is_in_charge(origin: Origin, mode: str) -> N
 
 
 @pytest.mark.parametrize("origin", [VARIABLE, FOLDER, ALTER])
-def test_ours_is_stronger_where_it_is_asked_for(origin: Origin) -> None:
-    """What is stronger than its file is met on the command line; the cluster's own file is not stronger."""
+def test_our_command_is_stronger_if_a_variable_requests_it(origin: Origin) -> None:
+    """The command line overrides stronger sources than our file; the cluster's own file is not stronger."""
     said = _said(_on(), (origin, "archive_command", OWN))
     found = precedence.decide(said, OURS, "ARCHIVE_URL")
     assert (None, (said[1],), {"archive_command": OURS}) == (found.own, found.idle, found.options)
@@ -49,7 +49,7 @@ def test_ours_is_stronger_where_it_is_asked_for(origin: Origin) -> None:
 @pytest.mark.parametrize("asked", ["", "ARCHIVE_URL"])
 @pytest.mark.parametrize(("name", "value"), [("archive_command", ""), ("archive_library", "basic_archive")])
 def test_the_command_line_is_the_users(asked: str, name: str, value: str) -> None:
-    """Also an empty command, and whatever the files say."""
+    """A command on the command line wins, even an empty one, whatever the files say."""
     said = _said(_on(), (FILE, "archive_library", "x"), (COMMAND, name, value))
     assert said[2] == precedence.decide(said, OURS, asked).own
 
@@ -65,14 +65,14 @@ def test_the_command_line_is_the_users(asked: str, name: str, value: str) -> Non
         _said(_on(), (ALTER, "archive_command", OWN), (COMMAND, "archive_mode", "off")),
     ],
 )
-def test_what_archives_nothing_is_nobodys(said: list[Source]) -> None:
-    """Ours is in charge then, though nobody asks for it by name."""
+def test_a_command_that_archives_nothing_does_not_count(said: list[Source]) -> None:
+    """The entrypoint then archives, even if no variable requests it."""
     found = precedence.decide(said, OURS, "")
     assert (None, OURS) == (found.own, found.options["archive_command"])
 
 
-def test_all_that_archiving_needs_is_met() -> None:
-    """PostgreSQL takes no library beside a command, and does not archive with wal_level=minimal."""
+def test_all_settings_that_archiving_needs_are_set() -> None:
+    """PostgreSQL does not accept a library with a command, and does not archive with wal_level=minimal."""
     said = _said(
         (FILE, "archive_library", "x"), (ALTER, "archive_mode", "off"), (FOLDER, "wal_level", "minimal")
     )
@@ -81,15 +81,15 @@ def test_all_that_archiving_needs_is_met() -> None:
     assert tuple(said) == found.idle
 
 
-def test_nothing_is_said_where_nobody_says_anything() -> None:
-    """Defaults that stand in the cluster's own file are no contradiction, nor is what goes with ours."""
+def test_there_is_no_report_without_a_contradiction() -> None:
+    """Defaults in the cluster's own file, and settings that suit our archiving, do not contradict it."""
     said = _said((FILE, "archive_command", ""), _on(ALTER), (FILE, "wal_level", "logical"))
     assert precedence.Charge(None, (), {}, None) == precedence.decide(said, OURS, "ARCHIVE_URL")
     assert precedence.tell(precedence.decide(said, OURS, "ARCHIVE_URL"), "ARCHIVE_URL", "wal-g") is None
 
 
 def test_archive_mode_on_the_command_line_turns_ours_off() -> None:
-    """It wins, as each argument does, and that nothing is archived is told."""
+    """It wins, as every argument does, and the report says that nothing is archived."""
     said = _said((COMMAND, "archive_mode", "off"))
     found = precedence.decide(said, OURS, "ARCHIVE_URL")
     assert ({}, said[0]) == (found.options, found.off)
@@ -99,7 +99,7 @@ def test_archive_mode_on_the_command_line_turns_ours_off() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    """A command may hold one."""
+    """A command may contain a secret."""
     said = _said(_on(), (ALTER, "archive_command", "push --key=geheim %p"))
     for asked in ("", "ARCHIVE_URL"):
         told = precedence.tell(precedence.decide(said, OURS, asked), asked, "wal-g")
@@ -120,15 +120,15 @@ def test_secrets_are_not_shown() -> None:
         ({"WALG_FILE_PREFIX": "/a", "STANDBY": "on"}, "STANDBY"),
     ],
 )
-def test_what_asks_for_ours(values: dict[str, str], asked: str) -> None:
-    """Each variable of ours that is of no use without archiving of ours."""
+def test_variables_that_make_the_entrypoint_archive(values: dict[str, str], asked: str) -> None:
+    """Each of our variables that is useless unless the entrypoint archives."""
     archive = made.settings(values).archive
     assert archive is not None
     assert asked == archive.asked
 
 
-def test_variables_for_a_command_of_the_users_own() -> None:
-    """With a tool's own variables alone they are a place like any other."""
+def test_variables_for_the_users_own_command() -> None:
+    """With only the tool's own variables, POSTGRES_CONF_* may set the user's own command."""
     own = {"POSTGRES_CONF_archive_command": OWN, "POSTGRES_CONF_archive_timeout": "9"}
     assert {"archive_command": OWN, "archive_timeout": "9"} == made.settings(
         {"WALG_FILE_PREFIX": "/a", **own}

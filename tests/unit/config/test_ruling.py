@@ -1,4 +1,4 @@
-"""What rules a recovery: what is asked for now, not what a backup's files say."""
+"""The settings of a recovery: the present ones count, not those in the files of a backup."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _context(
     folder: Sequence[str] = (),
     **values: str,
 ) -> Context:
-    """Return the context of a cluster of 15 whose own file includes another one with a target and a delay."""
+    """Return the context of a cluster of PostgreSQL 15 whose file includes another with a target and a delay."""
     conf = data.parent / f"{data.name}.d"
     conf.mkdir(exist_ok=True)
     (conf / "a.conf").write_text("\n".join(folder))
@@ -46,8 +46,8 @@ def _context(
 
 
 @pytest.mark.parametrize("major", [14, 15, 16, 17, 18])
-def test_every_version_knows_what_it_gets(major: int) -> None:
-    """A server ends at a setting that it does not know."""
+def test_every_version_knows_the_settings_that_it_gets(major: int) -> None:
+    """A server refuses to start with an unknown setting."""
     found = ruled.neutral(major)
     assert (major >= 15, major >= 17, major <= 15) == tuple(
         name in found for name in ("recovery_prefetch", "sync_replication_slots", "promote_trigger_file")
@@ -56,7 +56,7 @@ def test_every_version_knows_what_it_gets(major: int) -> None:
 
 
 def test_no_empty_target_follows_the_wanted_one() -> None:
-    """In whatever order they were put together; PostgreSQL would forget the wanted one."""
+    """This holds for every order of the settings, since an empty target would make PostgreSQL drop the wanted one."""
     for wanted, *others in itertools.permutations(ruled.TARGETS):
         found = ruled.words({wanted: "x", "hot_standby": "on", **dict.fromkeys(others, "")})
         assert f"{wanted}=x" == found[-1]
@@ -65,7 +65,7 @@ def test_no_empty_target_follows_the_wanted_one() -> None:
 def test_a_restore_gets_nothing_of_the_backup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What is left over is neutral and told; what is asked for now counts, but for a delay."""
+    """Old settings are neutralized and reported; present ones count, except a delay."""
     context = _context(
         tmp_path,
         monkeypatch,
@@ -89,7 +89,7 @@ def test_a_restore_gets_nothing_of_the_backup(
 
 
 def test_a_standby_gets_nothing_of_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked for now is repeated only where ALTER SYSTEM would win, and a password never."""
+    """Present settings are repeated only if ALTER SYSTEM would win, and a password never is."""
     ours = {"primary_conninfo": "host=a password=b", "restore_command": "ours", "hot_standby": "on"}
     asked: Mapping[str, str] = {"POSTGRES_CONF_recovery_min_apply_delay": "1h"}
     context = _context(tmp_path, monkeypatch, **asked)
@@ -113,7 +113,7 @@ def test_a_standby_gets_nothing_of_the_backup(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("place", ["argument", "folder", "file"])
 def test_another_target_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
-    """Whoever asks for one now is told the variable; a file in the data folder is nobody who asks."""
+    """A present target is refused, and the hint names the variable; a file in the data folder does not count."""
     ruling.refuse_targets(_context(tmp_path, monkeypatch, "-c", "recovery_target_xid="))
     file = tmp_path.parent / f"{tmp_path.name}.conf"
     file.write_text("recovery_target_name = 'x'\n")
@@ -132,7 +132,7 @@ def test_another_target_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_conninfo_with_a_password_wins_over_alter_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The left-over one is removed, and nothing else of the file; without a password ours is an argument."""
+    """Only the old one is removed from the file; without a password, ours is an argument."""
     lines = ["primary_conninfo = 'host=old password=x'", "work_mem = 8MB", "primary_conninfo = 'host=old2'"]
     context = _context(tmp_path, monkeypatch, alter=lines)
     before = (tmp_path / "postgresql.auto.conf").read_text()
@@ -143,7 +143,7 @@ def test_a_conninfo_with_a_password_wins_over_alter_system(
 
 
 def test_a_recovery_conf_is_put_aside(tmp_path: Path) -> None:
-    """No server since PostgreSQL 12 starts with one; it is not ours, so it stays under another name."""
+    """No server since PostgreSQL 12 starts with such a file; it is not ours, so it is only renamed."""
     (tmp_path / "recovery.conf").write_text("standby_mode = on\n")
     forget_original(str(tmp_path))
     assert ["recovery.conf.unused"] == [each.name for each in tmp_path.iterdir()]

@@ -1,4 +1,4 @@
-"""Which source of a setting wins, and what differs from the running server."""
+"""Which source of a setting wins, and which settings differ from the running server's."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ USER = Running(
 )
 
 
-def test_what_initdb_wrote_is_not_a_persons() -> None:
-    """Its own lines are the image's; another value, or a second line, is a person's."""
+def test_lines_of_initdb_are_not_a_persons() -> None:
+    """Lines that initdb wrote are the image's; another value, or a second line, is a person's."""
     text = "shared_buffers = 128MB\nlc_messages = 'C'\nmax_wal_size = 2GB\nlisten_addresses = '*'\n"
     entries, _ = parse(text + "shared_buffers = 128MB\n", "f")
     origins = [source.origin for source in sources.of_base(entries, {"listen_addresses": "*"})]
@@ -30,7 +30,7 @@ def test_what_initdb_wrote_is_not_a_persons() -> None:
 
 
 def test_the_strongest_comes_first() -> None:
-    """Later sources win, and hide the earlier ones."""
+    """Later sources override the earlier ones."""
     found = [Source("a", "1", FILE, ""), Source("a", "2", ALTER, ""), Source("a", "3", COMMAND, "")]
     assert ["3", "2", "1"] == [source.value for source in sources.by_name(found)["a"]]
     assert "3" == sources.winners(found)["a"].value
@@ -46,10 +46,10 @@ def test_the_strongest_comes_first() -> None:
         ("8MB", {"x": "8192"}, USER._replace(source="database"), None),
     ],
 )
-def test_what_differs(
+def test_differences(
     value: str, plain: dict[str, str], running: Running, expected: tuple[bool, str, str] | None
 ) -> None:
-    """Values are compared as the server counts them; what a session has for itself says nothing."""
+    """Values are compared in the server's units; a session's own value does not count."""
     wanted = {"x": Source("x", value, VARIABLE, "POSTGRES_CONF_x")}
     found = sources.changes(wanted, {"x": running}, plain)
     expected_changes = expected and [
@@ -58,14 +58,14 @@ def test_what_differs(
     assert (expected_changes or []) == found
 
 
-def test_what_nobody_sets_any_more_goes_back() -> None:
-    """A line that was removed means the default again."""
+def test_a_removed_setting_returns_to_its_default() -> None:
+    """After a line is removed, the default applies again."""
     known = {"x": POSTMASTER, "y": USER}
     assert [Change("x", "128MB", "1024", restart=True, where="default")] == sources.changes({}, known, {})
 
 
-def test_what_the_server_sizes_by_itself_does_not_differ() -> None:
-    """-1 for wal_buffers is shown as what the server has chosen."""
+def test_a_size_that_the_server_chooses_does_not_differ() -> None:
+    """For wal_buffers = -1, the server shows the size that it has chosen."""
     running = {"wal_buffers": POSTMASTER._replace(setting="512", shown="4MB", default="-1")}
     wanted = {"wal_buffers": Source("wal_buffers", "-1", FILE, "f:1")}
     assert [] == sources.changes(wanted, running, {"wal_buffers": "-1"})
@@ -84,21 +84,21 @@ SAID = """\
 
 
 def test_complaints_hold_their_hint() -> None:
-    """Units and values by the server's hint, ranges with their unit, and what cannot be set at all."""
+    """Hints are the server's own, ranges with their unit, or say that a setting cannot be set."""
     expected = {
         "work_mem": 'Valid units for this parameter are "B", "kB", "MB", "GB", and "TB".',
-        "block_size": "remove block_size: it is built into the server or made with the cluster",
-        "shared_buffers": "give shared_buffers from 16 to 1073741823, in units of 8kB",
-        "bgwriter_delay": "give bgwriter_delay from 10 ms to 10000 ms",
-        "fsync": "give fsync as on or off",
+        "block_size": "remove block_size: it is fixed when the server is built or the cluster is created",
+        "shared_buffers": "set shared_buffers to a value from 16 to 1073741823, in units of 8kB",
+        "bgwriter_delay": "set bgwriter_delay to a value from 10 ms to 10000 ms",
+        "fsync": "set fsync to on or off",
     }
     assert expected == {each.name: each.hint for each in complaints.complaints(SAID)}
 
 
 def test_an_unknown_name_gets_the_nearest() -> None:
-    """The place, the name, and what was probably meant."""
+    """The problem names the place, the setting, the probable name, and the page."""
     [said] = complaints.complaints('LOG:  unrecognized configuration parameter "wrok_mem" in file "f" line 1')
     source = Source("wrok_mem", "1", VARIABLE, "POSTGRES_CONF_wrok_mem")
     problem = complaints.problem(source, said, ["port", "work_mem"])
     assert "POSTGRES_CONF_wrok_mem: the server has no setting wrok_mem" == problem.what
-    assert "did you mean work_mem?" == problem.hint
+    assert ("did you mean work_mem?", "configure-the-server") == (problem.hint, problem.docs)

@@ -1,4 +1,4 @@
-"""How a container is shared among the server and the archiver."""
+"""How the server and the archiver share a container."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _numbers(machine: Machine, connections: int = 100) -> dict[str, int]:
 def test_never_more_memory_than_there_is(machine: Machine, connections: int) -> None:
     """The server's memory at its worst, with the archiver's and a backup's, fits into the container.
 
-    But for the least that PostgreSQL accepts, which tiny containers with many connections cannot hold.
+    The exception are PostgreSQL's minimum values, which tiny containers with many connections cannot hold.
     """
     found = _numbers(machine, connections)
     vacuums = max(MB, found["maintenance_work_mem"]) * (tune.AUTOVACUUM_WORKERS + 1)
@@ -72,13 +72,13 @@ def test_more_gives_never_less(machine: Machine, memory: int, processors: int) -
 
 @given(MACHINES)
 def test_archiving_leaves_less(machine: Machine) -> None:
-    """With an archive the server gets no more than without, and at least half."""
+    """With an archive, the server gets no more than without one, and at least half."""
     alone = tune.server(machine._replace(archives=False))
     assert alone // 2 <= tune.server(machine._replace(archives=True)) <= alone
 
 
 def test_a_gigabyte() -> None:
-    """The numbers for a usual container, as they are told."""
+    """The documented numbers for a common container."""
     found = {
         each.name: each.value
         for each in tune.tune(Machine(GB, limited=True, processors=2, wal_bytes=100 * GB, archives=False))
@@ -97,15 +97,15 @@ def test_a_gigabyte() -> None:
 
 @given(st.integers(0, 2**50))
 def test_a_size_is_read_back(count: int) -> None:
-    """What is written is at most what was meant, and as exact as its unit."""
+    """A size is at most the given number, and differs from it by less than its unit."""
     read = tune.size_bytes(tune.size(count), "B")
     assert read is not None
     assert read <= count < read + (1024 if count < 10 * MB else MB)
 
 
 @given(MACHINES)
-def test_what_is_tuned_is_never_doubted(machine: Machine) -> None:
-    """Doctor finds nothing wrong with it."""
+def test_doctor_accepts_tuned_settings(machine: Machine) -> None:
+    """Doctor finds nothing wrong with the settings of POSTGRES_TUNE."""
     defaults = {
         "max_connections": "100",
         "autovacuum_work_mem": "-1",
@@ -120,8 +120,8 @@ def test_what_is_tuned_is_never_doubted(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "many", "1 apple", "1e999MB", "MB"])
-def test_what_is_no_size(text: str) -> None:
-    """It is left to the server."""
+def test_a_value_that_is_not_a_size(text: str) -> None:
+    """The server judges such a value."""
     assert tune.size_bytes(text, "kB") is None
 
 
@@ -135,5 +135,5 @@ def test_what_is_no_size(text: str) -> None:
     ],
 )
 def test_shared_memory(wanted: dict[str, str], expected: int) -> None:
-    """What parallel hash joins and a parallel VACUUM can ask for at once."""
+    """The memory that parallel hash joins and a parallel VACUUM can request at once."""
     assert expected == tune.shared_memory(wanted)
