@@ -158,7 +158,7 @@ def objection(opened: OpenedArchive, *, settled: bool, seconds: float) -> str:
     """
     data = opened.data_folder
     if status.in_recovery(data):
-        return "this server is a standby, or is replaying the archive"
+        return "this is a standby, or is replaying the archive"
     if fork.objection(data) is not None:
         return "this cluster was restored and may not write there (yet)"
     if settled:

@@ -194,7 +194,7 @@ def test_two_copies_of_one_dead_original_do_not_collide(archive: Archive, volume
     before = archive.digest()
     with archive.serve({**LATEST, **CONFIRM}, volumes={DATA: volume}) as second:
         archives.write(second, 2)
-        assert "has taken timeline 2" in _state(second)["fork_refused"]
+        assert "has already taken timeline 2" in _state(second)["fork_refused"]
         assert 0 == second.stop()
     assert before == archive.digest()
     with archive.serve(LATEST) as anew:

@@ -101,7 +101,7 @@ def test_a_history_that_is_missing_hides_no_later_timeline(archive: Archive, vol
         standby.exec("entrypoint", "backup", "push", timeout=60)
         standby.exec("wal-g", "st", "rm", "wal_005/00000002.history.lz4")
         assert re.search(
-            r"holds its timeline 2, and this one is on timeline 1; where .* not known", _refused(primary)
+            r"holds its timeline 2, and this server is on timeline 1; where .* not known", _refused(primary)
         )
 
 
@@ -112,7 +112,7 @@ def test_an_old_primary_that_still_serves(archive: Archive, volume: str) -> None
         assert SUPERSEDED == primary.wait(40)
         said = primary.logs().output
         assert "another server has taken over: fast shutdown" in said
-        assert "holds its timeline 2, and this one is on timeline 1" in said
+        assert "holds its timeline 2, and this server is on timeline 1" in said
         archives.write(standby, 1)
         archives.wait_for_archiving(standby)
         assert "00000002" == archive.segments()[-1][:8]
