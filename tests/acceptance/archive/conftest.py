@@ -1,4 +1,4 @@
-"""What the tests of archives share."""
+"""Fixtures for the tests of archives."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from s3 import S3
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3]:
-    """The S3 server of all tests; each archive has a prefix of its own."""
+    """The S3 server of all tests; each archive has its own prefix."""
     with s3.serve() as server:
         yield server
 
 
 @pytest.fixture(params=FOLDERS)
 def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An empty archive: of each tool on a folder, where a test does not ask for PLACES."""
+    """An empty archive of each tool, in a folder unless a test is parametrized with PLACES."""
     tool, place = request.param
     with archives.made(tool, request.getfixturevalue("s3_server") if place == "s3" else None) as found:
         yield found
@@ -30,7 +30,7 @@ def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
 
 @pytest.fixture
 def road(s3_server: S3) -> Iterator[S3]:
-    """The S3 server for a test that cuts the road to it, or changes its keys; all is well afterwards."""
+    """The S3 server for a test that cuts the road to it or changes its keys; both are restored afterwards."""
     yield s3_server
     s3_server.relay.slow(0)
     s3_server.relay.narrow(math.inf)

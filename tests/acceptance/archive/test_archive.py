@@ -1,4 +1,4 @@
-"""A database survives its volume: archive, base backup, restore; for each archiver that the image has, on a folder and on S3."""
+"""A database survives its volume: archive, base backup, restore; for each archiver in the image, in a folder and on S3."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from containers import FRESH
 DATA = containers.data_folder()
 
 on_a_folder = pytest.mark.parametrize("source", FOLDERS, indirect=True)
-"""For what does not depend on the storage."""
+"""For tests that do not depend on the storage."""
 
 
 class Source(NamedTuple):
@@ -42,19 +42,19 @@ def source(request: pytest.FixtureRequest) -> Iterator[Source]:
 
 @pytest.fixture
 def archive(source: Source) -> Iterator[Archive]:
-    """A copy of the archive, to be written to."""
+    """A copy of the archive that a test may change."""
     with source.archive.copy() as copy:
         yield copy
 
 
 def test_every_row_is_back_after_the_volume_is_gone(source: Source, archive: Archive) -> None:
-    """Rows from before and after the base backup are back, on a new timeline, and archiving goes on."""
+    """Rows from before and after the base backup are back, on a new timeline, and archiving continues."""
     with archive.serve(LATEST) as restored:
         assert "2000|2001000" == restored.sql("SELECT count(*), sum(i) FROM kept")
         assert source.system_identifier == restored.sql("SELECT system_identifier FROM pg_control_system()")
         assert "2" == restored.sql("SELECT timeline_id FROM pg_control_checkpoint()")
         assert "f" == restored.sql("SELECT pg_is_in_recovery()")
-        # Nothing of the recovery is left, in the folder or in the settings.
+        # Nothing of the recovery is left in the folder or in the settings.
         left = restored.shell(f"cd {DATA}; ls -A | grep -E '^[.]entrypoint$|signal' || true")
         assert "" == left
         assert "" == restored.sql("SHOW restore_command")
@@ -79,7 +79,7 @@ def test_an_older_backup_by_name_replays_over_the_fork(source: Source, archive: 
 
 @on_a_folder
 def test_restore_from_may_stay_set(source: Source, archive: Archive) -> None:
-    """A volume that has been restored is simply started, rows written since included."""
+    """A volume that has been restored simply starts, with the rows that were written since."""
     with archive.serve(LATEST) as restored:
         restored.sql("INSERT INTO kept VALUES (3000)")
         assert 0 == restored.stop()
@@ -89,7 +89,7 @@ def test_restore_from_may_stay_set(source: Source, archive: Archive) -> None:
 
 
 def test_an_unknown_backup_is_refused_before_a_byte_is_written(source: Source) -> None:
-    """The message names the backups that there are."""
+    """The message names the backups that exist."""
     with containers.volume() as data:
         ended = source.archive.run({"RESTORE_FROM": "nosuch"}, volumes={DATA: data})
         assert 12 == ended.code, ended.output
@@ -98,7 +98,7 @@ def test_an_unknown_backup_is_refused_before_a_byte_is_written(source: Source) -
 
 
 def test_a_new_cluster_is_refused_in_a_used_archive(source: Source) -> None:
-    """An empty volume with a used archive is a lost volume: say how to get it back, write nothing."""
+    """An empty volume with a used archive is a lost volume: the message says how to restore it."""
     before = source.archive.digest()
     with containers.volume() as data:
         ended = source.archive.run(FRESH, volumes={DATA: data})
@@ -110,11 +110,11 @@ def test_a_new_cluster_is_refused_in_a_used_archive(source: Source) -> None:
 
 
 def test_the_other_tools_archive_is_refused(source: Source) -> None:
-    """An archive of one tool is not written to by the other, which says so."""
+    """One tool does not write to the other tool's archive, and the message says so."""
     other = {"pgbackrest": "wal-g", "wal-g": "pgbackrest"}[source.archive.tool]
     before = source.archive.digest()
     ended = source.archive.run({**FRESH, "ARCHIVE_TOOL": other})
-    assert ended.code in (1, 12), ended.output  # 1 where the image lacks the other tool
+    assert ended.code in (1, 12), ended.output  # 1 if the image lacks the other tool
     if "not in this image" not in ended.stderr:
         assert f"an archive of another tool, {source.archive.tool} (" in ended.stderr
         assert f"set ARCHIVE_TOOL={source.archive.tool}" in ended.stderr
@@ -122,9 +122,9 @@ def test_the_other_tools_archive_is_refused(source: Source) -> None:
 
 
 def test_an_archive_that_cannot_be_read_is_refused_by_the_plan(source: Source, archive: Archive) -> None:
-    """Nothing is fetched while its newest segment is there but unreadable; mended, the next start restores.
+    """Nothing is fetched while the newest segment exists but is unreadable; after a repair, a start restores.
 
-    pgBackRest does not notice a segment that was cut short on S3 before the replay asks for it.
+    pgBackRest notices a segment that was cut short on S3 only when the replay requests it.
     """
     code = 13 if archive.tool == "pgbackrest" and archive.server else 12
     with archive.create(LATEST) as container:
@@ -137,7 +137,7 @@ def test_an_archive_that_cannot_be_read_is_refused_by_the_plan(source: Source, a
 
 
 @on_a_folder
-def test_a_killed_restore_goes_on_or_begins_again(source: Source, archive: Archive) -> None:
+def test_a_killed_restore_continues_or_starts_again(source: Source, archive: Archive) -> None:
     """SIGKILL during fetch, replay and promotion: the next start ends with every row."""
     for sign in (
         "fetching backup",
@@ -153,13 +153,13 @@ def test_a_killed_restore_goes_on_or_begins_again(source: Source, archive: Archi
             container.wait()
             container.again()
             assert "2000" == container.sql("SELECT count(*) FROM kept"), sign
-            # What is archived by several processes at once may have a hole where its server is lost.
+            # Several processes archive at once, so the archive may have a hole if its server is lost.
             assert 0 == container.stop(), sign
 
 
 @on_a_folder
-def test_wal_lies_elsewhere_after_a_restore(source: Source, archive: Archive) -> None:
-    """POSTGRES_INITDB_WALDIR holds for a restored cluster as well."""
+def test_a_restored_cluster_has_its_wal_folder(source: Source, archive: Archive) -> None:
+    """POSTGRES_INITDB_WALDIR applies to a restored cluster as well."""
     with containers.volume() as wal:
         env = {**LATEST, "POSTGRES_INITDB_WALDIR": "/wal"}
         with archive.serve(env, volumes={"/wal": wal}) as restored:
@@ -169,7 +169,7 @@ def test_wal_lies_elsewhere_after_a_restore(source: Source, archive: Archive) ->
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_an_arbitrary_user_archives_and_restores(tool: str) -> None:
-    """`--user` with a uid that nobody knows: archive, backup and restore work all the same."""
+    """With `--user` and an unknown uid, archiving, backups and restores work."""
     own = ("--user", "4321:4321")
     env = {"ARCHIVE_URL": "file:///volume/archive", "ARCHIVE_TOOL": tool, "PGDATA": "/volume/data"}
     with containers.volume() as volume:
@@ -201,7 +201,7 @@ def test_backups_are_listed_as_json(source: Source) -> None:
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_no_secret_of_the_archiver_is_in_the_server(tool: str) -> None:
-    """Keys and passphrases are in one file of the server's user, not in any environment or argument."""
+    """Keys and passphrases are in one file of the server's user, but in no environment or argument."""
     secrets = {
         "pgbackrest": {
             "PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc",
@@ -227,7 +227,7 @@ def test_no_secret_of_the_archiver_is_in_the_server(tool: str) -> None:
 
 
 def test_the_archive_folder_must_exist() -> None:
-    """Without a mount the archive would lie in the container's layer: refused, nothing made."""
+    """Without a mount, the archive would be in the container's layer: the start refuses and makes nothing."""
     with containers.volume() as data:
         ended = containers.run(env={**FRESH, "ARCHIVE_URL": "file:///archive"}, volumes={DATA: data})
         assert ended.code in (1, 12)
@@ -235,8 +235,8 @@ def test_the_archive_folder_must_exist() -> None:
         assert "" == containers.in_volume(data, "ls -A")
 
 
-def test_without_bin_sh_the_start_says_so() -> None:
-    """The story of exit code 127: archiving without /bin/sh is refused, with the reason."""
+def test_archiving_without_bin_sh_is_refused() -> None:
+    """Commands would end with exit code 127, so the start refuses and says why."""
     without = 'FROM IMAGE\nRUN ["/bin/bash", "-c", "rm /bin/sh"]\n'
     with containers.build(without) as image, containers.volume() as archive:
         ended = containers.run(
@@ -248,8 +248,8 @@ def test_without_bin_sh_the_start_says_so() -> None:
     assert "hint: use an image that has /bin/sh" in ended.stderr
 
 
-def test_doctor_tells_what_is_wrong_and_what_is_well() -> None:
-    """The table and the JSON hold the same findings, and the exit code follows the worst."""
+def test_doctor_reports_what_is_wrong_and_what_is_right() -> None:
+    """The table and the JSON have the same findings, and the exit code follows the worst one."""
     with containers.volume() as archive, containers.volume() as data:
         env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
         options = ("--shm-size", "128m")
@@ -269,8 +269,8 @@ def test_doctor_tells_what_is_wrong_and_what_is_well() -> None:
             assert "an archive of another tool" in last.stdout
 
 
-def test_doctor_speaks_before_there_is_a_database() -> None:
-    """Alone, without a volume or a password, it finds just that."""
+def test_doctor_works_before_there_is_a_database() -> None:
+    """Alone, without a volume or a password, it reports exactly that."""
     ended = containers.run("doctor")
     assert 0 != ended.code
     assert "POSTGRES_PASSWORD" in ended.stdout

@@ -1,4 +1,4 @@
-"""WAL archiving that runs unattended: by the helper or without it, through outages, to the last segment of a stop."""
+"""WAL archiving that runs unattended: with or without the helper, through outages, to the last segment of a stop."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SWITCH = "SELECT pg_switch_wal()"
 
 @pytest.fixture
 def walg_archive() -> Iterator[Archive]:
-    """The same for wal-g alone."""
+    """An empty archive for wal-g alone."""
     with archives.made("wal-g", None) as made:
         yield made
 
 
 def _write(server: Container, segments: int = 1) -> None:
-    """Fill so many segments, one row each."""
+    """Fill this many segments, with one row each."""
     server.sql("CREATE TABLE IF NOT EXISTS kept (i int)")
     for _ in range(segments):
         server.sql("INSERT INTO kept VALUES (1)")
@@ -44,7 +44,7 @@ def _status(server: Container) -> dict[str, Any]:
 
 
 def _lock(server: Container) -> None:
-    """Take the storage away; the mount stays."""
+    """Make the storage inaccessible; the mount stays."""
     server.shell("chmod 000 /archive", user="0")
 
 
@@ -52,8 +52,8 @@ def _unlock(server: Container) -> None:
     server.shell("chmod 700 /archive", user="0")
 
 
-def test_status_tells_the_truth_of_an_outage(archive: Archive) -> None:
-    """Backlog, ages, the last success and the archiver's own words; all of it in status and doctor too."""
+def test_status_reports_an_outage(archive: Archive) -> None:
+    """`archive status`, `status` and doctor show the backlog, ages, last success and archiver's output."""
     with archive.serve(FRESH) as server:
         _write(server)
         _all_archived(server)
@@ -69,14 +69,17 @@ def test_status_tells_the_truth_of_an_outage(archive: Archive) -> None:
         assert well["archived_per_minute"] > 0
         _lock(server)
         _write(server, 3)
-        until(lambda: _status(server)["last_error"] is not None, "the outage is seen")
+        until(lambda: _status(server)["last_error"] is not None, "the outage is noticed")
         bad = _status(server)
         assert (3, 3 * 16 * 1024**2) == (bad["backlog_segments"], bad["backlog_bytes"])
         assert 0 <= bad["oldest_ready_seconds"] < 60
         assert bad["oldest_ready"] > well["last_archived"] == bad["last_archived"]
         assert "ermission denied" in bad["last_error"]
         assert bad["failing_since"] >= well["last_archived_at"]
-        until(lambda: (_status(server)["seconds_until_full"] or 0) > 0, "when the volume will be full")
+        until(
+            lambda: (_status(server)["seconds_until_full"] or 0) > 0,
+            "the time until the volume is full is known",
+        )
         assert (
             bad["backlog_segments"]
             == json.loads(server.exec("entrypoint", "status", "--json").stdout)["archive"]["backlog_segments"]
@@ -90,18 +93,18 @@ def test_status_tells_the_truth_of_an_outage(archive: Archive) -> None:
 
 
 def test_an_outage_is_logged_once_and_its_backlog_archived_in_order(archive: Archive) -> None:
-    """One line at the begin, one at the end, PostgreSQL's own of one call; no restart; the oldest first."""
+    """One line at the beginning, one at the end, one message of PostgreSQL; no restart; the oldest first."""
     with archive.serve(FRESH) as server:
         _lock(server)
         _write(server, 5)
-        until(lambda: "archiving fails" in server.logs().stderr, "the outage is told")
+        until(lambda: "archiving fails" in server.logs().stderr, "the outage is reported")
         tries: set[str] = set()
 
         def tried(times: int) -> bool:
             tries.add(server.shell("stat -c %Y.%y /run/entrypoint/archive-words"))
             return len(tries) >= times
 
-        until(lambda: tried(5), "it is tried again and again", 40)
+        until(lambda: tried(5), "archiving is tried again and again", 40)
         _unlock(server)
         _all_archived(server)
         log = server.logs().stderr
@@ -124,12 +127,12 @@ def test_a_stop_leaves_nothing_unarchived(archive: Archive) -> None:
     assert 3 <= len([name for name in archive.digest() if re.search(r"/0000000100000000000000\d\d", name)])
 
 
-def test_a_stop_says_what_is_not_archived(archive: Archive) -> None:
-    """During an outage a stop ends in order and soon, and names what waits; the next start archives it."""
+def test_a_stop_reports_what_is_not_archived(archive: Archive) -> None:
+    """During an outage a stop is orderly and quick, and names the waiting files; the next start archives them."""
     with archive.serve(FRESH) as server:
         _lock(server)
         _write(server, 2)
-        until(lambda: "archiving fails" in server.logs().stderr, "the outage is told")
+        until(lambda: "archiving fails" in server.logs().stderr, "the outage is reported")
         assert 0 == server.stop(timeout=25)
         log = server.logs().stderr
         assert re.search(r"not archived yet: \d WAL files, starting with 000000010000000000000001", log)
@@ -140,7 +143,7 @@ def test_a_stop_says_what_is_not_archived(archive: Archive) -> None:
 
 
 def test_an_idle_database_archives(archive: Archive) -> None:
-    """A row that nothing follows is in the archive after ARCHIVE_TIMEOUT."""
+    """The last row is in the archive after ARCHIVE_TIMEOUT, even if nothing else is written."""
     with archive.serve({**FRESH, "ARCHIVE_TIMEOUT": "2s"}) as server:
         server.sql("CREATE TABLE kept ()")
         segment = server.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")
@@ -148,7 +151,7 @@ def test_an_idle_database_archives(archive: Archive) -> None:
 
 
 def test_check_sends_a_segment_and_reads_it_back(archive: Archive) -> None:
-    """A proof from end to end, which says why where there is none."""
+    """The check proves the whole way, or says why it cannot."""
     with archive.serve(FRESH) as server:
         proof = json.loads(server.exec("entrypoint", "archive", "check", "--json").stdout)
         assert (True, 24) == (proof["compared"], len(proof["segment"]))
@@ -161,12 +164,12 @@ def test_check_sends_a_segment_and_reads_it_back(archive: Archive) -> None:
 
 
 def test_push_pending_with_and_without_a_server(archive: Archive) -> None:
-    """What waits is archived by the server's archiver, or by the command itself where no server runs."""
+    """The server's archiver archives the waiting files; without a server, the command itself does."""
     with containers.volume() as data:
         with archive.serve(FRESH, volumes={DATA: data}) as server:
             _lock(server)
             _write(server, 3)
-            until(lambda: "archiving fails" in server.logs().stderr, "the outage is told")
+            until(lambda: "archiving fails" in server.logs().stderr, "the outage is reported")
             pushed = server.exec("entrypoint", "archive", "push-pending", "--timeout", "1", check=False)
             assert 12 == pushed.code
             assert "still wait" in pushed.stderr
@@ -205,8 +208,8 @@ def test_another_clusters_archive_is_refused_at_a_warm_start(archive: Archive) -
         assert before == archive.digest()
 
 
-def test_a_second_cluster_does_not_begin_in_an_archive_without_backups(archive: Archive) -> None:
-    """An archive that belongs to a cluster is not free, though nothing could be restored from it."""
+def test_a_second_cluster_does_not_start_in_an_archive_without_backups(archive: Archive) -> None:
+    """An archive that belongs to a cluster is not free, even if nothing can be restored from it."""
     with archive.serve(FRESH) as server:
         identifier = server.sql("SELECT system_identifier FROM pg_control_system()")
         assert 0 == server.stop()
@@ -218,8 +221,10 @@ def test_a_second_cluster_does_not_begin_in_an_archive_without_backups(archive: 
 
 
 @pytest.mark.parametrize("megabytes", [1, 64])
-def test_other_segment_sizes_and_a_wal_folder_elsewhere(archive: Archive, megabytes: int) -> None:
-    """Segments of 1 and 64 MB, .backup files, and pg_wal on a volume of its own; all of it restores."""
+def test_other_segment_sizes_and_a_wal_folder_elsewhere_are_restored(
+    archive: Archive, megabytes: int
+) -> None:
+    """Segments of 1 and 64 MB, .backup files, and pg_wal on a separate volume are all restored."""
     with containers.volume() as wal:
         env = {
             **FRESH,
@@ -244,7 +249,7 @@ def test_other_segment_sizes_and_a_wal_folder_elsewhere(archive: Archive, megaby
 @pytest.mark.walg
 @pytest.mark.parametrize("times", [4, pytest.param(20, marks=pytest.mark.long)])
 def test_the_daemon_archives_and_nothing_is_lost_when_it_dies(walg_archive: Archive, times: int) -> None:
-    """Segments go through the helper; whenever killed it comes back, and the archiver itself steps in."""
+    """Segments go through the helper; after each kill it comes back, and until then the archiver steps in."""
     with walg_archive.serve(FRESH) as server:
         assert ["running"] == [each["state"] for each in _daemons(server)]
         _write(server, 2)
@@ -266,14 +271,14 @@ def test_the_daemon_archives_and_nothing_is_lost_when_it_dies(walg_archive: Arch
 
 
 def _daemons(server: Container) -> list[dict[str, Any]]:
-    """Return what the status says of the helper that sends segments."""
+    """Return what status reports about the helper that sends segments."""
     helpers = json.loads(server.exec("entrypoint", "status", "--json").stdout)["helpers"]
     return [each for each in helpers if each["role"] == "wal-g-daemon"]
 
 
 @pytest.mark.walg
-def test_without_the_client_the_archiver_itself_is_called(walg_archive: Archive) -> None:
-    """An image that lacks the small client has no helper, and archives."""
+def test_without_the_client_the_archiver_itself_runs(walg_archive: Archive) -> None:
+    """An image that lacks the small client has no helper, and archives anyway."""
     options = ("--entrypoint", "bash")
     away = "rm /usr/local/bin/walg-daemon-client; exec entrypoint postgres"
     with walg_archive.create(FRESH, "-c", away, options=options) as server:
@@ -283,13 +288,13 @@ def test_without_the_client_the_archiver_itself_is_called(walg_archive: Archive)
         assert [] == _daemons(server)
 
 
-def test_a_wal_volume_that_is_nearly_full(archive: Archive) -> None:
-    """During an outage the little room is told in doctor, and nothing is lost when the storage is back."""
+def test_a_wal_volume_that_is_nearly_full_loses_nothing(archive: Archive) -> None:
+    """During an outage, doctor reports how little room is left; nothing is lost when the storage is back."""
     small = ("--mount", "type=tmpfs,destination=/wal,tmpfs-size=160m")
     with archive.serve({**FRESH, "POSTGRES_INITDB_WALDIR": "/wal"}, options=small) as server:
         _lock(server)
         _write(server, 5)
-        until(lambda: "archiving fails" in server.logs().stderr, "the outage is told")
+        until(lambda: "archiving fails" in server.logs().stderr, "the outage is reported")
         state = _status(server)
         assert state["free_bytes"] < 100 * 1024**2
         doctor = server.exec("entrypoint", "doctor", "--json", check=False).stdout
@@ -300,8 +305,8 @@ def test_a_wal_volume_that_is_nearly_full(archive: Archive) -> None:
 
 
 @pytest.mark.parametrize("compression", ["gz", "lz4"])
-def test_encrypted_and_compressed_archives_of_pgbackrest(compression: str) -> None:
-    """With a passphrase nothing readable is stored, by any of the compressions that are safe."""
+def test_an_encrypted_archive_of_pgbackrest_is_unreadable(compression: str) -> None:
+    """With a passphrase, nothing readable is stored with any of the safe compressions."""
     secrets = {
         "PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc",
         "PGBACKREST_REPO1_CIPHER_PASS_FILE": "/secret",

@@ -1,4 +1,4 @@
-"""Base backups: by hand and on a schedule, verified, retained and remembered; for each archiver."""
+"""Base backups: manual and scheduled, verified, retained and remembered; for each archiver."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _ended(server: Container) -> list[str]:
 
 
 def _wal(archive: Archive) -> set[str]:
-    """The names of the segments in an archive."""
+    """Return the names of the segments in an archive."""
     paths = (path for path in archive.digest() if "wal_005/" in path or "archive/" in path)
     return {
         found[0] for path in paths if (found := re.match(r"[0-9A-F]{24}(?=-|\.lz4)", path.rpartition("/")[2]))
@@ -75,7 +75,7 @@ def _wal(archive: Archive) -> set[str]:
 
 
 def _segment(backup: dict[str, Any], *, end: bool = False) -> int:
-    """The number of the segment in which a backup begins or ends."""
+    """Return the number of the segment in which a backup begins or ends."""
     high, low = backup["stop_lsn" if end else "start_lsn"].split("/")
     return ((int(high, 16) << 32) + int(low, 16) - end) >> 24
 
@@ -90,7 +90,7 @@ def _lose(archive: Archive, segment: str) -> None:
 
 @contextmanager
 def _halted(server: Container, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """A backup by hand whose archiver stands still; it goes on afterwards."""
+    """Take a manual backup and stop its archiver for the duration of a block; it continues afterwards."""
     command = ("docker", "exec", server.name, "entrypoint", "backup", *words)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
         found = server.shell(
@@ -108,7 +108,7 @@ def _halted(server: Container, *words: str) -> Iterator[subprocess.Popen[str]]:
 def test_every_command_has_the_same_fields_for_both_tools(
     place: tuple[str, str], request: pytest.FixtureRequest
 ) -> None:
-    """push, list, show, verify, mark and expire answer in JSON, as root and as postgres."""
+    """As root and as postgres, push, list, show, verify, mark and expire answer in JSON."""
     tool, storage = place
     with (
         archives.made(tool, request.getfixturevalue("s3_server") if storage == "s3" else None) as archive,
@@ -140,8 +140,8 @@ def test_every_command_has_the_same_fields_for_both_tools(
         )
 
 
-def test_a_backup_of_each_kind_restores(archive: Archive) -> None:
-    """What retention keeps restores with every row, from the newest backup, an incremental one."""
+def test_a_backup_of_each_kind_can_be_restored(archive: Archive) -> None:
+    """The backups that retention keeps restore every row, from the newest backup, an incremental one."""
     with _serve(archive, BACKUP_RETAIN_FULL="1") as server:
         for words in ((), (), ("--incremental",)):
             _push(server, *words)
@@ -153,13 +153,13 @@ def test_a_backup_of_each_kind_restores(archive: Archive) -> None:
 
 
 def test_the_first_backup_is_taken_right_after_the_first_start(archive: Archive) -> None:
-    """Where there is a schedule: long before its first moment; a restart does not take another one."""
+    """A schedule does not delay it until its first moment; a restart does not take another one."""
     with _serve(archive, BACKUP_SCHEDULE=YEARLY) as server:
         containers.until(lambda: _ended(server) == ["ok"], "the first backup", 60)
         assert ["schedule"] == [run["why"] for run in _runs(server)]
         assert 0 == server.stop()
         server.again()
-        containers.until(lambda: _waits(server), "the schedule was looked at")
+        containers.until(lambda: _waits(server), "the schedule was read")
         assert 1 == len(_names(server))
 
 
@@ -181,7 +181,7 @@ def test_without_a_schedule_nothing_is_taken(archive: Archive) -> None:
 
 
 def test_backups_follow_the_schedule_and_retention_follows_them(archive: Archive) -> None:
-    """One incremental after each full one; the set before the last is gone, with the WAL that it needed."""
+    """An incremental backup follows each full one; older sets go, with the WAL that they needed."""
     every_second = "* * * * * *"
     with _serve(
         archive, BACKUP_SCHEDULE=every_second, BACKUP_INCREMENTALS="1", BACKUP_RETAIN_FULL="1"
@@ -194,8 +194,8 @@ def test_backups_follow_the_schedule_and_retention_follows_them(archive: Archive
         assert 0 == server.stop()
 
 
-def test_a_missed_run_is_caught_up_once_after_downtime(archive: Archive) -> None:
-    """A moment that passed while nothing ran leads to one backup at the next start."""
+def test_a_missed_run_is_made_up_once_after_downtime(archive: Archive) -> None:
+    """Moments that passed while nothing ran lead to one backup at the next start."""
     with _serve(archive, BACKUP_SCHEDULE=YEARLY) as server:
         containers.until(lambda: _ended(server) == ["ok"], "the first backup", 60)
         assert 0 == server.stop()
@@ -203,12 +203,12 @@ def test_a_missed_run_is_caught_up_once_after_downtime(archive: Archive) -> None
         assert 0 == containers.run("-c", _AGE, options=beside).code
         server.again()
         containers.until(lambda: _ended(server) == ["ok", "ok"], "the missed backup", 60)
-        containers.until(lambda: _waits(server), "the schedule was looked at")
+        containers.until(lambda: _waits(server), "the schedule was read")
         assert 2 == len(_names(server))
 
 
-def test_a_failed_run_is_remembered_with_the_tools_words_and_tried_again_later(archive: Archive) -> None:
-    """Not at once, and not because of a restart; `list` shows when, how long, the outcome and the words."""
+def test_a_failed_run_is_remembered_with_the_tools_output_and_tried_again_later(archive: Archive) -> None:
+    """It is not tried at once or after a restart; `list` shows the time, duration, outcome and output."""
     with _serve(archive) as server:
         folder = {"wal-g": "basebackups_005", "pgbackrest": "backup/main"}[archive.tool]
         _push(server)
@@ -228,7 +228,7 @@ def test_a_failed_run_is_remembered_with_the_tools_words_and_tried_again_later(a
 
 
 def test_the_schedule_waits_after_a_failure(archive: Archive) -> None:
-    """A run that failed is told, and tried again a minute later, not at once; a restart changes nothing."""
+    """A failed run is reported and tried again a minute later, not at once; a restart changes nothing."""
     folder = {"wal-g": "basebackups_005", "pgbackrest": "backup/main"}[archive.tool]
     with _serve(archive) as server:
         _push(server)
@@ -248,11 +248,11 @@ def test_the_schedule_waits_after_a_failure(archive: Archive) -> None:
 
 
 _AGE = f"""sed -i 's/"started": "20[0-9][0-9]-/"started": "2020-/' {DATA}/entrypoint.backups"""
-"""Makes every run that is remembered years old."""
+"""Makes every remembered run years old."""
 
 
-def test_one_at_a_time_and_the_second_says_for_whom_it_waits(archive: Archive) -> None:
-    """A second push waits and says who runs since when; both backups are there in the end."""
+def test_a_second_backup_waits_and_says_for_which_one(archive: Archive) -> None:
+    """It names the running backup and its start; both backups are there afterwards."""
     with _serve(archive) as server, _halted(server, "push") as first:
         command = ("docker", "exec", server.name, "entrypoint", "backup", "push")
         with subprocess.Popen(
@@ -269,7 +269,7 @@ def test_one_at_a_time_and_the_second_says_for_whom_it_waits(archive: Archive) -
 
 
 def test_a_backup_is_gentle(archive: Archive) -> None:
-    """It is niced and has as many workers as the container has processors, four at most."""
+    """Its processes are niced; it has as many workers as the container has processors, but at most four."""
     options = ("--cpus", "1", *containers.LOOK_INSIDE)
     with archive.serve(FRESH, options=options) as server, _halted(server, "push"):
         pid = int(server.shell(_FIND).splitlines()[0])
@@ -284,21 +284,21 @@ def test_a_backup_is_gentle(archive: Archive) -> None:
 
 @pytest.mark.walg
 def test_the_rate_is_limited() -> None:
-    """wal-g: 20 MB at 8 MB a second take two seconds."""
+    """With wal-g, 20 MB at 8 MB per second take two seconds."""
     with archives.made("wal-g", None) as archive, _serve(archive, BACKUP_RATE_LIMIT="8MB") as server:
         _push(server)
         assert 1.5 < _runs(server)[-1]["seconds"]
 
 
-def test_a_rate_limit_that_the_tool_lacks_is_told() -> None:
-    """Of pgBackRest, which has none: one line says so, and the backup is taken."""
+def test_a_rate_limit_that_the_tool_lacks_is_reported() -> None:
+    """With pgBackRest, which has none, one line says so, and the backup is taken."""
     with archives.made("pgbackrest", None) as archive, _serve(archive, BACKUP_RATE_LIMIT="8MB") as server:
         pushed = _backup(server, "push")
         assert 1 == pushed.stderr.count("BACKUP_RATE_LIMIT has no effect")
 
 
 def test_a_backup_has_a_deadline(archive: Archive) -> None:
-    """After BACKUP_TIMEOUT the archiver and its workers are gone, and the run has failed."""
+    """After BACKUP_TIMEOUT, the archiver and its workers are gone, and the run has failed."""
     with _serve(archive, BACKUP_TIMEOUT="1") as server:
         with _halted(server, "push") as client:
             assert 12 == client.wait(30)
@@ -309,7 +309,7 @@ def test_a_backup_has_a_deadline(archive: Archive) -> None:
 
 
 def test_progress_is_a_bar_on_a_terminal(archive: Archive) -> None:
-    """With `docker exec --tty` a bar with bytes and speed is drawn; elsewhere there is none."""
+    """With `docker exec --tty`, a bar with bytes and speed is drawn; without a terminal there is none."""
     with _serve(archive) as server:
         drawn = containers.docker("exec", "--tty", server.name, "entrypoint", "backup", "push").output
         assert re.search(r"\r\[#*\.*\] \d+ %, [\d.]+ [KMG]iB of [\d.]+ [KMG]iB, [\d.]+ [KMG]iB/s", drawn), (
@@ -319,7 +319,7 @@ def test_progress_is_a_bar_on_a_terminal(archive: Archive) -> None:
 
 
 def test_a_stop_ends_a_backup_in_order(archive: Archive) -> None:
-    """SIGINT to the container during a scheduled backup: a clean end, and the next start takes it at once."""
+    """After SIGINT during a scheduled backup, the backup ends cleanly, and the next start takes it at once."""
     env = {**FRESH, **archive.env(), "BACKUP_SCHEDULE": YEARLY}
     with containers.create(env=env, volumes={"/archive": archive.volume}) as server:
         server.begin()
@@ -331,10 +331,10 @@ def test_a_stop_ends_a_backup_in_order(archive: Archive) -> None:
         assert _ended(server) in (["stopped", "ok"], ["ok"])
 
 
-def test_a_missing_segment_leads_to_a_new_full_backup_and_is_told_until_it_is_out_of_the_window(
+def test_a_missing_segment_leads_to_a_new_full_backup_and_is_reported_until_it_expires(
     archive: Archive,
 ) -> None:
-    """Found after the next backup, whatever its exit code says; gone with the last backup that is older."""
+    """The next backup finds it, whatever its exit code; the report ends with the last older backup."""
     with _serve(archive, BACKUP_RETAIN_FULL="2") as server:
         first = _push(server)
         server.sql("SELECT pg_switch_wal()")
@@ -348,7 +348,7 @@ def test_a_missing_segment_leads_to_a_new_full_backup_and_is_told_until_it_is_ou
         assert "hole" == _runs(server)[-1]["why"]
         checked = _backup(server, "verify", "--json", check=False)
         assert (1, [[lost, lost]]) == (checked.code, json.loads(checked.stdout)["holes"])
-        # Told, but not mended again: there is a newer full backup.
+        # It is reported, but no new backup is needed: there is a newer full one.
         assert lost in _backup(server, "push", "--incremental").stderr
         assert "incremental" == _runs(server)[-1]["kind"]
         _push(server)
@@ -356,8 +356,8 @@ def test_a_missing_segment_leads_to_a_new_full_backup_and_is_told_until_it_is_ou
         assert 0 == _backup(server, "verify").code
 
 
-def test_a_backup_whose_own_wal_is_missing_is_not_the_one_that_retention_keeps() -> None:
-    """The `verify` of pgBackRest does not see it; the last backup that restores stays."""
+def test_retention_does_not_count_a_backup_without_its_own_wal() -> None:
+    """The `verify` of pgBackRest does not notice it; the last backup that can be restored stays."""
     with (
         archives.made("pgbackrest", None) as archive,
         _serve(archive, BACKUP_RETAIN_FULL="1", BACKUP_VERIFY="names") as server,
@@ -369,14 +369,14 @@ def test_a_backup_whose_own_wal_is_missing_is_not_the_one_that_retention_keeps()
         _lose(archive, _name(_segment(bad)))
         checked = _backup(server, "verify", "--json", check=False)
         assert [bad["name"]] == list(json.loads(checked.stdout)["broken"])
-        # The next backup finds it too, so an incremental one is not built on it, and counts it for nothing.
+        # The next backup finds it too: no incremental backup builds on it, and retention does not count it.
         env = {"BACKUP_RETAIN_FULL": "2"}
         server.exec("entrypoint", "backup", "push", env=env, timeout=60)
         assert good["name"] in _names(server)
 
 
 def test_damage_is_found_by_reading() -> None:
-    """A file of a backup that was changed makes it one that does not restore; `names` does not look."""
+    """A backup with a changed file does not restore; `names` does not read the files."""
     with archives.made("pgbackrest", None) as archive, _serve(archive) as server:
         backup = _push(server)
         change = "printf xx | dd bs=1 seek=1000 conv=notrunc status=none of=$(find . -path '*F/bundle/1')"
@@ -387,7 +387,7 @@ def test_damage_is_found_by_reading() -> None:
         assert (1, True) == (read.code, f"backup {backup['name']} cannot be restored" in read.stdout), (
             read.output
         )
-        # Nothing is left that an incremental backup built on it would need: a new full one follows, once.
+        # No incremental backup can build on the damaged one: a new full one follows, once.
         _push(server, "--incremental")
         assert "full" == _listed(server)[-1]["kind"]
         _push(server, "--incremental")
@@ -395,8 +395,8 @@ def test_damage_is_found_by_reading() -> None:
         assert "its checksum differs" in _backup(server, "list").stdout
 
 
-def test_expire_tells_first_and_acts_at_once(archive: Archive) -> None:
-    """`--dry-run` changes no byte; without it what was told goes, and what stays has its reason."""
+def test_expire_removes_what_the_dry_run_has_shown(archive: Archive) -> None:
+    """`--dry-run` changes no byte; without it the shown backups go, and each remaining one has a reason."""
     with _serve(archive) as server:
         backups = [_push(server) for _ in range(3)]
         env = {"BACKUP_RETAIN_FULL": "1"}
@@ -416,7 +416,7 @@ def test_expire_tells_first_and_acts_at_once(archive: Archive) -> None:
 
 
 def test_a_permanent_backup_stays_with_what_it_needs(archive: Archive) -> None:
-    """Retention goes around it, its own WAL stays and nothing else, and it restores."""
+    """Retention keeps the backup and its own WAL but no other WAL, and the backup can be restored."""
     with _serve(archive, BACKUP_RETAIN_FULL="1") as server:
         kept = _push(server)
         _backup(server, "mark", kept["name"])
@@ -427,13 +427,13 @@ def test_a_permanent_backup_stays_with_what_it_needs(archive: Archive) -> None:
         assert wal == {segment for segment in _wal(archive) if segment < _name(_segment(last))}
         assert 0 == _backup(server, "verify").code
         assert 0 == server.stop()
-    # WAL after it is gone, so there is nothing to replay behind its end.
+    # The WAL after it is gone, so there is nothing to replay after its end.
     with archive.serve({"RESTORE_FROM": kept["name"], "RESTORE_TARGET": "immediate"}) as restored:
         assert "1" == restored.sql("SELECT count(*) FROM kept")
 
 
 def test_an_incremental_backup_on_a_permanent_one(archive: Archive) -> None:
-    """wal-g takes a full one instead, which is said; pgBackRest builds on it, and what it needs stays."""
+    """With wal-g a full backup is taken instead; pgBackRest builds on it, and what it needs stays."""
     with _serve(archive, BACKUP_RETAIN_FULL="1") as server:
         first = _push(server)
         _backup(server, "mark", first["name"])
@@ -444,7 +444,7 @@ def test_an_incremental_backup_on_a_permanent_one(archive: Archive) -> None:
 
 
 def test_a_backup_is_refused_with_its_reason(archive: Archive) -> None:
-    """Without a server, on a standby, and while archiving fails: one message, and a mend."""
+    """Without a server, on a standby, and while archiving fails, there is one message with a hint."""
     with _serve(archive) as server:
         _push(server)
         folder = {"wal-g": "wal_005", "pgbackrest": "archive"}[archive.tool]
@@ -482,9 +482,9 @@ POINTS = [
 
 @pytest.mark.parametrize("points", POINTS)
 def test_a_killed_backup_leaves_nothing_behind(archive: Archive, points: list[int]) -> None:
-    """SIGKILL to everything that takes a backup, sooner and later: the next one works, every row is restored.
+    """After SIGKILL at several points of a backup, the next one works, and every row is restored.
 
-    No session or lock is left, it is remembered as interrupted, and its remains go.
+    No session or lock is left, the backup is remembered as interrupted, and its remains are removed.
     """
     with _serve(archive, BACKUP_RETAIN_FULL="1") as server:
         _push(server)
@@ -500,7 +500,7 @@ def test_a_killed_backup_leaves_nothing_behind(archive: Archive, points: list[in
                 server.shell(_KILL, user="0")
                 client.wait(30)
             containers.until(lambda: server.sql(_SESSIONS) == "0", "no session is left")
-        # What was killed in the middle of a file is recognised by its age.
+        # A file that was only half written at the kill is recognized by its age.
         containers.in_volume(archive.volume, "find . -name '*.tmp.*' -exec touch -d '2 days ago' {} +")
         _push(server)
         last = json.loads((pushed := _backup(server, "push", "--json")).stdout)[0]

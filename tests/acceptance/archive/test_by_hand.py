@@ -34,11 +34,11 @@ exec) shift && exec "$@" ;;
 esac
 exec REAL "$@"
 """
-"""Is found in the archiver's place, and tells how it was called."""
+"""A program in the archiver's place that prints how it was called."""
 
 
 def _spied(tool: str) -> tuple[dict[str, str], dict[str, File]]:
-    """Return the environment and the files that put the spy before the archiver, and behind what comes before it."""
+    """Return the environment and files that put the spy on PATH before the archiver and after our wrapper."""
     path = f"/usr/local/sbin:/opt/spy:{containers.image_env()['PATH']}"
     return {"PATH": path}, {f"/opt/spy/{tool}": script(SPY.replace("REAL", REAL[tool]))}
 
@@ -52,7 +52,7 @@ def archive(request: pytest.FixtureRequest, s3_server: S3) -> Iterator[Archive]:
 
 @pytest.fixture(scope="module")
 def server(archive: Archive) -> Iterator[Container]:
-    """A server whose key comes from a file for root alone, with a backup in its archive."""
+    """A server with a key in a file that only root may read, and with a backup in its archive."""
     path, spy = _spied(archive.tool)
     env = {
         **archive.env(),
@@ -108,8 +108,8 @@ TYPED: Mapping[str, Mapping[str, str]] = {
 
 
 @pytest.mark.parametrize("user", USERS)
-def test_what_people_type(server: Container, archive: Archive, user: str) -> None:
-    """It works as root and as the server's user, with a key that root alone may read in its file."""
+def test_what_people_type_works(server: Container, archive: Archive, user: str) -> None:
+    """It works as root and as the server's user, although only root may read the file with the key."""
     name = _backup(server)
     for command, expected in TYPED[archive.tool].items():
         words = command.replace("BACKUP", name).split()
@@ -120,8 +120,8 @@ def test_what_people_type(server: Container, archive: Archive, user: str) -> Non
 
 
 @pytest.mark.parametrize("user", USERS)
-def test_no_secret_in_sight(server: Container, archive: Archive, user: str) -> None:
-    """It is the server's user's process: no command line has a secret, and its environment none that is not its own."""
+def test_no_secret_is_visible(server: Container, archive: Archive, user: str) -> None:
+    """The process belongs to the server's user. No command line has a secret; its environment has only its own."""
     asked = server.exec(archive.tool, "spy", user=user).stdout
     lines, _, environment = asked.partition("ENVIRONMENT\n")
     assert f"ran as {SERVERS_USER}," in environment
@@ -129,12 +129,12 @@ def test_no_secret_in_sight(server: Container, archive: Archive, user: str) -> N
         assert secret not in lines
     assert OTHERS_SECRET not in environment
     assert "POSTGRES_PASSWORD" not in environment
-    assert "nowhere.invalid" not in environment, "where the server is stands in the settings"
+    assert "nowhere.invalid" not in environment, "the settings file says where the server is"
 
 
 @pytest.mark.parametrize("user", USERS)
-def test_streams_and_codes(server: Container, archive: Archive, user: str) -> None:
-    """Exit code, streams, terminal and parent are what they would be without us."""
+def test_streams_and_codes_are_the_programs_own(server: Container, archive: Archive, user: str) -> None:
+    """Exit code, streams, terminal and parent are the same as without our wrapper."""
     asked = server.exec(archive.tool, "spy", "7", user=user, check=False)
     assert asked.code == 7
     assert asked.stderr == "words\n"
@@ -154,23 +154,23 @@ MISSING: Mapping[str, tuple[str, ...]] = {
     "wal-g": ("st", "cat", "nosuch"),
     "pgbackrest": ("repo-get", "nosuch"),
 }
-"""What fails, as the tool itself says."""
+"""Calls that fail, with the message of the tool itself."""
 
 
 @pytest.mark.parametrize("user", USERS)
 def test_a_signal_ends_it(server: Container, archive: Archive, user: str) -> None:
-    """There is no process of ours between the caller and the program."""
+    """No process of the entrypoint is between the caller and the program."""
     command = ("docker", "exec", "--user", user, server.name, archive.tool, "exec", "sleep", "3217")
     with subprocess.Popen(command) as caller:
         find = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -qx 'sleep 3217 ' && echo ${p#/proc/}; done; true"
-        until(lambda: server.shell(find) != "", "the program at work")
+        until(lambda: server.shell(find) != "", "the program runs")
         server.shell(f"kill -TERM {server.shell(find)}", user="root")
         assert caller.wait(20) == 128 + 15
 
 
 @pytest.mark.parametrize("user", USERS)
 def test_what_the_caller_sets_wins(server: Container, archive: Archive, user: str) -> None:
-    """A variable of this call, or an option: also where it names another storage, of a kind that comes later."""
+    """A variable or an option of this call wins, even if it names another storage of a weaker kind."""
     if archive.tool == "wal-g":
         other = {"WALG_FILE_PREFIX": "/usr/share/zoneinfo"}
         assert "Europe" in server.exec("wal-g", "st", "ls", user=user, env=other).stdout
@@ -190,8 +190,8 @@ def test_what_the_caller_sets_wins(server: Container, archive: Archive, user: st
         assert "Europe" in server.exec("pgbackrest", "repo-ls", user=user, env=other).stdout
 
 
-def test_another_user(server: Container, archive: Archive) -> None:
-    """Who is neither root nor the server's user learns whom to call as; nothing of the server's changes."""
+def test_another_user_gets_a_hint(server: Container, archive: Archive) -> None:
+    """A user other than root and the server's user learns as which user to call; nothing changes."""
     asked = server.exec(archive.tool, "spy", user="4321", check=False)
     assert f"docker exec --user {SERVERS_USER}" in asked.stderr
     assert "Traceback" not in asked.stderr
@@ -199,8 +199,8 @@ def test_another_user(server: Container, archive: Archive) -> None:
 
 
 @pytest.mark.parametrize("user", ["0", SERVERS_USER, "4321"])
-def test_a_container_that_only_looks(server: Container, archive: Archive, user: str) -> None:
-    """Nothing but the archive's variables is needed: no server, no data folder."""
+def test_a_container_without_a_server_can_look(server: Container, archive: Archive, user: str) -> None:
+    """It needs only the archive's variables: no server, no data folder."""
     command = {"wal-g": ("backup-list", "--json"), "pgbackrest": ("info", "--output=json")}[archive.tool]
     assert archive.server is not None
     path, spy = _spied(archive.tool)
@@ -215,13 +215,13 @@ def test_a_container_that_only_looks(server: Container, archive: Archive, user: 
     assert seen.code == 3, seen.output
     lines, _, environment = seen.stdout.partition("ENVIRONMENT\n")
     assert s3.SECRET not in lines
-    assert s3.SECRET in environment, "there is no file of settings"
+    assert s3.SECRET in environment, "there is no settings file"
     assert f"ran as {user if user != '0' else SERVERS_USER}," in environment
 
 
 @pytest.fixture(params=FOLDERS)
 def folder(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An empty archive on a folder."""
+    """An empty archive in a folder."""
     with archives.made(request.param[0], None) as made:
         yield made
 
@@ -229,8 +229,8 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Archive]:
 LIST: Mapping[str, tuple[str, ...]] = {"wal-g": ("st", "ls"), "pgbackrest": ("repo-ls",)}
 
 
-def test_nothing_is_set(folder: Archive) -> None:
-    """Without an archive the tool says what it says, as the user who has called it."""
+def test_without_an_archive_the_tool_runs_unchanged(folder: Archive) -> None:
+    """It runs as the user who has called it."""
     path, spy = _spied(folder.tool)
     with containers.serve(env={**FRESH, **path}, files=spy) as container:
         assert "ran as 0," in container.exec(folder.tool, "spy").stdout
@@ -244,8 +244,8 @@ def test_nothing_is_set(folder: Archive) -> None:
     assert "ran as 0," in containers.run(folder.tool, "spy", env=path, files=spy).stdout
 
 
-def test_a_server_of_another_user(folder: Archive) -> None:
-    """With `--user 1000` root becomes that one, whose the archive is."""
+def test_root_becomes_the_user_of_the_server(folder: Archive) -> None:
+    """With `--user 1000`, root becomes that user, to whom the archive belongs."""
     with containers.volume() as volume:
         for each in (volume, folder.volume):
             containers.in_volume(each, "chown 1000:1000 .")
@@ -257,8 +257,8 @@ def test_a_server_of_another_user(folder: Archive) -> None:
     assert "1000" == containers.in_volume(folder.volume, "find . -printf '%U\\n' | sort -u")
 
 
-def test_somebodys_own_program_in_our_place(folder: Archive) -> None:
-    """What others have put on PATH is what runs, by hand and for the server."""
+def test_another_program_on_path_takes_precedence(folder: Archive) -> None:
+    """A program that somebody has put on PATH runs for people and for the server."""
     spy = script(
         SPY.replace("REAL", REAL[folder.tool]).replace("case $1 in", "echo $* >>/tmp/calls\ncase $1 in")
     )
@@ -272,7 +272,7 @@ def test_somebodys_own_program_in_our_place(folder: Archive) -> None:
 
 
 def test_our_own_calls_go_to_the_program(folder: Archive) -> None:
-    """Nothing that the server or PID 1 starts takes the way round that is for people."""
+    """Nothing that the server or PID 1 starts goes through the wrapper, which is for people."""
     with folder.serve(FRESH) as container:
         rendered = container.shell("cat /run/entrypoint/postgresql.conf", user="root")
         path = rendered.partition(" PATH=")[2].partition(" ")[0]
@@ -290,8 +290,8 @@ CONSEQUENCES: Mapping[str, tuple[tuple[tuple[str, ...], str], ...]] = {
 }
 
 
-def test_what_follows_is_told(folder: Archive) -> None:
-    """What the tool permits is done; what the server here loses by it is said before."""
+def test_a_command_that_breaks_something_gets_a_warning(folder: Archive) -> None:
+    """The tool runs the command anyway; the warning about the loss comes first."""
     with folder.serve(FRESH) as container:
         for words, expected in CONSEQUENCES[folder.tool]:
             assert expected in container.exec(folder.tool, *words, check=False).stderr
@@ -304,8 +304,8 @@ def test_what_follows_is_told(folder: Archive) -> None:
 
 
 @pytest.mark.walg
-def test_an_image_of_others_that_brings_wal_g() -> None:
-    """A copy in /usr/local/bin of an image that came without is found with its settings after a start."""
+def test_a_wal_g_that_another_image_adds_is_used() -> None:
+    """If our image has no wal-g, a copy in /usr/local/bin finds its settings after a start."""
     bare = "FROM IMAGE\nRUN rm /usr/local/sbin/wal-g"
     with containers.build(bare) as image, archives.made("wal-g", None) as archive:
         volumes = {"/archive": archive.volume}
@@ -315,8 +315,8 @@ def test_an_image_of_others_that_brings_wal_g() -> None:
 
 
 @pytest.mark.parametrize("user", USERS)
-def test_commands_of_ours_use_the_same_settings(server: Container, user: str) -> None:
-    """`entrypoint backup` as either user too, though root alone may read the key; its own retention can be asked for."""
+def test_our_commands_use_the_same_settings(server: Container, user: str) -> None:
+    """`entrypoint backup` works as either user, although only root may read the key; a retention can be given."""
     assert _backup(server) in server.exec("entrypoint", "backup", "list", user=user).stdout
     asked = ("entrypoint", "backup", "expire", "--dry-run", "--json")
     told = server.exec(*asked, user=user, env={"BACKUP_RETAIN_FULL": "1"}).stdout
@@ -324,7 +324,7 @@ def test_commands_of_ours_use_the_same_settings(server: Container, user: str) ->
 
 
 def test_no_call_changes_where_the_server_archives(server: Container, archive: Archive) -> None:
-    """A command beside the server that names another archive is refused; another setting of the tool is told of."""
+    """A command next to the server may not name another archive; it reports other settings without effect."""
     config = {"wal-g": "walg.json", "pgbackrest": "pgbackrest.conf"}[archive.tool]
     look = f"cat /run/entrypoint/{config}"
     before = server.shell(look, user="root")

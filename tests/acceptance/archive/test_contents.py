@@ -1,4 +1,4 @@
-"""What a verification reads: what is new, and of the rest a slice; for each archiver."""
+"""What a verification reads: everything new, and a slice of the rest; for each archiver."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DATA = containers.data_folder()
 STATE = f"{DATA}/entrypoint.read"
 DAY = 86400
 
-#: Changes a bit in the middle of the largest file that find selects; its date stays.
+#: Changes a bit in the middle of the largest file that find selects; the file keeps its date.
 _FLIP = r"""
 file=$(find . -type f {which} -printf '%s %p\n' | sort -n | tail -1 | cut -d ' ' -f 2)
 at=$(($(stat -c %s "$file") / 2))
@@ -41,13 +41,13 @@ kill -9 $push
 
 @pytest.fixture(params=FOLDERS)
 def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An empty archive on a folder."""
+    """An empty archive in a folder."""
     with archives.made(request.param[0], None) as found:
         yield found
 
 
 def _push(server: Container, **env: str) -> tuple[str, str]:
-    """Take a full backup; return its name and what was said."""
+    """Take a full backup; return its name and the output."""
     made = server.exec("entrypoint", "backup", "push", "--json", env=env, timeout=120)
     return json.loads(made.stdout)[0]["name"], made.stderr
 
@@ -61,12 +61,12 @@ def _flip(archive: Archive, which: str) -> str:
 
 
 def _of(name: str) -> str:
-    """The large files of a backup."""
+    """Return the part of a find command that selects the large files of a backup."""
     return f"-path '*/{name}/*' -size +64k ! -name '*metadata*' ! -name '*manifest*'"
 
 
 def _later(server: Container, days: float) -> None:
-    """Let so many days pass since whatever was read."""
+    """Make everything that was read appear this many days older."""
     head, *rows = (json.loads(line) for line in server.shell(f"cat {STATE}").splitlines())
     head["when"] -= days * DAY
     for row in rows:
@@ -76,8 +76,8 @@ def _later(server: Container, days: float) -> None:
     server.shell(f"cat >{STATE} <<'END'\n{text}\nEND")
 
 
-def test_what_is_new_is_read_at_once_and_of_the_rest_a_slice(archive: Archive) -> None:
-    """A backup that nobody has read yet is read by the next verification; how much that was is told."""
+def test_everything_new_and_a_slice_of_the_rest_are_read(archive: Archive) -> None:
+    """The next verification reads a backup that nobody has read yet, and reports how much it read."""
     with archive.serve(FRESH) as server:
         _push(server)
         unread, _ = _push(server, BACKUP_VERIFY="names")
@@ -89,12 +89,12 @@ def test_what_is_new_is_read_at_once_and_of_the_rest_a_slice(archive: Archive) -
         assert 0 < run["read_bytes"] < run["archive_bytes"]
         assert f"in {run['read_files']} objects, " in said
         assert "the whole archive is read once every 30 days" in said
-        # It is told until it is gone, without reading all of it again.
+        # The damage is reported until it is gone, without reading everything again.
         _, said = _push(server)
         assert f"backup {unread} cannot be restored" in said
         assert name not in _last(server)["broken"]
         assert _last(server)["read_bytes"] < run["read_bytes"]
-        # And no more once it is as it was.
+        # It is no longer reported once the file is as it was.
         _flip(archive, _of(unread))
         _, said = _push(server)
         assert {} == _last(server)["broken"]
@@ -103,8 +103,8 @@ def test_what_is_new_is_read_at_once_and_of_the_rest_a_slice(archive: Archive) -
         assert whole["read_bytes"] > _last(server)["read_bytes"]
 
 
-def test_damage_of_what_was_read_is_found_within_the_period(archive: Archive) -> None:
-    """Not at once, since nothing tells of it; a part a day, and after the third day all was read."""
+def test_damage_to_what_was_read_is_found_within_the_period(archive: Archive) -> None:
+    """It is not found at once; a part is read each day, and after the third day everything was read."""
     with archive.serve({**FRESH, "BACKUP_VERIFY_PERIOD": "3"}) as server:
         for _ in range(3):
             name, _ = _push(server)
@@ -123,13 +123,15 @@ def test_damage_of_what_was_read_is_found_within_the_period(archive: Archive) ->
 
 
 def test_a_damaged_segment_is_a_hole(archive: Archive) -> None:
-    """Found by reading, it leads to a new full backup as a missing one does."""
+    """Reading finds it, and it leads to a new full backup, as a missing segment does."""
     with archive.serve(FRESH) as server:
         _push(server)
         server.sql("CREATE TABLE t AS SELECT generate_series(1, 100000)")
         segment = server.sql("SELECT pg_walfile_name(pg_switch_wal())")
         stored = f"find . -name '{segment}[-.]*' ! -name '*backup*'"
-        containers.until(lambda: segment in containers.in_volume(archive.volume, stored), "it is archived")
+        containers.until(
+            lambda: segment in containers.in_volume(archive.volume, stored), "the segment is archived"
+        )
         _flip(archive, f"-name '{segment}[-.]*' ! -name '*backup*'")
         _, said = _push(server)
         assert f"missing from the archive: {segment}" in said
@@ -137,8 +139,8 @@ def test_a_damaged_segment_is_a_hole(archive: Archive) -> None:
         assert [[segment, segment]] == _last(server)["holes"]
 
 
-def test_a_file_of_a_backup_that_is_gone(archive: Archive) -> None:
-    """Also of one that was read: what is there is looked at each time."""
+def test_a_missing_file_of_a_backup_is_found(archive: Archive) -> None:
+    """It is found even in a backup that was read: each verification checks that the files exist."""
     with archive.serve(FRESH) as server:
         name, _ = _push(server)
         containers.in_volume(archive.volume, f"rm $(find . -type f {_of(name)} | head -1)")
@@ -147,8 +149,8 @@ def test_a_file_of_a_backup_that_is_gone(archive: Archive) -> None:
         assert "is missing" in said
 
 
-def test_a_restored_copy_begins_an_even_round(archive: Archive) -> None:
-    """What the original had read since is not known to it; it reads its own backup, and the rest in time."""
+def test_a_restored_copy_reads_evenly_again(archive: Archive) -> None:
+    """It does not know what the original has read since; it reads its own backup, and the rest over time."""
     with archive.serve(FRESH) as server:
         for _ in range(2):
             _push(server)
@@ -170,8 +172,8 @@ def _done(server: Container) -> bool:
     return bool(text) and json.loads(text)["why"] == "restore" and json.loads(text)["outcome"] == "ok"
 
 
-def test_what_is_cut_short_goes_on_the_next_time(archive: Archive) -> None:
-    """SIGKILL while a new backup is read: what was not read is new the next time."""
+def test_a_verification_that_was_killed_continues_the_next_time(archive: Archive) -> None:
+    """After SIGKILL while a new backup is read, what was not read is still new the next time."""
     with archive.serve(FRESH) as server:
         _push(server)
         unread, _ = _push(server, BACKUP_VERIFY="names")
@@ -190,10 +192,10 @@ def test_what_is_cut_short_goes_on_the_next_time(archive: Archive) -> None:
         {"PGBACKREST_COMPRESS_TYPE": "none"},
         {"PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc", "PGBACKREST_REPO1_CIPHER_PASS": "secret"},
     ],
-    ids=["zst", "gz and files of their own", "none", "encrypted"],
+    ids=["zst", "gz with separate files", "none", "encrypted"],
 )
-def test_whatever_is_stored_can_be_judged(env: dict[str, str]) -> None:
-    """Of pgBackRest: what is good is good, a changed segment is found and a changed file of a backup too."""
+def test_every_form_of_storage_can_be_verified(env: dict[str, str]) -> None:
+    """With pgBackRest, good files pass, and a changed segment and a changed file of a backup are found."""
     with archives.made("pgbackrest", None) as archive, archive.serve({**FRESH, **env}) as server:
         name, _ = _push(server)
         whole = server.exec("entrypoint", "backup", "verify", timeout=120)

@@ -1,4 +1,4 @@
-"""Drills: the newest backup restored beside the running server, checked, and thrown away; for each archiver."""
+"""Drills: the newest backup is restored next to the running server, checked, and thrown away; for each archiver."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ YEARLY = "0 0 1 1 *"
 
 
 def _find(pattern: str) -> str:
-    """What prints the processes whose command line begins so."""
+    """Return a command that prints the processes whose command line begins with this pattern."""
     each = f"tr '\\0' ' ' 2>/dev/null <$folder/cmdline | grep -qE '^{pattern}' && echo ${{folder#/proc/}}"
     return f"for folder in /proc/[0-9]*; do {each}; done; true"
 
@@ -32,13 +32,13 @@ SERVER = _find(f"postgres -D {SCRATCH}")
 #: Prints what a drill has left.
 LEFT = f"ls -A {SCRATCH.rpartition('/')[0]}; ls -d {SOCKETS} 2>/dev/null; {SERVER}"
 
-#: Good while the table has one row.
+#: Passes while the table has one row.
 ONE_ROW = "SELECT 1 / (2 - count(*)) FROM kept"
 
 
 @contextmanager
 def _serve(archive: Archive, sql: Mapping[str, str], *options: str, **env: str) -> Iterator[Container]:
-    """A server with a backup, a row that came after it, and these SQL files for drills."""
+    """A server with a backup, a row that was written after it, and these SQL files for drills."""
     with archive.create({**FRESH, **env}, options=options) as server:
         server.begin()
         server.ready()
@@ -66,26 +66,26 @@ def _backup(server: Container, *words: str, check: bool = True) -> Outcome:
 
 
 def _drills(server: Container) -> dict[str, Any]:
-    """What status tells of the drills."""
+    """Return what status reports about the drills."""
     found: dict[str, Any] = json.loads(server.exec("entrypoint", "status", "--json").stdout)["drills"]
     return found
 
 
 def _doctor(server: Container) -> list[str]:
-    """What doctor tells of the drills."""
+    """Return what doctor reports about the drills."""
     findings = json.loads(server.exec("entrypoint", "doctor", "--json", check=False).stdout)
     return [f"{each['level']}: {each['found']}" for each in findings if each["check"] == "drills"]
 
 
 @contextmanager
 def _halted(server: Container) -> Iterator[subprocess.Popen[str]]:
-    """A drill by hand that stands still in its last check; the client is ended in the end."""
+    """A manual drill that hangs in its last check; its client is ended after the block."""
     _put(server, "90_wait.sql", "SELECT pg_sleep(600)")
     command = ("docker", "exec", server.name, "entrypoint", "backup", "drill")
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as client:
         waits = "SELECT 1 FROM pg_stat_activity WHERE query ~ '^SELECT pg_sleep'"
         asked = ("psql", "--host", SOCKETS, "-U", "postgres", "-Atc", waits)
-        containers.until(lambda: server.exec(*asked, check=False).stdout == "1\n", "a drill at work", 60)
+        containers.until(lambda: server.exec(*asked, check=False).stdout == "1\n", "a drill runs", 60)
         try:
             yield client
         finally:
@@ -93,8 +93,8 @@ def _halted(server: Container) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("archive", PLACES, indirect=True)
-def test_a_good_drill_tells_its_figures_and_leaves_no_trace(archive: Archive) -> None:
-    """Everything up to the end of the archive is there; the server, its data and its archive stay as they are."""
+def test_a_good_drill_reports_its_figures_and_leaves_no_trace(archive: Archive) -> None:
+    """It restores everything up to the end of the archive; the server, its data and its archive do not change."""
     with _serve(archive, {"10_rows.sql": ONE_ROW, "20_more.sql": "CREATE TABLE more ()"}) as server:
         server.sql("SELECT pg_switch_wal()")
         began, before = server.sql("SELECT pg_postmaster_start_time()"), archive.digest()
@@ -115,13 +115,13 @@ def test_a_good_drill_tells_its_figures_and_leaves_no_trace(archive: Archive) ->
         assert drill == _drills(server)["success"]
         assert f"  {backup['name']}, " in _backup(server, "list").stdout
         assert [f"ok: the last good one was {drill['started']}"] == _doctor(server)
-        # Beside the server, where there is no cluster and nothing is remembered.
+        # A container next to the server, which has no cluster and remembers nothing.
         told = archive.run({}, "backup", "drill", timeout=120)
         assert (0, True) == (told.code, told.stdout.startswith(backup["name"])), told.output
 
 
 def test_a_check_that_fails_fails_the_drill(archive: Archive) -> None:
-    """It is told with psql's words wherever one looks; the last good drill stays known; other files do not run."""
+    """Every report has psql's output; the last good drill is still known; other files do not run."""
     files = {"10_rows.sql": ONE_ROW, "20_not.txt": "SELECT 1 / 0"}
     with _serve(archive, files) as server:
         good = json.loads(_backup(server, "drill", "--json").stdout)
@@ -143,7 +143,7 @@ def test_a_check_that_fails_fails_the_drill(archive: Archive) -> None:
 
 
 def test_a_damaged_backup_fails_the_drill(archive: Archive) -> None:
-    """With the tool's own words."""
+    """The report has the tool's output."""
     with _serve(archive, {}) as server:
         where = (
             "backup/main/*F/bundle/1"
@@ -163,8 +163,8 @@ def test_a_damaged_backup_fails_the_drill(archive: Archive) -> None:
         assert "" == server.shell(LEFT)
 
 
-def test_what_cannot_work_is_refused_first(archive: Archive) -> None:
-    """Too little room, with the numbers; tablespaces; a folder below the data; no backup; no archive."""
+def test_a_drill_that_cannot_work_is_refused_first(archive: Archive) -> None:
+    """The reasons: too little room, with figures; tablespaces; a folder below the data; no backup; no archive."""
     small = ("--tmpfs", "/drill:size=10m,mode=1777")
     with archive.create({**FRESH, "DRILL_FOLDER": "/drill"}, options=small) as server:
         server.begin()
@@ -188,8 +188,8 @@ def test_what_cannot_work_is_refused_first(archive: Archive) -> None:
     assert "no archive is set" in told
 
 
-def test_a_drill_at_work_disturbs_nobody(archive: Archive) -> None:
-    """Its server is gentle, closed and archives nothing, and no backup is taken meanwhile; a stop ends it."""
+def test_a_running_drill_disturbs_nobody(archive: Archive) -> None:
+    """Its server is niced and closed and archives nothing; no backup is taken meanwhile; a stop ends it."""
     with _serve(archive, {}) as server:
         with _halted(server):
             shown = "archive_mode listen_addresses port hot_standby fsync".split()
@@ -211,7 +211,7 @@ def test_a_drill_at_work_disturbs_nobody(archive: Archive) -> None:
 
 
 def test_a_killed_drill_leaves_nothing_for_long(archive: Archive) -> None:
-    """Its server ends with it; files go with the next drill, or where the container was killed at its next start."""
+    """Its server ends with it; the next drill removes the files, or the next start if the container was killed."""
     with _serve(archive, {"10_rows.sql": ONE_ROW}) as server:
         with _halted(server):
             before = server.postmaster()
@@ -238,12 +238,12 @@ _SECRETS: Mapping[str, Mapping[str, str]] = {
         "PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc",
         "PGBACKREST_REPO1_CIPHER_PASS": "quite secret",
     },
-    "wal-g": {},  # not every build of it can encrypt
+    "wal-g": {},  # not every build of wal-g can encrypt
 }
 
 
-def test_drills_come_by_themselves(archive: Archive) -> None:
-    """By DRILL_SCHEDULE, after the first backup, with an archive whose key PID 1 keeps to itself."""
+def test_drills_run_on_a_schedule(archive: Archive) -> None:
+    """DRILL_SCHEDULE starts them after the first backup, even if only PID 1 has the archive's key."""
     schedules = {"BACKUP_SCHEDULE": YEARLY, "DRILL_SCHEDULE": "* * * * *"}
     with archive.serve({**FRESH, **schedules, **_SECRETS[archive.tool]}) as server:
         status = json.loads(server.exec("entrypoint", "status", "--json").stdout)

@@ -1,4 +1,4 @@
-"""What a recovery is told of an archive with a hole, with damage, or out of reach: never that it ends there."""
+"""Recovery from an archive with a hole, with damage, or out of reach: the archive must not seem to end there."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ DAMAGES = (
     *(pytest.param("wal-g", {"WALG_COMPRESSION_METHOD": name}, marks=pytest.mark.walg, id=f"wal-g-{name}")
       for name in ("lz4", "zstd")),
 )  # fmt: skip
-"""Both tools with everything that segments may be compressed by."""
+"""Both tools with every compression that segments may have."""
 
 
 def _fill(archive: Archive, env: dict[str, str]) -> None:
-    """Store a backup and segments after it, full of what cannot be compressed, with a row for each."""
+    """Store a backup and segments after it, full of incompressible data, with a row for each."""
     noise = "SELECT string_agg(sha512(random()::text::bytea)::text, '') FROM generate_series(1, 60000)"
     with archive.serve({**FRESH, **env}) as server:
         server.exec("entrypoint", "backup", "push", timeout=60)
@@ -42,12 +42,12 @@ def _fill(archive: Archive, env: dict[str, str]) -> None:
 
 
 BEYOND_THE_PLAN: Mapping[str, str] = {"RESTORE_TARGET_NAME": "end"}
-"""Whether a name lies before a hole only the replay can tell; for the end of the archive the plan refuses."""
+"""Only the replay can find out whether a name comes before a hole; for the archive's end the plan refuses."""
 
 
 @pytest.fixture(scope="module", params=TOOLS)
 def source(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An archive on a folder of a cluster that is gone."""
+    """An archive in a folder, of a cluster that is gone."""
     with archives.made(request.param, None) as made:
         _fill(made, {})
         yield made
@@ -55,13 +55,13 @@ def source(request: pytest.FixtureRequest) -> Iterator[Archive]:
 
 @pytest.fixture
 def archive(source: Archive) -> Iterator[Archive]:
-    """A copy of it, to be broken."""
+    """A copy of the archive that a test may damage."""
     with source.copy() as copy:
         yield copy
 
 
 def _change(archive: Archive, segment: str, text: str) -> None:
-    """Let a piece of shell change the file of a segment, which it calls $f."""
+    """Run a piece of shell that changes the file of a segment, $f."""
     containers.in_volume(archive.volume, f'f=$(find . -name "{segment}[-.]*" ! -name "*.backup*"); {text}')
 
 
@@ -78,7 +78,7 @@ _CUT = "truncate -s $(($(stat -c %s $f) / 2)) $f"
 
 
 def _refused(container: Container, segment: str, timeout: float = 90) -> str:
-    """Return the log of a restore that has to end without a promotion and to name the segment."""
+    """Return the log of a restore that must end without a promotion and name the segment."""
     container.begin()
     assert 0 != container.wait(timeout)
     said = container.logs().output
@@ -89,7 +89,7 @@ def _refused(container: Container, segment: str, timeout: float = 90) -> str:
 
 
 def test_a_hole_is_not_the_end_of_the_archive(archive: Archive) -> None:
-    """The server does not promote; the message has both names; with the segment back every row is there."""
+    """The server does not promote; the message has both names; once the segment is back, every row is there."""
     names = archive.segments()
     lost = names[len(names) // 2]
     _change(archive, lost, 'mv $f "./kept-$(basename $f)"')
@@ -108,8 +108,8 @@ def test_a_hole_is_not_the_end_of_the_archive(archive: Archive) -> None:
         assert str(SEGMENTS) == restored.sql("SELECT count(*) FROM kept")
 
 
-def test_a_hole_that_is_filled_meanwhile_is_none(archive: Archive) -> None:
-    """Archivers push several segments at once: what is missing may only be late."""
+def test_a_hole_that_is_filled_meanwhile_does_no_harm(archive: Archive) -> None:
+    """Archivers push several segments at once: a missing segment may only be late."""
     names = archive.segments()
     lost, later = names[-4], names[-3]
     _change(archive, lost, 'mv $f "./kept-$(basename $f)"')
@@ -124,7 +124,7 @@ def test_a_hole_that_is_filled_meanwhile_is_none(archive: Archive) -> None:
 
 @pytest.mark.parametrize(("tool", "env"), DAMAGES)
 def test_damage_is_not_replayed(tool: str, env: dict[str, str]) -> None:
-    """A segment with other bytes, or cut short, stops the recovery, also where it was fetched ahead."""
+    """A segment that was changed or cut short stops the recovery, even if it was fetched ahead."""
     with archives.made(tool, None) as source:
         _fill(source, env)
         names = source.segments()
@@ -135,7 +135,7 @@ def test_damage_is_not_replayed(tool: str, env: dict[str, str]) -> None:
                     began = time.monotonic()
                     said = _refused(restored, names[number]) if text == _FLIP else _stopped(restored)
                     assert names[number] in said
-                    assert time.monotonic() - began < 60, "it is not waited for"
+                    assert time.monotonic() - began < 60, "nobody waits for a damaged segment"
         with source.copy() as whole, whole.serve({**LATEST, **env}, timeout=60) as restored:
             assert str(SEGMENTS) == restored.sql("SELECT count(*) FROM kept")
             assert "" == restored.shell(
@@ -153,7 +153,7 @@ def _stopped(container: Container) -> str:
 
 @contextmanager
 def _cut_off(tool: str, road: S3) -> Iterator[Container]:
-    """Yield a container in the midst of a replay of 25 rows that has noticed that its storage is away."""
+    """Yield a container in the middle of a replay of 25 rows that has noticed that its storage is away."""
     with archives.made(tool, road) as archive:
         with archive.serve(FRESH) as server:
             server.exec("entrypoint", "backup", "push", timeout=60)
@@ -168,8 +168,8 @@ def _cut_off(tool: str, road: S3) -> Iterator[Container]:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_a_road_that_is_mended_in_time_is_waited_for(tool: str, road: S3) -> None:
-    """A replay that loses its storage goes on by itself, to the last row, and says so once."""
+def test_a_replay_waits_for_a_storage_that_comes_back_in_time(tool: str, road: S3) -> None:
+    """It continues by itself to the last row, and says so once."""
     with _cut_off(tool, road) as restored:
         time.sleep(5)
         road.relay.restore()

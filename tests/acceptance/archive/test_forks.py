@@ -1,4 +1,4 @@
-"""A copy restored beside a living original does not write into the original's archive; for each archiver."""
+"""A copy restored next to a running original does not write to the original's archive; for each archiver."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ DATA = containers.data_folder()
 CONFIRM = {"ARCHIVE_FORK": "confirm"}
 YEARLY = "0 0 1 1 *"
 ROWS = 4
-"""Of the original, when it is backed up and restored."""
+"""The rows of the original when it is backed up and restored."""
 
 
 @contextmanager
 def _original(archive: Archive) -> Iterator[Container]:
-    """A cluster with a backup and all its rows in the archive, which has nothing more to archive for now."""
+    """A cluster with a backup and all its rows in the archive, and with nothing else to archive for now."""
     with archive.serve({**FRESH, "ARCHIVE_TIMEOUT": "1h"}) as server:
         archives.write(server, ROWS - 1)
         server.exec("entrypoint", "backup", "push", timeout=60)
@@ -33,7 +33,7 @@ def _original(archive: Archive) -> Iterator[Container]:
 
 
 def _restore(archive: Archive, volume: str) -> None:
-    """Restore a copy into a volume; it is killed before it could look into the archive, or write there."""
+    """Restore a copy into a volume; kill it before it can look into the archive or write there."""
     with archive.create(LATEST, "-c", "archive_command=false", volumes={DATA: volume}) as copy:
         copy.begin()
         copy.says("the restore is complete")
@@ -65,8 +65,8 @@ def _runs(server: Container) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("archive", PLACES, indirect=True)
-def test_a_copy_beside_a_living_original_archives_nothing(archive: Archive, volume: str) -> None:
-    """It serves and says why; what is in the archive is the original's alone, until the fork is confirmed."""
+def test_a_copy_next_to_a_running_original_archives_nothing(archive: Archive, volume: str) -> None:
+    """It serves and says why; the archive has only the original's files until the fork is confirmed."""
     with _original(archive) as original:
         _restore(archive, volume)
         archives.write(original, 1)
@@ -103,7 +103,7 @@ def test_a_copy_beside_a_living_original_archives_nothing(archive: Archive, volu
             ):
                 ended = copy.exec("entrypoint", *words, check=False, timeout=60)
                 assert (12, True) == (ended.code, grown in ended.stderr), (words, ended.output)
-            # Nothing piles up that nobody will ever archive.
+            # Files that nobody will ever archive do not pile up.
             assert "0" == copy.sql("SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name !~ 'history'")
             assert before == archive.digest()
             archives.write(original, 1)
@@ -116,15 +116,15 @@ def test_a_copy_beside_a_living_original_archives_nothing(archive: Archive, volu
         archives.write(copy, 1)
         archives.wait_for_archiving(copy)
         assert 0 == copy.stop()
-    with archive.serve(LATEST, volumes={DATA: volume}) as copy:  # confirmed once is enough
+    with archive.serve(LATEST, volumes={DATA: volume}) as copy:  # one confirmation is enough
         assert ("on", None) == (copy.sql("SHOW archive_mode"), _state(copy)["fork_refused"])
         assert 0 == copy.stop()
     with archive.serve(LATEST) as again:
         assert f"{ROWS + 4}" == again.sql("SELECT count(*) FROM kept")
 
 
-def test_a_backup_by_hand_looks_too(archive: Archive, volume: str) -> None:
-    """Where archiving is the user's own no start looks, so a backup does, before it writes anything."""
+def test_a_manual_backup_checks_for_a_fork_too(archive: Archive, volume: str) -> None:
+    """With the user's own archive_command no start checks, so a backup does, before it writes anything."""
     with _original(archive) as original:
         _restore(archive, volume)
         archives.write(original, 1)
@@ -136,7 +136,7 @@ def test_a_backup_by_hand_looks_too(archive: Archive, volume: str) -> None:
         assert before == archive.digest()
 
 
-def test_a_copy_archives_into_an_archive_of_its_own(archive: Archive, volume: str) -> None:
+def test_a_copy_archives_into_its_own_archive(archive: Archive, volume: str) -> None:
     """Another archive needs no confirmation, and gets a full backup at once."""
     with _original(archive) as original, archives.made(archive.tool, None) as own:
         _restore(archive, volume)
@@ -157,15 +157,15 @@ def test_a_copy_archives_into_an_archive_of_its_own(archive: Archive, volume: st
 
 
 @pytest.mark.parametrize("schedule", ["", YEARLY], ids=["no-schedule", "schedule"])
-def test_a_restore_after_a_loss_goes_on_by_itself(archive: Archive, schedule: str) -> None:
-    """The original is dead: archiving goes on in a new timeline, with one full backup at once."""
+def test_a_restore_after_a_loss_continues_by_itself(archive: Archive, schedule: str) -> None:
+    """The original is dead: archiving continues on a new timeline, with one full backup at once."""
     with _original(archive) as original:
         original.kill()
         original.wait()
     with archive.serve({**LATEST, "BACKUP_SCHEDULE": schedule}) as restored:
         _wait_for_backup(restored, 2)
         assert "restore" == _runs(restored)[-1]["why"]
-        shown = "helper backups waiting" if schedule else ""  # what has no work left is not shown
+        shown = "helper backups waiting" if schedule else ""  # a helper without work is not shown
         read = "grep -ho '^helper backups [a-z]*' /run/entrypoint*/status || true"
         containers.until(lambda: restored.shell(read) == shown, shown or "no helper")
         assert 2 == len(_backups(restored))
@@ -179,7 +179,7 @@ def test_a_restore_after_a_loss_goes_on_by_itself(archive: Archive, schedule: st
 
 
 def test_two_copies_of_one_dead_original_do_not_collide(archive: Archive, volume: str) -> None:
-    """Both have chosen the same timeline: who comes second writes nothing, and nothing confirms that."""
+    """Both have chosen the same timeline: the second one writes nothing, and no confirmation changes that."""
     with _original(archive) as original:
         _restore(archive, volume)
         with containers.volume() as first_volume:
@@ -202,8 +202,8 @@ def test_two_copies_of_one_dead_original_do_not_collide(archive: Archive, volume
         assert f"{ROWS + 1}" == anew.sql("SELECT count(*) FROM kept")
 
 
-def test_nothing_is_archived_before_it_is_known(archive: Archive, volume: str) -> None:
-    """With the storage away at the start, the first segment waits for the answer, which is no."""
+def test_nothing_is_archived_before_the_fork_is_checked(archive: Archive, volume: str) -> None:
+    """If the storage is away at the start, the first segment waits for the answer, which is a refusal."""
     with _original(archive) as original:
         _restore(archive, volume)
         archives.write(original, 1)

@@ -41,27 +41,27 @@ def _write(server: Container, value: int) -> None:
 
 
 def _rows(server: Container) -> str:
-    """How many rows there are of the old primary's own, and of the new one's."""
+    """Return how many rows only the old primary wrote, and how many the new one."""
     return server.sql("SELECT count(*) FILTER (WHERE i = -1), count(*) FILTER (WHERE i = -2) FROM kept")
 
 
 def _promote(standby: Container, timeline: int = 2) -> None:
-    """Promote, and write; the history is in the archive before anybody else can be promoted."""
+    """Promote and write; the history is in the archive before another server can be promoted."""
     done = standby.exec("entrypoint", "promote", timeout=70)
     assert f"{timeline:08X}.history is in the archive" in done.stdout
     _write(standby, -2)
 
 
 def _refused(server: Container) -> str:
-    """Start a server that is to end with the exit code; what it complains of."""
+    """Start a server that must end with the exit code; return its complaint."""
     ended = server.finish(40)
     assert SUPERSEDED == ended.code, ended.output
     return containers.complaints(ended)[-1]
 
 
 @pytest.mark.parametrize("archive", PLACES, indirect=True)
-def test_an_old_primary_that_comes_back(archive: Archive, volume: str) -> None:
-    """Killed and started after the promotion, it ends and says where they parted; later it says so by itself."""
+def test_an_old_primary_that_comes_back_is_refused(archive: Archive, volume: str) -> None:
+    """Killed and started after the promotion, it ends and says where they diverged; later starts say so too."""
     with _pair(archive, volume, {}) as (primary, standby):
         _write(primary, -1)
         primary.kill()
@@ -93,7 +93,7 @@ def test_an_old_primary_that_comes_back(archive: Archive, volume: str) -> None:
 @pytest.mark.walg
 @pytest.mark.parametrize("archive", [pytest.param(("wal-g", "s3"))], indirect=True)
 def test_a_history_that_is_missing_hides_no_later_timeline(archive: Archive, volume: str) -> None:
-    """Of wal-g's archive on S3, which is asked for one history after the other: a backup tells of the timeline."""
+    """wal-g's archive on S3 is queried for one history after the other, so a backup reveals the timeline."""
     with _pair(archive, volume, {}) as (primary, standby):
         primary.kill()
         primary.wait()
@@ -105,8 +105,8 @@ def test_a_history_that_is_missing_hides_no_later_timeline(archive: Archive, vol
         )
 
 
-def test_an_old_primary_that_still_serves(archive: Archive, volume: str) -> None:
-    """It stops within the interval, stays down while the storage is away, and the new one goes on archiving."""
+def test_an_old_primary_that_still_serves_stops(archive: Archive, volume: str) -> None:
+    """It stops within the interval, stays down while the storage is away, and the new one still archives."""
     with _pair(archive, volume, OFTEN) as (primary, standby):
         _promote(standby)
         assert SUPERSEDED == primary.wait(40)
@@ -125,7 +125,7 @@ def test_an_old_primary_that_still_serves(archive: Archive, volume: str) -> None
 
 @contextmanager
 def _cut(archive: Archive, server: Container) -> Iterator[None]:
-    """Cut one server off from the storage, and leave it to the others."""
+    """Cut one server off from the storage, but not the others."""
     if archive.server is None:
         server.shell("mount -t tmpfs -o mode=0 cut /archive", user="0")
         yield
@@ -140,8 +140,8 @@ MAY_MOUNT = ("--cap-add", "SYS_ADMIN", "--security-opt", "apparmor=unconfined")
 
 
 @pytest.mark.parametrize("archive", PLACES, indirect=True)
-def test_an_old_primary_that_was_cut_off(archive: Archive, volume: str) -> None:
-    """It serves while it reaches nothing. Then it gives way: the first segment looks, and nobody waits for the clock."""
+def test_an_old_primary_that_was_cut_off_gives_way(archive: Archive, volume: str) -> None:
+    """It serves while it is cut off. Then it gives way at its first segment, before the interval ends."""
     env = {"ARCHIVE_FORK_INTERVAL": "3600", "ARCHIVE_COMMAND_TIMEOUT": "20"}
     with _pair(archive, volume, env, options=MAY_MOUNT) as (primary, standby):
         with _cut(archive, primary):
@@ -157,8 +157,8 @@ def test_an_old_primary_that_was_cut_off(archive: Archive, volume: str) -> None:
         standby.again()
 
 
-def test_what_may_be_done_with_an_old_primary(archive: Archive, volume: str) -> None:
-    """It can be looked at, without a write; confirmed, it goes on above the other one, which then gives way."""
+def test_an_old_primary_can_be_read_or_confirmed(archive: Archive, volume: str) -> None:
+    """It can serve read-only; confirmed, it continues above the other server, which then gives way."""
     with _pair(archive, volume, OFTEN) as (primary, standby):
         _write(primary, -1)
         primary.kill()
@@ -186,7 +186,7 @@ def test_what_may_be_done_with_an_old_primary(archive: Archive, volume: str) -> 
             assert "1|0" == _rows(kept)
             _write(kept, -1)
             assert 0 == kept.stop()
-            kept.again()  # the same timeline is not asked about again
+            kept.again()  # the same timeline needs no second confirmation
             assert "2|0" == _rows(kept)
             archives.write(kept, 1)
             archives.wait_for_archiving(kept)
@@ -198,8 +198,8 @@ def test_what_may_be_done_with_an_old_primary(archive: Archive, volume: str) -> 
                 assert "2|0" == _rows(restored)
 
 
-def test_the_other_server_of_a_pair_is_asked(archive: Archive, volume: str) -> None:
-    """Where the archive tells nothing, since the promoted one does not archive, its own word counts."""
+def test_the_other_server_of_a_pair_is_queried(archive: Archive, volume: str) -> None:
+    """If the archive has no answer because the promoted server does not archive, that server's answer counts."""
     with _pair(archive, volume, {}) as (primary, standby):
         primary.sql("CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'geheim'")
         primary.sql("SELECT pg_switch_wal()")

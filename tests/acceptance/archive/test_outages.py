@@ -20,7 +20,7 @@ from s3 import S3
 
 @contextmanager
 def _load(server: Container, seconds: float) -> Iterator[list[int]]:
-    """Pgbench for so many seconds; in the end the list holds the number of acknowledged transactions."""
+    """Run pgbench for this many seconds; then the list holds the number of acknowledged transactions."""
     asked = (
         "pgbench",
         "--username=postgres",
@@ -55,7 +55,7 @@ def test_a_storage_cut_under_load_loses_nothing(tool: str, seconds: int, road: S
             before = server.sql("SELECT archived_count FROM pg_stat_archiver")
             with _load(server, seconds + 3) as acknowledged:
                 changed = f"SELECT archived_count > {before} FROM pg_stat_archiver"
-                containers.until(lambda: server.sql(changed) == "t", "archived under load")
+                containers.until(lambda: server.sql(changed) == "t", "segments are archived under load")
                 road.relay.cut()
             assert waiting(server) > 5
             road.relay.restore()
@@ -111,14 +111,14 @@ def _a_full_archive_loses_nothing(
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_full_archive_loses_nothing(tool: str) -> None:
-    """The WAL waits, the log says that no space is left, and with space again all of it is archived."""
+    """The WAL waits, the log says that no space is left, and once there is space, all WAL is archived."""
     with containers.small_volume("200m") as volume:
         _a_full_archive_loses_nothing(Archive(tool, volume, None, ""), _full, "o space left")
 
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_full_bucket_loses_nothing(tool: str) -> None:
-    """The same, in the words of the storage as each tool has them."""
+    """The same holds for a bucket; the log has the storage's message as each tool prints it."""
     said = {"wal-g": "o space left", "pgbackrest": "Insufficient Storage"}[tool]
     with s3.serve("200m") as server, archives.made(tool, server) as archive:
         _a_full_archive_loses_nothing(archive, lambda _: server.full(), said)

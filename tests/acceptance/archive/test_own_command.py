@@ -1,4 +1,4 @@
-"""An archive_command of the user's own: one rule for all places, told at the start, in status and in doctor."""
+"""The user's own archive_command: one rule for all places, reported at the start, in status and in doctor."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ TOOLS = (
     pytest.param({"PGBACKREST_REPO1_PATH": "/archive"}, id="pgbackrest"),
     pytest.param({"WALG_FILE_PREFIX": "/archive"}, id="wal-g", marks=pytest.mark.walg),
 )
-"""What is set of a tool in its own words."""
+"""Settings by a tool's own variables."""
 URL = {"ARCHIVE_URL": "file:///archive"}
 OWN = 'cp %p "${PGBACKREST_REPO1_PATH:-$WALG_FILE_PREFIX}/mine-%f"'
-"""It fails where it has not the tool's variables."""
+"""It fails without the tool's variables."""
 LINES = f"archive_mode = on\narchive_command = '{OWN}'\n"
 HOOKS = "/docker-entrypoint-initdb.d"
 CONF = "/etc/own/archive.conf"
 
 
 class Place(NamedTuple):
-    """Where a command of the user's own can stand."""
+    """A place in which the user can set a command."""
 
     files: Files
     where: str
-    """What names it to the user."""
+    """The name of the place in messages."""
     env: Mapping[str, str] = {}
     command: tuple[str, ...] = ()
 
@@ -47,7 +47,7 @@ def _sql(lines: str) -> str:
 
 
 def _places(lines: str) -> dict[str, Place]:
-    """Return the same lines in each place, but for variables and the command line."""
+    """Return the same lines in each place, except for variables and the command line."""
     append = f"cat {CONF} >>$PGDATA/postgresql.conf\n"
     include = f"echo \"include_dir = '{CONF.rpartition('/')[0]}'\" >>$PGDATA/postgresql.conf\n"
     base = "listen_addresses = '*'\nbasic_archive.archive_directory = '/archive'\n"
@@ -98,7 +98,7 @@ def _switch(server: Container) -> None:
 
 
 def _told(server: Container) -> str:
-    """Return what status says of an own command, in both forms."""
+    """Return what status says about the user's own command, in both forms."""
     state = json.loads(server.exec("entrypoint", "archive", "status", "--json").stdout)
     words = server.exec("entrypoint", "archive", "status").stdout
     found = state["own_command"] or ""
@@ -123,7 +123,7 @@ def _mine(server: Container) -> bool:
 @pytest.mark.parametrize("tool", TOOLS)
 @pytest.mark.parametrize("place", PLACES)
 def test_with_a_tools_own_variables_it_is_in_charge(tool: dict[str, str], place: str) -> None:
-    """So every guide has it: it archives, with its variables, and who is in charge is told."""
+    """As in every guide, the user's command archives with the tool's variables; reports say who is in charge."""
     with _serve(tool, PLACES[place]) as server:
         _switch(server)
         assert _mine(server)
@@ -136,8 +136,8 @@ def test_with_a_tools_own_variables_it_is_in_charge(tool: dict[str, str], place:
 
 
 @pytest.mark.parametrize("place", _places(LINES))
-def test_with_a_variable_of_ours_the_entrypoint_archives(place: str) -> None:
-    """ARCHIVE_URL asks for it; what stands elsewhere is told with its line, and has no effect."""
+def test_with_our_variable_the_entrypoint_archives(place: str) -> None:
+    """ARCHIVE_URL turns that on; a command elsewhere is reported with its line, and has no effect."""
     with _serve(URL, PLACES[place]) as server:
         _switch(server)
         assert not _mine(server)
@@ -151,8 +151,8 @@ def test_with_a_variable_of_ours_the_entrypoint_archives(place: str) -> None:
         assert 0 == server.stop()
 
 
-def test_what_is_told_to_do_does_it(volume: str) -> None:
-    """By the variable that the message names the entrypoint archives; the command goes on standing there."""
+def test_the_variable_in_the_message_turns_archiving_on(volume: str) -> None:
+    """With this variable, the entrypoint archives, although the user's command is still in its place."""
     env = {"PGBACKREST_REPO1_PATH": "/archive"}
     with containers.volume() as archive:
         with _serve(env, PLACES["ALTER SYSTEM"], data=volume, archive=archive) as server:
@@ -169,7 +169,7 @@ def test_what_is_told_to_do_does_it(volume: str) -> None:
 
 
 def test_two_variables_against_each_other_are_refused() -> None:
-    """Nobody has both from somewhere else, so both are mistakes of the same moment."""
+    """No existing volume causes both, so the user has just set both by mistake."""
     env = {**FRESH, **URL, **PLACES["variables"].env}
     with containers.volume() as archive:
         outcome = containers.run(env=env, volumes={"/archive": archive})
@@ -189,8 +189,8 @@ def test_two_variables_against_each_other_are_refused() -> None:
     ],
 )
 @pytest.mark.parametrize("tool", [*TOOLS, pytest.param(URL, id="ours")])
-def test_what_archives_nothing_is_not_in_charge(lines: str, tool: dict[str, str]) -> None:
-    """A placeholder would have PostgreSQL recycle WAL that is nowhere."""
+def test_a_placeholder_command_is_not_in_charge(lines: str, tool: dict[str, str]) -> None:
+    """With a command that archives nothing, PostgreSQL would recycle WAL that is stored nowhere."""
     with _serve(tool, _places(lines)["ALTER SYSTEM"]) as server:
         _switch(server)
         assert not _mine(server)
@@ -201,8 +201,8 @@ def test_what_archives_nothing_is_not_in_charge(lines: str, tool: dict[str, str]
 
 @pytest.mark.parametrize("place", _places(""))
 @pytest.mark.parametrize("env", [URL, {"PGBACKREST_REPO1_PATH": "/archive"}])
-def test_a_library_is_a_command(place: str, env: dict[str, str]) -> None:
-    """archive_library is the other way to archive, and PostgreSQL takes only one of both."""
+def test_a_library_counts_as_a_command(place: str, env: dict[str, str]) -> None:
+    """An archive_library is the other way to archive, and PostgreSQL takes only one of the two."""
     if int(containers.image_env()["PG_MAJOR"]) < 15:
         return
     folder = "echo \"basic_archive.archive_directory = '/archive'\" >>$PGDATA/postgresql.conf\n"
@@ -217,8 +217,8 @@ def test_a_library_is_a_command(place: str, env: dict[str, str]) -> None:
 
 
 @pytest.mark.walg
-def test_wal_g_by_its_guide(volume: str) -> None:
-    """`wal-g wal-push %p` by ALTER SYSTEM on a volume that exists, with WALG_* in the environment."""
+def test_wal_g_works_as_in_its_guide(volume: str) -> None:
+    """ALTER SYSTEM sets `wal-g wal-push %p` on an existing volume, with WALG_* in the environment."""
     env = {"WALG_FILE_PREFIX": "/archive"}
     lines = "archive_mode = on\narchive_command = 'wal-g wal-push %p'\n"
     with containers.volume() as archive:
@@ -233,8 +233,8 @@ def test_wal_g_by_its_guide(volume: str) -> None:
 
 
 @pytest.mark.parametrize("env", [URL, {"PGBACKREST_REPO1_PATH": "/archive"}])
-def test_a_change_while_the_server_runs_is_told(env: dict[str, str]) -> None:
-    """ALTER SYSTEM is then stronger, as PostgreSQL has it, and the command has not the tool's variables."""
+def test_a_change_while_the_server_runs_is_reported(env: dict[str, str]) -> None:
+    """ALTER SYSTEM then wins, as always in PostgreSQL, and the command lacks the tool's variables."""
     often = {"ARCHIVE_FORK_INTERVAL": "1"} if env == URL else {}
     with _serve({**env, **often}, Place({}, "")) as server:
         _switch(server)
@@ -256,8 +256,8 @@ def test_a_change_while_the_server_runs_is_told(env: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("signal", ["recovery.signal", "standby.signal"])
 @pytest.mark.parametrize("env", [URL, {"PGBACKREST_REPO1_PATH": "/archive"}], ids=["ours", "pgbackrest"])
-def test_a_recovery_by_hand_fetches_by_its_own_command(env: dict[str, str], signal: str) -> None:
-    """What fetches without its variables finds nothing, and PostgreSQL takes that for the archive's end."""
+def test_a_manual_recovery_fetches_with_its_own_command(env: dict[str, str], signal: str) -> None:
+    """Without its variables the command would find nothing, which PostgreSQL takes for the archive's end."""
     folder = {"OWN_FOLDER": "/own"}
     copy = 'cp "$OWN_FOLDER/%f" %p'
     with containers.volume() as own, containers.volume() as data, containers.volume() as archive:
@@ -290,8 +290,8 @@ def test_a_recovery_by_hand_fetches_by_its_own_command(env: dict[str, str], sign
             assert told in second.logs().output
 
 
-def test_a_change_is_told_at_a_reload() -> None:
-    """SIGHUP looks at all files, and says who archives."""
+def test_a_reload_reports_a_change() -> None:
+    """SIGHUP makes the entrypoint check all files and say who archives."""
     with _serve(URL, Place({}, "")) as server:
         for line in _sql(LINES).splitlines():
             server.sql(line)
@@ -299,8 +299,8 @@ def test_a_change_is_told_at_a_reload() -> None:
         server.says("the entrypoint no longer archives")
 
 
-def test_after_a_start_with_it_the_own_command_is_taken_away() -> None:
-    """Nobody archives then, until the next start; that is told."""
+def test_removing_the_own_command_after_a_start_is_reported() -> None:
+    """Nobody archives then until the next start, and status says so."""
     with _serve({"PGBACKREST_REPO1_PATH": "/archive"}, PLACES["ALTER SYSTEM"]) as server:
         server.sql("ALTER SYSTEM RESET archive_command")
         server.sql("SELECT pg_reload_conf()")

@@ -1,4 +1,4 @@
-"""A restore to a target: refused where it cannot reach it, never promoted before it, gone on with after a kill."""
+"""A restore to a target: refused if it cannot reach it, never promoted before it, continued after a kill."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DATA = containers.data_folder()
 
 
 class Source(NamedTuple):
-    """A stopped cluster's archive: 3 rows, the restore point `three`, 2 rows more; a second backup after it."""
+    """A stopped cluster's archive: 3 rows, the restore point `three`, 2 more rows, and a second backup."""
 
     archive: Archive
     backups: tuple[str, str]
@@ -30,7 +30,7 @@ class Source(NamedTuple):
 
 @pytest.fixture(scope="module", params=FOLDERS)
 def source(request: pytest.FixtureRequest) -> Iterator[Source]:
-    """Its archive is not to be written to."""
+    """A source whose archive must not be changed."""
     with archives.made(request.param[0], None) as archive:
         with archive.serve(FRESH) as server:
             server.exec("entrypoint", "backup", "push", timeout=60)
@@ -58,7 +58,7 @@ def data() -> Iterator[str]:
 
 
 def _from(source: Source, **target: str) -> dict[str, str]:
-    """Return the variables for a restore without an archive of its own."""
+    """Return the variables for a restore that does not archive."""
     given = source.archive.env()
     return {
         "ARCHIVE_URL": "",
@@ -90,7 +90,7 @@ def _rows(server: Container) -> str:
 def test_refused_before_a_byte_is_written(
     source: Source, data: str, target: dict[str, str], code: int, words: str
 ) -> None:
-    """What cannot be reached is told within seconds, with what the archive holds."""
+    """A target out of reach is reported within seconds, with the range that the archive covers."""
     began = time.monotonic()
     ended = source.archive.run(_from(source, **target), volumes={DATA: data})
     assert code == ended.code, ended.output
@@ -100,8 +100,8 @@ def test_refused_before_a_byte_is_written(
     assert time.monotonic() - began < 15
 
 
-def test_the_dry_run_tells_the_plan_and_writes_nothing(source: Source, data: str) -> None:
-    """For people and for machines, with the backup that fits."""
+def test_the_dry_run_prints_the_plan_and_writes_nothing(source: Source, data: str) -> None:
+    """The plan names the backup that fits, as text and as JSON."""
     first, second = source.backups
     options = ("restore", "--dry-run", "--json")
     env = _from(source)
@@ -123,14 +123,14 @@ def test_the_dry_run_tells_the_plan_and_writes_nothing(source: Source, data: str
 
 
 def test_a_target_that_the_archive_does_not_hold_never_promotes(source: Source, data: str) -> None:
-    """Neither at the first start nor at later ones; a corrected target begins anew."""
+    """This holds for the first start and later ones; a corrected target starts from scratch."""
     volumes = {DATA: data}
     for _ in range(2):
         ended = source.archive.run(_from(source, RESTORE_TARGET_NAME="nosuch"), volumes=volumes, timeout=60)
         assert ended.code == 13, ended.output
         assert "has not reached its target (name nosuch)" in ended.stderr
         assert "selected new timeline" not in ended.output
-    # The newest backup was taken after it.
+    # The newest backup was taken after the target.
     late = source.archive.run(_from(source, RESTORE_TARGET_NAME="three"), volumes=volumes, timeout=60)
     assert late.code == 13, late.output
     assert "name an older backup" in late.stderr
@@ -148,8 +148,8 @@ def test_a_target_that_the_archive_does_not_hold_never_promotes(source: Source, 
         assert restored.stop() == 0
 
 
-def test_a_restored_volume_is_simply_started(source: Source, data: str) -> None:
-    """Whatever the variables ask for then."""
+def test_a_restored_volume_simply_starts(source: Source, data: str) -> None:
+    """It starts without another restore, whatever the variables say by then."""
     volumes = {DATA: data}
     with source.archive.serve(
         _from(source, RESTORE_TARGET_TIME=source.time), volumes=volumes, timeout=60
@@ -161,8 +161,8 @@ def test_a_restored_volume_is_simply_started(source: Source, data: str) -> None:
         assert _rows(second) == "4"
 
 
-def test_pause_serves_read_only_until_it_is_told_to_go_on(source: Source, data: str) -> None:
-    """What is promoted then is an ordinary cluster, which no other target throws away."""
+def test_pause_serves_read_only_until_the_promotion(source: Source, data: str) -> None:
+    """The promoted cluster is an ordinary one, which no other target throws away."""
     volumes = {DATA: data}
     first = source.backups[0]
     pause = _from(source, RESTORE_TARGET_NAME="three", RESTORE_FROM=first, RESTORE_TARGET_ACTION="pause")
@@ -189,8 +189,8 @@ def test_pause_serves_read_only_until_it_is_told_to_go_on(source: Source, data: 
         assert later.shell(f"cd {DATA}; ls -A | grep -E '^[.]entrypoint$|signal' || true") == ""
 
 
-def test_shutdown_ends_at_the_target_and_another_action_goes_on(source: Source, data: str) -> None:
-    """The same restore, which begins where it ended."""
+def test_shutdown_ends_at_the_target_and_another_action_continues(source: Source, data: str) -> None:
+    """The same restore continues where it ended."""
     volumes = {DATA: data}
     target = {"RESTORE_TARGET_NAME": "three", "RESTORE_FROM": source.backups[0]}
     ended = source.archive.run(
@@ -205,8 +205,8 @@ def test_shutdown_ends_at_the_target_and_another_action_goes_on(source: Source, 
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_from_one_archive_into_another(source: Source, tool: str) -> None:
-    """The source may be another storage, of another tool, and read-only; it stays as it was."""
+def test_a_restore_from_one_archive_continues_into_another(source: Source, tool: str) -> None:
+    """The source may be another tool's read-only storage elsewhere; it stays as it was."""
     before = source.archive.digest()
     given = source.archive.env()
     with containers.volume() as new, containers.volume() as data:
@@ -231,8 +231,8 @@ def test_from_one_archive_into_another(source: Source, tool: str) -> None:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_everything_comes_back(tool: str) -> None:
-    """Tablespaces, a separate pg_wal, small segments, and with pgBackRest an encrypted archive."""
+def test_everything_is_restored(tool: str) -> None:
+    """That includes tablespaces, a separate pg_wal, small segments and, with pgBackRest, encryption."""
     secret = {"PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc", "PGBACKREST_REPO1_CIPHER_PASS": "long enough"}
     env = {
         "POSTGRES_INITDB_WALDIR": "/wal/pg_wal",
@@ -267,13 +267,13 @@ def test_everything_comes_back(tool: str) -> None:
         if tool == "pgbackrest":
             wrong = archive.run({**env, **LATEST, "PGBACKREST_REPO1_CIPHER_PASS": "wrong"}, timeout=20)
             assert wrong.code == 12, wrong.output
-            assert "Error" in wrong.stderr, "the words of the archiver, not of a parser"
+            assert "Error" in wrong.stderr, "the archiver's output, not a parser's error"
             assert "the passphrase or key that it was written with" in wrong.stderr
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_a_disk_that_is_full_in_the_midst_serves_nothing(tool: str) -> None:
-    """The replay ends with what is missing, at every start again; with space it goes on to the last row."""
+def test_a_disk_that_fills_up_during_the_replay_serves_nothing(tool: str) -> None:
+    """Each start ends and says that space is missing; with space, the replay continues to the last row."""
     with archives.made(tool, None) as archive, containers.small_volume("500m") as disk:
         with archive.serve(FRESH) as server:
             server.exec("entrypoint", "backup", "push", timeout=60)
@@ -300,10 +300,10 @@ def test_a_disk_that_is_full_in_the_midst_serves_nothing(tool: str) -> None:
             assert restored.stop() == 0
 
 
-def test_a_promotion_that_was_killed_half_way_begins_again(source: Source, data: str) -> None:
-    """The server removes its signal file before the new timeline is there: what is left is no primary yet.
+def test_a_promotion_that_was_killed_half_way_starts_again(source: Source, data: str) -> None:
+    """The server removes its signal file before the new timeline exists: the cluster is no primary yet.
 
-    Started as one it would replay in the old timeline what lies in pg_wal, beyond the target.
+    Started as a primary, it would replay the files in pg_wal on the old timeline, beyond the target.
     """
     volumes = {DATA: data}
     target = {"RESTORE_TARGET_NAME": "three", "RESTORE_FROM": source.backups[0]}
@@ -322,7 +322,7 @@ def test_a_promotion_that_was_killed_half_way_begins_again(source: Source, data:
 
 @pytest.mark.long
 def test_a_kill_at_any_point_of_a_promotion(source: Source) -> None:
-    """Twenty moments around the change of the timeline: the next start ends in the new one, with the same rows."""
+    """After a kill at twenty moments around the change of the timeline, a start reaches the new one intact."""
     env = _from(source, RESTORE_TARGET_NAME="three", RESTORE_FROM=source.backups[0])
     for number in range(20):
         with source.archive.create(env) as server:
@@ -338,7 +338,7 @@ def test_a_kill_at_any_point_of_a_promotion(source: Source) -> None:
 
 @pytest.mark.long
 def test_a_kill_at_any_point_of_a_restore(source: Source) -> None:
-    """Twenty points from the plan to the promotion: the next start goes on or begins anew, to the same rows."""
+    """After a kill at twenty points from the plan to the promotion, the next start ends with the same rows."""
     env = _from(source, RESTORE_TARGET_NAME="three", RESTORE_FROM=source.backups[0])
     with source.archive.serve(env, timeout=60) as whole:
         assert _rows(whole) == "3"

@@ -1,4 +1,4 @@
-"""What doctor writes to an archive and takes away again, and when it only reads; for each archiver and storage."""
+"""What doctor writes to an archive and removes again, and when it only reads; for each archiver and storage."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ KEYS: Mapping[str, Mapping[str, str]] = {
     "pgbackrest": {"PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc", "PGBACKREST_REPO1_CIPHER_PASS": "x"},
     "wal-g": {"WALG_PGP_KEY": _PGP_KEY},
 }
-"""What has each tool encrypt; the key is nobody's."""
+"""The variables with which each tool encrypts; nobody uses this key."""
 
 
 @pytest.fixture(params=PLACES)
@@ -52,17 +52,17 @@ def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
 
 
 def _told(asked: Outcome) -> list[tuple[str, str, str]]:
-    """Return level, check and words of what doctor has found."""
+    """Return the level, the check and the text of doctor's findings."""
     return [(each["level"], each["check"], each["found"]) for each in json.loads(asked.stdout)]
 
 
 def _look(server: Container, *names: str) -> str:
-    """Return what the checks of these names have found, as lines."""
+    """Return the findings of the checks with these names, as lines."""
     found = _told(server.exec("entrypoint", "doctor", "--json", *names, check=False))
     return "\n".join(f"{level}: {check}: {words}" for level, check, words in found)
 
 
-_BESIDE = "entrypoint doctor 'round trip' >/tmp/told 2>&1 & echo $! >/tmp/pid"
+_BESIDE = "entrypoint doctor 'round trip' >/tmp/found 2>&1 & echo $! >/tmp/pid"
 
 
 @functools.cache
@@ -71,30 +71,30 @@ def _pgbackrest_writes() -> bool:
 
 
 def _writes(archive: Archive) -> bool:
-    """Whether the tool has a command that stores an object: pgBackRest 2.60 has none any more."""
+    """Return whether the tool has a command that stores an object: pgBackRest 2.60 no longer has one."""
     return archive.tool == "wal-g" or _pgbackrest_writes()
 
 
 def _well(archive: Archive) -> str:
-    """What doctor says of an archive that is in order."""
+    """Return what doctor says about an archive that is in order."""
     if _writes(archive):
         return "a small object was written and read back in "
     return "it can be read (0 backups); nothing is written: this pgbackrest has no command that stores one object"
 
 
 def _watch(server: Container) -> None:
-    """See each step at a terminal, on a slow line, while another look waits for its turn; both go well."""
+    """Check that a terminal shows each step on a slow line while another check waits; both succeed."""
     server.exec("bash", "-c", _BESIDE)
     shown = containers.docker("exec", "--tty", server.name, "entrypoint", "doctor", "round trip").output
     for step in ("writing", "reading back", "removing"):
         assert f"\rlooking at: round trip: {step}" in shown
     until(lambda: not server.shell("ls -d /proc/$(cat /tmp/pid) || true"), "both have ended")
-    assert "ok" == server.shell("cut -c -2 /tmp/told")
+    assert "ok" == server.shell("cut -c -2 /tmp/found")
     assert "a small object was written and read back in" in shown
 
 
 def _leave(archive: Archive, server: Container) -> None:
-    """Leave what a killed look leaves: on a far storage by killing one."""
+    """Leave what a killed check leaves; on a far storage, kill one."""
     if archive.server is None:
         server.shell(f"cd /archive && echo x | tee {PROBE} >{PROBE}.pgbackrest.tmp", user="postgres")
         return
@@ -107,7 +107,7 @@ def _leave(archive: Archive, server: Container) -> None:
 
 
 def _store_plainly(archive: Archive, segment: str) -> None:
-    """Put what lz4 begins with in place of a stored segment."""
+    """Replace a stored segment by the first bytes of an lz4 file."""
     magic = b"\x04\x22\x4d\x18"
     if archive.server is None:
         text = "".join(f"\\x{byte:02x}" for byte in magic)
@@ -117,11 +117,11 @@ def _store_plainly(archive: Archive, segment: str) -> None:
     path.write_bytes(magic)
 
 
-def test_it_leaves_nothing(archive: Archive) -> None:
-    """An object goes out, comes back and is gone; nothing else has changed.
+def test_the_check_leaves_nothing(archive: Archive) -> None:
+    """An object is written, read back and removed; nothing else changes.
 
-    What a killed look has left goes with the next one. Whether what should be encrypted is so is seen in
-    what is stored, wherever that is.
+    The next check removes what a killed one has left. The stored files show whether the archive is encrypted,
+    in every storage.
     """
     with archive.serve({**FRESH, **KEYS[archive.tool]}) as server:
         archives.write(server, 1)
@@ -150,8 +150,8 @@ def test_it_leaves_nothing(archive: Archive) -> None:
 
 
 @pytest.mark.parametrize("archive", FOLDERS, indirect=True)
-def test_it_only_reads_what_is_not_its_own(archive: Archive, used_volume: str) -> None:
-    """An archive of another cluster is not touched: an error where there is a database, right before a restore."""
+def test_the_check_only_reads_another_clusters_archive(archive: Archive, used_volume: str) -> None:
+    """Another cluster's archive is not changed; it is an error with a database, and fine before a restore."""
     with archive.serve(FRESH) as server:
         archives.write(server, 1)
         server.exec("entrypoint", "backup", "push", timeout=60)

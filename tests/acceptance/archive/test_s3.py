@@ -1,4 +1,4 @@
-"""An archive on S3 that is away, silent, locked, or somebody else's: what is lost (nothing) and what is said."""
+"""An archive on S3 that is away, silent, locked or another cluster's: nothing is lost, and the messages say why."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def archive(request: pytest.FixtureRequest, road: S3) -> Iterator[Archive]:
 def test_a_first_start_without_its_archive_is_refused_soon(
     archive: Archive, road: S3, state: str, seconds: int
 ) -> None:
-    """Nothing is in the volume yet, so the tool's own words are told, and nothing is made."""
+    """The volume is still empty, so the start shows the tool's output and makes nothing."""
     getattr(road.relay, state)()
     with containers.volume() as data:
         ended = archive.run(FRESH, volumes={DATA: data}, timeout=seconds)
@@ -47,7 +47,7 @@ def test_a_first_start_without_its_archive_is_refused_soon(
 def test_a_warm_start_without_its_archive_serves_and_archives_later(
     archive: Archive, road: S3, state: str
 ) -> None:
-    """The server is up soon and says once what is wrong; the backlog goes when the storage is back."""
+    """The server is up soon and reports the fault once; the backlog is archived when the storage is back."""
     with archive.serve(FRESH) as server:
         write(server, 1)
         assert 0 == server.stop()
@@ -68,8 +68,8 @@ def test_a_warm_start_without_its_archive_serves_and_archives_later(
         assert s3.SECRET not in said
 
 
-def test_archiving_begins_late_where_it_could_not_be_prepared(archive: Archive, road: S3) -> None:
-    """Archiving turned on for an old cluster while the storage is away begins when that is back."""
+def test_archiving_starts_later_if_it_could_not_be_prepared(archive: Archive, road: S3) -> None:
+    """If archiving is turned on for an old cluster while the storage is away, it starts once that is back."""
     with containers.volume() as data:
         volumes = {DATA: data}
         with containers.serve(env=FRESH, volumes=volumes) as before:
@@ -88,7 +88,7 @@ def test_archiving_begins_late_where_it_could_not_be_prepared(archive: Archive, 
     ("name", "value"), [("AWS_SECRET_ACCESS_KEY", "wrong"), ("AWS_ACCESS_KEY_ID", "AKIANOBODY")]
 )
 def test_wrong_credentials_at_a_first_start_are_refused(archive: Archive, name: str, value: str) -> None:
-    """With the storage's own words, without the secret, and nothing is made."""
+    """The message has the storage's answer but not the secret, and nothing is made."""
     with containers.volume() as data:
         ended = archive.run({**FRESH, name: value}, volumes={DATA: data}, timeout=30)
         assert 12 == ended.code, ended.output
@@ -98,7 +98,7 @@ def test_wrong_credentials_at_a_first_start_are_refused(archive: Archive, name: 
 
 
 def test_a_rotated_key_loses_nothing(archive: Archive, road: S3, volume: str) -> None:
-    """The WAL waits, the log has the storage's own words, and SIGHUP reads the new key from its file: all is archived."""
+    """The WAL waits, the log has the storage's answer, and after SIGHUP has read the new key, all is archived."""
     env = {**FRESH, "AWS_SECRET_ACCESS_KEY": "", "AWS_SECRET_ACCESS_KEY_FILE": "/keys/secret"}
     containers.in_volume(volume, f"printf '%s\n' '{s3.SECRET}' >secret; chown 999 secret; chmod 400 secret")
     with archive.serve(env, volumes={"/keys": volume}) as server:
@@ -122,7 +122,7 @@ def test_a_rotated_key_loses_nothing(archive: Archive, road: S3, volume: str) ->
 
 @pytest.mark.long
 def test_a_line_too_slow_for_many_segments_at_once(archive: Archive, road: S3) -> None:
-    """A backlog that would take several deadlines as a whole goes out all the same, piece by piece."""
+    """A backlog that takes longer than several deadlines is still sent, piece by piece."""
     small = {**FRESH, "POSTGRES_INITDB_ARGS": "--wal-segsize=16", "ARCHIVE_COMMAND_TIMEOUT": "5"}
     with archive.serve(small) as server:
         road.relay.cut()
@@ -140,7 +140,7 @@ def test_a_line_too_slow_for_many_segments_at_once(archive: Archive, road: S3) -
 
 @pytest.mark.parametrize("state", ["cut", pytest.param("hang", marks=pytest.mark.long)])
 def test_a_stop_without_the_storage_is_orderly(archive: Archive, road: S3, state: str) -> None:
-    """`docker stop` ends with a shutdown checkpoint, in time; what waits is archived after the next start."""
+    """`docker stop` ends in time with a shutdown checkpoint; the next start archives the waiting files."""
     with archive.serve(FRESH) as server:
         write(server, 1)
         wait_until_whole(archive, server)
@@ -159,12 +159,12 @@ def test_a_stop_without_the_storage_is_orderly(archive: Archive, road: S3, state
 
 
 def test_a_road_cut_during_the_replay_does_not_promote(archive: Archive, road: S3) -> None:
-    """A restore that loses its storage stops; the next start goes on, to the last row."""
+    """A restore that loses its storage stops; the next start continues to the last row."""
     with archive.serve(FRESH) as server:
         server.exec("entrypoint", "backup", "push", timeout=60)
         write(server, 25)
         assert 0 == server.stop()
-    # Both tools try for minutes of themselves.
+    # By default, both tools try for minutes.
     with archive.create({**archives.LATEST, "ARCHIVE_COMMAND_TIMEOUT": "10"}) as restored:
         restored.begin()
         restored.says("redo starts", 60)
@@ -180,7 +180,7 @@ def test_a_road_cut_during_the_replay_does_not_promote(archive: Archive, road: S
 
 @pytest.mark.long
 def test_twenty_cuts_at_any_moment_of_a_replay(archive: Archive, road: S3) -> None:
-    """However long the storage is away, the server waits and goes on, and never promotes early."""
+    """However long the storage is away, the server waits and continues, and never promotes early."""
     with archive.serve(FRESH) as server:
         server.exec("entrypoint", "backup", "push", timeout=60)
         write(server, 25)
@@ -198,14 +198,14 @@ def test_twenty_cuts_at_any_moment_of_a_replay(archive: Archive, road: S3) -> No
 
 
 def test_doctor_compares_the_clocks(archive: Archive) -> None:
-    """The S3 server tells its time; here it is the same one."""
+    """The S3 server sends its time; here it has the same clock."""
     with archive.serve(FRESH) as server:
         found = server.exec("entrypoint", "doctor", "--json", "clock").stdout
         assert re.search(r'"found": "within [12] s of the clock of https://', found), found
 
 
-def test_no_secret_shows_while_it_is_used(archive: Archive) -> None:
-    """Neither in the log, nor in arguments, nor in the environment of anything but the archiver's own."""
+def test_no_secret_is_visible_while_it_is_used(archive: Archive) -> None:
+    """It is in no log, no argument and no environment except the archiver's own."""
     with archive.serve(FRESH, options=containers.LOOK_INSIDE) as server:
         server.exec("entrypoint", "backup", "push", timeout=60)
         write(server, 2)
@@ -219,7 +219,7 @@ def test_no_secret_shows_while_it_is_used(archive: Archive) -> None:
 
 @pytest.mark.walg
 def test_many_segments_at_once_go_to_a_far_storage_only(road: S3) -> None:
-    """A near one gets a backlog sooner by few; a busy machine may take it for a far one, never the reverse."""
+    """A near storage is faster with few; a busy machine may take it for a far one, but never the reverse."""
     with (
         archives.made("wal-g", road) as archive,
         archive.serve(FRESH, options=containers.LOOK_INSIDE) as server,
@@ -255,7 +255,7 @@ def used(request: pytest.FixtureRequest, s3_server: S3) -> Iterator[tuple[Archiv
 
 
 def test_another_clusters_archive_is_refused(used: tuple[Archive, str]) -> None:
-    """Both a new and an old cluster are refused by an archive that has only WAL, which stays as it was."""
+    """A new and an old cluster are refused even if the archive has only WAL; the archive does not change."""
     archive, owner = used
     before = archive.digest()
     with containers.volume() as data:

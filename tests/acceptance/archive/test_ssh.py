@@ -24,7 +24,7 @@ class Keeper(NamedTuple):
 
     address: str
     key: str
-    """The private key that lets one in."""
+    """The private key for the login."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def keeper() -> Iterator[Keeper]:
         containers.start("-D", "-e", options=sshd, image=image) as machine,
     ):
         machine.says("Server listening")
-        # The form is that of pgBackRest's documentation.
+        # The form is the one in pgBackRest's documentation.
         machine.exec("ssh-keygen", "-q", "-t", "ecdsa", "-m", "PEM", "-N", "", "-f", "/root/key")
         machine.exec("install", "-D", "--owner=keeper", "/root/key.pub", "/home/keeper/.ssh/authorized_keys")
         yield Keeper(machine.address, machine.exec("cat", "/root/key").stdout)

@@ -1,4 +1,4 @@
-"""A standby: built from the archive, follows it or the primary, and takes over; for each archiver that the image has."""
+"""A standby: built from the archive, follows it or the primary, and takes over; for each archiver in the image."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ _OUT_OF_REACH = (
     "for each in archive backup basebackups_005 wal_005; do [ ! -e $each ] || chmod u-rwx $each; done"
 )
 _IN_REACH = _OUT_OF_REACH.replace("u-rwx", "u+rwx")
-"""For either tool."""
+"""These work for the archive of either tool."""
 
 
 class Pair(NamedTuple):
@@ -30,7 +30,7 @@ class Pair(NamedTuple):
 
 @pytest.fixture(scope="module", params=FOLDERS)
 def source(request: pytest.FixtureRequest) -> Iterator[Pair]:
-    """One primary for the tests of a tool that leave it and its archive as they are, but for rows."""
+    """One primary for a tool's tests that change nothing of it and its archive except rows."""
     tool, place = request.param
     storage = request.getfixturevalue("s3_server") if place == "s3" else None
     with archives.made(tool, storage) as archive, archive.serve(FRESH) as primary:
@@ -44,7 +44,7 @@ def _count(server: Container) -> int:
 
 
 def _follows(source: Pair, standby: Container, timeout: float = 30) -> None:
-    """Write a row to the primary, hand its segment to the archive, and wait for it at the standby."""
+    """Write a row to the primary, archive its segment, and wait for the row on the standby."""
     source.primary.sql("INSERT INTO kept VALUES (0)")
     source.primary.sql("SELECT pg_switch_wal()")
     wanted = _count(source.primary)
@@ -57,14 +57,14 @@ def _status(server: Container) -> dict[str, Any]:
 
 
 def _serve_standby(container: Container) -> None:
-    """Start and wait for a standby, which says of itself that it takes read-only connections."""
+    """Start a standby and wait until its log says that it accepts read-only connections."""
     container.begin()
     container.says("database system is ready to accept read-only connections", 60)
 
 
 @pytest.mark.parametrize("source", PLACES, indirect=True, scope="module")
-def test_follows_by_the_archive_alone(source: Pair) -> None:
-    """Built from the newest backup it follows row by row, tells how far it is, and leaves the archive alone."""
+def test_a_standby_follows_by_the_archive_alone(source: Pair) -> None:
+    """Built from the newest backup, it follows row by row, reports its progress, and writes nothing there."""
     env = {**STANDBY, "BACKUP_RETAIN_FULL": "1"}
     with source.archive.create(env) as standby:
         _serve_standby(standby)
@@ -79,7 +79,7 @@ def test_follows_by_the_archive_alone(source: Pair) -> None:
         assert f"replayed        {found['following']['replayed_lsn'][:3]}" in text
         looked = standby.exec("entrypoint", "doctor", "round trip").stdout
         assert "it can be read (1 backups); nothing is written: this is a standby" in looked
-        # Nothing of ours is left in the data folder.
+        # Nothing of the entrypoint is left in the data folder.
         assert "" == standby.shell(f"ls -A {DATA} | grep '^[.]entrypoint$' || true")
         for command in (("push",), ("expire",)):
             refused = standby.exec("entrypoint", "backup", *command, check=False)
@@ -88,15 +88,15 @@ def test_follows_by_the_archive_alone(source: Pair) -> None:
     assert _status(source.primary)["following"] is None
 
 
-def test_an_archive_out_of_reach_does_not_end_it(source: Pair) -> None:
-    """An archive that cannot be read is waited for, without an end of the server and without a promotion."""
+def test_an_archive_out_of_reach_does_not_end_a_standby(source: Pair) -> None:
+    """The standby waits for an archive that cannot be read; the server neither ends nor promotes."""
     with source.archive.create(STANDBY) as standby:
         _serve_standby(standby)
         _follows(source, standby)
         containers.in_volume(source.archive.volume, _OUT_OF_REACH)
         try:
-            standby.follow(lambda line: "permission denied" in line.lower(), "the archiver is refused")
-            standby.shell("sleep 7")  # PostgreSQL asks every five seconds
+            standby.follow(lambda line: "permission denied" in line.lower(), "the archiver has no access")
+            standby.shell("sleep 7")  # PostgreSQL tries again every five seconds
             assert standby.running
             assert "t" == standby.sql("SELECT pg_is_in_recovery()")
         finally:
@@ -104,8 +104,8 @@ def test_an_archive_out_of_reach_does_not_end_it(source: Pair) -> None:
         _follows(source, standby)
 
 
-def test_it_stays_a_standby_whatever_the_variables_say(source: Pair) -> None:
-    """Killed, and started without STANDBY, the volume is followed on, and a warning says why."""
+def test_a_standby_stays_one_whatever_the_variables_say(source: Pair) -> None:
+    """Killed and started without STANDBY, it still follows, and a warning says why."""
     with containers.volume() as data:
         volumes = {DATA: data}
         with source.archive.create(STANDBY, volumes=volumes) as standby:
@@ -120,7 +120,7 @@ def test_it_stays_a_standby_whatever_the_variables_say(source: Pair) -> None:
             _follows(source, without)
             assert "although STANDBY is not on" in without.logs().stderr
             assert 0 == without.stop()
-        # As a promotion leaves it that was killed early.
+        # The state that an early killed promotion leaves.
         containers.in_volume(data, "rm standby.signal")
         with source.archive.create(STANDBY, volumes=volumes) as again:
             _serve_standby(again)
@@ -128,8 +128,8 @@ def test_it_stays_a_standby_whatever_the_variables_say(source: Pair) -> None:
             assert "a promotion was interrupted" in again.logs().stderr
 
 
-def test_a_killed_build_goes_on_or_begins_again(source: Pair) -> None:
-    """SIGKILL at any point of the build: the next start is a standby with every row, never a primary."""
+def test_a_killed_build_continues_or_starts_again(source: Pair) -> None:
+    """After SIGKILL at any point of the build, the next start is a standby with every row, never a primary."""
     for sign in ("fetching backup", "the standby is built", "entering standby mode", "redo starts"):
         with source.archive.create(STANDBY) as standby:
             standby.begin()
@@ -141,8 +141,8 @@ def test_a_killed_build_goes_on_or_begins_again(source: Pair) -> None:
             _follows(source, standby)
 
 
-def test_streams_with_a_slot(source: Pair) -> None:
-    """A row is there within seconds although its segment is not archived; the password is nowhere to be seen."""
+def test_a_standby_streams_with_a_slot(source: Pair) -> None:
+    """A row arrives within seconds although its segment is not archived; the password is not visible anywhere."""
     primary = source.primary
     primary.sql("CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'geheim'")
     primary.sql("COPY (SELECT 'host replication all all scram-sha-256') TO PROGRAM 'cat >> pg_hba.conf'")
@@ -172,8 +172,8 @@ def test_streams_with_a_slot(source: Pair) -> None:
 
 
 @pytest.mark.parametrize("tool", archives.TOOLS)
-def test_takes_over(tool: str) -> None:
-    """Promoted it takes writes, archives its own timeline, takes the scheduled backups, and stays a primary."""
+def test_a_standby_takes_over(tool: str) -> None:
+    """After its promotion it takes writes and scheduled backups, archives its timeline, and stays a primary."""
     env = {**STANDBY, "BACKUP_SCHEDULE": "* * * * *", "ARCHIVE_TIMEOUT": "5"}
     with archives.made(tool, None) as archive:
         with archive.serve(FRESH) as primary:
@@ -188,7 +188,7 @@ def test_takes_over(tool: str) -> None:
             _serve_standby(standby)
             containers.until(lambda: _count(standby) == 1001, "all rows")
             assert [] == [name for name in archive.segments() if name > "00000002"]
-            # The site of the archive may be the one that is lost.
+            # The archive may be lost together with the primary.
             containers.in_volume(archive.volume, _OUT_OF_REACH)
             standby.exec("entrypoint", "promote", timeout=70, user="postgres" if tool == "wal-g" else "0")
             assert "" == standby.shell(f"ls {DATA} | grep signal || true")
@@ -211,8 +211,8 @@ def test_takes_over(tool: str) -> None:
             assert "1002" == restored.sql("SELECT count(*) FROM kept")
 
 
-def test_nothing_to_build_from_is_refused() -> None:
-    """Without an archive a standby is not made out of nothing, and above all no new primary."""
+def test_a_standby_without_an_archive_is_refused() -> None:
+    """Without an archive no standby can be built, and above all no new primary is created."""
     env = {**FRESH, **STANDBY, "STANDBY_PRIMARY_CONNINFO": "host=nowhere"}
     with containers.volume() as data:
         ended = containers.run(env=env, volumes={DATA: data})

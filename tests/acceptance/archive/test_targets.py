@@ -1,4 +1,4 @@
-"""A writer keeps a journal of its transactions; whatever is restored equals the journal up to the target."""
+"""A writer keeps a journal of its transactions; every restore equals the journal up to the target."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from containers import FRESH, Container
 from s3 import S3
 
 ROWS = 160
-"""Transactions of the writer, each a row."""
+"""The writer's transactions, each with one row."""
 
 
 class Row(NamedTuple):
@@ -28,7 +28,7 @@ class Row(NamedTuple):
     xid: str
     committed: datetime
     lsn: int
-    """Not before the end of its commit record, and before the next transaction."""
+    """An LSN at or after the end of its commit record, and before the next transaction."""
 
 
 class Point(NamedTuple):
@@ -36,7 +36,7 @@ class Point(NamedTuple):
 
     name: str
     number: int
-    """Of the last transaction before it."""
+    """The number of the last transaction before it."""
 
 
 class Taken(NamedTuple):
@@ -48,7 +48,7 @@ class Taken(NamedTuple):
 
 
 class Journal(NamedTuple):
-    """All that was written, and the archive in which it is."""
+    """Everything that was written, and its archive."""
 
     archive: Archive
     rows: Sequence[Row]
@@ -121,7 +121,7 @@ def journal(request: pytest.FixtureRequest, s3_server: S3) -> Iterator[Journal]:
 def _targets(
     journal: Journal, chance: random.Random, count: int
 ) -> Iterator[tuple[dict[str, str], int, int]]:
-    """Random targets, and the least and the greatest number of rows that each must give."""
+    """Return random targets, with the least and the greatest number of rows that each must give."""
     first = journal.backups[0]
     rows = [row for row in journal.rows if row.committed > first.finished + timedelta(seconds=1.1)][:-1]
     newest = journal.backups[-1]
@@ -161,7 +161,7 @@ def _targets(
         elif kind == "immediate":
             backup = chance.choice(journal.backups)
             sure = sum(each.lsn <= backup.stop_lsn for each in journal.rows)
-            # A commit record may end before the backup does although the writer looked later.
+            # A commit record may end before the backup does, although the writer read the LSN later.
             yield {"RESTORE_FROM": backup.name, "RESTORE_TARGET": "immediate"}, sure, sure + 1
         else:
             backup = chance.choice(journal.backups)
@@ -169,8 +169,8 @@ def _targets(
 
 
 @pytest.mark.parametrize("count", [6, pytest.param(50, marks=pytest.mark.long)])
-def test_what_is_restored_equals_the_journal(journal: Journal, count: int) -> None:
-    """Every kind of target, chosen at random: no row is missing, none is too many."""
+def test_a_restore_equals_the_journal(journal: Journal, count: int) -> None:
+    """With random targets of every kind, no row is missing and there is no extra row."""
     seed = random.randrange(2**32)
     given = journal.archive.env()
     source = {

@@ -1,4 +1,4 @@
-"""A real pg_upgrade: pgBackRest's archive is gone on with, once it is proven to be the same cluster's."""
+"""A real pg_upgrade: the cluster continues its archive of pgBackRest, once it is proven to be the same cluster."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RUN for each in /libraries/*; do \
         ldconfig -p | grep -q "${{each##*/}} " || cp "$each" /usr/local/lib; \
     done; ldconfig
 """
-"""PostgreSQL 17 with the programs of 15, and those of their libraries that the newer suite has no more."""
+"""PostgreSQL 17 with the programs of 15, and with the libraries that the newer suite no longer has."""
 
 PG_UPGRADE = """set -eu
 cd /tmp
@@ -43,16 +43,16 @@ IDENTIFIER = "SELECT system_identifier FROM pg_control_system()"
 
 
 class Upgraded(NamedTuple):
-    """A cluster after pg_upgrade, not started since, and the archive of what it was before."""
+    """A cluster after pg_upgrade that was not started since, and the archive of the old cluster."""
 
     archive: Archive
-    """Of PostgreSQL 15; to be copied before it is written to."""
+    """The archive of PostgreSQL 15; tests copy it before they change it."""
     old: str
     """System identifier."""
     backup: str
-    """The last one of PostgreSQL 15."""
+    """The last backup of PostgreSQL 15."""
     data: str
-    """Volume of PostgreSQL 17; to be copied as well."""
+    """The volume of PostgreSQL 17; tests copy it as well."""
     new: str
     """System identifier."""
 
@@ -138,8 +138,8 @@ def test_an_upgraded_cluster_is_refused_without_the_users_word(
     assert before == archive.digest()
 
 
-def test_a_wrong_word_is_refused(upgraded: Upgraded, archive: Archive, data: str) -> None:
-    """Another system identifier than the archive's is no proof, and the message says what was found."""
+def test_a_wrong_identifier_is_refused(upgraded: Upgraded, archive: Archive, data: str) -> None:
+    """A system identifier other than the archive's is no proof, and the message says what was found."""
     before = archive.digest()
     ended = _run(archive, {"ARCHIVE_UPGRADED_FROM": "77"}, data)
     assert 12 == ended.code, ended.output
@@ -149,10 +149,8 @@ def test_a_wrong_word_is_refused(upgraded: Upgraded, archive: Archive, data: str
     assert before == archive.digest()
 
 
-def test_an_upgraded_cluster_goes_on_with_its_archive(
-    upgraded: Upgraded, archive: Archive, data: str
-) -> None:
-    """WAL and backups go on, and restore; the variable may stay set; retention leaves 15 its last backup."""
+def test_an_upgraded_cluster_continues_its_archive(upgraded: Upgraded, archive: Archive, data: str) -> None:
+    """New WAL and backups can be restored; the variable may stay set; retention keeps the last backup of 15."""
     word = {"ARCHIVE_UPGRADED_FROM": upgraded.old, "BACKUP_RETAIN_FULL": "1"}
     with _serve(archive, word, data) as server:
         said = server.logs().stderr
@@ -184,8 +182,8 @@ def test_an_upgraded_cluster_goes_on_with_its_archive(
         assert upgraded.old == restored.sql(IDENTIFIER)
 
 
-def test_a_fresh_cluster_is_refused_for_all_the_users_word(upgraded: Upgraded, archive: Archive) -> None:
-    """A cluster of the higher version made by initdb is not the archive's, and the archive stays byte for byte."""
+def test_a_fresh_cluster_is_refused_despite_the_variable(upgraded: Upgraded, archive: Archive) -> None:
+    """A cluster of the higher version made by initdb is not the archive's, and the archive does not change."""
     before = archive.digest()
     with containers.volume() as fresh:
         with containers.serve(volumes={DATA: fresh}, image=NEW) as server:
@@ -199,10 +197,8 @@ def test_a_fresh_cluster_is_refused_for_all_the_users_word(upgraded: Upgraded, a
     assert before == archive.digest()
 
 
-def test_an_upgrade_of_the_archive_that_was_killed_is_finished(
-    upgraded: Upgraded, archive: Archive, data: str
-) -> None:
-    """The tool writes archive.info, then backup.info; where the second is the old one, the next start goes on."""
+def test_a_killed_upgrade_of_the_archive_is_finished(upgraded: Upgraded, archive: Archive, data: str) -> None:
+    """The tool writes archive.info, then backup.info; if the second is the old one, the next start continues."""
     word = {"ARCHIVE_UPGRADED_FROM": upgraded.old}
     with archive.copy() as old, _serve(archive, word, data) as server:
         assert 0 == server.stop()
@@ -220,10 +216,10 @@ def test_an_upgrade_of_the_archive_that_was_killed_is_finished(
         server.exec("entrypoint", "backup", "push", timeout=60)
 
 
-def test_a_storage_that_is_away_at_the_start_is_upgraded_later(
+def test_an_archive_that_is_away_at_the_start_is_upgraded_later(
     upgraded: Upgraded, archive: Archive, data: str
 ) -> None:
-    """The server comes up with its WAL waiting; the archive is upgraded when it is back, without a restart."""
+    """The server starts and its WAL waits; the archive is upgraded when it is back, without a restart."""
     env = {"ARCHIVE_UPGRADED_FROM": upgraded.old, "ARCHIVE_TIMEOUT": "1"}
     containers.in_volume(archive.volume, "chown 0:0 .; chmod 700 .")
     with _serve(archive, env, data) as server:

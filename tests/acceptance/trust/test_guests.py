@@ -72,9 +72,8 @@ def test_an_archive_full_of_traps(archive: str) -> None:
         assert (0, True) == (dry.code, "base backup base_000000010000000000000003_D" in dry.output), (
             dry.output
         )
-        assert (
-            "is not understood" not in container.exec("entrypoint", "doctor", check=False, timeout=60).output
-        )
+        looked = container.exec("entrypoint", "doctor", check=False, timeout=60).output
+        assert not any(words in looked for words in ("cannot be parsed", "is not understood")), looked
         assert "nested too deeply" in _again(container, '{"a":' * 20000)
         assert "is not a system identifier" in _again(container, '{"system_identifier": "' + ESCAPES + '"}')
         assert "more than" in _again(container, "{", 10**9)
