@@ -1,4 +1,4 @@
-"""Archives of either tool on either storage, for tests that hold for all of them."""
+"""Archives of either tool on either storage, for tests that apply to all of them."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ _numbers = itertools.count(1)
 
 
 class Archive(NamedTuple):
-    """An archive of one cluster, and what a container needs to use it."""
+    """An archive of one cluster, and everything that a container needs to use it."""
 
     tool: str
     volume: str
-    """Of an archive on a folder, else empty."""
+    """The volume of an archive in a folder, otherwise empty."""
     server: s3.S3 | None
     prefix: str
-    """Of an archive on S3, else empty."""
+    """The prefix of an archive on S3, otherwise empty."""
 
     def env(self) -> dict[str, str]:
-        """Return what points a container to this archive."""
+        """Return the variables that configure a container for this archive."""
         place = {"ARCHIVE_URL": "file:///archive"} if self.server is None else self.server.env(self.prefix)
         return {**place, "ARCHIVE_TOOL": self.tool}
 
@@ -99,7 +99,7 @@ class Archive(NamedTuple):
         volumes: Mapping[str, str] | None = None,
         timeout: float = 20,
     ) -> Outcome:
-        """Return how a container on this archive ended that is to end by itself."""
+        """Return how a container on this archive ended that ends by itself."""
         with self.create(env, *command, volumes=volumes) as container:
             return container.finish(timeout)
 
@@ -109,7 +109,7 @@ class Archive(NamedTuple):
         return sorted({found[0] for found in map(_SEGMENT.match, names) if found})
 
     def digest(self) -> dict[str, str]:
-        """Return what is in the archive, each file with the digest of its bytes."""
+        """Return the files of the archive, each with the digest of its bytes."""
         if self.server is not None:
             return self.server.digest(self.prefix)
         listed = containers.in_volume(self.volume, "find . -type f -exec sha256sum {} +")
@@ -117,7 +117,7 @@ class Archive(NamedTuple):
 
     @contextmanager
     def copy(self) -> Iterator[Archive]:
-        """Yield a copy, to be written to."""
+        """Yield a copy that a test may write to."""
         if self.server is None:
             with containers.copied_volume(self.volume) as volume:
                 yield self._replace(volume=volume)
@@ -132,7 +132,7 @@ class Archive(NamedTuple):
 
     @contextmanager
     def unreadable(self, segment: str) -> Iterator[None]:
-        """Make a segment one that is there but cannot be read: not permitted, or cut short."""
+        """Make a segment one that exists but cannot be read: not permitted, or truncated."""
         if self.server is None:
             name = f'"$(find . -name "{segment}*")"'
             containers.in_volume(self.volume, f"chown 0:0 {name}; chmod 000 {name}")
@@ -147,7 +147,7 @@ class Archive(NamedTuple):
 
 
 def write(server: Container, segments: int) -> None:
-    """Fill so many segments, with one row of the table `kept` each."""
+    """Fill this many segments, with one row of the table `kept` each."""
     each = "-c", "INSERT INTO kept VALUES (1)", "-c", "SELECT pg_switch_wal()"
     server.exec(
         *(
@@ -168,12 +168,12 @@ def waiting(server: Container) -> int:
 
 
 def wait_for_archiving(server: Container, timeout: float = 60) -> None:
-    """Wait until no segment waits any more."""
+    """Wait until no segment waits to be archived."""
     containers.until(lambda: waiting(server) == 0, "everything archived", timeout)
 
 
 def wait_until_whole(archive: Archive, server: Container, timeout: float = 60) -> None:
-    """Wait until nothing waits any more; then every segment from the first to the last is in the archive."""
+    """Wait until nothing waits any more; then check that every segment from the first to the last is in the archive."""
     wait_for_archiving(server, timeout)
     last = server.sql("SELECT last_archived_wal FROM pg_stat_archiver")[:24]
     made = range(1, int(last[8:16], 16) * 256 + int(last[16:], 16) + 1)
@@ -183,7 +183,7 @@ def wait_until_whole(archive: Archive, server: Container, timeout: float = 60) -
 
 @contextmanager
 def made(tool: str, server: s3.S3 | None) -> Iterator[Archive]:
-    """Yield a new and empty archive of this tool, on S3 where there is a server, else on a folder."""
+    """Yield a new, empty archive of this tool: on S3 if there is a server, otherwise in a folder."""
     if server is None:
         with containers.volume() as volume:
             yield Archive(tool, volume, None, "")

@@ -1,4 +1,4 @@
-"""What tests on containers share: the image's configuration, a running server, volumes."""
+"""Fixtures that tests on containers share: the image's configuration, a running server, volumes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def image_env() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Container]:
-    """A server of the plainest kind, to be looked at and not to be changed."""
+    """A server with the least configuration, which tests may look at but not change."""
     with containers.serve(options=containers.LOOK_INSIDE) as container:
         yield container
 
 
 @pytest.fixture(scope="session")
 def missing_interpreter() -> int:
-    """The exit code of the image's bash for a script whose interpreter is missing: 127, since 5.3 126."""
+    """The exit code of the image's bash for a script whose interpreter is missing: 127, or 126 since bash 5.3."""
     files: containers.Files = {"/script": containers.script("#!/no/such/interpreter\n")}
     return containers.run("bash", "-c", "/script; exit $?", files=files).code
 
@@ -48,7 +48,7 @@ def volume() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[str]:
-    """A volume whose folder `data` is a cleanly stopped cluster; copy it before use."""
+    """A volume whose folder `data` contains a cleanly stopped cluster; copy it before use."""
     with containers.volume() as name:
         with containers.serve(
             env={**containers.FRESH, "PGDATA": "/volume/data"}, volumes={"/volume": name}
@@ -60,13 +60,13 @@ def cluster() -> Iterator[str]:
 
 @pytest.fixture
 def used_volume(cluster: str) -> Iterator[str]:
-    """A volume of its own whose folder `data` is a cleanly stopped cluster, with a table `kept`."""
+    """A volume of its own whose folder `data` contains a cleanly stopped cluster, with a table `kept`."""
     with containers.copied_volume(cluster) as name:
         yield name
 
 
 def pytest_sessionfinish() -> None:
-    """Leave nothing behind, whatever failed."""
+    """Remove everything, whatever failed."""
     containers.clean_up()
 
 
@@ -74,7 +74,7 @@ NEEDED = {
     "walg": ("wal-g", "give the folder of wal-g and walg-daemon-client: make test WALG=folder"),
     "debian": ("dpkg", "it is not made of Debian's packages"),
 }
-"""By marker: the program that the image under test must have, and what to say where it has not."""
+"""By marker: the program that the image under test must have, and the message if it does not."""
 
 
 @functools.cache
@@ -84,7 +84,7 @@ def _image_has(program: str) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of what the image under test does not have."""
+    """Leave out the tests of programs that the image under test does not have."""
     for marker, (program, _) in NEEDED.items():
         marked = [item for item in items if item.get_closest_marker(marker)]
         if marked and not _image_has(program):
@@ -93,7 +93,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line each what was left out, and why."""
+    """Report in one line each what was left out, and why."""
     if containers.image_exists(containers.IMAGE):
         for marker, (program, why) in NEEDED.items():
             if not _image_has(program):

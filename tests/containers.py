@@ -1,9 +1,9 @@
 """
-Containers of the image under test: start them, look into them, clear them away.
+Containers of the image under test: start them, look into them, remove them.
 
 A thin layer over the docker command line.
-Everything made here carries a label with the number of this test run, so that `clean_up` finds
-what a failing test left behind.
+Everything created here has a label with the number of this test run, so that `clean_up` finds the leftovers of a
+failing test.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ __all__ = [
 
 IMAGE = os.environ.get("NIX_POSTGRES_IMAGE", "nix-postgres:dev")
 
-#: The image's own Python, which is not on the path everywhere.
+#: The image's own Python, which is not on every PATH.
 PYTHON = "/usr/local/lib/nix-postgres/python3"
 
 LABEL = "nix-postgres-test"
@@ -66,7 +66,7 @@ RUN = uuid.uuid4().hex[:12]
 #: The least that a first start needs; initdb need not wait for the disk.
 FRESH: Mapping[str, str] = {"POSTGRES_PASSWORD": "secret", "POSTGRES_INITDB_ARGS": "--no-sync"}
 
-#: Lets root inside the container read the environment of any process in it.
+#: Allows root inside the container to read the environment of any process in it.
 LOOK_INSIDE = ("--cap-add", "SYS_PTRACE")
 
 READY = "database system is ready to accept connections"
@@ -75,7 +75,7 @@ _made: list[str] = []
 
 
 class Outcome(NamedTuple):
-    """How a command ended and what it said."""
+    """How a command ended, and its output."""
 
     code: int
     stdout: str
@@ -83,12 +83,12 @@ class Outcome(NamedTuple):
 
     @property
     def output(self) -> str:
-        """Both streams, for those who match on either."""
+        """Both streams, for tests that match either."""
         return self.stdout + self.stderr
 
 
 def complaints(outcome: Outcome) -> list[str]:
-    """The mistakes that the entrypoint reports, each with the line that tells how to mend it."""
+    """The problems that the entrypoint reports, each with the line with its hint."""
     assert "Traceback" not in outcome.output, outcome.output
     blocks = re.split(r"^entrypoint: error: ", outcome.stderr, flags=re.MULTILINE)[1:]
     assert blocks, outcome.output
@@ -106,12 +106,12 @@ class File(NamedTuple):
     kind: bytes = tarfile.REGTYPE
 
 
-#: Path to file; plain text is a file that all may read.
+#: Path to file; a plain text is a file that everybody may read.
 Files = Mapping[str, File | str]
 
 
 def script(content: str, mode: int = 0o755) -> File:
-    """A file that may be executed."""
+    """An executable file."""
     return File(content, mode)
 
 
@@ -121,14 +121,14 @@ def link(target: str) -> File:
 
 
 def folder(mode: int = 0o755, owner: int = 0) -> File:
-    """A folder of its own mode and owner."""
+    """A folder with its own mode and owner."""
     return File(mode=mode, owner=owner, kind=tarfile.DIRTYPE)
 
 
 def docker(
     *arguments: str, stdin: str | bytes | None = None, check: bool = True, timeout: float = 60
 ) -> Outcome:
-    """What docker answers; a failure is an AssertionError that repeats docker's words."""
+    """Docker's output; a failure is an AssertionError that repeats docker's message."""
     given = stdin.encode() if isinstance(stdin, str) else stdin
     done = subprocess.run(
         ("docker", *arguments), input=given or b"", capture_output=True, timeout=timeout, check=False
@@ -143,7 +143,7 @@ def docker(
 
 
 def until(condition: Callable[[], bool], what: str, timeout: float = 20) -> None:
-    """Return as soon as the condition holds; complain when it does not within the time."""
+    """Return as soon as the condition is true; fail if it is not true within the time."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -159,7 +159,7 @@ def _new_name() -> str:
 
 
 def _archive(files: Files) -> bytes:
-    """A tar file, which docker unpacks with owners and modes as they are."""
+    """A tar file, which docker unpacks with its owners and modes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for path, value in files.items():
@@ -176,10 +176,10 @@ def _archive(files: Files) -> bytes:
 
 
 class Container:
-    """One container, known by its name."""
+    """One container, identified by its name."""
 
     def __init__(self, name: str) -> None:
-        """Refer to the container of this name."""
+        """Refer to the container with this name."""
         self.name = name
         self.begun = 0.0
         """When it was last started; docker's own StartedAt can be later than the first lines of the log."""
@@ -192,7 +192,7 @@ class Container:
         docker("start", self.name)
 
     def finish(self, timeout: float = 20, stdin: str | None = None) -> Outcome:
-        """Start it in the foreground and see how it ends."""
+        """Start it in the foreground, and return how it ends."""
         attach = ("--attach",) if stdin is None else ("--attach", "--interactive")
         try:
             return docker("start", *attach, self.name, stdin=stdin, check=False, timeout=timeout)
@@ -201,11 +201,11 @@ class Container:
             raise AssertionError(message) from None
 
     def kill(self, signal: str = "KILL") -> None:
-        """Send PID 1 a signal."""
+        """Send a signal to PID 1."""
         docker("kill", "--signal", signal, self.name)
 
     def stop(self, signal: str | None = None, timeout: float = 20) -> int:
-        """Ask it to stop, in the manner of its image or with the given signal; its exit code."""
+        """Stop it as its image does, or with the given signal; return its exit code."""
         if signal is None:
             docker("stop", "--time", str(int(timeout)), self.name, timeout=timeout + 5)
         else:
@@ -221,7 +221,7 @@ class Container:
             raise AssertionError(message) from None
 
     def again(self) -> None:
-        """Start the stopped container once more and wait until it serves."""
+        """Start the stopped container again, and wait until it accepts connections."""
         self.begin()
         self.ready()
 
@@ -231,12 +231,12 @@ class Container:
 
     @property
     def running(self) -> bool:
-        """Whether it runs."""
+        """Whether it is running."""
         return bool(self.state["Running"])
 
     @property
     def state(self) -> dict[str, Any]:
-        """What docker knows about its state."""
+        """Docker's knowledge about its state."""
         found: dict[str, Any] = inspect(self.name)["State"]
         return found
 
@@ -246,11 +246,11 @@ class Container:
         return str(inspect(self.name)["NetworkSettings"]["IPAddress"])
 
     def changes(self) -> list[str]:
-        """What has changed in the container's own layer, volumes left out: a letter and a path each."""
+        """The changes in the container's own layer, without volumes: a letter and a path each."""
         return docker("diff", self.name).stdout.splitlines()
 
     def tree(self, path: str) -> dict[str, tuple[int, int, int]]:
-        """What lies under a path, volumes included: name to mode, owner and time of change."""
+        """The files below a path, including volumes: name to mode, owner and time of change."""
         raw = subprocess.run(
             ("docker", "cp", f"{self.name}:{path}", "-"), capture_output=True, check=True
         ).stdout
@@ -260,11 +260,11 @@ class Container:
     # its log
 
     def logs(self) -> Outcome:
-        """What it has written so far, over all its starts."""
+        """Its output so far, over all its starts."""
         return docker("logs", self.name)
 
     def follow(self, done: Callable[[str], bool], what: str, timeout: float = 30) -> None:
-        """Read the lines of this start until one satisfies; both streams count."""
+        """Read the lines of this start until one matches; both streams count."""
         command = ("docker", "logs", "--follow", "--since", f"{self.begun:.6f}", self.name)
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
@@ -283,7 +283,7 @@ class Container:
         raise AssertionError(message)
 
     def says(self, text: str, timeout: float = 30) -> None:
-        """Wait until a line of this start holds the text."""
+        """Wait until a line of this start contains the text."""
         self.follow(lambda line: text in line, text, timeout)
 
     def ready(self, timeout: float = 30) -> None:
@@ -308,13 +308,13 @@ class Container:
         check: bool = True,
         timeout: float = 30,
     ) -> Outcome:
-        """What a command inside the running container answers."""
+        """The result of a command inside the running container."""
         options = [*_pairs("--env", env), *(("--user", user) if user else ())]
         options += ["--interactive"] if stdin is not None else []
         return docker("exec", *options, self.name, *command, stdin=stdin, check=check, timeout=timeout)
 
     def shell(self, text: str, user: str = "") -> str:
-        """What a piece of bash prints inside the running container."""
+        """The output of a piece of bash inside the running container."""
         return self.exec("bash", "-c", text, user=user).stdout.rstrip("\n")
 
     def sql(
@@ -326,7 +326,7 @@ class Container:
         host: str = "",
         password: str = "",
     ) -> str:
-        """The answer to a query, columns parted by `|`, asked through the socket unless a host is named."""
+        """The answer to a query, with columns separated by `|`, through the socket unless a host is named."""
         own = {"PGHOST": host, "PGHOSTADDR": "", "PGPASSWORD": password}
         asked = self.exec(
             *(
@@ -346,7 +346,7 @@ class Container:
 
     @contextmanager
     def session(self, query: str, user: str = "postgres") -> Iterator[subprocess.Popen[bytes]]:
-        """A client that is at work on the query, as the server sees it; it is ended in the end."""
+        """A client that is running the query, as the server sees it; it is ended at the end of the block."""
         mark = f"session {uuid.uuid4().hex}"
         asked = ("psql", "-X", "-w", "-U", user, "-d", "postgres", "-c", query)
         command = ("docker", "exec", "--env", f"PGAPPNAME={mark}", self.name, *asked)
@@ -374,7 +374,7 @@ class Container:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in raw.splitlines())}
 
     def has_process(self, name: str) -> bool:
-        """Whether a process of that name runs in it now; what nixpkgs has wrapped, by the name that it then has."""
+        """Whether a process with that name is running in it; programs that nixpkgs has wrapped have the wrapper's name for them."""
         seen = docker("top", self.name, "-eo", "pid,comm", check=False).stdout.splitlines()[1:]
         names = {line.split(None, 1)[1] for line in seen if " " in line.strip()}
         return not names.isdisjoint({name, f".{name}-wrapped"[:15]})
@@ -396,12 +396,12 @@ def create(
     image: str = IMAGE,
 ) -> Iterator[Container]:
     """
-    A container that has not started yet; it is removed in the end.
+    A container that has not started yet; it is removed at the end.
 
     Args:
-        command: What follows the image's name.
+        command: The arguments after the image's name.
         env: Its environment.
-        files: Path to content, unpacked into it, volumes included.
+        files: Path to content that is unpacked into it, including volumes.
         volumes: Path to the name of a volume, `:ro` allowed.
         options: Further options of `docker create`.
         image: Its image.
@@ -447,7 +447,7 @@ def run(
     stdin: str | None = None,
     timeout: float = 20,
 ) -> Outcome:
-    """How a container ended that is to end by itself."""
+    """How a container ended that ends by itself."""
     attach = () if stdin is None else ("--interactive",)
     with create(
         *command, env=env, files=files, volumes=volumes, options=(*attach, *options), image=image
@@ -464,7 +464,7 @@ def start(
     options: Sequence[str] = (),
     image: str = IMAGE,
 ) -> Iterator[Container]:
-    """A container in the background, just started."""
+    """A container in the background that was just started."""
     with create(*command, env=env, files=files, volumes=volumes, options=options, image=image) as container:
         container.begin()
         yield container
@@ -479,7 +479,7 @@ def serve(
     options: Sequence[str] = (),
     image: str = IMAGE,
 ) -> Iterator[Container]:
-    """A container whose server accepts connections; a first start is assumed when no environment is given."""
+    """A container whose server accepts connections; without an environment, this is a first start."""
     given = FRESH if env is None else env
     with start(*command, env=given, files=files, volumes=volumes, options=options, image=image) as container:
         container.ready()
@@ -488,7 +488,7 @@ def serve(
 
 @contextmanager
 def volume(*options: str) -> Iterator[str]:
-    """The name of an empty volume, removed in the end; options are those of docker's local driver."""
+    """The name of an empty volume, which is removed at the end; options are those of docker's local driver."""
     name = _new_name()
     given = (word for option in options for word in ("--opt", option))
     docker("volume", "create", "--label", f"{LABEL}={RUN}", *given, name)
@@ -500,10 +500,10 @@ def volume(*options: str) -> Iterator[str]:
 
 @contextmanager
 def small_volume(size: str) -> Iterator[str]:
-    """A volume of the server's user that can be full, of a size such as `200m`."""
+    """A volume of the server's user with a size such as `200m`, which a test can fill up."""
     disk = ("type=tmpfs", "device=tmpfs", f"o=size={size},uid=999,gid=999,mode=700")
     asleep = ("--entrypoint", "sleep")
-    # A file system in memory is gone when nobody has it mounted.
+    # A file system in memory disappears when nothing has it mounted.
     with volume(*disk) as name, start("infinity", volumes={"/disk": name}, options=asleep):
         yield name
 
@@ -524,14 +524,14 @@ def copied_volume(source: str) -> Iterator[str]:
 
 
 def compressed(data: bytes) -> bytes:
-    """What zstd of the image makes of a few bytes."""
+    """The output of the image's zstd for a few bytes."""
     text = 'printf %b "$1" | zstd -c | od -An -v -tx1'
     escaped = "".join(f"\\x{byte:02x}" for byte in data)
     return bytes.fromhex(run("-c", text, "-", escaped, options=("--entrypoint", "bash")).stdout)
 
 
 def in_volume(name: str, text: str, image: str = IMAGE) -> str:
-    """What a piece of bash prints as root in the volume; the image's entrypoint has no part in it."""
+    """The output of a piece of bash as root in the volume; the image's entrypoint does not run."""
     outcome = run(
         "-c",
         f"cd /volume && {text}",
@@ -558,14 +558,14 @@ def build(dockerfile: str, files: Files | None = None, image: str = IMAGE) -> It
 
 @functools.cache
 def _apt_options() -> str:
-    """What apt in an image must be told on this machine, whose mirror may stand still; the image knows nothing of it."""
+    """The configuration that apt in an image needs on this machine, whose mirror may be out of date; the image knows nothing of it."""
     program = Path(__file__).resolve().parents[1] / "image/apt-options"
     words = subprocess.run((program,), check=True, stdout=subprocess.PIPE, text=True).stdout.split()
     return "".join(f"{word} " for word in words)
 
 
 def inspect(name: str) -> dict[str, Any]:
-    """What docker knows about an image or a container."""
+    """Docker's knowledge about an image or a container."""
     found: dict[str, Any] = json.loads(docker("inspect", name).stdout)[0]
     return found
 
@@ -577,22 +577,22 @@ def image_env() -> Mapping[str, str]:
 
 
 def data_folder() -> str:
-    """Where the image under test has its data: from PostgreSQL 18 on in a folder of the major's own."""
+    """The data folder of the image under test: from PostgreSQL 18 on, it is a folder of the major version's own."""
     return image_env()["PGDATA"]
 
 
 def kin(tag: str) -> str:
-    """The name of one of the images that `make images` makes beside the one under test, for example `17-trixie`."""
+    """The name of one of the images that `make images` makes next to the one under test, for example `17-trixie`."""
     return f"{IMAGE.rpartition(':')[0]}:dev-{tag}"
 
 
 def image_exists(name: str) -> bool:
-    """Whether docker has the image here."""
+    """Whether docker has the image on this machine."""
     return docker("image", "inspect", name, check=False).code == 0
 
 
 def clean_up() -> None:
-    """Remove whatever this run has made and not removed."""
+    """Remove everything that this run has created and not removed."""
     if not _made:
         return
     mine = ("--filter", f"label={LABEL}={RUN}", "--quiet")

@@ -1,4 +1,4 @@
-"""What the files in examples/ say, each read by a parser of its form."""
+"""The content of the files in examples/, each read by a parser for its format."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ EXAMPLES = REPOSITORY / "examples"
 
 
 class Example(NamedTuple):
-    """What one example says of the container."""
+    """The container that one example describes."""
 
     environment: Mapping[str, str]
     secrets: frozenset[str]
-    """Files in the container."""
+    """The files in the container."""
     volumes: frozenset[str]
     shared_memory: str
     stop_seconds: int
     asks_ready: bool
     """Whether its health check is the program's."""
     options: Sequence[str] = ()
-    """What else a container of docker needs to be like it."""
+    """Further options for a similar container of docker."""
     secret_rights: str = "chown 0:0 *; chmod 400 *"
     """Owner and modes of the files, as a piece of shell in their folder."""
     volume: str = "true"
-    """What is done to a new volume in its root, by a piece of shell."""
+    """The preparation of a new volume in its root, as a piece of shell."""
     empty: frozenset[str] = frozenset()
     """Folders in memory, for the group 999."""
 
@@ -95,14 +95,14 @@ def kubernetes(_nix: Nix) -> Example:
         ),
         _restricted(pod, container),
         f"chown 0:{pod['securityContext']['fsGroup']} *; chmod {pod['volumes'][-1]['secret']['defaultMode']:o} *",
-        # what a kubelet makes of it by fsGroup, with what a new file system holds
+        # the result of a kubelet's fsGroup, on what a new file system contains
         f"mkdir -m 700 lost+found; chown 0:{pod['securityContext']['fsGroup']} . && chmod 2775 .",
         frozenset(mounts[volume["name"]] for volume in pod["volumes"] if "emptyDir" in volume) - {"/dev/shm"},
     )
 
 
 def _restricted(pod: Any, container: Any) -> tuple[str, ...]:
-    """Return the pod's security in docker's words."""
+    """Return the pod's security settings as options of docker."""
     who = pod["securityContext"]
     assert who["runAsNonRoot"]
     assert not container["securityContext"]["allowPrivilegeEscalation"]
@@ -118,12 +118,12 @@ QUADLET = """
     ContainerName Environment HealthCmd HealthInterval HealthStartPeriod Image PublishPort Secret ShmSize StopTimeout
     Volume
 """.split()
-"""Keys of [Container] that podman-systemd.unit(5) of podman 5 knows."""
+"""Keys of [Container] in podman-systemd.unit(5) of podman 5."""
 
 
 def quadlet(_nix: Nix) -> Example:
     class Several(dict[str, Any]):
-        """Keeps all values of a key that is there several times, one a line."""
+        """Keeps all values of a key that occurs several times, one per line."""
 
         def __setitem__(self, key: str, value: Any) -> None:
             super().__setitem__(key, self[key] + value if isinstance(value, list) and key in self else value)

@@ -1,8 +1,8 @@
 """
-A filesystem of the kernel's FUSE with nothing in it, served by a thread of the tests.
+An empty filesystem of the kernel's FUSE, served by a thread of the tests.
 
-It stands for what is mounted from other machines: the kernel shows it by the name that a real one has, such as
-`fuse.sshfs`, and every question goes to a program.
+It represents mounts from other machines: the kernel shows it with the name of a real one, such as `fuse.sshfs`,
+and a program answers every request.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def mounted(place: Path, kind: str, uid: int, mode: int = 0o700) -> Iterator[Non
 
 
 def _serve(device: int, uid: int, mode: int) -> None:
-    """Answer until it is unmounted."""
+    """Answer requests until it is unmounted."""
     attributes = struct.pack("=QII6Q10I", 0, 0, 0, 1, *(0,) * 5, *(0,) * 3, mode, 2, uid, uid, 0, 4096, 0)
     answers = {
         _INIT: struct.pack("=IIIIHHIIHHI7I", 7, 31, 65536, 0, 16, 12, 65536, 1, 16, 0, 0, *(0,) * 7),

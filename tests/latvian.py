@@ -1,4 +1,4 @@
-"""Data that sorts in Latvian: English has the same order in glibc 2.36 and 2.41, and Latvian has not."""
+"""Data that sorts in Latvian, whose order differs between glibc 2.36 and 2.41, while that of English does not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ INSERT INTO spans VALUES ('[a,b)'), ('[b,c)');
 CREATE MATERIALIZED VIEW early AS SELECT w FROM words WHERE w < 'ja';
 """
 AFFECTED = {"public.words_w", "public.words_lower", "public.words_early", "public.spans_apart"}
-"""The indexes of it that depend on the order of text."""
+"""Its indexes that depend on the order of text."""
 
 Serve = Callable[..., AbstractContextManager[Container]]
 

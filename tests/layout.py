@@ -1,4 +1,4 @@
-"""What an image must hold and how it is configured: image/layout.json."""
+"""The required content and configuration of an image: image/layout.json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def layout_of(major: int) -> Any:
 
 
 def names(layout: Any) -> set[str]:
-    """Return what a Nix image consists of outside of its store: a path that ends in a slash stands for several links."""
+    """Return the content of a Nix image outside its store: a path that ends in a slash stands for several links."""
     return {
         *("/etc/passwd", "/etc/group"),
         *layout["texts"],
@@ -31,7 +31,7 @@ def names(layout: Any) -> set[str]:
 
 
 def known(path: str, layout: Any) -> str:
-    """Return the name in the description that stands for a path which was found, the path itself where none does."""
+    """Return the name in the description for a path that was found, or the path itself if there is none."""
     folder, _, name = path.rpartition("/")
     begin = layout["store"]["system"].get(f"{folder}/", "/").rpartition("/")[2]
     several = f"{folder}/" in layout["store"]["system"] and name.startswith(begin)

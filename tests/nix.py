@@ -1,4 +1,4 @@
-"""Nix without nixpkgs: the flake is evaluated over tests/nixpkgs/stand-ins.nix."""
+"""Nix without nixpkgs: the flake is evaluated with tests/nixpkgs/stand-ins.nix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLAKE = f"""
 
 
 class Nix:
-    """Nix with a store of its own, so that neither root nor a daemon is needed."""
+    """Nix with its own store, so that it needs neither root nor a daemon."""
 
     def __init__(self, folder: Path) -> None:
         self.environment = {
@@ -32,7 +32,7 @@ class Nix:
         }
 
     def run(self, *argv: str) -> str:
-        """Return what a program of Nix prints."""
+        """Return the output of one of Nix's programs."""
         done = subprocess.run(
             argv, check=False, capture_output=True, text=True, env=self.environment, timeout=120
         )

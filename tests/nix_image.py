@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Make an image with the file tree of the Nix image out of the Debian binaries of one of ours.
+"""Make an image with the file tree of the Nix image from the Debian binaries of one of our images.
 
 usage: nix_image.py IMAGE NAME
 
-What sets a Nix image apart can be tested where nothing can be built with Nix: every binary lies in /nix/store, with a
-loader and libraries that lie there as well; nothing is where Debian has it but what image/layout.json lists, from which
-the Nix image is built too.
+This tests the properties of a Nix image on machines that cannot build with Nix: every binary is in /nix/store, with
+a loader and libraries that are there too, and nothing is where Debian has it except the entries of
+image/layout.json, from which the Nix image is built too.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ TOOLS = {
     "xz": "xz-utils",
     "zstd": "zstd",
 }
-"""Debian's packages of the layout's tools; of libc-bin only the program of that name is taken."""
+"""Debian's packages of the layout's tools; of libc-bin only the program with that name is used."""
 OTHER_NAMES = {"sh": "bash", "awk": "mawk", "which": "which.debianutils"}
-"""What Debian has from elsewhere, and nixpkgs from the same package."""
+"""Names that Debian takes from elsewhere and nixpkgs from the same package, each with its program."""
 
 
 class Debian(NamedTuple):
@@ -54,7 +54,7 @@ class Debian(NamedTuple):
     root: Path
 
     def path(self, name: str) -> Path:
-        """Return where a file of the image lies; its links are followed as in the image."""
+        """Return the place of a file of the image; its links are followed as in the image."""
         done = Path("/")
         todo = name.strip("/").split("/")
         while todo:
@@ -68,7 +68,7 @@ class Debian(NamedTuple):
         return self.root / done.relative_to("/")
 
     def files(self, package: str) -> list[str]:
-        """Return what a package consists of."""
+        """Return the files of a package."""
         (listed,) = (
             path
             for path in (self.root / "var/lib/dpkg/info").glob(f"{package}*.list")
@@ -84,7 +84,7 @@ class Debian(NamedTuple):
 
 
 class Store:
-    """What becomes /nix/store, and the image that it is filled from."""
+    """The future /nix/store, and the image whose files go into it."""
 
     def __init__(self, top: Path, debian: Debian) -> None:
         """Refer to an empty folder."""
@@ -98,7 +98,7 @@ class Store:
         return f"/nix/store/{''.join(letters[byte % 32] for byte in digest)}-{package}"
 
     def place(self, path: str) -> Path:
-        """Return where a path of the image lies now; its folder is made."""
+        """Return the current place of a path of the image; its folder is created."""
         place = self.top / path.removeprefix("/nix/store/")
         place.parent.mkdir(parents=True, exist_ok=True)
         return place
@@ -126,13 +126,13 @@ class Store:
 
 
 def patchelf(*arguments: str | Path) -> str | None:
-    """Return what patchelf prints; None where the file has nothing of that kind."""
+    """Return the output of patchelf; None: the file has nothing of that kind."""
     done = subprocess.run(("patchelf", *arguments), check=False, capture_output=True, text=True)
     return done.stdout if done.returncode == 0 else None
 
 
 def fill(store: Store, layout: Any, major: str) -> dict[str, str]:
-    """Put everything into the store but libraries; return the path of each package of the layout."""
+    """Put everything except libraries into the store; return the path of each package of the layout."""
     packages = {
         "server": _server(store, major),
         "tools": _tools(store, layout["tools"]),
@@ -155,19 +155,19 @@ def fill(store: Store, layout: Any, major: str) -> dict[str, str]:
     ):
         if name != "wal-g" or store.debian.path(source).exists():
             store.copy(source, f"{packages[name]}/{target}")
-    store.place(packages["template"]).mkdir()  # filled when all the rest is there
+    store.place(packages["template"]).mkdir()  # filled when everything else is there
     return packages
 
 
 def _server(store: Store, major: str) -> str:
-    """Put PostgreSQL into the store as Debian lays it out: so it finds its parts by where it lies itself."""
+    """Put PostgreSQL into the store with Debian's layout, since it finds its parts relative to its own place."""
     package = store.name(f"postgresql-{major}")
     server = f"{package}/lib/postgresql/{major}"
     store.copy(f"/usr/lib/postgresql/{major}", server)
     store.copy(f"/usr/share/postgresql/{major}", f"{package}/share/postgresql/{major}")
     share = store.place(f"{package}/share")
     for path in share.rglob("*"):
-        if path.is_symlink():  # to what is Debian's own
+        if path.is_symlink():  # to a file of Debian's own
             source = store.debian.path(f"/usr/share/{path.relative_to(share)}")
             path.unlink()
             if source.exists():
@@ -178,7 +178,7 @@ def _server(store: Store, major: str) -> str:
 
 
 def _as_nixpkgs_has_it(store: Store, server: str) -> None:
-    """Neither pg_config tells where anything is, and initdb is a script."""
+    """Make the store like that of nixpkgs: neither pg_config prints a place, and initdb is a script."""
     shell = f"#!{store.name('nix-postgres-programs')}/bin/bash"
     initdb = store.place(f"{server}/bin/initdb")
     initdb.rename(initdb.with_name(".initdb-wrapped"))
@@ -215,7 +215,7 @@ OWN = "/usr/local/lib/nix-postgres"
 
 
 def _program(store: Store) -> str:
-    """Put our program into the store, with its Python; both are compiled already."""
+    """Put our program into the store, with its Python; both are already compiled."""
     version = store.debian.path("/usr/bin/python3").name
     python, modules, package = map(store.name, ("python3", "nix-postgres-modules", "nix-postgres-entrypoint"))
     interpreter, program = f"{python}/bin/{version}", f"{package}/lib/nix-postgres"
@@ -250,7 +250,7 @@ def _program(store: Store) -> str:
 
 
 def bring_libraries(store: Store) -> None:
-    """Put what the binaries need into the store, and make them look there and nowhere else."""
+    """Put the libraries of the binaries into the store, and make the binaries look only there."""
     glibc, libraries = store.name("glibc"), store.name("libraries")
     debian = store.debian
     folder = debian.libraries.removeprefix("/usr")
@@ -268,7 +268,7 @@ def bring_libraries(store: Store) -> None:
             changed.append(place)
 
     bring("libgcc_s.so.1")  # the C library loads it when a thread ends
-    for binary in changed:  # grows meanwhile
+    for binary in changed:  # grows during the loop
         for name in (patchelf("--print-needed", binary) or "").split():
             bring(name)
     for binary in changed:
@@ -284,12 +284,12 @@ class Tree:
     """A tar file of the image's tree."""
 
     def __init__(self, tar: tarfile.TarFile) -> None:
-        """Refer to an empty one."""
+        """Refer to an empty file."""
         self._tar = tar
         self._made = {"/"}
 
     def add(self, path: str, kind: bytes, mode: int, owner: int = 0, content: str = "") -> None:
-        """Add a folder, a link or a text, and the folders above."""
+        """Add a folder, a link or a text, and the folders above it."""
         if path in self._made:
             return
         self.add(os.path.dirname(path), tarfile.DIRTYPE, 0o755)
@@ -304,7 +304,7 @@ class Tree:
 
 
 def pack(store: Store, packages: dict[str, str], layout: Any, tar: tarfile.TarFile) -> None:
-    """Write the tree as the image has it."""
+    """Write the tree of the image."""
     tree = Tree(tar)
     ids = {user["name"]: user["id"] for user in layout["users"]}
     for path, folder in layout["folders"].items():
@@ -327,7 +327,7 @@ def pack(store: Store, packages: dict[str, str], layout: Any, tar: tarfile.TarFi
 
 
 def _links(store: Store, path: str, target: str) -> Iterator[tuple[str, str]]:
-    """Yield links: one, or for a folder one for each file that the target begins; none to a wal-g that is not there."""
+    """Yield links: one, or for a folder one for each file whose name begins with the target; none to a missing wal-g."""
     if path.endswith("/"):
         folder, _, begin = target.rpartition("/")
         names = sorted(os.listdir(store.place(f"{folder}/")))
@@ -344,7 +344,7 @@ def _as_in_a_store(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def dockerfile(root: str, layout: Any, more: dict[str, str], recipe: str) -> str:
-    """Return the configuration, by a build since an import cannot set the stop signal."""
+    """Return the configuration from a build, because an import cannot set the stop signal."""
     config = layout["config"]
     lines = [f"FROM {root}"]
     lines += [f'ENV {name}="{value}"' for name, value in {**config["environment"], **more}.items()]
@@ -360,7 +360,7 @@ def dockerfile(root: str, layout: Any, more: dict[str, str], recipe: str) -> str
 
 
 def docker(*arguments: str, **more: Any) -> str:
-    """Return what docker prints; exits with its words where it fails."""
+    """Return the output of docker; exit with its message if it fails."""
     done = subprocess.run(("docker", *arguments), check=False, capture_output=True, text=True, **more)
     if done.returncode:
         sys.exit(f"nix_image.py: docker {arguments[0]} failed: {done.stderr}")
@@ -368,7 +368,7 @@ def docker(*arguments: str, **more: Any) -> str:
 
 
 def main() -> None:
-    """Make the image unless it is there, of the same binaries by the same recipe."""
+    """Make the image unless it exists, from the same binaries and with the same recipe."""
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     _, image, name = sys.argv
@@ -386,7 +386,7 @@ def main() -> None:
         root, top = Path(folder, "debian"), Path(folder, "store")
         root.mkdir()
         top.mkdir()
-        # There C.UTF-8 is a folder beside the archive.
+        # In that image, C.UTF-8 is a folder next to the archive.
         archived = ("--entrypoint=localedef", image, "--inputfile=C", "--charmap=UTF-8", "C.UTF-8")
         container = docker("create", "--pull=never", *archived)
         try:

@@ -1,4 +1,4 @@
-"""Where the repository lies, for all that read its files."""
+"""The path of the repository, for all tests that read its files."""
 
 from __future__ import annotations
 

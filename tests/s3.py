@@ -1,9 +1,9 @@
 """
-A real S3 server over TLS, and a road to it that can be made slow, silent or impassable.
+A real S3 server with TLS, and a road to it that can be made slow, silent or impassable.
 
-The server is versitygw (tests/go-tool.sh) with its objects in a folder, so that a test can look at
-every byte that is stored. It listens on a socket file; containers come to it through a relay in this
-process, on docker's bridge, by the name `s3.test`.
+The server is versitygw (tests/go-tool.sh). Its objects are in a folder, so that a test can look at every stored
+byte. It listens on a socket file; containers reach it through a relay in this process, on docker's bridge, with
+the name `s3.test`.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ import containers
 __all__ = ["BUCKET", "KEY", "NAME", "S3", "SECRET", "Relay", "serve"]
 
 NAME = "s3.test"
-"""A name, because pgBackRest of bookworm ignores the addresses in a certificate."""
+"""A name, because pgBackRest of bookworm ignores addresses in a certificate."""
 BUCKET = "bucket"
 KEY = "AKIATESTKEY"
 SECRET = "s3cr3t/Key+with=odd"
-"""With signs that are easily lost in a file, a command line or a signature."""
+"""With characters that are easily lost in a file, a command line or a signature."""
 CA_FILE = "/etc/s3-test.pem"
-"""Where containers have the certificate."""
+"""The path of the certificate in containers."""
 
 _CHUNK = 256 * 1024
 _SIOCGIFADDR = 0x8915
-"""Linux' question for the address of an interface."""
+"""Linux's request for the address of an interface."""
 
 
 class Relay:
     """
-    Passes TCP connections on to a socket file, as well as the road is at the moment.
+    Relays TCP connections to a socket file, under the current conditions of the road.
 
-    Everything but `__init__` may be called from any thread; it has happened when the call returns.
+    Everything except `__init__` may be called from any thread, and has taken effect when the call returns.
     """
 
     def __init__(self, address: str, target: Path) -> None:
-        """Take a port on the address; nothing passes before `hint`."""
+        """Take a port on the address; nothing passes before `restore`."""
         self._target = str(target)
         self._delay = 0.0
         self._rate = math.inf
@@ -58,7 +58,7 @@ class Relay:
         self._silent = False
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
-        # Bound but not listening it keeps the port: meanwhile the kernel refuses whoever comes.
+        # A port that is bound but does not listen stays taken: meanwhile, the kernel refuses connections.
         self._claim = socket.socket()
         self._claim.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._claim.bind((address, 0))
@@ -74,23 +74,23 @@ class Relay:
         self._do(self._listen(silent=False))
 
     def cut(self) -> None:
-        """Refuse new connections and break those that are there."""
+        """Refuse new connections, and break the existing ones."""
         self._do(self._close())
 
     def hang(self) -> None:
-        """Accept connections and say nothing, on those that are there neither."""
+        """Accept connections and send nothing, on existing connections either."""
         self._do(self._listen(silent=True))
 
     def slow(self, seconds: float) -> None:
-        """Add this time to each round trip, that of connecting included."""
+        """Add this time to each round trip, including that of connecting."""
         self._delay = seconds
 
     def narrow(self, rate: float) -> None:
-        """Let so many bytes a second pass to the server, of all connections together."""
+        """Let this many bytes per second pass to the server, for all connections together."""
         self._rate = rate
 
     def close(self) -> None:
-        """Cut, and give the port back."""
+        """Cut the road, and release the port."""
         self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -101,7 +101,7 @@ class Relay:
         asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
 
     async def _listen(self, *, silent: bool) -> None:
-        # Connections that hang may not come to life again: real ones do not either.
+        # Connections that hang must not come to life again: real ones do not either.
         if self._silent and not silent:
             await self._close()
         self._silent = silent
@@ -112,7 +112,7 @@ class Relay:
 
     async def _close(self) -> None:
         if self._server is not None:
-            # asyncio loses a connection that is just being accepted when a server is closed: none is first.
+            # asyncio loses a connection that is just being accepted when a server is closed, so first there must be none.
             for listening in self._server.sockets:
                 self._loop.remove_reader(listening.fileno())
             for _ in range(5):
@@ -134,13 +134,13 @@ class Relay:
             pass
         finally:
             self._open.discard(task)
-            # At once and with a reset: what was under way is lost.
+            # At once and with a reset: bytes on their way are lost.
             writer.transport.abort()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(self._delay)
         if self._silent:
-            await asyncio.Event().wait()  # until it is cut
+            await asyncio.Event().wait()  # until the road is cut
         there, back = await asyncio.open_unix_connection(self._target, limit=_CHUNK)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -154,9 +154,9 @@ class Relay:
     async def _pass(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, *, counted: bool
     ) -> None:
-        """Pass one direction on, each piece half a round trip after it came."""
+        """Pass one direction on, each piece half a round trip after it arrived."""
         clock = asyncio.get_running_loop().time
-        # As much as a window of TCP may hold, so that a delay costs time but hardly throughput.
+        # As much as a TCP window may contain, so that a delay costs time but hardly any throughput.
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(64)
 
         async def deliver() -> None:
@@ -207,11 +207,11 @@ class S3:
 
     @property
     def folders(self) -> tuple[Path, Path]:
-        """All that there is of the objects, what the server notes of them included."""
+        """Everything stored for the objects, including the server's own notes about them."""
         return self.folder, self._top / "meta" / BUCKET
 
     def rekey(self, secret: str) -> None:
-        """Start the server, again if it runs with another secret key; the road stays as it is."""
+        """Start the server, and restart it if it runs with another secret key; the road stays unchanged."""
         if secret == self._secret:
             return
         self.stop()
@@ -223,7 +223,7 @@ class S3:
             *("posix", "--sidecar", str(top / "meta"), str(top / "data")),
         )
         if self._size:
-            # In a mount namespace of its own, which anybody may make.
+            # In its own mount namespace, which anybody may create.
             small = 'mount -t tmpfs -o "size=$0" small "$1" && mkdir "$1/$2" && shift 2 && exec "$@"'
             space = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", small)
             command = (*space, self._size, str(top / "data"), BUCKET, *command)
@@ -245,7 +245,7 @@ class S3:
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Leave no space to a server that has only so much."""
+        """Leave no space to a server of limited size."""
         assert self._size
         left, filler = os.statvfs(self._data), self._data / "full"
         with filler.open("wb") as file:
@@ -254,7 +254,7 @@ class S3:
         filler.unlink()
 
     def stop(self) -> None:
-        """Stop the server if it runs."""
+        """Stop the server if it is running."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -263,17 +263,17 @@ class S3:
 
     @property
     def endpoint(self) -> str:
-        """Where containers find it."""
+        """The address for containers."""
         return f"https://{NAME}:{self.relay.port}"
 
     @property
     def files(self) -> containers.Files:
-        """What a container needs in its file system."""
+        """The files that a container needs."""
         return {CA_FILE: (self._top / "cert.pem").read_text(encoding="ascii")}
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What `docker create` needs to know."""
+        """The options that `docker create` needs."""
         return ("--add-host", f"{NAME}:{self.relay.address}")
 
     def env(self, prefix: str, **more: str) -> dict[str, str]:
@@ -300,7 +300,7 @@ class S3:
 
 
 def _make_certificate(folder: Path) -> None:
-    """Make a key and a certificate that is its own authority."""
+    """Make a key, and a certificate that is its own authority."""
     subprocess.run(
         (
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
@@ -315,7 +315,7 @@ def _make_certificate(folder: Path) -> None:
 
 @functools.cache
 def _program() -> str:
-    """Return the path of versitygw, which is built first where this machine does not have it."""
+    """Return the path of versitygw, which is built first if this machine does not have it."""
     script = Path(__file__).with_name("go-tool.sh")
     return subprocess.run((script, "versitygw"), check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
@@ -325,7 +325,7 @@ def _bridge() -> str:
     """
     Return this machine's address on docker's bridge, which containers can reach.
 
-    It is the interface's: docker 20.10 knows the gateway of its bridge only after its second start on a machine.
+    It is the interface's address: docker 20.10 knows the gateway of its bridge only after its second start on a machine.
     """
     name = containers.inspect("bridge")["Options"].get("com.docker.network.bridge.name", "docker0")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
@@ -335,7 +335,7 @@ def _bridge() -> str:
 
 @contextmanager
 def serve(size: str = "") -> Iterator[S3]:
-    """An S3 server with one empty bucket of this size, the road to it open; everything is gone in the end."""
+    """An S3 server with one empty bucket of this size and an open road to it; everything is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="nix-postgres-s3-") as name:
         top = Path(name)
         for each in ("data", f"data/{BUCKET}", "meta"):

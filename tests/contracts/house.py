@@ -1,4 +1,4 @@
-"""The plan of the house: its floors, and every module of it as a syntax tree with what it imports."""
+"""The structure of the program: its floors, and the syntax tree of every module with its imports."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FLOORS = (
     ("__main__",),
     ("gosu",),
 )
-"""From the ground up. A name stands for a room, which is a folder, or for a module beside the rooms."""
+"""From the lowest floor up. A name is that of a room, which is a folder, or of a module next to the rooms."""
 
 
 def _modules() -> dict[str, ast.Module]:
@@ -72,37 +72,37 @@ def _imports(nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 
 def _own(name: str) -> str | None:
-    """Return the name below the package, or None for a module of somebody else."""
+    """Return the name below the package; None: the module is not ours."""
     if name == PACKAGE:
         return ""
     return name.removeprefix(f"{PACKAGE}.") if name.startswith(f"{PACKAGE}.") else None
 
 
 def own_imports(module: str) -> set[str]:
-    """Return what a module imports of ours, in functions and for type checkers too."""
+    """Return our own modules that a module imports, including imports in functions and for type checkers."""
     targets = {_own(name) for name in _imports(ast.walk(MODULES[module]))}
     return {target for target in targets if target is not None and target != module}
 
 
 def foreign_imports(module: str) -> set[str]:
-    """Return what a module imports of others, in functions and for type checkers too."""
+    """Return other people's modules that a module imports, including those in functions and for type checkers."""
     return {name for name in _imports(ast.walk(MODULES[module])) if _own(name) is None}
 
 
 def room_of(module: str) -> str:
-    """Return the room that a module lies in; a module beside the rooms is its own."""
+    """Return the room of a module; a module next to the rooms is a room of its own."""
     return module.partition(".")[0]
 
 
 def floor_of(module: str) -> int:
-    """Return the number of a module's floor; the package itself holds the version and nothing else."""
+    """Return the number of a module's floor; the package itself contains only the version."""
     if not module:
         return -1
     return next(number for number, floor in enumerate(FLOORS) if room_of(module) in floor)
 
 
 def lines_of(module: str) -> int:
-    """Return how many lines a module has."""
+    """Return the number of lines of a module."""
     folder = REPOSITORY / PACKAGE / module.replace(".", "/")
     path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     return len(path.read_text(encoding="utf-8").splitlines())

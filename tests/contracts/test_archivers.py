@@ -1,4 +1,4 @@
-"""A third archiver must need nothing but what is in its own room."""
+"""A third archiver must need nothing outside its own room."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ NAMES = re.compile(
     r"(?i)wal-?g\b|walg_|pgbackrest|wal-(?:push|fetch)|archive-(?:push|get)\b|basebackups_|stanza"
 )
 DESCRIBED = ("Variable", "Check")
-"""Rows of the reference: what they say is for people, who do know the tools."""
+"""Rows of the reference: their text is for people, who know the tools."""
 
 
 def _literals(tree: ast.Module) -> list[str]:
-    """Return the strings of a module that do something: no docstrings, and no rows of the reference."""
+    """Return the strings that a module uses: no docstrings, and no rows of the reference."""
     told = set[int]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -40,20 +40,20 @@ def _literals(tree: ast.Module) -> list[str]:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_archivers_room_knows_a_tool(path: Path) -> None:
-    """Outside of it no string names a tool, a variable of one or a command of one."""
+    """Outside that room, no string contains a tool, one of its variables or one of its commands."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert [] == [text for text in _literals(tree) if NAMES.search(text)]
 
 
-def test_a_name_would_be_found() -> None:
-    """The scan sees what it looks for, or the test above would say nothing."""
+def test_the_scan_finds_names() -> None:
+    """Without this, the test above would prove nothing."""
     tree = ast.parse('"""Of wal-g."""\nVariable("A", "wal-g")\nx = f"a PGBACKREST_{x}"\ny = "WALG_"')
     assert {"a PGBACKREST_", "WALG_"} == {text for text in _literals(tree) if NAMES.search(text)}
 
 
 @pytest.mark.parametrize("name", TOOLS)
-def test_what_is_known_without_an_adapter(name: str) -> None:
-    """The lists that spare a start the adapters say of each what it says itself."""
+def test_the_lists_agree_with_the_adapters(name: str) -> None:
+    """The lists exist so that a start need not load the adapters; they contain what each adapter itself says."""
     tool = adapters({})[name]
     assert (name, tool.group) == (tool.name, GROUPS[name])
     assert all(tool.is_own_variable(each) for each in PLACES[name])
@@ -63,8 +63,8 @@ def test_what_is_known_without_an_adapter(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TOOLS)
-def test_the_place_of_an_archive_is_known_as_one(name: str) -> None:
-    """What names a storage is no unknown variable, is the tool's, and is left out where another one is meant."""
+def test_the_variables_of_a_storage_are_known(name: str) -> None:
+    """A variable that names a storage is no unknown variable, belongs to the tool, and is dropped for another storage."""
     for each in PLACES[name]:
         assert tool_variables.is_known(each)
         assert tool_variables.is_own(each, {})
@@ -75,8 +75,8 @@ def test_the_place_of_an_archive_is_known_as_one(name: str) -> None:
 
 @pytest.mark.parametrize("part", interface.Archiver.__bases__[:-1], ids=lambda part: part.__name__)
 @pytest.mark.parametrize("name", TOOLS)
-def test_a_tool_has_every_part_that_is_no_capability(name: str, part: type) -> None:
-    """The type checker says only that an adapter is none; this says what is missing in it."""
+def test_a_tool_has_every_required_part(name: str, part: type) -> None:
+    """The type checker only reports that an adapter is none; this test names the missing part."""
     members = {each for each in {*vars(part), *part.__annotations__} if not each.startswith("_")}
     assert members
     assert set() == members - set(dir(adapters({})[name]))
@@ -84,13 +84,13 @@ def test_a_tool_has_every_part_that_is_no_capability(name: str, part: type) -> N
 
 @pytest.mark.parametrize("name", TOOLS)
 def test_a_template_for_each_tool(name: str) -> None:
-    """Its settings file is rendered from the template of that name."""
+    """Its settings file is rendered from the template with its name."""
     assert (REPOSITORY / "conf_templates" / f"{adapters({})[name].config_name}.j2").exists()
 
 
 @pytest.mark.parametrize("name", TOOLS)
-def test_a_tool_has_what_it_says_it_can(name: str) -> None:
-    """A part that is there is the tool's own, and one that is lacking has no methods that return nothing."""
+def test_a_tool_has_the_capabilities_that_it_claims(name: str) -> None:
+    """A part that exists is the tool's own, and a missing part has no methods that return nothing."""
     tool = adapters({})[name]
     parts = {
         "helping": "fetch_helper",

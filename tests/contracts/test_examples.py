@@ -1,4 +1,4 @@
-"""The examples are what the tools that they are for accept, and say only what the program knows."""
+"""The tools for which the examples are made accept them, and the examples contain only what the program knows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def test_only_known_variables(example: Example) -> None:
-    """Every variable is declared, here or by an archiver, and the program finds nothing wrong with any."""
+    """Every variable is declared by us or by an archiver, and the program reports no problem."""
     given = {
         **example.environment,
         "PGDATA": "/var/lib/postgresql/data",
@@ -53,7 +53,7 @@ def test_only_known_variables(example: Example) -> None:
 
 
 def test_secrets_are_files(example: Example) -> None:
-    """No secret stands in the example; each comes from a file that the example puts into the container."""
+    """The example contains no secret; each comes from a file that the example puts into the container."""
     named = {value for name, value in example.environment.items() if name.endswith("_FILE")}
     assert example.secrets == named
     secret = {"POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
@@ -61,14 +61,14 @@ def test_secrets_are_files(example: Example) -> None:
     assert set() == secret & set(example.environment)
 
 
-def test_archives_and_backs_up(example: Example) -> None:
-    """WAL goes to S3; base backups are taken, and old ones go."""
+def test_archiving_and_backups(example: Example) -> None:
+    """WAL goes to S3, base backups are taken, and old ones are removed."""
     assert "s3://bucket/db" == example.environment["ARCHIVE_URL"]
     assert "BACKUP_RETAIN_DAYS" in example.environment
 
 
 def test_places_and_times(example: Example) -> None:
-    """The volume is the image's; /dev/shm is larger than Docker's; SIGKILL comes later than the program's own end."""
+    """The volume is the image's; /dev/shm is larger than Docker's default; SIGKILL comes later than the program's own end."""
     assert frozenset(layout_of(17)["config"]["volumes"]) == example.volumes
     assert "256m" == example.shared_memory
     own = sum(
@@ -87,18 +87,18 @@ def _schema(builtin: str, path: Path) -> None:
 
 
 def test_compose_schema() -> None:
-    """The compose file is one by the specification's schema."""
+    """The compose file is valid by the specification's schema."""
     _schema("vendor.compose-spec", EXAMPLES / "compose.yaml")
 
 
 def test_kubernetes_schema() -> None:
-    """The objects are what Kubernetes' own schemas say, with no key that they do not have."""
+    """The objects are valid by Kubernetes' own schemas, without unknown keys."""
     for thing in yaml.safe_load_all((EXAMPLES / "kubernetes.yaml").read_text(encoding="utf-8")):
         kubernetes_validate.validate(thing, "1.34", strict=True)
 
 
-def test_every_example_is_looked_at() -> None:
-    """Each file in the folder has its reader here."""
+def test_every_example_is_tested() -> None:
+    """Each file in the folder has its parser here."""
     files = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*") if path.is_file()}
     assert {"compose.yaml", "db.container", "kubernetes.yaml", "nixos/flake.nix", "nomad.hcl"} == files
 

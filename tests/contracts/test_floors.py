@@ -1,4 +1,4 @@
-"""Arrows go down only: nobody has to know the whole house to change a room."""
+"""Imports only go down: nobody has to know the whole program to change a room."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MOST_LINES_OF_A_FUNCTION = 60
 
 
 def test_every_room_has_its_floor() -> None:
-    """No module is outside the order, and no floor names a room that is gone."""
+    """No module is missing in the order, and no floor names a room that does not exist."""
     assert sorted({room_of(module) for module in MODULES if module}) == sorted(sum(FLOORS, ()))
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_imports_go_down_only(module: str) -> None:
-    """A module imports from the floors below it and from its own room, in functions too."""
+    """A module imports from the floors below it and from its own room; this includes imports in functions."""
     wrong = [
         target
         for target in sorted(own_imports(module))
@@ -37,7 +37,7 @@ def test_imports_go_down_only(module: str) -> None:
 
 
 def test_no_circles() -> None:
-    """A module that imports another is not imported by it, in no way and at no time."""
+    """If a module imports another one, the other one never imports it, directly or indirectly."""
     left = {module: own_imports(module) for module in MODULES}
     while left:
         ready = {module for module, targets in left.items() if not targets & set(left)}
@@ -47,7 +47,7 @@ def test_no_circles() -> None:
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_no_other_names(module: str) -> None:
-    """A module of ours has one name, wherever it is used."""
+    """Our own modules have one name, wherever they are used."""
     renamed = [
         f"{node.module}.{alias.name} as {alias.asname}"
         for node in ast.walk(MODULES[module])
@@ -59,7 +59,7 @@ def test_no_other_names(module: str) -> None:
 
 
 def test_names_of_modules() -> None:
-    """No two modules have one name, but for a command or a check of that topic."""
+    """No two modules have the same name, except for a command or a check of that topic."""
     names = Counter(
         module.rpartition(".")[2] for module in MODULES if room_of(module) not in ("cli", "doctor")
     )
@@ -68,7 +68,7 @@ def test_names_of_modules() -> None:
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_modules_can_be_read(module: str) -> None:
-    """A module is read in one go, and a function is seen at a glance."""
+    """A module can be read in one go, and a function can be seen at a glance."""
     assert module in LONG or lines_of(module) <= MOST_LINES
     long = [
         node.name
@@ -80,19 +80,19 @@ def test_modules_can_be_read(module: str) -> None:
 
 
 def test_long_modules_are_long() -> None:
-    """An exception that nobody needs any more is gone."""
+    """An exception that is no longer needed must be removed."""
     assert [] == [module for module in LONG if lines_of(module) <= MOST_LINES]
 
 
-def test_the_house_is_where_it_is_looked_for() -> None:
-    """The modules were found, or nothing above would say anything."""
+def test_the_modules_are_found() -> None:
+    """Without this, the tests above would prove nothing."""
     assert {"settings.loading", "pid1.supervisor", "archivers.walg", "cli.doctor"} <= set(MODULES)
     assert (REPOSITORY / PACKAGE / "__main__.py").exists()
 
 
 @pytest.mark.parametrize("room", sorted({room for floor in FLOORS for room in floor}))
 def test_the_page_for_contributors_names_every_room(room: str) -> None:
-    """It says of each room what it is for, in the words of the room itself."""
+    """The page repeats the first line of the room's own docstring."""
     page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     told = (ast.get_docstring(MODULES.get(room, ast.parse(""))) or "").partition("\n")[0]
     if any(module.startswith(f"{room}.") for module in MODULES):
@@ -106,7 +106,7 @@ NO_MODULE = {
     "test_main.py": "the door, `__main__`",
     "doctor/test_judge_cluster.py": "what doctor judges of a running cluster",
 }
-"""Unit tests of what has no module of their name."""
+"""Unit tests that have no module with their name."""
 
 
 def _units() -> list[str]:
@@ -115,8 +115,8 @@ def _units() -> list[str]:
 
 
 @pytest.mark.parametrize("path", _units())
-def test_unit_tests_lie_as_what_they_test(path: str) -> None:
-    """The tests of `room/module.py` are `room/test_module.py`; those of a script lie as the script does."""
+def test_unit_tests_are_in_the_room_of_their_module(path: str) -> None:
+    """The tests of `room/module.py` are `room/test_module.py`; the tests of a script are in the same place as the script."""
     tested = path.replace("test_", "")
     module = tested.removesuffix(".py").replace("/", ".")
     assert module in MODULES or (REPOSITORY / tested).exists() or path in NO_MODULE

@@ -1,4 +1,4 @@
-"""The flake evaluates to what image/layout.json says; nixpkgs is represented by tests/nixpkgs/stand-ins.nix."""
+"""The flake evaluates to the content of image/layout.json; tests/nixpkgs/stand-ins.nix takes the place of nixpkgs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from repository import REPOSITORY
 
 MAJORS = ["15", "16", "17", "18"]
 BUILT = ["17", "18"]
-"""From 18 on the data lies elsewhere."""
+"""The data folder from PostgreSQL 18 on."""
 SYSTEMS = ["x86_64-linux", "aarch64-linux"]
 
 
@@ -32,7 +32,7 @@ def nix(tmp_path_factory: pytest.TempPathFactory) -> Nix:
 
 @pytest.fixture(scope="module")
 def asked(nix: Nix) -> Mapping[str, Any]:
-    """Return for each image of this architecture what dockerTools is asked for."""
+    """Return the arguments of dockerTools for each image of this architecture."""
     images: Mapping[str, Any] = nix.value(
         f"""builtins.mapAttrs (_: image: removeAttrs image.asked [ "fromImage" ]) (
           removeAttrs self.packages.{SYSTEMS[0]} [ "default" "entrypoint" "wal-g" ]
@@ -42,7 +42,7 @@ def asked(nix: Nix) -> Mapping[str, Any]:
 
 
 def _found(tree: Path) -> set[str]:
-    """Return what is in a tree and no folder, as it is seen in the image."""
+    """Return the files of a tree, without folders, as the image shows them."""
     rows = ((folder, name) for folder, *both in os.walk(tree) for name in (*both[0], *both[1]))
     paths = (Path(folder) / name for folder, name in rows)
     return {f"/{path.relative_to(tree)}" for path in paths if path.is_symlink() or not path.is_dir()}
@@ -69,7 +69,7 @@ def test_all_outputs_evaluate(nix: Nix) -> None:
 @pytest.mark.parametrize("kind", ["", "-official-stream"])
 @pytest.mark.parametrize("major", MAJORS)
 def test_image_configuration(asked: Mapping[str, Any], major: str, kind: str) -> None:
-    """An image is configured as layout.json says, and by nothing else."""
+    """An image has the configuration of layout.json, and no other."""
     image = asked[f"image-{major}{kind}"]
     expected = layout_of(int(major))["config"]
     environment = dict(setting.split("=", 1) for setting in image["config"]["Env"])
@@ -87,7 +87,7 @@ def test_image_configuration(asked: Mapping[str, Any], major: str, kind: str) ->
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_owners_and_modes(asked: Mapping[str, Any], major: str) -> None:
-    """A Nix image makes every folder of layout.json; over the official image only what that one lacks is made."""
+    """A Nix image creates every folder of layout.json; the image on top of the official one only the missing folders."""
     layout = layout_of(int(major))
     ids = {user["name"]: user["id"] for user in layout["users"]}
 
@@ -107,7 +107,7 @@ def test_owners_and_modes(asked: Mapping[str, Any], major: str) -> None:
 
 @pytest.mark.parametrize("major", BUILT)
 def test_file_tree(nix: Nix, major: str) -> None:
-    """The tree that is built holds the files, programs and links of layout.json, and a sample that listens."""
+    """The tree contains the files, programs and links of layout.json, and a sample that listens."""
     system = f"{platform.machine()}-linux"
     image = f"self.packages.{system}.image-{major}"
     nix.build(f"{image}.check")
@@ -132,7 +132,7 @@ def test_file_tree(nix: Nix, major: str) -> None:
 
 @pytest.mark.parametrize("major", BUILT)
 def test_over_the_official_image(nix: Nix, major: str) -> None:
-    """Nothing of the official image is hidden by ours but its scripts and gosu."""
+    """Our files hide nothing of the official image except its scripts and gosu."""
     tree = nix.build(f"self.packages.{platform.machine()}-linux.image-{major}-official.tree")
     enforce = "/usr/local/bin/docker-enforce-initdb.sh"
     assert {*layout_of(int(major))["store"]["ours"], enforce} == _found(tree)
@@ -141,7 +141,7 @@ def test_over_the_official_image(nix: Nix, major: str) -> None:
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("major", MAJORS)
 def test_official_digests(major: str, system: str) -> None:
-    """The official image of each major is known for both architectures, and no digest stands for two things."""
+    """The official image of each major version is known for both architectures, and no digest is used twice."""
     pins = json.loads((REPOSITORY / "nix/official.json").read_text(encoding="utf-8"))
     pin = pins[major]
     assert f"{major}-trixie" == pin["tag"]
@@ -152,8 +152,8 @@ def test_official_digests(major: str, system: str) -> None:
     assert 1 == len(bases), "the majors stand on one Debian"
 
 
-def test_the_dockerfile_stands_on_one_of_them() -> None:
-    """Without BASE_IMAGE the Dockerfile takes an official image by the digest that is pinned for the Nix images."""
+def test_the_dockerfile_uses_a_pinned_digest() -> None:
+    """Without BASE_IMAGE, the Dockerfile uses an official image by the digest that is pinned for the Nix images."""
     text = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
     pins = json.loads((REPOSITORY / "nix/official.json").read_text(encoding="utf-8")).values()
     references = {f"postgres:{pin['tag']}@sha256:{pin['index']}" for pin in pins}
@@ -162,8 +162,8 @@ def test_the_dockerfile_stands_on_one_of_them() -> None:
     assert ["${BASE_IMAGE}"] == re.findall(r"^FROM (.*)$", text, re.MULTILINE)
 
 
-def test_official_image_is_put_together(nix: Nix, tmp_path: Path) -> None:
-    """Config and unpacked layers become an archive as `docker save` makes it, by paths that dockerTools looks up."""
+def test_the_official_image_is_assembled(nix: Nix, tmp_path: Path) -> None:
+    """The configuration and the unpacked layers become an archive like that of `docker save`, with paths that dockerTools finds."""
     blobs = {
         "c" * 64: b'{"rootfs": {}}',
         "a" * 64: gzip.compress(b"layer 1"),
@@ -205,7 +205,7 @@ def test_official_image_is_put_together(nix: Nix, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("schedule", [{}, {"BACKUP_SCHEDULE": "0 3 * * *"}])
 def test_only_one_takes_backups(nix: Nix, schedule: Mapping[str, str]) -> None:
-    """The module refuses a timer where the container has a schedule of its own."""
+    """The module refuses a timer if the container has its own schedule."""
     given = " ".join(f'{name} = "{value}";' for name, value in schedule.items())
     settings = f'{{ enable = true; backupTimer = "03:00"; environment = {{ {given} }}; }}'
     modules = f"[ self.nixosModules.default {{ services.nix-postgres = {settings}; }} ]"

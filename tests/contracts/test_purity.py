@@ -1,4 +1,4 @@
-"""A module that calls itself pure only computes, and one that only computes says so."""
+"""A module that calls itself pure only computes, and a module that only computes calls itself pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HARMLESS = set(
     urllib.parse zlib
     """.split()
 )
-"""Modules of others that only compute."""
+"""Modules of the standard library that only compute."""
 
 ALLOWED = {
     ("light", "_operator"): "the getters of named tuples",
@@ -26,13 +26,13 @@ ALLOWED = {
     ("templates", "jinja2"): "renders; its loader reads the program's own templates",
     ("templates", "pathlib"): "knows where the program's own templates and shims are",
 }
-"""What else a pure module may import, and what for."""
+"""Further modules that a pure module may import, each with its reason."""
 
 WORLDLY = {"open", "print", "input", "exec", "eval", "compile", "__import__", "breakpoint"}
-"""What touches the world and needs no import."""
+"""Functions with side effects that need no import."""
 
 EXEMPT = {module for module, tree in MODULES.items() if len(tree.body) <= 1} | {""}
-"""Modules without any code."""
+"""Modules without code."""
 
 
 def _says_so(module: str) -> bool:
@@ -42,7 +42,7 @@ def _says_so(module: str) -> bool:
 
 
 def _only_computes() -> set[str]:
-    """Return the modules that import nothing but what only computes."""
+    """Return the modules that import only modules that compute."""
     found = {
         module
         for module, tree in MODULES.items()
@@ -58,18 +58,18 @@ PURE = _only_computes()
 
 
 @pytest.mark.parametrize("module", sorted(MODULES.keys() - EXEMPT))
-def test_the_word_is_true(module: str) -> None:
-    """Who reads `pure.` may rely on it, and who does not read it may not."""
+def test_pure_modules_say_so(module: str) -> None:
+    """Readers may rely on `pure.`, and on its absence."""
     assert (module in PURE) == _says_so(module)
 
 
 def test_exceptions_are_used() -> None:
-    """An exception that nobody needs any more is gone."""
+    """An exception that is no longer needed must be removed."""
     assert [] == [f"{module}: {name}" for module, name in ALLOWED if name not in foreign_imports(module)]
 
 
 def test_lifecycle_knows_signals_by_name_only() -> None:
-    """It uses numbers and names of signals, and none of the functions that send or handle them."""
+    """It uses the numbers and names of signals, and none of the functions that send or handle them."""
     used = {
         node.attr
         for node in ast.walk(MODULES["pid1.lifecycle"])
@@ -80,7 +80,7 @@ def test_lifecycle_knows_signals_by_name_only() -> None:
 
 
 def test_only_the_log_writes() -> None:
-    """Of os the log uses what writes, and what it takes to wait for no reader."""
+    """The log uses only functions of os that write, or that are needed in order not to wait for a reader."""
     used = {
         node.attr
         for node in ast.walk(MODULES["log"])

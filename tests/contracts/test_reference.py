@@ -1,4 +1,4 @@
-"""The reference is what the program says, and the links of all pages lead somewhere."""
+"""The reference agrees with the program, and the links of all pages lead somewhere."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _rows(page: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", GENERATED)
-def test_a_page_is_what_the_program_says(name: str) -> None:
-    """The file is what is generated now."""
+def test_a_page_agrees_with_the_program(name: str) -> None:
+    """The file is what the generator prints now."""
     path = reference.FOLDER / name
     written = path.read_text(encoding="utf-8") if path.exists() else ""
     assert GENERATED[name] == written, (
@@ -40,17 +40,17 @@ def test_a_page_is_what_the_program_says(name: str) -> None:
 
 
 def test_every_variable_has_its_row() -> None:
-    """No section is forgotten, and the order is that of the table of variables."""
+    """No section is missing, and the order is that of the table of variables."""
     assert list(variables.table()) == _rows("variables.md")
 
 
 def test_every_check_has_its_row() -> None:
-    """No subject is forgotten, and the order is that in which doctor makes them."""
+    """No subject is missing, and the order is that of doctor's checks."""
     assert [check.name for check in CHECKS] == _rows("checks.md")
 
 
 def test_pages_that_messages_name_exist() -> None:
-    """`docs: NAME` below a message leads to docs/how-to/NAME.md, in every module and every script."""
+    """`docs: NAME` below a message refers to docs/how-to/NAME.md, in every module and every script."""
     sources = (*REPOSITORY.glob("entrypoint/**/*.py"), *REPOSITORY.glob("entrypoint/shims/*"))
     texts = [path.read_text(encoding="utf-8") for path in sources if path.is_file()]
     named = {each.docs for each in messages() if each.docs}
@@ -75,7 +75,7 @@ log.info("it " "runs")
 
 
 def test_each_way_to_write_a_message_is_read(tmp_path: Path) -> None:
-    """A constant, a sum, a condition, a name, and what only a run knows."""
+    """A text can be a constant, a sum, a condition or a name, or be known only at run time."""
     (tmp_path / "room").mkdir()
     (tmp_path / "room/module.py").write_text(SOURCE, encoding="utf-8")
     expected = [
@@ -87,8 +87,8 @@ def test_each_way_to_write_a_message_is_read(tmp_path: Path) -> None:
     assert expected == messages(tmp_path)
 
 
-def test_the_page_of_messages_has_them_all() -> None:
-    """Nearly every call in the program that makes a problem gives a message to the page."""
+def test_the_page_of_messages_is_complete() -> None:
+    """Nearly every call in the program that makes a problem has its message on the page."""
     calls = sum(
         path.read_text(encoding="utf-8").count("Problem(") for path in REPOSITORY.glob("entrypoint/**/*.py")
     )
@@ -115,14 +115,14 @@ def test_every_command_has_its_part() -> None:
 
 @pytest.mark.parametrize("module", [exits, ready])
 def test_every_exit_code_is_described(module: ModuleType) -> None:
-    """Each constant has its text below it, or the page would lack it."""
+    """Each constant has its text below it; otherwise the page would lack it."""
     codes = {name for name, value in vars(module).items() if name[0] != "_" and type(value) is int}
     assert codes
     assert [] == sorted(codes - set(reference.described(module)))
 
 
 def _anchors(page: Path) -> set[str]:
-    """Return what forges make of the titles of a page."""
+    """Return the anchors that forges make of a page's titles."""
     text = re.sub(r"(?ms)^```.*?^```", "", page.read_text(encoding="utf-8"))
     titles = re.findall(r"(?m)^#+ (.+)$", text)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
@@ -130,7 +130,7 @@ def _anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """Each link within the repository names a file that is there, and a title in it."""
+    """Each link within the repository leads to an existing file, and to a title in it."""
     lost = []
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         name, _, anchor = link.partition("#")

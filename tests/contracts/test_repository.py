@@ -1,4 +1,4 @@
-"""What is in the repository belongs there, and its shell scripts can be read by their shells."""
+"""Every file in the repository belongs there, and the shells can parse its shell scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GIT = ["git", "-C", str(REPOSITORY), "-c", f"safe.directory={REPOSITORY}"]
 
 
 def _files() -> Iterator[str]:
-    """Return all files that are in the repository or will be with the next commit."""
+    """Return all files that are in the repository, or will be with the next commit."""
     listed = subprocess.run(
         [*GIT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         check=False,
@@ -46,9 +46,9 @@ SCRIPTS = _shell_scripts()
 SHIMS = [script for script in SCRIPTS if script[0].startswith("entrypoint/shims/")]
 
 
-def test_no_path_of_the_machine_that_built_it() -> None:
-    """Nothing names a folder that exists only where it was made."""
-    work = "work"  # apart from its slashes, since this file is in the repository too
+def test_no_path_of_the_machine_it_was_written_on() -> None:
+    """No file names a folder that exists only there."""
+    work = "work"  # without its slashes, because this file is in the repository too
     places = {f"/{work}/", f"{REPOSITORY}/"}
     if not sys.base_prefix.startswith("/usr"):
         places.add(sys.base_prefix)
@@ -61,15 +61,15 @@ def test_no_path_of_the_machine_that_built_it() -> None:
     assert [] == found
 
 
-def test_the_shims_are_looked_at() -> None:
-    """Both kinds of shims were found, or the tests below would say nothing."""
+def test_the_shims_are_found() -> None:
+    """Without both kinds of shims, the tests below would prove nothing."""
     assert {"bash", "dash"} == {shell for _, shell in SHIMS}
     assert len(SHIMS) >= 4
 
 
 @pytest.mark.parametrize(("script", "shell"), SCRIPTS)
-def test_scripts_can_be_read(script: str, shell: str) -> None:
-    """Each shell script is good syntax for the shell that will run it; /bin/sh is dash on Debian."""
+def test_scripts_can_be_parsed(script: str, shell: str) -> None:
+    """Each shell script has valid syntax for the shell that runs it; /bin/sh is dash on Debian."""
     program = shutil.which(shell) or "/bin/sh"
     done = subprocess.run([program, "-n", REPOSITORY / script], check=False, capture_output=True, text=True)
     assert (0, "") == (done.returncode, done.stderr)
@@ -77,7 +77,7 @@ def test_scripts_can_be_read(script: str, shell: str) -> None:
 
 @pytest.mark.parametrize(("script", "shell"), SCRIPTS)
 def test_scripts_are_clean(script: str, shell: str) -> None:
-    """Where shellcheck is there, it has nothing to say."""
+    """If shellcheck is installed, it has no complaints."""
     program = shutil.which("shellcheck")
     if program is None:
         pytest.skip("no shellcheck here")
@@ -88,5 +88,5 @@ def test_scripts_are_clean(script: str, shell: str) -> None:
 
 @pytest.mark.parametrize(("script", "shell"), SHIMS)
 def test_shims_can_be_executed(script: str, shell: str) -> None:
-    """A shim is executable, so that the image need not make it so."""
+    """A shim is executable, so that the image need not change its mode."""
     assert os.access(REPOSITORY / script, os.X_OK), shell

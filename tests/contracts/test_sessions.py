@@ -1,4 +1,4 @@
-"""One door to the server: nothing but its module starts a client or says how one connects."""
+"""One module for sessions: no other module starts a client or decides how to connect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CLIENTS = """
     reindexdb vacuumdb
 """.split()
 RULES = ("PGOPTIONS", "PGSERVICE", "PGHOST", "PGHOSTADDR", "PGAPPNAME", "PGCONNECT_TIMEOUT")
-"""Variables that rule a session."""
+"""Variables that control a session."""
 
 ALLOWED = {
     ("entrypoint/doctor/look/server.py", "psql"): "is looked for, not started",
@@ -25,7 +25,7 @@ ALLOWED = {
 
 
 def _constants(path: str) -> set[str]:
-    """All texts of a module but its docstrings."""
+    """All texts of a module except its docstrings."""
     tree = ast.parse((REPOSITORY / path).read_text(encoding="utf-8"))
     told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     return {
@@ -41,20 +41,20 @@ def _modules() -> list[str]:
 
 
 def _called(text: str) -> set[str]:
-    """The clients that a text names as a word of a command line, or the variables that it is."""
+    """The clients that are a word of a command line in this text, or the variable that it names."""
     words = set(re.findall(r"^[\w-]+$|(?:^|[;&|(]\s*|exec\s+)([\w-]+) -", text))
     return {word for word in {text, *words} if word in CLIENTS or word in RULES}
 
 
 @pytest.mark.parametrize("path", _modules())
 def test_nobody_else_starts_a_client(path: str) -> None:
-    """Neither a command line nor a variable of libpq's is made elsewhere."""
+    """No other module builds a command line for a client or sets a variable of libpq."""
     found = {word for text in _constants(path) for word in _called(text)}
     assert set() == {word for word in found if (path, word) not in ALLOWED}
 
 
-def test_a_client_would_be_seen() -> None:
-    """The door itself has them, and what is excused is there, or the test above would say nothing."""
+def test_a_client_would_be_found() -> None:
+    """The module itself contains them, and so do the exceptions; otherwise the test above would prove nothing."""
     assert {"psql", "pg_amcheck", "PGOPTIONS"} <= {
         word for text in _constants(DOOR) for word in _called(text)
     }

@@ -1,4 +1,4 @@
-"""PID 1 pays for every import, in time at each start and in memory for good."""
+"""PID 1 pays for every import: in time at each start, and in memory for good."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEAVY = """
     asyncio click collections contextlib ctypes dataclasses datetime difflib enum functools inspect jinja2 json logging
     pathlib psutil re shlex shutil signal socket subprocess threading typing urllib
 """.split()
-"""Modules that a start without an archive can do without, and PID 1 for good: 1 ms to 59 ms (jinja2) each."""
+"""Modules that a start without an archive does not need, and PID 1 never: 1 ms to 59 ms (jinja2) each."""
 
 IMPORT_START = "import entrypoint.__main__, entrypoint.start.startup"
 IMPORT_SUPERVISOR = "import entrypoint.pid1.supervisor"
@@ -38,7 +38,7 @@ entrypoint.pid1.ready.step_down = lambda: None
 entrypoint.pid1.status.read = lambda folders: None
 main()
 """
-"""The whole of a health check where nobody is found."""
+"""All modules of a health check that finds no server."""
 
 WARM_START = """
 import sys
@@ -69,7 +69,7 @@ assert remembered.is_settled(context)
 
 
 def _loaded(code: str, *arguments: str) -> set[str]:
-    """Return what a fresh interpreter, started as PID 1 is, has loaded after this code."""
+    """Return the modules that a fresh interpreter, started like PID 1, has loaded after this code."""
     script = f"import sys\nsys.path.insert(0, sys.argv[1])\n{code}\nprint(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-IS", "-c", script, str(REPOSITORY), *arguments],
@@ -83,13 +83,13 @@ def _loaded(code: str, *arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     "code", [IMPORT_START, IMPORT_SUPERVISOR, IMPORT_READY], ids=["start", "supervisor", "ready"]
 )
-def test_what_is_not_loaded(code: str) -> None:
-    """The start, the supervisor alone, and a health check load none of the expensive modules."""
+def test_expensive_modules_are_not_loaded(code: str) -> None:
+    """The start, the supervisor alone and a health check load none of them."""
     assert set() == _loaded(code) & set(HEAVY)
 
 
 def test_a_warm_start_loads_nothing_more(tmp_path: Path) -> None:
-    """From the settings to the server's arguments, on a cluster and without an archive."""
+    """This covers the settings up to the server's arguments, on a cluster without an archive."""
     (tmp_path / "PG_VERSION").write_text("17\n")
     assert set() == _loaded(WARM_START, str(tmp_path)) & set(HEAVY)
 
@@ -103,29 +103,29 @@ NOT_SET = (
         for name in ("archiving", "backing_up", "cron", "following", "rehearsing", "restoring")
     ),
 )
-"""What a start needs only where an archive, backups, drills, a restore or a standby are set."""
+"""Modules that a start needs only for an archive, backups, drills, a restore or a standby."""
 
 
-def test_a_plain_start_loads_no_section_that_is_not_set(tmp_path: Path) -> None:
-    """No adapter is asked whose a variable is, and no parser for what nobody has set."""
+def test_a_normal_start_loads_no_section_that_is_not_set(tmp_path: Path) -> None:
+    """It loads no adapter to find the owner of a variable, and no parser for settings that nobody uses."""
     (tmp_path / "PG_VERSION").write_text("17\n")
     loaded = _loaded(WARM_START, str(tmp_path))
     assert "entrypoint.settings.loading" in loaded
     assert set() == loaded & {f"entrypoint.{name}" for name in NOT_SET}
 
 
-def test_what_is_not_set_has_its_name() -> None:
-    """Or the test above would say nothing."""
+def test_the_names_of_the_sections_exist() -> None:
+    """Without this, the test above would prove nothing."""
     assert set(NOT_SET) <= set(MODULES)
 
 
 BUDGETS = {"start": 71, "ready": 13, "supervisor": 21}
-"""How many of our own modules a plain start, a health check and PID 1 load, rooms counted; raise them on purpose only."""
+"""The number of our own modules that a normal start, a health check and PID 1 load, rooms included; raise it only on purpose."""
 
 
 @pytest.mark.parametrize("name", BUDGETS)
-def test_modules_that_are_loaded(name: str, tmp_path: Path) -> None:
-    """Each costs a tenth of a millisecond, and a room twice that."""
+def test_the_number_of_loaded_modules(name: str, tmp_path: Path) -> None:
+    """Each module costs a tenth of a millisecond, and a room twice that."""
     (tmp_path / "PG_VERSION").write_text("17\n")
     code = {"start": WARM_START, "ready": READY, "supervisor": IMPORT_SUPERVISOR}[name]
     loaded = _loaded(code, str(tmp_path))
@@ -144,7 +144,7 @@ def test_modules_that_are_loaded(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_section_that_is_set_is_loaded(name: str, section: str) -> None:
-    """With one variable, also a wrong one, its section is there, or the test above would say nothing."""
+    """One variable loads its section, even if its value is wrong; otherwise the test above would prove nothing."""
     code = f"""
 from entrypoint.settings import loading
 loading.load({{"PGDATA": "/data", {name!r}: "x", "ARCHIVE_TOOL": "wal-g"}}, [], {{"wal-g": True, "pgbackrest": True}})
@@ -152,8 +152,8 @@ loading.load({{"PGDATA": "/data", {name!r}: "x", "ARCHIVE_TOOL": "wal-g"}}, [], 
     assert f"entrypoint.settings.{section}" in _loaded(code)
 
 
-def test_the_supervisor_knows_little() -> None:
-    """Of our own modules PID 1 keeps only those that it needs while the server runs."""
+def test_the_supervisor_loads_little() -> None:
+    """PID 1 keeps only those of our modules that it needs while the server runs."""
     ours = {name for name in _loaded(IMPORT_SUPERVISOR) if name.startswith("entrypoint")}
     flat = ("errors", "exits", "light", "log", "own", "shown")
     rooms = {
@@ -167,16 +167,16 @@ def test_the_supervisor_knows_little() -> None:
 
 
 def test_loading_is_noticed() -> None:
-    """What is loaded is seen, or the tests above would say nothing."""
+    """Loaded modules are found; otherwise the tests above would prove nothing."""
     assert {"json", "entrypoint.log"} <= _loaded("import json, entrypoint.log")
 
 
 @pytest.mark.parametrize("door", ["entrypoint", "gosu"])
 def test_the_environment_does_not_reach_the_interpreter(door: str) -> None:
-    """Neither PYTHONPATH and site-packages nor the locale change what the program does.
+    """Neither PYTHONPATH and site-packages nor the locale change the program's behavior.
 
-    In a locale that is not UTF-8 (LC_ALL=de_DE.ISO-8859-1) a password of more than ASCII would reach initdb in
-    another encoding than the one that it was given in.
+    In a locale that is not UTF-8 (LC_ALL=de_DE.ISO-8859-1), a password beyond ASCII would otherwise reach initdb in
+    another encoding than it was given in.
     """
     first = (REPOSITORY / "image" / "bin" / door).read_text(encoding="utf-8").partition("\n")[0]
     interpreter, flags = first.split(" ")

@@ -1,4 +1,4 @@
-"""One rule for values and expressions, so that nobody must know which modules a plain start loads: see light.py."""
+"""One rule for values and expressions, so that nobody must know which modules a normal start loads: see light.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from contracts.house import MODULES, foreign_imports, own_imports
 
 FOR_TYPE_CHECKERS = {"typing", "dataclasses", "enum", "re"}
-"""What no module loads while it is being loaded, nor later: `light` has what is needed of it."""
+"""Modules that no module loads at import or later: `light` provides what is needed of them."""
 
 
 def _is_for_type_checkers(node: ast.AST) -> bool:
@@ -18,7 +18,7 @@ def _is_for_type_checkers(node: ast.AST) -> bool:
 
 
 def _at_run_time(node: ast.AST) -> Iterator[ast.AST]:
-    """Return all nodes of a tree that Python itself comes to."""
+    """Return all nodes of a tree that Python itself executes."""
     yield node
     children = node.orelse if _is_for_type_checkers(node) else ast.iter_child_nodes(node)  # type: ignore[attr-defined]
     for child in children:
@@ -39,13 +39,13 @@ def _classes(module: str) -> list[ast.ClassDef]:
 
 @pytest.mark.parametrize("module", sorted({*MODULES} - {"light"}))
 def test_values_and_expressions_are_light(module: str) -> None:
-    """Whatever the module is for: `typing`, `re`, `dataclasses` and `enum` are for type checkers and `light` only."""
+    """In every module, `typing`, `re`, `dataclasses` and `enum` are only for type checkers and for `light`."""
     assert set() == FOR_TYPE_CHECKERS & {*_loads(_at_run_time(MODULES[module]))}
 
 
 @pytest.mark.parametrize("module", sorted({*MODULES} - {"light"}))
 def test_a_value_is_a_named_tuple(module: str) -> None:
-    """No class has slots of its own: what has fields and does not change is a NamedTuple."""
+    """No class defines slots: a value with fields that does not change is a NamedTuple."""
     by_hand = [
         each.name
         for each in _classes(module)
@@ -57,12 +57,12 @@ def test_a_value_is_a_named_tuple(module: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_light_tuples_find_their_annotations(module: str) -> None:
-    """From Python 3.14 on only postponed ones lie in a class's body, where `light.NamedTuple` looks for them."""
+    """From Python 3.14 on, only postponed annotations are in a class's body, where `light.NamedTuple` looks for them."""
     assert "light" not in own_imports(module) or "__future__" in foreign_imports(module)
 
 
-def test_what_is_looked_for_is_found() -> None:
-    """Or the tests above would say nothing."""
+def test_violations_are_found() -> None:
+    """Without this, the tests above would prove nothing."""
     tree = ast.parse(
         "import re\nif TYPE_CHECKING:\n import enum\nelse:\n import typing\ndef f():\n import dataclasses"
     )

@@ -1,4 +1,4 @@
-"""The workflows are well formed, take nothing that can change under them, and name only what is there."""
+"""The workflows are well formed, use nothing that can change unnoticed, and name only existing things."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORKFLOWS = sorted((FOLDER / "workflows").glob("*.yml"))
 
 
 def _run(*argv: str | Path, stdin: str = "") -> tuple[int, str]:
-    """Return the exit code of a program and all that it says."""
+    """Return the exit code of a program and its whole output."""
     done = subprocess.run(
         argv,
         input=stdin,
@@ -49,12 +49,12 @@ def _scripts() -> Iterator[str]:
     ids=lambda value: getattr(value, "name", value),
 )
 def test_schema(schema: str, path: Path) -> None:
-    """Each file is what GitHub's schema says."""
+    """Each file is valid by GitHub's schema."""
     code, words = _run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", path)
     assert code == 0, words
 
 
-def test_nothing_that_can_be_misused() -> None:
+def test_nothing_can_be_misused() -> None:
     """Zizmor finds nothing: no moving tags, no text of strangers in scripts, no more rights than needed."""
     zizmor = Path(sys.executable).with_name("zizmor")
     code, words = _run(zizmor, "--offline", "--no-progress", "--color=never", FOLDER)
@@ -63,14 +63,14 @@ def test_nothing_that_can_be_misused() -> None:
 
 
 def test_actionlint() -> None:
-    """Actionlint finds nothing, in the steps' scripts neither where shellcheck is there."""
+    """Actionlint finds nothing, and if shellcheck is installed, that includes the scripts of the steps."""
     code, actionlint = _run(REPOSITORY / "tests/go-tool.sh", "actionlint")
     assert code == 0, actionlint
     assert (0, "") == _run(actionlint.splitlines()[-1], "-no-color", *WORKFLOWS)
 
 
 def test_actions_are_pinned() -> None:
-    """Each action is pinned by the commit of a version that stands beside it, the same one everywhere."""
+    """Each action is pinned by a commit, with the same version next to it everywhere."""
     pins: dict[str, set[str]] = {}
     for path in WORKFLOWS:
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -83,8 +83,8 @@ def test_actions_are_pinned() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_jobs_name_each_other_rightly(path: Path) -> None:
-    """What a job needs is there, and so is every output that is taken from it."""
+def test_jobs_refer_to_existing_jobs(path: Path) -> None:
+    """Every job and every output that a job needs exists."""
     jobs = _jobs(path)
     for name, job in jobs.items():
         needs = [job["needs"]] if isinstance(job.get("needs"), str) else job.get("needs", [])
@@ -104,12 +104,12 @@ def _writes(job: Any) -> bool:
 TEST_CODE = re.compile(
     r"\b(make|pytest|pip|uv|npm|go|nix build|nix flake|docker run|docker build|docker exec)\b|\.ci/run|tests/"
 )
-"""What runs code that others wrote, or code that is under test."""
+"""Actions and programs that run other people's code, or code under test."""
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_whoever_may_write_runs_no_test(path: Path) -> None:
-    """A job that may publish, sign or release builds nothing and runs no test, and no test comes before its input is fixed."""
+def test_jobs_that_may_write_run_no_tests(path: Path) -> None:
+    """A job that may publish, sign or release builds nothing and runs no test, and no test runs before its input is fixed."""
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     jobs = workflow["jobs"]
     assert "write" not in str(workflow["permissions"])
@@ -124,8 +124,8 @@ def test_whoever_may_write_runs_no_test(path: Path) -> None:
         assert "write" not in str(jobs[name].get("permissions", workflow["permissions"]))
 
 
-def test_what_is_published_is_known_by_its_digest() -> None:
-    """From the push on no tag leads to an image: tests, signatures and the index take digests of one job's output."""
+def test_published_images_are_identified_by_digest() -> None:
+    """After the push, no tag leads to an image: tests, signatures and the index use digests from one job's output."""
     (images,) = (path for path in WORKFLOWS if path.name == "images.yml")
     jobs = _jobs(images)
     assert ["build"] == [jobs["push"]["needs"]], "before any test could touch what it takes"
@@ -137,7 +137,7 @@ def test_what_is_published_is_known_by_its_digest() -> None:
 
 
 def test_python_packages_are_taken_by_hash() -> None:
-    """The one package that pip installs has its hashes beside it; uv takes the others by those of uv.lock."""
+    """The one package that pip installs has its hashes next to it; uv takes the hashes of the others from uv.lock."""
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     installs = re.findall(r"pip install (.*)", makefile)
     assert installs
@@ -148,8 +148,8 @@ def test_python_packages_are_taken_by_hash() -> None:
     assert len(re.findall(r"--hash=sha256:[0-9a-f]{64}\b", wanted)) >= 2
 
 
-def test_scripts_can_be_read() -> None:
-    """Each step is good syntax for bash, and gets no expression of the workflow but through its environment."""
+def test_steps_can_be_parsed() -> None:
+    """Each step has valid syntax for bash, and gets expressions of the workflow only through its environment."""
     scripts = list(_scripts())
     assert len(scripts) > 5
     for script in scripts:
@@ -157,8 +157,8 @@ def test_scripts_can_be_read() -> None:
         assert "${{" not in script
 
 
-def test_what_they_call_is_there() -> None:
-    """Programs of ours, targets of make and outputs of the flake exist."""
+def test_called_programs_exist() -> None:
+    """These are our own programs, targets of make and outputs of the flake."""
     text = "\n".join(_scripts())
     programs = set(re.findall(r"(?:^|\s)((?:\.ci|image|nix)/[\w.-]+)", text)) - {"nix/official.json"}
     assert {".ci/release-notes", ".ci/run", "image/collations.py", "nix/official.py"} == programs
@@ -178,7 +178,7 @@ def test_what_they_call_is_there() -> None:
 
 
 def test_release_notes(tmp_path: Path) -> None:
-    """The notes of a version are what stands under its heading; a version without an entry is refused."""
+    """The notes of a version are the text under its heading; a version without an entry is refused."""
     changelog = tmp_path / "CHANGELOG.md"
     changelog.write_text(
         "# Changelog\n\n## Unreleased\n\n- new\n\n## [1.10.0] - 2026-12-01\n\n### Added\n\n- ten\n\n## 1.1.0\n\n- one\n",
