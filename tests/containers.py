@@ -353,7 +353,7 @@ class Container:
         client = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seen = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{mark}' AND state = 'active'"
         try:
-            until(lambda: self.sql(seen, user=user, database="postgres") == "1", "a session at work")
+            until(lambda: self.sql(seen, user=user, database="postgres") == "1", "the session is active")
             yield client
         finally:
             client.kill()

@@ -94,9 +94,9 @@ def test_the_modules_are_found() -> None:
 def test_the_page_for_contributors_names_every_room(room: str) -> None:
     """The page repeats the first line of the room's own docstring."""
     page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    told = (ast.get_docstring(MODULES.get(room, ast.parse(""))) or "").partition("\n")[0]
+    first_line = (ast.get_docstring(MODULES.get(room, ast.parse(""))) or "").partition("\n")[0]
     if any(module.startswith(f"{room}.") for module in MODULES):
-        assert f"| `{room}` | {told} |" in page
+        assert f"| `{room}` | {first_line} |" in page
     else:
         assert f"`{room}`" in page
 

@@ -37,8 +37,8 @@ EXEMPT = {module for module, tree in MODULES.items() if len(tree.body) <= 1} | {
 
 def _says_so(module: str) -> bool:
     """Return whether the first sentence of a module's docstring ends in `pure.`."""
-    told = " ".join((ast.get_docstring(MODULES[module]) or "").split())
-    return f"{told} ".partition(". ")[0].endswith("pure")
+    docstring = " ".join((ast.get_docstring(MODULES[module]) or "").split())
+    return f"{docstring} ".partition(". ")[0].endswith("pure")
 
 
 def _only_computes() -> set[str]:
