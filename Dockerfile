@@ -1,10 +1,10 @@
-# nix-postgres over an image of PostgreSQL that is laid out like the official Debian one. It needs no other tool than docker:
+# nix-postgres on an image of PostgreSQL with the layout of the official Debian image. The build needs only docker:
 #
 #   docker build --build-arg BASE_IMAGE=postgres:17-trixie --tag nix-postgres .
 #
-# `make image` does the same over a base of its own making (image/base.sh) where the official image cannot be pulled.
-# What the result must hold stands in image/layout.json, from which the Nix images are built; a test compares.
-# Pinned as the Nix images' base is: nix/official.py moves both.
+# If the official image cannot be pulled, `make image` does the same on a base that it builds itself (image/base.sh).
+# image/layout.json lists what the result must contain; the Nix images are built from that file, and a test compares both.
+# The base is pinned like that of the Nix images: nix/official.py updates both.
 ARG BASE_IMAGE=postgres:17-trixie@sha256:f4c66b820c6f974249089d3d16d86a3698eae11e8746eb6644b2271031e91232
 FROM ${BASE_IMAGE}
 
@@ -12,14 +12,15 @@ LABEL org.opencontainers.image.title="nix-postgres" \
       org.opencontainers.image.description="PostgreSQL with a PID 1 that archives, backs up, restores and stops in order" \
       org.opencontainers.image.licenses="MIT"
 
-# For the time of the build alone: image/build.sh tells what the machine's own apt is told, for a mirror that stands still.
+# For the build only: image/build.sh passes the options of this machine's own apt, for a frozen mirror.
 ARG APT_OPTIONS
 
-# Everything from the suite; first, since it changes least.
+# Packages from the suite come first, since they change least.
 #
-# The program has a Python of its own, with its standard library and packages: an image built on this one may remove, replace or
-# break python3. They are further names of Debian's files, so they take no room, and only a layer that changes these gets its own;
-# so a newer Python comes with a newer image. The libraries that it loads are marked as wanted, since autoremove would take them.
+# The program has its own Python, with the standard library and packages: a derived image may remove, replace or break python3.
+# These files are hard links to Debian's files, so they take no space, and a layer that changes Debian's files does not change
+# them. A newer Python comes with a newer image. The libraries that this Python loads are marked as manually installed, so that
+# autoremove keeps them.
 RUN set -eu; \
     export DEBIAN_FRONTEND=noninteractive; \
     apt-get ${APT_OPTIONS:-} update; \
@@ -41,10 +42,10 @@ RUN set -eu; \
         | sed 's,.*/,*/,' | xargs dpkg-query --search | cut -d: -f1 | sort -u | xargs apt-mark manual; \
     rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log
 
-# Our gosu takes the place of the official image's. Whoever wants wal-g puts wal-g and walg-daemon-client beside it.
+# Our gosu replaces that of the official image. To add wal-g, put wal-g and walg-daemon-client into the same folder.
 COPY image/bin/ /usr/local/bin/
 
-# bookworm has no cronsim; image/build.sh puts the wheel here, else it is fetched.
+# bookworm has no cronsim; image/build.sh puts the wheel here, otherwise it is fetched.
 COPY uv.lock image/wheels/ /tmp/wheels/
 RUN python3 /tmp/wheels/fetch.py /usr/local/lib/nix-postgres && rm -r /tmp/wheels
 
@@ -52,8 +53,8 @@ COPY entrypoint/ /usr/local/lib/nix-postgres/entrypoint/
 COPY conf_templates/ /usr/local/lib/nix-postgres/conf_templates/
 COPY docs/how-to/ /usr/local/lib/nix-postgres/docs/how-to/
 
-# Modes are set here since a clone's depend on its umask. Compiled now, because nothing may write here later, and a start would
-# compile everything each time. docker-entrypoint.sh and its kin are copies, since they look at the name they are called by.
+# Set the modes, since those of a clone depend on its umask. Compile now: nothing may write here later, and each start would
+# otherwise compile everything. docker-entrypoint.sh and similar scripts are copies, since they check the name of their call.
 RUN set -eu; \
     cd /usr/local/lib/nix-postgres; \
     chmod -R u=rwX,go=rX conf_templates cronsim* docs entrypoint; \
@@ -66,13 +67,13 @@ RUN set -eu; \
     cp entrypoint/shims/by-hand /usr/local/sbin/pgbackrest; \
     if [ -e /usr/local/bin/wal-g ]; then cp entrypoint/shims/by-hand /usr/local/sbin/wal-g; fi
 
-# What a first start copies where initdb would make the same; after all that initdb reads.
+# Create the cluster that a first start copies if initdb would make the same one. Comes after every file that initdb reads.
 RUN entrypoint internal template
 
-# The grammar of which our stand-in follows; scripts look at it.
+# The gosu version whose syntax our replacement follows; scripts check this variable.
 ENV GOSU_VERSION=1.19
 
 STOPSIGNAL SIGINT
 ENTRYPOINT ["entrypoint"]
-# a new entrypoint clears the base's command
+# a new ENTRYPOINT clears the base's CMD
 CMD ["postgres"]

@@ -1,10 +1,10 @@
-# make image | demo | test | test-long | acceptance | bench | lint | reference | docs | s3-server | clean; each sets up what it needs.
+# make image | demo | test | test-long | acceptance | bench | lint | reference | docs | s3-server | clean; each target sets up what it needs.
 #
-#   WALG=folder     where wal-g and walg-daemon-client lie, to have wal-g in the image and in the tests
+#   WALG=folder     folder with wal-g and walg-daemon-client, to include wal-g in the image and in the tests
 #   MAJOR, SUITE    for `make image`: 15 bookworm (default), 17 trixie, 18 sid
 #   ARCHIVER        for `make demo`: pgbackrest (default) or wal-g
-#   TESTED          for `make acceptance`: the image that is tested, for example TESTED=nix-postgres:17
-#   TESTS           for `make test`: what pytest is to run, for example TESTS=tests/unit
+#   TESTED          for `make acceptance`: the image to test, for example TESTED=nix-postgres:17
+#   TESTS           for `make test`: the tests that pytest runs, for example TESTS=tests/unit
 SHELL = /bin/bash
 .SHELLFLAGS = -euo pipefail -c
 .DEFAULT_GOAL = help
@@ -23,7 +23,7 @@ help:
 setup:
 	@image/setup.sh
 
-# The tools of development, pinned by uv.lock.
+# The development tools, pinned by uv.lock.
 .venv/synced: uv.lock pyproject.toml .ci/uv.txt
 	@python3 -m venv .venv
 	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: --requirement .ci/uv.txt
@@ -40,7 +40,7 @@ images: setup .venv/synced
 	@image/build.sh 18 sid
 	@.venv/bin/python tests/nix_image.py nix-postgres:dev-15-bookworm nix-postgres:dev-15-nix
 
-# Under qemu where this machine is another one; there is no wal-g for it.
+# Under qemu if this machine has another architecture; there is no wal-g for this image.
 arm64-image:
 	@ARCHITECTURE=arm64 image/setup.sh
 	@ARCHITECTURE=arm64 WALG= image/build.sh 15 bookworm
@@ -48,7 +48,7 @@ arm64-image:
 demo: image
 	@demo/run.sh
 
-# Built once for this user and kept outside the repository.
+# Built once per user and kept outside the repository.
 s3-server: setup .venv/synced
 	@tests/go-tool.sh versitygw >/dev/null
 
@@ -58,12 +58,12 @@ test: images .venv/synced s3-server
 test-long: images arm64-image .venv/synced s3-server
 	@.venv/bin/python -m pytest -n 2 --dist loadfile -m long $(TESTS)
 
-# One image that was built elsewhere.
+# Tests one image that was built elsewhere.
 acceptance: images .venv/synced s3-server
-	@[ -n "$(TESTED)" ] || { echo "make acceptance: say which image, as in TESTED=nix-postgres:17" >&2; exit 1; }
+	@[ -n "$(TESTED)" ] || { echo "make acceptance: set the image, as in TESTED=nix-postgres:17" >&2; exit 1; }
 	@NIX_POSTGRES_IMAGE=$(TESTED) .venv/bin/python -m pytest -n 2 --dist loadfile -m "not long" tests/acceptance
 
-# Starts and stops against the official script, on the default image; about ten minutes on a quiet machine.
+# Measures starts and stops against the official script, with the default image; takes about ten minutes on a quiet machine.
 bench: image .venv/synced
 	@.venv/bin/python benchmarks/start.py
 
@@ -72,11 +72,11 @@ lint: setup .venv/synced
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 
-# The pages of docs/reference/ that follow from the program.
+# Generates the pages of docs/reference/ that derive from the program.
 reference: .venv/synced
 	@.venv/bin/python -m docs.reference
 
-# A site in build/site; every warning, also of a link within it, is an error.
+# Builds a site in build/site; every warning, including one about an internal link, is an error.
 docs: .venv/synced
 	@.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
 	@echo "build/site/index.html"

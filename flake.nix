@@ -20,7 +20,7 @@
       pkgsOf = system: nixpkgs.legacyPackages.${system};
       oursOf = system: import ./nix { pkgs = pkgsOf system; };
 
-      # image-17 and its kin
+      # image-17 and its variants
       imagesOf =
         system: major:
         let
@@ -49,7 +49,7 @@
       );
 
       # mkImage { system = "x86_64-linux"; … } with the packages of flake.lock, or { pkgs = …; … } with others;
-      # what else can be chosen stands in nix/image.nix.
+      # nix/image.nix lists the other choices.
       lib.mkImage =
         {
           system ? throw "mkImage: give it system, or pkgs",
@@ -90,7 +90,7 @@
             uv
           ];
         };
-        # what the workflow publishes with
+        # the programs that the workflow publishes with
         release = (pkgsOf system).mkShellNoCC {
           packages = with pkgsOf system; [
             cosign

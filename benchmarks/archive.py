@@ -1,11 +1,11 @@
 """
-What archiving a backlog costs: ours, and each archiver driven bare, side by side. Figures, no test.
+Measure archiving a backlog: our image and each archiver alone, side by side. Figures, not a test.
 
     .venv/bin/python benchmarks/archive.py [--image NAME] [--segments N] [--rounds N] [--delays MS ...]
 
-makes one cluster with so many segments of pgbench waiting, lets every subject archive them in turns, to a
-folder and to S3 with time added to each round trip, prints Markdown and writes `benchmarks/archive.json`
-(`--json FILE`). It reads volumes where docker keeps them, so it wants root. wal-g has to be in the image.
+makes one cluster with N waiting segments of pgbench. Every subject archives them in turn, to a folder and to
+S3 with a delay added to each round trip. The script prints Markdown and writes `benchmarks/archive.json`
+(`--json FILE`). It reads docker's volumes directly, so it needs root. The image must contain wal-g.
 """
 
 from __future__ import annotations
@@ -34,41 +34,41 @@ from containers import Container
 
 DATA = "/var/lib/postgresql/data"
 KEEP = {"POSTGRES_CONF_wal_keep_size": "1TB", "POSTGRES_CONF_max_wal_size": "64GB"}
-"""Archived segments stay, so that the same ones can be archived again."""
+"""Keeps archived segments, so that the same ones can be archived again."""
 SOCKET = "/var/lib/postgresql/bare.socket"
 
 
 class Figures(NamedTuple):
-    """What one subject needed for one segment, as a mean over a run."""
+    """The time that one subject needed for one segment, as the mean over a run."""
 
     ms: float
     cpu_ms: float
-    """Of everything in the container; the server itself has nothing to do."""
+    """Processor time of the whole container; the server itself is idle."""
 
 
-# The backlog, and what is waiting of it.
+# The backlog, and the part of it that is still waiting.
 
 
 def make_backlog(volume: str, image: str, segments: int) -> None:
-    """Make a cluster on the volume with so many segments waiting, which it keeps when they are archived."""
+    """Make a cluster on the volume with this many waiting segments, which it keeps after archiving."""
     env = {**containers.FRESH, **KEEP}
     off = ("-c", "archive_mode=on", "-c", "archive_command=/bin/false")
     with containers.serve(*off, env=env, volumes={DATA: volume}, image=image) as server:
         server.exec("pgbench", "-U", "postgres", "-i", "-s", "20", "postgres", timeout=120)
         while len(waiting(volume)) < segments:
             server.exec("pgbench", "-U", "postgres", "-n", "-c", "4", "-T", "5", "postgres", timeout=60)
-            # Full pages make the WAL that a checkpoint is followed by.
+            # After a checkpoint, full-page writes produce much WAL.
             server.sql("CHECKPOINT")
         assert server.stop(timeout=60) == 0
 
 
 def folder(volume: str) -> Path:
-    """Return where docker keeps a volume."""
+    """Return the folder in which docker stores a volume."""
     return Path(containers.inspect(volume)["Mountpoint"])
 
 
 def waiting(volume: str) -> list[str]:
-    """Return the names of the segments that wait."""
+    """Return the names of the waiting segments."""
     return [
         entry.name.removesuffix(".ready")
         for entry in os.scandir(folder(volume) / "pg_wal/archive_status")
@@ -77,7 +77,7 @@ def waiting(volume: str) -> list[str]:
 
 
 def put_back(volume: str, backlog: list[str]) -> None:
-    """Let the same segments wait again, and nothing else."""
+    """Make exactly the segments of the backlog wait again."""
     status = folder(volume) / "pg_wal/archive_status"
     for path in list(status.iterdir()):
         path.rename(status / f"{path.stem}.done")
@@ -88,14 +88,14 @@ def put_back(volume: str, backlog: list[str]) -> None:
 # The subjects. Each gets a container whose server waits for an archive_command.
 
 
-def by_hand(server: Container, archive: Archive) -> str:
-    """`lz4` and `sync`: what any archiver to a folder has to do at least."""
+def lz4_and_sync(server: Container, archive: Archive) -> str:
+    """Return `lz4` and `sync`: the least that any archiver to a folder must do."""
     del server, archive
     return "lz4 -1 -q %p /archive/%f.lz4 && sync /archive/%f.lz4"
 
 
 def walg_settings(archive: Archive, **more: str) -> str:
-    """Return the text of a settings file that has only what is needed, and more settings."""
+    """Return the text of a settings file with only the required settings, and with `more`."""
     if archive.server is None:
         settings = {"WALG_FILE_PREFIX": "/archive"}
     else:
@@ -106,7 +106,7 @@ def walg_settings(archive: Archive, **more: str) -> str:
     return json.dumps(settings | more)
 
 
-#: What ours is never without. wal-g asks for each segment, under every ending, before it sends it.
+#: Our image always sets this. wal-g looks up each segment, with every suffix, before it sends the segment.
 PROTECTED = {"WALG_PREVENT_WAL_OVERWRITE": "true"}
 
 
@@ -116,12 +116,12 @@ def _bare_walg(server: Container, archive: Archive, **more: str) -> str:
 
 
 def plain_wal_push(server: Container, archive: Archive, **more: str) -> str:
-    """Wal-g as its documentation has it."""
+    """Return wal-g's command as in its documentation."""
     return f"{_bare_walg(server, archive, **more)} wal-g wal-push %p"
 
 
 def daemon_client(server: Container, archive: Archive, **more: str) -> str:
-    """Wal-g's daemon and client, nothing around them."""
+    """Start wal-g's daemon, and return the command of its client."""
     prefix = _bare_walg(server, archive, **more)
     server.exec(
         "sh", "-c", f"{prefix} wal-g daemon {SOCKET} > /var/lib/postgresql/daemon.log 2>&1 &", user="postgres"
@@ -132,17 +132,17 @@ def daemon_client(server: Container, archive: Archive, **more: str) -> str:
 
 
 def protected_wal_push(server: Container, archive: Archive) -> str:
-    """The same, which overwrites nothing."""
+    """Return wal-g's command with overwrite protection."""
     return plain_wal_push(server, archive, **PROTECTED)
 
 
 def protected_daemon_client(server: Container, archive: Archive) -> str:
-    """Wal-g's daemon and client, which overwrite nothing."""
+    """Start wal-g's daemon with overwrite protection, and return the command of its client."""
     return daemon_client(server, archive, **PROTECTED)
 
 
 def pgbackrest_settings(archive: Archive, *more: str) -> str:
-    """Return the same for pgBackRest, with more options."""
+    """Return the text of a pgBackRest settings file with only the required options, and with `more`."""
     if archive.server is None:
         place = ["repo1-path=/archive"]
     else:
@@ -176,12 +176,12 @@ def _bare_pgbackrest(server: Container, archive: Archive, *more: str) -> str:
 
 
 def pgbackrest_sync(server: Container, archive: Archive) -> str:
-    """PgBackRest, one call for one segment."""
+    """Return pgBackRest's command with one call for each segment."""
     return _bare_pgbackrest(server, archive)
 
 
 def pgbackrest_async(server: Container, archive: Archive) -> str:
-    """PgBackRest, asynchronous, with as many processes as there are processors."""
+    """Return pgBackRest's asynchronous command, with as many processes as there are processors."""
     return _bare_pgbackrest(server, archive, "archive-async=y", f"process-max={os.cpu_count() or 1}")
 
 
@@ -191,7 +191,7 @@ def _put(server: Container, path: str, text: str) -> None:
 
 Bare = Callable[[Container, Archive], str]
 
-#: Title, tool, and how to drive it; None is our own start, which renders archive_command itself.
+#: Title, tool, and the function that returns its command; None: our own start renders archive_command.
 SUBJECTS: tuple[tuple[str, str, Bare | None], ...] = (
     ("wal-g wal-push", "wal-g", plain_wal_push),
     ("wal-g daemon and client", "wal-g", daemon_client),
@@ -201,7 +201,7 @@ SUBJECTS: tuple[tuple[str, str, Bare | None], ...] = (
     ("pgBackRest synchronous", "pgbackrest", pgbackrest_sync),
     ("pgBackRest asynchronous", "pgbackrest", pgbackrest_async),
     ("ours, pgBackRest", "pgbackrest", None),
-    ("lz4 and sync by hand", "", by_hand),
+    ("lz4 and sync", "", lz4_and_sync),
 )
 
 
@@ -221,16 +221,16 @@ def measure(volume: str, archive: Archive, bare: Bare | None, image: str, backlo
         image=image,
     ) as server:
         server.again()
-        # Until the subject is ready nothing is archived.
+        # Nothing is archived until the subject is ready.
         _change(server, "SET archive_command = ''")
         put_back(volume, backlog)
         command = "" if bare is None else bare(server, archive)
         clock, status = clock_of(server), folder(volume) / "pg_wal/archive_status"
         began, cpu = time.monotonic(), clock()
-        # Ours was rendered at the start, and is hidden by the empty one.
+        # The start rendered our own command; the empty setting has hidden it so far.
         _change(server, f"SET archive_command = '{command}'" if command else "RESET archive_command")
         while left := sum(name.endswith(".ready") for name in os.listdir(status)):
-            assert time.monotonic() - began < 600, f"{left} segments wait\n{server.logs().output[-3000:]}"
+            assert time.monotonic() - began < 600, f"{left} are waiting\n{server.logs().output[-3000:]}"
             time.sleep(0.01)
         seconds, cpu = time.monotonic() - began, clock() - cpu
         server.stop(timeout=60)
@@ -242,7 +242,7 @@ def _change(server: Container, change: str) -> None:
 
 
 def clock_of(server: Container) -> Callable[[], float]:
-    """Return what tells the processor time of a container in seconds; control groups have two versions."""
+    """Return a function for the processor time of a container in seconds, for both versions of cgroups."""
     text = Path(f"/proc/{server.state['Pid']}/cgroup").read_text(encoding="ascii")
     groups = {
         name: path
@@ -274,7 +274,7 @@ Found = dict[str, dict[str, list[Figures]]]
 
 
 def rounds(asked: argparse.Namespace, image: str, server: s3.S3) -> Found:
-    """Measure every subject in every place, in turns, so that a noisy minute hits all of them."""
+    """Measure all subjects in every place, in turn, so that a noisy minute affects all of them."""
     found: Found = {}
     number = 0
     with ExitStack() as kept, containers.volume() as volume:
@@ -287,7 +287,7 @@ def rounds(asked: argparse.Namespace, image: str, server: s3.S3) -> Found:
                     if not tool and delay is not None:
                         continue
                     number += 1
-                    # They stay to the end: ext4 steps over each inode that became free in the last minutes.
+                    # Kept to the end: ext4 skips each inode that became free in the last minutes.
                     archive = kept.enter_context(place(tool, None if delay is None else server, number))
                     figures = measure(volume, archive, bare, image, backlog)
                     stored = archive.segments() if tool else backlog
@@ -311,7 +311,7 @@ def median(found: Found) -> dict[str, dict[str, Figures]]:
 
 
 def ratios(subjects: Mapping[str, Figures]) -> dict[str, float]:
-    """Return ours as parts of what it is to be held against."""
+    """Return our times divided by the times to compare with."""
     walg, backrest = subjects["ours, wal-g"].ms, subjects["ours, pgBackRest"].ms
     best = min(subjects["pgBackRest synchronous"].ms, subjects["pgBackRest asynchronous"].ms)
     return {
@@ -324,11 +324,13 @@ def ratios(subjects: Mapping[str, Figures]) -> dict[str, float]:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description="What archiving a backlog costs.")
+    parser = argparse.ArgumentParser(description="Measure archiving a backlog.")
     parser.add_argument("--image", default=containers.IMAGE)
-    parser.add_argument("--segments", type=int, default=120, help="how many wait")
+    parser.add_argument("--segments", type=int, default=120, help="number of waiting segments")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--delays", type=int, nargs="*", default=[0, 20, 100], help="added ms for S3")
+    parser.add_argument(
+        "--delays", type=int, nargs="*", default=[0, 20, 100], help="ms added to each round trip to S3"
+    )
     parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
     with_lz4 = "FROM IMAGE\nRUN apt-get update && apt-get install --yes --no-install-recommends lz4\n"

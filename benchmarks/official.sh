@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What the official image's script does, step by step and with the programs that it starts, so that a start can be timed
-# against it where its own file is not at hand. For benchmarks only: nothing of its care for odd cases is here.
+# Repeats what the official image's script does, step by step and with the same programs, so that a benchmark can compare a
+# start with it without the original file. For benchmarks only: this script does not handle unusual cases.
 set -Eeo pipefail
 shopt -s nullglob
 

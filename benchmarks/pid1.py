@@ -1,5 +1,5 @@
 """
-What PID 1 costs: memory, wake-ups, orphans, and how soon it notices. Figures, no test.
+Measure what PID 1 costs: memory, wake-ups, orphans, and reaction times. Figures, not a test.
 
     .venv/bin/python benchmarks/pid1.py [--image NAME] [--settle SECONDS] [--idle SECONDS] [--rate ORPHANS]
 
@@ -40,9 +40,9 @@ def _read(container: Container, path: str) -> str:
 
 def memory(container: Container) -> Figures:
     """
-    PSS and private memory of PID 1 in MB, by the kernel's own count.
+    Return PSS and private memory of PID 1 in MB, as counted by the kernel.
 
-    PSS is less while other containers of the same image run, since they share the files of Python.
+    PSS is lower while other containers of the same image run, since they share Python's files.
     """
     text = container.exec("cat", "/proc/1/smaps_rollup", user="0").stdout
     private = _field(text, "Private_Clean") + _field(text, "Private_Dirty")
@@ -50,12 +50,12 @@ def memory(container: Container) -> Figures:
 
 
 def wake_ups(container: Container, seconds: float) -> Figures:
-    """How often PID 1 and the server woke up of themselves while nobody asked for anything."""
+    """Return how often PID 1 and the server woke up by themselves while they were idle."""
 
     def count(pid: int) -> int:
         return _field(_read(container, f"/proc/{pid}/status"), "voluntary_ctxt_switches")
 
-    # Each question is a process in the container, but none of PID 1's children.
+    # Each count runs a process in the container, but that is not a child of PID 1.
     pids = (1, container.postmaster())
     before = [count(pid) for pid in pids]
     time.sleep(seconds)
@@ -78,7 +78,7 @@ def _zombies(container: Container) -> int:
 
 
 def orphans(container: Container, rate: int, seconds: float) -> Figures:
-    """Orphans at a rate: how many came, what they cost PID 1, and what was left of them."""
+    """Return how many orphans there were at a rate, what they cost PID 1, and how many were left."""
 
     def ticks() -> int:
         fields = _read(container, "/proc/1/stat").rpartition(")")[2].split()
@@ -95,7 +95,7 @@ def orphans(container: Container, rate: int, seconds: float) -> Figures:
 
 
 def death(container: Container, rate: int) -> Figures:
-    """Milliseconds from the death of the server to the line in the log, under the same load."""
+    """Return the milliseconds from the death of the server to the log line, under the same load."""
     flood = _flood(container, rate, 30)
     try:
         until(lambda: container.has_process("dash"), "the flood")
@@ -112,7 +112,7 @@ def death(container: Container, rate: int) -> Figures:
 
 
 def stop(container: Container) -> Figures:
-    """Seconds from a signal to the end of an idle container, by docker's clock."""
+    """Return the seconds from a signal to the end of an idle container, by docker's clock."""
     found = {}
     for signal in ("INT", "TERM"):
         container.again()
@@ -127,13 +127,13 @@ def stop(container: Container) -> Figures:
 TITLES = {
     "pss_mb": "PSS of PID 1, MB",
     "private_mb": "private memory of PID 1, MB",
-    "settled_seconds": "measured so many seconds after the start",
+    "settled_seconds": "measured after the start, s",
     "wake_ups": "wake-ups of PID 1 while idle",
-    "wake_ups_of_the_postmaster": "wake-ups of the postmaster meanwhile",
+    "wake_ups_of_the_postmaster": "wake-ups of the postmaster in that time",
     "idle_seconds": "idle seconds",
     "orphans_a_second": "orphans a second",
     "zombies_left": "zombies left after 5 s of them",
-    "cpu_percent_of_pid_1": "CPU of PID 1 meanwhile, percent",
+    "cpu_percent_of_pid_1": "CPU of PID 1 in that time, percent",
     "death_noticed_ms": "death of the server noticed under that load, ms",
     "stop_int_s": "idle stop by SIGINT, s",
     "stop_term_s": "idle stop by SIGTERM, s",
@@ -142,7 +142,7 @@ TITLES = {
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description="What PID 1 costs.")
+    parser = argparse.ArgumentParser(description="Measure what PID 1 costs.")
     parser.add_argument("--image", default=containers.IMAGE)
     parser.add_argument("--settle", type=float, default=60, help="seconds to wait before memory is measured")
     parser.add_argument("--idle", type=float, default=30, help="seconds in which wake-ups are counted")

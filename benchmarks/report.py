@@ -1,4 +1,4 @@
-"""How benchmarks show what they have found."""
+"""Output of the benchmarks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 
 def table(corner: str, rows: Mapping[str, Sequence[str]], titles: Sequence[str]) -> None:
-    """Print rows of Markdown under titles."""
+    """Print a table in Markdown."""
     print(f"\n| {corner} | {' | '.join(titles)} |\n| --- |{' ---: |' * len(titles)}")
     for name, cells in rows.items():
         print(f"| {name} | {' | '.join(cells)} |")
 
 
 def write(path: Path, found: Mapping[str, Any]) -> None:
-    """Write figures, with what one must know of the machine."""
+    """Write the figures, with the relevant facts about the machine."""
     machine = {
         "processors": os.cpu_count(),
-        # More than one busy process beside the container makes the figures worthless.
+        # More than one busy process outside the container makes the figures worthless.
         "load": os.getloadavg()[2],
     }
     path.write_text(json.dumps({**machine, **found}, indent=2) + "\n", encoding="utf-8")

@@ -1,12 +1,12 @@
 """
-What replaying an archive costs: ours, and each archiver driven bare, side by side. Figures, no test.
+Measure replaying an archive: our image and each archiver alone, side by side. Figures, not a test.
 
     .venv/bin/python benchmarks/restore.py [--image NAME] [--segments N] [--rounds N] [--delays MS ...]
 
-makes one cluster and so many segments of pgbench after it, has both archivers store them in a folder and in
-S3, and lets every subject replay them in turns, with time added to each round trip to S3. It prints Markdown
-and writes `benchmarks/restore.json` (`--json FILE`). It reads volumes where docker keeps them, so it wants
-root. wal-g has to be in the image.
+makes one cluster and then N segments of pgbench. Both archivers store the segments in a folder and in S3.
+Every subject replays them in turn, with a delay added to each round trip to S3. The script prints Markdown
+and writes `benchmarks/restore.json` (`--json FILE`). It reads docker's volumes directly, so it needs root.
+The image must contain wal-g.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from containers import Files
 DATA = archiving.DATA
 HOME = "/var/lib/postgresql"
 MEMORY = {"POSTGRES_CONF_shared_buffers": "256MB"}
-"""For all of them, so that it is the fetching that differs."""
+"""The same for all subjects, so that only fetching differs."""
 
 WALG = f"env WALG_CONFIG_PATH={HOME}/walg.json HOME={HOME}"
 BACKREST = f"pgbackrest --config={HOME}/pgbackrest.conf --stanza=main archive-get %f %p"
@@ -43,7 +43,7 @@ DAEMON = (
     f"{WALG} wal-g daemon {HOME}/socket 2>{HOME}/daemon.log & until [ -S {HOME}/socket ]; do sleep 0.1; done"
 )
 
-#: Title, tool, what is started first, and restore_command; without one it is our own start.
+#: Title, tool, the command to run first, and restore_command; without restore_command: our own start.
 SUBJECTS: tuple[tuple[str, str, str, str], ...] = (
     ("wal-g wal-fetch", "wal-g", ":", f"{WALG} wal-g wal-fetch %f %p"),
     ("wal-g daemon and client", "wal-g", DAEMON, f"walg-daemon-client {HOME}/socket wal-fetch %f %p"),
@@ -55,7 +55,7 @@ SUBJECTS: tuple[tuple[str, str, str, str], ...] = (
 )
 
 
-#: Runs restore_command so often by turns bare and with our script around it; both find a segment at once.
+#: Runs restore_command 1,000 times, in turn alone and inside our script; both find the segment immediately.
 MAPPING = """
 import os, socket, statistics, subprocess, time
 os.chdir("/tmp")
@@ -74,7 +74,7 @@ print((statistics.median(runs[1]) - statistics.median(runs[0])) * 1000)
 
 
 def mapping(image: str) -> float:
-    """Return the milliseconds that our mapping of exit codes costs for each segment."""
+    """Return the milliseconds that our mapping of exit codes costs per segment."""
     with containers.create("-c", MAPPING, options=("--entrypoint", "python3"), image=image) as container:
         return float(container.finish(60).output)
 
@@ -89,7 +89,7 @@ def _files(name: str, archive: Archive) -> Files:
 
 
 def measure(subject: tuple[str, str, str, str], data: str, archive: Archive, plain: str, image: str) -> float:
-    """Return the milliseconds from the first to the last record that is replayed, by the server's log."""
+    """Return the milliseconds from the first to the last replayed record, by the server's log."""
     name, _, first, command = subject
     os.sync()
     options = ("--shm-size", "256m", *(() if archive.server is None else archive.server.options))
@@ -119,15 +119,15 @@ def measure(subject: tuple[str, str, str, str], data: str, archive: Archive, pla
 
 
 class Sources:
-    """The cluster as it was before the segments, and the segments in each kind of archive."""
+    """The cluster in its state before the segments, and the segments in each kind of archive."""
 
     def __init__(self, stack: ExitStack, segments: int, image: str, server: s3.S3) -> None:
-        """Make all of them."""
+        """Make the cluster and the archives."""
         made = stack.enter_context(containers.volume())
         with containers.serve(env=containers.FRESH, volumes={DATA: made}, image=image) as first:
             assert first.stop(timeout=60) == 0
         self.before = stack.enter_context(containers.copied_volume(made))
-        # An interrupted restore, with which ours goes on.
+        # An interrupted restore, which our start resumes.
         containers.in_volume(
             self.before,
             "mkdir -m 700 entrypoint.unfinished; echo 'recovery bench' > entrypoint.unfinished/state; "
@@ -146,7 +146,7 @@ class Sources:
         self.archives: dict[tuple[str, bool], Archive] = {}
         for number, (tool, far) in enumerate((t, f) for t in ("wal-g", "pgbackrest") for f in (False, True)):
             place = stack.enter_context(archiving.place(tool, server if far else None, number))
-            # A server that archives also writes WAL, which the next archive would lack: a copy for each.
+            # An archiving server also writes WAL, which the next archive would lack: each gets a copy.
             with containers.copied_volume(made) as copy:
                 archiving.put_back(copy, backlog)
                 archiving.measure(copy, place, None, image)
@@ -157,7 +157,7 @@ Found = dict[str, dict[str, list[float]]]
 
 
 def rounds(asked: argparse.Namespace, image: str, server: s3.S3) -> tuple[Found, int]:
-    """Measure every subject in every place, in turns, so that a noisy minute hits all of them."""
+    """Measure all subjects in every place, in turn, so that a noisy minute affects all of them."""
     found: Found = {}
     with ExitStack() as stack:
         sources = Sources(stack, asked.segments, image, server)
@@ -178,7 +178,7 @@ def rounds(asked: argparse.Namespace, image: str, server: s3.S3) -> tuple[Found,
 
 
 def ratios(subjects: Mapping[str, float]) -> dict[str, float]:
-    """Return what ours is to be held against."""
+    """Return the ratios between our times and the others."""
     walg, backrest = subjects["ours, wal-g"], subjects["ours, pgBackRest"]
     best_walg = min(subjects["wal-g wal-fetch"], subjects["wal-g daemon and client"])
     best_backrest = min(subjects["pgBackRest synchronous"], subjects["pgBackRest asynchronous"])
@@ -191,11 +191,13 @@ def ratios(subjects: Mapping[str, float]) -> dict[str, float]:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description="What replaying an archive costs.")
+    parser = argparse.ArgumentParser(description="Measure replaying an archive.")
     parser.add_argument("--image", default=containers.IMAGE)
-    parser.add_argument("--segments", type=int, default=120, help="how many are replayed")
+    parser.add_argument("--segments", type=int, default=120, help="number of replayed segments")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--delays", type=int, nargs="*", default=[0, 20], help="added ms for S3")
+    parser.add_argument(
+        "--delays", type=int, nargs="*", default=[0, 20], help="ms added to each round trip to S3"
+    )
     parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
     try:
@@ -215,7 +217,7 @@ def main() -> None:
     compared = {title: ratios(subjects) for title, subjects in figures.items()}
     rows = {name: [f"{compared[t][name]:.2f}" for t in titles] for name in compared[titles[0]]}
     report.table("ratio", rows, titles)
-    print(f"\nThe mapping of exit codes costs {mapped:.1f} ms a segment.")
+    print(f"\nThe mapping of exit codes costs {mapped:.1f} ms per segment.")
     written = {
         "segments": segments,
         "rounds": asked.rounds,

@@ -1,13 +1,13 @@
 """
-How what looks at everything grows with databases, tables, backups, waiting WAL and roles. Figures, no test.
+Measure how commands scale with databases, tables, backups, waiting WAL and roles. Figures, not a test.
 
     .venv/bin/python benchmarks/scale.py [--image NAME] [--columns NAME ...] [--databases N ...]
 
-makes clusters, lists and backlogs of the sizes that are asked for, lets each command look at them, prints
-Markdown and writes `benchmarks/scale.json` (`--json FILE`; the columns that were not measured keep their
-figures). The exponent beside each command tells how its processor time grows from the smaller to the larger
-of two sizes: 1 is in step with what there is, 2 is with its square. It reads volumes where docker keeps them,
-so it wants root. All of it takes about a quarter of an hour and 15 GB of disk.
+makes clusters, lists and backlogs of the requested sizes and runs each command on them. It prints Markdown
+and writes `benchmarks/scale.json` (`--json FILE`; columns that were not measured keep their figures). The
+exponent next to each command shows how its processor time grows from one size to the next: 1 means in
+proportion to the size, 2 means with its square. The script reads docker's volumes directly, so it needs root.
+A full run takes about a quarter of an hour and 15 GB of disk space.
 """
 
 from __future__ import annotations
@@ -36,28 +36,28 @@ from containers import Container
 
 DATA = archiving.DATA
 UNSAFE = ("-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_wal_size=8GB")
-"""To make it; what is measured only reads."""
+"""For creating the cluster; the measured commands only read."""
 PATIENT = "600"
-"""Seconds that doctor may look into databases, so that it looks into all."""
+"""Seconds that doctor may spend on databases, so that it checks all of them."""
 
 
 class Figures(NamedTuple):
-    """What a command took, in seconds."""
+    """The time that a command took, in seconds."""
 
     seconds: float
     cpu: float
-    """Of everything in the container."""
+    """Processor time of the whole container."""
 
 
 NOISE = 0.1
-"""Seconds by which two runs of the same differ."""
+"""Seconds by which two runs of the same command differ."""
 
 Row = dict[str, Figures]
-"""By the command."""
+"""Figures by command."""
 
 
 def measure(server: Container, *words: str, rounds: int = 1) -> Figures:
-    """Run a command of ours, and return the median of what it took."""
+    """Run a command of the entrypoint and return the median of its times."""
     clock = archiving.clock_of(server)
     runs = []
     for _ in range(rounds):
@@ -70,7 +70,7 @@ def measure(server: Container, *words: str, rounds: int = 1) -> Figures:
 
 
 def measured(server: Container, commands: Mapping[str, Sequence[str]], rounds: int) -> Row:
-    """Return what each command took."""
+    """Return the time of each command."""
     return {title: measure(server, *words, rounds=rounds) for title, words in commands.items()}
 
 
@@ -89,7 +89,7 @@ DO $$ BEGIN
 END $$
 """
 MOST = 2000
-"""Tables in a transaction, each of which takes locks."""
+"""Most tables in a transaction; each of them takes locks."""
 STALE = "UPDATE pg_database SET datcollversion = '1.0' WHERE datcollversion IS NOT NULL"
 
 
@@ -111,7 +111,7 @@ def _copies(server: Container, databases: int) -> None:
 
 @contextmanager
 def cluster(image: str, databases: int, tables: int) -> Iterator[str]:
-    """Yield a volume with so many databases of so many tables."""
+    """Yield a volume with this many databases of this many tables."""
     with containers.volume() as volume:
         arguments = (*UNSAFE, "-c", f"max_locks_per_transaction={MOST}")
         with containers.serve(
@@ -126,7 +126,7 @@ def cluster(image: str, databases: int, tables: int) -> Iterator[str]:
 
 
 def looked_at(volume: str, image: str, rounds: int) -> Row:
-    """Return what the commands take on a cluster, and the gate of a start with all collations changed."""
+    """Return the times of the commands on a cluster, and of a start's gate with all collations changed."""
     with containers.serve(volumes={DATA: volume}, image=image) as server:
         found = measured(server, LOOKS, rounds)
         warm = _start(server)
@@ -143,7 +143,7 @@ def looked_at(volume: str, image: str, rounds: int) -> Row:
 
 
 def _start(server: Container) -> Figures:
-    """Stop the server where it runs, and return what a start takes."""
+    """Stop the server if it is running, and return the time of a start."""
     if server.running:
         assert server.stop(timeout=300) == 0
     before = server.logs().stderr.count(containers.READY)
@@ -201,7 +201,7 @@ def roles(asked: argparse.Namespace) -> dict[int, Row]:
     return found
 
 
-# Backups in the list: the archiver's answer is made longer, for it is what we do with it that is measured.
+# Backups in the list. The archiver's answer is extended artificially: only our work on it is measured.
 
 LONGER = """
 import json, sys
@@ -259,7 +259,7 @@ def backups(asked: argparse.Namespace) -> dict[int, Row]:
     return found
 
 
-# Segments that wait: the server's archiver is held, so that they go on to.
+# Waiting segments. The server's archiver is suspended, so that the segments keep waiting.
 
 WAITING = {
     "archive status": ("archive", "status"),
@@ -269,7 +269,7 @@ WAITING = {
 
 
 def segments(asked: argparse.Namespace) -> dict[int, Row]:
-    """Return the figures by the number of segments that wait."""
+    """Return the figures by the number of waiting segments."""
     found = {}
     for number in asked.segments:
         with archived(asked.image) as server:
@@ -284,7 +284,7 @@ def segments(asked: argparse.Namespace) -> dict[int, Row]:
     return found
 
 
-# What was found.
+# The results.
 
 COLUMNS: dict[str, Callable[[argparse.Namespace], dict[int, Row]]] = {
     "roles": roles,
@@ -296,10 +296,10 @@ COLUMNS: dict[str, Callable[[argparse.Namespace], dict[int, Row]]] = {
 
 
 def growth(found: Mapping[int, Row]) -> dict[str, list[float]]:
-    """Return, for each command, the exponents of its processor time between neighbouring sizes.
+    """Return, for each command, the exponents of its processor time between neighboring sizes.
 
-    What the smallest size costs is taken from the larger ones: most of it is the start of the command. Where
-    the largest costs hardly more there is nothing to tell.
+    The time of the smallest size is subtracted from the others: most of it is the start of the command. A
+    command is left out if its largest size takes hardly more time.
     """
     sizes = sorted(found)
     if len(sizes) < 3:
@@ -320,8 +320,8 @@ def growth(found: Mapping[int, Row]) -> dict[str, list[float]]:
 
 
 def _say(what: str, row: Row) -> None:
-    told = ", ".join(f"{title} {each.seconds:.2f} s" for title, each in row.items())
-    print(f"{what}: {told}", file=sys.stderr, flush=True)
+    figures = ", ".join(f"{title} {each.seconds:.2f} s" for title, each in row.items())
+    print(f"{what}: {figures}", file=sys.stderr, flush=True)
 
 
 def show(column: str, found: Mapping[int, Row]) -> None:
@@ -338,7 +338,7 @@ def show(column: str, found: Mapping[int, Row]) -> None:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description="How what looks at everything grows with what there is.")
+    parser = argparse.ArgumentParser(description="Measure how commands scale.")
     parser.add_argument("--image", default=containers.IMAGE)
     parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(COLUMNS))
     parser.add_argument("--databases", type=int, nargs="+", default=[1, 30, 300])

@@ -1,12 +1,12 @@
 """
-What a start and a stop cost: ours, and the official image's script on the same base. Figures, no test.
+Measure starts and stops: our image, and the official image's script on the same base. Figures, not a test.
 
     .venv/bin/python benchmarks/start.py [--image NAME] [--base NAME] [--official FILE] [--rounds N]
 
-lets both start, serve and stop in turns, prints Markdown and writes `benchmarks/start.json` (`--json FILE`).
-A time begins with PID 1 and ends with the answer to a first query over TCP. It looks at processes from
-outside, so it wants root. The official script is what `benchmarks/official.sh` makes of its description, or
-the real one (`--official`).
+makes both start, serve and stop in turn, prints Markdown and writes `benchmarks/start.json` (`--json FILE`).
+A start is timed from the begin of PID 1 to the answer to a first query over TCP. The script observes
+processes from outside the container, so it needs root. The official script is the imitation
+`benchmarks/official.sh`, or the real one (`--official`).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from pid1 import wake_ups
 import containers
 from containers import File, Files
 
-PASSWORD = "secret"  # noqa: S105 - of databases that live for seconds
+PASSWORD = "secret"  # noqa: S105 - for databases that live for seconds
 ENV = {"POSTGRES_PASSWORD": PASSWORD}
 DATA = "/var/lib/postgresql/data"
 PGDATA = {**ENV, "PGDATA": f"{DATA}/data"}
@@ -59,18 +59,18 @@ CMD ["postgres"]
 
 BEGAN = "the clock at the begin:"
 NOTE_THE_TIME = f'echo "{BEGAN} $EPOCHREALTIME"; exec "$@"'
-"""What docker needs until a container's first program runs is nobody's merit."""
+"""Excludes the time that docker needs until a container's first program runs."""
 PROGRAMS = {OURS: "entrypoint", OFFICIAL: "docker-entrypoint.sh"}
 
 Runs = dict[str, dict[str, list[float]]]
 """Seconds, by figure and subject."""
 
 
-# A client of a few lines: a container's own is slow to start, and could not wait for the server.
+# A small client: the one in the container is slow to start, and cannot wait for the server.
 
 
 def query(address: str) -> None:
-    """Log in by SCRAM and ask for one row; raises OSError where nobody answers as a server does."""
+    """Log in with SCRAM and query one row; raises OSError if no server answers."""
     with socket.create_connection((address, 5432), timeout=1) as line:
         line.settimeout(5)
         reader = line.makefile("rb")
@@ -107,13 +107,13 @@ def query(address: str) -> None:
 
 
 class Server:
-    """A container whose PID 1 is looked at from outside."""
+    """A container whose PID 1 is observed from outside."""
 
     def __init__(self, container: containers.Container) -> None:
         self.container = container
 
     def start(self) -> float:
-        """Start it; the seconds from its program's begin to the first answer."""
+        """Start the container; return the seconds from the begin of its program to the first answer."""
         self.container.begin()
         seen = containers.inspect(self.container.name)
         self.pid = int(seen["State"]["Pid"])
@@ -131,7 +131,7 @@ class Server:
             )
 
     def stop(self) -> float:
-        """Stop it as docker does; the seconds to the end of its first process."""
+        """Stop the container as docker does; return the seconds until its first process has ended."""
         began = time.monotonic()
         os.kill(self.pid, signal.SIGINT)
         while os.path.exists(f"/proc/{self.pid}"):
@@ -142,12 +142,12 @@ class Server:
         return seconds
 
     def load(self) -> None:
-        """Let clients write, until it stops."""
+        """Let clients write until the server stops."""
         self.container.exec("pgbench", "-U", "postgres", "-q", "-i", "-s", "5", "postgres", timeout=60)
         words = ("pgbench", "-U", "postgres", "-n", "-c", "4", "-T", "600", "postgres")
         containers.docker("exec", "--detach", self.container.name, *words)
         count = "SELECT count(*) > 3 FROM pg_stat_activity WHERE application_name = 'pgbench'"
-        containers.until(lambda: self.container.sql(count) == "t", "clients at work")
+        containers.until(lambda: self.container.sql(count) == "t", "clients are writing")
         time.sleep(2)
 
 
@@ -206,7 +206,7 @@ def start_with_files(runs: Runs, subject: str, image: str, volume: str) -> None:
 
 @contextmanager
 def big_volume(image: str) -> Iterator[str]:
-    """Yield a volume whose data folder holds a cluster with 100,000 more files, all where tables are."""
+    """Yield a volume whose cluster has 100,000 additional files in the folder of tables."""
     with containers.volume() as name:
         with created(OURS, image, name, PGDATA) as server:
             server.start()
@@ -226,18 +226,18 @@ def start_on(runs: Runs, subject: str, image: str, volume: str) -> None:
 
 
 def note(runs: Runs, figure: str, subject: str, seconds: float) -> None:
-    """Keep a figure and show it."""
+    """Record a figure and print it."""
     print(f"{figure}, {subject}: {seconds * 1000:.0f} ms", file=sys.stderr, flush=True)
     runs.setdefault(figure, {}).setdefault(subject, []).append(seconds)
 
 
 def rounds(count: int, images: dict[str, str]) -> Runs:
     """
-    Measure both in turns, so that a noisy minute hits both.
+    Measure both subjects in turn, so that a noisy minute affects both.
 
-    Volumes are removed in the end only: to make a file, ext4 steps over each inode that has become free in
-    the last minutes (`recently_deleted` in torvalds/linux fs/ext4/ialloc.c), so what an earlier cluster left
-    behind would be measured, some 0.3 s of it.
+    Volumes are only removed at the end. When ext4 creates a file, it skips each inode that became free in the
+    last minutes (`recently_deleted` in torvalds/linux fs/ext4/ialloc.c). Removing an earlier cluster would
+    therefore add about 0.3 s to the next measurement.
     """
     runs: Runs = {}
     with ExitStack() as kept:
@@ -259,7 +259,7 @@ for _ in {1..5}; do took python3 -ISXutf8 -c pass; took entrypoint ready; done
 
 
 def beside(image: str, settle: float) -> dict[str, float]:
-    """Return what our processes cost beside the server, and what asking for its state costs."""
+    """Return the cost of our processes next to the server, and of a query for the server's state."""
     with containers.serve(env=ENV, image=image, options=containers.LOOK_INSIDE) as container:
         time.sleep(settle)
         pids = containers.docker("top", container.name, "-eo", "pid,comm").stdout.splitlines()[1:]
@@ -272,9 +272,9 @@ def beside(image: str, settle: float) -> dict[str, float]:
         took = [int(word) for word in container.shell(_READY).split()]
     bare, ready = statistics.median(took[::2]), statistics.median(took[1::2])
     return {
-        "processes beside the server": len(others),
+        "processes next to the server": len(others),
         "their PSS, MB": pss / 1024,
-        "after so many seconds": settle,
+        "measured after the start, s": settle,
         "wake-ups of PID 1 in 30 idle seconds": woken["wake_ups"],
         "bare interpreter, ms": bare / 1000,
         "entrypoint ready, ms": ready / 1000,
@@ -284,11 +284,9 @@ def beside(image: str, settle: float) -> dict[str, float]:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description="What a start and a stop cost.")
+    parser = argparse.ArgumentParser(description="Measure starts and stops.")
     parser.add_argument("--image", default=containers.IMAGE)
-    parser.add_argument(
-        "--base", default="nix-postgres-base:15-bookworm", help="what the image was made from"
-    )
+    parser.add_argument("--base", default="nix-postgres-base:15-bookworm", help="the base of the image")
     parser.add_argument("--official", type=Path, default=Path(__file__).with_name("official.sh"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--settle", type=float, default=60, help="seconds to wait before memory is measured")

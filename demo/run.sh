@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows that a database put into the image comes back after its volume is gone. Cleans up after itself.
+# Shows that a database in a container of this image comes back after its volume is gone. Removes everything it created.
 #
 #   demo/run.sh              with pgBackRest
 #   ARCHIVER=wal-g demo/run.sh
@@ -23,16 +23,16 @@ clean_up() {
 	docker volume rm $name-data $name-data-2 $name-archive >/dev/null 2>&1 || true
 }
 
-start() { # volume, further options of docker run
+start() { # volume, more options for docker run
 	local volume=$1
 	shift
 	docker run --detach --name $name --shm-size 256m \
 		--volume "$volume:/var/lib/postgresql/data" --volume $name-archive:/archive \
 		--env ARCHIVE_URL=file:///archive --env ARCHIVE_TOOL="$archiver" "$@" "$image" >/dev/null
 	for _ in {1..300}; do
-		# by TCP, which the temporary server of a first start or a restore does not listen to
+		# over TCP, since the temporary server of a first start or a restore does not listen there
 		docker exec $name pg_isready --quiet --host 127.0.0.1 2>/dev/null && return
-		[ "$(docker inspect --format '{{.State.Running}}' $name)" = true ] || fail "the container ended"
+		[ "$(docker inspect --format '{{.State.Running}}' $name)" = true ] || fail "the container has stopped"
 		sleep 0.2
 	done
 	fail "the server does not accept connections after a minute"
@@ -40,7 +40,7 @@ start() { # volume, further options of docker run
 
 sql() { docker exec $name psql --username postgres --no-psqlrc --quiet --tuples-only --no-align --command "$1"; }
 
-# Everything that was written, in three lines: a difference in any row shows.
+# Prints three lines that change if any row differs.
 fingerprint() {
 	sql "SELECT 'ledger:           ' || count(*) || ' rows, checksum ' || md5(string_agg(ledger::text, ',' ORDER BY id)) FROM ledger"
 	sql "SELECT 'pgbench_accounts: ' || count(*) || ' rows, balance ' || sum(abalance) FROM pgbench_accounts"
@@ -57,16 +57,16 @@ step "A new database with a password, archiving to a folder with $archiver"
 start $name-data --env POSTGRES_PASSWORD="$password"
 say "PostgreSQL $(sql 'SHOW server_version'), data in the volume $name-data, archive in $name-archive"
 
-step "Rows from before the base backup"
+step "Rows written before the base backup"
 docker exec $name pgbench --username postgres --initialize --scale 5 --quiet postgres 2>/dev/null
 sql "CREATE TABLE ledger (id int PRIMARY KEY, what text, at timestamptz DEFAULT clock_timestamp())"
 sql "INSERT INTO ledger SELECT i, 'before the backup' FROM generate_series(1, 5000) AS i"
-say "pgbench at scale 5 and $(sql 'SELECT count(*) FROM ledger') rows of our own"
+say "pgbench at scale 5 and $(sql 'SELECT count(*) FROM ledger') more rows"
 
 step "entrypoint backup push"
 docker exec $name entrypoint backup push 2>/dev/null || fail "the backup failed"
 
-step "More rows, which only the archived WAL holds"
+step "More rows, which are only in the archived WAL"
 docker exec $name pgbench --username postgres --client 4 --time 5 postgres 2>/dev/null | sed -n 's/^tps/   pgbench: tps/p'
 sql "INSERT INTO ledger SELECT i, 'after the backup' FROM generate_series(5001, 10000) AS i"
 before=$(fingerprint)
@@ -89,10 +89,10 @@ step "Is every row back?"
 after=$(fingerprint)
 printf '%s\n' "$after" | sed 's/^/   /'
 [ "$before" = "$after" ] || fail "the rows differ from those before the stop"
-say "yes: every row that was written before the stop is back"
+say "yes: every row written before the stop is back"
 
 step "entrypoint backup push, for the new timeline"
 docker exec $name entrypoint backup push 2>/dev/null || fail "the backup failed"
 
 step "entrypoint doctor"
-docker exec $name entrypoint doctor || fail "doctor found something"
+docker exec $name entrypoint doctor || fail "doctor found a problem"

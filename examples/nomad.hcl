@@ -1,4 +1,4 @@
-# Nomad with its docker driver. The client's max_kill_timeout must be at least the task's kill_timeout (30 s by default).
+# Nomad with its docker driver. The client's max_kill_timeout (30 s by default) must be at least the task's kill_timeout.
 job "postgres" {
   type = "service"
 
@@ -20,7 +20,7 @@ job "postgres" {
     task "postgres" {
       driver = "docker"
 
-      # more than the server's own 65 s, so that SIGKILL never comes first; the image's stop signal, a fast shutdown
+      # more than the entrypoint's own 65 s, so that SIGKILL never comes first; SIGINT is the image's stop signal: a fast shutdown
       kill_timeout = "90s"
       kill_signal  = "SIGINT"
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes an image like the official Debian image of PostgreSQL, less its scripts and gosu, from Debian's packages alone:
-# for machines that cannot pull it, and for tests, which want to know what they run on.
+# Builds an image like the official Debian image of PostgreSQL, without its scripts and gosu, from Debian's packages only.
+# It is for machines that cannot pull the official image, and for tests, which need a known base.
 #
 #   image/base.sh [MAJOR [SUITE]]        15 bookworm (default), 17 trixie, 18 sid, or an older PostgreSQL on a newer suite
 #
-# FRESH=1             makes it again, with today's packages; without, it is made again only when this file has changed
-# ARCHITECTURE=arm64  makes one for another architecture, by qemu; image/setup.sh with the same variable sets that up
+# FRESH=1             rebuilds it with today's packages; otherwise it is rebuilt only if this file has changed
+# ARCHITECTURE=arm64  builds it for another architecture, with qemu; image/setup.sh with the same variable sets qemu up
 #
-# The result is nix-postgres-base:<major>-<suite>, with -<architecture> where that was given, and this name is printed.
+# The script builds and prints nix-postgres-base:<major>-<suite>, followed by -<architecture> if that variable is set.
 set -euo pipefail
 
 refuse() {
@@ -20,8 +20,8 @@ declare -A home_of=([15]=bookworm [17]=trixie [18]=sid) newest_of=([bookworm]=15
 HOME_SUITE=${home_of[$MAJOR]:-}
 SUITE=${2:-$HOME_SUITE}
 if [ -z "$HOME_SUITE" ] || [ "$MAJOR" -gt "${newest_of[$SUITE]:-0}" ]; then
-	refuse "PostgreSQL \"$MAJOR\" on \"${SUITE:-a suite of Debian}\" is not known here. Debian has 15 in bookworm, 17 in trixie and 18 in sid;" \
-		"an older one can be had on a newer suite, as in: image/base.sh 15 trixie"
+	refuse "PostgreSQL \"$MAJOR\" on \"${SUITE:-a suite of Debian}\" is not supported. Debian has 15 in bookworm, 17 in trixie and 18 in sid;" \
+		"an older one also runs on a newer suite, as in: image/base.sh 15 trixie"
 fi
 TAG=nix-postgres-base:$MAJOR-$SUITE${ARCHITECTURE:+-$ARCHITECTURE}
 
@@ -31,11 +31,11 @@ if [ "$made_by" = "$RECIPE" ] && [ -z "${FRESH:-}" ]; then
 	printf '%s\n' "$TAG"
 	exit
 fi
-docker version >/dev/null || refuse "no container engine answers. Mend: image/setup.sh"
+docker version >/dev/null || refuse "no container engine answers. Fix: image/setup.sh"
 
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 if ! command -v mmdebstrap >/dev/null || [ ! -s $KEYRING ]; then
-	refuse "mmdebstrap or Debian's keys ($KEYRING) are missing. Mend: image/setup.sh"
+	refuse "mmdebstrap or Debian's keys ($KEYRING) are missing. Fix: image/setup.sh"
 fi
 
 if [ "$MAJOR" -ge 18 ]; then
@@ -47,7 +47,7 @@ else
 	VOLUME=$PGDATA
 fi
 
-# The archives that the image's apt goes on using, security updates among them.
+# The archives that the image's apt keeps using, including security updates.
 archives() {
 	local suites="$1 $1-updates"
 	[ "$1" != sid ] || suites=sid
@@ -58,9 +58,9 @@ archives() {
 		'Components: main' "Signed-By: $KEYRING" ''
 }
 
-# Runs in the new root while it holds the essential packages only: what later packages must find and not make themselves.
+# Runs in the new root when only the essential packages are installed: creates what later packages must find.
 before() {
-	# The number is on everybody's volumes. "!" is a locked password; it moves to /etc/shadow when there is one.
+	# Existing volumes use this uid. "!" is a locked password; it moves to /etc/shadow once that file exists.
 	printf 'postgres:!:999:999::/var/lib/postgresql:/bin/bash\n' >>/etc/passwd
 	printf 'postgres:!:999:\n' >>/etc/group
 	install -d -o 999 -g 999 -m 1777 /var/lib/postgresql
@@ -70,10 +70,10 @@ before() {
 	printf 'en_US.UTF-8 UTF-8\n' >/etc/locale.gen
 }
 
-# Runs in the new root when all packages are installed.
+# Runs in the new root after all packages are installed.
 after() {
 	local versioned=/usr/share/postgresql/$MAJOR/postgresql.conf.sample shared=/usr/share/postgresql/postgresql.conf.sample
-	# diverted, so that an upgrade of the package leaves the link and the edit alone
+	# diverted, so that an upgrade of the package does not change the link and the edited file
 	dpkg-divert --quiet --add --rename --divert "$shared.dpkg" "$versioned"
 	sed -E "s/^#?listen_addresses = '[^']*'/listen_addresses = '*'/" "$shared.dpkg" >"$shared"
 	grep -q "^listen_addresses = '\*'" "$shared"
@@ -83,10 +83,10 @@ after() {
 	install -d -o postgres -g postgres -m 3777 /var/run/postgresql
 	[ "$MAJOR" -ge 18 ] || install -d -o postgres -g postgres -m 1777 "$PGDATA"
 
-	# no init system runs in a container, so an installed package must not start its service
+	# a container has no init system, so an installed package must not start its service
 	printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
 	chmod 755 /usr/sbin/policy-rc.d
-	# what apt-get keeps would stay in a layer of every image that is made from this one
+	# files that apt-get keeps would stay in a layer of every image built on this one
 	cat >/etc/apt/apt.conf.d/90image <<-'APT'
 		Acquire::Languages "none";
 		APT::Keep-Downloaded-Packages "false";
@@ -94,17 +94,17 @@ after() {
 		Dir::Cache::srcpkgcache "";
 	APT
 	rm -f /var/cache/apt/*.bin /etc/resolv.conf /etc/hostname
-	# what only this build's apt was told (apt-options): an image that kept it would take old indexes for ever
+	# the options of this build's apt (apt-options): an image with these would accept old indexes forever
 	rm -f /etc/apt/apt.conf.d/99mmdebstrap
-	# ssl-cert has given its certificate the name of the machine that builds
+	# ssl-cert has put the name of the build machine into its certificate
 	find /etc/ssl/certs -lname ssl-cert-snakeoil.pem -delete
 	install -D -m 755 /dev/stdin /tmp/bin/hostname <<<$'#!/bin/sh\necho localhost'
 	PATH=/tmp/bin:$PATH make-ssl-cert generate-default-snakeoil --force-overwrite
 	rm -r /tmp/bin
-	# messages of the system's own tools, but not the server's, of which a cluster can speak any (lc_messages)
+	# translations for the system's tools, but not for the server, since a cluster can use any language (lc_messages)
 	find /usr/share/locale -name '*.mo' ! -name "*-$MAJOR.mo" -delete
 
-	# what shows later, on somebody's volume, is asserted now
+	# check now what would otherwise fail later, on somebody's volume
 	[ "$(id -u postgres):$(id -g postgres)" = 999:999 ]
 	[ -z "$(ls -A /etc/postgresql)" ]
 	grep -q '^postgres:!:' /etc/shadow
@@ -114,7 +114,7 @@ after() {
 
 packages=("postgresql-$MAJOR" locales tzdata ca-certificates gnupg less xz-utils zstd gzip libnss-wrapper)
 [ "$MAJOR" -lt 18 ] || packages+=("postgresql-$MAJOR-jit")
-# there the server's packages want one of systemd's tools, and without these two they take all of systemd
+# in sid the server's packages need a tool of systemd; without these two packages they install all of systemd
 [ "$SUITE" != sid ] || packages+=(systemd-standalone-sysusers systemd-standalone-tmpfiles)
 
 work=$(mktemp -d)
@@ -129,16 +129,16 @@ BEFORE="set -euo pipefail; $(declare -f before); before"
 AFTER="set -euo pipefail; $(declare -f after); after"
 export BEFORE AFTER
 
-# Prints nothing as long as the command works.
+# Prints nothing unless the command fails.
 quietly() {
 	"$@" >>"$work/log" 2>&1 && return
 	tail -n 40 "$work/log" >&2
-	refuse "$1 failed, above is the end of what it said, so $TAG was not made." \
-		"Needed are deb.debian.org, a suite that has PostgreSQL $MAJOR, 2 GB free in ${TMPDIR:-/tmp}, and the right to make namespaces or root."
+	refuse "$1 failed, so $TAG was not built; the end of its output is above." \
+		"The build needs deb.debian.org, a suite with PostgreSQL $MAJOR, 2 GB free in ${TMPDIR:-/tmp}, and root or the right to create namespaces."
 }
 
-printf '%s: made from Debian packages, which takes about a minute\n' "$TAG" >&2
-# shellcheck disable=SC2016  # the hooks are expanded by mmdebstrap's shell
+printf '%s: building from Debian packages, which takes about a minute\n' "$TAG" >&2
+# shellcheck disable=SC2016  # mmdebstrap's shell expands the hooks
 quietly mmdebstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
 	${ARCHITECTURE:+"--architectures=$ARCHITECTURE"} \
 	--aptopt="$work/apt.conf" \
@@ -155,7 +155,7 @@ PG_VERSION=$(tar -xOf "$work/root.tar" ./var/lib/dpkg/status |
 	awk -v name="postgresql-$MAJOR" '$1 == "Package:" { found = $2 == name } found && $1 == "Version:" { print $2 }')
 
 quietly docker import "$work/root.tar" "$TAG-root"
-# a build, since an import cannot set the stop signal
+# a separate build, since an import cannot set the stop signal
 quietly docker build --tag "$TAG" - <<-DOCKERFILE
 	FROM $TAG-root
 	ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/$MAJOR/bin

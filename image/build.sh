@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Builds the image over a base of our own making, or over the one that is given:
+# Builds the image on a base that image/base.sh builds, or on a given base:
 #
 #   image/build.sh [MAJOR [SUITE]]                     15 bookworm (default), 17 trixie, 18 sid
 #   BASE_IMAGE=postgres:17-trixie image/build.sh
 #
-# WALG=folder   where wal-g and walg-daemon-client lie, to have them in the image
-# NAME=name     another name for the image than nix-postgres
-# FRESH=1       takes today's packages instead of cached layers
-# ARCHITECTURE  arm64: an image of another architecture, see image/base.sh
+# WALG=folder   folder with wal-g and walg-daemon-client, which are added to the image
+# NAME=name     name of the image instead of nix-postgres
+# FRESH=1       uses today's packages instead of cached layers
+# ARCHITECTURE  arm64: an image for another architecture, see image/base.sh
 #
-# The result is $NAME:dev-<major>-<suite>, for the default also $NAME:dev, for another architecture with its name behind.
+# The result is $NAME:dev-<major>-<suite>, followed by the name of another architecture. The default is also $NAME:dev.
 set -euo pipefail
 
 refuse() {
@@ -18,17 +18,17 @@ refuse() {
 }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-# What the Dockerfile may see. Its modes do not depend on the umask of whoever cloned, so neither do the cached layers.
+# The Dockerfile's context. Its modes do not depend on the umask of the clone, so cached layers do not either.
 context=(--create --dereference --exclude=__pycache__ --mode='u=rwX,go=rX' -C "$here/.."
 	Dockerfile uv.lock entrypoint conf_templates docs/how-to image/bin image/wheels)
 
-# Here and not in a container, which may know neither this machine's proxy nor its certificates.
-python3 "$here/wheels/fetch.py" || refuse "a wheel of uv.lock cannot be fetched, above is why. Needed is files.pythonhosted.org."
+# Fetched here, not in a container, which may lack this machine's proxy and certificates.
+python3 "$here/wheels/fetch.py" || refuse "a wheel of uv.lock cannot be fetched; the reason is above. The build needs files.pythonhosted.org."
 
 if [ -n "${WALG:-}" ]; then
 	for program in wal-g walg-daemon-client; do
-		[ -x "$WALG/$program" ] || refuse "WALG=$WALG holds no executable $program." \
-			"Give the folder with both wal-g and walg-daemon-client (wal-g's source builds both), or leave WALG away."
+		[ -x "$WALG/$program" ] || refuse "WALG=$WALG contains no executable $program." \
+			"Set WALG to a folder with both wal-g and walg-daemon-client (wal-g's source builds both), or unset it."
 	done
 	context+=(--transform='s,^wal,image/bin/wal,' -C "$(cd "$WALG" && pwd)" wal-g walg-daemon-client)
 	archivers='wal-g and pgBackRest'
@@ -39,25 +39,25 @@ fi
 if [ -z "${BASE_IMAGE:-}" ]; then
 	BASE_IMAGE=$("$here/base.sh" "$@")
 elif [ $# -gt 0 ]; then
-	refuse "BASE_IMAGE=$BASE_IMAGE says already which PostgreSQL it is. Leave \"$*\" away."
+	refuse "BASE_IMAGE=$BASE_IMAGE already determines the version of PostgreSQL. Omit \"$*\"."
 fi
 name=${NAME:-nix-postgres}
 tag=$name:dev-${BASE_IMAGE##*[:/@]}
 tags=("$tag")
 [ "$BASE_IMAGE" != nix-postgres-base:15-bookworm ] || tags+=("$name:dev")
 
-# Only where there are some, so that elsewhere the image's history does not know of them.
+# Added only if there are options, so that otherwise the image's history does not mention them.
 mapfile -t apt < <("$here/apt-options")
 options=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
 [ ${#apt[@]} -eq 0 ] || options+=(--build-arg "APT_OPTIONS=${apt[*]}")
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-printf '%s: building over %s (half a minute the first time)\n' "$tag" "$BASE_IMAGE" >&2
+printf '%s: building on %s (half a minute the first time)\n' "$tag" "$BASE_IMAGE" >&2
 if ! tar "${context[@]}" |
 	docker build ${FRESH:+--no-cache} "${options[@]}" "${tags[@]/#/--tag=}" - >"$log" 2>&1; then
 	tail -n 40 "$log" >&2
-	refuse "docker build failed, above is the end of what it said, so $tag was not built." \
-		"Needed are $BASE_IMAGE, here or to be pulled, with PostgreSQL on Debian, and for the first time Debian's archives."
+	refuse "docker build failed, so $tag was not built; the end of its output is above." \
+		"The build needs $BASE_IMAGE, local or pulled, with PostgreSQL on Debian, and Debian's archives the first time."
 fi
 printf '%s: archives with %s, built in %d s\n' "${tags[*]}" "$archivers" "$SECONDS"

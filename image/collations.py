@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Refuse an image that sorts text by another glibc or ICU than the last release with the same tag.
+"""Refuse an image that sorts text with a different glibc or ICU than the last release with the same tag.
 
 usage: collations.py IMAGE TAG
 
-Indexes on text depend on the order in which the operating system's libraries sort, so a change of them
-within a tag must be meant: it is declared in collations.json beside this script, and told in CHANGELOG.md.
+Indexes on text depend on the sort order of the operating system's libraries. So a change of these libraries
+within a tag must be intended: declare it in collations.json next to this script and describe it in
+CHANGELOG.md.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 DECLARED = Path(__file__).with_name("collations.json")
 
-# What PostgreSQL itself records of a collation and compares at every connection.
+# The versions that PostgreSQL itself records for a collation and compares at every connection.
 MEASURE = r"""
 set -eu
 initdb --no-sync --auth=trust --pgdata=/tmp/measured >/tmp/words
@@ -29,19 +30,19 @@ FROM pg_collation WHERE collname IN ('en_US.utf8', 'und-x-icu') ORDER BY 1"
 
 
 def measure(image: str) -> dict[str, str]:
-    """Return the versions of the image by library."""
+    """Return the library versions of an image, by library."""
     argv = ["docker", "run", "--rm", "--user=postgres", "--entrypoint=bash", image, "-c", MEASURE]
     output = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True, timeout=300).stdout
     return dict(line.split(" ", 1) for line in output.splitlines())
 
 
 def complaint(tag: str, declared: Mapping[str, Mapping[str, str]], measured: Mapping[str, str]) -> str | None:
-    """Return what is wrong and how to mend it, or None."""
-    put = f'put this into image/collations.json: "{tag}": {json.dumps(measured)}'
+    """Return what is wrong and how to fix it, or None."""
+    put = f'add this to image/collations.json: "{tag}": {json.dumps(measured)}'
     if not set(measured) >= {"glibc"} or not all(measured.values()):
         return f"{tag}: the versions cannot be measured: {dict(measured)}"
     if tag not in declared:
-        return f"{tag}: no release is declared.\nIf this is the first one, {put}"
+        return f"{tag}: no release is declared.\nIf this is the first release, {put}"
     before = declared[tag]
     changes = [
         f"{name} {before.get(name, 'none')} became {measured.get(name, 'none')}"
@@ -51,13 +52,13 @@ def complaint(tag: str, declared: Mapping[str, Mapping[str, str]], measured: Map
     if not changes:
         return None
     return (
-        f"{tag}: {', '.join(changes)}: text may sort otherwise than in the last release, and its users must "
-        f"reindex.\nIf that is meant, tell it in CHANGELOG.md and {put}"
+        f"{tag}: {', '.join(changes)}: text may sort differently from the last release, and users must "
+        f"reindex.\nIf this change is intended, describe it in CHANGELOG.md and {put}"
     )
 
 
 def main() -> None:
-    """Measure, compare, say."""
+    """Measure the image, compare the versions, and report."""
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     _, image, tag = sys.argv

@@ -1,4 +1,4 @@
-# The program: PID 1 of the image, with its modules' byte code, and gosu.
+# The entrypoint program (PID 1 of the image) with its compiled modules, and gosu.
 {
   lib,
   stdenvNoCC,
@@ -34,7 +34,7 @@ stdenvNoCC.mkDerivation {
     "image(/bin(/(entrypoint|gosu))?)?"
   ];
 
-  # The scripts in shims/ are for the image's /bin/sh and bash; a start pays for everything that is not compiled.
+  # The scripts in shims/ use the image's /bin/sh and bash. Modules are compiled, since a start pays for compiling.
   dontPatchShebangs = true;
   installPhase = ''
     mkdir -p $out/bin $out/lib/nix-postgres

@@ -1,4 +1,4 @@
-# The image. What must be in it and how it is configured stands in ../image/layout.json, which the tests read as well.
+# The image. ../image/layout.json defines its contents and its configuration; the tests read that file as well.
 {
   lib,
   buildEnv,
@@ -15,21 +15,21 @@
   entrypoint,
   wal-g,
 }:
-# What a deployer chooses, apart from the above so that callPackage fills in none of it:
+# The choices of a deployer. They are separate from the arguments above, so that callPackage fills in none of them:
 {
   major ? "17",
   postgresql ? pkgs."postgresql_${major}_jit",
   # as for postgresql.withPackages: ps: [ ps.pg_cron ]
   extensions ? _: [ ],
-  # a package with lib/locale/locale-archive, for others than those of layout.json
+  # a package with lib/locale/locale-archive, for locales other than those of layout.json
   locales ? null,
   # more programs for init files
   programs ? [ ],
-  # an image that is laid out like the official Debian one, whose PostgreSQL and locales stay as they are
+  # a base image with the layout of the official Debian one; its PostgreSQL and locales are not changed
   over ? null,
   name ? "nix-postgres",
   tag ? null,
-  # a program that writes the image to its output, instead of a file in the store
+  # build a program that writes the image to its output, instead of a file in the store
   stream ? false,
 }:
 let
@@ -41,8 +41,8 @@ let
   );
   idOf = lib.listToAttrs (map (user: lib.nameValuePair user.name (toString user.id)) layout.users);
 
-  # initdb finds its sample by the link through which it was called (nixpkgs' relative-to-symlinks.patch), so PostgreSQL
-  # need not be built again for one line.
+  # initdb finds its sample through the link by which it was called (nixpkgs' relative-to-symlinks.patch), so PostgreSQL
+  # need not be rebuilt to change one line.
   sample = runCommand "postgresql.conf.sample-${series}" { } ''
     place=share/postgresql/postgresql.conf.sample
     mkdir -p $out/share/postgresql
@@ -56,21 +56,21 @@ let
     ];
   };
 
-  # What a first start copies where initdb would make the same. It is made in the image's environment: whatever of this
-  # build's own were in it would be held against a start.
+  # The cluster that a first start copies if initdb would make the same one. It is made in the image's environment: a start
+  # compares environments, so variables of this build would prevent the copy.
   template = runCommand "nix-postgres-template-${series}" { } ''
     env -i PATH=$PATH:${server}/bin LANG=${layout.config.environment.LANG} \
       ${entrypoint}/bin/entrypoint internal template --locales ${packages.locales}/lib/locale/locale-archive $out
   '';
 
-  # For init files, pg_ctl, archive_command, and whoever opens a shell.
+  # For init files, pg_ctl, archive_command, and people who open a shell.
   tools = buildEnv {
     name = "nix-postgres-programs";
     paths = map (name: pkgs.${name}) layout.tools ++ programs;
     pathsToLink = [ "/bin" ];
   };
 
-  # Over another image only what that one lacks.
+  # On another image, only what that image lacks.
   alone = lib.optionalAttrs (over == null);
   ours = lib.filterAttrs (path: _: over == null || lib.hasPrefix "/usr/local/" path) layout.links;
   folders = lib.filterAttrs (_: folder: over == null || folder.ours or false) layout.folders;
@@ -113,12 +113,12 @@ let
     }
   );
 
-  # All but owners and modes.
+  # The files of the image, without owners and modes.
   tree = runCommand "nix-postgres-tree-${series}" { } ''
     ${lib.concatStrings (
       lib.mapAttrsToList (
         path: target:
-        # a folder that holds a link to each file whose path begins so
+        # a folder with a link to each file whose path has this prefix
         if lib.hasSuffix "/" path then
           ''
             mkdir -p $out${path}
@@ -139,7 +139,7 @@ let
     )}
   '';
 
-  # What layout.json says of files and programs holds, and a new cluster listens.
+  # Checks that the files and programs of layout.json exist, and that a new cluster listens.
   check = runCommand "nix-postgres-check-${series}" { } ''
     for path in ${toString layout.files}; do
       test -s ${tree}$path

@@ -1,4 +1,4 @@
-# A database in a container of its own under systemd, by NixOS' oci-containers (podman or docker).
+# Runs a database in its own container under systemd, through NixOS' oci-containers (podman or docker).
 flake:
 {
   config,
@@ -20,13 +20,13 @@ in
       type = types.package;
       default = flake.packages.${system}.image-17-stream;
       defaultText = lib.literalExpression "nix-postgres.packages.\${system}.image-17-stream";
-      description = "A streamed image, for example of `nix-postgres.lib.mkImage { stream = true; … }`.";
+      description = "A streamed image, for example from `nix-postgres.lib.mkImage { stream = true; … }`.";
     };
 
     folder = mkOption {
       type = types.path;
       default = "/var/lib/nix-postgres";
-      description = "Folder of the host for the data, mounted where the image's volume is.";
+      description = "Folder on the host for the data, mounted at the image's volume.";
     };
 
     environment = mkOption {
@@ -36,21 +36,21 @@ in
         ARCHIVE_URL = "s3://bucket/prefix";
         BACKUP_SCHEDULE = "0 3 * * *";
       };
-      description = "Variables of docs/reference/variables.md.";
+      description = "Environment variables, see docs/reference/variables.md.";
     };
 
     secrets = mkOption {
       type = types.attrsOf types.path;
       default = { };
       example.POSTGRES_PASSWORD = "/run/keys/password";
-      description = "Variables whose value is in a file of the host, readable by root; it never gets into the store.";
+      description = "Variables whose values are in files on the host, readable by root; the values never get into the store.";
     };
 
     volumes = mkOption {
       type = types.listOf types.str;
       default = [ ];
       example = [ "/mnt/other-disk/archive:/archive" ];
-      description = "Further volumes.";
+      description = "Additional volumes.";
     };
 
     ports = mkOption {
@@ -68,14 +68,14 @@ in
     stopSeconds = mkOption {
       type = types.ints.positive;
       default = 90;
-      description = "When the container is killed after a stop has begun: more than the sum of the STOP_* variables.";
+      description = "Seconds after the begin of a stop until the container is killed: more than the sum of the STOP_* variables.";
     };
 
     backupTimer = mkOption {
       type = types.nullOr types.str;
       default = null;
       example = "03:00";
-      description = "When systemd takes base backups (OnCalendar), for those who want that outside of the container; BACKUP_SCHEDULE does it inside.";
+      description = "When systemd takes base backups (OnCalendar), if you want to schedule them outside the container; BACKUP_SCHEDULE schedules them inside.";
     };
   };
 

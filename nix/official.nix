@@ -1,5 +1,5 @@
-# The official Debian image out of its registry, by the digests that docker-library publishes (its repo-info
-# repository). Every blob is a download whose digest is its hash, so all of it is known before anything is fetched.
+# The official Debian image from its registry, pinned to the digests that docker-library publishes (its repo-info
+# repository). Every blob is a download whose digest is its hash, so the whole image is fixed before anything is fetched.
 {
   lib,
   stdenvNoCC,
@@ -43,7 +43,7 @@ let
     }
   ];
 in
-# Laid out as `docker save` does it, which is what dockerTools reads.
+# The layout of `docker save`, which dockerTools reads.
 runCommand "postgres-${pin.tag}.tar" { passthru = { inherit pin; }; } ''
   mkdir image && cd image
   cp ${blob config} ${config}.json

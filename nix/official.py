@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """
-Write official.json anew: the digests of the official Debian images as the registry has them now.
+Update official.json to the current digests of the official Debian images in the registry.
 
-The Dockerfile's own base, which is one of them, moves along.
+Also update the Dockerfile's base, which is one of these images.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ACCEPTED = ", ".join(
 
 
 def fetch(address: str, **headers: str) -> bytes:
-    """Return what is at an address."""
+    """Return the content of a URL."""
     request = urllib.request.Request(address, headers=headers)  # noqa: S310 - https
     with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
         content: bytes = answer.read()
@@ -41,7 +41,7 @@ def fetch(address: str, **headers: str) -> bytes:
 
 
 def manifest(reference: str, token: str) -> tuple[str, Any]:
-    """Return a manifest with its digest; a digest that was asked for is compared."""
+    """Return a manifest with its digest; exit if the digest differs from a requested one."""
     content = fetch(f"{MANIFESTS}/{reference}", Accept=ACCEPTED, Authorization=f"Bearer {token}")
     digest = hashlib.sha256(content).hexdigest()
     if reference.startswith("sha256:") and reference != f"sha256:{digest}":
@@ -50,7 +50,7 @@ def manifest(reference: str, token: str) -> tuple[str, Any]:
 
 
 def pin(major: str, token: str) -> dict[str, Any]:
-    """Return the digests of one major version."""
+    """Return the digests for one major version."""
     tag = f"{major}-{SUITE}"
     index, listed = manifest(tag, token)
     found: dict[str, Any] = {"tag": tag, "index": index}
@@ -66,7 +66,7 @@ def pin(major: str, token: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write the file."""
+    """Update both files."""
     token = json.loads(fetch(TOKEN))["token"]
     pins = {major: pin(major, token) for major in json.loads(PINS.read_text(encoding="utf-8"))}
     PINS.write_text(json.dumps(pins, indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-# NixOS: an image with extensions, run under systemd; the files of /run/keys come from sops-nix, agenix or the like.
+# NixOS: an image with extensions, run under systemd; the files in /run/keys come from sops-nix, agenix or a similar tool.
 {
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
   inputs.nix-postgres.url = "github:OWNER/nix-postgres-docker";
@@ -41,7 +41,7 @@
               };
               sharedMemory = "256m";
               stopSeconds = 90;
-              backupTimer = "03:00"; # or BACKUP_SCHEDULE, inside
+              backupTimer = "03:00"; # or BACKUP_SCHEDULE, inside the container
             };
           }
         ];

@@ -1,4 +1,4 @@
-"""The digests of the official images are taken from the registry's manifests."""
+"""The digests of the official images come from the registry's manifests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repository import REPOSITORY
 
 
 class Registry:
-    """Answers as Docker Hub does, for two architectures of one image."""
+    """Answers like Docker Hub, for two architectures of one image."""
 
     def __init__(self, *, lies: bool = False) -> None:
         self.contents: dict[str, bytes] = {}
@@ -26,14 +26,14 @@ class Registry:
             }
             for architecture in ("amd64", "arm", "arm64")
         ]
-        # what is signed about an image is listed beside it
+        # signed statements about an image are listed next to it
         rows.insert(1, {"digest": "sha256:0", "platform": {"architecture": "unknown", "os": "unknown"}})
         self.index = json.dumps({"manifests": rows}).encode()
         self.contents["17-trixie"] = self.index
 
     @staticmethod
     def digest(text: str) -> str:
-        """Return the digest of something that the registry has."""
+        """Return the digest of a text in the registry."""
         return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
     def image(self, architecture: str) -> bytes:
@@ -42,13 +42,13 @@ class Registry:
         return json.dumps({"config": {"digest": self.digest(architecture)}, "layers": layers}).encode()
 
     def put(self, content: bytes) -> str:
-        """Keep a manifest and return its digest."""
+        """Store a manifest and return its digest."""
         digest = "sha256:" + hashlib.sha256(content).hexdigest()
         self.contents[digest] = content
         return digest
 
     def fetch(self, address: str, **headers: str) -> bytes:
-        """Stand in for the script's own function."""
+        """Replace the script's own function."""
         if "auth.docker.io" in address:
             return b'{"token": "t"}'
         assert "Bearer t" == headers["Authorization"]
