@@ -1,4 +1,4 @@
-"""What is known of extensions."""
+"""Known facts about extensions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ THERE = ("hstore", "pg_stat_statements", "plpgsql", "uuid-ossp")
 
 
 def test_an_unknown_extension_is_refused_with_the_nearest_name() -> None:
-    """Each unknown name is a problem of its own."""
+    """Each unknown name is a separate problem."""
     found = unknown(["hstore", "uuid_ossp", "postgis"], THERE)
     assert [
         Problem(
@@ -33,21 +33,21 @@ def test_an_unknown_extension_is_refused_with_the_nearest_name() -> None:
         ('"$libdir/pg_cron"', "$libdir/pg_cron,pg_stat_statements"),
     ],
 )
-def test_what_is_not_preloaded(setting: str, hint: str) -> None:
-    """The mend keeps what is loaded already."""
+def test_missing_preloads_are_reported(setting: str, hint: str) -> None:
+    """The hint keeps the libraries that are already loaded."""
     found = not_preloaded(["pg_stat_statements", "hstore", "pg_cron"], setting)
     assert found is not None
     assert f"set POSTGRES_CONF_shared_preload_libraries={hint} and start again" == found.hint
 
 
-def test_what_needs_no_preloading() -> None:
-    """Nothing is said about extensions that are loaded, or need not be."""
+def test_preloads_that_are_not_missing() -> None:
+    """Nothing is reported for extensions that are loaded, or need not be."""
     assert not_preloaded(["hstore"], "") is None
     assert not_preloaded(["pg_stat_statements"], "auto_explain,pg_stat_statements") is None
 
 
 def test_where_extensions_go() -> None:
-    """They go into the user's database and template1, but for the one that can be in one database only."""
+    """They go into the user's database and template1, except one that can be in only one database."""
     assert {"app": ["hstore"], "template1": ["hstore"], "jobs": ["pg_cron"]} == places(
         ["hstore", "pg_cron"], "app", "jobs"
     )
@@ -58,7 +58,7 @@ def test_where_extensions_go() -> None:
 
 
 def test_names_are_quoted() -> None:
-    """Whatever a name holds, it stays a name."""
+    """A name stays a name, whatever it contains."""
     assert 'CREATE EXTENSION IF NOT EXISTS "a""b" SCHEMA public CASCADE' == create('a"b', public=True)
     assert 'CREATE EXTENSION IF NOT EXISTS "a""b" CASCADE' == create('a"b', public=False)
     assert 'ALTER EXTENSION "uuid-ossp" UPDATE' == update("uuid-ossp")

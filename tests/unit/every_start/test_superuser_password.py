@@ -1,4 +1,4 @@
-"""POSTGRES_PASSWORD against what the server has stored."""
+"""POSTGRES_PASSWORD and the stored password."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCRAM = {"password_encryption": "scram-sha-256", "scram_iterations": "10"}
 
 
 class Server:
-    """One that has this stored, and lets in whoever has the right password in PGPASSWORD."""
+    """A server with this stored verifier, which accepts the right password in PGPASSWORD."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.stored: str | None = passwords.scram("secret", b"salt" * 4, 10)
@@ -49,7 +49,7 @@ def _check(values: dict[str, str] | None = None, environment: dict[str, str] | N
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
-    """Return one whose password is the one of the settings."""
+    """Return a server whose password is that of the settings."""
     return Server(monkeypatch)
 
 
@@ -57,24 +57,24 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 def test_the_same_password_changes_nothing(
     server: Server, capfd: pytest.CaptureFixture[str], more: dict[str, str]
 ) -> None:
-    """Nothing is said, and nothing is written."""
+    """Nothing is logged, and nothing is written."""
     assert _check(more) is None
     assert ([], "") == (server.changes, capfd.readouterr().err)
 
 
 @pytest.mark.parametrize("stored", [None, passwords.md5("other", "postgres")])
-def test_another_one_is_said(server: Server, capfd: pytest.CaptureFixture[str], stored: str | None) -> None:
-    """It is not changed unless that is asked for."""
+def test_another_password_is_reported(
+    server: Server, capfd: pytest.CaptureFixture[str], stored: str | None
+) -> None:
+    """The password is not changed unless the user requests that."""
     server.stored = stored
     _check()
     assert [] == server.changes
     assert "POSTGRES_PASSWORD is not the password of postgres" in capfd.readouterr().err
 
 
-def test_what_is_stored_in_an_unknown_way_is_not_judged(
-    server: Server, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """A later PostgreSQL may store something else."""
+def test_an_unknown_verifier_is_not_judged(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    """A later PostgreSQL may store passwords in another way."""
     server.stored = "ARGON$x"
     _check()
     assert ([], "") == (server.changes, capfd.readouterr().err)
@@ -85,8 +85,8 @@ def test_what_is_stored_in_an_unknown_way_is_not_judged(
 @pytest.mark.parametrize(
     ("settings", "kind"), [(SCRAM, "SCRAM-SHA-256$10:"), ({"password_encryption": "md5"}, "md5")]
 )
-def test_it_is_changed_where_that_is_asked_for(server: Server, settings: dict[str, str], kind: str) -> None:
-    """As the server's settings have it, never as a plain text; we then have the new one ourselves."""
+def test_the_password_is_changed_on_request(server: Server, settings: dict[str, str], kind: str) -> None:
+    """It is stored as the server's settings say, never in plain text; our sessions then use the new one."""
     server.stored, server.settings = passwords.md5("other", "postgres"), settings
     assert "secret" == _check(UPDATE)
     (change,) = server.changes
@@ -95,16 +95,16 @@ def test_it_is_changed_where_that_is_asked_for(server: Server, settings: dict[st
     assert "secret" == server.kept[-1]
 
 
-def test_a_password_that_is_left_over(server: Server) -> None:
-    """PGPASSWORD is the stronger one; where it does not get in, POSTGRES_PASSWORD is tried."""
+def test_an_outdated_pgpassword(server: Server) -> None:
+    """PGPASSWORD takes precedence; if the server rejects it, POSTGRES_PASSWORD is tried."""
     server.lets_in = ("secret",)
     assert "secret" == _check({}, {"PGPASSWORD": "left over"})
     server.lets_in = ("old",)
     assert "old" == _check({}, {"PGPASSWORD": "old"})
 
 
-def test_who_is_not_let_in(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
-    """It is said and ends nothing, unless it was asked to make it so."""
+def test_a_server_that_lets_nobody_in(server: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    """This is logged and ends nothing, unless the password must be changed."""
     server.lets_in = ()
     _check()
     assert "cannot compare POSTGRES_PASSWORD with the stored password" in capfd.readouterr().err

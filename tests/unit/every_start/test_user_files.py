@@ -1,4 +1,4 @@
-"""What is said of init files and start files that fail."""
+"""The messages about init files and start files that fail."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from unit.made import POSTGRES
 
 
 class Shell:
-    """In place of the shell of all files: it says what began, hands its variables over, and ends."""
+    """A stand-in for the shell of all files: it reports the files that started, and its variables."""
 
     def __init__(self, code: int, *handed_over: str) -> None:
         self._code = code
         self._text = "".join(f"{each}\0" for each in handed_over)
 
     def run(self, _: Sequence[str], __: Mapping[str, str], *, descriptors: Mapping[int, int]) -> int:
-        """Do so."""
+        """Print the prepared output and end."""
         (done,) = descriptors.values()
         os.write(done, self._text.encode())
         return self._code
@@ -44,21 +44,21 @@ def _refused(shell: Shell) -> Problem:
     return problem
 
 
-def test_variables_go_on() -> None:
-    """What a file exports is there for what comes after, but for what belongs to the shell itself."""
+def test_variables_are_passed_on() -> None:
+    """Later files and the server get the variables that a file exports, except the shell's own."""
     shell = Shell(0, "file /files/1.sh", "MINE=a\nb", "PWD=/", "OLDPWD=/", "SHLVL=1", "_=/bin/env", "EMPTY=")
     assert {"MINE": "a\nb", "EMPTY": ""} == _run(shell)
 
 
 def test_a_file_that_fails_is_named() -> None:
-    """The last one that began, with the shell's own exit code."""
+    """It is the last file that started; the exit code is the shell's."""
     problem = _refused(Shell(7, "file /files/1.sh", "file /files/2.sql"))
     expected = ("/files/2.sql failed with exit code 7", "correct the file", 7)
     assert expected == (problem.what, problem.hint, problem.code)
 
 
 def test_a_file_that_ends_the_shell() -> None:
-    """What would have come after it was not run, so this is no success."""
+    """The files after it did not run, so this is a failure."""
     problem = _refused(Shell(0, "file /files/1.sh"))
     assert "/files/1.sh called `exit 0`, which ended the shell that runs all these files" == problem.what
     assert exits.FAILURE == problem.code
@@ -76,10 +76,10 @@ def test_a_file_that_ends_the_shell() -> None:
         (None, exits.NOT_EXECUTABLE, "is a folder: put the files directly into"),
     ],
 )
-def test_why_it_could_not_be_executed(
+def test_the_reason_why_a_file_cannot_be_executed(
     tmp_path: Path, content: bytes | None, code: int, expected: str
 ) -> None:
-    """The usual reasons are looked for where the shell could not execute it."""
+    """The usual reasons are checked if the shell could not execute a file."""
     path = tmp_path / "1.sh"
     if content is None:
         path.mkdir()

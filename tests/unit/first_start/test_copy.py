@@ -1,4 +1,4 @@
-"""Which starts a copy of the image's cluster serves: here of a folder that looks like the server's own files."""
+"""When a start may copy the image's cluster; a folder here stands in for the server's own files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _found(image: Path, arguments: Sequence[str] = (), **values: str) -> copy.Te
 
 
 def test_a_usual_start_gets_a_copy(image: Path) -> None:
-    """Nothing special is asked for: the copy is without data checksums; with them where they are asked for."""
+    """A start without special requests gets a copy, with or without data checksums."""
     plain = copy.Template(f"{image}/template/pg_control", 256, 288, "scram-sha-256")
     assert plain == _found(image)
     assert plain == _found(image, ["--no-sync"], POSTGRES_USER="app", POSTGRES_DB="x", LC_ALL="")
@@ -77,20 +77,20 @@ def test_a_usual_start_gets_a_copy(image: Path) -> None:
     ids=str,
 )
 def test_other_starts_get_initdb(image: Path, arguments: list[str], values: dict[str, str]) -> None:
-    """What a copy cannot have is left to initdb."""
+    """A cluster that cannot be a copy is made by initdb."""
     assert _found(image, arguments, **values) is None
 
 
 @pytest.mark.parametrize("name", ["bin/initdb", "bin/postgres", "share/postgresql.conf.sample", "locales"])
-def test_what_changed_since_gets_initdb(image: Path, name: str) -> None:
-    """A template is not used with another program, sample file or set of locales than it was made from."""
+def test_after_a_change_initdb_runs(image: Path, name: str) -> None:
+    """A template is not used with another program, sample file or locale archive than it was made from."""
     assert _found(image) is not None
     (image / name).write_text("changed\n")
     assert _found(image) is None
 
 
-def test_another_initdb_is_not_passed_by(image: Path) -> None:
-    """Whoever puts an initdb of his own first on the PATH wants it to run."""
+def test_another_initdb_is_not_bypassed(image: Path) -> None:
+    """A user who puts another initdb first on PATH wants it to run."""
     (image / "own").mkdir()
     (image / "own/initdb").write_text("#!/bin/sh\n")
     (image / "own/initdb").chmod(0o755)
@@ -103,7 +103,7 @@ def test_an_image_without_a_template(image: Path) -> None:
     assert _found(image) is None
 
 
-def test_the_place_is_that_of_the_description() -> None:
-    """The program looks where image/layout.json says, and the Dockerfile makes it there."""
+def test_the_folder_is_that_of_the_layout() -> None:
+    """The program looks where image/layout.json says, and the Dockerfile makes the template there."""
     assert "@template@" == layout_of(17)["store"]["system"][copy.FOLDER]
     assert "RUN entrypoint internal template\n" in (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")

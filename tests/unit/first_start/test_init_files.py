@@ -1,4 +1,4 @@
-"""What is noted of init files, so that a change in them is seen later."""
+"""The noted digests of init files, which show later changes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from entrypoint.first_start import init_files
 from unit import made
 
 
-def test_what_is_noted_is_read(tmp_path: Path) -> None:
-    """By name, whatever it holds but a line feed; hidden files and folders are none."""
+def test_the_note_is_read(tmp_path: Path) -> None:
+    """Digests are noted by name, which may have any character but a line feed.
+
+    Hidden files and folders are skipped.
+    """
     folder, data = tmp_path / "files", str(made.cluster(tmp_path / "data"))
     (folder / "sub").mkdir(parents=True)
     for name in ("1 a.sql", "2.sh", ".hidden"):
@@ -24,8 +27,8 @@ def test_what_is_noted_is_read(tmp_path: Path) -> None:
     assert ["2.sh"] == [name for name, digest in now.items() if (noted or {})[name] != digest]
 
 
-def test_what_cannot_be_noted_keeps_nothing_down(tmp_path: Path) -> None:
-    """Without a folder nothing is noted of it; without a cluster nothing is written beside it."""
+def test_a_failed_note_ends_no_start(tmp_path: Path) -> None:
+    """Without a folder there is nothing to note; without a cluster nothing is written."""
     data = str(made.cluster(tmp_path))
     assert init_files.noted(data) is None
     init_files.note(data, "/nowhere")

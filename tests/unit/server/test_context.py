@@ -1,4 +1,4 @@
-"""The server's environment, and what an archiver must know of it."""
+"""The server's environment, and what an archiver must know about the server."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _context(
 
 
 def test_helpers_see_what_the_official_image_shows_them() -> None:
-    """Init files find the official variables, also those that have only a default, and their user's home."""
+    """Init files get the official variables, even those that have only a default, and their user's home."""
     environment = _context(
         {"MINE": "1", "ENTRYPOINT_HANDOFF": "3", "HOME": "/root", "PGDATA": "/data/"}
     ).environment
@@ -54,7 +54,7 @@ def test_helpers_see_what_the_official_image_shows_them() -> None:
     assert expected == environment
 
 
-def test_who_was_never_root_keeps_its_home() -> None:
+def test_without_root_home_stays_unchanged() -> None:
     """With --user the environment is the user's own."""
     assert "/mine" == _context({"HOME": "/mine"}, stepped_down=False).environment["HOME"]
 
@@ -71,7 +71,7 @@ SECRETS = {"PGPASSWORD": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "x", "
     ("values", "arguments", "expected"),
     [
         ({"MINE": "1", "PGUSER": "u", "PGPASSWORD": "x"}, [], {"MINE", "PGUSER"}),
-        # without an archive these are somebody else's
+        # without an archive these belong to another program
         ({"AWS_REGION": "x", "OS_USERNAME": "x"}, [], {"AWS_REGION", "OS_USERNAME"}),
         ({"ARCHIVE_URL": "s3://bucket", "ARCHIVE_TOOL": "wal-g", "WALG_PGP_KEY": "x", **SECRETS}, [], set()),
         (
@@ -90,7 +90,7 @@ SECRETS = {"PGPASSWORD": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "x", "
 def test_no_secret_is_in_the_servers_environment(
     values: dict[str, str], arguments: list[str], expected: set[str]
 ) -> None:
-    """Neither the bootstrap's secrets nor the archiver's; everything else is passed on."""
+    """The server gets neither POSTGRES_* nor the archiver's secrets; everything else is passed on."""
     assert expected == _server_environment(values, arguments)
 
 
@@ -108,12 +108,12 @@ def test_no_secret_is_in_the_servers_environment(
 def test_an_archiver_finds_the_servers_port(
     values: dict[str, str], arguments: list[str], expected: str
 ) -> None:
-    """A base backup needs a connection: the port is the one that the server will really have."""
+    """A base backup needs a connection, so the port must be the one that the server will really have."""
     assert expected == describe_server(_context(values, arguments)).port
 
 
 def test_an_archiver_finds_the_server() -> None:
-    """Everything else that an archiver must know; before there is a cluster a segment has the usual size."""
+    """These are the other facts that an archiver needs; without a cluster a segment has the default size."""
     found = describe_server(_context({"POSTGRES_USER": "admin"}))
     assert ("/data", "admin", "/run/entrypoint", 16 * 1024**2) == (
         found.data_folder,
@@ -128,7 +128,7 @@ def test_an_archiver_finds_the_server() -> None:
     [("", None), ("1\n", None), (made.sample("postmaster.pid"), 30736)],
 )
 def test_postmaster_is_read(tmp_path: Path, text: str, expected: int | None) -> None:
-    """What is being written, or is not there, is no server."""
+    """A missing or half-written postmaster.pid means that there is no server."""
     assert read_postmaster(str(tmp_path)) is None
     (tmp_path / "postmaster.pid").write_text(text)
     found = read_postmaster(str(tmp_path))
@@ -138,7 +138,7 @@ def test_postmaster_is_read(tmp_path: Path, text: str, expected: int | None) -> 
 def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """POSTGRES_INIT_UNFINISHED=restart together with RESTORE_FROM: moved aside, then fetched."""
+    """With POSTGRES_INIT_UNFINISHED=restart and RESTORE_FROM it is moved aside, and a backup is fetched."""
     from entrypoint.start import startup
     from entrypoint.start.plan import RESTORE, Plan
 
@@ -180,7 +180,7 @@ def test_an_unfinished_first_start_can_be_replaced_by_a_restore(
     ids=["nixpkgs", "alpine", "from source"],
 )
 def test_folders_of_the_server(tmp_path: Path, share: str, library: str) -> None:
-    """They are found beside the program as it is called, which may be a link, before those beside its target."""
+    """The folders next to the program's path, which may be a link, come before those next to its target."""
     called, target = tmp_path / "environment", tmp_path / "package"
     for prefix in (called, target):
         for place in ("bin", share, library):

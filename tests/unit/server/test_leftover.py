@@ -1,4 +1,4 @@
-"""What a killed server leaves in the way of the next one, and what a living one must not lose."""
+"""Leftovers of a killed server that are in the way, and files of a live server that must not be removed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OLD = time.time() - 60
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a data folder; the sockets of its server are in the folder beside it, on port 5433."""
+    """Return a data folder; the sockets of its server are in the folder next to it, on port 5433."""
     answers = {"unix_socket_directories": f"@abstract, {tmp_path}/sockets, {tmp_path}/none", "port": "5433"}
     monkeypatch.setattr(programs, "ask", lambda _, name, *__: (0, f"LOG:  something\n{answers[name]}"))
     monkeypatch.setattr(leftover, "_USUAL", ())
@@ -54,7 +54,7 @@ def _lock(data: Path, text: str, *, when: float = OLD) -> Path:
 
 @pytest.fixture
 def listening(data: Path) -> Iterator[socket.socket]:
-    """Bind the server's socket, for whoever listens to it."""
+    """Bind the server's socket, for a test that listens on it."""
     with socket.socket(socket.AF_UNIX) as found:
         found.bind(str(data.parent / "sockets" / LOCK.removesuffix(".lock")))
         yield found
@@ -63,10 +63,11 @@ def listening(data: Path) -> Iterator[socket.socket]:
 # postmaster.pid
 
 
-def test_a_stale_postmaster_is_judged(data: Path) -> None:
-    """A pid that is ours is what PostgreSQL itself takes for stale; a dead one may come back.
+def test_a_stale_postmaster_pid(data: Path) -> None:
+    """PostgreSQL itself takes our own pid for stale; a dead pid may be used again.
 
-    Our parent's is not: it is only the server's grandparent, as with `docker run --init`.
+    Our parent's pid is not stale for PostgreSQL: it is only the server's grandparent, as with `docker run
+    --init`.
     """
     assert {} == _clear(data)
     assert {} == _stale(data, os.getpid())
@@ -76,20 +77,20 @@ def test_a_stale_postmaster_is_judged(data: Path) -> None:
 
 
 def test_a_pid_that_is_another_process_now(data: Path) -> None:
-    """It is named to PostgreSQL, which would else take it for a running server; the file stays."""
+    """The pid is passed to PostgreSQL, which would else take the process for a server; the file stays."""
     assert {"PG_GRANDPARENT_PID": "1"} == _stale(data, 1)
     assert (data / "postmaster.pid").exists()
 
 
 @pytest.mark.parametrize("text", ["1", "1\n/da", "-1\n", " 1\n\0\0"])
 def test_half_a_file_still_names_a_pid(data: Path, text: str) -> None:
-    """PostgreSQL takes the number that it begins with, whatever follows."""
+    """PostgreSQL takes the number at the beginning, whatever follows it."""
     (data / "postmaster.pid").write_text(text)
     assert {"PG_GRANDPARENT_PID": "1"} == _clear(data)
 
 
 def test_an_empty_lock_file_that_is_filled_late_stays(data: Path) -> None:
-    """A server that starts now has made it, and is about to write."""
+    """A server that is just starting has created it, and is about to fill it."""
     path = data / "postmaster.pid"
     path.touch()
     late = threading.Timer(0.2, path.write_text, ("1\n",))
@@ -104,7 +105,7 @@ def test_an_empty_lock_file_that_is_filled_late_stays(data: Path) -> None:
 
 
 def test_a_running_server_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that is a server on this very folder is not started over."""
+    """No start replaces a process that is a server on this very folder."""
     real = os.readlink
     answers = {"/proc/1/exe": "/usr/lib/postgresql/15/bin/postgres", "/proc/1/cwd": str(data)}
     monkeypatch.setattr(os, "readlink", lambda path: answers[path] if path in answers else real(path))
@@ -122,22 +123,22 @@ def test_a_running_server_is_refused(data: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("pid", [*range(1, 201), 2**22])
 def test_no_pid_in_a_sockets_lock_file_is_in_the_way(data: Path, pid: int) -> None:
-    """Whatever process has the number now, where nobody listens the file goes."""
+    """If nobody listens, the file is removed, whatever process now has the pid."""
     lock = _lock(data, f"{pid}\n{data}\n1795372501\n5433\n{data.parent}/sockets\n")
     assert {} == _clear(data)
     assert not lock.exists()
 
 
 @pytest.mark.parametrize("text", ["", "\0\0", "no number\n", "7", "7\n/da"])
-def test_half_a_lock_file_is_in_nobodys_way(data: Path, text: str) -> None:
-    """A server that was killed while it made the file has left it so; PostgreSQL refuses some of them."""
+def test_half_a_lock_file_is_removed(data: Path, text: str) -> None:
+    """A server that was killed while it created the file left it so; PostgreSQL refuses some of these."""
     lock = _lock(data, text)
     _clear(data)
     assert not lock.exists()
 
 
-def test_both_files_name_processes(data: Path, listening: socket.socket) -> None:
-    """Of two pids PostgreSQL can be told one: the lock file goes, whose socket nobody listens at."""
+def test_both_lock_files_name_processes(data: Path, listening: socket.socket) -> None:
+    """PostgreSQL can ignore only one of two pids, so the lock file of the unused socket is removed."""
     lock = _lock(data, f"{os.getpid()}\n/other\n1795372501\n5433\n")
     assert {"PG_GRANDPARENT_PID": "1"} == _stale(data, 1)
     assert not lock.exists()
@@ -146,10 +147,10 @@ def test_both_files_name_processes(data: Path, listening: socket.socket) -> None
 
 @pytest.mark.parametrize("waiting", [0, 3])
 @pytest.mark.parametrize("text", ["", "4194304\n/other\n1795372501\n5433\n"])
-def test_a_living_servers_socket_is_not_taken(
+def test_a_live_servers_socket_is_not_taken(
     data: Path, listening: socket.socket, text: str, waiting: int
 ) -> None:
-    """Whatever its lock file says, who listens is alive, also in another container, and however busy."""
+    """Whatever its lock file says, a listening server is alive, even in another container or very busy."""
     listening.listen(0)
     lock = _lock(data, text)
     clients = [socket.socket(socket.AF_UNIX) for _ in range(waiting)]
@@ -165,7 +166,7 @@ def test_a_living_servers_socket_is_not_taken(
 
 
 def test_a_server_that_is_about_to_listen_keeps_its_lock_file(data: Path, listening: socket.socket) -> None:
-    """Between making the file and listening it has a moment, which a young file is given."""
+    """A server creates the file shortly before it listens, so a young file is given some time."""
     lock = _lock(data, "", when=time.time())
     late = threading.Timer(0.2, listening.listen)
     late.start()
@@ -176,7 +177,7 @@ def test_a_server_that_is_about_to_listen_keeps_its_lock_file(data: Path, listen
 
 
 def test_a_server_without_its_socket_keeps_its_lock_file(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody has removed the socket of a server that is alive."""
+    """Somebody has removed the socket of a live server."""
     monkeypatch.setattr(leftover, "is_postmaster_of", lambda pid, folder: (pid, folder) == (7, "/other"))
     lock = _lock(data, "7\n/other\n1795372501\n5433\n")
     with pytest.raises(Failure) as refused:
@@ -185,10 +186,10 @@ def test_a_server_without_its_socket_keeps_its_lock_file(data: Path, monkeypatch
     assert lock.exists()
 
 
-def test_a_lock_file_that_changes_meanwhile_is_judged_anew(
+def test_a_lock_file_that_changes_meanwhile_is_examined_again(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another server has put its own there between the look and the removal."""
+    """Another server has put its own file there before the removal."""
     lock = _lock(data, "7\n")
     answers = [False, True]
     monkeypatch.setattr(leftover, "_listens", lambda _: (_lock(data, "8\n/x\n1\n1\n"), answers.pop(0))[1])
@@ -197,8 +198,8 @@ def test_a_lock_file_that_changes_meanwhile_is_judged_anew(
     assert lock.exists()
 
 
-def test_what_is_not_ours_to_judge_stays(data: Path) -> None:
-    """A link, another port's lock file, and one in a folder where this server has no socket."""
+def test_unrelated_lock_files_stay(data: Path) -> None:
+    """These are a link, another port's lock file, and one in a folder where this server has no socket."""
     lock = _lock(data, "7\n")
     other = lock.with_name(".s.PGSQL.5432.lock")
     lock.rename(other)
@@ -211,10 +212,8 @@ def test_what_is_not_ours_to_judge_stays(data: Path) -> None:
     assert target.exists()
 
 
-def test_a_server_that_nothing_can_be_in_the_way_of_is_not_asked(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A warm start without any lock file in the usual folders starts no process for this."""
+def test_without_lock_files_the_server_is_not_run(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A usual start without a lock file in the usual folders starts no process for this."""
     asked: list[str] = []
 
     def ask(_: Context, name: str, *__: object) -> tuple[int, str]:

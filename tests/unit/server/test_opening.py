@@ -1,4 +1,4 @@
-"""What a start keeps for what PID 1 starts later."""
+"""The variables that a start stores for programs that PID 1 starts later, and those of a command."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from entrypoint.server import opening
 from entrypoint.server.context import HIDDEN_VALUE, SETTINGS_VARIABLE, kept_values
 
 
-def test_no_secret_is_written_down() -> None:
-    """Ours, libpq's and the archivers' variables are kept; their secrets and everybody else's are not."""
+def test_no_secret_is_stored() -> None:
+    """Our, libpq's and the archivers' variables are stored, without secrets; all others are not."""
     secrets = (
         "POSTGRES_PASSWORD PGPASSWORD AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN WALG_LIBSODIUM_KEY SSH_PASSWORD "
         "PGBACKREST_REPO1_CIPHER_PASS PGBACKREST_REPO1_S3_KEY_SECRET WALG_S3_SSE_C WALG_PGP_KEY_PASSPHRASE "
@@ -40,8 +40,8 @@ def test_no_secret_is_written_down() -> None:
     assert [] == [name for name in ("MY_OWN", *of_a_standby) if name in kept]
 
 
-def test_what_was_handed_on_is_not_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It lacks the secrets; whoever has them is told."""
+def test_stored_settings_are_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stored settings lack the secrets; a command with its own settings is checked."""
     values = {
         "PGDATA": "/data",
         "POSTGRES_PASSWORD_UPDATE": "on",
@@ -56,8 +56,8 @@ def test_what_was_handed_on_is_not_judged_again(monkeypatch: pytest.MonkeyPatch)
     assert opening.load_settings(kept, ()).every_start.update_password
 
 
-def test_a_command_beside_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What this call sets wins, but neither an empty variable, nor the archiver's, nor a file that cannot be read."""
+def test_a_command_next_to_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The call's variables win, except empty ones, the archiver's, and files that cannot be read."""
     readable = tmp_path / "file"
     readable.touch()
     given = {
@@ -87,10 +87,10 @@ def test_a_command_beside_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     ("number", "free"),
     [(0, True), (errno.EWOULDBLOCK, False), (errno.EACCES, False), (errno.EPERM, True), (errno.ENOLCK, True)],
 )
-def test_a_folder_is_free_where_nothing_can_be_locked(
+def test_a_folder_without_locks_is_free(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int, *, free: bool
 ) -> None:
-    """A start lives there only where somebody else holds the lock; a filter of system calls may forbid it."""
+    """The folder is in use only if somebody holds the lock; a system call filter may forbid locks."""
 
     def lock(*_: int) -> None:
         if number:

@@ -1,4 +1,4 @@
-"""Servers of ours that nobody else reaches."""
+"""Our private servers, which nobody else can reach."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from entrypoint.server import private_server
 
 
 def test_a_server_that_recovers() -> None:
-    """It takes no clients and archives nothing, whatever the port; the options say what it recovers."""
+    """It accepts no clients and archives nothing; the options decide what it recovers."""
     found = private_server.recovering({"recovery_target_action": "promote"}, "5433", 14)
     assert [
         "-c", "listen_addresses=",
@@ -19,7 +19,7 @@ def test_a_server_that_recovers() -> None:
 
 
 def test_out_of_reach() -> None:
-    """Its one door lies in a folder of ours, with the files that let us in."""
+    """Its only socket is in our folder, together with the files that let us in."""
     found = private_server.out_of_reach("/run/x")
     assert ("", "/run/x", "") == (
         found["listen_addresses"], found["unix_socket_directories"], found["archive_command"]

@@ -23,12 +23,12 @@ def _context(code: int) -> Any:
 
 
 def test_a_shell_that_works() -> None:
-    """Nothing is said."""
+    """Nothing is reported."""
     assert programs.check_shell(_context(0)) is None
 
 
-def test_what_is_wrong_with_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What needs it is told, as people know it."""
+def test_a_broken_shell_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The problem names what needs the shell, in terms that users know."""
     wrong = Problem("/bin/sh ends with code 126 if uid 999 runs it", MEND)
     assert wrong == programs.check_shell(_context(126))
     monkeypatch.setattr(os.path, "exists", lambda _: False)

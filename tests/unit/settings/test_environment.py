@@ -1,4 +1,4 @@
-"""From the raw environment to checked values."""
+"""From the raw environment to checked values: files, unknown names, and names of other programs."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ FROM_FILE = [
 
 @pytest.mark.parametrize("name", FROM_FILE)
 def test_a_value_can_come_from_a_file(name: str) -> None:
-    """`X_FILE` becomes `X`, without newlines at the end, and is gone; which file it was is remembered."""
+    """`X_FILE` becomes `X`, without trailing newlines; the file's path is remembered."""
     found = _read(**{f"{name}_FILE": "/secret", name: ""})
     assert Environment({name: "from file"}, (), files={name: "/secret"}) == found
 
 
 @pytest.mark.parametrize("name", FROM_FILE)
-def test_both_are_a_mistake(name: str) -> None:
-    """A value and a file for it are refused with the official image's words, and both are named."""
+def test_a_value_and_a_file_for_it_are_a_mistake(name: str) -> None:
+    """The refusal has the official image's text and names both variables."""
     found = _read(**{f"{name}_FILE": "/secret", name: "x"})
     assert [f"both {name} and {name}_FILE are set (but are exclusive)"] == _whats(found)
     assert f"set only one of {name} and {name}_FILE" == found.problems[0].hint
@@ -63,30 +63,30 @@ def test_both_are_a_mistake(name: str) -> None:
 
 @pytest.mark.parametrize("name", FROM_FILE)
 def test_an_empty_file_variable_is_not_set(name: str) -> None:
-    """Set means not empty, as in the official image."""
+    """A variable is set if it is not empty, as in the official image."""
     assert Environment({name: "x"}, ()) == _read(**{f"{name}_FILE": "", name: "x"})
 
 
 def test_a_file_that_cannot_be_read() -> None:
-    """The variable, the file and the system's reason are named."""
+    """The message names the variable, the file and the system's reason."""
     found = _read(POSTGRES_PASSWORD_FILE="/none")
     assert ["POSTGRES_PASSWORD_FILE=/none: cannot be read: No such file or directory"] == _whats(found)
     assert "POSTGRES_PASSWORD" not in found.values
 
 
-def test_a_file_that_is_no_path() -> None:
-    """A reader's ValueError (a zero byte in a path) is a mistake like the others."""
+def test_a_value_that_is_not_a_path() -> None:
+    """A reader's ValueError (a zero byte in a path) is a mistake like any other."""
 
     def read_file(path: str) -> str:
         raise ValueError("embedded null byte")
 
     found = environment.read({"POSTGRES_USER_FILE": "x"}, read_file)
     expected = "POSTGRES_USER_FILE is not the path of a file that can be read: embedded null byte"
-    assert [expected] == _whats(found), "what was given in the path's place may be the secret itself"
+    assert [expected] == _whats(found), "the value in place of the path may be the secret itself"
 
 
 def test_a_file_with_a_zero_byte() -> None:
-    """No environment can hold one: it is a mistake, and the value does not go any further."""
+    """No environment can hold a zero byte, so this is a mistake, and the value is dropped."""
     found = _read(POSTGRES_PASSWORD_FILE="/zero")
     assert 1 == len(found.problems)
     assert "POSTGRES_PASSWORD_FILE=/zero" in found.problems[0].what
@@ -99,7 +99,7 @@ def test_a_file_with_a_zero_byte() -> None:
     [("/empty", ""), ("/lines", "a\nb\r"), ("/bytes", os.fsdecode(b"\xff")), ("/secret", "from file")],
 )
 def test_the_text_of_a_file_is_kept(path: str, expected: str) -> None:
-    """Only newlines at the very end are dropped; bytes that are no UTF-8 stay."""
+    """Only trailing newlines are dropped; bytes that are not UTF-8 are kept."""
     assert expected == _read(POSTGRES_PASSWORD_FILE=path).values["POSTGRES_PASSWORD"]
 
 
@@ -135,22 +135,22 @@ OF_THEIR_OWN = [
 
 
 @pytest.mark.parametrize("name", OF_THEIR_OWN)
-def test_a_name_that_ends_like_a_file_may_be_one_of_its_own(name: str) -> None:
-    """A variable whose own name ends in `_FILE`, or that is nobody's of ours, stays as it is."""
+def test_a_name_with_the_suffix_may_be_a_variable_in_its_own_right(name: str) -> None:
+    """A variable whose own name ends in `_FILE`, or that nobody here knows, stays as it is."""
     assert Environment({name: "/none"}, ()) == _read(**{name: "/none"})
 
 
 def test_secrets_of_others_stay_files_without_an_archive() -> None:
-    """Where nothing is archived, the cloud's secrets belong to the user's scripts, as in the official image.
+    """Without an archive, the cloud's secrets belong to the user's scripts, as in the official image.
 
-    Reading them would take `X_FILE` from init files and put the secret into the server's environment.
+    Reading them would hide `X_FILE` from init files and put the secret into the server's environment.
     """
     raw = {"AWS_SECRET_ACCESS_KEY_FILE": "/secret", "SSH_PASSWORD_FILE": "/none"}
     assert Environment(raw, ()) == _read(**raw)
 
 
 def test_secrets_of_an_archive_come_from_files() -> None:
-    """Where something is archived, the cloud's secrets are read from files."""
+    """With an archive, the cloud's secrets are read from files."""
     found = _read(ARCHIVE_URL="s3://bucket", AWS_SECRET_ACCESS_KEY_FILE="/secret")
     assert {"ARCHIVE_URL": "s3://bucket", "AWS_SECRET_ACCESS_KEY": "from file"} == found.values
 
@@ -167,12 +167,12 @@ def test_secrets_of_an_archive_come_from_files() -> None:
         ("WALG_S3_PERFIX", "WALG_S3_PREFIX"),
         ("PGBACKREST_REPO2_S3_BUKCET", "PGBACKREST_REPO2_S3_BUCKET"),
         ("PGBACKREST_PG_PATH", "PGBACKREST_PG1_PATH"),
-        # ends like what `docker run --link` injects, and yet is only misspelt
+        # ends like a name that `docker run --link` sets, but is only misspelt
         ("WALG_DELTA_FORM_NAME", "WALG_DELTA_FROM_NAME"),
     ],
 )
-def test_a_misspelt_name_is_told(name: str, meant: str) -> None:
-    """The mistake names what was written, its mend what was probably meant."""
+def test_a_misspelt_name_is_reported(name: str, meant: str) -> None:
+    """The problem names the variable as written, and its hint names the variable that is probably meant."""
     found = _read(WALG_FILE_PREFIX="/archive", **{name: "x"})
     assert [f"unknown variable {name}"] == _whats(found)
     assert f"did you mean {meant}?" == found.problems[0].hint
@@ -184,8 +184,8 @@ OUR_NAMES = sorted(
 
 
 @given(name=st.sampled_from(OUR_NAMES), place=st.integers(0, 30), letter=st.sampled_from("AEX_0"))
-def test_any_slip_of_one_letter_is_told(name: str, place: int, letter: str) -> None:
-    """A letter too few, too many or exchanged in any of our names is found, and mended rightly."""
+def test_any_slip_of_one_letter_is_reported(name: str, place: int, letter: str) -> None:
+    """A missing, extra or wrong letter in any of our names is found, and the hint gives the right name."""
     group = name.index("_") + 1
     at = group + place % (len(name) - group)
     for slip in (
@@ -201,8 +201,8 @@ def test_any_slip_of_one_letter_is_told(name: str, place: int, letter: str) -> N
 
 
 @pytest.mark.parametrize("name", ["ARCHIVE_FLOPPY", "WALG_FLOPPY_DISK_SIZE", "PGBACKREST_XYZZY"])
-def test_a_strange_name_of_a_strict_group_is_told(name: str) -> None:
-    """In these groups nobody else has anything to say, where something is archived."""
+def test_an_unknown_name_of_a_strict_group_is_reported(name: str) -> None:
+    """With an archive, all names of these groups must be known."""
     found = _read(WALG_FILE_PREFIX="/archive", **{name: "x"})
     assert [f"unknown variable {name}"] == _whats(found)
     hint = f"remove {name}; docs/reference/variables.md lists every variable"
@@ -210,8 +210,8 @@ def test_a_strange_name_of_a_strict_group_is_told(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["BACKUP_BUCKET", "STATUS_PAGE_TITLE", "RESTORE_POINT_HOOK"])
-def test_a_strange_name_of_a_common_group_is_doubted(name: str) -> None:
-    """A script of the user may have such a name: it is mentioned, and the start goes on."""
+def test_an_unknown_name_of_a_common_group_is_only_doubtful(name: str) -> None:
+    """A user's script may use such a name: a warning mentions it, and the start continues."""
     found = _read(**{name: "x"})
     assert [f"unknown variable {name}"] == [doubt.what for doubt in found.warnings]
     assert () == found.problems
@@ -222,7 +222,7 @@ def test_a_strange_name_of_a_common_group_is_doubted(name: str) -> None:
     ["ARCHIVE_SERVICE_HOST", "WALG_PORT_80_TCP_ADDR", "BACKUP_NAME", "ARCHIVER", "MYARCHIVE_URL", "WALG"],
 )
 def test_names_of_others_are_left_alone(name: str) -> None:
-    """What an engine injects and what only resembles a group is nobody's mistake."""
+    """Names that an engine injects, and names that only resemble a group, are no mistakes."""
     assert Environment({name: "x"}, ()) == _read(**{name: "x"})
 
 
@@ -231,15 +231,15 @@ def test_names_of_others_are_left_alone(name: str) -> None:
     [tuple(variables.table()), tuple(tool_variables.all_like("PGBACKREST_REPO1_PATH"))],
     ids=["ours", "archivers"],
 )
-def test_every_known_name_is_taken(names: tuple[str, ...]) -> None:
-    """All declared variables and all of both archivers pass without a word."""
+def test_every_known_name_is_accepted(names: tuple[str, ...]) -> None:
+    """All declared variables and all variables of both archivers pass without a message."""
     raw = dict.fromkeys(names, "x") | {"WALG_FILE_PREFIX": "/archive"}
     assert Environment(raw, ()) == _read(**raw)
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text()))
 def test_other_variables_pass_unchanged(raw: Mapping[str, str]) -> None:
-    """Whatever is not ours is handed on as it is."""
+    """Variables that are not ours are passed on unchanged."""
     ours = (*foreign.STRICT_GROUPS, *foreign.OUR_GROUPS, "POSTGRES_", "PG")
     assume(not any(name.startswith(ours) or name.endswith("_FILE") for name in raw))
     assert Environment(dict(raw), ()) == environment.read(raw, _read_file)

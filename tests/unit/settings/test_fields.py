@@ -1,4 +1,4 @@
-"""How the value of a variable is read."""
+"""How the value of a variable is parsed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SECRET = Variable("SECRET", "a", "", secret=True)
     ("values", "expected"), [({}, "refuse"), ({"FORK": ""}, "refuse"), ({"FORK": "confirm"}, "confirm")]
 )
 def test_a_choice(values: Mapping[str, str], expected: str) -> None:
-    """What is not set, or empty, is the default."""
+    """A variable that is not set, or is empty, has its default."""
     problems: list[Problem] = []
     assert expected == fields.choice(values, FORK, ("refuse", "confirm"), problems)
     assert [] == problems
 
 
-def test_a_choice_that_is_none() -> None:
-    """It is told, but for a secret; what goes on is the default, never what nobody knows."""
+def test_an_unknown_choice() -> None:
+    """The problem shows the value unless it is a secret, and the default is used."""
     problems: list[Problem] = []
     assert "refuse" == fields.choice({"FORK": "maybe"}, FORK, ("confirm", "refuse"), problems)
     assert "a" == fields.choice({"SECRET": "geheim"}, SECRET, ("b", "a"), problems)
@@ -42,7 +42,7 @@ def test_a_choice_that_is_none() -> None:
 
 @pytest.mark.parametrize("text", ["-1", "1.5", "1 h", "12345678", "\u0661"])
 def test_no_seconds(text: str) -> None:
-    """The default goes on, and an example is given."""
+    """The default is used, and the hint gives an example."""
     problems: list[Problem] = []
     assert 60 == fields.seconds({"TIMEOUT": text}, TIMEOUT, problems)
     hint = "give TIMEOUT as seconds, for example TIMEOUT=60"
@@ -51,7 +51,7 @@ def test_no_seconds(text: str) -> None:
 
 
 def test_a_count() -> None:
-    """It is from its least on, or not set at all."""
+    """A count has at least its least value, or is not set at all."""
     problems: list[Problem] = []
     assert fields.count({}, KEEP, problems, least=1) is None
     assert 3 == fields.count({"KEEP": "3"}, KEEP, problems, least=1)

@@ -1,4 +1,4 @@
-"""Whose the variables of a shared environment are."""
+"""Which variables of a shared environment are meant for us."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _none(path: str) -> str:
 
 
 def _judge(values: dict[str, str]) -> tuple[list[Problem], tuple[Problem, ...]]:
-    """Return everything that is wrong, and what is doubtful, as a start finds it."""
+    """Return all problems and all doubts that a start finds."""
     read = environment.read({**made.PLAIN, **values}, _none)
     return [*read.problems, *made.load(read.values)[1]], read.warnings
 
@@ -58,8 +58,8 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("values", OTHERS, ids=lambda values: " ".join(f"{k}={v}" for k, v in values.items()))
-def test_what_is_somebody_elses_ends_no_start(values: dict[str, str]) -> None:
-    """Where nothing of an archive is asked for, a name or a value that is not ours is told in one line each."""
+def test_variables_of_other_programs_end_no_start(values: dict[str, str]) -> None:
+    """Without an archive, each name or value that is not ours gets a warning of one line."""
     problems, doubts = _judge(values)
     assert [] == problems
     told = [doubt for doubt in doubts if any(name in doubt.what for name in values)]
@@ -77,18 +77,18 @@ def test_what_is_somebody_elses_ends_no_start(values: dict[str, str]) -> None:
         *(("STATUS_LOG_LEVEL", value) for value in ("loud", "5", "debug,info")),
     ],
 )
-def test_what_nobody_would_write_is_a_mistake(name: str, value: str) -> None:
-    """These variables are in force without an archive too, so a slip in their value must not pass."""
+def test_a_value_that_no_program_accepts_is_a_mistake(name: str, value: str) -> None:
+    """These variables have an effect without an archive too, so a mistake in their value must not pass."""
     problems, _ = _judge({name: value})
     assert [f"{name}={value}"] == [problem.what.partition(" ")[0] for problem in problems]
 
 
-def test_all_at_once() -> None:
-    """One environment of many services is told variable by variable."""
+def test_each_foreign_variable_is_reported() -> None:
+    """The environment of many services gets one warning for each variable."""
     values = {name: value for each in OTHERS for name, value in each.items()}
     problems, doubts = _judge(values)
     assert [] == problems
-    assert len(doubts) >= len(values) - 1, "AWS_* is no group of ours"
+    assert len(doubts) >= len(values) - 1, "AWS_* is not one of our groups"
 
 
 @pytest.mark.parametrize("archive", STORAGES, ids=lambda values: next(iter(values)))
@@ -101,8 +101,8 @@ def test_all_at_once() -> None:
         *(("BACKUP_TIMEOUT", "2h"), ("STANDBY", "db2"), ("BACKUP_RETAIN_DAYS", "7d")),
     ],
 )
-def test_where_something_is_archived_it_is_a_mistake(archive: dict[str, str], name: str, value: str) -> None:
-    """Then a near miss of a name of ours, and a bad value of one, is refused as before."""
+def test_with_an_archive_it_is_a_mistake(archive: dict[str, str], name: str, value: str) -> None:
+    """With an archive, a near miss of one of our names, and a bad value, are refused."""
     problems, _ = _judge({**archive, name: value})
     assert 1 == len(problems)
     assert name in problems[0].what
@@ -118,8 +118,8 @@ VALUES = {
 
 
 @pytest.mark.parametrize(("name", "kind"), restoring.TARGETS.items())
-def test_every_target_asks_for_a_restore(name: str, kind: str) -> None:
-    """A target alone asks for one, but for a name, which any word can be."""
+def test_every_target_requests_a_restore(name: str, kind: str) -> None:
+    """A target alone requests a restore, except a target's name, since any word can be one."""
     assert restoring.is_target(name, VALUES[kind])
     assert (kind != "name") == foreign.is_asked_for({name: VALUES[kind]})
 
@@ -151,21 +151,21 @@ def test_every_target_asks_for_a_restore(name: str, kind: str) -> None:
         ({"POSTGRES_TUNE": "yes"}, "POSTGRES_TUNE=yes is not a valid value"),
     ],
 )
-def test_who_means_ours_is_not_left_alone(values: dict[str, str], expected: str | None) -> None:
-    """A value of ours, or a slip in the name that turns an archive on, asks for it: no start goes on without."""
+def test_variables_that_are_meant_for_us_are_checked(values: dict[str, str], expected: str | None) -> None:
+    """A valid value or a misspelt name can request an archive: no start continues without it."""
     problems, doubts = _judge(values)
     assert () == doubts
     if expected is not None:
         assert expected in problems[0].what
     else:
-        assert ["fsycn"] == [*made.settings(values).conf], "the server itself judges it"
+        assert ["fsycn"] == [*made.settings(values).conf], "the server itself checks it"
 
 
 @pytest.mark.parametrize(
     "service", ["postgres-conf", "archive", "backup", "restore", "standby", "status", "drill", "stop"]
 )
-def test_the_variables_of_a_service_are_the_engines(service: str) -> None:
-    """Kubernetes and `docker run --link` name them after the service, whatever is asked for."""
+def test_the_variables_of_a_service_belong_to_the_engine(service: str) -> None:
+    """Kubernetes and `docker run --link` name these variables after the service; they are left alone."""
     name = service.upper().replace("-", "_")
     values = {
         f"{name}_SERVICE_HOST": "10.0.0.7",
@@ -184,7 +184,7 @@ def test_the_variables_of_a_service_are_the_engines(service: str) -> None:
 
 
 def test_the_port_is_still_a_setting() -> None:
-    """POSTGRES_CONF_PORT is the engine's by its value alone."""
+    """Only the value shows whether an engine has set POSTGRES_CONF_PORT."""
     assert {"port": "5433"} == made.settings({"POSTGRES_CONF_PORT": "5433"}).conf
     assert {} == made.settings({"POSTGRES_CONF_PORT": "tcp://10.0.0.7:5432"}).conf
     assert {"a.my_port": "1"} == made.settings({"POSTGRES_CONF_A__MY_PORT": "1"}).conf
@@ -228,18 +228,18 @@ def test_the_port_is_still_a_setting() -> None:
     ],
 )
 def test_settings_are_still_settings(name: str) -> None:
-    """Written in capitals too; what is in small letters is meant as one, and the server judges it."""
+    """A setting may be in capitals; a name in small letters is always a setting, and the server checks it."""
     assert [name.lower().replace("__", ".")] == [*made.settings({f"POSTGRES_CONF_{name}": "x"}).conf]
 
 
 def test_others_variables_stay_in_the_environment() -> None:
-    """Init files and the server have them as in the official image."""
+    """Init files and the server get them as in the official image."""
     values = {"BACKUP_SCHEDULE": "@daily", "STOP_FAST_TIMEOUT": "60s", "STANDBY": "true"}
     assert values == {name: made.settings(values).values[name] for name in values}
 
 
 def test_no_value_is_repeated() -> None:
-    """It may be a secret of somebody else's."""
+    """A value may be the secret of another program."""
     values = {
         name: "geheim"
         for name in (*variables.table(), "BACKUP_PASSWORD", "WALG_X", "ARCHIVE_DIR", "POSTGRES_CONF_PATH")
@@ -247,12 +247,12 @@ def test_no_value_is_repeated() -> None:
         and name not in ("ARCHIVE_URL", "RESTORE_ARCHIVE_URL", "STANDBY_PRIMARY_CONNINFO")
     }
     _, doubts = _judge(values)
-    assert len(doubts) > len(values) - 7, "and those in force without an archive are refused"
+    assert len(doubts) > len(values) - 7, "the variables that have an effect without an archive are refused"
     assert not [doubt for doubt in doubts if "geheim" in doubt.what + doubt.hint]
 
 
 def test_a_doubt_says_what_it_would_mean_here() -> None:
-    """The first sentence of what is said of the variable."""
+    """The hint contains the first sentence of the variable's description."""
     _, (known,) = _judge({"BACKUP_SCHEDULE": "@daily"})
     assert "BACKUP_SCHEDULE has no effect: no archive is set (ARCHIVE_URL)" == known.what
     assert known.hint.startswith("in this image it means: When to take base backups, in cron's syntax")
@@ -264,6 +264,6 @@ def test_a_doubt_says_what_it_would_mean_here() -> None:
 
 @pytest.mark.parametrize("text", ["ARCHIVE_UR", "ARCHIVE_URLL", "ARCHIVE_URI", "ARCHIVE_ULR", "RCHIVE_URL"])
 def test_slips(text: str) -> None:
-    """One letter, or two exchanged; ARCHIVE_DIR is another name."""
+    """One letter, or two swapped ones; ARCHIVE_DIR is another name, not a slip."""
     assert fields.is_slip(text, "ARCHIVE_URL")
     assert not fields.is_slip("ARCHIVE_DIR", "ARCHIVE_URL")

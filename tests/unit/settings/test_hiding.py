@@ -1,4 +1,4 @@
-"""Nothing of a secret is ever shown, whatever it stands in and however that is written."""
+"""No part of a secret is ever shown, wherever it is and however it is written."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ SIGNS = " '\"\\=:@/?&%#;,.$`[]{}()<>|!*~^+-_aB0äß漢"
     ],
 )
 def test_texts(text: str, expected: str) -> None:
-    """Of a connection string the secrets are hidden, of what cannot be read all of it."""
+    """The secrets in a connection string are hidden; a string that cannot be parsed is hidden completely."""
     assert expected == hide_secrets(text)
 
 
@@ -90,7 +90,7 @@ def test_texts(text: str, expected: str) -> None:
     ],
 )
 def test_settings(name: str, text: str, expected: str) -> None:
-    """By a setting's name it is known what its value is; of a command its program is shown."""
+    """A setting's name decides how its value is shown; of a command, only the program is shown."""
     assert expected == hide_secrets(text, name)
 
 
@@ -109,7 +109,7 @@ plain = st.sampled_from(["host=db", "port = 5432", "user='me'", "sslmode=require
 
 @given(secret=secrets, name=names, before=st.lists(plain), after=st.lists(plain), cut=st.integers(0, 3))
 def test_pairs(secret: str, name: str, before: list[str], after: list[str], cut: int) -> None:
-    """However a secret is quoted, and wherever the quotes are forgotten, nothing of it is in what is shown."""
+    """However a secret is quoted, and wherever a quote is missing, no part of the secret is shown."""
     right = " ".join([*before, f"{name}={_quoted(secret)}", *after])
     assert (name, secret) in {(part.name, part.value) for part in conninfo.parse(right)}
     for value in (
@@ -131,7 +131,7 @@ def test_pairs(secret: str, name: str, before: list[str], after: list[str], cut:
     rest=st.sampled_from(["", "/db", "/db?sslmode=prefer", ":5433"]),
 )
 def test_uris(secret: str, user: str, rest: str) -> None:
-    """A password in a URI is hidden, encoded or not, before the @ and behind the ?."""
+    """A password in a URI is hidden, percent-encoded or not, before the @ and after the ?."""
     right = f"postgres://{user}:{_encoded(secret)}@db{rest}"
     assert ("password", secret) in {(part.name, part.value) for part in conninfo.parse(right)}
     query = "&" if "?" in rest else "?"
@@ -144,26 +144,26 @@ def test_uris(secret: str, user: str, rest: str) -> None:
 
 @given(secret=secrets, name=st.sampled_from(["archive_command", "restore_command", "ssl_passphrase_command"]))
 def test_commands(secret: str, name: str) -> None:
-    """Of a command no word but the program is shown, unless all words are known to be harmless."""
+    """Only the program of a command is shown, unless all its words are known to be harmless."""
     for text in (
         f"wal-g --key '{secret}' %p",
         f"KEY={secret} wal-g",
         f"curl -u a:{secret} https://h",
         f"echo {secret}",
     ):
-        if "/" not in secret:  # a path is shown where all words are paths
+        if "/" not in secret:  # a path is shown if all words are paths
             assert MARK not in hide_secrets(text, name)
 
 
 @given(secret=secrets, scheme=st.sampled_from(["s3", "ssh", "gs", "azure"]))
 def test_addresses(secret: str, scheme: str) -> None:
-    """Where an archive is is told without user, password and query."""
+    """The place of an archive is shown without user, password and query."""
     for text in (f"{scheme}://me:{secret}@host/a", f"{scheme}://host/a?sig={secret}", f"{secret}"):
         assert MARK not in hide_address(text)
 
 
 def test_our_own_commands_are_shown(tmp_path: str) -> None:
-    """What the entrypoint sets itself holds no secret, and people look for it."""
+    """The commands that the entrypoint itself sets contain no secret, and people look for them."""
     for tool in TOOLS:
         given_ = made.settings({"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": tool})
         assert given_.archive is not None
@@ -172,8 +172,8 @@ def test_our_own_commands_are_shown(tmp_path: str) -> None:
             assert text == hide_secrets(text, "archive_command")
 
 
-def test_words_of_the_server() -> None:
-    """What PostgreSQL repeats of a bad value or line is hidden, too."""
+def test_messages_of_the_server() -> None:
+    """The parts of a bad value or line that PostgreSQL repeats are hidden too."""
     said = Complaint("password_encryption", 'invalid value for parameter "password_encryption": "GEHEIM"', "")
     source = Source("password_encryption", "GEHEIM", "variable", "POSTGRES_CONF_password_encryption")
     assert MARK not in problem(source, said, []).what
@@ -189,7 +189,7 @@ def test_words_of_the_server() -> None:
 
 
 def _reader(value: str) -> Callable[[str], str]:
-    """Reads `/file` and no other one."""
+    """Return a reader that knows only `/file`."""
 
     def read_file(path: str) -> str:
         if path != "/file":
@@ -204,7 +204,7 @@ def _reader(value: str) -> Callable[[str], str]:
     "value", ["GEHEIM", "s3://AKIA:GEHEIM@bucket/x", "user=a GEHEIM", "GEH\nEIM", "/GEHEIM ?", "GEHEIM://@"]
 )
 def test_no_mistake_repeats_a_hidden_value(value: str, switch: dict[str, str]) -> None:
-    """Whatever stands in a variable that may hold a secret, no message about it has its words."""
+    """No message about a variable that may hold a secret repeats any part of its value."""
     names_ = [name for name, variable in variables.table().items() if variable.hidden]
     names_ += [
         "WALG_S3_PREFIX",
@@ -269,6 +269,6 @@ NEEDED = ["PATH", "LANG", "LC_CTYPE", "PGDATA", "PGSSLROOTCERT", "no_proxy"]
 def test_environment_of_the_server(
     values: dict[str, str], arguments: tuple[str, ...], expected: list[str]
 ) -> None:
-    """It is built from what the server needs where anything is archived or restored, else as the official image's."""
+    """With an archive the server gets only what it needs, else the same as in the official image."""
     found = server_environment(made.settings(values, arguments), ENVIRONMENT)
     assert set(expected) == set(found)

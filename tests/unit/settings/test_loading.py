@@ -1,4 +1,4 @@
-"""What the user wants, typed and checked."""
+"""The settings, typed and checked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _problems(
 
 
 def test_defaults() -> None:
-    """With a password and a data folder everything else is as in the official image."""
+    """With a password and a data folder, everything else is as in the official image."""
     found = made.settings()
     expected = Init("postgres", "secret", "postgres", "", None, "", restart_unfinished=False)
     assert expected == found.init
@@ -48,22 +48,22 @@ def test_defaults() -> None:
     )
 
 
-def test_the_stop_has_time() -> None:
-    """Each step of the shutdown has its own time."""
+def test_each_step_of_a_stop_has_its_own_time() -> None:
+    """The three steps of the shutdown have three timeouts."""
     assert Stop(5, 60, 10) == made.settings().serving.stop
     values = {"STOP_SMART_TIMEOUT": "0", "STOP_FAST_TIMEOUT": "1", "STOP_IMMEDIATE_TIMEOUT": "0002"}
     assert Stop(0, 1, 2) == made.settings(values).serving.stop
 
 
-def test_the_database_is_called_like_its_user() -> None:
-    """POSTGRES_DB is POSTGRES_USER unless it is set; empty is not set."""
+def test_the_database_has_the_name_of_its_user() -> None:
+    """POSTGRES_DB is POSTGRES_USER unless it is set; an empty variable is not set."""
     assert "app" == made.settings({"POSTGRES_USER": "app", "POSTGRES_DB": ""}).init.database
     assert "db" == made.settings({"POSTGRES_USER": "app", "POSTGRES_DB": "db"}).init.database
     assert "postgres" == made.settings({"POSTGRES_USER": ""}).init.user
 
 
 def test_first_start_settings() -> None:
-    """What initdb and pg_hba.conf need is taken over as it is."""
+    """The values for initdb and pg_hba.conf are taken unchanged."""
     values = {
         "POSTGRES_INITDB_ARGS": "--data-checksums -A 'x y'",
         "POSTGRES_INITDB_WALDIR": "/wal",
@@ -86,8 +86,8 @@ def test_first_start_settings() -> None:
 
 
 @pytest.mark.parametrize("path", ["/data/", "/data//"])
-def test_a_slash_at_the_end_of_a_path_means_nothing(path: str) -> None:
-    """The data folder has one name, so that comparisons hold."""
+def test_a_trailing_slash_means_nothing(path: str) -> None:
+    """The data folder has only one name, so that comparisons are right."""
     assert "/data" == made.settings({"PGDATA": path}).data_folder
 
 
@@ -166,14 +166,14 @@ def test_a_slash_at_the_end_of_a_path_means_nothing(path: str) -> None:
         ),
     ],
 )
-def test_a_bad_value_is_told(values: dict[str, str], expected: str) -> None:
-    """The variable and its value are named, and there is a mend."""
+def test_a_bad_value_is_reported(values: dict[str, str], expected: str) -> None:
+    """The problem names the variable and its value, and has a hint."""
     assert [expected] == _problems(values)
 
 
 @pytest.mark.parametrize("text", ["60", "0", "500ms", "2min", "1 h", "1d", "5s", "7us"])
 def test_archive_timeout_takes_postgresqls_units(text: str) -> None:
-    """ARCHIVE_TIMEOUT is a setting of PostgreSQL and may be written like one."""
+    """ARCHIVE_TIMEOUT is a PostgreSQL setting and may be written like one."""
     archive = made.settings({"ARCHIVE_URL": URL, "ARCHIVE_TIMEOUT": text}).archive
     assert archive is not None
     assert text == archive.timeout
@@ -212,7 +212,7 @@ def test_all_mistakes_are_found_at_once() -> None:
     ],
 )
 def test_methods_for_tcp(method: str) -> None:
-    """What PostgreSQL accepts in a `host` line may be asked for, with its options."""
+    """Every method that PostgreSQL accepts in a `host` line is accepted, with its options."""
     assert method == made.settings({"POSTGRES_HOST_AUTH_METHOD": method}).init.auth_method
 
 
@@ -222,19 +222,19 @@ def test_methods_for_tcp(method: str) -> None:
         *("scram", "TRUST", " ", "md5,trust", "none", "\nmd5", "'md5'"),
         # PostgreSQL 15: "only supported on local sockets", "only supported on hostssl connections"
         *("peer", "cert"),
-        # "not supported by this build": these are for Windows and for BSD
+        # "not supported by this build": these methods are for Windows and BSD
         *("sspi", "bsd"),
         "ldaps\tldapbindpasswd=geheim",
     ],
 )
 def test_no_method_for_tcp(method: str) -> None:
-    """A method with which the server would not start is refused before anything is made."""
+    """A method with which the server would not start is refused before anything is created."""
     expected = "POSTGRES_HOST_AUTH_METHOD is not an authentication method for TCP connections"
     assert [expected] == _problems({"POSTGRES_HOST_AUTH_METHOD": method})
 
 
 def test_server_settings_by_variable() -> None:
-    """POSTGRES_CONF_<setting> sets a server setting, whatever the case of its name; also an empty value."""
+    """POSTGRES_CONF_<setting> sets a server setting, in upper or lower case; the value may be empty."""
     values = {
         "POSTGRES_CONF_WORK_MEM": "4MB",
         "POSTGRES_CONF_pg_stat_statements.max": "1",
@@ -250,7 +250,7 @@ def test_server_settings_by_variable() -> None:
     ["", "1x", "a-b", "a b", "a.b.c", "a.", ".a", "a=b", "wörk_mem", "x\n", "a$b", "a.b$"],
 )
 def test_no_name_of_a_server_setting(setting: str) -> None:
-    """A name that a configuration file cannot hold is refused."""
+    """A name that cannot be in a configuration file is refused."""
     assert [f"POSTGRES_CONF_{setting} is not the name of a server setting"] == _problems(
         {f"POSTGRES_CONF_{setting}": "x"}
     )
@@ -277,13 +277,13 @@ def test_no_name_of_a_server_setting(setting: str) -> None:
     ],
 )
 def test_a_setting_that_another_variable_owns(setting: str, values: dict[str, str], hint: str) -> None:
-    """The mend names the variable that is meant for it."""
+    """The hint names the variable to set instead."""
     _, problems = made.load({**values, f"POSTGRES_CONF_{setting}": "x"})
     assert [True] == [hint in problem.hint for problem in problems]
 
 
 def test_settings_of_the_archive_are_free_without_one() -> None:
-    """Who archives in his own way sets what he likes; and a value that does no harm is nobody's business."""
+    """Without our archiving these settings are the user's; with it, harmless values are still accepted."""
     own = {"POSTGRES_CONF_archive_command": "true", "POSTGRES_CONF_restore_command": "x"}
     assert {"archive_command": "true", "restore_command": "x"} == made.settings(own).conf
     other = {"ARCHIVE_URL": "file:///a", "POSTGRES_CONF_archive_mode": "always"}
@@ -291,26 +291,26 @@ def test_settings_of_the_archive_are_free_without_one() -> None:
 
 
 def test_two_underscores_are_a_dot() -> None:
-    """No shell exports a name with a dot."""
+    """A shell cannot export a name with a dot."""
     assert {"auto_explain.log_timing": "on"} == made.settings(
         {"POSTGRES_CONF_auto_explain__log_timing": "on"}
     ).conf
 
 
 @pytest.mark.parametrize("setting", ["config_file", "DATA_DIRECTORY"])
-def test_settings_that_no_file_can_hold(setting: str) -> None:
-    """Where the files lie cannot be said in one of them."""
+def test_settings_that_cannot_be_in_a_file(setting: str) -> None:
+    """A configuration file cannot set the place of the configuration files."""
     values = {f"POSTGRES_CONF_{setting}": "/x"}
     assert [f"POSTGRES_CONF_{setting} cannot be set by a variable"] == _problems(values)
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "\n"])
 def test_a_setting_is_one_line(value: str) -> None:
-    """A line break would make a second setting of the rest."""
+    """With a line break, the rest of the value would become a second setting."""
     assert ["POSTGRES_CONF_x contains a line break"] == _problems({"POSTGRES_CONF_x": value})
 
 
-def test_one_setting_is_given_once() -> None:
+def test_a_setting_is_set_only_once() -> None:
     """Two spellings of one setting with two values are a mistake, since one would silently win."""
     assert 1 == len(_problems({"POSTGRES_CONF_work_mem": "4MB", "POSTGRES_CONF_WORK_MEM": "8MB"}))
 
@@ -357,8 +357,8 @@ def test_archive_url(url: str, expected: Storage) -> None:
         *("file:///a\nb", "s3://bucket\n"),
     ],
 )
-def test_no_archive_url(url: str) -> None:
-    """Anything else is refused, also what could not be quoted everywhere it must stand."""
+def test_bad_archive_urls(url: str) -> None:
+    """Any other URL is refused, including one that could not be quoted everywhere it is used."""
     (told,) = _problems({"ARCHIVE_URL": url})
     assert told.startswith("ARCHIVE_URL is malformed: it ")
 
@@ -374,21 +374,21 @@ def test_no_archive_url(url: str) -> None:
         ({"ARCHIVE_URL": URL, "WALG_UPLOAD_CONCURRENCY": "2"}, made.BOTH, "wal-g"),
         ({"WALG_FILE_PREFIX": "/archive"}, made.BOTH, "wal-g"),
         ({"PGBACKREST_REPO1_PATH": "/archive"}, made.BOTH, "pgbackrest"),
-        # set means not empty
+        # an empty variable is not set
         ({"ARCHIVE_URL": URL, "PGBACKREST_PROCESS_MAX": ""}, made.BOTH, "wal-g"),
         ({"ARCHIVE_URL": URL, "WALG_UPLOAD_CONCURRENCY": ""}, ONLY_PGBACKREST, "pgbackrest"),
         ({"ARCHIVE_URL": URL, "ARCHIVE_TOOL": ""}, ONLY_PGBACKREST, "pgbackrest"),
     ],
 )
 def test_the_tool(values: dict[str, str], programs: Mapping[str, bool], expected: str) -> None:
-    """The chosen tool, else the one whose own settings are there, else what the image has, wal-g first."""
+    """The chosen tool, else the one whose own variables are set, else the image's, wal-g first."""
     archive = made.settings(values, programs=programs).archive
     assert archive is not None
     assert expected == archive.tool.name
 
 
 def test_archive_settings() -> None:
-    """The times of the archive are taken over; a user's own archive_command is respected."""
+    """The timeouts of the archive are read; a user's own archive_command is respected."""
     archive = made.settings({"ARCHIVE_URL": URL}).archive
     assert archive is not None
     assert ("60", 300, False) == (archive.timeout, archive.command_timeout, archive.by_user)
@@ -437,7 +437,7 @@ def test_archive_settings() -> None:
     ],
 )
 def test_one_archive_only(values: dict[str, str], programs: Mapping[str, bool], expected: str) -> None:
-    """Settings for two archives, or for a tool that is not there, are refused with one message."""
+    """Settings for two archives, or for a tool that is not in the image, are refused with one message."""
     assert [expected] == _problems(values, programs=programs)
 
 
@@ -473,7 +473,7 @@ def test_one_archive_only(values: dict[str, str], programs: Mapping[str, bool], 
     ],
 )
 def test_the_hint_names_the_variables(values: dict[str, str], expected: str) -> None:
-    """Of two storages, and of a storage and a tool that do not fit, each variable is named, in full."""
+    """The hint names each variable of conflicting settings, with its full name."""
     _, (problem,) = made.load(values)
     assert expected in problem.hint
 
@@ -515,13 +515,13 @@ def test_the_hint_names_the_variables(values: dict[str, str], expected: str) -> 
 def test_the_tool_of_the_archive_to_restore_from(
     values: dict[str, str], expected: tuple[str | None, str]
 ) -> None:
-    """It is the archive's, unless what is set for the other archive alone tells of another one."""
+    """It is the archive's tool, unless the variables of the other archive name or imply another one."""
     found = made.settings({**ARCHIVED, **values})
     assert expected == tuple(each and each.tool.name for each in (found.archive, found.source))
 
 
-def test_the_times_of_the_archive_hold_for_the_one_to_restore_from() -> None:
-    """ARCHIVE_COMMAND_TIMEOUT says how long a recovery waits, wherever it restores from."""
+def test_both_archives_have_the_same_timeouts() -> None:
+    """ARCHIVE_COMMAND_TIMEOUT decides how long a recovery waits, whatever archive it restores from."""
     source = made.settings(
         {**ARCHIVED, "ARCHIVE_COMMAND_TIMEOUT": "9", "RESTORE_ARCHIVE_URL": "file:///o"}
     ).source
@@ -533,13 +533,13 @@ def test_the_times_of_the_archive_hold_for_the_one_to_restore_from() -> None:
 
 
 def test_a_restore_with_a_bad_archive_is_one_mistake() -> None:
-    """When the archive is wrong, nobody is told that there is none."""
+    """If the archive's URL is malformed, no second problem says that there is no archive."""
     (told,) = _problems({"ARCHIVE_URL": "x", "RESTORE_FROM": "LATEST"})
     assert told.startswith("ARCHIVE_URL is malformed")
 
 
 def test_a_restore() -> None:
-    """RESTORE_FROM with an archive is taken over."""
+    """RESTORE_FROM is read if there is an archive."""
     found = made.settings({"ARCHIVE_URL": URL, "RESTORE_FROM": "LATEST"})
     assert (Request("LATEST"), found.archive) == (found.restore, found.source)
 
@@ -548,8 +548,8 @@ def test_a_restore() -> None:
     ("values", "tool"),
     [({"WALG_FILE_PREFIX": "archive"}, WalG), ({"PGBACKREST_REPO1_PATH": "archive"}, PgBackRest)],
 )
-def test_a_folder_is_given_in_full(values: dict[str, str], tool: type) -> None:
-    """A relative folder would lie in the data folder for the server and elsewhere for everybody else."""
+def test_an_archives_folder_needs_an_absolute_path(values: dict[str, str], tool: type) -> None:
+    """For the server, a relative path would be in the data folder; for all others it would be elsewhere."""
     assert 1 == len(_problems(values)), tool
 
 
@@ -586,10 +586,10 @@ PROGRAMS = st.fixed_dictionaries({"wal-g": st.booleans(), "pgbackrest": st.boole
 
 
 @given(values=st.dictionaries(NAMES, TEXTS), arguments=st.lists(st.text()), programs=PROGRAMS)
-def test_no_environment_is_a_surprise(
+def test_any_environment_gives_settings_or_problems(
     values: dict[str, str], arguments: list[str], programs: dict[str, bool]
 ) -> None:
-    """Any environment gives settings, and mistakes that all have a mend; never an exception."""
+    """Every problem has a hint, and no environment raises an exception."""
     found, problems = loading.load(values, arguments, programs)
     assert values == found.values
     assert [] == [problem for problem in problems if not problem.what or not problem.hint]
@@ -599,14 +599,14 @@ def test_no_environment_is_a_surprise(
 
 
 def test_backups_by_default() -> None:
-    """Nothing is taken by itself, nothing is removed, and what is taken is verified by reading."""
+    """By default no backup is taken or removed, and a backup is verified by reading it."""
     expected = Backups(None, "UTC", 0, 0, None, None, 86400, None, contents=True, verify_days=30)
     assert expected == made.settings().backup
     assert not expected.retains
 
 
 def test_backups() -> None:
-    """All settings of backups."""
+    """All settings of backups are read."""
     values = {
         **ARCHIVED,
         "BACKUP_SCHEDULE": " 0 3 * * * ",
@@ -645,20 +645,20 @@ def test_backups() -> None:
     ],
 )
 def test_mistakes_in_backups(values: dict[str, str], expected: str) -> None:
-    """Each is told with what is right."""
+    """Each problem says what is right."""
     assert [expected] == _problems({**ARCHIVED, **values})
 
 
-def test_backups_without_an_archive_are_somebody_elses() -> None:
-    """One environment serves several containers: what has no archive is left alone, and none is taken."""
+def test_backup_variables_without_an_archive_belong_to_another_program() -> None:
+    """One environment may serve several containers: without an archive, these variables have no effect."""
     assert (
         made.settings().backup
         == made.settings({"BACKUP_SCHEDULE": "@every 1h", "BACKUP_RETAIN_FULL": "x"}).backup
     )
 
 
-def test_a_fork_is_confirmed_by_that_word_only() -> None:
-    """Anything else is refused, or an error."""
+def test_only_the_word_confirm_confirms_a_fork() -> None:
+    """The default refuses; another word is a mistake."""
     given = {"ARCHIVE_URL": "file:///archive"}
     for word, expected in (("", False), ("refuse", False), ("confirm", True)):
         archive = made.settings({**given, "ARCHIVE_FORK": word}).archive
@@ -669,7 +669,7 @@ def test_a_fork_is_confirmed_by_that_word_only() -> None:
 
 
 def test_a_standby() -> None:
-    """It is built from the newest backup, or from the one that is named; without an archive from none."""
+    """It is built from the newest or the named backup; without an archive it is built from none."""
     base = {"STANDBY": "On", "ARCHIVE_URL": URL}
     found = made.settings(base)
     assert ("", "") == found.standby
@@ -684,14 +684,14 @@ def test_a_standby() -> None:
     assert made.settings({"STANDBY": "off"}).standby is None
 
 
-def test_what_is_not_set_is_what_the_sections_say() -> None:
-    """A start that loads neither section has what each makes of nothing."""
+def test_the_defaults_are_those_of_the_sections() -> None:
+    """The values of a start that does not load a section equal those that the section parses from nothing."""
     assert (Backups(), []) == backing_up.parse({}, archive=False, wrong=False)
     assert (Drills(), []) == rehearsing.parse({}, archive=False, wrong=False)
 
 
 def test_drills() -> None:
-    """None by default; the folder is outside of the data folder."""
+    """There are none by default, and their folder is outside the data folder."""
     assert Drills(None, "/var/lib/postgresql/drill") == made.settings().drill
     given = {**ARCHIVED, "DRILL_SCHEDULE": "0 5 * * 0", "DRILL_FOLDER": "/drill/"}
     assert Drills("0 5 * * 0", "/drill") == made.settings(given).drill
@@ -710,31 +710,31 @@ def test_drills() -> None:
         ({**ARCHIVED, "DRILL_FOLDER": "drill"}, "DRILL_FOLDER=drill is not an absolute path"),
     ],
 )
-def test_drills_that_cannot_be(values: dict[str, str], expected: str) -> None:
-    """Each mistake is told once."""
+def test_mistakes_in_drills(values: dict[str, str], expected: str) -> None:
+    """Each mistake is reported once."""
     _, (problem,) = made.load(values)
     assert expected in problem.what
 
 
-def test_one_time_zone_is_told_once() -> None:
-    """Both schedules are in it."""
+def test_a_bad_time_zone_is_reported_once() -> None:
+    """Both schedules share the time zone."""
     both = {"BACKUP_SCHEDULE": "0 3 * * *", "DRILL_SCHEDULE": "0 5 * * 0", "BACKUP_TIMEZONE": "Mars"}
     assert 1 == len(made.load({**ARCHIVED, **both})[1])
 
 
-def test_another_folder_beside_the_data() -> None:
-    """A name that only begins like that of the data folder is no folder in it."""
+def test_a_folder_next_to_the_data_folder() -> None:
+    """A folder whose name only begins like the data folder's is not in it."""
     assert "/data-drill" == made.settings({**ARCHIVED, "DRILL_FOLDER": "/data-drill"}).drill.folder
 
 
-def test_what_is_done_at_every_start() -> None:
-    """Names may be parted by commas, spaces and lines; each counts once."""
+def test_the_extensions_of_every_start() -> None:
+    """Names may be separated by commas, spaces and line breaks; each counts once."""
     asked = made.settings({"POSTGRES_EXTENSIONS": " hstore, uuid-ossp\npg_trgm,,hstore "}).every_start
     assert (("hstore", "uuid-ossp", "pg_trgm"), False, False) == asked
     assert ((), False, False) == made.settings().every_start
 
 
-def test_a_password_that_is_to_be_set_has_to_be_given() -> None:
+def test_an_update_of_the_password_needs_a_password() -> None:
     """POSTGRES_PASSWORD_UPDATE alone is a mistake."""
     problems = _problems({"POSTGRES_PASSWORD_UPDATE": "on", "POSTGRES_PASSWORD": ""})
     assert ["POSTGRES_PASSWORD_UPDATE=on, but POSTGRES_PASSWORD is empty"] == problems

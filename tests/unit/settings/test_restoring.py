@@ -1,4 +1,4 @@
-"""What a restore is asked for."""
+"""What to restore, and up to where."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def _parse(values: Mapping[str, str]) -> tuple[Request | None, list[str]]:
         ),
     ],
 )
-def test_what_is_asked_for(values: Mapping[str, str], expected: Request) -> None:
-    """Each kind of target is understood."""
+def test_every_kind_of_target(values: Mapping[str, str], expected: Request) -> None:
+    """Each kind of target is parsed."""
     assert (expected, []) == _parse({"RESTORE_FROM": "LATEST", **values})
 
 
@@ -59,13 +59,13 @@ def test_what_is_asked_for(values: Mapping[str, str], expected: Request) -> None
     ],
 )
 def test_malformed_targets(name: str, value: str) -> None:
-    """Each is told with its name and its value."""
+    """Each problem names the variable and its value."""
     (problem,) = _parse({"RESTORE_FROM": "LATEST", name: value})[1]
     assert problem.startswith(f"{name}={value} is ")
 
 
-def test_two_targets_and_none_to_restore() -> None:
-    """A restore has one target, and a target needs a restore."""
+def test_a_restore_has_one_target() -> None:
+    """A restore has only one target, and a target needs a restore."""
     two = {"RESTORE_TARGET_XID": "745", "RESTORE_TARGET_LSN": "0/1"}
     assert [
         "several targets are set: RESTORE_TARGET_LSN, RESTORE_TARGET_XID; a restore has only one"

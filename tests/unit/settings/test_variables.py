@@ -24,7 +24,7 @@ OURS = [each for each in EVERY if each not in OFFICIAL]
 
 
 def test_each_is_declared_once() -> None:
-    """No name stands twice in the table, and each is found in its section by its name alone."""
+    """No name is in the table twice, and each name alone leads to its section."""
     assert EVERY == [variables.find(each.name) for each in EVERY]
     rows = (starting.OFFICIAL, starting.OURS, serving.SERVER, serving.POLICIES)
     few = (archiving, backing_up, rehearsing, restoring, following)
@@ -33,13 +33,13 @@ def test_each_is_declared_once() -> None:
 
 @pytest.mark.parametrize("variable", EVERY, ids=lambda variable: str(variable.name))
 def test_each_is_documented(variable: Variable) -> None:
-    """Each says in whole sentences what it does, and fits into a table of Markdown."""
+    """Each description consists of whole sentences and fits into a Markdown table."""
     assert variable.doc.endswith(".")
     assert [] == [text for text in (variable.doc, variable.default) if set(text) & set("|\n")]
 
 
 def test_secrets_have_no_default() -> None:
-    """A secret's default is empty, or says in words where it comes from."""
+    """The default of a secret is empty, or says where the secret comes from."""
     expected = {
         "POSTGRES_PASSWORD": "",
         "PGPASSWORD": "value of `POSTGRES_PASSWORD`",
@@ -49,13 +49,13 @@ def test_secrets_have_no_default() -> None:
 
 
 def test_the_official_image_reads_these_from_files() -> None:
-    """The four variables for which the official image knows `_FILE` can be given so."""
+    """The four variables for which the official image knows `_FILE` may come from files."""
     expected = {"POSTGRES_PASSWORD", "POSTGRES_USER", "POSTGRES_DB", "POSTGRES_INITDB_ARGS"}
     assert expected == {variable.name for variable in OFFICIAL if variable.from_file}
 
 
-def test_times_have_numbers() -> None:
-    """The default of every time is a number of seconds, since the settings take it as such."""
+def test_timeouts_are_numbers() -> None:
+    """The default of every timeout is a number of seconds, since the settings use it as such."""
     times = [variable for variable in EVERY if variable.name.endswith("TIMEOUT")]
     assert 7 == len(times)
     assert [] == [variable for variable in times if not variable.default.isdigit()]
@@ -78,17 +78,17 @@ def test_times_have_numbers() -> None:
         "BACKUP_PORT_5432_TCP_PORT",
     ],
 )
-def test_what_engines_inject_is_known(name: str) -> None:
-    """Names that Docker and Kubernetes put into the environment for a service are nobody's mistake."""
+def test_injected_names_are_known(name: str) -> None:
+    """Names that Docker and Kubernetes set for a service are no mistakes."""
     assert fields.INJECTED.fullmatch(name)
 
 
-def test_none_of_ours_looks_injected() -> None:
-    """A name of ours that looked injected would never be checked."""
+def test_none_of_our_names_looks_injected() -> None:
+    """If one of our names looked injected, it would never be checked."""
     assert [] == [name for name in variables.table() if fields.INJECTED.fullmatch(name)]
 
 
-def test_our_names_lie_in_our_groups() -> None:
-    """Every name of ours begins as one of our groups, or is its name, so that a misspelt one is seen."""
+def test_our_names_are_in_our_groups() -> None:
+    """Each of our names begins like one of our groups, or is its name, so that a misspelt one is noticed."""
     groups = (*foreign.STRICT_GROUPS, *foreign.OUR_GROUPS, "POSTGRES_")
     assert [] == [variable.name for variable in OURS if not f"{variable.name}_".startswith(groups)]

@@ -1,4 +1,4 @@
-"""Who holds the data folder."""
+"""The lock on the data folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ sys.stdin.read()
 
 
 def test_one_folder_one_server(tmp_path: Path) -> None:
-    """While another process holds the lock, it is refused at once; when that one is killed, it is free."""
+    """While another process holds the lock, a start is refused at once; the lock ends with its holder."""
     argv = [sys.executable, "-c", HOLD, str(ROOT), str(tmp_path)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
@@ -43,7 +43,7 @@ def test_one_folder_one_server(tmp_path: Path) -> None:
 
 
 def test_the_lock_writes_nothing(tmp_path: Path) -> None:
-    """A lock on a folder leaves nothing in it, and does not go to children."""
+    """A lock on a folder leaves nothing in it, and children do not inherit it."""
     descriptor = holder.lock_folder(str(tmp_path))
     inheritable = os.get_inheritable(descriptor)
     os.close(descriptor)
@@ -63,7 +63,7 @@ def _refuse_folders(monkeypatch: pytest.MonkeyPatch, number: int, *, also_files:
 
 
 def test_a_filesystem_that_locks_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then the lock is on PG_VERSION, and a second server is refused all the same."""
+    """Then PG_VERSION is locked, and a second server is still refused."""
     (tmp_path / "PG_VERSION").write_text("15\n")
     _refuse_folders(monkeypatch, errno.EBADF)
     descriptor = holder.lock_folder(str(tmp_path))
@@ -73,18 +73,18 @@ def test_a_filesystem_that_locks_files_only(tmp_path: Path, monkeypatch: pytest.
     assert exits.VOLUME_IN_USE == refused.value.code
 
 
-def test_a_filesystem_that_locks_nothing(
+def test_a_filesystem_without_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Then there is a warning, and the start goes on."""
+    """Then there is a warning, and the start continues."""
     (tmp_path / "PG_VERSION").write_text("15\n")
     _refuse_folders(monkeypatch, errno.ENOLCK, also_files=True)
     os.close(holder.lock_folder(str(tmp_path)))
     assert "entrypoint: warning: the filesystem of" in capfd.readouterr().err
 
 
-def test_other_trouble_with_a_lock_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error that says nothing about locks is not taken for a filesystem without them."""
+def test_another_error_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that is not about locks does not mean a filesystem without locks."""
     _refuse_folders(monkeypatch, errno.EIO)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         holder.lock_folder(str(tmp_path))

@@ -1,4 +1,4 @@
-"""What is noted beside the data, and never beside other data."""
+"""Notes in the data folder, and never in another cluster's folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from unit import made
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cluster that this process has noted something of already."""
+    """A cluster for which this process has already written a note."""
     monkeypatch.setattr(notes, "_known", {})
     made.cluster(tmp_path / "data")
     notes.write(str(tmp_path / "data"), own.INIT, "first")
@@ -53,8 +53,8 @@ def _remove(data: Path) -> None:
 
 
 @pytest.mark.parametrize("happens", [_empty, _empty_but_for_folders, _replace, _make_anew, _remove])
-def test_nothing_is_written_where_the_cluster_is_gone(data: Path, happens: Callable[[Path], None]) -> None:
-    """Emptied, removed or replaced: a stop and a backup leave nothing, and what must not be lost says so."""
+def test_nothing_is_written_if_the_cluster_is_gone(data: Path, happens: Callable[[Path], None]) -> None:
+    """In an emptied, removed or replaced folder, no note is written; a note that must not be lost raises."""
     happens(data)
     before = sorted(data.rglob("*"))
     stops.note(str(data), 1.5, "fast")
@@ -66,7 +66,7 @@ def test_nothing_is_written_where_the_cluster_is_gone(data: Path, happens: Calla
 
 
 def test_the_same_cluster_is_written_to(data: Path) -> None:
-    """Also after its control file was written anew, as every checkpoint does."""
+    """A note is written even after a checkpoint has written the control file again."""
     control = data / "global" / "pg_control"
     control.write_bytes(control.read_bytes()[:8] + b"\1" * 200)
     stops.note(str(data), 1.5, "fast")
@@ -74,8 +74,8 @@ def test_the_same_cluster_is_written_to(data: Path) -> None:
     assert "first" == notes.read_text(str(data), own.INIT)
 
 
-def test_a_helper_is_told_what_its_server_has(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may begin after the cluster was replaced."""
+def test_a_helper_knows_its_servers_cluster(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A helper may start after the cluster was replaced."""
     monkeypatch.setattr(notes, "_known", {})
     monkeypatch.setenv(notes.CLUSTER, notes.cluster(str(data)))
     _replace(data)
@@ -85,7 +85,7 @@ def test_a_helper_is_told_what_its_server_has(data: Path, monkeypatch: pytest.Mo
 
 
 def test_former_names_are_read_and_renamed(data: Path) -> None:
-    """A fork or an archive that is not known any more would be written to by two."""
+    """If a fork or an archive were no longer known, two servers would write to it."""
     (data / own.INIT).unlink()
     texts = {
         name: f"{number}"
@@ -113,8 +113,8 @@ def test_former_names_are_read_and_renamed(data: Path) -> None:
 
 
 @pytest.mark.parametrize(("before", "expected"), [(100, "now"), (900, "before")])
-def test_of_two_the_newer_one_stays(data: Path, before: int, expected: str) -> None:
-    """An earlier version may have served the volume once more."""
+def test_of_two_notes_the_newer_one_stays(data: Path, before: int, expected: str) -> None:
+    """An earlier version may have served the volume in between."""
     for name, text, when in ((own.FORK, "now", 500), (own.former(own.FORK), "before", before)):
         (data / name).write_text(text)
         os.utime(data / name, (when, when))
@@ -123,8 +123,8 @@ def test_of_two_the_newer_one_stays(data: Path, before: int, expected: str) -> N
     assert not (data / own.former(own.FORK)).exists()
 
 
-def test_two_that_were_moved_aside_stay(data: Path) -> None:
-    """They hold databases, which only their owner removes: neither a migration nor a new beginning does."""
+def test_folders_that_were_moved_aside_stay(data: Path) -> None:
+    """They contain databases, which only their owner removes: neither a migration nor a first start does."""
     for name in ("unfinished-20261122T180000Z", ".unfinished-20261122T180000Z"):
         (data / name).mkdir()
         (data / name / name).touch()
@@ -135,8 +135,8 @@ def test_two_that_were_moved_aside_stay(data: Path) -> None:
     assert [".unfinished-20261122T180000Z"] == os.listdir(data / "unfinished-20261122T180000Z+")
 
 
-def test_what_is_ours_is_cleared(data: Path) -> None:
-    """And nothing else, whatever it is called."""
+def test_only_our_files_are_cleared(data: Path) -> None:
+    """All other files stay, whatever their names."""
     for name in (*own._ALL, *map(own.former, own._ALL), f"{own.FORK}.new"):
         (data / name).unlink(missing_ok=True)
         (data / name).touch()
@@ -147,13 +147,13 @@ def test_what_is_ours_is_cleared(data: Path) -> None:
     assert {*others, "PG_VERSION", "global"} == set(os.listdir(data))
 
 
-def test_no_name_of_ours_is_hidden() -> None:
-    """`rm -rf data/*` takes along what does not begin with a dot."""
+def test_none_of_our_names_is_hidden() -> None:
+    """`rm -rf data/*` removes only names that do not begin with a dot."""
     assert [] == [name for name in (*own._ALL, own.ASIDE_PREFIX, own.WAL_CHECK) if name.startswith(".")]
 
 
 def test_a_mark_of_an_earlier_version_is_known(data: Path) -> None:
-    """Also by what only looks, before any start of this version."""
+    """A command that only reads finds it too, before any start of this version."""
     (data / ".entrypoint.archive").write_text('{"url": "file:///archive", "device": 1, "since": 1.0}')
     (data / ".entrypoint.fork").write_text('{"state": "refused", "what": "a", "mend": "b"}')
     assert "file:///archive" == mark.read(str(data)).url

@@ -1,4 +1,4 @@
-"""Looking at the world."""
+"""The facts about the volume."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _look(path: Path, table: list[Mount] | None = None) -> DataFolder:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    """What does not exist holds nothing and belongs to nobody."""
+    """A folder that does not exist contains nothing and has no owner."""
     found = _look(tmp_path / "none")
     expected = (False, False, False, None, (), None)
     assert expected == (
@@ -43,14 +43,14 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    """An empty folder is there for a first start."""
+    """An empty folder is ready for a first start."""
     found = _look(tmp_path)
     assert (True, True, False, ()) == (found.exists, found.readable, found.has_cluster, found.foreign)
     assert tmp_path.stat().st_uid == found.owner
 
 
 def test_a_cluster(tmp_path: Path) -> None:
-    """PG_VERSION makes a cluster; what else is in the folder is its owner's business."""
+    """PG_VERSION marks a cluster; all other files in the folder belong to the cluster's owner."""
     _cluster(tmp_path)
     (tmp_path / "server.crt").touch()
     found = _look(tmp_path)
@@ -58,14 +58,14 @@ def test_a_cluster(tmp_path: Path) -> None:
 
 
 def test_an_empty_version_makes_no_cluster(tmp_path: Path) -> None:
-    """As in the official image; what is there is named, so that nothing is written over it."""
+    """As in the official image; the files in the folder are named, so that they are not overwritten."""
     (tmp_path / "PG_VERSION").touch()
     found = _look(tmp_path)
     assert (False, ("PG_VERSION",)) == (found.has_cluster, found.foreign)
 
 
 def test_foreign_files_are_named_in_order(tmp_path: Path) -> None:
-    """All that is neither a cluster nor ours is foreign."""
+    """Every file that is neither part of a cluster nor ours is foreign."""
     for name in ("b", "a", ".hidden"):
         (tmp_path / name).touch()
     for name in ("entrypoint.finished", ".entrypoint.done", "unfinished-20261122T180000Z", "lost+found"):
@@ -77,8 +77,8 @@ def test_foreign_files_are_named_in_order(tmp_path: Path) -> None:
     "name",
     [*own._ALL, *map(own.former, own._ALL), "unfinished-20261122T180000Z", ".unfinished-20261122T180000Z"],
 )
-def test_what_is_ours_alone_counts_as_empty(tmp_path: Path, name: str) -> None:
-    """Of this version and of an earlier one, half written or not, with or without a record in it."""
+def test_a_folder_with_only_our_files_counts_as_empty(tmp_path: Path, name: str) -> None:
+    """Files of this or an earlier version count, complete or half written, with or without a record."""
     (tmp_path / name).mkdir()
     (tmp_path / name / "state").write_text("files \nfile /a.sh\n")
     if name.rpartition(".")[2] in ("fork", "archive-words"):
@@ -109,7 +109,7 @@ def test_what_is_ours_alone_counts_as_empty(tmp_path: Path, name: str) -> None:
 def test_the_record_of_an_unfinished_start(
     tmp_path: Path, state: str | None, *, has_cluster: bool, expected: Unfinished
 ) -> None:
-    """The stage and the last file that began are read; without a stage a cluster is of unknown state."""
+    """The stage and the last file that started are read; without a stage, a cluster's state is unknown."""
     (tmp_path / "entrypoint.unfinished").mkdir()
     if state is not None:
         (tmp_path / "entrypoint.unfinished" / "state").write_text(state)
@@ -133,7 +133,7 @@ def test_the_record_of_an_unfinished_start(
 def test_a_promotion_counts_once_the_server_has_noted_it(
     tmp_path: Path, state: int, *, signal: bool, stage: Stage
 ) -> None:
-    """Without the signal file a cluster whose state is still that of a recovery is no primary."""
+    """A cluster without a signal file is no primary while its state is still that of a recovery."""
     _cluster(tmp_path)
     for name in ("entrypoint.unfinished", "global"):
         (tmp_path / name).mkdir()
@@ -161,10 +161,10 @@ CLOSED, OPEN = 'postgres "-c" "listen_addresses="', 'postgres "-c" "listen_addre
         (None, None, "earlier version"),
     ],
 )
-def test_a_cluster_that_is_not_our_work_alone(
+def test_a_cluster_that_is_not_only_our_work(
     tmp_path: Path, stage: Stage, moved: str | None, served: str | None, whose: str
 ) -> None:
-    """Only what we have made, and nobody has served since, may be thrown away with an unfinished start."""
+    """Only a cluster that we made and nobody has served may be removed with an unfinished start."""
     made.cluster(tmp_path)
     (tmp_path / "recovery.signal").touch()
     work = tmp_path / "entrypoint.unfinished"
@@ -178,8 +178,8 @@ def test_a_cluster_that_is_not_our_work_alone(
     assert Unfinished(stage if whose in trusted else "unknown", "") == _look(tmp_path).unfinished
 
 
-def test_foreign_files_beside_an_unfinished_start(tmp_path: Path) -> None:
-    """What the user has put there meanwhile is named, so that it is not thrown away with our work."""
+def test_foreign_files_next_to_an_unfinished_start(tmp_path: Path) -> None:
+    """Files that the user has put there are named, so that they are not removed with our work."""
     (tmp_path / "entrypoint.unfinished").mkdir()
     (tmp_path / "base").mkdir()
     (tmp_path / "notes").touch()
@@ -207,7 +207,7 @@ VOLUMES = "/var/lib/docker/volumes"
     ],
 )
 def test_places(mount: Mount, expected: str) -> None:
-    """A volume, an anonymous one and the container's layer are told from the mount."""
+    """A volume, an anonymous volume and the container's layer are distinguished by the mount."""
     found = probe.data_folder("/data", [mount])
     assert expected == found.place
     known = expected != "unknown"
@@ -217,8 +217,8 @@ def test_places(mount: Mount, expected: str) -> None:
     )
 
 
-def test_a_link_leads_to_its_place(tmp_path: Path) -> None:
-    """PGDATA may be a link to a folder on the volume: what counts is where the data lies."""
+def test_a_link_leads_to_its_target(tmp_path: Path) -> None:
+    """PGDATA may be a link to a folder on the volume: the link's target decides."""
     (tmp_path / "volume").mkdir()
     (tmp_path / "data").symlink_to(tmp_path / "volume")
     table = [Mount("/", "/", "overlay", ""), Mount(str(tmp_path / "volume"), "/", "ext4", "")]
@@ -244,7 +244,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_old_databases(home: Path, places: list[str], expected: list[str]) -> None:
-    """Data of other majors and layouts is found where the official image looks for it."""
+    """Data of other major versions and layouts is found in the same places as by the official image."""
     for place in places:
         _cluster(home / place)
     names = [str(home / place) if place != "." else str(home) for place in expected]
@@ -252,22 +252,22 @@ def test_old_databases(home: Path, places: list[str], expected: list[str]) -> No
 
 
 def test_old_databases_are_looked_for_in_the_usual_layout_only(home: Path) -> None:
-    """With another PGDATA the user has decided where the data lies."""
+    """With another PGDATA, the user has chosen the place of the data."""
     _cluster(home / "data")
     assert () == probe._old_databases("/somewhere", "18", [])
     assert () == probe._old_databases(f"{home}/data", "17", [])
 
 
 @pytest.mark.parametrize(("major", "found"), [("18", True), ("19", True), ("17", False), ("", False)])
-def test_a_volume_where_it_is_not_used_any_more(home: Path, major: str, *, found: bool) -> None:
-    """From 18 on a mount at …/data holds nothing: the official image refuses it, and so do we."""
+def test_a_volume_in_a_place_that_is_no_longer_used(home: Path, major: str, *, found: bool) -> None:
+    """Since 18 a mount at …/data contains nothing: the official image refuses it, and so do we."""
     mount = Mount(f"{home}/data", "/", "ext4", "")
     expected = (f"{home}/data (unused mount/volume)",) if found else ()
     assert expected == probe._old_databases(f"{home}/{major}/docker", major, [mount])
 
 
 def test_stray_mounts(home: Path) -> None:
-    """A named volume near the data folder that does not hold it is told, for data in a wrong place only."""
+    """A named volume near misplaced data is reported if it does not contain the data folder."""
     path = f"{home}/data"
     table = [
         Mount("/", "/", "overlay", ""),
@@ -280,7 +280,7 @@ def test_stray_mounts(home: Path) -> None:
 
 
 def test_init_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hidden files are not run and not named; a missing folder has none."""
+    """Hidden files do not run and are not named; a missing folder has no files."""
     monkeypatch.setattr(probe, "INIT_FOLDER", str(tmp_path))
     for name in ("b.sql", "a.sh", ".gitkeep"):
         (tmp_path / name).touch()
@@ -290,7 +290,7 @@ def test_init_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_standby(tmp_path: Path) -> None:
-    """The file that PostgreSQL itself goes by; half a build is none."""
+    """PostgreSQL's own signal file decides; a half-built cluster is no standby."""
     (tmp_path / "standby.signal").touch()
     assert not _look(tmp_path).standby
     _cluster(tmp_path)
@@ -308,5 +308,5 @@ def test_a_standby(tmp_path: Path) -> None:
     ],
 )
 def test_anonymous_volumes_are_known_by_their_names(root: str, expected: str) -> None:
-    """Wherever the container engine keeps them."""
+    """The folder in which the container engine keeps them does not matter."""
     assert expected == probe.place(Mount("/data", root, "ext4", "rw"))

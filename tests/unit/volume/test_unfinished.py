@@ -1,4 +1,4 @@
-"""The record of a first start or a restore that is not finished, killed at every step."""
+"""The record of an unfinished first start or restore, with a kill at every step."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ RESTORED = [
     "server.crt",
     "my.conf",
 ]
-"""A base backup holds all that was in the data folder, also what people have put there."""
+"""The files of a base backup: everything from the data folder, including files that people put there."""
 TEMPORARY = ["postmaster.pid", "postmaster.opts", "log", "current_logfiles"]
-"""What the temporary server of a first start makes, with logging_collector=on."""
+"""The files that the temporary server of a first start creates, with logging_collector=on."""
 FOREIGN = ["notes.txt", "pg_dump.sql"]
-"""What somebody puts into the data folder while nothing runs."""
+"""Files that somebody puts into the data folder while nothing runs."""
 STEPS = ("mkdir", "open", "fsync", "replace", "rename", "rmdir", "unlink")
 
 
 class Killed(BaseException):
-    """What a kill looks like from inside: nothing handles it."""
+    """A kill as it looks from inside: nothing handles it."""
 
 
 @contextmanager
 def _killed_at(step: int) -> Iterator[None]:
-    """Let everything that changes a folder end the program, from this step on."""
-    assert shutil.rmtree.avoids_symlink_attacks  # shutil has found the real functions before they are patched
+    """Make every function that changes a folder end the program, from this step on."""
+    assert shutil.rmtree.avoids_symlink_attacks  # shutil looked up the real functions before they are patched
     left = itertools.count(step, -1)
     real: dict[str, Callable[..., object]] = {name: getattr(os, name) for name in STEPS}
 
@@ -74,7 +74,7 @@ def _killed_at(step: int) -> Iterator[None]:
 
 
 def _every_kill(make: Callable[[], Unfinished], act: Callable[[Unfinished], None]) -> Iterator[Unfinished]:
-    """Act on a new data folder once for each step, killed there; the last one is not killed any more."""
+    """Act on a new data folder once for each step, killed at that step; the last run is not killed."""
     for step in range(1000):
         unfinished = make()
         try:
@@ -115,13 +115,13 @@ def _names(unfinished: Unfinished) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No power is cut here."""
+    """Skip syncs, since no power is cut in these tests."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture
 def new(tmp_path: Path) -> Callable[[], Unfinished]:
-    """Gives an empty data folder at each call."""
+    """Return an empty data folder at each call."""
     numbers = itertools.count()
 
     def make() -> Unfinished:
@@ -136,7 +136,7 @@ Maker = Callable[[], Unfinished]
 
 
 def _begun(new: Maker, names: Sequence[str]) -> Unfinished:
-    """Return a data folder in whose work folder a cluster lies ready."""
+    """Return a data folder with a finished cluster in its work folder."""
     unfinished = new()
     unfinished.begin()
     _fill(unfinished.cluster, names)
@@ -152,7 +152,7 @@ def _moved(new: Maker, names: Sequence[str] = INITDB_MAKES, stage: Stage = "buil
 
 
 def _first_start(unfinished: Unfinished) -> None:
-    """Do what a first start does to the folder, from whatever an earlier one left behind."""
+    """Do the steps of a first start in the folder, whatever an earlier one left behind."""
     if _stage(_look(unfinished)) == "building":
         unfinished.discard()
     unfinished.begin()
@@ -164,7 +164,7 @@ def _first_start(unfinished: Unfinished) -> None:
 
 
 def test_begin_killed_anywhere(new: Maker) -> None:
-    """Nothing is taken for a cluster, nothing for foreign, and the next start succeeds."""
+    """Nothing is taken for a cluster or for foreign, and the next start succeeds."""
     for unfinished in _every_kill(new, Unfinished.begin):
         found = _look(unfinished)
         assert _stage(found) in (None, "building")
@@ -175,7 +175,7 @@ def test_begin_killed_anywhere(new: Maker) -> None:
 
 @pytest.mark.parametrize("names", [INITDB_MAKES, RESTORED], ids=["initdb", "restore"])
 def test_the_move_killed_anywhere(new: Maker, names: Sequence[str]) -> None:
-    """It is still our own building, and nothing of it is taken for somebody else's."""
+    """The cluster is still our own work, and none of it is taken for foreign."""
     for unfinished in _every_kill(lambda: _begun(new, names), Unfinished.move_into_place):
         found = _look(unfinished)
         assert ("building", ()) == (_stage(found), found.foreign)
@@ -184,14 +184,14 @@ def test_the_move_killed_anywhere(new: Maker, names: Sequence[str]) -> None:
 
 
 def test_the_version_comes_last(new: Maker) -> None:
-    """Before everything else is in place nobody, not even the official image, sees a cluster."""
+    """Before everything else is in place, nobody sees a cluster, not even the official image."""
     for unfinished in _every_kill(lambda: _begun(new, INITDB_MAKES), Unfinished.move_into_place):
         if _look(unfinished).has_cluster:
             assert sorted([*INITDB_MAKES, own.UNFINISHED]) == _names(unfinished)
 
 
-def test_what_the_temporary_server_makes_is_ours(new: Maker) -> None:
-    """A first start that is killed before the init files begins anew, also with logging_collector=on."""
+def test_the_files_of_the_temporary_server_are_ours(new: Maker) -> None:
+    """A first start killed before the init files starts from scratch, even with logging_collector=on."""
     unfinished = _moved(new)
     _fill(unfinished.data_folder, TEMPORARY)
     assert ("building", ()) == (_stage(_look(unfinished)), _look(unfinished).foreign)
@@ -200,7 +200,7 @@ def test_what_the_temporary_server_makes_is_ours(new: Maker) -> None:
 
 
 def test_a_stage_killed_anywhere(new: Maker) -> None:
-    """The record says the old stage or the new one."""
+    """The record has either the old stage or the new one."""
     stages = [
         _stage(_look(unfinished))
         for unfinished in _every_kill(lambda: _moved(new), lambda unfinished: unfinished.enter("files"))
@@ -209,7 +209,7 @@ def test_a_stage_killed_anywhere(new: Maker) -> None:
 
 
 def test_the_end_killed_anywhere(new: Maker) -> None:
-    """It is unfinished until one step, and from then on an ordinary cluster."""
+    """The start is unfinished up to one step; after it, the cluster is an ordinary one."""
     seen = []
     for unfinished in _every_kill(lambda: _moved(new, stage="files"), Unfinished.finish):
         found = _look(unfinished)
@@ -221,7 +221,7 @@ def test_the_end_killed_anywhere(new: Maker) -> None:
 
 
 def test_an_old_end_does_not_disturb_a_new_one(new: Maker) -> None:
-    """A folder that a killed end has left does not make a later first start fail at its very end."""
+    """A folder left by a killed end does not make a later first start fail at its end."""
     unfinished = new()
     done = Path(unfinished.data_folder, own.FINISHED)
     done.mkdir()
@@ -231,7 +231,7 @@ def test_an_old_end_does_not_disturb_a_new_one(new: Maker) -> None:
 
 
 def _half_way(new: Maker) -> Unfinished:
-    """Return a building of which one half is in place, beside files of somebody else."""
+    """Return a cluster that is half in place, next to files of somebody else."""
     unfinished = _begun(new, INITDB_MAKES)
     for name in sorted(INITDB_MAKES)[1::2]:  # the version comes last
         os.rename(f"{unfinished.cluster}/{name}", f"{unfinished.data_folder}/{name}")
@@ -241,7 +241,7 @@ def _half_way(new: Maker) -> Unfinished:
 
 @pytest.mark.parametrize("make", [_half_way, _moved], ids=["half in place", "in place"])
 def test_the_discard_killed_anywhere(new: Maker, make: Callable[[Maker], Unfinished]) -> None:
-    """What is left is our building or nothing, never a cluster; a second discard ends it."""
+    """A killed discard leaves our unfinished work or nothing, never a cluster; a second one completes it."""
     for unfinished in _every_kill(lambda: make(new), Unfinished.discard):
         found = _look(unfinished)
         if found.unfinished is None:
@@ -253,20 +253,20 @@ def test_the_discard_killed_anywhere(new: Maker, make: Callable[[Maker], Unfinis
 
 
 def test_the_discard_removes_the_version_first(new: Maker) -> None:
-    """Also for the official image, which knows nothing of our record, a half removed cluster is none."""
+    """A half-removed cluster is none, even for the official image, which does not know our record."""
     for unfinished in _every_kill(lambda: _moved(new), Unfinished.discard):
         if _look(unfinished).has_cluster:
             assert sorted([*INITDB_MAKES, own.UNFINISHED]) == _names(unfinished)
 
 
 def test_the_discard_deletes_nothing_foreign(new: Maker) -> None:
-    """Whatever somebody has put into the data folder is still there, killed or not."""
+    """Everything that somebody has put into the data folder is still there, even after a kill."""
     for unfinished in _every_kill(lambda: _half_way(new), Unfinished.discard):
         assert [] == [name for name in FOREIGN if name not in _names(unfinished)]
 
 
 def test_the_discard_empties_a_wal_folder_elsewhere(new: Maker, tmp_path: Path) -> None:
-    """Of POSTGRES_INITDB_WALDIR only WAL is removed, wherever it is killed; nothing else, and not the folder."""
+    """Only WAL is removed from POSTGRES_INITDB_WALDIR, even after a kill; the folder itself stays."""
     wal = tmp_path / "wal"
 
     def make() -> Unfinished:
@@ -292,13 +292,13 @@ def _with_files_of_init_files(new: Maker) -> Unfinished:
 
 
 def test_moving_aside_killed_anywhere(new: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until it is done it is refused or repeated, never served; then all is there, below one name or more."""
+    """A partly moved cluster is refused or moved again, never served; at the end nothing is missing."""
     numbers = itertools.count()
     monkeypatch.setattr(time, "strftime", lambda *_: f"20261122T18{next(numbers):04}Z")
     for unfinished in _every_kill(lambda: _with_files_of_init_files(new), Unfinished.move_aside):
         found = _look(unfinished)
         if _stage(found) == "building":
-            unfinished.discard()  # all but the record is aside already
+            unfinished.discard()  # everything except the record has already been moved
         elif found.unfinished is not None:
             assert "files" == _stage(found)
             unfinished.move_aside()
@@ -311,7 +311,7 @@ def test_moving_aside_killed_anywhere(new: Maker, monkeypatch: pytest.MonkeyPatc
 
 
 def test_moving_aside_twice_in_a_second(new: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start that is killed and begun again at once finds another name."""
+    """A start that is killed and at once started again finds another name."""
     monkeypatch.setattr(time, "strftime", lambda *_: "20261122T180000Z")
     unfinished = _with_files_of_init_files(new)
     with pytest.raises(Killed), _killed_at(5):
@@ -321,7 +321,10 @@ def test_moving_aside_twice_in_a_second(new: Maker, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_first_start_killed_anywhere(new: Maker) -> None:
-    """A cluster without a record is complete; with one it is never served, and the next start knows what to do."""
+    """A cluster without a record is complete; one with a record is never served.
+
+    In each case the next start knows what to do.
+    """
     seen = set()
     for unfinished in _every_kill(new, _first_start):
         found = _look(unfinished)
@@ -335,7 +338,7 @@ def test_a_first_start_killed_anywhere(new: Maker) -> None:
 
 
 def test_a_second_first_start_killed_anywhere(new: Maker) -> None:
-    """The same on top of what an earlier one has left behind."""
+    """The same holds after an earlier unfinished start."""
     for unfinished in _every_kill(lambda: _moved(new), _first_start):
         found = _look(unfinished)
         assert () == found.foreign
@@ -353,8 +356,8 @@ def test_a_second_first_start_killed_anywhere(new: Maker) -> None:
         ("other x\n", (None, "")),
     ],
 )
-def test_what_is_noted_is_read(tmp_path: Path, text: str, expected: tuple[str | None, str]) -> None:
-    """The stage and what stands beside it, which earlier versions wrote into a line of its own."""
+def test_the_note_is_read(tmp_path: Path, text: str, expected: tuple[str | None, str]) -> None:
+    """The stage and its detail are read, which earlier versions wrote on a line of its own."""
     record = Unfinished(str(tmp_path))
     assert (None, "") == record.noted()
     record.begin()
