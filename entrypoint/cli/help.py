@@ -39,8 +39,10 @@ def show_help(ctx: click.Context, words: Sequence[str]) -> None:
 
 def _unknown(words: Sequence[str], titles: dict[str, str]) -> Problem:
     typed = " ".join(words)
-    page = topics.alike("-".join(words), titles)
-    near = topics.nearest(words) or ([page] if page else [])
+    name = "-".join(words)
+    pages_like = [each for each in titles if "-" in name and each.startswith(name)]
+    page = topics.alike(name, titles)
+    near = pages_like or topics.nearest(words) or ([page] if page else [])
     return Problem(
         f"no command or page is named {typed}",
         (f"run {topics.spoken(near, 'help ')}, or " if near else "") + "see the whole list: entrypoint help",

@@ -20,14 +20,9 @@ def explain(error: click.ClickException, arguments: Sequence[str]) -> Problem:
     path = ctx.command_path if ctx else _path(arguments)
     help_of = f"entrypoint help {path.partition(' ')[2]}".rstrip()
     if isinstance(error, UnknownCommand) and ctx:
-        near = _nearest_command(error, ctx)
-        hint = f"run {near}, or see the commands: {help_of}" if near else f"see the commands: {help_of}"
-        return Problem(f"{path} has no command {error.name}", hint, CODE)
+        return _unknown_command(error, ctx, help_of)
     if isinstance(error, click.NoSuchOption) and ctx:
-        known = [name for each in ctx.command.get_params(ctx) for name in (*each.opts, *each.secondary_opts)]
-        option = topics.alike(error.option_name, [name for name in known if name.startswith("--")])
-        hint = f"use {option}, or see the options: {help_of}" if option else f"see the options: {help_of}"
-        return Problem(f"{path} has no option {error.option_name}", hint, CODE)
+        return _unknown_option(error, ctx, help_of)
     return Problem(f"{path}: {_sentence(error)}", f"see how to call it: {help_of}", error.exit_code)
 
 
@@ -37,12 +32,25 @@ def _path(arguments: Sequence[str]) -> str:
     return f"entrypoint {called}".rstrip()
 
 
-def _nearest_command(error: UnknownCommand, ctx: click.Context) -> str:
+def _unknown_command(error: UnknownCommand, ctx: click.Context, help_of: str) -> Problem:
     assert isinstance(ctx.command, click.Group)
     word = topics.alike(error.name, ctx.command.commands)
-    if word:
-        return f"{ctx.command_path} {word}"
-    return topics.spoken(topics.nearest([error.name]))
+    near = f"{ctx.command_path} {word}" if word else topics.spoken(topics.nearest([error.name]))
+    return Problem(
+        f"{ctx.command_path} has no command {error.name}",
+        f"run {near}, or see the commands: {help_of}" if near else f"see the commands: {help_of}",
+        CODE,
+    )
+
+
+def _unknown_option(error: click.NoSuchOption, ctx: click.Context, help_of: str) -> Problem:
+    known = [name for each in ctx.command.get_params(ctx) for name in each.opts if name.startswith("--")]
+    near = topics.alike(error.option_name, known)
+    return Problem(
+        f"{ctx.command_path} has no option {error.option_name}",
+        f"use {near}, or see the options: {help_of}" if near else f"see the options: {help_of}",
+        CODE,
+    )
 
 
 def _sentence(error: click.ClickException) -> str:

@@ -18,7 +18,15 @@ def test_flag_as_first_argument_means_postgres(used_volume: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("postgres", "--help"), ("-?",), ("-V",), ("--version",), ("postgres", "--describe-config")]
+    "arguments",
+    [
+        ("postgres", "--help"),
+        ("--help",),
+        ("-?",),
+        ("-V",),
+        ("--version",),
+        ("postgres", "--describe-config"),
+    ],
 )
 def test_questions_are_answered_without_any_preparation(arguments: tuple[str, ...]) -> None:
     """Help and version work without a password and as root, and leave no trace."""

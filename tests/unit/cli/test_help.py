@@ -128,6 +128,7 @@ def test_without_pages_the_list_is_shorter(
     [
         (("help", "stauts"), "no command or page is named stauts", "entrypoint help status"),
         (("help", "restore-to-moment"), "restore-to-moment", "entrypoint help restore-to-a-moment"),
+        (("help", "restore-to"), "restore-to", "entrypoint help restore-to-a-moment"),
         (("help", "backup", "lst"), "no command or page is named backup lst", "entrypoint help backup list"),
         (("help", "../../CONTRIBUTING"), "no command or page is named", "entrypoint help"),
         (("help", "status", "--nonsense"), "has no option --nonsense", "entrypoint help help"),
