@@ -64,7 +64,7 @@ def decide(settings: Settings, facts: Facts) -> Plan:
 
 
 def _is_for_something_else(settings: Settings, unfinished: Unfinished) -> bool:
-    """Return whether the settings now ask for something else than the unfinished restore was begun for.
+    """Return whether the unfinished restore is not the one that the settings request now.
 
     The unfinished restore has built a copy of the archive that was never promoted. Continuing it would
     promote the copy, so a standby is built from scratch.

@@ -123,7 +123,7 @@ def _start_alone(wanted: Settings) -> set[str]:
 def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, plan.Plan, list[str]]:
     """Carry out the plan; return the context, what was done, and the arguments for the server.
 
-    If init files have replaced the new cluster by another one, the other one is served like any cluster.
+    If init files have replaced the new cluster with another one, that cluster is served like any other.
     """
     context = _settle(context)
     wanted = context.settings
@@ -234,7 +234,11 @@ def _follow(context: Context, given: list[str], *, superseded: bool) -> list[str
 
 def _nothing_to_restore(wanted: Settings) -> Problem:
     if wanted.restore is None:
-        return Problem("no backup to restore was named", "add --from LATEST, or --from with a backup's name")
+        return Problem(
+            "no backup to restore was named",
+            "add --from LATEST, or --from with a backup's name",
+            docs="restore-to-a-moment",
+        )
     return Problem(
         f"{wanted.data_folder} already holds a database",
         "restore onto an empty volume; this volume was not changed",
@@ -278,7 +282,7 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
 
 
 def plan_restore(raw: Mapping[str, str]) -> Plan:
-    """Return what a restore would do; writes only below /run, and does not disturb what runs there."""
+    """Return what a restore would do; writes only below /run, and disturbs no running server."""
     import tempfile
 
     from entrypoint.restore import planning

@@ -1,7 +1,8 @@
 """The output of a running tool: passed on line by line, with the last part kept.
 
-It may contain text from others, such as names in an archive. So lines and the whole are bounded, and control
-characters are escaped before a terminal sees them. It is read all the time, so that no tool waits for us.
+It may contain text from others, such as names in an archive. So the length of lines and of the whole output
+is limited, and control characters are escaped before a terminal sees them. The output is read all the time,
+so that no tool waits for us.
 """
 
 from __future__ import annotations
