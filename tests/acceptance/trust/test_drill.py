@@ -1,4 +1,4 @@
-"""What is restored in a drill is others' data: nothing of it reaches the real server, its files, its processes or the network."""
+"""A drill restores other people's data, which must not reach the real server, its files, its processes or the network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from containers import FRESH, Container
 
 SQL = "/docker-entrypoint-drill.d"
 
-#: The role writes what the superuser of a drill runs: what it finds in place of amcheck's function, and a view.
+#: Objects of a role that a drill's superuser might run: a function with the name of amcheck's, and a view.
 PLANTED = """
 CREATE FUNCTION app.grab() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
     IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN EXECUTE 'ALTER ROLE app SUPERUSER'; END IF; RETURN true; END $$;
@@ -36,7 +36,7 @@ def _put(server: Container, name: str, text: str) -> None:
 
 
 def test_a_drill_reaches_nothing_else() -> None:
-    """A role's function is not taken for amcheck's; what a role's view does as superuser stays in the scratch server."""
+    """A role's function does not replace amcheck's, and a role's view run as superuser stays in the scratch server."""
     with archives.made("pgbackrest", None) as archive, archive.create(FRESH) as server:
         server.begin()
         server.ready()

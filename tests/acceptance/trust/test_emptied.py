@@ -1,4 +1,4 @@
-"""An archive that was emptied begins anew, with a full backup; one whose disk is away is not written to."""
+"""An emptied archive starts from scratch with a full backup; nothing is written if its disk is missing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ NOTE = "$PGDATA/entrypoint.archive"
 
 @pytest.fixture(params=archives.TOOLS)
 def archiving(request: pytest.FixtureRequest) -> Iterator[Container]:
-    """A server whose schedule has taken its first backup, and takes none for a long time."""
+    """Yield a server whose schedule has taken its first backup, and takes no other for a long time."""
     env = {
         **FRESH,
         "ARCHIVE_URL": "file:///archive",
         "ARCHIVE_TOOL": request.param,
         "BACKUP_SCHEDULE": "0 0 29 2 *",
-        "ARCHIVE_TIMEOUT": "0",  # nothing is archived but what is written here
+        "ARCHIVE_TIMEOUT": "0",  # only the WAL written by these tests is archived
     }
     with volume() as archive, serve(env=env, volumes={"/archive": archive}) as container:
         note = "$PGDATA/entrypoint.backups"
@@ -52,9 +52,9 @@ def _write(container: Container) -> None:
     container.sql("DROP TABLE IF EXISTS a; CREATE TABLE a AS SELECT 1; SELECT pg_switch_wal()")
 
 
-def test_an_emptied_archive_begins_anew(archiving: Container) -> None:
-    """It is an error until the next segment claims it, and the next look takes a full backup."""
-    until(lambda: _status(archiving)["backlog_segments"] == 0, "all is archived")
+def test_an_emptied_archive_starts_from_scratch(archiving: Container) -> None:
+    """An emptied archive is an error until the next segment claims it; the next look takes a full backup."""
+    until(lambda: _status(archiving)["backlog_segments"] == 0, "everything is archived")
     archiving.shell("mv /archive/* /tmp/", user="postgres")
     assert _status(archiving)["lost"]
     assert "was emptied or is not mounted" in _errors(archiving)
@@ -69,7 +69,7 @@ def test_an_emptied_archive_begins_anew(archiving: Container) -> None:
     def looked() -> bool:
         archiving.exec(
             "entrypoint", "internal", "backups", user="postgres", timeout=60
-        )  # as PID 1 does by the clock
+        )  # PID 1 runs this by the clock
         return len(_backups(archiving)) == 1
 
     until(looked, "a full backup", 60)
@@ -77,9 +77,9 @@ def test_an_emptied_archive_begins_anew(archiving: Container) -> None:
     assert "its archive starts from scratch" in archiving.logs().output
 
 
-def test_what_is_below_a_missing_mount_is_not_written_to(archiving: Container) -> None:
-    """WAL waits until the mount is there again, over a restart too, and nobody forgets the old archive."""
-    until(lambda: _status(archiving)["backlog_segments"] == 0, "all is archived")
+def test_the_folder_below_a_missing_mount_is_not_written_to(archiving: Container) -> None:
+    """WAL waits until the mount is back, even over a restart, and the old archive stays known."""
+    until(lambda: _status(archiving)["backlog_segments"] == 0, "everything is archived")
     archiving.shell(
         f'sed -i \'s/"device": [0-9]*/"device": 1/\' {NOTE}; mv /archive/* /tmp/', user="postgres"
     )
@@ -94,5 +94,5 @@ def test_what_is_below_a_missing_mount_is_not_written_to(archiving: Container) -
     archiving.shell(
         "mv /tmp/archive /tmp/backup /tmp/*_005 /tmp/cluster.json /archive/; true", user="postgres"
     )
-    until(lambda: _status(archiving)["backlog_segments"] == 0, "all is archived", 60)
+    until(lambda: _status(archiving)["backlog_segments"] == 0, "everything is archived", 60)
     assert 1 == len(_backups(archiving))

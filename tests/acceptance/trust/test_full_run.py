@@ -1,4 +1,4 @@
-"""A full /run: the archiving goes on, and what does not work is told with its path."""
+"""With a full /run, archiving continues, and messages about failures name the path."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _waits(container: Container) -> int:
 
 @pytest.mark.parametrize("tool", archives.TOOLS)
 def test_a_full_run_folder(tool: str) -> None:
-    """Segments arrive, one comes back, an outage is noted and told, and ends; nothing ends in a riddle."""
+    """Segments are archived and can be read back; an outage is recorded, reported and ends; messages are clear."""
     env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": tool}
     with (
         volume() as archive,
@@ -43,7 +43,7 @@ def test_a_full_run_folder(tool: str) -> None:
         assert proof["compared"]
         container.shell("chmod -R a-w /archive", user="postgres")
         container.sql("CREATE TABLE b AS SELECT 1; SELECT pg_switch_wal()")
-        until(lambda: _status(container)["failing_since"] is not None, "the outage is noted")
+        until(lambda: _status(container)["failing_since"] is not None, "the outage is recorded")
         found = _findings(container, "archive backlog", "run folder")
         assert "archiving has failed since" in found["archive backlog error"]
         assert "/run/entrypoint has room for" in found["run folder error"]
@@ -51,6 +51,7 @@ def test_a_full_run_folder(tool: str) -> None:
         assert "archiving to file:///archive fails" in pushed.output
         container.shell("chmod -R u+w /archive", user="postgres")
         until(
-            lambda: _waits(container) == 0 and _status(container)["failing_since"] is None, "all is archived"
+            lambda: _waits(container) == 0 and _status(container)["failing_since"] is None,
+            "everything is archived",
         )
         assert 0 == container.stop()

@@ -1,4 +1,4 @@
-"""What is read from an archive or a volume is a guest: no traceback, no endless work, no word that rules a terminal."""
+"""Data from an archive or a volume is untrusted: no traceback, no endless work, no control of a terminal."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PGBACKREST = {
 
 @pytest.fixture
 def archive() -> Iterator[str]:
-    """An empty volume for an archive."""
+    """Yield an empty volume for an archive."""
     with containers.volume() as name:
         yield name
 
 
 def _again(container: Container, text: str, size: int = 0) -> str:
-    """What the container says when it is started with this in the place of cluster.json, with NULs up to a size."""
+    """Return the log of a start with this text as cluster.json, padded with NULs to a size."""
     write = "import os, sys; file = open('/archive/cluster.json', 'w'); file.write(sys.argv[1]); file.close()"
     if size:
         write += f"; os.truncate(file.name, {size})"
@@ -47,7 +47,7 @@ def _again(container: Container, text: str, size: int = 0) -> str:
 
 @pytest.mark.walg
 def test_an_archive_full_of_traps(archive: str) -> None:
-    """Whatever lies in an archive, a server with data comes up; a first start refuses."""
+    """Whatever an archive contains, a server with data starts; a first start refuses."""
     mounts = {"/archive": archive}
     with serve(env=WALG, volumes=mounts, options=("--memory", "400m")) as container:
         container.exec("entrypoint", "backup", "push", timeout=60)
@@ -83,11 +83,11 @@ def test_an_archive_full_of_traps(archive: str) -> None:
 
 
 def test_a_wrong_passphrase(archive: str) -> None:
-    """The archiver's own words are shown, whatever line breaks it puts into its JSON."""
+    """The archiver's output is shown, whatever line breaks its JSON contains."""
     with serve(env=PGBACKREST, volumes={"/archive": archive}) as container:
         container.exec("entrypoint", "backup", "push", timeout=60)
         wrong = {"PGBACKREST_REPO1_CIPHER_PASS": "wrong"}
-        # The settings that PID 1 has written down hold the right one.
+        # The settings that PID 1 has rendered contain the right passphrase.
         listed = run(
             "backup", "list", env={**PGBACKREST, **wrong}, volumes={"/archive": f"{archive}:ro"}, timeout=60
         )
@@ -96,8 +96,8 @@ def test_a_wrong_passphrase(archive: str) -> None:
         assert printable(listed.output) == listed.output
 
 
-def test_names_rule_no_terminal() -> None:
-    """A name with escapes, separators of lines and a forged line is shown escaped, in the log and by doctor."""
+def test_names_control_no_terminal() -> None:
+    """A name with escapes, line separators and a forged line is shown escaped, in the log and by doctor."""
     odd = "i\x1b]0;x\x07\u2028\u202e\nentrypoint: info: all is well"
     with serve(env=FRESH) as container:
         container.sql(f'CREATE DATABASE "{odd[:40]}"')

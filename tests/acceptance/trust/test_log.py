@@ -1,4 +1,4 @@
-"""A log that nobody reads keeps nobody from anything, least of all from a stop."""
+"""A log that nobody reads blocks nothing, least of all a stop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ else:
     if kind == "full":
         os.write(write, bytes(8192))
 if not os.fork():
-    # Who could read the log, and does so once he is told to.
+    # This process could read the log, and does so once /tmp/read exists.
     os.close(write)
     import time
     while not os.path.exists("/tmp/read"):
@@ -36,14 +36,14 @@ os.close(read)
 os.dup2(write, 2)
 os.close(write)
 if kind == "of root":
-    # Nobody but root may open it anew.
+    # Only root may open the log again.
     os.setgroups([])
     who = pwd.getpwnam("postgres")
     os.setgid(who.pw_gid)
     os.setuid(who.pw_uid)
 os.execvp("entrypoint", ["entrypoint", *arguments])
 """
-"""Starts the program with a standard error of a kind that is full after a few lines."""
+"""Starts the program with a standard error of this kind, which is full after a few lines."""
 
 _COLLECTED = ("postgres", "-c", "logging_collector=on")
 
@@ -61,10 +61,10 @@ ENV: Mapping[str, str] = {**FRESH, "STATUS_LOG_LEVEL": "debug"}
 
 
 @pytest.mark.parametrize("kind", ["pipe", "of root", "terminal", "socket"])
-def test_a_stop_is_passed_on_although_nobody_reads_the_log(kind: str) -> None:
-    """With a full pipe, terminal or socket the start comes to its end, and a stop to a clean one.
+def test_a_stop_is_passed_on_even_if_nobody_reads_the_log(kind: str) -> None:
+    """With a full pipe, terminal or socket, the start completes, and a stop is clean.
 
-    What was said is complete for somebody who begins to read late.
+    The log is complete for a reader who starts late.
     """
     options = (*OPTIONS, "--user", "root")
     with start(*_launch(kind), env=ENV, options=options) as container:
@@ -73,13 +73,13 @@ def test_a_stop_is_passed_on_although_nobody_reads_the_log(kind: str) -> None:
         if kind == "pipe":
             container.shell("touch /tmp/read")
             until(lambda: container.shell("grep -c serving /tmp/log || true") >= "100", "the log is read")
-        assert 0 == container.stop(timeout=25), "only a clean shutdown ends so"
+        assert 0 == container.stop(timeout=25), "only a clean shutdown exits with 0"
 
 
 def test_a_stop_is_passed_on_during_a_first_start() -> None:
-    """A first start whose log is full from its first line on ends when it is asked to."""
-    env = {**ENV, "POSTGRES_HOST_AUTH_METHOD": "trust"}  # which is warned of
+    """A first start whose log is full from its first line stops on request."""
+    env = {**ENV, "POSTGRES_HOST_AUTH_METHOD": "trust"}  # a warning, which the full log cannot take
     with start(*_launch("full"), env=env, options=(*OPTIONS, "--user", "root")) as container:
         begun = ("grep", "-q", "phase init", "/run/entrypoint/status")
-        until(lambda: container.exec(*begun, check=False).code == 0, "the start is at work")
+        until(lambda: container.exec(*begun, check=False).code == 0, "the start is running")
         assert 143 == container.stop("TERM", timeout=25)

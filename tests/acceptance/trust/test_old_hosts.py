@@ -1,4 +1,4 @@
-"""Old kernels, strict sandboxes, read-only mounts and missing capabilities: it works, or says what is missing."""
+"""On old kernels and in strict sandboxes, with read-only mounts or missing capabilities, a start works or names the lack."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ USED = {"PGDATA": "/volume/data"}
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM], ids=["ENOSYS", "EPERM"])
 def test_without_files_in_memory(tmp_path: Path, number: int) -> None:
-    """Linux before 3.17 has no memfd_create, and a sandbox may forbid it: all works, and nothing is left lying."""
-    # Docker before 20.10.10 refuses clone3 in the same way, and with it all that glibc starts by posix_spawn.
+    """Linux before 3.17 has no memfd_create, and a sandbox may forbid it: everything works, and no file is left."""
+    # Docker before 20.10.10 refuses clone3 in the same way, and so every program that glibc starts with posix_spawn.
     names = ["memfd_create"] if number == errno.ENOSYS else ["memfd_create", "clone3"]
     denied = {"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": number}
     profile = tmp_path / "profile.json"
@@ -25,7 +25,7 @@ def test_without_files_in_memory(tmp_path: Path, number: int) -> None:
     with serve(env=FRESH, files=files, options=("--security-opt", f"seccomp={profile}")) as container:
         seen = container.exec(
             "/usr/local/lib/nix-postgres/python3", "-ISc", "import os; os.memfd_create('x')", check=False
-        ).stderr  # or nothing was tried
+        ).stderr  # otherwise the test would prove nothing
         assert "Errno" in seen
         assert 0 == container.stop()
         container.again()
@@ -39,7 +39,7 @@ def test_without_files_in_memory(tmp_path: Path, number: int) -> None:
 
 
 def test_a_read_only_configuration_of_another_owner(used_volume: str, tmp_path: Path) -> None:
-    """A postgresql.conf that is mounted read-only over the cluster's own is let through, and told; also one in a folder."""
+    """A postgresql.conf mounted read-only over the cluster's own is accepted and reported; so is a file in a folder."""
     conf = tmp_path / "postgresql.conf"
     conf.write_text(in_volume(used_volume, "cat data/postgresql.conf") + "\nwork_mem = 7MB\n")
     conf.chmod(0o644)
@@ -51,7 +51,7 @@ def test_a_read_only_configuration_of_another_owner(used_volume: str, tmp_path: 
         *("--volume", f"{conf}:/volume/data/postgresql.conf:ro"),
         *("--volume", f"{folder}:/volume/data/conf.d:ro"),
     )
-    # Something else is in disorder as well: then root goes through all of it.
+    # The second time something else is wrong as well, so root goes through the whole folder.
     for disorder in ("true", "chown 1234 data/base"):
         in_volume(used_volume, disorder)
         with serve(env=USED, volumes={"/volume": used_volume}, options=mounts) as container:
@@ -72,7 +72,7 @@ def test_a_read_only_configuration_of_another_owner(used_volume: str, tmp_path: 
 
 @pytest.mark.parametrize("capability", ["CHOWN", "SETUID", "SETGID"])
 def test_a_missing_capability_is_named(volume: str, capability: str) -> None:
-    """Root that lacks one which it needs for a fresh volume is told which, and no mend that would not help."""
+    """If root lacks a capability for a fresh volume, the message names it and suggests nothing that would not help."""
     outcome = run(
         env={**FRESH, "PGDATA": "/volume"}, volumes={"/volume": volume}, options=("--cap-drop", capability)
     )

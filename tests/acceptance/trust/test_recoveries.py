@@ -1,4 +1,4 @@
-"""A recovery is ruled by what is asked for now, not by what a backup brings along, and is complete at its proven end."""
+"""Only the current settings control a recovery, not those in a backup; it is complete at its proven end only."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ LEFT_OVER = {
     "wal_retrieve_retry_interval": "1d",
     "hot_standby": "off",
 }
-"""What the original's files say of recovery; only a restart would take it over there."""
+"""Recovery settings in the original's files; there they would take effect after a restart only."""
 
 
 class Source(NamedTuple):
-    """The archive of a killed cluster: a backup, 3 rows of `kept`, and a transaction of 5000 in its last segment."""
+    """The archive of a killed cluster: a backup, 3 rows of `kept`, and a transaction with 5000 rows at its end."""
 
     archive: Archive
     lsn: str
-    """Behind the third row."""
+    """The LSN after the third row."""
     last: str
-    """The segment of the 5000."""
+    """The segment with the 5000 rows."""
 
 
 @pytest.fixture(scope="module", params=TOOLS)
 def source(request: pytest.FixtureRequest) -> Iterator[Source]:
-    """The left-over settings are in an included file and set by ALTER SYSTEM; a drill beside them is good."""
+    """Yield an archive with the left-over settings in an included file and from ALTER SYSTEM; a drill succeeds."""
     with archives.made(request.param, None) as archive:
         with archive.serve({**FRESH, **ZSTD}) as server:
             lines = "".join(f"{name} = '{value}'\n" for name, value in LEFT_OVER.items())
@@ -70,7 +70,7 @@ def source(request: pytest.FixtureRequest) -> Iterator[Source]:
 
 
 def _from(source: Source, **more: str) -> dict[str, str]:
-    """Return the variables for a restore without an archive of its own."""
+    """Return the variables for a restore that has no archive to write to."""
     given = source.archive.env()
     return {
         "ARCHIVE_URL": "",
@@ -91,13 +91,13 @@ def _ran(server: Container) -> str:
 
 
 def _told(said: str, where: str) -> set[str]:
-    """Return the settings that were told to have no effect, once."""
+    """Return the settings that were reported, once, to have no effect."""
     (told,) = re.findall(rf"no effect in {where};.*\n((?:  \S+:\d+: .*\n)+)", said)
     return set(re.findall(r":\d+: (\w+)", told))
 
 
 def test_a_restore_comes_to_the_end_of_the_archive(source: Source) -> None:
-    """Every row is there, no command of the backup's ran, and each setting that has no effect was told."""
+    """Every row is there, no command from the backup ran, and each setting without effect was reported."""
     with source.archive.serve(_from(source), timeout=60) as server:
         said = server.logs().output
         assert ("5003", "") == (_rows(server), _ran(server))
@@ -107,8 +107,8 @@ def test_a_restore_comes_to_the_end_of_the_archive(source: Source) -> None:
         assert "conf:1: recovery_target_time = 2020-01-01" in said or source.archive.tool == "wal-g"
 
 
-def test_the_target_that_is_asked_for_is_the_only_one(source: Source) -> None:
-    """Whatever other target is left over; one that is set beside RESTORE_TARGET_* is refused before a byte is written."""
+def test_the_requested_target_is_the_only_one(source: Source) -> None:
+    """Left-over targets have no effect; a target set in addition to RESTORE_TARGET_* is refused before any write."""
     with source.archive.serve(_from(source, RESTORE_TARGET_LSN=source.lsn), timeout=60) as server:
         assert ("3", "f") == (_rows(server), server.sql("SELECT pg_is_in_recovery()"))
     with containers.volume() as data:
@@ -121,7 +121,7 @@ def test_the_target_that_is_asked_for_is_the_only_one(source: Source) -> None:
 
 
 def test_a_pause_keeps_its_settings_over_a_kill(source: Source) -> None:
-    """The server waits at the target that was asked for, read-only, and again after it was killed."""
+    """The server waits at the requested target, read-only, and again after it was killed."""
     env = _from(source, RESTORE_TARGET_LSN=source.lsn, RESTORE_TARGET_ACTION="pause")
     with source.archive.create(env) as server:
         for _ in range(2):
@@ -134,7 +134,7 @@ def test_a_pause_keeps_its_settings_over_a_kill(source: Source) -> None:
 
 
 def test_a_standby_follows_whatever_the_backup_says(source: Source) -> None:
-    """It has every row, also without STANDBY=on; what is asked for now counts, and ALTER SYSTEM is no way to ask."""
+    """It gets every row, even without STANDBY=on; only current settings count, and ALTER SYSTEM has no effect."""
     env = {"STANDBY": "on", "POSTGRES_CONF_wal_retrieve_retry_interval": "1s"}
     with containers.volume() as data:
         for variables in (env, {}):
@@ -160,8 +160,8 @@ def test_a_standby_follows_whatever_the_backup_says(source: Source) -> None:
                 assert 0 == standby.stop()
 
 
-def test_a_delay_that_is_asked_for_delays_a_standby(source: Source) -> None:
-    """By a variable or an argument, over what ALTER SYSTEM has left."""
+def test_a_requested_delay_delays_a_standby(source: Source) -> None:
+    """The delay may be a variable or an argument, and overrides a left-over ALTER SYSTEM."""
     for env, command in (
         ({"POSTGRES_CONF_recovery_min_apply_delay": "1h"}, ()),
         ({}, ("-c", "recovery_min_apply_delay=1h")),
@@ -173,8 +173,8 @@ def test_a_delay_that_is_asked_for_delays_a_standby(source: Source) -> None:
             assert "no setting changes\n" == standby.exec("entrypoint", "config", "diff").stdout
 
 
-def test_a_standby_of_somebody_else_stays_as_it_is() -> None:
-    """What pg_basebackup -R leaves follows by its own files: a standby.signal that is not ours, and ALTER SYSTEM."""
+def test_another_tools_standby_is_left_alone() -> None:
+    """A standby made by pg_basebackup -R follows by its own files: its standby.signal, and ALTER SYSTEM."""
     with containers.volume() as data:
         with containers.serve(env=FRESH, volumes={DATA: data}) as server:
             server.sql("ALTER SYSTEM SET recovery_min_apply_delay = '7h'")
@@ -195,7 +195,7 @@ CHANGED = "printf XXXXXXXX | dd of=/tmp/w bs=1 seek=100000 conv=notrunc status=n
 
 
 def _damage(archive: Archive, segment: str, text: str) -> None:
-    """Change what a segment holds, called /tmp/w, in such a way that no archiver can see it."""
+    """Change a segment (/tmp/w) in a way that no archiver can detect."""
     containers.in_volume(
         archive.volume,
         f'f=$(find . -name "{segment}[-.]*" ! -name "*.backup*"); zstd -qdc "$f" >/tmp/w; {text}; rm "$f"; '
@@ -206,7 +206,7 @@ def _damage(archive: Archive, segment: str, text: str) -> None:
 
 @pytest.mark.parametrize("text", [ZEROED, CHANGED], ids=["zeroed", "changed"])
 def test_a_replay_that_ends_early_is_not_complete(source: Source, text: str) -> None:
-    """Nothing is promoted or served, both LSNs are told, a drill fails, and what is good can be had by name."""
+    """Nothing is promoted or served, both LSNs are reported, a drill fails, and the good part can be restored."""
     with source.archive.copy() as broken:
         _damage(broken, source.last, text)
         here = source._replace(archive=broken)
@@ -229,8 +229,8 @@ def test_a_replay_that_ends_early_is_not_complete(source: Source, text: str) -> 
         assert f"the replay ended at {found[1]} in {source.last}" in drill.output
 
 
-def test_damage_in_the_midst_is_no_end(source: Source) -> None:
-    """A segment of zeros ends the replay in the one before it; with a good one in its place the next start goes on."""
+def test_damage_in_the_middle_is_not_the_end(source: Source) -> None:
+    """A segment of zeros ends the replay in the previous one; with a good segment, the next start continues."""
     with source.archive.copy() as broken:
         names = broken.segments()
         lost = names[names.index(source.last) - 2]

@@ -1,6 +1,6 @@
-"""Root touches only what it has opened: nothing that others put somewhere rules what root does.
+"""Root changes only what it has opened: files that others create cannot control what root does.
 
-Whoever runs code as the server's user (COPY … TO PROGRAM) can also have the container started again, as root.
+A person who runs code as the server's user (COPY … TO PROGRAM) can also cause a restart of the container, as root.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ UNTOUCHED = "755 root 644 root 700 root 755 root"
 
 
 def _system(container: Container) -> str:
-    """Modes and owners of what is root's."""
+    """Return the modes and owners of root's files."""
     return " ".join(container.shell(f"stat --format '%a %U' {' '.join(SYSTEM)}", user="0").split())
 
 
 def _theirs(target: str) -> File:
-    """A link that the server's user has made."""
+    """Return a link that the server's user has made."""
     return File(target, owner=999, kind=tarfile.SYMTYPE)
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Container]:
-    """A server whose settings are checked at each start, with an archive."""
+    """Yield a server with an archive, whose settings are checked at each start."""
     env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
     with (
         volume() as archive,
@@ -51,8 +51,8 @@ def server() -> Iterator[Container]:
         yield container
 
 
-def test_what_lies_in_the_runtime_folder(server: Container) -> None:
-    """Links and FIFOs under the names that a start writes lead nowhere and stop nobody, and are gone then."""
+def test_planted_files_in_the_runtime_folder(server: Container) -> None:
+    """Links and FIFOs with the names of files that a start writes have no effect, and the start removes them."""
     server.shell("umask 022; echo its own > /root/own", user="0")
     server.shell(
         "cd /run/entrypoint; rm -f status.new; ln -s /etc check-1; mkfifo status.new next-backups;"
@@ -71,7 +71,7 @@ def test_what_lies_in_the_runtime_folder(server: Container) -> None:
 
 
 def test_a_drill_folder_that_leads_elsewhere(server: Container) -> None:
-    """`backup drill` as root refuses a link that the server's user has made, by name."""
+    """`backup drill` as root refuses a link that the server's user has made, and names the link."""
     server.shell("cd /var/lib/postgresql; rm -rf drill; ln -s /usr/local/sbin drill", user="postgres")
     refused = server.exec("entrypoint", "backup", "drill", check=False)
     server.shell("rm /var/lib/postgresql/drill", user="postgres")
@@ -82,8 +82,8 @@ def test_a_drill_folder_that_leads_elsewhere(server: Container) -> None:
     )
 
 
-def test_health_checks_wait_for_nobody(server: Container) -> None:
-    """As root, `ready` and `status` are the server's user, whatever he has put in postmaster.pid's place."""
+def test_health_checks_are_never_blocked(server: Container) -> None:
+    """As root, `ready` and `status` switch to the server's user, whatever that user has put for postmaster.pid."""
     data = server.shell("echo $PGDATA")
     server.shell(f"cd {data}; mv postmaster.pid kept; mkfifo postmaster.pid", user="postgres")
     try:
@@ -94,8 +94,8 @@ def test_health_checks_wait_for_nobody(server: Container) -> None:
     assert 0 == server.exec("entrypoint", "ready").code
 
 
-def test_another_start_beside_a_living_server(server: Container) -> None:
-    """A start on another folder in the same container does not empty what the server lives on."""
+def test_another_start_next_to_a_running_server(server: Container) -> None:
+    """A start on another folder in the same container does not remove the running server's files."""
     names = "ls -A /run/entrypoint | grep -v '[.]new$'"
     before = server.shell(names)
     refused = server.exec("entrypoint", "postgres", "-C", "port", env={"PGDATA": "/tmp/other"}, check=False)
@@ -124,7 +124,7 @@ def test_another_start_beside_a_living_server(server: Container) -> None:
     ids=["data", "above-data", "wal", "archive", "drill"],
 )
 def test_links_of_others_are_refused(volume: str, variables: dict[str, str], target: str) -> None:
-    """What the server's user has made a link to root's folder is refused by its name, and stays root's."""
+    """A link of the server's user to root's folder is refused by name, and the folder stays root's."""
     files = {
         "/volume": folder(owner=999),
         "/volume/link": _theirs(target),
@@ -141,7 +141,7 @@ def test_links_of_others_are_refused(volume: str, variables: dict[str, str], tar
 
 
 def test_links_of_root_are_followed(volume: str) -> None:
-    """The deployer may have the data, the WAL and the archive elsewhere, by links that root has made."""
+    """The deployer may put the data, the WAL and the archive elsewhere, with links that root has made."""
     env = {
         **FRESH,
         "PGDATA": "/links/data",
@@ -162,7 +162,7 @@ def test_links_of_root_are_followed(volume: str) -> None:
 
 
 def test_own_links_need_no_root(used_volume: str) -> None:
-    """Where all is the server's own already he may lead to it as he likes: root has nothing to do there."""
+    """If everything belongs to the server's user, that user's links are followed: root has nothing to do there."""
     in_volume(used_volume, "ln -s data link && chown -h 999 link . && chown -R 999 data && chmod 700 data")
     with serve(env={"PGDATA": "/volume/link"}, volumes={"/volume": used_volume}) as container:
         assert "42" == container.sql("SELECT answer FROM kept")
@@ -183,8 +183,8 @@ def test_own_links_need_no_root(used_volume: str) -> None:
     ],
     ids=["fifo", "endless", "device", "large", "link"],
 )
-def test_what_is_in_the_place_of_a_record(used_volume: str, owner: int, made: str, words: str) -> None:
-    """What cannot be the record of a start is refused by its name, at once, also where only root may look."""
+def test_a_file_that_cannot_be_a_record(used_volume: str, owner: int, made: str, words: str) -> None:
+    """A file that cannot be the record of a start is refused by name, at once, even if only root may read it."""
     in_volume(
         used_volume, f"mkdir data/entrypoint.unfinished && {made} && chown -hR {owner} data && chmod 700 data"
     )
@@ -195,8 +195,8 @@ def test_what_is_in_the_place_of_a_record(used_volume: str, owner: int, made: st
     assert words in said
 
 
-def test_a_run_folder_of_everybody(volume: str) -> None:
-    """Where others may write to /run, and it outlives the container, what they left there is not followed."""
+def test_a_world_writable_run_folder(volume: str) -> None:
+    """If others may write to /run, and /run outlives the container, links that they left are not followed."""
     in_volume(
         volume,
         "chmod 777 . && ln -s /etc entrypoint && mkdir postgresql && chown -h 999 entrypoint postgresql",
@@ -208,7 +208,7 @@ def test_a_run_folder_of_everybody(volume: str) -> None:
 
 
 def test_a_strangers_status_is_not_believed() -> None:
-    """Where none of ours runs, nobody else can answer a health check in its place."""
+    """If no entrypoint is running, another user cannot fake the answer to a health check."""
     with start("infinity", options=("--entrypoint", "sleep")) as container:
         container.shell(
             "mkdir -p /tmp/entrypoint; printf 'phase serving 1 -\\nserver 1\\n' > /tmp/entrypoint/status",
@@ -233,7 +233,7 @@ def test_a_strangers_status_is_not_believed() -> None:
     ids=["for-root-alone", "fifo", "own-link", "endless", "shadow"],
 )
 def test_files_of_variables(used_volume: str, made: str, words: str) -> None:
-    """What a variable names may be for root alone, or a FIFO; a link of others leads to what is theirs only."""
+    """The file of a variable may be readable by root only, or a FIFO; a user's link may lead to own files only."""
     env = {**USED, "POSTGRES_PASSWORD_FILE": "/given/file"}
     script = f"mkdir -m 755 /given; {made}; exec entrypoint postgres -C port"
     outcome = run("-c", script, env=env, volumes={"/volume": used_volume}, options=("--entrypoint", "bash"))

@@ -1,4 +1,4 @@
-"""No value that may hold a secret is shown: not by a command, not in the log, not in an environment or a command line."""
+"""No value that may be a secret is shown by a command, in the log, in an environment or on a command line."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ KEYS = {
     "POSTGRES_PASSWORD": f"superuser{MARK}",
     "PGPASSWORD": f"superuser{MARK}",
 }
-"""Of the archivers, of tools that nobody here knows, and of the server itself."""
+"""Secrets of the archivers, of unknown tools, and of the server itself."""
 NEEDED = {"LC_MESSAGES": "C", "PGTZ": "UTC", "TZ": "UTC", "POSTGIS_GDAL_ENABLED_DRIVERS": "ENABLE_ALL"}
 ENVIRON = "for file in /proc/[0-9]*/environ; do [ $file = /proc/$$/environ ] || tr '\\0' '\\n' <$file | sed \"s,^,$file ,\"; done 2>/dev/null"
-"""Everybody's environment, as root sees it."""
+"""Prints the environments of all processes; run as root."""
 
 
 @pytest.fixture(scope="module")
 def archive() -> Iterator[str]:
-    """A volume with an archive that holds one base backup, made without any of the keys."""
+    """Yield a volume with an archive that has one base backup, made without any of the keys."""
     env = {**FRESH, "ARCHIVE_URL": "file:///archive", **ARCHIVE}
     with containers.volume() as name:
         with serve(env=env, volumes={"/archive": name}) as container:
@@ -43,7 +43,7 @@ def archive() -> Iterator[str]:
 
 
 def test_a_restored_server_has_no_key(archive: str) -> None:
-    """Where only RESTORE_* name an archive, the server, PID 1 and all that they start have what they need and no key."""
+    """If only RESTORE_* name an archive, the server, PID 1 and their children have what they need, but no key."""
     env = {"RESTORE_FROM": "LATEST", "RESTORE_ARCHIVE_URL": "file:///archive", **KEYS, **NEEDED}
     env |= {"POSTGRES_ENVIRONMENT": "MY_* PGPASSFILE", "MY_VARIABLE": "mine", "OTHER": "unknown"}
     with (
@@ -84,7 +84,7 @@ SETTINGS = {
 
 
 def test_commands_show_no_secret() -> None:
-    """`config show`, `config diff`, `render`, `doctor` and a reload hide what may be secret, in every form."""
+    """`config show`, `config diff`, `render`, `doctor` and a reload hide possible secrets in every form."""
     conf = {"/docker-entrypoint-conf.d/a.conf": f"recovery_end_command = 'curl -u me:{MARK}8 https://h'\n"}
     with serve("-c", f"app.dsn=password='{MARK}9", env={**FRESH, **SETTINGS}, files=conf) as container:
         container.sql(f"ALTER SYSTEM SET archive_command = 'push --key={MARK}10 %p'")
@@ -124,8 +124,8 @@ WRONG = {
 
 
 @pytest.mark.parametrize("command", ["postgres", "doctor"])
-def test_a_mistake_is_told_without_its_value(command: str) -> None:
-    """A start and doctor name each variable that is wrong, and repeat nothing of what it holds."""
+def test_a_mistake_is_reported_without_its_value(command: str) -> None:
+    """A start and doctor name each wrong variable, and repeat no part of its value."""
     env = {**FRESH, **WRONG}
     env.pop("POSTGRES_PASSWORD")
     said = run(command, *(["--json"] if command == "doctor" else []), env=env).output
@@ -139,8 +139,8 @@ def test_a_mistake_is_told_without_its_value(command: str) -> None:
 @pytest.mark.parametrize(
     "conninfo", [f"host=a password=b {MARK}9", f"postgres://u:{MARK}%ZZ9@a", f"host=a port={MARK}"]
 )
-def test_a_standbys_connection_string_is_judged_at_the_start(conninfo: str, archive: str) -> None:
-    """It is refused before anything is restored; the server would log its words every few seconds."""
+def test_a_standbys_connection_string_is_checked_at_the_start(conninfo: str, archive: str) -> None:
+    """It is refused before anything is restored; the server would log parts of it every few seconds."""
     env = {**ARCHIVE, "ARCHIVE_URL": "file:///archive", "STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": conninfo}
     with create(env=env, volumes={"/archive": f"{archive}:ro"}) as container:
         outcome = container.finish()
@@ -150,7 +150,7 @@ def test_a_standbys_connection_string_is_judged_at_the_start(conninfo: str, arch
 
 
 def test_no_command_line_has_a_secret() -> None:
-    """What `config diff` asks the server's binary is on no command line, which all of the host can see."""
+    """`config diff` passes no secret to the server's binary on a command line, which the whole host can see."""
     spy = '#!/bin/sh\necho "$*" >>/tmp/seen\nexec /usr/lib/postgresql/*/bin/postgres "$@"\n'
     secret = {"POSTGRES_CONF_primary_conninfo": f"host=a password={MARK}"}
     with serve(

@@ -1,4 +1,4 @@
-"""Sessions of our own: what others wrote in a database, or in the environment, rules none of them."""
+"""Objects in a database and variables in the environment cannot control the entrypoint's own sessions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ODD_NAMES = (
     "new\nline=\u2028",
 )
 
-#: What a stranger's variables would do to a client that obeyed them; the init files' own client does.
+#: Variables that would disturb a client that obeys them, as the client of init files does.
 STRANGE = {
     "PGOPTIONS": "-c search_path=nowhere -c statement_timeout=5min",
     "PGHOSTADDR": "192.0.2.1",
@@ -42,7 +42,7 @@ STRANGE = {
     "PGSERVICEFILE": "/strange/pg_service.conf",
 }
 
-#: In every database of a stranger: what is found by a plain name makes him a superuser.
+#: Traps in every database of a stranger: a session that calls one by its plain name makes the stranger a superuser.
 TRAPS = r"""
 CREATE FUNCTION public.pwn() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
     IF current_setting('is_superuser') = 'on' THEN EXECUTE 'ALTER ROLE app SUPERUSER'; END IF; END $$;
@@ -60,7 +60,7 @@ CREATE FUNCTION public.same(name, text) RETURNS boolean LANGUAGE plpgsql AS $$ B
 CREATE OPERATOR public.= (LEFTARG = name, RIGHTARG = text, FUNCTION = public.same);
 """
 
-#: What the owner of a database may set for it.
+#: Settings that the owner of a database may make for it.
 SETTINGS = (
     "statement_timeout = 1",
     "lock_timeout = 1",
@@ -79,7 +79,7 @@ SETTINGS = (
 
 
 def _settings(database: str) -> str:
-    """The statements that set them all; plpgsql's own can be set once it is loaded."""
+    """Return the statements that make all settings; plpgsql's can be set once plpgsql is loaded."""
     return "DO $$ BEGIN NULL; END $$;" + "".join(
         f"ALTER DATABASE {database} SET {each};" for each in SETTINGS
     )
@@ -88,18 +88,18 @@ def _settings(database: str) -> str:
 def _ask(
     container: Container, text: str, user: str = "postgres", database: str = "postgres", options: str = ""
 ) -> str:
-    """What a database answers to a client that none of the strange variables disturb."""
+    """Return a database's answer to a client without any of the strange variables."""
     place = "dbname='" + database.replace("\\", "\\\\").replace("'", "\\'") + "'"
     argv = ("psql", "-XAtqU", user, "-v", "ON_ERROR_STOP=1", "-d", place)
     clean = [word for name in STRANGE for word in ("--unset", name)]
-    # PGCLIENTENCODING is the server's default, too.
+    # PGCLIENTENCODING is also the server's default.
     asked = container.exec("env", *clean, "PGCLIENTENCODING=UTF8", f"PGOPTIONS={options}", *argv, stdin=text)
     return asked.stdout.strip()
 
 
 @pytest.fixture(scope="module")
 def besieged() -> Iterator[Container]:
-    """A server that was started anew on a cluster in which the owner of databases has done his worst."""
+    """Yield a server before the attacks of a database owner."""
     env = {
         **FRESH,
         **STRANGE,
@@ -119,7 +119,7 @@ def besieged() -> Iterator[Container]:
 
 @pytest.fixture(scope="module")
 def attacked(besieged: Container) -> Container:
-    """The same after the attacks and a restart."""
+    """Return the server after the attacks and a restart."""
     box = besieged
 
     def ask(text: str, user: str = "postgres", database: str = "postgres") -> None:
@@ -164,8 +164,8 @@ def _asked(container: Container, database: str, text: str) -> str:
     return _ask(container, text, database=database, options=options)
 
 
-def test_a_start_obeys_no_owner_of_a_database(attacked: Container) -> None:
-    """It looks at extensions, updates and compares the password; nobody has become a superuser, nothing broke."""
+def test_a_start_obeys_no_database_owner(attacked: Container) -> None:
+    """A start checks and updates extensions and compares the password; nobody becomes a superuser, nothing breaks."""
     output = attacked.logs().output
     assert "Traceback" not in output
     assert not _is_superuser(attacked)
@@ -178,13 +178,13 @@ def test_a_start_obeys_no_owner_of_a_database(attacked: Container) -> None:
 
 
 def test_extensions_are_where_they_belong(attacked: Container) -> None:
-    """In public, whatever the search_path of the database or the role says."""
+    """They are in public, whatever the search_path of the database or the role is."""
     assert "public" == _asked(attacked, "app", PLACE.format("hstore"))
     assert "public" == _asked(attacked, "template1", PLACE.format("hstore"))
 
 
-def test_commands_and_signals_obey_no_owner_either(attacked: Container) -> None:
-    """What is asked of a running server is answered, beside warnings at each connection."""
+def test_commands_and_signals_obey_no_database_owner(attacked: Container) -> None:
+    """Commands on a running server get their answers, in spite of warnings at each connection."""
     for command in (("config", "diff"), ("config", "show"), ("doctor",), ("collation", "show")):
         outcome = attacked.exec("entrypoint", *command, check=False, timeout=60)
         assert "Traceback" not in outcome.output, outcome.output
@@ -199,10 +199,10 @@ def test_commands_and_signals_obey_no_owner_either(attacked: Container) -> None:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_the_socket_may_ask_for_a_password(tool: str) -> None:
-    """A first start, extensions, scheduled and other backups, SIGHUP, a drill and the next start have it.
+def test_the_socket_may_require_a_password(tool: str) -> None:
+    """A first start, extensions, scheduled and other backups, SIGHUP, a drill and the next start use it.
 
-    It is in no environment and in one file, which nobody else can read.
+    The password is in no environment, and in one file that nobody else can read.
     """
     env = {
         "POSTGRES_PASSWORD": PASSWORD,
@@ -236,8 +236,8 @@ def test_the_socket_may_ask_for_a_password(tool: str) -> None:
         assert "authentication failed" not in container.logs().output
 
 
-def test_another_password_is_told_where_the_socket_asks_for_it() -> None:
-    """POSTGRES_PASSWORD is not the stored one, or not given at all: what will fail is said, with the mend."""
+def test_a_wrong_password_is_reported_if_the_socket_requires_one() -> None:
+    """If POSTGRES_PASSWORD is not the stored password or not set, the log says what will fail, with a hint."""
     env = {**FRESH, "POSTGRES_INITDB_ARGS": LOCAL_PASSWORD, "PGDATA": "/volume/data"}
     with containers.volume() as name:
         with serve(env=env, volumes={"/volume": name}) as container:
@@ -259,7 +259,7 @@ def test_another_password_is_told_where_the_socket_asks_for_it() -> None:
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_no_database_is_needed(tool: str) -> None:
-    """Without `postgres`, and with a POSTGRES_DB that is gone, all that asks the server goes on."""
+    """Without `postgres`, and with a POSTGRES_DB that is gone, everything that queries the server still works."""
     env = {
         **FRESH,
         "POSTGRES_DB": "app",
@@ -289,7 +289,7 @@ def test_no_database_is_needed(tool: str) -> None:
 
 @contextlib.contextmanager
 def _flood(container: Container) -> Iterator[None]:
-    """Begin as many logins as are let in, and go on with none of them; each start may have another address."""
+    """Begin as many logins as the server accepts and finish none; each start may have another address."""
     over = threading.Event()
     packet = b"\x00\x03\x00\x00user\x00nobody\x00database\x00postgres\x00\x00"
     begun: list[socket.socket] = []
@@ -319,13 +319,13 @@ def _flood(container: Container) -> Iterator[None]:
 
 
 def test_a_start_waits_for_a_session() -> None:
-    """Logins that nobody goes on with take all connections: it is tried again, and the server stays up."""
+    """While unfinished logins take all connections, the start retries, and the server stays up."""
     env = {**FRESH, "POSTGRES_EXTENSIONS": "hstore"}
     with serve("-c", "max_connections=12", env=env) as container:
         until(lambda: container.exec("entrypoint", "ready", check=False).code == 0, "ready")
         assert 0 == container.stop()
         waited = False
-        for _ in range(8):  # the session of the start is sometimes quicker than all that flood
+        for _ in range(8):  # the session of the start is sometimes quicker than the flood
             with _flood(container):
                 container.begin()
                 answer = container.exec("entrypoint", "ready", check=False)

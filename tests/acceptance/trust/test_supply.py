@@ -1,4 +1,4 @@
-"""An image carries no setting of the machine that built it."""
+"""An image contains no setting of the machine that built it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from containers import run
 
 @pytest.mark.debian
 def test_nothing_of_the_builder() -> None:
-    """Apt checks how old its indexes are and goes through no proxy of the builder's; no file has the builder's name."""
+    """Apt checks the age of its indexes and uses no proxy of the builder; no file contains the builder's name."""
     script = r"""
         apt-config dump Acquire::Check-Valid-Until Acquire::Check-Date Acquire::http Acquire::https Acquire::AllowInsecureRepositories
         ls /etc/apt/apt.conf.d | grep mmdebstrap

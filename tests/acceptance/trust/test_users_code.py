@@ -1,4 +1,4 @@
-"""Nobody's code is run as the superuser where collations are looked at, checked and mended, and nobody's objects keep a server down."""
+"""Collation commands never run users' code as the superuser, and no user's objects keep a server from starting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATE FUNCTION app.id(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
 CREATE FUNCTION app.before(text, text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM app.grab(); RETURN true; END $$;
 CREATE OPERATOR app.<< (leftarg = text, rightarg = text, function = app.before);
 """
-#: Each makes a CHECK, a key, a domain or a range through which its owner's function may be reached.
+#: Each creates a CHECK, a key, a domain or a range that may call a function of its owner.
 TRAPS = """
 CREATE TABLE app.called (x text COLLATE app.c CONSTRAINT called CHECK (app.ok(x) AND x < 'z'));
 CREATE TABLE app.operated (x text COLLATE app.c CONSTRAINT operated CHECK (x OPERATOR(app.<<) 'z' AND x < 'z'));
@@ -51,8 +51,8 @@ CREATE TABLE app.as_rewrite (x text COLLATE app.c
     CONSTRAINT as_rewrite CHECK (numnode(ts_rewrite('a', 'SELECT app.grab()::text::tsquery AS a, ''a''::tsquery AS b')) >= 0 AND x < 'z'));
 CREATE TABLE app.as_row (x text COLLATE app.c
     CONSTRAINT as_row CHECK ((jsonb_populate_record(NULL::app.pair, jsonb_build_object('l', x))).l < 'z'));
-CREATE TABLE app.parted (x text COLLATE app.c) PARTITION BY RANGE (app.id(x));
-CREATE TABLE app.part PARTITION OF app.parted FOR VALUES FROM (MINVALUE) TO ('z');
+CREATE TABLE app.partitioned (x text COLLATE app.c) PARTITION BY RANGE (app.id(x));
+CREATE TABLE app.part PARTITION OF app.partitioned FOR VALUES FROM (MINVALUE) TO ('z');
 CREATE FUNCTION app.far(text, text) RETURNS float8 LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM app.grab(); RETURN 1; END $$;
 CREATE TYPE app.span AS RANGE (subtype = text, collation = app.c, subtype_diff = app.far);
 CREATE TABLE app.spans (s app.span, CONSTRAINT spans_apart EXCLUDE USING gist (s WITH &&));
@@ -67,16 +67,16 @@ ROWS = """
 INSERT INTO app.called VALUES ('a'); INSERT INTO app.operated VALUES ('a'); INSERT INTO app.worded VALUES ('a', '{a}');
 INSERT INTO app.cast_to_domain VALUES ('a'); INSERT INTO app.array_of_domain VALUES ('{a}'); INSERT INTO app.cast_to_row VALUES ('a');
 INSERT INTO app.cast_later VALUES ('a', 'b'); INSERT INTO app.as_query VALUES ('a'); INSERT INTO app.as_table VALUES ('a');
-INSERT INTO app.as_rewrite VALUES ('a'); INSERT INTO app.as_row VALUES ('a'); INSERT INTO app.parted VALUES ('a'); INSERT INTO app.keyed VALUES ('a', 1), ('b', 2);
+INSERT INTO app.as_rewrite VALUES ('a'); INSERT INTO app.as_row VALUES ('a'); INSERT INTO app.partitioned VALUES ('a'); INSERT INTO app.keyed VALUES ('a', 1), ('b', 2);
 INSERT INTO app.spans VALUES ('[a,b)'), ('[c,d)');
 """
-#: What a superuser has made by what is the role's.
+#: Objects that a superuser has made with the role's functions and types.
 BORROWED = """
 CREATE TABLE lent (x text COLLATE app.c CONSTRAINT lent CHECK (app.ok(x) AND x < 'z'));
 CREATE INDEX lent_x ON lent ((app.id(x) COLLATE app.c));
 CREATE TABLE ranged (s app.span); CREATE INDEX ranged_s ON ranged USING gist (s);
 """
-#: Schemas and functions that would be taken for amcheck's.
+#: Schemas and functions that look like amcheck's.
 PLANTED = """
 CREATE SCHEMA entrypoint_amcheck;
 CREATE FUNCTION entrypoint_amcheck.bt_index_check(index regclass, heapallindexed boolean) RETURNS void LANGUAGE plpgsql
@@ -92,7 +92,7 @@ UNCHECKED = set(
 
 
 def _ask(server: Container, *words: str, code: int = 0) -> Any:
-    """What a command answers in JSON."""
+    """Return the JSON answer of a command."""
     done = server.exec("entrypoint", "collation", *words, "--json", check=False, timeout=120)
     assert code == done.code, done.output
     return json.loads(done.stdout)
@@ -113,17 +113,17 @@ def _set_traps(server: Container) -> None:
 
 
 def test_nothing_of_users_runs_as_the_superuser() -> None:
-    """Whatever a role builds into its objects: what could run is named with the SQL for its owner, all else is looked at."""
+    """Objects that could run a role's code are reported with SQL for the owner; all others are checked."""
     with containers.serve() as server:
         _set_traps(server)
         checked = _ask(server, "check", "--amcheck", code=1)
         assert "" == server.sql(RIGHTS)
-        told = {each["name"]: each for each in checked["findings"]}
-        assert UNCHECKED - {"public.ranged_s"} == told.keys()
-        assert {False} == {each["broken"] for each in told.values()}
-        assert "let app run: SELECT * FROM ONLY app.called WHERE NOT (" in told["called"]["hint"]
+        found = {each["name"]: each for each in checked["findings"]}
+        assert UNCHECKED - {"public.ranged_s"} == found.keys()
+        assert {False} == {each["broken"] for each in found.values()}
+        assert "let app run: SELECT * FROM ONLY app.called WHERE NOT (" in found["called"]["hint"]
         assert "0" == _as_app(
-            server, f"SELECT count(*) FROM ({told['called']['hint'].partition(': ')[2]}) AS bad"
+            server, f"SELECT count(*) FROM ({found['called']['hint'].partition(': ')[2]}) AS bad"
         )
         done = _ask(server, "fix", code=1)
         assert "" == server.sql(RIGHTS)
@@ -136,7 +136,7 @@ def test_nothing_of_users_runs_as_the_superuser() -> None:
 
 
 MADE_UP = "CREATE COLLATION app.c (provider = icu, locale = 'und', version = '1');"
-#: Rows against a CHECK, a CHECK and an index that raise, and a name that ends lines, quotes, and moves a terminal.
+#: Rows that violate a CHECK, a CHECK and an index that raise, and a name with line ends, quotes and terminal codes.
 BROKEN = f"""
 {MADE_UP}
 CREATE TABLE app.divided (x text COLLATE app.c); INSERT INTO app.divided VALUES ('z');
@@ -162,7 +162,7 @@ INSERT INTO {ODD}.{ODD[:-1]}1" VALUES ('b');
 
 
 def test_one_object_hinders_no_other() -> None:
-    """What raises is named with the server's words, all the rest is checked, mended and noted; no name is in the way."""
+    """An object that raises is reported with the server's error; all others are checked, fixed and recorded."""
     with containers.serve() as server:
         server.sql(ROLE)
         _as_app(server, BROKEN)
@@ -190,7 +190,7 @@ def test_one_object_hinders_no_other() -> None:
 
 @pytest.mark.parametrize("policy", ["refuse", "reindex", "warn"])
 def test_no_role_keeps_a_server_down(policy: str, volume: str) -> None:
-    """A version that is made up, rows against a CHECK, what raises and what never ends: the server starts, and names them."""
+    """A made-up version, rows that violate a CHECK, and objects that raise: the server starts and reports them."""
     place = {DATA: volume}
     with containers.serve(volumes=place) as server:
         server.sql(ROLE)

@@ -1,4 +1,4 @@
-"""What the archivers say and do in our name: bounded, escaped, and by sessions that no role's settings rule."""
+"""Output of the archivers is bounded and escaped, and no role's settings control their sessions."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ case " $* " in
 esac
 exec REAL "$@"
 """
-"""An archiver of which somebody has a say in the words."""
+"""An archiver with output that somebody else controls."""
 
 
 @pytest.fixture(params=FOLDERS)
 def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
-    """An empty archive on a folder."""
+    """Yield an empty archive in a folder."""
     with archives.made(request.param[0], None) as made:
         yield made
 
 
 def _talking(archive: Archive) -> tuple[dict[str, str], str]:
-    """Return an environment in which the archiver is one that talks, and what puts it there."""
+    """Return an environment with a talking archiver first on PATH, and that archiver's script."""
     real = {"wal-g": "/usr/local/bin/wal-g", "pgbackrest": "/usr/bin/pgbackrest"}[archive.tool]
     return {"PATH": f"/opt/own:{image_env()['PATH']}"}, TALKS.replace("REAL", real)
 
 
-def test_the_words_of_a_tool(archive: Archive) -> None:
-    """A backup whose tool says 700 MB fits into 400 MB; what a fetch says is escaped."""
+def test_the_output_of_a_tool(archive: Archive) -> None:
+    """A backup whose tool prints 700 MB fits into 400 MB of memory; the output of a fetch is escaped."""
     env, text = _talking(archive)
     memory = ("--memory", "400m", "--memory-swap", "400m")
     files = {f"/opt/own/{archive.tool}": script(text)}
@@ -52,9 +52,9 @@ def test_the_words_of_a_tool(archive: Archive) -> None:
     assert rf"{archive.tool}: a\x1b]0;title\x07\x1b[2Jb\u202ec" in log
 
 
-@pytest.mark.parametrize("asked", ["entrypoint", "by hand"])
-def test_a_role_rules_no_session_of_a_tool(archive: Archive, asked: str) -> None:
-    """Neither a timeout, nor a read-only default, nor a function in the way of PostgreSQL's own changes a backup."""
+@pytest.mark.parametrize("asked", ["entrypoint", "typed"])
+def test_a_role_controls_no_session_of_a_tool(archive: Archive, asked: str) -> None:
+    """Neither a timeout, nor a read-only default, nor a function that hides PostgreSQL's own disturbs a backup."""
     trap = """
         CREATE SCHEMA trap; CREATE FUNCTION trap.current_setting(text) RETURNS text LANGUAGE sql AS 'SELECT ''90000''';
         ALTER ROLE postgres SET search_path = trap, pg_catalog;

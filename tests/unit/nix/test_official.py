@@ -93,11 +93,11 @@ def test_digests_are_written(pins: Path) -> None:
         pins.read_text(encoding="utf-8")
     )
     base = f"ARG BASE_IMAGE=postgres:17-trixie@sha256:{index}\n"
-    assert base == pins.with_name("Dockerfile").read_text(encoding="utf-8"), "the Dockerfile moves along"
+    assert base == pins.with_name("Dockerfile").read_text(encoding="utf-8"), "the Dockerfile is updated, too"
 
 
 def test_a_wrong_manifest_is_refused(pins: Path) -> None:
-    """A manifest that is not what its digest says leaves the file alone."""
+    """If a manifest does not match its digest, the file stays unchanged."""
     with pytest.raises(SystemExit, match="the registry's answer for sha256:"):
         _main(Registry(lies=True), pins)
     assert '{"17": {}}' == pins.read_text(encoding="utf-8")
