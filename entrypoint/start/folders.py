@@ -74,7 +74,7 @@ def _let_through(read_only: Sequence[str], who: Identity) -> None:
     more = f" and {len(read_only) - 3} more" if len(read_only) > 3 else ""
     unread = f"; uid {who.uid} cannot read {', '.join(closed[:3])}" if closed else ""
     log.warning(
-        f"cannot change the owner of files that are mounted read-only: {', '.join(read_only[:3])}{more}{unread}",
+        f"cannot change the owner of files mounted read-only: {', '.join(read_only[:3])}{more}{unread}",
         "make it readable for everybody, on the host: chmod a+r FILE" if closed else "",
     )
 

@@ -135,7 +135,7 @@ def test_a_mounted_configuration_that_the_server_cannot_read(
     closed.append(str(other))
     folders._let_through([str(conf), str(other)], who)
     text = capfd.readouterr().err
-    assert f"cannot change the owner of files that are mounted read-only: {conf}, {other}" in text
+    assert f"cannot change the owner of files mounted read-only: {conf}, {other}" in text
     assert f"uid 65534 cannot read {other}" in text
     closed.append(str(conf))
     with pytest.raises(Failure) as failed:
