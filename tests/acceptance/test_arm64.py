@@ -1,4 +1,4 @@
-"""The image for arm64, under qemu where this machine is another one."""
+"""The image for arm64, under qemu if this machine has another architecture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE = 300
 
 @pytest.mark.long
 def test_a_database_survives_its_volume() -> None:
-    """First start, query, backup, stop, and a restore that has every row."""
+    """The steps are first start, query, backup, stop, and a restore that has every row."""
     env = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
     with containers.volume() as archive:
         volumes = {"/archive": archive}

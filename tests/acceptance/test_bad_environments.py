@@ -1,7 +1,7 @@
-"""Random bad environments: always a clear message and an exit code, never a traceback, never a touched volume.
+"""Random bad environments: always a clear message and an exit code, no traceback, an unchanged volume.
 
-The real program is started on this machine, without a container and without rights, and refuses. Each example is
-made bad in at least one known way, and whatever else is in it is chosen at random.
+The real program is started on this machine, without a container and without privileges, and must refuse. Each
+example is bad in at least one known way; everything else in it is random.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = 600
 PARTS = 4
-"""The examples are divided among so many tests, which can run at the same time."""
+"""The number of tests that share the examples, so that they can run in parallel."""
 
 OUR_CODES = {1, 2, 10, 11, 12, 13}
 UID = 12345 if os.getuid() == 0 else os.getuid()
@@ -43,11 +43,11 @@ opening.RUNTIME_FOLDERS = (sys.argv.pop(1),)
 from entrypoint.__main__ import main
 sys.exit(main())
 """
-"""What the image's program does, but with a folder of the test in place of those below /run."""
+"""The image's program, but with the test's own folder in place of those below /run."""
 
 
 class Case:
-    """One start: its environment, its arguments, its volume, and what must be said about it."""
+    """One start: its environment, its arguments, its volume, and the expected messages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,27 +61,27 @@ class Case:
         self.environment: dict[bytes, bytes] = {}
         self.arguments: list[str] = ["postgres"]
         self.expected: list[str] = []
-        """Words that must be in the errors."""
+        """Texts that must be in the errors."""
         self.set(PATH="/usr/bin:/bin", PGDATA=str(self.data), POSTGRES_PASSWORD=SECRET)
 
     def set(self, *words: str, **values: str) -> None:
-        """Set variables, and expect these words in an error."""
+        """Set variables, and expect these texts in an error."""
         self.environment |= {os.fsencode(name): os.fsencode(value) for name, value in values.items()}
         self.expected += words
 
     def unset(self, name: str) -> None:
-        """Take a variable away."""
+        """Remove a variable."""
         self.environment.pop(os.fsencode(name), None)
 
     def file(self, name: str, content: bytes = b"x", mode: int = 0o600) -> str:
-        """Make a file that a `_FILE` variable may name, and return its path."""
+        """Create a file that a `_FILE` variable may name, and return its path."""
         path = self.secrets / name
         path.write_bytes(content)
         path.chmod(mode)
         return str(path)
 
     def fill(self, *names: str) -> None:
-        """Put files into the data folder; a name with a slash at the end is a folder."""
+        """Create files in the data folder; a name with a trailing slash is a folder."""
         for name in names:
             path = self.data / name
             if name.endswith("/"):
@@ -91,7 +91,7 @@ class Case:
                 path.write_text("15\n")
 
     def give_away(self) -> None:
-        """Give everything to the user that the program runs as."""
+        """Change the owner of everything to the user that the program runs as."""
         if os.getuid() == 0:
             for path in (self.folder, *self.folder.rglob("*")):
                 os.chown(path, UID, UID, follow_symlinks=False)
@@ -123,7 +123,7 @@ def _way(*topics: str) -> Callable[[Callable[[Case, Draw], None]], None]:
     return add
 
 
-# Anything that an environment can hold: no zero byte.
+# Any text that an environment can contain: no zero byte.
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
 NASTY = st.sampled_from(
     [
@@ -206,7 +206,7 @@ def _a_bad_number(case: Case, draw: Draw) -> None:
 
 
 ARCHIVED = {"ARCHIVE_URL": "file:///archive"}
-"""With it names and values of our groups are ours; without, they may be somebody else's."""
+"""With it, names and values of our groups are ours; otherwise they may belong to another program."""
 
 UNKNOWN = [
     *("ARCHIVE_URI", "ARCHIVE_FLOPPY", "ARCHIVE_TOOLS", "ARCHIVE_TOOL_FILE", "ARCHIVE_"),
@@ -233,7 +233,7 @@ def _names_that_nobody_knows(case: Case, draw: Draw) -> None:
 def _a_random_name_of_our_groups(case: Case, draw: Draw) -> None:
     case.set(**ARCHIVED)
     group = draw(st.sampled_from(["ARCHIVE_", "WALG_", "PGBACKREST_"]))
-    # names that end like what a container engine injects are left alone
+    # names that end like those that a container engine sets are left alone
     name = group + draw(st.text("QXZ_", min_size=4, max_size=12))
     case.set(f"unknown variable {name}", **{name: draw(VALUES)})
 
@@ -446,17 +446,17 @@ NOISE = st.sampled_from(
 )
 OWN = re.compile(rb"ARCHIVE_|WALG_|PGBACKREST_|BACKUP_|RESTORE_|STANDBY_|STOP_|COLLATION_|STATUS_|DRILL_")
 OTHERS = re.compile(rb"POSTGRES_|PG|PATH|LD_|ENTRYPOINT_|AWS_|.*_FILE\Z|SHELLOPTS|BASHOPTS", re.DOTALL)
-"""What would not be noise: our names, and what changes the programs that are started."""
+"""Names that are not harmless: ours, and those that affect the programs that are started."""
 NAME = st.binary(min_size=1, max_size=12).map(lambda name: re.sub(rb"[=\0]", b"x", name))
 VALUE = st.binary(max_size=30).map(lambda value: value.replace(b"\0", b"0"))
 
 
 def _make(case: Case, draw: Draw) -> list[str]:
-    """Make a case bad, and noisy; return the names of the ways."""
+    """Make a case bad and add random variables; return the names of the ways."""
     used: set[str] = set()
     names = []
     for way in draw(st.lists(st.sampled_from(WAYS), min_size=1, max_size=5, unique_by=lambda way: way.name)):
-        # ways for any variable: what they touch is known only when it is drawn
+        # a way without topics may affect any of these variables
         topics = way.topics or {"password", "user", "db", "initdb", "archive"}
         if not used & set(topics):
             used |= set(topics)
@@ -487,7 +487,7 @@ def _make(case: Case, draw: Draw) -> list[str]:
 
 
 def _interpreter() -> str:
-    """Return a Python that a user without rights can start, as the image's is."""
+    """Return a Python that an unprivileged user can start."""
     for program in (sys.executable, "/usr/bin/python3"):
         try:
             argv = [program, "-IS", "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
@@ -504,7 +504,7 @@ def _as_user() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def program() -> Iterator[list[str]]:
-    """The program where everybody can read it, and the command that starts it."""
+    """The program in a folder that everybody can read, and the command that starts it."""
     folder = Path(tempfile.mkdtemp(prefix="entrypoint-"))
     folder.chmod(0o755)
     try:
@@ -526,7 +526,7 @@ def program() -> Iterator[list[str]]:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Path]:
-    """A folder for volumes that a user without rights can reach."""
+    """A folder for volumes that an unprivileged user can reach."""
     folder = Path(tempfile.mkdtemp(prefix="volumes-"))
     folder.chmod(0o755)
     yield folder
@@ -535,7 +535,7 @@ def place() -> Iterator[Path]:
 
 @contextmanager
 def _case(place: Path) -> Iterator[Case]:
-    """Give a case in a folder of its own, which is removed whatever its modes have become."""
+    """Provide a case in its own folder, which is removed whatever its modes are by then."""
     folder = Path(tempfile.mkdtemp(dir=place))
     folder.chmod(0o755)
     try:
@@ -548,7 +548,7 @@ def _case(place: Path) -> Iterator[Case]:
 
 
 def _snapshot(top: Path) -> dict[str, object]:
-    """Return all that can be known of a folder and what is in it, but for the times of looking at it."""
+    """Return everything about a folder and its content, except the times of access."""
     found: dict[str, object] = {}
     for path in (top, *sorted(top.rglob("*"))):
         status = path.lstat()
@@ -582,13 +582,13 @@ def _run(program: Sequence[str], case: Case) -> subprocess.CompletedProcess[byte
         capture_output=True,
         timeout=60,
         cwd="/",
-        start_new_session=True,  # whatever it does to its process group, it must not do it to ours
+        start_new_session=True,  # it must not affect our process group
         **_as_user(),
     )
 
 
 def _errors(text: str) -> list[tuple[str, str]]:
-    """Return each error that was logged, as what is wrong and how it is mended."""
+    """Return each logged error: what is wrong, and its hint."""
     found: list[list[str]] = []
     inside = False
     for line in text.split("\n"):
@@ -624,7 +624,7 @@ def _errors(text: str) -> list[tuple[str, str]]:
 def test_a_bad_environment_is_refused(
     program: list[str], place: Path, part: int, data: st.DataObject
 ) -> None:
-    """Every mistake is named with its mend, the exit code is one of ours, and nothing was touched."""
+    """Every mistake is named with a hint, the exit code is one of our codes, and the volume is unchanged."""
     with _case(place) as case:
         names = _make(case, data.draw)
         case.give_away()
@@ -662,7 +662,7 @@ def test_a_bad_environment_is_refused(
 )
 @given(data=st.data())
 def test_every_way_alone_is_refused(program: list[str], place: Path, way: Way, data: st.DataObject) -> None:
-    """Each known mistake by itself is enough, and what is said names it: no other mistake stands in for it."""
+    """Each known mistake alone is enough, and the message names it: no other mistake hides it."""
     with _case(place) as case:
         way.apply(case, data.draw)
         case.give_away()
@@ -684,7 +684,7 @@ def test_every_way_alone_is_refused(program: list[str], place: Path, way: Way, d
     [("a_half_made_database", 10), ("a_volume_in_use", 11), ("a_restore_without_its_archive", 13)],
 )
 def test_refusals_have_their_own_codes(program: list[str], place: Path, way: str, expected: int) -> None:
-    """What a script may want to tell apart has an exit code of its own."""
+    """Refusals that a script may want to distinguish have different exit codes."""
     (apply,) = (each.apply for each in WAYS if each.name == way)
     with _case(place) as case:
         apply(case, lambda strategy: hypothesis.find(strategy, lambda _: True, settings=_QUICK))
@@ -700,7 +700,7 @@ _QUICK = hypothesis.settings(database=None, deadline=None, max_examples=10)
 
 
 def test_a_refused_second_start_leaves_the_first_alone(program: list[str], place: Path) -> None:
-    """What PID 1 tells about itself is not overwritten by a start that is refused, for example by docker exec."""
+    """A refused start, for example by docker exec, does not overwrite the status of PID 1."""
     with _case(place) as case:
         case.fill("PG_VERSION")
         (case.runtime / "status").write_text("phase serving 1 -\nserver 1\n")
@@ -713,8 +713,8 @@ def test_a_refused_second_start_leaves_the_first_alone(program: list[str], place
         assert before == _snapshot(case.runtime)["status"]
 
 
-def test_what_is_touched_is_seen(place: Path) -> None:
-    """A changed content, mode, time or name is seen, or the tests above would say nothing."""
+def test_every_change_is_noticed(place: Path) -> None:
+    """A changed content, mode, time or name is noticed; otherwise the tests above would prove nothing."""
     with _case(place) as case:
         case.fill("a")
         file = case.data / "a"

@@ -18,7 +18,7 @@ POINTS = 20
 
 
 def _outcome(container: Container) -> str:
-    """Start once more and return what came of it: `complete`, `refused`, or what is wrong."""
+    """Start once more and return the outcome: `complete`, `refused`, or what is wrong."""
     container.begin()
     ended: list[int] = []
     waiter = threading.Thread(target=lambda: ended.append(container.wait(60)))
@@ -28,7 +28,7 @@ def _outcome(container: Container) -> str:
         asked = container.exec(
             *("psql", "-qAtX", "-h", "127.0.0.1", "-U", "postgres", "-c", COMPLETE), check=False
         )
-        # docker puts its own errors on stdout
+        # docker writes its own errors to stdout
         answer = asked.stdout.strip() if asked.code == 0 else ""
         if "relation" in asked.stderr:
             answer = f"half: {asked.stderr}"
@@ -42,7 +42,7 @@ def _outcome(container: Container) -> str:
 
 @pytest.mark.parametrize("arguments", ["", "--encoding=UTF8"], ids=["copy", "initdb"])
 def test_killed_at_twenty_points_it_is_never_half(arguments: str) -> None:
-    """SIGKILL at 20 points spread over a first start: complete, or refused with exit code 10."""
+    """After SIGKILL at 20 points of a first start it is complete, or refused with exit code 10."""
     env = {**FRESH, "POSTGRES_INITDB_ARGS": arguments}
     began = time.monotonic()
     with containers.serve(env=env, files=FILES) as whole:
@@ -52,10 +52,10 @@ def test_killed_at_twenty_points_it_is_never_half(arguments: str) -> None:
     for point in range(POINTS):
         with containers.create(env=env, files=FILES) as container:
             container.begin()
-            time.sleep(length * point / (POINTS - 1))  # the point itself, no waiting for a condition
+            time.sleep(length * point / (POINTS - 1))  # no condition to wait for: this is the point in time
             container.kill()
             seen.append(_outcome(container))
     assert {"complete", "refused"} >= set(seen), seen
-    # The sweep must have met both the part that is begun anew and the part that is refused.
+    # The sweep must have hit both the part that starts from scratch and the part that is refused.
     assert "complete" in seen
     assert "refused" in seen

@@ -1,4 +1,4 @@
-"""The image under test, whatever it was built with, holds what image/layout.json says, and nothing else configures it."""
+"""The image under test has exactly the configuration and files of image/layout.json, however it was built."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def layout(image_env: dict[str, str]) -> Any:
 
 
 def _ask(script: str, *arguments: str) -> list[str]:
-    """Return what a script prints in the untouched image; each argument is one path."""
+    """Return the output of a script in the unchanged image; each argument is one path."""
     return run("bash", "-c", script, "bash", *arguments).stdout.splitlines()
 
 
 @pytest.mark.better
 def test_configuration(image_config: dict[str, Any], image_env: dict[str, str], layout: Any) -> None:
-    """Entrypoint, command, stop signal, ports, volumes, environment and labels are those of the description."""
+    """Entrypoint, command, stop signal, ports, volumes, environment and labels are as described."""
     expected = layout["config"]
     assert expected["environment"] == {name: image_env[name] for name in image_env if name not in NOT_OURS}
     assert expected["entrypoint"] == image_config["Entrypoint"]
@@ -49,13 +49,13 @@ def test_links(layout: Any) -> None:
 
 
 def test_files(layout: Any) -> None:
-    """Each file is there, can be read by the server's user, and is not empty."""
+    """Each file exists, is readable for the server's user, and is not empty."""
     script = 'for path; do gosu postgres test -s "$path" -a -r "$path" || echo "$path"; done'
     assert [] == _ask(script, *layout["files"])
 
 
 def test_contents(layout: Any) -> None:
-    """Files say what they must."""
+    """Files have the described content."""
     for path, pattern in layout["contains"].items():
         assert [path] == _ask('grep --files-with-matches --extended-regexp "$1" "$2"', pattern, path)
 
@@ -68,13 +68,13 @@ def test_programs(layout: Any) -> None:
 
 
 def test_locales(layout: Any) -> None:
-    """Each locale can be had: a cluster whose locale is not there does not start."""
+    """Each locale is available: a cluster whose locale is missing does not start."""
     expected = {name.partition("/")[0].replace("UTF-8", "utf8") for name in layout["locales"]}
     assert expected <= set(_ask("locale --all-locales"))
 
 
 def test_users(layout: Any) -> None:
-    """Users and groups have their numbers, homes and shells, which volumes and scripts count on."""
+    """Users and groups have their numbers, homes and shells, which volumes and scripts rely on."""
     users = [
         f"{user['name']}:{user['id']}:{user['id']}:{user['home']}:{user['shell']}" for user in layout["users"]
     ]

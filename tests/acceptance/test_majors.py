@@ -1,4 +1,4 @@
-"""The other majors and suites, and the tree of the Nix image, live and come back as 15 on bookworm does."""
+"""The other majors and suites, and the tree of the Nix image, work and restore like 15 on bookworm."""
 
 import pytest
 
@@ -14,7 +14,7 @@ VOLUMES = {
 
 @pytest.mark.parametrize("version", VOLUMES)
 def test_a_database_survives_its_volume(version: str) -> None:
-    """First start, backup, drill, standby, restore, and doctor with the versions of this suite."""
+    """The steps are first start, backup, drill, standby, restore, and doctor with this suite's versions."""
     image = containers.kin(version)
     env = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
     with containers.volume() as archive, containers.volume() as data:
@@ -48,7 +48,7 @@ def test_a_database_survives_its_volume(version: str) -> None:
 
 
 def test_data_of_17_is_found_by_18() -> None:
-    """The volume of the older layout, mounted where it was: refused, and the way out is said."""
+    """A volume of the older layout, mounted in the old place, is refused; the message names the way out."""
     with containers.volume() as data:
         with containers.serve(
             volumes={VOLUMES["17-trixie"]: data}, image=containers.kin("17-trixie")

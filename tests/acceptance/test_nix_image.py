@@ -1,7 +1,7 @@
-"""
-The tree of the Nix image, with Debian's binaries (tests/nix_image.py): nothing lies where other images have it.
+"""The tree of the Nix image, with Debian's binaries (tests/nix_image.py).
 
-What the image does is tested by the whole acceptance suite: make acceptance TESTED=nix-postgres:dev-15-nix.
+No file is where other images have it. The whole acceptance suite tests what the image does: make acceptance
+TESTED=nix-postgres:dev-15-nix.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from layout import known, layout_of, names
 
 IMAGE = containers.kin("15-nix")
 DOCKERS = {"/.dockerenv", "/etc/hostname", "/etc/hosts", "/etc/mtab", "/etc/resolv.conf"}
-"""What every container gets."""
+"""The environment of every container."""
 
 
 def _find(*arguments: str) -> set[str]:
-    """Return what find lists outside of the store."""
+    """Return the output of find, outside the store."""
     skip = (
         "(",
         "-path",
@@ -43,8 +43,8 @@ def _find(*arguments: str) -> set[str]:
     return set(outcome.stdout.splitlines())
 
 
-def test_nothing_but_what_is_listed() -> None:
-    """Files and links are those of image/layout.json, and tools; folders are those of it, and what is above these."""
+def test_only_listed_files_exist() -> None:
+    """Files and links are those of image/layout.json and tools; folders are those in it and their parents."""
     layout = layout_of(15)
     found = _find("!", "-type", "d") - DOCKERS
     walg = {path for path in names(layout) if "wal-g" in path or "walg" in path}
@@ -57,7 +57,7 @@ def test_nothing_but_what_is_listed() -> None:
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
-    """PID 1, the server and its sessions have only files of the store in their memory, the compiler's among them."""
+    """PID 1, the server and its sessions have only files of the store in memory, even the compiler's."""
     with serve(image=IMAGE, options=containers.LOOK_INSIDE) as server:
         assert "t" == server.sql("SELECT pg_jit_available()")
         noted = server.shell("cat $PGDATA/entrypoint.collation")
@@ -80,7 +80,7 @@ def bare() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[str]:
-    """A volume with a cleanly stopped cluster, whose default encoding and locale are those of the tree."""
+    """A volume with a cleanly stopped cluster that has the default encoding and locale of the tree."""
     with containers.volume() as name:
         with serve(image=IMAGE, volumes={"/var/lib/postgresql/data": name}) as server:
             assert "UTF8|en_US.utf8" == server.sql(
@@ -90,8 +90,8 @@ def data() -> Iterator[str]:
         yield name
 
 
-def test_postgresql_alone_tells_of_127_too_late(bare: str, data: str) -> None:
-    """Without us the server starts as ever, and only its log tells, when the first segment is due."""
+def test_postgresql_alone_reports_127_too_late(bare: str, data: str) -> None:
+    """Without us the server starts, and only its log reports the error, when the first segment is due."""
     archiving = ("-c", "archive_mode=on", "-c", "archive_command=true")
     options = ("--user", "postgres", "--entrypoint", "postgres")
     with (
@@ -105,8 +105,8 @@ def test_postgresql_alone_tells_of_127_too_late(bare: str, data: str) -> None:
         server.says("archive command failed with exit code 127")
 
 
-def test_we_tell_of_127_before_the_start(bare: str, data: str) -> None:
-    """With an archive the start is refused before anything is written; without, the log and doctor say it."""
+def test_we_report_127_before_the_start(bare: str, data: str) -> None:
+    """With an archive the start is refused before it writes; without one, the log and doctor report it."""
     mounted = {"/var/lib/postgresql/data": data}
     before = in_volume(data, "find . -type f -exec sha256sum {} + | sort", image=IMAGE)
     with containers.volume() as archive:

@@ -1,4 +1,4 @@
-"""A first start that copies the image's cluster: the same as what initdb makes, and nobody else's."""
+"""A first start that copies the image's cluster: it equals initdb's result, but is a separate cluster."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SELECT name, setting, source, sourcefile FROM pg_settings ORDER BY name;
 SQL
 done
 """
-"""Every row of every system catalogue, but: each password has its salt, and sets it in a transaction before or after rows
-are frozen; of statistics there may be newer ones."""
+"""Every row of every system catalog, with two exceptions: each password has its own salt, and is set in a transaction
+before or after rows are frozen; statistics may be newer."""
 
 FILES = r"""
 cd "$PGDATA"
@@ -42,18 +42,18 @@ def _is_copy(container: Container) -> bool:
 
 
 def _look(container: Container, user: str) -> list[str]:
-    """Return all that one cluster could have otherwise than another one."""
+    """Return everything in which one cluster could differ from another."""
     container.sql("ALTER DATABASE template0 ALLOW_CONNECTIONS true", user=user, database="postgres")
     rows = container.exec("bash", "-euc", CATALOGUE, "-", user).stdout
     files = container.exec("bash", "-euc", FILES, user="postgres").stdout
-    # Where in the WAL an attribute was defined; data checksums, which the template has, make more WAL.
+    # The place in the WAL where an attribute was defined: the template's data checksums cause more WAL.
     return [re.sub(r"pg_attver=\d+", "pg_attver", line) for line in [*rows.splitlines(), *files.splitlines()]]
 
 
 @pytest.mark.parametrize("arguments", ["", "--data-checksums"])
 @pytest.mark.parametrize("user", ["postgres", "app"])
-def test_a_copy_is_what_initdb_makes(user: str, arguments: str) -> None:
-    """Catalogues, settings, files with their modes and owners, and the control file are the same."""
+def test_a_copy_equals_the_result_of_initdb(user: str, arguments: str) -> None:
+    """Catalogs, settings, files with their modes and owners, and the control file are the same."""
     found = []
     for more in ("", "--encoding=UTF8"):
         words = f"--no-sync {arguments} {more}"
@@ -67,14 +67,14 @@ def test_a_copy_is_what_initdb_makes(user: str, arguments: str) -> None:
 
 
 def _secrets(text: str) -> set[str]:
-    """Return what pg_controldata tells that must be in no other cluster."""
+    """Return the output of pg_controldata that must not be the same in another cluster."""
     return set(
         re.findall(r"^(?:Database system identifier|Mock authentication nonce): +(\S+)$", text, re.MULTILINE)
     )
 
 
 def test_each_copy_is_a_cluster_of_its_own() -> None:
-    """No two of them, nor the image, have the same system identifier or nonce."""
+    """No copies have the same system identifier or nonce, and none has the image's."""
     found: set[str] = set()
     for _ in range(2):
         with serve() as container:
@@ -91,7 +91,7 @@ def test_each_copy_is_a_cluster_of_its_own() -> None:
 
 @pytest.mark.parametrize("arguments", ["--no-sync", "--no-sync --data-checksums"])
 def test_a_copy_is_sound(arguments: str) -> None:
-    """All tables and indexes are consistent, and with data checksums all pages have theirs."""
+    """All tables and indexes are consistent, and with data checksums all pages have valid ones."""
     with serve(env={**FRESH, "POSTGRES_INITDB_ARGS": arguments}) as container:
         assert _is_copy(container)
         wanted = (
@@ -116,7 +116,7 @@ PASSWORDS = ["secret", 'it\'s \\ "this"; --', "zwölf Ä ж", "first\nsecond"]
 
 @pytest.mark.parametrize("password", PASSWORDS)
 def test_the_password_is_that_of_the_superuser(password: str) -> None:
-    """It opens the door from outside, whatever it holds, another one does not, and the log does not tell it."""
+    """It works from outside, whatever it contains; another password does not. The log does not show it."""
     env = {**FRESH, "POSTGRES_PASSWORD": password, "POSTGRES_USER": "app"}
     arguments = ("-c", "log_statement=all", "-c", "log_min_duration_statement=0")
     with serve(*arguments, env=env) as container:
@@ -131,7 +131,7 @@ def test_the_password_is_that_of_the_superuser(password: str) -> None:
         assert given == "secret" or given not in container.logs().output
 
 
-#: What keeps a connection from changing anything, or from answering; initdb does not know it.
+#: Settings that prevent a connection from changing anything, or from answering; initdb does not know them.
 HOSTILE = (
     *("-c", "default_transaction_read_only=on"),
     *("-c", "synchronous_standby_names=*"),
@@ -141,7 +141,7 @@ HOSTILE = (
 
 
 def test_the_servers_arguments_do_not_matter() -> None:
-    """The password is set as initdb sets it: not through a server with the user's settings."""
+    """The password is set as initdb sets it, not through a server with the user's settings."""
     with serve(*HOSTILE, env=FRESH) as container:
         assert _is_copy(container)
         stored = "SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'"
@@ -163,7 +163,7 @@ OTHERS: Mapping[str, tuple[Mapping[str, str], str, str]] = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_initdb_makes_what_a_copy_cannot_be(name: str) -> None:
-    """Other locales, zones, arguments and names are served as ever."""
+    """Other locales, time zones, arguments and names still work."""
     more, query, expected = OTHERS[name]
     env = {**FRESH, **more}
     with serve(env=env) as container:
@@ -172,7 +172,7 @@ def test_initdb_makes_what_a_copy_cannot_be(name: str) -> None:
 
 
 def test_a_changed_sample_file_counts() -> None:
-    """Who changes postgresql.conf.sample in an image of his own gets what it says."""
+    """A changed postgresql.conf.sample in a derived image has its effect."""
     with (
         containers.build(f"FROM IMAGE\nRUN echo 'work_mem = 5MB' >> {SAMPLE}\n") as image,
         serve(image=image) as container,
@@ -182,8 +182,8 @@ def test_a_changed_sample_file_counts() -> None:
         assert f"{SAMPLE} has no effect" not in container.logs().stderr
 
 
-def test_a_replaced_sample_file_counts_or_is_told() -> None:
-    """Only in a Nix image the documented path is a link, and a file in its place is not what initdb reads."""
+def test_a_replaced_sample_file_counts_or_is_reported() -> None:
+    """Only in a Nix image the documented path is a link, and initdb does not read a file in its place."""
     text = containers.run("cat", SAMPLE).stdout
     is_link = 0 == containers.run("readlink", SAMPLE).code
     with serve(files={SAMPLE: File(f"{text}\nwork_mem = 5MB\n")}) as container:
@@ -192,8 +192,8 @@ def test_a_replaced_sample_file_counts_or_is_told() -> None:
         assert ("4MB" if is_link else "5MB") == container.sql("SHOW work_mem")
 
 
-def test_an_image_of_ones_own_can_stay_quick() -> None:
-    """It makes its own template, and first starts are copies of that."""
+def test_a_derived_image_can_stay_fast() -> None:
+    """It makes its own template, and first starts copy that."""
     text = f"FROM IMAGE\nRUN echo 'work_mem = 5MB' >> {SAMPLE}\n"
     with (
         containers.build(f"{text}RUN entrypoint internal template\n") as image,
@@ -208,7 +208,7 @@ RUN cd /usr/lib/postgresql/*/bin && mv initdb initdb.real && \
     printf '%s\n' '#!/bin/sh' '[ -e "$PGDATA/entrypoint.unfinished" ] && echo "unfinished $*" >> /tmp/seen' \
     'exec "$0.real" "$@"' > initdb && chmod 755 initdb && entrypoint internal template && rm -f /tmp/seen
 """
-"""Its initdb tells how it is called while a first start is not finished."""
+"""Its initdb prints how it is called while a first start is not finished."""
 
 
 def test_a_copy_is_synced_once() -> None:
@@ -226,8 +226,8 @@ def test_a_copy_is_synced_once() -> None:
 
 
 @pytest.mark.parametrize("size", ["12m", "36m"])
-def test_a_full_disk_is_said(size: str) -> None:
-    """Where a copy has no room the start says so, and the next one begins anew."""
+def test_a_full_disk_is_reported(size: str) -> None:
+    """If there is no space for a copy the start reports that, and the next one begins from scratch."""
     with containers.small_volume(size) as small:
         env = {**SYNCED, "PGDATA": "/disk/data"}
         for more in ("", "removed what an interrupted start had built"):

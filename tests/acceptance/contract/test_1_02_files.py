@@ -31,23 +31,23 @@ def untouched() -> list[str]:
     ],
 )
 def test_folders_of_the_image(untouched: list[str], expected: str) -> None:
-    """Folders exist with their modes and owners; any uid may write where it must."""
+    """Folders exist with their modes and owners; any uid may write where it needs to."""
     assert expected in untouched
 
 
 def test_data_folder_of_the_image(untouched: list[str], image_env: dict[str, str]) -> None:
-    """Up to 17 the data folder is writable for any uid; from 18 on it is made at the first start."""
+    """Up to 17 any uid can write to the data folder; since 18 the first start creates it."""
     expected = int(image_env["PG_MAJOR"]) < 18
     assert expected == ("/var/lib/postgresql/data 1777 postgres:postgres" in untouched)
 
 
 def test_init_folder_is_empty(untouched: list[str]) -> None:
-    """Nothing lies in the folder of init files; `/var/run` and `/run` are one."""
+    """The folder of init files is empty; `/var/run` and `/run` are the same folder."""
     assert ["/run", "docker-ensure-initdb.sh"] == untouched[-2:]
 
 
 def test_run_folder_after_a_start(server: Container) -> None:
-    """The start takes the write bit from others."""
+    """The start removes the write permission of others."""
     assert "3775 postgres:postgres" == server.shell("stat --format '%a %U:%G' /var/run/postgresql")
 
 
@@ -55,7 +55,7 @@ def test_run_folder_after_a_start(server: Container) -> None:
     "program", ["docker-entrypoint.sh", "docker-ensure-initdb.sh", "docker-enforce-initdb.sh", "gosu"]
 )
 def test_programs_of_the_image(server: Container, program: str) -> None:
-    """The programs that are part of the image's interface lie where they are called."""
+    """The programs that belong to the image's interface are where others call them."""
     assert 0 == server.exec("test", "-x", f"/usr/local/bin/{program}", check=False).code
 
 
@@ -84,12 +84,12 @@ def test_programs_of_the_image(server: Container, program: str) -> None:
     ],
 )
 def test_tools(server: Container, tool: str) -> None:
-    """Shells and tools that init files and wrappers use are on the PATH."""
+    """Shells and tools that init files and wrappers use are on PATH."""
     assert 0 == server.exec("bash", "-c", f"command -v {tool}", check=False).code
 
 
 def test_nss_wrapper_is_where_scripts_look(server: Container) -> None:
-    """The library lies in one of the folders that are searched, and is not empty."""
+    """The library is in one of the folders that scripts search, and is not empty."""
     assert "" != server.shell(
         "for file in {/usr,}/lib{/*,}/libnss_wrapper.so; do [ -s $file ] && echo $file; done; true"
     )

@@ -1,4 +1,4 @@
-"""Row 1.2 of the contract: `gosu`, which others call by name, with its whole grammar."""
+"""Row 1.2 of the contract: `gosu`, which others call by name, with its complete grammar."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ for group in daemon:x:1 adm:x:4 disk:x:6 games:x:60 users:x:100; do
 done
 sed -i -E 's/^(disk|adm):(.*)/\\1:\\2root/; s/^users:(.*)/users:\\1games/' /etc/group
 """
-"""Debian's, where the image has them not already, and who is in further groups."""
+"""Debian's users and groups, if the image lacks them, and further members of groups."""
 
 SHOW = 'echo "$(id -u) $(id -g) $(id -G) $HOME"'
 
 
 class Identity(NamedTuple):
-    """Who a process is."""
+    """The ids and names of a process."""
 
     uid: int
     gid: int
@@ -41,7 +41,7 @@ def box() -> Iterator[Container]:
 
 
 def identity(box: Container, spec: str, user: str = "0:1234") -> Identity:
-    """Who gosu makes of the caller."""
+    """The identity that gosu gives a command."""
     uid, gid, *groups, home = box.exec(
         "gosu", spec, "bash", "-c", SHOW, user=user, env={"HOME": "/nowhere"}
     ).stdout.split()
@@ -77,7 +77,7 @@ def test_user_without_group_gets_all_groups_of_the_user(box: Container, spec: st
     ],
 )
 def test_named_group_is_the_only_one(box: Container, spec: str, expected: Identity) -> None:
-    """A group that is given is the only one; an unknown uid without group keeps the caller's."""
+    """A given group is the only one; an unknown uid without a group keeps the caller's group."""
     assert expected == identity(box, spec)
 
 
@@ -90,7 +90,7 @@ def test_group_by_name(box: Container, user: str, home: str) -> None:
 
 
 def test_named_user_gets_own_groups(box: Container) -> None:
-    """Games is in its own group and in users."""
+    """The user `games` is in its own group and in `users`."""
     uid, own, users = (
         number(box, "passwd", "games"),
         number(box, "group", "games"),
@@ -113,7 +113,7 @@ def test_empty_user_with_group(box: Container) -> None:
 
 @pytest.mark.parametrize("spec", ["bogus", "0day", "0:bogus", "0:0day"])
 def test_unknown_names_fail(box: Container, spec: str) -> None:
-    """What is no name and no number is an error, not a guess; nothing is run."""
+    """An unknown name is an error, not a guess; no command runs."""
     outcome = box.exec("gosu", spec, "echo", "ran", check=False)
     assert (True, "") == (outcome.code != 0, outcome.stdout)
     assert "Traceback" not in outcome.stderr
@@ -121,14 +121,14 @@ def test_unknown_names_fail(box: Container, spec: str) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("postgres",)])
 def test_missing_command_shows_the_usage(box: Container, arguments: tuple[str, ...]) -> None:
-    """Without a command there is nothing to do: usage on stderr, exit code 1."""
+    """Without a command, gosu prints its usage on stderr and ends with code 1."""
     outcome = box.exec("gosu", *arguments, check=False)
     assert (1, True) == (outcome.code, "gosu user-spec command" in outcome.output)
 
 
 @pytest.mark.parametrize("option", ["--help", "-h", "-?"])
 def test_help(box: Container, option: str) -> None:
-    """Help is asked for, so it succeeds."""
+    """Help is requested, so it succeeds."""
     outcome = box.exec("gosu", option, check=False)
     assert (0, True) == (outcome.code, "user-spec" in outcome.output)
 
@@ -142,13 +142,13 @@ def test_version(box: Container, option: str) -> None:
 
 
 def test_takes_the_place_of_the_process(box: Container) -> None:
-    """The command runs under the same process id, so that signals reach it."""
+    """The command runs with the same process id, so that signals reach it."""
     before, after = box.shell("echo $$; exec gosu postgres bash -c 'echo $$'").split()
     assert before == after
 
 
 def test_arguments_and_environment_pass_unchanged(box: Container) -> None:
-    """Words with blanks, empty words and the environment arrive; only HOME changes."""
+    """Arguments with blanks, empty arguments and the environment arrive; only HOME changes."""
     outcome = box.exec(
         "gosu",
         "postgres",
@@ -178,7 +178,7 @@ def test_command_that_cannot_run(box: Container, command: str) -> None:
 
 
 def test_root_cannot_be_gained(box: Container) -> None:
-    """A copy with the setuid bit does not make root of a user."""
+    """A setuid copy of gosu does not turn a user into root."""
     box.shell("cp --dereference $(command -v gosu) /tmp/raised && chmod 6755 /tmp/raised")
     outcome = box.exec("/tmp/raised", "0:0", "id", "-u", user="1000", check=False)
     assert (True, "") == (outcome.code != 0, outcome.stdout)

@@ -1,4 +1,4 @@
-"""Row 1.3 of the contract: which commands are prepared for, what is left alone, and in what order."""
+"""Row 1.3 of the contract: which commands get a preparation, which do not, and the order of the steps."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_questions_are_answered_without_any_preparation(arguments: tuple[str, ..
 
 
 def test_question_among_other_arguments_skips_preparation() -> None:
-    """Any argument counts, but the server knows these words only in front: it refuses root instead."""
+    """Any argument counts, but the server accepts these words only in front: here it refuses root."""
     with create("-c", "work_mem=7MB", "-V", env={"PGDATA": "/elsewhere/data"}) as container:
         answer = container.finish()
         assert (1, []) == (answer.code, container.changes())
@@ -45,7 +45,7 @@ def test_question_among_other_arguments_skips_preparation() -> None:
 
 
 def test_full_path_to_postgres_is_a_command_like_any_other(image_env: dict[str, str]) -> None:
-    """Only the bare word is prepared for; the server itself refuses root."""
+    """Only the bare word gets a preparation; the server itself refuses root."""
     program = f"/usr/lib/postgresql/{image_env['PG_MAJOR']}/bin/postgres"
     with create(program, env={**FRESH, "PGDATA": "/elsewhere/data"}) as container:
         answer = container.finish()
@@ -54,7 +54,7 @@ def test_full_path_to_postgres_is_a_command_like_any_other(image_env: dict[str, 
 
 
 def test_other_commands_run_as_they_are() -> None:
-    """Any other command takes the place of PID 1 as root, with environment, HOME and folders untouched."""
+    """Any other command replaces PID 1 as root, with environment, HOME and folders untouched."""
     with create(
         "bash",
         "-c",
@@ -66,19 +66,19 @@ def test_other_commands_run_as_they_are() -> None:
 
 
 def test_other_commands_run_as_the_given_user() -> None:
-    """Nothing is done about the user that docker was told."""
+    """The user that docker was given stays unchanged."""
     assert (0, "4242\n", "") == run("id", "-u", options=("--user", "4242"))
 
 
 def test_missing_password_is_reported_before_old_data() -> None:
-    """A start that lacks the password says so, even when old data would stop it next."""
+    """A start without the password reports that, even if old data would stop it next."""
     asked = {"PG_MAJOR": "18", "PGDATA": "/var/lib/postgresql/18/docker"}
     outcome = run(env=asked, files={"/var/lib/postgresql/data/PG_VERSION": "15\n"})
     assert (1, True) == (outcome.code, "POSTGRES_PASSWORD" in outcome.stderr)
 
 
 def test_steps_of_a_first_start_come_in_order(server: Container) -> None:
-    """Initdb, temporary server, init files, stop, the line that says so: in this order."""
+    """The order is: initdb, temporary server, init files, stop, the line that reports the end."""
     text = server.logs().stdout
     steps = [
         "The files belonging to this database system will be owned by user",

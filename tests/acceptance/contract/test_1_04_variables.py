@@ -1,4 +1,4 @@
-"""Row 1.4 of the contract: what each variable does at a first start."""
+"""Row 1.4 of the contract: the effect of each variable at a first start."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SHOW_ENVIRONMENT = File("#!/bin/bash\nenv --null > /tmp/environment\n", 0o755)
 
 
 def environment_of_init_files(container: Container) -> dict[str, str]:
-    """What the executed init file has written down."""
+    """The environment that the executed init file has written to a file."""
     raw = container.shell("tr '\\0' '\\1' < /tmp/environment")
     return dict(entry.split("=", 1) for entry in raw.split("\1") if "=" in entry)
 
 
 def tcp_login(container: Container, password: str, user: str = "postgres") -> bool:
-    """Whether the password is good for a connection from outside."""
+    """Whether the password works for a connection from outside."""
     asked = ("psql", "-w", "-h", container.address, "-U", user, "-d", "postgres", "-c", "SELECT 1")
     return (
         container.exec(*asked, env={"PGPASSWORD": password, "PGPORT": "", "PGHOSTADDR": ""}, check=False).code
@@ -59,25 +59,25 @@ def filed() -> Iterator[Container]:
 
 
 def test_password_that_only_root_can_read(filed: Container) -> None:
-    """A root-only secret works, and loses its newlines at the end and nothing else."""
+    """A secret that only root can read works, and loses only its trailing newlines."""
     assert tcp_login(filed, " pass word'\"$", USER)
     assert not tcp_login(filed, "wrong", USER)
 
 
 def test_user_replaces_the_default_superuser(filed: Container) -> None:
-    """The user is the only role that can log in; there is no `postgres`."""
+    """That user is the only role that can log in; there is no `postgres`."""
     query = "SELECT rolname, rolsuper FROM pg_roles WHERE rolname !~ '^pg_'"
     assert f"{USER}|t" == filed.sql(query, user=USER, database="postgres")
 
 
 def test_database_with_any_characters(filed: Container) -> None:
-    """Quotes, blanks and what looks like SQL are part of the name."""
+    """Quotes, blanks and text that looks like SQL are part of the name."""
     query = "SELECT datname FROM pg_database WHERE datname NOT IN ('postgres', 'template0', 'template1')"
     assert DATABASE == filed.sql(query, user=USER, database="postgres")
 
 
 def test_arguments_of_initdb_are_evaluated(filed: Container) -> None:
-    """Quotes, variables, commands and arithmetic in them are the shell's."""
+    """The shell evaluates quotes, variables, commands and arithmetic in them."""
     query = (
         "SELECT current_setting('wal_segment_size'), datcollate, "
         "current_setting('lc_messages'), current_setting('data_checksums') "
@@ -109,14 +109,14 @@ def test_both_forms_are_an_error(variable: str) -> None:
 
 @pytest.mark.parametrize("variable", FILE_VARIABLES)
 def test_missing_file_is_an_error(variable: str) -> None:
-    """A file form that names no file ends the start, and the message names the file."""
+    """If the file does not exist, the start fails and the message names the file."""
     env = {**FRESH, variable: "", f"{variable}_FILE": "/no/such/file"}
     outcome = run(env=env)
     assert (1, True) == (outcome.code, "/no/such/file" in outcome.stderr)
 
 
 def test_root_only_secret_is_out_of_reach_of_another_user() -> None:
-    """Under `--user` the file must be readable for that user; initdb does not begin."""
+    """With `--user`, that user must be able to read the file; initdb does not run."""
     env = {"POSTGRES_PASSWORD_FILE": "/secret", "PGDATA": "/tmp/data"}
     with create(
         env=env, files={"/secret": File("secret", 0o400)}, options=("--user", "postgres")
@@ -138,7 +138,7 @@ def test_root_only_secret_is_out_of_reach_of_another_user() -> None:
     ],
 )
 def test_missing_password_is_an_error(env: dict[str, str]) -> None:
-    """Without a password nothing is initialised, unless the method is trust; the message says both."""
+    """Without a password nothing is initialized, unless the method is trust; the message names both."""
     outcome = run(env=env, files={"/empty": "\n"})
     assert (1, True, True) == (
         outcome.code,
@@ -179,8 +179,8 @@ def test_sql_files_go_to_our_user_and_database(foreign: Container) -> None:
     assert "postgres|postgres" == foreign.sql("SELECT * FROM place")
 
 
-def test_existing_database_is_taken(foreign: Container) -> None:
-    """POSTGRES_DB may name a database that initdb makes."""
+def test_database_may_exist(foreign: Container) -> None:
+    """POSTGRES_DB may name a database that initdb creates."""
     assert "1" == foreign.sql("SELECT count(*) FROM pg_database WHERE datname = 'postgres'")
     assert "CREATE DATABASE" not in foreign.logs().stdout
 
@@ -193,7 +193,7 @@ def test_port(foreign: Container) -> None:
 
 
 def test_first_line_of_the_password_counts(foreign: Container) -> None:
-    """Initdb reads one line."""
+    """Initdb reads only one line."""
     login = ("psql", "-w", "-h", foreign.address, "-U", "postgres", "-d", "postgres", "-c", "SELECT 1")
     own = {"PGHOSTADDR": "", "PGPASSWORD": "first"}
     assert [0, 2] == [
@@ -203,7 +203,7 @@ def test_first_line_of_the_password_counts(foreign: Container) -> None:
 
 
 def test_scripts_inherit_the_host(foreign: Container) -> None:
-    """Scripts see what the deployer set, the whole password included."""
+    """Scripts get the deployment's variables, including the whole password."""
     expected = {
         "PGHOST": "nowhere.invalid",
         "PGHOSTADDR": "192.0.2.1",
@@ -216,7 +216,7 @@ def test_scripts_inherit_the_host(foreign: Container) -> None:
 
 
 def test_temporary_server_must_not_notify(foreign: Container) -> None:
-    """The temporary server has no NOTIFY_SOCKET, the real one has it."""
+    """The temporary server has no NOTIFY_SOCKET; the real server has it."""
     temporary = foreign.shell("tr '\\0' '\\n' < /tmp/temporary").splitlines()
     assert {"NOTIFY_SOCKET="} >= {line for line in temporary if line.startswith("NOTIFY_SOCKET")}
     assert "/tmp/notify" == foreign.environ(foreign.postmaster())["NOTIFY_SOCKET"]
@@ -228,21 +228,21 @@ def test_locale_of_the_environment(foreign: Container) -> None:
 
 
 def test_default_locale(server: Container) -> None:
-    """Without more, a cluster is American English in UTF-8."""
+    """By default a cluster is American English in UTF-8."""
     columns = "datcollate, datctype, pg_encoding_to_char(encoding)"
     query = f"SELECT {columns} FROM pg_database WHERE datname = 'postgres'"
     assert "en_US.utf8|en_US.utf8|UTF8" == server.sql(query)
 
 
 def test_default_user_and_database(server: Container) -> None:
-    """Without more, both are called postgres."""
+    """By default both have the name postgres."""
     assert "postgres|postgres|t" == server.sql(
         "SELECT current_user, current_database(), rolsuper FROM pg_roles WHERE rolname = current_user"
     )
 
 
-def test_database_is_called_like_the_user_and_commas_are_no_list() -> None:
-    """POSTGRES_DB defaults to POSTGRES_USER, with whatever characters."""
+def test_database_has_the_name_of_the_user_and_commas_are_no_list() -> None:
+    """POSTGRES_DB defaults to POSTGRES_USER, whatever characters the name has."""
     with serve(env={**FRESH, "POSTGRES_USER": "one,two"}) as container:
         assert "one,two|one,two" == container.sql("SELECT current_user, current_database()", user="one,two")
 
@@ -254,7 +254,7 @@ def test_name_that_initdb_rejects() -> None:
 
 
 def test_wal_folder(volume: str) -> None:
-    """It is made, owned, closed to others on every start, and wins over `--waldir` in the arguments."""
+    """Each start creates it with the right owner and mode; it overrides `--waldir` in the arguments."""
     env = {
         **FRESH,
         "POSTGRES_INITDB_ARGS": "--no-sync --waldir=/volume/ignored",
@@ -272,14 +272,14 @@ def test_wal_folder(volume: str) -> None:
 
 
 def test_wal_folder_that_cannot_be_made(used_volume: str) -> None:
-    """The failure ends every start, also of an existing cluster."""
+    """The failure ends every start, even that of an existing cluster."""
     env = {"POSTGRES_INITDB_WALDIR": "/proc/wal", "PGDATA": "/volume/data"}
     outcome = run(env=env, volumes={"/volume": used_volume})
     assert (1, True) == (outcome.code, "/proc/wal" in outcome.stderr)
 
 
 def test_no_file_form() -> None:
-    """Neither it nor the method of authentication can come from a file; such names are not read."""
+    """Neither this variable nor the authentication method can come from a file; such names are not read."""
     env = {**FRESH, "POSTGRES_INITDB_WALDIR_FILE": "/no/such", "POSTGRES_HOST_AUTH_METHOD_FILE": "/no/such"}
     with serve(env=env) as container:
         assert "scram-sha-256" == container.sql(
@@ -289,21 +289,21 @@ def test_no_file_form() -> None:
 
 
 def test_default_is_how_passwords_are_stored(server: Container) -> None:
-    """The line for everyone comes last, after an empty one."""
+    """The line for all hosts comes last, after an empty line."""
     assert ["", "host all all all scram-sha-256"] == server.shell(
         'tail -n 2 "$PGDATA/pg_hba.conf"; echo .'
     ).splitlines()[:-1]
 
 
 def test_local_connections_need_no_password(server: Container) -> None:
-    """Socket and loopback are trusted, every other address needs the password."""
+    """Socket and loopback are trusted; every other address needs the password."""
     assert "1" == server.sql("SELECT 1")
     assert "1" == server.sql("SELECT 1", host="127.0.0.1")
     assert [False, True] == [tcp_login(server, word) for word in ("wrong", "secret")]
 
 
 def test_no_line_for_replication(server: Container) -> None:
-    """Replication from outside stays the deployer's decision."""
+    """Replication from outside is up to the deployment."""
     query = "SELECT count(*) FROM pg_hba_file_rules WHERE 'replication' = ANY(database) AND address = 'all'"
     assert "0" == server.sql(query)
 
@@ -315,7 +315,7 @@ def test_method_follows_the_arguments_of_the_server() -> None:
 
 
 def test_method_follows_initdb_and_password_is_used_locally() -> None:
-    """`--auth=md5` makes the method md5; local connections now need the password and the start has it."""
+    """`--auth=md5` makes the method md5; the start then uses the password for its local connections."""
     env = {**FRESH, "POSTGRES_INITDB_ARGS": "--no-sync --auth=md5", "POSTGRES_DB": "made"}
     with serve(
         env=env, files={"/docker-entrypoint-initdb.d/1.sql": "CREATE TABLE made (a int);"}
@@ -325,7 +325,7 @@ def test_method_follows_initdb_and_password_is_used_locally() -> None:
 
 
 def test_method_with_options() -> None:
-    """Whatever follows the method's name belongs to the line."""
+    """The text after the method's name is part of the line."""
     method = "ldap ldapserver=ldap.invalid ldapprefix=x"
     with serve(env={**FRESH, "POSTGRES_HOST_AUTH_METHOD": method}) as container:
         assert f"host all all all {method}" == container.shell('tail -n 1 "$PGDATA/pg_hba.conf"')
@@ -337,7 +337,7 @@ REPLICA = "host replication all 0.0.0.0/0 md5"
 @pytest.mark.parametrize(
     ("method", "rules"),
     [
-        # the most copied replica of the web
+        # the most copied replica on the web
         (f"scram-sha-256\n{REPLICA}", ["scram-sha-256", "md5"]),
         (f"md5\n# for the replica\n\n{REPLICA}\n", ["md5", "md5"]),
         ('"scram-sha-256"', ["scram-sha-256"]),
@@ -346,7 +346,7 @@ REPLICA = "host replication all 0.0.0.0/0 md5"
     ids=["a second line", "a comment", "quotes", "options"],
 )
 def test_method_is_text_for_the_file(method: str, rules: list[str]) -> None:
-    """What the server accepts in the place is accepted: further lines, comments, quotes, options."""
+    """Everything that the server accepts there is accepted: further lines, comments, quotes, options."""
     with serve(env={**FRESH, "POSTGRES_HOST_AUTH_METHOD": method}) as container:
         text = container.shell('cat "$PGDATA/pg_hba.conf"')
         assert text.endswith(f"host all all all {method}".rstrip("\n"))
@@ -368,8 +368,8 @@ def test_method_is_text_for_the_file(method: str, rules: list[str]) -> None:
         ("md5\nbogus", "line 2: invalid connection type"),
     ],
 )
-def test_what_the_server_would_not_take_is_refused(method: str, words: str, volume: str) -> None:
-    """The server's own parser says why, and the volume stays empty."""
+def test_method_that_the_server_rejects_is_refused(method: str, words: str, volume: str) -> None:
+    """The server's own parser gives the reason, and the volume stays empty."""
     env = {**FRESH, "PGDATA": "/volume", "POSTGRES_HOST_AUTH_METHOD": method}
     outcome = run(env=env, volumes={"/volume": volume})
     assert (1, True, True) == (
@@ -397,7 +397,7 @@ def test_trust_needs_no_password_and_warns() -> None:
 
 
 def test_preset_client_password_wins() -> None:
-    """A wrong one cannot log in where local connections need a password: psql's exit code."""
+    """A wrong PGPASSWORD cannot log in if local connections need a password: psql's exit code."""
     env = {
         **FRESH,
         "POSTGRES_DB": "app",
@@ -409,13 +409,13 @@ def test_preset_client_password_wins() -> None:
 
 
 def test_another_data_folder(volume: str) -> None:
-    """Any folder will do; its parents are made."""
+    """Any folder is accepted; its parents are created."""
     with serve(env={**FRESH, "PGDATA": "/volume/a/b c/data"}, volumes={"/volume": volume}) as container:
         assert "/volume/a/b c/data" == container.sql("SHOW data_directory")
 
 
 def test_empty_version_file_is_no_database(volume: str) -> None:
-    """The cluster is not initialised over it, since the folder is not empty."""
+    """The folder is not empty, so no cluster is initialized in it."""
     in_volume(volume, "mkdir data && touch data/PG_VERSION")
     outcome = run(env={**FRESH, "PGDATA": "/volume/data"}, volumes={"/volume": volume})
     assert 1 == outcome.code
@@ -423,6 +423,6 @@ def test_empty_version_file_is_no_database(volume: str) -> None:
 
 
 def test_time_that_pg_ctl_waits() -> None:
-    """PGCTLTIMEOUT holds for the temporary server; when it is too short the start fails."""
+    """PGCTLTIMEOUT limits the temporary server; if it is too short, the start fails."""
     outcome = run(env={**FRESH, "PGCTLTIMEOUT": "0"})
     assert 1 == outcome.code

@@ -28,7 +28,7 @@ FUNCTIONS = (
 
 SOURCE = "source /usr/local/bin/docker-entrypoint.sh\n"
 
-#: Stands in front of a program and writes down how it was called.
+#: A wrapper of a program that records how it was called.
 STUB = r"""#!/bin/bash
 printf '%s\n' "$@" | sed "s/^/${0##*/}: /"
 [[ "$*" != *--pwfile=* ]] || sed 's/^/password: /' "$(printf '%s\n' "$@" | sed -n 's/^--pwfile=//p')"
@@ -95,14 +95,14 @@ def sourcing(
     user: str = "postgres",
     stub: bool = False,
 ) -> Outcome:
-    """What a bash that sources the script and then does the body says."""
+    """The output of a bash that sources the script and then runs the body."""
     path = "PATH=/stub:$PATH\n" if stub else ""
     return box.exec("bash", "-c", SOURCE + path + body, env=env, user=user, check=False)
 
 
 @pytest.fixture(scope="module")
 def used(box: Container) -> dict[str, str]:
-    """What a whole initialisation by hand observed, from the environment to the stopped server."""
+    """What a manual initialization observed, from the environment to the stopped server."""
     env = {
         "PGDATA": "/tmp/full/data",
         "POSTGRES_PASSWORD": "secret",
@@ -121,13 +121,13 @@ def test_functions_are_defined(box: Container, function: str) -> None:
 
 
 def test_sourcing_does_nothing(box: Container) -> None:
-    """Sourcing says nothing and starts nothing."""
+    """Sourcing prints nothing and starts nothing."""
     outcome = sourcing(box, "ls /tmp/none", {"PGDATA": "/tmp/none", "POSTGRES_PASSWORD": "secret"})
     assert (2, "") == outcome[:2]
 
 
 def test_shell_options(box: Container) -> None:
-    """Errors end the script, in functions and pipes too; unset variables do not."""
+    """Errors end the script, even in functions and pipes; unset variables do not."""
     outcome = sourcing(box, 'echo "$-"; shopt -o pipefail')
     options, pipefail = outcome.stdout.splitlines()
     assert {"e", "E"} <= set(options)
@@ -153,25 +153,25 @@ def test_is_sourced(box: Container) -> None:
     ],
 )
 def test_file_env(box: Container, env: dict[str, str], call: str, expected: str) -> None:
-    """The value, the file's content without its last newlines, or the default is exported; X_FILE is gone."""
+    """The value, the file's content without trailing newlines, or the default is exported; X_FILE is gone."""
     outcome = sourcing(box, f'{call}; bash -c \'echo "<$X>"\'; [ -z "${{X_FILE+set}}" ]', env)
     assert (0, f"{expected}\n") == outcome[:2]
 
 
 def test_file_env_with_both(box: Container) -> None:
     """Both forms end the calling script."""
-    outcome = sourcing(box, "file_env X; echo went on", {"X": "a", "X_FILE": "/given/newlines"})
+    outcome = sourcing(box, "file_env X; echo continued", {"X": "a", "X_FILE": "/given/newlines"})
     assert (1, "") == outcome[:2]
     assert "both X and X_FILE are set" in outcome.stderr
 
 
 def test_file_env_with_missing_file(box: Container) -> None:
-    """A file that is not there ends the calling script."""
-    assert (1, "") == sourcing(box, "file_env X; echo went on", {"X_FILE": "/no/such"})[:2]
+    """A missing file ends the calling script."""
+    assert (1, "") == sourcing(box, "file_env X; echo continued", {"X_FILE": "/no/such"})[:2]
 
 
 def test_create_directories(box: Container) -> None:
-    """As root, folders are made, owned and closed to others."""
+    """As root, folders are created with the right owner and closed to others."""
     env = {"PGDATA": "/made/data", "POSTGRES_INITDB_WALDIR": "/made/wal"}
     show = "docker_create_db_directories; stat --format '%n %a %U' /made /made/data /made/wal /run/postgresql"
     expected = [
@@ -184,7 +184,7 @@ def test_create_directories(box: Container) -> None:
 
 
 def test_initdb_is_called(box: Container) -> None:
-    """User, password, own arguments, WAL folder, arguments of the caller: in this order."""
+    """The order is: user, password, own arguments, WAL folder, arguments of the caller."""
     env = {
         "PGDATA": "/tmp/called/data",
         "POSTGRES_USER": "a user",
@@ -202,8 +202,8 @@ def test_initdb_is_called(box: Container) -> None:
 
 
 def test_verify_without_password(box: Container) -> None:
-    """No password ends the script with a hint."""
-    outcome = sourcing(box, "docker_setup_env; docker_verify_minimum_env; echo went on")
+    """A missing password ends the script with a hint."""
+    outcome = sourcing(box, "docker_setup_env; docker_verify_minimum_env; echo continued")
     assert (1, "", True) == (*outcome[:2], "POSTGRES_PASSWORD" in outcome.stderr)
 
 
@@ -211,27 +211,31 @@ def test_verify_without_password(box: Container) -> None:
     ("env", "warned"),
     [({"POSTGRES_PASSWORD": "x"}, False), ({"POSTGRES_HOST_AUTH_METHOD": "trust"}, True)],
 )
-def test_verify_and_go_on(box: Container, env: dict[str, str], *, warned: bool) -> None:
-    """A password or trust is enough; trust is warned of on stderr."""
-    outcome = sourcing(box, "docker_setup_env; docker_verify_minimum_env; echo went on", env)
-    assert (0, "went on\n", warned) == (*outcome[:2], 'has been set to "trust"' in outcome.stderr)
+def test_verify_with_password_or_trust(box: Container, env: dict[str, str], *, warned: bool) -> None:
+    """A password or trust is enough; trust causes a warning on stderr."""
+    outcome = sourcing(box, "docker_setup_env; docker_verify_minimum_env; echo continued", env)
+    assert (0, "continued\n", warned) == (*outcome[:2], 'has been set to "trust"' in outcome.stderr)
 
 
 def test_error_old_databases(box: Container) -> None:
-    """The places found are named, with the two threads to read and the mount to use."""
-    outcome = sourcing(box, 'OLD_DATABASES=( /one "/two (note)" ); docker_error_old_databases; echo went on')
+    """The message names the places, the two threads to read and the mount to use."""
+    outcome = sourcing(
+        box, 'OLD_DATABASES=( /one "/two (note)" ); docker_error_old_databases; echo continued'
+    )
     assert (1, "") == outcome[:2]
     for text in ("/one", "/two (note)", "/var/lib/postgresql", "/pull/1259", "/issues/37"):
         assert text in outcome.stderr
 
 
 def test_no_old_databases(box: Container) -> None:
-    """Without any it is silent."""
-    assert (0, "went on\n", "") == sourcing(box, "OLD_DATABASES=(); docker_error_old_databases; echo went on")
+    """Without old databases there is no output."""
+    assert (0, "continued\n", "") == sourcing(
+        box, "OLD_DATABASES=(); docker_error_old_databases; echo continued"
+    )
 
 
 def test_psql_is_called(box: Container) -> None:
-    """User, database, stop on error, no prompt, no personal file; hosts are blanked; the rest follows."""
+    """User, database, stop on error, no prompt, no personal file; blank hosts; the caller's arguments."""
     env = {"POSTGRES_USER": "a user", "POSTGRES_DB": "a db", "PGHOST": "far", "PGHOSTADDR": "192.0.2.1"}
     called = sourcing(box, "docker_process_sql --more 'x y'", env, stub=True).stdout.splitlines()
     options = [
@@ -248,7 +252,7 @@ def test_psql_is_called(box: Container) -> None:
 
 
 def test_psql_is_called_without_a_database(box: Container) -> None:
-    """An empty POSTGRES_DB leaves the database to the caller."""
+    """With an empty POSTGRES_DB the caller chooses the database."""
     called = sourcing(
         box, "POSTGRES_DB= docker_process_sql --dbname x", {"POSTGRES_USER": "u"}, stub=True
     ).stdout
@@ -256,7 +260,7 @@ def test_psql_is_called_without_a_database(box: Container) -> None:
 
 
 def test_pg_ctl_is_called(box: Container) -> None:
-    """The server's arguments are quoted, then socket only and the port; it waits; the stop is fast."""
+    """The server's arguments are quoted, then socket only and the port; pg_ctl waits; the stop is fast."""
     env = {"PGDATA": "/tmp/data", "PGPORT": "6543", "POSTGRES_USER": "u"}
     body = "docker_temp_server_start postgres -c 'a=b c'; docker_temp_server_stop"
     called = [
@@ -270,7 +274,7 @@ def test_pg_ctl_is_called(box: Container) -> None:
 
 
 def test_setup_env_sets_defaults(box: Container) -> None:
-    """User and database get their defaults and are exported; the two globals are there."""
+    """User and database get their defaults and are exported; the two globals are set."""
     body = r"""docker_setup_env
     bash -c 'echo "$POSTGRES_USER $POSTGRES_DB <$POSTGRES_PASSWORD> <$POSTGRES_INITDB_ARGS>"'
     declare -p DATABASE_ALREADY_EXISTS OLD_DATABASES"""
@@ -294,14 +298,14 @@ def test_setup_env_sets_defaults(box: Container) -> None:
         ("again", "8MB"),
     ],
 )
-def test_initialisation_by_hand(used: dict[str, str], name: str, expected: str) -> None:
-    """A script that calls the functions one by one, as wrappers do, gets a whole cluster."""
+def test_manual_initialization(used: dict[str, str], name: str, expected: str) -> None:
+    """A script that calls the functions one by one, as wrappers do, gets a complete cluster."""
     assert expected == used[name]
 
 
 @pytest.mark.parametrize("option", ["-?", "--help", "--describe-config", "-V", "--version"])
 def test_want_help(box: Container, option: str) -> None:
-    """Any argument that is exactly one of these is a question."""
+    """Any argument that exactly equals one of these requests help."""
     assert (0, "yes\n") == sourcing(box, f"if _pg_want_help postgres -c a=b '{option}'; then echo yes; fi")[
         :2
     ]
@@ -311,17 +315,17 @@ def test_want_help(box: Container, option: str) -> None:
     "arguments", ["postgres", "postgres -C port", "postgres --help=x", "postgres -c --versions=1"]
 )
 def test_want_no_help(box: Container, arguments: str) -> None:
-    """Nothing else is, `-C` least of all."""
+    """No other argument does, not even `-C`."""
     assert (0, "no\n") == sourcing(box, f"if _pg_want_help {arguments}; then echo yes; else echo no; fi")[:2]
 
 
 def test_main_with_another_command(box: Container) -> None:
-    """`_main` takes the place of the shell, in the same process, with the arguments as they are."""
-    outcome = sourcing(box, "echo $$; _main bash -c 'echo $$ \"$1\"' - 'a  b'; echo went on")
+    """`_main` replaces the shell, in the same process, with unchanged arguments."""
+    outcome = sourcing(box, "echo $$; _main bash -c 'echo $$ \"$1\"' - 'a  b'; echo continued")
     first, second = outcome.stdout.splitlines()
     assert f"{first} a  b" == second
 
 
 def test_main_with_a_flag(box: Container) -> None:
-    """`_main --version` is a question to postgres."""
+    """`_main --version` queries postgres."""
     assert sourcing(box, "_main --version").stdout.startswith("postgres (PostgreSQL)")

@@ -1,4 +1,4 @@
-"""Row 1.5 of the contract: clusters of an older major in the places where they used to be."""
+"""Row 1.5 of the contract: clusters of an older major in the places of older images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import containers
 from containers import FRESH, Container, Files, create, image_exists, run, serve
 
 OLD = "/var/lib/postgresql"
-#: How an image of 18 asks; on an older one this shows the same logic.
+#: The check in an image of 18; on an older image this has the same logic.
 EIGHTEEN = {"PG_MAJOR": "18", "PGDATA": f"{OLD}/18/docker"}
 UNUSED_MOUNT = f"{OLD}/data (unused mount/volume)"
 
@@ -36,13 +36,13 @@ def box() -> Iterator[Container]:
 
 
 def found(box: Container, places: str = "", **env: str) -> list[str]:
-    """What the look for old databases finds when there are clusters in these places."""
+    """What the check for old databases finds with clusters in these places."""
     given = {**EIGHTEEN, "PLACES": places, **env}
     return box.exec("bash", "-c", LOOK, env=given).stdout.split("\n")[:-1]
 
 
 def test_all_places_in_their_order(box: Container) -> None:
-    """The folder itself, its `data`, and every other major's are reported, in this order."""
+    """The folder itself, its `data`, and the folders of all other majors are reported, in this order."""
     places = [OLD, f"{OLD}/data", f"{OLD}/16/docker", f"{OLD}/17/docker"]
     assert places == found(box, " ".join(reversed(places)))
 
@@ -54,7 +54,7 @@ def test_each_place(box: Container, place: str) -> None:
 
 
 def test_unused_mount(box: Container) -> None:
-    """A mount at the old place is reported when nothing else was found."""
+    """A mount at the old place is reported if nothing else was found."""
     assert [UNUSED_MOUNT] == found(box)
 
 
@@ -64,24 +64,24 @@ def test_empty_version_file_does_not_count(box: Container) -> None:
 
 
 def test_own_cluster_ends_the_search(box: Container) -> None:
-    """With a cluster of its own, older ones are of no interest."""
+    """With a cluster of its own, the start ignores older ones."""
     assert [""] == found(box, f"{OLD}/18/docker {OLD}/data")
 
 
 def test_custom_data_folder_ends_the_search(box: Container) -> None:
-    """Only the default folder of the major is checked for."""
+    """Only the major's default folder leads to a check."""
     assert [""] == found(box, f"{OLD}/data", PGDATA="/elsewhere")
 
 
 def test_mount_is_tolerated_before_18(box: Container) -> None:
-    """On 17 with a folder by major, the image's own volume is no sign of old data; a cluster is."""
+    """On 17 with a folder by major, only a cluster is a sign of old data, not the image's own volume."""
     seventeen = {"PG_MAJOR": "17", "PGDATA": f"{OLD}/17/docker"}
     assert [""] == found(box, **seventeen)
     assert [f"{OLD}/data"] == found(box, f"{OLD}/data", **seventeen)
 
 
 def test_start_is_refused() -> None:
-    """The start ends with the place, the threads to read and the mount to use; nothing is initialised."""
+    """The message names the place, the threads to read and the mount to use; nothing is initialized."""
     env = {**FRESH, **EIGHTEEN}
     with create(env=env, files={f"{OLD}/data/PG_VERSION": "15\n"}) as container:
         outcome = container.finish()
@@ -100,7 +100,7 @@ def eighteen() -> str:
 
 
 def test_eighteen_starts_on_one_mount_above(eighteen: str, volume: str) -> None:
-    """One mount at `/var/lib/postgresql` is all that 18 needs; the data goes below it."""
+    """18 needs only one mount at `/var/lib/postgresql`; the data goes below it."""
     with serve(image=eighteen, volumes={OLD: volume}) as container:
         assert f"{OLD}/18/docker" == container.sql("SHOW data_directory")
         assert "docker" == container.shell(f"ls {OLD}/18")
@@ -108,6 +108,6 @@ def test_eighteen_starts_on_one_mount_above(eighteen: str, volume: str) -> None:
 
 @pytest.mark.parametrize("files", [{f"{OLD}/data/PG_VERSION": "15\n"}, {}])
 def test_eighteen_refuses_a_mount_at_the_old_place(eighteen: str, volume: str, files: Files) -> None:
-    """With old data in it or without, such a mount would not be used."""
+    """With or without old data, such a mount would not be used."""
     outcome = run(image=eighteen, env=FRESH, volumes={f"{OLD}/data": volume}, files=files)
     assert (1, True) == (outcome.code, f"{OLD}/data" in outcome.stderr)

@@ -1,4 +1,4 @@
-"""Row 1.6 of the contract: which init files are taken, in what order, how, and what of it remains."""
+"""Row 1.6 of the contract: which init files run, in what order, how, and what remains of them."""
 
 from __future__ import annotations
 
@@ -106,13 +106,13 @@ def every_kind(compressed: bytes) -> Iterator[Container]:
 
 
 def test_all_sql_files_ran_once(every_kind: Container) -> None:
-    """Plain and compressed SQL ran, links were followed; hidden files and folders were not."""
+    """Plain and compressed SQL ran, links were followed; hidden files and folders did not run."""
     seen = every_kind.sql("SELECT what FROM seen", user="me", database="app").splitlines()
     assert ["array", "function", "sql", "gz", "xz", "zst", "blank", "link"] == seen
 
 
 def test_executed_script(every_kind: Container) -> None:
-    """An executable script is a process of its own, as postgres, without our options and functions."""
+    """An executable script runs in a separate process, as postgres, without our options and functions."""
     options, pipefail, user, _parent, *function = every_kind.shell("cat /tmp/executed").split()
     assert ("off", "postgres", []) == (pipefail, user, function)
     assert "e" not in options
@@ -127,12 +127,12 @@ def test_sourced_script(every_kind: Container) -> None:
 
 
 def test_interpreters(every_kind: Container) -> None:
-    """A script has its own interpreter; without a first line that says so it is bash."""
+    """A script has its own interpreter; without a first line that names one it is bash."""
     assert ("awk", "5") == (every_kind.shell("cat /tmp/awk"), every_kind.shell("cat /tmp/no-shebang"))
 
 
 def test_sourced_scripts_share_one_shell(every_kind: Container) -> None:
-    """Exports, variables, folder, options and functions last into later files; `return` ends one file."""
+    """Later files see exports, variables, folder, options and functions; `return` ends one file."""
     exported, plain, pwd, options, function, pids, from_file_env = every_kind.shell("cat /tmp/later").split(
         "|"
     )
@@ -144,13 +144,13 @@ def test_sourced_scripts_share_one_shell(every_kind: Container) -> None:
 
 
 def test_exports_reach_the_server(every_kind: Container) -> None:
-    """What a sourced file exports is in the environment of the real server."""
+    """A sourced file's exports are in the environment of the real server."""
     environment = every_kind.environ(every_kind.postmaster())
     assert ("from a file", "default") == (environment["EXPORTED"], environment["FROM_FILE_ENV"])
 
 
 def test_environment_of_scripts(every_kind: Container) -> None:
-    """Scripts have the values of the start, passwords in clear included."""
+    """Scripts have the start's variables, including passwords in plain text."""
     raw = every_kind.shell("tr '\\0' '\\1' < /tmp/environment")
     seen = dict(entry.split("=", 1) for entry in raw.split("\1") if "=" in entry)
     expected = {
@@ -171,7 +171,7 @@ def test_temporary_server_is_on_the_socket_only(every_kind: Container) -> None:
 
 
 def test_order_of_the_locale(every_kind: Container) -> None:
-    """In American English, signs and case weigh less than letters and digits."""
+    """In American English, punctuation and case count less than letters and digits."""
     assert AMERICAN == every_kind.shell("cat /tmp/order").splitlines()
 
 
@@ -205,8 +205,8 @@ def test_hidden_file_is_not_even_mentioned(every_kind: Container) -> None:
     assert ".hidden" not in every_kind.logs().output
 
 
-def test_files_are_parted_by_blank_lines(every_kind: Container) -> None:
-    """What two files print is parted by an empty line."""
+def test_files_are_separated_by_blank_lines(every_kind: Container) -> None:
+    """An empty line separates the output of two files."""
     lines = every_kind.logs().stdout.splitlines()
     heads = [
         number
@@ -218,7 +218,7 @@ def test_files_are_parted_by_blank_lines(every_kind: Container) -> None:
 
 
 def test_empty_folder_is_reported_as_its_pattern(server: Container) -> None:
-    """Without files, the pattern itself is what is ignored."""
+    """Without files, the log says that the pattern itself is ignored."""
     assert f"/usr/local/bin/docker-entrypoint.sh: ignoring {INIT}/*" in server.logs().stdout.splitlines()
 
 
@@ -263,7 +263,7 @@ def box() -> Iterator[Container]:
         "/bad/broken.sql.xz": "not xz",
         "/bad/broken.sql.zst": "not zstd",
         "/bad/error.sql": "SELECT nothing;",
-        "/bad/error.sh": "false\necho went on\n",
+        "/bad/error.sh": "false\necho continued\n",
     }
     with create(
         "sleep", "600", env={**FRESH, "PGDATA": "/tmp/data"}, files=files, options=("--user", "postgres")
@@ -293,16 +293,14 @@ def test_exit_codes_of_bad_files(
     box: Container, missing_interpreter: int, name: str, code: int | None
 ) -> None:
     """Each kind of failure has its exit code and ends the calling shell."""
-    body = (
-        f"source docker-entrypoint.sh; docker_setup_env; docker_process_init_files /bad/{name}; echo went on"
-    )
+    body = f"source docker-entrypoint.sh; docker_setup_env; docker_process_init_files /bad/{name}; echo continued"
     outcome = box.exec("bash", "-c", body, check=False)
     expected = missing_interpreter if code is None else code
-    assert (expected, False) == (outcome.code, "went on" in outcome.stdout)
+    assert (expected, False) == (outcome.code, "continued" in outcome.stdout)
 
 
-def test_truncated_archive_runs_as_far_as_it_goes(box: Container) -> None:
-    """What could be decompressed was executed before the failure."""
+def test_truncated_archive_runs_in_part(box: Container) -> None:
+    """The part that could be decompressed ran before the failure."""
     body = "source docker-entrypoint.sh; docker_setup_env; docker_process_init_files /bad/truncated.sql.gz"
     box.shell("psql -q -U postgres -c 'DROP TABLE IF EXISTS part'")
     box.exec("bash", "-c", body, check=False)
@@ -310,7 +308,7 @@ def test_truncated_archive_runs_as_far_as_it_goes(box: Container) -> None:
 
 
 def test_unreadable_init_folder_ends_the_start_before_initdb() -> None:
-    """The folder is listed as postgres first: exit code 2, and no cluster that looks whole."""
+    """The folder is listed as postgres first: exit code 2, and no cluster that looks complete."""
     with create(env={**FRESH, "PGDATA": "/tmp/data"}, files={INIT: folder(0o700)}) as container:
         outcome = container.finish()
         assert (2, True) == (outcome.code, INIT in outcome.stderr)
@@ -318,7 +316,7 @@ def test_unreadable_init_folder_ends_the_start_before_initdb() -> None:
 
 
 def test_missing_init_folder_ends_the_start_before_initdb() -> None:
-    """The same holds when a derived image has removed the folder."""
+    """The same is true if a derived image has removed the folder."""
     without = f"FROM IMAGE\nRUN rmdir {INIT}\n"
     with build(without) as image, create(env={**FRESH, "PGDATA": "/tmp/data"}, image=image) as container:
         outcome = container.finish()
@@ -327,7 +325,7 @@ def test_missing_init_folder_ends_the_start_before_initdb() -> None:
 
 
 def test_config_map() -> None:
-    """Files that Kubernetes links through a hidden folder are taken once each."""
+    """Files that Kubernetes links through a hidden folder run once each."""
     files: Files = {
         f"{INIT}/..2026/1.sql": "CREATE TABLE mapped (a int);",
         f"{INIT}/..data": link("..2026"),
@@ -338,8 +336,8 @@ def test_config_map() -> None:
         assert 1 == container.logs().stdout.count(f"running {INIT}/1.sql")
 
 
-def test_a_psql_of_the_users_own_is_called() -> None:
-    """The first one on PATH; only Debian's wrapper is gone around."""
+def test_a_users_psql_is_called() -> None:
+    """The first psql on PATH is called; only Debian's wrapper is bypassed."""
     own = {"/usr/local/bin/psql": script('echo "own psql"; exec /usr/lib/postgresql/*/bin/psql "$@"')}
     with serve(
         env=FRESH, files={**own, f"{INIT}/a.sql": "SELECT 1", f"{INIT}/b.sql": "SELECT 2"}

@@ -27,9 +27,9 @@ def test_special_bits_are_cleared(used_volume: str) -> None:
 
 
 def test_nothing_but_the_cluster_is_in_the_data_folder(server: Container) -> None:
-    """The folder stays that of any PostgreSQL, so that the official image can take it over.
+    """The folder stays like that of any PostgreSQL, so that the official image can take it over.
 
-    The one note of ours says which library has sorted it; no server reads it.
+    Our only note records which library sorted the text; no server reads the note.
     """
     server.shell("gosu postgres initdb --no-sync --pgdata /tmp/plain")
     expected = {*server.shell("ls -A /tmp/plain").splitlines(), "postmaster.pid", "postmaster.opts"}
@@ -37,7 +37,7 @@ def test_nothing_but_the_cluster_is_in_the_data_folder(server: Container) -> Non
 
 
 def test_group_access_is_undone(volume: str) -> None:
-    """`--allow-group-access` holds for files, but the folder is closed at the next start of the server."""
+    """`--allow-group-access` affects files, but the next start of the server closes the folder."""
     env = {**AT_VOLUME, "POSTGRES_INITDB_ARGS": "--no-sync --allow-group-access"}
     with serve(env=env, volumes={"/volume": volume}) as container:
         container.stop()
@@ -47,7 +47,7 @@ def test_group_access_is_undone(volume: str) -> None:
         ).splitlines()
 
 
-def test_wrong_owner_is_mended(used_volume: str) -> None:
+def test_wrong_owner_is_fixed(used_volume: str) -> None:
     """As root, everything that another user owns becomes postgres's; groups stay."""
     in_volume(used_volume, "chown --recursive 1234:4321 data && chmod 755 data")
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
@@ -57,20 +57,20 @@ def test_wrong_owner_is_mended(used_volume: str) -> None:
         assert "4321" == container.shell("stat --format %g /volume/data/base/1/PG_VERSION")
 
 
-def test_mount_of_root_is_mended(volume: str) -> None:
+def test_mount_of_root_is_fixed(volume: str) -> None:
     """An empty volume that belongs to root can be the data folder itself."""
     with serve(env={**FRESH, "PGDATA": "/volume"}, volumes={"/volume": volume}) as container:
         assert "700 postgres" == container.shell("stat --format '%a %U' /volume")
 
 
 def test_another_user_cannot_make_folders(volume: str) -> None:
-    """Under `--user` a mount of root is out of reach: the start fails."""
+    """With `--user` a mount of root is not writable: the start fails."""
     outcome = run(env=AT_VOLUME, volumes={"/volume": volume}, options=("--user", "1234"))
     assert (1, True) == (outcome.code, "/volume/data" in outcome.stderr)
 
 
 def test_another_user_cannot_take_a_data_folder(used_volume: str) -> None:
-    """Under `--user` the cluster of somebody else is refused."""
+    """With `--user` another user's cluster is refused."""
     outcome = run(env=USED, volumes={"/volume": used_volume}, options=("--user", "1234"))
     assert (1, True) == (outcome.code, "/volume/data" in outcome.stderr)
 
@@ -81,15 +81,15 @@ def test_stepping_down_needs_its_capabilities(capability: str) -> None:
     assert 1 == run(env=FRESH, options=("--cap-drop", capability)).code
 
 
-def test_mending_needs_its_capability(used_volume: str) -> None:
-    """Root that may not change owners fails when there is something to mend."""
+def test_fixing_needs_its_capability(used_volume: str) -> None:
+    """Root that may not change owners fails if an owner is wrong."""
     in_volume(used_volume, "chown --recursive 1234 data")
     outcome = run(env=USED, volumes={"/volume": used_volume}, options=("--cap-drop", "CHOWN"))
     assert (1, True) == (outcome.code, "/volume/data" in outcome.stderr)
 
 
 def test_right_owner_needs_no_capability(used_volume: str) -> None:
-    """Without anything to mend, root starts without the right to change owners or modes."""
+    """If all owners are right, root starts without the right to change owners or modes."""
     drop = ("--cap-drop", "CHOWN", "--cap-drop", "FOWNER")
     with serve(env=USED, volumes={"/volume": used_volume}, options=drop) as container:
         assert "42" == container.sql("SELECT answer FROM kept")
@@ -101,10 +101,10 @@ def test_read_only_root_with_two_scratch_folders() -> None:
     with serve(options=options) as container:
         assert "1" == container.sql("SELECT 1")
         mode, owner = container.shell("stat --format '%a %U' /var/run/postgresql").split()
-        # Where the server itself changes the mode last, a group that is not its own costs the setgid bit.
+        # If the server itself changes the mode last, and the group is not its own, the setgid bit is lost.
         assert ("775", "postgres") == (mode[-3:], owner)
 
 
 def test_read_only_run_folder_ends_the_start() -> None:
-    """Without a place for its socket the server cannot be."""
+    """Without a place for its socket the server cannot run."""
     assert 1 == run(env=FRESH, options=("--read-only", "--tmpfs", "/tmp")).code

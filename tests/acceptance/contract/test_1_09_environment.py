@@ -22,7 +22,7 @@ ENV = {
 
 
 class Environments(NamedTuple):
-    """What the kernel keeps of the server, of PID 1, and what `docker exec` sees."""
+    """The kernel's environment of the server and of PID 1, and the one that `docker exec` sees."""
 
     server: dict[str, str]
     first: dict[str, str]
@@ -47,7 +47,7 @@ def both_paths() -> Iterator[dict[str, Environments]]:
 
 @pytest.mark.parametrize("path", ["first", "second"])
 def test_no_variable_of_the_start_is_left(both_paths: dict[str, Environments], path: str) -> None:
-    """Neither the server nor PID 1 has a variable that begins with POSTGRES_, whoever invented it."""
+    """Neither the server nor PID 1 has a variable that begins with POSTGRES_, whatever its purpose."""
     environments = both_paths[path]
     assert [] == [name for name in environments.server if name.startswith("POSTGRES_")]
     assert [] == [name for name in environments.first if name.startswith("POSTGRES_")]
@@ -59,7 +59,7 @@ def test_no_variable_of_the_start_is_left(both_paths: dict[str, Environments], p
 )
 @pytest.mark.parametrize("who", ["server", "first"])
 def test_no_password_is_left(both_paths: dict[str, Environments], path: str, who: str) -> None:
-    """PGPASSWORD is removed though the deployer set it: officially after a first start, with us always."""
+    """PGPASSWORD is removed even if the deployment sets it: officially after a first start, here always."""
     environment: dict[str, str] = getattr(both_paths[path], who)
     assert "PGPASSWORD" not in environment
     assert "secret" not in environment.values()
@@ -69,20 +69,20 @@ def test_no_password_is_left(both_paths: dict[str, Environments], path: str, who
 def test_everything_else_stays(
     both_paths: dict[str, Environments], path: str, image_env: dict[str, str]
 ) -> None:
-    """What the image and the deployer set is the server's too, with strange characters and empty values."""
+    """The server gets all other variables, with strange characters and empty values."""
     names = ("AWS_REGION", "WITH_NEWLINE", "EMPTY", "LD_PRELOAD")
     expected = {**image_env, **{name: ENV[name] for name in names}}
     assert expected == {name: both_paths[path].server.get(name) for name in expected}
 
 
 def test_exports_of_init_files_stay(both_paths: dict[str, Environments]) -> None:
-    """What a sourced file exports reaches the server, on the start that sourced it."""
+    """A sourced file's exports reach the server, on the start that sourced it."""
     assert ["exported", None] == [both_paths[path].server.get("FROM_FILE") for path in ("first", "second")]
 
 
 @pytest.mark.parametrize("path", ["first", "second"])
 def test_home(both_paths: dict[str, Environments], path: str) -> None:
-    """Having stepped down, the server's home is the user's."""
+    """After the step down from root, HOME is the user's."""
     assert "/var/lib/postgresql" == both_paths[path].server["HOME"]
 
 

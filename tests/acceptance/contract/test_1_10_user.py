@@ -1,4 +1,4 @@
-"""Row 1.10 of the contract: any uid will do."""
+"""Row 1.10 of the contract: the container runs as any uid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RECORD = 'echo "$(id -u) $(id -g) <$LD_PRELOAD> $HOME"'
 
 @pytest.fixture(scope="module")
 def unknown() -> Iterator[Container]:
-    """A server of a uid that has no name, on a folder of its own, with init files that look around."""
+    """A server of a uid without a name, on its own folder, with init files that report what they see."""
     files: Files = {
         "/volume/data": folder(0o755, 4242),
         "/docker-entrypoint-initdb.d/1.sh": script(f"#!/bin/bash\n{RECORD} > /tmp/executed\n"),
@@ -40,13 +40,13 @@ def test_unknown_user_serves(unknown: Container) -> None:
 
 
 def test_initdb_sees_a_name(unknown: Container) -> None:
-    """Initdb is told that the uid is called postgres."""
+    """For initdb the uid has the name postgres."""
     assert 'will be owned by user "postgres"' in unknown.logs().stdout
 
 
 @pytest.mark.parametrize("how", ["executed", "sourced"])
 def test_init_files_run_as_that_user(unknown: Container, how: str) -> None:
-    """Init files are the uid's own, and the library that gave it a name is gone again."""
+    """Init files run as the uid, and without the library that gave it a name."""
     assert ["4242", "4343", "<>"] == unknown.shell(f"cat /tmp/{how}").split()[:3]
 
 
@@ -72,7 +72,7 @@ def test_known_user_needs_no_wrapper(user: str, name: str) -> None:
 
 
 def test_passwd_of_the_deployer(volume: str) -> None:
-    """A passwd file that names the uid makes it a known one."""
+    """A passwd file that names the uid gives it a name."""
     in_volume(volume, "install -d -o 4242 data")
     files = {"/etc/passwd": "root:x:0:0:root:/root:/bin/bash\nme:x:4242:4242::/tmp:/bin/sh\n"}
     env = {**FRESH, "PGDATA": "/volume/data"}
@@ -81,7 +81,7 @@ def test_passwd_of_the_deployer(volume: str) -> None:
 
 
 def test_unknown_user_without_wrapper() -> None:
-    """Without the library initdb cannot find out who it is."""
+    """Without the library initdb cannot find the user's name."""
     find = run("-c", "ls {/usr,}/lib{/*,}/libnss_wrapper.so 2> /dev/null", options=("--entrypoint", "bash"))
     places = sorted(
         {path.replace("/usr/lib", "/lib").replace("/lib", "/usr/lib", 1) for path in find.stdout.split()}
@@ -91,7 +91,7 @@ def test_unknown_user_without_wrapper() -> None:
 
 
 def test_image_volume_is_open_to_any_user(image_env: dict[str, str]) -> None:
-    """Any uid can have a folder of its own in the volume of the image."""
+    """Any uid can have its own folder in the image's volume."""
     folder_of_its_own = f"{image_env['PGDATA']}/own"
     with serve(env={**FRESH, "PGDATA": folder_of_its_own}, options=("--user", "4242")) as container:
         assert folder_of_its_own == container.sql("SHOW data_directory")

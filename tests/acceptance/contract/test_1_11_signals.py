@@ -16,13 +16,13 @@ UNCLEAN = "database system was not properly shut down; automatic recovery in pro
 
 @pytest.fixture
 def running(used_volume: str) -> Iterator[Container]:
-    """A server of its own, to be stopped."""
+    """A server for one test, to be stopped."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
         yield container
 
 
 def test_nothing_to_do() -> None:
-    """The entrypoint without any argument does nothing, silently."""
+    """The entrypoint without any argument does nothing and prints nothing."""
     assert (0, "", "") == run(options=("--entrypoint", "docker-entrypoint.sh"))
 
 
@@ -43,7 +43,7 @@ def test_interrupt_is_a_fast_shutdown(running: Container) -> None:
 
 
 def test_terminate_is_a_smart_shutdown(running: Container) -> None:
-    """SIGTERM lets sessions finish, takes no new ones, and exits with 0."""
+    """SIGTERM lets sessions finish, accepts no new ones, and exits with 0."""
     with running.session("SELECT pg_sleep(2)") as client:
         running.kill("TERM")
         running.says("received smart shutdown request")
@@ -54,7 +54,7 @@ def test_terminate_is_a_smart_shutdown(running: Container) -> None:
 
 
 def test_quit_is_an_immediate_shutdown(running: Container) -> None:
-    """SIGQUIT leaves the rest to the recovery at the next start, and exits with 0."""
+    """SIGQUIT leaves recovery to the next start, and exits with 0."""
     assert 0 == running.stop("QUIT")
     assert "received immediate shutdown request" in running.logs().output
     running.again()
@@ -63,7 +63,7 @@ def test_quit_is_an_immediate_shutdown(running: Container) -> None:
 
 
 def test_hangup_reloads(running: Container) -> None:
-    """SIGHUP makes changed settings effective."""
+    """SIGHUP applies changed settings."""
     running.sql("ALTER SYSTEM SET work_mem = '9MB'")
     running.kill("HUP")
     until(lambda: running.sql("SHOW work_mem") == "9MB", "the changed setting")
@@ -79,7 +79,7 @@ def test_container_can_be_killed_and_started_again(running: Container) -> None:
 
 
 def test_broken_configuration_ends_the_start(used_volume: str) -> None:
-    """The server's own refusal is exit code 1."""
+    """The server itself refuses, with exit code 1."""
     in_volume(used_volume, "echo 'no such setting at all' >> data/postgresql.conf")
     outcome = run(env=USED, volumes={"/volume": used_volume})
     assert (1, True) == (outcome.code, "syntax error" in outcome.stderr)
@@ -97,7 +97,7 @@ def test_single_user_mode(used_volume: str) -> None:
 
 
 def test_single_user_mode_is_pid_1(used_volume: str) -> None:
-    """It takes the place of the entrypoint, so that terminal and signals are its own."""
+    """It replaces the entrypoint, so that it owns the terminal and gets the signals."""
     with create(
         "--single", "postgres", env=USED, volumes={"/volume": used_volume}, options=("--interactive",)
     ) as container:
@@ -107,6 +107,6 @@ def test_single_user_mode_is_pid_1(used_volume: str) -> None:
 
 
 def test_asking_for_a_setting(used_volume: str) -> None:
-    """`-C` answers on the last line, and no server is started."""
+    """`-C` prints the answer on the last line, and no server starts."""
     outcome = run("-C", "data_directory", env=USED, volumes={"/volume": used_volume})
     assert (0, "/volume/data") == (outcome.code, outcome.stdout.splitlines()[-1])

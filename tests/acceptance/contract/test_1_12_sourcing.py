@@ -1,4 +1,4 @@
-"""Row 1.12 of the contract: how images and wrappers of others use the script, one test per kind."""
+"""Row 1.12 of the contract: how other images and wrappers use the script, with one test for each kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INIT = "/docker-entrypoint-initdb.d"
 AT_VOLUME = {**FRESH, "PGDATA": "/volume/data"}
 USED = {"PGDATA": "/volume/data"}
 
-#: As images with extensions do it: sourced, with the array, here-documents and a user for all that follows.
+#: As in images with extensions: sourced, with the array, here-documents and a user for all later commands.
 EXTENSIONS = """
 set -e
 export PGUSER="$POSTGRES_USER"
@@ -24,7 +24,7 @@ for name in template_app "$POSTGRES_DB"; do
 done
 """
 
-#: As images with preloaded libraries do it: another password, a line in the configuration, plain psql.
+#: As in images with preloaded libraries: another password, a line in the configuration, plain psql.
 PRELOAD = """
 export PGPASSWORD="$POSTGRES_PASSWORD"
 echo "max_connections = 33" >> "$PGDATA/postgresql.conf"
@@ -32,7 +32,7 @@ psql -U "$POSTGRES_USER" postgres -c "CREATE SCHEMA preloaded"
 psql -U "$POSTGRES_USER" "$POSTGRES_DB" -c "CREATE SCHEMA preloaded"
 """
 
-#: As tuning scripts do it: executed, free to exit.
+#: As in tuning scripts: executed, free to exit.
 TUNE = """#!/bin/sh
 sed -i 's/^#*work_mem = .*/work_mem = 7MB/' "$PGDATA/postgresql.conf"
 exit 0
@@ -67,7 +67,7 @@ exec postgres "$@"
 
 
 def test_extensions_preload_and_tuning_scripts() -> None:
-    """Sourced and executed scripts of the well-known images do what they do there."""
+    """Sourced and executed scripts of well-known images have the effect that they have there."""
     files: Files = {
         f"{INIT}/000_preload.sh": PRELOAD,
         f"{INIT}/001_tune.sh": script(TUNE),
@@ -88,7 +88,7 @@ def test_extensions_preload_and_tuning_scripts() -> None:
 
 
 def test_wrapper_that_runs_files_at_every_start(volume: str) -> None:
-    """A wrapper built from the functions initialises once and runs its own files each time."""
+    """A wrapper built from the functions initializes once and runs its own files at each start."""
     files: Files = {
         "/wrapper.sh": script(EVERY_START),
         f"{INIT}/1.sql": "CREATE TABLE starts (n int);",
@@ -107,7 +107,7 @@ def test_wrapper_that_runs_files_at_every_start(volume: str) -> None:
 
 @pytest.mark.parametrize("user", ["root", "postgres"])
 def test_wrapper_that_calls_main(user: str) -> None:
-    """A wrapper may do its own work and hand over to `_main`."""
+    """A wrapper may do its own work and then call `_main`."""
     wrapper = 'source /usr/local/bin/docker-entrypoint.sh\nexport FROM_WRAPPER=yes\n_main "$@"\n'
     files: Files = {
         "/wrapper.sh": script(f"#!/bin/bash\n{wrapper}"),
@@ -121,7 +121,7 @@ def test_wrapper_that_calls_main(user: str) -> None:
 
 
 def test_wrapper_that_replaces_pg_ctl(volume: str) -> None:
-    """A wrapper may put a function of its own before pg_ctl, and `_main` uses it."""
+    """A wrapper may define its own function pg_ctl, and `_main` calls it."""
     wrapper = """#!/bin/bash
 source /usr/local/bin/docker-entrypoint.sh
 pg_ctl() { echo "mine: ${@: -1}"; command pg_ctl "$@"; }
@@ -137,7 +137,7 @@ _main "$@"
 
 
 def test_wrapper_that_replaces_exec(used_volume: str) -> None:
-    """A wrapper may keep `_main` from handing over, to do something in the end."""
+    """A wrapper may prevent the exec in `_main`, to do something at the end."""
     wrapper = """#!/bin/bash
 source /usr/local/bin/docker-entrypoint.sh
 exec() { echo "instead: $*"; }
@@ -158,7 +158,7 @@ echo "after"
 
 
 def test_script_that_only_reads_secrets() -> None:
-    """Scripts of other programs use nothing but `file_env`."""
+    """Scripts of other programs use only `file_env`."""
     text = 'source docker-entrypoint.sh\nfile_env OTHER_SECRET\necho "$OTHER_SECRET"\n'
     outcome = run(
         "bash", "-c", text, env={"OTHER_SECRET_FILE": "/secret"}, files={"/secret": File("value\n", 0o400)}
@@ -167,7 +167,7 @@ def test_script_that_only_reads_secrets() -> None:
 
 
 def only_initdb(name: str, volume: str, *arguments: str, env: dict[str, str] | None = None) -> Outcome:
-    """How one of the scripts that only initialise ends."""
+    """How a script that only initializes ends."""
     files: Files = {f"{INIT}/1.sql": "CREATE TABLE made AS SELECT current_setting('work_mem') AS work_mem;"}
     return run(
         name, *arguments, env=AT_VOLUME if env is None else env, files=files, volumes={"/volume": volume}
@@ -175,10 +175,12 @@ def only_initdb(name: str, volume: str, *arguments: str, env: dict[str, str] | N
 
 
 def test_ensure_initdb(volume: str) -> None:
-    """The first run initialises and ends; the second finds a database and ends well too."""
+    """The first run initializes and ends; the second finds a database and also ends with 0."""
     first = only_initdb("docker-ensure-initdb.sh", volume, "-c", "work_mem=7MB")
     assert (0, True) == (first.code, f"running {INIT}/1.sql" in first.stdout)
-    assert "init process complete" not in first.output  # what scripts wait for before they use the server
+    assert (
+        "init process complete" not in first.output
+    )  # scripts wait for this line before they use the server
     second = only_initdb("docker-ensure-initdb.sh", volume)
     assert (0, "", True) == (
         second.code,
@@ -192,7 +194,7 @@ def test_ensure_initdb(volume: str) -> None:
 
 
 def test_enforce_initdb(volume: str) -> None:
-    """The first run initialises, also with `postgres` in front of the arguments; the second is an error."""
+    """The first run initializes, even with `postgres` in front of the arguments; the second is an error."""
     assert 0 == only_initdb("docker-enforce-initdb.sh", volume, "postgres", "-c", "work_mem=7MB").code
     second = only_initdb("docker-enforce-initdb.sh", volume)
     assert (1, True) == (second.code, "database found in '/volume/data'" in second.stderr)
@@ -201,7 +203,7 @@ def test_enforce_initdb(volume: str) -> None:
 @pytest.mark.better
 @pytest.mark.parametrize("name", ["docker-ensure-initdb.sh", "docker-enforce-initdb.sh"])
 def test_only_initdb_refuses_an_unfinished_cluster(volume: str, name: str) -> None:
-    """What a failed run left behind is not taken for a database; the message names the file."""
+    """The remains of a failed run are not taken for a database; the message names the file."""
     files: Files = {f"{INIT}/1.sql": "SELECT nothing;"}
     first = run(name, env=AT_VOLUME, files=files, volumes={"/volume": volume})
     assert 3 == first.code
@@ -211,12 +213,12 @@ def test_only_initdb_refuses_an_unfinished_cluster(volume: str, name: str) -> No
 
 @pytest.mark.parametrize("name", ["docker-ensure-initdb.sh", "docker-enforce-initdb.sh"])
 def test_only_initdb_needs_the_password(volume: str, name: str) -> None:
-    """The same environment is asked for."""
+    """The same variables are required."""
     outcome = only_initdb(name, volume, env={"PGDATA": "/volume/data"})
     assert (1, True) == (outcome.code, "POSTGRES_PASSWORD" in outcome.stderr)
 
 
 def test_only_initdb_under_another_name(used_volume: str) -> None:
-    """A third name is an error once a database exists."""
+    """Any third name is an error once a database exists."""
     text = "ln -s docker-ensure-initdb.sh /usr/local/bin/other.sh && other.sh"
     assert 99 == run("bash", "-c", text, env=USED, volumes={"/volume": used_volume}).code

@@ -1,4 +1,4 @@
-"""Section 2 of the contract: what the test suite for official images asserts, in our own words."""
+"""Section 2 of the contract: the assertions of the test suite for official images, written by us."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Ask = Callable[[str], str]
 
 
 def client_of(container: Container, env: Mapping[str, str]) -> Ask:
-    """A function that asks the server from a new container of the same image, linked to it."""
+    """A function that queries the server from a new container of the same image, linked to it."""
     options = ("--link", f"{container.name}:postgres", "--entrypoint", "psql")
     name = ("--host", "postgres", "--username", env["POSTGRES_USER"], "--dbname", env["POSTGRES_DB"])
 
@@ -58,7 +58,7 @@ def test_no_hard_coded_passwords() -> None:
 
 @pytest.mark.parametrize("options", [("--entrypoint", "echo"), ()])
 def test_override_cmd(options: tuple[str, ...]) -> None:
-    """A command of the user's prints exactly what it prints."""
+    """The output of the user's own command is unchanged."""
     command = ("Hello World!",) if options else ("echo", "Hello World!")
     assert (0, "Hello World!\n", "") == run(*command, options=options)
 
@@ -71,7 +71,7 @@ def basic() -> Iterator[Container]:
 
 
 def test_postgres_basics(basic: Container) -> None:
-    """A table can be made, filled, counted and emptied from a linked container."""
+    """A table can be created, filled, counted and emptied from a linked container."""
     ask = client_of(basic, WITH_SPACES)
     ask("CREATE TABLE test (a INT, b INT, c VARCHAR(255))")
     assert "0" == ask("SELECT COUNT(*) FROM test")
@@ -89,7 +89,7 @@ def test_postgres_basics_jit(basic: Container) -> None:
 
 
 def test_postgres_initdb() -> None:
-    """An init file that a derived image brings is run, and its row is there."""
+    """An init file in a derived image runs, and its row exists."""
     initdb = (
         "CREATE TABLE test (a INT, b INT, c VARCHAR(255));\nINSERT INTO test VALUES (1, 2, 'goodbye!');\n"
     )

@@ -25,7 +25,7 @@ from containers import (
 INIT = "/docker-entrypoint-initdb.d"
 ENV = {**FRESH, "PGDATA": "/volume/data", "POSTGRES_DB": "app"}
 
-#: Three files, of which the second one fails.
+#: Three files, the second of which fails.
 FAILING: Files = {
     f"{INIT}/1.sql": "CREATE TABLE first (a int);",
     f"{INIT}/2.sql": "CREATE TABLE second (a int); SELECT nothing;",
@@ -43,12 +43,12 @@ KILLS = 20
 
 
 def attempt(volume: str, files: Files, **env: str) -> Outcome:
-    """How a start on the volume ends that is to end by itself."""
+    """The exit of a start on the volume that must end by itself."""
     return run(env={**ENV, **env}, files=files, volumes={"/volume": volume})
 
 
 def refused(volume: str, name: str) -> None:
-    """The next start refuses, names the file and both ways out, and changes nothing."""
+    """The next start refuses, names the file and both ways to continue, and changes nothing."""
     with create(env=ENV, files=MENDED, volumes={"/volume": volume}) as container:
         before = container.tree("/volume")
         outcome = container.finish()
@@ -60,7 +60,7 @@ def refused(volume: str, name: str) -> None:
 
 
 def completes(volume: str) -> None:
-    """The next start does the whole initialisation by itself."""
+    """The next start completes the initialization by itself."""
     with serve(env=ENV, files=MENDED, volumes={"/volume": volume}) as container:
         assert "first,second,third" == container.sql(TABLES, database="app")
         assert "" == container.shell("ls -d $PGDATA/entrypoint.unfinished 2> /dev/null || true")
@@ -68,7 +68,7 @@ def completes(volume: str) -> None:
 
 @pytest.mark.better
 def test_failed_file_is_refused_at_the_next_start(volume: str) -> None:
-    """After an error in an init file the temporary server is stopped, and the next start names the file."""
+    """After an error in an init file the temporary server stops, and the next start names the file."""
     first = attempt(volume, FAILING)
     assert (3, True) == (first.code, "database system is shut down" in first.output)
     assert "" == in_volume(volume, "find . -name postmaster.pid")
@@ -78,7 +78,7 @@ def test_failed_file_is_refused_at_the_next_start(volume: str) -> None:
 
 @pytest.mark.better
 def test_unfinished_cluster_can_be_moved_aside(volume: str) -> None:
-    """With POSTGRES_INIT_UNFINISHED=restart the unfinished cluster is kept aside and a new one is made."""
+    """POSTGRES_INIT_UNFINISHED=restart keeps the unfinished cluster in another folder and makes a new one."""
     attempt(volume, FAILING)
     env = {**ENV, "POSTGRES_INIT_UNFINISHED": "restart"}
     with serve(env=env, files=MENDED, volumes={"/volume": volume}) as container:
@@ -107,15 +107,15 @@ def test_sourced_exit_is_a_failure(volume: str) -> None:
 
 
 @pytest.mark.better
-def test_failure_before_any_init_file_is_made_good(volume: str) -> None:
-    """When the temporary server did not come up in time, the next start begins anew."""
+def test_failure_before_any_init_file_is_repaired(volume: str) -> None:
+    """If the temporary server did not come up in time, the next start begins from scratch."""
     assert 1 == attempt(volume, MENDED, PGCTLTIMEOUT="0").code
     completes(volume)
 
 
 @pytest.mark.better
-def test_kill_in_initdb_is_made_good(volume: str) -> None:
-    """When initdb was killed, the next start begins anew."""
+def test_kill_in_initdb_is_repaired(volume: str) -> None:
+    """If initdb was killed, the next start begins from scratch."""
     with start(
         env={**ENV, "POSTGRES_INITDB_ARGS": "--encoding=UTF8"}, files=MENDED, volumes={"/volume": volume}
     ) as container:
@@ -127,7 +127,7 @@ def test_kill_in_initdb_is_made_good(volume: str) -> None:
 
 @pytest.mark.better
 def test_kill_in_an_init_file_is_refused_at_the_next_start(volume: str) -> None:
-    """When an init file was at work, nobody knows what it has done."""
+    """If an init file was running, nobody knows what it has done."""
     with start(env=ENV, files=WAITING, volumes={"/volume": volume}) as container:
         container.says("waiting now")
         container.kill()
@@ -154,7 +154,7 @@ SWEPT: Files = {
 
 @pytest.fixture(scope="module")
 def whole_time() -> Iterator[float]:
-    """How long a first start takes until it serves."""
+    """The duration of a first start until the server is ready."""
     began = time.monotonic()
     with containers.volume() as name, serve(env=ENV, files=SWEPT, volumes={"/volume": name}):
         yield time.monotonic() - began
@@ -164,7 +164,7 @@ def whole_time() -> Iterator[float]:
 @pytest.mark.long
 @pytest.mark.parametrize("point", range(KILLS))
 def test_kill_at_any_time(volume: str, whole_time: float, point: int) -> None:
-    """Wherever SIGKILL hits a first start, the next one completes it or refuses."""
+    """Whenever SIGKILL hits a first start, the next one completes it or refuses."""
     with start(env=ENV, files=SWEPT, volumes={"/volume": volume}) as container:
         time.sleep(whole_time * (point + 0.5) / KILLS)
         container.kill()
@@ -180,7 +180,7 @@ def test_kill_at_any_time(volume: str, whole_time: float, point: int) -> None:
 
 
 def serves_or_ends(container: Container) -> Outcome | None:
-    """None once the container serves; how it ended when it does not."""
+    """None once the container serves; its exit if it does not."""
     try:
         container.ready()
     except AssertionError:

@@ -1,4 +1,4 @@
-"""Row 3.5: postgres is the child of a PID 1 that has dropped root, reaps and forwards."""
+"""Row 3.5: postgres is the child of a PID 1 that has dropped root, reaps orphans and forwards signals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ USED = {"PGDATA": "/volume/data"}
 
 @pytest.fixture
 def running(used_volume: str) -> Iterator[Container]:
-    """A server of its own."""
+    """A server for one test."""
     with serve(env={**USED, "STOP_SMART_TIMEOUT": "1"}, volumes={"/volume": used_volume}) as container:
         yield container
 
@@ -27,7 +27,7 @@ def test_server_is_a_child_of_the_entrypoint(server: Container) -> None:
 
 
 def test_root_is_gone_for_good(server: Container) -> None:
-    """PID 1 and the server are postgres in every respect, without a capability to come back."""
+    """PID 1 and the server are postgres in every respect, without a capability to become root again."""
     for pid in (1, server.postmaster()):
         status = server.process(pid)
         assert ["999"] * 4 == status["Uid"].split()
@@ -39,7 +39,7 @@ def test_root_is_gone_for_good(server: Container) -> None:
 @pytest.mark.better
 @pytest.mark.parametrize("end", ["exit 2", "exit 127", "kill -KILL $BASHPID"])
 def test_orphans_do_not_crash_the_server(running: Container, end: str) -> None:
-    """A process that outlives its `docker exec` and ends badly is reaped; sessions go on."""
+    """A process that outlives its `docker exec` and fails is reaped; sessions continue."""
     with running.session("SELECT pg_sleep(2)") as client:
         pid = running.shell(f"({{ sleep 0.2; {end}; }} < /dev/null > /dev/null 2>&1 & echo $!)")
         until(
@@ -66,7 +66,7 @@ def test_terminate_does_not_wait_for_ever(running: Container) -> None:
 @pytest.mark.better
 @pytest.mark.long
 def test_terminate_waits_five_seconds_by_default(used_volume: str) -> None:
-    """Without a setting, sessions have five seconds to finish."""
+    """By default, sessions have five seconds to finish."""
     with (
         serve(env=USED, volumes={"/volume": used_volume}) as container,
         container.session("SELECT pg_sleep(60)"),
@@ -78,7 +78,7 @@ def test_terminate_waits_five_seconds_by_default(used_volume: str) -> None:
 
 @pytest.mark.better
 def test_server_that_is_killed_ends_the_container(running: Container) -> None:
-    """When somebody kills the server, the container ends with 128 and the signal."""
+    """If somebody kills the server, the container ends with 128 plus the signal."""
     running.shell(f"kill -KILL {running.postmaster()}")
     assert 137 == running.wait(10)
 

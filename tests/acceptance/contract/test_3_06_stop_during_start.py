@@ -1,4 +1,4 @@
-"""Row 3.6: a stop during the first start ends it promptly and cleanly."""
+"""Row 3.6: a stop during the first start ends it quickly and cleanly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WAITS: dict[str, Files] = {
 
 
 def stop(container: Container, signal: str) -> None:
-    """The container ends promptly, with 128 and the signal."""
+    """The container ends quickly, with 128 plus the signal."""
     began = time.monotonic()
     assert CODES[signal] == container.stop(signal, timeout=8)
     assert time.monotonic() - began < PROMPT
@@ -33,7 +33,7 @@ def stop(container: Container, signal: str) -> None:
 
 @pytest.mark.parametrize("signal", CODES)
 def test_stop_in_initdb(volume: str, signal: str) -> None:
-    """Initdb is ended, and the next start begins anew."""
+    """Initdb ends, and the next start begins from scratch."""
     with start(
         env={**ENV, "POSTGRES_INITDB_ARGS": "--encoding=UTF8"}, volumes={"/volume": volume}
     ) as container:
@@ -47,7 +47,7 @@ def test_stop_in_initdb(volume: str, signal: str) -> None:
 @pytest.mark.parametrize("signal", CODES)
 @pytest.mark.parametrize("kind", WAITS)
 def test_stop_in_an_init_file(volume: str, kind: str, signal: str) -> None:
-    """The file is ended, the temporary server is stopped cleanly, and the next start tells about it."""
+    """The file ends, the temporary server stops cleanly, and the next start reports it."""
     with start(env=ENV, files=WAITS[kind], volumes={"/volume": volume}) as container:
         container.says("waiting now")
         stop(container, signal)

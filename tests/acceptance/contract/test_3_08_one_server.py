@@ -1,4 +1,4 @@
-"""Row 3.8: one volume, one server; a lock file that was left behind does no harm."""
+"""Row 3.8: one server for each volume; a leftover lock file does no harm."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from containers import FRESH, complaints, in_volume, run, script, serve, start
 USED = {"PGDATA": "/volume/data"}
 TAKEN = 11
 
-#: Leaves a lock file with the number of a living process of the server's own user, as a restart may.
+#: Leaves a lock file with the pid of a live process of the server's own user, as a restart may.
 SHADOW = """#!/bin/bash
 gosu postgres sleep 300 &
 sleep 0.1
@@ -24,7 +24,7 @@ exec docker-entrypoint.sh postgres
 
 @pytest.mark.better
 def test_second_container_refuses(used_volume: str) -> None:
-    """A second server on the volume refuses within 5 seconds, and the first one does not notice."""
+    """A second server on the volume refuses within 5 seconds, without any effect on the first one."""
     with serve(env=USED, volumes={"/volume": used_volume}) as first:
         before = first.logs().output
         with first.session("SELECT pg_sleep(60)") as client:
@@ -42,7 +42,7 @@ def test_second_container_refuses(used_volume: str) -> None:
 
 @pytest.mark.better
 def test_second_container_refuses_during_the_first_start(volume: str) -> None:
-    """The lock holds from the beginning of the initialisation."""
+    """The lock is held from the beginning of the initialization."""
     env = {**FRESH, **USED}
     waiting = {"/docker-entrypoint-initdb.d/1.sh": "echo waiting now\nsleep 60\n"}
     with start(env=env, files=waiting, volumes={"/volume": volume}) as first:
@@ -52,7 +52,7 @@ def test_second_container_refuses_during_the_first_start(volume: str) -> None:
 
 
 def test_two_clusters_on_one_volume(used_volume: str) -> None:
-    """Two folders of one volume are two servers' own."""
+    """Two folders on one volume can have two servers."""
     with serve(env=USED, volumes={"/volume": used_volume}):
         other = {**FRESH, "PGDATA": "/volume/other"}
         with serve(env=other, volumes={"/volume": used_volume}) as second:
@@ -60,7 +60,7 @@ def test_two_clusters_on_one_volume(used_volume: str) -> None:
 
 
 def test_volume_is_free_after_a_kill(used_volume: str) -> None:
-    """What a killed container leaves behind does not keep the next one from starting."""
+    """The remains of a killed container do not prevent the next start."""
     with serve(env=USED, volumes={"/volume": used_volume}) as first:
         first.kill()
         first.wait()
@@ -70,7 +70,7 @@ def test_volume_is_free_after_a_kill(used_volume: str) -> None:
 
 @pytest.mark.parametrize("pid", ["1", "2", "7", "20", "4194303"])
 def test_stale_lock_file(used_volume: str, pid: str) -> None:
-    """A lock file names PID 1, a low number as those of a restart are, or nobody: the server starts."""
+    """The server starts if a lock file contains PID 1, a low number as after a restart, or no number."""
     lines = f"{pid} /volume/data 1700000000 5432 /var/run/postgresql '*' '5432001 163840' ready"
     in_volume(
         used_volume, f"printf '%s\\n' {lines} > data/postmaster.pid && chown 999:999 data/postmaster.pid"
@@ -80,8 +80,8 @@ def test_stale_lock_file(used_volume: str, pid: str) -> None:
 
 
 @pytest.mark.better
-def test_stale_lock_file_with_a_living_process(used_volume: str) -> None:
-    """A lock file names a living process of the same user that is no server: the server starts."""
+def test_stale_lock_file_with_a_live_process(used_volume: str) -> None:
+    """The server starts if the lock file names a live process of the same user that is not a server."""
     options = ("--entrypoint", "/shadow.sh")
     files = {"/shadow.sh": script(SHADOW)}
     with serve(env=USED, files=files, volumes={"/volume": used_volume}, options=options) as container:

@@ -15,7 +15,7 @@ SKIPPING = "PostgreSQL Database directory appears to contain a database; Skippin
 
 @pytest.mark.better
 def test_files_that_do_not_run_are_named(used_volume: str) -> None:
-    """One line names the files and the day since when the cluster exists."""
+    """One line names the files and the day on which the cluster was created."""
     files: Files = {f"{INIT}/1.sql": "CREATE TABLE more (a int);", f"{INIT}/2.sh": File("true\n", 0o755)}
     with serve(env=USED, files=files, volumes={"/volume": used_volume}) as container:
         logs = container.logs()
@@ -26,7 +26,7 @@ def test_files_that_do_not_run_are_named(used_volume: str) -> None:
         assert "" == container.sql("SELECT relname FROM pg_class WHERE relname = 'more'")
 
 
-def test_nothing_is_said_about_an_empty_folder(used_volume: str) -> None:
-    """Without files there is nothing to say."""
+def test_nothing_is_logged_about_an_empty_folder(used_volume: str) -> None:
+    """Without files there is nothing to log."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
         assert INIT not in container.logs().output

@@ -12,7 +12,7 @@ BOTH = {"POSTGRES_USER": "a", "POSTGRES_USER_FILE": "/given"}
 
 
 def checked(*arguments: str, env: dict[str, str]) -> Outcome:
-    """How the start ends; the volume is as it was."""
+    """The exit of a start that left the volume unchanged."""
     given = {**env, "PGDATA": "/volume/data"}
     options = ("--mount", "type=volume,destination=/volume")
     with create(*arguments, env=given, files={"/given": "b\n"}, options=options) as container:
@@ -36,7 +36,7 @@ def checked(*arguments: str, env: dict[str, str]) -> Outcome:
     ],
 )
 def test_mistake_in_the_environment(env: dict[str, str], words: tuple[str, ...]) -> None:
-    """One message names the variable and what is wrong with it; exit code 1."""
+    """One message names the variable and its mistake; exit code 1."""
     outcome = checked(env=env)
     [message] = complaints(outcome)
     assert outcome.code == 1
@@ -55,7 +55,7 @@ def test_mistake_in_the_environment(env: dict[str, str], words: tuple[str, ...])
     ],
 )
 def test_mistake_in_the_arguments(arguments: tuple[str, ...], word: str) -> None:
-    """The server would not take the arguments: one message, exit code 1."""
+    """The server would not accept the arguments: one message, exit code 1."""
     outcome = checked(*arguments, env=dict(FRESH))
     [message] = complaints(outcome)
     assert (1, True) == (outcome.code, word in message)
@@ -63,14 +63,14 @@ def test_mistake_in_the_arguments(arguments: tuple[str, ...], word: str) -> None
 
 @pytest.mark.parametrize("value", ["--locale='C", 'a "b', "$(echo"])
 def test_mistake_in_the_quotes(value: str) -> None:
-    """Arguments of initdb that the shell cannot read: exit code 2, as from the shell."""
+    """The shell cannot parse the arguments of initdb: exit code 2, as from the shell."""
     outcome = checked(env={**FRESH, "POSTGRES_INITDB_ARGS": value})
     [message] = complaints(outcome)
     assert (2, True) == (outcome.code, "POSTGRES_INITDB_ARGS" in message)
 
 
 def test_all_mistakes_at_once() -> None:
-    """Four mistakes are four messages in one go."""
+    """One start reports four mistakes in four messages."""
     env = {**BOTH, "POSTGRES_DB_FILE": "/no/such/file", "POSTGRES_HOST_AUTH_METHOD": "bogus"}
     outcome = checked("-c", "nosuch=1", env=env)
     text = "".join(complaints(outcome))
@@ -80,7 +80,7 @@ def test_all_mistakes_at_once() -> None:
 
 
 def test_mistake_in_the_arguments_on_a_used_volume(used_volume: str) -> None:
-    """A cluster that exists is no reason to be less clear."""
+    """The message is as clear if a cluster exists."""
     outcome = run("-c", "nosuch=1", env={"PGDATA": "/volume/data"}, volumes={"/volume": used_volume})
     [message] = complaints(outcome)
     assert (1, True) == (outcome.code, "nosuch" in message)

@@ -19,10 +19,10 @@ NAME = "/docker-entrypoint-initdb.d/1.sh"
         ({NAME: script("#!/closed\ntrue\n"), "/closed": "x"}, 126, ("/closed", "permission")),
     ],
 )
-def test_the_reason_is_told(
+def test_the_reason_is_reported(
     missing_interpreter: int, files: Files, code: int | None, words: tuple[str, ...]
 ) -> None:
-    """Line ends of Windows, a missing interpreter and a missing permission are told apart."""
+    """Windows line ends, a missing interpreter and a missing permission have different messages."""
     outcome = run(env=FRESH, files=files)
     [message] = complaints(outcome)
     assert (code or missing_interpreter, True) == (outcome.code, NAME in message)

@@ -1,4 +1,4 @@
-"""A docker-entrypoint.sh that an image or a mount has changed is what runs, as in the official image."""
+"""If an image or a mount has changed docker-entrypoint.sh, the changed script runs, as officially."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOOK = r"sed -i 's#^if ! _is_sourced; then#echo HOOK >\&2\nif ! _is_sourced; the
 
 @pytest.mark.parametrize("arguments", [("postgres", "--version"), ("id", "-un"), ("-V",)])
 def test_a_file_in_its_place_runs_first(arguments: tuple[str, ...]) -> None:
-    """It gets the arguments as they are, and decides what becomes of them."""
+    """It gets the arguments unchanged, and decides what to do with them."""
     mine = '#!/bin/bash\necho "MINE: $*"\n[[ $1 != -* ]] || set -- postgres "$@"\nexec gosu postgres "$@"\n'
     outcome = run(*arguments, env=FRESH, files={SCRIPT: script(mine)})
     first, second = outcome.stdout.splitlines()
@@ -23,7 +23,7 @@ def test_a_file_in_its_place_runs_first(arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("entrypoint", ["", 'ENTRYPOINT ["docker-entrypoint.sh"]'], ids=["ours", "repeated"])
 def test_a_hook_runs_once_at_every_start(entrypoint: str, volume: str) -> None:
-    """The database is made, served and stopped as with the image's own file."""
+    """The database is created, served and stopped as with the image's own file."""
     files: Files = {f"{INIT}/1.sql": "CREATE TABLE made (a int);"}
     env = {**FRESH, "PGDATA": "/volume/data"}
     with (
@@ -40,7 +40,7 @@ def test_a_hook_runs_once_at_every_start(entrypoint: str, volume: str) -> None:
 
 
 def test_a_hook_in_a_function_runs_as_the_user_of_the_server(volume: str) -> None:
-    """A function that was changed in the file is called where the official script calls it."""
+    """A changed function in the file is called at the same point as in the official script."""
     change = r"sed -i 's#^docker_setup_db() {#docker_setup_db() {\necho \"HOOK by $(id -un)\"#' " + SCRIPT
     files: Files = {f"{INIT}/1.sql": "CREATE TABLE made (a int);"}
     env = {**FRESH, "PGDATA": "/volume/data"}
@@ -55,7 +55,7 @@ def test_a_hook_in_a_function_runs_as_the_user_of_the_server(volume: str) -> Non
 
 @pytest.mark.parametrize("end", ['echo "not now"', ":", "exit 0 #"])
 def test_a_last_line_that_starts_no_server_bakes_a_database(end: str) -> None:
-    """The documented way to build an image with a database in it: the step makes it, and ends."""
+    """This is the documented way to build an image with a database: the build step creates it, and ends."""
     dockerfile = (
         "FROM IMAGE AS dumper\n"
         f"COPY 1.sql {INIT}/\n"
@@ -74,13 +74,13 @@ def test_a_last_line_that_starts_no_server_bakes_a_database(end: str) -> None:
 
 
 def test_a_file_that_cannot_run_is_an_error() -> None:
-    """As for docker, which could not start it either; the message names the file."""
+    """It is an error in docker too, which could not start it either; the message names the file."""
     outcome = run(env=FRESH, files={SCRIPT: File("#!/bin/sh\n", 0o644)})
     assert (126, True) == (outcome.code, SCRIPT in outcome.stderr)
 
 
-def test_the_own_file_is_told_from_another_one(volume: str) -> None:
-    """A copy of the same content is not a change."""
+def test_an_identical_file_is_no_change(volume: str) -> None:
+    """A copy with the same content is not a change."""
     with build(f"FROM IMAGE\nRUN cp {SCRIPT} /tmp/x && rm {SCRIPT} && cp /tmp/x {SCRIPT}\n") as image:
         outcome = docker("run", "--rm", image, "id", "-un")
         assert (0, "root\n", "") == outcome

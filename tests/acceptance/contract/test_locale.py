@@ -1,4 +1,4 @@
-"""The locale of the environment is initdb's, the server's and every command's, exactly as it was given."""
+"""Initdb, the server and every command have exactly the locale of the environment."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ DATABASES = (
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_databases_have_the_locale_that_was_asked_for(locale: dict[str, str], expected: str) -> None:
-    """Also C, which a program in Python would turn into a UTF-8 one for all that it starts."""
+def test_databases_have_the_requested_locale(locale: dict[str, str], expected: str) -> None:
+    """This includes C, which Python would change to a UTF-8 locale for all its children."""
     with serve(env={**FRESH, **locale}, options=LOOK_INSIDE) as container:
         assert expected == container.sql(DATABASES)
         names = ("LANG", "LC_COLLATE", "LC_CTYPE", "LC_ALL")
@@ -52,8 +52,8 @@ def test_databases_have_the_locale_that_was_asked_for(locale: dict[str, str], ex
     ],
     ids=lambda value: "".join(f"{name}={text}" for name, text in value.items()),
 )
-def test_commands_get_the_locale_as_it_was_given(locale: dict[str, str], program: tuple[str, ...]) -> None:
-    """What a command sees is what was set, no more and no less."""
+def test_commands_get_the_locale_unchanged(locale: dict[str, str], program: tuple[str, ...]) -> None:
+    """A command sees exactly the variables that were set."""
     lines = run(*program, "env", env=locale).stdout.splitlines()
     found = dict(line.split("=", 1) for line in lines if line.startswith(("LANG=", "LC_")))
     assert {"LANG": image_env()["LANG"], **locale} == found

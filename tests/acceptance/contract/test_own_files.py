@@ -1,4 +1,4 @@
-"""What is ours in the data folder is seen, goes with `rm -rf data/*`, and stands in nobody's way."""
+"""Our files in the data folder are visible, go with `rm -rf data/*`, and are in nobody's way."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ INIT = "/docker-entrypoint-initdb.d"
 LOOKS: Files = {f"{INIT}/look.sh": 'ls -A "$PGDATA" >/tmp/meanwhile\n'}
 ARCHIVE = {"ARCHIVE_URL": "file:///volume/archive", "ARCHIVE_TOOL": "pgbackrest"}
 NOTED = "archive backups collation drills init stops".split()
-"""What a server with an archive leaves at the least."""
+"""The files that a server with an archive leaves at least."""
 
-#: The official script, step by step, over the programs of the image.
+#: The official script, with the image's programs, step by step.
 OFFICIAL: Files = {
     "/official.sh": script((REPOSITORY / "benchmarks/official.sh").read_text(encoding="utf-8"))
 }
@@ -35,17 +35,17 @@ EMPTY = (
 
 
 def left(volume: str) -> str:
-    """What `rm -rf data/*` leaves."""
+    """The names that `rm -rf data/*` leaves."""
     return in_volume(volume, "rm -rf data/*; ls -A data")
 
 
 def hidden(volume: str) -> str:
-    """What begins with a dot, anywhere in the data folder."""
+    """The names that begin with a dot, anywhere in the data folder."""
     return in_volume(volume, "find data -name '.*'")
 
 
 def official(volume: str) -> Outcome | None:
-    """None where the official script serves the volume, else how it ended."""
+    """None if the official script serves the volume, else how it ended."""
     with start(
         "postgres", env=ENV, files=OFFICIAL, volumes={"/volume": volume}, options=AS_OFFICIAL
     ) as container:
@@ -58,7 +58,7 @@ def official(volume: str) -> Outcome | None:
 
 
 def answers(container: Container) -> None:
-    """Wait until a server answers, a standby's as well."""
+    """Wait until a server answers, even if it is a standby."""
     asked = ("psql", "-qAtX", "-h", "127.0.0.1", "-U", "postgres", "-c", "SELECT 1")
     containers.until(lambda: container.exec(*asked, check=False).code == 0, "it answers", 60)
 
@@ -77,8 +77,8 @@ BUILT: Mapping[str, Mapping[str, str]] = {"restore": {"RESTORE_FROM": "LATEST"},
 
 
 @contextmanager
-def initialised(env: Mapping[str, str], volumes: Mapping[str, str], **texts: str) -> Iterator[Container]:
-    """A server after its init files, which may have started one of their own."""
+def initialized(env: Mapping[str, str], volumes: Mapping[str, str], **texts: str) -> Iterator[Container]:
+    """A server after its init files, which may have started another server."""
     files: Files = {f"{INIT}/{name}.sh": text for name, text in texts.items()}
     with start(env=env, files=files, volumes=volumes) as container:
         container.says("PostgreSQL init process complete", 60)
@@ -87,7 +87,7 @@ def initialised(env: Mapping[str, str], volumes: Mapping[str, str], **texts: str
 
 
 def again(volume: str, env: Mapping[str, str] = ENV) -> None:
-    """A start of ours makes a new database, in which nothing is hidden."""
+    """Our next start makes a new database, in which nothing is hidden."""
     with serve(env=env, files=LOOKS, volumes={"/volume": volume}) as container:
         assert "0" == container.sql("SELECT count(*) FROM pg_class WHERE relname = 'kept'")
         assert 0 == container.stop()
@@ -96,7 +96,7 @@ def again(volume: str, env: Mapping[str, str] = ENV) -> None:
 
 @pytest.fixture(scope="module")
 def archived() -> Iterator[str]:
-    """A volume on which everything has left its notes: init files, an archive, a backup, a drill, stops."""
+    """A volume with notes of every kind: from init files, an archive, a backup, a drill and stops."""
     with containers.volume() as volume:
         in_volume(volume, "install --directory --owner=postgres archive drill")
         env = {**ENV, **ARCHIVE, "DRILL_FOLDER": "/volume/drill"}
@@ -116,8 +116,8 @@ def copied(volume: str) -> Iterator[str]:
 
 
 @pytest.mark.better
-def test_all_that_is_ours_is_seen(archived: str) -> None:
-    """Every kind of note is there, and none is hidden, nor left by `rm -rf data/*`."""
+def test_all_our_files_are_visible(archived: str) -> None:
+    """Notes of every kind exist; none is hidden, and `rm -rf data/*` removes all of them."""
     with copied(archived) as volume:
         ours = in_volume(volume, "cd data; ls -d entrypoint*").split()
         assert {f"entrypoint.{name}" for name in NOTED} <= set(ours)
@@ -125,14 +125,14 @@ def test_all_that_is_ours_is_seen(archived: str) -> None:
 
 
 @pytest.mark.better
-def test_after_it_was_emptied_anything_begins(archived: str) -> None:
-    """The official script, pg_basebackup's kind of look, a restore and a standby begin on the emptied folder."""
-    for what in ("official", "anew", "restore", "standby"):
+def test_any_start_works_on_an_emptied_folder(archived: str) -> None:
+    """The official script, our first start, a restore and a standby work on the emptied folder."""
+    for what in ("official", "ours", "restore", "standby"):
         with copied(archived) as volume:
             assert "" == left(volume)
             if what == "official":
                 assert official(volume) is None
-            elif what == "anew":
+            elif what == "ours":
                 again(volume)
             else:
                 with built(volume, **BUILT[what]) as container:
@@ -142,8 +142,8 @@ def test_after_it_was_emptied_anything_begins(archived: str) -> None:
 
 @pytest.mark.better
 @pytest.mark.parametrize("what", ["plain", "restore", "standby"])
-def test_what_is_ours_alone_counts_as_empty(archived: str, what: str) -> None:
-    """Of an earlier version, which `rm -rf data/*` has left, or of this one: it is removed, and nothing is in the way."""
+def test_a_folder_with_only_our_files_counts_as_empty(archived: str, what: str) -> None:
+    """Files of an earlier version, which `rm -rf data/*` has left, and of this one are removed."""
     with copied(archived) as volume:
         in_volume(
             volume,
@@ -168,7 +168,7 @@ def test_what_is_ours_alone_counts_as_empty(archived: str, what: str) -> None:
 
 @pytest.mark.better
 def test_notes_of_an_earlier_version_are_carried_over(archived: str) -> None:
-    """A fork that must not archive still does not; backups, drills and the archive's mark stay known."""
+    """A refused fork still does not archive; backups, drills and the archive's mark stay known."""
     with copied(archived) as volume:
         names = in_volume(volume, "cd data; ls -d entrypoint*").split()
         before = in_volume(
@@ -202,7 +202,7 @@ def test_notes_of_an_earlier_version_are_carried_over(archived: str) -> None:
 
 @pytest.mark.parametrize("empty", EMPTY)
 def test_a_folder_that_is_emptied_under_the_server_stays_empty(volume: str, empty: str) -> None:
-    """A stop writes nothing into it; the same container then makes a new database, and so does another one."""
+    """A stop writes nothing into it; then the same or another container makes a new database there."""
     with serve(env=ENV, volumes={"/volume": volume}) as container:
         container.sql("CREATE TABLE kept AS SELECT 42 AS answer")
         container.exec("bash", "-c", empty)
@@ -220,7 +220,7 @@ def test_a_folder_that_is_emptied_under_the_server_stays_empty(volume: str, empt
 def test_a_cluster_that_is_put_there_under_the_server_stays_as_it_is(
     volume: str, used_volume: str, signal: str
 ) -> None:
-    """A stop leaves no note of the old server there, and its last checkpoint does not go there."""
+    """A stop writes neither a note nor a last checkpoint of the old server there."""
     digests = "find data -type f -not -path 'data/pg_stat/*' -exec sha256sum {} + | sort"
     expected = in_volume(used_volume, f"rm data/entrypoint*; {digests}")
     with serve(env=ENV, volumes={"/volume": volume, "/other": used_volume}) as container:
@@ -233,7 +233,7 @@ def test_a_cluster_that_is_put_there_under_the_server_stays_as_it_is(
 
 @pytest.mark.better
 def test_a_base_backup_is_taken_into_an_emptied_folder(used_volume: str, volume: str) -> None:
-    """Also of this image's own cluster, whose notes go along, and are those of the same cluster."""
+    """This includes a backup of this image's own cluster, whose notes are copied and are still valid."""
     again(volume)
     assert "" == left(volume)
     env = {**ENV, "PGDATA": DATA}
@@ -248,7 +248,7 @@ def test_a_base_backup_is_taken_into_an_emptied_folder(used_volume: str, volume:
 
 
 def test_nothing_hidden_is_there_while_init_files_run(volume: str) -> None:
-    """What a script of others may meet there, it sees; and `rm -rf "$PGDATA"/*` empties it."""
+    """Another program's script sees every file there, and `rm -rf "$PGDATA"/*` empties the folder."""
     with serve(env=ENV, files=LOOKS, volumes={"/volume": volume}) as container:
         names = container.shell("cat /tmp/meanwhile").splitlines()
         assert "PG_VERSION" in names
@@ -277,9 +277,9 @@ RESTART = 'pg_ctl -D "$PGDATA" -w start'
 
 @pytest.mark.parametrize("empty", EMPTY)
 def test_an_init_file_makes_a_replica(primary: Container, volume: str, empty: str) -> None:
-    """The well-known recipe: stop, remove all, pg_basebackup, start. The standby streams, also after a restart."""
+    """Its well-known steps are: stop, remove all, pg_basebackup, start. The standby streams, even later."""
     text = CLONE.replace("EMPTY", empty).replace("PRIMARY", primary.address).replace("START", RESTART)
-    with initialised(ENV, {"/volume": volume}, clone=text, then="echo all is there\n") as container:
+    with initialized(ENV, {"/volume": volume}, clone=text, then="echo all is there\n") as container:
         for _ in range(2):
             answers(container)
             assert "t" == container.sql("SELECT pg_is_in_recovery()")
@@ -298,7 +298,7 @@ COPIES = {
     "cp": 'rm -rf "$PGDATA"/*; cp -a /other/data/. "$PGDATA"',
     "tar": 'find "$PGDATA" -mindepth 1 -delete; tar -C /other/data -c . | tar -C "$PGDATA" -x',
     "over it": 'cp -a /other/data/. "$PGDATA"',
-    "folder made anew": 'rm -rf "$PGDATA"; cp -a /other/data "$PGDATA"',
+    "folder recreated": 'rm -rf "$PGDATA"; cp -a /other/data "$PGDATA"',
 }
 
 
@@ -307,13 +307,13 @@ COPIES = {
 def test_an_init_file_puts_another_cluster_there(
     volume: str, used_volume: str, request: pytest.FixtureRequest, copy: str, again: str
 ) -> None:
-    """By cp or tar, into the emptied folder or over it; it is served as it is, and locked as any other."""
+    """The file uses cp or tar, with or without emptying the folder; the cluster is served and locked."""
     if not again:
-        request.applymarker(pytest.mark.better)  # the official script wants a server to stop
+        request.applymarker(pytest.mark.better)  # the official script expects a server that it can stop
     in_volume(volume, "install --directory --owner=postgres place")
     text = f'#!/bin/bash\nset -e\npg_ctl -D "$PGDATA" -m fast -w stop\n{copy}\n{again}\n'
     env, volumes = {**FRESH, "PGDATA": "/volume/place/data"}, {"/volume": volume, "/other": used_volume}
-    with initialised(env, volumes, other=text) as container:
+    with initialized(env, volumes, other=text) as container:
         assert "42" == container.sql("SELECT answer FROM kept")
         container.stop()
         container.again()
@@ -324,10 +324,10 @@ def test_an_init_file_puts_another_cluster_there(
 
 
 @pytest.mark.better
-def test_a_folder_that_init_files_made_anew_is_locked(volume: str, used_volume: str) -> None:
-    """The lock was on the folder that is gone: one volume, one server, all the same."""
+def test_a_folder_that_init_files_recreated_is_locked(volume: str, used_volume: str) -> None:
+    """The lock was on the removed folder, but the volume still allows only one server."""
     in_volume(volume, "install --directory --owner=postgres place")
-    text = f'#!/bin/bash\nset -e\npg_ctl -D "$PGDATA" -w stop\n{COPIES["folder made anew"]}\n'
+    text = f'#!/bin/bash\nset -e\npg_ctl -D "$PGDATA" -w stop\n{COPIES["folder recreated"]}\n'
     env, volumes = {**FRESH, "PGDATA": "/volume/place/data"}, {"/volume": volume, "/other": used_volume}
     with serve(env=env, files={f"{INIT}/1.sh": script(text)}, volumes=volumes):
         second = run(env=env, volumes=volumes)
@@ -336,7 +336,7 @@ def test_a_folder_that_init_files_made_anew_is_locked(volume: str, used_volume: 
 
 @pytest.mark.better
 def test_a_cluster_under_a_running_server_is_not_written_to(volume: str, used_volume: str) -> None:
-    """An init file that forgets to stop the server: what that writes at its end must not go into the other cluster."""
+    """If an init file forgets to stop the server, its last writes must not go into the other cluster."""
     text = f"#!/bin/bash\nset -e\n{COPIES['cp']}\n"
     volumes = {"/volume": volume, "/other": used_volume}
     with serve(env=ENV, files={f"{INIT}/1.sh": script(text)}, volumes=volumes) as container:
@@ -355,7 +355,7 @@ def test_a_cluster_under_a_running_server_is_not_written_to(volume: str, used_vo
     ids=["exit 3", "false", "nothing put there"],
 )
 def test_an_init_file_that_fails_after_it_has_emptied_the_folder(volume: str, text: str, words: str) -> None:
-    """It is named, and the next start begins anew: nothing is there that could be half."""
+    """The message names it, and the next start begins from scratch: there is no half database."""
     failing = {f"{INIT}/2.sh": script(f'#!/bin/bash\nset -e\npg_ctl -D "$PGDATA" -w stop\n{text}\n')}
     outcome = run(env=ENV, files=failing, volumes={"/volume": volume})
     assert words in " ".join(complaints(outcome))
@@ -365,7 +365,7 @@ def test_an_init_file_that_fails_after_it_has_emptied_the_folder(volume: str, te
 
 @pytest.mark.better
 def test_the_official_script_in_the_midst_of_an_init_file(volume: str) -> None:
-    """It serves what is there, as it does with a half of its own; back here it is refused, and not thrown away."""
+    """It serves the cluster, as it serves its own half one; we then refuse it, and do not remove it."""
     with start(
         env=ENV, files={f"{INIT}/1.sh": "echo waiting now; sleep 60\n"}, volumes={"/volume": volume}
     ) as one:
@@ -381,7 +381,7 @@ def test_the_official_script_in_the_midst_of_an_init_file(volume: str) -> None:
 
 @pytest.mark.better
 def test_the_official_script_in_the_midst_of_initdb(volume: str) -> None:
-    """Without PG_VERSION it refuses, as it would half of its own; nothing but what is seen is in its way."""
+    """Without PG_VERSION it refuses, as with its own half cluster; only visible files are in its way."""
     env = {**ENV, "POSTGRES_INITDB_ARGS": "--encoding=UTF8"}
     with start(env=env, volumes={"/volume": volume}) as container:
         container.says("creating configuration files ... ok")
@@ -397,8 +397,8 @@ def test_the_official_script_in_the_midst_of_initdb(volume: str) -> None:
 
 @pytest.mark.better
 @pytest.mark.parametrize("name", ["entrypoint.unfinished", ".entrypoint"])
-def test_what_the_official_script_has_served_is_never_thrown_away(used_volume: str, name: str) -> None:
-    """A record of a first start that was killed before any init file lets us begin anew only on our own work."""
+def test_a_cluster_that_the_official_script_served_is_never_removed(used_volume: str, name: str) -> None:
+    """After a kill before any init file, a start begins from scratch only on our own work."""
     in_volume(
         used_volume,
         f"""

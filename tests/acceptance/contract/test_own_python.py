@@ -1,4 +1,4 @@
-"""Python is the image's own business: whatever a derived image does to its Python, PID 1 and gosu work."""
+"""Whatever a derived image does to its Python, PID 1 and gosu work with the image's own."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ENV PYTHONPATH=/opt/broken PYTHONHOME=/opt/broken PYTHONSTARTUP=/opt/broken/os/_
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_derived_image_serves(change: str) -> None:
-    """It starts, runs our commands and gosu, archives, reloads and stops, and dpkg finds nothing wrong."""
+    """It starts, runs our commands and gosu, archives, reloads and stops, and dpkg finds no mistake."""
     env = {**FRESH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest", "POSTGRES_TUNE": "auto"}
     env |= {"BACKUP_SCHEDULE": "0 0 1 1 *"}
     with (
@@ -81,7 +81,7 @@ def _works(server: Container) -> None:
 
 
 def test_a_package_that_is_broken_in_a_running_container() -> None:
-    """What dpkg has put beside ours is another file as soon as somebody writes to it."""
+    """Our copy stays unchanged if somebody writes to dpkg's copy of the same file."""
     with containers.serve() as server:
         server.shell(f'echo "{BROKEN.strip()}" >>/usr/lib/python3/dist-packages/click/__init__.py', user="0")
         server.shell("for path in /usr/lib/python3.*/os.py; do echo broken: >$path; done", user="0")
@@ -89,7 +89,7 @@ def test_a_package_that_is_broken_in_a_running_container() -> None:
 
 
 def test_pip_that_installs_over_it() -> None:
-    """`pip install --target` and `--break-system-packages` write where ours does not look."""
+    """`pip install --target` and `--break-system-packages` write to folders that our Python ignores."""
     wheel = "import zipfile; z = zipfile.ZipFile('/tmp/click-99-py3-none-any.whl', 'w'); "
     wheel += f"z.writestr('click/__init__.py', {BROKEN!r}); "
     wheel += "[z.writestr(f'click-99.dist-info/{n}', t) for n, t in (('METADATA', 'Metadata-Version: 2.1\\nName: click\\n"
@@ -108,8 +108,8 @@ RUN python3 /tmp/wheel.py && pip install --no-index --break-system-packages --ig
         assert 0 == server.stop()
 
 
-def test_an_own_program_of_our_name_is_not_called() -> None:
-    """PID 1 starts itself by its path, whatever a folder before it on PATH holds."""
+def test_a_program_with_our_name_is_not_called() -> None:
+    """PID 1 starts our program by its path, whatever an earlier folder on PATH contains."""
     name = "/opt/venv/bin/entrypoint"
     text = f"FROM IMAGE\nCOPY e {name}\nRUN chmod 755 {name}\nENV PATH=/opt/venv/bin:$PATH\n"
     text += 'ENTRYPOINT ["/usr/local/bin/entrypoint"]\nCMD ["postgres"]\n'

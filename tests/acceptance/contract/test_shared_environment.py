@@ -1,4 +1,4 @@
-"""One environment for several containers: what is meant for others ends no start, and what is needed arrives."""
+"""One environment for several containers: other programs' variables end no start, and ours work."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ SERVICE = {
     "POSTGRES_CONF_PORT": "tcp://10.0.0.7:5432",
     "POSTGRES_CONF_PORT_5432_TCP_ADDR": "10.0.0.7",
 }
-"""What Kubernetes gives for a service with the name postgres-conf."""
+"""The variables that Kubernetes sets for a service with the name postgres-conf."""
 
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Container]:
-    """A server with all of it, after its second start."""
+    """A server with all these variables, after its second start."""
     env = {**FRESH, **OTHERS, **SERVICE, "PGPASSWORD": "secret"}
     with serve(env=env, options=LOOK_INSIDE) as container:
         assert "5432" == container.sql("SHOW port")
@@ -54,8 +54,8 @@ def shared() -> Iterator[Container]:
         yield container
 
 
-def test_nothing_of_it_ends_a_start(shared: Container) -> None:
-    """It serves, a first time and again, and hands the variables of others on."""
+def test_no_foreign_variable_ends_a_start(shared: Container) -> None:
+    """Both starts succeed, and the variables of other programs are passed on."""
     seen = shared.environ(shared.postmaster())
     expected = {
         name: value for name, value in OTHERS.items() if name.startswith(("BACKUP_", "STOP_", "DRILL_"))
@@ -64,8 +64,8 @@ def test_nothing_of_it_ends_a_start(shared: Container) -> None:
 
 
 @pytest.mark.better
-def test_each_is_told_in_one_line(shared: Container) -> None:
-    """No value is repeated, and nothing is said of the variables of a service."""
+def test_each_is_reported_in_one_line(shared: Container) -> None:
+    """No value is repeated, and the variables of a service are not mentioned."""
     lines = shared.logs().stderr.splitlines()
     for name, value in OTHERS.items():
         told = [line for line in lines if re.search(rf"entrypoint: warning: .*\b{name}\b", line)]
@@ -74,22 +74,25 @@ def test_each_is_told_in_one_line(shared: Container) -> None:
     assert not [line for line in lines if "entrypoint: " in line and any(name in line for name in SERVICE)]
 
 
-def test_no_setting_of_the_server_is_taken_for_somebody_elses(shared: Container) -> None:
-    """Every setting can be written in capitals."""
+def test_every_server_setting_is_recognized(shared: Container) -> None:
+    """Every setting may be in capitals."""
     names = shared.sql("SELECT upper(name) FROM pg_settings WHERE name !~ '\\.'").splitlines()
     assert len(names) > 300
     assert [] == [name for name in names if serving.conf_doubt(f"POSTGRES_CONF_{name}", "/x") is not None]
 
 
 @pytest.mark.better
-def test_a_password_that_is_kept_back_is_told(shared: Container) -> None:
-    """Once, by the start that finds a database: a first start needs it itself."""
+def test_a_withheld_password_is_reported(shared: Container) -> None:
+    """The start that finds a database reports it once; a first start needs the password itself."""
     told = [line for line in shared.logs().stderr.splitlines() if "POSTGRES_ENVIRONMENT=PGPASSWORD" in line]
     assert 1 == len(told), told
 
 
 def test_a_standby_has_its_password_from_the_environment() -> None:
-    """primary_conninfo has none; where PGPASSWORD is asked for the server has it, as in the official image."""
+    """If POSTGRES_ENVIRONMENT names PGPASSWORD, the server gets it, as in the official image.
+
+    The standby's primary_conninfo has no password.
+    """
     role = {
         "/docker-entrypoint-initdb.d/1.sql": "CREATE ROLE copier REPLICATION LOGIN PASSWORD 'cpw';\n",
         "/docker-entrypoint-initdb.d/2.sh": "echo 'host replication all all scram-sha-256' >> $PGDATA/pg_hba.conf\n",

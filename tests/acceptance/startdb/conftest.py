@@ -1,4 +1,4 @@
-"""What the tests of every start share."""
+"""Fixtures for the tests of the steps at every start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from containers import Container, until
 
 @pytest.fixture(scope="session")
 def until_ready() -> Callable[[Container], None]:
-    """Wait until all that is done at a start is done; it fails where the container ends before."""
+    """Wait until all steps of a start have ended; fail if the container ends before."""
 
     def wait(container: Container) -> None:
         def over() -> bool:

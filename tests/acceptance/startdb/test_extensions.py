@@ -1,4 +1,4 @@
-"""POSTGRES_EXTENSIONS: created where they are missing, updated where that is asked for."""
+"""POSTGRES_EXTENSIONS: missing extensions are created, and updated on request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ def _version(container: Container, name: str, database: str = "postgres") -> str
 
 
 def test_a_first_start_creates_them(until_ready: Wait) -> None:
-    """In POSTGRES_DB and template1, and so in all databases made later, before init files; with CASCADE."""
+    """Before the init files they are created with CASCADE in POSTGRES_DB and template1.
+
+    So all databases that are created later have them too.
+    """
     files: Files = {
         "/docker-entrypoint-initdb.d/1.sql": "CREATE TABLE h AS SELECT 'a=>1'::hstore AS h; CREATE DATABASE later;"
     }
@@ -35,7 +38,7 @@ def test_a_first_start_creates_them(until_ready: Wait) -> None:
 
 
 def test_one_more_on_an_existing_cluster(used_volume: str, until_ready: Wait) -> None:
-    """It is there when the server is ready; the next start has nothing to do."""
+    """It exists when the server is ready; the next start has nothing to do."""
     env = {**USED, "POSTGRES_EXTENSIONS": "hstore"}
     with serve(env=env, volumes={"/volume": used_volume}) as container:
         until_ready(container)
@@ -48,7 +51,7 @@ def test_one_more_on_an_existing_cluster(used_volume: str, until_ready: Wait) ->
 
 
 def test_an_unknown_one_is_refused_before_anything_is_made(volume: str) -> None:
-    """With the nearest right name; the volume stays empty."""
+    """The message has the nearest known name; the volume stays empty."""
     env = {**FRESH, **USED, "POSTGRES_EXTENSIONS": "hstor,no_such_thing"}
     with create(env=env, volumes={"/volume": volume}) as container:
         ended = container.finish()
@@ -61,7 +64,7 @@ def test_an_unknown_one_is_refused_before_anything_is_made(volume: str) -> None:
 
 
 def test_a_library_that_must_be_preloaded(used_volume: str, until_ready: Wait) -> None:
-    """The exact variable is named; with it nothing is said and the extension works."""
+    """The warning names the exact variable; once it is set, the extension works without a warning."""
     env = {**USED, "POSTGRES_EXTENSIONS": "pg_stat_statements"}
     variable = "POSTGRES_CONF_shared_preload_libraries"
     with serve(env=env, volumes={"/volume": used_volume}) as container:
@@ -75,8 +78,8 @@ def test_a_library_that_must_be_preloaded(used_volume: str, until_ready: Wait) -
 
 
 @pytest.mark.parametrize("asked", [False, True], ids=["not-asked", "asked"])
-def test_updates_are_made_only_when_asked_for(used_volume: str, asked: bool, until_ready: Wait) -> None:
-    """Of all extensions in all databases, whatever POSTGRES_EXTENSIONS names."""
+def test_updates_are_made_only_on_request(used_volume: str, asked: bool, until_ready: Wait) -> None:
+    """They include all extensions in all databases, whatever POSTGRES_EXTENSIONS names."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
         container.sql("CREATE DATABASE other")
         for database in ("postgres", "other"):
@@ -95,7 +98,7 @@ def test_updates_are_made_only_when_asked_for(used_volume: str, asked: bool, unt
 
 
 def test_one_that_cannot_be_created_ends_the_start(used_volume: str) -> None:
-    """With the server's words, after an orderly stop; nothing of it is there."""
+    """The message has the server's error, after a clean stop; nothing of the extension remains."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:
         container.sql("CREATE TYPE hstore AS (a int)")
         assert 0 == container.stop()

@@ -62,7 +62,7 @@ KINDS = "executed sourced variable sql gz xz zst".split()
 
 @pytest.fixture
 def every_kind(used_volume: str, zstd: bytes, until_ready: Wait) -> Iterator[Container]:
-    """A server on an existing cluster that met every kind of file at this start."""
+    """A server on an existing cluster that ran every kind of file at this start."""
     files: Files = {
         "0-table.sql": "CREATE TABLE IF NOT EXISTS seen (what text);",
         "1-executed.sh": script(EXECUTED),
@@ -83,7 +83,7 @@ def every_kind(used_volume: str, zstd: bytes, until_ready: Wait) -> Iterator[Con
 
 
 def test_every_kind_of_file_runs_at_every_start(every_kind: Container, until_ready: Wait) -> None:
-    """All forms of init files, in order, against the real server, with their environment and words."""
+    """All kinds of init files run in order against the real server, with the same environment and log."""
     assert 0 == every_kind.stop()
     every_kind.again()
     until_ready(every_kind)
@@ -116,7 +116,7 @@ def test_every_kind_of_file_runs_at_every_start(every_kind: Container, until_rea
 
 
 def test_a_first_start_runs_them_too(until_ready: Wait) -> None:
-    """After the init files and on the real server, at the port that it really has."""
+    """They run after the init files and on the real server, at its real port."""
     files: Files = {
         "/docker-entrypoint-initdb.d/1.sql": "CREATE TABLE seen (what text); INSERT INTO seen VALUES ('init');",
         f"{STARTDB}/1.sql": "INSERT INTO seen SELECT current_setting('port');",
@@ -129,7 +129,7 @@ def test_a_first_start_runs_them_too(until_ready: Wait) -> None:
 
 
 def test_it_is_not_ready_before_they_are_done(used_volume: str, until_ready: Wait) -> None:
-    """The server answers, but neither `ready` nor `status` call it ready until the last file has ended."""
+    """The server answers, but neither `ready` nor `status` report it ready until the last file has ended."""
     files: Files = {f"{STARTDB}/1.sh": WAITS}
     with serve(env=USED, files=files, volumes={"/volume": used_volume}) as container:
         until(lambda: container.has_process("sleep"), "the file runs")
@@ -145,7 +145,7 @@ def test_it_is_not_ready_before_they_are_done(used_volume: str, until_ready: Wai
 
 
 class Failing(NamedTuple):
-    """A file that fails, and how the container ends by it."""
+    """A file that fails, and the resulting exit of the container."""
 
     name: str
     file: File
@@ -166,7 +166,7 @@ FAILING = {
 
 @pytest.mark.parametrize("kind", FAILING)
 def test_a_failing_file_ends_the_container(used_volume: str, kind: str, until_ready: Wait) -> None:
-    """With the file's exit code, after an orderly stop; the message names it and the way past it."""
+    """It has the file's exit code, after a clean stop; the message names the file and a way out."""
     bad = FAILING[kind]
     files: Files = {f"{STARTDB}/{bad.name}": bad.file, f"{STARTDB}/6.sql": "CREATE TABLE later ();"}
     with create(env=USED, files=files, volumes={"/volume": used_volume}) as container:
@@ -187,13 +187,13 @@ def test_a_failing_file_ends_the_container(used_volume: str, kind: str, until_re
 )
 @pytest.mark.parametrize("signal", ["TERM", "INT", "QUIT"])
 def test_a_stop_in_the_middle_is_obeyed_at_once(used_volume: str, signal: str, body: str) -> None:
-    """The file is ended, then the server; that is no failure."""
+    """The file ends, then the server; this is no failure."""
     files: Files = {f"{STARTDB}/1.sh": f"touch /tmp/begun\n{body}"}
-    # A smart shutdown waits so long for the session of a query whose client has gone.
+    # A smart shutdown waits this long for the session of a query whose client is gone.
     env = {**USED, "STOP_SMART_TIMEOUT": "1"}
     with serve(env=env, files=files, volumes={"/volume": used_volume}) as container:
         until(lambda: container.exec("test", "-e", "/tmp/begun", check=False).code == 0, "the file runs")
-        time.sleep(0.3)  # into what it waits for
+        time.sleep(0.3)  # in the middle of its wait
         began = time.monotonic()
         assert 0 == container.stop(signal)
         assert time.monotonic() - began < 4
@@ -201,19 +201,19 @@ def test_a_stop_in_the_middle_is_obeyed_at_once(used_volume: str, signal: str, b
 
 
 def test_a_stop_before_the_server_is_up(used_volume: str) -> None:
-    """What waits for the server does not keep the container from stopping."""
+    """The process that waits for the server does not prevent the container's stop."""
     files: Files = {f"{STARTDB}/1.sh": "touch /tmp/begun\n"}
     for pause in (0.05, 0.1, 0.15, 0.2, 0.3):
         with create(env=USED, files=files, volumes={"/volume": used_volume}) as container:
             container.begin()
-            time.sleep(pause)  # the point itself
+            time.sleep(pause)  # no condition to wait for: this is the point in time
             began = time.monotonic()
             assert container.stop("INT") in (0, 130)
             assert time.monotonic() - began < 4
 
 
 def test_a_file_that_ignores_a_stop_is_killed(used_volume: str) -> None:
-    """It gets a grace, and no more."""
+    """It gets a grace period, and no more."""
     files: Files = {f"{STARTDB}/1.sh": script(f"#!/bin/bash\ntrap '' TERM INT\ntouch /tmp/begun\n{WAITS}")}
     with serve(env=USED, files=files, volumes={"/volume": used_volume}) as container:
         until(lambda: container.exec("test", "-e", "/tmp/begun", check=False).code == 0, "the file runs")
@@ -243,7 +243,7 @@ def test_killed_in_the_middle_they_run_again(used_volume: str, until_ready: Wait
 
 @pytest.mark.parametrize("files", [{}, {STARTDB: folder()}], ids=["none", "empty"])
 def test_without_files_nothing_is_started(used_volume: str, files: Files, until_ready: Wait) -> None:
-    """No process, no line."""
+    """There is no process and no log line."""
     with serve(env=USED, files=files, volumes={"/volume": used_volume}) as container:
         until_ready(container)
         assert [] == json.loads(container.exec("entrypoint", "status", "--json").stdout)["helpers"]
@@ -251,7 +251,7 @@ def test_without_files_nothing_is_started(used_volume: str, files: Files, until_
 
 
 def test_not_on_a_standby(used_volume: str, until_ready: Wait) -> None:
-    """A server in recovery takes no writes: its primary's files are not run again by it, and it says so."""
+    """A server in recovery accepts no writes, so it does not run the files, and logs that."""
     in_volume(used_volume, "touch data/standby.signal && chown --reference data data/standby.signal")
     files: Files = {f"{STARTDB}/1.sh": "touch /tmp/begun\n"}
     env = {**USED, "POSTGRES_PASSWORD": "wrong", "POSTGRES_EXTENSIONS": "hstore"}
@@ -267,7 +267,7 @@ def test_not_on_a_standby(used_volume: str, until_ready: Wait) -> None:
 
 
 def test_a_folder_that_cannot_be_listed_is_refused(used_volume: str) -> None:
-    """Its files would silently not run."""
+    """Otherwise its files would silently not run."""
     files: Files = {STARTDB: folder(0o700), f"{STARTDB}/1.sql": "SELECT 1"}
     with create(env=USED, files=files, volumes={"/volume": used_volume}) as container:
         ended: Outcome = container.finish()

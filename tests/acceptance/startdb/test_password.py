@@ -1,4 +1,4 @@
-"""POSTGRES_PASSWORD on an existing cluster: compared, and made the stored one where that is asked for."""
+"""POSTGRES_PASSWORD on an existing cluster: compared with the stored password, and stored on request."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def method(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def made(method: str) -> Iterator[str]:
-    """A volume whose cluster stores its password `secret` of the role boss in this way."""
+    """A volume whose cluster stores the password `secret` of the role boss with this method."""
     with containers.volume() as name:
         env = {**FRESH, **DATA, "POSTGRES_USER": "boss"}
         with serve("-c", f"password_encryption={method}", env=env, volumes={"/volume": name}) as container:
-            # The first start has made it of the default.
+            # The first start has stored it with the default method.
             container.sql("ALTER ROLE boss PASSWORD 'secret'", user="boss")
             container.sql(f"ALTER SYSTEM SET password_encryption = '{method}'", user="boss")
             stored = container.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'boss'", user="boss")
@@ -40,7 +40,7 @@ def made(method: str) -> Iterator[str]:
 
 @pytest.fixture
 def cluster(made: str) -> Iterator[str]:
-    """A copy of it."""
+    """A copy of that volume."""
     with copied_volume(made) as copy:
         yield copy
 
@@ -61,7 +61,7 @@ def _accepts(container: Container, password: str) -> bool:
 
 @pytest.mark.parametrize("password", ["secret", "Secret"])
 def test_another_password_is_warned_of(cluster: str, password: str) -> None:
-    """A line says that it is not the stored one and how to make it so; the right one is not spoken of."""
+    """A warning says that it is not the stored one and how to store it; the right one causes no message."""
     with serve(env=_env(password), volumes={"/volume": cluster}) as container:
         _compared(container)
         output = container.logs().output
@@ -71,8 +71,8 @@ def test_another_password_is_warned_of(cluster: str, password: str) -> None:
         assert _accepts(container, "secret")
 
 
-def test_it_is_changed_when_asked_for(cluster: str, method: str, until_ready: Wait) -> None:
-    """Before the server is ready, in the server's own way of storing; nobody else ever sees it."""
+def test_it_is_changed_on_request(cluster: str, method: str, until_ready: Wait) -> None:
+    """It is stored before the server is ready, with the server's own method; nobody else sees it."""
     env = _env(
         NEW, POSTGRES_PASSWORD_UPDATE="on", POSTGRES_CONF_shared_preload_libraries="pg_stat_statements"
     )
@@ -93,7 +93,7 @@ def test_it_is_changed_when_asked_for(cluster: str, method: str, until_ready: Wa
         seen = container.shell("cat /tmp/seen")
         output = container.logs().output
         assert "--quiet" in seen
-        assert "SELECT json_build_object" in output, "the log tells of statements"
+        assert "SELECT json_build_object" in output, "the log shows statements"
         assert [] == [
             (what, text)
             for text in (output, seen, kept)
@@ -101,7 +101,7 @@ def test_it_is_changed_when_asked_for(cluster: str, method: str, until_ready: Wa
             if what in text
         ]
         assert "POSTGRES_PASSWORD is now the password of boss" in output
-        # From now on it is the stored one.
+        # From now on the new password is the stored one.
         assert 0 == container.stop()
         container.again()
         until_ready(container)
@@ -110,7 +110,7 @@ def test_it_is_changed_when_asked_for(cluster: str, method: str, until_ready: Wa
 
 
 def test_nobody_waits_for_a_comparison(cluster: str, until_ready: Wait) -> None:
-    """The server is ready while the comparison has not been made yet."""
+    """The server is ready before the comparison is made."""
     slow = '#!/bin/sh\ntouch /tmp/begun\nwhile [ ! -e /tmp/go ]; do sleep 0.1; done\nexec /usr/lib/postgresql/*/bin/psql "$@"\n'
     files: containers.Files = {"/usr/local/bin/psql": script(slow)}
     with serve(env=_env("other"), files=files, volumes={"/volume": cluster}) as container:
@@ -122,21 +122,21 @@ def test_nobody_waits_for_a_comparison(cluster: str, until_ready: Wait) -> None:
 
 
 def test_an_update_without_a_password_is_refused(cluster: str) -> None:
-    """Before anything is done."""
+    """It is refused before anything is done."""
     ended = run(env=_env("", POSTGRES_PASSWORD_UPDATE="on"), volumes={"/volume": cluster})
     assert 1 == ended.code
     assert "POSTGRES_PASSWORD is empty" in complaints(ended)[0]
 
 
 def test_nothing_is_compared_at_a_first_start() -> None:
-    """There the password has just been stored."""
+    """A first start has just stored the password."""
     with serve() as container:
         assert "helper" not in container.exec("entrypoint", "status").stdout
 
 
 @pytest.mark.parametrize("password", ["secret", "wrong"])
-def test_a_server_that_asks_for_it_even_here(password: str) -> None:
-    """Where local connections need the password, too, a wrong one is told of and the server serves."""
+def test_a_server_that_requires_it_locally(password: str) -> None:
+    """If local connections also require the password, a wrong one causes a warning, and the server serves."""
     env = {**FRESH, **DATA, "POSTGRES_INITDB_ARGS": "--no-sync --auth-local=scram-sha-256"}
     with containers.volume() as name:
         with serve(env=env, volumes={"/volume": name}) as container:
@@ -150,7 +150,7 @@ def test_a_server_that_asks_for_it_even_here(password: str) -> None:
 
 
 def test_passwords_are_prepared_as_the_server_does(server: Container) -> None:
-    """Passwords of all of Unicode: what the server stores of one is what we compare it with."""
+    """For passwords from all of Unicode, our comparison equals what the server stores."""
     dice = random.Random(7677)
     ranges = (
         (32, 0x7E),
