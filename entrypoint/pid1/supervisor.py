@@ -173,7 +173,10 @@ class Supervisor:
             return number
         if notes.cluster(self.given.data_folder) == cluster:
             return number
-        log.warning("the data folder was emptied, or holds another database: stopping the server at once")
+        log.warning(
+            "the data folder was emptied, or holds another database: stopping the server at once",
+            docs="mount-the-volume",
+        )
         return signal.SIGQUIT
 
     def _start(self, role: str) -> None:

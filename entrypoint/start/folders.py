@@ -69,6 +69,7 @@ def _let_through(read_only: Sequence[str], who: Identity) -> None:
                 f"{path} is mounted read-only, and uid {who.uid} cannot read it: it belongs to uid "
                 f"{found.st_uid}, with mode {stat.S_IMODE(found.st_mode):o}",
                 "make it readable for everybody, on the host: chmod a+r FILE",
+                docs="mount-the-volume",
             )
         )
     more = f" and {len(read_only) - 3} more" if len(read_only) > 3 else ""
@@ -76,6 +77,7 @@ def _let_through(read_only: Sequence[str], who: Identity) -> None:
     log.warning(
         f"cannot change the owner of files mounted read-only: {', '.join(read_only[:3])}{more}{unread}",
         "make it readable for everybody, on the host: chmod a+r FILE" if closed else "",
+        docs="mount-the-volume",
     )
 
 
@@ -131,6 +133,7 @@ def _socket_folder(who: Identity) -> None:
                 f"cannot prepare {SOCKET_FOLDER} ({error.strerror}{access.lacking(error)}): the server may "
                 "have no place for its sockets",
                 f"mount a tmpfs there: --tmpfs {SOCKET_FOLDER}",
+                docs="run-without-root",
             )
 
 

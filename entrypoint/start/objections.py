@@ -91,5 +91,6 @@ def refuse_if_changed(context: Context, decided: plan.Plan) -> plan.Plan:
             f"another process changed {context.settings.data_folder} while this start examined it",
             "start the container again",
             exits.VOLUME_IN_USE,
+            docs="mount-the-volume",
         )
     )

@@ -161,6 +161,7 @@ def _not_empty_handed(settings: Settings) -> list[Problem]:
                 f"postgres {hide_arguments(arguments)} needs a database, and {settings.data_folder} holds "
                 "none",
                 "start the container without these arguments first",
+                docs="mount-the-volume",
             )
         ]
     given = settings.server.data_folder
@@ -170,6 +171,7 @@ def _not_empty_handed(settings: Settings) -> list[Problem]:
                 f"-D {settings.server.data_folder} differs from PGDATA ({settings.data_folder}), where the "
                 "first start would create the database",
                 f"set PGDATA={settings.server.data_folder} and omit -D",
+                docs="mount-the-volume",
             )
         ]
     return []
@@ -273,6 +275,7 @@ def _warnings(settings: Settings, facts: Facts, kind: Kind) -> list[Problem]:
                 'POSTGRES_HOST_AUTH_METHOD has been set to "trust": anybody who can reach the port, '
                 "including any other container, gets in without a password, even if POSTGRES_PASSWORD is set",
                 "set POSTGRES_PASSWORD and remove POSTGRES_HOST_AUTH_METHOD",
+                docs="handle-secrets",
             )
         )
     return found

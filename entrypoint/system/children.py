@@ -315,6 +315,7 @@ def unnamed_file(flags: int = 0) -> int:
             f"cannot create a private file: the system refuses memfd_create ({reason}), and no file can be "
             f"created in {', '.join(PRIVATE_FOLDERS)}",
             "mount a small tmpfs: --tmpfs /run/entrypoint, or --tmpfs /tmp",
+            docs="handle-secrets",
         )
     )
 

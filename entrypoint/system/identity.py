@@ -190,5 +190,6 @@ def _verify(identity: Identity) -> None:
                 f"gids {os.getresgid()}, groups {os.getgroups()}",
                 "report this with the name of your container runtime; "
                 f"--user {identity.uid}:{identity.gid} avoids it",
+                docs="run-without-root",
             )
         )

@@ -49,6 +49,7 @@ def forbid_new_privileges() -> None:
             Problem(
                 "the kernel does not grant no_new_privs",
                 "remove POSTGRES_NO_NEW_PRIVILEGES, or start with --security-opt no-new-privileges",
+                docs="run-without-root",
             )
         )
 

@@ -37,6 +37,7 @@ def explain(error: OSError) -> Problem:
         f"the container lacks the capabilities {missing}: grant them with --cap-add"
         if missing
         else "check owner, mode and free space there",
+        docs="run-without-root" if missing else "",
     )
 
 

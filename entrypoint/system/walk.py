@@ -172,6 +172,7 @@ def _not_followed(link: str, uid: int) -> Failure:
             f"{link} is a link made by uid {uid}, and root does not follow it",
             f"name the folder or file itself instead of {link}; if the link is right, make root its owner: "
             f"chown -h root {link}",
+            docs="mount-the-volume",
         )
     )
 
@@ -312,6 +313,7 @@ def own_tree(descriptor: int, path: str, uid: int, look_up: Callable[[], None], 
             f"elsewhere, which everybody on this host may create: {', '.join(kept[:3])}",
             f"copy them, or change their owner yourself: chown {uid} FILE; sysctl "
             "fs.protected_hardlinks=1 on the host forbids such links",
+            docs="mount-the-volume",
         )
     return changed
 
