@@ -36,16 +36,26 @@ from entrypoint.settings.fields import Variable
 from entrypoint.topics import TOPICS
 
 FOLDER = Path(__file__).with_suffix("")
-README = "../../README.md"
+
+
+def _see(*names: str) -> str:
+    """Return a sentence that links to pages, each named by its path below docs/ without `.md`."""
+    links = []
+    for name in names:
+        title = (FOLDER.parent / f"{name}.md").read_text(encoding="utf-8").splitlines()[0]
+        links.append(f"[{title.removeprefix('# ')}](../{name}.md)")
+    return f"See {' and '.join(links)}."
+
+
 _NOTE = "<!-- `make reference` writes this page, from the program and docs/reference.py. -->"
 
-_ABOUT_VARIABLES = f"""\
+_ABOUT_VARIABLES = """\
 “Set” means not empty. A variable that is marked with † can also be given as `NAME_FILE`, which names a file
 that holds the value, for example a secret. A start reports all mistakes at once, before it touches anything.
 
 Two kinds of variables are not listed here. `POSTGRES_CONF_<setting>` sets a setting of the server, see
-[Configuration]({README}#configuration). The archivers have their own variables, such as `WALG_*`,
-`PGBACKREST_*` and `AWS_*`, see [The two archivers]({README}#the-two-archivers)."""
+[Configure the server](../how-to/configure-the-server.md). The archivers have their own variables, such as
+`WALG_*`, `PGBACKREST_*` and `AWS_*`, see [Set up archiving](../how-to/set-up-archiving.md)."""
 
 _ABOUT_COMMANDS = """\
 Run a command in the running container, as root or as postgres: `docker exec db entrypoint status`. These also
@@ -67,8 +77,8 @@ in the official image: `docker run … --help` and `docker run … --version` pr
 
 `entrypoint help` and `postgres --help` are unambiguous everywhere."""
 
-_ABOUT_READY = f"""\
-See [Health checks]({README}#health-checks-and-probes), and the
+_ABOUT_READY = """\
+See [Check health](../how-to/check-health.md), and the
 [exit codes](exit-codes.md#entrypoint-ready) in full."""
 
 _ABOUT_CHECKS = """\
@@ -111,19 +121,16 @@ PostgreSQL and of the archivers are not listed."""
 
 _VARIABLES: tuple[tuple[str, str, tuple[Variable, ...]], ...] = (
     ("As in the official image", "These mean what they mean there.", starting.OFFICIAL),
-    ("Starting", f"See [At every start]({README}#at-every-start).", starting.OURS),
-    ("The server", f"See [Configuration]({README}#configuration).", serving.SERVER),
-    ("Archiving", f"See [The two archivers]({README}#the-two-archivers).", archiving.VARIABLES),
-    ("Backups", f"See [Backups]({README}#backups).", backing_up.VARIABLES),
-    ("Drills", f"See [Drill]({README}#drill).", rehearsing.VARIABLES),
-    ("Restores", f"See [A table was dropped]({README}#a-table-was-dropped-at-1403).", restoring.VARIABLES),
-    ("Standbys", f"See [Standby]({README}#standby).", following.VARIABLES),
+    ("Starting", _see("how-to/run-scripts-at-every-start", "how-to/install-extensions"), starting.OURS),
+    ("The server", _see("how-to/configure-the-server"), serving.SERVER),
+    ("Archiving", _see("how-to/set-up-archiving", "reference/archivers"), archiving.VARIABLES),
+    ("Backups", _see("how-to/schedule-backups", "explanation/backups"), backing_up.VARIABLES),
+    ("Drills", _see("how-to/rehearse-restores"), rehearsing.VARIABLES),
+    ("Restores", _see("how-to/restore-a-lost-volume", "how-to/restore-to-a-moment"), restoring.VARIABLES),
+    ("Standbys", _see("how-to/run-a-standby"), following.VARIABLES),
     (
         "Collations, and stopping",
-        (
-            f"See [When the collations change]({README}#when-the-collations-change) and "
-            f"[Stopping]({README}#stopping-and-exit-codes)."
-        ),
+        _see("how-to/fix-collations", "explanation/stopping"),
         serving.POLICIES,
     ),
 )
@@ -176,14 +183,14 @@ _PASSED_ON = {
 """Codes of postgres and psql that have a meaning of their own here."""
 
 _MORE = {
-    "UNFINISHED_FIRST_START": f" See [Where the data lies]({README}#where-the-data-lies).",
-    "VOLUME_IN_USE": f" See [Where the data lies]({README}#where-the-data-lies).",
-    "ARCHIVE_REFUSED": f" See [The two archivers]({README}#the-two-archivers).",
-    "UNFINISHED_RESTORE": f" See [The volume is gone]({README}#the-volume-is-gone).",
-    "COLLATION_CHANGED": f" See [When the collations change]({README}#when-the-collations-change).",
-    "SUPERSEDED": f" See [One writer]({README}#one-writer).",
+    "UNFINISHED_FIRST_START": "finish-a-first-start",
+    "VOLUME_IN_USE": "mount-the-volume",
+    "ARCHIVE_REFUSED": "fix-archiving",
+    "UNFINISHED_RESTORE": "restore-a-lost-volume",
+    "COLLATION_CHANGED": "fix-collations",
+    "SUPERSEDED": "resolve-two-writers",
 }
-"""Where the README says more of an exit code."""
+"""The page in docs/how-to/ that says what to do about an exit code."""
 
 
 def pages() -> dict[str, str]:
@@ -295,7 +302,7 @@ def _exit_codes() -> Iterator[str]:
     yield "## The container"
     yield _ABOUT_EXIT_CODES
     ours = {
-        getattr(exits, name): text + _MORE.get(name, "")
+        getattr(exits, name): text + (f" {_see(f'how-to/{_MORE[name]}')}" if name in _MORE else "")
         for name, text in described(exits).items()
         if not name.startswith("DOCTOR_")
     }

@@ -103,12 +103,25 @@ def test_every_example_is_tested() -> None:
     assert {"compose.yaml", "db.container", "kubernetes.yaml", "nixos/flake.nix", "nomad.hcl"} == files
 
 
-def test_readme_compose_is_valid(tmp_path: Path) -> None:
-    """The compose file of the README's first chapter is one as well."""
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    (block,) = (
-        part for part in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if part.startswith("services:")
-    )
-    path = tmp_path / "compose.json"
+PAGES = [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/**/*.md"))]
+COMPOSE = [
+    (page, block)
+    for page in PAGES
+    for block in re.findall(r"(?ms)^ *```yaml\n(.*?)^ *```", page.read_text(encoding="utf-8"))
+    if re.match(r"\s*services:", block)
+]
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), COMPOSE, ids=[str(page.relative_to(REPOSITORY)) for page, _ in COMPOSE]
+)
+def test_compose_files_in_pages_are_valid(page: Path, block: str, tmp_path: Path) -> None:
+    """Each compose file in README.md and docs/ follows the specification's schema."""
+    path = tmp_path / f"{page.stem}.json"
     path.write_text(json.dumps(yaml.safe_load(block)), encoding="utf-8")
     _schema("vendor.compose-spec", path)
+
+
+def test_the_readme_has_a_compose_file() -> None:
+    """The page that a newcomer reads first has one that is tested."""
+    assert PAGES[0] in [page for page, _ in COMPOSE]

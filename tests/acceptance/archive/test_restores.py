@@ -6,7 +6,6 @@ import json
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -15,6 +14,7 @@ import archives
 import containers
 from archives import FOLDERS, LATEST, TOOLS, Archive, write
 from containers import FRESH, Container
+from repository import REPOSITORY
 
 DATA = containers.data_folder()
 
@@ -360,11 +360,11 @@ def test_a_kill_at_any_point_of_a_restore(source: Source) -> None:
             assert server.stop() == 0
 
 
-def test_the_readmes_chapter_of_a_dropped_table() -> None:
-    """From "dropped at 14:03" to a running server, with the commands and variables as they are written there."""
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    chapter = readme.partition("### A table was dropped at 14:03")[2].partition("\n## ")[0]
-    settings = dict(re.findall(r"^ +([A-Z_]+): (\S.*)$", chapter, re.MULTILINE))
+def test_the_page_of_a_dropped_table() -> None:
+    """From "dropped at 14:03" to a running server, with the commands and variables of docs/how-to/restore-to-a-moment.md."""
+    page = (REPOSITORY / "docs/how-to/restore-to-a-moment.md").read_text(encoding="utf-8")
+    chapter = page.partition("\n## ")[0]
+    settings = dict(re.findall(r'^ +([A-Z_]+): "?([^"\n]+)"?$', chapter, re.MULTILINE))
     ran = re.findall(r"docker compose run --rm db (.*)$", chapter, re.MULTILINE)
     executed = re.findall(r"docker compose exec db (.*)$", chapter, re.MULTILINE)
     written = settings["RESTORE_TARGET_TIME"]
