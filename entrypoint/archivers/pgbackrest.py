@@ -64,7 +64,7 @@ _QUIET = "--log-level-stderr=warn"
 _SURE = PGBACKREST + "ARCHIVE_ASYNC=n"
 _NO_RATE = Problem(
     "BACKUP_RATE_LIMIT has no effect: pgBackRest cannot limit its rate",
-    "remove it; PGBACKREST_PROCESS_MAX=1 is the gentlest",
+    "remove it; PGBACKREST_PROCESS_MAX=1 puts the least load on the server",
 )
 
 
