@@ -48,7 +48,7 @@ if [ ! -x "$program" ]; then
 	if ! (build "$1") >"$work/log" 2>&1; then
 		tail -n 20 "$work/log" >&2
 		refuse "$1 was not built; above is the end of what Go said." \
-			"Needed are the Go module proxy and 2 GB free in $cache. Mend: make .venv/synced brings the Go that is pinned."
+			"Needed are the Go module proxy and 2 GB free in $cache. Hint: make .venv/synced installs the pinned Go."
 	fi
 	mv "$work/$1" "$program"
 fi

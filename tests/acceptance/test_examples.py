@@ -1,4 +1,4 @@
-"""The examples at work, as far as their tools can be had here; tests/contracts/test_examples.py reads them."""
+"""The examples, run as far as their tools are available here; tests/contracts/test_examples.py reads them."""
 
 from __future__ import annotations
 

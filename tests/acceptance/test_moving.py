@@ -17,7 +17,7 @@ server() { gosu $who pg_ctl --pgdata="$1" --wait --silent --options="-c listen_a
 ask() { psql --username=postgres --host=/tmp --no-psqlrc --quiet --tuples-only --no-align --command="$1"; }
 stop() { gosu $who pg_ctl --pgdata="$1" --wait --silent --mode=fast stop; }
 """
-"""Starts a server as it would run without any program of ours."""
+"""Starts a server as it would run without our program."""
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_from_debian_and_back(foreign: str) -> None:
 
 
 def test_from_alpine_and_back(foreign: str) -> None:
-    """Files of uid 70 are mended; the guide's commands make indexes anew and let the server warn from then on."""
+    """Files of uid 70 get a new owner; the guide's commands rebuild indexes and let the server warn from then on."""
     in_volume(foreign, "chown --recursive 70:70 data")
     environment = {"PGDATA": "/volume/data"}
     with start("-c", "listen_addresses=", env=environment, volumes={"/volume": foreign}) as container:
