@@ -148,9 +148,11 @@ class Project:
         for step in steps(self._text(page, replaced or {})):
             self.do(step)
 
-    def parts(self, page: str, title: str) -> tuple[list[Step], list[Step]]:
+    def parts(
+        self, page: str, title: str, replaced: Mapping[str, str] | None = None
+    ) -> tuple[list[Step], list[Step]]:
         """Return what a page says to do before a title, and after it."""
-        before, _, after = self._text(page, {}).partition(title)
+        before, _, after = self._text(page, replaced or {}).partition(title)
         return [*steps(before)], [*steps(after)]
 
     def _text(self, page: str, replaced: Mapping[str, str]) -> str:
