@@ -73,7 +73,7 @@ before=$(fingerprint)
 printf '%s\n' "$before" | sed 's/^/   /'
 
 step "Stop the container and delete its volume"
-docker stop --time 60 $name >/dev/null
+docker stop -t 60 $name >/dev/null
 say "exit code $(docker inspect --format '{{.State.ExitCode}}' $name)"
 docker rm $name >/dev/null
 docker volume rm $name-data >/dev/null

@@ -207,7 +207,7 @@ class Container:
     def stop(self, signal: str | None = None, timeout: float = 20) -> int:
         """Stop it as its image does, or with the given signal; return its exit code."""
         if signal is None:
-            docker("stop", "--time", str(int(timeout)), self.name, timeout=timeout + 5)
+            docker("stop", "-t", str(int(timeout)), self.name, timeout=timeout + 5)
         else:
             self.kill(signal)
         return self.wait(timeout)
