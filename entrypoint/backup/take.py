@@ -22,7 +22,7 @@ from entrypoint.backup.turn import be_modest, run_tool
 from entrypoint.backup.verify import hole_is_open, verified
 from entrypoint.errors import Failure, Problem
 from entrypoint.pid1 import status
-from entrypoint.server import sessions
+from entrypoint.server import control_file, sessions
 from entrypoint.server.data_folder import live_postmaster
 from entrypoint.shown import spell
 from entrypoint.system import capacity, progress
@@ -138,6 +138,7 @@ def _take(
     if wanted.rate_limit and (told := tool.capabilities.no_rate) is not None:
         log.warning(told.what, told.hint)
     be_modest()
+    _end_recovery(opened)
     resources = shares.backup(capacity.processors(), capacity.memory_limit(), wanted.rate_limit)
     what = opened.server._replace(database=sessions.database(opened.context))
     command = tool.push(what, parent, resources)
@@ -181,3 +182,11 @@ def _take(
     return run._replace(
         kind=made.kind, name=made.name, bytes=made.stored_bytes, outcome=outcome, words=words.split("\n")[-1]
     )
+
+
+def _end_recovery(opened: OpenedArchive) -> None:
+    """After a promotion, make its checkpoint end now; PostgreSQL may spread that checkpoint over minutes."""
+    if not control_file.awaits_checkpoint(opened.context):
+        return
+    log.info("waiting for the checkpoint after the promotion")
+    sessions.query(opened.context, "CHECKPOINT", writes=True, seconds=opened.settings.backup.timeout)

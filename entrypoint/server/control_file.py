@@ -75,6 +75,14 @@ def timeline(context: Context) -> int:
     )
 
 
+def awaits_checkpoint(context: Context) -> bool:
+    """Return whether the checkpoint after a promotion has not ended yet, see `timeline`.
+
+    Until it has ended, pgBackRest takes no backup.
+    """
+    return int(read_control(context).get("Latest checkpoint's TimeLineID", 0)) < timeline(context)
+
+
 def is_half_promoted(context: Context) -> bool:
     """Return whether a standby has lost its signal file before it became a primary.
 

@@ -211,6 +211,28 @@ def test_a_standby_takes_over(tool: str) -> None:
             assert "1002" == restored.sql("SELECT count(*) FROM kept")
 
 
+@pytest.mark.parametrize("tool", archives.TOOLS)
+def test_a_backup_right_after_a_promotion(tool: str) -> None:
+    """The backup needs no manual checkpoint, although PostgreSQL spreads its own checkpoint over minutes."""
+    env = {**STANDBY, "BACKUP_VERIFY": "names"}
+    with archives.made(tool, None) as archive, archive.serve(FRESH) as primary:
+        primary.exec("entrypoint", "backup", "push", timeout=60)
+        primary.sql("CREATE TABLE kept AS SELECT i, repeat('x', 500) FROM generate_series(1, 20000) AS i")
+        archives.write(primary, 1)
+        archives.wait_for_archiving(primary)
+        with archive.create(env) as standby:
+            _serve_standby(standby)
+            written = "SELECT count(*) FROM pg_class WHERE relname = 'kept'"
+            containers.until(lambda: standby.sql(written) == "1", "the table", 30)
+            assert 0 == primary.stop()
+            standby.exec("entrypoint", "promote", timeout=70)
+            ended = "SELECT timeline_id FROM pg_control_checkpoint()"
+            assert "1" == standby.sql(ended)
+            taken = standby.exec("entrypoint", "backup", "push", "--json", timeout=90)
+            assert [2] == [each["timeline"] for each in json.loads(taken.stdout)]
+            assert "2" == standby.sql(ended)
+
+
 def test_a_standby_without_an_archive_is_refused() -> None:
     """Without an archive no standby can be built, and above all no new primary is created."""
     env = {**FRESH, **STANDBY, "STANDBY_PRIMARY_CONNINFO": "host=nowhere"}
