@@ -5,7 +5,7 @@ A page is read from top to bottom, and these are the rules for it:
 
 - A block after a paragraph with "Write `NAME`" is the content of that file.
 - A block after a paragraph with "below `TEXT`" belongs into the file that was written last, below the line with that
-  text. It gets that line's indentation.
+  text, and has the indentation that it needs there.
 - Each line of a ```console block that begins with `$ ` is a command, and the lines up to the next one are its output.
   Only the shown lines are compared; a command that is shown without output must end with 0, and may print anything.
 - In the output, a line `…` stands for any lines, and `…` within a line for any text. Times, sizes, durations, names of
@@ -22,7 +22,6 @@ import os
 import re
 import shutil
 import subprocess
-import textwrap
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -42,7 +41,7 @@ VARIES = {
     "SEGMENT": r"\b[0-9A-F]{24}(?:\.[0-9A-F]{8}\.backup)?\b",
     "LSN": r"\b[0-9A-F]+/[0-9A-F]+\b",
     "IDENTIFIER": r"\b\d{19}\b",
-    "QUANTITY": r"\b\d+(?:\.\d+)? (?:[KMG]iB|B|ms|s|hours|minutes|seconds|%)(?!\w)",
+    "QUANTITY": r"\b\d+(?:\.\d+)? (?:[KMG]iB|B|ms|s|hours|minutes|seconds|%|WAL segments|WAL files)(?!\w)",
 }
 """What differs each time, by what it is compared as."""
 
@@ -123,11 +122,16 @@ class Project:
         self._env = {
             **os.environ,
             "PATH": f"{shim.parent}:{os.environ['PATH']}",
+            "HOME": str(folder.parent),
             "COMPOSE_PROJECT_NAME": self.name,
             "COMPOSE_ANSI": "never",
         }
         (mount,) = containers.inspect(containers.IMAGE)["Config"]["Volumes"]
-        self._image = {"nix-postgres:dev": containers.IMAGE, ":/var/lib/postgresql/data": f":{mount}"}
+        self._here = {
+            "nix-postgres:dev": containers.IMAGE,
+            ":/var/lib/postgresql/data": f":{mount}",
+            "127.0.0.1:5432:": "127.0.0.1::",  # the machine may have a server there
+        }
 
     def run(self, command: str, timeout: float = 180) -> tuple[int, str]:
         """Return how a command of the shell ended, and what it printed."""
@@ -148,16 +152,27 @@ class Project:
         for step in steps(self._text(page, replaced or {})):
             self.do(step)
 
-    def parts(
-        self, page: str, title: str, replaced: Mapping[str, str] | None = None
-    ) -> tuple[list[Step], list[Step]]:
+    def begin(self) -> None:
+        """Start the database of README.md, and wait for its first backup."""
+        first, _ = self.parts("README.md", "## The volume is gone")
+        for step in first:
+            if step.kind == "write" or not step.what.startswith(("make ", "docker ")):
+                self.do(step)
+        self.do(Step("run", "docker compose up --detach", ""))
+        self.do(
+            Step(
+                "run", "until docker compose exec db entrypoint backup list; do sleep 1; done", "…\n… ok …\n"
+            )
+        )
+
+    def parts(self, page: str, title: str) -> tuple[list[Step], list[Step]]:
         """Return what a page says to do before a title, and after it."""
-        before, _, after = self._text(page, replaced or {}).partition(title)
+        before, _, after = self._text(page, {}).partition(title)
         return [*steps(before)], [*steps(after)]
 
     def _text(self, page: str, replaced: Mapping[str, str]) -> str:
         text = (REPOSITORY / page).read_text(encoding="utf-8")
-        for old, new in (self._image | dict(replaced)).items():
+        for old, new in (self._here | dict(replaced)).items():
             text = text.replace(old, new)
         return text
 
@@ -169,10 +184,7 @@ class Project:
             self._written.write_text(step.text, encoding="utf-8")
         elif step.kind == "insert":
             before, line, after = self._around(step.what)
-            indent = re.match(" *", line)
-            assert indent
-            new = textwrap.indent(textwrap.dedent(step.text), indent[0])
-            self._written.write_text(f"{before}{line}\n{new}{after}", encoding="utf-8")
+            self._written.write_text(f"{before}{line}\n{step.text}{after}", encoding="utf-8")
         else:
             self._run(step)
 

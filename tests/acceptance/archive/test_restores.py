@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,7 +13,6 @@ import archives
 import containers
 from archives import FOLDERS, LATEST, TOOLS, Archive, write
 from containers import FRESH, Container
-from repository import REPOSITORY
 
 DATA = containers.data_folder()
 
@@ -358,47 +356,3 @@ def test_a_kill_at_any_point_of_a_restore(source: Source) -> None:
             assert _rows(server) == "3", number
             assert server.sql("SELECT pg_is_in_recovery()") == "f"
             assert server.stop() == 0
-
-
-def test_the_page_of_a_dropped_table() -> None:
-    """From "dropped at 14:03" to a running server, with the commands and variables of docs/how-to/restore-to-a-moment.md."""
-    page = (REPOSITORY / "docs/how-to/restore-to-a-moment.md").read_text(encoding="utf-8")
-    chapter = page.partition("\n## ")[0]
-    settings = dict(re.findall(r'^ +([A-Z_]+): "?([^"\n]+)"?$', chapter, re.MULTILINE))
-    ran = re.findall(r"docker compose run --rm db (.*)$", chapter, re.MULTILINE)
-    executed = re.findall(r"docker compose exec db (.*)$", chapter, re.MULTILINE)
-    written = settings["RESTORE_TARGET_TIME"]
-    assert (1, True) == (len(ran), written in ran[0])
-    with (
-        archives.made("pgbackrest", None) as archive,
-        containers.volume() as data,
-        containers.volume() as data2,
-    ):
-        with archive.serve(FRESH, volumes={DATA: data}) as db:
-            db.exec("entrypoint", "backup", "push", timeout=60)
-            write(db, 3)
-            time.sleep(1.1)
-            moment = db.sql("SELECT to_char(clock_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00')")
-            time.sleep(0.1)
-            db.sql("DROP TABLE kept")
-            write_after = "CREATE TABLE later AS SELECT 1 AS i"
-            db.sql(write_after)
-            assert db.stop() == 0
-            told = archive.run(
-                None, *ran[0].replace(written, moment).split(), volumes={DATA: data}, timeout=30
-            )
-            assert (0, True) == (told.code, "base backup" in told.output), told.output
-        env = {**settings, "RESTORE_TARGET_TIME": moment}
-        with archive.serve(env, volumes={DATA: data2}, timeout=60) as db:
-            assert _rows(db) == "3"
-            for command in executed:
-                db.exec(*command.split(), timeout=30)
-            containers.until(lambda: len(_listed(db)) == 2, "the full backup after the restore", 60)
-            write(db, 1)
-            archives.wait_for_archiving(db)
-            assert db.stop() == 0
-
-
-def _listed(server: Container) -> list[object]:
-    found: list[object] = json.loads(server.exec("entrypoint", "backup", "list", "--json", timeout=30).stdout)
-    return found
