@@ -9,7 +9,7 @@ from entrypoint.server import opening, programs
 from entrypoint.server.context import Context
 from entrypoint.settings.values import Settings
 from entrypoint.start import plan
-from entrypoint.system import identity
+from entrypoint.system import identity, small
 from entrypoint.volume import probe
 from entrypoint.volume.facts import Facts
 
@@ -47,7 +47,9 @@ def _checked(context: Context, facts: Facts, problems: Sequence[Problem]) -> pla
 
 def objections(context: Context, decided: plan.Plan) -> list[Problem]:
     """Return the objections of the image's programs to a plan; `doctor` uses it too."""
-    found: list[Problem] = []
+    found: list[Problem] = [*_first(_check_major, context)]
+    if found:
+        return found  # the other objections would be those of another major's server
     if decided.kind == plan.INITIALIZE:
         from entrypoint.every_start import user_files
         from entrypoint.first_start import initdb
@@ -71,6 +73,25 @@ def objections(context: Context, decided: plan.Plan) -> list[Problem]:
 
         found += _first(memory.check_huge_pages, context)
     return found
+
+
+def _check_major(context: Context) -> None:
+    """Raise Failure if the cluster is of another major version than the image's server.
+
+    PG_MAJOR of the image saves calling the server, but refuses nothing by itself.
+    """
+    try:
+        text = small.read_text(f"{context.settings.data_folder}/PG_VERSION")
+    except OSError:
+        return
+    data = text.split("\n")[0].strip()
+    if not data or data == context.environment.get("PG_MAJOR"):
+        return
+    binary = programs.binary_major(context)
+    if binary and data != str(binary):
+        from entrypoint.start import majors
+
+        raise Failure(majors.wrong_major(data, str(binary)))
 
 
 def _first(look: Callable[[Context], object], context: Context) -> tuple[Problem, ...]:

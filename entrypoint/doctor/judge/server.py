@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from entrypoint.errors import Problem
 from entrypoint.finding import Finding, error, ok, problem, several, warning
 from entrypoint.light import NamedTuple, re
+from entrypoint.start.majors import wrong_major
 
 
 def settings(problems: Sequence[Problem], doubts: Sequence[Problem]) -> list[Finding]:
@@ -41,18 +42,7 @@ def versions(data: str | None, binary: str | None, missing: Sequence[str]) -> li
         return [ok(f"PostgreSQL {binary}; no database yet")]
     if data == binary:
         return [ok(f"the image and the data are from PostgreSQL {binary}")]
-    what = f"the data is from PostgreSQL {data}, the image has {binary}: the server will not start"
-    if data.isdigit() and (binary or "").isdigit() and int(data) > int(binary or 0):
-        return [error(what, f"use the image of major {data}: a database cannot go back to an older major")]
-    hint = (
-        f"use the image of major {data}, as before. To move to {binary}: "
-        "1. with that image, take a base backup and stop the server cleanly; "
-        "2. in an image that has the programs of both majors, with the old volume and a new one: run initdb "
-        f"of {binary} with the options of the old cluster, then pg_upgrade --check, then pg_upgrade; "
-        "3. start this image on the new volume; "
-        "4. vacuumdb --all --analyze-in-stages. Or load a pg_dumpall of the old server into a new one"
-    )
-    return [error(what, hint, "upgrade-to-a-newer-major")]
+    return [problem(wrong_major(data, binary or "0"))]
 
 
 def server(status: str | None, unanswered: str = "") -> list[Finding]:

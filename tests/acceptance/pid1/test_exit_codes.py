@@ -98,11 +98,14 @@ def test_1_something_is_wrong(case: str) -> None:
 
 
 def test_1_data_folder(used_volume: str) -> None:
-    """The data folder is of another major version."""
+    """The data folder is of another major version: the way out is named, and nothing is touched."""
     in_volume(used_volume, "echo 9 > data/PG_VERSION")
+    before = in_volume(used_volume, "find data -printf '%p %T@ %C@\\n' | sort")
     outcome = run(env=USED, volumes={"/volume": used_volume})
     assert 1 == outcome.code, outcome.output
-    assert "incompatible" in outcome.output
+    assert "database files are incompatible with server" in outcome.stderr
+    assert "docs: upgrade-to-a-newer-major" in outcome.stderr
+    assert before == in_volume(used_volume, "find data -printf '%p %T@ %C@\\n' | sort")
 
 
 @pytest.mark.parametrize("mode", ["smart", "fast"])

@@ -73,7 +73,9 @@ def test_an_archive_full_of_traps(archive: str) -> None:
             dry.output
         )
         looked = container.exec("entrypoint", "doctor", check=False, timeout=60).output
-        assert not any(words in looked for words in ("cannot be parsed", "is not understood", "is malformed")), looked
+        assert not any(
+            words in looked for words in ("cannot be parsed", "is not understood", "is malformed")
+        ), looked
         assert "nested too deeply" in _again(container, '{"a":' * 20000)
         assert "is not a system identifier" in _again(container, '{"system_identifier": "' + ESCAPES + '"}')
         assert "more than" in _again(container, "{", 10**9)
