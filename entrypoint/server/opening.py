@@ -11,7 +11,7 @@ from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS
 from entrypoint.errors import Failure, Problem
 from entrypoint.pid1 import status
-from entrypoint.pid1.status import RUNTIME_FOLDERS
+from entrypoint.pid1.status import RUNTIME_FOLDERS, SOCKET_FOLDER
 from entrypoint.server.context import (
     HIDDEN_VALUE,
     SETTINGS_FILE,
@@ -256,7 +256,7 @@ def _make_runtime_folder(who: Identity, held: list[int] | None = None) -> str:
     raise Failure(
         Problem(
             f"uid {who.uid} can write to none of {', '.join(RUNTIME_FOLDERS)}",
-            "mount a small tmpfs: --tmpfs /run --tmpfs /tmp",
+            f"mount two small tmpfs: --tmpfs {SOCKET_FOLDER} --tmpfs /tmp",
             docs="run-without-root",
         )
     )

@@ -128,7 +128,9 @@ def _socket_folder(who: Identity) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        if not os.path.isdir(SOCKET_FOLDER) or not os.access(SOCKET_FOLDER, os.W_OK):
+        with identity.Acting(who):
+            usable = os.path.isdir(SOCKET_FOLDER) and os.access(SOCKET_FOLDER, os.W_OK, effective_ids=True)
+        if not usable:
             log.warning(
                 f"cannot prepare {SOCKET_FOLDER} ({error.strerror}{access.lacking(error)}): the server may "
                 "have no place for its sockets",

@@ -314,7 +314,7 @@ def unnamed_file(flags: int = 0) -> int:
         Problem(
             f"cannot create a private file: the system refuses memfd_create ({reason}), and no file can be "
             f"created in {', '.join(PRIVATE_FOLDERS)}",
-            "mount a small tmpfs: --tmpfs /run/entrypoint, or --tmpfs /tmp",
+            "mount a small tmpfs: --tmpfs /tmp",
             docs="handle-secrets",
         )
     )

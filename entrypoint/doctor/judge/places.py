@@ -125,7 +125,7 @@ def runtime_folder(path: str, free: int, files: int) -> list[Finding]:
     if free >= _NOTES and files >= 16:
         return []
     what = f"{path} has room for only {spell(free)} and {files} files: notes of archiving may get lost"
-    hint = "remove the files that fill it, or make it larger (--tmpfs /run:size=64m)"
+    hint = "remove the files that fill it, or make it larger: a tmpfs has the option size=64m"
     return [error(f"{what}, and {LOCKING} cannot lock", hint)]
 
 

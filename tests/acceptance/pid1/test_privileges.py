@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from containers import (
@@ -140,11 +142,32 @@ def test_closed_container(volume: str, user: str, run_folder: str) -> None:
         assert 0 == container.stop("TERM")
 
 
-def test_closed_container_says_what_it_lacks() -> None:
-    """Without a writable place, the refusal names it and says how to provide one."""
-    outcome = run(env={**FRESH, **USED}, options=(*CLOSED, "--user", "999:999"))
-    assert 1 == outcome.code
-    assert any("--tmpfs /run" in text for text in complaints(outcome))
+@pytest.mark.parametrize(
+    ("options", "mounted"),
+    [
+        (("--user", "999:999"), ()),
+        (("--user", "4321:4321"), ()),
+        (("--user", "4321:4321"), ("/tmp",)),
+        (("--user", "4321:4321"), ("/run",)),
+        (("--user", "4321:4321"), ("/run", "/tmp")),
+        (("--cap-add", "SETUID", "--cap-add", "SETGID"), ()),
+        (("--cap-add", "SETUID", "--cap-add", "SETGID"), ("/run", "/tmp")),
+    ],
+)
+def test_closed_container_says_what_it_lacks(
+    volume: str, options: tuple[str, ...], mounted: tuple[str, ...]
+) -> None:
+    """Without a writable place, the message says which folders to mount; a start with these mounts works."""
+    user = options[1] if options[0] == "--user" else "999:999"
+    in_volume(volume, f"chown {user} . && chmod 700 .")
+    options = (*CLOSED, *options, *(word for each in mounted for word in ("--tmpfs", each)))
+    outcome = run(env={**FRESH, "PGDATA": "/volume"}, volumes={"/volume": volume}, options=options)
+    assert (1, True) == (outcome.code, bool(complaints(outcome)))
+    lacked = re.findall(r"--tmpfs (\S+)", outcome.stderr)
+    assert lacked, outcome.stderr
+    options = (*options, *(word for each in lacked for word in ("--tmpfs", each)))
+    with serve(env={**FRESH, "PGDATA": "/volume"}, volumes={"/volume": volume}, options=options) as container:
+        assert "1" == container.sql("SELECT 1")
 
 
 def test_root_without_the_right_to_step_down(used_volume: str) -> None:
