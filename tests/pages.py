@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -27,12 +28,14 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import yaml
 
 import containers
 from repository import REPOSITORY
 
-__all__ = ["Project", "Step", "matches", "project", "steps"]
+__all__ = ["Project", "Step", "chapter", "environment", "matches", "project", "steps"]
 
 FENCE = re.compile(r"(?ms)^( *)```(\w+)\n(.*?)^ *```$")
 VARIES = {
@@ -41,7 +44,7 @@ VARIES = {
     "SEGMENT": r"\b[0-9A-F]{24}(?:\.[0-9A-F]{8}\.backup)?\b",
     "LSN": r"\b[0-9A-F]+/[0-9A-F]+\b",
     "IDENTIFIER": r"\b\d{19}\b",
-    "QUANTITY": r"\b\d+(?:\.\d+)? (?:[KMG]iB|B|ms|s|hours|minutes|seconds|%|WAL segments|WAL files)(?!\w)",
+    "QUANTITY": r"\b\d+(?:\.\d+)? (?:[KMG]iB|B|ms|s|hours|minutes|seconds|%|a minute|WAL segments|WAL files)(?!\w)",
 }
 """What differs each time, by what it is compared as."""
 
@@ -76,13 +79,47 @@ def steps(page: str) -> Iterator[Step]:
         end = block.end()
         text = re.sub(rf"(?m)^{indent}", "", content)
         if language == "console":
-            for part in re.split(r"(?m)^\$ ", text)[1:]:
-                command, _, shown = part.partition("\n")
-                yield Step("run", command, shown)
+            yield from _commands(text)
         elif found := re.search(r"\bWrite `([^`]+)`", before):
             yield Step("write", found[1], text)
         elif found := re.search(r"\bbelow\s+`([^`]+)`", before):
             yield Step("insert", found[1], text)
+
+
+def _commands(text: str) -> Iterator[Step]:
+    """Return the commands of a block; one has as many lines as the shell would wait for."""
+    for part in re.split(r"(?m)^\$ ", text)[1:]:
+        command, _, shown = part.partition("\n")
+        while not _is_whole(command):
+            line, _, shown = shown.partition("\n")
+            command += f"\n{line}"
+        yield Step("run", command, shown)
+
+
+def _is_whole(command: str) -> bool:
+    """Return whether a shell would not wait for another line."""
+    try:
+        shlex.split(command)
+    except ValueError:
+        return False
+    return not command.endswith("\\")
+
+
+def chapter(page: str, title: str) -> str:
+    """Return the text of a page of the repository below a title."""
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    (found,) = re.findall(rf"(?ms)^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text)
+    return str(found)
+
+
+def environment(text: str) -> dict[str, str]:
+    """Return the variables that the YAML in a text sets."""
+    found: dict[str, Any] = {}
+    for indent, language, content in FENCE.findall(text):
+        if language == "yaml":
+            value = yaml.safe_load(re.sub(rf"(?m)^{indent}", "", content))
+            found |= value["services"]["db"]["environment"] if "services" in value else value
+    return {name: str(value) for name, value in found.items()}
 
 
 def _plain(output: str) -> list[str]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-import yaml
 
 import containers
+import pages
 from containers import FRESH, IMAGE, LABEL, RUN, Container
+from pages import Step
 from repository import REPOSITORY
 
 FOLDER = REPOSITORY / "docs/how-to"
@@ -23,61 +22,15 @@ VOLUME = "/var/lib/postgresql/data"
 """Where the pages mount the volume: this is right up to PostgreSQL 17."""
 
 
-class Command(NamedTuple):
-    """A command of a page, and the lines that the page shows as its output."""
-
-    text: str
-    output: tuple[str, ...]
-
-
-def commands(page: str, section: str) -> list[Command]:
-    """Return the commands of a section of a page, in order."""
-    found: list[Command] = []
-    for block in _blocks(page, section, "console"):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                found.append(Command(line[2:], ()))
-            elif not _is_whole(found[-1].text):
-                found[-1] = Command(f"{found[-1].text}\n{line}", ())
-            else:
-                found[-1] = found[-1]._replace(output=(*found[-1].output, line))
-    assert found, (page, section)
+def commands(page: str, title: str) -> list[Step]:
+    """Return the commands of a chapter of a page, in order."""
+    found = [step for step in pages.steps(_chapter(page, title)) if step.kind == "run"]
+    assert found, (page, title)
     return found
 
 
-def environment(page: str, section: str) -> dict[str, str]:
-    """Return the variables that the YAML of a section sets."""
-    found: dict[str, Any] = {}
-    for block in _blocks(page, section, "yaml"):
-        value = yaml.safe_load(block)
-        found |= value["services"]["db"]["environment"] if "services" in value else value
-    return {name: str(value) for name, value in found.items()}
-
-
-def _blocks(page: str, section: str, kind: str) -> list[str]:
-    text = (FOLDER / f"{page}.md").read_text(encoding="utf-8")
-    (part,) = re.findall(rf"(?ms)^## {re.escape(section)}\n(.*?)(?=^## |\Z)", text)
-    found = re.findall(rf"(?ms)^( *)```{kind}\n(.*?)^ *```$", part)
-    return [re.sub(rf"(?m)^{indent}", "", block) for indent, block in found]
-
-
-def _is_whole(text: str) -> bool:
-    """Return whether a shell would not wait for another line."""
-    try:
-        shlex.split(text)
-    except ValueError:
-        return False
-    return not text.endswith("\\")
-
-
-def shape(line: str) -> str:
-    """Return an expression that matches a line of output whatever its numbers, times and widths are.
-
-    >>> bool(re.fullmatch(shape("size  192 KiB at 2026-11-30"), "size 8.5 KiB at 2027-01-02"))
-    True
-    """
-    plain = re.sub(r"[0-9A-F]{24}|0/[0-9A-F]+|[0-9][0-9.:T+-]*", "\0", line)
-    return re.sub(r"(?:\\ )+", r" +", re.escape(plain)).replace(re.escape("\0"), r"[0-9A-F./:T+-]+")
+def _chapter(page: str, title: str) -> str:
+    return pages.chapter(f"docs/how-to/{page}.md", title)
 
 
 class Reader:
@@ -89,12 +42,12 @@ class Reader:
         self.volumes = volumes
         self.db = Container(name)
 
-    def follow(self, typed: Sequence[Command]) -> list[str]:
+    def follow(self, typed: Sequence[Step]) -> list[str]:
         """Type the commands; each must succeed and print what the page shows; return the outputs."""
         outputs = []
-        for command in typed:
+        for step in typed:
             done = subprocess.run(
-                ("bash", "-c", self._own(command.text)),
+                ("bash", "-c", self._own(step.what)),
                 cwd=self.folder,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -102,11 +55,11 @@ class Reader:
                 timeout=120,
                 check=False,
             )
-            assert 0 == done.returncode, (command.text, done.stdout)
-            for line in command.output:
-                assert re.search(f"(?m)^{shape(line)}$", done.stdout), (command.text, line, done.stdout)
+            assert 0 == done.returncode, (step.what, done.stdout)
+            for line in step.text.splitlines():
+                assert pages.matches(f"…\n{line}\n…", done.stdout), (step.what, line, done.stdout)
             outputs.append(done.stdout)
-            if command.text.startswith("docker run --detach"):
+            if step.what.startswith("docker run --detach"):
                 self.wait()
         return outputs
 
@@ -178,13 +131,14 @@ def test_fix_archiving(tmp_path: Path) -> None:
             lambda: "fails since" in reader.db.exec("entrypoint", "archive", "status").stdout, "an outage", 60
         )
         # How long the volume lasts is only known after a second.
-        shown = [line for line in status.output if not line.startswith("volume full in")]
+        shown = [line for line in status.text.splitlines() if not line.startswith("volume full in")]
         reason = next(line for line in shown if line.startswith("fails since"))
-        (told,) = reader.follow([Command(status.text, tuple(line for line in shown if line != reason))])
+        text = "\n".join(line for line in shown if line != reason)
+        (told,) = reader.follow([status._replace(text=text)])
         assert "uid 999 cannot write to /archive: /archive belongs to uid 0" in reason
         assert "uid 999 cannot write to /archive: /archive belongs to uid 0" in told
         (repair,) = re.findall(r"`(docker exec [^`]*chown[^`]*)`", (FOLDER / f"{page}.md").read_text("utf-8"))
-        reader.follow([Command(repair, ())])
+        reader.follow([Step("run", repair, "")])
         reader.follow([check])
         reader.follow(commands(page, "The archive was emptied"))
         reader.db.shell("chown 0:0 /archive", user="0")
@@ -222,7 +176,7 @@ def test_run_a_standby(tmp_path: Path, network: str) -> None:
         primary.follow([backup])
         primary.db.sql("CREATE TABLE kept AS SELECT 42 AS answer")
         primary.db.exec("entrypoint", "archive", "check", timeout=60)
-        env = {**environment(page, "Start a standby"), **shared}
+        env = {**pages.environment(_chapter(page, "Start a standby")), **shared}
         _serve(standby, env, "--network", network)
         followed = "SELECT count(*) = 1 FROM pg_class WHERE relname = 'kept'"
         containers.until(lambda: "t" == standby.db.sql(followed), "the row arrives", 60)
@@ -236,7 +190,7 @@ def test_run_a_standby(tmp_path: Path, network: str) -> None:
         secret.write_text(connection, encoding="utf-8")
         standby.db.stop(timeout=60)
         standby.db.remove()
-        streaming = environment(page, "Follow by streaming as well")
+        streaming = pages.environment(_chapter(page, "Follow by streaming as well"))
         mounted = f"{secret}:{streaming['STANDBY_PRIMARY_CONNINFO_FILE']}:ro"
         _serve(standby, {**env, **streaming}, "--network", network, "--volume", mounted)
         containers.until(
