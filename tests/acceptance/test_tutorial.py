@@ -86,7 +86,7 @@ def test_restore_to_a_moment(orders: Project) -> None:
 
 
 def test_inspect_a_copy(orders: Project) -> None:
-    """A copy has the orders of the original, which goes on, and writes nothing to the archive."""
+    """A copy has the orders of the original, which keeps running, and writes nothing to the archive."""
     _sql(orders, "SELECT pg_switch_wal()")
     orders.do(pages.Step("run", "docker compose exec db entrypoint archive check", ""))
     name = f"{orders.name}_copy"  # a project's volumes are removed with it
