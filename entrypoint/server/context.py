@@ -151,6 +151,7 @@ def withheld_variables(settings: Settings, environment: Mapping[str, str]) -> li
         name
         for name, value in sorted(environment.items())
         if name not in handed_on
+        and name.isidentifier()  # Docker Compose 1 adds `affinity:container`, which no program reads
         and serving.is_for_server(name, value, (), all_else=True)
         and variables.find(name) is None
         and not name.startswith(foreign.STRICT_GROUPS + foreign.OUR_GROUPS)

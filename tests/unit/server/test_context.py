@@ -16,7 +16,7 @@ from entrypoint.errors import Failure
 from entrypoint.restore import fetch, planning
 from entrypoint.restore.choose import Choice
 from entrypoint.server import programs
-from entrypoint.server.context import Context, helper_environment, server_environment
+from entrypoint.server.context import Context, helper_environment, server_environment, withheld_variables
 from entrypoint.server.data_folder import read_postmaster
 from entrypoint.volume.unfinished import Unfinished
 from unit import made
@@ -62,6 +62,13 @@ def test_without_root_home_stays_unchanged() -> None:
 def _server_environment(values: Mapping[str, str], arguments: Sequence[str] = ()) -> set[str]:
     context = _context(values, arguments)
     return set(server_environment(context.settings, context.environment)) - {"HOME", "PGDATA"}
+
+
+def test_variables_that_nobody_here_knows_are_withheld() -> None:
+    """They are named, unless no program could have meant them: Docker Compose 1 adds one of these."""
+    archive = {"ARCHIVE_URL": "file:///archive", "APP_KEY": "x", "affinity:container": "=7"}
+    context = _context(archive)
+    assert ["APP_KEY"] == withheld_variables(context.settings, context.environment)
 
 
 SECRETS = {"PGPASSWORD": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "x", "AWS_ACCESS_KEY_ID": "x"}
