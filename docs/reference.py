@@ -98,8 +98,9 @@ file or a start file."""
 _ABOUT_FILES = """\
 Nothing in the data folder is hidden, so `rm -rf data/*` removes these files together with the cluster. A data
 folder that holds nothing else counts as empty, and a start removes them. The entrypoint never writes such a
-file next to a cluster that the file is not about. Earlier versions put a dot in front of these names; a start
-renames what it finds. You can remove all of them when you move to another image."""
+file into a folder that was emptied, nor next to a cluster that the file is not about. Earlier versions put a
+dot in front of these names; a start renames what it finds. You can remove all of them when you move to
+another image."""
 
 _ABOUT_RUNTIME = f"""\
 In the first of {", ".join(f"`{folder}`" for folder in status.RUNTIME_FOLDERS)} that the server's user owns.

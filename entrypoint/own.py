@@ -20,7 +20,10 @@ COLLATION = "entrypoint.collation"
 DRILLS = "entrypoint.drills"
 """The last drill, and the last successful one. After the first drill."""
 FORK = "entrypoint.fork"
-"""What is known about other servers on this timeline. From a restore or promotion to the next full backup."""
+"""What is known about other servers that write to the archive.
+
+From a restore or a promotion to the next full backup, and after another server was promoted.
+"""
 INIT = "entrypoint.init"
 """Digests of the init files. After a first start that ran init files."""
 READ = "entrypoint.read"
