@@ -51,6 +51,7 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
         prepared=not os.path.exists(f"{runtime_folder}/{calls.PREPARE}"),
         fork_refused=None if refused is None else refused.what,
         fork_hint=None if refused is None else refused.hint,
+        fork_docs=None if refused is None else refused.docs,
         free_bytes=free,
         seconds_until_full=int(free / grows) if free is not None and grows else None,
         lost=mark.is_lost(data_folder, archive),

@@ -50,7 +50,7 @@ def describe(state: ArchiveState) -> list[tuple[str, str]]:
     rows = [("archive", f"{state.tool} to {state.url}")]
     if state.fork_refused is not None:
         rows.append(("refused", f"{state.fork_refused}; nothing is archived, backed up or removed"))
-        rows.append(("hint", f"{state.fork_hint}"))
+        rows += [("hint", f"{state.fork_hint}"), ("docs", f"{state.fork_docs}")]
     if state.own_command is not None:
         first, *rest = f"{state.own_command}\nhint: {state.own_command_hint}".split("\n")
         rows += [("own command", first), *(("", line) for line in rest)]

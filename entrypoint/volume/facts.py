@@ -99,6 +99,7 @@ class ArchiveState(NamedTuple):
     fork_refused: str | None
     """Why a restored cluster archives nothing: another server continued the archive. None: it archives."""
     fork_hint: str | None
+    fork_docs: str | None
     free_bytes: int | None
     """Free space in the filesystem of pg_wal."""
     seconds_until_full: int | None

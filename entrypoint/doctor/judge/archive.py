@@ -44,7 +44,7 @@ def fork(archiving: ArchiveState) -> list[Finding]:
     if archiving.fork_refused is None:
         return []
     what = f"nothing is archived: {archiving.fork_refused}"
-    return [error(what, archiving.fork_hint or "", "resolve-two-writers")]
+    return [error(what, archiving.fork_hint or "", archiving.fork_docs or "")]
 
 
 def backlog(archiving: ArchiveState) -> list[Finding]:

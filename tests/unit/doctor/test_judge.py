@@ -45,6 +45,7 @@ ARCHIVING = ArchiveState(
     prepared=True,
     fork_refused=None,
     fork_hint=None,
+    fork_docs=None,
     free_bytes=10**9,
     seconds_until_full=None,
 )
@@ -202,16 +203,17 @@ def test_the_steps_of_an_upgrade() -> None:
 
 
 def test_a_refused_fork_is_an_error_with_its_hint() -> None:
-    """The backlog is not reported, since nothing will archive it."""
+    """The backlog is not reported, since nothing will archive it; the page is that of the refusal."""
     state = ARCHIVING._replace(
         fork_refused="another cluster writes to it",
         fork_hint="give it its own",
+        fork_docs="inspect-a-copy",
         backlog_segments=9,
         oldest_ready_seconds=999,
     )
     assert [] == archive.backlog(state)
     (found,) = archive.fork(state)
-    assert (ERROR, "give it its own") == (found.level, found.hint)
+    assert (ERROR, "give it its own", "inspect-a-copy") == (found.level, found.hint, found.docs)
     assert "another cluster writes to it" in found.found
 
 
