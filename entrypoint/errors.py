@@ -57,11 +57,13 @@ def no_permission(
     *,
     place: str | None = None,
     missing: str = "",
+    empty: bool = False,
 ) -> Problem:
     """Return the problem for an operation that an owner, a mode or a missing capability forbids.
 
     `place` is the nearest existing folder above the path; `owner` and `filesystem` describe that folder.
-    `missing` lists the capabilities that root lacks, as `identity.missing_capabilities` names them.
+    `missing` lists the capabilities that root lacks, as `identity.missing_capabilities` names them. `empty`
+    says that the path is an empty folder that the image has as well.
     """
     belongs = f"{place or path} belongs to uid {owner}, on {filesystem}"
     if uid == 0 and missing:
@@ -77,13 +79,23 @@ def no_permission(
             f"give its owner all rights: chmod u+rwx {place or path}",
             docs="run-without-root",
         )
-    hint = (
-        "the filesystem forbids this even to root: start with "
-        f"--user {owner}:{owner}, or change the owner on the host: chown -R 999:999 FOLDER"
-        if uid == 0
-        else f"start as its owner (--user {owner}:{owner}) or as root (no --user), or change the owner "
-        f"on the host: chown -R {uid} FOLDER"
-    )
+    if uid == 0:
+        hint = (
+            "the filesystem forbids this even to root: start with "
+            f"--user {owner}:{owner}, or change the owner on the host: chown -R 999:999 FOLDER"
+        )
+    elif empty:
+        # Docker gives an empty named volume the owner of the image's folder at each start.
+        hint = (
+            f"start as its owner (--user {owner}:{owner}) or as root (no --user), or mount a folder of "
+            f"the host and change its owner: chown -R {uid} FOLDER (an empty named volume does not keep "
+            "its owner)"
+        )
+    else:
+        hint = (
+            f"start as its owner (--user {owner}:{owner}) or as root (no --user), or change the owner "
+            f"on the host: chown -R {uid} FOLDER"
+        )
     return Problem(
         f"uid {uid} cannot {doing} {path}: {belongs}",
         hint,

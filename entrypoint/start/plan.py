@@ -93,7 +93,10 @@ def _against_a_new_cluster(settings: Settings, facts: Facts, kind: Kind, *, anew
     if not anew and (unfinished is None or unfinished.stage == "building"):
         refusals += _foreign(facts)
     if _not_ours(facts):
-        refusals = [no_permission(folder.path, "use", facts.uid, folder.owner, folder.filesystem)]
+        empty = folder.readable and not (unfinished or folder.foreign)
+        refusals = [
+            no_permission(folder.path, "use", facts.uid, folder.owner, folder.filesystem, empty=empty)
+        ]
     return refusals + _not_empty_handed(settings)
 
 

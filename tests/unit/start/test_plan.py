@@ -279,6 +279,24 @@ def test_permission_messages(uid: int, owner: int, words: list[str]) -> None:
     assert [] == [word for word in [f"uid {uid}", "/data", "ext4", *words] if word not in text]
 
 
+@pytest.mark.parametrize(
+    ("folder", "empty"),
+    [
+        (made.data_folder(), True),
+        (made.data_folder(unfinished=Unfinished("building", "")), False),
+        (made.data_folder(foreign=["x"]), False),
+        (made.data_folder(readable=False), False),
+    ],
+)
+def test_an_empty_volume_does_not_keep_its_owner(folder: DataFolder, *, empty: bool) -> None:
+    """Docker changes the owner of an empty named volume back, so the hint is to use a folder of the host."""
+    (problem,) = plan.decide(made.settings(), made.facts(folder, uid=1234)).refusals
+    assert "uid 1234 cannot use /data" in problem.what
+    assert ("--user 999:999" in problem.hint, "chown -R 1234 FOLDER" in problem.hint) == (True, True)
+    assert empty == ("mount a folder of the host" in problem.hint)
+    assert empty == ("an empty named volume does not keep its owner" in problem.hint)
+
+
 @pytest.mark.parametrize("owner", [0, 5])
 def test_missing_capabilities_are_the_cause(owner: int) -> None:
     """The message says which capabilities root lacks, even if root owns the folder, and gives no hint that would not help."""
