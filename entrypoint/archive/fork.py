@@ -147,6 +147,12 @@ def is_superseded(data_folder: str) -> bool:
     return fork is not None and fork.state in _STOPPED
 
 
+def shows_old_primary(data_folder: str) -> bool:
+    """Return whether standby.signal is ours, so that an old primary could be read; each start removes it."""
+    fork = read(data_folder)
+    return fork is not None and fork.state == READING
+
+
 def objection(data_folder: str) -> Problem | None:
     """Return why nothing in the archive may be changed: that is refused, or nobody could look there yet."""
     fork = read(data_folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from entrypoint import exits, log
+from entrypoint.archive import fork
 from entrypoint.config import rendered
 from entrypoint.errors import Failure, Problem
 from entrypoint.server import opening, programs
@@ -29,8 +30,16 @@ def check(context: Context, facts: Facts, problems: Sequence[Problem] = ()) -> p
         return _checked(context, facts, problems)
 
 
+def without_ours(facts: Facts) -> Facts:
+    """Return the facts without our own standby.signal: the cluster is an old primary, not a standby."""
+    folder = facts.data_folder
+    if not folder.standby or not fork.shows_old_primary(folder.path):
+        return facts
+    return facts._replace(data_folder=folder._replace(standby=False))
+
+
 def _checked(context: Context, facts: Facts, problems: Sequence[Problem]) -> plan.Plan:
-    decided = plan.decide(context.settings, facts)
+    decided = plan.decide(context.settings, without_ours(facts))
     refusals = [*problems, *decided.refusals]
     shell = programs.check_shell(context)
     if shell is not None and (context.settings.archive is not None or decided.kind != plan.START):

@@ -177,6 +177,7 @@ def test_an_old_primary_can_be_read_or_confirmed(archive: Archive, volume: str) 
             assert 0 == looked_at.stop()
             assert before == archive.segments()
         assert "holds its timeline 2" in _refused(primary)
+        assert "remains a standby" not in primary.logs().output
         with archive.create({**CONFIRM, **OFTEN, **STANDBY}, volumes={DATA: volume}) as kept:
             kept.begin()
             kept.says("continues on timeline 3", 60)
