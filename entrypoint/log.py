@@ -238,5 +238,5 @@ def problem(problem: Problem) -> None:
 
 def advised(message: str, hint: str, docs: str) -> str:
     """Return a message with its hint and the how-to page that explains it, each on a line of its own."""
-    advice = (("hint", hint), ("docs", docs))
+    advice = (("hint", hint), ("docs", docs and f"{docs} (entrypoint help {docs})"))
     return "\n".join((message, *(f"{name}: {text}" for name, text in advice if text)))

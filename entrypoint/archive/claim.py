@@ -281,13 +281,13 @@ def check_unused(opened: OpenedArchive, *, seconds: float = calls.QUICK) -> None
     backups = opened.list_backups(seconds=seconds)
     if backups:
         newest = backups[-1]
+        count = f"{len(backups)} {'backup' if len(backups) == 1 else 'backups'}"
         raise Failure(
             Problem(
-                f"the volume is empty, but the archive {where} holds {len(backups)} backups "
-                f"of a cluster (system identifier {newest.system_identifier}, newest {newest.name} of "
-                f"{newest.finished})",
-                "to get that database back, set RESTORE_FROM=LATEST; to create a new one, give it its own "
-                "ARCHIVE_URL",
+                f"the volume is empty, but the archive {where} holds {count} of a cluster (system identifier "
+                f"{newest.system_identifier}, newest {newest.name} of {newest.finished})",
+                "to get that database back, set RESTORE_FROM=LATEST; to create a new database instead, set "
+                "another ARCHIVE_URL",
                 exits.ARCHIVE_REFUSED,
                 docs="restore-a-lost-volume",
             )

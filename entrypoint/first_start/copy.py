@@ -106,7 +106,7 @@ def fill(context: Context, source: Template, cluster: str, folder: str = FOLDER)
     """
     log.say(
         f'The files belonging to this database system will be owned by user "{context.who.name}".\n'
-        "They are a copy of those that initdb made with the image.\n\n"
+        "They are copied from the cluster that initdb made for the image.\n\n"
     )
     try:
         _copy_files(context, source, cluster, folder)

@@ -255,7 +255,7 @@ def _make_runtime_folder(who: Identity, held: list[int] | None = None) -> str:
             return folder
     raise Failure(
         Problem(
-            f"uid {who.uid} can write to none of {', '.join(RUNTIME_FOLDERS)}",
+            f"uid {who.uid} cannot write to any of {', '.join(RUNTIME_FOLDERS)}",
             f"mount two small tmpfs: --tmpfs {SOCKET_FOLDER} --tmpfs /tmp",
             docs="run-without-root",
         )

@@ -60,7 +60,7 @@ docker_error_old_databases() {
 	[[ -n ${OLD_DATABASES[0]:-} ]] || return 0
 	echo "entrypoint: error: there appears to be PostgreSQL data of another version or layout in: ${OLD_DATABASES[*]}" >&2
 	echo '  hint: use a single mount at /var/lib/postgresql and move the data with pg_upgrade (https://github.com/docker-library/postgres/pull/1259, https://github.com/docker-library/postgres/issues/37)' >&2
-	echo '  docs: upgrade-to-a-newer-major' >&2
+	echo '  docs: upgrade-to-a-newer-major (entrypoint help upgrade-to-a-newer-major)' >&2
 	exit 1
 }
 

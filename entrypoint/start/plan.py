@@ -114,7 +114,7 @@ def _needs_password(settings: Settings) -> list[Problem]:
             f"{settings.data_folder} holds no database yet, and no superuser password is specified "
             "for a new one",
             "set POSTGRES_PASSWORD (-e POSTGRES_PASSWORD=…) or POSTGRES_PASSWORD_FILE; "
-            "POSTGRES_HOST_AUTH_METHOD=trust lets everybody in without a password",
+            "POSTGRES_HOST_AUTH_METHOD=trust, for tests only, lets everybody in without a password",
             docs="handle-secrets",
         )
     ]

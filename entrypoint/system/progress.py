@@ -67,11 +67,17 @@ class Progress:
             log.info(f"{self.what}: {self.words(done, now)}")
 
     def words(self, done: int, now: float) -> str:
-        """Return a text: how much is done, out of how much, and how fast."""
+        """Return a text: how much is done, out of how much, and how fast.
+
+        The total is an estimate. Once more than that is done, it is left out.
+        """
         rate = done / max(now - self.began, 0.001)
         percent = min(99, 100 * done // max(self.total, 1))  # the caller reports the end
         if self.unit == "bytes":
-            return f"{percent} %, {spell(done)} of {spell(self.total)}, {spell(rate)}/s"
+            sizes = (
+                f"{percent} %, {spell(done)} of {spell(self.total)}" if done <= self.total else spell(done)
+            )
+            return f"{sizes}, {spell(rate)}/s"
         return f"{percent} %, {done} of {self.total} {self.unit}, {rate:.1f}/s"
 
     def bar(self, done: int, now: float) -> str:

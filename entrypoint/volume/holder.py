@@ -57,9 +57,8 @@ def _lock(descriptor: int, folder: str) -> None:
     if not locks.take(descriptor):
         raise Failure(
             Problem(
-                f"{folder} is in use by {_holder_of(descriptor)}; this start does not touch it",
-                "stop the other one first; `docker ps --filter volume=NAME` lists the containers that use a "
-                "volume",
+                f"{folder} is in use by {_holder_of(descriptor)}; nothing was changed",
+                "stop that one first; docker ps --filter volume=NAME lists the containers that use a volume",
                 exits.VOLUME_IN_USE,
             )
         )

@@ -10,7 +10,7 @@ import pytest
 import containers
 from containers import FRESH, Container, File, serve
 
-COPIED = "They are a copy of those that initdb made with the image."
+COPIED = "They are copied from the cluster that initdb made for the image."
 SYNCED: Mapping[str, str] = {"POSTGRES_PASSWORD": "secret"}
 
 CATALOGUE = r"""

@@ -55,7 +55,7 @@ def test_pages_that_messages_name_exist() -> None:
     texts = [path.read_text(encoding="utf-8") for path in sources if path.is_file()]
     named = {each.docs for each in messages() if each.docs}
     for text in texts:
-        named.update(re.findall(r"""(?m)(?:\bdocs=["']|^\s*echo ['"]  docs: )([^"'$]+)""", text))
+        named.update(re.findall(r"""(?m)(?:\bdocs=["']|^\s*echo ['"]  docs: )([^"'$ ]+)""", text))
     assert named
     lost = {name for name in named if not (REPOSITORY / f"docs/how-to/{name}.md").is_file()}
     assert set() == lost

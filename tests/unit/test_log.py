@@ -32,9 +32,9 @@ def test_a_hint_and_a_page_follow_on_their_own_lines(capfd: pytest.CaptureFixtur
     log.problem(Problem("it is wrong", "do this"))
     log.warning("it will break", "do that", "fix-it")
     expected = (
-        "entrypoint: error: it is wrong\n  hint: do this\n  docs: fix-it\n"
+        "entrypoint: error: it is wrong\n  hint: do this\n  docs: fix-it (entrypoint help fix-it)\n"
         "entrypoint: error: it is wrong\n  hint: do this\n"
-        "entrypoint: warning: it will break\n  hint: do that\n  docs: fix-it\n"
+        "entrypoint: warning: it will break\n  hint: do that\n  docs: fix-it (entrypoint help fix-it)\n"
     )
     assert expected == capfd.readouterr().err
 

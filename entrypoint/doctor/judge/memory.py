@@ -20,7 +20,7 @@ def shared_memory(words: str, kind: str, problem: Problem | None) -> list[Findin
     """Judge /dev/shm against the needs of parallel work; `words` state both, `kind` is the type in use."""
     if problem is not None:
         return [warning(problem.what, problem.hint, problem.docs)]
-    unused = f"; the server does not use it (dynamic_shared_memory_type = {kind})"
+    unused = f"; it is not used (dynamic_shared_memory_type = {kind})"
     return [ok(words if kind == "posix" else words + unused)]
 
 

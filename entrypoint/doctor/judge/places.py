@@ -132,7 +132,7 @@ def runtime_folder(path: str, free: int, files: int) -> list[Finding]:
 def run_folder(path: str, *, exists: bool, writable: bool, uid: int) -> list[Finding]:
     """Judge the folder of the sockets, as the server's user sees it."""
     if exists and writable:
-        return [ok(f"{path} can be written")]
+        return [ok(f"{path} is writable")]
     hint = f"mount a tmpfs there: --tmpfs {path}:mode=3777, or start as root"
     return [error(f"{path} {'cannot be written by uid ' + str(uid) if exists else 'is missing'}", hint)]
 

@@ -48,6 +48,6 @@ def secrets(
     if told:
         return told
     if plain:
-        shown = f"docker inspect shows the plain variables {several(list(plain))}; {plain[0]}_FILE hides it"
+        shown = f"docker inspect shows {several(list(plain))} in plain text; {plain[0]}_FILE hides it"
         return [ok(f"no process shows a secret, but {shown}")]
     return [ok("no process and no file shows a secret")]

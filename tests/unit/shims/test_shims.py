@@ -95,7 +95,7 @@ def test_an_outage_begins_once_and_ends_once(segment: Segment) -> None:
     store = f"if [ -e {segment.data}/storage ]; then exit 0; fi; echo dead >&2; date >>{segment.data}/tried; exit 9"
     code, words = segment.archive(store)
     assert (9, True, True) == (code, "archiving fails" in words, "  dead\n  hint: fix what" in words)
-    assert words.endswith("\n  docs: fix-archiving\n")
+    assert words.endswith("\n  docs: fix-archiving (entrypoint help fix-archiving)\n")
     assert ["dead", True] == [
         *(lines := (segment.runtime / "archive-failing").read_text().split("\n"))[:1],
         abs(int(lines[1]) - time.time()) < 60,
@@ -333,7 +333,7 @@ def test_a_long_outage_ends_the_recovery(fetching: Fetching) -> None:
     last = len((fetching.data / "calls").read_text().splitlines()) - 1
     assert 0 < last
     assert f"recovery stops here:\n  {last}\n  hint: see the output above" in words
-    assert words.endswith("\n  docs: fix-archiving\n")
+    assert words.endswith("\n  docs: fix-archiving (entrypoint help fix-archiving)\n")
     assert not (fetching.runtime / "fetch-failing").exists()
 
 
@@ -360,7 +360,7 @@ def test_a_hole_is_not_the_end_of_the_archive(fetching: Fetching) -> None:
         f"{NAME} is missing from the archive, which holds the later {LATER}" in words,
     )
     assert "RESTORE_TARGET_LSN" in words
-    assert words.endswith("\n  docs: restore-to-a-moment\n")
+    assert words.endswith("\n  docs: restore-to-a-moment (entrypoint help restore-to-a-moment)\n")
     waiting = fetching.start("[ -e storage ] || exit 74", "30")
     time.sleep(0.5)
     (fetching.data / "storage").touch()
