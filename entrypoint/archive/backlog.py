@@ -2,8 +2,10 @@
 
 import os
 import time
+from itertools import takewhile
 
 from entrypoint.archive import calls, fork, mark
+from entrypoint.pid1 import status
 from entrypoint.postgres import segments
 from entrypoint.settings.archiving import Archive
 from entrypoint.volume.facts import ArchiveState
@@ -48,7 +50,7 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
         last_archived_at=None if last_at is None else _iso(last_at),
         failing_since=_iso(float(failing[1])) if len(failing) > 1 and failing[1].isdigit() else None,
         last_error=_reason(words) or failing[0].strip() if failing else None,
-        prepared=not os.path.exists(f"{runtime_folder}/{calls.PREPARE}"),
+        prepared=status.in_recovery(data_folder) or not os.path.exists(f"{runtime_folder}/{calls.PREPARE}"),
         fork_refused=None if refused is None else refused.what,
         fork_hint=None if refused is None else refused.hint,
         fork_docs=None if refused is None else refused.docs,
@@ -103,11 +105,12 @@ def _last_archived(runtime_folder: str, done: dict[str, float]) -> tuple[str | N
 
 
 def _reason(words: list[str]) -> str | None:
-    """Return the reason from an archiver's output: wal-g starts with news, pgBackRest ends with hints."""
+    """Return the reason from the output: wal-g starts with news; pgBackRest and we end with hints."""
     lines = [line.strip() for line in words if line.strip()]
     start = next((number for number, line in enumerate(lines) if "error" in line.lower()), -1)
     reason = lines[start:][:_REASON_LINES] if lines else []
-    return " ".join(line for line in reason if not line.startswith("HINT")) or None
+    message = takewhile(lambda line: not line.lower().startswith(("hint:", "docs:")), reason)
+    return " ".join(message).removeprefix(calls.OURS) or None
 
 
 def _size(path: str) -> int:

@@ -43,11 +43,16 @@ OF_A_RECOVERY = (
 """Notes of shims/fetch-segment. All but ASK belong to one recovery; the next one must not trust them."""
 
 
+OURS = "entrypoint: error: "
+"""The beginning of our own message in the output of archive-segment."""
+
+
 def outage(runtime_folder: str, data_folder: str) -> tuple[list[str], list[str]]:
     """Return why archiving fails and since when, and the archiver's last output; empty while it works."""
     for beginning in (f"{runtime_folder}/", f"{data_folder}/{own.PREFIX}"):
         failing = lines(beginning + FAILING)
         if failing:
+            failing[0] = failing[0].removeprefix(OURS)
             return failing, lines(beginning + WORDS)
     return [], []
 

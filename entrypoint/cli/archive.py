@@ -59,9 +59,8 @@ def describe(state: ArchiveState) -> list[tuple[str, str]]:
     if state.failing_since is not None:
         rows.append(("fails since", f"{state.failing_since}: {state.last_error}"))
     if not state.prepared:
-        rows.append(
-            ("not prepared", "the storage was unavailable at the start; the next segment tries again")
-        )
+        why = "the storage was unavailable at the start, or the server was in recovery"
+        rows.append(("not prepared", f"{why}; the next segment prepares it"))
     waiting = f"{state.backlog_segments} WAL files, {spell(state.backlog_bytes)}"
     if state.oldest_ready_seconds is not None:
         waiting += f", the oldest ({state.oldest_ready}) for {state.oldest_ready_seconds} s"

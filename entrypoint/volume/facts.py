@@ -95,7 +95,7 @@ class ArchiveState(NamedTuple):
     last_error: str | None
     """The archiver's last error message of the current outage."""
     prepared: bool
-    """The archive is known to belong to this cluster."""
+    """The archive is known to belong to this cluster; a standby has to know it only when it is promoted."""
     fork_refused: str | None
     """Why a restored cluster archives nothing: another server continued the archive. None: it archives."""
     fork_hint: str | None

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from entrypoint.archive import backlog, calls
+from entrypoint.settings.archiving import Archive
+from entrypoint.volume.facts import ArchiveState
+from unit import made
 
 
 def test_files_wait_in_postgresqls_order(tmp_path: Path) -> None:
@@ -22,12 +25,52 @@ def test_files_wait_in_postgresqls_order(tmp_path: Path) -> None:
     )
 
 
+def _look(folder: Path) -> ArchiveState:
+    archive = made.settings({"ARCHIVE_URL": "file:///archive"}).archive
+    assert isinstance(archive, Archive)
+    return backlog.look(archive, str(folder), str(folder / "run"))
+
+
+@pytest.mark.parametrize(
+    ("left", "prepared"),
+    [
+        ((), True),
+        (("run/prepare-archive",), False),
+        # A standby leaves it to its promotion, although the storage is available.
+        (("run/prepare-archive", "standby.signal"), True),
+        (("run/prepare-archive", "recovery.signal"), True),
+    ],
+)
+def test_only_a_primary_is_not_prepared(tmp_path: Path, left: tuple[str, ...], *, prepared: bool) -> None:
+    """Only there the next segment has something to do first."""
+    made.cluster(tmp_path)
+    (tmp_path / "run").mkdir()
+    for name in left:
+        (tmp_path / name).touch()
+    assert prepared == _look(tmp_path).prepared
+
+
+def test_the_last_error_is_the_message_alone(tmp_path: Path) -> None:
+    """A message of the entrypoint is shown in one line, so neither its level nor its hint is part of it."""
+    made.cluster(tmp_path)
+    (tmp_path / "run").mkdir()
+    message = "uid 999 cannot write to /archive"
+    logged = f"entrypoint: error: {message}\n  hint: chown it\n  docs: run-without-root\n"
+    (tmp_path / "run" / calls.FAILING).write_text(f"entrypoint: error: {message}\n1796017241\n")
+    (tmp_path / "run" / calls.WORDS).write_text(logged)
+    assert message == _look(tmp_path).last_error
+    (tmp_path / "run" / calls.WORDS).unlink()
+    assert message == _look(tmp_path).last_error
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         (["INFO: files will be uploaded", "ERROR: cannot reach it", "  dial tcp: refused"], "ERROR: cannot reach it dial tcp: refused"),
         (["ERROR: [103]: unable to find a repository", "HINT: is there one?", ""], "ERROR: [103]: unable to find a repository"),
         (["Error: 1", "2", "3", "4"], "Error: 1 2 3"),
+        (["entrypoint: error: no", "  because", "  hint: do", "  docs: x"], "no because"),
+        (["entrypoint: warning: slow", "entrypoint: error: no", "  hint: do", "entrypoint: error: 2"], "no"),
         (["it ended", "killed"], "killed"),
         (["", " "], None),
         ([], None),
