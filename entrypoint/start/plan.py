@@ -192,8 +192,8 @@ def _init_files_unfinished(settings: Settings, unfinished: Unfinished) -> Proble
         why = f"the init file {file} failed or was interrupted, so the database is only partly set up"
     return Problem(
         f"an earlier first start did not finish: {why}",
-        "correct the file, then either empty the volume (docker volume rm, docker compose down "
-        "--volumes) or start once with -e POSTGRES_INIT_UNFINISHED=restart, which moves the existing "
+        "correct the file, then either empty the volume (docker rm CONTAINER, docker volume rm VOLUME) "
+        "or start once with -e POSTGRES_INIT_UNFINISHED=restart, which moves the existing "
         "files aside and starts from scratch. If you have checked the database yourself and want to keep "
         f"it as it is: rm -r {where}",
         exits.UNFINISHED_FIRST_START,
