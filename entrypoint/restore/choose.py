@@ -97,6 +97,8 @@ class Refusal(NamedTuple):
     """The name of the newest backup that fits, if the chosen one does not."""
     hole: tuple[str, str] | None = None
     """WAL segments that are missing on the way to the target."""
+    reachable: int | None = None
+    """An LSN before the gap that the backup can be restored to; None: there is none."""
 
 
 class _Aim(NamedTuple):
@@ -158,7 +160,8 @@ def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: datetime)
             return Refusal(reason, earliest, latest, chosen.name, fitting[-1].name)
     hole = None if request.kind == "immediate" else _hole(chosen, aim.lsn, wal)
     if hole is not None and request.kind in ("", "lsn"):
-        return Refusal("gap", earliest, latest, chosen.name, hole=hole)
+        reachable = _before(hole, chosen, wal)
+        return Refusal("gap", earliest, latest, chosen.name, hole=hole, reachable=reachable)
     return Choice(
         backup=chosen,
         why=why,
@@ -191,15 +194,17 @@ def worded(refusal: Refusal, request: Request, wal: Wal) -> Problem:
         hint = "set a target in that range, or set none to restore up to the end of the archive"
     elif reason == "gap" and refusal.hole is not None:
         first, last = refusal.hole
-        before = segments.number(first, wal.segment_bytes) * wal.segment_bytes
+        lsn = refusal.reachable
         what = (
             f"the archive lacks the WAL segments {first} to {last}, which backup {name} needs "
             f"to reach {request.words}"
         )
-        hint = (
-            f"restore up to the start of the gap (RESTORE_TARGET_LSN={lsn_text(before - 1)}), this backup "
-            "alone (RESTORE_TARGET=immediate), or from a backup after the gap"
-        )
+        hint = "restore this backup alone (RESTORE_TARGET=immediate), or from a backup after the gap"
+        if lsn is not None:
+            hint = (
+                f"restore up to the last segment before the gap (RESTORE_TARGET_LSN={lsn_text(lsn)}), this "
+                "backup alone (RESTORE_TARGET=immediate), or from a backup after the gap"
+            )
     else:
         why = (
             f"ended after the target ({request.words})"
@@ -236,6 +241,16 @@ def _leads_to(backup: Backup, wal: Wal) -> bool:
     first = segments.of_lsn(backup.timeline, backup.start_lsn, wal.segment_bytes)
     last = segments.of_lsn(backup.timeline, backup.stop_lsn, wal.segment_bytes, end=True)
     return on_the_way and not segments.gaps(wal.names, first, last, (), wal.segment_bytes)
+
+
+def _before(hole: tuple[str, str], backup: Backup, wal: Wal) -> int | None:
+    """Return the start of the last segment before a gap, unless the backup needs more than that.
+
+    PostgreSQL stops at the first record that begins at or after the target. Later in the segment there may be
+    none, and it would need the missing segment to find that out.
+    """
+    start = (segments.number(hole[0], wal.segment_bytes) - 1) * wal.segment_bytes
+    return start if start >= segments.parse_lsn(backup.stop_lsn) else None
 
 
 def _hole(backup: Backup, lsn: int | None, wal: Wal) -> tuple[str, str] | None:

@@ -93,8 +93,8 @@ def _settings(context: Context, source: OpenedArchive, wanted: Recorded, action:
             "hot_standby": "on" if action == "pause" else "off",
         },
     )
-    if wanted.kind == "immediate" and programs.binary_major(context) >= 15:
-        # Prefetching needs the segment after the backup before the server is consistent. That segment may be
+    if wanted.kind and programs.binary_major(context) >= 15:
+        # Prefetching needs the segment after the target before the target is reached. That segment may be
         # missing for good.
         recovering["recovery_prefetch"] = "off"
     return recovering

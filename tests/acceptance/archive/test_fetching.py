@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -106,6 +107,17 @@ def test_a_hole_is_not_the_end_of_the_archive(archive: Archive) -> None:
         restored.begin()
         restored.ready(60)
         assert str(SEGMENTS) == restored.sql("SELECT count(*) FROM kept")
+
+
+def test_the_way_out_of_a_hole_works(archive: Archive) -> None:
+    """The refusal's own target restores what was archived before the hole, and nothing else is needed."""
+    names = archive.segments()
+    lost = names[len(names) // 2]
+    _change(archive, lost, "rm $f")
+    refused = archive.run(LATEST, timeout=40)
+    (target,) = re.findall("RESTORE_TARGET_LSN=([0-9A-F/]+)", refused.stderr)
+    with archive.serve({**SHORT, "RESTORE_TARGET_LSN": target}, timeout=90) as restored:
+        assert 0 < int(restored.sql("SELECT count(*) FROM kept")) < SEGMENTS
 
 
 def test_a_hole_that_is_filled_meanwhile_does_no_harm(archive: Archive) -> None:

@@ -121,7 +121,8 @@ def test_a_gap_on_the_way_is_found_before_anything_is_fetched() -> None:
     assert "third" == _chosen(Request("LATEST"), torn).backup.name
     text = _refused(Request("second"), torn)
     assert f"lacks the WAL segments {segments.name(1, 15, SIZE)} to {segments.name(1, 16, SIZE)}" in text
-    assert f"RESTORE_TARGET_LSN=0/{15 * SIZE - 1:X}" in text
+    assert f"RESTORE_TARGET_LSN=0/{14 * SIZE:X}" in text
+    assert "second" == _chosen(Request("LATEST", "lsn", f"0/{14 * SIZE:X}"), torn).backup.name
     assert "second" == _chosen(Request("LATEST", "lsn", f"0/{15 * SIZE - 1:X}"), torn).backup.name
     found = _chosen(Request("second", "xid", "745"), torn)
     assert (segments.name(1, 15, SIZE), segments.name(1, 16, SIZE)) == found.hole
