@@ -80,7 +80,7 @@ def steps(page: str) -> Iterator[Step]:
         text = re.sub(rf"(?m)^{indent}", "", content)
         if language == "console":
             yield from _commands(text)
-        elif found := re.search(r"\bWrite `([^`]+)`", before):
+        elif found := re.search(r"\bWrite\s+`([^`]+)`", before):
             yield Step("write", found[1], text)
         elif found := re.search(r"\bbelow\s+`([^`]+)`", before):
             yield Step("insert", found[1], text)
