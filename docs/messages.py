@@ -52,7 +52,7 @@ def _of_module(path: Path, room: str) -> Iterator[Message]:
                 name: constants.get(name, {}) | lines for name, lines in _assigned(_inside(function)).items()
             }
             for node in _inside(function):
-                if isinstance(node, ast.Call):
+                if isinstance(node, ast.Call) and node.args and ast.unparse(node.func) in _CALLS:
                     yield from _of_call(room, node, _until(node.lineno, known))
 
 
@@ -89,9 +89,7 @@ def _until(line: int, known: Names) -> dict[str, list[ast.expr]]:
 
 
 def _of_call(room: str, node: ast.Call, known: Mapping[str, list[ast.expr]]) -> Iterator[Message]:
-    level = _CALLS.get(ast.unparse(node.func))
-    if level is None or not node.args:
-        return
+    level = _CALLS[ast.unparse(node.func)]
     names = ("what", "hint", "code", "docs") if level == "error" else ("what", "hint", "docs")
     given = dict(zip(names, node.args, strict=False)) | {
         each.arg: each.value for each in node.keywords if each.arg

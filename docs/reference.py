@@ -17,6 +17,7 @@ from entrypoint.archive import calls
 from entrypoint.archivers import pgbackrest, terms, walg
 from entrypoint.backup import turn
 from entrypoint.cli import group
+from entrypoint.cli.grouping import called
 from entrypoint.config import rendered
 from entrypoint.doctor.look import archive, databases, memory, places, secrets, server
 from entrypoint.doctor.sight import Check
@@ -33,7 +34,7 @@ from entrypoint.settings import (
     starting,
 )
 from entrypoint.settings.fields import Variable
-from entrypoint.topics import TOPICS
+from entrypoint.topics import PATHS, TOPICS
 
 FOLDER = Path(__file__).with_suffix("")
 
@@ -243,11 +244,12 @@ def _default(text: str) -> str:
 def _commands() -> Iterator[str]:
     yield "# Commands"
     yield _ABOUT_COMMANDS
-    contexts = {path: _context(path.split()) for _, paths in TOPICS for path in paths}
+    top = click.Context(group, info_name="entrypoint", terminal_width=78, **group.context_settings)
+    commands = {path: called(top, path.split()) for path in PATHS}
     for title, paths in TOPICS:
         rows = (
             f"- [`entrypoint {path}`](#entrypoint-{path.replace(' ', '-')}): "
-            + contexts[path].command.get_short_help_str(200)
+            + commands[path].command.get_short_help_str(200)
             for path in paths
         )
         yield f"**{title}**"
@@ -256,19 +258,9 @@ def _commands() -> Iterator[str]:
         yield f"## {title}"
         for path in paths:
             yield f"### entrypoint {path}"
-            yield f"```text\n{contexts[path].get_help()}\n```"
+            yield f"```text\n{commands[path].get_help()}\n```"
             if path == "ready":
                 yield _ABOUT_READY
-
-
-def _context(words: Iterable[str]) -> click.Context:
-    """Return a command with all that click knows about its place."""
-    found = click.Context(group, info_name="entrypoint", terminal_width=78, **group.context_settings)
-    for word in words:
-        assert isinstance(found.command, click.Group)
-        command = found.command.commands[word]
-        found = click.Context(command, parent=found, info_name=word, **command.context_settings)
-    return found
 
 
 def _checks() -> Iterator[str]:
@@ -377,8 +369,8 @@ def _messages() -> Iterator[str]:
 
 
 def _message(each: messages.Message) -> list[str]:
-    page = f"[{each.docs}](../how-to/{each.docs}.md)" if each.docs else ""
-    return [each.level, _escaped(each.text), "" if each.hint == "…" else _escaped(each.hint), page]
+    hint = "" if each.hint == messages.ELLIPSIS else _escaped(each.hint)
+    return [each.level, _escaped(each.text), hint, _how_to(each.docs)]
 
 
 def _escaped(text: str) -> str:

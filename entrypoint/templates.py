@@ -11,13 +11,17 @@ HERE = Path(__file__).resolve().parent
 """The program's folder, which contains its templates and shims."""
 
 
+def folders(name: str) -> tuple[Path, Path]:
+    """Return where a folder of the program may be: in a wheel, or in the image and the repository."""
+    return HERE / name, HERE.parent / name
+
+
 def render(template: str, **context: object) -> str:
     """Return a rendered template; an unknown variable in it is an error."""
     import jinja2
 
-    folders = (HERE / "conf_templates", HERE.parent / "conf_templates")
     environment = jinja2.Environment(  # noqa: S701 - configuration files, not HTML
-        loader=jinja2.FileSystemLoader(folders),
+        loader=jinja2.FileSystemLoader(folders("conf_templates")),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

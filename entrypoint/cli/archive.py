@@ -4,6 +4,7 @@ import json
 
 import click
 
+from entrypoint import log
 from entrypoint.archive import backlog, pending
 from entrypoint.archive.opened import open_archive
 from entrypoint.cli.grouping import Commands
@@ -52,7 +53,7 @@ def describe(state: ArchiveState) -> list[tuple[str, str]]:
         rows.append(("refused", f"{state.fork_refused}; nothing is archived, backed up or removed"))
         rows += [("hint", f"{state.fork_hint}"), ("docs", f"{state.fork_docs}")]
     if state.own_command is not None:
-        first, *rest = f"{state.own_command}\nhint: {state.own_command_hint}".split("\n")
+        first, *rest = log.advised(f"{state.own_command}", f"{state.own_command_hint}", "").split("\n")
         rows += [("own command", first), *(("", line) for line in rest)]
     if state.lost:
         rows.append(("emptied", LOST))

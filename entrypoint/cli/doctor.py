@@ -86,7 +86,7 @@ def _print(told: Told) -> None:
     echo(f"  {check.name.ljust(_WIDTH)}  {lines[0]}", mark=mark)
     rest = lines[1:]
     if finding.level != OK:
-        rest += [f"why: {check.why}", *log.advised("", finding.hint, finding.docs).split("\n")[1:]]
+        rest += log.advised(f"why: {check.why}", finding.hint, finding.docs).split("\n")
     for line in rest:
         echo(f"{' ' * (_WIDTH + 9)}{line}")
 

@@ -10,6 +10,7 @@ from entrypoint.topics import PATHS, TOPICS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 _WIDTH = max(map(len, PATHS))
@@ -74,7 +75,7 @@ class Everything(Commands):
             formatter.write_text(_ABOUT)
         for title, paths in TOPICS:
             with formatter.section(title):
-                formatter.write_dl([_row(path, find(self, path.split())) for path in paths])
+                formatter.write_dl([_row(path, called(ctx, path.split()).command) for path in paths])
         found = pages.titles()
         if found:
             with formatter.section("How-to pages (entrypoint help PAGE)"):
@@ -83,14 +84,16 @@ class Everything(Commands):
         formatter.write_text(_OTHERS)
 
 
-def find(group: click.Group, words: list[str]) -> click.Command | None:
-    """Return the command with this path below a group, or None if there is none."""
-    found: click.Command | None = group
+def called(top: click.Context, words: Iterable[str]) -> click.Context:
+    """Return the context of the command with this path below a group; raises KeyError if there is none."""
+    found = top
     for word in words:
-        found = found.commands.get(word) if isinstance(found, click.Group) else None
+        if not isinstance(found.command, click.Group):
+            raise KeyError(word)
+        command = found.command.commands[word]
+        found = click.Context(command, parent=found, info_name=word, **command.context_settings)
     return found
 
 
-def _row(path: str, command: click.Command | None) -> tuple[str, str]:
-    assert command is not None, path
+def _row(path: str, command: click.Command) -> tuple[str, str]:
     return path.ljust(_WIDTH), command.get_short_help_str(200)

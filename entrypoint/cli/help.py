@@ -27,13 +27,10 @@ def show_help(ctx: click.Context, words: Sequence[str]) -> None:
     if words and name in titles:
         echo_page(pages.text(name))
         return
-    assert isinstance(top.command, click.Group)
-    context = top
-    for count, word in enumerate(words, 1):
-        command = grouping.find(top.command, list(words[:count]))
-        if command is None:
-            raise Failure(_unknown(words, titles))
-        context = click.Context(command, parent=context, info_name=word, **command.context_settings)
+    try:
+        context = grouping.called(top, words)
+    except KeyError:
+        raise Failure(_unknown(words, titles)) from None
     echo(context.get_help())
 
 

@@ -2,10 +2,9 @@
 
 import os
 
-from entrypoint.templates import HERE
+from entrypoint.templates import folders
 
-FOLDERS = (f"{HERE}/docs/how-to", f"{HERE.parent}/docs/how-to")
-"""Where the pages are: in a wheel, and in the image and the repository."""
+FOLDERS = folders("docs/how-to")
 _ENDING = ".md"
 
 

@@ -7,11 +7,19 @@ import os
 from entrypoint import log, own
 from entrypoint.postgres.postmaster import Postmaster, parse_postmaster
 from entrypoint.server.context import Context
-from entrypoint.system import files
+from entrypoint.system import files, small
 from entrypoint.volume import notes
 
 OLD_RECOVERY = "recovery.conf"
 """The recovery settings of PostgreSQL 11 and older."""
+
+
+def data_version(data_folder: str) -> str:
+    """Return the version in PG_VERSION as it is there; empty if there is no cluster, or no readable file."""
+    try:
+        return small.read_text(f"{data_folder}/PG_VERSION", follow=True).split("\n")[0].strip()
+    except OSError:
+        return ""
 
 
 def data_major(data_folder: str) -> int:

@@ -8,9 +8,10 @@ from entrypoint.config import rendered
 from entrypoint.errors import Failure, Problem
 from entrypoint.server import opening, programs
 from entrypoint.server.context import Context
+from entrypoint.server.data_folder import data_version
 from entrypoint.settings.values import Settings
 from entrypoint.start import plan
-from entrypoint.system import identity, small
+from entrypoint.system import identity
 from entrypoint.volume import probe
 from entrypoint.volume.facts import Facts
 
@@ -89,11 +90,7 @@ def _check_major(context: Context) -> None:
 
     PG_MAJOR of the image saves calling the server, but refuses nothing by itself.
     """
-    try:
-        text = small.read_text(f"{context.settings.data_folder}/PG_VERSION")
-    except OSError:
-        return
-    data = text.split("\n")[0].strip()
+    data = data_version(context.settings.data_folder)
     if not data or data == context.environment.get("PG_MAJOR"):
         return
     binary = programs.binary_major(context)

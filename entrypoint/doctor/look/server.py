@@ -7,8 +7,8 @@ from entrypoint.first_start import init_files
 from entrypoint.pid1 import status, stops
 from entrypoint.server import control_file, opening, programs
 from entrypoint.server.context import server_environment
+from entrypoint.server.data_folder import data_version
 from entrypoint.start import objections, plan
-from entrypoint.system import files
 from entrypoint.volume import probe
 
 
@@ -52,14 +52,7 @@ _PROGRAMS = ("postgres", "initdb", "pg_ctl", "pg_controldata", "pg_waldump", "ps
 def _version(sight: Sight) -> list[Finding]:
     missing = [name for name in _PROGRAMS if not opening.has_program(name, sight.context.environment)]
     binary = None if "postgres" in missing else str(programs.binary_major(sight.context))
-    return judge.server.versions(_first_line(f"{sight.data_folder}/PG_VERSION"), binary, missing)
-
-
-def _first_line(path: str) -> str | None:
-    try:
-        return files.read_text(path).split("\n")[0] or None
-    except OSError:
-        return None
+    return judge.server.versions(data_version(sight.data_folder) or None, binary, missing)
 
 
 def _server(sight: Sight) -> list[Finding]:
