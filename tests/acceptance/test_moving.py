@@ -81,7 +81,7 @@ def test_from_alpine_and_back(foreign: str) -> None:
         assert "reindexdb --all" in GUIDE
         container.exec("reindexdb", "--all", "--quiet", user="postgres")
         assert before != container.sql("SELECT pg_relation_filenode('kept_pkey')")
-        (update,) = re.findall(r"`(UPDATE pg_database .*?)`", GUIDE)
+        (update,) = re.findall(r'--command "(UPDATE pg_database .*?)"', GUIDE)
         assert "0" == container.sql(
             "SELECT count(datcollversion) FROM pg_database WHERE datname = 'postgres'"
         )
@@ -117,5 +117,5 @@ def test_from_bitnami_and_back(foreign: str) -> None:
     echo 'local all all trust' >/tmp/conf/pg_hba.conf
     chown -R 1001:root .
     """
-    assert "chown -R 1001:root" in GUIDE
+    assert "--entrypoint chown nix-postgres:17 -R 1001:root" in GUIDE
     _reads_without_us(foreign, theirs)
