@@ -32,6 +32,7 @@ from entrypoint.settings import (
     restoring,
     serving,
     starting,
+    watching,
 )
 from entrypoint.settings.fields import Variable
 from entrypoint.topics import PATHS, TOPICS
@@ -130,6 +131,7 @@ _VARIABLES: tuple[tuple[str, str, tuple[Variable, ...]], ...] = (
     ("Drills", _see("how-to/rehearse-restores"), rehearsing.VARIABLES),
     ("Restores", _see("how-to/restore-a-lost-volume", "how-to/restore-to-a-moment"), restoring.VARIABLES),
     ("Standbys", _see("how-to/run-a-standby"), following.VARIABLES),
+    ("Messages, probes and metrics", _see("how-to/get-notified", "how-to/check-health"), watching.VARIABLES),
     (
         "Collations, and stopping",
         _see("how-to/fix-collations", "explanation/stopping"),

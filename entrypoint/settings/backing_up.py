@@ -58,6 +58,14 @@ VARIABLES = (
         "What to verify after each backup: `content`, or `names` (no segment is missing; nothing is read).",
     ),
     Variable(
+        "BACKUP_PING_URL",
+        "",
+        "An address of healthchecks.io, Uptime Kuma or the like that is requested when a backup starts, and "
+        "again with a report when it has succeeded or failed.",
+        secret=True,
+        from_file=True,
+    ),
+    Variable(
         "BACKUP_VERIFY_PERIOD",
         "30",
         "Days in which `BACKUP_VERIFY=content` reads the whole archive once: after each backup it reads what "

@@ -56,9 +56,11 @@ TRUE = ("on", "true", "yes", "1")
 FALSE = ("off", "false", "no", "0")
 """The spellings of on and off that a switch accepts."""
 
-INJECTED = re.compile(r"(?s)[A-Z]+_NAME|.*_(SERVICE_(HOST|PORT).*|PORT|PORT_\d+_(TCP|UDP|SCTP).*|ENV_.*)")
+INJECTED = re.compile(
+    r"(?s)[A-Z]+_NAME|NOTIFY_SOCKET|.*_(SERVICE_(HOST|PORT).*|PORT|PORT_\d+_(TCP|UDP|SCTP).*|ENV_.*)"
+)
 """The variables that Kubernetes (service links) and Docker (`--link`) set for a service with a name such as
-`archive` or `backup`."""
+`archive` or `backup`, and the socket that systemd and Podman pass on."""
 
 
 def seconds(values: Mapping[str, str], variable: Variable, problems: list[Problem]) -> int:

@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 
 STRICT_GROUPS = ("ARCHIVE_", *tool_variables.GROUPS.values())
 """Any unknown name of these groups is an error."""
-OUR_GROUPS = ("BACKUP_", "RESTORE_", "STANDBY_", "STOP_", "COLLATION_", "STATUS_", "DRILL_")
+OUR_GROUPS = (
+    "BACKUP_",
+    "RESTORE_",
+    "STANDBY_",
+    "STOP_",
+    "COLLATION_",
+    "STATUS_",
+    "DRILL_",
+    "WATCH_",
+    "NOTIFY_",
+)
 """A name of these groups that nearly is one of our names is an error; others belong to another program."""
 _SWITCHES = (
     *("ARCHIVE_URL", "ARCHIVE_TOOL", "RESTORE_ARCHIVE_URL", "RESTORE_ARCHIVE_TOOL"),

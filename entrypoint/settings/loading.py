@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from entrypoint.settings.archiving import Archives
     from entrypoint.settings.following import Standby
     from entrypoint.settings.restoring import Request
+    from entrypoint.settings.watching import Watching
 
 
 # The functions below load the sections that few starts use, and only if one of their variables is set.
@@ -43,6 +44,7 @@ def load(
     problems += found
     served, found = serving.parse(values)
     problems += found
+    watching = _watching(values, problems)
     settings = Settings(
         values=dict(everything),
         server=parse_server(arguments),
@@ -60,6 +62,7 @@ def load(
         source_values=source_values,
         conf=conf,
         serving=served,
+        watching=watching,
     )
     return settings, problems
 
@@ -122,3 +125,15 @@ def _restore(
     restore, found = restoring.parse(values, standby, source=source)
     problems += found
     return restore
+
+
+def _watching(values: Mapping[str, str], problems: list[Problem]) -> Watching | None:
+    names = ("BACKUP_PING_URL", "DRILL_PING_URL", *variables.WATCHING)
+    plain = ("STATUS_LOG_LEVEL", "STATUS_LOG_FORMAT")
+    if not any(value and name.startswith(names) and name not in plain for name, value in values.items()):
+        return None
+    from entrypoint.settings import watching
+
+    found, wrong = watching.parse(values)
+    problems += wrong
+    return found if watching.is_wanted(values) else None

@@ -24,6 +24,13 @@ VARIABLES = (
         "/var/lib/postgresql/drill",
         "The folder that drills restore into: outside `PGDATA`, with room for the whole database.",
     ),
+    Variable(
+        "DRILL_PING_URL",
+        "",
+        "As `BACKUP_PING_URL`, for drills.",
+        secret=True,
+        from_file=True,
+    ),
 )
 _ALL = {each.name: each for each in VARIABLES}
 

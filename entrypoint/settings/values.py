@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from entrypoint.settings.restoring import Request
     from entrypoint.settings.serving import Serving
     from entrypoint.settings.starting import EveryStart, Init
+    from entrypoint.settings.watching import Watching
 
 
 # Backups and Drills are here and have defaults, so that a start without them need not load their sections.
@@ -84,6 +85,8 @@ class Settings(NamedTuple):
     conf: dict[str, str]
     """POSTGRES_CONF_*: server settings by name."""
     serving: Serving
+    watching: Watching | None
+    """None: nothing is watched."""
     files: Mapping[str, str] = {}
     """The files that variables were read from, by the variable's plain name."""
     own_recovery: bool = False

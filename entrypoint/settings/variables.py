@@ -22,6 +22,10 @@ _PLAIN = {each.name: each for each in starting.OFFICIAL + starting.OURS + servin
 """The variables of the sections that every start loads."""
 
 
+WATCHING = ("WATCH_", "NOTIFY_", "STATUS_")
+"""The beginnings of the names in the section of the watch; STATUS_LOG_LEVEL belongs to every start."""
+
+
 def _section(name: str) -> tuple[Variable, ...]:
     """Return the variables of the section that a name belongs to, if it is one that few starts use."""
     found: tuple[Variable, ...] = ()
@@ -45,6 +49,10 @@ def _section(name: str) -> tuple[Variable, ...]:
         from entrypoint.settings import following
 
         found = following.VARIABLES
+    elif name.startswith(WATCHING):
+        from entrypoint.settings import watching
+
+        found = watching.VARIABLES
     return found
 
 
@@ -57,7 +65,7 @@ def table() -> dict[str, Variable]:
     """Return all variables by name, in the order of the page of variables."""
     every = (
         *(*starting.OFFICIAL, *starting.OURS, *serving.SERVER),
-        *(each for section in OF_FEW for each in _section(section)),
+        *(each for section in (*OF_FEW, WATCHING[0]) for each in _section(section)),
         *serving.POLICIES,
     )
     return {each.name: each for each in every}

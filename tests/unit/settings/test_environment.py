@@ -38,7 +38,7 @@ def _whats(found: Environment) -> list[str]:
 
 
 FROM_FILE = [
-    *(name for name, variable in variables.table().items() if variable.from_file),
+    *(name for name, variable in variables.table().items() if variable.from_file and "PING" not in name),
     "WALG_PGP_KEY_PASSPHRASE",
     "WALG_S3_PREFIX",
     "PGBACKREST_REPO1_CIPHER_PASS",

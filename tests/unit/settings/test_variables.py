@@ -15,6 +15,7 @@ from entrypoint.settings import (
     serving,
     starting,
     variables,
+    watching,
 )
 from entrypoint.settings.fields import Variable
 from entrypoint.settings.starting import OFFICIAL
@@ -27,7 +28,7 @@ def test_each_is_declared_once() -> None:
     """No name is in the table twice, and each name alone leads to its section."""
     assert EVERY == [variables.find(each.name) for each in EVERY]
     rows = (starting.OFFICIAL, starting.OURS, serving.SERVER, serving.POLICIES)
-    few = (archiving, backing_up, rehearsing, restoring, following)
+    few = (archiving, backing_up, rehearsing, restoring, following, watching)
     assert len(EVERY) == sum(map(len, rows)) + sum(len(each.VARIABLES) for each in few)
 
 
@@ -44,6 +45,11 @@ def test_secrets_have_no_default() -> None:
         "POSTGRES_PASSWORD": "",
         "PGPASSWORD": "value of `POSTGRES_PASSWORD`",
         "STANDBY_PRIMARY_CONNINFO": "",
+        "BACKUP_PING_URL": "",
+        "DRILL_PING_URL": "",
+        "NOTIFY_URLS": "",
+        "NOTIFY_HEARTBEAT_URL": "",
+        "STATUS_TOKEN": "",
     }
     assert expected == {each.name: each.default for each in EVERY if each.secret}
 

@@ -1,0 +1,134 @@
+"""What began and what ended between two looks; pure.
+
+A condition is a check that does not find all well. It begins with the first look that finds it, and becomes
+more serious when the check's worst finding does. It ends with the second look in a row that finds all well,
+so that what comes and goes with every look is one condition. A check that could not look changes nothing.
+"""
+
+from __future__ import annotations
+
+from entrypoint.finding import ERROR, OK, WARNING
+from entrypoint.light import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Literal
+
+    from entrypoint.finding import Level
+
+    Serious = Literal["error", "warning", "info"]
+    Kind = Literal["began", "ended", "happened"]
+
+BEGAN: Kind = "began"
+ENDED: Kind = "ended"
+HAPPENED: Kind = "happened"
+INFO: Literal["info"] = "info"
+RANK: Mapping[str, int] = {INFO: 0, OK: 0, WARNING: 1, ERROR: 2}
+"""How serious a level is."""
+_ENOUGH = 2
+"""Looks in a row that must find all well before a condition has ended."""
+EVENTS = 100
+"""Number of events that are kept."""
+
+
+class Found(NamedTuple):
+    """The worst finding of a check, with the texts of all its findings of that level."""
+
+    check: str
+    level: Level
+    found: str
+    hint: str
+    docs: str
+    why: str
+    at: float
+    """When the check was made, in seconds since 1970."""
+
+
+class Condition(NamedTuple):
+    """Something that is wrong now."""
+
+    check: str
+    level: Serious
+    """The most serious level since it began."""
+    since: float
+    """When it began, in seconds since 1970."""
+    found: str
+    """The last finding."""
+    hint: str = ""
+    docs: str = ""
+    why: str = ""
+    well: int = 0
+    """How many of the last looks have found all well."""
+
+
+class Event(NamedTuple):
+    """Something that began, ended, or just happened."""
+
+    number: int
+    """Of all events of this cluster, from 1."""
+    at: float
+    """In seconds since 1970."""
+    kind: Kind
+    name: str
+    """The check, or what happened: `crash`, `restarts`, `promotion`, `restore`, `start`."""
+    level: Serious
+    found: str
+    """What was found, or what has ended."""
+    since: float
+    """When the condition began; for what happened, the same as `at`."""
+    hint: str = ""
+    docs: str = ""
+
+
+class Noted(NamedTuple):
+    """The conditions that exist, and the last events."""
+
+    conditions: tuple[Condition, ...] = ()
+    events: tuple[Event, ...] = ()
+    """Oldest first."""
+    total: int = 0
+    """How many events there have been."""
+
+    def add(self, event: Event) -> Noted:
+        """Return a copy with one more event, which gets its number."""
+        event = event._replace(number=self.total + 1)
+        return self._replace(events=(*self.events, event)[-EVENTS:], total=event.number)
+
+
+def judge(noted: Noted, findings: Sequence[Found], now: float) -> Noted:
+    """Return what is noted after a look; `findings` has one entry for each check that has looked."""
+    for found in findings:
+        noted = _judge(noted, found, now)
+    return noted
+
+
+def _judge(noted: Noted, found: Found, now: float) -> Noted:
+    known = next((each for each in noted.conditions if each.check == found.check), None)
+    others = tuple(each for each in noted.conditions if each.check != found.check)
+    if found.level == OK:
+        if known is None:
+            return noted
+        known = known._replace(well=known.well + 1)
+        if known.well < _ENOUGH:
+            return noted._replace(conditions=_sorted((*others, known)))
+        noted = noted._replace(conditions=others)
+        return noted.add(Event(0, now, ENDED, known.check, known.level, known.found, known.since))
+    if known is not None and RANK[found.level] <= RANK[known.level]:
+        level, since = known.level, known.since
+        known = _condition(found, level, since)
+        return noted._replace(conditions=_sorted((*others, known)))
+    since = now if known is None else known.since
+    known = _condition(found, found.level, since)
+    noted = noted._replace(conditions=_sorted((*others, known)))
+    return noted.add(
+        Event(0, now, BEGAN, found.check, found.level, found.found, since, found.hint, found.docs)
+    )
+
+
+def _condition(found: Found, level: Serious, since: float) -> Condition:
+    return Condition(found.check, level, since, found.found, found.hint, found.docs, found.why)
+
+
+def _sorted(conditions: Sequence[Condition]) -> tuple[Condition, ...]:
+    return tuple(sorted(conditions, key=lambda each: (each.since, each.check)))

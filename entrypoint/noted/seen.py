@@ -1,0 +1,96 @@
+"""Everything that the watch saw at its last look, as one value that every face shows."""
+
+from __future__ import annotations
+
+from entrypoint.light import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from entrypoint.archivers.terms import Backup
+    from entrypoint.backup.runs import Run
+    from entrypoint.drill.drills import Drill
+    from entrypoint.noted.conditions import Condition, Event, Found
+    from entrypoint.pid1.status import KnownHelper
+    from entrypoint.volume.facts import ArchiveState, Following
+
+
+class Volume(NamedTuple):
+    """A filesystem that holds the data, the WAL or the archive."""
+
+    name: str
+    """`data`, `wal` or `archive`; a filesystem has only its first name."""
+    folder: str
+    size: int
+    """Bytes, without those that are reserved for root."""
+    free: int
+    full_seconds: int | None
+    """After how many seconds it is full at the present rate; None: it does not fill up."""
+
+
+class Sample(NamedTuple):
+    """A value that was read from the server for a metric."""
+
+    name: str
+    """The metric's name."""
+    labels: tuple[tuple[str, str], ...]
+    value: float
+
+
+class Server(NamedTuple):
+    """The server as it answered at the last look."""
+
+    role: str
+    """`primary` or `standby`."""
+    version: str
+    """As in `SHOW server_version`."""
+    identifier: str
+    """The system identifier."""
+    timeline: int
+    started: float
+    """When the postmaster was started, in seconds since 1970."""
+    recovered: float
+    """When the checkpointer was started: later than `started` if the server has recovered from a crash."""
+    samples: tuple[Sample, ...]
+    lag_bytes: int | None
+    """On a standby that streams: WAL that it has received but not replayed, or that it has not received."""
+    standbys: tuple[Mapping[str, str], ...]
+    """On a primary: the rows of pg_stat_replication, as text."""
+
+
+class Seen(NamedTuple):
+    """What the watch saw. A part that is not known is None, or an empty tuple where nothing may exist."""
+
+    at: float
+    """When the look ended, in seconds since 1970."""
+    whole_at: float | None = None
+    """When all checks were made last, also those that query the archive and each database."""
+    server: Server | None = None
+    """None: no server that accepts queries was running."""
+    findings: tuple[Found, ...] = ()
+    """The result of each check that had something to report, when it was last made."""
+    conditions: tuple[Condition, ...] = ()
+    """What is wrong now, the oldest first."""
+    events: tuple[Event, ...] = ()
+    """What happened last, the newest last."""
+    archive: ArchiveState | None = None
+    following: Following | None = None
+    runs: tuple[Run, ...] = ()
+    """The recorded backup runs, oldest first."""
+    drills: tuple[Drill, ...] = ()
+    backups: tuple[Backup, ...] | None = None
+    """The archive's base backups when all checks were made last."""
+    next_backup: float | None = None
+    """When the next backup is due, in seconds since 1970."""
+    next_drill: float | None = None
+    volumes: tuple[Volume, ...] = ()
+    helpers: tuple[KnownHelper, ...] = ()
+    tool_version: str = ""
+    """The archiver's version."""
+    backup_scheduled: bool = False
+    drill_scheduled: bool = False
+    unsent: int = 0
+    """Messages that wait to be sent."""
+    failed_sends: int = 0
+    """How often a message or a ping could not be sent since the watch was started."""

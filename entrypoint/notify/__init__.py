@@ -1,0 +1,1 @@
+"""Messages to people, and pings to services that notice silence."""
