@@ -1,8 +1,9 @@
 """What began and what ended between two looks; pure.
 
-A condition is a check that does not find all well. It begins with the first look that finds it, and becomes
-more serious when the check's worst finding does. It ends with the second look in a row that finds all well,
-so that what comes and goes with every look is one condition. A check that could not look changes nothing.
+A condition is a check that does not find all well. It begins with the first look that finds it, and begins
+again when the check's worst finding becomes more serious. It ends with the second look in a row that finds
+all well, or something less serious, which then begins: what comes and goes with every look is one condition.
+A check that could not look changes nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Condition(NamedTuple):
 
     check: str
     level: Serious
-    """The most serious level since it began."""
+    """How serious its worst finding is."""
     since: float
     """When it began, in seconds since 1970."""
     found: str
@@ -59,7 +60,7 @@ class Condition(NamedTuple):
     docs: str = ""
     why: str = ""
     well: int = 0
-    """How many of the last looks have found all well."""
+    """How many of the last looks have found something less serious, or nothing."""
 
 
 class Event(NamedTuple):
@@ -106,21 +107,21 @@ def judge(noted: Noted, findings: Sequence[Found], now: float) -> Noted:
 def _judge(noted: Noted, found: Found, now: float) -> Noted:
     known = next((each for each in noted.conditions if each.check == found.check), None)
     others = tuple(each for each in noted.conditions if each.check != found.check)
-    if found.level == OK:
-        if known is None:
-            return noted
-        known = known._replace(well=known.well + 1)
-        if known.well < _ENOUGH:
-            return noted._replace(conditions=_sorted((*others, known)))
+    if known is not None:
+        if RANK[found.level] == RANK[known.level]:
+            same = _condition(found, known.level, known.since)
+            return noted._replace(conditions=_sorted((*others, same)))
+        better = known._replace(well=known.well + 1)
+        if RANK[found.level] < RANK[known.level] and better.well < _ENOUGH:
+            return noted._replace(conditions=_sorted((*others, better)))
         noted = noted._replace(conditions=others)
-        return noted.add(Event(0, now, ENDED, known.check, known.level, known.found, known.since))
-    if known is not None and RANK[found.level] <= RANK[known.level]:
-        level, since = known.level, known.since
-        known = _condition(found, level, since)
-        return noted._replace(conditions=_sorted((*others, known)))
-    since = now if known is None else known.since
-    known = _condition(found, found.level, since)
-    noted = noted._replace(conditions=_sorted((*others, known)))
+        if RANK[found.level] < RANK[known.level]:
+            noted = noted.add(Event(0, now, ENDED, known.check, known.level, known.found, known.since))
+    if found.level == OK:
+        return noted
+    since = known.since if known is not None and RANK[found.level] > RANK[known.level] else now
+    begun = _condition(found, found.level, since)
+    noted = noted._replace(conditions=_sorted((*others, begun)))
     return noted.add(
         Event(0, now, BEGAN, found.check, found.level, found.found, since, found.hint, found.docs)
     )
