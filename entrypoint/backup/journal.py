@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from entrypoint.errors import Failure, Stopped
+from entrypoint.light import re
 from entrypoint.system import guest
 
 TYPE_CHECKING = False
@@ -58,6 +59,25 @@ def ended_by(error: BaseException) -> tuple[Outcome, str]:
     if isinstance(error, Stopped):
         return STOPPED, "a stop was requested"
     return FAILED, error.problems[0].what if isinstance(error, Failure) else "the entrypoint itself failed"
+
+
+def gist(words: str) -> str:
+    r"""Return the line of an archiver's output that says what failed.
+
+    It is the last error; information, hints and our own summary surround it.
+
+    >>> gist("it failed:\nP00   INFO: begin\nP01  ERROR: [041]: no access\n   HINT: x\nP00   INFO: end")
+    '[041]: no access'
+    >>> gist("ERROR: 2026/11/23 03:00:00.123456 no access"), gist("it was killed"), gist("")
+    ('no access', 'it was killed', '')
+    """
+    lines = [line.strip() for line in words.split("\n") if line.strip()]
+    errors = [found[1] for line in lines if (found := _ERROR.search(line))]
+    return (errors or lines or [""])[-1]
+
+
+_ERROR = re.compile(r"\bERROR: +(?:\d{4}/\d\d/\d\d [\d:.]+ )?(.+)")
+"""An error of pgBackRest, wal-g (with the time) or psql."""
 
 
 def parse(text: str, make: Callable[[Any], E]) -> list[E]:

@@ -273,7 +273,7 @@ def _show_runs(found: Sequence[Run]) -> None:
     rows = [("RUN", "WHY", "KIND", "SECONDS", "STORED", "OUTCOME", "LAST OUTPUT")]
     for run in found:
         seconds = "" if run.outcome == journal.RUNNING else f"{run.seconds:.0f}"
-        words = run.words.replace("\n", " ")[:100]
+        words = journal.gist(run.words)[:100]
         stored = spell(run.bytes) if run.bytes else ""
         rows.append((run.started[:19], run.why, run.kind, seconds, stored, run.outcome, words))
     _table(rows)

@@ -55,6 +55,8 @@ def doctor(names: Sequence[str], as_json: bool, seconds: float, explain: bool) -
     _say("")
     if as_json:
         click.echo(json.dumps([_row(told) for told in found], indent=2))
+    else:
+        echo(_summary(found))
     levels = {told.finding.level for told in found}
     if ERROR in levels:
         return exits.DOCTOR_ERRORS
@@ -89,6 +91,17 @@ def _print(told: Told) -> None:
         rest += log.advised(f"why: {check.why}", finding.hint, finding.docs).split("\n")
     for line in rest:
         echo(f"{' ' * (_WIDTH + 9)}{line}")
+
+
+def _summary(found: Sequence[Told]) -> str:
+    """Return the number of checks, and of what they found."""
+    counts = [
+        f"{count} {level}{'' if count == 1 else 's'}"
+        for level in (ERROR, WARNING)
+        if (count := sum(told.finding.level == level for told in found))
+    ]
+    checks = len({told.check.name for told in found})
+    return f"{checks} check{'' if checks == 1 else 's'}: {', '.join(counts) or 'all is well'}"
 
 
 def _explain(checks: Sequence[Check], *, as_json: bool) -> int:

@@ -8,7 +8,7 @@ import click
 
 from entrypoint import exits
 from entrypoint.archive import backlog
-from entrypoint.backup import history
+from entrypoint.backup import history, journal
 from entrypoint.backup.runs import LastRuns
 from entrypoint.cli import archive
 from entrypoint.cli.output import echo_rows
@@ -118,8 +118,7 @@ def _describe_runs(last: LastRuns) -> list[tuple[str, str]]:
         size = f"{spell(run.bytes)} in {run.seconds:.0f} s"
         rows.append(("last backup", f"{run.name} ({run.kind}), started {run.started}, {size}: {run.outcome}"))
     if last.failure is not None:
-        why = last.failure.words.partition("\n")[0]
-        rows.append(("backup failed", f"{last.failure.started}: {why}"))
+        rows.append(("backup failed", f"{last.failure.started}: {_why(last.failure.words)}"))
     if last.verified is not None and (last.verified.holes or last.verified.broken):
         ranges = ", ".join(f"{first} to {final}" for first, final in last.verified.holes)
         rows.append(("missing WAL", ranges or ", ".join(last.verified.broken)))
@@ -133,9 +132,14 @@ def _describe_drills(last: LastDrills) -> list[tuple[str, str]]:
     if last.success is not None:
         rows.append(("last drill", f"{last.success.started}: {drills.describe(last.success)}"))
     if last.failure is not None:
-        why = last.failure.words.partition("\n")[0]
-        rows.append(("drill failed", f"{last.failure.started}: {why}"))
+        rows.append(("drill failed", f"{last.failure.started}: {_why(last.failure.words)}"))
     return rows
+
+
+def _why(words: str) -> str:
+    """Return what has failed and why, on one line."""
+    what, gist = words.partition("\n")[0], journal.gist(words)
+    return what if what.endswith(gist) else f"{what} {gist}"
 
 
 def archive_state(wanted: Settings) -> ArchiveState | None:

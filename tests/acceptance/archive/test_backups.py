@@ -221,7 +221,7 @@ def test_a_failed_run_is_remembered_with_the_tools_output_and_tried_again_later(
         assert 0 == server.stop()
         server.again()
         listed = _backup(server, "list").stdout
-        assert re.search(r"command +full +\d+ .*failed +.*could not take the backup", listed), listed
+        assert re.search(r"command +full +\d+ .*failed +.*ermission denied", listed), listed
         assert names == _names(server)
         server.shell(f"chmod 700 /archive/{folder}")
         assert 2 == len(names) + len([_push(server)])

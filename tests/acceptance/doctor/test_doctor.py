@@ -94,7 +94,8 @@ def test_doctor_is_quick(server: Container) -> None:
 def test_names_explanations_and_advice(server: Container) -> None:
     """Checks run by name and explain themselves; a wrong name gets the list; findings carry their advice."""
     shown = server.exec("entrypoint", "doctor", "slots", "free space").stdout.splitlines()
-    assert ["free space", "slots"] == [line[7:24].strip() for line in shown]
+    assert ["free space", "slots"] == [line[7:24].strip() for line in shown[:-1]]
+    assert "2 checks: all is well" == shown[-1]
     explained = server.exec("entrypoint", "doctor", "--explain", "slots").stdout.splitlines()
     expected = ["slots", "  why: a slot ", "  looks at: pg", "  docs: run-a-"]
     assert expected == [line[:14] for line in explained]

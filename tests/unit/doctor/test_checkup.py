@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import threading
 import time
 
@@ -99,6 +100,28 @@ def test_an_explanation_names_the_page(options: list[str]) -> None:
     """`entrypoint doctor --explain` prints the page of a check, as text and as JSON."""
     shown = CliRunner().invoke(doctor, ["--explain", *options]).output
     assert ('"docs": "run-a-standby"' if "--json" in options else "\n  docs: run-a-standby\n") in shown
+
+
+@pytest.mark.parametrize(
+    ("found", "summary"),
+    [
+        ([], "1 check: all is well"),
+        ([warning("bad", "hint")], "2 checks: 1 warning"),
+        (
+            [error("worse", "hint"), error("worst", "hint"), warning("bad", "hint")],
+            "2 checks: 2 errors, 1 warning",
+        ),
+    ],
+)
+def test_the_last_line_sums_up(
+    monkeypatch: pytest.MonkeyPatch, sight: Sight, found: list[Finding], summary: str
+) -> None:
+    """Doctor's text ends with how many checks were made and what they found; its JSON holds findings only."""
+    checks = [_check("a"), *([Check("b", "why", "at", lambda _: found, ALWAYS)] if found else [])]
+    monkeypatch.setattr(checkup, "CHECKS", checks)
+    monkeypatch.setattr("entrypoint.cli.doctor.Sight", lambda *_: sight)
+    assert summary == CliRunner().invoke(doctor, []).output.splitlines()[-1]
+    assert 1 + len(found) == len(json.loads(CliRunner().invoke(doctor, ["--json"]).output))
 
 
 @pytest.mark.parametrize("ahead", [0, 100, -1000])
