@@ -25,10 +25,12 @@ RUN set -eu; \
     export DEBIAN_FRONTEND=noninteractive; \
     apt-get ${APT_OPTIONS:-} update; \
     apt-get ${APT_OPTIONS:-} install --yes --no-install-recommends \
+        apprise \
         pgbackrest \
         python3 \
         python3-click \
         python3-jinja2 \
+        python3-prometheus-client \
         python3-psutil; \
     python=$(readlink -f /usr/bin/python3); \
     own=/usr/local/lib/nix-postgres; \

@@ -15,9 +15,11 @@ let
     paths = python3.pkgs.requiredPythonModules (
       with python3.pkgs;
       [
+        apprise
         click
         cronsim
         jinja2
+        prometheus-client
         psutil
       ]
     );

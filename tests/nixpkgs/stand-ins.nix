@@ -191,9 +191,18 @@ let
           mkShellNoCC = { packages }: make "shell" { inherit packages; } "true";
           python3 = package "python3" // {
             interpreter = "/usr/bin/python3";
-            pkgs = lib.genAttrs [ "click" "cronsim" "jinja2" "psutil" ] package // {
-              requiredPythonModules = list: list;
-            };
+            pkgs =
+              lib.genAttrs [
+                "apprise"
+                "click"
+                "cronsim"
+                "jinja2"
+                "prometheus-client"
+                "psutil"
+              ] package
+              // {
+                requiredPythonModules = list: list;
+              };
             sitePackages = "lib/python/site";
           };
           runCommand = make;

@@ -12,7 +12,7 @@ from containers import FRESH, PYTHON, Container, script
 pytestmark = [pytest.mark.better, pytest.mark.debian]
 
 BROKEN = "raise SystemExit('broken by the test')\n"
-NAMES = "click jinja2 psutil markupsafe cronsim entrypoint os re json typing site sitecustomize usercustomize encodings"
+NAMES = "apprise click jinja2 prometheus_client psutil markupsafe cronsim entrypoint os re json typing site sitecustomize usercustomize encodings"
 BREAK = f'for name in {NAMES}; do mkdir -p $folder/$name; echo "{BROKEN.strip()}" >$folder/$name/__init__.py; done'
 """Puts modules that end the interpreter into `$folder`."""
 SITES = (
