@@ -235,6 +235,7 @@ def _succeed(opened: OpenedArchive, upgrading: Upgrading, seconds: int) -> tuple
             if claimed
             else problem
         )
+    _check_finished(what.data_folder)
     code, words = opened.run_quietly(upgrading.upgrade(what), seconds=seconds)
     if code == 0:
         log.info(
@@ -248,6 +249,20 @@ def _succeed(opened: OpenedArchive, upgrading: Upgrading, seconds: int) -> tuple
             docs="upgrade-to-a-newer-major",
         )
     return code, words
+
+
+def _check_finished(data: str) -> None:
+    """Raise Failure if pg_upgrade ended with an error: its half of a cluster starts, and lacks databases."""
+    left = f"{data}/pg_upgrade_output.d"
+    if os.path.lexists(left):
+        what = (
+            f"pg_upgrade has not finished this cluster: it removes {left} when it has, and it is still there"
+        )
+        hint = (
+            "run pg_upgrade again, on a new, empty volume; the files in that folder say why it ended; if it "
+            "ended well (with --retain, or after a failed try), remove the folder"
+        )
+        raise Failure(Problem(what, hint, exits.ARCHIVE_REFUSED, docs="upgrade-to-a-newer-major"))
 
 
 _HINT = "give this cluster its own ARCHIVE_URL, since an archive belongs to one cluster only"

@@ -149,6 +149,18 @@ def test_a_wrong_identifier_is_refused(upgraded: Upgraded, archive: Archive, dat
     assert before == archive.digest()
 
 
+def test_a_cluster_that_pg_upgrade_did_not_finish_is_refused(
+    upgraded: Upgraded, archive: Archive, data: str
+) -> None:
+    """A pg_upgrade that fails late leaves its log's folder, and a cluster that starts; the archive does not change."""
+    before = archive.digest()
+    containers.in_volume(data, "mkdir --parents pg_upgrade_output.d/20261130T101939.121/log")
+    ended = _run(archive, {"ARCHIVE_UPGRADED_FROM": upgraded.old}, data)
+    assert 12 == ended.code, ended.output
+    assert f"it removes {DATA}/pg_upgrade_output.d when it has" in ended.stderr
+    assert before == archive.digest()
+
+
 def test_an_upgraded_cluster_continues_its_archive(upgraded: Upgraded, archive: Archive, data: str) -> None:
     """New WAL and backups can be restored; the variable may stay set; retention keeps the last backup of 15."""
     word = {"ARCHIVE_UPGRADED_FROM": upgraded.old, "BACKUP_RETAIN_FULL": "1"}
@@ -174,10 +186,9 @@ def test_an_upgraded_cluster_continues_its_archive(upgraded: Upgraded, archive: 
         assert "10" == restored.sql("SELECT count(*) FROM kept")
         assert upgraded.new == restored.sql(IDENTIFIER)
         assert 0 == restored.stop()
-    own = ("-c", "archive_mode=off", "-c", "archive_command=false")
-    volumes = {"/archive": archive.volume}
-    env = {**archive.env(), "RESTORE_FROM": upgraded.backup}
-    with containers.serve(*own, env=env, volumes=volumes, image=OLD) as restored:
+    there = {f"RESTORE_{name}": value for name, value in archive.env().items()}
+    env = {**there, "RESTORE_FROM": upgraded.backup}
+    with containers.serve(env=env, volumes={"/archive": f"{archive.volume}:ro"}, image=OLD) as restored:
         assert "6" == restored.sql("SELECT count(*) FROM kept")
         assert upgraded.old == restored.sql(IDENTIFIER)
 
