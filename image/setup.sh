@@ -30,6 +30,7 @@ need openssl openssl       # makes the certificate of the tests' S3 server
 need shellcheck shellcheck # checks the shell scripts in the tests
 docker compose version >/dev/null 2>&1 || need docker-compose docker-compose # runs an example
 need nix-build nix-bin # evaluates the flake in the tests
+need promtool prometheus # scrapes a container in the tests, and evaluates the alert rules
 need patchelf patchelf # builds the tests' image with the tree of the Nix image
 python3 -c 'import ensurepip' 2>/dev/null || wanted+=(python3-venv)
 [ -s /etc/ssl/certs/ca-certificates.crt ] || [ ! -e /etc/debian_version ] || wanted+=(ca-certificates)
@@ -88,6 +89,10 @@ if [ ${#wanted[@]} -gt 0 ]; then
 	say "installing ${wanted[*]}"
 	log=$(mktemp)
 	export DEBIAN_FRONTEND=noninteractive
+	# the tests start their own Prometheus
+	if [[ " ${wanted[*]} " = *" prometheus "* ]] && [ -d /run/systemd/system ]; then
+		systemctl mask --quiet prometheus
+	fi
 	# third-party sources may fail; it only matters whether the packages can be installed
 	apt-get update >"$log" 2>&1 || true
 	if ! apt-cache show docker-cli >/dev/null 2>&1; then

@@ -8,7 +8,10 @@ becomes no sample. No answer has more than 200 rows, however many databases, slo
 
 from __future__ import annotations
 
+import os
+
 from entrypoint.collation import queries
+from entrypoint.noted import certificate
 from entrypoint.noted.seen import Sample, Server
 
 TYPE_CHECKING = False
@@ -108,6 +111,9 @@ _QUESTIONS = {
                pg_wal_lsn_diff($position, restart_lsn) AS pg_replication_slots_pg_wal_lsn_diff,
                safe_wal_size AS pg_replication_slots_safe_wal_size_bytes
         FROM pg_replication_slots ORDER BY restart_lsn, slot_name LIMIT $most""",
+    "certificate": """
+        SELECT current_setting('ssl_cert_file') AS file, current_setting('data_directory') AS folder
+        WHERE current_setting('ssl')::bool""",
     "ages": """
         SELECT datname, age(datfrozenxid) AS nixpg_xid_age, mxid_age(datminmxid) AS nixpg_mxid_age
         FROM pg_database ORDER BY 2 DESC, datname LIMIT $most""",
@@ -148,7 +154,7 @@ def server(rows: Mapping[str, Rows]) -> Server | None:
         timeline=found["timeline"],
         started=found["started"],
         recovered=found["recovered"] or found["started"],
-        samples=tuple(_samples(rows)),
+        samples=(*_samples(rows), *_certificate(rows)),
         lag_bytes=found["lag_bytes"],
         standbys=tuple(
             {name: str(value) for name, value in row.items() if value is not None}
@@ -166,3 +172,10 @@ def _samples(rows: Mapping[str, Rows]) -> Iterator[Sample]:
             for name, value in values.items():
                 if isinstance(value, (int, float)):
                     yield Sample(name, labels, float(value))
+
+
+def _certificate(rows: Mapping[str, Rows]) -> Iterator[Sample]:
+    for row in rows.get("certificate", ()):
+        expires = certificate.expiry(os.path.join(str(row["folder"]), str(row["file"])))
+        if expires is not None:
+            yield Sample("nixpg_tls_expiry_timestamp_seconds", (), expires)

@@ -1,0 +1,67 @@
+"""`/metrics`: what the watch saw in the text format of Prometheus, or in that of OpenMetrics.
+
+The library is loaded at the first scrape. It escapes labels, whose values come from whoever may create a
+database or a slot.
+"""
+
+from __future__ import annotations
+
+from entrypoint.noted.seen import Sample
+from entrypoint.web import measure
+from entrypoint.web.metric_list import METRICS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from prometheus_client.metrics_core import Metric as Family
+
+    from entrypoint.noted.seen import Seen
+
+PHASES = ("boot", "init", "restore", "recovery", "startdb", "serving", "stopping")
+
+
+def expose(seen: Seen | None, phase: str, accept: str, *, ready: bool) -> tuple[str, bytes]:
+    """Return the content type and the text; `seen` is None before the first look.
+
+    `phase` and `ready` are of this moment; `accept` is the request's header.
+    """
+    from prometheus_client.exposition import choose_encoder
+    from prometheus_client.registry import Collector, CollectorRegistry
+
+    class Collected(Collector):
+        """The families of one scrape."""
+
+        def collect(self) -> Iterator[Family]:
+            """Return the families."""
+            return _families(_samples(seen, phase, ready=ready))
+
+    registry = CollectorRegistry()
+    registry.register(Collected())
+    encode, kind = choose_encoder(accept)
+    return kind, encode(registry)
+
+
+def _samples(seen: Seen | None, phase: str, *, ready: bool) -> Iterator[Sample]:
+    """Yield the values of this moment, then those of the last look."""
+    yield Sample("pg_up", (), float(ready))
+    yield Sample("nixpg_ready", (), float(ready))
+    for each in PHASES:
+        yield Sample("nixpg_phase", (("phase", each),), float(each == phase))
+    if seen is not None:
+        yield from measure.samples(seen)
+
+
+def _families(samples: Iterable[Sample]) -> Iterator[Family]:
+    """Yield each metric that has a value, in the order of the list."""
+    from prometheus_client.metrics_core import Metric as Family
+
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(sample.name, []).append(sample)
+    for metric in METRICS.values():
+        if metric.name in found:
+            family = Family(metric.name.removesuffix("_total"), metric.text, metric.kind)
+            for sample in found[metric.name]:
+                family.add_sample(sample.name, dict(sample.labels), sample.value)
+            yield family
