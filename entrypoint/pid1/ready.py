@@ -26,9 +26,9 @@ NOT_READY = 1
 NO_SERVER = 2
 """No entrypoint is running here, or its server does not answer."""
 
-_SECONDS = 3.0
-_SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
-"""A packet that a client may send first; every server answers it with one letter, before authentication."""
+SECONDS = 3.0  # for the server to answer
+SSL_REQUEST = bytes([0, 0, 0, 8, 4, 210, 22, 47])
+# A packet that a client may send first; every server answers it with one letter, before authentication.
 
 
 def main() -> int:
@@ -64,7 +64,11 @@ def look(data_folder: str) -> tuple[int, str]:
     That word is the server's role if it is ready, its phase if it is not ready, and otherwise what is wrong.
     """
     known = status.read(status.RUNTIME_FOLDERS)
-    code, word = accepts(data_folder, known)
+    return after_startdb(known, *accepts(data_folder, known))
+
+
+def after_startdb(known: status.Known | None, code: int, word: str) -> tuple[int, str]:
+    """Return what `look` does, from what `accepts` has returned."""
     starter = known and known.helpers.get(lifecycle.STARTDB)
     if code == READY and starter and starter.state != "ended":
         return NOT_READY, lifecycle.STARTDB
@@ -78,6 +82,21 @@ def said(code: int, word: str) -> str:
 
 def accepts(data_folder: str, known: status.Known | None) -> tuple[int, str]:
     """Return what `look` does, but for the server alone; `known` is what PID 1 reports."""
+    found = question(data_folder, known)
+    return _ask(found) if isinstance(found, Question) else found
+
+
+class Question:
+    """The server to ask; not a named tuple, which would take longer to import than to read."""
+
+    def __init__(self, address: str | tuple[str, int], role: str) -> None:
+        """Store the values: a socket's path, or a host and a port; and the word for a server that answers."""
+        self.address = address
+        self.role = role
+
+
+def question(data_folder: str, known: status.Known | None) -> tuple[int, str] | Question:
+    """Return what `accepts` does if files alone answer that; if not, the server to ask."""
     if known is None:
         return NO_SERVER, "no server: the entrypoint is not running here"
     if known.phase != lifecycle.SERVING:
@@ -86,7 +105,7 @@ def accepts(data_folder: str, known: status.Known | None) -> tuple[int, str]:
         text = small.read_text(f"{data_folder}/postmaster.pid")
     except PermissionError:
         # Root without its capabilities cannot look into the data folder; the server still answers.
-        return _ask(f"{status.SOCKET_FOLDER}/.s.PGSQL.{os.environ.get('PGPORT') or '5432'}", "serving")
+        return Question(f"{status.SOCKET_FOLDER}/.s.PGSQL.{os.environ.get('PGPORT') or '5432'}", "serving")
     except OSError:
         return NOT_READY, status.RECOVERY
     found = parse_postmaster(text)
@@ -101,20 +120,25 @@ def accepts(data_folder: str, known: status.Known | None) -> tuple[int, str]:
     if not port.isdecimal():
         return NOT_READY, "postmaster.pid has no port"
     if folder:
-        return _ask(f"{folder}/.s.PGSQL.{port}", role)
-    return _ask((lines[5].replace("*", "127.0.0.1"), int(port)), role)
+        return Question(f"{folder}/.s.PGSQL.{port}", role)
+    return Question((lines[5].replace("*", "127.0.0.1"), int(port)), role)
 
 
-def _ask(address: str | tuple[str, int], role: str) -> tuple[int, str]:
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+def _ask(asked: Question) -> tuple[int, str]:
+    family = socket.AF_UNIX if isinstance(asked.address, str) else socket.AF_INET
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
-        connection.settimeout(_SECONDS)
-        connection.connect(address)
-        connection.sendall(_SSL_REQUEST)
+        connection.settimeout(SECONDS)
+        connection.connect(asked.address)
+        connection.sendall(SSL_REQUEST)
         answer = connection.recv(1)
     except OSError as error:
         return NO_SERVER, f"no answer: {error.strerror or error}"
     finally:
         connection.close()
-    return (READY, role) if answer in (b"S", b"N") else (NO_SERVER, "no answer")
+    return judge(asked, answer)
+
+
+def judge(asked: Question, answer: bytes) -> tuple[int, str]:
+    """Return what `accepts` does, from the first byte of the server's answer."""
+    return (READY, asked.role) if answer in (b"S", b"N") else (NO_SERVER, "no answer")

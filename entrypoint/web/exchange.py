@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from entrypoint.light import NamedTuple
 
 TYPE_CHECKING = False
@@ -33,3 +35,13 @@ class Response(NamedTuple):
     """The content type."""
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+
+
+def as_json(code: int, value: object, *headers: tuple[str, str]) -> Response:
+    """Return an answer with a JSON text."""
+    return Response(code, "application/json", json.dumps(value, indent=2).encode() + b"\n", headers)
+
+
+def refusal(code: int, why: str, *headers: tuple[str, str]) -> Response:
+    """Return an answer that says why there is no other."""
+    return as_json(code, {"error": why}, *headers)
