@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FRESH = 1.0
-"""Seconds for which an answer of the server counts; so many probes ask it only once a second."""
+"""Seconds for which an answer of the server counts; probes ask it only once a second."""
 PHASES = (
     *(status.BOOT, status.INIT, status.RESTORE, status.RECOVERY),
     *(lifecycle.STARTDB, lifecycle.SERVING, lifecycle.STOPPING),

@@ -207,7 +207,7 @@ def test_a_closed_socket(scene: Scene) -> None:
 
 
 def test_one_question_a_second(scene: Scene) -> None:
-    """An answer counts for a second; so many probes cost little."""
+    """An answer counts for a second, for all probes together."""
     scene.serve()
     scene.answer("/ready")
     scene.ask("/ready")
