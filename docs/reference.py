@@ -19,7 +19,7 @@ from entrypoint.backup import turn
 from entrypoint.cli import group
 from entrypoint.cli.grouping import called
 from entrypoint.config import rendered
-from entrypoint.doctor.look import archive, databases, memory, places, secrets, server
+from entrypoint.doctor.look import archive, databases, memory, notifying, places, secrets, server
 from entrypoint.doctor.sight import Check
 from entrypoint.pid1 import ready, status
 from entrypoint.server import context as contexts
@@ -146,6 +146,7 @@ _CHECKS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     ("Archive, backups and drills", archive.CHECKS),
     ("Databases", databases.CHECKS),
     ("Secrets", secrets.CHECKS),
+    ("Messages", notifying.CHECKS),
 )
 
 _RUNTIME_FILES = {
@@ -333,6 +334,7 @@ def _places() -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
         "DRILLS",
         "FORK",
         "INIT",
+        "NOTIFY",
         "READ",
         "STOPS",
         "UNFINISHED",

@@ -14,6 +14,7 @@ COMMANDS = (
     "collation",
     "config",
     "help",
+    "notify",
     "promote",
     "ready",
     "render",
@@ -110,18 +111,10 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         code = ready.main()
         sys.stdout.flush()
         os._exit(code)  # nothing has to be cleaned up, and cleaning up would take a tenth of the time
-    if arguments == ["internal", "startdb"]:
-        from entrypoint.every_start import startdb
-
-        return startdb.main()
-    if arguments in (["internal", "look"], ["internal", "look-first"]):
-        from entrypoint.standby import lookout
-
-        return lookout.main(whole=arguments[1] == "look-first")
-    if arguments[:2] == ["internal", "by-hand"]:
-        from entrypoint.archive import by_hand
-
-        by_hand.run(arguments[2], arguments[3:])
+    if arguments[:1] == ["internal"]:
+        done = _help_pid_1(arguments[1:])
+        if done is not None:
+            return done
     if not arguments or arguments[0] in COMMANDS or is_for_us(arguments):
         from entrypoint.cli import cli
 
@@ -142,6 +135,27 @@ def _dispatch(arguments: "Sequence[str]") -> int:
     if arguments[0] == "postgres" and not any(word in HELP for word in arguments):
         startup.start(arguments[1:])
     return _execute(arguments)
+
+
+def _help_pid_1(arguments: "Sequence[str]") -> int | None:
+    """Run a helper of PID 1 that does without click, and return its exit code; None: it is none of them."""
+    if arguments == ["startdb"]:
+        from entrypoint.every_start import startdb
+
+        return startdb.main()
+    if arguments == ["notify"]:
+        from entrypoint.notify import sender
+
+        return sender.main()
+    if arguments in (["look"], ["look-first"]):
+        from entrypoint.standby import lookout
+
+        return lookout.main(whole=arguments == ["look-first"])
+    if arguments[:1] == ["by-hand"]:
+        from entrypoint.archive import by_hand
+
+        by_hand.run(arguments[1], arguments[2:])
+    return None
 
 
 def is_for_us(arguments: "Sequence[str]") -> bool:

@@ -26,6 +26,8 @@ From a restore or a promotion to the next full backup, and after another server 
 """
 INIT = "entrypoint.init"
 """Digests of the init files. After a first start that ran init files."""
+NOTIFY = "entrypoint.notify"
+"""Messages that wait to be sent, and which targets fail; no secrets. With `NOTIFY_URLS` or a ping URL."""
 READ = "entrypoint.read"
 """When each part of the archive was last read. With `BACKUP_VERIFY=content`."""
 STOPS = "entrypoint.stops"
@@ -42,7 +44,7 @@ DRILL_SCRATCH = "entrypoint.drill"
 """Below DRILL_FOLDER: the folder of a drill. The next start or drill removes a leftover one."""
 
 _OUTAGE = (f"{PREFIX}archive-failing", f"{PREFIX}archive-words")
-_ALL = (ARCHIVE, BACKUPS, COLLATION, DRILLS, FORK, INIT, READ, STOPS, *_OUTAGE, UNFINISHED, FINISHED)
+_ALL = (ARCHIVE, BACKUPS, COLLATION, DRILLS, FORK, INIT, NOTIFY, READ, STOPS, *_OUTAGE, UNFINISHED, FINISHED)
 _FORMER = {".entrypoint": UNFINISHED, ".entrypoint.done": FINISHED}
 
 

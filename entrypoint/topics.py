@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Look", ("status", "doctor", "ready", "config show", "config diff", "render")),
+    ("Look", ("status", "doctor", "ready", "config show", "config diff", "render", "notify test")),
     (
         "Back up",
         (

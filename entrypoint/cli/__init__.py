@@ -14,6 +14,7 @@ from entrypoint.cli import (
     doctor,
     internal,
     mistakes,
+    notify,
     promote,
     restore,
     status,
@@ -46,6 +47,7 @@ group.add_command(config.group)
 group.add_command(config.render)
 group.add_command(doctor.doctor)
 group.add_command(show_help)
+group.add_command(notify.group)
 group.add_command(promote.promote)
 group.add_command(status.ready_)
 group.add_command(restore.restore)

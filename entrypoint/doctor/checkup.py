@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from entrypoint.doctor.look import archive, databases, memory, places, secrets, server
+from entrypoint.doctor.look import archive, databases, memory, notifying, places, secrets, server
 from entrypoint.doctor.sight import Check, NotLooked, Sight
 from entrypoint.errors import Failure
 from entrypoint.finding import ERROR, OK, WARNING, Finding, problem
@@ -23,6 +23,7 @@ CHECKS: tuple[Check, ...] = (
     *archive.CHECKS,
     *databases.CHECKS,
     *secrets.CHECKS,
+    *notifying.CHECKS,
 )
 
 

@@ -94,6 +94,49 @@ def hide_words(words: str, values: Iterable[tuple[str, str]] = ()) -> str:
     return re.sub(r'(near token ")(?:[^"\n]|"(?!\n|$))*', rf"\1{HIDDEN}", words)
 
 
+def hide_within(text: str, known: Iterable[str] = ()) -> str:
+    """Return sentences for people with only the secrets in them hidden; `known` are secrets to look for.
+
+    >>> hide_within("cannot reach https://a:b@c/d?e=f: password=g is wrong")
+    'cannot reach https://***@c/d?***: password=*** is wrong'
+    >>> hide_within("Authorization: Bearer abcdefghij", ["Authorization"])
+    '***: Bearer ***'
+    """
+    text = hide_known(text, known)
+    text = re.sub(r"-----BEGIN[\s\S]*?(?:-----END[^\n]*|$)", HIDDEN, text)
+    text = re.sub(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+", lambda found: _within_address(found[0]), text)
+    text = re.sub(_PAIR, rf"\1{HIDDEN}", text)
+    text = re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}", rf"\1 {HIDDEN}", text)
+    return re.sub(r"AKIA[0-9A-Z]{8,}|\beyJ[\w.-]{8,}", HIDDEN, text)
+
+
+def hide_known(text: str, known: Iterable[str]) -> str:
+    """Return a text in which these secrets are hidden."""
+    for value in sorted(known, key=len, reverse=True):
+        if len(value) >= _SHORTEST_SECRET:
+            text = text.replace(value, HIDDEN)
+    return text
+
+
+_SHORTEST_SECRET = 4
+"""A shorter value cannot be looked for: it is part of ordinary words."""
+_PAIR = (
+    r"""(?i)((?:[\w.-]*(?:passw|passphrase|pwd|secret|token|credential)[\w.-]*["']?\s*(?:=|:|%3d)"""
+    r"""|(?:[\w.-]*[_.-])?\bkey["']?\s*=|[\w.-]*[_-]key["']?\s*=)\s*)"""
+    r"""(?:"[^"]*"|'[^']*'|[^\s,;&:]+)"""
+)
+"""A name that hints at a secret, and the value after it."""
+
+
+def _within_address(text: str) -> str:
+    """Return a URL without its user, password, query and fragment."""
+    shown = re.sub(r"(://)[^/?#]*@", rf"\1{HIDDEN}@", text, count=1)
+    shown = re.sub(r"([?#])[^:,;)]+", rf"\1{HIDDEN}", shown, count=1)
+    scheme, _, rest = shown.partition("://")
+    # A password may contain a slash: then the last @ is beyond it.
+    return f"{scheme}://{HIDDEN}" if "@" in rest.removeprefix(f"{HIDDEN}@") else shown
+
+
 def hide_arguments(words: Iterable[str]) -> str:
     """Return the arguments of a server as one text, without secrets.
 

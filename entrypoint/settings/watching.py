@@ -66,6 +66,8 @@ SECRETS = ("NOTIFY_URLS", "NOTIFY_HEARTBEAT_URL", "BACKUP_PING_URL", "DRILL_PING
 _STARTING = ("NOTIFY_URLS", "NOTIFY_HEARTBEAT_URL", "BACKUP_PING_URL", "DRILL_PING_URL", "STATUS_LISTEN")
 _HTTP = re.compile(r"https?://[^\s/]+(/\S*)?")
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s/\[\]]*):(?P<port>[0-9]{1,5})")
+LOCAL = frozenset("blink1 dbus gio glib gnome kde macosx qt syslog windows".split())
+"""Schemes of apprise that reach no service, but this machine's desktop, devices and log."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
@@ -110,6 +112,15 @@ def parse(values: Mapping[str, str]) -> tuple[Watching, list[Problem]]:
                 Problem(
                     f"NOTIFY_URLS: entry {number} of {len(urls)} is not a URL",
                     "separate the URLs by spaces, each as apprise writes it: NOTIFY_URLS=ntfy://ntfy.sh/my-topic",
+                    docs="get-notified",
+                )
+            )
+        elif url.partition(":")[0].lower() in LOCAL:
+            problems.append(
+                Problem(
+                    f"NOTIFY_URLS: entry {number} of {len(urls)} is for {url.partition(':')[0]} on this "
+                    "machine, and a container has none",
+                    "use the URL of a service that is reached by network: NOTIFY_URLS=ntfy://ntfy.sh/my-topic",
                     docs="get-notified",
                 )
             )
