@@ -112,7 +112,7 @@ class Notifier:
         self._keep(self._box)
 
     def wake_at(self, now: float) -> float | None:
-        """Return when `tick` has to be called at the latest: within a second while a sender runs."""
+        """Return when `tick` has to be called next: within a second while a sender runs."""
         if self._box is None:
             return None
         times = [self._pinger.wake(self._box, now), outbox.wake(self._box, self._names)]
