@@ -106,5 +106,6 @@ def _store(context: Context, verifier: str) -> None:
             Problem(
                 f"cannot change the password of {context.settings.init.user}: {failure}",
                 "fix the reported error, or start without POSTGRES_PASSWORD_UPDATE",
+                docs="handle-secrets",
             )
         ) from None

@@ -97,6 +97,7 @@ def check_hba(context: Context, unfinished: Unfinished) -> None:
             "the server does not accept POSTGRES_HOST_AUTH_METHOD after `host all all all`"
             + "".join(f"\nline {number}: {_without_words_of(method, error)}" for number, error in wrong),
             "give a method with its options; further lines must be complete lines of pg_hba.conf",
+            docs="finish-a-first-start",
         )
     )
 

@@ -61,6 +61,7 @@ def look(context: Context, request: Request) -> Plan:
                 f"{spell(plan.free_bytes)} are free on {context.settings.data_folder}",
                 "use a larger volume",
                 exits.ARCHIVE_REFUSED,
+                docs="restore-a-lost-volume",
             )
         )
     return plan

@@ -201,7 +201,7 @@ def _ended(source: Context, wanted: Recorded, problem: Problem) -> Problem:
             what=f"{problem.what}, since WAL cannot be fetched from the archive",
             hint="see the archiver's output above; the next start continues the replay",
             code=exits.UNFINISHED_RESTORE,
-            docs="fix-archiving",
+            docs="restore-a-lost-volume",
         )
     if wanted.kind in ("", "immediate"):
         return problem._replace(code=exits.UNFINISHED_RESTORE)

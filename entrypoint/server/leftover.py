@@ -101,8 +101,9 @@ def _already_runs(pid: int, data_folder: str) -> Failure:
     return Failure(
         Problem(
             f"a server (pid {pid}) is already running on {data_folder}",
-            f"stop it first: kill -INT {pid}",
+            f"stop it first: docker exec CONTAINER sh -c 'kill -INT {pid}'",
             exits.VOLUME_IN_USE,
+            docs="mount-the-volume",
         )
     )
 
@@ -238,5 +239,6 @@ def _is_taken(path: str, pid: int, data: str) -> Failure:
             f"another server{whose} is listening at {path}, and only one server can use a socket",
             "stop that server, or use another socket for this one: -c unix_socket_directories=FOLDER "
             "or -c port=NUMBER",
+            docs="mount-the-volume",
         )
     )

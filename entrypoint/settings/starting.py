@@ -130,10 +130,14 @@ def parse(values: Mapping[str, str]) -> tuple[Cluster, list[Problem]]:
     """Return where the cluster is and what a first start creates, and the problems with that."""
     problems: list[Problem] = []
     if not values.get("PGDATA"):
-        problems.append(Problem("PGDATA is empty", "set PGDATA to the data folder"))
+        problems.append(Problem("PGDATA is empty", "set PGDATA to the data folder", docs="mount-the-volume"))
     elif not values["PGDATA"].startswith("/"):
         problems.append(
-            Problem(f"PGDATA={values['PGDATA']} is not an absolute path", "set PGDATA to an absolute path")
+            Problem(
+                f"PGDATA={values['PGDATA']} is not an absolute path",
+                "set PGDATA to an absolute path",
+                docs="mount-the-volume",
+            )
         )
     user = _ALL["POSTGRES_USER"].of(values)
     wal_folder = values.get("POSTGRES_INITDB_WALDIR") or None
@@ -170,6 +174,7 @@ def parse_every_start(values: Mapping[str, str]) -> tuple[EveryStart, list[Probl
             Problem(
                 "POSTGRES_PASSWORD_UPDATE=on, but POSTGRES_PASSWORD is empty",
                 "set POSTGRES_PASSWORD or POSTGRES_PASSWORD_FILE to the new password",
+                docs="handle-secrets",
             )
         )
     update = choice(values, _ALL["POSTGRES_EXTENSIONS_UPDATE"], ("off", "on"), problems) == "on"
@@ -188,6 +193,7 @@ def _auth_method(values: Mapping[str, str], problems: list[Problem]) -> str:
             Problem(
                 "POSTGRES_HOST_AUTH_METHOD is not an authentication method for TCP connections",
                 f"use one of {', '.join(sorted(AUTH_METHODS))}",
+                docs="finish-a-first-start",
             )
         )
     return text

@@ -125,6 +125,7 @@ def promote(context: Context, seconds: int) -> None:
             Problem(
                 f"no server runs on {data}, so there is none to promote",
                 "run this in the standby's container: docker exec CONTAINER entrypoint promote",
+                docs="run-a-standby",
             )
         )
     if not status.in_recovery(data):
@@ -132,6 +133,7 @@ def promote(context: Context, seconds: int) -> None:
             Problem(
                 f"the server on {data} is already a primary",
                 "there is nothing to do here; to promote another server, run this in its container",
+                docs="run-a-standby",
             )
         )
     if found.status != "ready":
@@ -140,6 +142,7 @@ def promote(context: Context, seconds: int) -> None:
             Problem(
                 "the standby has not replayed enough to be consistent, so it cannot be promoted yet",
                 "try again when entrypoint ready prints: ready: standby",
+                docs="run-a-standby",
             )
         )
     argv = ["pg_ctl", "promote", "--pgdata", data, "--timeout", str(seconds), "--silent"]
@@ -153,5 +156,6 @@ def promote(context: Context, seconds: int) -> None:
             f"the server was not promoted within {seconds} seconds: {words.strip()}",
             "the request remains: see the server's log, and check whether entrypoint status says primary",
             exits.FAILURE,
+            docs="run-a-standby",
         )
     )

@@ -60,6 +60,7 @@ def _lock(descriptor: int, folder: str) -> None:
                 f"{folder} is in use by {_holder_of(descriptor)}; nothing was changed",
                 "stop that one first; docker ps --filter volume=NAME lists the containers that use a volume",
                 exits.VOLUME_IN_USE,
+                docs="mount-the-volume",
             )
         )
 
