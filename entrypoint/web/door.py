@@ -12,7 +12,6 @@ import time
 
 from entrypoint import log
 from entrypoint.light import NamedTuple
-from entrypoint.shown import inline
 from entrypoint.web import listening, wire
 from entrypoint.web.exchange import Response, refusal
 
@@ -51,8 +50,6 @@ class Limits(NamedTuple):
 LIMITS = Limits()
 _IGNORED = 256 * 1024
 """Bytes that are read after a request and ignored, so that the client sees the answer and not a reset."""
-_REPORTS = 100
-"""Number of different warnings that are logged."""
 _SHORT = 1.0
 """Seconds without new connections if the process has too many descriptors."""
 
@@ -106,7 +103,7 @@ class _Connection:
         if isinstance(found, Response):
             self.reply(found)
         else:
-            self.door.make_answer(found, self.reply)
+            self.door.answer(found, self.reply)
 
     def reply(self, response: Response) -> None:
         """Send the answer; another one is ignored, and so is one that comes too late."""
@@ -164,7 +161,7 @@ class _Connection:
 class Door:
     """Listens at an address, and gives each request to `answer`.
 
-    `answer` replies at once or later; if it raises or does not reply in time, the client gets 500 or 503.
+    `answer` replies at once or later, and raises nothing; if it does not reply in time, the client gets 503.
     The loop calls the data of each key of the selector with the mask of its events, and `on_time` at `due`.
     The first call of `on_time` begins to listen. If that is impossible, there is one warning, and it is tried
     again.
@@ -180,7 +177,7 @@ class Door:
         self.selector = selector
         self.limits = limits
         self._address = address
-        self._answer = answer
+        self.answer = answer
         self._listening: list[socket.socket] = []
         self._connections: dict[_Connection, None] = {}
         """Oldest first."""
@@ -188,7 +185,8 @@ class Door:
         """New connections are taken."""
         self._open_at: float | None = 0.0
         """When to listen, or to take new connections again."""
-        self._reported: set[str] = set()
+        self._reported = ""
+        """Why it was impossible to listen."""
 
     def due(self) -> float | None:
         """Return when to call `on_time`, by the monotonic clock; None: at no time."""
@@ -226,11 +224,12 @@ class Door:
             except OSError as error:
                 self._open_at = now + self.limits.again
                 reason = error.strerror or f"{error}"
-                if self._is_new(reason):
+                if reason != self._reported:
+                    self._reported = reason
                     hint = listening.hint(self._address, error.errno)
                     log.warning(f"HTTP cannot be served at {where}: {reason}", hint, docs="check-health")
                 return
-            self._reported.clear()
+            self._reported = ""
             log.info(f"HTTP is served at {where}")
         for each in self._listening:
             self.selector.register(each, selectors.EVENT_READ, self._on_connection(each))
@@ -285,16 +284,6 @@ class Door:
         if not self._is_open and self._listening and self._open_at is not None:
             self._open_at = 0.0
 
-    def make_answer(self, request: Request, reply: Reply) -> None:
-        """Call `answer`, whose mistakes end nothing else."""
-        try:
-            self._answer(request, reply)
-        except Exception as error:  # noqa: BLE001 - no mistake in one answer may end the process
-            where, reason = inline(request.path[:100]), repr(error)
-            if self._is_new(f"{where} {reason}"):
-                log.warning(f"the answer to a request for {where} failed: {reason}", docs="check-health")
-            reply(refusal(500, "the answer failed"))
-
     def shed(self, newest: _Connection) -> None:
         """Drop the oldest answers that nobody takes, if too much waits."""
         waiting = [each for each in self._connections if each.unsent and each is not newest]
@@ -304,12 +293,6 @@ class Door:
                 return
             total -= each.queued
             each.close()
-
-    def _is_new(self, reason: str) -> bool:
-        """Return whether to log a warning: not twice for the same reason, and not without an end."""
-        new = reason not in self._reported and len(self._reported) < _REPORTS
-        self._reported.update((reason,) if new else ())
-        return new
 
 
 def _free_from(connection: _Connection) -> float:

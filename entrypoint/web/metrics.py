@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from entrypoint.noted.seen import Sample
 from entrypoint.web import measure
+from entrypoint.web.live import PHASES
 from entrypoint.web.metric_list import METRICS
 
 TYPE_CHECKING = False
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as Family
 
     from entrypoint.noted.seen import Seen
-
-PHASES = ("boot", "init", "restore", "recovery", "startdb", "serving", "stopping")
 
 
 def expose(seen: Seen | None, phase: str, accept: str, *, ready: bool) -> tuple[str, bytes]:

@@ -37,8 +37,6 @@ signal.signal(signal.SIGTERM, lambda *_: loop.clear())
 def answer(request, reply):
     if request.path == "/later":
         later.append((time.monotonic() + 0.2, reply))
-    elif request.path == "/raise":
-        raise ValueError("a mistake")
     elif request.path != "/never":
         body = b"x" * (1024**2) if request.path == "/big" else json.dumps(request.query).encode()
         reply(Response(200, "text/plain", body))
@@ -177,19 +175,6 @@ def test_time_limits() -> None:
             connection.sendall(b"GET /big HTTP/1.1\r\n\r\n")
             assert b"HTTP/1.1 200" == connection.recv(12)
             _until(lambda: served.descriptors == before, "the connection is dropped")
-
-
-def test_a_mistake_ends_nothing() -> None:
-    """An answer that raises an error is a 500 and one warning; the next request is answered."""
-    port = _free_port()
-    with _process(("", port, ""), {}) as process:
-        assert process.stderr is not None
-        process.stderr.readline()
-        served = Served(process, "127.0.0.1", port)
-        assert [500, 500, 200] == [served.ask(path)[0] for path in ("/raise", "/raise", "/live")]
-        process.send_signal(signal.SIGTERM)
-        text = process.communicate(timeout=30)[1]
-        assert 1 == text.count("warning: the answer to a request for /raise failed: ValueError('a mistake')")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from entrypoint.noted.conditions import Condition
 from entrypoint.noted.seen import Sample, Seen, Server, Volume
 from entrypoint.pid1.status import KnownHelper
 from entrypoint.volume.facts import ArchiveState
-from entrypoint.web import metrics
+from entrypoint.web import live, metrics
 from entrypoint.web.metric_list import METRICS
 
 NOW = 1_800_000_000.0
@@ -155,7 +155,7 @@ def test_the_values() -> None:
 
 def test_what_is_not_known_is_absent() -> None:
     """Before the first look only the present state is known; without an archive nothing of it is shown."""
-    always = {"pg_up", "nixpg_ready", *(f"nixpg_phase{{phase={each}}}" for each in metrics.PHASES)}
+    always = {"pg_up", "nixpg_ready", *(f"nixpg_phase{{phase={each}}}" for each in live.PHASES)}
     assert always == _values(None, "init", ready=False).keys()
     assert {0.0} == {_values(None, "init", ready=False)[name] for name in ("pg_up", "nixpg_ready")}
     found = _values(Seen(NOW))

@@ -1,0 +1,158 @@
+"""`/status.json`: what the watch saw, for programs.
+
+The values at the top are for widgets that show single values, for example Homepage's `customapi`. Below them
+is everything that the watch saw. What is not known is null. Times are ISO 8601, and ages are in seconds.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from entrypoint.backup import journal, runs
+from entrypoint.drill import drills
+from entrypoint.finding import ERROR, WARNING
+from entrypoint.noted.seen import Seen
+from entrypoint.system import guest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from entrypoint.backup.journal import Entry
+    from entrypoint.noted.seen import Volume
+    from entrypoint.web.live import State
+
+    Shown = Mapping[str, object]
+
+
+def show(seen: Seen | None, state: State, now: float) -> dict[str, object]:
+    """Return the object; `seen` is None before the first look, and `state` is of this moment."""
+    known = Seen(now) if seen is None else seen
+    return {
+        **_now(seen, state, now),
+        **_server(known),
+        **_archive(known, now),
+        **_backups(known, now),
+        **_drills(known, now),
+        **_space(known),
+        "unsent_messages": None if seen is None else seen.unsent,
+        "failed_sends": None if seen is None else seen.failed_sends,
+        **_lists(known),
+    }
+
+
+def _now(seen: Seen | None, state: State, now: float) -> Shown:
+    levels = None if seen is None else [each.level for each in seen.conditions]
+    errors = None if levels is None else levels.count(ERROR)
+    return {
+        "ok": None if errors is None else state.ready and not errors,
+        "phase": state.phase or None,
+        "since": None if state.since is None else _iso(state.since),
+        "ready": state.ready,
+        "role": state.role,
+        "reason": state.reason or None,
+        "errors": errors,
+        "warnings": None if levels is None else levels.count(WARNING),
+        "looked_at": None if seen is None else _iso(seen.at),
+        "look_age_seconds": None if seen is None else _age(seen.at, now),
+        "all_checked_at": None if seen is None or seen.whole_at is None else _iso(seen.whole_at),
+    }
+
+
+def _server(seen: Seen) -> Shown:
+    server = seen.server
+    return {
+        "version": server and server.version,
+        "system_identifier": server and server.identifier,
+        "timeline": server and server.timeline,
+        "server_started_at": server and _iso(server.started),
+        "lag_bytes": server and server.lag_bytes,
+        "standby_count": server and len(server.standbys),
+    }
+
+
+def _archive(seen: Seen, now: float) -> Shown:
+    found = seen.archive
+    return {
+        "archive_failing": found and (found.failing_since is not None or found.lost),
+        "archive_backlog_segments": found and found.backlog_segments,
+        "archive_backlog_bytes": found and found.backlog_bytes,
+        "archive_backlog_age_seconds": found and found.oldest_ready_seconds,
+        "last_archived_at": found and found.last_archived_at,
+        "last_archived_age_seconds": found and _age(guest.moment(found.last_archived_at or "", now), now),
+    }
+
+
+def _backups(seen: Seen, now: float) -> Shown:
+    last = runs.last(journal.believed(seen.runs, now))
+    success = last.success
+    return {
+        "last_backup_at": success and _iso(journal.ended(success)),
+        "backup_age_seconds": success and _age(journal.ended(success), now),
+        "backup_seconds": success and success.seconds,
+        "backup_bytes": success and success.bytes,
+        "backup_failed": last.failure is not None if seen.runs else None,
+        "backup_running": last.running is not None,
+        "backup_count": None if seen.backups is None else len(seen.backups),
+        "next_backup_at": None if seen.next_backup is None else _iso(seen.next_backup),
+    }
+
+
+def _drills(seen: Seen, now: float) -> Shown:
+    last = drills.last(journal.believed(seen.drills, now))
+    success = last.success
+    return {
+        "last_drill_at": success and _iso(journal.ended(success)),
+        "drill_age_seconds": success and _age(journal.ended(success), now),
+        "drill_seconds": success and success.seconds,
+        "drill_failed": last.failure is not None if seen.drills else None,
+        "next_drill_at": None if seen.next_drill is None else _iso(seen.next_drill),
+    }
+
+
+def _space(seen: Seen) -> Shown:
+    """Return the free space where it is least."""
+    least = min(seen.volumes, key=_share, default=None)
+    times = [each.full_seconds for each in seen.volumes if each.full_seconds is not None]
+    return {
+        "free_percent": least and round(100 * _share(least), 1),
+        "free_bytes": least and least.free,
+        "full_in_seconds": min(times, default=None),
+    }
+
+
+def _share(volume: Volume) -> float:
+    return volume.free / max(volume.size, 1)
+
+
+def _lists(seen: Seen) -> Shown:
+    return {
+        "conditions": [{**each._asdict(), "since": _iso(each.since)} for each in seen.conditions],
+        "findings": [{**each._asdict(), "at": _iso(each.at)} for each in seen.findings],
+        "events": [
+            {**each._asdict(), "at": _iso(each.at), "since": _iso(each.since)} for each in seen.events
+        ],
+        "archive": seen.archive and seen.archive._asdict(),
+        "following": seen.following and seen.following._asdict(),
+        "standbys": [*map(dict, seen.server.standbys)] if seen.server else [],
+        "backups": None if seen.backups is None else [each._asdict() for each in seen.backups],
+        "backup_runs": [_entry(each) for each in seen.runs],
+        "drills": [_entry(each) for each in seen.drills],
+        "volumes": [each._asdict() for each in seen.volumes],
+        "helpers": [{**each._asdict(), "pid": each.pid or None} for each in seen.helpers],
+    }
+
+
+def _entry(entry: Entry) -> Shown:
+    return {
+        **entry._asdict(),
+        "ended": None if entry.outcome == journal.RUNNING else _iso(journal.ended(entry)),
+    }
+
+
+def _iso(moment: float) -> str:
+    return datetime.fromtimestamp(int(moment), UTC).isoformat()
+
+
+def _age(moment: float | None, now: float) -> int | None:
+    return None if moment is None else max(int(now - moment), 0)
