@@ -331,6 +331,7 @@ def _places() -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
         "ARCHIVE",
         "BACKUPS",
         "COLLATION",
+        "COVERAGE",
         "DRILLS",
         "FORK",
         "INIT",

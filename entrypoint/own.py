@@ -17,6 +17,8 @@ BACKUPS = "entrypoint.backups"
 """The last 100 runs of base backups, one per line. With an archive."""
 COLLATION = "entrypoint.collation"
 """What the last start found about collations. Always."""
+COVERAGE = "entrypoint.coverage"
+"""Which moments the backups cover, and the gaps in the WAL. After the first backup."""
 DRILLS = "entrypoint.drills"
 """The last drill, and the last successful one. After the first drill."""
 FORK = "entrypoint.fork"
@@ -44,7 +46,21 @@ DRILL_SCRATCH = "entrypoint.drill"
 """Below DRILL_FOLDER: the folder of a drill. The next start or drill removes a leftover one."""
 
 _OUTAGE = (f"{PREFIX}archive-failing", f"{PREFIX}archive-words")
-_ALL = (ARCHIVE, BACKUPS, COLLATION, DRILLS, FORK, INIT, NOTIFY, READ, STOPS, *_OUTAGE, UNFINISHED, FINISHED)
+_ALL = (
+    ARCHIVE,
+    BACKUPS,
+    COLLATION,
+    COVERAGE,
+    DRILLS,
+    FORK,
+    INIT,
+    NOTIFY,
+    READ,
+    STOPS,
+    *_OUTAGE,
+    UNFINISHED,
+    FINISHED,
+)
 _FORMER = {".entrypoint": UNFINISHED, ".entrypoint.done": FINISHED}
 
 

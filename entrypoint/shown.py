@@ -1,5 +1,7 @@
 """What people see: bytes in readable units, and text without characters that control a terminal; pure."""
 
+from __future__ import annotations
+
 BYTES = {"": 1, "B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 """PostgreSQL's units of memory, in bytes."""
 
@@ -15,6 +17,47 @@ def spell(count: float) -> str:
     if count < 10 * 1024**3:
         return f"{count / 1024**2:.{1 if count < 10 * 1024**2 else 0}f} MiB"
     return f"{count / 1024**3:.1f} GiB"
+
+
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1, "min": 60, "h": 3600, "d": 86400}
+"""PostgreSQL's units of time, in seconds."""
+
+
+def seconds_in(text: str) -> float:
+    """Return the seconds in a time as PostgreSQL writes it; without a unit it is in seconds.
+
+    >>> seconds_in("60"), seconds_in("5min"), seconds_in("100 ms")
+    (60.0, 300.0, 0.1)
+    """
+    number = text.rstrip("dhimnsu ")
+    return float(number) * _SECONDS[text[len(number) :].strip() or "s"]
+
+
+def iso(moment: float) -> str:
+    """Return a time, in seconds since 1970, as our output writes times.
+
+    >>> iso(1e9)
+    '2001-09-09T01:46:40+00:00'
+    """
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(int(moment), UTC).isoformat()
+
+
+def ago(seconds: float) -> str:
+    """Return an age in words, rounded down; an age below zero is that of a time in the future.
+
+    >>> ago(0.4), ago(1), ago(119), ago(3 * 3600), ago(86400), ago(1e9), ago(-30)
+    ('now', '1 second ago', '1 minute ago', '3 hours ago', '24 hours ago', '11574 days ago', 'in 30 seconds')
+    """
+    size = abs(seconds)
+    units = {"second": 60, "minute": 3600, "hour": 48 * 3600, "day": float("inf")}
+    name = next(each for each, end in units.items() if size < end)
+    count = int(size / {"second": 1, "minute": 60, "hour": 3600, "day": 86400}[name])
+    words = f"{count} {name}{'' if count == 1 else 's'}"
+    if not count:
+        return "now"
+    return f"{words} ago" if seconds > 0 else f"in {words}"
 
 
 def printable(text: str, keep: str = "\n\t") -> str:

@@ -8,6 +8,7 @@ from entrypoint.archive import calls, fork, mark
 from entrypoint.pid1 import status
 from entrypoint.postgres import segments
 from entrypoint.settings.archiving import Archive
+from entrypoint.shown import iso
 from entrypoint.volume.facts import ArchiveState
 
 _REASON_LINES = 3
@@ -47,8 +48,8 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
         oldest_ready_seconds=age,
         archived_per_minute=round(sum(now - when < _RECENT for when in done.values()) / (_RECENT / 60), 1),
         last_archived=last,
-        last_archived_at=None if last_at is None else _iso(last_at),
-        failing_since=_iso(float(failing[1])) if len(failing) > 1 and failing[1].isdigit() else None,
+        last_archived_at=None if last_at is None else iso(last_at),
+        failing_since=iso(float(failing[1])) if len(failing) > 1 and failing[1].isdigit() else None,
         last_error=_reason(words) or failing[0].strip() if failing else None,
         prepared=status.in_recovery(data_folder) or not os.path.exists(f"{runtime_folder}/{calls.PREPARE}"),
         fork_refused=None if refused is None else refused.what,
@@ -57,6 +58,7 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
         free_bytes=free,
         seconds_until_full=int(free / grows) if free is not None and grows else None,
         lost=mark.is_lost(data_folder, archive),
+        idle=not ready and _is_idle(wal, done),
     )
 
 
@@ -104,6 +106,22 @@ def _last_archived(runtime_folder: str, done: dict[str, float]) -> tuple[str | N
     return newest, None if newest is None else done[newest]
 
 
+def _is_idle(wal: str, done: dict[str, float]) -> bool:
+    """Return whether no segment was written since the last archived one; a recycled one keeps its time.
+
+    It may be False for an idle server, whose checkpoint has created a segment for later, but not the reverse.
+    """
+    last, _ = _last_archived("", done)
+    if last is None:
+        return False
+    try:
+        names = [name for name in os.listdir(wal) if segments.NAME.fullmatch(name) and name > last]
+        written = os.stat(f"{wal}/{last}").st_mtime_ns
+        return all(os.stat(f"{wal}/{name}").st_mtime_ns <= written for name in names)
+    except OSError:
+        return False
+
+
 def _reason(words: list[str]) -> str | None:
     """Return the reason from the output: wal-g starts with news; pgBackRest and we end with hints."""
     lines = [line.strip() for line in words if line.strip()]
@@ -126,7 +144,3 @@ def _free(folder: str) -> int | None:
     except OSError:
         return None
     return found.f_bavail * found.f_frsize
-
-
-def _iso(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(seconds))

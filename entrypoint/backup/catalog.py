@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from entrypoint.archive.opened import OpenedArchive
-from entrypoint.archivers.terms import Backup
-from entrypoint.backup import history, retention
+from entrypoint.archivers.terms import Backup, Verification
+from entrypoint.backup import history, retention, window
 from entrypoint.backup.retention import Decision
+from entrypoint.backup.window import Coverage
+from entrypoint.postgres import segments
 from entrypoint.server import control_file
 from entrypoint.server.context import Context
 
@@ -18,7 +20,11 @@ LONG = 6 * 3600
 
 def own_backups(opened: OpenedArchive) -> list[Backup]:
     """Return this cluster's backups, oldest first; all backups if there is no cluster here."""
-    found = opened.list_backups()
+    return own_of(opened, opened.list_backups())
+
+
+def own_of(opened: OpenedArchive, found: list[Backup]) -> list[Backup]:
+    """Return the backups of this cluster among an archive's; all of them if there is no cluster here."""
     identifier = control_file.read_control(opened.context).get("Database system identifier")
     if identifier is None:
         return found
@@ -29,6 +35,27 @@ def known_broken(context: Context) -> dict[str, str]:
     """Return the backups that the last verification found broken, with the reasons."""
     found = history.last_runs(context.settings.data_folder).verified
     return dict(found.broken) if found else {}
+
+
+def coverage(opened: OpenedArchive, backups: Sequence[Backup]) -> Coverage:
+    """Return what these backups cover, without the gaps that the last verification found."""
+    last = history.last_runs(opened.data_folder).verified
+    return window.cover(
+        opened.url, backups, Verification(last.holes, last.broken) if last else Verification()
+    )
+
+
+def archived_until(opened: OpenedArchive, backups: Sequence[Backup]) -> float | None:
+    """Return when the newest segment arrived in an archive to which no server here writes; None: unknown."""
+    answer = opened.ask(opened.tool.list_wal(opened.server))
+    if answer.code or not backups:
+        return None
+    try:
+        stored = opened.tool.parse_wal(answer.stdout, backups[-1].major)
+    except ValueError:
+        return None
+    times = [each.modified for each in stored if segments.NAME.fullmatch(each.name)]
+    return max((datetime.fromisoformat(each).timestamp() for each in times), default=None)
 
 
 def choose_parent(opened: OpenedArchive, backups: Sequence[Backup]) -> Backup | None:

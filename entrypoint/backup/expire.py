@@ -10,8 +10,8 @@ from entrypoint import exits, log
 from entrypoint.archive import fork
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup, Command, brief
-from entrypoint.backup import retention
-from entrypoint.backup.catalog import LONG, decide, known_broken, own_backups
+from entrypoint.backup import history, retention
+from entrypoint.backup.catalog import LONG, coverage, decide, known_broken, own_backups
 from entrypoint.backup.retention import Decision
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
@@ -53,6 +53,9 @@ def expire(opened: OpenedArchive, *, dry_run: bool) -> Expired:
     backups = own_backups(opened)
     decision = decide(opened.context, backups, known_broken(opened.context))
     chosen = {each.name for each in decision.remove}
+    if not dry_run:  # before the removal, so that the note never names what is gone
+        kept = coverage(opened, [each for each, _ in decision.keep])
+        history.write_coverage(opened.data_folder, kept)
     for each in retention.roots(decision.remove):
         named = tool.parse_removal(_told(opened, tool.expire(what, each.name, dry_run=True)))
         if each.name not in named.backups or not named.backups <= chosen or named.segments:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from entrypoint import log, own
-from entrypoint.backup import journal, reading, runs
+from entrypoint.backup import journal, reading, runs, window
 from entrypoint.volume import notes
 
 TYPE_CHECKING = False
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from entrypoint.backup.journal import Entry
     from entrypoint.backup.runs import LastRuns
+    from entrypoint.backup.window import Coverage
 
     E = TypeVar("E", bound=Entry)
 else:
@@ -110,9 +111,27 @@ def write_contents(data_folder: str, state: reading.State) -> None:
         log.warning(f"cannot record how much of the archive was read in {data_folder}: {error.strerror}")
 
 
-def forget_contents(data_folder: str) -> None:
-    """Drop from a copied data folder the record of what was read: the original has read more since."""
+def read_coverage(data_folder: str, url: str) -> Coverage | None:
+    """Return what the backups of this archive cover, as of the last backup or removal; None: unknown."""
     try:
-        notes.remove(data_folder, own.READ)
-    except FileNotFoundError:
-        pass
+        found = window.parse(notes.read_text(data_folder, own.COVERAGE, most=_MOST))
+    except (OSError, ValueError):
+        return None
+    return found if found.url == url else None
+
+
+def write_coverage(data_folder: str, coverage: Coverage) -> None:
+    """Record what the backups cover; only warn on failure: a full disk must not fail a good backup."""
+    try:
+        notes.write(data_folder, own.COVERAGE, window.write(coverage))
+    except OSError as error:
+        log.warning(f"cannot record which moments the backups cover in {data_folder}: {error.strerror}")
+
+
+def forget_archive(data_folder: str) -> None:
+    """Drop from a copied data folder the records of the archive's contents, which have changed since."""
+    for name in (own.READ, own.COVERAGE):
+        try:
+            notes.remove(data_folder, name)
+        except FileNotFoundError:
+            pass

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from entrypoint import log
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup, Check, Verification
-from entrypoint.backup import contents, retention
+from entrypoint.backup import contents, history, retention, window
 from entrypoint.backup.catalog import LONG, decide, known_broken, own_backups
 from entrypoint.backup.reading import Tally
 from entrypoint.backup.runs import Run
@@ -66,11 +66,13 @@ def verify(opened: OpenedArchive, backups: Sequence[Backup], *, made: str | None
 def verified(opened: OpenedArchive, run: Run) -> Run:
     """Verify the archive after a backup; log the result and return the run with it."""
     try:
-        found, read = verify(opened, own_backups(opened), made=run.name)
+        backups = own_backups(opened)
+        found, read = verify(opened, backups, made=run.name)
     except Failure as failure:
         log.problem(failure.problems[0])
         return run._replace(words="not verified: " + failure.problems[0].what)
     report(found)
+    history.write_coverage(opened.data_folder, window.cover(opened.url, backups, found))
     if read is not None:
         contents.say(read, opened.settings.backup.verify_days, whole=False)
         run = run._replace(read_files=read.files, read_bytes=read.bytes, archive_bytes=read.all_bytes)

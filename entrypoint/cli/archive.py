@@ -6,7 +6,8 @@ import click
 
 from entrypoint import log
 from entrypoint.archive import backlog, pending
-from entrypoint.archive.opened import open_archive
+from entrypoint.archive.opened import OpenedArchive, open_archive
+from entrypoint.cli import restorable
 from entrypoint.cli.grouping import Commands
 from entrypoint.cli.output import echo, echo_rows
 from entrypoint.config import charge_now
@@ -27,17 +28,24 @@ def group() -> None:
 @group.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def show(as_json: bool) -> None:
-    """Show pending WAL, the last success, and any outage.
+    """Show pending WAL, the last success, any outage, and what can be restored.
 
     During an outage the output contains the archiver's own message.
     """
     opened = open_archive()
-    state = backlog.look(opened.archive, opened.data_folder, opened.runtime_folder)
-    state = with_own_command(state, opened.context)
+    state = look(opened)
+    found = restorable.noted(opened.archive, opened.data_folder, state)
     if as_json:
-        click.echo(json.dumps(state._asdict(), indent=2))
+        click.echo(json.dumps({**state._asdict(), "restorable": restorable.as_json(found)}, indent=2))
         return
     echo_rows(describe(state))
+    restorable.echo(found)
+
+
+def look(opened: OpenedArchive) -> ArchiveState:
+    """Return the state of archiving."""
+    state = backlog.look(opened.archive, opened.data_folder, opened.runtime_folder)
+    return with_own_command(state, opened.context)
 
 
 def with_own_command(state: ArchiveState, context: Context) -> ArchiveState:

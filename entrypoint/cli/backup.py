@@ -1,5 +1,7 @@
 """`entrypoint backup`: take, list, verify, keep and remove base backups."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 
@@ -11,21 +13,27 @@ from entrypoint.archive.opened import OpenedArchive, open_archive
 from entrypoint.archivers.known import KEEPING_PARENTS
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import contents, history, journal
-from entrypoint.backup.catalog import decide, known_broken, own_backups
+from entrypoint.backup.catalog import decide, known_broken, own_backups, own_of
 from entrypoint.backup.expire import expire
 from entrypoint.backup.runs import Run
 from entrypoint.backup.take import obstacle, push
 from entrypoint.backup.turn import alone
 from entrypoint.backup.verify import verify, wrong
+from entrypoint.cli import archive, restorable
 from entrypoint.cli.grouping import Commands
-from entrypoint.cli.output import echo
+from entrypoint.cli.output import echo, echo_table
 from entrypoint.drill import drills
 from entrypoint.drill.rehearsals import DRILLS
 from entrypoint.drill.rehearse import rehearse
 from entrypoint.errors import Failure, Problem
+from entrypoint.finding import ERROR, OK, WARNING
 from entrypoint.server import opening
 from entrypoint.shown import spell
 from entrypoint.system import access
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.finding import Level
 
 _SHOWN = 10
 """How many runs and drills `list` shows."""
@@ -62,21 +70,27 @@ def push_(incremental: bool, as_json: bool) -> None:
 @group.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, oldest first.")
 def list_(as_json: bool) -> None:
-    """List the base backups, the last runs, and the drills.
+    """List the base backups, the last runs, the drills, and what can be restored.
 
     The oldest backup comes first. The runs show how each backup ended.
     """
     opened = open_archive()
-    _show(opened.list_backups(), known_broken(opened.context), as_json=as_json)
+    backups = opened.list_backups()
+    _show(backups, known_broken(opened.context), as_json=as_json)
+    if as_json:
+        return
     found = history.RUNS.read(opened.data_folder)
-    if found and not as_json:
+    if found:
         echo()
         _show_runs(found[-_SHOWN:])
     rehearsed = DRILLS.read(opened.data_folder)
-    if rehearsed and not as_json:
+    if rehearsed:
         echo()
         for each in rehearsed[-_SHOWN:]:
             echo(f"drill {each.started[:19]}  {each.why}  {drills.describe(each)}")
+    if backups:
+        echo()
+        restorable.echo(restorable.listed(opened, own_of(opened, backups), archive.look))
 
 
 @group.command()
@@ -266,7 +280,7 @@ def _show(backups: Sequence[Backup], broken: Mapping[str, str], *, as_json: bool
         )
         for backup in backups
     ]
-    _table(rows)
+    echo_table(rows, _level)
 
 
 def _show_runs(found: Sequence[Run]) -> None:
@@ -276,15 +290,22 @@ def _show_runs(found: Sequence[Run]) -> None:
         words = journal.gist(run.words)[:100]
         stored = spell(run.bytes) if run.bytes else ""
         rows.append((run.started[:19], run.why, run.kind, seconds, stored, run.outcome, words))
-    _table(rows)
+    echo_table(rows, _level)
+
+
+_LEVELS: dict[str, Level] = {
+    journal.OK: OK,
+    journal.DAMAGED: WARNING,
+    **dict.fromkeys((journal.FAILED, journal.INTERRUPTED), ERROR),
+}
+"""By outcome."""
+
+
+def _level(heading: str, cell: str) -> Level | None:
+    if heading == "OUTCOME":
+        return _LEVELS.get(cell)
+    return WARNING if heading == "NOTE" and cell not in ("NOTE", "permanent", "") else None
 
 
 def _words(run: Run) -> str:
     return f"{run.outcome} in {run.seconds:.0f} s, by {run.why}: {run.words}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        echo(line.rstrip())

@@ -8,7 +8,7 @@ import click
 
 from entrypoint import exits, log, topics
 from entrypoint.cli import mistakes
-from entrypoint.cli.output import echo
+from entrypoint.cli.output import echo, paint
 from entrypoint.doctor import checkup
 from entrypoint.doctor.checkup import CHECKS, Told
 from entrypoint.doctor.sight import SECONDS, Check, Sight
@@ -17,7 +17,6 @@ from entrypoint.finding import ERROR, OK, WARNING
 from entrypoint.server import opening
 
 _MARKS = {OK: "ok", WARNING: "WARN", ERROR: "ERROR"}
-_COLORS = {OK: "green", WARNING: "yellow", ERROR: "red"}
 _WIDTH = max(len(check.name) for check in CHECKS)
 
 
@@ -83,7 +82,7 @@ def _say(name: str) -> None:
 def _print(told: Told) -> None:
     check, finding = told
     _say("")
-    mark = click.style(_MARKS[finding.level].ljust(5), fg=_COLORS[finding.level])
+    mark = paint(_MARKS[finding.level].ljust(5), finding.level)
     lines = finding.found.split("\n")
     echo(f"  {check.name.ljust(_WIDTH)}  {lines[0]}", mark=mark)
     rest = lines[1:]

@@ -1,28 +1,44 @@
 """`entrypoint status` and `entrypoint ready`: what PID 1 is doing."""
 
+from __future__ import annotations
+
+import functools
 import json
 import os
 import time
+from contextlib import suppress
 
 import click
 
 from entrypoint import exits
 from entrypoint.archive import backlog
 from entrypoint.backup import history, journal
-from entrypoint.backup.runs import LastRuns
-from entrypoint.cli import archive
-from entrypoint.cli.output import echo_rows
+from entrypoint.cli import archive, restorable
+from entrypoint.cli.output import echo, echo_rows, on_terminal
 from entrypoint.drill import drills, rehearsals
-from entrypoint.drill.drills import LastDrills
-from entrypoint.errors import Failure, Problem
+from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.light import NamedTuple
 from entrypoint.pid1 import ready, status
-from entrypoint.pid1.status import Known
 from entrypoint.server import opening
-from entrypoint.settings.values import Settings
-from entrypoint.shown import spell
+from entrypoint.shown import iso, spell
 from entrypoint.standby import promotion
 from entrypoint.system import processes
-from entrypoint.volume.facts import ArchiveState, Following
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from entrypoint.backup.runs import LastRuns
+    from entrypoint.backup.window import Window
+    from entrypoint.drill.drills import LastDrills
+    from entrypoint.pid1.status import Known
+    from entrypoint.server.context import Context
+    from entrypoint.settings.values import Settings
+    from entrypoint.volume.facts import ArchiveState, Following
+
+_EVERY = 2.0
+"""Seconds between two looks of `status --follow`."""
 
 
 @click.command("ready")
@@ -36,39 +52,129 @@ def ready_() -> int:
     return ready.main()
 
 
+class Seen(NamedTuple):
+    """What `entrypoint status` sees at one moment."""
+
+    server: dict[str, object]
+    helpers: list[dict[str, object]]
+    following: Following | None
+    """None: the server is no standby."""
+    archive: ArchiveState | None
+    """None: there is no archive, or the variables have mistakes. Then what follows is empty as well."""
+    backups: LastRuns | None
+    drills: LastDrills | None
+    restorable: Window | str
+    """As `restorable.noted` returns it."""
+
+
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
-def show(as_json: bool) -> None:
-    """Show the phase, the server, archiving, and backups.
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Look every 2 seconds. Draw again on a terminal, otherwise print one line for each change.",
+)
+def show(as_json: bool, follow: bool) -> None:
+    """Show the phase, the server, archiving, backups, and what can be restored.
 
     Phases: boot, init, restore, recovery, startdb, serving, stopping. The output also has the sessions, the
-    helpers of PID 1, and on a standby how it follows.
+    helpers of PID 1, and on a standby how it follows. Ctrl-C ends --follow.
     """
     wanted, problems, _ = opening.read_settings(opening.environ(), ())
-    known = _known()
+    _known()
     ready.step_down()
-    facts, found = _server(known), helpers(known)
-    state = None if problems else archive_state(wanted)
-    following = promotion.look(opening.command_context(wanted)) if facts["role"] == "standby" else None
-    last = None if state is None else history.last_runs(os.environ.get("PGDATA", ""))
-    rehearsed = None if state is None else rehearsals.last_drills(os.environ.get("PGDATA", ""))
-    if as_json:
-        shown: dict[str, object] = {**facts, "helpers": found, "archive": state and state._asdict()}
-        shown["following"] = following and following._asdict()
-        shown["backups"] = last and {name: run and run._asdict() for name, run in last._asdict().items()}
-        shown["drills"] = rehearsed and {
-            name: run and run._asdict() for name, run in rehearsed._asdict().items()
-        }
-        click.echo(json.dumps(shown, indent=2))
+    context = functools.cache(lambda: opening.command_context(wanted))
+    if follow:
+        with suppress(Stopped):
+            _follow(context, valid=not problems, as_json=as_json)
         return
-    echo_rows((name, "-" if value is None else f"{value}") for name, value in facts.items())
-    if following:
-        echo_rows(_describe_following(following))
-    if state is not None and last is not None and rehearsed is not None:
-        echo_rows([*archive.describe(state), *_describe_runs(last), *_describe_drills(rehearsed)])
-    for helper in found:
+    seen = _look(context, wanted, valid=not problems)
+    if as_json:
+        click.echo(json.dumps(_as_json(seen), indent=2))
+    else:
+        _echo(seen)
+
+
+def _look(context: Callable[[], Context], wanted: Settings, *, valid: bool) -> Seen:
+    known = _known()
+    facts = _server(known)
+    following = promotion.look(context()) if facts["role"] == "standby" else None
+    seen = Seen(facts, helpers(known), following, None, None, None, "")
+    if not valid or wanted.archive is None:
+        return seen
+    folder = status.own_folder(os.stat(wanted.data_folder).st_uid) or ""
+    state = backlog.look(wanted.archive, wanted.data_folder, folder)
+    state = archive.with_own_command(state, context())
+    data = os.environ.get("PGDATA", "")
+    return seen._replace(
+        archive=state,
+        backups=history.last_runs(data),
+        drills=rehearsals.last_drills(data),
+        restorable=restorable.noted(wanted.archive, data, state),
+    )
+
+
+def _as_json(seen: Seen) -> dict[str, object]:
+    def entries(last: LastRuns | LastDrills | None) -> dict[str, object] | None:
+        return last and {name: run and run._asdict() for name, run in last._asdict().items()}
+
+    return {
+        **seen.server,
+        "helpers": seen.helpers,
+        "archive": seen.archive and seen.archive._asdict(),
+        "following": seen.following and seen.following._asdict(),
+        "backups": entries(seen.backups),
+        "drills": entries(seen.drills),
+        "restorable": restorable.as_json(seen.restorable),
+    }
+
+
+def _echo(seen: Seen) -> None:
+    echo_rows((name, "-" if value is None else f"{value}") for name, value in seen.server.items())
+    if seen.following:
+        echo_rows(_describe_following(seen.following))
+    if seen.archive is not None and seen.backups is not None and seen.drills is not None:
+        echo_rows(archive.describe(seen.archive))
+        echo_rows([*_describe_runs(seen.backups), *_describe_drills(seen.drills)])
+    for helper in seen.helpers:
         failures = f", failed {helper['failures']} times" if helper["failures"] else ""
         echo_rows([("helper", f"{helper['role']}: {helper['state']}{failures}")])
+    restorable.echo(seen.restorable)
+
+
+def _follow(context: Callable[[], Context], *, valid: bool, as_json: bool) -> NoReturn:
+    """Look every two seconds; raises Stopped at Ctrl-C or another stop signal."""
+    before = None
+    children = context().children
+    while True:
+        seen = _look(context, context().settings, valid=valid)
+        if on_terminal() and not as_json:
+            click.echo("\033[H\033[J", nl=False)
+            _echo(seen)
+        elif (line := _line(seen)) != before:
+            before = line
+            now = iso(time.time())
+            echo(json.dumps({"time": now, **_as_json(seen)}) if as_json else f"{now}  {line}")
+        children.pause(_EVERY)
+
+
+def _line(seen: Seen) -> str:
+    """Return what is worth a new line when it changes: not the numbers that change all the time."""
+    found = [f"{seen.server['phase']}"]
+    found += [f"{seen.server[name]}" for name in ("shutdown", "role") if seen.server[name]]
+    if seen.following:
+        found.append(f"follows by {seen.following.by}")
+    state = seen.archive
+    if state is not None:
+        found.append(f"{state.backlog_segments} WAL files waiting")
+        found.append(f"last archived: {state.last_archived or 'nothing yet'}")
+        wrong = state.fork_refused or (state.failing_since and state.last_error)
+        found += [f"archiving fails: {wrong}"] if wrong else []
+    if seen.backups is not None and seen.drills is not None:
+        rows = [*_describe_runs(seen.backups), *_describe_drills(seen.drills)]
+        found += [f"{name}: {text}" for name, text in rows]
+    found += [f"helper {each['role']}: {each['state']}" for each in seen.helpers]
+    return "; ".join(found)
 
 
 def _known() -> Known:
@@ -89,7 +195,7 @@ def _server(known: Known) -> dict[str, object]:
     code, word = ready.look(os.environ.get("PGDATA", ""))
     return {
         "phase": word if code == ready.NOT_READY else known.phase,
-        "since": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(known.since)),
+        "since": iso(known.since),
         "shutdown": known.detail,
         "ready": code == ready.READY,
         "role": word if code == ready.READY else None,
@@ -140,15 +246,6 @@ def _why(words: str) -> str:
     """Return what has failed and why, on one line."""
     what, gist = words.partition("\n")[0], journal.gist(words)
     return what if what.endswith(gist) else f"{what} {gist}"
-
-
-def archive_state(wanted: Settings) -> ArchiveState | None:
-    """Return the state of archiving, or None if it is off."""
-    if wanted.archive is None:
-        return None
-    folder = status.own_folder(os.stat(wanted.data_folder).st_uid) or ""
-    state = backlog.look(wanted.archive, wanted.data_folder, folder)
-    return archive.with_own_command(state, opening.command_context(wanted))
 
 
 def helpers(known: Known) -> list[dict[str, object]]:

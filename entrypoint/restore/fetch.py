@@ -38,7 +38,7 @@ def restore(context: Context, plan: Plan, given: list[str]) -> list[str]:
     _move_wal(context, unfinished)
     forget_original(unfinished.cluster)
     history.RUNS.forget_running(unfinished.cluster)
-    history.forget_contents(unfinished.cluster)
+    history.forget_archive(unfinished.cluster)
     # Its presence makes the server recover from the archive; PostgreSQL removes it when it is promoted.
     if follows:
         files.write_atomically(f"{unfinished.cluster}/standby.signal", control_file.OURS)

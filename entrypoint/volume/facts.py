@@ -106,6 +106,8 @@ class ArchiveState(NamedTuple):
     """At the rate at which the backlog has grown; None while there is no outage."""
     lost: bool = False
     """The archive belonged to this cluster and is now empty: it was emptied, or is not mounted."""
+    idle: bool = False
+    """Nothing waits, and nothing was written since the last segment was archived."""
     own_command: str | None = None
     """See OwnCommand."""
     own_command_hint: str | None = None

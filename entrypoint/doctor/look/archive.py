@@ -14,6 +14,7 @@ from entrypoint.drill import rehearsals
 from entrypoint.finding import Finding, ok
 from entrypoint.postgres import segments
 from entrypoint.server import control_file
+from entrypoint.shown import seconds_in
 
 
 def _archive(sight: Sight) -> list[Finding]:
@@ -52,10 +53,7 @@ def _running(sight: Sight) -> list[Finding]:
 
 def _timeout(sight: Sight) -> int:
     """Return archive_timeout in seconds."""
-    text = str(sight.conf["archive_timeout"]["value"])
-    units = {"d": 86400, "h": 3600, "min": 60, "s": 1}
-    unit = text.lstrip("0123456789")
-    return int(text.removesuffix(unit)) * units.get(unit, 1)
+    return int(seconds_in(str(sight.conf["archive_timeout"]["value"])))
 
 
 def _last_segment(sight: Sight) -> list[Finding]:

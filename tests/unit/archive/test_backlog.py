@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,29 @@ def test_the_last_segment_is_the_one_that_was_noted(tmp_path: Path) -> None:
     found = backlog.last_segment(str(data), str(run), "00000001")
     assert found is not None
     assert "000000010000000000000009" == found[0]
+
+
+@pytest.mark.parametrize(
+    ("written", "left", "idle"),
+    [
+        ({"000000010000000000000004": 100}, (), True),
+        ({"000000010000000000000004": 100, "000000010000000000000005": 90}, (), True),  # recycled
+        ({"000000010000000000000004": 100, "000000010000000000000005": 101}, (), False),
+        ({"000000010000000000000004": 100, "000000020000000000000004": 101}, (), False),  # promoted
+        ({"000000010000000000000003": 101, "000000010000000000000004": 100}, (), True),
+        ({"000000010000000000000004": 100}, ("000000010000000000000005.ready",), False),
+        ({}, (), False),
+    ],
+)
+def test_a_server_is_idle_that_has_written_nothing_since(
+    tmp_path: Path, written: dict[str, int], left: tuple[str, ...], *, idle: bool
+) -> None:
+    """Nothing waits, and no later segment was written after the last one that was archived."""
+    made.cluster(tmp_path)
+    (tmp_path / "pg_wal/archive_status").mkdir(parents=True)
+    for name in ("000000010000000000000004.done", *left):
+        (tmp_path / "pg_wal/archive_status" / name).touch()
+    for name, when in written.items():
+        (tmp_path / "pg_wal" / name).touch()
+        os.utime(tmp_path / "pg_wal" / name, (when, when))
+    assert idle == _look(tmp_path).idle

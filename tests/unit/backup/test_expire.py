@@ -16,6 +16,7 @@ from entrypoint import log
 from entrypoint.archive import fork
 from entrypoint.archivers.terms import Answer, Backup, Removal
 from entrypoint.backup import expire as expiring
+from entrypoint.backup import history
 from entrypoint.backup.retention import Decision
 from entrypoint.errors import Failure
 from entrypoint.pid1 import status
@@ -66,6 +67,8 @@ def _opened(
     monkeypatch.setattr(expiring, "decide", lambda *_: decision)
     monkeypatch.setattr(status, "in_recovery", lambda _: False)
     monkeypatch.setattr(fork, "objection", lambda _: None)
+    monkeypatch.setattr(expiring, "coverage", lambda _, backups: [each.name for each in backups])
+    monkeypatch.setattr(history, "write_coverage", lambda _, kept: tool.done.append(f"note {kept}"))
     can = SimpleNamespace(torn=re.compile(r".*\.tmp"), leaving=None)
     return SimpleNamespace(
         tool=tool,
@@ -82,13 +85,16 @@ DECISION = Decision(remove=(OLD,), keep=((NEW, "the newest"),), root=NEW)
 
 
 def test_what_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The backup is removed first, then the WAL that only it needed; a dry run removes neither."""
+    """The backup is removed first, then the WAL that only it needed; a dry run removes neither.
+
+    What stays is noted before, so that the note never promises what is gone.
+    """
     tool = Tool(["old"], ["000000010000000000000002"])
     opened = _opened(monkeypatch, tool, DECISION)
     found = expiring.expire(opened, dry_run=True)
     assert (("000000010000000000000002",), []) == (found.segments, tool.done)
     assert found == expiring.expire(opened, dry_run=False)
-    assert ["old", "wal before new"] == tool.done
+    assert ["note ['new']", "old", "wal before new"] == tool.done
 
 
 @pytest.mark.parametrize("named", [["old", "new"], ["new"], []])
@@ -98,7 +104,7 @@ def test_a_dry_run_that_names_another_backup(monkeypatch: pytest.MonkeyPatch, na
     with pytest.raises(Failure) as failure:
         expiring.expire(_opened(monkeypatch, tool, DECISION), dry_run=False)
     assert "nothing more is removed" in failure.value.problems[0].what
-    assert [] == tool.done
+    assert ["note ['new']"] == tool.done
 
 
 def test_a_dry_run_that_names_needed_wal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +112,7 @@ def test_a_dry_run_that_names_needed_wal(monkeypatch: pytest.MonkeyPatch) -> Non
     tool = Tool(["old"], ["000000010000000000000009"])
     with pytest.raises(Failure):
         expiring.expire(_opened(monkeypatch, tool, DECISION), dry_run=False)
-    assert ["old"] == tool.done
+    assert ["note ['new']", "old"] == tool.done
 
 
 def test_a_clock_that_was_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +122,10 @@ def test_a_clock_that_was_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "warning", lambda what, *_: told.append(what))
     opened = _opened(monkeypatch, tool, DECISION._replace(ahead=(NEW,)))
     assert () == expiring.expire(opened, dry_run=False).segments
-    assert (["old"], ["no WAL is removed, because backups are dated in the future: new"]) == (tool.done, told)
+    assert (["note ['new']", "old"], ["no WAL is removed, because backups are dated in the future: new"]) == (
+        tool.done,
+        told,
+    )
 
 
 def test_a_standby_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
