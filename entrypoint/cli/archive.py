@@ -28,9 +28,9 @@ def group() -> None:
 @group.command("status")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
 def show(as_json: bool) -> None:
-    """Show pending WAL, the last success, any outage, and what can be restored.
+    """Show pending WAL, the last success, and any outage.
 
-    During an outage the output contains the archiver's own message.
+    During an outage the output contains the archiver's own message. The last line says what can be restored.
     """
     opened = open_archive()
     state = look(opened)

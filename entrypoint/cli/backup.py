@@ -70,9 +70,10 @@ def push_(incremental: bool, as_json: bool) -> None:
 @group.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, oldest first.")
 def list_(as_json: bool) -> None:
-    """List the base backups, the last runs, the drills, and what can be restored.
+    """List the base backups, the last runs, and the drills.
 
-    The oldest backup comes first. The runs show how each backup ended.
+    The oldest backup comes first. The runs show how each backup ended. The last line says what can be
+    restored.
     """
     opened = open_archive()
     backups = opened.list_backups()

@@ -75,10 +75,10 @@ class Seen(NamedTuple):
     help="Look every 2 seconds. Draw again on a terminal, otherwise print one line for each change.",
 )
 def show(as_json: bool, follow: bool) -> None:
-    """Show the phase, the server, archiving, backups, and what can be restored.
+    """Show the phase, the server, archiving, and backups.
 
     Phases: boot, init, restore, recovery, startdb, serving, stopping. The output also has the sessions, the
-    helpers of PID 1, and on a standby how it follows. Ctrl-C ends --follow.
+    helpers of PID 1, what can be restored, and on a standby how it follows. Ctrl-C ends --follow.
     """
     wanted, problems, _ = opening.read_settings(opening.environ(), ())
     _known()
