@@ -21,6 +21,7 @@ from entrypoint.cli.grouping import called
 from entrypoint.config import rendered
 from entrypoint.doctor.look import archive, databases, memory, notifying, places, secrets, server
 from entrypoint.doctor.sight import Check
+from entrypoint.logs import places as logs
 from entrypoint.pid1 import ready, status
 from entrypoint.server import context as contexts
 from entrypoint.server import login
@@ -156,6 +157,7 @@ _RUNTIME_FILES = {
     contexts.SETTINGS_FILE: "The variables that commands inside the container use, without secrets.",
     "postgresql.conf": "The server's configuration, rendered from the variables. Only if they set something.",
     rendered.CHOSEN_FILE: "The settings that the entrypoint chose, for example by `POSTGRES_TUNE`.",
+    f"{logs.FOLDER}/": "The pipes of the server's log, with `STATUS_LOG_FORMAT=json`.",
     "pg_hba.conf": "The access rules of a temporary server.",
     login.PASSWORDS: "The superuser's password for later connections, if `pg_hba.conf` asks for one.",
     pgbackrest.PgBackRest.config_name: "pgBackRest's settings with its secrets.",

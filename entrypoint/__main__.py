@@ -139,6 +139,10 @@ def _dispatch(arguments: "Sequence[str]") -> int:
 
 def _help_pid_1(arguments: "Sequence[str]") -> int | None:
     """Run a helper of PID 1 that does without click, and return its exit code; None: it is none of them."""
+    if arguments[:1] == ["log"]:
+        from entrypoint.logs import jsonlines
+
+        return jsonlines.main(arguments[1])
     if arguments == ["startdb"]:
         from entrypoint.every_start import startdb
 

@@ -11,10 +11,11 @@ import stat
 import time
 
 from entrypoint.errors import Problem
-from entrypoint.shown import printable
+from entrypoint.shown import BREAK, MARK, printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Literal
 
 _MOST = 256 * 1024
@@ -24,6 +25,8 @@ _PATIENCE = 2.0
 
 debugging = False
 """Whether `debug` prints anything."""
+give_back: Callable[[], None] | None = None
+"""Another process makes JSON of all that is written to our streams; this ends it and gives them back."""
 
 
 class Stream:
@@ -170,6 +173,8 @@ def drain() -> None:
     """Write the queues before the end of the process, as long as somebody reads."""
     for stream in (OUT, ERR):
         stream.drain(_PATIENCE / 2)
+    if give_back is not None:
+        give_back()
 
 
 def drain_for_traceback() -> None:
@@ -193,19 +198,30 @@ def is_behind() -> bool:
 
 
 def _write(level: Literal["debug", "info", "warning", "error"], message: str) -> None:
-    lines = printable(message.rstrip("\n")).split("\n")
-    text = f"entrypoint: {level}: {lines[0]}\n" + "".join(f"  {line}\n" for line in lines[1:])
-    ERR.put(text.encode())
+    text = f"entrypoint: {level}: " + printable(message.rstrip("\n")).replace("\n", "\n  ")
+    if give_back is not None:
+        text = f"{MARK}entrypoint: " + text.replace("\n", BREAK)
+    ERR.put(f"{text}\n".encode())
 
 
 def relay(role: str, line: bytes) -> None:
     """Pass on a line of a helper, with the helper's role."""
     text = printable(line.removesuffix(b"\r").decode("utf-8", "surrogateescape"))
-    ERR.put(f"{role}: {text}\n".encode())
+    mark = "" if give_back is None else MARK
+    ERR.put(f"{mark}{role}: {text}\n".encode())
+
+
+def now_from(source: str) -> None:
+    """Name the source of the lines without a mark that follow, if another process makes JSON of them."""
+    if give_back is not None:
+        for stream in (OUT, ERR):
+            stream.put(f"{MARK}{MARK}{source}\n".encode())
 
 
 def say(text: str) -> None:
     """Print a text on stdout exactly as the official image does."""
+    if give_back is not None:
+        text = "".join(f"{MARK}entrypoint: {line}\n" for line in text.split("\n") if line)
     OUT.put(text.encode())
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 BYTES = {"": 1, "B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 """PostgreSQL's units of memory, in bytes."""
+MARK = "\x1e"
+"""Begins a line that says whose it is, for the process that writes a log in JSON."""
+BREAK = "\x1f"
+"""Ends a line within a message that has a mark."""
 
 
 def spell(count: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from entrypoint import log
 from entrypoint.config import rendered
 from entrypoint.server.context import Context, tool_path
 from entrypoint.settings.values import Settings
@@ -36,6 +37,10 @@ def arguments(context: Context, following: Mapping[str, str] | None = None) -> l
             from entrypoint.postgres import ruled
 
             given += ruled.words(charge.decide(context).options)
+    if log.give_back is not None:
+        from entrypoint.config import collector
+
+        given += collector.arguments(context)
     return given
 
 

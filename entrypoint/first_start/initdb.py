@@ -7,6 +7,7 @@ import os
 from entrypoint import log
 from entrypoint.errors import Ended, Failure, Problem
 from entrypoint.light import re
+from entrypoint.logs import places
 from entrypoint.server import programs
 from entrypoint.server.context import Context, server_environment
 from entrypoint.system import files
@@ -114,10 +115,12 @@ def _run_initdb(context: Context, unfinished: Unfinished, arguments: list[str]) 
     environment = server_environment(settings, context.environment)
     environment["PGDATA"] = unfinished.cluster
     environment |= _unknown_user(context, unfinished)
+    log.now_from(places.INITDB)
     try:
         code = context.children.run(argv, environment, descriptors={_PASSWORD_DESCRIPTOR: password})
     finally:
         os.close(password)
+        log.now_from(places.INIT)
     if code:
         log.problem(Problem("initdb failed: see its output above", "correct POSTGRES_INITDB_ARGS"))
         raise Ended(code)

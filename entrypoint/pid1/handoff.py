@@ -72,6 +72,8 @@ class Handoff(NamedTuple):
     """The signals that were ignored then."""
     log: tuple[int, list[bytes], int]
     """What `log.hand_over` returned."""
+    kept: tuple[list[str], list[int]]
+    """What `Children.kept` handed over: the process that writes the log in JSON; empty: there is none."""
 
     def pack(self) -> bytes:
         """Return the value as bytes for `unpack`."""
@@ -95,7 +97,7 @@ _SECONDS = int | float
 _TEXTS, _VARIABLES = [str], {str: str}
 _HELPER = (str, _TEXTS, _VARIABLES, bool, bool, _SECONDS, int | None)
 _SERVER = (_TEXTS, _VARIABLES, [_SECONDS], [_HELPER], str, str, str, str, bool)
-_SHAPE = (_SERVER, int, float, [int], [int], (int, [bytes], int))
+_SHAPE = (_SERVER, int, float, [int], [int], (int, [bytes], int), (_TEXTS, [int]))
 """The types of the packed values: in a list or dict the type of every element, in a tuple one for each."""
 
 
@@ -109,11 +111,14 @@ def _fits(value: object, shape: object) -> bool:
     return isinstance(value, shape)  # type: ignore[arg-type]
 
 
-def hand_over(signals: Signals, server: ServerSpec, held: Sequence[int]) -> NoReturn:
+def hand_over(
+    signals: Signals, server: ServerSpec, held: Sequence[int], kept: tuple[list[str], list[int]] = ([], [])
+) -> NoReturn:
     """Start the server, and replace this process with one that only keeps the server up.
 
     The server is a child of this process before and after; it starts up while the new program loads. `held`
-    are descriptors of locks. Raises Failure if the server cannot be started.
+    are descriptors of locks, `kept` is what `Children.kept` hands over. Raises Failure if the server cannot
+    be started.
     Signals stay blocked in between, so that none is lost: they are pending until the new program has its
     handlers.
     """
@@ -122,18 +127,19 @@ def hand_over(signals: Signals, server: ServerSpec, held: Sequence[int]) -> NoRe
         if number in STOPS:
             os.kill(os.getpid(), number)
     descriptor = unnamed_file()  # before the server starts, since this can fail
+    log.now_from("postgres")
     logging = log.hand_over()
     since = time.time()  # before the server records its own start: an older record counts as stale
     pid = Children(signals).spawn(server.argv, server.environment)
     mask = [int(number) for number in signals.original_mask]
     ignored = [int(number) for number in signals.original_ignored]
-    data = Handoff(server, pid, since, mask, ignored, logging).pack()
+    data = Handoff(server, pid, since, mask, ignored, logging, kept).pack()
     while data:
         data = data[os.write(descriptor, data) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
     # Only after the server was started, which must inherit none of them.
     stdins = [helper.stdin for helper in server.helpers if helper.stdin is not None]
-    for handed_on in (descriptor, *held, logging[0], *stdins):
+    for handed_on in (descriptor, *held, logging[0], *stdins, *kept[1][1:]):
         os.set_inheritable(handed_on, True)  # noqa: FBT003 - the name says what is true
     environment = {**server.environment, HANDOFF: str(descriptor)}
     os.execve(sys.executable, sys.orig_argv, environment)

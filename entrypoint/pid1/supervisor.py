@@ -33,6 +33,10 @@ def main(descriptor_text: str) -> int:
         return exits.FAILURE
     children = Children(signals)
     children.adopt(given.pid)
+    if any(given.kept):
+        from entrypoint.logs import keeper  # only a log in JSON needs it
+
+        keeper.resume(children, given.kept)
     supervisor = Supervisor(children, given)
     try:
         code = supervisor.run()
@@ -91,6 +95,8 @@ class Supervisor:
             behind = log.is_behind()
             if behind:
                 left = min(left or 0.5, 0.5)  # by then somebody reads, or there is no reader
+            if self.children.kept is not None:
+                left = self.children.kept.at_most(left)
             for number in self.children.signals.wait(left, () if behind else self.pipes):
                 log.debug(f"received {signal_name(number)}")
                 if number != signal.SIGCHLD:
@@ -119,7 +125,7 @@ class Supervisor:
                 role = self.pids.pop(pid)
                 pause = status.asked_pause(self.given.runtime_folder, role)
                 self._follow(lifecycle.on_helper_end(self.state, role, code, now, pause))
-        if self.state.phase == lifecycle.SWEEPING and not processes.others():
+        if self.state.phase == lifecycle.SWEEPING and not self._others():
             self._follow(lifecycle.on_alone(self.state))
 
     def _follow(self, decision: lifecycle.Decision) -> None:
@@ -241,8 +247,13 @@ class Supervisor:
             except ProcessLookupError:
                 continue
 
+    def _others(self) -> list[int]:
+        """Return the processes that end before us; the one that writes the log is the last."""
+        kept = self.children.kept
+        return [pid for pid in processes.others() if kept is None or pid != kept.pid]
+
     def _sweep(self, number: int) -> None:
-        others = processes.others()
+        others = self._others()
         for pid in others:
             try:
                 os.kill(pid, number)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 LOG_LEVELS = ("info", "debug")
+LOG_FORMAT = "STATUS_LOG_FORMAT"
+JSON = "json"
 
 SERVER = (
     Variable(
@@ -44,6 +46,12 @@ SERVER = (
         "STATUS_LOG_LEVEL",
         "info",
         "Log level: `info`, or `debug`, which also logs every signal and every reaped orphan.",
+    ),
+    Variable(
+        LOG_FORMAT,
+        "text",
+        "Format of the container's log: `text`, or `json`, which makes every message one object in one line, "
+        "also those of the server and of init files.",
     ),
 )
 
@@ -150,6 +158,7 @@ class Serving(NamedTuple):
     stop: Stop
     no_new_privileges: bool
     debug: bool
+    json_log: bool
     handed_on: tuple[str, ...]
     """Names of variables for the server's environment; with `*` at the end, the beginning of names."""
 
@@ -166,8 +175,9 @@ def parse(values: Mapping[str, str]) -> tuple[Serving, list[Problem]]:
     )
     no_new_privileges = choice(values, _ALL["POSTGRES_NO_NEW_PRIVILEGES"], ("off", "on"), problems) == "on"
     debug = choice(values, _ALL["STATUS_LOG_LEVEL"], LOG_LEVELS, problems) == "debug"
+    json_log = choice(values, _ALL[LOG_FORMAT], ("text", JSON), problems) == JSON
     handed_on = _handed_on(values, problems)
-    return Serving(tune, policy, stop, no_new_privileges, debug, handed_on), problems
+    return Serving(tune, policy, stop, no_new_privileges, debug, json_log, handed_on), problems
 
 
 def parse_conf(

@@ -13,6 +13,7 @@ from entrypoint.pid1 import status, stops
 from entrypoint.pid1.handoff import ServerSpec, hand_over
 from entrypoint.server import control_file, leftover, login, opening
 from entrypoint.server.context import (
+    OUR_PROGRAM,
     Context,
     is_guarded,
     server_environment,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
+    from entrypoint.logs.keeper import Keeper
     from entrypoint.restore.planning import Plan
 
 
@@ -44,6 +46,7 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
 
     With `restore_only`, end before the server starts, and refuse a volume that holds a database.
     """
+    logs = _begin_json()
     log.never_wait()  # while we are root, who may open anybody's log
     children = Children(Signals())
     kernel.keep_descriptors_to_ourselves()
@@ -59,6 +62,8 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     context = opening.make_context(wanted, children, held)
     with identity.Acting(who):
         status.enter(context.runtime_folder, status.BOOT)
+        if logs is not None:
+            logs.run(children, [OUR_PROGRAM, "internal", "log"], context.runtime_folder, who)
     facts = objections.look(wanted)
     decided = objections.check(context, facts, problems)
     if restore_only and decided.kind not in (plan.RESTORE, plan.RECOVER):
@@ -84,6 +89,15 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
         raise Ended(0)
     check_collations(context, done, given)
     run_server(context, given, [lock, *held], first=done.kind == plan.INITIALIZE)
+
+
+def _begin_json() -> Keeper | None:
+    """Begin a log in JSON if one is wanted, before the settings are read: they may be wrong."""
+    if os.environ.get(serving.LOG_FORMAT) != serving.JSON:
+        return None
+    from entrypoint.logs import keeper
+
+    return keeper.begin()
 
 
 def _lock_early(folder: str, who: Identity) -> int | None:
@@ -357,6 +371,10 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
         from entrypoint.config import memory
 
         memory.say(context)
+    if wanted.serving.json_log:
+        from entrypoint.config import collector
+
+        collector.say(context)
     context.children.raise_if_stopped()
     stop = wanted.serving.stop
     spec = ServerSpec(
@@ -370,7 +388,8 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
         archive_status=f"{wanted.data_folder}/pg_wal/archive_status" if helpers.archives(context) else "",
         debug=wanted.serving.debug,
     )
-    hand_over(context.children.signals, spec, held)
+    kept = context.children.kept
+    hand_over(context.children.signals, spec, held, ([], []) if kept is None else kept.handed())
 
 
 def execute(argv: Sequence[str], environ: Mapping[str, str]) -> NoReturn:

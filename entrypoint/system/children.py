@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from entrypoint.system.identity import Identity
+    from entrypoint.system.kept import Kept
     from entrypoint.system.words import Words
 
 # CPython ignores these signals for itself; a child must not inherit that.
@@ -36,6 +37,7 @@ class Children:
         self._ended: dict[int, int] = {}
         self._own: set[int] = set()
         self._stops: list[int] = []
+        self.kept: Kept | None = None
         self.tied = False
         """Our children get SIGINT when this process ends, even by SIGKILL."""
 
@@ -45,7 +47,6 @@ class Children:
         environment: Mapping[str, str],
         *,
         descriptors: Mapping[int, int] | None = None,
-        own_group: bool = True,
         become: Identity | None = None,
         kept_in: Sequence[str] | None = None,
     ) -> int:
@@ -69,7 +70,6 @@ class Children:
             (os.POSIX_SPAWN_DUP2, ours, theirs)  # if both are the same, glibc keeps it open
             for theirs, ours in (descriptors or {}).items()
         ]
-        options = {"setpgroup": 0} if own_group else {}
         ignored = self.signals.original_ignored
         handlers = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
         try:
@@ -80,7 +80,7 @@ class Children:
                 file_actions=actions,
                 setsigmask=self.signals.original_mask,
                 setsigdef={*HANDLED, *_PYTHON_IGNORES} - ignored,
-                **options,  # type: ignore[arg-type]
+                setpgroup=0,
             )
         except OSError as error:
             if error.errno != errno.EPERM:
@@ -150,6 +150,8 @@ class Children:
                 self._ended[pid] = code
             else:
                 log.debug(f"reaped the orphan {pid}, which ended with {code}")
+        if self.kept is not None:
+            self.kept.look(self._ended)
         return self._ended
 
     def poll(self, pid: int) -> int | None:
@@ -173,8 +175,7 @@ class Children:
     ) -> int:
         """Wait for our own child and return its exit code; meanwhile, read its output.
 
-        Raises Stopped on a stop signal (if stoppable) and TimeoutError after this many seconds; the child
-        then keeps running.
+        Raises Stopped on a stop signal (if stoppable) and TimeoutError after `seconds`; it keeps running.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         while (code := self.poll(pid)) is None:
@@ -190,6 +191,8 @@ class Children:
         """Wait for the next signal, at most this long; raises Stopped for a stop signal."""
         if stoppable and self._stops:
             seconds = 0
+        if self.kept is not None:
+            seconds = self.kept.at_most(seconds)
         self._remember(self.signals.wait(seconds, readable))
         if stoppable:
             self.raise_if_stopped()
@@ -341,9 +344,7 @@ def read_back(descriptor: int) -> str:
     except OSError:
         sealed = 0
     end = os.lseek(descriptor, 0, os.SEEK_CUR if sealed else os.SEEK_END)
-    with os.fdopen(os.dup(descriptor), "rb") as stream:
-        stream.seek(0)
-        return stream.read(end).decode("utf-8", "surrogateescape")
+    return os.pread(descriptor, end, 0).decode("utf-8", "surrogateescape")
 
 
 def find_program(name: str, environment: Mapping[str, str]) -> str:

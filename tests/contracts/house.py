@@ -25,6 +25,7 @@ FLOORS = (
     ("errors",),
     ("finding", "log"),
     ("system",),
+    ("logs",),
     ("postgres",),
     ("templates",),
     ("archivers",),

@@ -56,6 +56,24 @@ def test_a_helpers_line_has_its_role(capfdbinary: pytest.CaptureFixture[bytes]) 
     assert expected == capfdbinary.readouterr().err
 
 
+def test_lines_say_whose_they_are_to_the_process_that_makes_objects(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If there is such a process, a message is one line with a mark, and so is what we pass on."""
+    log.now_from("initdb")
+    monkeypatch.setattr(log, "give_back", lambda: None)
+    log.warning("it will break", "do that")
+    log.relay("daemon", b"entrypoint: info: \x1e")
+    log.say("\nready\n\n")
+    log.now_from("initdb")
+    found = capfd.readouterr()
+    expected = (
+        "\x1eentrypoint: entrypoint: warning: it will break\x1f  hint: do that\n"
+        "\x1edaemon: entrypoint: info: \\x1e\n\x1e\x1einitdb\n"
+    )
+    assert (expected, "\x1eentrypoint: ready\n\x1e\x1einitdb\n") == (found.err, found.out)
+
+
 def test_further_lines_are_indented(capfd: pytest.CaptureFixture[str]) -> None:
     """A message of several lines cannot look like several messages, whatever ends its lines."""
     log.info("one\nentrypoint: error: forged\x85\rtwo\n\n")

@@ -22,7 +22,7 @@ SERVER = ServerSpec(
     cluster="7",
     archive_status="",
 )
-HANDOFF = Handoff(SERVER, 42, 1795364442.5, [1, 2], [], (2, [b"waits"], 3))
+HANDOFF = Handoff(SERVER, 42, 1795364442.5, [1, 2], [], (2, [b"waits"], 3), (["entrypoint"], [7]))
 
 
 def test_unpacking_returns_the_packed_value() -> None:
