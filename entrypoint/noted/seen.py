@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from entrypoint.archivers.terms import Backup
     from entrypoint.backup.runs import Run
+    from entrypoint.backup.window import Window
     from entrypoint.drill.drills import Drill
     from entrypoint.noted.conditions import Condition, Event, Found
     from entrypoint.pid1.status import KnownHelper
@@ -83,6 +84,8 @@ class Seen(NamedTuple):
     drills: tuple[Drill, ...] = ()
     backups: tuple[Backup, ...] | None = None
     """The archive's base backups when all checks were made last."""
+    window: Window | None = None
+    """The moments that can be restored; None: there are none, or they are not known."""
     next_backup: float | None = None
     """When the next backup is due, in seconds since 1970."""
     next_drill: float | None = None

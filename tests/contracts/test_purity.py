@@ -24,6 +24,7 @@ ALLOWED = {
     ("light", "signal"): "the numbers and names of signals, for type checkers",
     ("light", "_signal"): "the same without enumerations",
     ("templates", "jinja2"): "renders; its loader reads the program's own templates",
+    ("templates", "markupsafe"): "marks the style, which must not be escaped",
     ("templates", "pathlib"): "knows where the program's own templates and shims are",
 }
 """Further modules that a pure module may import, each with its reason."""
