@@ -151,6 +151,10 @@ def _help_pid_1(arguments: "Sequence[str]") -> int | None:
         from entrypoint.notify import sender
 
         return sender.main()
+    if arguments == ["watch"]:
+        from entrypoint.watch import loop
+
+        return loop.main()
     if arguments in (["look"], ["look-first"]):
         from entrypoint.standby import lookout
 

@@ -103,6 +103,9 @@ else:
             pairs = (f"{name}={value!r}" for name, value in self._asdict().items())
             return f"{type(self).__name__}({', '.join(pairs)})"
 
+        def __getnewargs__(self) -> tuple[Any, ...]:  # for pickle
+            return tuple(self)
+
         def _asdict(self) -> dict[str, Any]:
             return dict(zip(self._fields, self, strict=True))
 

@@ -34,6 +34,8 @@ READ = "entrypoint.read"
 """When each part of the archive was last read. With `BACKUP_VERIFY=content`."""
 STOPS = "entrypoint.stops"
 """How the last stops went. After the first stop."""
+WATCH = "entrypoint.watch"
+"""What the watch has noted: conditions, and the last events. If the watch runs."""
 PREFIX = "entrypoint."
 """Prefix of the files in which shims/archive-segment notes an outage here, while /run is full."""
 HALF = ".new"
@@ -46,21 +48,8 @@ DRILL_SCRATCH = "entrypoint.drill"
 """Below DRILL_FOLDER: the folder of a drill. The next start or drill removes a leftover one."""
 
 _OUTAGE = (f"{PREFIX}archive-failing", f"{PREFIX}archive-words")
-_ALL = (
-    ARCHIVE,
-    BACKUPS,
-    COLLATION,
-    COVERAGE,
-    DRILLS,
-    FORK,
-    INIT,
-    NOTIFY,
-    READ,
-    STOPS,
-    *_OUTAGE,
-    UNFINISHED,
-    FINISHED,
-)
+_NOTES = (ARCHIVE, BACKUPS, COLLATION, COVERAGE, DRILLS, FORK, INIT, NOTIFY, READ, STOPS, WATCH)
+_ALL = (*_NOTES, *_OUTAGE, UNFINISHED, FINISHED)
 _FORMER = {".entrypoint": UNFINISHED, ".entrypoint.done": FINISHED}
 
 

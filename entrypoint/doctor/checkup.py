@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from entrypoint.doctor.look import archive, databases, memory, notifying, places, secrets, server
-from entrypoint.doctor.sight import Check, NotLooked, Sight
+from entrypoint.doctor.sight import Check, NotLooked, Sight, Unanswered
 from entrypoint.errors import Failure
 from entrypoint.finding import ERROR, OK, WARNING, Finding, problem
 from entrypoint.light import NamedTuple
@@ -34,35 +34,48 @@ class Told(NamedTuple):
     finding: Finding
 
 
+class Outcome(NamedTuple):
+    """The result of one check."""
+
+    check: Check
+    findings: list[Finding]
+    """Empty if there is nothing to say: all is well."""
+    looked: bool
+    """False: the check could not look, so nothing is known."""
+
+
 def make(sight: Sight, names: Sequence[str] = ()) -> Iterator[Told]:
     """Run all checks, or only the named ones, and yield their findings."""
-    for check in CHECKS:
-        if names and check.name not in names:
-            continue
+    for check, findings, looked in run(sight, [each for each in CHECKS if not names or each.name in names]):
+        if names and not looked and not findings:
+            what = f"not looked at: {check.need.otherwise}"
+            findings.append(Finding(WARNING, what, "see the findings of the other checks: entrypoint doctor"))
+        for finding in findings:
+            yield Told(check, finding)
+
+
+def run(sight: Sight, checks: Sequence[Check]) -> Iterator[Outcome]:
+    """Run these checks, and yield the result of each."""
+    for check in checks:
         sight.say(check.name)
-        for finding in _findings(check, sight, asked_for=bool(names)):
-            lacks_page = finding.level != OK and not finding.docs
-            yield Told(check, finding._replace(docs=check.docs) if lacks_page else finding)
+        findings, looked = _findings(check, sight)
+        docs = [check.docs if each.level != OK and not each.docs else each.docs for each in findings]
+        findings = [each._replace(docs=page) for each, page in zip(findings, docs, strict=True)]
+        yield Outcome(check, findings, looked)
 
 
-def _findings(check: Check, sight: Sight, *, asked_for: bool) -> list[Finding]:
-    """Return the findings of a check; a check that fails must not hide the others."""
+def _findings(check: Check, sight: Sight) -> tuple[list[Finding], bool]:
+    """Return the findings of a check, and whether it has looked; a failure must not hide other checks."""
     try:
         if check.need.is_met(sight):
-            return check.look(sight)
+            return check.look(sight), True
     except NotLooked as late:
-        return [Finding(WARNING, late.problems[0].what, f"entrypoint doctor '{check.name}'")]
+        return [Finding(WARNING, late.problems[0].what, f"entrypoint doctor '{check.name}'")], False
+    except Unanswered as unanswered:
+        return [problem(each) for each in unanswered.problems], False
     except Failure as failure:
-        return [problem(each) for each in failure.problems]
+        return [problem(each) for each in failure.problems], True
     except Exception as error:  # noqa: BLE001 - whatever is wrong with one check, the others run
         what = f"the check itself failed: {type(error).__name__}: {error}"
-        return [Finding(ERROR, what, "report this as a bug of the entrypoint, and include this line")]
-    if not asked_for:
-        return []
-    return [
-        Finding(
-            WARNING,
-            f"not looked at: {check.need.otherwise}",
-            "see the findings of the other checks: entrypoint doctor",
-        )
-    ]
+        return [Finding(ERROR, what, "report this as a bug of the entrypoint, and include this line")], True
+    return [], False

@@ -40,6 +40,10 @@ class NotLooked(Failure):
     """Raised if no time is left to gather the evidence."""
 
 
+class Unanswered(Failure):
+    """Raised if the server gave no answer to a question."""
+
+
 class _Answers(dict[str, questions.Rows]):
     """Answers by the name of the question; a missing one raises Failure."""
 
@@ -49,7 +53,7 @@ class _Answers(dict[str, questions.Rows]):
 
     def __missing__(self, name: str) -> questions.Rows:
         what = f"not looked at, since the server gave no answer about its {name}: {self._words}"
-        raise Failure(Problem(what, "fix the cause that the message names, then run doctor again"))
+        raise Unanswered(Problem(what, "fix the cause that the message names, then run doctor again"))
 
 
 class Sight:
@@ -60,8 +64,15 @@ class Sight:
         raw: Mapping[str, str],
         say: Callable[[str], None] = lambda _: None,
         seconds: float = SECONDS,
+        *,
+        forecast: Mapping[str, int] | None = None,
+        further: Callable[[int], Mapping[str, str]] = lambda _: {},
     ) -> None:
         self.raw = raw
+        self.further = further
+        """Returns more questions to the server, given its major version."""
+        self.forecast = forecast or {}
+        """After how many seconds each filesystem is full, by a folder on it; only the watch knows."""
         self.seconds = seconds
         """The time for looking into the databases."""
         self.say = say
@@ -100,8 +111,10 @@ class Sight:
         """The server's answers about the cluster, and the reason if some are missing."""
         if self.status != "ready":
             return {}, "no server that accepts queries runs here"
-        changed = queries.changed_databases_query(data_major(self.data_folder))
-        return questions.ask(self.context, {**questions.CLUSTER, "collations": changed})
+        major = data_major(self.data_folder)
+        changed = queries.changed_databases_query(major)
+        asked = {**questions.CLUSTER, "collations": changed, **self.further(major)}
+        return questions.ask(self.context, asked)
 
     @cached_property
     def answers(self) -> dict[str, questions.Rows]:
@@ -263,3 +276,5 @@ class Check(NamedTuple):
     need: Need = FOLDER
     docs: str = ""
     """The page in docs/how-to/ for findings that do not name one themselves."""
+    costly: bool = False
+    """It queries the archive or each database, or starts programs: the watch makes it rarely."""

@@ -45,7 +45,7 @@ def due_by(data_folder: str, schedule: Schedule) -> float:
     done = [journal.ended(each) for each in found if each.outcome in (journal.OK, journal.FAILED)]
     broken = drills.interrupted_in_a_row(found)
     last = journal.ended(found[-1]) if broken else None
-    return due(schedule, now, done[-1] if done else _made(data_folder), last, broken)
+    return due(schedule, now, done[-1] if done else made(data_folder), last, broken)
 
 
 def overdue(context: Context) -> bool:
@@ -55,10 +55,10 @@ def overdue(context: Context) -> bool:
         return False
     now = time.time()
     good = drills.last(journal.believed(DRILLS.read(data), now)).success
-    return schedule_of(context, text).is_overdue(now, journal.ended(good) if good else _made(data))
+    return schedule_of(context, text).is_overdue(now, journal.ended(good) if good else made(data))
 
 
-def _made(data_folder: str) -> float:
+def made(data_folder: str) -> float:
     """Return when the cluster was created; a schedule counts from then on."""
-    made = os.stat(f"{data_folder}/PG_VERSION").st_mtime
-    return made if made <= time.time() else 0.0
+    found = os.stat(f"{data_folder}/PG_VERSION").st_mtime
+    return found if found <= time.time() else 0.0

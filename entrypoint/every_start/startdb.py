@@ -8,7 +8,6 @@ the process is killed, the next start begins from scratch, so start files must b
 from __future__ import annotations
 
 import os
-import sys
 
 from entrypoint import log
 from entrypoint.errors import Failure
@@ -16,7 +15,6 @@ from entrypoint.every_start import superuser_password, user_files
 from entrypoint.pid1 import ready, status
 from entrypoint.server import opening
 from entrypoint.server.context import Context, at_port, with_password
-from entrypoint.settings import environment
 from entrypoint.system import files
 from entrypoint.volume import probe
 
@@ -53,12 +51,8 @@ def check(context: Context) -> None:
 
 
 def _receive() -> Context:
-    """Return the context with the environment that PID 1 passed on stdin, and close stdin to others."""
-    values = environment.unpack(sys.stdin.buffer.read().decode("utf-8", "surrogateescape"))
-    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    wanted, _, _ = opening.read_settings(values, ())  # the start has reported the problems
+    """Return the context with the environment that PID 1 passed on."""
+    wanted, _, _ = opening.read_settings(opening.received(), ())  # the start has reported the problems
     log.debugging = wanted.serving.debug
     return opening.command_context(wanted)
 

@@ -1,4 +1,4 @@
-"""Everything that the watch saw at its last look, as one value that every face shows."""
+"""Everything that the watch saw at its last look, as one value that every face shows; pure."""
 
 from __future__ import annotations
 
@@ -13,21 +13,8 @@ if TYPE_CHECKING:
     from entrypoint.backup.window import Window
     from entrypoint.drill.drills import Drill
     from entrypoint.noted.conditions import Condition, Event, Found
-    from entrypoint.pid1.status import KnownHelper
-    from entrypoint.volume.facts import ArchiveState, Following
-
-
-class Volume(NamedTuple):
-    """A filesystem that holds the data, the WAL or the archive."""
-
-    name: str
-    """`data`, `wal` or `archive`; a filesystem has only its first name."""
-    folder: str
-    size: int
-    """Bytes, without those that are reserved for root."""
-    free: int
-    full_seconds: int | None
-    """After how many seconds it is full at the present rate; None: it does not fill up."""
+    from entrypoint.pid1.lifecycle import KnownHelper
+    from entrypoint.volume.facts import ArchiveState, Following, Volume
 
 
 class Sample(NamedTuple):
@@ -87,14 +74,13 @@ class Seen(NamedTuple):
     window: Window | None = None
     """The moments that can be restored; None: there are none, or they are not known."""
     next_backup: float | None = None
-    """When the next backup is due, in seconds since 1970."""
+    """The first scheduled moment after the last backup, in seconds since 1970; in the past: it is overdue."""
     next_drill: float | None = None
+    """As `next_backup`, for drills."""
     volumes: tuple[Volume, ...] = ()
     helpers: tuple[KnownHelper, ...] = ()
     tool_version: str = ""
     """The archiver's version."""
-    backup_scheduled: bool = False
-    drill_scheduled: bool = False
     unsent: int = 0
     """Messages that wait to be sent."""
     failed_sends: int = 0

@@ -38,7 +38,11 @@ class HelperSpec(NamedTuple):
     delay: float = 0.0
     """Seconds from the server's start to its own first start."""
     stdin: int | None = None
-    """A descriptor with secrets; a process that gets one writes to our own standard streams."""
+    """A descriptor with secrets; if it is not kept, the process writes to our own standard streams."""
+    pid: int = 0
+    """Its pid if it runs already."""
+    output: int | None = None
+    """The descriptor to read its output from, if it runs already."""
 
 
 class ServerSpec(NamedTuple):
@@ -95,7 +99,7 @@ class Handoff(NamedTuple):
 
 _SECONDS = int | float
 _TEXTS, _VARIABLES = [str], {str: str}
-_HELPER = (str, _TEXTS, _VARIABLES, bool, bool, _SECONDS, int | None)
+_HELPER = (str, _TEXTS, _VARIABLES, bool, bool, _SECONDS, int | None, int, int | None)
 _SERVER = (_TEXTS, _VARIABLES, [_SECONDS], [_HELPER], str, str, str, str, bool)
 _SHAPE = (_SERVER, int, float, [int], [int], (int, [bytes], int), (_TEXTS, [int]))
 """The types of the packed values: in a list or dict the type of every element, in a tuple one for each."""
@@ -138,8 +142,10 @@ def hand_over(
         data = data[os.write(descriptor, data) :]
     os.lseek(descriptor, 0, os.SEEK_SET)
     # Only after the server was started, which must inherit none of them.
-    stdins = [helper.stdin for helper in server.helpers if helper.stdin is not None]
-    for handed_on in (descriptor, *held, logging[0], *stdins, *kept[1][1:]):
+    passed_on = [
+        each for helper in server.helpers for each in (helper.stdin, helper.output) if each is not None
+    ]
+    for handed_on in (descriptor, *held, logging[0], *kept[1][1:], *passed_on):
         os.set_inheritable(handed_on, True)  # noqa: FBT003 - the name says what is true
     environment = {**server.environment, HANDOFF: str(descriptor)}
     os.execve(sys.executable, sys.orig_argv, environment)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Step = Literal["smart", "fast", "immediate", "kill"]
     """A step of a shutdown."""
     Phase = Literal["serving", "stopping", "sweeping", "ended"]
+    HelperState = Literal["running", "waiting", "ended"]
 
 LADDER: tuple[Step, ...] = ("smart", "fast", "immediate", "kill")
 SIGNAL_OF: Mapping[Step, int] = {
@@ -54,6 +55,8 @@ BACKUPS = "backups"
 """The helper that takes the backups that a schedule or a restore requires."""
 DRILLS = "drills"
 """The helper that rehearses a restore."""
+WATCH = "watch"
+"""The helper that runs the checks, and serves and sends what they find; it is started before the server."""
 ON_DEMAND = (CHECKPOINT, RELOAD)
 """Helpers that do not start at a set time."""
 CHECKPOINT_LEAD = 1.0
@@ -86,6 +89,20 @@ class Helper(NamedTuple):
     failures: int = 0
     """How many times in a row it has ended by itself."""
     last_code: int | None = None
+
+
+class KnownHelper(NamedTuple):
+    """What PID 1 reports about a helper that has work left, or has failed."""
+
+    role: str
+    state: HelperState
+    """`waiting`: for its time."""
+    pid: int
+    """0: it is not running."""
+    failures: int
+    """How many times in a row it has ended by itself."""
+    last_code: int | None
+    """None: it has not ended yet."""
 
 
 class State(NamedTuple):

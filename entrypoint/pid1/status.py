@@ -13,6 +13,7 @@ import time
 
 from entrypoint.light import NamedTuple
 from entrypoint.pid1 import lifecycle
+from entrypoint.pid1.lifecycle import KnownHelper
 from entrypoint.system import small
 
 TYPE_CHECKING = False
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Final, Literal
 
+    from entrypoint.pid1.lifecycle import HelperState
+
     Phase = Literal["boot", "init", "restore", "recovery"]
     """A phase of a start; the other phases are those of `lifecycle`."""
-    HelperState = Literal["running", "waiting", "ended"]
 
 SERVER_USER = "postgres"
 """The user that root becomes."""
@@ -96,20 +98,6 @@ def in_recovery(data_folder: str) -> bool:
     Either file stays until the server is promoted.
     """
     return any(os.path.exists(f"{data_folder}/{name}") for name in ("standby.signal", "recovery.signal"))
-
-
-class KnownHelper(NamedTuple):
-    """What PID 1 reports about a helper that has work left, or has failed."""
-
-    role: str
-    state: HelperState
-    """`waiting`: for its time."""
-    pid: int
-    """0: it is not running."""
-    failures: int
-    """How many times in a row it has ended by itself."""
-    last_code: int | None
-    """None: it has not ended yet."""
 
 
 class Known(NamedTuple):

@@ -62,22 +62,17 @@ class Supervisor:
         self.given = given.server
         notes.expect(self.given.data_folder, self.given.cluster)
         self.specs = {spec.role: spec for spec in self.given.helpers}
-        helpers = [
-            lifecycle.Helper(
-                role,
-                after_server=spec.after_server,
-                keep=spec.keep,
-                due=time.monotonic() + spec.delay,
-            )
-            for role, spec in self.specs.items()
-        ]
+        helpers = [_helper(spec, time.monotonic()) for spec in self.given.helpers]
         archives = bool(self.given.archive_status)
         self.state = lifecycle.begin(self.given.timeouts, helpers, archives=archives)
         self.server = given.pid
         self.since = given.since
-        self.pids: dict[int, str] = {}
+        running = [spec for spec in self.given.helpers if spec.pid]
+        for spec in running:
+            children.adopt(spec.pid)
+        self.pids = {spec.pid: spec.role for spec in running}
         """Roles of running helpers."""
-        self.pipes: dict[int, tuple[str, bytes]] = {}
+        self.pipes = {spec.output: (spec.role, b"") for spec in running if spec.output is not None}
         """The role and the unfinished line of each helper, by the descriptor of its output."""
         self.exit_code: int | None = None
 
@@ -190,8 +185,11 @@ class Supervisor:
         read, write = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(read, False)
         stdin = spec.stdin
-        self.specs[role] = spec._replace(stdin=None)
-        streams = {1: write, 2: write} if stdin is None else {0: stdin}
+        streams = {} if stdin is None else {0: stdin}
+        if stdin is None or spec.keep:
+            streams |= {1: write, 2: write}
+        else:
+            self.specs[role] = spec._replace(stdin=None)
         try:
             pid = self.children.spawn(spec.argv, spec.environment, descriptors=streams)
         except Failure as failure:
@@ -202,7 +200,7 @@ class Supervisor:
             return
         finally:
             os.close(write)
-            if stdin is not None:
+            if stdin is not None and not spec.keep:
                 os.close(stdin)  # its content is for that process alone
         self.pids[pid] = role
         self.pipes[read] = (role, b"")
@@ -271,6 +269,14 @@ class Supervisor:
             except (ProcessLookupError, TimeoutError):
                 continue
             return
+
+
+def _helper(spec: handoff.HelperSpec, now: float) -> lifecycle.Helper:
+    """Return the state in which a helper begins; one that the start has begun runs already."""
+    helper = lifecycle.Helper(spec.role, after_server=spec.after_server, keep=spec.keep)
+    if spec.pid:
+        return helper._replace(running=True, started=now, due=None)
+    return helper._replace(due=now + spec.delay)
 
 
 def _describe(state: lifecycle.State, server: int) -> str:

@@ -24,7 +24,7 @@ from entrypoint.settings import environment, foreign, loading, variables
 from entrypoint.settings.fields import FILE_SUFFIX
 from entrypoint.settings.values import Settings
 from entrypoint.system import files, identity, locks, walk
-from entrypoint.system.children import Children, find_program
+from entrypoint.system.children import Children, find_program, read_back
 from entrypoint.system.doors import path_without
 from entrypoint.system.identity import Identity
 from entrypoint.system.signals import Signals
@@ -100,6 +100,15 @@ def has_program(name: str, environ: Mapping[str, str]) -> bool:
 def secret_names(values: Mapping[str, str]) -> set[str]:
     """Return the variables to withhold: ours that are declared secret, and all of the archivers'."""
     return {name for name in values if variables.is_withheld(name)}
+
+
+def received() -> dict[str, str]:
+    """Return the variables that PID 1 passed on stdin, and close stdin to the programs that we start."""
+    values = environment.unpack(read_back(0))
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return values
 
 
 def environ() -> Mapping[str, str]:

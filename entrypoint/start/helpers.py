@@ -64,6 +64,22 @@ def _start_helper(context: Context, *, first: bool) -> list[HelperSpec]:
     ]
 
 
+def start_watch(context: Context) -> HelperSpec | None:
+    """Start the watch before the server, so that it answers probes during a long start; None: none is wanted."""
+    if context.settings.watching is None:
+        return None
+    from entrypoint.start import early_watch  # loaded only if it is needed
+
+    return early_watch.start(context)
+
+
+def continued(context: Context, watch: HelperSpec | None) -> list[HelperSpec]:
+    """Return the watch, which PID 1 starts again if it has ended meanwhile."""
+    if watch is None:
+        return []
+    return [watch if context.children.poll(watch.pid) is None else watch._replace(pid=0)]
+
+
 def archives(context: Context) -> bool:
     """Return whether the server is to archive at all."""
     return context.settings.archive is not None and fork.refusal(context.settings.data_folder) is None

@@ -10,7 +10,7 @@ from entrypoint.collation import remembered
 from entrypoint.config import render, rendered
 from entrypoint.errors import Ended, Failure, Problem
 from entrypoint.pid1 import status, stops
-from entrypoint.pid1.handoff import ServerSpec, hand_over
+from entrypoint.pid1.handoff import HelperSpec, ServerSpec, hand_over
 from entrypoint.server import control_file, leftover, login, opening
 from entrypoint.server.context import (
     OUR_PROGRAM,
@@ -77,6 +77,7 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
         decided = objections.refuse_if_changed(context, decided)
     holder.sign_folder(wanted.data_folder)
     notes.migrate(wanted.data_folder)
+    watch = None if restore_only else helpers.start_watch(context)
     context, done, given = act(context, decided, facts)
     if decided.kind == plan.INITIALIZE:
         from entrypoint.first_start import initialize
@@ -88,7 +89,7 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
         status.enter(context.runtime_folder, status.BOOT)
         raise Ended(0)
     check_collations(context, done, given)
-    run_server(context, given, [lock, *held], first=done.kind == plan.INITIALIZE)
+    run_server(context, given, [lock, *held], first=done.kind == plan.INITIALIZE, watch=watch)
 
 
 def _begin_json() -> Keeper | None:
@@ -247,17 +248,11 @@ def _follow(context: Context, given: list[str], *, superseded: bool) -> list[str
 
 
 def _nothing_to_restore(wanted: Settings) -> Problem:
-    if wanted.restore is None:
-        return Problem(
-            "no backup to restore was named",
-            "add --from LATEST, or --from with a backup's name",
-            docs="restore-to-a-moment",
-        )
-    return Problem(
-        f"{wanted.data_folder} already holds a database",
-        "restore onto an empty volume; this volume was not changed",
-        docs="restore-to-a-moment",
-    )
+    what, hint = "no backup to restore was named", "add --from LATEST, or --from with a backup's name"
+    if wanted.restore is not None:
+        what = f"{wanted.data_folder} already holds a database"
+        hint = "restore onto an empty volume; this volume was not changed"
+    return Problem(what, hint, docs="restore-to-a-moment")
 
 
 def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Context, plan.Plan, list[str]]:
@@ -346,10 +341,12 @@ def check_collations(context: Context, decided: plan.Plan, given: list[str]) -> 
         policy.gate(context, given)
 
 
-def run_server(context: Context, given: list[str], held: list[int], *, first: bool) -> NoReturn:
+def run_server(
+    context: Context, given: list[str], held: list[int], *, first: bool, watch: HelperSpec | None
+) -> NoReturn:
     """Hand over to the supervisor, or to postgres itself if its arguments make it no server.
 
-    `held` are the descriptors of locks; the first one is the data folder's.
+    `held` are the descriptors of locks; the first one is the data folder's. `watch` runs already.
     """
     wanted = context.settings
     environ = server_environment(wanted, context.environment)
@@ -381,7 +378,7 @@ def run_server(context: Context, given: list[str], held: list[int], *, first: bo
         argv=["postgres", *given],
         environment=environ,
         timeouts=[stop.smart, stop.fast, stop.immediate],
-        helpers=helpers.specs(context, first=first),
+        helpers=[*helpers.specs(context, first=first), *helpers.continued(context, watch)],
         runtime_folder=context.runtime_folder,
         data_folder=wanted.data_folder,
         cluster=notes.cluster(wanted.data_folder),

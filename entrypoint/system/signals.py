@@ -52,6 +52,11 @@ class Signals:
         self.original_mask = set(mask if original_mask is None else original_mask)
         """The signals that children block: those that were blocked when we were started."""
 
+    @property
+    def descriptor(self) -> int:
+        """The descriptor that is readable when a signal has arrived; `take` reads it."""
+        return self._read
+
     def give_back(self) -> None:
         """Reset everything that survives an exec to its state when we were started."""
         for number in self.original_ignored:

@@ -64,6 +64,19 @@ class Following(NamedTuple):
     by: Literal["streaming", "archive"]
 
 
+class Volume(NamedTuple):
+    """A filesystem that holds the data, the WAL or the archive."""
+
+    name: str
+    """`data`, `wal` or `archive`; a filesystem has only its first name."""
+    folder: str
+    size: int
+    """Bytes, without those that are reserved for root."""
+    free: int
+    full_seconds: int | None
+    """After how many seconds it is full at the present rate; None: it does not fill up."""
+
+
 class OwnCommand(NamedTuple):
     """A message about the user's own archive_command."""
 

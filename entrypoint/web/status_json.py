@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from entrypoint.backup.journal import Entry
-    from entrypoint.noted.seen import Volume
+    from entrypoint.volume.facts import Volume
     from entrypoint.web.live import State
 
     Shown = Mapping[str, object]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from entrypoint.archivers.known import LOCKING
 from entrypoint.finding import Finding, error, ok, warning
 from entrypoint.light import NamedTuple
 from entrypoint.shown import spell
-from entrypoint.volume.facts import Facts
+from entrypoint.volume.facts import Facts, Volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,12 +137,22 @@ def run_folder(path: str, *, exists: bool, writable: bool, uid: int) -> list[Fin
     return [error(f"{path} {'cannot be written by uid ' + str(uid) if exists else 'is missing'}", hint)]
 
 
-def space(full: Mapping[str, tuple[float, int]]) -> list[Finding]:
-    """Judge how full the filesystems are: percent and free bytes by folder."""
+_DAY = 86400
+_SOON = 6 * 3600
+"""Seconds: less time than a night's sleep."""
+
+
+def space(volumes: Sequence[Volume]) -> list[Finding]:
+    """Judge how full the filesystems are, and how soon they will be."""
     found = []
-    for folder, (percent, free) in full.items():
-        what = f"the filesystem of {folder} is {percent:.0f} % full, {spell(free)} are free"
-        judge = error if percent >= _FULL else warning if percent >= _TIGHT else None
+    for volume in volumes:
+        percent = 100 * (1 - volume.free / max(1, volume.size))
+        what = f"the filesystem of {volume.folder} is {percent:.0f} % full, {spell(volume.free)} are free"
+        left = _DAY if volume.full_seconds is None else volume.full_seconds
+        if left < _DAY:
+            what += f"; at the present rate it is full in {left / 3600:.1f} hours"
+        judge = warning if percent >= _TIGHT or left < _DAY else None
+        judge = error if percent >= _FULL or left < _SOON else judge
         hint = "free some space, but never delete files in pg_wal yourself"
         found.append(ok(what) if judge is None else judge(what, hint))
     return found

@@ -233,6 +233,7 @@ CHECKS = (
         _round_trip,
         STORAGE,
         "fix-archiving",
+        costly=True,
     ),
     Check(
         "way back",
@@ -241,6 +242,7 @@ CHECKS = (
         _way_back,
         STORAGE,
         "fix-archiving",
+        costly=True,
     ),
     Check(
         "encryption",
@@ -249,6 +251,7 @@ CHECKS = (
         _encryption,
         STORAGE,
         "set-up-archiving",
+        costly=True,
     ),
     Check(
         "clock",
@@ -257,6 +260,7 @@ CHECKS = (
         "in an S3 server's answer",
         _clock,
         STORAGE,
+        costly=True,
     ),
     Check(
         "backups",
@@ -265,6 +269,7 @@ CHECKS = (
         _backups,
         STORAGE,
         "schedule-backups",
+        costly=True,
     ),
     Check(
         "backup runs",

@@ -190,6 +190,7 @@ CHECKS = (
         _collations,
         CLUSTER,
         "fix-collations",
+        costly=True,
     ),
     Check(
         "locales",
@@ -197,6 +198,7 @@ CHECKS = (
         "the locales of all databases, or without a server those in postgresql.conf, against the C library's",
         _locales,
         CLUSTER,
+        costly=True,
     ),
     Check(
         "extensions",
@@ -205,6 +207,7 @@ CHECKS = (
         _extensions,
         SERVER,
         "install-extensions",
+        costly=True,
     ),
     Check(
         "pending restart",
@@ -221,5 +224,6 @@ CHECKS = (
         _password,
         SERVER,
         "handle-secrets",
+        costly=True,
     ),
 )

@@ -66,6 +66,7 @@ CHECKS = (
         _shared_memory,
         CLUSTER,
         "configure-the-server",
+        costly=True,
     ),
     Check(
         "memory",
@@ -74,6 +75,7 @@ CHECKS = (
         _memory,
         SERVER,
         "configure-the-server",
+        costly=True,
     ),
     Check(
         "processors",
@@ -82,17 +84,20 @@ CHECKS = (
         _processors,
         SERVER,
         "configure-the-server",
+        costly=True,
     ),
     Check(
         "huge pages",
         "a server that may not use the kernel's huge pages does not start, or fails with “Bus error”",
         "huge_pages, the kernel's huge pages, and the container's limit",
         _huge_pages,
+        costly=True,
     ),
     Check(
         "io_uring",
         "container engines forbid io_uring by default, and a server that is set to use it does not start",
         "io_method, and a call of io_uring_setup as the server's user (seccomp, memlock)",
         _io_uring,
+        costly=True,
     ),
 )

@@ -9,6 +9,7 @@ from entrypoint.finding import Finding
 from entrypoint.pid1 import status
 from entrypoint.system import files
 from entrypoint.volume import probe
+from entrypoint.volume.facts import Volume
 
 
 def _data_folder(sight: Sight) -> list[Finding]:
@@ -65,13 +66,14 @@ _UNCOUNTED = 10**6
 """The number of free files on a filesystem that does not count them, such as btrfs."""
 
 
-def _space(sight: Sight) -> list[Finding]:
-    used = [sight.data_folder, f"{sight.data_folder}/pg_wal"]
+def volumes(sight: Sight) -> list[Volume]:
+    """Return the filesystems of the data, the WAL and the archive, each once."""
+    used = {"data": sight.data_folder, "wal": f"{sight.data_folder}/pg_wal"}
     if sight.archive is not None and sight.archive.folder:
-        used.append(sight.archive.folder)
-    full: dict[str, tuple[float, int]] = {}
+        used["archive"] = sight.archive.folder
+    found = []
     devices = set()
-    for folder in used:
+    for name, folder in used.items():
         try:
             device, room = os.stat(folder).st_dev, os.statvfs(folder)
         except OSError:
@@ -79,10 +81,15 @@ def _space(sight: Sight) -> list[Finding]:
         if device not in devices:
             devices.add(device)
             # As df counts: the server cannot use the space that is reserved for root.
-            taken = room.f_blocks - room.f_bfree
-            percent = 100 * taken / max(1, taken + room.f_bavail)
-            full[folder] = (percent, room.f_bavail * room.f_frsize)
-    return judge.places.space(full)
+            size = (room.f_blocks - room.f_bfree + room.f_bavail) * room.f_frsize
+            found.append(
+                Volume(name, folder, size, room.f_bavail * room.f_frsize, sight.forecast.get(folder))
+            )
+    return found
+
+
+def _space(sight: Sight) -> list[Finding]:
+    return judge.places.space(volumes(sight))
 
 
 CHECKS = (
@@ -99,6 +106,7 @@ CHECKS = (
         "the owner, mode, filesystem and mount of PGDATA, the WAL folder and the tablespaces",
         _folders,
         docs="mount-the-volume",
+        costly=True,
     ),
     Check(
         "run folder",

@@ -85,5 +85,6 @@ CHECKS = (
         _secrets,
         ALWAYS,
         "handle-secrets",
+        costly=True,
     ),
 )

@@ -95,6 +95,7 @@ CHECKS = (
         "/bin/sh, /usr/bin/env and the programs of archive_command, as the server's user",
         _shell,
         ALWAYS,
+        costly=True,
     ),
     Check(
         "start",
@@ -107,6 +108,7 @@ CHECKS = (
         "a server starts only on data of its own major version",
         "PG_VERSION against the image's postgres, and whether all of PostgreSQL's programs are there",
         _version,
+        costly=True,
     ),
     Check(
         "last stop",
@@ -123,6 +125,7 @@ CHECKS = (
         _init_files,
         CLUSTER,
         "run-scripts-at-every-start",
+        costly=True,
     ),
     Check(
         "server",

@@ -13,11 +13,12 @@ from entrypoint.doctor.judge import archive, places, server
 from entrypoint.drill.drills import Drill, LastDrills
 from entrypoint.errors import Problem
 from entrypoint.finding import ERROR, OK, WARNING, Finding
-from entrypoint.volume.facts import ArchiveState, Unfinished
+from entrypoint.volume.facts import ArchiveState, Unfinished, Volume
 from unit import made
 
 PROBLEM = Problem("it is wrong", "do this")
 QUICK = server.Stop("2026-11-22T18:35:07+00:00", 0.4, "fast")
+VOLUME = Volume("data", "/data", 1000, 900, None)
 KILLED = QUICK._replace(seconds=None, step="killed")
 BACKUP = Backup(
     name="base_1",
@@ -113,8 +114,11 @@ def test_every_mistake_in_the_settings() -> None:
         (server.stops([QUICK._replace(seconds=8.1), QUICK]), [WARNING]),
         (server.stops([QUICK._replace(seconds=8.1), *[QUICK] * 5]), [OK]),
         (server.helpers({"daemon": 3, "backups": 2}), [WARNING, WARNING]),
-        (places.space({"/data": (84.9, 1)}), [OK]),
-        (places.space({"/data": (85.0, 1), "/wal": (95.0, 1)}), [WARNING, ERROR]),
+        (places.space([VOLUME._replace(free=151)]), [OK]),
+        (places.space([VOLUME._replace(free=150), VOLUME._replace(free=50)]), [WARNING, ERROR]),
+        (places.space([VOLUME._replace(full_seconds=86400)]), [OK]),
+        (places.space([VOLUME._replace(full_seconds=86399)]), [WARNING]),
+        (places.space([VOLUME._replace(full_seconds=21599)]), [ERROR]),
         (places.run_folder("/run", exists=True, writable=True, uid=999), [OK]),
         (places.run_folder("/run", exists=True, writable=False, uid=999), [ERROR]),
         (places.run_folder("/run", exists=False, writable=False, uid=999), [ERROR]),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from entrypoint.pid1 import lifecycle, status
-from entrypoint.pid1.lifecycle import Helper
-from entrypoint.pid1.status import Known, KnownHelper
+from entrypoint.pid1.lifecycle import Helper, KnownHelper
+from entrypoint.pid1.status import Known
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ from entrypoint.archivers.terms import Backup
 from entrypoint.backup.runs import Run
 from entrypoint.drill.drills import Drill
 from entrypoint.noted.conditions import Condition, Event, Found
-from entrypoint.noted.seen import Seen, Server, Volume
+from entrypoint.noted.seen import Seen, Server
 from entrypoint.pid1 import status
-from entrypoint.pid1.status import Known, KnownHelper
-from entrypoint.volume.facts import ArchiveState
+from entrypoint.pid1.lifecycle import KnownHelper
+from entrypoint.pid1.status import Known
+from entrypoint.volume.facts import ArchiveState, Volume
 from entrypoint.web import status_json
 from entrypoint.web.answers import Answers
 from entrypoint.web.exchange import Request, Response, as_json

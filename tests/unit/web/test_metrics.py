@@ -13,9 +13,9 @@ from entrypoint.backup.runs import Run
 from entrypoint.drill.drills import Drill
 from entrypoint.noted import figures
 from entrypoint.noted.conditions import Condition
-from entrypoint.noted.seen import Sample, Seen, Server, Volume
-from entrypoint.pid1.status import KnownHelper
-from entrypoint.volume.facts import ArchiveState
+from entrypoint.noted.seen import Sample, Seen, Server
+from entrypoint.pid1.lifecycle import KnownHelper
+from entrypoint.volume.facts import ArchiveState, Volume
 from entrypoint.web import live, metrics
 from entrypoint.web.metric_list import METRICS
 

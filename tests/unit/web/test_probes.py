@@ -14,7 +14,8 @@ import pytest
 
 from entrypoint.noted.seen import Seen, Server
 from entrypoint.pid1 import ready, status
-from entrypoint.pid1.status import Known, KnownHelper
+from entrypoint.pid1.lifecycle import HelperState, KnownHelper
+from entrypoint.pid1.status import Known
 from entrypoint.web import live, probes
 from entrypoint.web.exchange import Request, Response
 from entrypoint.web.live import Live
@@ -137,7 +138,7 @@ def test_a_server(scene: Scene, role: str, expected: list[int]) -> None:
 @pytest.mark.parametrize(
     ("word", "state", "phase"), [("starting", "ended", "recovery"), ("ready", "running", "startdb")]
 )
-def test_a_server_that_is_not_ready(scene: Scene, word: str, state: status.HelperState, phase: str) -> None:
+def test_a_server_that_is_not_ready(scene: Scene, word: str, state: HelperState, phase: str) -> None:
     """A server that recovers, and one whose start is not over, are not ready, although PID 1 says `serving`."""
     scene.serve(word=word, helpers={"startdb": KnownHelper("startdb", state, 0, 0, None)})
     assert (503, phase) == (scene.answer("/ready")[0], scene.answer("/ready")[1]["phase"])

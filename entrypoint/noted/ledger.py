@@ -1,0 +1,105 @@
+"""What the watch remembers across restarts, as one JSON object; pure."""
+
+from __future__ import annotations
+
+from entrypoint.light import NamedTuple
+from entrypoint.noted.conditions import EVENTS, RANK, Condition, Event, Noted
+from entrypoint.system import guest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+STARTS = 10
+"""Number of starts that are remembered."""
+_KINDS = ("began", "ended", "happened")
+
+
+class Start(NamedTuple):
+    """A start of the container."""
+
+    at: float
+    """In seconds since 1970."""
+    requested: bool
+    """Somebody had stopped the container before, so it did not restart by itself."""
+
+
+class Record(NamedTuple):
+    """What the watch remembers."""
+
+    noted: Noted = Noted()
+    starts: tuple[Start, ...] = ()
+    """Oldest first."""
+    role: str = ""
+    """The server's role at the last look: `primary` or `standby`."""
+    recovered: float = 0.0
+    """When the checkpointer of the last look was started, see `seen.Server`."""
+
+
+def write(record: Record) -> str:
+    """Return the text of a record."""
+    import json
+
+    noted = record.noted
+    value = {
+        "conditions": [each._asdict() for each in noted.conditions],
+        "events": [each._asdict() for each in noted.events],
+        "total": noted.total,
+        "starts": [each._asdict() for each in record.starts],
+        "role": record.role,
+        "recovered": record.recovered,
+    }
+    return json.dumps(value, ensure_ascii=False) + "\n"
+
+
+def parse(text: str) -> Record:
+    """Read a record; raises ValueError for anything that `write` cannot have written."""
+    with guest.Reading("the record of the watch"):
+        row = guest.parse_json(text)
+        conditions = tuple(_condition(each) for each in row["conditions"])
+        events = tuple(_event(each) for each in row["events"])[-EVENTS:]
+        total = _number(row["total"])
+        last = events[-1].number if events else 0
+        starts = tuple(Start(_number(each["at"]), bool(each["requested"])) for each in row["starts"])
+        noted = Noted(conditions, events, max(int(total), last))
+        return Record(noted, starts[-STARTS:], str(row["role"]), _number(row["recovered"]))
+
+
+def _condition(row: Mapping[str, Any]) -> Condition:
+    made = Condition(
+        check=str(row["check"]),
+        level=_one_of(row["level"], [*RANK]),
+        since=_number(row["since"]),
+        found=str(row["found"]),
+        hint=str(row["hint"]),
+        docs=str(row["docs"]),
+        why=str(row["why"]),
+    )
+    return made._replace(well=int(_number(row["well"])))
+
+
+def _event(row: Mapping[str, Any]) -> Event:
+    return Event(
+        number=int(_number(row["number"])),
+        at=_number(row["at"]),
+        kind=_one_of(row["kind"], _KINDS),
+        name=str(row["name"]),
+        level=_one_of(row["level"], [*RANK]),
+        found=str(row["found"]),
+        since=_number(row["since"]),
+        hint=str(row["hint"]),
+        docs=str(row["docs"]),
+    )
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e12:
+        raise ValueError("a number is expected")
+    return value
+
+
+def _one_of(value: object, words: Sequence[str]) -> Any:
+    if value not in words:
+        raise ValueError("an unknown word")
+    return value

@@ -1,0 +1,67 @@
+"""What happened between two looks that no check can see afterwards; pure."""
+
+from __future__ import annotations
+
+from entrypoint.finding import ERROR, OK, WARNING, Finding
+from entrypoint.noted.conditions import HAPPENED, INFO, Event
+from entrypoint.noted.ledger import STARTS, Record, Start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from entrypoint.noted.conditions import Serious
+    from entrypoint.noted.seen import Server
+
+RESTARTS = "restarts"
+_MOST = 2
+"""Restarts by itself within `_SPAN` that are not worth a message."""
+_SPAN = 600
+"""Seconds."""
+_SLACK = 5.0
+"""Seconds between the start of the postmaster and that of its first checkpointer."""
+_ROLES = ("primary", "standby")
+
+
+def started(record: Record, now: float, *, requested: bool) -> Record:
+    """Return the record after a start of the container; `requested`: somebody had stopped it before."""
+    before = _in_a_row(record.starts)
+    record = record._replace(starts=(*record.starts, Start(now, requested))[-STARTS:])
+    count = _in_a_row(record.starts)
+    if count <= _MOST or before > _MOST:  # a loop is reported when it begins
+        return record
+    what = f"the container has restarted by itself {count} times within ten minutes"
+    hint = "look for the reason in its log: docker logs CONTAINER"
+    return _happened(record, RESTARTS, Finding(ERROR, what, hint), now)
+
+
+def _in_a_row(starts: Sequence[Start]) -> int:
+    """Return how many starts that nobody requested happened in the ten minutes up to the last start."""
+    now = starts[-1].at if starts else 0.0
+    return len([each for each in starts if not each.requested and 0 <= now - each.at <= _SPAN])
+
+
+def answered(record: Record, server: Server, now: float) -> Record:
+    """Return the record after a look at a server."""
+    if server.recovered - server.started > _SLACK and server.recovered > record.recovered:
+        what = "a process of the server crashed: all sessions were ended, and the server has recovered"
+        hint = "look for “was terminated by signal” in the log: docker logs CONTAINER"
+        record = _happened(record, "crash", Finding(ERROR, what, hint), now)
+    if (record.role, server.role) == ("standby", "primary"):
+        what = f"this server was promoted: it is a primary now, on timeline {server.timeline}"
+        hint = "make sure that the old primary stays down: entrypoint doctor 'archive fork'"
+        record = _happened(record, "promotion", Finding(WARNING, what, hint, "run-a-standby"), now)
+    role = server.role if server.role in _ROLES else record.role
+    return record._replace(role=role, recovered=max(record.recovered, server.recovered))
+
+
+def restored(record: Record, now: float) -> Record:
+    """Return the record after a restore that has ended, with a server that serves."""
+    what = "a restore has ended: the server accepts connections"
+    return _happened(record, "restore", Finding(OK, what), now)
+
+
+def _happened(record: Record, name: str, what: Finding, now: float) -> Record:
+    level: Serious = INFO if what.level == OK else what.level
+    event = Event(0, now, HAPPENED, name, level, what.found, now, what.hint, what.docs)
+    return record._replace(noted=record.noted.add(event))

@@ -1,0 +1,208 @@
+"""The watch: one loop that looks on a clock, and shows and sends what it noted.
+
+PID 1 starts it before the server, and again if it ends. Nothing waits for it. Whatever takes long runs in a
+copy of it (a look, a page) or in a short-lived program (a message), so that probes are answered at once.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+
+from entrypoint import log, own
+from entrypoint.errors import Stopped
+from entrypoint.noted import conditions, ledger
+from entrypoint.noted.conditions import ENDED, INFO
+from entrypoint.noted.ledger import Record
+from entrypoint.noted.seen import Seen
+from entrypoint.pid1 import lifecycle, status, stops
+from entrypoint.server import opening
+from entrypoint.system import kernel
+from entrypoint.volume import notes
+from entrypoint.watch import forecast, incidents, look
+from entrypoint.watch.clock import Clock
+from entrypoint.watch.forecast import Point
+from entrypoint.watch.workers import Workers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from entrypoint.noted.conditions import Event
+    from entrypoint.server.context import Context
+    from entrypoint.settings.watching import Watching
+
+_TICK = 1.0
+"""Seconds between two glances at what PID 1 reports and at the journals; a glance reads three small files."""
+_STARTING = (status.RESTORE, status.RECOVERY)
+_LOOK = 60.0
+_WHOLE_LOOK = 180.0
+"""Seconds after which a look is ended."""
+_MOST_RECORD = 4 * 1024**2
+
+
+def main() -> int:
+    """Run until PID 1 ends us; return the exit code."""
+    kernel.end_with(os.getppid(), signal.SIGTERM)
+    secrets = opening.received()
+    values = {**opening.environ(), **secrets}
+    wanted, _, _ = opening.read_settings(values, ())  # the start has reported the problems
+    log.debugging = wanted.serving.debug
+    context = opening.command_context(wanted)
+    if wanted.watching is not None:
+        try:
+            Watch(context, wanted.watching, secrets).run()
+        except Stopped:
+            pass
+    return 0
+
+
+class Watch:
+    """The one loop."""
+
+    def __init__(self, context: Context, wanted: Watching, secrets: Mapping[str, str]) -> None:
+        self.context = context
+        self.wanted = wanted
+        self.secrets = secrets
+        self.selector = selectors.DefaultSelector()
+        self.workers = Workers(context.children, self.selector)
+        self.clock = Clock(wanted.interval)
+        self.seen = Seen(at=0.0)
+        self.record = Record()
+        self.phase = ""
+        self.restoring = False
+        """The start has restored a cluster."""
+        self.points: dict[str, tuple[Point, ...]] = {}
+        """What was free at the last looks, by a folder of the filesystem."""
+        self.written = Record()
+        """The record as it is on the volume."""
+        self.logged = 0
+        """The number of the last event that was reported in the log."""
+        self.journals = ("", "")
+        """What identifies the present content of the journals of backups and drills."""
+
+    @property
+    def data_folder(self) -> str:
+        """The server's data folder."""
+        return self.context.settings.data_folder
+
+    def run(self) -> None:
+        """Look, answer and send until a stop signal arrives."""
+        signals = self.context.children.signals
+        self.selector.register(signals.descriptor, selectors.EVENT_READ, lambda _: None)
+        while True:
+            self.context.children.raise_if_stopped()
+            self._glance()
+            self._look_if_due()
+            for key, events in self.selector.select(_TICK):
+                key.data(events)
+            self.workers.collect()
+
+    def _glance(self) -> None:
+        """See what PID 1 reports, and whether a journal has changed."""
+        known = status.read([self.context.runtime_folder])
+        phase = "" if known is None else known.phase
+        if phase in _STARTING:
+            self.restoring = True
+        if phase == lifecycle.SERVING and self.phase != phase:
+            self._begin_serving()
+        self.phase = phase
+        self.seen = self.seen._replace(helpers=() if known is None else tuple(known.helpers.values()))
+        journals = (_identity(self.data_folder, own.BACKUPS), _identity(self.data_folder, own.DRILLS))
+        if journals != self.journals:
+            self.journals = journals
+            self.clock.ask(time.monotonic())
+
+    def _begin_serving(self) -> None:
+        """Note the start of a server, with what an earlier watch of this cluster has noted."""
+        now = time.time()
+        if not notes.cluster(self.data_folder):
+            return
+        try:
+            text = notes.read_text(self.data_folder, own.WATCH, most=_MOST_RECORD)
+            self.record = self.written = ledger.parse(text)
+            self.logged = self.record.noted.total
+        except (OSError, ValueError):
+            self.record = Record()
+        began = self.record.starts[-1].at if self.record.starts else now
+        self.record = incidents.started(self.record, now, requested=_was_stopped(self.data_folder, began))
+        if self.restoring:
+            self.record = incidents.restored(self.record, now)
+        self._note()
+        self.clock.begin(time.monotonic())
+
+    def _look_if_due(self) -> None:
+        if self.phase != lifecycle.SERVING or "look" in self.workers.running:
+            return
+        now = time.monotonic()
+        due = self.clock.due(now)
+        if due is None:
+            return
+        whole = due == "whole"
+        task = look.Task(
+            {**opening.environ(), **self.secrets}, self.seen, whole, self.clock.sizes(now), self._forecast()
+        )
+        self.workers.start("look", lambda: look.work(task), self._take_look, _WHOLE_LOOK if whole else _LOOK)
+
+    def _forecast(self) -> dict[str, int]:
+        found = {folder: forecast.seconds_until_full(points) for folder, points in self.points.items()}
+        return {folder: seconds for folder, seconds in found.items() if seconds is not None}
+
+    def _take_look(self, data: bytes) -> None:
+        """Note what a look has seen; no data: it has failed."""
+        if not data or self.phase != lifecycle.SERVING:
+            return  # the server has begun to stop meanwhile
+        made = look.unpack(data)
+        now = time.monotonic()
+        for volume in made.seen.volumes:
+            points = self.points.get(volume.folder, ())
+            self.points[volume.folder] = forecast.add(points, Point(now, volume.free))
+        if made.seen.server is not None:
+            self.record = incidents.answered(self.record, made.seen.server, made.seen.at)
+        noted = conditions.judge(self.record.noted, made.fresh, made.seen.at)
+        self.record = self.record._replace(noted=noted)
+        self.seen = made.seen._replace(helpers=self.seen.helpers)
+        self._note()
+
+    def _note(self) -> None:
+        """Show and send what was noted, and record it on the volume."""
+        noted = self.record.noted
+        for event in noted.events:
+            if event.number > self.logged:
+                _log(event)
+        self.logged = noted.total
+        self.seen = self.seen._replace(conditions=noted.conditions, events=noted.events)
+        if self.record == self.written:
+            return
+        try:
+            notes.write(self.data_folder, own.WATCH, ledger.write(self.record))
+            self.written = self.record
+        except OSError:
+            pass  # a full disk must not end the watch; the next look tries again
+
+
+def _log(event: Event) -> None:
+    if event.kind == ENDED:
+        log.info(f"{event.name}: ended: {event.found}")
+    elif event.level == INFO:
+        log.info(f"{event.name}: {event.found}")
+    else:
+        log.warning(f"{event.name}: {event.found}", event.hint, event.docs)
+
+
+def _identity(data_folder: str, name: str) -> str:
+    """Return a text that changes with a note's content; empty if there is no note."""
+    try:
+        found = os.stat(notes.path(data_folder, name))
+    except OSError:
+        return ""
+    return f"{found.st_ino} {found.st_mtime_ns}"
+
+
+def _was_stopped(data_folder: str, since: float) -> bool:
+    """Return whether somebody has requested the last stop; `since` is when the last server was started."""
+    lines = [line.split() for line in stops.read(data_folder).splitlines()]
+    last = lines[-1] if lines and len(lines[-1]) == 3 else ["0", "-", ""]
+    return last[2] != stops.KILLED and last[0].isdecimal() and int(last[0]) >= int(since)

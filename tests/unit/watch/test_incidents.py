@@ -1,0 +1,57 @@
+"""What happened between two looks."""
+
+from __future__ import annotations
+
+from entrypoint.noted.ledger import Record
+from entrypoint.noted.seen import Server
+from entrypoint.watch import incidents
+
+SERVER = Server("primary", "15.1", "1", 1, 1000.0, 1000.2, (), None, ())
+
+
+def _names(record: Record) -> list[tuple[str, str]]:
+    return [(each.name, each.level) for each in record.noted.events]
+
+
+def test_restarts_by_itself() -> None:
+    """The third one within ten minutes is reported; the loop goes unreported after that, until it has ended."""
+    record = Record()
+    for now in range(0, 3000, 60):
+        record = incidents.started(record, now, requested=False)
+    assert [("restarts", "error")] == _names(record)
+    for now in (3600, 3610, 3620):
+        record = incidents.started(record, now, requested=False)
+    assert [("restarts", "error")] * 2 == _names(record)
+
+
+def test_restarts_that_somebody_requested() -> None:
+    """They are no incident, however many there are."""
+    record = Record()
+    for now in range(8):
+        record = incidents.started(record, now, requested=True)
+    assert [] == _names(record)
+
+
+def test_a_crash_is_reported_once() -> None:
+    """A checkpointer that is younger than the postmaster has followed a crash."""
+    record = incidents.answered(Record(), SERVER, 1001.0)
+    assert [] == _names(record)
+    crashed = SERVER._replace(recovered=1100.0)
+    record = incidents.answered(incidents.answered(record, crashed, 1101.0), crashed, 1102.0)
+    assert [("crash", "error")] == _names(record)
+    record = incidents.answered(record, SERVER._replace(started=2000.0, recovered=2000.1), 2001.0)
+    assert [("crash", "error")] == _names(record), "a restart is no crash"
+
+
+def test_a_promotion_is_reported_once() -> None:
+    """A standby that has become a primary was promoted, also while the watch did not look."""
+    record = incidents.answered(Record(), SERVER._replace(role="standby"), 1.0)
+    for now in (2.0, 3.0):
+        record = incidents.answered(record, SERVER._replace(timeline=2), now)
+    assert [("promotion", "warning")] == _names(record)
+    assert "on timeline 2" in record.noted.events[0].found
+
+
+def test_a_restore_is_reported() -> None:
+    """Its end is good news."""
+    assert [("restore", "info")] == _names(incidents.restored(Record(), 1.0))
