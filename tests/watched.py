@@ -7,10 +7,10 @@ from entrypoint.backup.runs import Run
 from entrypoint.backup.window import Gap, Tick, Window
 from entrypoint.drill.drills import Drill
 from entrypoint.noted.conditions import BEGAN, ENDED, HAPPENED, Condition, Event
-from entrypoint.noted.seen import Seen, Server, Volume
-from entrypoint.pid1.status import KnownHelper
+from entrypoint.noted.seen import Seen, Server
+from entrypoint.pid1.lifecycle import KnownHelper
 from entrypoint.shown import iso
-from entrypoint.volume.facts import ArchiveState
+from entrypoint.volume.facts import ArchiveState, Volume
 
 __all__ = ["DAY", "HOUR", "NOW", "broken", "well"]
 
@@ -117,8 +117,6 @@ def well() -> Seen:
         ),
         helpers=(KnownHelper("backups", "waiting", 0, 0, 0), KnownHelper("drills", "waiting", 0, 0, 0)),
         tool_version="2.56.0",
-        backup_scheduled=True,
-        drill_scheduled=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""What the server reports about itself for the watch: the queries, and the value of their answers; pure.
+"""What the server reports about itself for the watch: the queries, and the value of their answers.
 
 Each query is one SELECT whose answer is a list of JSON objects, as `doctor.questions` asks them: all in one
 call of psql, without a connection per database. In an answer, a column with the name of a metric is its

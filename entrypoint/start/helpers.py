@@ -65,7 +65,7 @@ def _start_helper(context: Context, *, first: bool) -> list[HelperSpec]:
 
 
 def start_watch(context: Context) -> HelperSpec | None:
-    """Start the watch before the server, so that it answers probes during a long start; None: none is wanted."""
+    """Start the watch before the server, which answers probes during a long start; None: none is wanted."""
     if context.settings.watching is None:
         return None
     from entrypoint.start import early_watch  # loaded only if it is needed

@@ -1,4 +1,4 @@
-"""The band of the moments that can be restored, as shapes to draw.
+"""The band of the moments that can be restored, as shapes to draw; pure.
 
 Places are percentages of the band's width, so that the drawing fits every screen and no text is scaled.
 """

@@ -1,4 +1,4 @@
-"""The values of the metrics, from what the watch saw; a value that is not known is left out."""
+"""The values of the metrics, from what the watch saw; a value that is not known is left out; pure."""
 
 from __future__ import annotations
 

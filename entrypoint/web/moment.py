@@ -1,4 +1,4 @@
-"""A moment that somebody picked: whether it can be restored, and the commands that do it.
+"""A moment that somebody picked: whether it can be restored, and the commands that do it; pure.
 
 The commands are those of the pages inspect-a-copy and restore-to-a-moment, with this moment and this archive.
 """

@@ -1,4 +1,4 @@
-"""The page at `/`, which answers whether people can sleep.
+"""The page at `/`, which answers whether people can sleep; pure.
 
 jinja2 takes long to load and much memory, so the watch calls this in a process of its own.
 """
@@ -147,13 +147,13 @@ def _tiles(seen: Seen, now: float) -> Iterator[Tile]:
     if window is not None:
         yield Tile("Restorable", f"to {ago(now - window.end)}", f"from {minute(window.start)} UTC", "window")
     last = runs.last(seen.runs)
-    if seen.backup_scheduled or last.success:
+    if seen.next_backup is not None or last.success:
         run = last.success
         value = _ended(run, now)
         size = "" if run is None else f"{spell(run.bytes)} in {lasting(run.seconds)}"
         yield Tile("Backup", value, _joined(size, _due(seen.next_backup, now)), "backups")
     rehearsed = drills.last(seen.drills)
-    if seen.drill_scheduled or rehearsed.success:
+    if seen.next_drill is not None or rehearsed.success:
         drill = rehearsed.success
         value = _ended(drill, now)
         took = "" if drill is None else f"restored in {lasting(drill.fetch_seconds + drill.replay_seconds)}"

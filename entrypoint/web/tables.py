@@ -1,4 +1,4 @@
-"""The tables of the page: backups, runs, drills, standbys, helpers, space and events.
+"""The tables of the page: backups, runs, drills, standbys, helpers, space and events; pure.
 
 What a table shows is text. Whoever wrote it, the template escapes it.
 """

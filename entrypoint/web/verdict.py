@@ -1,4 +1,4 @@
-"""Whether people can sleep, in a few words, as the page shows it first.
+"""Whether people can sleep, in a few words, as the page shows it first; pure.
 
 Nothing is judged here: the conditions say what is wrong. If the watch has stopped looking, the page must not
 calm anybody: an old look is no good news.
