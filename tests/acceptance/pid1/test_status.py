@@ -149,6 +149,7 @@ def test_serving(running: Container) -> None:
         "archive": None,
         "backups": None,
         "drills": None,
+        "restorable": None,
     } == found
 
 
