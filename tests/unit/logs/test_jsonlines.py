@@ -75,9 +75,14 @@ def test_sigterm_writes_everything_first(writing: Process) -> None:
     """Also an unfinished line, and a message that waits for more; others may still hold the pipes."""
     os.write(writing.pipes[0], b"begun\n")
     writing.process.stdout.readline()  # type: ignore[union-attr]
-    os.write(writing.pipes[0], b"whole\nentrypoint: error: waits\nunfinished")
+    size = 1024**2
+    assert size == fcntl.fcntl(writing.pipes[0], fcntl.F_SETPIPE_SZ, size)
+    data = b"entrypoint: error: waits\nunfinished"
+    lines = (size - len(data)) // 6
+    os.write(writing.pipes[0], b"whole\n" * lines + data)
     writing.process.send_signal(signal.SIGTERM)
-    assert ["whole", "waits", "unfinished"] == [each["msg"] for each in writing.lines("stdout")]
+    expected = ["whole"] * lines + ["waits", "unfinished"]
+    assert expected == [each["msg"] for each in writing.lines("stdout")]
 
 
 def test_it_ends_when_nobody_can_write(writing: Process) -> None:
