@@ -12,6 +12,7 @@ from entrypoint.cli.grouping import Commands
 from entrypoint.cli.output import echo, echo_rows
 from entrypoint.config import charge_now
 from entrypoint.doctor.judge.archive import LOST
+from entrypoint.noted import reachable
 from entrypoint.server.context import Context
 from entrypoint.shown import spell
 from entrypoint.volume.facts import ArchiveState
@@ -34,7 +35,7 @@ def show(as_json: bool) -> None:
     """
     opened = open_archive()
     state = look(opened)
-    found = restorable.noted(opened.archive, opened.data_folder, state)
+    found = reachable.known(opened.archive, opened.data_folder, state)
     if as_json:
         click.echo(json.dumps({**state._asdict(), "restorable": restorable.as_json(found)}, indent=2))
         return

@@ -27,6 +27,7 @@ from entrypoint.drill.rehearsals import DRILLS
 from entrypoint.drill.rehearse import rehearse
 from entrypoint.errors import Failure, Problem
 from entrypoint.finding import ERROR, OK, WARNING
+from entrypoint.noted import reachable
 from entrypoint.server import opening
 from entrypoint.shown import spell
 from entrypoint.system import access
@@ -91,7 +92,7 @@ def list_(as_json: bool) -> None:
             echo(f"drill {each.started[:19]}  {each.why}  {drills.describe(each)}")
     if backups:
         echo()
-        restorable.echo(restorable.listed(opened, own_of(opened, backups), archive.look))
+        restorable.echo(reachable.listed(opened, own_of(opened, backups), archive.look))
 
 
 @group.command()

@@ -18,6 +18,7 @@ from entrypoint.cli.output import echo, echo_rows, on_terminal
 from entrypoint.drill import drills, rehearsals
 from entrypoint.errors import Failure, Problem, Stopped
 from entrypoint.light import NamedTuple
+from entrypoint.noted import reachable
 from entrypoint.pid1 import ready, status
 from entrypoint.server import opening
 from entrypoint.shown import iso, spell
@@ -64,7 +65,7 @@ class Seen(NamedTuple):
     backups: LastRuns | None
     drills: LastDrills | None
     restorable: Window | str
-    """As `restorable.noted` returns it."""
+    """As `reachable.known` returns it."""
 
 
 @click.command("status")
@@ -110,7 +111,7 @@ def _look(context: Callable[[], Context], wanted: Settings, *, valid: bool) -> S
         archive=state,
         backups=history.last_runs(data),
         drills=rehearsals.last_drills(data),
-        restorable=restorable.noted(wanted.archive, data, state),
+        restorable=reachable.known(wanted.archive, data, state),
     )
 
 

@@ -18,7 +18,7 @@ from entrypoint.drill import drills, rehearsals
 from entrypoint.errors import Failure
 from entrypoint.finding import OK
 from entrypoint.light import NamedTuple
-from entrypoint.noted import figures
+from entrypoint.noted import figures, reachable
 from entrypoint.noted.conditions import RANK, Found
 from entrypoint.noted.seen import Seen
 from entrypoint.pid1 import status
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from entrypoint.backup.runs import Run
+    from entrypoint.backup.window import Window
     from entrypoint.drill.drills import Drill
     from entrypoint.noted.seen import Server
 
@@ -86,6 +87,7 @@ def _look(task: Task) -> Look:
         findings=tuple(known[check.name] for check in CHECKS if check.name in known),
         server=_server(sight, task.before),
         archive=sight.archiving,
+        window=_window(sight),
         following=promotion.look(sight.context) if status.in_recovery(sight.data_folder) else None,
         runs=tuple(history.RUNS.read(sight.data_folder)),
         drills=tuple(rehearsals.DRILLS.read(sight.data_folder)),
@@ -130,6 +132,14 @@ def _whole(sight: Sight, seen: Seen, now: float) -> Seen:
         next_backup=_due(sight, wanted.backup.schedule, runs.last(seen.runs).success),
         next_drill=_due(sight, wanted.drill.schedule, drills.last(seen.drills).success),
     )
+
+
+def _window(sight: Sight) -> Window | None:
+    """Return the moments that can be restored; None: there are none, or they are not known."""
+    if sight.archive is None or sight.archiving is None:
+        return None
+    found = reachable.known(sight.archive.archive, sight.data_folder, sight.archiving)
+    return None if isinstance(found, str) else found
 
 
 def _due(sight: Sight, schedule: str | None, last: Run | Drill | None) -> float | None:

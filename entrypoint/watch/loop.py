@@ -12,17 +12,22 @@ import signal
 import time
 
 from entrypoint import log, own
+from entrypoint.backup import history
+from entrypoint.drill.rehearsals import DRILLS
 from entrypoint.errors import Stopped
+from entrypoint.finding import ERROR
 from entrypoint.noted import conditions, ledger
 from entrypoint.noted.conditions import ENDED, INFO
 from entrypoint.noted.ledger import Record
 from entrypoint.noted.seen import Seen
+from entrypoint.notify.notifier import Notifier
 from entrypoint.pid1 import lifecycle, status, stops
 from entrypoint.server import opening
 from entrypoint.system import kernel
 from entrypoint.volume import notes
 from entrypoint.watch import forecast, incidents, look
 from entrypoint.watch.clock import Clock
+from entrypoint.watch.faces import Faces
 from entrypoint.watch.forecast import Point
 from entrypoint.watch.workers import Workers
 
@@ -52,10 +57,11 @@ def main() -> int:
     log.debugging = wanted.serving.debug
     context = opening.command_context(wanted)
     if wanted.watching is not None:
+        watch = Watch(context, wanted.watching, secrets)
         try:
-            Watch(context, wanted.watching, secrets).run()
+            watch.run()
         except Stopped:
-            pass
+            watch.close()
     return 0
 
 
@@ -69,9 +75,15 @@ class Watch:
         self.selector = selectors.DefaultSelector()
         self.workers = Workers(context.children, self.selector)
         self.clock = Clock(wanted.interval)
+        self.notifier = Notifier(context, wanted)
+        self.faces = wanted.listen and Faces(
+            context, wanted, self.selector, self.workers, address=wanted.listen, seen=self.last
+        )
         self.seen = Seen(at=0.0)
         self.record = Record()
         self.phase = ""
+        self.glance_at = 0.0
+        """When to glance next, by the monotonic clock."""
         self.restoring = False
         """The start has restored a cluster."""
         self.points: dict[str, tuple[Point, ...]] = {}
@@ -88,17 +100,45 @@ class Watch:
         """The server's data folder."""
         return self.context.settings.data_folder
 
+    def last(self) -> Seen | None:
+        """Return what was seen; None before the first look."""
+        return self.seen if self.seen.at else None
+
     def run(self) -> None:
         """Look, answer and send until a stop signal arrives."""
         signals = self.context.children.signals
         self.selector.register(signals.descriptor, selectors.EVENT_READ, lambda _: None)
         while True:
             self.context.children.raise_if_stopped()
-            self._glance()
-            self._look_if_due()
-            for key, events in self.selector.select(_TICK):
+            now = time.monotonic()
+            if now >= self.glance_at:
+                self.glance_at = now + _TICK
+                self._glance()
+                self._look_if_due()
+                self._send()
+            if self.faces:
+                self.faces.on_time(now)
+            for key, events in self.selector.select(self._left()):
                 key.data(events)
             self.workers.collect()
+
+    def close(self) -> None:
+        """Serve and send nothing any longer."""
+        self.notifier.close()
+        if self.faces:
+            self.faces.close()
+
+    def _left(self) -> float:
+        """Return the seconds until something is due."""
+        due = self.faces.due() if self.faces else None
+        return max(0.0, min(self.glance_at, self.glance_at if due is None else due) - time.monotonic())
+
+    def _send(self) -> None:
+        """Let the senders continue; nothing here waits for a target."""
+        now = time.time()
+        errors = [each for each in self.seen.conditions if each.level == ERROR]
+        self.notifier.tick(now, errors)
+        self.seen = self.seen._replace(unsent=self.notifier.unsent, failed_sends=self.notifier.failed_sends)
 
     def _glance(self) -> None:
         """See what PID 1 reports, and whether a journal has changed."""
@@ -113,6 +153,10 @@ class Watch:
         journals = (_identity(self.data_folder, own.BACKUPS), _identity(self.data_folder, own.DRILLS))
         if journals != self.journals:
             self.journals = journals
+            runs, drills = history.RUNS.read(self.data_folder), DRILLS.read(self.data_folder)
+            self.seen = self.seen._replace(runs=tuple(runs), drills=tuple(drills))
+            if phase == lifecycle.SERVING:
+                self.notifier.journals(runs, drills)
             self.clock.ask(time.monotonic())
 
     def _begin_serving(self) -> None:
@@ -131,6 +175,7 @@ class Watch:
         if self.restoring:
             self.record = incidents.restored(self.record, now)
         self._note()
+        self.notifier.journals(self.seen.runs, self.seen.drills)
         self.clock.begin(time.monotonic())
 
     def _look_if_due(self) -> None:
@@ -173,6 +218,7 @@ class Watch:
             if event.number > self.logged:
                 _log(event)
         self.logged = noted.total
+        self.notifier.note(noted, time.time())
         self.seen = self.seen._replace(conditions=noted.conditions, events=noted.events)
         if self.record == self.written:
             return

@@ -1,0 +1,118 @@
+"""What the watch serves by HTTP: the door, and the answers that copies of the watch make."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+
+from entrypoint.errors import Failure
+from entrypoint.server import sessions
+from entrypoint.system.children import Children
+from entrypoint.system.signals import Signals
+from entrypoint.web.answers import Answers
+from entrypoint.web.door import Door
+from entrypoint.web.exchange import Response, refusal
+from entrypoint.web.live import Live
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import selectors
+    from collections.abc import Callable
+
+    from entrypoint.noted.seen import Seen
+    from entrypoint.server.context import Context
+    from entrypoint.settings.watching import Address, Watching
+    from entrypoint.watch.workers import Workers
+    from entrypoint.web.exchange import Reply, Request
+    from entrypoint.web.live import State
+
+_SECONDS = 5.0
+"""For a copy that makes an answer."""
+_BUSY = "another one is being made: try again in a second"
+_LAG = """
+SELECT pg_wal_lsn_diff(latest_end_lsn, pg_last_wal_replay_lsn())::bigint
+FROM pg_stat_wal_receiver WHERE status = 'streaming'"""
+
+
+class Faces:
+    """Probes, metrics, the page and the status, served at an address."""
+
+    def __init__(
+        self,
+        context: Context,
+        wanted: Watching,
+        selector: selectors.BaseSelector,
+        workers: Workers,
+        *,
+        address: Address,
+        seen: Callable[[], Seen | None],
+    ) -> None:
+        self._context = context
+        self._interval = wanted.interval
+        self._workers = workers
+        self._seen = seen
+        self._pages: list[tuple[Request, State, Reply]] = []
+        """The requests for pages that wait for the copy that makes the first one."""
+        self._live = Live(selector, context.settings.data_folder)
+        faces = {"/metrics": self._metrics, "/": self._page}
+        answers = Answers(wanted.token, self._live, seen, self._ask_lag, faces)
+        self._door = Door(selector, address, answers)
+
+    def on_time(self, now: float) -> None:
+        """Do what is due, by the monotonic clock."""
+        for each in (self._live, self._door):
+            due = each.due()
+            if due is not None and now >= due:
+                each.on_time(now)
+
+    def due(self) -> float | None:
+        """Return when to call `on_time`; None: at no time."""
+        times = [self._live.due(), self._door.due()]
+        return min((each for each in times if each is not None), default=None)
+
+    def close(self) -> None:
+        """Serve nothing any longer."""
+        self._door.close()
+
+    def _metrics(self, request: Request, state: State, reply: Reply) -> None:
+        from entrypoint.web import metrics  # loaded at the first scrape
+
+        kind, body = metrics.expose(self._seen(), state.phase, request.accept, ready=state.ready)
+        reply(Response(200, kind, body))
+
+    def _page(self, request: Request, state: State, reply: Reply) -> None:
+        if "page" in self._workers.running:
+            reply(refusal(503, _BUSY))
+            return
+        seen, interval = self._seen(), self._interval
+
+        def work() -> bytes:
+            from entrypoint.web import page  # loads jinja2, in a copy only
+
+            host = os.uname().nodename
+            made = page.render(seen, state.phase, time.time(), request.query, interval=interval, host=host)
+            return pickle.dumps(made)
+
+        def take(data: bytes) -> None:
+            reply(pickle.loads(data) if data else refusal(500, "the page failed: see the log"))  # noqa: S301 - from our own copy
+
+        self._workers.start("page", work, take, _SECONDS)
+
+    def _ask_lag(self, then: Callable[[int | None], None]) -> None:
+        """Ask a standby for its lag, in a copy: the answer may take long."""
+        if "lag" in self._workers.running:
+            then(None)
+            return
+        context = self._context
+
+        def work() -> bytes:
+            own = context._replace(children=Children(Signals()))
+            try:
+                return sessions.query(own, _LAG, seconds=2).encode() or b"-"
+            except Failure:
+                return b"-"
+
+        self._workers.start(
+            "lag", work, lambda data: then(int(data) if data.strip().isdigit() else None), _SECONDS
+        )
