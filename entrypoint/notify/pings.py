@@ -6,7 +6,7 @@ import hashlib
 from datetime import datetime
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from entrypoint.backup.journal import DAMAGED, OK, RUNNING, STOPPED
+from entrypoint.backup.journal import DAMAGED, FAILED, INTERRUPTED, OK, RUNNING, STOPPED
 from entrypoint.light import NamedTuple
 from entrypoint.notify import wording
 from entrypoint.notify.outbox import Mark
@@ -131,15 +131,16 @@ def _is_good(entry: Run | Drill) -> bool:
     return entry.outcome == OK and not getattr(entry, "holes", ()) and not getattr(entry, "broken", ())
 
 
+_HOW: dict[str, str] = {FAILED: "failed", INTERRUPTED: "was killed"}
+
+
 def _name(entry: Run | Drill) -> str:
     kind = getattr(entry, "kind", "")
     return f"a {kind} backup" if kind else "a drill"
 
 
 def _lines(entry: Run | Drill) -> list[str]:
-    how: str = "has ended well" if _is_good(entry) else entry.outcome
-    if entry.outcome in (OK, DAMAGED) and not _is_good(entry):
-        how = "was made, but something is wrong"
+    how = "succeeded" if _is_good(entry) else _HOW.get(entry.outcome, "is not sound: it ended")
     lines = [f"{_name(entry)} {how} after {wording.span(entry.seconds)}", f"begun at {entry.started}"]
     name = getattr(entry, "name", "") or getattr(entry, "backup", "")
     if name:

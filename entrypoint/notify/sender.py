@@ -122,6 +122,7 @@ def _ping(url: str, body: str | None) -> str:
         urllib.request.HTTPSHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
         OnlyWeb(),
     )
     opener = urllib.request.OpenerDirector()  # it knows no other scheme: no file, no ftp

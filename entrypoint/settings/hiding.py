@@ -104,7 +104,9 @@ def hide_within(text: str, known: Iterable[str] = ()) -> str:
     """
     text = hide_known(text, known)
     text = re.sub(r"-----BEGIN[\s\S]*?(?:-----END[^\n]*|$)", HIDDEN, text)
-    text = re.sub(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+", lambda found: _within_address(found[0]), text)
+    text = re.sub(
+        r"(?<![\w+.-])[A-Za-z][\w+.-]*://[^\s'\"<>]+", lambda found: _within_address(found[0]), text
+    )
     text = re.sub(_PAIR, rf"\1{HIDDEN}", text)
     text = re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}", rf"\1 {HIDDEN}", text)
     return re.sub(r"AKIA[0-9A-Z]{8,}|\beyJ[\w.-]{8,}", HIDDEN, text)
@@ -120,9 +122,10 @@ def hide_known(text: str, known: Iterable[str]) -> str:
 
 _SHORTEST_SECRET = 4
 """A shorter value cannot be looked for: it is part of ordinary words."""
+_ANY_URL = r"(?<![\w+.-])[A-Za-z][\w+.-]*://[^\s'\"<>]+"
 _PAIR = (
-    r"""(?i)((?:[\w.-]*(?:passw|passphrase|pwd|secret|token|credential)[\w.-]*["']?\s*(?:=|:|%3d)"""
-    r"""|(?:[\w.-]*[_.-])?\bkey["']?\s*=|[\w.-]*[_-]key["']?\s*=)\s*)"""
+    r"""(?i)(?<![\w.-])((?:[\w.-]*(?:passw|passphrase|pwd|secret|token|credential)[\w.-]*["']?\s*(?:=|:|%3d)"""
+    r"""|(?:[\w.-]*[_.-])?(?:key|pass)["']?\s*=)\s*)"""
     r"""(?:"[^"]*"|'[^']*'|[^\s,;&:]+)"""
 )
 """A name that hints at a secret, and the value after it."""
