@@ -15,6 +15,8 @@ _QUEUE = 128
 """Connections that the kernel keeps until they are taken."""
 _IN, _OUT = 16 * 1024, 64 * 1024
 """Bytes that the kernel keeps for a connection, in place of up to 6 MB."""
+_NOT_HERE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""The errors for an address that this machine does not have."""
 
 
 def named(address: Address) -> str:
@@ -33,23 +35,27 @@ def listen(address: Address) -> list[socket.socket]:
     """Return sockets that listen at an address; raises OSError.
 
     Without a host they listen at all addresses, of IPv4 and of IPv6 if the kernel has it. With a name they
-    listen at all its addresses.
+    listen at those of its addresses that exist here: containers often know `localhost` as `::1`, but have no
+    IPv6.
     """
     if address.path:
         return [_listen_unix(address.path)]
     if not address.host:
         return [_listen_everywhere(address.port)]
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     listening: list[socket.socket] = []
-    try:
-        found = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        for family, where in dict.fromkeys((each[0], each[4]) for each in found):
+    missing: OSError | None = None
+    for family, where in dict.fromkeys((each[0], each[4]) for each in found):
+        try:
             listening.append(_listen_at(family, where))
-    except OSError:
+        except OSError as error:
+            missing = error
+            if error.errno not in _NOT_HERE:
+                break
+    if missing is not None and (not listening or missing.errno not in _NOT_HERE):
         for each in listening:
             each.close()
-        raise
+        raise missing
     return listening
 
 
@@ -68,7 +74,7 @@ def _listen_everywhere(port: int) -> socket.socket:
     try:
         return _listen_at(socket.AF_INET6, ("::", port), v6only=0)
     except OSError as error:
-        if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+        if error.errno not in _NOT_HERE:
             raise
         return _listen_at(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104 - as wanted
 

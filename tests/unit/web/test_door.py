@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
@@ -16,10 +17,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from entrypoint.web import door
+from entrypoint.settings.watching import Address
+from entrypoint.web import door, listening
 
 ROOT = Path(door.__file__).parents[2]
 
@@ -80,6 +83,7 @@ class Served:
     def send(self, data: bytes, *, half_close: bool = False) -> bytes:
         """Return everything that comes back for these bytes."""
         with self.connect() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
             connection.sendall(data)
             if half_close:
                 connection.shutdown(socket.SHUT_WR)
@@ -159,6 +163,7 @@ def test_answers() -> None:
         )
         answer = served.send(b"GET /live HTTP/1.0\r\n\r\nGET /live HTTP/1.0\r\n\r\n" + b"junk" * 10000)
         assert (200, 1) == (_code(answer), answer.count(b"HTTP/1.1"))
+        assert 405 == _code(served.send(b"POST / HTTP/1.1\r\n\r\n" + b"x" * 200_000))
         assert 200 == _code(served.send(b"GET /later HTTP/1.1\r\n\r\n", half_close=True))
         assert b"" == served.send(b"GET /live HTTP/1.1\r\n", half_close=True)
 
@@ -192,6 +197,32 @@ def test_addresses(host: str, clients: list[str]) -> None:
         for client in clients:
             served.host = client
             assert 200 == served.ask("/live")[0]
+
+
+def test_an_address_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is served at those of its addresses that exist; without any, and with a taken one, it is not served."""
+    here, missing = (socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET, ("192.0.2.1", 0))
+    names = {
+        "half": [missing, here],
+        "none": [missing],
+        "half-taken": [here, (socket.AF_INET, ("127.0.0.1", -1))],
+    }
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        names["half-taken"][1] = (socket.AF_INET, taken.getsockname())
+
+        def resolve(host: str, _port: int, **_more: int) -> list[tuple[Any, ...]]:
+            return [(family, 0, 0, "", where) for family, where in names[host]]
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        (found,) = listening.listen(Address("half", 1))
+        with found:
+            assert "127.0.0.1" == found.getsockname()[0]
+        for host, code in (("none", errno.EADDRNOTAVAIL), ("half-taken", errno.EADDRINUSE)):
+            with pytest.raises(OSError, match="ddress") as raised:
+                listening.listen(Address(host, 1))
+            assert code == raised.value.errno
 
 
 def _ask_unix(path: Path) -> int:
@@ -272,6 +303,7 @@ def _misbehave(served: Served, seed: int) -> None:
     rng = random.Random(seed)
     try:
         with served.connect() as connection:
+            connection.settimeout(0.1)
             data = _random_request(rng)
             for start in range(0, len(data), step := rng.choice([1000, 50000])):
                 connection.sendall(data[start : start + step])
@@ -289,7 +321,7 @@ def _misbehave(served: Served, seed: int) -> None:
 
 def test_chaos() -> None:
     """Random, slow, silent, greedy and many clients together neither end it, nor grow it, nor stop a probe."""
-    with _serving(request=2.0) as served, ExitStack() as stack:
+    with _serving(request=60.0, sending=60.0) as served, ExitStack() as stack:
         descriptors = served.descriptors
         assert 200 == served.ask("/live")[0]
         assert [200] * 20 == [served.ask("/big")[0] for _ in range(20)]
