@@ -6,12 +6,11 @@ is everything that the watch saw. What is not known is null. Times are ISO 8601,
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from entrypoint.backup import journal, runs
+from entrypoint.backup import journal, runs, window
 from entrypoint.drill import drills
 from entrypoint.finding import ERROR, WARNING
 from entrypoint.noted.seen import Seen
+from entrypoint.shown import iso
 from entrypoint.system import guest
 
 TYPE_CHECKING = False
@@ -33,6 +32,7 @@ def show(seen: Seen | None, state: State, now: float) -> dict[str, object]:
         **_server(known),
         **_archive(known, now),
         **_backups(known, now),
+        **_window(known),
         **_drills(known, now),
         **_space(known),
         "unsent_messages": None if seen is None else seen.unsent,
@@ -47,15 +47,15 @@ def _now(seen: Seen | None, state: State, now: float) -> Shown:
     return {
         "ok": None if errors is None else state.ready and not errors,
         "phase": state.phase or None,
-        "since": None if state.since is None else _iso(state.since),
+        "since": None if state.since is None else iso(state.since),
         "ready": state.ready,
         "role": state.role,
         "reason": state.reason or None,
         "errors": errors,
         "warnings": None if levels is None else levels.count(WARNING),
-        "looked_at": None if seen is None else _iso(seen.at),
+        "looked_at": None if seen is None else iso(seen.at),
         "look_age_seconds": None if seen is None else _age(seen.at, now),
-        "all_checked_at": None if seen is None or seen.whole_at is None else _iso(seen.whole_at),
+        "all_checked_at": None if seen is None or seen.whole_at is None else iso(seen.whole_at),
     }
 
 
@@ -65,7 +65,7 @@ def _server(seen: Seen) -> Shown:
         "version": server and server.version,
         "system_identifier": server and server.identifier,
         "timeline": server and server.timeline,
-        "server_started_at": server and _iso(server.started),
+        "server_started_at": server and iso(server.started),
         "lag_bytes": server and server.lag_bytes,
         "standby_count": server and len(server.standbys),
     }
@@ -87,14 +87,24 @@ def _backups(seen: Seen, now: float) -> Shown:
     last = runs.last(journal.believed(seen.runs, now))
     success = last.success
     return {
-        "last_backup_at": success and _iso(journal.ended(success)),
+        "last_backup_at": success and iso(journal.ended(success)),
         "backup_age_seconds": success and _age(journal.ended(success), now),
         "backup_seconds": success and success.seconds,
         "backup_bytes": success and success.bytes,
         "backup_failed": last.failure is not None if seen.runs else None,
         "backup_running": last.running is not None,
         "backup_count": None if seen.backups is None else len(seen.backups),
-        "next_backup_at": None if seen.next_backup is None else _iso(seen.next_backup),
+        "next_backup_at": None if seen.next_backup is None else iso(seen.next_backup),
+    }
+
+
+def _window(seen: Seen) -> Shown:
+    """Return which moments can be restored."""
+    found = seen.window
+    return {
+        "restorable_from": found and iso(found.start),
+        "restorable_to": found and iso(found.end),
+        "restorable_gaps": found and len(found.gaps),
     }
 
 
@@ -102,11 +112,11 @@ def _drills(seen: Seen, now: float) -> Shown:
     last = drills.last(journal.believed(seen.drills, now))
     success = last.success
     return {
-        "last_drill_at": success and _iso(journal.ended(success)),
+        "last_drill_at": success and iso(journal.ended(success)),
         "drill_age_seconds": success and _age(journal.ended(success), now),
         "drill_seconds": success and success.seconds,
         "drill_failed": last.failure is not None if seen.drills else None,
-        "next_drill_at": None if seen.next_drill is None else _iso(seen.next_drill),
+        "next_drill_at": None if seen.next_drill is None else iso(seen.next_drill),
     }
 
 
@@ -127,15 +137,14 @@ def _share(volume: Volume) -> float:
 
 def _lists(seen: Seen) -> Shown:
     return {
-        "conditions": [{**each._asdict(), "since": _iso(each.since)} for each in seen.conditions],
-        "findings": [{**each._asdict(), "at": _iso(each.at)} for each in seen.findings],
-        "events": [
-            {**each._asdict(), "at": _iso(each.at), "since": _iso(each.since)} for each in seen.events
-        ],
+        "conditions": [{**each._asdict(), "since": iso(each.since)} for each in seen.conditions],
+        "findings": [{**each._asdict(), "at": iso(each.at)} for each in seen.findings],
+        "events": [{**each._asdict(), "at": iso(each.at), "since": iso(each.since)} for each in seen.events],
         "archive": seen.archive and seen.archive._asdict(),
         "following": seen.following and seen.following._asdict(),
         "standbys": [*map(dict, seen.server.standbys)] if seen.server else [],
         "backups": None if seen.backups is None else [each._asdict() for each in seen.backups],
+        "window": seen.window and window.as_json(seen.window),
         "backup_runs": [_entry(each) for each in seen.runs],
         "drills": [_entry(each) for each in seen.drills],
         "volumes": [each._asdict() for each in seen.volumes],
@@ -146,12 +155,8 @@ def _lists(seen: Seen) -> Shown:
 def _entry(entry: Entry) -> Shown:
     return {
         **entry._asdict(),
-        "ended": None if entry.outcome == journal.RUNNING else _iso(journal.ended(entry)),
+        "ended": None if entry.outcome == journal.RUNNING else iso(journal.ended(entry)),
     }
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(int(moment), UTC).isoformat()
 
 
 def _age(moment: float | None, now: float) -> int | None:

@@ -11,12 +11,14 @@ import pytest
 
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup.runs import Run
+from entrypoint.backup.window import Gap, Tick, Window
 from entrypoint.drill.drills import Drill
 from entrypoint.noted.conditions import Condition, Event, Found
 from entrypoint.noted.seen import Seen, Server
 from entrypoint.pid1 import status
 from entrypoint.pid1.lifecycle import KnownHelper
 from entrypoint.pid1.status import Known
+from entrypoint.shown import iso
 from entrypoint.volume.facts import ArchiveState, Volume
 from entrypoint.web import status_json
 from entrypoint.web.answers import Answers
@@ -85,7 +87,7 @@ def test_a_mistake_ends_nothing(answers: Answers, capfd: pytest.CaptureFixture[s
 
 
 def _iso(offset: float) -> str:
-    return status_json._iso(AT + offset)
+    return iso(AT + offset)
 
 
 SEEN = Seen(
@@ -114,6 +116,7 @@ SEEN = Seen(
     ),
     next_backup=AT + 60,
     volumes=(Volume("data", "/data", 100, 50, None), Volume("wal", "/wal", 1000, 25, 3600)),
+    window=Window(AT - 900, AT - 90, (Gap("1", "2", AT - 500, AT - 400),), (Tick("b1", AT - 900),)),
     helpers=(KnownHelper("backups", "waiting", 0, 1, 1),),
 )
 
@@ -164,6 +167,9 @@ def test_the_values_at_the_top() -> None:
         "full_in_seconds": 3600,
         "unsent_messages": 0,
         "failed_sends": 0,
+        "restorable_from": _iso(-900),
+        "restorable_to": _iso(-90),
+        "restorable_gaps": 1,
         "following": None,
     } == flat
 
@@ -177,6 +183,10 @@ def test_the_lists() -> None:
     assert ["nearly full"] == [each["found"] for each in shown["findings"]]
     assert [(_iso(-9), "began")] == [(each["at"], each["kind"]) for each in shown["events"]]
     assert [_iso(-900), _iso(-499)] == [each["ended"] for each in shown["backup_runs"]]
+    assert (_iso(-900), [_iso(-500)]) == (
+        shown["window"]["from"],
+        [gap["from"] for gap in shown["window"]["gaps"]],
+    )
     assert "no route" == shown["archive"]["last_error"]
     assert (["b1"], ["data", "wal"], [None], [{"application_name": "a"}], 1) == (
         [each["name"] for each in shown["backups"]],
