@@ -12,6 +12,7 @@ from entrypoint.shown import iso
 from entrypoint.volume.facts import ArchiveState
 
 _REASON_LINES = 3
+_AFTER_REASON = ("hint:", "docs:", "goroutine ")
 _RECENT = 600.0
 """Seconds over which the archiving rate is measured."""
 
@@ -123,11 +124,14 @@ def _is_idle(wal: str, done: dict[str, float]) -> bool:
 
 
 def _reason(words: list[str]) -> str | None:
-    """Return the reason from the output: wal-g starts with news; pgBackRest and we end with hints."""
+    """Return the reason from the output: wal-g begins with news and ends with a stack; others end with hints."""
     lines = [line.strip() for line in words if line.strip()]
-    start = next((number for number, line in enumerate(lines) if "error" in line.lower()), -1)
+    found = (
+        number for number, line in enumerate(lines) if "error" in line.lower() or line.startswith("panic: ")
+    )
+    start = next(found, -1)
     reason = lines[start:][:_REASON_LINES] if lines else []
-    message = takewhile(lambda line: not line.lower().startswith(("hint:", "docs:")), reason)
+    message = takewhile(lambda line: not line.lower().startswith(_AFTER_REASON), reason)
     return " ".join(message).removeprefix(calls.OURS) or None
 
 

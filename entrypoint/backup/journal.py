@@ -70,14 +70,16 @@ def gist(words: str) -> str:
     '[041]: no access'
     >>> gist("ERROR: 2026/11/23 03:00:00.123456 no access"), gist("it was killed"), gist("")
     ('no access', 'it was killed', '')
+    >>> gist("panic: open /key: permission denied\n\ngoroutine 1 [running]:\nmain.main()")
+    'open /key: permission denied'
     """
     lines = [line.strip() for line in words.split("\n") if line.strip()]
     errors = [found[1] for line in lines if (found := _ERROR.search(line))]
     return (errors or lines or [""])[-1]
 
 
-_ERROR = re.compile(r"\bERROR: +(?:\d{4}/\d\d/\d\d [\d:.]+ )?(.+)")
-"""An error of pgBackRest, wal-g (with the time) or psql."""
+_ERROR = re.compile(r"(?:\bERROR: +(?:\d{4}/\d\d/\d\d [\d:.]+ )?|^panic: )(.+)")
+"""An error of pgBackRest, wal-g (with the time, or before the stack of a panic) or psql."""
 
 
 def parse(text: str, make: Callable[[Any], E]) -> list[E]:

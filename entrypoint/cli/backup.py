@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from entrypoint.finding import Level
 
 _SHOWN = 10
+_LONG = 100
 """How many runs and drills `list` shows."""
 
 
@@ -289,7 +290,9 @@ def _show_runs(found: Sequence[Run]) -> None:
     rows = [("RUN", "WHY", "KIND", "SECONDS", "STORED", "OUTCOME", "LAST OUTPUT")]
     for run in found:
         seconds = "" if run.outcome == journal.RUNNING else f"{run.seconds:.0f}"
-        words = journal.gist(run.words)[:100]
+        words = journal.gist(run.words)
+        if len(words) > _LONG:
+            words = f"{words[: _LONG // 2]}…{words[-_LONG // 2 :]}"  # the cause is often at the end
         stored = spell(run.bytes) if run.bytes else ""
         rows.append((run.started[:19], run.why, run.kind, seconds, stored, run.outcome, words))
     echo_table(rows, _level)

@@ -72,6 +72,7 @@ def test_the_last_error_is_the_message_alone(tmp_path: Path) -> None:
         (["Error: 1", "2", "3", "4"], "Error: 1 2 3"),
         (["entrypoint: error: no", "  because", "  hint: do", "  docs: x"], "no because"),
         (["entrypoint: warning: slow", "entrypoint: error: no", "  hint: do", "entrypoint: error: 2"], "no"),
+        (["INFO: news", "panic: open /key: permission denied", "", "goroutine 1 [running]:", "main.main()"], "panic: open /key: permission denied"),
         (["it ended", "killed"], "killed"),
         (["", " "], None),
         ([], None),
