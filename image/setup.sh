@@ -32,6 +32,10 @@ docker compose version >/dev/null 2>&1 || need docker-compose docker-compose # r
 need nix-build nix-bin # evaluates the flake in the tests
 need promtool prometheus # scrapes a container in the tests, and evaluates the alert rules
 need patchelf patchelf # builds the tests' image with the tree of the Nix image
+# Shows the status page in the tests. Where it is no package, as on Ubuntu, these tests are left out without a browser.
+if ! command -v chromium-headless-shell chromium google-chrome >/dev/null && grep -qx ID=debian /etc/os-release; then
+	wanted+=(chromium-headless-shell)
+fi
 python3 -c 'import ensurepip' 2>/dev/null || wanted+=(python3-venv)
 [ -s /etc/ssl/certs/ca-certificates.crt ] || [ ! -e /etc/debian_version ] || wanted+=(ca-certificates)
 if [ -z "${BASE_IMAGE:-}" ]; then

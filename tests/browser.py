@@ -38,6 +38,8 @@ class Browser:
         self._session = ""
         self.complaints: list[str] = []
         """What the browser has said about the page: violations of its policy, errors, failed requests."""
+        self.requests: list[str] = []
+        """The addresses that the page has asked for."""
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -132,6 +134,8 @@ class Browser:
             self.complaints.append(event["exceptionDetails"]["text"])
         elif method == "Runtime.consoleAPICalled":
             self.complaints.append(json.dumps(event["args"]))
+        elif method == "Network.requestWillBeSent" and not event["request"]["url"].startswith("data:"):
+            self.requests.append(event["request"]["url"])
         elif method == "Network.loadingFailed":
             self.complaints.append(event["errorText"])
 
@@ -144,7 +148,7 @@ def opened() -> Iterator[Browser]:
     answers, writing = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         argv: Sequence[str] = (PROGRAM, *_OPTIONS, f"--user-data-dir={profile}", "about:blank")
-        started = ("sh", "-c", f'exec "$@" 3<&{reading} 4>&{writing}', "sh", *argv)
+        started = ("bash", "-c", f'exec "$@" 3<&{reading} 4>&{writing}', "bash", *argv)
         program = subprocess.Popen(
             started, pass_fds=(reading, writing), stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
