@@ -1,4 +1,4 @@
-# make image | demo | test | test-long | acceptance | bench | lint | reference | docs | s3-server | clean; each target sets up what it needs.
+# make image | demo | test | test-long | acceptance | bench | lint | reference | screenshot | docs | s3-server | clean; each target sets up what it needs.
 #
 #   WALG=folder     folder with wal-g and walg-daemon-client, to include wal-g in the image and in the tests
 #   MAJOR, SUITE    for `make image`: 15 bookworm (default), 17 trixie, 18 sid
@@ -76,6 +76,10 @@ lint: setup .venv/synced
 reference: .venv/synced
 	@.venv/bin/python -m docs.reference
 
+# Takes the picture of the status page that the manual shows; needs chromium.
+screenshot: setup .venv/synced
+	@PYTHONPATH=.:tests .venv/bin/python tests/screenshot.py
+
 # Builds a site in build/site; every warning, including one about an internal link, is an error.
 docs: .venv/synced
 	@.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
@@ -84,4 +88,4 @@ docs: .venv/synced
 clean:
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-.PHONY: help setup image images arm64-image demo s3-server test test-long acceptance bench lint reference docs clean
+.PHONY: help setup image images arm64-image demo s3-server test test-long acceptance bench lint reference screenshot docs clean

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HOUR, _DAY = 3600, 86400
 _STEPS = (
     *(60, 300, 900, _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR),
-    *(_DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY, 91 * _DAY, 365 * _DAY),
+    *(_DAY, 2 * _DAY, 3 * _DAY, 5 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY, 91 * _DAY, 365 * _DAY),
 )
 _LABELS = 5
 """The most labels below the band."""

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from entrypoint.light import NamedTuple, re
 from entrypoint.settings import restoring
 from entrypoint.shown import iso
-from entrypoint.web.times import lasting, second
+from entrypoint.web.times import at, lasting, second
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from entrypoint.backup.window import Tick, Window
     from entrypoint.noted.seen import Seen
@@ -24,6 +24,8 @@ _LONGEST = 64
 """Characters of a moment that are read."""
 _NEW_VOLUME = 18
 """Since this major version, the volume is mounted one folder higher."""
+_LOSS = "Everything that was written after this moment is gone from the new database."
+_SEEN = "When you have seen your rows"
 _CONTAINER = re.compile("[0-9a-f]{12}")
 """The host name of a container whose name nobody has set is its ID, which every command of docker takes."""
 
@@ -77,8 +79,14 @@ def pick(text: str, seen: Seen | None, window: Window | None, host: str, now: fl
     if refused is not None:
         return refused
     tick = [each for each in window.ticks if each.moment <= moment][-1]
-    ways = _ways(seen, host, datetime.fromtimestamp(moment, UTC).isoformat())
-    return Picked(moment, f"{second(moment)} UTC can be restored.", (), ways, _start(seen, tick, moment))
+    words = f"{second(moment)} UTC can be restored."
+    time = datetime.fromtimestamp(moment, UTC).isoformat()
+    archived = None if seen.archive is None else at(seen.archive.last_archived_at or "")
+    if archived is None or moment > archived:
+        # a restore refuses a target that no archived WAL reaches
+        words += " Nothing was archived after it, so the restore goes to the end of the archive."
+        time = ""
+    return Picked(moment, words, (), _ways(seen, host, time), _start(seen, tick, moment))
 
 
 def _refused(moment: float, window: Window, now: float) -> Picked | None:
@@ -110,35 +118,43 @@ def _start(seen: Seen, tick: Tick, moment: float) -> str:
 
 
 def _ways(seen: Seen, host: str, time: str) -> tuple[Way, ...]:
-    """Return the ways to this moment, that without any risk first."""
+    """Return the ways to this moment, that without any risk first; no moment is the end of the archive."""
     name = host if _CONTAINER.fullmatch(host) else "db"
-    dry = f"entrypoint restore --dry-run --target-time {time}"
-    look = Step("What a restore would do; this writes nothing:", f"docker exec {name} {dry}")
-    variables = ("RESTORE_FROM=LATEST", f"RESTORE_TARGET_TIME={time}", "ARCHIVE_FORK=confirm")
-    return (_copy(seen, name, time, look), _compose(time), _docker(name, variables, _mounted(seen)))
+    variables = {"RESTORE_FROM": "LATEST"}
+    if time:
+        # the archive holds what was written later
+        variables |= {"RESTORE_TARGET_TIME": time, "ARCHIVE_FORK": "confirm"}
+    page = "restore-to-a-moment" if time else "restore-a-lost-volume"
+    return (
+        _copy(seen, name, time),
+        Way("Put the server back, with Compose", _LOSS, _compose(variables), page),
+        Way("Put the server back, with docker run", _LOSS, _docker(name, variables, _mounted(seen)), page),
+    )
 
 
-def _copy(seen: Seen, name: str, time: str, look: Step) -> Way:
+def _copy(seen: Seen, name: str, time: str) -> Way:
     """Return how to look at the moment in a copy."""
-    url = "" if seen.archive is None else seen.archive.url
-    words = "The server keeps running. The copy writes nothing to the archive."
+    words = (
+        "The server keeps running, and the copy writes nothing to the archive. If the archive needs keys, "
+        "add their variables with RESTORE_ before the name, for example --env RESTORE_AWS_ACCESS_KEY_ID=…"
+    )
     if name == "db":
         words += " Put the name of your container in place of db."
-    if not url.startswith("file://"):
-        words += (
-            " Add the variables with the storage's keys, each with RESTORE_ before its name, for example "
-            "--env RESTORE_AWS_ACCESS_KEY_ID=…"
-        )
+    archive = () if seen.archive is None else (("URL", seen.archive.url), ("TOOL", seen.archive.tool))
     options = (
         f"--volumes-from {name}:ro",
         f"--volume copy:{_mounted(seen)}",
-        f"--env RESTORE_ARCHIVE_URL={shlex.quote(url)}",
+        *(f"--env RESTORE_ARCHIVE_{each}={shlex.quote(value)}" for each, value in archive),
         "--env RESTORE_FROM=LATEST",
-        f"--env RESTORE_TARGET_TIME={time}",
+        *([f"--env RESTORE_TARGET_TIME={time}"] if time else []),
         f"\"$(docker inspect --format '{{{{.Config.Image}}}}' {name})\"",
     )
+    target = f" --target-time {time}" if time else ""
     steps = (
-        look,
+        Step(
+            "What a restore would do; this writes nothing:",
+            f"docker exec {name} entrypoint restore --dry-run{target}",
+        ),
         Step("Start a copy of that moment:", " \\\n  ".join(("docker run --detach --name copy", *options))),
         Step(
             "When it is ready, look for your rows:",
@@ -150,43 +166,38 @@ def _copy(seen: Seen, name: str, time: str, look: Step) -> Way:
     return Way("Look at it in a copy", words, steps, "inspect-a-copy")
 
 
-def _compose(time: str) -> Way:
+def _compose(variables: Mapping[str, str]) -> tuple[Step, ...]:
     """Return how to put the server back with Compose."""
-    variables = f'RESTORE_FROM: LATEST\nRESTORE_TARGET_TIME: "{time}"\nARCHIVE_FORK: confirm'
+    given = "\n".join(f'{name}: "{value}"' for name, value in variables.items())
     steps = (
         Step("Stop the server. The volumes stay; do not add --volumes:", "docker compose down"),
         Step(
             "Replace the volume data by a new, empty one; the old one is kept:",
             r"sed --in-place 's/\bdata:/data2:/' compose.yaml",
         ),
-        Step("Add these variables below ARCHIVE_URL in compose.yaml:", variables),
+        Step("Add this below ARCHIVE_URL in compose.yaml:", given),
         Step("Start, and watch:", "docker compose up --detach\ndocker compose logs --follow db"),
-        Step(
-            "When you have seen your rows, remove the variables of this restore:",
-            "sed --in-place '/RESTORE_TARGET_TIME/d; /ARCHIVE_FORK/d' compose.yaml\n"
-            "docker compose up --detach",
-        ),
     )
-    words = "Everything that was written after this moment is gone from the new database."
-    return Way("Put the server back, with Compose", words, steps, "restore-to-a-moment")
+    if len(variables) == 1:
+        return steps
+    lines = "sed --in-place '/RESTORE_TARGET_TIME/d; /ARCHIVE_FORK/d' compose.yaml"
+    return (*steps, Step(f"{_SEEN}, remove the last two variables:", f"{lines}\ndocker compose up --detach"))
 
 
-def _docker(name: str, variables: Sequence[str], mounted: str) -> Way:
+def _docker(name: str, variables: Mapping[str, str], mounted: str) -> tuple[Step, ...]:
     """Return how to put the server back with docker run."""
-    given = "\n".join(f"--env {each}" for each in variables)
+    given = [f"--env {variable}={value}" for variable, value in variables.items()]
     steps = (
         Step("Stop the server. Its volume stays:", f"docker stop -t 120 {name}\ndocker rm {name}"),
         Step(
             "Type your docker run command again, with these options in place of the volume's:",
-            f"--volume data2:{mounted}\n{given}",
-        ),
-        Step(
-            "When you have seen your rows, remove the container, and type your command again without:",
-            "\n".join(given.splitlines()[1:]),
+            "\n".join((f"--volume data2:{mounted}", *given)),
         ),
     )
-    words = "Everything that was written after this moment is gone from the new database."
-    return Way("Put the server back, with docker run", words, steps, "restore-to-a-moment")
+    if len(variables) == 1:
+        return steps
+    words = f"{_SEEN}, remove the container, and type your command again without:"
+    return (*steps, Step(words, "\n".join(given[1:])))
 
 
 def _mounted(seen: Seen) -> str:

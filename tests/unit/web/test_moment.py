@@ -66,10 +66,22 @@ def test_a_copy_of_this_container() -> None:
     (run,) = [each.command for each in _picked("10 hours ago").ways[0].steps if "docker run" in each.command]
     assert (
         "docker run --detach --name copy --volumes-from 0123456789ab:ro --volume copy:/var/lib/postgresql/data "
-        "--env RESTORE_ARCHIVE_URL=file:///archive --env RESTORE_FROM=LATEST "
+        "--env RESTORE_ARCHIVE_URL=file:///archive --env RESTORE_ARCHIVE_TOOL=pgbackrest --env RESTORE_FROM=LATEST "
         "--env RESTORE_TARGET_TIME=2026-11-29T00:00:00+00:00"
     ).split() == shlex.split(run.replace("\\\n", " "))[:-1]
     assert "--volumes-from db:ro" in _picked("10 hours ago", host="my.host").ways[0].steps[1].command
+
+
+def test_after_the_last_segment() -> None:
+    """While nothing is written, now can be restored, but no WAL reaches it: a target would be refused."""
+    seen = watched.well()
+    assert seen.window is not None
+    idle = seen._replace(window=seen.window._replace(end=NOW))
+    found = _picked("1 second ago", idle)
+    assert "the restore goes to the end of the archive" in found.words
+    commands = " ".join(step.command for way in found.ways for step in way.steps)
+    assert [] == [each for each in ("TARGET", "--target-time", "ARCHIVE_FORK") if each in commands]
+    assert "RESTORE_FROM=LATEST" in commands
 
 
 def test_the_volume_of_a_newer_major() -> None:
