@@ -37,6 +37,7 @@ from entrypoint.settings import (
 )
 from entrypoint.settings.fields import Variable
 from entrypoint.topics import PATHS, TOPICS
+from entrypoint.web import metric_list
 
 FOLDER = Path(__file__).with_suffix("")
 
@@ -93,6 +94,16 @@ nothing. It writes one small object to the archive, and removes it again.
 Each finding has a level, what was found, why it matters and what to do. Doctor spends ten seconds on the
 databases, which is enough for some hundreds. It names those that it had no time for, with the command that
 looks at them (`entrypoint doctor --seconds 60 collations`)."""
+
+_ABOUT_METRICS = """\
+What `/metrics` contains if `STATUS_LISTEN` is set, see [Monitor with
+Prometheus](../how-to/monitor-with-prometheus.md). A value that is not known is absent, never 0. All values
+are of the last look of the watch, except for `pg_up`, `nixpg_ready` and `nixpg_phase`, which are of the
+moment. A name that begins with `pg_` or `cnpg_` is that of postgres_exporter or CloudNativePG, and means the
+same. Databases, slots and states are at most 200 each. `repo` is always `1`, since there is one archive.
+
+The watch makes checks every `WATCH_INTERVAL` seconds, measures the sizes of the databases every ten minutes,
+and lists the backups every 60 intervals and after each backup, drill and restore."""
 
 _ABOUT_EXIT_CODES = """\
 The container ends with one of these codes, or with the code of what failed: postgres, initdb, psql, an init
@@ -206,6 +217,7 @@ def pages() -> dict[str, str]:
         "variables.md": _page(_variables()),
         "commands.md": _page(_commands()),
         "checks.md": _page(_checks()),
+        "metrics.md": _page(_metrics()),
         "exit-codes.md": _page(_exit_codes()),
         "files.md": _page(_files()),
         "messages.md": _page(_messages()),
@@ -277,6 +289,18 @@ def _checks() -> Iterator[str]:
             "check, what it looks at, why, page",
             ([f"`{each.name}`", each.looks_at, each.why, _how_to(each.docs)] for each in checks),
         )
+
+
+def _metrics() -> Iterator[str]:
+    yield "# Metrics"
+    yield _ABOUT_METRICS
+    yield _table(
+        "metric, type, labels, value",
+        (
+            [f"`{name}`", each.kind, ", ".join(f"`{label}`" for label in each.labels), each.text]
+            for name, each in metric_list.METRICS.items()
+        ),
+    )
 
 
 def _how_to(name: str) -> str:

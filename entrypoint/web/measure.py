@@ -151,6 +151,7 @@ def _drills(seen: Seen) -> Iterator[Sample]:
         {
             "nixpg_drill_last_success_timestamp_seconds": journal.ended(success) if success else None,
             "nixpg_drill_last_duration_seconds": success.seconds if success else None,
+            "nixpg_drill_next_timestamp_seconds": seen.next_drill,
             "nixpg_drill_last_ok": proved[-1].outcome == journal.OK if proved else None,
         }
     )

@@ -154,7 +154,7 @@ _LIST = (
     ),
     Metric("nixpg_backups", "gauge", "Backups in the archive when all checks were made last.", _BACKUP),
     Metric("nixpg_backup_running", "gauge", "Whether a backup is running."),
-    Metric("nixpg_backup_next_timestamp_seconds", "gauge", "When the next backup is due."),
+    Metric("nixpg_backup_next_timestamp_seconds", "gauge", "When a backup is due; in the past: overdue."),
     Metric("nixpg_verify_last_timestamp_seconds", "gauge", "When the archive was verified last.", _REPO),
     Metric("nixpg_verify_last_ok", "gauge", "Whether the last verification found nothing wrong.", _REPO),
     Metric("nixpg_drill_last_success_timestamp_seconds", "gauge", "When the last successful drill ended."),
@@ -164,6 +164,7 @@ _LIST = (
         "gauge",
         "Duration of the last successful drill: how long a restore takes.",
     ),
+    Metric("nixpg_drill_next_timestamp_seconds", "gauge", "When a drill is due; in the past: overdue."),
     Metric("nixpg_doctor_findings", "gauge", "Checks that find something wrong now.", ("level",)),
     Metric("nixpg_doctor_last_timestamp_seconds", "gauge", "When checks were made last."),
     Metric(

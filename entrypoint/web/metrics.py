@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric as Family
 
     from entrypoint.noted.seen import Seen
+    from entrypoint.web.live import State
 
 
-def expose(seen: Seen | None, phase: str, accept: str, *, ready: bool) -> tuple[str, bytes]:
+def expose(seen: Seen | None, state: State, accept: str) -> tuple[str, bytes]:
     """Return the content type and the text; `seen` is None before the first look.
 
-    `phase` and `ready` are of this moment; `accept` is the request's header.
+    `state` is that of this moment; `accept` is the request's header.
     """
     from prometheus_client.exposition import choose_encoder
     from prometheus_client.registry import Collector, CollectorRegistry
@@ -33,7 +34,7 @@ def expose(seen: Seen | None, phase: str, accept: str, *, ready: bool) -> tuple[
 
         def collect(self) -> Iterator[Family]:
             """Return the families."""
-            return _families(_samples(seen, phase, ready=ready))
+            return _families(_samples(seen, state))
 
     registry = CollectorRegistry()
     registry.register(Collected())
@@ -41,12 +42,12 @@ def expose(seen: Seen | None, phase: str, accept: str, *, ready: bool) -> tuple[
     return kind, encode(registry)
 
 
-def _samples(seen: Seen | None, phase: str, *, ready: bool) -> Iterator[Sample]:
+def _samples(seen: Seen | None, state: State) -> Iterator[Sample]:
     """Yield the values of this moment, then those of the last look."""
-    yield Sample("pg_up", (), float(ready))
-    yield Sample("nixpg_ready", (), float(ready))
+    yield Sample("pg_up", (), float(state.ready))
+    yield Sample("nixpg_ready", (), float(state.ready))
     for each in PHASES:
-        yield Sample("nixpg_phase", (("phase", each),), float(each == phase))
+        yield Sample("nixpg_phase", (("phase", each),), float(each == state.phase))
     if seen is not None:
         yield from measure.samples(seen)
 

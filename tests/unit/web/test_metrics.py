@@ -16,9 +16,12 @@ from entrypoint.noted.conditions import Condition
 from entrypoint.noted.seen import Sample, Seen, Server
 from entrypoint.pid1.lifecycle import KnownHelper
 from entrypoint.volume.facts import ArchiveState, Volume
-from entrypoint.web import live, metrics
+from entrypoint.web import metrics
+from entrypoint.web.live import PHASES, State
 from entrypoint.web.metric_list import METRICS
 
+SERVING = State("serving", 1, ready=True, role="primary")
+INIT = State("init", 1, ready=False, role=None)
 NOW = 1_800_000_000.0
 ARCHIVE = ArchiveState(
     tool="pgbackrest",
@@ -93,6 +96,7 @@ FULL = Seen(
     drills=DRILLS,
     backups=(BACKUP,),
     next_backup=NOW + 60,
+    next_drill=NOW + 600,
     volumes=(Volume("data", "/data", 100, 50, 3600),),
     helpers=(KnownHelper("backups", "waiting", 0, 3, 1),),
     tool_version="2.50",
@@ -101,9 +105,9 @@ FULL = Seen(
 )
 
 
-def _values(seen: Seen | None, phase: str = "serving", *, ready: bool = True) -> dict[str, float]:
+def _values(seen: Seen | None, state: State = SERVING) -> dict[str, float]:
     """Return the values by the name with its labels, as Prometheus would read them."""
-    kind, text = metrics.expose(seen, phase, "", ready=ready)
+    kind, text = metrics.expose(seen, state, "")
     assert "text/plain; version=0.0.4; charset=utf-8" == kind
     found = {}
     for family in parser.text_string_to_metric_families(text.decode()):
@@ -116,9 +120,7 @@ def _values(seen: Seen | None, phase: str = "serving", *, ready: bool = True) ->
 def test_the_list_is_complete() -> None:
     """Every metric of the list is shown if everything is known, with its labels; no value is left out."""
     found = {}
-    for family in parser.text_string_to_metric_families(
-        metrics.expose(FULL, "serving", "", ready=True)[1].decode()
-    ):
+    for family in parser.text_string_to_metric_families(metrics.expose(FULL, SERVING, "")[1].decode()):
         for sample in family.samples:
             found[sample.name] = set(sample.labels)
     assert {name: set(each.labels) for name, each in METRICS.items()} == found
@@ -155,9 +157,9 @@ def test_the_values() -> None:
 
 def test_what_is_not_known_is_absent() -> None:
     """Before the first look only the present state is known; without an archive nothing of it is shown."""
-    always = {"pg_up", "nixpg_ready", *(f"nixpg_phase{{phase={each}}}" for each in live.PHASES)}
-    assert always == _values(None, "init", ready=False).keys()
-    assert {0.0} == {_values(None, "init", ready=False)[name] for name in ("pg_up", "nixpg_ready")}
+    always = {"pg_up", "nixpg_ready", *(f"nixpg_phase{{phase={each}}}" for each in PHASES)}
+    assert always == _values(None, INIT).keys()
+    assert {0.0} == {_values(None, INIT)[name] for name in ("pg_up", "nixpg_ready")}
     found = _values(Seen(NOW))
     assert {"info", "doctor", "notify"} == {
         name.split("_")[1].partition("{")[0] for name in found.keys() - always
@@ -172,7 +174,7 @@ def test_what_is_not_known_is_absent() -> None:
 def test_openmetrics() -> None:
     """OpenMetrics is used for whoever accepts it, and is well-formed."""
     accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
-    kind, text = metrics.expose(FULL, "serving", accept, ready=True)
+    kind, text = metrics.expose(FULL, SERVING, accept)
     assert kind.startswith("application/openmetrics-text")
     read = read_openmetrics(text.decode())  # type: ignore[no-untyped-call]
     families = {each.name: each.type for each in read}
@@ -186,7 +188,7 @@ def test_labels_of_guests_are_escaped() -> None:
     """Whoever names a database cannot add a metric."""
     name = 'a"} 1\npg_up 0\n\\'
     server = _server()._replace(samples=(Sample("nixpg_xid_age", (("datname", name),), 3.0),))
-    text = metrics.expose(Seen(NOW, server=server), "serving", "", ready=True)[1].decode()
+    text = metrics.expose(Seen(NOW, server=server), SERVING, "")[1].decode()
     families = list(parser.text_string_to_metric_families(text))
     assert [(name, 3.0)] == [
         (sample.labels["datname"], sample.value)
@@ -199,6 +201,6 @@ def test_labels_of_guests_are_escaped() -> None:
 
 def test_promtool_is_content() -> None:
     """Prometheus' own tool finds nothing wrong with the metrics."""
-    text = metrics.expose(FULL, "serving", "", ready=True)[1]
+    text = metrics.expose(FULL, SERVING, "")[1]
     done = subprocess.run(("promtool", "check", "metrics"), input=text, capture_output=True, check=False)
     assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)

@@ -1,0 +1,112 @@
+"""A Prometheus of the test's own, with the rules of examples/prometheus."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import yaml
+
+from containers import until
+from repository import REPOSITORY
+
+__all__ = ["FOLDER", "Prometheus", "promtool", "started"]
+
+FOLDER = REPOSITORY / "examples" / "prometheus"
+
+
+class Prometheus:
+    """A running Prometheus."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}"
+
+    def get(self, path: str, **query: str) -> Any:
+        """Return the data of an answer of its API."""
+        with urlopen(f"{self._url}{path}?{urlencode(query)}", timeout=10) as answer:
+            text = answer.read()
+        return json.loads(text)["data"] if path.startswith("/api") else text.decode()
+
+    def is_ready(self) -> bool:
+        """Return whether it answers queries."""
+        try:
+            return "Ready" in self.get("/-/ready")
+        except OSError:
+            return False
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the series that an expression gives now."""
+        found: list[dict[str, Any]] = self.get("/api/v1/query", query=expression)["result"]
+        return found
+
+    def firing(self) -> set[str]:
+        """Return the names of the alerts that fire now."""
+        return {each["metric"]["alertname"] for each in self.query('ALERTS{alertstate="firing"}')}
+
+    def wait(self, *alerts: str, timeout: float = 60) -> None:
+        """Wait until each of these alerts fires."""
+        until(lambda: set(alerts) <= self.firing(), f"{alerts} fire, not only {self.firing()}", timeout)
+
+    def wait_for_end(self, *alerts: str, timeout: float = 60) -> None:
+        """Wait until none of these alerts fires."""
+        until(lambda: not set(alerts) & self.firing(), f"{alerts} end", timeout)
+
+
+def _rules() -> dict[str, Any]:
+    """Return the shipped rules, which fire as soon as their expressions do."""
+    found: dict[str, Any] = yaml.safe_load((FOLDER / "alerts.yml").read_text(encoding="utf-8"))
+    for rule in found["groups"][0]["rules"]:
+        rule["for"] = "0s"
+    return found
+
+
+@contextmanager
+def started(folder: Path, targets: Mapping[str, str], token: str) -> Iterator[Prometheus]:
+    """Start a Prometheus that scrapes and evaluates every second; `targets` are addresses by their instance."""
+    (folder / "token").write_text(token, encoding="utf-8")
+    (folder / "alerts.yml").write_text(json.dumps(_rules()), encoding="utf-8")
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    (scrape,) = config["scrape_configs"]
+    scrape["authorization"]["credentials_file"] = str(folder / "token")
+    scrape["static_configs"] = [
+        {"targets": [address], "labels": {"instance": instance}} for instance, address in targets.items()
+    ]
+    (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with (folder / "log").open("wb") as log:
+        options = {
+            "config.file": folder / "prometheus.yml",
+            "storage.tsdb.path": folder / "data",
+            "web.listen-address": f"127.0.0.1:{port}",
+        }
+        words = (f"--{name}={value}" for name, value in options.items())
+        process = subprocess.Popen(("prometheus", *words), stdout=log, stderr=log)
+    try:
+        found = Prometheus(port)
+        until(found.is_ready, "Prometheus is ready", 20)
+        yield found
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def promtool(folder: Path, tests: list[dict[str, Any]]) -> tuple[int, str]:
+    """Return how Prometheus' own tool ends that tests the shipped rules, and its output."""
+    text = {"rule_files": [str(FOLDER / "alerts.yml")], "evaluation_interval": "5m", "tests": tests}
+    path = folder / "tests.yml"
+    path.write_text(json.dumps(text), encoding="utf-8")
+    command = ("promtool", "test", "rules", path)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, done.stdout + done.stderr
