@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path

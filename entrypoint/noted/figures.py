@@ -26,16 +26,8 @@ _PLACES = {
     "$position": """CASE WHEN pg_is_in_recovery()
                          THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
                          ELSE pg_current_wal_lsn() END""",
-    "$offset": """(pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')
-                   % (SELECT setting::numeric FROM pg_settings WHERE name = 'wal_segment_size'))""",
-    # Bytes at the start of a segment before its first record.
-    "$header": "40",
-    "$next_xid": """(split_part(c.next_xid, ':', 1)::numeric * 4294967296
-                     + split_part(c.next_xid, ':', 2)::numeric)""",
 }
 
-# `complete`: nothing has been written to the current segment, or else the last checkpoint is in an earlier
-# segment, no transaction was running at it, and none has ended since.
 _IDENTITY = """
     SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END AS role,
            current_setting('server_version') AS version,
@@ -49,13 +41,7 @@ _IDENTITY = """
            (SELECT extract(epoch FROM backend_start)::float8 FROM pg_stat_activity
             WHERE backend_type = 'checkpointer') AS recovered,
            (SELECT pg_wal_lsn_diff(latest_end_lsn, pg_last_wal_replay_lsn())::bigint
-            FROM pg_stat_wal_receiver WHERE status = 'streaming') AS lag_bytes,
-           CASE WHEN NOT pg_is_in_recovery() THEN
-               $offset <= $header
-               OR (pg_wal_lsn_diff(pg_current_wal_insert_lsn(), c.checkpoint_lsn) > $offset
-                   AND pg_snapshot_xmax(pg_current_snapshot())::text::numeric = $next_xid
-                   AND c.oldest_active_xid::text::numeric IN (0, $next_xid % 4294967296))
-           END AS complete
+            FROM pg_stat_wal_receiver WHERE status = 'streaming') AS lag_bytes
     FROM pg_control_checkpoint() c"""
 
 _FIGURES = """
@@ -160,7 +146,6 @@ def server(rows: Mapping[str, Rows]) -> Server | None:
             {name: str(value) for name, value in row.items() if value is not None}
             for row in rows.get("standbys", ())
         ),
-        complete=found["complete"],
     )
 
 

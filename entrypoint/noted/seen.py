@@ -45,8 +45,6 @@ class Server(NamedTuple):
     """On a standby that streams: WAL that it has received but not replayed, or that it has not received."""
     standbys: tuple[Mapping[str, str], ...]
     """On a primary: the rows of pg_stat_replication, as text; a value that is not known is missing."""
-    complete: bool | None = None
-    """On a primary: whether the segments before the current one contain every committed transaction."""
 
 
 class Seen(NamedTuple):

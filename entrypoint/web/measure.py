@@ -97,6 +97,8 @@ def _backups(seen: Seen) -> Iterator[Sample]:
             if last.verified
             else None,
             "nixpg_archive_gaps": len(last.verified.holes) if last.verified else None,
+            "nixpg_restorable_from_timestamp_seconds": seen.window and seen.window.start,
+            "nixpg_restorable_to_timestamp_seconds": seen.window and seen.window.end,
         },
         _REPO,
     )

@@ -155,6 +155,13 @@ _LIST = (
     Metric("nixpg_backups", "gauge", "Backups in the archive when all checks were made last.", _BACKUP),
     Metric("nixpg_backup_running", "gauge", "Whether a backup is running."),
     Metric("nixpg_backup_next_timestamp_seconds", "gauge", "When a backup is due; in the past: overdue."),
+    Metric("nixpg_restorable_from_timestamp_seconds", "gauge", "The first moment to restore to.", _REPO),
+    Metric(
+        "nixpg_restorable_to_timestamp_seconds",
+        "gauge",
+        "The last moment to restore to if the data were lost now; now while nothing waits to be archived.",
+        _REPO,
+    ),
     Metric("nixpg_verify_last_timestamp_seconds", "gauge", "When the archive was verified last.", _REPO),
     Metric("nixpg_verify_last_ok", "gauge", "Whether the last verification found nothing wrong.", _REPO),
     Metric("nixpg_drill_last_success_timestamp_seconds", "gauge", "When the last successful drill ended."),

@@ -14,7 +14,6 @@ IDENTITY = {
     "started": 100.5,
     "recovered": None,
     "lag_bytes": None,
-    "complete": True,
 }
 
 
@@ -43,12 +42,11 @@ def test_answers_become_a_server() -> None:
         Sample("pg_database_size_bytes", (("datname", "postgres"),), 7.0),
     ) == found.samples
     assert ({"pid": "1", "state": "streaming"},) == found.standbys
-    assert ("primary", 3, 100.5, 100.5, True) == (
+    assert ("primary", 3, 100.5, 100.5) == (
         found.role,
         found.timeline,
         found.started,
         found.recovered,
-        found.complete,
     )
 
 

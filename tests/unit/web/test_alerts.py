@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
+import prometheus
 from entrypoint.doctor.checkup import CHECKS
 from entrypoint.web.metric_list import METRICS
-from repository import REPOSITORY
+from prometheus import FOLDER
 
-FOLDER = REPOSITORY / "examples" / "prometheus"
 RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text(encoding="utf-8"))["groups"][
     0
 ]["rules"]
@@ -188,24 +188,10 @@ def _test(changes: Mapping[str, str | None], expected: Iterable[str]) -> dict[st
     }
 
 
-def _evaluate(folder: Path, tests: Iterable[dict[str, Any]]) -> tuple[int, str]:
-    path = folder / "tests.yml"
-    path.write_text(
-        json.dumps(
-            {"rule_files": [str(FOLDER / "alerts.yml")], "evaluation_interval": "5m", "tests": list(tests)}
-        ),
-        encoding="utf-8",
-    )
-    done = subprocess.run(
-        ("promtool", "test", "rules", path), capture_output=True, text=True, check=False, timeout=60
-    )
-    return done.returncode, done.stdout + done.stderr
-
-
 def test_each_rule_fires(tmp_path: Path) -> None:
     """Each rule fires for each fault that it names, and only the expected ones do; none is untested."""
     assert {rule["alert"] for rule in RULES} == {alert for alert, _, _ in BROKEN.values()}
-    code, output = _evaluate(
+    code, output = prometheus.promtool(
         tmp_path, [_test(changes, {alert, *more}) for alert, changes, more in BROKEN.values()]
     )
     assert 0 == code, output
@@ -216,7 +202,7 @@ def test_each_rule_fires(tmp_path: Path) -> None:
 )
 def test_silence(tmp_path: Path, changes: Mapping[str, str | None]) -> None:
     """No rule fires on a server without a fault."""
-    code, output = _evaluate(tmp_path, [_test(changes, ())])
+    code, output = prometheus.promtool(tmp_path, [_test(changes, ())])
     assert 0 == code, output
 
 

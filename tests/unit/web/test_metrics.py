@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup.runs import Run
+from entrypoint.backup.window import Window
 from entrypoint.drill.drills import Drill
 from entrypoint.noted import figures
 from entrypoint.noted.conditions import Condition
@@ -95,6 +96,7 @@ FULL = Seen(
     runs=RUNS,
     drills=DRILLS,
     backups=(BACKUP,),
+    window=Window(NOW - 5000, NOW - 120, (), ()),
     next_backup=NOW + 60,
     next_drill=NOW + 600,
     volumes=(Volume("data", "/data", 100, 50, 3600),),
@@ -137,6 +139,7 @@ def test_the_values() -> None:
         "nixpg_archive_oldest_ready_timestamp_seconds{repo=1}": NOW - 90,
         "nixpg_archive_failing{repo=1}": 1.0,
         "nixpg_archive_gaps{repo=1}": 1.0,
+        "nixpg_restorable_to_timestamp_seconds{repo=1}": NOW - 120,
         "nixpg_verify_last_ok{repo=1}": 0.0,
         "nixpg_backup_running": 1.0,
         "nixpg_backup_last_success_timestamp_seconds{repo=1,type=full}": NOW - 115140,
