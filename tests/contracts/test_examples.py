@@ -100,7 +100,37 @@ def test_kubernetes_schema() -> None:
 def test_every_example_is_tested() -> None:
     """Each file in the folder has its parser here."""
     files = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*") if path.is_file()}
-    assert {"compose.yaml", "db.container", "kubernetes.yaml", "nixos/flake.nix", "nomad.hcl"} == files
+    monitoring = {path for path in files if path.startswith("prometheus/")}
+    assert {
+        "compose.yaml",
+        "db.container",
+        "kubernetes.yaml",
+        "nixos/flake.nix",
+        "nomad.hcl",
+    } == files - monitoring
+    mounted = {f"./{path.removeprefix('prometheus/')}" for path in monitoring} - {"./compose.yaml"}
+    assert mounted == {
+        volume.split(":")[0]
+        for service in MONITORED["services"].values()
+        for volume in service["volumes"]
+        if volume.startswith("./")
+    }
+
+
+MONITORED = yaml.safe_load((EXAMPLES / "prometheus" / "compose.yaml").read_text(encoding="utf-8"))
+
+
+def test_monitored_database(tmp_path: Path) -> None:
+    """The database next to Prometheus is configured without a problem, and the file follows the specification."""
+    path = tmp_path / "compose.json"
+    path.write_text(json.dumps(MONITORED), encoding="utf-8")
+    _schema("vendor.compose-spec", path)
+    given = {**MONITORED["services"]["db"]["environment"], "PGDATA": "/data", "PG_MAJOR": "17"}
+    read = environment.read(given, lambda path: f"content of {path}")
+    wanted, problems = loading.load(read.values, [], dict.fromkeys(TOOLS, True))
+    assert ((), []) == (read.problems + read.warnings, problems)
+    assert wanted.watching is not None
+    assert wanted.watching.token == "content of /run/secrets/status_token"
 
 
 PAGES = [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("docs/**/*.md"))]
