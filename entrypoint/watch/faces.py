@@ -78,8 +78,7 @@ class Faces:
     def _metrics(self, request: Request, state: State, reply: Reply) -> None:
         from entrypoint.web import metrics  # loaded at the first scrape
 
-        kind, body = metrics.expose(self._seen(), state.phase, request.accept, ready=state.ready)
-        reply(Response(200, kind, body))
+        reply(Response(200, *metrics.expose(self._seen(), state, request.accept)))
 
     def _page(self, request: Request, state: State, reply: Reply) -> None:
         if "page" in self._workers.running:
