@@ -115,6 +115,8 @@ def remove(source: Source) -> str:
     """Return the hint that removes a setting."""
     if source.origin == ALTER:
         return f"ALTER SYSTEM RESET {source.name}"
+    if source.origin == COMMAND:
+        return f"remove {source.where}"
     return f"remove {source.name} from {source.where.rpartition(':')[0] or source.where}"
 
 

@@ -82,7 +82,7 @@ def test_an_error_is_one_object_with_the_names_of_postgresql(server: Container) 
 
 def test_what_programs_of_the_server_print(server: Container) -> None:
     """It comes through the collector as text, and is an object as well."""
-    server.sql("COPY (SELECT 1) TO PROGRAM 'echo printed by a program >&2'")
+    server.sql("COPY (SELECT 'printed by a program') TO PROGRAM 'cat >&2'")
     server.says("printed by a program")
     assert "printed by a program" in _messages(server, "postgres")
 
