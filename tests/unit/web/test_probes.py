@@ -8,18 +8,21 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from entrypoint.noted.seen import Seen, Server
 from entrypoint.pid1 import ready, status
-from entrypoint.pid1.lifecycle import HelperState, KnownHelper
+from entrypoint.pid1.lifecycle import KnownHelper
 from entrypoint.pid1.status import Known
 from entrypoint.web import live, probes
 from entrypoint.web.exchange import Request, Response
 from entrypoint.web.live import Live
 from entrypoint.web.probes import Probes
+
+if TYPE_CHECKING:
+    from entrypoint.pid1.lifecycle import HelperState
 
 SINCE = 1_795_364_442
 
