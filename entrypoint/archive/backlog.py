@@ -124,7 +124,7 @@ def _is_idle(wal: str, done: dict[str, float]) -> bool:
 
 
 def _reason(words: list[str]) -> str | None:
-    """Return the reason from the output: wal-g begins with news and ends with a stack; others end with hints."""
+    """Return the reason from the output: wal-g begins with news, ends with a stack; others end with hints."""
     lines = [line.strip() for line in words if line.strip()]
     found = (
         number for number, line in enumerate(lines) if "error" in line.lower() or line.startswith("panic: ")
