@@ -26,7 +26,7 @@ from typing import Any
 
 import containers
 
-__all__ = ["BUCKET", "KEY", "NAME", "S3", "SECRET", "Relay", "serve"]
+__all__ = ["BUCKET", "KEY", "NAME", "S3", "SECRET", "Relay", "bridge", "serve"]
 
 NAME = "s3.test"
 """A name, because pgBackRest of bookworm ignores addresses in a certificate."""
@@ -321,7 +321,7 @@ def _program() -> str:
 
 
 @functools.cache
-def _bridge() -> str:
+def bridge() -> str:
     """
     Return this machine's address on docker's bridge, which containers can reach.
 
@@ -341,7 +341,7 @@ def serve(size: str = "") -> Iterator[S3]:
         for each in ("data", f"data/{BUCKET}", "meta"):
             (top / each).mkdir()
         _make_certificate(top)
-        server = S3(top, Relay(_bridge(), top / "listening"), size)
+        server = S3(top, Relay(bridge(), top / "listening"), size)
         try:
             server.rekey(SECRET)
             server.relay.restore()

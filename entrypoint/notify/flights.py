@@ -8,6 +8,7 @@ import time
 
 from entrypoint.light import NamedTuple, signal
 from entrypoint.server.context import OUR_PROGRAM
+from entrypoint.settings.watching import NETWORK
 from entrypoint.system.children import memory_file
 
 TYPE_CHECKING = False
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 SECONDS = 60.0
 """After this time a sender is ended: the target does not answer."""
 _MOST = 64 * 1024
-_HANDED_ON = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
 
 
 class Result(NamedTuple):
@@ -112,5 +112,5 @@ class Flight:
 def environment(context: Context) -> dict[str, str]:
     """Return the environment of a sender: how to reach the network, and no secret of the archive."""
     known = {**context.settings.values, **os.environ}
-    made = {name: value for name, value in known.items() if name.lower() in _HANDED_ON and value}
+    made = {name: value for name, value in known.items() if name.lower() in NETWORK and value}
     return made | {"PATH": os.defpath, "LC_ALL": "C", "HOME": context.runtime_folder}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import log, own
+from entrypoint.errors import Failure
 from entrypoint.noted.conditions import Noted
 from entrypoint.notify import outbox, pings, targets, wording
 from entrypoint.notify.flights import Flight
@@ -82,14 +83,17 @@ class Notifier:
         return 0 if self._box is None else len(self._box.waiting)
 
     def note(self, noted: Noted, now: float) -> None:
-        """Queue the messages of new events; called after each look, and for what happens between looks."""
+        """Queue the messages of new events."""
         self._now = now
-        self._pinger.looked(now)
         box = self._opened()
         if self._watching.urls:
             flying = () if self._message is None else {each.number for each in self._message[2]}
             box = outbox.take(box, noted, now, self._watching.level, self._describe, flying=flying)
         self._keep(box)
+
+    def looked(self, now: float) -> None:
+        """Note that a look has ended: without looks, there are no heartbeats."""
+        self._pinger.looked(now)
 
     def journals(self, runs: Sequence[Run], drills: Sequence[Drill]) -> None:
         """Take the journals of backups and drills; called when one of them has changed."""
@@ -107,8 +111,7 @@ class Notifier:
         if self._ping is None:
             found = self._pinger.due(self._box, errors, now)
             if found is not None:
-                task = {"url": found.request.url, "body": found.request.body}
-                self._ping = (self._launch(self._context, task), found)
+                self._request(found, now)
         self._keep(self._box)
 
     def wake_at(self, now: float) -> float | None:
@@ -157,12 +160,22 @@ class Notifier:
 
     def _send(self, now: float) -> None:
         found = None if self._box is None else outbox.due(self._box, self._names, now)
-        if found is None:
+        if self._box is None or found is None:
             return
         target, messages = found
         rows = [{"number": each.number, **each.message._asdict()} for each in messages]
-        url = self._watching.urls[self._names.index(target)]
-        self._message = (self._launch(self._context, {"url": url, "messages": rows}), target, messages, False)
+        task = {"url": self._watching.urls[self._names.index(target)], "messages": rows}
+        try:
+            self._message = (self._launch(self._context, task), target, messages, False)
+        except (Failure, OSError) as error:
+            self._box = outbox.failed(self._box, target, _cannot_start(error), now)
+
+    def _request(self, ping: Ping, now: float) -> None:
+        try:
+            task = {"url": ping.request.url, "body": ping.request.body}
+            self._ping = (self._launch(self._context, task), ping)
+        except (Failure, OSError) as error:
+            self._box = self._pinger.sent(self._opened(), ping, _cannot_start(error), now)
 
     def _take_message(self, now: float) -> None:
         if self._message is None:
@@ -202,6 +215,11 @@ class Notifier:
             self._box = self._pinger.sent(self._box, ping, each.words, now)
         if is_done:
             self._ping = None
+
+
+def _cannot_start(error: Failure | OSError) -> str:
+    """Return why a sender could not be started: memory or processes are used up."""
+    return f"the sender could not be started: {error}"
 
 
 def read(data_folder: str) -> Outbox:

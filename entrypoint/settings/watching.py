@@ -63,6 +63,8 @@ VARIABLES = (
 _ALL = {each.name: each for each in VARIABLES}
 SECRETS = ("NOTIFY_URLS", "NOTIFY_HEARTBEAT_URL", "BACKUP_PING_URL", "DRILL_PING_URL", "STATUS_TOKEN")
 """The variables that only the watch gets to see."""
+NETWORK = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
+"""Variables, in small letters, that say how others are reached; a proxy's address may contain a password."""
 _STARTING = ("NOTIFY_URLS", "NOTIFY_HEARTBEAT_URL", "BACKUP_PING_URL", "DRILL_PING_URL", "STATUS_LISTEN")
 _HTTP = re.compile(r"https?://[^\s/]+(/\S*)?")
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s/\[\]]*):(?P<port>[0-9]{1,5})")

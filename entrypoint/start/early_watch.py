@@ -8,7 +8,7 @@ from entrypoint.pid1 import lifecycle
 from entrypoint.pid1.handoff import HelperSpec
 from entrypoint.server.context import OUR_PROGRAM, Context, later_environment, write_down_settings
 from entrypoint.settings import environment
-from entrypoint.settings.watching import SECRETS
+from entrypoint.settings.watching import NETWORK, SECRETS
 from entrypoint.system.children import memory_file
 
 
@@ -18,7 +18,11 @@ def start(context: Context) -> HelperSpec:
     It gets its secrets by a file in memory, which PID 1 keeps to start it again.
     """
     write_down_settings(context)
-    secrets = {name: value for name, value in context.settings.values.items() if name in SECRETS and value}
+    secrets = {
+        name: value
+        for name, value in context.settings.values.items()
+        if value and (name in SECRETS or name.lower() in NETWORK)
+    }
     stdin = memory_file(environment.pack(secrets))
     argv, handed_on = [OUR_PROGRAM, "internal", lifecycle.WATCH], later_environment(context)
     read, write = os.pipe2(os.O_CLOEXEC)

@@ -210,6 +210,7 @@ class Watch:
         self.record = self.record._replace(noted=noted)
         self.seen = made.seen._replace(helpers=self.seen.helpers)
         self._note()
+        self.notifier.looked(made.seen.at)
 
     def _note(self) -> None:
         """Show and send what was noted, and record it on the volume."""

@@ -20,9 +20,9 @@ def notifications(box: Outbox, addresses: Mapping[str, str]) -> list[Finding]:
     for name, target in box.failing.items():
         if target.failures < _ENOUGH:
             continue
-        waiting = sum(name not in each.sent for each in box.waiting)
-        held = f"; {waiting} message{'' if waiting == 1 else 's'} for it wait" if waiting else ""
         is_ping = name in pings.VARIABLES
+        waiting = 0 if is_ping else sum(name not in each.sent for each in box.waiting)
+        held = f"; {waiting} message{'' if waiting == 1 else 's'} for it wait" if waiting else ""
         address = f" ({addresses[name]})" if name in addresses else ""
         found.append(
             warning(

@@ -9,10 +9,12 @@ import pytest
 
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup.runs import LastRuns, Run
-from entrypoint.doctor.judge import archive, places, server
+from entrypoint.doctor.judge import archive, notifying, places, server
 from entrypoint.drill.drills import Drill, LastDrills
 from entrypoint.errors import Problem
 from entrypoint.finding import ERROR, OK, WARNING, Finding
+from entrypoint.notify.outbox import Outbox, Target, Waiting
+from entrypoint.notify.wording import Message
 from entrypoint.volume.facts import ArchiveState, Unfinished, Volume
 from unit import made
 
@@ -232,3 +234,32 @@ def test_findings_of_one_check_may_need_different_pages() -> None:
     assert ["fix-archiving", "schedule-backups", ""] == [
         each.docs for each in server.helpers({"wal-g-daemon": 2, "backups": 2, "reload": 2})
     ]
+
+
+def test_targets_that_fail() -> None:
+    """A target that keeps failing is named with its answer, since when, and what waits for it; once is an outage."""
+    said = Message("ERROR archive: db", "it fails", "failure")
+    box = Outbox(
+        waiting=(
+            Waiting(1, "archive", "began", said, ("ntfy://ntfy.sh",)),
+            Waiting(2, "space", "began", said),
+        ),
+        failing={
+            "ntfy://ntfy.sh": Target(1, 1.8e9, "timed out", 1.8e9),
+            "mailto://example.com": Target(3, 1.8e9, "535 wrong password", 1.8e9),
+            "BACKUP_PING_URL": Target(2, 1.8e9, "HTTP 404", 1.8e9),
+        },
+        dropped=4,
+    )
+    found = notifying.notifications(box, {"BACKUP_PING_URL": "https://hc-ping.com"})
+    expected = (
+        "mailto://example.com has failed 3 times in a row since 2027-01-15 08:00 UTC: 535 wrong password; 2 messages for it wait",
+        "BACKUP_PING_URL (https://hc-ping.com) has failed 2 times in a row since 2027-01-15 08:00 UTC: HTTP 404",
+        "4 messages were dropped, because too many waited",
+    )
+    assert [*expected] == [each.found for each in found]
+    assert {WARNING} == {each.level for each in found}
+    assert ["NOTIFY_URLS", "BACKUP_PING_URL", "NOTIFY_URLS"] == [
+        next(word for word in ("NOTIFY_URLS", "BACKUP_PING_URL") if word in each.hint) for each in found
+    ]
+    assert [OK] == [each.level for each in notifying.notifications(Outbox(), {})]

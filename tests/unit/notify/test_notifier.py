@@ -353,11 +353,12 @@ def test_the_heartbeat(tmp_path: Path, world: World) -> None:
     """It begins with the first look, changes at once with an error, and stops when nobody looks any more."""
     context = _context(tmp_path, NOTIFY_URLS="", NOTIFY_HEARTBEAT_URL="https://hc-ping.com/ping-uuid")
     notifier = _notifier(context, world)
+    notifier.note(Noted(), world.now)
     notifier.tick(world.now)
     assert [] == world.tasks
-    notifier.note(Noted(), world.now)
+    notifier.looked(world.now)
     _run_until(notifier, world, START + 310)
-    notifier.note(Noted(), world.now)
+    notifier.looked(world.now)
     broken = (Condition("archive", "error", world.now, "no access with password=xyz"),)
     _run_until(notifier, world, START + 340, broken)
     assert [(2, ""), (304, ""), (312, "/fail")] == [*_beats(world)]
@@ -409,6 +410,28 @@ def test_a_ping_is_given_up(tmp_path: Path, world: World) -> None:
     _run_until(notifier, world, START + DAY)
     assert 8 == len(world.tasks) == notifier.failed_sends
     assert 8 == read(str(tmp_path)).failing["DRILL_PING_URL"].failures
+
+
+def test_no_process_can_be_started(tmp_path: Path, world: World) -> None:
+    """A sender that cannot be started is tried again like a target that fails, and ends nothing."""
+    context = _context(tmp_path, NOTIFY_HEARTBEAT_URL="https://hc-ping.com/ping-uuid")
+    launch = world.launch
+
+    def refuse(*_: object) -> Sender:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    world.launch = refuse  # type: ignore[method-assign, assignment]
+    notifier = _notifier(context, world)
+    notifier.note(_began(Noted(), "archive", world.now), world.now)
+    notifier.looked(world.now)
+    for _ in range(5):
+        notifier.tick(world.now)
+    assert {1} == {each.failures for each in read(str(tmp_path)).failing.values()}
+    world.launch = launch  # type: ignore[method-assign]
+    second = _notifier(context, world)
+    second.note(Noted(), world.now)
+    _run_until(second, world, START + 600)
+    assert [[1]] * 3 == [world.taken[url] for url in URLS]
 
 
 def test_the_queue_is_bounded(tmp_path: Path, world: World) -> None:

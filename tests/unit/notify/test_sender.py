@@ -2,53 +2,29 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import apprise
 import apprise.plugins
 import pytest
 
+import sinks
 from entrypoint.notify import sender
 from entrypoint.settings.watching import LOCAL
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of apprise
 
 
-class Sink(http.server.BaseHTTPRequestHandler):
-    """Takes everything; some paths have another answer."""
-
-    def do_POST(self) -> None:
-        """Take a request."""
-        length = int(self.headers.get("Content-Length") or 0)
-        self.server.taken.append((self.command, self.path, self.rfile.read(length).decode()))  # type: ignore[attr-defined]
-        where = {"/to-file": "file:///etc/passwd", "/to-ftp": "ftp://127.0.0.1/x", "/to-here": "/here"}
-        status = {"/refuse": 403}.get(self.path, 302 if self.path in where else 200)
-        self.send_response(status)
-        if self.path in where:
-            self.send_header("Location", where[self.path])
-        self.end_headers()
-        self.wfile.write(b'{"ok": false, "msg": "no such monitor"}' if self.path == "/kuma" else b"{}")
-
-    do_GET = do_POST  # noqa: N815 - the name that the server calls
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+REDIRECTS = {"/to-file": "file:///etc/passwd", "/to-ftp": "ftp://127.0.0.1/x", "/to-here": "/here"}
 
 
 @pytest.fixture
-def sink() -> Iterator[Any]:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Sink)
-    server.taken = []  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
+def sink() -> Iterator[sinks.Web]:
+    with sinks.web(redirects=REDIRECTS, refused=("/refuse",)) as server:
+        yield server
 
 
 def _message(number: int = 1) -> dict[str, object]:
@@ -61,7 +37,7 @@ def _sent(capsys: pytest.CaptureFixture[str], url: str, count: int = 1) -> list[
     return [(row["number"], row["words"]) for row in rows]
 
 
-def test_a_webhook(sink: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_webhook(sink: sinks.Web, capsys: pytest.CaptureFixture[str]) -> None:
     """The message arrives as it is, and its number is reported without a complaint."""
     assert [(1, "")] == _sent(capsys, f"json://127.0.0.1:{sink.server_port}/hook")
     ((_, path, body),) = sink.taken
@@ -74,7 +50,7 @@ def test_a_webhook(sink: Any, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-def test_a_refusal(sink: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal(sink: sinks.Web, capsys: pytest.CaptureFixture[str]) -> None:
     """The reason is reported, and nothing of the URL but its host."""
     found = _sent(capsys, f"json://me:pa55word@127.0.0.1:{sink.server_port}/refuse")
     assert [1] == [number for number, _ in found]
@@ -127,22 +103,24 @@ def test_all_schemes_for_this_machine_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "answer", "words"),
     [
-        ("/fine", ""),
-        ("/to-here", ""),
-        ("/refuse", "HTTP 403 Forbidden"),
-        ("/kuma", "it answered: no such monitor"),
+        ("/fine", "OK", ""),
+        ("/fine", '{"ok": true}', ""),
+        ("/to-here", "", ""),
+        ("/refuse", "", "HTTP 403 Forbidden"),
+        ("/kuma", '{"ok": false, "msg": "no such monitor"}', "it answered: no such monitor"),
     ],
 )
-def test_pings(sink: Any, path: str, words: str) -> None:
+def test_pings(sink: sinks.Web, path: str, answer: str, words: str) -> None:
     """A ping is taken if the service says so."""
+    sink.answer = answer.encode()
     assert words == sender._ping(f"http://127.0.0.1:{sink.server_port}{path}", "report")
     assert ("POST", path, "report") == sink.taken[0]
 
 
 @pytest.mark.parametrize("path", ["/to-file", "/to-ftp"])
-def test_redirects(sink: Any, path: str) -> None:
+def test_redirects(sink: sinks.Web, path: str) -> None:
     """A service cannot make us read a file, or use another protocol than HTTP."""
     assert sender._ping(f"http://127.0.0.1:{sink.server_port}{path}", None)
     assert 1 == len(sink.taken)

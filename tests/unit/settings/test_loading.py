@@ -164,6 +164,10 @@ def test_a_trailing_slash_means_nothing(path: str) -> None:
                 "and %2F for / in a user, password or name"
             ),
         ),
+        (
+            {"NOTIFY_URLS": "ntfy://ntfy.sh/topic Syslog://"},
+            "NOTIFY_URLS: entry 2 of 2 is for Syslog on this machine, and a container has none",
+        ),
     ],
 )
 def test_a_bad_value_is_reported(values: dict[str, str], expected: str) -> None:
