@@ -6,6 +6,7 @@ import os
 import pickle
 import time
 
+from entrypoint import log
 from entrypoint.errors import Failure
 from entrypoint.server import sessions
 from entrypoint.system.children import Children
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 _SECONDS = 5.0
 """For a copy that makes an answer."""
-_BUSY = "another one is being made: try again in a second"
+_WAITING = 8
+"""Pages that are made one after another."""
 _LAG = """
 SELECT pg_wal_lsn_diff(latest_end_lsn, pg_last_wal_replay_lsn())::bigint
 FROM pg_stat_wal_receiver WHERE status = 'streaming'"""
@@ -52,8 +54,8 @@ class Faces:
         self._interval = wanted.interval
         self._workers = workers
         self._seen = seen
-        self._pages: list[tuple[Request, State, Reply]] = []
-        """The requests for pages that wait for the copy that makes the first one."""
+        self._pages: dict[str, tuple[State, list[Reply]]] = {}
+        """Who waits for a page, by the moment that was picked; the first page is being made."""
         self._live = Live(selector, context.settings.data_folder)
         faces = {"/metrics": self._metrics, "/": self._page}
         answers = Answers(wanted.token, self._live, seen, self._ask_lag, faces)
@@ -81,22 +83,40 @@ class Faces:
         reply(Response(200, *metrics.expose(self._seen(), state, request.accept)))
 
     def _page(self, request: Request, state: State, reply: Reply) -> None:
-        if "page" in self._workers.running:
-            reply(refusal(503, _BUSY))
-            return
+        at = request.query.get("at", "")
+        if at in self._pages:
+            self._pages[at][1].append(reply)
+        elif len(self._pages) == _WAITING:
+            reply(refusal(503, "too many other pages are being made: try again in a second"))
+        else:
+            self._pages[at] = state, [reply]
+            if len(self._pages) == 1:
+                self._make_page()
+
+    def _make_page(self) -> None:
+        """Let a copy make the page that was requested first."""
+        at, (state, replies) = next(iter(self._pages.items()))
         seen, interval = self._seen(), self._interval
 
         def work() -> bytes:
             from entrypoint.web import page  # loads jinja2, in a copy only
 
             host = os.uname().nodename
-            made = page.render(seen, state.phase, time.time(), request.query, interval=interval, host=host)
+            made = page.render(seen, state.phase, time.time(), {"at": at}, interval=interval, host=host)
             return pickle.dumps(made)
 
         def take(data: bytes) -> None:
-            reply(pickle.loads(data) if data else refusal(500, "the page failed: see the log"))  # noqa: S301 - from our own copy
+            del self._pages[at]
+            for reply in replies:
+                reply(pickle.loads(data) if data else refusal(500, "the page failed: see the log"))  # noqa: S301 - from our own copy
+            if self._pages:
+                self._make_page()
 
-        self._workers.start("page", work, take, _SECONDS)
+        try:
+            self._workers.start("page", work, take, _SECONDS)
+        except OSError as error:
+            log.warning(f"the page cannot be made: {error.strerror}")
+            take(b"")
 
     def _ask_lag(self, then: Callable[[int | None], None]) -> None:
         """Ask a standby for its lag, in a copy: the answer may take long."""

@@ -8,6 +8,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from urllib.parse import urlencode
 
@@ -75,6 +76,14 @@ def test_a_healthy_server(watched: Container) -> None:
     assert "no-store" == headers["Cache-Control"]
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(f"http://{watched.address}:9187/", timeout=20)
+
+
+def test_many_at_once(watched: Container) -> None:
+    """A page that another one asks for as well is not refused: a browser would show the refusal for good."""
+    queries: list[dict[str, str]] = [{}, {"at": "1 second ago"}, {}] * 4
+    with ThreadPoolExecutor(len(queries)) as pool:
+        texts = [text for text, _ in pool.map(lambda query: _page(watched, **query), queries)]
+    assert ["Back to now" in text for text in texts] == ["at" in query for query in queries]
 
 
 def test_the_commands_restore_the_moment(watched: Container) -> None:
