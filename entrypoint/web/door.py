@@ -210,11 +210,6 @@ class Door:
             listening.end(self._address, self._listening)
         self._listening = []
 
-    def forget(self) -> None:
-        """Close the descriptors in a fork of the process, which shares the selector with its parent."""
-        for each in (*self._listening, *(connection.socket for connection in self._connections)):
-            each.close()
-
     def _open(self, now: float) -> None:
         self._open_at = None
         if not self._listening:

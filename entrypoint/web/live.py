@@ -112,11 +112,6 @@ class Live:
         elif self._again is not None and now >= self._again:
             self._connect(self._question.address)
 
-    def forget(self) -> None:
-        """Close the connection in a fork of the process, which shares the selector with its parent."""
-        if self._connection is not None:
-            self._connection.close()
-
     def _connect(self, address: str | tuple[str, int]) -> None:
         self._again = None
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET

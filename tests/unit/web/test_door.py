@@ -6,13 +6,11 @@ import errno
 import http.client
 import json
 import os
-import random
+import resource
 import signal
 import socket
-import struct
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +19,7 @@ from typing import Any
 
 import pytest
 
+import rude
 from entrypoint.settings.watching import Address
 from entrypoint.web import door, listening
 
@@ -276,82 +275,26 @@ def test_a_place_that_is_taken(tmp_path: Path, kind: str) -> None:
         assert "info: HTTP is served at" in process.stderr.readline()
 
 
-def _random_request(rng: random.Random) -> bytes:
-    kind = rng.randrange(6)
-    if kind == 0:
-        return rng.randbytes(rng.randrange(1, 20000))
-    line = (
-        rng.choice([b"GET", b"HEAD", b"POST", b"\0", b"TRACE"])
-        + b" "
-        + rng.choice([b"/live", b"/big", b"//../%00"])
-    )
-    line += rng.choice([b"", b"?" + b"a=%ff&" * rng.randrange(300), b"#"]) + rng.choice(
-        [b" HTTP/1.1", b" HTTP/1.0", b""]
-    )
-    headers = b"".join(
-        b"H%d: %s\r\n" % (each, b"v" * rng.randrange(200)) for each in range(rng.randrange(100))
-    )
-    whole = line + rng.choice([b"\r\n", b"\n", b"\r"]) + headers + rng.choice([b"\r\n", b""])
-    if kind == 1:
-        position = rng.randrange(len(whole))
-        return whole[:position] + rng.randbytes(3) + whole[position:]
-    return whole
-
-
-def _misbehave(served: Served, seed: int) -> None:
-    """Send something random, and end the connection in a random way."""
-    rng = random.Random(seed)
-    try:
-        with served.connect() as connection:
-            connection.settimeout(0.1)
-            data = _random_request(rng)
-            for start in range(0, len(data), step := rng.choice([1000, 50000])):
-                connection.sendall(data[start : start + step])
-            end = rng.randrange(4)
-            if end == 0:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST
-            elif end == 1:
-                connection.shutdown(socket.SHUT_WR)
-                _all(connection)
-            elif end == 2:
-                connection.recv(10)
-    except (ConnectionError, TimeoutError):
-        pass  # as it should be
-
-
 def test_chaos() -> None:
     """Random, slow, silent, greedy and many clients together neither end it, nor grow it, nor stop a probe."""
-    with _serving(request=60.0, sending=60.0) as served, ExitStack() as stack:
+    with _serving(request=60.0, sending=60.0) as served:
         descriptors = served.descriptors
-        assert 200 == served.ask("/live")[0]
         assert [200] * 20 == [served.ask("/big")[0] for _ in range(20)]
         memory = served.memory
         for seed in range(500):
-            _misbehave(served, seed)
-        for number in range(150):  # more than there are places: silent, slow, and deaf ones
-            connection = stack.enter_context(served.connect())
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            connection.sendall((b"", b"GET /live HTTP/1.1\r\nX:", b"GET /big HTTP/1.1\r\n\r\n")[number % 3])
-        assert 200 == served.ask("/live")[0]
-        codes: list[int] = []
-        threads = [threading.Thread(target=lambda: codes.append(served.ask("/live")[0])) for _ in range(200)]
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join()
-        assert [200] * 200 == codes
-        assert served.memory < memory + 8 * 1024
-        assert served.descriptors <= descriptors + 64
-        stack.pop_all().close()
+            rude.misbehave(served.host, served.port, seed, "/big")
+        with rude.occupied(served.host, served.port, 150, "/big"):  # more than there are places
+            assert 200 == served.ask("/live")[0]
+            assert [200] * 200 == rude.crowd(served.host, served.port, 200, "/live")
+            assert served.memory < memory + 8 * 1024
+            assert served.descriptors <= descriptors + 64
         _until(lambda: served.descriptors == descriptors, "all connections are closed")
         assert 200 == served.ask("/live")[0]
 
 
-def test_no_descriptors(tmp_path: Path) -> None:
+def test_no_descriptors() -> None:
     """A process without a free descriptor does not run in circles, and continues when one is free."""
     with _serving() as served, ExitStack() as stack:
-        import resource
-
         count = served.descriptors + 3
         resource.prlimit(served.process.pid, resource.RLIMIT_NOFILE, (count, count))
         waiting = [stack.enter_context(served.connect()) for _ in range(6)]

@@ -88,7 +88,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     made = Scene(tmp_path)
     monkeypatch.setattr(status, "read", lambda _: made.known)
     yield made
-    made.live.forget()
+    made.live._close()
     made.selector.close()
     if made.server:
         made.server.close()
