@@ -228,6 +228,7 @@ def _refuse_another(archive: Archive, served: Archive, known: Mapping[str, str])
                 f"{served.storage.url} ({served.tool.name})",
                 "look at it from a separate container: docker run --rm -e ARCHIVE_URL=… IMAGE backup list",
                 exits.ARCHIVE_REFUSED,
+                docs="call-the-archivers",
             )
         )
     without = [

@@ -124,8 +124,8 @@ def check(opened: OpenedArchive, seconds: float, say: Callable[[str], None]) -> 
     # An archive that does not work at all is reported at once, not after the segment's timeout.
     trip = round_trip(opened, seconds, lambda step: say(f"{step}: a small object"))
     seconds -= time.monotonic() - began
-    sessions.query(opened.context, "SELECT pg_create_restore_point('entrypoint archive check')", writes=True)
-    name = sessions.query(opened.context, "SELECT pg_walfile_name(pg_current_wal_lsn())")
+    mark = "pg_create_restore_point('entrypoint archive check')"
+    name = sessions.query(opened.context, f"SELECT pg_walfile_name({mark})", writes=True)
     began = time.monotonic()
     sessions.query(opened.context, "SELECT pg_switch_wal()", writes=True)
     say(f"waiting for {name} to be archived")

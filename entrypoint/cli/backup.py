@@ -225,6 +225,7 @@ def expire_(dry_run: bool, as_json: bool) -> None:
                 "nothing is ever removed: neither BACKUP_RETAIN_FULL nor BACKUP_RETAIN_DAYS is set",
                 "set one of them and recreate the container, or set it for this call only: docker exec -e "
                 "BACKUP_RETAIN_FULL=7 CONTAINER entrypoint backup expire --dry-run",
+                docs="schedule-backups",
             )
         )
     with alone(opened.context, "a manual retention run", wait=True):

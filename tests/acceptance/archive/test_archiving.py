@@ -151,11 +151,15 @@ def test_an_idle_database_archives(archive: Archive) -> None:
 
 
 def test_check_sends_a_segment_and_reads_it_back(archive: Archive) -> None:
-    """The check proves the whole way, or says why it cannot."""
-    with archive.serve(FRESH) as server:
-        proof = json.loads(server.exec("entrypoint", "archive", "check", "--json").stdout)
+    """The check proves the whole way with a new segment, or says why it cannot."""
+    # The server has not written its WAL when the check asks for the segment.
+    with archive.serve({**FRESH, "POSTGRES_CONF_wal_writer_delay": "10s"}) as server:
+        first, proof = (
+            json.loads(server.exec("entrypoint", "archive", "check", "--json").stdout) for _ in range(2)
+        )
         assert (True, 24) == (proof["compared"], len(proof["segment"]))
         assert any(proof["segment"] in name for name in archive.digest())
+        assert first["segment"] < proof["segment"]
         _lock(server)
         failed = server.exec("entrypoint", "archive", "check", "--timeout", "2", check=False)
         assert 12 == failed.code
