@@ -109,20 +109,20 @@ def parse(values: Mapping[str, str]) -> tuple[Watching, list[Problem]]:
     problems: list[Problem] = []
     urls = tuple(values.get("NOTIFY_URLS", "").replace(",", " ").split())
     for number, url in enumerate(urls, 1):
-        if not _URL.fullmatch(url):
-            problems.append(
-                Problem(
-                    f"NOTIFY_URLS: entry {number} of {len(urls)} is not a URL",
-                    "separate the URLs by spaces, each as apprise writes it: NOTIFY_URLS=ntfy://ntfy.sh/my-topic",
-                    docs="get-notified",
-                )
-            )
-        elif url.partition(":")[0].lower() in LOCAL:
+        if url.partition(":")[0].lower() in LOCAL:
             problems.append(
                 Problem(
                     f"NOTIFY_URLS: entry {number} of {len(urls)} is for {url.partition(':')[0]} on this "
                     "machine, and a container has none",
                     "use the URL of a service that is reached by network: NOTIFY_URLS=ntfy://ntfy.sh/my-topic",
+                    docs="get-notified",
+                )
+            )
+        elif not _URL.fullmatch(url):
+            problems.append(
+                Problem(
+                    f"NOTIFY_URLS: entry {number} of {len(urls)} is not a URL",
+                    "separate the URLs by spaces, each as apprise writes it: NOTIFY_URLS=ntfy://ntfy.sh/my-topic",
                     docs="get-notified",
                 )
             )
