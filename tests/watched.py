@@ -162,7 +162,7 @@ def broken() -> Seen:
                 "error",
                 NOW - 5400,
                 f"412 WAL files wait to be archived, the oldest for 95 minutes; the archiver says:\n{words}",
-                "docker exec db entrypoint doctor 'round trip'",
+                "docker exec CONTAINER entrypoint doctor 'round trip'",
                 "fix-archiving",
                 "waiting WAL is lost with the volume, and fills it until the server stops",
             ),

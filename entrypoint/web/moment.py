@@ -117,9 +117,14 @@ def _start(seen: Seen, tick: Tick, moment: float) -> str:
     return words
 
 
+def container(host: str) -> str:
+    """Return a name of the container for commands on its host; empty: it is not known."""
+    return host if _CONTAINER.fullmatch(host) else ""
+
+
 def _ways(seen: Seen, host: str, time: str) -> tuple[Way, ...]:
     """Return the ways to this moment, that without any risk first; no moment is the end of the archive."""
-    name = host if _CONTAINER.fullmatch(host) else "db"
+    name = container(host) or "db"
     variables = {"RESTORE_FROM": "LATEST"}
     if time:
         # the archive holds what was written later

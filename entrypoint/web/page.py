@@ -88,7 +88,7 @@ def render(
         now=second(now),
         looked="" if seen is None else ago(now - seen.at),
         tiles=() if seen is None else tuple(_tiles(seen, now)),
-        wrong=() if seen is None else tuple(_wrong(each, now) for each in reversed(seen.conditions)),
+        wrong=() if seen is None else tuple(_wrong(each, host, now) for each in reversed(seen.conditions)),
         band=drawn,
         window=window and {"start": second(window.start), "end": second(window.end)},
         gaps=() if window is None else tuple(_gap(gap) for gap in window.gaps),
@@ -123,7 +123,7 @@ def _gap(gap: Gap) -> str:
     return f"Between {minute(gap.start)} UTC and {end}: segments {gap.first} to {gap.last} are missing."
 
 
-def _wrong(condition: Condition, now: float) -> Wrong:
+def _wrong(condition: Condition, host: str, now: float) -> Wrong:
     state: State = verdict.UNKNOWN if condition.level == "info" else condition.level
     since = f"since {minute(condition.since)} UTC, {lasting(now - condition.since)}"
     return Wrong(
@@ -132,7 +132,7 @@ def _wrong(condition: Condition, now: float) -> Wrong:
         condition.check,
         condition.found,
         since,
-        condition.hint,
+        condition.hint.replace(" CONTAINER", f" {moment.container(host) or 'CONTAINER'}"),
         condition.why,
         condition.docs,
     )

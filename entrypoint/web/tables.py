@@ -198,11 +198,6 @@ def server(seen: Seen, now: float) -> Iterator[tuple[str, Cell]]:
         yield "Version", Cell(found.version)
         yield "Timeline", Cell(f"{found.timeline}")
         yield "Started", Cell(f"{second(found.started)} UTC, {ago(now - found.started)}")
-        if found.recovered > found.started:
-            yield (
-                "Recovered",
-                Cell(f"from a crash, {second(found.recovered)} UTC, {ago(now - found.recovered)}"),
-            )
         if found.lag_bytes is not None:
             yield "Behind", Cell(spell(found.lag_bytes))
         yield "Identifier", Cell(found.identifier)
@@ -224,7 +219,7 @@ def archive(seen: Seen, now: float) -> Iterator[tuple[str, Cell]]:
     state = seen.archive
     if state is None:
         return
-    yield "Archive", Cell(f"{state.tool} {seen.tool_version} to {state.url}")
+    yield "Archive", Cell(f"{' '.join(filter(None, (state.tool, seen.tool_version)))} to {state.url}")
     if state.last_archived:
         moment = at(state.last_archived_at or "")
         when = "" if moment is None else f", {ago(now - moment)}"

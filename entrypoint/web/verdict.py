@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from entrypoint.finding import Level
+    from entrypoint.noted.conditions import Condition
     from entrypoint.noted.seen import Seen
 
     State = Literal[Level, "unknown"]
@@ -58,7 +59,7 @@ def judge(seen: Seen | None, phase: str, now: float, interval: int) -> Verdict:
         title = "Do not sleep yet: one thing is wrong"
         if len(errors) > 1:
             title = f"Do not sleep yet: {len(errors)} things are wrong"
-        return Verdict(ERROR, title, _first_line(errors[0].found))
+        return Verdict(ERROR, title, _first(errors[0]))
     if phase != _SERVING:
         title = _PHASES.get(phase, f"Nothing is known of the server (phase: {phase or 'none'})")
         return Verdict(UNKNOWN, title, "Nobody can connect now. This page shows when that changes.")
@@ -76,12 +77,13 @@ def judge(seen: Seen | None, phase: str, now: float, interval: int) -> Verdict:
         title = "You can sleep, but look at one warning tomorrow"
         if len(warnings) > 1:
             title = f"You can sleep, but look at {len(warnings)} warnings tomorrow"
-        return Verdict(WARNING, title, _first_line(warnings[0].found))
+        return Verdict(WARNING, title, _first(warnings[0]))
     if seen.whole_at is None:
         text = "The server is well. The archive has not been looked at yet."
         return Verdict(UNKNOWN, "Not all checks have been made yet", text)
     return Verdict(OK, "You can sleep: all is well", "")
 
 
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]
+def _first(condition: Condition) -> str:
+    line = condition.found.strip().partition("\n")[0]
+    return f"{condition.check}: {line}"

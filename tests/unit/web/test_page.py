@@ -56,13 +56,13 @@ def test_all_is_well() -> None:
 
 
 def test_what_is_wrong_comes_first() -> None:
-    """An error is in the title and the verdict; each condition has its hint as one text and its page."""
-    tree = _shown(watched.broken())
+    """An error is in the title and the verdict; each condition has its hint, for this container, as one text and its page."""
+    tree = _shown(watched.broken(), host="0123456789ab")
     assert ["Do not sleep yet: one thing is wrong", "What is wrong"] == _outline(tree)[:2]
-    assert "✕ Do not sleep yet: one thing is wrong · db" == tree.findtext("head/title")
+    assert "✕ Do not sleep yet: one thing is wrong · 0123456789ab" == tree.findtext("head/title")
     hints = [_text(each) for each in tree.iter("pre")]
     assert [
-        "docker exec db entrypoint doctor 'round trip'",
+        "docker exec 0123456789ab entrypoint doctor 'round trip'",
         "make the storage of the archive reachable, or enlarge the volume",
     ] == hints
     assert "entrypoint help fix-archiving" in _text(tree)
