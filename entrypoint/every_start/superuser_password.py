@@ -56,8 +56,7 @@ def check(context: Context) -> Context:
         return context
     if not update:
         log.warning(
-            f"POSTGRES_PASSWORD is not the password of {init.user}: it is used only for a first start, "
-            "and this database already has a password",
+            f"POSTGRES_PASSWORD is not the password of {init.user}: it is used only for a first start",
             "connect with the database's password, or start with -e POSTGRES_PASSWORD_UPDATE=on to make "
             f"POSTGRES_PASSWORD the password of {init.user}",
             docs="handle-secrets",
