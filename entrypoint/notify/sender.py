@@ -107,15 +107,6 @@ def _ping(url: str, body: str | None) -> str:
     import urllib.error
     import urllib.request
 
-    class OnlyWeb(urllib.request.HTTPRedirectHandler):
-        """Follows to http and https only."""
-
-        def redirect_request(self, *given: Any) -> urllib.request.Request | None:
-            """Refuse any other address."""
-            if not str(given[-1]).lower().startswith(("http://", "https://")):
-                raise urllib.error.URLError("it redirects to an address that is neither http nor https")
-            return super().redirect_request(*given)
-
     openers = (
         urllib.request.ProxyHandler(),
         urllib.request.HTTPHandler(),
@@ -123,9 +114,9 @@ def _ping(url: str, body: str | None) -> str:
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
-        OnlyWeb(),
+        urllib.request.HTTPRedirectHandler(),
     )
-    opener = urllib.request.OpenerDirector()  # it knows no other scheme: no file, no ftp
+    opener = urllib.request.OpenerDirector()  # it knows no other scheme, nor does a redirect: no file, no ftp
     for each in openers:
         opener.add_handler(each)
     try:

@@ -412,6 +412,25 @@ def test_a_ping_is_given_up(tmp_path: Path, world: World) -> None:
     assert 8 == read(str(tmp_path)).failing["DRILL_PING_URL"].failures
 
 
+def test_what_is_over_before_anybody_heard_of_it(tmp_path: Path, world: World) -> None:
+    """If no target has taken the begin before the end, there is one message about both; otherwise there are two."""
+    world.down = lambda url, now: now < START + 600 and (url != URLS[0] or now < START + 200)
+    notifier = _notifier(_context(tmp_path), world)
+    noted = _began(Noted(), "archive", world.now)
+    notifier.note(noted, world.now)
+    _run_until(notifier, world, START + 100)
+    noted = _began(_ended(noted, "archive", world.now), "space", world.now)
+    notifier.note(noted, world.now)
+    assert 2 == notifier.unsent
+    _run_until(notifier, world, START + 550)
+    notifier.note(_ended(noted, "space", world.now), world.now)
+    _run_until(notifier, world, START + 7200)
+    assert [[2, 3, 4]] * 3 == [sorted(world.taken[url]) for url in URLS]
+    bodies = {each["number"]: each["body"] for task in world.tasks for each in task["messages"]}
+    assert "no message could be sent before it ended" in bodies[2]
+    assert "no message could be sent" not in bodies[4]
+
+
 def test_no_process_can_be_started(tmp_path: Path, world: World) -> None:
     """A sender that cannot be started is tried again like a target that fails, and ends nothing."""
     context = _context(tmp_path, NOTIFY_HEARTBEAT_URL="https://hc-ping.com/ping-uuid")
