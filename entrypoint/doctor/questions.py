@@ -30,6 +30,11 @@ CLUSTER = {
     "recovery": """
         SELECT pg_is_in_recovery() AS standby,
                CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_lsn()) END AS segment""",
+    "replay": """
+        SELECT pg_is_in_recovery() AND pg_is_wal_replay_paused() AS paused,
+               extract(epoch FROM now() - pg_last_xact_replay_timestamp())::bigint AS seconds,
+               (SELECT pg_wal_lsn_diff(latest_end_lsn, pg_last_wal_replay_lsn())::bigint
+                FROM pg_stat_wal_receiver WHERE status = 'streaming') AS behind""",
     "slots": """
         SELECT slot_name AS name, active, wal_status,
                pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery()

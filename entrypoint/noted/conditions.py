@@ -3,7 +3,7 @@
 A condition is a check that does not find all well. It begins with the first look that finds it, and begins
 again when the check's worst finding becomes more serious. It ends with the second look in a row that finds
 all well, or something less serious, which then begins: what comes and goes with every look is one condition.
-A check that could not look changes nothing.
+A check that could not look changes nothing, and one that is made rarely needs only one good look.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ class Found(NamedTuple):
     why: str
     at: float
     """When the check was made, in seconds since 1970."""
+    rare: bool = False
+    """The check is made rarely, so one look that finds all well is enough."""
 
 
 class Condition(NamedTuple):
@@ -112,7 +114,7 @@ def _judge(noted: Noted, found: Found, now: float) -> Noted:
             same = _condition(found, known.level, known.since)
             return noted._replace(conditions=_sorted((*others, same)))
         better = known._replace(well=known.well + 1)
-        if RANK[found.level] < RANK[known.level] and better.well < _ENOUGH:
+        if RANK[found.level] < RANK[known.level] and better.well < (1 if found.rare else _ENOUGH):
             return noted._replace(conditions=_sorted((*others, better)))
         noted = noted._replace(conditions=others)
         if RANK[found.level] < RANK[known.level]:

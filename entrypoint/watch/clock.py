@@ -1,7 +1,8 @@
 """When to look, and at what; pure.
 
-Looks that query neither the archive nor each database are made every interval, whole ones every 60 intervals
-and when something has asked for one: after a start, and when the journal of backups or drills has changed.
+Looks that query neither the archive nor each database are made every interval, whole ones every 60 intervals,
+or every 10 while one of them has found something, and when something has asked for one: after a start, and
+when the journal of backups or drills has changed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     Due = Literal["quick", "whole"]
 
 _WHOLE = 60
-"""Intervals between two whole looks."""
+_WORRIED = 10
+"""Intervals between two whole looks, and while something is wrong that only they see."""
 _SIZES = 600.0
 """Seconds between two measurements of the sizes of all databases."""
 
@@ -36,13 +38,13 @@ class Clock:
         """Ask for a whole look as soon as possible."""
         self._next, self._asked = min(self._next, now), True
 
-    def due(self, now: float) -> Due | None:
-        """Return what is due now; the caller then looks."""
+    def due(self, now: float, *, worried: bool = False) -> Due | None:
+        """Return what is due now; the caller then looks. `worried`: a whole look has found something."""
         if now < self._next:
             return None
         self._next = now + self.interval
         since = None if self._whole is None else (now - self._whole) / self.interval
-        if since is None or since >= _WHOLE or (self._asked and since >= 1):
+        if since is None or since >= (_WORRIED if worried else _WHOLE) or (self._asked and since >= 1):
             self._whole, self._asked = now, False
             return "whole"
         return "quick"

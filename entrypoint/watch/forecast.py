@@ -1,7 +1,7 @@
 """When a filesystem will be full, from what was free at the last looks; pure.
 
 WAL is recycled and checkpoints come in waves, so what is free goes up and down. The lowest point of the first
-half of the time is compared with that of the second half.
+half of the time is compared with that of the last quarter.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ SPAN = 3600.0
 """Seconds that are looked at."""
 _FEWEST = 10
 """Points that make a forecast."""
+_AHEAD = 36
+"""A forecast looks this many times as far ahead as back: a day and a half after an hour."""
 _MOST = 120
 """Points that are kept."""
 
@@ -43,9 +45,11 @@ def seconds_until_full(points: tuple[Point, ...]) -> int | None:
     if len(points) < _FEWEST:
         return None
     middle = (points[0].at + points[-1].at) / 2
+    late = (middle + points[-1].at) / 2
     first = min((each for each in points if each.at <= middle), key=lambda each: (each.free, each.at))
-    second = min((each for each in points if each.at > middle), key=lambda each: (each.free, -each.at))
+    second = min((each for each in points if each.at > late), key=lambda each: (each.free, -each.at))
     if second.free >= first.free:
         return None
     rate = (first.free - second.free) / (second.at - first.at)
-    return int(points[-1].free / rate)
+    left = points[-1].free / rate
+    return int(left) if left <= _AHEAD * (points[-1].at - points[0].at) else None

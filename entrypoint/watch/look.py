@@ -104,7 +104,7 @@ def _worst(outcome: Outcome) -> Found:
     hints = dict.fromkeys(each.hint for each in worst if each.hint)
     docs = next((each.docs for each in worst if each.docs), "")
     text = "\n".join(each.found for each in worst)
-    return Found(check.name, level, text, "\n".join(hints), docs, check.why, time.time())
+    return Found(check.name, level, text, "\n".join(hints), docs, check.why, time.time(), check.costly)
 
 
 def _server(sight: Sight, before: Seen) -> Server | None:

@@ -182,7 +182,9 @@ class Watch:
         if self.phase != lifecycle.SERVING or "look" in self.workers.running:
             return
         now = time.monotonic()
-        due = self.clock.due(now)
+        rare = {each.check for each in self.seen.findings if each.rare}
+        worried = any(each.check in rare for each in self.seen.conditions)
+        due = self.clock.due(now, worried=worried)
         if due is None:
             return
         whole = due == "whole"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Literal
 
+    from entrypoint.noted.seen import Seen
     from entrypoint.web.exchange import Reply, Request
     from entrypoint.web.live import Live, State
 
@@ -38,6 +39,8 @@ PROBES: Mapping[str, Probe] = {
 }
 """By their paths. `/healthz` is a liveness probe for Kubernetes and those who imitate it."""
 _LAG = re.compile(r"([0-9]{1,12})(B|kB|MB|GB|TB)?")
+_RECENT = 10.0
+"""Seconds for which the lag that a look has seen counts."""
 _PATIENCE = 5.0
 """Seconds within which somebody has to know the lag."""
 
@@ -50,6 +53,17 @@ def parse_lag(text: str) -> int | None:
     """
     found = _LAG.fullmatch(text)
     return int(found[1]) * BYTES[found[2] or ""] if found else None
+
+
+def recently_seen(seen: Callable[[], Seen | None]) -> AskLag:
+    """Return a way to ask for the lag that only knows what the last look has seen, if that is recent."""
+
+    def ask(then: Callable[[int | None], None]) -> None:
+        last = seen()
+        recent = last is not None and 0 <= time.time() - last.at <= _RECENT
+        then(last.server.lag_bytes if recent and last and last.server else None)
+
+    return ask
 
 
 class Probes:

@@ -63,6 +63,31 @@ def _slot(slot: Slot, limit: int, free: int | None) -> list[Finding]:
     return []
 
 
+_BEHIND = 300
+_FAR_BEHIND = 3600
+"""Seconds since the last replayed transaction was committed, if there is WAL to replay."""
+
+
+def standby(*, paused: bool, streaming: bool, behind: int | None, seconds: int) -> list[Finding]:
+    """Judge how a standby follows.
+
+    `streaming`: it is set to stream from another server. `behind`: bytes of WAL which that server has and
+    which are not replayed here; None: it does not stream now. `seconds`: the age of the last replayed
+    transaction.
+    """
+    if paused:
+        return [warning("replay is paused, so it does not follow", "SELECT pg_wal_replay_resume()")]
+    if streaming and behind is None:
+        what = "it receives nothing from the server in primary_conninfo; it only follows the archive, if any"
+        return [warning(what, "look for “could not connect to the primary server” or “FATAL” in its log")]
+    if behind and seconds > _BEHIND:
+        judge = error if seconds > _FAR_BEHIND else warning
+        what = f"it is {spell(behind)} of WAL behind, and its last transaction is {seconds} s old"
+        hint = "look for long queries here (max_standby_streaming_delay), a slow disk or a slow network"
+        return [judge(what, hint)]
+    return [ok("it follows" if behind is None else f"it follows: {spell(behind)} of WAL behind")]
+
+
 def wraparound(ages: Mapping[str, tuple[int, int]], limits: tuple[int, int]) -> list[Finding]:
     """Judge the ages of each database's oldest transaction and multixact.
 

@@ -29,6 +29,17 @@ def _slots(sight: Sight) -> list[Finding]:
     return judge.databases.slots(found, limit, room.f_bavail * room.f_frsize)
 
 
+def _standby(sight: Sight) -> list[Finding]:
+    rows: list[Any] = sight.answers["replay"]
+    if not sight.answers["recovery"][0]["standby"]:
+        return []
+    (row,) = rows
+    streaming = bool(str(sight.conf["primary_conninfo"]["value"]))
+    return judge.databases.standby(
+        paused=row["paused"], streaming=streaming, behind=row["behind"], seconds=row["seconds"] or 0
+    )
+
+
 def _wraparound(sight: Sight) -> list[Finding]:
     rows: list[Any] = sight.answers["databases"]
     limits = [
@@ -173,6 +184,14 @@ CHECKS = (
         "a slot without a reader keeps all later WAL, until the volume is full and the server stops",
         "pg_replication_slots: the bytes held, activity, wal_status; and max_slot_wal_keep_size",
         _slots,
+        SERVER,
+        "run-a-standby",
+    ),
+    Check(
+        "standby",
+        "a standby that stays behind has lost what it lacks if it has to take over",
+        "on a standby: whether replay is paused, and how far it is behind the server that it streams from",
+        _standby,
         SERVER,
         "run-a-standby",
     ),

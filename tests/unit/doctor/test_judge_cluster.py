@@ -64,6 +64,13 @@ SILENT = databases.Unlooked(silent={"b": "no", "c": "no", "d": "never"}, total=4
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
+        (databases.standby(paused=False, streaming=True, behind=5, seconds=300), [OK]),
+        (databases.standby(paused=False, streaming=True, behind=0, seconds=9999), [OK]),
+        (databases.standby(paused=False, streaming=True, behind=5, seconds=301), [WARNING]),
+        (databases.standby(paused=False, streaming=True, behind=5, seconds=3601), [ERROR]),
+        (databases.standby(paused=False, streaming=True, behind=None, seconds=0), [WARNING]),
+        (databases.standby(paused=False, streaming=False, behind=None, seconds=9999), [OK]),
+        (databases.standby(paused=True, streaming=True, behind=0, seconds=0), [WARNING]),
         (databases.slots([], -1, GIB), [OK]),
         (databases.slots([SLOT, IDLE], -1, GIB), [OK]),
         (databases.slots([SLOT._replace(held=9 * GIB)], -1, GIB), [OK]),

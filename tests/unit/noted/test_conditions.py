@@ -35,6 +35,13 @@ def test_what_comes_and_goes_is_one_condition() -> None:
     assert [(0.0, BEGAN, "error")] == _told("error", "ok", "error", "ok", "error")
 
 
+def test_a_check_that_is_made_rarely() -> None:
+    """One good look ends its condition: the next one may be an hour away."""
+    noted = judge(Noted(), [_found("error")._replace(rare=True)], 1.0)
+    noted = judge(noted, [_found("ok")._replace(rare=True)], 2.0)
+    assert [BEGAN, ENDED] == [each.kind for each in noted.events]
+
+
 def test_a_warning_becomes_an_error_at_once() -> None:
     """It begins again, since somebody who gets errors only has not heard of it."""
     assert [(0.0, BEGAN, "warning"), (1.0, BEGAN, "error")] == _told("warning", "error", "error")

@@ -28,6 +28,14 @@ def test_a_whole_look_that_is_asked_for() -> None:
     assert "quick" == clock.due(190.0)
 
 
+def test_whole_looks_are_more_frequent_while_one_has_found_something() -> None:
+    """Somebody who has repaired a fault wants to hear of its end."""
+    clock = Clock(60)
+    clock.begin(0.0)
+    made = [clock.due(60.0 + 60 * number, worried=number < 25) for number in range(100)]
+    assert [0, 10, 20, 80] == [number for number, due in enumerate(made) if due == "whole"]
+
+
 def test_sizes_are_measured_every_ten_minutes() -> None:
     """They cost a walk through the files of each database."""
     clock = Clock(60)
@@ -51,6 +59,19 @@ def test_a_filesystem_that_fills_up() -> None:
     assert forecast.seconds_until_full(_points([1000, 900, 800])) is None, "too few points"
 
 
+def test_a_few_minutes_are_no_forecast_for_tomorrow() -> None:
+    """What is written within ten minutes says nothing about the next ten hours."""
+    assert forecast.seconds_until_full(_points([100_000 - 100 * number for number in range(11)])) is None
+    assert forecast.seconds_until_full(_points([10_000 - 100 * number for number in range(11)])) is not None
+
+
+def test_space_that_somebody_has_freed() -> None:
+    """A quarter of an hour later there is no forecast any longer."""
+    filled = [10_000 - 200 * number for number in range(45)]
+    assert forecast.seconds_until_full(_points(filled)) is not None
+    assert forecast.seconds_until_full(_points([*filled, *[10_000] * 16])) is None
+
+
 def test_what_goes_up_and_down_is_not_a_forecast() -> None:
     """WAL is written and recycled all the time."""
     waves = [1000 - 100 * (number % 7) for number in range(60)]
@@ -62,6 +83,6 @@ def test_frequent_looks_keep_few_points() -> None:
     """Looks every second keep one point for each half a minute, with the least that was free."""
     points: tuple[Point, ...] = ()
     for number in range(3600):
-        points = forecast.add(points, Point(float(number), 10**6 - number))
+        points = forecast.add(points, Point(float(number), 10**5 - number))
     assert len(points) < 140
-    assert abs(10**6 - 3599 - (forecast.seconds_until_full(points) or 0)) < 60
+    assert abs(10**5 - 3599 - (forecast.seconds_until_full(points) or 0)) < 60

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from entrypoint.noted.seen import Seen, Server
 from entrypoint.pid1 import ready, status
 from entrypoint.pid1.lifecycle import KnownHelper
 from entrypoint.pid1.status import Known
@@ -268,6 +269,16 @@ def test_a_lag_that_nobody_answers(scene: Scene) -> None:
     assert (503, 503, [], 2) == (first[0].code, second[0].code, third, len(asked))
     asked[1](1)
     assert 200 == third[0].code
+
+
+@pytest.mark.parametrize(("age", "expected"), [(5, 42), (15, None), (-5, None)])
+def test_the_lag_of_the_last_look(age: float, expected: int | None) -> None:
+    """It counts only while it is recent."""
+    server = Server("standby", "17.1", "1", 1, 0.0, 0.0, (), 42, ())
+    got: list[int | None] = []
+    for seen in (Seen(time.time() - age, server=server), Seen(time.time()), None):
+        probes.recently_seen(lambda seen=seen: seen)(got.append)  # type: ignore[misc]
+    assert [expected, None, None] == got
 
 
 def test_phases_are_those_of_pid1() -> None:

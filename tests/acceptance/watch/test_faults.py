@@ -1,0 +1,316 @@
+"""What is broken is seen by everybody: a message, a ping, a metric, the page, the log and /status.json; and so is its end."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import pytest
+
+import archives
+from containers import FRESH, Container, data_folder, small_volume, until, volume
+from sink import Sink, sink
+
+_TOKEN = "token-wfkd7z"
+_SECRETS = (_TOKEN, "geheim-31")
+_PATIENCE = 45
+
+
+class Watched(NamedTuple):
+    """A server that is watched, and where it tells."""
+
+    server: Container
+    sink: Sink
+    archive: archives.Archive
+
+    def ask(self, path: str) -> str:
+        """What is served at a path."""
+        request = urllib.request.Request(
+            f"http://{self.server.address}:9187{path}", headers={"Authorization": f"Bearer {_TOKEN}"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            found: str = answer.read().decode()
+        return found
+
+    def status(self) -> dict[str, Any]:
+        """What /status.json says."""
+        found: dict[str, Any] = json.loads(self.ask("/status.json"))
+        return found
+
+    def conditions(self) -> dict[str, str]:
+        """The level of each condition."""
+        return {each["check"]: each["level"] for each in self.status()["conditions"]}
+
+    def messages(self, name: str) -> list[str]:
+        """The titles and bodies of the messages about a check."""
+        found = [f"{each['title']}\n{each['message']}" for each in self.sink.messages()]
+        return [each for each in found if name in each]
+
+    def log(self, name: str) -> list[dict[str, Any]]:
+        """The lines of the watch in the log that begin with a name."""
+        lines = [json.loads(line) for line in self.server.logs().stderr.splitlines()]
+        return [each for each in lines if each["source"] == "watch" and each["msg"].startswith(f"{name}: ")]
+
+    def metric(self, name: str) -> float | None:
+        """The value of a metric; None: it is absent."""
+        for line in self.ask("/metrics").splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[-1])
+        return None
+
+    @contextmanager
+    def seen(self, name: str, level: str, words: str) -> Iterator[None]:
+        """See a condition that the test has caused in every face; after the block, see its end in every face."""
+        until(lambda: self.conditions().get(name) == level, f"{name} is in /status.json", _PATIENCE)
+        until(lambda: len(self.messages(name)) == 1, f"a message about {name}", _PATIENCE)
+        (message,) = self.messages(name)
+        assert words in message
+        assert (self.metric(f'nixpg_doctor_findings{{level="{level}"}}') or 0) >= 1
+        assert words in _unescaped(self.ask("/"))
+        assert words in self.log(name)[-1]["msg"]
+        if level == "error":
+            until(lambda: "/beat/fail" in self.sink.paths(), "the heartbeat says so", _PATIENCE)
+        yield
+        until(lambda: name not in self.conditions(), f"{name} has ended", 2 * _PATIENCE)
+        until(lambda: len(self.messages(name)) == 2, f"a message about the end of {name}", _PATIENCE)
+        assert ["warning", "info"] == [line["level"] for line in self.log(name)[-2:]]
+        self.sink.got.clear()
+        if not self.conditions():
+            until(lambda: "/beat" in self.sink.paths(), "the heartbeat is back", _PATIENCE)
+
+    def told(self, name: str, words: str) -> None:
+        """See something that just happened in every face."""
+        until(lambda: len(self.messages(name)) == 1, f"a message about {name}", _PATIENCE)
+        assert words in self.messages(name)[0]
+        assert words in _unescaped(self.ask("/"))
+        assert words in json.dumps(self.status()["events"])
+        assert 1 == len(self.log(name))
+
+
+def _unescaped(text: str) -> str:
+    return text.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&").replace("&gt;", ">")
+
+
+def _environment(to: Sink, **more: str) -> dict[str, str]:
+    return {
+        **FRESH,
+        "POSTGRES_PASSWORD": "geheim-31",
+        "ARCHIVE_TIMEOUT": "2s",
+        "POSTGRES_CONF_max_wal_size": "64MB",
+        "POSTGRES_CONF_min_wal_size": "32MB",
+        "WATCH_INTERVAL": "1",
+        "STATUS_LISTEN": ":9187",
+        "STATUS_TOKEN": _TOKEN,
+        "STATUS_LOG_FORMAT": "json",
+        "NOTIFY_URLS": f"json://{to.address}/messages",
+        "NOTIFY_LEVEL": "warning",
+        "NOTIFY_HEARTBEAT_URL": f"http://{to.address}/beat",
+        "NOTIFY_HEARTBEAT_INTERVAL": "1",
+        "BACKUP_PING_URL": f"http://{to.address}/backup",
+        "DRILL_PING_URL": f"http://{to.address}/drill",
+        **more,
+    }
+
+
+@contextmanager
+def _watched(archive: archives.Archive, to: Sink, data: str, **more: str) -> Iterator[Watched]:
+    environment = _environment(to, DRILL_FOLDER="/var/lib/postgresql/drill", **more)
+    with archive.serve(environment, volumes={data_folder(): data}) as server:
+        watched = Watched(server, to, archive)
+        server.exec("entrypoint", "backup", "push", timeout=60)
+        until(lambda: bool(watched.status()["all_checked_at"]), "all checks are made", _PATIENCE)
+        try:
+            until(lambda: not watched.conditions(), "all is well", _PATIENCE)
+        except AssertionError:
+            assert [] == watched.status()["conditions"]
+        to.got.clear()
+        yield watched
+        _keeps_secrets(watched)
+
+
+def _keeps_secrets(watched: Watched) -> None:
+    """No secret is in anything that was shown, sent, logged or queued."""
+    shown = [watched.ask(path) for path in ("/", "/metrics", "/status.json")]
+    notes = watched.server.shell(
+        f"cat {data_folder()}/entrypoint.watch {data_folder()}/entrypoint.notify", user="0"
+    )
+    sent = [each.path + each.body for each in watched.sink.got]
+    everything = "\n".join((*shown, *sent, notes, watched.server.logs().output))
+    assert [] == [each for each in _SECRETS if each in everything]
+
+
+@pytest.fixture(scope="module")
+def heard() -> Iterator[Sink]:
+    """A server that gets messages and pings."""
+    with sink() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def watched(heard: Sink) -> Iterator[Watched]:
+    """A primary that archives with pgBackRest to a small folder, and all is well."""
+    with small_volume("400m") as place, volume() as data:
+        archive = archives.Archive("pgbackrest", place, None, "")
+        with _watched(archive, heard, data, BACKUP_RETAIN_FULL="1") as made:
+            yield made
+
+
+def test_storage_that_is_away(watched: Watched) -> None:
+    """Nobody may write there any longer; then they may."""
+    watched.server.shell("chmod 000 /archive", user="0")
+    archives.write(watched.server, 1)
+    with watched.seen("archive backlog", "error", "archiving has failed since"):
+        assert 1 == watched.metric("nixpg_archive_failing") or "nixpg_archive_failing" in watched.ask(
+            "/metrics"
+        )
+        watched.server.shell("chmod 755 /archive", user="0")
+
+
+def test_an_archive_that_is_full(watched: Watched) -> None:
+    """The archiver's own output is in the message."""
+    watched.server.shell("dd if=/dev/zero of=/archive/fill bs=1M 2>/dev/null; true", user="0")
+    archives.write(watched.server, 1)
+    with watched.seen("archive backlog", "error", "No space left"):
+        watched.server.shell("rm /archive/fill", user="0")
+
+
+def test_a_volume_that_fills_up(watched: Watched) -> None:
+    """It is seen before it is full, and so is the time that is left."""
+    fill = "for each in $(seq 100); do dd if=/dev/zero bs=1M count=1 2>/dev/null >>/archive/fill; sleep 0.2; done"
+    watched.server.shell(fill, user="0")
+    with watched.seen("free space", "error", "it is full in 0."):
+        assert 0 < (watched.metric('nixpg_volume_full_seconds{volume="archive"}') or 0) < 3600
+        watched.server.shell("rm /archive/fill", user="0")
+
+
+def test_a_backup_that_fails_and_a_hole(watched: Watched) -> None:
+    """Its ping says so, with the report; a backup in an archive with a hole is a failure as well."""
+    server = watched.server
+    server.shell("chmod 500 /archive/backup/*", user="0")
+    server.exec("entrypoint", "backup", "push", check=False, timeout=60)
+    with watched.seen("backup runs", "error", "failed"):
+        until(lambda: {"/backup/start", "/backup/fail"} <= {*watched.sink.paths()}, "its pings", _PATIENCE)
+        server.shell("chmod 750 /archive/backup/*", user="0")
+        server.exec("entrypoint", "backup", "push", check=False, timeout=60)
+
+
+def test_a_drill_that_fails(watched: Watched) -> None:
+    """The restored cluster does not pass a check of the user."""
+    server = watched.server
+    server.shell(
+        "mkdir /docker-entrypoint-drill.d; echo 'SELECT 1/0' >/docker-entrypoint-drill.d/a.sql", user="0"
+    )
+    server.exec("entrypoint", "backup", "drill", check=False, timeout=60)
+    with watched.seen("drills", "warning", "division by zero"):
+        assert {"/drill/start", "/drill/fail"} <= {*watched.sink.paths()}
+        server.shell("rm /docker-entrypoint-drill.d/a.sql", user="0")
+        server.exec("entrypoint", "backup", "drill", timeout=60)
+
+
+def test_a_slot_that_holds_wal(watched: Watched) -> None:
+    """Nobody reads it."""
+    watched.server.sql("SELECT pg_create_physical_replication_slot('forgotten', true)")
+    archives.write(watched.server, 18)
+    with watched.seen("slots", "warning", "kept for slot forgotten, which nobody reads"):
+        watched.server.sql("SELECT pg_drop_replication_slot('forgotten')")
+
+
+def test_collations_that_have_changed(watched: Watched) -> None:
+    """The database was made with another version of the C library."""
+    version = watched.server.sql("SELECT datcollversion FROM pg_database WHERE datname = 'postgres'")
+    change = "UPDATE pg_database SET datcollversion = '{}' WHERE datname = 'postgres'"
+    watched.server.sql(change.format("2.1"))
+    watched.server.exec("entrypoint", "backup", "push", timeout=60)  # asks for all checks
+    with watched.seen("collations", "warning", "2.1"):
+        watched.server.sql(change.format(version))
+        for _ in range(2):
+            watched.server.exec("entrypoint", "backup", "push", timeout=60)
+
+
+def test_a_clock_that_is_off(watched: Watched) -> None:
+    """The storage dates a segment differently."""
+    watched.server.shell("find /archive/archive -name '0*' -exec touch -d '+2 hours' {} +", user="0")
+    watched.server.exec("entrypoint", "backup", "push", timeout=60)
+    touched = "find /archive/archive -name '0*' -exec touch -d '+2 hours' {} +"
+    watched.server.shell(touched, user="0")
+    with watched.seen("clock", "error", "ahead of this machine's"):
+        archives.write(watched.server, 1)
+        archives.wait_for_archiving(watched.server)
+        watched.server.exec("entrypoint", "backup", "push", timeout=60)
+
+
+def test_a_backend_that_crashes(watched: Watched) -> None:
+    """The server recovers by itself, and everybody hears of it, once."""
+    server = watched.server
+    with server.session("SELECT pg_sleep(60)"):
+        pid = server.sql(
+            "SELECT pid FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)' AND pid <> pg_backend_pid()"
+        )
+        server.shell(f"kill -KILL {pid}", user="0")
+    server.ready()
+    watched.told("crash", "a process of the server crashed")
+    until(lambda: not watched.conditions(), "all is well", _PATIENCE)
+
+
+def test_a_helper_that_is_killed(watched: Watched) -> None:
+    """The watch itself is started again, remembers what it noted, and says nothing twice."""
+    watched.sink.got.clear()
+    before = watched.status()["events"]
+    (helper,) = (each for each in watched.status()["helpers"] if each["role"] == "watch")
+    watched.server.shell(f"kill -KILL {helper['pid']}", user="0")
+    until(lambda: _answers(watched), "the watch is back", _PATIENCE)
+    until(lambda: bool(watched.status()["looked_at"]), "it has looked", _PATIENCE)
+    assert before == watched.status()["events"]
+    assert [] == watched.sink.messages()
+
+
+def _answers(watched: Watched) -> bool:
+    try:
+        return bool(watched.status())
+    except OSError:
+        return False
+
+
+def test_a_standby_that_is_behind(watched: Watched) -> None:
+    """Replay is paused there, and its own watch says so."""
+    with sink() as to, watched.archive.create({**_environment(to), "STANDBY": "on"}) as server:
+        server.begin()
+        server.says("database system is ready to accept read-only connections", 60)
+        standby = Watched(server, to, watched.archive)
+        until(lambda: _answers(standby) and bool(standby.status()["all_checked_at"]), "it has looked", 60)
+        server.sql("SELECT pg_wal_replay_pause()")
+        with standby.seen("standby", "warning", "replay is paused"):
+            server.sql("SELECT pg_wal_replay_resume()")
+
+
+@pytest.mark.long
+def test_a_backup_that_is_overdue() -> None:
+    """No backup for two periods: the absence itself is the event."""
+    with small_volume("400m") as place, volume() as data, sink() as to:
+        archive = archives.Archive("pgbackrest", place, None, "")
+        with _watched(archive, to, data, BACKUP_SCHEDULE="* * * * *") as late:
+            late.server.shell("chmod 500 /archive/backup/*", user="0")
+            until(lambda: late.conditions().get("backups") == "warning", "it is overdue", 300)
+            assert any("overdue according to BACKUP_SCHEDULE" in each for each in late.messages("backups"))
+            late.server.shell("chmod 750 /archive/backup/*", user="0")
+            until(lambda: "backups" not in late.conditions(), "it has ended", 300)
+
+
+@pytest.mark.long
+def test_a_wrong_key() -> None:
+    """The next container has another key: nothing can be archived, and everybody hears of it."""
+    key = {"PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc", "PGBACKREST_REPO1_CIPHER_PASS": "geheim-31"}
+    with small_volume("400m") as place, volume() as data, sink() as to:
+        archive = archives.Archive("pgbackrest", place, None, "")
+        with _watched(archive, to, data, **key) as right:
+            assert 0 == right.server.stop()
+        wrong = {**_environment(to), **key, "PGBACKREST_REPO1_CIPHER_PASS": "another-key"}
+        with archive.serve(wrong, volumes={data_folder(): data}) as server:
+            watched = Watched(server, to, archive)
+            archives.write(server, 1)
+            until(lambda: watched.conditions().get("archive backlog") == "error", "it is seen", 120)
+            until(lambda: bool(watched.messages("archive backlog")), "a message", _PATIENCE)
+            _keeps_secrets(watched)
