@@ -20,7 +20,7 @@ _PATIENCE = 45
 
 
 class Watched(NamedTuple):
-    """A server that is watched, and where it tells."""
+    """A server that is watched, and where its messages go."""
 
     server: Container
     sink: Sink
@@ -81,7 +81,7 @@ class Watched(NamedTuple):
         if not self.conditions():
             until(lambda: "/beat" in self.sink.paths(), "the heartbeat is back", _PATIENCE)
 
-    def told(self, name: str, words: str) -> None:
+    def happened(self, name: str, words: str) -> None:
         """See something that just happened in every face."""
         until(lambda: len(self.messages(name)) == 1, f"a message about {name}", _PATIENCE)
         assert words in self.messages(name)[0]
@@ -251,7 +251,7 @@ def test_a_backend_that_crashes(watched: Watched) -> None:
         )
         server.shell(f"kill -KILL {pid}", user="0")
     server.ready()
-    watched.told("crash", "a process of the server crashed")
+    watched.happened("crash", "a process of the server crashed")
     until(lambda: not watched.conditions(), "all is well", _PATIENCE)
 
 
