@@ -14,7 +14,7 @@ import time
 from entrypoint import log, own
 from entrypoint.backup import history
 from entrypoint.drill.rehearsals import DRILLS
-from entrypoint.errors import Stopped
+from entrypoint.errors import Problem, Stopped
 from entrypoint.finding import ERROR
 from entrypoint.noted import conditions, ledger
 from entrypoint.noted.conditions import ENDED, INFO
@@ -237,6 +237,8 @@ def _log(event: Event) -> None:
         log.info(f"{event.name}: ended: {event.found}")
     elif event.level == INFO:
         log.info(f"{event.name}: {event.found}")
+    elif event.level == ERROR:
+        log.problem(Problem(f"{event.name}: {event.found}", event.hint, docs=event.docs))
     else:
         log.warning(f"{event.name}: {event.found}", event.hint, event.docs)
 

@@ -51,3 +51,22 @@ def secrets(
         shown = f"docker inspect shows {several(list(plain))} in plain text; {plain[0]}_FILE hides it"
         return [ok(f"no process shows a secret, but {shown}")]
     return [ok("no process and no file shows a secret")]
+
+
+_DAY = 86400
+_SOON = 14 * _DAY
+_VERY_SOON = 3 * _DAY
+"""Seconds that are left to renew a certificate."""
+
+
+def certificate(path: str, left: float | None) -> list[Finding]:
+    """Judge how many seconds the server's certificate is still valid; None: that is not known."""
+    if left is None:
+        return [ok(f"{path} cannot be read as a certificate here, so its end is not known")]
+    hint = "put a new certificate and its key there, then reload: docker kill --signal HUP CONTAINER"
+    if left <= 0:
+        return [error(f"{path} expired {-left / _DAY:.0f} days ago", hint)]
+    what = f"{path} expires in {left / _DAY:.0f} days"
+    if left < _SOON:
+        return [(error if left < _VERY_SOON else warning)(what, hint)]
+    return [ok(what)]

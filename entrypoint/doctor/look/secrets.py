@@ -1,15 +1,17 @@
-"""The check of secrets."""
+"""The checks of secrets and of the server's certificate."""
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterator, Mapping
 
 from entrypoint.doctor import judge
-from entrypoint.doctor.sight import ALWAYS, Check, Sight
+from entrypoint.doctor.sight import ALWAYS, SERVER, Check, Sight
 from entrypoint.finding import Finding
 from entrypoint.light import re
+from entrypoint.noted import certificate
 from entrypoint.settings import variables
 from entrypoint.settings.fields import FILE_SUFFIX
 from entrypoint.system import files
@@ -77,6 +79,14 @@ def _open_files(raw: Mapping[str, str], names: list[str]) -> Iterator[tuple[str,
             yield name + FILE_SUFFIX, path, mode
 
 
+def _certificate(sight: Sight) -> list[Finding]:
+    if str(sight.conf["ssl"]["value"]) != "on":
+        return []
+    path = os.path.join(sight.data_folder, str(sight.conf["ssl_cert_file"]["value"]))
+    expires = certificate.expiry(path)
+    return judge.secrets.certificate(path, None if expires is None else expires - time.time())
+
+
 CHECKS = (
     Check(
         "secrets",
@@ -86,5 +96,12 @@ CHECKS = (
         ALWAYS,
         "handle-secrets",
         costly=True,
+    ),
+    Check(
+        "certificate",
+        "clients that check the certificate cannot connect once it has expired",
+        "the first certificate in ssl_cert_file, if ssl is on",
+        _certificate,
+        SERVER,
     ),
 )

@@ -76,7 +76,7 @@ class Watched(NamedTuple):
         yield
         until(lambda: name not in self.conditions(), f"{name} has ended", 2 * _PATIENCE)
         until(lambda: len(self.messages(name)) == 2, f"a message about the end of {name}", _PATIENCE)
-        assert ["warning", "info"] == [line["level"] for line in self.log(name)[-2:]]
+        assert [level, "info"] == [line["level"] for line in self.log(name)[-2:]]
         self.sink.got.clear()
         if not self.conditions():
             until(lambda: "/beat" in self.sink.paths(), "the heartbeat is back", _PATIENCE)

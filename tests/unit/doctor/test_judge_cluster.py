@@ -64,6 +64,11 @@ SILENT = databases.Unlooked(silent={"b": "no", "c": "no", "d": "never"}, total=4
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
+        (secrets.certificate("server.crt", None), [OK]),
+        (secrets.certificate("server.crt", 14 * 86400), [OK]),
+        (secrets.certificate("server.crt", 13 * 86400), [WARNING]),
+        (secrets.certificate("server.crt", 2 * 86400), [ERROR]),
+        (secrets.certificate("server.crt", -1), [ERROR]),
         (databases.standby(paused=False, streaming=True, behind=5, seconds=300), [OK]),
         (databases.standby(paused=False, streaming=True, behind=0, seconds=9999), [OK]),
         (databases.standby(paused=False, streaming=True, behind=5, seconds=301), [WARNING]),
