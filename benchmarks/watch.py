@@ -3,8 +3,9 @@ Measure what the watch costs while it looks, is scraped and is probed. Figures, 
 
     .venv/bin/python benchmarks/watch.py [--image NAME] [--minutes N] [--databases N]
 
-runs an idle server with an archive, a scrape of /metrics every 15 seconds and a probe every 5 seconds. It prints a Markdown
-table and writes `benchmarks/watch.json` (`--json FILE`). The goal is 30 MB and 0.5 % of one processor in all.
+runs an idle server with an archive, a scrape of /metrics every 15 seconds and a probe every 5 seconds. It
+prints a Markdown table and writes `benchmarks/watch.json` (`--json FILE`). The goal is 30 MB and 0.5 % of one
+processor in all.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def test(as_json: bool) -> int:
     if not urls:
         raise Failure(
             Problem(
-                "neither NOTIFY_URLS nor a file NOTIFY_URLS_FILE that can be read is set: messages go nowhere",
+                "neither NOTIFY_URLS nor a file NOTIFY_URLS_FILE that can be read is set: nothing is sent",
                 "set NOTIFY_URLS or NOTIFY_URLS_FILE for the container, then recreate it",
                 docs="get-notified",
             )
