@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,19 @@ FOLDER = REPOSITORY / "examples" / "prometheus"
 
 
 class Prometheus:
-    """A running Prometheus."""
+    """A running Prometheus, which scrapes and evaluates every second."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
         self._url = f"http://127.0.0.1:{port}"
+        self._targets: list[dict[str, Any]] = []
+
+    def add(self, instance: str, address: str) -> None:
+        """Scrape an address from now on."""
+        self._targets.append({"targets": [address], "labels": {"instance": instance}})
+        path = self.folder / "targets.json"
+        path.with_suffix(".new").write_text(json.dumps(self._targets), encoding="utf-8")
+        path.with_suffix(".new").rename(path)
 
     def get(self, path: str, **query: str) -> Any:
         """Return the data of an answer of its API."""
@@ -46,17 +55,25 @@ class Prometheus:
         found: list[dict[str, Any]] = self.get("/api/v1/query", query=expression)["result"]
         return found
 
-    def firing(self) -> set[str]:
-        """Return the names of the alerts that fire now."""
-        return {each["metric"]["alertname"] for each in self.query('ALERTS{alertstate="firing"}')}
+    def firing(self, instance: str) -> set[str]:
+        """Return the alerts of an instance that fire now."""
+        found = self.query(f'ALERTS{{alertstate="firing",instance="{instance}"}}')
+        return {each["metric"]["alertname"] for each in found}
 
-    def wait(self, *alerts: str, timeout: float = 60) -> None:
+    def fires(self, instance: str, *alerts: str, timeout: float = 45) -> None:
         """Wait until each of these alerts fires."""
-        until(lambda: set(alerts) <= self.firing(), f"{alerts} fire, not only {self.firing()}", timeout)
+        self._wait(lambda: set(alerts) <= self.firing(instance), f"{alerts} fire", instance, timeout)
 
-    def wait_for_end(self, *alerts: str, timeout: float = 60) -> None:
+    def ends(self, instance: str, *alerts: str, timeout: float = 45) -> None:
         """Wait until none of these alerts fires."""
-        until(lambda: not set(alerts) & self.firing(), f"{alerts} end", timeout)
+        self._wait(lambda: not set(alerts) & self.firing(instance), f"{alerts} end", instance, timeout)
+
+    def _wait(self, condition: Callable[[], bool], what: str, instance: str, timeout: float) -> None:
+        try:
+            until(condition, what, timeout)
+        except AssertionError as error:
+            error.add_note(f"firing: {self.firing(instance)}")
+            raise
 
 
 def _rules() -> dict[str, Any]:
@@ -68,17 +85,16 @@ def _rules() -> dict[str, Any]:
 
 
 @contextmanager
-def started(folder: Path, targets: Mapping[str, str], token: str) -> Iterator[Prometheus]:
-    """Start a Prometheus that scrapes and evaluates every second; `targets` are addresses by their instance."""
+def started(folder: Path, token: str) -> Iterator[Prometheus]:
+    """Start a Prometheus that authorizes itself by this token; it scrapes nothing yet."""
     (folder / "token").write_text(token, encoding="utf-8")
     (folder / "alerts.yml").write_text(json.dumps(_rules()), encoding="utf-8")
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     (scrape,) = config["scrape_configs"]
     scrape["authorization"]["credentials_file"] = str(folder / "token")
-    scrape["static_configs"] = [
-        {"targets": [address], "labels": {"instance": instance}} for instance, address in targets.items()
-    ]
+    del scrape["static_configs"]
+    scrape["file_sd_configs"] = [{"files": [str(folder / "targets.json")]}]
     (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -92,7 +108,7 @@ def started(folder: Path, targets: Mapping[str, str], token: str) -> Iterator[Pr
         words = (f"--{name}={value}" for name, value in options.items())
         process = subprocess.Popen(("prometheus", *words), stdout=log, stderr=log)
     try:
-        found = Prometheus(port)
+        found = Prometheus(folder, port)
         until(found.is_ready, "Prometheus is ready", 20)
         yield found
     finally:
