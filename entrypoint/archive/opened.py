@@ -100,9 +100,12 @@ class OpenedArchive:
         helping = self.can.helping
         if helping is None or not self.server.client:
             return False
+        return helping.can_help(self.version())
+
+    def version(self) -> str:
+        """Return what the archiver says about its version."""
         argv = [self.tool.name, "--version"]
-        said = self.context.children.output(argv, {"PATH": tool_path(self.context)})[1]
-        return helping.can_help(said)
+        return self.context.children.output(argv, {"PATH": tool_path(self.context)})[1]
 
     def spawn(self, command: Command, descriptors: Mapping[int, int]) -> int:
         """Start an archiver call with these descriptors; return its pid."""

@@ -94,6 +94,8 @@ def _print(told: Told) -> None:
 
 def _summary(found: Sequence[Told]) -> str:
     """Return the number of checks, and of what they found."""
+    if not found:
+        return "there is nothing to report"
     counts = [
         f"{count} {level}{'' if count == 1 else 's'}"
         for level in (ERROR, WARNING)

@@ -173,6 +173,7 @@ def wake_at(state: State) -> float | None:
         times += [
             helper.due for helper in state.helpers.values() if not helper.running and helper.due is not None
         ]
+        times += [helper.started + STEADY for helper in state.helpers.values() if _is_on_probation(helper)]
     return min(times, default=None)
 
 
@@ -205,16 +206,7 @@ def on_time(state: State, now: float) -> Decision:
     """Do what is due."""
     actions: list[Action] = []
     if state.phase == SERVING:
-        if state.nudge is not None and now >= state.nudge:
-            pause = state.nudge_pause
-            later = now + pause if pause <= NUDGE_MAX else None
-            state = state._replace(nudge=later, nudge_pause=pause * 2)
-            actions.append(("nudge", None))
-        for helper in state.helpers.values():
-            if not helper.running and helper.due is not None and now >= helper.due:
-                state = state.with_helper(helper._replace(running=True, started=now, due=None))
-                actions.append(("start", helper.role))
-        return state, actions
+        return _serve(state, now)
     if state.deadline is None or now < state.deadline:
         if state.progress is not None and now >= state.progress:
             impatient = state.hurry is not None and now >= state.hurry
@@ -235,6 +227,28 @@ def on_time(state: State, now: float) -> Decision:
     else:
         state, more = _end(state, [("sweep", signal.SIGKILL)])
     return state, actions + more
+
+
+def _serve(state: State, now: float) -> Decision:
+    """Do what is due while the server runs."""
+    actions: list[Action] = []
+    if state.nudge is not None and now >= state.nudge:
+        pause = state.nudge_pause
+        later = now + pause if pause <= NUDGE_MAX else None
+        state = state._replace(nudge=later, nudge_pause=pause * 2)
+        actions.append(("nudge", None))
+    for helper in state.helpers.values():
+        if not helper.running and helper.due is not None and now >= helper.due:
+            state = state.with_helper(helper._replace(running=True, started=now, due=None))
+            actions.append(("start", helper.role))
+        elif _is_on_probation(helper) and now >= helper.started + STEADY:
+            state = state.with_helper(helper._replace(failures=0))
+    return state, actions
+
+
+def _is_on_probation(helper: Helper) -> bool:
+    """Return whether a helper runs again after it has failed."""
+    return helper.running and helper.failures > 0
 
 
 def on_nudged(state: State) -> State:

@@ -6,7 +6,6 @@ import os
 import pickle
 import time
 
-from entrypoint import log
 from entrypoint.errors import Failure
 from entrypoint.server import sessions
 from entrypoint.system.children import Children
@@ -112,11 +111,7 @@ class Faces:
             if self._pages:
                 self._make_page()
 
-        try:
-            self._workers.start("page", work, take, _SECONDS)
-        except OSError as error:
-            log.warning(f"the page cannot be made: {error.strerror}")
-            take(b"")
+        self._workers.start("page", work, take, _SECONDS)
 
     def _ask_lag(self, then: Callable[[int | None], None]) -> None:
         """Ask a standby for its lag, in a copy: the answer may take long."""

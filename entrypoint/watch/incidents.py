@@ -24,7 +24,7 @@ _ROLES = ("primary", "standby")
 
 
 def started(record: Record, now: float, *, requested: bool) -> Record:
-    """Return the record after a start of the container; `requested`: somebody had stopped it before."""
+    """Return the record after a start at `now`; `requested`: it is the first, or somebody had stopped it."""
     before = _in_a_row(record.starts)
     record = record._replace(starts=(*record.starts, Start(now, requested))[-STARTS:])
     count = _in_a_row(record.starts)

@@ -17,7 +17,7 @@ from entrypoint.doctor.sight import Sight
 from entrypoint.drill import drills, rehearsals
 from entrypoint.errors import Failure
 from entrypoint.finding import OK
-from entrypoint.light import NamedTuple
+from entrypoint.light import NamedTuple, re
 from entrypoint.noted import figures, reachable
 from entrypoint.noted.conditions import RANK, Found
 from entrypoint.noted.seen import Seen
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from entrypoint.noted.seen import Server
 
 
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)+")
 _SIZE = "pg_database_size_bytes"
 
 
@@ -129,6 +130,7 @@ def _whole(sight: Sight, seen: Seen, now: float) -> Seen:
     return seen._replace(
         whole_at=now,
         backups=backups,
+        tool_version=_version(sight),
         next_backup=_due(sight, wanted.backup.schedule, runs.last(seen.runs).success),
         next_drill=_due(sight, wanted.drill.schedule, drills.last(seen.drills).success),
     )
@@ -140,6 +142,12 @@ def _window(sight: Sight) -> Window | None:
         return None
     found = reachable.known(sight.archive.archive, sight.data_folder, sight.archiving)
     return None if isinstance(found, str) else found
+
+
+def _version(sight: Sight) -> str:
+    """Return the archiver's version as a number; empty: it is not known."""
+    found = None if sight.archive is None else _NUMBER.search(sight.archive.version())
+    return "" if found is None else found[0]
 
 
 def _due(sight: Sight, schedule: str | None, last: Run | Drill | None) -> float | None:

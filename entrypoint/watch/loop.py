@@ -146,8 +146,8 @@ class Watch:
         phase = "" if known is None else known.phase
         if phase in _STARTING:
             self.restoring = True
-        if phase == lifecycle.SERVING and self.phase != phase:
-            self._begin_serving()
+        if known is not None and phase == lifecycle.SERVING and self.phase != phase:
+            self._begin_serving(float(known.since))
         self.phase = phase
         self.seen = self.seen._replace(helpers=() if known is None else tuple(known.helpers.values()))
         journals = (_identity(self.data_folder, own.BACKUPS), _identity(self.data_folder, own.DRILLS))
@@ -159,8 +159,11 @@ class Watch:
                 self.notifier.journals(runs, drills)
             self.clock.ask(time.monotonic())
 
-    def _begin_serving(self) -> None:
-        """Note the start of a server, with what an earlier watch of this cluster has noted."""
+    def _begin_serving(self, since: float) -> None:
+        """Note the start of a server, with what an earlier watch of this cluster has noted.
+
+        `since` is when PID 1 has started the server: perhaps long ago, if an earlier watch has ended.
+        """
         now = time.time()
         if not notes.cluster(self.data_folder):
             return
@@ -170,8 +173,10 @@ class Watch:
             self.logged = self.record.noted.total
         except (OSError, ValueError):
             self.record = Record()
-        began = self.record.starts[-1].at if self.record.starts else now
-        self.record = incidents.started(self.record, now, requested=_was_stopped(self.data_folder, began))
+        last = self.record.starts[-1].at if self.record.starts else None
+        if since != last:
+            requested = last is None or _was_stopped(self.data_folder, last)
+            self.record = incidents.started(self.record, since, requested=requested)
         if self.restoring:
             self.record = incidents.restored(self.record, now)
         self._note()

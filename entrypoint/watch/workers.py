@@ -46,7 +46,12 @@ class Workers:
         self, purpose: str, work: Callable[[], bytes], take: Callable[[bytes], None], seconds: float
     ) -> None:
         """Let a copy do the work; `take` gets its answer, which is empty if it failed or took too long."""
-        pid, descriptor = copies.branch(self._children, work)
+        try:
+            pid, descriptor = copies.branch(self._children, work)
+        except OSError as error:
+            log.warning(f"the {purpose} of the watch cannot be made: {error.strerror}")
+            take(b"")
+            return
         os.set_blocking(descriptor, False)
         worker = Worker(pid, descriptor, bytearray(), take, time.monotonic() + seconds)
         self.running[purpose] = worker

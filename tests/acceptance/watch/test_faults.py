@@ -286,6 +286,27 @@ def test_a_standby_that_is_behind(watched: Watched) -> None:
             server.sql("SELECT pg_wal_replay_resume()")
 
 
+@pytest.mark.walg
+def test_a_daemon_that_is_killed_again_and_again(heard: Sink) -> None:
+    """The server keeps running, and so does archiving in another way; everybody hears of the daemon."""
+    with (
+        archives.made("wal-g", None) as archive,
+        volume() as data,
+        _watched(archive, heard, data, WALG_COMPRESSION_METHOD="lz4") as made,
+    ):
+        for failures in range(1, 3):
+            until(lambda: _daemon(made)["pid"] is not None, "the daemon runs")
+            made.server.shell(f"kill -KILL {_daemon(made)['pid']}", user="0")
+            until(lambda failures=failures: _daemon(made)["failures"] >= failures, "its end is seen")  # type: ignore[misc]
+        with made.seen("helpers", "warning", "wal-g-daemon keeps exiting on its own, 2 times"):
+            until(lambda: _daemon(made)["failures"] == 0, "it runs again for a minute", 90)
+
+
+def _daemon(watched: Watched) -> dict[str, Any]:
+    found: list[dict[str, Any]] = watched.status()["helpers"]
+    return next(each for each in found if each["role"] == "wal-g-daemon")
+
+
 @pytest.mark.long
 def test_a_backup_that_is_overdue() -> None:
     """No backup for two periods: the absence itself is the event."""

@@ -308,6 +308,17 @@ def test_a_helper_that_ran_well_is_started_again_soon() -> None:
     assert (1, NOW + 200 + STEADY + 1) == (state.helpers["daemon"].failures, wake_at(state))
 
 
+def test_a_helper_that_runs_well_no_longer_counts_as_failing() -> None:
+    """Doctor must not report for ever that it kept ending once."""
+    state, _ = on_time(begin(TIMES, [Helper("daemon")]), NOW)
+    state, _ = on_helper_end(state, "daemon", 1, NOW + 1)
+    state, _ = on_time(state, NOW + 2)
+    assert NOW + 2 + STEADY == wake_at(state)
+    assert 1 == on_time(state, NOW + 1 + STEADY)[0].helpers["daemon"].failures
+    state, actions = on_time(state, NOW + 2 + STEADY)
+    assert (0, [], None) == (state.helpers["daemon"].failures, actions, wake_at(state))
+
+
 def test_a_helper_that_is_not_kept_stays_away() -> None:
     """It is not started again after its end."""
     state, _ = on_time(begin(TIMES, [Helper("backup", keep=False)]), NOW)
