@@ -24,7 +24,7 @@ from entrypoint.doctor.sight import Check
 from entrypoint.logs import places as logs
 from entrypoint.pid1 import ready, status
 from entrypoint.server import context as contexts
-from entrypoint.server import login
+from entrypoint.server import login, opening
 from entrypoint.settings import (
     archiving,
     backing_up,
@@ -163,6 +163,7 @@ _CHECKS: tuple[tuple[str, tuple[Check, ...]], ...] = (
 
 _RUNTIME_FILES = {
     "status": "What PID 1 does now, read by `entrypoint status`, `ready` and `doctor`.",
+    opening.REFUSED: "As `entrypoint.refused`, if the data folder holds no cluster. A start keeps it.",
     "next-backups": "When the next scheduled backup is due.",
     "next-drills": "When the next scheduled drill is due.",
     contexts.SETTINGS_FILE: "The variables that commands inside the container use, without secrets.",

@@ -7,6 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from entrypoint.server.context import Context
+
 COMMANDS = (
     "doctor",
     "archive",
@@ -133,8 +135,19 @@ def _dispatch(arguments: "Sequence[str]") -> int:
         if by_hand.is_asked_for(arguments[0]):
             by_hand.run(arguments[0], arguments[1:])
     if arguments[0] == "postgres" and not any(word in HELP for word in arguments):
-        startup.start(arguments[1:])
+        startup.start(arguments[1:], refused=_refuse)
     return _execute(arguments)
+
+
+def _refuse(context: "Context", error: Exception) -> None:
+    """Log why a start was refused, and then report it to people; raises Ended if nothing is left to log."""
+    code = _ended(error)
+    from entrypoint.errors import Ended
+    from entrypoint.notify import refused
+
+    refused.report(context, error)
+    if code is not None:
+        raise Ended(code) from error
 
 
 def _help_pid_1(arguments: "Sequence[str]") -> int | None:

@@ -32,6 +32,8 @@ NOTIFY = "entrypoint.notify"
 """Messages that wait to be sent, and which targets fail; no secrets. With `NOTIFY_URLS` or a ping URL."""
 READ = "entrypoint.read"
 """When each part of the archive was last read. With `BACKUP_VERIFY=content`."""
+REFUSED = "entrypoint.refused"
+"""Which starts were refused since the last one that served. With `NOTIFY_URLS` or `NOTIFY_HEARTBEAT_URL`."""
 STOPS = "entrypoint.stops"
 """How the last stops went. After the first stop."""
 WATCH = "entrypoint.watch"
@@ -48,7 +50,7 @@ DRILL_SCRATCH = "entrypoint.drill"
 """Below DRILL_FOLDER: the folder of a drill. The next start or drill removes a leftover one."""
 
 _OUTAGE = (f"{PREFIX}archive-failing", f"{PREFIX}archive-words")
-_NOTES = (ARCHIVE, BACKUPS, COLLATION, COVERAGE, DRILLS, FORK, INIT, NOTIFY, READ, STOPS, WATCH)
+_NOTES = (ARCHIVE, BACKUPS, COLLATION, COVERAGE, DRILLS, FORK, INIT, NOTIFY, READ, REFUSED, STOPS, WATCH)
 _ALL = (*_NOTES, *_OUTAGE, UNFINISHED, FINISHED)
 _FORMER = {".entrypoint": UNFINISHED, ".entrypoint.done": FINISHED}
 

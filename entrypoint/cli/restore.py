@@ -7,7 +7,7 @@ import click
 
 from entrypoint.cli.output import echo
 from entrypoint.settings.restoring import ACTIONS, TARGETS
-from entrypoint.start import startup
+from entrypoint.start import only_restore, startup
 
 _VARIABLES: dict[str, str] = {
     "backup": "RESTORE_FROM",
@@ -103,7 +103,7 @@ def restore(immediate: bool, exclusive: bool, dry_run: bool, as_json: bool, **gi
     os.environ.setdefault("RESTORE_FROM", "LATEST")
     if not dry_run:
         startup.start((), restore_only=True)
-    plan = startup.plan_restore(os.environ)
+    plan = only_restore.planned(os.environ)
     from entrypoint.restore import planning
 
     if as_json:

@@ -59,41 +59,42 @@ def parse(text: str) -> Record:
         row = guest.parse_json(text)
         conditions = tuple(_condition(each) for each in row["conditions"])
         events = tuple(_event(each) for each in row["events"])[-EVENTS:]
-        total = _number(row["total"])
+        total = number(row["total"])
         last = events[-1].number if events else 0
-        starts = tuple(Start(_number(each["at"]), bool(each["requested"])) for each in row["starts"])
+        starts = tuple(Start(number(each["at"]), bool(each["requested"])) for each in row["starts"])
         noted = Noted(conditions, events, max(int(total), last))
-        return Record(noted, starts[-STARTS:], str(row["role"]), _number(row["recovered"]))
+        return Record(noted, starts[-STARTS:], str(row["role"]), number(row["recovered"]))
 
 
 def _condition(row: Mapping[str, Any]) -> Condition:
     made = Condition(
         check=str(row["check"]),
         level=_one_of(row["level"], [*RANK]),
-        since=_number(row["since"]),
+        since=number(row["since"]),
         found=str(row["found"]),
         hint=str(row["hint"]),
         docs=str(row["docs"]),
         why=str(row["why"]),
     )
-    return made._replace(well=int(_number(row["well"])))
+    return made._replace(well=int(number(row["well"])))
 
 
 def _event(row: Mapping[str, Any]) -> Event:
     return Event(
-        number=int(_number(row["number"])),
-        at=_number(row["at"]),
+        number=int(number(row["number"])),
+        at=number(row["at"]),
         kind=_one_of(row["kind"], _KINDS),
         name=str(row["name"]),
         level=_one_of(row["level"], [*RANK]),
         found=str(row["found"]),
-        since=_number(row["since"]),
+        since=number(row["since"]),
         hint=str(row["hint"]),
         docs=str(row["docs"]),
     )
 
 
-def _number(value: object) -> float:
+def number(value: object) -> float:
+    """Return a time or a count from a file; raises ValueError."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e12:
         raise ValueError("a number is expected")
     return value

@@ -91,6 +91,11 @@ class Notifier:
             box = outbox.take(box, noted, now, self._watching.level, self._describe, flying=flying)
         self._keep(box)
 
+    def began(self, name: str) -> None:
+        """Note that something has begun of which an earlier process sent a message: its end is news."""
+        box = self._opened()
+        self._keep(box._replace(begun=tuple(dict.fromkeys((*box.begun, name)))))
+
     def looked(self, now: float) -> None:
         """Note that a look has ended: without looks, there are no heartbeats."""
         self._pinger.looked(now)

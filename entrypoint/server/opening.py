@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _RUNTIME_MODE = 0o711
+REFUSED = "refused"
+"""The one file of the runtime folder that a start keeps: what is remembered of starts that were refused."""
 
 
 def open_settings(raw: Mapping[str, str], arguments: Sequence[str]) -> tuple[Settings, list[Problem]]:
@@ -241,8 +243,8 @@ def _make_runtime_folder(who: Identity, held: list[int] | None = None) -> str:
     Only that user can read its files, except the status, which health checks of any user read.
 
     The folder is /run/entrypoint, or next to the sockets or in /tmp if /run is not writable. A start passes
-    `held`: the folder is then emptied, unless another start of this container uses it, and the descriptor
-    that marks the folder as used is added to `held`.
+    `held`: the folder is then emptied but for `REFUSED`, unless another start of this container uses it, and
+    the descriptor that marks the folder as used is added to `held`.
     """
     for folder in RUNTIME_FOLDERS:
         try:
@@ -311,7 +313,7 @@ def _is_free(descriptor: int) -> bool:
 def _empty(descriptor: int, folder: str) -> None:
     """Remove what an earlier start left or somebody else put there."""
     try:
-        walk.empty(descriptor, folder)
+        walk.empty(descriptor, folder, but=REFUSED)
     except OSError as error:
         log.warning(
             f"{folder} cannot be emptied: {error.filename or ''}: {error.strerror}",

@@ -8,7 +8,7 @@ from entrypoint import log, own
 from entrypoint.archive import fork
 from entrypoint.collation import remembered
 from entrypoint.config import render, rendered
-from entrypoint.errors import Ended, Failure, Problem
+from entrypoint.errors import Ended, Failure, Stopped
 from entrypoint.pid1 import status, stops
 from entrypoint.pid1.handoff import HelperSpec, ServerSpec, hand_over
 from entrypoint.server import control_file, leftover, login, opening
@@ -34,17 +34,23 @@ from entrypoint.volume.unfinished import Unfinished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import NoReturn
 
+    from entrypoint.errors import Problem
     from entrypoint.logs.keeper import Keeper
-    from entrypoint.restore.planning import Plan
 
 
-def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
+def start(
+    arguments: Sequence[str],
+    *,
+    restore_only: bool = False,
+    refused: Callable[[Context, Exception], object] | None = None,
+) -> NoReturn:
     """Become the server's PID 1; `arguments` are the arguments of postgres.
 
-    With `restore_only`, end before the server starts, and refuse a volume that holds a database.
+    With `restore_only`, end before the server starts, and refuse a volume that holds a database. `refused` is
+    called if the start fails and somebody wants messages; it may raise Ended.
     """
     logs = _begin_json()
     log.never_wait()  # while we are root, who may open anybody's log
@@ -55,21 +61,34 @@ def start(arguments: Sequence[str], *, restore_only: bool = False) -> NoReturn:
     log.debugging = wanted.serving.debug
     kernel.hide_environment(_start_alone(wanted))
     _make_door(wanted)
-    who = opening.server_identity()
-    # As early as possible: we must not judge a folder in which another start is working.
-    lock = _lock_early(wanted.data_folder, who)
     held: list[int] = []
     context = opening.make_context(wanted, children, held)
+    try:
+        _start(context, problems, held, logs, restore_only=restore_only)
+    except Exception as error:
+        if refused is not None and wanted.watching is not None and not isinstance(error, Stopped):
+            refused(context, error)
+        raise
+
+
+def _start(
+    context: Context, problems: list[Problem], held: list[int], logs: Keeper | None, *, restore_only: bool
+) -> NoReturn:
+    wanted, who = context.settings, context.who
+    # As early as possible: we must not judge a folder in which another start is working.
+    lock = _lock_early(wanted.data_folder, who)
     with identity.Acting(who):
         status.enter(context.runtime_folder, status.BOOT)
         if logs is not None:
-            logs.run(children, [OUR_PROGRAM, "internal", "log"], context.runtime_folder, who)
+            logs.run(context.children, [OUR_PROGRAM, "internal", "log"], context.runtime_folder, who)
     facts = objections.look(wanted)
     decided = objections.check(context, facts, problems)
     if restore_only and decided.kind not in (plan.RESTORE, plan.RECOVER):
-        raise Failure(_nothing_to_restore(wanted))
-    folders.prepare(wanted, context.who, children)
-    identity.become(context.who)
+        from entrypoint.start import only_restore
+
+        raise Failure(only_restore.impossible(wanted))
+    folders.prepare(wanted, who, context.children)
+    identity.become(who)
     if wanted.serving.no_new_privileges:
         kernel.forbid_new_privileges()
     if lock is None:
@@ -247,14 +266,6 @@ def _follow(context: Context, given: list[str], *, superseded: bool) -> list[str
     return given
 
 
-def _nothing_to_restore(wanted: Settings) -> Problem:
-    what, hint = "no backup to restore was named", "add --from LATEST, or --from with a backup's name"
-    if wanted.restore is not None:
-        what = f"{wanted.data_folder} already holds a database"
-        hint = "restore onto an empty volume; this volume was not changed"
-    return Problem(what, hint, docs="restore-to-a-moment")
-
-
 def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Context, plan.Plan, list[str]]:
     """Create the cluster: from scratch, from a backup, or by continuing a restore.
 
@@ -288,20 +299,6 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
         log.info(line)
     clear(context, decided)
     return context, decided, fetch.restore(context, planned, given)
-
-
-def plan_restore(raw: Mapping[str, str]) -> Plan:
-    """Return what a restore would do; writes only below /run, and disturbs no running server."""
-    import tempfile
-
-    from entrypoint.restore import planning
-
-    wanted = opening.load_settings(raw, ())
-    if wanted.restore is None or wanted.source is None:
-        raise Failure(_nothing_to_restore(wanted))
-    context = opening.command_context(wanted)
-    with tempfile.TemporaryDirectory(dir=context.runtime_folder, prefix="plan-") as folder:
-        return planning.look(context._replace(runtime_folder=folder), wanted.restore)
 
 
 def clear(context: Context, decided: plan.Plan) -> None:

@@ -342,7 +342,13 @@ def _is_elsewhere(found: os.stat_result) -> bool:
         return True
 
 
-def empty(descriptor: int, path: str) -> None:
-    """Remove everything in a folder; `path` is for messages."""
+def empty(descriptor: int, path: str, *, but: str = "") -> None:
+    """Remove everything in a folder, except a regular file `but` in it; `path` is for messages."""
     for folder, entry, inner in below(descriptor, path, listed=True):
+        if (
+            entry.name == but
+            and entry.is_file(follow_symlinks=False)
+            and os.path.samestat(os.fstat(folder), os.fstat(descriptor))
+        ):
+            continue
         (os.unlink if inner < 0 else os.rmdir)(entry.name, dir_fd=folder)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from entrypoint.finding import ERROR, OK, WARNING, Finding
-from entrypoint.noted.conditions import HAPPENED, INFO, Event
+from entrypoint.noted import refusals
+from entrypoint.noted.conditions import ENDED, HAPPENED, INFO, Event
 from entrypoint.noted.ledger import STARTS, Record, Start
 
 TYPE_CHECKING = False
@@ -11,9 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from entrypoint.noted.conditions import Serious
+    from entrypoint.noted.refusals import Refusal
     from entrypoint.noted.seen import Server
 
 RESTARTS = "restarts"
+START = "start"
 _MOST = 2
 """Restarts by itself within `_SPAN` that are not worth a message."""
 _SPAN = 600
@@ -33,6 +36,13 @@ def started(record: Record, now: float, *, requested: bool) -> Record:
     what = f"the container has restarted by itself {count} times within ten minutes"
     hint = "look for the reason in its log: docker logs CONTAINER"
     return _happened(record, RESTARTS, Finding(ERROR, what, hint), now)
+
+
+def accepted(record: Record, refused: Sequence[Refusal], now: float) -> Record:
+    """Return the record after a start that serves and that followed refused ones, which people heard of."""
+    since = min(each.first for each in refused)
+    event = Event(0, now, ENDED, START, ERROR, refusals.summary(refused), min(since, now))
+    return record._replace(noted=record.noted.add(event))
 
 
 def _in_a_row(starts: Sequence[Start]) -> int:

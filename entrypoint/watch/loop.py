@@ -20,6 +20,7 @@ from entrypoint.noted import conditions, ledger
 from entrypoint.noted.conditions import ENDED, INFO
 from entrypoint.noted.ledger import Record
 from entrypoint.noted.seen import Seen
+from entrypoint.notify import refused
 from entrypoint.notify.notifier import Notifier
 from entrypoint.pid1 import lifecycle, status, stops
 from entrypoint.server import opening
@@ -179,7 +180,13 @@ class Watch:
             self.record = incidents.started(self.record, since, requested=requested)
         if self.restoring:
             self.record = incidents.restored(self.record, now)
+        known = refused.read(self.context)
+        if known:
+            self.record = incidents.accepted(self.record, known, now)
+            self.notifier.began(incidents.START)
         self._note()
+        if known:
+            refused.forget(self.context)
         self.notifier.journals(self.seen.runs, self.seen.drills)
         self.clock.begin(time.monotonic())
 

@@ -321,6 +321,17 @@ def test_a_damaged_file_is_no_obstacle(tmp_path: Path, world: World, text: str) 
     assert [[1]] * 3 == [world.taken[url] for url in URLS]
 
 
+def test_the_end_of_what_another_process_has_reported(tmp_path: Path, world: World) -> None:
+    """It is one message at any level, as for what this process has reported; without a begin it is none."""
+    ends = Event(0, world.now, ENDED, "start", "error", "2 starts were refused", world.now - 60)
+    other = ends._replace(name="other")
+    notifier = _notifier(_context(tmp_path), world)
+    notifier.began("start")
+    notifier.note(Noted().add(ends).add(other), world.now)
+    _run_until(notifier, world, START + 60)
+    assert [[1]] * 3 == [world.taken[url] for url in URLS]
+
+
 def test_old_news_is_no_news(tmp_path: Path, world: World) -> None:
     """Who asks for messages today hears what is wrong now, and not what happened and ended last week."""
     noted = _ended(_began(Noted(), "space", START - 9 * DAY), "space", START - 8 * DAY)

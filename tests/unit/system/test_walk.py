@@ -214,6 +214,24 @@ def test_an_emptied_folder(tmp_path: Path) -> None:
     assert ([], True) == (os.listdir(top), (tmp_path / "kept").exists())
 
 
+def test_an_emptied_folder_but_for_a_file(tmp_path: Path) -> None:
+    """The file stays; a folder or a link with its name does not, nor does such a file further down."""
+    for number, make in enumerate(("file", "folder", "link")):
+        top = tmp_path / f"{number}"
+        (top / "deep").mkdir(parents=True)
+        (top / "deep" / "kept").touch()
+        if make == "file":
+            (top / "kept").write_text("text")
+        elif make == "folder":
+            (top / "kept" / "kept").mkdir(parents=True)
+        else:
+            (top / "kept").symlink_to("/etc/passwd")
+        descriptor = os.open(top, os.O_RDONLY)
+        walk.empty(descriptor, str(top), but="kept")
+        os.close(descriptor)
+        assert (["kept"] if make == "file" else []) == os.listdir(top)
+
+
 @pytest.fixture
 def as_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Pretend to be root; return a folder whose links belong to another user."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from entrypoint.noted import refusals
 from entrypoint.noted.ledger import Record
+from entrypoint.noted.refusals import Refusal
 from entrypoint.noted.seen import Server
 from entrypoint.watch import incidents
 
@@ -55,3 +57,13 @@ def test_a_promotion_is_reported_once() -> None:
 def test_a_restore_is_reported() -> None:
     """Its end is good news."""
     assert [("restore", "info")] == _names(incidents.restored(Record(), 1.0))
+
+
+def test_a_start_after_refused_ones() -> None:
+    """It ends what their messages have begun, which began with the first of them."""
+    known: tuple[Refusal, ...] = ()
+    for now in (10.0, 20.0):
+        known, _ = refusals.note(known, "digest", "the volume is gone", now)
+    (event,) = incidents.accepted(Record(), known, 100.0).noted.events
+    assert ("start", "ended", 10.0) == (event.name, event.kind, event.since)
+    assert "2 starts were refused: the volume is gone" == event.found
