@@ -39,7 +39,7 @@ class Refusal(NamedTuple):
     last: float
     tried: float
     """When people were to hear of it last."""
-    told: bool = False
+    heard: bool = False
     """A target has taken that message."""
     times: int = 1
     """How many starts were refused for it."""
@@ -63,9 +63,9 @@ def note(known: Sequence[Refusal], reason: str, what: str, now: float) -> tuple[
         made, due = Refusal(reason, what[:_MOST_WORDS], now, now, 0.0), news < NEWS
     else:
         made = mine._replace(last=now, times=mine.times + 1)
-        due = news < NEWS and not _is_recent(mine.tried, AGAIN if mine.told else RETRY, now)
+        due = news < NEWS and not _is_recent(mine.tried, AGAIN if mine.heard else RETRY, now)
     if due:
-        made = made._replace(tried=now, told=False)
+        made = made._replace(tried=now, heard=False)
     return (*others, made), due
 
 
@@ -74,9 +74,9 @@ def _is_recent(at: float, seconds: float, now: float) -> bool:
     return 0 <= now - at < seconds
 
 
-def told(known: Sequence[Refusal], reason: str) -> tuple[Refusal, ...]:
+def heard(known: Sequence[Refusal], reason: str) -> tuple[Refusal, ...]:
     """Return what is known after a target has taken the message about a reason."""
-    return tuple(each._replace(told=True) if each.reason == reason else each for each in known)
+    return tuple(each._replace(heard=True) if each.reason == reason else each for each in known)
 
 
 def join(known: Sequence[Refusal], more: Sequence[Refusal]) -> tuple[Refusal, ...]:
@@ -113,6 +113,6 @@ def _refusal(row: Mapping[str, Any]) -> Refusal:
         ledger.number(row["first"]),
         ledger.number(row["last"]),
         ledger.number(row["tried"]),
-        bool(row["told"]),
+        bool(row["heard"]),
         int(ledger.number(row["times"])),
     )

@@ -89,7 +89,7 @@ def _report(context: Context, watching: Watching, problems: Sequence[Problem]) -
     # full are just what people must hear of, and a restart policy soon waits a minute between its attempts.
     _keep(context, known, in_use=in_use)
     if is_due and _send(context, _tasks(context, watching, _event(problems, now), secrets)):
-        _keep(context, refusals.told(known, reason), in_use=in_use)
+        _keep(context, refusals.heard(known, reason), in_use=in_use)
 
 
 def _event(problems: Sequence[Problem], now: float) -> Event:

@@ -22,7 +22,7 @@ def _run(times: list[float], reasons: str, *, taken: bool = True) -> tuple[tuple
         known, due = refusals.note(known, reason, f"it is {reason}", START + at)
         if due:
             sent += reason
-            known = refusals.told(known, reason) if taken else known
+            known = refusals.heard(known, reason) if taken else known
     return known, sent
 
 

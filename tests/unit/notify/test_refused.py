@@ -155,7 +155,7 @@ def test_a_target_that_hangs(
     assert "json://hook-two.example has not taken the message about this: no answer within 1 s" in said
     assert 1 == len(_sent(tmp_path))
     (known,) = refused.read(context)
-    assert known.told
+    assert known.heard
 
 
 def test_a_stop_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ def test_a_stop_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     thread.join()
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
     (known,) = refused.read(context)
-    assert not known.told
+    assert not known.heard
 
 
 def test_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
