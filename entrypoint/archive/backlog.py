@@ -1,10 +1,13 @@
 """The backlog and progress of archiving, read from pg_wal and from the notes of archive-segment."""
 
+from __future__ import annotations
+
 import os
 import time
 from itertools import takewhile
 
 from entrypoint.archive import calls, fork, mark
+from entrypoint.light import re
 from entrypoint.pid1 import status
 from entrypoint.postgres import segments
 from entrypoint.settings.archiving import Archive
@@ -12,6 +15,7 @@ from entrypoint.shown import iso
 from entrypoint.volume.facts import ArchiveState
 
 _REASON_LINES = 3
+_IS_NEWS = re.compile(r"\s*(P[0-9]+\s+)?(INFO|DETAIL):")
 _AFTER_REASON = ("hint:", "docs:", "goroutine ")
 _RECENT = 600.0
 """Seconds over which the archiving rate is measured."""
@@ -124,8 +128,11 @@ def _is_idle(wal: str, done: dict[str, float]) -> bool:
 
 
 def _reason(words: list[str]) -> str | None:
-    """Return the reason from the output: wal-g begins with news, ends with a stack; others end with hints."""
-    lines = [line.strip() for line in words if line.strip()]
+    """Return the reason from the output: wal-g begins with news, ends with a stack; others end with hints.
+
+    pgBackRest also reports what it does, with all its options.
+    """
+    lines = [line.strip() for line in words if line.strip() and not _IS_NEWS.match(line)]
     found = (
         number for number, line in enumerate(lines) if "error" in line.lower() or line.startswith("panic: ")
     )

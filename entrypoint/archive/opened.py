@@ -104,7 +104,7 @@ class OpenedArchive:
 
     def version(self) -> str:
         """Return what the archiver says about its version."""
-        argv = [self.tool.name, "--version"]
+        argv = [self.tool.name, self.tool.asks_version]
         return self.context.children.output(argv, {"PATH": tool_path(self.context)})[1]
 
     def spawn(self, command: Command, descriptors: Mapping[int, int]) -> int:

@@ -155,6 +155,8 @@ class Naming(Protocol):
     """File name of the rendered settings in the runtime folder; also the template's name."""
     work_folder: str
     """Its working folder in the runtime folder (`known.WORK_FOLDERS`); or empty."""
+    asks_version: str
+    """Its argument that prints its version."""
     segment_commands: frozenset[str]
     """The subcommands that a server runs for each segment."""
 

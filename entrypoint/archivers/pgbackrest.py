@@ -74,6 +74,7 @@ class PgBackRest:
     name = "pgbackrest"
     group = GROUPS[name]
     config_name = "pgbackrest.conf"
+    asks_version = "version"
     work_folder = "pgbackrest"
     segment_commands = frozenset(("archive-push", "archive-get"))
     top_folders: tuple[str, ...] = ("backup", "archive")

@@ -60,6 +60,7 @@ class WalG:
     name = "wal-g"
     group = GROUPS[name]
     config_name = "walg.json"
+    asks_version = "--version"
     work_folder = ""
     segment_commands = frozenset(("wal-push", "wal-fetch"))
     top_folders: tuple[str, ...] = (_BACKUPS, _WAL)

@@ -46,8 +46,8 @@ class Watched(NamedTuple):
 
     def messages(self, name: str) -> list[str]:
         """The titles and bodies of the messages about a check."""
-        found = [f"{each['title']}\n{each['message']}" for each in self.sink.messages()]
-        return [each for each in found if name in each]
+        found = [each for each in self.sink.messages() if f" {name}: " in each["title"]]
+        return [f"{each['title']}\n{each['message']}" for each in found]
 
     def log(self, name: str) -> list[dict[str, Any]]:
         """The lines of the watch in the log that begin with a name."""
@@ -274,16 +274,34 @@ def _answers(watched: Watched) -> bool:
         return False
 
 
-def test_a_standby_that_is_behind(watched: Watched) -> None:
-    """Replay is paused there, and its own watch says so."""
-    with sink() as to, watched.archive.create({**_environment(to), "STANDBY": "on"}) as server:
+def test_a_standby_that_is_behind_and_is_promoted(watched: Watched) -> None:
+    """It was built by a restore, replay is paused, and then it takes over: its own watch says each of these."""
+    environment = {"STANDBY": "on", "NOTIFY_LEVEL": "info"}
+    with (
+        sink() as to,
+        watched.archive.copy() as copy,
+        copy.create({**_environment(to), **environment}) as server,
+    ):
         server.begin()
         server.says("database system is ready to accept read-only connections", 60)
-        standby = Watched(server, to, watched.archive)
+        standby = Watched(server, to, copy)
         until(lambda: _answers(standby) and bool(standby.status()["all_checked_at"]), "it has looked", 60)
+        standby.happened("restore", "a restore has ended")
         server.sql("SELECT pg_wal_replay_pause()")
         with standby.seen("standby", "warning", "replay is paused"):
             server.sql("SELECT pg_wal_replay_resume()")
+        server.exec("entrypoint", "promote", timeout=60)
+        standby.happened("promotion", "this server was promoted: it is a primary now, on timeline 2")
+
+
+def test_a_container_that_restarts_again_and_again(watched: Watched) -> None:
+    """Nobody has stopped it: the third restart within ten minutes is reported, and the fourth is not."""
+    for _ in range(4):
+        watched.server.kill()
+        watched.server.again()
+        watched.server.ready()
+        until(lambda: _answers(watched) and bool(watched.status()["looked_at"]), "it has looked", 60)
+    watched.happened("restarts", "the container has restarted by itself 3 times within ten minutes")
 
 
 @pytest.mark.walg
@@ -315,7 +333,8 @@ def test_a_backup_that_is_overdue() -> None:
         with _watched(archive, to, data, BACKUP_SCHEDULE="* * * * *") as late:
             late.server.shell("chmod 500 /archive/backup/*", user="0")
             until(lambda: late.conditions().get("backups") == "warning", "it is overdue", 300)
-            assert any("overdue according to BACKUP_SCHEDULE" in each for each in late.messages("backups"))
+            until(lambda: bool(late.messages("backups")), "a message", _PATIENCE)
+            assert "overdue according to BACKUP_SCHEDULE" in late.messages("backups")[0]
             late.server.shell("chmod 750 /archive/backup/*", user="0")
             until(lambda: "backups" not in late.conditions(), "it has ended", 300)
 
@@ -324,7 +343,7 @@ def test_a_backup_that_is_overdue() -> None:
 def test_a_wrong_key() -> None:
     """The next container has another key: nothing can be archived, and everybody hears of it."""
     key = {"PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc", "PGBACKREST_REPO1_CIPHER_PASS": "geheim-31"}
-    with small_volume("400m") as place, volume() as data, sink() as to:
+    with volume() as place, volume() as data, sink() as to:
         archive = archives.Archive("pgbackrest", place, None, "")
         with _watched(archive, to, data, **key) as right:
             assert 0 == right.server.stop()

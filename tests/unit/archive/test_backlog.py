@@ -67,6 +67,15 @@ def test_the_last_error_is_the_message_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
+        (
+            [
+                "entrypoint: error: pgbackrest cannot use the archive (exit code 29):",
+                "    INFO: stanza-create command begin 2.45: --repo1-path=/archive",
+                "    ERROR: [029]: unable to load info file",
+                "    HINT: archive.info cannot be opened",
+            ],
+            "pgbackrest cannot use the archive (exit code 29): ERROR: [029]: unable to load info file",
+        ),
         (["INFO: files will be uploaded", "ERROR: cannot reach it", "  dial tcp: refused"], "ERROR: cannot reach it dial tcp: refused"),
         (["ERROR: [103]: unable to find a repository", "HINT: is there one?", ""], "ERROR: [103]: unable to find a repository"),
         (["Error: 1", "2", "3", "4"], "Error: 1 2 3"),
