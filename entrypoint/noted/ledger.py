@@ -35,6 +35,8 @@ class Record(NamedTuple):
     """The server's role at the last look: `primary` or `standby`."""
     recovered: float = 0.0
     """When the checkpointer of the last look was started, see `seen.Server`."""
+    started: float = 0.0
+    """When the postmaster of the last look was started."""
 
 
 def write(record: Record) -> str:
@@ -49,6 +51,7 @@ def write(record: Record) -> str:
         "starts": [each._asdict() for each in record.starts],
         "role": record.role,
         "recovered": record.recovered,
+        "started": record.started,
     }
     return json.dumps(value, ensure_ascii=False) + "\n"
 
@@ -63,7 +66,8 @@ def parse(text: str) -> Record:
         last = events[-1].number if events else 0
         starts = tuple(Start(number(each["at"]), bool(each["requested"])) for each in row["starts"])
         noted = Noted(conditions, events, max(int(total), last))
-        return Record(noted, starts[-STARTS:], str(row["role"]), number(row["recovered"]))
+        times = number(row["recovered"]), number(row["started"])
+        return Record(noted, starts[-STARTS:], str(row["role"]), *times)
 
 
 def _condition(row: Mapping[str, Any]) -> Condition:

@@ -21,8 +21,10 @@ _MOST = 2
 """Restarts by itself within `_SPAN` that are not worth a message."""
 _SPAN = 600
 """Seconds."""
-_SLACK = 5.0
-"""Seconds between the start of the postmaster and that of its first checkpointer."""
+_SLACK = 2.0
+"""Seconds between the start of the postmaster and that of its first checkpointer, since PostgreSQL 15."""
+_EARLY = 15
+"""Earlier versions start the checkpointer only after a recovery."""
 _ROLES = ("primary", "standby")
 
 
@@ -53,7 +55,7 @@ def _in_a_row(starts: Sequence[Start]) -> int:
 
 def answered(record: Record, server: Server, now: float) -> Record:
     """Return the record after a look at a server."""
-    if server.recovered - server.started > _SLACK and server.recovered > record.recovered:
+    if _has_crashed(record, server):
         what = "a process of the server crashed: all sessions were ended, and the server has recovered"
         hint = "look for “was terminated by signal” in the log: docker logs CONTAINER"
         record = _happened(record, "crash", Finding(ERROR, what, hint), now)
@@ -62,7 +64,15 @@ def answered(record: Record, server: Server, now: float) -> Record:
         hint = "make sure that the old primary stays down: entrypoint doctor 'archive fork'"
         record = _happened(record, "promotion", Finding(WARNING, what, hint, "run-a-standby"), now)
     role = server.role if server.role in _ROLES else record.role
-    return record._replace(role=role, recovered=max(record.recovered, server.recovered))
+    return record._replace(role=role, recovered=server.recovered, started=server.started)
+
+
+def _has_crashed(record: Record, server: Server) -> bool:
+    """Return whether the postmaster has started its processes again since the last look, or its start."""
+    if server.started == record.started:
+        return server.recovered > record.recovered
+    major = server.version.partition(".")[0]
+    return major.isdecimal() and int(major) >= _EARLY and server.recovered - server.started > _SLACK
 
 
 def restored(record: Record, now: float) -> Record:

@@ -21,6 +21,7 @@ RECORD = Record(
     (Start(1.0, requested=True), Start(2.0, requested=False)),
     "primary",
     3.25,
+    1.25,
 )
 
 

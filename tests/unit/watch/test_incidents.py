@@ -41,8 +41,18 @@ def test_a_crash_is_reported_once() -> None:
     crashed = SERVER._replace(recovered=1100.0)
     record = incidents.answered(incidents.answered(record, crashed, 1101.0), crashed, 1102.0)
     assert [("crash", "error")] == _names(record)
-    record = incidents.answered(record, SERVER._replace(started=2000.0, recovered=2000.1), 2001.0)
+    restarted = SERVER._replace(started=2000.0, recovered=2000.1)
+    record = incidents.answered(record, restarted, 2001.0)
     assert [("crash", "error")] == _names(record), "a restart is no crash"
+    record = incidents.answered(record, restarted._replace(recovered=2000.9), 2002.0)
+    assert [("crash", "error")] * 2 == _names(record), "it may crash right after its start"
+
+
+def test_a_crash_before_the_first_look() -> None:
+    """It is seen by the start of the checkpointer, but before PostgreSQL 15 a long recovery looks the same."""
+    crashed = SERVER._replace(recovered=1010.0)
+    assert [("crash", "error")] == _names(incidents.answered(Record(), crashed, 1011.0))
+    assert [] == _names(incidents.answered(Record(), crashed._replace(version="14.9"), 1011.0))
 
 
 def test_a_promotion_is_reported_once() -> None:
