@@ -37,7 +37,7 @@ FETCHED = "fetched"
 READ_TO_END = "read-to-end"
 ENDED_EARLY = "ended-early"
 OF_A_RECOVERY = (
-    *("fetch-words", "fetch-failing", FETCH_FAILED, FETCHED, READ_TO_END, ENDED_EARLY),
+    *("fetch-words", "fetch-failing", "fetch-asked", FETCH_FAILED, FETCHED, READ_TO_END, ENDED_EARLY),
     *("stored", "stored.new", "later"),
 )
 """Notes of shims/fetch-segment. All but ASK belong to one recovery; the next one must not trust them."""

@@ -19,7 +19,8 @@ STANDBY = {"STANDBY": "on"}
 OFTEN = {"ARCHIVE_FORK_INTERVAL": "1"}
 CONFIRM = {"ARCHIVE_FORK": "confirm"}
 SUPERSEDED = 15
-"""The exit code."""
+UNFINISHED = 13
+"""Exit codes."""
 
 
 @contextmanager
@@ -121,6 +122,32 @@ def test_an_old_primary_that_still_serves_stops(archive: Archive, volume: str) -
             moved = {"/archive": away.volume, DATA: volume}
             with archive.create({}, volumes=moved, options=("--user", "999:999")) as blind:
                 assert "holds its timeline 2" in _refused(blind)
+
+
+def test_a_new_standby_does_not_replay_the_old_primary_after_the_fork(archive: Archive, volume: str) -> None:
+    """Until the new primary archives, a standby waits at the fork and a restore stops; then the standby follows."""
+    env = {"ARCHIVE_FORK_INTERVAL": "3600", "ARCHIVE_TIMEOUT": "1h"}
+    with _pair(archive, volume, env) as (primary, standby):
+        archives.write(primary, 1)
+        archives.wait_for_archiving(primary)
+        containers.until(lambda: standby.sql("SELECT count(*) FROM kept") == "1001", "all rows", 30)
+        _promote(standby)
+        containers.docker("pause", standby.name)
+        _write(primary, -1)
+        archives.write(primary, 2)
+        archives.wait_for_archiving(primary)
+        assert "00000001" == archive.segments()[-1][:8]
+        primary.kill()
+        with archive.create(STANDBY) as third:
+            third.begin()
+            third.says("forked off before the end of that segment", 60)
+            assert "0|0" == _rows(third)
+            restore = archive.run({"RESTORE_FROM": "LATEST"}, timeout=60)
+            assert "cannot replace it, because timeline 2 forked off" in restore.output, restore.output
+            assert UNFINISHED == restore.code
+            containers.docker("unpause", standby.name)
+            standby.sql("SELECT pg_switch_wal()")
+            containers.until(lambda: _rows(third) == "0|1", "the new primary's row", 30)
 
 
 @contextmanager

@@ -398,6 +398,54 @@ def test_a_standby_retries_by_itself(fetching: Fetching, text: str, expected: in
     assert (0, text == "exit 9") == (code, "works again" in words)
 
 
+NEWER, NEWEST = (f"{timeline}{NAME[8:]}" for timeline in ("00000002", "0000000A"))
+
+
+@pytest.mark.parametrize("text", ["exit 74", "exit 9"], ids=["missing", "outage"])
+def test_a_standby_waits_for_the_newer_timeline(fetching: Fetching, text: str) -> None:
+    """If it requested the segment on a newer timeline before, it gets 1 for older ones, and one line says why."""
+    (fetching.data / "standby.signal").touch()
+    words = []
+    for _ in range(2):
+        for name, archiver in ((NEWEST, text), (NEWER, "echo >>calls"), (NAME, "echo >>calls")):
+            code, said = fetching.fetch(archiver, name=name)
+            assert 1 == code
+            words += [line for line in said.splitlines() if " info: " in line]
+    assert not (fetching.data / "calls").exists()
+    reason = "because timeline 10 forked off before the end of that segment"
+    line = f"this standby waits until {NEWEST} is archived; {NEWER} is not fetched in its place, {reason}"
+    assert [f"entrypoint: info: {line}"] == words
+    assert [0, 0] == [fetching.fetch("exit 0", name=name)[0] for name in (NEWEST, LATER)]
+
+
+def test_only_the_same_segment_of_a_newer_timeline_counts(fetching: Fetching) -> None:
+    """After a request for another segment, of an older timeline, or the same one again, a segment is fetched."""
+    (fetching.data / "standby.signal").touch()
+    for before in (f"00000002{LATER[8:]}", NAME, f"00000000{NAME[8:]}", "00000002.history"):
+        assert (1, 0) == (fetching.fetch("exit 74", name=before)[0], fetching.fetch("exit 0")[0]), before
+    # A standby that takes another path in its next round is refused once.
+    assert [1, 1, 0] == [
+        fetching.fetch("exit 74", name=NEWER)[0],
+        *(fetching.fetch("exit 0")[0] for _ in range(2)),
+    ]
+
+
+def test_a_restore_does_not_replay_an_older_timeline_past_a_fork(fetching: Fetching) -> None:
+    """It stops and names both ways; if no timeline has the segment, that is the end of the archive."""
+    assert 1 == fetching.fetch("exit 74", name=NEWER)[0]
+    code, words = fetching.fetch("echo wrong >place")
+    assert (126, False) == (code, (fetching.data / "place").exists())
+    assert (fetching.runtime / "fetch-failed").exists()
+    assert (
+        f"entrypoint: error: {NEWER} is not in the archive, and {NAME} cannot replace it, because timeline 2 forked "
+        "off before the end of that segment; recovery stops here\n"
+        "  hint: start again once the server on timeline 2 has archived it; if that server is lost, restore the "
+        "older timeline (RESTORE_TARGET_TIMELINE=1)\n"
+        "  docs: resolve-two-writers (entrypoint help resolve-two-writers)\n"
+    ) == words
+    assert [1, 1] == [fetching.fetch("exit 74", name=name)[0] for name in (NEWER, NAME)]
+
+
 def test_a_damaged_segment_is_fetched_only_once_more(fetching: Fetching) -> None:
     """The archiver's report of damage counts after the second fetch."""
     code, words = fetching.fetch("echo >>calls; echo it is torn >&2; exit 9", "60")
