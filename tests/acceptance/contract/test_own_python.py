@@ -26,7 +26,7 @@ CHANGES: Mapping[str, str] = {
 RUN apt-get update && apt-get install --yes --no-install-recommends lz4 && \
     apt-get purge -y --auto-remove lz4 python3 python3-minimal && rm -rf /var/lib/apt/lists/*""",
     "purged by dpkg": """\
-RUN dpkg-query --show --showformat '${Package}\\n' '*python3*' | xargs dpkg --purge --force-depends && \
+RUN dpkg-query --show --showformat '${Package}\\n' '*python3*' apprise | xargs dpkg --purge --force-depends && \
     apt-get -f install --yes""",
     "removed by rm": "RUN rm -rf /usr/bin/python3* /usr/lib/python3* /usr/local/lib/python3*",
     "replaced by a link": "RUN for path in /usr/bin/python3*; do ln -sf /bin/false $path; done",

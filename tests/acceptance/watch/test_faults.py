@@ -183,11 +183,12 @@ def test_an_archive_that_is_full(watched: Watched) -> None:
 
 def test_a_volume_that_fills_up(watched: Watched) -> None:
     """It is seen before it is full, and so is the time that is left."""
-    fill = "for each in $(seq 100); do dd if=/dev/zero bs=1M count=1 2>/dev/null >>/archive/fill; sleep 0.2; done"
+    step = "dd if=/dev/zero bs=512K count=1 2>/dev/null >>/archive/fill; sleep 0.2"
+    fill = f"(for each in $(seq 500); do [ ! -e /archive/enough ] || break; {step}; done) >/dev/null 2>&1 &"
     watched.server.shell(fill, user="0")
     with watched.seen("free space", "error", "it is full in 0."):
         assert 0 < (watched.metric('nixpg_volume_full_seconds{volume="archive"}') or 0) < 3600
-        watched.server.shell("rm /archive/fill", user="0")
+        watched.server.shell("touch /archive/enough; sleep 1; rm /archive/fill /archive/enough", user="0")
 
 
 def test_a_backup_that_fails_and_a_hole(watched: Watched) -> None:

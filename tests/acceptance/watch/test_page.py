@@ -92,10 +92,11 @@ def test_the_commands_restore_the_moment(watched: Container) -> None:
     watched.sql("CREATE TABLE kept AS SELECT 42 AS answer")
     moment = watched.sql("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US')")
     watched.sql("DROP TABLE kept")
-    watched.sql("SELECT pg_switch_wal()")
     commands: list[str] = []
 
     def picked() -> bool:
+        # The time of the last archived segment has whole seconds.
+        watched.sql("SELECT pg_logical_emit_message(true, '', ''), pg_switch_wal()")
         text, _ = _page(watched, at=moment)
         commands[:] = [html.unescape(each) for each in re.findall(r"(?s)<pre[^>]*><code>(.*?)</code>", text)]
         return any(f"--env RESTORE_TARGET_TIME={moment}+00:00" in each for each in commands)

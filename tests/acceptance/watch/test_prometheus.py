@@ -242,6 +242,8 @@ def test_a_crash(scene: Scene) -> None:
         scene.primary.shell(f"kill -9 {pid}")
         scene.prometheus.fires("primary", "PostgresCrashed")
     scene.calm()
+    query = 'nixpg_doctor_findings{instance="primary",level="error"} == 0'
+    containers.until(lambda: bool(scene.prometheus.query(query)), "the recovery is over", 60)
     scene.later("primary", {"PostgresBackupOverdue"}, WATCHED, REACHED)
 
 
