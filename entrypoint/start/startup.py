@@ -61,10 +61,13 @@ def start(
     log.debugging = wanted.serving.debug
     kernel.hide_environment(_start_alone(wanted))
     _make_door(wanted)
+    # As early as possible: we must not judge a folder in which another start is working, nor empty its
+    # runtime folder.
+    lock = _lock_early(wanted.data_folder, opening.server_identity())
     held: list[int] = []
     context = opening.make_context(wanted, children, held)
     try:
-        _start(context, problems, held, logs, restore_only=restore_only)
+        _start(context, problems, lock, held, logs, restore_only=restore_only)
     except Exception as error:
         if refused is not None and wanted.watching is not None and not isinstance(error, Stopped):
             refused(context, error)
@@ -72,11 +75,15 @@ def start(
 
 
 def _start(
-    context: Context, problems: list[Problem], held: list[int], logs: Keeper | None, *, restore_only: bool
+    context: Context,
+    problems: list[Problem],
+    lock: int | None,
+    held: list[int],
+    logs: Keeper | None,
+    *,
+    restore_only: bool,
 ) -> NoReturn:
     wanted, who = context.settings, context.who
-    # As early as possible: we must not judge a folder in which another start is working.
-    lock = _lock_early(wanted.data_folder, who)
     with identity.Acting(who):
         status.enter(context.runtime_folder, status.BOOT)
         if logs is not None:

@@ -44,9 +44,9 @@ class Watched(NamedTuple):
         """The level of each condition."""
         return {each["check"]: each["level"] for each in self.status()["conditions"]}
 
-    def messages(self, name: str) -> list[str]:
-        """The titles and bodies of the messages about a check."""
-        found = [each for each in self.sink.messages() if f" {name}: " in each["title"]]
+    def messages(self, name: str, level: str = "") -> list[str]:
+        """The titles and bodies of the messages about a check, of one level or of all; `ended` is one as well."""
+        found = [each for each in self.sink.messages() if f"{level.upper()} {name}: " in each["title"]]
         return [f"{each['title']}\n{each['message']}" for each in found]
 
     def log(self, name: str) -> list[dict[str, Any]]:
@@ -65,9 +65,8 @@ class Watched(NamedTuple):
     def seen(self, name: str, level: str, words: str) -> Iterator[None]:
         """See a condition that the test has caused in every face; after the block, see its end in every face."""
         until(lambda: self.conditions().get(name) == level, f"{name} is in /status.json", _PATIENCE)
-        until(lambda: len(self.messages(name)) == 1, f"a message about {name}", _PATIENCE)
-        (message,) = self.messages(name)
-        assert words in message
+        until(lambda: len(self.messages(name, level)) == 1, f"a message about {name}", _PATIENCE)
+        assert words in self.messages(name, level)[0]
         assert (self.metric(f'nixpg_doctor_findings{{level="{level}"}}') or 0) >= 1
         assert words in _unescaped(self.ask("/"))
         assert words in self.log(name)[-1]["msg"]
@@ -75,8 +74,9 @@ class Watched(NamedTuple):
             until(lambda: "/beat/fail" in self.sink.paths(), "the heartbeat says so", _PATIENCE)
         yield
         until(lambda: name not in self.conditions(), f"{name} has ended", 2 * _PATIENCE)
-        until(lambda: len(self.messages(name)) == 2, f"a message about the end of {name}", _PATIENCE)
-        assert [level, "info"] == [line["level"] for line in self.log(name)[-2:]]
+        until(lambda: bool(self.messages(name, "ended")), f"a message about the end of {name}", _PATIENCE)
+        assert 1 == len(self.messages(name, level))
+        assert "info" == self.log(name)[-1]["level"]
         self.sink.got.clear()
         if not self.conditions():
             until(lambda: "/beat" in self.sink.paths(), "the heartbeat is back", _PATIENCE)
