@@ -174,10 +174,11 @@ def test_storage_that_is_away(watched: Watched) -> None:
 
 
 def test_an_archive_that_is_full(watched: Watched) -> None:
-    """The archiver's own output is in the message."""
+    """The archiver's output is shown as well; while it tries again, only the first line of it is known."""
     watched.server.shell("dd if=/dev/zero of=/archive/fill bs=1M 2>/dev/null; true", user="0")
     archives.write(watched.server, 1)
-    with watched.seen("archive backlog", "error", "No space left"):
+    with watched.seen("archive backlog", "error", "archive-push command encountered error(s)"):
+        until(lambda: "No space left" in watched.ask("/"), "the reason", _PATIENCE)
         watched.server.shell("rm /archive/fill", user="0")
 
 
