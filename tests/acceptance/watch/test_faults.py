@@ -77,9 +77,10 @@ class Watched(NamedTuple):
         until(lambda: bool(self.messages(name, "ended")), f"a message about the end of {name}", _PATIENCE)
         assert 1 == len(self.messages(name, level))
         assert "info" == self.log(name)[-1]["level"]
+        until(lambda: not self.conditions(), "what it has caused has ended as well", 3 * _PATIENCE)
+        self.settled()
         self.sink.got.clear()
-        if not self.conditions():
-            until(lambda: "/beat" in self.sink.paths(), "the heartbeat is back", _PATIENCE)
+        until(lambda: "/beat" in self.sink.paths(), "the heartbeat is back", _PATIENCE)
 
     def settled(self) -> None:
         """Wait until no message is on its way: it would be sent again after a kill."""
