@@ -183,6 +183,7 @@ def test_an_archive_that_is_full(watched: Watched) -> None:
         watched.server.shell("rm /archive/fill", user="0")
 
 
+@pytest.mark.long
 def test_a_volume_that_fills_up(watched: Watched) -> None:
     """It is seen before it is full, and so is the time that is left."""
     step = "dd if=/dev/zero bs=512K count=1 2>/dev/null >>/archive/fill; sleep 0.2"
