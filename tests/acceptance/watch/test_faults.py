@@ -76,7 +76,7 @@ class Watched(NamedTuple):
         until(lambda: name not in self.conditions(), f"{name} has ended", 2 * _PATIENCE)
         until(lambda: bool(self.messages(name, "ended")), f"a message about the end of {name}", _PATIENCE)
         assert 1 == len(self.messages(name, level))
-        assert "info" == self.log(name)[-1]["level"]
+        until(lambda: "info" == self.log(name)[-1]["level"], "its end is in the log", _PATIENCE)
         until(lambda: not self.conditions(), "what it has caused has ended as well", 3 * _PATIENCE)
         self.settled()
         self.sink.got.clear()
