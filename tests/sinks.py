@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,6 +47,14 @@ class Web(http.server.ThreadingHTTPServer):
     def paths(self, beginning: str) -> list[str]:
         """Return the paths of all requests that begin like this."""
         return [each.path for each in self.taken if each.path.startswith(beginning)]
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return the messages of apprise's json scheme that were sent to /messages, oldest first."""
+        return [json.loads(each.body) for each in self.taken if each.path == "/messages"]
+
+    def pings(self) -> list[str]:
+        """Return the paths of all other requests, without their queries."""
+        return [each.path.partition("?")[0] for each in self.taken if each.path != "/messages"]
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

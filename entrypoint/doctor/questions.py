@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from entrypoint.light import NamedTuple
+from entrypoint.noted import figures
 from entrypoint.server import sessions, tour
 from entrypoint.server.context import Context
 
@@ -30,11 +31,10 @@ CLUSTER = {
     "recovery": """
         SELECT pg_is_in_recovery() AS standby,
                CASE WHEN NOT pg_is_in_recovery() THEN pg_walfile_name(pg_current_wal_lsn()) END AS segment""",
-    "replay": """
+    "replay": f"""
         SELECT pg_is_in_recovery() AND pg_is_wal_replay_paused() AS paused,
                extract(epoch FROM now() - pg_last_xact_replay_timestamp())::bigint AS seconds,
-               (SELECT pg_wal_lsn_diff(latest_end_lsn, pg_last_wal_replay_lsn())::bigint
-                FROM pg_stat_wal_receiver WHERE status = 'streaming') AS behind""",
+               {figures.LAG} AS behind""",  # noqa: S608 - our own
     "slots": """
         SELECT slot_name AS name, active, wal_status,
                pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery()

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
     Rows = Sequence[Mapping[str, object]]
 
+LAG = """(SELECT pg_wal_lsn_diff(latest_end_lsn, pg_last_wal_replay_lsn())::bigint
+            FROM pg_stat_wal_receiver WHERE status = 'streaming')"""
+"""On a standby: bytes of WAL that its primary has and that are not replayed; NULL: it does not stream."""
 _PLACES = {
+    "$lag": LAG,
     "$most": "200",
     "$position": """CASE WHEN pg_is_in_recovery()
                          THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
@@ -40,8 +44,7 @@ _IDENTITY = """
            extract(epoch FROM pg_postmaster_start_time())::float8 AS started,
            (SELECT extract(epoch FROM backend_start)::float8 FROM pg_stat_activity
             WHERE backend_type = 'checkpointer') AS recovered,
-           (SELECT pg_wal_lsn_diff(latest_end_lsn, pg_last_wal_replay_lsn())::bigint
-            FROM pg_stat_wal_receiver WHERE status = 'streaming') AS lag_bytes
+           $lag AS lag_bytes
     FROM pg_control_checkpoint() c"""
 
 _FIGURES = """

@@ -7,6 +7,7 @@ import pickle
 import time
 
 from entrypoint.errors import Failure
+from entrypoint.noted import figures
 from entrypoint.server import sessions
 from entrypoint.system.children import Children
 from entrypoint.system.signals import Signals
@@ -31,9 +32,6 @@ _SECONDS = 5.0
 """For a copy that makes an answer."""
 _WAITING = 8
 """Pages that are made one after another."""
-_LAG = """
-SELECT pg_wal_lsn_diff(latest_end_lsn, pg_last_wal_replay_lsn())::bigint
-FROM pg_stat_wal_receiver WHERE status = 'streaming'"""
 
 
 class Faces:
@@ -123,7 +121,7 @@ class Faces:
         def work() -> bytes:
             own = context._replace(children=Children(Signals()))
             try:
-                return sessions.query(own, _LAG, seconds=2).encode() or b"-"
+                return sessions.query(own, f"SELECT {figures.LAG}", seconds=2).encode() or b"-"
             except Failure:
                 return b"-"
 

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 
 import archives
+import s3
 from containers import FRESH, Container, data_folder, small_volume, until, volume
-from sink import Sink, sink
+from sinks import Web, web
 
 _TOKEN = "token-wfkd7z"
 _SECRETS = (_TOKEN, "geheim-31")
@@ -23,7 +24,7 @@ class Watched(NamedTuple):
     """A server that is watched, and where its messages go."""
 
     server: Container
-    sink: Sink
+    sink: Web
     archive: archives.Archive
 
     def ask(self, path: str) -> str:
@@ -71,7 +72,7 @@ class Watched(NamedTuple):
         assert words in _unescaped(self.ask("/"))
         assert words in self.log(name)[-1]["msg"]
         if level == "error":
-            until(lambda: "/beat/fail" in self.sink.paths(), "the heartbeat says so", _PATIENCE)
+            until(lambda: "/beat/fail" in self.sink.pings(), "the heartbeat says so", _PATIENCE)
         yield
         until(lambda: name not in self.conditions(), f"{name} has ended", 2 * _PATIENCE)
         until(lambda: bool(self.messages(name, "ended")), f"a message about the end of {name}", _PATIENCE)
@@ -79,8 +80,8 @@ class Watched(NamedTuple):
         until(lambda: "info" == self.log(name)[-1]["level"], "its end is in the log", _PATIENCE)
         until(lambda: not self.conditions(), "what it has caused has ended as well", 3 * _PATIENCE)
         self.settled()
-        self.sink.got.clear()
-        until(lambda: "/beat" in self.sink.paths(), "the heartbeat is back", _PATIENCE)
+        self.sink.taken.clear()
+        until(lambda: "/beat" in self.sink.pings(), "the heartbeat is back", _PATIENCE)
 
     def settled(self) -> None:
         """Wait until no message is on its way: it would be sent again after a kill."""
@@ -99,7 +100,7 @@ def _unescaped(text: str) -> str:
     return text.replace("&#39;", "'").replace("&#34;", '"').replace("&amp;", "&").replace("&gt;", ">")
 
 
-def _environment(to: Sink, **more: str) -> dict[str, str]:
+def _environment(to: Web, **more: str) -> dict[str, str]:
     return {
         **FRESH,
         "POSTGRES_PASSWORD": "geheim-31",
@@ -110,18 +111,18 @@ def _environment(to: Sink, **more: str) -> dict[str, str]:
         "STATUS_LISTEN": ":9187",
         "STATUS_TOKEN": _TOKEN,
         "STATUS_LOG_FORMAT": "json",
-        "NOTIFY_URLS": f"json://{to.address}/messages",
+        "NOTIFY_URLS": f"json://{to.place}/messages",
         "NOTIFY_LEVEL": "warning",
-        "NOTIFY_HEARTBEAT_URL": f"http://{to.address}/beat",
+        "NOTIFY_HEARTBEAT_URL": f"http://{to.place}/beat",
         "NOTIFY_HEARTBEAT_INTERVAL": "1",
-        "BACKUP_PING_URL": f"http://{to.address}/backup",
-        "DRILL_PING_URL": f"http://{to.address}/drill",
+        "BACKUP_PING_URL": f"http://{to.place}/backup",
+        "DRILL_PING_URL": f"http://{to.place}/drill",
         **more,
     }
 
 
 @contextmanager
-def _watched(archive: archives.Archive, to: Sink, data: str, **more: str) -> Iterator[Watched]:
+def _watched(archive: archives.Archive, to: Web, data: str, **more: str) -> Iterator[Watched]:
     environment = _environment(to, DRILL_FOLDER="/var/lib/postgresql/drill", **more)
     with archive.serve(environment, volumes={data_folder(): data}) as server:
         watched = Watched(server, to, archive)
@@ -131,7 +132,7 @@ def _watched(archive: archives.Archive, to: Sink, data: str, **more: str) -> Ite
             until(lambda: not watched.conditions(), "all is well", _PATIENCE)
         except AssertionError:
             assert [] == watched.status()["conditions"]
-        to.got.clear()
+        to.taken.clear()
         yield watched
         _keeps_secrets(watched)
 
@@ -142,20 +143,20 @@ def _keeps_secrets(watched: Watched) -> None:
     notes = watched.server.shell(
         f"cat {data_folder()}/entrypoint.watch {data_folder()}/entrypoint.notify", user="0"
     )
-    sent = [each.path + each.body for each in watched.sink.got]
+    sent = [each.path + each.body for each in watched.sink.taken]
     everything = "\n".join((*shown, *sent, notes, watched.server.logs().output))
     assert [] == [each for each in _SECRETS if each in everything]
 
 
 @pytest.fixture(scope="module")
-def heard() -> Iterator[Sink]:
+def heard() -> Iterator[Web]:
     """A server that gets messages and pings."""
-    with sink() as made:
+    with web(s3.bridge()) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def watched(heard: Sink) -> Iterator[Watched]:
+def watched(heard: Web) -> Iterator[Watched]:
     """A primary that archives with pgBackRest to a small folder, and all is well."""
     with small_volume("400m") as place, volume() as data:
         archive = archives.Archive("pgbackrest", place, None, "")
@@ -200,7 +201,7 @@ def test_a_backup_that_fails_and_a_hole(watched: Watched) -> None:
     server.shell("chmod 500 /archive/backup/*", user="0")
     server.exec("entrypoint", "backup", "push", check=False, timeout=60)
     with watched.seen("backup runs", "error", "failed"):
-        until(lambda: {"/backup/start", "/backup/fail"} <= {*watched.sink.paths()}, "its pings", _PATIENCE)
+        until(lambda: {"/backup/start", "/backup/fail"} <= {*watched.sink.pings()}, "its pings", _PATIENCE)
         server.shell("chmod 750 /archive/backup/*", user="0")
         server.exec("entrypoint", "backup", "push", check=False, timeout=60)
 
@@ -213,7 +214,7 @@ def test_a_drill_that_fails(watched: Watched) -> None:
     )
     server.exec("entrypoint", "backup", "drill", check=False, timeout=60)
     with watched.seen("drills", "warning", "division by zero"):
-        assert {"/drill/start", "/drill/fail"} <= {*watched.sink.paths()}
+        assert {"/drill/start", "/drill/fail"} <= {*watched.sink.pings()}
         server.shell("rm /docker-entrypoint-drill.d/a.sql", user="0")
         server.exec("entrypoint", "backup", "drill", timeout=60)
 
@@ -266,7 +267,7 @@ def test_a_backend_that_crashes(watched: Watched) -> None:
 def test_a_helper_that_is_killed(watched: Watched) -> None:
     """The watch itself is started again, remembers what it noted, and says nothing twice."""
     watched.settled()
-    watched.sink.got.clear()
+    watched.sink.taken.clear()
     before = watched.status()["events"]
     (helper,) = (each for each in watched.status()["helpers"] if each["role"] == "watch")
     watched.server.shell(f"kill -KILL {helper['pid']}", user="0")
@@ -287,7 +288,7 @@ def test_a_standby_that_is_behind_and_is_promoted(watched: Watched) -> None:
     """It was built by a restore, replay is paused, and then it takes over: its own watch says each of these."""
     environment = {"STANDBY": "on", "NOTIFY_LEVEL": "info"}
     with (
-        sink() as to,
+        web(s3.bridge()) as to,
         watched.archive.copy() as copy,
         copy.create({**_environment(to), **environment}) as server,
     ):
@@ -322,7 +323,7 @@ def _kill(watched: Watched) -> None:
 
 
 @pytest.mark.walg
-def test_a_daemon_that_is_killed_again_and_again(heard: Sink) -> None:
+def test_a_daemon_that_is_killed_again_and_again(heard: Web) -> None:
     """The server keeps running, and so does archiving in another way; everybody hears of the daemon."""
     with (
         archives.made("wal-g", None) as archive,
@@ -345,7 +346,7 @@ def _daemon(watched: Watched) -> dict[str, Any]:
 @pytest.mark.long
 def test_a_backup_that_is_overdue() -> None:
     """No backup for two periods: the absence itself is the event."""
-    with small_volume("400m") as place, volume() as data, sink() as to:
+    with small_volume("400m") as place, volume() as data, web(s3.bridge()) as to:
         archive = archives.Archive("pgbackrest", place, None, "")
         with _watched(archive, to, data, BACKUP_SCHEDULE="* * * * *") as late:
             late.server.shell("chmod 500 /archive/backup/*", user="0")
@@ -360,7 +361,7 @@ def test_a_backup_that_is_overdue() -> None:
 def test_a_wrong_key() -> None:
     """The next container has another key: nothing can be archived, and everybody hears of it."""
     key = {"PGBACKREST_REPO1_CIPHER_TYPE": "aes-256-cbc", "PGBACKREST_REPO1_CIPHER_PASS": "geheim-31"}
-    with volume() as place, volume() as data, sink() as to:
+    with volume() as place, volume() as data, web(s3.bridge()) as to:
         archive = archives.Archive("pgbackrest", place, None, "")
         with _watched(archive, to, data, **key):
             pass

@@ -11,7 +11,7 @@ import archives
 import containers
 import s3
 from containers import FRESH, Container, data_folder, until
-from sink import Sink, sink
+from sinks import Web, web
 
 _SECRETS = ("geheim-31", "hook-7f3d")
 _PATIENCE = 45
@@ -19,9 +19,9 @@ _RETRIES = 3
 
 
 @pytest.fixture
-def heard() -> Iterator[Sink]:
+def heard() -> Iterator[Web]:
     """A server that gets messages."""
-    with sink() as made:
+    with web(s3.bridge()) as made:
         yield made
 
 
@@ -30,7 +30,7 @@ def _environment(place: str, **more: str) -> dict[str, str]:
     return {**FRESH, "POSTGRES_PASSWORD": "geheim-31", "WATCH_INTERVAL": "1", "NOTIFY_URLS": urls, **more}
 
 
-def _about_starts(heard: Sink) -> list[tuple[str, str]]:
+def _about_starts(heard: Web) -> list[tuple[str, str]]:
     """The begin of the title and the text of each message about a start."""
     found = [(each["title"].partition(":")[0], each["message"]) for each in heard.messages()]
     return [(title, text) for title, text in found if title.endswith(" start")]
@@ -45,7 +45,7 @@ def _is_tried_again(server: Container, words: str, code: int) -> None:
     assert (code, 1 + _RETRIES) == (server.state["ExitCode"], server.logs().stderr.count(words))
 
 
-def _serves(server: Container, heard: Sink, words: str, kept_in: str) -> None:
+def _serves(server: Container, heard: Web, words: str, kept_in: str) -> None:
     """The cause is gone: people hear once that this is over, and nothing is remembered."""
     server.again()
     until(lambda: len(_about_starts(heard)) > 1, "the message of its end", _PATIENCE)
@@ -56,10 +56,10 @@ def _serves(server: Container, heard: Sink, words: str, kept_in: str) -> None:
     assert "hint: " in first
     assert f"it was: {1 + _RETRIES} starts were refused: {words}" in last
     assert 1 == server.logs().stderr.count(f"start: ended: {1 + _RETRIES} starts were refused: {words}")
-    heard.got.clear()
+    heard.taken.clear()
 
 
-def test_a_loop_of_starts(heard: Sink) -> None:
+def test_a_loop_of_starts(heard: Web) -> None:
     """With a cluster of another major version, and then with a volume that is lost although its archive is there."""
     with containers.volume() as place, containers.volume() as data:
         archive, options = (
@@ -67,7 +67,7 @@ def test_a_loop_of_starts(heard: Sink) -> None:
             ("--restart", f"on-failure:{_RETRIES}"),
         )
         with archive.create(
-            _environment(heard.address), volumes={data_folder(): data}, options=options
+            _environment(heard.place), volumes={data_folder(): data}, options=options
         ) as server:
             server.again()
             major = server.shell('cat "$PGDATA/PG_VERSION"')
