@@ -179,7 +179,7 @@ _RUNTIME_FILES = {
     "tablespaces.json": "Where a restore puts tablespaces, for wal-g.",
     calls.ARCHIVED: "The name of the last archived segment.",
     calls.FAILING: "During an outage: the archiver's reason, and when the outage began.",
-    calls.WORDS: "The archiver's last output.",
+    calls.WORDS: "The archiver's output of the last failed call; `archive-words.new`: of the present call.",
     calls.PREPARE: "What a start could not do because the storage was away; the first segment does it.",
     calls.ONE_BY_ONE: "For ten minutes after a call missed its deadline: one segment is sent at a time.",
     calls.LOOK: "How to look for another server that was promoted.",

@@ -198,7 +198,9 @@ class Project:
         self.do(Step("run", "docker compose up --detach", ""))
         self.do(
             Step(
-                "run", "until docker compose exec db entrypoint backup list; do sleep 1; done", "…\n… ok …\n"
+                "run",
+                "until docker compose exec db entrypoint backup list; do sleep 1; done",
+                "…\n… ok …\n…\n",
             )
         )
 

@@ -21,6 +21,7 @@ QUICK = 120
 
 FAILING = "archive-failing"
 WORDS = "archive-words"
+PRESENT_WORDS = WORDS + own.HALF
 ARCHIVED = "archived"
 PREPARE = "prepare-archive"
 ONE_BY_ONE = "one-by-one"
@@ -71,10 +72,11 @@ def forget(runtime_folder: str, data_folder: str) -> None:
 
     A stale acknowledgement in a spool would report a segment to PostgreSQL as archived although it never was.
     """
-    for name in (FAILING, WORDS, ARCHIVED, PREPARE, ONE_BY_ONE, MARK, CLAIM, ASK, *OF_A_RECOVERY):
+    notes = (FAILING, WORDS, PRESENT_WORDS)
+    for name in (*notes, ARCHIVED, PREPARE, ONE_BY_ONE, MARK, CLAIM, ASK, *OF_A_RECOVERY):
         if os.path.lexists(f"{runtime_folder}/{name}"):
             os.unlink(f"{runtime_folder}/{name}")
-    for name in (FAILING, WORDS):
+    for name in notes:
         if os.path.lexists(f"{data_folder}/{own.PREFIX}{name}"):
             os.unlink(f"{data_folder}/{own.PREFIX}{name}")
     for name in WORK_FOLDERS:

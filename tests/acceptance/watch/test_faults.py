@@ -78,10 +78,21 @@ class Watched(NamedTuple):
         until(lambda: bool(self.messages(name, "ended")), f"a message about the end of {name}", _PATIENCE)
         assert 1 == len(self.messages(name, level))
         until(lambda: "info" == self.log(name)[-1]["level"], "its end is in the log", _PATIENCE)
-        until(lambda: not self.conditions(), "what it has caused has ended as well", 3 * _PATIENCE)
+        self.is_well(3 * _PATIENCE)
         self.settled()
         self.sink.taken.clear()
         until(lambda: "/beat" in self.sink.pings(), "the heartbeat is back", _PATIENCE)
+
+    def is_well(self, seconds: float) -> None:
+        """Wait until nothing is wrong. Other tests fill the machine's disk: its forecast is not counted."""
+
+        def wrong() -> list[dict[str, Any]]:
+            return [each for each in self.status()["conditions"] if each["check"] != "free space"]
+
+        try:
+            until(lambda: not wrong(), "all is well", seconds)
+        except AssertionError:
+            assert [] == wrong()
 
     def settled(self) -> None:
         """Wait until no message is on its way: it would be sent again after a kill."""
@@ -128,10 +139,7 @@ def _watched(archive: archives.Archive, to: Web, data: str, **more: str) -> Iter
         watched = Watched(server, to, archive)
         server.exec("entrypoint", "backup", "push", timeout=60)
         until(lambda: bool(watched.status()["all_checked_at"]), "all checks are made", _PATIENCE)
-        try:
-            until(lambda: not watched.conditions(), "all is well", _PATIENCE)
-        except AssertionError:
-            assert [] == watched.status()["conditions"]
+        watched.is_well(_PATIENCE)
         to.taken.clear()
         yield watched
         _keeps_secrets(watched)
@@ -176,10 +184,10 @@ def test_storage_that_is_away(watched: Watched) -> None:
 
 
 def test_an_archive_that_is_full(watched: Watched) -> None:
-    """The archiver's output is shown as well; while it tries again, only the first line of it is known."""
+    """All that the archiver says is in the message, not only its first line."""
     watched.server.shell("dd if=/dev/zero of=/archive/fill bs=1M 2>/dev/null; true", user="0")
     archives.write(watched.server, 1)
-    with watched.seen("archive backlog", "error", "archive-push command encountered error(s)"):
+    with watched.seen("archive backlog", "error", "No space left"):
         until(lambda: "No space left" in watched.ask("/"), "the reason", _PATIENCE)
         watched.server.shell("rm /archive/fill", user="0")
 
