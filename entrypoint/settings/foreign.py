@@ -99,6 +99,10 @@ def _is_our_value(name: str, value: str) -> bool:
     return text.startswith("/") or "://" in text
 
 
+_WITHOUT_ARCHIVE = (("ARCHIVE_WHEN_FULL", "readonly"), ("ARCHIVE_WHEN_FULL", "wait"))
+"""What has an effect without an archive as well."""
+
+
 def theirs(values: Mapping[str, str]) -> dict[str, Problem]:
     """Return the variables that have our names but are not meant for us, each with its warning."""
     if not any(value and name.startswith((*OF_FEW, "STOP_", "STATUS_")) for name, value in values.items()):
@@ -123,7 +127,7 @@ def _why_theirs(declared: Variable, value: str) -> str:
         return "there is no archive to restore from, and its value is not the name of a backup"
     if name == "STANDBY":
         return "neither an archive nor STANDBY_PRIMARY_CONNINFO is set, so this is not a standby"
-    if name.startswith(OF_FEW):
+    if name.startswith(OF_FEW) and (name, value) not in _WITHOUT_ARCHIVE:
         return "no archive is set (ARCHIVE_URL)"
     if name.startswith("STOP_") and _is_duration(value):
         return f"its value is not a whole number of seconds, so the default applies ({declared.default})"

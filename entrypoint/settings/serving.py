@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Policy = Literal["refuse", "warn", "reindex"]
     """What to do if text sorts differently from when it was indexed."""
+    WhenFull = Literal["readonly", "wait", "drop"]
+    """What to do when a filesystem of the server is about to be full."""
 
 
 LOG_LEVELS = ("info", "debug")
@@ -61,6 +63,13 @@ POLICIES = (
         "warn",
         "What a start does if text sorts differently from when the indexes were built: `warn` (list the "
         "indexes), `refuse` (do not start), or `reindex` (rebuild them before anybody can connect).",
+    ),
+    Variable(
+        "ARCHIVE_WHEN_FULL",
+        "readonly",
+        "What happens when the disk is about to be full: `readonly` (transactions become read-only until "
+        "there is space again), `wait` (nothing; PostgreSQL ends with PANIC when no WAL fits on the disk), or "
+        "`drop` (WAL that cannot be archived is given up: the archive gets a gap, and a full backup follows).",
     ),
     Variable(
         "STOP_SMART_TIMEOUT",
@@ -159,6 +168,7 @@ class Serving(NamedTuple):
     no_new_privileges: bool
     debug: bool
     json_log: bool
+    when_full: WhenFull
     handed_on: tuple[str, ...]
     """Names of variables for the server's environment; with `*` at the end, the beginning of names."""
 
@@ -176,8 +186,9 @@ def parse(values: Mapping[str, str]) -> tuple[Serving, list[Problem]]:
     no_new_privileges = choice(values, _ALL["POSTGRES_NO_NEW_PRIVILEGES"], ("off", "on"), problems) == "on"
     debug = choice(values, _ALL["STATUS_LOG_LEVEL"], LOG_LEVELS, problems) == "debug"
     json_log = choice(values, _ALL[LOG_FORMAT], ("text", JSON), problems) == JSON
+    when_full: WhenFull = choice(values, _ALL["ARCHIVE_WHEN_FULL"], ("readonly", "wait", "drop"), problems)
     handed_on = _handed_on(values, problems)
-    return Serving(tune, policy, stop, no_new_privileges, debug, json_log, handed_on), problems
+    return Serving(tune, policy, stop, no_new_privileges, debug, json_log, when_full, handed_on), problems
 
 
 def parse_conf(

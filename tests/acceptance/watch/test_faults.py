@@ -192,9 +192,15 @@ def test_an_archive_that_is_full(watched: Watched) -> None:
         watched.server.shell("rm /archive/fill", user="0")
 
 
-@pytest.mark.long
-def test_a_volume_that_fills_up(watched: Watched) -> None:
+def test_a_volume_that_fills_up() -> None:
     """It is seen before it is full, and so is the time that is left."""
+    with small_volume("300m") as place, volume() as data, web(s3.bridge()) as to:
+        archive = archives.Archive("pgbackrest", place, None, "")
+        with _watched(archive, to, data) as watched:
+            _fill_up(watched)
+
+
+def _fill_up(watched: Watched) -> None:
     step = "dd if=/dev/zero bs=512K count=1 2>/dev/null >>/archive/fill; sleep 0.2"
     fill = f"(for each in $(seq 500); do [ ! -e /archive/enough ] || break; {step}; done) >/dev/null 2>&1 &"
     watched.server.shell(fill, user="0")

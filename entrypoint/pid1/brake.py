@@ -1,0 +1,90 @@
+"""How PID 1 sees that a disk is about to be full, and switches the server's settings.
+
+Everything that a level needs is prepared before the server starts: on a full disk, nothing new can be
+written. A level is switched by giving a prepared file another name.
+"""
+
+from __future__ import annotations
+
+import os
+
+from entrypoint.volume import room
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from entrypoint.volume.room import Level, Room
+
+ACTIVE = "full-disk.conf"
+"""The file in the runtime folder that the server's configuration includes last."""
+_BYTES, _INODES = "bytes", "inodes"
+
+
+def prepared(level: Level) -> str:
+    """Return the name of the file in the runtime folder with a level's settings."""
+    return f"full-disk.{level}.conf"
+
+
+def switch(runtime_folder: str, level: Level) -> bool:
+    """Make a level's settings those that the server reads next; return whether they have changed.
+
+    Without prepared files (ARCHIVE_WHEN_FULL=wait) nothing changes.
+    """
+    path, chosen = f"{runtime_folder}/{ACTIVE}", f"{runtime_folder}/{prepared(level)}"
+    try:
+        if os.path.samefile(path, chosen):
+            return False
+        if os.path.lexists(f"{path}.new"):
+            os.unlink(f"{path}.new")
+        os.link(chosen, f"{path}.new")
+        os.replace(f"{path}.new", path)
+    except OSError:
+        return False
+    return True
+
+
+def level_of(rooms: Sequence[Room]) -> Level:
+    """Return the highest level of some rooms."""
+    return room.worst(tuple(each.level for each in rooms))
+
+
+class Brake:
+    """The filesystems of the server, as PID 1 sees them."""
+
+    def __init__(self, folders: Sequence[str], segment: int, level: Level = room.NORMAL) -> None:
+        self.folders = folders
+        self.segment = segment
+        self.rooms: dict[tuple[str, str], Room] = {}
+        self.level = level
+        self.due = 0.0
+        """When to look again, in seconds of the clock of `now`."""
+
+    def look(self, now: float) -> Level:
+        """Look at all filesystems; return the level of the worst one."""
+        for folder in self.folders:
+            try:
+                found = os.statvfs(folder)
+            except OSError:
+                continue  # its server is about to end as well
+            # As df counts: the server cannot use the space that is reserved for root.
+            size = (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize
+            known = self.rooms.get((folder, _BYTES), room.Room(size, self.segment, level=self.level))
+            free = found.f_bavail * found.f_frsize
+            self.rooms[folder, _BYTES] = room.look(known._replace(size=size), free, now)
+            if found.f_files:  # otherwise there are as many as there is space, as on btrfs
+                known = self.rooms.get(
+                    (folder, _INODES), room.Room(found.f_files, room.FILES, fastest=room.FASTEST_FILES)
+                )
+                self.rooms[folder, _INODES] = room.look(known, found.f_favail, now)
+        self.level = level_of([*self.rooms.values()])
+        self.due = now + min(map(room.next_look, self.rooms.values()), default=room.SELDOM)
+        return self.level
+
+    def words(self) -> str:
+        """Return what is free on the worst filesystem, for the log."""
+        (folder, unit), worst = max(
+            self.rooms.items(), key=lambda each: (room.LEVELS.index(each[1].level), -each[1].free)
+        )
+        free = f"{worst.free // 1024**2} MiB" if unit == _BYTES else f"{worst.free} inodes"
+        return f"{free} are free on the disk of {folder}"
