@@ -68,8 +68,8 @@ POLICIES = (
         "ARCHIVE_WHEN_FULL",
         "readonly",
         "What happens when the disk is about to be full: `readonly` (transactions become read-only until "
-        "there is space again), `wait` (nothing; PostgreSQL ends with PANIC when no WAL fits on the disk), or "
-        "`drop` (WAL that cannot be archived is given up: the archive gets a gap, and a full backup follows).",
+        "there is space again), `wait` (nothing; PostgreSQL ends with PANIC when no WAL fits), or "
+        "`drop` (WAL that cannot be archived is given up: the archive has a gap, a full backup follows).",
     ),
     Variable(
         "STOP_SMART_TIMEOUT",
