@@ -9,7 +9,7 @@ from entrypoint.config.rendered import CONF_FOLDER
 from entrypoint.config.sources import Source
 from entrypoint.postgres import configfile
 from entrypoint.server.context import Context
-from entrypoint.settings.serving import CONF_PREFIX
+from entrypoint.settings.serving import variable_of
 from entrypoint.system import files
 
 
@@ -32,7 +32,10 @@ def base(context: Context, sample: dict[str, str] | None = None) -> list[Source]
 def overriding(context: Context) -> list[Source]:
     """Return the settings that override the cluster's own file and the archive's settings, weakest first."""
     wanted = context.settings
-    found = [Source(name, value, sources.VARIABLE, CONF_PREFIX + name) for name, value in wanted.conf.items()]
+    found = [
+        Source(name, value, sources.VARIABLE, variable_of(name, wanted.values))
+        for name, value in wanted.conf.items()
+    ]
     folder, _ = fragments()
     found += sources.of_files(folder, sources.FOLDER)
     found += sources.of_files(read_entries(f"{wanted.data_folder}/postgresql.auto.conf"), sources.ALTER)

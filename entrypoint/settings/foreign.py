@@ -29,6 +29,7 @@ OUR_GROUPS = (
     "RESTORE_",
     "STANDBY_",
     "STOP_",
+    "SLOT_",
     "COLLATION_",
     "STATUS_",
     "DRILL_",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple
-from entrypoint.settings.fields import INJECTED, Variable, choice, is_slip, seconds
+from entrypoint.settings.fields import INJECTED, Variable, choice, is_slip, is_whole, seconds
+from entrypoint.shown import BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 LOG_LEVELS = ("info", "debug")
 LOG_FORMAT = "STATUS_LOG_FORMAT"
 JSON = "json"
+
+SLOT_LIMIT = "SLOT_WAL_LIMIT"
+SLOT_SETTING = "max_slot_wal_keep_size"
+"""What SLOT_LIMIT sets."""
 
 SERVER = (
     Variable(
@@ -70,6 +75,12 @@ POLICIES = (
         "What happens when the disk is about to be full: `readonly` (transactions become read-only until "
         "there is space again), `wait` (nothing; PostgreSQL ends with PANIC when no WAL fits), or "
         "`drop` (WAL that cannot be archived is given up: the archive has a gap, a full backup follows).",
+    ),
+    Variable(
+        SLOT_LIMIT,
+        "",
+        "The most WAL that replication slots may hold, for example `10GB`. A slot that falls further behind "
+        "loses WAL that its reader needs, and the reader has to be built again. Unset: no limit.",
     ),
     Variable(
         "STOP_SMART_TIMEOUT",
@@ -222,19 +233,52 @@ def parse_conf(
             problems.append(Problem(f"{name} sets {setting} a second time", f"remove {name}"))
         else:
             found[setting] = value
-    return found, problems
+    return {**found, **_slot_limit(values, problems)}, problems
+
+
+def _slot_limit(values: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
+    """Return the setting for SLOT_WAL_LIMIT: a whole number with a unit, as PostgreSQL writes sizes.
+
+    >>> _slot_limit({"SLOT_WAL_LIMIT": "10GB"}, []), _slot_limit({}, [])
+    ({'max_slot_wal_keep_size': '10240MB'}, {})
+    """
+    text = values.get(SLOT_LIMIT, "").strip()
+    number, unit = text[:-2].strip(), text[-2:]
+    if not text:
+        return {}
+    if unit in ("MB", "GB", "TB") and is_whole(number, 9) and int(number):
+        megabytes = int(number) * BYTES[unit] // BYTES["MB"]
+        if megabytes < 2**31:
+            return {SLOT_SETTING: f"{megabytes}MB"}
+    what = f"{SLOT_LIMIT}={text} is not a size above 0 in MB, GB or TB"
+    problems.append(
+        Problem(what, f"give a size, for example {SLOT_LIMIT}=10GB, or remove it", docs="when-the-disk-fills")
+    )
+    return {}
+
+
+def variable_of(setting: str, values: Mapping[str, str]) -> str:
+    """Return the variable that has set a setting of `parse_conf`."""
+    return SLOT_LIMIT if setting == SLOT_SETTING and values.get(SLOT_LIMIT) else CONF_PREFIX + setting
+
+
+_INSTEAD = {
+    "config_file": "pass -c config_file=… instead",
+    "data_directory": "set PGDATA instead",
+    **dict.fromkeys(
+        ("include", "include_dir", "include_if_exists"), "put the file into /docker-entrypoint-conf.d instead"
+    ),
+}
 
 
 def _instead(
     setting: str, value: str, values: Mapping[str, str], archive: Archive | None, source: Archive | None
 ) -> str | None:
     """Return what to do instead, if a setting must not be set by POSTGRES_CONF_*."""
-    if setting == "config_file":
-        return "pass -c config_file=… instead"
-    if setting == "data_directory":
-        return "set PGDATA instead"
-    if setting in ("include", "include_dir", "include_if_exists"):
-        return "put the file into /docker-entrypoint-conf.d instead"
+    if setting in _INSTEAD:
+        return _INSTEAD[setting]
+    if setting == SLOT_SETTING and values.get(SLOT_LIMIT):
+        return f"remove it, or {SLOT_LIMIT}, which sets the same"
     if archive is not None and not archive.by_user and archive.asked:
         if setting == "archive_timeout":
             return "set ARCHIVE_TIMEOUT instead"

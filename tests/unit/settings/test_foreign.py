@@ -247,7 +247,7 @@ def test_no_value_is_repeated() -> None:
         and name not in ("ARCHIVE_URL", "RESTORE_ARCHIVE_URL", "STANDBY_PRIMARY_CONNINFO")
     }
     _, doubts = _judge(values)
-    assert len(doubts) > len(values) - 14, "the variables that have an effect without an archive are refused"
+    assert len(doubts) > len(values) - 15, "the variables that have an effect without an archive are refused"
     assert not [doubt for doubt in doubts if "geheim" in doubt.what + doubt.hint]
 
 

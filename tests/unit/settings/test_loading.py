@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from entrypoint.archivers.pgbackrest import PgBackRest
 from entrypoint.archivers.terms import Storage
 from entrypoint.archivers.walg import WalG
-from entrypoint.settings import backing_up, loading, rehearsing, variables
+from entrypoint.settings import backing_up, loading, rehearsing, serving, variables
 from entrypoint.settings.restoring import Request
 from entrypoint.settings.serving import Stop
 from entrypoint.settings.starting import Init
@@ -278,6 +278,7 @@ def test_no_name_of_a_server_setting(setting: str) -> None:
         ),
         ("include_dir", {}, "/docker-entrypoint-conf.d"),
         ("data_directory", {}, "PGDATA"),
+        ("max_slot_wal_keep_size", {"SLOT_WAL_LIMIT": "1GB"}, "remove it, or SLOT_WAL_LIMIT"),
     ],
 )
 def test_a_setting_that_another_variable_owns(setting: str, values: dict[str, str], hint: str) -> None:
@@ -292,6 +293,34 @@ def test_settings_of_the_archive_are_free_without_one() -> None:
     assert {"archive_command": "true", "restore_command": "x"} == made.settings(own).conf
     other = {"ARCHIVE_URL": "file:///a", "POSTGRES_CONF_archive_mode": "always"}
     assert {"archive_mode": "always"} == made.settings(other).conf
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("10GB", "10240MB"), ("1 TB", "1048576MB"), ("64MB", "64MB"), (" 2GB ", "2048MB")],
+)
+def test_the_limit_of_slots_is_a_server_setting(text: str, expected: str) -> None:
+    """SLOT_WAL_LIMIT is rendered like POSTGRES_CONF_max_slot_wal_keep_size."""
+    found = made.settings({"SLOT_WAL_LIMIT": text})
+    assert {"max_slot_wal_keep_size": expected} == found.conf
+    assert "SLOT_WAL_LIMIT" == serving.variable_of("max_slot_wal_keep_size", found.values)
+
+
+@pytest.mark.parametrize(
+    "text", ["10", "0GB", "-1", "10G", "GB", "1.5GB", "9999999999GB", "3000000TB", "10 kB"]
+)
+def test_no_limit_of_slots(text: str) -> None:
+    """A size without a unit would be megabytes for PostgreSQL, and bytes for people."""
+    assert [f"SLOT_WAL_LIMIT={text} is not a size above 0 in MB, GB or TB"] == _problems(
+        {"SLOT_WAL_LIMIT": text}
+    )
+
+
+def test_whoever_sets_no_limit_of_slots_gets_none() -> None:
+    """Unset or empty, PostgreSQL's default applies, or what POSTGRES_CONF_* says."""
+    assert {} == made.settings({"SLOT_WAL_LIMIT": ""}).conf
+    own = {"POSTGRES_CONF_max_slot_wal_keep_size": "1GB"}
+    assert {"max_slot_wal_keep_size": "1GB"} == made.settings(own).conf
 
 
 def test_two_underscores_are_a_dot() -> None:
