@@ -377,6 +377,7 @@ def _places() -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
             (f"{own.PREFIX}{calls.WORDS}", f"As `{calls.WORDS}` below, if the runtime folder is full."),
             (f"{own.ASIDE_PREFIX}TIME/", here["ASIDE_PREFIX"]),
             (f"pg_wal/{own.WAL_CHECK}/", here["WAL_CHECK"]),
+            (f"pg_wal/{own.RESERVE}/", here["RESERVE"]),
         ],
     )
     yield (

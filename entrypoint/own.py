@@ -46,6 +46,11 @@ HALF = ".new"
 WAL_CHECK = "entrypoint.check"
 """Folder in pg_wal for a segment that is read back from the archive, if /run has no room for it."""
 _FORMER_WAL_CHECK = ".entrypoint-check-"
+RESERVE = "entrypoint.reserve"
+"""Folder in pg_wal with space that is given up when the disk is full. See `volume/reserve.py`.
+
+If pg_wal is on another filesystem, there is a small one in pg_stat_tmp as well. No base backup contains them.
+"""
 DRILL_SCRATCH = "entrypoint.drill"
 """Below DRILL_FOLDER: the folder of a drill. The next start or drill removes a leftover one."""
 
@@ -67,6 +72,11 @@ def is_ours(name: str) -> bool:
 
 def is_ours_in_wal(name: str) -> bool:
     """Return whether a name in pg_wal is ours."""
+    return name == RESERVE or is_left_in_wal(name)
+
+
+def is_left_in_wal(name: str) -> bool:
+    """Return whether a name in pg_wal is what a killed check has left."""
     return name == WAL_CHECK or name.startswith(_FORMER_WAL_CHECK)
 
 

@@ -83,7 +83,7 @@ def forget(runtime_folder: str, data_folder: str) -> None:
         if os.path.isdir(f"{runtime_folder}/{name}"):
             files.remove_tree(f"{runtime_folder}/{name}")
     for folder in (runtime_folder, f"{data_folder}/pg_wal"):
-        for name in filter(own.is_ours_in_wal, os.listdir(folder) if os.path.isdir(folder) else ()):
+        for name in filter(own.is_left_in_wal, os.listdir(folder) if os.path.isdir(folder) else ()):
             files.remove_tree(f"{folder}/{name}")  # left by a check that was killed
 
 

@@ -316,6 +316,10 @@ def clear(context: Context, decided: plan.Plan) -> None:
     if decided.move_aside:
         unfinished.move_aside()
     notes.clear(context.settings.data_folder)
+    if context.settings.init.wal_folder:
+        from entrypoint.volume import reserve
+
+        reserve.clear(context.settings.init.wal_folder)
 
 
 def _say_skipped(facts: Facts) -> None:

@@ -1,0 +1,269 @@
+"""The reserve: space and inodes of the server's own filesystems that are given up when they are full.
+
+Without room for one more WAL segment, a server ends with PANIC, a shutdown cannot write its checkpoint, and
+the next start ends as well. So some space is taken while there is plenty. It is below pg_wal and pg_stat_tmp,
+because no base backup contains what is there. Giving it up needs no space. PID 1 uses this module too, so the
+module loads almost nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from entrypoint import own
+from entrypoint.light import NamedTuple
+from entrypoint.volume import room
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_SMALL = 2 * 1024**3
+"""Bytes of a filesystem on which the reserve has fewer segments."""
+_SEGMENTS, _FEW_SEGMENTS = 4, 2
+"""A shutdown checkpoint needs at most one new segment, and so does the next start."""
+_PART = 10
+"""The reserve takes at most one part in this many of a filesystem."""
+_BESIDE = 4 * 1024**2
+"""Bytes on the filesystem of the data folder if the WAL is on another one."""
+_SPARE_FILES = 64
+_NEEDED = 2
+"""WAL segments that a clean stop and the next start need."""
+_NEEDED_FILES = 8
+"""Inodes for them, for the lock file, for statistics and for notes."""
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_BLOCK = 512
+"""Bytes; the unit of st_blocks."""
+_CHUNK = 1024**2
+_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Space(NamedTuple):
+    """What is free on the filesystem of a folder, as the server's user may use it."""
+
+    size: int
+    """Bytes, without those that are reserved for root."""
+    free: int
+    files: int
+    """How many inodes there can be; 0: as many as there is space for."""
+    free_files: int
+
+
+class _Part(NamedTuple):
+    """The part of the reserve on one filesystem."""
+
+    place: str
+    """The folder that contains it."""
+    sizes: dict[str, int]
+    """The bytes of each file, by its name."""
+
+
+def space(folder: str | int) -> Space:
+    """Return what is free on the filesystem of a folder; raises OSError."""
+    found = os.statvfs(folder)
+    size = (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize
+    return Space(size, found.f_bavail * found.f_frsize, found.f_files, found.f_favail)
+
+
+def short(data_folder: str, segment_bytes: int) -> str:
+    """Return the folder, pg_wal or PGDATA, whose filesystem has no room for a clean stop and a start.
+
+    Empty: there is room.
+    """
+    for folder, least in ((f"{data_folder}/pg_wal", _NEEDED * segment_bytes), (data_folder, _BESIDE)):
+        try:
+            found = space(folder)
+        except OSError:
+            continue  # no cluster, or no longer
+        if found.free < least or (found.files and found.free_files < _NEEDED_FILES):
+            return folder
+    return ""
+
+
+def missing(data_folder: str, segment_bytes: int) -> bool:
+    """Return whether the reserve is not complete."""
+    return any(_lacking(part) for part in _parts(data_folder, segment_bytes))
+
+
+def make(data_folder: str, segment_bytes: int) -> int:
+    """Make or complete the reserve where enough stays free beyond it; return how many bytes were taken.
+
+    The level of each filesystem stays normal. The next call completes what a killed one has left. Raises
+    OSError.
+    """
+    taken = 0
+    for part in _parts(data_folder, segment_bytes):
+        lacking = _lacking(part)
+        if lacking and _has_room(part, lacking, segment_bytes):
+            taken += _make(part, lacking)
+    return taken
+
+
+def can_make(data_folder: str, segment_bytes: int) -> bool:
+    """Return whether the reserve is not complete and there is room for a part that is missing."""
+    parts = ((part, _lacking(part)) for part in _parts(data_folder, segment_bytes))
+    return any(lacking and _has_room(part, lacking, segment_bytes) for part, lacking in parts)
+
+
+def give_up(data_folder: str) -> int:
+    """Remove the reserve; return how many bytes that freed. Works on a full disk, and follows no link."""
+    return sum(_remove(f"{data_folder}/{name}") for name in ("pg_wal", "pg_stat_tmp"))
+
+
+def clear(wal_folder: str) -> None:
+    """Remove the reserve of an earlier cluster from a WAL folder, which has to be empty for a new one."""
+    _remove(wal_folder)
+    try:
+        os.rmdir(f"{wal_folder}/{own.RESERVE}")
+    except OSError:
+        pass  # there is none, or somebody has put something there
+
+
+def _parts(data_folder: str, segment_bytes: int) -> Iterator[_Part]:
+    wal, beside = f"{data_folder}/pg_wal", f"{data_folder}/pg_stat_tmp"
+    try:
+        size = space(wal).size
+        data_device = os.stat(data_folder).st_dev
+        wal_device = os.stat(wal).st_dev
+    except OSError:
+        return  # no cluster, or no longer
+    yield _part(wal, _SEGMENTS if size >= _SMALL else _FEW_SEGMENTS, segment_bytes, size)
+    try:
+        # It may be a tmpfs, where a reserve would be of no use.
+        if wal_device != data_device and os.stat(beside).st_dev == data_device:
+            yield _part(beside, 1, _BESIDE, space(beside).size)
+    except OSError:
+        return
+
+
+def _part(place: str, count: int, each: int, size: int) -> _Part:
+    each = min(each, size // _PART // count)
+    sizes = {f"{number}": each for number in range(1, count + 1)}
+    return _Part(place, sizes | {f"spare-{number}": 0 for number in range(1, _SPARE_FILES + 1)})
+
+
+def _lacking(part: _Part) -> dict[str, int]:
+    """Return the files that are missing or not whole, and their sizes."""
+    try:
+        folder = _open(part.place)
+    except OSError:
+        return part.sizes
+    try:
+        return {name: size for name, size in part.sizes.items() if not _is_whole(folder, name, size)}
+    finally:
+        os.close(folder)
+
+
+def _open(place: str) -> int:
+    """Return a descriptor of the reserve's folder; the way to pg_wal may be a link, the folder may not."""
+    above = os.open(place, _FOLDER)
+    try:
+        return os.open(own.RESERVE, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
+    finally:
+        os.close(above)
+
+
+def _is_whole(folder: int, name: str, size: int) -> bool:
+    """Return whether a file has its size, and really occupies it: a copy of the volume may have holes."""
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+            return False
+        return not size or _occupies(found, size) or _is_written(folder, name)
+    except OSError:
+        return False
+
+
+def _occupies(found: os.stat_result, size: int) -> bool:
+    return found.st_blocks * _BLOCK >= size
+
+
+def _is_written(folder: int, name: str) -> bool:
+    """Return whether a file was written, not only allocated: its blocks are real, whatever is counted."""
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    try:
+        return any(os.read(descriptor, _BLOCK))
+    finally:
+        os.close(descriptor)
+
+
+def _has_room(part: _Part, lacking: dict[str, int], segment_bytes: int) -> bool:
+    """Return whether both the bytes and the inodes stay at the normal level with what is lacking."""
+    found = space(part.place)
+    if found.free - sum(lacking.values()) < room.marks(found.size, segment_bytes).normal:
+        return False
+    return not found.files or found.free_files - len(lacking) > room.marks(found.files, room.FILES).normal
+
+
+def _make(part: _Part, lacking: dict[str, int]) -> int:
+    try:
+        os.mkdir(f"{part.place}/{own.RESERVE}", 0o700)
+    except FileExistsError:
+        pass
+    folder = _open(part.place)
+    try:
+        for name in os.listdir(folder):
+            if name in lacking or name not in part.sizes:
+                os.unlink(name, dir_fd=folder)
+        for name, size in lacking.items():
+            _make_file(folder, name, size)
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return sum(lacking.values())
+
+
+def _make_file(folder: int, name: str, size: int) -> None:
+    """Create a file whose blocks are really allocated; raises OSError, and then leaves nothing of it."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+    try:
+        if size and not _allocate(descriptor, size):
+            _write(descriptor, size)
+    except OSError:
+        os.unlink(name, dir_fd=folder)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _allocate(descriptor: int, size: int) -> bool:
+    """Allocate the blocks of a file; return False if the filesystem only pretends to, as ZFS does."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            raise
+        return False
+    return _occupies(os.fstat(descriptor), size)
+
+
+def _write(descriptor: int, size: int) -> None:
+    """Fill a file with what no filesystem can compress."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    while size:
+        size -= os.write(descriptor, os.urandom(min(size, _CHUNK)))
+    os.fsync(descriptor)
+
+
+def _remove(place: str) -> int:
+    """Remove the part of the reserve in a folder; return how many bytes that freed."""
+    freed = 0
+    try:
+        folder = _open(place)
+    except OSError:
+        return 0
+    try:
+        for name in os.listdir(folder):
+            try:
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                os.unlink(name, dir_fd=folder)
+                freed += found.st_blocks * _BLOCK
+            except OSError:
+                continue  # a folder that somebody has put there
+    finally:
+        os.close(folder)
+    return freed

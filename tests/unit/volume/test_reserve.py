@@ -1,0 +1,229 @@
+"""The reserve, on the filesystem of the tests; tests/acceptance/full_disk fills real ones."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from entrypoint import own
+from entrypoint.volume import reserve
+
+SEGMENT = 1024**2
+WHOLE = 4 * SEGMENT
+GB = 1024**3
+
+
+class Disk:
+    """What the filesystem is said to have."""
+
+    def __init__(self) -> None:
+        self.size = 10 * GB
+        self.free = 5 * GB
+        self.files = 1_000_000
+        self.free_files = 500_000
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """A filesystem with plenty of room."""
+    made = Disk()
+
+    def statvfs(_: object) -> os.statvfs_result:
+        blocks, free = made.size // 4096, made.free // 4096
+        return os.statvfs_result(
+            (4096, 4096, blocks, free, free, made.files, made.free_files, made.free_files, 0, 255)
+        )
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    return made
+
+
+@pytest.fixture
+def data(tmp_path: Path, disk: Disk) -> str:
+    """A data folder whose WAL is behind a link."""
+    assert disk
+    wal = tmp_path / "wal"
+    wal.mkdir()
+    folder = tmp_path / "data"
+    (folder / "pg_stat_tmp").mkdir(parents=True)
+    (folder / "pg_wal").symlink_to(wal)
+    return str(folder)
+
+
+def _kept(data: str) -> dict[str, int]:
+    folder = Path(data, "pg_wal", own.RESERVE)
+    return {path.name: path.stat().st_size for path in folder.iterdir() if path.stat().st_size}
+
+
+def test_space_is_taken_and_given_up(data: str) -> None:
+    """The reserve takes real blocks and spare inodes, in the real WAL folder, and nothing of it is left."""
+    assert reserve.missing(data, SEGMENT)
+    assert WHOLE == reserve.make(data, SEGMENT)
+    folder = Path(os.path.realpath(f"{data}/pg_wal"), own.RESERVE)
+    files = [path.stat() for path in folder.iterdir()]
+    assert (4 + 64, WHOLE) == (len(files), sum(each.st_size for each in files))
+    assert WHOLE <= sum(each.st_blocks * 512 for each in files)
+    assert not reserve.missing(data, SEGMENT)
+    assert 0 == reserve.make(data, SEGMENT)
+    assert WHOLE <= reserve.give_up(data)
+    assert [] == list(folder.iterdir())
+    assert (0, True) == (reserve.give_up(data), reserve.missing(data, SEGMENT))
+
+
+def test_what_a_killed_call_leaves_is_completed(data: str) -> None:
+    """A file that is short, has holes or is of another size is made again, and what is whole is kept."""
+    reserve.make(data, SEGMENT)
+    folder = Path(data, "pg_wal", own.RESERVE)
+    kept = (folder / "4").stat().st_ino
+    os.truncate(folder / "1", SEGMENT // 2)
+    (folder / "2").unlink()
+    os.truncate(folder / "3", 0)
+    os.truncate(folder / "3", SEGMENT)  # a hole, as a copy of the volume may leave
+    (folder / "spare-9").unlink()
+    (folder / "5").write_text("from a larger disk")
+    assert reserve.missing(data, SEGMENT)
+    assert 3 * SEGMENT == reserve.make(data, SEGMENT)
+    assert {"1": SEGMENT, "2": SEGMENT, "3": SEGMENT, "4": SEGMENT} == _kept(data)
+    assert kept == (folder / "4").stat().st_ino
+    assert not reserve.missing(data, SEGMENT)
+
+
+@pytest.mark.parametrize(
+    ("size", "segments", "each"),
+    [(2 * GB, 4, SEGMENT), (2 * GB - 4096, 2, SEGMENT), (16 * 1024**2, 2, 16 * 1024**2 // 20)],
+)
+def test_it_is_a_small_part_of_the_disk(data: str, disk: Disk, size: int, segments: int, each: int) -> None:
+    """A small filesystem has a smaller reserve, at most a tenth of it."""
+    disk.size = disk.free = size
+    assert segments * each == reserve.make(data, SEGMENT)
+    assert segments == len(_kept(data))
+
+
+@pytest.mark.parametrize(("free", "files"), [(24 * SEGMENT - 1, 500_000), (5 * GB, 200)])
+def test_it_never_makes_a_disk_less_than_normal(data: str, disk: Disk, free: int, files: int) -> None:
+    """With less free, in bytes or in inodes, nothing is taken."""
+    disk.free, disk.free_files = free, files
+    assert (True, False) == (reserve.missing(data, SEGMENT), reserve.can_make(data, SEGMENT))
+    assert 0 == reserve.make(data, SEGMENT)
+    disk.free, disk.free_files = 24 * SEGMENT, 500_000
+    assert reserve.can_make(data, SEGMENT)
+    assert WHOLE == reserve.make(data, SEGMENT)
+    assert not reserve.can_make(data, SEGMENT)
+
+
+@pytest.mark.parametrize("refusal", [errno.EOPNOTSUPP, 0])
+def test_a_filesystem_that_does_not_allocate(
+    data: str, refusal: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where blocks cannot be allocated, or only seem to be, they are written with what cannot be compressed."""
+
+    def pretend(descriptor: int, _: int, size: int) -> None:
+        if refusal:
+            raise OSError(refusal, os.strerror(refusal))
+        os.ftruncate(descriptor, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", pretend)
+    assert WHOLE == reserve.make(data, SEGMENT)
+    texts = [Path(data, "pg_wal", own.RESERVE, f"{number}").read_bytes() for number in range(1, 5)]
+    assert {SEGMENT} == {len(text) for text in texts}
+    assert len(set(texts)) == 4
+    assert not any(bytes(4096) in text for text in texts)
+    # Such a filesystem may count blocks late, or not at all.
+    monkeypatch.setattr(reserve, "_occupies", lambda *_: False)
+    assert not reserve.missing(data, SEGMENT)
+
+
+def test_a_disk_that_fills_meanwhile(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the space is gone after all, half a file is not kept."""
+
+    def full(_: int, __: int, ___: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space"):
+        reserve.make(data, SEGMENT)
+    assert {} == _kept(data)
+
+
+def test_links_lead_nowhere(data: str, tmp_path: Path) -> None:
+    """Neither a link in place of the folder nor one in it makes us touch what it names."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "1").write_text("precious")
+    folder = Path(data, "pg_wal", own.RESERVE)
+    folder.symlink_to(precious)
+    assert 0 == reserve.give_up(data)
+    with pytest.raises(OSError, match=r"(?i)directory|symbolic"):
+        reserve.make(data, SEGMENT)
+    folder.unlink()
+    reserve.make(data, SEGMENT)
+    (folder / "1").unlink()
+    (folder / "1").symlink_to(precious / "1")
+    (folder / "folder").mkdir()
+    assert reserve.missing(data, SEGMENT)
+    reserve.give_up(data)
+    assert ["folder"] == [path.name for path in folder.iterdir()]
+    assert "precious" == (precious / "1").read_text()
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs a second filesystem")
+def test_wal_on_another_disk(tmp_path: Path, disk: Disk) -> None:
+    """If the WAL has a filesystem of its own, the data's has a small reserve too."""
+    assert disk
+    import tempfile
+
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as wal:
+        folder = tmp_path / "data"
+        (folder / "pg_stat_tmp").mkdir(parents=True)
+        (folder / "pg_wal").symlink_to(wal)
+        beside = folder / "pg_stat_tmp" / own.RESERVE
+        assert WHOLE + 4 * 1024**2 == reserve.make(str(folder), SEGMENT)
+        assert 65 == len(list(beside.iterdir()))
+        assert WHOLE + 4 * 1024**2 <= reserve.give_up(str(folder))
+        assert [] == list(beside.iterdir())
+        # A tmpfs in the place of pg_stat_tmp would be the wrong disk.
+        beside.rmdir()
+        beside.parent.rmdir()
+        beside.parent.symlink_to(wal)
+        assert WHOLE == reserve.make(str(folder), SEGMENT)
+
+
+@pytest.mark.parametrize(
+    ("free", "files", "enough"),
+    [(2 * SEGMENT, 8, False), (4 * 1024**2, 8, True), (2 * SEGMENT - 4096, 8, False), (GB, 7, False)],
+)
+def test_room_for_a_stop(data: str, disk: Disk, free: int, files: int, *, enough: bool) -> None:
+    """A stop and a start need two segments, 4 MB next to the data, and a few inodes."""
+    disk.free, disk.free_files = free, files
+    assert enough == (reserve.short(data, SEGMENT) == "")
+
+
+def test_no_cluster(tmp_path: Path, disk: Disk) -> None:
+    """Without a cluster there is nothing to do, and nothing fails."""
+    assert disk
+    data = str(tmp_path / "none")
+    assert not reserve.missing(data, SEGMENT)
+    assert not reserve.can_make(data, SEGMENT)
+    assert (0, 0) == (reserve.make(data, SEGMENT), reserve.give_up(data))
+
+
+def test_the_name_is_ours() -> None:
+    """A WAL folder with nothing but our own names counts as empty; a start removes only what a check left."""
+    assert own.is_ours_in_wal(own.RESERVE)
+    assert not own.is_left_in_wal(own.RESERVE)
+    assert own.is_left_in_wal(own.WAL_CHECK)
+
+
+def test_a_wal_folder_without_a_cluster(data: str) -> None:
+    """A WAL folder that holds nothing but a reserve becomes empty, as initdb wants it."""
+    reserve.make(data, SEGMENT)
+    wal = os.path.realpath(f"{data}/pg_wal")
+    reserve.clear(wal)
+    assert [] == os.listdir(wal)
+    reserve.clear(wal)
+    Path(wal, "000000010000000000000001").touch()
+    reserve.clear(wal)
+    assert ["000000010000000000000001"] == os.listdir(wal)
