@@ -28,7 +28,7 @@ from entrypoint.system.children import Children, find_program, replace_process
 from entrypoint.system.doors import DOOR, DOOR_FOLDER
 from entrypoint.system.identity import Identity
 from entrypoint.system.signals import Signals
-from entrypoint.volume import holder, notes
+from entrypoint.volume import holder, notes, reserve
 from entrypoint.volume.facts import Facts
 from entrypoint.volume.unfinished import Unfinished
 
@@ -316,10 +316,7 @@ def clear(context: Context, decided: plan.Plan) -> None:
     if decided.move_aside:
         unfinished.move_aside()
     notes.clear(context.settings.data_folder)
-    if context.settings.init.wal_folder:
-        from entrypoint.volume import reserve
-
-        reserve.clear(context.settings.init.wal_folder)
+    reserve.clear(context.settings.init.wal_folder)
 
 
 def _say_skipped(facts: Facts) -> None:

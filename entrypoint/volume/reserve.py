@@ -112,8 +112,10 @@ def give_up(data_folder: str) -> int:
     return sum(_remove(f"{data_folder}/{name}") for name in ("pg_wal", "pg_stat_tmp"))
 
 
-def clear(wal_folder: str) -> None:
+def clear(wal_folder: str | None) -> None:
     """Remove the reserve of an earlier cluster from a WAL folder, which has to be empty for a new one."""
+    if wal_folder is None:
+        return
     _remove(wal_folder)
     try:
         os.rmdir(f"{wal_folder}/{own.RESERVE}")
