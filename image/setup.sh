@@ -18,6 +18,7 @@ engine_answers() {
 	command -v docker >/dev/null && timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1
 }
 
+PATH=$PATH:/usr/sbin:/sbin # where mkfs is, also for those who do not have it there
 wanted=()
 need() { # program, package
 	command -v "$1" >/dev/null || wanted+=("$2")
@@ -29,6 +30,9 @@ need python3 python3
 need openssl openssl       # makes the certificate of the tests' S3 server
 need shellcheck shellcheck # checks the shell scripts in the tests
 docker compose version >/dev/null 2>&1 || need docker-compose docker-compose # runs an example
+need mkfs.ext4 e2fsprogs # these three make the small filesystems that the tests fill
+need mkfs.xfs xfsprogs
+need mkfs.btrfs btrfs-progs
 need nix-build nix-bin # evaluates the flake in the tests
 need promtool prometheus # scrapes a container in the tests, and evaluates the alert rules
 need patchelf patchelf # builds the tests' image with the tree of the Nix image

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import containers
+import disks
 from containers import Container
 
 
@@ -94,6 +95,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Report in one line each what was left out, and why."""
+    seen = (getattr(each, "nodeid", "") for reports in terminalreporter.stats.values() for each in reports)
+    for line in disks.lacking() if any("full_disk" in each for each in seen) else ():
+        terminalreporter.write_line(line)
     if containers.image_exists(containers.IMAGE):
         for marker, (program, why) in NEEDED.items():
             if not _image_has(program):
