@@ -11,6 +11,7 @@ from entrypoint.backup import scheduled
 from entrypoint.config import reload
 from entrypoint.drill import rehearse
 from entrypoint.first_start import copy, initdb, initialize
+from entrypoint.full_disk import guard
 from entrypoint.pid1 import lifecycle, status
 from entrypoint.server import opening
 from entrypoint.server.context import Context
@@ -104,6 +105,12 @@ def _call_again(path: str, seconds: int | None) -> None:
     """Report to PID 1 after how many seconds to call a helper again; None: never."""
     if seconds is not None:
         files.write_atomically(path, str(seconds), 0o644)
+
+
+@group.command(lifecycle.FULL_DISK)
+def full_disk() -> None:
+    """Do what needs sessions while a disk of the server is about to be full."""
+    guard.run(opening.command_context(opening.load_settings(opening.environ(), ())))
 
 
 @group.command(lifecycle.RELOAD)

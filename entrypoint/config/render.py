@@ -6,6 +6,7 @@ import os
 
 from entrypoint import log
 from entrypoint.config import rendered
+from entrypoint.pid1 import brake
 from entrypoint.server.context import Context, tool_path
 from entrypoint.settings.values import Settings
 from entrypoint.system import files
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 def arguments(context: Context, following: Mapping[str, str] | None = None) -> list[str]:
     """Return the server's arguments; renders its configuration if there is anything to render.
 
-    `following` holds the settings of a standby. If there is nothing to render, the arguments are exactly the
-    given ones.
+    `following` holds the settings of a standby. If there is nothing to render (ARCHIVE_WHEN_FULL=wait), the
+    arguments are exactly the given ones.
     """
     settings = context.settings
     given = list(settings.server.given)
@@ -37,6 +38,10 @@ def arguments(context: Context, following: Mapping[str, str] | None = None) -> l
             from entrypoint.postgres import ruled
 
             given += ruled.words(charge.decide(context).options)
+    elif rendered.guards(context):
+        from entrypoint.config import when_full
+
+        given = [*settings.server.without_config_file, "-c", f"config_file={when_full.write_plain(context)}"]
     if log.give_back is not None:
         from entrypoint.config import collector
 
@@ -72,6 +77,7 @@ def rendered_text(
         rendered.CONF_FOLDER if os.access(rendered.CONF_FOLDER, os.R_OK | os.X_OK) else None,
         following=following,
         chosen=f"{server.runtime_folder}/{rendered.CHOSEN_FILE}",
+        full_disk=f"{server.runtime_folder}/{brake.ACTIVE}" if rendered.guards(context) else None,
     )
 
 
@@ -84,11 +90,12 @@ def postgresql_conf(
     *,
     following: Mapping[str, str] | None = None,
     chosen: str | None = None,
+    full_disk: str | None = None,
 ) -> str:
     """Return the content of the server's configuration file, which includes the cluster's own or the user's.
 
     `following` holds the settings with which a standby follows. `chosen` is the path of the file of chosen
-    settings.
+    settings, `full_disk` that of the settings while the disk is about to be full.
     """
     from entrypoint import templates
     from entrypoint.archive import wal_commands
@@ -102,4 +109,5 @@ def postgresql_conf(
         chosen=chosen,
         settings=settings.conf,
         conf_folder=conf_folder,
+        full_disk=full_disk,
     )

@@ -20,6 +20,12 @@ def renders(context: Context) -> bool:
     return bool(archives or settings.conf or settings.serving.tune or has_conf_folder())
 
 
+def guards(context: Context) -> bool:
+    """Return whether the server's settings change when its disk is about to be full."""
+    settings = context.settings
+    return settings.server.is_server and settings.serving.when_full != "wait"
+
+
 def has_usual_shared_memory(context: Context) -> bool:
     """Return whether the cluster's file has initdb's line for shared memory, so that /dev/shm matters."""
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from entrypoint.system import small
 from entrypoint.volume import room
 
 TYPE_CHECKING = False
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 ACTIVE = "full-disk.conf"
 """The file in the runtime folder that the server's configuration includes last."""
 _BYTES, _INODES = "bytes", "inodes"
+_STARTING = 0.1
+"""Seconds between two looks whether the server has its lock file."""
 
 
 def prepared(level: Level) -> str:
@@ -49,6 +52,17 @@ def level_of(rooms: Sequence[Room]) -> Level:
     return room.worst(tuple(each.level for each in rooms))
 
 
+def active(runtime_folder: str) -> Level:
+    """Return the level whose settings the server has, or was started with."""
+    for level in room.LEVELS:
+        try:
+            if os.path.samefile(f"{runtime_folder}/{ACTIVE}", f"{runtime_folder}/{prepared(level)}"):
+                return level
+        except OSError:
+            continue
+    return room.NORMAL
+
+
 class Brake:
     """The filesystems of the server, as PID 1 sees them."""
 
@@ -59,6 +73,8 @@ class Brake:
         self.level = level
         self.due = 0.0
         """When to look again, in seconds of the clock of `now`."""
+        self.is_up = False
+        """The server has come so far that it reloads its settings on SIGHUP."""
 
     def look(self, now: float) -> Level:
         """Look at all filesystems; return the level of the worst one."""
@@ -80,6 +96,16 @@ class Brake:
         self.level = level_of([*self.rooms.values()])
         self.due = now + min(map(room.next_look, self.rooms.values()), default=room.SELDOM)
         return self.level
+
+    def can_switch(self, data_folder: str, server: int, now: float) -> bool:
+        """Return whether SIGHUP makes the server reload; until it has its lock file, it would end."""
+        if not self.is_up:
+            self.due = now + _STARTING
+            try:
+                self.is_up = small.read_text(f"{data_folder}/postmaster.pid").startswith(f"{server}\n")
+            except OSError:
+                return False
+        return self.is_up
 
     def words(self) -> str:
         """Return what is free on the worst filesystem, for the log."""

@@ -36,7 +36,7 @@ class HelperSpec(NamedTuple):
     keep: bool = False
     """Start it again when it ends."""
     delay: float = 0.0
-    """Seconds from the server's start to its own first start."""
+    """Seconds from the server's start to its own first start; negative: it starts at no set time."""
     stdin: int | None = None
     """A descriptor with secrets; if it is not kept, the process writes to our own standard streams."""
     pid: int = 0
@@ -59,6 +59,10 @@ class ServerSpec(NamedTuple):
     """The system identifier of the cluster in the data folder; empty: it is not known."""
     archive_status: str
     """The folder that lists the segments to be archived; empty: nothing is archived."""
+    disks: list[str]
+    """A folder on each filesystem that must not become full: that of the WAL, and that of the data."""
+    segment: int
+    """Bytes of one WAL segment."""
     debug: bool = False
 
 
@@ -100,7 +104,7 @@ class Handoff(NamedTuple):
 _SECONDS = int | float
 _TEXTS, _VARIABLES = [str], {str: str}
 _HELPER = (str, _TEXTS, _VARIABLES, bool, bool, _SECONDS, int | None, int, int | None)
-_SERVER = (_TEXTS, _VARIABLES, [_SECONDS], [_HELPER], str, str, str, str, bool)
+_SERVER = (_TEXTS, _VARIABLES, [_SECONDS], [_HELPER], str, str, str, str, _TEXTS, int, bool)
 _SHAPE = (_SERVER, int, float, [int], [int], (int, [bytes], int), (_TEXTS, [int]))
 """The types of the packed values: in a list or dict the type of every element, in a tuple one for each."""
 

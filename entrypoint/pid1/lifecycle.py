@@ -15,11 +15,14 @@ from __future__ import annotations
 
 from entrypoint import exits
 from entrypoint.light import NamedTuple, signal, signal_name
+from entrypoint.volume import room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Final, Literal
+
+    from entrypoint.volume.room import Level
 
     Step = Literal["smart", "fast", "immediate", "kill"]
     """A step of a shutdown."""
@@ -57,6 +60,8 @@ DRILLS = "drills"
 """The helper that rehearses a restore."""
 WATCH = "watch"
 """The helper that runs the checks, and serves and sends what they find; it is started before the server."""
+FULL_DISK = "full-disk"
+"""The helper that does what needs sessions while a disk is about to be full."""
 ON_DEMAND = (CHECKPOINT, RELOAD)
 """Helpers that do not start at a set time."""
 CHECKPOINT_LEAD = 1.0
@@ -132,6 +137,10 @@ class State(NamedTuple):
     """When the current step is over, in seconds of the clock of `now`."""
     progress: float | None = None
     """When the next line about the shutdown's progress is due."""
+    level: Level = room.NORMAL
+    """How near a disk of the server is to being full."""
+    level_since: int = 0
+    """When this level began, in seconds since 1970."""
     hurry: float | None = None
     """From when on a fast shutdown no longer waits if only the archiver is left."""
 
@@ -200,6 +209,19 @@ def on_signal(state: State, number: int, now: float) -> Decision:
     further = LADDER[min(LADDER.index(state.step) + 1, len(LADDER) - 1)]
     step = max(asked, further, key=LADDER.index)
     return _enter(state, step, now, f"{name} again: {step} shutdown")
+
+
+def on_level(state: State, level: Level, now: float, at: int) -> Decision:
+    """React when a disk has come nearer to being full, or is no longer; `at` is in seconds since 1970.
+
+    The server reads the settings of the level at once; what else there is to do, the helper does.
+    """
+    state = state._replace(level=level, level_since=at)
+    if state.phase != SERVING:
+        return state, []
+    if level != room.NORMAL and FULL_DISK in state.helpers:
+        state = state.with_helper(state.helpers[FULL_DISK]._replace(due=now))
+    return state, [("send", signal.SIGHUP)]
 
 
 def on_time(state: State, now: float) -> Decision:
@@ -300,7 +322,8 @@ def on_helper_end(state: State, role: str, code: int, now: float, pause: float |
     if state.phase == SERVING and code == 0 and pause is not None:
         helper = helper._replace(running=False, failures=0, last_code=code, due=now + pause)
         return state.with_helper(helper), []
-    if state.phase == SERVING and helper.keep:
+    is_done = role == FULL_DISK and state.level == room.NORMAL
+    if state.phase == SERVING and helper.keep and not is_done:
         failures = 1 if now - helper.started >= STEADY else helper.failures + 1
         pause = min(BACKOFF_MAX, 2.0 ** min(failures - 1, 6))
         helper = helper._replace(running=False, failures=failures, last_code=code, due=now + pause)

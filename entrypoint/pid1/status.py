@@ -1,7 +1,8 @@
 """What PID 1 reports about itself: one small file of lines, and how to read it.
 
 `<runtime folder>/status` has a line `phase NAME SINCE DETAIL`. While the server runs it also has a line
-`server PID`, and a line `helper ROLE STATE PID FAILURES LAST_CODE` for each helper with work left. The module
+`server PID`, a line `helper ROLE STATE PID FAILURES LAST_CODE` for each helper with work left, and a line
+`disk LEVEL SINCE` while a disk is about to be full. The module
 uses little of the standard library and nothing else: health checks call `entrypoint ready` every few seconds.
 """
 
@@ -15,6 +16,7 @@ from entrypoint.light import NamedTuple
 from entrypoint.pid1 import lifecycle
 from entrypoint.pid1.lifecycle import KnownHelper
 from entrypoint.system import small
+from entrypoint.volume import room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Final, Literal
 
     from entrypoint.pid1.lifecycle import HelperState
+    from entrypoint.volume.room import Level
 
     Phase = Literal["boot", "init", "restore", "recovery"]
     """A phase of a start; the other phases are those of `lifecycle`."""
@@ -50,11 +53,13 @@ def publish(
     lines = [f"phase {phase} {since} {state.step or '-'}"]
     if state.server:
         lines.append(f"server {server}")
+    if state.level != room.NORMAL:
+        lines.append(f"disk {state.level} {state.level_since}")
     running = {role: pid for pid, role in pids.items()}
     for helper in state.helpers.values():
         word: HelperState = "running" if helper.running else "waiting" if helper.due is not None else "ended"
-        if helper.role in lifecycle.ON_DEMAND or (word, helper.last_code) == ("ended", 0):
-            continue  # a helper that has done its work is of no interest
+        if helper.role in lifecycle.ON_DEMAND or (word, helper.last_code or 0) == ("ended", 0):
+            continue  # a helper that has done its work, or has none, is of no interest
         code = "-" if helper.last_code is None else helper.last_code
         pid = running.get(helper.role, 0)
         lines.append(f"helper {helper.role} {word} {pid} {helper.failures} {code}")
@@ -113,6 +118,10 @@ class Known(NamedTuple):
     """The server's pid while it runs."""
     helpers: dict[str, KnownHelper]
     """By their roles."""
+    level: Level = room.NORMAL
+    """How near a disk of the server is to being full."""
+    level_since: int = 0
+    """When this level began, in seconds since 1970."""
 
 
 def read(runtime_folders: Sequence[str]) -> Known | None:
@@ -143,12 +152,19 @@ def _parse(rows: list[list[str]]) -> Known | None:
             _, role, word, pid, failures, code = row
             last_code = int(code) if code.isdecimal() else None
             helpers[role] = KnownHelper(role, _STATES[word], int(pid), int(failures), last_code)
+    _, level, level_since = found.get("disk", ["", room.NORMAL, "0"])
     return Known(
-        phase, int(since), None if detail == "-" else detail, int(server[1]) if server else None, helpers
+        phase,
+        int(since),
+        None if detail == "-" else detail,
+        int(server[1]) if server else None,
+        helpers,
+        next((each for each in room.LEVELS if each == level), room.NORMAL),
+        int(level_since),
     )
 
 
-_NUMBERS = {"phase": (4, (2,)), "server": (2, (1,)), "helper": (6, (3, 4))}
+_NUMBERS = {"phase": (4, (2,)), "server": (2, (1,)), "helper": (6, (3, 4)), "disk": (3, (2,))}
 """How many words a line has, and which of them are numbers."""
 _STATES: dict[str, HelperState] = {"running": "running", "waiting": "waiting", "ended": "ended"}
 

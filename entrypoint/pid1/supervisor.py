@@ -12,12 +12,16 @@ import time
 from entrypoint import exits, log
 from entrypoint.errors import Failure
 from entrypoint.light import signal, signal_name
-from entrypoint.pid1 import handoff, lifecycle, status, stops
+from entrypoint.pid1 import brake, handoff, lifecycle, status, stops
 from entrypoint.pid1.handoff import Handoff
 from entrypoint.system import kernel, processes
 from entrypoint.system.children import Children
 from entrypoint.system.signals import Signals
-from entrypoint.volume import notes
+from entrypoint.volume import notes, room
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.volume.room import Level
 
 
 def main(descriptor_text: str) -> int:
@@ -75,6 +79,9 @@ class Supervisor:
         self.pipes = {spec.output: (spec.role, b"") for spec in running if spec.output is not None}
         """The role and the unfinished line of each helper, by the descriptor of its output."""
         self.exit_code: int | None = None
+        folder = self.given.runtime_folder
+        self.brake = brake.Brake(self.given.disks, self.given.segment, brake.active(folder))
+        self.state = self.state._replace(level=self.brake.level, level_since=int(time.time()))
 
     def run(self) -> int:
         """Keep the server up, and return the container's exit code when everything has ended."""
@@ -92,6 +99,7 @@ class Supervisor:
                 left = min(left or 0.5, 0.5)  # by then somebody reads, or there is no reader
             if self.children.kept is not None:
                 left = self.children.kept.at_most(left)
+            left = self._until_next_look(left)
             for number in self.children.signals.wait(left, () if behind else self.pipes):
                 log.debug(f"received {signal_name(number)}")
                 if number != signal.SIGCHLD:
@@ -101,7 +109,40 @@ class Supervisor:
                 self._pass_on_output()
             self._see_ends()
             self._follow(lifecycle.on_time(self.state, time.monotonic()))
+            self._look_at_disks()
         return self.exit_code
+
+    def _until_next_look(self, left: float | None) -> float | None:
+        """Return the seconds to wait at most, so that no disk becomes full unseen."""
+        if self.state.phase != lifecycle.SERVING or not self.given.disks:
+            return left
+        until = max(0.0, self.brake.due - time.monotonic())
+        return until if left is None else min(left, until)
+
+    def _look_at_disks(self) -> None:
+        """Switch the server's settings when a disk has come nearer to being full, or is no longer."""
+        now = time.monotonic()
+        if self.state.phase != lifecycle.SERVING or not self.given.disks or now < self.brake.due:
+            return
+        if not self.brake.can_switch(self.given.data_folder, self.server, now):
+            return
+        level = self.brake.look(now)
+        if level == self.state.level:
+            return
+        if brake.switch(self.given.runtime_folder, level):
+            self._say_level(level)
+        self._follow(lifecycle.on_level(self.state, level, now, int(time.time())))
+
+    def _say_level(self, level: Level) -> None:
+        found = self.brake.words()
+        if level == room.FULL:
+            log.warning(
+                f"{found}: transactions are read-only until there is more",
+                "entrypoint doctor says what fills it",
+                docs="when-the-disk-fills",
+            )
+        elif self.state.level == room.FULL:
+            log.info(f"{found}: transactions may write again")
 
     def _see_ends(self) -> None:
         ended = self.children.reap()
@@ -276,7 +317,7 @@ def _helper(spec: handoff.HelperSpec, now: float) -> lifecycle.Helper:
     helper = lifecycle.Helper(spec.role, after_server=spec.after_server, keep=spec.keep)
     if spec.pid:
         return helper._replace(running=True, started=now, due=None)
-    return helper._replace(due=now + spec.delay)
+    return helper._replace(due=None if spec.delay < 0 else now + spec.delay)
 
 
 def _describe(state: lifecycle.State, server: int) -> str:

@@ -27,6 +27,7 @@ def specs(context: Context, *, first: bool) -> list[HelperSpec]:
         *_archive_helpers(context),
         *_scheduled_helpers(context),
         *_start_helper(context, first=first),
+        *_full_disk_helper(context),
     ]
 
 
@@ -62,6 +63,12 @@ def _start_helper(context: Context, *, first: bool) -> list[HelperSpec]:
             stdin=secrets,
         )
     ]
+
+
+def _full_disk_helper(context: Context) -> list[HelperSpec]:
+    """Return the process that PID 1 runs while a disk is about to be full."""
+    argv = [OUR_PROGRAM, "internal", lifecycle.FULL_DISK]
+    return [HelperSpec(lifecycle.FULL_DISK, argv, later_environment(context), keep=True, delay=-1)]
 
 
 def start_watch(context: Context) -> HelperSpec | None:

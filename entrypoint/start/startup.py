@@ -7,7 +7,7 @@ import os
 from entrypoint import log, own
 from entrypoint.archive import fork
 from entrypoint.collation import remembered
-from entrypoint.config import render, rendered
+from entrypoint.config import render, rendered, when_full
 from entrypoint.errors import Ended, Failure, Stopped
 from entrypoint.pid1 import status, stops
 from entrypoint.pid1.handoff import HelperSpec, ServerSpec, hand_over
@@ -22,7 +22,7 @@ from entrypoint.server.context import (
 )
 from entrypoint.settings import serving
 from entrypoint.settings.values import Settings
-from entrypoint.start import folders, helpers, objections, plan
+from entrypoint.start import folders, helpers, objections, plan, skipped
 from entrypoint.system import files, identity, kernel
 from entrypoint.system.children import Children, find_program, replace_process
 from entrypoint.system.doors import DOOR, DOOR_FOLDER
@@ -184,6 +184,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
         from entrypoint.archive import rotation
 
         rotation.write_down(context)
+    when_full.prepare(context)
     given = render.arguments(context)
     if decided.kind == plan.START:
         if facts.data_folder.unfinished is not None:
@@ -192,7 +193,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
             replay.complete(context)
         Unfinished(wanted.data_folder).remove_finished()
         stops.look_back(wanted.data_folder)
-        _say_skipped(facts)
+        skipped.say(facts)
     else:
         context, decided, recovering = _make(context, decided, given)
         context = _settle(context)  # init files or a backup may contain the user's own archive_command
@@ -319,21 +320,6 @@ def clear(context: Context, decided: plan.Plan) -> None:
     reserve.clear(context.settings.init.wal_folder)
 
 
-def _say_skipped(facts: Facts) -> None:
-    log.say("\nPostgreSQL Database directory appears to contain a database; Skipping initialization\n\n")
-    if facts.init_files:
-        since = _made(facts.data_folder.path)
-        names = ", ".join(facts.init_files[:5]) + (", …" if len(facts.init_files) > 5 else "")
-        log.info(f"init files do not run, because the database has existed since {since}: {names}")
-
-
-def _made(folder: str) -> str:
-    """Return when a cluster was created: initdb writes PG_VERSION, and nothing changes it later."""
-    from time import gmtime, strftime
-
-    return strftime("%Y-%m-%d %H:%M:%S UTC", gmtime(os.stat(f"{folder}/PG_VERSION").st_mtime))
-
-
 def check_collations(context: Context, decided: plan.Plan, given: list[str]) -> None:
     """Before clients connect, check that text still sorts as before; raises Failure by COLLATION_POLICY."""
     if not context.settings.server.is_server:
@@ -388,6 +374,8 @@ def run_server(
         data_folder=wanted.data_folder,
         cluster=notes.cluster(wanted.data_folder),
         archive_status=f"{wanted.data_folder}/pg_wal/archive_status" if helpers.archives(context) else "",
+        disks=when_full.disks(wanted.data_folder),
+        segment=when_full.segment_bytes(wanted.data_folder),
         debug=wanted.serving.debug,
     )
     kept = context.children.kept

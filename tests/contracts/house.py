@@ -37,6 +37,7 @@ FLOORS = (
     ("backup", "config"),
     ("collation", "restore", "standby"),
     ("drill", "first_start"),
+    ("full_disk",),
     ("start",),
     ("noted",),
     ("notify", "web"),

@@ -38,7 +38,7 @@ def hand_over(argv):
         environment=dict(os.environ),
         timeouts=[float(word) for word in os.environ.get("LAB_TIMEOUTS", "9 9 9").split()],
         helpers=[],
-        runtime_folder="/tmp", data_folder="/tmp", cluster="", archive_status="",
+        runtime_folder="/tmp", data_folder="/tmp", cluster="", archive_status="", disks=[], segment=16777216,
         debug="LAB_DEBUG" in os.environ,
     )
     sys.orig_argv = ["/usr/local/lib/nix-postgres/python3", "-IS", "/usr/local/bin/entrypoint"]
@@ -207,7 +207,7 @@ helpers = [
 ]
 server = ServerSpec(
     argv=["postgres"], environment=environment, timeouts=[5, 60, 10], helpers=helpers,
-    runtime_folder="/run/entrypoint", data_folder=os.environ["PGDATA"], archive_status="",
+    runtime_folder="/run/entrypoint", data_folder=os.environ["PGDATA"], archive_status="", disks=[], segment=16777216,
     cluster=notes.cluster(os.environ["PGDATA"]),
 )
 hand_over(Signals(), server, [holder.lock_folder(os.environ["PGDATA"])])

@@ -21,6 +21,8 @@ SERVER = ServerSpec(
     data_folder="/data",
     cluster="7",
     archive_status="",
+    disks=["/data"],
+    segment=16777216,
 )
 HANDOFF = Handoff(SERVER, 42, 1795364442.5, [1, 2], [], (2, [b"waits"], 3), (["entrypoint"], [7]))
 

@@ -35,6 +35,7 @@ given = ServerSpec(
     timeouts=[float(seconds) for seconds in timeouts.split(",")],
     helpers=[HelperSpec("helper", ["sh", "-c", script], environment, keep=True) for script in helpers.splitlines()],
     runtime_folder=folder, data_folder=folder, cluster="", archive_status="",
+    disks=[], segment=16777216,
 )
 
 def second_half(path, argv, environment):

@@ -1,0 +1,111 @@
+"""The server's settings while a disk is about to be full; see volume/room.
+
+They are in files that are prepared before the server starts, and are included last: PID 1 switches from one
+to another, see pid1/brake.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from entrypoint.config import rendered
+from entrypoint.pid1 import brake
+from entrypoint.postgres.configfile import conf_value
+from entrypoint.system import files
+from entrypoint.volume import room
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from entrypoint.server.context import Context
+    from entrypoint.volume.room import Level
+
+_MB = 1024**2
+SEGMENT_NAME = 24
+"""Letters of a segment's name; nothing else in pg_wal has so many."""
+_HEAD = """\
+# The entrypoint renders this file, so that it can make transactions read-only before the disk is full
+# (ARCHIVE_WHEN_FULL). Edit the file that is included first.
+
+"""
+
+
+def disks(data_folder: str) -> list[str]:
+    """Return a folder on each filesystem that must not become full: that of the WAL, and that of the data."""
+    found: dict[int, str] = {}
+    for folder in (os.path.realpath(f"{data_folder}/pg_wal"), data_folder):
+        try:
+            found.setdefault(os.stat(folder).st_dev, folder)
+        except OSError:
+            continue
+    return [*found.values()]
+
+
+def segment_bytes(data_folder: str) -> int:
+    """Return the size of the WAL segments, which is that of the files; PostgreSQL's default without any."""
+    try:
+        with os.scandir(f"{data_folder}/pg_wal") as entries:
+            sizes = [entry.stat().st_size for entry in entries if len(entry.name) == SEGMENT_NAME]
+    except OSError:
+        sizes = []
+    return max(sizes, default=0) or 16 * _MB
+
+
+def settings(level: Level, segment: int) -> dict[str, str]:
+    """Return the settings of a level; `segment` is the size of a WAL segment in bytes.
+
+    Without wal_recycle=off, WAL that was archived would be kept under a new name, and the space would never
+    come back. A sort that spills to disk fails rather than the server.
+
+    >>> settings(room.TIGHT, 16 * 1024**2)
+    {'wal_recycle': 'off', 'min_wal_size': '32MB', 'max_wal_size': '128MB'}
+    """
+    if level == room.NORMAL:
+        return {}
+    least, most = 2 * segment // _MB, (8 if level == room.TIGHT else 2) * segment // _MB
+    found = {"wal_recycle": "off", "min_wal_size": f"{least}MB", "max_wal_size": f"{most}MB"}
+    if level == room.TIGHT:
+        return found
+    return {
+        **found,
+        "default_transaction_read_only": "on",
+        "autovacuum": "off",
+        "temp_file_limit": f"{segment // _MB}MB",
+    }
+
+
+def prepare(context: Context) -> None:
+    """Write the settings of all levels, and choose those that the server starts with."""
+    if not rendered.guards(context):
+        return
+    folder = context.runtime_folder
+    segment = segment_bytes(context.settings.data_folder)
+    for level in room.LEVELS:
+        files.write_atomically(f"{folder}/{brake.prepared(level)}", _text(level, settings(level, segment)))
+    seen = brake.Brake(disks(context.settings.data_folder), segment)
+    brake.switch(folder, seen.look(time.monotonic()))
+
+
+def _text(level: Level, wanted: Mapping[str, str]) -> str:
+    lines = [f"{name} = {conf_value(value)}\n" for name, value in wanted.items()]
+    return "".join((f"# {level}: see ARCHIVE_WHEN_FULL\n", *lines))
+
+
+def write_plain(context: Context) -> str:
+    """Write a configuration file that adds nothing but the settings of the present level; return its path.
+
+    A plain start must stay fast, so this does without the template.
+    """
+    wanted = context.settings
+    base = wanted.server.settings.get("config_file") or f"{wanted.data_folder}/postgresql.conf"
+    path = rendered.rendered_path(context)
+    text = f"{_HEAD}include {conf_value(base)}\ninclude {conf_value(active(context))}\n"
+    files.write_atomically(path, text)
+    return path
+
+
+def active(context: Context) -> str:
+    """Return the path of the file with the settings of the present level."""
+    return f"{context.runtime_folder}/{brake.ACTIVE}"
