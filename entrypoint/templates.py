@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from entrypoint.postgres.configfile import conf_value
+from entrypoint.postgres.sql import conf_value
 from entrypoint.shown import printable
 
 TYPE_CHECKING = False

@@ -9,7 +9,7 @@ from entrypoint.archive.calls import describe_server
 from entrypoint.config import collect, complaints, render, rendered, sources
 from entrypoint.config.sources import Source
 from entrypoint.errors import Failure, Problem
-from entrypoint.postgres.configfile import conf_value
+from entrypoint.postgres.sql import conf_value
 from entrypoint.server import programs
 from entrypoint.server.context import Context
 from entrypoint.settings.hiding import hide_words

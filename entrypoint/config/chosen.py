@@ -6,7 +6,7 @@ from entrypoint.config import charge, collect, follow, memory, rendered, sources
 from entrypoint.config.sources import Source
 from entrypoint.postgres import configfile
 from entrypoint.postgres.argv import parse_server
-from entrypoint.postgres.configfile import conf_value
+from entrypoint.postgres.sql import conf_value
 from entrypoint.server import control_file, programs
 from entrypoint.server.context import Context, tool_path
 from entrypoint.server.data_folder import running_arguments

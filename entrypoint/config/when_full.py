@@ -11,7 +11,7 @@ import time
 
 from entrypoint.config import rendered
 from entrypoint.pid1 import brake
-from entrypoint.postgres.configfile import conf_value
+from entrypoint.postgres.sql import conf_value
 from entrypoint.system import files
 from entrypoint.volume import room
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _MB = 1024**2
 SEGMENT_NAME = 24
-"""Letters of a segment's name; nothing else in pg_wal has so many."""
+"""Letters of a segment's name; nothing else in pg_wal has as many."""
 _HEAD = """\
 # The entrypoint renders this file, so that it can make transactions read-only before the disk is full
 # (ARCHIVE_WHEN_FULL). Edit the file that is included first.
@@ -60,12 +60,17 @@ def settings(level: Level, segment: int) -> dict[str, str]:
     come back. A sort that spills to disk fails rather than the server.
 
     >>> settings(room.TIGHT, 16 * 1024**2)
-    {'wal_recycle': 'off', 'min_wal_size': '32MB', 'max_wal_size': '128MB'}
+    {'wal_recycle': 'off', 'min_wal_size': '32MB', 'max_wal_size': '128MB', 'checkpoint_warning': '0'}
     """
     if level == room.NORMAL:
         return {}
     least, most = 2 * segment // _MB, (8 if level == room.TIGHT else 2) * segment // _MB
-    found = {"wal_recycle": "off", "min_wal_size": f"{least}MB", "max_wal_size": f"{most}MB"}
+    found = {
+        "wal_recycle": "off",
+        "min_wal_size": f"{least}MB",
+        "max_wal_size": f"{most}MB",
+        "checkpoint_warning": "0",
+    }
     if level == room.TIGHT:
         return found
     return {

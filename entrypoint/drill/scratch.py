@@ -22,7 +22,7 @@ from entrypoint.drill import drills
 from entrypoint.drill.rehearsals import DRILLS
 from entrypoint.errors import Failure, Problem
 from entrypoint.postgres import segments
-from entrypoint.postgres.configfile import conf_value
+from entrypoint.postgres.sql import conf_value
 from entrypoint.restore import planning, replay
 from entrypoint.server import control_file, temporary
 from entrypoint.server.context import Context, tool_path, write_down_settings

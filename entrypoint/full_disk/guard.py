@@ -68,7 +68,7 @@ class Guard:
         self.is_guarded = rendered.guards(context)
 
     def step(self) -> bool:
-        """Do what is due; return whether to go on."""
+        """Do what is due; return whether to continue."""
         now = time.monotonic()
         known = status.read([self.context.runtime_folder])
         self.level = room.NORMAL if known is None else known.level

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from entrypoint.server.context import Context
     from entrypoint.server.sessions import Reader
 
-_SETTINGS = {"client_min_messages": "warning", "client_connection_check_interval": "1s"}
+_SETTINGS = {"client_min_messages": "notice", "client_connection_check_interval": "1s"}
 _FIRST_WAVE = 2.0
 """Seconds in which transactions are ended that began before; whoever writes later does so on purpose."""
 _AGAIN = 1.0
@@ -108,7 +108,7 @@ class Writers:
         """Note who was ended; lock the tables of those who write again and again."""
         lines = reader.complaints.split("\n")[:-1]
         for line in lines[self.heard :]:
-            _, found, text = line.partition("WARNING:  ")
+            _, found, text = line.partition("NOTICE:  ")
             try:
                 database, role, _ = json.loads(text) if found else ("", "", "")
             except ValueError:

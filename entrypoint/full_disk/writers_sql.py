@@ -1,6 +1,6 @@
 """SQL against sessions that write although transactions are read-only; pure.
 
-A session can set its own transactions to read-write, and one that wrote before the disk became full goes on.
+A session can set its own transactions to read-write, and one that wrote before the disk became full continues.
 So every session with a transaction that writes is ended. One that comes back at once would still write most
 of the time, so the tables of its database are locked against writing as well.
 """
@@ -33,14 +33,13 @@ BEGIN
                 AND NOT ({spared})
         LOOP
             IF pg_terminate_backend(found.pid) THEN
-                RAISE WARNING '%', json_build_array(found.datname, found.usename, found.backend_type);
+                RAISE NOTICE '%', json_build_array(found.datname, found.usename, found.backend_type);
             END IF;
         END LOOP;
-        -- Whoever makes room does not wait for our locks.
-        PERFORM pg_terminate_backend(l.pid)
+        -- Nobody waits for our locks: whoever makes room gets his, everybody else gets an error.
+        PERFORM CASE WHEN {repairs} THEN pg_terminate_backend(l.pid) ELSE pg_cancel_backend(a.pid) END
         FROM pg_stat_activity a, pg_stat_activity l
-        WHERE a.wait_event_type = 'Lock' AND {repairs}
-            AND l.pid = ANY (pg_blocking_pids(a.pid))
+        WHERE a.wait_event_type = 'Lock' AND l.pid = ANY (pg_blocking_pids(a.pid))
             AND l.application_name = 'entrypoint' AND l.usename = current_user AND l.pid <> pg_backend_pid();
         COMMIT;
         EXIT WHEN clock_timestamp() > began + interval '{seconds} s';
@@ -92,9 +91,9 @@ _MOST_LOCKS = 2000
 
 
 def ending(*, spare_repairs: bool) -> str:
-    """Return a script that ends all sessions that write, and prints a JSON array about each as a warning.
+    """Return a script that ends all sessions that write, and prints a JSON array about each as a notice.
 
-    With `spare_repairs`, those of superusers through the socket go on.
+    With `spare_repairs`, those of superusers through the socket continue.
     """
     spared = f"a.backend_type = 'client backend' AND {_REPAIRS}" if spare_repairs else "false"
     return _ENDING.format(spared=spared, repairs=_REPAIRS, seconds=SECONDS)

@@ -36,7 +36,7 @@ def switch(runtime_folder: str, level: Level) -> bool:
     """
     path, chosen = f"{runtime_folder}/{ACTIVE}", f"{runtime_folder}/{prepared(level)}"
     try:
-        if os.path.samefile(path, chosen):
+        if os.path.lexists(path) and os.path.samefile(path, chosen):
             return False
         if os.path.lexists(f"{path}.new"):
             os.unlink(f"{path}.new")

@@ -139,12 +139,3 @@ def is_fragment(name: str) -> bool:
 
 def _folder(path: str) -> str:
     return path.rpartition("/")[0]
-
-
-def conf_value(text: str) -> str:
-    """Return a value, quoted for postgresql.conf.
-
-    >>> conf_value("it's")
-    "'it''s'"
-    """
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -1,4 +1,4 @@
-"""SQL for our own sessions: quoted names and texts, session settings, password files; pure.
+"""SQL for our own sessions, and PostgreSQL's files: quoted names and texts, session settings; pure.
 
 Only we control these sessions: settings in the startup packet override `ALTER ROLE … SET`,
 `ALTER DATABASE … SET` and the server's files.
@@ -111,6 +111,15 @@ def identifier(name: str) -> str:
     '"a""b"'
     """
     return '"' + name.replace('"', '""') + '"'
+
+
+def conf_value(text: str) -> str:
+    """Return a value, quoted for postgresql.conf.
+
+    >>> conf_value("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def literal(text: str) -> str:

@@ -8,7 +8,13 @@ from entrypoint.config import rendered
 from entrypoint.pid1 import lifecycle, status
 from entrypoint.pid1.handoff import HelperSpec
 from entrypoint.server import sessions
-from entrypoint.server.context import OUR_PROGRAM, Context, later_environment
+from entrypoint.server.context import (
+    OUR_PROGRAM,
+    SETTINGS_VARIABLE,
+    Context,
+    kept_values,
+    later_environment,
+)
 from entrypoint.settings import environment
 from entrypoint.system.children import memory_file
 from entrypoint.volume import probe
@@ -68,7 +74,11 @@ def _start_helper(context: Context, *, first: bool) -> list[HelperSpec]:
 def _full_disk_helper(context: Context) -> list[HelperSpec]:
     """Return the process that PID 1 runs while a disk is about to be full."""
     argv = [OUR_PROGRAM, "internal", lifecycle.FULL_DISK]
-    return [HelperSpec(lifecycle.FULL_DISK, argv, later_environment(context), keep=True, delay=-1)]
+    made = later_environment(context)
+    if not rendered.renders(context):  # then the variables are not written down
+        del made[SETTINGS_VARIABLE]
+        made = {**kept_values(context.settings.values), **made, "PGDATA": context.settings.data_folder}
+    return [HelperSpec(lifecycle.FULL_DISK, argv, made, keep=True, delay=-1)]
 
 
 def start_watch(context: Context) -> HelperSpec | None:

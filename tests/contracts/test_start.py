@@ -47,7 +47,7 @@ from entrypoint.start import plan
 from entrypoint.volume import holder, probe
 from entrypoint.server import leftover, opening
 from entrypoint.collation import remembered
-from entrypoint.config import render
+from entrypoint.config import render, when_full
 from entrypoint.server.context import Context, helper_environment, server_environment
 from entrypoint.system.identity import current
 
@@ -58,8 +58,9 @@ opening.secret_names(settings.values)
 decided = plan.decide(settings, probe.look(settings, current()))
 assert decided.kind == plan.START and not decided.refusals, decided
 environment = helper_environment(settings, current(), stepped_down=True)
-context = Context(settings, None, current(), "/nowhere", environment)
-assert render.arguments(context) == ["-c", "work_mem=4MB"]
+context = Context(settings, None, current(), sys.argv[2], environment)
+when_full.prepare(context)
+assert render.arguments(context) == ["-c", "work_mem=4MB", "-c", f"config_file={sys.argv[2]}/postgresql.conf"]
 server_environment(settings, environment)
 leftover.clear(context, ["-c", "work_mem=4MB", "-k", sys.argv[2]])
 holder.lock_folder(settings.data_folder)
@@ -157,9 +158,9 @@ def test_the_supervisor_loads_little() -> None:
     ours = {name for name in _loaded(IMPORT_SUPERVISOR) if name.startswith("entrypoint")}
     flat = ("errors", "exits", "light", "log", "own", "shown")
     rooms = {
-        "pid1": ("handoff", "lifecycle", "status", "stops", "supervisor"),
+        "pid1": ("brake", "handoff", "lifecycle", "status", "stops", "supervisor"),
         "system": ("children", "kernel", "processes", "signals", "small"),
-        "volume": ("notes",),
+        "volume": ("notes", "room"),
     }
     expected = {"entrypoint", *(f"entrypoint.{name}" for name in (*flat, *rooms))}
     expected |= {f"entrypoint.{room}.{name}" for room, names in rooms.items() for name in names}

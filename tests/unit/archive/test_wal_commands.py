@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from entrypoint import templates
 from entrypoint.archive import wal_commands
 from entrypoint.config import render
-from entrypoint.postgres.configfile import conf_value
+from entrypoint.postgres.sql import conf_value
 from entrypoint.settings.archiving import Archive
 from unit import made
 from unit.made import SERVER

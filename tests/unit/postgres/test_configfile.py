@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrypoint.postgres import configfile
-from entrypoint.postgres.configfile import conf_value
+from entrypoint.postgres.sql import conf_value
 
 
 def _value(line: str) -> tuple[str, str] | None:
