@@ -15,7 +15,8 @@ from entrypoint.full_disk.writers import Writers
 from entrypoint.pid1 import status
 from entrypoint.pid1.brake import Brake
 from entrypoint.server import sessions
-from entrypoint.volume import room
+from entrypoint.shown import spell
+from entrypoint.volume import reserve, room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Guard:
         self.checkpoint = 0
         """The pid of the client that requests a checkpoint; 0: there is none."""
         self.checkpoint_due = 0.0
+        self.began = False
+        """The level was above normal since this process was started."""
         self.is_guarded = rendered.guards(context)
 
     def step(self) -> bool:
@@ -75,10 +78,12 @@ class Guard:
         self.disks.look(now)
         if self.level == room.NORMAL:
             self.calm_since = self.calm_since or now
-            if now - self.calm_since > _CALM:
+            if now - self.calm_since > _CALM or not self.began:
+                self._make_reserve()
                 return False
         else:
-            self.calm_since = None
+            self.began, self.calm_since = True, None
+        self._give_up_reserve()
         self._checkpoint(now)
         self._watch_writers()
         return True
@@ -111,6 +116,24 @@ class Guard:
         except Failure as failure:
             log.problem(failure.problems[0])
             self.checkpoint_due = now + _CHECKPOINT_EVERY
+
+    def _make_reserve(self) -> None:
+        data = self.context.settings.data_folder
+        try:
+            reserve.make(data, self.segment)
+        except OSError as error:
+            log.warning(f"cannot keep a reserve of space in pg_wal: {error}", docs="when-the-disk-fills")
+
+    def _give_up_reserve(self) -> None:
+        """Give the reserve up when nothing else is left: without a new segment, the server ends."""
+        if all(each.free >= each.segment for each in self.disks.rooms.values()):
+            return
+        freed = reserve.give_up(self.context.settings.data_folder)
+        if freed:
+            log.warning(
+                f"gave up the reserve of {spell(freed)} in pg_wal, since nothing else is free",
+                docs="when-the-disk-fills",
+            )
 
     def _removable(self) -> int:
         """Return the number of segments that do not wait to be archived."""

@@ -1,8 +1,8 @@
 """SQL against sessions that write although transactions are read-only; pure.
 
-A session can set its own transactions to read-write, and one that wrote before the disk became full continues.
-So every session with a transaction that writes is ended. One that comes back at once would still write most
-of the time, so the tables of its database are locked against writing as well.
+A session can set its own transactions to read-write, and a transaction that wrote before the disk became full
+continues. So every session with a transaction that writes is ended. One that comes back at once would still
+write most of the time, so the tables of its database are locked against writing as well.
 """
 
 from __future__ import annotations

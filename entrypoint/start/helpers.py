@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from entrypoint import log
 from entrypoint.archive import fork
-from entrypoint.config import rendered
+from entrypoint.config import rendered, when_full
 from entrypoint.pid1 import lifecycle, status
 from entrypoint.pid1.handoff import HelperSpec
 from entrypoint.server import sessions
@@ -17,7 +17,7 @@ from entrypoint.server.context import (
 )
 from entrypoint.settings import environment
 from entrypoint.system.children import memory_file
-from entrypoint.volume import probe
+from entrypoint.volume import probe, reserve
 
 _FIRST_LOOK = 10
 """Seconds from the server's start to the first check whether another server was promoted."""
@@ -72,13 +72,15 @@ def _start_helper(context: Context, *, first: bool) -> list[HelperSpec]:
 
 
 def _full_disk_helper(context: Context) -> list[HelperSpec]:
-    """Return the process that PID 1 runs while a disk is about to be full."""
+    """Return the process that PID 1 runs while a disk is about to be full; it also makes the reserve."""
     argv = [OUR_PROGRAM, "internal", lifecycle.FULL_DISK]
     made = later_environment(context)
     if not rendered.renders(context):  # then the variables are not written down
         del made[SETTINGS_VARIABLE]
         made = {**kept_values(context.settings.values), **made, "PGDATA": context.settings.data_folder}
-    return [HelperSpec(lifecycle.FULL_DISK, argv, made, keep=True, delay=-1)]
+    data = context.settings.data_folder
+    makes = reserve.can_make(data, when_full.segment_bytes(data))
+    return [HelperSpec(lifecycle.FULL_DISK, argv, made, keep=True, delay=_FIRST_LOOK if makes else -1)]
 
 
 def start_watch(context: Context) -> HelperSpec | None:

@@ -120,7 +120,7 @@ def test_the_names_of_the_sections_exist() -> None:
     assert set(NOT_SET) <= set(MODULES)
 
 
-BUDGETS = {"start": 73, "ready": 13, "supervisor": 21}
+BUDGETS = {"start": 76, "ready": 15, "supervisor": 23}
 """The number of our own modules that a normal start, a health check and PID 1 load, rooms included; raise it only on purpose."""
 
 

@@ -62,7 +62,9 @@ def test_each_setting_has_its_helper(
 ) -> None:
     """A normal first start has only the helper for a smart shutdown."""
     monkeypatch.setattr(probe, "STARTDB_FOLDER", str(tmp_path / "none"))
-    assert [lifecycle.CHECKPOINT, *expected, lifecycle.FULL_DISK] == list(_specs(tmp_path, values, first=first))
+    assert [lifecycle.CHECKPOINT, *expected, lifecycle.FULL_DISK] == list(
+        _specs(tmp_path, values, first=first)
+    )
 
 
 def test_a_standby_runs_no_start_helper(
@@ -71,7 +73,9 @@ def test_a_standby_runs_no_start_helper(
     """The work of every start writes to the database; the log names what was skipped."""
     monkeypatch.setattr(probe, "STARTDB_FOLDER", str(tmp_path / "none"))
     (tmp_path / "standby.signal").touch()
-    assert [lifecycle.CHECKPOINT, lifecycle.FULL_DISK] == list(_specs(tmp_path, {"POSTGRES_EXTENSIONS": "pg_trgm"}))
+    assert [lifecycle.CHECKPOINT, lifecycle.FULL_DISK] == list(
+        _specs(tmp_path, {"POSTGRES_EXTENSIONS": "pg_trgm"})
+    )
     assert "skipped on a standby" in capfd.readouterr().err
 
 
