@@ -26,6 +26,10 @@ FORK = "entrypoint.fork"
 
 From a restore or a promotion to the next full backup, and after another server was promoted.
 """
+GAPS = "entrypoint.gaps"
+"""The gaps in the archive that were made on purpose. With `ARCHIVE_WHEN_FULL=drop`, after the first one."""
+GIVEN_UP = "entrypoint.given-up"
+"""The WAL segments that were given up, one per line. With `ARCHIVE_WHEN_FULL=drop`, until the next start."""
 INIT = "entrypoint.init"
 """Digests of the init files. After a first start that ran init files."""
 NOTIFY = "entrypoint.notify"
@@ -55,7 +59,10 @@ DRILL_SCRATCH = "entrypoint.drill"
 """Below DRILL_FOLDER: the folder of a drill. The next start or drill removes a leftover one."""
 
 _OUTAGE = (f"{PREFIX}archive-failing", f"{PREFIX}archive-words")
-_NOTES = (ARCHIVE, BACKUPS, COLLATION, COVERAGE, DRILLS, FORK, INIT, NOTIFY, READ, REFUSED, STOPS, WATCH)
+_NOTES = (
+    *(ARCHIVE, BACKUPS, COLLATION, COVERAGE, DRILLS, FORK, GAPS, GIVEN_UP),
+    *(INIT, NOTIFY, READ, REFUSED, STOPS, WATCH),
+)
 _ALL = (*_NOTES, *_OUTAGE, UNFINISHED, FINISHED)
 _FORMER = {".entrypoint": UNFINISHED, ".entrypoint.done": FINISHED}
 

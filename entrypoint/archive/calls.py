@@ -25,6 +25,8 @@ PRESENT_WORDS = WORDS + own.HALF
 ARCHIVED = "archived"
 PREPARE = "prepare-archive"
 ONE_BY_ONE = "one-by-one"
+DROP = "drop-archive"
+DROPPING = "archive-dropping"
 """Notes of shims/archive-segment in the runtime folder; that script describes their content."""
 
 LOOK = "look-archive"
@@ -42,7 +44,7 @@ OF_A_RECOVERY = (
     *("stored", "stored.new", "later"),
 )
 """Notes of shims/fetch-segment. All but ASK belong to one recovery; the next one must not trust them."""
-
+_OF_A_START = (ARCHIVED, PREPARE, ONE_BY_ONE, DROP, DROPPING, MARK, CLAIM, ASK)
 
 OURS = "entrypoint: error: "
 """The beginning of our own message in the output of archive-segment."""
@@ -73,7 +75,7 @@ def forget(runtime_folder: str, data_folder: str) -> None:
     A stale acknowledgement in a spool would report a segment to PostgreSQL as archived although it never was.
     """
     notes = (FAILING, WORDS, PRESENT_WORDS)
-    for name in (*notes, ARCHIVED, PREPARE, ONE_BY_ONE, MARK, CLAIM, ASK, *OF_A_RECOVERY):
+    for name in (*notes, *_OF_A_START, *OF_A_RECOVERY):
         if os.path.lexists(f"{runtime_folder}/{name}"):
             os.unlink(f"{runtime_folder}/{name}")
     for name in notes:

@@ -6,7 +6,8 @@ import filecmp
 import glob
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from entrypoint import exits, own
 from entrypoint.archive import backlog, calls, claim, fork
@@ -143,14 +144,7 @@ def read_back(opened: OpenedArchive, name: str, *, patience: float = calls.QUICK
     Raises Failure if it does not come back within `patience` seconds, or if it differs.
     """
     began = time.monotonic()
-    folder = f"{_room(opened, name)}/{own.WAL_CHECK}"
-    copy = f"{folder}/{os.getpid()}-{name}"
-    try:
-        _make(folder)
-        command = opened.tool.read_back(opened.server).filled(name, copy)
-        code, words = opened.run_quietly(command, seconds=patience)
-        if code:
-            raise Failure(_failed(opened, f"{name} cannot be read back (exit code {code}):\n{words.strip()}"))
+    with copy_of(opened, name, patience=patience) as copy:
         fetched = time.monotonic() - began
         original = f"{opened.data_folder}/pg_wal/{name}"
         compared = os.path.exists(original)
@@ -160,10 +154,27 @@ def read_back(opened: OpenedArchive, name: str, *, patience: float = calls.QUICK
                 raise Failure(_failed(opened, f"{name} came back with different content"))
             compared = False
         return fetched, compared
+
+
+@contextmanager
+def copy_of(opened: OpenedArchive, name: str, *, patience: float = calls.QUICK) -> Iterator[str]:
+    """Yield the path of a copy of an archived segment, whose name is the segment's; raises Failure."""
+    above = f"{_room(opened, name)}/{own.WAL_CHECK}"
+    folder = f"{above}/{os.getpid()}"
+    copy = f"{folder}/{name}"
+    try:
+        _make(above)
+        _make(folder)
+        command = opened.tool.read_back(opened.server).filled(name, copy)
+        code, words = opened.run_quietly(command, seconds=patience)
+        if code:
+            raise Failure(_failed(opened, f"{name} cannot be read back (exit code {code}):\n{words.strip()}"))
+        yield copy
     finally:
         if os.path.exists(copy):
             os.unlink(copy)
         _remove_empty(folder)
+        _remove_empty(above)
 
 
 def _make(folder: str) -> None:

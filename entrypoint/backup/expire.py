@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Sequence
 
 from entrypoint import exits, log
-from entrypoint.archive import fork
+from entrypoint.archive import fork, gap
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup, Command, brief
 from entrypoint.backup import history, retention
@@ -63,7 +63,10 @@ def expire(opened: OpenedArchive, *, dry_run: bool) -> Expired:
         if not dry_run:
             _told(opened, tool.expire(what, each.name, dry_run=False))
             log.info(f"removed {', '.join(sorted(named.backups))}")
-    return Expired(decision, _expire_wal(opened, backups, decision, dry_run=dry_run))
+    removed = _expire_wal(opened, backups, decision, dry_run=dry_run)
+    if not dry_run:
+        gap.prune(opened, [each for each, _ in decision.keep])
+    return Expired(decision, removed)
 
 
 def _expire_wal(

@@ -130,7 +130,7 @@ def write_coverage(data_folder: str, coverage: Coverage) -> None:
 
 def forget_archive(data_folder: str) -> None:
     """Drop from a copied data folder the records of the archive's contents, which have changed since."""
-    for name in (own.READ, own.COVERAGE):
+    for name in (own.READ, own.COVERAGE, own.GAPS, own.GIVEN_UP):
         try:
             notes.remove(data_folder, name)
         except FileNotFoundError:

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from entrypoint.archivers.terms import Kind
     from entrypoint.backup.journal import Outcome
 
-    Why = Literal[journal.Why, "hole", "restore"]
+    Why = Literal[journal.Why, "gap", "hole", "restore"]
     """The reason for a backup."""
 
+GAP: Literal["gap"] = "gap"
+"""WAL was given up since the last full backup."""
 HOLE: Literal["hole"] = "hole"
 """A segment is missing since the last full backup."""
 RESTORE: Literal["restore"] = "restore"

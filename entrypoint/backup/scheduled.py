@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from entrypoint import log
-from entrypoint.archive import calls, claim, fork
+from entrypoint.archive import calls, claim, fork, gap
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import history, journal, runs
@@ -20,6 +20,7 @@ from entrypoint.pid1 import status
 from entrypoint.server import control_file
 from entrypoint.server.context import Context
 from entrypoint.server.data_folder import read_postmaster
+from entrypoint.settings.serving import DROP
 from entrypoint.system import guest
 
 TYPE_CHECKING = False
@@ -103,19 +104,39 @@ def scheduled(opened: OpenedArchive) -> int | None:
     except Failure:
         return SOON  # the storage is unreachable, which is reported elsewhere
     if when is None or when > time.time():
-        return _until(when, _LOOK)
+        return _until(when, _LOOK) or _look_for_gaps(opened)
     if obstacle(opened) is not None:
         return SOON  # the obstacle, such as failing archiving, is reported elsewhere
-    why: Why = runs.RESTORE if fork.awaits_backup(data) else journal.SCHEDULE
+    why: Why = journal.SCHEDULE
+    if fork.awaits_backup(data):
+        why = runs.RESTORE
+    elif gap.owed(opened.context, opened.url):
+        why = runs.GAP
 
     def take(lock: int) -> bool:
         incremental = why == journal.SCHEDULE and next_is_incremental(opened, own_backups(opened))
         push(opened, incremental=incremental, why=why, lock=lock)
         return True
 
-    name = "the first backup after a restore" if why == runs.RESTORE else "the scheduled backup"
-    job = Job(name, take, lambda: _due(opened), _LOOK)
-    return attempt(opened.context, job)
+    job = Job(_NAMES[why], take, lambda: _due(opened), _LOOK)
+    return attempt(opened.context, job) or _look_for_gaps(opened)
+
+
+_NAMES: Mapping[str, str] = {
+    journal.SCHEDULE: "the scheduled backup",
+    runs.RESTORE: "the first backup after a restore",
+    runs.GAP: "the full backup after a gap",
+}
+
+
+def _look_for_gaps(opened: OpenedArchive) -> int | None:
+    """Return when to look again although no schedule is set: WAL may be given up at any time."""
+    if gap.is_unstored(opened.context, opened.url) and obstacle(opened) is None:
+        try:
+            gap.settle(opened)
+        except Failure as failure:
+            log.problem(failure.problems[0])
+    return _LOOK if opened.settings.serving.when_full == DROP else None
 
 
 def _due(opened: OpenedArchive) -> float | None:
@@ -125,8 +146,11 @@ def _due(opened: OpenedArchive) -> float | None:
     now = time.time()
     found = journal.believed(journal.settled(history.RUNS.read(data)), now)
     awaited = fork.awaits_backup_since(data)
+    if awaited is None:
+        awaited = gap.since(opened.context, opened.url)
     if awaited is not None:
-        # Earlier runs are the original cluster's, including the run of the backup that was restored.
+        # Earlier runs are the original cluster's, including the run of the backup that was restored, or they
+        # do not lead over the gap.
         found = [each for each in found if journal.began(each) >= awaited]
     failed = runs.last(found).failure
     failed_at = journal.ended(failed) if failed else None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from entrypoint import exits, log
-from entrypoint.archive import calls, claim, fork, shares
+from entrypoint.archive import calls, claim, fork, gap, shares
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import history, journal, runs
@@ -80,6 +80,11 @@ def push(opened: OpenedArchive, *, incremental: bool, why: Why, lock: int) -> Ru
         if incremental:
             log.info("taking a full backup: this timeline has none since the restore")
         # The newest backup in the archive may be from a history that is not this cluster's.
+        incremental = False
+    gap.settle(opened)
+    if gap.owed(opened.context, opened.url):
+        if incremental:
+            log.info("taking a full backup: WAL was given up since the last one")
         incremental = False
     run = _push(opened, incremental=incremental, why=why, lock=lock)
     if run.verified and hole_is_open(opened, run):
@@ -167,6 +172,10 @@ def _take(
         )
     made = new[-1]
     fork.end(opened.context, made.kind, made.timeline)
+    try:
+        gap.close(opened, made)
+    except Failure as failure:
+        log.problem(failure.problems[0])  # the backup itself is good, and the next look tries again
     if made.kind != run.kind:
         log.warning(f"{tool.name} took a {made.kind} backup instead of the requested {run.kind} one")
     outcome: Outcome = journal.OK

@@ -191,6 +191,9 @@ def on_signal(state: State, number: int, now: float) -> Decision:
     if number == signal.SIGUSR1:
         if state.phase == SERVING and LOOK in state.helpers:
             state = state.with_helper(state.helpers[LOOK]._replace(due=now))
+        backups = state.helpers.get(BACKUPS)
+        if state.phase == SERVING and backups is not None and not backups.running:
+            state = state.with_helper(backups._replace(due=now))  # archiving works again, after a gap
         return state, [("report", None)]
     if number == signal.SIGHUP:
         if state.phase == SERVING and RELOAD in state.helpers:

@@ -10,7 +10,7 @@ from entrypoint.shown import BYTES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Literal
+    from typing import Final, Literal
 
     from entrypoint.settings.archiving import Archive
 
@@ -61,6 +61,9 @@ SERVER = (
         "also those of the server and of init files.",
     ),
 )
+
+DROP: Final = "drop"
+"""The value of ARCHIVE_WHEN_FULL that gives WAL up."""
 
 POLICIES = (
     Variable(
@@ -197,7 +200,7 @@ def parse(values: Mapping[str, str]) -> tuple[Serving, list[Problem]]:
     no_new_privileges = choice(values, _ALL["POSTGRES_NO_NEW_PRIVILEGES"], ("off", "on"), problems) == "on"
     debug = choice(values, _ALL["STATUS_LOG_LEVEL"], LOG_LEVELS, problems) == "debug"
     json_log = choice(values, _ALL[LOG_FORMAT], ("text", JSON), problems) == JSON
-    when_full: WhenFull = choice(values, _ALL["ARCHIVE_WHEN_FULL"], ("readonly", "wait", "drop"), problems)
+    when_full: WhenFull = choice(values, _ALL["ARCHIVE_WHEN_FULL"], ("readonly", "wait", DROP), problems)
     handed_on = _handed_on(values, problems)
     return Serving(tune, policy, stop, no_new_privileges, debug, json_log, when_full, handed_on), problems
 

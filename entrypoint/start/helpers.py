@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from entrypoint import log
+import os
+
+from entrypoint import log, own
 from entrypoint.archive import fork
 from entrypoint.config import rendered, when_full
 from entrypoint.pid1 import lifecycle, status
@@ -16,8 +18,13 @@ from entrypoint.server.context import (
     later_environment,
 )
 from entrypoint.settings import environment
+from entrypoint.settings.serving import DROP
 from entrypoint.system.children import memory_file
 from entrypoint.volume import probe, reserve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.settings.archiving import Archive
 
 _FIRST_LOOK = 10
 """Seconds from the server's start to the first check whether another server was promoted."""
@@ -126,14 +133,15 @@ def _archive_helpers(context: Context) -> list[HelperSpec]:
 def _scheduled_helpers(context: Context) -> list[HelperSpec]:
     """Return the short-lived processes for scheduled work; each reports when to start it again.
 
-    Without a schedule, the backup helper takes the one backup that a restored cluster needs.
+    Without a schedule, the backup helper takes the one backup that a restored cluster needs, or an archive
+    with a gap.
     """
     wanted = context.settings
     archive = wanted.our_archive
     if archive is None or not archives(context):
         return []
     schedules = {lifecycle.BACKUPS: wanted.backup.schedule, lifecycle.DRILLS: wanted.drill.schedule}
-    wanted_once = {lifecycle.BACKUPS} if fork.awaits_backup(wanted.data_folder) else set()
+    wanted_once = {lifecycle.BACKUPS} if _may_owe_backup(context, archive) else set()
     handed_on = later_environment(context)
     look_at_others = HelperSpec(
         lifecycle.LOOK,
@@ -148,3 +156,15 @@ def _scheduled_helpers(context: Context) -> list[HelperSpec]:
         if schedule is not None or role in wanted_once
     ]
     return [look_at_others, *scheduled]
+
+
+def _may_owe_backup(context: Context, archive: Archive) -> bool:
+    """Return whether a backup may be needed without a schedule."""
+    data = context.settings.data_folder
+    owed = False
+    if any(os.path.lexists(f"{data}/{name}") for name in (own.GAPS, own.GIVEN_UP)):
+        from entrypoint.archive import gap
+
+        gap.tidy(data)
+        owed = bool(gap.owed(context, archive.storage.url))
+    return owed or fork.awaits_backup(data) or context.settings.serving.when_full == DROP
