@@ -8,22 +8,20 @@ everything that asks no storage. It stays open until a full backup has begun beh
 from __future__ import annotations
 
 import os
-import time
 
 from entrypoint import exits, log, own
-from entrypoint.archive import calls, given_up, pending
+from entrypoint.archive import calls, given_up, known_gaps, pending
 from entrypoint.archive.given_up import Gap, Record
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import brief
 from entrypoint.errors import Failure, Problem
-from entrypoint.light import NamedTuple, re, signal
+from entrypoint.light import re, signal
 from entrypoint.postgres import segments
-from entrypoint.server import control_file, sessions
+from entrypoint.server import sessions
 from entrypoint.server.context import Context
 from entrypoint.server.data_folder import live_postmaster
 from entrypoint.shown import iso, spell
 from entrypoint.system import files, processes, small
-from entrypoint.volume import notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 
     from entrypoint.archivers.terms import Backup
 
-_MOST = 64 * 1024**2
-"""Bytes of the record that are read: enough for 40 TB of WAL."""
 _ROOM = 256 * 1024
 """Bytes for the record that are allocated while there is room: enough for 150 GB of WAL."""
 _KEEP_SIZE = 1
@@ -103,106 +99,6 @@ def _end_calls(data_folder: str) -> bool:
     return bool(waiting)
 
 
-# What is known next to the data.
-
-
-class _Known(NamedTuple):
-    """The note in the data folder."""
-
-    gaps: tuple[Gap, ...] = ()
-    read: int = 0
-    """How many bytes of the shim's record are in these gaps; it is removed only while no server runs."""
-
-
-def _note(data_folder: str) -> _Known:
-    try:
-        text = notes.read_text(data_folder, own.GAPS, most=_MOST)
-        from entrypoint.system import guest
-
-        with guest.Reading(own.GAPS):
-            return _Known(tuple(given_up.parse(text)), int(guest.parse_json(text).get("read", 0)))
-    except (OSError, ValueError):
-        return _Known()
-
-
-def _write(data_folder: str, known: _Known) -> None:
-    notes.write(data_folder, own.GAPS, given_up.write(known.gaps, read=known.read))
-
-
-def _record(data_folder: str, read: int) -> tuple[Record, int, float]:
-    """Return what the shim has recorded since, the size of its record, and when it was changed last."""
-    path = notes.path(data_folder, own.GIVEN_UP)
-    try:
-        data = small.read(path, most=_MOST)
-        changed = os.stat(path).st_mtime
-    except OSError:
-        return Record(), 0, 0.0
-    # What is shorter than what was read is another one.
-    text = data[read if read <= len(data) else 0 :].decode("utf-8", "replace")
-    return given_up.parse_record(text), len(data), changed
-
-
-def known(context: Context, url: str) -> list[Gap]:
-    """Return the gaps in an archive, as far as they are known next to the data, oldest first."""
-    data = context.settings.data_folder
-    noted = _note(data)
-    record, _, changed = _record(data, noted.read)
-    gaps: Sequence[Gap] = noted.gaps
-    if record.segments:
-        new = _new(context, url, record, changed)
-        gaps = given_up.merged(gaps, new)
-    return [each for each in gaps if each.url == url]
-
-
-def _new(context: Context, url: str, record: Record, changed: float) -> list[Gap]:
-    cluster = control_file.system_identifier(context)
-    return given_up.gaps_of(record, url, cluster, control_file.segment_bytes(context), changed)
-
-
-def owed(context: Context, url: str) -> list[Gap]:
-    """Return the gaps in this cluster's own history behind which there is no full backup yet."""
-    if not _is_touched(context.settings.data_folder):
-        return []
-    return [each for each in _own(context, known(context, url)) if each.is_open]
-
-
-def _is_touched(data_folder: str) -> bool:
-    """Return whether anything was ever given up; nearly always, this is all that is looked at."""
-    return any(os.path.exists(f"{data_folder}/{name}") for name in (own.GAPS, own.GIVEN_UP))
-
-
-def _own(context: Context, gaps: Sequence[Gap]) -> list[Gap]:
-    timeline = control_file.timeline(context)
-    forks = segments.parse_history(control_file.history(context, timeline))
-    identifier = control_file.system_identifier(context)
-    ours = [each for each in gaps if each.cluster == identifier]
-    return given_up.on_the_way(ours, timeline, forks, control_file.segment_bytes(context))
-
-
-def is_unstored(context: Context, url: str) -> bool:
-    """Return whether the archive lacks something that is known here about its gaps."""
-    return _is_touched(context.settings.data_folder) and any(not each.stored for each in known(context, url))
-
-
-def forget(data_folder: str) -> None:
-    """Drop from a copied data folder what concerns the server that it was copied from."""
-    for name in (own.GAPS, own.GIVEN_UP):
-        try:
-            notes.remove(data_folder, name)
-        except FileNotFoundError:
-            continue
-
-
-def tidy(data_folder: str) -> None:
-    """Remove the shim's record if it has been read whole; no server runs that could add to it."""
-    noted = _note(data_folder)
-    record, size, _ = _record(data_folder, noted.read)
-    if not size or noted.read < size or record.segments or record.later:
-        return
-    _write(data_folder, noted._replace(read=0))  # first, so that a new record is never taken for a read one
-    notes.remove(data_folder, own.GIVEN_UP)
-
-
 # What the archive knows.
 
 
@@ -271,16 +167,18 @@ def _store(opened: OpenedArchive, gaps: Sequence[Gap]) -> None:
 def settle(opened: OpenedArchive) -> None:
     """Record in the archive what was given up; raises Failure if the archive cannot be read or written."""
     data = opened.data_folder
-    noted = _note(data)
-    record, size, changed = _record(data, noted.read)
-    if not (noted.gaps or size):
+    noted = known_gaps.read(data)
+    since = known_gaps.recorded_since(data, noted.read)
+    if not (noted.gaps or since.size):
         _write_if_any(data, stored(opened))
         return
-    _put_back(data, record)
+    _put_back(data, since.record)
     there = stored(opened)
     here = [each for each in noted.gaps if each.url == opened.url]
-    gaps = given_up.merged(given_up.united(here, there), _new(opened.context, opened.url, record, changed))
-    open_ones = {each.first for each in _own(opened.context, gaps) if each.is_open}
+    gaps = given_up.merged(
+        given_up.united(here, there), known_gaps.new_gaps(opened.context, opened.url, since)
+    )
+    open_ones = {each.first for each in known_gaps.own_gaps(opened.context, gaps) if each.is_open}
     gaps = [_look_before(opened, each) if each.first in open_ones and not each.lsn else each for each in gaps]
     if open_ones:
         xmin = sessions.query(opened.context, "SELECT pg_snapshot_xmin(pg_current_snapshot())")
@@ -292,23 +190,23 @@ def settle(opened: OpenedArchive) -> None:
                 f"{iso(each.reached)} and the next full backup can be restored",
                 docs="when-the-disk-fills",
             )
-    _keep(opened, gaps, size)
+    _keep(opened, gaps, since.size)
 
 
 def _keep(opened: OpenedArchive, gaps: Sequence[Gap], read: int) -> None:
     """Note the gaps here, then in the archive."""
     data = opened.data_folder
-    _write(data, _Known(tuple(gaps), read))
+    known_gaps.write(data, known_gaps.Known(tuple(gaps), read))
     if all(each.stored for each in gaps):
         return
     _store(opened, [each._replace(stored=False) for each in gaps])
-    _write(data, _Known(tuple(each._replace(stored=True) for each in gaps), read))
+    known_gaps.write(data, known_gaps.Known(tuple(each._replace(stored=True) for each in gaps), read))
 
 
 def _write_if_any(data_folder: str, gaps: Sequence[Gap]) -> None:
     """Note the gaps that only the archive knows, as after a restore."""
     if gaps:
-        _write(data_folder, _Known(tuple(each._replace(stored=True) for each in gaps)))
+        known_gaps.write(data_folder, known_gaps.Known(tuple(each._replace(stored=True) for each in gaps)))
 
 
 def _put_back(data_folder: str, record: Record) -> None:
@@ -366,24 +264,26 @@ def close(opened: OpenedArchive, made: Backup) -> None:
     from datetime import datetime
 
     data = opened.data_folder
-    noted = _note(data)
-    record, size, changed = _record(data, noted.read)
-    if not (noted.gaps or size):
+    noted = known_gaps.read(data)
+    since = known_gaps.recorded_since(data, noted.read)
+    if not (noted.gaps or since.size):
         return
-    gaps = given_up.merged(noted.gaps, _new(opened.context, opened.url, record, changed))
-    mine = {each.first for each in _own(opened.context, gaps) if each.url == opened.url}
+    gaps = given_up.merged(noted.gaps, known_gaps.new_gaps(opened.context, opened.url, since))
+    mine = {each.first for each in known_gaps.own_gaps(opened.context, gaps) if each.url == opened.url}
     finished = datetime.fromisoformat(made.finished).timestamp()
     after = [given_up.closed(each, made, finished) if each.first in mine else each for each in gaps]
     for before, now in zip(gaps, after, strict=True):
         if before.is_open and not now.is_open:
             log.info(f"backup {made.name} ends the gap: everything from {iso(now.back)} on can be restored")
-    _keep(opened, after, size)
+    _keep(opened, after, since.size)
 
 
 def prune(opened: OpenedArchive, backups: Sequence[Backup]) -> None:
     """Forget the gaps that no backup leads to any more; raises Failure."""
-    noted = _note(opened.data_folder)
-    awaited = {each.first for each in owed(opened.context, opened.url)}
+    noted = known_gaps.read(opened.data_folder)
+    if not noted.gaps:
+        return
+    awaited = {each.first for each in known_gaps.owed(opened.context, opened.url)}
     left = [
         each
         for each in noted.gaps
@@ -392,10 +292,4 @@ def prune(opened: OpenedArchive, backups: Sequence[Backup]) -> None:
     if len(left) == len(noted.gaps):
         return
     _store(opened, [each._replace(stored=False) for each in left if each.url == opened.url])
-    _write(opened.data_folder, noted._replace(gaps=tuple(left)))
-
-
-def since(context: Context, url: str) -> float | None:
-    """Return since when a full backup is owed, in seconds since 1970; None: none is."""
-    found = owed(context, url)
-    return min((each.begun or time.time() for each in found), default=None)
+    known_gaps.write(opened.data_folder, noted._replace(gaps=tuple(left)))

@@ -112,6 +112,20 @@ def parse_record(text: str) -> Record:
     return Record(tuple(sorted(given_up)), tuple(later), begun, reached, why)
 
 
+def is_whole(line: str) -> bool:
+    """Return whether the last line of a record is complete: it has no line break at its end."""
+    word, _, rest = line.partition(" ")
+    return bool(
+        not line
+        or segments.NAME.fullmatch(word)
+        or (word == "kept" and segments.NAME.fullmatch(rest))
+        or (word == "later" and _HISTORY.fullmatch(rest))
+        or (word == "end" and len(rest) >= _SECONDS)
+    )
+
+
+_SECONDS = 10
+"""Digits of the present time."""
 _HISTORY = re.compile(r"[0-9A-F]{8}\.history|[0-9A-F]{24}\.[0-9A-F]{8}\.backup")
 _DIGITS = 12
 _LONGEST = 300

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from entrypoint import log
-from entrypoint.archive import calls, claim, fork, gap
+from entrypoint.archive import calls, claim, fork, gap, known_gaps
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import history, journal, runs
@@ -110,7 +110,7 @@ def scheduled(opened: OpenedArchive) -> int | None:
     why: Why = journal.SCHEDULE
     if fork.awaits_backup(data):
         why = runs.RESTORE
-    elif gap.owed(opened.context, opened.url):
+    elif known_gaps.owed(opened.context, opened.url):
         why = runs.GAP
 
     def take(lock: int) -> bool:
@@ -131,7 +131,7 @@ _NAMES: Mapping[str, str] = {
 
 def _look_for_gaps(opened: OpenedArchive) -> int | None:
     """Return when to look again although no schedule is set: WAL may be given up at any time."""
-    if gap.is_unstored(opened.context, opened.url) and obstacle(opened) is None:
+    if known_gaps.is_unstored(opened.context, opened.url) and obstacle(opened) is None:
         try:
             gap.settle(opened)
         except Failure as failure:
@@ -147,7 +147,7 @@ def _due(opened: OpenedArchive) -> float | None:
     found = journal.believed(journal.settled(history.RUNS.read(data)), now)
     awaited = fork.awaits_backup_since(data)
     if awaited is None:
-        awaited = gap.since(opened.context, opened.url)
+        awaited = known_gaps.owed_since(opened.context, opened.url)
     if awaited is not None:
         # Earlier runs are the original cluster's, including the run of the backup that was restored, or they
         # do not lead over the gap.

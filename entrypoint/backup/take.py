@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from entrypoint import exits, log
-from entrypoint.archive import calls, claim, fork, gap, shares
+from entrypoint.archive import calls, claim, fork, gap, known_gaps, shares
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import history, journal, runs
@@ -76,17 +76,11 @@ def push(opened: OpenedArchive, *, incremental: bool, why: Why, lock: int) -> Ru
     unknown = fork.objection(opened.data_folder) is not None
     if unknown or os.path.exists(f"{opened.runtime_folder}/{calls.PREPARE}"):
         claim.prepare(opened, must_work=True)
-    if fork.awaits_backup(opened.data_folder):
-        if incremental:
-            log.info("taking a full backup: this timeline has none since the restore")
-        # The newest backup in the archive may be from a history that is not this cluster's.
-        incremental = False
     gap.settle(opened)
-    if gap.owed(opened.context, opened.url):
-        if incremental:
-            log.info("taking a full backup: WAL was given up since the last one")
-        incremental = False
-    run = _push(opened, incremental=incremental, why=why, lock=lock)
+    reason = _why_full(opened)
+    if reason and incremental:
+        log.info(f"taking a full backup: {reason}")
+    run = _push(opened, incremental=incremental and not reason, why=why, lock=lock)
     if run.verified and hole_is_open(opened, run):
         log.warning("no full backup is newer than what is missing from the archive: taking a new one")
         run = _push(opened, incremental=False, why=runs.HOLE, lock=lock)
@@ -98,6 +92,14 @@ def push(opened: OpenedArchive, *, incremental: bool, why: Why, lock: int) -> Ru
             for each in failure.problems:
                 log.problem(each)
     return run
+
+
+def _why_full(opened: OpenedArchive) -> str:
+    """Return why the next backup must not be incremental; empty: it may be."""
+    if fork.awaits_backup(opened.data_folder):
+        # The newest backup in the archive may be from a history that is not this cluster's.
+        return "this timeline has none since the restore"
+    return "WAL was given up since the last one" if known_gaps.owed(opened.context, opened.url) else ""
 
 
 def _push(opened: OpenedArchive, *, incremental: bool, why: Why, lock: int) -> Run:

@@ -163,8 +163,8 @@ def _may_owe_backup(context: Context, archive: Archive) -> bool:
     data = context.settings.data_folder
     owed = False
     if any(os.path.lexists(f"{data}/{name}") for name in (own.GAPS, own.GIVEN_UP)):
-        from entrypoint.archive import gap
+        from entrypoint.archive import known_gaps
 
-        gap.tidy(data)
-        owed = bool(gap.owed(context, archive.storage.url))
+        known_gaps.tidy(data)
+        owed = bool(known_gaps.owed(context, archive.storage.url))
     return owed or fork.awaits_backup(data) or context.settings.serving.when_full == DROP

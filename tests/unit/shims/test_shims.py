@@ -549,3 +549,94 @@ def test_an_archive_without_its_mark_is_claimed_first(segment: Segment) -> None:
     (segment.runtime / "claim-archive").write_text(f"touch {mark}\n")
     assert 0 == segment.archive(f"touch {segment.data}/sent")[0]
     assert (segment.data / "sent").exists()
+
+
+def _given_up(segment: Segment) -> list[str]:
+    lines = (segment.data / "entrypoint.given-up").read_text().split("\n")
+    return [line.split(" ")[0] if line.startswith(("begin", "end")) else line for line in lines if line]
+
+
+def test_wal_is_given_up_only_during_an_outage(segment: Segment) -> None:
+    """The note alone gives nothing up: a storage that works gets every segment."""
+    (segment.runtime / "drop-archive").touch()
+    assert (0, True) == (segment.archive("exit 0")[0], segment.has("archived"))
+    assert not (segment.data / "entrypoint.given-up").exists()
+    assert 9 == segment.archive("echo dead >&2; exit 9")[0]
+    code, words = segment.archive("exit 9")
+    assert (0, 1) == (
+        code,
+        words.count("the WAL that waits is given up (ARCHIVE_WHEN_FULL=drop), starting with " + NAME),
+    )
+    assert ["begin", NAME] == _given_up(segment)
+    begin = (segment.data / "entrypoint.given-up").read_text().split("\n")[1].split(" ")
+    assert ["dead", True] == [begin[3], abs(int(begin[1]) - time.time()) < 60]
+    assert (0, "") == segment.archive("exit 9")
+    (segment.runtime / "drop-archive").unlink()
+    code, words = segment.archive("exit 0")
+    assert (0, True, True) == (code, "WAL is no longer given up" in words, "archiving works again" in words)
+    assert ["begin", NAME, NAME, "end", f"kept {NAME}"] == _given_up(segment)
+    assert not segment.has("archive-dropping")
+
+
+def test_a_waiting_call_gives_up_at_once(segment: Segment) -> None:
+    """A call that waits for the storage sees the note within a second or two."""
+    segment.archive("exit 9")
+    waiting = segment.start("exit 9")
+    (segment.runtime / "drop-archive").touch()
+    waiting.communicate(timeout=10)
+    assert (0, ["begin", NAME]) == (waiting.returncode, _given_up(segment))
+
+
+@pytest.mark.parametrize("name", ["00000002.history", "000000010000000000000007.00000028.backup"])
+def test_histories_are_not_given_up(segment: Segment, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They must not hold up the segments either, so they are archived later."""
+    monkeypatch.setitem(globals(), "NAME", name)
+    segment.archive("exit 9")
+    (segment.runtime / "drop-archive").touch()
+    assert (0, ["begin", f"later {name}"]) == (segment.archive("exit 9")[0], _given_up(segment))
+
+
+def test_what_cannot_be_recorded_is_not_given_up(segment: Segment) -> None:
+    """A record on a full disk, in a place that is not a file, or in another cluster's folder keeps the segment."""
+    segment.archive("exit 9")
+    (segment.runtime / "drop-archive").touch()
+    for make in (
+        lambda path: path.symlink_to("/dev/full"),
+        lambda path: path.mkdir(),
+        lambda _: (segment.data / "postmaster.pid").write_text("1\n"),
+    ):
+        make(segment.data / "entrypoint.given-up")
+        process = segment.start("exit 9")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.communicate(timeout=1.5)
+        segment.status("stopping")
+        process.communicate(timeout=10)
+        assert 255 == process.returncode
+        segment.status("ready")
+        path = segment.data / "entrypoint.given-up"
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def test_a_stopping_server_gives_nothing_up(segment: Segment) -> None:
+    """It writes no more WAL, and the next start may reach the storage."""
+    segment.archive("exit 9")
+    (segment.runtime / "drop-archive").touch()
+    segment.status("stopping")
+    assert 255 == segment.archive("exit 9")[0]
+    assert not (segment.data / "entrypoint.given-up").exists()
+
+
+def test_the_storage_is_tried_while_wal_is_given_up(segment: Segment) -> None:
+    """Once a minute, for two seconds; if it works again, nothing more is given up."""
+    segment.archive("exit 9")
+    (segment.runtime / "drop-archive").touch()
+    assert 0 == segment.archive("exit 9")[0]
+    (segment.runtime / "archive-dropping").write_text("0\n")
+    began = time.monotonic()
+    assert (0, "") == segment.archive("sleep 60", "300")
+    assert 1.5 < time.monotonic() - began < 8
+    assert ["begin", NAME, NAME] == _given_up(segment)
+    (segment.runtime / "archive-dropping").write_text("0\n")
+    code, words = segment.archive("exit 0")
+    assert (0, True, False) == (code, "archiving works again" in words, segment.has("archive-dropping"))
+    assert (9, False) == (segment.archive("exit 9")[0], segment.has("one-by-one"))
