@@ -175,9 +175,8 @@ def settle(opened: OpenedArchive) -> None:
     _put_back(data, since.record)
     there = stored(opened)
     here = [each for each in noted.gaps if each.url == opened.url]
-    gaps = given_up.merged(
-        given_up.united(here, there), known_gaps.new_gaps(opened.context, opened.url, since)
-    )
+    new = known_gaps.new_gaps(opened.context, opened.url, since)
+    gaps = given_up.merged(given_up.united(here, there), new)
     open_ones = {each.first for each in known_gaps.own_gaps(opened.context, gaps) if each.is_open}
     gaps = [_look_before(opened, each) if each.first in open_ones and not each.lsn else each for each in gaps]
     if open_ones:
@@ -196,11 +195,14 @@ def settle(opened: OpenedArchive) -> None:
 def _keep(opened: OpenedArchive, gaps: Sequence[Gap], read: int) -> None:
     """Note the gaps here, then in the archive."""
     data = opened.data_folder
-    known_gaps.write(data, known_gaps.Known(tuple(gaps), read))
+    elsewhere = [each for each in known_gaps.read(data).gaps if each.url != opened.url]
+    gaps = [each for each in gaps if each.url == opened.url]
+    known_gaps.write(data, known_gaps.Known((*elsewhere, *gaps), read))
     if all(each.stored for each in gaps):
         return
     _store(opened, [each._replace(stored=False) for each in gaps])
-    known_gaps.write(data, known_gaps.Known(tuple(each._replace(stored=True) for each in gaps), read))
+    gaps = [each._replace(stored=True) for each in gaps]
+    known_gaps.write(data, known_gaps.Known((*elsewhere, *gaps), read))
 
 
 def _write_if_any(data_folder: str, gaps: Sequence[Gap]) -> None:
