@@ -182,7 +182,7 @@ _RUNTIME_FILES = {
     calls.WORDS: "The archiver's output of the last failed call; `archive-words.new`: of the present call.",
     calls.PREPARE: "What a start could not do because the storage was away; the first segment does it.",
     calls.ONE_BY_ONE: "For ten minutes after a call missed its deadline: one segment is sent at a time.",
-    calls.DROP: "While the disk is nearly full, with `ARCHIVE_WHEN_FULL=drop`: the WAL that waits is given up.",
+    calls.DROP: "While WAL is to be given up, with `ARCHIVE_WHEN_FULL=drop`: the disk is nearly full.",
     calls.DROPPING: "While WAL is given up: when the storage is tried next.",
     calls.LOOK: "How to look for another server that was promoted.",
     calls.MARK: "The path by which a local archive is recognized.",
