@@ -173,11 +173,7 @@ def _take(
             )
         )
     made = new[-1]
-    fork.end(opened.context, made.kind, made.timeline)
-    try:
-        gap.close(opened, made)
-    except Failure as failure:
-        log.problem(failure.problems[0])  # the backup itself is good, and the next look tries again
+    _note_made(opened, made)
     if made.kind != run.kind:
         log.warning(f"{tool.name} took a {made.kind} backup instead of the requested {run.kind} one")
     outcome: Outcome = journal.OK
@@ -193,6 +189,15 @@ def _take(
     return run._replace(
         kind=made.kind, name=made.name, bytes=made.stored_bytes, outcome=outcome, words=words.split("\n")[-1]
     )
+
+
+def _note_made(opened: OpenedArchive, made: Backup) -> None:
+    """Note what a new backup ends."""
+    fork.end(opened.context, made.kind, made.timeline)
+    try:
+        gap.close(opened, made)
+    except Failure as failure:
+        log.problem(failure.problems[0])  # the backup itself is good, and the next look tries again
 
 
 def _end_recovery(opened: OpenedArchive) -> None:
