@@ -19,7 +19,7 @@ from entrypoint.backup import turn
 from entrypoint.cli import group
 from entrypoint.cli.grouping import called
 from entrypoint.config import rendered
-from entrypoint.doctor.look import archive, databases, memory, notifying, places, secrets, server
+from entrypoint.doctor.look import archive, databases, disk, memory, notifying, places, secrets, server
 from entrypoint.doctor.sight import Check
 from entrypoint.logs import places as logs
 from entrypoint.pid1 import ready, status
@@ -153,7 +153,8 @@ _VARIABLES: tuple[tuple[str, str, tuple[Variable, ...]], ...] = (
 
 _CHECKS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     ("Start and server", server.CHECKS),
-    ("Folders, mounts and free space", places.CHECKS),
+    ("Folders and mounts", places.CHECKS),
+    ("Free space", disk.CHECKS),
     ("Memory, processors and kernel", memory.CHECKS),
     ("Archive, backups and drills", archive.CHECKS),
     ("Databases", databases.CHECKS),

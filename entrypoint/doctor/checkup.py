@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from entrypoint.doctor.look import archive, databases, memory, notifying, places, secrets, server
+from entrypoint.doctor.look import archive, databases, disk, memory, notifying, places, secrets, server
 from entrypoint.doctor.sight import Check, NotLooked, Sight, Unanswered
 from entrypoint.errors import Failure
 from entrypoint.finding import ERROR, OK, WARNING, Finding, problem
@@ -19,6 +19,7 @@ from entrypoint.light import NamedTuple
 CHECKS: tuple[Check, ...] = (
     *server.CHECKS,
     *places.CHECKS,
+    *disk.CHECKS,
     *memory.CHECKS,
     *archive.CHECKS,
     *databases.CHECKS,

@@ -19,13 +19,15 @@ from entrypoint.config import chosen, memory
 from entrypoint.doctor import questions
 from entrypoint.errors import Failure, Problem
 from entrypoint.finding import Finding
+from entrypoint.full_disk import disks, filling
+from entrypoint.full_disk.parts import Part
 from entrypoint.light import NamedTuple
 from entrypoint.pid1 import lifecycle, status
 from entrypoint.server import opening
 from entrypoint.server.data_folder import data_major, live_postmaster
 from entrypoint.start import objections
 from entrypoint.system import files
-from entrypoint.volume.facts import ArchiveState, Facts
+from entrypoint.volume.facts import ArchiveState, Facts, Volume
 
 _PATIENCE = 30
 """Seconds for all calls of the archiver together: a person waits for them."""
@@ -75,6 +77,8 @@ class Sight:
         """After how many seconds each filesystem is full, by a folder on it; only the watch knows."""
         self.seconds = seconds
         """The time for looking into the databases."""
+        self.filled: dict[str, tuple[Part, ...]] = {}
+        """What fills the filesystems that are worth a warning, by a folder on them."""
         self.say = say
         """Called with the name of the next step, for a person who waits."""
         self.settings, self.problems, self.doubts = opening.read_settings(raw, ())
@@ -92,8 +96,23 @@ class Sight:
     @cached_property
     def phase(self) -> str:
         """The phase of PID 1 of this container; empty if PID 1 is not the entrypoint."""
-        known = status.read(status.RUNTIME_FOLDERS)
-        return "" if known is None else known.phase
+        return "" if self.known is None else self.known.phase
+
+    @cached_property
+    def known(self) -> status.Known | None:
+        """What PID 1 of this container reports; None if PID 1 is not the entrypoint."""
+        return status.read(status.RUNTIME_FOLDERS)
+
+    @cached_property
+    def volumes(self) -> list[Volume]:
+        """The filesystems of the server and of a local archive, each once."""
+        return disks.volumes(self.settings, self.forecast)
+
+    def filling(self, folder: str) -> tuple[Part, ...]:
+        """Return what fills the filesystem of a folder."""
+        if folder not in self.filled:
+            self.filled[folder] = filling.look(self.context, folder)
+        return self.filled[folder]
 
     @property
     def tended(self) -> bool:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from entrypoint.backup.runs import Run
     from entrypoint.backup.window import Window
     from entrypoint.drill.drills import Drill
+    from entrypoint.full_disk.parts import Part
     from entrypoint.noted.conditions import Condition, Event, Found
     from entrypoint.pid1.lifecycle import KnownHelper
     from entrypoint.volume.facts import ArchiveState, Following, Volume
@@ -76,6 +77,8 @@ class Seen(NamedTuple):
     next_drill: float | None = None
     """As `next_backup`, for drills."""
     volumes: tuple[Volume, ...] = ()
+    filling: Mapping[str, tuple[Part, ...]] = {}
+    """What fills the filesystems that are worth a warning, by a folder on them, the largest part first."""
     helpers: tuple[KnownHelper, ...] = ()
     tool_version: str = ""
     """The archiver's version."""

@@ -65,16 +65,29 @@ class Following(NamedTuple):
 
 
 class Volume(NamedTuple):
-    """A filesystem that holds the data, the WAL or the archive."""
+    """A filesystem that holds the data, the WAL or the archive, or the space that a quota gives them."""
 
     name: str
-    """`data`, `wal` or `archive`; a filesystem has only its first name."""
+    """`data`, `wal`, `archive`, `tablespace OID`, `log` or `drill`; a filesystem has only its first name."""
     folder: str
     size: int
     """Bytes, without those that are reserved for root."""
     free: int
     full_seconds: int | None
     """After how many seconds it is full at the present rate; None: it does not fill up."""
+    files: int | None = None
+    """How many inodes there are; None: as many as there is space for."""
+    free_files: int | None = None
+
+    @property
+    def percent(self) -> float:
+        """How full it is."""
+        return 100 * (1 - self.free / max(1, self.size))
+
+    @property
+    def files_percent(self) -> float:
+        """How many of its inodes are used."""
+        return 0.0 if not self.files else 100 * (1 - (self.free_files or 0) / self.files)
 
 
 class OwnCommand(NamedTuple):

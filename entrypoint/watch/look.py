@@ -12,7 +12,6 @@ from entrypoint.backup import history, journal, runs
 from entrypoint.backup.scheduled import schedule_of
 from entrypoint.doctor import checkup
 from entrypoint.doctor.checkup import CHECKS, Outcome
-from entrypoint.doctor.look import places
 from entrypoint.doctor.sight import Sight
 from entrypoint.drill import drills, rehearsals
 from entrypoint.errors import Failure
@@ -92,7 +91,8 @@ def _look(task: Task) -> Look:
         following=promotion.look(sight.context) if status.in_recovery(sight.data_folder) else None,
         runs=tuple(history.RUNS.read(sight.data_folder)),
         drills=tuple(rehearsals.DRILLS.read(sight.data_folder)),
-        volumes=tuple(places.volumes(sight)),
+        volumes=tuple(sight.volumes),
+        filling=sight.filled,
     )
     return Look(_whole(sight, seen, now) if task.whole else seen, fresh)
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from entrypoint.errors import Problem
 from entrypoint.finding import Finding, error, ok, several, warning
+from entrypoint.full_disk.parts import drop
 from entrypoint.light import NamedTuple
 from entrypoint.postgres import passwords
 from entrypoint.postgres.argv import first_line
-from entrypoint.shown import spell
+from entrypoint.shown import inline, iso, spell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,27 +37,39 @@ class Slot(NamedTuple):
     """`reserved`, `extended`, `unreserved` or `lost`."""
     held: int
     """Bytes of WAL that the server keeps for it."""
+    still_since: float | None = None
+    """When the server last noted that it has moved, in seconds since 1970."""
 
 
-def slots(found: Sequence[Slot], limit: int, free: int | None) -> list[Finding]:
+def slots(found: Sequence[Slot], limit: int, free: int | None, size: int | None = None) -> list[Finding]:
     """Judge how much WAL the slots hold.
 
-    `limit` is max_slot_wal_keep_size in bytes (negative: none), `free` the bytes that are free.
+    `limit` is max_slot_wal_keep_size in bytes (negative: none). `free` are the bytes that are free on the
+    filesystem of the WAL, and `size` all of them.
     """
-    told = [finding for slot in found for finding in _slot(slot, limit, free)]
+    told = [finding for slot in found for finding in _slot(slot, limit, free, size)]
+    if size is not None and limit > size // 2:
+        what = f"max_slot_wal_keep_size ({spell(limit)}) is more than half of the disk of the WAL"
+        hint = f"set SLOT_WAL_LIMIT={size // 2 // 1024**2}MB or less, or make the disk ({spell(size)}) larger"
+        told.append(warning(what, hint))
     return told or [ok(f"{len(found)} replication slots, and none of them holds much WAL")]
 
 
-def _slot(slot: Slot, limit: int, free: int | None) -> list[Finding]:
-    drop = f"SELECT pg_drop_replication_slot('{slot.name}')"
+def _slot(slot: Slot, limit: int, free: int | None, size: int | None) -> list[Finding]:
+    name, command = inline(slot.name), drop(slot.name)
     if slot.status in ("lost", "unreserved"):
-        what = f"slot {slot.name} has lost WAL, or will lose it at the next checkpoint ({slot.status})"
-        return [error(what, f"rebuild its standby or subscription; if nobody needs the slot: {drop}")]
+        what = f"slot {name} has lost WAL that its reader needs"
+        if slot.status == "unreserved":
+            what = f"slot {name} will lose WAL that its reader needs at the next checkpoint"
+        why = "" if limit < 0 else f": it was further behind than max_slot_wal_keep_size ({spell(limit)})"
+        return [error(f"{what}{why}", f"rebuild its standby or subscription, or drop the slot: {command}")]
     reader = "" if slot.active else ", which nobody reads"
-    what = f"{spell(slot.held)} of WAL are kept for slot {slot.name}{reader}"
+    still = "" if slot.still_since is None else f" and has not moved since {iso(slot.still_since)}"
+    what = f"{spell(slot.held)} of WAL are kept for slot {name}{reader}{still}"
     until = f"up to max_slot_wal_keep_size ({spell(limit)})" if limit >= 0 else "without a limit"
-    hint = f"let its reader catch up; if nobody needs the slot: {drop}; max_slot_wal_keep_size limits it"
-    if slot.held > (_LATE_SLOT if slot.active else _IDLE_SLOT):
+    hint = f"let its reader catch up; if nobody needs the slot: {command}; SLOT_WAL_LIMIT limits all slots"
+    most = _LATE_SLOT if slot.active else _IDLE_SLOT
+    if slot.held > (most if size is None else min(most, size // 4)):
         # Does the volume fill up before the slot reaches the limit?
         soon = free is not None and slot.held > free and (limit < 0 or limit - slot.held > free)
         return [(error if soon else warning)(f"{what}, {until}", hint)]

@@ -1,4 +1,4 @@
-"""The folders of the data: their owners, modes, mounts and filesystems, and the free space; pure."""
+"""The folders of the data: their owners, modes, mounts and filesystems; pure."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from entrypoint.archivers.known import LOCKING
 from entrypoint.finding import Finding, error, ok, warning
 from entrypoint.light import NamedTuple
 from entrypoint.shown import spell
-from entrypoint.volume.facts import Facts, Volume
+from entrypoint.volume.facts import Facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.volume.facts import Place
-
-_TIGHT = 85
-_FULL = 95
-"""Percent: the last gigabyte of 20 GB, which the WAL of one checkpoint can fill."""
 
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "glusterfs", "ceph", "lustre", "afs")
 _NO_FSYNC = ("cifs", "smb3", "9p")
@@ -135,24 +131,3 @@ def run_folder(path: str, *, exists: bool, writable: bool, uid: int) -> list[Fin
         return [ok(f"{path} is writable")]
     hint = f"mount a tmpfs there: --tmpfs {path}:mode=3777, or start as root"
     return [error(f"{path} {'cannot be written by uid ' + str(uid) if exists else 'is missing'}", hint)]
-
-
-_DAY = 86400
-_SOON = 6 * 3600
-"""Seconds: less time than a night's sleep."""
-
-
-def space(volumes: Sequence[Volume]) -> list[Finding]:
-    """Judge how full the filesystems are, and how soon they will be."""
-    found = []
-    for volume in volumes:
-        percent = 100 * (1 - volume.free / max(1, volume.size))
-        what = f"the filesystem of {volume.folder} is {percent:.0f} % full, {spell(volume.free)} are free"
-        left = _DAY if volume.full_seconds is None else volume.full_seconds
-        if left < _DAY:
-            what += f"; at the present rate it is full in {left / 3600:.1f} hours"
-        judge = warning if percent >= _TIGHT or left < _DAY else None
-        judge = error if percent >= _FULL or left < _SOON else judge
-        hint = "free some space, but never delete files in pg_wal yourself"
-        found.append(ok(what) if judge is None else judge(what, hint))
-    return found

@@ -10,6 +10,7 @@ from entrypoint.doctor import judge, questions
 from entrypoint.doctor.judge.memory import size
 from entrypoint.doctor.sight import CLUSTER, SERVER, Check, Sight
 from entrypoint.finding import Finding, ok
+from entrypoint.full_disk import filling
 from entrypoint.server import programs
 from entrypoint.system import files
 
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
 
 def _slots(sight: Sight) -> list[Finding]:
     rows: list[Any] = sight.answers["slots"]
+    still = {each.name: each.still_since for each in filling.slots_in_files(sight.data_folder)}
     found = [
-        judge.databases.Slot(row["name"], row["active"], row["wal_status"] or "", row["held"] or 0)
+        judge.databases.Slot(
+            row["name"], row["active"], row["wal_status"] or "", row["held"] or 0, still.get(row["name"])
+        )
         for row in rows
     ]
     room = os.statvfs(f"{sight.data_folder}/pg_wal")
     limit = size(str(sight.conf["max_slot_wal_keep_size"]["value"]))
-    return judge.databases.slots(found, limit, room.f_bavail * room.f_frsize)
+    whole = (room.f_blocks - room.f_bfree + room.f_bavail) * room.f_frsize
+    return judge.databases.slots(found, limit, room.f_bavail * room.f_frsize, whole)
 
 
 def _standby(sight: Sight) -> list[Finding]:
@@ -185,7 +190,7 @@ CHECKS = (
         "pg_replication_slots: the bytes held, activity, wal_status; and max_slot_wal_keep_size",
         _slots,
         SERVER,
-        "run-a-standby",
+        "when-the-disk-fills",
     ),
     Check(
         "standby",

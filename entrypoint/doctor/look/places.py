@@ -9,7 +9,6 @@ from entrypoint.finding import Finding
 from entrypoint.pid1 import status
 from entrypoint.system import files
 from entrypoint.volume import probe
-from entrypoint.volume.facts import Volume
 
 
 def _data_folder(sight: Sight) -> list[Finding]:
@@ -66,32 +65,6 @@ _UNCOUNTED = 10**6
 """The number of free files on a filesystem that does not count them, such as btrfs."""
 
 
-def volumes(sight: Sight) -> list[Volume]:
-    """Return the filesystems of the data, the WAL and the archive, each once."""
-    used = {"data": sight.data_folder, "wal": f"{sight.data_folder}/pg_wal"}
-    if sight.archive is not None and sight.archive.folder:
-        used["archive"] = sight.archive.folder
-    found = []
-    devices = set()
-    for name, folder in used.items():
-        try:
-            device, room = os.stat(folder).st_dev, os.statvfs(folder)
-        except OSError:
-            continue
-        if device not in devices:
-            devices.add(device)
-            # As df counts: the server cannot use the space that is reserved for root.
-            size = (room.f_blocks - room.f_bfree + room.f_bavail) * room.f_frsize
-            found.append(
-                Volume(name, folder, size, room.f_bavail * room.f_frsize, sight.forecast.get(folder))
-            )
-    return found
-
-
-def _space(sight: Sight) -> list[Finding]:
-    return judge.places.space(volumes(sight))
-
-
 CHECKS = (
     Check(
         "data folder",
@@ -114,11 +87,5 @@ CHECKS = (
         f"{status.SOCKET_FOLDER}, as the server's user, and the free space in the runtime folder",
         _run_folder,
         docs="run-without-root",
-    ),
-    Check(
-        "free space",
-        "a full disk stops the server or archiving",
-        "the filesystems of the data, the WAL and the archive",
-        _space,
     ),
 )

@@ -99,7 +99,9 @@ def test_each_check_names_a_page_that_exists() -> None:
 def test_an_explanation_names_the_page(options: list[str]) -> None:
     """`entrypoint doctor --explain` prints the page of a check, as text and as JSON."""
     shown = CliRunner().invoke(doctor, ["--explain", *options]).output
-    assert ('"docs": "run-a-standby"' if "--json" in options else "\n  docs: run-a-standby\n") in shown
+    assert (
+        '"docs": "when-the-disk-fills"' if "--json" in options else "\n  docs: when-the-disk-fills\n"
+    ) in shown
 
 
 @pytest.mark.parametrize(

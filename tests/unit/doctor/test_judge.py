@@ -15,12 +15,11 @@ from entrypoint.errors import Problem
 from entrypoint.finding import ERROR, OK, WARNING, Finding
 from entrypoint.notify.outbox import Outbox, Target, Waiting
 from entrypoint.notify.wording import Message
-from entrypoint.volume.facts import ArchiveState, Unfinished, Volume
+from entrypoint.volume.facts import ArchiveState, Unfinished
 from unit import made
 
 PROBLEM = Problem("it is wrong", "do this")
 QUICK = server.Stop("2026-11-22T18:35:07+00:00", 0.4, "fast")
-VOLUME = Volume("data", "/data", 1000, 900, None)
 KILLED = QUICK._replace(seconds=None, step="killed")
 BACKUP = Backup(
     name="base_1",
@@ -116,11 +115,6 @@ def test_every_mistake_in_the_settings() -> None:
         (server.stops([QUICK._replace(seconds=8.1), QUICK]), [WARNING]),
         (server.stops([QUICK._replace(seconds=8.1), *[QUICK] * 5]), [OK]),
         (server.helpers({"daemon": 3, "backups": 2}), [WARNING, WARNING]),
-        (places.space([VOLUME._replace(free=151)]), [OK]),
-        (places.space([VOLUME._replace(free=150), VOLUME._replace(free=50)]), [WARNING, ERROR]),
-        (places.space([VOLUME._replace(full_seconds=86400)]), [OK]),
-        (places.space([VOLUME._replace(full_seconds=86399)]), [WARNING]),
-        (places.space([VOLUME._replace(full_seconds=21599)]), [ERROR]),
         (places.run_folder("/run", exists=True, writable=True, uid=999), [OK]),
         (places.run_folder("/run", exists=True, writable=False, uid=999), [ERROR]),
         (places.run_folder("/run", exists=False, writable=False, uid=999), [ERROR]),

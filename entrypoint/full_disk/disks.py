@@ -1,0 +1,82 @@
+"""The filesystems of a server and of its archive, each for itself: their bytes and their inodes.
+
+A quota of a project (XFS, ext4) is a disk of its own: statvfs says its limit as the size if new files inherit
+the project, as they do in every folder that a quota is meant for. Quotas of users are not shown by any disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+
+from entrypoint.full_disk import filling
+from entrypoint.volume.facts import Volume
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from entrypoint.settings.values import Settings
+
+_GET_ATTRIBUTES = 0x801C581F
+"""FS_IOC_FSGETXATTR on every processor that the image is built for."""
+_ATTRIBUTES, _PROJECT = 28, 12
+"""Bytes of struct fsxattr, and the place of the project's number in it."""
+
+
+def volumes(settings: Settings, forecast: Mapping[str, int]) -> list[Volume]:
+    """Return the filesystems, each once, under the first of its names.
+
+    `forecast` has the seconds until a filesystem is full, by a folder on it.
+    """
+    found = []
+    known = set()
+    for name, folder in _folders(settings):
+        try:
+            identity, room = _identity(folder), os.statvfs(folder)
+        except OSError:
+            continue
+        if identity in known:
+            continue
+        known.add(identity)
+        # As df counts: the server cannot use the space that is reserved for root.
+        size = (room.f_blocks - room.f_bfree + room.f_bavail) * room.f_frsize
+        files, free_files = (room.f_files, room.f_favail) if room.f_files else (None, None)
+        left = forecast.get(folder)
+        found.append(Volume(name, folder, size, room.f_bavail * room.f_frsize, left, files, free_files))
+    return found
+
+
+def _folders(settings: Settings) -> Iterator[tuple[str, str]]:
+    data, archive, drill = settings.data_folder, settings.our_archive, settings.drill
+    yield "data", data
+    yield "wal", f"{data}/pg_wal"
+    if archive is not None and archive.storage.folder:
+        yield "archive", archive.storage.folder
+    for oid, folder in filling.tablespaces(data).items():
+        yield f"tablespace {oid}", folder
+    yield "log", filling.log_folder(data)
+    yield "drill", _existing(drill.folder) if drill.schedule else drill.folder
+
+
+def _existing(folder: str) -> str:
+    """Return a folder, or the nearest one above it that exists: the first drill makes the folder."""
+    while not os.path.isdir(folder) and folder != "/":
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    """Return what is the same for two folders with the same space: the filesystem, and the project in it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        attributes = bytearray(_ATTRIBUTES)
+        try:
+            fcntl.ioctl(descriptor, _GET_ATTRIBUTES, attributes)
+        except OSError:
+            pass  # the filesystem has no projects
+        project = int.from_bytes(attributes[_PROJECT : _PROJECT + 4], "little")
+        return os.fstat(descriptor).st_dev, project
+    finally:
+        os.close(descriptor)
