@@ -27,6 +27,7 @@ from entrypoint.server import opening
 from entrypoint.server.data_folder import data_major, live_postmaster
 from entrypoint.start import objections
 from entrypoint.system import files
+from entrypoint.volume import reserve
 from entrypoint.volume.facts import ArchiveState, Facts, Volume
 
 _PATIENCE = 30
@@ -107,6 +108,16 @@ class Sight:
     def volumes(self) -> list[Volume]:
         """The filesystems of the server and of a local archive, each once."""
         return disks.volumes(self.settings, self.forecast)
+
+    @cached_property
+    def segment(self) -> int:
+        """The bytes of a WAL segment."""
+        return filling.segment_bytes(self.data_folder)
+
+    @cached_property
+    def lacks_reserve(self) -> bool:
+        """Whether the reserve for a clean stop is missing; without our PID 1, nobody makes it."""
+        return self.known is not None and reserve.missing(self.data_folder, self.segment)
 
     def filling(self, folder: str) -> tuple[Part, ...]:
         """Return what fills the filesystem of a folder."""

@@ -79,6 +79,8 @@ class Seen(NamedTuple):
     volumes: tuple[Volume, ...] = ()
     filling: Mapping[str, tuple[Part, ...]] = {}
     """What fills the filesystems that are worth a warning, by a folder on them, the largest part first."""
+    reserve_missing: bool | None = None
+    """The reserve for a clean stop on a full disk is not there."""
     helpers: tuple[KnownHelper, ...] = ()
     tool_version: str = ""
     """The archiver's version."""

@@ -38,6 +38,10 @@ class Clock:
         """Ask for a whole look as soon as possible."""
         self._next, self._asked = min(self._next, now), True
 
+    def hurry(self, now: float) -> None:
+        """Ask for a look of any kind as soon as possible."""
+        self._next = min(self._next, now)
+
     def due(self, now: float, *, worried: bool = False) -> Due | None:
         """Return what is due now; the caller then looks. `worried`: a whole look has found something."""
         if now < self._next:

@@ -53,7 +53,8 @@ class Faces:
         self._seen = seen
         self._pages: dict[str, tuple[State, list[Reply]]] = {}
         """Who waits for a page, by the moment that was picked; the first page is being made."""
-        self._live = Live(selector, context.settings.data_folder)
+        guarded = context.settings.serving.when_full != "wait"
+        self._live = Live(selector, context.settings.data_folder, guarded=guarded)
         faces = {"/metrics": self._metrics, "/": self._page}
         answers = Answers(wanted.token, self._live, seen, self._ask_lag, faces)
         self._door = Door(selector, address, answers)

@@ -93,6 +93,7 @@ def _look(task: Task) -> Look:
         drills=tuple(rehearsals.DRILLS.read(sight.data_folder)),
         volumes=tuple(sight.volumes),
         filling=sight.filled,
+        reserve_missing=sight.lacks_reserve,
     )
     return Look(_whole(sight, seen, now) if task.whole else seen, fresh)
 

@@ -25,7 +25,7 @@ from entrypoint.notify.notifier import Notifier
 from entrypoint.pid1 import lifecycle, status, stops
 from entrypoint.server import opening
 from entrypoint.system import kernel
-from entrypoint.volume import notes
+from entrypoint.volume import notes, room
 from entrypoint.watch import forecast, incidents, look
 from entrypoint.watch.clock import Clock
 from entrypoint.watch.faces import Faces
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from entrypoint.noted.conditions import Event
     from entrypoint.server.context import Context
     from entrypoint.settings.watching import Watching
+    from entrypoint.volume.room import Level
 
 _TICK = 1.0
 """Seconds between two glances at what PID 1 reports and at the journals; a glance reads three small files."""
@@ -83,12 +84,14 @@ class Watch:
         self.seen = Seen(at=0.0)
         self.record = Record()
         self.phase = ""
+        self.level: Level = room.NORMAL
+        """How near the disk is to being full, as PID 1 says."""
         self.glance_at = 0.0
         """When to glance next, by the monotonic clock."""
         self.restoring = False
         """The start has restored a cluster."""
-        self.points: dict[str, tuple[Point, ...]] = {}
-        """What was free at the last looks, by a folder of the filesystem."""
+        self.points: dict[tuple[str, str], tuple[Point, ...]] = {}
+        """The bytes and the inodes that were free at the last looks, by a folder of the filesystem."""
         self.written = Record()
         """The record as it is on the volume."""
         self.logged = 0
@@ -150,6 +153,10 @@ class Watch:
         if known is not None and phase == lifecycle.SERVING and self.phase != phase:
             self._begin_serving(float(known.since))
         self.phase = phase
+        level = room.NORMAL if known is None else known.level
+        if level != self.level:
+            self.level = level
+            self.clock.hurry(time.monotonic())
         self.seen = self.seen._replace(helpers=() if known is None else tuple(known.helpers.values()))
         journals = (_identity(self.data_folder, own.BACKUPS), _identity(self.data_folder, own.DRILLS))
         if journals != self.journals:
@@ -206,8 +213,12 @@ class Watch:
         self.workers.start("look", lambda: look.work(task), self._take_look, _WHOLE_LOOK if whole else _LOOK)
 
     def _forecast(self) -> dict[str, int]:
-        found = {folder: forecast.seconds_until_full(points) for folder, points in self.points.items()}
-        return {folder: seconds for folder, seconds in found.items() if seconds is not None}
+        found: dict[str, int] = {}
+        for (folder, _), points in self.points.items():
+            seconds = forecast.seconds_until_full(points)
+            if seconds is not None:
+                found[folder] = min(seconds, found.get(folder, seconds))
+        return found
 
     def _take_look(self, data: bytes) -> None:
         """Note what a look has seen; no data: it has failed."""
@@ -216,8 +227,10 @@ class Watch:
         made = look.unpack(data)
         now = time.monotonic()
         for volume in made.seen.volumes:
-            points = self.points.get(volume.folder, ())
-            self.points[volume.folder] = forecast.add(points, Point(now, volume.free))
+            for unit, free in (("bytes", volume.free), ("inodes", volume.free_files)):
+                if free is not None:
+                    points = self.points.get((volume.folder, unit), ())
+                    self.points[volume.folder, unit] = forecast.add(points, Point(now, free))
         if made.seen.server is not None:
             self.record = incidents.answered(self.record, made.seen.server, made.seen.at)
         noted = conditions.judge(self.record.noted, made.fresh, made.seen.at)

@@ -10,6 +10,7 @@ import time
 
 from entrypoint.light import NamedTuple
 from entrypoint.pid1 import lifecycle, ready, status
+from entrypoint.volume import room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,14 +40,25 @@ class State(NamedTuple):
     """`primary` or `standby`; None: it is not ready, or its role is not known."""
     reason: str = ""
     """Why it is not ready."""
+    refused_since: int | None = None
+    """Since when writes are refused because the disk is about to be full, in seconds since 1970; None: they
+    are not."""
+
+    @property
+    def read_only(self) -> bool:
+        """Whether a transaction can only read: on a standby, and while writes are refused."""
+        return self.role == "standby" or self.refused_since is not None
 
 
-def state(known: status.Known | None, code: int, word: str) -> State:
-    """Return the state, from what `ready.look` has returned."""
+def state(known: status.Known | None, code: int, word: str, *, guarded: bool = True) -> State:
+    """Return the state, from what `ready.look` has returned; `guarded`: a full disk makes it read-only."""
     phase = known.phase if known else ""
     since = known.since if known else None
     if code == ready.READY:
-        return State(phase, since, ready=True, role=word if word in ("primary", "standby") else None)
+        role = word if word in ("primary", "standby") else None
+        full = guarded and known is not None and known.level == room.FULL and role == "primary"
+        refused = known.level_since if known is not None and full else None
+        return State(phase, since, ready=True, role=role, refused_since=refused)
     if word in PHASES:
         return State(word, since, ready=False, role=None, reason=f"the phase is {word}")
     return State(phase, since, ready=False, role=None, reason=word)
@@ -58,8 +70,9 @@ class Live:
     The loop calls the data of each key of the selector with the mask of its events, and `on_time` at `due`.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, data_folder: str) -> None:
+    def __init__(self, selector: selectors.BaseSelector, data_folder: str, *, guarded: bool = True) -> None:
         self._selector = selector
+        self._guarded = guarded
         self._data_folder = data_folder
         self._waiting: list[Callable[[State], None]] = []
         self._state: State | None = None
@@ -155,7 +168,8 @@ class Live:
     def _settle(self, code: int, word: str) -> None:
         self._close()
         self._question = None
-        self._state = state(self._known, *ready.after_startdb(self._known, code, word))
+        settled = ready.after_startdb(self._known, code, word)
+        self._state = state(self._known, *settled, guarded=self._guarded)
         self._until = time.monotonic() + FRESH
         waiting, self._waiting = self._waiting, []
         for then in waiting:

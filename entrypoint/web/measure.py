@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _REPO = ("repo", "1")
 """The archive; so that a second one would not change the name of the first."""
 _KINDS = ("full", "incremental")
+_MOST_PARTS = 20
+"""Parts of a filesystem, the largest: there may be thousands of databases."""
 
 
 def samples(seen: Seen) -> Iterator[Sample]:
@@ -39,9 +41,15 @@ def samples(seen: Seen) -> Iterator[Sample]:
                 "nixpg_volume_size_bytes": volume.size,
                 "nixpg_volume_free_bytes": volume.free,
                 "nixpg_volume_full_seconds": volume.full_seconds,
+                "nixpg_volume_inodes": volume.files,
+                "nixpg_volume_free_inodes": volume.free_files,
             },
             ("volume", volume.name),
         )
+        for part in seen.filling.get(volume.folder, ())[:_MOST_PARTS]:
+            labels = ("volume", volume.name), ("part", part.kind), ("name", part.name)
+            yield Sample("nixpg_volume_part_bytes", labels, float(part.bytes))
+    yield from _known({"nixpg_reserve_missing": seen.reserve_missing})
 
 
 def _known(values: Mapping[str, float | None], *labels: tuple[str, str]) -> Iterator[Sample]:

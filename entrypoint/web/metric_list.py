@@ -93,6 +93,11 @@ _LIST = (
     Metric("nixpg_phase", "gauge", "1 for the phase that the container is in, otherwise 0.", ("phase",)),
     Metric("nixpg_ready", "gauge", "Whether the server is ready, as `entrypoint ready` reports."),
     Metric(
+        "nixpg_writes_refused",
+        "gauge",
+        "On a primary: whether transactions are read-only because the disk is about to be full.",
+    ),
+    Metric(
         "nixpg_helper_failures",
         "gauge",
         "How many times in a row a helper of PID 1 has ended by itself.",
@@ -138,6 +143,19 @@ _LIST = (
         "gauge",
         "Seconds until a filesystem is full at the present rate; absent if it does not fill up.",
         _VOLUME,
+    ),
+    Metric("nixpg_volume_inodes", "gauge", "Inodes of a filesystem; absent if it has no limit.", _VOLUME),
+    Metric("nixpg_volume_free_inodes", "gauge", "Inodes that are free; absent if it has no limit.", _VOLUME),
+    Metric(
+        "nixpg_volume_part_bytes",
+        "gauge",
+        "What a part (slot, unarchived, temporary, database …) takes of a filesystem that is nearly full.",
+        ("volume", "part", "name"),
+    ),
+    Metric(
+        "nixpg_reserve_missing",
+        "gauge",
+        "Whether the reserve for a clean stop and the next start is missing.",
     ),
     Metric(
         "nixpg_backup_last_success_timestamp_seconds",

@@ -46,6 +46,8 @@ def _samples(seen: Seen | None, state: State) -> Iterator[Sample]:
     """Yield the values of this moment, then those of the last look."""
     yield Sample("pg_up", (), float(state.ready))
     yield Sample("nixpg_ready", (), float(state.ready))
+    if state.role == "primary":
+        yield Sample("nixpg_writes_refused", (), float(state.refused_since is not None))
     for each in PHASES:
         yield Sample("nixpg_phase", (("phase", each),), float(each == state.phase))
     if seen is not None:

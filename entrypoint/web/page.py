@@ -159,7 +159,7 @@ def _tiles(seen: Seen, now: float) -> Iterator[Tile]:
         took = "" if drill is None else f"restored in {lasting(drill.fetch_seconds + drill.replay_seconds)}"
         yield Tile("Drill", value, _joined(took, _due(seen.next_drill, now)), "drills")
     if seen.volumes:
-        least = min(seen.volumes, key=lambda each: each.free / max(each.size, 1))
+        least = max(seen.volumes, key=lambda each: max(each.percent, each.files_percent))
         full = "does not fill up" if least.full_seconds is None else f"full in {lasting(least.full_seconds)}"
         yield Tile("Space", f"{spell(least.free)} free", f"{least.name}: {full}", "space")
 
@@ -192,6 +192,7 @@ def _tables(seen: Seen) -> Iterator[tuple[str, Table]]:
     """Yield the tables that have rows, each with the name of its place on the page."""
     found = {
         "space": tables.volumes(seen),
+        "filling": tables.filling(seen),
         "backups": tables.backups(seen),
         "runs": tables.runs(seen),
         "drills": tables.drills(seen),

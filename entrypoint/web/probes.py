@@ -4,6 +4,9 @@
 upgrade is ended for being slow. `/ready` is `entrypoint ready`. `/startupz` is the same, but stays 200 once
 it was: Kubernetes asks it until the start is over. `/primary` and `/standby` are for load balancers. None of
 them needs the token, and none of them shows more than the phase, the role and the lag.
+
+While writes are refused because the disk is about to be full, `/ready` and `/primary` stay 200 and say so:
+reads are answered, no other server takes writes, and a standby that took over would have no more space.
 """
 
 from __future__ import annotations
@@ -137,4 +140,6 @@ def _too_far(lag: int | None, most: int) -> str:
 
 def _say(found: State, reason: str, reply: Reply, **more: int | None) -> None:
     shown = {"phase": found.phase or None, "role": found.role, "ready": found.ready, **more}
+    if found.ready:
+        shown["read_only"] = found.read_only
     reply(as_json(503 if reason else 200, {**shown, "reason": reason} if reason else shown))

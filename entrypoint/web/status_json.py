@@ -51,6 +51,8 @@ def _now(seen: Seen | None, state: State, now: float) -> Shown:
         "ready": state.ready,
         "role": state.role,
         "reason": state.reason or None,
+        "writes_refused": None if state.role != "primary" else state.refused_since is not None,
+        "writes_refused_since": None if state.refused_since is None else iso(state.refused_since),
         "errors": errors,
         "warnings": None if levels is None else levels.count(WARNING),
         "looked_at": None if seen is None else iso(seen.at),
@@ -128,6 +130,8 @@ def _space(seen: Seen) -> Shown:
         "free_percent": least and round(100 * _share(least), 1),
         "free_bytes": least and least.free,
         "full_in_seconds": min(times, default=None),
+        "free_inodes_percent": least and round(min(100 - each.files_percent for each in seen.volumes), 1),
+        "reserve_missing": seen.reserve_missing,
     }
 
 
@@ -148,6 +152,11 @@ def _lists(seen: Seen) -> Shown:
         "backup_runs": [_entry(each) for each in seen.runs],
         "drills": [_entry(each) for each in seen.drills],
         "volumes": [each._asdict() for each in seen.volumes],
+        "filling": [
+            {"volume": volume.name, **part._asdict()}
+            for volume in seen.volumes
+            for part in seen.filling.get(volume.folder, ())
+        ],
         "helpers": [{**each._asdict(), "pid": each.pid or None} for each in seen.helpers],
     }
 

@@ -165,8 +165,24 @@ def volumes(seen: Seen) -> Table:
     for each in seen.volumes:
         full = "it does not fill up" if each.full_seconds is None else f"in {lasting(each.full_seconds)}"
         share = f"{100 * each.free / each.size:.0f} %" if each.size > 0 else _NONE
-        rows.append((each.name, each.folder, spell(each.size), f"{spell(each.free)} ({share})", full))
-    return _table("Space", "Holds|Folder|Size|Free|Full", list(rows))
+        inodes = _NONE if each.files is None else f"{100 - each.files_percent:.0f} %"
+        rows.append((each.name, each.folder, spell(each.size), f"{spell(each.free)} ({share})", inodes, full))
+    return _table("Space", "Holds|Folder|Size|Free|Inodes free|Full", list(rows))
+
+
+def filling(seen: Seen) -> Table:
+    """Return what fills the filesystems that are nearly full, the largest part first."""
+    rows = [
+        (
+            part.what,
+            volume.name,
+            f"{'' if part.counted else 'at least '}{spell(part.bytes)}",
+            part.hint or _NONE,
+        )
+        for volume in seen.volumes
+        for part in seen.filling.get(volume.folder, ())
+    ]
+    return _table("What fills the disk", "What|Disk|Size|What to do", list(rows))
 
 
 def events(seen: Seen) -> Table:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 UNKNOWN: Literal["unknown"] = "unknown"
 SYMBOLS = {OK: "✓", WARNING: "!", ERROR: "✕", UNKNOWN: "?"}
 """What a state looks like for those who do not see its colour."""
+FULL_DISK = "full disk"
+"""The check that says whether transactions are read-only."""
 _SERVING = "serving"
 _PHASES = {
     "boot": "The server is about to start",
@@ -53,7 +55,7 @@ class Verdict(NamedTuple):
 def judge(seen: Seen | None, phase: str, now: float, interval: int) -> Verdict:
     """Return whether people can sleep; `interval` are the seconds between two looks."""
     conditions = () if seen is None else seen.conditions
-    errors = [each for each in conditions if each.level == ERROR]
+    errors = sorted((each for each in conditions if each.level == ERROR), key=_is_later)
     warnings = [each for each in conditions if each.level == WARNING]
     if errors:
         title = "Do not sleep yet: one thing is wrong"
@@ -82,6 +84,11 @@ def judge(seen: Seen | None, phase: str, now: float, interval: int) -> Verdict:
         text = "The server is well. The archive has not been looked at yet."
         return Verdict(UNKNOWN, "Not all checks have been made yet", text)
     return Verdict(OK, "You can sleep: all is well", "")
+
+
+def _is_later(condition: Condition) -> bool:
+    """Return whether another error is worth the one line: no client can write."""
+    return condition.check != FULL_DISK
 
 
 def _first(condition: Condition) -> str:

@@ -105,6 +105,7 @@ NO_MODULE = {
     "shims/test_shims.py": "all that is in that folder",
     "test_main.py": "the door, `__main__`",
     "doctor/test_judge_cluster.py": "what doctor judges of a running cluster",
+    "doctor/test_judge_disk.py": "what doctor judges of full filesystems",
 }
 """Unit tests that have no module with their name."""
 

@@ -6,7 +6,6 @@ from entrypoint.doctor import judge
 from entrypoint.doctor.judge.disk import Disk
 from entrypoint.doctor.sight import CLUSTER, Check, Sight
 from entrypoint.finding import Finding
-from entrypoint.full_disk import filling
 from entrypoint.volume import reserve, room
 
 TYPE_CHECKING = False
@@ -28,22 +27,19 @@ def _full(sight: Sight) -> list[Finding]:
     own = [each for each in sight.volumes if each.name in _OWN]
     if not own:
         return []
-    segment = filling.segment_bytes(sight.data_folder)
+    segment = sight.segment
     volume = min(own, key=lambda each: _rank(each, segment))
     known = sight.known
     level, since = (_level(volume, segment), None) if known is None else (known.level, known.level_since)
     parts = () if level == room.NORMAL else sight.filling(volume.folder)
     when_full = sight.settings.serving.when_full
-    return judge.disk.full_disk(
-        Disk(level, since, volume, segment, when_full, _reserve(sight, segment), parts)
-    )
+    return judge.disk.full_disk(Disk(level, since, volume, segment, when_full, _reserve(sight), parts))
 
 
-def _reserve(sight: Sight, segment: int) -> Reserve:
-    """Return whether the reserve is there; without our PID 1, nobody makes it."""
-    if sight.known is None or not reserve.missing(sight.data_folder, segment):
+def _reserve(sight: Sight) -> Reserve:
+    if not sight.lacks_reserve:
         return "there"
-    return "soon" if reserve.can_make(sight.data_folder, segment) else "none"
+    return "soon" if reserve.can_make(sight.data_folder, sight.segment) else "none"
 
 
 def _rooms(volume: Volume, segment: int) -> list[room.Room]:
