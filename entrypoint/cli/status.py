@@ -24,6 +24,7 @@ from entrypoint.server import opening
 from entrypoint.shown import iso, spell
 from entrypoint.standby import promotion
 from entrypoint.system import processes
+from entrypoint.volume import room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from entrypoint.drill.drills import LastDrills
     from entrypoint.pid1.status import Known
     from entrypoint.server.context import Context
+    from entrypoint.settings.serving import WhenFull
     from entrypoint.settings.values import Settings
     from entrypoint.volume.facts import ArchiveState, Following
 
@@ -66,6 +68,8 @@ class Seen(NamedTuple):
     drills: LastDrills | None
     restorable: Window | str
     """As `reachable.known` returns it."""
+    disk: str = ""
+    """Whether writes are refused or soon will be, in words; empty: there is room."""
 
 
 @click.command("status")
@@ -100,7 +104,8 @@ def _look(context: Callable[[], Context], wanted: Settings, *, valid: bool) -> S
     known = _known()
     facts = _server(known)
     following = promotion.look(context()) if facts["role"] == "standby" else None
-    seen = Seen(facts, helpers(known), following, None, None, None, "")
+    disk = _disk(known, wanted.serving.when_full)
+    seen = Seen(facts, helpers(known), following, None, None, None, "", disk)
     if not valid or wanted.archive is None:
         return seen
     folder = status.own_folder(os.stat(wanted.data_folder).st_uid) or ""
@@ -131,7 +136,10 @@ def _as_json(seen: Seen) -> dict[str, object]:
 
 
 def _echo(seen: Seen) -> None:
-    echo_rows((name, "-" if value is None else f"{value}") for name, value in seen.server.items())
+    shown = {name: value for name, value in seen.server.items() if not name.startswith("disk_")}
+    echo_rows((name, "-" if value is None else f"{value}") for name, value in shown.items())
+    if seen.disk:
+        echo_rows([("disk", seen.disk)])
     if seen.following:
         echo_rows(_describe_following(seen.following))
     if seen.archive is not None and seen.backups is not None and seen.drills is not None:
@@ -163,6 +171,7 @@ def _line(seen: Seen) -> str:
     """Return what is worth a new line when it changes: not the numbers that change all the time."""
     found = [f"{seen.server['phase']}"]
     found += [f"{seen.server[name]}" for name in ("shutdown", "role") if seen.server[name]]
+    found += [seen.disk] if seen.disk else []
     if seen.following:
         found.append(f"follows by {seen.following.by}")
     state = seen.archive
@@ -202,7 +211,19 @@ def _server(known: Known) -> dict[str, object]:
         "role": word if code == ready.READY else None,
         "server_pid": known.server,
         "sessions": processes.sessions(known.server) if known.server else 0,
+        "disk_level": known.level,
+        "disk_level_since": None if known.level == room.NORMAL else iso(known.level_since),
     }
+
+
+def _disk(known: Known, when_full: WhenFull) -> str:
+    """Return whether writes are refused, since when, and where to see why; empty: there is room."""
+    if known.level == room.NORMAL:
+        return ""
+    what = "it is filling up"
+    if known.level == room.FULL:
+        what = "writes are refused" if when_full != "wait" else "it is nearly full"
+    return f"{what}, since {iso(known.level_since)}; see: entrypoint doctor 'full disk'"
 
 
 def _describe_following(following: Following) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archive.storage import storage_problem
 from entrypoint.archivers.terms import Backup
 from entrypoint.collation import queries
-from entrypoint.config import chosen, memory
+from entrypoint.config import chosen, memory, when_full
 from entrypoint.doctor import questions
 from entrypoint.errors import Failure, Problem
 from entrypoint.finding import Finding
@@ -112,7 +112,7 @@ class Sight:
     @cached_property
     def segment(self) -> int:
         """The bytes of a WAL segment."""
-        return filling.segment_bytes(self.data_folder)
+        return when_full.segment_bytes(self.data_folder)
 
     @cached_property
     def lacks_reserve(self) -> bool:

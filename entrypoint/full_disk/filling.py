@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from entrypoint import own
 from entrypoint.archive import backlog
+from entrypoint.config import when_full
 from entrypoint.errors import Failure
 from entrypoint.full_disk import counting, parts
 from entrypoint.full_disk.counting import Counter, Size
@@ -37,7 +38,6 @@ _LOG = "log"
 """The default of log_directory."""
 _DAMAGED = 64
 """Names longer than those of slots and folders of PostgreSQL are not looked at."""
-_DEFAULT_SEGMENT = 16 * 1024**2
 
 _QUESTION = """
     SELECT json_build_object(
@@ -187,7 +187,7 @@ class _Looker:
         numbered = {name: size for name, size in sizes.items() if segments.NAME.fullmatch(name)}
         held = set(ready)
         for slot in self._known.slots:
-            names = _held(numbered, slot.lsn, self._known.end, segment_bytes(self._data))
+            names = _held(numbered, slot.lsn, self._known.end, when_full.segment_bytes(self._data))
             size = _sum(numbered[name] for name in names)
             held |= names
             yield parts.slot(slot, size.bytes, size.files)
@@ -283,18 +283,6 @@ def _sum(sizes: Iterable[Size]) -> Size:
     for size in sizes:
         total = total.plus(size)
     return total
-
-
-def segment_bytes(data: str) -> int:
-    """Return the size of a WAL segment, as its files have it; PostgreSQL's default without any."""
-    folder = f"{data}/pg_wal"
-    for name in _names(folder):
-        if segments.NAME.fullmatch(name):
-            try:
-                return os.stat(f"{folder}/{name}").st_size or _DEFAULT_SEGMENT
-            except OSError:
-                continue
-    return _DEFAULT_SEGMENT
 
 
 def _held(names: Iterable[str], lsn: int, end: int | None, size: int) -> set[str]:

@@ -1,15 +1,22 @@
-"""`entrypoint status --follow`, where no terminal is."""
+"""`entrypoint status --follow` without a terminal, and what status says about the disk."""
 
 from __future__ import annotations
 
 import json
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from entrypoint.cli import status
 from entrypoint.errors import Stopped
+from entrypoint.pid1.status import Known
+from entrypoint.volume import room
 from unit import made
+
+if TYPE_CHECKING:
+    from entrypoint.settings.serving import WhenFull
+    from entrypoint.volume.room import Level
 
 
 def _lines(
@@ -54,3 +61,19 @@ def test_each_change_is_an_object(
     found = [json.loads(line) for line in _lines(monkeypatch, capsys, as_json=True)]
     assert ["boot", "serving", "stopping"] == [each["phase"] for each in found]
     assert {"time", "restorable", "archive"} <= set(found[0])
+
+
+@pytest.mark.parametrize(
+    ("level", "when_full", "expected"),
+    [
+        (room.NORMAL, "readonly", ""),
+        (room.TIGHT, "readonly", "it is filling up, since 2026-11-18T11:06:40+00:00"),
+        (room.FULL, "readonly", "writes are refused, since 2026-11-18T11:06:40+00:00"),
+        (room.FULL, "drop", "writes are refused, since 2026-11-18T11:06:40+00:00"),
+        (room.FULL, "wait", "it is nearly full, since 2026-11-18T11:06:40+00:00"),
+    ],
+)
+def test_a_disk_that_fills(level: Level, when_full: WhenFull, expected: str) -> None:
+    """One line says whether clients can write, and who knows more."""
+    known = Known("serving", 1, None, 16, {}, level, 1_795_000_000)
+    assert expected == status._disk(known, when_full).partition("; see: entrypoint doctor")[0]

@@ -13,6 +13,7 @@ from entrypoint.archivers.terms import Backup
 from entrypoint.backup.runs import Run
 from entrypoint.backup.window import Gap, Tick, Window
 from entrypoint.drill.drills import Drill
+from entrypoint.full_disk import parts
 from entrypoint.noted.conditions import Condition, Event, Found
 from entrypoint.noted.seen import Seen, Server
 from entrypoint.pid1 import status
@@ -115,7 +116,9 @@ SEEN = Seen(
         ),
     ),
     next_backup=AT + 60,
-    volumes=(Volume("data", "/data", 100, 50, None), Volume("wal", "/wal", 1000, 25, 3600)),
+    volumes=(Volume("data", "/data", 100, 50, None), Volume("wal", "/wal", 1000, 25, 3600, 100, 4)),
+    filling={"/wal": (parts.kept(900, 3),)},
+    reserve_missing=False,
     window=Window(AT - 900, AT - 90, (Gap("1", "2", AT - 500, AT - 400),), (Tick("b1", AT - 900),)),
     helpers=(KnownHelper("backups", "waiting", 0, 1, 1),),
 )
@@ -136,6 +139,10 @@ def test_the_values_at_the_top() -> None:
         "ready": True,
         "role": "primary",
         "reason": None,
+        "writes_refused": False,
+        "writes_refused_since": None,
+        "free_inodes_percent": 4.0,
+        "reserve_missing": False,
         "since": "2026-11-18T11:06:40+00:00",
         "version": "17.1",
         "system_identifier": "7",
@@ -195,6 +202,17 @@ def test_the_lists() -> None:
         shown["standbys"],
         len(shown["drills"]),
     )
+
+
+def test_writes_that_are_refused() -> None:
+    """Since when, and what fills which disk, by name."""
+    refused = STATE._replace(refused_since=1_795_000_000)
+    shown = json.loads(json.dumps(status_json.show(SEEN, refused, AT)))
+    assert (True, "2026-11-18T11:06:40+00:00") == (shown["writes_refused"], shown["writes_refused_since"])
+    (part,) = shown["filling"]
+    assert ("wal", "wal", 900) == (part["volume"], part["kind"], part["bytes"])
+    standby = status_json.show(SEEN, STATE._replace(role="standby"), AT)
+    assert standby["writes_refused"] is None
 
 
 def test_nothing_is_known() -> None:

@@ -12,6 +12,7 @@ from entrypoint.archivers.terms import Backup
 from entrypoint.backup.runs import Run
 from entrypoint.backup.window import Window
 from entrypoint.drill.drills import Drill
+from entrypoint.full_disk import parts
 from entrypoint.noted import figures
 from entrypoint.noted.conditions import Condition
 from entrypoint.noted.seen import Sample, Seen, Server
@@ -99,7 +100,12 @@ FULL = Seen(
     window=Window(NOW - 5000, NOW - 120, (), ()),
     next_backup=NOW + 60,
     next_drill=NOW + 600,
-    volumes=(Volume("data", "/data", 100, 50, 3600),),
+    volumes=(Volume("data", "/data", 100, 50, 3600, 1000, 400),),
+    filling={
+        "/data": (parts.slot(parts.Slot("a", 0), 40, 1), parts.kept(9, 1)),
+        "/gone": (parts.kept(9, 1),),
+    },
+    reserve_missing=True,
     helpers=(KnownHelper("backups", "waiting", 0, 3, 1),),
     tool_version="2.50",
     unsent=1,
@@ -154,6 +160,11 @@ def test_the_values() -> None:
         "nixpg_doctor_findings{level=warning}": 0.0,
         "nixpg_condition_since_timestamp_seconds{check=archive,level=error}": NOW - 300,
         "nixpg_helper_failures{helper=backups}": 3.0,
+        "nixpg_volume_free_inodes{volume=data}": 400.0,
+        "nixpg_volume_part_bytes{name=a,part=slot,volume=data}": 40.0,
+        "nixpg_volume_part_bytes{name=,part=wal,volume=data}": 9.0,
+        "nixpg_reserve_missing": 1.0,
+        "nixpg_writes_refused": 0.0,
         "nixpg_notify_failures_total": 4.0,
     }.items() <= found.items()
 
@@ -164,7 +175,8 @@ def test_what_is_not_known_is_absent() -> None:
     assert always == _values(None, INIT).keys()
     assert {0.0} == {_values(None, INIT)[name] for name in ("pg_up", "nixpg_ready")}
     found = _values(Seen(NOW))
-    assert {"info", "doctor", "notify"} == {
+    assert 1.0 == _values(None, SERVING._replace(refused_since=1))["nixpg_writes_refused"]
+    assert {"info", "doctor", "notify", "writes"} == {
         name.split("_")[1].partition("{")[0] for name in found.keys() - always
     }
     calm = ARCHIVE._replace(oldest_ready=None, oldest_ready_seconds=None, last_archived_at=None)

@@ -16,6 +16,7 @@ from entrypoint.noted.seen import Seen, Server
 from entrypoint.pid1 import ready, status
 from entrypoint.pid1.lifecycle import KnownHelper
 from entrypoint.pid1.status import Known
+from entrypoint.volume import room
 from entrypoint.web import live, probes
 from entrypoint.web.exchange import Request, Response
 from entrypoint.web.live import Live
@@ -23,6 +24,7 @@ from entrypoint.web.probes import Probes
 
 if TYPE_CHECKING:
     from entrypoint.pid1.lifecycle import HelperState
+    from entrypoint.volume.room import Level
 
 SINCE = 1_795_364_442
 
@@ -133,9 +135,30 @@ def test_a_server(scene: Scene, role: str, expected: list[int]) -> None:
     """A server that accepts connections is ready, and has one role."""
     scene.serve(role)
     assert expected == _codes(scene)
-    assert (200, {"phase": "serving", "role": role, "ready": True}) == scene.answer("/ready")
+    shown = {"phase": "serving", "role": role, "ready": True, "read_only": role == "standby"}
+    assert (200, shown) == scene.answer("/ready")
     other = "standby" if role == "primary" else "primary"
     assert f"it is a {role}" == scene.answer(f"/{other}")[1]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("level", "guarded", "expected"),
+    [
+        (room.FULL, True, True),
+        (room.FULL, False, False),
+        (room.TIGHT, True, False),
+        (room.NORMAL, True, False),
+    ],
+)
+def test_a_server_that_refuses_writes(scene: Scene, level: Level, guarded: bool, expected: bool) -> None:
+    """It stays ready, and the primary: reads are answered, and no other server would take the writes."""
+    scene.live._guarded = guarded
+    scene.serve()
+    assert scene.known is not None
+    scene.known = scene.known._replace(level=level, level_since=SINCE)
+    for path in ("/ready", "/primary"):
+        code, shown = scene.answer(path)
+        assert (200, expected) == (code, shown["read_only"])
 
 
 @pytest.mark.parametrize(

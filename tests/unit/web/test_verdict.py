@@ -34,3 +34,12 @@ def test_the_verdict(seen: Seen | None, phase: str, now: float, state: str, titl
     """Only a recent look at everything that found nothing wrong lets people sleep without a thought."""
     found = verdict.judge(seen, phase, now, 60)
     assert (state, title) == (found.state, found.title)
+
+
+def test_no_client_can_write() -> None:
+    """Of several errors, the page says this one first: people see it as an outage."""
+    full = TWO.conditions[0]._replace(
+        check="full disk", found="transactions are read-only since 1:00\nslot a"
+    )
+    found = verdict.judge(TWO._replace(conditions=(*TWO.conditions, full)), "serving", NOW, 60)
+    assert "full disk: transactions are read-only since 1:00" == found.text
