@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from entrypoint.server.context import Context
     from entrypoint.server.sessions import Reader
 
-_SETTINGS = {"client_min_messages": "notice", "client_connection_check_interval": "1s"}
+_SETTINGS = {
+    "client_min_messages": "notice",
+    "client_connection_check_interval": "1s",
+    # The server must not log each end of these sessions, with the whole script.
+    "log_min_messages": "panic",
+}
 _FIRST_WAVE = 2.0
 """Seconds in which transactions are ended that began before; whoever writes later does so on purpose."""
 _AGAIN = 1.0
