@@ -2,7 +2,7 @@
 
 from entrypoint.archive import wal_commands
 from entrypoint.archive.calls import describe_server
-from entrypoint.config import charge, collect, follow, memory, rendered, sources
+from entrypoint.config import charge, collect, follow, memory, rendered, sources, when_full
 from entrypoint.config.sources import Source
 from entrypoint.postgres import configfile
 from entrypoint.postgres.argv import parse_server
@@ -55,7 +55,7 @@ def chosen(context: Context) -> list[Source]:
     """Return the settings that the entrypoint chooses if it renders; any setting of a person is stronger."""
     found = memory.shared_memory(context)
     adapted = [Source(memory.SHARED_MEMORY_TYPE, found.kind, sources.ADAPTED, "the entrypoint", found.words)]
-    return [*memory.tuned(context), *(adapted if found.adapted else [])]
+    return [*when_full.fitting(context), *memory.tuned(context), *(adapted if found.adapted else [])]
 
 
 def write_chosen(context: Context, path: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import log
-from entrypoint.config import rendered
+from entrypoint.config import rendered, when_full
 from entrypoint.pid1 import brake
 from entrypoint.server.context import Context, tool_path
 from entrypoint.settings.values import Settings
@@ -27,7 +27,7 @@ def arguments(context: Context, following: Mapping[str, str] | None = None) -> l
     """
     settings = context.settings
     given = list(settings.server.given)
-    if following or rendered.renders(context):
+    if following or rendered.renders(context) or when_full.is_small(context):
         archive = settings.our_archive
         from entrypoint.archive.calls import describe_server
 
@@ -39,8 +39,6 @@ def arguments(context: Context, following: Mapping[str, str] | None = None) -> l
 
             given += ruled.words(charge.decide(context).options)
     elif rendered.guards(context):
-        from entrypoint.config import when_full
-
         given = [*settings.server.without_config_file, "-c", f"config_file={when_full.write_plain(context)}"]
     if log.give_back is not None:
         from entrypoint.config import collector

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         "ALTER SYSTEM",
         "command line",
         "/dev/shm",  # noqa: S108 - the name of an origin
+        "small disk",
         "default",
     ]
 
@@ -37,6 +38,7 @@ FOLDER: Final = "conf.d"
 ALTER: Final = "ALTER SYSTEM"
 COMMAND: Final = "command line"
 ADAPTED: Final = "/dev/shm"  # noqa: S108 - the name of an origin
+SMALL_DISK: Final = "small disk"
 DEFAULT: Final = "default"
 """Set nowhere."""
 OWN_COMMENT = "entrypoint: "

@@ -19,10 +19,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from entrypoint.config.sources import Source
     from entrypoint.server.context import Context
     from entrypoint.volume.room import Level
 
 _MB = 1024**2
+_MAX_WAL = "max_wal_size"
+DEFAULT_WAL = 1024 * _MB
+"""Bytes: PostgreSQL's default for max_wal_size."""
 SEGMENT_NAME = 24
 """Letters of a segment's name; nothing else in pg_wal has as many."""
 _HEAD = """\
@@ -79,6 +83,38 @@ def settings(level: Level, segment: int) -> dict[str, str]:
         "autovacuum": "off",
         "temp_file_limit": f"{segment // _MB}MB",
     }
+
+
+def is_small(context: Context) -> bool:
+    """Return whether PostgreSQL's default max_wal_size, 1 GB, is too much for the filesystem of the WAL."""
+    if not rendered.guards(context):
+        return False
+    data = context.settings.data_folder
+    place = next(path for path in (f"{data}/pg_wal", data, "/") if os.path.exists(path))
+    return _size(place) < 4 * DEFAULT_WAL
+
+
+def _size(folder: str) -> int:
+    found = os.statvfs(folder)
+    return (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize
+
+
+def fitting(context: Context) -> list[Source]:
+    """Return a max_wal_size that fits on a small filesystem, unless a person has set one.
+
+    Otherwise a server that is only busy would fill it with WAL that it no longer needs.
+    """
+    from entrypoint.config import collect, sources
+    from entrypoint.config.sources import Source
+
+    found = sources.winners(collect.base(context)).get(_MAX_WAL)
+    if not is_small(context) or (found is not None and found.origin != sources.IMAGE):
+        return []
+    data = context.settings.data_folder
+    size = _size(f"{data}/pg_wal" if os.path.exists(f"{data}/pg_wal") else data)
+    value = max(4 * segment_bytes(data), size // 8) // _MB
+    why = f"an eighth of the {size // _MB} MB for WAL, the least is four segments"
+    return [Source(_MAX_WAL, f"{value}MB", sources.SMALL_DISK, "the entrypoint", why)]
 
 
 def prepare(context: Context) -> None:
