@@ -16,6 +16,7 @@ from entrypoint.pid1.lifecycle import (
     CHECKPOINT,
     CHECKPOINT_LEAD,
     ENDED,
+    FULL_DISK,
     HELPER_GRACE,
     LADDER,
     LOOK,
@@ -33,6 +34,7 @@ from entrypoint.pid1.lifecycle import (
     begin,
     on_alone,
     on_helper_end,
+    on_level,
     on_nudged,
     on_server_end,
     on_signal,
@@ -40,6 +42,7 @@ from entrypoint.pid1.lifecycle import (
     wake_at,
 )
 from entrypoint.system.signals import HANDLED
+from entrypoint.volume import room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -578,3 +581,30 @@ def test_states_are_never_changed() -> None:
         state.deadline,
         state.helpers["daemon"].running,
     )
+
+
+def test_a_disk_that_fills_up() -> None:
+    """The server reloads at each level; the helper runs until the level is normal, and is then not started again."""
+    state = begin(TIMES, [Helper(FULL_DISK, due=None)])
+    state, actions = on_level(state, room.TIGHT, NOW, 17)
+    assert [("send", signal.SIGHUP)] == actions
+    assert (room.TIGHT, 17) == (state.level, state.level_since)
+    state, actions = on_time(state, NOW)
+    assert [("start", FULL_DISK)] == actions
+    state, actions = on_level(state, room.FULL, NOW + 1, 18)
+    assert [("send", signal.SIGHUP)] == actions
+    state, actions = on_helper_end(state, FULL_DISK, 1, NOW + 2)
+    assert ["full-disk ended with code 1; starting it again in 1 s"] == _of(actions, "say")
+    state, actions = on_time(state, NOW + 3)
+    assert [("start", FULL_DISK)] == actions
+    state, actions = on_level(state, room.NORMAL, NOW + 4, 19)
+    assert [("send", signal.SIGHUP)] == actions
+    state, actions = on_helper_end(state, FULL_DISK, 0, NOW + 9)
+    assert [] == actions
+    assert [] == on_time(state, NOW + 99)[1]
+
+
+def test_a_disk_that_fills_up_during_a_stop() -> None:
+    """A server that is stopping gets no other signal."""
+    state, actions = on_level(_at("smart"), room.FULL, NOW, 17)
+    assert (room.FULL, []) == (state.level, actions)
