@@ -14,7 +14,7 @@ SIZES = st.integers(64, 10**7).map(lambda megabytes: megabytes * MB)
 
 
 def _fill(size: int, rate: int, *, until: str, step: float = 0.1) -> Room:
-    """Return the room when it has reached a level, filled at so many bytes a second from half of its size."""
+    """Return the room when it has reached a level, filled at this many bytes a second from half of its size."""
     found = Room(size, SEGMENT)
     now, free = 0.0, float(size // 2)
     while found.level != until:
