@@ -74,6 +74,11 @@ class Gap(NamedTuple):
         return int(self.first[:8], 16)
 
     @property
+    def segment_bytes(self) -> int:
+        """The size of a segment; at least that of the smallest, whatever the record says."""
+        return max(self.bytes // max(self.segments, 1), 1024**2)
+
+    @property
     def is_open(self) -> bool:
         """Whether no full backup has followed yet."""
         return not self.backup
@@ -188,7 +193,7 @@ def _same(one: Gap, other: Gap) -> bool:
 
 def closed(gap: Gap, backup: Backup, finished: float) -> Gap:
     """Return a gap after this backup, if it is a full one that has begun behind it."""
-    size = segments.size_by(backup.first_segment, backup.start_lsn)
+    size = gap.segment_bytes
     begins = segments.parse_lsn(backup.start_lsn) // size
     behind = backup.timeline >= gap.timeline and begins > segments.number(gap.last, size)
     if not gap.is_open or not behind or backup.kind != "full" or backup.damaged:
@@ -221,7 +226,7 @@ def _overlap(one: Gap, other: Gap) -> bool:
 
 
 def _is_before(backup: Backup, gap: Gap) -> bool:
-    size = segments.size_by(backup.first_segment, backup.start_lsn)
+    size = gap.segment_bytes
     ends = (segments.parse_lsn(backup.stop_lsn) - 1) // size
     return backup.timeline <= gap.timeline and ends < segments.number(gap.first, size)
 

@@ -5,29 +5,38 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from entrypoint import exits
+from entrypoint.archive import given_up
 from entrypoint.archivers.terms import Backup
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple
 from entrypoint.postgres import segments
 from entrypoint.postgres.segments import lsn_text
 from entrypoint.settings import restoring
+from entrypoint.shown import iso
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from typing import Literal
 
+    from entrypoint.archive.given_up import Gap
     from entrypoint.settings.restoring import Kind, Request
 
     Reason = Literal[
-        "no backup", "target too late", "target too early", "backup too late", "backup unfit", "gap"
+        "no backup",
+        "target too late",
+        "target too early",
+        "backup too late",
+        "backup unfit",
+        "gap",
+        "given up",
     ]
     """Why nothing can be restored.
 
     `no backup`: no backup leads to the timeline with all its WAL. `target too late`: the target is after the
     end of the archive. `target too early`: it is before the end of the first backup. `backup too late`: the
     backup that was named ended after the target. `backup unfit`: that backup does not lead to the timeline
-    with all its WAL. `gap`: the archive lacks WAL on the way to the target.
+    with all its WAL. `gap`: the archive lacks WAL on the way to the target. `given up`: the archive says why.
     """
 
 
@@ -42,6 +51,8 @@ class Wal(NamedTuple):
     segment_bytes: int
     archived_at: datetime | None
     """When the newest segment arrived: it holds no later commit."""
+    gaps: tuple[Gap, ...] = ()
+    """The recorded gaps on the way, oldest first; none of their segments is in `names`."""
 
     @property
     def last(self) -> str | None:
@@ -99,6 +110,8 @@ class Refusal(NamedTuple):
     """WAL segments that are missing on the way to the target."""
     reachable: int | None = None
     """An LSN before the gap that the backup can be restored to; None: there is none."""
+    gap: Gap | None = None
+    """The record of the gap."""
 
 
 class _Aim(NamedTuple):
@@ -106,6 +119,24 @@ class _Aim(NamedTuple):
 
     moment: datetime | None
     lsn: int | None
+    xid: int | None = None
+
+    def is_in(self, gap: Gap, wal: Wal) -> bool:
+        """Return whether the target is in a gap, as far as that is known."""
+        if self.moment is not None:
+            return gap.hides(self.moment.timestamp())
+        if self.lsn is not None:
+            begins = segments.number(gap.first, wal.segment_bytes) * wal.segment_bytes
+            return self.lsn >= begins and (gap.is_open or self.lsn < segments.parse_lsn(gap.back_lsn))
+        return self.xid is not None and 0 < gap.xid % 2**32 < self.xid < gap.next_xid % 2**32
+
+    def is_before(self, gap: Gap, wal: Wal) -> bool:
+        """Return whether the target is known to be before a gap."""
+        if self.moment is not None:
+            return self.moment.timestamp() < gap.reached
+        if self.lsn is not None:
+            return self.lsn < segments.number(gap.first, wal.segment_bytes) * wal.segment_bytes
+        return self.xid is not None and self.xid <= gap.xid % 2**32
 
     def is_behind(self, wal: Wal, now: datetime) -> bool:
         """Return whether the target comes after everything that is archived."""
@@ -138,17 +169,26 @@ def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: datetime)
     aim = _Aim(
         restoring.moment(request.value, now) if request.kind == "time" else None,
         segments.parse_lsn(request.value) if request.kind == "lsn" else None,
+        int(request.value) % 2**32 if request.kind == "xid" and request.value.isdecimal() else None,
     )
     usable = [each for each in backups if _leads_to(each, wal)]
     if not usable:
         return Refusal("no backup")
     earliest = f"{usable[0].finished} ({usable[0].stop_lsn})"
     latest = f"{wal.archived_at.isoformat() if wal.archived_at else 'none'} ({lsn_text(wal.end_lsn)})"
+    inside = next((each for each in wal.gaps if aim.is_in(each, wal)), None)
+    if inside is not None:
+        return _given_up(inside, usable, wal, earliest, latest)
     if aim.is_behind(wal, now):
         return Refusal("target too late", earliest, latest)
     if not aim.is_reached_from(usable[0]):
         return Refusal("target too early", earliest, latest)
     fitting = [each for each in usable if aim.is_reached_from(each)]
+    if aim.xid is not None:
+        before = [gap for gap in wal.gaps if aim.is_before(gap, wal)]
+        fitting = [
+            each for each in fitting if all(given_up.is_needed(gap, [each]) for gap in before)
+        ] or fitting
     if request.backup == restoring.LATEST:
         chosen = fitting[-1]
         why = "the newest that ended before the target" if aim.moment or aim.lsn else "the newest"
@@ -158,6 +198,9 @@ def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: datetime)
         if chosen not in fitting:
             reason: Reason = "backup too late" if chosen in usable else "backup unfit"
             return Refusal(reason, earliest, latest, chosen.name, fitting[-1].name)
+    between = _between(chosen, request, aim, wal)
+    if between is not None:
+        return _given_up(between, usable, wal, earliest, latest)._replace(backup=chosen.name)
     hole = None if request.kind == "immediate" else _hole(chosen, aim.lsn, wal)
     if hole is not None and request.kind in ("", "lsn"):
         reachable = _before(hole, chosen, wal)
@@ -177,6 +220,27 @@ def choose(request: Request, backups: Sequence[Backup], wal: Wal, now: datetime)
     )
 
 
+def _between(backup: Backup, request: Request, aim: _Aim, wal: Wal) -> Gap | None:
+    """Return the first gap between a backup and the target; a name may be on either side of it."""
+    if request.kind in ("immediate", "name"):
+        return None
+    behind = (each for each in wal.gaps if given_up.is_needed(each, [backup]))
+    return next((each for each in behind if not aim.is_before(each, wal)), None)
+
+
+def _given_up(gap: Gap, usable: Sequence[Backup], wal: Wal, earliest: str, latest: str) -> Refusal:
+    """Return the refusal to enter a gap, with the last point before it."""
+    hole = (gap.first, gap.last)
+    before = [each for each in usable if given_up.is_needed(gap, [each])]
+    reachable = None
+    if before:
+        ends = segments.parse_lsn(before[-1].stop_lsn)
+        lsn = segments.parse_lsn(gap.lsn) if gap.lsn else 0
+        reachable = lsn if lsn >= ends else _before(hole, before[-1], wal)
+    name = before[-1].name if before else ""
+    return Refusal("given up", earliest, latest, better=name, hole=hole, reachable=reachable, gap=gap)
+
+
 def worded(refusal: Refusal, request: Request, wal: Wal) -> Problem:
     """Return a refusal as a problem for people."""
     span = f"the archive can restore any point from {refusal.earliest} to {refusal.latest}"
@@ -192,6 +256,8 @@ def worded(refusal: Refusal, request: Request, wal: Wal) -> Problem:
         where = "after the end of the archive" if late else "before the end of the first backup"
         what = f"the target ({request.words}) is {where}; {span}"
         hint = "set a target in that range, or set none to restore up to the end of the archive"
+    elif refusal.gap is not None:
+        return _worded_gap(refusal, refusal.gap, request)
     elif reason == "gap" and refusal.hole is not None:
         first, last = refusal.hole
         lsn = refusal.reachable
@@ -214,6 +280,31 @@ def worded(refusal: Refusal, request: Request, wal: Wal) -> Problem:
         what = f"backup {name} {why}; {span}"
         hint = f"name another backup, or name none: RESTORE_FROM=LATEST would take {refusal.better}"
     return Problem(what, hint, exits.ARCHIVE_REFUSED, docs="restore-to-a-moment")
+
+
+def _worded_gap(refusal: Refusal, gap: Gap, request: Request) -> Problem:
+    """Return the refusal to enter a gap as a problem for people."""
+    target = f"the target ({request.words})" if request.kind else "the end of the archive"
+    where = f"there is a gap between backup {refusal.backup} and {target}"
+    if not refusal.backup:
+        where = f"{target} is in a gap of the archive"
+    ends = "the next full backup, which is not there yet" if gap.is_open else iso(gap.back)
+    ways = []
+    if refusal.reachable is not None:
+        # A target must be before the end of a transaction, so only an LSN leads to the last one.
+        ways.append(f"everything before it: RESTORE_TARGET_LSN={lsn_text(refusal.reachable)}")
+    elif refusal.better:
+        ways.append(f"the backup before it: RESTORE_FROM={refusal.better} and RESTORE_TARGET=immediate")
+    if not gap.is_open:
+        moment = iso(-(-gap.back // 1))
+        ways.append(f"the first moment after it: RESTORE_TARGET_TIME={moment}")
+        ways.append("everything: RESTORE_FROM=LATEST without a target")
+    return Problem(
+        f"{where}: {given_up.in_words(gap)}; nothing between {iso(gap.reached)} and {ends} can be restored",
+        f"restore one of these: {'; '.join(ways)}" if ways else "restore another archive",
+        exits.ARCHIVE_REFUSED,
+        docs="when-the-disk-fills",
+    )
 
 
 def _as_postgres_takes_it(request: Request, aim: _Aim) -> str:

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from entrypoint import exits, log
+from entrypoint.archive import gap, given_up
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archive.source import source_of
 from entrypoint.archive.storage import other_tool_at, storage_problem
@@ -24,6 +25,12 @@ from entrypoint.server.context import Context
 from entrypoint.settings import restoring
 from entrypoint.settings.restoring import Request
 from entrypoint.shown import spell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from entrypoint.archive.given_up import Gap
 
 _FETCHED_A_SECOND = 100 * 1024**2
 _REPLAYED_A_SECOND = 10
@@ -194,14 +201,39 @@ def _read_wal(source: OpenedArchive, request: Request, backups: list[Backup]) ->
             )
         )
     size = segments.size_by(backups[-1].first_segment, backups[-1].start_lsn)
-    names = frozenset(name for name in stored if segments.NAME.fullmatch(name))
-    wal = Wal(timeline, tuple(forks), names, size, None)
+    gaps = _read_gaps(source, backups, timeline, forks, size)
+    # What arrived although it was given up may be torn: the server was free to overwrite it meanwhile.
+    names = frozenset(
+        name
+        for name in stored
+        if segments.NAME.fullmatch(name) and not any(each.holds(name) for each in gaps)
+    )
+    wal = Wal(timeline, tuple(forks), names, size, None, tuple(gaps))
     if wal.last is None:
         return wal
     if history not in stored:
         _read(source, stored[wal.last].path)
     # The tools report whole seconds.
     return wal._replace(archived_at=datetime.fromisoformat(stored[wal.last].modified) + timedelta(seconds=1))
+
+
+def _read_gaps(
+    source: OpenedArchive,
+    backups: Sequence[Backup],
+    timeline: int,
+    forks: Sequence[tuple[int, int]],
+    size: int,
+) -> list[Gap]:
+    """Return the gaps on the way to a timeline that are recorded in the archive."""
+    try:
+        found = gap.stored(source)
+    except Failure as failure:
+        log.problem(failure.problems[0])
+        log.warning("the archive's gaps are not known; a restore still stops at the first missing segment")
+        return []
+    clusters = {each.system_identifier for each in backups} - {None}
+    ours = [each for each in found if not clusters or each.cluster in clusters]
+    return given_up.on_the_way(ours, timeline, forks, size)
 
 
 def _read(source: OpenedArchive, path: str) -> str:

@@ -22,6 +22,7 @@ def _gap(first: int = 5, last: int = 7, **fields: object) -> Gap:
         first=_name(first),
         last=_name(last),
         segments=last - first + 1,
+        bytes=(last - first + 1) * SIZE,
         begun=50.0,
         reached=40.0,
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from entrypoint.archive.given_up import Gap
 from entrypoint.archivers.terms import Backup
 from entrypoint.postgres import segments
 from entrypoint.restore.choose import Choice, Refusal, Wal, choose, history_of, worded
@@ -167,3 +168,101 @@ def test_the_request_decides_the_timeline_to_follow(asked: str, backup: str, exp
     backups = [*BACKUPS, _backup("newer", 5, 13, timeline=2)]
     request = Request(backup, timeline=asked)
     assert expected == history_of({*WAL.names, "00000002.history"}, request, backups)
+
+
+def _at(hours: float) -> float:
+    return (START + timedelta(hours=hours)).timestamp()
+
+
+GAP = Gap(
+    cluster="1",
+    first=segments.name(1, 13, SIZE),
+    last=segments.name(1, 15, SIZE),
+    segments=3,
+    bytes=3 * SIZE,
+    begun=_at(3.5),
+    ended=_at(3.6),
+    why="no route to host",
+    reached=_at(3),
+    lsn=f"0/{13 * SIZE - 500:X}",
+    xid=700,
+    next_xid=800,
+    backup="third",
+    back=_at(4) + 1,
+    back_lsn=f"0/{20 * SIZE + 256:X}",
+)
+"""Between the second backup and the third."""
+WITH_GAP = WAL._replace(names=WAL.names - _names(1, 13, 15), gaps=(GAP,))
+NOT_YET = WITH_GAP._replace(gaps=(GAP._replace(backup="", back=0.0, back_lsn=""),))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("time", (START + timedelta(hours=3)).isoformat()),
+        ("time", (START + timedelta(hours=3.9)).isoformat()),
+        ("lsn", f"0/{13 * SIZE:X}"),
+        ("lsn", f"0/{17 * SIZE:X}"),
+        ("xid", "701"),
+        ("xid", str(2**32 + 799)),
+    ],
+)
+def test_a_target_in_a_gap_is_refused_by_name(kind: Kind, value: str) -> None:
+    """The refusal says why there is a gap, and names the last point before it and the first after it."""
+    words = _refused(Request("LATEST", kind, value), WITH_GAP)
+    assert (
+        "is in a gap of the archive: 00000001000000000000000D to 00000001000000000000000F were given up"
+        in words
+    )
+    assert (
+        "archiving failed: no route to host; nothing between 2026-11-22T15:00:00+00:00 and 2026-11-22T16:00:01"
+        in words
+    )
+    assert (
+        f"RESTORE_TARGET_LSN={GAP.lsn}; the first moment after it: RESTORE_TARGET_TIME=2026-11-22T16:00:01+00:00"
+        in words
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "backup"),
+    [
+        ("time", (START + timedelta(hours=2.99)).isoformat(), "second"),
+        ("time", (START + timedelta(hours=4, seconds=1)).isoformat(), "third"),
+        ("lsn", GAP.lsn, "second"),
+        ("lsn", GAP.back_lsn, "third"),
+        ("xid", "700", "second"),
+        ("xid", "800", "third"),
+        ("", "", "third"),
+        ("name", "here", "third"),
+        ("immediate", "", "third"),
+    ],
+)
+def test_both_sides_of_a_gap(kind: Kind, value: str, backup: str) -> None:
+    """Before a gap and after it, everything can be restored, each from a backup on that side."""
+    assert backup == _chosen(Request("LATEST", kind, value), WITH_GAP).backup.name
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("", ""), ("time", (START + timedelta(hours=5)).isoformat()), ("xid", "900")]
+)
+def test_no_restore_ends_silently_before_a_gap(kind: Kind, value: str) -> None:
+    """A backup before the gap was named, but the target is behind it."""
+    words = _refused(Request("second", kind, value), WITH_GAP)
+    assert "there is a gap between backup second and " in words
+    assert "everything: RESTORE_FROM=LATEST without a target" in words
+
+
+@pytest.mark.parametrize("last", [30, 12])
+def test_a_gap_without_a_backup_behind_it(last: int) -> None:
+    """Nothing after it can be restored yet, even if the archive ends there; what is before it can, by its LSN."""
+    wal = NOT_YET._replace(
+        names=frozenset(each for each in WITH_GAP.names if segments.number(each, SIZE) <= last)
+    )
+    words = _refused(Request("LATEST", "", ""), wal, BACKUPS[:2])
+    assert "and the next full backup, which is not there yet can be restored" in words
+    assert words.endswith(f"restore one of these: everything before it: RESTORE_TARGET_LSN={GAP.lsn}")
+    assert "second" == _chosen(Request("LATEST", "lsn", GAP.lsn), wal, BACKUPS[:2]).backup.name
+    assert "is in a gap" in _refused(Request("LATEST", "time", "1 minute ago"), wal, BACKUPS[:2])
+    unknown = wal._replace(gaps=(wal.gaps[0]._replace(lsn="", xid=0),))
+    assert f"RESTORE_TARGET_LSN=0/{12 * SIZE:X}" in _refused(Request("LATEST", "", ""), unknown, BACKUPS[:2])
