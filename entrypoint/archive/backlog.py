@@ -6,7 +6,7 @@ import os
 import time
 from itertools import takewhile
 
-from entrypoint.archive import calls, fork, mark
+from entrypoint.archive import calls, fork, known_gaps, mark
 from entrypoint.light import re
 from entrypoint.pid1 import status
 from entrypoint.postgres import segments
@@ -34,7 +34,7 @@ def look(archive: Archive, data_folder: str, runtime_folder: str) -> ArchiveStat
     """Return the state of archiving; a file that cannot be read counts as missing."""
     wal = f"{data_folder}/pg_wal"
     ready = _times(wal, ".ready")
-    done = _times(wal, ".done")
+    done = _done(data_folder)
     now = time.time()
     oldest = min(ready, key=lambda name: ready[name], default=None)
     age = None if oldest is None else max(0, int(now - ready[oldest]))
@@ -87,6 +87,13 @@ def _times(wal: str, ending: str) -> dict[str, float]:
     return found
 
 
+def _done(data_folder: str) -> dict[str, float]:
+    """Return each archived file with the time; PostgreSQL takes one that was given up for archived."""
+    is_lost = known_gaps.lost_segments(data_folder)
+    done = _times(f"{data_folder}/pg_wal", ".done")
+    return {name: when for name, when in done.items() if not is_lost(name)}
+
+
 def last_segment(data_folder: str, runtime_folder: str, timeline: str) -> tuple[str, float] | None:
     """Return the last archived segment of a timeline (eight digits), and when it was archived.
 
@@ -95,7 +102,7 @@ def last_segment(data_folder: str, runtime_folder: str, timeline: str) -> tuple[
     name, when = _last_archived(runtime_folder, {})
     if name is not None and when is not None and segments.NAME.fullmatch(name):
         return name, when
-    done = _times(f"{data_folder}/pg_wal", ".done")
+    done = _done(data_folder)
     of_it = {name: when for name, when in done.items() if name.startswith(timeline)}
     name, when = _last_archived("", of_it)
     return None if name is None or when is None else (name, when)

@@ -15,12 +15,15 @@ from entrypoint.light import NamedTuple
 from entrypoint.postgres import segments
 from entrypoint.server import control_file
 from entrypoint.server.context import Context
+from entrypoint.shown import iso
 from entrypoint.system import guest, small
 from entrypoint.volume import notes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from entrypoint.volume.facts import ArchiveState
 
 MOST = 64 * 1024**2
 """Bytes of the record that are read: enough for 40 TB of WAL."""
@@ -93,11 +96,39 @@ def new_gaps(context: Context, url: str, since: Since) -> list[Gap]:
     return given_up.gaps_of(record, url, cluster, control_file.segment_bytes(context), since.changed)
 
 
-def owed(context: Context, url: str) -> list[Gap]:
-    """Return the gaps in this cluster's own history behind which there is no full backup yet."""
+def here(context: Context, url: str) -> list[Gap]:
+    """Return the gaps in this cluster's own history, as far as they are known next to the data."""
     if not _is_touched(context.settings.data_folder):
         return []
-    return [each for each in own_gaps(context, known(context, url)) if each.is_open]
+    return own_gaps(context, known(context, url))
+
+
+def owed(context: Context, url: str) -> list[Gap]:
+    """Return the gaps in this cluster's own history behind which there is no full backup yet."""
+    return [each for each in here(context, url) if each.is_open]
+
+
+def tell(state: ArchiveState, context: Context) -> ArchiveState:
+    """Return the state of archiving with what is known about gaps."""
+    gaps = here(context, state.url)
+    if not gaps:
+        return state
+    return state._replace(
+        gaps=len(gaps),
+        gap=given_up.in_words(gaps[-1]),
+        gap_at=iso(gaps[-1].ended),
+        gap_open=any(each.is_open for each in gaps),
+        dropping=os.path.exists(f"{context.runtime_folder}/{calls.DROPPING}"),
+    )
+
+
+def lost_segments(data_folder: str) -> Callable[[str], bool]:
+    """Return a function that says whether a segment was given up, whatever PostgreSQL says about it."""
+    if not _is_touched(data_folder):
+        return lambda _: False
+    noted = read(data_folder)
+    names = set(recorded_since(data_folder, noted.read).record.segments)
+    return lambda name: name in names or any(gap.holds(name) for gap in noted.gaps)
 
 
 def _is_touched(data_folder: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from entrypoint import log
+from entrypoint.archive import given_up, known_gaps
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup, Check, Verification
 from entrypoint.backup import contents, history, retention, window
@@ -27,6 +28,8 @@ class Verified(NamedTuple):
 
 def verify(opened: OpenedArchive, backups: Sequence[Backup], *, made: str | None = None) -> Verified:
     """Return what is wrong with this cluster's archive, from the tool's output, not from its exit code.
+
+    A gap that was made on purpose is not wrong: archive/gap.py has recorded it.
 
     After the backup `made`, only a part of the archive is read, see `reading`. Raises Failure if the archive
     cannot be verified.
@@ -57,6 +60,8 @@ def verify(opened: OpenedArchive, backups: Sequence[Backup], *, made: str | None
     answers = [opened.ask(command, seconds=LONG) for command in opened.tool.verify(what, check)]
     try:
         seen = opened.tool.parse_verification(check, answers)
+        recorded = known_gaps.here(opened.context, opened.url)
+        seen = seen._replace(holes=tuple(given_up.unrecorded(seen.holes, recorded)))
         gone = dict.fromkeys(read.gone, "the archive has no object of it") if read else {}
         return Verified(seen._replace(broken=gone | dict(seen.broken)), read.tally if read else None)
     except ValueError as error:

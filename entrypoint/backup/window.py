@@ -7,6 +7,7 @@ known here.
 
 from __future__ import annotations
 
+from entrypoint.archive import given_up
 from entrypoint.archivers.terms import Verification
 from entrypoint.backup import retention
 from entrypoint.light import NamedTuple
@@ -46,6 +47,8 @@ class Gap(NamedTuple):
     """The newest moment that certainly can be restored: that of the backup before."""
     end: float | None
     """That of the next backup; None: there is none yet."""
+    why: str = ""
+    """Why it was made, if somebody chose that: ARCHIVE_WHEN_FULL=drop."""
 
 
 class Coverage(NamedTuple):
@@ -123,12 +126,18 @@ def reach(state: ArchiveState, timeout: str, now: float) -> float | None:
 
 
 def window(
-    coverage: Coverage, reached: float | None, now: float, *, proven: Collection[str] = ()
+    coverage: Coverage,
+    reached: float | None,
+    now: float,
+    *,
+    proven: Collection[str] = (),
+    recorded: Sequence[given_up.Gap] = (),
 ) -> Window | None:
     """Return the moments that can be restored; None: there are none.
 
-    `reached`: see `reach`. `proven`: the names of the backups that a drill has restored. A backup that is
-    dated by a clock that was ahead does not count until that time.
+    `reached`: see `reach`. `proven`: the names of the backups that a drill has restored. `recorded`: the
+    gaps that were made on purpose. A backup that is dated by a clock that was ahead does not count until
+    that time.
     """
     ticks = tuple(
         each._replace(proven=each.name in proven)
@@ -139,9 +148,24 @@ def window(
         return None
     start, newest = ticks[0].moment, ticks[-1].moment
     end = max(newest, reached or 0)
-    gaps = tuple(each for each in coverage.gaps if each.start >= start)
+    others = given_up.unrecorded(((each.first, each.last) for each in coverage.gaps), recorded)
+    found = [each for each in coverage.gaps if each.start >= start and (each.first, each.last) in others]
+    found += [made for each in recorded if (made := _made(each, ticks)) is not None]
+    gaps = tuple(sorted(found, key=lambda each: each.start))
     end = min([end, *(each.start for each in gaps if each.end is None)])
     return Window(start, end, gaps, ticks)
+
+
+def _made(gap: given_up.Gap, ticks: Sequence[Tick]) -> Gap | None:
+    """Return where in time a recorded gap is; None: before all backups."""
+    latest = gap.begun if gap.is_open else gap.back - 1
+    before = [each.moment for each in ticks if each.moment <= latest]
+    if not before:
+        return None
+    end = None if gap.is_open else next((each.moment for each in ticks if each.moment >= gap.back), gap.back)
+    # A restore comes to any moment before the end of the last transaction, but not to that moment itself.
+    last = float(-(-gap.reached // 1) - 1)
+    return Gap(gap.first, gap.last, max(last, before[-1]), end, given_up.in_words(gap))
 
 
 def as_json(found: Window) -> dict[str, object]:
@@ -152,6 +176,7 @@ def as_json(found: Window) -> dict[str, object]:
             "to": None if each.end is None else iso(each.end),
             "first": each.first,
             "last": each.last,
+            "why": each.why or None,
         }
         for each in found.gaps
     ]
@@ -185,4 +210,5 @@ def write(coverage: Coverage) -> str:
     import json
 
     ticks = [(each.name, each.moment) for each in coverage.ticks]
-    return json.dumps({"url": coverage.url, "ticks": ticks, "gaps": coverage.gaps}) + "\n"
+    gaps = [(each.first, each.last, each.start, each.end) for each in coverage.gaps]
+    return json.dumps({"url": coverage.url, "ticks": ticks, "gaps": gaps}) + "\n"

@@ -5,7 +5,7 @@ import json
 import click
 
 from entrypoint import log
-from entrypoint.archive import backlog, pending
+from entrypoint.archive import backlog, known_gaps, pending
 from entrypoint.archive.opened import OpenedArchive, open_archive
 from entrypoint.cli import restorable
 from entrypoint.cli.grouping import Commands
@@ -35,7 +35,7 @@ def show(as_json: bool) -> None:
     """
     opened = open_archive()
     state = look(opened)
-    found = reachable.known(opened.archive, opened.data_folder, state)
+    found = reachable.known(opened.archive, opened.context, state)
     if as_json:
         click.echo(json.dumps({**state._asdict(), "restorable": restorable.as_json(found)}, indent=2))
         return
@@ -46,7 +46,7 @@ def show(as_json: bool) -> None:
 def look(opened: OpenedArchive) -> ArchiveState:
     """Return the state of archiving."""
     state = backlog.look(opened.archive, opened.data_folder, opened.runtime_folder)
-    return with_own_command(state, opened.context)
+    return known_gaps.tell(with_own_command(state, opened.context), opened.context)
 
 
 def with_own_command(state: ArchiveState, context: Context) -> ArchiveState:
@@ -77,6 +77,11 @@ def describe(state: ArchiveState) -> list[tuple[str, str]]:
     rows.append(("waiting", waiting))
     if state.seconds_until_full is not None:
         rows.append(("volume full in", f"{state.seconds_until_full / 3600:.1f} hours at the current rate"))
+    if state.dropping:
+        rows.append(("giving up", "the disk is nearly full: WAL that cannot be archived is given up"))
+    if state.gap is not None:
+        until = "; a full backup is taken once archiving works" if state.gap_open else ""
+        rows.append(("given up", f"{state.gap}{until}"))
     last = (
         "nothing yet" if state.last_archived is None else f"{state.last_archived} at {state.last_archived_at}"
     )

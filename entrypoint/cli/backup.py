@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from entrypoint import exits
-from entrypoint.archive import fork
+from entrypoint.archive import fork, given_up, known_gaps
 from entrypoint.archive.opened import OpenedArchive, open_archive
 from entrypoint.archivers.known import KEEPING_PARENTS
 from entrypoint.archivers.terms import Backup
@@ -140,13 +140,17 @@ def verify_(as_json: bool) -> int:
     lines = wrong(found)
     if read is not None:
         contents.say(read, opened.settings.backup.verify_days, whole=True)
+    gaps = known_gaps.here(opened.context, opened.url)
     if as_json:
         shown = {"sound": found.sound, "holes": found.holes, "broken": found.broken, "backups": len(backups)}
+        shown["given_up"] = [(each.first, each.last) for each in gaps]
         if read is not None:
             shown |= {"read_files": read.files, "read_bytes": read.bytes}
         click.echo(json.dumps(shown, indent=2))
     else:
         echo("\n".join(lines) if lines else f"{len(backups)} backups and their WAL: nothing is wrong")
+        for each in gaps:
+            echo(f"a gap that is known: {given_up.in_words(each)}")
         if not found.sound:
             echo("hint: entrypoint backup push")
     return 0 if found.sound else exits.FAILURE

@@ -47,9 +47,9 @@ def echo_rows(rows: Iterable[tuple[str, str]]) -> None:
 
 _LEVELS: dict[str, Level] = {
     **dict.fromkeys(("last backup", "last drill", "restorable"), OK),
-    **dict.fromkeys(("own command", "not prepared", "volume full in"), WARNING),
+    **dict.fromkeys(("own command", "not prepared", "volume full in", "given up"), WARNING),
     **dict.fromkeys(("refused", "emptied", "fails since", "backup failed", "drill failed"), ERROR),
-    **dict.fromkeys(("missing WAL", "gap"), ERROR),
+    **dict.fromkeys(("missing WAL", "gap", "giving up"), ERROR),
 }
 
 

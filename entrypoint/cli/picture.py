@@ -48,7 +48,7 @@ def describe(window: Window, now: float) -> list[str]:
     for gap in window.gaps:
         missing = gap.first if gap.first == gap.last else f"{gap.first} to {gap.last}"
         until = "the next backup" if gap.end is None else iso(gap.end)
-        lines.append(f"between {iso(gap.start)} and {until}: the archive lacks {missing}")
+        lines.append(f"between {iso(gap.start)} and {until}: {gap.why or f'the archive lacks {missing}'}")
     return lines
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 import click
 
 from entrypoint import exits
-from entrypoint.archive import backlog
+from entrypoint.archive import backlog, known_gaps
 from entrypoint.backup import history, journal
 from entrypoint.cli import archive, restorable
 from entrypoint.cli.output import echo, echo_rows, on_terminal
@@ -110,13 +110,13 @@ def _look(context: Callable[[], Context], wanted: Settings, *, valid: bool) -> S
         return seen
     folder = status.own_folder(os.stat(wanted.data_folder).st_uid) or ""
     state = backlog.look(wanted.archive, wanted.data_folder, folder)
-    state = archive.with_own_command(state, context())
+    state = known_gaps.tell(archive.with_own_command(state, context()), context())
     data = os.environ.get("PGDATA", "")
     return seen._replace(
         archive=state,
         backups=history.last_runs(data),
         drills=rehearsals.last_drills(data),
-        restorable=reachable.known(wanted.archive, data, state),
+        restorable=reachable.known(wanted.archive, context(), state),
     )
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
-from entrypoint.archive import backlog, claim
+from entrypoint.archive import backlog, claim, known_gaps
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archive.storage import storage_problem
 from entrypoint.archivers.terms import Backup
@@ -200,7 +200,8 @@ class Sight:
         """The state of archiving."""
         if self.archive is None:
             return None
-        return backlog.look(self.archive.archive, self.data_folder, self.context.runtime_folder)
+        state = backlog.look(self.archive.archive, self.data_folder, self.context.runtime_folder)
+        return known_gaps.tell(state, self.context)
 
     @cached_property
     def last_segment(self) -> tuple[str, float] | None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import time
 
+from entrypoint.archive import gap, known_gaps
 from entrypoint.backup import catalog, history, window
 from entrypoint.drill.rehearsals import DRILLS
+from entrypoint.errors import Failure
 from entrypoint.pid1 import status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from entrypoint.archive.given_up import Gap
     from entrypoint.archive.opened import OpenedArchive
     from entrypoint.archivers.terms import Backup
     from entrypoint.backup.window import Window
+    from entrypoint.server.context import Context
     from entrypoint.settings.archiving import Archive
     from entrypoint.volume.facts import ArchiveState
 
@@ -23,11 +27,12 @@ _UNKNOWN = "not known until the next backup; to ask the archive: entrypoint back
 _NOTHING = "nothing: the archive has no backup that is known to be complete"
 
 
-def known(archive: Archive, data_folder: str, state: ArchiveState) -> Window | str:
+def known(archive: Archive, context: Context, state: ArchiveState) -> Window | str:
     """Return what can be restored, without a question to the storage; otherwise why that is not known.
 
     The reason is empty where another row says it, or where another server archives.
     """
+    data_folder = context.settings.data_folder
     if state.lost or not _archives_here(data_folder, state):
         return ""
     covered = history.read_coverage(data_folder, state.url)
@@ -35,7 +40,8 @@ def known(archive: Archive, data_folder: str, state: ArchiveState) -> Window | s
         return _UNKNOWN
     now = time.time()
     reached = window.reach(state, archive.timeout, now)
-    return window.window(covered, reached, now, proven=_proven(data_folder)) or _NOTHING
+    gaps = known_gaps.here(context, state.url)
+    return window.window(covered, reached, now, proven=_proven(data_folder), recorded=gaps) or _NOTHING
 
 
 def listed(
@@ -49,7 +55,20 @@ def listed(
         reached = window.reach(state, opened.archive.timeout, now)
     else:
         reached = catalog.archived_until(opened, backups)
-    return window.window(covered, reached, now, proven=_proven(opened.data_folder)) or _NOTHING
+    proven, gaps = _proven(opened.data_folder), _recorded(opened, backups)
+    return window.window(covered, reached, now, proven=proven, recorded=gaps) or _NOTHING
+
+
+def _recorded(opened: OpenedArchive, backups: Sequence[Backup]) -> list[Gap]:
+    """Return the gaps of the cluster here, or of an archive's backups."""
+    if os.path.exists(f"{opened.data_folder}/PG_VERSION"):
+        return known_gaps.here(opened.context, opened.url)
+    try:
+        found = gap.stored(opened)
+    except Failure:
+        return []
+    newest = backups[-1] if backups else None
+    return [each for each in found if newest and newest.system_identifier in (None, each.cluster)]
 
 
 def _archives_here(data_folder: str, state: ArchiveState) -> bool:

@@ -137,3 +137,13 @@ class ArchiveState(NamedTuple):
     own_command: str | None = None
     """See OwnCommand."""
     own_command_hint: str | None = None
+    gaps: int = 0
+    """How many gaps ARCHIVE_WHEN_FULL=drop has made."""
+    gap: str | None = None
+    """What the last gap is, and why."""
+    gap_at: str | None = None
+    """When WAL was given up last; ISO 8601 with offset."""
+    gap_open: bool = False
+    """A gap still waits for the full backup behind it."""
+    dropping: bool = False
+    """WAL is given up now."""

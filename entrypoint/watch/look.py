@@ -141,7 +141,7 @@ def _window(sight: Sight) -> Window | None:
     """Return the moments that can be restored; None: there are none, or they are not known."""
     if sight.archive is None or sight.archiving is None:
         return None
-    found = reachable.known(sight.archive.archive, sight.data_folder, sight.archiving)
+    found = reachable.known(sight.archive.archive, sight.context, sight.archiving)
     return None if isinstance(found, str) else found
 
 

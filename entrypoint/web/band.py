@@ -90,7 +90,9 @@ def draw(seen: Seen, window: Window, now: float, picked: float | None) -> Band:
         scale.part(
             gap.start,
             window.end if gap.end is None else gap.end,
-            f"WAL is missing from {minute(gap.start)} on",
+            f"WAL was given up from {minute(gap.start)} on"
+            if gap.why
+            else f"WAL is missing from {minute(gap.start)} on",
         )
         for gap in window.gaps
     ]

@@ -85,6 +85,9 @@ def _archive(seen: Seen) -> Iterator[Sample]:
             "nixpg_archive_last_success_timestamp_seconds": guest.moment(
                 state.last_archived_at or "", seen.at
             ),
+            "nixpg_archive_given_up": state.gaps,
+            "nixpg_archive_given_up_last_timestamp_seconds": guest.moment(state.gap_at or "", seen.at),
+            "nixpg_archive_given_up_open": state.gap_open,
         },
         _REPO,
     )

@@ -133,6 +133,19 @@ _LIST = (
         "Ranges of WAL segments that the last verification did not find in the archive.",
         _REPO,
     ),
+    Metric("nixpg_archive_given_up", "gauge", "Gaps that ARCHIVE_WHEN_FULL=drop made in the archive.", _REPO),
+    Metric(
+        "nixpg_archive_given_up_last_timestamp_seconds",
+        "gauge",
+        "When WAL was given up last; absent if that never happened.",
+        _REPO,
+    ),
+    Metric(
+        "nixpg_archive_given_up_open",
+        "gauge",
+        "Whether a gap still waits for the full backup behind it: until then, nothing since can be restored.",
+        _REPO,
+    ),
     Metric("nixpg_wal_written_bytes_total", "counter", "WAL written or received since the cluster was made."),
     Metric(
         "nixpg_volume_size_bytes", "gauge", "Size of a filesystem, without what only root may use.", _VOLUME

@@ -102,6 +102,8 @@ def _refused(moment: float, window: Window, now: float) -> Picked | None:
     for gap in window.gaps:
         if gap.start < moment and (gap.end is None or moment < gap.end):
             why = f"the archive lacks the WAL segments {gap.first} to {gap.last}."
+            if gap.why:
+                why = f"{gap.why}."
             near = [gap.start, *([] if gap.end is None else [-(-gap.end // 1)])]
             return Picked(moment, words + why, tuple(iso(each) for each in near), ())
     return None

@@ -120,7 +120,8 @@ def _suggested(picked: Picked | None, window: Window | None, now: float) -> str:
 
 def _gap(gap: Gap) -> str:
     end = "the next full backup" if gap.end is None else f"{minute(gap.end)} UTC"
-    return f"Between {minute(gap.start)} UTC and {end}: segments {gap.first} to {gap.last} are missing."
+    why = gap.why or f"segments {gap.first} to {gap.last} are missing"
+    return f"Between {minute(gap.start)} UTC and {end}: {why}."
 
 
 def _wrong(condition: Condition, host: str, now: float) -> Wrong:

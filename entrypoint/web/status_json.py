@@ -80,6 +80,8 @@ def _archive(seen: Seen, now: float) -> Shown:
         "archive_backlog_segments": found and found.backlog_segments,
         "archive_backlog_bytes": found and found.backlog_bytes,
         "archive_backlog_age_seconds": found and found.oldest_ready_seconds,
+        "archive_given_up_at": found and found.gap_at,
+        "archive_awaits_full_backup": found and found.gap_open,
         "last_archived_at": found and found.last_archived_at,
         "last_archived_age_seconds": found and _age(guest.moment(found.last_archived_at or "", now), now),
     }

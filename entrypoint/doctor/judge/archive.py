@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
+from entrypoint.archive import given_up
+from entrypoint.archive.given_up import Gap
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup.runs import LastRuns, Run
 from entrypoint.drill.drills import LastDrills
 from entrypoint.errors import Problem
 from entrypoint.finding import Finding, error, ok, warning
 from entrypoint.settings.hiding import hide_secrets
-from entrypoint.shown import spell
+from entrypoint.shown import iso, spell
 from entrypoint.system import guest
 from entrypoint.volume.facts import ArchiveState, OwnCommand
 
@@ -65,6 +67,27 @@ def backlog(archiving: ArchiveState) -> list[Finding]:
         )
         return [warning(f"{what}, the oldest has waited for {age} s", hint)]
     return [ok(what)]
+
+
+def gaps(found: Sequence[Gap], *, dropping: bool) -> list[Finding]:
+    """Judge the gaps that ARCHIVE_WHEN_FULL=drop has made; `dropping`: WAL is given up now."""
+    told = []
+    if dropping:
+        what = "WAL is given up now: the disk is nearly full, and archiving fails"
+        told.append(error(what, "fix the storage; a full backup is then taken by itself"))
+    for gap in found:
+        what = f"{given_up.in_words(gap)} ({spell(gap.bytes)})"
+        if gap.is_open:
+            what += f"; nothing after {iso(gap.reached)} can be restored until a full backup has been taken"
+            hint = "it is taken by itself once archiving works; to take it now: entrypoint backup push"
+            told.append(error(what, hint))
+    ended = [each for each in found if not each.is_open]
+    if ended and not told:
+        last = ended[-1]
+        count = "one gap" if len(ended) == 1 else f"{len(ended)} gaps"
+        what = f"{count}; the last: {given_up.in_words(last)} ({spell(last.bytes)}); nothing between "
+        told.append(ok(f"{what}{iso(last.reached)} and {iso(last.back)} can be restored"))
+    return told
 
 
 def backups(

@@ -5,7 +5,7 @@ import os
 import time
 from datetime import datetime
 
-from entrypoint.archive import fetching, pending
+from entrypoint.archive import fetching, known_gaps, pending
 from entrypoint.backup import history, scheduled
 from entrypoint.config import charge_now
 from entrypoint.doctor import judge
@@ -174,6 +174,13 @@ def seconds_ahead(url: str) -> float:
     return parsedate_to_datetime(headers["Date"] or "").timestamp() + 0.5 - between
 
 
+def _gaps(sight: Sight) -> list[Finding]:
+    state = sight.archiving
+    if state is None:
+        return []
+    return judge.archive.gaps(known_gaps.here(sight.context, state.url), dropping=state.dropping)
+
+
 def _runs(sight: Sight) -> list[Finding]:
     return judge.archive.runs(history.last_runs(sight.data_folder))
 
@@ -207,6 +214,14 @@ CHECKS = (
         _backlog,
         ARCHIVE,
         "fix-archiving",
+    ),
+    Check(
+        "archive gaps",
+        "no moment in a gap can be restored, and without a full backup behind it nothing since can",
+        "what ARCHIVE_WHEN_FULL=drop has given up, and the full backups since",
+        _gaps,
+        ARCHIVE,
+        "when-the-disk-fills",
     ),
     Check(
         "archiving",

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entrypoint.archive import given_up
 from entrypoint.archivers.terms import Backup, Verification
 from entrypoint.backup import window
 from entrypoint.backup.window import Coverage, Gap, Tick, Window
@@ -92,7 +93,7 @@ def test_another_timeline_does_not_end_a_gap() -> None:
     """A backup of an older timeline was taken before the gap, whatever its LSN is."""
     backups = [_backup("a", 3, 2), _backup("old", 2, 9), _backup("new", 1, 8, timeline=2)]
     found = _cover(Verification(holes=((_segment(5, 2), _segment(5, 2)),)), backups)
-    assert (A, NOW - HOUR + 1) == found.gaps[0][2:]
+    assert (A, NOW - HOUR + 1) == found.gaps[0][2:4]
 
 
 def test_a_clock_that_was_ahead() -> None:
@@ -145,7 +146,7 @@ def test_how_far_the_archive_reaches(state: ArchiveState, timeout: str, reached:
 
 NAMES = st.text(max_size=5)
 MOMENTS = st.floats(0, 2**35)
-GAPS = st.builds(Gap, NAMES, NAMES, MOMENTS, st.none() | MOMENTS)
+GAPS = st.builds(Gap, NAMES, NAMES, MOMENTS, st.none() | MOMENTS, why=st.just(""))
 
 
 @given(
@@ -180,5 +181,38 @@ def test_a_note_that_somebody_changed(text: str) -> None:
 def test_for_machines() -> None:
     """Times are in ISO 8601; a gap that is still open has no end."""
     found = window.as_json(Window(A, C, (Gap("1", "2", C, None),), ()))
-    gap = {"from": iso(C), "to": None, "first": "1", "last": "2"}
+    gap = {"from": iso(C), "to": None, "first": "1", "last": "2", "why": None}
     assert {"from": iso(A), "to": iso(C), "gaps": [gap]} == found
+
+
+MADE = given_up.Gap(
+    first=_segment(6),
+    last=_segment(8),
+    segments=3,
+    bytes=48 * 1024**2,
+    begun=B + 300,
+    ended=B + 400,
+    reached=B + 100.5,
+)
+"""A gap that was made on purpose, after the second backup."""
+
+
+@pytest.mark.parametrize(("back", "end", "last"), [(0.0, None, B + 100), (C, C, NOW)])
+def test_a_gap_that_was_made_on_purpose(back: float, end: float | None, last: float) -> None:
+    """It begins with the last transaction before it, ends with the full backup, and replaces the hole that it left."""
+    made = MADE._replace(backup="c" if back else "", back=back)
+    ticks = BACKUPS if back else BACKUPS[:2]
+    covered = _cover(Verification(holes=((_segment(6), _segment(8)),)), ticks)
+    found = window.window(covered, NOW, NOW, recorded=[made])
+    assert found is not None
+    assert (last, [Gap(_segment(6), _segment(8), B + 100, end, given_up.in_words(made))]) == (
+        found.end,
+        [*found.gaps],
+    )
+
+
+def test_a_gap_before_all_backups_is_not_shown() -> None:
+    """No restore comes near it."""
+    found = window.window(_cover(backups=BACKUPS[2:]), NOW, NOW, recorded=[MADE._replace(backup="c", back=C)])
+    assert found is not None
+    assert () == found.gaps

@@ -154,6 +154,8 @@ def test_the_values_at_the_top() -> None:
         "archive_backlog_segments": 3,
         "archive_backlog_bytes": 48,
         "archive_backlog_age_seconds": 30,
+        "archive_given_up_at": None,
+        "archive_awaits_full_backup": False,
         "last_archived_at": _iso(-90),
         "last_archived_age_seconds": 100,
         "last_backup_at": _iso(-900),

@@ -93,7 +93,7 @@ FULL = Seen(
     NOW,
     server=_server(),
     conditions=(Condition("archive", "error", NOW - 300, "it fails"),),
-    archive=ARCHIVE,
+    archive=ARCHIVE._replace(gaps=1, gap="x", gap_at="2027-01-15T07:40:00+00:00", gap_open=True),
     runs=RUNS,
     drills=DRILLS,
     backups=(BACKUP,),
