@@ -27,6 +27,7 @@ def arguments(context: Context, following: Mapping[str, str] | None = None) -> l
     """
     settings = context.settings
     given = list(settings.server.given)
+    when_full.prepare(context)
     if following or rendered.renders(context) or when_full.is_small(context):
         archive = settings.our_archive
         from entrypoint.archive.calls import describe_server

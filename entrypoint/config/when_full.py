@@ -118,15 +118,21 @@ def fitting(context: Context) -> list[Source]:
 
 
 def prepare(context: Context) -> None:
-    """Write the settings of all levels, and choose those that the server starts with."""
+    """Write the settings of all levels, and choose those that the server starts with.
+
+    A new cluster is made with those of the level `normal`: its init files have to write, and a first start
+    that fails leaves nothing behind.
+    """
     if not rendered.guards(context):
         return
     folder = context.runtime_folder
     segment = segment_bytes(context.settings.data_folder)
     for level in room.LEVELS:
         files.write_atomically(f"{folder}/{brake.prepared(level)}", _text(level, settings(level, segment)))
-    seen = brake.Brake(disks(context.settings.data_folder), segment)
-    brake.switch(folder, seen.look(time.monotonic()))
+    data = context.settings.data_folder
+    seen = brake.Brake(disks(data), segment)
+    exists = os.path.exists(f"{data}/PG_VERSION")
+    brake.switch(folder, seen.look(time.monotonic()) if exists else room.NORMAL)
 
 
 def _text(level: Level, wanted: Mapping[str, str]) -> str:

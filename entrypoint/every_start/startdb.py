@@ -16,7 +16,7 @@ from entrypoint.pid1 import ready, status
 from entrypoint.server import opening
 from entrypoint.server.context import Context, at_port, with_password
 from entrypoint.system import files
-from entrypoint.volume import probe
+from entrypoint.volume import probe, room
 
 
 def main() -> int:
@@ -24,6 +24,8 @@ def main() -> int:
     context = _receive()
     asked = context.settings.every_start
     if not _wait(context):
+        return 0
+    if _is_full(context):
         return 0
     port = files.read_text(f"{context.settings.data_folder}/postmaster.pid").split("\n")[3]
     context = at_port(context, port)
@@ -65,6 +67,20 @@ def _wait(context: Context) -> bool:
         if code == ready.READY:
             return not status.in_recovery(data)
         context.children.pause(0.02)
+
+
+def _is_full(context: Context) -> bool:
+    """Return whether transactions are read-only, so that nothing of this can be done now."""
+    known = status.read([context.runtime_folder])
+    if known is None or known.level != room.FULL:
+        return False
+    log.warning(
+        "the disk is about to be full, so the steps of every start are left out: "
+        f"{probe.STARTDB_FOLDER}, POSTGRES_EXTENSIONS, POSTGRES_PASSWORD_UPDATE",
+        "make room, then restart the container",
+        docs="when-the-disk-fills",
+    )
+    return True
 
 
 def run_start_files(context: Context) -> None:

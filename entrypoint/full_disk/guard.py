@@ -11,6 +11,7 @@ import time
 from entrypoint import log
 from entrypoint.config import rendered, when_full
 from entrypoint.errors import Failure, Stopped
+from entrypoint.full_disk.sorts import Sorts
 from entrypoint.full_disk.writers import Writers
 from entrypoint.pid1 import status
 from entrypoint.pid1.brake import Brake
@@ -61,6 +62,7 @@ class Guard:
         self.level: Level = room.TIGHT
         self.calm_since: float | None = None
         self.writers = Writers(context)
+        self.sorts = Sorts(context, self.segment)
         self.is_ending = False
         """Transactions that write are ended; this stays so until the disk is no longer full."""
         self.checkpoint = 0
@@ -98,6 +100,7 @@ class Guard:
         if any(each.free < each.marks.end for each in rooms):
             self.is_ending = True
         if self.is_ending:
+            self.sorts.cancel()
             spares = all(each.free > _HARD * each.segment for each in rooms)
             self.writers.begin(spares=spares)
 

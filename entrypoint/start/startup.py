@@ -184,7 +184,6 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
         from entrypoint.archive import rotation
 
         rotation.write_down(context)
-    when_full.prepare(context)
     given = render.arguments(context)
     if decided.kind == plan.START:
         if facts.data_folder.unfinished is not None:

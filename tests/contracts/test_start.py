@@ -47,7 +47,7 @@ from entrypoint.start import plan
 from entrypoint.volume import holder, probe
 from entrypoint.server import leftover, opening
 from entrypoint.collation import remembered
-from entrypoint.config import render, when_full
+from entrypoint.config import render
 from entrypoint.server.context import Context, helper_environment, server_environment
 from entrypoint.system.identity import current
 
@@ -59,7 +59,6 @@ decided = plan.decide(settings, probe.look(settings, current()))
 assert decided.kind == plan.START and not decided.refusals, decided
 environment = helper_environment(settings, current(), stepped_down=True)
 context = Context(settings, None, current(), sys.argv[2], environment)
-when_full.prepare(context)
 assert render.arguments(context) == ["-c", "work_mem=4MB", "-c", f"config_file={sys.argv[2]}/postgresql.conf"]
 server_environment(settings, environment)
 leftover.clear(context, ["-c", "work_mem=4MB", "-k", sys.argv[2]])

@@ -51,9 +51,12 @@ def test_a_plain_server_reads_its_own_file_and_the_level(
 
 
 def test_a_start_on_a_full_disk_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server never takes a write."""
+    """The server never takes a write; only a new cluster is made as ever."""
     context = _context(tmp_path, {})
     _space(monkeypatch, 10**11, 10**6)
+    when_full.prepare(context)
+    assert "default_transaction_read_only" not in (tmp_path / "run" / brake.ACTIVE).read_text()
+    (tmp_path / "data" / "PG_VERSION").write_text("17\n")
     when_full.prepare(context)
     assert "default_transaction_read_only = 'on'" in (tmp_path / "run" / brake.ACTIVE).read_text()
 
