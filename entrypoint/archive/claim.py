@@ -21,7 +21,7 @@ from entrypoint.pid1 import status
 from entrypoint.server import control_file
 from entrypoint.server.context import Context, later_command
 from entrypoint.server.data_folder import data_major
-from entrypoint.system import files
+from entrypoint.system import files, refusal
 
 _WARM = 15
 """Seconds that a start with a database waits for the storage before the server comes up without it."""
@@ -46,7 +46,7 @@ def prepare(opened: OpenedArchive, *, must_work: bool) -> bool:
     later = f"{opened.runtime_folder}/{calls.PREPARE}"
     data = opened.data_folder
     if not must_work:
-        fork.reopen(opened)
+        _reopen(opened)
     elif (refused := fork.refusal(data)) is not None:
         raise Failure(refused)
     problem, near = _settle(opened, calls.QUICK if must_work else _WARM)
@@ -76,10 +76,25 @@ def prepare(opened: OpenedArchive, *, must_work: bool) -> bool:
     return near
 
 
+def _reopen(opened: OpenedArchive) -> None:
+    """Reopen a question about other servers; on a full disk, the last answer holds."""
+    try:
+        fork.reopen(opened)
+    except OSError as error:
+        if not refusal.is_full(error):
+            raise
+        log.problem(refusal.explain(error))
+
+
 def _look(opened: OpenedArchive, *, must_work: bool) -> Problem | None:
     """Check whether another server writes to the archive, and note it; return why that is unknown."""
     problem = writer.look(opened, seconds=calls.QUICK if must_work else _WARM)
-    return problem or fork.look(opened, opened.archive.command_timeout if must_work else _LISTING)
+    try:
+        return problem or fork.look(opened, opened.archive.command_timeout if must_work else _LISTING)
+    except OSError as error:
+        if not refusal.is_full(error):
+            raise
+        return refusal.explain(error)  # nothing is archived before the answer can be noted
 
 
 def _settle(opened: OpenedArchive, seconds: int) -> tuple[Problem | None, bool]:

@@ -185,8 +185,13 @@ def failing(runtime_folders: Sequence[str]) -> dict[str, int]:
 
 
 def own_folder(uid: int) -> str | None:
-    """Return the runtime folder of a running server of this user."""
-    return next((folder for folder in RUNTIME_FOLDERS if owner_of(folder) == uid), None)
+    """Return the runtime folder of a running server of this user, or one that a start has left.
+
+    A folder on a full filesystem is not used, but may still exist.
+    """
+    found = [folder for folder in RUNTIME_FOLDERS if owner_of(folder) == uid]
+    used = (folder for folder in found if os.path.lexists(f"{folder}/status"))
+    return next(used, found[0] if found else None)
 
 
 def folder_in_use() -> str | None:

@@ -54,7 +54,10 @@ def look_back(data_folder: str) -> None:
         note(data_folder, None, KILLED)
     text = read(data_folder)
     if len(text) > _MOST_BYTES:
-        notes.write(data_folder, own.STOPS, text[-_MOST_BYTES // 2 :].partition("\n")[2])
+        try:
+            notes.write(data_folder, own.STOPS, text[-_MOST_BYTES // 2 :].partition("\n")[2])
+        except OSError:
+            pass  # a full disk must not prevent a start either
 
 
 def read(data_folder: str) -> str:

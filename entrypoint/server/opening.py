@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _RUNTIME_MODE = 0o711
+_ROOM, _FILES = 256 * 1024, 32
+"""Bytes and inodes that a start needs in the runtime folder."""
 REFUSED = "refused"
 """The one file of the runtime folder that a start keeps: what is remembered of starts that were refused."""
 
@@ -242,35 +244,66 @@ def _make_runtime_folder(who: Identity, held: list[int] | None = None) -> str:
 
     Only that user can read its files, except the status, which health checks of any user read.
 
-    The folder is /run/entrypoint, or next to the sockets or in /tmp if /run is not writable. A start passes
-    `held`: the folder is then emptied but for `REFUSED`, unless another start of this container uses it, and
-    the descriptor that marks the folder as used is added to `held`.
+    The folder is /run/entrypoint, or next to the sockets or in /tmp if /run is full or not writable. A start
+    passes `held`: the folder is then emptied but for `REFUSED`, unless another start of this container uses
+    it, and the descriptor that marks the folder as used is added to `held`.
     """
+    found: dict[str, int] = {}
     for folder in RUNTIME_FOLDERS:
-        try:
-            descriptor = _open_runtime_folder(folder, who)
-        except OSError:
+        descriptor = _take_runtime_folder(folder, who, empties=held is not None)
+        if descriptor is None:
             continue
-        with identity.Acting(who):
-            found = os.fstat(descriptor)
-            usable = found.st_uid == who.uid and not os.fstatvfs(descriptor).f_flag & os.ST_RDONLY
-            if usable and stat.S_IMODE(found.st_mode) != _RUNTIME_MODE:
-                os.fchmod(descriptor, _RUNTIME_MODE)
-            if usable and held is not None and _is_free(descriptor):
-                _empty(descriptor, folder)
-        if usable and held is not None:
-            held.append(descriptor)
-        else:
-            os.close(descriptor)
-        if usable:
-            return folder
-    raise Failure(
-        Problem(
-            f"uid {who.uid} cannot write to any of {', '.join(RUNTIME_FOLDERS)}",
-            f"mount two small tmpfs: --tmpfs {SOCKET_FOLDER} --tmpfs /tmp",
-            docs="run-without-root",
+        found[folder] = descriptor
+        if _has_room(descriptor):
+            break
+    if not found:
+        raise Failure(
+            Problem(
+                f"uid {who.uid} cannot write to any of {', '.join(RUNTIME_FOLDERS)}",
+                f"mount two small tmpfs: --tmpfs {SOCKET_FOLDER} --tmpfs /tmp",
+                docs="run-without-root",
+            )
         )
-    )
+    chosen = next((folder for folder, each in found.items() if _has_room(each)), next(iter(found)))
+    for folder, descriptor in found.items():
+        if folder == chosen and held is not None:
+            held.append(descriptor)
+            continue
+        os.close(descriptor)
+        if folder != chosen and held is not None:
+            from entrypoint.system import refusal
+
+            log.warning(
+                f"{chosen} is used, because the filesystem of {folder} is full: {refusal.free(folder)}",
+                f"make room there, or mount a tmpfs: --tmpfs {os.path.dirname(folder)}",
+                docs="when-the-disk-fills",
+            )
+    return chosen
+
+
+def _take_runtime_folder(folder: str, who: Identity, *, empties: bool) -> int | None:
+    """Return the descriptor of a folder that is ours now; None: it cannot be used."""
+    try:
+        descriptor = _open_runtime_folder(folder, who)
+    except OSError:
+        return None
+    with identity.Acting(who):
+        found = os.fstat(descriptor)
+        usable = found.st_uid == who.uid and not os.fstatvfs(descriptor).f_flag & os.ST_RDONLY
+        if usable and stat.S_IMODE(found.st_mode) != _RUNTIME_MODE:
+            os.fchmod(descriptor, _RUNTIME_MODE)
+        if usable and empties and _is_free(descriptor):
+            _empty(descriptor, folder)
+    if usable:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _has_room(descriptor: int) -> bool:
+    """Return whether our files of a start fit into a folder."""
+    found = os.fstatvfs(descriptor)
+    return found.f_bavail * found.f_frsize >= _ROOM and (not found.f_files or found.f_favail >= _FILES)
 
 
 def _open_runtime_folder(folder: str, who: Identity) -> int:

@@ -45,6 +45,7 @@ def prepare(settings: Settings, who: Identity, children: Children) -> None:
         finally:
             os.close(descriptor)
     _socket_folder(who)
+    _warn_if_full(SOCKET_FOLDER)
     if settings.init.wal_folder:
         _wal_folder(settings.init.wal_folder, who, children)
     if settings.archive is not None and settings.archive.storage.folder:
@@ -137,6 +138,24 @@ def _socket_folder(who: Identity) -> None:
                 f"mount a tmpfs there: --tmpfs {SOCKET_FOLDER}",
                 docs="run-without-root",
             )
+
+
+def _warn_if_full(folder: str) -> None:
+    """Warn if the server cannot write the lock file of its socket, without which it does not start."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return
+    if found.f_bavail and (found.f_favail or not found.f_files):
+        return
+    from entrypoint.system import refusal
+
+    log.warning(
+        f"the server may not start, because {folder} has no room for its socket and its lock file: "
+        f"{refusal.free(folder)}",
+        f"make room there, or mount a tmpfs: --tmpfs {folder}",
+        docs="when-the-disk-fills",
+    )
 
 
 def _archive_folder(folder: str, who: Identity) -> None:

@@ -22,7 +22,7 @@ from entrypoint.server.context import (
 )
 from entrypoint.settings import serving
 from entrypoint.settings.values import Settings
-from entrypoint.start import folders, helpers, objections, plan, skipped
+from entrypoint.start import folders, helpers, objections, plan, skipped, tight
 from entrypoint.system import files, identity, kernel
 from entrypoint.system.children import Children, find_program, replace_process
 from entrypoint.system.doors import DOOR, DOOR_FOLDER
@@ -102,6 +102,7 @@ def _start(
         lock = holder.lock_folder(wanted.data_folder)
         decided = objections.refuse_if_changed(context, decided)
     holder.sign_folder(wanted.data_folder)
+    tight.make_room(context)
     notes.migrate(wanted.data_folder)
     watch = None if restore_only else helpers.start_watch(context)
     context, done, given = act(context, decided, facts)

@@ -35,6 +35,10 @@ def write_atomically(path: str, text: str, mode: int = 0o600, *, dir_fd: int | N
             os.fsync(descriptor)
     except OSError as error:
         error.filename = path  # the kernel names no file if a disk is full
+        try:
+            os.unlink(temporary, dir_fd=dir_fd)
+        except OSError:
+            pass
         raise
     os.replace(temporary, path, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
     if dir_fd is None:

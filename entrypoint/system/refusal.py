@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from entrypoint.errors import Problem
-from entrypoint.system import access
+from entrypoint.system import access, files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -31,6 +33,8 @@ def explain(error: OSError) -> Problem:
     where = (
         name if name.startswith("/") else f"{name} of {path}" if name and path else name or path or "a file"
     )
+    if is_full(error) and where.startswith("/"):
+        return _full(where, error)
     missing = access.lacked(error)
     return Problem(
         f"the system refused an operation on {where} ({call or 'unknown'}): {error.strerror or error}",
@@ -39,6 +43,39 @@ def explain(error: OSError) -> Problem:
         else "check owner, mode and free space there",
         docs="run-without-root" if missing else "",
     )
+
+
+def is_full(error: OSError) -> bool:
+    """Return whether there was no space, no inode, or no quota left."""
+    return error.errno in _FULL
+
+
+def _full(path: str, error: OSError) -> Problem:
+    """Return the problem for a file that has no room on its filesystem, which the message names."""
+    folder = os.path.dirname(path)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    mount = files.mount_of(os.path.realpath(folder), files.mounts())
+    point, kind = (mount.point, mount.filesystem) if mount else (folder, "unknown")
+    return Problem(
+        f"{path} cannot be written: {error.strerror or error}: {free(folder)} on {point} ({kind})",
+        f"give it more room: --tmpfs {point}:size=64m"
+        if kind == "tmpfs"
+        else f"make room there, or make the volume larger; du -xh {point} shows what takes it",
+        docs="when-the-disk-fills",
+    )
+
+
+def free(folder: str) -> str:
+    """Return what is free on the filesystem of a folder, for a message."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return "nothing is free"
+    size = (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize
+    inodes = f", and {found.f_favail} of {found.f_files} inodes" if found.f_files else ""
+    free_bytes = found.f_bavail * found.f_frsize
+    return f"{free_bytes // 1024} kB of {size // 1024**2} MB are free{inodes}"
 
 
 def _path(frame: FrameType) -> str:

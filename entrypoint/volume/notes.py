@@ -121,6 +121,14 @@ def migrate(data_folder: str) -> None:
 
     Their names began with a dot, so `rm -rf data/*` did not remove them, and the folder only seemed empty.
     """
+    try:
+        _migrate(data_folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise  # on a full disk, they keep their names until another start
+
+
+def _migrate(data_folder: str) -> None:
     from entrypoint.system import files
 
     renamed = False

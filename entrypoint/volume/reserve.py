@@ -31,6 +31,7 @@ _BESIDE = 4 * 1024**2
 _SPARE_FILES = 64
 _NEEDED = 2
 """WAL segments that a clean stop and the next start need."""
+_LARGEST_SEGMENT = 1024**3
 _NEEDED_FILES = 8
 """Inodes for them, for the lock file, for statistics and for notes."""
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -80,6 +81,11 @@ def short(data_folder: str, segment_bytes: int) -> str:
         if found.free < least or (found.files and found.free_files < _NEEDED_FILES):
             return folder
     return ""
+
+
+def may_be_short(data_folder: str) -> bool:
+    """Return what `short` does, for segments of the largest size: the size takes longer to find out."""
+    return short(data_folder, _LARGEST_SEGMENT) != ""
 
 
 def missing(data_folder: str, segment_bytes: int) -> bool:
