@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from entrypoint import log
 from entrypoint.full_disk import spare
+from entrypoint.postgres.argv import parse_server
 from entrypoint.server import control_file
 from entrypoint.server.context import Context
 from entrypoint.shown import spell
 from entrypoint.system import refusal
 from entrypoint.volume import reserve
 
+SPARSE = ("-c", "wal_init_zero=off")
+"""Lets the server create a WAL segment that takes space only as it is written."""
 
-def make_room(context: Context) -> None:
-    """Give up what can be made again, and then the reserve, if there is no room for a server to start."""
+
+def make_room(context: Context) -> Context:
+    """Give up what can be made again, and then the reserve, if there is no room for a server to start.
+
+    Returns the context of this start: if that is not enough, the server does without room for whole segments.
+    """
     data = context.settings.data_folder
     segment = control_file.segment_bytes(context)
     full = reserve.short(data, segment)
     if not full:
-        return
+        return context
     before = refusal.free(full)
     given = [(what, size) for what, size in spare.give_up(context) if size]
     if reserve.short(data, segment) and (freed := reserve.give_up(data)):
@@ -26,6 +33,12 @@ def make_room(context: Context) -> None:
     log.warning(
         f"the disk of {full} is full: {before}; "
         + (f"given up for this start: {words}" if given else "there is nothing to give up for this start"),
-        f"make room there, but never delete files in pg_wal yourself; du -xh {full} shows what takes it",
+        "make the volume larger, or make room on it, but never in pg_wal; what fills it: docker exec "
+        "CONTAINER entrypoint doctor",
         docs="when-the-disk-fills",
     )
+    if not reserve.short(data, segment) or not context.settings.server.is_server:
+        return context
+    log.info("until the next start, WAL segments take space only as they are written (wal_init_zero=off)")
+    server = parse_server((*context.settings.server.given, *SPARSE))
+    return context._replace(settings=context.settings._replace(server=server))

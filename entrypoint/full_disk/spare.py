@@ -84,7 +84,7 @@ def _drill(context: Context, devices: set[int]) -> list[tuple[str, int]]:
             "set DRILL_FOLDER to a folder on another disk",
             docs="rehearse-restores",
         )
-        _end(context, pid)
+        _end(context, pid, folder)
     scratch.clear(context)
     return [] if os.path.lexists(folder) else [(folder, size)]
 
@@ -108,14 +108,14 @@ def _holds(pid: int, folder: str) -> bool:
     return False
 
 
-def _end(context: Context, pid: int) -> None:
-    """Ask a process to end, and wait for it."""
+def _end(context: Context, pid: int, folder: str) -> None:
+    """Ask a drill to end, and wait until it has removed its folder."""
     deadline = time.monotonic() + _PATIENCE
     try:
         os.kill(pid, signal.SIGTERM)
     except OSError:
         return
-    while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
+    while _holds(pid, folder) and time.monotonic() < deadline:
         context.children.pause(0.05)
 
 

@@ -102,7 +102,7 @@ def _start(
         lock = holder.lock_folder(wanted.data_folder)
         decided = objections.refuse_if_changed(context, decided)
     holder.sign_folder(wanted.data_folder)
-    tight.make_room(context)
+    context = tight.make_room(context)
     notes.migrate(wanted.data_folder)
     watch = None if restore_only else helpers.start_watch(context)
     context, done, given = act(context, decided, facts)

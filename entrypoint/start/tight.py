@@ -6,9 +6,10 @@ from entrypoint.server.context import Context
 from entrypoint.volume import reserve
 
 
-def make_room(context: Context) -> None:
-    """Let what is ours give way if the server's disk is full."""
-    if reserve.may_be_short(context.settings.data_folder):
-        from entrypoint.full_disk import at_start
+def make_room(context: Context) -> Context:
+    """Let what is ours give way if the server's disk is full; return the context of this start."""
+    if not reserve.may_be_short(context.settings.data_folder):
+        return context
+    from entrypoint.full_disk import at_start
 
-        at_start.make_room(context)
+    return at_start.make_room(context)

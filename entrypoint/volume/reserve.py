@@ -73,13 +73,15 @@ def short(data_folder: str, segment_bytes: int) -> str:
 
     Empty: there is room.
     """
-    for folder, least in ((f"{data_folder}/pg_wal", _NEEDED * segment_bytes), (data_folder, _BESIDE)):
+    wal = f"{data_folder}/pg_wal"
+    for folder, least in ((wal, _NEEDED * segment_bytes), (data_folder, _BESIDE)):
         try:
             found = space(folder)
+            is_one = os.stat(wal).st_dev == os.stat(data_folder).st_dev
         except OSError:
             continue  # no cluster, or no longer
         if found.free < least or (found.files and found.free_files < _NEEDED_FILES):
-            return folder
+            return data_folder if is_one else folder
     return ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 
@@ -60,3 +62,18 @@ def test_the_file_stays_small(tmp_path: Path) -> None:
     assert len(kept) <= 2048
     assert text.endswith(kept)
     assert kept.startswith("17953")
+
+
+def test_a_full_disk_does_not_prevent_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the line about a killed server nor the shorter file has to be written."""
+    data = _cluster(tmp_path, IN_PRODUCTION)
+    text = "1795364442 0.4 fast\n" * 400
+    (tmp_path / own.STOPS).write_text(text)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "fsync", full)
+    stops.look_back(data)
+    assert text == stops.read(data)

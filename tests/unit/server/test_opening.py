@@ -12,6 +12,7 @@ import pytest
 from entrypoint.errors import Failure
 from entrypoint.server import opening
 from entrypoint.server.context import HIDDEN_VALUE, SETTINGS_VARIABLE, kept_values
+from entrypoint.system.identity import current
 
 
 def test_no_secret_is_stored() -> None:
@@ -100,3 +101,23 @@ def test_a_folder_without_locks_is_free(
     descriptor = os.open(tmp_path, os.O_RDONLY)
     assert free == opening._is_free(descriptor)
     os.close(descriptor)
+
+
+def test_a_full_runtime_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one with room is; if none has any, the first one is."""
+    folders = tuple(str(tmp_path / name) for name in ("run", "sockets", "tmp"))
+    for path in folders:
+        os.mkdir(path)
+    full = set(folders[:1])
+    monkeypatch.setattr(opening, "RUNTIME_FOLDERS", folders)
+    monkeypatch.setattr(
+        opening, "_has_room", lambda descriptor: os.readlink(f"/proc/self/fd/{descriptor}") not in full
+    )
+    held: list[int] = []
+    assert folders[1] == opening._make_runtime_folder(current(), held)
+    assert [folders[1]] == [os.readlink(f"/proc/self/fd/{each}") for each in held]
+    full.update(folders)
+    assert folders[0] == opening._make_runtime_folder(current(), held)
+    assert folders[0] == os.readlink(f"/proc/self/fd/{held[1]}")
+    for each in held:
+        os.close(each)

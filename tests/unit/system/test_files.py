@@ -172,3 +172,18 @@ def test_a_folder_is_created_with_its_mode(tmp_path: Path, before: int | None) -
         path.chmod(before)
     files.ensure_folder(str(path), 0o3775)
     assert 0o3775 == path.stat().st_mode & 0o7777
+
+
+def test_a_full_disk_keeps_no_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old file stays, nothing new takes space, and the error names the file."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "file"
+    path.write_text("old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space") as caught:
+        files.write_atomically(str(path), "new")
+    assert str(path) == caught.value.filename
+    assert (["file"], "old") == (os.listdir(tmp_path), path.read_text())

@@ -45,7 +45,7 @@ def test_calls_on_a_descriptor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     if call == "fsync":
         monkeypatch.setattr(os, "fsync", refuse)
         problem = _caught(lambda: files.sync_folder(str(tmp_path)))
-        assert f"on {tmp_path} (fsync): No space left" in problem.what
+        assert f"{tmp_path} cannot be written: No space left on device: " in problem.what
     else:
         monkeypatch.setattr(os, "write", refuse)
         problem = _caught(lambda: children.memory_file("x"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -162,3 +163,19 @@ def test_a_mark_of_an_earlier_version_is_known(data: Path) -> None:
     assert ("a", "b") == (refused.what, refused.hint)
     fork.forget(str(data))
     assert fork.read(str(data)) is None
+
+
+def test_a_full_disk_does_not_prevent_a_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notes are read under their former names until another start renames them."""
+    data = made.cluster(tmp_path)
+    (data / ".entrypoint.backups").write_text("kept")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", full)
+        notes.migrate(str(data))
+    assert b"kept" == notes.read(str(data), own.BACKUPS)
+    notes.migrate(str(data))
+    assert b"kept" == (data / own.BACKUPS).read_bytes()
