@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from entrypoint import log
+from entrypoint.config import when_full
 from entrypoint.full_disk import spare
 from entrypoint.postgres.argv import parse_server
-from entrypoint.server import control_file
 from entrypoint.server.context import Context
 from entrypoint.shown import spell
 from entrypoint.system import refusal
@@ -21,7 +21,7 @@ def make_room(context: Context) -> Context:
     Returns the context of this start: if that is not enough, the server does without room for whole segments.
     """
     data = context.settings.data_folder
-    segment = control_file.segment_bytes(context)
+    segment = when_full.segment_bytes(data)
     full = reserve.short(data, segment)
     if not full:
         return context

@@ -131,7 +131,7 @@ class Guard:
         """Give the reserve up when nothing else is left: without a new segment, the server ends."""
         if all(each.free >= each.segment for each in self.disks.rooms.values()):
             return
-        freed = reserve.give_up(self.context.settings.data_folder)
+        freed = reserve.give_up(self.context.settings.data_folder, half=True)
         if freed:
             log.warning(
                 f"gave up the reserve of {spell(freed)} in pg_wal, since nothing else is free",

@@ -17,7 +17,7 @@ from entrypoint.pid1.handoff import Handoff
 from entrypoint.system import kernel, processes
 from entrypoint.system.children import Children
 from entrypoint.system.signals import Signals
-from entrypoint.volume import notes, room
+from entrypoint.volume import notes, reserve, room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -169,6 +169,8 @@ class Supervisor:
         self.state, actions = decision
         if self.state.phase != before.phase:
             self.since = time.time()
+            if self.state.phase == lifecycle.STOPPING:
+                self._make_room()
         for action in actions:
             self._do(action)
         if self.state is not before and self.exit_code is None:
@@ -194,6 +196,13 @@ class Supervisor:
                 self._sweep(number)
             case "exit", code:
                 self.exit_code = code
+
+    def _make_room(self) -> None:
+        """Give up the reserve if a shutdown's checkpoint might not find the space that it needs."""
+        if self.given.disks and reserve.short(self.given.data_folder, self.given.segment):
+            freed = reserve.give_up(self.given.data_folder)
+            if freed:
+                log.info(f"the disk is full: gave up the reserve of {freed // 1024**2} MiB for the shutdown")
 
     def _publish(self) -> None:
         status.publish(self.given.runtime_folder, self.state, self.server, self.pids, int(self.since))

@@ -24,6 +24,8 @@ _SMALL = 2 * 1024**3
 """Bytes of a filesystem on which the reserve has fewer segments."""
 _SEGMENTS, _FEW_SEGMENTS = 4, 2
 """A shutdown checkpoint needs at most one new segment, and so does the next start."""
+_MORE = 2 * 1024**2
+"""Bytes of each file beyond a segment: a checkpoint writes small files too, and ends with PANIC if it cannot."""
 _PART = 10
 """The reserve takes at most one part in this many of a filesystem."""
 _BESIDE = 4 * 1024**2
@@ -115,9 +117,14 @@ def can_make(data_folder: str, segment_bytes: int) -> bool:
     return any(lacking and _has_room(part, lacking, segment_bytes) for part, lacking in parts)
 
 
-def give_up(data_folder: str) -> int:
-    """Remove the reserve; return how many bytes that freed. Works on a full disk, and follows no link."""
-    return sum(_remove(f"{data_folder}/{name}") for name in ("pg_wal", "pg_stat_tmp"))
+def give_up(data_folder: str, *, half: bool = False) -> int:
+    """Remove the reserve; return how many bytes that freed. Works on a full disk, and follows no link.
+
+    A server that runs may take only `half` of it, once: whatever fills the disk would take the rest as well,
+    and then no clean stop and no start would be possible.
+    """
+    places = (f"{data_folder}/{name}" for name in ("pg_wal", "pg_stat_tmp"))
+    return sum(_remove(place, half=half) for place in places)
 
 
 def clear(wal_folder: str | None) -> None:
@@ -139,11 +146,11 @@ def _parts(data_folder: str, segment_bytes: int) -> Iterator[_Part]:
         wal_device = os.stat(wal).st_dev
     except OSError:
         return  # no cluster, or no longer
-    yield _part(wal, _SEGMENTS if size >= _SMALL else _FEW_SEGMENTS, segment_bytes, size)
+    yield _part(wal, _SEGMENTS if size >= _SMALL else _FEW_SEGMENTS, segment_bytes + _MORE, size)
     try:
         # It may be a tmpfs, where a reserve would be of no use.
         if wal_device != data_device and os.stat(beside).st_dev == data_device:
-            yield _part(beside, 1, _BESIDE, space(beside).size)
+            yield _part(beside, 2, _BESIDE // 2, space(beside).size)
     except OSError:
         return
 
@@ -259,8 +266,8 @@ def _write(descriptor: int, size: int) -> None:
     os.fsync(descriptor)
 
 
-def _remove(place: str) -> int:
-    """Remove the part of the reserve in a folder; return how many bytes that freed."""
+def _remove(place: str, *, half: bool = False) -> int:
+    """Remove the part of the reserve in a folder, or the files with odd numbers; return the bytes."""
     freed = 0
     try:
         folder = _open(place)
@@ -268,6 +275,8 @@ def _remove(place: str) -> int:
         return 0
     try:
         for name in os.listdir(folder):
+            if half and name[-1] not in "13579":
+                continue
             try:
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 os.unlink(name, dir_fd=folder)

@@ -119,7 +119,7 @@ def test_the_names_of_the_sections_exist() -> None:
     assert set(NOT_SET) <= set(MODULES)
 
 
-BUDGETS = {"start": 76, "ready": 15, "supervisor": 23}
+BUDGETS = {"start": 77, "ready": 15, "supervisor": 24}
 """The number of our own modules that a normal start, a health check and PID 1 load, rooms included; raise it only on purpose."""
 
 
@@ -159,7 +159,7 @@ def test_the_supervisor_loads_little() -> None:
     rooms = {
         "pid1": ("brake", "handoff", "lifecycle", "status", "stops", "supervisor"),
         "system": ("children", "kernel", "processes", "signals", "small"),
-        "volume": ("notes", "room"),
+        "volume": ("notes", "reserve", "room"),
     }
     expected = {"entrypoint", *(f"entrypoint.{name}" for name in (*flat, *rooms))}
     expected |= {f"entrypoint.{room}.{name}" for room, names in rooms.items() for name in names}

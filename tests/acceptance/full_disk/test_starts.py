@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
@@ -22,9 +22,12 @@ ROWS = "SELECT count(*) FROM kept"
 
 
 @contextmanager
-def _serving(disk: Disk, **how: object) -> Iterator[Container]:
+def _serving(
+    disk: Disk, env: Mapping[str, str] | None = None, volumes: Mapping[str, str] | None = None
+) -> Iterator[Container]:
     """A server on a disk, with some rows."""
-    with containers.create(env=FRESH, volumes={DATA: disk.folder}, **how) as server:  # type: ignore[arg-type]
+    given, mounted = {**FRESH, **(env or {})}, {DATA: disk.folder, **(volumes or {})}
+    with containers.create(env=given, volumes=mounted) as server:
         server.begin()
         server.ready()
         server.sql("CREATE TABLE kept AS SELECT repeat('x', 500) FROM generate_series(1, 10000)")
@@ -56,13 +59,13 @@ def _fill(disk: Disk) -> None:
 def test_a_start_on_a_full_disk(kind: str) -> None:
     """After SIGKILL and without a free byte, the reserve lets the server start, answer, stop and start again."""
     with disks.disk(kind, 512 * MB) as disk, _serving(disk) as server:
-        assert _keep_reserve(disk) == 2 * SEGMENT
+        assert _keep_reserve(disk) == 2 * (SEGMENT + 2 * MB)
         server.kill()
         server.wait()
         _fill(disk)
         server.again()
         assert "10000" == server.sql(ROWS)
-        server.says("given up for this start: the reserve (32 MiB)")
+        server.says("given up for this start: the reserve (36 MiB)")
         for _ in range(2):
             assert 0 == server.stop()
             assert stops.is_clean(disk.folder)
@@ -105,3 +108,29 @@ def test_nothing_at_all_is_free() -> None:
             rest.unlink()
         server.again()
         assert "10000" == server.sql(ROWS)
+
+
+@pytest.mark.parametrize("signal", ["INT", "TERM"])
+def test_a_stop_on_a_full_disk(signal: str) -> None:
+    """With dirty buffers and without a free byte, the reserve lets the shutdown checkpoint be written.
+
+    With an archive, that checkpoint is in a new segment. What the running server has got of the reserve is taken
+    by whatever fills the disk.
+    """
+    archive = {"ARCHIVE_URL": "file:///archive", "ARCHIVE_TOOL": "pgbackrest"}
+    with (
+        disks.disk("ext4", 512 * MB) as disk,
+        containers.volume() as storage,
+        _serving(disk, archive, {"/archive": storage}) as server,
+    ):
+        _keep_reserve(disk)
+        server.sql("UPDATE kept SET repeat = 'y'")
+        _fill(disk)
+        code = server.stop(signal)
+        assert 0 == code, server.logs().output
+        server.says("gave up the reserve of")
+        assert stops.is_clean(disk.folder)
+        server.again()
+        assert "10000" == server.sql(f"{ROWS} WHERE repeat = 'y'")
+        assert 0 == server.stop()
+        assert stops.is_clean(disk.folder)

@@ -12,7 +12,9 @@ from entrypoint import own
 from entrypoint.volume import reserve
 
 SEGMENT = 1024**2
-WHOLE = 4 * SEGMENT
+EACH = 3 * SEGMENT
+"""A segment, and 2 MB for the small files of a checkpoint."""
+WHOLE = 4 * EACH
 GB = 1024**3
 
 
@@ -81,19 +83,19 @@ def test_what_a_killed_call_leaves_is_completed(data: str) -> None:
     os.truncate(folder / "1", SEGMENT // 2)
     (folder / "2").unlink()
     os.truncate(folder / "3", 0)
-    os.truncate(folder / "3", SEGMENT)  # a hole, as a copy of the volume may leave
+    os.truncate(folder / "3", EACH)  # a hole, as a copy of the volume may leave
     (folder / "spare-9").unlink()
     (folder / "5").write_text("from a larger disk")
     assert reserve.missing(data, SEGMENT)
-    assert 3 * SEGMENT == reserve.make(data, SEGMENT)
-    assert {"1": SEGMENT, "2": SEGMENT, "3": SEGMENT, "4": SEGMENT} == _kept(data)
+    assert 3 * EACH == reserve.make(data, SEGMENT)
+    assert {"1": EACH, "2": EACH, "3": EACH, "4": EACH} == _kept(data)
     assert kept == (folder / "4").stat().st_ino
     assert not reserve.missing(data, SEGMENT)
 
 
 @pytest.mark.parametrize(
     ("size", "segments", "each"),
-    [(2 * GB, 4, SEGMENT), (2 * GB - 4096, 2, SEGMENT), (16 * 1024**2, 2, 16 * 1024**2 // 20)],
+    [(2 * GB, 4, EACH), (2 * GB - 4096, 2, EACH), (16 * 1024**2, 2, 16 * 1024**2 // 20)],
 )
 def test_it_is_a_small_part_of_the_disk(data: str, disk: Disk, size: int, segments: int, each: int) -> None:
     """A small filesystem has a smaller reserve, at most a tenth of it."""
@@ -102,13 +104,13 @@ def test_it_is_a_small_part_of_the_disk(data: str, disk: Disk, size: int, segmen
     assert segments == len(_kept(data))
 
 
-@pytest.mark.parametrize(("free", "files"), [(24 * SEGMENT - 1, 500_000), (5 * GB, 200)])
+@pytest.mark.parametrize(("free", "files"), [(32 * SEGMENT - 4096, 500_000), (5 * GB, 200)])
 def test_it_never_makes_a_disk_less_than_normal(data: str, disk: Disk, free: int, files: int) -> None:
     """With less free, in bytes or in inodes, nothing is taken."""
     disk.free, disk.free_files = free, files
     assert (True, False) == (reserve.missing(data, SEGMENT), reserve.can_make(data, SEGMENT))
     assert 0 == reserve.make(data, SEGMENT)
-    disk.free, disk.free_files = 24 * SEGMENT, 500_000
+    disk.free, disk.free_files = 32 * SEGMENT, 500_000
     assert reserve.can_make(data, SEGMENT)
     assert WHOLE == reserve.make(data, SEGMENT)
     assert not reserve.can_make(data, SEGMENT)
@@ -128,7 +130,7 @@ def test_a_filesystem_that_does_not_allocate(
     monkeypatch.setattr(os, "posix_fallocate", pretend)
     assert WHOLE == reserve.make(data, SEGMENT)
     texts = [Path(data, "pg_wal", own.RESERVE, f"{number}").read_bytes() for number in range(1, 5)]
-    assert {SEGMENT} == {len(text) for text in texts}
+    assert {EACH} == {len(text) for text in texts}
     assert len(set(texts)) == 4
     assert not any(bytes(4096) in text for text in texts)
     # Such a filesystem may count blocks late, or not at all.
@@ -181,7 +183,7 @@ def test_wal_on_another_disk(tmp_path: Path, disk: Disk) -> None:
         (folder / "pg_wal").symlink_to(wal)
         beside = folder / "pg_stat_tmp" / own.RESERVE
         assert WHOLE + 4 * 1024**2 == reserve.make(str(folder), SEGMENT)
-        assert 65 == len(list(beside.iterdir()))
+        assert 66 == len(list(beside.iterdir()))
         assert WHOLE + 4 * 1024**2 <= reserve.give_up(str(folder))
         assert [] == list(beside.iterdir())
         # A tmpfs in the place of pg_stat_tmp would be the wrong disk.
@@ -227,3 +229,15 @@ def test_a_wal_folder_without_a_cluster(data: str) -> None:
     Path(wal, "000000010000000000000001").touch()
     reserve.clear(wal)
     assert ["000000010000000000000001"] == os.listdir(wal)
+
+
+def test_a_running_server_gets_half(data: str) -> None:
+    """What is left is for the stop, and for the next start."""
+    reserve.make(data, SEGMENT)
+    folder = Path(data, "pg_wal", own.RESERVE)
+    assert WHOLE // 2 <= reserve.give_up(data, half=True) < WHOLE
+    assert (2 + 32, 2) == (len(list(folder.iterdir())), len(_kept(data)))
+    assert 0 == reserve.give_up(data, half=True)
+    assert reserve.missing(data, SEGMENT)
+    assert WHOLE // 2 <= reserve.give_up(data)
+    assert [] == list(folder.iterdir())
