@@ -25,7 +25,7 @@ _SMALL = 2 * 1024**3
 _SEGMENTS, _FEW_SEGMENTS = 4, 2
 """A shutdown checkpoint needs at most one new segment, and so does the next start."""
 _MORE = 2 * 1024**2
-"""Bytes of each file beyond a segment: a checkpoint writes small files too, and ends with PANIC if it cannot."""
+"""Bytes of each file beyond a segment: a checkpoint that cannot write its small files is a PANIC, too."""
 _PART = 10
 """The reserve takes at most one part in this many of a filesystem."""
 _BESIDE = 4 * 1024**2
