@@ -199,6 +199,7 @@ def look(opened: OpenedArchive, seconds: int) -> Problem | None:
         return None
     timeline, url = control_file.timeline(opened.context), opened.url
     known = fork.timeline == timeline and fork.url == url
+    clear = known and fork.state == CLEAR
     if known and fork.state == CONFIRMED:
         return None
     if fork.state == STANDBY:
@@ -208,7 +209,8 @@ def look(opened: OpenedArchive, seconds: int) -> Problem | None:
     from entrypoint.archivers.terms import brief  # loaded only where an archive is set
     from entrypoint.postgres import segments
 
-    forks = segments.parse_history(control_file.history(opened.context, timeline))
+    history = control_file.history(opened.context, timeline)
+    forks = segments.parse_history(history)
     command = opened.tool.list_wal(opened.server)
     answer = opened.ask(command, seconds=seconds)
     if answer.code or not forks:
@@ -229,9 +231,10 @@ def look(opened: OpenedArchive, seconds: int) -> Problem | None:
         timeline,
         forks,
         control_file.segment_bytes(opened.context),
-        ours=known and fork.state == CLEAR,
+        ours=clear,
+        stopped=not clear and segments.stopped_at_target(history),
     )
-    if known and fork.state == CLEAR:
+    if clear:
         others = others._replace(timelines=())  # a newer timeline than ours means more: archive/writer.py
     problem = _judge(others, timeline, forks[-1], url)
     if problem is None:
@@ -258,7 +261,7 @@ def _judge(others: segments.Others, timeline: int, left: tuple[int, int], url: s
         )
     found = []
     if others.segment is not None:
-        found.append(f"{others.segment}, which was written after this copy left timeline {left[0]}")
+        found.append(f"{others.segment}, with WAL from after this copy left timeline {left[0]}")
     if others.timelines:
         found.append(f"timeline {others.timelines[-1]}, which is newer than this copy's {timeline}")
     if not found:

@@ -27,6 +27,7 @@ __all__ = [
     "proof",
     "runs",
     "size_by",
+    "stopped_at_target",
 ]
 
 NAME = re.compile(r"[0-9A-F]{24}")
@@ -37,7 +38,7 @@ class Others(NamedTuple):
     """What another cluster has written into an archive since a restored cluster left its old timeline."""
 
     segment: str | None
-    """The newest segment of the old timeline that begins at or after the fork."""
+    """The newest segment of the old timeline with WAL from after the fork."""
     timelines: tuple[int, ...]
     """Timelines that are at least as high as this cluster's and not this cluster's own."""
 
@@ -117,6 +118,22 @@ def parse_history(text: str) -> list[tuple[int, int]]:
     return [(int(timeline), parse_lsn(lsn)) for timeline, lsn in found]
 
 
+def stopped_at_target(text: str) -> bool:
+    r"""Return whether the last timeline in a `.history` file ended at a target, not at the end of the WAL.
+
+    >>> stopped_at_target("1\t0/5000000\tno recovery target specified\n")
+    False
+    >>> stopped_at_target("1\t0/5000000\tno recovery target specified\n\n2\t0/6000128\tafter LSN 0/60000A0\n")
+    True
+    """
+    reasons = re.findall(r"^\s*[0-9]{1,10}\s+[0-9A-F]{1,8}/[0-9A-F]{1,8}[ \t]+(.*)$", text, re.MULTILINE)
+    return bool(reasons) and reasons[-1].strip() != _AT_THE_END
+
+
+_AT_THE_END = "no recovery target specified"
+"""PostgreSQL's reason for a timeline that began at the end of the WAL; it is not translated."""
+
+
 def archived(path: str) -> str | None:
     """Return the segment or `.history` file in an archived file; None: it is neither, or is incomplete.
 
@@ -136,17 +153,21 @@ def others(
     segment_bytes: int,
     *,
     ours: bool,
+    stopped: bool = False,
 ) -> Others:
     """Return what in an archive is neither this cluster's own nor older than its timeline.
 
-    A segment that contains the fork itself proves nothing: the cluster was restored from it. A segment after
-    it may be no more than the rest of a record that a crash cut off. It counts nevertheless, because a writer
-    that is alive and has not archived the end of its record looks the same. `ours` means that this cluster
-    itself archived the segments of its own timeline; before its first write they belong to another copy,
-    whose segments would have the same names.
+    If the cluster was restored from all WAL in the archive, the segment that contains the fork itself proves
+    nothing. If the recovery has `stopped` at a target within that segment, the rest of the segment is WAL
+    that the cluster lacks. A segment after it may be no more than the rest of a record that a crash cut off.
+    It counts nevertheless, because a writer that is alive and has not archived the end of its record looks
+    the same. `ours` means that this cluster itself archived the segments of its own timeline; before its
+    first write they belong to another copy, whose segments would have the same names.
     """
     names = list(present)
     parent, lsn = forks[-1] if forks else (0, 0)
+    if stopped:
+        lsn -= lsn % segment_bytes
     newest = max(
         (
             each

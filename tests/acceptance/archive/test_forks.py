@@ -32,9 +32,9 @@ def _original(archive: Archive) -> Iterator[Container]:
         yield server
 
 
-def _restore(archive: Archive, volume: str) -> None:
+def _restore(archive: Archive, volume: str, **target: str) -> None:
     """Restore a copy into a volume; kill it before it can look into the archive or write there."""
-    with archive.create(LATEST, "-c", "archive_command=false", volumes={DATA: volume}) as copy:
+    with archive.create({**LATEST, **target}, "-c", "archive_command=false", volumes={DATA: volume}) as copy:
         copy.begin()
         copy.says("the restore is complete")
         copy.kill()
@@ -121,6 +121,37 @@ def test_a_copy_next_to_a_running_original_archives_nothing(archive: Archive, vo
         assert 0 == copy.stop()
     with archive.serve(LATEST) as again:
         assert f"{ROWS + 4}" == again.sql("SELECT count(*) FROM kept")
+
+
+@pytest.mark.parametrize("original_lives", [True, False], ids=["original-alive", "original-lost"])
+def test_a_target_in_the_last_archived_segment_is_a_fork(
+    archive: Archive, volume: str, *, original_lives: bool
+) -> None:
+    """The original is idle, so no segment follows the target's; what follows the target in it counts."""
+    with _original(archive) as original:
+        original.sql("SELECT pg_create_restore_point('here')")
+        archives.write(original, 1)
+        archives.wait_until_whole(archive, original)
+        last, before = archive.segments()[-1], archive.digest()
+        if not original_lives:
+            original.kill()
+        _restore(archive, volume, RESTORE_TARGET_NAME="here")
+        with archive.serve(volumes={DATA: volume}) as copy:
+            assert f"{ROWS}" == copy.sql("SELECT count(*) FROM kept")
+            archives.write(copy, 1)
+            refused = _state(copy)["fork_refused"]
+            assert f"it holds {last}, with WAL from after this copy left timeline 1" in refused
+            assert "off" == copy.sql("SHOW archive_mode")
+            assert before == archive.digest()
+            assert 0 == copy.stop()
+        if original_lives:
+            archives.write(original, 1)
+            archives.wait_until_whole(archive, original)
+            assert f"{ROWS + 2}" == original.sql("SELECT count(*) FROM kept")
+            original.kill()
+    with archive.serve(CONFIRM, volumes={DATA: volume}) as copy:
+        _wait_for_backup(copy, 2)
+        assert None is _state(copy)["fork_refused"]
 
 
 def test_a_manual_backup_checks_for_a_fork_too(archive: Archive, volume: str) -> None:

@@ -112,6 +112,22 @@ def test_writing_beside_a_running_original_is_refused(copy: Copy) -> None:
     assert fork.CONFIRMED == copy.start(*GROWN, *TAKEN)
 
 
+def test_a_copy_that_stopped_at_a_target_lacks_the_rest_of_that_segment(copy: Copy) -> None:
+    """Whether the original lives cannot be seen. A copy that an earlier version let archive goes on."""
+    history = Path(copy.folder, "pg_wal/00000002.history")
+    history.write_text('1\t0/5000128\tat restore point "here"\n')
+    assert fork.REFUSED == copy.start(*OURS)
+    refused = fork.refusal(copy.folder)
+    assert refused is not None
+    assert f"{OURS[-1]}, with WAL from after this copy left timeline 1" in refused.what
+    assert fork.CONFIRMED == copy.start(*OURS, env={"ARCHIVE_FORK": "confirm"})
+    history.write_text("1\t0/5000128\tno recovery target specified\n")
+    copy.start(*OURS, fresh=True)
+    assert fork.CLEAR == copy.start(*OURS)
+    history.write_text('1\t0/5000128\tat restore point "here"\n')
+    assert fork.CLEAR == copy.start(*OURS)
+
+
 def test_a_taken_timeline_cannot_be_confirmed(copy: Copy) -> None:
     """Its segments have the same names as ours would have."""
     assert fork.REFUSED == copy.start(*TAKEN, env={"ARCHIVE_FORK": "confirm"})

@@ -79,6 +79,34 @@ def test_an_old_timeline_that_grew(parent: int, count: int, offset: int, last: i
     assert (segments.name(parent, last, size) if grown else None, ()) == found
 
 
+@given(st.integers(1, 5), st.integers(1, 60), st.integers(0, SIZE - 1), st.integers(0, 60), SIZES)
+def test_a_target_leaves_the_rest_of_its_segment(
+    parent: int, count: int, offset: int, last: int, size: int
+) -> None:
+    """After a stop at a target, the segment with the fork counts too, unless the fork is its very end."""
+    present = {segments.name(parent, each, size) for each in range(last + 1)}
+    forks = [(parent, count * size + offset % size)]
+    found = segments.others(present, parent + 1, forks, size, ours=False, stopped=True)
+    assert (segments.name(parent, last, size) if last >= count else None, ()) == found
+
+
+@pytest.mark.parametrize(
+    ("reason", "stopped"),
+    [
+        ("no recovery target specified", False),
+        ("before 2026-11-22 13:02:00.000000+00", True),
+        ("after transaction 741", True),
+        ('at restore point "no recovery target specified"', True),
+        ("reached consistency", True),
+    ],
+)
+def test_why_a_timeline_ended(reason: str, *, stopped: bool) -> None:
+    """PostgreSQL writes the reason into the history; those of older timelines do not matter."""
+    for before in ("", "1\t0/3000000\tno recovery target specified\n\n", "1\t0/3000000\tbefore LSN 0/1\n\n"):
+        assert stopped == segments.stopped_at_target(f"{before}2\t0/5000028\t{reason}\n")
+    assert not segments.stopped_at_target("")
+
+
 @given(st.sets(st.integers(1, 9)), st.integers(2, 8), st.booleans())
 def test_timelines_that_another_cluster_has_taken(taken: set[int], timeline: int, ours: bool) -> None:
     """Our own number counts only before our first write; a lower one never does, because we came after it."""
