@@ -277,17 +277,22 @@ def _judge(others: segments.Others, timeline: int, left: tuple[int, int], url: s
     )
 
 
+def is_standby_now(data_folder: str) -> bool:
+    """Return whether somebody has made a standby of an old primary, by a standby.signal that is not ours."""
+    known = read(data_folder)
+    return known is not None and known.state == SUPERSEDED and os.path.exists(f"{data_folder}/standby.signal")
+
+
 def end_reading(data_folder: str) -> None:
     """Turn a cluster that was read-only back into a primary, which the start then judges again.
 
     If somebody has made a standby of the cluster manually, it is a standby from now on.
     """
     known = read(data_folder)
-    followed = os.path.exists(f"{data_folder}/standby.signal")
     if known is not None and known.state == READING:
-        if followed:
+        if os.path.exists(f"{data_folder}/standby.signal"):
             os.unlink(f"{data_folder}/standby.signal")
             files.sync_folder(data_folder)
         write(data_folder, known._replace(state=SUPERSEDED))
-    elif known is not None and known.state == SUPERSEDED and followed:
+    elif is_standby_now(data_folder):
         write(data_folder, Fork(STANDBY))

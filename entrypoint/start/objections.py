@@ -39,6 +39,26 @@ def without_ours(facts: Facts) -> Facts:
     return facts._replace(data_folder=folder._replace(standby=False))
 
 
+def gives_way(wanted: Settings) -> bool:
+    """Return whether another server was promoted; standby/takeover.py then decides about this one.
+
+    Raises Failure if we do not archive: nobody would ask the archive, and the old primary would take writes.
+    """
+    data = wanted.data_folder
+    if not fork.is_superseded(data):
+        return False
+    refused = fork.refusal(data)
+    if wanted.our_archive is None and refused is not None and not fork.is_standby_now(data):
+        raise Failure(
+            refused._replace(
+                hint=f"start it with its archive again, where the entrypoint archives; then {refused.hint}; "
+                "or, if it goes its own way as a copy, give it an ARCHIVE_URL of its own"
+            )
+        )
+    fork.end_reading(data)
+    return True
+
+
 def _checked(context: Context, facts: Facts, problems: Sequence[Problem]) -> plan.Plan:
     decided = plan.decide(context.settings, without_ours(facts))
     refusals = [*problems, *decided.refusals]

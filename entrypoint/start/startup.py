@@ -205,9 +205,7 @@ def act(context: Context, decided: plan.Plan, facts: Facts) -> tuple[Context, pl
             OpenedArchive(context, wanted.archive).render()
         # Init files may have changed its configuration file.
         given = [*render.arguments(context), *recovering]
-    superseded = fork.is_superseded(wanted.data_folder)
-    if superseded:
-        fork.end_reading(wanted.data_folder)
+    superseded = objections.gives_way(wanted)
     given = _follow(context, given, superseded=superseded)
     context, given = _open_archive(context, given, first=decided.kind == plan.INITIALIZE)
     if wanted.standby is not None and wanted.standby.conninfo and not status.in_recovery(wanted.data_folder):

@@ -203,6 +203,13 @@ def test_an_old_primary_can_be_read_or_confirmed(archive: Archive, volume: str) 
             assert (SUPERSEDED, True) == (told.code, "ARCHIVE_FORK=confirm" in told.stderr), told.output
             assert 0 == looked_at.stop()
             assert before == archive.segments()
+        for command in ((), ("-c", "archive_command=true")):
+            alone = {} if not command else archive.env()
+            mounted = {DATA: volume, "/archive": archive.volume} if archive.volume else {DATA: volume}
+            with containers.create(*command, env=alone, volumes=mounted) as unaware:
+                complaint = _refused(unaware)
+                assert "holds its timeline 2" in complaint
+                assert "ARCHIVE_URL of its own" in complaint
         assert "holds its timeline 2" in _refused(primary)
         assert "remains a standby" not in primary.logs().output
         with archive.create({**CONFIRM, **OFTEN, **STANDBY}, volumes={DATA: volume}) as kept:

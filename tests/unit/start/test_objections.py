@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from entrypoint import exits
 from entrypoint.archive import fork
+from entrypoint.errors import Failure
 from entrypoint.start import objections
 from unit import made
 
@@ -27,3 +29,45 @@ def test_an_old_primary_that_was_read_is_no_standby(
         fork.write(str(tmp_path), fork.Fork(state))
     found = made.facts(made.data_folder(path=str(tmp_path), has_cluster=True, standby=True))
     assert standby == objections.without_ours(found).data_folder.standby
+
+
+_ARCHIVE = {"ARCHIVE_URL": "file:///archive"}
+
+
+@pytest.mark.parametrize("env", [{}, {"RESTORE_ARCHIVE_URL": "file:///archive"}, _ARCHIVE])
+@pytest.mark.parametrize("state", [fork.SUPERSEDED, fork.READING, fork.TAKING])
+def test_an_old_primary_needs_its_archive(tmp_path: Path, state: State, env: dict[str, str]) -> None:
+    """Without it, nobody would keep it from taking writes; nothing is changed."""
+    made.cluster(tmp_path)
+    noted = fork.Fork(state, what="another server was promoted", hint="choose one")
+    fork.write(str(tmp_path), noted)
+    signal = tmp_path / "standby.signal"
+    if state == fork.READING:
+        signal.touch()
+    wanted = made.settings({**env, "PGDATA": str(tmp_path)})
+    if env == _ARCHIVE:
+        assert objections.gives_way(wanted)
+        assert not signal.exists()
+        return
+    with pytest.raises(Failure) as refused:
+        objections.gives_way(wanted)
+    (problem,) = refused.value.problems
+    assert (exits.SUPERSEDED, True) == (problem.code, "choose one; or," in problem.hint)
+    assert noted == fork.read(str(tmp_path))
+    assert (state == fork.READING) == signal.exists()
+
+
+def test_an_old_primary_that_somebody_made_a_standby_serves_as_one(tmp_path: Path) -> None:
+    """It takes no writes, so it needs no archive of ours."""
+    made.cluster(tmp_path)
+    fork.write(str(tmp_path), fork.Fork(fork.SUPERSEDED, what="another server was promoted"))
+    (tmp_path / "standby.signal").touch()
+    assert objections.gives_way(made.settings({"PGDATA": str(tmp_path)}))
+    known = fork.read(str(tmp_path))
+    assert (fork.STANDBY, True) == (known and known.state, (tmp_path / "standby.signal").exists())
+
+
+def test_a_cluster_without_a_rival_is_left_alone(tmp_path: Path) -> None:
+    """No archive is needed to serve it."""
+    made.cluster(tmp_path)
+    assert not objections.gives_way(made.settings({"PGDATA": str(tmp_path)}))
