@@ -1,7 +1,8 @@
 """A real Prometheus scrapes real servers: each rule fires while a server is broken in its way, and ends afterwards.
 
-The rules are those of examples/prometheus; only their `for:` is left out, and the expressions stay. Rules that
-need hours are evaluated by promtool on what was scraped from the broken server, as if it stayed like that.
+The rules are those of examples/prometheus; only their `for:` is left out, a silent watch need not be silent for
+15 minutes, and the other expressions stay. Rules that need hours are evaluated by promtool on what was scraped
+from the broken server, as if it stayed like that.
 """
 
 from __future__ import annotations
@@ -171,6 +172,30 @@ def test_a_healthy_server(scene: Scene) -> None:
     scene.later("primary", {"PostgresBackupOverdue"}, WATCHED, REACHED)
     # A watch that hangs is noticed as well.
     scene.later("primary", {"PostgresBackupOverdue", "PostgresWatchSilent"}, REACHED)
+
+
+def test_a_watch_that_hangs(scene: Scene) -> None:
+    """A watch whose checks hang is an alert until they go on. One that hangs itself answers no scrape."""
+    primary = scene.primary
+    (watch,) = (each for each in _helpers(primary) if each["role"] == "watch")
+    catch = (
+        f"while :; do for each in $(cat /proc/{watch['pid']}/task/*/children); do "
+        "kill -STOP $each; grep -q '^State:.T' /proc/$each/status && echo $each && exit; done; done 2>/dev/null"
+    )
+    look = primary.exec("timeout", "60", "bash", "-c", catch, user="0", timeout=70).stdout.strip()
+    scene.prometheus.fires("primary", "PostgresWatchSilent", timeout=prometheus.SILENT + 45)
+    assert "PostgresDown" not in scene.firing("primary")
+    primary.shell(f"kill -CONT {look}", user="0")
+    scene.prometheus.ends("primary", "PostgresWatchSilent")
+    primary.shell(f"kill -STOP {watch['pid']}", user="0")
+    scene.prometheus.fires("primary", "PostgresDown")
+    primary.shell(f"kill -CONT {watch['pid']}", user="0")
+    scene.prometheus.ends("primary", "PostgresDown", "PostgresWatchSilent")
+
+
+def _helpers(server: Container) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(server.exec("entrypoint", "status", "--json").stdout)["helpers"]
+    return found
 
 
 def test_a_standby_behind(scene: Scene) -> None:
