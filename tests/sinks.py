@@ -35,6 +35,8 @@ class Web(http.server.ThreadingHTTPServer):
     def __init__(self, address: str, redirects: Mapping[str, str], refused: Sequence[str]) -> None:
         super().__init__((address, 0), _Handler)
         self.taken: list[Taken] = []
+        """What a test looks at; it may clear it."""
+        self.ever: list[Taken] = []
         self.redirects = redirects
         self.refused = refused
         self.answer = b"{}"
@@ -63,7 +65,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Keep a request."""
         length = int(self.headers.get("Content-Length") or 0)
-        self.server.taken.append(Taken(self.command, self.path, self.rfile.read(length).decode()))
+        taken = Taken(self.command, self.path, self.rfile.read(length).decode())
+        self.server.taken.append(taken)
+        self.server.ever.append(taken)
         where = self.server.redirects.get(self.path)
         self.send_response(403 if self.path in self.server.refused else 302 if where else 200)
         if where:
