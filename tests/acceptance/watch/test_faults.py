@@ -159,7 +159,7 @@ def _watched(archive: archives.Archive, to: Web, data: str, **more: str) -> Iter
 
 
 def _keeps_secrets(watched: Watched) -> None:
-    """No secret is in anything that was shown, sent, logged or queued, nor in a file of ours.
+    """No secret is in anything that was shown, sent, logged or queued, nor in our files.
 
     The archiver's own configuration has its keys: only the server's user may read it.
     """

@@ -175,7 +175,7 @@ def test_a_healthy_server(scene: Scene) -> None:
 
 
 def test_a_watch_that_hangs(scene: Scene) -> None:
-    """A watch whose checks hang is an alert until they go on. One that hangs itself answers no scrape."""
+    """A watch whose checks hang is an alert until they continue. One that hangs itself answers no scrape."""
     primary = scene.primary
     (watch,) = (each for each in _helpers(primary) if each["role"] == "watch")
     catch = (

@@ -113,7 +113,7 @@ def test_writing_beside_a_running_original_is_refused(copy: Copy) -> None:
 
 
 def test_a_copy_that_stopped_at_a_target_lacks_the_rest_of_that_segment(copy: Copy) -> None:
-    """Whether the original lives cannot be seen. A copy that an earlier version let archive goes on."""
+    """Whether the original lives cannot be seen. A copy that an earlier version let archive continues."""
     history = Path(copy.folder, "pg_wal/00000002.history")
     history.write_text('1\t0/5000128\tat restore point "here"\n')
     assert fork.REFUSED == copy.start(*OURS)

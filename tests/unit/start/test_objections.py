@@ -58,7 +58,7 @@ def test_an_old_primary_needs_its_archive(tmp_path: Path, state: State, env: dic
 
 
 def test_an_old_primary_that_somebody_made_a_standby_serves_as_one(tmp_path: Path) -> None:
-    """It takes no writes, so it needs no archive of ours."""
+    """It takes no writes, so it needs no archive."""
     made.cluster(tmp_path)
     fork.write(str(tmp_path), fork.Fork(fork.SUPERSEDED, what="another server was promoted"))
     (tmp_path / "standby.signal").touch()
