@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from entrypoint import own
 from entrypoint.archivers.interface import Capabilities
 from entrypoint.archivers.terms import (
     Answer,
@@ -166,7 +167,11 @@ class PgBackRest:
                 options[found[1]] = value.split(":") if found[0] in _LISTS else value
         if storage.from_url:
             options |= _repository(values, storage)
+        theirs = options.get("exclude", [])
+        assert isinstance(theirs, list)
         options |= {
+            # Of pg_wal and pg_stat_tmp, the tool leaves out only what it knows.
+            "exclude": [*theirs, *(f"{folder}/{own.RESERVE}" for folder in ("pg_wal", "pg_stat_tmp"))],
             # The tool removes nothing by itself: the entrypoint decides about retention.
             "repo1-retention-full": "9999999",
             "expire-auto": "n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,6 +95,31 @@ def test_a_start_without_a_reserve(kind: str) -> None:
             assert "10000" == server.sql(ROWS)
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_no_inode_is_free(kept: bool) -> None:
+    """Spare inodes let the server start; without them, the log names the disk, and nothing is lost."""
+    with disks.disk("ext4", 512 * MB, options=("-N", "2400")) as disk, _serving(disk) as server:
+        if kept:
+            _keep_reserve(disk)
+        server.kill()
+        server.wait()
+        disk.take_files(0)
+        server.begin()
+        server.says(f"the disk of {DATA} is full: ")
+        if kept:
+            server.ready()
+            assert "10000" == server.sql(ROWS)
+            assert 0 == server.stop()
+            assert stops.is_clean(disk.folder)
+            server.again()
+        else:
+            server.kill()
+            server.wait()
+            disk.give_back("others")
+            server.again()
+        assert "10000" == server.sql(ROWS)
+
+
 def test_nothing_at_all_is_free() -> None:
     """Without a reserve and without a byte, the log names the disk; with space, everything is there again."""
     with disks.disk("ext4", 512 * MB) as disk, _serving(disk) as server:
@@ -134,3 +160,73 @@ def test_a_stop_on_a_full_disk(signal: str) -> None:
         assert "10000" == server.sql(f"{ROWS} WHERE repeat = 'y'")
         assert 0 == server.stop()
         assert stops.is_clean(disk.folder)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_everything_that_a_start_writes(kept: bool) -> None:
+    """With an archive, the watch, a log in JSON, init files and rendered settings, a full disk ends no start."""
+    wanted = {
+        "ARCHIVE_URL": "file:///archive",
+        "ARCHIVE_TOOL": "pgbackrest",
+        "BACKUP_SCHEDULE": "0 3 * * *",
+        "DRILL_SCHEDULE": "0 4 * * 0",
+        "STATUS_LISTEN": "0.0.0.0:8080",
+        "STATUS_LOG_FORMAT": "json",
+        "POSTGRES_EXTENSIONS": "pg_trgm",
+        "POSTGRES_CONF_work_mem": "5MB",
+    }
+    with (
+        disks.disk("ext4", 512 * MB) as disk,
+        containers.volume() as storage,
+        _serving(disk, wanted, {"/archive": storage}) as server,
+    ):
+        if kept:
+            _keep_reserve(disk)
+        server.kill()
+        server.wait()
+        if kept:
+            _fill(disk)
+        else:
+            disk.leave(4 * MB)
+        server.begin()
+        server.says("database system is ready to accept connections")
+        containers.until(lambda: server.sql(ROWS) == "10000", "the server answers")
+        assert 0 == server.stop()
+        assert stops.is_clean(disk.folder)
+        assert "Traceback" not in server.logs().output
+
+
+def test_run_is_full() -> None:
+    """A full /run with another place for the sockets: the runtime folder is where there is room."""
+    with disks.disk("tmpfs", MB) as disk:
+        os.chown(disk.folder, 0, 0)
+        os.chmod(disk.folder, 0o755)
+        _fill(disk)
+        options = ("--tmpfs", "/run/postgresql:mode=3777")
+        mounted = {"/run": disk.folder}
+        wanted = {**FRESH, "POSTGRES_CONF_work_mem": "5MB"}
+        with containers.create(env=wanted, volumes=mounted, options=options) as server:
+            server.begin()
+            server.ready()
+            assert "5MB" == server.sql("SHOW work_mem")
+            server.says(
+                "/var/run/postgresql/entrypoint is used, because the filesystem of /run/entrypoint is full: 0 kB"
+            )
+            assert "serving" in server.exec("entrypoint", "status").output
+            assert 0 == server.stop()
+
+
+def test_run_and_the_sockets_are_full() -> None:
+    """Without room for the lock file of its socket, no server can start; the log says so, and what helps."""
+    with disks.disk("tmpfs", MB) as disk:
+        os.chown(disk.folder, 0, 0)
+        os.chmod(disk.folder, 0o755)
+        _fill(disk)
+        with containers.create(env=FRESH, volumes={"/run": disk.folder}) as server:
+            outcome = server.finish()
+            assert 0 != outcome.code
+            assert (
+                "the server may not start, because /var/run/postgresql has no room for its" in outcome.stderr
+            )
+            assert "--tmpfs /var/run/postgresql" in outcome.stderr
+            assert "Traceback" not in outcome.output, outcome.output

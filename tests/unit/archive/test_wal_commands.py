@@ -160,10 +160,14 @@ def test_pgbackrest_conf_has_the_server_in_its_stanza() -> None:
     assert expected == found[-5:]
 
 
+_RESERVE = ("exclude=pg_wal/entrypoint.reserve", "exclude=pg_stat_tmp/entrypoint.reserve")
+"""Always left out."""
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("EXCLUDE", "log:base/2", ["exclude=log", "exclude=base/2"]),
+        ("EXCLUDE", "log:base/2", ["exclude=log", "exclude=base/2", *_RESERVE]),
         ("DB_INCLUDE", "a:b", ["db-include=a", "db-include=b"]),
         ("ANNOTATION", "a=b:c=d", ["annotation=a=b", "annotation=c=d"]),
         ("TABLESPACE_MAP", "1=/b:2=/c", ["tablespace-map=1=/b", "tablespace-map=2=/c"]),

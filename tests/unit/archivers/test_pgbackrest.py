@@ -156,6 +156,7 @@ def test_options() -> None:
         "archive-async": "y",
         "process-max": "2",
         "io-timeout": "10",
+        "exclude": ["pg_wal/entrypoint.reserve", "pg_stat_tmp/entrypoint.reserve"],
         "expire-auto": "n",
         "spool-path": "/run/entrypoint/pgbackrest/spool",
         "lock-path": "/run/entrypoint/pgbackrest/lock",
@@ -650,7 +651,7 @@ def test_options_as_variables() -> None:
     found = TOOL.as_variables(TOOL.options(values, FOLDER, SERVER))
     expected = {
         "PGBACKREST_REPO1_CIPHER_PASS": "a b",
-        "PGBACKREST_EXCLUDE": "x:y",
+        "PGBACKREST_EXCLUDE": "x:y:pg_wal/entrypoint.reserve:pg_stat_tmp/entrypoint.reserve",
         "PGBACKREST_REPO1_PATH": "/archive",
         "PGBACKREST_PG1_PATH": SERVER.data_folder,
         "PGBACKREST_CONFIG": "/dev/null",
