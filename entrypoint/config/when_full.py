@@ -60,28 +60,31 @@ def segment_bytes(data_folder: str) -> int:
 def settings(level: Level, segment: int) -> dict[str, str]:
     """Return the settings of a level; `segment` is the size of a WAL segment in bytes.
 
-    Without wal_recycle=off, WAL that was archived would be kept under a new name, and the space would never
-    come back. A sort that spills to disk fails rather than the server.
+    With a large max_wal_size, WAL that was archived would be kept under new names, and the space would never
+    come back. On a full disk, a few such segments are what the server can still write to: nobody else can take
+    them. A sort that spills to disk fails rather than the server.
 
     >>> settings(room.TIGHT, 16 * 1024**2)
     {'wal_recycle': 'off', 'min_wal_size': '32MB', 'max_wal_size': '128MB', 'checkpoint_warning': '0'}
     """
     if level == room.NORMAL:
         return {}
-    least, most = 2 * segment // _MB, (8 if level == room.TIGHT else 2) * segment // _MB
-    found = {
-        "wal_recycle": "off",
-        "min_wal_size": f"{least}MB",
-        "max_wal_size": f"{most}MB",
-        "checkpoint_warning": "0",
-    }
     if level == room.TIGHT:
-        return found
+        return {"wal_recycle": "off", **_wal_sizes(2 * segment, 8 * segment)}
     return {
-        **found,
+        "wal_recycle": "on",
+        **_wal_sizes(4 * segment, 4 * segment),
         "default_transaction_read_only": "on",
         "autovacuum": "off",
         "temp_file_limit": f"{segment // _MB}MB",
+    }
+
+
+def _wal_sizes(least: int, most: int) -> dict[str, str]:
+    return {
+        "min_wal_size": f"{least // _MB}MB",
+        "max_wal_size": f"{most // _MB}MB",
+        "checkpoint_warning": "0",
     }
 
 

@@ -30,7 +30,7 @@ _CALM = 5.0
 """Seconds of the level `normal` after which there is nothing left to do."""
 _CHECKPOINT_EVERY = 2.0
 """Seconds from the end of a checkpoint to the next one."""
-_KEPT = {room.NORMAL: 64, room.TIGHT: 16, room.FULL: 3}
+_KEPT = {room.NORMAL: 64, room.TIGHT: 16, room.FULL: 7}
 """Segments that are not worth a checkpoint, by the level."""
 _WAITING = when_full.SEGMENT_NAME + len(".ready")
 """Letters of the name of a file that says that a segment waits to be archived."""
@@ -128,8 +128,11 @@ class Guard:
             log.warning(f"cannot keep a reserve of space in pg_wal: {error}", docs="when-the-disk-fills")
 
     def _give_up_reserve(self) -> None:
-        """Give the reserve up when nothing else is left: without a new segment, the server ends."""
-        if all(each.free >= each.segment for each in self.disks.rooms.values()):
+        """Give the reserve up when nothing else is left: without a new segment, the server ends.
+
+        As long as there are segments to write to, it stays: what fills the disk would take it at once.
+        """
+        if all(each.free >= each.segment for each in self.disks.rooms.values()) or self._has_next_segment():
             return
         freed = reserve.give_up(self.context.settings.data_folder, half=True)
         if freed:
@@ -137,6 +140,19 @@ class Guard:
                 f"gave up the reserve of {spell(freed)} in pg_wal, since nothing else is free",
                 docs="when-the-disk-fills",
             )
+
+    def _has_next_segment(self) -> bool:
+        """Return whether there is a segment beyond the one that the server writes to, which changed last."""
+        try:
+            with os.scandir(self.wal) as entries:
+                times = {
+                    entry.name: entry.stat().st_mtime_ns
+                    for entry in entries
+                    if len(entry.name) == when_full.SEGMENT_NAME
+                }
+        except OSError:
+            return False
+        return bool(times) and max(times, key=lambda name: times[name]) < max(times)
 
     def _removable(self) -> int:
         """Return the number of segments that do not wait to be archived."""
