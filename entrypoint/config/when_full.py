@@ -61,8 +61,8 @@ def settings(level: Level, segment: int) -> dict[str, str]:
     """Return the settings of a level; `segment` is the size of a WAL segment in bytes.
 
     With a large max_wal_size, WAL that was archived would be kept under new names, and the space would never
-    come back. On a full disk, a few such segments are what the server can still write to: nobody else can take
-    them. A sort that spills to disk fails rather than the server.
+    come back. On a full disk, a few such segments are what the server can still write to: nobody else can
+    take them. A sort that spills to disk fails rather than the server.
 
     >>> settings(room.TIGHT, 16 * 1024**2)
     {'wal_recycle': 'off', 'min_wal_size': '32MB', 'max_wal_size': '128MB', 'checkpoint_warning': '0'}
