@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _MB = 1024**2
 _MAX_WAL = "max_wal_size"
+_FEW = 4
+"""Segments that are enough for a server with little to do, and are kept for it."""
 DEFAULT_WAL = 1024 * _MB
 """Bytes: PostgreSQL's default for max_wal_size."""
 SEGMENT_NAME = 24
@@ -57,44 +59,51 @@ def segment_bytes(data_folder: str) -> int:
     return max(sizes, default=0) or 16 * _MB
 
 
-def settings(level: Level, segment: int) -> dict[str, str]:
-    """Return the settings of a level; `segment` is the size of a WAL segment in bytes.
+def settings(level: Level, segment: int, size: int) -> dict[str, str]:
+    """Return the settings of a level; the sizes of a WAL segment and of the WAL's filesystem are in bytes.
 
     With a large max_wal_size, WAL that was archived would be kept under new names, and the space would never
     come back. On a full disk, a few such segments are what the server can still write to: nobody else can
     take them. A sort that spills to disk fails rather than the server.
 
-    >>> settings(room.TIGHT, 16 * 1024**2)
-    {'wal_recycle': 'off', 'min_wal_size': '32MB', 'max_wal_size': '128MB', 'checkpoint_warning': '0'}
+    >>> settings(room.TIGHT, 16 * 1024**2, 10**10)
+    {'wal_recycle': 'on', 'min_wal_size': '64MB', 'max_wal_size': '128MB', 'checkpoint_warning': '0'}
     """
     if level == room.NORMAL:
         return {}
-    if level == room.TIGHT:
-        return {"wal_recycle": "off", **_wal_sizes(2 * segment, 8 * segment)}
-    return {
+    least = _FEW * segment
+    most = min(2 * least, _fitting(segment, size))
+    found = {
         "wal_recycle": "on",
-        **_wal_sizes(4 * segment, 4 * segment),
+        "min_wal_size": f"{least // _MB}MB",
+        "max_wal_size": f"{(most if level == room.TIGHT else least) // _MB}MB",
+        "checkpoint_warning": "0",
+    }
+    if level == room.TIGHT:
+        return found
+    return {
+        **found,
         "default_transaction_read_only": "on",
         "autovacuum": "off",
         "temp_file_limit": f"{segment // _MB}MB",
     }
 
 
-def _wal_sizes(least: int, most: int) -> dict[str, str]:
-    return {
-        "min_wal_size": f"{least // _MB}MB",
-        "max_wal_size": f"{most // _MB}MB",
-        "checkpoint_warning": "0",
-    }
+def _fitting(segment: int, size: int) -> int:
+    """Return a max_wal_size in bytes that fits on a small filesystem."""
+    return max(_FEW * segment, size // 8)
 
 
 def is_small(context: Context) -> bool:
     """Return whether PostgreSQL's default max_wal_size, 1 GB, is too much for the filesystem of the WAL."""
     if not rendered.guards(context):
         return False
-    data = context.settings.data_folder
-    place = next(path for path in (f"{data}/pg_wal", data, "/") if os.path.exists(path))
-    return _size(place) < 4 * DEFAULT_WAL
+    return _size(_wal_place(context.settings.data_folder)) < 4 * DEFAULT_WAL
+
+
+def _wal_place(data_folder: str) -> str:
+    """Return a folder on the filesystem of the WAL, also before there is a cluster."""
+    return next(path for path in (f"{data_folder}/pg_wal", data_folder, "/") if os.path.exists(path))
 
 
 def _size(folder: str) -> int:
@@ -114,8 +123,8 @@ def fitting(context: Context) -> list[Source]:
     if not is_small(context) or (found is not None and found.origin != sources.IMAGE):
         return []
     data = context.settings.data_folder
-    size = _size(f"{data}/pg_wal" if os.path.exists(f"{data}/pg_wal") else data)
-    value = max(4 * segment_bytes(data), size // 8) // _MB
+    size = _size(_wal_place(data))
+    value = _fitting(segment_bytes(data), size) // _MB
     why = f"an eighth of the {size // _MB} MB for WAL, the least is four segments"
     return [Source(_MAX_WAL, f"{value}MB", sources.SMALL_DISK, "the entrypoint", why)]
 
@@ -129,10 +138,11 @@ def prepare(context: Context) -> None:
     if not rendered.guards(context):
         return
     folder = context.runtime_folder
-    segment = segment_bytes(context.settings.data_folder)
-    for level in room.LEVELS:
-        files.write_atomically(f"{folder}/{brake.prepared(level)}", _text(level, settings(level, segment)))
     data = context.settings.data_folder
+    segment = segment_bytes(data)
+    for level in room.LEVELS:
+        text = _text(level, settings(level, segment, _size(_wal_place(data))))
+        files.write_atomically(f"{folder}/{brake.prepared(level)}", text)
     seen = brake.Brake(disks(data), segment)
     exists = os.path.exists(f"{data}/PG_VERSION")
     brake.switch(folder, seen.look(time.monotonic()) if exists else room.NORMAL)
