@@ -16,7 +16,6 @@ from entrypoint.full_disk.writers import Writers
 from entrypoint.pid1 import status
 from entrypoint.pid1.brake import Brake
 from entrypoint.server import sessions
-from entrypoint.shown import spell
 from entrypoint.volume import reserve, room
 
 TYPE_CHECKING = False
@@ -85,7 +84,6 @@ class Guard:
                 return False
         else:
             self.began, self.calm_since = True, None
-        self._give_up_reserve()
         self._checkpoint(now)
         self._watch_writers()
         return True
@@ -126,33 +124,6 @@ class Guard:
             reserve.make(data, self.segment)
         except OSError as error:
             log.warning(f"cannot keep a reserve of space in pg_wal: {error}", docs="when-the-disk-fills")
-
-    def _give_up_reserve(self) -> None:
-        """Give the reserve up when nothing else is left: without a new segment, the server ends.
-
-        As long as there are segments to write to, it stays: what fills the disk would take it at once.
-        """
-        if all(each.free >= each.segment for each in self.disks.rooms.values()) or self._has_next_segment():
-            return
-        freed = reserve.give_up(self.context.settings.data_folder, half=True)
-        if freed:
-            log.warning(
-                f"gave up the reserve of {spell(freed)} in pg_wal, since nothing else is free",
-                docs="when-the-disk-fills",
-            )
-
-    def _has_next_segment(self) -> bool:
-        """Return whether there is a segment beyond the one that the server writes to, which changed last."""
-        try:
-            with os.scandir(self.wal) as entries:
-                times = {
-                    entry.name: entry.stat().st_mtime_ns
-                    for entry in entries
-                    if len(entry.name) == when_full.SEGMENT_NAME
-                }
-        except OSError:
-            return False
-        return bool(times) and max(times, key=lambda name: times[name]) < max(times)
 
     def _removable(self) -> int:
         """Return the number of segments that do not wait to be archived."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ACTIVE = "full-disk.conf"
 """The file in the runtime folder that the server's configuration includes last."""
 _BYTES, _INODES = "bytes", "inodes"
+_SHORT = 2
+"""WAL segments for which there must be space, as long as the server runs."""
 _STARTING = 0.1
 """Seconds between two looks whether the server has its lock file."""
 
@@ -63,6 +65,11 @@ def active(runtime_folder: str) -> Level:
     return room.NORMAL
 
 
+def _badness(seen: Room) -> tuple[int, float]:
+    """Return how full a room is, for comparisons."""
+    return room.LEVELS.index(seen.level), -seen.free / max(1, seen.marks.tight)
+
+
 class Brake:
     """The filesystems of the server, as PID 1 sees them."""
 
@@ -73,6 +80,8 @@ class Brake:
         self.level = level
         self.due = 0.0
         """When to look again, in seconds of the clock of `now`."""
+        self.cause = ("", _BYTES)
+        """The folder, and bytes or inodes: what is missing, or was missing when the level became higher."""
         self.is_up = False
         """The server has come so far that it reloads its settings on SIGHUP."""
 
@@ -93,7 +102,10 @@ class Brake:
                     (folder, _INODES), room.Room(found.f_files, room.FILES, fastest=room.FASTEST_FILES)
                 )
                 self.rooms[folder, _INODES] = room.look(known, found.f_favail, now)
-        self.level = level_of([*self.rooms.values()])
+        level = level_of([*self.rooms.values()])
+        if room.LEVELS.index(level) >= room.LEVELS.index(self.level):
+            self.cause = max(self.rooms, key=lambda each: _badness(self.rooms[each]), default=self.cause)
+        self.level = level
         self.due = now + min(map(room.next_look, self.rooms.values()), default=room.SELDOM)
         return self.level
 
@@ -107,10 +119,14 @@ class Brake:
                 return False
         return self.is_up
 
+    @property
+    def is_short(self) -> bool:
+        """Whether the server may not find the space for its next WAL segments."""
+        return any(each.free < _SHORT * each.segment for each in self.rooms.values())
+
     def words(self) -> str:
-        """Return what is free on the worst filesystem, for the log."""
-        (folder, unit), worst = max(
-            self.rooms.items(), key=lambda each: (room.LEVELS.index(each[1].level), -each[1].free)
-        )
-        free = f"{worst.free // 1024**2} MiB" if unit == _BYTES else f"{worst.free} inodes"
+        """Return what is free where it became full, for the log."""
+        folder, unit = self.cause
+        number = self.rooms[self.cause].free
+        free = f"{number // 1024**2} MiB" if unit == _BYTES else f"{number} inodes"
         return f"{free} are free on the disk of {folder}"

@@ -127,6 +127,8 @@ class Supervisor:
         if not self.brake.can_switch(self.given.data_folder, self.server, now):
             return
         level = self.brake.look(now)
+        if self.brake.is_short and (lent := reserve.lend(self.given.data_folder, self.given.segment)):
+            log.warning(f"{self.brake.words()}: the server got {lent} WAL segments of the reserve")
         if level == self.state.level:
             return
         if brake.switch(self.given.runtime_folder, level):

@@ -20,13 +20,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_SMALL = 2 * 1024**3
-"""Bytes of a filesystem on which the reserve has fewer segments."""
-_SEGMENTS, _FEW_SEGMENTS = 4, 2
-"""A shutdown checkpoint needs at most one new segment, and so does the next start."""
+_LENT = ("next-1", "next-2")
+"""Files that a running server gets as its next WAL segments; a very small filesystem has none."""
+_AHEAD = 2
+"""As many segments are to exist beyond the one that the server writes to."""
+_KEPT = ("1", "2")
+"""Files for a clean stop and the next start: each needs at most one new segment."""
+_SPARE = "spare-"
+_SEGMENT_NAME = 24
+"""Letters of a segment's name."""
 _MORE = 2 * 1024**2
 """Bytes of each file beyond a segment: a checkpoint that cannot write its small files is a PANIC, too."""
-_PART = 10
+_PART = 7
 """The reserve takes at most one part in this many of a filesystem."""
 _BESIDE = 4 * 1024**2
 """Bytes on the filesystem of the data folder if the WAL is on another one."""
@@ -117,14 +122,67 @@ def can_make(data_folder: str, segment_bytes: int) -> bool:
     return any(lacking and _has_room(part, lacking, segment_bytes) for part, lacking in parts)
 
 
-def give_up(data_folder: str, *, half: bool = False) -> int:
-    """Remove the reserve; return how many bytes that freed. Works on a full disk, and follows no link.
+def give_up(data_folder: str) -> int:
+    """Remove the reserve; return how many bytes that freed. Works on a full disk, and follows no link."""
+    return sum(_remove(f"{data_folder}/{name}") for name in ("pg_wal", "pg_stat_tmp"))
 
-    A server that runs may take only `half` of it, once: whatever fills the disk would take the rest as well,
-    and then no clean stop and no start would be possible.
+
+def lend(data_folder: str, segment_bytes: int) -> int:
+    """Give a running server files of the reserve as its next WAL segments, and some inodes.
+
+    Returns the number of segments.
+
+    Whatever fills the disk cannot take them: a file only gets another name, as in PostgreSQL's own recycling.
+    The rest is for a clean stop and the next start. The server never has more than `_AHEAD` such segments.
     """
-    places = (f"{data_folder}/{name}" for name in ("pg_wal", "pg_stat_tmp"))
-    return sum(_remove(place, half=half) for place in places)
+    lent = 0
+    try:
+        above = os.open(f"{data_folder}/pg_wal", _FOLDER)
+    except OSError:
+        return 0
+    try:
+        folder = os.open(own.RESERVE, _FOLDER | os.O_NOFOLLOW, dir_fd=above)
+    except OSError:
+        os.close(above)
+        return 0
+    try:
+        for name in os.listdir(folder):
+            if name.startswith(_SPARE) and name[-1] in "13579":
+                os.unlink(name, dir_fd=folder)
+        names, ahead = _segments(above)
+        for name in _LENT:
+            if not names or ahead >= _AHEAD or not _is_whole(folder, name, segment_bytes):
+                continue
+            names.append(_following(names[-1], segment_bytes))
+            os.utime(name, (0, 0), dir_fd=folder, follow_symlinks=False)
+            os.link(name, names[-1], src_dir_fd=folder, dst_dir_fd=above, follow_symlinks=False)
+            os.unlink(name, dir_fd=folder)
+            ahead, lent = ahead + 1, lent + 1
+    except OSError:
+        pass  # the server has made that segment meanwhile, or the folder is gone
+    finally:
+        os.close(folder)
+        os.close(above)
+    return lent
+
+
+def _segments(wal: int) -> tuple[list[str], int]:
+    """Return the names of the WAL segments, and how many are beyond the one that was written last."""
+    names = sorted(name for name in os.listdir(wal) if len(name) == _SEGMENT_NAME)
+    times = {name: os.stat(name, dir_fd=wal, follow_symlinks=False).st_mtime_ns for name in names}
+    last = max(names, key=lambda name: times[name], default="")
+    return names, sum(name > last for name in names)
+
+
+def _following(name: str, segment_bytes: int) -> str:
+    """Return the name of the segment after this one.
+
+    >>> _following("0000000200000001000000FF", 16 * 1024**2)
+    '000000020000000200000000'
+    """
+    each = 2**32 // segment_bytes
+    number = int(name[8:16], 16) * each + int(name[16:], 16) + 1
+    return f"{name[:8]}{number // each:08X}{number % each:08X}"
 
 
 def clear(wal_folder: str | None) -> None:
@@ -146,19 +204,20 @@ def _parts(data_folder: str, segment_bytes: int) -> Iterator[_Part]:
         wal_device = os.stat(wal).st_dev
     except OSError:
         return  # no cluster, or no longer
-    yield _part(wal, _SEGMENTS if size >= _SMALL else _FEW_SEGMENTS, segment_bytes + _MORE, size)
+    kept = min(segment_bytes + _MORE, size // _PART // len(_KEPT))
+    lent = max(0, size // _PART - kept * len(_KEPT)) // segment_bytes
+    yield _part(wal, {**dict.fromkeys(_KEPT, kept), **dict.fromkeys(_LENT[:lent], segment_bytes)})
     try:
         # It may be a tmpfs, where a reserve would be of no use.
         if wal_device != data_device and os.stat(beside).st_dev == data_device:
-            yield _part(beside, 2, _BESIDE // 2, space(beside).size)
+            each = min(_BESIDE, space(beside).size // _PART) // len(_KEPT)
+            yield _part(beside, dict.fromkeys(_KEPT, each))
     except OSError:
         return
 
 
-def _part(place: str, count: int, each: int, size: int) -> _Part:
-    each = min(each, size // _PART // count)
-    sizes = {f"{number}": each for number in range(1, count + 1)}
-    return _Part(place, sizes | {f"spare-{number}": 0 for number in range(1, _SPARE_FILES + 1)})
+def _part(place: str, sizes: dict[str, int]) -> _Part:
+    return _Part(place, sizes | {f"{_SPARE}{number}": 0 for number in range(1, _SPARE_FILES + 1)})
 
 
 def _lacking(part: _Part) -> dict[str, int]:
@@ -266,8 +325,8 @@ def _write(descriptor: int, size: int) -> None:
     os.fsync(descriptor)
 
 
-def _remove(place: str, *, half: bool = False) -> int:
-    """Remove the part of the reserve in a folder, or the files with odd numbers; return the bytes."""
+def _remove(place: str) -> int:
+    """Remove the part of the reserve in a folder; return the bytes."""
     freed = 0
     try:
         folder = _open(place)
@@ -275,8 +334,6 @@ def _remove(place: str, *, half: bool = False) -> int:
         return 0
     try:
         for name in os.listdir(folder):
-            if half and name[-1] not in "13579":
-                continue
             try:
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 os.unlink(name, dir_fd=folder)

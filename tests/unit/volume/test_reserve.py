@@ -14,7 +14,9 @@ from entrypoint.volume import reserve
 SEGMENT = 1024**2
 EACH = 3 * SEGMENT
 """A segment, and 2 MB for the small files of a checkpoint."""
-WHOLE = 4 * EACH
+KEPT = {"1": EACH, "2": EACH}
+ALL = {**KEPT, "next-1": SEGMENT, "next-2": SEGMENT}
+WHOLE = sum(ALL.values())
 GB = 1024**3
 
 
@@ -79,38 +81,44 @@ def test_what_a_killed_call_leaves_is_completed(data: str) -> None:
     """A file that is short, has holes or is of another size is made again, and what is whole is kept."""
     reserve.make(data, SEGMENT)
     folder = Path(data, "pg_wal", own.RESERVE)
-    kept = (folder / "4").stat().st_ino
+    kept = (folder / "next-2").stat().st_ino
     os.truncate(folder / "1", SEGMENT // 2)
     (folder / "2").unlink()
-    os.truncate(folder / "3", 0)
-    os.truncate(folder / "3", EACH)  # a hole, as a copy of the volume may leave
+    os.truncate(folder / "next-1", 0)
+    os.truncate(folder / "next-1", SEGMENT)  # a hole, as a copy of the volume may leave
     (folder / "spare-9").unlink()
     (folder / "5").write_text("from a larger disk")
     assert reserve.missing(data, SEGMENT)
-    assert 3 * EACH == reserve.make(data, SEGMENT)
-    assert {"1": EACH, "2": EACH, "3": EACH, "4": EACH} == _kept(data)
-    assert kept == (folder / "4").stat().st_ino
+    assert WHOLE - SEGMENT == reserve.make(data, SEGMENT)
+    assert ALL == _kept(data)
+    assert kept == (folder / "next-2").stat().st_ino
     assert not reserve.missing(data, SEGMENT)
 
 
 @pytest.mark.parametrize(
-    ("size", "segments", "each"),
-    [(2 * GB, 4, EACH), (2 * GB - 4096, 2, EACH), (16 * 1024**2, 2, 16 * 1024**2 // 20)],
+    ("size", "files"),
+    [
+        (2 * GB, ALL),
+        (7 * WHOLE, ALL),
+        (7 * WHOLE - 4096, {**KEPT, "next-1": SEGMENT}),
+        (7 * 2 * EACH, KEPT),
+        (16 * 1024**2, dict.fromkeys(KEPT, 16 * 1024**2 // 14)),
+    ],
 )
-def test_it_is_a_small_part_of_the_disk(data: str, disk: Disk, size: int, segments: int, each: int) -> None:
-    """A small filesystem has a smaller reserve, at most a tenth of it."""
+def test_it_is_a_small_part_of_the_disk(data: str, disk: Disk, size: int, files: dict[str, int]) -> None:
+    """A small filesystem has a smaller reserve, at most a seventh of it."""
     disk.size = disk.free = size
-    assert segments * each == reserve.make(data, SEGMENT)
-    assert segments == len(_kept(data))
+    reserve.make(data, SEGMENT)
+    assert files == _kept(data)
 
 
-@pytest.mark.parametrize(("free", "files"), [(32 * SEGMENT - 4096, 500_000), (5 * GB, 200)])
+@pytest.mark.parametrize(("free", "files"), [(28 * SEGMENT - 4096, 500_000), (5 * GB, 200)])
 def test_it_never_makes_a_disk_less_than_normal(data: str, disk: Disk, free: int, files: int) -> None:
     """With less free, in bytes or in inodes, nothing is taken."""
     disk.free, disk.free_files = free, files
     assert (True, False) == (reserve.missing(data, SEGMENT), reserve.can_make(data, SEGMENT))
     assert 0 == reserve.make(data, SEGMENT)
-    disk.free, disk.free_files = 32 * SEGMENT, 500_000
+    disk.free, disk.free_files = 28 * SEGMENT, 500_000
     assert reserve.can_make(data, SEGMENT)
     assert WHOLE == reserve.make(data, SEGMENT)
     assert not reserve.can_make(data, SEGMENT)
@@ -129,8 +137,8 @@ def test_a_filesystem_that_does_not_allocate(
 
     monkeypatch.setattr(os, "posix_fallocate", pretend)
     assert WHOLE == reserve.make(data, SEGMENT)
-    texts = [Path(data, "pg_wal", own.RESERVE, f"{number}").read_bytes() for number in range(1, 5)]
-    assert {EACH} == {len(text) for text in texts}
+    texts = [Path(data, "pg_wal", own.RESERVE, name).read_bytes() for name in ALL]
+    assert {EACH, SEGMENT} == {len(text) for text in texts}
     assert len(set(texts)) == 4
     assert not any(bytes(4096) in text for text in texts)
     # Such a filesystem may count blocks late, or not at all.
@@ -231,13 +239,48 @@ def test_a_wal_folder_without_a_cluster(data: str) -> None:
     assert ["000000010000000000000001"] == os.listdir(wal)
 
 
-def test_a_running_server_gets_half(data: str) -> None:
-    """What is left is for the stop, and for the next start."""
+def _segments(data: str) -> list[str]:
+    return sorted(name for name in os.listdir(f"{data}/pg_wal") if len(name) == 24)
+
+
+def _write_segment(data: str, name: str, at: float) -> None:
+    path = Path(data, "pg_wal", name)
+    path.write_bytes(b"wal")
+    os.utime(path, (at, at))
+
+
+def test_a_running_server_gets_segments(data: str) -> None:
+    """They get the names of the next two; the rest is for the stop, and for the next start."""
     reserve.make(data, SEGMENT)
     folder = Path(data, "pg_wal", own.RESERVE)
-    assert WHOLE // 2 <= reserve.give_up(data, half=True) < WHOLE
-    assert (2 + 32, 2) == (len(list(folder.iterdir())), len(_kept(data)))
-    assert 0 == reserve.give_up(data, half=True)
+    _write_segment(data, "000000010000000000000FFE", 1000)
+    assert 2 == reserve.lend(data, SEGMENT)
+    made = ["000000010000000000000FFF", "000000010000000100000000"]
+    assert ["000000010000000000000FFE", *made] == _segments(data)
+    assert {SEGMENT} == {Path(data, "pg_wal", name).stat().st_size for name in made}
+    assert KEPT == _kept(data)
+    assert 2 + 32 == len(list(folder.iterdir()))
+    assert 0 == reserve.lend(data, SEGMENT)
     assert reserve.missing(data, SEGMENT)
-    assert WHOLE // 2 <= reserve.give_up(data)
-    assert [] == list(folder.iterdir())
+    assert WHOLE - 2 * SEGMENT == reserve.give_up(data)
+
+
+def test_a_server_that_has_segments_gets_none(data: str) -> None:
+    """Those that it has recycled come first, and each one that is missing is replaced once."""
+    reserve.make(data, SEGMENT)
+    _write_segment(data, "000000020000000000000007", 1000)
+    _write_segment(data, "000000020000000000000008", 900)
+    _write_segment(data, "000000020000000000000009", 900)
+    assert 0 == reserve.lend(data, SEGMENT)
+    os.utime(f"{data}/pg_wal/000000020000000000000008", (1100, 1100))
+    assert 1 == reserve.lend(data, SEGMENT)
+    assert "00000002000000000000000A" == _segments(data)[-1]
+    assert 0 == reserve.lend(data, SEGMENT)
+
+
+def test_nothing_to_lend(data: str, tmp_path: Path) -> None:
+    """Without a reserve, a segment or a cluster nothing happens, and no segment is replaced."""
+    assert 0 == reserve.lend(str(tmp_path / "none"), SEGMENT)
+    assert 0 == reserve.lend(data, SEGMENT)
+    reserve.make(data, SEGMENT)
+    assert 0 == reserve.lend(data, SEGMENT)
