@@ -72,7 +72,7 @@ def _wait(context: Context) -> bool:
 def _is_full(context: Context) -> bool:
     """Return whether transactions are read-only, so that nothing of this can be done now."""
     known = status.read([context.runtime_folder])
-    if known is None or known.level != room.FULL:
+    if known is None or known.level != room.FULL or not probe.asks_for_startdb(context.settings):
         return False
     log.warning(
         "the disk is about to be full, so the steps of every start are left out: "

@@ -128,7 +128,7 @@ class Supervisor:
             return
         level = self.brake.look(now)
         if self.brake.is_short and (lent := reserve.lend(self.given.data_folder, self.given.segment)):
-            log.warning(f"{self.brake.words()}: the server got {lent} WAL segments of the reserve")
+            log.warning(f"{self.brake.words()}: WAL segments of the reserve are in use now: {lent}")
         if level == self.state.level:
             return
         if brake.switch(self.given.runtime_folder, level):
