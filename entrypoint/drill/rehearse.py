@@ -44,6 +44,7 @@ from entrypoint.settings.rehearsing import drill_folder_problem
 from entrypoint.settings.restoring import Request
 from entrypoint.shown import spell
 from entrypoint.system import access, capacity, progress
+from entrypoint.volume import reserve, room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -123,18 +124,27 @@ def _plan(opened: OpenedArchive) -> planning.Plan:
     refuse_tablespaces(opened.data_folder)
     size = segments.size_by(plan.choice.backup.first_segment, plan.choice.backup.start_lsn)
     need = plan.bytes + plan.bytes // _MARGIN + min(plan.choice.segments * size, _MOST_WAL)
-    free = planning.free(opened.settings.drill.folder)
+    free = planning.free(opened.settings.drill.folder) - _for_server(opened, size)
     if free < need:
         raise Failure(
             Problem(
                 f"a drill needs {spell(need)} for backup {plan.choice.backup.name} and its WAL, "
-                f"but only {spell(free)} are free on {opened.settings.drill.folder}",
+                f"but only {spell(max(0, free))} are free for it on {opened.settings.drill.folder}",
                 "set DRILL_FOLDER to a folder with more room, for example on a separate volume",
                 exits.ARCHIVE_REFUSED,
                 docs="rehearse-restores",
             )
         )
     return plan
+
+
+def _for_server(opened: OpenedArchive, segment_bytes: int) -> int:
+    """Return the bytes that the server needs on the drill folder's filesystem; 0: it is on another one."""
+    data = opened.data_folder
+    device = os.stat(opened.settings.drill.folder).st_dev
+    if device not in {os.stat(folder).st_dev for folder in (data, f"{data}/pg_wal")}:
+        return 0
+    return room.marks(reserve.space(opened.settings.drill.folder).size, segment_bytes).normal
 
 
 def _fetch(scratch: Context, plan: planning.Plan, deadline: float, lock: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 from entrypoint import log, own
 from entrypoint.archive.calls import describe_server
@@ -23,8 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_PATIENCE = 10.0
-"""Seconds for a drill to end its server and to remove its folder."""
+_asked: set[int] = set()
+"""The drills that were asked to end."""
 _BLOCK = 512
 """Bytes; the unit of st_blocks."""
 
@@ -32,7 +31,8 @@ _BLOCK = 512
 def give_up(context: Context) -> list[tuple[str, int]]:
     """Remove it from the filesystems of the data folder and of pg_wal; return what it was, and its bytes.
 
-    A running drill there is ended. What cannot be removed is left: this is no reason to fail.
+    A running drill there is asked to end: it removes its own folder, and nobody waits for that here.
+    What cannot be removed is left: this is no reason to fail.
     """
     data = context.settings.data_folder
     devices = {_device(data), _device(f"{data}/pg_wal")} - {0}
@@ -77,16 +77,23 @@ def _drill(context: Context, devices: set[int]) -> list[tuple[str, int]]:
     folder = f"{context.settings.drill.folder}/{own.DRILL_SCRATCH}"
     if _device(folder) not in devices:
         return []
-    size = bytes_of(folder)
-    for pid in holders(folder):
+    running = holders(folder)
+    if not running:
+        size = bytes_of(folder)
+        scratch.clear(context)
+        return [] if os.path.lexists(folder) else [(folder, size)]
+    for pid in set(running) - _asked:
+        _asked.add(pid)
         log.warning(
             f"ending the drill (pid {pid}): a disk of the server is full, and {folder} is on it",
             "set DRILL_FOLDER to a folder on another disk",
             docs="rehearse-restores",
         )
-        _end(context, pid, folder)
-    scratch.clear(context)
-    return [] if os.path.lexists(folder) else [(folder, size)]
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except OSError:
+            continue  # it has ended
+    return []
 
 
 def holders(folder: str) -> list[int]:
@@ -106,17 +113,6 @@ def _holds(pid: int, folder: str) -> bool:
     except OSError:
         pass  # it has ended, or belongs to somebody else
     return False
-
-
-def _end(context: Context, pid: int, folder: str) -> None:
-    """Ask a drill to end, and wait until it has removed its folder."""
-    deadline = time.monotonic() + _PATIENCE
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except OSError:
-        return
-    while _holds(pid, folder) and time.monotonic() < deadline:
-        context.children.pause(0.05)
 
 
 def bytes_of(path: str) -> int:

@@ -173,7 +173,7 @@ def test_a_drill_that_cannot_work_is_refused_first(archive: Archive) -> None:
         assert "holds no backup" in told
         _backup(server, "push")
         (told,) = containers.complaints(_backup(server, "drill", check=False))
-        assert " MiB are free on /drill" in told
+        assert " MiB are free for it on /drill" in told
         assert "set DRILL_FOLDER" in told
         assert "" == server.shell("ls -A /drill")
         server.shell("install -d -o postgres /space", user="0")

@@ -31,9 +31,9 @@ def test_the_reserve_is_not_in_a_backup(apart: bool) -> None:
         with containers.create(env=wanted, volumes=mounted) as server:
             server.begin()
             server.ready()
-            containers.until(lambda: server.shell(MADE) == "66", "the reserve is made", 30)
+            containers.until(lambda: int(server.shell(MADE)) >= 66, "the reserve is made", 30)
             beside = server.shell(f"find $PGDATA/pg_stat_tmp/{own.RESERVE} -type f 2>/dev/null | wc -l")
-            assert beside == ("66" if apart else "0")
+            assert apart == (int(beside) > 0)
             server.exec("pg_basebackup", "-U", "postgres", "-D", "/tmp/taken", "-X", "fetch", user="postgres")
             assert "0" == server.exec("sh", "-c", TAKEN, check=False).stdout.strip()
             assert "WARN" not in server.exec("entrypoint", "backup", "push", timeout=120).output

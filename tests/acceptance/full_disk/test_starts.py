@@ -60,13 +60,14 @@ def _fill(disk: Disk) -> None:
 def test_a_start_on_a_full_disk(kind: str) -> None:
     """After SIGKILL and without a free byte, the reserve lets the server start, answer, stop and start again."""
     with disks.disk(kind, 512 * MB) as disk, _serving(disk) as server:
-        assert _keep_reserve(disk) == 2 * (SEGMENT + 2 * MB)
+        made = _keep_reserve(disk)
+        assert made >= 2 * SEGMENT
         server.kill()
         server.wait()
         _fill(disk)
         server.again()
         assert "10000" == server.sql(ROWS)
-        server.says("given up for this start: the reserve (36 MiB)")
+        server.says(f"given up for this start: the reserve ({made // MB} MiB)")
         for _ in range(2):
             assert 0 == server.stop()
             assert stops.is_clean(disk.folder)

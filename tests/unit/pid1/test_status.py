@@ -76,3 +76,16 @@ def test_a_pause_is_read_once(folder: str) -> None:
     Path(path).write_text("86400")
     assert 3600.0 == status.asked_pause(folder, lifecycle.BACKUPS)
     assert (None, False) == (status.asked_pause(folder, lifecycle.BACKUPS), os.path.exists(path))
+
+
+def test_the_runtime_folder_in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder on a full disk may still exist: the one with the status counts, and without any the first."""
+    folders = tuple(str(tmp_path / name) for name in ("run", "sockets", "tmp"))
+    monkeypatch.setattr(status, "RUNTIME_FOLDERS", folders)
+    me = os.geteuid()
+    assert status.own_folder(me) is None
+    for path in folders[:2]:
+        os.mkdir(path, 0o711)
+    assert folders[0] == status.own_folder(me)
+    status.enter(folders[1], status.BOOT)
+    assert folders[1] == status.own_folder(me)
