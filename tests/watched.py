@@ -6,6 +6,7 @@ from entrypoint.archivers.terms import Backup
 from entrypoint.backup.runs import Run
 from entrypoint.backup.window import Gap, Tick, Window
 from entrypoint.drill.drills import Drill
+from entrypoint.full_disk import parts
 from entrypoint.noted.conditions import BEGAN, ENDED, HAPPENED, Condition, Event
 from entrypoint.noted.seen import Seen, Server
 from entrypoint.pid1.lifecycle import KnownHelper
@@ -170,7 +171,17 @@ def broken() -> Seen:
         archive=failing,
         runs=(*seen.runs[:-1], failed),
         window=seen.window._replace(end=NOW - 5760, gaps=(gap,)),
-        volumes=(Volume("data", "/var/lib/postgresql/data", 200 * _GB, 9 * _GB, 5 * HOUR), *seen.volumes[1:]),
+        volumes=(
+            Volume("data", "/var/lib/postgresql/data", 200 * _GB, 9 * _GB, 5 * HOUR, 13_107_200, 13_000_000),
+            *seen.volumes[1:],
+        ),
+        filling={
+            "/var/lib/postgresql/data": (
+                parts.database("app", 160 * _GB, 4000),
+                parts.unarchived(412 * 16 * 1024**2, 412, words),
+                parts.kept(1024**3, 64),
+            )
+        },
         helpers=(KnownHelper("backups", "waiting", 0, 3, 1),),
     )
 

@@ -86,3 +86,14 @@ def test_frequent_looks_keep_few_points() -> None:
         points = forecast.add(points, Point(float(number), 10**5 - number))
     assert len(points) < 140
     assert abs(10**5 - 3599 - (forecast.seconds_until_full(points) or 0)) < 60
+
+
+def test_a_look_in_a_hurry() -> None:
+    """When PID 1 reports another level of a full disk, a look is due at once; it need not be a whole one."""
+    clock = Clock(60)
+    clock.begin(0)
+    assert "whole" == clock.due(60)
+    assert clock.due(70) is None
+    clock.hurry(71)
+    assert "quick" == clock.due(71)
+    assert clock.due(72) is None

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import watched
+from entrypoint.full_disk import parts
 from entrypoint.noted.conditions import Condition, Event
 from entrypoint.noted.seen import Seen
 from entrypoint.web import page
@@ -136,6 +137,7 @@ def test_no_text_becomes_html(first: str, second: str, third: str) -> None:
             each._replace(name=first, started=second, finished=third) for each in seen.backups or ()
         ),
         runs=tuple(each._replace(words=first, started=second) for each in seen.runs),
+        filling={each.folder: (parts.slot(parts.Slot(first, 0), 9, 1),) for each in seen.volumes},
         drills=tuple(each._replace(backup=first, started=third, words=second) for each in seen.drills),
         server=seen.server._replace(
             version=third, standbys=({"application_name": first, "client_addr": second},)
