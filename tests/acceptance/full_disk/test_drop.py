@@ -103,7 +103,7 @@ def _rows(server: Container) -> str:
 
 
 @pytest.mark.parametrize("archive", PLACES, indirect=True)
-def test_a_gap_is_recorded_and_told(archive: Archive) -> None:
+def test_a_gap_is_recorded_and_known(archive: Archive) -> None:
     """It is refused by name, one moment before it and one after it are exact, and a full backup follows at once."""
     with archive.serve({**DROP, "ARCHIVE_TIMEOUT": "1h"}) as server:
         server.sql("CREATE TABLE kept (word text)")
