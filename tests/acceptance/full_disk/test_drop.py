@@ -252,3 +252,24 @@ def test_the_backup_is_owed_across_restarts(tool: str) -> None:
             assert "full" in server.exec("entrypoint", "backup", "list").stdout
         with archive.serve(archives.LATEST, timeout=60) as restored:
             assert "one two three" == _rows(restored)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_standby_says_why_it_waits(tool: str) -> None:
+    """A standby that follows the archive cannot get past a gap: it waits, and its log says so once."""
+    with archives.made(tool, None) as archive, archive.serve(DROP) as server:
+        server.sql("CREATE TABLE kept (word text)")
+        server.exec("entrypoint", "backup", "push", timeout=60)
+        with archive.create({"STANDBY": "on", "ARCHIVE_FORK_INTERVAL": "2"}) as standby:
+            standby.begin()
+            standby.says("database system is ready to accept read-only connections", 60)
+            _insert(server, "one")
+            containers.until(lambda: _rows(standby) == "one", "the row arrives", 60)
+            with _away(archive, server):
+                _insert(server, "two")
+                _drop(server)
+                server.shell(f"rm {NOTE}")
+                _insert(server, "three")
+            _until_closed(server)
+            standby.says("which is in a gap of file:///archive", 90)
+            assert "one" == _rows(standby)
