@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import archives
+import disks
 import s3
 from containers import FRESH, Container, data_folder, in_volume, small_volume, until, volume
 from sinks import Web, web
@@ -237,6 +238,21 @@ def _fill_up(watched: Watched) -> None:
     with watched.seen("free space", "error", "it is full in 0."):
         assert 0 < (watched.metric('nixpg_volume_full_seconds{volume="archive"}') or 0) < 3600
         watched.server.shell("touch /archive/enough; sleep 1; rm /archive/fill /archive/enough", user="0")
+
+
+def test_a_disk_of_the_server_that_fills_up() -> None:
+    """Writes are refused: one message says since when and why, and another one that it is over."""
+    with (
+        disks.disk("ext4", 640 * disks.MB) as disk,
+        small_volume("300m") as place,
+        web(s3.bridge()) as to,
+        _watched(archives.Archive("pgbackrest", place, None, ""), to, disk.folder) as watched,
+    ):
+        disk.leave(70 * disks.MB)
+        with watched.seen("full disk", "error", "transactions are read-only since"):
+            assert "other things on this disk" in watched.messages("full disk", "error")[0]
+            assert 1.0 == watched.metric("nixpg_writes_refused")
+            disk.give_back()
 
 
 def test_a_backup_that_fails(watched: Watched) -> None:

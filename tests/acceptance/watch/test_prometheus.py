@@ -158,8 +158,9 @@ def test_a_small_volume(scene: Scene) -> None:
     scene.prometheus.ends("small", "PostgresSlotHoldsWal")
     small.sql("CHECKPOINT")
     small.exec("bash", "-c", f"for i in {{1..10}}; do head -c 40M /dev/zero >>{DATA}/more; sleep 1; done")
-    scene.prometheus.fires("small", *FILLS)
+    scene.prometheus.fires("small", *FILLS, "PostgresWritesRefused")
     small.exec("rm", f"{DATA}/more")
+    scene.prometheus.ends("small", "PostgresWritesRefused")
 
 
 def test_a_healthy_server(scene: Scene) -> None:
