@@ -12,6 +12,7 @@ import functools
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -68,10 +69,27 @@ class Disk(NamedTuple):
         try:
             os.posix_fallocate(file, 0, max(1, count))
         except OSError:
+            os.ftruncate(file, 0)
             self._write(file, count)
         finally:
             os.close(file)
             self._sync()
+
+    def grow(self, count: int = 16 * MB, name: str = "other") -> None:
+        """Let another program write this many more bytes, in small pieces; what does not fit is left out."""
+        file = os.open(self.top / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._write(file, count)
+        finally:
+            os.close(file)
+
+    def grow_until(self, left: int, name: str = "other") -> None:
+        """Let another program write, at up to 160 MB/s, until only this many bytes are free."""
+        while (free := self.free) > left:
+            self.grow(min(8 * MB, free - left), name)
+            if self.free >= free:
+                return  # the rest is for root, or for the filesystem itself
+            time.sleep(0.05)
 
     def leave(self, count: int, name: str = "other") -> None:
         """Let another program write until only this many bytes are free."""
@@ -81,7 +99,8 @@ class Disk(NamedTuple):
         """Let another program create files until only this many can still be created."""
         folder = self.top / name
         folder.mkdir(exist_ok=True)
-        for number in range(self.free_files - left):
+        begin = len(os.listdir(folder))
+        for number in range(begin, begin + self.free_files - left):
             (folder / str(number)).touch()
 
     def give_back(self, name: str = "other") -> None:
@@ -107,12 +126,10 @@ class Disk(NamedTuple):
         return os.open(self.top / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
     def _write(self, file: int, count: int) -> None:
-        """Write to a filesystem that has no room for all of it in one piece, until it is full."""
-        block = bytes(MB)
+        """Write this many bytes, or until the filesystem is full."""
         try:
-            os.ftruncate(file, 0)
-            for _ in range(0, count, MB):
-                os.write(file, block)
+            for done in range(0, count, MB):
+                os.write(file, bytes(min(MB, count - done)))
         except OSError:
             return
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -21,15 +21,16 @@ from writers import Clients
 __all__ = [
     "LONGEST",
     "OPEN",
+    "WITHIN",
     "Small",
     "archive_all",
-    "drained",
     "proceed",
     "push",
     "refused",
     "restores",
     "serve",
     "unharmed",
+    "until_free",
     "write_again",
 ]
 
@@ -38,6 +39,12 @@ OPEN: Mapping[str, str] = {**FRESH, "POSTGRES_HOST_AUTH_METHOD": "trust"}
 
 LONGEST = 10.0
 """Seconds that a reader may wait for an answer on a busy machine."""
+
+WITHIN = 30.0
+"""Seconds from the end of the backlog until writes are accepted."""
+
+_COLLECTED = "PostgreSQL init process complete"
+"""After it, nothing is in the container's log if the server's collector has it."""
 
 _ENDS = re.compile("PANIC|was terminated by signal|server process .* exited with exit code|Traceback")
 
@@ -87,9 +94,18 @@ def serve(
             settings.update(archive.env())
             given["/archive"] = place.folder
         command = ("postgres", *arguments) if arguments else ()
-        server = stack.enter_context(containers.serve(*command, env=settings, volumes=given))
+        server = stack.enter_context(containers.start(*command, env=settings, volumes=given))
+        if "logging_collector=on" in command:
+            server.says(_COLLECTED)
+            until(lambda: _answers(server), "the server answers")
+        else:
+            server.ready()
         writers.prepare(server)
         yield Small(server, disk, archive, place)
+
+
+def _answers(server: Container) -> bool:
+    return server.exec("pg_isready", "--host=localhost", check=False).code == 0
 
 
 def push(server: Container) -> str:
@@ -104,22 +120,53 @@ def unharmed(server: Container) -> None:
     assert [] == found, "\n".join(found[:20])
 
 
-def drained(server: Container, timeout: float = 180) -> float:
-    """Wait until no segment waits to be archived, and return the moment."""
-    until(lambda: archives.waiting(server) == 0, "everything is archived", timeout)
-    return time.monotonic()
-
-
 def refused(small: Small, clients: Clients, timeout: float = 180) -> None:
     """Wait until writes are refused, as long as reads are answered."""
+    before = clients.refused()
+    _until(small, clients, lambda: clients.refused() > before, "writes are refused", timeout)
 
-    def seen() -> bool:
-        if clients.reader.waited > LONGEST:
-            unharmed(small.server)
-            raise AssertionError(f"no reads for {clients.reader.waited} s, {small.disk.free} bytes free")
-        return clients.refused() > 0
 
-    until(seen, "writes are refused", timeout)
+def ended(small: Small, clients: Clients, timeout: float = 180) -> None:
+    """Wait until sessions that write were ended."""
+    state = "57P01"
+    _until(small, clients, lambda: clients.errors[state] > 0, "sessions that write are ended", timeout)
+
+
+def lowest(small: Small, clients: Clients, answers: int) -> int:
+    """Let the clients work until the reader has got this many more answers; return the fewest free bytes seen."""
+    seen = [small.disk.free]
+    wanted = clients.reader.answers + answers
+
+    def done() -> bool:
+        seen.append(small.disk.free)
+        return clients.reader.answers >= wanted
+
+    _until(small, clients, done, "reads are answered", 120)
+    return min(seen)
+
+
+def until_free(small: Small, clients: Clients, most: int = 2 * MB) -> None:
+    """Wait until only this many bytes are free on the disk."""
+    _until(small, clients, lambda: small.disk.free <= most, f"only {most} bytes are free", 120)
+
+
+def write_again(small: Small, clients: Clients, since: float, timeout: float = 180) -> None:
+    """
+    Wait until every writer has had a transaction acknowledged since this moment.
+
+    At most 30 seconds may pass from the moment when no segment waits to be archived any more.
+    """
+    drained: list[float] = []
+
+    def done() -> bool:
+        if clients.all_write(since):
+            return True
+        if not drained and archives.waiting(small.server) == 0:
+            drained.append(time.monotonic())
+        assert not drained or time.monotonic() - drained[0] < WITHIN, _state(small, clients)
+        return False
+
+    _until(small, clients, done, "writes are accepted again", timeout)
 
 
 def archive_all(small: Small) -> None:
@@ -129,15 +176,36 @@ def archive_all(small: Small) -> None:
     archives.wait_until_whole(small.archive, small.server, 180)
 
 
-def write_again(clients: Clients, since: float, timeout: float = 30) -> None:
-    """Wait until every writer has had a transaction acknowledged since this moment."""
-    until(lambda: clients.all_write(since), f"writes are accepted again ({clients.errors})", timeout)
-
-
-def proceed(clients: Clients, answers: int = 100) -> None:
+def proceed(small: Small, clients: Clients, answers: int = 100) -> None:
     """Let the clients work until the reader has got this many more answers."""
     wanted = clients.reader.answers + answers
-    until(lambda: clients.reader.answers >= wanted, "reads are answered", 60)
+    _until(small, clients, lambda: clients.reader.answers >= wanted, "reads are answered", 60)
+
+
+def _until(small: Small, clients: Clients, condition: Callable[[], bool], what: str, timeout: float) -> None:
+    """Wait until the condition is true; fail at once if reads are no longer answered."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if clients.reader.waited > LONGEST or time.monotonic() > deadline:
+            unharmed(small.server)
+            raise AssertionError(f"{what}: not seen. {_state(small, clients)}")
+        time.sleep(0.05)
+
+
+def _state(small: Small, clients: Clients) -> str:
+    log = "\n".join(
+        line
+        for line in small.server.logs().output.splitlines()[-2000:]
+        if not re.search("read-only transaction|STATEMENT", line)
+    )
+    facts = {
+        "free MB": small.disk.free // MB,
+        "without an answer": clients.reader.waited,
+        "acknowledged": clients.count,
+        "errors": clients.errors,
+        "words": [each.words for each in clients.writers],
+    }
+    return f"{facts}\n{log[-6000:]}"
 
 
 def restores(archive: Archive, clients: Clients, timeout: float = 180) -> None:

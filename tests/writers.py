@@ -20,7 +20,19 @@ import psycopg
 import containers
 from containers import Container
 
-__all__ = ["KINDS", "READ_ONLY", "STUBBORN", "Clients", "Reader", "Writer", "at_full_speed", "prepare"]
+__all__ = [
+    "KINDS",
+    "READ_ONLY",
+    "STUBBORN",
+    "Asker",
+    "Clients",
+    "Reader",
+    "Writer",
+    "asking",
+    "at_full_speed",
+    "prepare",
+    "working",
+]
 
 READ_ONLY = "25006"
 """The SQLSTATE of a write in a read-only transaction."""
@@ -140,7 +152,11 @@ class Client(threading.Thread):
             options=self.options,
             tcp_user_timeout=5000,
         )
-        self.begin(session)
+        try:
+            self.begin(session)
+        except psycopg.Error:
+            session.close()
+            raise
         return session
 
     def _note(self, error: psycopg.Error) -> None:
@@ -218,6 +234,33 @@ class Reader(Client):
         return max(self.longest, (0.0 if self.ended.is_set() else time.monotonic() - self.last))
 
 
+class Asker(Client):
+    """A client that repeats one query, whatever comes of it."""
+
+    def __init__(self, name: str, address: str, query: str) -> None:
+        """Be a client that asks this."""
+        super().__init__(name, address, "plain")
+        self.query = query
+
+    def work(self, session: Session) -> None:
+        """Ask once."""
+        session.execute(self.query.encode())
+
+
+@contextmanager
+def asking(server: Container, query: str) -> Iterator[Asker]:
+    """Let a client repeat this query for the time of the block."""
+    asker = Asker("asker", server.address, query)
+    asker.start()
+    try:
+        yield asker
+    finally:
+        asker.close()
+        server.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'asker'")
+        asker.join(30)
+        assert not asker.is_alive(), query[:100]
+
+
 class Clients:
     """Some writers and one reader, and what they have seen together."""
 
@@ -262,11 +305,11 @@ class Clients:
 
 @contextmanager
 def at_full_speed(
-    server: Container, kinds: Sequence[str] = ("small", "small", "bulk", "copy"), role: str = "plain"
+    server: Container, kinds: Sequence[str] = ("small", "small", "bulk", "copy"), names: str = "w"
 ) -> Iterator[Clients]:
-    """Let writers of these kinds, and a reader, work for the time of the block."""
+    """Let writers of these kinds, and a reader, work for the time of the block; their names have this beginning."""
     address = server.address
-    writers = [Writer(f"{kind}{number}", address, role, kind) for number, kind in enumerate(kinds)]
+    writers = [Writer(f"{names}{number}_{kind}", address, "plain", kind) for number, kind in enumerate(kinds)]
     with working(Clients(writers, Reader("reader", address, "plain"))) as clients:
         yield clients
 
