@@ -185,6 +185,7 @@ _RUNTIME_FILES = {
     calls.ONE_BY_ONE: "For ten minutes after a call missed its deadline: one segment is sent at a time.",
     calls.DROP: "While WAL is to be given up, with `ARCHIVE_WHEN_FULL=drop`: the disk is nearly full.",
     calls.DROPPING: "While WAL is given up: when the storage is tried next.",
+    "standby-waits": "The segment that a standby waits for, to notice that it stands before a gap.",
     calls.LOOK: "How to look for another server that was promoted.",
     calls.MARK: "The path by which a local archive is recognized.",
     calls.CLAIM: "What to do if that path is missing.",

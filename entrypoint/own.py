@@ -29,7 +29,7 @@ From a restore or a promotion to the next full backup, and after another server 
 GAPS = "entrypoint.gaps"
 """The gaps in the archive that were made on purpose. With `ARCHIVE_WHEN_FULL=drop`, after the first one."""
 GIVEN_UP = "entrypoint.given-up"
-"""The WAL segments that were given up, one per line. With `ARCHIVE_WHEN_FULL=drop`, until the next start."""
+"""The WAL segments that were given up. With `ARCHIVE_WHEN_FULL=drop`, until the next start."""
 INIT = "entrypoint.init"
 """Digests of the init files. After a first start that ran init files."""
 NOTIFY = "entrypoint.notify"

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 class Record(NamedTuple):
     """What shims/archive-segment has recorded in the data folder."""
 
-    segments: tuple[str, ...] = ()
-    """Those that were given up, in order."""
+    ranges: tuple[tuple[str, str], ...] = ()
+    """The first and the last segment of each run that was given up; some were archived after all."""
+    kept: frozenset[str] = frozenset()
+    """Those."""
     later: tuple[str, ...] = ()
     """Histories that have yet to be archived."""
     begun: float = 0
@@ -31,6 +33,12 @@ class Record(NamedTuple):
     """When the last segment before was archived."""
     why: str = ""
     """The archiver's words."""
+
+    def holds(self, segment: str) -> bool:
+        """Return whether a segment was given up."""
+        return segment not in self.kept and any(
+            first <= segment <= last and first[:8] == segment[:8] for first, last in self.ranges
+        )
 
 
 class Gap(NamedTuple):
@@ -95,26 +103,29 @@ class Gap(NamedTuple):
 def parse_record(text: str) -> Record:
     r"""Parse the record; half a line, which a full disk or a crash left, says nothing.
 
-    >>> parse_record("\nbegin 7 5 no route\n000000010000000000000003\n00000001000000").segments
-    ('000000010000000000000003',)
+    >>> parse_record("\ndrop 000000010000000000000003 000000010000000000000005\ndrop 00000001000000").ranges
+    (('000000010000000000000003', '000000010000000000000005'),)
     """
-    given_up: dict[str, None] = {}
+    ranges: dict[tuple[str, str], None] = {}
+    kept: set[str] = set()
     later: dict[str, None] = {}
     begun, reached, why = 0.0, 0.0, ""
     for line in text.split("\n"):
         word, _, rest = line.partition(" ")
-        if segments.NAME.fullmatch(line):
-            given_up[line] = None
-        elif word == "kept":
-            given_up.pop(rest, None)
+        if word == "drop" and (found := _RANGE.fullmatch(rest)) and found[1] <= found[3]:
+            ranges[found[1], found[3]] = None
+            # It was archived after all, and then given up after all: what was recorded last counts.
+            kept -= {each for each in kept if found[1] <= each <= found[3]}
+        elif word == "kept" and segments.NAME.fullmatch(rest):
+            kept.add(rest)
         elif word == "later" and _HISTORY.fullmatch(rest):
             later[rest] = None
-        elif word == "begin" and not given_up:
+        elif word == "begin" and not ranges:
             when, _, rest = rest.partition(" ")
             until, _, words = rest.partition(" ")
             if when.isdecimal() and until.isdecimal() and max(len(when), len(until)) < _DIGITS:
                 begun, reached, why = float(when), float(until), inline(words)[:_LONGEST]
-    return Record(tuple(sorted(given_up)), tuple(later), begun, reached, why)
+    return Record(tuple(sorted(ranges)), frozenset(kept), tuple(later), begun, reached, why)
 
 
 def is_whole(line: str) -> bool:
@@ -122,7 +133,7 @@ def is_whole(line: str) -> bool:
     word, _, rest = line.partition(" ")
     return bool(
         not line
-        or segments.NAME.fullmatch(word)
+        or (word == "drop" and _RANGE.fullmatch(rest))
         or (word == "kept" and segments.NAME.fullmatch(rest))
         or (word == "later" and _HISTORY.fullmatch(rest))
         or (word == "end" and len(rest) >= _SECONDS)
@@ -131,6 +142,7 @@ def is_whole(line: str) -> bool:
 
 _SECONDS = 10
 """Digits of the present time."""
+_RANGE = re.compile(r"(([0-9A-F]{8})[0-9A-F]{16}) (\2[0-9A-F]{16})")
 _HISTORY = re.compile(r"[0-9A-F]{8}\.history|[0-9A-F]{24}\.[0-9A-F]{8}\.backup")
 _DIGITS = 12
 _LONGEST = 300
@@ -140,16 +152,27 @@ _LONGEST = 300
 def gaps_of(record: Record, url: str, cluster: str, segment_bytes: int, ended: float) -> list[Gap]:
     """Return the gaps that a record makes, one for each timeline."""
     found = []
-    for timeline in dict.fromkeys(name[:8] for name in record.segments):
-        names = [name for name in record.segments if name.startswith(timeline)]
+    for timeline in dict.fromkeys(first[:8] for first, _ in record.ranges):
+        kept = {segments.number(each, segment_bytes) for each in record.kept if each.startswith(timeline)}
+        lost: list[range] = []
+        for first, last in record.ranges:
+            if first.startswith(timeline):
+                begin = segments.number(first, segment_bytes)
+                begin = max(begin, lost[-1].stop if lost else 0)
+                lost.append(range(begin, max(begin, segments.number(last, segment_bytes) + 1)))
+        first_lost = next((each for run in lost for each in run if each not in kept), None)
+        if first_lost is None:
+            continue
+        last_lost = next(each for run in reversed(lost) for each in reversed(run) if each not in kept)
+        count = sum(len(run) for run in lost) - sum(any(each in run for run in lost) for each in kept)
         found.append(
             Gap(
                 url=url,
                 cluster=cluster,
-                first=names[0],
-                last=names[-1],
-                segments=len(names),
-                bytes=len(names) * segment_bytes,
+                first=segments.name(int(timeline, 16), first_lost, segment_bytes),
+                last=segments.name(int(timeline, 16), last_lost, segment_bytes),
+                segments=count,
+                bytes=count * segment_bytes,
                 begun=record.begun or ended,
                 ended=ended,
                 why=record.why,

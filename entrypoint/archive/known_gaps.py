@@ -84,7 +84,7 @@ def known(context: Context, url: str) -> list[Gap]:
     noted = read(data)
     since = recorded_since(data, noted.read)
     gaps: Sequence[Gap] = noted.gaps
-    if since.record.segments:
+    if since.record.ranges:
         gaps = given_up.merged(gaps, new_gaps(context, url, since))
     return [each for each in gaps if each.url == url]
 
@@ -127,8 +127,8 @@ def lost_segments(data_folder: str) -> Callable[[str], bool]:
     if not _is_touched(data_folder):
         return lambda _: False
     noted = read(data_folder)
-    names = set(recorded_since(data_folder, noted.read).record.segments)
-    return lambda name: name in names or any(gap.holds(name) for gap in noted.gaps)
+    record = recorded_since(data_folder, noted.read).record
+    return lambda name: record.holds(name) or any(gap.holds(name) for gap in noted.gaps)
 
 
 def _is_touched(data_folder: str) -> bool:
@@ -154,7 +154,7 @@ def tidy(data_folder: str) -> None:
     """Remove the shim's record if it has been read whole; no server runs that could add to it."""
     noted = read(data_folder)
     since = recorded_since(data_folder, noted.read)
-    if not since.size or noted.read < since.size or since.record.segments or since.record.later:
+    if not since.size or noted.read < since.size or since.record.ranges or since.record.later:
         return
     write(data_folder, noted._replace(read=0))  # first, so that a new record is never taken for a read one
     notes.remove(data_folder, own.GIVEN_UP)

@@ -11,11 +11,13 @@ import time
 from entrypoint import log
 from entrypoint.config import rendered, when_full
 from entrypoint.errors import Failure, Stopped
+from entrypoint.full_disk import spare
 from entrypoint.full_disk.sorts import Sorts
 from entrypoint.full_disk.writers import Writers
 from entrypoint.pid1 import status
 from entrypoint.pid1.brake import Brake
 from entrypoint.server import sessions
+from entrypoint.shown import spell
 from entrypoint.volume import reserve, room
 
 TYPE_CHECKING = False
@@ -29,6 +31,8 @@ _CALM = 5.0
 """Seconds of the level `normal` after which there is nothing left to do."""
 _CHECKPOINT_EVERY = 2.0
 """Seconds from the end of a checkpoint to the next one."""
+_SPARE_EVERY = 5.0
+"""Seconds between two looks for what can be removed."""
 _KEPT = {room.NORMAL: 64, room.TIGHT: 16, room.FULL: 7}
 """Segments that are not worth a checkpoint, by the level."""
 _WAITING = when_full.SEGMENT_NAME + len(".ready")
@@ -67,6 +71,7 @@ class Guard:
         self.checkpoint = 0
         """The pid of the client that requests a checkpoint; 0: there is none."""
         self.checkpoint_due = 0.0
+        self.spare_due = 0.0
         self.began = False
         """The level was above normal since this process was started."""
         self.is_guarded = rendered.guards(context)
@@ -84,6 +89,7 @@ class Guard:
                 return False
         else:
             self.began, self.calm_since = True, None
+            self._give_up_spare(now)
         self._checkpoint(now)
         self._watch_writers()
         return True
@@ -124,6 +130,14 @@ class Guard:
             reserve.make(data, self.segment)
         except OSError as error:
             log.warning(f"cannot keep a reserve of space in pg_wal: {error}", docs="when-the-disk-fills")
+
+    def _give_up_spare(self, now: float) -> None:
+        """Remove what is ours and can be made again; a drill that was asked to end leaves something later."""
+        if now < self.spare_due:
+            return
+        self.spare_due = now + _SPARE_EVERY
+        for what, size in spare.give_up(self.context):
+            log.info(f"removed {what} ({spell(size)}), since a disk of the server is about to be full")
 
     def _removable(self) -> int:
         """Return the number of segments that do not wait to be archived."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from entrypoint.light import NamedTuple
 from entrypoint.shown import inline, spell
 
@@ -121,7 +123,7 @@ def folder(kind: Kind, path: str, size: int, files: int, *, counted: bool = True
             f"the server's log in {shown}",
             f"remove old files in {shown}; log_rotation_age and log_truncate_on_rotation keep it small",
         ),
-        "core": (f"core dumps in {shown}", f"remove them: rm {shown}/core*"),
+        "core": (f"core dumps in {shown}", f"remove them: rm {shlex.quote(shown)}/core*"),
         "reserve": (f"the reserve in {shown}, which is given up when it is needed", ""),
         "archive": (
             f"the archive in {shown}",

@@ -15,6 +15,7 @@ from entrypoint.pid1 import lifecycle, status
 from entrypoint.server import opening
 from entrypoint.server.context import Context
 from entrypoint.server.data_folder import live_postmaster
+from entrypoint.standby import gap_ahead
 from entrypoint.system import files, processes
 
 _PATIENCE = 20
@@ -55,6 +56,7 @@ def look(opened: OpenedArchive, *, whole: bool) -> int:
     """Check once and return the exit code."""
     data = opened.data_folder
     if status.in_recovery(data):
+        gap_ahead.tell(opened)
         return 0
     known = fork.is_superseded(data)
     if not known:

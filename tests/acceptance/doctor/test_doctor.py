@@ -97,7 +97,7 @@ def test_names_explanations_and_advice(server: Container) -> None:
     assert ["free space", "slots"] == [line[7:24].strip() for line in shown[:-1]]
     assert "2 checks: all is well" == shown[-1]
     explained = server.exec("entrypoint", "doctor", "--explain", "slots").stdout.splitlines()
-    expected = ["slots", "  why: a slot ", "  looks at: pg", "  docs: when-"]
+    expected = ["slots", "  why: a slot ", "  looks at: pg", "  docs: when-t"]
     assert expected == [line[:14] for line in explained]
     wrong = server.exec("entrypoint", "doctor", "slot", check=False)
     assert (2, True) == (wrong.code, 'use "slots", or one of: settings, shell, ' in wrong.stderr)

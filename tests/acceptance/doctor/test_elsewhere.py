@@ -175,7 +175,7 @@ def test_a_stop_that_takes_long(volume: str) -> None:
 
 def test_a_cluster_near_its_limits() -> None:
     """Slots that hold more WAL than fits, or have lost WAL; a superuser of another name; old transactions."""
-    env = {**FRESH, "PGDATA": "/disk/data", "POSTGRES_CONF_autovacuum": "off"}
+    env = {**FRESH, "PGDATA": "/disk/data", "POSTGRES_CONF_autovacuum": "off", "ARCHIVE_WHEN_FULL": "wait"}
     # The maximum: otherwise autovacuum would freeze the old transactions.
     settings = ("-c", "autovacuum_freeze_max_age=2000000000")
     with (
@@ -190,7 +190,7 @@ def test_a_cluster_near_its_limits() -> None:
         archives.write(server, 17)
         found = beside(server, *names)
         assert re.search(
-            r"^error: slots: 2[67]\d MiB of WAL are kept for slot idle, which nobody reads, without", found
+            r"^error: slots: 2[67]\d MiB of WAL are kept for slot idle, which nobody reads and has not", found
         ), found
         server.sql("ALTER SYSTEM SET max_slot_wal_keep_size = '160MB'")
         server.sql("SELECT pg_reload_conf()")

@@ -178,6 +178,8 @@ def test_a_healthy_server(scene: Scene) -> None:
 def test_a_watch_that_hangs(scene: Scene) -> None:
     """A watch whose checks hang is an alert until they continue. One that hangs itself answers no scrape."""
     primary = scene.primary
+    query = f'{WATCHED}{{instance="primary"}}'
+    containers.until(lambda: bool(scene.prometheus.query(query)), "the first look", 60)
     (watch,) = (each for each in _helpers(primary) if each["role"] == "watch")
     catch = (
         f"while :; do for each in $(cat /proc/{watch['pid']}/task/*/children); do "

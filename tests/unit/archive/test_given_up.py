@@ -51,28 +51,38 @@ def test_the_record() -> None:
         [
             "",
             "begin 50 40 no route",
-            _name(5),
+            f"drop {_name(5)} {_name(6)}",
             "later 00000002.history",
             "later ../../x",
-            _name(6),
             "end 60",
             f"kept {_name(6)}",
             "begin 70 65 other",
-            _name(7),
-            f"{_name(8)}.partial",
-            _name(9)[:12],
+            f"drop {_name(7)} {_name(7)}",
+            f"partial {_name(8)}.partial",
+            f"drop {_name(9)} {_name(9, 2)}",
+            f"drop {_name(9)} {_name(10)[:12]}",
         ]
     )
     found = given_up.parse_record(text)
-    assert Record((_name(5), _name(7)), ("00000002.history",), 50.0, 40.0, "no route") == found
+    ranges = ((_name(5), _name(6)), (_name(7), _name(7)))
+    assert Record(ranges, frozenset([_name(6)]), ("00000002.history",), 50.0, 40.0, "no route") == found
+    assert [5, 7] == [each for each in range(12) if found.holds(_name(each))]
+    assert given_up.parse_record(f"{text}\ndrop {_name(6)} {_name(6)}").holds(_name(6))
+    assert [True, True, False, False] == [
+        given_up.is_whole(each)
+        for each in (f"kept {_name(6)}", "", f"drop {_name(9)} {_name(10)[:12]}", "begin 1 2 x")
+    ]
 
 
 def test_a_gap_for_each_timeline() -> None:
     """A gap belongs to a timeline."""
-    record = Record((_name(5), _name(6), _name(6, 2)), (), 50.0, 40.0, "why")
+    ranges = ((_name(4), _name(6)), (_name(5), _name(7)), (_name(6, 2), _name(6, 2)))
+    record = Record(ranges, frozenset([_name(4), _name(7), _name(9)]), (), 50.0, 40.0, "why")
     one, two = given_up.gaps_of(record, "u", "1", SIZE, 60.0)
     assert (_name(5), _name(6), 2, 2 * SIZE) == (one.first, one.last, one.segments, one.bytes)
     assert (_name(6, 2), 2) == (two.first, two.timeline)
+    nothing = Record(((_name(4), _name(4)),), frozenset([_name(4)]))
+    assert [] == given_up.gaps_of(nothing, "u", "1", SIZE, 60.0)
 
 
 def test_later_segments_extend_an_open_gap() -> None:

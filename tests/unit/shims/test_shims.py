@@ -551,6 +551,9 @@ def test_an_archive_without_its_mark_is_claimed_first(segment: Segment) -> None:
     assert (segment.data / "sent").exists()
 
 
+DROP = f"drop {NAME} {NAME}"
+
+
 def _given_up(segment: Segment) -> list[str]:
     lines = (segment.data / "entrypoint.given-up").read_text().split("\n")
     return [line.split(" ")[0] if line.startswith(("begin", "end")) else line for line in lines if line]
@@ -567,15 +570,32 @@ def test_wal_is_given_up_only_during_an_outage(segment: Segment) -> None:
         code,
         words.count("the WAL that waits is given up (ARCHIVE_WHEN_FULL=drop), starting with " + NAME),
     )
-    assert ["begin", NAME] == _given_up(segment)
+    assert ["begin", DROP] == _given_up(segment)
     begin = (segment.data / "entrypoint.given-up").read_text().split("\n")[1].split(" ")
     assert ["dead", True] == [begin[3], abs(int(begin[1]) - time.time()) < 60]
     assert (0, "") == segment.archive("exit 9")
     (segment.runtime / "drop-archive").unlink()
     code, words = segment.archive("exit 0")
     assert (0, True, True) == (code, "WAL is no longer given up" in words, "archiving works again" in words)
-    assert ["begin", NAME, NAME, "end", f"kept {NAME}"] == _given_up(segment)
+    assert ["begin", DROP, "end", f"kept {NAME}"] == _given_up(segment)
     assert not segment.has("archive-dropping")
+
+
+def test_all_segments_that_wait_are_recorded_at_once(segment: Segment) -> None:
+    """Those of the same timeline; a later one makes a new line."""
+    folder = segment.data / "pg_wal" / "archive_status"
+    folder.mkdir(parents=True)
+    names = [f"{NAME[:-1]}{each}" for each in "789A"]
+    for name in (*names[:3], f"00000002{NAME[8:]}", f"{names[1]}.00000028.backup", f"{names[2]}.partial"):
+        (folder / f"{name}.ready").touch()
+    segment.archive("exit 9")
+    (segment.runtime / "drop-archive").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (names[0], names[2], names[3]):
+            patch.setitem(globals(), "NAME", name)
+            assert 0 == segment.archive("exit 9")[0]
+    expected = ["begin", f"drop {names[0]} {names[2]}", f"drop {names[3]} {names[3]}"]
+    assert expected == _given_up(segment)
 
 
 def test_a_waiting_call_gives_up_at_once(segment: Segment) -> None:
@@ -584,7 +604,7 @@ def test_a_waiting_call_gives_up_at_once(segment: Segment) -> None:
     waiting = segment.start("exit 9")
     (segment.runtime / "drop-archive").touch()
     waiting.communicate(timeout=10)
-    assert (0, ["begin", NAME]) == (waiting.returncode, _given_up(segment))
+    assert (0, ["begin", DROP]) == (waiting.returncode, _given_up(segment))
 
 
 @pytest.mark.parametrize("name", ["00000002.history", "000000010000000000000007.00000028.backup"])
@@ -631,12 +651,12 @@ def test_the_storage_is_tried_while_wal_is_given_up(segment: Segment) -> None:
     segment.archive("exit 9")
     (segment.runtime / "drop-archive").touch()
     assert 0 == segment.archive("exit 9")[0]
-    (segment.runtime / "archive-dropping").write_text("0\n")
+    (segment.runtime / "archive-dropping").write_text(f"0 {NAME}\n")
     began = time.monotonic()
     assert (0, "") == segment.archive("sleep 60", "300")
     assert 1.5 < time.monotonic() - began < 8
-    assert ["begin", NAME, NAME] == _given_up(segment)
-    (segment.runtime / "archive-dropping").write_text("0\n")
+    assert ["begin", DROP] == _given_up(segment)
+    (segment.runtime / "archive-dropping").write_text(f"0 {NAME}\n")
     code, words = segment.archive("exit 0")
     assert (0, True, False) == (code, "archiving works again" in words, segment.has("archive-dropping"))
     assert (9, False) == (segment.archive("exit 9")[0], segment.has("one-by-one"))
