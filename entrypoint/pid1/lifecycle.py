@@ -325,6 +325,10 @@ def on_helper_end(state: State, role: str, code: int, now: float, pause: float |
     if state.phase == SERVING and code == 0 and pause is not None:
         helper = helper._replace(running=False, failures=0, last_code=code, due=now + pause)
         return state.with_helper(helper), []
+    if state.phase == SERVING and role == FULL_DISK and code == 0:
+        # It has seen a calm disk; perhaps that is over already.
+        due = None if state.level == room.NORMAL else now
+        return state.with_helper(helper._replace(running=False, failures=0, last_code=0, due=due)), []
     is_done = role == FULL_DISK and state.level == room.NORMAL
     if state.phase == SERVING and helper.keep and not is_done:
         failures = 1 if now - helper.started >= STEADY else helper.failures + 1

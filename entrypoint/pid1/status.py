@@ -58,7 +58,8 @@ def publish(
     running = {role: pid for pid, role in pids.items()}
     for helper in state.helpers.values():
         word: HelperState = "running" if helper.running else "waiting" if helper.due is not None else "ended"
-        if helper.role in lifecycle.ON_DEMAND or (word, helper.last_code or 0) == ("ended", 0):
+        calm = helper.role == lifecycle.FULL_DISK and state.level == room.NORMAL
+        if helper.role in lifecycle.ON_DEMAND or calm or (word, helper.last_code or 0) == ("ended", 0):
             continue  # a helper that has done its work, or has none, is of no interest
         code = "-" if helper.last_code is None else helper.last_code
         pid = running.get(helper.role, 0)

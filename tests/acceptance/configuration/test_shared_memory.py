@@ -85,9 +85,9 @@ def test_an_older_cluster(older_volume: str) -> None:
 
 
 def test_a_warning_for_an_older_cluster(older_volume: str) -> None:
-    """If nothing is rendered, nothing changes; the warning names the setting."""
+    """If nothing sets anything, nothing changes; the warning names the setting."""
     with serve(env={"PGDATA": "/volume/data"}, volumes={"/volume": older_volume}) as container:
-        assert ("posix", "/volume/data/postgresql.conf") == (
+        assert ("posix", "/run/entrypoint/postgresql.conf") == (
             container.sql("SHOW dynamic_shared_memory_type"),
             container.sql("SHOW config_file"),
         )

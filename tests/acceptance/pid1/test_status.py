@@ -144,6 +144,8 @@ def test_serving(running: Container) -> None:
         "role": "primary",
         "server_pid": running.postmaster(),
         "sessions": 1,
+        "disk_level": "normal",
+        "disk_level_since": None,
         "helpers": [],
         "following": None,
         "archive": None,

@@ -597,6 +597,10 @@ def test_a_disk_that_fills_up() -> None:
     assert ["full-disk ended with code 1; starting it again in 1 s"] == _of(actions, "say")
     state, actions = on_time(state, NOW + 3)
     assert [("start", FULL_DISK)] == actions
+    state, actions = on_helper_end(state, FULL_DISK, 0, NOW + 3)
+    assert [] == actions
+    state, actions = on_time(state, NOW + 3)
+    assert [("start", FULL_DISK)] == actions
     state, actions = on_level(state, room.NORMAL, NOW + 4, 19)
     assert [("send", signal.SIGHUP)] == actions
     state, actions = on_helper_end(state, FULL_DISK, 0, NOW + 9)
