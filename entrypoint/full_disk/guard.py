@@ -11,13 +11,15 @@ import time
 from entrypoint import log
 from entrypoint.config import rendered, when_full
 from entrypoint.errors import Failure, Stopped
-from entrypoint.full_disk import spare
+from entrypoint.full_disk import filling, parts, spare
+from entrypoint.full_disk.dropping import Dropping
 from entrypoint.full_disk.sorts import Sorts
 from entrypoint.full_disk.writers import Writers
-from entrypoint.pid1 import status
+from entrypoint.pid1 import brake, status
 from entrypoint.pid1.brake import Brake
 from entrypoint.server import sessions
 from entrypoint.shown import spell
+from entrypoint.system import copies
 from entrypoint.volume import reserve, room
 
 TYPE_CHECKING = False
@@ -37,6 +39,8 @@ _KEPT = {room.NORMAL: 64, room.TIGHT: 16, room.FULL: 7}
 """Segments that are not worth a checkpoint, by the level."""
 _WAITING = when_full.SEGMENT_NAME + len(".ready")
 """Letters of the name of a file that says that a segment waits to be archived."""
+_EXPLAIN_EVERY = 300.0
+"""Seconds between two reports of what fills the disk, while it is full."""
 _HARD = 2
 """Segments: with less free space than that, nobody may write."""
 
@@ -66,6 +70,10 @@ class Guard:
         self.calm_since: float | None = None
         self.writers = Writers(context)
         self.sorts = Sorts(context, self.segment)
+        self.dropping = Dropping(context)
+        self.explaining = 0
+        """The pid of the copy that reports what fills the disk."""
+        self.explain_due = 0.0
         self.is_ending = False
         """Transactions that write are ended; this stays so until the disk is no longer full."""
         self.checkpoint = 0
@@ -84,14 +92,17 @@ class Guard:
         self.disks.look(now)
         if self.level == room.NORMAL:
             self.calm_since = self.calm_since or now
+            self.dropping.step(self.level)
             if now - self.calm_since > _CALM or not self.began:
                 self._make_reserve()
                 return False
         else:
             self.began, self.calm_since = True, None
             self._give_up_spare(now)
+        self.dropping.step(self.level)
         self._checkpoint(now)
         self._watch_writers()
+        self._explain(now)
         return True
 
     def _watch_writers(self) -> None:
@@ -107,6 +118,26 @@ class Guard:
             self.sorts.cancel()
             spares = all(each.free > _HARD * each.segment for each in rooms)
             self.writers.begin(spares=spares)
+
+    def _explain(self, now: float) -> None:
+        """Report now and then what fills the disk; counting takes a while, so a copy does it."""
+        if self.explaining and self.context.children.poll(self.explaining) is not None:
+            self.explaining = 0
+        if self.level == room.FULL and not self.explaining and now >= self.explain_due:
+            self.explain_due = now + _EXPLAIN_EVERY
+            self.explaining, read = copies.branch(self.context.children, self._say_what_fills_it)
+            os.close(read)
+
+    def _say_what_fills_it(self) -> bytes:
+        folder, unit = self.disks.cause
+        inodes = unit == brake.INODES
+        found = filling.look(self.context, folder)
+        log.warning(
+            f"what fills the disk of {folder}:\n{filling.words(found, inodes=inodes)}",
+            parts.hint(found, inodes=inodes),
+            docs="when-the-disk-fills",
+        )
+        return b""
 
     def _checkpoint(self, now: float) -> None:
         """Request a checkpoint if the server can remove WAL after it."""

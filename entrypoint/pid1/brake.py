@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ACTIVE = "full-disk.conf"
 """The file in the runtime folder that the server's configuration includes last."""
-_BYTES, _INODES = "bytes", "inodes"
+BYTES, INODES = "bytes", "inodes"
 _SHORT = 2
 """WAL segments for which there must be space, as long as the server runs."""
 _STARTING = 0.1
@@ -80,7 +80,7 @@ class Brake:
         self.level = level
         self.due = 0.0
         """When to look again, in seconds of the clock of `now`."""
-        self.cause = ("", _BYTES)
+        self.cause = ("", BYTES)
         """The folder, and bytes or inodes: what is missing, or was missing when the level became higher."""
         self.is_up = False
         """The server has come so far that it reloads its settings on SIGHUP."""
@@ -94,14 +94,14 @@ class Brake:
                 continue  # its server is about to end as well
             # As df counts: the server cannot use the space that is reserved for root.
             size = (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize
-            known = self.rooms.get((folder, _BYTES), room.Room(size, self.segment, level=self.level))
+            known = self.rooms.get((folder, BYTES), room.Room(size, self.segment, level=self.level))
             free = found.f_bavail * found.f_frsize
-            self.rooms[folder, _BYTES] = room.look(known._replace(size=size), free, now)
+            self.rooms[folder, BYTES] = room.look(known._replace(size=size), free, now)
             if found.f_files:  # otherwise there are as many as there is space, as on btrfs
                 known = self.rooms.get(
-                    (folder, _INODES), room.Room(found.f_files, room.FILES, fastest=room.FASTEST_FILES)
+                    (folder, INODES), room.Room(found.f_files, room.FILES, fastest=room.FASTEST_FILES)
                 )
-                self.rooms[folder, _INODES] = room.look(known, found.f_favail, now)
+                self.rooms[folder, INODES] = room.look(known, found.f_favail, now)
         level = level_of([*self.rooms.values()])
         if room.LEVELS.index(level) >= room.LEVELS.index(self.level):
             self.cause = max(self.rooms, key=lambda each: _badness(self.rooms[each]), default=self.cause)
@@ -128,5 +128,5 @@ class Brake:
         """Return what is free where it became full, for the log."""
         folder, unit = self.cause
         number = self.rooms[self.cause].free
-        free = f"{number // 1024**2} MiB" if unit == _BYTES else f"{number} inodes"
+        free = f"{number // 1024**2} MiB" if unit == BYTES else f"{number} inodes"
         return f"{free} are free on the disk of {folder}"

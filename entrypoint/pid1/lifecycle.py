@@ -329,8 +329,7 @@ def on_helper_end(state: State, role: str, code: int, now: float, pause: float |
         # It has seen a calm disk; perhaps that is over already.
         due = None if state.level == room.NORMAL else now
         return state.with_helper(helper._replace(running=False, failures=0, last_code=0, due=due)), []
-    is_done = role == FULL_DISK and state.level == room.NORMAL
-    if state.phase == SERVING and helper.keep and not is_done:
+    if state.phase == SERVING and helper.keep:
         failures = 1 if now - helper.started >= STEADY else helper.failures + 1
         pause = min(BACKOFF_MAX, 2.0 ** min(failures - 1, 6))
         helper = helper._replace(running=False, failures=failures, last_code=code, due=now + pause)
