@@ -125,13 +125,14 @@ def _names(folder: str) -> list[str]:
 
 
 def log_folder(data: str) -> str:
-    """Return the folder of the server's log: where the running server writes, or the default."""
+    """Return the folder of the server's log: where the running server writes files, or the default."""
     try:
         text = small.read_text(f"{data}/current_logfiles")
     except OSError:
         return f"{data}/{_LOG}"
-    path = text.split("\n")[0].partition(" ")[2]
-    return os.path.normpath(os.path.join(data, os.path.dirname(path) or _LOG))
+    path = os.path.normpath(os.path.join(data, text.split("\n")[0].partition(" ")[2]))
+    # With a log in JSON, the server writes to pipes of ours, which take no space.
+    return os.path.dirname(path) if os.path.isfile(path) else f"{data}/{_LOG}"
 
 
 def tablespaces(data: str) -> dict[str, str]:

@@ -90,10 +90,15 @@ def test_the_log_is_where_the_server_writes_it(context: Context) -> None:
     """The server says so in a file; the folder may be anywhere."""
     data = Path(context.settings.data_folder)
     assert f"{data}/log" == filling.log_folder(str(data))
+    _put(data / "logs/a.log", 1)
     (data / "current_logfiles").write_text("stderr logs/a.log\njsonlog logs/a.json\n")
     assert f"{data}/logs" == filling.log_folder(str(data))
-    (data / "current_logfiles").write_text("stderr /var/log/pg/a.log\n")
-    assert "/var/log/pg" == filling.log_folder(str(data))
+    _put(data.parent / "elsewhere/a.log", 1)
+    (data / "current_logfiles").write_text(f"stderr {data.parent}/elsewhere/a.log\n")
+    assert f"{data.parent}/elsewhere" == filling.log_folder(str(data))
+    os.mkfifo(data.parent / "pipe")
+    (data / "current_logfiles").write_text(f"stderr {data.parent}/pipe\n")
+    assert f"{data}/log" == filling.log_folder(str(data))
 
 
 def test_a_look_ends_and_says_what_it_has_not_counted(context: Context) -> None:
