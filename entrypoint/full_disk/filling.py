@@ -131,7 +131,7 @@ def log_folder(data: str) -> str:
     except OSError:
         return f"{data}/{_LOG}"
     path = os.path.normpath(os.path.join(data, text.split("\n")[0].partition(" ")[2]))
-    # With a log in JSON, the server writes to pipes of ours, which take no space.
+    # With a log in JSON, the server writes to our pipes, which take no space.
     return os.path.dirname(path) if os.path.isfile(path) else f"{data}/{_LOG}"
 
 
