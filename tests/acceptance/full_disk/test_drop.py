@@ -74,6 +74,11 @@ def _let_drop(server: Container) -> None:
     server.shell(f"touch {NOTE}", user="postgres")
 
 
+def _until_recorded(server: Container) -> None:
+    recorded = f"grep -s ^drop {DATA}/entrypoint.given-up || true"
+    containers.until(lambda: server.shell(recorded) != "", "WAL is given up", 60)
+
+
 def _drop(server: Container) -> None:
     _let_drop(server)
     containers.until(lambda: waiting(server) == 0, "everything is given up", 60)
@@ -199,6 +204,8 @@ def test_a_kill_loses_no_segment_unnoticed(tool: str, rounds: int) -> None:
                 server.shell("chmod 000 /archive", user="0")
                 _insert(server, f"before{number}")
                 _let_drop(server)
+                if number % 2:
+                    _until_recorded(server)
                 server.exec(
                     "bash",
                     "-c",

@@ -603,7 +603,7 @@ def test_a_waiting_call_gives_up_at_once(segment: Segment) -> None:
     segment.archive("exit 9")
     waiting = segment.start("exit 9")
     (segment.runtime / "drop-archive").touch()
-    waiting.communicate(timeout=10)
+    waiting.communicate(timeout=30)
     assert (0, ["begin", DROP]) == (waiting.returncode, _given_up(segment))
 
 
@@ -630,11 +630,20 @@ def test_what_cannot_be_recorded_is_not_given_up(segment: Segment) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             process.communicate(timeout=1.5)
         segment.status("stopping")
-        process.communicate(timeout=10)
+        process.communicate(timeout=30)
         assert 255 == process.returncode
         segment.status("ready")
         path = segment.data / "entrypoint.given-up"
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def test_a_call_that_hangs_can_be_ended(segment: Segment) -> None:
+    """The guard of the volume ends the archiver: that is a failure, with a reason, and then WAL is given up."""
+    (segment.runtime / "drop-archive").touch()
+    code, words = segment.archive("kill $PPID; sleep 60", "300")
+    assert (1, True) == (code, "archiving fails" in words)
+    assert "no answer before the disk was nearly full" in (segment.runtime / "archive-failing").read_text()
+    assert (0, ["begin", DROP]) == (segment.archive("exit 9")[0], _given_up(segment))
 
 
 def test_a_stopping_server_gives_nothing_up(segment: Segment) -> None:
