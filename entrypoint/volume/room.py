@@ -92,9 +92,9 @@ def marks(size: int, segment: int, rate: float = 0.0) -> Marks:
     """Return how many free bytes make each level.
 
     >>> [number // 1024**2 for number in marks(100 * 1024**3, 16 * 1024**2)]
-    [256, 128, 64, 224, 320]
+    [256, 128, 96, 224, 320]
     >>> [number // 1024**2 for number in marks(512 * 1024**2, 16 * 1024**2)]
-    [204, 102, 51, 185, 255]
+    [204, 102, 76, 185, 255]
     """
     full = max(_FEWEST_SEGMENTS * segment, min(_SEGMENTS * segment, size // _PART))
     # A filesystem that is always below the mark of its level would never leave it.
@@ -102,7 +102,7 @@ def marks(size: int, segment: int, rate: float = 0.0) -> Marks:
     return Marks(
         tight=2 * full + int(rate * _TO_TIGHT),
         full=full + int(rate * _TO_FULL),
-        end=full // 2 + int(rate * _TO_END),
+        end=full * 3 // 4 + int(rate * _TO_END),
         calm=calm,
         normal=max(calm, full * 5 // 2),
     )
