@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 
 from entrypoint.full_disk import filling
+from entrypoint.volume import reserve
 from entrypoint.volume.facts import Volume
 
 TYPE_CHECKING = False
@@ -34,17 +35,15 @@ def volumes(settings: Settings, forecast: Mapping[str, int]) -> list[Volume]:
     known = set()
     for name, folder in _folders(settings):
         try:
-            identity, room = _identity(folder), os.statvfs(folder)
+            identity, space = _identity(folder), reserve.space(folder)
         except OSError:
             continue
         if identity in known:
             continue
         known.add(identity)
-        # As df counts: the server cannot use the space that is reserved for root.
-        size = (room.f_blocks - room.f_bfree + room.f_bavail) * room.f_frsize
-        files, free_files = (room.f_files, room.f_favail) if room.f_files else (None, None)
+        files, free_files = (space.files, space.free_files) if space.files else (None, None)
         left = forecast.get(folder)
-        found.append(Volume(name, folder, size, room.f_bavail * room.f_frsize, left, files, free_files))
+        found.append(Volume(name, folder, space.size, space.free, left, files, free_files))
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from entrypoint.system import small
-from entrypoint.volume import room
+from entrypoint.volume import reserve, room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,19 +89,16 @@ class Brake:
         """Look at all filesystems; return the level of the worst one."""
         for folder in self.folders:
             try:
-                found = os.statvfs(folder)
+                found = reserve.space(folder)
             except OSError:
                 continue  # its server is about to end as well
-            # As df counts: the server cannot use the space that is reserved for root.
-            size = (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize
-            known = self.rooms.get((folder, BYTES), room.Room(size, self.segment, level=self.level))
-            free = found.f_bavail * found.f_frsize
-            self.rooms[folder, BYTES] = room.look(known._replace(size=size), free, now)
-            if found.f_files:  # otherwise there are as many as there is space, as on btrfs
+            known = self.rooms.get((folder, BYTES), room.Room(found.size, self.segment, level=self.level))
+            self.rooms[folder, BYTES] = room.look(known._replace(size=found.size), found.free, now)
+            if found.files:
                 known = self.rooms.get(
-                    (folder, INODES), room.Room(found.f_files, room.FILES, fastest=room.FASTEST_FILES)
+                    (folder, INODES), room.Room(found.files, room.FILES, fastest=room.FASTEST_FILES)
                 )
-                self.rooms[folder, INODES] = room.look(known, found.f_favail, now)
+                self.rooms[folder, INODES] = room.look(known, found.free_files, now)
         level = level_of([*self.rooms.values()])
         if room.LEVELS.index(level) >= room.LEVELS.index(self.level):
             self.cause = max(self.rooms, key=lambda each: _badness(self.rooms[each]), default=self.cause)

@@ -55,7 +55,7 @@ class Space(NamedTuple):
     """Bytes, without those that are reserved for root."""
     free: int
     files: int
-    """How many inodes there can be; 0: as many as there is space for."""
+    """How many inodes there can be; 0: as many as there is space for, as on btrfs."""
     free_files: int
 
 
@@ -69,7 +69,7 @@ class _Part(NamedTuple):
 
 
 def space(folder: str | int) -> Space:
-    """Return what is free on the filesystem of a folder; raises OSError."""
+    """Return what is free on the filesystem of a folder, as df counts; raises OSError."""
     found = os.statvfs(folder)
     size = (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize
     return Space(size, found.f_bavail * found.f_frsize, found.f_files, found.f_favail)
