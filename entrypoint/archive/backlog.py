@@ -12,6 +12,7 @@ from entrypoint.pid1 import status
 from entrypoint.postgres import segments
 from entrypoint.settings.archiving import Archive
 from entrypoint.shown import iso
+from entrypoint.system import space
 from entrypoint.volume.facts import ArchiveState
 
 _REASON_LINES = 3
@@ -158,7 +159,6 @@ def _size(path: str) -> int:
 
 def _free(folder: str) -> int | None:
     try:
-        found = os.statvfs(folder)
+        return space.look(folder).free
     except OSError:
         return None
-    return found.f_bavail * found.f_frsize

@@ -19,7 +19,7 @@ from entrypoint.server import control_file, sessions
 from entrypoint.server.context import Context
 from entrypoint.server.data_folder import live_postmaster, read_postmaster
 from entrypoint.settings.archiving import Archive
-from entrypoint.system import files
+from entrypoint.system import files, space
 from entrypoint.system.locks import Alone
 from entrypoint.volume import holder
 
@@ -199,8 +199,8 @@ def _room(opened: OpenedArchive, name: str) -> str:
     size = control_file.segment_bytes(opened.context)
     wal = f"{opened.data_folder}/pg_wal"
     for folder, needed in ((opened.runtime_folder, 2 * size), (wal, 8 * size)):
-        found = os.statvfs(folder)
-        if found.f_bavail * found.f_frsize >= needed and found.f_favail:
+        found = space.look(folder)
+        if found.free >= needed and found.has_files(1):
             return folder
     raise Failure(
         _failed(

@@ -12,8 +12,8 @@ import time
 from entrypoint.config import rendered
 from entrypoint.pid1 import brake
 from entrypoint.postgres.sql import conf_value
-from entrypoint.system import files
-from entrypoint.volume import reserve, room
+from entrypoint.system import files, space
+from entrypoint.volume import room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def is_small(context: Context) -> bool:
     """Return whether PostgreSQL's default max_wal_size, 1 GB, is too much for the filesystem of the WAL."""
     if not rendered.guards(context):
         return False
-    return reserve.space(_wal_place(context.settings.data_folder)).size < 4 * DEFAULT_WAL
+    return space.look(_wal_place(context.settings.data_folder)).size < 4 * DEFAULT_WAL
 
 
 def _wal_place(data_folder: str) -> str:
@@ -118,7 +118,7 @@ def fitting(context: Context) -> list[Source]:
     if not is_small(context) or (found is not None and found.origin != sources.IMAGE):
         return []
     data = context.settings.data_folder
-    size = reserve.space(_wal_place(data)).size
+    size = space.look(_wal_place(data)).size
     value = _fitting(segment_bytes(data), size) // _MB
     why = f"an eighth of the {size // _MB} MB for WAL, the least is four segments"
     return [Source(_MAX_WAL, f"{value}MB", sources.SMALL_DISK, "the entrypoint", why)]
@@ -136,7 +136,7 @@ def prepare(context: Context) -> None:
     data = context.settings.data_folder
     segment = segment_bytes(data)
     for level in room.LEVELS:
-        text = _text(level, settings(level, segment, reserve.space(_wal_place(data)).size))
+        text = _text(level, settings(level, segment, space.look(_wal_place(data)).size))
         files.write_atomically(f"{folder}/{brake.prepared(level)}", text)
     seen = brake.Brake(disks(data), segment)
     exists = os.path.exists(f"{data}/PG_VERSION")

@@ -43,8 +43,8 @@ from entrypoint.settings import restoring
 from entrypoint.settings.rehearsing import drill_folder_problem
 from entrypoint.settings.restoring import Request
 from entrypoint.shown import spell
-from entrypoint.system import access, capacity, progress
-from entrypoint.volume import reserve, room
+from entrypoint.system import access, capacity, progress, space
+from entrypoint.volume import room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _for_server(opened: OpenedArchive, segment_bytes: int) -> int:
     device = os.stat(opened.settings.drill.folder).st_dev
     if device not in {os.stat(folder).st_dev for folder in (data, f"{data}/pg_wal")}:
         return 0
-    return room.marks(reserve.space(opened.settings.drill.folder).size, segment_bytes).normal
+    return room.marks(space.look(opened.settings.drill.folder).size, segment_bytes).normal
 
 
 def _fetch(scratch: Context, plan: planning.Plan, deadline: float, lock: int) -> None:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 
 from entrypoint.full_disk import filling
-from entrypoint.volume import reserve
+from entrypoint.system import space
 from entrypoint.volume.facts import Volume
 
 TYPE_CHECKING = False
@@ -35,15 +35,15 @@ def volumes(settings: Settings, forecast: Mapping[str, int]) -> list[Volume]:
     known = set()
     for name, folder in _folders(settings):
         try:
-            identity, space = _identity(folder), reserve.space(folder)
+            identity, found_space = _identity(folder), space.look(folder)
         except OSError:
             continue
         if identity in known:
             continue
         known.add(identity)
-        files, free_files = (space.files, space.free_files) if space.files else (None, None)
+        files, free_files = (found_space.files, found_space.free_files) if found_space.files else (None, None)
         left = forecast.get(folder)
-        found.append(Volume(name, folder, space.size, space.free, left, files, free_files))
+        found.append(Volume(name, folder, found_space.size, found_space.free, left, files, free_files))
     return found
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from entrypoint.system import small
-from entrypoint.volume import reserve, room
+from entrypoint.system import small, space
+from entrypoint.volume import room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Brake:
         """Look at all filesystems; return the level of the worst one."""
         for folder in self.folders:
             try:
-                found = reserve.space(folder)
+                found = space.look(folder)
             except OSError:
                 continue  # its server is about to end as well
             known = self.rooms.get((folder, BYTES), room.Room(found.size, self.segment, level=self.level))

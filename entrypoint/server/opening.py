@@ -23,7 +23,7 @@ from entrypoint.server.context import (
 from entrypoint.settings import environment, foreign, loading, variables
 from entrypoint.settings.fields import FILE_SUFFIX
 from entrypoint.settings.values import Settings
-from entrypoint.system import files, identity, locks, walk
+from entrypoint.system import files, identity, locks, space, walk
 from entrypoint.system.children import Children, find_program, read_back
 from entrypoint.system.doors import path_without
 from entrypoint.system.identity import Identity
@@ -302,8 +302,8 @@ def _take_runtime_folder(folder: str, who: Identity, *, empties: bool) -> int | 
 
 def _has_room(descriptor: int) -> bool:
     """Return whether our files of a start fit into a folder."""
-    found = os.fstatvfs(descriptor)
-    return found.f_bavail * found.f_frsize >= _ROOM and (not found.f_files or found.f_favail >= _FILES)
+    found = space.look(descriptor)
+    return found.free >= _ROOM and found.has_files(_FILES)
 
 
 def _open_runtime_folder(folder: str, who: Identity) -> int:

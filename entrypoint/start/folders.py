@@ -12,7 +12,7 @@ from entrypoint import log
 from entrypoint.errors import Failure, Problem
 from entrypoint.pid1.status import SOCKET_FOLDER
 from entrypoint.settings.values import Settings
-from entrypoint.system import access, identity, walk
+from entrypoint.system import access, identity, space, walk
 from entrypoint.system.children import Children
 from entrypoint.system.identity import Identity
 
@@ -143,10 +143,10 @@ def _socket_folder(who: Identity) -> None:
 def _warn_if_full(folder: str) -> None:
     """Warn if the server cannot write the lock file of its socket, without which it does not start."""
     try:
-        found = os.statvfs(folder)
+        found = space.look(folder)
     except OSError:
         return
-    if found.f_bavail and (found.f_favail or not found.f_files):
+    if found.free and found.has_files(1):
         return
     from entrypoint.system import refusal
 

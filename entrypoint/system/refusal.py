@@ -6,7 +6,7 @@ import errno
 import os
 
 from entrypoint.errors import Problem
-from entrypoint.system import access, files
+from entrypoint.system import access, files, space
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,13 +69,11 @@ def _full(path: str, error: OSError) -> Problem:
 def free(folder: str) -> str:
     """Return what is free on the filesystem of a folder, for a message."""
     try:
-        found = os.statvfs(folder)
+        found = space.look(folder)
     except OSError:
         return "nothing is free"
-    size = (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize
-    inodes = f", and {found.f_favail} of {found.f_files} inodes" if found.f_files else ""
-    free_bytes = found.f_bavail * found.f_frsize
-    return f"{free_bytes // 1024} kB of {size // 1024**2} MB are free{inodes}"
+    inodes = f", and {found.free_files} of {found.files} inodes" if found.files else ""
+    return f"{found.free // 1024} kB of {found.size // 1024**2} MB are free{inodes}"
 
 
 def _path(frame: FrameType) -> str:

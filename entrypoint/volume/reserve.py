@@ -14,6 +14,7 @@ import stat
 
 from entrypoint import own
 from entrypoint.light import NamedTuple
+from entrypoint.system import space
 from entrypoint.volume import room
 
 TYPE_CHECKING = False
@@ -48,17 +49,6 @@ _CHUNK = 1024**2
 _TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class Space(NamedTuple):
-    """What is free on the filesystem of a folder, as the server's user may use it."""
-
-    size: int
-    """Bytes, without those that are reserved for root."""
-    free: int
-    files: int
-    """How many inodes there can be; 0: as many as there is space for, as on btrfs."""
-    free_files: int
-
-
 class _Part(NamedTuple):
     """The part of the reserve on one filesystem."""
 
@@ -66,13 +56,6 @@ class _Part(NamedTuple):
     """The folder that contains it."""
     sizes: dict[str, int]
     """The bytes of each file, by its name."""
-
-
-def space(folder: str | int) -> Space:
-    """Return what is free on the filesystem of a folder, as df counts; raises OSError."""
-    found = os.statvfs(folder)
-    size = (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize
-    return Space(size, found.f_bavail * found.f_frsize, found.f_files, found.f_favail)
 
 
 def short(data_folder: str, segment_bytes: int) -> str:
@@ -83,11 +66,11 @@ def short(data_folder: str, segment_bytes: int) -> str:
     wal = f"{data_folder}/pg_wal"
     for folder, least in ((wal, _NEEDED * segment_bytes), (data_folder, _BESIDE)):
         try:
-            found = space(folder)
+            found = space.look(folder)
             is_one = os.stat(wal).st_dev == os.stat(data_folder).st_dev
         except OSError:
             continue  # no cluster, or no longer
-        if found.free < least or (found.files and found.free_files < _NEEDED_FILES):
+        if found.free < least or not found.has_files(_NEEDED_FILES):
             return data_folder if is_one else folder
     return ""
 
@@ -199,7 +182,7 @@ def clear(wal_folder: str | None) -> None:
 def _parts(data_folder: str, segment_bytes: int) -> Iterator[_Part]:
     wal, beside = f"{data_folder}/pg_wal", f"{data_folder}/pg_stat_tmp"
     try:
-        size = space(wal).size
+        size = space.look(wal).size
         data_device = os.stat(data_folder).st_dev
         wal_device = os.stat(wal).st_dev
     except OSError:
@@ -210,7 +193,7 @@ def _parts(data_folder: str, segment_bytes: int) -> Iterator[_Part]:
     try:
         # It may be a tmpfs, where a reserve would be of no use.
         if wal_device != data_device and os.stat(beside).st_dev == data_device:
-            each = min(_BESIDE, space(beside).size // _PART) // len(_KEPT)
+            each = min(_BESIDE, space.look(beside).size // _PART) // len(_KEPT)
             yield _part(beside, dict.fromkeys(_KEPT, each))
     except OSError:
         return
@@ -267,10 +250,10 @@ def _is_written(folder: int, name: str) -> bool:
 
 def _has_room(part: _Part, lacking: dict[str, int], segment_bytes: int) -> bool:
     """Return whether both the bytes and the inodes stay at the normal level with what is lacking."""
-    found = space(part.place)
+    found = space.look(part.place)
     if found.free - sum(lacking.values()) < room.marks(found.size, segment_bytes).normal:
         return False
-    return not found.files or found.free_files - len(lacking) > room.marks(found.files, room.FILES).normal
+    return found.has_files(room.marks(found.files, room.FILES).normal + len(lacking) + 1)
 
 
 def _make(part: _Part, lacking: dict[str, int]) -> int:

@@ -119,7 +119,7 @@ def test_the_names_of_the_sections_exist() -> None:
     assert set(NOT_SET) <= set(MODULES)
 
 
-BUDGETS = {"start": 77, "ready": 15, "supervisor": 24}
+BUDGETS = {"start": 78, "ready": 15, "supervisor": 25}
 """The number of our own modules that a normal start, a health check and PID 1 load, rooms included; raise it only on purpose."""
 
 
@@ -158,7 +158,7 @@ def test_the_supervisor_loads_little() -> None:
     flat = ("errors", "exits", "light", "log", "own", "shown")
     rooms = {
         "pid1": ("brake", "handoff", "lifecycle", "status", "stops", "supervisor"),
-        "system": ("children", "kernel", "processes", "signals", "small"),
+        "system": ("children", "kernel", "processes", "signals", "small", "space"),
         "volume": ("notes", "reserve", "room"),
     }
     expected = {"entrypoint", *(f"entrypoint.{name}" for name in (*flat, *rooms))}

@@ -12,7 +12,7 @@ from entrypoint.doctor.sight import CLUSTER, SERVER, Check, Sight
 from entrypoint.finding import Finding, ok
 from entrypoint.full_disk import filling
 from entrypoint.server import programs
-from entrypoint.system import files
+from entrypoint.system import files, space
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,10 +28,9 @@ def _slots(sight: Sight) -> list[Finding]:
         )
         for row in rows
     ]
-    room = os.statvfs(f"{sight.data_folder}/pg_wal")
+    room = space.look(f"{sight.data_folder}/pg_wal")
     limit = size(str(sight.conf["max_slot_wal_keep_size"]["value"]))
-    whole = (room.f_blocks - room.f_bfree + room.f_bavail) * room.f_frsize
-    return judge.databases.slots(found, limit, room.f_bavail * room.f_frsize, whole)
+    return judge.databases.slots(found, limit, room.free, room.size)
 
 
 def _standby(sight: Sight) -> list[Finding]:

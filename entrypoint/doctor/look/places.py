@@ -7,7 +7,7 @@ from entrypoint.doctor import judge
 from entrypoint.doctor.sight import Check, Sight
 from entrypoint.finding import Finding
 from entrypoint.pid1 import status
-from entrypoint.system import files
+from entrypoint.system import files, space
 from entrypoint.volume import probe
 
 
@@ -56,9 +56,9 @@ def _run_folder(sight: Sight) -> list[Finding]:
         path, exists=os.path.isdir(path), writable=writable, uid=sight.context.who.uid
     )
     own = sight.context.runtime_folder
-    room = os.statvfs(own)
-    files = room.f_favail if room.f_files else _UNCOUNTED
-    return [*found, *judge.places.runtime_folder(own, room.f_bavail * room.f_frsize, files)]
+    room = space.look(own)
+    files = room.free_files if room.files else _UNCOUNTED
+    return [*found, *judge.places.runtime_folder(own, room.free, files)]
 
 
 _UNCOUNTED = 10**6
