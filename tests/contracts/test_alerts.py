@@ -106,6 +106,7 @@ BROKEN: Mapping[str, tuple[str, Mapping[str, str | None], Iterable[str]]] = {
     "no space": ("PostgresVolumeFull", {'nixpg_volume_free_bytes{volume="data"}': "40000+0x180"}, ()),
     "no inodes": ("PostgresVolumeFull", {'nixpg_volume_free_inodes{volume="data"}': "40+0x180"}, ()),
     "read-only": ("PostgresWritesRefused", {"nixpg_writes_refused": "1+0x180"}, ()),
+    "given up": ("PostgresWalGivenUp", {"nixpg_archive_given_up_open": "1+0x180"}, ()),
     "no reserve": ("PostgresReserveMissing", {"nixpg_reserve_missing": "1+0x180"}, ()),
     "overdue": ("PostgresBackupOverdue", {"nixpg_backup_next_timestamp_seconds": "0+0x180"}, ()),
     "a failed backup": ("PostgresBackupFailed", FAILED, ()),
