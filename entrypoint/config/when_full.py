@@ -40,10 +40,10 @@ _HEAD = """\
 
 def disks(data_folder: str) -> list[str]:
     """Return a folder on each filesystem that must not become full: that of the WAL, and that of the data."""
-    found: dict[int, str] = {}
+    found: dict[tuple[int, int], str] = {}
     for folder in (os.path.realpath(f"{data_folder}/pg_wal"), data_folder):
         try:
-            found.setdefault(os.stat(folder).st_dev, folder)
+            found.setdefault(space.identity(folder), folder)
         except OSError:
             continue
     return [*found.values()]

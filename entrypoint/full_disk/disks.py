@@ -6,7 +6,6 @@ the project, as they do in every folder that a quota is meant for. Quotas of use
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
 
     from entrypoint.settings.values import Settings
 
-_GET_ATTRIBUTES = 0x801C581F
-"""FS_IOC_FSGETXATTR on every processor that the image is built for."""
-_ATTRIBUTES, _PROJECT = 28, 12
-"""Bytes of struct fsxattr, and the place of the project's number in it."""
-
 
 def volumes(settings: Settings, forecast: Mapping[str, int]) -> list[Volume]:
     """Return the filesystems, each once, under the first of its names.
@@ -35,7 +29,7 @@ def volumes(settings: Settings, forecast: Mapping[str, int]) -> list[Volume]:
     known = set()
     for name, folder in _folders(settings):
         try:
-            identity, found_space = _identity(folder), space.look(folder)
+            identity, found_space = space.identity(folder), space.look(folder)
         except OSError:
             continue
         if identity in known:
@@ -64,18 +58,3 @@ def _existing(folder: str) -> str:
     while not os.path.isdir(folder) and folder != "/":
         folder = os.path.dirname(folder)
     return folder
-
-
-def _identity(folder: str) -> tuple[int, int]:
-    """Return what is the same for two folders with the same space: the filesystem, and the project in it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        attributes = bytearray(_ATTRIBUTES)
-        try:
-            fcntl.ioctl(descriptor, _GET_ATTRIBUTES, attributes)
-        except OSError:
-            pass  # the filesystem has no projects
-        project = int.from_bytes(attributes[_PROJECT : _PROJECT + 4], "little")
-        return os.fstat(descriptor).st_dev, project
-    finally:
-        os.close(descriptor)

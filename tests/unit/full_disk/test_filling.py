@@ -121,7 +121,7 @@ def test_each_filesystem_is_listed_once(context: Context, monkeypatch: pytest.Mo
     (only,) = disks.volumes(context.settings, {context.settings.data_folder: 77})
     assert ("data", 77) == (only.name, only.full_seconds)
     identities = {"data": (1, 0), "pg_wal": (1, 7), "fast": (2, 0), "archive": (1, 7)}
-    monkeypatch.setattr(disks, "_identity", lambda folder: identities.get(os.path.basename(folder), (1, 0)))
+    monkeypatch.setattr(space, "identity", lambda folder: identities.get(os.path.basename(folder), (1, 0)))
     real = os.statvfs
 
     def without_inodes(folder: str) -> Any:
