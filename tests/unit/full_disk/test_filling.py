@@ -12,6 +12,7 @@ import pytest
 from entrypoint.full_disk import disks, filling
 from entrypoint.full_disk.parts import Part
 from entrypoint.server.context import Context
+from entrypoint.system import space
 from unit import made
 
 MIB = 1024**2
