@@ -22,7 +22,7 @@ from entrypoint.config import rendered
 from entrypoint.doctor.look import archive, databases, disk, memory, notifying, places, secrets, server
 from entrypoint.doctor.sight import Check
 from entrypoint.logs import places as logs
-from entrypoint.pid1 import ready, status
+from entrypoint.pid1 import brake, ready, status
 from entrypoint.server import context as contexts
 from entrypoint.server import login, opening
 from entrypoint.settings import (
@@ -168,7 +168,9 @@ _RUNTIME_FILES = {
     "next-backups": "When the next scheduled backup is due.",
     "next-drills": "When the next scheduled drill is due.",
     contexts.SETTINGS_FILE: "The variables that commands inside the container use, without secrets.",
-    "postgresql.conf": "The server's configuration, rendered from the variables. Only if they set something.",
+    "postgresql.conf": "The server's `config_file`: it includes the cluster's own and what variables set.",
+    brake.ACTIVE: "The settings while the disk is about to be full; empty otherwise.",
+    "full-disk.LEVEL.conf": "These settings for each level, prepared at the start.",
     rendered.CHOSEN_FILE: "The settings that the entrypoint chose, for example by `POSTGRES_TUNE`.",
     f"{logs.FOLDER}/": "The pipes of the server's log, with `STATUS_LOG_FORMAT=json`.",
     "pg_hba.conf": "The access rules of a temporary server.",

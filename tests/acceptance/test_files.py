@@ -12,7 +12,7 @@ from repository import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/reference/files.md").read_text(encoding="utf-8")
 ROWS = [name.rstrip("/") for cell in re.findall(r"(?m)^\| `([^`]+)`", PAGE) for name in cell.split(", ")]
-PATTERNS = [re.sub(r"\b(TIME|PID)\b", "*", name) for name in ROWS]
+PATTERNS = [re.sub(r"\b(TIME|PID|LEVEL)\b", "*", name) for name in ROWS]
 
 
 @pytest.mark.better

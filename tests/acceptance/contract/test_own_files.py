@@ -148,7 +148,7 @@ def test_a_folder_with_only_our_files_counts_as_empty(archived: str, what: str) 
         in_volume(
             volume,
             f"""
-            find data -mindepth 1 ! -name 'entrypoint.*' -delete; cd data
+            find data -mindepth 1 ! -path 'data/entrypoint.*' -delete; cd data
             mv entrypoint.collation .entrypoint.collation; mv entrypoint.backups .entrypoint.backups
             echo '{{"state": "refused", "what": "old", "mend": "old"}}' >.entrypoint.fork
             mkdir .entrypoint .entrypoint.done
