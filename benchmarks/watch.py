@@ -38,7 +38,7 @@ def _watch(server: Container) -> int:
     return next(int(row.split()[0]) for row in rows if "internal watch" in row)
 
 
-def _cpu(pid: int) -> float:
+def processor_seconds(pid: int) -> float:
     """Return the processor seconds of a process and its children."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / TICKS
@@ -59,7 +59,7 @@ def measure(server: Container, minutes: float) -> dict[str, float]:
     """Return the figures of this many minutes, after the first whole look."""
     pid = _watch(server)
     first = int(docker("inspect", "--format", "{{.State.Pid}}", server.name).stdout)
-    before, begun, most = _cpu(pid), time.monotonic(), 0.0
+    before, begun, most = processor_seconds(pid), time.monotonic(), 0.0
     for count in range(round(minutes * 60 / PROBE)):
         time.sleep(max(0.0, begun + count * PROBE - time.monotonic()))
         _ask(server, "/ready")
@@ -69,7 +69,7 @@ def measure(server: Container, minutes: float) -> dict[str, float]:
     spent = time.monotonic() - begun
     return {
         "seconds": spent,
-        "percent_of_a_processor": 100 * (_cpu(pid) - before) / spent,
+        "percent_of_a_processor": 100 * (processor_seconds(pid) - before) / spent,
         "most_pss_mb": most,
         "pid_1_pss_mb": _pss(first),
     }

@@ -75,20 +75,19 @@ class Disk(NamedTuple):
             os.close(file)
             self._sync()
 
-    def grow(self, count: int = 16 * MB, name: str = "other") -> None:
-        """Let another program write this many more bytes, in small pieces; what does not fit is left out."""
+    def grow(self, count: int = 16 * MB, name: str = "other") -> int:
+        """Let another program write this many more bytes, in small pieces, or as many as fit; return how many did."""
         file = os.open(self.top / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            self._write(file, count)
+            return self._write(file, count)
         finally:
             os.close(file)
 
     def grow_until(self, left: int, name: str = "other") -> None:
         """Let another program write, at up to 160 MB/s, until only this many bytes are free."""
         while (free := self.free) > left:
-            self.grow(min(8 * MB, free - left), name)
-            if self.free >= free:
-                return  # the rest is for root, or for the filesystem itself
+            if not self.grow(min(8 * MB, free - left), name):
+                return  # the rest is for the filesystem itself
             time.sleep(0.05)
 
     def leave(self, count: int, name: str = "other") -> None:
@@ -125,13 +124,15 @@ class Disk(NamedTuple):
         # A file for root only; its blocks come from what every user may take, since `leave` counts these.
         return os.open(self.top / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
 
-    def _write(self, file: int, count: int) -> None:
+    def _write(self, file: int, count: int) -> int:
         """Write this many bytes, or until the filesystem is full."""
+        done = 0
         try:
-            for done in range(0, count, MB):
-                os.write(file, bytes(min(MB, count - done)))
+            while done < count:
+                done += os.write(file, bytes(min(MB, count - done)))
         except OSError:
-            return
+            pass
+        return done
 
 
 @functools.cache

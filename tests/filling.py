@@ -24,6 +24,7 @@ __all__ = [
     "WITHIN",
     "Small",
     "archive_all",
+    "describe",
     "proceed",
     "push",
     "refused",
@@ -50,7 +51,7 @@ _ENDS = re.compile("PANIC|was terminated by signal|server process .* exited with
 
 
 class Small(NamedTuple):
-    """A server whose cluster is on a small disk, and whose archive is on a disk of its own."""
+    """A server with its cluster, or a part of it, on a small disk, and its archive on a disk of its own."""
 
     server: Container
     disk: Disk
@@ -80,19 +81,23 @@ def serve(
     volumes: Mapping[str, str] | None = None,
     storage: int = 8192 * MB,
     options: Sequence[str] = (),
-    mount: Sequence[str] = (),
+    place: str | None = None,
 ) -> Iterator[Small]:
-    """Yield a new server on a disk of this kind and size, with the tables of the writers, and an archive if asked."""
+    """
+    Yield a new server on a disk of this kind and size, with the tables of the writers, and an archive if asked.
+
+    With `place`, the container has the disk there, and the cluster is in a volume of its own.
+    """
     with ExitStack() as stack:
-        disk = stack.enter_context(disks.disk(kind, size, options, mount))
-        given = {containers.data_folder(): disk.folder, **(volumes or {})}
-        place, archive = None, None
+        disk = stack.enter_context(disks.disk(kind, size, options))
+        given = {place or containers.data_folder(): disk.folder, **(volumes or {})}
+        behind, archive = None, None
         settings = {**OPEN, **(env or {})}
         if tool is not None:
-            place = stack.enter_context(disks.disk("ext4", storage))
-            archive = Archive(tool, place.folder, None, "")
+            behind = stack.enter_context(disks.disk("ext4", storage))
+            archive = Archive(tool, behind.folder, None, "")
             settings.update(archive.env())
-            given["/archive"] = place.folder
+            given["/archive"] = behind.folder
         command = ("postgres", *arguments) if arguments else ()
         server = stack.enter_context(containers.start(*command, env=settings, volumes=given))
         if "logging_collector=on" in command:
@@ -101,7 +106,7 @@ def serve(
         else:
             server.ready()
         writers.prepare(server)
-        yield Small(server, disk, archive, place)
+        yield Small(server, disk, archive, behind)
 
 
 def _answers(server: Container) -> bool:
@@ -163,7 +168,7 @@ def write_again(small: Small, clients: Clients, since: float, timeout: float = 1
             return True
         if not drained and archives.waiting(small.server) == 0:
             drained.append(time.monotonic())
-        assert not drained or time.monotonic() - drained[0] < WITHIN, _state(small, clients)
+        assert not drained or time.monotonic() - drained[0] < WITHIN, describe(small, clients)
         return False
 
     _until(small, clients, done, "writes are accepted again", timeout)
@@ -188,11 +193,12 @@ def _until(small: Small, clients: Clients, condition: Callable[[], bool], what: 
     while not condition():
         if clients.reader.waited > LONGEST or time.monotonic() > deadline:
             unharmed(small.server)
-            raise AssertionError(f"{what}: not seen. {_state(small, clients)}")
+            raise AssertionError(f"{what}: not seen. {describe(small, clients)}")
         time.sleep(0.05)
 
 
-def _state(small: Small, clients: Clients) -> str:
+def describe(small: Small, clients: Clients) -> str:
+    """Return what is known, for the message of a test that fails."""
     log = "\n".join(
         line
         for line in small.server.logs().output.splitlines()[-2000:]

@@ -30,6 +30,7 @@ __all__ = [
     "Writer",
     "asking",
     "at_full_speed",
+    "growing",
     "prepare",
     "working",
 ]
@@ -259,6 +260,19 @@ def asking(server: Container, query: str) -> Iterator[Asker]:
         server.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'asker'")
         asker.join(30)
         assert not asker.is_alive(), query[:100]
+
+
+@contextmanager
+def growing(server: Container) -> Iterator[Writer]:
+    """Let the table `growing` grow for the time of the block."""
+    writer = Writer("growing", server.address, "plain", "grow")
+    writer.start()
+    try:
+        yield writer
+    finally:
+        writer.close()
+        writer.join(30)
+        assert not writer.is_alive()
 
 
 class Clients:

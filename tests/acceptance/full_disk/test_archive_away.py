@@ -36,3 +36,12 @@ def _until_the_end_of_space(kind: str, size: int, tool: str) -> None:
 def test_nothing_is_lost_until_the_end_of_space(tool: str) -> None:
     """Writes are refused before the disk is full, and accepted again once the archive has caught up."""
     _until_the_end_of_space("ext4", 512 * MB, tool)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("size", [512 * MB, 2048 * MB])
+@pytest.mark.parametrize("kind", ["ext4", "ext4-reserved", "xfs", "tmpfs"])
+@pytest.mark.parametrize("tool", TOOLS)
+def test_on_every_filesystem(tool: str, kind: str, size: int) -> None:
+    """The same on other filesystems and sizes."""
+    _until_the_end_of_space(kind, size, tool)

@@ -14,7 +14,6 @@ import filling
 import writers
 from disks import MB
 from filling import Small
-from writers import Writer
 
 _HUGE_SORT = (
     "SELECT count(*) FROM (SELECT repeat(md5(i::text), 30) t FROM generate_series(1, 5000000) i ORDER BY t) s"
@@ -22,7 +21,7 @@ _HUGE_SORT = (
 
 
 @contextmanager
-def _repeated(work: Callable[[], None], pause: float) -> Iterator[None]:
+def _repeated(work: Callable[[], object], pause: float) -> Iterator[None]:
     """Do something again and again for the time of the block."""
     ended = threading.Event()
 
@@ -70,13 +69,8 @@ def _slot(small: Small) -> Iterator[None]:
 @contextmanager
 def _table(small: Small) -> Iterator[None]:
     """A table grows; a person drops it to make room."""
-    writer = Writer("growing", small.server.address, "plain", "grow")
-    writer.start()
-    try:
+    with writers.growing(small.server):
         yield
-    finally:
-        writer.close()
-        writer.join(30)
     small.server.sql("BEGIN READ WRITE; DROP TABLE growing; COMMIT")
 
 
@@ -123,7 +117,13 @@ _CASES = {
 }
 
 
-@pytest.mark.parametrize("name", _CASES)
+_LONG = ("other-files-reserved", "slot-btrfs")
+"""The same on further filesystems."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=[pytest.mark.long] if each in _LONG else []) for each in _CASES]
+)
 def test_nothing_ends_the_server(name: str) -> None:
     """Writers get errors until there is space again, and readers never do."""
     case = _CASES[name]
