@@ -23,6 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.volume.room import Level
 
+_CRUMBLE_EVERY = 1.0
+"""Seconds from one crumb of the reserve to the next one."""
+
 
 def main(descriptor_text: str) -> int:
     """Keep the server up that the handed over values describe, and return the exit code."""
@@ -80,6 +83,8 @@ class Supervisor:
         """The role and the unfinished line of each helper, by the descriptor of its output."""
         self.exit_code: int | None = None
         folder = self.given.runtime_folder
+        self.crumble_at = 0.0
+        """When a part of the reserve may be removed again, in seconds of the monotonic clock."""
         self.brake = brake.Brake(self.given.disks, self.given.segment, brake.active(folder))
         self.state = self.state._replace(level=self.brake.level, level_since=int(time.time()))
 
@@ -127,6 +132,9 @@ class Supervisor:
         if not self.brake.can_switch(self.given.data_folder, self.server, now):
             return
         level = self.brake.look(now)
+        if self.brake.is_short and now >= self.crumble_at and reserve.crumble(self.given.data_folder):
+            self.crumble_at = now + _CRUMBLE_EVERY
+            log.debug("removed a small part of the reserve, so that checkpoints succeed")
         if self.brake.is_short and (lent := reserve.lend(self.given.data_folder, self.given.segment)):
             log.warning(f"{self.brake.words()}: WAL segments of the reserve are in use now: {lent}")
         if level == self.state.level:

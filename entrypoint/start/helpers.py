@@ -26,6 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.settings.archiving import Archive
 
+_RESERVE = 1
+"""Seconds from the server's start to the making of the reserve."""
 _FIRST_LOOK = 10
 """Seconds from the server's start to the first check whether another server was promoted."""
 
@@ -87,7 +89,7 @@ def _full_disk_helper(context: Context) -> list[HelperSpec]:
         made = {**kept_values(context.settings.values), **made, "PGDATA": context.settings.data_folder}
     data = context.settings.data_folder
     makes = reserve.can_make(data, when_full.segment_bytes(data))
-    return [HelperSpec(lifecycle.FULL_DISK, argv, made, keep=True, delay=_FIRST_LOOK if makes else -1)]
+    return [HelperSpec(lifecycle.FULL_DISK, argv, made, keep=True, delay=_RESERVE if makes else -1)]
 
 
 def start_watch(context: Context) -> HelperSpec | None:

@@ -27,6 +27,9 @@ _AHEAD = 2
 """As many segments are to exist beyond the one that the server writes to."""
 _KEPT = ("1", "2")
 """Files for a clean stop and the next start: each needs at most one new segment."""
+_CRUMBS = ("crumb-1", "crumb-2", "crumb-3", "crumb-4")
+_CRUMB = 256 * 1024
+"""Bytes. Each checkpoint writes a small file in pg_logical, and if it cannot, the server ends with PANIC."""
 _SPARE = "spare-"
 _SEGMENT_NAME = 24
 """Letters of a segment's name."""
@@ -110,6 +113,29 @@ def give_up(data_folder: str) -> int:
     return sum(_remove(f"{data_folder}/{name}") for name in ("pg_wal", "pg_stat_tmp"))
 
 
+def crumble(data_folder: str) -> bool:
+    """Remove a crumb of the reserve where nothing is free; return whether there was one."""
+    removed = False
+    for name in ("pg_wal", "pg_stat_tmp"):
+        place = f"{data_folder}/{name}"
+        try:
+            if space.look(place).free >= _CRUMB // 2:
+                continue
+            folder = _open(place)
+        except OSError:
+            continue
+        try:
+            crumb = next((each for each in _CRUMBS if each in os.listdir(folder)), None)
+            if crumb is not None:
+                os.unlink(crumb, dir_fd=folder)
+                removed = True
+        except OSError:
+            continue
+        finally:
+            os.close(folder)
+    return removed
+
+
 def lend(data_folder: str, segment_bytes: int) -> int:
     """Give a running server files of the reserve as its next WAL segments, and some inodes.
 
@@ -189,12 +215,13 @@ def _parts(data_folder: str, segment_bytes: int) -> Iterator[_Part]:
         return  # no cluster, or no longer
     kept = min(segment_bytes + _MORE, size // _PART // len(_KEPT))
     lent = max(0, size // _PART - kept * len(_KEPT)) // segment_bytes
-    yield _part(wal, {**dict.fromkeys(_KEPT, kept), **dict.fromkeys(_LENT[:lent], segment_bytes)})
+    sizes = {**dict.fromkeys(_KEPT, kept), **dict.fromkeys(_LENT[:lent], segment_bytes)}
+    yield _part(wal, {**sizes, **dict.fromkeys(_CRUMBS, _CRUMB)})
     try:
         # It may be a tmpfs, where a reserve would be of no use.
         if wal_device != data_device and os.stat(beside).st_dev == data_device:
             each = min(_BESIDE, space.look(beside).size // _PART) // len(_KEPT)
-            yield _part(beside, dict.fromkeys(_KEPT, each))
+            yield _part(beside, {**dict.fromkeys(_KEPT, each), **dict.fromkeys(_CRUMBS, _CRUMB)})
     except OSError:
         return
 

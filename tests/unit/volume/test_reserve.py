@@ -15,7 +15,9 @@ SEGMENT = 1024**2
 EACH = 3 * SEGMENT
 """A segment, and 2 MB for the small files of a checkpoint."""
 KEPT = {"1": EACH, "2": EACH}
-ALL = {**KEPT, "next-1": SEGMENT, "next-2": SEGMENT}
+CRUMBS = dict.fromkeys((f"crumb-{number}" for number in range(1, 5)), 256 * 1024)
+BIG = {**KEPT, "next-1": SEGMENT, "next-2": SEGMENT}
+ALL = {**BIG, **CRUMBS}
 WHOLE = sum(ALL.values())
 GB = 1024**3
 
@@ -68,7 +70,7 @@ def test_space_is_taken_and_given_up(data: str) -> None:
     assert WHOLE == reserve.make(data, SEGMENT)
     folder = Path(os.path.realpath(f"{data}/pg_wal"), own.RESERVE)
     files = [path.stat() for path in folder.iterdir()]
-    assert (4 + 64, WHOLE) == (len(files), sum(each.st_size for each in files))
+    assert (4 + 4 + 64, WHOLE) == (len(files), sum(each.st_size for each in files))
     assert WHOLE <= sum(each.st_blocks * 512 for each in files)
     assert not reserve.missing(data, SEGMENT)
     assert 0 == reserve.make(data, SEGMENT)
@@ -99,10 +101,10 @@ def test_what_a_killed_call_leaves_is_completed(data: str) -> None:
     ("size", "files"),
     [
         (2 * GB, ALL),
-        (7 * WHOLE, ALL),
-        (7 * WHOLE - 4096, {**KEPT, "next-1": SEGMENT}),
-        (7 * 2 * EACH, KEPT),
-        (16 * 1024**2, dict.fromkeys(KEPT, 16 * 1024**2 // 14)),
+        (7 * sum(BIG.values()), ALL),
+        (7 * sum(BIG.values()) - 4096, {**KEPT, **CRUMBS, "next-1": SEGMENT}),
+        (7 * 2 * EACH, {**KEPT, **CRUMBS}),
+        (16 * 1024**2, {**dict.fromkeys(KEPT, 16 * 1024**2 // 14), **CRUMBS}),
     ],
 )
 def test_it_is_a_small_part_of_the_disk(data: str, disk: Disk, size: int, files: dict[str, int]) -> None:
@@ -112,13 +114,13 @@ def test_it_is_a_small_part_of_the_disk(data: str, disk: Disk, size: int, files:
     assert files == _kept(data)
 
 
-@pytest.mark.parametrize(("free", "files"), [(28 * SEGMENT - 4096, 500_000), (5 * GB, 200)])
+@pytest.mark.parametrize(("free", "files"), [(29 * SEGMENT - 4096, 500_000), (5 * GB, 200)])
 def test_it_never_makes_a_disk_less_than_normal(data: str, disk: Disk, free: int, files: int) -> None:
     """With less free, in bytes or in inodes, nothing is taken."""
     disk.free, disk.free_files = free, files
     assert (True, False) == (reserve.missing(data, SEGMENT), reserve.can_make(data, SEGMENT))
     assert 0 == reserve.make(data, SEGMENT)
-    disk.free, disk.free_files = 28 * SEGMENT, 500_000
+    disk.free, disk.free_files = 29 * SEGMENT, 500_000
     assert reserve.can_make(data, SEGMENT)
     assert WHOLE == reserve.make(data, SEGMENT)
     assert not reserve.can_make(data, SEGMENT)
@@ -138,8 +140,8 @@ def test_a_filesystem_that_does_not_allocate(
     monkeypatch.setattr(os, "posix_fallocate", pretend)
     assert WHOLE == reserve.make(data, SEGMENT)
     texts = [Path(data, "pg_wal", own.RESERVE, name).read_bytes() for name in ALL]
-    assert {EACH, SEGMENT} == {len(text) for text in texts}
-    assert len(set(texts)) == 4
+    assert {EACH, SEGMENT, 256 * 1024} == {len(text) for text in texts}
+    assert len(set(texts)) == 8
     assert not any(bytes(4096) in text for text in texts)
     # Such a filesystem may count blocks late, or not at all.
     monkeypatch.setattr(reserve, "_occupies", lambda *_: False)
@@ -190,9 +192,9 @@ def test_wal_on_another_disk(tmp_path: Path, disk: Disk) -> None:
         (folder / "pg_stat_tmp").mkdir(parents=True)
         (folder / "pg_wal").symlink_to(wal)
         beside = folder / "pg_stat_tmp" / own.RESERVE
-        assert WHOLE + 4 * 1024**2 == reserve.make(str(folder), SEGMENT)
-        assert 66 == len(list(beside.iterdir()))
-        assert WHOLE + 4 * 1024**2 <= reserve.give_up(str(folder))
+        assert WHOLE + 5 * 1024**2 == reserve.make(str(folder), SEGMENT)
+        assert 2 + 4 + 64 == len(list(beside.iterdir()))
+        assert WHOLE + 5 * 1024**2 <= reserve.give_up(str(folder))
         assert [] == list(beside.iterdir())
         # A tmpfs in the place of pg_stat_tmp would be the wrong disk.
         beside.rmdir()
@@ -258,8 +260,8 @@ def test_a_running_server_gets_segments(data: str) -> None:
     made = ["000000010000000000000FFF", "000000010000000100000000"]
     assert ["000000010000000000000FFE", *made] == _segments(data)
     assert {SEGMENT} == {Path(data, "pg_wal", name).stat().st_size for name in made}
-    assert KEPT == _kept(data)
-    assert 2 + 32 == len(list(folder.iterdir()))
+    assert {**KEPT, **CRUMBS} == _kept(data)
+    assert 2 + 4 + 32 == len(list(folder.iterdir()))
     assert 0 == reserve.lend(data, SEGMENT)
     assert reserve.missing(data, SEGMENT)
     assert WHOLE - 2 * SEGMENT == reserve.give_up(data)
@@ -284,3 +286,15 @@ def test_nothing_to_lend(data: str, tmp_path: Path) -> None:
     assert 0 == reserve.lend(data, SEGMENT)
     reserve.make(data, SEGMENT)
     assert 0 == reserve.lend(data, SEGMENT)
+
+
+def test_crumbs(data: str, disk: Disk) -> None:
+    """One after the other, and only where nothing is free: each lets a checkpoint succeed."""
+    reserve.make(data, SEGMENT)
+    assert not reserve.crumble(data)
+    disk.free = 4096
+    for left in (3, 2, 1, 0):
+        assert reserve.crumble(data)
+        assert left == sum(name in CRUMBS for name in _kept(data))
+    assert not reserve.crumble(data)
+    assert BIG == _kept(data)
