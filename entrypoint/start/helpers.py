@@ -81,15 +81,26 @@ def _start_helper(context: Context, *, first: bool) -> list[HelperSpec]:
 
 
 def _full_disk_helper(context: Context) -> list[HelperSpec]:
-    """Return the process that PID 1 runs while a disk is about to be full; it also makes the reserve."""
+    """Return the process that PID 1 runs while a disk is about to be full; it can also make the reserve."""
     argv = [OUR_PROGRAM, "internal", lifecycle.FULL_DISK]
     made = later_environment(context)
     if not rendered.renders(context):  # then the variables are not written down
         del made[SETTINGS_VARIABLE]
         made = {**kept_values(context.settings.values), **made, "PGDATA": context.settings.data_folder}
     data = context.settings.data_folder
-    makes = reserve.can_make(data, when_full.segment_bytes(data))
+    makes = not _makes_reserve(data, when_full.segment_bytes(data))
     return [HelperSpec(lifecycle.FULL_DISK, argv, made, keep=True, delay=_RESERVE if makes else -1)]
+
+
+def _makes_reserve(data_folder: str, segment_bytes: int) -> bool:
+    """Make the reserve before the server can fill the disk; False: that would take long, or cannot be done."""
+    if not reserve.can_make(data_folder, segment_bytes):
+        return True
+    try:
+        reserve.make(data_folder, segment_bytes, quickly=True)
+    except OSError:
+        return False
+    return True
 
 
 def start_watch(context: Context) -> HelperSpec | None:

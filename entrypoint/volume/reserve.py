@@ -88,17 +88,18 @@ def missing(data_folder: str, segment_bytes: int) -> bool:
     return any(_lacking(part) for part in _parts(data_folder, segment_bytes))
 
 
-def make(data_folder: str, segment_bytes: int) -> int:
+def make(data_folder: str, segment_bytes: int, *, quickly: bool = False) -> int:
     """Make or complete the reserve where enough stays free beyond it; return how many bytes were taken.
 
-    The level of each filesystem stays normal. The next call completes what a killed one has left. Raises
-    OSError.
+    The level of each filesystem stays normal. The next call completes what a killed one has left. To make it
+    `quickly`, blocks are only allocated, which takes milliseconds; where they would have to be written, as on
+    ZFS and NFS, there is an error. Raises OSError.
     """
     taken = 0
     for part in _parts(data_folder, segment_bytes):
         lacking = _lacking(part)
         if lacking and _has_room(part, lacking, segment_bytes):
-            taken += _make(part, lacking)
+            taken += _make(part, lacking, write=not quickly)
     return taken
 
 
@@ -283,7 +284,7 @@ def _has_room(part: _Part, lacking: dict[str, int], segment_bytes: int) -> bool:
     return found.has_files(room.marks(found.files, room.FILES).normal + len(lacking) + 1)
 
 
-def _make(part: _Part, lacking: dict[str, int]) -> int:
+def _make(part: _Part, lacking: dict[str, int], *, write: bool) -> int:
     try:
         os.mkdir(f"{part.place}/{own.RESERVE}", 0o700)
     except FileExistsError:
@@ -294,19 +295,21 @@ def _make(part: _Part, lacking: dict[str, int]) -> int:
             if name in lacking or name not in part.sizes:
                 os.unlink(name, dir_fd=folder)
         for name, size in lacking.items():
-            _make_file(folder, name, size)
+            _make_file(folder, name, size, write=write)
         os.fsync(folder)
     finally:
         os.close(folder)
     return sum(lacking.values())
 
 
-def _make_file(folder: int, name: str, size: int) -> None:
+def _make_file(folder: int, name: str, size: int, *, write: bool) -> None:
     """Create a file whose blocks are really allocated; raises OSError, and then leaves nothing of it."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o600, dir_fd=folder)
     try:
         if size and not _allocate(descriptor, size):
+            if not write:
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
             _write(descriptor, size)
     except OSError:
         os.unlink(name, dir_fd=folder)

@@ -138,6 +138,9 @@ def test_a_filesystem_that_does_not_allocate(
         os.ftruncate(descriptor, size)
 
     monkeypatch.setattr(os, "posix_fallocate", pretend)
+    with pytest.raises(OSError, match="not supported"):
+        reserve.make(data, SEGMENT, quickly=True)
+    assert {} == _kept(data)
     assert WHOLE == reserve.make(data, SEGMENT)
     texts = [Path(data, "pg_wal", own.RESERVE, name).read_bytes() for name in ALL]
     assert {EACH, SEGMENT, 256 * 1024} == {len(text) for text in texts}
