@@ -93,7 +93,7 @@ def _full_disk_helper(context: Context) -> list[HelperSpec]:
 
 
 def _makes_reserve(data_folder: str, segment_bytes: int) -> bool:
-    """Make the reserve before the server can fill the disk; False: that would take long, or cannot be done."""
+    """Make the reserve before the server can fill the disk; False: it would take long, or is impossible."""
     if not reserve.can_make(data_folder, segment_bytes):
         return True
     try:

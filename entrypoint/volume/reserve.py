@@ -28,8 +28,9 @@ _AHEAD = 2
 _KEPT = ("1", "2")
 """Files for a clean stop and the next start: each needs at most one new segment."""
 _CRUMBS = ("crumb-1", "crumb-2", "crumb-3", "crumb-4")
-_CRUMB = 256 * 1024
-"""Bytes. Each checkpoint writes a small file in pg_logical, and if it cannot, the server ends with PANIC."""
+_CRUMB = 1024**2
+"""Bytes. Each checkpoint writes a small file in pg_logical; if it cannot, the server ends with PANIC. After a
+change of a catalog, the next session writes a file of its cache, and if it cannot, it ends."""
 _SPARE = "spare-"
 _SEGMENT_NAME = 24
 """Letters of a segment's name."""
@@ -308,9 +309,7 @@ def _make_file(folder: int, name: str, size: int, *, write: bool) -> None:
     descriptor = os.open(name, flags, 0o600, dir_fd=folder)
     try:
         if size and not _allocate(descriptor, size):
-            if not write:
-                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-            _write(descriptor, size)
+            _write(descriptor, size, allowed=write)
     except OSError:
         os.unlink(name, dir_fd=folder)
         raise
@@ -330,8 +329,10 @@ def _allocate(descriptor: int, size: int) -> bool:
     return _occupies(os.fstat(descriptor), size)
 
 
-def _write(descriptor: int, size: int) -> None:
-    """Fill a file with what no filesystem can compress."""
+def _write(descriptor: int, size: int, *, allowed: bool) -> None:
+    """Fill a file with what no filesystem can compress; raises OSError if that is not allowed."""
+    if not allowed:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
     os.lseek(descriptor, 0, os.SEEK_SET)
     while size:
         size -= os.write(descriptor, os.urandom(min(size, _CHUNK)))

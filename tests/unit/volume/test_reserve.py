@@ -15,7 +15,7 @@ SEGMENT = 1024**2
 EACH = 3 * SEGMENT
 """A segment, and 2 MB for the small files of a checkpoint."""
 KEPT = {"1": EACH, "2": EACH}
-CRUMBS = dict.fromkeys((f"crumb-{number}" for number in range(1, 5)), 256 * 1024)
+CRUMBS = dict.fromkeys((f"crumb-{number}" for number in range(1, 5)), SEGMENT)
 BIG = {**KEPT, "next-1": SEGMENT, "next-2": SEGMENT}
 ALL = {**BIG, **CRUMBS}
 WHOLE = sum(ALL.values())
@@ -114,13 +114,13 @@ def test_it_is_a_small_part_of_the_disk(data: str, disk: Disk, size: int, files:
     assert files == _kept(data)
 
 
-@pytest.mark.parametrize(("free", "files"), [(29 * SEGMENT - 4096, 500_000), (5 * GB, 200)])
+@pytest.mark.parametrize(("free", "files"), [(32 * SEGMENT - 4096, 500_000), (5 * GB, 200)])
 def test_it_never_makes_a_disk_less_than_normal(data: str, disk: Disk, free: int, files: int) -> None:
     """With less free, in bytes or in inodes, nothing is taken."""
     disk.free, disk.free_files = free, files
     assert (True, False) == (reserve.missing(data, SEGMENT), reserve.can_make(data, SEGMENT))
     assert 0 == reserve.make(data, SEGMENT)
-    disk.free, disk.free_files = 29 * SEGMENT, 500_000
+    disk.free, disk.free_files = 32 * SEGMENT, 500_000
     assert reserve.can_make(data, SEGMENT)
     assert WHOLE == reserve.make(data, SEGMENT)
     assert not reserve.can_make(data, SEGMENT)
@@ -143,7 +143,7 @@ def test_a_filesystem_that_does_not_allocate(
     assert {} == _kept(data)
     assert WHOLE == reserve.make(data, SEGMENT)
     texts = [Path(data, "pg_wal", own.RESERVE, name).read_bytes() for name in ALL]
-    assert {EACH, SEGMENT, 256 * 1024} == {len(text) for text in texts}
+    assert {EACH, SEGMENT} == {len(text) for text in texts}
     assert len(set(texts)) == 8
     assert not any(bytes(4096) in text for text in texts)
     # Such a filesystem may count blocks late, or not at all.
@@ -195,9 +195,9 @@ def test_wal_on_another_disk(tmp_path: Path, disk: Disk) -> None:
         (folder / "pg_stat_tmp").mkdir(parents=True)
         (folder / "pg_wal").symlink_to(wal)
         beside = folder / "pg_stat_tmp" / own.RESERVE
-        assert WHOLE + 5 * 1024**2 == reserve.make(str(folder), SEGMENT)
+        assert WHOLE + 8 * 1024**2 == reserve.make(str(folder), SEGMENT)
         assert 2 + 4 + 64 == len(list(beside.iterdir()))
-        assert WHOLE + 5 * 1024**2 <= reserve.give_up(str(folder))
+        assert WHOLE + 8 * 1024**2 <= reserve.give_up(str(folder))
         assert [] == list(beside.iterdir())
         # A tmpfs in the place of pg_stat_tmp would be the wrong disk.
         beside.rmdir()
