@@ -104,7 +104,7 @@ def test_what_a_killed_call_leaves_is_completed(data: str) -> None:
         (7 * sum(BIG.values()), ALL),
         (7 * sum(BIG.values()) - 4096, {**KEPT, **CRUMBS, "next-1": SEGMENT}),
         (7 * 2 * EACH, {**KEPT, **CRUMBS}),
-        (16 * 1024**2, {**dict.fromkeys(KEPT, 16 * 1024**2 // 14), **CRUMBS}),
+        (32 * 1024**2, {**dict.fromkeys(KEPT, 32 * 1024**2 // 14), **CRUMBS}),
     ],
 )
 def test_it_is_a_small_part_of_the_disk(data: str, disk: Disk, size: int, files: dict[str, int]) -> None:
