@@ -295,7 +295,8 @@ def test_without_the_client_the_archiver_itself_runs(walg_archive: Archive) -> N
 def test_a_wal_volume_that_is_nearly_full_loses_nothing(archive: Archive) -> None:
     """During an outage, doctor reports how little room is left; nothing is lost when the storage is back."""
     small = ("--mount", "type=tmpfs,destination=/wal,tmpfs-size=160m")
-    with archive.serve({**FRESH, "POSTGRES_INITDB_WALDIR": "/wal"}, options=small) as server:
+    waits = {**FRESH, "POSTGRES_INITDB_WALDIR": "/wal", "ARCHIVE_WHEN_FULL": "wait"}
+    with archive.serve(waits, options=small) as server:
         _lock(server)
         _write(server, 5)
         until(lambda: "archiving fails" in server.logs().stderr, "the outage is reported")

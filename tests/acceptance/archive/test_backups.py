@@ -127,7 +127,7 @@ def test_every_command_has_the_same_fields_for_both_tools(
         assert ([second["name"]], "ok") == (shown["built_on_it"], shown["run"]["outcome"])
         verified = json.loads(_backup(server, "verify", "--json").stdout)
         assert 0 < verified.pop("read_files") < verified.pop("read_bytes")
-        assert {"sound": True, "holes": [], "broken": {}, "backups": 2} == verified
+        assert {"sound": True, "holes": [], "broken": {}, "given_up": [], "backups": 2} == verified
         (marked,) = json.loads(_backup(server, "mark", "--json", first["name"]).stdout)
         assert {**first, "permanent": True} == marked
         (marked,) = json.loads(_backup(server, "mark", "--json", "--undo", first["name"]).stdout)

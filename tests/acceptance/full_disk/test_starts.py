@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -35,11 +36,9 @@ def _serving(
         yield server
 
 
-def _keep_reserve(disk: Disk) -> int:
-    """Make the reserve, as the server's user would have."""
-    made = reserve.make(disk.folder, SEGMENT)
-    subprocess.run(("chown", "-R", "999:999", f"{disk.folder}/pg_wal/{own.RESERVE}"), check=True)
-    return made
+def _reserve(disk: Disk) -> int:
+    """The bytes of the reserve, which the start has made."""
+    return sum(path.stat().st_size for path in Path(disk.folder, "pg_wal", own.RESERVE).iterdir())
 
 
 def _fill(disk: Disk) -> None:
@@ -60,7 +59,7 @@ def _fill(disk: Disk) -> None:
 def test_a_start_on_a_full_disk(kind: str) -> None:
     """After SIGKILL and without a free byte, the reserve lets the server start, answer, stop and start again."""
     with disks.disk(kind, 512 * MB) as disk, _serving(disk) as server:
-        made = _keep_reserve(disk)
+        made = _reserve(disk)
         assert made >= 2 * SEGMENT
         server.kill()
         server.wait()
@@ -84,6 +83,7 @@ def test_a_start_without_a_reserve(kind: str) -> None:
     with disks.disk(kind, 512 * MB) as disk, _serving(disk) as server:
         server.kill()
         server.wait()
+        assert reserve.give_up(disk.folder)
         disk.leave(4 * MB)
         server.again()
         assert "10000" == server.sql(ROWS)
@@ -100,10 +100,10 @@ def test_a_start_without_a_reserve(kind: str) -> None:
 def test_no_inode_is_free(kept: bool) -> None:
     """Spare inodes let the server start; without them, the log names the disk, and nothing is lost."""
     with disks.disk("ext4", 512 * MB, options=("-N", "2400")) as disk, _serving(disk) as server:
-        if kept:
-            _keep_reserve(disk)
         server.kill()
         server.wait()
+        if not kept:
+            reserve.give_up(disk.folder)
         disk.take_files(0)
         server.begin()
         server.says(f"the disk of {DATA} is full: ")
@@ -126,6 +126,7 @@ def test_nothing_at_all_is_free() -> None:
     with disks.disk("ext4", 512 * MB) as disk, _serving(disk) as server:
         server.kill()
         server.wait()
+        reserve.give_up(disk.folder)
         _fill(disk)
         server.begin()
         server.says(f"the disk of {DATA} is full: 0 kB of")
@@ -150,7 +151,6 @@ def test_a_stop_on_a_full_disk(signal: str) -> None:
         containers.volume() as storage,
         _serving(disk, archive, {"/archive": storage}) as server,
     ):
-        _keep_reserve(disk)
         server.sql("UPDATE kept SET repeat = 'y'")
         _fill(disk)
         code = server.stop(signal)
@@ -181,13 +181,12 @@ def test_everything_that_a_start_writes(kept: bool) -> None:
         containers.volume() as storage,
         _serving(disk, wanted, {"/archive": storage}) as server,
     ):
-        if kept:
-            _keep_reserve(disk)
         server.kill()
         server.wait()
         if kept:
             _fill(disk)
         else:
+            reserve.give_up(disk.folder)
             disk.leave(4 * MB)
         server.begin()
         server.says("database system is ready to accept connections")
