@@ -19,6 +19,7 @@ from entrypoint.backup import journal
 from entrypoint.backup.schedule import ASK_AGAIN
 from entrypoint.backup.scheduled import Job, attempt, schedule_of, wait_for_server
 from entrypoint.backup.turn import be_modest, run_tool
+from entrypoint.config import when_full
 from entrypoint.drill import drills
 from entrypoint.drill.drills import Drill
 from entrypoint.drill.rehearsals import due_by, note
@@ -139,12 +140,13 @@ def _plan(opened: OpenedArchive) -> planning.Plan:
 
 
 def _for_server(opened: OpenedArchive, segment_bytes: int) -> int:
-    """Return the bytes that the server needs on the drill folder's filesystem; 0: it is on another one."""
-    data = opened.data_folder
-    device = os.stat(opened.settings.drill.folder).st_dev
-    if device not in {os.stat(folder).st_dev for folder in (data, f"{data}/pg_wal")}:
+    """Return the bytes that the server needs on the drill folder's filesystem; 0: it needs none there."""
+    data, folder = opened.data_folder, opened.settings.drill.folder
+    if not os.path.isdir(f"{data}/pg_wal"):
+        return 0  # this container has no server
+    if space.identity(folder) not in map(space.identity, when_full.disks(data)):
         return 0
-    return room.marks(space.look(opened.settings.drill.folder).size, segment_bytes).normal
+    return room.marks(space.look(folder).size, segment_bytes).normal
 
 
 def _fetch(scratch: Context, plan: planning.Plan, deadline: float, lock: int) -> None:

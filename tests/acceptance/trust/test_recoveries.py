@@ -187,7 +187,7 @@ def test_another_tools_standby_is_left_alone() -> None:
             shown = "SELECT setting FROM pg_settings WHERE name IN ('primary_conninfo', 'recovery_min_apply_delay') ORDER BY 1"
             assert "25200000\nhost=nowhere" == standby.sql(shown)
             argv = standby.shell("tr '\\0' ' ' </proc/$(head -1 $PGDATA/postmaster.pid)/cmdline")
-            assert "postgres" == argv.strip()
+            assert "postgres -c config_file=/run/entrypoint/postgresql.conf" == argv.strip()
 
 
 ZEROED = "dd if=/dev/zero of=/tmp/w bs=1024 seek=64 count=$(($(stat -c %s /tmp/w) / 1024 - 64)) conv=notrunc status=none"
