@@ -35,7 +35,7 @@ import yaml
 import containers
 from repository import REPOSITORY
 
-__all__ = ["Project", "Step", "chapter", "environment", "matches", "project", "steps"]
+__all__ = ["BACKED_UP", "Project", "Step", "chapter", "environment", "matches", "project", "steps"]
 
 FENCE = re.compile(r"(?ms)^( *)```(\w+)\n(.*?)^ *```$")
 VARIES = {
@@ -140,6 +140,12 @@ def matches(shown: str, printed: str) -> bool:
     return re.fullmatch(pattern, "".join(f"{line}\n" for line in _plain(printed))) is not None
 
 
+BACKED_UP = Step(
+    "run", "until docker compose exec db entrypoint backup list; do sleep 1; done", "…\n… ok …\n…\n"
+)
+"""Wait for the first backup of README.md's database."""
+
+
 class Project:
     """A reader's folder and what he has started in it."""
 
@@ -196,13 +202,7 @@ class Project:
             if step.kind == "write" or not step.what.startswith(("make ", "docker ")):
                 self.do(step)
         self.do(Step("run", "docker compose up --detach", ""))
-        self.do(
-            Step(
-                "run",
-                "until docker compose exec db entrypoint backup list; do sleep 1; done",
-                "…\n… ok …\n…\n",
-            )
-        )
+        self.do(BACKED_UP)
 
     def parts(self, page: str, title: str) -> tuple[list[Step], list[Step]]:
         """Return what a page says to do before a title, and after it."""
