@@ -13,7 +13,7 @@ from entrypoint.config import rendered
 from entrypoint.pid1 import brake
 from entrypoint.postgres.sql import conf_value
 from entrypoint.system import files, space
-from entrypoint.volume import room
+from entrypoint.volume import reserve, room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ _FEW = 4
 """Segments that are enough for a server with little to do, and are kept for it."""
 DEFAULT_WAL = 1024 * _MB
 """Bytes: PostgreSQL's default for max_wal_size."""
-SEGMENT_NAME = 24
-"""Letters of a segment's name; nothing else in pg_wal has as many."""
 _HEAD = """\
 # The entrypoint renders this file, so that it can make transactions read-only before the disk is full
 # (ARCHIVE_WHEN_FULL). Edit the file that is included first.
@@ -53,10 +51,10 @@ def segment_bytes(data_folder: str) -> int:
     """Return the size of the WAL segments, which is that of the files; PostgreSQL's default without any."""
     try:
         with os.scandir(f"{data_folder}/pg_wal") as entries:
-            sizes = [entry.stat().st_size for entry in entries if len(entry.name) == SEGMENT_NAME]
+            sizes = (entry.stat().st_size for entry in entries if len(entry.name) == reserve.SEGMENT_NAME)
+            return next(filter(None, sizes), 16 * _MB)  # all have the same, and there may be thousands
     except OSError:
-        sizes = []
-    return max(sizes, default=0) or 16 * _MB
+        return 16 * _MB
 
 
 def settings(level: Level, segment: int, size: int) -> dict[str, str]:

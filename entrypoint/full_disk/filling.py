@@ -30,7 +30,7 @@ SECONDS = 1.0
 _ANSWER = 2.0
 """Seconds for the server's answer."""
 _TEMPORARY = "pgsql_tmp"
-_PID = re.compile(r"pgsql_tmp([0-9]+)\.")
+_PID = re.compile(r"pgsql_tmp([0-9]{1,9})\.")
 _BIG = 64 * 1024**2
 """Bytes of temporary files from which on a process is named."""
 _CORE = re.compile(r"core(\.[0-9]+)?|core-.*")
@@ -140,6 +140,20 @@ def tablespaces(data: str) -> dict[str, str]:
     return {oid: os.path.realpath(f"{data}/pg_tblspc/{oid}") for oid in _names(f"{data}/pg_tblspc")}
 
 
+def temporary_folders(data: str) -> Iterator[str]:
+    """Return the folders of temporary files: that of the cluster, and those in each tablespace."""
+    yield f"{data}/base/{_TEMPORARY}"
+    for folder in tablespaces(data).values():
+        yield from (f"{folder}/{version}/{_TEMPORARY}" for version in _versions(folder))
+
+
+def temporary_files(folder: str) -> Iterator[tuple[str, str]]:
+    """Return the paths in a folder of temporary files, each with the pid in its name, or an empty text."""
+    for name in _names(folder):
+        match = _PID.match(name)
+        yield match[1] if match else "", f"{folder}/{name}"
+
+
 class _Looker:
     """Counts everything that is the server's or ours on one filesystem."""
 
@@ -208,16 +222,10 @@ class _Looker:
     def _temporary(self) -> Iterator[Part]:
         """Return the temporary files: of each process that has many, and of all others together."""
         by_pid: dict[str, Size] = {}
-        for folder in (self._data, *tablespaces(self._data).values()):
-            inner = ["base"] if folder == self._data else _versions(folder)
-            for path in (f"{folder}/{name}/{_TEMPORARY}" for name in inner):
-                if not self._is_here(path):
-                    continue
-                for name in os.listdir(path):
-                    match = _PID.match(name)
-                    pid = match[1] if match else ""
-                    size = counting.of_file(f"{path}/{name}").plus(self._counter.count(f"{path}/{name}"))
-                    by_pid[pid] = by_pid.get(pid, Size()).plus(size)
+        for folder in filter(self._is_here, temporary_folders(self._data)):
+            for pid, path in temporary_files(folder):
+                size = counting.of_file(path).plus(self._counter.count(path))
+                by_pid[pid] = by_pid.get(pid, Size()).plus(size)
         self._total = self._total.plus(_sum(by_pid.values()))
         small_ones = [pid for pid, size in by_pid.items() if not pid or size.bytes < _BIG]
         rest = _sum(by_pid.pop(pid) for pid in small_ones)

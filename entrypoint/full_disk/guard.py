@@ -37,7 +37,7 @@ _SPARE_EVERY = 5.0
 """Seconds between two looks for what can be removed."""
 _KEPT = {room.NORMAL: 64, room.TIGHT: 16, room.FULL: 7}
 """Segments that are not worth a checkpoint, by the level."""
-_WAITING = when_full.SEGMENT_NAME + len(".ready")
+_WAITING = reserve.SEGMENT_NAME + len(".ready")
 """Letters of the name of a file that says that a segment waits to be archived."""
 _EXPLAIN_EVERY = 300.0
 """Seconds between two reports of what fills the disk, while it is full."""
@@ -173,7 +173,7 @@ class Guard:
     def _removable(self) -> int:
         """Return the number of segments that do not wait to be archived."""
         try:
-            segments = sum(len(name) == when_full.SEGMENT_NAME for name in os.listdir(self.wal))
+            segments = sum(len(name) == reserve.SEGMENT_NAME for name in os.listdir(self.wal))
             names = os.listdir(f"{self.wal}/archive_status")
         except OSError:
             return 0

@@ -10,19 +10,15 @@ import signal
 import time
 
 from entrypoint import log
-from entrypoint.light import re
+from entrypoint.full_disk import filling
 from entrypoint.server.data_folder import live_postmaster
 from entrypoint.shown import spell
 from entrypoint.system import processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from entrypoint.server.context import Context
 
-_NAME = re.compile(r"pgsql_tmp([0-9]{1,9})\..*")
-_FOLDER = "pgsql_tmp"
 _EVERY = 1.0
 """Seconds between two looks."""
 
@@ -65,32 +61,11 @@ def _server(data_folder: str) -> int | None:
 def _sizes(data_folder: str) -> dict[int, int]:
     """Return the bytes of temporary files of each process."""
     found: dict[int, int] = {}
-    for folder in _folders(data_folder):
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            continue
-        for name in names:
-            match = _NAME.fullmatch(name)
-            if match:
-                pid = int(match[1])
-                found[pid] = found.get(pid, 0) + _size(f"{folder}/{name}")
+    for folder in filling.temporary_folders(data_folder):
+        for pid, path in filling.temporary_files(folder):
+            if pid:
+                found[int(pid)] = found.get(int(pid), 0) + _size(path)
     return found
-
-
-def _folders(data_folder: str) -> Iterator[str]:
-    """Return the folders of temporary files: that of the cluster, and one in each tablespace."""
-    yield f"{data_folder}/base/{_FOLDER}"
-    try:
-        spaces = os.listdir(f"{data_folder}/pg_tblspc")
-    except OSError:
-        return
-    for space in spaces:
-        place = f"{data_folder}/pg_tblspc/{space}"
-        try:
-            yield from (f"{place}/{version}/{_FOLDER}" for version in os.listdir(place))
-        except OSError:
-            continue
 
 
 def _size(path: str) -> int:

@@ -32,8 +32,8 @@ _CRUMB = 1024**2
 """Bytes. Each checkpoint writes a small file in pg_logical; if it cannot, the server ends with PANIC. After a
 change of a catalog, the next session writes a file of its cache, and if it cannot, it ends."""
 _SPARE = "spare-"
-_SEGMENT_NAME = 24
-"""Letters of a segment's name."""
+SEGMENT_NAME = 24
+"""Letters of a segment's name; nothing else in pg_wal has as many."""
 _MORE = 2 * 1024**2
 """Bytes of each file beyond a segment: a checkpoint that cannot write its small files is a PANIC, too."""
 _PART = 7
@@ -179,7 +179,7 @@ def lend(data_folder: str, segment_bytes: int) -> int:
 
 def _segments(wal: int) -> tuple[list[str], int]:
     """Return the names of the WAL segments, and how many are beyond the one that was written last."""
-    names = sorted(name for name in os.listdir(wal) if len(name) == _SEGMENT_NAME)
+    names = sorted(name for name in os.listdir(wal) if len(name) == SEGMENT_NAME)
     times = {name: os.stat(name, dir_fd=wal, follow_symlinks=False).st_mtime_ns for name in names}
     last = max(names, key=lambda name: times[name], default="")
     return names, sum(name > last for name in names)
