@@ -7,12 +7,12 @@
     { self, nixpkgs }:
     let
       inherit (nixpkgs) lib;
-      majors = [
-        "15"
-        "16"
-        "17"
-        "18"
-      ];
+      # a preview is offered as soon as nixpkgs has it
+      majorsOf =
+        system:
+        lib.filter (major: pkgsOf system ? "postgresql_${major}_jit") (
+          lib.attrNames (lib.importJSON ./image/majors.json)
+        );
       each = lib.genAttrs [
         "x86_64-linux"
         "aarch64-linux"
@@ -34,9 +34,58 @@
         {
           "image-${major}" = ours.mkImage own;
           "image-${major}-stream" = ours.mkImage (own // { stream = true; });
+        }
+        // lib.optionalAttrs ((lib.importJSON ./nix/official.json) ? ${major}) {
           "image-${major}-official" = ours.mkImage official;
           "image-${major}-official-stream" = ours.mkImage (official // { stream = true; });
         };
+
+      # image-18-upgrade: with the programs of each older major
+      upgradesOf =
+        system:
+        let
+          inherit (oursOf system) mkImage;
+          olderOf = major: lib.filter (each: lib.toInt each < lib.toInt major) (majorsOf system);
+          choices = major: {
+            inherit major;
+            upgradeFrom = olderOf major;
+            tag = "${major}-upgrade";
+          };
+        in
+        lib.mergeAttrsList (
+          map (major: {
+            "image-${major}-upgrade" = mkImage (choices major);
+            "image-${major}-upgrade-stream" = mkImage (choices major // { stream = true; });
+          }) (upgradable system)
+        );
+      upgradable = system: lib.filter (major: lib.toInt major > 15) (majorsOf system);
+
+      # image-17-postgis and the other rows of nix/ready.json
+      ready = lib.importJSON ./nix/ready.json;
+      readyOf =
+        system: name:
+        let
+          row = ready.${name};
+          choices = major: {
+            inherit major;
+            inherit (row) preload;
+            jit = row.jit or true;
+            programs = map (program: (pkgsOf system).${program}) (row.programs or [ ]);
+            environment = row.environment or { };
+            extensions = packages: map (package: packages.${package}) row.packages;
+            tag = "${major}-${name}";
+          };
+          inherit (oursOf system) mkImage;
+        in
+        lib.mergeAttrsList (
+          map (major: {
+            "image-${major}-${name}" = mkImage (choices major);
+            "image-${major}-${name}-stream" = mkImage (choices major // { stream = true; });
+          }) row.majors
+        );
+      readyTags = lib.concatMap (name: map (major: "${major}-${name}") ready.${name}.majors) (
+        lib.attrNames ready
+      );
     in
     {
       packages = each (
@@ -45,7 +94,9 @@
           inherit (oursOf system) entrypoint wal-g;
           default = self.packages.${system}.image-17;
         }
-        // lib.mergeAttrsList (map (imagesOf system) majors)
+        // lib.mergeAttrsList (map (imagesOf system) (majorsOf system))
+        // lib.mergeAttrsList (map (readyOf system) (lib.attrNames ready))
+        // upgradesOf system
       );
 
       # mkImage { system = "x86_64-linux"; … } with the packages of flake.lock, or { pkgs = …; … } with others;
@@ -73,9 +124,9 @@
           inherit (self.packages.${system}) entrypoint wal-g;
         }
         // lib.listToAttrs (
-          map (
-            major: lib.nameValuePair "image-${major}" self.packages.${system}."image-${major}".check
-          ) majors
+          map (tag: lib.nameValuePair "image-${tag}" self.packages.${system}."image-${tag}".check) (
+            majorsOf system ++ readyTags ++ [ "17-upgrade" ]
+          )
         )
       );
 

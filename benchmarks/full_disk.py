@@ -87,7 +87,7 @@ def load(size: int, when_full: str, seconds: float) -> Load:
             own = _own(first) - own
             wal = int(server.sql("SELECT pg_current_wal_lsn() - '0/0'")) - wal
             count = clients.count - count
-        switched = server.logs().output.count('parameter "wal_recycle" changed to "off"')
+        switched = server.logs().output.count('parameter "checkpoint_warning" changed to "0"')
         refused = sum(clients.errors.values())
     return Load(
         wal / MB / spent,
@@ -104,7 +104,7 @@ def load(size: int, when_full: str, seconds: float) -> Load:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seconds", type=float, default=25)
     parser.add_argument("--sizes", default="1024,2048,16384", help="of the disk, in MB")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))

@@ -38,6 +38,7 @@ from pid1 import wake_ups
 
 import containers
 from containers import File, Files
+from majors import DEFAULT, TAGS
 
 PASSWORD = "secret"  # noqa: S105 - for databases that live for seconds
 ENV = {"POSTGRES_PASSWORD": PASSWORD}
@@ -286,7 +287,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description="Measure starts and stops.")
     parser.add_argument("--image", default=containers.IMAGE)
-    parser.add_argument("--base", default="nix-postgres-base:15-bookworm", help="the base of the image")
+    parser.add_argument("--base", default=f"nix-postgres-base:{TAGS[DEFAULT]}", help="the base of the image")
     parser.add_argument("--official", type=Path, default=Path(__file__).with_name("official.sh"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--settle", type=float, default=60, help="seconds to wait before memory is measured")

@@ -18,21 +18,23 @@ from entrypoint.archivers import pgbackrest, terms, walg
 from entrypoint.backup import turn
 from entrypoint.cli import group
 from entrypoint.cli.grouping import called
-from entrypoint.config import rendered
-from entrypoint.doctor.look import archive, databases, disk, memory, notifying, places, secrets, server
+from entrypoint.config import from_patroni, rendered
+from entrypoint.doctor.look import archive, databases, disk, memory, nodes, notifying, places, secrets, server
 from entrypoint.doctor.sight import Check
 from entrypoint.logs import places as logs
-from entrypoint.pid1 import brake, ready, status
+from entrypoint.pid1 import brake, guided, ready, status
 from entrypoint.server import context as contexts
 from entrypoint.server import login, opening
 from entrypoint.settings import (
     archiving,
     backing_up,
+    failing_over,
     following,
     rehearsing,
     restoring,
     serving,
     starting,
+    upgrading,
     watching,
 )
 from entrypoint.settings.fields import Variable
@@ -57,9 +59,10 @@ _ABOUT_VARIABLES = """\
 “Set” means not empty. A variable that is marked with † can also be given as `NAME_FILE`, which names a file
 that holds the value, for example a secret. A start reports all mistakes at once, before it touches anything.
 
-Two kinds of variables are not listed here. `POSTGRES_CONF_<setting>` sets a setting of the server, see
+Three kinds of variables are not listed here. `POSTGRES_CONF_<setting>` sets a setting of the server, see
 [Configure the server](../how-to/configure-the-server.md). The archivers have their own variables, such as
-`WALG_*`, `PGBACKREST_*` and `AWS_*`, see [Set up archiving](../how-to/set-up-archiving.md)."""
+`WALG_*`, `PGBACKREST_*` and `AWS_*`, see [Set up archiving](../how-to/set-up-archiving.md). Patroni
+has its own as well, `PATRONI_*`, each also as `NAME_FILE`: [Fail over by itself](../how-to/fail-over.md)."""
 
 _ABOUT_COMMANDS = """\
 Run a command in the running container, as root or as postgres: `docker exec db entrypoint status`. These also
@@ -143,7 +146,9 @@ _VARIABLES: tuple[tuple[str, str, tuple[Variable, ...]], ...] = (
     ("Drills", _see("how-to/rehearse-restores"), rehearsing.VARIABLES),
     ("Restores", _see("how-to/restore-a-lost-volume", "how-to/restore-to-a-moment"), restoring.VARIABLES),
     ("Standbys", _see("how-to/run-a-standby"), following.VARIABLES),
+    ("Upgrades", _see("how-to/upgrade-to-a-newer-major"), upgrading.VARIABLES),
     ("Messages, probes and metrics", _see("how-to/get-notified", "how-to/check-health"), watching.VARIABLES),
+    ("Fail-over by Patroni", _see("how-to/fail-over"), failing_over.VARIABLES),
     (
         "Collations, and stopping",
         _see("how-to/fix-collations", "explanation/stopping"),
@@ -153,6 +158,7 @@ _VARIABLES: tuple[tuple[str, str, tuple[Variable, ...]], ...] = (
 
 _CHECKS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     ("Start and server", server.CHECKS),
+    ("Fail-over", nodes.CHECKS),
     ("Folders and mounts", places.CHECKS),
     ("Free space", disk.CHECKS),
     ("Memory, processors and kernel", memory.CHECKS),
@@ -174,6 +180,9 @@ _RUNTIME_FILES = {
     rendered.CHOSEN_FILE: "The settings that the entrypoint chose, for example by `POSTGRES_TUNE`.",
     f"{logs.FOLDER}/": "The pipes of the server's log, with `STATUS_LOG_FORMAT=json`.",
     "pg_hba.conf": "The access rules of a temporary server.",
+    from_patroni.CONFIGURATION: "Patroni's configuration with its secrets, which `patronictl` reads.",
+    "patroni/": "The server's configuration as Patroni writes it, and its passwords for other nodes.",
+    f"{guided.FIRST_START}, {guided.FIRST_START}.json": "While Patroni creates the cluster on this node.",
     login.PASSWORDS: "The superuser's password for later connections, if `pg_hba.conf` asks for one.",
     pgbackrest.PgBackRest.config_name: "pgBackRest's settings with its secrets.",
     f"{pgbackrest.PgBackRest.work_folder}/": "pgBackRest's spool, lock and log folders.",
@@ -371,6 +380,8 @@ def _places() -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
         "NOTIFY",
         "READ",
         "STOPS",
+        "UPGRADE",
+        "UPGRADED",
         "UNFINISHED",
         "FINISHED",
     )
@@ -384,6 +395,7 @@ def _places() -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
             (f"{own.ASIDE_PREFIX}TIME/", here["ASIDE_PREFIX"]),
             (f"pg_wal/{own.WAL_CHECK}/", here["WAL_CHECK"]),
             (f"pg_wal/{own.RESERVE}/", here["RESERVE"]),
+            (own.FREED, here["FREED"]),
         ],
     )
     yield (

@@ -22,6 +22,7 @@ COMMANDS = (
     "render",
     "restore",
     "status",
+    "upgrade",
     "internal",
 )
 """Our own commands; any other first argument is a program in the image, as in the official image."""
@@ -35,11 +36,19 @@ def main() -> int:
     """Run the command in the arguments and return the exit code."""
     undo_coercion()
     handoff = os.environ.pop("ENTRYPOINT_HANDOFF", None)
+    if handoff is not None and handoff.endswith(" patroni"):
+        from entrypoint.pid1 import guided
+
+        os._exit(guided.main(handoff.removesuffix(" patroni")))
     if handoff is not None:
         from entrypoint.pid1 import supervisor
 
         # Nothing has to be cleaned up, and cleaning up would delay a stop.
         os._exit(supervisor.main(handoff))
+    if os.environ.get("POSTGRES_UPGRADE") == "on":
+        from entrypoint.volume import elsewhere
+
+        elsewhere.follow(os.environ)
     return _guard(sys.argv[1:])
 
 

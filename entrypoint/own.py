@@ -40,6 +40,15 @@ REFUSED = "entrypoint.refused"
 """Which starts were refused since the last one that served. With `NOTIFY_URLS` or `NOTIFY_HEARTBEAT_URL`."""
 STOPS = "entrypoint.stops"
 """How the last stops went. After the first stop."""
+UPGRADE = "entrypoint.upgrade"
+"""Folder of an upgrade that is not finished. See `upgrade/underway.py`."""
+UPGRADED = "entrypoint.upgraded"
+"""What the cluster was upgraded from, and where the old one is kept. After an upgrade."""
+KEPT = "pgsql_tmp"
+"""Folder of the new cluster during an upgrade, and of the old one after it.
+
+Base backups leave out everything in a folder of this name.
+"""
 WATCH = "entrypoint.watch"
 """What the watch has noted: conditions, and the last events. If the watch runs."""
 PREFIX = "entrypoint."
@@ -55,15 +64,22 @@ RESERVE = "entrypoint.reserve"
 
 If pg_wal is on another filesystem, there is a small one in pg_stat_tmp as well. No base backup contains them.
 """
+FREED = "pg_logical/snapshots/0-0.snap"
+"""One MB that each checkpoint removes just before it writes a small file of its own. See `volume/ahead.py`.
+
+Logical decoding never looks for it, since its name is from before all WAL. PID 1 makes it again.
+"""
+FREED_LATE = "pg_logical/replorigin_checkpoint.tmp"
+"""A second name of it: each checkpoint removes a file of this name in the moment before it writes its own."""
 DRILL_SCRATCH = "entrypoint.drill"
 """Below DRILL_FOLDER: the folder of a drill. The next start or drill removes a leftover one."""
 
 _OUTAGE = (f"{PREFIX}archive-failing", f"{PREFIX}archive-words")
 _NOTES = (
     *(ARCHIVE, BACKUPS, COLLATION, COVERAGE, DRILLS, FORK, GAPS, GIVEN_UP),
-    *(INIT, NOTIFY, READ, REFUSED, STOPS, WATCH),
+    *(INIT, NOTIFY, READ, REFUSED, STOPS, UPGRADED, WATCH),
 )
-_ALL = (*_NOTES, *_OUTAGE, UNFINISHED, FINISHED)
+_ALL = (*_NOTES, *_OUTAGE, UNFINISHED, FINISHED, UPGRADE)
 _FORMER = {".entrypoint": UNFINISHED, ".entrypoint.done": FINISHED}
 
 

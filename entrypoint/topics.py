@@ -21,6 +21,17 @@ TOPICS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("Restore", ("restore", "backup drill", "promote")),
+    (
+        "Upgrade",
+        (
+            "upgrade check",
+            "upgrade rehearse",
+            "upgrade run",
+            "upgrade undo",
+            "upgrade finish",
+            "upgrade status",
+        ),
+    ),
     ("Fix", ("collation show", "collation check", "collation fix")),
     ("Help", ("help",)),
 )

@@ -2,7 +2,7 @@
 # Builds an image like the official Debian image of PostgreSQL, without its scripts and gosu, from Debian's packages only.
 # It is for machines that cannot pull the official image, and for tests, which need a known base.
 #
-#   image/base.sh [MAJOR [SUITE]]        15 bookworm (default), 17 trixie, 18 sid, or an older PostgreSQL on a newer suite
+#   image/base.sh [MAJOR [SUITE]]        one of image/majors.json: 17 trixie (default), 15 bookworm, 15 trixie, 18 sid, 19 experimental
 #
 # FRESH=1             rebuilds it with today's packages; otherwise it is rebuilt only if this file has changed
 # ARCHITECTURE=arm64  builds it for another architecture, with qemu; image/setup.sh with the same variable sets qemu up
@@ -15,13 +15,14 @@ refuse() {
 	exit 1
 }
 
-MAJOR=${1:-15}
-declare -A home_of=([15]=bookworm [17]=trixie [18]=sid) newest_of=([bookworm]=15 [trixie]=17 [sid]=18)
-HOME_SUITE=${home_of[$MAJOR]:-}
+here=$(dirname "${BASH_SOURCE[0]}")
+supported=$("$here/majors.py")
+MAJOR=${1:-$(awk '$3 == "default" { print $1 }' <<<"$supported")}
+HOME_SUITE=$(awk -v major="$MAJOR" '$1 == major { print $2; exit }' <<<"$supported")
 SUITE=${2:-$HOME_SUITE}
-if [ -z "$HOME_SUITE" ] || [ "$MAJOR" -gt "${newest_of[$SUITE]:-0}" ]; then
-	refuse "PostgreSQL \"$MAJOR\" on \"${SUITE:-a suite of Debian}\" is not supported. Debian has 15 in bookworm, 17 in trixie and 18 in sid;" \
-		"an older one also runs on a newer suite, as in: image/base.sh 15 trixie"
+if [ -z "$HOME_SUITE" ] || ! grep -q "^$MAJOR $SUITE " <<<"$supported"; then
+	refuse "PostgreSQL \"$MAJOR\" on \"${SUITE:-a suite of Debian}\" is not supported. image/majors.json has:" \
+		"$(cut -d ' ' -f 1,2 <<<"$supported" | paste -sd , | sed 's/,/, /g')"
 fi
 TAG=nix-postgres-base:$MAJOR-$SUITE${ARCHITECTURE:+-$ARCHITECTURE}
 
@@ -51,9 +52,10 @@ fi
 archives() {
 	local suites="$1 $1-updates"
 	[ "$1" != sid ] || suites=sid
+	[ "$1" != experimental ] || suites='sid experimental'
 	printf '%s\n' 'Types: deb' 'URIs: http://deb.debian.org/debian' "Suites: $suites" \
 		'Components: main' "Signed-By: $KEYRING" ''
-	[ "$1" != sid ] || return 0
+	[ "${suites%% *}" != sid ] || return 0
 	printf '%s\n' 'Types: deb' 'URIs: http://deb.debian.org/debian-security' "Suites: $1-security" \
 		'Components: main' "Signed-By: $KEYRING" ''
 }
@@ -115,14 +117,21 @@ after() {
 packages=("postgresql-$MAJOR" locales tzdata ca-certificates gnupg less xz-utils zstd gzip libnss-wrapper)
 [ "$MAJOR" -lt 18 ] || packages+=("postgresql-$MAJOR-jit")
 # in sid the server's packages need a tool of systemd; without these two packages they install all of systemd
-[ "$SUITE" != sid ] || packages+=(systemd-standalone-sysusers systemd-standalone-tmpfiles)
+[[ $SUITE != sid && $SUITE != experimental ]] || packages+=(systemd-standalone-sysusers systemd-standalone-tmpfiles)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 archives "$SUITE" >"$work/debian.sources"
 [ "$SUITE" = "$HOME_SUITE" ] || archives "$HOME_SUITE" >>"$work/debian.sources"
-"$(dirname "${BASH_SOURCE[0]}")/apt-options" | sed 's/^-o \(.*\)=\(.*\)$/\1 "\2";/' >"$work/apt.conf"
+"$here/apt-options" | sed 's/^-o \(.*\)=\(.*\)$/\1 "\2";/' >"$work/apt.conf"
+
+# experimental is not a whole suite: of its packages only those of the server are wanted, and the rest is sid's
+preferences=()
+if [ "$SUITE" = experimental ]; then
+	printf '%s\n' "Package: postgresql-$MAJOR* postgresql-client-$MAJOR libpq5" 'Pin: release a=experimental' 'Pin-Priority: 500' >"$work/preferences"
+	preferences=("--setup-hook=copy-in $work/preferences /etc/apt/preferences.d/")
+fi
 
 export MAJOR PGDATA
 BEFORE="set -euo pipefail; $(declare -f before); before"
@@ -142,6 +151,7 @@ printf '%s: building from Debian packages, which takes about a minute\n' "$TAG" 
 quietly mmdebstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")" \
 	${ARCHITECTURE:+"--architectures=$ARCHITECTURE"} \
 	--aptopt="$work/apt.conf" \
+	${preferences[@]:+"${preferences[@]}"} \
 	--dpkgopt='path-exclude=/usr/share/man/*' \
 	--dpkgopt='path-exclude=/usr/share/info/*' \
 	--dpkgopt='path-exclude=/usr/share/doc/*' \
@@ -149,7 +159,7 @@ quietly mmdebstrap --variant=minbase --include="$(IFS=,; echo "${packages[*]}")"
 	--essential-hook='chroot "$1" bash -c "$BEFORE"' \
 	--customize-hook='chroot "$1" bash -c "$AFTER"' \
 	--skip=cleanup/run \
-	"$SUITE" "$work/root.tar" "$work/debian.sources"
+	"${SUITE/experimental/sid}" "$work/root.tar" "$work/debian.sources"
 
 PG_VERSION=$(tar -xOf "$work/root.tar" ./var/lib/dpkg/status |
 	awk -v name="postgresql-$MAJOR" '$1 == "Package:" { found = $2 == name } found && $1 == "Version:" { print $2 }')

@@ -34,8 +34,8 @@ need mkfs.ext4 e2fsprogs # these three make the small filesystems that the tests
 need mkfs.xfs xfsprogs
 need mkfs.btrfs btrfs-progs
 need nix-build nix-bin # evaluates the flake in the tests
+need patchelf patchelf # says which libraries a program needs, to measure the images
 need promtool prometheus # scrapes a container in the tests, and evaluates the alert rules
-need patchelf patchelf # builds the tests' image with the tree of the Nix image
 # Shows the status page in the tests. Where it is no package, as on Ubuntu, these tests are left out without a browser.
 if ! command -v chromium-headless-shell chromium google-chrome >/dev/null && grep -qx ID=debian /etc/os-release; then
 	wanted+=(chromium-headless-shell)

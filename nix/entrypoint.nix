@@ -4,25 +4,28 @@
   stdenvNoCC,
   buildEnv,
   python3,
+  # a path that a layer with the program has to lie above: see image.nix
+  above ? null,
 }:
 let
   version = lib.head (
     builtins.match ".*__version__ = \"([^\"]+)\".*" (builtins.readFile ../entrypoint/__init__.py)
   );
 
+  packages = python3.pkgs.requiredPythonModules (
+    with python3.pkgs;
+    [
+      apprise
+      click
+      cronsim
+      jinja2
+      prometheus-client
+      psutil
+    ]
+  );
   modules = buildEnv {
     name = "nix-postgres-modules";
-    paths = python3.pkgs.requiredPythonModules (
-      with python3.pkgs;
-      [
-        apprise
-        click
-        cronsim
-        jinja2
-        prometheus-client
-        psutil
-      ]
-    );
+    paths = packages;
     pathsToLink = [ "/${python3.sitePackages}" ];
   };
 in
@@ -33,28 +36,29 @@ stdenvNoCC.mkDerivation {
   src = lib.sourceByRegex ../. [
     "(conf_templates|entrypoint)(/.*)?"
     "docs(/how-to(/.*)?)?"
-    "image(/bin(/(entrypoint|gosu))?)?"
+    "image(/(trim\\.py|bin(/(entrypoint|gosu))?))?"
   ];
 
-  # The scripts in shims/ use the image's /bin/sh and bash. Modules are compiled, since a start pays for compiling.
+  # The scripts in shims/ use the image's /bin/sh and bash. Modules are compiled, since a start pays for compiling. The program has
+  # a Python of its own, a copy without what it never imports; the closure of python3 is four times as large.
   dontPatchShebangs = true;
   installPhase = ''
-    mkdir -p $out/bin $out/lib/nix-postgres
-    cp -r conf_templates docs entrypoint $out/lib/nix-postgres/
-    chmod 755 $out/lib/nix-postgres/entrypoint/shims/*
-    ln -s ${python3.interpreter} $out/lib/nix-postgres/python3
+    own=$out/lib/nix-postgres
+    mkdir -p $out/bin
+    PYTHONHASHSEED=0 ${python3.interpreter} -sX no_debug_ranges image/trim.py ${modules}/${python3.sitePackages} $own \
+      ${python3} ${modules} ${toString packages}
+    cp -r conf_templates docs entrypoint $own/
+    chmod 755 $own/entrypoint/shims/*
+    ${lib.optionalString (above != null) "echo ${above} >$own/above"}
     mkdir $out/by-hand
     for name in pgbackrest wal-g; do
       ln -s ../lib/nix-postgres/entrypoint/shims/by-hand $out/by-hand/$name
     done
     for program in entrypoint gosu; do
       install -m 755 image/bin/$program $out/bin/
-      substituteInPlace $out/bin/$program \
-        --replace-fail /usr/local/lib/nix-postgres/python3 ${python3.interpreter} \
-        --replace-fail /usr/local/lib/nix-postgres/packages ${modules}/${python3.sitePackages} \
-        --replace-fail /usr/local/lib/nix-postgres $out/lib/nix-postgres
+      substituteInPlace $out/bin/$program --replace-fail /usr/local/lib/nix-postgres $own
     done
-    ${python3.interpreter} -m compileall -q --invalidation-mode unchecked-hash $out/lib/nix-postgres
+    $own/python3 -IX no_debug_ranges -m compileall -q --invalidation-mode unchecked-hash $own/entrypoint
   '';
 
   doInstallCheck = true;

@@ -13,18 +13,27 @@
   tzdata,
   writeText,
   entrypoint,
+  entrypointAbove,
   wal-g,
 }:
 # The choices of a deployer. They are separate from the arguments above, so that callPackage fills in none of them:
 {
   major ? "17",
-  postgresql ? pkgs."postgresql_${major}_jit",
+  # false: without LLVM, which is half of the image; the server then ignores its setting jit
+  jit ? true,
+  postgresql ? pkgs."postgresql_${major}${if jit then "_jit" else ""}",
   # as for postgresql.withPackages: ps: [ ps.pg_cron ]
   extensions ? _: [ ],
+  # libraries that the server loads at its start: a new cluster's own postgresql.conf names them, and all else can change that
+  preload ? [ ],
   # a package with lib/locale/locale-archive, for locales other than those of layout.json
   locales ? null,
+  # older major versions whose clusters the image can upgrade: [ "15" "17" ]; their programs have the same C library
+  upgradeFrom ? [ ],
   # more programs for init files
   programs ? [ ],
+  # more variables of the image
+  environment ? { },
   # a base image with the layout of the official Debian one; its PostgreSQL and locales are not changed
   over ? null,
   name ? "nix-postgres",
@@ -46,8 +55,21 @@ let
   sample = runCommand "postgresql.conf.sample-${series}" { } ''
     place=share/postgresql/postgresql.conf.sample
     mkdir -p $out/share/postgresql
-    sed -E "s/^#?listen_addresses = '[^']*'/listen_addresses = '*'/" ${postgresql}/$place >$out/$place
+    sed -E ${
+      lib.concatStringsSep " " (
+        lib.mapAttrsToList (
+          name: value: "-e ${lib.escapeShellArg "s|^#?${name} = '[^']*'|${settingOf name value}|"}"
+        ) settings
+      )
+    } ${postgresql}/$place >$out/$place
   '';
+  settingOf = name: value: "${name} = '${value}'";
+  settings = {
+    listen_addresses = "*";
+  }
+  // lib.optionalAttrs (preload != [ ]) {
+    shared_preload_libraries = lib.concatStringsSep "," preload;
+  };
   server = buildEnv {
     name = "postgresql-${series}-image";
     paths = [
@@ -56,12 +78,25 @@ let
     ];
   };
 
+  older = lib.listToAttrs (
+    map (
+      each:
+      lib.nameValuePair "/usr/lib/postgresql/${each}" (
+        toString (pkgs."postgresql_${each}${if jit then "_jit" else ""}".withPackages extensions)
+      )
+    ) upgradeFrom
+  );
+
   # The cluster that a first start copies if initdb would make the same one. It is made in the image's environment: a start
   # compares environments, so variables of this build would prevent the copy.
   template = runCommand "nix-postgres-template-${series}" { } ''
     env -i PATH=$PATH:${server}/bin LANG=${layout.config.environment.LANG} \
-      ${entrypoint}/bin/entrypoint internal template --locales ${packages.locales}/lib/locale/locale-archive $out
+      ${entrypoint}/bin/entrypoint internal template --locales ${packages.locales}/lib/locale/locale-archive \
+        --icu ${icu}/lib $out
   '';
+
+  # With a reference to PostgreSQL's cluster, so that its layer lies above those of PostgreSQL, which change less often.
+  program = if over == null then entrypointAbove template else entrypoint;
 
   # For init files, pg_ctl, archive_command, and people who open a shell.
   tools = buildEnv {
@@ -73,6 +108,7 @@ let
   # On another image, only what that image lacks.
   alone = lib.optionalAttrs (over == null);
   ours = lib.filterAttrs (path: _: over == null || lib.hasPrefix "/usr/local/" path) layout.links;
+  had = lib.filterAttrs (path: _: wal-g != null || !lib.hasPrefix "wal" (baseNameOf path));
   folders = lib.filterAttrs (_: folder: over == null || folder.ours or false) layout.folders;
 
   packages = {
@@ -86,7 +122,6 @@ let
         };
     inherit
       cacert
-      entrypoint
       icu
       nss_wrapper
       pgbackrest
@@ -94,13 +129,14 @@ let
       template
       tools
       tzdata
-      wal-g
       ;
+    entrypoint = program;
+    wal-g = if wal-g == null then "" else wal-g;
   };
   inStore = lib.replaceStrings (map (name: "@${name}@") (lib.attrNames packages)) (
     map toString (lib.attrValues packages)
   );
-  links = ours // lib.mapAttrs (_: inStore) (layout.store.ours // alone layout.store.system);
+  links = ours // older // lib.mapAttrs (_: inStore) (had layout.store.ours // alone layout.store.system);
 
   lines = lib.concatMapStrings (line: line + "\n");
   texts = alone (
@@ -141,7 +177,7 @@ let
 
   # Checks that the files and programs of layout.json exist, and that a new cluster listens.
   check = runCommand "nix-postgres-check-${series}" { } ''
-    for path in ${toString layout.files}; do
+    for path in ${toString (lib.filter (file: jit || !lib.hasSuffix "/llvmjit.so" file) layout.files)}; do
       test -s ${tree}$path
     done
     ${lib.concatStrings (
@@ -156,8 +192,15 @@ let
         grep -qE ${lib.escapeShellArg pattern} ${tree}${path}
       '') layout.contains
     )}
+    for major in ${toString upgradeFrom}; do
+      test -x ${tree}/usr/lib/postgresql/$major/bin/postgres
+    done
     ${tree}/usr/lib/postgresql/${series}/bin/initdb --no-locale --no-sync --pgdata=data >/dev/null
-    grep -q "^listen_addresses = '\*'" data/postgresql.conf
+    ${lib.concatStrings (
+      lib.mapAttrsToList (name: value: ''
+        grep -F ${lib.escapeShellArg (settingOf name value)} data/postgresql.conf | grep -q "^${name}"
+      '') settings
+    )}
     touch $out
   '';
 
@@ -166,6 +209,9 @@ let
     inherit name;
     tag = if tag == null then series else tag;
     fromImage = over;
+    # dockerTools gives the largest paths a layer of their own, each above what it needs, and puts all that is left into
+    # the layer on top of these.
+    maxLayers = if over == null then 12 else 32;
     fakeRootCommands = ''
       cp -a --no-preserve=ownership ${tree}/. .
       chmod -R u+w .
@@ -185,7 +231,9 @@ let
         "org.opencontainers.image.version" = entrypoint.version;
       };
       Env = lib.mapAttrsToList (variable: value: "${variable}=${value}") (
-        layout.config.environment // lib.optionalAttrs (over == null) { PG_VERSION = postgresql.version; }
+        layout.config.environment
+        // lib.optionalAttrs (over == null) { PG_VERSION = postgresql.version; }
+        // environment
       );
     };
   };

@@ -2,6 +2,8 @@
 """
 Update official.json to the current digests of the official Debian images in the registry.
 
+They are those of the released majors in image/majors.json.
+
 Also update the Dockerfile's base, which is one of these images.
 """
 
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 PINS = Path(__file__).with_name("official.json")
+MAJORS = Path(__file__).resolve().parents[1] / "image/majors.json"
 DOCKERFILE = Path(__file__).resolve().parents[1] / "Dockerfile"
 SUITE = "trixie"
 SYSTEMS = {"x86_64-linux": "amd64", "aarch64-linux": "arm64"}
@@ -68,7 +71,8 @@ def pin(major: str, token: str) -> dict[str, Any]:
 def main() -> None:
     """Update both files."""
     token = json.loads(fetch(TOKEN))["token"]
-    pins = {major: pin(major, token) for major in json.loads(PINS.read_text(encoding="utf-8"))}
+    majors = json.loads(MAJORS.read_text(encoding="utf-8"))
+    pins = {major: pin(major, token) for major, row in majors.items() if not row.get("preview")}
     PINS.write_text(json.dumps(pins, indent=2) + "\n", encoding="utf-8")
     text = DOCKERFILE.read_text(encoding="utf-8")
     for found in pins.values():

@@ -11,6 +11,7 @@ import pytest
 import containers
 import disks
 from containers import Container
+from majors import PREVIEWS, TAGS
 
 
 @pytest.fixture(scope="session")
@@ -84,13 +85,26 @@ def _image_has(program: str) -> bool:
     return containers.docker(*look, check=False).code == 0
 
 
+@functools.cache
+def _has_image(tag: str) -> bool:
+    return containers.image_exists(containers.kin(tag))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of programs that the image under test does not have."""
+    """Leave out the tests of programs that the image under test does not have, and of previews that this machine does not have."""
     for marker, (program, _) in NEEDED.items():
         marked = [item for item in items if item.get_closest_marker(marker)]
         if marked and not _image_has(program):
             items[:] = [item for item in items if item not in marked]
             config.hook.pytest_deselected(items=marked)
+    lacking = [
+        item
+        for item in items
+        if (preview := item.get_closest_marker("preview")) and not _has_image(preview.args[0])
+    ]
+    if lacking:
+        items[:] = [item for item in items if item not in lacking]
+        config.hook.pytest_deselected(items=lacking)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -104,3 +118,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 terminalreporter.write_line(
                     f"left out: the tests with the marker {marker}, since the image has no {program}; {why}"
                 )
+        for tag in (TAGS[major] for major in PREVIEWS if not _has_image(TAGS[major])):
+            terminalreporter.write_line(
+                f"left out: the tests of {tag}, a preview; image/build.sh {tag.replace('-', ' ')} says why it cannot be built"
+            )

@@ -26,13 +26,17 @@ from typing import Any, NamedTuple
 __all__ = [
     "FRESH",
     "IMAGE",
+    "LABEL",
     "LOOK_INSIDE",
     "PYTHON",
     "READY",
+    "SERVERS",
+    "SLIM",
     "Container",
     "File",
     "Files",
     "Outcome",
+    "apt_options",
     "build",
     "clean_up",
     "complaints",
@@ -56,6 +60,8 @@ __all__ = [
 ]
 
 IMAGE = os.environ.get("NIX_POSTGRES_IMAGE", "nix-postgres:dev")
+SLIM = IMAGE.endswith("-slim")
+"""Whether the image under test has no LLVM."""
 
 #: The image's own Python, which is not on every PATH.
 PYTHON = "/usr/local/lib/nix-postgres/python3"
@@ -70,6 +76,9 @@ FRESH: Mapping[str, str] = {"POSTGRES_PASSWORD": "secret", "POSTGRES_INITDB_ARGS
 LOOK_INSIDE = ("--cap-add", "SYS_PTRACE")
 
 READY = "database system is ready to accept connections"
+
+#: The kernel's name for the server: nixpkgs' package is a wrapper around another one.
+SERVERS = ("postgres", ".postgres-wrapp")
 
 _made: list[str] = []
 
@@ -547,7 +556,7 @@ def in_volume(name: str, text: str, image: str = IMAGE) -> str:
 def build(dockerfile: str, files: Files | None = None, image: str = IMAGE) -> Iterator[str]:
     """An image made by `docker build` from the image under test, which the Dockerfile names `IMAGE`."""
     name = f"{_new_name()}:test"
-    text = dockerfile.replace("IMAGE", image).replace("apt-get ", f"apt-get {_apt_options()}")
+    text = dockerfile.replace("IMAGE", image).replace("apt-get ", f"apt-get {apt_options()}")
     context = _archive({"Dockerfile": text, **(files or {})})
     docker("build", "--quiet", "--label", f"{LABEL}={RUN}", "--tag", name, "-", stdin=context, timeout=300)
     try:
@@ -557,7 +566,7 @@ def build(dockerfile: str, files: Files | None = None, image: str = IMAGE) -> It
 
 
 @functools.cache
-def _apt_options() -> str:
+def apt_options() -> str:
     """The configuration that apt in an image needs on this machine, whose mirror may be out of date; the image knows nothing of it."""
     program = Path(__file__).resolve().parents[1] / "image/apt-options"
     words = subprocess.run((program,), check=True, stdout=subprocess.PIPE, text=True).stdout.split()
@@ -582,8 +591,8 @@ def data_folder() -> str:
 
 
 def kin(tag: str) -> str:
-    """The name of one of the images that `make images` makes next to the one under test, for example `17-trixie`."""
-    return f"{IMAGE.rpartition(':')[0]}:dev-{tag}"
+    """The image under test, or with a tag such as `18-sid` one of the images that `make images` makes next to it."""
+    return f"{IMAGE.rpartition(':')[0]}:dev-{tag}" if tag else IMAGE
 
 
 def image_exists(name: str) -> bool:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import configparser
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import hcl2
 import yaml
 
+from entrypoint.settings import variables
 from nix import Nix
 from repository import REPOSITORY
 
-__all__ = ["EXAMPLES", "READERS", "Example"]
+__all__ = ["EXAMPLES", "READERS", "Example", "unit"]
 
 EXAMPLES = REPOSITORY / "examples"
 
@@ -116,12 +118,18 @@ def _restricted(pod: Any, container: Any) -> tuple[str, ...]:
 
 QUADLET = """
     ContainerName Environment HealthCmd HealthInterval HealthStartPeriod Image PublishPort Secret ShmSize StopTimeout
-    Volume
+    UserNS Volume
 """.split()
 """Keys of [Container] in podman-systemd.unit(5) of podman 5."""
 
 
 def quadlet(_nix: Nix) -> Example:
+    return unit("db.container")[1]
+
+
+def unit(name: str) -> tuple[Mapping[str, str], Example]:
+    """Return the section [Container] of podman's unit, with its meaning."""
+
     class Several(dict[str, Any]):
         """Keeps all values of a key that occurs several times, one per line."""
 
@@ -130,15 +138,15 @@ def quadlet(_nix: Nix) -> Example:
 
     parser = configparser.RawConfigParser(strict=False, dict_type=Several, delimiters="=")
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read(EXAMPLES / "db.container", encoding="utf-8")
+    parser.read(EXAMPLES / name, encoding="utf-8")
     assert {"Unit", "Container", "Service", "Install"} == set(parser.sections())
     container = parser["Container"]
     assert set() == set(container) - set(QUADLET)
     assert int(parser["Service"]["TimeoutStopSec"]) > int(container["StopTimeout"])
     pairs = [line.strip('"').split("=", 1) for line in container["Environment"].splitlines()]
-    return Example(
+    return container, Example(
         dict(pairs),
-        frozenset(f"/run/secrets/{name}" for name in container["Secret"].splitlines()),
+        frozenset(f"/run/secrets/{each.split(',')[0]}" for each in container["Secret"].splitlines()),
         frozenset(volume.split(":")[1] for volume in container["Volume"].splitlines()),
         container["ShmSize"],
         int(container["StopTimeout"]),
@@ -179,3 +187,9 @@ def nixos(nix: Nix) -> Example:
 
 
 READERS = (compose, nomad, kubernetes, quadlet, nixos)
+
+
+def stop_timeouts() -> int:
+    """Return the seconds after which the program has ended by itself, with the defaults of all its steps."""
+    rows = variables.table().items()
+    return sum(int(row.default) for name, row in rows if re.fullmatch("STOP_.*_TIMEOUT", name))

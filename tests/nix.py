@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from repository import REPOSITORY
 
 __all__ = ["Nix"]
 
+STAND_INS = f"import {REPOSITORY}/tests/nixpkgs/stand-ins.nix"
 FLAKE = f"""
-  nixpkgs = import {REPOSITORY}/tests/nixpkgs/stand-ins.nix;
+  nixpkgs = {STAND_INS};
   self = (import {REPOSITORY}/flake.nix).outputs {{ inherit self nixpkgs; }};
 """
 
@@ -33,16 +35,26 @@ class Nix:
 
     def run(self, *argv: str) -> str:
         """Return the output of one of Nix's programs."""
+        return self._run(*argv).stdout
+
+    def _run(self, *argv: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             argv, check=False, capture_output=True, text=True, env=self.environment, timeout=120
         )
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return done
 
     def value(self, expression: str) -> Any:
         """Return the value of an expression that may use `self`, the flake, and `nixpkgs`."""
         text = f"let {FLAKE} in {expression}"
         return json.loads(self.run("nix-instantiate", "--eval", "--strict", "--json", "--expr", text))
+
+    def taken(self, expression: str) -> set[str]:
+        """Return the names that an expression takes from nixpkgs: see tests/nixpkgs/recorded.nix."""
+        recorded = FLAKE.replace(STAND_INS, f"import {REPOSITORY}/tests/nixpkgs/recorded.nix ({STAND_INS})")
+        text = f"let {recorded} in {expression}"
+        said = self._run("nix-instantiate", "--eval", "--strict", "--json", "--expr", text).stderr
+        return set(re.findall(r"^trace: taken: (.*)$", said, re.MULTILINE))
 
     def build(self, expression: str) -> Path:
         """Build a derivation and return its output."""

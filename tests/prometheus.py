@@ -17,9 +17,11 @@ import yaml
 from containers import until
 from repository import REPOSITORY
 
-__all__ = ["FOLDER", "SILENT", "Prometheus", "promtool", "started"]
+__all__ = ["FOLDER", "SILENT", "Prometheus", "names", "promtool", "started"]
 
 FOLDER = REPOSITORY / "examples" / "prometheus"
+_PATIENCE = 90
+"""Seconds until an alert fires or ends, on a machine that other tests use."""
 SILENT = 20
 """Seconds for which a watch must be silent before that is an alert here; the rule for users says 900."""
 
@@ -31,6 +33,10 @@ class Prometheus:
         self.folder = folder
         self._url = f"http://127.0.0.1:{port}"
         self._targets: list[dict[str, Any]] = []
+        self._fired: set[tuple[str, str]] = set()
+        """The instances and alerts that have fired."""
+        self._ended: set[tuple[str, str]] = set()
+        """Those that no longer did afterwards."""
 
     def add(self, instance: str, address: str) -> None:
         """Scrape an address from now on."""
@@ -58,17 +64,28 @@ class Prometheus:
         return found
 
     def firing(self, instance: str) -> set[str]:
-        """Return the alerts of an instance that fire now."""
-        found = self.query(f'ALERTS{{alertstate="firing",instance="{instance}"}}')
+        """Return the alerts of an instance that fire now; other tests fill the machine's disk, with its archive."""
+        found = self.query(f'ALERTS{{alertstate="firing",instance="{instance}",volume=~"|data"}}')
         return {each["metric"]["alertname"] for each in found}
 
-    def fires(self, instance: str, *alerts: str, timeout: float = 45) -> None:
+    def fires(self, instance: str, *alerts: str, timeout: float = _PATIENCE) -> None:
         """Wait until each of these alerts fires."""
         self._wait(lambda: set(alerts) <= self.firing(instance), f"{alerts} fire", instance, timeout)
+        self._fired |= {(instance, each) for each in alerts}
 
-    def ends(self, instance: str, *alerts: str, timeout: float = 45) -> None:
+    def ends(self, instance: str, *alerts: str, timeout: float = _PATIENCE) -> None:
         """Wait until none of these alerts fires."""
         self._wait(lambda: not set(alerts) & self.firing(instance), f"{alerts} end", instance, timeout)
+        self._ended |= self._fired & {(instance, each) for each in alerts}
+
+    def saw(self, instance: str, alerts: set[str]) -> None:
+        """Note that these alerts fired on an instance, and no others."""
+        self._ended |= {each for each in self._fired if each[0] == instance and each[1] not in alerts}
+        self._fired |= {(instance, each) for each in alerts}
+
+    def seen(self) -> set[str]:
+        """Return the alerts that were seen to fire and to end."""
+        return {alert for _, alert in self._ended}
 
     def _wait(self, condition: Callable[[], bool], what: str, instance: str, timeout: float) -> None:
         try:
@@ -76,6 +93,11 @@ class Prometheus:
         except AssertionError as error:
             error.add_note(f"firing: {self.firing(instance)}")
             raise
+
+
+def names() -> set[str]:
+    """Return the names of the shipped rules."""
+    return {rule["alert"] for rule in _rules()["groups"][0]["rules"]}
 
 
 def _rules() -> dict[str, Any]:
@@ -95,7 +117,8 @@ def started(folder: Path, token: str) -> Iterator[Prometheus]:
     (folder / "token").write_text(token, encoding="utf-8")
     (folder / "alerts.yml").write_text(json.dumps(_rules()), encoding="utf-8")
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
-    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    # A scrape may take as long as its interval: on a busy machine more than a second, and then all series would end.
+    config["global"] = {"scrape_interval": "3s", "evaluation_interval": "1s"}
     (scrape,) = config["scrape_configs"]
     scrape["authorization"]["credentials_file"] = str(folder / "token")
     del scrape["static_configs"]

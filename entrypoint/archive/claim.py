@@ -22,6 +22,7 @@ from entrypoint.server import control_file
 from entrypoint.server.context import Context, later_command
 from entrypoint.server.data_folder import data_major
 from entrypoint.system import files, refusal
+from entrypoint.volume import past
 
 _WARM = 15
 """Seconds that a start with a database waits for the storage before the server comes up without it."""
@@ -49,6 +50,7 @@ def prepare(opened: OpenedArchive, *, must_work: bool) -> bool:
         _reopen(opened)
     elif (refused := fork.refusal(data)) is not None:
         raise Failure(refused)
+    _make_place(opened)
     problem, near = _settle(opened, calls.QUICK if must_work else _WARM)
     if problem is None and not must_work and status.in_recovery(data) and fork.read(data) is not None:
         # Other writers matter only once this server is promoted: its first segment triggers the check then.
@@ -74,6 +76,13 @@ def prepare(opened: OpenedArchive, *, must_work: bool) -> bool:
     log.problem(problem)
     log.warning("starting without a working archive; WAL stays in pg_wal until it works")
     return near
+
+
+def _make_place(opened: OpenedArchive) -> None:
+    if opened.archive.storage.below:
+        from entrypoint.archive import below  # loaded only if it is needed
+
+        below.make(opened)
 
 
 def _reopen(opened: OpenedArchive) -> None:
@@ -157,8 +166,12 @@ def _noted(opened: OpenedArchive, *, new: bool) -> None:
 
 
 def _unusable(opened: OpenedArchive, code: int, words: str) -> Problem:
+    said = brief(words.strip())
+    unknown = opened.can.unknown_server
+    if unknown is not None and code == opened.can.unknown_server_code:
+        return unknown._replace(what=f"{unknown.what}:\n{said}", code=exits.ARCHIVE_REFUSED)
     return Problem(
-        f"{opened.tool.name} cannot use the archive {opened.url} (exit code {code}):\n{brief(words.strip())}",
+        f"{opened.tool.name} cannot use the archive {opened.url} (exit code {code}):\n{said}",
         "check that the storage can be reached and that the variables of the archive are right",
         exits.ARCHIVE_REFUSED,
         docs="fix-archiving",
@@ -190,7 +203,7 @@ def objection(opened: OpenedArchive, *, settled: bool, seconds: float) -> str:
         raise Failure(_unusable(opened, 1, str(error))) from error
     if found in (None, ours):
         return ""
-    if opened.archive.upgraded_from:
+    if opened.archive.upgraded_from or found in (past.predecessor(data), past.undone(data)[0]):
         return f"it belongs to cluster {found} until the next start takes it over"
     raise Failure(_others(opened, f"{found}", ours, _HINT))
 
@@ -232,8 +245,13 @@ def _succeed(opened: OpenedArchive, upgrading: Upgrading, seconds: int) -> tuple
         segment_bytes=what.segment_bytes,
     )
     owner = next((each.identifier for each in owners if each.identifier != cluster.identifier), "unknown")
-    claimed = opened.archive.upgraded_from
-    objection = succession.objection(owners, cluster, claimed)
+    claimed = opened.archive.upgraded_from or past.predecessor(what.data_folder)
+    successor, newest = past.undone(what.data_folder)
+    # Nobody may have archived more for the newer cluster than there was when the upgrade was undone here.
+    is_back = owner == successor and all(
+        (each.last_segment or "") <= newest for each in owners if each.identifier == successor
+    )
+    objection = None if is_back else succession.objection(owners, cluster, claimed)
     if objection is not None:
         problem = _others(opened, owner, cluster.identifier, _HINT)
         if succession.objection(owners, cluster, owner) is None:
@@ -252,12 +270,19 @@ def _succeed(opened: OpenedArchive, upgrading: Upgrading, seconds: int) -> tuple
         )
     _check_finished(what.data_folder)
     code, words = opened.run_quietly(upgrading.upgrade(what), seconds=seconds)
-    if code == 0:
+    if code == 0 and is_back:
+        log.info(
+            f"the archive {opened.url} belongs to this cluster again, as the upgrade was undone: to "
+            f"PostgreSQL {cluster.major} and system identifier {cluster.identifier}"
+        )
+    elif code == 0:
         log.info(
             f"the archive {opened.url} was upgraded with the cluster: from PostgreSQL "
             f"{', '.join(sorted({str(each.major) for each in owners}))} and system identifier {owner} to "
             f"PostgreSQL {cluster.major} and {cluster.identifier}"
         )
+        if not opened.archive.upgraded_from:
+            return code, words  # our own upgrade takes the backup, and its image restores the old ones
         log.warning(
             "backups from before the upgrade can only be restored with an image of the old major version",
             "take a full backup now: entrypoint backup push",

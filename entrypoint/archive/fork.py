@@ -91,9 +91,22 @@ def read(data_folder: str) -> Fork | None:
 
 def write(data_folder: str, fork: Fork) -> None:
     """Write the note."""
+    notes.write(data_folder, own.FORK, _text(fork))
+
+
+def _text(fork: Fork) -> str:
     import json
 
-    notes.write(data_folder, own.FORK, json.dumps(fork._asdict()) + "\n")
+    return json.dumps(fork._asdict()) + "\n"
+
+
+def carried(data_folder: str) -> str:
+    """Return the text of the note for the cluster that an upgrade makes of this one; empty: it needs none.
+
+    No question is open then, see `objection`, but ARCHIVE_FORK=confirm still takes effect only once.
+    """
+    fork = read(data_folder)
+    return "" if fork is None or not fork.confirmed else _text(fork._replace(state=SETTLED))
 
 
 def forget(data_folder: str) -> None:

@@ -184,10 +184,10 @@ def settle(opened: OpenedArchive) -> None:
     noted = known_gaps.read(data)
     since = known_gaps.recorded_since(data, noted.read)
     if not (noted.gaps or since.size):
-        _write_if_any(data, stored(opened))
+        _write_if_any(data, _believed(opened))
         return
     _put_back(data, since.record)
-    there = stored(opened)
+    there = _believed(opened)
     here = [each for each in noted.gaps if each.url == opened.url]
     new = known_gaps.new_gaps(opened.context, opened.url, since)
     gaps = given_up.merged(given_up.united(here, there), new)
@@ -217,6 +217,27 @@ def _keep(opened: OpenedArchive, gaps: Sequence[Gap], read: int) -> None:
     _store(opened, [each._replace(stored=False) for each in gaps])
     gaps = [each._replace(stored=True) for each in gaps]
     known_gaps.write(data, known_gaps.Known((*elsewhere, *gaps), read))
+
+
+def _believed(opened: OpenedArchive) -> list[Gap]:
+    """Return the recorded gaps, but for those in WAL that this server has yet to write.
+
+    No backup would end them, so one after the other would be taken.
+    """
+    found = stored(opened)
+    ours = known_gaps.own_gaps(opened.context, found)
+    if not ours:
+        return found
+    now = sessions.query(opened.context, "SELECT pg_walfile_name(pg_current_wal_lsn())").strip()
+    wrong = [each for each in ours if each.last[:8] == now[:8] and each.last > now]
+    for each in wrong:
+        log.warning(
+            f"the record of the gaps in {opened.url} names {each.first} to {each.last}, which this server "
+            "has not written yet: ignored",
+            "look who writes to the archive",
+            docs="when-the-disk-fills",
+        )
+    return [each for each in found if each not in wrong]
 
 
 def _write_if_any(data_folder: str, gaps: Sequence[Gap]) -> None:

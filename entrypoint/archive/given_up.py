@@ -218,7 +218,10 @@ def closed(gap: Gap, backup: Backup, finished: float) -> Gap:
     """Return a gap after this backup, if it is a full one that has begun behind it."""
     size = gap.segment_bytes
     begins = segments.parse_lsn(backup.start_lsn) // size
-    behind = backup.timeline >= gap.timeline and begins > segments.number(gap.last, size)
+    # On its own timeline, the other server may have given up more after the fork.
+    behind = backup.timeline > gap.timeline or (
+        backup.timeline == gap.timeline and begins > segments.number(gap.last, size)
+    )
     if not gap.is_open or not behind or backup.kind != "full" or backup.damaged:
         return gap
     # The tools report whole seconds.

@@ -75,6 +75,22 @@ class Upgrading(Protocol):
         was killed can be run again.
         """
 
+    def rehearse(self, data_folder: str, folder: str) -> Command:
+        """Return the command that makes an archive for a cluster in an empty folder of this machine.
+
+        It shows whether the tool knows the cluster's major version, and touches no other archive.
+        """
+
+
+class Dividing(Protocol):
+    """A tool that mixes the files of two clusters: after an upgrade, the new one has a folder of its own."""
+
+    def below(self, text: str, old: str, new: str) -> str:
+        """Return the settings file for the folder `new` below the place that is set, in place of `old`.
+
+        Either may be empty, which is the place itself.
+        """
+
 
 class Planning(Protocol):
     """A restore that needs a plan of where a backup's tablespaces go."""
@@ -129,6 +145,10 @@ class Capabilities(NamedTuple):
     """Whether the stored objects can be read with a key only."""
     other_cluster_code: int | None = None
     """Exit code of `prepare` for another cluster's archive; None: it accepts any archive."""
+    unknown_server_code: int | None = None
+    """Exit code of `prepare` for a server whose major version this version of the tool does not know."""
+    unknown_server: Problem | None = None
+    """What is wrong in this case."""
     unknown_command_code: int | None = None
     """Exit code of `store` where this version of the tool lacks that command."""
     no_rate: Problem | None = None
@@ -140,6 +160,8 @@ class Capabilities(NamedTuple):
     """None: the tool creates the links itself."""
     leaving: Leaving | None = None
     """None: the next backup resumes or removes what a killed backup left."""
+    dividing: Dividing | None = None
+    """None: one archive holds several clusters."""
     redirecting: Redirecting | None = None
     """None: each variable that is set in addition overrides the settings file."""
 
@@ -230,8 +252,11 @@ class Segments(Protocol):
     def list_wal(self, server: Server) -> Command:
         """Return the command that lists the archived WAL."""
 
-    def parse_wal(self, output: str, major: int = 0) -> list[Stored]:
-        """Return the segments and histories of the archive's current cluster, as `list_wal` lists them."""
+    def parse_wal(self, output: str, folders: Collection[str] = ()) -> list[Stored]:
+        """Return the segments and histories of a cluster, as `list_wal` lists them.
+
+        `folders` are those of the cluster's backups; without any, it is the archive's current cluster.
+        """
 
 
 class Ownership(Protocol):
@@ -292,8 +317,11 @@ class BaseBackups(Protocol):
     ) -> Command:
         """Return the command that removes the WAL before `root`, except what permanent backups need."""
 
-    def parse_removal(self, text: str) -> Removal:
-        """Return the backups and segments that the output of `expire` or `expire_wal` names."""
+    def parse_removal(self, text: str, major: int = 0) -> Removal:
+        """Return the backups and segments that the output of `expire` or `expire_wal` names.
+
+        `major`: only segments of this major version; 0: of any.
+        """
 
     def fetch(
         self,

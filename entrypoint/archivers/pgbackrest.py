@@ -28,7 +28,7 @@ from entrypoint.system import guest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Any
 
     from entrypoint.archivers.interface import Consequence
@@ -63,6 +63,11 @@ _QUIET = "--log-level-stderr=warn"
 
 
 _SURE = PGBACKREST + "ARCHIVE_ASYNC=n"
+_UNKNOWN_SERVER = Problem(
+    "the image's pgBackRest does not know this major version of PostgreSQL, so it cannot archive it",
+    "use an image with a newer pgBackRest (2.59 is the first one for PostgreSQL 19), or another ARCHIVE_TOOL",
+    docs="fix-archiving",
+)
 _NO_RATE = Problem(
     "BACKUP_RATE_LIMIT has no effect: pgBackRest cannot limit its rate",
     "remove it; PGBACKREST_PROCESS_MAX=1 puts the least load on the server",
@@ -92,6 +97,8 @@ class PgBackRest:
             sure=_SURE,
             encrypts=PGBACKREST + "REPO1_CIPHER_PASS" in self.own,  # accepted only with a cipher
             other_cluster_code=28,
+            unknown_server_code=46,
+            unknown_server=_UNKNOWN_SERVER,
             unknown_command_code=48,  # of repo-put, which 2.55 has and 2.60 lacks
             no_rate=_NO_RATE,
             readable=PGBACKREST + "COMPRESS_TYPE=gz",
@@ -260,7 +267,8 @@ class PgBackRest:
         fail at a timeline switch (pgbackrest/pgbackrest#2423).
         """
         command = self._command(server, "archive-get", "--repo=1", _QUIET)
-        # Our shim tries again anyway, and reports sooner: the tool gives up after four times the io-timeout.
+        # Our shim tries again anyway, and reports sooner: the tool gives up after many times the
+        # io-timeout: on a road that was cut, that took 112 s with 2.55.
         patience = {PGBACKREST + "IO_TIMEOUT": "5", PGBACKREST + "ARCHIVE_TIMEOUT": "20"}
         made = {name: value for name, value in patience.items() if name not in self.own}
         environment = {**command.environment, **made}
@@ -345,20 +353,36 @@ class PgBackRest:
         """
         return self._command(server, "stanza-upgrade", "--no-online", _IMPATIENT)
 
+    def rehearse(self, data_folder: str, folder: str) -> Command:
+        """Return `stanza-create` for a repository in this folder, which reads no settings of the user's."""
+        return Command(
+            (
+                *(self.name, f"--stanza={self.stanza}", "--no-config", f"--pg1-path={data_folder}"),
+                *(f"--repo1-path={folder}/repo", f"--lock-path={folder}/lock", "--log-level-file=off"),
+                *("--log-level-console=off", _QUIET, "--no-online", "stanza-create"),
+            ),
+            {},
+        )
+
     def wal_folder(self, identifier: str, code: int, output: str) -> str:
         """Return the folder of the cluster's segments in the first repository.
 
-        Raises NoSegment if it has no segment yet, and ValueError with the tool's output.
+        A cluster whose upgrade was undone has two; the newer one counts. Raises NoSegment if it has no
+        segment yet, and ValueError with the tool's output.
         """
         if code:
             raise ValueError(output)
         stanzas = self._stanzas(output)
+        found: dict[int, str] = {}
         with guest.Reading(_INFO):
             for stanza in stanzas:
                 ours = {row["id"] for row in stanza["db"] if str(row["system-id"]) == identifier}
                 for row in stanza["archive"]:
-                    if row["database"]["id"] in ours and row["database"]["repo-key"] == 1:
-                        return f"archive/{self.stanza}/{guest.word(row['id'])}"
+                    number = row["database"]["id"]
+                    if number in ours and row["database"]["repo-key"] == 1:
+                        found[int(number)] = f"archive/{self.stanza}/{guest.word(row['id'])}"
+        if found:
+            return found[max(found)]
         raise NoSegment(f"the archive has no segment of the cluster {identifier}")
 
     def list_folder(self, server: Server, folder: str) -> Command:
@@ -408,24 +432,16 @@ class PgBackRest:
         )
         return listing._replace(argv=(*listing.argv, f"archive/{self.stanza}"))
 
-    def parse_wal(self, output: str, major: int = 0) -> list[Stored]:
-        """Return the newest cluster's files, from paths like `15-1/0000000100000000/NAME-CHECKSUM.lz4`."""
+    def parse_wal(self, output: str, folders: Collection[str] = ()) -> list[Stored]:
+        """Return a cluster's files, from paths like `15-1/0000000100000000/NAME-CHECKSUM.lz4`."""
         found = re.search(r"^\{.*", output, re.MULTILINE | re.DOTALL)
         stored = []
         with guest.Reading("the list of WAL"):
             paths: dict[str, dict[str, int]] = guest.parse_json(found[0]) if found else {}
-            newest = max(
-                (
-                    int(path.split("/")[0].partition("-")[2])
-                    for path in paths
-                    if re.match(r"[0-9]{1,4}-[0-9]{1,9}/", path)
-                    and (not major or path.startswith(f"{major}-"))
-                ),
-                default=0,
-            )
+            chosen = folders or _newest(paths)
             for path, entry in paths.items():
                 name = segments.archived(path)
-                if name and path.split("/")[0].endswith(f"-{newest}"):
+                if name and path.partition("/")[0] in chosen:
                     stored.append(Stored(name, f"archive/{self.stanza}/{path}", _time(entry.get("time", 0))))
         return stored
 
@@ -489,7 +505,13 @@ class PgBackRest:
                 broken.setdefault(label, f"{name}: {why}")
         with guest.Reading("the list of WAL"):
             paths = guest.parse_json(found[0]) if found else {}
-            listed = {path.rpartition("/")[2][:24] for path in paths if _SEGMENT.search(path)}
+            # An upgraded cluster is on timeline 1 again, ahead of the one that it was made of.
+            folders = {each for backup in check.backups for each in backup.folders} or _newest(paths)
+            listed = {
+                path.rpartition("/")[2][:24]
+                for path in paths
+                if _SEGMENT.search(path) and path.partition("/")[0] in folders
+            }
         present = listed - damaged
         size = check.segment_bytes
         for backup in check.backups:
@@ -591,12 +613,16 @@ class PgBackRest:
         fixed = ("--repo1-retention-full=9999999", "--log-level-stderr=info")
         return self._command(server, "expire", "--repo=1", *fixed, what, *(("--dry-run",) * dry_run))
 
-    def parse_removal(self, text: str) -> Removal:
-        """Return the names in lines such as `repo1: remove expired backup LABEL`."""
+    def parse_removal(self, text: str, major: int = 0) -> Removal:
+        """Return the names in lines such as `repo1: remove expired backup LABEL`.
+
+        After an upgrade, the tool removes WAL of each cluster on its own, and names its major version.
+        """
         names = re.findall(r"remove expired backup (\S+)", text)
-        ranges = re.findall(r"remove archive, start = ([0-9A-F]{24}), stop = ([0-9A-F]{24})", text)
+        of = rf" {major or '[0-9]+'}-[0-9]+ remove archive"
+        ranges = re.findall(rf"{of}, start = ([0-9A-F]{{24}}), stop = ([0-9A-F]{{24}})", text)
         # Whole folders are named by the first 16 digits of their segments.
-        folders = re.findall(r"remove archive, start = ([0-9A-F]{16}), stop = ([0-9A-F]{16})\b", text)
+        folders = re.findall(rf"{of}, start = ([0-9A-F]{{16}}), stop = ([0-9A-F]{{16}})\b", text)
         return Removal(frozenset(names), tuple(each for pair in (*ranges, *folders) for each in pair))
 
     def fetch(
@@ -622,6 +648,16 @@ class PgBackRest:
 _INFO = "the output of pgbackrest info"
 
 
+def _newest(paths: Iterable[str]) -> set[str]:
+    """Return the folder of the archive's current cluster: the number behind its major counts up.
+
+    >>> _newest(["15-9", "15-9/0000000300000000", "17-10/0000000100000000", "archive.info"])
+    {'17-10'}
+    """
+    names = {path.partition("/")[0] for path in paths if re.match(r"[0-9]{1,4}-[0-9]{1,9}/", path)}
+    return {max(names, key=lambda name: int(name.partition("-")[2]))} if names else set()
+
+
 def _backup(row: Mapping[str, Any], identifiers: Mapping[int, str], majors: Mapping[int, int]) -> Backup:
     """Return a backup from a row of `info`."""
     first, database = guest.word(row["archive"]["start"]), row["database"]["id"]
@@ -641,6 +677,11 @@ def _backup(row: Mapping[str, Any], identifiers: Mapping[int, str], majors: Mapp
         damaged=bool(row.get("error")),
         first_segment=first,
         major=majors.get(database, 0),
+        folders=tuple(
+            f"{majors[each]}-{each}"
+            for each, name in identifiers.items()
+            if name == identifiers.get(database)
+        ),
     )
 
 

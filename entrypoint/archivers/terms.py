@@ -28,6 +28,19 @@ class Storage(NamedTuple):
     """The folder of a `file://` storage, else None."""
     from_url: bool
     """Whether ARCHIVE_URL names the place; otherwise the tool's own variables do."""
+    below: str = ""
+    """The folder below the place that is set, which url and folder include; see `at`."""
+
+    def at(self, below: str) -> Storage:
+        """Return the place with another folder below it, or with none.
+
+        >>> Storage("s3://b/p", None, from_url=True).at("upgraded-17-1").at("upgraded-18-2").url
+        's3://b/p/upgraded-18-2'
+        """
+        old, new = (f"/{each}" if each else "" for each in (self.below, below))
+        folder = self.folder and self.folder.removesuffix(old).rstrip("/") + new
+        url = self.url.removesuffix(old).rstrip("/") + new if new else self.url.removesuffix(old)
+        return Storage(url, folder, self.from_url, below)
 
 
 class NoSegment(ValueError):
@@ -102,6 +115,11 @@ class Backup(NamedTuple):
     """The segment that contains its start."""
     major: int = 0
     """Major version of PostgreSQL; 0: unknown."""
+    folders: tuple[str, ...] = ()
+    """The names of the folders with its cluster's WAL, if the tool has several for a cluster or an archive.
+
+    A cluster whose upgrade was undone has two.
+    """
 
 
 class Stored(NamedTuple):

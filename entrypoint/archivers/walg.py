@@ -85,6 +85,7 @@ class WalG:
             planning=self,
             leaving=self,
             redirecting=self,
+            dividing=self,
         )
         # Our shim retries a push anyway: the tool's own 15 tries take minutes if the storage is down.
         self.patience = {"WALG_S3_MAX_RETRIES": given.get("WALG_S3_MAX_RETRIES") or "5"}
@@ -168,6 +169,8 @@ class WalG:
                 settings["WALG_FILE_PREFIX"] = storage.folder
             else:
                 settings["WALG_S3_PREFIX"] = storage.url
+        elif storage.below:
+            settings |= self._at(settings, storage.below)
         settings |= {
             # A second cluster must never overwrite the first one's segments.
             "WALG_PREVENT_WAL_OVERWRITE": "true",
@@ -181,6 +184,20 @@ class WalG:
             "PGDATABASE": "postgres",
         }
         return {"settings": settings}
+
+    def _at(self, settings: Mapping[str, str], below: str) -> dict[str, str]:
+        return {name: f"{settings[name].rstrip('/')}/{below}" for name in WALG_PREFIXES if settings.get(name)}
+
+    def below(self, text: str, old: str, new: str) -> str:
+        """Return the settings file for another folder below the place that is set."""
+        import json
+
+        settings = json.loads(text)
+        for name in WALG_PREFIXES:
+            if settings.get(name):
+                place = settings[name].removesuffix(f"/{old}" if old else "").rstrip("/")
+                settings[name] = f"{place}/{new}" if new else place
+        return json.dumps(settings, indent=2) + "\n"
 
     def moved(self, text: str, old: Server, new: Server) -> str:
         """Return the settings file with another data folder; its secrets may be nowhere else."""
@@ -245,13 +262,20 @@ class WalG:
 
         settings = json.loads(text)
         own = {
-            name: given[name] for name in WALG_PREFIXES if given.get(name) not in (None, settings.get(name))
+            name: given[name]
+            for name in WALG_PREFIXES
+            if given.get(name) not in (None, settings.get(name))
+            and not self._is_below(name, given[name], settings.get(name, ""))
         }
         flags = tuple(f"--{name.lower().replace('_', '-')}" for name in WALG_PREFIXES)
         if not own and not any(word.startswith(flags) for word in arguments):
             return None
         rest = {name: value for name, value in {**settings, **given}.items() if name not in WALG_PREFIXES}
         return {**rest, **own}
+
+    def _is_below(self, name: str, place: str, now: str) -> bool:
+        """Return whether the container's own variable names the place below which an upgraded cluster is."""
+        return name in self.own and now.startswith(f"{place.rstrip('/')}/upgraded-")
 
     def helper(self, server: Server, resources: Resources) -> Command:
         """Return the daemon, which saves each segment a program start and a connection."""
@@ -273,7 +297,7 @@ class WalG:
 
     def can_help(self, version: str) -> bool:
         """Return whether wal-g is 3.0.9 or newer; the older daemons are broken (wal-g/wal-g#2404)."""
-        found = re.search(r"v(\d+)\.(\d+)\.(\d+)", version)
+        found = re.search(r"wal-g version v?(\d+)\.(\d+)\.(\d+)", version)  # no v: as nixpkgs builds it
         return found is not None and tuple(int(number) for number in found.groups()) >= (3, 0, 9)
 
     def socket(self, server: Server) -> str:
@@ -382,9 +406,9 @@ class WalG:
         """Return the command that lists the archived WAL."""
         return self._quick(server, "st", "ls", "-r", _WAL)
 
-    def parse_wal(self, output: str, major: int = 0) -> list[Stored]:
+    def parse_wal(self, output: str, folders: Collection[str] = ()) -> list[Stored]:
         """Return the files in lines such as `obj 258 DATE TIME +0000 UTC NAME.lz4`."""
-        del major
+        del folders
         found = []
         for row in _LISTED.finditer(output):
             name = segments.archived(row["name"]) if row["kind"] == "obj" else None
@@ -556,8 +580,9 @@ class WalG:
         command = self._command(server, "delete", *what, "--use-sentinel-time", *confirm)
         return command._replace(environment={**command.environment, **_TALKATIVE})
 
-    def parse_removal(self, text: str) -> Removal:
+    def parse_removal(self, text: str, major: int = 0) -> Removal:
         """Return the names in lines like `Object marked for deletion: wal_005/….lz4 storage=default`."""
+        del major  # each cluster has a folder of its own
         objects = re.findall(r"marked for deletion: (\S+)", text)
         names = {found[0] for each in objects if (found := _BACKUP_NAME.search(each))}
         wal = [

@@ -51,7 +51,7 @@ def archived_until(opened: OpenedArchive, backups: Sequence[Backup]) -> float | 
     if answer.code or not backups:
         return None
     try:
-        stored = opened.tool.parse_wal(answer.stdout, backups[-1].major)
+        stored = opened.tool.parse_wal(answer.stdout, backups[-1].folders)
     except ValueError:
         return None
     times = [each.modified for each in stored if segments.NAME.fullmatch(each.name)]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 
 from entrypoint import exits, log
-from entrypoint.archive import fork, gap
+from entrypoint.archive import below, fork, gap
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup, Command, brief
 from entrypoint.backup import history, retention
-from entrypoint.backup.catalog import LONG, coverage, decide, known_broken, own_backups
+from entrypoint.backup.catalog import LONG, coverage, decide, known_broken, own_of
 from entrypoint.backup.retention import Decision
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 from entrypoint.pid1 import status
 from entrypoint.postgres import segments
+from entrypoint.settings.values import Backups
 
 _TORN = 86400
 """Seconds after which a half-written file counts as abandoned."""
@@ -28,6 +30,12 @@ class Expired(NamedTuple):
     decision: Decision
     segments: tuple[str, ...]
     """Names of WAL segments; of each range, the first and the last."""
+
+    def joined(self, other: Expired) -> Expired:
+        """Return both as one; only the first one's root counts."""
+        one, two = self.decision, other.decision
+        decision = one._replace(remove=(*two.remove, *one.remove), keep=(*two.keep, *one.keep))
+        return Expired(decision, (*other.segments, *self.segments))
 
 
 def _against_removal(data_folder: str) -> Problem | None:
@@ -48,14 +56,60 @@ def expire(opened: OpenedArchive, *, dry_run: bool) -> Expired:
     problem = _against_removal(opened.data_folder)
     if problem is not None and not dry_run:
         raise Failure(problem)
-    tool = opened.tool
-    what = opened.server
-    backups = own_backups(opened)
+    everything = opened.list_backups()
+    backups = own_of(opened, everything)
     decision = decide(opened.context, backups, known_broken(opened.context))
-    chosen = {each.name for each in decision.remove}
     if not dry_run:  # before the removal, so that the note never names what is gone
         kept = coverage(opened, [each for each, _ in decision.keep])
         history.write_coverage(opened.data_folder, kept)
+    _remove_backups(opened, decision, dry_run=dry_run)
+    now = datetime.now(UTC)
+    # Only an archive that can be handed over has backups of other clusters: those of one that was upgraded.
+    groups = clusters(everything, backups) if opened.can.upgrading is not None else []
+    others = [of_others(opened.settings.backup, group, backups, now) for group in groups]
+    for decided in others:
+        _remove_backups(opened, decided, dry_run=dry_run)
+    gone = {each.name for decided in others for each in decided.remove}
+    there = [each for each in everything if dry_run or each.name not in gone]
+    made = Expired(decision, _expire_wal(opened, there, decision, dry_run=dry_run))
+    if not dry_run:
+        gap.prune(opened, [each for each, _ in decision.keep])
+    for decided in others:
+        made = made.joined(Expired(decided, ()))
+    for other, listed in below.backups(opened):
+        decided = of_others(opened.settings.backup, listed, backups, now)
+        _remove_backups(other, decided, dry_run=dry_run)
+        made = made.joined(Expired(decided, _expire_wal(other, listed, decided, dry_run=dry_run)))
+    return made
+
+
+def clusters(everything: Sequence[Backup], own: Sequence[Backup]) -> list[list[Backup]]:
+    """Return the backups of other clusters in the same place, from before or after an upgrade, by cluster."""
+    ours = {each.name for each in own}
+    found: dict[str | None, list[Backup]] = {}
+    for each in everything:
+        if each.name not in ours:
+            found.setdefault(each.system_identifier, []).append(each)
+    return list(found.values())
+
+
+def of_others(
+    wanted: Backups, listed: Sequence[Backup], backups: Sequence[Backup], now: datetime
+) -> Decision:
+    """Return what retention decides about the backups of another major version, `listed`.
+
+    The full backups taken since then, which are in `backups`, count as well. Names may be the same in both.
+    """
+    newest = max(each.finished for each in listed)
+    since = sum(each.kind == "full" and each.finished > newest for each in backups)
+    full = wanted.retain_full and max(1, wanted.retain_full - since)
+    return retention.decide(listed, full=full, days=wanted.retain_days, now=now)
+
+
+def _remove_backups(opened: OpenedArchive, decision: Decision, *, dry_run: bool) -> None:
+    """Remove the chosen backups."""
+    tool, what = opened.tool, opened.server
+    chosen = {each.name for each in decision.remove}
     for each in retention.roots(decision.remove):
         named = tool.parse_removal(_told(opened, tool.expire(what, each.name, dry_run=True)))
         if each.name not in named.backups or not named.backups <= chosen or named.segments:
@@ -63,16 +117,15 @@ def expire(opened: OpenedArchive, *, dry_run: bool) -> Expired:
         if not dry_run:
             _told(opened, tool.expire(what, each.name, dry_run=False))
             log.info(f"removed {', '.join(sorted(named.backups))}")
-    removed = _expire_wal(opened, backups, decision, dry_run=dry_run)
-    if not dry_run:
-        gap.prune(opened, [each for each, _ in decision.keep])
-    return Expired(decision, removed)
 
 
 def _expire_wal(
     opened: OpenedArchive, backups: Sequence[Backup], decision: Decision, *, dry_run: bool
 ) -> tuple[str, ...]:
-    """Remove the WAL that no backup needs any longer; return the names of its segments."""
+    """Remove the WAL that no backup needs any longer; return the names of its segments.
+
+    `backups` are all in this place, also those of other clusters: the tool counts them.
+    """
     tool, what = opened.tool, opened.server
     if decision.root is None or decision.root.kind != "full":
         return ()
@@ -89,7 +142,7 @@ def _expire_wal(
     chosen = {each.name for each in decision.remove}
     left = [each for each in backups if each.name not in chosen]
     command = tool.expire_wal(what, decision.root, backups if dry_run else left, dry_run=True)
-    named = tool.parse_removal(_told(opened, command))
+    named = tool.parse_removal(_told(opened, command), decision.root.major)
     needed = [name for name in named.segments if _is_needed(name, decision, what.segment_bytes)]
     # Backups that are not in the list are left over from killed runs, and may be removed.
     kept = named.backups & {each.name for each in left}

@@ -18,6 +18,7 @@ from entrypoint.cli import (
     promote,
     restore,
     status,
+    upgrade,
 )
 from entrypoint.cli.grouping import Everything
 from entrypoint.cli.help import show_help
@@ -52,6 +53,7 @@ group.add_command(promote.promote)
 group.add_command(status.ready_)
 group.add_command(restore.restore)
 group.add_command(status.show)
+group.add_command(upgrade.group)
 group.add_command(internal.group)
 
 

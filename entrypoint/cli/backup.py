@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from entrypoint import exits
-from entrypoint.archive import fork, given_up, known_gaps
+from entrypoint.archive import below, fork, given_up, known_gaps
 from entrypoint.archive.opened import OpenedArchive, open_archive
 from entrypoint.archivers.known import KEEPING_PARENTS
 from entrypoint.archivers.terms import Backup
@@ -28,7 +28,7 @@ from entrypoint.drill.rehearse import rehearse
 from entrypoint.errors import Failure, Problem
 from entrypoint.finding import ERROR, OK, WARNING
 from entrypoint.noted import reachable
-from entrypoint.server import opening
+from entrypoint.server import opening, programs
 from entrypoint.shown import spell
 from entrypoint.system import access
 
@@ -66,7 +66,7 @@ def push_(incremental: bool, as_json: bool) -> None:
     with alone(opened.context, what, wait=True) as lock:
         run = push(opened, incremental=incremental, why=journal.COMMAND, lock=lock)
     made = [each for each in opened.list_backups() if each.name == run.name]
-    _show(made, known_broken(opened.context), as_json=as_json)
+    _show(opened, made, as_json=as_json)
 
 
 @group.command("list")
@@ -74,12 +74,13 @@ def push_(incremental: bool, as_json: bool) -> None:
 def list_(as_json: bool) -> None:
     """List the base backups, the last runs, and the drills.
 
-    The oldest backup comes first. The runs show how each backup ended. The last line says what can be
+    The oldest backup comes first. Backups of other major versions, from before or after an upgrade, are
+    listed as well. The runs show how each backup ended. The last line says what can be
     restored.
     """
     opened = open_archive()
     backups = opened.list_backups()
-    _show(backups, known_broken(opened.context), as_json=as_json)
+    _show(opened, backups, below.readable_backups(opened), as_json=as_json)
     if as_json:
         return
     found = history.RUNS.read(opened.data_folder)
@@ -112,7 +113,7 @@ def show(name: str, as_json: bool) -> None:
     decision = decide(opened.context, own_backups(opened), broken)
     taken = [run for run in history.RUNS.read(opened.data_folder) if run.name == name]
     shown: dict[str, object] = {
-        **_fields(backup, broken),
+        **_fields(backup, opened.archive.storage.below, broken),
         "kept": {each.name: why for each, why in decision.keep}.get(name),
         "built_on_it": [each.name for each in backups if each.parent == name],
         "run": taken[-1]._asdict() if taken else None,
@@ -210,7 +211,7 @@ def mark(name: str, undo: bool, as_json: bool) -> None:
                 exits.ARCHIVE_REFUSED,
             )
         )
-    _show([made], known_broken(opened.context), as_json=as_json)
+    _show(opened, [made], as_json=as_json)
 
 
 @group.command("expire")
@@ -264,18 +265,29 @@ def _find(name: str, backups: Sequence[Backup], opened: OpenedArchive) -> Backup
     )
 
 
-def _fields(backup: Backup, broken: Mapping[str, str]) -> dict[str, object]:
-    return {**backup._asdict(), "problem": broken.get(backup.name)}
+def _fields(backup: Backup, place: str, broken: Mapping[str, str]) -> dict[str, object]:
+    return {**backup._asdict(), "problem": broken.get(backup.name), "place": place}
 
 
-def _show(backups: Sequence[Backup], broken: Mapping[str, str], *, as_json: bool) -> None:
+def _show(
+    opened: OpenedArchive,
+    backups: Sequence[Backup],
+    others: Sequence[tuple[str, Backup]] = (),
+    *,
+    as_json: bool,
+) -> None:
+    """Show the backups of an archive; `others` are those of its other places, whose names may be the same."""
+    here, broken = opened.archive.storage.below, known_broken(opened.context)
+    listed = sorted([*((here, each) for each in backups), *others], key=lambda each: each[1].finished)
     if as_json:
-        click.echo(json.dumps([_fields(backup, broken) for backup in backups], indent=2))
+        rows = [_fields(backup, place, broken if place == here else {}) for place, backup in listed]
+        click.echo(json.dumps(rows, indent=2))
         return
-    if not backups:
+    if not listed:
         echo("no backups")
         return
-    rows = [("NAME", "KIND", "FINISHED", "SIZE", "STORED", "LSN", "NOTE")] + [
+    major = programs.binary_major(opened.context)
+    shown = [("NAME", "KIND", "FINISHED", "SIZE", "STORED", "LSN", "NOTE")] + [
         (
             backup.name,
             backup.kind,
@@ -283,12 +295,18 @@ def _show(backups: Sequence[Backup], broken: Mapping[str, str], *, as_json: bool
             spell(backup.size_bytes),
             spell(backup.stored_bytes),
             f"{backup.start_lsn} - {backup.stop_lsn}",
-            broken.get(backup.name)
-            or ("damaged pages" if backup.damaged else "permanent" if backup.permanent else ""),
+            (place == here and broken.get(backup.name)) or _note(backup, major),
         )
-        for backup in backups
+        for place, backup in listed
     ]
-    echo_table(rows, _level)
+    echo_table(shown, _level)
+
+
+def _note(backup: Backup, major: int) -> str:
+    words = ["damaged pages" if backup.damaged else "permanent" if backup.permanent else ""]
+    if backup.major not in (0, major):
+        words.append(f"PostgreSQL {backup.major}")
+    return ", ".join(word for word in words if word)
 
 
 def _show_runs(found: Sequence[Run]) -> None:
@@ -314,7 +332,8 @@ _LEVELS: dict[str, Level] = {
 def _level(heading: str, cell: str) -> Level | None:
     if heading == "OUTCOME":
         return _LEVELS.get(cell)
-    return WARNING if heading == "NOTE" and cell not in ("NOTE", "permanent", "") else None
+    warns = heading == "NOTE" and cell not in ("NOTE", "permanent", "")
+    return WARNING if warns and "PostgreSQL" not in cell else None
 
 
 def _words(run: Run) -> str:

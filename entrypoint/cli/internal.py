@@ -10,6 +10,7 @@ from entrypoint.archive.opened import open_archive
 from entrypoint.backup import scheduled
 from entrypoint.config import reload
 from entrypoint.drill import rehearse
+from entrypoint.failover import first
 from entrypoint.first_start import copy, initdb, initialize
 from entrypoint.full_disk import guard
 from entrypoint.pid1 import lifecycle, status
@@ -19,6 +20,7 @@ from entrypoint.start import folders, objections, startup
 from entrypoint.system import files, identity
 from entrypoint.system.children import Children
 from entrypoint.system.signals import Signals
+from entrypoint.upgrade import afterwards
 from entrypoint.volume import holder, notes
 from entrypoint.volume.unfinished import Unfinished
 
@@ -81,10 +83,11 @@ def init_database_dir(arguments: tuple[str, ...]) -> None:
 
 @group.command("template")
 @click.option("--locales", default=copy.LOCALES, help="Archive of locales in another place.")
+@click.option("--icu", default="", help="Folder of ICU's libraries in another place.")
 @click.argument("folder", default=copy.FOLDER)
-def make_template(locales: str, folder: str) -> None:
+def make_template(locales: str, icu: str, folder: str) -> None:
     """Create the cluster that first starts copy; called when the image is built."""
-    copy.make(folder, os.environ, Children(Signals()), opening.server_identity(), locales)
+    copy.make(folder, os.environ, Children(Signals()), opening.server_identity(), locales=locales, icu=icu)
 
 
 @group.command(lifecycle.BACKUPS)
@@ -107,6 +110,12 @@ def _call_again(path: str, seconds: int | None) -> None:
         files.write_atomically(path, str(seconds), 0o644)
 
 
+@group.command(lifecycle.UPGRADED)
+def upgraded() -> None:
+    """Do what remains after an upgrade: extensions and statistics."""
+    afterwards.run(opening.command_context(opening.load_settings(opening.environ(), ())))
+
+
 @group.command(lifecycle.FULL_DISK)
 def full_disk() -> None:
     """Do what needs sessions while a disk of the server is about to be full."""
@@ -119,6 +128,13 @@ def reload_() -> None:
     context = opening.command_context(opening.load_settings(opening.environ(), ()))
     rotation.take_over(context)
     reload.reload(context)
+
+
+@group.command("patroni-first-start", context_settings=_PASS_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def patroni_first_start(arguments: tuple[str, ...]) -> None:
+    """Create the cluster of several nodes; Patroni calls this on one of them."""
+    first.run(arguments)
 
 
 @group.command("prepare-archive")

@@ -4,6 +4,7 @@ import click
 
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.cli.output import echo
+from entrypoint.errors import Failure, Problem
 from entrypoint.server import opening
 from entrypoint.standby import promotion
 
@@ -27,6 +28,14 @@ def promote(timeout: int, force: bool) -> None:
     """
     # Other mistakes in the variables do not prevent a promotion.
     wanted, _, _ = opening.read_settings(opening.environ(), ())
+    if wanted.failover is not None:
+        raise Failure(
+            Problem(
+                "Patroni chooses the leader among the nodes, so this command cannot promote this one",
+                "patronictl switchover; if the leader is lost and no node takes over: patronictl failover",
+                docs="fail-over",
+            )
+        )
     context = opening.command_context(wanted)
     archive = wanted.our_archive
     if archive is not None and not force:

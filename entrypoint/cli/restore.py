@@ -102,7 +102,7 @@ def restore(immediate: bool, exclusive: bool, dry_run: bool, as_json: bool, **gi
         os.environ["RESTORE_TARGET_INCLUSIVE"] = "off"
     os.environ.setdefault("RESTORE_FROM", "LATEST")
     if not dry_run:
-        startup.start((), restore_only=True)
+        startup.start((), only="restore")
     plan = only_restore.planned(os.environ)
     from entrypoint.restore import planning
 

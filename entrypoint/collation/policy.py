@@ -14,9 +14,11 @@ from entrypoint.collation.examine import ODD, PAGE, look
 from entrypoint.collation.rebuild import Outcome
 from entrypoint.collation.remembered import CHANGED, MATCHED, Memory
 from entrypoint.errors import Failure, Problem
+from entrypoint.volume import past
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from entrypoint.backup.runs import Run
     from entrypoint.collation.asking import Session
     from entrypoint.collation.dependents import Report
     from entrypoint.server.context import Context
@@ -122,14 +124,28 @@ def has_recent_backup(context: Context) -> bool:
     if archive is None:
         return True
     last = history.last_runs(context.settings.data_folder).success
-    if last is None or last.url != archive.storage.url:
+    return last is not None and last.url == archive.storage.url and _is_recent(last, time.time())
+
+
+def _is_recent(last: Run, at: float) -> bool:
+    return at - datetime.fromisoformat(last.started).timestamp() < RECENT + last.seconds
+
+
+def _was_recent(context: Context) -> bool:
+    """Return whether a good base backup of the old cluster had been taken within RECENT when it was upgraded.
+
+    The new cluster gets its first one while it serves, which is after the rebuild. Until `finish`, the old
+    cluster's history is kept with it.
+    """
+    known = past.read(context.settings.data_folder)
+    if known is None or known.undone or not known.kept:
         return False
-    began = datetime.fromisoformat(last.started)
-    return time.time() - began.timestamp() < RECENT + last.seconds
+    last = history.last_runs(known.kept).success
+    return last is not None and _is_recent(last, datetime.fromisoformat(known.at).timestamp())
 
 
 def _demand_backup(session: Session) -> None:
-    if not has_recent_backup(session.context):
+    if not has_recent_backup(session.context) and not _was_recent(session.context):
         raise Failure(
             Problem(
                 "indexes must be rebuilt, but the archive has no base backup of the last "

@@ -81,14 +81,15 @@ def fingerprint(context: Context) -> str:
     )
 
 
-def libraries() -> str:
-    """Return the libraries that sort text here: the C library, and ICU if it is there."""
+def libraries(icu: str = "") -> str:
+    """Return the libraries that sort text here: the C library, and ICU if it is there, or in this folder."""
     try:
         libc = os.confstr("CS_GNU_LIBC_VERSION") or "a C library"
     except (OSError, ValueError):
         libc = "a C library"
     names: set[str] = set()
-    for folder in ("/usr/lib", f"/usr/lib/{getattr(sys.implementation, '_multiarch', '')}"):
+    usual = ("/usr/lib", f"/usr/lib/{getattr(sys.implementation, '_multiarch', '')}")
+    for folder in (icu,) if icu else usual:
         try:
             names.update(name for name in os.listdir(folder) if name.startswith("libicui18n.so."))
         except OSError:

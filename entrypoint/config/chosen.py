@@ -2,7 +2,7 @@
 
 from entrypoint.archive import wal_commands
 from entrypoint.archive.calls import describe_server
-from entrypoint.config import charge, collect, follow, memory, rendered, sources, when_full
+from entrypoint.config import charge, collect, follow, from_patroni, memory, rendered, sources, when_full
 from entrypoint.config.sources import Source
 from entrypoint.postgres import configfile
 from entrypoint.postgres.argv import parse_server
@@ -26,7 +26,7 @@ def beside(context: Context) -> Context:
     if words is None:
         return charge.settle(context)
     context = charge.settled(context, own=not charge.rendered_command(context, words))
-    arguments = parse_server(words)
+    arguments = from_patroni.without(context, parse_server(words))
     if arguments.settings.get("config_file") == rendered.rendered_path(context):
         path = rendered.rendered_path(context)
         entries, _ = configfile.parse(files.read_text(path), path)
@@ -72,13 +72,14 @@ def chosen_text(context: Context) -> str:
 
 def all_sources(context: Context) -> list[Source]:
     """Return everything that sets a setting of the server, weakest first."""
-    return [
+    found = [
         *collect.base(context, _sample(context)),
         *chosen(context),
         *_entrypoints(context),
         *collect.overriding(context),
         *_ruling(context),
     ]
+    return found if context.settings.failover is None else from_patroni.placed(context, found)
 
 
 def _ruling(context: Context) -> list[Source]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         "command line",
         "/dev/shm",  # noqa: S108 - the name of an origin
         "small disk",
+        "DCS",
+        "Patroni",
         "default",
     ]
 
@@ -39,6 +41,12 @@ ALTER: Final = "ALTER SYSTEM"
 COMMAND: Final = "command line"
 ADAPTED: Final = "/dev/shm"  # noqa: S108 - the name of an origin
 SMALL_DISK: Final = "small disk"
+DCS: Final = "DCS"
+"""What all nodes under Patroni share."""
+PATRONI: Final = "Patroni"
+"""What Patroni sets for this node."""
+COMMANDED = ("listen_addresses", "port", "cluster_name", "hot_standby", "config_file", "data_directory")
+"""Settings that Patroni itself puts on the server's command line, from its own configuration."""
 DEFAULT: Final = "default"
 """Set nowhere."""
 OWN_COMMENT = "entrypoint: "

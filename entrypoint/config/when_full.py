@@ -12,8 +12,8 @@ import time
 from entrypoint.config import rendered
 from entrypoint.pid1 import brake
 from entrypoint.postgres.sql import conf_value
-from entrypoint.system import files, space
-from entrypoint.volume import reserve, room
+from entrypoint.system import files, small, space
+from entrypoint.volume import installing, room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,16 +45,6 @@ def disks(data_folder: str) -> list[str]:
         except OSError:
             continue
     return [*found.values()]
-
-
-def segment_bytes(data_folder: str) -> int:
-    """Return the size of the WAL segments, which is that of the files; PostgreSQL's default without any."""
-    try:
-        with os.scandir(f"{data_folder}/pg_wal") as entries:
-            sizes = (entry.stat().st_size for entry in entries if len(entry.name) == reserve.SEGMENT_NAME)
-            return next(filter(None, sizes), 16 * _MB)  # all have the same, and there may be thousands
-    except OSError:
-        return 16 * _MB
 
 
 def settings(level: Level, segment: int, size: int) -> dict[str, str]:
@@ -117,7 +107,7 @@ def fitting(context: Context) -> list[Source]:
         return []
     data = context.settings.data_folder
     size = space.look(_wal_place(data)).size
-    value = _fitting(segment_bytes(data), size) // _MB
+    value = _fitting(installing.segment_bytes(data), size) // _MB
     why = f"an eighth of the {size // _MB} MB for WAL, the least is four segments"
     return [Source(_MAX_WAL, f"{value}MB", sources.SMALL_DISK, "the entrypoint", why)]
 
@@ -132,13 +122,23 @@ def prepare(context: Context) -> None:
         return
     folder = context.runtime_folder
     data = context.settings.data_folder
-    segment = segment_bytes(data)
+    segment = installing.segment_bytes(data)
     for level in room.LEVELS:
         text = _text(level, settings(level, segment, space.look(_wal_place(data)).size))
-        files.write_atomically(f"{folder}/{brake.prepared(level)}", text)
+        _write(f"{folder}/{brake.prepared(level)}", text)
     seen = brake.Brake(disks(data), segment)
     exists = os.path.exists(f"{data}/PG_VERSION")
     brake.switch(folder, seen.look(time.monotonic()) if exists else room.NORMAL)
+
+
+def _write(path: str, text: str) -> None:
+    """Write a file unless it is there: a start may render its configuration three times."""
+    try:
+        if small.read_text(path) == text:
+            return
+    except OSError:
+        pass  # it is not there, or not a file
+    files.write_atomically(path, text)
 
 
 def _text(level: Level, wanted: Mapping[str, str]) -> str:

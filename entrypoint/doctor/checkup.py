@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from entrypoint.doctor.look import archive, databases, disk, memory, notifying, places, secrets, server
+from entrypoint.doctor.look import archive, databases, disk, memory, nodes, notifying, places, secrets, server
 from entrypoint.doctor.sight import Check, NotLooked, Sight, Unanswered
 from entrypoint.errors import Failure
 from entrypoint.finding import ERROR, OK, WARNING, Finding, problem
@@ -18,6 +18,7 @@ from entrypoint.light import NamedTuple
 
 CHECKS: tuple[Check, ...] = (
     *server.CHECKS,
+    *nodes.CHECKS,
     *places.CHECKS,
     *disk.CHECKS,
     *memory.CHECKS,

@@ -15,7 +15,7 @@ from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archive.storage import storage_problem
 from entrypoint.archivers.terms import Backup
 from entrypoint.collation import queries
-from entrypoint.config import chosen, memory, when_full
+from entrypoint.config import chosen, memory
 from entrypoint.doctor import questions
 from entrypoint.errors import Failure, Problem
 from entrypoint.finding import Finding
@@ -27,7 +27,7 @@ from entrypoint.server import opening
 from entrypoint.server.data_folder import data_major, live_postmaster
 from entrypoint.start import objections
 from entrypoint.system import files
-from entrypoint.volume import reserve
+from entrypoint.volume import installing, reserve
 from entrypoint.volume.facts import ArchiveState, Facts, Volume
 
 _PATIENCE = 30
@@ -112,7 +112,7 @@ class Sight:
     @cached_property
     def segment(self) -> int:
         """The bytes of a WAL segment."""
-        return when_full.segment_bytes(self.data_folder)
+        return installing.segment_bytes(self.data_folder)
 
     @cached_property
     def lacks_reserve(self) -> bool:
@@ -174,7 +174,8 @@ class Sight:
         return {str(row["name"]): row for row in self.answers["settings"]}
 
     @cached_property
-    def _planned(self) -> dict[str, str]:
+    def planned(self) -> dict[str, str]:
+        """The values that files, variables and the server's arguments set."""
         return memory.planned(chosen.beside(self.context))
 
     def wanted(self, name: str) -> str | None:
@@ -182,7 +183,7 @@ class Sight:
         if self.asked[0]:
             row = self.conf.get(name)
             return None if row is None else str(row["value"])
-        return self._planned.get(name)
+        return self.planned.get(name)
 
     @cached_property
     def archive(self) -> OpenedArchive | None:

@@ -73,7 +73,7 @@ def rehearse(opened: OpenedArchive, *, why: Why, lock: int) -> Drill:
     be_modest()
     began = time.monotonic()
     try:
-        plan = _plan(opened)
+        plan = plan_for(opened)
         drill = drill._replace(backup=plan.choice.backup.name, segments=plan.choice.segments)
         with prepared(opened) as scratch:
             drill = _restored(scratch, plan, drill, lock)
@@ -95,7 +95,7 @@ def _restored(scratch: Context, plan: planning.Plan, drill: Drill, lock: int) ->
     deadline = time.monotonic() + scratch.settings.backup.timeout
     log.info(f"drill: restoring {drill.backup} and up to {drill.segments} WAL segments")
     began = time.monotonic()
-    _fetch(scratch, plan, deadline, lock)
+    fetch(scratch, plan, deadline, lock)
     fetched = time.monotonic()
     drill = drill._replace(fetch_seconds=_since(began))
     pid = start(scratch, plan)
@@ -108,7 +108,7 @@ def _restored(scratch: Context, plan: planning.Plan, drill: Drill, lock: int) ->
         )
         replayed = time.monotonic()
         pid = keep_in(scratch, pid, deadline)
-        checks = _check(scratch, deadline)
+        checks = check(scratch, deadline)
         return drill._replace(checks=checks, check_seconds=_since(replayed))
     finally:
         end_server(scratch, pid)
@@ -118,7 +118,7 @@ def _since(began: float) -> float:
     return round(time.monotonic() - began, 1)
 
 
-def _plan(opened: OpenedArchive) -> planning.Plan:
+def plan_for(opened: OpenedArchive) -> planning.Plan:
     """Choose what to restore; raises Failure, before a byte is written, if it cannot work here."""
     plan = planning.look_at(opened, Request(restoring.LATEST))
     # After the plan: the WAL that it replays is archived by now, so its tablespaces are visible here.
@@ -149,7 +149,8 @@ def _for_server(opened: OpenedArchive, segment_bytes: int) -> int:
     return room.marks(space.look(folder).size, segment_bytes).normal
 
 
-def _fetch(scratch: Context, plan: planning.Plan, deadline: float, lock: int) -> None:
+def fetch(scratch: Context, plan: planning.Plan, deadline: float, lock: int) -> None:
+    """Fetch the backup of a plan to the scratch folder; raises Failure."""
     folder = scratch.settings.data_folder
     source = plan.source.with_context(scratch)
     shown = progress.Progress("drill", plan.bytes, lambda: 0)
@@ -189,7 +190,7 @@ def _own_amcheck(scratch: Context) -> None:
         sessions.query(scratch, text, database=json.loads(line), writes=True)
 
 
-def _check(scratch: Context, deadline: float) -> tuple[str, ...]:
+def check(scratch: Context, deadline: float) -> tuple[str, ...]:
     """Run pg_amcheck and the user's SQL files; return the names of these checks."""
     _own_amcheck(scratch)
     done = []

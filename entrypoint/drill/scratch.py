@@ -147,18 +147,22 @@ def start(scratch: Context, plan: planning.Plan) -> int:
         proof=segments.proof(plan.choice.timeline, last) if last else "",
     )
     limited = f"{_limit(last, runtime)}; {fetch}" if last else fetch
-    wanted = drills.server_settings(
-        control_file.read_control(scratch), runtime, limited, plan.choice.timeline
-    )
+    configure(scratch, limited, plan.choice.timeline)
+    files.write_atomically(f"{data}/recovery.signal", "")
+    return _spawn(scratch)
+
+
+def configure(scratch: Context, restore_command: str = "", timeline: int = 1) -> None:
+    """Give the cluster in the scratch folder our own settings, and none of the original's."""
+    data, runtime = scratch.settings.data_folder, scratch.runtime_folder
+    wanted = drills.server_settings(control_file.read_control(scratch), runtime, restore_command, timeline)
     lines = "".join(f"{name} = {conf_value(value)}\n" for name, value in wanted.items())
     for path, text in (
         (f"{data}/postgresql.conf", lines),
         (f"{data}/postgresql.auto.conf", ""),
-        (f"{data}/recovery.signal", ""),
         *((f"{runtime}/{name}", text) for name, text in ACCESS.items()),
     ):
         files.write_atomically(path, text)
-    return _spawn(scratch)
 
 
 def _spawn(scratch: Context, kept_in: Sequence[str] | None = None) -> int:
@@ -181,8 +185,13 @@ def keep_in(scratch: Context, pid: int, deadline: float) -> int:
     Until now, nobody had a session. From now on, code of the database's users may run: the deployer's SQL
     reads their views. So the archive's settings are removed, and the kernel confines the server.
     """
-    data, runtime = scratch.settings.data_folder, scratch.runtime_folder
     temporary.stop(scratch, pid)
+    return begin_kept_in(scratch, deadline)
+
+
+def begin_kept_in(scratch: Context, deadline: float) -> int:
+    """Start the server for the checks, as `keep_in` does; return its pid."""
+    data, runtime = scratch.settings.data_folder, scratch.runtime_folder
     for name in os.listdir(runtime):
         if name not in (*ACCESS, _LOG):
             files.remove_tree(f"{runtime}/{name}")

@@ -108,10 +108,15 @@ def create(context: Context) -> None:
             log.info(f"created the extension {name} in {database}")
 
 
-def update(context: Context) -> None:
-    """Update all extensions in all databases to the version in the image."""
+def update(context: Context, hint: str = "fix the error above, or remove POSTGRES_EXTENSIONS_UPDATE") -> bool:
+    """Update all extensions in all databases to the version in the image; return whether all could be asked.
+
+    One that cannot be updated stops none of the others. Raises Failure with each of them in the end, with
+    this hint.
+    """
     found = _ask(context, _SERVER, None, dict)
     databases = found["databases"] if found is not None else ()
+    failed: list[Problem] = []
     for database, connects in databases:
         if not connects:
             log.warning(
@@ -119,7 +124,10 @@ def update(context: Context) -> None:
                 "drop the database if a DROP DATABASE was interrupted, or allow connections: "
                 f"ALTER DATABASE {sql.identifier(database)} ALLOW_CONNECTIONS true",
             )
-    for database, outdated in _outdated(context, [name for name, connects in databases if connects]):
+    names = [name for name, connects in databases if connects]
+    answered = 0
+    for database, outdated in _outdated(context, names):
+        answered += 1
         for name, old, new, path in outdated:
             if path is None:
                 log.warning(
@@ -128,9 +136,15 @@ def update(context: Context) -> None:
                     f"see the manual of {name} for the way from {old} to {new}",
                 )
                 continue
-            hint = "fix the error above, or remove POSTGRES_EXTENSIONS_UPDATE"
-            _change(context, database, known_extensions.update(name), hint)
+            try:
+                _change(context, database, known_extensions.update(name), hint)
+            except Failure as failure:
+                failed += failure.problems
+                continue
             log.info(f"updated the extension {name} in {database} from {old} to {new}")
+    if failed:
+        raise Failure(*failed)
+    return found is not None and answered == len(names)
 
 
 def _outdated(context: Context, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:

@@ -8,7 +8,7 @@ from entrypoint.postgres.sql import identifier
 PRELOADED = frozenset(
     """
     citus credcheck pg_cron pg_duckdb pg_net pg_qualstats pg_show_plans pg_squeeze pg_stat_kcache
-    pg_stat_monitor pg_stat_statements pg_tle pg_wait_sampling pgaudit pglogical set_user timescaledb
+    pg_stat_monitor pg_stat_statements pg_tle pg_wait_sampling pgaudit pglogical set_user timescaledb vchord
     """.split()
 )
 """Extensions that work only if their library, of the same name, is in shared_preload_libraries."""
@@ -39,7 +39,7 @@ def unknown(wanted: Sequence[str], available: Collection[str]) -> list[Problem]:
 def not_preloaded(wanted: Sequence[str], setting: str) -> Problem | None:
     """Return the warning about libraries that are missing in shared_preload_libraries, or None."""
     loaded = [name for word in setting.split(",") if (name := word.strip().strip('"'))]
-    names = {word.rpartition("/")[2] for word in loaded}
+    names = {word.rpartition("/")[2].removesuffix(".so") for word in loaded}
     missing = [name for name in wanted if name in PRELOADED and name not in names]
     if not missing:
         return None

@@ -23,7 +23,7 @@ def main() -> int:
     """Perform the steps and return the exit code; raises Failure, or Stopped on a stop signal."""
     context = _receive()
     asked = context.settings.every_start
-    if not _wait(context):
+    if not wait(context):
         return 0
     if _is_full(context):
         return 0
@@ -59,7 +59,7 @@ def _receive() -> Context:
     return opening.command_context(wanted)
 
 
-def _wait(context: Context) -> bool:
+def wait(context: Context) -> bool:
     """Wait until the server accepts connections; return whether it accepts writes."""
     data = context.settings.data_folder
     while True:

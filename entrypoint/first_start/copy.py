@@ -71,10 +71,11 @@ def find(context: Context, arguments: Sequence[str], folder: str = FOLDER) -> Te
     return Template(control, int(nonce_at), int(crc_at), encryption)
 
 
-def describe(environment: Mapping[str, str], share: str, locales: str) -> str:
+def describe(environment: Mapping[str, str], share: str, locales: str, icu: str = "") -> str:
     """Return everything that initdb's result depends on, as text: programs, files, locale, time zone.
 
-    `share` is the folder of the server's own files, `locales` is the locale archive.
+    `share` is the folder of the server's own files, `locales` is the locale archive; `icu` is the folder of
+    ICU's libraries while an image is built and they are not yet in their usual place.
     """
     programs = [os.path.realpath(find_program(name, environment)) for name in ("initdb", "postgres")]
     read = [
@@ -84,7 +85,7 @@ def describe(environment: Mapping[str, str], share: str, locales: str) -> str:
     ]
     read += [f"{share}/extension/plpgsql.control", locales, "/etc/localtime"]
     names = [name for name in environment if name.startswith(("LANG", "LC_", "LOC", "TZ"))]
-    lines = [remembered.libraries(), *(_file(path) for path in [*programs, *read])]
+    lines = [remembered.libraries(icu), *(_file(path) for path in [*programs, *read])]
     lines += [f"{name}={environment[name]}" for name in sorted(names) if environment[name]]
     return "".join(f"{line}\n" for line in lines)
 
@@ -116,7 +117,7 @@ def fill(context: Context, source: Template, cluster: str, folder: str = FOLDER)
 
 
 def _copy_files(context: Context, source: Template, cluster: str, folder: str) -> None:
-    argv = ["cp", "-R", "--no-preserve=mode", "--reflink=auto", f"{folder}/cluster/.", cluster]
+    argv = ["cp", "-RL", "--no-preserve=mode", "--reflink=auto", f"{folder}/cluster/.", cluster]
     with _closed_files():
         code = context.children.run(argv, context.environment)
         if code:
@@ -188,7 +189,9 @@ def make(
     environment: Mapping[str, str],
     children: Children,
     who: Identity,
+    *,
     locales: str = LOCALES,
+    icu: str = "",
 ) -> None:
     """Make a template in a folder; raises Failure if initdb fails or chooses unusual settings."""
     import shutil
@@ -207,6 +210,7 @@ def make(
 
         shown = [line.partition("=") for line in run("initdb", "--show", cluster).splitlines()]
         (share,) = (value for name, _, value in shown if name == "share_path")
+        begun = int(time.time())
         run("initdb", "--username=postgres", "--no-sync", "--no-instructions", "--data-checksums", cluster)
         settings = files.read_text(f"{cluster}/postgresql.conf")
         unusual = [line for line in _USUAL if f"\n{line}" not in settings]
@@ -214,17 +218,17 @@ def make(
             hint = "build on a machine that gives a server 128 MB of memory and /dev/shm"
             raise Failure(Problem(f"initdb did not choose {', '.join(unusual)}", hint))
         encryption = run("postgres", "-D", cluster, "-C", "password_encryption").strip()
+        run("pg_resetwal", cluster)
         if os.path.exists(f"{folder}/made-from"):
             files.remove_tree(folder)  # the template of the base image
         shutil.copytree(cluster, f"{folder}/cluster", copy_function=shutil.copyfile)
         run("pg_checksums", "--disable", "--no-sync", cluster)
         shutil.copyfile(f"{cluster}/global/pg_control", f"{folder}/pg_control")
-        nonce = parse_control(run("pg_controldata", cluster, LC_ALL="C"))["Mock authentication nonce"]
-    control = _content(f"{folder}/pg_control")
-    _cut(_segment(f"{folder}/cluster"), control)
+        facts = parse_control(run("pg_controldata", cluster, LC_ALL="C"))
+    nonce_at, crc_at = _drop_origin(folder, facts, (begun, int(time.time())))
     _share_same(f"{folder}/cluster/base")
-    head = (share, locales, control.index(bytes.fromhex(nonce)), image_cluster.crc_at(control), encryption)
-    described = describe(environment, share, locales)
+    head = (share, locales, nonce_at, crc_at, encryption)
+    described = describe(environment, share, locales, icu)
     files.write_atomically(f"{folder}/made-from", "\t".join(map(str, head)) + f"\n{described}")
     for path, _, names in os.walk(folder):
         os.chmod(path, 0o755)  # noqa: S103 - like the rest of the image; the template holds no secret
@@ -232,23 +236,44 @@ def make(
             os.chmod(f"{path}/{name}", 0o644)
 
 
-def _cut(segment: str, control: bytes) -> None:
-    """Cut off the zeros at the end of a WAL segment; raises Failure if it is not the expected segment."""
-    with open(segment, "r+b") as file:
-        data = file.read()
-        if len(data) != image_cluster.SEGMENT_BYTES or data[image_cluster.IDENTIFIER_IN_WAL] != control[:8]:
-            raise Failure(Problem(f"{segment} is not the first segment of this cluster", "report this"))
-        file.truncate(len(data.rstrip(b"\0")))
+def _drop_origin(folder: str, facts: Mapping[str, str], times: tuple[int, int]) -> tuple[int, int]:
+    """Remove what differs each time; return where the control files have their nonce and checksum."""
+    path, cluster = f"{folder}/pg_control", f"{folder}/cluster"
+    control = _content(path)
+    nonce_at = control.index(bytes.fromhex(facts["Mock authentication nonce"]))
+    crc_at = image_cluster.crc_at(control)
+    _cut(_segment(cluster), control, times)
+    for each in (path, f"{cluster}/global/pg_control"):
+        _write(each, image_cluster.without_origin(_content(each), nonce_at, crc_at, *times))
+    for name in os.listdir(f"{cluster}/pg_stat"):  # with the times of initdb; the server does without
+        os.unlink(f"{cluster}/pg_stat/{name}")
+    return nonce_at, crc_at
+
+
+def _cut(segment: str, control: bytes, times: tuple[int, int]) -> None:
+    """Cut a WAL segment down to its checkpoint; raises Failure if it is not the expected segment."""
+    data = _content(segment)
+    if len(data) != image_cluster.SEGMENT_BYTES or data[image_cluster.IDENTIFIER_IN_WAL] != control[:8]:
+        raise Failure(Problem(f"{segment} is not the first segment of this cluster", "report this"))
+    _write(segment, image_cluster.only_checkpoint(data, *times))
 
 
 def _share_same(base: str) -> None:
-    """Replace each file of template0 and postgres that equals template1's by a hard link."""
+    """Replace each file of template0 and postgres that equals template1's by a link, which a copy follows.
+
+    A hard link would do as well, but Nix's store and the layers of its images have none.
+    """
     for folder in os.listdir(base):
         for name in os.listdir(f"{base}/{folder}"):
             path, first = f"{base}/{folder}/{name}", f"{base}/1/{name}"
             if folder != "1" and os.path.exists(first) and _content(path) == _content(first):
                 os.unlink(path)
-                os.link(first, path)
+                os.symlink(f"../1/{name}", path)
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
 
 
 def _content(path: str) -> bytes:

@@ -2,7 +2,11 @@
 
 Two clusters that initdb makes with the same arguments, programs and locale differ in two numbers: the
 system identifier, in the control file and in the first page of a WAL segment, and the nonce with which the
-server answers logins of unknown users (postgres/postgres:src/backend/access/transam/xlog.c).
+server answers logins of unknown users (postgres/postgres:src/backend/access/transam/xlog.c). They also differ
+in times, in the control file and in the WAL. The image's cluster has neither, so that an image that is built
+twice is the same. Its only WAL is the checkpoint that pg_resetwal writes at the begin of a segment. Whoever
+reads WAL by segments begins there, such as pg_waldump and, from PostgreSQL 17 on, the WAL summarizer: if it
+finds no record there, it fails again and again, and the server keeps all WAL for it.
 """
 
 from __future__ import annotations
@@ -17,7 +21,14 @@ IDENTIFIER_IN_WAL = slice(24, 32)
 """The system identifier in the first page of a segment (XLogLongPageHeaderData)."""
 NONCE_BYTES = 32
 
+_PAGE = 8192
+_HEADER = 40
+"""The length of the header of a segment's first page (access/xlog_internal.h)."""
+_RECORD_CRC = slice(20, 24)
+"""The checksum in the header of a WAL record (XLogRecord)."""
 _IDENTIFIER = slice(0, 8)
+_TIME = slice(24, 32)
+"""The time of the last change in seconds; a server says that it was shut down then."""
 _LEAST, _MOST = 200, 512
 """The range of its checksum's offset (postgres/postgres:src/include/catalog/pg_control.h)."""
 _NEUTRAL = ("-N", "--no-sync")
@@ -84,7 +95,7 @@ def identifier(seconds: float, random: int) -> bytes:
 
 
 def own_control(control: bytes, nonce_at: int, end: int, identifier: bytes, nonce: bytes) -> bytes:
-    """Return a control file, whose checksum is at `end`, with this identifier and nonce.
+    """Return a control file, whose checksum is at `end`, with this identifier, its time, and this nonce.
 
     Raises ValueError if the file is damaged.
     """
@@ -92,9 +103,45 @@ def own_control(control: bytes, nonce_at: int, end: int, identifier: bytes, nonc
         raise ValueError("the checksum of the control file does not match")
     changed = bytearray(control)
     changed[_IDENTIFIER] = identifier
+    changed[_TIME] = (int.from_bytes(identifier, "little") >> 32).to_bytes(8, "little")
     changed[nonce_at : nonce_at + NONCE_BYTES] = nonce
     changed[end : end + 4] = crc32c(bytes(changed[:end])).to_bytes(4, "little")
     return bytes(changed)
+
+
+def without_origin(control: bytes, nonce_at: int, end: int, begun: int, ended: int) -> bytes:
+    """Return a control file without identifier, nonce, and the times in seconds at which initdb ran.
+
+    Raises ValueError if the file is damaged.
+    """
+    for seconds in range(begun, ended + 1):
+        control = control.replace(seconds.to_bytes(8, "little"), bytes(8))
+    control = control[:end] + crc32c(control[:end]).to_bytes(4, "little") + control[end + 4 :]
+    return own_control(control, nonce_at, end, bytes(8), bytes(NONCE_BYTES))
+
+
+def only_checkpoint(segment: bytes, begun: int, ended: int) -> bytes:
+    """Return what pg_resetwal wrote to a segment, without identifier and times; zeros follow it.
+
+    Raises ValueError if it is anything else than the first page's header and a checkpoint.
+    """
+    end = _HEADER + int.from_bytes(segment[_HEADER : _HEADER + 4], "little")
+    record = segment[_HEADER : min(end, _PAGE)]
+    if not _is_record(record) or segment[end:].strip(b"\0"):
+        raise ValueError("no checkpoint in the WAL segment, or not only that")
+    for seconds in range(begun, ended + 1):
+        record = record.replace(seconds.to_bytes(8, "little"), bytes(8))
+    head = record[: _RECORD_CRC.start] + _record_crc(record)
+    own = segment[: IDENTIFIER_IN_WAL.start] + bytes(8) + segment[IDENTIFIER_IN_WAL.stop : _HEADER]
+    return own + head + record[_RECORD_CRC.stop :]
+
+
+def _is_record(record: bytes) -> bool:
+    return len(record) > _RECORD_CRC.stop and record[_RECORD_CRC] == _record_crc(record)
+
+
+def _record_crc(record: bytes) -> bytes:
+    return crc32c(record[_RECORD_CRC.stop :] + record[: _RECORD_CRC.start]).to_bytes(4, "little")
 
 
 def crc_at(control: bytes) -> int:

@@ -7,10 +7,10 @@ import os
 from entrypoint import log
 from entrypoint.config import rendered
 from entrypoint.errors import Failure, Problem, Stopped
-from entrypoint.first_start import init_files, initdb
+from entrypoint.first_start import init_files, initdb, replication
 from entrypoint.light import re
 from entrypoint.postgres import sql
-from entrypoint.server import programs, sessions, temporary
+from entrypoint.server import sessions, temporary
 from entrypoint.server.context import Context, at_port, server_environment, with_password
 from entrypoint.settings.starting import AUTH_METHODS, PLAIN_METHODS
 from entrypoint.system import files
@@ -38,16 +38,7 @@ def append_hba(context: Context, given: list[str], source: Template | None) -> N
     if not method and source is not None and not rendered.is_configured(context):
         method = source.encryption
     if not method:
-        code, text = programs.ask(context, "password_encryption", given, data_folder)
-        if code:
-            raise Failure(
-                Problem(
-                    f"the server does not report its password_encryption:\n{text}",
-                    "correct the arguments after the image's name",
-                    docs="configure-the-server",
-                )
-            )
-        method = text.splitlines()[-1]
+        method = replication.encryption(context, given)
     with open(f"{data_folder}/pg_hba.conf", "a", encoding="utf-8", errors="surrogateescape") as file:
         file.write(_hba_lines(method))
         file.flush()
@@ -123,6 +114,16 @@ def create_database(context: Context) -> None:
         raise Failure(*(each._replace(code=code) for each in failure.problems)) from None
 
 
+def _create_objects(context: Context) -> None:
+    create_database(context)
+    if context.settings.failover is not None:
+        replication.create_role(context, context.settings.failover)
+    if context.settings.every_start.extensions:
+        from entrypoint.every_start import extensions
+
+        extensions.create(at_port(context, context.settings.port))
+
+
 def initialize(context: Context, given: list[str]) -> tuple[Context, bool]:
     """Make the database; return the context with the environment from the init files, and a flag.
 
@@ -137,6 +138,8 @@ def initialize(context: Context, given: list[str]) -> tuple[Context, bool]:
     unfinished.move_into_place()
     made = notes.cluster(unfinished.data_folder)
     append_hba(context, given, source)
+    if context.settings.failover is not None:
+        replication.append_hba(context, context.settings.failover, given)
     helper = context._replace(environment=with_password(context))
     in_reach = [*given, "-c", "listen_addresses=", "-p", context.settings.port]
     if context.settings.our_archive is not None:
@@ -145,11 +148,7 @@ def initialize(context: Context, given: list[str]) -> tuple[Context, bool]:
         in_reach += ["-c", "fsync=off"]  # a power cut before the end of a first start loses it anyway
     try:
         with temporary.serve(context, in_reach):
-            create_database(context)
-            if context.settings.every_start.extensions:
-                from entrypoint.every_start import extensions
-
-                extensions.create(at_port(context, context.settings.port))
+            _create_objects(context)
             if probe.init_files():
                 unfinished.enter("files")
             environment = init_files.run(helper, unfinished)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from entrypoint import log
-from entrypoint.config import when_full
 from entrypoint.full_disk import spare
 from entrypoint.postgres.argv import parse_server
 from entrypoint.server.context import Context
 from entrypoint.shown import spell
 from entrypoint.system import refusal
-from entrypoint.volume import reserve
+from entrypoint.volume import installing, reserve
 
 SPARSE = ("-c", "wal_init_zero=off")
 """Lets the server create a WAL segment that takes space only as it is written."""
@@ -21,7 +20,7 @@ def make_room(context: Context) -> Context:
     Returns the context of this start: if that is not enough, the server does without room for whole segments.
     """
     data = context.settings.data_folder
-    segment = when_full.segment_bytes(data)
+    segment = installing.segment_bytes(data)
     full = reserve.short(data, segment)
     if not full:
         return context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 
 from entrypoint.light import NamedTuple
@@ -33,11 +34,12 @@ class Counter:
         self._deadline = time.monotonic() + seconds
         self._left = files
         self._over = False
+        self._linked: set[tuple[int, int]] = set()
 
     def count(self, path: str, *, skip: frozenset[str] = frozenset(), deep: bool = True) -> Size:
         """Return the size of a folder, on its own filesystem, without its entries `skip`; follows no links.
 
-        Without `deep`, folders in it are left out.
+        Without `deep`, folders in it are left out. A file with several names counts once, wherever they are.
         """
         size, files, counted = 0, 0, True
         try:
@@ -66,15 +68,29 @@ class Counter:
                             folders.append(entry.path)
                     except OSError:
                         continue  # removed meanwhile
-                    size += found.st_blocks * _BLOCK
-                    files += 1
+                    new = self._is_new(found)
+                    size += new * found.st_blocks * _BLOCK
+                    files += new
         return Size(size, files, counted)
+
+    def _is_new(self, found: os.stat_result) -> bool:
+        """Return whether a file, or another name of it, was not counted before."""
+        if found.st_nlink == 1 or stat.S_ISDIR(found.st_mode):
+            return True
+        before = len(self._linked)
+        self._linked.add((found.st_dev, found.st_ino))
+        return len(self._linked) > before
 
     def _is_over(self) -> bool:
         self._left -= 1
         if not self._over and self._left % _EVERY == 0:
             self._over = time.monotonic() > self._deadline
         return self._over or self._left < 0
+
+
+def of_temporary(path: str, counter: Counter) -> Size:
+    """Return the size of a file, or of a folder with the files that parallel workers share."""
+    return of_file(path).plus(counter.count(path))
 
 
 def of_file(path: str) -> Size:

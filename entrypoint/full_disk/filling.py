@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 from entrypoint import own
 from entrypoint.archive import backlog
-from entrypoint.config import when_full
 from entrypoint.errors import Failure
 from entrypoint.full_disk import counting, parts
 from entrypoint.full_disk.counting import Counter, Size
@@ -18,6 +17,7 @@ from entrypoint.server import sessions
 from entrypoint.server.data_folder import live_postmaster
 from entrypoint.shown import inline
 from entrypoint.system import small
+from entrypoint.volume import installing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class _Looker:
         numbered = {name: size for name, size in sizes.items() if segments.NAME.fullmatch(name)}
         held = set(ready)
         for slot in self._known.slots:
-            names = _held(numbered, slot.lsn, self._known.end, when_full.segment_bytes(self._data))
+            names = _held(numbered, slot.lsn, self._known.end, installing.segment_bytes(self._data))
             size = _sum(numbered[name] for name in names)
             held |= names
             yield parts.slot(slot, size.bytes, size.files)
@@ -224,7 +224,7 @@ class _Looker:
         by_pid: dict[str, Size] = {}
         for folder in filter(self._is_here, temporary_folders(self._data)):
             for pid, path in temporary_files(folder):
-                size = counting.of_file(path).plus(self._counter.count(path))
+                size = counting.of_temporary(path, self._counter)
                 by_pid[pid] = by_pid.get(pid, Size()).plus(size)
         self._total = self._total.plus(_sum(by_pid.values()))
         small_ones = [pid for pid, size in by_pid.items() if not pid or size.bytes < _BIG]

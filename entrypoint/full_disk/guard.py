@@ -20,7 +20,7 @@ from entrypoint.pid1.brake import Brake
 from entrypoint.server import sessions
 from entrypoint.shown import spell
 from entrypoint.system import copies
-from entrypoint.volume import reserve, room
+from entrypoint.volume import installing, reserve, room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _SPARE_EVERY = 5.0
 """Seconds between two looks for what can be removed."""
 _KEPT = {room.NORMAL: 64, room.TIGHT: 16, room.FULL: 7}
 """Segments that are not worth a checkpoint, by the level."""
-_WAITING = reserve.SEGMENT_NAME + len(".ready")
+_WAITING = installing.SEGMENT_NAME + len(".ready")
 """Letters of the name of a file that says that a segment waits to be archived."""
 _EXPLAIN_EVERY = 300.0
 """Seconds between two reports of what fills the disk, while it is full."""
@@ -64,7 +64,7 @@ class Guard:
         self.context = context
         data = context.settings.data_folder
         self.wal = os.path.realpath(f"{data}/pg_wal")
-        self.segment = when_full.segment_bytes(data)
+        self.segment = installing.segment_bytes(data)
         self.disks = Brake(when_full.disks(data), self.segment)
         self.level: Level = room.TIGHT
         self.calm_since: float | None = None
@@ -173,7 +173,7 @@ class Guard:
     def _removable(self) -> int:
         """Return the number of segments that do not wait to be archived."""
         try:
-            segments = sum(len(name) == reserve.SEGMENT_NAME for name in os.listdir(self.wal))
+            segments = sum(len(name) == installing.SEGMENT_NAME for name in os.listdir(self.wal))
             names = os.listdir(f"{self.wal}/archive_status")
         except OSError:
             return 0

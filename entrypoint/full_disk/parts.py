@@ -156,8 +156,8 @@ def other(size: int, files: int, *, counted: bool) -> Part:
 
 
 def ordered(found: Iterable[Part]) -> tuple[Part, ...]:
-    """Return the parts that take space, the largest first."""
-    return tuple(sorted((each for each in found if each.bytes > 0), key=lambda each: -each.bytes))
+    """Return the parts that take space or inodes, the largest first."""
+    return tuple(sorted((each for each in found if each.bytes or each.files), key=lambda each: -each.bytes))
 
 
 def heaviest(found: Sequence[Part], *, inodes: bool = False) -> tuple[Part, ...]:

@@ -10,7 +10,8 @@ import signal
 import time
 
 from entrypoint import log
-from entrypoint.full_disk import filling
+from entrypoint.full_disk import counting, filling
+from entrypoint.full_disk.counting import Counter
 from entrypoint.server.data_folder import live_postmaster
 from entrypoint.shown import spell
 from entrypoint.system import processes
@@ -59,20 +60,11 @@ def _server(data_folder: str) -> int | None:
 
 
 def _sizes(data_folder: str) -> dict[int, int]:
-    """Return the bytes of temporary files of each process."""
+    """Return the bytes that the temporary files of each process take on the disk."""
     found: dict[int, int] = {}
+    counter = Counter(_EVERY)
     for folder in filling.temporary_folders(data_folder):
         for pid, path in filling.temporary_files(folder):
             if pid:
-                found[int(pid)] = found.get(int(pid), 0) + _size(path)
+                found[int(pid)] = found.get(int(pid), 0) + counting.of_temporary(path, counter).bytes
     return found
-
-
-def _size(path: str) -> int:
-    """Return the bytes of a file, or of a folder with the files that parallel workers share."""
-    try:
-        if os.path.isdir(path):
-            return sum(_size(f"{path}/{name}") for name in os.listdir(path))
-        return os.lstat(path).st_size
-    except OSError:
-        return 0

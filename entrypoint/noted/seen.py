@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from entrypoint.light import NamedTuple
+from entrypoint.light import NamedTuple, re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ class Server(NamedTuple):
     """On a standby that streams: WAL that it has received but not replayed, or that it has not received."""
     standbys: tuple[Mapping[str, str], ...]
     """On a primary: the rows of pg_stat_replication, as text; a value that is not known is missing."""
+
+    @property
+    def major(self) -> int:
+        """The major version, also of a release candidate (`19rc1`); 0 if the server did not say it."""
+        found = re.match("[0-9]+", self.version)
+        return int(found[0]) if found else 0
 
 
 class Seen(NamedTuple):

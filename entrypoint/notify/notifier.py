@@ -74,6 +74,8 @@ class Notifier:
         self._message: tuple[Sending, str, tuple[Waiting, ...], bool] | None = None
         """The sender that runs, its target, its messages, and whether the target has taken one of them."""
         self._ping: tuple[Sending, Ping] | None = None
+        self.in_memory = False
+        """The queue is not written to the volume now."""
         self.failed_sends = 0
         """How often a message or a ping could not be sent since this object was made."""
 
@@ -111,6 +113,7 @@ class Notifier:
         self._now = now
         self._take_message(now)
         self._take_ping(now)
+        self._keep(self._box)  # before anything else is sent: what was taken is not sent again after a kill
         if self._message is None:
             self._send(now)
         if self._ping is None:
@@ -154,7 +157,7 @@ class Notifier:
     def _keep(self, box: Outbox) -> None:
         """Write the queue if it has changed."""
         self._box = box
-        if box == self._written or self._now < self._unwritable <= self._now + _PAUSE:
+        if box == self._written or self.in_memory or self._now < self._unwritable <= self._now + _PAUSE:
             return
         try:
             notes.write(self._context.settings.data_folder, own.NOTIFY, outbox.write(box))

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from entrypoint.settings.watching import Watching
 
 _MOST_RETRIES = 8
-"""Attempts of a report, within an hour; then it is given up, and doctor still says that the target fails."""
+"""Attempts of each report, within an hour; then it is given up. Doctor still says that the target fails."""
+_LONGEST_PAUSE = 900.0
+"""Seconds between two attempts of a report."""
 _LOOKS = 3
 _STALE = 300.0
 """Without a look for 300 s and 3 intervals, nobody knows how the server is, so no heartbeat is sent."""
@@ -33,6 +35,8 @@ class Ping(NamedTuple):
     mark: Mark | None = None
     """What is reported with it; None: the heartbeat."""
     signal: Signal = SUCCESS
+    is_late: bool = False
+    """The begin of a run that has ended; see `pings.Report`."""
 
 
 class Pinger:
@@ -49,6 +53,10 @@ class Pinger:
         """When the last heartbeat was requested."""
         self._last: Signal | None = None
         """What the last heartbeat said."""
+        self._tries: dict[str, tuple[Mark, int]] = {}
+        """The report of a variable that was not taken, and how often."""
+        self._without_begin: dict[str, Mark] = {}
+        """The late begin of a variable that was just refused: the end is sent next, without it."""
 
     def looked(self, now: float) -> None:
         """Note that a look has ended."""
@@ -80,8 +88,8 @@ class Pinger:
             body = f"{each.body}\n{self.origin.name}"
             run = f"{self.origin.identifier} {name} {each.mark.started}"
             made = pings.request(self._urls[name], each.signal, body, run=run, seconds=each.seconds)
-            if made is not None:
-                return Ping(name, made, each.mark, each.signal)
+            if made is not None and each.mark != self._without_begin.get(name):
+                return Ping(name, made, each.mark, each.signal, each.is_late)
         return None
 
     def _heartbeat(self, box: Outbox, errors: Sequence[Condition], now: float) -> Ping | None:
@@ -101,18 +109,27 @@ class Pinger:
 
     def sent(self, box: Outbox, ping: Ping, words: str, now: float) -> Outbox:
         """Return what is remembered after an attempt; `words` is empty if the service has taken the ping."""
+        name = ping.variable
         if ping.mark is None:
             self._beat, self._last = now, ping.signal
             longest = float(self._watching.heartbeat_interval)
+            return outbox.failed(box, name, words, now, longest) if words else outbox.worked(box, name)
+        if words and ping.is_late:
+            # Some services take no begins. So the end follows at once: if it is taken, the begin is given up;
+            # if not, the service is away, and the next attempt is one of both again.
+            self._without_begin[name] = ping.mark
+            return box
+        self._without_begin.pop(name, None)
+        if not words:
+            box = outbox.worked(box, name)
         else:
-            longest = 900.0
-        if words:
-            box = outbox.failed(box, ping.variable, words, now, longest)
-            if ping.mark is None or box.failing[ping.variable].failures % _MOST_RETRIES:
+            box = outbox.failed(box, name, words, now, _LONGEST_PAUSE)
+            known, tries = self._tries.get(name, (ping.mark, 0))
+            tries = tries + 1 if known == ping.mark else 1
+            self._tries[name] = (ping.mark, tries)
+            if tries < _MOST_RETRIES:
                 return box
-        else:
-            box = outbox.worked(box, ping.variable)
-        return box if ping.mark is None else box._replace(marks={**box.marks, ping.variable: ping.mark})
+        return box._replace(marks={**box.marks, name: ping.mark})
 
     def wake(self, box: Outbox, now: float) -> float | None:
         """Return when to look for a ping that is due, in seconds since 1970; None: no ping is wanted."""

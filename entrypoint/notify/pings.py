@@ -59,6 +59,8 @@ class Report(NamedTuple):
     signal: Signal
     body: str
     seconds: float = 0.0
+    is_late: bool = False
+    """A begin that was not reported before the end."""
 
 
 def request(url: str, signal: Signal, body: str, *, run: str = "", seconds: float = 0.0) -> Request | None:
@@ -100,19 +102,24 @@ def first_mark(entries: Sequence[Run | Drill]) -> Mark:
 
 
 def due(entries: Sequence[Run | Drill], mark: Mark, secrets: Sequence[str] = ()) -> list[Report]:
-    """Return what has happened since the mark, oldest first; the last report has the newest mark."""
+    """Return what has happened since the mark, oldest first; the last report has the newest mark.
+
+    A run that has ended before its begin was reported has both reports: people want a begin for each end.
+    """
     after = _moment(mark.started)
     found: list[Report] = []
     for each in entries:
         began = _moment(each.started)
         is_known = each.started == mark.started
-        if (is_known and mark.ended) or (not is_known and began <= after):
+        is_old = mark.ended if is_known else began <= after
+        if is_old or each.outcome == STOPPED:
             continue
-        if each.outcome == RUNNING:
-            if not is_known:
-                what = f"{_name(each)} has begun at {each.started}"
-                found.append(Report(Mark(each.started, ended=False), START, what))
-        elif each.outcome != STOPPED:
+        has_ended = each.outcome != RUNNING
+        if not is_known:
+            late = "; it has ended since, so this report is late" if has_ended else ""
+            what = f"{_name(each)} has begun at {each.started}{late}"
+            found.append(Report(Mark(each.started, ended=False), START, what, is_late=has_ended))
+        if has_ended:
             signal = SUCCESS if _is_good(each) else FAILURE
             body = printable(hide_within("\n".join(_lines(each)), secrets))
             found.append(Report(Mark(each.started, ended=True), signal, body, each.seconds))

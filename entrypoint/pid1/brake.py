@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 
 from entrypoint.system import small, space
-from entrypoint.volume import room
+from entrypoint.volume import reserve, room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from entrypoint.volume.ahead import Ahead
     from entrypoint.volume.room import Level, Room
 
 ACTIVE = "full-disk.conf"
@@ -22,6 +23,10 @@ ACTIVE = "full-disk.conf"
 BYTES, INODES = "bytes", "inodes"
 _SHORT = 2
 """WAL segments for which there must be space, as long as the server runs."""
+_SOON = 0.15
+"""Seconds: with shorter pauses between two looks, the server's next segments are made for it."""
+_CRUMBLE_EVERY = 1.0
+"""Seconds from one crumb of the reserve to the next one."""
 _STARTING = 0.1
 """Seconds between two looks whether the server has its lock file."""
 
@@ -84,6 +89,8 @@ class Brake:
         """The folder, and bytes or inodes: what is missing, or was missing when the level became higher."""
         self.is_up = False
         """The server has come so far that it reloads its settings on SIGHUP."""
+        self.crumble_at = 0.0
+        """When a part of the reserve may be removed again."""
 
     def look(self, now: float) -> Level:
         """Look at all filesystems; return the level of the worst one."""
@@ -115,6 +122,15 @@ class Brake:
             except OSError:
                 return False
         return self.is_up
+
+    def provide(self, ahead: Ahead, now: float) -> int:
+        """Keep what the server needs when nothing is free; return how many segments of the reserve it got."""
+        ahead.keep(now, soon=self.due - now <= _SOON)
+        if not self.is_short:
+            return 0
+        if now >= self.crumble_at and reserve.crumble(ahead.data):
+            self.crumble_at = now + _CRUMBLE_EVERY
+        return reserve.lend(ahead.data, self.segment, ahead.server)
 
     @property
     def is_short(self) -> bool:

@@ -25,6 +25,10 @@ HANDOFF = "ENTRYPOINT_HANDOFF"
 """The variable with the descriptor from which the second half reads what the first half has prepared."""
 
 
+UNDER_PATRONI = " patroni"
+"""Follows the descriptor if Patroni starts the server."""
+
+
 class HelperSpec(NamedTuple):
     """An auxiliary process that PID 1 runs next to the server."""
 
@@ -64,6 +68,8 @@ class ServerSpec(NamedTuple):
     segment: int
     """Bytes of one WAL segment."""
     debug: bool = False
+    patroni: bool = False
+    """`argv` is Patroni, which starts the server."""
 
 
 class Handoff(NamedTuple):
@@ -104,7 +110,7 @@ class Handoff(NamedTuple):
 _SECONDS = int | float
 _TEXTS, _VARIABLES = [str], {str: str}
 _HELPER = (str, _TEXTS, _VARIABLES, bool, bool, _SECONDS, int | None, int, int | None)
-_SERVER = (_TEXTS, _VARIABLES, [_SECONDS], [_HELPER], str, str, str, str, _TEXTS, int, bool)
+_SERVER = (_TEXTS, _VARIABLES, [_SECONDS], [_HELPER], str, str, str, str, _TEXTS, int, bool, bool)
 _SHAPE = (_SERVER, int, float, [int], [int], (int, [bytes], int), (_TEXTS, [int]))
 """The types of the packed values: in a list or dict the type of every element, in a tuple one for each."""
 
@@ -151,7 +157,8 @@ def hand_over(
     ]
     for handed_on in (descriptor, *held, logging[0], *kept[1][1:], *passed_on):
         os.set_inheritable(handed_on, True)  # noqa: FBT003 - the name says what is true
-    environment = {**server.environment, HANDOFF: str(descriptor)}
+    kind = UNDER_PATRONI if server.patroni else ""
+    environment = {**server.environment, HANDOFF: f"{descriptor}{kind}"}
     os.execve(sys.executable, sys.orig_argv, environment)
 
 

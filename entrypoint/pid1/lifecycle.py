@@ -62,6 +62,8 @@ WATCH = "watch"
 """The helper that runs the checks, and serves and sends what they find; it is started before the server."""
 FULL_DISK = "full-disk"
 """The helper that does what needs sessions while a disk is about to be full."""
+UPGRADED = "upgraded"
+"""The helper that does what remains after an upgrade: extensions and statistics."""
 ON_DEMAND = (CHECKPOINT, RELOAD)
 """Helpers that do not start at a set time."""
 CHECKPOINT_LEAD = 1.0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from entrypoint.pid1.lifecycle import HelperState
     from entrypoint.volume.room import Level
 
-    Phase = Literal["boot", "init", "restore", "recovery"]
+    Phase = Literal["boot", "upgrade", "init", "restore", "recovery"]
     """A phase of a start; the other phases are those of `lifecycle`."""
 
 SERVER_USER = "postgres"
@@ -35,6 +35,7 @@ SOCKET_FOLDER = "/var/run/postgresql"
 RUNTIME_FOLDERS = ("/run/entrypoint", f"{SOCKET_FOLDER}/entrypoint", "/tmp/entrypoint")  # noqa: S108 - only taken when it is ours and closed
 
 BOOT: Final = "boot"
+UPGRADE: Final = "upgrade"
 INIT: Final = "init"
 RESTORE: Final = "restore"
 RECOVERY: Final = "recovery"

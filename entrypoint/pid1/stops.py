@@ -1,4 +1,4 @@
-"""How the server's last stops went: a file of lines next to the data, for `doctor`.
+"""How the server's last stops went: in the log, and in a file of lines next to the data, for `doctor`.
 
 A line is `TIME SECONDS STEP`: seconds since 1970, the duration of the shutdown, and the step of the ladder at
 which it ended. PID 1 writes the file, so this module imports almost nothing. A server that was killed leaves
@@ -7,10 +7,11 @@ no line; the next start writes one for it, with `-` for the seconds and `killed`
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
-from entrypoint import own
+from entrypoint import log, own
 from entrypoint.system import small
 from entrypoint.volume import notes
 
@@ -66,3 +67,40 @@ def read(data_folder: str) -> str:
         return notes.read(data_folder, own.STOPS).decode("ascii", "replace")
     except OSError:
         return ""
+
+
+def say_backlog(folder: str) -> None:
+    """Report the WAL files that a server has left unarchived; `folder` is pg_wal/archive_status."""
+    try:
+        waiting = sorted(
+            name.removesuffix(".ready") for name in os.listdir(folder) if name.endswith(".ready")
+        )
+    except OSError:
+        return
+    if waiting:
+        log.warning(
+            f"not archived yet: {len(waiting)} WAL files, starting with {waiting[0]}; they wait in pg_wal",
+            "keep the volume; they are archived after the next start, or by: entrypoint archive push-pending",
+            docs="fix-archiving",
+        )
+
+
+def say_if_out_of_memory(code: int) -> None:
+    """Explain why the server was killed by SIGKILL, if the container's memory limit can be the cause."""
+    if code != 128 + 9:
+        return
+    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
+        try:
+            with open(path, encoding="ascii") as file:
+                counts = dict(line.split()[:2] for line in file if " " in line)
+        except (OSError, ValueError):
+            continue
+        kills = int(counts.get("oom_kill", 0))
+        log.warning(
+            f"the server was killed by SIGKILL; the kernel counts {kills} out-of-memory kills in this "
+            "container",
+            "give it more memory (docker run --memory), or lower shared_buffers and work_mem"
+            if kills
+            else "the container's memory limit is not the cause: look at the host's log (dmesg)",
+        )
+        return

@@ -18,16 +18,14 @@ from entrypoint.system import kernel, processes
 from entrypoint.system.children import Children
 from entrypoint.system.signals import Signals
 from entrypoint.volume import notes, reserve, room
+from entrypoint.volume.ahead import Ahead
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.volume.room import Level
 
-_CRUMBLE_EVERY = 1.0
-"""Seconds from one crumb of the reserve to the next one."""
 
-
-def main(descriptor_text: str) -> int:
+def main(descriptor_text: str, kind: type[Supervisor] | None = None) -> int:
     """Keep the server up that the handed over values describe, and return the exit code."""
     try:
         given = handoff.receive(descriptor_text)
@@ -44,7 +42,7 @@ def main(descriptor_text: str) -> int:
         from entrypoint.logs import keeper  # only a log in JSON needs it
 
         keeper.resume(children, given.kept)
-    supervisor = Supervisor(children, given)
+    supervisor = (kind or Supervisor)(children, given)
     try:
         code = supervisor.run()
     except Failure as failure:
@@ -83,16 +81,15 @@ class Supervisor:
         """The role and the unfinished line of each helper, by the descriptor of its output."""
         self.exit_code: int | None = None
         folder = self.given.runtime_folder
-        self.crumble_at = 0.0
-        """When a part of the reserve may be removed again, in seconds of the monotonic clock."""
         self.brake = brake.Brake(self.given.disks, self.given.segment, brake.active(folder))
+        self.ahead = Ahead(self.given.data_folder, self.given.segment, self.server)
         self.state = self.state._replace(level=self.brake.level, level_since=int(time.time()))
 
     def run(self) -> int:
         """Keep the server up, and return the container's exit code when everything has ended."""
         log.debug(f"started the server (pid {self.server})")
         os.chdir("/")  # the server runs in the folder we were started in; we must not keep a mount busy
-        self._follow(lifecycle.on_time(self.state, time.monotonic()))
+        self._on_time()
         self._publish()
         while self.exit_code is None:
             due = lifecycle.wake_at(self.state)
@@ -108,14 +105,20 @@ class Supervisor:
             for number in self.children.signals.wait(left, () if behind else self.pipes):
                 log.debug(f"received {signal_name(number)}")
                 if number != signal.SIGCHLD:
-                    asked = self._allowed(number)
-                    self._follow(lifecycle.on_signal(self.state, asked, time.monotonic()))
+                    self._on_signal(number)
             if not behind:
                 self._pass_on_output()
             self._see_ends()
-            self._follow(lifecycle.on_time(self.state, time.monotonic()))
+            self._on_time()
             self._look_at_disks()
         return self.exit_code
+
+    def _on_signal(self, number: int) -> None:
+        asked = self._allowed(number)
+        self._follow(lifecycle.on_signal(self.state, asked, time.monotonic()))
+
+    def _on_time(self) -> None:
+        self._follow(lifecycle.on_time(self.state, time.monotonic()))
 
     def _until_next_look(self, left: float | None) -> float | None:
         """Return the seconds to wait at most, so that no disk becomes full unseen."""
@@ -132,16 +135,12 @@ class Supervisor:
         if not self.brake.can_switch(self.given.data_folder, self.server, now):
             return
         level = self.brake.look(now)
-        if self.brake.is_short and now >= self.crumble_at and reserve.crumble(self.given.data_folder):
-            self.crumble_at = now + _CRUMBLE_EVERY
-            log.debug("removed a small part of the reserve, so that checkpoints succeed")
-        if self.brake.is_short and (lent := reserve.lend(self.given.data_folder, self.given.segment)):
+        if level != self.state.level:
+            if brake.switch(self.given.runtime_folder, level):
+                self._say_level(level)
+            self._follow(lifecycle.on_level(self.state, level, now, int(time.time())))
+        if lent := self.brake.provide(self.ahead, now):
             log.warning(f"{self.brake.words()}: WAL segments of the reserve are in use now: {lent}")
-        if level == self.state.level:
-            return
-        if brake.switch(self.given.runtime_folder, level):
-            self._say_level(level)
-        self._follow(lifecycle.on_level(self.state, level, now, int(time.time())))
 
     def _say_level(self, level: Level) -> None:
         found = self.brake.words()
@@ -160,19 +159,28 @@ class Supervisor:
             code = ended.pop(pid)
             now = time.monotonic()
             if pid == self.server:
-                log.debug(f"the server (pid {pid}) ended with code {code}")
-                _say_if_out_of_memory(code)
-                _say_backlog(self.given.archive_status)
-                if self.state.step:
-                    stops.note(self.given.data_folder, time.time() - self.since, self.state.step)
-                clean = stops.is_clean(self.given.data_folder) is True
-                self._follow(lifecycle.on_server_end(self.state, code, now, clean=clean))
+                self._on_server_end(code, now, clean=self._note_server_end(code))
             elif pid in self.pids:
                 role = self.pids.pop(pid)
                 pause = status.asked_pause(self.given.runtime_folder, role)
-                self._follow(lifecycle.on_helper_end(self.state, role, code, now, pause))
+                self._on_helper_end(role, code, now, pause)
         if self.state.phase == lifecycle.SWEEPING and not self._others():
             self._follow(lifecycle.on_alone(self.state))
+
+    def _on_server_end(self, code: int, now: float, *, clean: bool) -> None:
+        self._follow(lifecycle.on_server_end(self.state, code, now, clean=clean))
+
+    def _on_helper_end(self, role: str, code: int, now: float, pause: float | None) -> None:
+        self._follow(lifecycle.on_helper_end(self.state, role, code, now, pause))
+
+    def _note_server_end(self, code: int) -> bool:
+        """Note and report how the server has ended; return whether its data folder says that it was clean."""
+        log.debug(f"the server (pid {self.server}) ended with code {code}")
+        stops.say_if_out_of_memory(code)
+        stops.say_backlog(self.given.archive_status)
+        if self.state.step:
+            stops.note(self.given.data_folder, time.time() - self.since, self.state.step)
+        return stops.is_clean(self.given.data_folder) is True
 
     def _follow(self, decision: lifecycle.Decision) -> None:
         before = self.state
@@ -255,8 +263,7 @@ class Supervisor:
         except Failure as failure:
             os.close(read)
             log.problem(failure.problems[0])
-            code = failure.code
-            self._follow(lifecycle.on_helper_end(self.state, role, code, time.monotonic()))
+            self._on_helper_end(role, failure.code, time.monotonic(), None)
             return
         finally:
             os.close(write)
@@ -356,40 +363,3 @@ def _describe(state: lifecycle.State, server: int) -> str:
 
 def _count(number: int) -> str:
     return f"{number} session{'' if number == 1 else 's'}"
-
-
-def _say_backlog(folder: str) -> None:
-    """Report the WAL files that a server has left unarchived; `folder` is pg_wal/archive_status."""
-    try:
-        waiting = sorted(
-            name.removesuffix(".ready") for name in os.listdir(folder) if name.endswith(".ready")
-        )
-    except OSError:
-        return
-    if waiting:
-        log.warning(
-            f"not archived yet: {len(waiting)} WAL files, starting with {waiting[0]}; they wait in pg_wal",
-            "keep the volume; they are archived after the next start, or by: entrypoint archive push-pending",
-            docs="fix-archiving",
-        )
-
-
-def _say_if_out_of_memory(code: int) -> None:
-    """Explain why the server was killed by SIGKILL, if the container's memory limit can be the cause."""
-    if code != 128 + 9:
-        return
-    for path in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
-        try:
-            with open(path, encoding="ascii") as file:
-                counts = dict(line.split()[:2] for line in file if " " in line)
-        except (OSError, ValueError):
-            continue
-        kills = int(counts.get("oom_kill", 0))
-        log.warning(
-            f"the server was killed by SIGKILL; the kernel counts {kills} out-of-memory kills in this "
-            "container",
-            "give it more memory (docker run --memory), or lower shared_buffers and work_mem"
-            if kills
-            else "the container's memory limit is not the cause: look at the host's log (dmesg)",
-        )
-        return

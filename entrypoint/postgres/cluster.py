@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from entrypoint.light import re
 
+HOME = "/var/lib/postgresql"
+"""The home of the server's user in the official image, and the place of its data."""
 SERVER_ENTRIES = frozenset(
     """
     PG_VERSION base global pg_commit_ts pg_dynshmem pg_hba.conf pg_ident.conf pg_logical pg_multixact
@@ -22,8 +24,14 @@ WAL_ENTRY = re.compile(
 """Names that initdb and the server create in pg_wal."""
 
 
-CONTROL_BYTES = 148
+CONTROL_BYTES = 156
 """The number of bytes that `is_in_recovery` reads from pg_control."""
+
+_REACHED = {1300: 136, 1700: 136, 1800: 136, 1905: 144}
+"""Where the minimum recovery point is, by the version of pg_control; these are PostgreSQL 13 to 19.
+
+Its timeline follows it. The checkpoint before it is longer in 19.
+"""
 
 
 def is_in_recovery(control: bytes) -> bool:
@@ -41,12 +49,22 @@ def is_in_recovery(control: bytes) -> bool:
     def number(start: int, size: int) -> int:
         return int.from_bytes(control[start : start + size], "little")
 
-    state = number(16, 4)
-    # The version of pg_control determines the offsets after the checkpoint; these are PostgreSQL 13 to 18.
-    if state != 3 or number(8, 4) not in (1300, 1700, 1800):
+    state, found = number(16, 4), minimum_recovery(control)
+    if state != 3 or found is None:
         return state in (2, 5)
-    timeline, reached, reached_timeline = number(48, 4), number(136, 8), number(144, 4)
-    return reached != 0 and reached_timeline == timeline
+    reached, reached_timeline = found
+    return reached != 0 and reached_timeline == number(48, 4)
+
+
+def minimum_recovery(control: bytes) -> tuple[int, int] | None:
+    """Return the minimum recovery point and its timeline in pg_control; None if its version is unknown."""
+    start = _REACHED.get(int.from_bytes(control[8:12], "little"))
+    if start is None:
+        return None
+    return (
+        int.from_bytes(control[start : start + 8], "little"),
+        int.from_bytes(control[start + 8 : start + 12], "little"),
+    )
 
 
 def parse_control(text: str) -> dict[str, str]:

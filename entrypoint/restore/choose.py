@@ -288,7 +288,51 @@ def _worded_gap(refusal: Refusal, gap: Gap, request: Request) -> Problem:
     where = f"there is a gap between backup {refusal.backup} and {target}"
     if not refusal.backup:
         where = f"{target} is in a gap of the archive"
+    return _beside(gap, where, _ways(refusal, gap))
+
+
+SOUGHT = ("name", "xid")
+"""Kinds of targets whose place may be unknown until the replay comes to it."""
+
+
+def unreached(request: Request, backups: Sequence[Backup], wal: Wal, failed: str = "") -> Problem | None:
+    """Return the problem of a replay that has not found its target, if a gap can be the reason.
+
+    Only a gap behind the backup can be: a replay that had none to cross has seen all that is newer than the
+    backup. `failed` is the segment that could not be fetched: if it is in no gap, the storage is the reason.
+
+    The request names the backup, and its target is one that is SOUGHT.
+    """
+    gaps = wal.gaps
+    backup = next((each for each in backups if each.name == request.backup), None)
+    if backup is None or (failed and not any(each.holds(failed) for each in gaps)):
+        return None
+    gap = next((each for each in gaps if given_up.is_needed(each, [backup])), None)
+    if gap is None:
+        return None
+    usable = [each for each in backups if _leads_to(each, wal)]
+    ways = _ways(_given_up(gap, usable, wal, "", ""), gap)
+    older = [each.name for each in backups[: backups.index(backup)] if each in usable]
+    if older:
+        ways.append(f"the target, if it is older than this backup: RESTORE_FROM={older[-1]}")
+    if gap.backup:
+        ways.append(f"the target, if it is behind the gap: RESTORE_FROM={gap.backup}")
+    where = f"was not found between backup {backup.name} and a gap of the archive"
+    return _beside(gap, f"the target ({request.words}) {where}", ways)
+
+
+def _beside(gap: Gap, where: str, ways: Sequence[str]) -> Problem:
     ends = "the next full backup, which is not there yet" if gap.is_open else iso(gap.back)
+    return Problem(
+        f"{where}: {given_up.in_words(gap)}; nothing between {iso(gap.reached)} and {ends} can be restored",
+        f"restore one of these: {'; '.join(ways)}" if ways else "restore another archive",
+        exits.ARCHIVE_REFUSED,
+        docs="when-the-disk-fills",
+    )
+
+
+def _ways(refusal: Refusal, gap: Gap) -> list[str]:
+    """Return the targets on both sides of a gap."""
     ways = []
     if refusal.reachable is not None:
         # A target must be before the end of a transaction, so only an LSN leads to the last one.
@@ -299,12 +343,7 @@ def _worded_gap(refusal: Refusal, gap: Gap, request: Request) -> Problem:
         moment = iso(-(-gap.back // 1))
         ways.append(f"the first moment after it: RESTORE_TARGET_TIME={moment}")
         ways.append("everything: RESTORE_FROM=LATEST without a target")
-    return Problem(
-        f"{where}: {given_up.in_words(gap)}; nothing between {iso(gap.reached)} and {ends} can be restored",
-        f"restore one of these: {'; '.join(ways)}" if ways else "restore another archive",
-        exits.ARCHIVE_REFUSED,
-        docs="when-the-disk-fills",
-    )
+    return ways
 
 
 def _as_postgres_takes_it(request: Request, aim: _Aim) -> str:

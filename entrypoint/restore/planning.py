@@ -19,7 +19,8 @@ from entrypoint.config import ruling
 from entrypoint.errors import Failure, Problem
 from entrypoint.light import NamedTuple
 from entrypoint.postgres import segments
-from entrypoint.restore.choose import Choice, Refusal, Wal, choose, history_of, worded
+from entrypoint.restore import whereabouts
+from entrypoint.restore.choose import SOUGHT, Choice, Refusal, Wal, choose, history_of, unreached, worded
 from entrypoint.server import programs
 from entrypoint.server.context import Context
 from entrypoint.settings import restoring
@@ -60,6 +61,9 @@ def look(context: Context, request: Request) -> Plan:
     ruling.refuse_targets(context)
     source = source_of(context)
     own = source.context is context
+    placed = whereabouts.settle(context, source, request)
+    if placed is not context:
+        context, source = placed, source_of(placed)
     plan = look_at(source, request, to_write=own, of_source=not own)
     if plan.free_bytes < plan.bytes:
         raise Failure(
@@ -98,13 +102,30 @@ def look_at(
     if isinstance(choice, Refusal):
         raise Failure(worded(choice, request, wal))
     if choice.hole:
+        first, last = choice.hole
+        held = next((each for each in wal.gaps if each.holds(first)), None)
+        what = given_up.in_words(held) if held else f"the archive lacks the WAL segments {first} to {last}"
         log.warning(
-            f"the archive lacks the WAL segments {choice.hole[0]} to {choice.hole[1]}: the replay stops "
-            "there unless it reaches the target before",
-            docs="restore-to-a-moment",
+            f"{what}; the replay stops there unless it reaches the target before", docs="restore-to-a-moment"
         )
     need = max(each.size_bytes for each in _chain(choice.backup, backups))
     return Plan(source, request, choice, need, free(source.data_folder))
+
+
+def missed(source: OpenedArchive, request: Request, failed: str = "") -> Problem | None:
+    """Return why a replay on this backup has not found its target, if a gap can be the reason.
+
+    `failed` is the segment that could not be fetched, if that has ended the replay. Only a target that is
+    SOUGHT is worth questions to a storage that may not answer.
+    """
+    if request.kind not in SOUGHT:
+        return None
+    try:
+        backups = _candidates(source, request)
+        return unreached(request, backups, _read_wal(source, request, backups), failed)
+    except Failure as failure:
+        log.debug(failure.problems[0].what)
+        return None
 
 
 def _candidates(source: OpenedArchive, request: Request, *, of_source: bool = False) -> list[Backup]:
@@ -122,7 +143,10 @@ def _candidates(source: OpenedArchive, request: Request, *, of_source: bool = Fa
                 docs="restore-a-lost-volume",
             )
         )
-    found = _of_major(programs.binary_major(source.context), found, named)
+    usable = _of_major(programs.binary_major(source.context), found, named)
+    if not request.kind:
+        whereabouts.warn_of_newer(usable, found)
+    found = usable
     whole = retention.whole(found)
     if named is not None and named.name not in whole:
         raise Failure(
@@ -188,7 +212,7 @@ def _read_wal(source: OpenedArchive, request: Request, backups: list[Backup]) ->
     if answer.code:
         raise Failure(unreadable(source, f"its WAL cannot be listed:\n{brief(answer.stderr.strip())}"))
     with source.understood():
-        stored = {each.name: each for each in tool.parse_wal(answer.stdout, backups[-1].major)}
+        stored = {each.name: each for each in tool.parse_wal(answer.stdout, backups[-1].folders)}
     timeline = history_of(stored, request, backups)
     history = f"{timeline:08X}.history"
     forks: list[tuple[int, int]] = []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from entrypoint.light import NamedTuple
 from entrypoint.postgres import segments
-from entrypoint.settings.restoring import described
+from entrypoint.settings.restoring import Request, described
 from entrypoint.system import guest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from entrypoint.restore.choose import Choice
-    from entrypoint.settings.restoring import Kind, Request
+    from entrypoint.settings.restoring import Kind
 
 
 def record(choice: Choice, request: Request) -> str:
@@ -47,6 +47,11 @@ class Recorded(NamedTuple):
     def is_for(self, request: Request) -> bool:
         """Return whether this is still what the user requests; the action may have changed."""
         return not self.asked or self.asked == _asked(request)
+
+    @property
+    def request(self) -> Request:
+        """The restore that was started, with the backup that was chosen."""
+        return Request(self.backup, self.kind, self.value, self.inclusive, str(self.timeline or "latest"))
 
     @property
     def words(self) -> str:

@@ -15,6 +15,7 @@ from entrypoint.light import re
 from entrypoint.pid1 import status
 from entrypoint.postgres import ruled, segments
 from entrypoint.postgres.segments import lsn_text
+from entrypoint.restore import planning
 from entrypoint.restore.record import Recorded, recorded
 from entrypoint.server import control_file, private_server, programs, temporary
 from entrypoint.server.context import Context, tool_path
@@ -124,7 +125,7 @@ def _replay(
                 "start again with promote to continue, or with pause to look at the data"
             )
             raise Ended(0) from failure
-        raise Failure(_ended(source.context, wanted, failure.problems[0])) from failure
+        raise Failure(_ended(source, wanted, failure.problems[0])) from failure
     finally:
         shown.close()
 
@@ -186,9 +187,9 @@ def _replayed(context: Context) -> Callable[[], int]:
     return count
 
 
-def _ended(source: Context, wanted: Recorded, problem: Problem) -> Problem:
+def _ended(source: OpenedArchive, wanted: Recorded, problem: Problem) -> Problem:
     """Return the problem of a server that ended before it was promoted."""
-    early = ended_early(source, wanted.last_segment)
+    early = ended_early(source.context, wanted.last_segment)
     if early is not None:
         return Problem(
             f"the restore is not complete: {early.what}; nothing was promoted",
@@ -196,7 +197,13 @@ def _ended(source: Context, wanted: Recorded, problem: Problem) -> Problem:
             early.code,
             early.docs,
         )
-    if os.path.exists(f"{source.runtime_folder}/{calls.FETCH_FAILED}"):
+    path = f"{source.context.runtime_folder}/{calls.FETCH_FAILED}"
+    failed, has_failed = calls.lines(path), os.path.exists(path)
+    if failed or not has_failed:
+        missed = planning.missed(source, wanted.request, *failed[:1])
+        if missed is not None:
+            return missed._replace(what=f"{missed.what}; nothing was promoted", code=exits.UNFINISHED_RESTORE)
+    if has_failed:  # also if the note is empty, because the runtime folder was full
         return problem._replace(
             what=f"{problem.what}, since WAL cannot be fetched from the archive",
             hint="see the archiver's output above; the next start continues the replay",

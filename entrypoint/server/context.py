@@ -8,7 +8,7 @@ from entrypoint.archivers import tool_variables
 from entrypoint.light import NamedTuple
 from entrypoint.postgres.argv import parse_server
 from entrypoint.settings import foreign, serving, variables
-from entrypoint.settings.fields import INJECTED
+from entrypoint.settings.fields import INJECTED, PATRONI
 from entrypoint.settings.values import Settings, ours
 from entrypoint.system import files
 from entrypoint.system.children import Children
@@ -110,9 +110,17 @@ def kept_values(values: Mapping[str, str]) -> dict[str, str]:
             found[name] = HIDDEN_VALUE if value and variables.is_secret_of_archiver(name) else value
         elif (declared is not None and declared.secret) or name.startswith("STANDBY"):
             continue  # only the server needs to know how it follows
+        elif name.startswith(PATRONI):
+            found |= _kept_of_patroni(name, value)
         elif declared is not None or name.startswith(("PG", serving.CONF_PREFIX)):
             found[name] = value
     return found
+
+
+def _kept_of_patroni(name: str, value: str) -> dict[str, str]:
+    from entrypoint.settings import patroni_variables
+
+    return {} if patroni_variables.is_secret(name) else {name: value}
 
 
 def handed_on_folder() -> str | None:

@@ -19,8 +19,11 @@ def segment_bytes(context: Context) -> int:
     return int(control.get("Bytes per WAL segment", 16 * 1024**2))
 
 
-_controls: dict[tuple[str, int, int], dict[str, str]] = {}
-"""What was read, by path, inode and time of change: a start with an archive reads it several times."""
+_controls: dict[tuple[str, str, int, int], dict[str, str]] = {}
+"""What was read, by path, PATH, inode and time of change: a start with an archive reads it several times.
+
+The program of another major version reads wrong values, and says so only in a warning.
+"""
 
 
 def read_control(context: Context) -> dict[str, str]:
@@ -30,14 +33,15 @@ def read_control(context: Context) -> dict[str, str]:
         found = os.stat(path)
     except OSError:
         return {}
-    if (known := _controls.get((path, found.st_ino, found.st_mtime_ns))) is not None:
+    key = (path, context.environment.get("PATH", ""), found.st_ino, found.st_mtime_ns)
+    if (known := _controls.get(key)) is not None:
         return known
     environment = {**context.environment, "LC_ALL": "C"}
     argv = ["pg_controldata", "-D", context.settings.data_folder]
     code, text = context.children.output(argv, environment)
     if code:
         return {}
-    return _controls.setdefault((path, found.st_ino, found.st_mtime_ns), parse_control(text))
+    return _controls.setdefault(key, parse_control(text))
 
 
 def system_identifier(context: Context) -> str:

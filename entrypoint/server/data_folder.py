@@ -34,7 +34,8 @@ def forget_original(data_folder: str) -> None:
     """
     notes.migrate(data_folder)
     gone = ("postmaster.pid", "postmaster.opts", "recovery.signal", "standby.signal")
-    for name in (*gone, own.NOTIFY, own.REFUSED, own.STOPS, own.WATCH, own.UNFINISHED, own.FINISHED):
+    ours = (own.NOTIFY, own.REFUSED, own.STOPS, own.WATCH, own.UNFINISHED, own.FINISHED, own.UPGRADE)
+    for name in (*gone, *ours):
         if os.path.lexists(f"{data_folder}/{name}"):
             files.remove_tree(f"{data_folder}/{name}")
     if os.path.lexists(f"{data_folder}/{OLD_RECOVERY}"):

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 
-from entrypoint import log
+from entrypoint import log, own
 from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS
 from entrypoint.errors import Failure, Problem
@@ -59,8 +59,17 @@ def read_settings(
     """Return the settings, all problems with them, and the doubts about them."""
     read = environment.read(raw, read_named)
     programs = {name: has_program(name, raw) for name in TOOLS}
-    wanted, problems = loading.load(read.values, arguments, programs)
+    wanted, problems = loading.load(read.values, arguments, programs, _below)
     return wanted._replace(files=read.files), [*read.problems, *problems], read.warnings
+
+
+def _below(data_folder: str) -> str:
+    """Return the folder of an upgraded cluster below the archive's place; empty: there is none."""
+    if not os.path.lexists(f"{data_folder}/{own.UPGRADED}"):
+        return ""
+    from entrypoint.volume import past
+
+    return past.place(data_folder)
 
 
 def read_named(path: str) -> str:

@@ -231,6 +231,16 @@ def amcheck(context: Context, *, seconds: float) -> tuple[int, str]:
     return answer.code, answer.text + answer.words
 
 
+def analyze(context: Context, *words: str) -> tuple[int, str]:
+    """Let vacuumdb collect the planner's statistics of all databases; return the exit code and all output."""
+    session = _Session(context, "", "", writes=True, more={}, seconds=None)
+    place = _place(session)
+    argv = ["vacuumdb", "--all", *words, "--no-password", f"--username={place['user']}"]
+    argv += [f"--host={place['host']}", f"--port={place['port']}"]
+    answer = _run(session, argv, _environment(session, superuser=True), "", None)
+    return answer.code, answer.text + answer.words
+
+
 def checkpoint(context: Context) -> tuple[list[str], dict[str, str]]:
     """Return the command line and environment, without secrets, of a client that requests a checkpoint."""
     session = _Session(context, "", "", writes=True, more={}, seconds=None)

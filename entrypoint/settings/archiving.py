@@ -110,11 +110,13 @@ def parse(
     arguments: Sequence[str],
     has_program: Mapping[str, bool],
     ours: Sequence[str],
+    below: str = "",
 ) -> tuple[Archives, list[Problem]]:
     """Return both archives, and the problems with them.
 
     `arguments` are those of postgres. `has_program` says for each archiver whether the image has it.
-    `ours` are the names of all our variables, in their order.
+    `ours` are the names of all our variables, in their order. `below` is the folder of the cluster below the
+    place that is set, which it has after an upgrade.
     """
     problems: list[Problem] = []
     archive = _archive(values, arguments, has_program, ours, problems)
@@ -132,7 +134,16 @@ def parse(
                 docs="restore-a-lost-volume",
             )
         )
+    if below:
+        archive, source = at(archive, below), at(source, below)
     return Archives(archive, source, source_values), problems
+
+
+def at(archive: Archive | None, below: str) -> Archive | None:
+    """Return an archive at another folder below its place, if its tool cannot keep two clusters apart."""
+    if archive is None or archive.tool.capabilities.dividing is None:
+        return archive
+    return archive._replace(storage=archive.storage.at(below))
 
 
 def _archive(

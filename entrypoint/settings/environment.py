@@ -6,7 +6,7 @@ from entrypoint.archivers import tool_variables
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple
 from entrypoint.settings import foreign, serving, variables
-from entrypoint.settings.fields import FILE_SUFFIX
+from entrypoint.settings.fields import FILE_SUFFIX, PATRONI
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
     files: dict[str, str] = {}
     for file_name in raw:
         name = file_name.removesuffix(FILE_SUFFIX)
-        if name == file_name or not may_come_from_file(name, file_name, archives=archives):
+        if name == file_name or not (
+            may_come_from_file(name, file_name, archives=archives) or _is_of_patroni(name, raw)
+        ):
             continue
         path = values.pop(file_name)
         if not path:
@@ -57,7 +59,7 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
             files[name] = path
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            is_ours = archives or variables.find(name) is not None
+            is_ours = archives or variables.find(name) is not None or name.startswith(PATRONI)
             (problems if is_ours else doubts).append(
                 Problem(
                     # A value that is not a path may be the secret itself, set in the wrong variable.
@@ -71,6 +73,10 @@ def read(raw: Mapping[str, str], read_file: Callable[[str], str]) -> Environment
     unknown, doubtful = foreign.unknown(values)
     doubts += [*doubtful, *foreign.theirs(values).values()]
     doubts += [doubt for name in values if (doubt := serving.conf_doubt(name, values[name])) is not None]
+    if any(name.startswith(PATRONI) for name in values):
+        from entrypoint.settings import failing_over
+
+        doubts += failing_over.doubts(values)
     return Environment(values, tuple(problems + unknown), tuple(doubts), files)
 
 
@@ -94,6 +100,14 @@ def text_of(content: str) -> str:
     if "\0" in content:
         raise ValueError("it contains a zero byte, which no environment variable can")
     return content.rstrip("\n")
+
+
+def _is_of_patroni(name: str, raw: Mapping[str, str]) -> bool:
+    if not name.startswith(PATRONI):
+        return False
+    from entrypoint.settings import failing_over
+
+    return failing_over.may_come_from_file(name, raw)
 
 
 def may_come_from_file(name: str, file_name: str, *, archives: bool) -> bool:

@@ -51,6 +51,8 @@ OF_FEW = ("ARCHIVE_", "BACKUP_", "DRILL_", "RESTORE_", "STANDBY")
 None of these variables has an effect without an archive, a restore or a standby.
 """
 
+PATRONI = "PATRONI_"
+"""The beginning of the names of Patroni's variables, and of our variables for it."""
 FILE_SUFFIX = "_FILE"
 TRUE = ("on", "true", "yes", "1")
 FALSE = ("off", "false", "no", "0")

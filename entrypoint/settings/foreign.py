@@ -35,6 +35,7 @@ OUR_GROUPS = (
     "DRILL_",
     "WATCH_",
     "NOTIFY_",
+    "UPGRADE_",
 )
 """A name of these groups that nearly is one of our names is an error; others belong to another program."""
 _SWITCHES = (
@@ -106,13 +107,17 @@ _WITHOUT_ARCHIVE = (("ARCHIVE_WHEN_FULL", "readonly"), ("ARCHIVE_WHEN_FULL", "wa
 
 def theirs(values: Mapping[str, str]) -> dict[str, Problem]:
     """Return the variables that have our names but are not meant for us, each with its warning."""
-    if not any(value and name.startswith((*OF_FEW, "STOP_", "STATUS_")) for name, value in values.items()):
+    if not any(
+        value and name.startswith((*OF_FEW, "STOP_", "STATUS_", "UPGRADE_")) for name, value in values.items()
+    ):
         return {}
     if is_asked_for(values):
         return {}
     found = {}
     for name, value in values.items():
         declared = variables.find(name)
+        if name.startswith("UPGRADE_") and values.get("POSTGRES_UPGRADE"):
+            continue
         if value and declared is not None and (why := _why_theirs(declared, value)):
             found[name] = Problem(
                 f"{name} has no effect: {why}", f"in this image it means: {_meaning(declared)}"
@@ -130,6 +135,8 @@ def _why_theirs(declared: Variable, value: str) -> str:
         return "neither an archive nor STANDBY_PRIMARY_CONNINFO is set, so this is not a standby"
     if name.startswith(OF_FEW) and (name, value) not in _WITHOUT_ARCHIVE:
         return "no archive is set (ARCHIVE_URL)"
+    if name.startswith("UPGRADE_"):
+        return "POSTGRES_UPGRADE is not set"
     if name.startswith("STOP_") and _is_duration(value):
         return f"its value is not a whole number of seconds, so the default applies ({declared.default})"
     if name == "STATUS_LOG_LEVEL" and value not in LOG_LEVELS and value.lower() in _LEVELS:

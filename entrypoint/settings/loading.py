@@ -5,16 +5,19 @@ from __future__ import annotations
 from entrypoint.archivers.tool_variables import STORAGES, is_of_source
 from entrypoint.postgres.argv import parse_server
 from entrypoint.settings import foreign, serving, starting, variables
+from entrypoint.settings.fields import PATRONI
 from entrypoint.settings.values import Backups, Drills, Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from entrypoint.errors import Problem
     from entrypoint.settings.archiving import Archives
+    from entrypoint.settings.failing_over import Failover
     from entrypoint.settings.following import Standby
     from entrypoint.settings.restoring import Request
+    from entrypoint.settings.upgrading import Upgrade
     from entrypoint.settings.watching import Watching
 
 
@@ -22,15 +25,19 @@ if TYPE_CHECKING:
 
 
 def load(
-    values: Mapping[str, str], arguments: Sequence[str], has_program: Mapping[str, bool]
+    values: Mapping[str, str],
+    arguments: Sequence[str],
+    has_program: Mapping[str, bool],
+    below: Callable[[str], str] | None = None,
 ) -> tuple[Settings, list[Problem]]:
     """Return the settings and all problems with them.
 
-    `has_program` says for each archiver whether the image has it.
+    `has_program` says for each archiver whether the image has it; `below` returns the folder below an
+    archive that the cluster of a data folder has there, or nothing.
     """
     everything, others = values, foreign.theirs(values)
     values = {name: value for name, value in everything.items() if name not in others}
-    archives, problems = _archives(values, arguments, has_program)
+    archives, problems = _archives(values, arguments, has_program, below)
     archive, source, source_values = archives
     standby = _standby(values, problems, archive=source is not None or bool(problems))
     cluster, found = starting.parse(values)
@@ -63,6 +70,8 @@ def load(
         conf=conf,
         serving=served,
         watching=watching,
+        upgrade=_upgrade(values, problems),
+        failover=_failover(values, problems),
     )
     return settings, problems
 
@@ -76,13 +85,17 @@ def _names_archive(name: str) -> bool:
 
 
 def _archives(
-    values: Mapping[str, str], arguments: Sequence[str], has_program: Mapping[str, bool]
+    values: Mapping[str, str],
+    arguments: Sequence[str],
+    has_program: Mapping[str, bool],
+    below: Callable[[str], str] | None,
 ) -> tuple[Archives | tuple[None, None, dict[str, str]], list[Problem]]:
     if not any(value and _names_archive(name) for name, value in values.items()):
         return (None, None, dict(values)), []
     from entrypoint.settings import archiving
 
-    return archiving.parse(values, arguments, has_program, tuple(variables.table()))
+    folder = below(values.get("PGDATA", "")) if below else ""
+    return archiving.parse(values, arguments, has_program, tuple(variables.table()), folder)
 
 
 def _standby(values: Mapping[str, str], problems: list[Problem], *, archive: bool) -> Standby | None:
@@ -125,6 +138,26 @@ def _restore(
     restore, found = restoring.parse(values, standby, source=source)
     problems += found
     return restore
+
+
+def _upgrade(values: Mapping[str, str], problems: list[Problem]) -> Upgrade | None:
+    if not values.get("POSTGRES_UPGRADE"):
+        return None
+    from entrypoint.settings import upgrading
+
+    found, wrong = upgrading.parse(values, variables.PLAIN["POSTGRES_UPGRADE"])
+    problems += wrong
+    return found
+
+
+def _failover(values: Mapping[str, str], problems: list[Problem]) -> Failover | None:
+    if not _has(values, PATRONI):
+        return None
+    from entrypoint.settings import failing_over
+
+    failover, found = failing_over.parse(values)
+    problems += found
+    return failover
 
 
 def _watching(values: Mapping[str, str], problems: list[Problem]) -> Watching | None:

@@ -85,6 +85,12 @@ OURS = (
         "off",
         "`on`: at every start, update all extensions in all databases to the version in the image.",
     ),
+    Variable(
+        "POSTGRES_UPGRADE",
+        "off",
+        "`on`: a start upgrades a cluster of an older major version, if the image has that major's programs, "
+        "also where an older layout of the official image has it. `off`: the start refuses it.",
+    ),
 )
 
 _ALL = {each.name: each for each in OFFICIAL + OURS}

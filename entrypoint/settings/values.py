@@ -10,10 +10,12 @@ if TYPE_CHECKING:
 
     from entrypoint.postgres.argv import ServerArguments
     from entrypoint.settings.archiving import Archive
+    from entrypoint.settings.failing_over import Failover
     from entrypoint.settings.following import Standby
     from entrypoint.settings.restoring import Request
     from entrypoint.settings.serving import Serving
     from entrypoint.settings.starting import EveryStart, Init
+    from entrypoint.settings.upgrading import Upgrade
     from entrypoint.settings.watching import Watching
 
 
@@ -87,6 +89,10 @@ class Settings(NamedTuple):
     serving: Serving
     watching: Watching | None
     """None: nothing is watched."""
+    upgrade: Upgrade | None = None
+    """None: POSTGRES_UPGRADE is not set."""
+    failover: Failover | None = None
+    """This node of a cluster under Patroni; None: the server runs alone."""
     files: Mapping[str, str] = {}
     """The files that variables were read from, by the variable's plain name."""
     own_recovery: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 from entrypoint.archivers import tool_variables
 from entrypoint.archivers.tool_variables import SOURCE_PREFIX
 from entrypoint.settings import serving, starting
-from entrypoint.settings.fields import OF_FEW
+from entrypoint.settings.fields import OF_FEW, PATRONI
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from entrypoint.settings.fields import Variable
 
 
-_PLAIN = {each.name: each for each in starting.OFFICIAL + starting.OURS + serving.SERVER + serving.POLICIES}
+PLAIN = {each.name: each for each in starting.OFFICIAL + starting.OURS + serving.SERVER + serving.POLICIES}
 """The variables of the sections that every start loads."""
 
 
@@ -49,23 +49,31 @@ def _section(name: str) -> tuple[Variable, ...]:
         from entrypoint.settings import following
 
         found = following.VARIABLES
+    elif name.startswith("UPGRADE_"):
+        from entrypoint.settings import upgrading
+
+        found = upgrading.VARIABLES
     elif name.startswith(WATCHING):
         from entrypoint.settings import watching
 
         found = watching.VARIABLES
+    elif name.startswith(PATRONI):
+        from entrypoint.settings import failing_over
+
+        found = failing_over.VARIABLES
     return found
 
 
 def find(name: str) -> Variable | None:
     """Return our variable of this name; None if it is not ours."""
-    return _PLAIN.get(name) or next((each for each in _section(name) if each.name == name), None)
+    return PLAIN.get(name) or next((each for each in _section(name) if each.name == name), None)
 
 
 def table() -> dict[str, Variable]:
     """Return all variables by name, in the order of the page of variables."""
     every = (
         *(*starting.OFFICIAL, *starting.OURS, *serving.SERVER),
-        *(each for section in (*OF_FEW, WATCHING[0]) for each in _section(section)),
+        *(each for section in (*OF_FEW, "UPGRADE_", WATCHING[0], PATRONI) for each in _section(section)),
         *serving.POLICIES,
     )
     return {each.name: each for each in every}
@@ -81,9 +89,10 @@ _HIDDEN_WORDS = (*_SECRET_WORDS, "CREDENTIALS", "SSE_C")
 
 
 def is_withheld(name: str) -> bool:
-    """Return whether PID 1 withholds this variable: one that is declared secret, or any of the archivers'."""
+    """Return whether PID 1 withholds a variable: a declared secret, any of the archivers' or of Patroni's."""
     declared = find(name)
-    return (declared is not None and declared.secret) or is_of_archiver(name, {})
+    is_secret = declared is not None and declared.secret
+    return is_secret or is_of_archiver(name, {}) or name.startswith(PATRONI)
 
 
 def is_secret_of_archiver(name: str) -> bool:

@@ -11,9 +11,11 @@ import stat
 from entrypoint import log
 from entrypoint.errors import Failure, Problem
 from entrypoint.pid1.status import SOCKET_FOLDER
+from entrypoint.server import opening
 from entrypoint.settings.values import Settings
 from entrypoint.system import access, identity, space, walk
 from entrypoint.system.children import Children
+from entrypoint.system.doors import DOOR, DOOR_FOLDER
 from entrypoint.system.identity import Identity
 
 TYPE_CHECKING = False
@@ -21,6 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SOCKET_MODE = 0o3775
+
+
+def make_door(wanted: Settings) -> None:
+    """Put our door for people in front of an archiver that a derived image has installed."""
+    tool = wanted.archive and wanted.archive.tool
+    if os.getuid() != 0 or tool is None or not opening.has_program(tool.name, os.environ):
+        return
+    try:
+        os.symlink(DOOR, f"{DOOR_FOLDER}/{tool.name}")
+    except OSError:
+        pass  # the door exists, or somebody else's file has its name, or the folder is read-only
 
 
 def prepare(settings: Settings, who: Identity, children: Children) -> None:
@@ -48,8 +61,9 @@ def prepare(settings: Settings, who: Identity, children: Children) -> None:
     _warn_if_full(SOCKET_FOLDER)
     if settings.init.wal_folder:
         _wal_folder(settings.init.wal_folder, who, children)
-    if settings.archive is not None and settings.archive.storage.folder:
-        _archive_folder(settings.archive.storage.folder, who)
+    archive = settings.archive and settings.archive.storage.at("").folder
+    if archive:
+        _archive_folder(archive, who)
     if settings.archive is not None and settings.drill.schedule is not None:
         access.make_own(settings.drill.folder, who)
 

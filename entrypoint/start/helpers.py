@@ -6,7 +6,7 @@ import os
 
 from entrypoint import log, own
 from entrypoint.archive import fork
-from entrypoint.config import rendered, when_full
+from entrypoint.config import rendered
 from entrypoint.pid1 import lifecycle, status
 from entrypoint.pid1.handoff import HelperSpec
 from entrypoint.server import sessions
@@ -20,7 +20,7 @@ from entrypoint.server.context import (
 from entrypoint.settings import environment
 from entrypoint.settings.serving import DROP
 from entrypoint.system.children import memory_file
-from entrypoint.volume import probe, reserve
+from entrypoint.volume import installing, probe, reserve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def specs(context: Context, *, first: bool) -> list[HelperSpec]:
         *_archive_helpers(context),
         *_scheduled_helpers(context),
         *_start_helper(context, first=first),
+        *_upgraded_helper(context),
         *_full_disk_helper(context),
     ]
 
@@ -80,6 +81,24 @@ def _start_helper(context: Context, *, first: bool) -> list[HelperSpec]:
     ]
 
 
+def _upgraded_helper(context: Context) -> list[HelperSpec]:
+    """Return the process that does what remains after an upgrade, if anything does."""
+    data = context.settings.data_folder
+    if not os.path.lexists(f"{data}/{own.UPGRADED}"):
+        return []
+    from entrypoint.volume import past
+
+    archives_ = context.settings.our_archive is not None
+    if not past.is_due(data, archives=archives_) or status.in_recovery(data):
+        return []
+    made = later_environment(context)
+    if not rendered.renders(context):  # then the variables are not written down
+        del made[SETTINGS_VARIABLE]
+        made = {**kept_values(context.settings.values), **made, "PGDATA": data}
+    argv = ["nice", "-n", "19", OUR_PROGRAM, "internal", lifecycle.UPGRADED]
+    return [HelperSpec(lifecycle.UPGRADED, argv, made)]
+
+
 def _full_disk_helper(context: Context) -> list[HelperSpec]:
     """Return the process that PID 1 runs while a disk is about to be full; it can also make the reserve."""
     argv = [OUR_PROGRAM, "internal", lifecycle.FULL_DISK]
@@ -88,7 +107,7 @@ def _full_disk_helper(context: Context) -> list[HelperSpec]:
         del made[SETTINGS_VARIABLE]
         made = {**kept_values(context.settings.values), **made, "PGDATA": context.settings.data_folder}
     data = context.settings.data_folder
-    makes = not _makes_reserve(data, when_full.segment_bytes(data))
+    makes = not _makes_reserve(data, installing.segment_bytes(data))
     return [HelperSpec(lifecycle.FULL_DISK, argv, made, keep=True, delay=_RESERVE if makes else -1)]
 
 
@@ -103,9 +122,12 @@ def _makes_reserve(data_folder: str, segment_bytes: int) -> bool:
     return True
 
 
-def start_watch(context: Context) -> HelperSpec | None:
-    """Start the watch before the server, which answers probes during a long start; None: none is wanted."""
-    if context.settings.watching is None:
+def start_watch(context: Context, *, alone: bool = False) -> HelperSpec | None:
+    """Start the watch before the server, which answers probes during a long start; None: none is wanted.
+
+    `alone`: no server follows.
+    """
+    if alone or context.settings.watching is None:
         return None
     from entrypoint.start import early_watch  # loaded only if it is needed
 
@@ -117,6 +139,12 @@ def continued(context: Context, watch: HelperSpec | None) -> list[HelperSpec]:
     if watch is None:
         return []
     return [watch if context.children.poll(watch.pid) is None else watch._replace(pid=0)]
+
+
+def under_patroni(context: Context, watch: HelperSpec | None, *, has_cluster: bool) -> list[HelperSpec]:
+    """Return the processes next to Patroni; before there is a cluster, nobody else writes to it."""
+    found = _full_disk_helper(context) if has_cluster else []
+    return [*found, *continued(context, watch)]
 
 
 def archives(context: Context) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from entrypoint import exits, log
+import os
+
+from entrypoint import exits, log, own
 from entrypoint.archive import fork
 from entrypoint.config import rendered
 from entrypoint.errors import Failure, Problem
@@ -20,15 +22,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+def settled(context: Context) -> Context:
+    """Return the context after what was interrupted of an upgrade is finished; the data folder is locked."""
+    if not os.path.lexists(f"{context.settings.data_folder}/{own.UPGRADE}"):
+        return context
+    from entrypoint.start import newer
+
+    return newer.settle(context)
+
+
 def look(wanted: Settings) -> Facts:
     """Return the facts that a start decides by; changes nothing."""
     return probe.look(wanted, opening.server_identity())
 
 
-def check(context: Context, facts: Facts, problems: Sequence[Problem] = ()) -> plan.Plan:
+def check(
+    context: Context, facts: Facts, problems: Sequence[Problem] = (), *, restore_only: bool = False
+) -> plan.Plan:
     """Return the plan of a start; raises Failure with all objections before anything is changed."""
     with identity.Acting(context.who):
-        return _checked(context, facts, problems)
+        return _checked(context, facts, problems, restore_only=restore_only)
 
 
 def without_ours(facts: Facts) -> Facts:
@@ -59,7 +72,7 @@ def gives_way(wanted: Settings) -> bool:
     return True
 
 
-def _checked(context: Context, facts: Facts, problems: Sequence[Problem]) -> plan.Plan:
+def _checked(context: Context, facts: Facts, problems: Sequence[Problem], *, restore_only: bool) -> plan.Plan:
     decided = plan.decide(context.settings, without_ours(facts))
     refusals = [*problems, *decided.refusals]
     shell = programs.check_shell(context)
@@ -67,7 +80,7 @@ def _checked(context: Context, facts: Facts, problems: Sequence[Problem]) -> pla
         refusals.append(shell)
     elif shell is not None:
         log.problem(shell)
-    refusals += objections(context, decided)
+    refusals += objections(context, decided, restore_only=restore_only)
     if refusals:
         raise Failure(*refusals)
     for doubt in decided.warnings:
@@ -75,11 +88,29 @@ def _checked(context: Context, facts: Facts, problems: Sequence[Problem]) -> pla
     return decided
 
 
-def objections(context: Context, decided: plan.Plan) -> list[Problem]:
+def objections(context: Context, decided: plan.Plan, *, restore_only: bool = False) -> list[Problem]:
     """Return the objections of the image's programs to a plan; `doctor` uses it too."""
-    found: list[Problem] = [*_first(_check_major, context)]
-    if found:
-        return found  # the other objections would be those of another major's server
+    try:
+        if restore_only and decided.kind == plan.RECOVER and _has_programs_of_data(context):
+            return []  # its own major's server continues it
+        wrong = wrong_major(context, decided.kind)
+    except Failure as failure:
+        return [*failure.problems]  # the image's server cannot be asked
+    if wrong is not None:
+        return [wrong]  # the other objections would be those of another major's server
+    node = context.settings.failover
+    if node is not None and context.settings.server.is_server:
+        from entrypoint.failover import patroni
+
+        refused = patroni.objections(context, node)
+        if refused:
+            return refused
+    return _of_programs(context, decided)
+
+
+def _of_programs(context: Context, decided: plan.Plan) -> list[Problem]:
+    """Return what the image's programs say against the settings and files of a plan."""
+    found: list[Problem] = []
     if decided.kind == plan.INITIALIZE:
         from entrypoint.every_start import user_files
         from entrypoint.first_start import initdb
@@ -105,19 +136,39 @@ def objections(context: Context, decided: plan.Plan) -> list[Problem]:
     return found
 
 
-def _check_major(context: Context) -> None:
-    """Raise Failure if the cluster is of another major version than the image's server.
+def _has_programs_of_data(context: Context) -> bool:
+    """Return whether the cluster is of an older major version whose programs the image has, for upgrades."""
+    data = data_version(context.settings.data_folder)
+    if not data or data == context.environment.get("PG_MAJOR"):
+        return False
+    from entrypoint.upgrade import older
+
+    return data != str(programs.binary_major(context)) and bool(older.programs(data))
+
+
+def wrong_major(context: Context, kind: plan.Kind = plan.START) -> Problem | None:
+    """Return the problem of a cluster of another major version than the image's server; None: there is none.
 
     PG_MAJOR of the image saves calling the server, but refuses nothing by itself.
     """
     data = data_version(context.settings.data_folder)
     if not data or data == context.environment.get("PG_MAJOR"):
-        return
+        return None
     binary = programs.binary_major(context)
-    if binary and data != str(binary):
-        from entrypoint.start import majors
+    if not binary or data == str(binary):
+        return None
+    wanted = context.settings.upgrade
+    asked = wanted is not None and wanted.asked
+    if asked and kind == plan.START and data.isdigit() and int(data) < binary:
+        return None  # the upgrade itself looks what speaks against it
+    from entrypoint.start import majors
+    from entrypoint.upgrade import older
 
-        raise Failure(majors.wrong_major(data, str(binary)))
+    upgrades = bool(older.programs(data))
+    if kind == plan.RECOVER and upgrades:
+        return majors.unfinished_restore(data, str(binary))
+    standby = os.path.lexists(f"{context.settings.data_folder}/standby.signal")
+    return majors.wrong_major(data, str(binary), upgrades=upgrades, standby=standby)
 
 
 def _first(look: Callable[[Context], object], context: Context) -> tuple[Problem, ...]:

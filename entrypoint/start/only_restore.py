@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from entrypoint import log
 from entrypoint.errors import Failure, Problem
 from entrypoint.server import opening
+from entrypoint.server.data_folder import data_version
+from entrypoint.start import plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from entrypoint.restore.planning import Plan
+    from entrypoint.server.context import Context
     from entrypoint.settings.values import Settings
 
 
@@ -22,9 +26,37 @@ def planned(raw: Mapping[str, str]) -> Plan:
     wanted = opening.load_settings(raw, ())
     if wanted.restore is None or wanted.source is None:
         raise Failure(impossible(wanted))
-    context = opening.command_context(wanted)
+    context = as_its_major(opening.command_context(wanted), plan.RESTORE)
     with tempfile.TemporaryDirectory(dir=context.runtime_folder, prefix="plan-") as folder:
         return planning.look(context._replace(runtime_folder=folder), wanted.restore)
+
+
+def as_its_major(context: Context, kind: plan.Kind) -> Context:
+    """Return the context of the server that the backup needs: an image may have older ones for upgrades.
+
+    The restored cluster is whole then, and a start with POSTGRES_UPGRADE=on upgrades it.
+    """
+    from entrypoint.restore import whereabouts
+    from entrypoint.upgrade import older
+
+    if len(older.majors()) < 2:
+        return context
+    request = context.settings.restore
+    if kind == plan.RECOVER or request is None:
+        major = data_version(context.settings.data_folder)
+    else:
+        major = str(whereabouts.major_of(context, request))
+    if not older.programs(major) or major == context.environment.get("PG_MAJOR"):
+        return context
+    log.info(f"restoring with the programs of PostgreSQL {major}")
+    made = older.with_programs(context, major)
+    return made._replace(environment={**made.environment, "PG_MAJOR": major})
+
+
+def refuse_others(wanted: Settings, kind: plan.Kind) -> None:
+    """Raise Failure if there is nothing to restore."""
+    if kind not in (plan.RESTORE, plan.RECOVER):
+        raise Failure(impossible(wanted))
 
 
 def impossible(wanted: Settings) -> Problem:

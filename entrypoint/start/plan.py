@@ -123,12 +123,19 @@ def _needs_password(settings: Settings) -> list[Problem]:
 def _old_databases(facts: Facts) -> list[Problem]:
     if not facts.old_databases:
         return []
+    there = [place for place in facts.old_databases if place.startswith("/") and " (" not in place]
+    serve = " or ".join(f"-e PGDATA={place}" for place in there)
+    named = (
+        f"serve it where it is, with {serve}; data of an older major version is upgraded there with -e "
+        "POSTGRES_UPGRADE=on, by an image that has its programs, and else by pg_upgrade"
+    )
+    moved = "name the data folder in it with PGDATA"
     return [
         Problem(
             f"{facts.data_folder.path} holds no database, but there appears to be PostgreSQL data "
             f"of another version or layout in: {' '.join(facts.old_databases)}",
-            "from PostgreSQL 18 on, the data folder is /var/lib/postgresql/<major>/docker: use a single "
-            "mount at /var/lib/postgresql and move the data with pg_upgrade, or return to the image of the "
+            "from PostgreSQL 18 on, the data folder is /var/lib/postgresql/<major>/docker, with a single "
+            f"mount at /var/lib/postgresql: {named if there else moved}; or return to the image of the "
             "data's major version; see https://github.com/docker-library/postgres/pull/1259 and "
             "https://github.com/docker-library/postgres/issues/37",
             docs="upgrade-to-a-newer-major",

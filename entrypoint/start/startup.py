@@ -8,7 +8,7 @@ from entrypoint import log, own
 from entrypoint.archive import fork
 from entrypoint.collation import remembered
 from entrypoint.config import render, rendered, when_full
-from entrypoint.errors import Ended, Failure, Stopped
+from entrypoint.errors import Ended, Stopped
 from entrypoint.pid1 import status, stops
 from entrypoint.pid1.handoff import HelperSpec, ServerSpec, hand_over
 from entrypoint.server import control_file, leftover, login, opening
@@ -25,32 +25,34 @@ from entrypoint.settings.values import Settings
 from entrypoint.start import folders, helpers, objections, plan, skipped, tight
 from entrypoint.system import files, identity, kernel
 from entrypoint.system.children import Children, find_program, replace_process
-from entrypoint.system.doors import DOOR, DOOR_FOLDER
 from entrypoint.system.identity import Identity
 from entrypoint.system.signals import Signals
-from entrypoint.volume import holder, notes, reserve
+from entrypoint.volume import holder, installing, notes
 from entrypoint.volume.facts import Facts
 from entrypoint.volume.unfinished import Unfinished
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import NoReturn
+    from typing import Literal, NoReturn
 
     from entrypoint.errors import Problem
     from entrypoint.logs.keeper import Keeper
+
+    Only = Literal["", "restore", "upgrade"]
+    """Whether the program ends before a server starts, and after what."""
 
 
 def start(
     arguments: Sequence[str],
     *,
-    restore_only: bool = False,
+    only: Only = "",
     refused: Callable[[Context, Exception], object] | None = None,
 ) -> NoReturn:
     """Become the server's PID 1; `arguments` are the arguments of postgres.
 
-    With `restore_only`, end before the server starts, and refuse a volume that holds a database. `refused` is
-    called if the start fails and somebody wants messages; it may raise Ended.
+    `only`: end after a restore or an upgrade; a restore needs an empty volume.
+    `refused` is called if the start fails and somebody wants messages; it may raise Ended.
     """
     logs = _begin_json()
     log.never_wait()  # while we are root, who may open anybody's log
@@ -60,14 +62,14 @@ def start(
     wanted, problems = opening.open_settings(os.environ, arguments)
     log.debugging = wanted.serving.debug
     kernel.hide_environment(_start_alone(wanted))
-    _make_door(wanted)
+    folders.make_door(wanted)
     # As early as possible: we must not judge a folder in which another start is working, nor empty its
     # runtime folder.
     lock = _lock_early(wanted.data_folder, opening.server_identity())
     held: list[int] = []
     context = opening.make_context(wanted, children, held)
     try:
-        _start(context, problems, lock, held, logs, restore_only=restore_only)
+        _start(context, problems, lock, held, logs, only=only)
     except Exception as error:
         if refused is not None and wanted.watching is not None and not isinstance(error, Stopped):
             refused(context, error)
@@ -81,42 +83,69 @@ def _start(
     held: list[int],
     logs: Keeper | None,
     *,
-    restore_only: bool,
+    only: Only,
 ) -> NoReturn:
     wanted, who = context.settings, context.who
     with identity.Acting(who):
         status.enter(context.runtime_folder, status.BOOT)
         if logs is not None:
             logs.run(context.children, [OUR_PROGRAM, "internal", "log"], context.runtime_folder, who)
+    if lock is not None:
+        context = objections.settled(context)
+        wanted = context.settings
     facts = objections.look(wanted)
-    decided = objections.check(context, facts, problems)
-    if restore_only and decided.kind not in (plan.RESTORE, plan.RECOVER):
+    decided = objections.check(context, facts, problems, restore_only=only == "restore")
+    if only == "restore":
         from entrypoint.start import only_restore
 
-        raise Failure(only_restore.impossible(wanted))
+        only_restore.refuse_others(wanted, decided.kind)
     folders.prepare(wanted, who, context.children)
     identity.become(who)
     if wanted.serving.no_new_privileges:
         kernel.forbid_new_privileges()
     if lock is None:
         lock = holder.lock_folder(wanted.data_folder)
+        context = objections.settled(context)
+        wanted = context.settings
         decided = objections.refuse_if_changed(context, decided)
     holder.sign_folder(wanted.data_folder)
     context = tight.make_room(context)
     notes.migrate(wanted.data_folder)
-    watch = None if restore_only else helpers.start_watch(context)
-    context, done, given = act(context, decided, facts)
-    if decided.kind == plan.INITIALIZE:
-        from entrypoint.first_start import initialize
+    watch = helpers.start_watch(context, alone=bool(only))
+    if wanted.failover is not None and wanted.server.is_server:
+        from entrypoint.start import under_patroni
 
-        initialize.say_complete()
-        lock = holder.keep_locked(lock, wanted.data_folder)
-        holder.sign_folder(wanted.data_folder)
-    if restore_only:
+        under_patroni.run(context, facts, decided, [lock, *held], watch=watch, alone=bool(only))
+    if only == "restore":
+        context = only_restore.as_its_major(_settle(context), decided.kind)
+    elif wanted.upgrade is not None and wanted.upgrade.asked:
+        context, lock, watch = _upgrade(context, lock, decided, watch, only=only == "upgrade")
+    context, done, given = act(context, decided, facts)
+    lock = _complete(context, lock) if decided.kind == plan.INITIALIZE else lock
+    if only == "restore":
         status.enter(context.runtime_folder, status.BOOT)
         raise Ended(0)
     check_collations(context, done, given)
     run_server(context, given, [lock, *held], first=done.kind == plan.INITIALIZE, watch=watch)
+
+
+def _complete(context: Context, lock: int) -> int:
+    """Report a first start, and return the lock on the folder, which init files may have made again."""
+    from entrypoint.first_start import initialize
+
+    initialize.say_complete()
+    lock = holder.keep_locked(lock, context.settings.data_folder)
+    holder.sign_folder(context.settings.data_folder)
+    return lock
+
+
+def _upgrade(
+    context: Context, lock: int, decided: plan.Plan, watch: HelperSpec | None, *, only: bool
+) -> tuple[Context, int, HelperSpec | None]:
+    from entrypoint.start import newer
+
+    context, lock = newer.upgrade(_settle(context), lock, decided, only=only)
+    return context, lock, newer.for_new_cluster(context, watch)
 
 
 def _begin_json() -> Keeper | None:
@@ -141,17 +170,6 @@ def _lock_early(folder: str, who: Identity) -> int | None:
         return holder.lock_folder(folder)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
-
-
-def _make_door(wanted: Settings) -> None:
-    """Put our door for people in front of an archiver that a derived image has installed."""
-    tool = wanted.archive and wanted.archive.tool
-    if os.getuid() != 0 or tool is None or not opening.has_program(tool.name, os.environ):
-        return
-    try:
-        os.symlink(DOOR, f"{DOOR_FOLDER}/{tool.name}")
-    except OSError:
-        pass  # the door exists, or somebody else's file has its name, or the folder is read-only
 
 
 def _start_alone(wanted: Settings) -> set[str]:
@@ -277,45 +295,33 @@ def _make(context: Context, decided: plan.Plan, given: list[str]) -> tuple[Conte
 
     Returns what `act` does, with the settings with which the server itself continues a recovery.
     """
+    from entrypoint.start import cleared  # loaded only if it is needed
+
     wanted = context.settings
-    phases: dict[plan.Kind, status.Phase] = {
-        plan.INITIALIZE: status.INIT,
-        plan.RESTORE: status.RESTORE,
-        plan.RECOVER: status.RECOVERY,
-    }
-    status.enter(context.runtime_folder, phases[decided.kind])
+    phases: dict[plan.Kind, status.Phase] = {plan.INITIALIZE: status.INIT, plan.RESTORE: status.RESTORE}
+    status.enter(context.runtime_folder, phases.get(decided.kind, status.RECOVERY))
     if decided.kind == plan.INITIALIZE:
         if wanted.our_archive is not None:
             from entrypoint.archive import claim
             from entrypoint.archive.opened import OpenedArchive
 
             claim.check_unused(OpenedArchive(context, wanted.our_archive))
-        clear(context, decided)
+        cleared.clear(context, decided)
         from entrypoint.first_start import initialize
 
         context, is_new = initialize.initialize(context, given)
         return context, decided if is_new else decided._replace(kind=plan.START), []
-    from entrypoint.restore import fetch, planning, replay  # loaded only if they are needed
+    from entrypoint.restore import fetch, planning, replay, whereabouts  # loaded only if they are needed
 
     if decided.kind == plan.RECOVER or wanted.restore is None:
         log.info("resuming an interrupted restore")
         return context, decided, replay.recover(context, given)
     planned = planning.look(context, wanted.restore)
+    context = whereabouts.follow(context, planned.source)
     for line in planning.describe(planned):
         log.info(line)
-    clear(context, decided)
+    cleared.clear(context, decided)
     return context, decided, fetch.restore(context, planned, given)
-
-
-def clear(context: Context, decided: plan.Plan) -> None:
-    """Make room for a new cluster: remove our files of an interrupted start or an earlier cluster."""
-    unfinished = Unfinished(context.settings.data_folder)
-    if decided.discard:
-        unfinished.discard()
-    if decided.move_aside:
-        unfinished.move_aside()
-    notes.clear(context.settings.data_folder)
-    reserve.clear(context.settings.init.wal_folder)
 
 
 def check_collations(context: Context, decided: plan.Plan, given: list[str]) -> None:
@@ -373,7 +379,7 @@ def run_server(
         cluster=notes.cluster(wanted.data_folder),
         archive_status=f"{wanted.data_folder}/pg_wal/archive_status" if helpers.archives(context) else "",
         disks=when_full.disks(wanted.data_folder),
-        segment=when_full.segment_bytes(wanted.data_folder),
+        segment=installing.segment_bytes(wanted.data_folder),
         debug=wanted.serving.debug,
     )
     kept = context.children.kept

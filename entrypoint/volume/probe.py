@@ -8,6 +8,7 @@ import stat
 
 from entrypoint import own
 from entrypoint.errors import Failure, Problem
+from entrypoint.postgres import cluster
 from entrypoint.postgres.cluster import CONTROL_BYTES, is_in_recovery
 from entrypoint.settings.values import Settings
 from entrypoint.system import files, identity, small, walk
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 INIT_FOLDER = "/docker-entrypoint-initdb.d"
 STARTDB_FOLDER = "/docker-entrypoint-startdb.d"
-HOME = "/var/lib/postgresql"
 
 
 def look(settings: Settings, who: Identity) -> Facts:
@@ -188,31 +188,16 @@ def place(mount: files.Mount | None) -> Place:
 
 
 def _old_databases(path: str, major: str, table: list[files.Mount]) -> tuple[str, ...]:
-    """Return the places of old data that the official image looks for (docker-library/postgres#1259, #1409).
+    """Return the places of old data that the official image looks for (docker-library/postgres#1409)."""
+    from entrypoint.volume import elsewhere  # only a start without a cluster looks for others
 
-    This also looks one level deeper: `data/<major>/docker` (docker-library/postgres#1400).
-    """
-    if path != f"{HOME}/{major}/docker":
+    if path != elsewhere.usual(major):
         return ()
-    places = [HOME, f"{HOME}/data"]
-    for parent in (HOME, f"{HOME}/data"):
-        try:
-            places += [f"{parent}/{name}/docker" for name in sorted(os.listdir(parent))]
-        except OSError as error:
-            _leave_to_root(error)
-    found = [place for place in places if _holds_data(place)]
-    unused = f"{HOME}/data"
+    found = elsewhere.holding(_leave_to_root)
+    unused = f"{cluster.HOME}/data"
     if not found and major.isdigit() and int(major) >= 18:
         found = [f"{unused} (unused mount/volume)" for mount in table if mount.point == unused][:1]
-    return tuple(dict.fromkeys(found))
-
-
-def _holds_data(folder: str) -> bool:
-    try:
-        return _has_content(f"{folder}/PG_VERSION")
-    except PermissionError as error:
-        _leave_to_root(error)
-        return False
+    return tuple(found)
 
 
 def _stray_mounts(folder: DataFolder, table: list[files.Mount]) -> tuple[str, ...]:
@@ -223,7 +208,7 @@ def _stray_mounts(folder: DataFolder, table: list[files.Mount]) -> tuple[str, ..
         mount.point
         for mount in table
         if mount.point != folder.mount_point
-        and (mount.point == HOME or mount.point.startswith(HOME + "/"))
+        and (mount.point == cluster.HOME or mount.point.startswith(f"{cluster.HOME}/"))
         and place(mount) == "volume"
     )
 

@@ -15,7 +15,7 @@ import stat
 from entrypoint import own
 from entrypoint.light import NamedTuple
 from entrypoint.system import space
-from entrypoint.volume import room
+from entrypoint.volume import installing, room
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ _CRUMBS = ("crumb-1", "crumb-2", "crumb-3", "crumb-4")
 _CRUMB = 1024**2
 """Bytes. Each checkpoint writes a small file in pg_logical; if it cannot, the server ends with PANIC. After a
 change of a catalog, the next session writes a file of its cache, and if it cannot, it ends."""
+_GIVEN = 2
+"""Crumbs that are given up when nothing is free; the others only become what a checkpoint removes."""
 _SPARE = "spare-"
-SEGMENT_NAME = 24
-"""Letters of a segment's name; nothing else in pg_wal has as many."""
 _MORE = 2 * 1024**2
 """Bytes of each file beyond a segment: a checkpoint that cannot write its small files is a PANIC, too."""
 _PART = 7
@@ -127,7 +127,7 @@ def crumble(data_folder: str) -> bool:
         except OSError:
             continue
         try:
-            crumb = next((each for each in _CRUMBS if each in os.listdir(folder)), None)
+            crumb = next((each for each in _CRUMBS[:_GIVEN] if each in os.listdir(folder)), None)
             if crumb is not None:
                 os.unlink(crumb, dir_fd=folder)
                 removed = True
@@ -138,10 +138,41 @@ def crumble(data_folder: str) -> bool:
     return removed
 
 
-def lend(data_folder: str, segment_bytes: int) -> int:
+def move_crumb(place: str, path: str, mode: int) -> bool:
+    """Give a crumb of the reserve in a folder another name and this mode; return whether that was possible.
+
+    Nobody else can take its space meanwhile.
+    """
+    try:
+        folder = _open(place)
+    except OSError:
+        return False
+    try:
+        for name in reversed(_CRUMBS):
+            try:
+                os.rename(name, path, src_dir_fd=folder)
+                _set_mode(path, mode)
+            except OSError:
+                continue  # it was given up already, or the path is on another filesystem
+            return True
+    finally:
+        os.close(folder)
+    return False
+
+
+def _set_mode(path: str, mode: int) -> None:
+    """Set the mode of a file, and follow no link in its place."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+def lend(data_folder: str, segment_bytes: int, server: int) -> int:
     """Give a running server files of the reserve as its next WAL segments, and some inodes.
 
-    Returns the number of segments.
+    `server` is the pid of its postmaster. Returns the number of segments.
 
     Whatever fills the disk cannot take them: a file only gets another name, as in PostgreSQL's own recycling.
     The rest is for a clean stop and the next start. The server never has more than `_AHEAD` such segments.
@@ -160,13 +191,18 @@ def lend(data_folder: str, segment_bytes: int) -> int:
         for name in os.listdir(folder):
             if name.startswith(_SPARE) and name[-1] in "13579":
                 os.unlink(name, dir_fd=folder)
-        names, ahead = _segments(above)
+        names = installing.names(above)
+        last = installing.newest(above)
+        ahead = sum(name > last for name in names)
         for name in _LENT:
             if not names or ahead >= _AHEAD or not _is_whole(folder, name, segment_bytes):
                 continue
-            names.append(_following(names[-1], segment_bytes))
+            if not installing.is_quiet(data_folder, above, server):
+                break
+            names.append(installing.following(names[-1], segment_bytes))
             os.utime(name, (0, 0), dir_fd=folder, follow_symlinks=False)
             os.link(name, names[-1], src_dir_fd=folder, dst_dir_fd=above, follow_symlinks=False)
+            keep_name(above, names[-1])
             os.unlink(name, dir_fd=folder)
             ahead, lent = ahead + 1, lent + 1
     except OSError:
@@ -177,23 +213,20 @@ def lend(data_folder: str, segment_bytes: int) -> int:
     return lent
 
 
-def _segments(wal: int) -> tuple[list[str], int]:
-    """Return the names of the WAL segments, and how many are beyond the one that was written last."""
-    names = sorted(name for name in os.listdir(wal) if len(name) == SEGMENT_NAME)
-    times = {name: os.stat(name, dir_fd=wal, follow_symlinks=False).st_mtime_ns for name in names}
-    last = max(names, key=lambda name: times[name], default="")
-    return names, sum(name > last for name in names)
+def keep_name(folder: int, name: str) -> None:
+    """Let a new name of a file outlast a power failure, as soon as the server syncs what it writes there.
 
-
-def _following(name: str, segment_bytes: int) -> str:
-    """Return the name of the segment after this one.
-
-    >>> _following("0000000200000001000000FF", 16 * 1024**2)
-    '000000020000000200000000'
+    The first write to a block that was only allocated changes the file, so that sync takes the name along. If
+    the blocks were written, fdatasync on ext4 does not, and what it has synced would have the old name.
     """
-    each = 2**32 // segment_bytes
-    number = int(name[8:16], 16) * each + int(name[16:], 16) + 1
-    return f"{name[:8]}{number // each:08X}{number % each:08X}"
+    descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    try:
+        os.lseek(descriptor, 0, os.SEEK_DATA)
+    except OSError:
+        return  # nothing was written
+    finally:
+        os.close(descriptor)
+    os.fsync(folder)
 
 
 def clear(wal_folder: str | None) -> None:
@@ -308,7 +341,7 @@ def _make_file(folder: int, name: str, size: int, *, write: bool) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o600, dir_fd=folder)
     try:
-        if size and not _allocate(descriptor, size):
+        if size and not allocate(descriptor, size):
             _write(descriptor, size, allowed=write)
     except OSError:
         os.unlink(name, dir_fd=folder)
@@ -317,11 +350,12 @@ def _make_file(folder: int, name: str, size: int, *, write: bool) -> None:
         os.close(descriptor)
 
 
-def _allocate(descriptor: int, size: int) -> bool:
+def allocate(descriptor: int, size: int, *, sync: bool = True) -> bool:
     """Allocate the blocks of a file; return False if the filesystem only pretends to, as ZFS does."""
     try:
         os.posix_fallocate(descriptor, 0, size)
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     except OSError as error:
         if error.errno in _TAKEN:
             raise

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 RESTARTS = "restarts"
 START = "start"
+UPGRADE = "upgrade"
+_UPGRADES = "upgrade-to-a-newer-major"
 _MOST = 2
 """Restarts by itself within `_SPAN` that are not worth a message."""
 _SPAN = 600
@@ -71,14 +73,25 @@ def _has_crashed(record: Record, server: Server) -> bool:
     """Return whether the postmaster has started its processes again since the last look, or its start."""
     if server.started == record.started:
         return server.recovered > record.recovered
-    major = server.version.partition(".")[0]
-    return major.isdecimal() and int(major) >= _EARLY and server.recovered - server.started > _SLACK
+    return server.major >= _EARLY and server.recovered - server.started > _SLACK
 
 
 def restored(record: Record, now: float) -> Record:
     """Return the record after a restore that has ended, with a server that serves."""
     what = "a restore has ended: the server accepts connections"
     return _happened(record, "restore", Finding(OK, what), now)
+
+
+def upgrading(record: Record, before: str, now: float) -> Record:
+    """Return the record after an upgrade of a cluster of the major version `before` has begun."""
+    what = f"an upgrade from PostgreSQL {before} has begun: clients can connect again when it has ended"
+    return _happened(record, UPGRADE, Finding(OK, what, docs=_UPGRADES), now)
+
+
+def upgraded(record: Record, after: str, now: float) -> Record:
+    """Return the record after an upgrade that has ended, with a server that serves."""
+    what = f"an upgrade to PostgreSQL {after} has ended: the server accepts connections"
+    return _happened(record, UPGRADE, Finding(OK, what, docs=_UPGRADES), now)
 
 
 def _happened(record: Record, name: str, what: Finding, now: float) -> Record:

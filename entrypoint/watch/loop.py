@@ -24,6 +24,7 @@ from entrypoint.notify import refused
 from entrypoint.notify.notifier import Notifier
 from entrypoint.pid1 import lifecycle, status, stops
 from entrypoint.server import opening
+from entrypoint.server.data_folder import data_version
 from entrypoint.system import kernel
 from entrypoint.volume import notes, room
 from entrypoint.watch import forecast, incidents, look
@@ -90,6 +91,8 @@ class Watch:
         """When to glance next, by the monotonic clock."""
         self.restoring = False
         """The start has restored a cluster."""
+        self.upgrading = False
+        """The start has upgraded the cluster."""
         self.points: dict[tuple[str, str], tuple[Point, ...]] = {}
         """The bytes and the inodes that were free at the last looks, by a folder of the filesystem."""
         self.written = Record()
@@ -150,6 +153,8 @@ class Watch:
         phase = "" if known is None else known.phase
         if phase in _STARTING:
             self.restoring = True
+        if phase != self.phase and status.UPGRADE in (phase, self.phase):
+            self._change_cluster(begins=phase == status.UPGRADE)
         if known is not None and phase == lifecycle.SERVING and self.phase != phase:
             self._begin_serving(float(known.since))
         self.phase = phase
@@ -167,6 +172,28 @@ class Watch:
                 self.notifier.journals(runs, drills)
             self.clock.ask(time.monotonic())
 
+    def _change_cluster(self, *, begins: bool) -> None:
+        """Report that an upgrade has begun, or that the data folder has its final cluster again.
+
+        Meanwhile nothing is written there: another cluster takes this one's place, name by name.
+        """
+        self.notifier.in_memory = begins
+        if not begins:
+            notes.expect(self.data_folder, notes.cluster(self.data_folder))
+            return
+        self.upgrading = True
+        self._read_record()
+        self.record = incidents.upgrading(self.record, data_version(self.data_folder), time.time())
+        self._note()
+
+    def _read_record(self) -> None:
+        try:
+            text = notes.read_text(self.data_folder, own.WATCH, most=_MOST_RECORD)
+            self.record = self.written = ledger.parse(text)
+            self.logged = self.record.noted.total
+        except (OSError, ValueError):
+            self.record = Record()
+
     def _begin_serving(self, since: float) -> None:
         """Note the start of a server, with what an earlier watch of this cluster has noted.
 
@@ -175,18 +202,17 @@ class Watch:
         now = time.time()
         if not notes.cluster(self.data_folder):
             return
-        try:
-            text = notes.read_text(self.data_folder, own.WATCH, most=_MOST_RECORD)
-            self.record = self.written = ledger.parse(text)
-            self.logged = self.record.noted.total
-        except (OSError, ValueError):
-            self.record = Record()
+        if not self.upgrading:  # else it is known, and not in the new cluster's folder
+            self._read_record()
         last = self.record.starts[-1].at if self.record.starts else None
         if since != last:
             requested = last is None or _was_stopped(self.data_folder, last)
             self.record = incidents.started(self.record, since, requested=requested)
         if self.restoring:
             self.record = incidents.restored(self.record, now)
+        if self.upgrading:
+            self.upgrading = False
+            self.record = incidents.upgraded(self.record, data_version(self.data_folder), now)
         known = refused.read(self.context)
         if known:
             self.record = incidents.accepted(self.record, known, now)
@@ -246,15 +272,15 @@ class Watch:
             if event.number > self.logged:
                 _log(event)
         self.logged = noted.total
+        if self.record != self.written and not self.notifier.in_memory:
+            try:
+                notes.write(self.data_folder, own.WATCH, ledger.write(self.record))
+                self.written = self.record
+            except OSError:
+                pass  # a full disk must not end the watch; the next look tries again
+        # Only now: what is sent before it is recorded would be noted and sent again after a kill.
         self.notifier.note(noted, time.time())
         self.seen = self.seen._replace(conditions=noted.conditions, events=noted.events)
-        if self.record == self.written:
-            return
-        try:
-            notes.write(self.data_folder, own.WATCH, ledger.write(self.record))
-            self.written = self.record
-        except OSError:
-            pass  # a full disk must not end the watch; the next look tries again
 
 
 def _log(event: Event) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FRESH = 1.0
 """Seconds for which an answer of the server counts; probes ask it only once a second."""
 PHASES = (
-    *(status.BOOT, status.INIT, status.RESTORE, status.RECOVERY),
+    *(status.BOOT, status.UPGRADE, status.INIT, status.RESTORE, status.RECOVERY),
     *(lifecycle.STARTDB, lifecycle.SERVING, lifecycle.STOPPING),
 )
 """The phases in the order in which they follow each other."""

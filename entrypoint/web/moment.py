@@ -210,6 +210,6 @@ def _docker(name: str, variables: Mapping[str, str], mounted: str) -> tuple[Step
 def _mounted(seen: Seen) -> str:
     """Return where the volume is mounted, which depends on the major version."""
     major = max((each.major for each in seen.backups or ()), default=0)
-    if seen.server is not None and (found := re.match("[0-9]+", seen.server.version)):
-        major = int(found[0])
+    if seen.server is not None:
+        major = seen.server.major or major
     return "/var/lib/postgresql" if major >= _NEW_VOLUME else "/var/lib/postgresql/data"

@@ -28,6 +28,7 @@ FULL_DISK = "full disk"
 _SERVING = "serving"
 _PHASES = {
     "boot": "The server is about to start",
+    "upgrade": "The database is being upgraded to a newer major version",
     "init": "A new database is being created",
     "restore": "The database is being restored from the archive",
     "recovery": "The server is recovering",

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,48 +15,16 @@ import containers
 import s3
 from containers import Container, in_volume, serve, until
 from examples import EXAMPLES, READERS, Example
+from majors import DEFAULT, TAGS
 from nix import Nix
+from projects import Compose
 
 #: Needs no server, only the program that systemd asks for units.
 QUADLET = """FROM IMAGE
 RUN apt-get update && cd /tmp && apt-get download podman && dpkg --extract podman_*.deb /podman
 COPY db.container /units/db.container
+COPY rootless.container /users/db.container
 """
-
-
-class Compose:
-    """A project of docker compose, in a folder of its own."""
-
-    def __init__(self, folder: Path, services: dict[str, Any]) -> None:
-        """Refer to a folder, where the file is written."""
-        self.file = folder / "compose.yaml"
-        self.file.write_text(yaml.safe_dump(services), encoding="utf-8")
-        self.name = f"nix-postgres-test-{uuid.uuid4().hex[:8]}"
-        self.service = services["services"]["db"]
-        plugin = subprocess.run(("docker", "compose", "version"), check=False, capture_output=True)
-        self.program = ("docker-compose",) if plugin.returncode else ("docker", "compose")
-
-    def __call__(self, *words: str) -> str:
-        """Return what compose answers."""
-        options = ("--file", str(self.file), "--project-name", self.name)
-        done = subprocess.run((*self.program, *options, *words), check=False, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    @property
-    def container(self) -> Container:
-        """The service's container."""
-        return Container(self("ps", "--all", "--quiet", "db").strip())
-
-    def up(self, **more: str) -> Container:
-        """Start with more variables, and wait for its health."""
-        services = yaml.safe_load(self.file.read_text(encoding="utf-8"))
-        services["services"]["db"]["environment"] |= more
-        self.file.write_text(yaml.safe_dump(services), encoding="utf-8")
-        self("up", "--detach")
-        container = self.container
-        until(lambda: container.state["Health"]["Status"] == "healthy", "healthy", 90)
-        return container
 
 
 @pytest.fixture
@@ -163,13 +128,19 @@ def test_compose(compose: Compose) -> None:
 @pytest.mark.long
 def test_quadlet() -> None:
     """Podman's own generator makes a unit of it, and says nothing of any key."""
-    files: containers.Files = {"db.container": (EXAMPLES / "db.container").read_text(encoding="utf-8")}
-    with containers.build(QUADLET, files, image=containers.kin("17-trixie")) as image:
+    files: containers.Files = {
+        "db.container": (EXAMPLES / "db.container").read_text(encoding="utf-8"),
+        "rootless.container": (EXAMPLES / "podman/db.container").read_text(encoding="utf-8"),
+    }
+    with containers.build(QUADLET, files, image=containers.kin(TAGS[DEFAULT])) as image:
         generator = ("--entrypoint", "/podman/usr/libexec/podman/quadlet")
-        made = containers.run("-dryrun", env={"QUADLET_UNIT_DIRS": "/units"}, options=generator, image=image)
-    assert 0 == made.code, made.output
-    assert not re.search("unsupported|warn|error", made.output, re.IGNORECASE), made.output
-    (command,) = re.findall("^ExecStart=(.*)$", made.stdout, re.MULTILINE)
-    for option in ("--shm-size 256m", "--stop-timeout 90", "--secret db-password", "--health-cmd"):
-        assert option in command, command
-    assert command.endswith(" localhost/nix-postgres:17")
+        for folder, *words in (("/units",), ("/users", "-user")):
+            units = {"QUADLET_UNIT_DIRS": folder, "HOME": "/root"}
+            made = containers.run(*words, "-dryrun", env=units, options=generator, image=image)
+            assert 0 == made.code, made.output
+            assert not re.search("unsupported|warn|error", made.output, re.IGNORECASE), made.output
+            (command,) = re.findall("^ExecStart=(.*)$", made.stdout, re.MULTILINE)
+            for option in ("--shm-size 256m", "--stop-timeout 90", "--secret db-password", "--health-cmd"):
+                assert option in command, command
+            assert command.endswith("/nix-postgres:17")
+            assert ("--userns keep-id:uid=999,gid=999" in command) == ("-user" in words)

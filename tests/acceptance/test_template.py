@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 import containers
-from containers import FRESH, Container, File, serve
+from containers import FRESH, Container, File, serve, until
+from entrypoint import own
 
 COPIED = "They are copied from the cluster that initdb made for the image."
 SYNCED: Mapping[str, str] = {"POSTGRES_PASSWORD": "secret"}
@@ -28,9 +29,10 @@ done
 """Every row of every system catalog, with two exceptions: each password has its own salt, and is set in a transaction
 before or after rows are frozen; statistics may be newer."""
 
-FILES = r"""
+FILES = rf"""
 cd "$PGDATA"
-find . -name 'entrypoint.*' -prune -o -path './pg_wal/*' -prune -o -path './pg_stat*/*' -prune -o \
+find . -name 'entrypoint.*' -prune -o -path ./{own.FREED} -prune -o -path ./{own.FREED_LATE} -prune -o \
+    -path './pg_wal/*' -prune -o -path './pg_stat*/*' -prune -o \
     -not -name '*_fsm' -not -name '*_vm' -not -name pg_internal.init -printf '%p %y %m %U %G\n' | sort
 tail -n +1 PG_VERSION postgresql.conf postgresql.auto.conf pg_hba.conf pg_ident.conf base/*/PG_VERSION
 pg_controldata | grep -vE '^(Database system identifier|pg_control last|Mock auth|.*checkpoint|Fake LSN|Min.*rec)'
@@ -109,6 +111,23 @@ def test_a_copy_is_sound(arguments: str) -> None:
             outcome = look.finish()
             assert (0 if wanted == "on" else 1) == outcome.code, outcome.output
             assert wanted == "off" or "Bad checksums:  0" in outcome.output
+
+
+def test_the_wal_of_a_copy_begins_with_its_segment() -> None:
+    """Whoever reads WAL by segments finds a record: pg_waldump, and the summarizer, for which WAL is kept."""
+    with serve(env=FRESH) as container:
+        assert _is_copy(container)
+        first = "$(ls \"$PGDATA/pg_wal\" | grep -E '^[0-9A-F]{24}$' | sort | sed -n 1p)"
+        dump = container.shell(f'pg_waldump --limit=1 --path="$PGDATA/pg_wal" "{first}"')
+        assert "CHECKPOINT_SHUTDOWN" in dump
+        if container.sql("SHOW server_version_num") >= "17":
+            container.sql("ALTER SYSTEM SET summarize_wal = on")
+            container.sql("SELECT pg_reload_conf()")
+            container.sql("CHECKPOINT")
+            until(
+                lambda: container.sql("SELECT count(*) FROM pg_available_wal_summaries()") != "0",
+                "the WAL is summarized",
+            )
 
 
 PASSWORDS = ["secret", 'it\'s \\ "this"; --', "zwölf Ä ж", "first\nsecond"]

@@ -45,6 +45,11 @@ def test_the_tutorial(reader: Project) -> None:
     reader.follow("docs/tutorial.md")
 
 
+def test_the_tutorial_of_an_upgrade(reader: Project) -> None:
+    """A volume of the official layout is upgraded, brought back, and upgraded again."""
+    reader.follow("docs/tutorial-upgrade.md", {"postgres:15-trixie": containers.kin("15-trixie")})
+
+
 def test_the_first_page(reader: Project) -> None:
     """With README.md alone a newcomer has a database with a backup, and has it back after the volume is gone."""
     first, restore = reader.parts("README.md", "## The volume is gone")

@@ -15,9 +15,10 @@ import yaml
 from entrypoint.archivers import tool_variables
 from entrypoint.archivers.known import TOOLS
 from entrypoint.settings import environment, loading, variables
-from examples import EXAMPLES, READERS, Example
+from examples import EXAMPLES, READERS, Example, stop_timeouts
 from layout import layout_of
 from nix import Nix
+from platforms import PLATFORMS
 from repository import REPOSITORY
 
 
@@ -71,12 +72,7 @@ def test_places_and_times(example: Example) -> None:
     """The volume is the image's; /dev/shm is larger than Docker's default; SIGKILL comes later than the program's own end."""
     assert frozenset(layout_of(17)["config"]["volumes"]) == example.volumes
     assert "256m" == example.shared_memory
-    own = sum(
-        int(variables.table()[name].default)
-        for name in variables.table()
-        if re.fullmatch("STOP_.*_TIMEOUT", name)
-    )
-    assert own < example.stop_seconds
+    assert stop_timeouts() < example.stop_seconds
     assert example.asks_ready
 
 
@@ -97,11 +93,55 @@ def test_kubernetes_schema() -> None:
         kubernetes_validate.validate(thing, "1.34", strict=True)
 
 
+def test_kubernetes_is_restricted() -> None:
+    """The pod keeps to the Pod Security Standard `restricted`, so it runs in a namespace that enforces that."""
+    *_, stateful = yaml.safe_load_all((EXAMPLES / "kubernetes.yaml").read_text(encoding="utf-8"))
+    pod = stateful["spec"]["template"]["spec"]
+    assert set() == {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    assert {"type": "RuntimeDefault"} == pod["securityContext"]["seccompProfile"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert {"emptyDir", "secret"} == {kind for volume in pod["volumes"] for kind in volume} - {"name"}
+    for container in [*pod.get("initContainers", []), *pod["containers"]]:
+        assert {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        } == container["securityContext"]
+        assert not any("hostPort" in port for port in container["ports"])
+        probes = [container.get(name, {}) for name in ("startupProbe", "readinessProbe", "livenessProbe")]
+        assert all("host" not in probe.get(kind, {}) for probe in probes for kind in ("httpGet", "tcpSocket"))
+
+
+def test_cloudnativepg() -> None:
+    """The cluster uses the catalog's image, the image's user and locale, and every field that the page names is there."""
+    catalog, cluster = yaml.safe_load_all((EXAMPLES / "cloudnativepg.yaml").read_text(encoding="utf-8"))
+    assert ["postgresql.cnpg.io/v1"] * 2 == [catalog["apiVersion"], cluster["apiVersion"]]
+    spec = cluster["spec"]
+    used = spec["imageCatalogRef"]
+    assert ("ImageCatalog", catalog["metadata"]["name"]) == (used["kind"], used["name"])
+    (image,) = catalog["spec"]["images"]
+    assert (used["major"], f"nix-postgres:{used['major']}") == (image["major"], image["image"])
+    layout = layout_of(image["major"])
+    assert spec["postgresUID"] in {user["id"] for user in layout["users"]}
+    initial = spec["bootstrap"]["initdb"]
+    known = {locale.partition("/")[0] for locale in layout["locales"]}
+    assert {initial["localeCollate"], initial["localeCType"]} <= known
+    page = (REPOSITORY / "docs/how-to/run-under-cloudnativepg.md").read_text(encoding="utf-8")
+    elsewhere = {"env", "bootstrap.initdb.import"}
+    for field in set(re.findall(r"`spec\.([A-Za-z.]+)`", page)) - elsewhere:
+        found = spec
+        for name in field.split("."):
+            found = found[name]
+
+
 def test_every_example_is_tested() -> None:
     """Each file in the folder has its parser here."""
     files = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*") if path.is_file()}
     monitoring = {path for path in files if path.startswith("prometheus/")}
+    files -= {each.file for each in PLATFORMS} | {"portainer/compose.yaml", "swarm/settings.conf"}
     assert {
+        "cloudnativepg.yaml",
         "compose.yaml",
         "db.container",
         "kubernetes.yaml",

@@ -106,6 +106,7 @@ NO_MODULE = {
     "test_main.py": "the door, `__main__`",
     "doctor/test_judge_cluster.py": "what doctor judges of a running cluster",
     "doctor/test_judge_disk.py": "what doctor judges of full filesystems",
+    "doctor/test_judge_nodes.py": "what doctor judges of a node under Patroni",
 }
 """Unit tests that have no module with their name."""
 

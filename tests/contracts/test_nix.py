@@ -15,14 +15,18 @@ from typing import Any
 
 import pytest
 
+from entrypoint.archivers.walg import WalG
 from layout import known, layout_of, names
+from majors import DEFAULT, MAJORS, PREVIEWS, RELEASED
 from nix import Nix
 from repository import REPOSITORY
 
-MAJORS = ["15", "16", "17", "18"]
-BUILT = ["17", "18"]
+OLDEST = min(RELEASED, key=int)
+BUILT = [DEFAULT, "18"]
 """The data folder from PostgreSQL 18 on."""
 SYSTEMS = ["x86_64-linux", "aarch64-linux"]
+READY: Mapping[str, Any] = json.loads((REPOSITORY / "nix/ready.json").read_text(encoding="utf-8"))
+"""The images with extensions that people ask for by name."""
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +61,54 @@ def test_all_outputs_evaluate(nix: Nix) -> None:
         }"""
     )
     kinds = ["", "-stream", "-official", "-official-stream"]
-    images = {f"image-{major}{kind}" for major in MAJORS for kind in kinds}
+    images = {f"image-{major}{kind}" for major in RELEASED for kind in kinds}
+    ready = {f"image-{major}-{name}" for name, row in READY.items() for major in row["majors"]}
+    upgrades = {f"image-{major}-upgrade" for major in RELEASED if major != OLDEST}
+    ready |= upgrades
+    images |= ready | {f"{name}-stream" for name in ready}
     for system in SYSTEMS:
         assert images | {"default", "entrypoint", "wal-g"} == set(outputs["packages"][system])
-        assert {f"image-{major}" for major in MAJORS} < set(outputs["checks"][system])
+        checked = {f"image-{major}" for major in RELEASED} | (ready - upgrades) | {f"image-{DEFAULT}-upgrade"}
+        assert checked == set(outputs["checks"][system]) - {"entrypoint", "wal-g"}
         assert {"default", "release"} == set(outputs["devShells"][system])
         built = [path for name, path in outputs["packages"][system].items() if name in images]
         assert len(images) == len(set(built)), "each image differs from the others"
 
 
+def test_a_preview_is_offered_once_nixpkgs_has_it(nix: Nix) -> None:
+    """The flake offers exactly the majors of image/majors.json that nixpkgs has; over the official image once that is pinned."""
+    given = " ".join(f"postgresql_{major}_jit = pkgs.postgresql_{DEFAULT}_jit;" for major in PREVIEWS)
+    names = nix.value(
+        f"""let
+          newer = nixpkgs // {{
+            legacyPackages = builtins.mapAttrs (_: pkgs: pkgs // {{ {given} }}) nixpkgs.legacyPackages;
+          }};
+          flake = (import {REPOSITORY}/flake.nix).outputs {{ self = flake; nixpkgs = newer; }};
+        in builtins.attrNames flake.packages.{SYSTEMS[0]}"""
+    )
+    kinds = {
+        major: ["", "-stream", *(["-official", "-official-stream"] * (major in RELEASED))] for major in MAJORS
+    }
+    images = {f"image-{major}{kind}" for major in MAJORS for kind in kinds[major]}
+    ready = {f"image-{major}-{name}" for name, row in READY.items() for major in row["majors"]}
+    ready |= {f"image-{major}-upgrade" for major in MAJORS if major != OLDEST}
+    ready |= {f"{name}-stream" for name in ready}
+    assert images | ready | {"default", "entrypoint", "wal-g"} == set(names)
+
+
+def test_the_default_major() -> None:
+    """The flake, the image and the module have the default of image/majors.json."""
+    named = {
+        "flake.nix": r"default = self\.packages\.\$\{system\}\.image-(\d+);",
+        "nix/image.nix": r'major \? "(\d+)"',
+        "nix/module.nix": r"default = flake\.packages\.\$\{system\}\.image-(\d+)-stream;",
+    }
+    for path, pattern in named.items():
+        assert [DEFAULT] == re.findall(pattern, (REPOSITORY / path).read_text(encoding="utf-8")), path
+
+
 @pytest.mark.parametrize("kind", ["", "-official-stream"])
-@pytest.mark.parametrize("major", MAJORS)
+@pytest.mark.parametrize("major", RELEASED)
 def test_image_configuration(asked: Mapping[str, Any], major: str, kind: str) -> None:
     """An image has the configuration of layout.json, and no other."""
     image = asked[f"image-{major}{kind}"]
@@ -85,7 +126,47 @@ def test_image_configuration(asked: Mapping[str, Any], major: str, kind: str) ->
     assert "created" not in image, "the date is fixed by dockerTools"
 
 
-@pytest.mark.parametrize("major", MAJORS)
+@pytest.mark.parametrize("name", READY)
+def test_ready_images(nix: Nix, asked: Mapping[str, Any], name: str) -> None:
+    """A ready image is that of its major version with packages, and a new cluster preloads what these need."""
+    row = READY[name]
+    for major in row["majors"]:
+        plain, ready = (asked[f"image-{major}{kind}"] for kind in ("", f"-{name}"))
+        assert f"{major}-{name}" == ready["tag"]
+        more = [f"{variable}={value}" for variable, value in row.get("environment", {}).items()]
+        assert {**plain["config"], "Env": sorted([*plain["config"]["Env"], *more])} == ready["config"]
+    image = f"self.packages.{platform.machine()}-linux.image-{row['majors'][0]}-{name}"
+    nix.build(f"{image}.check")
+    sample = nix.build(f"{image}.tree") / "usr/share/postgresql/postgresql.conf.sample"
+    found = re.findall(
+        r"^shared_preload_libraries = '(.*)'", sample.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert ([",".join(row["preload"])] if row["preload"] else []) == found
+    page = (REPOSITORY / "docs/how-to/use-nix.md").read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith(f"| `17-{name}`"))
+    told = {
+        *row["packages"],
+        *row["preload"],
+        *row.get("programs", []),
+        *(f"{major}-{name}" for major in row["majors"]),
+    }
+    assert [] == sorted(word for word in told | set(row["extensions"]) if f"`{word}`" not in line)
+
+
+@pytest.mark.parametrize("major", [major for major in RELEASED if major != OLDEST])
+def test_images_for_upgrades(nix: Nix, asked: Mapping[str, Any], major: str) -> None:
+    """An image for upgrades is that of its major version, with the programs of each older one at their usual place."""
+    plain, upgrade = (asked[f"image-{major}{kind}"] for kind in ("", "-upgrade"))
+    assert f"{major}-upgrade" == upgrade["tag"]
+    assert plain["config"] == upgrade["config"]
+    if major == DEFAULT:
+        image = f"self.packages.{platform.machine()}-linux.image-{major}-upgrade"
+        nix.build(f"{image}.check")
+        there = {path.name for path in (nix.build(f"{image}.tree") / "usr/lib/postgresql").iterdir()}
+        assert {each for each in RELEASED if int(each) <= int(major)} == there
+
+
+@pytest.mark.parametrize("major", RELEASED)
 def test_owners_and_modes(asked: Mapping[str, Any], major: str) -> None:
     """A Nix image creates every folder of layout.json; the image on top of the official one only the missing folders."""
     layout = layout_of(int(major))
@@ -139,7 +220,7 @@ def test_over_the_official_image(nix: Nix, major: str) -> None:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-@pytest.mark.parametrize("major", MAJORS)
+@pytest.mark.parametrize("major", RELEASED)
 def test_official_digests(major: str, system: str) -> None:
     """The official image of each major version is known for both architectures, and no digest is used twice."""
     pins = json.loads((REPOSITORY / "nix/official.json").read_text(encoding="utf-8"))
@@ -148,7 +229,7 @@ def test_official_digests(major: str, system: str) -> None:
     digests = [pin["index"], pin[system]["manifest"], pin[system]["config"], *pin[system]["layers"]]
     assert [] == [digest for digest in digests if not re.fullmatch("[0-9a-f]{64}", digest)]
     assert len(digests) == len(set(digests)) >= 15
-    bases = {pins[other][system]["layers"][0] for other in MAJORS}
+    bases = {pins[other][system]["layers"][0] for other in RELEASED}
     assert 1 == len(bases), "the majors stand on one Debian"
 
 
@@ -215,10 +296,13 @@ def test_only_one_takes_backups(nix: Nix, schedule: Mapping[str, str]) -> None:
 
 
 def test_wal_g_has_its_client(nix: Nix) -> None:
-    """wal-g is built with the client of its daemon, under the name that the program looks for."""
-    asked = nix.value("{ inherit (self.packages.x86_64-linux.wal-g.asked) subPackages postInstall; }")
+    """wal-g is built with the client of its daemon, under the name that the program looks for, and is new enough for it."""
+    asked = nix.value('removeAttrs self.packages.x86_64-linux.wal-g.asked [ "src" ]')
     assert ["main/pg", "cmd/daemonclient"] == asked["subPackages"]
     assert "$out/bin/walg-daemon-client" in asked["postInstall"]
+    said = asked["ldflags"][0].rpartition("=")[2]
+    assert asked["version"] == said
+    assert WalG().can_help(f"wal-g version {said}\tv{said}\tdevel\tPostgreSQL")
 
 
 def test_lock_file() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from majors import RELEASED
 from repository import REPOSITORY
 
 FOLDER = REPOSITORY / ".github"
@@ -166,15 +168,27 @@ def test_called_programs_exist() -> None:
         assert (REPOSITORY / name).stat().st_mode & 0o111, name
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     targets = re.findall(r"\bmake (\w+)", text)
-    assert ["docs", "acceptance"] == targets
+    assert ["docs", "acceptance", "ready"] == targets
     assert [] == [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)]
     flake = (REPOSITORY / "flake.nix").read_text(encoding="utf-8")
     assert {"image-$TAG-stream", "release"} == set(re.findall(r"\.#([\w$-]+)", text))
     assert "        release = " in flake
-    majors = re.findall(r'^ +"(\d\d)"$', flake, re.MULTILINE)
+
+
+def test_every_image_is_published() -> None:
+    """The jobs that build, test and publish have one tag for each image of a released major, and wait for all of them."""
+    ready = json.loads((REPOSITORY / "nix/ready.json").read_text(encoding="utf-8"))
+    more = [f"{major}-{name}" for name, row in sorted(ready.items()) for major in row["majors"]]
+    tags = [*RELEASED, *(f"{major}-official" for major in RELEASED), *more]
     (images,) = (path for path in WORKFLOWS if path.name == "images.yml")
+    jobs = _jobs(images)
     for job in ("build", "test", "publish"):
-        assert majors == _jobs(images)[job]["strategy"]["matrix"]["major"]
+        assert tags == jobs[job]["strategy"]["matrix"]["tag"], job
+    architectures = jobs["build"]["strategy"]["matrix"]["architecture"]
+    assert architectures == jobs["test"]["strategy"]["matrix"]["architecture"]
+    assert re.findall(r"'length == (\d+)'", str(jobs["push"]["steps"]).replace("\\'", "'")) == [
+        str(len(tags) * len(architectures))
+    ]
 
 
 def test_release_notes(tmp_path: Path) -> None:

@@ -1,84 +1,12 @@
 # What the flake takes from nixpkgs, in a few lines each: enough to evaluate all of its outputs, and to build the
 # image's file tree from packages that hold one empty file for each thing a package of that kind may hold.
 let
-  lib = builtins // rec {
-    inherit (builtins) filter listToAttrs replaceStrings;
-    concatMapStrings = f: list: concatStrings (map f list);
-    concatStrings = builtins.concatStringsSep "";
-    escapeShellArg = text: "'${replaceStrings [ "'" ] [ "'\\''" ] text}'";
-    extendDerivation =
-      _: more: drv:
-      drv // more;
-    fetchers.proxyImpureEnvVars = [ "https_proxy" ];
-    filterAttrs =
-      keep: set:
-      listToAttrs (filter ({ name, value }: keep name value) (mapAttrsToList nameValuePair set));
-    genAttrs = names: f: listToAttrs (map (name: nameValuePair name (f name)) names);
-    getExe = package: "${package}/bin/${package.name}";
-    hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
-    hasSuffix = suffix: text: builtins.match ".*${suffix}" text != null;
-    hiPrio = package: package;
-    imap0 =
-      f: list: builtins.genList (number: f number (builtins.elemAt list number)) (builtins.length list);
-    importJSON = path: builtins.fromJSON (builtins.readFile path);
-    last = list: builtins.elemAt list (builtins.length list - 1);
-    licenses.mit = "mit";
-    mapAttrs' = f: set: listToAttrs (mapAttrsToList f set);
-    mapAttrsToList = f: set: map (name: f name set.${name}) (builtins.attrNames set);
-    mergeAttrsList = builtins.foldl' (all: set: all // set) { };
-    nameValuePair = name: value: { inherit name value; };
-    optionalAttrs = yes: set: if yes then set else { };
-    optionalString = yes: text: if yes then text else "";
-    platforms.linux = [ ];
-    sourceByRegex = folder: _: folder + "/image/bin";
-    toInt = builtins.fromJSON;
-
-    # of the module system: what a module is given stays as it is
-    nixosSystem = system: system;
-    literalExpression = text: text;
-    mkEnableOption = _: { default = false; };
-    mkForce = value: value;
-    mkIf = condition: value: if condition then value else { };
-    mkOption = option: option;
-    types =
-      builtins.listToAttrs (
-        map (name: nameValuePair name (name: name)) [
-          "attrsOf"
-          "listOf"
-          "nullOr"
-        ]
-      )
-      // {
-        ints.positive = "positive";
-        package = "package";
-        path = "path";
-        str = "str";
-      };
-  };
+  lib = import ./lib.nix;
 
   packagesOf =
     system:
     let
-      make =
-        name: more: script:
-        derivation (
-          {
-            inherit name system;
-            builder = "/bin/bash";
-            PATH = "/usr/bin:/bin";
-            # Nix ends a builder whose output is closed, and some kernels close it before they know the exit code.
-            args = [
-              "-euc"
-              "sleep 0.3 &\n${script}"
-            ];
-          }
-          // removeAttrs more [
-            "meta"
-            "nativeBuildInputs"
-            "passthru"
-          ]
-        )
-        // (more.passthru or { });
+      inherit (import ./builders.nix { inherit system; }) make;
 
       programs = builtins.concatStringsSep " " (
         builtins.attrValues (lib.importJSON ../../image/layout.json).programs
@@ -92,11 +20,11 @@ let
           lib/nix-postgres/{python3,entrypoint/shims/docker-{entrypoint,ensure-initdb}.sh}; do
           echo stand-in >$file
         done
-        echo "#listen_addresses = 'localhost'" >share/postgresql/postgresql.conf.sample
+        printf '%s\n' "#listen_addresses = 'localhost'" "#shared_preload_libraries = '''" >share/postgresql/postgresql.conf.sample
         printf '%s\n' '#!/bin/bash' 'mkdir data' \
           'cp "$(dirname "$0")"/../share/postgresql/postgresql.conf.sample data/postgresql.conf' >bin/initdb
-        printf '%s\n' '#!/bin/bash' '[ "$*" = "internal template --locales $4 $5" ] && [ "$LANG" = en_US.utf8 ]' \
-          'mkdir $5; cat $4 >$5/made-from; command -v initdb >>$5/made-from' >bin/entrypoint
+        printf '%s\n' '#!/bin/bash' '[ "$*" = "internal template --locales $4 --icu $6 $7" ] && [ "$LANG" = en_US.utf8 ]' \
+          'mkdir $7; cat $4 >$7/made-from; command -v initdb >>$7/made-from' >bin/entrypoint
         chmod -R 755 .
       '';
       package = name: everything // { inherit name; };
@@ -146,16 +74,21 @@ let
           "locale"
           "nixfmt-tree"
           "nss_wrapper"
+          "patroni"
           "pg_cron"
           "pg_uuidv7"
           "pgbackrest"
+          "pgvector"
           "podman"
+          "postgis"
           "shellcheck"
           "skopeo"
           "syft"
+          "timescaledb-apache"
           "tzdata"
           "util-linuxMinimal"
           "uv"
+          "vectorchord"
           "which"
           "xz"
           "zstd"
@@ -163,6 +96,9 @@ let
         // lib.genAttrs [ "15" "16" "17" "18" ] postgresql
         // lib.mapAttrs' (major: value: lib.nameValuePair "postgresql_${major}_jit" value) (
           lib.genAttrs [ "15" "16" "17" "18" ] postgresql
+        )
+        // lib.mapAttrs' (major: value: lib.nameValuePair "postgresql_${major}" value) (
+          lib.genAttrs [ "17" "18" ] (major: postgresql major // { name = "postgresql-without-jit-${major}"; })
         )
         // {
           inherit lib pkgs;
@@ -185,6 +121,7 @@ let
             buildLayeredImage = image "file";
             streamLayeredImage = image "stream";
           };
+          fetchFromGitHub = asked: make asked.repo { asked = builtins.toJSON asked; } "true";
           glibcLocales = package "glibc-locales" // {
             override = asked: package "glibc-locales-${toString (builtins.length asked.locales)}";
           };
@@ -224,8 +161,11 @@ let
               package "wal-g"
               // {
                 asked = change {
+                  version = "3.0.7";
                   subPackages = [ "main/pg" ];
                   postInstall = "";
+                  env = { };
+                  ldflags = [ "-X github.com/wal-g/wal-g/cmd/pg.walgVersion=3.0.7" ];
                 };
               };
           };

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from entrypoint.archivers.known import TOOLS
-from entrypoint.archivers.terms import Server
+from entrypoint.archivers.terms import Backup, Server
 from entrypoint.errors import Problem
 from entrypoint.settings import loading
 from entrypoint.settings.values import Settings
@@ -97,6 +97,23 @@ def settings(
     found, problems = load(values or {}, arguments, programs)
     assert [] == problems
     return found
+
+
+def backup(number: int, *, kind: str = "full", timeline: int = 1, cluster: str = "7") -> Backup:
+    """Return a backup that begins in the segment of this number."""
+    return Backup(
+        name=f"b{number}",
+        kind=kind,  # type: ignore[arg-type]
+        started="1970-01-01T00:01:30+00:00",
+        finished="1970-01-01T00:01:40+00:00",
+        size_bytes=1,
+        start_lsn=f"0/{number:X}000028",
+        stop_lsn=f"0/{number:X}000100",
+        permanent=False,
+        system_identifier=cluster,
+        timeline=timeline,
+        first_segment=f"{timeline:08X}00000000{number:08X}",
+    )
 
 
 def data_folder(

@@ -4,6 +4,16 @@ There is one module for each subject. The modules of look/ gather the evidence, 
 table of all checks.
 """
 
-from entrypoint.doctor.judge import archive, databases, disk, memory, notifying, places, secrets, server
+from entrypoint.doctor.judge import (
+    archive,
+    databases,
+    disk,
+    memory,
+    nodes,
+    notifying,
+    places,
+    secrets,
+    server,
+)
 
-__all__ = ["archive", "databases", "disk", "memory", "notifying", "places", "secrets", "server"]
+__all__ = ["archive", "databases", "disk", "memory", "nodes", "notifying", "places", "secrets", "server"]

@@ -71,6 +71,16 @@ def io_uring(method: str, failed: int) -> list[Finding]:
     return [error(f"{what}: the server does not start", f"{hint}; or set io_method=worker")]
 
 
+def jit(*, wanted: bool, available: bool) -> list[Finding]:
+    """Judge whether somebody turns jit on, which the server ignores if the image has no LLVM."""
+    if available:
+        return []
+    if wanted:
+        what = "jit is on, but this image has no LLVM: the server does not compile queries, and logs nothing"
+        return [warning(what, "use the image without -slim in its tag, or set jit=off")]
+    return [ok("this image has no LLVM, so no query is compiled (jit)")]
+
+
 def size(text: str) -> int:
     """Return the bytes of a setting in the form in which the server shows it; raises ValueError otherwise.
 

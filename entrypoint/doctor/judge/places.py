@@ -59,7 +59,7 @@ def data_folder(facts: Facts) -> list[Finding]:
         found.append(error(what, hint, page))
     for place in facts.old_databases:
         what = f"PostgreSQL data of another version or layout is in {place}"
-        found.append(warning(what, "move it with pg_upgrade", "upgrade-to-a-newer-major"))
+        found.append(warning(what, "to serve it, name its folder with PGDATA", "upgrade-to-a-newer-major"))
     for mount in facts.stray_mounts:
         what = f"a volume is mounted at {mount}, but the data folder is not on it"
         found.append(warning(what, f"mount it at {folder.mount_point} instead"))

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from entrypoint.errors import Problem
 from entrypoint.finding import Finding, error, ok, problem, several, warning
 from entrypoint.light import NamedTuple, re
-from entrypoint.start.majors import wrong_major
 
 
 def settings(problems: Sequence[Problem], doubts: Sequence[Problem]) -> list[Finding]:
@@ -33,16 +32,29 @@ def shell(found: Problem | None, missing: Sequence[str], uid: int) -> list[Findi
     return [ok(f"/bin/sh and the programs that archive_command needs work for uid {uid}")]
 
 
-def versions(data: str | None, binary: str | None, missing: Sequence[str]) -> list[Finding]:
-    """Judge the majors of data and image; `missing` are the server's programs that are not there."""
+def versions(
+    data: str | None, binary: str | None, missing: Sequence[str], wrong: Problem | None = None
+) -> list[Finding]:
+    """Judge the majors of data and image; `missing` are the server's programs that are not there.
+
+    `wrong` is what a start says to these majors.
+    """
     if missing:
         hint = "use a complete image: these programs are part of PostgreSQL"
         return [error(f"the image lacks {several(list(missing))}", hint)]
     if data is None:
         return [ok(f"PostgreSQL {binary}; no database yet")]
+    if wrong is not None:
+        return [problem(wrong)]
     if data == binary:
         return [ok(f"the image and the data are from PostgreSQL {binary}")]
-    return [problem(wrong_major(data, binary or "0"))]
+    return [
+        warning(
+            f"the next start upgrades the data from PostgreSQL {data} to {binary} (POSTGRES_UPGRADE=on)",
+            "look what that needs: entrypoint upgrade check",
+            "upgrade-to-a-newer-major",
+        )
+    ]
 
 
 def server(status: str | None, unanswered: str = "") -> list[Finding]:

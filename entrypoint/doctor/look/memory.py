@@ -7,6 +7,7 @@ from entrypoint.doctor import judge
 from entrypoint.doctor.sight import CLUSTER, SERVER, Check, Sight
 from entrypoint.finding import Finding
 from entrypoint.system import capacity
+from entrypoint.system.children import find_program
 
 
 def _shared_memory(sight: Sight) -> list[Finding]:
@@ -40,6 +41,18 @@ def _huge_pages(sight: Sight) -> list[Finding]:
 def _io_uring(sight: Sight) -> list[Finding]:
     method = sight.wanted("io_method") or ""
     return judge.memory.io_uring(method, _try_io_uring() if method == "io_uring" else 0)
+
+
+def _jit(sight: Sight) -> list[Finding]:
+    programs = os.path.dirname(find_program("postgres", os.environ))
+    available = os.path.exists(f"{os.path.dirname(programs)}/lib/llvmjit.so")
+    # Not what our session sees, which has a value of its own.
+    wanted = sight.planned.get("jit", "").strip().lower()
+    return judge.memory.jit(wanted=wanted in _ON, available=available)
+
+
+_ON = ("on", "true", "yes", "1", "t", "tr", "tru", "y", "ye")
+"""How PostgreSQL lets people write `on`."""
 
 
 _IO_URING_SETUP = 425
@@ -98,6 +111,15 @@ CHECKS = (
         "container engines forbid io_uring by default, and a server that is set to use it does not start",
         "io_method, and a call of io_uring_setup as the server's user (seccomp, memlock)",
         _io_uring,
+        costly=True,
+    ),
+    Check(
+        "jit",
+        "without LLVM the server ignores jit, and expensive queries take longer than elsewhere",
+        "the setting jit, and whether the image has LLVM",
+        _jit,
+        SERVER,
+        "configure-the-server",
         costly=True,
     ),
 )

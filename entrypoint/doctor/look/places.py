@@ -7,6 +7,7 @@ from entrypoint.doctor import judge
 from entrypoint.doctor.sight import Check, Sight
 from entrypoint.finding import Finding
 from entrypoint.pid1 import status
+from entrypoint.server import data_folder
 from entrypoint.system import files, space
 from entrypoint.volume import probe
 
@@ -50,7 +51,9 @@ def _folder(name: str, path: str, sight: Sight) -> judge.places.Folder:
 
 
 def _run_folder(sight: Sight) -> list[Finding]:
-    path = status.SOCKET_FOLDER
+    # A server that somebody else has started has its sockets in a folder of its own, as under CloudNativePG.
+    other = None if sight.tended else data_folder.live_postmaster(sight.data_folder)
+    path = (other and other.socket_folder) or status.SOCKET_FOLDER
     writable = os.access(path, os.W_OK | os.X_OK)
     found = judge.places.run_folder(
         path, exists=os.path.isdir(path), writable=writable, uid=sight.context.who.uid
@@ -84,7 +87,7 @@ CHECKS = (
     Check(
         "run folder",
         "without a folder for its sockets, the server does not start and local clients cannot connect",
-        f"{status.SOCKET_FOLDER}, as the server's user, and the free space in the runtime folder",
+        "the folder of the server's sockets, as the server's user, and the free space in the runtime folder",
         _run_folder,
         docs="run-without-root",
     ),

@@ -52,7 +52,8 @@ _PROGRAMS = ("postgres", "initdb", "pg_ctl", "pg_controldata", "pg_waldump", "ps
 def _version(sight: Sight) -> list[Finding]:
     missing = [name for name in _PROGRAMS if not opening.has_program(name, sight.context.environment)]
     binary = None if "postgres" in missing else str(programs.binary_major(sight.context))
-    return judge.server.versions(data_version(sight.data_folder) or None, binary, missing)
+    wrong = objections.wrong_major(sight.context) if binary else None
+    return judge.server.versions(data_version(sight.data_folder) or None, binary, missing, wrong)
 
 
 def _server(sight: Sight) -> list[Finding]:

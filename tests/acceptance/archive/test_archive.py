@@ -128,7 +128,7 @@ def test_an_archive_that_cannot_be_read_is_refused_by_the_plan(source: Source, a
     """
     code = 13 if archive.tool == "pgbackrest" and archive.server else 12
     with archive.create(LATEST) as container:
-        with archive.unreadable("000000010000000000000003"):
+        with archive.unreadable("000000010000000000000004"):
             ended = container.finish(60)
         assert code == ended.code, ended.output
         assert "selected new timeline" not in ended.output
@@ -195,7 +195,7 @@ def test_backups_are_listed_as_json(source: Source) -> None:
     assert backup["started"] <= backup["finished"]
     assert backup["finished"].endswith("+00:00")
     assert 10_000_000 < backup["size_bytes"]
-    assert "0/2000028" == backup["start_lsn"]
+    assert "0/3000028" == backup["start_lsn"]
     assert source.system_identifier == backup["system_identifier"]
 
 

@@ -135,7 +135,7 @@ def test_a_stop_reports_what_is_not_archived(archive: Archive) -> None:
         until(lambda: "archiving fails" in server.logs().stderr, "the outage is reported")
         assert 0 == server.stop(timeout=25)
         log = server.logs().stderr
-        assert re.search(r"not archived yet: \d WAL files, starting with 000000010000000000000001", log)
+        assert re.search(r"not archived yet: \d WAL files, starting with 000000010000000000000002", log)
         assert "immediate shutdown" not in log
         containers.in_volume(archive.volume, "chmod 700 .")
         server.again()
@@ -182,7 +182,7 @@ def test_push_pending_with_and_without_a_server(archive: Archive) -> None:
         pushed = archive.run(None, "archive", "push-pending", "--json", volumes={DATA: data})
         assert 0 == pushed.code, pushed.output
         names = json.loads(pushed.stdout)
-        assert "000000010000000000000001" == names[0]
+        assert "000000010000000000000002" == names[0]
         stored = " ".join(archive.digest())
         assert [] == [name for name in names if name not in stored]
         assert (

@@ -200,7 +200,7 @@ def test_every_form_of_storage_can_be_verified(env: dict[str, str]) -> None:
         name, _ = _push(server)
         whole = server.exec("entrypoint", "backup", "verify", timeout=120)
         assert "the whole archive" in whole.stderr, whole.output
-        segment = _flip(archive, "-name '000000010000000000000002-*'").rpartition("/")[2][:24]
+        segment = _flip(archive, "-name '000000010000000000000003-*'").rpartition("/")[2][:24]
         _flip(archive, _of(name))
         told = server.exec("entrypoint", "backup", "verify", "--json", timeout=120, check=False)
         found = json.loads(told.stdout)

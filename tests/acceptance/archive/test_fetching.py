@@ -18,9 +18,10 @@ from s3 import S3
 SHORT = {**LATEST, "ARCHIVE_COMMAND_TIMEOUT": "8"}
 SEGMENTS = 6
 
+LONG = pytest.mark.long
 DAMAGES = (
-    *(pytest.param("pgbackrest", {"PGBACKREST_COMPRESS_TYPE": name}, id=f"pgbackrest-{name}")
-      for name in ("lz4", "gz", "bz2", "zst", "none")),
+    *(pytest.param("pgbackrest", {"PGBACKREST_COMPRESS_TYPE": name}, marks=marks, id=f"pgbackrest-{name}")
+      for name, marks in (("lz4", ()), ("none", ()), ("gz", LONG), ("bz2", LONG), ("zst", LONG))),
     *(pytest.param("wal-g", {"WALG_COMPRESSION_METHOD": name}, marks=pytest.mark.walg, id=f"wal-g-{name}")
       for name in ("lz4", "zstd")),
 )  # fmt: skip
@@ -171,7 +172,9 @@ def _cut_off(tool: str, road: S3) -> Iterator[Container]:
             server.exec("entrypoint", "backup", "push", timeout=60)
             write(server, 25)
             assert 0 == server.stop()
-        with archive.create(LATEST) as restored:
+        # Each attempt of pgBackRest ends sooner: 2.55 makes more of them than 2.45 before it gives up.
+        sooner = {"PGBACKREST_IO_TIMEOUT": "2"} if tool == "pgbackrest" else {}
+        with archive.create({**LATEST, **sooner}) as restored:
             restored.begin()
             restored.says("redo starts", 60)
             road.relay.cut()

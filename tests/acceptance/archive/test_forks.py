@@ -11,7 +11,7 @@ import pytest
 
 import archives
 import containers
-from archives import LATEST, PLACES, Archive
+from archives import FOLDERS_FIRST, LATEST, Archive
 from containers import FRESH, Container
 
 DATA = containers.data_folder()
@@ -64,7 +64,7 @@ def _runs(server: Container) -> list[dict[str, Any]]:
     return [json.loads(line) for line in server.shell(f"cat {DATA}/entrypoint.backups").splitlines()]
 
 
-@pytest.mark.parametrize("archive", PLACES, indirect=True)
+@pytest.mark.parametrize("archive", FOLDERS_FIRST, indirect=True)
 def test_a_copy_next_to_a_running_original_archives_nothing(archive: Archive, volume: str) -> None:
     """It serves and says why; the archive has only the original's files until the fork is confirmed."""
     with _original(archive) as original:

@@ -11,7 +11,7 @@ import pytest
 
 import archives
 import containers
-from archives import PLACES, Archive
+from archives import FOLDERS_FIRST, PLACES, Archive
 from containers import FRESH, Container
 
 DATA = containers.data_folder()
@@ -166,7 +166,7 @@ def _cut(archive: Archive, server: Container) -> Iterator[None]:
 MAY_MOUNT = ("--cap-add", "SYS_ADMIN", "--security-opt", "apparmor=unconfined")
 
 
-@pytest.mark.parametrize("archive", PLACES, indirect=True)
+@pytest.mark.parametrize("archive", FOLDERS_FIRST, indirect=True)
 def test_an_old_primary_that_was_cut_off_gives_way(archive: Archive, volume: str) -> None:
     """It serves while it is cut off. Then it gives way at its first segment, before the interval ends."""
     env = {"ARCHIVE_FORK_INTERVAL": "3600", "ARCHIVE_COMMAND_TIMEOUT": "20"}

@@ -10,13 +10,14 @@ import pytest
 import containers
 from archives import LATEST, write
 from containers import FRESH, File
+from majors import DEFAULT, TAGS
 
 SSHD = """FROM IMAGE
 RUN apt-get update && apt-get install --yes --no-install-recommends openssh-server
 RUN mkdir -p /run/sshd && useradd --create-home keeper && install --directory --owner keeper /home/keeper/wal-g /home/keeper/pgbackrest
 """
 KEY = "/etc/archive-key"
-TRIXIE = containers.kin("17-trixie")
+TRIXIE = containers.kin(TAGS[DEFAULT])
 
 
 class Keeper(NamedTuple):

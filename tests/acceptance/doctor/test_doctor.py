@@ -174,6 +174,7 @@ _ODD = 'it\'s = \\"odd"'
 _QUOTED = '"' + _ODD.replace('"', '""') + '"'
 """The name of a database, and the same in SQL."""
 _CONNECT = "dbname='" + _ODD.replace("\\", "\\\\").replace("'", "\\'") + "'"
+_LLVM = "/usr/lib/postgresql/$PG_MAJOR/lib/llvmjit.so"
 _SWITCHES = (
     "$ for i in $(seq 17); do echo 'CREATE TABLE s (); DROP TABLE s; SELECT pg_switch_wal();'; done"
     " | psql -XqU postgres -o /dev/null"
@@ -280,6 +281,13 @@ OTHERS = (
     Break("shared memory", "warning", "can request", *_setting("work_mem", "64MB")),
     Break("memory", "warning", "add up to", *_setting("work_mem", "1TB")),
     Break("processors", "warning", "max_parallel_workers is 500", *_setting("max_parallel_workers", "500")),
+    Break(
+        "jit",
+        "warning",
+        "this image has no LLVM",
+        (*_setting("jit", "on")[0], f"$ mv {_LLVM} {_LLVM}.off"),
+        (*_setting("jit", "on")[1], f"$ mv {_LLVM}.off {_LLVM}"),
+    ),
     Break("pending restart", "warning", "shared_buffers", *_setting("shared_buffers", "64MB")),
     Break(
         "slots",

@@ -300,7 +300,7 @@ def test_an_archiver_that_hangs() -> None:
     ):
         archives.write(server, 1)
         until(lambda: archives.waiting(server) == 0, "everything archived")
-        server.shell("kill -STOP $(grep -lx postgres /proc/[0-9]*/comm | cut -d/ -f3 | while read p; do"
+        server.shell("kill -STOP $(grep -lxE 'postgres|.postgres-wrapp' /proc/[0-9]*/comm | cut -d/ -f3 | while read p; do"
             " grep -q 'archiver' /proc/$p/cmdline && echo $p; done)", user="0")  # fmt: skip
         archives.write(server, 2)
         until(lambda: "error: last segment: " in beside(server, "last segment"), "it is seen", 90)

@@ -8,22 +8,24 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 import pytest
 
 import archives
 import containers
 import s3
-from archives import PLACES, TOOLS, Archive, waiting
-from containers import FRESH, Container
+from archives import FOLDERS_FIRST, TOOLS, Archive, waiting
+from containers import FRESH, PYTHON, Container
 
 DROP = {**FRESH, "ARCHIVE_WHEN_FULL": "drop"}
 DATA = "/var/lib/postgresql/data"
 NOTE = "/run/entrypoint/drop-archive"
-REFUSED = 12
+REFUSED, UNFINISHED = 12, 13
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def _let_drop(server: Container) -> None:
     """Let WAL be given up, as if the volume were nearly full."""
     failing = "test -e /run/entrypoint/archive-failing && echo yes || true"
     containers.until(lambda: server.shell(failing) == "yes", "archiving fails", 60)
-    server.exec("python3", "-I", "-c", _BEGIN, user="postgres")
+    server.exec(PYTHON, "-I", "-c", _BEGIN, user="postgres")
 
 
 _BEGIN = """
@@ -118,7 +120,7 @@ def _rows(server: Container) -> str:
     return server.sql("SELECT string_agg(word, ' ' ORDER BY ctid) FROM kept")
 
 
-@pytest.mark.parametrize("archive", PLACES, indirect=True)
+@pytest.mark.parametrize("archive", FOLDERS_FIRST, indirect=True)
 def test_a_gap_is_recorded_and_known(archive: Archive) -> None:
     """It is refused by name, one moment before it and one after it are exact, and a full backup follows at once."""
     with archive.serve({**DROP, "ARCHIVE_TIMEOUT": "1h"}) as server:
@@ -292,3 +294,119 @@ def test_a_standby_says_why_it_waits(tool: str) -> None:
             _until_closed(server)
             standby.says("which is in a gap of file:///archive", 90)
             assert "one" == _rows(standby)
+
+
+class Heir(NamedTuple):
+    """A server that took over with a gap in its past, and what it left in its archive."""
+
+    archive: Archive
+    old: str
+    """The backup before the gap."""
+    gap: dict[str, object]
+    inside: str
+    """A moment in the gap."""
+
+
+@pytest.fixture(scope="module", params=TOOLS)
+def heir(request: pytest.FixtureRequest) -> Iterator[Heir]:
+    """A primary gave WAL up and took a full backup; a standby that streamed meanwhile has taken over since."""
+    with archives.made(request.param, None) as archive, containers.volume() as data:
+        with archive.serve(DROP, volumes={DATA: data}) as server:
+            server.sql("CREATE TABLE kept (word text)")
+            server.sql("COPY (SELECT 'host replication all all trust') TO PROGRAM 'cat >> pg_hba.conf'")
+            server.sql("SELECT pg_reload_conf()")
+            old = str(_json(server, "backup", "push")[0]["name"])
+            server.sql("SELECT pg_create_restore_point('before')")
+            _insert(server, "one")
+            archives.wait_for_archiving(server)
+            conninfo = f"host={server.address} user=postgres"
+            with archive.create({"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": conninfo}) as standby:
+                standby.begin()
+                standby.says("database system is ready to accept read-only connections", 60)
+                streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+                containers.until(lambda: server.sql(streaming) == "1", "streaming", 30)
+                with _away(archive, server):
+                    _insert(server, "two")
+                    _drop(server)
+                    server.sql("SELECT pg_create_restore_point('inside')")
+                    inside = datetime.now(UTC).isoformat()
+                    _insert(server, "three")
+                    containers.until(lambda: waiting(server) == 0, "each segment is given up", 30)
+                    server.shell(f"rm {NOTE}")
+                    _insert(server, "four")
+                _until_closed(server)
+                (found,) = _gaps(server)
+                time.sleep(1.1)  # the first moment behind the gap has whole seconds
+                _insert(server, "five")
+                archives.wait_for_archiving(server)
+                containers.until(lambda: _rows(standby).endswith("five"), "the rows arrive", 60)
+                server.kill()
+                standby.exec("entrypoint", "promote", timeout=70)
+                standby.sql("SELECT pg_create_restore_point('after')")
+                _insert(standby, "six")
+                archives.wait_for_archiving(standby)
+                _shows(standby, found)
+                assert 0 == standby.stop(timeout=60)
+        yield Heir(archive, old, found, inside)
+
+
+def _json(server: Container, *words: str) -> Any:
+    return json.loads(server.exec("entrypoint", *words, "--json", timeout=120).stdout)
+
+
+def _shows(server: Container, gap: dict[str, object]) -> None:
+    """Check that a server knows a gap in its past as one that is over: in its window and in its list."""
+    words = f"{gap['first']} to {gap['last']} were given up"
+    _json(server, "backup", "push")  # also reads the archive's record
+    status = _json(server, "archive", "status")
+    assert (1, False) == (status["gaps"], status["gap_open"])
+    assert words in status["gap"]
+    listed = server.exec("entrypoint", "backup", "list").stdout
+    assert re.search(rf"(?m)^gap +between \S+ and \S+: {words}", listed), listed
+    assert f"one gap; the last: {words}" in server.exec("entrypoint", "doctor", "archive gaps").output
+
+
+def test_a_gap_stays_known_after_a_takeover_and_a_restore(heir: Heir) -> None:
+    """Nobody restores into it from the new timelines either, and what is behind it is exact."""
+    words = "were given up at"
+    with heir.archive.copy() as copy:
+        with copy.serve(archives.LATEST, timeout=90) as restored:
+            assert "one two three four five six" == _rows(restored)
+            _insert(restored, "seven")
+            archives.wait_for_archiving(restored)
+            _shows(restored, heir.gap)
+            assert 0 == restored.stop(timeout=120)
+        for variables in (
+            {"RESTORE_TARGET_TIME": heir.inside},
+            {"RESTORE_TARGET_LSN": _lsn(heir.gap["last"])},
+        ):
+            ended = copy.run({"RESTORE_FROM": "LATEST", **variables}, timeout=120)
+            assert (REFUSED, True) == (ended.code, words in ended.output), ended.output
+        (after,) = set(re.findall(r"RESTORE_TARGET_TIME=(\S+?)[;\s]", ended.output))
+        with copy.serve({"RESTORE_FROM": "LATEST", "RESTORE_TARGET_TIME": after}, timeout=120) as restored:
+            assert "one two three four" == _rows(restored)
+
+
+@pytest.mark.long
+def test_a_restore_point_in_a_gap(heir: Heir) -> None:
+    """Where it is shows only in the replay; its end names the gap, if the replay had to cross it."""
+    newer, asked = str(heir.gap["backup"]), {"RESTORE_TARGET_NAME": "inside", "ARCHIVE_COMMAND_TIMEOUT": "40"}
+    with heir.archive.copy() as copy:
+        ended = copy.run({"RESTORE_FROM": heir.old, **asked}, timeout=150)
+        assert UNFINISHED == ended.code, ended.output
+        assert f"{heir.gap['first']} to {heir.gap['last']} were given up at" in ended.output
+        assert f"the target, if it is behind the gap: RESTORE_FROM={newer}" in ended.output
+        assert "nothing was promoted" in ended.output
+        ended = copy.run({"RESTORE_FROM": newer, **asked}, timeout=150)
+        assert UNFINISHED == ended.code, ended.output
+        assert "were given up" not in ended.output.rpartition("nothing was promoted")[0]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "rows"), [("before", ""), ("after", "one two three four five")])
+def test_a_restore_point_beside_a_gap(heir: Heir, name: str, rows: str) -> None:
+    """One on either side of it is exact."""
+    backup = heir.old if name == "before" else str(heir.gap["backup"])
+    wanted = {"RESTORE_FROM": backup, "RESTORE_TARGET_NAME": name}
+    with heir.archive.copy() as copy, copy.serve(wanted, timeout=150) as restored:
+        assert rows == _rows(restored)

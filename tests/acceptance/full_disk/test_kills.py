@@ -72,6 +72,7 @@ def _kill_at(lefts: list[int], chance: random.Random) -> None:
             _start_again(small, clients)
             small.disk.give_back("before")
             _make_room(small)
+            small.server.sql("DROP TABLE " + ", ".join(each.name for each in clients.writers))
         filling.unharmed(small.server)
         assert 0 == small.server.stop(timeout=60)
 
@@ -87,7 +88,9 @@ def test_killed_at_thirty_points() -> None:
     seed = int(os.environ.get("SEED", time.time()))
     print(f"SEED={seed}")
     chance = random.Random(seed)
-    _kill_at([chance.randrange(0, 250) * MB for _ in range(30)], chance)
+    # Each kill may leave the files of a transaction, which PostgreSQL never removes: 30 would fill the disk.
+    for _ in range(3):
+        _kill_at([chance.randrange(0, 250) * MB for _ in range(10)], chance)
 
 
 def test_a_stop_on_a_full_disk_is_clean() -> None:

@@ -60,7 +60,7 @@ def _rounds(kind: str, tool: str, count: int, seed: int) -> None:
         assert [] == clients.lost(small.server)
         filling.archive_all(small)
         assert 0 == small.server.stop(timeout=60)
-        filling.restores(small.archive, clients)
+        filling.restores(small.archive, clients, 60 + 60 * count)
 
 
 def test_two_rounds() -> None:
@@ -69,7 +69,7 @@ def test_two_rounds() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ["ext4", "xfs", "tmpfs"])
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "tmpfs", "btrfs"])
 @pytest.mark.parametrize("tool", TOOLS)
 def test_ten_rounds(tool: str, kind: str) -> None:
     """The same ten times; SEED repeats a run."""

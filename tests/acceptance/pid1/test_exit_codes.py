@@ -126,7 +126,13 @@ def test_0_init_file_that_ends_the_server(volume: str) -> None:
     assert 0 == run(env=env, files=files, volumes={"/volume": volume}).code
 
 
-@pytest.mark.parametrize("end", ["pg_ctl stop --mode immediate --no-wait", "rm /volume/data/postmaster.pid"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "pg_ctl stop --mode immediate --no-wait",
+        pytest.param("rm /volume/data/postmaster.pid", marks=pytest.mark.long),
+    ],
+)
 def test_1_server_that_ends_without_a_request(used_volume: str, end: str) -> None:
     """An exit code 0 without a shutdown: the server checks for its lock file once a minute."""
     with serve(env=USED, volumes={"/volume": used_volume}) as container:

@@ -8,7 +8,19 @@ from typing import NamedTuple
 import pytest
 
 import containers
-from containers import FRESH, LOOK_INSIDE, PYTHON, Container, Files, create, docker, script, serve, until
+from containers import (
+    FRESH,
+    LOOK_INSIDE,
+    PYTHON,
+    SERVERS,
+    Container,
+    Files,
+    create,
+    docker,
+    script,
+    serve,
+    until,
+)
 
 INIT = "/docker-entrypoint-initdb.d"
 STARTDB = "/docker-entrypoint-startdb.d"
@@ -165,7 +177,7 @@ def test_during_an_init_file_only_init_files_have_the_password() -> None:
         until(lambda: container.has_process("sleep"), "a running init file")
         found = _processes(container)
         assert "PGDATA=" in found[1].environ, "the environment could not be read"
-        servers = [process for process in found.values() if process.name == "postgres"]
+        servers = [process for process in found.values() if process.name in SERVERS]
         assert len(servers) > 3
         assert {} == {one: _spilled(text) for one in [found[1], *servers] if _spilled(text := str(one))}
         # the official image's contract promises the password to init files

@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 
 from acceptance.pid1.lab import WITH_SIGNALS, Lab, bash, open_lab, python, signal_state
-from containers import FRESH, IMAGE, Container, kin, run, script, serve, start, until
+from containers import FRESH, Container, kin, run, script, serve, start, until
+from majors import OTHERS
 
 USED = {"PGDATA": "/volume/data"}
 ALL_CODES = list(range(256))
@@ -291,10 +292,10 @@ def test_t19_program_with_the_name_of_an_option(lab: Lab, name: str) -> None:
     assert (0, "--help -x\n", "") == ended
 
 
-@pytest.mark.parametrize("image", [IMAGE, kin("17-trixie"), kin("18-sid")])
-def test_t17_image_runs(image: str) -> None:
+@pytest.mark.parametrize("tag", ["", *OTHERS])
+def test_t17_image_runs(tag: str) -> None:
     """Every image runs `true`."""
-    assert (0, "", "") == run("true", image=image)
+    assert (0, "", "") == run("true", image=kin(tag))
 
 
 # T20: how much is logged

@@ -69,7 +69,7 @@ def test_an_archive_full_of_traps(archive: str) -> None:
         dry = container.exec(
             "entrypoint", "restore", "--dry-run", env={"RESTORE_FROM": "LATEST"}, check=False
         )
-        assert (0, True) == (dry.code, "base backup base_000000010000000000000003_D" in dry.output), (
+        assert (0, True) == (dry.code, "base backup base_000000010000000000000004_D" in dry.output), (
             dry.output
         )
         looked = container.exec("entrypoint", "doctor", check=False, timeout=60).output

@@ -9,10 +9,10 @@ import pytest
 from containers import FRESH, PYTHON, Container, start, until
 
 _LAUNCHER = """
-import fcntl, os, pty, pwd, socket, sys, tty
+import fcntl, os, pwd, socket, sys, tty
 kind, arguments = sys.argv[1], sys.argv[2:]
 if kind == "terminal":
-    read, write = pty.openpty()
+    read, write = os.openpty()
     tty.setraw(write)
 elif kind == "socket":
     read, write = (end.detach() for end in socket.socketpair())

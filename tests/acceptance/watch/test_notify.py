@@ -65,7 +65,7 @@ def _titles(web: sinks.Web) -> list[str]:
 def test_the_command(server: Container, web: sinks.Web, mail: sinks.Mail) -> None:
     """It sends one message to each target and prints what each has answered; one failure is exit code 1."""
     before = len(mail.taken)
-    found = server.exec("entrypoint", "notify", "test", "--json", check=False)
+    found = server.exec("entrypoint", "notify", "test", "--json", check=False, timeout=90)
     place = web.place.partition(":")[0]
     assert 1 == found.code
     rows = json.loads(found.stdout)
@@ -85,7 +85,7 @@ def test_the_command(server: Container, web: sinks.Web, mail: sinks.Mail) -> Non
 
 def test_a_backup_is_reported(server: Container, web: sinks.Web) -> None:
     """Uptime Kuma's address is requested once, with the report of the good backup in place of the old query."""
-    server.exec("entrypoint", "backup", "push", user="postgres")
+    server.exec("entrypoint", "backup", "push", user="postgres", timeout=90)
     until(lambda: bool(web.paths("/api/push")), "a ping of the backup", timeout=60)
     (path,) = web.paths("/api/push")
     assert path.startswith("/api/push/kuma-token?status=up&msg=a+full+backup+succeeded+after+")

@@ -19,9 +19,11 @@ import pytest
 
 import archives
 import containers
+import disks
 import prometheus
 from archives import Archive
 from containers import FRESH, Container, File, folder
+from disks import MB
 from prometheus import Prometheus
 
 DATA = containers.data_folder()
@@ -58,10 +60,17 @@ class Scene:
         return self.prometheus.firing(instance) - FILLS
 
     def calm(self) -> None:
-        """Wait until nothing waits to be archived, and Prometheus knows."""
+        """Wait until nothing waits to be archived, no check reports an error, and Prometheus knows."""
         archives.wait_for_archiving(self.primary)
-        query = 'nixpg_archive_ready_segments{instance="primary"} == 0'
-        containers.until(lambda: bool(self.prometheus.query(query)), "nothing waits")
+        errors = (
+            'nixpg_condition_since_timestamp_seconds{instance="primary",level="error",check!="free space"}'
+        )
+        query = f'nixpg_archive_ready_segments{{instance="primary"}} == 0 unless on (instance) {errors}'
+        try:
+            containers.until(lambda: bool(self.prometheus.query(query)), "nothing waits", 60)
+        except AssertionError as error:
+            error.add_note(f"errors: {self.prometheus.query(errors)}")
+            raise
 
     def scraped(self, instance: str) -> list[tuple[str, dict[str, str], float]]:
         """Return what Prometheus has scraped last: names, labels and values."""
@@ -70,6 +79,8 @@ class Scene:
 
     def later(self, instance: str, expected: set[str], *moving: str) -> None:
         """Check which alerts fire if a server stays as it is for two hours; `moving` are the times that stay near."""
+        if "PostgresArchiveBacklog" not in expected:
+            self.calm()
         now = time.time()
         series = []
         for name, labels, value in self.scraped(instance):
@@ -100,6 +111,7 @@ class Scene:
         ]
         code, output = prometheus.promtool(self.place, tests)
         assert 0 == code, output
+        self.prometheus.saw(instance, expected)
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +124,11 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 DRILL = "/docker-entrypoint-drill.d/wrong.sql"
 WATCHED = "nixpg_doctor_last_timestamp_seconds"
 REACHED = "nixpg_restorable_to_timestamp_seconds"
+DUE = "nixpg_backup_next_timestamp_seconds"
 
 
-def _backup(server: Container, *words: str, check: bool = True) -> None:
-    server.exec("entrypoint", "backup", *words, check=check, timeout=60)
+def _backup(server: Container, *words: str, check: bool = True) -> str:
+    return server.exec("entrypoint", "backup", *words, check=check, timeout=120).output
 
 
 def _certificate(days: int) -> tuple[str, str]:
@@ -128,7 +141,10 @@ def _certificate(days: int) -> tuple[str, str]:
 
 
 def test_a_small_volume(scene: Scene) -> None:
-    """No backup, a certificate that expires, a slot that holds WAL and a volume that fills up are alerts until they end."""
+    """No backup, a certificate that expires, a slot that holds WAL, a volume that fills up and its reserve are alerts.
+
+    Each ends with its cause.
+    """
     certificate, key = _certificate(5)
     env = {
         **WATCH,
@@ -142,9 +158,8 @@ def test_a_small_volume(scene: Scene) -> None:
         "/tls/certificate": File(certificate, owner=999),
         "/tls/key": File(key, 0o600, owner=999),
     }
-    small = scene.serve(
-        "small", containers.create(env=env, files=files, options=("--tmpfs", f"{DATA}:size=500m"))
-    )
+    disk = scene.stack.enter_context(disks.disk("ext4", 512 * MB))
+    small = scene.serve("small", containers.create(env=env, files=files, volumes={DATA: disk.folder}))
     scene.prometheus.fires("small", "PostgresNothingRestorable")
     _backup(small, "push")
     scene.prometheus.ends("small", "PostgresNothingRestorable")
@@ -152,15 +167,50 @@ def test_a_small_volume(scene: Scene) -> None:
     small.exec("bash", "-c", "cat >/tls/certificate", user="0", stdin=_certificate(90)[0])
     scene.prometheus.ends("small", "PostgresCertificateExpires")
     small.sql("SELECT pg_create_physical_replication_slot('unread', true)")
-    archives.write(small, 9)
+    for _ in range(3):  # at a rate at which this small disk is not nearly full yet
+        archives.write(small, 3)
+        time.sleep(2)
     scene.prometheus.fires("small", "PostgresSlotHoldsWal")
     small.sql("SELECT pg_drop_replication_slot('unread')")
     scene.prometheus.ends("small", "PostgresSlotHoldsWal")
     small.sql("CHECKPOINT")
-    small.exec("bash", "-c", f"for i in {{1..10}}; do head -c 40M /dev/zero >>{DATA}/more; sleep 1; done")
-    scene.prometheus.fires("small", *FILLS, "PostgresWritesRefused")
-    small.exec("rm", f"{DATA}/more")
-    scene.prometheus.ends("small", "PostgresWritesRefused")
+    assert "PostgresReserveMissing" not in scene.firing("small")
+    while (more := disk.free - 20 * MB) > 0:
+        disk.grow(min(40 * MB, more))
+        time.sleep(1)  # the rate of whoever fills the disk
+    full = ("PostgresWritesRefused", "PostgresReserveMissing")
+    scene.prometheus.fires("small", *FILLS, *full)
+    switch = "SELECT pg_logical_emit_message(false, '', ''), pg_switch_wal()"
+
+    def uses_it() -> bool:
+        small.exec("psql", "--username=postgres", "--command", switch, check=False)
+        return "WAL segments of the reserve are in use now" in small.logs().output
+
+    containers.until(uses_it, "the reserve is given up", 120)
+    scene.prometheus.fires("small", *full)
+    disk.give_back()
+    scene.prometheus.ends("small", *full)
+
+
+def test_wal_that_is_given_up(scene: Scene) -> None:
+    """With ARCHIVE_WHEN_FULL=drop, a disk full of WAL is an alert until a full backup has followed the gap."""
+    env = {**WATCH, "ARCHIVE_URL": "file:///archive", "ARCHIVE_WHEN_FULL": "drop"}
+    disk = scene.stack.enter_context(disks.disk("ext4", 768 * MB))
+    made = containers.create(env=env, files={"/archive": folder(0o700, 999)}, volumes={DATA: disk.folder})
+    drop = scene.serve("drop", made)
+    _backup(drop, "push")
+    drop.shell("chmod 000 /archive", user="0")
+    recorded = f"grep -s ^drop {DATA}/entrypoint.given-up || true"
+
+    def gives_up() -> bool:
+        archives.write(drop, 2)
+        return drop.shell(recorded) != ""
+
+    containers.until(gives_up, "WAL is given up", 120)
+    scene.prometheus.fires("drop", "PostgresWalGivenUp")
+    drop.shell("chmod 700 /archive", user="0")
+    drop.says("ends the gap", 120)
+    scene.prometheus.ends("drop", "PostgresWalGivenUp")
 
 
 def test_a_healthy_server(scene: Scene) -> None:
@@ -171,6 +221,7 @@ def test_a_healthy_server(scene: Scene) -> None:
     assert set() == scene.firing("primary")
     # It stays like that for hours; only the backup that is due in half an hour does not come.
     scene.later("primary", {"PostgresBackupOverdue"}, WATCHED, REACHED)
+    scene.later("primary", set(), WATCHED, REACHED, DUE)  # it does come
     # A watch that hangs is noticed as well.
     scene.later("primary", {"PostgresBackupOverdue", "PostgresWatchSilent"}, REACHED)
 
@@ -186,7 +237,7 @@ def test_a_watch_that_hangs(scene: Scene) -> None:
         "kill -STOP $each; grep -q '^State:.T' /proc/$each/status && echo $each && exit; done; done 2>/dev/null"
     )
     look = primary.exec("timeout", "60", "bash", "-c", catch, user="0", timeout=70).stdout.strip()
-    scene.prometheus.fires("primary", "PostgresWatchSilent", timeout=prometheus.SILENT + 45)
+    scene.prometheus.fires("primary", "PostgresWatchSilent", timeout=prometheus.SILENT + 90)
     assert "PostgresDown" not in scene.firing("primary")
     primary.shell(f"kill -CONT {look}", user="0")
     scene.prometheus.ends("primary", "PostgresWatchSilent")
@@ -255,7 +306,8 @@ def test_a_hole_in_the_archive(scene: Scene) -> None:
     archives.wait_for_archiving(scene.primary)
     lost = scene.archive.segments()[-2]
     containers.in_volume(scene.archive.volume, f"rm $(find . -name '{lost}[-.]*' ! -name '*.backup*')")
-    _backup(scene.primary, "push", "--incremental", check=False)
+    said = _backup(scene.primary, "push", "--incremental", check=False)
+    assert f"missing from the archive: {lost}" in said, said
     scene.prometheus.fires("primary", "PostgresArchiveGap")
     _backup(scene.primary, "push")
     scene.prometheus.ends("primary", "PostgresArchiveGap")
@@ -269,9 +321,6 @@ def test_a_crash(scene: Scene) -> None:
         )
         scene.primary.shell(f"kill -9 {pid}")
         scene.prometheus.fires("primary", "PostgresCrashed")
-    scene.calm()
-    query = 'nixpg_doctor_findings{instance="primary",level="error"} == 0'
-    containers.until(lambda: bool(scene.prometheus.query(query)), "the recovery is over", 60)
     scene.later("primary", {"PostgresBackupOverdue"}, WATCHED, REACHED)
 
 
@@ -312,4 +361,9 @@ def test_everything_on_the_dashboard_has_data(scene: Scene) -> None:
 
 def test_a_volume_that_fills_no_longer(scene: Scene) -> None:
     """The forecast needs as long to see that as the volume had been watched before."""
-    scene.prometheus.ends("small", *FILLS)
+    scene.prometheus.ends("small", *FILLS, timeout=300)
+
+
+def test_each_rule_was_seen(scene: Scene) -> None:
+    """Each rule has fired in the tests above, and ended."""
+    assert prometheus.names() == scene.prometheus.seen()

@@ -6,7 +6,7 @@ import pytest
 
 from entrypoint.archive import given_up
 from entrypoint.archive.given_up import Gap, Record
-from entrypoint.archivers.terms import Backup
+from unit.made import backup
 
 SIZE = 16 * 1024**2
 
@@ -27,22 +27,6 @@ def _gap(first: int = 5, last: int = 7, **fields: object) -> Gap:
         reached=40.0,
     )
     return made._replace(**fields)  # type: ignore[arg-type]
-
-
-def _backup(number: int, timeline: int = 1, kind: str = "full") -> Backup:
-    return Backup(
-        name=f"b{number}",
-        kind=kind,  # type: ignore[arg-type]
-        started="1970-01-01T00:01:30+00:00",
-        finished="1970-01-01T00:01:40+00:00",
-        size_bytes=1,
-        start_lsn=f"0/{number:X}000028",
-        stop_lsn=f"0/{number:X}000100",
-        permanent=False,
-        system_identifier="1",
-        timeline=timeline,
-        first_segment=_name(number, timeline),
-    )
 
 
 def test_the_record() -> None:
@@ -98,9 +82,14 @@ def test_later_segments_extend_an_open_gap() -> None:
 
 def test_only_a_full_backup_behind_a_gap_ends_it() -> None:
     """It must begin behind the last segment, on the same or a later timeline."""
-    for each in (_backup(7), _backup(8, kind="incremental"), _backup(4), _backup(8)._replace(damaged=True)):
+    for each in (
+        backup(7, cluster="1"),
+        backup(8, kind="incremental", cluster="1"),
+        backup(4, cluster="1"),
+        backup(8, cluster="1")._replace(damaged=True),
+    ):
         assert given_up.closed(_gap(), each, 100.0).is_open
-    done = given_up.closed(_gap(), _backup(8), 100.0)
+    done = given_up.closed(_gap(), backup(8, cluster="1"), 100.0)
     assert ("b8", 101.0, "0/8000100", False) == (done.backup, done.back, done.back_lsn, done.stored)
     assert [True, True, True, False] == [done.hides(each) for each in (40.0, 70.0, 100.5, 101.0)]
     assert [False, True] == [_gap().hides(39.9), _gap().hides(9e9)]
@@ -108,8 +97,8 @@ def test_only_a_full_backup_behind_a_gap_ends_it() -> None:
 
 def test_a_gap_nobody_comes_to() -> None:
     """Without a backup before it, a gap is of no interest."""
-    assert given_up.is_needed(_gap(), [_backup(8), _backup(4)])
-    assert not given_up.is_needed(_gap(), [_backup(8)])
+    assert given_up.is_needed(_gap(), [backup(8, cluster="1"), backup(4, cluster="1")])
+    assert not given_up.is_needed(_gap(), [backup(8, cluster="1")])
 
 
 def test_a_fork_leaves_later_gaps_behind() -> None:

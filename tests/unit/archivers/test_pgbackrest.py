@@ -223,6 +223,10 @@ def test_command_lines() -> None:
         "pgbackrest --stanza=main --repo=1 --log-level-stderr=warn archive-get %f %p",
         "pgbackrest --stanza=main --no-online --io-timeout=3 stanza-create",
         "pgbackrest --stanza=main --no-online --io-timeout=3 stanza-upgrade",
+        (
+            "pgbackrest --stanza=main --no-config --pg1-path=/new --repo1-path=/try/repo --lock-path=/try/lock "
+            "--log-level-file=off --log-level-console=off --log-level-stderr=warn --no-online stanza-create"
+        ),
         "pgbackrest --stanza=main --output=json --io-timeout=3 info",
         "pgbackrest --stanza=main --type=full backup",
         "pgbackrest --stanza=main --repo=1 --type=none --pg1-path=/folder restore",
@@ -233,6 +237,7 @@ def test_command_lines() -> None:
         TOOL.fetch_segment(SERVER),
         TOOL.prepare(SERVER),
         TOOL.upgrade(SERVER),
+        TOOL.rehearse("/new", "/try"),
         TOOL.list_backups(SERVER),
         TOOL.push(SERVER),
         TOOL.fetch(SERVER, "LATEST", "/folder"),
@@ -273,6 +278,7 @@ def test_backups() -> None:
             stored_bytes=4519927,
             first_segment="000000010000000000000002",
             major=15,
+            folders=("15-1",),
         ),
         Backup(
             name="20261122-183502F_20261122-183504I",
@@ -288,6 +294,7 @@ def test_backups() -> None:
             stored_bytes=357834,
             first_segment="000000010000000000000004",
             major=15,
+            folders=("15-1",),
         ),
         Backup(
             name="20261122-183502F_20261122-183505D",
@@ -303,6 +310,7 @@ def test_backups() -> None:
             stored_bytes=357834,
             first_segment="000000010000000000000005",
             major=15,
+            folders=("15-1",),
         ),
     ]
     assert expected == TOOL.parse_backups(made.sample("pgbackrest-info.json"))
@@ -429,6 +437,27 @@ def test_a_whole_archive_is_sound() -> None:
     assert TOOL.parse_verification(CHECK, [_listing(*_segments(1, 6))]).sound
 
 
+def test_a_cluster_whose_upgrade_was_undone_has_two_folders() -> None:
+    """The newer cluster's WAL is ahead on the same timeline, and is no hole of the older one."""
+    before, after = ("15-1", _segments(2, 5)), ("15-3", _segments(6, 9))
+    paths = {
+        f"{folder}/{name[:16]}/{name}-{'0' * 40}.lz4": {"type": "file", "time": 1795364442}
+        for folder, names in (before, after, ("17-2", _segments(20, 22)))
+        for name in names
+    }
+    answer = Answer(0, json.dumps(paths), "")
+    backups = [each._replace(folders=("15-1", "15-3")) for each in LISTED]
+    assert TOOL.parse_verification(CHECK._replace(backups=backups), [answer]).sound
+    stored = TOOL.parse_wal(answer.stdout, backups[-1].folders)
+    assert _segments(2, 9) == sorted(each.name for each in stored)
+    assert _segments(6, 9) == sorted(each.name for each in TOOL.parse_wal(answer.stdout))
+    info = json.loads(made.sample("pgbackrest-info-upgraded.json"))
+    listed = TOOL.parse_backups(json.dumps(info))
+    assert [each.folders for each in listed] == [
+        (f"{each.major}-{number}",) for number, each in enumerate(listed, 1)
+    ]
+
+
 def test_gaps_are_found_by_names() -> None:
     """A missing segment is a hole; if a backup needs the segment, that backup is also broken."""
     found = TOOL.parse_verification(CHECK, [_listing(*_segments(2, 2), *_segments(4, 9))])
@@ -491,12 +520,14 @@ def test_objects_of_a_listing() -> None:
 
 
 def test_what_a_removal_names() -> None:
-    """It names backups one by one, and WAL by ranges."""
+    """It names backups one by one, and WAL by ranges, of one major version if asked."""
     expected = Removal(
         frozenset({"20261122-213103F", "20261122-213103F_20261122-213316I"}),
         ("000000010000000000000001", "000000010000000000000010"),
     )
-    assert expected == TOOL.parse_removal(made.sample("pgbackrest-expire.txt"))
+    text = made.sample("pgbackrest-expire.txt")
+    assert [expected, expected] == [TOOL.parse_removal(text), TOOL.parse_removal(text, 15)]
+    assert Removal(expected.backups, ()) == TOOL.parse_removal(text, 17)
 
 
 def test_command_lines_of_backups() -> None:
@@ -567,6 +598,12 @@ def test_the_folder_of_a_clusters_segments() -> None:
         found = [each["system-id"] for each in rows["db"] if each["id"] == row["database"]["id"]]
         assert f"archive/main/{row['id']}" == TOOL.wal_folder(str(found[0]), 0, text)
     assert len({row["id"] for row in rows["archive"]}) > 1
+    undone = json.loads(text)
+    again = {**rows["archive"][0], "database": {**rows["archive"][0]["database"], "id": 99}, "id": "15-99"}
+    owner = {**rows["db"][0], "id": 99}
+    undone[0]["db"].append(owner)
+    undone[0]["archive"].append(again)
+    assert "archive/main/15-99" == TOOL.wal_folder(str(owner["system-id"]), 0, json.dumps(undone))
     with pytest.raises(ValueError, match="no segment of the cluster 1"):
         TOOL.wal_folder("1", 0, text)
     with pytest.raises(ValueError, match="dead"):

@@ -134,6 +134,23 @@ def test_options_of_a_bucket() -> None:
     assert {"WALG_GS_PREFIX"} == set(found) & set(WALG_PREFIXES)
 
 
+def test_options_of_an_upgraded_cluster() -> None:
+    """It has a folder of its own, whatever names the storage; the settings file can be changed to another one."""
+    below = "upgraded-17-7"
+    folder, bucket = (each.at(below) for each in (FOLDER, Storage("s3://b/p", None, from_url=True)))
+    own = Storage("gs://b/p", None, from_url=False).at(below)
+    found = [
+        TOOL.options(values, storage, SERVER)["settings"]
+        for values, storage in (({}, folder), ({}, bucket), ({"WALG_GS_PREFIX": "gs://b/p/"}, own))
+    ]
+    places = [next(each[name] for name in WALG_PREFIXES if name in each) for each in found]  # type: ignore[index, operator]
+    assert ["/archive/upgraded-17-7", "s3://b/p/upgraded-17-7", "gs://b/p/upgraded-17-7"] == places
+    text = json.dumps(found[2])
+    back = json.loads(TOOL.below(text, below, ""))
+    assert "gs://b/p" == back["WALG_GS_PREFIX"]
+    assert found[2] == json.loads(TOOL.below(json.dumps(back), "", below))
+
+
 def test_command_lines() -> None:
     """The calls are those of wal-g's documentation; a push names the data folder to run in parallel."""
     expected = [
@@ -170,11 +187,19 @@ def test_fetching() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "expected"), [("v3.0.9", True), ("v3.1.0", True), ("v3.0.8", False), ("devel", False)]
+    ("version", "expected"),
+    [
+        ("v3.0.9", True),
+        ("v3.1.0", True),
+        ("3.0.9", True),
+        ("v3.0.8", False),
+        ("3.0.7", False),
+        ("devel", False),
+    ],
 )
 def test_the_daemon_is_for_new_versions(version: str, expected: bool) -> None:
     """The daemon mode of versions before 3.0.9 loses answers."""
-    assert expected == TOOL.can_help(f"wal-g version {version}\t3e49\t2026\tPostgreSQL")
+    assert expected == TOOL.can_help(f"wal-g version {version}\t3e49\t2026.11.30_20:00:00\tPostgreSQL")
 
 
 def test_identity() -> None:
@@ -544,3 +569,13 @@ def test_a_typed_command_reads_the_settings_file() -> None:
     assert {"WALG_CONFIG_PATH", "HOME"} == set(command.environment)
     made_from = TOOL.options({"WALG_PGP_KEY": "key"}, FOLDER, SERVER)
     assert "key" == TOOL.as_variables(made_from)["WALG_PGP_KEY"]
+
+
+def test_a_typed_command_of_an_upgraded_cluster_stays_in_its_folder() -> None:
+    """The container's own variable names the place above it; one that is typed in addition names another place."""
+    stored = json.dumps({"WALG_GS_PREFIX": "gs://b/p/upgraded-17-7"})
+    given = {"WALG_GS_PREFIX": "gs://b/p"}
+    assert WalG(given).elsewhere(stored, given, ("backup-list",)) is None
+    assert given == WalG().elsewhere(stored, given, ("backup-list",))
+    other = {"WALG_GS_PREFIX": "gs://b/q"}
+    assert other == WalG(given).elsewhere(stored, other, ("backup-list",))

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +21,7 @@ from entrypoint.backup import history
 from entrypoint.backup.retention import Decision
 from entrypoint.errors import Failure
 from entrypoint.pid1 import status
+from entrypoint.settings.values import Backups
 from unit import made
 
 NEW, OLD = (
@@ -53,23 +55,30 @@ class Tool:
         """Remove WAL."""
         return self._command(f"wal before {root.name}", dry_run=dry_run)
 
-    def parse_removal(self, text: str) -> Removal:
-        """Return the given objects."""
+    def parse_removal(self, text: str, major: int = 0) -> Removal:
+        """Return the given objects; a backup of another cluster is named alone."""
+        assert major == 0
+        if text.startswith("base"):
+            return Removal(frozenset([text.strip()]), ())
         of_wal = text.startswith("wal")
         return Removal(frozenset(() if of_wal else self.backups), tuple(self.wal if of_wal else ()))
 
 
 def _opened(
-    monkeypatch: pytest.MonkeyPatch, tool: Tool, decision: Decision, folder: Path | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    tool: Tool,
+    decision: Decision,
+    folder: Path | None = None,
+    others: Sequence[Backup] = (),
 ) -> Any:
-    monkeypatch.setattr(expiring, "own_backups", lambda _: [OLD, NEW])
+    monkeypatch.setattr(expiring, "own_of", lambda _, found: [each for each in found if each.major == 0])
     monkeypatch.setattr(expiring, "known_broken", lambda _: {})
     monkeypatch.setattr(expiring, "decide", lambda *_: decision)
     monkeypatch.setattr(status, "in_recovery", lambda _: False)
     monkeypatch.setattr(fork, "objection", lambda _: None)
     monkeypatch.setattr(expiring, "coverage", lambda _, backups: [each.name for each in backups])
     monkeypatch.setattr(history, "write_coverage", lambda _, kept: tool.done.append(f"note {kept}"))
-    can = SimpleNamespace(torn=re.compile(r".*\.tmp"), leaving=None)
+    can = SimpleNamespace(torn=re.compile(r".*\.tmp"), leaving=None, dividing=None, upgrading=object())
     return SimpleNamespace(
         tool=tool,
         can=can,
@@ -77,6 +86,8 @@ def _opened(
         context=None,
         data_folder="/data",
         folder=None if folder is None else str(folder),
+        settings=SimpleNamespace(backup=Backups(retain_full=1)),
+        list_backups=lambda: [*others, OLD, NEW],
         ask=lambda command, **_: Answer(0, command, ""),
     )
 
@@ -166,3 +177,40 @@ def test_which_wal_is_needed(segment: str, *, needed: bool) -> None:
     """All WAL since the oldest backup of the window is needed, and each older kept backup's own WAL."""
     decision = Decision(remove=(), keep=((OLD, "permanent"), (NEW, "the newest")), root=NEW)
     assert needed == expiring._is_needed(segment, decision, 16 * 1024**2)
+
+
+def test_other_clusters_in_the_same_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an upgrade, their backups go as well, but for each one's newest; the WAL goes last, and once."""
+    others = [
+        OLD._replace(name=f"base_{major}_{day}", finished=f"2026-10-0{day}T03:00:00+00:00")._replace(
+            major=major, system_identifier=f"{major}"
+        )
+        for major in (14, 15)
+        for day in (1, 2)
+    ]
+    tool = Tool(["old"], [])
+    found = expiring.expire(_opened(monkeypatch, tool, DECISION, others=others), dry_run=False)
+    assert ["note ['new']", "old", "base_14_1", "base_15_1", "wal before new"] == tool.done
+    assert {"base_14_2", "base_15_2", "new"} == {each.name for each, _ in found.decision.keep}
+
+
+def test_backups_of_another_major_version_count_with_those_since() -> None:
+    """The newest one stays in any case; names may be the same on both sides."""
+    old = [
+        OLD._replace(name=f"base_{day}", finished=f"2026-11-{day:02}T03:00:00+00:00", major=15)
+        for day in (1, 2, 3, 4)
+    ]
+    since = [
+        each._replace(finished=f"2026-11-1{number}T03:00:00+00:00") for number, each in enumerate(old[:2])
+    ]
+    now = datetime.fromisoformat("2026-11-22T03:00:00+00:00")
+    for wanted, backups, left in (
+        (Backups(retain_full=3), since, ["base_4"]),
+        (Backups(retain_full=5), since, ["base_2", "base_3", "base_4"]),
+        (Backups(retain_full=1), since, ["base_4"]),
+        (Backups(retain_days=7), since, ["base_4"]),
+        (Backups(retain_days=19), since, ["base_3", "base_4"]),
+        (Backups(), since, ["base_1", "base_2", "base_3", "base_4"]),
+    ):
+        decided = expiring.of_others(wanted, old, backups, now)
+        assert left == [each.name for each, _ in decided.keep], wanted

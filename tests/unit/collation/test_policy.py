@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint import exits
+from entrypoint import exits, own
+from entrypoint.backup import history
+from entrypoint.backup.runs import Run
 from entrypoint.collation import policy, rebuild, remembered
 from entrypoint.collation.asking import Session
 from entrypoint.collation.dependents import Change, Dependent, Finding, Report
@@ -16,6 +18,8 @@ from entrypoint.collation.rebuild import Outcome
 from entrypoint.collation.remembered import CHANGED, MATCHED, Memory
 from entrypoint.errors import Failure, Problem
 from entrypoint.server.context import Context
+from entrypoint.volume import past
+from entrypoint.volume.past import Past
 from unit import made
 from unit.made import NO_CHILDREN, POSTGRES
 
@@ -110,6 +114,31 @@ def test_nothing_is_rebuilt_without_a_backup(gate: Gate) -> None:
         gate("reindex", HEAVY, backup=False)
     assert [exits.COLLATION_CHANGED] == [each.code for each in raised.value.problems]
     gate("reindex", LIGHT, Outcome((), (), ()), backup=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "began", "rebuilds"),
+    [
+        ({}, "2026-11-30T03:00:00+00:00", True),
+        ({}, "2026-11-20T03:00:00+00:00", False),
+        ({"undone": True}, "2026-11-30T03:00:00+00:00", False),
+        ({"kept": ""}, "2026-11-30T03:00:00+00:00", False),
+    ],
+)
+def test_the_backup_from_before_an_upgrade_counts(
+    gate: Gate, tmp_path: Path, change: dict[str, object], began: str, rebuilds: bool
+) -> None:
+    """The first one of the new cluster is taken while it serves, so the rebuild cannot wait for it."""
+    data, kept = tmp_path / "data", tmp_path / "data/pgsql_tmp/old-15"
+    made.cluster(kept)
+    history.RUNS.write(str(kept), [Run("full", began, "command", "ok", 60)])
+    known = Past("15", "17", "7", "copy", "2026-11-30T20:05:00+00:00", str(kept))._asdict()
+    (data / own.UPGRADED).write_text(past.text(Past(**{**known, **change})))
+    if rebuilds:
+        gate("reindex", HEAVY, Outcome((), (), ()), backup=False)
+        return
+    with pytest.raises(Failure, match="no base backup"):
+        gate("reindex", HEAVY, backup=False)
 
 
 def test_a_failed_rebuild_does_not_keep_the_server_down(

@@ -12,7 +12,7 @@ from entrypoint.config import chosen, render, when_full
 from entrypoint.pid1 import brake
 from entrypoint.server.context import Context
 from entrypoint.system.identity import current
-from entrypoint.volume import room
+from entrypoint.volume import installing, room
 from unit import made
 
 MB = 1024**2
@@ -61,6 +61,22 @@ def test_a_start_on_a_full_disk_is_read_only(tmp_path: Path, monkeypatch: pytest
     assert "default_transaction_read_only = 'on'" in (tmp_path / "run" / brake.ACTIVE).read_text()
 
 
+def test_what_is_there_is_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what has changed, or is no file any more, is."""
+    _space(monkeypatch, 10**11, 10**10)
+    context = _context(tmp_path, {})
+    when_full.prepare(context)
+    paths = {level: tmp_path / "run" / brake.prepared(level) for level in room.LEVELS}
+    before = {level: (path.stat().st_ino, path.read_text()) for level, path in paths.items()}
+    paths[room.FULL].write_text("half")
+    paths[room.TIGHT].unlink()
+    paths[room.TIGHT].symlink_to(paths[room.NORMAL])
+    when_full.prepare(context)
+    after = {level: (path.lstat().st_ino, path.read_text()) for level, path in paths.items()}
+    assert [room.NORMAL] == [level for level in room.LEVELS if before[level][0] == after[level][0]]
+    assert [text for _, text in before.values()] == [text for _, text in after.values()]
+
+
 def test_wait_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the arguments are exactly the given ones."""
     _space(monkeypatch, 10**9, 10**6)
@@ -105,13 +121,13 @@ def test_wal_fits_on_a_small_disk(
 def test_the_size_of_the_segments(tmp_path: Path) -> None:
     """It is that of the files; a history file and the reserve do not count."""
     data = tmp_path / "data"
-    assert SEGMENT == when_full.segment_bytes(str(data))
+    assert SEGMENT == installing.segment_bytes(str(data))
     (data / "pg_wal" / "archive_status").mkdir(parents=True)
     (data / "pg_wal" / "00000002.history").write_bytes(b"x" * 100)
-    assert SEGMENT == when_full.segment_bytes(str(data))
+    assert SEGMENT == installing.segment_bytes(str(data))
     with (data / "pg_wal" / "000000010000000000000001").open("wb") as file:
         file.truncate(64 * MB)
-    assert 64 * MB == when_full.segment_bytes(str(data))
+    assert 64 * MB == installing.segment_bytes(str(data))
     assert "1024MB" == when_full.settings(room.TIGHT, 128 * MB, 10**12)["max_wal_size"]
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from entrypoint.cli.doctor import doctor
 from entrypoint.doctor import checkup
 from entrypoint.doctor.checkup import CHECKS
-from entrypoint.doctor.look import archive
+from entrypoint.doctor.look import archive, memory
 from entrypoint.doctor.sight import ALWAYS, Check, Need, Sight
 from entrypoint.errors import Failure, Problem
 from entrypoint.finding import ERROR, OK, WARNING, Finding, error, ok, warning
@@ -153,3 +153,17 @@ def test_a_check_for_which_no_time_is_left(monkeypatch: pytest.MonkeyPatch, sigh
     assert told.startswith("way back warning: not looked at within 30 s")
     (late,) = checkup.make(sight)
     assert "entrypoint doctor 'way back'" == late.finding.hint
+
+
+@pytest.mark.parametrize(
+    ("planned", "level"),
+    [({"jit": "on"}, WARNING), ({"jit": "TRUE"}, WARNING), ({"jit": "off"}, OK), ({}, OK)],
+)
+def test_jit_on_the_command_line(
+    monkeypatch: pytest.MonkeyPatch, sight: Sight, planned: dict[str, str], level: str
+) -> None:
+    """Whoever turns it on, also by an argument of the server, hears that the image lacks LLVM."""
+    monkeypatch.setattr(memory, "find_program", lambda *_: "/nowhere/bin/postgres")
+    sight.planned = planned
+    (check,) = [each for each in memory.CHECKS if each.name == "jit"]
+    assert [level] == [each.level for each in check.look(sight)]

@@ -97,9 +97,8 @@ def test_every_mistake_in_the_settings() -> None:
         (server.shell(PROBLEM, [], 999), [ERROR]),
         (server.shell(None, ["timeout"], 999), [ERROR]),
         (server.versions("15", "15", []), [OK]),
-        (server.versions("14", "15", []), [ERROR]),
-        (server.versions("16", "15", []), [ERROR]),
-        (server.versions("9.6", "15", []), [ERROR]),
+        (server.versions("14", "15", []), [WARNING]),
+        (server.versions("16", "15", [], Problem("no", "use 16")), [ERROR]),
         (server.versions("15", None, ["postgres"]), [ERROR]),
         (server.versions(None, "15", []), [OK]),
         (server.server("ready"), [OK]),
@@ -196,10 +195,11 @@ def test_folders(changes: dict[str, Any], expected: list[str]) -> None:
     assert expected == _levels(places.folders([FOLDER._replace(**changes)], 999))
 
 
-def test_the_steps_of_an_upgrade() -> None:
-    """The hint names the steps to a newer major; an older major is impossible."""
-    assert "pg_upgrade" in server.versions("14", "15", [])[0].hint
-    assert "cannot go back" in server.versions("16", "15", [])[0].hint
+def test_an_upgrade_by_the_next_start() -> None:
+    """It is no error if nothing speaks against it; otherwise the words are those of a start."""
+    assert "the next start upgrades the data" in server.versions("14", "15", [])[0].found
+    (finding,) = server.versions("16", "15", [], Problem("no way", "use 16"))
+    assert ("no way", "use 16") == (finding.found, finding.hint)
 
 
 def test_a_refused_fork_is_an_error_with_its_hint() -> None:

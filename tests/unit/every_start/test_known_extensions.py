@@ -44,6 +44,7 @@ def test_preloads_that_are_not_missing() -> None:
     """Nothing is reported for extensions that are loaded, or need not be."""
     assert not_preloaded(["hstore"], "") is None
     assert not_preloaded(["pg_stat_statements"], "auto_explain,pg_stat_statements") is None
+    assert not_preloaded(["vchord"], "vchord.so") is None
 
 
 def test_where_extensions_go() -> None:

@@ -35,6 +35,19 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert 3 == Counter(9).count(str(tmp_path)).files
 
 
+def test_a_file_with_two_names_counts_once(tmp_path: Path) -> None:
+    """As in du, also across the folders that one counter looks at."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    used = _file(tmp_path / "one/a", 5000)
+    os.link(tmp_path / "one/a", tmp_path / "one/b")
+    os.link(tmp_path / "one/a", tmp_path / "two/c")
+    counter = Counter(9)
+    assert Size(used, 1) == counter.count(str(tmp_path / "one"))
+    assert Size() == counter.count(str(tmp_path / "two"))
+    assert Size(used, 1) == Counter(9).count(str(tmp_path / "two"))
+
+
 def test_counting_ends(tmp_path: Path) -> None:
     """After its number of files or its time, and everything later is not counted either."""
     for number in range(20):

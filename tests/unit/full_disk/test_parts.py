@@ -74,3 +74,10 @@ def test_the_largest_comes_first() -> None:
     """The tables of all parts are by size, without empty parts."""
     small, big, none = parts.kept(1, 1), parts.kept(2, 1), parts.kept(0, 0)
     assert (big, small) == parts.ordered([small, none, big])
+
+
+def test_what_has_files_without_bytes_is_a_part() -> None:
+    """On a disk without inodes, it is what fills it."""
+    empty, big = parts.other(0, 3000, counted=True), parts.kept(2, 1)
+    assert (big, empty) == parts.ordered([empty, big])
+    assert "other things on this disk" in parts.words(parts.ordered([empty, big]), inodes=True)

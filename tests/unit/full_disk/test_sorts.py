@@ -21,15 +21,16 @@ MB = 1024**2
 def _write(path: Path, size: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
-        file.truncate(size)
+        os.posix_fallocate(file.fileno(), 0, size)
 
 
 def test_only_large_ones_are_canceled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All files of a process count, also those of parallel workers and in tablespaces; others' pids do not."""
+    """All blocks of a process count, also of parallel workers and in tablespaces; holes and others' pids do not."""
     base = tmp_path / "base" / "pgsql_tmp"
     _write(base / "pgsql_tmp41.0", 10 * MB)
     _write(tmp_path / "pg_tblspc" / "16384" / "PG_17_202406281" / "pgsql_tmp" / "pgsql_tmp41.1", 10 * MB)
     _write(base / "pgsql_tmp42.0", 10 * MB)
+    os.truncate(base / "pgsql_tmp42.0", 99 * MB)
     _write(base / "pgsql_tmp43.0.fileset" / "i1of2.p0.0", 20 * MB)
     _write(base / "pgsql_tmp1.0", 99 * MB)
     _write(base / "pgsql_tmpx.0", 99 * MB)

@@ -68,7 +68,9 @@ def _main(registry: Registry, pins: Path) -> None:
     script: dict[str, Any] = runpy.run_path(str(REPOSITORY / "nix/official.py"))
     dockerfile = pins.with_name("Dockerfile")
     dockerfile.write_text("ARG BASE_IMAGE=postgres:17-trixie@sha256:0abc\n", encoding="utf-8")
-    script["main"].__globals__.update(fetch=registry.fetch, PINS=pins, DOCKERFILE=dockerfile)
+    majors = pins.with_name("majors.json")
+    majors.write_text('{"17": {}, "19": {"preview": true}}', encoding="utf-8")
+    script["main"].__globals__.update(fetch=registry.fetch, PINS=pins, DOCKERFILE=dockerfile, MAJORS=majors)
     script["main"]()
 
 

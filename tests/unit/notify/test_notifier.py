@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from entrypoint.noted.conditions import BEGAN, ENDED, HAPPENED, RANK, Condition,
 from entrypoint.notify import outbox
 from entrypoint.notify.flights import Result
 from entrypoint.notify.notifier import Notifier, read
+from entrypoint.notify.outbox import Mark
 from entrypoint.server.context import Context
 from entrypoint.volume import notes
 from unit import made
@@ -410,17 +411,80 @@ def test_pings_of_backups(tmp_path: Path, world: World) -> None:
     assert "missing WAL: A to C" in str(world.pings[-1][2])
 
 
-def test_a_ping_is_given_up(tmp_path: Path, world: World) -> None:
-    """A service that never answers is tried 8 times for a report; doctor still knows that it fails."""
-    world.down = lambda _url, _now: True
-    context = _context(tmp_path, NOTIFY_URLS="", **ARCHIVE, DRILL_PING_URL="https://hc-ping.com/ping-uuid")
+FAILED_DRILL = Drill("2027-01-15T03:00:00+00:00", "schedule", "failed", words="no space")
+
+
+def _drilled(folder: Path, world: World, *drills: Drill) -> Notifier:
+    """Return a notifier with pings of drills, after these drills."""
+    context = _context(folder, NOTIFY_URLS="", **ARCHIVE, DRILL_PING_URL="https://hc-ping.com/ping-uuid")
     notifier = _notifier(context, world)
     notifier.note(Noted(), world.now)
     notifier.journals([], [])
-    notifier.journals([], [Drill("2027-01-15T03:00:00+00:00", "schedule", "failed", words="no space")])
-    _run_until(notifier, world, START + DAY)
-    assert 8 == len(world.tasks) == notifier.failed_sends
+    notifier.journals([], drills)
+    return notifier
+
+
+def test_a_ping_is_given_up(tmp_path: Path, world: World) -> None:
+    """A service that never answers is tried 8 times for a report; doctor still knows that it fails."""
+    world.down = lambda _url, _now: True
+    _run_until(_drilled(tmp_path, world, FAILED_DRILL), world, START + DAY)
+    assert [*_paths(world.tasks)] == ["/start", "/fail"] * 8
     assert 8 == read(str(tmp_path)).failing["DRILL_PING_URL"].failures
+
+
+def test_each_report_has_its_own_attempts(tmp_path: Path, world: World) -> None:
+    """The attempts of a begin, while its run lasts, are not counted as those of the end."""
+    world.down = lambda _url, _now: True
+    notifier = _drilled(tmp_path, world, FAILED_DRILL._replace(outcome="running"))
+    _run_until(notifier, world, START + 300)
+    assert [*_paths(world.tasks)] == ["/start"] * 3
+    notifier.journals([], [FAILED_DRILL])
+    _run_until(notifier, world, START + DAY)
+    assert [*_paths(world.tasks)] == ["/start"] * 3 + ["/start", "/fail"] * 8
+
+
+def test_a_late_begin_precedes_its_end(tmp_path: Path, world: World) -> None:
+    """A run that has ended before anybody saw it is a pair; a service that was away gets it once, and in order."""
+    world.down = lambda _url, now: now < START + 600
+    notifier = _drilled(tmp_path, world, FAILED_DRILL)
+    _run_until(notifier, world, START + DAY)
+    assert ["/start", "/fail"] == [*_paths({"url": url} for _, url, _ in world.pings)]
+    assert 1 == len({url.partition("?rid=")[2] for _, url, _ in world.pings})
+    assert {} == dict(read(str(tmp_path)).failing)
+
+
+def test_a_service_without_begins(tmp_path: Path, world: World) -> None:
+    """If it refuses the late begin, the end follows at once, and the service counts as one that works."""
+    world.down = lambda url, _now: "/start" in url
+    _run_until(_drilled(tmp_path, world, FAILED_DRILL), world, START + 10)
+    assert ["/start", "/fail"] == [*_paths(world.tasks)]
+    assert {} == dict(read(str(tmp_path)).failing)
+    _run_until(_drilled(tmp_path, world, FAILED_DRILL), world, START + DAY)
+    assert 2 == len(world.tasks)
+
+
+def test_a_kill_between_begin_and_end(tmp_path: Path, world: World) -> None:
+    """A begin that was taken is recorded before the end is sent, so it is not sent again after a kill."""
+    recorded = []
+    launch = world.launch
+
+    def look(context: object, task: Mapping[str, Any]) -> Sender:
+        recorded.append(read(str(tmp_path)).marks["DRILL_PING_URL"])
+        return launch(context, task)
+
+    world.launch = look  # type: ignore[method-assign, assignment]
+    notifier = _drilled(tmp_path, world, FAILED_DRILL)
+    for _ in range(3):
+        notifier.tick(world.now)
+        world.now += 1
+    assert [Mark("", ended=True), Mark(FAILED_DRILL.started, ended=False)] == recorded
+    world.flying.clear()  # killed
+    _run_until(_drilled(tmp_path, world, FAILED_DRILL), world, START + DAY)
+    assert ["/start", "/fail", "/fail"] == [*_paths(world.tasks)]
+
+
+def _paths(tasks: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    return (each["url"].removeprefix("https://hc-ping.com/ping-uuid").partition("?")[0] for each in tasks)
 
 
 def test_what_is_over_before_anybody_heard_of_it(tmp_path: Path, world: World) -> None:

@@ -12,6 +12,7 @@ from entrypoint.notify.pings import FAILURE, START, SUCCESS
 
 RUN = Run("full", "2027-01-15T03:00:00+00:00", "schedule", "ok", 60.0, 1024**2, "20270115-030000F")
 NEVER = Mark("", ended=True)
+BEGUN = Mark(RUN.started, ended=False)
 
 
 @pytest.mark.parametrize(
@@ -80,27 +81,39 @@ def test_long_reports() -> None:
 )
 def test_good_and_bad_backups(change: dict[str, object], expected: pings.Signal) -> None:
     """A backup is good only if it is whole and nothing is missing in the archive."""
-    (found,) = pings.due([RUN._replace(**change)], NEVER)  # type: ignore[arg-type]
+    found = pings.due([RUN._replace(**change)], BEGUN)[-1]  # type: ignore[arg-type]
     assert (Mark(RUN.started, ended=True), expected) == found[:2]
     assert "backup: 20270115-030000F, 1.0 MiB" in found.body
 
 
 def test_what_a_stop_has_ended() -> None:
     """A run that a stop has ended is neither good nor bad: nothing is reported."""
-    assert [] == pings.due([RUN._replace(outcome="stopped")], NEVER)
+    stopped = RUN._replace(outcome="stopped")
+    assert [[], []] == [pings.due([stopped], mark) for mark in (NEVER, BEGUN)]
 
 
 def test_each_is_reported_once() -> None:
     """After the mark of a report, only what is newer is due, whatever the order of the journal."""
     running = RUN._replace(outcome="running")
     (start,) = pings.due([running], NEVER)
-    assert (START, Mark(RUN.started, ended=False)) == (start.signal, start.mark)
+    assert (START, BEGUN, False) == (start.signal, start.mark, start.is_late)
     assert [] == pings.due([running], start.mark)
     (end,) = pings.due([RUN], start.mark)
     assert [] == pings.due([RUN], end.mark)
     later = RUN._replace(started="2027-01-16T03:00:00+00:00", outcome="failed")
-    assert [FAILURE] == [each.signal for each in pings.due([RUN, later], end.mark)]
-    assert [SUCCESS, FAILURE] == [each.signal for each in pings.due([RUN, later], start.mark)]
+    assert [START, FAILURE] == [each.signal for each in pings.due([RUN, later], end.mark)]
+    assert [SUCCESS, START, FAILURE] == [each.signal for each in pings.due([RUN, later], start.mark)]
+
+
+def test_a_run_between_two_looks() -> None:
+    """A run that has ended before anybody saw it has a begin too, which says that it is late."""
+    begin, end = pings.due([RUN], NEVER)
+    assert (START, BEGUN, True) == (begin.signal, begin.mark, begin.is_late)
+    assert (
+        f"a full backup has begun at {RUN.started}; it has ended since, so this report is late" == begin.body
+    )
+    assert (SUCCESS, Mark(RUN.started, ended=True), False) == (end.signal, end.mark, end.is_late)
+    assert [end] == pings.due([RUN], begin.mark)
 
 
 def test_the_first_look() -> None:
@@ -113,6 +126,6 @@ def test_the_first_look() -> None:
 def test_the_report_of_a_drill() -> None:
     """It says what failed, without secrets."""
     drill = Drill("2027-01-15T03:00:00+00:00", "schedule", "failed", words="no access: password=pa55")
-    (found,) = pings.due([drill], NEVER)
+    found = pings.due([drill], NEVER)[-1]
     expected = "a drill failed after 0 s\nbegun at 2027-01-15T03:00:00+00:00\nno access: password=***"
     assert expected == found.body

@@ -23,6 +23,7 @@ SERVER = ServerSpec(
     archive_status="",
     disks=["/data"],
     segment=16777216,
+    patroni=True,
 )
 HANDOFF = Handoff(SERVER, 42, 1795364442.5, [1, 2], [], (2, [b"waits"], 3), (["entrypoint"], [7]))
 

@@ -145,6 +145,9 @@ def test_control_data() -> None:
         (1300, 3, 0x3000000, 1, True),
         (1700, 3, 0x3000000, 1, True),
         (1800, 3, 0x3000000, 1, True),
+        (1905, 3, 0x3000000, 1, True),
+        (1905, 3, 0x3000000, 2, False),
+        (1905, 3, 0, 0, False),
         (1300, 3, 0x3000000, 2, False),
         (1300, 3, 0, 0, False),
         (1300, 1, 0, 0, False),
@@ -156,10 +159,10 @@ def test_an_unfinished_promotion_is_noticed(
     version: int, state: int, reached: int, timeline: int, *, expected: bool
 ) -> None:
     """A server killed in the checkpoint that ends a recovery is no primary yet; killed in that of a stop, it is one."""
-    control = bytearray(200)
+    control, place = bytearray(200), 144 if version == 1905 else 136
     for start, size, value in (
         *((8, 4, version), (16, 4, state), (48, 4, 1)),
-        *((136, 8, reached), (144, 4, timeline)),
+        *((place, 8, reached), (place + 8, 4, timeline)),
     ):
         control[start : start + size] = value.to_bytes(size, "little")
     assert expected == is_in_recovery(bytes(control))

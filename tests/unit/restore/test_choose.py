@@ -10,7 +10,7 @@ import pytest
 from entrypoint.archive.given_up import Gap
 from entrypoint.archivers.terms import Backup
 from entrypoint.postgres import segments
-from entrypoint.restore.choose import Choice, Refusal, Wal, choose, history_of, worded
+from entrypoint.restore.choose import Choice, Refusal, Wal, choose, history_of, unreached, worded
 from entrypoint.restore.record import record, recorded
 from entrypoint.settings.restoring import Request
 
@@ -266,3 +266,39 @@ def test_a_gap_without_a_backup_behind_it(last: int) -> None:
     assert "is in a gap" in _refused(Request("LATEST", "time", "1 minute ago"), wal, BACKUPS[:2])
     unknown = wal._replace(gaps=(wal.gaps[0]._replace(lsn="", xid=0),))
     assert f"RESTORE_TARGET_LSN=0/{12 * SIZE:X}" in _refused(Request("LATEST", "", ""), unknown, BACKUPS[:2])
+
+
+@pytest.mark.parametrize("kind", ["name", "xid"])
+def test_a_target_that_was_not_found_before_a_gap(kind: Kind) -> None:
+    """Nobody knows where a restore point is, so the end of the replay says that there is a gap, and the ways out."""
+    found = unreached(Request("second", kind, "900"), BACKUPS, WITH_GAP)
+    assert found is not None
+    assert (
+        f"the target ({kind} 900) was not found between backup second and a gap of the archive: "
+        in found.what
+    )
+    assert "nothing between 2026-11-22T15:00:00+00:00 and 2026-11-22T16:00:01+00:00 can" in found.what
+    ways = (
+        f"everything before it: RESTORE_TARGET_LSN={GAP.lsn}",
+        "RESTORE_TARGET_TIME=",
+        "older than this backup: RESTORE_FROM=first",
+        "behind the gap: RESTORE_FROM=third",
+    )
+    assert [] == [each for each in ways if each not in found.hint]
+    assert found == unreached(Request("second", kind, "900"), BACKUPS, WITH_GAP, GAP.first)
+    assert unreached(Request("second", kind, "900"), BACKUPS, WITH_GAP, segments.name(1, 16, SIZE)) is None
+    assert unreached(Request("second", kind, "900"), BACKUPS, WAL) is None
+
+
+@pytest.mark.parametrize("kind", ["name", "xid"])
+def test_a_gap_that_was_not_on_the_way(kind: Kind) -> None:
+    """A target that was not found behind the gap, up to the end of the archive, is most likely misspelt."""
+    assert unreached(Request("third", kind, "900"), BACKUPS, WITH_GAP) is None
+
+
+def test_a_target_that_was_not_found_before_an_open_gap() -> None:
+    """There is no backup behind it yet."""
+    found = unreached(Request("second", "name", "here"), BACKUPS[:2], NOT_YET)
+    assert found is not None
+    assert "the next full backup, which is not there yet" in found.what
+    assert "behind the gap" not in found.hint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,9 @@ from entrypoint.postgres import segments
 from entrypoint.restore import planning
 from entrypoint.restore.choose import Wal
 from entrypoint.settings.restoring import Request
+
+if TYPE_CHECKING:
+    from entrypoint.settings.restoring import Kind
 
 SIZE = 16 * 1024**2
 BACKUP = Backup(
@@ -61,3 +64,17 @@ def test_a_target_after_the_end_is_refused_at_once(tmp_path: Path, monkeypatch: 
     with pytest.raises(Failure) as refused:
         _look(tmp_path, monkeypatch, seen, Request("LATEST", "lsn", f"0/{9 * SIZE:X}"))
     assert ("said in another way", 1) == (refused.value.problems[0].what, len(seen))
+
+
+@pytest.mark.parametrize(("kind", "asked"), [("", 0), ("time", 0), ("lsn", 0), ("name", 1), ("xid", 1)])
+def test_only_a_target_without_a_known_place_asks_the_storage(kind: Kind, asked: int) -> None:
+    """A replay that an outage has ended says so at once, without another wait for the storage."""
+    calls = []
+
+    def list_backups() -> list[Backup]:
+        calls.append(kind)
+        raise Failure(Problem("no answer", "wait"))
+
+    source: Any = SimpleNamespace(list_backups=list_backups)
+    assert planning.missed(source, Request("base", kind, "900")) is None
+    assert asked == len(calls)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from entrypoint.archive import fetching
+from entrypoint import exits
+from entrypoint.archive import calls, fetching
 from entrypoint.errors import Ended, Failure, Problem
-from entrypoint.restore import replay
+from entrypoint.restore import planning, replay
 from entrypoint.restore.record import Recorded
 from entrypoint.server import temporary
 
@@ -59,3 +61,38 @@ def test_any_other_end_is_a_failure(monkeypatch: pytest.MonkeyPatch, end: Failur
     with pytest.raises(Failure) as failed:
         _replay(monkeypatch, end, action)
     assert OTHER == failed.value.problems[0]
+
+
+@pytest.mark.parametrize("failed", ["", "000000010000000000000004\n"])
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_gap_is_named_unless_the_storage_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failed: str, *, beside: bool
+) -> None:
+    """After an outage the replay continues, so nothing else is to be changed then."""
+    asked: list[object] = []
+
+    def missed(*words: object) -> Problem | None:
+        asked.extend(words[2:])
+        return OTHER if beside else None
+
+    if failed:
+        (tmp_path / calls.FETCH_FAILED).write_text(failed)
+    monkeypatch.setattr(planning, "missed", missed)
+    context: Any = SimpleNamespace(runtime_folder=str(tmp_path))
+    source: Any = SimpleNamespace(context=context)
+    found = replay._ended(
+        source, Recorded("base", 1, "name", "here"), Problem("the server ended", "see above")
+    )
+    assert failed.split() == asked
+    words = "cannot be fetched" if failed else "has not reached its target (name here)"
+    assert (f"{OTHER.what}; nothing was promoted" if beside else words) in found.what
+    assert exits.UNFINISHED_RESTORE == found.code
+
+
+def test_an_outage_with_a_full_runtime_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The note of a failed fetch is empty then: still an outage is the reason, and no gap is blamed."""
+    (tmp_path / calls.FETCH_FAILED).touch()
+    monkeypatch.setattr(planning, "missed", lambda *_: OTHER)
+    source: Any = SimpleNamespace(context=SimpleNamespace(runtime_folder=str(tmp_path)))
+    found = replay._ended(source, Recorded("base", 1, "name", "here"), Problem("the server ended", "x"))
+    assert "the server ended, since WAL cannot be fetched from the archive" == found.what

@@ -37,6 +37,13 @@ def test_the_timeline_after_a_promotion(
     assert awaited == control_file.awaits_checkpoint(context)
 
 
+def test_another_majors_program_is_asked_itself(tmp_path: Path) -> None:
+    """An image for upgrades has several: one reads wrong values of another one's cluster."""
+    new, old = _context(tmp_path, 7, 0), _context(tmp_path, 1, 0)
+    old.environment = {"PATH": "/usr/lib/postgresql/15/bin"}
+    assert [7, 1, 7] == [control_file.timeline(each) for each in (new, old, new)]
+
+
 def test_without_a_cluster(tmp_path: Path) -> None:
     """There is no timeline, and no checkpoint is awaited."""
     context: Any = SimpleNamespace(settings=SimpleNamespace(data_folder=str(tmp_path)))

@@ -7,6 +7,7 @@ import pytest
 from entrypoint.settings import (
     archiving,
     backing_up,
+    failing_over,
     fields,
     following,
     foreign,
@@ -14,6 +15,7 @@ from entrypoint.settings import (
     restoring,
     serving,
     starting,
+    upgrading,
     variables,
     watching,
 )
@@ -28,7 +30,7 @@ def test_each_is_declared_once() -> None:
     """No name is in the table twice, and each name alone leads to its section."""
     assert EVERY == [variables.find(each.name) for each in EVERY]
     rows = (starting.OFFICIAL, starting.OURS, serving.SERVER, serving.POLICIES)
-    few = (archiving, backing_up, rehearsing, restoring, following, watching)
+    few = (archiving, backing_up, rehearsing, restoring, following, upgrading, watching, failing_over)
     assert len(EVERY) == sum(map(len, rows)) + sum(len(each.VARIABLES) for each in few)
 
 
@@ -45,6 +47,7 @@ def test_secrets_have_no_default() -> None:
         "POSTGRES_PASSWORD": "",
         "PGPASSWORD": "value of `POSTGRES_PASSWORD`",
         "STANDBY_PRIMARY_CONNINFO": "",
+        "PATRONI_REPLICATION_PASSWORD": "",
         "BACKUP_PING_URL": "",
         "DRILL_PING_URL": "",
         "NOTIFY_URLS": "",
@@ -63,7 +66,7 @@ def test_the_official_image_reads_these_from_files() -> None:
 def test_timeouts_are_numbers() -> None:
     """The default of every timeout is a number of seconds, since the settings use it as such."""
     times = [variable for variable in EVERY if variable.name.endswith("TIMEOUT")]
-    assert 7 == len(times)
+    assert 8 == len(times)
     assert [] == [variable for variable in times if not variable.default.isdigit()]
 
 
@@ -91,10 +94,11 @@ def test_injected_names_are_known(name: str) -> None:
 
 def test_none_of_our_names_looks_injected() -> None:
     """If one of our names looked injected, it would never be checked."""
-    assert [] == [name for name in variables.table() if fields.INJECTED.fullmatch(name)]
+    checked = (name for name in variables.table() if not name.startswith(fields.PATRONI))
+    assert [] == [name for name in checked if fields.INJECTED.fullmatch(name)]
 
 
 def test_our_names_are_in_our_groups() -> None:
     """Each of our names begins like one of our groups, or is its name, so that a misspelt one is noticed."""
-    groups = (*foreign.STRICT_GROUPS, *foreign.OUR_GROUPS, "POSTGRES_")
+    groups = (*foreign.STRICT_GROUPS, *foreign.OUR_GROUPS, "POSTGRES_", fields.PATRONI)
     assert [] == [variable.name for variable in OURS if not f"{variable.name}_".startswith(groups)]

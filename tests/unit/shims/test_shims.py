@@ -435,7 +435,7 @@ def test_a_restore_does_not_replay_an_older_timeline_past_a_fork(fetching: Fetch
     assert 1 == fetching.fetch("exit 74", name=NEWER)[0]
     code, words = fetching.fetch("echo wrong >place")
     assert (126, False) == (code, (fetching.data / "place").exists())
-    assert (fetching.runtime / "fetch-failed").exists()
+    assert f"{NAME}\n" == (fetching.runtime / "fetch-failed").read_text()
     assert (
         f"entrypoint: error: {NEWER} is not in the archive, and {NAME} cannot replace it, because timeline 2 forked "
         "off before the end of that segment; recovery stops here\n"

@@ -29,6 +29,7 @@ def _specs(folder: Path, values: Mapping[str, str], *, first: bool = False) -> d
         runtime_folder=str(folder / "run"),
         environment={"PATH": "/usr/bin", "POSTGRES_PASSWORD": "secret"},
     )
+    assert helpers.start_watch(context) is None
     found = helpers.specs(context, first=first)
     for helper in found:
         if helper.stdin is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ import pytest
 from entrypoint import exits
 from entrypoint.archive import fork
 from entrypoint.errors import Failure
-from entrypoint.start import objections
+from entrypoint.server.context import Context
+from entrypoint.start import objections, plan
+from entrypoint.system.children import Children
+from entrypoint.upgrade import older
 from unit import made
 
 TYPE_CHECKING = False
@@ -71,3 +75,40 @@ def test_a_cluster_without_a_rival_is_left_alone(tmp_path: Path) -> None:
     """No archive is needed to serve it."""
     made.cluster(tmp_path)
     assert not objections.gives_way(made.settings({"PGDATA": str(tmp_path)}))
+
+
+@pytest.mark.parametrize("asked", ["off", "on"])
+def test_an_unfinished_restore_of_an_older_major(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Children, asked: str
+) -> None:
+    """Only `entrypoint restore` continues it, by its own major's programs; a start names that command."""
+    data = made.cluster(tmp_path / "data")
+    for path, text in (("15/bin/postgres", "15.1"), ("17/bin/postgres", "17.1")):
+        program = tmp_path / "home" / path
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\necho 'postgres (PostgreSQL) {text}'\n")
+        program.chmod(0o755)
+    monkeypatch.setattr(older, "HOME", str(tmp_path / "home"))
+    wanted = made.settings({"PGDATA": str(data), "POSTGRES_UPGRADE": asked})
+    path = f"{tmp_path}/home/17/bin:{os.environ['PATH']}"
+    context = Context(wanted, children, made.POSTGRES, str(tmp_path), {"PATH": path, "PG_MAJOR": "17"})
+    decided = plan.Plan(plan.RECOVER, discard=False, move_aside=False, refusals=(), warnings=())
+    assert [] == objections.objections(context, decided, restore_only=True)
+    (problem,) = objections.objections(context, decided)
+    assert exits.UNFINISHED_RESTORE == problem.code
+    assert "restore of a cluster of PostgreSQL 15 is not finished" in problem.what
+    assert "entrypoint restore" in problem.hint
+
+
+@pytest.mark.parametrize("kind", [plan.START, plan.RECOVER])
+@pytest.mark.parametrize("restore_only", [True, False])
+def test_an_image_without_a_server(
+    tmp_path: Path, children: Children, kind: plan.Kind, *, restore_only: bool
+) -> None:
+    """It is one objection among others, so that all are named at once."""
+    data = made.cluster(tmp_path / "data")
+    wanted = made.settings({"PGDATA": str(data)})
+    context = Context(wanted, children, made.POSTGRES, str(tmp_path), {"PATH": str(tmp_path)})
+    decided = plan.Plan(kind, discard=False, move_aside=False, refusals=(), warnings=())
+    (problem,) = objections.objections(context, decided, restore_only=restore_only)
+    assert "postgres: command not found" == problem.what

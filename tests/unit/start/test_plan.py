@@ -170,7 +170,12 @@ def test_old_databases_are_refused() -> None:
     """Data of another major version or layout is never ignored in favor of a new, empty database."""
     (refusal,) = plan.decide(made.settings(), made.facts(old_databases=("/a", "/b"))).refusals
     assert "in: /a /b" in refusal.what
+    assert "-e PGDATA=/a or -e PGDATA=/b" in refusal.hint
     assert "pg_upgrade" in refusal.hint
+    (refusal,) = plan.decide(
+        made.settings(), made.facts(old_databases=("/a (unused mount/volume)",))
+    ).refusals
+    assert "single mount" in refusal.hint
 
 
 def test_an_unreadable_folder_is_one_refusal() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from entrypoint import own
+from entrypoint.postgres import cluster
+from entrypoint.postgres.cluster import CONTROL_BYTES
 from entrypoint.system.files import Mount
 from entrypoint.volume import probe
 from entrypoint.volume.facts import DataFolder, Unfinished
@@ -138,7 +140,8 @@ def test_a_promotion_counts_once_the_server_has_noted_it(
     for name in ("entrypoint.unfinished", "global"):
         (tmp_path / name).mkdir()
     (tmp_path / "entrypoint.unfinished" / "state").write_text("recovery name\n")
-    (tmp_path / "global" / "pg_control").write_bytes(bytes(16) + state.to_bytes(4, "little") + bytes(128))
+    control = (bytes(16) + state.to_bytes(4, "little")).ljust(CONTROL_BYTES, b"\0")
+    (tmp_path / "global" / "pg_control").write_bytes(control)
     if signal:
         (tmp_path / "recovery.signal").touch()
     assert Unfinished(stage, "name") == _look(tmp_path).unfinished
@@ -228,7 +231,7 @@ def test_a_link_leads_to_its_target(tmp_path: Path) -> None:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in place of /var/lib/postgresql."""
-    monkeypatch.setattr(probe, "HOME", str(tmp_path))
+    monkeypatch.setattr(cluster, "HOME", str(tmp_path))
     return tmp_path
 
 

@@ -12,6 +12,8 @@ from entrypoint import own
 from entrypoint.volume import reserve
 
 SEGMENT = 1024**2
+SERVER = 1
+"""A process that has no checkpointer."""
 EACH = 3 * SEGMENT
 """A segment, and 2 MB for the small files of a checkpoint."""
 KEPT = {"1": EACH, "2": EACH}
@@ -56,6 +58,9 @@ def data(tmp_path: Path, disk: Disk) -> str:
     folder = tmp_path / "data"
     (folder / "pg_stat_tmp").mkdir(parents=True)
     (folder / "pg_wal").symlink_to(wal)
+    (folder / "global").mkdir()
+    (folder / "global/pg_control").touch()
+    os.utime(folder / "global/pg_control", (1000, 1000))
     return str(folder)
 
 
@@ -259,15 +264,31 @@ def test_a_running_server_gets_segments(data: str) -> None:
     reserve.make(data, SEGMENT)
     folder = Path(data, "pg_wal", own.RESERVE)
     _write_segment(data, "000000010000000000000FFE", 1000)
-    assert 2 == reserve.lend(data, SEGMENT)
+    assert 2 == reserve.lend(data, SEGMENT, SERVER)
     made = ["000000010000000000000FFF", "000000010000000100000000"]
     assert ["000000010000000000000FFE", *made] == _segments(data)
     assert {SEGMENT} == {Path(data, "pg_wal", name).stat().st_size for name in made}
     assert {**KEPT, **CRUMBS} == _kept(data)
     assert 2 + 4 + 32 == len(list(folder.iterdir()))
-    assert 0 == reserve.lend(data, SEGMENT)
+    assert 0 == reserve.lend(data, SEGMENT, SERVER)
     assert reserve.missing(data, SEGMENT)
     assert WHOLE - 2 * SEGMENT == reserve.give_up(data)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_the_name_of_a_segment_is_durable(
+    data: str, is_written: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written before needs it: with blocks that were only allocated, the server's own sync is enough."""
+    reserve.make(data, SEGMENT)
+    _write_segment(data, "000000010000000000000007", 1000)
+    if is_written:
+        for name in ("next-1", "next-2"):
+            Path(data, "pg_wal", own.RESERVE, name).write_bytes(os.urandom(SEGMENT))
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.readlink(f"/proc/self/fd/{number}")))
+    assert 2 == reserve.lend(data, SEGMENT, SERVER)
+    assert ([os.path.realpath(f"{data}/pg_wal")] * 2 if is_written else []) == synced
 
 
 def test_a_server_that_has_segments_gets_none(data: str) -> None:
@@ -276,28 +297,48 @@ def test_a_server_that_has_segments_gets_none(data: str) -> None:
     _write_segment(data, "000000020000000000000007", 1000)
     _write_segment(data, "000000020000000000000008", 900)
     _write_segment(data, "000000020000000000000009", 900)
-    assert 0 == reserve.lend(data, SEGMENT)
+    assert 0 == reserve.lend(data, SEGMENT, SERVER)
     os.utime(f"{data}/pg_wal/000000020000000000000008", (1100, 1100))
-    assert 1 == reserve.lend(data, SEGMENT)
+    assert 1 == reserve.lend(data, SEGMENT, SERVER)
     assert "00000002000000000000000A" == _segments(data)[-1]
-    assert 0 == reserve.lend(data, SEGMENT)
+    assert 0 == reserve.lend(data, SEGMENT, SERVER)
+
+
+def test_a_server_that_names_segments_itself_gets_none(data: str) -> None:
+    """From PostgreSQL 16 on, it would replace one that has come meanwhile, and what was written to it."""
+    reserve.make(data, SEGMENT)
+    _write_segment(data, "000000010000000000000007", 1000)
+    made = Path(data, "pg_wal/xlogtemp.77")
+    made.touch()
+    assert 0 == reserve.lend(data, SEGMENT, SERVER)
+    made.unlink()
+    os.utime(f"{data}/global/pg_control")
+    assert 0 == reserve.lend(data, SEGMENT, SERVER)
+    os.utime(f"{data}/global/pg_control", (1000, 1000))
+    assert 2 == reserve.lend(data, SEGMENT, SERVER)
 
 
 def test_nothing_to_lend(data: str, tmp_path: Path) -> None:
     """Without a reserve, a segment or a cluster nothing happens, and no segment is replaced."""
-    assert 0 == reserve.lend(str(tmp_path / "none"), SEGMENT)
-    assert 0 == reserve.lend(data, SEGMENT)
+    assert 0 == reserve.lend(str(tmp_path / "none"), SEGMENT, SERVER)
+    assert 0 == reserve.lend(data, SEGMENT, SERVER)
     reserve.make(data, SEGMENT)
-    assert 0 == reserve.lend(data, SEGMENT)
+    assert 0 == reserve.lend(data, SEGMENT, SERVER)
 
 
 def test_crumbs(data: str, disk: Disk) -> None:
-    """One after the other, and only where nothing is free: each lets a checkpoint succeed."""
+    """One after the other, and only where nothing is free; two are kept for checkpoints."""
     reserve.make(data, SEGMENT)
     assert not reserve.crumble(data)
     disk.free = 4096
-    for left in (3, 2, 1, 0):
+    for left in (3, 2):
         assert reserve.crumble(data)
         assert left == sum(name in CRUMBS for name in _kept(data))
     assert not reserve.crumble(data)
+    for left in (1, 0):
+        assert reserve.move_crumb(f"{data}/pg_wal", f"{data}/moved", 0o640)
+        assert left == sum(name in CRUMBS for name in _kept(data))
+        assert 0o640 == Path(data, "moved").stat().st_mode & 0o777
+    assert not reserve.move_crumb(f"{data}/pg_wal", f"{data}/moved", 0o640)
+    assert not reserve.move_crumb(f"{data}/none", f"{data}/moved", 0o640)
     assert BIG == _kept(data)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from entrypoint import own
 from entrypoint.volume import probe
 from entrypoint.volume.facts import DataFolder
 from entrypoint.volume.unfinished import Unfinished
+from unit.kills import Killed, killed_at
 from unit.made import INITDB_MAKES
 
 TYPE_CHECKING = False
@@ -45,40 +44,12 @@ FOREIGN = ["notes.txt", "pg_dump.sql"]
 STEPS = ("mkdir", "open", "fsync", "replace", "rename", "rmdir", "unlink")
 
 
-class Killed(BaseException):
-    """A kill as it looks from inside: nothing handles it."""
-
-
-@contextmanager
-def _killed_at(step: int) -> Iterator[None]:
-    """Make every function that changes a folder end the program, from this step on."""
-    assert shutil.rmtree.avoids_symlink_attacks  # shutil looked up the real functions before they are patched
-    left = itertools.count(step, -1)
-    real: dict[str, Callable[..., object]] = {name: getattr(os, name) for name in STEPS}
-
-    def patched(name: str) -> Callable[..., object]:
-        def call(*arguments: object, **named: object) -> object:
-            if next(left) <= 0:
-                raise Killed
-            return real[name](*arguments, **named)
-
-        return call
-
-    try:
-        for name in STEPS:
-            setattr(os, name, patched(name))
-        yield
-    finally:
-        for name in STEPS:
-            setattr(os, name, real[name])
-
-
 def _every_kill(make: Callable[[], Unfinished], act: Callable[[Unfinished], None]) -> Iterator[Unfinished]:
     """Act on a new data folder once for each step, killed at that step; the last run is not killed."""
     for step in range(1000):
         unfinished = make()
         try:
-            with _killed_at(step):
+            with killed_at(step, STEPS):
                 act(unfinished)
         except Killed:
             yield unfinished
@@ -314,7 +285,7 @@ def test_moving_aside_twice_in_a_second(new: Maker, monkeypatch: pytest.MonkeyPa
     """A start that is killed and at once started again finds another name."""
     monkeypatch.setattr(time, "strftime", lambda *_: "20261122T180000Z")
     unfinished = _with_files_of_init_files(new)
-    with pytest.raises(Killed), _killed_at(5):
+    with pytest.raises(Killed), killed_at(5, STEPS):
         unfinished.move_aside()
     unfinished.move_aside()
     assert _look(unfinished).unfinished is None

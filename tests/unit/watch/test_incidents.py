@@ -15,6 +15,15 @@ def _names(record: Record) -> list[tuple[str, str]]:
     return [(each.name, each.level) for each in record.noted.events]
 
 
+def test_an_upgrade_has_a_begin_and_an_end() -> None:
+    """Both are for information: a failed one is a start that was refused."""
+    record = incidents.upgraded(incidents.upgrading(Record(), "15", 1.0), "17", 2.0)
+    assert [("upgrade", "info")] * 2 == _names(record)
+    first, last = (each.found for each in record.noted.events)
+    assert "from PostgreSQL 15 has begun" in first
+    assert "to PostgreSQL 17 has ended" in last
+
+
 def test_restarts_by_itself() -> None:
     """The third one within ten minutes is reported; the loop goes unreported after that, until it has ended."""
     record = Record()
@@ -53,6 +62,8 @@ def test_a_crash_before_the_first_look() -> None:
     crashed = SERVER._replace(recovered=1010.0)
     assert [("crash", "error")] == _names(incidents.answered(Record(), crashed, 1011.0))
     assert [] == _names(incidents.answered(Record(), crashed._replace(version="14.9"), 1011.0))
+    candidate = crashed._replace(version="19rc1 (Debian 19~rc1-1)")
+    assert [("crash", "error")] == _names(incidents.answered(Record(), candidate, 1011.0))
 
 
 def test_a_promotion_is_reported_once() -> None:

@@ -306,4 +306,5 @@ def test_the_lag_of_the_last_look(age: float, expected: int | None) -> None:
 
 def test_phases_are_those_of_pid1() -> None:
     """Every phase that PID 1 and `ready` report is known here, in the order of a container's life."""
-    assert ("boot", "init", "restore", "recovery", "startdb", "serving", "stopping") == live.PHASES
+    start = ("boot", "upgrade", "init", "restore", "recovery", "startdb")
+    assert (*start, "serving", "stopping") == live.PHASES

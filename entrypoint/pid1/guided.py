@@ -1,0 +1,175 @@
+"""PID 1 while Patroni runs the server, which is then a child of PID 1 that Patroni has left to it.
+
+Patroni starts the server through a process that ends at once, so that the server outlives Patroni. PID 1
+finds it by its lock file: it is the child of PID 1 that runs in the data folder.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from entrypoint import exits, log
+from entrypoint.errors import Failure
+from entrypoint.light import signal
+from entrypoint.pid1 import guidance, supervisor
+from entrypoint.pid1.guidance import PATRONI
+from entrypoint.pid1.lifecycle import SERVING, STOPPING
+from entrypoint.postgres.postmaster import pid_in
+from entrypoint.system import processes, small
+from entrypoint.volume import installing, notes
+from entrypoint.volume.ahead import Ahead
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.pid1.handoff import Handoff
+    from entrypoint.system.children import Children
+
+FIRST_START = "first-start"
+"""A file in the runtime folder from the begin of a first start or restore to its success: its exit code, or
+`running`. Patroni runs it, and would serve what it leaves."""
+_LOOK_EVERY = 0.3
+"""Seconds between two looks whether there is a server."""
+
+
+def main(descriptor_text: str) -> int:
+    """Keep Patroni up, and with it the server, and return the exit code."""
+    return supervisor.main(descriptor_text, Guided)
+
+
+class Guided(supervisor.Supervisor):
+    """The one loop, for a server that Patroni starts and stops."""
+
+    def __init__(self, children: Children, given: Handoff) -> None:
+        super().__init__(children, given)
+        self.server = 0
+        self.pids[given.pid] = PATRONI
+        self.state = guidance.begin(self.state, time.monotonic())
+        self.folder = _identity(self.given.data_folder)
+        self.lock: int | None = None
+        """The lock on a data folder that Patroni has made again."""
+
+    def _on_signal(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            self._signal_helper(PATRONI, number)
+            return
+        self._follow(guidance.on_signal(self.state, self._allowed(number), time.monotonic()))
+
+    def _on_time(self) -> None:
+        self._follow(guidance.on_time(self.state, time.monotonic()))
+
+    def _on_server_end(self, code: int, now: float, *, clean: bool) -> None:
+        self.server = 0
+        self._follow(guidance.on_server_end(self.state, code, now, clean=clean))
+
+    def _on_helper_end(self, role: str, code: int, now: float, pause: float | None) -> None:
+        if role != PATRONI:
+            self._follow(guidance.on_helper_end(self.state, role, code, now, pause))
+            return
+        self._look_for_server()
+        failed = _unfinished(self.given.runtime_folder)
+        self._follow(guidance.on_patroni_end(self.state, code, now, failed=failed))
+
+    def _until_next_look(self, left: float | None) -> float | None:
+        left = super()._until_next_look(left)
+        if self.server or self.state.phase not in (SERVING, STOPPING):
+            return left
+        return _LOOK_EVERY if left is None else min(left, _LOOK_EVERY)
+
+    def _look_at_disks(self) -> None:
+        if not self.server and self.state.phase in (SERVING, STOPPING):
+            self._look_for_server()
+        if self.server:
+            super()._look_at_disks()
+        else:
+            self.brake.due = time.monotonic() + _LOOK_EVERY
+
+    def _look_for_server(self) -> None:
+        """Take the server that Patroni has started as ours, so that its end is seen."""
+        data = self.given.data_folder
+        try:
+            pid = pid_in(small.read_text(f"{data}/postmaster.pid"))
+            is_server = processes.parent_of(pid) == os.getpid() and pid not in self.pids
+            if (
+                not is_server
+                or self.server == pid
+                or os.readlink(f"/proc/{pid}/cwd") != os.path.realpath(data)
+            ):
+                return
+        except OSError:
+            return
+        self.children.adopt(pid)
+        self.server = pid
+        # It may be another cluster than before: this node may just have become a copy of the leader.
+        cluster = notes.cluster(data)
+        notes.expect(data, cluster)
+        self.given = self.given._replace(cluster=cluster, segment=installing.segment_bytes(data))
+        self.ahead = Ahead(data, self.given.segment, pid)
+        self.brake.is_up = False
+        log.info(f"Patroni has started the server (pid {pid})")
+        self._lock_again()
+        self._follow((guidance.on_server_start(self.state), []))
+
+    def _lock_again(self) -> None:
+        """Lock the data folder again if Patroni has removed the one that was locked, and made it again."""
+        now = _identity(self.given.data_folder)
+        if now == self.folder:
+            return
+        from entrypoint.volume import holder  # loaded only if it is needed
+
+        self.folder = now
+        if self.lock is not None:
+            os.close(self.lock)
+        try:
+            self.lock = holder.lock_folder(self.given.data_folder)
+        except Failure as failure:
+            self.lock = None
+            log.problem(failure.problems[0])
+            self._on_signal(signal.SIGQUIT)
+
+    def _start(self, role: str) -> None:
+        if role != PATRONI:
+            super()._start(role)
+            return
+        try:
+            pid = self.children.spawn(self.given.argv, self.given.environment)
+        except Failure as failure:
+            log.problem(failure.problems[0])
+            self._on_helper_end(role, failure.code, time.monotonic(), None)
+            return
+        self.pids[pid] = PATRONI
+
+    def _signal_helper(self, role: str, number: int) -> None:
+        if role != PATRONI:
+            super()._signal_helper(role, number)
+            return
+        # To Patroni alone: what it has started, it ends itself.
+        for pid in [pid for pid, name in self.pids.items() if name == PATRONI]:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+
+    def stop_no_matter_what(self) -> None:
+        """Stop Patroni and the server, escalating until they are gone."""
+        self._look_for_server()
+        self._signal_helper(PATRONI, signal.SIGKILL)
+        if self.server:
+            super().stop_no_matter_what()
+
+
+def _identity(folder: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _unfinished(runtime_folder: str) -> int | None:
+    """Return the code of a first start that has begun and did not succeed; None: there is none."""
+    try:
+        text = small.read(f"{runtime_folder}/{FIRST_START}", most=32).decode("ascii", "replace").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() and 0 < int(text) < 256 else exits.FAILURE
