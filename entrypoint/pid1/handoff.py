@@ -98,7 +98,7 @@ class Handoff(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> Handoff:
-        """Return the value that was packed; raises ValueError, EOFError or TypeError for any other bytes."""
+        """Return the packed value; raises ValueError, EOFError or TypeError if it is not whole."""
         values = marshal.loads(data)  # noqa: S302 - we wrote it ourselves, and its types are checked
         if not _fits(values, _SHAPE):
             raise ValueError(data[:16])

