@@ -37,14 +37,17 @@ class Node:
         self.container = container
         self._network = network
 
-    def ask(self, path: str) -> tuple[int, dict[str, Any]]:
+    def ask(self, path: str, method: str = "GET", body: object = None) -> tuple[int, dict[str, Any]]:
         """Patroni's answer to a request, as status and JSON; status 0: it does not answer."""
         found = containers.inspect(self.container.name)["NetworkSettings"]["Networks"][self._network]
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://{found['IPAddress']}:8008{path}", data, method=method)
         try:
-            with urllib.request.urlopen(f"http://{found['IPAddress']}:8008{path}", timeout=3) as answer:
+            with urllib.request.urlopen(request, timeout=3) as answer:
                 return answer.status, json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read() or b"{}")
+            said = error.read()
+            return error.code, json.loads(said) if said.startswith(b"{") else {}
         except (OSError, ValueError):
             return 0, {}
 

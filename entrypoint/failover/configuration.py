@@ -101,7 +101,29 @@ def of_node(
         for key in path[:-1]:
             inner = inner.setdefault(key, {})
         inner[path[-1]] = value
+    _close_api(node, found)
     return found
+
+
+def _close_api(node: Failover, found: dict[str, Any]) -> None:
+    """Let only the nodes themselves give commands to Patroni's REST API; anybody may ask it.
+
+    Without a password, whoever reaches its port can change the server's settings, such as `archive_command`,
+    and so runs programs on all nodes. All nodes must have the same password, so it follows from one that they
+    share. The server accepts that one for replication, so the other one must not give it away.
+    """
+    import hashlib
+    import hmac
+
+    roles = found["postgresql"]["authentication"]
+    shared = roles["replication"].get("password") or roles["superuser"].get("password")
+    if shared:
+        made = hmac.digest(
+            f"{shared}".encode(), f"Patroni's REST API of {node.scope}".encode(), hashlib.sha256
+        )
+        login = found.setdefault("restapi", {}).setdefault("authentication", {})
+        login.setdefault("username", "patroni")
+        login.setdefault("password", made.hex())
 
 
 def for_a_check(found: Mapping[str, Any], node: Failover, unused: str) -> dict[str, Any]:
@@ -110,17 +132,22 @@ def for_a_check(found: Mapping[str, Any], node: Failover, unused: str) -> dict[s
     Its check connects to each address of the DCS, and refuses a data folder with only our files. `unused` is
     the path of a folder that does not exist.
     """
-    postgresql = {**found["postgresql"], "data_dir": unused}
-    roles = postgresql["authentication"]
-    postgresql["authentication"] = {
-        role: {name: "x" if "password" in name else value for name, value in each.items()}
-        for role, each in roles.items()
-    }
     store = {
         name: value for name, value in found[node.store].items() if name not in ("host", "hosts", "token")
     }
-    store |= {name: "x" for name in store if "password" in name}
-    return {**found, "postgresql": postgresql, node.store: {**store, "url": "http://checked-later:1"}}
+    checked = {
+        **found,
+        "postgresql": {**found["postgresql"], "data_dir": unused},
+        node.store: {**store, "url": "http://checked-later:1"},
+    }
+    return _without_passwords(checked)
+
+
+def _without_passwords(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_passwords(value) if isinstance(value, dict) else "x" if "password" in name else value
+        for name, value in found.items()
+    }
 
 
 def for_all_nodes(winning: Mapping[str, Source]) -> dict[str, str]:

@@ -86,6 +86,31 @@ def test_patronictl_in_the_container(cluster: Cluster) -> None:
     assert [] == [node.name for node in cluster.nodes if node.name not in shown]
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PATCH", "/config"),
+        ("PUT", "/config"),
+        ("POST", "/restart"),
+        ("POST", "/switchover"),
+        ("POST", "/sigterm"),
+    ],
+)
+def test_a_stranger_gives_commands(cluster: Cluster, method: str, path: str) -> None:
+    """Who reaches Patroni's port cannot change the cluster, since a setting can run any program."""
+    harm = {"postgresql": {"parameters": {"archive_command": "touch /tmp/harm"}}, "leader": "x"}
+    assert [401] * 3 == [node.ask(path, method, harm)[0] for node in cluster.nodes]
+
+
+def test_a_command_to_another_node(cluster: Cluster) -> None:
+    """The patronictl of one node may restart the server of another one."""
+    node = cluster.standbys[0]
+    server = node.container.postmaster()
+    cluster.leader.container.exec("patronictl", "restart", "--force", "shop", node.name)
+    cluster.settled()
+    assert server != node.container.postmaster()
+
+
 def test_promote_is_refused(cluster: Cluster) -> None:
     """Patroni chooses the leader; the message names its command."""
     node = cluster.standbys[0]

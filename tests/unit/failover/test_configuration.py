@@ -76,13 +76,38 @@ def test_patronis_variables_are_stronger() -> None:
     assert ("10.0.0.1:5432", "DEBUG") == (found["postgresql"]["listen"], found["log"]["level"])
 
 
+def test_who_may_give_commands() -> None:
+    """The nodes of one cluster have the same password for Patroni's REST API, and nobody else can know it."""
+    logins = [
+        _of(_node(**more))["restapi"]["authentication"]
+        for more in (
+            {},
+            {"PATRONI_NAME": "db2", "PATRONI_ETCD3_HOSTS": "etcd2:2379"},
+            {"PATRONI_SCOPE": "other"},
+            {"PATRONI_REPLICATION_PASSWORD": "another"},
+        )
+    ]
+    assert logins[0] == logins[1]
+    assert 3 == len({each["password"] for each in logins})
+    assert "streams" not in str(logins)
+
+
+def test_own_login_of_the_api() -> None:
+    """Patroni's variables for it are stronger; without any password, there is nothing to protect it with."""
+    own = {"PATRONI_RESTAPI_USERNAME": "me", "PATRONI_RESTAPI_PASSWORD": "mine"}
+    assert {"username": "me", "password": "mine"} == _of(_node(**own))["restapi"]["authentication"]
+    none = {"PATRONI_REPLICATION_PASSWORD": "", "POSTGRES_PASSWORD": "", "POSTGRES_HOST_AUTH_METHOD": "trust"}
+    assert "authentication" not in _of(_node(**none))["restapi"]
+
+
 def test_a_check_needs_no_dcs_and_no_secrets() -> None:
     """Patroni's check connects to the DCS, whose members may be away, and prints what it does not accept."""
     node = _node()
     before = _of(node)
     found = configuration.for_a_check(before, node, "/nowhere")
     text = json.dumps(found)
-    assert [] == [word for word in ("of-the-dcs", "streams", "secret", "etcd1") if word in text]
+    secrets = ["of-the-dcs", "streams", "secret", "etcd1", before["restapi"]["authentication"]["password"]]
+    assert [] == [word for word in secrets if word in text]
     assert "/nowhere" == found["postgresql"]["data_dir"]
     assert _of(node) == before
 
