@@ -7,6 +7,7 @@ A cluster of nodes under Patroni, with a real etcd, in a network of its own.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import threading
 import time
@@ -35,11 +36,11 @@ class Node:
         """Refer to a node that is a container in this network."""
         self.name = name
         self.container = container
-        self._network = network
+        self.network = network
 
     def ask(self, path: str, method: str = "GET", body: object = None) -> tuple[int, dict[str, Any]]:
         """Patroni's answer to a request, as status and JSON; status 0: it does not answer."""
-        found = containers.inspect(self.container.name)["NetworkSettings"]["Networks"][self._network]
+        found = containers.inspect(self.container.name)["NetworkSettings"]["Networks"][self.network]
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://{found['IPAddress']}:8008{path}", data, method=method)
         try:
@@ -67,6 +68,14 @@ class Node:
         """The pid of Patroni, as PID 1 reports it; 0: it does not run."""
         rows = self.container.exec("cat", "/run/entrypoint/status", check=False).stdout.splitlines()
         return next((int(row.split()[3]) for row in rows if row.startswith("helper patroni running")), 0)
+
+    def cut(self) -> None:
+        """Take the node out of the network; `docker exec` still reaches it."""
+        containers.docker("network", "disconnect", "--force", self.network, self.container.name)
+
+    def plug(self) -> None:
+        """Put the node back into the network."""
+        containers.docker("network", "connect", "--alias", self.name, self.network, self.container.name)
 
     def kill_patroni(self) -> None:
         """Kill Patroni alone, and wait until there is another one and this node leads as before."""
@@ -141,6 +150,8 @@ class Writer:
         """Write to the table `kept` of whichever node takes writes."""
         self.cluster = cluster
         self.acknowledged: list[int] = []
+        self.moments: list[tuple[float, str]] = []
+        """When a row was acknowledged, in seconds of the monotonic clock, and by which node."""
         self.longest = 0.0
         self._next = time.time_ns()
         self._ends = threading.Event()
@@ -167,8 +178,13 @@ class Writer:
                 except AssertionError:
                     continue
                 self.acknowledged.append(self._next)
+                self.moments.append((time.monotonic(), node.name))
                 self.longest = max(self.longest, time.monotonic() - last)
                 last = time.monotonic()
+
+    def changes(self) -> list[str]:
+        """The nodes that have acknowledged rows, in order; a name that is there twice has taken writes again."""
+        return [name for name, _ in itertools.groupby(name for _, name in self.moments)]
 
     def lost(self, node: Node) -> list[int]:
         """The acknowledged rows that a node lacks."""

@@ -21,6 +21,9 @@ PATRONI = "patroni"
 """The role of Patroni."""
 _AGAIN_MAX = 4.0
 """Seconds to the next start of Patroni: without one, the leader's lock ends after its ttl, 20 s or more."""
+STOPPED = 5.0
+"""Seconds for which Patroni may be stopped by a signal. The other nodes take a leader whose Patroni says
+nothing for lost, and one of them takes over, but its server would still take writes."""
 _GIVE_UP = 5
 """How many times in a row Patroni may end by itself while there is no server, before the container ends."""
 

@@ -30,6 +30,8 @@ FIRST_START = "first-start"
 `running`. Patroni runs it, and would serve what it leaves."""
 _LOOK_EVERY = 0.3
 """Seconds between two looks whether there is a server."""
+_LOOK_SELDOM = 5.0
+"""Seconds between two looks at a Patroni that has started its server."""
 
 
 def main(descriptor_text: str) -> int:
@@ -48,6 +50,8 @@ class Guided(supervisor.Supervisor):
         self.folder = _identity(self.given.data_folder)
         self.lock: int | None = None
         """The lock on a data folder that Patroni has made again."""
+        self.stopped: tuple[int, float] | None = None
+        """The pid of a Patroni that a signal has stopped, and when that was seen first."""
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
@@ -72,17 +76,38 @@ class Guided(supervisor.Supervisor):
 
     def _until_next_look(self, left: float | None) -> float | None:
         left = super()._until_next_look(left)
-        if self.server or self.state.phase not in (SERVING, STOPPING):
+        if self.state.phase not in (SERVING, STOPPING):
             return left
-        return _LOOK_EVERY if left is None else min(left, _LOOK_EVERY)
+        most = _LOOK_SELDOM if self.server else _LOOK_EVERY
+        return most if left is None else min(left, most)
 
     def _look_at_disks(self) -> None:
+        self._look_at_patroni()
         if not self.server and self.state.phase in (SERVING, STOPPING):
             self._look_for_server()
         if self.server:
             super()._look_at_disks()
         else:
             self.brake.due = time.monotonic() + _LOOK_EVERY
+
+    def _look_at_patroni(self) -> None:
+        """End a Patroni that was stopped by a signal, so that the next one keeps the leader's place."""
+        pid = next((pid for pid, role in self.pids.items() if role == PATRONI), 0)
+        if self.state.phase != SERVING or not processes.is_stopped(pid):
+            self.stopped = None
+            return
+        now = time.monotonic()
+        if self.stopped is None or self.stopped[0] != pid:
+            self.stopped = pid, now
+        elif now >= self.stopped[1] + guidance.STOPPED:
+            log.warning(
+                "a signal has stopped Patroni: killing it, since another node would take over while this "
+                "server takes writes",
+                "to let Patroni leave the server alone for a while: patronictl pause",
+                docs="fail-over",
+            )
+            self._signal_helper(PATRONI, signal.SIGKILL)
+            self.stopped = None
 
     def _look_for_server(self) -> None:
         """Take the server that Patroni has started as ours, so that its end is seen."""

@@ -18,10 +18,23 @@ def pids() -> list[int]:
 def parent_of(pid: int) -> int:
     """Return the parent of a process; -1: the process is gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
+        return int(_stat(pid)[1])
     except (OSError, IndexError, ValueError):
         return -1
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a process is stopped by a signal, such as SIGSTOP."""
+    try:
+        return _stat(pid)[0] == b"T"
+    except (OSError, IndexError):
+        return False
+
+
+def _stat(pid: int) -> list[bytes]:
+    """Return what the kernel says of a process, from its state on."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
 
 
 def others() -> list[int]:

@@ -132,6 +132,18 @@ def test_a_killed_patroni(cluster: Cluster) -> None:
     assert [leader] == cluster.leaders
 
 
+def test_a_patroni_that_a_signal_has_stopped(cluster: Cluster) -> None:
+    """It is replaced well within the ttl, after which another node would lead while this server takes writes."""
+    leader = cluster.settled()
+    server, patroni = leader.container.postmaster(), leader.patroni
+    with Writer(cluster) as writer:
+        leader.container.exec("kill", "-STOP", str(patroni), user="0")
+        containers.until(lambda: leader.patroni not in (0, patroni) and leader.leads, "another Patroni", 20)
+    assert server == leader.container.postmaster()
+    assert writer.longest < 3
+    assert [leader] == cluster.leaders
+
+
 def test_a_reload(cluster: Cluster) -> None:
     """SIGHUP makes the server read its files again."""
     node = cluster.standbys[0]

@@ -213,6 +213,31 @@ def test_a_killed_patroni_is_replaced(tmp_path: Path) -> None:
         assert 0 == node.end()[0]
 
 
+def test_a_stopped_patroni_is_replaced(tmp_path: Path) -> None:
+    """Otherwise another node would take over, while the server here takes writes."""
+    with _node(tmp_path) as node:
+        node.wait_for("started")
+        server = node.server
+        os.kill(node.patroni, signal.SIGSTOP)
+        node.wait_for(f"adopted {server}")  # within ten seconds, half of the smallest ttl
+        node.process.send_signal(signal.SIGTERM)
+        code, errors = node.end()
+    assert 0 == code
+    assert "a signal has stopped Patroni: killing it" in errors
+
+
+def test_a_patroni_that_goes_on_is_left_alone(tmp_path: Path) -> None:
+    """Somebody stopped it for a moment."""
+    with _node(tmp_path) as node:
+        node.wait_for("started")
+        for _ in range(2):
+            os.kill(node.patroni, signal.SIGSTOP)
+            time.sleep(3)
+            os.kill(node.patroni, signal.SIGCONT)
+            time.sleep(1)
+        assert "started\n" == node.said()
+
+
 def test_a_killed_server_ends_nothing(tmp_path: Path) -> None:
     """Patroni decides what to do about it; PID 1 knows the next one."""
     with _node(tmp_path) as node:
