@@ -152,6 +152,8 @@ class Writer:
         self.acknowledged: list[int] = []
         self.moments: list[tuple[float, str]] = []
         """When a row was acknowledged, in seconds of the monotonic clock, and by which node."""
+        self.refused: set[str] = set()
+        """The nodes that have refused a row, or not answered."""
         self.longest = 0.0
         self._next = time.time_ns()
         self._ends = threading.Event()
@@ -176,6 +178,7 @@ class Writer:
                 try:
                     node.sql(f"SET statement_timeout = '3s'; INSERT INTO kept VALUES ({self._next})")
                 except AssertionError:
+                    self.refused.add(node.name)
                     continue
                 self.acknowledged.append(self._next)
                 self.moments.append((time.monotonic(), node.name))

@@ -28,7 +28,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def test_patroni_dies(cluster: Cluster) -> None:
-    """Twenty times: the server is the same one, the leader stays, and no write takes longer than a second."""
+    """Twenty times: the server is the same one, the leader stays, and it refuses no write."""
     leader = cluster.settled()
     server = leader.container.postmaster()
     with Writer(cluster) as writer:
@@ -36,7 +36,7 @@ def test_patroni_dies(cluster: Cluster) -> None:
             leader.kill_patroni()
     assert server == leader.container.postmaster()
     assert [] == writer.lost(leader)
-    assert writer.longest < 3
+    assert leader.name not in writer.refused
 
 
 def test_the_leader_dies(cluster: Cluster) -> None:
