@@ -40,7 +40,9 @@ class Node:
 
     def ask(self, path: str, method: str = "GET", body: object = None) -> tuple[int, dict[str, Any]]:
         """Patroni's answer to a request, as status and JSON; status 0: it does not answer."""
-        found = containers.inspect(self.container.name)["NetworkSettings"]["Networks"][self.network]
+        found = containers.inspect(self.container.name)["NetworkSettings"]["Networks"].get(self.network)
+        if found is None:
+            return 0, {}  # it was cut off
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://{found['IPAddress']}:8008{path}", data, method=method)
         try:
