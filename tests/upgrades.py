@@ -124,12 +124,11 @@ class Home(NamedTuple):
         finally:
             subprocess.run(("rm", "-rf", made), check=True)
 
-    def upgrade(self, word: str, mode: str = "auto", image: str = NEW) -> Outcome:
+    def upgrade(self, word: str, mode: str = "auto", *options: str) -> Outcome:
         """Return how a command of `entrypoint upgrade` ends."""
         env = {**ALONE, "UPGRADE_MODE": mode}
-        return containers.run(
-            "entrypoint", "upgrade", word, env=env, volumes=self.volumes, image=image, timeout=LONG
-        )
+        argv = ("entrypoint", "upgrade", word, *options)
+        return containers.run(*argv, env=env, volumes=self.volumes, image=NEW, timeout=LONG)
 
     def changes(self, word: str, mode: str) -> list[Change]:
         """Let a command end, and return the changes that it made."""

@@ -75,6 +75,25 @@ def settings(major: int, *, superuser: bool, writes: bool) -> dict[str, str]:
     return found
 
 
+_TIMEOUTS = (
+    *("statement_timeout", "lock_timeout"),
+    *("idle_in_transaction_session_timeout", "idle_session_timeout"),
+)
+
+
+def of_upgrade(before: int) -> dict[str, str]:
+    """Return the settings of pg_upgrade's sessions with the servers of this major version and a newer one.
+
+    A library of a role may be missing in the newer version.
+
+    >>> [name for name in of_upgrade(17) if name not in of_upgrade(15)]
+    ['transaction_timeout']
+    """
+    found = dict.fromkeys(_TIMEOUTS, "0") | {"role": "none"}
+    found |= {"local_preload_libraries": "", "session_preload_libraries": ""}
+    return found | (_EVERYBODYS_SINCE[17] if before >= 17 else {})
+
+
 def is_refused_setting(words: str) -> bool:
     """Return whether a connection failed because its role is no superuser; works in any language."""
     names = [*_SUPERUSERS, *(name for more in _SUPERUSERS_SINCE.values() for name in more)]

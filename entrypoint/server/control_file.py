@@ -6,7 +6,9 @@ import os
 
 from entrypoint.pid1 import status
 from entrypoint.postgres.cluster import parse_control
+from entrypoint.server import programs
 from entrypoint.server.context import Context
+from entrypoint.server.data_folder import data_version
 from entrypoint.system import files, small
 
 OURS = "entrypoint\n"
@@ -20,10 +22,7 @@ def segment_bytes(context: Context) -> int:
 
 
 _controls: dict[tuple[str, str, int, int], dict[str, str]] = {}
-"""What was read, by path, PATH, inode and time of change: a start with an archive reads it several times.
-
-The program of another major version reads wrong values, and says so only in a warning.
-"""
+"""What was read, by path, PATH, inode and time of change: a start with an archive reads it several times."""
 
 
 def read_control(context: Context) -> dict[str, str]:
@@ -37,11 +36,21 @@ def read_control(context: Context) -> dict[str, str]:
     if (known := _controls.get(key)) is not None:
         return known
     environment = {**context.environment, "LC_ALL": "C"}
-    argv = ["pg_controldata", "-D", context.settings.data_folder]
+    argv = [_program(context), "-D", context.settings.data_folder]
     code, text = context.children.output(argv, environment)
     if code:
         return {}
     return _controls.setdefault(key, parse_control(text))
+
+
+def _program(context: Context) -> str:
+    """Return pg_controldata of the cluster's major version, if the image has it.
+
+    That of another major reads wrong values, and says so only in a warning.
+    """
+    major, here = data_version(context.settings.data_folder), context.environment.get("PG_MAJOR", "")
+    folder = programs.of_major(major) if here and major != here else ""
+    return f"{folder}/pg_controldata" if folder else "pg_controldata"
 
 
 def system_identifier(context: Context) -> str:

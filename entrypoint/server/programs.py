@@ -17,6 +17,24 @@ if TYPE_CHECKING:
 SAMPLE = "postgresql.conf.sample"
 """The file from which initdb makes postgresql.conf; the folder of extensions is next to it."""
 
+HOME = "/usr/lib/postgresql"
+"""The folder with the programs of each major version, in Debian's packages and in our Nix images."""
+
+
+def of_major(major: str) -> str:
+    """Return the folder of a major version's programs; empty if the image does not have them."""
+    folder = f"{HOME}/{major}/bin"
+    return folder if major.isdigit() and os.access(f"{folder}/postgres", os.X_OK) else ""
+
+
+def majors() -> list[int]:
+    """Return the major versions whose programs are in the image, the newest last."""
+    try:
+        names = os.listdir(HOME)
+    except OSError:
+        return []
+    return sorted(int(name) for name in names if of_major(name))
+
 
 def binary_major(context: Context) -> int:
     """Return the major version of the image's server; 0 if the server does not report it."""

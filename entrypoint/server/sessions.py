@@ -123,7 +123,7 @@ def query(
     raise Failure(Problem(answer.words, _HINT))
 
 
-def query_json(context: Context, text: str, kind: type[Kind], **how: Any) -> Kind:
+def query_json(context: Context, text: str | Sequence[str], kind: type[Kind], **how: Any) -> Kind:
     """Return a database's answer as JSON of this kind, see `query`; raises Failure for any other answer."""
     import json
 
@@ -255,6 +255,11 @@ def for_tools(context: Context) -> dict[str, str]:
     session = _Session(context, "", "", writes=True, more={}, seconds=None)
     made = _environment(session, superuser=True)
     return {name: value for name, value in made.items() if name.startswith("PG") and name != "PGAPPNAME"}
+
+
+def for_upgrade(before: int) -> dict[str, str]:
+    """Return the variable with which no role's settings end pg_upgrade's sessions, from this major on."""
+    return {"PGOPTIONS": sql.options(sql.of_upgrade(before))}
 
 
 def database(context: Context) -> str:

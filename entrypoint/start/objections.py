@@ -141,9 +141,7 @@ def _has_programs_of_data(context: Context) -> bool:
     data = data_version(context.settings.data_folder)
     if not data or data == context.environment.get("PG_MAJOR"):
         return False
-    from entrypoint.upgrade import older
-
-    return data != str(programs.binary_major(context)) and bool(older.programs(data))
+    return data != str(programs.binary_major(context)) and bool(programs.of_major(data))
 
 
 def wrong_major(context: Context, kind: plan.Kind = plan.START) -> Problem | None:
@@ -162,9 +160,8 @@ def wrong_major(context: Context, kind: plan.Kind = plan.START) -> Problem | Non
     if asked and kind == plan.START and data.isdigit() and int(data) < binary:
         return None  # the upgrade itself looks what speaks against it
     from entrypoint.start import majors
-    from entrypoint.upgrade import older
 
-    upgrades = bool(older.programs(data))
+    upgrades = bool(programs.of_major(data))
     if kind == plan.RECOVER and upgrades:
         return majors.unfinished_restore(data, str(binary))
     standby = os.path.lexists(f"{context.settings.data_folder}/standby.signal")

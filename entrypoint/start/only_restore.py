@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from entrypoint import log
 from entrypoint.errors import Failure, Problem
-from entrypoint.server import opening
+from entrypoint.server import opening, programs
 from entrypoint.server.data_folder import data_version
 from entrypoint.start import plan
 
@@ -39,14 +39,14 @@ def as_its_major(context: Context, kind: plan.Kind) -> Context:
     from entrypoint.restore import whereabouts
     from entrypoint.upgrade import older
 
-    if len(older.majors()) < 2:
+    if len(programs.majors()) < 2:
         return context
     request = context.settings.restore
     if kind == plan.RECOVER or request is None:
         major = data_version(context.settings.data_folder)
     else:
         major = str(whereabouts.major_of(context, request))
-    if not older.programs(major) or major == context.environment.get("PG_MAJOR"):
+    if not programs.of_major(major) or major == context.environment.get("PG_MAJOR"):
         return context
     log.info(f"restoring with the programs of PostgreSQL {major}")
     made = older.with_programs(context, major)

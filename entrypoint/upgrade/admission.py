@@ -29,10 +29,7 @@ def look(context: Context, here: Context, cluster: str) -> list[Finding]:
         path = path if code == 0 else f"{data}/{usual}"
         if os.path.exists(path):
             named[name] = path
-    private = older.context_of(context, major, cluster)
-    private = private._replace(
-        environment={**private.environment, "PATH": context.environment.get("PATH", "")}
-    )
+    private = older.newest(context, cluster)
     folder = f"{context.runtime_folder}/admission"
     files.ensure_folder(folder, 0o700)
     given = {**named, "unix_socket_directories": folder, "autovacuum": "off", "fsync": "off"}

@@ -22,6 +22,7 @@ from entrypoint.upgrade import (
     pgupgrade,
     settle,
     sorting,
+    stored,
     trial,
     underway,
     view,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from entrypoint.collation.remembered import Memory
     from entrypoint.server.context import Context
     from entrypoint.upgrade.parameters import Old, Transfer
+    from entrypoint.upgrade.stored import Stored
 
 
 class Built(NamedTuple):
@@ -52,6 +54,8 @@ class Built(NamedTuple):
     """What the new cluster must remember of the libraries that sorted its text."""
     bytes: int = 0
     """The bytes of all databases."""
+    stored: tuple[Stored, ...] = ()
+    """The settings of roles, databases and functions."""
 
 
 _ORIGIN = 16
@@ -127,6 +131,7 @@ def _build(context: Context, made: Record, *, checks: bool) -> Built:
     with older.private_server(old_context) as host:
         known = hurdles.server(context, old_context, host, before)
         sorts = sorting.look(context, old_context, host, known.databases, before)
+        settings = stored.ask(old_context, host, known.databases, before)
     view.close(data, seen)
     findings += [*known.findings, *sorts.findings]
     control = control_file.read_control(old_context)
@@ -153,11 +158,22 @@ def _build(context: Context, made: Record, *, checks: bool) -> Built:
     pgupgrade.initdb(context, underway.cluster(data), parameters.initdb_arguments(old, int(after), source))
     view.configure(underway.cluster(data), parameters.of_new(control, needs, int(after)))
     findings += admission.look(context, here, underway.cluster(data))
+    findings += stored.tried(context, underway.cluster(data), old.superuser, settings)
     findings += trial.archiver(context, underway.cluster(data))
+    made = _with_tablespaces(context, made, known.spaces)
+    if checks:
+        findings += _checked(context, before, after, old)
+    return Built(
+        old, control, made, known.spaces, mode, tuple(findings), sorts.memory, room.total, tuple(settings)
+    )
+
+
+def _with_tablespaces(context: Context, made: Record, spaces: Iterable[str]) -> Record:
+    """Note the folders that pg_upgrade makes in tablespaces; raises Failure if there are any already."""
+    data = context.settings.data_folder
     number = control_of(context, underway.cluster(data))["Catalog version number"]
-    made = made._replace(made=(*made.made, *(f"{each}/PG_{after}_{number}" for each in known.spaces)))
-    occupied = [each for each in made.made[bool(source) :] if os.path.lexists(each)]
-    if occupied:
+    new = tuple(f"{each}/PG_{made.after}_{number}" for each in spaces)
+    if occupied := [each for each in new if os.path.lexists(each)]:
         raise Failure(
             Problem(
                 f"{', '.join(occupied)} exists already, from an upgrade that another program did",
@@ -165,10 +181,9 @@ def _build(context: Context, made: Record, *, checks: bool) -> Built:
                 docs=underway.PAGE,
             )
         )
+    made = made._replace(made=(*made.made, *new))
     underway.write(data, made)
-    if checks:
-        findings += _checked(context, before, after, old)
-    return Built(old, control, made, known.spaces, mode, tuple(findings), sorts.memory, room.total)
+    return made
 
 
 def _checked(context: Context, before: str, after: str, old: Old) -> list[Finding]:

@@ -26,6 +26,7 @@ from entrypoint.upgrade import (
     parameters,
     pgupgrade,
     settle,
+    stored,
     underway,
     view,
 )
@@ -126,6 +127,7 @@ def convert(context: Context, before: str, after: str, found: list[Finding]) -> 
                     docs=underway.PAGE,
                 )
             )
+        stored.repeat(context, underway.cluster(data), built.old.superuser, built.stored)
         carry.carry(context, data, underway.cluster(data), carry.refused(context, data))
         if built.memory is not None:
             remembered.write(underway.cluster(data), built.memory)

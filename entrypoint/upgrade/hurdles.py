@@ -10,9 +10,9 @@ from entrypoint.every_start import extensions
 from entrypoint.finding import Finding, error, ok, several, warning
 from entrypoint.light import NamedTuple
 from entrypoint.postgres import sql
-from entrypoint.server import sessions, tour
+from entrypoint.server import programs, sessions, tour
 from entrypoint.system.children import find_program
-from entrypoint.upgrade import carry, moves, older, parameters, settle, underway
+from entrypoint.upgrade import carry, moves, parameters, settle, underway
 from entrypoint.volume import past
 
 TYPE_CHECKING = False
@@ -73,8 +73,8 @@ def files(context: Context, before: str, after: str) -> list[Finding]:
     """Return what speaks against an upgrade, as far as the files say; also while a server runs on them."""
     data = context.settings.data_folder
     found: list[Finding] = []
-    if not older.programs(before):
-        there = ", ".join(str(each) for each in older.majors() if str(each) != after) or "no older major"
+    if not programs.of_major(before):
+        there = ", ".join(str(each) for each in programs.majors() if str(each) != after) or "no older major"
         found.append(
             error(
                 f"the image has no programs of PostgreSQL {before}, which pg_upgrade needs (it has {there})",
@@ -213,7 +213,7 @@ def preloaded(context: Context, libraries: str, setting: str = "shared_preload_l
 
 
 def _library_folder(context: Context) -> str:
-    folder = f"{older.HOME}/{context.environment.get('PG_MAJOR', '')}/lib"
+    folder = f"{programs.HOME}/{context.environment.get('PG_MAJOR', '')}/lib"
     return folder if os.path.isdir(folder) else ""
 
 

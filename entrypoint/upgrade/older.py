@@ -1,4 +1,4 @@
-"""The older server in the image: its programs, and a private server of it on the old cluster."""
+"""Private servers of the image's older major version on the old cluster, and of its own on the new one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from entrypoint.errors import Failure, Problem
 from entrypoint.postgres.argv import parse_server
-from entrypoint.server import temporary
+from entrypoint.server import programs, temporary
 from entrypoint.server.context import server_environment
 from entrypoint.system import files
 
@@ -17,29 +17,12 @@ if TYPE_CHECKING:
 
     from entrypoint.server.context import Context
 
-HOME = "/usr/lib/postgresql"
-"""The folder with the programs of each major version, in Debian's packages and in our Nix images."""
 _RUNTIME = "upgrade"
-
-
-def programs(major: str) -> str:
-    """Return the folder of a major version's programs; empty if the image does not have them."""
-    folder = f"{HOME}/{major}/bin"
-    return folder if major.isdigit() and os.access(f"{folder}/postgres", os.X_OK) else ""
-
-
-def majors() -> list[int]:
-    """Return the major versions whose programs are in the image, the newest last."""
-    try:
-        names = os.listdir(HOME)
-    except OSError:
-        return []
-    return sorted(int(name) for name in names if programs(name))
 
 
 def with_programs(context: Context, major: str) -> Context:
     """Return the context with the programs of this major version first."""
-    path = f"{programs(major)}:{context.environment.get('PATH', '')}"
+    path = f"{programs.of_major(major)}:{context.environment.get('PATH', '')}"
     return context._replace(environment={**context.environment, "PATH": path})
 
 
@@ -61,8 +44,15 @@ def context_of(context: Context, major: str, data: str) -> Context:
     return made._replace(settings=wanted, environment=environment)
 
 
+def newest(context: Context, cluster: str) -> Context:
+    """Return the context of a private server of the image's own major version, on the new cluster."""
+    made = context_of(context, context.environment.get("PG_MAJOR", ""), cluster)
+    path = context.environment.get("PATH", "")
+    return made._replace(environment={**made.environment, "PATH": path})
+
+
 @contextmanager
-def private_server(context: Context) -> Iterator[str]:
+def private_server(context: Context, whose: str = "the old cluster") -> Iterator[str]:
     """Run a server during a block that only we can reach; yields the folder of its socket.
 
     Raises Failure with the end of the server's log if it does not start. After a crash it replays WAL first,
@@ -80,8 +70,8 @@ def private_server(context: Context) -> Iterator[str]:
         words = "\n".join(files.read_text(f"{folder}/log").rstrip("\n").split("\n")[-9:])
         raise Failure(
             Problem(
-                f"the old cluster's server does not start:\n{words}",
-                "start it with the old image, and see what it says; nothing was changed",
+                f"the server of {whose} does not start:\n{words}",
+                "start the old image, and see what it says; nothing was changed",
                 docs="upgrade-to-a-newer-major",
             )
         ) from failure

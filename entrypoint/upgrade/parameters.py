@@ -160,9 +160,10 @@ def _closed(asked: Asked) -> dict[str, str]:
 def for_dump(control: Mapping[str, str], asked: Asked) -> dict[str, str]:
     """Return the setting that the old server needs for locks on all tables; empty: it has enough of them.
 
-    >>> for_dump({"max_locks_per_xact setting": "64", "max_connections setting": "100"}, Asked(0, "", 10_000))
+    >>> known = {"max_locks_per_xact setting": "64", "max_connections setting": "100"}
+    >>> for_dump(known, Asked(0, locks=10_000))
     {'max_locks_per_transaction': '150'}
-    >>> for_dump({"max_locks_per_xact setting": "64", "max_connections setting": "100"}, Asked(0, "", 4000))
+    >>> for_dump(known, Asked(0, locks=4000))
     {}
     """
     clients = int(control.get("max_connections setting", "100"))

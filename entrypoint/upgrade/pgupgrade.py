@@ -6,13 +6,14 @@ import glob
 import os
 
 from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.server import programs, sessions
 from entrypoint.system import capacity, files
 from entrypoint.system.children import find_program, memory_file, read_back
-from entrypoint.upgrade import older, underway
+from entrypoint.upgrade import underway
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from entrypoint.server.context import Context
     from entrypoint.system.progress import Progress
@@ -47,7 +48,7 @@ def run(
         *("sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", underway.work(data)),
         "pg_upgrade",
         f"--username={superuser}",
-        f"--old-bindir={older.programs(before)}",
+        f"--old-bindir={programs.of_major(before)}",
         f"--new-bindir={os.path.dirname(find_program('postgres', context.environment))}",
         f"--old-datadir={underway.view(data)}",
         f"--new-datadir={cluster}",
@@ -55,7 +56,8 @@ def run(
         f"--jobs={min(_JOBS, capacity.processors())}",
         *words,
     ]
-    code, text = _output(context, argv, shown)
+    environment = _environment(context) | sessions.for_upgrade(int(before))
+    code, text = _output(context, argv, environment, shown)
     if code:
         raise Failure(
             Problem(
@@ -71,13 +73,15 @@ def run(
         )
 
 
-def _output(context: Context, argv: Sequence[str], shown: Progress | None) -> tuple[int, str]:
+def _output(
+    context: Context, argv: Sequence[str], environment: Mapping[str, str], shown: Progress | None
+) -> tuple[int, str]:
     """Run a program, and return its exit code and everything that it prints."""
     if shown is None:
-        return context.children.output(argv, _environment(context), errors=True)
+        return context.children.output(argv, environment, errors=True)
     children, out = context.children, memory_file("")
     try:
-        pid = children.spawn(argv, _environment(context), descriptors={1: out, 2: out})
+        pid = children.spawn(argv, environment, descriptors={1: out, 2: out})
         try:
             while True:
                 try:

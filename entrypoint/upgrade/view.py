@@ -84,8 +84,17 @@ def shared(cluster: str) -> list[str]:
 
 def configure(cluster: str, settings: Mapping[str, str]) -> None:
     """Give a cluster settings of our own, and let the server's own user in through its socket."""
-    text = "".join(f"{name} = {conf_value(value)}\n" for name, value in settings.items())
-    files.write_atomically(f"{cluster}/postgresql.conf", text)
+    files.write_atomically(f"{cluster}/postgresql.conf", _lines(settings))
     files.write_atomically(f"{cluster}/postgresql.auto.conf", "")
     files.write_atomically(f"{cluster}/pg_hba.conf", "local all all trust\n")
     files.write_atomically(f"{cluster}/pg_ident.conf", "")
+
+
+def adjust(cluster: str, settings: Mapping[str, str]) -> None:
+    """Change some of these settings."""
+    path = f"{cluster}/postgresql.conf"
+    files.write_atomically(path, files.read_text(path) + _lines(settings))
+
+
+def _lines(settings: Mapping[str, str]) -> str:
+    return "".join(f"{name} = {conf_value(value)}\n" for name, value in settings.items())

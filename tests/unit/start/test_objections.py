@@ -10,10 +10,10 @@ import pytest
 from entrypoint import exits
 from entrypoint.archive import fork
 from entrypoint.errors import Failure
+from entrypoint.server import programs
 from entrypoint.server.context import Context
 from entrypoint.start import objections, plan
 from entrypoint.system.children import Children
-from entrypoint.upgrade import older
 from unit import made
 
 TYPE_CHECKING = False
@@ -88,7 +88,7 @@ def test_an_unfinished_restore_of_an_older_major(
         program.parent.mkdir(parents=True)
         program.write_text(f"#!/bin/sh\necho 'postgres (PostgreSQL) {text}'\n")
         program.chmod(0o755)
-    monkeypatch.setattr(older, "HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(programs, "HOME", str(tmp_path / "home"))
     wanted = made.settings({"PGDATA": str(data), "POSTGRES_UPGRADE": asked})
     path = f"{tmp_path}/home/17/bin:{os.environ['PATH']}"
     context = Context(wanted, children, made.POSTGRES, str(tmp_path), {"PATH": path, "PG_MAJOR": "17"})
