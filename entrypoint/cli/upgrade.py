@@ -19,7 +19,9 @@ from entrypoint.pid1.status import read as read_status
 from entrypoint.server import opening
 from entrypoint.server.context import Context
 from entrypoint.server.data_folder import data_version
+from entrypoint.settings.rehearsing import drill_folder_problem
 from entrypoint.start import startup
+from entrypoint.system import access
 from entrypoint.upgrade import convert, hurdles, previous, rehearsal, settle, underway
 from entrypoint.volume import elsewhere, holder, past
 
@@ -69,18 +71,31 @@ def check(as_json: bool) -> int:
 
 
 @group.command()
+@click.option("--server", default="", metavar="CONNINFO", help="Copy this running server, not a backup.")
 @_JSON
-def rehearse(as_json: bool) -> None:
+def rehearse(server: str, as_json: bool) -> None:
     """Upgrade a copy, and tell how long it takes.
 
     The command restores the newest backup into DRILL_FOLDER, upgrades it there, runs pg_amcheck and your own
     SQL files (/docker-entrypoint-drill.d/*.sql) with the new server, and removes it again. The old server may
     keep running meanwhile: neither its cluster nor the archive is changed.
+
+    Without an archive, or with tablespaces, name the running server: pg_basebackup copies it. PGPASSWORD has
+    its password. Without an archive and without --server, the files of the stopped cluster are copied.
     """
     _ask()
-    opened = open_archive()
-    with alone(opened.context, "a rehearsal of an upgrade", wait=True) as lock:
-        made = rehearsal.rehearse(opened, lock)
+    wanted, what = opening.load_settings(opening.environ(), ()), "a rehearsal of an upgrade"
+    if drill_folder_problem(wanted.drill.folder, wanted.data_folder) is None:
+        # While we are root, to whom a new volume belongs.
+        access.make_own(wanted.drill.folder, opening.user_beside())
+    if server or wanted.archive is None:
+        context = opening.command_context(wanted)
+        with alone(context, what, wait=True):
+            made = rehearsal.rehearse_copy(context, server)
+    else:
+        opened = open_archive()
+        with alone(opened.context, what, wait=True) as lock:
+            made = rehearsal.rehearse(opened, lock)
     click.echo(json.dumps(made._asdict(), indent=2) if as_json else made.words)
 
 

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 SQL_FOLDER = "/docker-entrypoint-drill.d"
 """The user's own checks, `*.sql`."""
-_MARGIN = 10
+MARGIN = 10
 """The database may have grown since the backup by one part in this many."""
 _MOST_WAL = 1024**3
 """The most bytes that the replayed WAL takes between two restartpoints."""
@@ -124,24 +124,30 @@ def plan_for(opened: OpenedArchive) -> planning.Plan:
     # After the plan: the WAL that it replays is archived by now, so its tablespaces are visible here.
     refuse_tablespaces(opened.data_folder)
     size = segments.size_by(plan.choice.backup.first_segment, plan.choice.backup.start_lsn)
-    need = plan.bytes + plan.bytes // _MARGIN + min(plan.choice.segments * size, _MOST_WAL)
-    free = planning.free(opened.settings.drill.folder) - _for_server(opened, size)
+    need = plan.bytes + plan.bytes // MARGIN + min(plan.choice.segments * size, _MOST_WAL)
+    refuse_without_room(opened.context, need, f"backup {plan.choice.backup.name} and its WAL", size)
+    return plan
+
+
+def refuse_without_room(context: Context, need: int, what: str, segment_bytes: int) -> None:
+    """Raise Failure if the drill folder has not this much room, next to what the server needs there."""
+    folder = context.settings.drill.folder
+    free = planning.free(folder) - _for_server(context, segment_bytes)
     if free < need:
         raise Failure(
             Problem(
-                f"a drill needs {spell(need)} for backup {plan.choice.backup.name} and its WAL, "
-                f"but only {spell(max(0, free))} are free for it on {opened.settings.drill.folder}",
+                f"a drill needs {spell(need)} for {what}, "
+                f"but only {spell(max(0, free))} are free for it on {folder}",
                 "set DRILL_FOLDER to a folder with more room, for example on a separate volume",
                 exits.ARCHIVE_REFUSED,
                 docs="rehearse-restores",
             )
         )
-    return plan
 
 
-def _for_server(opened: OpenedArchive, segment_bytes: int) -> int:
+def _for_server(context: Context, segment_bytes: int) -> int:
     """Return the bytes that the server needs on the drill folder's filesystem; 0: it needs none there."""
-    data, folder = opened.data_folder, opened.settings.drill.folder
+    data, folder = context.settings.data_folder, context.settings.drill.folder
     if not os.path.isdir(f"{data}/pg_wal"):
         return 0  # this container has no server
     if space.identity(folder) not in map(space.identity, when_full.disks(data)):

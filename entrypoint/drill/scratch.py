@@ -37,26 +37,32 @@ _LOG = "log"
 
 @contextmanager
 def prepared(opened: OpenedArchive) -> Iterator[Context]:
+    """Yield the context of a cluster in the drill folder, which may read the archive."""
+    with emptied(opened.context) as made:
+        name = opened.tool.config_name
+        text = files.read_text(f"{opened.runtime_folder}/{name}")
+        moved = opened.tool.moved(text, opened.server, describe_server(made))
+        files.write_atomically(f"{made.runtime_folder}/{name}", moved)
+        yield made
+
+
+@contextmanager
+def emptied(context: Context) -> Iterator[Context]:
     """Yield the context of a cluster in the drill folder; everything there is removed afterwards."""
-    folder = _folder(opened.context)
-    runtime = f"{opened.runtime_folder}/{_RUNTIME}"
+    folder = _folder(context)
+    runtime = f"{context.runtime_folder}/{_RUNTIME}"
     lock = _take(folder)
     try:
         for each in (runtime, f"{folder}/cluster"):
             files.ensure_folder(each, 0o700)
-        made = opened.context._replace(
-            settings=opened.settings._replace(data_folder=f"{folder}/cluster"),
+        yield context._replace(
+            settings=context.settings._replace(data_folder=f"{folder}/cluster"),
             runtime_folder=runtime,
             # Neither the real server's password nor the user's variables for another server.
-            environment={"PATH": tool_path(opened.context), "LC_ALL": "C.UTF-8", "HOME": runtime},
+            environment={"PATH": tool_path(context), "LC_ALL": "C.UTF-8", "HOME": runtime},
         )
-        name = opened.tool.config_name
-        text = files.read_text(f"{opened.runtime_folder}/{name}")
-        moved = opened.tool.moved(text, opened.server, describe_server(made))
-        files.write_atomically(f"{runtime}/{name}", moved)
-        yield made
     finally:
-        _remove(opened.context)
+        _remove(context)
         os.close(lock)
 
 
@@ -198,7 +204,7 @@ def begin_kept_in(scratch: Context, deadline: float) -> int:
     reached = confine.missing()
     if reached:
         log.info(f"drill: this kernel cannot keep the drill's server from {reached}")
-    pid = _spawn(scratch, (data, runtime))
+    pid = _spawn(scratch, (os.path.dirname(data), runtime))  # its tablespaces, if any, are next to it
     try:
         temporary.wait_until_ready(scratch, pid, seconds=deadline - time.monotonic())
     except Failure as failure:

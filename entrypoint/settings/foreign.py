@@ -116,13 +116,18 @@ def theirs(values: Mapping[str, str]) -> dict[str, Problem]:
     found = {}
     for name, value in values.items():
         declared = variables.find(name)
-        if name.startswith("UPGRADE_") and values.get("POSTGRES_UPGRADE"):
+        if values.get("POSTGRES_UPGRADE") and _is_of_upgrades(name, value):
             continue
         if value and declared is not None and (why := _why_theirs(declared, value)):
             found[name] = Problem(
                 f"{name} has no effect: {why}", f"in this image it means: {_meaning(declared)}"
             )
     return found
+
+
+def _is_of_upgrades(name: str, value: str) -> bool:
+    """Return whether a variable has an effect on an upgrade or its rehearsal, which needs no archive."""
+    return name.startswith("UPGRADE_") or (name == "DRILL_FOLDER" and value.startswith("/"))
 
 
 def _why_theirs(declared: Variable, value: str) -> str:

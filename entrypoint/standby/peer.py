@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 from entrypoint import exits, log
 from entrypoint.errors import Failure, Problem
@@ -11,8 +12,16 @@ from entrypoint.server import control_file
 from entrypoint.server.context import Context, server_environment
 from entrypoint.system import files
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
 _SECONDS = 3
 """Seconds for the connection and both answers: a dead host must not keep a server down for long."""
+_LONGER = 60
+"""Seconds for an answer that a person waits for."""
+SERVICE = "service=peer"
+_PSQL = ("psql", "--no-psqlrc", "--no-password", "--no-align", "--tuples-only", "--dbname", SERVICE)
 
 
 class Peer(NamedTuple):
@@ -53,34 +62,47 @@ def ask(context: Context, conninfo: str) -> Peer | None:
     if not options:
         log.debug("the server of STANDBY_PRIMARY_CONNINFO is not queried: the value cannot be parsed")
         return None
-    folder = context.runtime_folder
-    path = f"{folder}/peer-{os.getpid()}.conf"
-    password = options.pop("password", None)
-    options |= {"replication": "true", "connect_timeout": "2", "application_name": "entrypoint"}
-    environment = {name: value for name, value in context.environment.items() if not name.startswith("PG")}
-    environment |= {"PGSERVICEFILE": path, "LC_ALL": "C"}
-    if password is None:
-        # The same password that the server will get.
-        handed = server_environment(context.settings, context.environment)
-        password = handed.get("PGPASSWORD")
-    if password is not None:
-        environment["PGPASSWORD"] = password
-    if "PGPASSFILE" in context.environment:
-        environment["PGPASSFILE"] = context.environment["PGPASSFILE"]
-    argv = [
-        *("psql", "--no-psqlrc", "--no-password", "--no-align", "--tuples-only", "--dbname", "service=peer"),
-        *("--command", "IDENTIFY_SYSTEM", "--command", "SHOW in_hot_standby"),
-    ]
-    files.write_atomically(path, "[peer]\n" + "".join(f"{name}={value}\n" for name, value in options.items()))
+    # The same password that the server will get.
+    handed = server_environment(context.settings, context.environment)
+    options |= {"replication": "true", "connect_timeout": "2"}
+    argv = [*_PSQL, "--command", "IDENTIFY_SYSTEM", "--command", "SHOW in_hot_standby"]
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        code, text = context.children.output(argv, environment, seconds=_SECONDS, stderr=nowhere)
+        with reached(context, options, handed.get("PGPASSWORD")) as environment:
+            code, text = context.children.output(argv, environment, seconds=_SECONDS, stderr=nowhere)
     except TimeoutError:
         return None
     finally:
         os.close(nowhere)
-        os.unlink(path)
     return _parse_answer(text) if code == 0 else None
+
+
+def query(context: Context, environment: Mapping[str, str], text: str) -> tuple[int, str]:
+    """Return how psql ends, and what it prints, when it asks the server that this environment reaches."""
+    argv = [*_PSQL, "--quiet", "--set=ON_ERROR_STOP=1", "--command", text]
+    return context.children.output(argv, environment, seconds=_LONGER, errors=True)
+
+
+@contextmanager
+def reached(context: Context, options: Mapping[str, str], password: str | None) -> Iterator[dict[str, str]]:
+    """Yield the environment in which a client's connection string SERVICE leads to a server.
+
+    `password` counts if the options have none. No password is in a command line.
+    """
+    path = f"{context.runtime_folder}/peer-{os.getpid()}.conf"
+    given = {**options, "application_name": "entrypoint"}
+    password = given.pop("password", password)
+    environment = {name: value for name, value in context.environment.items() if not name.startswith("PG")}
+    environment |= {"PGSERVICEFILE": path, "LC_ALL": "C"}
+    if password is not None:
+        environment["PGPASSWORD"] = password
+    if "PGPASSFILE" in context.environment:
+        environment["PGPASSFILE"] = context.environment["PGPASSFILE"]
+    files.write_atomically(path, "[peer]\n" + "".join(f"{name}={value}\n" for name, value in given.items()))
+    try:
+        yield environment
+    finally:
+        os.unlink(path)
 
 
 def _parse_answer(text: str) -> Peer | None:

@@ -57,7 +57,7 @@ def run(
         *words,
     ]
     environment = _environment(context) | sessions.for_upgrade(int(before))
-    code, text = _output(context, argv, environment, shown)
+    code, text = output(context, argv, environment, shown)
     if code:
         raise Failure(
             Problem(
@@ -73,10 +73,10 @@ def run(
         )
 
 
-def _output(
+def output(
     context: Context, argv: Sequence[str], environment: Mapping[str, str], shown: Progress | None
 ) -> tuple[int, str]:
-    """Run a program, and return its exit code and everything that it prints."""
+    """Run a program, show its progress, and return its exit code and everything that it prints."""
     if shown is None:
         return context.children.output(argv, environment, errors=True)
     children, out = context.children, memory_file("")

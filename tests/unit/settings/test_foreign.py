@@ -267,3 +267,11 @@ def test_slips(text: str) -> None:
     """One letter, or two swapped ones; ARCHIVE_DIR is another name, not a slip."""
     assert fields.is_slip(text, "ARCHIVE_URL")
     assert not fields.is_slip("ARCHIVE_DIR", "ARCHIVE_URL")
+
+
+@pytest.mark.parametrize(("folder", "warnings"), [("/drill", 0), ("drills", 1)])
+def test_the_folder_of_a_rehearsal_counts_without_an_archive(folder: str, warnings: int) -> None:
+    """A rehearsal of an upgrade copies the cluster there; what is no path is another program's still."""
+    problems, doubts = _judge({"POSTGRES_UPGRADE": "on", "DRILL_FOLDER": folder})
+    assert [] == problems
+    assert warnings == len([each for each in doubts if "DRILL_FOLDER" in each.what])
