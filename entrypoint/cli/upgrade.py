@@ -71,7 +71,13 @@ def check(as_json: bool) -> int:
 
 
 @group.command()
-@click.option("--server", default="", metavar="CONNINFO", help="Copy this running server, not a backup.")
+@click.option(
+    "--server",
+    default="",
+    metavar="CONNINFO",
+    show_default="the newest backup, or the files of the stopped cluster",
+    help="Copy this running server instead.",
+)
 @_JSON
 def rehearse(server: str, as_json: bool) -> None:
     """Upgrade a copy, and tell how long it takes.

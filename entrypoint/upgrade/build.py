@@ -189,10 +189,10 @@ def _with_tablespaces(context: Context, made: Record, spaces: Iterable[str]) -> 
 def _checked(context: Context, before: str, after: str, old: Old) -> list[Finding]:
     """Return what pg_upgrade says against the upgrade."""
     try:
-        pgupgrade.run(context, before, old.superuser, ["--check"])
+        warned = pgupgrade.run(context, before, old.superuser, ["--check"])
     except Failure as failure:
         return [problem(each) for each in failure.problems]
-    return [ok(f"pg_upgrade --check: {before} can be upgraded to {after}")]
+    return [ok(f"pg_upgrade --check: {before} can be upgraded to {after}"), *warned]
 
 
 def refuse(found: Iterable[Finding]) -> None:

@@ -117,7 +117,8 @@ def convert(context: Context, before: str, after: str, found: list[Finding]) -> 
         shown = progress.Progress(
             "upgrade", built.bytes, lambda: sum(progress.size_of(each) for each in folders)
         )
-        pgupgrade.run(context, before, built.old.superuser, words, shown)
+        for each in pgupgrade.run(context, before, built.old.superuser, words, shown):
+            log.warning(each.found, each.hint, each.docs)
         shared = view.shared(underway.cluster(data))
         if shared:
             raise Failure(

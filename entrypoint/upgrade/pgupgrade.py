@@ -6,6 +6,8 @@ import glob
 import os
 
 from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.finding import Finding, warning
+from entrypoint.light import re
 from entrypoint.server import programs, sessions
 from entrypoint.system import capacity, files
 from entrypoint.system.children import find_program, memory_file, read_back
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _JOBS = 8
 """The most processes at once; more do not make a disk quicker."""
+_LISTS = "pg_upgrade_output.d"
+_STEP = re.compile(r"(Checking|Performing|Analyzing|Freezing|Creating|Finding|Setting|Restoring|Deleting) .*")
 _LINES = 12
 """Lines of a log that a message repeats."""
 
@@ -40,8 +44,8 @@ def initdb(context: Context, cluster: str, arguments: Sequence[str]) -> None:
 
 def run(
     context: Context, before: str, superuser: str, words: Sequence[str], shown: Progress | None = None
-) -> None:
-    """Run pg_upgrade from the view to the new cluster, and show the progress; raises Failure."""
+) -> list[Finding]:
+    """Run pg_upgrade from the view to the new cluster; return its warnings, or raise Failure."""
     data = context.settings.data_folder
     cluster = underway.cluster(data)
     argv = [
@@ -54,6 +58,7 @@ def run(
         f"--new-datadir={cluster}",
         f"--socketdir={context.runtime_folder}",
         f"--jobs={min(_JOBS, capacity.processors())}",
+        "--retain",  # the lists that its warnings name
         *words,
     ]
     environment = _environment(context) | sessions.for_upgrade(int(before))
@@ -71,6 +76,37 @@ def run(
                 docs=underway.PAGE,
             )
         )
+    found = [
+        warning(
+            f"pg_upgrade warns: {each}",
+            "read what the release notes of the new version say about it",
+            underway.PAGE,
+        )
+        for each in warned(text, f"{cluster}/{_LISTS}")
+    ]
+    if os.path.lexists(f"{cluster}/{_LISTS}"):
+        files.remove_tree(f"{cluster}/{_LISTS}")
+    return found
+
+
+def warned(text: str, folder: str) -> list[str]:
+    r"""Return what pg_upgrade warns of, with the lists in `folder` that it names.
+
+    >>> warned("Checking for a    ok\nChecking for b    warning\n\nYou have b.\nChecking for c    ok\n", "")
+    ['You have b.']
+    """
+    found: list[list[str]] = []
+    told = False
+    for row in text.split("\n"):
+        if _STEP.match(row):
+            told = row.rstrip().endswith("warning")
+            if told:
+                found.append([])
+        elif told and row.strip() and not row.startswith("*"):
+            path = row.strip()
+            named = path.startswith(f"{folder}/") and os.path.isfile(path)
+            found[-1] += _last(files.read_text(path)).split("\n") if named else [path]
+    return ["\n".join(rows) for rows in found]
 
 
 def output(
@@ -112,7 +148,7 @@ def _reasons(text: str, cluster: str) -> list[str]:
     rows = text.rstrip("\n").split("\n")
     fatal = [number for number, row in enumerate(rows) if row.rstrip().endswith(("fatal", "*failure*"))]
     found = rows[fatal[0] :] if fatal else rows[-_LINES:]
-    for path in sorted(glob.glob(f"{cluster}/pg_upgrade_output.d/*/*.txt")):
+    for path in sorted(glob.glob(f"{cluster}/{_LISTS}/*/*.txt")):
         found += [f"{os.path.basename(path)}:", *_last(files.read_text(path)).split("\n")]
     for path in dict.fromkeys(text.split('"')[1::2]):
         if path.startswith(f"{cluster}/") and path.endswith(".log") and os.path.exists(path):

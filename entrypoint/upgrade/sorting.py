@@ -24,17 +24,48 @@ if TYPE_CHECKING:
 _ICU = b"libicui18n.so."
 _UNKNOWN = "other libraries"
 _FIX = "docker exec CONTAINER entrypoint collation fix"
-_WORDS_CHANGE = 18
-"""The major version from which full-text search and pg_trgm read words by the database's provider."""
-_BY_WORDS = """\
+_INDEXES = """\
 SELECT coalesce(json_agg(format('%I.%I', n.nspname, c.relname) ORDER BY n.nspname, c.relname), '[]')
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE (SELECT datlocprovider FROM pg_database WHERE datname = current_database()) <> 'c'
-    AND EXISTS (SELECT FROM unnest(i.indclass::oid[]) AS class JOIN pg_opclass o ON o.oid = class
-                WHERE o.opcintype = 'tsvector'::regtype OR o.opcname IN ('gin_trgm_ops', 'gist_trgm_ops'))
+WHERE """
+_OF_WORDS = """\
+EXISTS (SELECT FROM unnest(i.indclass::oid[]) AS class JOIN pg_opclass o ON o.oid = class
+        WHERE o.opcintype = 'tsvector'::regtype"""
+_NOT_LIBC = "(SELECT datlocprovider FROM pg_database WHERE datname = current_database()) <> 'c' AND "
+_OF_FUZZY = """\
+EXISTS (SELECT FROM pg_depend f JOIN pg_depend e ON e.objid = f.refobjid AND e.classid = f.refclassid
+            JOIN pg_extension x ON x.oid = e.refobjid
+        WHERE f.classid = 'pg_class'::regclass AND f.objid = i.indexrelid
+            AND f.refclassid = 'pg_proc'::regclass AND e.deptype = 'e' AND x.extname = 'fuzzystrmatch')
 """
-_PROVIDERS = 15
-"""The first major version in which a database has a provider."""
+
+
+class _Change(NamedTuple):
+    """What a major version changes by itself in what indexes hold."""
+
+    since: int
+    what: str
+    query: str
+    """Which indexes hold it."""
+    hint: str = ""
+
+
+_BY_PROVIDER = "full-text search and pg_trgm read words by the provider of the database, which is not libc"
+_STEMS = "full-text search stems some words differently, among them English and German ones"
+_STORED = "; a column that stores the tsvector has to be computed again"
+_WORDS = (
+    *(
+        _Change(
+            since,
+            _BY_PROVIDER,
+            f"{_INDEXES}{_NOT_LIBC}{_OF_WORDS} OR o.opcname IN ('gin_trgm_ops', 'gist_trgm_ops'))",
+        )
+        for since in (18, 19)
+    ),
+    *(_Change(since, _STEMS, f"{_INDEXES}{_OF_WORDS})", _STORED) for since in (18, 19)),
+    _Change(19, "fuzzystrmatch reads letters other than ASCII differently", f"{_INDEXES}{_OF_FUZZY}"),
+)
+"""No collation's version shows them. Both 18 and 19 brought newer stemmers."""
 
 
 class Sorting(NamedTuple):
@@ -140,25 +171,29 @@ def _finding(context: Context, found: Report) -> Finding:
 def _by_words(
     context: Context, old_context: Context, host: str, databases: Sequence[str], before: str
 ) -> list[Finding]:
-    """Return the indexes on words that were made by the C library, and are read by another provider."""
+    """Return the indexes on words that the new major version reads or stems differently by itself."""
     after = context.environment.get("PG_MAJOR", "")
-    if not _PROVIDERS <= int(before) < _WORDS_CHANGE <= int(after):
+    changes = [each for each in _WORDS if int(before) < each.since <= int(after)]
+    if not changes:
         return []
     found = []
-    asked = {"indexes": _BY_WORDS}
+    asked = {str(number): each.query for number, each in enumerate(changes)}
     for name, answered in tour.ask(
         old_context, databases, asked, each=sessions.QUICK, host=host, patience=sessions.PATIENCE
     ):
-        names = json.loads(answered.answers.get("indexes", "[]"))
-        if names:
-            found.append(
-                warning(
-                    f"from PostgreSQL {_WORDS_CHANGE} on, full-text search and pg_trgm read words by the "
-                    f"provider of the database, which is not libc in {name}; these indexes were built by "
-                    f"libc: {several(names)}",
-                    f"after the upgrade, in the database {name}: REINDEX INDEX CONCURRENTLY {names[0]}"
-                    + ("; and so each of them" if len(names) > 1 else ""),
-                    examine.PAGE,
+        told: set[str] = set()
+        for number, each in enumerate(changes):
+            names = json.loads(answered.answers.get(str(number), "[]"))
+            if names and each.what not in told:
+                told.add(each.what)
+                found.append(
+                    warning(
+                        f"from PostgreSQL {each.since} on, {each.what}; in {name}, these indexes are from "
+                        f"before: {several(names)}",
+                        f"after the upgrade, in the database {name}: REINDEX INDEX CONCURRENTLY {names[0]}"
+                        + ("; and so each of them" if len(names) > 1 else "")
+                        + each.hint,
+                        examine.PAGE,
+                    )
                 )
-            )
     return found
