@@ -28,11 +28,13 @@ from entrypoint.server import control_file, temporary
 from entrypoint.server.context import Context, tool_path, write_down_settings
 from entrypoint.server.data_folder import forget_original, is_postmaster_of, live_postmaster
 from entrypoint.server.private_server import ACCESS
-from entrypoint.system import confine, files, locks
+from entrypoint.system import confine, files, leash, locks
 
 _RUNTIME = "drill"
 """In the runtime folder: the sockets, and the archiver's settings with its secrets."""
 _LOG = "log"
+_LEASH = "leash"
+"""In the scratch folder: the file whose lock everything holds that a drill starts."""
 
 
 @contextmanager
@@ -53,6 +55,11 @@ def emptied(context: Context) -> Iterator[Context]:
     runtime = f"{context.runtime_folder}/{_RUNTIME}"
     lock = _take(folder)
     try:
+        leash.hold(context.children, f"{folder}/{_LEASH}")
+    except Failure:
+        os.close(lock)
+        raise
+    try:
         for each in (runtime, f"{folder}/cluster"):
             files.ensure_folder(each, 0o700)
         yield context._replace(
@@ -62,6 +69,8 @@ def emptied(context: Context) -> Iterator[Context]:
             environment={"PATH": tool_path(context), "LC_ALL": "C.UTF-8", "HOME": runtime},
         )
     finally:
+        leash.drop(context.children, f"{folder}/{_LEASH}")
+        leash.end_all(f"{folder}/{_LEASH}")
         _remove(context)
         os.close(lock)
 
@@ -94,17 +103,28 @@ def clear(context: Context) -> None:
             lock = _take(folder)
         except Failure:
             return
-        data = f"{folder}/cluster"
-        found = live_postmaster(data)
-        if found is not None and is_postmaster_of(found.pid, data):
-            log.info(f"ending the server that a killed drill has left (pid {found.pid})")
-            _kill(context, found.pid)
+        try:
+            _end_left(context, folder)
+        except Failure as failure:
+            os.close(lock)
+            log.problem(failure.problems[0])
+            return
         log.info(f"removing what a killed drill has left in {folder}")
         _remove(context)
         DRILLS.settle(context.settings.data_folder)
         os.close(lock)
     elif os.path.isdir(f"{context.runtime_folder}/{_RUNTIME}"):
         files.remove_tree(f"{context.runtime_folder}/{_RUNTIME}")
+
+
+def _end_left(context: Context, folder: str) -> None:
+    """End what a killed drill has left running; raises Failure if some of it runs in another container."""
+    data = f"{folder}/cluster"
+    found = live_postmaster(data)
+    if found is not None and is_postmaster_of(found.pid, data):
+        log.info(f"ending the server that a killed drill has left (pid {found.pid})")
+        _kill(context, found.pid)
+    leash.end_all(f"{folder}/{_LEASH}")
 
 
 def _remove(context: Context) -> None:

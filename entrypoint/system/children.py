@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from entrypoint.system.kept import Kept
     from entrypoint.system.words import Words
 
-# CPython ignores these signals for itself; a child must not inherit that.
-_PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)
+_PYTHON_IGNORES = (signal.SIGPIPE, signal.SIGXFSZ)  # for itself; a child must not inherit that
 PRIVATE_FOLDERS = ("/dev/shm", "/run/entrypoint", "/tmp")  # noqa: S108 - what is made there has no name
 """Folders for a file in memory if the kernel has no memfd_create: never next to data, and in memory first."""
 WRAPPER = "/usr/share/postgresql-common/pg_wrapper"
@@ -40,6 +39,7 @@ class Children:
         self.kept: Kept | None = None
         self.tied = False
         """Our children get SIGINT when this process ends, even by SIGKILL."""
+        self.leashes: dict[str, int] = {}  # what tied children inherit, and their own children too
 
     def spawn(
         self,
@@ -124,6 +124,7 @@ class Children:
                 identity.become(become)
             if self.tied:
                 kernel.end_with(parent, signal.SIGINT)
+                kernel.hand_on(self.leashes.values())
             if kept_in is not None:
                 from entrypoint.system import confine
 
@@ -217,8 +218,7 @@ class Children:
     ) -> int:
         """Run a program to its end in its own process group and return its exit code.
 
-        On a stop signal or after the deadline, the group gets SIGTERM and then SIGKILL before Stopped or
-        TimeoutError is raised.
+        After a stop signal or the deadline, the group is ended, and Stopped or TimeoutError is raised.
         """
         pid = self.spawn(argv, environment, descriptors=descriptors, become=become)
         try:

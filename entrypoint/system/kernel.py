@@ -1,9 +1,15 @@
 """Kernel requests that Python has no function for."""
 
+from __future__ import annotations
+
 import os
 
 from entrypoint import log
 from entrypoint.errors import Failure, Problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_CHILD_SUBREAPER = 36
@@ -30,6 +36,12 @@ def end_with(parent: int, number: int) -> None:
     """Request a signal for us, and for the program that we become, as soon as the parent ends."""
     if not _prctl(_PR_SET_PDEATHSIG, number) or os.getppid() != parent:
         os._exit(1)  # it has ended already
+
+
+def hand_on(descriptors: Iterable[int]) -> None:
+    """Let the program that we become have these descriptors, and what it starts."""
+    for each in descriptors:
+        os.set_inheritable(each, True)  # noqa: FBT003 - the name says what is true
 
 
 def keep_descriptors_to_ourselves() -> None:

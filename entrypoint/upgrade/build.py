@@ -12,6 +12,7 @@ from entrypoint.light import NamedTuple
 from entrypoint.server import control_file, programs
 from entrypoint.server.data_folder import data_version
 from entrypoint.settings.upgrading import Upgrade
+from entrypoint.system import leash
 from entrypoint.upgrade import (
     admission,
     afoot,
@@ -86,15 +87,19 @@ def built(context: Context, before: str, after: str, *, checks: bool) -> Iterato
     underway.begin(data, made)
     tied, context.children.tied = context.children.tied, True  # nothing may write there once we are killed
     try:
+        leash.hold(context.children, underway.leash(data))
         underway.make_work(data)
         yield _build(context, made, checks=checks)
     except BaseException:
         settle.end_servers(data)
+        leash.drop(context.children, underway.leash(data))
+        leash.end_all(underway.leash(data))
         left = underway.read(data) if underway.exists(data) else None
         if left is not None and data_version(data) == before:
             settle.back(data, left)
         raise
     finally:
+        leash.drop(context.children, underway.leash(data))
         context.children.tied = tied
 
 

@@ -13,7 +13,7 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.finding import ERROR, OK, Finding, problem, several
 from entrypoint.server import control_file, programs
 from entrypoint.server.data_folder import data_version
-from entrypoint.system import progress
+from entrypoint.system import leash, progress
 from entrypoint.upgrade import (
     afoot,
     build,
@@ -144,6 +144,7 @@ def convert(context: Context, before: str, after: str, found: list[Finding]) -> 
             )
         os.sync()
         underway.write(data, ready)
+        leash.drop(context.children, underway.leash(data))  # all have ended
         underway.commit(data, ready)
         settle.forward(data, ready)
     return str(built.mode)

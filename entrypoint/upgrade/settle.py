@@ -10,7 +10,7 @@ from entrypoint import exits, log, own
 from entrypoint.errors import Failure, Problem
 from entrypoint.finding import several
 from entrypoint.server.data_folder import data_version, is_postmaster_of, live_postmaster
-from entrypoint.system import files, locks
+from entrypoint.system import files, leash, locks
 from entrypoint.upgrade import moves, underway
 from entrypoint.upgrade.moves import FOLDER, LINK, MOVE
 
@@ -28,6 +28,7 @@ _GRACE = 10.0
 def settle(data: str) -> None:
     """Finish what an interrupted upgrade, or its undoing, has left; raises Failure if that is impossible."""
     end_servers(data)
+    leash.end_all(underway.leash(data))
     record = underway.read(data)
     if record is None:
         _remove_unbegun(underway.folder(data))

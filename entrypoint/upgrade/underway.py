@@ -69,6 +69,11 @@ def view(data: str) -> str:
     return f"{work(data)}/old"
 
 
+def leash(data: str) -> str:
+    """Return the file whose lock everything holds that an upgrade starts."""
+    return f"{folder(data)}/leash"
+
+
 def exists(data: str) -> bool:
     """Return whether an upgrade is not finished."""
     return os.path.lexists(folder(data))
