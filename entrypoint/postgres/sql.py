@@ -84,14 +84,17 @@ _TIMEOUTS = (
 def of_upgrade(before: int) -> dict[str, str]:
     """Return the settings of pg_upgrade's sessions with the servers of this major version and a newer one.
 
-    A library of a role may be missing in the newer version.
+    A library of a role may be missing in the newer version, and a trigger may let nobody in.
 
     >>> [name for name in of_upgrade(17) if name not in of_upgrade(15)]
-    ['transaction_timeout']
+    ['transaction_timeout', 'event_triggers']
     """
     found = dict.fromkeys(_TIMEOUTS, "0") | {"role": "none"}
     found |= {"local_preload_libraries": "", "session_preload_libraries": ""}
-    return found | (_EVERYBODYS_SINCE[17] if before >= 17 else {})
+    for since in (_EVERYBODYS_SINCE, _SUPERUSERS_SINCE):
+        for major, more in since.items():
+            found |= more if before >= major else {}
+    return found
 
 
 def is_refused_setting(words: str) -> bool:

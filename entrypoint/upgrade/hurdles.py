@@ -12,7 +12,7 @@ from entrypoint.light import NamedTuple
 from entrypoint.postgres import sql
 from entrypoint.server import programs, sessions, tour
 from entrypoint.system.children import find_program
-from entrypoint.upgrade import carry, moves, parameters, settle, underway
+from entrypoint.upgrade import carry, moves, odd, parameters, settle, underway
 from entrypoint.volume import past
 
 TYPE_CHECKING = False
@@ -270,7 +270,7 @@ def server(context: Context, old_context: Context, host: str, before: str) -> Kn
             )
         )
     lacking, tables = _extensions(context, old_context, host, found["databases"], before)
-    findings += lacking
+    findings += [*lacking, *odd.look(old_context, host)]
     return Known(
         found["superuser"], tuple(found["databases"]), tuple(found["spaces"]), tables, tuple(findings)
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import containers
+import upgrades
+from containers import FRESH
 from disks import MB, Disk
 from upgrades import ALONE, COUNTS, DATA, EXPECTED, LONG, NEW, OLD, Home
 
@@ -18,6 +20,10 @@ SLOTS = (
     "SELECT pg_create_physical_replication_slot('standby', true)",
     "SELECT pg_create_logical_replication_slot('consumer', 'pgoutput')",
 )
+NOBODY = """\
+CREATE FUNCTION nobody() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'nobody logs in'; END $$;
+CREATE EVENT TRIGGER nobody ON login EXECUTE FUNCTION nobody();
+"""
 SERVED = f"15:{EXPECTED}"
 
 
@@ -60,6 +66,31 @@ def test_check_finds_what_speaks_against_it(home: Home) -> None:
     assert 1 == refused.code, refused.output
     assert "the image does not have the extension elsewhere" in refused.stderr
     _serve(home, kills=False)
+
+
+def test_what_pg_upgrade_cannot_name_or_leaves_behind(home: Home) -> None:
+    """It would fail half way at a name with a line break; origins that no subscription has are dropped."""
+    _serve(home, 'CREATE DATABASE "two\nlines"', "SELECT pg_replication_origin_create('bdr')", kills=False)
+    looked = home.upgrade("check")
+    assert 2 == looked.code, looked.output
+    assert "the name of the database 'two\\nlines' has a line break" in looked.stdout, looked.output
+    assert "the upgrade drops the replication origins bdr" in looked.stdout
+
+
+@pytest.mark.long
+@pytest.mark.preview("19-experimental-upgrade")
+def test_a_trigger_that_lets_nobody_in_ends_no_upgrade() -> None:
+    """From 17 on, triggers run at each login, also at those of pg_upgrade."""
+    env = {**ALONE, "PGDATA": DATA}
+    with upgrades.home() as home:
+        image = containers.kin("18-sid")
+        with containers.serve(env={**FRESH, "PGDATA": DATA}, volumes=home.volumes, image=image) as server:
+            server.sql(NOBODY)
+            assert 0 == server.stop(timeout=60)
+        image = containers.kin("19-experimental-upgrade")
+        argv = ("entrypoint", "upgrade", "run")
+        done = containers.run(*argv, env=env, volumes=home.volumes, image=image, timeout=LONG)
+        assert 0 == done.code, done.output
 
 
 def test_a_library_that_the_new_server_lacks_is_refused(home: Home) -> None:
