@@ -80,7 +80,10 @@ def ask(context: Context, conninfo: str) -> Peer | None:
 def query(context: Context, environment: Mapping[str, str], text: str) -> tuple[int, str]:
     """Return how psql ends, and what it prints, when it asks the server that this environment reaches."""
     argv = [*_PSQL, "--quiet", "--set=ON_ERROR_STOP=1", "--command", text]
-    return context.children.output(argv, environment, seconds=_LONGER, errors=True)
+    try:
+        return context.children.output(argv, environment, seconds=_LONGER, errors=True)
+    except TimeoutError:
+        return 1, f"no answer within {_LONGER} seconds"
 
 
 @contextmanager

@@ -122,6 +122,14 @@ def of_folder(context: Context, before: str, scratch: Context) -> None:
     os.mkdir(f"{cluster}/pg_tblspc", 0o700)
     for name in os.listdir(f"{data}/pg_tblspc"):
         location, place = os.path.realpath(f"{data}/pg_tblspc/{name}"), f"{_spaces(cluster)}/{name}"
+        if not os.path.isdir(location):
+            raise Failure(
+                Problem(
+                    f"the tablespace in {location} is not there",
+                    "mount its volume as for the server",
+                    docs=underway.PAGE,
+                )
+            )
         inside = [f"{location}/{each}" for each in os.listdir(location) if each.startswith(f"PG_{before}_")]
         _copy(context, inside, place)
         os.symlink(place, f"{cluster}/pg_tblspc/{name}")

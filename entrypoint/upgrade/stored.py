@@ -18,6 +18,7 @@ from entrypoint.upgrade import hurdles, older, underway, view
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from typing import Any
 
     from entrypoint.server.context import Context
 
@@ -118,8 +119,7 @@ def tried(context: Context, cluster: str, superuser: str, found: Sequence[Stored
     texts = [f"DO {sql.literal(body)}", "SELECT current_setting('entrypoint.said')"]
     new = older.newest(context, cluster)
     with older.private_server(new, "the new, empty cluster") as host:
-        how = {"host": host, "user": superuser, "patience": sessions.PATIENCE}
-        said = sessions.query_json(new, texts, list, writes=True, **how)
+        said = sessions.query_json(new, texts, list, **_how(host, superuser))
     answers = dict(zip(statements, said, strict=True))
     lacking = [
         finding
@@ -142,7 +142,19 @@ def repeat(context: Context, cluster: str, superuser: str, found: Iterable[Store
     view.adjust(cluster, {"shared_preload_libraries": ""})
     new = older.newest(context, cluster)
     with older.private_server(new, "the new cluster") as host:
-        sessions.query(new, texts, host=host, user=superuser, writes=True, patience=sessions.PATIENCE)
+        sessions.query(new, texts, **_how(host, superuser))
+
+
+def _how(host: str, superuser: str) -> dict[str, Any]:
+    """Return how the new server is asked: values may be secrets, and more than a command line can hold."""
+    return {
+        "host": host,
+        "user": superuser,
+        "patience": sessions.PATIENCE,
+        "writes": True,
+        "private": True,
+        "seconds": None,
+    }
 
 
 def refused(found: Iterable[Stored], said: dict[str, str], major: str) -> list[Finding]:

@@ -64,6 +64,12 @@ def test_each_is_named_with_the_command_that_removes_it(home: Home) -> None:
     assert f"17:{EXPECTED}" == home.served()
 
 
+_MANY = """\
+DO $$ BEGIN FOR i IN 1..40 LOOP
+    EXECUTE format('ALTER ROLE app SET tenant.k%s = %L', i, repeat('x', 5000));
+END LOOP; END $$
+"""
+"""More than a command line can hold."""
 _EVERY = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 0 AND setdatabase = 0"
 
 
@@ -72,7 +78,7 @@ def test_those_of_every_role_are_kept(home: Home, mode: str) -> None:
     """No dump has them, so pg_upgrade alone would lose them; libraries that the old server preloads do no harm."""
     values = ("search_path TO 'a, b', shop", "work_mem = '9MB'", "statement_timeout = '1ms'")
     library = "ALTER SYSTEM SET shared_preload_libraries = 'auto_explain'"
-    _run(home, (library, *(f"ALTER ROLE ALL SET {each}" for each in values)))
+    _run(home, (_MANY, library, *(f"ALTER ROLE ALL SET {each}" for each in values)))
     done = home.upgrade("run", mode)
     assert 0 == done.code, done.output
     with containers.start(env={}, volumes=home.volumes, image=NEW) as server:
@@ -81,5 +87,7 @@ def test_those_of_every_role_are_kept(home: Home, mode: str) -> None:
         kept = '{"search_path=\\"a, b\\", shop",statement_timeout=1ms,work_mem=9MB}'
         assert kept == server.exec(*patient, _EVERY).stdout.strip()
         assert "auto_explain" == server.exec(*patient, "SHOW shared_preload_libraries").stdout.strip()
+        count = "SELECT max(cardinality(setconfig)) FROM pg_db_role_setting"
+        assert "41" == server.exec(*patient, count).stdout.strip()
         assert EXPECTED == server.exec(*patient, COUNTS).stdout.strip()
         assert 0 == server.stop(timeout=60)
