@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
 import containers
+from archives import Archive
 from containers import Container
 from majors import DEFAULT, TAGS
 
@@ -233,8 +234,9 @@ def serve(
     etcds: int = 1,
     env: Mapping[str, str] | None = None,
     files: containers.Files | None = None,
+    archive: Archive | None = None,
 ) -> Iterator[Cluster]:
-    """Nodes that were just started on empty volumes, all at once."""
+    """Nodes that were just started on empty volumes, all at once; all of them have the archive."""
     network = f"{containers.LABEL}-{uuid.uuid4().hex[:8]}"
     containers.docker("network", "create", network)
     with ExitStack() as stack:
@@ -267,14 +269,14 @@ def serve(
         for number in range(1, nodes + 1):
             name = f"db{number}"
             volume = stack.enter_context(containers.volume())
-            given = variables(name, etcds, env)
+            given = variables(name, etcds, {**(archive.env() if archive else {}), **(env or {})})
             path = containers.inspect(HA)["Config"]["Env"]
             data = next(line.partition("=")[2] for line in path if line.startswith("PGDATA="))
             made = add(
                 name,
                 env=given,
                 files=files,
-                volumes={data: volume},
+                volumes={data: volume, **({"/archive": archive.volume} if archive else {})},
                 image=HA,
                 options=("--hostname", name, *containers.LOOK_INSIDE),
             )

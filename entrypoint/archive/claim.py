@@ -54,7 +54,7 @@ def prepare(opened: OpenedArchive, *, must_work: bool) -> bool:
     problem, near = _settle(opened, calls.QUICK if must_work else _WARM)
     if problem is None and not must_work and status.in_recovery(data) and fork.read(data) is not None:
         # Other writers matter only once this server is promoted: its first segment triggers the check then.
-        files.write_atomically(later, script(opened.context, "prepare-archive"))
+        prepare_later(opened.context)
         return near
     if problem is None:
         problem = _look(opened, must_work=must_work)
@@ -72,10 +72,33 @@ def prepare(opened: OpenedArchive, *, must_work: bool) -> bool:
         log.problem(refused)
         log.warning("serving without archiving: nothing is archived, backed up or removed from the archive")
         return near
-    files.write_atomically(later, script(opened.context, "prepare-archive"))
+    prepare_later(opened.context)
+    _say_not_working(problem)
+    return near
+
+
+def _say_not_working(problem: Problem) -> None:
     log.problem(problem)
     log.warning("starting without a working archive; WAL stays in pg_wal until it works")
+
+
+def prepare_node(opened: OpenedArchive) -> bool:
+    """Check at the start of a node under Patroni that the archive is this cluster's; else raise Failure.
+
+    Other nodes matter only once this one leads: its first segment triggers that check then. Returns what
+    `prepare` does.
+    """
+    _make_place(opened)
+    problem, near = _settle(opened, _WARM)
+    prepare_later(opened.context)
+    if problem is not None:
+        _say_not_working(problem)
     return near
+
+
+def prepare_later(context: Context) -> None:
+    """Let archive-segment do the work of `prepare`, with `must_work`, before it archives the next segment."""
+    files.write_atomically(f"{context.runtime_folder}/{calls.PREPARE}", script(context, "prepare-archive"))
 
 
 def _make_place(opened: OpenedArchive) -> None:
@@ -97,7 +120,13 @@ def _reopen(opened: OpenedArchive) -> None:
 
 def _look(opened: OpenedArchive, *, must_work: bool) -> Problem | None:
     """Check whether another server writes to the archive, and note it; return why that is unknown."""
-    problem = writer.look(opened, seconds=calls.QUICK if must_work else _WARM)
+    seconds = calls.QUICK if must_work else _WARM
+    if opened.settings.failover is not None:
+        from entrypoint.archive import one_leader
+
+        problem = one_leader.objection(opened, seconds=seconds)
+    else:
+        problem = writer.look(opened, seconds=seconds)
     try:
         return problem or fork.look(opened, opened.archive.command_timeout if must_work else _LISTING)
     except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from entrypoint import exits
@@ -113,12 +113,20 @@ def later_segment(opened: OpenedArchive, missing: str) -> str | None:
     return segments.later(missing, found, begin, size)
 
 
-def stored_files(opened: OpenedArchive, segment: str) -> dict[str, str]:
+def stored_files(opened: OpenedArchive, segment: str, seconds: float = calls.QUICK) -> dict[str, str]:
     """Return the names of the files in the archive's folder of this segment, by the names of their segments.
 
     Raises Failure. The names contain no character that has a special meaning in a shell.
     """
-    return _stored_files(opened, _folder_of(opened, segment))
+    return _stored_files(opened, _folder_of(opened, segment, seconds), seconds)
+
+
+def stored_around(opened: OpenedArchive, names: Iterable[str], seconds: float) -> set[str]:
+    """Return the segments in the archive's folders of these segments; raises Failure."""
+    if opened.can.flat:
+        return {*_segments(wal_names(opened, seconds)[1])}
+    one_of_each = {name[:16]: name for name in names}
+    return {each for name in one_of_each.values() for each in stored_files(opened, name, seconds)}
 
 
 def stored_bytes(opened: OpenedArchive, segment: str, seconds: float) -> bytes:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from entrypoint import log
-from entrypoint.archive import calls, claim, fork, gap, known_gaps
+from entrypoint.archive import calls, claim, fork, gap, known_gaps, one_leader
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import history, journal, runs
@@ -77,6 +77,17 @@ def wait_for_server(context: Context) -> None:
         context.children.pause(0.5)
 
 
+def leads(opened: OpenedArchive) -> bool:
+    """Return whether the server takes writes, so that scheduled work is done here; waits for a start's end.
+
+    Under Patroni, nobody knows when the server starts.
+    """
+    if opened.settings.failover is not None:
+        return one_leader.is_leading(opened)
+    wait_for_server(opened.context)
+    return not status.in_recovery(opened.data_folder)
+
+
 def _is_up(data_folder: str) -> bool:
     """Return whether the server accepts connections."""
     found = read_postmaster(data_folder)
@@ -96,8 +107,7 @@ def scheduled(opened: OpenedArchive) -> int | None:
     Return the seconds until the next look, None for never.
     """
     data = opened.data_folder
-    wait_for_server(opened.context)
-    if status.in_recovery(data):
+    if not leads(opened):
         return SOON
     try:
         when = _due(opened)
@@ -164,13 +174,14 @@ def _due(opened: OpenedArchive) -> float | None:
     good = [each for each in found if each.succeeded and each.url == opened.url]
     if good and _is_emptied(opened):
         good = []
-    ended = [journal.ended(good[-1])] if good else _moments(own_backups(opened), now)[-1:]
+    ended = [journal.ended(each) for each in good[-1:]]
+    if not good or opened.settings.failover is not None:
+        ended += _moments(own_backups(opened), now)[-1:]
+    last = max(ended, default=None)
+    if failed_at is not None and last is not None and failed_at < last:
+        found, failed_at = [], None  # another node has taken a backup since
     return due(
-        schedule_of(opened.context, wanted.schedule),
-        now,
-        ended[0] if ended else None,
-        failed_at,
-        runs.failures_in_a_row(found),
+        schedule_of(opened.context, wanted.schedule), now, last, failed_at, runs.failures_in_a_row(found)
     )
 
 

@@ -26,8 +26,10 @@ from entrypoint.drill import drills
 from entrypoint.drill.rehearsals import DRILLS
 from entrypoint.drill.rehearse import rehearse
 from entrypoint.errors import Failure, Problem
+from entrypoint.failover import rest
 from entrypoint.finding import ERROR, OK, WARNING
 from entrypoint.noted import reachable
+from entrypoint.pid1 import status
 from entrypoint.server import opening, programs
 from entrypoint.shown import spell
 from entrypoint.system import access
@@ -59,7 +61,7 @@ def push_(incremental: bool, as_json: bool) -> None:
     progress, the command waits for it to finish.
     """
     opened = open_archive()
-    problem = obstacle(opened)
+    problem = _elsewhere(opened) or obstacle(opened)
     if problem is not None:
         raise Failure(problem)
     what = f"a manual backup ({'incremental' if incremental else 'full'})"
@@ -67,6 +69,20 @@ def push_(incremental: bool, as_json: bool) -> None:
         run = push(opened, incremental=incremental, why=journal.COMMAND, lock=lock)
     made = [each for each in opened.list_backups() if each.name == run.name]
     _show(opened, made, as_json=as_json)
+
+
+def _elsewhere(opened: OpenedArchive) -> Problem | None:
+    """Return where backups are taken instead if this is a standby under Patroni."""
+    node = opened.settings.failover
+    if node is None or not status.in_recovery(opened.data_folder):
+        return None
+    known = rest.leader(node)
+    where = f"{known} is the leader" if known else "no leader is known (patronictl list)"
+    return Problem(
+        f"this node is a standby: backups are taken on the leader, and {where}",
+        f"on that node: docker exec {known or 'CONTAINER'} entrypoint backup push",
+        docs="fail-over",
+    )
 
 
 @group.command("list")

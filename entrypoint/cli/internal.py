@@ -10,7 +10,7 @@ from entrypoint.archive.opened import open_archive
 from entrypoint.backup import scheduled
 from entrypoint.config import reload
 from entrypoint.drill import rehearse
-from entrypoint.failover import first
+from entrypoint.failover import first, leading
 from entrypoint.first_start import copy, initdb, initialize
 from entrypoint.full_disk import guard
 from entrypoint.pid1 import lifecycle, status
@@ -135,6 +135,12 @@ def reload_() -> None:
 def patroni_first_start(arguments: tuple[str, ...]) -> None:
     """Create the cluster of several nodes; Patroni calls this on one of them."""
     first.run(arguments)
+
+
+@group.command("patroni-may-lead")
+def patroni_may_lead() -> None:
+    """Check before a promotion whether this node may lead; Patroni calls this, and heeds the exit code."""
+    leading.check()
 
 
 @group.command("prepare-archive")

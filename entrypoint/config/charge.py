@@ -3,7 +3,7 @@
 from entrypoint import log
 from entrypoint.archive import fork, wal_commands
 from entrypoint.archive.calls import describe_server
-from entrypoint.config import collect, precedence, rendered, sources
+from entrypoint.config import collect, from_patroni, precedence, rendered, sources
 from entrypoint.config.precedence import Charge
 from entrypoint.config.sources import Source
 from entrypoint.pid1 import status
@@ -80,7 +80,7 @@ def running_options(context: Context, words: list[str]) -> dict[str, str]:
 def rendered_command(context: Context, words: list[str]) -> str:
     """Return our archive_command in the configuration of a server with these arguments, or ""."""
     path = rendered.rendered_path(context)
-    if f"config_file={path}" not in words:
+    if f"config_file={path}" not in words and not from_patroni.is_in_use(context, words):
         return ""
     try:
         entries, _ = configfile.parse(files.read_text(path), path)

@@ -25,6 +25,11 @@ def _path(context: Context) -> str:
     return f"{folder(context.runtime_folder)}/postgresql.conf"
 
 
+def is_in_use(context: Context, words: list[str]) -> bool:
+    """Return whether a server with these arguments reads the file that Patroni has written."""
+    return parse_server(words).settings.get("config_file") == _path(context)
+
+
 def without(context: Context, arguments: ServerArguments) -> ServerArguments:
     """Return the arguments of a running server without the file that Patroni has written."""
     if arguments.settings.get("config_file") != _path(context):

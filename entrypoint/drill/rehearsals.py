@@ -45,7 +45,7 @@ def due_by(data_folder: str, schedule: Schedule) -> float:
     done = [journal.ended(each) for each in found if each.outcome in (journal.OK, journal.FAILED)]
     broken = drills.interrupted_in_a_row(found)
     last = journal.ended(found[-1]) if broken else None
-    return due(schedule, now, done[-1] if done else made(data_folder), last, broken)
+    return due(schedule, now, max([made(data_folder), *done[-1:]]), last, broken)
 
 
 def overdue(context: Context) -> bool:
@@ -55,10 +55,18 @@ def overdue(context: Context) -> bool:
         return False
     now = time.time()
     good = drills.last(journal.believed(DRILLS.read(data), now)).success
-    return schedule_of(context, text).is_overdue(now, journal.ended(good) if good else made(data))
+    ended = [journal.ended(good)] if good else []
+    return schedule_of(context, text).is_overdue(now, max([made(data), *ended]))
 
 
 def made(data_folder: str) -> float:
-    """Return when the cluster was created; a schedule counts from then on."""
-    found = os.stat(f"{data_folder}/PG_VERSION").st_mtime
-    return found if found <= time.time() else 0.0
+    """Return when the cluster was created or last promoted; a schedule counts from then on.
+
+    What another server has rehearsed before the promotion is not known here.
+    """
+    folder = f"{data_folder}/pg_wal"
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    histories = [f"{folder}/{name}" for name in names if name.endswith(".history")]
+    now = time.time()
+    moments = [os.stat(path).st_mtime for path in (f"{data_folder}/PG_VERSION", *histories)]
+    return max((each for each in moments if each <= now), default=0.0)

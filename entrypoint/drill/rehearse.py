@@ -17,7 +17,7 @@ from entrypoint.archive import shares
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.backup import journal
 from entrypoint.backup.schedule import ASK_AGAIN
-from entrypoint.backup.scheduled import Job, attempt, schedule_of, wait_for_server
+from entrypoint.backup.scheduled import SOON, Job, attempt, leads, schedule_of
 from entrypoint.backup.turn import be_modest, run_tool
 from entrypoint.config import when_full
 from entrypoint.drill import drills
@@ -34,7 +34,6 @@ from entrypoint.drill.scratch import (
     words_of,
 )
 from entrypoint.errors import Failure, Problem
-from entrypoint.pid1 import status
 from entrypoint.postgres import segments, sql
 from entrypoint.restore import planning
 from entrypoint.restore.fetch import not_fetched
@@ -238,14 +237,15 @@ def _sql_files() -> list[str]:
 def scheduled(opened: OpenedArchive) -> int | None:
     """Rehearse, if the schedule says so; return the seconds until the next look."""
     data = opened.data_folder
-    wait_for_server(opened.context)
+    if not leads(opened):
+        return SOON
     if opened.settings.drill.schedule is None:
         return ASK_AGAIN
     schedule = schedule_of(opened.context, opened.settings.drill.schedule)
 
     def rehearse_if_due(lock: int) -> bool:
         clear(opened.context)
-        if due_by(data, schedule) <= time.time() and not status.in_recovery(data):
+        if due_by(data, schedule) <= time.time():
             if not opened.list_backups():
                 return False  # there is no backup yet
             rehearse(opened, why=journal.SCHEDULE, lock=lock)

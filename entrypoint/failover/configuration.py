@@ -56,6 +56,10 @@ class Place(NamedTuple):
     """The command that creates the cluster."""
     hba_file: str
     ident_file: str
+    may_lead: str = ""
+    """The command that says, before a promotion, whether this node may lead; empty: nothing is archived."""
+    restore: str = ""
+    """The server's restore_command; empty: nothing is archived."""
 
 
 def of_node(
@@ -96,6 +100,11 @@ def of_node(
             "callbacks": {"on_start": f"sh -c 'rm -f {marks}'"},
         },
     }
+    if place.may_lead:
+        found["postgresql"] |= {
+            "pre_promote": place.may_lead,
+            "recovery_conf": {"restore_command": place.restore},
+        }
     for path, value in node.values.items():
         inner = found
         for key in path[:-1]:

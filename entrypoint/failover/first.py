@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from entrypoint import exits
+from entrypoint.archivers.known import TOOLS
 from entrypoint.collation import remembered
 from entrypoint.config import render
 from entrypoint.errors import Failure, Problem, Stopped
@@ -43,7 +44,7 @@ def run(arguments: Sequence[str]) -> None:
     files.write_atomically(mark, "running\n")
     try:
         _refuse_to_replace(data)
-        context, _ = initialize.initialize(context, render.arguments(context))
+        context = _initialized(context)
         remembered.remember_match(context)
     except Failure as failure:
         files.write_atomically(mark, f"{failure.code}\n")
@@ -52,6 +53,26 @@ def run(arguments: Sequence[str]) -> None:
         files.write_atomically(mark, f"{exits.SIGNAL_BASE + stopped.signal_number}\n")
         raise
     initialize.say_complete()
+
+
+def _initialized(context: Context) -> Context:
+    """Create the cluster, and claim the archive for it: nobody else's may be there."""
+    if context.settings.archive is not None:
+        from entrypoint.config import charge
+
+        context = charge.settle(context)
+    archive = context.settings.our_archive
+    if archive is None:
+        return initialize.initialize(context, render.arguments(context))[0]
+    from entrypoint.archive import claim
+    from entrypoint.archive.opened import OpenedArchive
+
+    claim.check_unused(OpenedArchive(context, archive))
+    context, _ = initialize.initialize(context, render.arguments(context))
+    opened = OpenedArchive(context, archive)
+    opened.render()  # only now does the cluster exist, with its segment size
+    claim.prepare(opened, must_work=True)
+    return context
 
 
 def _refuse_to_replace(data: str) -> None:
@@ -77,5 +98,6 @@ def _context(path: str) -> Context:
                 "to create the cluster again, empty the volume and restart the container",
             )
         ) from None
-    wanted, _ = loading.load(kept["values"], kept["arguments"], {})
+    programs = {name: opening.has_program(name, kept["environment"]) for name in TOOLS}
+    wanted, _ = loading.load(kept["values"], kept["arguments"], programs)
     return opening.command_context(wanted)._replace(environment=kept["environment"])

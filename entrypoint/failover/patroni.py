@@ -6,6 +6,8 @@ import json
 import os
 
 from entrypoint import log
+from entrypoint.archive import wal_commands
+from entrypoint.archive.calls import describe_server
 from entrypoint.config import chosen, collect, from_patroni, render, sources
 from entrypoint.errors import Failure, Problem
 from entrypoint.failover import configuration
@@ -22,6 +24,7 @@ from entrypoint.server.context import (
     later_environment,
     server_environment,
     server_port,
+    tool_path,
     write_down_settings,
 )
 from entrypoint.settings.failing_over import Failover
@@ -96,6 +99,12 @@ def _configuration(
         hba_file=said("hba_file", f"{data}/pg_hba.conf"),
         ident_file=said("ident_file", f"{data}/pg_ident.conf"),
     )
+    archive = context.settings.our_archive
+    if archive is not None:
+        place = place._replace(
+            may_lead=_hook(context, "patroni-may-lead"),
+            restore=wal_commands.restore_command(archive, describe_server(context), tool_path(context)),
+        )
     listen = f"{said('listen_addresses', '*')}:{server_port(context.settings)}"
     shared = configuration.for_all_nodes(wanted)
     local = configuration.for_this_node(arguments.settings)

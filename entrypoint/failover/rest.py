@@ -16,7 +16,14 @@ _MOST = 1024**2
 _ALL = ("*", "0.0.0.0", "[::]", "::", "")  # noqa: S104 - to connect to, as ourselves
 
 
-def ask(node: Failover) -> dict[str, Any] | None:
+def leader(node: Failover) -> str:
+    """Return the name of the node that leads; empty: that is not known."""
+    members = (ask(node, "/cluster") or {}).get("members")
+    rows = [each for each in members if isinstance(each, dict)] if isinstance(members, list) else []
+    return next((str(each.get("name", "")) for each in rows if each.get("role") == "leader"), "")
+
+
+def ask(node: Failover, path: str = "/patroni") -> dict[str, Any] | None:
     """Return the answer of this node's Patroni; None: there is none."""
     import http.client  # the watch of a server that runs alone needs neither of them
     import ssl
@@ -34,7 +41,7 @@ def ask(node: Failover) -> dict[str, Any] | None:
     else:
         connection = http.client.HTTPConnection(host, int(port), timeout=_SECONDS)
     try:
-        connection.request("GET", "/patroni")
+        connection.request("GET", path)
         found = json.loads(connection.getresponse().read(_MOST))
     except (OSError, ValueError, http.client.HTTPException):
         return None

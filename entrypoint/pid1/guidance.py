@@ -31,7 +31,7 @@ _GIVE_UP = 5
 def begin(state: State, now: float) -> State:
     """Return the state of a Patroni that was just started, which has not started the server yet."""
     patroni = Helper(PATRONI, due=None, running=True, started=now)
-    return state.with_helper(patroni)._replace(server=False)
+    return state.with_helper(patroni)._replace(server=False, nudge=None)
 
 
 def on_signal(state: State, number: int, now: float) -> Decision:
@@ -53,9 +53,9 @@ def on_helper_end(state: State, role: str, code: int, now: float, pause: float |
     return _through_patroni(state, lifecycle.on_helper_end(state, role, code, now, pause), now)
 
 
-def on_server_start(state: State) -> State:
-    """Return the state after Patroni has started the server."""
-    return state._replace(server=True)
+def on_server_start(state: State, now: float, *, archives: bool) -> State:
+    """Return the state after Patroni has started the server; `archives`: it does if it takes writes."""
+    return state._replace(server=True, nudge=now if archives else None, nudge_pause=1.0)
 
 
 def on_server_end(state: State, code: int, now: float, *, clean: bool) -> Decision:

@@ -133,7 +133,8 @@ class Guided(supervisor.Supervisor):
         self.brake.is_up = False
         log.info(f"Patroni has started the server (pid {pid})")
         self._lock_again()
-        self._follow((guidance.on_server_start(self.state), []))
+        archives = bool(self.given.archive_status)
+        self._follow((guidance.on_server_start(self.state, time.monotonic(), archives=archives), []))
 
     def _lock_again(self) -> None:
         """Lock the data folder again if Patroni has removed the one that was locked, and made it again."""

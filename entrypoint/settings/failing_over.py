@@ -75,7 +75,6 @@ _OURS = {
 """What the entrypoint sets, each with the variable that it follows from."""
 _LATER = {
     "STANDBY": "Patroni decides which node follows which one",
-    "ARCHIVE_": "archiving from several nodes is not supported yet",
     "RESTORE_": "a restore of several nodes is not supported yet",
     "POSTGRES_UPGRADE": "an upgrade of several nodes is not supported yet",
     "POSTGRES_INITDB_WALDIR": "a standby could not have its write-ahead log there",
@@ -202,12 +201,17 @@ def _near(name: str) -> str | None:
 def _combined(values: Mapping[str, str]) -> Iterator[Problem]:
     for beginning, why in _LATER.items():
         names = sorted(name for name, value in values.items() if value and name.startswith(beginning))
-        names = [name for name in names if name != "ARCHIVE_WHEN_FULL"]
         if names:
             hint = f"remove {', '.join(names)}"
             if beginning == "STANDBY":
                 hint += "; to change the leader: patronictl switchover"
             yield Problem(f"{', '.join(names)} cannot be set together with {SCOPE}: {why}", hint, docs=PAGE)
+    if values.get("ARCHIVE_FORK") == "readonly":
+        yield Problem(
+            f"ARCHIVE_FORK=readonly cannot be set together with {SCOPE}: Patroni decides who takes writes",
+            "remove ARCHIVE_FORK; to look at a node's data, start its volume alone, without Patroni",
+            docs=PAGE,
+        )
 
 
 def _scope(scope: str) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ import os
 import signal
 
 from entrypoint import exits, log
-from entrypoint.archive import fork, writer
+from entrypoint.archive import fork, one_leader, writer
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.config import charge_now
 from entrypoint.pid1 import lifecycle, status
@@ -58,6 +58,8 @@ def look(opened: OpenedArchive, *, whole: bool) -> int:
     if status.in_recovery(data):
         gap_ahead.tell(opened)
         return 0
+    if opened.settings.failover is not None:
+        return _under_patroni(opened, whole=whole)
     known = fork.is_superseded(data)
     if not known:
         problem = writer.look(opened, seconds=_PATIENCE, whole=whole)
@@ -68,4 +70,16 @@ def look(opened: OpenedArchive, *, whole: bool) -> int:
     refused = fork.refusal(data)
     if refused is not None and not whole:
         log.problem(refused)
+    return exits.SUPERSEDED
+
+
+def _under_patroni(opened: OpenedArchive, *, whole: bool) -> int:
+    """Check a leader, which may be cut off, or whose Patroni may hang, and return the exit code."""
+    if not one_leader.is_leading(opened):
+        return 0
+    problem = one_leader.objection(opened, seconds=_PATIENCE, whole=whole)
+    if problem is None or problem.code != exits.SUPERSEDED:
+        return 0  # archive-segment and doctor report an outage
+    if not whole:
+        log.problem(problem._replace(hint="restart the container: this node then follows the leader"))
     return exits.SUPERSEDED

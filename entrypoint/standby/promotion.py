@@ -12,6 +12,7 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.light import re
 from entrypoint.pid1 import status
 from entrypoint.postgres.segments import lsn_text
+from entrypoint.postgres.timelines import Rival
 from entrypoint.server import control_file, sessions
 from entrypoint.server.context import Context
 from entrypoint.server.data_folder import live_postmaster
@@ -37,7 +38,7 @@ def check(opened: OpenedArchive) -> None:
     if refused is not None:
         raise Failure(refused)
     try:
-        mine = _followed(opened.context)
+        mine = followed(opened.context)
         found = writer.find(opened, mine, seconds=_PATIENCE)
     except (writer.Unknown, Failure, ValueError) as error:
         log.warning(
@@ -48,12 +49,9 @@ def check(opened: OpenedArchive) -> None:
         return
     if found is None:
         return
-    rival, _ = found
-    where = f", which left timeline {rival.left} at {lsn_text(rival.lsn)}" if rival.left else ""
     raise Failure(
         Problem(
-            f"another server was already promoted: {opened.url} holds its timeline {rival.timeline}"
-            f"{where}; this standby follows timeline {mine}",
+            describe(opened, mine, found[0]),
             "wait until this standby follows that timeline (entrypoint status), or build the standby again "
             "on an empty volume; if the other server is gone for good and this one takes its place: "
             "entrypoint promote --force",
@@ -63,7 +61,16 @@ def check(opened: OpenedArchive) -> None:
     )
 
 
-def _followed(context: Context) -> int:
+def describe(opened: OpenedArchive, mine: int, newer: Rival) -> str:
+    """Return what speaks against the promotion of a standby that follows the timeline `mine`."""
+    where = f", which left timeline {newer.left} at {lsn_text(newer.lsn)}" if newer.left else ""
+    return (
+        f"another server was already promoted: {opened.url} holds its timeline {newer.timeline}{where}; this "
+        f"standby follows timeline {mine}"
+    )
+
+
+def followed(context: Context) -> int:
     """Return the timeline that a running standby follows; the control file shows it only later."""
     data = context.settings.data_folder
     found = [control_file.timeline(context), int(sessions.query(context, _RECEIVED, seconds=5))]

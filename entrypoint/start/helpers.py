@@ -144,7 +144,9 @@ def continued(context: Context, watch: HelperSpec | None) -> list[HelperSpec]:
 def under_patroni(context: Context, watch: HelperSpec | None, *, has_cluster: bool) -> list[HelperSpec]:
     """Return the processes next to Patroni; before there is a cluster, nobody else writes to it."""
     found = _full_disk_helper(context) if has_cluster else []
-    return [*found, *continued(context, watch)]
+    # These wait until this node leads, and do nothing on a standby.
+    archiving = [*_archive_helpers(context), *_scheduled_helpers(context)]
+    return [*found, *archiving, *continued(context, watch)]
 
 
 def archives(context: Context) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from entrypoint import exits, log
+from entrypoint.archive import fork
 from entrypoint.collation import remembered
 from entrypoint.config import collector, when_full
 from entrypoint.errors import Failure, Problem
@@ -16,6 +17,7 @@ from entrypoint.server.context import Context
 from entrypoint.settings.for_dcs import PAGE
 from entrypoint.settings.patroni_variables import SCOPE
 from entrypoint.start import cleared, helpers, plan, skipped
+from entrypoint.system import files
 from entrypoint.volume import installing, probe
 from entrypoint.volume.unfinished import Unfinished
 
@@ -46,9 +48,10 @@ def run(
     _refuse(alone=alone)
     if decided.kind != plan.START:
         cleared.clear(context, decided)
-    wanted = context.settings
-    data = wanted.data_folder
+    data = context.settings.data_folder
     has_cluster = _settle_folder(context, facts)
+    context = _open_archive(context, has_cluster=has_cluster)
+    wanted = context.settings
     argv = patroni.write_down(context, node)
     if decided.discard:
         interrupted.give_back(context, node)
@@ -67,7 +70,7 @@ def run(
         runtime_folder=context.runtime_folder,
         data_folder=data,
         cluster="",
-        archive_status="",
+        archive_status=f"{data}/pg_wal/archive_status" if helpers.archives(context) else "",
         disks=when_full.disks(data),
         segment=installing.segment_bytes(data),
         debug=wanted.serving.debug,
@@ -75,6 +78,35 @@ def run(
     )
     kept = context.children.kept
     hand_over(context.children.signals, spec, held, ([], []) if kept is None else kept.handed())
+
+
+def _open_archive(context: Context, *, has_cluster: bool) -> Context:
+    """Return the context with the decision who archives, after the archive was checked and set up.
+
+    The node that creates the cluster claims the archive itself, and a copy of the leader follows its claim.
+    """
+    if context.settings.archive is None:
+        return context
+    from entrypoint.archive import calls, claim, fetching
+    from entrypoint.archive.opened import OpenedArchive
+    from entrypoint.config import charge
+
+    context = charge.settle(context)
+    charge.say(context)
+    archive = context.settings.our_archive
+    if archive is None:
+        return context
+    calls.forget(context.runtime_folder, context.settings.data_folder)
+    opened = OpenedArchive(context, archive)
+    opened.render()
+    fetching.prepare(context)
+    if has_cluster:
+        fork.reopen(opened)
+        context = context._replace(near=claim.prepare_node(opened))
+    else:
+        claim.prepare_later(context)
+    files.write_atomically(f"{context.runtime_folder}/{calls.LOOK}", claim.script(context, "look-first"))
+    return context
 
 
 def _refuse(*, alone: bool) -> None:

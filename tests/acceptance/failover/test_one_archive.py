@@ -1,0 +1,128 @@
+"""Three nodes under Patroni with one archive: only the leader writes there, and a new one continues it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+import archives
+import containers
+import nodes
+from archives import Archive
+from nodes import Cluster, Node, Writer
+
+QUICK = {"PATRONI_DCS_TTL": "20", "PATRONI_DCS_LOOP_WAIT": "5", "PATRONI_DCS_RETRY_TIMEOUT": "5"}
+ENV = {
+    **QUICK,
+    "PATRONI_DCS_SYNCHRONOUS_MODE": "on",
+    "ARCHIVE_TIMEOUT": "5",
+    "BACKUP_SCHEDULE": "0 3 * * *",
+    "BACKUP_RETAIN_FULL": "5",
+}
+PUSH = {
+    "pgbackrest": "PGBACKREST_CONFIG=/run/entrypoint/pgbackrest.conf /usr/bin/pgbackrest --stanza=main archive-push",
+    "wal-g": "PGDATA=$PGDATA wal-g --config /run/entrypoint/walg.json wal-push",
+}
+
+
+@pytest.fixture(scope="module", params=archives.TOOLS)
+def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
+    """An archive in a folder that all nodes mount."""
+    with archives.made(request.param, None) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def cluster(archive: Archive) -> Iterator[Cluster]:
+    """Three nodes that were started at once on empty volumes, where a commit waits for a standby."""
+    with nodes.serve(env=ENV, archive=archive) as found:
+        found.settled()
+        found.leader.sql("CREATE TABLE kept (row bigint PRIMARY KEY)")
+        yield found
+
+
+def _backups(node: Node) -> list[str]:
+    listed = node.container.exec("entrypoint", "backup", "list", "--json").stdout
+    import json
+
+    return [each["name"] for each in json.loads(listed)]
+
+
+def _complaints(node: Node, *checks: str) -> list[str]:
+    """The errors and warnings of doctor."""
+    said = node.container.exec("entrypoint", "doctor", *checks, check=False).stdout
+    return [line for line in said.splitlines() if line.startswith(("ERROR", "WARN", "error", "warn", "✗", "!"))]
+
+
+def _history(node: Node) -> str:
+    """The name of the history of the timeline that a leader writes on."""
+    return node.sql("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || '.history'")
+
+
+def test_only_the_leader_archives_and_backs_up(cluster: Cluster, archive: Archive) -> None:
+    """The first backup is taken once, and each node knows of it."""
+    leader = cluster.leader
+    containers.until(lambda: len(_backups(leader)) == 1, "the first backup", 90)
+    leader.sql("SELECT pg_switch_wal()")
+    archives.wait_until_whole(archive, leader.container)
+    for node in cluster.nodes:
+        count = int(node.sql("SELECT archived_count FROM pg_stat_archiver"))
+        assert (count > 0) == (node is leader)
+        assert _backups(leader) == _backups(node)
+
+
+def test_doctor_knows_who_archives(cluster: Cluster) -> None:
+    """It finds nothing wrong with the archive, on any node."""
+    for node in cluster.nodes:
+        print(node.container.exec("entrypoint", "doctor", check=False).output)
+        assert [] == _complaints(node)
+
+
+def test_a_backup_by_hand_on_a_standby(cluster: Cluster) -> None:
+    """It says which node is the leader."""
+    outcome = cluster.standbys[0].container.exec("entrypoint", "backup", "push", check=False)
+    assert 1 == outcome.code
+    assert cluster.leader.name in outcome.output
+
+
+def test_a_lost_leader(cluster: Cluster, archive: Archive) -> None:
+    """The next one archives its timeline and what the last one had not archived; a restore has every row."""
+    old = cluster.settled()
+    with Writer(cluster) as writer:
+        old.container.kill("KILL")
+        new = cluster.another_leads(old)
+        containers.until(lambda: writer.acknowledged[-1] > writer.acknowledged[0], "it writes", 30)
+    assert [] == writer.lost(new)
+    name = _history(new)
+    containers.until(lambda: any(name in path for path in archive.digest()), f"{name} is archived", 30)
+    before = _backups(new)
+    new.container.exec("entrypoint", "backup", "push", "--incremental")
+    assert len(before) + 1 == len(_backups(new))
+    new.sql("SELECT pg_switch_wal()")
+    archives.wait_for_archiving(new.container)
+    assert "sound" in new.container.exec("entrypoint", "backup", "verify", "--json").stdout
+    for source in ("LATEST", before[0]):
+        with archive.copy() as copy, copy.serve({"RESTORE_FROM": source}, timeout=60) as restored:
+            there = set(map(int, restored.sql("SELECT row FROM kept", database="postgres").split()))
+            assert [] == [row for row in writer.acknowledged if row not in there]
+    old.container.begin()
+    cluster.settled()
+
+
+def test_a_node_that_may_not_lead(cluster: Cluster, archive: Archive) -> None:
+    """If the archive shows that another node was promoted since, no other one takes over."""
+    leader = cluster.settled()
+    path = f"$PGDATA/pg_wal/{_history(leader)}"
+    lsn = leader.sql("SELECT pg_current_wal_lsn()")
+    mine = int(_history(leader)[:8], 16)
+    new = "$PGDATA/pg_wal/000000AA.history"
+    leader.container.shell(
+        f"{{ cat {path}; printf '\\n{mine}\\t{lsn}\\tof a test\\n'; }} >{new} && {PUSH[archive.tool]} {new}; rm {new}", "postgres"
+    )
+    assert 0 == leader.container.stop(timeout=60)
+    others = [node for node in cluster.nodes if node is not leader]
+    containers.until(
+        lambda: any("this node may not lead" in node.container.logs().output for node in others), "refused", 60
+    )
+    assert [] == cluster.leaders
