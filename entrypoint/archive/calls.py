@@ -74,13 +74,10 @@ def forget(runtime_folder: str, data_folder: str) -> None:
 
     A stale acknowledgement in a spool would report a segment to PostgreSQL as archived although it never was.
     """
-    notes = (FAILING, WORDS, PRESENT_WORDS)
-    for name in (*notes, *_OF_A_START, *OF_A_RECOVERY):
+    forget_outage(runtime_folder, data_folder)
+    for name in (*_OF_A_START, *OF_A_RECOVERY):
         if os.path.lexists(f"{runtime_folder}/{name}"):
             os.unlink(f"{runtime_folder}/{name}")
-    for name in notes:
-        if os.path.lexists(f"{data_folder}/{own.PREFIX}{name}"):
-            os.unlink(f"{data_folder}/{own.PREFIX}{name}")
     for name in WORK_FOLDERS:
         if os.path.isdir(f"{runtime_folder}/{name}"):
             files.remove_tree(f"{runtime_folder}/{name}")
@@ -93,6 +90,14 @@ def environment(context: Context, command: Command) -> dict[str, str]:
     """Return the environment of an archiver call, built from scratch."""
     fixed = {"PATH": tool_path(context), "LC_ALL": "C", **sessions.for_tools(context)}
     return {**fixed, **command.environment}
+
+
+def forget_outage(runtime_folder: str, data_folder: str) -> None:
+    """Remove the notes about an outage: if it lasts, the next call of archive-segment makes them again."""
+    for beginning in (f"{runtime_folder}/", f"{data_folder}/{own.PREFIX}"):
+        for name in (FAILING, WORDS, PRESENT_WORDS):
+            if os.path.lexists(f"{beginning}{name}"):
+                os.unlink(f"{beginning}{name}")
 
 
 SMALL = 1024**2

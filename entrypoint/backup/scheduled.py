@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from entrypoint import log
-from entrypoint.archive import calls, claim, fork, gap, known_gaps, one_leader
+from entrypoint.archive import calls, claim, fork, gap, known_gaps
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import history, journal, runs
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 SOON = 60
 """Seconds until the next look after a job could not be done."""
+_NO_SERVER = 10
+"""Seconds until the next look whether Patroni has started the server."""
 _LOOK = 300
 """Seconds within which the archive is looked at again, to see whether it has changed."""
 
@@ -77,15 +79,17 @@ def wait_for_server(context: Context) -> None:
         context.children.pause(0.5)
 
 
-def leads(opened: OpenedArchive) -> bool:
-    """Return whether the server takes writes, so that scheduled work is done here; waits for a start's end.
+def until_it_leads(opened: OpenedArchive) -> int | None:
+    """Return the seconds until the next look if the server takes no writes; waits for a start's end.
 
-    Under Patroni, nobody knows when the server starts.
+    Scheduled work is done where the server takes writes. Under Patroni, nobody knows when it starts.
     """
-    if opened.settings.failover is not None:
-        return one_leader.is_leading(opened)
-    wait_for_server(opened.context)
-    return not status.in_recovery(opened.data_folder)
+    data = opened.data_folder
+    if opened.settings.failover is None:
+        wait_for_server(opened.context)
+    elif not _is_up(data):
+        return _NO_SERVER
+    return SOON if status.in_recovery(data) else None
 
 
 def _is_up(data_folder: str) -> bool:
@@ -107,8 +111,8 @@ def scheduled(opened: OpenedArchive) -> int | None:
     Return the seconds until the next look, None for never.
     """
     data = opened.data_folder
-    if not leads(opened):
-        return SOON
+    if (pause := until_it_leads(opened)) is not None:
+        return pause
     try:
         when = _due(opened)
     except Failure:

@@ -17,7 +17,7 @@ from entrypoint.archive import shares
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.backup import journal
 from entrypoint.backup.schedule import ASK_AGAIN
-from entrypoint.backup.scheduled import SOON, Job, attempt, leads, schedule_of
+from entrypoint.backup.scheduled import Job, attempt, schedule_of, until_it_leads
 from entrypoint.backup.turn import be_modest, run_tool
 from entrypoint.config import when_full
 from entrypoint.drill import drills
@@ -237,8 +237,8 @@ def _sql_files() -> list[str]:
 def scheduled(opened: OpenedArchive) -> int | None:
     """Rehearse, if the schedule says so; return the seconds until the next look."""
     data = opened.data_folder
-    if not leads(opened):
-        return SOON
+    if (pause := until_it_leads(opened)) is not None:
+        return pause
     if opened.settings.drill.schedule is None:
         return ASK_AGAIN
     schedule = schedule_of(opened.context, opened.settings.drill.schedule)

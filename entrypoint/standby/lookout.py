@@ -8,7 +8,7 @@ import os
 import signal
 
 from entrypoint import exits, log
-from entrypoint.archive import fork, one_leader, writer
+from entrypoint.archive import calls, fork, one_leader, writer
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.config import charge_now
 from entrypoint.pid1 import lifecycle, status
@@ -57,6 +57,9 @@ def look(opened: OpenedArchive, *, whole: bool) -> int:
     data = opened.data_folder
     if status.in_recovery(data):
         gap_ahead.tell(opened)
+        if opened.settings.failover is not None:
+            # It may have led until now, and a standby archives nothing.
+            calls.forget_outage(opened.runtime_folder, data)
         return 0
     if opened.settings.failover is not None:
         return _under_patroni(opened, whole=whole)

@@ -18,7 +18,7 @@ BACKUP = Helper("backup", keep=False, due=None, running=True)
 
 def _serving(*, server: bool = True, helpers: tuple[Helper, ...] = ()) -> State:
     state = guidance.begin(lifecycle.begin(TIMES, helpers), NOW)
-    return guidance.on_server_start(state) if server else state
+    return guidance.on_server_start(state, NOW, archives=False) if server else state
 
 
 def test_a_stop_goes_through_patroni() -> None:
@@ -156,3 +156,10 @@ def test_other_helpers_are_waited_for() -> None:
             else:
                 state, actions = guidance.on_helper_end(state, role, 0, NOW + 1)
         assert [("send", signal.SIGINT)] == actions
+
+
+def test_a_server_that_archives_is_woken_up() -> None:
+    """Only once Patroni has started it: until then there is no checkpointer."""
+    state = guidance.begin(lifecycle.begin(TIMES, archives=True), NOW)
+    assert state.nudge is None
+    assert NOW + 5 == guidance.on_server_start(state, NOW + 5, archives=True).nudge
