@@ -63,6 +63,17 @@ def choose_parent(opened: OpenedArchive, backups: Sequence[Backup]) -> Backup | 
     return opened.tool.parent(backups, retention.unsound(backups, known_broken(opened.context)))
 
 
+def is_of_our_history(opened: OpenedArchive, backup: Backup) -> bool:
+    """Return whether this cluster's history contains a backup.
+
+    A lost leader may have taken it after the point from which another node continues.
+    """
+    mine = control_file.timeline(opened.context)
+    forks = segments.parse_history(control_file.history(opened.context, mine))
+    end = segments.parse_lsn(backup.stop_lsn)
+    return backup.timeline == mine or any(timeline == backup.timeline and end <= at for timeline, at in forks)
+
+
 def next_is_incremental(opened: OpenedArchive, backups: Sequence[Backup]) -> bool:
     """Return whether the schedule's next backup is incremental: a set number follows each full backup."""
     parent = choose_parent(opened, backups)

@@ -15,7 +15,7 @@ from entrypoint.archive import calls, claim, fork, gap, known_gaps, shares
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import history, journal, runs
-from entrypoint.backup.catalog import choose_parent, own_backups
+from entrypoint.backup.catalog import choose_parent, is_of_our_history, own_backups
 from entrypoint.backup.expire import expire
 from entrypoint.backup.runs import Run
 from entrypoint.backup.turn import be_modest, run_tool
@@ -99,7 +99,13 @@ def _why_full(opened: OpenedArchive) -> str:
     if fork.awaits_backup(opened.data_folder):
         # The newest backup in the archive may be from a history that is not this cluster's.
         return "this timeline has none since the restore"
-    return "WAL was given up since the last one" if known_gaps.owed(opened.context, opened.url) else ""
+    if known_gaps.owed(opened.context, opened.url):
+        return "WAL was given up since the last one"
+    if opened.settings.failover is not None:
+        parent = choose_parent(opened, own_backups(opened))
+        if parent is not None and not is_of_our_history(opened, parent):
+            return f"{parent.name} holds what only a lost leader had"
+    return ""
 
 
 def _push(opened: OpenedArchive, *, incremental: bool, why: Why, lock: int) -> Run:

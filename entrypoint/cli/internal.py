@@ -10,7 +10,7 @@ from entrypoint.archive.opened import open_archive
 from entrypoint.backup import scheduled
 from entrypoint.config import reload
 from entrypoint.drill import rehearse
-from entrypoint.failover import first, leading
+from entrypoint.failover import copying, first, leading
 from entrypoint.first_start import copy, initdb, initialize
 from entrypoint.full_disk import guard
 from entrypoint.pid1 import lifecycle, status
@@ -135,6 +135,13 @@ def reload_() -> None:
 def patroni_first_start(arguments: tuple[str, ...]) -> None:
     """Create the cluster of several nodes; Patroni calls this on one of them."""
     first.run(arguments)
+
+
+@group.command("patroni-copy", context_settings=_PASS_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def patroni_copy(arguments: tuple[str, ...]) -> None:
+    """Make a standby from the archive; Patroni calls this, and asks the leader for a copy if it fails."""
+    copying.run(arguments)
 
 
 @group.command("patroni-may-lead")

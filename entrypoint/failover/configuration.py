@@ -38,6 +38,8 @@ SHARED = {
 """The settings that Patroni takes only from the DCS; with a lower number it uses its default instead."""
 _HOOK = "entrypoint"
 """Patroni's name for our way to create a cluster."""
+_ARCHIVE = "archive"
+"""Patroni's name for our way to make a standby."""
 
 
 class Place(NamedTuple):
@@ -58,6 +60,8 @@ class Place(NamedTuple):
     ident_file: str
     may_lead: str = ""
     """The command that says, before a promotion, whether this node may lead; empty: nothing is archived."""
+    copy: str = ""
+    """The command that makes a standby from the archive; empty: nothing is archived."""
     restore: str = ""
     """The server's restore_command; empty: nothing is archived."""
 
@@ -104,6 +108,9 @@ def of_node(
         found["postgresql"] |= {
             "pre_promote": place.may_lead,
             "recovery_conf": {"restore_command": place.restore},
+            "create_replica_methods": [_ARCHIVE, "basebackup"],
+            # Also while no node leads: then a lost cluster comes back from its archive.
+            _ARCHIVE: {"command": place.copy, "no_leader": True, "keep_data": False},
         }
     for path, value in node.values.items():
         inner = found

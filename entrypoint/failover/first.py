@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 
-from entrypoint import exits
+from entrypoint import exits, log
+from entrypoint.archive import claim
+from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.known import TOOLS
 from entrypoint.collation import remembered
-from entrypoint.config import render
+from entrypoint.config import charge, render
 from entrypoint.errors import Failure, Problem, Stopped
+from entrypoint.failover import patroni
 from entrypoint.first_start import initialize
 from entrypoint.pid1 import guided
 from entrypoint.server import opening
@@ -25,6 +28,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from entrypoint.settings.restoring import Request
+
 _FOR = "--datadir="
 
 
@@ -37,15 +42,14 @@ def run(arguments: Sequence[str]) -> None:
     if folder is None:
         raise Failure(Problem("this command is for Patroni only", "do not run it yourself"))
     mark = f"{folder}/{guided.FIRST_START}"
-    context = _context(f"{mark}.json")
+    context = prepared(f"{mark}.json")
     data = context.settings.data_folder
     if f"{_FOR}{data}" not in arguments:
         raise Failure(Problem(f"Patroni's data folder is not {data}", "remove PATRONI_POSTGRESQL_DATA_DIR"))
     files.write_atomically(mark, "running\n")
     try:
         _refuse_to_replace(data)
-        context = _initialized(context)
-        remembered.remember_match(context)
+        _make(context)
     except Failure as failure:
         files.write_atomically(mark, f"{failure.code}\n")
         raise
@@ -55,23 +59,38 @@ def run(arguments: Sequence[str]) -> None:
     initialize.say_complete()
 
 
-def _initialized(context: Context) -> Context:
-    """Create the cluster, and claim the archive for it: nobody else's may be there."""
-    if context.settings.archive is not None:
-        from entrypoint.config import charge
+def _make(context: Context) -> None:
+    """Create the cluster, from scratch or from an archive, and claim its own archive."""
+    context = charge.settle(context)
+    wanted = context.settings
+    given = render.arguments(context)
+    if wanted.restore is not None:
+        context = _restored(context, wanted.restore, given)
+    else:
+        if wanted.our_archive is not None:
+            claim.check_unused(OpenedArchive(context, wanted.our_archive))
+        context, _ = initialize.initialize(context, given)
+        remembered.remember_match(context)
+    if wanted.our_archive is not None:
+        opened = OpenedArchive(context, wanted.our_archive)
+        opened.render()  # only now does the cluster exist, with its segment size
+        claim.prepare(opened, must_work=True)
 
-        context = charge.settle(context)
-    archive = context.settings.our_archive
-    if archive is None:
-        return initialize.initialize(context, render.arguments(context))[0]
-    from entrypoint.archive import claim
-    from entrypoint.archive.opened import OpenedArchive
 
-    claim.check_unused(OpenedArchive(context, archive))
-    context, _ = initialize.initialize(context, render.arguments(context))
-    opened = OpenedArchive(context, archive)
-    opened.render()  # only now does the cluster exist, with its segment size
-    claim.prepare(opened, must_work=True)
+def _restored(context: Context, request: Request, given: list[str]) -> Context:
+    """Restore the cluster, up to its promotion, and return the context; the other nodes copy it."""
+    from entrypoint.collation import policy
+    from entrypoint.restore import fetch, planning, whereabouts
+
+    planned = planning.look(context, request)
+    context = whereabouts.follow(context, planned.source)
+    for line in planning.describe(planned):
+        log.info(line)
+    fetch.restore(context, planned, given)
+    if not remembered.is_settled(context):
+        policy.gate(context, given)
+    assert context.settings.failover is not None
+    patroni.let_in(context, context.settings.failover, given)
     return context
 
 
@@ -87,15 +106,15 @@ def _refuse_to_replace(data: str) -> None:
         )
 
 
-def _context(path: str) -> Context:
-    """Return the context of the start that has prepared this one."""
+def prepared(path: str) -> Context:
+    """Return the context of the start that has prepared this node on an empty volume; raises Failure."""
     try:
         kept = json.loads(files.read_text(path))
     except (OSError, ValueError):
         raise Failure(
             Problem(
-                "this node has a database already, so it creates none",
-                "to create the cluster again, empty the volume and restart the container",
+                "this node has had a database since its container was started, so it makes none",
+                "to begin again with an empty volume, restart the container",
             )
         ) from None
     programs = {name: opening.has_program(name, kept["environment"]) for name in TOOLS}

@@ -28,12 +28,12 @@ def give_back(context: Context, node: Failover) -> None:
 
     What the interrupted first start has made was removed already, so nobody can continue it.
     """
-    code, text = _patronictl(context, node, "list")
+    code, text = patronictl(context, node, "list")
     if code == 0 and not is_waiting(text, node.scope):
         return
     if code == 0:
         # Only now does nothing of a cluster get lost: it has no identity, no leader and no settings yet.
-        code, text = _patronictl(context, node, "remove", f"{node.scope}\nYes I am aware\n")
+        code, text = patronictl(context, node, "remove", f"{node.scope}\nYes I am aware\n")
     if code == 0:
         log.info("the first start of the cluster was interrupted on this node: the nodes begin again")
         return
@@ -55,7 +55,7 @@ def is_waiting(text: str, scope: str) -> bool:
     return f"Cluster: {scope} (initializing) " in text
 
 
-def _patronictl(context: Context, node: Failover, command: str, answers: str = "") -> tuple[int, str]:
+def patronictl(context: Context, node: Failover, command: str, answers: str = "") -> tuple[int, str]:
     """Return the exit code and the output of patronictl; `answers` are the lines that it asks for."""
     path = f"{context.runtime_folder}/{from_patroni.CONFIGURATION}"
     argv = ["patronictl", "--config-file", path, command, node.scope]

@@ -42,6 +42,10 @@ def check() -> None:
     else:
         _compare(opened, mine)
         _take_over(opened, mine, end)
+    known = fork.read(opened.data_folder)
+    if known is not None and known.state in (fork.CLEAR, fork.CONFIRMED):
+        # A restored cluster may write there, and needs a full backup: this node does not know of it.
+        fork.write(opened.data_folder, Fork(fork.STANDBY, confirmed=known.confirmed))
     # The archiver of the new leader first makes sure that the archive is still this cluster's.
     claim.prepare_later(opened.context)
 

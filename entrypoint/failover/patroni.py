@@ -103,6 +103,7 @@ def _configuration(
     if archive is not None:
         place = place._replace(
             may_lead=_hook(context, "patroni-may-lead"),
+            copy=_hook(context, "patroni-copy"),
             restore=wal_commands.restore_command(archive, describe_server(context), tool_path(context)),
         )
     listen = f"{said('listen_addresses', '*')}:{server_port(context.settings)}"
@@ -179,20 +180,7 @@ def _look_at_cluster(
     """Say what the DCS has instead of our settings, and let standbys in."""
     data = context.settings.data_folder
     user = replication.user(node)
-    hba = wanted["hba_file"].value if "hba_file" in wanted else f"{data}/pg_hba.conf"
-    try:
-        granted = configuration.grants_replication(files.read_text(hba), user)
-    except OSError:
-        granted = True  # the server says what is wrong with the file
-    if not granted and hba == f"{data}/pg_hba.conf":
-        replication.append_hba(context, node, given)
-        log.info(f"let {user} in for replication: see the last line of pg_hba.conf")
-    elif not granted:
-        log.warning(
-            f"{hba} does not let {user} in for replication, so the other nodes cannot stream from this one",
-            f"add to it: host replication {user} all scram-sha-256",
-            docs=PAGE,
-        )
+    let_in(context, node, given)
     try:
         dynamic = json.loads(files.read_text(f"{data}/{DYNAMIC}"))
     except FileNotFoundError:
@@ -212,6 +200,27 @@ def _look_at_cluster(
         shared = configuration.for_all_nodes(own)
         for each in configuration.drift(dynamic, node, context.settings.values, shared):
             log.warning(each.what, each.hint, each.docs)
+
+
+def let_in(context: Context, node: Failover, given: list[str]) -> None:
+    """Let the role of the standbys in if pg_hba.conf does not."""
+    data = context.settings.data_folder
+    user = replication.user(node)
+    wanted = _wanted(context)
+    hba = wanted["hba_file"].value if "hba_file" in wanted else f"{data}/pg_hba.conf"
+    try:
+        granted = configuration.grants_replication(files.read_text(hba), user)
+    except OSError:
+        granted = True  # the server says what is wrong with the file
+    if not granted and hba == f"{data}/pg_hba.conf":
+        replication.append_hba(context, node, given)
+        log.info(f"let {user} in for replication: see the last line of pg_hba.conf")
+    elif not granted:
+        log.warning(
+            f"{hba} does not let {user} in for replication, so the other nodes cannot stream from this one",
+            f"add to it: host replication {user} all scram-sha-256",
+            docs=PAGE,
+        )
 
 
 def sockets(context: Context) -> list[str]:

@@ -16,11 +16,11 @@ _MOST = 1024**2
 _ALL = ("*", "0.0.0.0", "[::]", "::", "")  # noqa: S104 - to connect to, as ourselves
 
 
-def leader(node: Failover) -> str:
-    """Return the name of the node that leads; empty: that is not known."""
+def leader(node: Failover) -> dict[str, Any]:
+    """Return what is known about the node that leads, such as its name; empty: none is known."""
     members = (ask(node, "/cluster") or {}).get("members")
     rows = [each for each in members if isinstance(each, dict)] if isinstance(members, list) else []
-    return next((str(each.get("name", "")) for each in rows if each.get("role") == "leader"), "")
+    return next((each for each in rows if each.get("role") == "leader"), {})
 
 
 def ask(node: Failover, path: str = "/patroni") -> dict[str, Any] | None:

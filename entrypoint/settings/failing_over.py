@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple, re
-from entrypoint.settings import for_dcs, patroni_variables
+from entrypoint.settings import beside_patroni, for_dcs, patroni_variables
 from entrypoint.settings.fields import FILE_SUFFIX, PATRONI, Variable, is_whole
 from entrypoint.settings.for_dcs import PAGE
 from entrypoint.settings.patroni_variables import DCS_PREFIX, OTHER_STORES, PLACES, SCOPE, STORES
@@ -73,13 +73,6 @@ _OURS = {
     "PATRONI_CONFIGURATION": "",
 }
 """What the entrypoint sets, each with the variable that it follows from."""
-_LATER = {
-    "STANDBY": "Patroni decides which node follows which one",
-    "RESTORE_": "a restore of several nodes is not supported yet",
-    "POSTGRES_UPGRADE": "an upgrade of several nodes is not supported yet",
-    "POSTGRES_INITDB_WALDIR": "a standby could not have its write-ahead log there",
-}
-"""The beginnings of variables that cannot be set together with Patroni, and why."""
 _NAME = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _HOSTNAME_OF_DOCKER = "[0-9a-f]{12}"
 
@@ -105,7 +98,7 @@ def parse(values: Mapping[str, str]) -> tuple[Failover | None, list[Problem]]:
     scope = given.get(SCOPE, "")
     if not scope:
         return None, [*_without_scope(given)]
-    problems = [*_names(given), *_combined(values), *_scope(scope)]
+    problems = [*_names(given), *beside_patroni.objections(values), *_scope(scope)]
     store = _store(given, problems)
     found = _read(given, problems)
     _login(values, given, found, problems)
@@ -196,22 +189,6 @@ def _near(name: str) -> str | None:
     known = [*PLACES, *(each for each in _ALL if each not in PLACES)]
     found = difflib.get_close_matches(name.removesuffix(FILE_SUFFIX), known, n=1, cutoff=0.85)
     return found[0] if found else None
-
-
-def _combined(values: Mapping[str, str]) -> Iterator[Problem]:
-    for beginning, why in _LATER.items():
-        names = sorted(name for name, value in values.items() if value and name.startswith(beginning))
-        if names:
-            hint = f"remove {', '.join(names)}"
-            if beginning == "STANDBY":
-                hint += "; to change the leader: patronictl switchover"
-            yield Problem(f"{', '.join(names)} cannot be set together with {SCOPE}: {why}", hint, docs=PAGE)
-    if values.get("ARCHIVE_FORK") == "readonly":
-        yield Problem(
-            f"ARCHIVE_FORK=readonly cannot be set together with {SCOPE}: Patroni decides who takes writes",
-            "remove ARCHIVE_FORK; to look at a node's data, start its volume alone, without Patroni",
-            docs=PAGE,
-        )
 
 
 def _scope(scope: str) -> Iterator[Problem]:

@@ -210,4 +210,7 @@ def _may_owe_backup(context: Context, archive: Archive) -> bool:
 
         known_gaps.tidy(data)
         owed = bool(known_gaps.owed(context, archive.storage.url))
-    return owed or fork.awaits_backup(data) or context.settings.serving.when_full == DROP
+    is_asked = context.settings.serving.when_full == DROP or (
+        context.settings.failover is not None and context.settings.restore is not None
+    )
+    return owed or fork.awaits_backup(data) or is_asked

@@ -10,7 +10,7 @@ from entrypoint.collation import remembered
 from entrypoint.config import collector, when_full
 from entrypoint.errors import Failure, Problem
 from entrypoint.failover import half_copy, interrupted, patroni
-from entrypoint.pid1 import stops
+from entrypoint.pid1 import status, stops
 from entrypoint.pid1.handoff import HelperSpec, ServerSpec, hand_over
 from entrypoint.server import leftover, login
 from entrypoint.server.context import Context
@@ -46,6 +46,8 @@ def run(
     node = context.settings.failover
     assert node is not None
     _refuse(alone=alone)
+    if decided.kind == plan.RECOVER:
+        decided = decided._replace(discard=True)  # nobody has seen it yet, and it begins again from scratch
     if decided.kind != plan.START:
         cleared.clear(context, decided)
     data = context.settings.data_folder
@@ -96,13 +98,20 @@ def _open_archive(context: Context, *, has_cluster: bool) -> Context:
     archive = context.settings.our_archive
     if archive is None:
         return context
-    calls.forget(context.runtime_folder, context.settings.data_folder)
+    data = context.settings.data_folder
+    calls.forget(context.runtime_folder, data)
     opened = OpenedArchive(context, archive)
     opened.render()
     fetching.prepare(context)
     if has_cluster:
         fork.reopen(opened)
-        context = context._replace(near=claim.prepare_node(opened))
+        if (refused := fork.refusal(data)) is not None:
+            raise Failure(refused)  # the other nodes would read what another cluster has archived
+        known = fork.read(data)
+        if known is not None and known.state == fork.RESTORED and not status.in_recovery(data):
+            context = context._replace(near=claim.prepare(opened, must_work=True))
+        else:
+            context = context._replace(near=claim.prepare_node(opened))
     else:
         claim.prepare_later(context)
     files.write_atomically(f"{context.runtime_folder}/{calls.LOOK}", claim.script(context, "look-first"))

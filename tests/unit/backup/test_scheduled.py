@@ -27,11 +27,17 @@ def _iso(days: float) -> str:
 
 
 def _due(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, noted: list[float], archived: list[float]
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    noted: list[float],
+    archived: list[float],
+    *,
+    failover: object = None,
+    outcome: str = "ok",
 ) -> float | None:
     """Return the seconds until a yearly backup is due, with runs and backups this many days from now."""
     rows = [
-        {"kind": "full", "started": _iso(day), "why": "schedule", "outcome": "ok", "url": URL}
+        {"kind": "full", "started": _iso(day), "why": "schedule", "outcome": outcome, "url": URL}
         for day in noted
     ]
     (folder / own.BACKUPS).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -45,7 +51,9 @@ def _due(
     yesterday = datetime.now(UTC) - timedelta(days=1)
     schedule = Schedule(f"0 0 {yesterday.day} {yesterday.month} *", "UTC", 0, "")
     monkeypatch.setattr(scheduled, "schedule_of", lambda *_: schedule)
-    settings: Any = SimpleNamespace(data_folder=str(folder), backup=SimpleNamespace(schedule="x"))
+    settings: Any = SimpleNamespace(
+        data_folder=str(folder), backup=SimpleNamespace(schedule="x"), failover=failover
+    )
     archive: Any = SimpleNamespace(storage=SimpleNamespace(url=URL))
     context: Any = SimpleNamespace(settings=settings)
     when = scheduled._due(OpenedArchive(context, archive))
@@ -71,6 +79,16 @@ def test_a_backup_that_was_just_taken_counts(
 ) -> None:
     """It counts even if the clock was some seconds ahead."""
     found = _due(tmp_path, monkeypatch, noted, archived)
+    assert found is not None
+    assert found > 60
+
+
+@pytest.mark.parametrize(("noted", "outcome"), [(-400, "ok"), (-0.5, "failed"), (-0.5, "running")])
+def test_another_node_has_taken_the_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noted: float, outcome: str
+) -> None:
+    """Under Patroni, the archive knows of it, and this node's record does not."""
+    found = _due(tmp_path, monkeypatch, [noted], [-400, -0.001], failover=object(), outcome=outcome)
     assert found is not None
     assert found > 60
 

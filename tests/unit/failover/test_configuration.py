@@ -70,6 +70,14 @@ def test_patroni_creates_the_cluster_by_our_first_start() -> None:
     assert {"max_connections": "200"} == found["dcs"]["postgresql"]["parameters"]
 
 
+def test_what_the_archive_adds() -> None:
+    """With an archive, Patroni asks us before a promotion, and standbys also read the archive."""
+    assert [] == [name for name in _of(_node())["postgresql"] if name in ("pre_promote", "recovery_conf")]
+    place = PLACE._replace(may_lead="may-lead", restore="fetch %f %p")
+    found = configuration.of_node(_node(), place, "*:5432", {}, {})["postgresql"]
+    assert ("may-lead", {"restore_command": "fetch %f %p"}) == (found["pre_promote"], found["recovery_conf"])
+
+
 def test_patronis_variables_are_stronger() -> None:
     """What follows from our settings is only a default."""
     found = _of(_node(PATRONI_POSTGRESQL_LISTEN="10.0.0.1:5432", PATRONI_LOG_LEVEL="DEBUG"))

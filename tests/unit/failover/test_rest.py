@@ -56,3 +56,22 @@ def test_nobody_listens() -> None:
     with HTTPServer(("127.0.0.1", 0), Rest) as server:
         port = server.server_port
     assert rest.ask(_node(port)) is None
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ([{"name": "db1", "role": "replica"}, {"name": "db2", "role": "leader"}], "db2"),
+        ([{"name": "db1", "role": "replica"}], ""),
+        ("all", ""),
+        ([1], ""),
+    ],
+)
+def test_who_leads(members: object, expected: str) -> None:
+    """The leader is one of the cluster's members; an odd answer names none."""
+    with HTTPServer(("127.0.0.1", 0), Rest) as server:
+        Rest.answer = json.dumps({"members": members}).encode()
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert expected == rest.leader(_node(server.server_port)).get("name", "")
+        thread.join()

@@ -111,7 +111,10 @@ def test_no_scope_is_no_patroni() -> None:
         ({"PATRONI_ETCD3_HOSTSS": "a:1"}, "did you mean PATRONI_ETCD3_HOSTS?"),
         ({"PATRONI_DCS_TLL": "30"}, "did you mean PATRONI_DCS_TTL?"),
         ({"STANDBY": "on", "STANDBY_PRIMARY_CONNINFO": "host=a"}, "patronictl switchover"),
-        ({"ARCHIVE_URL": "file:///archive"}, "ARCHIVE_URL cannot be set together with PATRONI_SCOPE"),
+        (
+            {"ARCHIVE_URL": "file:///a", "ARCHIVE_FORK": "readonly"},
+            "ARCHIVE_FORK=readonly cannot be set together with PATRONI_SCOPE",
+        ),
         ({"POSTGRES_UPGRADE": "on"}, "remove POSTGRES_UPGRADE"),
         ({"POSTGRES_INITDB_WALDIR": "/wal"}, "remove POSTGRES_INITDB_WALDIR"),
     ],
