@@ -22,7 +22,7 @@ from entrypoint.config import from_patroni, rendered
 from entrypoint.doctor.look import archive, databases, disk, memory, nodes, notifying, places, secrets, server
 from entrypoint.doctor.sight import Check
 from entrypoint.logs import places as logs
-from entrypoint.pid1 import brake, guided, ready, status
+from entrypoint.pid1 import brake, ready, status
 from entrypoint.server import context as contexts
 from entrypoint.server import login, opening
 from entrypoint.settings import (
@@ -182,7 +182,7 @@ _RUNTIME_FILES = {
     "pg_hba.conf": "The access rules of a temporary server.",
     from_patroni.CONFIGURATION: "Patroni's configuration with its secrets, which `patronictl` reads.",
     "patroni/": "The server's configuration as Patroni writes it, and its passwords for other nodes.",
-    f"{guided.FIRST_START}, {guided.FIRST_START}.json": "While Patroni creates the cluster on this node.",
+    f"{status.FIRST_START}, {status.FIRST_START}.json": "While Patroni creates the cluster on this node.",
     login.PASSWORDS: "The superuser's password for later connections, if `pg_hba.conf` asks for one.",
     pgbackrest.PgBackRest.config_name: "pgBackRest's settings with its secrets.",
     f"{pgbackrest.PgBackRest.work_folder}/": "pgBackRest's spool, lock and log folders.",

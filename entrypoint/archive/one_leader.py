@@ -4,10 +4,13 @@ Unlike `writer.py`, nothing is noted in the data folder: Patroni decides who lea
 given way follow the leader, whose timeline it then has.
 """
 
+import os
+
 from entrypoint import exits
 from entrypoint.archive import writer
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.errors import Problem
+from entrypoint.pid1 import status
 from entrypoint.server import control_file
 from entrypoint.server.data_folder import live_postmaster
 
@@ -19,9 +22,11 @@ HINT = (
 
 
 def is_leading(opened: OpenedArchive) -> bool:
-    """Return whether the server here takes writes; while it starts, Patroni may still make it a standby."""
+    """Return whether Patroni's server takes writes; while it starts, Patroni may still make it a standby."""
+    if os.path.exists(f"{opened.runtime_folder}/{status.FIRST_START}"):
+        return False  # that server is for the first start or the restore
     found = live_postmaster(opened.data_folder)
-    return found is not None and found.status == "ready"
+    return found is not None and found.status == "ready" and not status.in_recovery(opened.data_folder)
 
 
 def objection(opened: OpenedArchive, *, seconds: float, whole: bool = True) -> Problem | None:

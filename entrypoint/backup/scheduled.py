@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from entrypoint import log
-from entrypoint.archive import calls, claim, fork, gap, known_gaps
+from entrypoint.archive import calls, claim, fork, gap, known_gaps, one_leader
 from entrypoint.archive.opened import OpenedArchive
 from entrypoint.archivers.terms import Backup
 from entrypoint.backup import history, journal, runs
@@ -87,9 +87,10 @@ def until_it_leads(opened: OpenedArchive) -> int | None:
     data = opened.data_folder
     if opened.settings.failover is None:
         wait_for_server(opened.context)
-    elif not _is_up(data):
-        return _NO_SERVER
-    return SOON if status.in_recovery(data) else None
+        return SOON if status.in_recovery(data) else None
+    if one_leader.is_leading(opened):
+        return None
+    return SOON if status.in_recovery(data) else _NO_SERVER
 
 
 def _is_up(data_folder: str) -> bool:

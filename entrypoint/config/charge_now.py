@@ -6,7 +6,7 @@ import os
 
 from entrypoint import log
 from entrypoint.archive import fork
-from entrypoint.config import chosen, collect, precedence, rendered, sources
+from entrypoint.config import chosen, collect, from_patroni, precedence, rendered, sources
 from entrypoint.config.charge import decide, rendered_command, running_options, said
 from entrypoint.config.precedence import Charge
 from entrypoint.config.sources import Source
@@ -25,6 +25,8 @@ def look(context: Context) -> OwnCommand | None:
     if archive is None or fork.refusal(context.settings.data_folder) is not None:
         return None  # the refusal of a copy is reported elsewhere
     words = running_arguments(context)
+    if words is not None and context.settings.failover and not from_patroni.is_in_use(context, words):
+        return None  # that server is for a first start or a restore
     context = chosen.beside(context)
     if words is None:
         return precedence.tell(decide(context), archive.asked, archive.tool.name)

@@ -11,7 +11,7 @@ from entrypoint.config import charge, render
 from entrypoint.errors import Failure, Problem
 from entrypoint.failover import first, interrupted, rest
 from entrypoint.light import re
-from entrypoint.pid1 import guided
+from entrypoint.pid1 import status
 from entrypoint.restore import fetch, planning
 from entrypoint.server.context import Context, handed_on_folder
 from entrypoint.settings import restoring
@@ -33,7 +33,7 @@ def run(arguments: Sequence[str]) -> None:
     folder = handed_on_folder()
     if folder is None:
         raise Failure(Problem("this command is for Patroni only", "do not run it yourself"))
-    context = charge.settle(first.prepared(f"{folder}/{guided.FIRST_START}.json"))
+    context = charge.settle(first.prepared(f"{folder}/{status.FIRST_START}.json"))
     wanted = context.settings
     node = wanted.failover
     if wanted.our_archive is None or node is None or f"{_DATA}{wanted.data_folder}" not in arguments:

@@ -14,9 +14,9 @@ from entrypoint.archivers.known import TOOLS
 from entrypoint.collation import remembered
 from entrypoint.config import charge, render
 from entrypoint.errors import Failure, Problem, Stopped
-from entrypoint.failover import patroni
+from entrypoint.failover import half_copy, patroni
 from entrypoint.first_start import initialize
-from entrypoint.pid1 import guided
+from entrypoint.pid1 import status
 from entrypoint.server import opening
 from entrypoint.server.context import Context, handed_on_folder
 from entrypoint.settings import loading
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> None:
     folder = handed_on_folder()
     if folder is None:
         raise Failure(Problem("this command is for Patroni only", "do not run it yourself"))
-    mark = f"{folder}/{guided.FIRST_START}"
+    mark = f"{folder}/{status.FIRST_START}"
     context = prepared(f"{mark}.json")
     data = context.settings.data_folder
     if f"{_FOR}{data}" not in arguments:
@@ -71,10 +71,17 @@ def _make(context: Context) -> None:
             claim.check_unused(OpenedArchive(context, wanted.our_archive))
         context, _ = initialize.initialize(context, given)
         remembered.remember_match(context)
-    if wanted.our_archive is not None:
-        opened = OpenedArchive(context, wanted.our_archive)
-        opened.render()  # only now does the cluster exist, with its segment size
+    if wanted.our_archive is None:
+        return
+    opened = OpenedArchive(context, wanted.our_archive)
+    opened.render()  # only now does the cluster exist, with its segment size
+    try:
         claim.prepare(opened, must_work=True)
+    except Failure:
+        if wanted.restore is not None:
+            # Another node may restore as well: nobody could tell that two promoted copies are not the same.
+            half_copy.discard(wanted.data_folder)
+        raise
 
 
 def _restored(context: Context, request: Request, given: list[str]) -> Context:

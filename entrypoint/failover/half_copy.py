@@ -32,7 +32,12 @@ def remove(data: str) -> None:
         f"{data} holds a copy of the leader that was interrupted: removing it, so that it is made again"
     )
     # pg_basebackup only writes to an empty folder, so all of it is the copy.
-    names = os.listdir(data)
+    discard(data)
+
+
+def discard(data: str) -> None:
+    """Empty a data folder that holds only a copy, even if that is interrupted."""
+    names = [name for name in os.listdir(data) if name != "lost+found"]
     unfinished = Unfinished(data)
     unfinished.begin()
     files.write_atomically(unfinished.names, "\0".join(["", *names]))

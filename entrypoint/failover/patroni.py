@@ -13,7 +13,7 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.failover import configuration
 from entrypoint.failover.configuration import Place
 from entrypoint.first_start import replication
-from entrypoint.pid1 import guided
+from entrypoint.pid1 import status
 from entrypoint.pid1.status import SOCKET_FOLDER
 from entrypoint.postgres.argv import parse_server
 from entrypoint.postgres.postmaster import split_folders
@@ -170,7 +170,7 @@ def write_down(context: Context, node: Failover) -> list[str]:
             "environment": context.environment,
             "arguments": settings.server.given,
         }
-        files.write_atomically(f"{context.runtime_folder}/{guided.FIRST_START}.json", json.dumps(kept))
+        files.write_atomically(f"{context.runtime_folder}/{status.FIRST_START}.json", json.dumps(kept))
     return [PROGRAM, path]
 
 

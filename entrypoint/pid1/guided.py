@@ -12,7 +12,7 @@ import time
 from entrypoint import exits, log
 from entrypoint.errors import Failure
 from entrypoint.light import signal
-from entrypoint.pid1 import guidance, supervisor
+from entrypoint.pid1 import guidance, status, supervisor
 from entrypoint.pid1.guidance import PATRONI
 from entrypoint.pid1.lifecycle import SERVING, STOPPING
 from entrypoint.postgres.postmaster import pid_in
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from entrypoint.pid1.handoff import Handoff
     from entrypoint.system.children import Children
 
-FIRST_START = "first-start"
-"""A file in the runtime folder from the begin of a first start or restore to its success: its exit code, or
-`running`. Patroni runs it, and would serve what it leaves."""
 _LOOK_EVERY = 0.3
 """Seconds between two looks whether there is a server."""
 _LOOK_SELDOM = 5.0
@@ -195,7 +192,9 @@ def _identity(folder: str) -> tuple[int, int] | None:
 def _unfinished(runtime_folder: str) -> int | None:
     """Return the code of a first start that has begun and did not succeed; None: there is none."""
     try:
-        text = small.read(f"{runtime_folder}/{FIRST_START}", most=32).decode("ascii", "replace").strip()
+        text = (
+            small.read(f"{runtime_folder}/{status.FIRST_START}", most=32).decode("ascii", "replace").strip()
+        )
     except OSError:
         return None
     return int(text) if text.isdecimal() and 0 < int(text) < 256 else exits.FAILURE

@@ -99,6 +99,11 @@ def asked_pause(runtime_folder: str, role: str) -> float | None:
     return float(min(max(seconds, 1), 3600))
 
 
+FIRST_START = "first-start"
+"""A file in the runtime folder from the begin of a first start or restore to its success: its exit code, or
+`running`. Patroni runs it, and would serve what it leaves."""
+
+
 def in_recovery(data_folder: str) -> bool:
     """Return whether a server is a standby, replays an archive, or waits at its recovery target.
 

@@ -12,6 +12,8 @@ import nodes
 from archives import Archive
 from nodes import Cluster
 
+pytestmark = pytest.mark.long
+
 QUICK = {"PATRONI_DCS_TTL": "20", "PATRONI_DCS_LOOP_WAIT": "5", "PATRONI_DCS_RETRY_TIMEOUT": "5"}
 
 
@@ -32,7 +34,7 @@ def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
 @pytest.fixture(scope="module")
 def cluster(archive: Archive) -> Iterator[Cluster]:
     """Two nodes that were started at once on empty volumes, from a moment of that archive."""
-    env = {**QUICK, "RESTORE_FROM": "LATEST", "RESTORE_TARGET_NAME": "here"}
+    env = {**QUICK, "RESTORE_FROM": "LATEST", "RESTORE_TARGET_NAME": "here", "ARCHIVE_FORK": "confirm"}
     with nodes.serve(2, env=env, archive=archive) as found:
         found.settled()
         yield found

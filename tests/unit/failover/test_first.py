@@ -10,7 +10,7 @@ import pytest
 from entrypoint import exits
 from entrypoint.errors import Failure
 from entrypoint.failover import first
-from entrypoint.pid1 import guided
+from entrypoint.pid1 import status
 from entrypoint.server import opening
 from entrypoint.server.context import SETTINGS_VARIABLE, Context
 from entrypoint.system.identity import current
@@ -29,7 +29,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(SETTINGS_VARIABLE, f"{folder}/settings.json")
     values = {**made.PLAIN, "PGDATA": str(data)}
     kept = {"values": values, "environment": values, "arguments": []}
-    (folder / f"{guided.FIRST_START}.json").write_text(json.dumps(kept))
+    (folder / f"{status.FIRST_START}.json").write_text(json.dumps(kept))
     return folder
 
 
@@ -44,7 +44,7 @@ def test_another_folder(run: Path) -> None:
     """If Patroni has another data folder, nothing is begun."""
     with pytest.raises(Failure, match="Patroni's data folder is not"):
         first.run(["--scope=shop", "--datadir=/other"])
-    assert not (run / guided.FIRST_START).exists()
+    assert not (run / status.FIRST_START).exists()
 
 
 def test_a_database_is_never_replaced(run: Path) -> None:
@@ -52,12 +52,12 @@ def test_a_database_is_never_replaced(run: Path) -> None:
     data = made.cluster(run.parent / "data")
     with pytest.raises(Failure, match="holds a database"):
         first.run([f"--datadir={data}"])
-    assert f"{exits.UNFINISHED_FIRST_START}\n" == (run / guided.FIRST_START).read_text()
+    assert f"{exits.UNFINISHED_FIRST_START}\n" == (run / status.FIRST_START).read_text()
     assert (data / "PG_VERSION").exists()
 
 
 def test_a_node_with_a_database_creates_none(run: Path) -> None:
     """Its start has prepared no first start; Patroni asks for one if the folder was emptied meanwhile."""
-    (run / f"{guided.FIRST_START}.json").unlink()
+    (run / f"{status.FIRST_START}.json").unlink()
     with pytest.raises(Failure, match="creates none"):
         first.run([f"--datadir={run.parent}/data"])

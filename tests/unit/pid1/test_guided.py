@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from entrypoint.pid1 import guided
+from entrypoint.pid1 import guided, status
 
 ROOT = Path(guided.__file__).parents[2]
 
 SERVE = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from entrypoint.pid1 import guided
+from entrypoint.pid1 import guided, status, status
 from entrypoint.pid1.handoff import HANDOFF, ServerSpec, hand_over
 from entrypoint.system import kernel
 from entrypoint.system.signals import Signals
@@ -285,7 +285,7 @@ def test_a_failed_first_start(tmp_path: Path) -> None:
     """If a first start has begun and Patroni ends, what it has left is not served: the container ends."""
     with _node(tmp_path) as node:
         node.wait_for("started")
-        (node.run / guided.FIRST_START).write_text("10")
+        (node.run / status.FIRST_START).write_text("10")
         os.kill(node.patroni, signal.SIGKILL)
         code, errors = node.end()
     assert 10 == code
