@@ -49,7 +49,13 @@ def on_time(state: State, now: float) -> Decision:
 
 
 def on_helper_end(state: State, role: str, code: int, now: float, pause: float | None = None) -> Decision:
-    """React to the end of a helper that is not Patroni."""
+    """React to the end of a helper that is not Patroni.
+
+    If another node has taken over, Patroni hangs or is cut off: the server must not wait for it.
+    """
+    if role == lifecycle.LOOK and code == exits.SUPERSEDED and state.phase == SERVING:
+        state, actions = lifecycle.on_helper_end(state, role, code, now, pause)
+        return state, [("kill", PATRONI) if each == ("end", PATRONI) else each for each in actions]
     return _through_patroni(state, lifecycle.on_helper_end(state, role, code, now, pause), now)
 
 

@@ -34,7 +34,13 @@ def archive(request: pytest.FixtureRequest) -> Iterator[Archive]:
 @pytest.fixture(scope="module")
 def cluster(archive: Archive) -> Iterator[Cluster]:
     """Two nodes that were started at once on empty volumes, from a moment of that archive."""
-    env = {**QUICK, "RESTORE_FROM": "LATEST", "RESTORE_TARGET_NAME": "here", "ARCHIVE_FORK": "confirm"}
+    env = {
+        **QUICK,
+        "RESTORE_FROM": "LATEST",
+        "RESTORE_TARGET_NAME": "here",
+        "ARCHIVE_FORK": "confirm",
+        "ARCHIVE_FORK_INTERVAL": "5",
+    }
     with nodes.serve(2, env=env, archive=archive) as found:
         found.settled()
         yield found
@@ -67,6 +73,17 @@ def test_a_standby_from_the_archive(cluster: Cluster) -> None:
     node.container.says("the standby is built from backup", 60)
     cluster.settled()
     assert "2" == node.sql("SELECT count(*) FROM kept")
+
+
+def test_a_leader_whose_patroni_hangs(cluster: Cluster) -> None:
+    """Once another node has been promoted, it takes no more writes; restarted, it follows that node."""
+    old = cluster.settled()
+    old.container.exec("kill", "-STOP", str(old.patroni), user="0")
+    new = cluster.another_leads(old, 90)
+    assert 15 == old.container.wait(30)
+    assert "another server was promoted" in old.container.logs().output
+    old.container.begin()
+    assert new is cluster.settled()
 
 
 def test_all_volumes_are_lost(cluster: Cluster, archive: Archive) -> None:

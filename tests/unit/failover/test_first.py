@@ -59,5 +59,5 @@ def test_a_database_is_never_replaced(run: Path) -> None:
 def test_a_node_with_a_database_creates_none(run: Path) -> None:
     """Its start has prepared no first start; Patroni asks for one if the folder was emptied meanwhile."""
     (run / f"{status.FIRST_START}.json").unlink()
-    with pytest.raises(Failure, match="creates none"):
+    with pytest.raises(Failure, match="so it makes none"):
         first.run([f"--datadir={run.parent}/data"])

@@ -163,3 +163,13 @@ def test_a_server_that_archives_is_woken_up() -> None:
     state = guidance.begin(lifecycle.begin(TIMES, archives=True), NOW)
     assert state.nudge is None
     assert NOW + 5 == guidance.on_server_start(state, NOW + 5, archives=True).nudge
+
+
+def test_another_node_has_taken_over() -> None:
+    """Patroni has not noticed, so it is killed, and the server is stopped at once."""
+    look = Helper(lifecycle.LOOK, due=None, running=True)
+    state, actions = guidance.on_helper_end(_serving(helpers=(look,)), lifecycle.LOOK, exits.SUPERSEDED, NOW)
+    assert ("kill", PATRONI) in actions
+    state, actions = guidance.on_patroni_end(state, 137, NOW, failed=None)
+    assert [("send", signal.SIGINT)] == actions
+    assert exits.SUPERSEDED == state.code
