@@ -94,7 +94,8 @@ def _open_archive(context: Context, *, has_cluster: bool) -> Context:
     from entrypoint.config import charge
 
     context = charge.settle(context)
-    charge.say(context)
+    if not _say_overruled(context):
+        charge.say(context)
     archive = context.settings.our_archive
     if archive is None:
         return context
@@ -116,6 +117,26 @@ def _open_archive(context: Context, *, has_cluster: bool) -> Context:
         claim.prepare_later(context)
     files.write_atomically(f"{context.runtime_folder}/{calls.LOOK}", claim.script(context, "look-first"))
     return context
+
+
+def _say_overruled(context: Context) -> bool:
+    """Report what ALTER SYSTEM sets instead of our archiving: the server's command line is Patroni's."""
+    from entrypoint.config import charge, precedence, sources
+
+    if context.settings.our_archive is None:
+        return False
+    stronger = [each for each in charge.decide(context).idle if each.origin == sources.ALTER]
+    if not stronger:
+        return False
+    shown = "".join(f"\n{precedence.shown(each)}" for each in stronger)
+    log.problem(
+        Problem(
+            f"the entrypoint does not archive as long as ALTER SYSTEM sets something else:{shown}",
+            f"{'; '.join(map(precedence.remove, stronger))}; then restart the node: patronictl restart",
+            docs=precedence.PAGE,
+        )
+    )
+    return True
 
 
 def _refuse(*, alone: bool) -> None:
