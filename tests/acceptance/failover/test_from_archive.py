@@ -75,17 +75,6 @@ def test_a_standby_from_the_archive(cluster: Cluster) -> None:
     assert "2" == node.sql("SELECT count(*) FROM kept")
 
 
-def test_a_leader_whose_patroni_hangs(cluster: Cluster) -> None:
-    """Once another node has been promoted, it takes no more writes; restarted, it follows that node."""
-    old = cluster.settled()
-    old.container.exec("kill", "-STOP", str(old.patroni), user="0")
-    new = cluster.another_leads(old, 90)
-    assert 15 == old.container.wait(30)
-    assert "another server was promoted" in old.container.logs().output
-    old.container.begin()
-    assert new is cluster.settled()
-
-
 def test_all_volumes_are_lost(cluster: Cluster, archive: Archive) -> None:
     """The DCS still knows the cluster: both nodes come from the archive, and one of them leads."""
     cluster.leader.sql("INSERT INTO kept VALUES (4)")
