@@ -76,7 +76,7 @@ def _elsewhere(opened: OpenedArchive) -> Problem | None:
     node = opened.settings.failover
     if node is None or not status.in_recovery(opened.data_folder):
         return None
-    known = rest.leader(node).get("name", "")
+    known = rest.look(node).leader
     where = f"{known} is the leader" if known else "no leader is known (patronictl list)"
     return Problem(
         f"this node is a standby: backups are taken on the leader, and {where}",

@@ -34,12 +34,15 @@ if TYPE_CHECKING:
     from entrypoint.backup.runs import LastRuns
     from entrypoint.backup.window import Window
     from entrypoint.drill.drills import LastDrills
+    from entrypoint.failover.member import Member
     from entrypoint.pid1.status import Known
     from entrypoint.server.context import Context
     from entrypoint.settings.serving import WhenFull
     from entrypoint.settings.values import Settings
     from entrypoint.volume.facts import ArchiveState, Following
 
+_LASTING = ("Patroni", "node", "leader", "paused", "settings")
+"""What is said about a cluster under Patroni that does not change all the time."""
 _EVERY = 2.0
 """Seconds between two looks of `status --follow`."""
 
@@ -68,6 +71,8 @@ class Seen(NamedTuple):
     drills: LastDrills | None
     restorable: Window | str
     """As `reachable.known` returns it."""
+    member: Member | None = None
+    """None: the server is not under Patroni."""
     disk: str = ""
     """Whether writes are refused or soon will be, in words; empty: there is room."""
 
@@ -105,7 +110,9 @@ def _look(context: Callable[[], Context], wanted: Settings, *, valid: bool) -> S
     facts = _server(known)
     following = promotion.look(context()) if facts["role"] == "standby" else None
     disk = _disk(known, wanted.serving.when_full)
-    seen = Seen(facts, helpers(known), following, None, None, None, "", disk)
+    seen = Seen(
+        facts, helpers(known), following, None, None, None, "", _member(wanted) if valid else None, disk
+    )
     if not valid or wanted.archive is None:
         return seen
     folder = status.own_folder(os.stat(wanted.data_folder).st_uid) or ""
@@ -120,6 +127,31 @@ def _look(context: Callable[[], Context], wanted: Settings, *, valid: bool) -> S
     )
 
 
+def _member(wanted: Settings) -> Member | None:
+    """Return what Patroni on this node says."""
+    if wanted.failover is None:
+        return None
+    from entrypoint.failover import rest  # only under Patroni
+
+    return rest.look(wanted.failover)
+
+
+def _node_as_json(found: Member | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    from entrypoint.failover import member
+
+    return member.as_json(found, time.time())
+
+
+def _describe_node(found: Member | None) -> list[tuple[str, str]]:
+    if found is None:
+        return []
+    from entrypoint.failover import member
+
+    return member.rows(found, time.time())
+
+
 def _as_json(seen: Seen) -> dict[str, object]:
     def entries(last: LastRuns | LastDrills | None) -> dict[str, object] | None:
         return last and {name: run and run._asdict() for name, run in last._asdict().items()}
@@ -127,6 +159,7 @@ def _as_json(seen: Seen) -> dict[str, object]:
     return {
         **seen.server,
         "helpers": seen.helpers,
+        "patroni": _node_as_json(seen.member),
         "archive": seen.archive and seen.archive._asdict(),
         "following": seen.following and seen.following._asdict(),
         "backups": entries(seen.backups),
@@ -140,6 +173,7 @@ def _echo(seen: Seen) -> None:
     echo_rows((name, "-" if value is None else f"{value}") for name, value in shown.items())
     if seen.disk:
         echo_rows([("disk", seen.disk)])
+    echo_rows(_describe_node(seen.member))
     if seen.following:
         echo_rows(_describe_following(seen.following))
     if seen.archive is not None and seen.backups is not None and seen.drills is not None:
@@ -172,6 +206,7 @@ def _line(seen: Seen) -> str:
     found = [f"{seen.server['phase']}"]
     found += [f"{seen.server[name]}" for name in ("shutdown", "role") if seen.server[name]]
     found += [seen.disk] if seen.disk else []
+    found += [f"{name}: {text}" for name, text in _describe_node(seen.member) if name in _LASTING]
     if seen.following:
         found.append(f"follows by {seen.following.by}")
     state = seen.archive

@@ -30,6 +30,10 @@ from entrypoint.system import files
 from entrypoint.volume import installing, reserve
 from entrypoint.volume.facts import ArchiveState, Facts, Volume
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from entrypoint.failover.member import Member
+
 _PATIENCE = 30
 """Seconds for all calls of the archiver together: a person waits for them."""
 _LEAST = 5
@@ -103,6 +107,16 @@ class Sight:
     def known(self) -> status.Known | None:
         """What PID 1 of this container reports; None if PID 1 is not the entrypoint."""
         return status.read(status.RUNTIME_FOLDERS)
+
+    @cached_property
+    def member(self) -> Member | None:
+        """What Patroni on this node says; None: the server is not under Patroni, or is stopping."""
+        node = self.settings.failover
+        if node is None or self.problems or self.phase != lifecycle.SERVING:
+            return None
+        from entrypoint.failover import rest  # only under Patroni
+
+        return rest.look(node)
 
     @cached_property
     def volumes(self) -> list[Volume]:

@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> None:
     context = context._replace(settings=wanted)
     cluster = _cluster(context, node)
     planned = planning.look(context, Request(restoring.LATEST, action=restoring.FOLLOW))
-    _check(planned, cluster, rest.leader(node))
+    _check(planned, cluster, rest.look(node).leader_timeline)
     for line in planning.describe(planned):
         log.info(line)
     fetch.restore(context, planned, render.arguments(context))
@@ -65,9 +65,9 @@ def _cluster(context: Context, node: Failover) -> str:
     return found[1]
 
 
-def _check(planned: Plan, cluster: str, leader: dict[str, object]) -> None:
+def _check(planned: Plan, cluster: str, timeline: int | None) -> None:
     """Raise Failure if a standby from this backup could not follow the leader."""
-    owner, timeline = planned.choice.backup.system_identifier, leader.get("timeline")
+    owner = planned.choice.backup.system_identifier
     if owner not in (None, cluster):
         raise _not_now(f"it is that of another cluster ({owner})")
     if timeline is not None and timeline != planned.choice.timeline:

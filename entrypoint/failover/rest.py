@@ -1,50 +1,55 @@
-"""What Patroni on this node says about itself and about the cluster."""
+"""What Patroni on this node says about itself and about the cluster, asked by a process that may wait."""
 
 from __future__ import annotations
 
-import json
+import os
+import selectors
+import time
 
+from entrypoint.failover import member, question
+from entrypoint.failover.question import Answer, Asking, Place
+from entrypoint.failover.member import Member
 from entrypoint.settings.failing_over import Failover
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-_SECONDS = 3
-_MOST = 1024**2
-"""Bytes of an answer."""
-_ALL = ("*", "0.0.0.0", "[::]", "::", "")  # noqa: S104 - to connect to, as ourselves
+SECONDS = 2.0
+"""For each question."""
+STATUS = "/leader"
+"""Its status says whether the node leads, and its body is the same as that of `/patroni`."""
+_CLUSTER = "/cluster"
 
 
-def leader(node: Failover) -> dict[str, Any]:
-    """Return what is known about the node that leads, such as its name; empty: none is known."""
-    members = (ask(node, "/cluster") or {}).get("members")
-    rows = [each for each in members if isinstance(each, dict)] if isinstance(members, list) else []
-    return next((each for each in rows if each.get("role") == "leader"), {})
+def look(node: Failover) -> Member:
+    """Return what Patroni on this node says.
+
+    About the whole cluster it asks the DCS, and hangs if that is away, so it is asked only if it is not.
+    """
+    found = read(node, fetch(question.own(node), STATUS))
+    if not found.answers or not found.has_dcs(ttl(node), time.time()):
+        return found
+    answer = fetch(question.own(node), _CLUSTER)
+    return found if answer is None else member.with_cluster(found, member.parse(answer.body))
 
 
-def ask(node: Failover, path: str = "/patroni") -> dict[str, Any] | None:
-    """Return the answer of this node's Patroni; None: there is none."""
-    import http.client  # the watch of a server that runs alone needs neither of them
-    import ssl
+def read(node: Failover, answer: Answer | None) -> Member:
+    """Return what an answer to the question `STATUS` says."""
+    name = node.name or os.uname().nodename
+    if answer is None:
+        return Member(node.scope, name)
+    return member.read(node.scope, name, member.parse(answer.body), leads=answer.status == 200)
 
-    listen = str(node.values.get(("restapi", "listen"), ""))
-    host, _, port = listen.rpartition(":")
-    host = "127.0.0.1" if host in _ALL else host
-    connection: http.client.HTTPConnection
-    if ("restapi", "certfile") in node.values:
-        # It is this container's own Patroni, by whatever name the certificate is.
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(host, int(port), timeout=_SECONDS, context=context)
-    else:
-        connection = http.client.HTTPConnection(host, int(port), timeout=_SECONDS)
-    try:
-        connection.request("GET", path)
-        found = json.loads(connection.getresponse().read(_MOST))
-    except (OSError, ValueError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-    return found if isinstance(found, dict) else None
+
+def ttl(node: Failover) -> int:
+    """Return how many seconds a leader key lasts, by the settings of this node."""
+    return int(str(node.shared["ttl"]))
+
+
+def fetch(place: Place, path: str, seconds: float = SECONDS) -> Answer | None:
+    """Return an answer; None: there is none within this time."""
+    got: list[Answer | None] = []
+    with selectors.DefaultSelector() as selector:
+        asked = Asking(selector, place, path, got.append, seconds)
+        while not got:
+            for key, mask in selector.select(max(0.0, asked.deadline - time.monotonic())):
+                key.data(mask)
+            asked.on_time(time.monotonic())
+    return got[0]

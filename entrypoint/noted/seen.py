@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from entrypoint.backup.runs import Run
     from entrypoint.backup.window import Window
     from entrypoint.drill.drills import Drill
+    from entrypoint.failover.member import Member
     from entrypoint.full_disk.parts import Part
     from entrypoint.noted.conditions import Condition, Event, Found
     from entrypoint.pid1.lifecycle import KnownHelper
@@ -88,6 +89,8 @@ class Seen(NamedTuple):
     reserve_missing: bool | None = None
     """The reserve for a clean stop on a full disk is not there."""
     helpers: tuple[KnownHelper, ...] = ()
+    member: Member | None = None
+    """What Patroni on this node said; None: the server is not under Patroni."""
     tool_version: str = ""
     """The archiver's version."""
     unsent: int = 0

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from entrypoint.server.context import Context
     from entrypoint.settings.watching import Address, Watching
     from entrypoint.watch.workers import Workers
+    from entrypoint.web.companion import Companion
     from entrypoint.web.exchange import Reply, Request
     from entrypoint.web.live import State
 
@@ -55,21 +56,27 @@ class Faces:
         """Who waits for a page, by the moment that was picked; the first page is being made."""
         guarded = context.settings.serving.when_full != "wait"
         self._live = Live(selector, context.settings.data_folder, guarded=guarded)
+        self._companion = _companion(context, selector)
         faces = {"/metrics": self._metrics, "/": self._page}
-        answers = Answers(wanted.token, self._live, seen, self._ask_lag, faces)
+        answers = Answers(wanted.token, self._live, seen, self._ask_lag, faces, companion=self._companion)
         self._door = Door(selector, address, answers)
 
     def on_time(self, now: float) -> None:
         """Do what is due, by the monotonic clock."""
-        for each in (self._live, self._door):
+        for each in self._parts():
             due = each.due()
             if due is not None and now >= due:
                 each.on_time(now)
 
     def due(self) -> float | None:
         """Return when to call `on_time`; None: at no time."""
-        times = [self._live.due(), self._door.due()]
+        times = [each.due() for each in self._parts()]
         return min((each for each in times if each is not None), default=None)
+
+    def _parts(self) -> tuple[Live | Door | Companion, ...]:
+        """Return what has something to do at a time."""
+        parts = (self._live, self._door)
+        return parts if self._companion is None else (*parts, self._companion)
 
     def close(self) -> None:
         """Serve nothing any longer."""
@@ -78,7 +85,17 @@ class Faces:
     def _metrics(self, request: Request, state: State, reply: Reply) -> None:
         from entrypoint.web import metrics  # loaded at the first scrape
 
-        reply(Response(200, *metrics.expose(self._seen(), state, request.accept)))
+        if self._companion is None:
+            reply(Response(200, *metrics.expose(self._seen(), state, request.accept)))
+            return
+
+        def show(text: bytes | None) -> None:
+            passed = () if text is None else passing.read(text)
+            reply(Response(200, *metrics.expose(self._seen(), state, request.accept, passed)))
+
+        from entrypoint.web import passing
+
+        self._companion.metrics(show)
 
     def _page(self, request: Request, state: State, reply: Reply) -> None:
         at = request.query.get("at", "")
@@ -129,3 +146,13 @@ class Faces:
         self._workers.start(
             "lag", work, lambda data: then(int(data) if data.strip().isdigit() else None), _SECONDS
         )
+
+
+def _companion(context: Context, selector: selectors.BaseSelector) -> Companion | None:
+    """Return Patroni; None: the server is not under it."""
+    node = context.settings.failover
+    if node is None:
+        return None
+    from entrypoint.web.companion import Companion  # only under Patroni
+
+    return Companion(selector, node)

@@ -94,6 +94,7 @@ def _look(task: Task) -> Look:
         volumes=tuple(sight.volumes),
         filling=sight.filled,
         reserve_missing=sight.lacks_reserve,
+        member=sight.member,
     )
     return Look(_whole(sight, seen, now) if task.whole else seen, fresh)
 

@@ -13,7 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from entrypoint.failover.member import Member
     from entrypoint.noted.seen import Seen
+    from entrypoint.web.companion import Companion
     from entrypoint.web.exchange import Reply, Request
     from entrypoint.web.live import Live, State
     from entrypoint.web.probes import AskLag
@@ -28,7 +30,8 @@ class Answers:
     """Answers all requests; an object of it is the `answer` of a `Door`.
 
     `seen` returns what the watch saw at its last look. `faces` are the other paths for which the token is
-    necessary: `/metrics` and `/`. `ask_lag` asks a standby for its lag.
+    necessary: `/metrics` and `/`. `ask_lag` asks a standby for its lag. `companion` is Patroni, if the server
+    is under it.
     """
 
     def __init__(
@@ -38,11 +41,14 @@ class Answers:
         seen: Callable[[], Seen | None],
         ask_lag: AskLag,
         faces: Mapping[str, Face],
+        *,
+        companion: Companion | None = None,
     ) -> None:
         self._token = token
         self._live = live
         self._seen = seen
-        self._probes = Probes(live, ask_lag)
+        self._companion = companion
+        self._probes = Probes(live, ask_lag, companion)
         self._faces: Mapping[str, Face] = {STATUS: self._status, **faces}
         self._failed: set[str] = set()
         """The paths whose answers have failed."""
@@ -75,5 +81,11 @@ class Answers:
                 )
             reply(refusal(500, "the answer failed: see the log"))
 
-    def _status(self, _request: Request, state: State, reply: Reply) -> None:
-        reply(as_json(200, status_json.show(self._seen(), state, time.time())))
+    def _status(self, request: Request, state: State, reply: Reply) -> None:
+        def show(member: Member | None) -> None:
+            reply(as_json(200, status_json.show(self._seen(), state, time.time(), member)))
+
+        if self._companion is None:
+            show(None)
+        else:
+            self._companion.member(lambda member: self._guard(lambda: show(member), request, reply))

@@ -97,6 +97,7 @@ _LIST = (
         "gauge",
         "On a primary: whether transactions are read-only because the disk is about to be full.",
     ),
+    Metric("nixpg_patroni_up", "gauge", "Whether Patroni on this node answers; absent without Patroni."),
     Metric(
         "nixpg_helper_failures",
         "gauge",

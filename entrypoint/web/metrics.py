@@ -13,18 +13,22 @@ from entrypoint.web.metric_list import METRICS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from prometheus_client.metrics_core import Metric as Family
 
     from entrypoint.noted.seen import Seen
     from entrypoint.web.live import State
+    from entrypoint.web.passing import Passed
 
 
-def expose(seen: Seen | None, state: State, accept: str) -> tuple[str, bytes]:
+def expose(
+    seen: Seen | None, state: State, accept: str, passed: Sequence[Passed] | None = None
+) -> tuple[str, bytes]:
     """Return the content type and the text; `seen` is None before the first look.
 
-    `state` is that of this moment; `accept` is the request's header.
+    `state` is that of this moment; `accept` is the request's header. `passed` are Patroni's metrics: none if
+    it does not answer, and None without Patroni.
     """
     from prometheus_client.exposition import choose_encoder
     from prometheus_client.registry import Collector, CollectorRegistry
@@ -34,7 +38,8 @@ def expose(seen: Seen | None, state: State, accept: str) -> tuple[str, bytes]:
 
         def collect(self) -> Iterator[Family]:
             """Return the families."""
-            return _families(_samples(seen, state))
+            yield from _families(_samples(seen, state, passed))
+            yield from _passed_on(passed or ())
 
     registry = CollectorRegistry()
     registry.register(Collected())
@@ -42,7 +47,7 @@ def expose(seen: Seen | None, state: State, accept: str) -> tuple[str, bytes]:
     return kind, encode(registry)
 
 
-def _samples(seen: Seen | None, state: State) -> Iterator[Sample]:
+def _samples(seen: Seen | None, state: State, passed: Sequence[Passed] | None) -> Iterator[Sample]:
     """Yield the values of this moment, then those of the last look."""
     yield Sample("pg_up", (), float(state.ready))
     yield Sample("nixpg_ready", (), float(state.ready))
@@ -50,6 +55,8 @@ def _samples(seen: Seen | None, state: State) -> Iterator[Sample]:
         yield Sample("nixpg_writes_refused", (), float(state.refused_since is not None))
     for each in PHASES:
         yield Sample("nixpg_phase", (("phase", each),), float(each == state.phase))
+    if passed is not None:
+        yield Sample("nixpg_patroni_up", (), float(bool(passed)))
     if seen is not None:
         yield from measure.samples(seen)
 
@@ -67,3 +74,13 @@ def _families(samples: Iterable[Sample]) -> Iterator[Family]:
             for sample in found[metric.name]:
                 family.add_sample(sample.name, dict(sample.labels), sample.value)
             yield family
+
+
+def _passed_on(passed: Sequence[Passed]) -> Iterator[Family]:
+    from prometheus_client.metrics_core import Metric as Family
+
+    for metric in passed:
+        family = Family(metric.name, metric.text, metric.kind)
+        for sample in metric.samples:
+            family.add_sample(sample.name, dict(sample.labels), sample.value)
+        yield family

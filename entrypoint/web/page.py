@@ -176,6 +176,7 @@ def _facts(seen: Seen, now: float) -> Iterator[tuple[str, str, tuple[tuple[str, 
     """Yield the lists of names and values that are not empty, each with its place and its title."""
     found = (
         ("server", "Server", tuple(tables.server(seen, now))),
+        ("cluster", "Cluster", tuple(tables.cluster(seen))),
         ("archive", "Archive", tuple(tables.archive(seen, now))),
     )
     yield from (each for each in found if each[2])

@@ -5,6 +5,9 @@ upgrade is ended for being slow. `/ready` is `entrypoint ready`. `/startupz` is 
 it was: Kubernetes asks it until the start is over. `/primary` and `/standby` are for load balancers. None of
 them needs the token, and none of them shows more than the phase, the role and the lag.
 
+Under Patroni, `/primary` is 200 only while Patroni says that this node has the leader key. Whether a standby
+lags is asked of Patroni first, and of the server only if Patroni does not know it.
+
 While writes are refused because the disk is about to be full, `/ready` and `/primary` stay 200 and say so:
 reads are answered, no other server takes writes, and a standby that took over would have no more space.
 """
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from entrypoint.noted.seen import Seen
+    from entrypoint.web.companion import Companion
     from entrypoint.web.exchange import Reply, Request
     from entrypoint.web.live import Live, State
 
@@ -72,9 +76,11 @@ def recently_seen(seen: Callable[[], Seen | None]) -> AskLag:
 class Probes:
     """Answers the requests for the paths in PROBES."""
 
-    def __init__(self, live: Live, ask_lag: AskLag) -> None:
+    def __init__(self, live: Live, ask_lag: AskLag, companion: Companion | None = None) -> None:
         self._live = live
         self._ask_lag = ask_lag
+        self._companion = companion
+        """Patroni, if this server is under it."""
         self._asked_at = 0.0
         self._waiting: list[Callable[[int | None], None]] = []
         """Who waits for the lag that was asked for."""
@@ -108,12 +114,31 @@ class Probes:
             _say(found, found.reason, reply)
         elif probe in ("primary", "standby") and found.role != probe:
             _say(found, f"it is a {found.role}" if found.role else "its role is not known", reply)
-        elif most is not None and found.role != "primary":
-            self._lag(lambda lag: _say(found, _too_far(lag, most), reply, lag_bytes=lag))
+        elif found.role == "primary" and (probe == "primary" or most is not None):
+            more = {} if most is None else {"lag_bytes": 0}
+            self._primary(lambda reason: _say(found, reason, reply, **({} if reason else more)))
         elif most is not None:
-            _say(found, "", reply, lag_bytes=0)
+            self._near(most, found, reply)
         else:
             _say(found, "", reply)
+
+    def _primary(self, then: Callable[[str], None]) -> None:
+        """Call `then` with why a server that takes writes is not the primary; empty: it is."""
+        if self._companion is None:
+            then("")
+        else:
+            self._companion.is_primary(then)
+
+    def _near(self, most: int, found: State, reply: Reply) -> None:
+        """Answer whether a standby lags by at most this many bytes."""
+
+        def ask_server() -> None:
+            self._lag(lambda lag: _say(found, _too_far(lag, most), reply, lag_bytes=lag))
+
+        if self._companion is None:
+            ask_server()
+        else:
+            self._companion.is_near(most, lambda near: _say(found, "", reply) if near else ask_server())
 
     def _lag(self, then: Callable[[int | None], None]) -> None:
         """Ask for the lag, once for all who want to know it at this moment."""

@@ -18,18 +18,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from entrypoint.backup.journal import Entry
+    from entrypoint.failover.member import Member
     from entrypoint.volume.facts import Volume
     from entrypoint.web.live import State
 
     Shown = Mapping[str, object]
 
 
-def show(seen: Seen | None, state: State, now: float) -> dict[str, object]:
-    """Return the object; `seen` is None before the first look, and `state` is of this moment."""
+def show(seen: Seen | None, state: State, now: float, member: Member | None = None) -> dict[str, object]:
+    """Return the object; `seen` is None before the first look, and `state` is of this moment.
+
+    `member` is what Patroni says at this moment; what it says of the whole cluster, only a look knows.
+    """
     known = Seen(now) if seen is None else seen
     return {
         **_now(seen, state, now),
         **_server(known),
+        "patroni": _patroni(known.member, member, now),
         **_archive(known, now),
         **_backups(known, now),
         **_window(known),
@@ -71,6 +76,16 @@ def _server(seen: Seen) -> Shown:
         "lag_bytes": server and server.lag_bytes,
         "standby_count": server and len(server.standbys),
     }
+
+
+def _patroni(before: Member | None, found: Member | None, now: float) -> Shown | None:
+    """Return this node's place in a cluster under Patroni; None: it has none."""
+    if before is None and found is None:
+        return None
+    from entrypoint.failover import member
+
+    known = before if found is None else member.newest(before, found)
+    return None if known is None else member.as_json(known, now)
 
 
 def _archive(seen: Seen, now: float) -> Shown:

@@ -230,6 +230,16 @@ def server(seen: Seen, now: float) -> Iterator[tuple[str, Cell]]:
             yield "Last commit", Cell(f"{lasting(following.seconds_since_transaction)} ago, on the primary")
 
 
+def cluster(seen: Seen) -> Iterator[tuple[str, Cell]]:
+    """Yield this node's place in a cluster under Patroni at the last look, as names and values."""
+    if seen.member is None:
+        return
+    from entrypoint.failover import member  # only under Patroni
+
+    for name, text in member.rows(seen.member, seen.at):
+        yield name[:1].upper() + name[1:], Cell(text, WARNING if name in member.WRONG else None)
+
+
 def archive(seen: Seen, now: float) -> Iterator[tuple[str, Cell]]:
     """Yield the state of archiving, as names and values."""
     state = seen.archive

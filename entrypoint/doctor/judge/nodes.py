@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from entrypoint.finding import Finding, error, ok, warning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from entrypoint.failover.member import Member
 
 
-def patroni(found: Mapping[str, Any] | None, scope: str, name: str, *, ttl: int, now: float) -> list[Finding]:
-    """Judge what Patroni says; None: it does not answer. `ttl` is in seconds, `now` in seconds since 1970."""
-    if found is None:
+def patroni(found: Member) -> list[Finding]:
+    """Judge this node alone."""
+    if not found.answers:
         return [
             error(
                 "Patroni on this node does not answer, so this node can neither lead nor take over",
@@ -21,43 +19,57 @@ def patroni(found: Mapping[str, Any] | None, scope: str, name: str, *, ttl: int,
             )
         ]
     wrong = []
-    seen = found.get("dcs_last_seen")
-    if isinstance(seen, int) and now - seen > ttl:
-        wrong.append(
-            error(
-                f"Patroni has not reached the DCS for {now - seen:.0f} seconds",
-                "make etcd or Consul reachable again; until then no node takes over",
-            )
-        )
-    if found.get("failsafe_mode_is_active"):
-        wrong.append(
-            warning(
-                "the leader stays the leader only because it reaches all other nodes (failsafe mode)",
-                "make etcd or Consul reachable again; until then no node takes over",
-            )
-        )
-    elif found.get("cluster_unlocked"):
-        wrong.append(
-            error(
-                f"the cluster {scope} has no leader: nobody takes writes",
-                "patronictl list; read Patroni's lines in the log of each node",
-            )
-        )
-    if found.get("pause"):
-        wrong.append(
-            warning(f"the cluster {scope} is paused: no node takes over by itself", "patronictl resume")
-        )
-    if found.get("pending_restart"):
+    if found.pending_restart:
         wrong.append(
             warning(
                 "settings wait for a restart of this node's server",
-                f"patronictl restart {scope} {name} --pending",
+                f"patronictl restart {found.scope} {found.name} --pending",
             )
         )
-    state = found.get("state", "unknown")
-    if state != "running" and not wrong:
+    if found.state != "running":
         wrong.append(
-            warning(f"this node's server is not running: {state}", "patronictl list; the container's log")
+            warning(
+                f"this node's server is not running: {found.state}", "patronictl list; the container's log"
+            )
         )
-    role = {"primary": "leads", "standby_leader": "leads"}.get(str(found.get("role")), "is a standby in")
-    return wrong or [ok(f"{name} {role} the cluster {scope}, on timeline {found.get('timeline')}")]
+    role = {"leader": "leads", "primary": "takes writes without the leader key in"}.get(
+        found.role, f"is a {found.role} in"
+    )
+    return wrong or [ok(f"{found.name} {role} the cluster {found.scope}, on timeline {found.timeline}")]
+
+
+def leader(found: Member, *, ttl: float, now: float) -> list[Finding]:
+    """Judge whether somebody leads; without the DCS, this node does not know it."""
+    if not found.unlocked or not found.has_dcs(ttl, now):
+        return []
+    return [
+        error(
+            f"the cluster {found.scope} has no leader: nobody takes writes",
+            "patronictl list; read Patroni's lines in the log of each node",
+        )
+    ]
+
+
+def dcs(found: Member, *, ttl: float, now: float) -> list[Finding]:
+    """Judge whether Patroni reaches the DCS; `ttl` is in seconds, `now` in seconds since 1970."""
+    age = found.dcs_age(now)
+    away = age is not None and age > ttl
+    hint = "make etcd or Consul reachable again; until then no node takes over"
+    if found.failsafe:
+        return [
+            warning(
+                "Patroni does not reach the DCS: the leader stays the leader only because it reaches all "
+                "other nodes (failsafe mode)",
+                hint,
+            )
+        ]
+    return [error(f"Patroni has not reached the DCS for {age:.0f} seconds", hint)] if away else []
+
+
+def pause(found: Member) -> list[Finding]:
+    """Judge whether somebody has asked Patroni to leave the cluster alone."""
+    if not found.paused:
+        return []
+    return [
+        warning(f"the cluster {found.scope} is paused: no node takes over by itself", "patronictl resume")
+    ]

@@ -2,51 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 
 from entrypoint.doctor.judge import nodes
-from entrypoint.finding import ERROR, OK, WARNING
+from entrypoint.failover.member import Member
+from entrypoint.finding import ERROR, OK, WARNING, Finding
 
 NOW = 1_800_000_000.0
-GOOD: Mapping[str, Any] = {
-    "state": "running",
-    "role": "primary",
-    "timeline": 3,
-    "dcs_last_seen": int(NOW) - 4,
-    "patroni": {"scope": "shop", "name": "db1"},
-}
+GOOD = Member(
+    "shop",
+    "db1",
+    answers=True,
+    role="leader",
+    leads=True,
+    leader="db1",
+    state="running",
+    timeline=3,
+    dcs_seen=NOW - 4,
+)
+
+
+def _judged(found: Member) -> list[Finding]:
+    """Return the findings of all checks."""
+    return [
+        *nodes.patroni(found),
+        *nodes.leader(found, ttl=30, now=NOW),
+        *nodes.dcs(found, ttl=30, now=NOW),
+        *nodes.pause(found),
+    ]
 
 
 @pytest.mark.parametrize(
-    ("changes", "level", "words"),
+    ("found", "words"),
     [
-        ({}, OK, "db1 leads the cluster shop, on timeline 3"),
-        ({"role": "replica"}, OK, "db1 is a standby in the cluster shop"),
-        ({"dcs_last_seen": int(NOW) - 31}, ERROR, "has not reached the DCS for 31 seconds"),
-        ({"cluster_unlocked": True}, ERROR, "has no leader"),
-        ({"cluster_unlocked": True, "failsafe_mode_is_active": True}, WARNING, "failsafe mode"),
-        ({"pause": True}, WARNING, "is paused"),
-        ({"pending_restart": True}, WARNING, "wait for a restart"),
-        ({"state": "creating replica"}, WARNING, "not running: creating replica"),
+        (GOOD, "db1 leads the cluster shop, on timeline 3"),
+        (GOOD._replace(role="sync standby"), "db1 is a sync standby in the cluster shop"),
+        (GOOD._replace(role="primary"), "db1 takes writes without the leader key in the cluster shop"),
     ],
 )
-def test_what_patroni_says(changes: Mapping[str, Any], level: str, words: str) -> None:
-    """Each trouble is one finding with what to do; without one, the role is said."""
-    (found,) = nodes.patroni({**GOOD, **changes}, "shop", "db1", ttl=30, now=NOW)
-    assert level == found.level
-    assert words in found.found
-    assert (level == OK) == (found.hint == "")
+def test_all_is_well(found: Member, words: str) -> None:
+    """Then the role is said, and nothing else."""
+    (finding,) = _judged(found)
+    assert (OK, "") == (finding.level, finding.hint)
+    assert words in finding.found
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "words"),
+    [
+        (GOOD._replace(dcs_seen=NOW - 31), ERROR, "has not reached the DCS for 31 seconds"),
+        (GOOD._replace(dcs_seen=NOW - 31, unlocked=True), ERROR, "has not reached the DCS for 31 seconds"),
+        (GOOD._replace(dcs_seen=NOW - 31, failsafe=True), WARNING, "failsafe mode"),
+        (GOOD._replace(unlocked=True, failsafe=True), WARNING, "failsafe mode"),
+        (GOOD._replace(unlocked=True), ERROR, "has no leader"),
+        (GOOD._replace(paused=True), WARNING, "is paused"),
+        (GOOD._replace(pending_restart=True), WARNING, "wait for a restart"),
+        (GOOD._replace(state="creating replica"), WARNING, "not running: creating replica"),
+    ],
+)
+def test_one_trouble(found: Member, level: str, words: str) -> None:
+    """Each is one finding with what to do. Without the DCS, nobody knows whether there is a leader."""
+    (finding,) = [each for each in _judged(found) if each.level != OK]
+    assert level == finding.level
+    assert words in finding.found
+    assert finding.hint
 
 
 def test_several_troubles() -> None:
     """One does not hide another."""
-    changes = {"pause": True, "pending_restart": True, "dcs_last_seen": 0}
-    assert 3 == len(nodes.patroni({**GOOD, **changes}, "shop", "db1", ttl=30, now=NOW))
+    found = _judged(GOOD._replace(paused=True, pending_restart=True, dcs_seen=NOW - 100))
+    assert [WARNING, ERROR, WARNING] == [each.level for each in found]
 
 
 def test_no_answer() -> None:
-    """Patroni that hangs or has ended is an error."""
-    assert [ERROR] == [each.level for each in nodes.patroni(None, "shop", "db1", ttl=30, now=NOW)]
+    """Patroni that hangs or has ended is an error, and nothing else is known."""
+    assert [ERROR] == [each.level for each in _judged(Member("shop", "db1"))]

@@ -180,6 +180,7 @@ def test_the_values_at_the_top() -> None:
         "restorable_to": _iso(-90),
         "restorable_gaps": 1,
         "following": None,
+        "patroni": None,
     } == flat
 
 

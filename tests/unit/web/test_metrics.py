@@ -131,7 +131,8 @@ def test_the_list_is_complete() -> None:
     for family in parser.text_string_to_metric_families(metrics.expose(FULL, SERVING, "")[1].decode()):
         for sample in family.samples:
             found[sample.name] = set(sample.labels)
-    assert {name: set(each.labels) for name, each in METRICS.items()} == found
+    names = METRICS.keys() - {"nixpg_patroni_up"}
+    assert {name: set(METRICS[name].labels) for name in names} == found
     asked = " ".join(figures.questions(18, sizes=True).values())
     assert set() == set(re.findall(r"AS\s+((?:nix)?pg_\w+)", asked)) - METRICS.keys()
 

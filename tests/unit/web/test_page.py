@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import watched
+from entrypoint.failover.member import Member
 from entrypoint.full_disk import parts
 from entrypoint.noted.conditions import Condition, Event
 from entrypoint.noted.seen import Seen
@@ -88,6 +89,15 @@ def test_each_part_may_be_missing() -> None:
     for name in set(Seen._fields) - {"at"}:
         _shown(seen._replace(**{name: getattr(empty, name)}))
     assert ["Nothing is known of the server", "What can be restored"] == _outline(_shown(empty))
+
+
+def test_a_node_under_patroni() -> None:
+    """Its place in the cluster is shown; a pause is marked."""
+    member = Member("shop", "db1", answers=True, role="standby", leader="db2", state="running", paused=True)
+    tree = _shown(watched.well()._replace(member=member))
+    assert "Cluster" in _outline(tree)
+    assert "Leader db2" in _text(tree)
+    assert "! no node takes over by itself" in _text(tree)
 
 
 def test_a_moment_is_picked() -> None:
