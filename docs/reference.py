@@ -106,8 +106,8 @@ moment. A name that begins with `pg_` or `cnpg_` is that of postgres_exporter or
 same. Databases, slots and states are at most 200 each. `repo` is always `1`, since there is one archive.
 
 Under Patroni, the answer also contains [Patroni's own
-metrics](https://patroni.readthedocs.io/en/latest/rest_api.html#monitoring-endpoint) of this moment, under their
-own names (`patroni_primary`, `patroni_dcs_last_seen`, `patroni_is_paused` …). If Patroni does not answer within two
+metrics](https://patroni.readthedocs.io/en/latest/rest_api.html) of this moment, under their own names
+(`patroni_primary`, `patroni_dcs_last_seen`, `patroni_is_paused` …). If Patroni does not answer within two
 seconds, they are absent, and `nixpg_patroni_up` is 0.
 
 The watch makes checks every `WATCH_INTERVAL` seconds, measures the sizes of the databases every ten minutes,

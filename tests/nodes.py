@@ -23,7 +23,7 @@ from archives import Archive
 from containers import Container
 from majors import DEFAULT, TAGS
 
-__all__ = ["HA", "Cluster", "Node", "Writer", "etcd_image", "serve", "variables"]
+__all__ = ["HA", "Cluster", "Node", "Probing", "Writer", "etcd_image", "serve", "variables"]
 
 HA = containers.kin(f"{TAGS[DEFAULT]}-ha")
 """The image with Patroni."""
@@ -54,6 +54,17 @@ class Node:
             return error.code, json.loads(said) if said.startswith(b"{") else {}
         except (OSError, ValueError):
             return 0, {}
+
+    def watch(self, path: str) -> tuple[int, bytes]:
+        """The watch's answer to a request, with STATUS_LISTEN=:9187; status 0: it does not answer."""
+        found = containers.inspect(self.container.name)["NetworkSettings"]["Networks"][self._network]
+        try:
+            with urllib.request.urlopen(f"http://{found['IPAddress']}:9187{path}", timeout=8) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        except OSError:
+            return 0, b""
 
     @property
     def leads(self) -> bool:
@@ -196,6 +207,56 @@ class Writer:
         """The acknowledged rows that a node lacks."""
         there = set(map(int, node.sql("SELECT row FROM kept").split()))
         return [row for row in self.acknowledged if row not in there]
+
+
+class Probing:
+    """A load balancer that asks each node for `/primary`, and writes to the one that says yes."""
+
+    def __init__(self, cluster: Cluster, *, stays: Node | None = None) -> None:
+        """Ask all the time; `stays`: the node that is the primary all the time."""
+        self.cluster = cluster
+        self.wrong: list[str] = []
+        """What no load balancer may see."""
+        self.seen: list[Node] = []
+        """The primaries, by the time."""
+        self._stays = stays
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> Self:
+        """Begin to ask."""
+        self._thread.start()
+        containers.until(lambda: self.seen != [], "a primary")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ask no more."""
+        self._ends.set()
+        self._thread.join()
+
+    def finds(self, node: Node) -> None:
+        """Wait until this node is the primary."""
+        containers.until(lambda: self.seen[-1] is node, f"{node.name} is the primary", 40)
+
+    def _primaries(self) -> list[Node]:
+        return [node for node in self.cluster.nodes if node.watch("/primary")[0] == 200]
+
+    def _ask(self) -> None:
+        while not self._ends.is_set():
+            found = self._primaries()
+            if len(found) > 1:
+                self.wrong.append(f"two primaries: {[node.name for node in found]}")
+            if self._stays is not None and found != [self._stays]:
+                self.wrong.append(f"{self._stays.name} is not the primary: {[node.name for node in found]}")
+            if len(found) != 1:
+                continue
+            (node,) = found
+            self.seen.append(node)
+            try:
+                node.sql(f"INSERT INTO kept VALUES ({time.time_ns()})")
+            except AssertionError as error:
+                if self._primaries() == [node]:
+                    self.wrong.append(f"{node.name} takes no writes: {error}")
 
 
 @functools.cache

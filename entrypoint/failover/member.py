@@ -135,7 +135,7 @@ def newest(before: Member | None, found: Member) -> Member:
     """Return what is known now, if only the earlier answer knew about the whole cluster."""
     if before is None or not found.answers:
         return found
-    leader = found.leader or ("" if found.unlocked else before.leader)
+    leader = found.leader or ("" if found.unlocked and not found.failsafe else before.leader)
     return found._replace(
         leader=leader,
         leader_timeline=before.leader_timeline,
@@ -169,7 +169,7 @@ def rows(member: Member, now: float) -> list[tuple[str, str]]:
     found = [("cluster", f"{member.scope}, of which this is node {member.name}")]
     if not member.answers:
         return [*found, ("Patroni", "does not answer")]
-    nobody = "nobody" if member.unlocked else "not known"
+    nobody = "nobody, as far as this node knows" if member.unlocked and not member.failsafe else "not known"
     found += [("node", f"{member.role}, {member.state}"), ("leader", member.leader or nobody)]
     if member.lag_bytes is not None:
         found.append(("behind", f"{spell(member.lag_bytes)} behind the leader"))

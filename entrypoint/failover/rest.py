@@ -7,8 +7,8 @@ import selectors
 import time
 
 from entrypoint.failover import member, question
+from entrypoint.failover.member import Member, Peer
 from entrypoint.failover.question import Answer, Asking, Place
-from entrypoint.failover.member import Member
 from entrypoint.settings.failing_over import Failover
 
 SECONDS = 2.0
@@ -23,11 +23,18 @@ def look(node: Failover) -> Member:
 
     About the whole cluster it asks the DCS, and hangs if that is away, so it is asked only if it is not.
     """
-    found = read(node, fetch(question.own(node), STATUS))
+    found = read(node, fetch(question.own(node), STATUS, SECONDS))
     if not found.answers or not found.has_dcs(ttl(node), time.time()):
         return found
-    answer = fetch(question.own(node), _CLUSTER)
+    answer = fetch(question.own(node), _CLUSTER, SECONDS)
     return found if answer is None else member.with_cluster(found, member.parse(answer.body))
+
+
+def look_at(node: Failover, peer: Peer) -> Member:
+    """Return what Patroni on another node says about that node."""
+    place = question.other(node, peer.url)
+    answer = None if place is None else fetch(place, STATUS, SECONDS)
+    return read(node, answer)._replace(name=peer.name)
 
 
 def read(node: Failover, answer: Answer | None) -> Member:
@@ -43,7 +50,7 @@ def ttl(node: Failover) -> int:
     return int(str(node.shared["ttl"]))
 
 
-def fetch(place: Place, path: str, seconds: float = SECONDS) -> Answer | None:
+def fetch(place: Place, path: str, seconds: float) -> Answer | None:
     """Return an answer; None: there is none within this time."""
     got: list[Answer | None] = []
     with selectors.DefaultSelector() as selector:

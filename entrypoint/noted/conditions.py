@@ -4,6 +4,9 @@ A condition is a check that does not find all well. It begins with the first loo
 again when the check's worst finding becomes more serious. It ends with the second look in a row that finds
 all well, or something less serious, which then begins: what comes and goes with every look is one condition.
 A check that could not look changes nothing, and one that is made rarely needs only one good look.
+
+What all nodes of a cluster see, one of them reports. If that node no longer sees it while this one does, for
+two looks, it begins again here.
 """
 
 from __future__ import annotations
@@ -46,6 +49,8 @@ class Found(NamedTuple):
     """When the check was made, in seconds since 1970."""
     rare: bool = False
     """The check is made rarely, so one look that finds all well is enough."""
+    elsewhere: bool = False
+    """Another node of the cluster sees the same, and reports it."""
 
 
 class Condition(NamedTuple):
@@ -63,6 +68,8 @@ class Condition(NamedTuple):
     why: str = ""
     well: int = 0
     """How many of the last looks have found something less serious, or nothing."""
+    elsewhere: int = 0
+    """How many more looks it counts as reported by another node of the cluster; 0: this one reports it."""
 
 
 class Event(NamedTuple):
@@ -74,7 +81,7 @@ class Event(NamedTuple):
     """In seconds since 1970."""
     kind: Kind
     name: str
-    """The check, or what happened: `crash`, `restarts`, `promotion`, `restore`, `start`."""
+    """The check, or what happened: `crash`, `restarts`, `promotion`, `fail-over`, `restore`, `start`."""
     level: Serious
     found: str
     """What was found, or what has ended."""
@@ -82,6 +89,8 @@ class Event(NamedTuple):
     """When the condition began; for what happened, the same as `at`."""
     hint: str = ""
     docs: str = ""
+    elsewhere: bool = False
+    """Another node of the cluster reports it: it is in the log, but no message."""
 
 
 class Noted(NamedTuple):
@@ -111,8 +120,11 @@ def _judge(noted: Noted, found: Found, now: float) -> Noted:
     others = tuple(each for each in noted.conditions if each.check != found.check)
     if known is not None:
         if RANK[found.level] == RANK[known.level]:
+            left = _ENOUGH if found.elsewhere else known.elsewhere - 1
             same = _condition(found, known.level, known.since)
-            return noted._replace(conditions=_sorted((*others, same)))
+            same = same._replace(elsewhere=left if known.elsewhere else 0)
+            noted = noted._replace(conditions=_sorted((*others, same)))
+            return noted.add(_begun(same, now)) if known.elsewhere and not same.elsewhere else noted
         better = known._replace(well=known.well + 1)
         if RANK[found.level] < RANK[known.level] and better.well < (1 if found.rare else _ENOUGH):
             return noted._replace(conditions=_sorted((*others, better)))
@@ -124,13 +136,17 @@ def _judge(noted: Noted, found: Found, now: float) -> Noted:
     since = known.since if known is not None and RANK[found.level] > RANK[known.level] else now
     begun = _condition(found, found.level, since)
     noted = noted._replace(conditions=_sorted((*others, begun)))
-    return noted.add(
-        Event(0, now, BEGAN, found.check, found.level, found.found, since, found.hint, found.docs)
-    )
+    return noted.add(_begun(begun, now))
+
+
+def _begun(condition: Condition, now: float) -> Event:
+    made = Event(0, now, BEGAN, condition.check, condition.level, condition.found, condition.since)
+    return made._replace(hint=condition.hint, docs=condition.docs, elsewhere=bool(condition.elsewhere))
 
 
 def _condition(found: Found, level: Serious, since: float) -> Condition:
-    return Condition(found.check, level, since, found.found, found.hint, found.docs, found.why)
+    made = Condition(found.check, level, since, found.found, found.hint, found.docs, found.why)
+    return made._replace(elsewhere=_ENOUGH if found.elsewhere else 0)
 
 
 def _sorted(conditions: Sequence[Condition]) -> tuple[Condition, ...]:

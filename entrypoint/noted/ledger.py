@@ -37,6 +37,10 @@ class Record(NamedTuple):
     """When the checkpointer of the last look was started, see `seen.Server`."""
     started: float = 0.0
     """When the postmaster of the last look was started."""
+    node: str = ""
+    """The name of this node of a cluster: the copy of another node has its record."""
+    leader: str = ""
+    """The name of the node that led the cluster at the last look that knew it."""
 
 
 def write(record: Record) -> str:
@@ -52,6 +56,8 @@ def write(record: Record) -> str:
         "role": record.role,
         "recovered": record.recovered,
         "started": record.started,
+        "node": record.node,
+        "leader": record.leader,
     }
     return json.dumps(value, ensure_ascii=False) + "\n"
 
@@ -67,7 +73,8 @@ def parse(text: str) -> Record:
         starts = tuple(Start(number(each["at"]), bool(each["requested"])) for each in row["starts"])
         noted = Noted(conditions, events, max(int(total), last))
         times = number(row["recovered"]), number(row["started"])
-        return Record(noted, starts[-STARTS:], str(row["role"]), *times)
+        names = (str(row.get(name, ""))[:80] for name in ("node", "leader"))
+        return Record(noted, starts[-STARTS:], str(row["role"]), *times, *names)
 
 
 def _condition(row: Mapping[str, Any]) -> Condition:
@@ -80,7 +87,7 @@ def _condition(row: Mapping[str, Any]) -> Condition:
         docs=str(row["docs"]),
         why=str(row["why"]),
     )
-    return made._replace(well=int(number(row["well"])))
+    return made._replace(well=int(number(row["well"])), elsewhere=int(number(row.get("elsewhere", 0))))
 
 
 def _event(row: Mapping[str, Any]) -> Event:
@@ -94,6 +101,7 @@ def _event(row: Mapping[str, Any]) -> Event:
         since=number(row["since"]),
         hint=str(row["hint"]),
         docs=str(row["docs"]),
+        elsewhere=bool(row.get("elsewhere")),
     )
 
 

@@ -66,6 +66,8 @@ class Notifier:
         self._pinger = Pinger(watching, origin(context), self._secrets)
         self._box: Outbox | None = None
         """None: nothing was read from the volume yet."""
+        self._is_fresh = False
+        """What is on the volume is another server's."""
         self._written: Outbox | None = None
         """The queue as it is on the volume."""
         self._unwritable = 0.0
@@ -97,6 +99,10 @@ class Notifier:
         """Note that something has begun of which an earlier process sent a message: its end is news."""
         box = self._opened()
         self._keep(box._replace(begun=tuple(dict.fromkeys((*box.begun, name)))))
+
+    def start_over(self) -> None:
+        """Forget what waits and what was sent: it was another server's."""
+        self._box, self._is_fresh = None, True
 
     def looked(self, now: float) -> None:
         """Note that a look has ended: without looks, there are no heartbeats."""
@@ -149,7 +155,8 @@ class Notifier:
     def _opened(self) -> Outbox:
         """Return the queue, which is read when it is needed first: before, there may be no cluster."""
         if self._box is None:
-            self._box = self._written = read(self._context.settings.data_folder)
+            found = Outbox() if self._is_fresh else read(self._context.settings.data_folder)
+            self._box = self._written = found
             self._box = outbox.prune(self._box, self._names, self._variables)
             self._pinger.origin = origin(self._context)
         return self._box

@@ -123,6 +123,8 @@ def _add(
     flying: Collection[int],
 ) -> Outbox:
     unheard = False
+    if event.elsewhere:
+        return box
     if event.kind == ENDED:
         if event.name not in box.begun:
             return box

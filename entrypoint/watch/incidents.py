@@ -11,10 +11,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from entrypoint.failover.member import Member
     from entrypoint.noted.conditions import Serious
     from entrypoint.noted.refusals import Refusal
     from entrypoint.noted.seen import Server
 
+FAILOVER = "fail-over"
+"""The event, and the page about it."""
 RESTARTS = "restarts"
 START = "start"
 UPGRADE = "upgrade"
@@ -61,12 +64,32 @@ def answered(record: Record, server: Server, now: float) -> Record:
         what = "a process of the server crashed: all sessions were ended, and the server has recovered"
         hint = "look for “was terminated by signal” in the log: docker logs CONTAINER"
         record = _happened(record, "crash", Finding(ERROR, what, hint), now)
-    if (record.role, server.role) == ("standby", "primary"):
+    if (record.role, server.role) == ("standby", "primary") and not record.node:
         what = f"this server was promoted: it is a primary now, on timeline {server.timeline}"
         hint = "make sure that the old primary stays down: entrypoint doctor 'archive fork'"
         record = _happened(record, "promotion", Finding(WARNING, what, hint, "run-a-standby"), now)
     role = server.role if server.role in _ROLES else record.role
     return record._replace(role=role, recovered=server.recovered, started=server.started)
+
+
+def led(record: Record, member: Member, now: float) -> Record:
+    """Return the record after a look at a node under Patroni: who leads is a fact of the whole cluster.
+
+    The new leader reports it, since the old one may be gone.
+    """
+    before, leader = record.leader, member.leader
+    if not leader:
+        return record
+    record = record._replace(leader=leader)
+    if before in ("", leader):
+        return record
+    if leader == member.name:
+        what = f"node {leader} leads the cluster {member.scope} now, before it was {before}"
+        hint = f"see whether {before} is a standby again: patronictl list"
+        return _happened(record, FAILOVER, Finding(WARNING, what, hint, FAILOVER), now)
+    what = f"node {leader} leads the cluster {member.scope} now, before it was "
+    what += "this one" if before == member.name else before
+    return _happened(record, FAILOVER, Finding(OK, what, docs=FAILOVER), now, elsewhere=True)
 
 
 def _has_crashed(record: Record, server: Server) -> bool:
@@ -94,7 +117,7 @@ def upgraded(record: Record, after: str, now: float) -> Record:
     return _happened(record, UPGRADE, Finding(OK, what, docs=_UPGRADES), now)
 
 
-def _happened(record: Record, name: str, what: Finding, now: float) -> Record:
+def _happened(record: Record, name: str, what: Finding, now: float, *, elsewhere: bool = False) -> Record:
     level: Serious = INFO if what.level == OK else what.level
-    event = Event(0, now, HAPPENED, name, level, what.found, now, what.hint, what.docs)
+    event = Event(0, now, HAPPENED, name, level, what.found, now, what.hint, what.docs, elsewhere)
     return record._replace(noted=record.noted.add(event))

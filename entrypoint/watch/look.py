@@ -12,6 +12,7 @@ from entrypoint.backup import history, journal, runs
 from entrypoint.backup.scheduled import schedule_of
 from entrypoint.doctor import checkup
 from entrypoint.doctor.checkup import CHECKS, Outcome
+from entrypoint.doctor.look import nodes
 from entrypoint.doctor.sight import Sight
 from entrypoint.drill import drills, rehearsals
 from entrypoint.errors import Failure
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from entrypoint.backup.runs import Run
     from entrypoint.backup.window import Window
     from entrypoint.drill.drills import Drill
+    from entrypoint.failover.member import Member
     from entrypoint.noted.seen import Server
 
 
@@ -80,6 +82,8 @@ def _look(task: Task) -> Look:
     )
     checks = [check for check in CHECKS if task.whole or not check.costly]
     fresh = tuple(_worst(each) for each in checkup.run(sight, checks) if each.looked)
+    member = _member(sight, task.before)
+    fresh = _settled(sight, member, fresh, task.before)
     known = {each.check: each for each in (*task.before.findings, *fresh)}
     now = time.time()
     seen = task.before._replace(
@@ -94,9 +98,31 @@ def _look(task: Task) -> Look:
         volumes=tuple(sight.volumes),
         filling=sight.filled,
         reserve_missing=sight.lacks_reserve,
-        member=sight.member,
+        member=member,
     )
     return Look(_whole(sight, seen, now) if task.whole else seen, fresh)
+
+
+def _member(sight: Sight, before: Seen) -> Member | None:
+    """Return what Patroni says; while the DCS is away, the leader and the other nodes are as before."""
+    found = sight.member
+    if found is None or before.member is None or found.peers:
+        return found
+    from entrypoint.failover import member
+
+    return member.newest(before.member, found)._replace(lag_bytes=None)
+
+
+def _settled(
+    sight: Sight, member: Member | None, fresh: tuple[Found, ...], before: Seen
+) -> tuple[Found, ...]:
+    """Return the results of the checks, marked if another node of the cluster reports them."""
+    node = sight.settings.failover
+    if node is None or member is None:
+        return fresh
+    from entrypoint.watch.neighbors import Neighbors  # only under Patroni
+
+    return Neighbors(node, member, nodes.SHARED).settle(fresh, before.conditions)
 
 
 def _worst(outcome: Outcome) -> Found:

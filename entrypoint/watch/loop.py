@@ -83,7 +83,12 @@ class Watch:
             context, wanted, self.selector, self.workers, address=wanted.listen, seen=self.last
         )
         self.seen = Seen(at=0.0)
-        self.record = Record()
+        node = context.settings.failover
+        self.node = "" if node is None else node.name
+        """The name of this node of a cluster under Patroni; empty: there is none."""
+        self.in_recovery: bool | None = None
+        """Under Patroni: the server is a standby."""
+        self.record = Record(node=self.node)
         self.phase = ""
         self.level: Level = room.NORMAL
         """How near the disk is to being full, as PID 1 says."""
@@ -158,6 +163,8 @@ class Watch:
         if known is not None and phase == lifecycle.SERVING and self.phase != phase:
             self._begin_serving(float(known.since))
         self.phase = phase
+        if self.node:
+            self._glance_at_role()
         level = room.NORMAL if known is None else known.level
         if level != self.level:
             self.level = level
@@ -186,13 +193,28 @@ class Watch:
         self.record = incidents.upgrading(self.record, data_version(self.data_folder), time.time())
         self._note()
 
+    def _glance_at_role(self) -> None:
+        """Look at once if this node of a cluster has become the leader or a standby."""
+        role = status.in_recovery(self.data_folder)
+        if role != self.in_recovery is not None:
+            self.clock.hurry(time.monotonic())
+        self.in_recovery = role
+
     def _read_record(self) -> None:
         try:
             text = notes.read_text(self.data_folder, own.WATCH, most=_MOST_RECORD)
             self.record = self.written = ledger.parse(text)
-            self.logged = self.record.noted.total
         except (OSError, ValueError):
             self.record = Record()
+        if self.node and self.record.node not in ("", self.node):
+            self._start_over()  # the data folder is a copy of another node's
+        else:
+            self.record = self.record._replace(node=self.node)
+        self.logged = self.record.noted.total
+
+    def _start_over(self) -> None:
+        self.record = Record(node=self.node)
+        self.notifier.start_over()
 
     def _begin_serving(self, since: float) -> None:
         """Note the start of a server, with what an earlier watch of this cluster has noted.
@@ -201,6 +223,8 @@ class Watch:
         """
         now = time.time()
         if not notes.cluster(self.data_folder):
+            if self.node:  # what comes is a new cluster, or a copy of another node
+                self._start_over()
             return
         if not self.upgrading:  # else it is known, and not in the new cluster's folder
             self._read_record()
@@ -259,6 +283,8 @@ class Watch:
                     self.points[volume.folder, unit] = forecast.add(points, Point(now, free))
         if made.seen.server is not None:
             self.record = incidents.answered(self.record, made.seen.server, made.seen.at)
+        if made.seen.member is not None:
+            self.record = incidents.led(self.record, made.seen.member, made.seen.at)
         noted = conditions.judge(self.record.noted, made.fresh, made.seen.at)
         self.record = self.record._replace(noted=noted)
         self.seen = made.seen._replace(helpers=self.seen.helpers)

@@ -38,7 +38,7 @@ def patroni(found: Member) -> list[Finding]:
     return wrong or [ok(f"{found.name} {role} the cluster {found.scope}, on timeline {found.timeline}")]
 
 
-def leader(found: Member, *, ttl: float, now: float) -> list[Finding]:
+def leader(found: Member, ttl: float, now: float) -> list[Finding]:
     """Judge whether somebody leads; without the DCS, this node does not know it."""
     if not found.unlocked or not found.has_dcs(ttl, now):
         return []
@@ -50,7 +50,7 @@ def leader(found: Member, *, ttl: float, now: float) -> list[Finding]:
     ]
 
 
-def dcs(found: Member, *, ttl: float, now: float) -> list[Finding]:
+def dcs(found: Member, ttl: float, now: float) -> list[Finding]:
     """Judge whether Patroni reaches the DCS; `ttl` is in seconds, `now` in seconds since 1970."""
     age = found.dcs_age(now)
     away = age is not None and age > ttl
@@ -66,7 +66,7 @@ def dcs(found: Member, *, ttl: float, now: float) -> list[Finding]:
     return [error(f"Patroni has not reached the DCS for {age:.0f} seconds", hint)] if away else []
 
 
-def pause(found: Member) -> list[Finding]:
+def pause(found: Member, _ttl: float, _now: float) -> list[Finding]:
     """Judge whether somebody has asked Patroni to leave the cluster alone."""
     if not found.paused:
         return []

@@ -1,36 +1,44 @@
 """Checks of a node under Patroni."""
 
+from __future__ import annotations
+
 import time
 
 from entrypoint.doctor import judge
 from entrypoint.doctor.sight import Check, Need, Sight
 from entrypoint.finding import Finding
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def _ttl(sight: Sight) -> float:
-    from entrypoint.failover import rest
-
-    return rest.ttl(sight.settings.failover) if sight.settings.failover else 0.0
+    from entrypoint.failover.member import Member
 
 
 def _patroni(sight: Sight) -> list[Finding]:
     return [] if sight.member is None else judge.nodes.patroni(sight.member)
 
 
-def _leader(sight: Sight) -> list[Finding]:
-    if sight.member is None:
-        return []
-    return judge.nodes.leader(sight.member, ttl=_ttl(sight), now=time.time())
+SHARED: dict[str, Callable[[Member, float, float], list[Finding]]] = {
+    "patroni leader": judge.nodes.leader,
+    "patroni dcs": judge.nodes.dcs,
+    "patroni pause": judge.nodes.pause,
+}
+"""The checks of what all nodes of a cluster see, by their names; each judges what a node says."""
 
 
-def _dcs(sight: Sight) -> list[Finding]:
-    if sight.member is None:
-        return []
-    return judge.nodes.dcs(sight.member, ttl=_ttl(sight), now=time.time())
+def _shared(name: str) -> Callable[[Sight], list[Finding]]:
+    """Return how to make one of these checks."""
 
+    def look(sight: Sight) -> list[Finding]:
+        node = sight.settings.failover
+        if node is None or sight.member is None:
+            return []
+        from entrypoint.failover import rest  # only under Patroni
 
-def _pause(sight: Sight) -> list[Finding]:
-    return [] if sight.member is None else judge.nodes.pause(sight.member)
+        return SHARED[name](sight.member, rest.ttl(node), time.time())
+
+    return look
 
 
 UNDER_PATRONI = Need(
@@ -53,7 +61,7 @@ CHECKS = (
         "patroni leader",
         "without a leader nobody takes writes",
         "whether a node has the leader key, as Patroni on this node says",
-        _leader,
+        _shared("patroni leader"),
         ANSWERS,
         "fail-over",
     ),
@@ -61,7 +69,7 @@ CHECKS = (
         "patroni dcs",
         "without the DCS nobody takes over, and without failsafe mode nobody takes writes either",
         "when Patroni last reached etcd or Consul, and failsafe mode",
-        _dcs,
+        _shared("patroni dcs"),
         ANSWERS,
         "fail-over",
     ),
@@ -69,7 +77,7 @@ CHECKS = (
         "patroni pause",
         "while the cluster is paused, nobody takes over by itself",
         "whether somebody has paused the cluster",
-        _pause,
+        _shared("patroni pause"),
         ANSWERS,
         "fail-over",
     ),

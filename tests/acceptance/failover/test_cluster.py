@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 import containers
 import nodes
-from nodes import Cluster, Writer
+import s3
+import sinks
+from nodes import Cluster, Node, Probing, Writer
 
 FILES: containers.Files = {
     "/docker-entrypoint-initdb.d/1.sql": "CREATE TABLE made AS SELECT 1 AS once;\n",
     "/docker-entrypoint-conf.d/own.conf": "work_mem = 7MB\n",
 }
-ENV = {"POSTGRES_CONF_max_connections": "60", "POSTGRES_CONF_jit": "off", "POSTGRES_DB": "shop"}
+ENV = {
+    "POSTGRES_CONF_max_connections": "60",
+    "POSTGRES_CONF_jit": "off",
+    "POSTGRES_DB": "shop",
+    "STATUS_LISTEN": ":9187",
+    "WATCH_INTERVAL": "1",
+    "NOTIFY_LEVEL": "warning",
+}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def web() -> Iterator[sinks.Web]:
+    """Where the messages go."""
+    with sinks.web(s3.bridge()) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def cluster(web: sinks.Web) -> Iterator[Cluster]:
     """Three nodes that were started at once on empty volumes; each test leaves them settled."""
-    with nodes.serve(env=ENV, files=FILES) as found:
+    with nodes.serve(env={**ENV, "NOTIFY_URLS": f"json://{web.place}/messages"}, files=FILES) as found:
         found.settled()
         found.leader.sql("CREATE TABLE kept (row bigint PRIMARY KEY)")
         yield found
@@ -111,6 +129,126 @@ def test_a_command_to_another_node(cluster: Cluster) -> None:
     assert server != node.container.postmaster()
 
 
+def test_what_each_node_says(cluster: Cluster) -> None:
+    """Status, status.json, the page and the metrics say what Patroni says; Patroni's metrics are passed on."""
+    leader = cluster.settled()
+    for node in cluster.nodes:
+        _check_faces(node, leader)
+
+
+def _check_faces(node: Node, leader: Node) -> None:
+    containers.until(lambda: _known(node) != [], "who leads")
+    (found,) = _known(node)
+    shown = json.loads(node.container.exec("entrypoint", "status", "--json").stdout)["patroni"]
+    live = json.loads(node.watch("/status.json")[1])["patroni"]
+    for each in (found, shown, live):
+        assert ("shop", node.name, leader.name) == (each["cluster"], each["node"], each["leader"])
+        assert (node is leader) == each["leads"]
+        assert ("leader" if node is leader else "standby") == each["role"]
+        assert (None if node is leader else 0) == each["behind_leader_bytes"]
+        assert each["dcs_age_seconds"] < 30
+        assert {False} == {each[name] for name in ("paused", "failsafe", "pending_restart", "leaderless")}
+    text = node.container.exec("entrypoint", "status").stdout
+    assert f"leader {leader.name}" in " ".join(text.split())
+    lines = node.watch("/metrics")[1].decode().splitlines()
+    (line,) = [line for line in lines if line.startswith("patroni_primary{")]
+    assert f'patroni_primary{{name="{node.name}",scope="shop"}} {float(node is leader)}' == line
+    assert "nixpg_patroni_up 1.0" in lines
+    theirs = {line.split()[0].partition("{")[0] for line in _patroni_metrics(node)}
+    assert theirs == {line.partition("{")[0] for line in lines if line.startswith("patroni_")}
+    assert "Cluster" in node.watch("/")[1].decode()
+
+
+def _known(node: Node) -> list[dict[str, Any]]:
+    """Return what status.json says of Patroni, once a look has asked for the whole cluster."""
+    found = json.loads(node.watch("/status.json")[1] or b"{}").get("patroni")
+    return [found] if found and found["leader"] else []
+
+
+def _patroni_metrics(node: Node) -> list[str]:
+    text = node.container.exec("curl", "-s", "http://127.0.0.1:8008/metrics").stdout
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def test_probes(cluster: Cluster) -> None:
+    """`/primary` is 200 on the leader only, `/standby` on the others, which also know their lag."""
+    leader = cluster.settled()
+    for node in cluster.nodes:
+        codes = [
+            node.watch(path)[0] for path in ("/primary", "/standby", "/ready?lag=16MB", "/standby?lag=0")
+        ]
+        assert ([200, 503, 200, 503] if node is leader else [503, 200, 200, 200]) == codes
+
+
+def test_a_switchover(cluster: Cluster, web: sinks.Web) -> None:
+    """No load balancer ever sees two primaries, nor one that takes no writes; one message reports the new leader."""
+    old = cluster.settled()
+    web.taken.clear()
+    candidate = cluster.standbys[0]
+    with Probing(cluster) as probing:
+        old.container.exec("patronictl", "switchover", "--force", "--candidate", candidate.name)
+        probing.finds(candidate)
+    assert candidate is cluster.settled()
+    assert [] == probing.wrong
+    containers.until(lambda: _messages(web, "fail-over") != [], "a message about the fail-over")
+    time.sleep(3)
+    assert [("warning", f"node {candidate.name} leads the cluster shop now, before it was {old.name}")] == [
+        (each["type"], each["message"].splitlines()[0]) for each in _messages(web, "fail-over")
+    ]
+    assert "before it was this one" in old.container.logs().output
+    assert [] == _messages(web, "promotion")
+
+
+def _messages(web: sinks.Web, name: str) -> list[dict[str, str]]:
+    """Return the messages about a check or an event, oldest first."""
+    return [each for each in web.messages() if f" {name}: " in each["title"]]
+
+
+def test_the_dcs_is_away(cluster: Cluster, web: sinks.Web) -> None:
+    """The leader stays the one primary in failsafe mode, standbys know their lag, and one node reports it."""
+    leader = cluster.settled()
+    web.taken.clear()
+    (etcd,) = cluster.etcds
+    with Probing(cluster, stays=leader) as probing:
+        containers.docker("pause", etcd.name)
+        try:
+            containers.until(
+                lambda: json.loads(leader.watch("/status.json")[1])["patroni"]["failsafe"],
+                "failsafe mode",
+                40,
+            )
+            for node in cluster.nodes:
+                assert 200 == node.watch("/ready?lag=16MB")[0]
+            containers.until(lambda: _messages(web, "patroni dcs") != [], "a message about the DCS")
+            time.sleep(4)
+            assert "failsafe" in leader.container.exec("entrypoint", "status").stdout
+        finally:
+            containers.docker("unpause", etcd.name)
+        containers.until(lambda: len(_messages(web, "patroni dcs")) > 1, "a message about the end", 40)
+        time.sleep(4)
+    assert [] == probing.wrong
+    kinds = [each["title"].split()[0] for each in _messages(web, "patroni dcs")]
+    assert ["WARNING", "ENDED"] == kinds
+    assert leader is cluster.settled()
+
+
+def test_a_leader_whose_patroni_hangs(cluster: Cluster) -> None:
+    """Within seconds no load balancer sends it writes any more, though its server runs, and it leads again after."""
+    leader = cluster.settled()
+    leader.container.exec("kill", "-STOP", str(leader.patroni), user="0")
+    try:
+        containers.until(lambda: leader.watch("/primary")[0] == 503, "no primary any more", 5)
+        begun = time.monotonic()
+        assert leader.watch("/metrics")[0] == 200
+        assert time.monotonic() - begun < 4
+        assert "f" == leader.sql("SELECT pg_is_in_recovery()")
+        assert {503} == {node.watch("/primary")[0] for node in cluster.nodes}
+    finally:
+        leader.container.exec("kill", "-CONT", str(leader.patroni), user="0")
+    containers.until(lambda: leader.watch("/primary")[0] == 200, "it leads again", 20)
+    assert leader is cluster.settled()
+
+
 def test_promote_is_refused(cluster: Cluster) -> None:
     """Patroni chooses the leader; the message names its command."""
     node = cluster.standbys[0]
@@ -180,11 +318,13 @@ def test_a_killed_leader(cluster: Cluster) -> None:
     assert new is cluster.settled()
 
 
-def test_a_paused_cluster(cluster: Cluster) -> None:
+def test_a_paused_cluster(cluster: Cluster, web: sinks.Web) -> None:
     """Patroni then leaves the server to itself; a stop is clean all the same, and nobody takes over."""
     leader = cluster.settled()
+    web.taken.clear()
     leader.container.exec("patronictl", "pause", "--wait")
     try:
+        containers.until(lambda: _messages(web, "patroni pause") != [], "a message about the pause")
         assert 0 == leader.container.stop(timeout=60)
         assert "waiting" not in leader.container.logs().output.splitlines()[-1]
         time.sleep(2)
@@ -194,6 +334,8 @@ def test_a_paused_cluster(cluster: Cluster) -> None:
     finally:
         leader.container.exec("patronictl", "resume", "--wait", check=False)
     cluster.settled()
+    containers.until(lambda: len(_messages(web, "patroni pause")) > 1, "a message about its end", 30)
+    assert ["WARNING", "ENDED"] == [each["title"].split()[0] for each in _messages(web, "patroni pause")]
 
 
 def test_a_patroni_that_hangs(cluster: Cluster) -> None:

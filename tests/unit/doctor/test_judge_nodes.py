@@ -26,9 +26,9 @@ def _judged(found: Member) -> list[Finding]:
     """Return the findings of all checks."""
     return [
         *nodes.patroni(found),
-        *nodes.leader(found, ttl=30, now=NOW),
-        *nodes.dcs(found, ttl=30, now=NOW),
-        *nodes.pause(found),
+        *nodes.leader(found, 30, NOW),
+        *nodes.dcs(found, 30, NOW),
+        *nodes.pause(found, 30, NOW),
     ]
 
 

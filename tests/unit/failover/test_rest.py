@@ -60,7 +60,7 @@ def test_a_leader() -> None:
 
 def test_the_dcs_is_away() -> None:
     """Then the whole cluster is not asked for: Patroni would hang."""
-    away = {**LEADER, "dcs_last_seen": int(NOW) - 100}
+    away = {**LEADER, "dcs_last_seen": int(NOW) - 10000}
     with served(says({b"/leader": http(away)})) as port:
         assert rest.look(node(port)).answers
     failsafe = {**LEADER, "failsafe_mode_is_active": True}
@@ -162,10 +162,10 @@ def test_tls(tmp_path: Path) -> None:
         files = {f"PATRONI_RESTAPI_{name}": str(certificate) for name in ("CERTFILE",)}
         mine = {"PATRONI_CTL_CERTFILE": str(certificate), "PATRONI_CTL_KEYFILE": str(key)}
         found = question.own(node(port, **files, **mine))
-        answered = rest.fetch(found, "/leader")
+        answered = rest.fetch(found, "/leader", 5)
         assert answered is not None
         assert 200 == answered.status
-        assert rest.fetch(question.own(node(port, **files)), "/leader") is None
+        assert rest.fetch(question.own(node(port, **files)), "/leader", 5) is None
         thread.join()
 
 
@@ -208,7 +208,9 @@ def test_what_people_see() -> None:
     } == dict(member.rows(found, 100.0))
     wrong = found._replace(paused=True, pending_restart=True, failsafe=True, unlocked=True, leader="")
     shown = dict(member.rows(wrong, 100.0))
-    assert ("nobody", True) == (shown["leader"], "failsafe" in shown["DCS"])
+    assert ("not known", True) == (shown["leader"], "failsafe" in shown["DCS"])
+    alone = wrong._replace(failsafe=False)
+    assert "nobody, as far as this node knows" == dict(member.rows(alone, 100.0))["leader"]
     assert {"paused", "settings"} < shown.keys()
     assert "does not answer" == dict(member.rows(Member("shop", "db1"), 100.0))["Patroni"]
 

@@ -9,6 +9,8 @@ from entrypoint.noted.conditions import BEGAN, ENDED, Found, Noted, judge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from entrypoint.finding import Level
 
 
@@ -66,6 +68,31 @@ def test_a_condition_keeps_its_begin_and_shows_the_last_finding() -> None:
     (condition,) = noted.conditions
     assert (1.0, "error", "worst") == (condition.since, condition.level, condition.found)
     assert [1, 2] == [each.number for each in noted.events]
+
+
+def _shared(elsewhere: Sequence[bool | None]) -> list[tuple[float, str, bool]]:
+    """Return the events of a condition that another node also sees, look by look; None: all is well."""
+    noted = Noted()
+    for now, each in enumerate(elsewhere):
+        found = _found("ok") if each is None else _found("error")._replace(elsewhere=each)
+        noted = judge(noted, [found], float(now))
+    return [(each.at, each.kind, each.elsewhere) for each in noted.events]
+
+
+def test_another_node_reports_it() -> None:
+    """This one only logs it, as long as the other one sees it."""
+    assert [(0.0, BEGAN, True), (4.0, ENDED, False)] == _shared([True, True, True, None, None])
+
+
+def test_the_other_node_no_longer_sees_it() -> None:
+    """After two such looks it begins again, here: one look may be in the moment in which it ends everywhere."""
+    assert [(0.0, BEGAN, True), (2.0, BEGAN, False)] == _shared([True, False, False, False])
+    assert [(0.0, BEGAN, True)] == _shared([True, False, True, False, True])
+
+
+def test_this_node_reports_it_to_the_end() -> None:
+    """If another node sees it later, nothing changes."""
+    assert [(0.0, BEGAN, False), (4.0, ENDED, False)] == _shared([False, True, True, None, None])
 
 
 LEVELS = st.sampled_from(["ok", "warning", "error", None])

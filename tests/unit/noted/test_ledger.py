@@ -14,14 +14,16 @@ from entrypoint.noted.ledger import Record, Start
 
 RECORD = Record(
     Noted(
-        (Condition("slots", "error", 1.5, "a\nb", "hint", "page", "why", 1),),
-        (Event(7, 2.5, BEGAN, "slots", "error", "a\nb", 1.5, "hint", "page"),),
+        (Condition("slots", "error", 1.5, "a\nb", "hint", "page", "why", 1, 2),),
+        (Event(7, 2.5, BEGAN, "slots", "error", "a\nb", 1.5, "hint", "page", elsewhere=True),),
         7,
     ),
     (Start(1.0, requested=True), Start(2.0, requested=False)),
     "primary",
     3.25,
     1.25,
+    "db1",
+    "db2",
 )
 
 
@@ -29,6 +31,19 @@ def test_it_survives_a_round_trip() -> None:
     """Everything that is written is read again."""
     assert RECORD == ledger.parse(ledger.write(RECORD))
     assert Record() == ledger.parse(ledger.write(Record()))
+
+
+def test_a_record_of_an_earlier_version() -> None:
+    """It knows no nodes, and is read all the same."""
+    row = json.loads(ledger.write(RECORD))
+    del row["node"], row["leader"], row["conditions"][0]["elsewhere"], row["events"][0]["elsewhere"]
+    found = ledger.parse(json.dumps(row))
+    assert ("", "", 0, False) == (
+        found.node,
+        found.leader,
+        found.noted.conditions[0].elsewhere,
+        found.noted.events[0].elsewhere,
+    )
 
 
 VALUES = st.recursive(

@@ -333,6 +333,31 @@ def test_the_end_of_what_another_process_has_reported(tmp_path: Path, world: Wor
     assert [[1]] * 3 == [world.taken[url] for url in URLS]
 
 
+def test_what_another_node_reports(tmp_path: Path, world: World) -> None:
+    """It is no message here, neither its begin nor its end, until this node reports it itself."""
+    noted = Noted().add(Event(0, world.now, BEGAN, "dcs", "error", "away", world.now, elsewhere=True))
+    noted = noted.add(Event(0, world.now, HAPPENED, "fail-over", "error", "db2", world.now, elsewhere=True))
+    noted = noted.add(Event(0, world.now, ENDED, "dcs", "error", "away", world.now))
+    noted = _began(noted, "dcs", world.now)
+    notifier = _notifier(_context(tmp_path), world)
+    notifier.note(_ended(noted, "dcs", world.now + 60), world.now)
+    _run_until(notifier, world, START + 60)
+    assert [[5]] * 3 == [world.taken[url] for url in URLS], "one short message for the last begin and end"
+
+
+def test_the_queue_of_another_node(tmp_path: Path, world: World) -> None:
+    """What waits in a copy of another node's folder is that node's to send."""
+    world.down = lambda _, now: now < START + 60
+    context = _context(tmp_path)
+    first = _notifier(context, world)
+    first.note(_began(Noted(), "archive", world.now), world.now)
+    first.close()
+    second = _notifier(context, world)
+    second.start_over()
+    second.note(Noted(), world.now)
+    assert 0 == second.unsent
+
+
 def test_old_news_is_no_news(tmp_path: Path, world: World) -> None:
     """Who asks for messages today hears what is wrong now, and not what happened and ended last week."""
     noted = _ended(_began(Noted(), "space", START - 9 * DAY), "space", START - 8 * DAY)

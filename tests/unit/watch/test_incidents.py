@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from entrypoint.failover.member import Member
 from entrypoint.noted import refusals
 from entrypoint.noted.ledger import Record
 from entrypoint.noted.refusals import Refusal
@@ -9,6 +10,8 @@ from entrypoint.noted.seen import Server
 from entrypoint.watch import incidents
 
 SERVER = Server("primary", "15.1", "1", 1, 1000.0, 1000.2, (), None, ())
+
+MEMBER = Member("shop", "db1", answers=True)
 
 
 def _names(record: Record) -> list[tuple[str, str]]:
@@ -88,3 +91,28 @@ def test_a_start_after_refused_ones() -> None:
     (event,) = incidents.accepted(Record(), known, 100.0).noted.events
     assert ("start", "ended", 10.0) == (event.name, event.kind, event.since)
     assert "2 starts were refused: the volume is gone" == event.found
+
+
+def test_a_fail_over() -> None:
+    """The new leader reports it, and the other nodes only log it; the first leader that is seen is no news."""
+    record = incidents.led(Record(node="db1"), MEMBER._replace(leader="db2"), 1.0)
+    record = incidents.led(record, MEMBER._replace(leader=""), 2.0)
+    record = incidents.led(record, MEMBER._replace(leader="db2"), 3.0)
+    assert [] == _names(record)
+    leads = incidents.led(record, MEMBER._replace(leader="db1", leads=True), 4.0)
+    (event,) = leads.noted.events
+    assert ("fail-over", "warning", False) == (event.name, event.level, event.elsewhere)
+    assert "node db1 leads the cluster shop now, before it was db2" == event.found
+    assert leads == incidents.led(leads, MEMBER._replace(leader="db1", leads=True), 5.0)
+    follows = incidents.led(record._replace(leader="db1"), MEMBER._replace(leader="db3"), 4.0)
+    (event,) = follows.noted.events
+    assert ("fail-over", "info", True) == (event.name, event.level, event.elsewhere)
+    assert "before it was this one" in event.found
+
+
+def test_a_promotion_under_patroni() -> None:
+    """It is no promotion by a person, whose hint would be wrong."""
+    standby = SERVER._replace(role="standby")
+    for node, expected in (("", [("promotion", "warning")]), ("db1", [])):
+        record = incidents.answered(Record(node=node), standby, 1001.0)
+        assert expected == _names(incidents.answered(record, SERVER, 1002.0))
