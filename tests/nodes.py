@@ -48,6 +48,18 @@ class Node:
         request = urllib.request.Request(f"http://{found['IPAddress']}:8008{path}", data, method=method)
         try:
             with urllib.request.urlopen(request, timeout=3) as answer:
+
+
+    @property
+    def address(self) -> str:
+        """Its address in the network of the cluster; empty while the container does not run."""
+        networks = containers.inspect(self.container.name)["NetworkSettings"]["Networks"]
+        return str(networks[self._network]["IPAddress"])
+
+    def ask(self, path: str) -> tuple[int, dict[str, Any]]:
+        """Patroni's answer to a request, as status and JSON; status 0: it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}:8008{path}", timeout=3) as answer:
                 return answer.status, json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
             said = error.read()
@@ -57,9 +69,8 @@ class Node:
 
     def watch(self, path: str) -> tuple[int, bytes]:
         """The watch's answer to a request, with STATUS_LISTEN=:9187; status 0: it does not answer."""
-        found = containers.inspect(self.container.name)["NetworkSettings"]["Networks"][self._network]
         try:
-            with urllib.request.urlopen(f"http://{found['IPAddress']}:9187{path}", timeout=8) as answer:
+            with urllib.request.urlopen(f"http://{self.address}:9187{path}", timeout=8) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()

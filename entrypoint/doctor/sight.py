@@ -112,7 +112,7 @@ class Sight:
     def member(self) -> Member | None:
         """What Patroni on this node says; None: the server is not under Patroni, or is stopping."""
         node = self.settings.failover
-        if node is None or self.problems or self.phase != lifecycle.SERVING:
+        if node is None or self.phase != lifecycle.SERVING:
             return None
         from entrypoint.failover import rest  # only under Patroni
 

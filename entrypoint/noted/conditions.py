@@ -5,8 +5,8 @@ again when the check's worst finding becomes more serious. It ends with the seco
 all well, or something less serious, which then begins: what comes and goes with every look is one condition.
 A check that could not look changes nothing, and one that is made rarely needs only one good look.
 
-What all nodes of a cluster see, one of them reports. If that node no longer sees it while this one does, for
-two looks, it begins again here.
+What all nodes of a cluster see, one of them reports. If that node does not see it for half a minute while
+this one does, it begins again here: the nodes do not see everything at the same moment.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ RANK: Mapping[str, int] = {INFO: 0, OK: 0, WARNING: 1, ERROR: 2}
 """How serious a level is."""
 _ENOUGH = 2
 """Looks in a row that must find all well before a condition has ended."""
+_ALONE = 30.0
+"""Seconds for which only this node of a cluster must see something before it reports that."""
 EVENTS = 100
 """Number of events that are kept."""
 
@@ -50,7 +52,7 @@ class Found(NamedTuple):
     rare: bool = False
     """The check is made rarely, so one look that finds all well is enough."""
     elsewhere: bool = False
-    """Another node of the cluster sees the same, and reports it."""
+    """Another node of the cluster sees the same, or is about to, and reports it."""
 
 
 class Condition(NamedTuple):
@@ -68,8 +70,8 @@ class Condition(NamedTuple):
     why: str = ""
     well: int = 0
     """How many of the last looks have found something less serious, or nothing."""
-    elsewhere: int = 0
-    """How many more looks it counts as reported by another node of the cluster; 0: this one reports it."""
+    elsewhere: float = 0.0
+    """Until when it counts as reported by another node of the cluster; 0: this one reports it."""
 
 
 class Event(NamedTuple):
@@ -120,9 +122,11 @@ def _judge(noted: Noted, found: Found, now: float) -> Noted:
     others = tuple(each for each in noted.conditions if each.check != found.check)
     if known is not None:
         if RANK[found.level] == RANK[known.level]:
-            left = _ENOUGH if found.elsewhere else known.elsewhere - 1
-            same = _condition(found, known.level, known.since)
-            same = same._replace(elsewhere=left if known.elsewhere else 0)
+            same = _condition(found, known.level, known.since, now)
+            if not known.elsewhere or (not found.elsewhere and now >= known.elsewhere):
+                same = same._replace(elsewhere=0.0)
+            elif not found.elsewhere:
+                same = same._replace(elsewhere=known.elsewhere)
             noted = noted._replace(conditions=_sorted((*others, same)))
             return noted.add(_begun(same, now)) if known.elsewhere and not same.elsewhere else noted
         better = known._replace(well=known.well + 1)
@@ -134,7 +138,7 @@ def _judge(noted: Noted, found: Found, now: float) -> Noted:
     if found.level == OK:
         return noted
     since = known.since if known is not None and RANK[found.level] > RANK[known.level] else now
-    begun = _condition(found, found.level, since)
+    begun = _condition(found, found.level, since, now)
     noted = noted._replace(conditions=_sorted((*others, begun)))
     return noted.add(_begun(begun, now))
 
@@ -144,9 +148,9 @@ def _begun(condition: Condition, now: float) -> Event:
     return made._replace(hint=condition.hint, docs=condition.docs, elsewhere=bool(condition.elsewhere))
 
 
-def _condition(found: Found, level: Serious, since: float) -> Condition:
+def _condition(found: Found, level: Serious, since: float, now: float) -> Condition:
     made = Condition(found.check, level, since, found.found, found.hint, found.docs, found.why)
-    return made._replace(elsewhere=_ENOUGH if found.elsewhere else 0)
+    return made._replace(elsewhere=now + _ALONE if found.elsewhere else 0.0)
 
 
 def _sorted(conditions: Sequence[Condition]) -> tuple[Condition, ...]:

@@ -87,7 +87,7 @@ def _condition(row: Mapping[str, Any]) -> Condition:
         docs=str(row["docs"]),
         why=str(row["why"]),
     )
-    return made._replace(well=int(number(row["well"])), elsewhere=int(number(row.get("elsewhere", 0))))
+    return made._replace(well=int(number(row["well"])), elsewhere=number(row.get("elsewhere", 0)))
 
 
 def _event(row: Mapping[str, Any]) -> Event:

@@ -8,7 +8,7 @@ from entrypoint.archivers import tool_variables
 from entrypoint.light import NamedTuple
 from entrypoint.postgres.argv import parse_server
 from entrypoint.settings import foreign, serving, variables
-from entrypoint.settings.fields import INJECTED, PATRONI
+from entrypoint.settings.fields import HIDDEN_VALUE, INJECTED, PATRONI
 from entrypoint.settings.values import Settings, ours
 from entrypoint.system import files
 from entrypoint.system.children import Children
@@ -98,29 +98,28 @@ def write_down_settings(context: Context) -> None:
     files.write_atomically(path, json.dumps(values))
 
 
-HIDDEN_VALUE = "in the archiver's own settings file"
-
-
 def kept_values(values: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables to keep: ours, libpq's and the archivers', with the archivers' secrets hidden."""
+    """Return the variables to keep: ours, libpq's, the archivers' and Patroni's, their secrets hidden."""
     found = {}
     for name, value in values.items():
         declared = variables.find(name)
         if variables.is_of_archiver(name, values):
             found[name] = HIDDEN_VALUE if value and variables.is_secret_of_archiver(name) else value
+        elif name.startswith(PATRONI):
+            found[name] = HIDDEN_VALUE if value and _is_secret_of_patroni(name) else value
+        elif name == "POSTGRES_PASSWORD" and value and values.get(f"{PATRONI}SCOPE"):
+            found[f"{PATRONI}SUPERUSER_PASSWORD"] = HIDDEN_VALUE  # what Patroni does with it
         elif (declared is not None and declared.secret) or name.startswith("STANDBY"):
             continue  # only the server needs to know how it follows
-        elif name.startswith(PATRONI):
-            found |= _kept_of_patroni(name, value)
         elif declared is not None or name.startswith(("PG", serving.CONF_PREFIX)):
             found[name] = value
     return found
 
 
-def _kept_of_patroni(name: str, value: str) -> dict[str, str]:
+def _is_secret_of_patroni(name: str) -> bool:
     from entrypoint.settings import patroni_variables
 
-    return {} if patroni_variables.is_secret(name) else {name: value}
+    return patroni_variables.is_secret(name)
 
 
 def handed_on_folder() -> str | None:

@@ -13,7 +13,6 @@ from entrypoint.errors import Failure, Problem
 from entrypoint.pid1 import status
 from entrypoint.pid1.status import RUNTIME_FOLDERS, SOCKET_FOLDER
 from entrypoint.server.context import (
-    HIDDEN_VALUE,
     SETTINGS_FILE,
     SETTINGS_VARIABLE,
     Context,
@@ -21,7 +20,7 @@ from entrypoint.server.context import (
     helper_environment,
 )
 from entrypoint.settings import environment, foreign, loading, variables
-from entrypoint.settings.fields import FILE_SUFFIX
+from entrypoint.settings.fields import FILE_SUFFIX, HIDDEN_VALUE
 from entrypoint.settings.values import Settings
 from entrypoint.system import files, identity, locks, space, walk
 from entrypoint.system.children import Children, find_program, read_back

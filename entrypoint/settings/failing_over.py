@@ -5,7 +5,7 @@ from __future__ import annotations
 from entrypoint.errors import Problem
 from entrypoint.light import NamedTuple, re
 from entrypoint.settings import beside_patroni, for_dcs, patroni_variables
-from entrypoint.settings.fields import FILE_SUFFIX, PATRONI, Variable, is_whole
+from entrypoint.settings.fields import FILE_SUFFIX, HIDDEN_VALUE, PATRONI, Variable, is_whole
 from entrypoint.settings.for_dcs import PAGE
 from entrypoint.settings.patroni_variables import DCS_PREFIX, OTHER_STORES, PLACES, SCOPE, STORES
 
@@ -330,7 +330,7 @@ def _login(
         ("POSTGRES_PASSWORD", "PATRONI_SUPERUSER_PASSWORD"),
     ):
         wanted = values.get(ours) or ("postgres" if ours == "POSTGRES_USER" else "")
-        if given.get(theirs, wanted) != wanted:
+        if given.get(theirs, wanted) not in (wanted, HIDDEN_VALUE):
             problems.append(
                 Problem(
                     f"{theirs} differs from {ours}",

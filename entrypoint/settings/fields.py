@@ -53,6 +53,8 @@ None of these variables has an effect without an archive, a restore or a standby
 
 PATRONI = "PATRONI_"
 """The beginning of the names of Patroni's variables, and of our variables for it."""
+HIDDEN_VALUE = "in the settings file of the program that needs it"
+"""In place of a secret, among the variables that later programs get."""
 FILE_SUFFIX = "_FILE"
 TRUE = ("on", "true", "yes", "1")
 FALSE = ("off", "false", "no", "0")

@@ -81,6 +81,8 @@ def _look(task: Task) -> Look:
         further=lambda major: figures.questions(major, sizes=task.sizes),
     )
     checks = [check for check in CHECKS if task.whole or not check.costly]
+    if sight.member is not None and sight.known is not None and sight.known.server is None:
+        checks = [*nodes.CHECKS]  # Patroni will start the server: whatever lacks without it is no news
     fresh = tuple(_worst(each) for each in checkup.run(sight, checks) if each.looked)
     member = _member(sight, task.before)
     fresh = _settled(sight, member, fresh, task.before)

@@ -88,6 +88,8 @@ class Watch:
         """The name of this node of a cluster under Patroni; empty: there is none."""
         self.in_recovery: bool | None = None
         """Under Patroni: the server is a standby."""
+        self.server: int | None = None
+        """Under Patroni: the pid of the server."""
         self.record = Record(node=self.node)
         self.phase = ""
         self.level: Level = room.NORMAL
@@ -164,7 +166,7 @@ class Watch:
             self._begin_serving(float(known.since))
         self.phase = phase
         if self.node:
-            self._glance_at_role()
+            self._glance_at_role(None if known is None else known.server)
         level = room.NORMAL if known is None else known.level
         if level != self.level:
             self.level = level
@@ -193,12 +195,17 @@ class Watch:
         self.record = incidents.upgrading(self.record, data_version(self.data_folder), time.time())
         self._note()
 
-    def _glance_at_role(self) -> None:
-        """Look at once if this node of a cluster has become the leader or a standby."""
-        role = status.in_recovery(self.data_folder)
-        if role != self.in_recovery is not None:
-            self.clock.hurry(time.monotonic())
-        self.in_recovery = role
+    def _glance_at_role(self, server: int | None) -> None:
+        """Look at once if this node of a cluster has become the leader or a standby.
+
+        A server that Patroni has just started is left alone for one interval, as after any start.
+        """
+        role, now = status.in_recovery(self.data_folder), time.monotonic()
+        if server is not None and self.server is None:
+            self.clock.begin(now)
+        elif self.in_recovery is not None and role != self.in_recovery:
+            self.clock.hurry(now)
+        self.in_recovery, self.server = role, server
 
     def _read_record(self) -> None:
         try:

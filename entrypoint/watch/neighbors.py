@@ -1,7 +1,8 @@
 """What all nodes of a cluster under Patroni see, and which of them reports it.
 
-It is the first one that sees it: the leader, or else the first by name. The others ask those before them. Who
-does not answer reports nothing, so that what is wrong is reported twice rather than not at all.
+It is the first one that sees it: the leader, or else the first by name. The others ask those before them, which
+see something new a few seconds earlier or later. Who does not answer reports nothing, so that what is wrong is
+reported twice rather than not at all.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Neighbors(NamedTuple):
             return tuple(fresh)
         seen: set[str] = set()
         for found in self._asked():
+            seen |= {each.check for each in open_ if found.answers and _is_news(each, known.get(each.check))}
             seen |= {each.check for each in open_ if self._sees(each.check, found)}
         return tuple(each._replace(elsewhere=each in open_ and each.check in seen) for each in fresh)
 
@@ -82,6 +84,9 @@ def before(member: Member) -> list[Peer]:
 
 def _is_open(found: Found, known: Condition | None) -> bool:
     """Return whether it is still to be decided who reports it."""
-    if found.level == OK:
-        return False
-    return known is None or RANK[found.level] > RANK[known.level] or bool(known.elsewhere)
+    return found.level != OK and (_is_news(found, known) or (known is not None and bool(known.elsewhere)))
+
+
+def _is_news(found: Found, known: Condition | None) -> bool:
+    """Return whether nothing as serious was known at the last look."""
+    return known is None or RANK[found.level] > RANK[known.level]

@@ -9,6 +9,16 @@ if TYPE_CHECKING:
     from entrypoint.failover.member import Member
 
 
+_ON_THE_WAY = (
+    "creating replica",
+    "initializing new cluster",
+    "restarting",
+    "running custom bootstrap script",
+    "starting",
+)
+"""What a server does, in Patroni's words, while all is well but it may take long."""
+
+
 def patroni(found: Member) -> list[Finding]:
     """Judge this node alone."""
     if not found.answers:
@@ -26,6 +36,8 @@ def patroni(found: Member) -> list[Finding]:
                 f"patronictl restart {found.scope} {found.name} --pending",
             )
         )
+    if found.state in _ON_THE_WAY and not wrong:
+        return [ok(f"this node's server is not up yet: {found.state}")]
     if found.state != "running":
         wrong.append(
             warning(

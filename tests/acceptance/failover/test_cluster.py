@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -160,14 +161,15 @@ def _check_faces(node: Node, leader: Node) -> None:
 
 
 def _known(node: Node) -> list[dict[str, Any]]:
-    """Return what status.json says of Patroni, once a look has asked for the whole cluster."""
+    """Return what status.json says of Patroni, once the DCS has this node's position of now."""
     found = json.loads(node.watch("/status.json")[1] or b"{}").get("patroni")
-    return [found] if found and found["leader"] else []
+    return [found] if found and found["leader"] and not found["behind_leader_bytes"] else []
 
 
 def _patroni_metrics(node: Node) -> list[str]:
-    text = node.container.exec("curl", "-s", "http://127.0.0.1:8008/metrics").stdout
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
+    with urllib.request.urlopen(f"http://{node.address}:8008/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def test_probes(cluster: Cluster) -> None:

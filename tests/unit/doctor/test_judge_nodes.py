@@ -37,6 +37,7 @@ def _judged(found: Member) -> list[Finding]:
     [
         (GOOD, "db1 leads the cluster shop, on timeline 3"),
         (GOOD._replace(role="sync standby"), "db1 is a sync standby in the cluster shop"),
+        (GOOD._replace(state="creating replica"), "not up yet: creating replica"),
         (GOOD._replace(role="primary"), "db1 takes writes without the leader key in the cluster shop"),
     ],
 )
@@ -57,7 +58,7 @@ def test_all_is_well(found: Member, words: str) -> None:
         (GOOD._replace(unlocked=True), ERROR, "has no leader"),
         (GOOD._replace(paused=True), WARNING, "is paused"),
         (GOOD._replace(pending_restart=True), WARNING, "wait for a restart"),
-        (GOOD._replace(state="creating replica"), WARNING, "not running: creating replica"),
+        (GOOD._replace(state="start failed"), WARNING, "not running: start failed"),
     ],
 )
 def test_one_trouble(found: Member, level: str, words: str) -> None:

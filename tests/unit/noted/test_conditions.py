@@ -75,8 +75,8 @@ def _shared(elsewhere: Sequence[bool | None]) -> list[tuple[float, str, bool]]:
     noted = Noted()
     for now, each in enumerate(elsewhere):
         found = _found("ok") if each is None else _found("error")._replace(elsewhere=each)
-        noted = judge(noted, [found], float(now))
-    return [(each.at, each.kind, each.elsewhere) for each in noted.events]
+        noted = judge(noted, [found], now * 10.0)
+    return [(each.at / 10, each.kind, each.elsewhere) for each in noted.events]
 
 
 def test_another_node_reports_it() -> None:
@@ -85,9 +85,9 @@ def test_another_node_reports_it() -> None:
 
 
 def test_the_other_node_no_longer_sees_it() -> None:
-    """After two such looks it begins again, here: one look may be in the moment in which it ends everywhere."""
-    assert [(0.0, BEGAN, True), (2.0, BEGAN, False)] == _shared([True, False, False, False])
-    assert [(0.0, BEGAN, True)] == _shared([True, False, True, False, True])
+    """After half a minute it begins again, here: it does not end everywhere at the same moment."""
+    assert [(0.0, BEGAN, True), (4.0, BEGAN, False)] == _shared([True, True, False, False, False, False])
+    assert [(0.0, BEGAN, True)] == _shared([True, False, False, True, False, False, True])
 
 
 def test_this_node_reports_it_to_the_end() -> None:

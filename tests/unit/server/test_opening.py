@@ -11,7 +11,8 @@ import pytest
 
 from entrypoint.errors import Failure
 from entrypoint.server import opening
-from entrypoint.server.context import HIDDEN_VALUE, SETTINGS_VARIABLE, kept_values
+from entrypoint.server.context import SETTINGS_VARIABLE, kept_values
+from entrypoint.settings.fields import HIDDEN_VALUE
 from entrypoint.system.identity import current
 
 
@@ -39,6 +40,27 @@ def test_no_secret_is_stored() -> None:
     assert plain == {name: value for name, value in kept.items() if name in plain}
     assert "geheim" not in kept.values()
     assert [] == [name for name in ("MY_OWN", *of_a_standby) if name in kept]
+
+
+def test_a_node_under_patroni() -> None:
+    """Later programs find no mistake in the stored settings, which say that there are secrets, but not which."""
+    node = {
+        "PATRONI_SCOPE": "shop",
+        "PATRONI_NAME": "db1",
+        "PATRONI_ETCD3_URL": "http://me:geheim@etcd1:2379",
+        "PATRONI_POSTGRESQL_CONNECT_ADDRESS": "db1:5432",
+        "PATRONI_REPLICATION_PASSWORD": "geheim",
+        "POSTGRES_PASSWORD": "geheim",
+        "PGDATA": "/data",
+    }
+    kept = kept_values(node)
+    assert [] == [each for each in kept.values() if "geheim" in each]
+    for values in (node, kept, {**kept, "POSTGRES_PASSWORD": "geheim"}):
+        wanted, problems, _ = opening.read_settings({**values, "PATH": os.defpath}, ())
+        assert [] == problems
+        assert wanted.failover is not None
+    del node["PATRONI_REPLICATION_PASSWORD"]
+    assert opening.read_settings({**kept_values(node), "PATH": os.defpath}, ())[1]
 
 
 def test_stored_settings_are_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:

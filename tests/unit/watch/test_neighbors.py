@@ -43,17 +43,29 @@ def _settled(
     return [each.check for each in found if each.elsewhere]
 
 
+ALREADY = (
+    Condition("patroni dcs", "error", 1.0, "away", elsewhere=9.0),
+    Condition("patroni pause", "warning", 1.0, "paused", elsewhere=9.0),
+)
+
+
 def test_the_first_that_sees_it() -> None:
     """The nodes before this one are asked, by name; those after it ask this one."""
-    assert ["patroni pause"] == _settled({"db1": PAUSED})
-    assert ["patroni dcs"] == _settled({"db1": AWAY})
-    assert [] == _settled({"db1": LEADER, "db3": PAUSED})
-    assert ["patroni pause"] == _settled({"db0": LEADER, "db1": PAUSED})
+    assert ["patroni pause"] == _settled({"db1": PAUSED}, known=ALREADY)
+    assert ["patroni dcs"] == _settled({"db1": AWAY}, known=ALREADY)
+    assert [] == _settled({"db1": LEADER, "db3": PAUSED}, known=ALREADY)
+    assert ["patroni pause"] == _settled({"db0": LEADER, "db1": PAUSED}, known=ALREADY)
+
+
+def test_what_is_new() -> None:
+    """A node before this one that answers may see it a moment later, so it is given that time."""
+    assert ["patroni dcs", "patroni pause"] == _settled({"db1": LEADER})
+    assert [] == _settled({"db3": LEADER})
 
 
 def test_the_leader_is_the_first() -> None:
     """It reports what it sees; if this node leads, it asks nobody."""
-    assert ["patroni pause"] == _settled({"db3": PAUSED}, leader="db3")
+    assert ["patroni pause"] == _settled({"db3": PAUSED}, known=ALREADY, leader="db3")
     assert [] == _settled({"db1": PAUSED, "db3": PAUSED}, leader="db2")
 
 
@@ -82,5 +94,5 @@ def test_what_is_decided_is_not_asked_again() -> None:
     assert ["patroni pause"] == _settled({"db1": PAUSED}, [PAUSE], [known._replace(elsewhere=1)])
     assert [] == _settled({"db1": LEADER}, [PAUSE], [known._replace(elsewhere=1)])
     worse = Condition("patroni dcs", "warning", 1.0, "failsafe")
-    assert ["patroni dcs"] == _settled({"db1": AWAY}, [DCS], [worse])
+    assert ["patroni dcs"] == _settled({"db1": LEADER}, [DCS], [worse])
     assert [] == _settled({"db1": PAUSED}, [PAUSE._replace(level="ok")])
