@@ -14,7 +14,7 @@ from entrypoint.settings import variables
 from nix import Nix
 from repository import REPOSITORY
 
-__all__ = ["EXAMPLES", "READERS", "Example", "unit"]
+__all__ = ["EXAMPLES", "READERS", "Example", "plain", "unit"]
 
 EXAMPLES = REPOSITORY / "examples"
 
@@ -54,7 +54,7 @@ def compose(_nix: Nix) -> Example:
 
 def nomad(_nix: Nix) -> Example:
     with (EXAMPLES / "nomad.hcl").open(encoding="utf-8") as file:
-        job = _plain(hcl2.load(file))
+        job = plain(hcl2.load(file))
     task = job["job"][0]["postgres"]["group"][0]["postgres"]["task"][0]["postgres"]
     (config,) = task["config"]
     (given,) = task["env"]
@@ -70,12 +70,12 @@ def nomad(_nix: Nix) -> Example:
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return HCL without the quotes and marks that the parser leaves."""
     if isinstance(value, dict):
-        return {key.strip('"'): _plain(item) for key, item in value.items() if key != "__is_block__"}
+        return {key.strip('"'): plain(item) for key, item in value.items() if key != "__is_block__"}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value.strip('"') if isinstance(value, str) else value
 
 

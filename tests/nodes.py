@@ -23,7 +23,7 @@ from archives import Archive
 from containers import Container
 from majors import DEFAULT, TAGS
 
-__all__ = ["HA", "Cluster", "Node", "Probing", "Writer", "etcd_image", "serve", "variables"]
+__all__ = ["HA", "Cluster", "Node", "Probing", "Writer", "etcd_image", "package_image", "serve", "variables"]
 
 HA = containers.kin(f"{TAGS[DEFAULT]}-ha")
 """The image with Patroni."""
@@ -273,16 +273,21 @@ class Probing:
 @functools.cache
 def etcd_image() -> str:
     """The name of an image with Debian's etcd; it is kept for the next run."""
+    return package_image("etcd", "etcd-client etcd-server")
+
+
+def package_image(name: str, packages: str) -> str:
+    """Build an image with packages of Debian, and return its name."""
     base = f"nix-postgres-base:{TAGS[DEFAULT]}"
-    text = f"FROM {base}\nRUN apt-get update && apt-get install --yes --no-install-recommends etcd-client etcd-server\n"
+    text = f"FROM {base}\nRUN apt-get update && apt-get install --yes --no-install-recommends {packages}\n"
     options = containers.apt_options()
-    name = "nix-postgres-etcd:test"
+    tag = f"nix-postgres-{name}:test"
     containers.docker(
-        *("build", "--quiet", "--tag", name, "-"),
+        *("build", "--quiet", "--tag", tag, "-"),
         stdin=text.replace("apt-get ", f"apt-get {options}"),
         timeout=300,
     )
-    return name
+    return tag
 
 
 def variables(name: str, etcds: int, more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -22,7 +22,7 @@ class Compose:
         self.file = folder / "compose.yaml"
         self.file.write_text(yaml.safe_dump(services), encoding="utf-8")
         self.name = f"nix-postgres-test-{uuid.uuid4().hex[:8]}"
-        self.service = services["services"]["db"]
+        self.service = services["services"].get("db")
         plugin = subprocess.run(("docker", "compose", "version"), check=False, capture_output=True)
         self.program = ("docker-compose",) if plugin.returncode else ("docker", "compose")
 

@@ -1,8 +1,8 @@
 """What all nodes of a cluster under Patroni see, and which of them reports it.
 
-It is the first one that sees it: the leader, or else the first by name. The others ask those before them, which
-see something new a few seconds earlier or later. Who does not answer reports nothing, so that what is wrong is
-reported twice rather than not at all.
+It is the first one that sees it: the leader, or else the first by name. The others ask those before them,
+which see something new a few seconds earlier or later. Who does not answer reports nothing, so that what is
+wrong is reported twice rather than not at all.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Patroni on this node, asked without waiting: one thread answers everybody.
 
-An answer counts for a second, and who asks the same meanwhile waits for the same answer. A Patroni that hangs
-is given up after two seconds.
+Who asks the same at the same time waits for the same answer. It counts for a second, except for the leader
+key, which is asked for each time. A Patroni that hangs is given up after two seconds.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Companion:
             else:
                 then("" if answer.status == 200 else "it does not have the leader key, as Patroni says")
 
-        self._fetch("/primary", judge)
+        self._fetch("/primary", judge, fresh=0.0)
 
     def is_near(self, most: int, then: Callable[[bool], None]) -> None:
         """Call `then` with whether this standby lags by at most this many bytes, as Patroni knows it.
@@ -88,7 +88,7 @@ class Companion:
         for each in [each for _, asked in self._asked.values() for each in asked]:
             each.on_time(now)
 
-    def _fetch(self, path: str, then: Take) -> None:
+    def _fetch(self, path: str, then: Take, fresh: float = FRESH) -> None:
         now = time.monotonic()
         self._kept = {name: kept for name, kept in self._kept.items() if now < kept.until}
         if path in self._kept:
@@ -102,11 +102,13 @@ class Companion:
             self._asked[path] = [then], asked
             place = question.own(self._node)
             asked.append(
-                Asking(self._selector, place, path, lambda answer: self._take(path, answer), rest.SECONDS)
+                Asking(
+                    self._selector, place, path, lambda answer: self._take(path, answer, fresh), rest.SECONDS
+                )
             )
 
-    def _take(self, path: str, answer: Answer | None) -> None:
-        self._kept[path] = _Kept(answer, time.monotonic() + FRESH)
+    def _take(self, path: str, answer: Answer | None, fresh: float) -> None:
+        self._kept[path] = _Kept(answer, time.monotonic() + fresh)
         waiting, _ = self._asked.pop(path)
         for then in waiting:
             then(answer)

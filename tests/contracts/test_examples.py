@@ -140,6 +140,7 @@ def test_every_example_is_tested() -> None:
     files = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*") if path.is_file()}
     monitoring = {path for path in files if path.startswith("prometheus/")}
     files -= {each.file for each in PLATFORMS} | {"portainer/compose.yaml", "swarm/settings.conf"}
+    files -= {f"fail-over/{name}" for name in ("compose.yaml", "haproxy.cfg", "nomad.hcl", "witness.yaml")}
     assert {
         "cloudnativepg.yaml",
         "compose.yaml",
