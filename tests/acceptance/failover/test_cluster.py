@@ -28,7 +28,7 @@ ENV = {
     "PATRONI_DCS_LOOP_WAIT": "3",
     "PATRONI_DCS_RETRY_TIMEOUT": "3",
     "STATUS_LISTEN": ":9187",
-    "WATCH_INTERVAL": "1",
+    "WATCH_INTERVAL": "4",
     "NOTIFY_LEVEL": "warning",
 }
 
@@ -195,8 +195,8 @@ def test_a_switchover(cluster: Cluster, web: sinks.Web) -> None:
         probing.finds(candidate)
     assert candidate is cluster.settled()
     assert [] == probing.wrong
-    containers.until(lambda: _messages(web, "fail-over") != [], "a message about the fail-over")
-    time.sleep(3)
+    containers.until(lambda: _messages(web, "fail-over") != [], "a message about the fail-over", 60)
+    time.sleep(5)
     assert [("warning", f"node {candidate.name} leads the cluster shop now, before it was {old.name}")] == [
         (each["type"], each["message"].splitlines()[0]) for each in _messages(web, "fail-over")
     ]
@@ -224,12 +224,12 @@ def test_the_dcs_is_away(cluster: Cluster, web: sinks.Web) -> None:
             )
             for node in cluster.nodes:
                 assert 200 == node.watch("/ready?lag=16MB")[0]
-            containers.until(lambda: _messages(web, "patroni dcs") != [], "a message about the DCS")
+            containers.until(lambda: _messages(web, "patroni dcs") != [], "a message about the DCS", 60)
             time.sleep(4)
             assert "failsafe" in leader.container.exec("entrypoint", "status").stdout
         finally:
             containers.docker("unpause", etcd.name)
-        containers.until(lambda: len(_messages(web, "patroni dcs")) > 1, "a message about the end", 40)
+        containers.until(lambda: len(_messages(web, "patroni dcs")) > 1, "a message about the end", 60)
         time.sleep(4)
     assert [] == probing.wrong
     kinds = [each["title"].split()[0] for each in _messages(web, "patroni dcs")]
@@ -329,7 +329,7 @@ def test_a_paused_cluster(cluster: Cluster, web: sinks.Web) -> None:
     web.taken.clear()
     leader.container.exec("patronictl", "pause", "--wait")
     try:
-        containers.until(lambda: _messages(web, "patroni pause") != [], "a message about the pause")
+        containers.until(lambda: _messages(web, "patroni pause") != [], "a message about the pause", 60)
         assert 0 == leader.container.stop(timeout=60)
         assert "waiting" not in leader.container.logs().output.splitlines()[-1]
         time.sleep(2)
@@ -339,7 +339,7 @@ def test_a_paused_cluster(cluster: Cluster, web: sinks.Web) -> None:
     finally:
         leader.container.exec("patronictl", "resume", "--wait", check=False)
     cluster.settled()
-    containers.until(lambda: len(_messages(web, "patroni pause")) > 1, "a message about its end", 30)
+    containers.until(lambda: len(_messages(web, "patroni pause")) > 1, "a message about its end", 60)
     assert ["WARNING", "ENDED"] == [each["title"].split()[0] for each in _messages(web, "patroni pause")]
 
 
