@@ -48,24 +48,18 @@ class Node:
         request = urllib.request.Request(f"http://{found['IPAddress']}:8008{path}", data, method=method)
         try:
             with urllib.request.urlopen(request, timeout=3) as answer:
-
-
-    @property
-    def address(self) -> str:
-        """Its address in the network of the cluster; empty while the container does not run."""
-        networks = containers.inspect(self.container.name)["NetworkSettings"]["Networks"]
-        return str(networks[self._network]["IPAddress"])
-
-    def ask(self, path: str) -> tuple[int, dict[str, Any]]:
-        """Patroni's answer to a request, as status and JSON; status 0: it does not answer."""
-        try:
-            with urllib.request.urlopen(f"http://{self.address}:8008{path}", timeout=3) as answer:
                 return answer.status, json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
             said = error.read()
             return error.code, json.loads(said) if said.startswith(b"{") else {}
         except (OSError, ValueError):
             return 0, {}
+
+    @property
+    def address(self) -> str:
+        """Its address in the network of the cluster; empty if it is cut off, or does not run."""
+        networks = containers.inspect(self.container.name)["NetworkSettings"]["Networks"]
+        return str(networks.get(self.network, {}).get("IPAddress", ""))
 
     def watch(self, path: str) -> tuple[int, bytes]:
         """The watch's answer to a request, with STATUS_LISTEN=:9187; status 0: it does not answer."""

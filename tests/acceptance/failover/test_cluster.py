@@ -240,17 +240,19 @@ def test_the_dcs_is_away(cluster: Cluster, web: sinks.Web) -> None:
 def test_a_leader_whose_patroni_hangs(cluster: Cluster) -> None:
     """Within seconds no load balancer sends it writes any more, though its server runs, and it leads again after."""
     leader = cluster.settled()
-    leader.container.exec("kill", "-STOP", str(leader.patroni), user="0")
+    others = [node for node in cluster.nodes if node is not leader]
+    patroni = str(leader.patroni)
+    leader.container.exec("kill", "-STOP", patroni, user="0")
     try:
-        containers.until(lambda: leader.watch("/primary")[0] == 503, "no primary any more", 5)
         begun = time.monotonic()
         assert leader.watch("/metrics")[0] == 200
         assert time.monotonic() - begun < 4
+        containers.until(lambda: leader.watch("/primary")[0] == 503, "no primary any more", 5)
+        assert 200 not in [node.watch("/primary")[0] for node in others]
         assert "f" == leader.sql("SELECT pg_is_in_recovery()")
-        assert {503} == {node.watch("/primary")[0] for node in cluster.nodes}
     finally:
-        leader.container.exec("kill", "-CONT", str(leader.patroni), user="0")
-    containers.until(lambda: leader.watch("/primary")[0] == 200, "it leads again", 20)
+        leader.container.exec("kill", "-CONT", patroni, user="0", check=False)
+    containers.until(lambda: leader.watch("/primary")[0] == 200, "it leads again", 30)
     assert leader is cluster.settled()
 
 

@@ -85,7 +85,8 @@ def _leader(project: Compose, place: str) -> str:
     """Return which node answers at a place for writes."""
     name = "SELECT CASE WHEN pg_is_in_recovery() THEN '' ELSE host(inet_server_addr()) END"
     address = _ask(project, place, name)
-    (found,) = [each for each in ("db1", "db2", "db3") if address in _addresses(project, each)]
+    names = project("config", "--services").split()
+    (found,) = [each for each in names if each.startswith("db") and address in _addresses(project, each)]
     return found
 
 
