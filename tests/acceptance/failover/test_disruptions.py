@@ -63,7 +63,7 @@ def test_a_standby_that_is_cut_off(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("away", [1, 2, 3])
 def test_stores_that_are_away(cluster: Cluster, away: int) -> None:
-    """One of three is missed by nobody; without a majority the leader goes on as long as it reaches all nodes."""
+    """One of three is missed by nobody; without a majority the leader stays as long as it reaches all nodes."""
     leader = cluster.settled()
     with Writer(cluster) as writer:
         for store in cluster.etcds[:away]:

@@ -20,15 +20,15 @@ def _plan(owner: str | None, timeline: int) -> Any:
 @pytest.mark.parametrize(
     ("owner", "timeline", "leader", "why"),
     [
-        ("7", 2, {"timeline": 2}, ""),
-        (None, 2, {"timeline": 2}, ""),
-        ("7", 2, {}, ""),
-        ("8", 2, {"timeline": 2}, "that of another cluster"),
-        ("7", 1, {"timeline": 2}, "leads to timeline 1, and the leader is on timeline 2"),
-        ("7", 3, {"timeline": 2}, "leads to timeline 3"),
+        ("7", 2, 2, ""),
+        (None, 2, 2, ""),
+        ("7", 2, None, ""),
+        ("8", 2, 2, "that of another cluster"),
+        ("7", 1, 2, "leads to timeline 1, and the leader is on timeline 2"),
+        ("7", 3, 2, "leads to timeline 3"),
     ],
 )
-def test_what_is_copied(owner: str | None, timeline: int, leader: dict[str, object], why: str) -> None:
+def test_what_is_copied(owner: str | None, timeline: int, leader: int | None, why: str) -> None:
     """The archive must be this cluster's, and must have the leader's timeline, if there is a leader."""
     if not why:
         copying._check(_plan(owner, timeline), "7", leader)

@@ -226,7 +226,7 @@ def test_a_stopped_patroni_is_replaced(tmp_path: Path) -> None:
     assert "a signal has stopped Patroni: killing it" in errors
 
 
-def test_a_patroni_that_goes_on_is_left_alone(tmp_path: Path) -> None:
+def test_a_patroni_that_continues_is_left_alone(tmp_path: Path) -> None:
     """Somebody stopped it for a moment."""
     with _node(tmp_path) as node:
         node.wait_for("started")
