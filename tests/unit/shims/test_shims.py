@@ -598,6 +598,16 @@ def test_all_segments_that_wait_are_recorded_at_once(segment: Segment) -> None:
     assert expected == _given_up(segment)
 
 
+def test_a_call_without_a_server_does_not_wait(segment: Segment) -> None:
+    """Patroni calls it once for each segment of a server that has ended, and waits for it; no outage is noted."""
+    (segment.data / "postmaster.pid").unlink()
+    for failing in (False, True):
+        if failing:
+            (segment.runtime / "archive-failing").write_text("away\n1\n")
+        assert (1, "no way\n") == segment.archive("echo no way >&2; exit 9")
+        assert failing == segment.has("archive-failing")
+
+
 def test_a_waiting_call_gives_up_at_once(segment: Segment) -> None:
     """A call that waits for the storage sees the note within a second or two."""
     segment.archive("exit 9")
