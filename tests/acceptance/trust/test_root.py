@@ -96,7 +96,8 @@ def test_health_checks_are_never_blocked(server: Container) -> None:
 
 def test_another_start_next_to_a_running_server(server: Container) -> None:
     """A start on another folder in the same container does not remove the running server's files."""
-    names = "ls -A /run/entrypoint | grep -v '[.]new$'"
+    # PID 1 takes next-* as soon as a helper has ended.
+    names = "ls -A /run/entrypoint | grep -v -e '[.]new$' -e '^next-'"
     before = server.shell(names)
     refused = server.exec("entrypoint", "postgres", "-C", "port", env={"PGDATA": "/tmp/other"}, check=False)
     assert (1, True) == (refused.code, "holds none" in refused.stderr)
@@ -228,9 +229,12 @@ def test_a_strangers_status_is_not_believed() -> None:
             "",
         ),
         ("ln -s /dev/zero /given/file", "it has more than"),
-        ("ln -s /etc/shadow /given/file; chown -h 999 /given/file", "is a link made by uid 999"),
+        (
+            "umask 077; echo root:secret >/closed; ln -s /closed /given/file; chown -h 999 /given/file",
+            "is a link made by uid 999",
+        ),
     ],
-    ids=["for-root-alone", "fifo", "own-link", "endless", "shadow"],
+    ids=["for-root-alone", "fifo", "own-link", "endless", "to-a-file-of-root"],
 )
 def test_files_of_variables(used_volume: str, made: str, words: str) -> None:
     """The file of a variable may be readable by root only, or a FIFO; a user's link may lead to own files only."""
