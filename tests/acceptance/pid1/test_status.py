@@ -147,6 +147,7 @@ def test_serving(running: Container) -> None:
         "disk_level": "normal",
         "disk_level_since": None,
         "helpers": [],
+        "patroni": None,
         "following": None,
         "archive": None,
         "backups": None,
