@@ -30,6 +30,7 @@ ENV = {
     "STATUS_LISTEN": ":9187",
     "WATCH_INTERVAL": "4",
     "NOTIFY_LEVEL": "warning",
+    "STOP_FAST_TIMEOUT": "20",
 }
 
 
