@@ -43,7 +43,7 @@ class Scene:
         # Half an hour from now, so that nothing scheduled comes in the way.
         schedule = f"{(int(time.time()) // 60 + 30) % 60} * * * *"
         schedules = {"BACKUP_SCHEDULE": schedule, "DRILL_SCHEDULE": schedule}
-        env = {**WATCH, **schedules, "BACKUP_RETAIN_FULL": "1", "BACKUP_VERIFY": "names"}
+        env = {**WATCH, **schedules, "BACKUP_RETAIN_FULL": "2", "BACKUP_VERIFY": "names"}
         data = stack.enter_context(containers.volume())
         self.primary = self.serve("primary", self.archive.create(env, volumes={DATA: data}))
 
@@ -301,7 +301,10 @@ def test_an_outage_of_the_archive(scene: Scene) -> None:
 
 
 def test_a_hole_in_the_archive(scene: Scene) -> None:
-    """A segment that is gone is an alert after the next backup, until no backup needs it any more."""
+    """A segment that is gone is an alert after the next backup, until no backup needs it any more.
+
+    The same push takes a full backup after the hole. Of two that are kept, the other one is before it.
+    """
     archives.write(scene.primary, 3)
     archives.wait_for_archiving(scene.primary)
     lost = scene.archive.segments()[-2]
