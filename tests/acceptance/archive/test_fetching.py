@@ -194,6 +194,7 @@ def test_a_replay_waits_for_a_storage_that_comes_back_in_time(tool: str, road: S
         assert "25" == restored.sql("SELECT count(*) FROM kept")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_stop_during_an_outage_is_not_delayed(tool: str, road: S3) -> None:
     """`docker stop` of a restore that waits for its storage ends soon, and nothing is left running."""

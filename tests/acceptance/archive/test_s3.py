@@ -43,7 +43,7 @@ def test_a_first_start_without_its_archive_is_refused_soon(
         assert "" == containers.in_volume(data, "ls -A")
 
 
-@pytest.mark.parametrize("state", ["cut", "hang"])
+@pytest.mark.parametrize("state", [pytest.param("cut", marks=pytest.mark.long), "hang"])
 def test_a_warm_start_without_its_archive_serves_and_archives_later(
     archive: Archive, road: S3, state: str
 ) -> None:

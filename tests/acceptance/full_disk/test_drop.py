@@ -201,7 +201,7 @@ def _lsn(segment: object) -> str:
     return f"{number >> 8:X}/{number % 256:02X}000100"
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(30, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(30, marks=pytest.mark.long)])
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_kill_loses_no_segment_unnoticed(tool: str, rounds: int) -> None:
     """Whenever the container is killed, each segment is in the archive, still waits, or is recorded as given up."""

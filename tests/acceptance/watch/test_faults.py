@@ -223,6 +223,7 @@ def test_an_archive_that_is_full(watched: Watched) -> None:
         watched.server.shell("rm /archive/fill", user="0")
 
 
+@pytest.mark.long
 def test_a_volume_that_fills_up() -> None:
     """It is seen before it is full, and so is the time that is left."""
     with small_volume("300m") as place, volume() as data, web(s3.bridge()) as to:
