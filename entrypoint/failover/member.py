@@ -79,8 +79,8 @@ def read(scope: str, name: str, found: object, *, leads: bool) -> Member:
 
     >>> read("shop", "db1", {"role": "replica", "sync_standby": True, "state": "running"}, leads=False).role
     'sync standby'
-    >>> read("shop", "db1", [], leads=True)
-    Member('shop', 'db1')
+    >>> read("shop", "db1", [], leads=True) == Member("shop", "db1")
+    True
     """
     if not isinstance(found, dict):
         return Member(scope, name)

@@ -44,9 +44,9 @@ class Passed(NamedTuple):
 def read(body: bytes) -> tuple[Passed, ...]:
     r"""Return the metrics in Patroni's answer; nothing else in it does harm.
 
-    >>> (found,) = read(b'# TYPE patroni_primary gauge\\npatroni_primary{name="db1"} 1\\npg_up 0\\n')
-    >>> found.name, found.kind, found.samples
-    ('patroni_primary', 'gauge', (Sample('patroni_primary', (('name', 'db1'),), 1.0),))
+    >>> (found,) = read(b'# TYPE patroni_primary gauge\npatroni_primary{name="db1"} 1\npg_up 0\n')
+    >>> found.name, found.kind, [(tuple(each.labels), each.value) for each in found.samples]
+    ('patroni_primary', 'gauge', [((('name', 'db1'),), 1.0)])
     """
     texts: dict[str, str] = {}
     gauges = set()
